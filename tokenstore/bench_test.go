@@ -1,0 +1,152 @@
+package tokenstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+)
+
+// TestAllocations: a token in use is found and counted without garbage.
+func TestAllocations(t *testing.T) {
+	s := openTestStore(t)
+	_, secret, err := s.Create(testPolicy, validDraft(), testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := secret.Reveal()
+	credential, err := testPolicy.Prefixes.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	s.CountAllowed(s.must(t, credential), use)
+	for name, f := range map[string]func(){
+		"Authenticate":                  func() { _, _ = s.Authenticate(credential, s.Now()) },
+		"Authenticate and CountDenied":  func() { m, _ := s.Authenticate(credential, s.Now()); s.CountDenied(m) },
+		"Authenticate and CountAllowed": func() { m, _ := s.Authenticate(credential, s.Now()); s.CountAllowed(m, use) },
+		"from Parse to CountAllowed": func() {
+			c, _ := testPolicy.Prefixes.Parse(text)
+			m, _ := s.Authenticate(c, s.Now())
+			s.CountAllowed(m, use)
+		},
+	} {
+		if n := testing.AllocsPerRun(1000, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	// Of a miss all garbage is the backend's.
+	miss := unknown(t, text, idStart)
+	backend := testing.AllocsPerRun(1000, func() { _, _ = s.memory.IDOf(miss.Digest) })
+	if n := testing.AllocsPerRun(1000, func() { _, _ = s.Authenticate(miss, s.Now()) }); n > backend {
+		t.Errorf("a miss: %v allocations, of which %v are the backend's", n, backend)
+	}
+}
+
+// fill puts n tokens into memory, without a backend, and returns the digests of
+// some of them.
+func fill(s *testStore, n int) []Digest {
+	var digests []Digest
+	for i := range n {
+		token := leastToken()
+		binary.BigEndian.PutUint64(token.ID[:], uint64(i))
+		token.Digest = digestOf(string(token.ID[:]))
+		a := &active{id: token.ID}
+		a.usage.load(Usage{})
+		s.index.replace(a, token)
+		if i%(n/min(n, 256)) == 0 && len(digests) < 256 {
+			digests = append(digests, token.Digest)
+		}
+	}
+	return digests
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	for _, size := range []int{1_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("tokens=%d", size), func(b *testing.B) { benchmarkAuthenticate(b, size) })
+	}
+}
+
+func benchmarkAuthenticate(b *testing.B, size int) {
+	s := openTestStore(b)
+	digests := fill(s, size)
+	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	b.Run("found", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := s.Authenticate(Credential{Digest: digests[i%len(digests)]}, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("counted", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			match, err := s.Authenticate(Credential{Digest: digests[i%len(digests)]}, testTime)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.CountAllowed(match, use)
+		}
+	})
+	b.Run("miss", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			digest := digests[i%len(digests)]
+			digest[31] ^= 1
+			if _, err := s.Authenticate(Credential{Digest: digest}, testTime); err != ErrNotFound {
+				b.Fatal(err)
+			}
+		}
+	})
+	// One token that every processor uses.
+	b.Run("hot", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				match, err := s.Authenticate(Credential{Digest: digests[0]}, testTime)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				s.CountAllowed(match, use)
+			}
+		})
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := testPolicy.Prefixes.Parse(vector); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkNow(b *testing.B) {
+	s := openTestStore(b)
+	s.Store.clock = SystemClock{}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			s.Now()
+		}
+	})
+}
+
+func BenchmarkDecodeToken(b *testing.B) {
+	record := EncodeToken(fullToken())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeToken(testID, record); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRedact(b *testing.B) {
+	text := "/api/unikernel/console?unikernel=hello_world&token=" + vector
+	b.ReportAllocs()
+	for b.Loop() {
+		testPolicy.Prefixes.Redact(text)
+	}
+}

@@ -1,0 +1,75 @@
+package bolt
+
+import (
+	"crypto/sha256"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// benchmarkStore has many tokens, put there in one transaction.
+func benchmarkStore(b *testing.B, n int) (*Backend, []tokenstore.Digest) {
+	b.Helper()
+	backend := mustOpen(b, newPath(b))
+	var digests []tokenstore.Digest
+	err := backend.update(func(tx *bbolt.Tx) error {
+		for i := range n {
+			token := &tokenstore.Token{
+				Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, Prefix: "mm", Name: "benchmark", Account: "default",
+				Scopes: tokenstore.Grants{"unikernel:list"}, CreatedAt: testTime, Version: 1,
+			}
+			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
+			copy(token.ID[:], sum[:])
+			token.Digest = sha256.Sum256(sum[:])
+			digests = append(digests, token.Digest)
+			if err := put(tx, token); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return backend, digests
+}
+
+// BenchmarkMiss is what an unknown token costs.
+func BenchmarkMiss(b *testing.B) {
+	backend, digests := benchmarkStore(b, 20_000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		digest := digests[i%len(digests)]
+		digest[31] ^= 1
+		if _, err := backend.IDOf(digest); err != tokenstore.ErrNotFound {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFirstUse is what a token costs once.
+func BenchmarkFirstUse(b *testing.B) {
+	backend, digests := benchmarkStore(b, 20_000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		id, err := backend.IDOf(digests[i%len(digests)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := backend.Token(id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCreate(b *testing.B) {
+	s := storeOver(b, mustOpen(b, newPath(b)))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			makeToken(b, s)
+		}
+	})
+}

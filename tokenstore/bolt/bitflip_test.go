@@ -1,0 +1,267 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// flipped is a store that bits are flipped in, with what is true about its tokens.
+type flipped struct {
+	raw      []byte
+	pageSize int64
+	tokens   []made
+	want     map[tokenstore.ID]*tokenstore.Token
+	gone     []made
+	used     map[tokenstore.ID]tokenstore.Usage
+	recorded time.Time
+}
+
+// makeFlipped makes a store with a past: tokens that were changed and deleted
+// leave outdated pages behind, where they are still active. The newest transaction
+// is a revocation.
+func makeFlipped(t testing.TB, pageSize int) *flipped {
+	t.Helper()
+	path := newPath(t)
+	makeStore(t, path, pageSize, makeSchema)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	f := &flipped{
+		pageSize: int64(pageSize), want: make(map[tokenstore.ID]*tokenstore.Token), used: make(map[tokenstore.ID]tokenstore.Usage),
+	}
+	for i := range 40 {
+		f.tokens = append(f.tokens, makeToken(t, s, func(d *tokenstore.Draft) {
+			d.AllowedIPs = []string{"203.0.113.0/24"}
+			d.Metadata = map[string]string{"number": fmt.Sprint(i)}
+		}))
+		f.gone = append(f.gone, makeToken(t, s))
+	}
+	for _, token := range f.tokens {
+		match, err := s.Authenticate(token.credential, testTime)
+		check(t, err)
+		s.CountAllowed(match, tokenstore.LastUse{Time: testTime, IP: "203.0.113.7"})
+	}
+	check(t, s.Flush())
+	for i, token := range f.tokens {
+		mustChange(t, b, token.ID, func(token *tokenstore.Token) {
+			switch i % 5 {
+			case 0:
+				token.RevokedAt = testTime
+			case 1:
+				token.DisabledAt = testTime
+			case 2:
+				token.ExpiresAt = testTime.Add(time.Second).Truncate(time.Second)
+			case 3:
+				token.Scopes = tokenstore.Grants{"unikernel:list"}
+			}
+		})
+		check(t, s.Delete(f.gone[i].ID, testActor))
+	}
+	mustChange(t, b, f.tokens[4].ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
+	for _, token := range f.tokens {
+		stored, err := b.Token(token.ID)
+		check(t, err)
+		f.want[token.ID] = stored
+		f.used[token.ID], err = b.Usage(token.ID)
+		check(t, err)
+	}
+	var err error
+	f.recorded, err = b.RecordedTime()
+	check(t, err)
+	checkConsistent(t, b)
+	used := b.size.Load()
+	check(t, s.Close())
+	f.raw, err = os.ReadFile(path)
+	check(t, err)
+	f.raw = f.raw[:used]
+	return f
+}
+
+// outcome is what became of a store.
+type outcome struct{ refused, harmless, denied, unknown int }
+
+// try opens what is in the file and holds every token against the truth. A token
+// that is accepted must be as it was; anything else is an error about it.
+func (f *flipped) try(t testing.TB, path string, o *outcome) {
+	t.Helper()
+	b, err := Open(path)
+	if err != nil {
+		o.refused++
+		return
+	}
+	defer func() { check(t, b.Close()) }()
+	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), FlushInterval: -1})
+	if err != nil {
+		o.refused++
+		return
+	}
+	defer func() { _ = s.Close() }()
+	if recorded, err := b.RecordedTime(); err == nil && !recorded.Equal(f.recorded) {
+		t.Errorf("%s is recorded, not %s", recorded, f.recorded)
+	}
+	harm := false
+	for _, token := range f.tokens {
+		match, err := s.Authenticate(token.credential, testTime)
+		switch {
+		case err == nil && !reflect.DeepEqual(match.Token, f.want[token.ID]):
+			t.Errorf("token %s is read as\n%+v, not\n%+v", token.ID, match.Token, f.want[token.ID])
+		case errors.Is(err, tokenstore.ErrNotFound):
+			harm = true
+			o.unknown++
+		case err != nil:
+			harm = true
+			o.denied++
+		}
+		if used, err := b.Usage(token.ID); err == nil && used != f.used[token.ID] && used != (tokenstore.Usage{}) {
+			t.Errorf("token %s is used %+v, not %+v", token.ID, used, f.used[token.ID])
+		}
+		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {
+			t.Errorf("token %s is stored as\n%+v, not\n%+v", token.ID, stored, f.want[token.ID])
+		}
+	}
+	for _, token := range f.gone {
+		if match, err := s.Authenticate(token.credential, testTime); err == nil {
+			t.Errorf("deleted token %s is back: %+v", token.ID, match.Token)
+		}
+	}
+	seen := 0
+	err = b.List(tokenstore.OrderExpires, nil, false, func(token *tokenstore.Token) bool {
+		if want := f.want[token.ID]; want != nil && token.Version == want.Version && !reflect.DeepEqual(token, want) {
+			t.Errorf("token %s is listed as\n%+v, not\n%+v", token.ID, token, want)
+		}
+		seen++
+		return seen < 1000
+	})
+	if seen == 1000 {
+		t.Error("the list doesn't end")
+	}
+	if err == nil && !harm {
+		o.harmless++
+	}
+}
+
+// TestBitFlips flips single bits: each is refused when the store is opened, or
+// costs some tokens an error, or harms nothing. None makes a token wider, live
+// longer or live again (FT-23).
+func TestBitFlips(t *testing.T) {
+	t.Parallel()
+	for _, pageSize := range []int{1024, 4096} {
+		f := makeFlipped(t, pageSize)
+		n := 1000
+		if testing.Short() {
+			n = 200
+		}
+		random := rand.New(rand.NewPCG(23, uint64(pageSize)))
+		var bits []int
+		for range n {
+			bits = append(bits, random.IntN(len(f.raw)*8))
+		}
+		// What the fewest bits decide the most about is tried bit by bit.
+		for _, page := range f.decisive(t) {
+			start := int(page*f.pageSize) * 8
+			for bit := range int(min(f.pageSize, 96)) * 8 {
+				if !testing.Short() || bit%7 == 0 {
+					bits = append(bits, start+bit)
+				}
+			}
+		}
+		path := newPath(t)
+		var o outcome
+		for _, bit := range bits {
+			f.raw[bit/8] ^= 1 << (bit % 8)
+			check(t, os.WriteFile(path, f.raw, 0o600))
+			f.raw[bit/8] ^= 1 << (bit % 8)
+			f.try(t, path, &o)
+			if t.Failed() {
+				t.Fatalf("with bit %d of byte %d flipped, pages of %d", bit%8, bit/8, pageSize)
+			}
+		}
+		t.Logf("%d flips with pages of %d: %d refused, %d harmless; %d tokens denied, %d unknown",
+			len(bits), pageSize, o.refused, o.harmless, o.denied, o.unknown)
+		if o.refused == 0 || o.harmless == 0 || o.denied == 0 {
+			t.Error("one of the outcomes never came about")
+		}
+	}
+}
+
+// decisive returns the pages that lead to others: the meta pages, the root, the
+// free list, and the tops of the tokens and their digests.
+func (f *flipped) decisive(t testing.TB) []int64 {
+	t.Helper()
+	path := newPath(t)
+	check(t, os.WriteFile(path, f.raw, 0o600))
+	file, err := os.Open(path)
+	check(t, err)
+	meta, err := readMetas(file).newest(int64(len(f.raw)))
+	check(t, errors.Join(err, file.Close()))
+	pages := map[int64]bool{0: true, 1: true, int64(meta.root): true, int64(meta.freelist): true}
+	b := mustOpen(t, path)
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{tokensBucket, digestsBucket} {
+			pages[int64(tx.Bucket(name).Root())] = true
+		}
+		return nil
+	}))
+	check(t, b.Close())
+	var list []int64
+	for page := range maps.Keys(pages) {
+		list = append(list, page)
+	}
+	return list
+}
+
+// TestOutdatedPages points a bucket, or a branch of one, at every page that looks
+// as if it could be meant. That is more than one flipped bit, but what one can do
+// at worst.
+func TestOutdatedPages(t *testing.T) {
+	t.Parallel()
+	f := makeFlipped(t, 1024)
+	path := newPath(t)
+	check(t, os.WriteFile(path, f.raw, 0o600))
+	pages := int64(len(f.raw)) / f.pageSize
+	kind := func(page int64) uint16 { return byteOrder.Uint16(f.raw[page*f.pageSize+8:]) }
+	var o outcome
+	tried := 0
+	// Page numbers stand in the entries of the root page and in branch pages, 8
+	// bytes each.
+	for _, from := range f.decisive(t) {
+		if from < 2 || kind(from) == freelistFlag {
+			continue
+		}
+		for offset := from*f.pageSize + pageHeaderLength; offset < (from+1)*f.pageSize-8; offset++ {
+			pointer := f.raw[offset : offset+8]
+			if target := int64(byteOrder.Uint64(pointer)); target < 2 || target >= pages || (kind(target) != leafFlag && kind(target) != branchFlag) {
+				continue
+			}
+			original := byteOrder.Uint64(pointer)
+			for page := int64(2); page < pages; page++ {
+				if uint64(page) == original || (kind(page) != leafFlag && kind(page) != branchFlag) {
+					continue
+				}
+				if testing.Short() && page%5 != 0 {
+					continue
+				}
+				byteOrder.PutUint64(pointer, uint64(page))
+				check(t, os.WriteFile(path, f.raw, 0o600))
+				f.try(t, path, &o)
+				if tried++; t.Failed() {
+					t.Fatalf("with page %d in place of %d at byte %d", page, original, offset)
+				}
+			}
+			byteOrder.PutUint64(pointer, original)
+		}
+	}
+	t.Logf("%d wrong pages: %d refused, %d harmless; %d tokens denied, %d unknown", tried, o.refused, o.harmless, o.denied, o.unknown)
+	if tried < 50 || o.refused == 0 {
+		t.Error("nothing is tested")
+	}
+}

@@ -1,0 +1,359 @@
+package bolt
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// holdEnvironment names the store that this process shall hold open instead of
+// testing.
+const holdEnvironment = "MOLLYGATE_TEST_HOLD"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(holdEnvironment); path != "" {
+		os.Exit(hold(path))
+	}
+	os.Exit(m.Run())
+}
+
+// hold opens a store and keeps it until its standard input ends.
+func hold(path string) int {
+	b, err := Open(path)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("open")
+	_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin))
+	_ = b.Close()
+	return 0
+}
+
+var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+
+var testPolicy = tokenstore.Policy{
+	Prefixes: tokenstore.Prefixes{tokenstore.DefaultPrefix},
+	Accounts: []string{"default"},
+	Catalog:  tokenstore.Catalog{Presets: map[string]tokenstore.Grants{"full": {"*"}}},
+}
+
+var testActor = tokenstore.Actor{Name: "caddy-admin"}
+
+func mustOpen(t testing.TB, path string) *Backend {
+	t.Helper()
+	b, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// newPath is where a store may be made.
+func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db") }
+
+// storeOver returns a store whose clock stands still.
+func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
+	t.Helper()
+	s, err := tokenstore.Open(b, tokenstore.Options{
+		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), FlushInterval: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// made is a token with what is presented of it.
+type made struct {
+	*tokenstore.Token
+	credential tokenstore.Credential
+}
+
+func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*tokenstore.Draft)) made {
+	t.Helper()
+	week, err := tokenstore.ParseLifetime("1w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "test", Preset: "full", ExpiresIn: week}
+	for _, f := range edit {
+		f(&draft)
+	}
+	token, secret, err := s.Create(testPolicy, draft, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made{token, credential}
+}
+
+// change edits a stored token.
+func change(b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) error {
+	_, err := b.Apply(id, testTime, func(old *tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+		if old == nil {
+			return nil, tokenstore.AuditEntry{}, tokenstore.ErrNotFound
+		}
+		token := *old
+		token.Version++
+		edit(&token)
+		return &token, tokenstore.AuditEntry{Time: testTime, Action: "edit", TokenID: id}, nil
+	})
+	return err
+}
+
+func mustChange(t testing.TB, b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) {
+	t.Helper()
+	if err := change(b, id, edit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files returns the names and contents of what is in a directory.
+func files(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := info.Mode().String()
+		if info.Mode().IsRegular() {
+			raw, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content += string(raw)
+		}
+		found[entry.Name()] = content
+	}
+	return found
+}
+
+func TestOpenMakes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "tokens.db")
+	if err := Inspect(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("before it is made: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("Inspect makes a directory")
+	}
+	b := mustOpen(t, path)
+	if got := slices.Collect(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
+		t.Errorf("the directory holds %v", got)
+	}
+	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir, filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s has mode %v, %v", filepath.Base(path), info.Mode(), err)
+		}
+	}
+	if recorded, err := b.RecordedTime(); err != nil || !recorded.IsZero() {
+		t.Errorf("%s is recorded, %v", recorded, err)
+	}
+	if err := Inspect(path); err != nil {
+		t.Errorf("while it is open: %v", err)
+	}
+	token := makeToken(t, storeOver(t, b)).Token
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+	again := mustOpen(t, path)
+	got, err := again.Token(token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, token) {
+		t.Errorf("got  %+v\nwant %+v", got, token)
+	}
+	if recorded, err := again.RecordedTime(); err != nil || !recorded.Equal(testTime) {
+		t.Errorf("%s is recorded, %v", recorded, err)
+	}
+}
+
+// TestOpenMakesAtOnce: nobody ever sees a half-made store, and of many who make it
+// one wins.
+func TestOpenMakesAtOnce(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	done := make(chan struct{})
+	var watchers, makers sync.WaitGroup
+	watchers.Go(func() {
+		for {
+			if err := Inspect(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("in the making: %v", err)
+				return
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	var opened []*Backend
+	var mu sync.Mutex
+	for range 4 {
+		makers.Go(func() {
+			b, err := Open(path)
+			if locked := new(LockedError); err != nil && !errors.As(err, &locked) {
+				t.Errorf("Open: %v", err)
+				return
+			} else if err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			opened = append(opened, b)
+		})
+	}
+	makers.Wait()
+	close(done)
+	watchers.Wait()
+	if len(opened) != 1 {
+		t.Fatalf("%d have it open", len(opened))
+	}
+	makeToken(t, storeOver(t, opened[0]))
+	if err := opened[0].Close(); err != nil {
+		t.Error(err)
+	}
+	if n := len(files(t, filepath.Dir(path))); n != 1 {
+		t.Errorf("the directory holds %d files", n)
+	}
+}
+
+// TestOpenNeverMakesByTheWay: bbolt itself makes no file that was moved away since
+// it was looked at, and fills none that was emptied.
+func TestOpenNeverMakesByTheWay(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := &Backend{path: path}
+	if err := b.open(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is gone: %v", err)
+	}
+	if n := len(files(t, filepath.Dir(path))); n != 0 {
+		t.Errorf("the directory holds %d files", n)
+	}
+	check(t, os.WriteFile(path, nil, 0o600))
+	if err := b.open(); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("a file that is empty: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
+		t.Errorf("the file has %d bytes, %v", info.Size(), err)
+	}
+}
+
+// TestLeftoverDraft: a store whose making was cut off hinders nobody (FT-04).
+func TestLeftoverDraft(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	if err := os.WriteFile(path+".new-123", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := mustOpen(t, path)
+	makeToken(t, storeOver(t, b))
+}
+
+// TestPageSizes: a store from a machine with other pages works.
+func TestPageSizes(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1024, 4096, 16384, 65536} {
+		path := newPath(t)
+		makeStore(t, path, size, makeSchema)
+		b := mustOpen(t, path)
+		s := storeOver(t, b)
+		token := makeToken(t, s)
+		if match, err := s.Authenticate(token.credential, testTime); err != nil || match.Token.ID != token.ID {
+			t.Errorf("pages of %d: %v", size, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := Inspect(path); err != nil {
+			t.Errorf("pages of %d: %v", size, err)
+		}
+	}
+}
+
+// makeStore makes a bbolt file by hand.
+func makeStore(t testing.TB, path string, pageSize int, fill func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: pageSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRelativePath(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	b, err := Open("tokens.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	// A program that goes elsewhere doesn't lose its store.
+	t.Chdir(t.TempDir())
+	makeToken(t, storeOver(t, b))
+	if n := len(files(t, dir)); n != 1 {
+		t.Errorf("the directory holds %d files", n)
+	}
+}
+
+func TestLink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "tokens.db"), filepath.Join(dir, "link.db")
+	if err := mustOpen(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	b := mustOpen(t, link)
+	makeToken(t, storeOver(t, b))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, dir)
+	if _, err := Open(link); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "link to a file that doesn't exist") {
+		t.Errorf("got %v", err)
+	}
+	if !maps.Equal(before, files(t, dir)) {
+		t.Error("something was made")
+	}
+}

@@ -1,0 +1,93 @@
+package bolt
+
+import (
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// committer lets changes that arrive during a commit share the next one.
+type committer struct {
+	run func([]*pending)
+
+	mu      sync.Mutex
+	waiting []*pending
+	running bool
+}
+
+// pending is a change that waits for its commit.
+type pending struct {
+	id     tokenstore.ID
+	change tokenstore.ChangeFunc
+	now    time.Time
+
+	token *tokenstore.Token
+	err   error
+	done  chan struct{}
+}
+
+// do adds a change to the next commit and waits until it is on disk or refused.
+func (c *committer) do(p *pending) {
+	p.done = make(chan struct{})
+	c.mu.Lock()
+	c.waiting = append(c.waiting, p)
+	if !c.running {
+		c.running = true
+		go c.commit()
+	}
+	c.mu.Unlock()
+	<-p.done
+}
+
+// commit makes commits until no change waits.
+func (c *committer) commit() {
+	for {
+		c.mu.Lock()
+		batch := c.waiting
+		c.waiting = nil
+		c.running = len(batch) > 0
+		c.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		c.run(batch)
+		for _, p := range batch {
+			close(p.done)
+		}
+	}
+}
+
+// Apply implements tokenstore.Backend.
+func (b *Backend) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+	p := &pending{id: id, change: change, now: now}
+	b.commits.do(p)
+	return p.token, p.err
+}
+
+// commit applies a batch in one transaction. A change that is refused leaves
+// nothing behind and doesn't hinder the others.
+func (b *Backend) commit(batch []*pending) {
+	err := b.update(func(tx *bbolt.Tx) error {
+		newest := time.Time{}
+		for _, p := range batch {
+			if err := apply(tx, p); err != nil {
+				return err
+			}
+			if p.err == nil && p.now.After(newest) {
+				newest = p.now
+			}
+		}
+		return record(tx, newest)
+	})
+	if err == nil {
+		return
+	}
+	for _, p := range batch {
+		if p.err == nil { // a refusal stays a refusal
+			p.token, p.err = nil, err
+		}
+	}
+}

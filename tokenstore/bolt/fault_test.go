@@ -1,0 +1,334 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// within fails the test if f takes suspiciously long: a lock that a fault left
+// held would be waited for, for ever.
+func within(t *testing.T, what string, f func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s hangs", what)
+		return nil
+	}
+}
+
+// TestTruncatedWhileOpen: the process lives, tokens in memory go on, everything
+// else is refused, and nothing more is written to the file (FT-21).
+func TestTruncatedWhileOpen(t *testing.T) {
+	t.Parallel()
+	// surprise says that the file is truncated between the look at its size and the
+	// access: bbolt meets the end of the file.
+	for _, surprise := range []bool{false, true} {
+		for _, size := range []int64{0, 1, 100, 4096, 8192, 8193, 12288, 65536, -1} {
+			t.Run(fmt.Sprintf("to %d, surprise %v", size, surprise), func(t *testing.T) {
+				t.Parallel()
+				path := newPath(t)
+				b := mustOpen(t, path)
+				s := storeOver(t, b)
+				var tokens []made
+				for range 300 {
+					tokens = append(tokens, makeToken(t, s))
+				}
+				loaded := tokens[0]
+				match, err := s.Authenticate(loaded.credential, testTime)
+				check(t, err)
+
+				size := size
+				if size < 0 {
+					size = b.size.Load() - 4096
+				}
+				check(t, os.Truncate(path, size))
+				if surprise {
+					b.size.Store(0)
+				}
+				for round := range 2 {
+					if match, err := s.Authenticate(loaded.credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+						t.Errorf("a token in memory: %v, %v", match.Status, err)
+					}
+					for what, f := range map[string]func() error{
+						"a token that isn't in memory": func() error {
+							for _, token := range tokens[1:] {
+								if _, err := s.Authenticate(token.credential, testTime); err != nil {
+									return err
+								}
+							}
+							return nil
+						},
+						"a new token": func() error {
+							_, _, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "x", Preset: "full", NeverExpires: true}, testActor)
+							return err
+						},
+						"a deletion": func() error { return s.Delete(tokens[7+round].ID, testActor) },
+						"usage": func() error {
+							s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+							return s.Flush()
+						},
+					} {
+						err := within(t, what, f)
+						if err != nil && (!errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrNotFound)) || err == nil && !surprise {
+							t.Errorf("%s: %v", what, err)
+						}
+						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
+							t.Errorf("%s: %v doesn't say what to do", what, err)
+						}
+					}
+					if surprise {
+						continue
+					}
+					if info, err := os.Stat(path); err != nil || info.Size() != size {
+						t.Errorf("the file has %d bytes, %v", info.Size(), err)
+					}
+				}
+				_ = within(t, "Close", s.Close) // its last flush fails
+				if _, err := b.Token(loaded.ID); !errors.Is(err, tokenstore.ErrUnavailable) {
+					t.Errorf("after Close: %v", err)
+				}
+				if surprise {
+					return
+				}
+				// The lock is given back, so that a restored store can be opened.
+				check(t, os.Remove(path))
+				if err := within(t, "Open", func() error { return mustOpen(t, path).Close() }); err != nil {
+					t.Errorf("a new store: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestStuckGivesTheLockBack: after a fault that left bbolt's own lock held, the
+// file can be opened again in this process.
+func TestStuckGivesTheLockBack(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	whole, err := os.ReadFile(path)
+	check(t, err)
+	check(t, os.Truncate(path, 0))
+	b.size.Store(0)
+	for range 2 {
+		if err := within(t, "a read", func() error { _, err := b.RecordedTime(); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
+			t.Errorf("a read: %v", err)
+		}
+		err := within(t, "a write", func() error { return b.SaveUsage(testTime, nil) })
+		if !errors.Is(err, tokenstore.ErrUnavailable) {
+			t.Errorf("a write: %v", err)
+		}
+	}
+	if !b.stuck.Load() {
+		t.Fatal("bbolt isn't stuck, so nothing is tested")
+	}
+	check(t, os.WriteFile(path, whole, 0o600))
+	check(t, within(t, "Close", b.Close))
+	mustOpen(t, path)
+}
+
+// TestFaultsOfManyReaders: readers that meet the fault at once all come back.
+func TestFaultsOfManyReaders(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	var tokens []made
+	for range 100 {
+		tokens = append(tokens, makeToken(t, s))
+	}
+	check(t, os.Truncate(path, 8192)) // the meta pages stay
+	b.size.Store(0)
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for _, token := range tokens {
+				if _, err := b.Token(token.ID); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
+	}
+	check(t, within(t, "a reader", func() error { readers.Wait(); return nil }))
+	if b.stuck.Load() {
+		t.Error("faults in the pages of tokens take the whole store away")
+	}
+	check(t, within(t, "Close", b.Close))
+}
+
+// TestReplacedWhileOpen: what is written into a file that was moved away would be
+// lost, so it isn't (FT-22).
+func TestReplacedWhileOpen(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		take, giveBack func(t *testing.T, path string)
+	}{
+		"moved away": {
+			func(t *testing.T, path string) { check(t, os.Rename(path, path+".old")) },
+			func(t *testing.T, path string) { check(t, os.Rename(path+".old", path)) },
+		},
+		"replaced": {
+			func(t *testing.T, path string) {
+				check(t, os.Rename(path, path+".old"))
+				check(t, mustOpen(t, path).Close())
+			},
+			func(t *testing.T, path string) { check(t, os.Rename(path+".old", path)) },
+		},
+		"removed": {func(t *testing.T, path string) { check(t, os.Remove(path)) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			b := mustOpen(t, path)
+			s := storeOver(t, b)
+			token, unused := makeToken(t, s), makeToken(t, s)
+			match, err := s.Authenticate(token.credential, testTime)
+			check(t, err)
+			c.take(t, path)
+			s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+			for what, err := range map[string]error{
+				"a deletion": s.Delete(token.ID, testActor), "usage": s.Flush(),
+			} {
+				if !errors.Is(err, tokenstore.ErrUnavailable) || !strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			// Who has a token is served from the file that was.
+			for _, credential := range []tokenstore.Credential{token.credential, unused.credential} {
+				if match, err := s.Authenticate(credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+					t.Errorf("%v, %v", match.Status, err)
+				}
+			}
+			if c.giveBack == nil {
+				return
+			}
+			c.giveBack(t, path)
+			check(t, s.Flush())
+			check(t, s.Delete(unused.ID, testActor))
+			if got, err := s.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
+				t.Errorf("at last %+v, %v", got.Usage, err)
+			}
+		})
+	}
+}
+
+// TestFailedCommit: a change that couldn't be written is in force nowhere, and the
+// next is written again.
+func TestFailedCommit(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	token := makeToken(t, s)
+	match, err := s.Authenticate(token.credential, testTime)
+	check(t, err)
+	full := func(yes bool) {
+		b.writing.Lock()
+		defer b.writing.Unlock()
+		b.db.MaxSize = 0
+		if yes {
+			b.db.MaxSize = 1 // no page more
+		}
+	}
+	full(true)
+	var created int
+	for ; err == nil && created < 1000; created++ {
+		_, _, err = s.Create(testPolicy, tokenstore.Draft{
+			Kind: tokenstore.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", ExpiresAt: testTime.AddDate(1, 0, 0),
+		}, testActor)
+	}
+	if !errors.Is(err, tokenstore.ErrUnavailable) {
+		t.Fatalf("a full disk after %d tokens: %v", created, err)
+	}
+	if err := s.Delete(token.ID, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
+		t.Errorf("a deletion: %v", err)
+	} else if stored, storeErr := b.Token(token.ID); (storeErr == nil) != (err != nil) {
+		t.Errorf("the deletion says %v, the file %v, %v", err, stored, storeErr)
+	} else if _, memoryErr := s.Authenticate(token.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
+		t.Errorf("the file says %v, memory %v", storeErr, memoryErr)
+	}
+	s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+	full(false)
+	check(t, s.Flush())
+	listed, _, err := s.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 2000})
+	check(t, err)
+	again := makeToken(t, s)
+	check(t, s.Close())
+	b = mustOpen(t, path)
+	for _, token := range listed {
+		if _, err := b.Token(token.Token.ID); err != nil {
+			t.Errorf("a token that was listed: %v", err)
+		}
+	}
+	if _, err := b.Token(again.ID); err != nil {
+		t.Errorf("the token made after the disk was full: %v", err)
+	}
+	checkConsistent(t, b)
+}
+
+// TestChangePanics: a fault in a change's own code ends neither the process nor
+// the store.
+func TestChangePanics(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	token := makeToken(t, s)
+	err := within(t, "the change", func() error {
+		return change(b, token.ID, func(*tokenstore.Token) { panic("a mistake") })
+	})
+	if !errors.Is(err, tokenstore.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.Name = "after" })
+	if got, err := b.Token(token.ID); err != nil || got.Name != "after" || got.Version != 2 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// checkConsistent holds the buckets against each other, and the file against
+// bbolt's own check.
+func checkConsistent(t testing.TB, b *Backend) {
+	t.Helper()
+	err := b.view(func(tx *bbolt.Tx) error {
+		for err := range tx.Check() {
+			t.Errorf("bbolt: %v", err)
+		}
+		tokens, digests := 0, 0
+		err := tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {
+			token, err := vouched(tx, tokenstore.ID(key))
+			if err != nil {
+				t.Errorf("token %s: %v", key, err)
+				return nil
+			}
+			tokens, digests = tokens+1, digests+len(token.Digests())
+			for bucket, order := range map[string]tokenstore.Order{"created": tokenstore.OrderCreated, "expires": tokenstore.OrderExpires} {
+				if tx.Bucket([]byte(bucket)).Get(orderKey(order, token)) == nil {
+					t.Errorf("token %s isn't in %s", key, bucket)
+				}
+			}
+			return nil
+		})
+		for bucket, want := range map[string]int{"created": tokens, "expires": tokens, "digests": digests} {
+			if got := tx.Bucket([]byte(bucket)).Stats().KeyN; got != want {
+				t.Errorf("%s has %d entries, want %d", bucket, got, want)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

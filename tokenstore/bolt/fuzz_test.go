@@ -1,0 +1,110 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// edits applies pairs of an offset and a byte, three bytes each, to a store's
+// file, and then cuts it off or lengthens it.
+func edits(whole, edit []byte, size uint32) []byte {
+	content := bytes.Clone(whole)
+	for ; len(edit) >= 3; edit = edit[3:] {
+		content[int(binary.BigEndian.Uint16(edit))%len(content)] = edit[2]
+	}
+	if n := int(size % uint32(2*len(whole))); n < len(content) {
+		return content[:n]
+	}
+	return content
+}
+
+// setChecksums puts the checksums of the meta pages right.
+func setChecksums(content []byte, pageSize int) {
+	for offset := 0; offset <= pageSize; offset += pageSize {
+		if meta := offset + pageHeaderLength; meta+metaLength <= len(content) {
+			sum := fnv.New64a()
+			_, _ = sum.Write(content[meta : meta+56])
+			binary.NativeEndian.PutUint64(content[meta+56:], sum.Sum64())
+		}
+	}
+}
+
+// FuzzInspect edits a store's file and looks at it: that never ends the process,
+// and what is found good can be opened by bbolt and is left as it is.
+func FuzzInspect(f *testing.F) {
+	const pageSize = 1024
+	path := newPath(f)
+	makeStore(f, path, pageSize, makeSchema)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	const all = 1 << 31
+	at := func(offset int, b ...byte) (edit []byte) {
+		for i, c := range b {
+			edit = append(binary.BigEndian.AppendUint16(edit, uint16(offset+i)), c)
+		}
+		return edit
+	}
+	const meta0, meta1 = pageHeaderLength, pageSize + pageHeaderLength
+	for _, edit := range [][]byte{
+		nil,
+		at(meta0+8, 0, 0, 1, 0),       // page size of 64 KiB
+		at(meta1+8, 0, 0, 0, 0x80),    // page size of 2 GiB
+		at(meta0+16, 0xff, 0xff),      // root page
+		at(meta1+16, 0, 0, 0, 0, 255), // root page
+		at(meta0+32, 255, 255, 255, 255, 255, 255, 255, 255), // no free list
+		at(meta1+32, 1),      // free list in a meta page
+		at(meta0+40, 255, 1), // pages
+		at(meta1+48, 255),    // transaction
+		at(2*pageSize+8, 0x10, 0, 0xff, 0xff, 255, 255, 255, 255),                         // a free list of all numbers
+		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a leaf of all elements
+		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // far positions
+	} {
+		f.Add(edit, uint32(all), true)
+		f.Add(edit, uint32(all), false)
+		f.Add(edit, uint32(5*pageSize-1), true)
+	}
+	f.Add([]byte(nil), uint32(0), false)
+	f.Add([]byte(nil), uint32(79), false)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, edit []byte, size uint32, right bool) {
+		content := edits(whole, edit, size)
+		if right {
+			setChecksums(content, pageSize)
+		}
+		reader := bytes.NewReader(content)
+		if inspectPages(reader, int64(len(content)), readMetas(reader)) != nil {
+			return
+		}
+		path := filepath.Join(dir, "tokens.db")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Inspect(path); err != nil {
+			t.Fatalf("Inspect: %v", err)
+		}
+		b := &Backend{path: path}
+		if err := b.open(); err != nil {
+			t.Fatalf("what Inspect finds good can't be opened: %v", err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(after, content) {
+			t.Fatal("the file was changed")
+		}
+		// Whatever else is in it, opening it is an error at most.
+		if b, err := Open(path); err == nil {
+			_ = b.Close()
+		}
+	})
+}

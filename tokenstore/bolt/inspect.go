@@ -1,0 +1,86 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Inspect looks at the file without locking, changing or making it: is it a
+// regular file that may be read and written, whole, and ours? It may be used by
+// another process meanwhile. A missing file is fs.ErrNotExist and no fault: it
+// would be made; whether that is possible is looked at too.
+func Inspect(path string) error {
+	file, err := openInspected(path)
+	if err != nil {
+		return err
+	}
+	_ = file.Close()
+	return nil
+}
+
+// openInspected returns the open file if nothing is wrong with it.
+func openInspected(path string) (*os.File, error) {
+	if err := inspectPath(path); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("token store: %w: give the user that Caddy runs as the right to read and write it", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("token store: %w", err)
+	}
+	if err := inspectContent(file); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("token store %s: %w", path, err)
+	}
+	return file, nil
+}
+
+// inspectPath looks at what is at the path before it is opened: opening a FIFO
+// would wait for a writer.
+func inspectPath(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return inspectMissing(path, err)
+	case err != nil:
+		return fmt.Errorf("token store: %w", err)
+	case info.IsDir():
+		return fmt.Errorf("token store %s is a directory: name a file in it, for example %s", path, filepath.Join(path, "tokens.db"))
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("token store %s is not a regular file: name another", path)
+	}
+	return nil
+}
+
+// inspectMissing says what hinders a missing file from being made, or returns
+// that it is missing.
+func inspectMissing(path string, missing error) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("token store %s is a link to a file that doesn't exist: restore that file, or remove the link", path)
+	} else if err == nil {
+		return inspectPath(path) // it has just been made
+	}
+	if err := inspectDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("token store %s can't be made: %w", path, err)
+	}
+	return fmt.Errorf("token store: %w", missing)
+}
+
+// inspectDir says what hinders a file from being made in dir.
+func inspectDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir:
+		return inspectDir(filepath.Dir(dir))
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	return writableDir(dir)
+}

@@ -1,0 +1,275 @@
+package bolt
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// TestRefusedFiles: everything that isn't a store of this version is refused, with
+// a word of its own, and left as it is (FT-25).
+func TestRefusedFiles(t *testing.T) {
+	t.Parallel()
+	write := func(content string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	random := make([]byte, 1<<16)
+	if _, err := rand.Read(random); err != nil {
+		t.Fatal(err)
+	}
+	made := func(pageSize int, fill func(*bbolt.Tx) error) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			t.Helper()
+			makeStore(t, path, pageSize, fill)
+		}
+	}
+	ours := func(then func(*bbolt.Tx) error) func(*testing.T, string) {
+		return made(0, func(tx *bbolt.Tx) error { return errors.Join(makeSchema(tx), then(tx)) })
+	}
+	bucket := func(names ...string) func(*bbolt.Tx) error {
+		return func(tx *bbolt.Tx) error {
+			for _, name := range names {
+				b, err := tx.CreateBucket([]byte(name))
+				if err != nil {
+					return err
+				}
+				if err := b.Put([]byte("key"), make([]byte, 3000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	var many []string
+	for i := range 500 {
+		many = append(many, fmt.Sprint("bucket ", i))
+	}
+	version := func(v []byte) func(*bbolt.Tx) error {
+		return func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, v) }
+	}
+	const foreign, notOurs = "bbolt database of another program", "not a token store"
+	for name, c := range map[string]struct {
+		make func(*testing.T, string)
+		says string
+	}{
+		"empty":              {write(""), "is empty"},
+		"one byte":           {write("x"), notOurs},
+		"text":               {write(strings.Repeat("tokens\n", 5000)), notOurs},
+		"zeros":              {write(strings.Repeat("\x00", 1<<16)), notOurs},
+		"random":             {write(string(random)), notOurs},
+		"another database":   {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
+		"directory":          {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
+		"link to a device":   {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) }, "not a regular file"},
+		"link to itself":     {func(t *testing.T, path string) { check(t, os.Symlink(path, path)) }, "token store"},
+		"empty bbolt":        {made(0, func(*bbolt.Tx) error { return nil }), foreign},
+		"foreign":            {made(0, bucket("acme", "nonces")), foreign},
+		"foreign, 16 KiB":    {made(1<<14, bucket("acme", "nonces")), foreign},
+		"foreign, large":     {made(0, bucket(many...)), foreign},
+		"foreign, meta too":  {made(0, bucket("meta", "tokens")), foreign},
+		"meta is no bucket":  {ours(func(tx *bbolt.Tx) error { return errors.Join(tx.DeleteBucket(metaBucket)) }), foreign},
+		"other format":       {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("other")) }), foreign},
+		"no format":          {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(formatKey) }), foreign},
+		"no version":         {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(versionKey) }), foreign},
+		"long version":       {ours(version([]byte{0, 0, 0, 0, 1})), foreign},
+		"newer version":      {ours(version([]byte{0, 0, 0, 2})), "schema version 2 and this Mollygate knows 1"},
+		"version 0":          {ours(version([]byte{0, 0, 0, 0})), "schema version 0"},
+		"highest version":    {ours(version([]byte{255, 255, 255, 255})), "schema version 4294967295"},
+		"no tokens":          {ours(func(tx *bbolt.Tx) error { return tx.DeleteBucket(tokensBucket) }), `"tokens" part is missing`},
+		"no digests":         {ours(func(tx *bbolt.Tx) error { return tx.DeleteBucket(digestsBucket) }), `"digests" part is missing`},
+		"without a freelist": {withoutFreelist, "no list of free pages"},
+		"older meta damaged": {damagedMeta(false), "one of its two meta pages"},
+		"newer meta damaged": {damagedMeta(true), "one of its two meta pages"},
+		"both metas damaged": {func(t *testing.T, path string) { damagedMeta(false)(t, path); flip(t, path, 16+8) }, "none of its meta pages is valid"},
+		"freelist damaged":   {damagedFreelist, "list of free pages"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			c.make(t, path)
+			before := files(t, filepath.Dir(path))
+			for verb, f := range map[string]func(string) error{
+				"Inspect": Inspect,
+				"Open": func(path string) error {
+					b, err := Open(path)
+					if err == nil {
+						_ = b.Close()
+					}
+					return err
+				},
+			} {
+				err := f(path)
+				if verb == "Inspect" && strings.Contains(c.says, "part is missing") {
+					continue // looked for when it is opened
+				}
+				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+					t.Errorf("%s: %v, want %q", verb, err, c.says)
+				}
+			}
+			if !maps.Equal(before, files(t, filepath.Dir(path))) {
+				t.Error("the file was changed, or another was made")
+			}
+		})
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flip changes one byte of a file.
+func flip(t testing.TB, path string, offset int64) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[offset] ^= 0x10
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func withoutFreelist(t *testing.T, path string) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true})
+	check(t, err)
+	check(t, errors.Join(db.Update(makeSchema), db.Close()))
+}
+
+// damagedMeta makes a store in which one meta page is damaged.
+func damagedMeta(newer bool) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		t.Helper()
+		makeStore(t, path, 4096, makeSchema)
+		raw, err := os.ReadFile(path)
+		check(t, err)
+		transaction := func(page int) uint64 { return binary.NativeEndian.Uint64(raw[page*4096+pageHeaderLength+48:]) }
+		damaged := int64(0)
+		if (transaction(1) > transaction(0)) == newer {
+			damaged = 4096
+		}
+		flip(t, path, damaged+pageHeaderLength+48)
+	}
+}
+
+func damagedFreelist(t *testing.T, path string) {
+	t.Helper()
+	makeStore(t, path, 4096, makeSchema)
+	file, err := os.Open(path)
+	check(t, err)
+	meta, err := readMetas(file).newest(1 << 30)
+	check(t, errors.Join(err, file.Close()))
+	flip(t, path, int64(meta.freelist)*4096+pageHeaderLength)
+}
+
+// TestMissing: where no store can be made that is said beforehand.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	for path, possible := range map[string]bool{
+		"tokens.db": true, "a/b/c/tokens.db": true, "file/tokens.db": false, "file/a/tokens.db": false,
+	} {
+		path = filepath.Join(dir, path)
+		err := Inspect(path)
+		if err == nil || errors.Is(err, fs.ErrNotExist) != possible {
+			t.Errorf("%s: %v", path, err)
+		}
+		if !possible {
+			if _, err := Open(path); err == nil {
+				t.Errorf("%s was made", path)
+			}
+		}
+	}
+}
+
+// TestTruncated cuts a store off at every size that has ended a process before
+// (FT-20).
+func TestTruncated(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	for range 300 {
+		makeToken(t, s)
+	}
+	used := b.size.Load()
+	check(t, s.Close())
+	whole, err := os.ReadFile(path)
+	check(t, err)
+	if used <= 65536 || int64(len(whole)) < used {
+		t.Fatalf("%d bytes of %d are used", used, len(whole))
+	}
+	for _, size := range []int64{
+		0, 1, 79, 80, 100, 4095, 4096, 4096 + 79, 4096 + 80, 8191, 8192, 8193, 12288, 16384, 65536, used / 2, used - 4096, used - 1,
+	} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			check(t, os.WriteFile(path, whole[:size], 0o600))
+			before := files(t, filepath.Dir(path))
+			says := fmt.Sprintf("it has %d bytes and %d pages of 4096 are expected; restore a backup", size, used/4096)
+			switch {
+			case size == 0:
+				says = "is empty: restore a backup"
+			case size < 80:
+				says = "restore a backup"
+			}
+			_, err := Open(path)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want %q", err, says)
+			}
+			if !maps.Equal(before, files(t, filepath.Dir(path))) {
+				t.Error("the file was changed, or another was made")
+			}
+		})
+	}
+	t.Run("what isn't used", func(t *testing.T) {
+		t.Parallel()
+		path := newPath(t)
+		check(t, os.WriteFile(path, whole[:used], 0o600))
+		mustOpen(t, path)
+	})
+}
+
+// TestInspectDuringCommits looks at a file that is being written all the time.
+func TestInspectDuringCommits(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			makeToken(t, s)
+		}
+	}()
+	for {
+		if err := Inspect(path); err != nil {
+			t.Errorf("Inspect: %v", err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package bolt
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestFIFO: opening one would wait for who writes into it.
+func TestFIFO(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	check(t, unix.Mkfifo(path, 0o600))
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("got %v", err)
+	}
+	if err := Inspect("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,95 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// List implements tokenstore.Backend.
+func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*tokenstore.Token) bool) error {
+	return b.view(func(tx *bbolt.Tx) error {
+		bucket := createdBucket
+		if order == tokenstore.OrderExpires {
+			bucket = expiresBucket
+		}
+		tokens := tx.Bucket(tokensBucket).Cursor()
+		cursor := tx.Bucket(bucket).Cursor()
+		next := cursor.Next
+		if descending {
+			next = cursor.Prev
+		}
+		for key := first(cursor, order, after, descending); key != nil; key, _ = next() {
+			if len(key) != orderKeyLength {
+				continue
+			}
+			// A token that can't be read can't be listed; asked for by its id it gives
+			// an error. At a wrong place it would lead the next page astray.
+			id := tokenstore.ID(key[orderTimeLength:])
+			found, record := tokens.Seek(id[:])
+			if !bytes.Equal(found, id[:]) {
+				continue
+			}
+			token, err := tokenstore.DecodeToken(id, record)
+			if err != nil || !bytes.Equal(key, orderKey(order, token)) {
+				continue
+			}
+			if !yield(token) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// first returns the key that follows the position in the direction of the walk.
+func first(cursor *bbolt.Cursor, order tokenstore.Order, after *tokenstore.Position, descending bool) []byte {
+	if after == nil {
+		if descending {
+			key, _ := cursor.Last()
+			return key
+		}
+		key, _ := cursor.First()
+		return key
+	}
+	seen := positionKey(order, *after)
+	key, _ := cursor.Seek(seen)
+	switch {
+	case descending && key == nil:
+		key, _ = cursor.Last()
+	case descending:
+		key, _ = cursor.Prev()
+	case bytes.Equal(key, seen):
+		key, _ = cursor.Next()
+	}
+	return key
+}
+
+const (
+	orderTimeLength = 8
+	orderKeyLength  = orderTimeLength + len(tokenstore.ID{})
+)
+
+func orderKey(order tokenstore.Order, token *tokenstore.Token) []byte {
+	return positionKey(order, order.PositionOf(token))
+}
+
+func positionKey(order tokenstore.Order, position tokenstore.Position) []byte {
+	key := make([]byte, 0, orderKeyLength)
+	if order == tokenstore.OrderExpires && position.Time.IsZero() {
+		key = binary.BigEndian.AppendUint64(key, math.MaxUint64)
+	} else {
+		key = timeKey(key, position.Time)
+	}
+	return append(key, position.ID[:]...)
+}
+
+// timeKey appends a time so that keys sort as the times do.
+func timeKey(key []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(key, uint64(t.UnixMicro())^(1<<63))
+}

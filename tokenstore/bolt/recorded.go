@@ -1,0 +1,54 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// RecordedTime implements tokenstore.Backend.
+func (b *Backend) RecordedTime() (recorded time.Time, err error) {
+	err = b.view(func(tx *bbolt.Tx) error {
+		recorded, err = recordedTime(tx)
+		return err
+	})
+	return recorded, err
+}
+
+func recordedTime(tx *bbolt.Tx) (time.Time, error) {
+	value := tx.Bucket(metaBucket).Get(recordedKey)
+	if len(value) != 12 || binary.BigEndian.Uint32(value[8:]) != crc32.ChecksumIEEE(value[:8]) {
+		return time.Time{}, errors.New("the recorded time is damaged; restore a backup")
+	}
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), nil
+}
+
+// record keeps the newest time seen.
+func record(tx *bbolt.Tx, now time.Time) error {
+	recorded, err := recordedTime(tx)
+	if err != nil || !now.After(recorded) {
+		return err
+	}
+	return tx.Bucket(metaBucket).Put(recordedKey, encodeRecorded(now))
+}
+
+func encodeRecorded(t time.Time) []byte {
+	value := binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro()))
+	return binary.BigEndian.AppendUint32(value, crc32.ChecksumIEEE(value))
+}
+
+// appendAudit adds a line to the audit.
+func appendAudit(tx *bbolt.Tx, entry tokenstore.AuditEntry) error {
+	audit := tx.Bucket(auditBucket)
+	sequence, err := audit.NextSequence()
+	if err != nil {
+		return err
+	}
+	key := binary.BigEndian.AppendUint64(timeKey(nil, entry.Time), sequence)
+	return audit.Put(key, tokenstore.EncodeAuditEntry(key, entry))
+}

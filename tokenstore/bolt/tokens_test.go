@@ -1,0 +1,356 @@
+package bolt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func TestDigests(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	token, other := makeToken(t, s), makeToken(t, s)
+	next := tokenstore.Digest(sha256.Sum256([]byte("next")))
+	leads := func(digest tokenstore.Digest, want tokenstore.ID, wantErr error) {
+		t.Helper()
+		if id, err := b.IDOf(digest); id != want || !errors.Is(err, wantErr) {
+			t.Errorf("leads to %v, %v, want %v, %v", id, err, want, wantErr)
+		}
+	}
+	leads(token.Digest, token.ID, nil)
+	leads(next, tokenstore.ID{}, tokenstore.ErrNotFound)
+	leads(tokenstore.Digest{}, tokenstore.ID{}, tokenstore.ErrNotFound)
+
+	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.PreviousDigest, token.Digest = token.Digest, next })
+	leads(token.Digest, token.ID, nil)
+	leads(next, token.ID, nil)
+	checkConsistent(t, b)
+
+	// Nobody gets a digest that leads to another, and then nothing is changed.
+	for _, digest := range []tokenstore.Digest{next, token.Digest} {
+		for _, edit := range []func(*tokenstore.Token){
+			func(other *tokenstore.Token) { other.Digest = digest },
+			func(other *tokenstore.Token) { other.PreviousDigest = digest },
+		} {
+			if err := change(b, other.ID, edit); !errors.Is(err, tokenstore.ErrTaken) {
+				t.Errorf("a digest twice: %v", err)
+			}
+		}
+	}
+	leads(other.Digest, other.ID, nil)
+	if got, err := b.Token(other.ID); err != nil || got.Version != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+
+	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.PreviousDigest = tokenstore.Digest{} })
+	leads(token.Digest, tokenstore.ID{}, tokenstore.ErrNotFound)
+	leads(next, token.ID, nil)
+	mustChange(t, b, other.ID, func(other *tokenstore.Token) { other.PreviousDigest = token.Digest })
+	leads(token.Digest, other.ID, nil)
+	if err := s.Delete(token.ID, testActor); err != nil {
+		t.Fatal(err)
+	}
+	leads(next, tokenstore.ID{}, tokenstore.ErrNotFound)
+	if err := s.Delete(other.ID, testActor); err != nil {
+		t.Fatal(err)
+	}
+	checkConsistent(t, b)
+}
+
+// TestNoSecretInTheFile looks for what is presented in what is stored.
+func TestNoSecretInTheFile(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	_, secret, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", NeverExpires: true}, testActor)
+	check(t, err)
+	check(t, s.Close())
+	raw, err := os.ReadFile(path)
+	check(t, err)
+	text := secret.Reveal()
+	if !bytes.Contains(raw, []byte(text[4:16])) {
+		t.Error("the id isn't in the file, so nothing is tested")
+	}
+	for i := 17; i+8 <= len(text); i++ {
+		if bytes.Contains(raw, []byte(text[i:i+8])) {
+			t.Fatal("a part of the secret is in the file")
+		}
+	}
+}
+
+// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipped bit
+// in a page number would: its records are sound, but say that a revoked token is
+// active and a deleted one is there.
+func TestOutdatedRecord(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	revoked, deleted, rotated, same := makeToken(t, s), makeToken(t, s), makeToken(t, s), makeToken(t, s)
+	var records [][]byte
+	tokens := []made{revoked, deleted, rotated, same}
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		for _, token := range tokens {
+			records = append(records, bytes.Clone(tx.Bucket(tokensBucket).Get(token.ID[:])))
+		}
+		return nil
+	}))
+	mustChange(t, b, revoked.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
+	mustChange(t, b, rotated.ID, func(token *tokenstore.Token) { token.Digest[0] ^= 1 })
+	check(t, s.Delete(deleted.ID, testActor))
+	check(t, b.update(func(tx *bbolt.Tx) error {
+		for i, token := range tokens {
+			if err := tx.Bucket(tokensBucket).Put(token.ID[:], records[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	for name, c := range map[string]struct {
+		made
+		want error
+	}{
+		// The secrets of the deleted token and of the rotated one are forgotten in
+		// digests, which is sound.
+		"revoked": {revoked, tokenstore.ErrDamaged}, "deleted": {deleted, tokenstore.ErrNotFound},
+		"rotated": {rotated, tokenstore.ErrNotFound}, "unchanged": {same, nil},
+	} {
+		if _, err := s.Authenticate(c.credential, testTime); !errors.Is(err, c.want) {
+			t.Errorf("%s: Authenticate: %v", name, err)
+		}
+		if name == "unchanged" {
+			continue
+		}
+		if _, err := b.Token(c.ID); !errors.Is(err, tokenstore.ErrDamaged) {
+			t.Errorf("%s: Token: %v", name, err)
+		}
+		// An edit would bring the old state back for good.
+		if err := change(b, c.ID, func(token *tokenstore.Token) { token.Name = "x" }); !errors.Is(err, tokenstore.ErrDamaged) {
+			t.Errorf("%s: Apply: %v", name, err)
+		}
+	}
+}
+
+// TestApplyRefusals: what a change refuses leaves nothing behind, not even the
+// time.
+func TestApplyRefusals(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	errNo := errors.New("no")
+	_, err := b.Apply(tokenstore.ID{1}, testTime, func(old *tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+		if old != nil {
+			t.Errorf("there is a token %v", old)
+		}
+		return nil, tokenstore.AuditEntry{}, errNo
+	})
+	if err != errNo {
+		t.Errorf("got %v", err)
+	}
+	if recorded, err := b.RecordedTime(); err != nil || !recorded.IsZero() {
+		t.Errorf("%s is recorded, %v", recorded, err)
+	}
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		if n := tx.Bucket(auditBucket).Stats().KeyN; n != 0 {
+			t.Errorf("%d audit entries", n)
+		}
+		return nil
+	}))
+}
+
+// TestManyChanges makes changes from many goroutines, some of which are refused:
+// each that is told of is stored, with one line in the audit.
+func TestManyChanges(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	const makers, each = 16, 12
+	var mu sync.Mutex
+	kept := make(map[tokenstore.ID]*tokenstore.Token)
+	lines := 0
+	var all sync.WaitGroup
+	for range makers {
+		all.Go(func() {
+			for i := range each {
+				token := makeToken(t, s)
+				changes := 1
+				switch i % 3 {
+				case 0:
+					mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
+					changes++
+				case 1:
+					if err := s.Delete(token.ID, testActor); err != nil {
+						t.Error(err)
+					}
+					changes++
+					if err := s.Delete(token.ID, testActor); !errors.Is(err, tokenstore.ErrNotFound) {
+						t.Errorf("a second deletion: %v", err)
+					}
+				}
+				mu.Lock()
+				lines += changes
+				if i%3 != 1 {
+					kept[token.ID] = token.Token
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	check(t, s.Close())
+	b = mustOpen(t, path)
+	checkConsistent(t, b)
+	found := 0
+	check(t, b.List(tokenstore.OrderCreated, nil, false, func(token *tokenstore.Token) bool {
+		found++
+		if kept[token.ID] == nil || (token.RevokedAt.IsZero() != (token.Version == 1)) {
+			t.Errorf("listed is %+v", token)
+		}
+		return true
+	}))
+	if found != len(kept) {
+		t.Errorf("%d tokens are stored, want %d", found, len(kept))
+	}
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		n := 0
+		err := tx.Bucket(auditBucket).ForEach(func(key, record []byte) error {
+			n++
+			_, err := tokenstore.DecodeAuditEntry(key, record)
+			return err
+		})
+		if n != lines {
+			t.Errorf("%d lines in the audit, want %d", n, lines)
+		}
+		return err
+	}))
+}
+
+// TestSharedCommit: changes that come while another is being written share the
+// next commit, and one that is refused hinders none of the others.
+func TestSharedCommit(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	commits := make(chan int, 100)
+	run := b.commits.run
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	b.commits.run = func(batch []*pending) {
+		commits <- len(batch)
+		once.Do(func() { close(begun); <-goOn })
+		run(batch)
+	}
+	errNo := errors.New("no")
+	var changes sync.WaitGroup
+	apply := func(i int) {
+		changes.Go(func() {
+			id := tokenstore.ID([]byte(fmt.Sprintf("token%07d", i)))
+			_, err := b.Apply(id, testTime, func(*tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+				if i%5 == 3 {
+					return nil, tokenstore.AuditEntry{}, errNo
+				}
+				return &tokenstore.Token{
+					ID: id, Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, CreatedAt: testTime,
+					Digest: sha256.Sum256(id[:]), Version: 1,
+				}, tokenstore.AuditEntry{Time: testTime, TokenID: id}, nil
+			})
+			if want := map[bool]error{true: errNo}[i%5 == 3]; err != want {
+				t.Errorf("change %d: %v", i, err)
+			}
+		})
+	}
+	apply(0)
+	<-begun
+	for i := 1; i <= 20; i++ {
+		apply(i)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		b.commits.mu.Lock()
+		n := len(b.commits.waiting)
+		b.commits.mu.Unlock()
+		if n == 20 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d changes are waiting", n)
+		}
+	}
+	close(goOn)
+	changes.Wait()
+	if first, second := <-commits, <-commits; first != 1 || second != 20 || len(commits) > 0 {
+		t.Errorf("commits of %d and %d, and %d more", first, second, len(commits))
+	}
+	checkConsistent(t, b)
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	token, deleted := makeToken(t, s), makeToken(t, s)
+	check(t, s.Delete(deleted.ID, testActor))
+	if used, err := b.Usage(token.ID); err != nil || used != (tokenstore.Usage{}) {
+		t.Errorf("unused %+v, %v", used, err)
+	}
+	want := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond), IP: "::1", UserAgent: "curl", Route: "GET /x"}}
+	later := testTime.Add(time.Hour)
+	check(t, b.SaveUsage(later, []tokenstore.UsageOf{{ID: deleted.ID, Usage: want}, {ID: token.ID, Usage: want}}))
+	check(t, b.Close())
+	b = mustOpen(t, path)
+	if used, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(used, want) {
+		t.Errorf("used %+v, %v", used, err)
+	}
+	if used, err := b.Usage(deleted.ID); err != nil || used != (tokenstore.Usage{}) {
+		t.Errorf("a deleted token is used %+v, %v", used, err)
+	}
+	if recorded, err := b.RecordedTime(); err != nil || !recorded.Equal(later) {
+		t.Errorf("%s is recorded, %v", recorded, err)
+	}
+	// An earlier time changes nothing.
+	check(t, b.SaveUsage(testTime, nil))
+	if recorded, err := b.RecordedTime(); err != nil || !recorded.Equal(later) {
+		t.Errorf("%s is recorded, %v", recorded, err)
+	}
+	check(t, b.Close())
+	for what, err := range map[string]error{
+		"SaveUsage": b.SaveUsage(later, nil), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
+		"List": b.List(tokenstore.OrderCreated, nil, false, nil),
+	} {
+		if !errors.Is(err, tokenstore.ErrClosed) {
+			t.Errorf("%s after Close: %v", what, err)
+		}
+	}
+	if _, err := b.Token(token.ID); !errors.Is(err, tokenstore.ErrClosed) {
+		t.Errorf("Token after Close: %v", err)
+	}
+}
+
+// TestDurable: what Apply has told of is in the file, whoever reads it.
+func TestDurable(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	for range 5 {
+		token := makeToken(t, s)
+		raw, err := os.ReadFile(path)
+		check(t, err)
+		copied := newPath(t)
+		check(t, os.WriteFile(copied, raw, 0o600))
+		b := mustOpen(t, copied)
+		if _, err := b.Token(token.ID); err != nil {
+			t.Errorf("a copy of the file: %v", err)
+		}
+		check(t, b.Close())
+	}
+}

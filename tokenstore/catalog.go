@@ -1,0 +1,76 @@
+package tokenstore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Catalog is what tokens can be granted: the scopes of every route that the
+// configured gates know, and named sets of grants.
+type Catalog struct {
+	// Scopes are sorted by name, without doubles.
+	Scopes []CatalogScope
+	// Presets are named sets of grants.
+	Presets map[string]Grants
+}
+
+// CatalogScope is a scope and what it opens.
+type CatalogScope struct {
+	Scope
+	// Routes are "METHOD /path".
+	Routes []string
+}
+
+// PresetsWith returns the names of the presets that cover the scope, sorted.
+func (c Catalog) PresetsWith(scope Scope) []string {
+	names := []string{}
+	for name, grants := range c.Presets {
+		if grants.Cover(scope) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// check returns the grants sorted and without doubles, or says which of them
+// means nothing here.
+func (c Catalog) check(grants Grants) (Grants, error) {
+	for _, grant := range grants {
+		if !c.knows(grant) {
+			return nil, fmt.Errorf("%s is not a scope here; known are %s", quote(grant), strings.Join(c.names(), ", "))
+		}
+	}
+	grants = slices.Clone(grants)
+	slices.Sort(grants)
+	return slices.Compact(grants), nil
+}
+
+func (c Catalog) knows(grant string) bool {
+	if grant == "*" {
+		return true
+	}
+	resource, wild := strings.CutSuffix(grant, "*")
+	wild = wild && strings.HasSuffix(resource, ":")
+	return slices.ContainsFunc(c.Scopes, func(s CatalogScope) bool {
+		return s.Name == grant || (wild && strings.HasPrefix(s.Name, resource))
+	})
+}
+
+func (c Catalog) names() []string {
+	names := make([]string, 0, len(c.Scopes)+1)
+	for _, scope := range c.Scopes {
+		names = append(names, scope.Name)
+	}
+	return append(names, "a resource with :* for all its actions", "*")
+}
+
+func (c Catalog) presetNames() []string {
+	names := make([]string, 0, len(c.Presets))
+	for name := range c.Presets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,62 @@
+package tokenstore
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Clock tells the time. It is injected wherever a rule depends on it, so that
+// expiry and clock jumps can be tested without waiting. Implementations are safe
+// for concurrent use.
+type Clock interface {
+	Now() time.Time
+}
+
+// SystemClock is the machine's wall clock.
+type SystemClock struct{}
+
+// Now returns the wall-clock time in UTC without its monotonic part: stored
+// times have none, and after a suspend the two disagree.
+func (SystemClock) Now() time.Time { return time.Now().Round(0).UTC() }
+
+// ClockFunc is a function as a [Clock].
+type ClockFunc func() time.Time
+
+// Now calls f.
+func (f ClockFunc) Now() time.Time { return f() }
+
+// clockTolerance is how much later than the clock the time that counts may be
+// before it is worth telling.
+const clockTolerance = time.Second
+
+// Now returns the time that counts: the clock's, but never before the newest time
+// that the backend has recorded, nor before the newest second that this store has
+// seen. All that a token's validity depends on are whole seconds, so a clock that
+// falls back brings no token back to life.
+func (s *Store) Now() time.Time {
+	now := s.clock.Now()
+	newest := s.newest.Load()
+	switch micros := now.UnixMicro(); {
+	case micros < newest:
+		return time.UnixMicro(newest).UTC()
+	case micros/microsPerSecond > newest/microsPerSecond: // so that not every request writes
+		raise(&s.newest, micros)
+	}
+	return now
+}
+
+const microsPerSecond = int64(time.Second / time.Microsecond)
+
+// watchClock tells when the clock falls behind the time that counts, and when it
+// has caught up.
+func (s *Store) watchClock(behind *trouble) {
+	clock, now := s.clock.Now(), s.Now()
+	switch behind.changed(now.Sub(clock) > clockTolerance) {
+	case troubleBegan:
+		s.logger.Error("the clock is behind the newest time the token store has recorded; the recorded time counts until the clock has caught up",
+			zap.Time("clock", clock), zap.Time("recorded", now))
+	case troubleEnded:
+		s.logger.Info("the clock has caught up with the newest time the token store has recorded")
+	}
+}

@@ -1,0 +1,177 @@
+package tokenstore
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestSystemClock(t *testing.T) {
+	t.Parallel()
+	now := SystemClock{}.Now()
+	if now != now.Round(0) || now.Location() != time.UTC || time.Since(now) > time.Minute {
+		t.Errorf("the system's clock says %#v", now)
+	}
+}
+
+// TestExpiryBoundary: a token is valid up to its end and not at it (TIME-01).
+func TestExpiryBoundary(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	for _, c := range []struct {
+		from time.Duration
+		want Status
+	}{
+		{-time.Second, StatusActive}, {-time.Nanosecond, StatusActive}, {0, StatusExpired}, {time.Nanosecond, StatusExpired}, {time.Second, StatusExpired},
+	} {
+		s.clock.set(token.ExpiresAt.Add(c.from))
+		if match := s.must(t, credential); match.Status != c.want {
+			t.Errorf("at its end %+d: %v, want %v", c.from, match.Status, c.want)
+		}
+	}
+}
+
+// TestClockSetBack: an expired token stays expired in this process and in the
+// next, whatever the clock says (TIME-03).
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	for _, back := range []time.Duration{time.Microsecond, time.Second, time.Hour, 10 * 365 * 24 * time.Hour} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		for _, before := range []time.Duration{time.Hour, time.Millisecond, time.Microsecond} {
+			s.clock.set(token.ExpiresAt.Add(-before))
+			if match := s.must(t, credential); match.Status != StatusActive {
+				t.Fatalf("%s before its end %v", before, match.Status)
+			}
+		}
+		s.clock.set(token.ExpiresAt)
+		match := s.must(t, credential)
+		s.clock.set(token.ExpiresAt.Add(-back))
+		if match := s.must(t, credential); match.Status != StatusExpired {
+			t.Errorf("with the clock set back by %s: %v", back, match.Status)
+		}
+		if now := s.Now(); !now.Equal(token.ExpiresAt) || now.Location() != time.UTC {
+			t.Errorf("now is %s, want %s", now, token.ExpiresAt)
+		}
+		// A change or a count writes the time down.
+		s.CountDenied(match)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again := reopen(t, s.memory, s.clock)
+		if match := again.must(t, credential); match.Status != StatusExpired {
+			t.Errorf("in the next process: %v", match.Status)
+		}
+		// What is made now is made at the time that counts.
+		made, _ := again.create(t)
+		if made.CreatedAt.Before(token.ExpiresAt) {
+			t.Errorf("a new token is made at %s", made.CreatedAt)
+		}
+		// The clock catches up.
+		later := token.ExpiresAt.Add(time.Minute + time.Nanosecond)
+		again.clock.set(later)
+		if now := again.Now(); now != later {
+			t.Errorf("now is %s, want %s", now, later)
+		}
+	}
+}
+
+func TestRecordedTime(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	if now := s.Now(); now != testTime {
+		t.Errorf("now is %s", now)
+	}
+	_, credential := s.create(t)
+	if !s.memory.recorded.Equal(testTime) {
+		t.Errorf("after a change %s is recorded", s.memory.recorded)
+	}
+	s.clock.set(testTime.Add(time.Hour))
+	s.CountDenied(s.must(t, credential))
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if !s.memory.recorded.Equal(testTime.Add(time.Hour)) {
+		t.Errorf("after a flush %s is recorded", s.memory.recorded)
+	}
+	s.clock.set(testTime)
+	s.create(t)
+	if !s.memory.recorded.Equal(testTime.Add(time.Hour)) {
+		t.Errorf("with the clock set back %s is recorded", s.memory.recorded)
+	}
+}
+
+// TestNowNeverGoesBack behind a second it has told, with a clock that jumps about
+// under many readers.
+func TestNowNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	s.Store.clock = ClockFunc(func() time.Time { return testTime.Add(time.Duration(rand.Int64N(int64(time.Hour)))) })
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			var newest time.Time
+			for range 2000 {
+				now := s.Now()
+				if now.Before(newest.Truncate(time.Second)) {
+					t.Errorf("%s comes after %s", now, newest)
+					return
+				}
+				newest = now
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// TestClockBehindIsTold once, and also when it is over.
+func TestClockBehindIsTold(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.InfoLevel)
+	backend := newMemory()
+	backend.recorded = testTime
+	clock := newTestClock(testTime.Add(-time.Hour))
+	s, err := Open(backend, Options{Clock: clock, FlushInterval: -1, Logger: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	count := func(text string) int { return logs.FilterMessageSnippet(text).Len() }
+	eventually(t, "the clock is behind", func() bool { return count("clock is behind") == 1 })
+	clock.set(testTime)
+	eventually(t, "the clock has caught up", func() bool { return count("has caught up with") == 1 })
+	clock.set(testTime.Add(-clockTolerance - time.Second))
+	eventually(t, "the clock is behind again", func() bool { return count("clock is behind") == 2 })
+}
+
+// TestFlushTroubleIsTold once, and also when it is over.
+func TestFlushTroubleIsTold(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.InfoLevel)
+	backend := newMemory()
+	s, err := Open(backend, Options{FlushInterval: time.Millisecond, Logger: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	test := &testStore{s, backend, nil}
+	_, credential := test.create(t)
+	match := test.must(t, credential)
+	backend.do(func() { backend.saveError = ErrUnavailable })
+	s.CountDenied(match)
+	eventually(t, "some flushes have failed", func() bool {
+		backend.mu.Lock()
+		defer backend.mu.Unlock()
+		return backend.calls["SaveUsage"] > 3
+	})
+	backend.do(func() { backend.saveError = nil })
+	eventually(t, "usage is saved again", func() bool { return logs.FilterMessageSnippet("being saved again").Len() == 1 })
+	if n := logs.FilterMessageSnippet("can't be saved").Len(); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}

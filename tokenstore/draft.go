@@ -1,0 +1,228 @@
+package tokenstore
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Draft is a token as somebody asks for it. Exactly one of Scopes and Preset is
+// set for API tokens, none for admin tokens; exactly one of the three expiry
+// fields.
+type Draft struct {
+	Kind       Kind
+	Name       string
+	Account    string
+	Scopes     Grants
+	Preset     string
+	AllowedIPs []string
+	Metadata   map[string]string
+	NotBefore  time.Time
+
+	// ExpiresIn counts from the creation.
+	ExpiresIn Lifetime
+	ExpiresAt time.Time
+	// NeverExpires asks for a token without end.
+	NeverExpires bool
+}
+
+// Policy is what the configuration allows tokens to be.
+type Policy struct {
+	Prefixes Prefixes
+	// MaxLifetime is the longest time between the making of a secret and its
+	// expiry.
+	MaxLifetime Lifetime
+	// Accounts are the configured account names.
+	Accounts []string
+	Catalog  Catalog
+}
+
+// token checks the draft against the policy and returns the token it asks for,
+// without an id or a secret. The error is a *FieldError.
+func (p Policy) token(d Draft, now time.Time) (Token, error) {
+	token, err := p.checked(d, now)
+	if broken, ok := errors.AsType[*FieldError](err); ok {
+		// What was written into the wrong field may be a token.
+		return Token{}, &FieldError{Field: broken.Field, Rule: p.Prefixes.Redact(broken.Rule)}
+	}
+	return token, err
+}
+
+func (p Policy) checked(d Draft, now time.Time) (Token, error) {
+	if d.Kind != KindAPI && d.Kind != KindAdmin {
+		return Token{}, fieldErrorf("kind", `must be "api" or "admin"`)
+	}
+	token := Token{
+		Kind:      d.Kind,
+		Format:    FormatNative,
+		Prefix:    p.Prefixes[0],
+		CreatedAt: now.UTC().Truncate(time.Microsecond),
+		Version:   1,
+	}
+	// Times that are shown have whole seconds, so that what is shown is the
+	// truth; a token never lives longer than it was asked for.
+	made := token.CreatedAt.Truncate(time.Second)
+	token.UpdatedAt, token.SecretMadeAt = made, made
+
+	var err error
+	if token.Name, err = checkName(d.Name); err != nil {
+		return Token{}, err
+	}
+	if token.Account, err = p.account(d); err != nil {
+		return Token{}, err
+	}
+	if token.Scopes, err = p.grants(d); err != nil {
+		return Token{}, err
+	}
+	if token.AllowedIPs, err = parseAllowedIPs(d.AllowedIPs); err != nil {
+		return Token{}, err
+	}
+	if token.Metadata, err = checkMetadata(d.Metadata); err != nil {
+		return Token{}, err
+	}
+	if token.ExpiresAt, err = p.expiry(d, made, now); err != nil {
+		return Token{}, err
+	}
+	if token.NotBefore, err = checkNotBefore(d.NotBefore, token.ExpiresAt); err != nil {
+		return Token{}, err
+	}
+	return token, nil
+}
+
+func (p Policy) account(d Draft) (string, error) {
+	if d.Kind == KindAdmin {
+		if d.Account != "" {
+			return "", fieldErrorf("account", "an admin token never calls the backend, so it has no account")
+		}
+		return "", nil
+	}
+	account := d.Account
+	if account == "" {
+		account = "default"
+	}
+	if !slices.Contains(p.Accounts, account) {
+		if len(p.Accounts) == 0 {
+			return "", fieldErrorf("account", "%s is not configured; no account is: add an account block to api_tokens in the Caddyfile", quote(account))
+		}
+		return "", fieldErrorf("account", "%s is not configured; the accounts here are %s", quote(account), strings.Join(p.Accounts, ", "))
+	}
+	return account, nil
+}
+
+func (p Policy) grants(d Draft) (Grants, error) {
+	if d.Kind == KindAdmin {
+		if d.Preset != "" {
+			return nil, fieldErrorf("preset", "an admin token never calls the backend, so it has no scopes")
+		}
+		if len(d.Scopes) != 0 {
+			return nil, fieldErrorf("scopes", "an admin token never calls the backend, so it has no scopes")
+		}
+		return nil, nil
+	}
+	if d.Preset != "" {
+		if d.Scopes != nil {
+			return nil, fieldErrorf("preset", "give either preset or scopes, not both")
+		}
+		grants, ok := p.Catalog.Presets[d.Preset]
+		if !ok {
+			return nil, fieldErrorf("preset", "%s is not known; the presets here are %s", quote(d.Preset), strings.Join(p.Catalog.presetNames(), ", "))
+		}
+		return p.known("preset", grants)
+	}
+	switch n := len(d.Scopes); {
+	case n == 0:
+		return nil, fieldErrorf("scopes", "give at least one scope, or a preset (%s)", strings.Join(p.Catalog.presetNames(), ", "))
+	case n > maxScopes:
+		return nil, fieldErrorf("scopes", "%d are given; %d are allowed", n, maxScopes)
+	}
+	return p.known("scopes", d.Scopes)
+}
+
+func (p Policy) known(field string, grants Grants) (Grants, error) {
+	grants, err := p.Catalog.check(grants)
+	if err != nil {
+		return nil, fieldErrorf(field, "%v", err)
+	}
+	return grants, nil
+}
+
+// expiry returns when a token made at made ends; the zero time is never.
+func (p Policy) expiry(d Draft, made, now time.Time) (time.Time, error) {
+	given := 0
+	for _, set := range []bool{!d.ExpiresIn.Unlimited(), !d.ExpiresAt.IsZero(), d.NeverExpires} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		return time.Time{}, fieldErrorf("expires_in", `is required: write for example "90d", or give expires_at%s`, p.neverHint())
+	case given > 1:
+		return time.Time{}, fieldErrorf("expires_at", "give either expires_in or expires_at, not both")
+	case d.NeverExpires:
+		if !p.MaxLifetime.Unlimited() {
+			return time.Time{}, fieldErrorf("expires_in", `"never" is only possible with max_lifetime unlimited; here it is %s`, p.MaxLifetime)
+		}
+		return time.Time{}, nil
+	}
+
+	field, end := "expires_at", d.ExpiresAt.UTC().Truncate(time.Second)
+	if !d.ExpiresIn.Unlimited() {
+		var err error
+		field = "expires_in"
+		if end, err = d.ExpiresIn.From(made); err != nil {
+			return time.Time{}, fieldErrorf(field, "%v", err)
+		}
+	}
+	switch {
+	case !now.Before(end):
+		return time.Time{}, fieldErrorf(field, "the token would have expired already, at %s", formatTime(end))
+	case end.Year() > maxYear:
+		return time.Time{}, fieldErrorf(field, "%v", errAfterMaxYear)
+	case p.MaxLifetime.Unlimited():
+		return end, nil
+	}
+	latest, err := p.MaxLifetime.From(made)
+	if err == nil && end.After(latest) { // an error is a maximum that can't be reached
+		return time.Time{}, fieldErrorf(field, "would be %s, later than max_lifetime %s allows (%s)",
+			formatTime(end), p.MaxLifetime, formatTime(latest))
+	}
+	return end, nil
+}
+
+func (p Policy) neverHint() string {
+	if p.MaxLifetime.Unlimited() {
+		return `, or "never"`
+	}
+	return ""
+}
+
+func checkNotBefore(notBefore, expiresAt time.Time) (time.Time, error) {
+	if notBefore.IsZero() {
+		return time.Time{}, nil
+	}
+	notBefore = notBefore.UTC().Truncate(time.Second)
+	switch {
+	case notBefore.Year() > maxYear:
+		return time.Time{}, fieldErrorf("not_before", "%v", errAfterMaxYear)
+	case notBefore.Year() < minYear:
+		return time.Time{}, fieldErrorf("not_before", "lies before the year %d; leave it out instead", minYear)
+	case !expiresAt.IsZero() && !notBefore.Before(expiresAt):
+		return time.Time{}, fieldErrorf("not_before", "is not before the token's end at %s", formatTime(expiresAt))
+	}
+	return notBefore, nil
+}
+
+func formatTime(t time.Time) string { return t.Format(time.RFC3339) }
+
+// quote returns what somebody wrote for a message about it. It cuts nothing that
+// could be a token, so that [Prefixes.Redact] finds it.
+func quote(s string) string {
+	const enough = 200
+	if len(s) > enough {
+		return "what is given (" + strconv.Itoa(len(s)) + " bytes)"
+	}
+	return strconv.Quote(s)
+}

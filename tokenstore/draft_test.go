@@ -1,0 +1,267 @@
+package tokenstore
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func validDraft() Draft {
+	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, ExpiresIn: Lifetime{months: 1}}
+}
+
+func TestDraft(t *testing.T) {
+	t.Parallel()
+	made := testTime.Truncate(time.Second)
+	draft := Draft{
+		Kind: KindAPI, Name: "GitHub CI", Account: "alice", Scopes: Grants{"unikernel:list", "block:*", "unikernel:list"},
+		AllowedIPs: []string{"203.0.113.0/24", "203.0.113.0/24", "2001:db8::1"},
+		Metadata:   map[string]string{"env": "prod", "note": "two\nlines"},
+		NotBefore:  made.Add(time.Hour + time.Millisecond), ExpiresIn: Lifetime{months: 1},
+	}
+	got, err := testPolicy.token(draft, testTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Token{
+		Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: "GitHub CI", Account: "alice",
+		Scopes:     Grants{"block:*", "unikernel:list"},
+		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		Metadata:   map[string]string{"env": "prod", "note": "two\nlines"},
+		CreatedAt:  testTime, UpdatedAt: made, SecretMadeAt: made,
+		NotBefore: made.Add(time.Hour), ExpiresAt: made.AddDate(0, 1, 0), Version: 1,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	// The token keeps nothing of the caller's.
+	draft.Scopes[0], draft.Metadata["env"] = "*", "changed"
+	if got.Metadata["env"] != "prod" || got.Scopes[0] != "block:*" {
+		t.Error("the token changes with the draft")
+	}
+}
+
+func TestDraftRules(t *testing.T) {
+	t.Parallel()
+	unlimited := func(p *Policy) { p.MaxLifetime = Lifetime{} }
+	many := func(n int) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf("10.0.%d.%d", i/256, i%256))
+		}
+		return list
+	}
+	manyEntries := make(map[string]string)
+	for i := range 65 {
+		manyEntries[fmt.Sprint("key", i)] = ""
+	}
+	at := func(s string) time.Time {
+		at, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	for name, c := range map[string]struct {
+		edit   func(*Draft)
+		policy func(*Policy)
+		// field is the one that is wrong; empty is none.
+		field, rule string
+	}{
+		"as it is": {edit: func(*Draft) {}},
+
+		"no kind":      {edit: func(d *Draft) { d.Kind = 0 }, field: "kind"},
+		"unknown kind": {edit: func(d *Draft) { d.Kind = 3 }, field: "kind"},
+
+		"no name":                  {edit: func(d *Draft) { d.Name = "" }, field: "name"},
+		"longest name":             {edit: func(d *Draft) { d.Name = strings.Repeat("é", 100) }},
+		"name too long":            {edit: func(d *Draft) { d.Name = strings.Repeat("é", 101) }, field: "name"},
+		"name of spaces":           {edit: func(d *Draft) { d.Name = "  " }, field: "name"},
+		"space after":              {edit: func(d *Draft) { d.Name = "CI " }, field: "name"},
+		"invalid UTF-8":            {edit: func(d *Draft) { d.Name = "CI\xff" }, field: "name"},
+		"surrogate":                {edit: func(d *Draft) { d.Name = "\xed\xa0\x80" }, field: "name"},
+		"line feed":                {edit: func(d *Draft) { d.Name = "a\nb" }, field: "name", rule: "U+000A"},
+		"NUL":                      {edit: func(d *Draft) { d.Name = "a\x00b" }, field: "name", rule: "U+0000"},
+		"DEL":                      {edit: func(d *Draft) { d.Name = "a\x7fb" }, field: "name", rule: "U+007F"},
+		"escape":                   {edit: func(d *Draft) { d.Name = "a\x1b[31mb" }, field: "name", rule: "U+001B"},
+		"C1 control":               {edit: func(d *Draft) { d.Name = "a\u009bb" }, field: "name", rule: "U+009B"},
+		"line separator":           {edit: func(d *Draft) { d.Name = "a\u2028b" }, field: "name"},
+		"right-to-left override":   {edit: func(d *Draft) { d.Name = "a\u202eb" }, field: "name", rule: "U+202E"},
+		"isolate":                  {edit: func(d *Draft) { d.Name = "a\u2066b" }, field: "name"},
+		"Arabic letter mark":       {edit: func(d *Draft) { d.Name = "a\u061cb" }, field: "name"},
+		"left-to-right mark":       {edit: func(d *Draft) { d.Name = "a\u200eb" }, field: "name"},
+		"zero width space":         {edit: func(d *Draft) { d.Name = "a\u200bb" }, field: "name"},
+		"word joiner":              {edit: func(d *Draft) { d.Name = "a\u2060b" }, field: "name"},
+		"byte order mark":          {edit: func(d *Draft) { d.Name = "\ufeffa" }, field: "name"},
+		"soft hyphen":              {edit: func(d *Draft) { d.Name = "a\u00adb" }, field: "name"},
+		"tag":                      {edit: func(d *Draft) { d.Name = "a\U000e0041b" }, field: "name"},
+		"Hebrew, emoji and joiner": {edit: func(d *Draft) { d.Name = "שלום 👩\u200d💻 می\u200cخواهم" }},
+
+		"default account":      {edit: func(d *Draft) { d.Account = "" }},
+		"unknown account":      {edit: func(d *Draft) { d.Account = "bob" }, field: "account", rule: "alice, default"},
+		"account by case":      {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
+		"no account there":     {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil }, field: "account", rule: "account block"},
+		"no account for admin": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Account = KindAdmin, nil, "alice" }, field: "account"},
+
+		"admin":                  {edit: func(d *Draft) { d.Kind, d.Scopes = KindAdmin, nil }},
+		"admin with scopes":      {edit: func(d *Draft) { d.Kind = KindAdmin }, field: "scopes"},
+		"admin with preset":      {edit: func(d *Draft) { d.Kind, d.Scopes, d.Preset = KindAdmin, nil, "read" }, field: "preset"},
+		"no scope":               {edit: func(d *Draft) { d.Scopes = nil }, field: "scopes", rule: "full, read"},
+		"preset":                 {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "read" }},
+		"preset and scopes":      {edit: func(d *Draft) { d.Preset = "read" }, field: "preset"},
+		"preset and none":        {edit: func(d *Draft) { d.Preset, d.Scopes = "read", Grants{} }, field: "preset"},
+		"unknown preset":         {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "write" }, field: "preset"},
+		"preset that is wrong":   {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "bad" }, policy: func(p *Policy) { p.Catalog.Presets = map[string]Grants{"bad": {"x:y"}} }, field: "preset"},
+		"everything":             {edit: func(d *Draft) { d.Scopes = Grants{"*"} }},
+		"every action":           {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "monitoring:*"} }},
+		"unknown scope":          {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:destroy"} }, field: "scopes"},
+		"unknown resource":       {edit: func(d *Draft) { d.Scopes = Grants{"console:*"} }, field: "scopes"},
+		"every resource":         {edit: func(d *Draft) { d.Scopes = Grants{"*:list"} }, field: "scopes"},
+		"part of a resource":     {edit: func(d *Draft) { d.Scopes = Grants{"unik*"} }, field: "scopes"},
+		"part of an action":      {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:l*"} }, field: "scopes"},
+		"two stars":              {edit: func(d *Draft) { d.Scopes = Grants{"**"} }, field: "scopes"},
+		"empty scope":            {edit: func(d *Draft) { d.Scopes = Grants{""} }, field: "scopes"},
+		"only a colon":           {edit: func(d *Draft) { d.Scopes = Grants{":*"} }, field: "scopes"},
+		"scope by case":          {edit: func(d *Draft) { d.Scopes = Grants{"Unikernel:list"} }, field: "scopes"},
+		"too many scopes":        {edit: func(d *Draft) { d.Scopes = make(Grants, 257) }, field: "scopes"},
+		"as many IPs as allowed": {edit: func(d *Draft) { d.AllowedIPs = many(256) }},
+		"too many IPs":           {edit: func(d *Draft) { d.AllowedIPs = many(257) }, field: "allowed_ips"},
+		"no IP":                  {edit: func(d *Draft) { d.AllowedIPs = []string{""} }, field: "allowed_ips"},
+
+		"too many entries":      {edit: func(d *Draft) { d.Metadata = manyEntries }, field: "metadata"},
+		"empty key":             {edit: func(d *Draft) { d.Metadata = map[string]string{"": "x"} }, field: "metadata"},
+		"empty value":           {edit: func(d *Draft) { d.Metadata = map[string]string{"x": ""} }},
+		"longest entry":         {edit: func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("ä", 64): strings.Repeat("ä", 1024)} }},
+		"key too long":          {edit: func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("a", 65): ""} }, field: "metadata"},
+		"value too long":        {edit: func(d *Draft) { d.Metadata = map[string]string{"a": strings.Repeat("a", 1025)} }, field: "metadata"},
+		"key with control":      {edit: func(d *Draft) { d.Metadata = map[string]string{"a\nb": ""} }, field: "metadata"},
+		"key invalid":           {edit: func(d *Draft) { d.Metadata = map[string]string{"a\xff": ""} }, field: "metadata"},
+		"value invalid":         {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\xff"} }, field: "metadata"},
+		"value with escape":     {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\x1b[2J"} }, field: "metadata", rule: "U+001B"},
+		"value turns direction": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\u202ey"} }, field: "metadata"},
+		"value with lines":      {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\n\ty"} }},
+		"keys differ by case":   {edit: func(d *Draft) { d.Metadata = map[string]string{"Env": "", "env": ""} }, field: "metadata", rule: `"Env" and "env"`},
+		"empty metadata":        {edit: func(d *Draft) { d.Metadata = map[string]string{} }},
+		"no expiry":             {edit: func(d *Draft) { d.ExpiresIn = Lifetime{} }, field: "expires_in"},
+		"two expiries":          {edit: func(d *Draft) { d.ExpiresAt = testTime.Add(time.Hour) }, field: "expires_at"},
+		"expiry and never":      {edit: func(d *Draft) { d.NeverExpires = true }, policy: unlimited, field: "expires_at"},
+		"never":                 {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true }, policy: unlimited},
+		"never, with a limit":   {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true }, field: "expires_in", rule: "2y"},
+		"longest lifetime":      {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 24} }},
+		"longer than longest":   {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 25} }, field: "expires_in", rule: "2y"},
+		"latest end":            {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:26Z") }},
+		"latest end and less":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:26.999Z") }},
+		"later than latest":     {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:27Z") }, field: "expires_at"},
+		"already expired":       {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime }, field: "expires_at"},
+		"expires within now":    {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime.Add(400*time.Millisecond) }, field: "expires_at"},
+		"expires next second":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime.Add(time.Second) }},
+		"last second of all":    {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("9999-12-31T23:59:59Z") }, policy: unlimited},
+		"first year too many":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("9999-12-31T23:59:59-01:00") }, policy: unlimited, field: "expires_at"},
+		"in too many years":     {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 9000} }, policy: unlimited, field: "expires_in"},
+		"limit that has no end": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 1000} }, policy: func(p *Policy) { p.MaxLifetime = Lifetime{months: 12 * 9000} }},
+		"begins at the end":     {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:26Z") }, field: "not_before"},
+		"begins before the end": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:25Z") }},
+		"began long ago":        {edit: func(d *Draft) { d.NotBefore = at("1970-01-01T00:00:00Z") }},
+		"began in the year 0":   {edit: func(d *Draft) { d.NotBefore = at("0000-06-01T00:00:00Z") }, field: "not_before"},
+		"began in no year":      {edit: func(d *Draft) { d.NotBefore = at("0001-01-01T00:00:00+01:00") }, field: "not_before"},
+		"begins after all years": {edit: func(d *Draft) {
+			d.ExpiresIn, d.NeverExpires, d.NotBefore = Lifetime{}, true, at("9999-12-31T23:59:59-01:00")
+		}, policy: unlimited, field: "not_before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			draft, policy := validDraft(), testPolicy
+			c.edit(&draft)
+			if c.policy != nil {
+				c.policy(&policy)
+			}
+			token, err := policy.token(draft, testTime)
+			var broken *FieldError
+			switch {
+			case c.field == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case c.field != "" && (!errors.As(err, &broken) || broken.Field != c.field || !strings.Contains(broken.Rule, c.rule)):
+				t.Errorf("got %v, want an error about %s %s", err, c.field, c.rule)
+			case c.field != "" && !reflect.ValueOf(token).IsZero():
+				t.Error("there is a token beside the error")
+			case c.field == "":
+				// Whatever is accepted can be stored and read back as it is.
+				token.Digest = digestOf(vector)
+				decoded, err := DecodeToken(token.ID, EncodeToken(&token))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !reflect.DeepEqual(*decoded, token) {
+					t.Errorf("stored as %+v, read as %+v", token, *decoded)
+				}
+			}
+		})
+	}
+}
+
+// TestFieldErrorsHoldNoSecret puts a token into every field that an error quotes.
+func TestFieldErrorsHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*Draft){
+		"account":      func(d *Draft) { d.Account = vector },
+		"preset":       func(d *Draft) { d.Scopes, d.Preset = nil, vector },
+		"scope":        func(d *Draft) { d.Scopes = Grants{vector} },
+		"ip":           func(d *Draft) { d.AllowedIPs = []string{vector} },
+		"key":          func(d *Draft) { d.Metadata = map[string]string{vector: "\x00"} },
+		"two keys":     func(d *Draft) { d.Metadata = map[string]string{vector: "", strings.ToUpper(vector): ""} },
+		"long account": func(d *Draft) { d.Account = strings.Repeat("x", 180) + vector },
+		"long key":     func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("x", 40) + vector: ""} },
+	} {
+		draft := validDraft()
+		edit(&draft)
+		_, err := testPolicy.token(draft, testTime)
+		if err == nil || strings.Contains(err.Error(), vector[secretStart:secretStart+8]) {
+			t.Errorf("%s: the error holds the secret or is none", name)
+		}
+	}
+}
+
+func TestParseAllowedIPs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"203.0.113.7": "203.0.113.7/32", "203.0.113.0/24": "203.0.113.0/24", "0.0.0.0/0": "0.0.0.0/0", "::/0": "::/0",
+		"2001:DB8::": "2001:db8::/128", "2001:db8::/32": "2001:db8::/32", "::ffff:203.0.113.7": "203.0.113.7/32",
+		"::ffff:203.0.113.0/120": "203.0.113.0/24", "::ffff:0.0.0.0/96": "0.0.0.0/0",
+		"": "", " 10.0.0.1": "", "10.0.0.1 ": "", "10.0.0.1/8": "", "10.0.0.0/33": "", "10.0.0.0/-1": "", "10.0.0.0/08": "", "10.0.0.0/": "",
+		"10.0.0": "", "10.0.0.256": "", "010.0.0.1": "", "0x0a.0.0.1": "", "167772161": "", "example.com": "", "10.0.0.0-10.0.0.9": "",
+		"fe80::1%eth0": "", "fe80::%eth0/64": "", "::ffff:1.2.3.4/64": "", "2001:db8::1/32": "", "[::1]": "", "10.0.0.1:80": "", "*": "",
+	} {
+		prefixes, err := parseAllowedIPs([]string{text})
+		switch {
+		case want == "" && err == nil:
+			t.Errorf("%q is %v", text, prefixes)
+		case want != "" && (err != nil || len(prefixes) != 1 || prefixes[0].String() != want):
+			t.Errorf("%q is %v, %v, want %s", text, prefixes, err, want)
+		}
+	}
+	if prefixes, err := parseAllowedIPs([]string{"::ffff:10.0.0.0/104", "10.0.0.0/8"}); err != nil || len(prefixes) != 1 {
+		t.Errorf("one range in two spellings is %v, %v", prefixes, err)
+	}
+}
+
+func TestCatalogPresets(t *testing.T) {
+	t.Parallel()
+	c := testPolicy.Catalog
+	for scope, want := range map[Scope]string{
+		{Name: "unikernel:list"}:                    "full read",
+		{Name: "unikernel:create"}:                  "full",
+		{Name: "monitoring:update", Explicit: true}: "",
+	} {
+		if got := strings.Join(c.PresetsWith(scope), " "); got != want {
+			t.Errorf("%s is in %q, want %q", scope.Name, got, want)
+		}
+	}
+	presets := maps.Clone(c.Presets)
+	if _, err := c.check(Grants{"unikernel:list", "block:list"}); err != nil || !reflect.DeepEqual(presets, c.Presets) {
+		t.Errorf("checking changes the catalog, or fails: %v", err)
+	}
+}

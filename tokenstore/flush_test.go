@@ -1,0 +1,339 @@
+package tokenstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// used returns what the backend has saved.
+func (s *testStore) used(t testing.TB, id ID) Usage {
+	t.Helper()
+	used, err := s.memory.Usage(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{}) {
+		t.Errorf("unused %+v, %v", got.Usage, err)
+	}
+	s.CountDenied(match)
+	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{Denied: 1}) {
+		t.Errorf("denied %+v, %v", got.Usage, err)
+	}
+	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	s.CountAllowed(match, use)
+	want := Usage{Allowed: 1, Denied: 1, Last: use}
+	want.Last.Time = testTime.Truncate(time.Microsecond)
+	if got, err := s.Get(token.ID); err != nil || got.Usage != want {
+		t.Errorf("used %+v, %v", got.Usage, err)
+	}
+	if used := s.used(t, token.ID); used != (Usage{}) {
+		t.Errorf("saved before Flush: %+v", used)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := reopen(t, s.memory, s.clock)
+	if got, err := again.Get(token.ID); err != nil || got.Usage != want {
+		t.Errorf("after reopening %+v, %v", got.Usage, err)
+	}
+	again.CountAllowed(again.must(t, credential), use)
+	if got, err := again.Get(token.ID); err != nil || got.Usage.Allowed != 2 {
+		t.Errorf("used again %+v, %v", got.Usage, err)
+	}
+}
+
+// TestLastUseNeverGoesBack, whatever order requests end in.
+func TestLastUseNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	for _, c := range []struct {
+		seconds  time.Duration
+		from     string
+		wantTime time.Duration
+		wantFrom string
+	}{{5, "a", 5, "a"}, {3, "b", 5, "a"}, {4, "a", 5, "a"}, {6, "a", 6, "a"}, {6, "c", 6, "c"}, {7, "d", 7, "d"}, {-1 << 30, "e", 7, "d"}} {
+		s.CountAllowed(match, LastUse{Time: testTime.Add(c.seconds * time.Second), IP: c.from})
+		got, err := s.Get(token.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := got.Usage.Last; last.IP != c.wantFrom || !last.Time.Equal(testTime.Add(c.wantTime*time.Second)) {
+			t.Errorf("after a use from %s at %d: %+v", c.from, c.seconds, last)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The saved use counts as well.
+	again := reopen(t, s.memory, s.clock)
+	again.CountAllowed(again.must(t, credential), LastUse{Time: testTime, IP: "f"})
+	if got, err := again.Get(token.ID); err != nil || got.Usage.Last.IP != "d" || got.Usage.Allowed != 8 {
+		t.Errorf("after reopening %+v, %v", got.Usage, err)
+	}
+}
+
+// TestConcurrentUses: every use counts, and the last is the newest, from many
+// places at once and with flushes in between (USE-01).
+func TestConcurrentUses(t *testing.T) {
+	t.Parallel()
+	const users, tokens = 64, 3
+	uses := 3000
+	if testing.Short() {
+		uses = 300
+	}
+	s := openTestStore(t)
+	var matches []Match
+	var ids []ID
+	for range tokens {
+		token, credential := s.create(t)
+		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
+	}
+	var all sync.WaitGroup
+	for user := range users {
+		all.Go(func() {
+			for i := range uses {
+				match := matches[i%tokens]
+				if i%4 == 0 {
+					s.CountDenied(match)
+					continue
+				}
+				at := testTime.Add(time.Duration(i*users+user) * time.Microsecond)
+				s.CountAllowed(match, LastUse{Time: at, IP: fmt.Sprint(user % 3), Route: at.String()})
+			}
+		})
+	}
+	done := make(chan struct{})
+	var flusher sync.WaitGroup
+	flusher.Go(func() {
+		for {
+			if err := s.Flush(); err != nil {
+				t.Errorf("Flush: %v", err)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	all.Wait()
+	close(done)
+	flusher.Wait()
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var allowed, denied uint64
+	for i, id := range ids {
+		used := s.used(t, id)
+		allowed, denied = allowed+used.Allowed, denied+used.Denied
+		if memory := matches[i].active.usage.totals(); memory != used {
+			t.Errorf("saved %+v, in memory %+v", used, memory)
+		}
+		last := 0
+		for j := range uses {
+			if j%tokens == i && j%4 != 0 {
+				last = j
+			}
+		}
+		// Among 64 users at once the newest use is the last of the last user.
+		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(want.Truncate(time.Microsecond)) {
+			t.Errorf("last used at %s, want %s", used.Last.Time, want)
+		}
+	}
+	wantDenied := uint64(users * ((uses + 3) / 4))
+	if denied != wantDenied || allowed != uint64(users*uses)-wantDenied {
+		t.Errorf("%d allowed and %d denied, want %d and %d", allowed, denied, uint64(users*uses)-wantDenied, wantDenied)
+	}
+}
+
+// TestFlushFails: what can't be saved stays in memory, each token once, however
+// long it lasts (USE-04).
+func TestFlushFails(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	errDisk := errors.New("no space left on device")
+	const tokens = 2*flushChunk + 7
+	var matches []Match
+	var ids []ID
+	for range tokens {
+		token, credential := s.create(t)
+		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
+	}
+	s.memory.saveError = errDisk
+	// Uses go on while the save that will fail is under way.
+	s.memory.beforeSave = func() {
+		for _, match := range matches {
+			s.CountDenied(match)
+		}
+	}
+	const rounds = 20
+	for range rounds {
+		for _, match := range matches {
+			s.CountAllowed(match, LastUse{Time: testTime})
+		}
+		if err := s.Flush(); !errors.Is(err, errDisk) {
+			t.Fatalf("Flush: %v", err)
+		}
+		if n := len(s.dirty.tokens); n != tokens {
+			t.Fatalf("%d tokens are waiting to be saved, want %d", n, tokens)
+		}
+	}
+	s.memory.saveError, s.memory.beforeSave = nil, nil
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if used := s.used(t, id); used.Allowed != rounds || used.Denied != rounds {
+			t.Fatalf("saved %+v, want %d of each", used, rounds)
+		}
+	}
+	if len(s.dirty.tokens) != 0 {
+		t.Error("something is left to save")
+	}
+	// Nothing new is nothing to write.
+	s.memory.called()
+	if err := s.Flush(); err != nil || s.memory.called()["SaveUsage"] != 0 {
+		t.Errorf("a flush of nothing writes, or fails: %v", err)
+	}
+}
+
+// TestCountDuringSave: a use that comes while the totals are being written is
+// written by the next flush.
+func TestCountDuringSave(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	s.memory.beforeSave = func() {
+		s.memory.beforeSave = nil
+		s.CountAllowed(match, LastUse{Time: testTime})
+	}
+	s.CountAllowed(match, LastUse{Time: testTime})
+	for i := range uint64(2) {
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if used := s.used(t, token.ID); used.Allowed != i+1 {
+			t.Errorf("flush %d saved %d uses", i+1, used.Allowed)
+		}
+	}
+}
+
+// TestDeleteDuringSave: totals that are saved after the token is gone bring
+// nothing of it back.
+func TestDeleteDuringSave(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
+	s.memory.beforeSave = func() {
+		if err := s.Delete(token.ID, testActor); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.memory.used) != 0 {
+		t.Error("the usage of a deleted token is stored")
+	}
+}
+
+// TestCountsSaturate: a count that began anew would defeat every limit on it
+// (USE-05).
+func TestCountsSaturate(t *testing.T) {
+	t.Parallel()
+	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1, math.MaxUint64} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		s.memory.used[token.ID] = EncodeUsage(UsageOf{token.ID, Usage{Allowed: base, Denied: base}})
+		match := s.must(t, credential)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for range 50 {
+					s.CountAllowed(match, LastUse{Time: testTime})
+					s.CountDenied(match)
+				}
+			})
+		}
+		all.Wait()
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		// Of those who come at the last moment each may still count.
+		want := max(base, maxCount)
+		if used := s.used(t, token.ID); used.Allowed < want || used.Denied < want || used.Allowed-want > 8 || used.Denied-want > 8 {
+			t.Errorf("from %d to %d and %d", base, used.Allowed, used.Denied)
+		}
+	}
+}
+
+// TestUserAgent: what a client says of itself is cut, and steers nothing that
+// shows it.
+func TestUserAgent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string][2]string{
+		"short":                 {"curl/8.9", "curl/8.9"},
+		"empty":                 {"", ""},
+		"as long as allowed":    {strings.Repeat("a", 256), strings.Repeat("a", 256)},
+		"too long":              {strings.Repeat("a", 5000), strings.Repeat("a", 256)},
+		"cut in a character":    {strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
+		"invalid UTF-8":         {"a\xffb\xc3", "ab"},
+		"escape":                {"a\x1b[2Jb", "a[2Jb"},
+		"C1 control":            {"a\u009b2Jb", "a2Jb"},
+		"right-to-left":         {"a\u202eb", "ab"},
+		"not only Latin":        {"שלום 👩‍💻", "שלום 👩‍💻"},
+		"a tab becomes nothing": {"a\tb", "ab"},
+	} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		s.CountAllowed(s.must(t, credential), LastUse{Time: testTime, UserAgent: c[0]})
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if used := s.used(t, token.ID); used.Last.UserAgent != c[1] {
+			t.Errorf("%s: kept as %q", name, used.Last.UserAgent)
+		}
+	}
+}
+
+// TestFlushInterval waits for the store to save by itself.
+func TestFlushInterval(t *testing.T) {
+	t.Parallel()
+	backend := newMemory()
+	store, err := Open(backend, Options{FlushInterval: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	s := &testStore{store, backend, nil}
+	token, credential := s.create(t)
+	s.CountAllowed(s.must(t, credential), LastUse{Time: s.Now()})
+	eventually(t, "the use is saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
+}
+
+// eventually waits until something is so.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}

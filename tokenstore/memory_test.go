@@ -1,0 +1,370 @@
+package tokenstore
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// memory is a Backend in memory, with places to make trouble at.
+type memory struct {
+	mu       sync.Mutex
+	tokens   map[ID][]byte
+	digests  map[Digest]ID
+	used     map[ID][]byte
+	audit    []AuditEntry
+	recorded time.Time
+	closed   bool
+	// calls counts the calls of the reading methods by name.
+	calls map[string]int
+
+	// afterIDOf and afterToken, if set, run when the method has read, without a
+	// lock.
+	afterIDOf  func(ID)
+	afterToken func(ID)
+	// applyError, if set, is what Apply returns; applyLoses says that the change
+	// isn't made then.
+	applyError error
+	applyLoses bool
+	tokenError error
+	saveError  error
+	// beforeSave, if set, runs before each SaveUsage, without a lock.
+	beforeSave func()
+}
+
+func newMemory() *memory {
+	return &memory{
+		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte),
+		calls: make(map[string]int),
+	}
+}
+
+func (m *memory) begin(call string) (end func(), err error) {
+	m.mu.Lock()
+	m.calls[call]++
+	if m.closed {
+		m.mu.Unlock()
+		return nil, ErrClosed
+	}
+	return m.mu.Unlock, nil
+}
+
+func (m *memory) Token(id ID) (*Token, error) {
+	end, err := m.begin("Token")
+	if err != nil {
+		return nil, err
+	}
+	token, err := m.token(id)
+	if m.tokenError != nil {
+		token, err = nil, m.tokenError
+	}
+	end()
+	if m.afterToken != nil {
+		m.afterToken(id)
+	}
+	return token, err
+}
+
+func (m *memory) token(id ID) (*Token, error) {
+	record, ok := m.tokens[id]
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return DecodeToken(id, record)
+}
+
+func (m *memory) IDOf(digest Digest) (ID, error) {
+	end, err := m.begin("IDOf")
+	if err != nil {
+		return ID{}, err
+	}
+	id, ok := m.digests[digest]
+	end()
+	if !ok {
+		return ID{}, ErrNotFound
+	}
+	if m.afterIDOf != nil {
+		m.afterIDOf(id)
+	}
+	return id, nil
+}
+
+func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
+	end, err := m.begin("Apply")
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if m.applyError != nil && m.applyLoses {
+		return nil, m.applyError
+	}
+	old, err := m.token(id)
+	if err == ErrNotFound {
+		old = nil
+	} else if err != nil {
+		return nil, err
+	}
+	token, entry, err := change(old)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		delete(m.tokens, id)
+		for _, digest := range old.Digests() {
+			delete(m.digests, digest)
+		}
+	}
+	if token != nil {
+		m.put(token)
+	} else {
+		delete(m.used, id)
+	}
+	m.audit = append(m.audit, entry)
+	m.record(now)
+	return token, m.applyError
+}
+
+func (m *memory) put(token *Token) {
+	m.tokens[token.ID] = EncodeToken(token)
+	for _, digest := range token.Digests() {
+		m.digests[digest] = token.ID
+	}
+}
+
+func (m *memory) record(now time.Time) {
+	if now.After(m.recorded) {
+		m.recorded = now
+	}
+}
+
+func (m *memory) List(order Order, after *Position, descending bool, yield func(*Token) bool) error {
+	end, err := m.begin("List")
+	if err != nil {
+		return err
+	}
+	defer end()
+	compare := func(a, b Position) int {
+		// A token without end comes last.
+		if c := a.Time.Compare(b.Time); c != 0 && (order != OrderExpires || a.Time.IsZero() == b.Time.IsZero()) {
+			return c
+		} else if c != 0 {
+			return -c
+		}
+		return slices.Compare(a.ID[:], b.ID[:])
+	}
+	var tokens []*Token
+	for id := range m.tokens {
+		if token, err := m.token(id); err == nil {
+			tokens = append(tokens, token)
+		}
+	}
+	slices.SortFunc(tokens, func(a, b *Token) int {
+		c := compare(order.PositionOf(a), order.PositionOf(b))
+		if descending {
+			return -c
+		}
+		return c
+	})
+	for _, token := range tokens {
+		if after != nil {
+			if c := compare(order.PositionOf(token), *after); c == 0 || (c < 0) != descending {
+				continue
+			}
+		}
+		if !yield(token) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (m *memory) Usage(id ID) (Usage, error) {
+	end, err := m.begin("Usage")
+	if err != nil {
+		return Usage{}, err
+	}
+	defer end()
+	record, ok := m.used[id]
+	if !ok {
+		return Usage{}, nil
+	}
+	return DecodeUsage(id, record)
+}
+
+func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
+	if m.beforeSave != nil {
+		m.beforeSave()
+	}
+	end, err := m.begin("SaveUsage")
+	if err != nil {
+		return err
+	}
+	defer end()
+	if m.saveError != nil {
+		return m.saveError
+	}
+	for _, total := range totals {
+		if _, ok := m.tokens[total.ID]; ok {
+			m.used[total.ID] = EncodeUsage(total)
+		}
+	}
+	m.record(now)
+	return nil
+}
+
+func (m *memory) RecordedTime() (time.Time, error) {
+	end, err := m.begin("RecordedTime")
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer end()
+	return m.recorded, nil
+}
+
+func (m *memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return nil
+}
+
+func (m *memory) reopen() { m.do(func() { m.closed = false }) }
+
+// called returns how often each reading method has been called since the last
+// time.
+func (m *memory) called() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	calls := m.calls
+	m.calls = make(map[string]int)
+	return calls
+}
+
+// do runs f while no call is under way.
+func (m *memory) do(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// testClock is a clock that a test sets.
+type testClock struct{ atomic.Pointer[time.Time] }
+
+func newTestClock(now time.Time) *testClock {
+	c := new(testClock)
+	c.Store(&now)
+	return c
+}
+
+func (c *testClock) Now() time.Time { return *c.Load() }
+
+func (c *testClock) set(now time.Time) { c.Store(&now) }
+
+var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+
+var testPolicy = Policy{
+	Prefixes:    Prefixes{DefaultPrefix},
+	MaxLifetime: Lifetime{months: 24},
+	Accounts:    []string{"alice", "default"},
+	Catalog: Catalog{
+		Scopes: []CatalogScope{
+			{Scope: Scope{Name: "block:list"}}, {Scope: Scope{Name: "monitoring:update", Explicit: true}},
+			{Scope: Scope{Name: "unikernel:create"}}, {Scope: Scope{Name: "unikernel:list"}},
+		},
+		Presets: map[string]Grants{"read": {"unikernel:list", "block:list"}, "full": {"*"}},
+	},
+}
+
+var testActor = Actor{Name: "caddy-admin", Address: "127.0.0.1"}
+
+// testStore is a store over memory with a clock that stands still.
+type testStore struct {
+	*Store
+	memory *memory
+	clock  *testClock
+}
+
+func openTestStore(t testing.TB) *testStore {
+	t.Helper()
+	return reopen(t, newMemory(), newTestClock(testTime))
+}
+
+func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
+	t.Helper()
+	backend.reopen()
+	store, err := Open(backend, Options{Clock: clock, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return &testStore{store, backend, clock}
+}
+
+// create makes a token that lives for a day.
+func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credential) {
+	t.Helper()
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", ExpiresIn: Lifetime{seconds: 24 * 60 * 60}}
+	for _, f := range edit {
+		f(&draft)
+	}
+	token, secret, err := s.Create(testPolicy, draft, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
+	if err != nil {
+		t.Fatalf("the secret just made: %v", err)
+	}
+	return token, credential
+}
+
+// change edits a stored token as a later change would.
+func (s *testStore) change(t testing.TB, id ID, edit func(*Token)) {
+	t.Helper()
+	if err := s.tryChange(id, edit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *testStore) tryChange(id ID, edit func(*Token)) error {
+	now := s.Now()
+	_, err := s.apply(id, now, func(old *Token) (*Token, AuditEntry, error) {
+		if old == nil {
+			return nil, AuditEntry{}, ErrNotFound
+		}
+		token := *old
+		token.Version++
+		edit(&token)
+		return &token, testActor.audit(now, "edit", &token, nil), nil
+	})
+	return err
+}
+
+// must returns what Authenticate finds.
+func (s *testStore) must(t testing.TB, c Credential) Match {
+	t.Helper()
+	match, err := s.Authenticate(c, s.Now())
+	if err != nil {
+		t.Fatalf("Authenticate: %v", err)
+	}
+	return match
+}
+
+// unknown returns a credential that differs from c from character i on.
+func unknown(t testing.TB, secret string, i int) Credential {
+	t.Helper()
+	text := []byte(secret[:checkStart])
+	for ; i < len(text); i++ {
+		if text[i] != '_' {
+			text[i] = base62[(int(text[i])*7+i)%len(base62)]
+		}
+	}
+	check := checkDigits(string(text))
+	credential, err := testPolicy.Prefixes.Parse(string(text) + string(check[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credential
+}

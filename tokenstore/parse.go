@@ -1,0 +1,97 @@
+package tokenstore
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrMalformed says that a text isn't a token: its prefix, length, alphabet or
+// checksum is wrong. No store was asked.
+var ErrMalformed = errors.New("the token is malformed")
+
+// Credential is what a presented token says about itself before anything is
+// looked up.
+type Credential struct {
+	Format Format
+	// Kind and ID are set for FormatNative only.
+	Kind   Kind
+	ID     ID
+	Digest Digest
+}
+
+// Prefixes are the two-letter beginnings of tokens. The first is given to new
+// tokens, all are accepted.
+type Prefixes []string
+
+// Validate says what is wrong with the list.
+func (p Prefixes) Validate() error {
+	if len(p) == 0 {
+		return errors.New("at least one token prefix is needed, for example: prefix mm")
+	}
+	for i, prefix := range p {
+		if len(prefix) != prefixLength || strings.Trim(prefix, "abcdefghijklmnopqrstuvwxyz") != "" {
+			return fmt.Errorf("token prefix %q: write two lower-case letters, for example: prefix mm", prefix)
+		}
+		if slices.Contains(p[:i], prefix) {
+			return fmt.Errorf("token prefix %q is listed twice", prefix)
+		}
+	}
+	return nil
+}
+
+// Parse reads a presented token without looking anything up. The error is always
+// [ErrMalformed].
+func (p Prefixes) Parse(text string) (Credential, error) {
+	if len(text) == importedLength && isUUIDv4(text) {
+		return Credential{Format: FormatImported, Digest: digestOf(text)}, nil
+	}
+	kind, ok := p.check(text)
+	if !ok {
+		return Credential{}, ErrMalformed
+	}
+	credential := Credential{Format: FormatNative, Kind: kind, Digest: digestOf(text)}
+	copy(credential.ID[:], text[idStart:])
+	return credential, nil
+}
+
+// check holds a text against the form of Mollygate's own tokens.
+func (p Prefixes) check(text string) (Kind, bool) {
+	if len(text) != SecretTextLength || text[idStart-1] != '_' || text[secretStart-1] != '_' {
+		return 0, false
+	}
+	kind, ok := kindOfLetter(text[prefixLength])
+	if !ok || !slices.Contains(p, text[:prefixLength]) {
+		return 0, false
+	}
+	if !isBase62(text[idStart:idStart+idLength]) || !isBase62(text[secretStart:]) {
+		return 0, false
+	}
+	check := checkDigits(text[:checkStart])
+	return kind, string(check[:]) == text[checkStart:]
+}
+
+// isUUIDv4 accepts the one spelling that Mollymawk writes: lower case, dashes,
+// version 4. Mollymawk compares byte for byte, so no other spelling ever worked.
+func isUUIDv4(s string) bool {
+	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' || !strings.Contains("89ab", s[19:20]) {
+		return false
+	}
+	var compact [32]byte
+	n := 0
+	for i := range len(s) {
+		if s[i] == '-' {
+			continue
+		}
+		if n == len(compact) || (s[i] >= 'A' && s[i] <= 'F') {
+			return false
+		}
+		compact[n] = s[i]
+		n++
+	}
+	var raw [16]byte
+	_, err := hex.Decode(raw[:], compact[:n])
+	return err == nil && n == len(compact)
+}

@@ -1,0 +1,83 @@
+package tokenstore
+
+import "errors"
+
+// TokenUsage is a token with its usage up to the moment of the call.
+type TokenUsage struct {
+	Token *Token
+	Usage Usage
+}
+
+// Get returns a token. The errors are [ErrNotFound], [ErrDamaged] and
+// [ErrUnavailable].
+func (s *Store) Get(id ID) (TokenUsage, error) {
+	if s.closed.Load() {
+		return TokenUsage{}, ErrClosed
+	}
+	token, err := s.backend.Token(id)
+	if err != nil {
+		return TokenUsage{}, readError(err)
+	}
+	return s.withUsage(token)
+}
+
+func (s *Store) withUsage(token *Token) (TokenUsage, error) {
+	if a := s.index.byID(token.ID); a != nil {
+		return TokenUsage{Token: token, Usage: a.usage.totals()}, nil
+	}
+	saved, err := s.backend.Usage(token.ID)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return TokenUsage{}, readError(err)
+	}
+	return TokenUsage{Token: token, Usage: saved}, nil
+}
+
+// Page asks for part of the list of tokens.
+type Page struct {
+	Order      Order
+	Descending bool
+	// After is the position of the last token already seen; nil begins.
+	After *Position
+	// Limit is the most tokens to return; less than 1 is 1.
+	Limit int
+	// Match leaves out tokens it returns false for; nil keeps all.
+	Match func(*Token) bool
+}
+
+// List returns a page of tokens and the position to go on from, or nil if these
+// are the last.
+func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
+	if s.closed.Load() {
+		return nil, nil, ErrClosed
+	}
+	limit := max(page.Limit, 1)
+	var found []*Token
+	more := false
+	err := s.backend.List(page.Order, page.After, page.Descending, func(token *Token) bool {
+		if page.Match != nil && !page.Match(token) {
+			return true
+		}
+		if len(found) == limit {
+			more = true
+			return false
+		}
+		found = append(found, token)
+		return true
+	})
+	if err != nil {
+		return nil, nil, readError(err)
+	}
+	tokens := make([]TokenUsage, 0, len(found))
+	for _, token := range found {
+		t, err := s.withUsage(token)
+		if err != nil {
+			return nil, nil, err
+		}
+		tokens = append(tokens, t)
+	}
+	if !more {
+		return tokens, nil, nil
+	}
+	next := page.Order.PositionOf(found[len(found)-1])
+	return tokens, &next, nil
+}

@@ -1,0 +1,325 @@
+package tokenstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+var testID = ID([]byte("4fQ9Zt2LkVb7"))
+
+// fullToken has every field set.
+func fullToken() *Token {
+	at := func(hours time.Duration) time.Time { return testTime.Add(hours * time.Hour) }
+	return &Token{
+		ID: testID, Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: "GitHub CI", Account: "alice",
+		Scopes:     Grants{"block:*", "unikernel:list"},
+		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")},
+		Metadata:   map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
+		CreatedAt:  at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
+		Digest: digestOf(vector), SecretMadeAt: at(6), PreviousDigest: digestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
+	}
+}
+
+// leastToken has only what it must have.
+func leastToken() *Token {
+	return &Token{ID: testID, Kind: KindAdmin, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: digestOf(vector), Version: 1}
+}
+
+func TestTokenRecord(t *testing.T) {
+	t.Parallel()
+	for _, token := range []*Token{fullToken(), leastToken()} {
+		record := EncodeToken(token)
+		decoded, err := DecodeToken(token.ID, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(decoded, token) {
+			t.Errorf("got  %+v\nwant %+v", decoded, token)
+		}
+		// The token shares no memory with the record.
+		clear(record)
+		if !reflect.DeepEqual(decoded, token) {
+			t.Error("the token changes with its record")
+		}
+	}
+	if a, b := EncodeToken(fullToken()), EncodeToken(fullToken()); !bytes.Equal(a, b) {
+		t.Error("equal tokens have different records")
+	}
+}
+
+// TestTokenRecordTimes: every time that is accepted anywhere survives.
+func TestTokenRecordTimes(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{
+		time.Date(minYear, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(0, 0).UTC(), time.UnixMicro(-1).UTC(),
+		time.Date(maxYear, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+	} {
+		token := leastToken()
+		token.ExpiresAt = at
+		decoded, err := DecodeToken(token.ID, EncodeToken(token))
+		if err != nil || !decoded.ExpiresAt.Equal(at) {
+			t.Errorf("%s is read as %v, %v", at, decoded, err)
+		}
+	}
+}
+
+// TestEncodingIsTotal: what a caller calls itself can't make a token unreadable.
+func TestEncodingIsTotal(t *testing.T) {
+	t.Parallel()
+	token := leastToken()
+	token.CreatedBy = "bob\xff"
+	if decoded, err := DecodeToken(token.ID, EncodeToken(token)); err != nil || decoded.CreatedBy != "bob\ufffd" {
+		t.Errorf("got %v, %v", decoded, err)
+	}
+	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0", Changes: map[string]string{"name": "\x80"}}
+	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
+		t.Error(err)
+	}
+	used := UsageOf{testID, Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}}
+	if _, err := DecodeUsage(testID, EncodeUsage(used)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDamagedRecords(t *testing.T) {
+	t.Parallel()
+	record := EncodeToken(fullToken())
+	refused := func(what string, id ID, record []byte) {
+		t.Helper()
+		if token, err := DecodeToken(id, record); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || token != nil {
+			t.Errorf("%s: %v, %v", what, token, err)
+		}
+	}
+	for i := range record {
+		for bit := range 8 {
+			flipped := bytes.Clone(record)
+			flipped[i] ^= 1 << bit
+			refused("a flipped bit", testID, flipped)
+		}
+		refused("a cut", testID, record[:i])
+	}
+	refused("another's record", ID([]byte("4fQ9Zt2LkVb8")), record)
+	refused("a usage record", testID, EncodeUsage(UsageOf{ID: testID}))
+	refused("an audit record", testID, EncodeAuditEntry(testID[:], AuditEntry{}))
+	refused("a zero more", testID, append(bytes.Clone(record), 0))
+	refused("twice", testID, append(bytes.Clone(record), record...))
+	refused("nothing", testID, nil)
+	refused("zeros", testID, make([]byte, 100))
+}
+
+// TestHostileRecords seals fields that this program doesn't write. None may be
+// read, for a reader that is lenient could be led to see a wider token.
+func TestHostileRecords(t *testing.T) {
+	t.Parallel()
+	const tag = protowire.VarintType
+	least := func() []byte {
+		record := EncodeToken(leastToken())
+		return record[:len(record)-checksumLength]
+	}
+	// with returns the least token's fields with others put in at their place.
+	with := func(number protowire.Number, fields ...[]byte) []byte {
+		var out []byte
+		added := false
+		b := least()
+		for len(b) > 0 {
+			n, _, length := protowire.ConsumeField(b)
+			if !added && n >= number {
+				out = append(out, bytes.Join(fields, nil)...)
+				added = true
+			}
+			if n != number {
+				out = append(out, b[:length]...)
+			}
+			b = b[length:]
+		}
+		if !added {
+			out = append(out, bytes.Join(fields, nil)...)
+		}
+		return out
+	}
+	number := func(n protowire.Number, v uint64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, n, tag), v)
+	}
+	text := func(n protowire.Number, s string) []byte {
+		return protowire.AppendString(protowire.AppendTag(nil, n, protowire.BytesType), s)
+	}
+	timeField := func(n protowire.Number, micros int64) []byte { return number(n, protowire.EncodeZigZag(micros)) }
+	digest := digestOf(vector)
+	entry := func(parts ...string) []byte {
+		var b []byte
+		for _, part := range parts {
+			b = protowire.AppendString(b, part)
+		}
+		return text(fieldMetadata, string(b))
+	}
+	if _, err := DecodeToken(testID, seal(tokenRecord, testID[:], least())); err != nil {
+		t.Fatal(err)
+	}
+	for name, fields := range map[string][]byte{
+		"no fields":           {},
+		"no kind":             with(fieldKind),
+		"no format":           with(fieldFormat),
+		"no creation":         with(fieldCreatedAt),
+		"no digest":           with(fieldDigest),
+		"no version":          with(fieldVersion),
+		"unknown field":       with(100, number(100, 1)),
+		"next field":          with(fieldVersion+1, number(fieldVersion+1, 1)),
+		"field 0":             append([]byte{0}, least()...),
+		"kind 0":              with(fieldKind, number(fieldKind, 0)),
+		"kind 3":              with(fieldKind, number(fieldKind, 3)),
+		"kind 257":            with(fieldKind, number(fieldKind, 257)),
+		"kind 2^32+1":         with(fieldKind, number(fieldKind, 1<<32+1)),
+		"kind twice":          with(fieldKind, number(fieldKind, 1), number(fieldKind, 2)),
+		"kind as text":        with(fieldKind, text(fieldKind, "\x01")),
+		"kind, overlong":      with(fieldKind, []byte{byte(fieldKind) << 3, 0x81, 0x00}),
+		"tag, overlong":       with(fieldKind, []byte{byte(fieldKind)<<3 | 0x80, 0x00, 1}),
+		"format 3":            with(fieldFormat, number(fieldFormat, 3)),
+		"version 0":           with(fieldVersion, number(fieldVersion, 0)),
+		"version twice":       with(fieldVersion, number(fieldVersion, 1), number(fieldVersion, 1)),
+		"name twice":          with(fieldName, text(fieldName, "a"), text(fieldName, "b")),
+		"empty name":          with(fieldName, text(fieldName, "")),
+		"name invalid":        with(fieldName, text(fieldName, "\xff")),
+		"name as number":      with(fieldName, number(fieldName, 1)),
+		"length, overlong":    with(fieldName, []byte{byte(fieldName)<<3 | 2, 0x81, 0x00, 'a'}),
+		"scope invalid":       with(fieldScope, text(fieldScope, "*\xff")),
+		"empty scope":         with(fieldScope, text(fieldScope, "")),
+		"scope as number":     with(fieldScope, number(fieldScope, '*')),
+		"scope out of order":  append(least(), text(fieldScope, "*")...),
+		"fields out of order": append(text(fieldName, "a"), least()...),
+		"digest twice":        with(fieldDigest, text(fieldDigest, string(digest[:])), text(fieldDigest, string(digest[:]))),
+		"digest, short":       with(fieldDigest, text(fieldDigest, string(digest[:31]))),
+		"digest, long":        with(fieldDigest, text(fieldDigest, string(digest[:])+"x")),
+		"digest of zeros":     with(fieldDigest, text(fieldDigest, string(make([]byte, 32)))),
+		"previous of zeros":   with(fieldPreviousDigest, text(fieldPreviousDigest, string(make([]byte, 32)))),
+		// The zero time would be no end at all.
+		"expiry that is none":     with(fieldExpiresAt, timeField(fieldExpiresAt, time.Time{}.UnixMicro())),
+		"expiry twice":            with(fieldExpiresAt, timeField(fieldExpiresAt, 1), timeField(fieldExpiresAt, math.MaxInt64)),
+		"expiry in no year":       with(fieldExpiresAt, timeField(fieldExpiresAt, math.MaxInt64)),
+		"expiry in the year 0":    with(fieldExpiresAt, timeField(fieldExpiresAt, math.MinInt64)),
+		"expiry as text":          with(fieldExpiresAt, text(fieldExpiresAt, "\x01")),
+		"expiry as fixed64":       with(fieldExpiresAt, protowire.AppendFixed64(protowire.AppendTag(nil, fieldExpiresAt, protowire.Fixed64Type), 1)),
+		"expiry as fixed32":       with(fieldExpiresAt, protowire.AppendFixed32(protowire.AppendTag(nil, fieldExpiresAt, protowire.Fixed32Type), 1)),
+		"expiry as group":         with(fieldExpiresAt, protowire.AppendGroup(protowire.AppendTag(nil, fieldExpiresAt, protowire.StartGroupType), fieldExpiresAt, nil)),
+		"revocation that is none": with(fieldRevokedAt, timeField(fieldRevokedAt, time.Time{}.UnixMicro())),
+		"range of no kind":        with(fieldAllowedIP, text(fieldAllowedIP, "\x00")),
+		"range, empty":            with(fieldAllowedIP, text(fieldAllowedIP, "")),
+		"range, too long":         with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x21")),
+		"range with a zone":       with(fieldAllowedIP, text(fieldAllowedIP, string(make([]byte, 16))+"eth0\x40")),
+		"range, odd length":       with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x00\x08")),
+		"range as number":         with(fieldAllowedIP, number(fieldAllowedIP, 1)),
+		"entry, empty":            with(fieldMetadata, entry()),
+		"entry, only a key":       with(fieldMetadata, entry("a")),
+		"entry with more":         with(fieldMetadata, entry("a", "b", "c")),
+		"entry invalid":           with(fieldMetadata, entry("a", "\xff")),
+		"entry as number":         with(fieldMetadata, number(fieldMetadata, 1)),
+		"entries twice":           with(fieldMetadata, entry("a", "b"), entry("a", "c")),
+		"entries out of order":    with(fieldMetadata, entry("b", ""), entry("a", "")),
+		"entry after a number":    with(fieldMetadata, number(fieldMetadata, 1), entry("a", "")),
+		"cut in a tag":            append(least(), 0x80),
+		"cut in a number":         append(least(), number(fieldVersion, 1)[0], 0x80),
+		"cut in a text":           append(least(), byte(100<<3&0x7f)|2, 9, 'a'),
+		"length beyond the end":   with(fieldName, []byte{byte(fieldName)<<3 | 2, 0xff, 0xff, 0xff, 0xff, 0x0f}),
+		"zero after":              append(least(), 0),
+	} {
+		token, err := DecodeToken(testID, seal(tokenRecord, testID[:], fields))
+		if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || token != nil {
+			t.Errorf("%s: %v, %v", name, token, err)
+		}
+	}
+}
+
+func TestRecordChecksum(t *testing.T) {
+	t.Parallel()
+	token := fullToken()
+	one := RecordChecksum(EncodeToken(token))
+	token.RevokedAt = time.Time{}
+	if two := RecordChecksum(EncodeToken(token)); one == two {
+		t.Error("two versions have the same checksum")
+	}
+	if RecordChecksum([]byte{1, 2, 3}) != [checksumLength]byte{} {
+		t.Error("a record too short has a checksum")
+	}
+}
+
+// hostile returns fields from the fuzzer as a record with a right checksum.
+func hostile(kind byte, key, fields []byte) []byte { return seal(kind, key, bytes.Clone(fields)) }
+
+func fieldsOf(record []byte) []byte { return record[:len(record)-checksumLength] }
+
+func FuzzDecodeToken(f *testing.F) {
+	f.Add(fieldsOf(EncodeToken(fullToken())))
+	f.Add(fieldsOf(EncodeToken(leastToken())))
+	f.Add([]byte{})
+	f.Add([]byte{8, 1, 16, 1})
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		if _, err := DecodeToken(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("without a checksum: %v", err)
+		}
+		record := hostile(tokenRecord, testID[:], fields)
+		token, err := DecodeToken(testID, record)
+		if err != nil {
+			if token != nil || !errors.Is(err, ErrDamaged) {
+				t.Fatalf("got %v, %v", token, err)
+			}
+			return
+		}
+		if again := EncodeToken(token); !bytes.Equal(again, record) {
+			t.Fatalf("read %x and wrote %x", record, again)
+		}
+		if token.Status(testTime) == 0 || token.Digest.IsZero() || token.ExpiresAt.Year() > maxYear {
+			t.Fatalf("read %+v", token)
+		}
+	})
+}
+
+func FuzzDecodeUsage(f *testing.F) {
+	f.Add(fieldsOf(EncodeUsage(UsageOf{})))
+	f.Add(fieldsOf(EncodeUsage(UsageOf{Usage: Usage{Allowed: math.MaxUint64, Denied: 1, Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}}})))
+	f.Add([]byte{8, 0})
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("without a checksum: %v", err)
+		}
+		record := hostile(usageRecord, testID[:], fields)
+		usage, err := DecodeUsage(testID, record)
+		if err != nil {
+			if usage != (Usage{}) || !errors.Is(err, ErrDamaged) {
+				t.Fatalf("got %v, %v", usage, err)
+			}
+			return
+		}
+		if again := EncodeUsage(UsageOf{testID, usage}); !bytes.Equal(again, record) {
+			t.Fatalf("read %x and wrote %x", record, again)
+		}
+	})
+}
+
+func FuzzDecodeAuditEntry(f *testing.F) {
+	key := binary.BigEndian.AppendUint64(make([]byte, 8), 7)
+	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{})))
+	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{testTime, "caddy-admin", "create", testID, "CI", "127.0.0.1", map[string]string{"name": "a", "scopes": "b"}})))
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		if _, err := DecodeAuditEntry(key, fields); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("without a checksum: %v", err)
+		}
+		record := hostile(auditRecord, key, fields)
+		entry, err := DecodeAuditEntry(key, record)
+		if err != nil {
+			if !reflect.ValueOf(entry).IsZero() || !errors.Is(err, ErrDamaged) {
+				t.Fatalf("got %v, %v", entry, err)
+			}
+			return
+		}
+		if again := EncodeAuditEntry(key, entry); !bytes.Equal(again, record) {
+			t.Fatalf("read %x and wrote %x", record, again)
+		}
+	})
+}

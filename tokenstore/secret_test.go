@@ -1,0 +1,234 @@
+package tokenstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// vector is the contract's example of a token.
+const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+
+func TestVector(t *testing.T) {
+	t.Parallel()
+	if len(vector) != SecretTextLength {
+		t.Fatalf("SecretTextLength is %d", SecretTextLength)
+	}
+	if check := checkDigits(vector[:checkStart]); string(check[:]) != vector[checkStart:] {
+		t.Errorf("check digits %s, want %s", check, vector[checkStart:])
+	}
+	c, err := Prefixes{"mm"}.Parse(vector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Format != FormatNative || c.Kind != KindAPI || c.ID.String() != "4fQ9Zt2LkVb7" {
+		t.Errorf("parsed as %v %v %v", c.Format, c.Kind, c.ID)
+	}
+	if want := sha256.Sum256([]byte(vector)); c.Digest != want {
+		t.Error("the digest isn't the SHA-256 of the whole token")
+	}
+}
+
+// TestRandomBase62 feeds every byte once: each character must come of as many.
+func TestRandomBase62(t *testing.T) {
+	t.Parallel()
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	const wanted = 4 * len(base62)
+	// The generator reads more than it needs; what follows are bytes it must throw
+	// away.
+	random := io.MultiReader(bytes.NewReader(all), bytes.NewReader(bytes.Repeat([]byte{255}, 1000)))
+	out, err := randomBase62(random, wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[byte]int)
+	for _, c := range out {
+		counts[c]++
+	}
+	for i := range len(base62) {
+		if counts[base62[i]] != 4 {
+			t.Errorf("%q comes of %d bytes of 256, want 4", base62[i], counts[base62[i]])
+		}
+	}
+}
+
+func TestRandomBase62WithoutRandom(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 5, idLength, idLength + 2} {
+		if _, err := newID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("an id of %d random bytes: %v", n, err)
+		}
+	}
+	if _, err := newSecret(strings.NewReader(""), "mm", KindAPI, ID{}); err == nil {
+		t.Error("a secret of no random bytes")
+	}
+}
+
+// TestGenerator makes many tokens: none twice, each character as frequent as any
+// other at every place (TIM-03).
+func TestGenerator(t *testing.T) {
+	t.Parallel()
+	n := 1_000_000
+	if testing.Short() {
+		n = 50_000
+	}
+	seen := make(map[[16]byte]struct{}, n)
+	ids := make(map[ID]struct{}, n)
+	var counts [checkStart][256]int
+	for range n {
+		id, err := newID(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := newSecret(nil, DefaultPrefix, KindAPI, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := secret.Reveal()
+		for i := idStart; i < checkStart; i++ {
+			counts[i][text[i]]++
+		}
+		// Half the secret is enough to tell tokens apart by, and half the memory.
+		seen[[16]byte([]byte(text[secretStart:][:16]))] = struct{}{}
+		ids[id] = struct{}{}
+	}
+	if len(seen) != n || len(ids) != n {
+		t.Errorf("of %d tokens %d secrets and %d ids are different", n, len(seen), len(ids))
+	}
+	expected := float64(n) / float64(len(base62))
+	places := 0
+	var total float64
+	for i := idStart; i < checkStart; i++ {
+		if i == secretStart-1 {
+			continue
+		}
+		places++
+		for c := range len(base62) {
+			d := float64(counts[i][base62[c]]) - expected
+			total += d * d / expected
+		}
+	}
+	// Chi-square with places*61 degrees of freedom, as good as normal: six sigma is
+	// one failure in a thousand million.
+	freedom := float64(places * (len(base62) - 1))
+	if sigma := (total - freedom) / math.Sqrt(2*freedom); math.Abs(sigma) > 6 {
+		t.Errorf("chi-square %.0f with %.0f degrees of freedom is %.1f sigma off", total, freedom, sigma)
+	}
+}
+
+// TestNothingPrintsASecret prints a secret in every way that a log or an answer
+// might.
+func TestNothingPrintsASecret(t *testing.T) {
+	t.Parallel()
+	text := vector
+	secret := Secret{text: &text}
+	digest := digestOf(vector)
+	holder := struct {
+		Secret Secret
+		hidden Secret
+		Digest Digest
+		Token  *Token
+		Match  Match
+	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}, Match{Token: &Token{Digest: digest}}}
+
+	var log bytes.Buffer
+	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log), zap.DebugLevel))
+	logger.Info("", zap.Any("secret", secret), zap.Any("digest", digest), zap.Any("holder", holder), zap.Reflect("holder", &holder),
+		zap.Stringer("secret", secret), zap.Any("list", []Secret{secret}))
+	text1, json1 := slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewJSONHandler(&log, nil))
+	text1.Info("", "secret", secret, "digest", digest, "holder", holder)
+	json1.Info("", "secret", secret, "digest", digest, "holder", holder)
+
+	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest), fmt.Errorf("%w: %v", ErrNotFound, secret).Error()}
+	// fmt asks no method about %p and %w, so that they show an array; a Secret has
+	// none.
+	for _, verb := range []string{"p", "w"} {
+		printed = append(printed, fmt.Sprintf("%"+verb, secret), fmt.Sprintf("%"+verb, &secret))
+	}
+	for _, verb := range strings.Split("v +v #v s q x X #x # x d b o O c U e E f F g G t T 100s .3s", " ") {
+		for _, value := range []any{secret, &secret, digest, &digest, []any{secret, digest}, map[any]any{digest: secret}} {
+			printed = append(printed, fmt.Sprintf("%"+verb, value))
+		}
+	}
+	for _, verb := range []string{"v", "+v", "#v"} {
+		printed = append(printed, fmt.Sprintf("%"+verb, holder), fmt.Sprintf("%"+verb, &holder), fmt.Sprintf("%"+verb, holder.Match.Token))
+	}
+	for _, value := range []any{secret, &secret, digest, holder, &holder, map[Digest]Secret{digest: secret}} {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		printed = append(printed, string(encoded))
+	}
+	encoded, err := xml.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed = append(printed, string(encoded))
+
+	whole := fmt.Sprintf("%x", [len(digest)]byte(digest))
+	numbers := strings.Trim(fmt.Sprint([len(digest)]byte(digest)), "[]")
+	forbidden := map[string]string{
+		"the secret":             vector[secretStart:checkStart],
+		"part of the secret":     vector[secretStart+1 : secretStart+9],
+		"the secret in hex":      fmt.Sprintf("%x", vector[secretStart:checkStart]),
+		"the digest in hex":      whole,
+		"the digest in numbers":  numbers,
+		"the digest with commas": strings.ReplaceAll(numbers, " ", ","),
+		"the digest as Go":       strings.Trim(strings.TrimPrefix(fmt.Sprintf("%#v", [len(digest)]byte(digest)), "[32]uint8"), "{}"),
+	}
+	for _, out := range printed {
+		for what, text := range forbidden {
+			if strings.Contains(strings.ToLower(out), strings.ToLower(text)) {
+				t.Errorf("%s is printed", what)
+			}
+		}
+	}
+	if secret.Reveal() != vector || !strings.HasPrefix(secret.String(), vector[:secretStart]) {
+		t.Error("the secret doesn't give away what it should")
+	}
+	if got := (Secret{}).String() + (Secret{}).Reveal(); got != "[secret]" {
+		t.Errorf("the zero secret prints %q", got)
+	}
+}
+
+func TestParseID(t *testing.T) {
+	t.Parallel()
+	id, err := ParseID("4fQ9Zt2LkVb7")
+	if err != nil || id.String() != "4fQ9Zt2LkVb7" {
+		t.Errorf("got %v, %v", id, err)
+	}
+	for _, bad := range []string{"", "4fQ9Zt2LkVb", "4fQ9Zt2LkVb77", "4fQ9Zt2LkVb_", "4fQ9Zt2LkVbé", "4fQ9 t2LkVb7", vector} {
+		if _, err := ParseID(bad); err == nil || strings.Contains(err.Error(), vector) {
+			t.Errorf("ParseID(%q): %v", bad, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		KindAPI.String(): "api", KindAdmin.String(): "admin", Kind(0).String(): "unknown",
+		FormatNative.String(): "native", FormatImported.String(): "imported",
+		StatusRevoked.String(): "revoked", StatusDisabled.String(): "disabled", StatusNotYetValid.String(): "not_yet_valid",
+		StatusExpired.String(): "expired", StatusActive.String(): "active",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

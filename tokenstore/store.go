@@ -1,0 +1,251 @@
+package tokenstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options of a [Store]. The zero value is right except in tests.
+type Options struct {
+	// Clock defaults to [SystemClock].
+	Clock Clock
+	// Logger defaults to none.
+	Logger *zap.Logger
+	// Random defaults to the system's CSPRNG.
+	Random io.Reader
+	// FlushInterval is how often usage is folded into the backend, by default
+	// every second. Negative is only at Close and by Flush.
+	FlushInterval time.Duration
+}
+
+const defaultFlushInterval = time.Second
+
+// Store answers for all tokens of one backend.
+type Store struct {
+	backend Backend
+	clock   Clock
+	logger  *zap.Logger
+	random  io.Reader
+	index   *index
+
+	// newest is what Now doesn't go back behind, in microseconds since 1970.
+	newest atomic.Int64
+
+	dirty   dirtyList
+	answers answers
+
+	closed   atomic.Bool
+	closing  sync.Once
+	closeErr error
+	stop     chan struct{}
+	stopped  chan struct{}
+}
+
+// Open returns a store over the backend, which it closes when it is closed. After
+// an error the backend is still the caller's.
+func Open(backend Backend, options Options) (*Store, error) {
+	s := &Store{
+		backend: backend,
+		clock:   options.Clock,
+		logger:  options.Logger,
+		random:  options.Random,
+		index:   newIndex(),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	if s.clock == nil {
+		s.clock = SystemClock{}
+	}
+	if s.logger == nil {
+		s.logger = zap.NewNop()
+	}
+	recorded, err := backend.RecordedTime()
+	if err != nil {
+		return nil, fmt.Errorf("reading the recorded time: %w", err)
+	}
+	s.newest.Store(recorded.UnixMicro())
+	interval := options.FlushInterval
+	if interval == 0 {
+		interval = defaultFlushInterval
+	}
+	go s.maintain(interval)
+	return s, nil
+}
+
+// Close folds the remaining usage into the backend and closes it. Calls that come
+// later fail with [ErrClosed], and what they count is lost. Closing twice is
+// harmless.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.closed.Store(true)
+		close(s.stop)
+		<-s.stopped
+		s.closeErr = errors.Join(s.Flush(), s.backend.Close())
+	})
+	return s.closeErr
+}
+
+// Match is the token that a presented secret belongs to.
+type Match struct {
+	// Token is the token as it is now.
+	Token *Token
+	// Status is the state of the presented secret.
+	Status Status
+	// Previous says that it is the secret from before the last rotation.
+	Previous bool
+
+	active *active
+}
+
+// Authenticate finds the token whose secret was presented. It doesn't look at
+// what the token may do. The errors are [ErrNotFound] for an unknown id and for a
+// wrong secret alike, [ErrDamaged] and [ErrUnavailable].
+//
+// A token in use is found without allocating, without a lock and without the
+// backend.
+func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
+	if s.closed.Load() {
+		return Match{}, ErrClosed
+	}
+	a := s.index.byDigest(c.Digest)
+	token, previous, ok := a.find(c.Digest)
+	if !ok {
+		// Memory doesn't know, or a change is just taking the secret away.
+		var err error
+		if a, err = s.load(c.Digest); err != nil {
+			return Match{}, err
+		}
+		if token, previous, ok = a.find(c.Digest); !ok {
+			return Match{}, ErrNotFound // taken away since
+		}
+	}
+	return Match{Token: token, Status: token.secretStatus(previous, now), Previous: previous, active: a}, nil
+}
+
+// find returns the token if the digest is of one of its secrets.
+func (a *active) find(digest Digest) (token *Token, previous, ok bool) {
+	if a == nil {
+		return nil, false, false
+	}
+	if token = a.token.Load(); token == nil {
+		return nil, false, false
+	}
+	previous, ok = token.secretOf(digest)
+	return token, previous, ok
+}
+
+// load brings the token that has the digest into memory. A digest that nobody has
+// costs one look-up in the backend and nothing else.
+func (s *Store) load(digest Digest) (*active, error) {
+	id, err := s.backend.IDOf(digest)
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer s.index.locks.lock(id)()
+	a := s.index.byID(id)
+	if _, _, ok := a.find(digest); ok {
+		return a, nil
+	}
+	token, err := s.backend.Token(id)
+	if err == nil {
+		if _, ok := token.secretOf(digest); ok {
+			return s.activate(a, token)
+		}
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, readError(err)
+	}
+	// The digest leads to nothing that has it. Either a change came between the two
+	// look-ups, which the lock rules out from here on, or the index is damaged.
+	if _, err := s.backend.IDOf(digest); err != nil {
+		return nil, readError(err)
+	}
+	return nil, fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", ErrDamaged, id)
+}
+
+// activate puts a token into the index with the usage it had, unless that is
+// there already. The id's lock is held.
+func (s *Store) activate(a *active, token *Token) (*active, error) {
+	if a == nil {
+		base, err := s.backend.Usage(token.ID)
+		if errors.Is(err, ErrDamaged) {
+			// The token is good; only its history is lost. That must be said but must
+			// not refuse anyone.
+			s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", token.ID), zap.Error(err))
+		} else if err != nil {
+			return nil, readError(err)
+		}
+		a = &active{id: token.ID}
+		a.usage.load(base)
+	}
+	s.index.replace(a, token)
+	return a, nil
+}
+
+// readError makes every error that isn't about the token itself an
+// ErrUnavailable.
+func readError(err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// maintain does what has to be done beside the requests, until the store is
+// closed.
+func (s *Store) maintain(flushInterval time.Duration) {
+	defer close(s.stopped)
+	var flush <-chan time.Time
+	if flushInterval > 0 {
+		ticker := time.NewTicker(flushInterval)
+		defer ticker.Stop()
+		flush = ticker.C
+	}
+	expire := time.NewTicker(expiryInterval)
+	defer expire.Stop()
+	var flushing, clock trouble
+	s.watchClock(&clock)
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-expire.C:
+			s.answers.endInvalid(s.Now())
+			s.watchClock(&clock)
+		case <-flush:
+			err := s.Flush()
+			switch flushing.changed(err != nil) {
+			case troubleBegan:
+				s.logger.Error("token usage can't be saved; it goes on being counted in memory and is saved when the store can be written again", zap.Error(err))
+			case troubleEnded:
+				s.logger.Info("token usage is being saved again")
+			}
+		}
+	}
+}
+
+// trouble is something that is told when it begins and when it ends.
+type trouble bool
+
+const (
+	troubleBegan = iota + 1
+	troubleEnded
+)
+
+// changed notes how it is now, and returns what has changed or 0.
+func (t *trouble) changed(now bool) int {
+	if bool(*t) == now {
+		return 0
+	}
+	*t = trouble(now)
+	if now {
+		return troubleBegan
+	}
+	return troubleEnded
+}

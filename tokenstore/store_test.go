@@ -1,0 +1,686 @@
+package tokenstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestCreateAndAuthenticate(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, secret, err := s.Create(testPolicy, validDraft(), testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := testPolicy.Prefixes.Parse(secret.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ID != token.ID || c.Digest != token.Digest || token.CreatedBy != "caddy-admin" || token.Version != 1 {
+		t.Errorf("created %+v", token)
+	}
+	for _, from := range []string{"the backend", "memory"} {
+		match := s.must(t, c)
+		if match.Token.ID != token.ID || match.Status != StatusActive || match.Previous {
+			t.Errorf("from %s: %+v", from, match)
+		}
+	}
+	if calls := s.memory.called(); calls["IDOf"] != 1 || calls["Token"] != 1 {
+		t.Errorf("two uses made the calls %v", calls)
+	}
+	if len(s.memory.audit) != 1 {
+		t.Fatalf("%d audit entries", len(s.memory.audit))
+	}
+	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != token.ID || entry.TokenName != "GitHub CI" ||
+		entry.Actor != "caddy-admin" || entry.Address != "127.0.0.1" || !entry.Time.Equal(testTime) {
+		t.Errorf("audited as %+v", entry)
+	}
+	if strings.Contains(fmt.Sprintf("%+v", s.memory.audit), secret.Reveal()[secretStart:]) {
+		t.Error("the audit holds the secret")
+	}
+	for _, record := range s.memory.tokens {
+		if bytes.Contains(record, []byte(secret.Reveal()[secretStart:])) {
+			t.Error("the record holds the secret")
+		}
+	}
+}
+
+// TestMissesAreAlike: an unknown id, a right id with a wrong secret and a secret
+// that is right in part do the same work, and none reaches a record or a lock
+// (TIM-01, TIM-02).
+func TestMissesAreAlike(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	_, secret, err := s.Create(testPolicy, validDraft(), testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := secret.Reveal()
+	for _, loaded := range []bool{false, true} {
+		if loaded {
+			c, _ := testPolicy.Prefixes.Parse(text)
+			s.must(t, c)
+		}
+		s.memory.called()
+		imported, err := testPolicy.Prefixes.Parse(importedText)
+		if err != nil {
+			t.Fatal(err)
+		}
+		misses := []Credential{unknown(t, text, idStart), imported}
+		for _, same := range []int{0, 1, 8, 16, 31} {
+			misses = append(misses, unknown(t, text, secretStart+same))
+		}
+		for i, c := range misses {
+			if _, err := s.Authenticate(c, s.Now()); err != ErrNotFound {
+				t.Errorf("miss %d: %v", i, err)
+			}
+			if calls := s.memory.called(); !maps.Equal(calls, map[string]int{"IDOf": 1}) {
+				t.Errorf("miss %d made the calls %v", i, calls)
+			}
+			if len(s.index.locks.held) != 0 {
+				t.Errorf("miss %d left a lock", i)
+			}
+		}
+	}
+}
+
+func TestDamagedIsNotUnknown(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(*memory, *Token){
+		"record missing":    func(m *memory, token *Token) { delete(m.tokens, token.ID) },
+		"record unreadable": func(m *memory, token *Token) { m.tokens[token.ID][0] ^= 1 },
+		"record of other digest": func(m *memory, token *Token) {
+			other := *token
+			other.Digest[0] ^= 1
+			m.tokens[token.ID] = EncodeToken(&other)
+		},
+		"entry leads elsewhere": func(m *memory, token *Token) {
+			other := *token
+			other.ID, other.Digest = testID, digestOf("other")
+			m.put(&other)
+			m.digests[token.Digest] = testID
+		},
+		"error of the backend's": func(m *memory, _ *Token) { m.tokenError = fmt.Errorf("%w: lost", ErrDamaged) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			token, c := s.create(t)
+			s.memory.do(func() { damage(s.memory, token) })
+			for range 2 {
+				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
+					t.Errorf("got %v", err)
+				}
+			}
+			if len(s.index.locks.held) != 0 {
+				t.Error("a lock is left")
+			}
+		})
+	}
+	t.Run("the other token goes on", func(t *testing.T) {
+		t.Parallel()
+		s := openTestStore(t)
+		token, c := s.create(t)
+		other, otherC := s.create(t)
+		s.must(t, otherC)
+		s.memory.do(func() { s.memory.digests[token.Digest] = other.ID })
+		if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrDamaged) {
+			t.Errorf("got %v", err)
+		}
+		if s.must(t, otherC).Token.ID != other.ID {
+			t.Error("the token that the entry leads to is lost")
+		}
+	})
+}
+
+func TestUnavailableIsNotUnknown(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	_, c := s.create(t)
+	s.memory.tokenError = io.ErrUnexpectedEOF
+	if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+	s.memory.tokenError = nil
+	s.must(t, c)
+}
+
+// TestDamagedUsageRefusesNobody: the token is good, only its history is lost.
+func TestDamagedUsageRefusesNobody(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.ErrorLevel)
+	backend := newMemory()
+	s, err := Open(backend, Options{Clock: newTestClock(testTime), FlushInterval: -1, Logger: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	test := &testStore{s, backend, nil}
+	token, c := test.create(t)
+	backend.used[token.ID] = []byte("nonsense")
+	match := test.must(t, c)
+	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if logs.FilterField(zap.Stringer("token_id", token.ID)).Len() != 1 {
+		t.Errorf("logged %v", logs.All())
+	}
+	s.CountAllowed(match, LastUse{Time: testTime})
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if used, err := backend.Usage(token.ID); err != nil || used.Allowed != 1 {
+		t.Errorf("saved %+v, %v", used, err)
+	}
+}
+
+func TestStates(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	for name, c := range map[string]struct {
+		edit func(*Token)
+		want Status
+	}{
+		"revoked":       {func(token *Token) { token.RevokedAt = testTime }, StatusRevoked},
+		"disabled":      {func(token *Token) { token.DisabledAt = testTime }, StatusDisabled},
+		"not yet valid": {func(token *Token) { token.NotBefore = testTime.Add(time.Second) }, StatusNotYetValid},
+		"expired":       {func(token *Token) { token.ExpiresAt = testTime }, StatusExpired},
+		"active":        {func(*Token) {}, StatusActive},
+	} {
+		for _, loaded := range []bool{false, true} {
+			token, credential := s.create(t)
+			if loaded {
+				s.must(t, credential)
+			}
+			s.change(t, token.ID, c.edit)
+			if got := s.must(t, credential); got.Status != c.want || got.Token.Version != 2 {
+				t.Errorf("%s, loaded %v: %v, version %d", name, loaded, got.Status, got.Token.Version)
+			}
+		}
+	}
+}
+
+func TestPreviousSecret(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	for _, loaded := range []bool{false, true} {
+		token, old := s.create(t)
+		_, next := s.create(t) // a secret to rotate to
+		if err := s.Delete(next.ID, testActor); err != nil {
+			t.Fatal(err)
+		}
+		if loaded {
+			s.must(t, old)
+		}
+		s.change(t, token.ID, func(token *Token) {
+			token.PreviousDigest, token.Digest = token.Digest, next.Digest
+			token.PreviousValidUntil = testTime.Add(time.Minute)
+		})
+		if got := s.must(t, old); !got.Previous || got.Status != StatusActive || got.Token.ID != token.ID {
+			t.Errorf("the old secret is %+v", got)
+		}
+		if got := s.must(t, next); got.Previous || got.Status != StatusActive || got.Token.ID != token.ID {
+			t.Errorf("the new secret is %+v", got)
+		}
+		if got, err := s.Authenticate(old, testTime.Add(time.Minute)); err != nil || got.Status != StatusRevoked {
+			t.Errorf("after its grace the old secret is %+v, %v", got, err)
+		}
+		// The next rotation forgets the first secret.
+		s.change(t, token.ID, func(token *Token) { token.PreviousDigest = digestOf(token.ID.String()) })
+		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
+			t.Errorf("the secret before the previous one: %v", err)
+		}
+		s.must(t, next)
+		if err := s.Delete(token.ID, testActor); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []Credential{old, next} {
+			if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
+				t.Errorf("a secret of a deleted token: %v", err)
+			}
+		}
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, c := s.create(t)
+	match := s.must(t, c)
+	s.CountAllowed(match, LastUse{Time: testTime})
+	if err := s.Delete(token.ID, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
+		t.Errorf("Authenticate: %v", err)
+	}
+	if _, err := s.Get(token.ID); err != ErrNotFound {
+		t.Errorf("Get: %v", err)
+	}
+	if err := s.Delete(token.ID, testActor); err != ErrNotFound {
+		t.Errorf("a second Delete: %v", err)
+	}
+	if s.index.byID(token.ID) != nil {
+		t.Error("it is still in memory")
+	}
+	// Uses of requests that are under way bring nothing back.
+	s.CountAllowed(match, LastUse{Time: testTime})
+	s.CountDenied(match)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.memory.used) != 0 {
+		t.Error("its usage is still stored")
+	}
+}
+
+func TestCreateTaken(t *testing.T) {
+	t.Parallel()
+	// The same random bytes over and over make the same id.
+	random := func() io.Reader { return repeat("the same bytes again and again") }
+	backend := newMemory()
+	s, err := Open(backend, Options{Clock: newTestClock(testTime), FlushInterval: -1, Random: random()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	first, _, err := s.Create(testPolicy, validDraft(), testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.random = random()
+	second, _, err := s.Create(testPolicy, validDraft(), testActor)
+	if err != nil || second.ID == first.ID {
+		t.Errorf("the second token: %v, %v", second, err)
+	}
+	s.random = zeros{}
+	if _, _, err = s.Create(testPolicy, validDraft(), testActor); err != nil {
+		t.Fatal(err)
+	}
+	if _, secret, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, ErrTaken) || secret.Reveal() != "" {
+		t.Errorf("with one id for all: %v", err)
+	}
+	s.random = bytes.NewReader(nil)
+	if _, _, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, io.EOF) {
+		t.Errorf("without random bytes: %v", err)
+	}
+}
+
+// repeat is a text over and over, a byte of which is never where it was.
+func repeat(text string) io.Reader {
+	var texts []io.Reader
+	for range 100 {
+		texts = append(texts, strings.NewReader(text))
+	}
+	return io.MultiReader(texts...)
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// TestFailedCommit: the outcome is unknown, so memory follows what the backend
+// holds.
+func TestFailedCommit(t *testing.T) {
+	t.Parallel()
+	errDisk := errors.New("input/output error")
+	for name, c := range map[string]struct {
+		lost   bool
+		token  error
+		want   Status
+		failed error
+	}{
+		"the change is lost":          {lost: true, want: StatusActive},
+		"the change is there":         {want: StatusRevoked},
+		"the record is damaged since": {token: ErrDamaged, failed: ErrDamaged},
+		"the backend can't be asked":  {token: errDisk, want: StatusActive},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			token, credential := s.create(t)
+			match := s.must(t, credential)
+			s.CountAllowed(match, LastUse{Time: testTime})
+			s.memory.do(func() { s.memory.applyError, s.memory.applyLoses, s.memory.tokenError = errDisk, c.lost, c.token })
+			err := s.tryChange(token.ID, func(token *Token) { token.RevokedAt = testTime })
+			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
+				t.Errorf("the change: %v", err)
+			}
+			got, err := s.Authenticate(credential, testTime)
+			if !errors.Is(err, c.failed) || got.Status != c.want {
+				t.Errorf("afterwards %v, %v", got.Status, err)
+			}
+			// When the disk is well again so is the token, and no use is lost.
+			s.memory.do(func() { s.memory.applyError, s.memory.tokenError = nil, nil })
+			s.change(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+			match = s.must(t, credential)
+			if match.Status != StatusRevoked {
+				t.Errorf("at last %v", match.Status)
+			}
+			s.CountDenied(match)
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if used, err := s.memory.Usage(token.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
+				t.Errorf("used %+v, %v", used, err)
+			}
+		})
+	}
+	t.Run("a deletion", func(t *testing.T) {
+		t.Parallel()
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		s.must(t, credential)
+		s.memory.applyError = errDisk
+		if err := s.Delete(token.ID, testActor); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Delete: %v", err)
+		}
+		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+// TestLoadDuringChange: a use that has read the token before it is deleted or
+// revoked must not bring it back afterwards.
+func TestLoadDuringChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*testStore, ID) error
+		after  func(Match, error) bool
+	}{
+		"delete": {
+			func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+			func(_ Match, err error) bool { return err == ErrNotFound },
+		},
+		"revoke": {
+			func(s *testStore, id ID) error {
+				return s.tryChange(id, func(token *Token) { token.RevokedAt = testTime })
+			},
+			func(m Match, err error) bool { return err == nil && m.Status == StatusRevoked },
+		},
+		"rotate without grace": {
+			func(s *testStore, id ID) error {
+				return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+			},
+			func(_ Match, err error) bool { return err == ErrNotFound },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			token, credential := s.create(t)
+
+			changed := make(chan error, 1)
+			// The use has read the record; the change begins, and it either waits for
+			// the use or is done before the use goes on.
+			s.memory.afterToken = func(id ID) {
+				s.memory.afterToken = nil
+				go func() { changed <- c.change(s, id) }()
+				deadline := time.Now().Add(10 * time.Second)
+				for time.Now().Before(deadline) {
+					if len(changed) > 0 || s.index.locks.waiting(id) {
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+				t.Error("the change neither waits nor ends")
+			}
+			if _, err := s.Authenticate(credential, testTime); err != nil {
+				t.Errorf("the use that began before: %v", err)
+			}
+			if err := <-changed; err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
+				t.Errorf("a use that began after: %v, %v", got.Status, err)
+			}
+			if a := s.index.byDigest(token.Digest); name != "revoke" && a != nil {
+				t.Error("the old secret is still in memory")
+			}
+		})
+	}
+}
+
+// TestChangeBetweenLookUps: a token that is taken away after its digest has been
+// found, and before its record is read, is unknown and not damaged.
+func TestChangeBetweenLookUps(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*testStore, ID) error{
+		"delete": func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+		"rotate": func(s *testStore, id ID) error {
+			return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+		},
+	} {
+		s := openTestStore(t)
+		_, credential := s.create(t)
+		s.memory.afterIDOf = func(id ID) {
+			s.memory.afterIDOf = nil
+			if err := change(s, id); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// waiting says whether somebody waits for the lock of id.
+func (l *idLocks) waiting(id ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[id] != nil && l.held[id].users > 1
+}
+
+// TestChangesDuringUse revokes tokens that are in constant use: no use that
+// begins after the change has returned may see the token active.
+func TestChangesDuringUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	rounds := 200
+	if testing.Short() {
+		rounds = 50
+	}
+	for range rounds {
+		token, credential := s.create(t)
+		var revoked atomic.Bool
+		var users sync.WaitGroup
+		for range 4 {
+			users.Go(func() {
+				for n := 0; n < 20; {
+					before := revoked.Load()
+					match, err := s.Authenticate(credential, testTime)
+					if err != nil {
+						t.Errorf("Authenticate: %v", err)
+						return
+					}
+					if before {
+						n++
+						if match.Status != StatusRevoked {
+							t.Errorf("a use after the change: %v", match.Status)
+							return
+						}
+					}
+					s.CountAllowed(match, LastUse{Time: testTime})
+				}
+			})
+		}
+		s.change(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+		revoked.Store(true)
+		users.Wait()
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	s.CountAllowed(match, LastUse{Time: testTime})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+	if !s.memory.closed {
+		t.Error("the backend is open")
+	}
+	s.CountAllowed(match, LastUse{Time: testTime}) // too late, but harmless
+	s.CountDenied(match)
+	calls := map[string]error{}
+	_, calls["Authenticate"] = s.Authenticate(credential, testTime)
+	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)
+	_, calls["Get"] = s.Get(token.ID)
+	_, _, calls["List"] = s.List(Page{})
+	calls["Delete"] = s.Delete(token.ID, testActor)
+	calls["Flush"] = s.Flush()
+	for name, err := range calls {
+		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	again := reopen(t, s.memory, s.clock)
+	if got, err := again.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
+		t.Errorf("after reopening %+v, %v", got, err)
+	}
+}
+
+// TestCloseDuringUse closes a store in the middle of everything. A call either
+// does its work or fails with ErrClosed, and what was counted before Close is
+// saved.
+func TestCloseDuringUse(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		var before atomic.Uint64
+		var closing atomic.Bool
+		started := make(chan struct{}, 8)
+		var users sync.WaitGroup
+		for i := range 8 {
+			users.Go(func() {
+				for n := 0; ; n++ {
+					if n == 10 {
+						started <- struct{}{}
+					}
+					var err error
+					switch i {
+					case 0:
+						_, _, err = s.Create(testPolicy, validDraft(), testActor)
+					case 1:
+						if err = s.Flush(); err == nil && s.closed.Load() {
+							return // nothing was left to save
+						}
+					case 2:
+						_, err = s.Get(token.ID)
+					default:
+						var match Match
+						if match, err = s.Authenticate(credential, testTime); err == nil {
+							s.CountAllowed(match, LastUse{Time: testTime})
+							if !closing.Load() {
+								before.Add(1)
+							}
+						}
+					}
+					if err != nil {
+						if !errors.Is(err, ErrClosed) {
+							t.Errorf("user %d: %v", i, err)
+						}
+						return
+					}
+				}
+			})
+		}
+		for range cap(started) {
+			<-started
+		}
+		closing.Store(true)
+		counted := before.Load()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		users.Wait()
+		s.memory.reopen()
+		if used, err := s.memory.Usage(token.ID); err != nil || used.Allowed < counted {
+			t.Fatalf("%d uses are saved, %d were counted before Close", used.Allowed, counted)
+		}
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	t.Parallel()
+	backend := newMemory()
+	backend.closed = true
+	if s, err := Open(backend, Options{}); s != nil || !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, %v", s, err)
+	}
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	var ids []ID
+	for i := range 7 {
+		s.clock.set(testTime.Add(time.Duration(i) * time.Second))
+		token, credential := s.create(t, func(d *Draft) { d.Name = fmt.Sprint("token ", i) })
+		ids = append(ids, token.ID)
+		if i%2 == 0 {
+			s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
+		}
+	}
+	for _, descending := range []bool{false, true} {
+		for limit := range 9 {
+			var got []ID
+			page := Page{Order: OrderCreated, Descending: descending, Limit: limit}
+			for range 10 {
+				tokens, next, err := s.List(page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(tokens) > max(limit, 1) {
+					t.Fatalf("a page of %d has %d tokens", limit, len(tokens))
+				}
+				for _, token := range tokens {
+					got = append(got, token.Token.ID)
+					if want := uint64(1 - (slices.Index(ids, token.Token.ID) % 2)); token.Usage.Allowed != want {
+						t.Errorf("%s is used %d times, want %d", token.Token.Name, token.Usage.Allowed, want)
+					}
+				}
+				if page.After = next; next == nil {
+					break
+				}
+			}
+			want := slices.Clone(ids)
+			if descending {
+				slices.Reverse(want)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("pages of %d, descending %v, have %v", limit, descending, got)
+			}
+		}
+	}
+	odd := Page{Order: OrderCreated, Limit: 2, Match: func(token *Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
+	first, next, err := s.List(odd)
+	if err != nil || len(first) != 2 || next == nil {
+		t.Fatalf("%v, %v, %v", first, next, err)
+	}
+	odd.After = next
+	second, next, err := s.List(odd)
+	if err != nil || len(second) != 1 || second[0].Token.ID != ids[5] || next != nil {
+		t.Errorf("%v, %v, %v", second, next, err)
+	}
+}

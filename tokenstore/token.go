@@ -1,0 +1,173 @@
+package tokenstore
+
+import (
+	"crypto/subtle"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Token is everything that is kept of a token but its use. A Token that a [Store]
+// returned is shared and must not be changed. Times are UTC; a zero time is
+// "none".
+type Token struct {
+	ID     ID
+	Kind   Kind
+	Format Format
+	// Prefix is the two letters the present secret begins with; empty for
+	// FormatImported.
+	Prefix string
+
+	Name string
+	// Account names the backend user on whose behalf an API token acts; empty
+	// for admin tokens.
+	Account string
+	// Scopes are the grants as in [Grants]; empty for admin tokens.
+	Scopes Grants
+	// AllowedIPs restricts where the token may be used from; empty is anywhere.
+	AllowedIPs []netip.Prefix
+	Metadata   map[string]string
+
+	// CreatedAt has microseconds, which keep the creation order; they are never
+	// shown.
+	CreatedAt time.Time
+	// CreatedBy is the actor of the creating call.
+	CreatedBy string
+	UpdatedAt time.Time
+	NotBefore time.Time
+	// ExpiresAt is the first moment at which the token is no longer valid.
+	ExpiresAt  time.Time
+	RevokedAt  time.Time
+	DisabledAt time.Time
+
+	Digest Digest
+	// SecretMadeAt is when the present secret was made; the longest lifetime
+	// counts from it.
+	SecretMadeAt time.Time
+	// PreviousDigest is of the secret before the last rotation, accepted until
+	// PreviousValidUntil, a whole second like all that validity depends on.
+	PreviousDigest     Digest
+	PreviousValidUntil time.Time
+
+	// Version counts the token's changes from 1.
+	Version uint64
+}
+
+// Hint returns the public part of the token's text, or "" for imported tokens,
+// which have none.
+func (t *Token) Hint() string {
+	if t.Format != FormatNative {
+		return ""
+	}
+	return t.Prefix + string(t.Kind.letter()) + "_" + t.ID.String() + "_…"
+}
+
+// Status is a token's state at a moment.
+type Status uint8
+
+// A token is in the first of these states that applies.
+const (
+	StatusRevoked Status = iota + 1
+	StatusDisabled
+	StatusNotYetValid
+	StatusExpired
+	StatusActive
+)
+
+// String returns the status as the admin API writes it.
+func (s Status) String() string {
+	switch s {
+	case StatusRevoked:
+		return "revoked"
+	case StatusDisabled:
+		return "disabled"
+	case StatusNotYetValid:
+		return "not_yet_valid"
+	case StatusExpired:
+		return "expired"
+	case StatusActive:
+		return "active"
+	}
+	return "unknown"
+}
+
+// Status returns the token's state at now. A token is expired from its ExpiresAt
+// on (as RFC 7519 section 4.1.4 has it for "exp").
+func (t *Token) Status(now time.Time) Status {
+	switch {
+	case !t.RevokedAt.IsZero():
+		return StatusRevoked
+	case !t.DisabledAt.IsZero():
+		return StatusDisabled
+	case now.Before(t.NotBefore):
+		return StatusNotYetValid
+	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
+		return StatusExpired
+	}
+	return StatusActive
+}
+
+// secretStatus is the state of one of the token's secrets: an outdated one whose
+// grace is over is as good as revoked.
+func (t *Token) secretStatus(previous bool, now time.Time) Status {
+	if previous && !now.Before(t.PreviousValidUntil) {
+		return StatusRevoked
+	}
+	return t.Status(now)
+}
+
+// Digests returns the digests of the token's secrets, which it is found by.
+func (t *Token) Digests() []Digest {
+	if t.PreviousDigest.IsZero() {
+		return []Digest{t.Digest}
+	}
+	return []Digest{t.Digest, t.PreviousDigest}
+}
+
+// secretOf says whether the digest is of one of the token's secrets, and whether
+// of the previous one.
+func (t *Token) secretOf(d Digest) (previous, ok bool) {
+	present := subtle.ConstantTimeCompare(d[:], t.Digest[:])
+	outdated := subtle.ConstantTimeCompare(d[:], t.PreviousDigest[:])
+	if present == 1 {
+		return false, true
+	}
+	return true, outdated == 1 && !t.PreviousDigest.IsZero()
+}
+
+// AllowsIP says whether the token may be used from ip. An IPv4 address written
+// as IPv6 (::ffff:a.b.c.d) counts as IPv4.
+func (t *Token) AllowsIP(ip netip.Addr) bool {
+	if len(t.AllowedIPs) == 0 {
+		return true
+	}
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// Scope is what a route needs: "resource:action".
+type Scope struct {
+	Name string
+	// Explicit scopes are not covered by the grant "*".
+	Explicit bool
+}
+
+// Grants are the scopes a token has been given. Each is a scope's name,
+// "resource:*" for every action on a resource, or "*" for all but the explicit
+// scopes.
+type Grants []string
+
+// Cover says whether the grants include scope. Names are compared byte for byte.
+func (g Grants) Cover(scope Scope) bool {
+	for _, grant := range g {
+		if grant == scope.Name || (grant == "*" && !scope.Explicit) {
+			return true
+		}
+		resource, wild := strings.CutSuffix(grant, "*")
+		if wild && strings.HasSuffix(resource, ":") && strings.HasPrefix(scope.Name, resource) {
+			return true
+		}
+	}
+	return false
+}
