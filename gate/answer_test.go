@@ -1,0 +1,132 @@
+package gate
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestLookInto(t *testing.T) {
+	for status := 100; status < 600; status++ {
+		if got, want := LookInto(status), status == 302 || status >= 400; got != want {
+			t.Errorf("%d: %v, want %v", status, got, want)
+		}
+	}
+}
+
+const upstreamToken = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
+
+func TestJudge(t *testing.T) {
+	byText := &Route{CredentialRefused: func(status int, body []byte) bool {
+		return status == 400 && string(body) == "bad credential"
+	}}
+	byStatus := &Route{}
+	for name, tt := range map[string]struct {
+		route  *Route
+		status int
+		lines  []string
+		body   string
+		noBody bool // it couldn't be read
+		noSent bool // no credential was sent
+		want   string
+	}{
+		"JSON error":         {status: 400, lines: []string{"Content-Type: application/json"}, body: `{"status":400}`},
+		"plain error":        {status: 404, lines: []string{"Content-Type: text/plain"}, body: "no"},
+		"empty error":        {status: 500},
+		"JSON 500":           {status: 500, lines: []string{"Content-Type: application/json"}, body: `{}`},
+		"no content type":    {status: 400, body: "no"},
+		"identity encoding":  {status: 400, lines: []string{"Content-Encoding: identity"}, body: "no"},
+		"redirect":           {status: 302, lines: []string{"Location: /select"}, want: "400 backend_redirect"},
+		"redirect, encoded":  {status: 302, lines: []string{"Content-Encoding: gzip"}, noBody: true, want: "400 backend_redirect"},
+		"HTML 400":           {status: 400, lines: []string{"Content-Type: text/html"}, body: "<p>", want: "400 backend_error"},
+		"HTML 404":           {status: 404, lines: []string{"Content-Type: Text/HTML; charset=utf-8"}, body: "<p>", want: "404 backend_error"},
+		"HTML 500":           {status: 500, lines: []string{"Content-Type: text/html;charset=a=b"}, body: "<p>", want: "500 backend_error"},
+		"XHTML":              {status: 400, lines: []string{"Content-Type: application/xhtml+xml"}, body: "<p>", want: "400 backend_error"},
+		"HTML, not said":     {status: 400, body: "<!DOCTYPE html><html>", want: "400 backend_error"},
+		"encoded":            {status: 400, lines: []string{"Content-Encoding: gzip"}, body: "\x1f\x8b", want: "400 backend_error"},
+		"encoded twice":      {status: 400, lines: []string{"Content-Encoding: identity, br"}, body: "x", want: "400 backend_error"},
+		"encoded 503":        {status: 503, lines: []string{"Content-Encoding: GZIP"}, body: "x", want: "503 backend_error"},
+		"unreadable":         {status: 400, noBody: true, want: "400 backend_error"},
+		"credential refused": {route: byText, status: 400, body: "bad credential", want: "502 upstream_credential"},
+		"HTML comes after the credential": {
+			route: byText, status: 400, lines: []string{"Content-Type: text/html"}, body: "bad credential", want: "502 upstream_credential",
+		},
+		"other 400":               {route: byText, status: 400, body: "bad name"},
+		"401 where text tells":    {route: byText, status: 401, body: "bad credential"},
+		"401":                     {status: 401, body: "no", want: "502 upstream_credential"},
+		"401 encoded":             {status: 401, lines: []string{"Content-Encoding: gzip"}, body: "x", want: "502 upstream_credential"},
+		"401 unreadable":          {status: 401, noBody: true, want: "502 upstream_credential"},
+		"401 to no credential":    {status: 401, body: "no", noSent: true},
+		"403":                     {status: 403, body: "no"},
+		"token in the body":       {status: 400, body: "bad " + upstreamToken + "!", want: "400 backend_error"},
+		"token in JSON":           {status: 422, lines: []string{"Content-Type: application/json"}, body: `{"x":"0b0e5b6a\u002d7d2c\u002D4c1e-9d43-6a5c1f0e8b77"}`, want: "422 backend_error"},
+		"token in a URL":          {status: 400, body: "/x?t=0b0e5b6a%2d7d2c%2D4c1e-9d43-6a5c1f0e8b77", want: "400 backend_error"},
+		"token in a URL in JSON":  {status: 400, body: `{"x":"\/t=0b0e5b6a\u00252d7d2c-4c1e-9d43-6a5c1f0e8b77"}`, want: "400 backend_error"},
+		"token in HTML in text":   {status: 400, lines: []string{"Content-Type: text/plain"}, body: "0b0e5b6a&#45;7d2c-4c1e-9d43-6a5c1f0e8b77", want: "400 backend_error"},
+		"token in a header":       {status: 400, lines: []string{"X-Debug: Bearer " + upstreamToken}, body: "no", want: "400 backend_error"},
+		"token in a header's URL": {status: 500, lines: []string{"Link: <?0b0e5b6a%2D7d2c-4c1e-9d43-6a5c1f0e8b77>"}, want: "500 backend_error"},
+		"another token":           {status: 400, body: strings.ToUpper(upstreamToken)},
+		"nothing sent":            {status: 400, body: "bad " + upstreamToken, noSent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			route, sent, body := tt.route, upstreamToken, []byte(tt.body)
+			if route == nil {
+				route = byStatus
+			}
+			if tt.noSent {
+				sent = ""
+			}
+			if tt.noBody {
+				body = nil
+			}
+			refusal := route.Judge(tt.status, headers(t, tt.lines...), body, sent)
+			if got := refusalText(refusal); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			if details := refusal.Problem(); tt.want != "" && (details.Detail == "" || strings.Contains(details.Detail, upstreamToken)) {
+				t.Errorf("detail %q", details.Detail)
+			}
+		})
+	}
+}
+
+// A token with characters that are escaped is found in all their spellings.
+func TestHoldsToken(t *testing.T) {
+	const token = `a"b\c/d%41+<&ü`
+	for _, text := range []string{
+		`x a"b\c/d%41+<&ü x`,
+		`"a\"b\\c\/d%41+<&ü"`,
+		`"a\u0022b\u005cc\u002Fd%41+\u003c\u0026\u00fc"`,
+		`?t=a%22b%5Cc%2fd%2541%2B%3C%26%C3%BC`,
+		`a&#34;b\c/d%41+&lt;&amp;&uuml;`,
+		`"a&quot;b\\c\/d%41&#43;&lt;&amp;ü"`,
+	} {
+		if !holdsToken(text, token) {
+			t.Errorf("not found in %s", text)
+		}
+	}
+	for _, text := range []string{"", `a"b\c/d`, `\`, `\u`, `\u12`, `\uzzzz`, "%", "&", strings.Repeat(`\u0061`, 10)} {
+		if holdsToken(text, token) {
+			t.Errorf("found in %s", text)
+		}
+		if holdsToken(text, "") {
+			t.Errorf("an empty token is found in %s", text)
+		}
+	}
+}
+
+func TestScrubHeaders(t *testing.T) {
+	kept := []string{"Content-Type: text/plain", "X-Name: 0b0e5b6a", "Set-Cookie: a=b"}
+	h := headers(t, append([]string{
+		"X-Debug: " + upstreamToken, "X-Two: harmless", "X-Two: x" + upstreamToken + "x", "Location: /?0b0e5b6a%2D7d2c-4c1e-9d43-6a5c1f0e8b77",
+	}, kept...)...)
+	h[upstreamToken] = []string{"x"}
+	ScrubHeaders(h, upstreamToken)
+	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
+		t.Errorf("%v, want %v", h, want)
+	}
+	ScrubHeaders(h, "")
+	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
+		t.Errorf("without a token: %v, want %v", h, want)
+	}
+}

@@ -1,0 +1,41 @@
+package gate
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+)
+
+func TestRemoveCookie(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lines, want []string
+	}{
+		"only":             {[]string{"ours=1"}, nil},
+		"first":            {[]string{"ours=1; a=2; b=3"}, []string{"a=2; b=3"}},
+		"middle":           {[]string{"a=2; ours=1; b=3"}, []string{"a=2; b=3"}},
+		"last":             {[]string{"a=2; b=3; ours=1"}, []string{"a=2; b=3"}},
+		"twice":            {[]string{"ours=1; a=2;ours=3"}, []string{"a=2"}},
+		"several lines":    {[]string{"ours=1", "a=2", "b=3; ours=1"}, []string{"a=2", "b=3"}},
+		"without a value":  {[]string{"ours; a=2"}, []string{"a=2"}},
+		"blanks":           {[]string{"\tours = 1 ; a=2"}, []string{"a=2"}},
+		"others as sent":   {[]string{`a="x";b=;  c ; =d`}, []string{`a="x";b=;  c ; =d`}},
+		"name in a value":  {[]string{"a=ours; b=ours=1"}, []string{"a=ours; b=ours=1"}},
+		"name in a name":   {[]string{"ours2=1; notours=2"}, []string{"ours2=1; notours=2"}},
+		"other letter":     {[]string{"Ours=1"}, []string{"Ours=1"}},
+		"none":             {nil, nil},
+		"an empty line":    {[]string{""}, nil},
+		"an equals inside": {[]string{"ours=a=b; a=2"}, []string{"a=2"}},
+	} {
+		h := http.Header{"Accept": {"*/*"}}
+		if tt.lines != nil {
+			h["Cookie"] = tt.lines
+		}
+		RemoveCookie(h, "ours")
+		if got := h["Cookie"]; !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		if _, there := h["Cookie"]; there && tt.want == nil {
+			t.Errorf("%s: the header is left empty", name)
+		}
+	}
+}

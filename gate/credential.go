@@ -1,0 +1,140 @@
+package gate
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Store is what a gate asks about tokens; a *tokenstore.Store is one.
+type Store interface {
+	Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error)
+}
+
+// Authenticate finds the token that the Authorization values of a request
+// present, and says why it isn't a good token of this kind, if so: contract,
+// section 3, items 1 and 3. It is for callers that have no routes; a [Gate] makes
+// the same checks with the path rule between them. The match is set as soon as
+// the secret matched, also with a refusal.
+func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
+	text, code := bearer(authorization)
+	if code != "" {
+		return tokenstore.Match{}, Refuse(code)
+	}
+	match, refusal := find(store, prefixes, text, now)
+	if refusal.Code != "" {
+		return match, refusal
+	}
+	if refusal = refuseKind(match.Token.Kind, kind); refusal.Code == "" {
+		refusal = RefuseStatus(match.Status)
+	}
+	if refusal.Code != "" {
+		refusal.Token = match.Token
+	}
+	return match, refusal
+}
+
+// find parses a presented token and looks it up.
+func find(store Store, prefixes tokenstore.Prefixes, text string, now time.Time) (tokenstore.Match, Refusal) {
+	credential, err := prefixes.Parse(text)
+	if err != nil {
+		return tokenstore.Match{}, Refuse(MalformedToken)
+	}
+	match, err := store.Authenticate(credential, now)
+	switch {
+	case err == nil:
+		return match, Refusal{}
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return tokenstore.Match{}, Refuse(UnknownToken)
+	}
+	// Damaged and unavailable alike: the client's token may be good, and a 401
+	// would make it be thrown away.
+	refusal := Refuse(StoreUnavailable)
+	refusal.Err = err
+	return tokenstore.Match{}, refusal
+}
+
+func refuseKind(kind, wanted tokenstore.Kind) Refusal {
+	if kind == wanted {
+		return Refusal{}
+	}
+	refusal := Refuse(WrongKind)
+	if wanted == tokenstore.KindAdmin {
+		refusal.Detail = "This is an API key, and API keys do not call the admin API. Use an admin key."
+	}
+	return refusal
+}
+
+// RefuseStatus returns the refusal of a token that is in this state, or none if
+// it is active.
+func RefuseStatus(status tokenstore.Status) Refusal {
+	switch status {
+	case tokenstore.StatusActive:
+		return Refusal{}
+	case tokenstore.StatusRevoked:
+		return Refuse(RevokedToken)
+	case tokenstore.StatusDisabled:
+		return Refuse(DisabledToken)
+	case tokenstore.StatusNotYetValid:
+		return Refuse(NotYetValid)
+	case tokenstore.StatusExpired:
+		return Refuse(ExpiredToken)
+	}
+	return Refuse(StoreUnavailable)
+}
+
+// bearer returns the token of the Authorization values, or why there is none. The
+// scheme is compared without regard to letter case (RFC 9110 section 11.1); the
+// rest is RFC 6750 section 2.1, strictly: one line, one space, one token.
+func bearer(values []string) (token string, code Code) {
+	switch len(values) {
+	case 0:
+		return "", MissingToken
+	case 1:
+	default:
+		// Programs differ in which of two lines they believe (CVE-2021-32777).
+		return "", InvalidRequest
+	}
+	// Go trims the values of HTTP/1 but not those of HTTP/2 and HTTP/3, and a
+	// credential must mean the same over each.
+	value := strings.Trim(values[0], " \t")
+	const scheme = "bearer"
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return "", MissingToken
+	}
+	rest := value[len(scheme):]
+	if rest != "" && !strings.ContainsRune(" \t,", rune(rest[0])) {
+		return "", MissingToken // another scheme, such as "Bearer:"
+	}
+	token, ok := strings.CutPrefix(rest, " ")
+	if !ok || !isToken68(token) {
+		return "", InvalidRequest
+	}
+	return token, ""
+}
+
+// isToken68 says whether s is a b64token of RFC 6750: anything else is a broken
+// header rather than a broken token.
+func isToken68(s string) bool {
+	s = strings.TrimRight(s, "=")
+	for i := range len(s) {
+		if !token68[s[i]] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+var token68 = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
+
+// characters returns the set of the bytes of s.
+func characters(s string) (set [256]bool) {
+	for i := range len(s) {
+		set[s[i]] = true
+	}
+	return set
+}
+
+var _ Store = (*tokenstore.Store)(nil)

@@ -1,0 +1,173 @@
+package gate
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func TestBearer(t *testing.T) {
+	for _, tt := range []struct {
+		values []string
+		token  string
+		code   Code
+	}{
+		{nil, "", MissingToken},
+		{[]string{}, "", MissingToken},
+		{[]string{""}, "", MissingToken},
+		{[]string{" \t "}, "", MissingToken},
+		{[]string{"Basic eDp5"}, "", MissingToken},
+		{[]string{"Bearer: abc"}, "", MissingToken},
+		{[]string{"Bearerabc"}, "", MissingToken},
+		{[]string{"Bearer-abc def"}, "", MissingToken},
+		{[]string{"abc"}, "", MissingToken},
+		{[]string{"Beare"}, "", MissingToken},
+		{[]string{"\u212aearer abc"}, "", MissingToken},
+		{[]string{`Digest username="x", realm="y"`}, "", MissingToken},
+
+		{[]string{"Bearer abc"}, "abc", ""},
+		{[]string{"bearer abc"}, "abc", ""},
+		{[]string{"BEARER abc"}, "abc", ""},
+		{[]string{"BeArEr abc"}, "abc", ""},
+		{[]string{"Bearer aZ09-._~+/=="}, "aZ09-._~+/==", ""},
+		{[]string{"\tBearer abc\t "}, "abc", ""},
+		{[]string{"Bearer abc "}, "abc", ""},
+
+		{[]string{"Bearer"}, "", InvalidRequest},
+		{[]string{"Bearer "}, "", InvalidRequest},
+		{[]string{"Bearer \t"}, "", InvalidRequest},
+		{[]string{"Bearer  abc"}, "", InvalidRequest},
+		{[]string{"Bearer\tabc"}, "", InvalidRequest},
+		{[]string{"Bearer \tabc"}, "", InvalidRequest},
+		{[]string{"Bearer abc def"}, "", InvalidRequest},
+		{[]string{"Bearer abc, Bearer abc"}, "", InvalidRequest},
+		{[]string{"Bearer abc,"}, "", InvalidRequest},
+		{[]string{"Bearer,abc"}, "", InvalidRequest},
+		{[]string{"Bearer , Bearer abc"}, "", InvalidRequest},
+		{[]string{"Bearer a=b"}, "", InvalidRequest},
+		{[]string{"Bearer ="}, "", InvalidRequest},
+		{[]string{`Bearer "abc"`}, "", InvalidRequest},
+		{[]string{"Bearer a%62c"}, "", InvalidRequest},
+		{[]string{"Bearer abc\x00"}, "", InvalidRequest},
+		{[]string{"Bearer \u0430bc"}, "", InvalidRequest},
+		{[]string{"Bearer abc\u00a0"}, "", InvalidRequest},
+		{[]string{"Bearer abc", "Bearer abc"}, "", InvalidRequest},
+		{[]string{"Bearer abc", ""}, "", InvalidRequest},
+		{[]string{"", "Bearer abc"}, "", InvalidRequest},
+		{[]string{"Basic eDp5", "Bearer abc"}, "", InvalidRequest},
+	} {
+		if token, code := bearer(tt.values); token != tt.token || code != tt.code {
+			t.Errorf("%q: %q, %q, want %q, %q", tt.values, token, code, tt.token, tt.code)
+		}
+	}
+}
+
+// The same rules as regular expressions.
+var (
+	outerBlanks = regexp.MustCompile(`^[ \t]+|[ \t]+$`)
+	ownScheme   = regexp.MustCompile(`^(?i:bearer)([ \t,]|$)`)
+	wellFormed  = regexp.MustCompile(`^(?i:bearer) ([A-Za-z0-9._~+/-]+=*)$`)
+)
+
+func FuzzAuthorization(f *testing.F) {
+	for _, value := range []string{
+		"", " ", "Bearer", "bearer abc", "Bearer  abc", "Bearer\tabc", "\tBearer abc ", "Bearer abc,def", "Bearer: abc", "Bearer a==", "Bearer a=b", "Basic abc", "B", "Be a", "Bearer,a",
+	} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		token, code := bearer([]string{value})
+		value = outerBlanks.ReplaceAllString(value, "")
+		wantToken, wantCode := "", MissingToken
+		if match := wellFormed.FindStringSubmatch(value); match != nil {
+			wantToken, wantCode = match[1], ""
+		} else if ownScheme.MatchString(value) {
+			wantCode = InvalidRequest
+		}
+		if token != wantToken || code != wantCode {
+			t.Errorf("%q: %q, %q, want %q, %q", value, token, code, wantToken, wantCode)
+		}
+	})
+}
+
+func TestAuthenticate(t *testing.T) {
+	tokens := newTestTokens(t)
+	retired := tokens.add(t, "mma", "retired00000", func(token *tokenstore.Token) { token.DisabledAt = testNow })
+	for name, tt := range map[string]struct {
+		kind          tokenstore.Kind
+		authorization []string
+		want          string
+		matched       bool
+	}{
+		"api":               {tokenstore.KindAPI, []string{"Bearer " + tokens.good}, "", true},
+		"admin":             {tokenstore.KindAdmin, []string{"Bearer " + tokens.admin}, "", true},
+		"admin as api":      {tokenstore.KindAPI, []string{"Bearer " + tokens.admin}, "403 wrong_kind", true},
+		"api as admin":      {tokenstore.KindAdmin, []string{"Bearer " + tokens.good}, "403 wrong_kind", true},
+		"kind before state": {tokenstore.KindAPI, []string{"Bearer " + retired}, "403 wrong_kind", true},
+		"disabled":          {tokenstore.KindAdmin, []string{"Bearer " + retired}, "401 disabled_token", true},
+		"revoked":           {tokenstore.KindAPI, []string{"Bearer " + tokens.revoked}, "401 revoked_token", true},
+		"early":             {tokenstore.KindAPI, []string{"Bearer " + tokens.early}, "401 not_yet_valid", true},
+		"expired":           {tokenstore.KindAPI, []string{"Bearer " + tokens.expired}, "401 expired_token", true},
+		"unknown":           {tokenstore.KindAPI, []string{"Bearer " + tokens.unknown}, "401 unknown_token", false},
+		"malformed":         {tokenstore.KindAPI, []string{"Bearer " + tokens.malformed}, "401 malformed_token", false},
+		"upper case":        {tokenstore.KindAPI, []string{"Bearer " + strings.ToUpper(tokens.good)}, "401 malformed_token", false},
+		"padded":            {tokenstore.KindAPI, []string{"Bearer " + tokens.good + "=="}, "401 malformed_token", false},
+		"very long":         {tokenstore.KindAPI, []string{"Bearer " + strings.Repeat("a", 15<<10)}, "401 malformed_token", false},
+		"missing":           {tokenstore.KindAPI, nil, "401 missing_token", false},
+		"invalid":           {tokenstore.KindAPI, []string{"Bearer"}, "400 invalid_request", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			match, refusal := Authenticate(tokens, testPrefixes, tt.kind, tt.authorization, testNow)
+			if got := refusalText(refusal); got != tt.want {
+				t.Errorf("refusal %q, want %q", got, tt.want)
+			}
+			if (match.Token != nil) != tt.matched {
+				t.Errorf("match %v, want one: %v", match.Token, tt.matched)
+			}
+			if refusal.Code != "" && refusal.Token != match.Token {
+				t.Errorf("the refusal is of the token %v, want %v", refusal.Token, match.Token)
+			}
+		})
+	}
+}
+
+// Each side says what the other kind is for.
+func TestWrongKindDetail(t *testing.T) {
+	tokens := newTestTokens(t)
+	_, atGate := Authenticate(tokens, testPrefixes, tokenstore.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
+	_, atAdmin := Authenticate(tokens, testPrefixes, tokenstore.KindAdmin, []string{"Bearer " + tokens.good}, testNow)
+	if got := atGate.Problem().Detail; !strings.HasSuffix(got, "Use an API key.") {
+		t.Errorf("at the gate: %q", got)
+	}
+	if got := atAdmin.Problem().Detail; !strings.HasSuffix(got, "Use an admin key.") {
+		t.Errorf("at the admin API: %q", got)
+	}
+}
+
+func TestAuthenticateStoreError(t *testing.T) {
+	cause := errors.New("the disk is gone")
+	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, tokenstore.KindAPI, []string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
+	if match.Token != nil || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
+		t.Errorf("match %v, refusal %q, cause %v", match.Token, refusalText(refusal), refusal.Err)
+	}
+}
+
+// A status that isn't known yet must not open the gate.
+func TestRefuseStatus(t *testing.T) {
+	for status, want := range map[tokenstore.Status]string{
+		tokenstore.StatusActive:      "",
+		tokenstore.StatusRevoked:     "401 revoked_token",
+		tokenstore.StatusDisabled:    "401 disabled_token",
+		tokenstore.StatusNotYetValid: "401 not_yet_valid",
+		tokenstore.StatusExpired:     "401 expired_token",
+		0:                            "503 store_unavailable",
+		99:                           "503 store_unavailable",
+	} {
+		if got := refusalText(RefuseStatus(status)); got != want {
+			t.Errorf("%v: %q, want %q", status, got, want)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package gate
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// FailureLimit slows down who guesses: each address may fail so many times at
+// once, and again as the window passes. It counts in memory, by address, never by
+// token: whoever guesses at a token must not lock its owner out. A FailureLimit
+// may be used by any number of goroutines.
+type FailureLimit struct {
+	// interval is the time in which one failure is forgiven, window that in which
+	// all are.
+	interval, window time.Duration
+	seed             maphash.Seed
+	shards           [failureShards]failureShard
+}
+
+const (
+	failureShards = 64
+	// maxFailureAddresses is how many addresses a shard remembers. Beyond that it
+	// forgets some: memory must not grow with the number of attackers.
+	maxFailureAddresses = 4096
+)
+
+// failureShard has for each address the time at which all its failures are
+// forgiven, in nanoseconds since 1970: the theoretical arrival time of the generic
+// cell rate algorithm (ITU-T I.371).
+type failureShard struct {
+	mu       sync.Mutex
+	forgiven map[netip.Prefix]int64
+	_        [32]byte // keeps neighbours off one cache line
+}
+
+// NewFailureLimit returns a limit of so many failures, at least 1, in a window.
+func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
+	return &FailureLimit{interval: window / time.Duration(failures), window: window, seed: maphash.MakeSeed()}
+}
+
+// Count counts a refusal that may be a guess: of what is no token, of nobody's
+// token, and of one that doesn't belong here. If its address had too many of them,
+// the refusal becomes another. A missing, expired or revoked credential is nobody's
+// guess and doesn't count. A nil limit counts nothing.
+func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
+	if l == nil || refusal.Code != MalformedToken && refusal.Code != UnknownToken && refusal.Code != WrongKind {
+		return
+	}
+	if wait := l.fail(ip, now); wait > 0 {
+		token := refusal.Token
+		*refusal = Refuse(TooManyFailures)
+		refusal.Token = token
+		refusal.RetryAfter = int((wait + time.Second - 1) / time.Second)
+	}
+}
+
+// fail counts a failure of an address. If there were too many, it returns how
+// long it takes until one is forgiven; that failure isn't counted.
+func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
+	address := failureAddress(ip)
+	shard := &l.shards[maphash.Comparable(l.seed, address)%failureShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	forgiven := max(shard.forgiven[address], now.UnixNano()) + int64(l.interval)
+	if wait := time.Duration(forgiven - now.Add(l.window).UnixNano()); wait > 0 {
+		return wait
+	}
+	if shard.forgiven == nil {
+		shard.forgiven = make(map[netip.Prefix]int64)
+	}
+	if len(shard.forgiven) >= maxFailureAddresses {
+		shard.forget(now)
+	}
+	shard.forgiven[address] = forgiven
+	return 0
+}
+
+// forget makes room for many: it drops the addresses that owe nothing and, while
+// more than half of the room is taken, any.
+func (s *failureShard) forget(now time.Time) {
+	for address, forgiven := range s.forgiven {
+		if forgiven <= now.UnixNano() {
+			delete(s.forgiven, address)
+		}
+	}
+	for address := range s.forgiven {
+		if len(s.forgiven) <= maxFailureAddresses/2 {
+			return
+		}
+		delete(s.forgiven, address)
+	}
+}
+
+// failureAddress is what counts as one address: with IPv6 a /64, which is what one
+// customer gets at least.
+func failureAddress(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	prefix, _ := ip.Prefix(bits) // the zero address has the zero prefix
+	return prefix
+}

@@ -1,0 +1,127 @@
+package gate
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestFailureLimit(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	limit := NewFailureLimit(3, time.Minute)
+	here, there := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for _, step := range []struct {
+		ip    netip.Addr
+		after time.Duration
+		wait  time.Duration
+	}{
+		{here, 0, 0},
+		{here, 0, 0},
+		{here, 0, 0},
+		{here, 0, 20 * time.Second},
+		{netip.MustParseAddr("::ffff:192.0.2.1"), 0, 20 * time.Second}, // the same
+		{there, 0, 0},
+		{here, 19 * time.Second, time.Second}, // refused ones aren't counted
+		{here, 20 * time.Second, 0},
+		{here, 20 * time.Second, 20 * time.Second},
+		{here, 10 * time.Minute, 0},
+		{here, 10 * time.Minute, 0},
+		{here, 10 * time.Minute, 0},
+		{here, 10 * time.Minute, 20 * time.Second},
+		{here, -time.Hour, time.Hour + 10*time.Minute + 20*time.Second}, // a clock set back forgives nothing
+	} {
+		if got := limit.fail(step.ip, start.Add(step.after)); got != step.wait {
+			t.Errorf("%v after %v: wait %v, want %v", step.ip, step.after, got, step.wait)
+		}
+	}
+}
+
+// Only what may be a guess counts, and a good token always passes.
+func TestFailuresThatCount(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	for name, test := range map[string]struct {
+		request *Request
+		counts  bool
+	}{
+		"malformed":     {request(tokens.malformed, nil), true},
+		"unknown":       {request(tokens.unknown, nil), true},
+		"wrong kind":    {request(tokens.admin, nil), true},
+		"missing":       {request("", func(r *Request) { r.Authorization = nil }), false},
+		"two spaces":    {request(" x", nil), false},
+		"expired":       {request(tokens.expired, nil), false},
+		"revoked":       {request(tokens.revoked, nil), false},
+		"disabled":      {request(tokens.disabled, nil), false},
+		"not yet valid": {request(tokens.early, nil), false},
+		"scope":         {request(tokens.reader, func(r *Request) { r.Method = "POST" }), false},
+	} {
+		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
+		for range 2 {
+			if d := g.Decide(tokens, test.request); d.Refusal.Code == TooManyFailures {
+				t.Errorf("%s: limited too early", name)
+			}
+		}
+		if d := g.Decide(tokens, test.request); (d.Refusal.Code == TooManyFailures) != test.counts {
+			t.Errorf("%s: the third one is %s", name, d.Refusal.Code)
+		}
+		if d := g.Decide(tokens, request(tokens.good, nil)); d.Refused() {
+			t.Errorf("%s: a good token is refused: %s", name, d.Refusal.Code)
+		}
+	}
+}
+
+func TestFailureLimitCountsNetworks(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	limit := NewFailureLimit(1, time.Minute)
+	for address, refused := range map[string]bool{"2001:db8::1": false, "2001:db8:0:1::1": false} {
+		if got := limit.fail(netip.MustParseAddr(address), now) > 0; got != refused {
+			t.Errorf("%s: refused %v, want %v", address, got, refused)
+		}
+	}
+	if limit.fail(netip.MustParseAddr("2001:db8::ffff:1%eth0"), now) == 0 {
+		t.Error("an address of the same /64 is let through")
+	}
+}
+
+func TestFailureLimitIsExactUnderConcurrency(t *testing.T) {
+	t.Parallel()
+	const allowed = 100
+	now, limit := time.Now(), NewFailureLimit(allowed, time.Hour)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	passed := 0
+	for range 8 {
+		wg.Go(func() {
+			for range allowed {
+				if limit.fail(netip.MustParseAddr("192.0.2.1"), now) == 0 {
+					mu.Lock()
+					passed++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if passed != allowed {
+		t.Errorf("%d failures were let through, want %d", passed, allowed)
+	}
+}
+
+func TestFailureLimitForgets(t *testing.T) {
+	t.Parallel()
+	now, limit := time.Now(), NewFailureLimit(1, time.Minute)
+	var raw [16]byte
+	for i := range uint64(2 * failureShards * maxFailureAddresses) {
+		binary.BigEndian.PutUint64(raw[:], 0x20010db8_00000000|i)
+		limit.fail(netip.AddrFrom16(raw), now)
+	}
+	for i := range limit.shards {
+		if n := len(limit.shards[i].forgiven); n > maxFailureAddresses {
+			t.Fatalf("a shard remembers %d addresses, want at most %d", n, maxFailureAddresses)
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package gate
+
+import (
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+var (
+	testNow      = time.Date(2026, 8, 21, 12, 0, 0, 0, time.UTC)
+	testPrefixes = tokenstore.Prefixes{"mm", "xy"}
+)
+
+// tokenText makes a token's text of an id, with a secret that follows from it.
+func tokenText(prefixAndKind, id string) string {
+	text := prefixAndKind + "_" + id + "_" + strings.Repeat(id, 3)[:32]
+	sum := crc32.ChecksumIEEE([]byte(text))
+	check := []byte("000000")
+	for i := len(check) - 1; i >= 0; i-- {
+		check[i] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[sum%62]
+		sum /= 62
+	}
+	return text + string(check)
+}
+
+// fakeStore knows the tokens it was given.
+type fakeStore struct {
+	matches map[tokenstore.Credential]tokenstore.Match
+	// err is its answer to everything, if set.
+	err error
+	// asked counts the questions.
+	asked int
+}
+
+func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error) {
+	s.asked++
+	if s.err != nil {
+		return tokenstore.Match{}, s.err
+	}
+	match, ok := s.matches[c]
+	if !ok {
+		return tokenstore.Match{}, tokenstore.ErrNotFound
+	}
+	match.Status = match.Token.Status(now)
+	return match, nil
+}
+
+// add returns the text of a new token.
+func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tokenstore.Token)) string {
+	t.Helper()
+	text := tokenText(prefixAndKind, id)
+	credential, err := testPrefixes.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := &tokenstore.Token{
+		ID: credential.ID, Kind: credential.Kind, Format: tokenstore.FormatNative,
+		Name: "ci " + id, Account: "alice", Scopes: tokenstore.Grants{"*"},
+		ExpiresAt: testNow.Add(time.Hour),
+	}
+	if change != nil {
+		change(token)
+	}
+	if s.matches == nil {
+		s.matches = make(map[tokenstore.Credential]tokenstore.Match)
+	}
+	s.matches[credential] = tokenstore.Match{Token: token}
+	return text
+}
+
+// testTokens are one token for each way to be refused.
+type testTokens struct {
+	*fakeStore
+	good, reader, admin, expired, early, revoked, disabled, local, unknown, malformed string
+}
+
+func newTestTokens(t testing.TB) testTokens {
+	t.Helper()
+	s := &fakeStore{}
+	past := testNow.Add(-time.Hour)
+	return testTokens{
+		fakeStore: s,
+		good:      s.add(t, "mmk", "good00000000", nil),
+		reader:    s.add(t, "mmk", "reader000000", func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"report:read"} }),
+		admin:     s.add(t, "mma", "admin0000000", nil),
+		expired:   s.add(t, "mmk", "expired00000", func(token *tokenstore.Token) { token.ExpiresAt = testNow }),
+		early:     s.add(t, "mmk", "early0000000", func(token *tokenstore.Token) { token.NotBefore = testNow.Add(time.Second) }),
+		revoked: s.add(t, "mmk", "revoked00000", func(token *tokenstore.Token) {
+			token.RevokedAt, token.DisabledAt, token.ExpiresAt = past, past, past
+		}),
+		disabled: s.add(t, "mmk", "disabled0000", func(token *tokenstore.Token) {
+			token.DisabledAt, token.NotBefore, token.ExpiresAt = past, testNow.Add(time.Second), past
+		}),
+		local: s.add(t, "mmk", "local0000000", func(token *tokenstore.Token) {
+			token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+		}),
+		unknown:   tokenText("mmk", "unknown00000"),
+		malformed: strings.Replace(tokenText("mmk", "good00000000"), "good", "goof", 1),
+	}
+}
+
+// testRoutes has each kind of route.
+func testRoutes() []Route {
+	named := func(name string) tokenstore.Scope { return tokenstore.Scope{Name: name} }
+	return []Route{
+		{Method: "GET", Path: "/api/report", Scope: named("report:read")},
+		{Method: "POST", Path: "/api/report", Aliases: []string{"/old/report"}, Scope: named("report:write")},
+		{Method: "POST", Path: "/api/image", Scope: named("image:write"), Upload: true},
+		{Method: "GET", Path: "/api/logs/*/live", Scope: named("log:read"), WebSocket: true},
+		{Method: "GET", Path: "/api/other-users", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+	}
+}
+
+func newTestGate(t testing.TB, change func(*Config)) *Gate {
+	t.Helper()
+	config := Config{Routes: testRoutes(), Prefixes: testPrefixes, MaxBody: 1000, MaxUpload: 1_000_000}
+	if change != nil {
+		change(&config)
+	}
+	g, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// request is a request with a token that nothing is wrong with but what change
+// makes of it.
+func request(token string, change func(*Request)) *Request {
+	r := &Request{
+		Method: "GET", Path: "/api/report", Authorization: []string{"Bearer " + token},
+		ClientIP: netip.MustParseAddr("192.0.2.1"), Now: testNow,
+	}
+	if change != nil {
+		change(r)
+	}
+	return r
+}
+
+// refusalText is a refusal in one line, for comparing.
+func refusalText(r Refusal) string {
+	if r.Code == "" {
+		return ""
+	}
+	return fmt.Sprintf("%d %s", r.Status, r.Code)
+}

@@ -1,0 +1,252 @@
+package gate
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Config is what a gate is made of.
+type Config struct {
+	Routes   []Route
+	Prefixes tokenstore.Prefixes
+	// BrowserSessions lets requests without a bearer credential through for the
+	// backend to answer.
+	BrowserSessions bool
+	// HasAccount says whether an account is configured. Nil is yes.
+	HasAccount func(name string) bool
+	// Failures slows down who guesses at tokens. Nil is no limit.
+	Failures *FailureLimit
+	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
+	// and of Upload routes.
+	MaxBody, MaxUpload int64
+}
+
+// Gate decides about requests.
+type Gate struct {
+	config Config
+	router *router
+}
+
+// New returns a gate, or says which routes are wrong. The routes are copied.
+func New(config Config) (*Gate, error) {
+	router, err := newRouter(config.Routes)
+	if err != nil {
+		return nil, err
+	}
+	return &Gate{config: config, router: router}, nil
+}
+
+// Request is the facts of a request.
+type Request struct {
+	Method string
+	// Path is escaped, as [RawPath] returns it.
+	Path string
+	// Authorization is the values of the header, a value each line.
+	Authorization []string
+	// TokenInURL says that a token stands in the current or the original URL.
+	TokenInURL bool
+	// Session says that the request has the cookie of a browser session.
+	Session bool
+	// Upgrade is the protocol that [TakeHeaders] returned.
+	Upgrade string
+	// ClientIP is as Caddy determined it.
+	ClientIP netip.Addr
+	// ContentLength is the declared one, or -1 if there is a body without.
+	ContentLength int64
+	// Now is the store's time.
+	Now time.Time
+}
+
+// Decision is what happens to a request: it is refused, or untouched, or else
+// allowed.
+type Decision struct {
+	// Refusal says why the request is refused; its Code is empty if it isn't.
+	Refusal Refusal
+	// Untouched requests carry no token and are the backend's to answer.
+	Untouched bool
+	// Route is what the request asks for, if it got that far.
+	Route *Route
+	// Match is the token, if the secret matched, also of a refused request.
+	Match tokenstore.Match
+	// Path is what goes upstream for an allowed request; see [SetPath].
+	Path string
+	// Upgrade is the protocol the connection may be switched to, or empty; see
+	// [SetUpgrade].
+	Upgrade string
+}
+
+// Refused says whether the request is refused.
+func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
+
+// Matched says whether the secret was that of a token.
+func (d *Decision) Matched() bool { return d.Match.Token != nil }
+
+// check is one of the questions that a request is asked.
+type check uint8
+
+// The checks in the contract's order. The cheap ones that need no token come
+// first; nothing is said about a token's state before its secret has matched, and
+// nothing about routes and scopes before the token is known to be good.
+const (
+	checkMethod check = iota
+	checkURL
+	checkCredential
+	checkPath
+	checkToken
+	checkKind
+	checkState
+	checkClientIP
+	checkRoute
+	checkScope
+	checkBody
+	checkAccount
+	checksEnd
+)
+
+// Decide decides about a request. The checks are made in order, and the first
+// that fails decides.
+func (g *Gate) Decide(store Store, r *Request) Decision {
+	q := inquiry{gate: g, store: store, request: r}
+	d := &q.decision
+	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched; c++ {
+		q.ask(c)
+	}
+	if d.Refused() {
+		d.Refusal.Token = d.Match.Token
+		g.config.Failures.Count(&d.Refusal, r.ClientIP, r.Now)
+	}
+	return *d
+}
+
+// MaxBody returns the largest body the route takes, in bytes.
+func (g *Gate) MaxBody(route *Route) int64 {
+	if route.Upload {
+		return g.config.MaxUpload
+	}
+	return g.config.MaxBody
+}
+
+// inquiry is a decision in the making.
+type inquiry struct {
+	gate    *Gate
+	store   Store
+	request *Request
+	// text is the presented token.
+	text     string
+	decision Decision
+}
+
+// ask makes one check; those before it have passed. It is a switch and no list of
+// functions, because calls by value would move every inquiry to the heap.
+func (q *inquiry) ask(c check) {
+	r, d := q.request, &q.decision
+	switch c {
+	case checkMethod:
+		if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+			q.refuseForbiddenMethod()
+		}
+	case checkURL:
+		if r.TokenInURL {
+			d.Refusal = Refuse(TokenInURL)
+		}
+	case checkCredential:
+		q.credential()
+	case checkPath:
+		if !canonicalPath(r.Path) {
+			d.Refusal = Refuse(InvalidPath)
+		}
+	case checkToken:
+		d.Match, d.Refusal = find(q.store, q.gate.config.Prefixes, q.text, r.Now)
+	case checkKind:
+		d.Refusal = refuseKind(d.Match.Token.Kind, tokenstore.KindAPI)
+	case checkState:
+		d.Refusal = RefuseStatus(d.Match.Status)
+	case checkClientIP:
+		if !d.Match.Token.AllowsIP(r.ClientIP) {
+			d.Refusal = Refuse(IPDenied)
+			d.Refusal.ClientIP = r.ClientIP
+		}
+	case checkRoute:
+		q.route()
+	case checkScope:
+		if scope := d.Route.Scope; !d.Match.Token.Scopes.Cover(scope) {
+			d.Refusal = Refuse(InsufficientScope)
+			d.Refusal.Scope = scope.Name
+		}
+	case checkBody:
+		if r.ContentLength > q.gate.MaxBody(d.Route) {
+			d.Refusal = Refuse(BodyTooLarge)
+		}
+	case checkAccount:
+		if has := q.gate.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
+			d.Refusal = Refuse(AccountNotConfigured)
+		}
+	}
+}
+
+// refuseForbiddenMethod refuses CONNECT, which Caddy's proxy would turn into a
+// request of its own, unchecked (CVE-2026-71324), and TRACE, whose answer would
+// echo the backend's credential.
+func (q *inquiry) refuseForbiddenMethod() {
+	_, allow := q.gate.router.find(q.request.Method, q.request.Path)
+	q.decision.Refusal = refuseMethod(allow)
+	q.decision.Refusal.Detail = "CONNECT and TRACE are not allowed anywhere."
+}
+
+// credential reads the bearer token, or lets a browser's request pass without.
+func (q *inquiry) credential() {
+	var code Code
+	q.text, code = bearer(q.request.Authorization)
+	switch {
+	case code == "":
+	case code == MissingToken && q.gate.config.BrowserSessions:
+		q.withoutToken()
+	default:
+		q.decision.Refusal = Refuse(code)
+	}
+}
+
+// withoutToken decides about a request of a browser: what is listed needs a
+// session, all else is the backend's own affair. The path rule is for tokens;
+// nothing is ever injected here, so there is nothing to win by another spelling.
+func (q *inquiry) withoutToken() {
+	route, allow := q.gate.router.find(q.request.Method, q.request.Path)
+	switch listed := route != nil || allow != ""; {
+	case listed && !q.request.Session:
+		q.decision.Refusal = Refuse(MissingToken)
+	case listed && route == nil:
+		q.decision.Refusal = refuseMethod(allow)
+	default:
+		q.decision.Untouched = true
+		q.take(route)
+	}
+}
+
+// route finds what the request asks for.
+func (q *inquiry) route() {
+	route, allow := q.gate.router.find(q.request.Method, q.request.Path)
+	switch {
+	case route == nil && allow == "":
+		q.decision.Refusal = Refuse(RouteNotAllowed)
+	case route == nil:
+		q.decision.Refusal = refuseMethod(allow)
+	default:
+		q.take(route)
+		q.decision.Path = route.Path
+		if strings.Contains(route.Path, "*") {
+			q.decision.Path = q.request.Path
+		}
+	}
+}
+
+// take notes the route and the upgrade that it allows.
+func (q *inquiry) take(route *Route) {
+	q.decision.Route = route
+	if route != nil && route.WebSocket {
+		q.decision.Upgrade = q.request.Upgrade
+	}
+}

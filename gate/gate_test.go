@@ -1,0 +1,308 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func TestDecideWithToken(t *testing.T) {
+	tokens := newTestTokens(t)
+	g := newTestGate(t, nil)
+	for name, tt := range map[string]struct {
+		request *Request
+		want    string // status and code, or nothing if allowed
+		matched bool
+		route   string
+		path    string
+	}{
+		"allowed":       {request: request(tokens.good, nil), matched: true, route: "GET /api/report", path: "/api/report"},
+		"by its scope":  {request: request(tokens.reader, nil), matched: true, route: "GET /api/report", path: "/api/report"},
+		"second prefix": {request: request(tokens.add(t, "xyk", "second000000", nil), nil), matched: true, route: "GET /api/report", path: "/api/report"},
+		"alias": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "/old/report" }),
+			matched: true, route: "POST /api/report", path: "/api/report",
+		},
+		"wildcard": {
+			request: request(tokens.good, func(r *Request) { r.Path = "/api/logs/h%C3%A9/live" }),
+			matched: true, route: "GET /api/logs/*/live", path: "/api/logs/h%C3%A9/live",
+		},
+		"literal star": {
+			request: request(tokens.good, func(r *Request) { r.Path = "/api/logs/*/live" }),
+			matched: true, route: "GET /api/logs/*/live", path: "/api/logs/*/live",
+		},
+
+		"no credential":   {request: request("", func(r *Request) { r.Authorization = nil }), want: "401 missing_token"},
+		"two credentials": {request: request("", func(r *Request) { r.Authorization = []string{"Bearer " + tokens.good, "Bearer " + tokens.good} }), want: "400 invalid_request"},
+		"token in URL":    {request: request(tokens.good, func(r *Request) { r.TokenInURL = true }), want: "400 token_in_url"},
+		"malformed":       {request: request(tokens.malformed, nil), want: "401 malformed_token"},
+		"unknown":         {request: request(tokens.unknown, nil), want: "401 unknown_token"},
+		"admin token":     {request: request(tokens.admin, nil), want: "403 wrong_kind", matched: true},
+		"expired":         {request: request(tokens.expired, nil), want: "401 expired_token", matched: true},
+		"not yet valid":   {request: request(tokens.early, nil), want: "401 not_yet_valid", matched: true},
+		"revoked":         {request: request(tokens.revoked, nil), want: "401 revoked_token", matched: true},
+		"disabled":        {request: request(tokens.disabled, nil), want: "401 disabled_token", matched: true},
+		"path":            {request: request(tokens.good, func(r *Request) { r.Path = "//api/report" }), want: "400 invalid_path"},
+		"client IP":       {request: request(tokens.local, nil), want: "403 ip_denied", matched: true},
+		"no client IP":    {request: request(tokens.local, func(r *Request) { r.ClientIP = netip.Addr{} }), want: "403 ip_denied", matched: true},
+		"unlisted":        {request: request(tokens.good, func(r *Request) { r.Path = "/api/reports" }), want: "403 route_not_allowed", matched: true},
+		"other case":      {request: request(tokens.good, func(r *Request) { r.Path = "/api/Report" }), want: "403 route_not_allowed", matched: true},
+		"cache deception": {request: request(tokens.good, func(r *Request) { r.Path = "/api/report/x.css" }), want: "403 route_not_allowed", matched: true},
+		"explicit scope": {
+			request: request(tokens.good, func(r *Request) { r.Path = "/api/other-users" }),
+			want:    "403 insufficient_scope", matched: true, route: "GET /api/other-users", path: "/api/other-users",
+		},
+		"scope": {
+			request: request(tokens.reader, func(r *Request) { r.Method = "POST" }),
+			want:    "403 insufficient_scope", matched: true, route: "POST /api/report", path: "/api/report",
+		},
+		"body": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }),
+			want:    "413 body_too_large", matched: true, route: "POST /api/report", path: "/api/report",
+		},
+		"body just fits": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1000 }),
+			matched: true, route: "POST /api/report", path: "/api/report",
+		},
+		"undeclared body": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", -1 }),
+			matched: true, route: "POST /api/report", path: "/api/report",
+		},
+		"upload": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.Path, r.ContentLength = "POST", "/api/image", 1_000_000 }),
+			matched: true, route: "POST /api/image", path: "/api/image",
+		},
+		"upload too large": {
+			request: request(tokens.good, func(r *Request) { r.Method, r.Path, r.ContentLength = "POST", "/api/image", 1_000_001 }),
+			want:    "413 body_too_large", matched: true, route: "POST /api/image", path: "/api/image",
+		},
+		"local address": {
+			request: request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:10.1.2.3") }),
+			matched: true, route: "GET /api/report", path: "/api/report",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := g.Decide(tokens, tt.request)
+			if got := refusalText(d.Refusal); got != tt.want || d.Refused() != (tt.want != "") {
+				t.Fatalf("refusal %q, want %q", got, tt.want)
+			}
+			if d.Untouched {
+				t.Error("untouched, with a token")
+			}
+			if d.Matched() != tt.matched {
+				t.Errorf("matched %v, want %v", d.Matched(), tt.matched)
+			}
+			if want := d.Match.Token; tt.want != "" && d.Refusal.Token != want {
+				t.Errorf("the refusal is of the token %v, want %v", d.Refusal.Token, want)
+			}
+			if got := routeName(d.Route); got != tt.route {
+				t.Errorf("route %q, want %q", got, tt.route)
+			}
+			if d.Path != tt.path {
+				t.Errorf("path %q, want %q", d.Path, tt.path)
+			}
+		})
+	}
+}
+
+func routeName(r *Route) string {
+	if r == nil {
+		return ""
+	}
+	return r.Name()
+}
+
+// Each request fails at one check and all later ones: the first decides.
+func TestDecideOrder(t *testing.T) {
+	tokens := newTestTokens(t)
+	g := newTestGate(t, nil)
+	// From the last check to the first, each adds its fault to those before.
+	faults := []struct {
+		want string
+		add  func(*Request)
+	}{
+		{"413 body_too_large", func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }},
+		{"403 insufficient_scope", func(r *Request) { use(r, tokens.reader) }},
+		{"405 method_not_allowed", func(r *Request) { r.Method = "DELETE" }},
+		{"403 route_not_allowed", func(r *Request) { r.Path = "/api/nothing" }},
+		{"403 ip_denied", func(r *Request) { use(r, tokens.local) }},
+		{"401 expired_token", func(r *Request) { use(r, tokens.expired) }},
+		{"401 not_yet_valid", func(r *Request) { use(r, tokens.early) }},
+		{"401 disabled_token", func(r *Request) { use(r, tokens.disabled) }},
+		{"401 revoked_token", func(r *Request) { use(r, tokens.revoked) }},
+		{"403 wrong_kind", func(r *Request) {
+			use(r, tokens.add(t, "mma", "retired00000", func(token *tokenstore.Token) { token.RevokedAt = testNow }))
+		}},
+		{"401 unknown_token", func(r *Request) { use(r, tokens.unknown) }},
+		{"401 malformed_token", func(r *Request) { use(r, tokens.malformed) }},
+		{"400 invalid_path", func(r *Request) { r.Path = "//" }},
+		{"400 invalid_request", func(r *Request) { r.Authorization = []string{"Bearer"} }},
+		{"401 missing_token", func(r *Request) { r.Authorization = nil }},
+		{"400 token_in_url", func(r *Request) { r.TokenInURL = true }},
+		{"405 method_not_allowed", func(r *Request) { r.Method = "TRACE" }},
+	}
+	r := request(tokens.good, nil)
+	for _, fault := range faults {
+		fault.add(r)
+		d := g.Decide(tokens, r)
+		if got := refusalText(d.Refusal); got != fault.want {
+			t.Errorf("refusal %q, want %q", got, fault.want)
+		}
+	}
+}
+
+func use(r *Request, token string) { r.Authorization = []string{"Bearer " + token} }
+
+// What is refused before the lookup doesn't reach the store.
+func TestDecideAsksStoreOnce(t *testing.T) {
+	tokens := newTestTokens(t)
+	g := newTestGate(t, nil)
+	for name, tt := range map[string]struct {
+		request *Request
+		want    int
+	}{
+		"allowed":   {request(tokens.good, nil), 1},
+		"unknown":   {request(tokens.unknown, nil), 1},
+		"malformed": {request(tokens.malformed, nil), 0},
+		"missing":   {request("", func(r *Request) { r.Authorization = nil }), 0},
+		"path":      {request(tokens.good, func(r *Request) { r.Path = "/api/./report" }), 0},
+		"in URL":    {request(tokens.good, func(r *Request) { r.TokenInURL = true }), 0},
+		"CONNECT":   {request(tokens.good, func(r *Request) { r.Method = "CONNECT" }), 0},
+	} {
+		tokens.asked = 0
+		g.Decide(tokens, tt.request)
+		if tokens.asked != tt.want {
+			t.Errorf("%s: the store was asked %d times, want %d", name, tokens.asked, tt.want)
+		}
+	}
+}
+
+// The methods that are never allowed are refused to everyone, and a wrong method
+// says which are right.
+func TestDecideMethods(t *testing.T) {
+	tokens := newTestTokens(t)
+	withSessions := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
+	for _, g := range []*Gate{newTestGate(t, nil), withSessions} {
+		for _, authorization := range [][]string{nil, {"Basic eDp5"}, {"Bearer " + tokens.good}, {"Bearer " + tokens.admin}, {"Bearer " + tokens.unknown}} {
+			for _, method := range []string{"CONNECT", "TRACE"} {
+				for path, allow := range map[string]string{
+					"/api/report": "GET, POST", "/api/logs/a/live": "GET", "/api/nothing": "", "": "", "*": "", "//": "",
+				} {
+					d := g.Decide(tokens, &Request{Method: method, Path: path, Authorization: authorization, Session: true, Now: testNow})
+					if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != allow {
+						t.Errorf("%s %q with %d credentials: %q, Allow %q, want Allow %q", method, path, len(authorization), got, d.Refusal.Allow, allow)
+					}
+				}
+			}
+		}
+	}
+	for _, method := range []string{"HEAD", "OPTIONS", "PUT", "get", "GeT", "Post", "PROPFIND", "QUERY", "FOO", ""} {
+		d := withSessions.Decide(tokens, request(tokens.good, func(r *Request) { r.Method = method }))
+		if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != "GET, POST" {
+			t.Errorf("%q: %q, Allow %q", method, got, d.Refusal.Allow)
+		}
+	}
+}
+
+func TestDecideWithoutToken(t *testing.T) {
+	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
+	for name, tt := range map[string]struct {
+		method, path  string
+		authorization []string
+		session       bool
+		want          string
+		route         string
+	}{
+		"unlisted":                 {method: "GET", path: "/dashboard"},
+		"unlisted, Basic":          {method: "GET", path: "/dashboard", authorization: []string{"Basic eDp5"}},
+		"unlisted, empty":          {method: "GET", path: "/dashboard", authorization: []string{" "}},
+		"unlisted, any method":     {method: "PROPFIND", path: "/dashboard"},
+		"unlisted, spelled freely": {method: "GET", path: "//a/%2e%2e/;x"},
+		"unlisted, no path":        {method: "OPTIONS", path: "*"},
+		"listed":                   {method: "GET", path: "/api/report", want: "401 missing_token"},
+		"listed, wrong method":     {method: "PUT", path: "/api/report", want: "401 missing_token"},
+		"listed, by alias":         {method: "POST", path: "/old/report", want: "401 missing_token"},
+		"listed, by wildcard":      {method: "GET", path: "/api/logs/a/live", want: "401 missing_token"},
+		"wildcard needs a segment": {method: "GET", path: "/api/logs//live"},
+		"session":                  {method: "GET", path: "/api/report", session: true, route: "GET /api/report"},
+		"session, wrong method":    {method: "PUT", path: "/api/report", session: true, want: "405 method_not_allowed"},
+		"bad bearer":               {method: "GET", path: "/dashboard", session: true, authorization: []string{"Bearer x"}, want: "401 malformed_token"},
+		"broken bearer":            {method: "GET", path: "/dashboard", session: true, authorization: []string{"Bearer"}, want: "400 invalid_request"},
+		"two headers":              {method: "GET", path: "/dashboard", session: true, authorization: []string{"Basic x", "Basic x"}, want: "400 invalid_request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := g.Decide(&fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization, Session: tt.session, Now: testNow})
+			if got := refusalText(d.Refusal); got != tt.want {
+				t.Fatalf("refusal %q, want %q", got, tt.want)
+			}
+			if d.Untouched == d.Refused() {
+				t.Errorf("untouched %v, refused %v", d.Untouched, d.Refused())
+			}
+			if got := routeName(d.Route); got != tt.route {
+				t.Errorf("route %q, want %q", got, tt.route)
+			}
+			if d.Refusal.Code == MethodNotAllowed && d.Refusal.Allow != "GET, POST" {
+				t.Errorf("Allow %q", d.Refusal.Allow)
+			}
+		})
+	}
+}
+
+// A token in the URL is refused also where no token is needed.
+func TestDecideTokenInURLOfUntouched(t *testing.T) {
+	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
+	d := g.Decide(&fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
+	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.Untouched {
+		t.Errorf("refusal %q, untouched %v", got, d.Untouched)
+	}
+}
+
+func TestDecideUpgrade(t *testing.T) {
+	tokens := newTestTokens(t)
+	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
+	for name, tt := range map[string]struct {
+		path      string
+		withToken bool
+		want      string
+	}{
+		"websocket route":              {"/api/logs/a/live", true, "websocket"},
+		"other route":                  {"/api/report", true, ""},
+		"websocket route by a session": {"/api/logs/a/live", false, "websocket"},
+		"other route by a session":     {"/api/report", false, ""},
+		"unlisted":                     {"/dashboard", false, ""},
+	} {
+		r := request(tokens.good, func(r *Request) { r.Path, r.Upgrade, r.Session = tt.path, "websocket", true })
+		if !tt.withToken {
+			r.Authorization = nil
+		}
+		if d := g.Decide(tokens, r); d.Refused() || d.Upgrade != tt.want {
+			t.Errorf("%s: refusal %q, upgrade %q, want %q", name, refusalText(d.Refusal), d.Upgrade, tt.want)
+		}
+		r.Upgrade = ""
+		if d := g.Decide(tokens, r); d.Upgrade != "" {
+			t.Errorf("%s: upgrade %q, which the client didn't ask for", name, d.Upgrade)
+		}
+	}
+}
+
+// A store that can't answer is never the client's fault.
+func TestDecideStoreErrors(t *testing.T) {
+	g := newTestGate(t, nil)
+	token := tokenText("mmk", "good00000000")
+	for _, err := range []error{
+		tokenstore.ErrDamaged, tokenstore.ErrUnavailable, tokenstore.ErrClosed,
+		fmt.Errorf("reading: %w", tokenstore.ErrDamaged), errors.New("anything else"),
+	} {
+		d := g.Decide(&fakeStore{err: err}, request(token, nil))
+		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 || !errors.Is(d.Refusal.Err, err) {
+			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter, d.Refusal.Err)
+		}
+	}
+	d := g.Decide(&fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(token, nil))
+	if got := refusalText(d.Refusal); got != "401 unknown_token" {
+		t.Errorf("not found: %q", got)
+	}
+}

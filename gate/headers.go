@@ -1,0 +1,114 @@
+package gate
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// framingHeaders say where a message ends and what its trailers may be. Naming
+// them in Connection has no effect.
+var framingHeaders = map[string]bool{
+	"Content-Length":    true,
+	"Transfer-Encoding": true,
+	"Host":              true,
+	"Te":                true,
+	"Trailer":           true,
+}
+
+// TakeHeaders returns the Authorization values of a request and cleans its
+// headers in place: neither the credential nor anything that could pass for an
+// identity of ours is left, and Connection has been resolved, so that a proxy
+// after the gate can't be told to delete what the gate sets. upgrade is the
+// protocol the client would like to switch to, if it is a websocket.
+//
+// It must be called on the original request before anything else, so that error
+// routes, placeholders and logs can't show the credential either.
+func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
+	authorization = h["Authorization"]
+	delete(h, "Authorization")
+
+	if connection := h["Connection"]; len(connection) > 0 {
+		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") {
+			if protocols := h["Upgrade"]; len(protocols) == 1 && strings.EqualFold(protocols[0], "websocket") {
+				upgrade = "websocket"
+			}
+		}
+		dropNominated(h, connection)
+	}
+	delete(h, "Connection")
+	delete(h, "Upgrade")
+	delete(h, "Http2-Settings")
+	overriding.deleteFrom(h)
+	return authorization, upgrade
+}
+
+// dropNominated deletes the fields that Connection names (RFC 9110 section
+// 7.6.1).
+func dropNominated(h http.Header, connection []string) {
+	for _, value := range connection {
+		for name := range strings.SplitSeq(value, ",") {
+			name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))
+			if name != "" && !framingHeaders[name] {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+// Forward sets on the headers of the copy that goes upstream what the backend
+// shall see of the token, and removes what it shall not see of the client.
+// upstreamToken is the account's; empty sends no Authorization. [TakeHeaders] has
+// been called on the original.
+func Forward(h http.Header, token *tokenstore.Token, upstreamToken string) {
+	foreignIdentity.deleteFrom(h)
+	delete(h, "Authorization")
+	delete(h, "Cookie")
+	delete(h, "Proxy-Authorization")
+	delete(h, "Accept-Encoding") // an error answer must be readable
+	delete(h, "Expect")          // answered here; Mollymawk never does
+	delete(h, "Trailer")
+	if upstreamToken != "" {
+		h["Authorization"] = []string{"Bearer " + upstreamToken}
+	}
+	h["X-Token-Id"] = []string{token.ID.String()}
+	h["X-Token-Name"] = []string{HeaderText(token.Name)}
+	h["X-Token-Account"] = []string{HeaderText(token.Account)}
+}
+
+// SetUpgrade sets the headers that ask for the protocol of [Decision.Upgrade], if
+// there is one.
+func SetUpgrade(h http.Header, protocol string) {
+	if protocol != "" {
+		h["Connection"] = []string{"Upgrade"}
+		h["Upgrade"] = []string{protocol}
+	}
+}
+
+// HeaderText returns a text for a header: percent-encoded where it isn't
+// printable ASCII, and "%" itself.
+func HeaderText(s string) string {
+	plain := func(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }
+	escapes := 0
+	for i := range len(s) {
+		if !plain(s[i]) {
+			escapes++
+		}
+	}
+	if escapes == 0 {
+		return s
+	}
+	text := make([]byte, 0, len(s)+2*escapes)
+	for i := range len(s) {
+		if plain(s[i]) {
+			text = append(text, s[i])
+		} else {
+			text = appendEscaped(text, s[i])
+		}
+	}
+	return string(text)
+}

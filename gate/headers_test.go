@@ -1,0 +1,231 @@
+package gate
+
+import (
+	"bufio"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// headers reads lines as a server reads them.
+func headers(t testing.TB, lines ...string) http.Header {
+	t.Helper()
+	h := make(http.Header)
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			t.Fatalf("not a header: %q", line)
+		}
+		h.Add(name, strings.TrimSpace(value))
+	}
+	return h
+}
+
+func TestTakeHeaders(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lines         []string
+		authorization []string
+		upgrade       string
+		left          []string
+	}{
+		"credential": {
+			lines:         []string{"Authorization: Bearer a", "Accept: */*"},
+			authorization: []string{"Bearer a"},
+			left:          []string{"Accept: */*"},
+		},
+		"two credentials, in order": {
+			lines:         []string{"Authorization: Bearer a", "authorization: Bearer b"},
+			authorization: []string{"Bearer a", "Bearer b"},
+		},
+		"credential read before Connection": {
+			lines:         []string{"Authorization: Bearer a", "Connection: close, Authorization"},
+			authorization: []string{"Bearer a"},
+		},
+		"nominated": {
+			lines: []string{"Connection: close, X-One", "Connection: keep-alive,\tx-two ,, cookie", "X-One: 1", "X-Two: 2", "X-Three: 3", "Cookie: a=b"},
+			left:  []string{"X-Three: 3"},
+		},
+		"nominated framing": {
+			lines: []string{"Connection: Content-Length, Transfer-Encoding, Host, TE, Trailer", "Content-Length: 3", "Transfer-Encoding: chunked", "Host: x", "Te: trailers", "Trailer: X"},
+			left:  []string{"Content-Length: 3", "Transfer-Encoding: chunked", "Host: x", "Te: trailers", "Trailer: X"},
+		},
+		"websocket": {
+			lines:   []string{"Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-Websocket-Key: k"},
+			upgrade: "websocket",
+			left:    []string{"Sec-Websocket-Key: k"},
+		},
+		"websocket in capitals":        {lines: []string{"Connection: UPGRADE", "Upgrade: WebSocket"}, upgrade: "websocket"},
+		"websocket without Connection": {lines: []string{"Upgrade: websocket"}},
+		"websocket that isn't named":   {lines: []string{"Connection: close", "Upgrade: websocket"}},
+		"websocket and another":        {lines: []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}},
+		"websocket and another line":   {lines: []string{"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"}},
+		"h2c":                          {lines: []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"}},
+		"h2c, settings not nominated":  {lines: []string{"Connection: Upgrade", "Upgrade: H2C", "HTTP2-Settings: x"}},
+		"identity":                     {lines: []string{"X-Token-Id: 1", "x-token-name: root", "X-TOKEN-ACCOUNT: a", "X-Token-Anything: x"}},
+		"identity, spelled otherwise":  {lines: []string{"X_Token_Name: root", "X-Token_Name: root", "x.token.name: root", "X_TOKEN-Id: 1"}},
+		"nearly identity":              {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}, left: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}},
+		"method override":              {lines: []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE"}},
+		"path override":                {lines: []string{"X-Original-URL: /admin", "X-Rewrite-URL: /admin", "X-Original-URI: /admin", "X-Override-URL: /admin"}},
+		"what a proxy was asked for":   {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET", "X-Forwarded-Uri: /public", "X-Forwarded-Path: /public"}},
+		"framework internals":          {lines: []string{"x-middleware-subrequest: src/middleware", "X-Middleware-Rewrite: /admin", "x-invoke-path: /admin"}},
+		"forwarding headers are proxied": {
+			lines: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
+			left:  []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
+		},
+		"users of other gateways stay without a token": {
+			lines: []string{"Remote-User: alice"},
+			left:  []string{"Remote-User: alice"},
+		},
+		"none": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := headers(t, tt.lines...)
+			authorization, upgrade := TakeHeaders(h)
+			if !slices.Equal(authorization, tt.authorization) || upgrade != tt.upgrade {
+				t.Errorf("authorization %q, upgrade %q, want %q, %q", authorization, upgrade, tt.authorization, tt.upgrade)
+			}
+			if want := headers(t, tt.left...); !reflect.DeepEqual(h, want) {
+				t.Errorf("left: %v, want %v", h, want)
+			}
+		})
+	}
+}
+
+func TestForward(t *testing.T) {
+	id, err := tokenstore.ParseID("good00000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := &tokenstore.Token{ID: id, Name: "CI für 100%", Account: "alice"}
+	client := []string{
+		"Authorization: Bearer client", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
+		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root", "X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
+	}
+	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "User-Agent: curl"}
+	ours := []string{"X-Token-Id: good00000000", "X-Token-Name: CI f%C3%BCr 100%25", "X-Token-Account: alice"}
+	for upstreamToken, credential := range map[string][]string{
+		"upstream-secret": {"Authorization: Bearer upstream-secret"},
+		"":                nil,
+	} {
+		h := headers(t, append(slices.Clone(client), kept...)...)
+		Forward(h, token, upstreamToken)
+		if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(h, want) {
+			t.Errorf("with the upstream token %q:\n%v, want\n%v", upstreamToken, h, want)
+		}
+	}
+}
+
+// Headers of ours are there also when there is nothing to say: a backend must
+// never find the client's.
+func TestForwardSetsAlways(t *testing.T) {
+	h := headers(t, "X-Token-Account: root")
+	Forward(h, &tokenstore.Token{}, "")
+	if got := h["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+		t.Errorf("X-Token-Account: %q", got)
+	}
+}
+
+func TestSetUpgrade(t *testing.T) {
+	h := make(http.Header)
+	SetUpgrade(h, "")
+	if len(h) > 0 {
+		t.Errorf("no upgrade: %v", h)
+	}
+	SetUpgrade(h, "websocket")
+	if want := headers(t, "Connection: Upgrade", "Upgrade: websocket"); !reflect.DeepEqual(h, want) {
+		t.Errorf("%v, want %v", h, want)
+	}
+}
+
+func TestHeaderText(t *testing.T) {
+	for s, want := range map[string]string{
+		"":               "",
+		"ci":             "ci",
+		"a b~!":          "a b~!",
+		"100%":           "100%25",
+		"für":            "f%C3%BCr",
+		"a\r\nX-Evil: b": "a%0D%0AX-Evil: b",
+		"\x00\x7f\xff":   "%00%7F%FF",
+	} {
+		if got := HeaderText(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}
+
+// The lists are in the spelling they are compared in, and no longer than what is
+// compared.
+func TestHeaderNames(t *testing.T) {
+	for _, list := range []headerNames{overriding, foreignIdentity} {
+		for _, name := range append(slices.Collect(maps.Keys(list.names)), list.prefixes...) {
+			folded := []byte(name)
+			for i := range folded {
+				folded[i] = foldNameByte(folded[i])
+			}
+			if string(folded) != name || len(name) > 64 {
+				t.Errorf("%q would never be found", name)
+			}
+			if !list.contain(http.CanonicalHeaderKey(name)) || !list.contain(strings.ReplaceAll(strings.ToUpper(name), "-", "_")) {
+				t.Errorf("%q isn't found", name)
+			}
+		}
+		if long := "X-" + strings.Repeat("a", 100); list.contain(long) || list.contain("") || list.contain("X-") {
+			t.Error("something else is found")
+		}
+	}
+	if !overriding.contain("X-Token-" + strings.Repeat("a", 100)) {
+		t.Error("a long name with our prefix isn't found")
+	}
+}
+
+func FuzzTakeHeaders(f *testing.F) {
+	for _, seed := range []string{
+		"Authorization: Bearer a\r\nConnection: Authorization, X-Token-Id\r\nX-Token-Id: 1\r\n",
+		"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n",
+		"X_Token.Name: root\r\nx-http-method-override: DELETE\r\n",
+		"Connection: Content-Length\r\nContent-Length: 1\r\nConnection: x\r\nX: y\r\n",
+		"Cookie: a=b\r\nConnection: cookie\r\n",
+		"",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		parsed, err := textproto.NewReader(bufio.NewReader(strings.NewReader(raw + "\r\n\r\n"))).ReadMIMEHeader()
+		if err != nil {
+			return
+		}
+		h := http.Header(parsed)
+		before := h.Clone()
+		authorization, upgrade := TakeHeaders(h)
+		if !slices.Equal(authorization, before["Authorization"]) {
+			t.Errorf("authorization %q, want %q", authorization, before["Authorization"])
+		}
+		if upgrade != "" && (upgrade != "websocket" || len(before["Upgrade"]) != 1 || len(before["Connection"]) == 0) {
+			t.Errorf("upgrade %q of %q", upgrade, before)
+		}
+		nominated := strings.ToLower(strings.Join(before["Connection"], ","))
+		for name, values := range h {
+			folded := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+			switch {
+			case folded == "authorization", folded == "connection", folded == "upgrade", folded == "http2-settings",
+				strings.HasPrefix(folded, "x-token-"), folded == "x-http-method-override", folded == "x-original-url":
+				t.Errorf("%q is left", name)
+			case !slices.Equal(values, before[name]):
+				t.Errorf("%q was changed", name)
+			}
+			for token := range strings.SplitSeq(nominated, ",") {
+				token = strings.Trim(token, " \t")
+				if token == strings.ToLower(name) && !slices.Contains([]string{"content-length", "transfer-encoding", "host", "te", "trailer"}, token) {
+					t.Errorf("%q is left, though Connection names it", name)
+				}
+			}
+		}
+	})
+}

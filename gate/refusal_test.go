@@ -1,0 +1,194 @@
+package gate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// The table of the contract, section 4: challenge and headers with R for the realm
+// and … for any text.
+func TestRefusalTable(t *testing.T) {
+	const (
+		bare           = `Bearer realm="R"`
+		invalidRequest = `Bearer realm="R", error="invalid_request", error_description="…"`
+		invalidToken   = `Bearer realm="R", error="invalid_token", error_description="…"`
+	)
+	tokens := newTestTokens(t)
+	g := newTestGate(t, nil)
+	decide := func(r *Request) Refusal { return g.Decide(tokens, r).Refusal }
+	limited := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
+	limited.Decide(tokens, request(tokens.unknown, nil))
+	homeless := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
+	route := &Route{}
+	tests := map[Code]struct {
+		refusal   Refusal
+		status    int
+		challenge string
+		headers   http.Header    // besides Cache-Control, WWW-Authenticate and Vary
+		members   map[string]any // besides those that all have
+		matched   string
+	}{
+		MissingToken:   {decide(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
+		InvalidRequest: {decide(request("a b", nil)), 400, invalidRequest, nil, nil, ""},
+		TokenInURL:     {decide(request(tokens.good, func(r *Request) { r.TokenInURL = true })), 400, invalidRequest, nil, nil, ""},
+		MalformedToken: {decide(request(tokens.malformed, nil)), 401, invalidToken, nil, nil, ""},
+		UnknownToken:   {decide(request(tokens.unknown, nil)), 401, invalidToken, nil, nil, ""},
+		WrongKind:      {decide(request(tokens.admin, nil)), 403, "", nil, nil, "admin0000000"},
+		ExpiredToken:   {decide(request(tokens.expired, nil)), 401, invalidToken, nil, map[string]any{"expired_at": "2026-08-21T12:00:00Z"}, "expired00000"},
+		NotYetValid:    {decide(request(tokens.early, nil)), 401, invalidToken, nil, map[string]any{"not_before": "2026-08-21T12:00:01Z"}, "early0000000"},
+		RevokedToken:   {decide(request(tokens.revoked, nil)), 401, invalidToken, nil, nil, "revoked00000"},
+		DisabledToken:  {decide(request(tokens.disabled, nil)), 401, invalidToken, nil, nil, "disabled0000"},
+		InsufficientScope: {
+			decide(request(tokens.reader, func(r *Request) { r.Method = "POST" })), 403,
+			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil, map[string]any{"required_scope": "report:write"}, "reader000000",
+		},
+		RouteNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil, "good00000000"},
+		IPDenied: {
+			decide(request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") })), 403,
+			"", nil, map[string]any{"client_ip": "192.0.2.7"}, "local0000000",
+		},
+		MethodNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
+		InvalidPath:      {decide(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
+		BodyTooLarge: {
+			decide(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
+		},
+		StoreUnavailable: {
+			g.Decide(&fakeStore{err: tokenstore.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
+			"", http.Header{"Retry-After": {"5"}}, nil, "",
+		},
+		TooManyFailures: {
+			limited.Decide(tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
+		},
+		AccountNotConfigured: {homeless.Decide(tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil, "good00000000"},
+		UpstreamCredential:   {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
+		BackendUnreachable:   {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
+		BackendTimeout:       {Refuse(BackendTimeout), 504, "", nil, nil, ""},
+		BackendRedirect:      {route.Judge(302, nil, []byte{}, "x"), 400, "", nil, nil, ""},
+		BackendError:         {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
+	}
+	if got, want := Codes(), slices.Sorted(maps.Keys(tests)); !slices.Equal(got, want) {
+		t.Errorf("the closed list is\n%q, want\n%q", got, want)
+	}
+	for code, tt := range tests {
+		t.Run(string(code), func(t *testing.T) {
+			if tt.refusal.Code != code {
+				t.Fatalf("code %q, want %q", tt.refusal.Code, code)
+			}
+			answer := httptest.NewRecorder()
+			tt.refusal.Headers("R", answer.Header().Set)
+			if got := answer.Header().Get("Cache-Control"); got != "no-store" {
+				t.Errorf("Cache-Control %q before the body is written, which error routes may do", got)
+			}
+			problem.Write(answer, tt.refusal.Problem())
+			if answer.Code != tt.status {
+				t.Errorf("status %d, want %d", answer.Code, tt.status)
+			}
+
+			body := answer.Body.String()
+			for _, secret := range []string{tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed} {
+				if strings.Contains(body+fmt.Sprint(answer.Header())+fmt.Sprintf("%+v", tt.refusal), secret) {
+					t.Error("the token stands in the refusal")
+				}
+			}
+			var members map[string]any
+			if err := json.Unmarshal([]byte(body), &members); err != nil {
+				t.Fatalf("%v in %s", err, body)
+			}
+			detail, _ := members["detail"].(string)
+			title, _ := members["title"].(string)
+			if detail == "" || title == "" {
+				t.Errorf("title %q, detail %q", title, detail)
+			}
+			want := map[string]any{
+				"type": "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#" + string(code), "title": title, "status": float64(tt.status), "detail": detail,
+				"code": string(code), "success": false, "data": detail,
+			}
+			maps.Copy(want, tt.members)
+			if tt.matched != "" {
+				want["token_id"] = tt.matched
+			}
+			if !reflect.DeepEqual(members, want) {
+				t.Errorf("body %v, want %v", members, want)
+			}
+
+			wantHeader := http.Header{
+				"Content-Type": {"application/problem+json"}, "Content-Length": {fmt.Sprint(len(body))},
+				"Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"},
+			}
+			maps.Copy(wantHeader, tt.headers)
+			if tt.challenge != "" {
+				wantHeader["Www-Authenticate"] = []string{strings.Replace(tt.challenge, "…", detail, 1)}
+			}
+			if tt.status == 401 {
+				wantHeader["Vary"] = []string{"Authorization"}
+			}
+			if got := answer.Header(); !reflect.DeepEqual(got, wantHeader) {
+				t.Errorf("headers %v, want %v", got, wantHeader)
+			}
+		})
+	}
+}
+
+// Allow is said with every 405, also where nothing is allowed (RFC 9110 section
+// 15.5.6).
+func TestAllowOfNothing(t *testing.T) {
+	g := newTestGate(t, nil)
+	refusal := g.Decide(&fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal
+	h := make(http.Header)
+	refusal.Headers("R", h.Set)
+	if got, there := h["Allow"]; !there || !slices.Equal(got, []string{""}) {
+		t.Errorf("Allow: %q", got)
+	}
+}
+
+// error_description and scope have few characters (RFC 6750 section 3).
+func TestRefusalTexts(t *testing.T) {
+	for code, rule := range rules {
+		if rule.title == "" || rule.detail == "" || rule.status < 400 {
+			t.Errorf("%s: %+v", code, rule)
+		}
+		if strings.ContainsFunc(rule.detail, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			t.Errorf("%s: the detail can't be an error_description: %s", code, rule.detail)
+		}
+	}
+}
+
+// A refusal without its token is poorer but whole.
+func TestRefusalWithoutToken(t *testing.T) {
+	for _, code := range Codes() {
+		details := Refuse(code).Problem()
+		if details.Code != string(code) || details.Detail == "" {
+			t.Errorf("%s: %+v", code, details)
+		}
+	}
+	if got := Refuse(IPDenied).Problem().Members; len(got) != 1 || got[0].Value != "unknown" {
+		t.Errorf("client_ip of a unix socket: %v", got)
+	}
+}
+
+func TestQuotedRealm(t *testing.T) {
+	for realm, want := range map[string]string{
+		"mollymawk": `Bearer realm="mollymawk"`,
+		"":          `Bearer realm=""`,
+		`a"b\c`:     `Bearer realm="a\"b\\c"`,
+		"a\r\nX: b": `Bearer realm="aX: b"`,
+	} {
+		h := make(http.Header)
+		Refuse(MissingToken).Headers(realm, h.Set)
+		if got := h.Get("WWW-Authenticate"); got != want {
+			t.Errorf("%q: %s, want %s", realm, got, want)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package gate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// router finds routes by method and path. It is not changed once it is made.
+type router struct {
+	exact map[string]*resource
+	// patterns have a "*" in them. They are kept by their number of segments, the
+	// most specific first.
+	patterns map[int][]*resource
+}
+
+// resource is a path and what may be done with it.
+type resource struct {
+	segments []string
+	// routes are by method. Those of an exact path include what the patterns that
+	// match it add.
+	routes map[string]*Route
+	allow  string
+}
+
+func newRouter(routes []Route) (*router, error) {
+	rt := &router{exact: make(map[string]*resource), patterns: make(map[int][]*resource)}
+	routes = slices.Clone(routes)
+	explicit := explicitResources(Table{Routes: routes})
+	var errs []error
+	for i := range routes {
+		route := &routes[i]
+		if err := route.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("route %s: %w", route.Name(), err))
+			continue
+		}
+		route.Scope.Explicit = explicit[resourceOf(route.Scope.Name)]
+		for _, path := range route.paths() {
+			if !rt.resource(path).add(route) {
+				errs = append(errs, fmt.Errorf("route %s %s is declared twice", route.Method, path))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	rt.seal()
+	return rt, nil
+}
+
+// resource returns the path's, which is new if need be.
+func (rt *router) resource(path string) *resource {
+	if res := rt.exact[path]; res != nil {
+		return res
+	}
+	res := &resource{segments: strings.Split(path[1:], "/"), routes: make(map[string]*Route)}
+	if !slices.Contains(res.segments, "*") {
+		rt.exact[path] = res
+		return res
+	}
+	same := func(other *resource) bool { return slices.Equal(other.segments, res.segments) }
+	list := rt.patterns[len(res.segments)]
+	if i := slices.IndexFunc(list, same); i >= 0 {
+		return list[i]
+	}
+	rt.patterns[len(res.segments)] = append(list, res)
+	return res
+}
+
+// add says false if the method is taken.
+func (res *resource) add(route *Route) bool {
+	if res.routes[route.Method] != nil {
+		return false
+	}
+	res.routes[route.Method] = route
+	return true
+}
+
+// seal puts everything in order that finding shall not have to.
+func (rt *router) seal() {
+	for _, patterns := range rt.patterns {
+		slices.SortFunc(patterns, moreSpecific)
+		for _, p := range patterns {
+			p.allow = p.methods()
+		}
+	}
+	for path, res := range rt.exact {
+		for _, p := range rt.patterns[len(res.segments)] {
+			if p.match(path) {
+				for _, route := range p.routes {
+					res.add(route)
+				}
+			}
+		}
+		res.allow = res.methods()
+	}
+}
+
+// methods returns the value of an Allow header.
+func (res *resource) methods() string {
+	return strings.Join(slices.Sorted(maps.Keys(res.routes)), ", ")
+}
+
+// moreSpecific sorts the pattern first that is literal where the other is not,
+// seen from the left, so that the order of the configuration doesn't matter
+// (CVE-2026-48794).
+func moreSpecific(a, b *resource) int {
+	for i := range a.segments {
+		if wildA, wildB := a.segments[i] == "*", b.segments[i] == "*"; wildA != wildB {
+			if wildA {
+				return 1
+			}
+			return -1
+		}
+	}
+	return cmp.Compare(strings.Join(a.segments, "/"), strings.Join(b.segments, "/"))
+}
+
+// find returns the most specific route of this method, or what the path allows if
+// it is listed with other methods only, or "" if it isn't listed at all.
+func (rt *router) find(method, path string) (route *Route, allow string) {
+	if res := rt.exact[path]; res != nil {
+		return res.routes[method], res.allow
+	}
+	for _, p := range rt.patterns[strings.Count(path, "/")] {
+		switch {
+		case !p.match(path):
+		case p.routes[method] != nil:
+			return p.routes[method], p.allow
+		default:
+			allow = joinMethods(allow, p.allow)
+		}
+	}
+	return nil, allow
+}
+
+// joinMethods returns the Allow values of two patterns as one.
+func joinMethods(a, b string) string {
+	if a == "" || a == b {
+		return b
+	}
+	methods := append(strings.Split(a, ", "), strings.Split(b, ", ")...)
+	slices.Sort(methods)
+	return strings.Join(slices.Compact(methods), ", ")
+}
+
+// match says whether the pattern, which has as many segments as the path, matches
+// it. No segment of the path is empty if it does.
+func (res *resource) match(path string) bool {
+	if path[0] != '/' {
+		return false
+	}
+	rest := path[1:]
+	for _, want := range res.segments {
+		segment, after, _ := strings.Cut(rest, "/")
+		if segment == "" || (want != "*" && want != segment) {
+			return false
+		}
+		rest = after
+	}
+	return true
+}

@@ -1,0 +1,227 @@
+package gate
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// route returns a route of "METHOD /path scope".
+func route(line string) Route {
+	fields := strings.Fields(line)
+	return Route{Method: fields[0], Path: fields[1], Scope: tokenstore.Scope{Name: fields[2]}}
+}
+
+func TestRouterFind(t *testing.T) {
+	lines := []string{
+		"GET /api/report report:read",
+		"POST /api/report report:write",
+		"GET /api/* any:read",
+		"GET /api/*/console console:read",
+		"GET /api/unikernel/* unikernel:read",
+		"PUT /api/unikernel/* unikernel:write",
+		"DELETE /*/*/* any:delete",
+		"GET /api/unikernel/create unikernel:template",
+		"POST /api/unikernel/create unikernel:create",
+		"GET / root:read",
+	}
+	tests := []struct{ method, path, route, allow string }{
+		{"GET", "/api/report", "GET /api/report", ""},
+		{"POST", "/api/report", "POST /api/report", ""},
+		{"PUT", "/api/report", "", "GET, POST"},
+		{"HEAD", "/api/report", "", "GET, POST"},
+		{"get", "/api/report", "", "GET, POST"},
+		{"GET", "/api/other", "GET /api/*", ""},
+		{"POST", "/api/other", "", "GET"}, // a rule for GET opens nothing else
+		{"GET", "/api", "", ""},
+		{"GET", "/api/", "", ""},
+		{"GET", "/api//", "", ""},
+		{"GET", "/", "GET /", ""},
+		{"POST", "/", "", "GET"},
+		{"GET", "/API/report", "", ""},
+		{"GET", "/api/x/console", "GET /api/*/console", ""},
+		{"GET", "/api//console", "", ""},
+		{"GET", "/api/a/b/console", "", ""},
+		{"GET", "/api/unikernel/console", "GET /api/unikernel/*", ""}, // literal from the left
+		{"GET", "/api/unikernel/create", "GET /api/unikernel/create", ""},
+		{"POST", "/api/unikernel/create", "POST /api/unikernel/create", ""},
+		{"PUT", "/api/unikernel/create", "PUT /api/unikernel/*", ""}, // nothing more specific has the method
+		{"DELETE", "/api/unikernel/create", "DELETE /*/*/*", ""},
+		{"PATCH", "/api/unikernel/create", "", "DELETE, GET, POST, PUT"},
+		{"PATCH", "/api/unikernel/console", "", "DELETE, GET, PUT"},
+		{"PATCH", "/a/b/c", "", "DELETE"},
+		{"DELETE", "/a/b/", "", ""},
+		{"GET", "", "", ""},
+		{"GET", "*", "", ""},
+		{"GET", "a/b", "", ""},
+		{"GET", "xapi/report", "", ""},
+		{"GET", "xapi/other", "", ""},
+	}
+	// The order in which routes are declared doesn't matter.
+	for _, order := range [][]string{lines, reversed(lines), sorted(lines)} {
+		routes := make([]Route, 0, len(order))
+		for _, line := range order {
+			routes = append(routes, route(line))
+		}
+		rt, err := newRouter(routes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range tests {
+			found, allow := rt.find(tt.method, tt.path)
+			if found != nil {
+				allow = ""
+			}
+			if routeName(found) != tt.route || allow != tt.allow {
+				t.Errorf("%s %s: route %q, allow %q, want %q, %q", tt.method, tt.path, routeName(found), allow, tt.route, tt.allow)
+			}
+		}
+	}
+}
+
+// A target that isn't a path, which may pass untouched, is no route.
+func TestRouterFindNoPath(t *testing.T) {
+	rt, err := newRouter([]Route{route("GET /* any:read"), route("GET /*/* any:read")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"", "*", "a", "ab/c", "ab/c/d", "/", "//", "//a", "/a/"} {
+		if found, allow := rt.find("GET", target); found != nil || allow != "" {
+			t.Errorf("%q: route %q, allow %q", target, routeName(found), allow)
+		}
+	}
+}
+
+func reversed(lines []string) []string {
+	lines = slices.Clone(lines)
+	slices.Reverse(lines)
+	return lines
+}
+
+func sorted(lines []string) []string {
+	lines = slices.Clone(lines)
+	slices.Sort(lines)
+	return lines
+}
+
+// A gate isn't changed by what becomes of the configuration it was made of.
+func TestNewCopiesRoutes(t *testing.T) {
+	tokens := newTestTokens(t)
+	routes := testRoutes()
+	g := newTestGate(t, func(c *Config) { c.Routes = routes })
+	routes[0].Scope.Name, routes[0].Method = "other:scope", "PUT"
+	if d := g.Decide(tokens, request(tokens.reader, nil)); d.Refused() {
+		t.Errorf("refused: %s", d.Refusal.Code)
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		routes []Route
+		want   []string // parts of the error
+	}{
+		{"no method", []Route{{Path: "/a", Scope: tokenstore.Scope{Name: "a:b"}}}, []string{`"" is not a method`}},
+		{"broken method", []Route{route("G@T /a a:b")}, []string{`"G@T" is not a method`}},
+		{"lower-case method", []Route{route("get /a a:b")}, []string{"did you mean GET?"}},
+		{"CONNECT", []Route{route("CONNECT /a a:b")}, []string{"CONNECT can't be allowed"}},
+		{"TRACE", []Route{route("TRACE /a a:b")}, []string{"TRACE can't be allowed"}},
+		{"doubled slash", []Route{route("GET /api//x a:b")}, []string{`"/api//x"`, "did you mean /api/x?"}},
+		{"dots", []Route{route("GET /api/../x a:b")}, []string{"did you mean /x?"}},
+		{"escaped slash", []Route{route("GET /api%2fx a:b")}, []string{"did you mean /api/x?"}},
+		{"lower-case escape", []Route{route("GET /h%c3%a9 a:b")}, []string{"did you mean /h%C3%A9?"}},
+		{"no slash", []Route{route("GET api/x a:b")}, []string{"did you mean /api/x?"}},
+		{"trailing slash", []Route{route("GET /api/ a:b")}, []string{"did you mean /api?"}},
+		{"nothing to suggest", []Route{route("GET /a;b a:b")}, []string{`"/a;b" is not canonical`, "write it as the backend has it"}},
+		{"half a wildcard", []Route{route("GET /api/*.png a:b")}, []string{"write * instead of *.png"}},
+		{"double wildcard", []Route{route("GET /api/** a:b")}, []string{"write * instead of **"}},
+		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"did you mean /b?"}},
+		{"wildcard alias", []Route{{Method: "GET", Path: "/a/*", Aliases: []string{"/b/*"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"a route with aliases can't have a *"}},
+		{"no scope", []Route{{Method: "GET", Path: "/a"}}, []string{`scope ""`, "write resource:action"}},
+		{"scope without action", []Route{route("GET /a report")}, []string{"write resource:action"}},
+		{"scope of three parts", []Route{route("GET /a a:b:c")}, []string{"write resource:action"}},
+		{"scope in capitals", []Route{route("GET /a Report:read")}, []string{"write resource:action"}},
+		{"wildcard scope", []Route{route("GET /a report:*")}, []string{"write resource:action"}},
+		{"twice", []Route{route("GET /a a:b"), route("GET /a a:c")}, []string{"route GET /a is declared twice"}},
+		{"wildcard twice", []Route{route("GET /a/* a:b"), route("GET /a/* a:c")}, []string{"route GET /a/* is declared twice"}},
+		{"alias of another", []Route{route("GET /a a:b"), {Method: "GET", Path: "/b", Aliases: []string{"/a"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"route GET /a is declared twice"}},
+		{"several", []Route{route("get /a a:b"), route("GET /b x")}, []string{"route get /a", "route GET /b"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(Config{Routes: tt.routes})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the error lacks %q: %v", part, err)
+				}
+			}
+		})
+	}
+}
+
+// What one route keeps from the grant "*", another route of the same resource
+// doesn't open.
+func TestExplicitResource(t *testing.T) {
+	tokens := newTestTokens(t)
+	read := tokens.add(t, "mmk", "monitor00000", func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"monitoring:*"} })
+	g := newTestGate(t, func(c *Config) {
+		c.Routes = append(c.Routes, route("GET /mine monitoring:read"), route("GET /new monitoring:new"))
+	})
+	for _, path := range []string{"/api/other-users", "/mine", "/new"} {
+		with := func(r *Request) { r.Path = path }
+		if d := g.Decide(tokens, request(tokens.good, with)); d.Refusal.Code != InsufficientScope {
+			t.Errorf("%s with the grant *: %q", path, d.Refusal.Code)
+		}
+		if d := g.Decide(tokens, request(read, with)); d.Refused() {
+			t.Errorf("%s with the grant monitoring:*: %q", path, d.Refusal.Code)
+		}
+	}
+}
+
+func TestCatalog(t *testing.T) {
+	first := Table{
+		Routes: []Route{
+			route("POST /b report:write"), route("GET /b report:read"), route("GET /a report:read"),
+			{Method: "GET", Path: "/c", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+		},
+		Presets: map[string]tokenstore.Grants{"read": {"report:read"}, "full": {"*"}},
+	}
+	second := Table{
+		Routes:  []Route{route("GET /b report:read"), route("GET /d monitoring:read"), route("GET /e image:read")},
+		Presets: map[string]tokenstore.Grants{"images": {"image:*"}},
+	}
+	catalog := Catalog(first, second)
+	var got []string
+	for _, scope := range catalog.Scopes {
+		line := scope.Name + " " + strings.Join(scope.Routes, ", ")
+		if scope.Explicit {
+			line += " explicit"
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"image:read GET /e",
+		"monitoring:read GET /c, GET /d explicit",
+		"report:read GET /a, GET /b",
+		"report:write POST /b",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("scopes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for scope, want := range map[tokenstore.Scope][]string{
+		{Name: "report:read"}:                     {"full", "read"},
+		{Name: "image:read"}:                      {"full", "images"},
+		{Name: "monitoring:read", Explicit: true}: {},
+	} {
+		if got := catalog.PresetsWith(scope); !slices.Equal(got, want) {
+			t.Errorf("presets with %s: %q, want %q", scope.Name, got, want)
+		}
+	}
+	if empty := Catalog(); len(empty.Scopes) != 0 || empty.Presets == nil {
+		t.Errorf("catalog of nothing: %v", empty)
+	}
+}

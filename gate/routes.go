@@ -1,0 +1,152 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Route is one thing a token may be allowed to do: a method and an exact path.
+type Route struct {
+	Method string
+	// Path is canonical; a segment "*" stands for one segment that isn't empty.
+	// It is also the path sent upstream, with the request's own segments for "*".
+	Path string
+	// Aliases are further paths that mean this route. They and its Path have no
+	// "*".
+	Aliases []string
+	// Scope is what the token needs.
+	Scope tokenstore.Scope
+
+	// Upload routes take large bodies, which are streamed and not held.
+	Upload bool
+	// Stream routes may be silent for as long as they like before and while they
+	// answer.
+	Stream bool
+	// WebSocket routes may be upgraded.
+	WebSocket bool
+
+	// Adapt rewrites a request that is spelled for another generation of the
+	// backend; nil leaves all as they are. It is given the raw query and the whole
+	// body, and is not called for Upload routes.
+	Adapt func(query string, body []byte) (newQuery string, newBody []byte)
+	// CredentialRefused tells from an answer with status 400 or more that the
+	// backend refused the credential the gate gave it. body is nil if it couldn't
+	// be read. A nil CredentialRefused says so of every 401.
+	CredentialRefused func(status int, body []byte) bool
+}
+
+// Name returns "METHOD /path".
+func (r *Route) Name() string { return r.Method + " " + r.Path }
+
+// paths returns all paths that mean the route.
+func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...) }
+
+// Table is the routes of a backend, with names for what they are often granted
+// for.
+type Table struct {
+	Routes  []Route
+	Presets map[string]tokenstore.Grants
+}
+
+// Check says what is wrong with a route.
+func (r *Route) Check() error {
+	switch {
+	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
+		return fmt.Errorf("%q is not a method: write for example GET", r.Method)
+	case r.Method != strings.ToUpper(r.Method):
+		return fmt.Errorf("method %q: methods are told apart by letter case; did you mean %s?", r.Method, strings.ToUpper(r.Method))
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		return fmt.Errorf("method %s can't be allowed: it would let requests past the gate", r.Method)
+	}
+	for _, path := range r.paths() {
+		if err := checkPattern(path); err != nil {
+			return err
+		}
+		if len(r.Aliases) > 0 && strings.Contains(path, "*") {
+			return fmt.Errorf("path %q: a route with aliases can't have a *", path)
+		}
+	}
+	return checkScopeName(r.Scope.Name)
+}
+
+func checkPattern(path string) error {
+	if !canonicalPath(path) {
+		if suggestion := suggestPath(path); suggestion != "" {
+			return fmt.Errorf("path %q is not canonical, so no request would match it; did you mean %s?", path, suggestion)
+		}
+		return fmt.Errorf("path %q is not canonical, so no request would match it: write it as the backend has it, beginning with /", path)
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment != "*" && strings.Contains(segment, "*") {
+			return fmt.Errorf("path %q: * stands for a whole segment; write * instead of %s", path, segment)
+		}
+	}
+	return nil
+}
+
+func checkScopeName(name string) error {
+	resource, action, ok := strings.Cut(name, ":")
+	valid := func(s string) bool {
+		return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	}
+	if !ok || !valid(resource) || !valid(action) {
+		return fmt.Errorf("scope %q: write resource:action in lower case, for example report:read", name)
+	}
+	return nil
+}
+
+// explicitResources are those of which any route's scope is explicit. All their
+// scopes are: a further route must not open to the grant "*" what a table has kept
+// from it.
+func explicitResources(tables ...Table) map[string]bool {
+	explicit := make(map[string]bool)
+	for _, table := range tables {
+		for i := range table.Routes {
+			if scope := table.Routes[i].Scope; scope.Explicit {
+				explicit[resourceOf(scope.Name)] = true
+			}
+		}
+	}
+	return explicit
+}
+
+func resourceOf(scopeName string) string {
+	resource, _, _ := strings.Cut(scopeName, ":")
+	return resource
+}
+
+// Catalog returns what tokens can be granted on these tables.
+func Catalog(tables ...Table) tokenstore.Catalog {
+	byName := make(map[string]*tokenstore.CatalogScope)
+	explicit := explicitResources(tables...)
+	catalog := tokenstore.Catalog{Presets: make(map[string]tokenstore.Grants)}
+	for _, table := range tables {
+		for i := range table.Routes {
+			route := &table.Routes[i]
+			scope := byName[route.Scope.Name]
+			if scope == nil {
+				scope = &tokenstore.CatalogScope{Scope: route.Scope}
+				byName[route.Scope.Name] = scope
+			}
+			scope.Explicit = explicit[resourceOf(scope.Name)]
+			if !slices.Contains(scope.Routes, route.Name()) {
+				scope.Routes = append(scope.Routes, route.Name())
+			}
+		}
+		maps.Copy(catalog.Presets, table.Presets)
+	}
+	for _, scope := range byName {
+		slices.Sort(scope.Routes)
+		catalog.Scopes = append(catalog.Scopes, *scope)
+	}
+	slices.SortFunc(catalog.Scopes, func(a, b tokenstore.CatalogScope) int { return cmp.Compare(a.Name, b.Name) })
+	return catalog
+}

@@ -1,0 +1,102 @@
+package gate
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestRawPath(t *testing.T) {
+	for name, tt := range map[string]struct {
+		url  url.URL
+		want string
+	}{
+		"default spelling":           {url.URL{Path: "/hé"}, "/h%C3%A9"},
+		"own spelling":               {url.URL{Path: "/abc", RawPath: "/%61bc"}, "/%61bc"},
+		"spelling net/url refuses":   {url.URL{Path: `/a\b`, RawPath: `/a\b`}, `/a\b`},
+		"broken":                     {url.URL{Path: "/a", RawPath: "/a%zz"}, "/a%zz"},
+		"rewritten":                  {url.URL{Path: "/new", RawPath: "/%6Fld"}, "/new"},
+		"rewritten, needing escapes": {url.URL{Path: "/a b", RawPath: "/%6Fld"}, "/a%20b"},
+		"none":                       {url.URL{}, ""},
+	} {
+		if got := RawPath(&tt.url); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestSetPath(t *testing.T) {
+	for escaped, want := range map[string]url.URL{
+		"/api/report": {Path: "/api/report"},
+		"/h%C3%A9":    {Path: "/hé"},
+		"/a(b)":       {Path: "/a(b)", RawPath: "/a(b)"},
+	} {
+		u := url.URL{Path: "/other", RawPath: "/%6Fther"}
+		SetPath(&u, escaped)
+		if u != want {
+			t.Errorf("%q: %#v, want %#v", escaped, u, want)
+		}
+	}
+}
+
+func TestURLHasToken(t *testing.T) {
+	token := tokenText("mmk", "good00000000")
+	escaped := ""
+	for _, c := range []byte(token) {
+		escaped += string(appendEscaped(nil, c))
+	}
+	wrong := token[:len(token)-1] + "!"
+	for target, want := range map[string]bool{
+		"/" + token:                            true,
+		"/api/" + token + "/x":                 true,
+		"/api?key=" + token:                    true,
+		"/api?a=b&" + token + "=":              true,
+		"/api?x=%zz" + escaped:                 true,
+		"/api?key=" + escaped:                  true,
+		"/" + escaped:                          true,
+		"/" + strings.ToLower(escaped):         true,
+		"/api/mmk%5F" + token[4:]:              true,
+		"/%2561" + token:                       true,
+		"/x" + token + "x":                     true,
+		"/" + tokenText("mma", "adm000000000"): true,
+		"/" + tokenText("xyk", "adm000000000"): true,
+		"/" + tokenText("zzk", "adm000000000"): false, // not ours
+		"/" + wrong:                            false,
+		"/api?key=" + wrong:                    false,
+		"/" + token[:54]:                       false,
+		"/api/report?key=0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77&page=100000000000000000": false,
+		"/": false,
+	} {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Errorf("%q: %v", target, err)
+			continue
+		}
+		if got := URLHasToken(testPrefixes, u); got != want {
+			t.Errorf("%q: %v, want %v", target, got, want)
+		}
+	}
+	if !URLHasToken(testPrefixes, &url.URL{Path: "/", Fragment: token}) {
+		t.Error("not found in a fragment")
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for s, want := range map[string]string{
+		"":         "",
+		"abc":      "abc",
+		"%61%62c":  "abc",
+		"%5f%5F":   "__",
+		"%":        "%",
+		"%6":       "%6",
+		"%zz%61":   "%zza",
+		"%2561":    "%61",
+		"%%61":     "%a",
+		"a+b%00":   "a+b\x00",
+		"%E2%82%x": "\xe2\x82%x",
+	} {
+		if got := Unescape(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}

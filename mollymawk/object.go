@@ -1,0 +1,81 @@
+package mollymawk
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// object is a JSON object's members, in order. What is written from it can be read
+// in one way only: Mollymawk takes the first of two members with the same name, Go
+// the last, and Mollymawk's parser accepts comments.
+type object []member
+
+type member struct {
+	name string
+	// value is as it was written.
+	value jsontext.Value
+}
+
+// parseObject reads a body that is one JSON object (RFC 8259) and nothing else,
+// without invalid UTF-8 and without doubled names at any depth.
+func parseObject(body []byte) (object, bool) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(body))
+	if token, err := decoder.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginObject {
+		return nil, false
+	}
+	var members object
+	for decoder.PeekKind() == jsontext.KindString {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil, false
+		}
+		m := member{name: name.String()} // before the next read ends the token's life
+		value, err := decoder.ReadValue()
+		if err != nil {
+			return nil, false
+		}
+		m.value = value.Clone()
+		members = append(members, m)
+	}
+	if _, err := decoder.ReadToken(); err != nil {
+		return nil, false
+	}
+	_, err := decoder.ReadToken()
+	return members, errors.Is(err, io.EOF)
+}
+
+func (o object) index(name string) int {
+	return slices.IndexFunc(o, func(m member) bool { return m.name == name })
+}
+
+// text returns the value of a member that is a string.
+func (o object) text(name string) (text string, ok bool) {
+	i := o.index(name)
+	if i < 0 || o[i].value.Kind() != jsontext.KindString {
+		return "", false
+	}
+	unquoted, err := jsontext.AppendUnquote(nil, o[i].value)
+	return string(unquoted), err == nil
+}
+
+func (o object) without(names ...string) object {
+	return slices.DeleteFunc(o, func(m member) bool { return slices.Contains(names, m.name) })
+}
+
+// append appends the object's JSON to b.
+func (o object) append(b []byte) []byte {
+	b = append(b, '{')
+	for i, m := range o {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b, _ = jsontext.AppendQuote(b, m.name) // fails for invalid UTF-8 only
+		b = append(b, ':')
+		b = append(b, m.value...)
+	}
+	return append(b, '}')
+}

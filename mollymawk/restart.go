@@ -1,0 +1,113 @@
+package mollymawk
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// What a restart is about stands in two places of the query or, under other names,
+// of the body. A request that has it in part here and in part there is nobody's
+// form: it is left as it is, for the backend to say what it lacks.
+const (
+	queryInstance  = "instance"
+	queryUnikernel = "unikernel"
+	bodyInstance   = "albatross_instance"
+	bodyUnikernel  = "name"
+)
+
+// restartByQuery moves instance and unikernel from the body to the query.
+func restartByQuery(query string, body []byte) (newQuery string, newBody []byte) {
+	parameters := parseQuery(query)
+	if parameters.index(queryInstance) >= 0 || parameters.index(queryUnikernel) >= 0 {
+		return query, body
+	}
+	members, ok := parseObject(body)
+	if !ok {
+		return query, body
+	}
+	instance, okInstance := members.text(bodyInstance)
+	unikernel, okUnikernel := members.text(bodyUnikernel)
+	if !okInstance || !okUnikernel {
+		return query, body
+	}
+	if query != "" {
+		query += "&"
+	}
+	query += queryInstance + "=" + url.QueryEscape(instance) + "&" + queryUnikernel + "=" + url.QueryEscape(unikernel)
+	return query, members.without(bodyInstance, bodyUnikernel).append(nil)
+}
+
+// restartByBody moves instance and unikernel from the query to the body.
+func restartByBody(query string, body []byte) (newQuery string, newBody []byte) {
+	parameters := parseQuery(query)
+	instance, okInstance := parameters.value(queryInstance)
+	unikernel, okUnikernel := parameters.value(queryUnikernel)
+	if !okInstance || !okUnikernel {
+		return query, body
+	}
+	members, ok := parseObject(body)
+	if !ok || members.index(bodyInstance) >= 0 || members.index(bodyUnikernel) >= 0 {
+		return query, body
+	}
+	moved := object{quotedMember(bodyUnikernel, unikernel), quotedMember(bodyInstance, instance)}
+	return parameters.without(queryInstance, queryUnikernel).String(), append(moved, members...).append(nil)
+}
+
+func quotedMember(name, value string) member {
+	quoted, _ := jsontext.AppendQuote(nil, value) // fails for invalid UTF-8 only
+	return member{name, quoted}
+}
+
+// parameters are those of a query, in order. Only "&" separates them; the first
+// of a name counts (as ocaml-uri has it).
+type parameters []parameter
+
+type parameter struct {
+	name string
+	// raw is "name=value" as it was written.
+	raw string
+}
+
+func parseQuery(query string) parameters {
+	var list parameters
+	for raw := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(raw, "=")
+		if unescaped, err := url.QueryUnescape(name); err == nil {
+			name = unescaped
+		}
+		list = append(list, parameter{name, raw})
+	}
+	return list
+}
+
+func (p parameters) index(name string) int {
+	return slices.IndexFunc(p, func(p parameter) bool { return p.name == name })
+}
+
+// value returns the first value of this name, if it is text.
+func (p parameters) value(name string) (value string, ok bool) {
+	i := p.index(name)
+	if i < 0 {
+		return "", false
+	}
+	_, raw, _ := strings.Cut(p[i].raw, "=")
+	value, err := url.QueryUnescape(raw)
+	return value, err == nil && utf8.ValidString(value)
+}
+
+func (p parameters) without(names ...string) parameters {
+	return slices.DeleteFunc(p, func(p parameter) bool { return slices.Contains(names, p.name) })
+}
+
+// String returns the query.
+func (p parameters) String() string {
+	raw := make([]string, 0, len(p))
+	for _, parameter := range p {
+		raw = append(raw, parameter.raw)
+	}
+	return strings.Join(raw, "&")
+}

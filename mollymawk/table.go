@@ -1,0 +1,92 @@
+package mollymawk
+
+import (
+	"net/http"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Generation is what a backend speaks. Clients may speak either: what differs is
+// rewritten.
+type Generation uint8
+
+const (
+	// Current backends say /api/block (since 17 April 2026), and restart takes its
+	// unikernel from the query (since 19 June 2026).
+	Current Generation = iota
+	// Generation2025 backends say /api/volume, and restart takes its unikernel from
+	// the body, as the handbook of December 2025 has it.
+	Generation2025
+)
+
+// tables are the generations by the names they have in a configuration.
+var tables = []struct {
+	name       string
+	generation Generation
+}{
+	{"mollymawk", Current},
+	{"mollymawk-2025", Generation2025},
+}
+
+// TableNames returns the names that [TableByName] knows.
+func TableNames() []string {
+	names := make([]string, 0, len(tables))
+	for _, table := range tables {
+		names = append(names, table.name)
+	}
+	return names
+}
+
+// TableByName returns the table that a configuration calls by this name.
+func TableByName(name string) (gate.Table, bool) {
+	for _, table := range tables {
+		if table.name == name {
+			return Table(table.generation), true
+		}
+	}
+	return gate.Table{}, false
+}
+
+// Table returns the routes of a backend of this generation. They are all those
+// that Mollymawk opens to tokens; what else it serves is for browsers.
+func Table(generation Generation) gate.Table {
+	routes := []gate.Route{
+		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
+		// The image comes as a part of the body.
+		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true},
+		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
+		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: generation.restart()},
+		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update")},
+		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
+		// Not even the headers come before the unikernel's next line.
+		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
+		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale")},
+		// Monitoring reaches the unikernels of every user, so "*" doesn't grant it.
+		{Method: http.MethodGet, Path: "/api/unikernel/monitoring/status", Scope: explicit("monitoring:read")},
+		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write")},
+		{Method: http.MethodPost, Path: "/api/block/create", Scope: scope("block:create"), Upload: true},
+		{Method: http.MethodPost, Path: "/api/block/upload", Scope: scope("block:upload"), Upload: true},
+		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true},
+		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
+	}
+	for i := range routes {
+		routes[i].CredentialRefused = credentialRefused
+		generation.renameBlock(&routes[i])
+	}
+	return gate.Table{Routes: routes, Presets: presets()}
+}
+
+// presets are what tokens are often for.
+func presets() map[string]tokenstore.Grants {
+	return map[string]tokenstore.Grants{
+		"read":   {"unikernel:list", "unikernel:console"},
+		"deploy": {"unikernel:list", "unikernel:create", "unikernel:restart", "unikernel:update", "unikernel:rollback", "unikernel:console"},
+		"backup": {"block:download"},
+		"full":   {"*"},
+	}
+}
+
+func scope(name string) tokenstore.Scope { return tokenstore.Scope{Name: name} }
+
+func explicit(name string) tokenstore.Scope { return tokenstore.Scope{Name: name, Explicit: true} }

@@ -1,0 +1,231 @@
+package mollymawk_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/mollymawk"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// tables are what mollymawk-api.md, section 7, says, in both generations.
+var tables = map[string][]string{
+	"mollymawk": {
+		"GET /api/unikernels unikernel:list",
+		"POST /api/unikernel/create unikernel:create upload",
+		"POST /api/unikernel/destroy unikernel:destroy",
+		"POST /api/unikernel/restart unikernel:restart adapt",
+		"POST /api/unikernel/update unikernel:update",
+		"POST /api/unikernel/rollback unikernel:rollback",
+		"GET /api/unikernel/console unikernel:console stream",
+		"POST /api/unikernel/scaling/update unikernel:scale",
+		"GET /api/unikernel/monitoring/status monitoring:read explicit",
+		"POST /api/unikernel/monitoring/update monitoring:write explicit",
+		"POST /api/block/create=/api/volume/create block:create upload",
+		"POST /api/block/upload=/api/volume/upload block:upload upload",
+		"POST /api/block/download=/api/volume/download block:download stream",
+		"POST /api/block/delete=/api/volume/delete block:delete",
+	},
+	"mollymawk-2025": {
+		"GET /api/unikernels unikernel:list",
+		"POST /api/unikernel/create unikernel:create upload",
+		"POST /api/unikernel/destroy unikernel:destroy",
+		"POST /api/unikernel/restart unikernel:restart adapt",
+		"POST /api/unikernel/update unikernel:update",
+		"POST /api/unikernel/rollback unikernel:rollback",
+		"GET /api/unikernel/console unikernel:console stream",
+		"POST /api/unikernel/scaling/update unikernel:scale",
+		"GET /api/unikernel/monitoring/status monitoring:read explicit",
+		"POST /api/unikernel/monitoring/update monitoring:write explicit",
+		"POST /api/volume/create=/api/block/create block:create upload",
+		"POST /api/volume/upload=/api/block/upload block:upload upload",
+		"POST /api/volume/download=/api/block/download block:download stream",
+		"POST /api/volume/delete=/api/block/delete block:delete",
+	},
+}
+
+func describe(route *gate.Route) string {
+	line := fmt.Sprintf("%s %s %s", route.Method, strings.Join(append([]string{route.Path}, route.Aliases...), "="), route.Scope.Name)
+	for word, is := range map[string]bool{
+		"upload": route.Upload, "stream": route.Stream, "adapt": route.Adapt != nil, "explicit": route.Scope.Explicit, "websocket": route.WebSocket,
+	} {
+		if is {
+			line += " " + word
+		}
+	}
+	return line
+}
+
+func TestTables(t *testing.T) {
+	if got, want := mollymawk.TableNames(), []string{"mollymawk", "mollymawk-2025"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	for name, want := range tables {
+		table, ok := mollymawk.TableByName(name)
+		if !ok {
+			t.Fatalf("no table %s", name)
+		}
+		var got []string
+		for i := range table.Routes {
+			got = append(got, describe(&table.Routes[i]))
+			if table.Routes[i].CredentialRefused == nil {
+				t.Errorf("%s: %s doesn't know when the credential is refused", name, table.Routes[i].Name())
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	for _, name := range []string{"", "Mollymawk", "mollymawk-2024", "other"} {
+		if _, ok := mollymawk.TableByName(name); ok {
+			t.Errorf("there is a table %q", name)
+		}
+	}
+}
+
+// A table belongs to who asked for it.
+func TestTableIsACopy(t *testing.T) {
+	first := mollymawk.Table(mollymawk.Current)
+	first.Routes[10].Aliases[0] = "/x"
+	first.Presets["read"][0] = "block:delete"
+	second := mollymawk.Table(mollymawk.Current)
+	if second.Routes[10].Aliases[0] != "/api/volume/create" || second.Presets["read"][0] != "unikernel:list" {
+		t.Error("a change of one table shows in the next")
+	}
+}
+
+// Each preset opens these scopes and no others.
+func TestPresets(t *testing.T) {
+	table := mollymawk.Table(mollymawk.Current)
+	want := map[string][]string{
+		"read":   {"unikernel:console", "unikernel:list"},
+		"deploy": {"unikernel:console", "unikernel:create", "unikernel:list", "unikernel:restart", "unikernel:rollback", "unikernel:update"},
+		"backup": {"block:download"},
+		"full": {
+			"block:create", "block:delete", "block:download", "block:upload", "unikernel:console", "unikernel:create", "unikernel:destroy",
+			"unikernel:list", "unikernel:restart", "unikernel:rollback", "unikernel:scale", "unikernel:update",
+		},
+	}
+	if got := slices.Sorted(maps.Keys(table.Presets)); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
+		t.Errorf("presets %q", got)
+	}
+	for name, grants := range table.Presets {
+		var got []string
+		for i := range table.Routes {
+			if grants.Cover(table.Routes[i].Scope) {
+				got = append(got, table.Routes[i].Scope.Name)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want[name]) {
+			t.Errorf("%s: %q, want %q", name, got, want[name])
+		}
+	}
+}
+
+// anyone is a store that knows every token as one that may do everything but
+// monitoring.
+type anyone struct{}
+
+func (anyone) Authenticate(c tokenstore.Credential, _ time.Time) (tokenstore.Match, error) {
+	return tokenstore.Match{
+		Token:  &tokenstore.Token{ID: c.ID, Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"*"}},
+		Status: tokenstore.StatusActive,
+	}, nil
+}
+
+// The gate sends what the backend's generation has, whichever the client speaks,
+// and nothing that isn't for tokens.
+func TestGateOfTable(t *testing.T) {
+	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
+	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
+		table, _ := mollymawk.TableByName(name)
+		g, err := gate.New(gate.Config{Routes: table.Routes, Prefixes: tokenstore.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		decide := func(method, path string) gate.Decision {
+			return g.Decide(anyone{}, &gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()})
+		}
+		for _, action := range []string{"create", "upload", "download", "delete"} {
+			for _, spelled := range []string{"/api/block/", "/api/volume/"} {
+				if d := decide("POST", spelled+action); d.Refused() || d.Path != block+action {
+					t.Errorf("%s: POST %s%s: %q, sent as %q", name, spelled, action, d.Refusal.Code, d.Path)
+				}
+			}
+		}
+		for i := range table.Routes {
+			route := &table.Routes[i]
+			want := gate.Code("")
+			if route.Scope.Explicit {
+				want = gate.InsufficientScope
+			}
+			if d := decide(route.Method, route.Path); d.Refusal.Code != want || d.Path != route.Path {
+				t.Errorf("%s: %s: %q, sent as %q", name, route.Name(), d.Refusal.Code, d.Path)
+			}
+			if d := decide("HEAD", route.Path); d.Refusal.Code != gate.MethodNotAllowed || d.Refusal.Allow != route.Method {
+				t.Errorf("%s: HEAD %s: %q", name, route.Path, d.Refusal.Code)
+			}
+		}
+		for _, path := range []string{
+			"/", "/api/tokens/create", "/api/tokens/delete", "/api/login", "/api/register", "/api/account/sessions/close", "/account", "/logout",
+			"/api/admin/settings/albatross/create", "/admin/users", "/dashboard", "/tokens", "/select/instance", "/unikernel/info", "/sign-in", "/main.js",
+			"/api/unikernel", "/api/unikernels/x", "/api/block", "/api/Unikernels",
+		} {
+			for _, method := range []string{"GET", "POST"} {
+				if d := decide(method, path); d.Refusal.Code != gate.RouteNotAllowed {
+					t.Errorf("%s: %s %s: %q", name, method, path, d.Refusal.Code)
+				}
+			}
+		}
+	}
+}
+
+func TestCredentialRefused(t *testing.T) {
+	refused := mollymawk.Table(mollymawk.Current).Routes[0].CredentialRefused
+	envelope := func(data string) string {
+		return `{"status":400,"title":"400","success":false,"data":` + data + `}`
+	}
+	for _, tt := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{400, envelope(`"Failed to find user with token 0b0e5b6a"`), true},
+		{400, envelope(`"Token value is not valid 0b0e5b6a"`), true},
+		{400, envelope(`"No molly-session in cookie header. User not found"`), true},
+		{400, envelope(`"No molly-session in cookie header."`), true},
+		{400, envelope(`"User account is deactivated"`), true},
+		{400, `{ "data" : "Token value is not valid x" }`, true},
+		{400, envelope("\"Token value is not valid \xff\""), true},
+		{400, envelope(`"\u0054oken value is not valid x"`), true},
+
+		{400, envelope(`"User account is deactivated."`), false},
+		{400, envelope(`"failed to find user with token x"`), false},
+		{400, envelope(`"The text: Token value is not valid x"`), false},
+		{400, envelope(`"Bad HTTP request method."`), false},
+		{400, envelope(`"Couldn't find unikernel name in json"`), false},
+		{400, envelope(`["Token value is not valid x"]`), false},
+		{400, envelope(`null`), false},
+		{400, `{"Data":"Token value is not valid x"}`, false},
+		{400, `Token value is not valid x`, false},
+		{400, `"Token value is not valid x"`, false},
+		{400, ``, false},
+		{401, envelope(`"Token value is not valid x"`), false},
+		{404, envelope(`"Token value is not valid x"`), false},
+		{500, envelope(`"User account is deactivated"`), false},
+	} {
+		if got := refused(tt.status, []byte(tt.body)); got != tt.want {
+			t.Errorf("%d %s: %v, want %v", tt.status, tt.body, got, tt.want)
+		}
+	}
+	if refused(400, nil) {
+		t.Error("refused by an answer that can't be read")
+	}
+}

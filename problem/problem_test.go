@@ -1,0 +1,118 @@
+package problem_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/problem"
+)
+
+var denied = problem.Problem{
+	Status: http.StatusForbidden, Code: "insufficient_scope", Title: "Insufficient scope", Detail: `This key lacks the scope "a:b".`,
+}
+
+// The body is RFC 9457's, and Mollymawk's clients find success and data in it.
+func TestBody(t *testing.T) {
+	body, err := json.Marshal(jsonOf(t, denied.With("required_scope", "a:b").With("n", 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"code":"insufficient_scope","data":"This key lacks the scope \"a:b\".","detail":"This key lacks the scope \"a:b\".","n":3,` +
+		`"required_scope":"a:b","status":403,"success":false,"title":"Insufficient scope",` +
+		`"type":"https://github.com/mollygate/mollygate/blob/main/docs/errors.md#insufficient_scope"}`
+	if string(body) != want {
+		t.Errorf("body\n%s\nwant\n%s", body, want)
+	}
+}
+
+func jsonOf(t *testing.T, p problem.Problem) any {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	problem.Write(answer, p)
+	var value any
+	if err := json.Unmarshal(answer.Body.Bytes(), &value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// With returns a new problem; the same base can be used for several.
+func TestWithLeavesTheBase(t *testing.T) {
+	members := []problem.Member{{Name: "a", Value: 1}, {Name: "b", Value: 2}, {Name: "c", Value: 3}}
+	base := denied.With("a", 1).With("b", 2).With("c", 3)
+	first, second := base.With("d", 4), base.With("e", 5)
+	for _, tt := range []struct {
+		problem problem.Problem
+		want    []problem.Member
+	}{
+		{base, members},
+		{first, append(members[:3:3], problem.Member{Name: "d", Value: 4})},
+		{second, append(members[:3:3], problem.Member{Name: "e", Value: 5})},
+		{denied, nil},
+	} {
+		if !reflect.DeepEqual(tt.problem.Members, tt.want) {
+			t.Errorf("members %v, want %v", tt.problem.Members, tt.want)
+		}
+	}
+}
+
+// Text that isn't UTF-8 can't spoil an answer.
+func TestInvalidUTF8(t *testing.T) {
+	value := jsonOf(t, denied.With("client_ip", "\xff")).(map[string]any)
+	if value["client_ip"] != "\ufffd" || value["code"] != "insufficient_scope" {
+		t.Errorf("%v", value)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Set("Allow", "GET")
+		problem.Write(w, denied)
+	}))
+	defer server.Close()
+	lengths := make(map[string]string)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		request, err := http.NewRequestWithContext(t.Context(), method, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if err := answer.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if answer.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: status %d", method, answer.StatusCode)
+		}
+		for name, want := range map[string]string{
+			"Content-Type": "application/problem+json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Allow": "GET",
+		} {
+			if got := strings.Join(answer.Header.Values(name), "|"); got != want {
+				t.Errorf("%s: %s: %s, want %s", method, name, got, want)
+			}
+		}
+		lengths[method] = answer.Header.Get("Content-Length")
+		if sent := strconv.Itoa(len(body)); method == http.MethodGet && lengths[method] != sent {
+			t.Errorf("Content-Length %s of %s bytes", lengths[method], sent)
+		}
+		if method == http.MethodHead && len(body) != 0 {
+			t.Errorf("HEAD has a body: %s", body)
+		}
+	}
+	if lengths["GET"] != lengths["HEAD"] || lengths["GET"] == "" {
+		t.Errorf("lengths %v", lengths)
+	}
+}
