@@ -1,0 +1,186 @@
+package mollymawktest
+
+import (
+	"net/http"
+	"strings"
+)
+
+// access is who may use a route, and how those are refused who may not.
+type access int
+
+const (
+	public access = iota
+	// byToken needs a token or a session; refusals are JSON.
+	byToken
+	// bySession needs a session, whatever Authorization says; refusals send the
+	// browser to the sign-in page.
+	bySession
+	// bySessionJSON is bySession with refusals in JSON.
+	bySessionJSON
+	// byAdmin and byAdminJSON need the session of an administrator.
+	byAdmin
+	byAdminJSON
+)
+
+func (a access) admin() bool { return a == byAdmin || a == byAdminJSON }
+func (a access) page() bool  { return a == bySession || a == byAdmin }
+
+// authenticate finds out who calls, or answers. What comes with "Bearer " is a
+// token and only that counts; no cookie rescues a bad one.
+func (c *call) authenticate(a access) bool {
+	if a == public {
+		return true
+	}
+	use, problem := c.identify(a)
+	if problem != "" {
+		c.refuse(a, problem)
+		return false
+	}
+	s := c.srv
+	s.mu.Lock()
+	err := s.persist()
+	if err == nil {
+		use()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		c.say(http.StatusInternalServerError, err.Error())
+		return false
+	}
+	return true
+}
+
+// identify sets the user, and returns what the storage remembers of this use. The
+// problem is told to the client, with the token in it.
+func (c *call) identify(a access) (use func(), problem string) {
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	authorization, _ := c.head.last("authorization")
+	value, bearer := strings.CutPrefix(authorization, "Bearer ")
+	if a == byToken && bearer {
+		u, t := s.byToken(value)
+		switch {
+		case t == nil:
+			return nil, "Failed to find user with token " + value
+		case !valid(t.created, now, t.expiresIn):
+			return nil, "Token value is not valid " + value
+		}
+		c.user, c.byToken = u, true
+		return func() { t.usage++ }, c.mayUse(a)
+	}
+	value, ok := c.head.cookie(sessionCookie)
+	if !ok {
+		return nil, "No molly-session in cookie header. User not found"
+	}
+	u, session := s.bySession(value)
+	switch {
+	case session == nil && s.options.Generation == Generation2025:
+		return nil, "Failed to find user with cookie " + value
+	case session == nil:
+		return nil, "Failed to find user with cookie"
+	case !valid(session.created, now, session.expiresIn):
+		return nil, "Session value doesn't match user session"
+	}
+	c.user = u
+	agent, _ := c.head.last("user-agent")
+	return func() { session.agent = agent }, c.mayUse(a)
+}
+
+func (c *call) mayUse(a access) (problem string) {
+	switch {
+	case !c.user.active:
+		return "User account is deactivated"
+	case a.admin() && !c.user.admin:
+		return "You don't have the necessary permissions to access this service."
+	}
+	return ""
+}
+
+func (c *call) refuse(a access, problem string) {
+	if !a.page() {
+		c.say(http.StatusBadRequest, problem)
+		return
+	}
+	c.redirect("/sign-in", "error: "+percentEncode(problem),
+		field{"Set-Cookie", sessionCookie + "=; Path=/; HttpOnly=true;"})
+}
+
+// cookie returns the value of the first cookie of this name. A pair with more
+// than one "=" is no cookie.
+func (h *head) cookie(name string) (string, bool) {
+	line, _ := h.last("cookie")
+	for pair := range strings.SplitSeq(line, ";") {
+		key, value, ok := strings.Cut(pair, "=")
+		if ok && strings.TrimSpace(key) == name && !strings.Contains(value, "=") {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// checkCSRF answers if the value is none that the user was given within the last
+// hour. Whoever has a token needs none.
+func (c *call) checkCSRF(value string) bool {
+	if c.byToken {
+		return true
+	}
+	c.srv.mu.Lock()
+	known := c.user.cookie(csrfCookie, value)
+	now := c.srv.now()
+	c.srv.mu.Unlock()
+	switch {
+	case known == nil:
+		c.envelope(http.StatusBadRequest, "Missing CSRF Token", "Missing CSRF token. Please refresh and try again.")
+	case !valid(known.created, now, known.expiresIn):
+		c.envelope(http.StatusBadRequest, "CSRF Token Mismatch", "Invalid CSRF token error. Please refresh and try again.")
+	default:
+		return true
+	}
+	return false
+}
+
+// readObject reads the body as a JSON object, whatever its type says to be, and
+// checks the CSRF value in it; otherwise it answers, or not if the body is broken.
+func (c *call) readObject() (object, bool) {
+	data, ok := c.body.all()
+	if !ok {
+		return nil, false
+	}
+	value, err := parseJSON(string(data))
+	if err != nil {
+		c.say(http.StatusBadRequest, err.Error())
+		return nil, false
+	}
+	o, ok := value.(object)
+	if !ok {
+		c.say(http.StatusBadRequest, "not a dictionary")
+		return nil, false
+	}
+	if c.byToken {
+		return o, true
+	}
+	csrf, ok := get[string](o, csrfCookie)
+	if !ok {
+		c.say(http.StatusBadRequest, "Couldn't find CSRF token")
+		return nil, false
+	}
+	return o, c.checkCSRF(csrf)
+}
+
+// change stores a change of a user and answers 500 if that fails.
+func (c *call) change(apply func()) bool {
+	s := c.srv
+	s.mu.Lock()
+	err := s.persist()
+	if err == nil {
+		apply()
+		c.user.updated = s.now()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		c.say(http.StatusInternalServerError, err.Error())
+	}
+	return err == nil
+}

@@ -1,0 +1,178 @@
+package mollymawktest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := New(t, Options{Clock: clock.Now})
+	token := s.AddToken("alice", "gate", time.Minute)
+	asleep := s.AddToken("bob", "gate", time.Hour)
+	s.SetActive("bob", false)
+	session := "Cookie: " + s.Session("alice")
+
+	const none = `"No molly-session in cookie header. User not found"`
+	for name, test := range map[string]struct {
+		headers []string
+		data    string // "" = let through
+	}{
+		"token":                       {[]string{bearer(token)}, ""},
+		"unknown":                     {[]string{bearer("x-y")}, `"Failed to find user with token x-y"`},
+		"unknown with quote":          {[]string{bearer(`a"b\c`)}, `"Failed to find user with token a\"b\\c"`},
+		"empty":                       {[]string{"Authorization: Bearer "}, none}, // the blank is trimmed, so it isn't "Bearer "
+		"token in upper case":         {[]string{bearer(strings.ToUpper(token))}, `"Failed to find user with token ` + strings.ToUpper(token) + `"`},
+		"two blanks":                  {[]string{"Authorization: Bearer  " + token}, `"Failed to find user with token  ` + token + `"`},
+		"inactive":                    {[]string{bearer(asleep)}, `"User account is deactivated"`},
+		"nothing":                     {nil, none},
+		"scheme in lower case":        {[]string{"Authorization: bearer " + token}, none},
+		"other scheme":                {[]string{"Authorization: Basic " + token}, none},
+		"last one bad":                {[]string{bearer(token), bearer("bad")}, `"Failed to find user with token bad"`},
+		"last one good":               {[]string{bearer("bad"), bearer(token)}, ""},
+		"cookie":                      {[]string{session}, ""},
+		"cookie among others":         {[]string{"Cookie: a=b; " + strings.TrimPrefix(session, "Cookie: ")}, ""},
+		"last cookie line counts":     {[]string{session, "Cookie: a=b"}, none},
+		"cookie and other scheme":     {[]string{session, "Authorization: Basic x"}, ""},
+		"cookie rescues no token":     {[]string{session, bearer("bad")}, `"Failed to find user with token bad"`},
+		"unknown cookie":              {[]string{"Cookie: molly_session=abc"}, `"Failed to find user with cookie"`},
+		"cookie with two equal signs": {[]string{"Cookie: molly_session=abc="}, none},
+	} {
+		a := fetch(t, s, "/api/unikernels", test.headers...)
+		if test.data == "" {
+			if a.status != 200 {
+				t.Errorf("%s: got %d %s", name, a.status, a.body)
+			}
+			continue
+		}
+		if want := envelope(400, "", test.data); a.status != 400 || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", name, a.status, a.body, want)
+		}
+	}
+}
+
+func TestTokenExpires(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := New(t, Options{Clock: clock.Now})
+	token := s.AddToken("alice", "gate", time.Minute)
+	clock.add(time.Minute - time.Nanosecond)
+	if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 {
+		t.Errorf("just before: %s", a.body)
+	}
+	clock.add(time.Nanosecond)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "", `"Token value is not valid `+token+`"`)
+	if n := s.UsageCount(token); n != 1 {
+		t.Errorf("usage count %d", n)
+	}
+	for _, expiry := range []time.Duration{0, -time.Hour} {
+		if a := fetch(t, s, "/api/unikernels", bearer(s.AddToken("alice", "", expiry))); a.status != 400 {
+			t.Errorf("expiry %v: %d", expiry, a.status)
+		}
+	}
+}
+
+// Each authenticated use counts, whatever comes of it; refusals and wrong methods
+// don't.
+func TestUsageCount(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"x","albatross_instance":"nowhere"}`)
+	fetch(t, s, "/api/unikernel/console?instance=default", bearer(token))
+	if n := s.UsageCount(token); n != 2 {
+		t.Errorf("usage count %d after two uses", n)
+	}
+	fetch(t, s, "/api/unikernel/destroy", bearer(token))
+	fetch(t, s, "/nowhere", bearer(token))
+	fetch(t, s, "/tokens", bearer(token))
+	s.SetActive("alice", false)
+	fetch(t, s, "/api/unikernels", bearer(token))
+	s.SetActive("alice", true)
+	if n := s.UsageCount(token); n != 2 {
+		t.Errorf("usage count %d after refusals", n)
+	}
+	s.RevokeToken(token)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "", `"Failed to find user with token `+token+`"`)
+	if n := s.UsageCount(token); n != -1 {
+		t.Errorf("usage count %d of no token", n)
+	}
+}
+
+func TestStorageFails(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.SetFaults(Faults{Storage: "error while writing storage: disk full"})
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 500, "", `"error while writing storage: disk full"`)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", "Cookie: "+s.Session("alice")), 500, "", `"error while writing storage: disk full"`)
+	if n := s.UsageCount(token); n != 0 {
+		t.Errorf("usage count %d", n)
+	}
+	s.SetFaults(Faults{})
+	if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 {
+		t.Errorf("after the fault: %d", a.status)
+	}
+}
+
+// A token is no key to what needs a session, and a session without rights not to
+// what needs an administrator.
+func TestSessionRoutes(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	session := "Cookie: " + s.Session("alice")
+	const none = `"No molly-session in cookie header. User not found"`
+	for _, path := range []string{"/api/tokens/create", "/api/tokens/update", "/api/tokens/delete", "/api/admin/user/admin/toggle"} {
+		wantEnvelope(t, postJSON(t, s, token, path, "{}"), 400, "", none)
+	}
+	for _, path := range []string{"/dashboard", "/tokens", "/account", "/blocks", "/usage", "/select/instance", "/admin/users", "/unikernel/info"} {
+		a := fetch(t, s, path, bearer(token))
+		const flash = "flash_msg=error: No%20molly-session%20in%20cookie%20header.%20User%20not%20found;Path=/;"
+		if a.status != 302 || a.header("location") != "/sign-in" ||
+			!strings.Contains(a.head, "Set-Cookie: molly_session=; Path=/; HttpOnly=true;\r\nSet-Cookie: "+flash+"\r\n") ||
+			!strings.Contains(a.body, "<title>Redirecting</title>") {
+			t.Errorf("%s: got %s", path, a.head)
+		}
+	}
+	const forbidden = "You don't have the necessary permissions to access this service."
+	wantEnvelope(t, roundTrip(t, s, message("POST", "/api/admin/user/admin/toggle", "{}", session)), 400, "", `"`+forbidden+`"`)
+	if a := fetch(t, s, "/admin/users", session); a.status != 302 {
+		t.Errorf("a user at /admin/users: %d", a.status)
+	}
+	s.SetAdmin("alice", true)
+	if a := fetch(t, s, "/admin/users", session); a.status != 200 {
+		t.Errorf("an administrator at /admin/users: %d", a.status)
+	}
+}
+
+func TestSessionExpires(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := New(t, Options{Clock: clock.Now})
+	session := "Cookie: " + s.Session("alice")
+	clock.add(7*24*time.Hour - time.Second)
+	if a := fetch(t, s, "/api/unikernels", session); a.status != 200 {
+		t.Errorf("in the last second: %s", a.body)
+	}
+	clock.add(time.Second)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", session), 400, "", `"Session value doesn't match user session"`)
+}
+
+// Sessions need a CSRF value to change something, tokens don't.
+func TestCSRF(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := New(t, Options{Clock: clock.Now})
+	session := "Cookie: " + s.Session("alice")
+	destroy := func(csrf string) answer {
+		return roundTrip(t, s, message("POST", "/api/unikernel/destroy", `{`+csrf+`"name":"x","albatross_instance":"default"}`, session))
+	}
+	wantEnvelope(t, destroy(""), 400, "", `"Couldn't find CSRF token"`)
+	wantEnvelope(t, destroy(`"molly_csrf":"x",`), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
+	of := s.CSRF("bob")
+	wantEnvelope(t, destroy(`"molly_csrf":"`+of+`",`), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
+	csrf := s.CSRF("alice")
+	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 500, "", `"failure: destroy: not found"`)
+	clock.add(time.Hour)
+	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 400, "CSRF Token Mismatch", `"Invalid CSRF token error. Please refresh and try again."`)
+}

@@ -1,0 +1,257 @@
+package mollymawktest
+
+import (
+	"bytes"
+	"compress/zlib"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// createBlock is POST /api/block/create. If the data can't be written, the device
+// stays.
+func (c *call) createBlock() { c.blockForm(true) }
+
+// uploadBlock is POST /api/block/upload.
+func (c *call) uploadBlock() { c.blockForm(false) }
+
+func (c *call) blockForm(create bool) {
+	fields := []string{"albatross_instance", csrfCookie, "json_data"}
+	c.streamForm("block_data", fields, nil, func(fields map[string]string, data io.Reader) {
+		c.writeBlock(create, fields, data)
+	})
+}
+
+// writeBlock fills a block, which it makes before with create, or answers why not.
+func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader) {
+	instance, err := label(fields["albatross_instance"])
+	if err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert name to albatross instance "+err.Error())
+		return
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Couldn't find albatross instance with name "+instance)
+		return
+	}
+	value, err := parseJSON(fields["json_data"])
+	o, ok := value.(object)
+	if err != nil || !ok {
+		c.say(http.StatusBadRequest, "expected a dictionary")
+		return
+	}
+	name, hasName := get[string](o, "block_name")
+	size, hasSize := get[int64](o, "block_size")
+	compressed, hasCompressed := get[bool](o, "block_compressed")
+	if c.srv.options.Generation == Generation2025 && !create {
+		hasSize = true // what an upload ignores was not needed then
+	}
+	if !hasName || !hasSize || !hasCompressed {
+		c.say(http.StatusBadRequest, "unexpected field. got "+escaped(encode(o)))
+		return
+	}
+	if name, err = label(name); err != nil {
+		c.say(http.StatusBadRequest, "Invalid block name: "+err.Error())
+		return
+	}
+	if !c.checkCSRF(fields[csrfCookie]) {
+		return
+	}
+	var b *block
+	_, err = c.command(instance, func(d *domain) (string, error) {
+		if create {
+			if err := d.addBlock(name, size); err != nil {
+				return "", err
+			}
+		}
+		b, err = d.openBlock(name)
+		return "", err
+	})
+	if err == nil {
+		err = c.srv.fillBlock(b, data, compressed)
+	}
+	var away unreachableError
+	switch {
+	case errors.Is(err, errCutOff):
+	case errors.As(err, &away):
+		c.say(http.StatusInternalServerError, "an error with albatross. got "+err.Error())
+	case err != nil:
+		c.say(http.StatusBadRequest, "unexpected field. got "+err.Error())
+	default:
+		c.say(http.StatusOK, "set block device")
+	}
+}
+
+// errCutOff says that an upload ended early; albatross waits for the rest.
+var errCutOff = errors.New("the upload was cut off")
+
+// fillBlock writes to a block as the data comes in, so that a block is half
+// written meanwhile.
+func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
+	source := &upload{r: data}
+	var plain io.Reader = source
+	if compressed {
+		z, err := zlib.NewReader(source)
+		if err != nil {
+			return source.orElse("error writing to file descriptor")
+		}
+		plain = z
+	}
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := plain.Read(buffer)
+		s.mu.Lock()
+		fits := int64(len(b.data)+n) <= b.bytes()
+		if fits {
+			b.data = append(b.data, buffer[:n]...)
+		}
+		s.mu.Unlock()
+		switch {
+		case !fits:
+			return failureError("stream exceeds size")
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return source.orElse("error writing to file descriptor")
+		}
+	}
+}
+
+// upload remembers whether reading failed, as opposed to decompressing what was
+// read.
+type upload struct {
+	r   io.Reader
+	err error
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.err = err
+	}
+	return n, err
+}
+
+func (u *upload) orElse(problem string) error {
+	if u.err != nil {
+		return errCutOff
+	}
+	return failureError(problem)
+}
+
+// deleteBlock is POST /api/block/delete.
+func (c *call) deleteBlock() {
+	o, ok := c.readObject()
+	if !ok {
+		return
+	}
+	name, ok1 := get[string](o, "block_name")
+	instance, ok2 := get[string](o, "albatross_instance")
+	if !ok1 || !ok2 {
+		c.say(http.StatusBadRequest, "Couldn't find block name in json")
+		return
+	}
+	instance, err := label(instance)
+	if err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
+		return
+	}
+	if name, err = label(name); err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert block name: "+err.Error())
+		return
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Couldn't find albatross instance with name: "+instance)
+		return
+	}
+	c.conclude(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
+}
+
+// downloadBlock is POST /api/block/download. It commits to 200 before it looks at
+// the names, so every later refusal is a second answer, which raises; albatross'
+// own refusals just close the connection.
+func (c *call) downloadBlock() {
+	o, ok := c.readObject()
+	if !ok {
+		return
+	}
+	instance, ok1 := get[string](o, "albatross_instance")
+	name, ok2 := get[string](o, "block_name")
+	level, ok3 := get[int64](o, "compression_level")
+	if !ok1 || !ok2 || !ok3 {
+		c.say(http.StatusBadRequest, "Couldn't find block name in json")
+		return
+	}
+	out := c.stream(
+		field{"Content-type", "application/octet-stream"},
+		field{"Content-Disposition", `attachment; filename="` + name + `_dump"`},
+	)
+	instance, err := label(instance)
+	if err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
+		return
+	}
+	if name, err = label(name); err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert block name: "+err.Error())
+		return
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Couldn't find albatross instance with name: "+instance)
+		return
+	}
+	var b block
+	_, err = c.command(instance, func(d *domain) (string, error) {
+		switch {
+		case d.blocks[name] == nil:
+			return "", failureError("dump block: not found")
+		case d.inUse(name):
+			return "", failureError("dump block: is in use")
+		}
+		b = *d.blocks[name]
+		return "", nil
+	})
+	if err != nil {
+		return
+	}
+	_ = b.dump(out, int(level)) // the client may be gone
+}
+
+// dump writes the whole device, compressed if the level isn't 0.
+func (b *block) dump(out *stream, level int) error {
+	if level == 0 {
+		return b.copyTo(streamWriter{out})
+	}
+	z, err := zlib.NewWriterLevel(streamWriter{out}, min(max(level, zlib.BestSpeed), zlib.BestCompression))
+	if err != nil {
+		return err
+	}
+	if err := b.copyTo(z); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+func (b *block) copyTo(w io.Writer) error {
+	if len(b.data) > 0 {
+		if _, err := io.Copy(w, bytes.NewReader(b.data)); err != nil {
+			return err
+		}
+	}
+	zeros := make([]byte, 64<<10)
+	for left := b.bytes() - int64(len(b.data)); left > 0; {
+		n := min(left, int64(len(zeros)))
+		if _, err := w.Write(zeros[:n]); err != nil {
+			return err
+		}
+		left -= n
+	}
+	return nil
+}
+
+type streamWriter struct{ *stream }
+
+func (w streamWriter) Write(p []byte) (int, error) {
+	if err := w.write(string(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

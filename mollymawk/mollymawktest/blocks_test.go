@@ -1,0 +1,210 @@
+package mollymawktest
+
+import (
+	"bytes"
+	"compress/zlib"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+func blockParts(jsonData, data string) []part {
+	return []part{{"molly_csrf", "''"}, {"albatross_instance", "default"}, {"json_data", jsonData}, {"@block_data", data}}
+}
+
+func jsonData(name string, size int, compressed bool) string {
+	return fmt.Sprintf(`{"block_name":"%s","block_size":%d,"block_compressed":%t}`, name, size, compressed)
+}
+
+func compress(t *testing.T, data string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	if _, err := io.WriteString(z, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestCreateAndUploadBlock(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "used", 1, nil)
+	s.AddUnikernel("alice", "default", "hello", "used")
+	tooLarge := strings.Repeat("x", 1<<20+1)
+	for _, test := range []struct {
+		name, target string
+		parts        []part
+		status       int
+		data         string
+	}{
+		{"create", "create", blockParts(jsonData("V1", 1, false), "one"), 200, "set block device"},
+		{"create again", "create", blockParts(jsonData("v1", 1, false), "two"), 400, "unexpected field. got failure: block device with same name already exists"},
+		{"upload", "upload", blockParts(jsonData("v1", 9, false), "three"), 200, "set block device"},
+		{"upload compressed", "upload", blockParts(jsonData("v1", 9, true), compress(t, "four")), 200, "set block device"},
+		{"upload to unknown", "upload", blockParts(jsonData("v2", 1, false), tooLarge), 400, "unexpected field. got failure: set block: not found"},
+		{"upload to used", "upload", blockParts(jsonData("used", 1, false), "x"), 400, "unexpected field. got failure: set block: is in use"},
+		{"not compressed", "upload", blockParts(jsonData("v1", 1, true), "plain text"), 400, "unexpected field. got failure: error writing to file descriptor"},
+		{"too large", "create", blockParts(jsonData("v3", 1, false), tooLarge), 400, "unexpected field. got failure: stream exceeds size"},
+		{"no size", "create", blockParts(jsonData("v4", 0, false), ""), 400, "unexpected field. got failure: overflow while computing bytes"},
+		{"upload without size", "upload", blockParts(`{"block_name":"v1","block_compressed":false}`, ""), 400,
+			`unexpected field. got {\\\"block_name\\\":\\\"v1\\\",\\\"block_compressed\\\":false}`},
+		{"bad name", "create", blockParts(jsonData("a/b", 1, false), ""), 400, "Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
+		{"no object", "create", blockParts(`[]`, ""), 400, "expected a dictionary"},
+		{"no JSON", "create", blockParts(`{`, ""), 400, "expected a dictionary"},
+		{"unknown instance", "create", append([]part{{"x", ""}}, []part{{"molly_csrf", ""}, {"albatross_instance", "Other"}, {"json_data", "{}"}, {"@block_data", ""}}...),
+			404, "Couldn't find albatross instance with name other"},
+		{"bad instance", "create", []part{{"molly_csrf", ""}, {"albatross_instance", "_"}, {"json_data", "{}"}, {"@block_data", ""}}, 400,
+			"Couldn't convert name to albatross instance invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
+		{"handbook's order", "create", []part{{"albatross_instance", "default"}, {"molly_csrf", ""}, {"@block_data", "x"}, {"json_data", jsonData("v5", 1, false)}},
+			400, "One or more required fields are missing."},
+	} {
+		a := postForm(t, s, token, "/api/block/"+test.target, test.parts...)
+		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", test.name, a.status, a.body, want)
+		}
+	}
+	// A device stays though it couldn't be filled.
+	if _, ok := s.Block("alice", "default", "v3"); !ok {
+		t.Error("v3 is gone")
+	}
+	postForm(t, s, token, "/api/block/upload", blockParts(jsonData("v1", 1, true), compress(t, "four"))...)
+	if data, ok := s.Block("alice", "default", "v1"); !ok || string(data) != "four" {
+		t.Errorf("v1 holds %q", data)
+	}
+	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
+	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v6", 1, false), "")...), 500, "", `"an error with albatross. got timeout"`)
+}
+
+func TestUploadWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "v1", 1, []byte("old"))
+	c := dial(t, s)
+	parts := blockParts(jsonData("v1", 1, false), "")
+	c.send(message("POST", "/api/block/create", form(parts[:3]...), bearer(token), formType))
+	c.wantSilence()
+
+	// The block is half written when the upload breaks off.
+	whole := form(blockParts(jsonData("v1", 1, false), strings.Repeat("new", 50000))...)
+	c = dial(t, s)
+	c.send(message("POST", "/api/block/upload", "", bearer(token), formType, "Content-Length: 200000") + whole[:100000])
+	eventually(t, "the block is half written", func() bool {
+		data, _ := s.Block("alice", "default", "v1")
+		return bytes.HasPrefix(data, []byte("new"))
+	})
+	if err := c.conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	c.wantClosed()
+	for _, r := range waitForRequests(t, s, 2) {
+		if r.Target == "/api/block/upload" && (!r.BodyBroken || r.BodyLength != 100000 || r.Status != 0) {
+			t.Errorf("recorded %d bytes, broken %t, status %d", r.BodyLength, r.BodyBroken, r.Status)
+		}
+	}
+}
+
+func TestDeleteBlock(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "v1", 1, nil)
+	s.AddBlock("alice", "default", "used", 1, nil)
+	s.AddBlock("bob", "default", "his", 1, nil)
+	s.AddUnikernel("alice", "default", "hello", "used")
+	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+	for _, test := range []struct {
+		body   string
+		status int
+		data   string
+	}{
+		{`{"block_name":"V1","albatross_instance":"default"}`, 200, "removed block"},
+		{`{"block_name":"v1","albatross_instance":"default"}`, 500, "failure: remove block: not found"},
+		{`{"block_name":"his","albatross_instance":"default"}`, 500, "failure: remove block: not found"},
+		{`{"block_name":"used","albatross_instance":"default"}`, 500, "failure: remove block: is in use"},
+		{`{"albatross_instance":"default"}`, 400, "Couldn't find block name in json"},
+		{`{"block_name":"v1","albatross_instance":""}`, 400, "Couldn't convert instance name: " + badLabel},
+		{`{"block_name":"","albatross_instance":"default"}`, 400, "Couldn't convert block name: " + badLabel},
+		{`{"block_name":"v1","albatross_instance":"other"}`, 404, "Couldn't find albatross instance with name: other"},
+	} {
+		a := postJSON(t, s, token, "/api/block/delete", test.body)
+		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", test.body, a.status, a.body, want)
+		}
+	}
+	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
+	wantEnvelope(t, postJSON(t, s, token, "/api/block/delete", `{"block_name":"used","albatross_instance":"default"}`), 200, "", `"removed block"`)
+}
+
+func TestDownloadBlock(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	data := bytes.Repeat([]byte("data"), 100000)
+	s.AddBlock("alice", "default", "v1", 3, data)
+	want := append(bytes.Clone(data), make([]byte, 3<<20-len(data))...)
+
+	a := postJSON(t, s, token, "/api/block/download", `{"albatross_instance":"default","block_name":"V1","compression_level":0}`)
+	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"V1_dump\""
+	if a.head != head || a.body != string(want) {
+		t.Errorf("got %q and %d bytes", a.head, len(a.body))
+	}
+	a = postJSON(t, s, token, "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":9}`)
+	z, err := zlib.NewReader(strings.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, want) || len(a.body) > 100000 {
+		t.Errorf("%d bytes, of which come %d: %v", len(a.body), len(got), err)
+	}
+}
+
+// After every answer to a download the connection is closed, without a word of it.
+func TestDownloadCloses(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "used", 1, nil)
+	s.AddUnikernel("alice", "default", "hello", "used")
+	const path = "/api/block/download"
+	for name, test := range map[string]struct {
+		request, data string
+	}{
+		"wrong method":   {message("GET", path, "", bearer(token)), `"Bad HTTP request method."`},
+		"bad token":      {message("POST", path, "{}", bearer("x")), `"Failed to find user with token x"`},
+		"fields missing": {message("POST", path, `{"albatross_instance":"default","block_name":"v1"}`, bearer(token)), `"Couldn't find block name in json"`},
+		"no JSON":        {message("POST", path, `[]`, bearer(token)), `"not a dictionary"`},
+	} {
+		c := dial(t, s)
+		c.send(test.request)
+		a := c.read()
+		if a.header("connection") != "" || a.body != envelope(400, "", test.data) {
+			t.Errorf("%s: got %s %s", name, a.head, a.body)
+		}
+		c.wantClosed()
+	}
+	for name, body := range map[string]string{
+		"not found": `{"albatross_instance":"default","block_name":"v1","compression_level":0}`,
+		"in use":    `{"albatross_instance":"default","block_name":"used","compression_level":0}`,
+	} {
+		c := dial(t, s)
+		c.send(message("POST", path, body, bearer(token)) + message("GET", "/style.css", ""))
+		c.wantClosed()
+		if s.Crashes() != 0 {
+			t.Errorf("%s: crashed", name)
+		}
+	}
+	for i, body := range []string{
+		`{"albatross_instance":"other","block_name":"v1","compression_level":0}`,
+		`{"albatross_instance":"_","block_name":"v1","compression_level":0}`,
+		`{"albatross_instance":"default","block_name":"a/b","compression_level":0}`,
+	} {
+		c := dial(t, s)
+		c.send(message("POST", path, body, bearer(token)))
+		c.wantClosed()
+		if n := s.Crashes(); n != i+1 {
+			t.Errorf("%s: %d crashes", body, n)
+		}
+	}
+}

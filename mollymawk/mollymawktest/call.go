@@ -1,0 +1,210 @@
+package mollymawktest
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Words as Mollymawk spells them.
+const (
+	occurred     = "occured"     //nolint:misspell
+	successfully = "succesfully" //nolint:misspell
+)
+
+// callState is how far the answer is.
+type callState int
+
+const (
+	waiting callState = iota
+	answered
+	streaming
+)
+
+// call is a request while it is handled. A handler that returns without having
+// answered leaves the client without an answer, which is what Mollymawk often
+// does.
+type call struct {
+	srv    *Server
+	conn   *conn
+	head   *head
+	path   string
+	query  string
+	body   *body
+	record *requestRecord
+	budget int // bytes of the answer's body before the connection is cut; -1: no end
+
+	user    *user
+	byToken bool // else by session, and changes need a CSRF value
+
+	state  callState
+	over   bool // crashed or cut: nothing more is sent
+	closes bool // the connection is closed after the answer
+}
+
+func (c *conn) newCall(h *head, length int64, chunked bool) *call {
+	record := c.srv.recorder.parsed(c.record, h)
+	path, query := splitTarget(h.target)
+	return &call{
+		srv: c.srv, conn: c, head: h, path: path, query: query, record: record,
+		body:   newBody(c.r, record, length, chunked),
+		budget: c.srv.faults.Load().budget(path),
+	}
+}
+
+// crash is an exception in a handler: it would end the real process.
+func (c *call) crash() {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.srv.recorder.crash()
+}
+
+// begin moves on from waiting. Answering twice raises an exception, as it does in
+// H1.
+func (c *call) begin(state callState) bool {
+	if c.over || c.state != waiting {
+		c.crash()
+		return false
+	}
+	c.state = state
+	return true
+}
+
+// respond sends a whole answer.
+func (c *call) respond(status int, contentType, body string, extra ...field) {
+	if !c.begin(answered) {
+		return
+	}
+	c.record.answered(status)
+	fields := append([]field{
+		{"content-length", strconv.Itoa(len(body))},
+		{"content-type", contentType},
+		{"x-frame-options", "DENY"},
+		{"content-security-policy", "frame-ancestors 'none'"},
+	}, extra...)
+	_ = c.send(responseHead(status, fields), body) // the client may be gone
+}
+
+func responseHead(status int, fields []field) string {
+	var b strings.Builder
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
+	for _, f := range fields {
+		b.WriteString(f.name + ": " + f.value + "\r\n")
+	}
+	b.WriteString("\r\n")
+	return b.String()
+}
+
+var errCut = errors.New("the connection was cut as a fault")
+
+func (c *call) send(head, body string) error {
+	cut := c.budget >= 0 && len(body) > c.budget
+	if cut {
+		body = body[:c.budget]
+	}
+	if c.budget >= 0 {
+		c.budget -= len(body)
+	}
+	_, err := c.conn.net.Write([]byte(head + body))
+	if cut {
+		c.over = true
+		return errCut
+	}
+	return err
+}
+
+// stream is an answer without a length, which ends with the connection. Its head
+// is sent together with the first bytes.
+type stream struct {
+	call *call
+	head string
+}
+
+// stream commits to an answer 200 with these headers; nothing is sent yet.
+func (c *call) stream(fields ...field) *stream {
+	if !c.begin(streaming) {
+		return nil
+	}
+	return &stream{call: c, head: responseHead(http.StatusOK, fields)}
+}
+
+func (s *stream) write(p string) error {
+	head := s.head
+	s.head = ""
+	if head != "" {
+		s.call.record.answered(http.StatusOK)
+	}
+	return s.call.send(head, p)
+}
+
+// envelope answers with Mollymawk's JSON. The title is the status if it is empty.
+func (c *call) envelope(status int, title string, data any, extra ...field) {
+	if title == "" {
+		title = strconv.Itoa(status)
+	}
+	c.respond(status, "application/json", encode(object{
+		{"status", status},
+		{"title", title},
+		{"success", status >= 200 && status < 300},
+		{"data", data},
+	}), extra...)
+}
+
+// say answers with the JSON envelope without a title of its own.
+func (c *call) say(status int, data any) { c.envelope(status, "", data) }
+
+// errorPage answers with an HTML page even on API routes.
+func (c *call) errorPage(status int, title, text string) {
+	if title == "" {
+		title = strconv.Itoa(status)
+	}
+	c.respond(status, "text/html", errorPage(status, title, text))
+}
+
+// redirect answers 302 with a message for the next page.
+func (c *call) redirect(location, flash string, extra ...field) {
+	extra = append(extra, field{"Set-Cookie", "flash_msg=" + flash + ";Path=/;"}, field{"location", location})
+	c.respond(http.StatusFound, "text/html", errorPage(http.StatusFound, "Redirecting", ""), extra...)
+}
+
+// param returns the first value of a query parameter.
+func (c *call) param(name string) (string, bool) { return queryValue(c.query, name) }
+
+// queryInstance returns the albatross instance that the query names, or answers.
+// callback is where a browser is sent back to after it has chosen one.
+func (c *call) queryInstance(callback string) (string, bool) {
+	text, ok := c.param("instance")
+	if !ok {
+		c.redirect("/select/instance?callback="+percentEncode(callback), "")
+		return "", false
+	}
+	name, err := label(text)
+	if err != nil {
+		c.errorPage(http.StatusBadRequest, "Albatross instance error", "Error with albatross instance name: "+err.Error())
+		return "", false
+	}
+	if !c.srv.hasInstance(name) {
+		c.errorPage(http.StatusNotFound, "", "Couldn't find albatross instance with name: "+name)
+		return "", false
+	}
+	return name, true
+}
+
+// queryUnikernel returns the unikernel that the query names, or answers. Whether
+// there is one is not looked at.
+func (c *call) queryUnikernel() (string, bool) {
+	text, ok := c.param("unikernel")
+	if !ok {
+		c.errorPage(http.StatusBadRequest, "", "Couldn't find unikernel in query params")
+		return "", false
+	}
+	name, err := label(text)
+	if err != nil {
+		c.errorPage(http.StatusBadRequest, "Unikernel name error", "Error with unikernel name: "+err.Error())
+		return "", false
+	}
+	return name, true
+}

@@ -1,0 +1,254 @@
+package mollymawktest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for what must come, and silence for what must
+// not.
+const (
+	patience = 10 * time.Second
+	silence  = 60 * time.Millisecond
+)
+
+// clock is a time that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 8, 21, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// client is a raw connection to the server.
+type client struct {
+	t    *testing.T
+	conn *net.TCPConn
+	r    *bufio.Reader
+}
+
+func dial(t *testing.T, s *Server) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &client{t: t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// answer is one answer, read by its Content-Length or up to the end of the
+// connection.
+type answer struct {
+	status int
+	head   string // raw, up to and without the empty line
+	body   string
+}
+
+func (a answer) header(name string) string {
+	for line := range strings.SplitSeq(a.head, "\r\n") {
+		if key, value, ok := strings.Cut(line, ": "); ok && strings.EqualFold(key, name) {
+			return value
+		}
+	}
+	return ""
+}
+
+func (c *client) read() answer {
+	c.t.Helper()
+	a, err := c.tryRead(patience)
+	if err != nil {
+		c.t.Fatalf("no answer: %v", err)
+	}
+	return a
+}
+
+func (c *client) tryRead(wait time.Duration) (answer, error) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(wait))
+	defer func() { _ = c.conn.SetReadDeadline(time.Time{}) }()
+	var a answer
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			return a, err
+		}
+		if line == "\r\n" {
+			break
+		}
+		a.head += line
+	}
+	a.head = strings.TrimSuffix(a.head, "\r\n")
+	if _, err := fmt.Sscanf(a.head, "HTTP/1.1 %d ", &a.status); err != nil {
+		return a, err
+	}
+	var body []byte
+	var err error
+	if length := a.header("content-length"); length != "" {
+		n, convErr := strconv.Atoi(length)
+		if convErr != nil {
+			return a, convErr
+		}
+		body = make([]byte, n)
+		_, err = io.ReadFull(c.r, body)
+	} else {
+		body, err = io.ReadAll(c.r)
+	}
+	a.body = string(body)
+	return a, err
+}
+
+// wantSilence fails the test if anything comes, or the connection ends.
+func (c *client) wantSilence() {
+	c.t.Helper()
+	if a, err := c.tryRead(silence); !errors.Is(err, os.ErrDeadlineExceeded) || a.head != "" {
+		c.t.Fatalf("want no answer, got %q %q, %v", a.head, a.body, err)
+	}
+}
+
+// wantClosed fails the test if anything comes but the end of the connection.
+func (c *client) wantClosed() {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	rest, err := io.ReadAll(c.r)
+	if err != nil || len(rest) > 0 {
+		c.t.Fatalf("want the end of the connection, got %q, %v", rest, err)
+	}
+}
+
+// roundTrip is one request on a connection of its own.
+func roundTrip(t *testing.T, s *Server, request string) answer {
+	t.Helper()
+	c := dial(t, s)
+	c.send(request)
+	return c.read()
+}
+
+// message writes a request. A body gets its length.
+func message(method, target, body string, headers ...string) string {
+	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: molly"}, headers...)
+	if body != "" {
+		lines = append(lines, "Content-Length: "+strconv.Itoa(len(body)))
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n" + body
+}
+
+func bearer(token string) string { return "Authorization: Bearer " + token }
+
+// envelope is an answer's body as it must be, byte by byte. data is JSON.
+func envelope(status int, title, data string) string {
+	if title == "" {
+		title = strconv.Itoa(status)
+	}
+	return fmt.Sprintf(`{"status":%d,"title":"%s","success":%t,"data":%s}`, status, title, status == 200, data)
+}
+
+func wantEnvelope(t *testing.T, a answer, status int, title, data string) {
+	t.Helper()
+	if want := envelope(status, title, data); a.status != status || a.body != want || a.header("content-type") != "application/json" {
+		t.Errorf("got %d %s %s\nwant %s", a.status, a.header("content-type"), a.body, want)
+	}
+}
+
+// wantPage looks for an error page with this title and text.
+func wantPage(t *testing.T, a answer, status int, title, text string) {
+	t.Helper()
+	want := fmt.Sprintf(`<p>Error %d</p><p>%s</p><p>\&quot;%s\&quot;</p>`, status, title, text)
+	if a.status != status || a.header("content-type") != "text/html" || !strings.Contains(a.body, want) {
+		t.Errorf("got %d %s %s\nwant %s", a.status, a.header("content-type"), a.body, want)
+	}
+}
+
+const boundary = "----7d1c"
+
+// part is a part of a form; a name beginning with @ is a file.
+type part struct{ name, value string }
+
+func form(parts ...part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		name, isFile := strings.CutPrefix(p.name, "@")
+		b.WriteString("--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + `"`)
+		if isFile {
+			b.WriteString("; filename=\"x.bin\"\r\nContent-Type: application/octet-stream")
+		}
+		b.WriteString("\r\n\r\n" + p.value + "\r\n")
+	}
+	return b.String() + "--" + boundary + "--\r\n"
+}
+
+const formType = "Content-Type: multipart/form-data; boundary=" + boundary
+
+func postForm(t *testing.T, s *Server, token, target string, parts ...part) answer {
+	t.Helper()
+	return roundTrip(t, s, message(http.MethodPost, target, form(parts...), bearer(token), formType))
+}
+
+func postJSON(t *testing.T, s *Server, token, target, body string) answer {
+	t.Helper()
+	return roundTrip(t, s, message(http.MethodPost, target, body, bearer(token)))
+}
+
+func fetch(t *testing.T, s *Server, target string, headers ...string) answer {
+	t.Helper()
+	return roundTrip(t, s, message(http.MethodGet, target, "", headers...))
+}
+
+// start returns a server and a token of alice.
+func start(t *testing.T, options Options) (*Server, string) {
+	t.Helper()
+	s := New(t, options)
+	return s, s.AddToken("alice", "gate", time.Hour)
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func waitForRequests(t *testing.T, s *Server, n int) []Request {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	requests, err := s.WaitForRequests(ctx, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return requests
+}

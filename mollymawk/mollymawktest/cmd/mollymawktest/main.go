@@ -1,0 +1,169 @@
+// Mollymawktest is a stand-in for Mollymawk to try things out with: its HTTP API,
+// with users, unikernels and block devices in memory.
+//
+//	MOLLYMAWK_TOKEN=<uuid> mollymawktest -listen 127.0.0.1:8080
+//
+// Standard output gets one line, the server's URL, when it listens. Everything
+// else goes to standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+const (
+	environmentVariable = "MOLLYMAWK_TOKEN"
+	defaultUser         = "demo"
+	instance            = "default"
+	lifetime            = 365 * 24 * time.Hour
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv(environmentVariable), os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "mollymawktest:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until the context ends.
+func run(ctx context.Context, args []string, environment string, stdout, stderr io.Writer) error {
+	var given textList
+	flags := flag.NewFlagSet("mollymawktest", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	listen := flags.String("listen", "127.0.0.1:8080", "`address` to listen on")
+	generation := flags.String("generation", "current", "age of the Mollymawk that is imitated: current or 2025")
+	flags.Var(&given, "token", "accept a `[user=]uuid`; may be repeated. The user is "+defaultUser+
+		" if none is given. A token in the variable "+environmentVariable+" is accepted too")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q: every setting is a flag, see -help", flags.Arg(0))
+	}
+	if environment != "" {
+		given = append(given, environment)
+	}
+	tokens, err := parseTokens(given)
+	if err != nil {
+		return err
+	}
+	options := mollymawktest.Options{Address: *listen, RawLimit: -1}
+	switch *generation {
+	case "current":
+	case "2025":
+		options.Generation = mollymawktest.Generation2025
+	default:
+		return fmt.Errorf("generation %q: write current or 2025", *generation)
+	}
+	server, err := mollymawktest.Listen(options)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+
+	server.AddUser(defaultUser)
+	for _, t := range tokens {
+		server.AddTokenValue(t.user, "command line", t.value, lifetime)
+	}
+	if len(tokens) == 0 {
+		fmt.Fprintf(stderr, "token of %s: %s\n", defaultUser, server.AddToken(defaultUser, "command line", lifetime))
+	}
+	users := usersOf(tokens)
+	for _, user := range users {
+		server.AddUnikernel(user, instance, "hello")
+	}
+	fmt.Fprintf(stderr, "sign in at %s/sign-in as %s@example.com with the password %s\n", server.URL(), defaultUser, mollymawktest.Password)
+	if _, err := fmt.Fprintln(stdout, server.URL()); err != nil {
+		return fmt.Errorf("telling the address: %w", err)
+	}
+	talk(ctx, server, users)
+	return nil
+}
+
+// talk has the consoles of all unikernels show a line each second.
+func talk(ctx context.Context, server *mollymawktest.Server, users []string) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		for _, user := range users {
+			for _, u := range server.Unikernels(user) {
+				server.Emit(user, u.Instance, u.Name, fmt.Sprintf("hello from %s, line %d", u.Name, n))
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// textList is the flag -token. It takes any text, because package flag shows what
+// a flag refuses.
+type textList []string
+
+// String implements flag.Value. It doesn't show the tokens.
+func (l *textList) String() string { return "" }
+
+// Set implements flag.Value.
+func (l *textList) Set(text string) error {
+	*l = append(*l, text)
+	return nil
+}
+
+type userToken struct{ user, value string }
+
+var (
+	uuid     = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	userName = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9.-]{0,62}$`)
+)
+
+// parseTokens reads [user=]uuid. Its errors don't show them.
+func parseTokens(texts []string) ([]userToken, error) {
+	var tokens []userToken
+	for _, text := range texts {
+		user, value, ok := strings.Cut(text, "=")
+		if !ok {
+			user, value = defaultUser, text
+		}
+		if !userName.MatchString(user) {
+			return nil, errors.New("the user of a token: a name is 1 to 63 of A-Z a-z 0-9 . - and doesn't begin with -")
+		}
+		if !uuid.MatchString(value) {
+			return nil, errors.New("a token is no lower-case UUID, which all of Mollymawk's are: uuidgen makes one")
+		}
+		tokens = append(tokens, userToken{strings.ToLower(user), value})
+	}
+	return tokens, nil
+}
+
+// usersOf returns the default user and those who have tokens.
+func usersOf(tokens []userToken) []string {
+	users := []string{defaultUser}
+	for _, t := range tokens {
+		if !slices.Contains(users, t.user) {
+			users = append(users, t.user)
+		}
+	}
+	return users
+}
+
+var _ flag.Value = (*textList)(nil)

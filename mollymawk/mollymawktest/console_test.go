@@ -1,0 +1,135 @@
+package mollymawktest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const consolePath = "/api/unikernel/console?unikernel=hello&instance=default"
+
+// events is what a console stream sends for some lines.
+func events(lines ...string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString(`data:{"timestamp":"2026-08-21T12:00:00-00:00","line":"` + line + "\"}\n\n")
+	}
+	return b.String()
+}
+
+// wantNext reads exactly this.
+func (c *client) wantNext(want string) {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	got := make([]byte, len(want))
+	for n := 0; n < len(got); {
+		m, err := c.r.Read(got[n:])
+		n += m
+		if err != nil || string(got[:n]) != want[:n] {
+			c.t.Fatalf("got %q, %v\nwant %q", got[:n], err, want)
+		}
+	}
+}
+
+const consoleHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nx-frame-options: DENY\r\n" +
+	"content-security-policy: frame-ancestors 'none'\r\n\r\n"
+
+// Not even a status line comes before the first event.
+func TestConsoleHoldsHeadBack(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{Clock: newClock().Now})
+	token := s.AddToken("alice", "gate", time.Hour)
+	s.AddUnikernel("alice", "default", "hello")
+	c := dial(t, s)
+	c.send(message("GET", consolePath, "", bearer(token)))
+	eventually(t, "the stream is open", func() bool { return s.Consoles() == 1 })
+	c.wantSilence()
+	if s.Requests()[0].Status != 0 {
+		t.Error("an answer is recorded")
+	}
+	s.Emit("alice", "default", "hello", `say "hi"`)
+	c.wantNext(consoleHead + events(`say \"hi\"`))
+	s.Emit("alice", "default", "hello", "äöü\x1b")
+	c.wantNext(events(`äöü\u001b`))
+	if s.Requests()[0].Status != 200 {
+		t.Error("no answer is recorded")
+	}
+	// The unikernel goes, and nothing tells.
+	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
+	if s.Emit("alice", "default", "hello", "gone") {
+		t.Error("a destroyed unikernel writes")
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(silence))
+	if b, err := c.r.ReadByte(); err == nil {
+		t.Errorf("got %q", b)
+	}
+	_ = c.conn.Close()
+	eventually(t, "the stream is closed", func() bool { return s.Consoles() == 0 })
+}
+
+func TestConsoleReplays(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{Clock: newClock().Now})
+	token := s.AddToken("alice", "gate", time.Hour)
+	s.AddUnikernel("alice", "default", "hello")
+	s.AddUnikernel("bob", "default", "hello")
+	s.Emit("bob", "default", "hello", "his")
+	var lines []string
+	for i := range 45 {
+		lines = append(lines, fmt.Sprint("line ", i))
+		s.Emit("alice", "default", "hello", lines[i])
+	}
+	c := dial(t, s)
+	c.send(message("GET", "/api/unikernel/console?instance=Default&unikernel=Hello", "", bearer(token)))
+	c.wantNext(consoleHead + events(lines[5:]...))
+	s.Emit("alice", "default", "hello", "live")
+	c.wantNext(events("live"))
+}
+
+func TestConsoleOfNobody(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("bob", "default", "hello")
+	s.Emit("bob", "default", "hello", "his")
+	c := dial(t, s)
+	c.send(message("GET", consolePath, "", bearer(token)))
+	c.wantSilence()
+	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
+	c = dial(t, s)
+	c.send(message("GET", consolePath, "", bearer(token)))
+	c.wantSilence()
+}
+
+// Nothing on the connection is looked at any more once the stream has begun.
+func TestConsoleTakesTheConnection(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	c := dial(t, s)
+	c.send(message("GET", consolePath, "", bearer(token)) + message("GET", "/style.css", ""))
+	c.wantSilence()
+	if n := len(s.Requests()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestCutConnections(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{Clock: newClock().Now})
+	token := s.AddToken("alice", "gate", time.Hour)
+	s.AddUnikernel("alice", "default", "hello")
+	s.Emit("alice", "default", "hello", "one")
+	c := dial(t, s)
+	c.send(message("GET", consolePath, "", bearer(token)))
+	c.wantNext(consoleHead + events("one"))
+	s.CutConnections()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := c.r.ReadByte(); err == nil || !strings.Contains(err.Error(), "reset") {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "the connection is recorded as closed", func() bool { return s.Connections()[0].Closed })
+	if a := fetch(t, s, "/style.css"); a.status != 200 {
+		t.Errorf("afterwards: %d", a.status)
+	}
+}

@@ -1,0 +1,75 @@
+package mollymawktest
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// curl runs the system's curl and returns what it writes, in the form of the
+// handbook's examples.
+func curl(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "curl", append([]string{"-sS", "--max-time", "10"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("curl: %v: %s", err, stderr.String())
+	}
+	return string(out)
+}
+
+// The calls of the handbook, fixed to the current contract, as its readers make
+// them.
+func TestCurl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs curl, which waits a second for an interim answer")
+	}
+	t.Parallel()
+	s, token := start(t, Options{})
+	auth, url := bearer(token), s.URL()
+	dir := t.TempDir()
+	image, disk := filepath.Join(dir, "hello.hvt"), filepath.Join(dir, "disk.img")
+	for file, size := range map[string]int{image: 5 << 20, disk: 1 << 20} {
+		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(got, data string) {
+		t.Helper()
+		if got != envelope(200, "", data) {
+			t.Errorf("got %s, want %s", got, data)
+		}
+	}
+	want(curl(t, "-H", auth, "-F", "albatross_instance=default", "-F", "unikernel_name=hello",
+		"-F", `unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=false",
+		"-F", "molly_csrf=''", "-F", "deploy_mode=manual", "-F", "binary=@"+image, url+"/api/unikernel/create"), `"created unikernel"`)
+	if got := curl(t, "-H", auth, url+"/api/unikernels"); !strings.Contains(got, `"data":[[{"name":"hello",`) {
+		t.Errorf("list %s", got)
+	}
+	want(curl(t, "-X", "POST", "-H", auth, "-d", "{}", url+"/api/unikernel/restart?instance=default&unikernel=hello"), `"created unikernel"`)
+	want(curl(t, "-H", auth, "-F", "albatross_instance=default", "-F", "molly_csrf=",
+		"-F", `json_data={"block_name":"v1","block_size":1,"block_compressed":false}`, "-F", "block_data=@"+disk, url+"/api/block/create"), `"set block device"`)
+	copied := filepath.Join(dir, "v1.img")
+	curl(t, "-H", auth, "-d", `{"albatross_instance":"default","block_name":"v1","compression_level":0}`, "-o", copied, url+"/api/block/download")
+	got, err := os.ReadFile(copied)
+	if err != nil || !bytes.Equal(got, bytes.Repeat([]byte("x"), 1<<20)) {
+		t.Errorf("downloaded %d bytes, %v", len(got), err)
+	}
+	want(curl(t, "-H", auth, "-d", `{"name":"hello","albatross_instance":"default"}`, url+"/api/unikernel/destroy"), `"destroyed unikernel"`)
+
+	// HEAD: curl is told of a body by the header and takes none.
+	if got := curl(t, "-I", url+"/style.css"); !strings.HasPrefix(got, "HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\n") {
+		t.Errorf("HEAD %s", got)
+	}
+	// A browser's way in.
+	jar := filepath.Join(dir, "jar")
+	curl(t, "-c", jar, "-d", `{"email":"alice@example.com","password":"`+Password+`"}`, url+"/api/login")
+	if got := curl(t, "-b", jar, url+"/dashboard"); !strings.Contains(got, `<span id="user">alice</span>`) {
+		t.Errorf("dashboard %s", got)
+	}
+}

@@ -1,0 +1,111 @@
+package mollymawktest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// encode writes JSON as Yojson does: compact, in order, and with bytes that
+// aren't ASCII as they are.
+func encode(v any) string {
+	var b strings.Builder
+	encodeValue(&b, v)
+	return b.String()
+}
+
+func encodeValue(b *strings.Builder, v any) {
+	switch v := v.(type) {
+	case nil:
+		b.WriteString("null")
+	case bool:
+		b.WriteString(strconv.FormatBool(v))
+	case int:
+		b.WriteString(strconv.Itoa(v))
+	case int64:
+		b.WriteString(strconv.FormatInt(v, 10))
+	case float64:
+		encodeFloat(b, v)
+	case string:
+		encodeString(b, v)
+	case []any:
+		b.WriteByte('[')
+		for i, item := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			encodeValue(b, item)
+		}
+		b.WriteByte(']')
+	case object:
+		b.WriteByte('{')
+		for i, m := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			encodeString(b, m.name)
+			b.WriteByte(':')
+			encodeValue(b, m.value)
+		}
+		b.WriteByte('}')
+	default:
+		panic(fmt.Sprintf("mollymawktest: no JSON for a %T", v))
+	}
+}
+
+func encodeFloat(b *strings.Builder, f float64) {
+	text := strconv.FormatFloat(f, 'g', -1, 64)
+	switch text {
+	case "NaN":
+	case "+Inf":
+		text = "Infinity"
+	case "-Inf":
+		text = "-Infinity"
+	default:
+		if strings.Trim(text, "-0123456789") == "" {
+			text += ".0"
+		}
+	}
+	b.WriteString(text)
+}
+
+func encodeString(b *strings.Builder, s string) {
+	const digits = "0123456789abcdef"
+	b.WriteByte('"')
+	for i := range len(s) {
+		c := s[i]
+		short := strings.IndexByte("\"\\\b\f\n\r\t", c)
+		switch {
+		case short >= 0:
+			b.WriteByte('\\')
+			b.WriteByte(`"\bfnrt`[short])
+		case c < ' ' || c == 0x7f:
+			b.WriteString(`\u00`)
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+}
+
+// escaped is OCaml's String.escaped, which Mollymawk applies to the JSON and the
+// errors that it quotes.
+func escaped(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		short := strings.IndexByte("\"\\\b\n\r\t", c)
+		switch {
+		case short >= 0:
+			b.WriteByte('\\')
+			b.WriteByte(`"\bnrt`[short])
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, `\%03d`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,189 @@
+package mollymawktest
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// managementDomain is where unikernels are reached for monitoring.
+const managementDomain = "management.example"
+
+// fragment answers with HTML for htmx, which calls itself plain text.
+func (c *call) fragment(status int, html string) { c.respond(status, "text/plain", html) }
+
+func (c *call) alert(status int, text string) {
+	colour := "border-primary-400 text-primary-500"
+	if status != http.StatusOK {
+		colour = "border-secondary-400 text-secondary-500"
+	}
+	c.fragment(status, `<div class="my-4 p-4 border rounded-lg `+colour+`"><p>`+escapeHTML(text)+`</p></div>`)
+}
+
+// monitored says whether anybody has a unikernel of this name: whose it is isn't
+// looked at.
+func (s *Server) monitored(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances {
+		for _, d := range i.domains {
+			if d.unikernels[name] != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// connectError is what becomes of monitoring when nobody is there.
+func connectError(name string) string {
+	target := name + "." + managementDomain
+	return "[monitoring] Failed to connect to " + target + ":2323, error couldn't resolve " + target
+}
+
+// monitoringStatus is GET /api/unikernel/monitoring/status?unikernel=….
+func (c *call) monitoringStatus() {
+	name, ok := c.queryUnikernel()
+	if !ok {
+		return
+	}
+	if !c.srv.monitored(name) {
+		c.alert(http.StatusBadRequest, connectError(name))
+		return
+	}
+	c.fragment(http.StatusOK, `<div id="monitoring-container" class="space-y-6 py-4"><div>`+
+		`<p>Log sources of `+name+`</p><ul><li>application: info</li></ul><hr/>`+
+		`<p>Metric sources of `+name+`</p><ul><li>memory: enabled</li></ul></div></div>`)
+}
+
+// monitoringUpdate is POST /api/unikernel/monitoring/update.
+func (c *call) monitoringUpdate() {
+	fields, ok := c.readForm()
+	if !ok {
+		return
+	}
+	command, ok1 := fields["command"]
+	name, ok2 := fields["unikernel_name"]
+	if !ok1 || !ok2 {
+		c.alert(http.StatusBadRequest, "Missing unikernel name or command in request.")
+		return
+	}
+	if problem := checkCommand(command); problem != "" {
+		c.alert(http.StatusBadRequest, "Command is malformated. Command: "+command+", Received error: "+problem)
+		return
+	}
+	if !c.srv.monitored(name) {
+		c.alert(http.StatusBadRequest, "An error "+occurred+": "+connectError(name))
+		return
+	}
+	c.alert(http.StatusOK, "Updated "+successfully+": ok")
+}
+
+// checkCommand says what is wrong with a command: L or M and a list of
+// source:level or source:enable, with * for all sources.
+func checkCommand(command string) (problem string) {
+	command = strings.Trim(command, " \t\n\r\f")
+	if len(command) < 2 {
+		return "Command is too short. got " + escaped(command)
+	}
+	var kind string
+	var values []string
+	switch command[0] {
+	case 'L':
+		kind, values = "logs", []string{"quiet", "app", "error", "warning", "info", "debug"}
+	case 'M':
+		kind, values = "metrics", []string{"enable", "disable"}
+	default:
+		return "Invalid command prefix (must be L or M). got " + escaped(command)
+	}
+	for segment := range strings.SplitSeq(command[1:], ",") {
+		source, value, ok := strings.Cut(segment, ":")
+		wild := strings.HasPrefix(segment, "*")
+		if !ok || source == "" || wild && source != "*" || !slices.Contains(values, value) {
+			return fmt.Sprintf("Invalid %s configuration. got %s", kind, escaped(command))
+		}
+	}
+	return ""
+}
+
+// scalingPolicy is up to how many copies of a unikernel may be started.
+type scalingPolicy struct {
+	name, instance string
+	maxInstances   int
+}
+
+func (p scalingPolicy) json() object {
+	return object{{"name", p.name}, {"primary_albatross_instance", p.instance}, {"max_instances", p.maxInstances}}
+}
+
+// scalingUpdate is POST /api/unikernel/scaling/update?instance=…&unikernel=….
+func (c *call) scalingUpdate() {
+	instance, ok := c.queryInstance(c.head.target)
+	if !ok {
+		return
+	}
+	name, ok := c.queryUnikernel()
+	if !ok {
+		return
+	}
+	fields, ok := c.readForm()
+	if !ok {
+		return
+	}
+	_, scale := fields["should_scale"]
+	text, hasMax := fields["max_instances"]
+	if !scale {
+		c.setScaling(instance, name, 1)
+		return
+	}
+	if !hasMax {
+		c.alert(http.StatusBadRequest, "Missing max number of clones to spawn.")
+		return
+	}
+	most, err := strconv.Atoi(text)
+	if err != nil || most < 1 {
+		c.alert(http.StatusBadRequest, "Max instances must be greater than 1.")
+		return
+	}
+	limit := 0
+	_, err = c.command(instance, func(d *domain) (string, error) {
+		limit = d.limit
+		return "", nil
+	})
+	switch {
+	case most > 1 && err != nil:
+		c.alert(http.StatusBadRequest, "An error occurred: "+err.Error())
+	case most > 1 && most > limit:
+		c.alert(http.StatusBadRequest, fmt.Sprintf("Error: you can spawn a maximum of %d clones.", limit))
+	default:
+		c.setScaling(instance, name, most)
+	}
+}
+
+// setScaling replaces the policy of a unikernel, or removes it if it allows no
+// copies.
+func (c *call) setScaling(instance, name string, most int) {
+	s := c.srv
+	same := func(p scalingPolicy) bool { return p.name == name && p.instance == instance }
+	s.mu.Lock()
+	if most == 1 && !slices.ContainsFunc(c.user.scaling, same) {
+		s.mu.Unlock()
+		c.alert(http.StatusOK, "No scaling policy exist for this unikernel. Nothing to do here.")
+		return
+	}
+	err := s.persist()
+	if err == nil {
+		c.user.scaling = slices.DeleteFunc(c.user.scaling, same)
+		if most > 1 {
+			c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, most})
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		c.alert(http.StatusInternalServerError, "Failed to save scaling policy: "+err.Error())
+		return
+	}
+	c.alert(http.StatusOK, "Unikernel scaling policy updated successfully.")
+}

@@ -1,0 +1,91 @@
+package mollymawktest
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	const body = `{"name":"x","albatross_instance":"default"}`
+	text := message("POST", "/api//x?y#z", body, "a:  b ", "A: c", bearer(token))
+	c := dial(t, s)
+	c.send(text)
+	c.read()
+	r := waitForRequests(t, s, 1)[0]
+	if r.Method != "POST" || r.Target != "/api//x?y#z" || r.Proto != "HTTP/1.1" || r.Connection != 1 || r.Status != 400 {
+		t.Errorf("request %+v", r)
+	}
+	if want := []string{"Host: molly", "a:  b ", "A: c", bearer(token), "Content-Length: 43"}; !slices.Equal(r.Lines, want) {
+		t.Errorf("lines %q", r.Lines)
+	}
+	if got := r.Values("A"); !slices.Equal(got, []string{"b", "c"}) {
+		t.Errorf("values %q", got)
+	}
+	if string(r.Body) != body || r.BodyLength != 43 || r.BodySHA256 != sha256.Sum256([]byte(body)) || !r.BodyEnded || r.BodyBroken {
+		t.Errorf("body %+v", r)
+	}
+	s.Reset()
+	if len(s.Requests()) != 0 || len(s.Connections()) != 1 || len(s.Connections()[0].Raw) != 0 {
+		t.Errorf("after Reset: %v %v", s.Requests(), s.Connections())
+	}
+	c.send(text)
+	c.read()
+	if conns := s.Connections(); string(conns[0].Raw) != text || conns[0].Requests != 1 {
+		t.Errorf("after Reset: %v", conns)
+	}
+	_ = c.conn.Close()
+	eventually(t, "the connection is closed", func() bool { return s.Connections()[0].Closed })
+	s.Reset()
+	if n := len(s.Connections()); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+// Chunks are recorded without their coding, and the raw bytes with it.
+func TestRecordChunks(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{RawLimit: 60})
+	roundTrip(t, s, message("POST", "/api/login", "", "Transfer-Encoding: chunked")+"1\r\n[\r\n1\r\n]\r\n0\r\n\r\n")
+	if r := waitForRequests(t, s, 1)[0]; string(r.Body) != "[]" {
+		t.Errorf("body %q", r.Body)
+	}
+	if c := s.Connections()[0]; len(c.Raw) != 60 || !c.Truncated || !strings.HasPrefix(string(c.Raw), "POST /api/login") {
+		t.Errorf("raw %q, truncated %t", c.Raw, c.Truncated)
+	}
+}
+
+func TestRecordNothing(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{RawLimit: -1})
+	fetch(t, s, "/style.css")
+	if len(s.Requests()) != 0 || len(s.Connections()) != 0 {
+		t.Error("something is recorded")
+	}
+}
+
+func TestWaitForRequestsGivesUp(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{})
+	fetch(t, s, "/style.css")
+	ctx, cancel := context.WithTimeout(t.Context(), silence)
+	defer cancel()
+	requests, err := s.WaitForRequests(ctx, 2)
+	if err == nil || !strings.Contains(err.Error(), "waiting for 2 requests, of which 1 came") || len(requests) != 1 {
+		t.Errorf("got %d, %v", len(requests), err)
+	}
+}
+
+// With keep-alive off, the body of a refused request is recorded all the same.
+func TestRecordRefusedBody(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{})
+	roundTrip(t, s, message("POST", "/api/unikernel/destroy", "{}", "Connection: close"))
+	if r := waitForRequests(t, s, 1)[0]; string(r.Body) != "{}" {
+		t.Errorf("body %q", r.Body)
+	}
+}

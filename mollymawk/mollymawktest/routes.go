@@ -1,0 +1,91 @@
+package mollymawktest
+
+import "net/http"
+
+// route is what happens on a path. There is one method for each.
+type route struct {
+	method string
+	access access
+	handle func(*call)
+	// closes says that the connection is closed after every answer, also a refusal.
+	closes bool
+}
+
+// dispatch answers a request: exact path, then method, then who calls. Query and
+// body are the handler's.
+func (s *Server) dispatch(c *call) {
+	if s.faults.Load().silent(c.path) {
+		return
+	}
+	r, ok := s.routes[c.path]
+	if !ok {
+		c.errorPage(http.StatusBadRequest, "Page not found", "This page cannot be found.")
+		return
+	}
+	c.closes = r.closes
+	if c.head.method != r.method {
+		c.say(http.StatusBadRequest, "Bad HTTP request method.")
+		return
+	}
+	if c.authenticate(r.access) {
+		r.handle(c)
+	}
+}
+
+func (s *Server) table() map[string]route {
+	const (
+		get  = http.MethodGet
+		post = http.MethodPost
+	)
+	blocks, restart := s.blockWord(), (*call).restartUnikernel
+	if s.options.Generation == Generation2025 {
+		restart = (*call).restartUnikernelByName
+	}
+	routes := map[string]route{
+		"/api/unikernels":                      {get, byToken, (*call).listUnikernels, false},
+		"/api/unikernel/create":                {post, byToken, (*call).createUnikernel, false},
+		"/api/unikernel/destroy":               {post, byToken, (*call).destroyUnikernel, false},
+		"/api/unikernel/restart":               {post, byToken, restart, false},
+		"/api/unikernel/console":               {get, byToken, (*call).console, false},
+		"/api/unikernel/update":                {post, byToken, (*call).updateUnikernel, false},
+		"/api/unikernel/rollback":              {post, byToken, (*call).rollbackUnikernel, false},
+		"/api/unikernel/monitoring/status":     {get, byToken, (*call).monitoringStatus, false},
+		"/api/unikernel/monitoring/update":     {post, byToken, (*call).monitoringUpdate, false},
+		"/api/unikernel/scaling/update":        {post, byToken, (*call).scalingUpdate, false},
+		"/api/" + blocks + "/create":           {post, byToken, (*call).createBlock, false},
+		"/api/" + blocks + "/upload":           {post, byToken, (*call).uploadBlock, false},
+		"/api/" + blocks + "/delete":           {post, byToken, (*call).deleteBlock, false},
+		"/api/" + blocks + "/download":         {post, byToken, (*call).downloadBlock, true},
+		"/api/tokens/create":                   {post, bySessionJSON, (*call).createToken, false},
+		"/api/tokens/update":                   {post, bySessionJSON, (*call).updateToken, false},
+		"/api/tokens/delete":                   {post, bySessionJSON, (*call).deleteToken, false},
+		"/api/login":                           {post, public, (*call).login, false},
+		"/api/register":                        {post, public, (*call).register, false},
+		"/logout":                              {post, bySession, (*call).logout, false},
+		"/account/password/update":             {post, bySession, (*call).updatePassword, false},
+		"/api/account/session/close":           {post, bySession, (*call).closeSession, false},
+		"/api/account/sessions/close":          {post, bySession, (*call).closeSessions, false},
+		"/api/admin/albatross/retry":           {get, byAdminJSON, (*call).retryInstance, false},
+		"/api/admin/u/policy/update":           {post, byAdminJSON, (*call).updatePolicy, false},
+		"/api/admin/user/activate/toggle":      {post, byAdminJSON, (*call).toggleActive, false},
+		"/api/admin/user/admin/toggle":         {post, byAdminJSON, (*call).toggleAdmin, false},
+		"/api/admin/user/account/delete":       {post, byAdminJSON, (*call).deleteAccount, false},
+		"/api/admin/settings/email/update":     {post, byAdminJSON, (*call).updateEmail, false},
+		"/api/admin/settings/email/test":       {post, byAdminJSON, (*call).testEmail, false},
+		"/api/admin/settings/albatross/create": {post, byAdminJSON, func(c *call) { c.saveInstance(true) }, false},
+		"/api/admin/settings/albatross/update": {post, byAdminJSON, func(c *call) { c.saveInstance(false) }, false},
+		"/api/admin/settings/albatross/delete": {post, byAdminJSON, (*call).deleteInstance, false},
+	}
+	for path, page := range s.pages() {
+		routes[path] = route{method: get, access: page.access, handle: page.handle}
+	}
+	return routes
+}
+
+// blockWord is what block devices are called in paths.
+func (s *Server) blockWord() string {
+	if s.options.Generation == Generation2025 {
+		return "volume"
+	}
+	return "block"
+}

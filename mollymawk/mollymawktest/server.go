@@ -1,0 +1,199 @@
+package mollymawktest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Generation is the age of the Mollymawk that is imitated.
+type Generation int
+
+const (
+	// Current is Mollymawk as of August 2026.
+	Current Generation = iota
+	// Generation2025 is Mollymawk as its handbook of December 2025 has it: block
+	// devices under /api/volume/, restart by JSON name and albatross_instance; no
+	// deploy_mode, typ and cpuid needed to create a unikernel, and no block_size to
+	// upload; an unknown session is echoed. Everything else is as in Current.
+	Generation2025
+)
+
+// Options are the settings of a server. The zero value is a current Mollymawk
+// with the one albatross instance "default".
+type Options struct {
+	Generation Generation
+	// Address to listen on. Default: a free port of the loopback interface.
+	Address string
+	// Instances are the names of the albatross instances. Default: "default".
+	Instances []string
+	// MaxUnikernels is how many a user may have on an instance. Default: 20.
+	MaxUnikernels int
+	// Jobs are what the builder can deliver images of. Default: "hello", "website".
+	Jobs []string
+	// Clock tells the time for expiry, timestamps and rollbacks. Default: time.Now.
+	Clock func() time.Time
+	// RawLimit is how many bytes of each connection are kept. Default: 64 MiB.
+	// Negative: neither bytes nor requests are recorded, for a server that runs for
+	// long.
+	RawLimit int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Address == "" {
+		o.Address = "127.0.0.1:0"
+	}
+	if len(o.Instances) == 0 {
+		o.Instances = []string{"default"}
+	}
+	if o.MaxUnikernels == 0 {
+		o.MaxUnikernels = 20
+	}
+	if o.Jobs == nil {
+		o.Jobs = []string{"hello", "website"}
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.RawLimit == 0 {
+		o.RawLimit = 64 << 20
+	}
+	return o
+}
+
+// Server is a running stand-in. All its methods may be called at any time from
+// any goroutine.
+type Server struct {
+	options  Options
+	listener net.Listener
+	routes   map[string]route
+	faults   atomic.Pointer[Faults]
+	recorder *recorder
+	done     chan struct{} // closed by Close
+	tasks    sync.WaitGroup
+
+	mu        sync.Mutex // guards all below
+	closed    bool
+	conns     map[*conn]struct{}
+	users     []*user
+	instances map[string]*instance
+	email     object // settings of outgoing mail
+}
+
+// TB is the part of testing.TB that [New] needs.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+}
+
+// New starts a server that is closed at the end of the test.
+func New(tb TB, options Options) *Server {
+	tb.Helper()
+	s, err := Listen(options)
+	if err != nil {
+		tb.Fatalf("mollymawktest: %v", err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// Listen starts a server. It answers until Close is called.
+func Listen(options Options) (*Server, error) {
+	s := &Server{
+		options:   options.withDefaults(),
+		done:      make(chan struct{}),
+		conns:     make(map[*conn]struct{}),
+		instances: make(map[string]*instance),
+	}
+	for _, name := range s.options.Instances {
+		name, err := label(name)
+		if err != nil {
+			return nil, fmt.Errorf("name of an instance: %w", err)
+		}
+		s.instances[name] = newInstance()
+	}
+	s.recorder = newRecorder(s.options.RawLimit)
+	s.routes = s.table()
+	s.faults.Store(&Faults{})
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", s.options.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listening for HTTP: %w", err)
+	}
+	s.listener = listener
+	s.tasks.Go(s.accept)
+	return s, nil
+}
+
+func (s *Server) accept() {
+	for {
+		nc, err := s.listener.Accept()
+		if err != nil {
+			select {
+			case <-s.done:
+				return
+			case <-time.After(10 * time.Millisecond): // out of files, most likely
+				continue
+			}
+		}
+		c := newConn(s, nc)
+		if !s.track(c) {
+			_ = nc.Close() // it came too late
+			return
+		}
+		s.tasks.Go(c.serve)
+	}
+}
+
+func (s *Server) track(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Addr is the address that the server listens on, as host:port.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// URL is the server's root without a slash at its end.
+func (s *Server) URL() string { return "http://" + s.Addr() }
+
+// Close ends the server and all its connections, and waits until they are gone.
+func (s *Server) Close() {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.done)
+		_ = s.listener.Close() // it is gone either way
+	}
+	s.mu.Unlock()
+	s.CutConnections()
+	s.tasks.Wait()
+}
+
+// CutConnections resets every open connection, as if the machine had died under
+// them. The server goes on listening.
+func (s *Server) CutConnections() {
+	s.mu.Lock()
+	conns := maps.Clone(s.conns)
+	s.mu.Unlock()
+	for c := range conns {
+		c.reset()
+	}
+}
+
+func (s *Server) now() time.Time { return s.options.Clock() }

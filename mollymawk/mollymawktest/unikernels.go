@@ -1,0 +1,195 @@
+package mollymawktest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+)
+
+// listUnikernels is GET /api/unikernels.
+func (c *call) listUnikernels() {
+	s := c.srv
+	lists, problems := []any{}, []any{}
+	s.mu.Lock()
+	names := sortedNames(s.instances)
+	s.mu.Unlock()
+	slices.Reverse(names)
+	for _, name := range names {
+		var unikernels []any
+		_, err := c.command(name, func(d *domain) (string, error) {
+			unikernels = d.list()
+			return "", nil
+		})
+		if err != nil {
+			problems = append(problems, object{{"instance", name}, {"error", err.Error()}})
+			continue
+		}
+		lists = append(lists, unikernels)
+	}
+	c.envelope(http.StatusOK, "Unikernel Information", object{{"data", lists}, {"errors", problems}})
+}
+
+func (d *domain) list() []any {
+	list := []any{}
+	for _, name := range sortedNames(d.unikernels) {
+		list = append(list, d.unikernels[name].json(name, d))
+	}
+	return list
+}
+
+// createUnikernel is POST /api/unikernel/create. Only parts before the image
+// count. A second image is taken for another request to create, whose answer
+// raises an exception.
+func (c *call) createUnikernel() {
+	fields := []string{
+		"albatross_instance", "unikernel_name", "unikernel_config", "unikernel_force_create", csrfCookie,
+	}
+	if c.srv.options.Generation == Current {
+		fields = append(fields, "deploy_mode")
+	}
+	c.streamForm("binary", fields, []string{"builder_job"}, c.createFrom)
+}
+
+// createFrom creates a unikernel of the fields and the image, or answers why not.
+func (c *call) createFrom(fields map[string]string, image io.Reader) {
+	instance, err := label(fields["albatross_instance"])
+	if err != nil {
+		c.say(http.StatusBadRequest, "Error converting instance name: "+err.Error())
+		return
+	}
+	name, err := label(fields["unikernel_name"])
+	if err != nil {
+		c.say(http.StatusBadRequest, "Error converting unikernel name: "+err.Error())
+		return
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Error finding albatross instance: "+instance)
+		return
+	}
+	if !c.checkCSRF(fields[csrfCookie]) {
+		return
+	}
+	cfg, err := parseConfig(fields["unikernel_config"], c.srv.options.Generation)
+	if err != nil {
+		c.say(http.StatusBadRequest, "Invalid unikernel arguments: "+err.Error())
+		return
+	}
+	force := fields["unikernel_force_create"] == "true"
+	if !force && fields["unikernel_force_create"] != "false" {
+		c.crash() // bool_of_string raises
+		return
+	}
+	u := &unikernel{config: cfg, started: c.srv.now()}
+	mode, ok := fields["deploy_mode"]
+	if !ok {
+		mode = "manual"
+	}
+	job, hasJob := fields["builder_job"]
+	switch {
+	case mode == "builder" && !hasJob:
+		c.say(http.StatusBadRequest, "Missing builder job or uuid")
+		return
+	case mode == "builder" && !c.srv.hasJob(job):
+		// The builder delivers nothing; what albatross says of an empty image is our
+		// wording.
+		c.say(http.StatusInternalServerError, "Albatross Response Error: "+failureError("the image is empty").Error())
+		return
+	case mode == "builder":
+	case mode == "manual":
+		sum := sha256.New()
+		if u.size, err = io.Copy(sum, image); err != nil {
+			return // cut off: albatross waits for the rest
+		}
+		sum.Sum(u.sha256[:0])
+	default:
+		c.say(http.StatusBadRequest, "Invalid deploy mode")
+		return
+	}
+	text, err := c.command(instance, func(d *domain) (string, error) { return d.create(name, u, force) })
+	var away unreachableError
+	switch {
+	case errors.As(err, &away):
+		c.say(http.StatusInternalServerError, "Albatross Query Error: "+err.Error())
+	case err != nil:
+		c.say(http.StatusInternalServerError, "Albatross Response Error: "+err.Error())
+	default:
+		c.say(http.StatusOK, text)
+	}
+}
+
+// destroyUnikernel is POST /api/unikernel/destroy.
+func (c *call) destroyUnikernel() {
+	instance, name, ok := c.namedUnikernel("Error converting instance name: ")
+	if ok {
+		c.conclude(c.command(instance, func(d *domain) (string, error) { return d.destroy(name) }))
+	}
+}
+
+// namedUnikernel reads {"name", "albatross_instance"}, or answers.
+func (c *call) namedUnikernel(badInstance string) (instance, name string, ok bool) {
+	o, ok := c.readObject()
+	if !ok {
+		return "", "", false
+	}
+	name, ok1 := get[string](o, "name")
+	instance, ok2 := get[string](o, "albatross_instance")
+	if !ok1 || !ok2 {
+		c.say(http.StatusBadRequest, "Couldn't find unikernel name in json")
+		return "", "", false
+	}
+	instance, err := label(instance)
+	if err != nil {
+		c.say(http.StatusBadRequest, badInstance+err.Error())
+		return "", "", false
+	}
+	if name, err = label(name); err != nil {
+		c.say(http.StatusBadRequest, "Error converting unikernel name: "+err.Error())
+		return "", "", false
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Error finding albatross instance: "+instance)
+		return "", "", false
+	}
+	return instance, name, true
+}
+
+// restartUnikernel is POST /api/unikernel/restart?instance=…&unikernel=….
+func (c *call) restartUnikernel() {
+	instance, ok := c.queryInstance(c.head.target)
+	if !ok {
+		return
+	}
+	name, ok := c.queryUnikernel()
+	if !ok {
+		return
+	}
+	o, ok := c.readObject()
+	if !ok {
+		return
+	}
+	var changed *config
+	if arguments, ok := o.get("arguments"); ok {
+		text, ok := arguments.(string)
+		if !ok {
+			c.say(http.StatusBadRequest, "Arguments is expected to be a string")
+			return
+		}
+		cfg, err := parseConfig(text, c.srv.options.Generation)
+		if err != nil {
+			c.say(http.StatusBadRequest, "Error parsing arguments: "+err.Error())
+			return
+		}
+		changed = &cfg
+	}
+	c.conclude(c.command(instance, func(d *domain) (string, error) { return d.restart(name, changed, c.srv.now()) }))
+}
+
+// restartUnikernelByName is POST /api/unikernel/restart as it was until June 2026.
+func (c *call) restartUnikernelByName() {
+	instance, name, ok := c.namedUnikernel("Error converting albatross name to instance name: ")
+	if ok {
+		c.conclude(c.command(instance, func(d *domain) (string, error) { return d.restart(name, nil, c.srv.now()) }))
+	}
+}

@@ -1,0 +1,340 @@
+package mollymawktest
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// create are the parts of a good request; changed ones take the place of those of
+// the same name, and those in without are left out.
+func create(changed []part, without ...string) []part {
+	parts := []part{
+		{"albatross_instance", "default"}, {"unikernel_name", "hello"},
+		{"unikernel_config", `{"typ":"solo5","cpuids":[0],"memory":32}`},
+		{"unikernel_force_create", "false"}, {"molly_csrf", ""}, {"deploy_mode", "manual"}, {"@binary", "image"},
+	}
+	for _, c := range changed {
+		if i := slices.IndexFunc(parts, func(p part) bool { return p.name == c.name }); i >= 0 {
+			parts[i] = c
+		} else {
+			parts = slices.Insert(parts, 0, c)
+		}
+	}
+	return slices.DeleteFunc(parts, func(p part) bool { return slices.Contains(without, p.name) })
+}
+
+func TestListUnikernels(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{Instances: []string{"b", "a", "c"}})
+	s.AddBlock("alice", "a", "v1", 2, nil)
+	s.AddUnikernel("bob", "a", "his")
+	a := postForm(t, s, token, "/api/unikernel/create", create([]part{
+		{"albatross_instance", "A"}, {"unikernel_name", "Hello"},
+		{"unikernel_config", `{"typ":"bhyve","cpuids":[2,0,2],"memory":64,"vcpus":2,"linux_boot_partition":"p1",
+			"fail_behaviour":{"restart":null,"exit_code":[3,1]},"arguments":["--a=1","-v"],
+			"network_interfaces":["service",{"name":"n2","host_device":"lan","mac":"00:80:41:aa:bb:cc"}],
+			"block_devices":[{"name":"data","host_device":"v1","sector_size":4096}]}`},
+	})...)
+	wantEnvelope(t, a, 200, "", `"created unikernel"`)
+	s.AddUnikernel("alice", "b", "z")
+	s.AddUnikernel("alice", "b", "y")
+
+	const (
+		plain = `,"fail_behaviour":"quit","cpuids":[0],"memory":32,"block_devices":[],"network_interfaces":[],"arguments":[],"numcpus":1,"linux_boot_partition":null}`
+		hello = `{"name":"hello","fail_behaviour":{"restart":null,"exit_code":[1,3],"all_exit_codes":false},"cpuids":[0,2],"memory":64,` +
+			`"block_devices":[{"name":"data","host_device":"v1","sector_size":4096,"size":2}],` +
+			`"network_interfaces":[{"name":"service","host_device":"service"},{"name":"n2","host_device":"lan"}],` +
+			`"arguments":["--a=1","-v"],"numcpus":2,"linux_boot_partition":"p1"}`
+	)
+	list := func(data, errors string) string { return `{"data":` + data + `,"errors":` + errors + `}` }
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 200, "Unikernel Information",
+		list(`[[],[{"name":"y"`+plain+`,{"name":"z"`+plain+`],[`+hello+`]]`, `[]`))
+
+	s.SetFaults(Faults{Unreachable: map[string]string{"b": "connection refused"}})
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 200, "Unikernel Information",
+		list(`[[],[`+hello+`]]`, `[{"instance":"b","error":"connection refused"}]`))
+}
+
+func TestCreateUnikernel(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{MaxUnikernels: 2})
+	ok := postForm(t, s, token, "/api/unikernel/create", create(nil)...)
+	wantEnvelope(t, ok, 200, "", `"created unikernel"`)
+	if list := s.Unikernels("alice"); len(list) != 1 || list[0].Name != "hello" || list[0].Instance != "default" ||
+		list[0].ImageSize != 5 || list[0].ImageSHA256 != sha256.Sum256([]byte("image")) {
+		t.Errorf("unikernels %+v", list)
+	}
+	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+	tests := []struct {
+		name   string
+		parts  []part
+		status int
+		data   string
+	}{
+		{"same name", create(nil), 500, "Albatross Response Error: failure: unikernel with same name already exists"},
+		{"force", create([]part{{"unikernel_force_create", "true"}, {"@binary", "other"}}), 200, "created unikernel"},
+		{"last field counts", create([]part{{"unikernel_force_create", "true"}, {"x", "y"}, {"unikernel_name", "hello"}}), 200, "created unikernel"},
+		{"no instance", create(nil, "albatross_instance"), 400, "One or more required fields are missing."},
+		{"no csrf", create(nil, "molly_csrf"), 400, "One or more required fields are missing."},
+		{"no deploy_mode", create(nil, "deploy_mode"), 400, "One or more required fields are missing."},
+		{"image too early", append([]part{{"@binary", "image"}}, create(nil, "@binary")...), 400, "One or more required fields are missing."},
+		{"bad instance", create([]part{{"albatross_instance", "-x"}}), 400, "Error converting instance name: " + badLabel},
+		{"bad name", create([]part{{"unikernel_name", ""}}), 400, "Error converting unikernel name: " + badLabel},
+		{"long name", create([]part{{"unikernel_name", strings.Repeat("a", 64)}}), 400, "Error converting unikernel name: " + badLabel},
+		{"unknown instance", create([]part{{"albatross_instance", "Nowhere"}}), 404, "Error finding albatross instance: nowhere"},
+		{"bad config", create([]part{{"unikernel_config", "[]"}}), 400, "Invalid unikernel arguments: not a json assoc"},
+		{"no typ", create([]part{{"unikernel_config", `{"cpuids":[0]}`}}), 400, "Invalid unikernel arguments: typ must be provided"},
+		{"no block", create([]part{{"unikernel_name", "u"}, {"unikernel_config", `{"typ":"solo5","cpuid":0,"block_devices":["v9"]}`}}),
+			500, "Albatross Response Error: failure: block device alice:v9 not found"},
+		{"deploy mode", create([]part{{"deploy_mode", "x"}}), 400, "Invalid deploy mode"},
+		{"builder without job", create([]part{{"deploy_mode", "builder"}}), 400, "Missing builder job or uuid"},
+		{"builder", create([]part{{"deploy_mode", "builder"}, {"builder_job", "hello"}, {"unikernel_name", "u2"}, {"@binary", ""}}), 200, "created unikernel"},
+		{"too many", create([]part{{"unikernel_name", "u3"}}), 500, "Albatross Response Error: failure: maximum amount of unikernels (2) reached"},
+	}
+	for _, test := range tests {
+		a := postForm(t, s, token, "/api/unikernel/create", test.parts...)
+		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", test.name, a.status, a.body, want)
+		}
+	}
+	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
+	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create(nil)...), 500, "", `"Albatross Query Error: timeout"`)
+}
+
+func TestCreateNeedsAForm(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	body := form(create(nil)...)
+	for header, data := range map[string]string{
+		"X: y":                     `"Missing Content-Type header"`,
+		"Content-Type: text/plain": `"Expected multipart/form-data"`,
+		"Content-Type: Multipart/form-data; boundary=" + boundary: `"Expected multipart/form-data"`,
+	} {
+		wantEnvelope(t, roundTrip(t, s, message("POST", "/api/unikernel/create", body, bearer(token), header)), 400, "", data)
+	}
+}
+
+func TestCreateWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	whole := form(create(nil)...)
+	for name, request := range map[string]string{
+		"no image":       message("POST", "/api/unikernel/create", form(create(nil, "@binary")...), bearer(token), formType),
+		"no end":         message("POST", "/api/unikernel/create", strings.TrimSuffix(whole, "\r\n--"+boundary+"--\r\n"), bearer(token), formType),
+		"no form":        message("POST", "/api/unikernel/create", "xyz", bearer(token), formType),
+		"no boundary":    message("POST", "/api/unikernel/create", whole, bearer(token), "Content-Type: multipart/form-data"),
+		"image too late": message("POST", "/api/unikernel/create", whole[:len(whole)-40], bearer(token), formType, "Content-Length: 100000"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := dial(t, s)
+			c.send(request)
+			c.wantSilence()
+		})
+	}
+	t.Cleanup(func() {
+		if list := s.Unikernels("alice"); len(list) != 0 {
+			t.Errorf("unikernels %+v", list)
+		}
+	})
+	t.Run("cut off", func(t *testing.T) {
+		t.Parallel()
+		c := dial(t, s)
+		c.send(message("POST", "/api/unikernel/create", "", bearer(token), formType, "Transfer-Encoding: chunked") + "5\r\n-----")
+		if err := c.conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		c.wantClosed() // and no answer before
+	})
+}
+
+// What raises an exception in Mollymawk closes the connection and is counted.
+func TestCreateCrashes(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	c := dial(t, s)
+	c.send(message("POST", "/api/unikernel/create", form(create([]part{{"unikernel_force_create", "TRUE"}})...), bearer(token), formType))
+	c.wantClosed()
+	if n := s.Crashes(); n != 1 {
+		t.Errorf("%d crashes after TRUE", n)
+	}
+	c = dial(t, s)
+	c.send(message("POST", "/api/unikernel/create", form(append(create(nil), part{"@binary", "again"})...), bearer(token), formType))
+	wantEnvelope(t, c.read(), 200, "", `"created unikernel"`)
+	c.wantClosed()
+	if n := s.Crashes(); n != 2 {
+		t.Errorf("%d crashes after two images", n)
+	}
+	if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 {
+		t.Errorf("afterwards: %d", a.status)
+	}
+}
+
+func TestCreateWithSession(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{})
+	session := "Cookie: " + s.Session("alice")
+	post := func(csrf string) answer {
+		return roundTrip(t, s, message("POST", "/api/unikernel/create", form(create([]part{{"molly_csrf", csrf}})...), session, formType))
+	}
+	wantEnvelope(t, post(""), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
+	wantEnvelope(t, post(s.CSRF("alice")), 200, "", `"created unikernel"`)
+}
+
+// An image streams through without being kept.
+func TestLargeImage(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	image := strings.Repeat("0123456789abcdef", 20<<16) // 20 MiB
+	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create([]part{{"@binary", image}})...), 200, "", `"created unikernel"`)
+	if got := s.Unikernels("alice")[0]; got.ImageSize != 20<<20 || got.ImageSHA256 != sha256.Sum256([]byte(image)) {
+		t.Errorf("image of %d bytes", got.ImageSize)
+	}
+	if r := s.Requests()[0]; r.Body != nil || r.BodyLength < 20<<20 || !r.BodyEnded {
+		t.Errorf("recorded %d bytes, %d kept", r.BodyLength, len(r.Body))
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		``:                       "Blank input data",
+		`{"fail_behaviour":"x"}`: "fail behaviour must be quit or restart",
+		`{"fail_behaviour":{}}`:  "expected a restart",
+		`{"fail_behaviour":{"restart":1,"exit_code":1}}`:     "expected a list of integers as exit_code payload",
+		`{"fail_behaviour":{"restart":1,"exit_code":["1"]}}`: "fail_behaviour exit code is not an integer",
+		`{}`:                                            "cpuids must be a list of integers",
+		`{"cpuid":"0"}`:                                 "cpuid must be an integer",
+		`{"cpuids":0}`:                                  "CPUids must be a list of integers",
+		`{"cpuids":[]}`:                                 "CPUids cannot be an empty list",
+		`{"cpuids":[0.0]}`:                              "CPUid is not an int",
+		`{"cpuid":0,"vcpus":0}`:                         "vcpus must be a positive integer greater than 0",
+		`{"cpuid":0,"linux_boot_partition":1}`:          "linux_boot_partition must be a string",
+		`{"cpuid":0,"memory":"1"}`:                      "memory must be an integer",
+		`{"cpuid":0,"network_interfaces":{}}`:           "expected a list of network devices",
+		`{"cpuid":0,"network_interfaces":[{}]}`:         "name must be present in the json",
+		`{"cpuid":0,"network_interfaces":[{"name":1}]}`: "couldn't decode json",
+		`{"cpuid":0,"block_devices":[1]}`:               "bad json, either string or assoc",
+		`{"cpuid":0,"block_devices":1}`:                 "expected a list of block devices",
+		`{"cpuid":0,"arguments":1}`:                     "arguments must be a list of strings",
+		`{"cpuid":0,"arguments":[1]}`:                   "argument is not a string",
+		`{"cpuid":0,"startup":101}`:                     "startup must be an integer between 1 and 100, default is 50",
+		`{"cpuid":0}`:                                   "typ must be provided",
+		`{"cpuid":0,"typ":1}`:                           "typ must be a string",
+		`{"cpuid":0,"typ":"x"}`:                         "only 'solo5' and 'bhyve' supported as typ",
+		`{"typ":"x","startup":-1,"cpuids":1}`:           "CPUids must be a list of integers",
+		`{"cpuid":0,"typ":"solo5","startup":0,"linux_boot_partition":null,"fail_behaviour":"quit"}`: "",
+	} {
+		_, err := parseConfig(text, Current)
+		if got := errorText(err); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+	if _, err := parseConfig(`{}`, Generation2025); err != nil {
+		t.Errorf("empty in 2025: %v", err)
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestDestroyUnikernel(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	s.AddUnikernel("bob", "default", "his")
+	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+	for _, test := range []struct {
+		body   string
+		status int
+		data   string
+	}{
+		{`{"name":"Hello","albatross_instance":"DEFAULT"}`, 200, "destroyed unikernel"},
+		{`{"name":"hello","albatross_instance":"default"}`, 500, "failure: destroy: not found"},
+		{`{"name":"his","albatross_instance":"default"}`, 500, "failure: destroy: not found"},
+		{`{"name":"hello"}`, 400, "Couldn't find unikernel name in json"},
+		{`{"name":1,"albatross_instance":"default"}`, 400, "Couldn't find unikernel name in json"},
+		{`{"name":"x","albatross_instance":"a b"}`, 400, "Error converting instance name: " + badLabel},
+		{`{"name":"x_y","albatross_instance":"default"}`, 400, "Error converting unikernel name: " + badLabel},
+		{`{"name":"x","albatross_instance":"other"}`, 404, "Error finding albatross instance: other"},
+		{`[]`, 400, "not a dictionary"},
+		// The first of two members counts, comments are skipped and names need no quotes.
+		{`{"name":"x","name":"his",albatross_instance:"other"/*"default"*/,"albatross_instance":"default"}`, 404, "Error finding albatross instance: other"},
+	} {
+		a := postJSON(t, s, token, "/api/unikernel/destroy", test.body)
+		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", test.body, a.status, a.body, want)
+		}
+	}
+	wantEnvelope(t, postJSON(t, s, token, "/api/unikernel/destroy", ""), 400, "", `"Blank input data"`)
+	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
+	wantEnvelope(t, postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"x","albatross_instance":"default"}`),
+		500, "", `"Error querying albatross: timeout"`)
+	if len(s.Unikernels("bob")) != 1 || len(s.Unikernels("alice")) != 0 {
+		t.Error("the wrong ones are gone")
+	}
+}
+
+func TestRestartUnikernel(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	const path = "/api/unikernel/restart"
+	for _, test := range []struct {
+		query, body string
+		status      int
+		data        string
+	}{
+		{"?instance=default&unikernel=hello", `{}`, 200, "created unikernel"},
+		{"?instance=Default&unikernel=HELLO", `{"x":1}`, 200, "created unikernel"},
+		{"?instance=default&unikernel=other", `{}`, 500, "failure: destroy: not found"},
+		{"?instance=default&unikernel=hello", ``, 400, "Blank input data"},
+		{"?instance=default&unikernel=hello", `{"arguments":{}}`, 400, "Arguments is expected to be a string"},
+		{"?instance=default&unikernel=hello", `{"arguments":"{}"}`, 400, "Error parsing arguments: cpuids must be a list of integers"},
+		{"?instance=default&unikernel=hello", `{"arguments":"{\"typ\":\"solo5\",\"cpuid\":0,\"arguments\":[\"--new\"]}"}`, 200, "created unikernel"},
+	} {
+		a := postJSON(t, s, token, path+test.query, test.body)
+		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s %s: got %d %s\nwant %s", test.query, test.body, a.status, a.body, want)
+		}
+	}
+	if got := s.Unikernels("alice")[0].Arguments; !slices.Equal(got, []string{"--new"}) {
+		t.Errorf("arguments %q", got)
+	}
+}
+
+// Mistakes in the query are answered with pages, before the body is looked at.
+func TestQueryErrors(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+	for _, route := range []struct{ method, path string }{
+		{"POST", "/api/unikernel/restart"}, {"GET", "/api/unikernel/console"}, {"POST", "/api/unikernel/scaling/update"},
+	} {
+		ask := func(query string) answer {
+			return roundTrip(t, s, message(route.method, route.path+query, "", bearer(token)))
+		}
+		wantPage(t, ask("?instance=a_b&unikernel=x"), 400, "Albatross instance error", "Error with albatross instance name: "+badLabel)
+		wantPage(t, ask("?instance=Other&unikernel=x"), 404, "404", "Couldn't find albatross instance with name: other")
+		wantPage(t, ask("?instance=default"), 400, "400", "Couldn't find unikernel in query params")
+		wantPage(t, ask("?instance=default&unikernel=-"), 400, "Unikernel name error", "Error with unikernel name: "+badLabel)
+
+		a := ask("?unikernel=x,y+z")
+		if a.status != 302 || a.header("Set-Cookie") != "flash_msg=;Path=/;" || !strings.Contains(a.body, "Redirecting") {
+			t.Errorf("%s without instance: got %s", route.path, a.head)
+		}
+	}
+	a := fetch(t, s, "/api/unikernel/console?unikernel=x", bearer(token))
+	if got := a.header("location"); got != "/select/instance?callback=%2Fapi%2Funikernel%2Fconsole%3Funikernel=x" {
+		t.Errorf("location %s", got)
+	}
+	if s.Crashes() != 0 {
+		t.Error("crashed")
+	}
+}

@@ -1,0 +1,95 @@
+package mollymawktest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func update(changed string) string {
+	const good = `"albatross_instance":"default","job":"hello","to_be_updated_unikernel":"new","currently_running_unikernel":"old",` +
+		`"unikernel_name":"hello","http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`
+	return "{" + changed + good // the first member of a name counts
+}
+
+const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	for _, test := range []struct {
+		changed string
+		faults  Faults
+		status  int
+		title   string
+		data    string
+	}{
+		{"", Faults{}, 200, "Update Successful", "Update successful. hello is now running on build new"},
+		{`"job":1,`, Faults{}, 400, "", "Couldn't find job or build in json. Received "},
+		{`"albatross_instance":"_",`, Faults{}, 400, "Error: Bad instance name", "Couldn't convert the instance name, error: " + badLabel},
+		{`"unikernel_name":"_",`, Faults{}, 400, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: " + badLabel},
+		{`"albatross_instance":"other",`, Faults{}, 404, "Albatross Instance Error", "An error " + occurred + " while finding albatross instance other"},
+		{`"unikernel_name":"other",`, Faults{}, 400, "", "Couldn't find albatross instance, default with error: Expected one unikernel, but got 0"},
+		{`"job":"nothing",`, Faults{}, 500, "Update Error", "Update failed. hello failed to update to build new with error " +
+			"update :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found"},
+		{`"http_liveliness_address":1,`, Faults{}, 500, "Error: Liveliness check failed",
+			"Liveliness check of currentyly running unikernel failed with error: invalid json for http_liveliness_address: 1"},
+		{`"albatross_instance":"_",`, Faults{LivelinessBefore: "down"}, 500, "Error: Liveliness check failed",
+			"Liveliness check of currentyly running unikernel failed with error: down"},
+		{"", Faults{LivelinessAfter: "down"}, 200, "Rollback Successful", "Rollback successful. hello is now running on build old"},
+	} {
+		s.SetFaults(test.faults)
+		a := postJSON(t, s, token, "/api/unikernel/update", update(test.changed))
+		if want := envelope(test.status, test.title, `"`+test.data+`"`); a.status != test.status || a.body != want {
+			t.Errorf("%s: got %d %s\nwant %s", test.changed, a.status, a.body, want)
+		}
+	}
+	s.SetFaults(Faults{})
+	a := postJSON(t, s, token, "/api/unikernel/update", update(`"unikernel_arguments":{"typ":"solo5","cpuid":0},`))
+	if a.status != 400 || !strings.Contains(a.body, `"title":"Error with Unikernel Arguments Json"`) {
+		t.Errorf("arguments: %d %s", a.status, a.body)
+	}
+}
+
+// A slow update goes on without the client.
+func TestSlowUpdate(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	s.SetFaults(Faults{UpdateDelay: 2 * silence})
+	c := dial(t, s)
+	c.send(message("POST", "/api/unikernel/update", update(""), bearer(token)))
+	c.wantSilence()
+	_ = c.conn.Close()
+	const rollback = `{"unikernel_name":"hello","albatross_instance":"default"}`
+	eventually(t, "the update is done", func() bool {
+		return postJSON(t, s, token, "/api/unikernel/rollback", rollback).status == 200
+	})
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := New(t, Options{Clock: clock.Now})
+	token := s.AddToken("alice", "gate", 24*time.Hour)
+	s.AddUnikernel("alice", "default", "hello")
+	rollback := func(body string) answer { return postJSON(t, s, token, "/api/unikernel/rollback", body) }
+	const hello = `{"unikernel_name":"hello","albatross_instance":"default"}`
+	wantEnvelope(t, rollback(`{}`), 400, "", `"Couldn't find unikernel name in json"`)
+	wantEnvelope(t, rollback(`{"unikernel_name":"hello","albatross_instance":"_"}`), 400, "", `"Couldn't convert instance name, `+badLabel+`"`)
+	wantEnvelope(t, rollback(`{"unikernel_name":"_","albatross_instance":"default"}`), 400, "", `"Couldn't convert unikernel name, `+badLabel+`"`)
+	wantEnvelope(t, rollback(`{"unikernel_name":"hello","albatross_instance":"other"}`), 404, "", `"Couldn't find albatross instance, other"`)
+	wantEnvelope(t, rollback(hello), 404, "Rollback Error", `"hello rollback failed. Could not find the build information."`)
+
+	postJSON(t, s, token, "/api/unikernel/update", update(""))
+	clock.add(10*time.Minute - time.Second)
+	wantEnvelope(t, rollback(hello), 200, "Rollback Successful", `"Rollback successful. hello is now running on build old"`)
+	clock.add(10 * time.Minute)
+	wantEnvelope(t, rollback(hello), 400, "Rollback Failed", `"hello rollback failed. We can't do a rollback after 10 minutes of an update."`)
+
+	postJSON(t, s, token, "/api/unikernel/update", update(""))
+	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
+	wantEnvelope(t, rollback(hello), 500, "Rollback Error",
+		`"Rollback failed. hello failed to revert to build old with error Force create: Error querying albatross: timeout"`)
+}
