@@ -1,0 +1,117 @@
+// Package admin is the admin API of the tokens: one [http.Handler] over a
+// [tokenstore.Store]. It knows neither Caddy nor how tokens are kept.
+//
+// The handler is mounted by others, who take the prefix off the path, so it
+// serves /tokens, /tokens/{id}, /scopes, /accounts and /healthz. Who may call is
+// decided by the mount, too: see [Config].Authenticate and
+// [BearerAuthenticator].
+//
+// A request passes these checks, in this order: no token in its URL, no
+// forgery by another site, a caller who is let in, a known path, a known method,
+// known parameters, a well-formed body. Whatever fails is answered with problem
+// details (RFC 9457); see [Refusal]. No answer allows another origin to read it
+// (there are no CORS headers), and none may be stored.
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Config is what the handler is made of.
+type Config struct {
+	// Store returns the store to use, and may wait for it to open as long as the
+	// context lasts. An error is answered with 503.
+	Store func(context.Context) (*tokenstore.Store, error)
+	// Policy is what tokens may be.
+	Policy tokenstore.Policy
+	// WarnBefore is how long before its end a token counts as expiring. Unlimited
+	// makes all active tokens expiring that end at all.
+	WarnBefore tokenstore.Lifetime
+	// Authenticate says who calls, or why the caller isn't let in.
+	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
+	// ClientPath returns the escaped path of a request as its client wrote it,
+	// before the mount took the prefix off. Without it the Location of a new token
+	// is relative, which is right everywhere but less handy.
+	ClientPath func(*http.Request) string
+	// Clock is held against the store's time by healthz. It defaults to
+	// [tokenstore.SystemClock].
+	Clock tokenstore.Clock
+	// Logger defaults to none.
+	Logger *zap.Logger
+}
+
+// New returns the handler. It may serve any number of requests at once.
+func New(config Config) http.Handler {
+	if config.Logger == nil {
+		config.Logger = zap.NewNop()
+	}
+	if config.Clock == nil {
+		config.Clock = tokenstore.SystemClock{}
+	}
+	return &api{Config: config}
+}
+
+type api struct {
+	Config
+	crossOrigin http.CrossOriginProtection
+}
+
+// call is one request on its way through the handler.
+type call struct {
+	*api
+	w     http.ResponseWriter
+	r     *http.Request
+	actor tokenstore.Actor
+	// id is the path's, if it has one.
+	id         tokenstore.ID
+	parameters parameters
+	// bodyRead says that nothing of the body is left on the connection.
+	bodyRead bool
+}
+
+// ServeHTTP implements http.Handler.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{api: a, w: w, r: r}
+	if refusal := c.serve(); refusal != nil {
+		c.refuse(refusal)
+	}
+}
+
+func (c *call) serve() *Refusal {
+	if gate.URLHasToken(c.Policy.Prefixes, c.r.URL) {
+		return refuseTokenInURL()
+	}
+	if err := c.crossOrigin.Check(c.r); err != nil {
+		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
+	}
+	var refusal *Refusal
+	if c.actor, refusal = c.Authenticate(c.r); refusal != nil {
+		return refusal
+	}
+	route, allow, refusal := c.route()
+	if refusal != nil {
+		return refusal
+	}
+	if route == nil {
+		return refuseMethod(allow)
+	}
+	if c.parameters, refusal = parseParameters(c.r.URL.RawQuery, route.parameters); refusal != nil {
+		return refusal
+	}
+	return route.serve(c)
+}
+
+// store returns the store, or the refusal to answer with.
+func (c *call) store() (*tokenstore.Store, *Refusal) {
+	store, err := c.Store(c.r.Context())
+	if err != nil {
+		return nil, c.storeRefusal(err)
+	}
+	return store, nil
+}

@@ -1,0 +1,139 @@
+package admin
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// answer writes a value as JSON. Further headers are set before.
+func (c *call) answer(status int, value any) *Refusal {
+	body, err := json.Marshal(value, json.Deterministic(true), jsontext.AllowInvalidUTF8(true),
+		json.FormatNilSliceAsNull(true), json.FormatNilMapAsNull(true))
+	if err != nil {
+		return c.storeRefusal(err) // no value of ours can fail
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(body) // the client may be gone
+	return nil
+}
+
+// object is a token as the API shows it: the contract's members in the
+// contract's order. What isn't there is null.
+type object struct {
+	ID         string   `json:"id"`
+	Kind       string   `json:"kind"`
+	Name       string   `json:"name"`
+	TokenHint  maybe    `json:"token_hint"`
+	Status     string   `json:"status"`
+	Account    maybe    `json:"account"`
+	Scopes     []string `json:"scopes"`
+	AllowedIPs []string `json:"allowed_ips"`
+	// RateLimit and Quota are null: no token has them.
+	RateLimit any               `json:"rate_limit"`
+	Quota     any               `json:"quota"`
+	Metadata  map[string]string `json:"metadata"`
+
+	CreatedAt          moment `json:"created_at"`
+	CreatedBy          maybe  `json:"created_by"`
+	UpdatedAt          moment `json:"updated_at"`
+	NotBefore          moment `json:"not_before"`
+	ExpiresAt          moment `json:"expires_at"`
+	RevokedAt          moment `json:"revoked_at"`
+	PreviousValidUntil moment `json:"previous_valid_until"`
+
+	UsageCount        uint64 `json:"usage_count"`
+	DeniedCount       uint64 `json:"denied_count"`
+	LastUsedAt        moment `json:"last_used_at"`
+	LastUsedIP        maybe  `json:"last_used_ip"`
+	LastUsedUserAgent maybe  `json:"last_used_user_agent"`
+	LastUsedRoute     maybe  `json:"last_used_route"`
+
+	Format  string `json:"format"`
+	Version uint64 `json:"version"`
+}
+
+// created is a new token with its secret, which no other answer has.
+type created struct {
+	object
+	Token string `json:"token"`
+}
+
+func newObject(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) object {
+	o := object{
+		ID:         t.ID.String(),
+		Kind:       t.Kind.String(),
+		Name:       t.Name,
+		TokenHint:  maybe(t.Hint()),
+		Status:     t.Status(now).String(),
+		Account:    maybe(t.Account),
+		CreatedAt:  moment(t.CreatedAt),
+		CreatedBy:  maybe(t.CreatedBy),
+		UpdatedAt:  moment(t.UpdatedAt),
+		NotBefore:  moment(t.NotBefore),
+		ExpiresAt:  moment(t.ExpiresAt),
+		RevokedAt:  moment(t.RevokedAt),
+		UsageCount: usage.Allowed, DeniedCount: usage.Denied,
+		LastUsedAt:        moment(usage.Last.Time),
+		LastUsedIP:        maybe(usage.Last.IP),
+		LastUsedUserAgent: maybe(usage.Last.UserAgent),
+		LastUsedRoute:     maybe(usage.Last.Route),
+
+		PreviousValidUntil: moment(t.PreviousValidUntil),
+
+		Format:  t.Format.String(),
+		Version: t.Version,
+	}
+	if len(t.Scopes) > 0 {
+		o.Scopes = t.Scopes
+	}
+	for _, prefix := range t.AllowedIPs {
+		o.AllowedIPs = append(o.AllowedIPs, prefix.String())
+	}
+	if len(t.Metadata) > 0 {
+		o.Metadata = t.Metadata
+	}
+	return o
+}
+
+// etag names a version of the token's record; its usage is no part of it.
+func etag(t *tokenstore.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
+
+// maybe is a text that is null if it is empty.
+type maybe string
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (m maybe) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if m == "" {
+		return enc.WriteToken(jsontext.Null)
+	}
+	return enc.WriteToken(jsontext.String(string(m)))
+}
+
+// moment is a time in whole seconds, UTC, or null if it is zero.
+type moment time.Time
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (m moment) MarshalJSONTo(enc *jsontext.Encoder) error {
+	t := time.Time(m)
+	if t.IsZero() {
+		return enc.WriteToken(jsontext.Null)
+	}
+	return enc.WriteToken(jsontext.String(t.UTC().Format(time.RFC3339)))
+}
+
+var (
+	_ json.MarshalerTo = maybe("")
+	_ json.MarshalerTo = moment{}
+	_ http.Handler     = (*api)(nil)
+)

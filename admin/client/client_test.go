@@ -1,0 +1,290 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+// newAPI returns a client of a real admin API, mounted at a path.
+func newAPI(t *testing.T) *client.Client {
+	t.Helper()
+	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const mount = "/api_tokens/v1"
+	return newClient(t, mount+"/", http.StripPrefix(mount, admin.New(admin.Config{
+		Store: func(context.Context) (*tokenstore.Store, error) { return store, nil },
+		Policy: tokenstore.Policy{
+			Prefixes: tokenstore.Prefixes{"mm"},
+			Accounts: []string{"default"},
+			Catalog: tokenstore.Catalog{
+				Scopes:  []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "volume:list"}}},
+				Presets: map[string]tokenstore.Grants{"read": {"volume:list"}},
+			},
+		},
+		Authenticate: func(*http.Request) (tokenstore.Actor, *admin.Refusal) {
+			return tokenstore.Actor{Name: "caddy-admin"}, nil
+		},
+	})))
+}
+
+// newClient returns a client of a handler at /api_tokens/v1.
+func newClient(t *testing.T, pattern string, handler http.Handler) *client.Client {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle(pattern, handler)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	c, err := client.New(server.Client(), server.URL+"/api_tokens/v1/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestClient(t *testing.T) {
+	t.Parallel()
+	c, ctx := newAPI(t), t.Context()
+	end := time.Now().Add(100 * 24 * time.Hour).UTC().Truncate(time.Second)
+	created, err := c.Create(ctx, client.CreateRequest{
+		Name: "ci", Account: "default", Scopes: []string{"volume:*"}, AllowedIPs: []string{"10.0.0.0/8"},
+		Metadata: map[string]string{"a": "b"}, ExpiresAt: end, NotBefore: end.Add(-time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if created.Name != "ci" || created.Kind != "api" || created.Status != client.StatusNotYetValid || !created.ExpiresAt.Equal(end) ||
+		!created.NotBefore.Equal(end.Add(-time.Hour)) || created.CreatedBy != "caddy-admin" || created.Metadata["a"] != "b" ||
+		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() || created.Version != 1 {
+		t.Errorf("created %+v", created.Token)
+	}
+	if _, err := (tokenstore.Prefixes{"mm"}).Parse(created.Secret.Reveal()); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(string(created.JSON()), created.Secret.Reveal()) {
+		t.Error("the object as it came has no token")
+	}
+
+	got, err := c.Get(ctx, created.ID)
+	if err != nil || got.Name != "ci" || strings.Contains(string(got.JSON()), created.Secret.Reveal()) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, lifetime := range []client.Lifetime{"3600", "1h", "never"} {
+		if _, err := c.Create(ctx, client.CreateRequest{Name: "other", Preset: "read", ExpiresIn: lifetime}); err != nil {
+			t.Errorf("%s: %v", lifetime, err)
+		}
+	}
+	neverUsed := true
+	page, err := c.List(ctx, client.ListQuery{Limit: 2, Sort: "name", Status: client.StatusActive, Account: "default", Scope: "volume:list",
+		Q: "OTH", NeverUsed: &neverUsed, Count: true})
+	if err != nil || len(page.Tokens) != 2 || page.NextCursor == "" || page.Total == nil || *page.Total != 3 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	listed, pages := 0, 0
+	for page, err := range c.Pages(ctx, client.ListQuery{Limit: 3, Count: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed += len(page.Tokens)
+		if pages++; (pages == 1) != (page.Total != nil) {
+			t.Errorf("page %d has the total %v", pages, page.Total)
+		}
+	}
+	if listed != 4 || pages != 2 {
+		t.Errorf("%d tokens on %d pages", listed, pages)
+	}
+
+	if err := c.Delete(ctx, created.ID); err != nil {
+		t.Error(err)
+	}
+	for _, err := range []error{c.Delete(ctx, created.ID), second(c.Get(ctx, created.ID))} {
+		refused, ok := errors.AsType[*client.Error](err)
+		if !ok || refused.Status != http.StatusNotFound || refused.Code != "not_found" || refused.Detail == "" {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestClientTellsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	c := newAPI(t)
+	_, err := c.Create(t.Context(), client.CreateRequest{Name: "a", Preset: "read", ExpiresIn: "5m"})
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Field != "expires_in" || refused.Code != "invalid_field" {
+		t.Errorf("%v", err)
+	}
+	_, err = c.List(t.Context(), client.ListQuery{Sort: "nope"})
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Parameter != "sort" || !strings.HasSuffix(refused.Error(), "(400 invalid_parameter)") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What isn't an id doesn't get into a URL, and isn't repeated.
+func TestClientSendsIDsOnly(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, "/", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL.Path) }))
+	for _, id := range []string{"", "x", "../../config", "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D", "4fQ9Zt2LkVb7/"} {
+		for _, err := range []error{c.Delete(t.Context(), id), second(c.Get(t.Context(), id))} {
+			if err == nil || (id != "" && strings.Contains(err.Error(), id+" ")) || strings.Contains(err.Error(), "N3sXw8") {
+				t.Errorf("%q: %v", id, err)
+			}
+		}
+	}
+}
+
+func TestClientReadsForeignAnswers(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status       int
+		body         string
+		detail, code string
+	}{
+		"Caddy's own error":    {403, `{"error":"host not allowed: x"}`, "host not allowed: x", ""},
+		"a problem":            {409, `{"title":"T","detail":"D","code":"conflict"}`, "D", "conflict"},
+		"a problem in short":   {409, `{"title":"T","code":"conflict"}`, "T", "conflict"},
+		"a page":               {502, "<html>\n<b>bad</b>\xff", "<html> <b>bad</b>\ufffd", ""},
+		"a long page":          {500, strings.Repeat("ü ", 1000), strings.Repeat("ü ", 150) + "…", ""},
+		"nothing":              {404, "", "", ""},
+		"JSON of another form": {400, `{"code":5}`, `{"code":5}`, ""},
+		"a redirect":           {302, "", "", ""},
+	} {
+		c := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(test.status)
+			_, _ = w.Write([]byte(test.body))
+		}))
+		_, err := c.List(t.Context(), client.ListQuery{})
+		refused, ok := errors.AsType[*client.Error](err)
+		if !ok || refused.Status != test.status || refused.Detail != test.detail || refused.Code != test.code {
+			t.Errorf("%s: %#v", name, err)
+		}
+		if err.Error() == "" || strings.HasPrefix(err.Error(), " ") {
+			t.Errorf("%s: says nothing: %q", name, err)
+		}
+	}
+}
+
+func TestClientWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"aborted": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"cut": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = w.Write([]byte("{"))
+		},
+	} {
+		_, err := newClient(t, "/", handler).List(t.Context(), client.ListQuery{Q: "name"})
+		if _, ok := errors.AsType[*client.TransportError](err); !ok || strings.Contains(err.Error(), "q=name") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, body := range map[string]string{"no JSON": "<html>", "another form": `{"data":5}`, "nothing": ""} {
+		c := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		_, err := c.List(t.Context(), client.ListQuery{})
+		_, transport := errors.AsType[*client.TransportError](err)
+		_, refused := errors.AsType[*client.Error](err)
+		if err == nil || transport || refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	secretless := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"id":"4fQ9Zt2LkVb7"}`)) }))
+	if _, err := secretless.Create(t.Context(), client.CreateRequest{}); err == nil || !strings.Contains(err.Error(), "4fQ9Zt2LkVb7") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server whose list never ends doesn't keep the client for ever.
+func TestPagesEnd(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	c := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		_, _ = w.Write([]byte(`{"data":[],"next_cursor":"same"}`))
+	}))
+	var last error
+	for _, err := range c.Pages(t.Context(), client.ListQuery{}) {
+		last = err
+	}
+	if last == nil || calls != 2 {
+		t.Errorf("%d calls, %v", calls, last)
+	}
+}
+
+func TestNewRefusesAddresses(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "localhost:2019", "/api", "http://", "http://x/?q", "http://x/#f", "http://x\x00"} {
+		if _, err := client.New(http.DefaultClient, address); err == nil {
+			t.Errorf("%q is taken", address)
+		}
+	}
+}
+
+// A secret is printed by being asked for, and by nothing else.
+func TestSecretsDontPrint(t *testing.T) {
+	t.Parallel()
+	created, err := newAPI(t).Create(t.Context(), client.CreateRequest{Name: "ci", Preset: "read", ExpiresIn: "1h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := created.Secret.Reveal()
+	for _, value := range []any{created, &created, created.Token, created.Secret, &created.Secret} {
+		for _, form := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			if text := fmt.Sprintf(form, value); strings.Contains(text, secret[20:]) || strings.Contains(text, fmt.Sprintf("%#x", secret[20])+", ") {
+				t.Errorf("%s of a %T is %s", form, value, text)
+			}
+		}
+	}
+}
+
+func TestAgo(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for seconds, want := range map[int64]string{
+		-5: "0 s ago", 0: "0 s ago", 12: "12 s ago", 59: "59 s ago", 60: "1 m ago", 3599: "59 m ago", 3600: "1 h ago", 86399: "23 h ago",
+		86400: "1 d ago", 604799: "6 d ago", 604800: "1 w ago", 2591999: "4 w ago", 2592000: "1 mo ago", 4838400: "2 mo ago",
+		31535999: "12 mo ago", 31536000: "1 y ago", 63072000: "2 y ago",
+	} {
+		if got := client.Ago(now.Add(-time.Duration(seconds)*time.Second), now); got != want {
+			t.Errorf("%d s: %q, want %q", seconds, got, want)
+		}
+	}
+	if got := client.Ago(time.Time{}, now); got != client.Never {
+		t.Errorf("%q", got)
+	}
+	for _, test := range []struct {
+		at   time.Time
+		want string
+	}{
+		{now.Add(29 * 24 * time.Hour), "in 4 w"},
+		{now.Add(59 * time.Second), "in 59 s"},
+		{now, "0 s ago"},
+		{now.Add(-time.Hour), "1 h ago"},
+		{time.Time{}, "never"},
+	} {
+		if got := client.Relative(test.at, now); got != test.want {
+			t.Errorf("%v: %q, want %q", test.at, got, test.want)
+		}
+	}
+}

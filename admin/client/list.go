@@ -1,0 +1,99 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// MaxPage is the most tokens that the server gives in one page.
+const MaxPage = 200
+
+// ListQuery chooses tokens. What is zero isn't asked for.
+type ListQuery struct {
+	// Limit is the size of a page, up to MaxPage; 0 is the server's default.
+	Limit int
+	// Cursor is the NextCursor of the page before.
+	Cursor string
+	// Sort is a field's name, with "-" before it for descending.
+	Sort string
+	// Q is part of a name, or the beginning of an id. A whole token must not be
+	// sent: URLs are logged.
+	Q       string
+	Status  string
+	Account string
+	Scope   string
+	// NeverUsed asks for tokens that never were, or that were, used; nil for both.
+	NeverUsed *bool
+	// Count asks for the number of all tokens chosen, which the server finds out by
+	// looking at all there are.
+	Count bool
+}
+
+func (q ListQuery) values() url.Values {
+	values := url.Values{}
+	for name, value := range map[string]string{
+		"cursor": q.Cursor, "sort": q.Sort, "q": q.Q, "status": q.Status, "account": q.Account, "scope": q.Scope,
+	} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if q.Limit != 0 {
+		values.Set("limit", strconv.Itoa(q.Limit))
+	}
+	if q.NeverUsed != nil {
+		values.Set("never_used", strconv.FormatBool(*q.NeverUsed))
+	}
+	if q.Count {
+		values.Set("count", "true")
+	}
+	return values
+}
+
+// Page is part of the list of tokens.
+type Page struct {
+	Tokens []Token `json:"data"`
+	// NextCursor leads to the next page; it is empty on the last.
+	NextCursor string `json:"next_cursor"`
+	// Total is the number of all tokens chosen, if it was asked for.
+	Total *int `json:"total"`
+}
+
+// List returns one page.
+func (c *Client) List(ctx context.Context, query ListQuery) (Page, error) {
+	var answer json.RawMessage
+	if err := c.do(ctx, call{method: http.MethodGet, path: "/tokens", query: query.values(), answer: &answer}); err != nil {
+		return Page{}, err
+	}
+	var page Page
+	if err := decode(answer, &page); err != nil {
+		return Page{}, err
+	}
+	return page, nil
+}
+
+// Pages goes from the query's page to the last. It ends after the first error.
+// Only the first page has a Total.
+func (c *Client) Pages(ctx context.Context, query ListQuery) iter.Seq2[Page, error] {
+	return func(yield func(Page, error) bool) {
+		for {
+			page, err := c.List(ctx, query)
+			if err == nil && page.NextCursor != "" && page.NextCursor == query.Cursor {
+				err = errors.New("the server's list doesn't come to an end: its cursor leads back to the same page")
+			}
+			if err != nil {
+				yield(Page{}, err)
+				return
+			}
+			if !yield(page, nil) || page.NextCursor == "" {
+				return
+			}
+			query.Cursor, query.Count = page.NextCursor, false
+		}
+	}
+}

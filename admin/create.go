@@ -1,0 +1,146 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// createInput is the body of POST tokens. A member that is null is left out.
+type createInput struct {
+	Name       *string         `json:"name"`
+	Kind       *string         `json:"kind"`
+	Account    *string         `json:"account"`
+	Scopes     []text          `json:"scopes"`
+	Preset     *string         `json:"preset"`
+	AllowedIPs []text          `json:"allowed_ips"`
+	RateLimit  jsontext.Value  `json:"rate_limit"`
+	Quota      jsontext.Value  `json:"quota"`
+	Metadata   map[string]text `json:"metadata"`
+	NotBefore  timestamp       `json:"not_before"`
+	ExpiresAt  timestamp       `json:"expires_at"`
+	ExpiresIn  lifetime        `json:"expires_in"`
+}
+
+// draft returns the token that is asked for. What it may be is the policy's to
+// say.
+func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *Refusal) {
+	draft := tokenstore.Draft{
+		Kind:         tokenstore.KindAPI,
+		Scopes:       plain(in.Scopes),
+		AllowedIPs:   plain(in.AllowedIPs),
+		NotBefore:    in.NotBefore.Time,
+		ExpiresIn:    in.ExpiresIn.Lifetime,
+		ExpiresAt:    in.ExpiresAt.Time,
+		NeverExpires: in.ExpiresIn.never,
+	}
+	if in.Kind != nil {
+		switch *in.Kind {
+		case tokenstore.KindAPI.String():
+		case tokenstore.KindAdmin.String():
+			draft.Kind = tokenstore.KindAdmin
+		default:
+			return draft, refuseField("kind", `must be "api" or "admin"`)
+		}
+	}
+	if in.Name != nil {
+		draft.Name = *in.Name
+	}
+	for _, member := range []struct {
+		name  string
+		given *string
+		into  *string
+	}{
+		{"account", in.Account, &draft.Account},
+		{"preset", in.Preset, &draft.Preset},
+	} {
+		if member.given == nil {
+			continue
+		}
+		if *member.given == "" {
+			return draft, refuseField(member.name, "is empty; leave it out instead")
+		}
+		*member.into = *member.given
+	}
+	// A limit that is stored and not enforced would be worse than none.
+	const unenforced = "can't be enforced by this version, so no token is made with it; leave it out"
+	if isGiven(in.RateLimit) {
+		return draft, refuseField("rate_limit", unenforced)
+	}
+	if isGiven(in.Quota) {
+		return draft, refuseField("quota", unenforced)
+	}
+	if in.Metadata != nil {
+		draft.Metadata = make(map[string]string, len(in.Metadata))
+		for key, value := range in.Metadata {
+			draft.Metadata[key] = string(value)
+		}
+	}
+	return draft, refuseSecrets(draft, prefixes)
+}
+
+func isGiven(value jsontext.Value) bool { return len(value) > 0 && value.Kind() != 'n' }
+
+// refuseSecrets keeps tokens out of what is listed and logged.
+func refuseSecrets(draft tokenstore.Draft, prefixes tokenstore.Prefixes) *Refusal {
+	const rule = "holds a token, which everybody who may list tokens would see; name its id, and replace the token"
+	if prefixes.Find(draft.Name) >= 0 {
+		return refuseField("name", rule)
+	}
+	for key, value := range draft.Metadata {
+		if prefixes.Find(key) >= 0 || prefixes.Find(value) >= 0 {
+			return refuseField("metadata", rule)
+		}
+	}
+	return nil
+}
+
+func (c *call) createToken() *Refusal {
+	if _, given := c.r.Header["Idempotency-Key"]; given {
+		return refuseError(codeIdempotency, "This version doesn't know Idempotency-Key, so a repeat would make a second token. Leave the header out.")
+	}
+	var in createInput
+	if refusal := c.decode(&in); refusal != nil {
+		return refusal
+	}
+	draft, refusal := in.draft(c.Policy.Prefixes)
+	if refusal != nil {
+		return refusal
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	token, secret, err := store.Create(c.Policy, draft, c.actor)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.logChange("token created", token)
+	c.w.Header().Set("Location", c.location(token.ID))
+	c.w.Header().Set("ETag", etag(token))
+	return c.answer(http.StatusCreated, created{
+		object: newObject(token, tokenstore.Usage{}, store.Now()),
+		Token:  secret.Reveal(),
+	})
+}
+
+// location returns where the token just created is found.
+func (c *call) location(id tokenstore.ID) string {
+	base := tokensPath[1:] // relative to the request's own path (RFC 3986 section 5.2)
+	if c.ClientPath != nil {
+		if path := c.ClientPath(c.r); strings.HasSuffix(path, tokensPath) {
+			base = path
+		}
+	}
+	return base + "/" + id.String()
+}
+
+func (c *call) logChange(message string, token *tokenstore.Token) {
+	c.Logger.Info(message,
+		zap.Stringer("token_id", token.ID), zap.String("token_name", token.Name), zap.Stringer("kind", token.Kind),
+		zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
+}

@@ -1,0 +1,354 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// members returns the names of an object's members in their order.
+func members(t *testing.T, body []byte) []string {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	if _, err := dec.Token(); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name.(string))
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return names
+}
+
+const objectMembers = "id kind name token_hint status account scopes allowed_ips rate_limit quota metadata " +
+	"created_at created_by updated_at not_before expires_at revoked_at previous_valid_until " +
+	"usage_count denied_count last_used_at last_used_ip last_used_user_agent last_used_route format version"
+
+func TestCreateAnswersTheWholeObject(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.do(http.MethodPost, "/tokens", `{
+		"name": "CI — Überprüfung", "kind": "api", "account": "alice", "scopes": ["volume:list", "unikernel:*", "volume:list"],
+		"preset": null, "allowed_ips": ["203.0.113.0/24", "2001:db8::1"], "rate_limit": null, "quota": null,
+		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00", "expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
+	if w.Code != http.StatusCreated {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if got := strings.Join(members(t, w.Body.Bytes()), " "); got != objectMembers+" token" {
+		t.Errorf("members:\n%s", got)
+	}
+	var created struct{ ID, Token string }
+	if err := json.Unmarshal(w.Body.Bytes(), &created); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid","account":"alice",` +
+		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],"rate_limit":null,"quota":null,` +
+		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin","updated_at":"2026-03-01T12:00:00Z",` +
+		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","revoked_at":null,"previous_valid_until":null,` +
+		`"usage_count":0,"denied_count":0,"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null,` +
+		`"format":"native","version":1`
+	want = strings.ReplaceAll(want, "ID", created.ID)
+	if got := w.Body.String(); got != want+`,"token":"`+created.Token+`"}` {
+		t.Errorf("created:\n%s", got)
+	}
+	if got := w.Header().Get("Location"); got != "tokens/"+created.ID {
+		t.Errorf("Location is %q", got)
+	}
+	if got := w.Header().Get("ETag"); got != `"1"` {
+		t.Errorf("ETag is %q", got)
+	}
+	if _, err := testPolicy.Prefixes.Parse(created.Token); err != nil {
+		t.Error(err)
+	}
+
+	// Shown later, it is the same object without the secret.
+	w = f.do(http.MethodGet, "/tokens/"+created.ID, "")
+	if got := w.Body.String(); w.Code != http.StatusOK || got != want+"}" {
+		t.Errorf("shown: %d\n%s", w.Code, got)
+	}
+	if got := w.Header().Get("ETag"); got != `"1"` {
+		t.Errorf("ETag is %q", got)
+	}
+	w = f.do(http.MethodGet, "/tokens", "")
+	if got := w.Body.String(); got != `{"data":[`+want+`}],"next_cursor":null}` {
+		t.Errorf("listed:\n%s", got)
+	}
+	for _, entry := range f.logs.All() {
+		for _, field := range entry.Context {
+			if strings.Contains(field.String, created.Token) {
+				t.Errorf("the log has the token: %s", entry.Message)
+			}
+		}
+	}
+}
+
+func TestCreateDefaults(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, test := range []struct {
+		body string
+		want map[string]any
+	}{
+		{`{"name":"a","expires_in":"1mo","preset":"read"}`, map[string]any{
+			"kind": "api", "account": "default", "status": "active", "scopes": []any{"unikernel:list", "volume:list"}, "allowed_ips": nil,
+			"metadata": nil, "not_before": nil, "expires_at": "2026-04-01T12:00:00Z",
+		}},
+		{`{"name":"b","expires_in":3600,"kind":"admin"}`, map[string]any{
+			"kind": "admin", "account": nil, "scopes": nil, "expires_at": "2026-03-01T13:00:00Z",
+		}},
+		{`{"name":"c","expires_in":"90d","scopes":["*"],"allowed_ips":[],"metadata":{}}`, map[string]any{
+			"scopes": []any{"*"}, "allowed_ips": nil, "metadata": nil,
+		}},
+	} {
+		w := f.do(http.MethodPost, "/tokens", test.body)
+		var got map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusCreated {
+			t.Errorf("%s: %d %s", test.body, w.Code, w.Body)
+			continue
+		}
+		for name, want := range test.want {
+			if a, b := mustJSON(got[name]), mustJSON(want); a != b {
+				t.Errorf("%s: %s is %s, want %s", test.body, name, a, b)
+			}
+		}
+	}
+}
+
+func mustJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+func TestCreateNever(t *testing.T) {
+	t.Parallel()
+	unlimited := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} })
+	w := unlimited.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"never"}`)
+	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"expires_at":null`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	limited := newFixture(t)
+	w = limited.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"never"}`)
+	limited.refused(w, 400, "invalid_field", "field=expires_in")
+}
+
+// Security cases API-04 and API-08 to API-11, and the rules of the contract.
+func TestCreateRefusesFields(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	// %s is the member under test; a member given in it replaces the valid one.
+	valid := map[string]string{"name": `"a"`, "preset": `"read"`, "expires_in": `"90d"`}
+	for _, test := range []struct{ field, members, detail string }{
+		{"name", `"name":null`, "required"},
+		{"name", `"name":""`, "required"},
+		{"name", `"name":5`, "must be a string"},
+		{"name", `"name":["a"]`, "must be a string"},
+		{"name", `"name":{"a":1}`, "must be a string"},
+		{"name", `"name":true`, "must be a string"},
+		{"name", `"name":"a\u0000b"`, "control character"},
+		{"name", `"name":"a\u202eb"`, "control character"},
+		{"name", `"name":"a\u200bb"`, "control character"},
+		{"name", `"name":"\u001b[2J"`, "control character"},
+		{"name", `"name":" a"`, "white space"},
+		{"name", `"name":"` + strings.Repeat("ü", 101) + `"`, "100"},
+		{"name", `"name":"key ` + vector + `"`, "holds a token"},
+		{"kind", `"kind":""`, `"api" or "admin"`},
+		{"kind", `"kind":"API"`, `"api" or "admin"`},
+		{"kind", `"kind":1`, "must be a string"},
+		{"account", `"account":""`, "leave it out"},
+		{"account", `"account":"bob"`, "default, alice"},
+		{"account", `"account":{}`, "must be a string"},
+		{"account", `"kind":"admin","preset":null,"account":"alice"`, "admin token"},
+		{"preset", `"preset":""`, "leave it out"},
+		{"preset", `"preset":"nope"`, "full, read"},
+		{"preset", `"preset":["read"]`, "must be a string"},
+		{"preset", `"scopes":["*"]`, "not both"},
+		{"preset", `"kind":"admin"`, "admin token"},
+		{"scopes", `"preset":null`, "at least one scope"},
+		{"scopes", `"preset":null,"scopes":[]`, "at least one scope"},
+		{"scopes", `"preset":null,"scopes":["unikernel:list "]`, "not a scope"},
+		{"scopes", `"preset":null,"scopes":["Unikernel:list"]`, "not a scope"},
+		{"scopes", `"preset":null,"scopes":[""]`, "not a scope"},
+		{"scopes", `"preset":null,"scopes":[null]`, "strings only"},
+		{"scopes", `"preset":null,"scopes":["*",["*"]]`, "strings only"},
+		{"scopes", `"preset":null,"scopes":"*"`, "a list of strings"},
+		{"scopes", `"preset":null,"scopes":{"0":"*"}`, "a list of strings"},
+		{"scopes", `"kind":"admin","preset":null,"scopes":["*"]`, "admin token"},
+		{"allowed_ips", `"allowed_ips":["10.0.0.1/8"]`, "10.0.0.0/8"},
+		{"allowed_ips", `"allowed_ips":["all"]`, "not an address range"},
+		{"allowed_ips", `"allowed_ips":[1]`, "strings only"},
+		{"allowed_ips", `"allowed_ips":"10.0.0.0/8"`, "a list of strings"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":"1m"}`, "can't be enforced"},
+		{"rate_limit", `"rate_limit":0`, "can't be enforced"},
+		{"quota", `"quota":{"requests":10000,"period":"month"}`, "can't be enforced"},
+		{"quota", `"quota":""`, "can't be enforced"},
+		{"metadata", `"metadata":{"a":null}`, "strings only"},
+		{"metadata", `"metadata":{"a":1}`, "strings only"},
+		{"metadata", `"metadata":{"":"x"}`, "1 to 64 characters"},
+		{"metadata", `"metadata":["a"]`, "values are strings"},
+		{"metadata", `"metadata":{"note":"` + vector + `"}`, "holds a token"},
+		{"metadata", `"metadata":{"` + vector + `":"x"}`, "holds a token"},
+
+		{"expires_in", `"expires_in":null`, "required"},
+		{"expires_in", `"expires_in":1e3`, "plain digits"},
+		{"expires_in", `"expires_in":1.5`, "plain digits"},
+		{"expires_in", `"expires_in":3600.0`, "plain digits"},
+		{"expires_in", `"expires_in":-1`, "plain digits"},
+		{"expires_in", `"expires_in":-0`, "plain digits"},
+		{"expires_in", `"expires_in":0`, "longer than nothing"},
+		{"expires_in", `"expires_in":9223372036854775808`, "too long"},
+		{"expires_in", `"expires_in":1000000000000`, "the year 9999"},
+		{"expires_in", `"expires_in":63244800`, "max_lifetime"},
+		{"expires_in", `"expires_in":"10"`, "a number and a unit"},
+		{"expires_in", `"expires_in":"0d"`, "longer than nothing"},
+		{"expires_in", `"expires_in":"-1d"`, "a number and a unit"},
+		{"expires_in", `"expires_in":"5m"`, "5mo for months"},
+		{"expires_in", `"expires_in":"3y"`, "max_lifetime"},
+		{"expires_in", `"expires_in":"99999999999d"`, "too long"},
+		{"expires_in", `"expires_in":"Never"`, "a number and a unit"},
+		{"expires_in", `"expires_in":""`, "a number and a unit"},
+		{"expires_in", `"expires_in":true`, "write for example"},
+		{"expires_in", `"expires_in":["90d"]`, "write for example"},
+		{"expires_in", `"expires_in":{"days":90}`, "write for example"},
+
+		{"expires_at", `"expires_at":"2026-06-01T00:00:00Z"`, "not both"},
+		{"expires_at", `"expires_in":"never","expires_at":"2026-06-01T00:00:00Z"`, "not both"},
+		{"expires_at", `"expires_in":null,"expires_at":"9999-12-31T23:59:59Z"`, "max_lifetime"},
+		{"expires_at", `"expires_in":null,"expires_at":"9999-12-31T23:59:59-01:00"`, "years 1970 to 9999"},
+		{"expires_at", `"expires_in":null,"expires_at":"10000-01-01T00:00:00Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"0001-01-01T00:00:00Z"`, "years 1970 to 9999"},
+		{"expires_at", `"expires_in":null,"expires_at":"1970-01-01T00:00:00Z"`, "expired already"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-03-01T12:00:00Z"`, "expired already"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-02-30T00:00:00Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T10:00:00"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T10:00:00+25:00"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T10:00:00+0100"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T10:00:00z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23t10:00:00Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23 10:00:00Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T9:00:00Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T10:00:00,5Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23T23:59:60Z"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":"2026-11-23"`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":1795428000`, "time with its zone"},
+		{"expires_at", `"expires_in":null,"expires_at":["2026-11-23T10:00:00Z"]`, "time with its zone"},
+		{"not_before", `"not_before":"0001-01-01T00:00:00Z"`, "years 1970 to 9999"},
+		{"not_before", `"not_before":"2026-09-01T00:00:00Z"`, "not before the token's end"},
+		{"not_before", `"not_before":"tomorrow"`, "time with its zone"},
+
+		{"x", `"x":1`, "known are name, kind"},
+		{"Name", `"name":null,"Name":"a"`, "given twice"},
+		{"id", `"id":"4fQ9Zt2LkVb7"`, "isn't known"},
+		{"token", `"token":"x"`, "isn't known"},
+		{"created_at", `"created_at":"2026-03-01T12:00:00Z"`, "isn't known"},
+		{"usage_count", `"usage_count":0`, "isn't known"},
+		{"status", `"status":"active"`, "isn't known"},
+		{"", `"":1`, "isn't known"},
+	} {
+		body := "{" + test.members
+		for name, value := range valid {
+			if !strings.Contains(test.members, `"`+name+`":`) {
+				body += `,"` + name + `":` + value
+			}
+		}
+		w := f.do(http.MethodPost, "/tokens", body+"}")
+		if test.detail == "given twice" {
+			f.refused(w, 400, "invalid_json")
+			continue
+		}
+		got := f.refused(w, 400, "invalid_field", "field="+test.field)
+		if detail, _ := got["detail"].(string); !strings.Contains(detail, test.detail) {
+			t.Errorf("%s: detail is %q, want %q in it", test.members, detail, test.detail)
+		}
+		if strings.Contains(w.Body.String(), vector[20:]) {
+			t.Errorf("%s: the answer repeats a secret: %s", test.members, w.Body)
+		}
+	}
+	if w := f.do(http.MethodGet, "/tokens?count=true", ""); !strings.Contains(w.Body.String(), `"total":0`) {
+		t.Errorf("something was made: %s", w.Body)
+	}
+}
+
+func TestCreateSuggestsTheMemberMeant(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.do(http.MethodPost, "/tokens", `{"Name":"a","preset":"read","expires_in":"90d"}`)
+	body := f.refused(w, 400, "invalid_field", "field=Name")
+	if detail := body["detail"].(string); !strings.Contains(detail, "did you mean name?") {
+		t.Errorf("detail is %q", detail)
+	}
+}
+
+// Whatever looks like a secret is taken out of what an answer repeats, also if it
+// was cut.
+func TestCreateRepeatsNoSecret(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"90d","preset":"`+strings.Repeat("long", 10_000)+`"}`)
+	f.refused(w, 400, "invalid_field", "field=preset")
+	if w.Body.Len() > 3*maxDetail {
+		t.Errorf("the answer is %d bytes long", w.Body.Len())
+	}
+	// A text of any length that begins like a time is no exception.
+	w = f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"99999999999999999999 hunter2","preset":"read"}`)
+	f.refused(w, 400, "invalid_field", "field=expires_in")
+	if strings.Contains(w.Body.String(), "hunter2") {
+		t.Errorf("the answer repeats it: %s", w.Body)
+	}
+	const uuid = "d9428888-122b-41e1-b85c-61fa1f9d5c2e"
+	for _, secret := range []string{vector, vector[:40], "x" + vector + "x", uuid, strings.ToUpper(uuid)} {
+		for _, body := range []string{
+			`{"name":"a","expires_in":"90d","preset":"` + secret + `"}`,
+			`{"name":"a","expires_in":"90d","scopes":["` + secret + `"]}`,
+			`{"name":"a","expires_in":"90d","preset":"read","account":"` + secret + `"}`,
+			`{"name":"a","expires_in":"90d","preset":"read","allowed_ips":["` + secret + `"]}`,
+			`{"name":"a","expires_in":"` + secret + `","preset":"read"}`,
+			`{"name":"a","expires_at":"` + secret + `","preset":"read"}`,
+			`{"name":"a","expires_in":"90d","preset":"read","` + secret + `":1}`,
+			`{"` + secret + `":1,"` + secret + `":2}`,
+			`{"name":` + secret + `}`,
+		} {
+			w := f.do(http.MethodPost, "/tokens", body)
+			if w.Code != http.StatusBadRequest {
+				t.Errorf("%s: %d %s", body, w.Code, w.Body)
+			}
+			if got := w.Body.String(); strings.Contains(got, secret[len(secret)/2:]) {
+				t.Errorf("%s: the answer repeats the secret: %s", body, got)
+			}
+		}
+	}
+}
+
+func TestCreateRefusesIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"90d"}`, "Idempotency-Key: 8e03978e")
+	f.refused(w, 400, "idempotency_unsupported")
+	if w := f.do(http.MethodGet, "/tokens?count=true", ""); !strings.Contains(w.Body.String(), `"total":0`) {
+		t.Errorf("a token was made: %s", w.Body)
+	}
+}
+
+func TestLocationIsAbsoluteWhereTheMountTellsThePath(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *Config) {
+		c.ClientPath = func(r *http.Request) string { return "/keys/api/v1" + r.URL.Path }
+	})
+	w := f.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"90d"}`)
+	if got := w.Header().Get("Location"); !strings.HasPrefix(got, "/keys/api/v1/tokens/") || len(got) != len("/keys/api/v1/tokens/")+12 {
+		t.Errorf("Location is %q", got)
+	}
+}

@@ -1,0 +1,217 @@
+package admin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// maxBody is how many bytes a request's body has at most.
+	maxBody = 1 << 20
+	// maxDepth is how deep objects and arrays may lie in each other.
+	maxDepth = 32
+)
+
+// decode reads the request's JSON into a pointer to a struct. It is the only way
+// that JSON gets in, and takes one spelling of everything: UTF-8, one object and
+// nothing behind it, no member that is unknown or given twice, not even in
+// another letter case (which parsers disagree about; RFC 8259 section 4).
+//
+// A member whose type is one of this package's says itself what is wrong with
+// its value; no text repeats the value.
+func (c *call) decode(into any) *Refusal {
+	if refusal := checkMediaType(c.r.Header); refusal != nil {
+		return refusal
+	}
+	body, refusal := c.readBody()
+	if refusal != nil {
+		return refusal
+	}
+	return decode(body, into)
+}
+
+func checkMediaType(header http.Header) *Refusal {
+	for _, encoding := range header["Content-Encoding"] {
+		if encoding != "" {
+			return refuseError(codeMediaType, "Send the body as it is: no Content-Encoding is taken.")
+		}
+	}
+	if types := header["Content-Type"]; len(types) == 1 {
+		mediaType, parameters, err := mime.ParseMediaType(types[0])
+		charset := parameters["charset"]
+		if err == nil && mediaType == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+			return nil
+		}
+	}
+	return refuseError(codeMediaType, "Send the header 'Content-Type: application/json', once, and the body as UTF-8.")
+}
+
+func (c *call) readBody() ([]byte, *Refusal) {
+	tooLarge := func() *Refusal {
+		return refuseError(codeBodyTooLarge, fmt.Sprintf("The body may have %d bytes at most.", maxBody))
+	}
+	if c.r.ContentLength > maxBody {
+		return nil, tooLarge()
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, tooLarge()
+	}
+	if err != nil {
+		return nil, refuseError(codeInvalidJSON, "The body broke off before its end.")
+	}
+	c.bodyRead = true
+	return body, nil
+}
+
+func decode(body []byte, into any) *Refusal {
+	if refusal := checkForm(body); refusal != nil {
+		return refusal
+	}
+	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
+	if err == nil {
+		return nil
+	}
+	semantic, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
+		return refuseSyntax(err)
+	}
+	field := member(semantic.JSONPointer)
+	rule, isRule := errors.AsType[ruleError](err)
+	switch {
+	case isRule:
+		return refuseField(field, string(rule))
+	case errors.Is(err, json.ErrUnknownName):
+		return refuseField(field, unknownRule(field, into))
+	}
+	return refuseField(field, "must be "+typeName(semantic.GoType))
+}
+
+// checkForm holds a body against everything that doesn't depend on what it is
+// for.
+func checkForm(body []byte) *Refusal {
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+		return refuseError(codeInvalidJSON, "The body is empty. Send a JSON object.")
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return refuseError(codeInvalidJSON, "The body begins with a byte order mark. Send it without.")
+	case !utf8.Valid(body):
+		return refuseError(codeInvalidJSON, "The body isn't valid UTF-8.")
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadToken(); err != nil {
+			return refuseSyntax(err)
+		}
+		return refuseError(codeInvalidJSON, "The body must be a JSON object.")
+	}
+	// The folded names seen so far, of each object that is still open.
+	var open []map[string]struct{}
+	for first := true; first || dec.StackDepth() > 0; first = false {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return refuseSyntax(err)
+		}
+		switch depth := dec.StackDepth(); token.Kind() {
+		case '{', '[':
+			if depth > maxDepth {
+				return refuseError(codeInvalidJSON, fmt.Sprintf("The body is nested more than %d deep.", maxDepth))
+			}
+			open = append(open, make(map[string]struct{}))
+		case '}', ']':
+			open = open[:depth]
+		case '"':
+			if container, n := dec.StackIndex(depth); container != '{' || n%2 == 0 {
+				continue // a value
+			}
+			name := fold(token.String())
+			if _, twice := open[depth-1][name]; twice {
+				return refuseError(codeInvalidJSON, redact(fmt.Sprintf("The member %q is given twice; letter case makes no difference.", shorten(token.String()))))
+			}
+			open[depth-1][name] = struct{}{}
+		}
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return refuseError(codeInvalidJSON, "There is something behind the JSON object.")
+	}
+	return nil
+}
+
+// fold returns what all names have in common that differ by letter case only, in
+// all of Unicode: Go's own decoder takes "ſcopes" (U+017F) for "scopes".
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, name)
+}
+
+// refuseSyntax says where the JSON is broken. Of the body it repeats a character
+// at most.
+func refuseSyntax(err error) *Refusal {
+	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return refuseError(codeInvalidJSON, "The JSON ends too early.")
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return refuseError(codeInvalidJSON, redact(fmt.Sprintf("The member %q is given twice.", shorten(syntactic.JSONPointer.LastToken()))))
+	case ok:
+		return refuseError(codeInvalidJSON, fmt.Sprintf("The body isn't valid JSON at byte %d: %v.", syntactic.ByteOffset, syntactic.Err))
+	}
+	return refuseError(codeInvalidJSON, "The body isn't valid JSON.")
+}
+
+// ruleError says what a member must be. It is returned by the types that read
+// themselves.
+type ruleError string
+
+func (e ruleError) Error() string { return string(e) }
+
+// member returns the name of the top-level member that a pointer leads into.
+func member(pointer jsontext.Pointer) string {
+	for name := range pointer.Tokens() {
+		return name
+	}
+	return ""
+}
+
+// unknownRule tells the members there are, and the one that was probably meant.
+func unknownRule(name string, of any) string {
+	t := reflect.TypeOf(of).Elem()
+	known := make([]string, 0, t.NumField())
+	for field := range t.Fields() {
+		known = append(known, field.Tag.Get("json"))
+	}
+	if at := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); at >= 0 {
+		return "isn't known; did you mean " + known[at] + "?"
+	}
+	return "isn't known; known are " + strings.Join(known, ", ")
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "a list of strings"
+	case reflect.Map:
+		return "an object whose values are strings"
+	default:
+		return "of another type"
+	}
+}

@@ -1,0 +1,157 @@
+package admin
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// The types of members that read themselves. At the top of a body null is the
+// same as leaving the member out.
+
+// text is a string inside a list or an object, where null would pass for "".
+type text string
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if value.Kind() != '"' {
+		return ruleError("must hold strings only")
+	}
+	*t = text(unquote(value))
+	return nil
+}
+
+// unquote returns the text of a JSON string that a decoder has read.
+func unquote(value jsontext.Value) string {
+	raw, _ := jsontext.AppendUnquote(nil, value) // the decoder has checked it
+	return string(raw)
+}
+
+func plain(texts []text) []string {
+	if texts == nil {
+		return nil
+	}
+	out := make([]string, len(texts))
+	for i, t := range texts {
+		out[i] = string(t)
+	}
+	return out
+}
+
+// lifetime is "90d", "never" or a whole number of seconds.
+type lifetime struct {
+	tokenstore.Lifetime
+	never bool
+}
+
+const (
+	lifetimeForms = `write for example "12h", "90d", "6mo" or "2y", or a whole number of seconds`
+	// maxLifetimeText keeps errors, which may repeat the text, from repeating more.
+	maxLifetimeText = 12
+)
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (l *lifetime) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	*l = lifetime{}
+	switch value.Kind() {
+	case 'n':
+		return nil
+	case '"':
+		return l.parse(unquote(value))
+	case '0':
+		return l.seconds(string(value))
+	}
+	return ruleError(lifetimeForms)
+}
+
+func (l *lifetime) parse(form string) (err error) {
+	switch {
+	case form == "never":
+		l.never = true
+		return nil
+	case len(form) > maxLifetimeText:
+		return ruleError(lifetimeForms)
+	}
+	if l.Lifetime, err = tokenstore.ParseLifetime(form); err != nil {
+		return ruleError(err.Error())
+	}
+	return nil
+}
+
+// seconds reads a JSON number. 1e3 and 1.0 are whole numbers, too, but nobody
+// writes seconds so, and readers disagree about them.
+func (l *lifetime) seconds(digits string) error {
+	if strings.Trim(digits, "0123456789") != "" {
+		return ruleError("must be a whole number of seconds in plain digits: " + lifetimeForms)
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return ruleError("is too long a time")
+	}
+	if l.Lifetime, err = tokenstore.LifetimeOfSeconds(n); err != nil {
+		return ruleError(err.Error())
+	}
+	return nil
+}
+
+// timestamp is a time as RFC 3339 has it, with upper-case T and Z.
+type timestamp struct {
+	time.Time
+}
+
+const (
+	// firstYear keeps out the zero time, which stands for none.
+	firstYear = 1970
+	lastYear  = 9999
+
+	timestampForm = `must be a time with its zone: write for example "2030-12-31T23:59:59Z"`
+)
+
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	*t = timestamp{}
+	switch value.Kind() {
+	case 'n':
+		return nil
+	case '"':
+	default:
+		return ruleError(timestampForm)
+	}
+	// Parse takes more than the RFC allows (go.dev/issue/54580).
+	text := unquote(value)
+	parsed, err := time.Parse(time.RFC3339, text)
+	if err != nil || !rfc3339.MatchString(text) {
+		return ruleError(timestampForm)
+	}
+	t.Time = parsed.UTC()
+	if year := t.Year(); year < firstYear || year > lastYear {
+		return ruleError("must lie in the years " + strconv.Itoa(firstYear) + " to " + strconv.Itoa(lastYear))
+	}
+	return nil
+}
+
+var (
+	_ json.UnmarshalerFrom = (*text)(nil)
+	_ json.UnmarshalerFrom = (*lifetime)(nil)
+	_ json.UnmarshalerFrom = (*timestamp)(nil)
+)

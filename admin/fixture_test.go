@@ -1,0 +1,235 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+// start is the time that the tests' clock begins with; its fraction must never
+// show.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 987654000, time.UTC)
+
+// vector is the contract's example of a token; no store has it.
+const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+
+var testPolicy = tokenstore.Policy{
+	Prefixes:    tokenstore.Prefixes{"mm", "zz"},
+	MaxLifetime: mustLifetime("2y"),
+	Accounts:    []string{"default", "alice"},
+	Catalog: tokenstore.Catalog{
+		Scopes: []tokenstore.CatalogScope{
+			{Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}, Routes: []string{"GET /api/monitoring"}},
+			{Scope: tokenstore.Scope{Name: "unikernel:create"}, Routes: []string{"POST /api/unikernel/create"}},
+			{Scope: tokenstore.Scope{Name: "unikernel:list"}, Routes: []string{"GET /api/unikernels"}},
+			{Scope: tokenstore.Scope{Name: "volume:list"}},
+		},
+		Presets: map[string]tokenstore.Grants{
+			"read": {"unikernel:list", "volume:list"},
+			"full": {"*"},
+		},
+	},
+}
+
+func mustLifetime(text string) tokenstore.Lifetime {
+	l, err := tokenstore.ParseLifetime(text)
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// fixture is a handler over a store in a file of its own.
+type fixture struct {
+	t       *testing.T
+	store   *tokenstore.Store
+	now     *atomic.Pointer[time.Time]
+	handler http.Handler
+	logs    *observer.ObservedLogs
+	// listed counts the tokens that the backend has been asked to list.
+	listed *atomic.Int64
+}
+
+// counting is a backend that counts what is listed of it.
+type counting struct {
+	tokenstore.Backend
+	listed *atomic.Int64
+}
+
+func (c counting) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*tokenstore.Token) bool) error {
+	return c.Backend.List(order, after, descending, func(t *tokenstore.Token) bool {
+		c.listed.Add(1)
+		return yield(t)
+	})
+}
+
+func newFixture(t *testing.T, change ...func(*Config)) *fixture {
+	t.Helper()
+	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, now: new(atomic.Pointer[time.Time]), listed: new(atomic.Int64)}
+	f.set(start)
+	clock := tokenstore.ClockFunc(func() time.Time { return *f.now.Load() })
+	f.store, err = tokenstore.Open(counting{backend, f.listed}, tokenstore.Options{Clock: clock, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	core, logs := observer.New(zap.DebugLevel)
+	f.logs = logs
+	config := Config{
+		Store:      func(context.Context) (*tokenstore.Store, error) { return f.store, nil },
+		Policy:     testPolicy,
+		WarnBefore: mustLifetime("30d"),
+		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) {
+			return tokenstore.Actor{Name: "caddy-admin", Address: "127.0.0.1"}, nil
+		},
+		Clock:  clock,
+		Logger: zap.New(core),
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	f.handler = New(config)
+	return f
+}
+
+func (f *fixture) set(now time.Time) { f.now.Store(&now) }
+
+func (f *fixture) pass(d time.Duration) { f.set(f.now.Load().Add(d)) }
+
+// do makes a call. Headers are "Name: value". Every answer is held against what
+// is promised of all.
+func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	f.t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, reader)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		if value == "" {
+			r.Header.Del(name)
+			continue
+		}
+		r.Header.Add(name, value)
+	}
+	return f.serve(r)
+}
+
+func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
+	f.t.Helper()
+	w := httptest.NewRecorder()
+	f.handler.ServeHTTP(w, r)
+	if got := w.Header().Get("Cache-Control"); got != "no-store" {
+		f.t.Errorf("%s %s: Cache-Control is %q", r.Method, r.URL.Path, got)
+	}
+	for name := range w.Header() {
+		if strings.HasPrefix(name, "Access-Control-") {
+			f.t.Errorf("%s %s: the answer has %s", r.Method, r.URL.Path, name)
+		}
+	}
+	contentType := w.Header().Get("Content-Type")
+	switch {
+	case w.Code == http.StatusNoContent:
+	case w.Code >= 400:
+		var p struct {
+			Type, Title, Detail, Code, Data string
+			Status                          int
+			Success                         *bool
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || contentType != "application/problem+json" {
+			f.t.Errorf("%s %s: %d isn't problem JSON: %s %s", r.Method, r.URL.Path, w.Code, contentType, w.Body)
+		}
+		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" || p.Data != p.Detail || p.Success == nil || *p.Success {
+			f.t.Errorf("%s %s: the envelope isn't whole: %s", r.Method, r.URL.Path, w.Body)
+		}
+	case contentType != "application/json":
+		f.t.Errorf("%s %s: Content-Type is %q", r.Method, r.URL.Path, contentType)
+	}
+	return w
+}
+
+// refused checks status and code of an answer, and the values of further members
+// given as "name=value".
+func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string, members ...string) map[string]any {
+	f.t.Helper()
+	var body map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+		f.t.Fatalf("status %d, body %q: %v", w.Code, w.Body, err)
+	}
+	if w.Code != status || body["code"] != code {
+		f.t.Errorf("got %d %v, want %d %s: %v", w.Code, body["code"], status, code, body["detail"])
+	}
+	for _, member := range members {
+		name, want, _ := strings.Cut(member, "=")
+		if got := fmt.Sprint(body[name]); got != want {
+			f.t.Errorf("%s is %q, want %q: %v", name, got, want, body["detail"])
+		}
+	}
+	return body
+}
+
+// create makes a token of the body, with the members a token needs added.
+func (f *fixture) create(body string) (id, secret string) {
+	f.t.Helper()
+	members := map[string]any{}
+	if err := json.Unmarshal([]byte(body), &members); err != nil {
+		f.t.Fatal(err)
+	}
+	for name, value := range map[string]any{"name": "test", "expires_in": "90d"} {
+		if _, given := members[name]; !given && (name != "expires_in" || members["expires_at"] == nil) {
+			members[name] = value
+		}
+	}
+	if members["kind"] != "admin" && members["scopes"] == nil && members["preset"] == nil {
+		members["preset"] = "read"
+	}
+	text, _ := json.Marshal(members)
+	w := f.do(http.MethodPost, "/tokens", string(text))
+	var token struct{ ID, Token string }
+	if err := json.Unmarshal(w.Body.Bytes(), &token); err != nil || w.Code != http.StatusCreated {
+		f.t.Fatalf("creating a token: %d %s", w.Code, w.Body)
+	}
+	return token.ID, token.Token
+}
+
+// use counts requests of a token.
+func (f *fixture) use(secret string, times int, use tokenstore.LastUse) {
+	f.t.Helper()
+	credential, err := testPolicy.Prefixes.Parse(secret)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	match, err := f.store.Authenticate(credential, f.store.Now())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for range times {
+		f.store.CountAllowed(match, use)
+	}
+}

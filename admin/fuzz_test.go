@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// FuzzCreateJSON throws bodies at POST tokens. Whatever comes, the answer is 201
+// or a refusal of the closed list; what is accepted has one meaning, and the token
+// is what the body says.
+func FuzzCreateJSON(f *testing.F) {
+	for _, seed := range []string{
+		goodBody,
+		`{"name":"CI","kind":"api","account":"alice","scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","::1"],` +
+			`"rate_limit":null,"quota":null,"metadata":{"team":"infra","":""},"not_before":"2026-04-01T00:00:00+02:00","expires_at":"2026-06-01T00:00:00Z"}`,
+		`{"kind":"admin","name":"\u00fc\ud83d\ude00","expires_in":3600,"scopes":null,"preset":null}`,
+		`{"name":"a","expires_in":"never","preset":"full","metadata":{"K":"1","\u212a":"2"}}`,
+		`{"name":"a","name":"b"}`,
+		`{"name":"a","\u006eame":"b"}`,
+		`{"name":"a","preset":"read","expires_in":"90d","ſcopes":["*"]}`,
+		`{"name":"a","expires_in":1e3}`,
+		`{"name":"a","expires_in":9223372036854775808}`,
+		`{"name":"a","expires_at":"2026-11-23T23:59:60Z"}`,
+		`{"name":"` + vector + `","expires_in":"1d","preset":"read"}`,
+		`{"scopes":[null,["*"]],"metadata":{"a":{"b":[1]}}}`,
+		`[{}]`, `null`, `{}`, `{}{}`, "\ufeff{}", `{"a":` + strings.Repeat("[", 40), "{\"\xff\":1}", `{"name":"\ud800"}`, "",
+	} {
+		f.Add([]byte(seed))
+	}
+	store, err := tokenstore.Open(memory{}, tokenstore.Options{
+		Clock:         tokenstore.ClockFunc(func() time.Time { return start }),
+		FlushInterval: -1,
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	handler := New(Config{
+		Store:        func(context.Context) (*tokenstore.Store, error) { return store, nil },
+		Policy:       testPolicy,
+		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) { return tokenstore.Actor{Name: "fuzz"}, nil },
+	})
+	codes := []string{codeInvalidJSON, codeInvalidField, codeBodyTooLarge}
+
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "/tokens", strings.NewReader(string(body)))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if !json.Valid(w.Body.Bytes()) || !utf8.Valid(w.Body.Bytes()) {
+			t.Fatalf("the answer to %q isn't JSON: %q", body, w.Body)
+		}
+		if w.Code != http.StatusCreated {
+			var p struct{ Code string }
+			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+				t.Fatal(err)
+			}
+			if w.Code < 400 || w.Code > 499 || !slices.Contains(codes, p.Code) {
+				t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+			}
+			return
+		}
+		if twice := doubleName(body); twice != "" {
+			t.Fatalf("%q has %q twice and was accepted", body, twice)
+		}
+		sameMeaning(t, body, w.Body.Bytes())
+	})
+}
+
+// doubleName looks for a name that an object has twice, in any letter case. It
+// shares nothing with the decoder: another parser, another comparison.
+func doubleName(body []byte) string {
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	var walk func() string
+	walk = func() string {
+		token, err := dec.Token()
+		if err != nil {
+			return ""
+		}
+		delim, ok := token.(json.Delim)
+		if !ok {
+			return ""
+		}
+		var names []string
+		for dec.More() {
+			if delim == '{' {
+				token, err := dec.Token()
+				if err != nil {
+					return ""
+				}
+				name := token.(string)
+				if slices.ContainsFunc(names, func(other string) bool { return strings.EqualFold(name, other) }) {
+					return name
+				}
+				names = append(names, name)
+			}
+			if twice := walk(); twice != "" {
+				return twice
+			}
+		}
+		if _, err := dec.Token(); err != nil {
+			return ""
+		}
+		return ""
+	}
+	return walk()
+}
+
+// sameMeaning holds the token against the body as another parser reads it.
+func sameMeaning(t *testing.T, body, answer []byte) {
+	t.Helper()
+	var in, out struct {
+		Name       string            `json:"name"`
+		Kind       *string           `json:"kind"`
+		Account    *string           `json:"account"`
+		Scopes     []string          `json:"scopes"`
+		Preset     *string           `json:"preset"`
+		AllowedIPs []string          `json:"allowed_ips"`
+		Metadata   map[string]string `json:"metadata"`
+		ExpiresAt  *time.Time        `json:"expires_at"`
+		NotBefore  *time.Time        `json:"not_before"`
+		Token      string            `json:"token"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		t.Fatalf("%q was accepted: %v", body, err)
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		t.Fatal(err)
+	}
+	kind, account := "api", "default"
+	if in.Kind != nil {
+		kind = *in.Kind
+	}
+	if in.Account != nil {
+		account = *in.Account
+	}
+	if kind == "api" && (out.Account == nil || *out.Account != account) || kind == "admin" && out.Account != nil {
+		t.Errorf("%q: account %v", body, out.Account)
+	}
+	if in.Name != out.Name || *out.Kind != kind || !maps.Equal(in.Metadata, out.Metadata) {
+		t.Errorf("%q became %s", body, answer)
+	}
+	if in.Preset == nil {
+		slices.Sort(in.Scopes)
+		if !slices.Equal(slices.Compact(in.Scopes), out.Scopes) {
+			t.Errorf("%q: scopes %v", body, out.Scopes)
+		}
+	}
+	if len(out.AllowedIPs) > len(in.AllowedIPs) || (len(out.AllowedIPs) == 0) != (len(in.AllowedIPs) == 0) {
+		t.Errorf("%q: allowed_ips %v", body, out.AllowedIPs)
+	}
+	for _, moment := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt}, {in.NotBefore, out.NotBefore}} {
+		if moment.in != nil && (moment.out == nil || !moment.in.Truncate(time.Second).Equal(*moment.out)) {
+			t.Errorf("%q became %s", body, answer)
+		}
+	}
+	if out.ExpiresAt == nil || out.ExpiresAt.Sub(start) > 2*366*24*time.Hour {
+		t.Errorf("%q: expires_at %v", body, out.ExpiresAt)
+	}
+	if _, err := testPolicy.Prefixes.Parse(out.Token); err != nil {
+		t.Errorf("%q: token %v", body, err)
+	}
+}
+
+// memory is a backend for a store that only makes tokens, and forgets them: the
+// fuzzer looks at answers.
+type memory struct {
+	tokenstore.Backend // nil: nothing else is called
+}
+
+func (memory) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+	token, _, err := change(nil)
+	return token, err
+}
+
+func (memory) RecordedTime() (time.Time, error) { return time.Time{}, nil }

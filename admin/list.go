@@ -1,0 +1,223 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+	// maxQuery is how many bytes q has at most: more than any name.
+	maxQuery = 400
+)
+
+var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used", "count"}
+
+// listQuery is what GET tokens was asked for.
+type listQuery struct {
+	limit  int
+	sort   sorting
+	after  *place // nil begins
+	filter filter
+	count  bool
+}
+
+type page struct {
+	Data       []object `json:"data"`
+	NextCursor maybe    `json:"next_cursor"`
+	Total      *int     `json:"total,omitzero"`
+}
+
+func (c *call) listTokens() *Refusal {
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	now := store.Now()
+	query, refusal := c.parseList(now)
+	if refusal != nil {
+		return refusal
+	}
+	tokens, next, err := query.page(c.r.Context(), store)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	answer := page{Data: make([]object, 0, len(tokens))}
+	for _, t := range tokens {
+		answer.Data = append(answer.Data, newObject(t.Token, t.Usage, now))
+	}
+	if next != nil {
+		answer.NextCursor = maybe(next.cursor(query.sort))
+	}
+	if query.count {
+		total, err := query.total(c.r.Context(), store)
+		if err != nil {
+			return c.storeRefusal(err)
+		}
+		answer.Total = &total
+	}
+	return c.answer(http.StatusOK, answer)
+}
+
+// parseList reads the parameters. A parameter that is given has a value, except
+// q, which is what a search box holds.
+func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
+	query := listQuery{limit: defaultLimit, sort: sorting{key: sortCreatedAt, descending: true}}
+	query.filter.now = now
+	for _, name := range listParameters {
+		value, given := c.parameters[name]
+		if !given {
+			continue
+		}
+		if rule := c.parseListParameter(&query, name, value); rule != "" {
+			return query, refuseParameter(name, rule)
+		}
+	}
+	if _, err := c.Policy.Prefixes.Parse(c.parameters["q"]); err == nil {
+		return query, refuseTokenInURL() // an imported one; the others have been refused before
+	}
+	// The cursor is read last, because it must be of the same order.
+	if cursor, given := c.parameters["cursor"]; given {
+		after, ok := parseCursor(cursor, query.sort)
+		if !ok {
+			return query, refuseParameter("cursor", "isn't the next_cursor of a list in this order; begin without")
+		}
+		query.after = after
+	}
+	return query, nil
+}
+
+// parseListParameter returns what the value must be, if it isn't.
+func (c *call) parseListParameter(query *listQuery, name, value string) (rule string) {
+	var err error
+	switch name {
+	case "limit":
+		query.limit, err = strconv.Atoi(value)
+		if err != nil || strconv.Itoa(query.limit) != value || query.limit < 1 || query.limit > maxLimit {
+			return "must be a whole number from 1 to " + strconv.Itoa(maxLimit)
+		}
+	case "sort":
+		var ok bool
+		if query.sort, ok = parseSorting(value); !ok {
+			return "must be one of " + strings.Join(sortNames(), ", ") + ", with - before it for descending"
+		}
+	case "q":
+		if len(value) > maxQuery {
+			return "is longer than any name"
+		}
+		query.filter.text = value
+	case "status":
+		if !slices.Contains(statusNames(), value) {
+			return "must be one of " + strings.Join(statusNames(), ", ")
+		}
+		query.filter.status = value
+		if value == statusExpiring {
+			query.filter.expiringBy = c.expiringBy(query.filter.now)
+		}
+	case "account":
+		if value == "" {
+			return "is empty; leave it out instead"
+		}
+		query.filter.account = value
+	case "scope":
+		if value == "" {
+			return "is empty; leave it out instead"
+		}
+		query.filter.scope = c.scope(value)
+	case "never_used":
+		query.filter.neverUsed, rule = parseBool(value)
+	case "count":
+		var count *bool
+		if count, rule = parseBool(value); count != nil {
+			query.count = *count
+		}
+	}
+	return rule
+}
+
+func parseBool(value string) (*bool, string) {
+	if value != "true" && value != "false" {
+		return nil, "must be true or false"
+	}
+	is := value == "true"
+	return &is, ""
+}
+
+// statusExpiring is no state of a token: it is active, but not for long.
+const statusExpiring = "expiring"
+
+func statusNames() []string {
+	return []string{
+		tokenstore.StatusActive.String(), tokenstore.StatusExpired.String(), tokenstore.StatusNotYetValid.String(),
+		tokenstore.StatusDisabled.String(), tokenstore.StatusRevoked.String(), statusExpiring,
+	}
+}
+
+// expiringBy is the end up to which a token counts as expiring; zero is any.
+func (c *call) expiringBy(now time.Time) time.Time {
+	by, err := c.WarnBefore.From(now)
+	if err != nil {
+		return time.Time{} // unlimited, or beyond the calendar
+	}
+	return by
+}
+
+// scope is the scope to filter by. One that isn't in the catalog may still be
+// that of an old token.
+func (c *call) scope(name string) tokenstore.Scope {
+	for _, known := range c.Policy.Catalog.Scopes {
+		if known.Name == name {
+			return known.Scope
+		}
+	}
+	return tokenstore.Scope{Name: name, Explicit: true}
+}
+
+// filter keeps the tokens that have all that is asked for.
+type filter struct {
+	now        time.Time
+	text       string
+	status     string
+	expiringBy time.Time
+	account    string
+	scope      tokenstore.Scope
+	neverUsed  *bool
+}
+
+// any says whether the filter keeps every token.
+func (f *filter) any() bool {
+	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil
+}
+
+func (f *filter) keeps(t tokenstore.TokenUsage) bool {
+	switch {
+	case f.account != "" && t.Token.Account != f.account,
+		f.scope.Name != "" && !f.hasScope(t.Token.Scopes),
+		f.neverUsed != nil && *f.neverUsed != t.Usage.Last.Time.IsZero(),
+		f.status != "" && !f.hasStatus(t.Token):
+		return false
+	}
+	return f.text == "" || strings.HasPrefix(t.Token.ID.String(), f.text) ||
+		strings.Contains(strings.ToLower(t.Token.Name), strings.ToLower(f.text))
+}
+
+// hasScope keeps the tokens that may use the scope. "*" and "unikernel:*" are
+// grants and no scopes: they keep the tokens that hold just this.
+func (f *filter) hasScope(grants tokenstore.Grants) bool {
+	return slices.Contains(grants, f.scope.Name) || grants.Cover(f.scope)
+}
+
+func (f *filter) hasStatus(t *tokenstore.Token) bool {
+	status := t.Status(f.now)
+	if f.status != statusExpiring {
+		return status.String() == f.status
+	}
+	return status == tokenstore.StatusActive && !t.ExpiresAt.IsZero() &&
+		(f.expiringBy.IsZero() || !t.ExpiresAt.After(f.expiringBy))
+}

@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Refusal is an answer that isn't what was asked for.
+type Refusal struct {
+	Problem problem.Problem
+	// Header goes with it, beside what every problem has.
+	Header http.Header
+	// Err is what went wrong on this side, for the log only.
+	Err error
+}
+
+// FromGate returns a refusal of the gate's as one of the admin API's.
+func FromGate(r gate.Refusal, realm string) *Refusal {
+	header := make(http.Header)
+	r.Headers(realm, header.Set)
+	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
+}
+
+// RefuseExposed answers a call that came to Caddy's own admin endpoint neither
+// over loopback nor over a unix socket, and without a verified client
+// certificate.
+func RefuseExposed() *Refusal {
+	return refuseError(codeAdminExposed, "Caddy's admin endpoint is open to the network and asks nobody who they are, so it gives no tokens away. "+
+		"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
+}
+
+// The codes that are the admin API's own, or that have another text here than at
+// the gate; the contract, section 5.
+const (
+	codeInvalidJSON      = "invalid_json"
+	codeInvalidField     = "invalid_field"
+	codeInvalidParameter = "invalid_parameter"
+	codeTokenInURL       = string(gate.TokenInURL)
+	codeNotFound         = "not_found"
+	codePrecondition     = "precondition_failed"
+	codeMediaType        = "unsupported_media_type"
+	codeBodyTooLarge     = string(gate.BodyTooLarge)
+	codeCrossSite        = "cross_site"
+	codeAdminExposed     = "admin_exposed"
+	codeMethod           = string(gate.MethodNotAllowed)
+	codeStore            = string(gate.StoreUnavailable)
+	// codeIdempotency is for a header that would be unsafe to ignore.
+	codeIdempotency = "idempotency_unsupported"
+)
+
+var codes = map[string]struct {
+	status int
+	title  string
+}{
+	codeInvalidJSON:      {http.StatusBadRequest, "Invalid JSON"},
+	codeInvalidField:     {http.StatusBadRequest, "Invalid field"},
+	codeInvalidParameter: {http.StatusBadRequest, "Invalid parameter"},
+	codeTokenInURL:       {http.StatusBadRequest, "Token in the URL"},
+	codeIdempotency:      {http.StatusBadRequest, "Idempotency not supported"},
+	codeNotFound:         {http.StatusNotFound, "Not found"},
+	codePrecondition:     {http.StatusPreconditionFailed, "Precondition failed"},
+	codeMediaType:        {http.StatusUnsupportedMediaType, "Unsupported media type"},
+	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "Body too large"},
+	codeCrossSite:        {http.StatusForbidden, "Cross-site request"},
+	codeAdminExposed:     {http.StatusForbidden, "Admin endpoint exposed"},
+	codeMethod:           {http.StatusMethodNotAllowed, "Method not allowed"},
+	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
+}
+
+// maxDetail is how many bytes a detail has at most: some repeat what they refuse.
+const maxDetail = 2048
+
+func refuseError(code, detail string) *Refusal {
+	if len(detail) > maxDetail {
+		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…"
+	}
+	return &Refusal{Problem: problem.Problem{
+		Status: codes[code].status,
+		Code:   code,
+		Title:  codes[code].title,
+		Detail: detail,
+	}}
+}
+
+func (r *Refusal) with(name, value string) *Refusal {
+	r.Problem = r.Problem.With(name, value)
+	return r
+}
+
+func (r *Refusal) header(name, value string) *Refusal {
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	r.Header.Set(name, value)
+	return r
+}
+
+func refuseTokenInURL() *Refusal {
+	return refuseError(codeTokenInURL, "The URL holds a token, and URLs are logged by many programs. "+
+		"Use the token's id, the 12 characters after its first _, and replace the token.")
+}
+
+func refuseMethod(allow string) *Refusal {
+	return refuseError(codeMethod, "This path has the methods "+allow+".").header("Allow", allow)
+}
+
+// refuseField says what is wrong with a member of the body. The rule may repeat
+// what was given, so what could be a secret is taken out of it.
+func refuseField(field, rule string) *Refusal {
+	field = redact(shorten(field))
+	return refuseError(codeInvalidField, redact(field+": "+rule)).with("field", field)
+}
+
+func refuseParameter(parameter, rule string) *Refusal {
+	parameter = redact(shorten(parameter))
+	return refuseError(codeInvalidParameter, parameter+": "+rule).with("parameter", parameter)
+}
+
+// secretLike is whatever may be a token or the remains of one: those of
+// Mollygate's form with any prefix, any length and any checksum, and UUIDs, which
+// Mollymawk's are.
+var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|\b[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}\b`)
+
+func redact(text string) string { return secretLike.ReplaceAllString(text, "${1}REDACTED") }
+
+// shorten keeps the beginning of a name that a client made up.
+func shorten(name string) string {
+	const most = 64
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
+}
+
+// storeRetryAfter is in seconds.
+const storeRetryAfter = "5"
+
+// storeRefusal answers an error of the store's.
+func (c *call) storeRefusal(err error) *Refusal {
+	var field *tokenstore.FieldError
+	switch {
+	case errors.As(err, &field):
+		return refuseField(field.Field, field.Rule)
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return refuseError(codeNotFound, "No token has this id. It may have been deleted.")
+	}
+	detail := "The token store can't answer at the moment; Caddy's log says why. Try again."
+	if errors.Is(err, tokenstore.ErrDamaged) {
+		detail = "The token's record is damaged, so the token can't be used or changed. Restore a backup."
+	} else if c.r.Method != http.MethodGet {
+		detail = "The token store couldn't be written; Caddy's log says why. Look at the list of tokens before you try again."
+	}
+	refusal := refuseError(codeStore, detail).header("Retry-After", storeRetryAfter)
+	refusal.Err = err
+	return refusal
+}
+
+// refuse answers the call with a refusal.
+func (c *call) refuse(refusal *Refusal) {
+	level := zap.DebugLevel
+	if refusal.Err != nil && !errors.Is(refusal.Err, context.Canceled) { // the client went away
+		level = zap.ErrorLevel
+	}
+	if check := c.Logger.Check(level, "admin API call refused"); check != nil {
+		check.Write(zap.String("method", c.r.Method), zap.String("code", refusal.Problem.Code), zap.Int("status", refusal.Problem.Status),
+			zap.String("actor", c.actor.Name), zap.Error(refusal.Err))
+	}
+	header := c.w.Header()
+	maps.Copy(header, refusal.Header)
+	if c.r.ProtoMajor == 1 && c.r.ContentLength != 0 && !c.bodyRead {
+		// net/http would wait for the rest of a body that is never sent.
+		header.Set("Connection", "close")
+	}
+	problem.Write(c.w, refusal.Problem)
+}

@@ -1,0 +1,85 @@
+package admin
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func TestGetShowsUse(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	f.pass(90 * time.Second)
+	f.use(secret, 3, tokenstore.LastUse{
+		Time: f.store.Now(), IP: netip.MustParseAddr("203.0.113.9").String(), UserAgent: "curl/8.9", Route: "GET /api/unikernels",
+	})
+	w := f.do(http.MethodGet, "/tokens/"+id, "")
+	if want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:30Z","last_used_ip":"203.0.113.9",` +
+		`"last_used_user_agent":"curl/8.9","last_used_route":"GET /api/unikernels"`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("%s", w.Body)
+	}
+}
+
+func TestGetShowsTheStatusNow(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{"expires_at":"2026-03-02T00:00:00Z","not_before":"2026-03-01T13:00:00Z"}`)
+	for _, test := range []struct{ now, status string }{
+		{"2026-03-01T12:59:59Z", "not_yet_valid"},
+		{"2026-03-01T13:00:00Z", "active"},
+		{"2026-03-01T23:59:59Z", "active"},
+		{"2026-03-02T00:00:00Z", "expired"},
+	} {
+		now, err := time.Parse(time.RFC3339, test.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.set(now)
+		if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(), `"status":"`+test.status+`"`) {
+			t.Errorf("at %s: %s, want %s", test.now, w.Body, test.status)
+		}
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{"name":"old"}`)
+	other, _ := f.create(`{"name":"other"}`)
+	w := f.do(http.MethodDelete, "/tokens/"+id, "")
+	if w.Code != http.StatusNoContent || w.Body.Len() != 0 {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	credential, err := testPolicy.Prefixes.Parse(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.Authenticate(credential, f.store.Now()); err == nil {
+		t.Error("the token is still accepted")
+	}
+	f.refused(f.do(http.MethodGet, "/tokens/"+id, ""), 404, "not_found")
+	f.refused(f.do(http.MethodDelete, "/tokens/"+id, ""), 404, "not_found")
+	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), other) || strings.Contains(w.Body.String(), id) {
+		t.Errorf("the list is %s", w.Body)
+	}
+	if f.logs.FilterMessage("token deleted").Len() != 1 {
+		t.Error("the log doesn't tell")
+	}
+}
+
+func TestDeleteHonoursIfMatch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	for _, tag := range []string{`"2"`, `W/"1"`, `1`, `"0", "3"`} {
+		f.refused(f.do(http.MethodDelete, "/tokens/"+id, "", "If-Match: "+tag), 412, "precondition_failed")
+	}
+	if w := f.do(http.MethodDelete, "/tokens/"+id, "", `If-Match: "7", "1"`); w.Code != http.StatusNoContent {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
