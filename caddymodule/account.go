@@ -1,0 +1,109 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// Account is a user of the backend on whose behalf tokens can act.
+type Account struct {
+	// The backend's own token of this user. It is sent in place of the client's;
+	// without it, requests are sent on with no `Authorization`. Use a placeholder,
+	// such as `{env.MOLLYMAWK_TOKEN}` or `{file./run/secrets/alice}`, so that the
+	// token isn't in the configuration: one that resolves to nothing is an error.
+	UpstreamToken string `json:"upstream_token,omitempty"`
+
+	name    string
+	logger  *zap.Logger
+	current atomic.Pointer[string]
+	// refusedSince is when the backend began to refuse the token, in Unix
+	// seconds, or 0.
+	refusedSince atomic.Int64
+}
+
+const maxAccountName = 100 // characters
+
+// provision resolves the upstream token.
+func (a *Account) provision(name string, logger *zap.Logger) error {
+	a.name, a.logger = name, logger
+	token, err := a.resolve()
+	if err != nil {
+		return fmt.Errorf("account %s: upstream_token: %w", name, err)
+	}
+	a.current.Store(&token)
+	return nil
+}
+
+func (a *Account) resolve() (string, error) {
+	if a.UpstreamToken == "" {
+		return "", nil
+	}
+	token, err := caddy.NewReplacer().ReplaceOrErr(a.UpstreamToken, true, true)
+	if err != nil {
+		return "", err
+	}
+	// The token itself never stands in an error.
+	if token == "" {
+		return "", fmt.Errorf("%s is empty", a.UpstreamToken)
+	}
+	if !upstreamTokenSyntax.MatchString(token) {
+		return "", errors.New("it resolves to something that can't be sent as a bearer token: it must be one word of letters, digits and -._~+/=")
+	}
+	return token, nil
+}
+
+// upstreamTokenSyntax is b64token of RFC 6750 section 2.1.
+var upstreamTokenSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+// token returns the upstream token, or "" if the account has none.
+func (a *Account) token() string { return *a.current.Load() }
+
+// refused notes that the backend refused the token that a request was sent with.
+// The secret may have been changed where it is kept, so it is read again.
+func (a *Account) refused(sent string, now time.Time) {
+	a.refusedSince.CompareAndSwap(0, now.Unix())
+	a.logger.Error("the backend refuses the upstream token of an account; requests on its behalf fail until it is replaced",
+		zap.String("account", a.name),
+		zap.Time("since", time.Unix(a.refusedSince.Load(), 0).UTC()))
+	token, err := a.resolve()
+	switch {
+	case err != nil:
+		a.logger.Error("reading the upstream token of an account again failed", zap.String("account", a.name), zap.Error(err))
+	case token != sent:
+		a.current.Store(&token)
+		a.logger.Info("read a changed upstream token of an account", zap.String("account", a.name))
+	}
+}
+
+// accepted notes that the backend answered a request on the account's behalf.
+func (a *Account) accepted() {
+	if a.refusedSince.Load() == 0 {
+		return
+	}
+	if since := a.refusedSince.Swap(0); since != 0 {
+		a.logger.Info("the backend accepts the upstream token of an account again",
+			zap.String("account", a.name), zap.Time("refused_since", time.Unix(since, 0).UTC()))
+	}
+}
+
+// checkAccountName says what is wrong with the name of an account: it is sent in
+// a header and shown in lists.
+func checkAccountName(name string) error {
+	if n := utf8.RuneCountInString(name); n == 0 || n > maxAccountName || !utf8.ValidString(name) {
+		return fmt.Errorf("account %q: a name has 1 to %d characters", name, maxAccountName)
+	}
+	for _, r := range name {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return fmt.Errorf("account %q: the name holds %U; use letters, digits and signs without white space", name, r)
+		}
+	}
+	return nil
+}

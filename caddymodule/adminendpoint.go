@@ -1,0 +1,115 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(new(AdminEndpoint))
+}
+
+// endpointMount is where the admin API is on Caddy's admin endpoint.
+const endpointMount = "/api_tokens/v1"
+
+// AdminEndpoint serves the admin API on Caddy's own admin endpoint, below
+// `/api_tokens/v1/`. Who may call is decided by Caddy: whoever reaches the
+// endpoint could replace the whole configuration. So it is refused where the
+// endpoint listens on more than loopback or a unix socket and the client shows no
+// certificate.
+type AdminEndpoint struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*AdminEndpoint) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.api_tokens",
+		New: func() caddy.Module { return new(AdminEndpoint) },
+	}
+}
+
+// Routes implements caddy.AdminRouter.
+func (*AdminEndpoint) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{
+		Pattern: endpointMount + "/",
+		Handler: caddy.AdminHandlerFunc(serveEndpoint),
+	}}
+}
+
+// serveEndpoint finds the app anew each time: after a rejected reload Caddy
+// serves the routers of the rejected configuration, while the running one is
+// another.
+func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
+	app, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		detail := "Caddy is still starting. Try again in a moment."
+		if errors.Is(err, caddy.ErrNotConfigured) {
+			detail = "The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it."
+		}
+		w.Header().Set("Retry-After", "5")
+		problem.Write(w, problem.Problem{
+			Status: http.StatusServiceUnavailable, Code: "store_unavailable", Title: "Token store unavailable", Detail: detail,
+		})
+		return nil
+	}
+	http.StripPrefix(endpointMount, app.(*App).endpoint()).ServeHTTP(w, r)
+	return nil
+}
+
+// exposed says whether a call came in on an address that isn't this machine's
+// alone, without a verified client certificate.
+func exposed(r *http.Request) bool {
+	if verified(r.TLS) {
+		return false
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return true
+	}
+	switch local.Network() {
+	case "unix":
+		return false
+	case "tcp":
+		address, err := netip.ParseAddrPort(local.String())
+		return err != nil || !address.Addr().Unmap().IsLoopback()
+	}
+	return true
+}
+
+func verified(state *tls.ConnectionState) bool {
+	return state != nil && len(state.VerifiedChains) > 0
+}
+
+// endpointActor is who calls on Caddy's admin endpoint.
+func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
+	if exposed(r) {
+		return tokenstore.Actor{}, admin.RefuseExposed()
+	}
+	return tokenstore.Actor{Name: "caddy-admin", Address: peerAddress(r)}, nil
+}
+
+// endpointPath returns the path that a client called on the endpoint.
+func endpointPath(r *http.Request) string { return endpointMount + r.URL.EscapedPath() }
+
+// peerAddress returns the address a request came from, or "" for a unix socket.
+func peerAddress(r *http.Request) string {
+	address, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return address.Addr().Unmap().String()
+}
+
+// Interface guards
+var (
+	_ caddy.Module      = (*AdminEndpoint)(nil)
+	_ caddy.AdminRouter = (*AdminEndpoint)(nil)
+)

@@ -1,0 +1,203 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// appName is the app's module ID and the name of its global option.
+const appName = "api_tokens"
+
+const (
+	defaultMaxLifetime = "2y"
+	defaultWarnBefore  = "30d"
+	unlimited          = "unlimited"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is the token store of a configuration and its settings. The `bearer_auth`
+// handlers check tokens against it; the admin API creates them in it.
+type App struct {
+	// Where tokens live: a module of the namespace `api_tokens.stores`. Default:
+	// `bbolt` with the file `mollygate/tokens.db` in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=api_tokens.stores inline_key=module"`
+
+	// The backend users on whose behalf tokens can act, by name. A token that
+	// names none acts for `default`.
+	Accounts map[string]*Account `json:"accounts,omitempty"`
+
+	// The longest time a token may live: a number and `h`, `d`, `w`, `mo` or `y`
+	// (months and years are calendar steps), or `unlimited`. Default: `2y`.
+	MaxLifetime string `json:"max_lifetime,omitempty"`
+
+	// How long before its token expires an answer begins to warn of it. Same form
+	// as `max_lifetime`. Default: `30d`.
+	WarnBefore string `json:"warn_before,omitempty"`
+
+	// The two letters that tokens begin with. The first is given to new tokens,
+	// all are accepted. Default: `mm`.
+	Prefixes []string `json:"prefixes,omitempty"`
+
+	source     StoreModule
+	store      sharedStore
+	policy     tokenstore.Policy
+	warnBefore tokenstore.Lifetime
+	logger     *zap.Logger
+
+	// What the gates of this configuration know, for the admin API's policy.
+	// Gates are provisioned after the app, and one by one.
+	mu     sync.Mutex
+	tables []gate.Table
+
+	// endpoint is the admin API for Caddy's own admin endpoint.
+	endpoint func() http.Handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  appName,
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision resolves the settings and looks at the store's file. It locks and
+// creates nothing, because `caddy validate` provisions too.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.endpoint = sync.OnceValue(func() http.Handler { return a.adminAPI(endpointActor, endpointPath) })
+	if err := a.provisionPolicy(); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
+		if err := checkAccountName(name); err != nil {
+			return err
+		}
+		if a.Accounts[name] == nil {
+			a.Accounts[name] = new(Account)
+		}
+		if err := a.Accounts[name].provision(name, a.logger); err != nil {
+			return err
+		}
+		a.policy.Accounts = append(a.policy.Accounts, name)
+	}
+	return a.provisionStore(ctx)
+}
+
+func (a *App) provisionPolicy() error {
+	var err error
+	if a.MaxLifetime == "" {
+		a.MaxLifetime = defaultMaxLifetime
+	}
+	if a.MaxLifetime != unlimited {
+		if a.policy.MaxLifetime, err = tokenstore.ParseLifetime(a.MaxLifetime); err != nil {
+			return fmt.Errorf("max_lifetime %q: %w; for no limit write %s", a.MaxLifetime, err, unlimited)
+		}
+	}
+	if a.WarnBefore == "" {
+		a.WarnBefore = defaultWarnBefore
+	}
+	if a.warnBefore, err = tokenstore.ParseLifetime(a.WarnBefore); err != nil {
+		return fmt.Errorf("warn_before %q: %w", a.WarnBefore, err)
+	}
+	if len(a.Prefixes) == 0 {
+		a.Prefixes = []string{tokenstore.DefaultPrefix}
+	}
+	a.policy.Prefixes = a.Prefixes
+	return a.policy.Prefixes.Validate()
+}
+
+func (a *App) provisionStore(ctx caddy.Context) error {
+	if len(a.StoreRaw) == 0 {
+		a.StoreRaw = json.RawMessage(`{"module":"bbolt"}`)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the token store: %w", err)
+	}
+	a.source = module.(StoreModule)
+	return a.store.provision(a.source, a.logger)
+}
+
+// Start opens the store, unless this process has it open already.
+func (a *App) Start() error {
+	return a.store.open(a.source)
+}
+
+// Stop does nothing: requests may still be under way. See [App.Cleanup].
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives the store back. The last configuration that uses it closes it.
+func (a *App) Cleanup() error {
+	return a.store.release()
+}
+
+// Store returns the open store. While Caddy starts, it waits for the store to be
+// opened, at most [storeWait].
+func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
+	return a.store.get(ctx)
+}
+
+// addTable makes a gate's routes known to the admin API.
+func (a *App) addTable(table gate.Table) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tables = append(a.tables, table)
+}
+
+// account returns the configured account of this name, or nil.
+func (a *App) account(name string) *Account { return a.Accounts[name] }
+
+// adminAPI returns the admin API for a mount, which says who may call and how a
+// client spells a path. Called after all gates have been provisioned, it knows
+// their routes.
+func (a *App) adminAPI(
+	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
+	clientPath func(*http.Request) string,
+) http.Handler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	policy := a.policy
+	policy.Catalog = gate.Catalog(a.tables...)
+	return admin.New(admin.Config{
+		Store:        a.Store,
+		Policy:       policy,
+		WarnBefore:   a.warnBefore,
+		Authenticate: authenticate,
+		ClientPath:   clientPath,
+		Logger:       a.logger,
+	})
+}
+
+// expiresSoon says whether answers to the token warn of its expiry at now.
+func (a *App) expiresSoon(token *tokenstore.Token, now time.Time) bool {
+	if token.ExpiresAt.IsZero() {
+		return false
+	}
+	horizon, err := a.warnBefore.From(now)
+	return err != nil || !horizon.Before(token.ExpiresAt)
+}
+
+// Interface guards
+var (
+	_ caddy.Module       = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,301 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/mollymawk"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(new(BearerAuth))
+}
+
+const (
+	defaultRealm         = "mollymawk"
+	defaultMaxBody       = 1 << 20
+	defaultMaxUpload     = 1 << 30
+	defaultAnswerTimeout = 5 * time.Minute
+
+	// refusalsByErrorRoutes is the value of Refusals that leaves bodies to the
+	// site's error routes.
+	refusalsByErrorRoutes = "handle_errors"
+)
+
+// BearerAuth is a gate: it lets requests with a valid API token through to the
+// handlers after it, on routes that it knows, and refuses all others.
+//
+// What is handed on is a copy of the request, with the token replaced by the
+// upstream token of the token's account, and with the headers `X-Token-Id`,
+// `X-Token-Name` and `X-Token-Account`. The client's token is removed from the
+// original request before anything else happens, so that neither can show in error
+// routes, placeholders or logs.
+//
+// Placeholders for what comes after:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.auth.user.id}` | The token's id, also the `user_id` of the access log
+// `{http.auth.user.name}` | The token's name
+// `{http.auth.user.account}` | The account it acts for
+// `{http.auth.user.scopes}` | Its scopes, separated by spaces
+// `{http.auth.candidate.*}` | The same, of a refused request whose token is known
+// `{http.bearer_auth.code}` | Why the request was refused
+type BearerAuth struct {
+	// The built-in route table of the backend: `mollymawk`, or `mollymawk-2025`
+	// for one that still says `/api/volume`.
+	Routes string `json:"routes,omitempty"`
+
+	// Further routes, for any other backend.
+	CustomRoutes []CustomRoute `json:"custom_routes,omitempty"`
+
+	// The cookie of the backend's browser sessions. If set, requests without a
+	// bearer token are let through untouched for the backend to answer, on the
+	// token's routes only with this cookie. Default: none; every request needs a
+	// token.
+	BrowserSessions string `json:"browser_sessions,omitempty"`
+
+	// The realm that refusals name. Default: `mollymawk`.
+	Realm string `json:"realm,omitempty"`
+
+	// The largest body of an ordinary route, in bytes. It is read before the
+	// backend is contacted. Default: 1 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// The largest body of an upload route, in bytes. It is streamed. Default: 1 GiB.
+	MaxUpload int64 `json:"max_upload,omitempty"`
+
+	// How long the backend may take to begin its answer, from the end of the
+	// request's body; -1 for as long as it likes. Console and download have no
+	// limit. Default: 5m.
+	AnswerTimeout caddy.Duration `json:"answer_timeout,omitempty"`
+
+	// How many wrong tokens an address may present in a time before it is told to
+	// wait; good ones from it always pass. Default: 100 in 1m.
+	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
+
+	// `handle_errors` leaves the bodies of refusals to the site's error routes,
+	// except for a token in the URL, which Caddy's error log would show. By
+	// default the gate writes them itself.
+	Refusals string `json:"refusals,omitempty"`
+
+	app    *App
+	gate   *gate.Gate
+	logger *zap.Logger
+}
+
+// CustomRoute is a route of a backend that has no built-in table.
+type CustomRoute struct {
+	Method string `json:"method"`
+	// The exact path; `*` stands for one segment.
+	Path string `json:"path"`
+	// The scope that the token needs, as `resource:action`.
+	Scope string `json:"scope"`
+	// Whether the body may be as large as `max_upload`, and is streamed.
+	Upload bool `json:"upload,omitempty"`
+	// Whether the connection may be upgraded to a websocket.
+	WebSocket bool `json:"websocket,omitempty"`
+}
+
+// route returns the route as the gate knows it.
+func (c CustomRoute) route() gate.Route {
+	return gate.Route{
+		Method: c.Method, Path: c.Path, Scope: tokenstore.Scope{Name: c.Scope},
+		Upload: c.Upload, WebSocket: c.WebSocket,
+	}
+}
+
+// CaddyModule returns the Caddy module information.
+func (*BearerAuth) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.bearer_auth",
+		New: func() caddy.Module { return new(BearerAuth) },
+	}
+}
+
+// Provision compiles the gate.
+func (h *BearerAuth) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := ctx.AppIfConfigured(appName)
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return errNoStoreOption
+	}
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.setDefaults()
+	table, err := h.table()
+	if err != nil {
+		return err
+	}
+	h.gate, err = gate.New(gate.Config{
+		Routes:          table.Routes,
+		Prefixes:        h.app.policy.Prefixes,
+		BrowserSessions: h.BrowserSessions != "",
+		HasAccount:      func(name string) bool { return h.app.account(name) != nil },
+		Failures:        h.FailureLimit.limit(),
+		MaxBody:         h.MaxBody,
+		MaxUpload:       h.MaxUpload,
+	})
+	if err != nil {
+		return err
+	}
+	h.app.addTable(table)
+	return nil
+}
+
+var errNoStoreOption = errors.New(`bearer_auth needs a token store. Add to the global options at the top of the Caddyfile:
+
+	{
+		api_tokens {
+			account default {
+				upstream_token {env.MOLLYMAWK_TOKEN}
+			}
+		}
+	}`)
+
+func (h *BearerAuth) setDefaults() {
+	if h.Realm == "" {
+		h.Realm = defaultRealm
+	}
+	if h.MaxBody == 0 {
+		h.MaxBody = defaultMaxBody
+	}
+	if h.MaxUpload == 0 {
+		h.MaxUpload = defaultMaxUpload
+	}
+	if h.FailureLimit == nil {
+		h.FailureLimit = &FailureLimit{Failures: defaultFailures, Window: caddy.Duration(defaultFailureWindow)}
+	}
+	if h.AnswerTimeout == 0 {
+		h.AnswerTimeout = caddy.Duration(defaultAnswerTimeout)
+	}
+}
+
+// table returns all routes of the gate.
+func (h *BearerAuth) table() (gate.Table, error) {
+	var table gate.Table
+	if h.Routes != "" {
+		builtIn, ok := mollymawk.TableByName(h.Routes)
+		if !ok {
+			return table, errUnknownTable(h.Routes)
+		}
+		table.Presets = builtIn.Presets
+		table.Routes = append(table.Routes, builtIn.Routes...)
+	}
+	for _, custom := range h.CustomRoutes {
+		table.Routes = append(table.Routes, custom.route())
+	}
+	if len(table.Routes) == 0 {
+		return table, errors.New("bearer_auth has no routes, so it would refuse everything: add `routes mollymawk`, or `route <method> <path> <scope>` lines")
+	}
+	return table, nil
+}
+
+func errUnknownTable(name string) error {
+	return fmt.Errorf("there is no built-in route table %q; there are %s", name, strings.Join(mollymawk.TableNames(), ", "))
+}
+
+// Validate checks the settings.
+func (h *BearerAuth) Validate() error {
+	if strings.ContainsFunc(h.Realm, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return fmt.Errorf("realm %q: write printable ASCII without quotes and backslashes", h.Realm)
+	}
+	if h.MaxBody < 0 || h.MaxUpload < 0 {
+		return errors.New("max_body and max_upload are numbers of bytes, 1 or more")
+	}
+	if err := h.FailureLimit.validate(); err != nil {
+		return err
+	}
+	if h.Refusals != "" && h.Refusals != refusalsByErrorRoutes {
+		return fmt.Errorf("refusals %q: the only value is %s", h.Refusals, refusalsByErrorRoutes)
+	}
+	if h.BrowserSessions != "" && !validCookieName(h.BrowserSessions) {
+		return fmt.Errorf("browser_sessions %q is not the name of a cookie", h.BrowserSessions)
+	}
+	return nil
+}
+
+func validCookieName(name string) bool {
+	return httpguts.ValidHeaderFieldName(name) // both are tokens (RFC 6265 section 4.1.1)
+}
+
+// ServeHTTP decides about the request and carries the decision out.
+func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	authorization, upgrade := gate.TakeHeaders(r.Header)
+	store, err := h.app.Store(r.Context())
+	if err != nil {
+		refusal := gate.Refuse(gate.StoreUnavailable)
+		refusal.Err = err
+		return h.refuse(w, r, refusal)
+	}
+	facts := h.facts(r, authorization, upgrade, store.Now())
+	decision := h.gate.Decide(store, &facts)
+	switch {
+	case decision.Refused():
+		if decision.Matched() {
+			store.CountDenied(decision.Match)
+		}
+		return h.refuse(w, r, decision.Refusal)
+	case decision.Untouched:
+		markPassed(r)
+		out := handOn(r.Context(), r)
+		gate.SetUpgrade(out.Header, decision.Upgrade)
+		return next.ServeHTTP(w, out)
+	}
+	markPassed(r)
+	return h.forward(w, r, next, &passage{handler: h, store: store, decision: &decision, facts: &facts})
+}
+
+// facts gathers what the gate decides by.
+func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, now time.Time) gate.Request {
+	facts := gate.Request{
+		Method:        r.Method,
+		Path:          gate.RawPath(r.URL),
+		Authorization: authorization,
+		TokenInURL:    h.tokenInURL(r),
+		Upgrade:       upgrade,
+		ClientIP:      clientIP(r),
+		ContentLength: r.ContentLength,
+		Now:           now,
+	}
+	if h.BrowserSessions != "" {
+		cookie, err := r.Cookie(h.BrowserSessions)
+		facts.Session = err == nil && cookie.Value != ""
+	}
+	return facts
+}
+
+// tokenInURL looks at the current URL and at the one the client sent.
+func (h *BearerAuth) tokenInURL(r *http.Request) bool {
+	prefixes := h.app.policy.Prefixes
+	if gate.URLHasToken(prefixes, r.URL) {
+		return true
+	}
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return ok && original.URL != nil && *original.URL != *r.URL && gate.URLHasToken(prefixes, original.URL)
+}
+
+// passedVar is the variable of a request that has passed a gate.
+const passedVar = "bearer_auth.passed"
+
+func markPassed(r *http.Request) { caddyhttp.SetVar(r.Context(), passedVar, true) }
+
+// Interface guards
+var (
+	_ caddy.Module                = (*BearerAuth)(nil)
+	_ caddy.Provisioner           = (*BearerAuth)(nil)
+	_ caddy.Validator             = (*BearerAuth)(nil)
+	_ caddyhttp.MiddlewareHandler = (*BearerAuth)(nil)
+)

@@ -1,0 +1,141 @@
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(appName, parseApp)
+}
+
+// parseApp sets up the api_tokens app from the global option. Syntax:
+//
+//	api_tokens {
+//		store        <module> [<args...>]
+//		account      <name> {
+//			upstream_token <token>
+//		}
+//		max_lifetime <lifetime>|unlimited
+//		warn_before  <lifetime>
+//		prefix       <letters...>
+//	}
+//
+// account may be repeated. Placeholders in upstream tokens and paths are replaced
+// when the configuration is loaded, not when it is adapted.
+func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
+	d.Next() // the option's name
+	if previous != nil {
+		return nil, d.Err("the option api_tokens is given twice; put everything into one block")
+	}
+	if d.NextArg() {
+		return nil, d.Errf("api_tokens takes a block, not an argument such as %q", d.Val())
+	}
+	app := new(App)
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		option := d.Val()
+		if option != "account" {
+			if seen[option] {
+				return nil, d.Errf("%s is given twice", option)
+			}
+			seen[option] = true
+		}
+		if err := app.parseOption(d, option); err != nil {
+			return nil, err
+		}
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "store":
+		return a.parseStore(d)
+	case "account":
+		return a.parseAccount(d)
+	case "max_lifetime":
+		if !d.AllArgs(&a.MaxLifetime) {
+			return d.ArgErr()
+		}
+		if a.MaxLifetime != unlimited {
+			return checkLifetime(d, option, a.MaxLifetime)
+		}
+	case "warn_before":
+		if !d.AllArgs(&a.WarnBefore) {
+			return d.ArgErr()
+		}
+		return checkLifetime(d, option, a.WarnBefore)
+	case "prefix":
+		a.Prefixes = d.RemainingArgs()
+		if err := tokenstore.Prefixes(a.Prefixes).Validate(); err != nil {
+			return d.WrapErr(err)
+		}
+	default:
+		return d.Errf("api_tokens has no option %q; there are account, max_lifetime, prefix, store and warn_before", option)
+	}
+	return nil
+}
+
+func checkLifetime(d *caddyfile.Dispenser, option, text string) error {
+	if _, err := tokenstore.ParseLifetime(text); err != nil {
+		return d.Errf("%s %q: %v", option, text, err)
+	}
+	return nil
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("store: say which, for example: store bbolt /var/lib/caddy/tokens.db")
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "api_tokens.stores."+name)
+	if err != nil {
+		if strings.Contains(err.Error(), "not registered") {
+			return d.Errf("this Caddy has no token store %q: write bbolt, or build Caddy with the module that brings it", name)
+		}
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+func (a *App) parseAccount(d *caddyfile.Dispenser) error {
+	var name string
+	if !d.AllArgs(&name) {
+		return d.Err("account: give its name, for example: account default { ... }")
+	}
+	if err := checkAccountName(name); err != nil {
+		return d.WrapErr(err)
+	}
+	if _, twice := a.Accounts[name]; twice {
+		return d.Errf("account %s is given twice", name)
+	}
+	account := new(Account)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "upstream_token":
+			if account.UpstreamToken != "" {
+				return d.Err("upstream_token is given twice")
+			}
+			if !d.AllArgs(&account.UpstreamToken) {
+				return d.Err("upstream_token: give one word, for example {env.MOLLYMAWK_TOKEN} or {file./run/secrets/alice}")
+			}
+			if account.UpstreamToken == "" {
+				return d.Errf("upstream_token of account %s is empty; leave the line out if the backend needs none", name)
+			}
+		default:
+			return d.Errf("account has no option %q; there is upstream_token", d.Val())
+		}
+	}
+	if a.Accounts == nil {
+		a.Accounts = make(map[string]*Account)
+	}
+	a.Accounts[name] = account
+	return nil
+}

@@ -1,0 +1,174 @@
+package caddymodule
+
+import (
+	"math"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+
+	"github.com/mollygate/mollygate/mollymawk"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("bearer_auth", parseBearerAuth)
+	// Before rate_limit and the like, whose keys may be {http.auth.user.id}: other
+	// plugins are ordered around basic_auth.
+	httpcaddyfile.RegisterDirectiveOrder("bearer_auth", httpcaddyfile.After, "try_files")
+}
+
+func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	if h.Option(appName) == nil {
+		h.Next() // so that the error has a line
+		return nil, h.WrapErr(errNoStoreOption)
+	}
+	handler := new(BearerAuth)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	bearer_auth [<matcher>] {
+//		routes           mollymawk|mollymawk-2025
+//		route            <method> <path> <scope> {
+//			upload
+//			websocket
+//		}
+//		browser_sessions <cookie>
+//		realm            <realm>
+//		max_body         <size>
+//		max_upload       <size>
+//		answer_timeout   <duration>|off
+//		failure_limit    <failures> <window>|off
+//		refusals         handle_errors
+//	}
+//
+// route may be repeated.
+func (h *BearerAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.Errf("bearer_auth takes a block, not an argument such as %q", d.Val())
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if option != "route" {
+			if seen[option] {
+				return d.Errf("%s is given twice", option)
+			}
+			seen[option] = true
+		}
+		if err := h.parseOption(d, option); err != nil {
+			return err
+		}
+	}
+	if _, err := h.table(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "routes":
+		if !d.AllArgs(&h.Routes) {
+			return d.Errf("routes: name one built-in table: %s", strings.Join(mollymawk.TableNames(), " or "))
+		}
+		if _, ok := mollymawk.TableByName(h.Routes); !ok {
+			return d.WrapErr(errUnknownTable(h.Routes))
+		}
+	case "route":
+		return h.parseRoute(d)
+	case "browser_sessions":
+		if !d.AllArgs(&h.BrowserSessions) || !validCookieName(h.BrowserSessions) {
+			return d.Err("browser_sessions: give the name of the backend's session cookie, for example molly_session")
+		}
+	case "realm":
+		if !d.AllArgs(&h.Realm) {
+			return d.ArgErr()
+		}
+	case "max_body":
+		return parseSize(d, option, &h.MaxBody)
+	case "max_upload":
+		return parseSize(d, option, &h.MaxUpload)
+	case "answer_timeout":
+		return parseTimeout(d, option, &h.AnswerTimeout)
+	case "failure_limit":
+		return h.parseFailureLimit(d)
+	case "refusals":
+		if !d.AllArgs(&h.Refusals) {
+			return d.ArgErr()
+		}
+	default:
+		return d.Errf("bearer_auth has no option %q; there are answer_timeout, browser_sessions, failure_limit, max_body, max_upload, realm, refusals, route and routes", option)
+	}
+	if err := h.Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
+	var custom CustomRoute
+	if !d.AllArgs(&custom.Method, &custom.Path, &custom.Scope) {
+		return d.Err("route: give a method, a path and a scope, for example: route POST /api/custom/build custom:build")
+	}
+	route := custom.route()
+	if err := route.Check(); err != nil {
+		return d.WrapErr(err)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		switch option {
+		case "upload":
+			custom.Upload = true
+		case "websocket":
+			custom.WebSocket = true
+		default:
+			return d.Errf("route has no option %q; there are upload and websocket", option)
+		}
+		if d.NextArg() {
+			return d.Errf("%s takes no argument", option)
+		}
+	}
+	h.CustomRoutes = append(h.CustomRoutes, custom)
+	return nil
+}
+
+// parseSize reads a size such as 1MiB.
+func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	bytes, err := humanize.ParseBytes(text)
+	if err != nil || bytes == 0 || bytes > math.MaxInt64/2 {
+		return d.Errf("%s %q: write a size such as 1MiB or 500KB", option, text)
+	}
+	*size = int64(bytes)
+	return nil
+}
+
+// parseTimeout reads a duration such as 5m, or off.
+func parseTimeout(d *caddyfile.Dispenser, option string, timeout *caddy.Duration) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	if text == "off" {
+		*timeout = -1
+		return nil
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil || duration <= 0 {
+		return d.Errf("%s %q: write a time such as 30s or 5m, or off", option, text)
+	}
+	*timeout = caddy.Duration(duration)
+	return nil
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*BearerAuth)(nil)

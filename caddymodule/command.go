@@ -1,0 +1,259 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "api-token",
+		Usage: "<command>",
+		Short: "Manages the API tokens of a running Caddy",
+		Long: `
+Makes, lists and deletes the tokens that the bearer_auth gate of a running
+Caddy accepts.
+
+The commands talk to Caddy's admin endpoint, which is found as 'caddy reload'
+finds it: at --address, or where the configuration says (--config and
+--adapter, or a Caddyfile in this directory), or at ` + caddy.DefaultAdminListen + `.
+
+Results go to standard output and all else to standard error. A token itself is
+never an argument, because arguments show in process lists and shell histories:
+tokens are named by their ids.
+
+Exit status: 0 done; 2 the command was wrong; 3 not found; 4 refused, and
+'list --status expiring' if there are some; 5 conflict; 6 no answer from the
+server, or none that could be used.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			addVerbs(cmd, &console{
+				in: os.Stdin, out: os.Stdout, err: os.Stderr,
+				interactive: term.IsTerminal(int(os.Stdin.Fd())),
+				now:         time.Now,
+			})
+		},
+	})
+}
+
+// Exit codes: the contract, section 7.
+const (
+	exitOK = iota
+	// exitFailed is for what the contract doesn't name, such as a standard output
+	// that can't be written.
+	exitFailed
+	exitUsage
+	exitNotFound
+	exitRefused
+	exitConflict
+	exitUnreachable
+)
+
+// console is where commands read from and write to.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+	// interactive says that somebody is there to be asked.
+	interactive bool
+	now         func() time.Time
+}
+
+// verb is one subcommand of "caddy api-token".
+type verb struct {
+	// command has the texts.
+	command cobra.Command
+	// flags declares the verb's own flags.
+	flags func(*pflag.FlagSet)
+	run   func(*invocation) error
+}
+
+// invocation is one run of a verb.
+type invocation struct {
+	*console
+	ctx   context.Context //nolint:containedctx // lives as long as the run
+	flags caddycmd.Flags
+	args  []string
+}
+
+// addVerbs makes cmd the "api-token" command. All errors are printed here, once,
+// and all usage errors exit with the same code; cobra and Caddy would each do it
+// their own way.
+func addVerbs(cmd *cobra.Command, c *console) {
+	cmd.SetOut(c.out)
+	cmd.SetErr(c.err)
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return c.exit(cmd, usageErrorf("%v", err))
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.exit(cmd, usageErrorf("a command is missing"))
+		}
+		return c.exit(cmd, usageErrorf("there is no command %q", args[0]))
+	}
+	for _, v := range []verb{createVerb, listVerb, showVerb, deleteVerb} {
+		cmd.AddCommand(v.cobra(c))
+	}
+}
+
+func (v verb) cobra(c *console) *cobra.Command {
+	cmd := v.command
+	cmd.Args = cobra.ArbitraryArgs
+	v.flags(cmd.Flags())
+	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (if --config isn't used)")
+	cmd.Flags().StringP("config", "c", "", "Configuration file that says where the admin endpoint is (if --address isn't used)")
+	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply (if --config is used)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		err := refuseSecrets(cmd.Flags(), args)
+		if err == nil {
+			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args})
+		}
+		return c.exit(cmd, err)
+	}
+	return &cmd
+}
+
+// exit prints what went wrong and returns the error that makes Caddy exit with
+// its code.
+func (c *console) exit(cmd *cobra.Command, err error) error {
+	code := exitCode(err)
+	if code == exitOK {
+		return nil
+	}
+	if _, ok := errors.AsType[result](err); !ok {
+		c.tell("Error: %s", secretLike.ReplaceAllString(err.Error(), "${1}REDACTED"))
+	}
+	if code == exitUsage {
+		c.tell("See '%s --help'.", cmd.CommandPath())
+	}
+	cmd.SilenceErrors = true
+	if code == exitFailed {
+		return err
+	}
+	// Caddy keeps its own error with an exit code to itself.
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
+}
+
+// tell writes something for people to standard error, on lines of its own.
+func (c *console) tell(format string, args ...any) {
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		_, _ = fmt.Fprintln(c.err, printable(line)) // where else could that be told?
+	}
+}
+
+// usageError says that the command was wrong; nothing was done.
+type usageError string
+
+func usageErrorf(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+func (e usageError) Error() string { return string(e) }
+
+// result is an outcome that is no error but has an exit code of its own.
+type result int
+
+func (r result) Error() string { return fmt.Sprintf("exit code %d", int(r)) }
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if r, ok := errors.AsType[result](err); ok {
+		return int(r)
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*unreachableError](err); ok {
+		return exitUnreachable
+	}
+	refused, ok := errors.AsType[*client.Error](err)
+	switch {
+	case !ok:
+		return exitFailed
+	case refused.Status == 401 || refused.Status == 403:
+		return exitRefused
+	case refused.Code == "":
+		return exitUnreachable // some other server, or another part of this one
+	case refused.Status == 404:
+		return exitNotFound
+	case refused.Status == 409 || refused.Status == 412 || refused.Status == 422:
+		return exitConflict
+	case refused.Status < 500 && refused.Status != 429:
+		return exitUsage
+	}
+	return exitUnreachable
+}
+
+// secretLike is whatever may be a token, of any prefix, or most of one.
+var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}`)
+
+// refuseSecrets refuses a token among the arguments, whatever they are for.
+func refuseSecrets(flags *pflag.FlagSet, args []string) error {
+	found := false
+	for _, arg := range args {
+		found = found || secretLike.MatchString(arg)
+	}
+	flags.Visit(func(f *pflag.Flag) { found = found || secretLike.MatchString(f.Value.String()) })
+	if !found {
+		return nil
+	}
+	return usageErrorf("a token was given as an argument, and arguments show in process lists and shell histories; " +
+		"give its id instead, the 12 characters after its first _, and replace the token")
+}
+
+// ids returns the arguments as ids.
+func (i *invocation) ids() ([]string, error) {
+	if len(i.args) == 0 {
+		return nil, usageErrorf("the token's id is missing; `list` shows it")
+	}
+	var ids []string
+	for _, arg := range i.args {
+		if _, err := tokenstore.ParseID(arg); err != nil {
+			return nil, usageErrorf("an argument is no id: %v", err)
+		}
+		if !slices.Contains(ids, arg) {
+			ids = append(ids, arg)
+		}
+	}
+	return ids, nil
+}
+
+// flagError puts the name of the flag in place of the name that the API has for
+// it.
+func flagError(err error) error {
+	refused, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return err
+	}
+	name := refused.Field + refused.Parameter
+	rule, ok := strings.CutPrefix(refused.Detail, name+": ")
+	if name == "" || !ok {
+		return err
+	}
+	return usageErrorf("--%s: %s", flagOf(name), rule)
+}
+
+func flagOf(name string) string {
+	switch name {
+	case "scopes":
+		return "scope"
+	case "allowed_ips":
+		return "allowed-ip"
+	}
+	return strings.ReplaceAll(name, "_", "-")
+}

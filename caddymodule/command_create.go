@@ -1,0 +1,174 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
+)
+
+var createVerb = verb{
+	command: cobra.Command{
+		Use:   "create --name <name> --expires-in <time> --preset <name>|--scope <scope>...",
+		Short: "Makes a token and prints it, this once",
+		Long: `
+Makes a token. The token alone goes to standard output, so that it can be taken
+into a variable; nobody can ever see it again.
+
+The server says what there is to choose from if a scope, a preset or an account
+isn't known.`,
+		Example: `  $ T=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
+  $ caddy api-token create --name ops --kind admin --expires-in 12h
+  $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z --scope unikernel:list --allowed-ip 203.0.113.0/24`,
+	},
+	flags: func(flags *pflag.FlagSet) {
+		flags.String("name", "", "What the token is for")
+		flags.String("kind", "", "api: calls the backend; admin: calls the admin API (default api)")
+		flags.String("account", "", "Account on whose behalf the token acts (default default)")
+		flags.String("expires-in", "", "How long it lives: 12h, 90d, 6mo, 2y, a number of seconds, or never")
+		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
+		flags.String("not-before", "", "When it begins, such as 2030-01-01T00:00:00Z")
+		flags.StringArray("scope", nil, "What it may do, such as unikernel:create, unikernel:* or * (repeatable)")
+		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
+		flags.StringArray("allowed-ip", nil, "Address or range it may be used from (repeatable)")
+		flags.String("rate-limit", "", "Requests in a time, such as 60/1m")
+		flags.String("quota", "", "Requests in a period, such as 10000/month")
+		flags.StringArray("metadata", nil, "Note of the form key=value (repeatable)")
+		outputFlag(flags, "table: the token; json: the object with the token in it")
+	},
+	run: (*invocation).create,
+}
+
+func (i *invocation) create() error {
+	if len(i.args) > 0 {
+		return usageErrorf("create takes flags only; the name is given with --name")
+	}
+	form, err := i.output()
+	if err != nil {
+		return err
+	}
+	if form == outputID {
+		return usageErrorf("--output id would lose the token, which is shown this once; write table or json")
+	}
+	request, err := i.createRequest()
+	if err != nil {
+		return err
+	}
+	api, err := i.client()
+	if err != nil {
+		return err
+	}
+	created, err := api.Create(i.ctx, request)
+	if err != nil {
+		err = api.explain(err)
+		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
+			unreachable.text += "; the token may have been made all the same, look at the list"
+		}
+		return err
+	}
+	text := created.Secret.Reveal()
+	if form == outputJSON {
+		text = printableJSON(created.JSON())
+	}
+	if _, err := io.WriteString(i.out, text+"\n"); err != nil {
+		return fmt.Errorf("the token %s was made but couldn't be written to standard output, so it is lost; delete it: %w", created.ID, err)
+	}
+	i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name, created.ID, i.end(created.Token))
+	return nil
+}
+
+// end says when a token ends, for a sentence.
+func (i *invocation) end(t client.Token) string {
+	if t.ExpiresAt.IsZero() {
+		return client.Never
+	}
+	return fmt.Sprintf("at %s (%s)", t.ExpiresAt.Format(time.RFC3339), client.Relative(t.ExpiresAt, i.now()))
+}
+
+// createRequest reads the flags. What can be wrong with their meaning is left to
+// the server.
+func (i *invocation) createRequest() (request client.CreateRequest, err error) {
+	request = client.CreateRequest{
+		Name:      i.flags.String("name"),
+		Kind:      i.flags.String("kind"),
+		Account:   i.flags.String("account"),
+		ExpiresIn: client.Lifetime(i.flags.String("expires-in")),
+		Preset:    i.flags.String("preset"),
+	}
+	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
+		return request, err
+	}
+	if request.AllowedIPs, err = i.flags.GetStringArray("allowed-ip"); err != nil {
+		return request, err
+	}
+	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {
+		return request, err
+	}
+	if request.NotBefore, err = i.timeFlag("not-before"); err != nil {
+		return request, err
+	}
+	if requests, window, err := i.ratioFlag("rate-limit", "60/1m"); err != nil {
+		return request, err
+	} else if window != "" {
+		request.RateLimit = &client.RateLimit{Requests: requests, Window: window}
+	}
+	if requests, period, err := i.ratioFlag("quota", "10000/month"); err != nil {
+		return request, err
+	} else if period != "" {
+		request.Quota = &client.Quota{Requests: requests, Period: period}
+	}
+	request.Metadata, err = i.metadataFlag()
+	return request, err
+}
+
+func (i *invocation) timeFlag(name string) (time.Time, error) {
+	text := i.flags.String(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, usageErrorf("--%s: write a time with its zone, for example 2030-12-31T23:59:59Z", name)
+	}
+	return t, nil
+}
+
+// ratioFlag reads "number/unit".
+func (i *invocation) ratioFlag(name, example string) (int64, string, error) {
+	text := i.flags.String(name)
+	if text == "" {
+		return 0, "", nil
+	}
+	number, unit, _ := strings.Cut(text, "/")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || unit == "" {
+		return 0, "", usageErrorf("--%s: write for example %s", name, example)
+	}
+	return n, unit, nil
+}
+
+func (i *invocation) metadataFlag() (map[string]string, error) {
+	pairs, err := i.flags.GetStringArray("metadata")
+	if err != nil || len(pairs) == 0 {
+		return nil, err
+	}
+	metadata := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, usageErrorf("--metadata: write key=value")
+		}
+		if _, twice := metadata[key]; twice {
+			return nil, usageErrorf("--metadata: the key %q is given twice", key)
+		}
+		metadata[key] = value
+	}
+	return metadata, nil
+}

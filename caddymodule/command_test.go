@@ -1,0 +1,270 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+// commandVector is the contract's example of a token.
+const commandVector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+
+// commandServer is an admin endpoint with the admin API on it.
+type commandServer struct {
+	*httptest.Server
+	store *tokenstore.Store
+	// refuse, if set, answers in place of the API.
+	refuse func() *admin.Refusal
+}
+
+func newCommandServer(t *testing.T) *commandServer {
+	t.Helper()
+	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(commandServer)
+	if s.store, err = tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	maxLifetime, err := tokenstore.ParseLifetime("2y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnBefore, err := tokenstore.ParseLifetime("30d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := admin.New(admin.Config{
+		Store: func(context.Context) (*tokenstore.Store, error) { return s.store, nil },
+		Policy: tokenstore.Policy{
+			Prefixes:    tokenstore.Prefixes{"mm"},
+			MaxLifetime: maxLifetime,
+			Accounts:    []string{"default", "alice"},
+			Catalog: tokenstore.Catalog{
+				Scopes:  []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "unikernel:list"}}, {Scope: tokenstore.Scope{Name: "volume:list"}}},
+				Presets: map[string]tokenstore.Grants{"read": {"unikernel:list"}},
+			},
+		},
+		WarnBefore: warnBefore,
+		Authenticate: func(*http.Request) (tokenstore.Actor, *admin.Refusal) {
+			if s.refuse != nil {
+				return tokenstore.Actor{}, s.refuse()
+			}
+			return tokenstore.Actor{Name: "caddy-admin"}, nil
+		},
+	})
+	mux := http.NewServeMux()
+	mux.Handle(endpointMount+"/", http.StripPrefix(endpointMount, api))
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *commandServer) address() string { return s.Listener.Addr().String() }
+
+// outcome is what a command left behind.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+// runCommand runs "caddy api-token" as Caddy would.
+func runCommand(c *console, args ...string) outcome {
+	var out, errs bytes.Buffer
+	if c == nil {
+		c = new(console)
+	}
+	if c.in == nil {
+		c.in = strings.NewReader("")
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	c.out, c.err = &out, &errs
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
+	root.SetOut(&errs) // nothing must come by this way
+	root.SetErr(&errs)
+	cmd := &cobra.Command{Use: "api-token <command>"}
+	addVerbs(cmd, c)
+	root.AddCommand(cmd)
+	root.SetArgs(append([]string{"api-token"}, args...))
+	err := root.ExecuteContext(context.Background())
+	code := 0
+	if err != nil {
+		code = exitFailed
+		_, _ = fmt.Sscanf(err.Error(), "exiting with status %d", &code)
+	}
+	return outcome{code, out.String(), errs.String()}
+}
+
+func (s *commandServer) run(args ...string) outcome {
+	return runCommand(nil, append(args, "--address", s.address())...)
+}
+
+// create makes a token with the command line and returns its id.
+func (s *commandServer) create(t *testing.T, args ...string) (id, secret string) {
+	t.Helper()
+	got := s.run(append([]string{"create", "--expires-in", "90d", "--preset", "read"}, args...)...)
+	secret = strings.TrimSuffix(got.out, "\n")
+	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	if got.code != exitOK || err != nil {
+		t.Fatalf("%+v", got)
+	}
+	return credential.ID.String(), secret
+}
+
+// Usage errors exit with 2, are told once, and change nothing.
+func TestCommandUsageErrors(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, _ := s.create(t, "--name", "kept")
+	good := []string{"create", "--name", "a", "--preset", "read", "--expires-in", "90d"}
+	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
+	for _, test := range []struct {
+		args []string
+		tell string
+	}{
+		{[]string{}, "a command is missing"},
+		{[]string{"nope"}, `no command "nope"`},
+		{[]string{"rotate", id}, `no command "rotate"`},
+		{[]string{"create"}, "--name: is required"},
+		{[]string{"create", "--name", "a", "--preset", "read"}, "--expires-in: is required"},
+		{[]string{"create", "--name", "a", "--expires-in", "90d"}, "--scope: give at least one scope"},
+		{[]string{"create", "ci"}, "--name"},
+		{[]string{"create", "--nope"}, "unknown flag: --nope"},
+		{[]string{"create", "--name"}, "needs an argument"},
+		{with("--expires-in", "5m"), "--expires-in"},
+		{with("--expires-at", "tomorrow"), "--expires-at"},
+		{with("--expires-at", "2027-01-01T00:00:00Z"), "--expires-at"},
+		{with("--not-before", "2027-01-01"), "--not-before"},
+		{with("--kind", "API"), "--kind"},
+		{with("--account", "bob"), "--account"},
+		{with("--preset", "nope"), "--preset"},
+		{with("--allowed-ip", "10.0.0.1/8"), "--allowed-ip: \"10.0.0.1/8\" has bits set"},
+		{with("--rate-limit", "60"), "60/1m"},
+		{with("--rate-limit", "x/1m"), "60/1m"},
+		{with("--rate-limit", "60/1m"), "--rate-limit: can't be enforced"},
+		{with("--quota", "0/month"), "10000/month"},
+		{with("--quota", "10000/month"), "--quota: can't be enforced"},
+		{with("--metadata", "x"), "key=value"},
+		{with("--metadata", "x=1", "--metadata", "x=2"), "given twice"},
+		{with("-o", "yaml"), "table, json or id"},
+		{with("-o", "id"), "would lose the token"},
+		{[]string{"list", "x"}, "flags only"},
+		{[]string{"list", "--limit", "x"}, "invalid argument"},
+		{[]string{"list", "--limit", "0"}, "--limit: must be"},
+		{[]string{"list", "--limit", "201"}, "--limit: must be"},
+		{[]string{"list", "--status", "nope"}, "--status: must be"},
+		{[]string{"list", "--sort", "nope"}, "--sort: must be"},
+		{[]string{"list", "--cursor", "nope"}, "--cursor: isn't"},
+		{[]string{"list", "-o", ""}, "table, json or id"},
+		{[]string{"show"}, "id is missing"},
+		{[]string{"show", "x"}, "12 characters"},
+		{[]string{"show", id, "000000000000"}, "one id"},
+		{[]string{"delete"}, "id is missing"},
+		{[]string{"delete", id, "x"}, "12 characters"},
+		{[]string{"delete", id}, "--yes"},
+		{[]string{"delete", "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "--yes"}, "12 characters"},
+	} {
+		args := test.args
+		if len(args) > 0 && slices.Contains([]string{"create", "list", "show", "delete"}, args[0]) {
+			args = slices.Insert(slices.Clone(args), 1, "--address", s.address())
+		}
+		got := runCommand(nil, args...)
+		if got.code != exitUsage || !strings.Contains(got.err, test.tell) || got.out != "" {
+			t.Errorf("%q: %+v, want %q", test.args, got, test.tell)
+		}
+		if strings.Count(got.err, "Error") != 1 {
+			t.Errorf("%q: told more than once: %s", test.args, got.err)
+		}
+	}
+	if got := s.run("list", "-o", "id"); got.out != id+"\n" {
+		t.Errorf("tokens: %+v", got)
+	}
+}
+
+// A token is never an argument: it is refused without being repeated, wherever it
+// stands.
+func TestCommandRefusesTokensAsArguments(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{commandVector, "zza" + commandVector[3:], commandVector[:len(commandVector)-1]} {
+		for _, args := range [][]string{
+			{"show", secret},
+			{"delete", "--yes", secret},
+			{"delete", "--yes", "000000000000", secret},
+			{"list", secret},
+			{"list", "--q", secret},
+			{"list", "--cursor=" + secret},
+			{"create", "--name", secret},
+			{"create", "--metadata", "a=" + secret},
+			{"create", "--scope", "x", "--scope", secret},
+			{"create", "--" + secret},
+			{"list", "--limit", secret},
+			{secret},
+			{"list", "--address", secret},
+		} {
+			got := runCommand(nil, args...)
+			if got.code != exitUsage || got.out != "" {
+				t.Errorf("%q: %+v", args, got)
+			}
+			if strings.Contains(got.err, secret[20:]) {
+				t.Errorf("%q: the answer repeats the secret: %s", args, got.err)
+			}
+		}
+	}
+}
+
+func TestCommandExitCodes(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	answer := func(status int, code string) func() *admin.Refusal {
+		return func() *admin.Refusal {
+			return &admin.Refusal{Problem: problem.Problem{Status: status, Code: code, Title: "t", Detail: "the detail"}}
+		}
+	}
+	for _, test := range []struct {
+		status, want int
+		code         string
+	}{
+		{400, exitUsage, "invalid_json"},
+		{401, exitRefused, "missing_token"},
+		{403, exitRefused, "admin_exposed"},
+		{404, exitNotFound, "not_found"},
+		{405, exitUsage, "method_not_allowed"},
+		{409, exitConflict, "conflict"},
+		{412, exitConflict, "precondition_failed"},
+		{413, exitUsage, "body_too_large"},
+		{422, exitConflict, "idempotency_mismatch"},
+		{429, exitUnreachable, "too_many_failures"},
+		{500, exitUnreachable, "internal"},
+		{503, exitUnreachable, "store_unavailable"},
+	} {
+		s.refuse = answer(test.status, test.code)
+		for _, args := range [][]string{{"list"}, {"show", "000000000000"}, {"delete", "--yes", "000000000000"}, {"create", "--name", "a"}} {
+			got := s.run(args...)
+			if got.code != test.want || !strings.Contains(got.err, "the detail") || strings.Count(got.err, "Error") != 1 || got.out != "" {
+				t.Errorf("%d to %v: %+v, want exit code %d", test.status, args, got, test.want)
+			}
+		}
+	}
+}

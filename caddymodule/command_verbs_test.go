@@ -1,0 +1,279 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func TestCommandCreate(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	got := s.run("create", "--name", "ci", "--expires-in", "90d", "--account", "alice", "--scope", "volume:list", "--scope", "unikernel:*",
+		"--allowed-ip", "203.0.113.0/24", "--allowed-ip", "::1", "--metadata", "team=infra", "--metadata", "url=https://x/?a=b,c", "--not-before", "2026-01-01T00:00:00+01:00")
+	secret := strings.TrimSuffix(got.out, "\n")
+	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	if got.code != exitOK || err != nil {
+		t.Fatalf("standard output isn't the token alone: %+v", got)
+	}
+	if strings.Contains(got.err, secret[20:]) || !strings.Contains(got.err, `api token "ci" (`+credential.ID.String()+`)`) {
+		t.Errorf("standard error: %s", got.err)
+	}
+	stored, err := s.store.Get(credential.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprint(stored.Token.Account, stored.Token.Scopes, stored.Token.AllowedIPs, stored.Token.Metadata, stored.Token.NotBefore); text !=
+		"alice[unikernel:* volume:list] [203.0.113.0/24 ::1/128] map[team:infra url:https://x/?a=b,c] 2025-12-31 23:00:00 +0000 UTC" {
+		t.Errorf("stored: %s", text)
+	}
+
+	got = s.run("create", "--name", "ops", "--kind", "admin", "--expires-in", "3600", "-o", "json")
+	var object struct{ ID, Kind, Token string }
+	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.Kind != "admin" || !strings.HasPrefix(object.Token, "mma_"+object.ID) {
+		t.Errorf("%+v", got)
+	}
+	got = s.run("create", "--name", "at", "--preset", "read", "--expires-at", time.Now().Add(48*time.Hour).Format(time.RFC3339))
+	if got.code != exitOK || !strings.Contains(got.err, "(in 1 d)") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestCommandList(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	if got := s.run("list"); got.code != exitOK || got.out != "" || got.err != "no tokens\n" {
+		t.Errorf("an empty table: %+v", got)
+	}
+	if got := s.run("list", "-o", "json"); got.code != exitOK || got.out != "[]\n" || got.err != "" {
+		t.Errorf("an empty array: %+v", got)
+	}
+	if got := s.run("list", "-o", "id"); got.code != exitOK || got.out != "" {
+		t.Errorf("no ids: %+v", got)
+	}
+	used, secret := s.create(t, "--name", "used")
+	unused, _ := s.create(t, "--name", "never used", "--preset", "", "--scope", "unikernel:*", "--scope", "volume:list", "--scope", "volume:*", "--scope", "*")
+	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	match, err := s.store.Authenticate(credential, s.store.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := s.store.Now()
+	s.store.CountAllowed(match, tokenstore.LastUse{Time: now})
+	clock := &console{now: func() time.Time { return now.Add(3*time.Hour + time.Second) }}
+	got := runCommand(clock, "list", "--address", s.address())
+	if want := "ID            NAME        KIND  ACCOUNT  STATUS  SCOPES             EXPIRES  LAST USED  USES\n" +
+		unused + "  never used  api   default  active  *,unikernel:*,+2   in 3 mo  never      0\n" +
+		used + "  used        api   default  active  unikernel:list     in 3 mo  3 h ago    1\n"; squeeze(got.out) != squeeze(want) {
+		t.Errorf("the table is\n%s", got.out)
+	}
+	for _, test := range []struct{ args, want string }{
+		{"-o id", unused + "\n" + used + "\n"},
+		{"-o id --sort created_at", used + "\n" + unused + "\n"},
+		{"-o id --never-used", unused + "\n"},
+		{"-o id --never-used=false", used + "\n"},
+		{"-o id --q NEVER", unused + "\n"},
+		{"-o id --scope volume:list", unused + "\n"},
+		{"-o id --account alice", ""},
+		{"-o id --status expired", ""},
+	} {
+		if got := s.run(append([]string{"list"}, strings.Fields(test.args)...)...); got.code != exitOK || got.out != test.want {
+			t.Errorf("%s: %+v", test.args, got)
+		}
+	}
+	got = s.run("list", "-o", "id", "--limit", "1", "--count")
+	if !strings.HasPrefix(got.err, "2 in all\nThere are more: --cursor ") || got.out != unused+"\n" {
+		t.Fatalf("%+v", got)
+	}
+	cursor := strings.TrimSpace(got.err[strings.LastIndex(got.err, " "):])
+	if got := s.run("list", "-o", "id", "--cursor", cursor); got.out != used+"\n" || got.err != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// squeeze makes one space of several: how wide a column is doesn't matter.
+func squeeze(s string) string {
+	for strings.Contains(s, "  ") {
+		s = strings.ReplaceAll(s, "  ", " ")
+	}
+	return s
+}
+
+// A timer can tell by the exit code whether tokens are about to expire.
+func TestCommandListExpiring(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	s.create(t, "--name", "long")
+	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitOK {
+		t.Errorf("none: %+v", got)
+	}
+	soon, _ := s.create(t, "--name", "soon", "--expires-in", "29d")
+	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitRefused || got.out != soon+"\n" || got.err != "" {
+		t.Errorf("one: %+v", got)
+	}
+	if got := s.run("list", "--status", "active", "-o", "id"); got.code != exitOK {
+		t.Errorf("active: %+v", got)
+	}
+}
+
+// JSON is one array, however many pages the server made of it.
+func TestCommandListJoinsPages(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	const n = 205
+	policy := tokenstore.Policy{Prefixes: tokenstore.Prefixes{"mm"}}
+	lifetime, err := tokenstore.ParseLifetime("1d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		draft := tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: fmt.Sprint("token ", i), ExpiresIn: lifetime}
+		if _, _, err := s.store.Create(policy, draft, tokenstore.Actor{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := s.run("list", "--output", "json")
+	var tokens []struct{ ID, Name string }
+	if err := json.Unmarshal([]byte(got.out), &tokens); err != nil {
+		t.Fatal(err)
+	}
+	if len(tokens) != n || tokens[0].Name != "token 204" || tokens[n-1].Name != "token 0" {
+		t.Errorf("%d tokens, %v to %v", len(tokens), tokens[0], tokens[len(tokens)-1])
+	}
+	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != n {
+		t.Errorf("%d ids", strings.Count(got.out, "\n"))
+	}
+	if got := s.run("list"); strings.Count(got.out, "\n") != n+1 {
+		t.Errorf("%d lines", strings.Count(got.out, "\n"))
+	}
+}
+
+func TestCommandShow(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, secret := s.create(t, "--name", "ci", "--metadata", "b=2", "--metadata", "a=1", "--allowed-ip", "10.0.0.0/8")
+	got := s.run("show", id)
+	for _, line := range []string{"id " + id, "name ci", "token mmk_" + id + "_…", "status active", "account default", "scopes unikernel:list",
+		"allowed ips 10.0.0.0/8", "metadata a=1\nmetadata b=2", "created by caddy-admin", "not before -", "last used never", "uses 0"} {
+		if !strings.Contains(squeeze(got.out), line+"\n") {
+			t.Errorf("%q is missing in\n%s", line, got.out)
+		}
+	}
+	if got.code != exitOK || got.err != "" || strings.Contains(got.out, secret[20:]) {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("show", id, "-o", "json"); !json.Valid([]byte(got.out)) || !strings.HasPrefix(got.out, `{"id":"`+id) {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("show", id, "-o", "id"); got.out != id+"\n" {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("show", "000000000000"); got.code != exitNotFound || got.out != "" || strings.Count(got.err, "\n") != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestCommandDelete(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	a, _ := s.create(t, "--name", "a")
+	b, _ := s.create(t, "--name", "b")
+	c, _ := s.create(t, "--name", "c")
+	ask := func(answer string, args ...string) outcome {
+		return runCommand(&console{in: strings.NewReader(answer), interactive: true}, append(args, "--address", s.address())...)
+	}
+	// Asked on a terminal, everything but a yes deletes nothing.
+	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
+		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") || !strings.Contains(got.err, "Delete 2?") {
+			t.Errorf("%q: %+v", answer, got)
+		}
+	}
+	if got := ask("y\n", "delete", a, "000000000000"); got.code != exitNotFound || !strings.Contains(got.err, "nothing was deleted") {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
+		t.Fatalf("%+v", got)
+	}
+	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, "Deleted "+a) {
+		t.Errorf("%+v", got)
+	}
+	// Several: those there are get deleted, also behind one that isn't there.
+	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound || !strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("list", "-o", "id"); got.out != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A server that breaks its promises can't do anything to the terminal.
+func TestCommandEscapes(t *testing.T) {
+	t.Parallel()
+	const name = "\x1b[2J\u009b\u202ereversed\u00ad"
+	object, err := json.Marshal(map[string]any{"id": "4fQ9Zt2LkVb7", "name": name, "account": name, "scopes": []string{name}, "status": name,
+		"last_used_user_agent": name, "metadata": map[string]string{name: name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == endpointMount+"/tokens":
+			_, _ = fmt.Fprintf(w, `{"data":[%s],"next_cursor":null}`, object)
+		case strings.HasSuffix(r.URL.Path, "4fQ9Zt2LkVb7"):
+			_, _ = w.Write(object)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = fmt.Fprintf(w, `{"code":"not_found","detail":%q}`, "\x1b[2J")
+		}
+	}))
+	t.Cleanup(server.Close)
+	for _, args := range [][]string{
+		{"list"}, {"list", "-o", "json"}, {"list", "-o", "id"},
+		{"show", "4fQ9Zt2LkVb7"}, {"show", "4fQ9Zt2LkVb7", "-o", "json"}, {"show", "000000000000"},
+	} {
+		got := runCommand(nil, append(args, "--address", server.Listener.Addr().String())...)
+		if i := strings.IndexFunc(got.out+got.err, func(r rune) bool { return r != '\n' && printable(string(r)) != string(r) }); i >= 0 {
+			t.Errorf("%q: %q", args, got.out+got.err)
+		}
+		if strings.Contains(strings.Join(args, " "), "json") {
+			var value any
+			if err := json.Unmarshal([]byte(got.out), &value); err != nil || !strings.Contains(fmt.Sprint(value), name) {
+				t.Errorf("%q: the JSON means something else: %q %v", args, got.out, err)
+			}
+		}
+	}
+}
+
+// unwritable is a standard output that is full.
+type unwritable struct{}
+
+func (unwritable) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestCommandTellsThatATokenIsLost(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	var errs bytes.Buffer
+	c := &console{in: strings.NewReader(""), out: unwritable{}, err: &errs, now: time.Now}
+	cmd := &cobra.Command{Use: "api-token"}
+	addVerbs(cmd, c)
+	cmd.SetArgs([]string{"create", "--name", "a", "--preset", "read", "--expires-in", "90d", "--address", s.address()})
+	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete it") || strings.Contains(errs.String(), "mmk_") {
+		t.Errorf("%v: %s", err, errs.String())
+	}
+	if got := s.run("list", "-o", "id"); !strings.Contains(errs.String(), strings.TrimSpace(got.out)) {
+		t.Errorf("the id isn't told: %s", errs.String())
+	}
+}

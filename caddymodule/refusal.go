@@ -1,0 +1,131 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// refuse answers a request with a refusal.
+func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
+	if refusal.Token != nil {
+		setPlaceholders(r, &candidatePlaceholders, refusal.Token)
+	}
+	replacer(r).Set("http.bearer_auth.code", string(refusal.Code))
+	h.logRefusal(r, refusal)
+
+	refusal.Headers(h.Realm, w.Header().Set)
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Caddy would wait for the body of a request that is refused, up to a
+		// minute, unless the connection is to be closed anyway.
+		w.Header().Set("Connection", "close")
+	}
+	details := refusal.Problem()
+	if h.Refusals == refusalsByErrorRoutes && refusal.Code != gate.TokenInURL {
+		return caddyhttp.Error(details.Status, errors.New(details.Detail))
+	}
+	problem.Write(w, details)
+	return nil
+}
+
+// logRefusal writes what the operator should know: everything that is the
+// client's fault is for debugging.
+func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
+	uri := r.RequestURI
+	level := zapcore.DebugLevel
+	switch {
+	case refusal.Code == gate.TokenInURL:
+		// Caddy's access log would show the URL, so this line takes its place.
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+		level = zapcore.WarnLevel
+		uri = h.redact(uri)
+	case refusal.Status >= http.StatusInternalServerError:
+		level = zapcore.ErrorLevel
+	}
+	line := h.logger.Check(level, "refused request")
+	if line == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("code", string(refusal.Code)),
+		zap.Int("status", refusal.Status),
+		zap.String("method", r.Method),
+		zap.String("host", r.Host),
+		zap.String("uri", uri),
+		zap.Stringer("client_ip", clientIP(r)),
+	}
+	if refusal.Token != nil {
+		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name))
+	}
+	if refusal.Err != nil {
+		fields = append(fields, zap.Error(refusal.Err))
+	}
+	line.Write(fields...)
+}
+
+// redact takes the secrets of tokens out of a URL. If some are hidden by escapes,
+// the URL is returned unescaped.
+func (h *BearerAuth) redact(uri string) string {
+	prefixes := h.app.policy.Prefixes
+	uri = prefixes.Redact(uri)
+	if unescaped := gate.Unescape(uri); prefixes.Find(unescaped) >= 0 {
+		return prefixes.Redact(unescaped)
+	}
+	return uri
+}
+
+// setNotices sets the headers that an allowed answer carries.
+func (p *passage) setNotices(header http.Header) {
+	token := p.decision.Match.Token
+	if token.ExpiresAt.IsZero() {
+		return
+	}
+	end := token.ExpiresAt.Format(time.RFC3339)
+	header["Api-Key-Expires"] = []string{end}
+	if p.handler.app.expiresSoon(token, p.facts.Now) {
+		header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}
+	}
+}
+
+// placeholderNames are the placeholders that tell of a token.
+type placeholderNames struct{ id, name, account, scopes string }
+
+var (
+	userPlaceholders = placeholderNames{
+		"http.auth.user.id", "http.auth.user.name", "http.auth.user.account", "http.auth.user.scopes",
+	}
+	candidatePlaceholders = placeholderNames{
+		"http.auth.candidate.id", "http.auth.candidate.name", "http.auth.candidate.account", "http.auth.candidate.scopes",
+	}
+)
+
+func setPlaceholders(r *http.Request, names *placeholderNames, token *tokenstore.Token) {
+	repl := replacer(r)
+	repl.Set(names.id, token.ID.String())
+	repl.Set(names.name, token.Name)
+	repl.Set(names.account, token.Account)
+	repl.Set(names.scopes, strings.Join(token.Scopes, " "))
+}
+
+func replacer(r *http.Request) *caddy.Replacer {
+	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+}
+
+// clientIP returns the client's address as Caddy determined it, which counts
+// trusted_proxies; the zero address if there is none.
+func clientIP(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, _ := netip.ParseAddr(text)
+	return address.Unmap()
+}

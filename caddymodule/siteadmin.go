@@ -1,0 +1,158 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(new(SiteAdmin))
+	httpcaddyfile.RegisterHandlerDirective("api_tokens_admin", parseSiteAdmin)
+	httpcaddyfile.RegisterDirectiveOrder("api_tokens_admin", httpcaddyfile.Before, "respond")
+}
+
+const (
+	// siteMount is where the admin API is below the handler's own mount.
+	siteMount  = "/api/v1"
+	adminRealm = "mollygate admin"
+)
+
+// SiteAdmin serves the admin API on a site, below `/api/v1/`. It lets in whoever
+// presents an admin token as bearer, and nobody else unless `trust_user` says so.
+// Give it a host of its own.
+type SiteAdmin struct {
+	// Also let in users that an authenticator before this handler has put into
+	// `{http.auth.user.id}`, such as `basic_auth`. Requests that passed a
+	// `bearer_auth` gate are never such users. Default: false.
+	TrustUsers bool `json:"trust_users,omitempty"`
+
+	// The users that are let in. Default: all that the authenticator lets in.
+	TrustedUsers []string `json:"trusted_users,omitempty"`
+
+	app    *App
+	api    func() http.Handler
+	bearer func(*http.Request) (tokenstore.Actor, *admin.Refusal)
+}
+
+// CaddyModule returns the Caddy module information.
+func (*SiteAdmin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.api_tokens_admin",
+		New: func() caddy.Module { return new(SiteAdmin) },
+	}
+}
+
+// Provision finds the token store.
+func (h *SiteAdmin) Provision(ctx caddy.Context) error {
+	app, err := ctx.AppIfConfigured(appName)
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return errNoStoreOption
+	}
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.bearer = admin.BearerAuthenticator(admin.Bearer{
+		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
+		Failures: gate.NewFailureLimit(defaultFailures, defaultFailureWindow),
+	})
+	h.api = sync.OnceValue(func() http.Handler { return h.app.adminAPI(h.authenticate, sitePath) })
+	return nil
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls next.
+func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	// As at the gate, the credential must not show in error routes and logs.
+	authorization, _ := gate.TakeHeaders(r.Header)
+	r = handOn(r.Context(), r)
+	if authorization != nil {
+		r.Header["Authorization"] = authorization
+	}
+	http.StripPrefix(siteMount, h.api()).ServeHTTP(w, r)
+	return nil
+}
+
+// sitePath returns the path that a client called on the site, before handle_path
+// and the like took something off.
+func sitePath(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original.URL.EscapedPath()
+	}
+	return siteMount + r.URL.EscapedPath()
+}
+
+// authenticate says who calls: an admin token, or else a trusted user.
+func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
+	if user := h.trustedUser(r); user != "" && len(r.Header["Authorization"]) == 0 {
+		return tokenstore.Actor{Name: user, Address: clientIP(r).String()}, nil
+	}
+	return h.bearer(r)
+}
+
+// trustedUser returns the user that an authenticator before this handler has let
+// in, if that counts here.
+func (h *SiteAdmin) trustedUser(r *http.Request) string {
+	if !h.TrustUsers || caddyhttp.GetVar(r.Context(), passedVar) != nil {
+		return ""
+	}
+	user, _ := replacer(r).GetString("http.auth.user.id")
+	if len(h.TrustedUsers) > 0 && !slices.Contains(h.TrustedUsers, user) {
+		return ""
+	}
+	return user
+}
+
+// parseSiteAdmin sets up the handler from Caddyfile tokens. Syntax:
+//
+//	api_tokens_admin [<matcher>] {
+//		trust_user [<name...>]
+//	}
+func parseSiteAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	if h.Option(appName) == nil {
+		h.Next() // so that the error has a line
+		return nil, h.WrapErr(errNoStoreOption)
+	}
+	handler := new(SiteAdmin)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler; see parseSiteAdmin for the
+// syntax.
+func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.Errf("api_tokens_admin takes a block, not an argument such as %q", d.Val())
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "trust_user":
+			if h.TrustUsers {
+				return d.Err("trust_user is given twice; list all users in one line")
+			}
+			h.TrustUsers = true
+			h.TrustedUsers = d.RemainingArgs()
+		default:
+			return d.Errf("api_tokens_admin has no option %q; there is trust_user", d.Val())
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*SiteAdmin)(nil)
+	_ caddy.Provisioner           = (*SiteAdmin)(nil)
+	_ caddyhttp.MiddlewareHandler = (*SiteAdmin)(nil)
+	_ caddyfile.Unmarshaler       = (*SiteAdmin)(nil)
+)

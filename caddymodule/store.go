@@ -1,0 +1,127 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// StoreModule is what a module of the namespace api_tokens.stores is: a place
+// where tokens can live.
+type StoreModule interface {
+	// Key identifies the place in this process, however it is spelled.
+	Key() string
+	// Inspect says what hinders the place from being opened, as far as that can be
+	// seen without locking, making or changing anything. It must not use the
+	// network.
+	Inspect() error
+	// Open opens the place. It may wait some seconds for a lock.
+	Open() (tokenstore.Backend, error)
+}
+
+// storeWait is how long a request waits for the store while Caddy starts.
+const storeWait = 5 * time.Second
+
+// stores are the open stores of this process by their keys. During a reload two
+// configurations are alive, and neither bbolt nor the memory of a store bears
+// being opened twice (caddyserver/caddy#3865).
+var stores = caddy.NewUsagePool()
+
+// openStore is a store in the pool.
+type openStore struct{ *tokenstore.Store }
+
+// Destruct implements caddy.Destructor.
+func (s openStore) Destruct() error { return s.Close() }
+
+// sharedStore is one configuration's hold on a store.
+type sharedStore struct {
+	key    string
+	logger *zap.Logger
+	// held says that this configuration owes the pool a release.
+	held   bool
+	opened atomic.Pointer[tokenstore.Store]
+	// ready is closed when the store is open, or will not be.
+	ready chan struct{}
+}
+
+var errNotOpen = errors.New("not open in this process")
+
+// provision takes hold of the store if this process has it open, and only looks
+// at it otherwise.
+func (s *sharedStore) provision(module StoreModule, logger *zap.Logger) error {
+	s.logger = logger
+	s.ready = make(chan struct{})
+	s.key = module.Key()
+	err := s.acquire(func() (caddy.Destructor, error) { return nil, errNotOpen })
+	if errors.Is(err, errNotOpen) {
+		return module.Inspect()
+	}
+	return err
+}
+
+// open opens the store unless provision has got hold of it.
+func (s *sharedStore) open(module StoreModule) error {
+	if s.held {
+		return nil
+	}
+	return s.acquire(func() (caddy.Destructor, error) {
+		backend, err := module.Open()
+		if err != nil {
+			return nil, err
+		}
+		store, err := tokenstore.Open(backend, tokenstore.Options{Logger: s.logger})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("opening the token store: %w", err), backend.Close())
+		}
+		return openStore{store}, nil
+	})
+}
+
+func (s *sharedStore) acquire(construct caddy.Constructor) error {
+	value, _, err := stores.LoadOrNew(s.key, construct)
+	if err != nil {
+		return err
+	}
+	s.held = true
+	s.opened.Store(value.(openStore).Store)
+	close(s.ready)
+	return nil
+}
+
+// release gives back what acquire took, if it took anything.
+func (s *sharedStore) release() error {
+	if !s.held {
+		return nil
+	}
+	s.held = false
+	_, err := stores.Delete(s.key)
+	return err
+}
+
+// get returns the open store, and waits for it if Caddy is just starting. The
+// error is a [tokenstore.ErrUnavailable].
+func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
+	if store := s.opened.Load(); store != nil {
+		return store, nil
+	}
+	timeout := time.NewTimer(storeWait)
+	defer timeout.Stop()
+	select {
+	case <-s.ready:
+		return s.opened.Load(), nil
+	case <-timeout.C:
+		return nil, fmt.Errorf("%w: it is not open yet", tokenstore.ErrUnavailable)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// Interface guards
+var _ caddy.Destructor = openStore{}

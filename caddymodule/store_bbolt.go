@@ -1,0 +1,119 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+func init() {
+	caddy.RegisterModule(new(BoltStore))
+}
+
+// BoltStore keeps tokens in one file on this machine, an embedded bbolt database.
+// One process at a time can have it open.
+type BoltStore struct {
+	// The file. One that doesn't exist is made; one that is empty or another
+	// program's is refused. Placeholders are replaced. Default:
+	// `mollygate/tokens.db` in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	path string // canonical
+}
+
+// CaddyModule returns the Caddy module information.
+func (*BoltStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "api_tokens.stores.bbolt",
+		New: func() caddy.Module { return new(BoltStore) },
+	}
+}
+
+// Provision resolves the path.
+func (s *BoltStore) Provision(caddy.Context) error {
+	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
+	if err != nil {
+		return fmt.Errorf("the path of the token store: %w", err)
+	}
+	if path == "" {
+		path = filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db")
+	}
+	if s.path, err = canonicalPath(path); err != nil {
+		return fmt.Errorf("the path of the token store: %w", err)
+	}
+	return nil
+}
+
+// Key implements StoreModule.
+func (s *BoltStore) Key() string { return "bbolt:" + s.path }
+
+// canonicalPath makes a path absolute and resolves the links in the part of it
+// that exists, so that a file is one store however it is spelled. It leaves the
+// path as it is until then, because "link/.." isn't what a cleaned path says it is.
+func canonicalPath(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		dir, err := os.Getwd()
+		if err != nil {
+			return "", err
+		}
+		path = dir + string(filepath.Separator) + path
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return resolved, err
+	}
+	dir, name := filepath.Split(strings.TrimRight(path, string(filepath.Separator)))
+	if name == "" {
+		return path, nil
+	}
+	if dir, err = canonicalPath(dir); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, name), nil
+}
+
+// Inspect implements StoreModule.
+func (s *BoltStore) Inspect() error {
+	err := bolt.Inspect(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the first start makes it
+	}
+	return err
+}
+
+// Open implements StoreModule.
+func (s *BoltStore) Open() (tokenstore.Backend, error) { return bolt.Open(s.path) }
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	bbolt [<path>]
+func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	if d.NextArg() {
+		return d.Errf("the bbolt store is one file; %q is too much", d.Val())
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("the bbolt store has no options; %q is none", d.Val())
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Module          = (*BoltStore)(nil)
+	_ caddy.Provisioner     = (*BoltStore)(nil)
+	_ caddyfile.Unmarshaler = (*BoltStore)(nil)
+	_ StoreModule           = (*BoltStore)(nil)
+)

@@ -1,0 +1,14 @@
+// Command mollygate is Caddy with its standard modules and Mollygate compiled
+// in. It takes the same arguments as caddy.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/mollygate/mollygate"
+)
+
+func main() {
+	caddycmd.Main()
+}
