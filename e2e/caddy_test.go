@@ -1,0 +1,385 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the Caddy under test, built from this tree.
+var binary string
+
+// raceFlag makes the Caddy under test look for data races if the tests do.
+var raceFlag = "-race=false"
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mollygate-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "mollygate")
+	build := exec.Command("go", "build", raceFlag, "-o", binary, "../cmd/mollygate")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	code := 1
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "building Caddy:", err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// caddy is a running Caddy.
+type caddy struct {
+	t *testing.T
+	// dir is its home: configuration, data, admin socket.
+	dir string
+	// env is what its configuration can use as {$NAME}: DIR, HTTP and HTTPS (ports
+	// on 127.0.0.1), and what the test adds.
+	env map[string]string
+
+	cmd    *exec.Cmd
+	output *output
+	exited chan struct{}
+}
+
+// newCaddy prepares a Caddy without starting it.
+func newCaddy(t *testing.T, env map[string]string) *caddy {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mg-") // short, because a socket's path must be
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	c := &caddy{t: t, dir: dir, output: new(output), env: map[string]string{
+		"DIR": dir, "HTTP": freePort(t), "HTTPS": freePort(t),
+	}}
+	for name, value := range env {
+		c.env[name] = value
+	}
+	return c
+}
+
+// startCaddy starts a Caddy with this Caddyfile and waits until it serves.
+func startCaddy(t *testing.T, caddyfile string, env map[string]string) *caddy {
+	t.Helper()
+	c := newCaddy(t, env)
+	c.start(caddyfile)
+	return c
+}
+
+func (c *caddy) start(caddyfile string) {
+	c.t.Helper()
+	c.write("Caddyfile", caddyfile)
+	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
+	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	if err := c.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.exited = make(chan struct{})
+	go func() {
+		_ = c.cmd.Wait()
+		close(c.exited)
+	}()
+	c.t.Cleanup(c.stop)
+	c.eventually("Caddy serves", func() bool {
+		select {
+		case <-c.exited:
+			c.t.Fatalf("Caddy ended:\n%s", c.output)
+		default:
+		}
+		response, err := c.admin().Get("http://caddy/api_tokens/v1/healthz")
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// stop ends Caddy as systemd would, and checks that it went in order.
+func (c *caddy) stop() {
+	c.t.Helper()
+	if c.cmd == nil {
+		return
+	}
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.exited:
+	case <-time.After(20 * time.Second):
+		c.t.Errorf("Caddy didn't end")
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+	}
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
+		c.t.Errorf("Caddy ended with exit code %d:\n%s", code, c.output)
+	}
+	if strings.Contains(c.output.String(), "DATA RACE") {
+		c.t.Errorf("Caddy has a data race:\n%s", c.output)
+	}
+	c.cmd = nil
+}
+
+// kill ends Caddy without a chance to do anything.
+func (c *caddy) kill() {
+	c.t.Helper()
+	if err := c.cmd.Process.Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	<-c.exited
+	c.cmd = nil
+}
+
+// command returns a call of Caddy's command line in this Caddy's environment.
+func (c *caddy) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = c.dir
+	cmd.Env = []string{
+		"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "XDG_DATA_HOME=" + c.path("data"), "XDG_CONFIG_HOME=" + c.path("config"),
+		"GORACE=halt_on_error=0",
+	}
+	for name, value := range c.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return cmd
+}
+
+// run calls Caddy's command line with the address of this Caddy's admin endpoint
+// and returns what it prints.
+func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
+	c.t.Helper()
+	cmd := c.command(append(args, "--address", "unix/"+c.path("admin.sock"))...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		c.t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// token makes a token with the command line.
+func (c *caddy) token(args ...string) string {
+	c.t.Helper()
+	stdout, stderr, code := c.run(append([]string{"api-token", "create", "--name", "test", "--expires-in", "90d"}, args...)...)
+	if code != 0 {
+		c.t.Fatalf("making a token: exit code %d: %s", code, stderr)
+	}
+	return strings.TrimSpace(stdout)
+}
+
+// reload gives Caddy another configuration; the error is Caddy's answer.
+func (c *caddy) reload(caddyfile string) error {
+	c.t.Helper()
+	c.write("Caddyfile", caddyfile)
+	_, stderr, code := c.run("reload", "--config", c.path("Caddyfile"), "--force")
+	if code != 0 {
+		return errors.New(stderr)
+	}
+	return nil
+}
+
+// admin returns a client of the admin endpoint, whatever the host in the URL.
+func (c *caddy) admin() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.path("admin.sock"))
+		},
+	}}
+}
+
+// getAdmin returns the body of an answer of the admin endpoint.
+func (c *caddy) getAdmin(path string) string {
+	c.t.Helper()
+	response, err := c.admin().Get("http://caddy" + path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// goroutines returns how many goroutines Caddy has.
+func (c *caddy) goroutines() int {
+	c.t.Helper()
+	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/goroutine?debug=1"), "goroutine profile: total ")
+	line, _, _ := strings.Cut(after, "\n")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		c.t.Fatalf("reading the number of goroutines: %v", err)
+	}
+	return n
+}
+
+// openFiles returns how many files and sockets Caddy has open.
+func (c *caddy) openFiles() int {
+	c.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// usage returns a token's counts as the admin API tells them.
+func (c *caddy) usage(token string) (allowed, denied uint64) {
+	c.t.Helper()
+	var object struct {
+		UsageCount  uint64 `json:"usage_count"`
+		DeniedCount uint64 `json:"denied_count"`
+	}
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &object); err != nil {
+		c.t.Fatal(err)
+	}
+	return object.UsageCount, object.DeniedCount
+}
+
+func tokenID(token string) string { return token[4:16] }
+
+// url returns an address on the plain site.
+func (c *caddy) url(path string) string { return "http://127.0.0.1:" + c.env["HTTP"] + path }
+
+func (c *caddy) path(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *caddy) write(name, text string) string {
+	c.t.Helper()
+	if err := os.WriteFile(c.path(name), []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.path(name)
+}
+
+// eventually waits until condition holds.
+func (c *caddy) eventually(what string, condition func() bool) {
+	c.t.Helper()
+	eventually(c.t, what, condition, c.output)
+}
+
+// eventually waits at most 20 s until condition holds; note is shown if it doesn't.
+func eventually(t *testing.T, what string, condition func() bool, note fmt.Stringer) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s\n%s", what, note)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// accessLog returns the access log's lines so far.
+func (c *caddy) accessLog() []accessLine {
+	var lines []accessLine
+	for text := range strings.Lines(c.output.String()) {
+		var line accessLine
+		if json.Unmarshal([]byte(text), &line) == nil && strings.HasPrefix(line.Logger, "http.log.access") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// accessLine is a line of the access log.
+type accessLine struct {
+	Logger  string `json:"logger"`
+	UserID  string `json:"user_id"`
+	Status  int    `json:"status"`
+	Request struct {
+		Method string `json:"method"`
+		URI    string `json:"uri"`
+	} `json:"request"`
+}
+
+// output is what a process prints, safe to read while it does.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// freePort returns a port on 127.0.0.1 that nobody listened on a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// curl calls the system's curl and returns the status, the header and the body of
+// the last answer.
+func curl(t *testing.T, args ...string) (status int, header http.Header, body string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "curl", append([]string{
+		"--silent", "--show-error", "--path-as-is", "--max-time", "60", "--dump-header", "/dev/stderr",
+	}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("curl: %v: %s", err, stderr.String())
+	}
+	status, header = parseHead(t, stderr.String())
+	return status, header, stdout.String()
+}
+
+// parseHead reads the last of the answers' heads that curl dumped.
+func parseHead(t *testing.T, text string) (status int, header http.Header) {
+	t.Helper()
+	heads := strings.Split(strings.TrimSpace(text), "\r\n\r\n")
+	lines := strings.Split(heads[len(heads)-1], "\r\n")
+	fields := strings.Fields(lines[0])
+	if len(fields) < 2 {
+		t.Fatalf("curl printed no status line but %q", text)
+	}
+	status, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatalf("curl printed no status line but %q", lines[0])
+	}
+	header = make(http.Header)
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return status, header
+}
+
+// bearer is curl's arguments for a token.
+func bearer(token string) []string { return []string{"-H", "Authorization: Bearer " + token} }

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestBadConfiguration adapts and validates Caddyfiles with a mistake in them. The
+// error says in which file and line it is, where there is a line, what is wrong,
+// and what to write.
+func TestBadConfiguration(t *testing.T) {
+	t.Parallel()
+	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {env.UPSTREAM}\n\t\t}\n\t}\n}\n" // 7 lines
+	gate := func(lines string) string {
+		return head + ":80 {\n\tbearer_auth {\n" + lines + "\n\t}\n}\n" // the block begins in line 10
+	}
+	option := func(lines string) string { return "{\n\tapi_tokens {\n" + lines + "\n\t}\n}\n" } // in line 3
+	c := newCaddy(t, map[string]string{"UPSTREAM": "secret", "EMPTY": ""})
+	c.write("empty", "")
+	c.write("foreign", "this is somebody's letter")
+	for name, test := range map[string]struct {
+		caddyfile string
+		want      []string
+	}{
+		"no option":               {":80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n", []string{"Caddyfile:2", "api_tokens {", "upstream_token"}},
+		"admin without option":    {":80 {\n\tapi_tokens_admin\n}\n", []string{"Caddyfile:2", "api_tokens {"}},
+		"no routes":               {gate("\t\trealm x"), []string{"Caddyfile:11", "routes mollymawk"}},
+		"unknown table":           {gate("\t\troutes molly"), []string{"Caddyfile:10", `"molly"`, "mollymawk-2025"}},
+		"unknown option":          {gate("\t\troutes mollymawk\n\t\tscope a"), []string{"Caddyfile:11", `"scope"`, "answer_timeout"}},
+		"twice":                   {gate("\t\troutes mollymawk\n\t\troutes mollymawk"), []string{"Caddyfile:11", "twice"}},
+		"argument":                {head + ":80 {\n\tbearer_auth realm {\n\t}\n}\n", []string{"Caddyfile:9", `"realm"`}},
+		"size":                    {gate("\t\troutes mollymawk\n\t\tmax_body large"), []string{"Caddyfile:11", "1MiB"}},
+		"timeout":                 {gate("\t\troutes mollymawk\n\t\tanswer_timeout soon"), []string{"Caddyfile:11", "5m"}},
+		"realm":                   {gate("\t\troutes mollymawk\n\t\trealm `a\"b`"), []string{"Caddyfile:11", "realm"}},
+		"cookie":                  {gate("\t\troutes mollymawk\n\t\tbrowser_sessions `a b`"), []string{"Caddyfile:11", "molly_session"}},
+		"route's words":           {gate("\t\troute POST /x"), []string{"Caddyfile:10", "route POST /api/custom/build custom:build"}},
+		"route's method":          {gate("\t\troute post /x a:b"), []string{"Caddyfile:10", "POST"}},
+		"route's path":            {gate("\t\troute GET /api//x a:b"), []string{"Caddyfile:10", "did you mean /api/x"}},
+		"route's dots":            {gate("\t\troute GET /api/../x a:b"), []string{"Caddyfile:10", "did you mean /x"}},
+		"route's escape":          {gate("\t\troute GET /api/%75 a:b"), []string{"Caddyfile:10", "did you mean /api/u"}},
+		"route's scope":           {gate("\t\troute GET /x build"), []string{"Caddyfile:10", "resource:action"}},
+		"route's option":          {gate("\t\troute GET /x a:b {\n\t\t\tlarge\n\t\t}"), []string{"Caddyfile:11", "upload and websocket"}},
+		"route twice":             {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
+		"unknown global":          {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
+		"lifetime":                {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
+		"warning":                 {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
+		"prefix":                  {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
+		"store":                   {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},
+		"store's path":            {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
+		"account twice":           {option("\t\taccount a\n\t\taccount a"), []string{"Caddyfile:4", "account a", "twice"}},
+		"account's option":        {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"), []string{"Caddyfile:4", `"token"`, "upstream_token"}},
+		"upstream unset":          {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"), []string{"account a", "upstream_token", "{env.UNSET}"}},
+		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"), []string{"account a", "upstream_token", "{env.EMPTY}"}},
+		"upstream file empty":     {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"), []string{"account a", "upstream_token", "{file." + c.path("empty") + "}"}},
+		"upstream file missing":   {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"), []string{"account a", "upstream_token", "{file." + c.path("missing") + "}"}},
+		"empty store":             {option("\t\tstore bbolt " + c.path("empty")), []string{c.path("empty"), "empty", "restore a backup"}},
+		"foreign store":           {option("\t\tstore bbolt " + c.path("foreign")), []string{c.path("foreign"), "not a token store"}},
+		"directory":               {option("\t\tstore bbolt " + c.dir), []string{c.dir, "is a directory"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "Caddyfile")
+			if err := os.WriteFile(file, []byte(test.caddyfile), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := c.command("validate", "--config", file).CombinedOutput()
+			if err == nil {
+				t.Fatalf("the configuration is valid:\n%s", out)
+			}
+			text := strings.ReplaceAll(string(out), `\"`, `"`) // the log is JSON
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("the error lacks %q:\n%s", want, out)
+				}
+			}
+			checkNoSecret(t, "the error", string(out), "secret")
+		})
+	}
+}
+
+// TestAdaptResolvesNothing adapts a configuration whose secrets are elsewhere.
+func TestAdaptResolvesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	c.write("Caddyfile", plainSite)
+	out, err := c.command("adapt", "--config", c.path("Caddyfile")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !strings.Contains(string(out), "{env.UPSTREAM}") {
+		t.Errorf("the placeholder was resolved: %s", out)
+	}
+}
+
+// TestExample runs the shipped example, and holds it to Caddy's own format.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	example, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	c := newCaddy(t, map[string]string{"MOLLYMAWK_URL": backend.URL(), "MOLLYMAWK_TOKEN": backend.AddToken("alice", "gate", 1e15)})
+	c.env["CADDY_ADMIN"], c.env["MOLLYGATE_PORT"] = "unix/"+c.path("admin.sock"), c.env["HTTP"]
+	c.start(string(example))
+	formatted, err := c.command("fmt", c.path("Caddyfile")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(formatted) != string(example) {
+		t.Errorf("caddy fmt would change Caddyfile.example to\n%s", formatted)
+	}
+
+	token, admin := c.token("--preset", "full"), c.token("--kind", "admin")
+	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
+		t.Errorf("calling the backend: %d %s", status, body)
+	}
+	keys := "http://keys.localhost:" + c.env["HTTP"] + "/api/v1/tokens"
+	if status, _, body := curl(t, append(bearer(admin), keys)...); status != 200 || !strings.Contains(body, tokenID(token)) {
+		t.Errorf("calling the admin API: %d %s", status, body)
+	}
+	if status, _, body := curl(t, c.url("/style.css")); status != 200 {
+		t.Errorf("asking for a page of the backend: %d %s", status, body)
+	}
+}

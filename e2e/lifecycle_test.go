@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestCreatedAndDeleted uses a token made while Caddy runs in the next request,
+// and is refused in the next after it was deleted.
+func TestCreatedAndDeleted(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	for range 20 {
+		token := s.token("--preset", "read")
+		s.expect(token, http.StatusOK)
+		if _, stderr, code := s.run("api-token", "delete", tokenID(token), "--yes"); code != 0 {
+			t.Fatal(stderr)
+		}
+		s.expect(token, http.StatusUnauthorized)
+	}
+}
+
+// expect makes a call with a token and checks the status.
+func (s *site) expect(token string, want int) {
+	s.t.Helper()
+	if got, _, body := curl(s.t, append(bearer(token), s.url("/api/unikernels"))...); got != want {
+		s.t.Errorf("got status %d, want %d: %s", got, want, body)
+	}
+}
+
+// TestKill keeps tokens over kill -9.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	s.expect(token, http.StatusOK)
+	s.kill()
+	s.start(plainSite)
+	s.expect(token, http.StatusOK)
+}
+
+// TestUsageSurvivesRestart counts over a restart.
+func TestUsageSurvivesRestart(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	for range 3 {
+		s.expect(token, http.StatusOK)
+	}
+	s.stop()
+	s.start(plainSite)
+	s.expect(token, http.StatusOK)
+	if allowed, denied := s.usage(token); allowed != 4 || denied != 0 {
+		t.Errorf("counted %d and %d, want 4 and 0", allowed, denied)
+	}
+}
+
+// TestReloads reloads the same configuration, in all spellings of the store's
+// path, 50 times: the store stays open, and nothing is left behind.
+func TestReloads(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	if err := os.Symlink(s.dir, s.path("link")); err != nil {
+		t.Fatal(err)
+	}
+	spellings := []string{"{$DIR}/tokens.db", "{$DIR}/link/tokens.db", "{$DIR}//tokens.db", "{$DIR}/link/../" + filepath.Base(s.dir) + "/tokens.db", "tokens.db"}
+	reload := func(i int) {
+		t.Helper()
+		if err := s.reload(strings.Replace(plainSite, spellings[0], spellings[i%len(spellings)], 1)); err != nil {
+			t.Fatal(err)
+		}
+		s.expect(token, http.StatusOK)
+	}
+	for i := range 5 {
+		reload(i)
+	}
+	goroutines, files := s.goroutines(), s.openFiles()
+	for i := range 50 {
+		reload(i)
+	}
+	s.eventually("the goroutines of old configurations have ended", func() bool { return s.goroutines() <= goroutines })
+	s.eventually("the files of old configurations are closed", func() bool { return s.openFiles() <= files })
+	if allowed, _ := s.usage(token); allowed != 55 {
+		t.Errorf("counted %d requests, want 55", allowed)
+	}
+	s.checkLogs(token)
+}
+
+// TestChangedStore reloads with another store, and back.
+func TestChangedStore(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	other := strings.Replace(plainSite, "{$DIR}/tokens.db", "{$DIR}/other.db", 1)
+	if err := s.reload(other); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(token, http.StatusUnauthorized)
+	if err := s.reload(plainSite); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(token, http.StatusOK)
+}
+
+// TestRejectedReload leaves the running gate and its admin API unharmed.
+func TestRejectedReload(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	s.write("foreign", "this is somebody's letter")
+	for name, test := range map[string]struct{ config, want string }{
+		"syntax":                {strings.Replace(plainSite, "bearer_auth", "bearer_auht", 1), "bearer_auht"},
+		"secret":                {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1), "{env.UNSET}"},
+		"foreign store":         {strings.Replace(plainSite, "tokens.db", "foreign", 1), "not a token store"},
+		"port taken":            {strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "address already in use"},
+		"port taken, new store": {strings.Replace(strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "tokens.db", "new.db", 1), "address already in use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.reload(test.config)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the reload says %v, want %q", err, test.want)
+			}
+			s.expect(token, http.StatusOK)
+			fresh := s.token("--preset", "read") // by the admin API
+			s.expect(fresh, http.StatusOK)
+		})
+	}
+	if err := s.reload(plainSite); err != nil {
+		t.Errorf("reloading after all: %v", err)
+	}
+	s.expect(token, http.StatusOK)
+}
+
+func mustPort(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// TestValidateBeside validates the configuration of a running Caddy.
+func TestValidateBeside(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	start := time.Now()
+	if out, err := s.command("validate", "--config", s.path("Caddyfile")).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("validating took %v", time.Since(start))
+	s.expect(token, http.StatusOK)
+
+	fresh := strings.Replace(plainSite, "tokens.db", "never/made.db", 1)
+	if out, err := s.command("validate", "--config", s.write("Fresh", fresh), "--adapter", "caddyfile").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(s.path("never")); err == nil {
+		t.Errorf("validating made the store")
+	}
+}
+
+// TestSecondProcess starts another Caddy on the same store.
+func TestSecondProcess(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	second := strings.NewReplacer("admin.sock", "second.sock", "{$HTTP}", freePort(t)).Replace(plainSite)
+	cmd := s.command("run", "--config", s.write("Second", second), "--adapter", "caddyfile")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		t.Fatalf("the second Caddy ended with %v", err)
+	}
+	for _, want := range []string{s.path("tokens.db"), "in use by process " + strconv.Itoa(s.cmd.Process.Pid), "caddy reload"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the error lacks %q:\n%s", want, out.String())
+		}
+	}
+	s.expect(token, http.StatusOK)
+}
+
+// TestStoreMode keeps the store to its owner.
+func TestStoreMode(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	info, err := os.Stat(s.path("tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the store's mode is %v", info.Mode())
+	}
+}

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// site is a gate before a stand-in Mollymawk.
+type site struct {
+	*caddy
+	backend  *mollymawktest.Server
+	upstream string // the backend's token of the account default
+}
+
+// globals are the global options of the tests' Caddyfiles. Everything is logged,
+// so that a secret in a log shows.
+const globals = `
+{
+	debug
+	admin unix/{$DIR}/admin.sock
+	auto_https disable_redirects
+	skip_install_trust
+	api_tokens {
+		store bbolt {$DIR}/tokens.db
+		account default {
+			upstream_token {env.UPSTREAM}
+		}
+	}
+}
+`
+
+// plainSite is a gate as the README shows it, without browser sessions.
+const plainSite = globals + `
+http://127.0.0.1:{$HTTP} {
+	log
+	handle {
+		bearer_auth {
+			routes {$ROUTES:mollymawk}
+		}
+		reverse_proxy {$BACKEND} {
+			transport http {
+				versions 1.1
+				keepalive off
+			}
+		}
+	}
+}
+`
+
+// startSite starts a gate with this Caddyfile before a stand-in.
+func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *site {
+	t.Helper()
+	backend := mollymawktest.New(t, options)
+	upstream := backend.AddToken("alice", "gate", 24*time.Hour)
+	routes := "mollymawk"
+	if options.Generation == mollymawktest.Generation2025 {
+		routes = "mollymawk-2025"
+	}
+	return &site{
+		caddy:    startCaddy(t, caddyfile, map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": upstream, "ROUTES": routes}),
+		backend:  backend,
+		upstream: upstream,
+	}
+}
+
+// checkBackend holds what the backend has seen against what it may ever see.
+func (s *site) checkBackend(tokens ...string) {
+	s.t.Helper()
+	for _, request := range s.backend.Requests() {
+		if got := request.Values("Authorization"); len(got) != 1 || got[0] != "Bearer "+s.upstream {
+			s.t.Errorf("%s %s reached the backend with %d Authorization headers, or not with the account's token", request.Method, request.Target, len(got))
+		}
+	}
+	for _, connection := range s.backend.Connections() {
+		for _, token := range tokens {
+			checkNoSecret(s.t, "the backend's input", string(connection.Raw), token)
+		}
+	}
+}
+
+// checkLogs looks for secrets in everything Caddy has logged.
+func (s *site) checkLogs(tokens ...string) {
+	s.t.Helper()
+	for _, secret := range append(tokens, s.upstream) {
+		checkNoSecret(s.t, "Caddy's log", s.output.String(), secret)
+	}
+}
