@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
 	"github.com/mollygate/mollygate/problem"
@@ -98,6 +99,10 @@ func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 
 // endpointPath returns the path that a client called on the endpoint.
 func endpointPath(r *http.Request) string { return endpointMount + r.URL.EscapedPath() }
+
+// endpointLogger returns the logger of the running configuration for the endpoint,
+// whose router isn't part of any.
+func endpointLogger() *zap.Logger { return caddy.Log().Named("admin.api.api_tokens") }
 
 // peerAddress returns the address a request came from, or "" for a unix socket.
 func peerAddress(r *http.Request) string {

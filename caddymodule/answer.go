@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,8 @@ import (
 // answerWriter takes the backend's answer. One that must be looked into is held
 // until it is whole; all others go to the client as they come.
 //
-// It is used by the goroutine that serves the request. Only startTimeout may be
-// called by another.
+// It is used by the goroutine that serves the request. Only startTimeout, and what
+// ends the answer with its token, may be called by another.
 type answerWriter struct {
 	http.ResponseWriter
 	request *http.Request // as the client sent it
@@ -40,6 +41,10 @@ type answerWriter struct {
 	body    bytes.Buffer
 	tooLong bool
 
+	// over says that nothing may touch the connection any more: it may be serving
+	// the next request.
+	mu      sync.Mutex
+	over    bool
 	release func() // of the answer's hold on the token
 }
 
@@ -108,9 +113,13 @@ func lasting(status int, header http.Header) bool {
 func (a *answerWriter) endWithToken() {
 	controller := http.NewResponseController(a.ResponseWriter)
 	a.release = a.passage.store.EndWithToken(a.passage.decision.Match, func() {
-		a.cancel(errTokenEnded)
-		// A client that doesn't read would hold the answer up.
-		_ = controller.SetWriteDeadline(time.Unix(1, 0))
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if !a.over {
+			a.cancel(errTokenEnded)
+			// A client that doesn't read would hold the answer up.
+			_ = controller.SetWriteDeadline(time.Unix(1, 0))
+		}
 	})
 }
 
@@ -217,6 +226,9 @@ func (a *answerWriter) refuse(refusal gate.Refusal) error {
 // close ends what goes with the answer.
 func (a *answerWriter) close() {
 	a.timeout.Stop()
+	a.mu.Lock()
+	a.over = true
+	a.mu.Unlock()
 	if a.release != nil {
 		a.release()
 	}

@@ -81,7 +81,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // creates nothing, because `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	a.endpoint = sync.OnceValue(func() http.Handler { return a.adminAPI(endpointActor, endpointPath) })
+	a.endpoint = sync.OnceValue(func() http.Handler {
+		return a.adminAPI(endpointActor, endpointPath, endpointLogger())
+	})
 	if err := a.provisionPolicy(); err != nil {
 		return err
 	}
@@ -170,6 +172,7 @@ func (a *App) account(name string) *Account { return a.Accounts[name] }
 func (a *App) adminAPI(
 	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
 	clientPath func(*http.Request) string,
+	logger *zap.Logger,
 ) http.Handler {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -181,7 +184,7 @@ func (a *App) adminAPI(
 		WarnBefore:   a.warnBefore,
 		Authenticate: authenticate,
 		ClientPath:   clientPath,
-		Logger:       a.logger,
+		Logger:       logger,
 	})
 }
 

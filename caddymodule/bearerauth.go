@@ -264,7 +264,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),
 		Authorization: authorization,
-		TokenInURL:    h.tokenInURL(r),
+		TokenInURL:    h.app.tokenInURL(r),
 		Upgrade:       upgrade,
 		ClientIP:      clientIP(r),
 		ContentLength: r.ContentLength,
@@ -275,16 +275,6 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 		facts.Session = err == nil && cookie.Value != ""
 	}
 	return facts
-}
-
-// tokenInURL looks at the current URL and at the one the client sent.
-func (h *BearerAuth) tokenInURL(r *http.Request) bool {
-	prefixes := h.app.policy.Prefixes
-	if gate.URLHasToken(prefixes, r.URL) {
-		return true
-	}
-	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	return ok && original.URL != nil && *original.URL != *r.URL && gate.URLHasToken(prefixes, original.URL)
 }
 
 // passedVar is the variable of a request that has passed a gate.

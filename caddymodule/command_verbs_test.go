@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -236,7 +237,7 @@ func TestCommandEscapes(t *testing.T) {
 			_, _ = w.Write(object)
 		default:
 			w.WriteHeader(http.StatusNotFound)
-			_, _ = fmt.Fprintf(w, `{"code":"not_found","detail":%q}`, "\x1b[2J")
+			_, _ = io.WriteString(w, `{"code":"not_found","detail":"\u001b[2J"}`)
 		}
 	}))
 	t.Cleanup(server.Close)

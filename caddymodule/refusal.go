@@ -42,15 +42,12 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 // logRefusal writes what the operator should know: everything that is the
 // client's fault is for debugging.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
-	uri := r.RequestURI
+	if refusal.Code == gate.TokenInURL {
+		skipAccessLog(r, h.logger, h.app.redact(r.RequestURI))
+		return
+	}
 	level := zapcore.DebugLevel
-	switch {
-	case refusal.Code == gate.TokenInURL:
-		// Caddy's access log would show the URL, so this line takes its place.
-		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
-		level = zapcore.WarnLevel
-		uri = h.redact(uri)
-	case refusal.Status >= http.StatusInternalServerError:
+	if refusal.Status >= http.StatusInternalServerError {
 		level = zapcore.ErrorLevel
 	}
 	line := h.logger.Check(level, "refused request")
@@ -62,7 +59,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.Int("status", refusal.Status),
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
-		zap.String("uri", uri),
+		zap.String("uri", r.RequestURI),
 		zap.Stringer("client_ip", clientIP(r)),
 	}
 	if refusal.Token != nil {
@@ -72,17 +69,6 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		fields = append(fields, zap.Error(refusal.Err))
 	}
 	line.Write(fields...)
-}
-
-// redact takes the secrets of tokens out of a URL. If some are hidden by escapes,
-// the URL is returned unescaped.
-func (h *BearerAuth) redact(uri string) string {
-	prefixes := h.app.policy.Prefixes
-	uri = prefixes.Redact(uri)
-	if unescaped := gate.Unescape(uri); prefixes.Find(unescaped) >= 0 {
-		return prefixes.Redact(unescaped)
-	}
-	return uri
 }
 
 // setNotices sets the headers that an allowed answer carries.

@@ -4,15 +4,18 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/problem"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -41,6 +44,7 @@ type SiteAdmin struct {
 	TrustedUsers []string `json:"trusted_users,omitempty"`
 
 	app    *App
+	logger *zap.Logger
 	api    func() http.Handler
 	bearer func(*http.Request) (tokenstore.Actor, *admin.Refusal)
 }
@@ -67,7 +71,8 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
 		Failures: gate.NewFailureLimit(defaultFailures, defaultFailureWindow),
 	})
-	h.api = sync.OnceValue(func() http.Handler { return h.app.adminAPI(h.authenticate, sitePath) })
+	h.logger = ctx.Logger()
+	h.api = sync.OnceValue(func() http.Handler { return h.app.adminAPI(h.authenticate, sitePath, h.logger) })
 	return nil
 }
 
@@ -78,6 +83,16 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	r = handOn(r.Context(), r)
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
+	}
+	if h.app.tokenInURL(r) {
+		skipAccessLog(r, h.logger, h.app.redact(r.RequestURI))
+	}
+	if !strings.HasPrefix(r.URL.Path, siteMount+"/") {
+		problem.Write(w, problem.Problem{
+			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
+			Detail: "There is nothing at this path. The admin API is below " + siteMount + "/, for example " + siteMount + "/tokens.",
+		})
+		return nil
 	}
 	http.StripPrefix(siteMount, h.api()).ServeHTTP(w, r)
 	return nil
@@ -94,7 +109,7 @@ func sitePath(r *http.Request) string {
 
 // authenticate says who calls: an admin token, or else a trusted user.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
-	if user := h.trustedUser(r); user != "" && len(r.Header["Authorization"]) == 0 {
+	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
 		return tokenstore.Actor{Name: user, Address: clientIP(r).String()}, nil
 	}
 	return h.bearer(r)

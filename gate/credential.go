@@ -115,6 +115,13 @@ func bearer(values []string) (token string, code Code) {
 	return token, ""
 }
 
+// HasBearer says whether the Authorization values try to present a bearer token,
+// well or badly.
+func HasBearer(authorization []string) bool {
+	_, code := bearer(authorization)
+	return code != MissingToken
+}
+
 // isToken68 says whether s is a b64token of RFC 6750: anything else is a broken
 // header rather than a broken token.
 func isToken68(s string) bool {
