@@ -85,7 +85,7 @@ type verb struct {
 // invocation is one run of a verb.
 type invocation struct {
 	*console
-	ctx   context.Context //nolint:containedctx // lives as long as the run
+	ctx   context.Context // as long as the run
 	flags caddycmd.Flags
 	args  []string
 }
@@ -135,7 +135,7 @@ func (c *console) exit(cmd *cobra.Command, err error) error {
 	if code == exitOK {
 		return nil
 	}
-	if _, ok := errors.AsType[result](err); !ok {
+	if _, ok := errors.AsType[exitError](err); !ok {
 		c.tell("Error: %s", secretLike.ReplaceAllString(err.Error(), "${1}REDACTED"))
 	}
 	if code == exitUsage {
@@ -163,17 +163,18 @@ func usageErrorf(format string, args ...any) error { return usageError(fmt.Sprin
 
 func (e usageError) Error() string { return string(e) }
 
-// result is an outcome that is no error but has an exit code of its own.
-type result int
+// exitError is an outcome that is no mistake but has an exit code of its own.
+// What there is to say has been said.
+type exitError int
 
-func (r result) Error() string { return fmt.Sprintf("exit code %d", int(r)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if r, ok := errors.AsType[result](err); ok {
-		return int(r)
+	if e, ok := errors.AsType[exitError](err); ok {
+		return int(e)
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage

@@ -74,5 +74,5 @@ func (i *invocation) askToDelete(api *endpointClient, ids []string) error {
 		return nil
 	}
 	i.tell("Nothing was deleted.")
-	return result(exitRefused)
+	return exitError(exitRefused)
 }

@@ -81,7 +81,7 @@ func (i *invocation) list() error {
 		i.tell("no tokens")
 	}
 	if query.Status == client.StatusExpiring && listed > 0 {
-		return result(exitRefused)
+		return exitError(exitRefused)
 	}
 	return nil
 }

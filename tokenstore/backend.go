@@ -8,8 +8,9 @@ import (
 // are safe for concurrent use.
 //
 // An error is, or wraps, [ErrNotFound], [ErrDamaged], [ErrTaken] or
-// [ErrUnavailable]; any other error of a reading method counts as ErrUnavailable. After an error of
-// Apply the outcome is unknown: the change may be in the store or not.
+// [ErrUnavailable]; any other error counts as ErrUnavailable, except those of a
+// ChangeFunc. After an ErrUnavailable of Apply the outcome is unknown: the change
+// may be in the store or not.
 type Backend interface {
 	// Token returns the token with this id. It must not wait for the network.
 	Token(id ID) (*Token, error)
@@ -24,9 +25,9 @@ type Backend interface {
 	// alter what it is given. If another token has one of the digests, the error is
 	// ErrTaken and nothing is changed.
 	Apply(id ID, now time.Time, change ChangeFunc) (*Token, error)
-	// List walks the tokens of order, beginning after the position, from the
-	// last on if descending, until yield returns false. Damaged tokens are
-	// left out. yield must not call the backend and may keep what it is given.
+	// List walks the tokens of order, beginning after the position, backwards if
+	// descending, until yield returns false. Damaged tokens are left out. yield must
+	// not call the backend and may keep what it is given.
 	List(order Order, after *Position, descending bool, yield func(*Token) bool) error
 	// Usage returns what SaveUsage last stored for the token, or none. It must not
 	// wait for the network.

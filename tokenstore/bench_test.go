@@ -124,8 +124,11 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkNow(b *testing.B) {
-	s := openTestStore(b)
-	s.Store.clock = SystemClock{}
+	s, err := Open(newMemory(), Options{FlushInterval: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			s.Now()

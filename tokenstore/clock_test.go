@@ -110,8 +110,12 @@ func TestRecordedTime(t *testing.T) {
 // under many readers.
 func TestNowNeverGoesBack(t *testing.T) {
 	t.Parallel()
-	s := openTestStore(t)
-	s.Store.clock = ClockFunc(func() time.Time { return testTime.Add(time.Duration(rand.Int64N(int64(time.Hour)))) })
+	jumping := ClockFunc(func() time.Time { return testTime.Add(time.Duration(rand.Int64N(int64(time.Hour)))) })
+	s, err := Open(newMemory(), Options{Clock: jumping, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {

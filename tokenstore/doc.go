@@ -4,7 +4,7 @@
 //
 // # A token, as it lives
 //
-//	Draft ── Policy.check ──> Token + Secret      (the secret is shown once)
+//	Draft ── Policy ──> Token + Secret             (the secret is shown once)
 //	Token ── Backend.Apply ──> stored, with its audit line, in one transaction
 //	Secret ── Parse ──> Credential                 (format and checksum, no state)
 //	Credential ── Store.Authenticate ──> Match     (memory, else the backend once)

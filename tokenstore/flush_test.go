@@ -234,6 +234,34 @@ func TestCountDuringSave(t *testing.T) {
 	}
 }
 
+// TestMarkAndListAreOne: a token isn't marked as dirty before it is in the list, or
+// a use that comes in between, sees the mark and returns would be in no flush.
+func TestMarkAndListAreOne(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	s.dirty.mu.Lock()
+	var user sync.WaitGroup
+	user.Go(func() { s.CountDenied(match) })
+	eventually(t, "the use is counted", func() bool { return match.active.usage.denied.Load() == 1 })
+	for range 50 { // it had time to mark the token, if it could
+		if match.active.usage.dirty.Load() && len(s.dirty.tokens) == 0 {
+			t.Error("the token is marked and not in the list")
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.dirty.mu.Unlock()
+	user.Wait()
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if used := s.used(t, token.ID); used.Denied != 1 {
+		t.Errorf("saved %+v", used)
+	}
+}
+
 // TestDeleteDuringSave: totals that are saved after the token is gone bring
 // nothing of it back.
 func TestDeleteDuringSave(t *testing.T) {

@@ -76,14 +76,12 @@ func (b *Backend) measure() error {
 
 // check says why bbolt must not be called.
 func (b *Backend) check() error {
-	if b.closed.Load() {
-		return tokenstore.ErrClosed
-	}
-	if b.stuck.Load() {
-		return fmt.Errorf("%w: the file %s is damaged; restore a backup and restart Caddy", tokenstore.ErrUnavailable, b.path)
-	}
 	size, err := fileSize(b.file, b.fd)
 	switch {
+	case b.closed.Load():
+		return tokenstore.ErrClosed // the size may be another file's
+	case b.stuck.Load():
+		return fmt.Errorf("%w: the file %s is damaged; restore a backup and restart Caddy", tokenstore.ErrUnavailable, b.path)
 	case err != nil:
 		return fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
 	case size < b.size.Load():

@@ -146,7 +146,9 @@ func (b *Backend) open() (err error) {
 // because bbolt would take it for a new database.
 func (b *Backend) openFile(path string, _ int, _ fs.FileMode) (*os.File, error) {
 	file, err := openInspected(path)
-	b.file = file
+	if b.db == nil { // it is being opened, and not for a copy
+		b.file = file
+	}
 	return file, err
 }
 

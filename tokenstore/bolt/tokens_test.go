@@ -336,6 +336,50 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestCloseDuringUse closes a store in the middle of everything: a call does its
+// work or says that the store is closed.
+func TestCloseDuringUse(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		path := newPath(t)
+		b := mustOpen(t, path)
+		token := makeToken(t, storeOver(t, b))
+		begun := make(chan struct{}, 6)
+		var users sync.WaitGroup
+		for i, use := range []func() error{
+			func() error { _, err := b.IDOf(token.Digest); return err },
+			func() error { _, err := b.Token(token.ID); return err },
+			func() error { _, err := b.Usage(token.ID); return err },
+			func() error { return b.SaveUsage(testTime, []tokenstore.UsageOf{{ID: token.ID}}) },
+			func() error { return change(b, token.ID, func(token *tokenstore.Token) { token.Name += "x" }) },
+			func() error {
+				return b.List(tokenstore.OrderCreated, nil, false, func(*tokenstore.Token) bool { return true })
+			},
+		} {
+			users.Go(func() {
+				for n := 0; ; n++ {
+					if n == 2 {
+						begun <- struct{}{}
+					}
+					if err := use(); errors.Is(err, tokenstore.ErrClosed) {
+						return
+					} else if err != nil {
+						t.Errorf("user %d: %v", i, err)
+						begun <- struct{}{}
+						return
+					}
+				}
+			})
+		}
+		for range cap(begun) {
+			<-begun
+		}
+		check(t, b.Close())
+		users.Wait()
+		checkConsistent(t, mustOpen(t, path))
+	}
+}
+
 // TestDurable: what Apply has told of is in the file, whoever reads it.
 func TestDurable(t *testing.T) {
 	t.Parallel()

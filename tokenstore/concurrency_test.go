@@ -1,0 +1,238 @@
+package tokenstore
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestLoadDuringChange: a use that has read the token before it is deleted or
+// revoked must not bring it back afterwards.
+func TestLoadDuringChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*testStore, ID) error
+		after  func(Match, error) bool
+	}{
+		"delete": {
+			func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+			func(_ Match, err error) bool { return err == ErrNotFound },
+		},
+		"revoke": {
+			func(s *testStore, id ID) error {
+				return s.tryChange(id, func(token *Token) { token.RevokedAt = testTime })
+			},
+			func(m Match, err error) bool { return err == nil && m.Status == StatusRevoked },
+		},
+		"rotate without grace": {
+			func(s *testStore, id ID) error {
+				return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+			},
+			func(_ Match, err error) bool { return err == ErrNotFound },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			token, credential := s.create(t)
+
+			changed := make(chan error, 1)
+			// The use has read the record; the change begins, and it either waits for
+			// the use or is done before the use goes on.
+			s.memory.afterToken = func(id ID) {
+				s.memory.afterToken = nil
+				go func() { changed <- c.change(s, id) }()
+				deadline := time.Now().Add(10 * time.Second)
+				for time.Now().Before(deadline) {
+					if len(changed) > 0 || s.index.locks.waiting(id) {
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+				t.Error("the change neither waits nor ends")
+			}
+			// The use that began before may see either.
+			if _, err := s.Authenticate(credential, testTime); err != nil && err != ErrNotFound {
+				t.Errorf("the use that began before: %v", err)
+			}
+			if err := <-changed; err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
+				t.Errorf("a use that began after: %v, %v", got.Status, err)
+			}
+			if a := s.index.byDigest(token.Digest); name != "revoke" && a != nil {
+				t.Error("the old secret is still in memory")
+			}
+		})
+	}
+}
+
+// TestChangeBetweenLookUps: a token that is taken away after its digest has been
+// found, and before its record is read, is unknown and not damaged.
+func TestChangeBetweenLookUps(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*testStore, ID) error{
+		"delete": func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+		"rotate": func(s *testStore, id ID) error {
+			return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+		},
+	} {
+		s := openTestStore(t)
+		_, credential := s.create(t)
+		s.memory.afterIDOf = func(id ID) {
+			s.memory.afterIDOf = nil
+			if err := change(s, id); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// waiting says whether somebody waits for the lock of id.
+func (l *idLocks) waiting(id ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[id] != nil && l.held[id].users > 1
+}
+
+// TestChangesDuringUse revokes tokens that are in constant use: no use that
+// begins after the change has returned may see the token active.
+func TestChangesDuringUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	rounds := 200
+	if testing.Short() {
+		rounds = 50
+	}
+	for range rounds {
+		token, credential := s.create(t)
+		var revoked atomic.Bool
+		var users sync.WaitGroup
+		for range 4 {
+			users.Go(func() {
+				for n := 0; n < 20; {
+					before := revoked.Load()
+					match, err := s.Authenticate(credential, testTime)
+					if err != nil {
+						t.Errorf("Authenticate: %v", err)
+						return
+					}
+					if before {
+						n++
+						if match.Status != StatusRevoked {
+							t.Errorf("a use after the change: %v", match.Status)
+							return
+						}
+					}
+					s.CountAllowed(match, LastUse{Time: testTime})
+				}
+			})
+		}
+		s.change(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+		revoked.Store(true)
+		users.Wait()
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	s.CountAllowed(match, LastUse{Time: testTime})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+	if !s.memory.closed {
+		t.Error("the backend is open")
+	}
+	s.CountAllowed(match, LastUse{Time: testTime}) // too late, but harmless
+	s.CountDenied(match)
+	calls := map[string]error{}
+	_, calls["Authenticate"] = s.Authenticate(credential, testTime)
+	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)
+	_, calls["Get"] = s.Get(token.ID)
+	_, _, calls["List"] = s.List(Page{})
+	calls["Delete"] = s.Delete(token.ID, testActor)
+	calls["Flush"] = s.Flush()
+	for name, err := range calls {
+		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	again := reopen(t, s.memory, s.clock)
+	if got, err := again.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
+		t.Errorf("after reopening %+v, %v", got, err)
+	}
+}
+
+// TestCloseDuringUse closes a store in the middle of everything. A call either
+// does its work or fails with ErrClosed, and what was counted before Close is
+// saved.
+func TestCloseDuringUse(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		var before atomic.Uint64
+		var closing atomic.Bool
+		started := make(chan struct{}, 8)
+		var users sync.WaitGroup
+		for i := range 8 {
+			users.Go(func() {
+				for n := 0; ; n++ {
+					if n == 10 {
+						started <- struct{}{}
+					}
+					var err error
+					switch i {
+					case 0:
+						_, _, err = s.Create(testPolicy, validDraft(), testActor)
+					case 1:
+						if err = s.Flush(); err == nil && s.closed.Load() {
+							return // nothing was left to save
+						}
+					case 2:
+						_, err = s.Get(token.ID)
+					default:
+						var match Match
+						if match, err = s.Authenticate(credential, testTime); err == nil {
+							s.CountAllowed(match, LastUse{Time: testTime})
+							if !closing.Load() {
+								before.Add(1)
+							}
+						}
+					}
+					if err != nil {
+						if !errors.Is(err, ErrClosed) {
+							t.Errorf("user %d: %v", i, err)
+						}
+						return
+					}
+				}
+			})
+		}
+		for range cap(started) {
+			<-started
+		}
+		closing.Store(true)
+		counted := before.Load()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		users.Wait()
+		s.memory.reopen()
+		if used, err := s.memory.Usage(token.ID); err != nil || used.Allowed < counted {
+			t.Fatalf("%d uses are saved, %d were counted before Close", used.Allowed, counted)
+		}
+	}
+}
