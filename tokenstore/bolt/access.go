@@ -76,6 +76,7 @@ func (b *Backend) measure() error {
 
 // check says why bbolt must not be called.
 func (b *Backend) check() error {
+	used := b.size.Load() // first: a commit may make the file longer at any moment
 	size, err := fileSize(b.file, b.fd)
 	switch {
 	case b.closed.Load():
@@ -84,9 +85,9 @@ func (b *Backend) check() error {
 		return fmt.Errorf("%w: the file %s is damaged; restore a backup and restart Caddy", tokenstore.ErrUnavailable, b.path)
 	case err != nil:
 		return fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
-	case size < b.size.Load():
+	case size < used:
 		return fmt.Errorf("%w: the file %s was truncated while in use, to %d of %d bytes; restore a backup and restart Caddy",
-			tokenstore.ErrUnavailable, b.path, size, b.size.Load())
+			tokenstore.ErrUnavailable, b.path, size, used)
 	}
 	return nil
 }
