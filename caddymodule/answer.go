@@ -25,6 +25,9 @@ import (
 type answerWriter struct {
 	http.ResponseWriter
 	request *http.Request // as the client sent it
+	out     *http.Request // as it was handed on
+	// sent says that a proxy has taken the request.
+	sent    atomic.Bool
 	passage *passage
 	cancel  context.CancelCauseFunc
 	// before are the headers that the answer had before the backend set its own.
@@ -65,6 +68,16 @@ func newAnswerWriter(w http.ResponseWriter, r *http.Request, p *passage, cancel 
 	return a
 }
 
+// Header returns the headers of the answer. That they are asked for after a proxy
+// has taken the request means that an answer is there. From then on a handler such
+// as templates could show the credential, which nobody needs any more.
+func (a *answerWriter) Header() http.Header {
+	if a.sent.Load() {
+		delete(a.out.Header, "Authorization")
+	}
+	return a.ResponseWriter.Header()
+}
+
 // startTimeout begins to count the time that the backend has for its answer. It
 // is called at the end of the request's body, by whoever reads that.
 func (a *answerWriter) startTimeout() {
@@ -79,6 +92,7 @@ func (a *answerWriter) WriteHeader(status int) {
 	switch {
 	case a.status != 0 || a.gone():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
+		gate.ScrubHeaders(a.Header(), a.passage.upstreamToken)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
 	case gate.LookInto(status) || !a.state.CompareAndSwap(awaited, handedOver):
 		a.status = status

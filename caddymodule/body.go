@@ -19,8 +19,6 @@ func (p *passage) takeBody(r, out *http.Request) error {
 	switch {
 	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
 		return p.adapt(out, nil)
-	case p.decision.Upgrade != "":
-		return nil
 	case route.Upload:
 		out.Body = &uploadBody{source: r.Body, left: limit}
 		return nil
@@ -35,6 +33,9 @@ func (p *passage) takeBody(r, out *http.Request) error {
 	}
 	if n > limit {
 		return errBodyTooLarge
+	}
+	if n < r.ContentLength { // over HTTP/3 that is no error of reading
+		return io.ErrUnexpectedEOF
 	}
 	return p.adapt(out, buffer.Bytes())
 }

@@ -38,14 +38,14 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 
 	ctx, cancel := context.WithCancelCause(p.parentContext(r))
 	defer cancel(nil)
-	var out *http.Request
-	out = handOn(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// A handler that runs after the backend has answered, such as templates,
-		// could show the credential. It is needed only until Caddy's proxy has made
-		// its own copy of the headers, which it has before it asks for a
-		// connection, in this goroutine.
-		GetConn: func(string) { delete(out.Header, "Authorization") },
+	answer := newAnswerWriter(w, r, p, cancel)
+	defer answer.close()
+	out := handOn(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		// Caddy's proxy asks for a connection when it has its own copy of the
+		// headers, in this goroutine.
+		GetConn: func(string) { answer.sent.Store(true) },
 	}), r)
+	answer.out = out
 	if err := p.takeBody(r, out); err != nil {
 		return p.refuseUncontacted(w, r, bodyRefusal(err))
 	}
@@ -58,8 +58,6 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 		Time: p.facts.Now, IP: p.facts.ClientIP.String(), UserAgent: r.UserAgent(), Route: route.Name(),
 	})
 
-	answer := newAnswerWriter(w, r, p, cancel)
-	defer answer.close()
 	if body, ok := out.Body.(*uploadBody); ok {
 		body.ended = answer.startTimeout
 	} else {

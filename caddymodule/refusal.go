@@ -27,12 +27,13 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 
 	refusal.Headers(h.Realm, w.Header().Set)
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// Caddy would wait for the body of a request that is refused, up to a
-		// minute, unless the connection is to be closed anyway.
+		// Caddy would wait for the rest of the body, up to a minute, before it answers
+		// or ends the connection. Nobody wants it any more.
 		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 	}
 	details := refusal.Problem()
-	if h.Refusals == refusalsByErrorRoutes && refusal.Code != gate.TokenInURL {
+	if h.Refusals == refusalsByErrorRoutes && !refusal.Final() {
 		return caddyhttp.Error(details.Status, errors.New(details.Detail))
 	}
 	problem.Write(w, details)
@@ -43,7 +44,7 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 // client's fault is for debugging.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	if refusal.Code == gate.TokenInURL {
-		skipAccessLog(r, h.logger, h.app.redact(r.RequestURI))
+		h.app.skipURL(r, h.logger)
 		return
 	}
 	level := zapcore.DebugLevel

@@ -85,7 +85,7 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		r.Header["Authorization"] = authorization
 	}
 	if h.app.tokenInURL(r) {
-		skipAccessLog(r, h.logger, h.app.redact(r.RequestURI))
+		h.app.skipURL(r, h.logger)
 	}
 	if !strings.HasPrefix(r.URL.Path, siteMount+"/") {
 		problem.Write(w, problem.Problem{

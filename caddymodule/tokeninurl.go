@@ -30,14 +30,18 @@ func (a *App) redact(uri string) string {
 	return uri
 }
 
-// skipAccessLog keeps a request with a token in its URL out of Caddy's access log,
-// and logs it in its place.
-func skipAccessLog(r *http.Request, logger *zap.Logger, uri string) {
+// skipAccessLog keeps a request with a token where it doesn't belong out of
+// Caddy's access log, and logs it in its place.
+func skipAccessLog(r *http.Request, logger *zap.Logger, message string, fields ...zap.Field) {
 	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
-	logger.Warn("refused request with a token in its URL; replace the token",
-		zap.String("code", string(gate.TokenInURL)),
+	logger.Warn(message, append(fields,
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
-		zap.String("uri", uri),
-		zap.Stringer("client_ip", clientIP(r)))
+		zap.Stringer("client_ip", clientIP(r)))...)
+}
+
+// skipURL is skipAccessLog for a token in the URL.
+func (a *App) skipURL(r *http.Request, logger *zap.Logger) {
+	skipAccessLog(r, logger, "refused request with a token in its URL; replace the token",
+		zap.String("code", string(gate.TokenInURL)), zap.String("uri", a.redact(r.RequestURI)))
 }

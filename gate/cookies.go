@@ -8,9 +8,17 @@ import (
 // RemoveCookie deletes the cookie of this name and leaves the others as they
 // were sent.
 func RemoveCookie(h http.Header, name string) {
+	dropCookies(h, func(pair string) bool {
+		key, _, _ := strings.Cut(pair, "=")
+		return strings.Trim(key, " \t") == name
+	})
+}
+
+// dropCookies deletes the cookies for which drop is true of "name=value".
+func dropCookies(h http.Header, drop func(pair string) bool) {
 	var kept []string
 	for _, line := range h["Cookie"] {
-		if line = withoutCookie(line, name); line != "" {
+		if line = keptCookies(line, drop); line != "" {
 			kept = append(kept, line)
 		}
 	}
@@ -21,15 +29,18 @@ func RemoveCookie(h http.Header, name string) {
 	h["Cookie"] = kept
 }
 
-func withoutCookie(line, name string) string {
-	if !strings.Contains(line, name) {
-		return line
-	}
+func keptCookies(line string, drop func(pair string) bool) string {
 	var kept []string
+	dropped := false
 	for pair := range strings.SplitSeq(line, ";") {
-		if key, _, _ := strings.Cut(pair, "="); strings.Trim(key, " \t") != name {
+		if drop(pair) {
+			dropped = true
+		} else {
 			kept = append(kept, pair)
 		}
+	}
+	if !dropped {
+		return line
 	}
 	return strings.Trim(strings.Join(kept, ";"), " \t")
 }

@@ -195,6 +195,7 @@ func (q *inquiry) refuseForbiddenMethod() {
 	_, allow := q.gate.router.find(q.request.Method, q.request.Path)
 	q.decision.Refusal = refuseMethod(allow)
 	q.decision.Refusal.Detail = "CONNECT and TRACE are not allowed anywhere."
+	q.decision.Refusal.forbiddenMethod = true
 }
 
 // credential reads the bearer token, or lets a browser's request pass without.

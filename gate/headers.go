@@ -3,6 +3,7 @@ package gate
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -41,6 +42,7 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 		dropNominated(h, connection)
 	}
 	delete(h, "Connection")
+	delete(h, "Trailer")
 	delete(h, "Upgrade")
 	delete(h, "Http2-Settings")
 	overriding.deleteFrom(h)
@@ -58,6 +60,28 @@ func dropNominated(h http.Header, connection []string) {
 			}
 		}
 	}
+}
+
+// DropTokens deletes the headers that hold a token, after [TakeHeaders] has taken
+// the one where it belongs, and returns their names. Of cookies only those that
+// hold one are dropped.
+func DropTokens(h http.Header, prefixes tokenstore.Prefixes) (names []string) {
+	for name, values := range h {
+		for _, value := range values {
+			if !tokenInText(prefixes, value) {
+				continue
+			}
+			names = append(names, name)
+			if name == "Cookie" {
+				dropCookies(h, func(pair string) bool { return tokenInText(prefixes, pair) })
+			} else {
+				delete(h, name)
+			}
+			break
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Forward sets on the headers of the copy that goes upstream what the backend

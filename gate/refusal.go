@@ -118,6 +118,8 @@ type Refusal struct {
 	Detail string
 	// Err is what went wrong, for the log only.
 	Err error
+
+	forbiddenMethod bool
 }
 
 // storeRetryAfter is in seconds.
@@ -132,6 +134,10 @@ func Refuse(code Code) Refusal {
 	}
 	return r
 }
+
+// Final says that nobody but the gate may answer the request: its URL must not be
+// logged, or its method must not reach any backend, such as that of an error route.
+func (r *Refusal) Final() bool { return r.Code == TokenInURL || r.forbiddenMethod }
 
 func refuseMethod(allow string) Refusal {
 	r := Refuse(MethodNotAllowed)
