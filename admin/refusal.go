@@ -177,9 +177,9 @@ func (c *call) refuse(refusal *Refusal) {
 	}
 	header := c.w.Header()
 	maps.Copy(header, refusal.Header)
-	if c.r.ProtoMajor == 1 && c.r.ContentLength != 0 && !c.bodyRead {
-		// net/http would wait for the rest of a body that is never sent.
-		header.Set("Connection", "close")
+	if c.bodyRead {
+		problem.Write(c.w, refusal.Problem)
+		return
 	}
-	problem.Write(c.w, refusal.Problem)
+	problem.WriteLast(c.w, c.r, refusal.Problem)
 }

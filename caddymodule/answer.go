@@ -174,6 +174,7 @@ func (a *answerWriter) gone() bool { return a.state.Load() == handedOver }
 func (a *answerWriter) finish(err error) error {
 	switch {
 	case a.gone():
+		gate.ScrubHeaders(a.Header(), a.passage.upstreamToken) // the trailers are among them
 		return err
 	case !a.state.CompareAndSwap(awaited, handedOver):
 		return a.replace(gate.BackendTimeout, errAnswerTimeout)

@@ -26,24 +26,19 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 	h.logRefusal(r, refusal)
 
 	refusal.Headers(h.Realm, w.Header().Set)
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// Caddy would wait for the rest of the body, up to a minute, before it answers
-		// or ends the connection. Nobody wants it any more.
-		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
-	}
 	details := refusal.Problem()
 	if h.Refusals == refusalsByErrorRoutes && !refusal.Final() {
+		problem.EndConnection(w, r)
 		return caddyhttp.Error(details.Status, errors.New(details.Detail))
 	}
-	problem.Write(w, details)
+	problem.WriteLast(w, r, details)
 	return nil
 }
 
 // logRefusal writes what the operator should know: everything that is the
 // client's fault is for debugging.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
-	if refusal.Code == gate.TokenInURL {
+	if refusal.Final() && h.app.tokenInURL(r) {
 		h.app.skipURL(r, h.logger)
 		return
 	}

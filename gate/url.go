@@ -38,7 +38,8 @@ func SetPath(u *url.URL, escaped string) {
 // percent-decoded once.
 func URLHasToken(prefixes tokenstore.Prefixes, u *url.URL) bool {
 	return tokenInText(prefixes, u.Path) || tokenInText(prefixes, u.RawPath) ||
-		tokenInText(prefixes, u.RawQuery) || tokenInText(prefixes, u.Fragment)
+		tokenInText(prefixes, u.RawQuery) || tokenInText(prefixes, u.Fragment) ||
+		u.User != nil && tokenInText(prefixes, u.User.String())
 }
 
 func tokenInText(prefixes tokenstore.Prefixes, text string) bool {

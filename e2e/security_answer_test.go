@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// echo is the credential that a backend was sent, which it repeats.
+func echo(r *http.Request) string { return r.Header.Get("Authorization") }
+
+// say answers with a content type, a status and a body.
+func say(contentType string, status int, body func(*http.Request) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = []string{contentType}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body(r))
+	}
+}
+
+// sayHeader answers with a header line that holds the credential.
+func sayHeader(name, value string, status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(name, strings.ReplaceAll(value, "$", strings.TrimPrefix(echo(r), "Bearer ")))
+		w.WriteHeader(status)
+	}
+}
+
+func text(body string) func(*http.Request) string {
+	return func(*http.Request) string { return body }
+}
+
+const (
+	htmlPage = "<!DOCTYPE html><html><body>It broke.</body></html>"
+	jsonText = `{"status":404,"title":"404","success":false,"data":"not here"}`
+)
+
+// backendAnswers are what the backend of net/http says to ?answer=name.
+var backendAnswers = map[string]http.HandlerFunc{
+	"template": say("text/html", 200, text(`{{$r := .Req}}rendered {{.Req.Header.Get "Authorization"}} {{.Req.Header}} {{.OriginalReq.Header}} {{placeholder "http.request.header.Authorization"}}`)),
+	"include":  say("text/html", 200, text(`{{httpInclude "/plain/read?included"}}`)),
+	"ok-html":  say("text/html", 200, text(htmlPage)),
+	"html-public": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		say("text/html", 404, text(htmlPage))(w, r)
+	},
+	"json":          say("application/json", 404, text(jsonText)),
+	"html":          say("text/html; charset=utf-8", 404, text(htmlPage)),
+	"html-500":      say("TEXT/HTML", 500, text(htmlPage)),
+	"xhtml":         say("application/xhtml+xml", 503, text(htmlPage)),
+	"untyped":       say("", 404, text(htmlPage)),
+	"redirect":      sayHeader("Location", "/select/instance", 302),
+	"permanent":     sayHeader("Location", "/elsewhere", 301),
+	"see-other":     sayHeader("Location", "/elsewhere", 303),
+	"not-modified":  say("", 304, text("")),
+	"no-content":    say("", 204, text("")),
+	"401":           say("application/json", 401, echo),
+	"401-html":      say("text/html", 401, func(r *http.Request) string { return "<html>" + echo(r) }),
+	"401-challenge": sayHeader("WWW-Authenticate", `Basic realm="$"`, 401),
+	"403":           say("application/json", 403, text(jsonText)),
+	"echo-400":      say("application/json", 400, func(r *http.Request) string { return "Failed: " + echo(r) }),
+	"echo-500":      say("text/plain", 500, echo),
+	"echo-json": say("application/json", 400, func(r *http.Request) string {
+		quoted := ""
+		for _, c := range echo(r) {
+			quoted += fmt.Sprintf(`\u%04x`, c)
+		}
+		return `{"data":"` + quoted + `"}`
+	}),
+	"echo-url":        say("text/plain", 400, func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "%2D") }),
+	"echo-html":       say("text/plain", 400, func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "&#45;") }),
+	"echo-header":     sayHeader("X-Echo", "Bearer $", 200),
+	"echo-cookie":     sayHeader("Set-Cookie", "last=$; Path=/", 200),
+	"echo-location":   sayHeader("Location", "/x?token=$", 307),
+	"echo-redirect":   sayHeader("Location", "/x?token=$", 302),
+	"echo-400-header": sayHeader("X-Echo", "$", 400),
+	"gzip":            gzipped(400),
+	"gzip-302":        gzipped(302),
+	"encoded": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "br")
+		say("application/json", 400, echo)(w, r)
+	},
+	"large": say("application/json", 400, func(r *http.Request) string { return strings.Repeat(" ", 2<<20) + echo(r) }),
+	"cut": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		say("application/json", 400, echo)(w, r)
+	},
+	"echo-early":           func(w http.ResponseWriter, r *http.Request) { early(w, r); say("text/plain", 200, text("late"))(w, r) },
+	"echo-trailer":         trailed(200),
+	"echo-trailer-unnamed": unannounced,
+	"hop": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Alt-Svc", `h3="evil:443"`)
+		w.Header().Set("Keep-Alive", "timeout=9")
+		say("text/plain", 200, text(""))(w, r)
+	},
+	"ours": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Key-Expires", "never")
+		w.Header().Set("Api-Key-Warning", "none")
+		say("text/plain", 200, text(""))(w, r)
+	},
+}
+
+func gzipped(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Encoded", "yes")
+		w.WriteHeader(status)
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, "Failed to find user with token "+echo(r))
+		_ = z.Close()
+	}
+}
+
+func early(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Link", "</style.css>; rel=preload")
+	w.Header().Set("X-Echo", echo(r))
+	w.WriteHeader(http.StatusEarlyHints)
+	w.Header().Del("X-Echo")
+}
+
+func trailed(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Echo, X-Sum")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-Echo", echo(r))
+		w.Header().Set("X-Sum", strconv.Itoa(4))
+	}
+}
+
+func unannounced(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusOK)
+	_, _ = io.WriteString(w, "body")
+	_ = http.NewResponseController(w).Flush()
+	w.Header().Set(http.TrailerPrefix+"X-Echo", echo(r))
+}
+
+// asking asks the backend of net/http for an answer.
+func asking(answer, token string) wireRequest { return get("/plain/read?answer="+answer, by(token)...) }
+
+// answerAttacks are answers of the backend that must not go to the client as they
+// are: contract, section 3, item 6. That the credential shows nowhere is one of
+// the invariants.
+var answerAttacks = []attack{
+	{id: "ANS-01 HTML", wireRequest: asking("html", "$R"), want: answered("$R", 404, "backend_error"), then: nothingOf(htmlPage)},
+	{id: "ANS-01 HTML, 500", wireRequest: asking("html-500", "$R"), want: answered("$R", 500, "backend_error"), then: nothingOf(htmlPage)},
+	{id: "ANS-01 XHTML", wireRequest: asking("xhtml", "$R"), want: answered("$R", 503, "backend_error"), then: nothingOf(htmlPage)},
+	{id: "ANS-01 without a type", wireRequest: asking("untyped", "$R"), want: answered("$R", 404, "backend_error"), then: nothingOf(htmlPage)},
+	{id: "ANS-01 JSON", wireRequest: asking("json", "$R"), want: answered("$R", 404, ""), then: bodyOf(jsonText)},
+	{id: "ANS-01 HTML, good", wireRequest: asking("ok-html", "$R"), want: answered("$R", 200, ""), then: bodyOf(htmlPage)},
+	{id: "ANS-01 HTML, untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css?answer=html"}, want: untouched(404), then: bodyOf(htmlPage)},
+	{id: "ANS-01 HTML of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/restart?instance=nowhere&unikernel=x", header: by("$A"), body: "{}"}, want: answered("$A", 404, "backend_error")},
+	{id: "ANS-02 redirect", wireRequest: asking("redirect", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("Location")},
+	{id: "ANS-02 redirect, with the credential", wireRequest: asking("echo-redirect", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("Location")},
+	{id: "ANS-02 redirect, encoded", wireRequest: asking("gzip-302", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("X-Encoded")},
+	{id: "ANS-02 redirect of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/restart", header: by("$A"), body: "{}"}, want: answered("$A", 400, "backend_redirect"), then: withoutHeader("Set-Cookie")},
+	{id: "ANS-02 redirect, untouched", wireRequest: wireRequest{host: browserHost, target: "/dashboard?answer=redirect"}, want: untouched(302)},
+	{id: "ANS-02 permanent", wireRequest: asking("permanent", "$R"), want: answered("$R", 301, "")},
+	{id: "ANS-02 see other", wireRequest: asking("see-other", "$R"), want: answered("$R", 303, "")},
+	{id: "ANS-02 not modified", wireRequest: asking("not-modified", "$R"), want: answered("$R", 304, "")},
+	{id: "ANS-02 no content", wireRequest: asking("no-content", "$R"), want: answered("$R", 204, "")},
+	{id: "ANS-03 credential refused", wireRequest: asking("401", "$R"), want: answered("$R", 502, "upstream_credential"), then: refusalIsLoud("default")},
+	{id: "ANS-03 credential refused, HTML", wireRequest: asking("401-html", "$R"), want: answered("$R", 502, "upstream_credential")},
+	{id: "ANS-03 credential refused, challenge", wireRequest: asking("401-challenge", "$R"), want: answered("$R", 502, "upstream_credential"), then: withoutHeader("Www-Authenticate")},
+	{id: "ANS-03 no credential sent", wireRequest: asking("403", "$N"), want: answered("$N", 403, "")},
+	{id: "ANS-03 no credential sent, 401", wireRequest: asking("401", "$N"), want: answered("$N", 401, "")},
+	{id: "ANS-03 forbidden", wireRequest: asking("403", "$R"), want: answered("$R", 403, ""), then: bodyOf(jsonText)},
+	{id: "ANS-03 credential refused by a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$S")}, want: answered("$S", 502, "upstream_credential"), then: refusalIsLoud("stale")},
+	{id: "ANS-03 credential refused by a Mollymawk, upload", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/create", header: by("$S"), body: "x"}, want: answered("$S", 502, "upstream_credential")},
+	{id: "ANS-03 no session at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$N")}, want: answered("$N", 502, "upstream_credential"), then: refusalIsLoud("bare")},
+	{id: "ANS-04 repeated", wireRequest: asking("echo-400", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, 500", wireRequest: asking("echo-500", "$R"), want: answered("$R", 500, "backend_error")},
+	{id: "ANS-04 repeated in JSON", wireRequest: asking("echo-json", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in a URL", wireRequest: asking("echo-url", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in HTML", wireRequest: asking("echo-html", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in an error's header", wireRequest: asking("echo-400-header", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Echo")},
+	{id: "ANS-04 repeated, encoded", wireRequest: asking("gzip", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
+	{id: "ANS-04 repeated, encoded on request", wireRequest: get("/plain/read?answer=gzip", by("$R", "Accept-Encoding: gzip, br, zstd")...), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
+	{id: "ANS-04 unknown encoding", wireRequest: asking("encoded", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("Content-Encoding")},
+	{id: "ANS-04 large", wireRequest: asking("large", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 cut off", wireRequest: asking("cut", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-05 repeated in a header", wireRequest: asking("echo-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
+	{id: "ANS-05 repeated in a cookie", wireRequest: asking("echo-cookie", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Set-Cookie")},
+	{id: "ANS-05 repeated in a location", wireRequest: asking("echo-location", "$R"), want: answered("$R", 307, ""), then: withoutHeader("Location")},
+	{id: "ANS-05 repeated in early hints", wireRequest: asking("echo-early", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer", wireRequest: asking("echo-trailer", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer not announced", wireRequest: asking("echo-trailer-unnamed", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-06 hop by hop", wireRequest: asking("hop", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Keep-Alive")},
+	{id: "ANS-06 the gate's own headers", wireRequest: asking("ours", "$R"), want: answered("$R", 200, ""), then: func(t *testing.T, x *exchange) {
+		if got := x.answers[0].header.Get("Api-Key-Expires"); got == "never" {
+			t.Errorf("the backend's Api-Key-Expires reached the client")
+		}
+	}},
+	{id: "USE-06 backend away", wireRequest: wireRequest{host: awayHost, header: by("$R")}, want: answeredByNobody("$R", 502, "backend_unreachable")},
+	{id: "USE-06 backend away, upload", wireRequest: wireRequest{host: awayHost, method: "POST", target: "/plain/upload", header: by("$C"), body: "hello"}, want: answeredByNobody("$C", 502, "backend_unreachable")},
+	{id: "USE-06 backend away, refused", wireRequest: wireRequest{host: awayHost, header: by("$C")}, want: refused(403, "insufficient_scope", "$C")},
+}
+
+func nothingOf(body string) func(*testing.T, *exchange) {
+	return func(t *testing.T, x *exchange) {
+		if strings.Contains(x.answers[0].body, body) {
+			t.Errorf("the client got %q", shortened(x.answers[0].body))
+		}
+	}
+}
+
+func bodyOf(want string) func(*testing.T, *exchange) {
+	return func(t *testing.T, x *exchange) {
+		if got := x.answers[0].body; got != want {
+			t.Errorf("the client got %q, want %q", shortened(got), want)
+		}
+	}
+}
+
+func withoutHeader(names ...string) func(*testing.T, *exchange) {
+	return func(t *testing.T, x *exchange) {
+		for name, values := range x.answers[0].header {
+			if slices.Contains(names, name) {
+				t.Errorf("the client got %s: %q", name, values)
+			}
+		}
+	}
+}
+
+// refusalIsLoud checks that the log says which account the backend refuses, and
+// since when.
+func refusalIsLoud(account string) func(*testing.T, *exchange) {
+	return func(t *testing.T, x *exchange) {
+		for line := range strings.Lines(x.log) {
+			var entry struct {
+				Level, Logger, Account string
+				Since                  any
+			}
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" && entry.Logger == "api_tokens" && entry.Account == account && entry.Since != nil {
+				return
+			}
+		}
+		t.Errorf("the log doesn't say that the account %s is refused, and since when", account)
+	}
+}

@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+	"golang.org/x/sys/unix"
+)
+
+// TestFewFiles sends more requests at once than Caddy may have files open:
+// security case DOS-08. It recovers, and the store comes to no harm.
+func TestFewFiles(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	few := unix.Rlimit{Cur: 128, Max: 128}
+	if err := unix.Prlimit(s.cmd.Process.Pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {
+		t.Fatal(err)
+	}
+	const clients = 400
+	var ok, refused, none atomic.Uint64
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for range clients {
+		group.Go(func() {
+			<-start
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/api/unikernels"), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			response, err := client.Do(request)
+			if err != nil {
+				none.Add(1)
+				return
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+			switch response.StatusCode {
+			case http.StatusOK:
+				ok.Add(1)
+			case http.StatusBadGateway: // no file was left for the backend's connection
+				refused.Add(1)
+			default:
+				t.Errorf("status %d", response.StatusCode)
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	t.Logf("%d answers, %d failed to reach the backend, %d got none", ok.Load(), refused.Load(), none.Load())
+	if ok.Load() == 0 {
+		t.Errorf("no request was answered")
+	}
+	s.expect(token, http.StatusOK)
+	s.expect(s.token("--preset", "read"), http.StatusOK)
+	if allowed, denied := s.usage(token); allowed != ok.Load()+refused.Load()+1 || denied != 0 {
+		t.Errorf("counted %d allowed and %d denied requests, want %d", allowed, denied, ok.Load()+refused.Load()+1)
+	}
+	s.checkBackend(token)
+	s.checkLogs(token)
+}

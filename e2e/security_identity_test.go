@@ -1,0 +1,61 @@
+package e2e
+
+import "strings"
+
+// spoofed are identity headers in which a client names somebody else.
+var spoofed = []string{
+	"X-Token-Name: root", "X-Token-Id: 000000000000", "X-Token-Account: admin", "X-Token-Scopes: *", "x-token-name: root", "X-TOKEN-NAME: root",
+}
+
+// spoofing is a request with a token and these headers.
+func spoofing(header ...string) wireRequest { return get("/plain/read", by("$R", header...)...) }
+
+// trailing is a request with trailers, announced or not.
+func trailing(target, announced string, trailer ...string) wireRequest {
+	r := wireRequest{method: "POST", target: target, header: by("$C"), body: "x", trailer: trailer}
+	if announced != "" {
+		r.header = append(r.header, "Trailer: "+announced)
+	}
+	return r
+}
+
+// identityAttacks pretend to be somebody: section 1.5.
+var identityAttacks = []attack{
+	{id: "IDH-01 one", wireRequest: spoofing("X-Token-Name: root"), want: passed("$R")},
+	{id: "IDH-01 all", wireRequest: spoofing(spoofed...), want: passed("$R")},
+	{id: "IDH-01 empty", wireRequest: spoofing("X-Token-Name:", "X-Token-Id: "), want: passed("$R")},
+	{id: "IDH-01 before the credential", wireRequest: wireRequest{header: []string{"X-Token-Name: root", bearerLine("$R"), "X-Token-Name: root"}}, want: passed("$R")},
+	{id: "IDH-01 on an upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C", spoofed...), body: "x"}, want: passed("$C")},
+	{id: "IDH-01 at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$R", spoofed...)}, want: passed("$R")},
+	{id: "IDH-01 untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css", header: spoofed}, want: untouched(200)},
+	{id: "IDH-01 untouched, with session", wireRequest: wireRequest{host: browserHost, header: append([]string{"Cookie: molly_session=$Q"}, spoofed...)}, want: untouched(200)},
+	{id: "IDH-01 untouched, at a Mollymawk", wireRequest: wireRequest{host: browserMollyHost, target: "/style.css", header: spoofed}, want: untouched(200)},
+	{id: "IDH-01 refused", wireRequest: get("/plain/read", by("$U", spoofed...)...), want: refused(401, "unknown_token")},
+	{id: "IDH-02 account without a credential", wireRequest: get("/plain/read", by("$N", spoofed...)...), want: passed("$N")},
+	{id: "IDH-02 other names of ours", wireRequest: spoofing("X-Token-Owner: root", "X-Token-: x", "X-Token-Admin: true"), want: passed("$R")},
+	{id: "IDH-03 underscores", wireRequest: spoofing("X_Token_Name: root", "x_token_id: root", "X-Token_Name: root", "X_TOKEN-ACCOUNT: root"), want: passed("$R")},
+	{id: "IDH-03 underscores, let in", aliases: true, wireRequest: spoofing("X_Token_Name: root", "X-Token_Id: root"), want: passed("$R")},
+	{id: "IDH-03 underscores, let in, lower case", aliases: true, wireRequest: spoofing("x_token_name: root", "x-token_account: root"), want: passed("$R")},
+	{id: "IDH-03 underscores, let in, untouched", aliases: true, wireRequest: wireRequest{host: browserHost, target: "/style.css", header: []string{"X_Token_Name: root", "X-Token_Id: root"}}, want: untouched(200)},
+	{id: "IDH-04 dots", wireRequest: spoofing("X.Token.Name: root", "x.token.id: root", "X-Token.Name: root"), want: passed("$R")},
+	{id: "IDH-04 dots, let in", aliases: true, wireRequest: spoofing("X.Token.Name: root", "X-Token.Id: root"), want: passed("$R")},
+	{id: "IDH-04 dots, let in, untouched", aliases: true, wireRequest: wireRequest{host: browserHost, target: "/style.css", header: []string{"X.Token.Name: root", "X-Token.Id: root"}}, want: untouched(200)},
+	{id: "IDH-05 underscore and dot, let in", aliases: true, wireRequest: spoofing("X_Token.Name: root"), want: passed("$R")},
+	{id: "IDH-06 named in Connection, let in", over: []string{"h1"}, aliases: true, wireRequest: spoofing("X_Token_Name: root", "Connection: X_Token_Name, X-Token-Name"), want: passed("$R")},
+	{id: "IDH-08 foreign identities", wireRequest: spoofing("X-Forwarded-User: root", "Remote-User: root", "X-Remote-User: root", "X-Auth-Request-Email: root@example", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x"), want: passed("$R")},
+	{id: "IDH-08 foreign identities, let in", aliases: true, wireRequest: spoofing("Remote_User: root", "X_Remote_User: root"), want: passed("$R"), then: absent("Remote_user", "X_remote_user")},
+	{id: "IDH-10 trailers announced", wireRequest: trailing("/plain/write", "X-Token-Name, Authorization", "X-Token-Name: root", "Authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h2": broken("$C", 0, 400), "h3": broken("$C", 0, 400)}},
+	{id: "IDH-10 trailers announced, upload", wireRequest: trailing("/plain/upload", "X-Token-Name, Authorization", "X-Token-Name: root", "Authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h2": abortedUpload, "h3": abortedUpload}},
+	{id: "IDH-10 identity in trailers", wireRequest: trailing("/plain/write", "X-Token-Name", "X-Token-Name: root"), want: passed("$C")},
+	{id: "IDH-10 other trailers, upload", wireRequest: trailing("/plain/upload", "X-Check, X-Token-Id", "X-Check: sum", "X-Token-Id: root"), want: passed("$C")},
+	{id: "IDH-10 trailers, underscores, upload", wireRequest: trailing("/plain/upload", "X_Token_Name", "X_Token_Name: root"), want: passed("$C")},
+	{id: "IDH-10 trailers, untouched", wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login", header: []string{"Trailer: X-Token-Name, X-Check"}, body: "x", trailer: []string{"X-Token-Name: root", "X-Check: sum"}}, want: untouched(200)},
+	{id: "IDH-11 trailers not announced", wireRequest: trailing("/plain/write", "", "X-Token-Name: root"), want: passed("$C")},
+	{id: "IDH-11 trailers not announced, upload", wireRequest: trailing("/plain/upload", "", "X-Token-Name: root"), want: passed("$C")},
+	{id: "IDH-11 announced and not sent, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C", "Trailer: X-Token-Name"), body: "x", chunked: true}, want: passed("$C")},
+	{id: "IDH-12 framing in trailers", over: []string{"h1"}, wireRequest: trailing("/plain/upload", "Content-Length, Host", "Content-Length: 5", "Host: evil"), want: dropped(400)},
+	{id: "IDH-12 credential in trailers alone", wireRequest: wireRequest{method: "POST", target: "/plain/write", header: []string{"Trailer: X-Check"}, body: "x", trailer: []string{"X-Check: Bearer $C"}}, want: refused(401, "missing_token")},
+	{id: "IDH-14 many", wireRequest: spoofing(strings.Split(strings.Repeat("X-Token-Name: root\n", 100)+"X-Token-Name: root", "\n")...), want: passed("$R")},
+	{id: "IDH-15 odd name", wireRequest: get("/plain/read", by("$W", "X-Token-Name: root")...), want: passed("$W")},
+	{id: "IDH-15 odd name at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$W")}, want: passed("$W")},
+}

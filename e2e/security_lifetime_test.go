@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestWebsocketEndsWithToken uses a websocket, which ends within a second after
+// its token was deleted: security case UPG-04.
+func TestWebsocketEndsWithToken(t *testing.T) {
+	t.Parallel()
+	a := startArena(t, arenaConfig(), nil)
+	token := a.mint(map[string]any{"scopes": []string{"plain:socket"}})
+	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.close()
+	request := upgrading("/plain/socket", "websocket")
+	request.host, request.method, request.header[0] = gatedHost, "GET", bearerLine(token)
+	if _, err := io.WriteString(conn, request.h1()); err != nil {
+		t.Fatal(err)
+	}
+	if answer := conn.answer("GET"); answer.status != http.StatusSwitchingProtocols {
+		t.Fatalf("the answer is %+v", answer)
+	}
+	echoes := func(text string) error {
+		if _, err := io.WriteString(conn, text); err != nil {
+			return err
+		}
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(conn.r, got); err != nil {
+			return err
+		}
+		if string(got) != text {
+			return fmt.Errorf("the echo of %q is %q", text, got)
+		}
+		return nil
+	}
+	// What looks like a request is only bytes now.
+	for _, text := range []string{"hello", smuggledRequest} {
+		if err := echoes(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(a.plain.requests()); n != 1 {
+		t.Errorf("the backend saw %d requests", n)
+	}
+	a.call(http.MethodDelete, "tokens/"+tokenID(token), nil, http.StatusNoContent)
+	ended := time.Now()
+	for err = nil; err == nil && time.Since(ended) < 5*time.Second; err = echoes("x") {
+	}
+	if took := time.Since(ended); err == nil || took > time.Second {
+		t.Errorf("%v after its token was deleted, the websocket says %v", took, err)
+	}
+}
+
+// uploadSite is a gate before a backend that uploads go to.
+func uploadSite(t *testing.T, backend http.HandlerFunc) *caddy {
+	t.Helper()
+	server := httptest.NewServer(backend)
+	t.Cleanup(server.Close)
+	return startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /up plain:upload {\nupload\n}")+"reverse_proxy {$UPLOADS}\n}",
+		map[string]string{"UPLOADS": server.Listener.Addr().String(), "UPSTREAM": "backend-token"})
+}
+
+// TestUploadIsStreamed sends more than Caddy may remember: security case BODY-06.
+func TestUploadIsStreamed(t *testing.T) {
+	t.Parallel()
+	const size = 256 << 20
+	got := make(chan int64, 1)
+	c := uploadSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		got <- n
+	})
+	token := c.mint(map[string]any{"scopes": []string{"plain:upload"}})
+	before := c.memory()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url("/up"), io.LimitReader(zeros{}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := new(http.Client).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if n := <-got; n != size || response.StatusCode != http.StatusOK {
+		t.Errorf("status %d, and the backend got %d bytes", response.StatusCode, n)
+	}
+	if grown := c.memory() - before; grown > size/4 {
+		t.Errorf("Caddy has grown by %d MiB", grown>>20)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// memory returns the most memory that Caddy has had so far, in bytes.
+func (c *caddy) memory() int64 {
+	c.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	fields := strings.Fields(after)
+	kilobytes, err := strconv.ParseInt(fields[0], 10, 64)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return kilobytes << 10
+}
+
+// TestUploadBrokenOff leaves in the middle of an upload: security case BODY-07. It
+// counts once, isn't tried again, and leaves nothing behind.
+func TestUploadBrokenOff(t *testing.T) {
+	t.Parallel()
+	begun, ended := make(chan struct{}, 10), make(chan error, 10)
+	c := uploadSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 4<<10))
+		begun <- struct{}{}
+		_, err := io.Copy(io.Discard, r.Body)
+		ended <- err
+	})
+	token := c.mint(map[string]any{"scopes": []string{"plain:upload"}})
+	goroutines, files := c.goroutines(), c.openFiles()
+	conn, err := dialH1("127.0.0.1:" + c.env["HTTP"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "POST /up HTTP/1.1\r\nHost: 127.0.0.1\r\n"+bearerLine(token)+"\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	conn.close()
+	if err := <-ended; err == nil {
+		t.Errorf("the backend took it for the whole upload")
+	}
+	c.eventually("goroutines have ended", func() bool { return c.goroutines() <= goroutines })
+	c.eventually("connections are closed", func() bool { return c.openFiles() <= files })
+	if len(begun) > 0 {
+		t.Errorf("the upload was tried again")
+	}
+	if allowed, denied := c.usage(token); allowed != 1 || denied != 0 {
+		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+	}
+}
+
+// TestRefusedUpload is refused while it sends: curl gets the answer, and no broken
+// connection. Security case BODY-05.
+func TestRefusedUpload(t *testing.T) {
+	t.Parallel()
+	c := uploadSite(t, func(http.ResponseWriter, *http.Request) { t.Errorf("the backend was called") })
+	file := c.write("large", strings.Repeat("x", 3<<20))
+	for range 10 { // whether a reset comes first is chance
+		status, header, body := curl(t, "-H", "Expect:", "--data-binary", "@"+file, c.url("/up"))
+		if status != http.StatusUnauthorized || !strings.Contains(body, "missing_token") {
+			t.Errorf("status %d: %v %s", status, header, body)
+		}
+	}
+}
+
+// TestOldConfigurationFinishes reloads to another store while a console is open:
+// security case CFG-05. The use has been counted, what still comes does no harm.
+func TestOldConfigurationFinishes(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	s.backend.AddUnikernel("alice", "default", "hello")
+	s.backend.Emit("alice", "default", "hello", "booted")
+	token := s.token("--preset", "read")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := new(http.Client).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+
+	if err := s.reload(strings.Replace(plainSite, "tokens.db", "other.db", 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(token, http.StatusUnauthorized)
+	fresh := s.token("--preset", "read")
+	s.expect(fresh, http.StatusOK)
+	s.backend.Emit("alice", "default", "hello", "still here")
+	cancel()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the console ended with %v", err)
+	}
+	s.eventually("the console is closed at the backend", func() bool { return s.backend.Consoles() == 0 })
+	if err := s.reload(plainSite); err != nil {
+		t.Fatal(err)
+	}
+	if allowed, denied := s.usage(token); allowed != 1 || denied != 0 {
+		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+	}
+	s.expect(token, http.StatusOK)
+	s.checkLogs(token, fresh)
+}
+
+// TestUnknownMember doesn't start a gate whose JSON has a word in it that is
+// none: security case CFG-15.
+func TestUnknownMember(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	for name, config := range map[string]string{
+		"gate": `{"apps":{"api_tokens":{},"http":{"servers":{"s":{"routes":[{"handle":[{"handler":"bearer_auth","routes":"mollymawk","scope":"x"}]}]}}}}}`,
+		"app":  `{"apps":{"api_tokens":{"account":{}}}}`,
+	} {
+		out, err := c.command("validate", "--config", c.write(name+".json", config)).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "unknown field") {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+}

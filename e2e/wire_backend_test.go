@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// seenRequest is a request as a backend parsed it.
+type seenRequest struct {
+	method, target string
+	header         http.Header
+	trailer        http.Header
+	body           string
+	// broken says that the body was malformed or ended early.
+	broken bool
+}
+
+func (r seenRequest) String() string { return r.method + " " + r.target }
+
+// goBackend is a backend of Go's net/http, which reads on after a request and so
+// shows what was smuggled behind it. Every byte and every request is noted.
+type goBackend struct {
+	*httptest.Server
+	// answers are what to say to requests with ?answer=name.
+	answers map[string]http.HandlerFunc
+
+	mu   sync.Mutex
+	raw  bytes.Buffer
+	seen []seenRequest
+	// changes counts what has come in and what has been done.
+	changes int
+}
+
+func newGoBackend(t *testing.T, answers map[string]http.HandlerFunc) *goBackend {
+	t.Helper()
+	b := &goBackend{answers: answers}
+	b.Server = httptest.NewUnstartedServer(http.HandlerFunc(b.serve))
+	b.Listener = notingListener{b.Listener, b}
+	b.Config.Protocols = new(http.Protocols)
+	b.Config.Protocols.SetHTTP1(true)
+	b.Config.Protocols.SetUnencryptedHTTP2(true)
+	b.Config.ErrorLog = log.New(io.Discard, "", 0)
+	b.Start()
+	t.Cleanup(func() {
+		b.CloseClientConnections() // also those that were upgraded
+		b.Close()
+	})
+	return b
+}
+
+func (b *goBackend) addr() string { return b.Listener.Addr().String() }
+
+func (b *goBackend) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	b.mu.Lock()
+	b.changes++
+	b.seen = append(b.seen, seenRequest{
+		method: r.Method, target: r.RequestURI, header: r.Header.Clone(), trailer: r.Trailer.Clone(), body: string(body), broken: err != nil,
+	})
+	b.mu.Unlock()
+	if answer := b.answers[r.URL.Query().Get("answer")]; answer != nil {
+		answer(w, r)
+		return
+	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		b.upgrade(w, r)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "seen", r.RequestURI)
+}
+
+// upgrade switches to a protocol that echoes bytes. It checks the version, as a
+// websocket server does.
+func (b *goBackend) upgrade(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Sec-Websocket-Version") == "777" {
+		w.Header().Set("Sec-Websocket-Version", "13")
+		w.WriteHeader(http.StatusUpgradeRequired)
+		return
+	}
+	conn, buffer, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	_, _ = io.Copy(conn, buffer)
+}
+
+// requests returns those parsed since the last call of forget, oldest first.
+func (b *goBackend) requests() []seenRequest {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]seenRequest(nil), b.seen...)
+}
+
+// input returns all bytes received since the last call of forget.
+func (b *goBackend) input() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.raw.String()
+}
+
+// settle waits until nothing has happened for a while: a request that broke off
+// may still be on its way.
+func (b *goBackend) settle(t *testing.T) {
+	t.Helper()
+	changes := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.changes
+	}
+	for before := -1; before != changes(); time.Sleep(50 * time.Millisecond) {
+		before = changes()
+	}
+}
+
+func (b *goBackend) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seen = nil
+	b.raw.Reset()
+}
+
+// notingListener notes what its connections receive.
+type notingListener struct {
+	net.Listener
+	backend *goBackend
+}
+
+func (l notingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return notingConn{conn, l.backend}, nil
+}
+
+type notingConn struct {
+	net.Conn
+	backend *goBackend
+}
+
+func (c notingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.backend.mu.Lock()
+	defer c.backend.mu.Unlock()
+	c.backend.changes++
+	c.backend.raw.Write(p[:n])
+	return n, err
+}
+
+// mollymawkBackend shows a stand-in Mollymawk in the same way.
+type mollymawkBackend struct{ *mollymawktest.Server }
+
+func (b mollymawkBackend) requests() []seenRequest {
+	var seen []seenRequest
+	for _, r := range b.Requests() {
+		header := make(http.Header)
+		for _, line := range r.Lines {
+			name, value, _ := strings.Cut(line, ":")
+			header.Add(name, strings.Trim(value, " \t"))
+		}
+		seen = append(seen, seenRequest{method: r.Method, target: r.Target, header: header, body: string(r.Body), broken: r.BodyBroken})
+	}
+	return seen
+}
+
+func (b mollymawkBackend) input() string {
+	var raw bytes.Buffer
+	for _, connection := range b.Connections() {
+		raw.Write(connection.Raw)
+	}
+	return raw.String()
+}
+
+func (b mollymawkBackend) forget() { b.Reset() }
+
+// recordingBackend is what the tests ask a backend.
+type recordingBackend interface {
+	requests() []seenRequest
+	input() string
+	forget()
+}
+
+var (
+	_ recordingBackend = (*goBackend)(nil)
+	_ recordingBackend = mollymawkBackend{}
+)

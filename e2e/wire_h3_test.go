@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/quic-go/qpack"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+	"golang.org/x/net/http2/hpack"
+)
+
+// h3 is HTTP/3.
+type h3 struct{ address string }
+
+func (h3) String() string { return "h3" }
+
+// Types of streams and frames (RFC 9114 sections 6.2 and 7.2).
+const (
+	h3ControlStream = 0x0
+	h3Data          = 0x0
+	h3Headers       = 0x1
+	h3Settings      = 0x4
+)
+
+func (w h3) exchange(r wireRequest, _ int) []wireAnswer {
+	ctx, cancel := context.WithTimeout(context.Background(), wirePatience)
+	defer cancel()
+	conn, err := quic.DialAddr(ctx, w.address, clientTLS(r.host, "h3"), &quic.Config{})
+	if err != nil {
+		return []wireAnswer{{err: err}}
+	}
+	defer func() { _ = conn.CloseWithError(0, "") }()
+	return []wireAnswer{h3Exchange(ctx, conn, r)}
+}
+
+// h3Exchange sends a request on a new connection and reads the answer.
+func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (answer wireAnswer) {
+	control, err := conn.OpenUniStreamSync(ctx)
+	if err != nil {
+		return wireAnswer{err: err}
+	}
+	if _, err := control.Write(h3Frame(quicvarint.Append(nil, h3ControlStream), h3Settings, nil)); err != nil {
+		return wireAnswer{err: err}
+	}
+	stream, err := conn.OpenStreamSync(ctx)
+	if err != nil {
+		return wireAnswer{err: err}
+	}
+	_ = stream.SetDeadline(time.Now().Add(wirePatience))
+	// The server may answer and stop reading before it has everything.
+	_, _ = stream.Write(r.h3())
+	if !r.unfinished {
+		_ = stream.Close()
+	}
+	answer.readH3(stream)
+	return answer
+}
+
+// h3 returns the bytes of the request's stream.
+func (r wireRequest) h3() []byte {
+	b := h3Frame(nil, h3Headers, h3Fields(r.fields("https")))
+	if r.unfinished {
+		return b
+	}
+	if r.body != "" {
+		b = h3Frame(b, h3Data, []byte(r.body))
+	}
+	if len(r.trailer) > 0 {
+		b = h3Frame(b, h3Headers, h3Fields(r.split(r.trailer)))
+	}
+	return b
+}
+
+func h3Frame(b []byte, kind uint64, payload []byte) []byte {
+	b = quicvarint.Append(b, kind)
+	b = quicvarint.Append(b, uint64(len(payload)))
+	return append(b, payload...)
+}
+
+func h3Fields(fields [][2]string) []byte {
+	var block bytes.Buffer
+	encoder := qpack.NewEncoder(&block)
+	for _, field := range fields {
+		_ = encoder.WriteField(qpack.HeaderField{Name: field[0], Value: field[1]}) // a buffer takes everything
+	}
+	return block.Bytes()
+}
+
+// readH3 reads the frames of a stream until it ends.
+func (a *wireAnswer) readH3(stream io.Reader) {
+	r := quicvarint.NewReader(stream)
+	for {
+		kind, err := quicvarint.Read(r)
+		if err != nil {
+			if !errors.Is(err, io.EOF) || a.status == 0 {
+				a.err = fmt.Errorf("the stream ended: %w", err)
+			}
+			return
+		}
+		length, err := quicvarint.Read(r)
+		if err != nil {
+			a.err = err
+			return
+		}
+		payload := make([]byte, length)
+		if _, a.err = io.ReadFull(r, payload); a.err != nil {
+			return
+		}
+		switch kind {
+		case h3Headers:
+			a.takeFields(decodeH3(payload))
+		case h3Data:
+			a.body += string(payload)
+		}
+	}
+}
+
+func decodeH3(block []byte) (status string, fields []hpack.HeaderField) {
+	next := qpack.NewDecoder().Decode(block)
+	for {
+		field, err := next()
+		if err != nil {
+			return status, fields
+		}
+		if field.Name == ":status" {
+			status = field.Value
+			continue
+		}
+		fields = append(fields, hpack.HeaderField{Name: field.Name, Value: field.Value})
+	}
+}
+
+var (
+	_ wire = h1{}
+	_ wire = h2{}
+	_ wire = h3{}
+)
