@@ -62,7 +62,7 @@ type caddy struct {
 // newCaddy prepares a Caddy without starting it.
 func newCaddy(t *testing.T, env map[string]string) *caddy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mg-") // short, because a socket's path must be
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
 	if err != nil {
 		t.Fatal(err)
 	}

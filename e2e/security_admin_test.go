@@ -154,7 +154,7 @@ func TestSecurityAdminSite(t *testing.T) {
 func (a *arena) attackAdmin(t *testing.T, w wire, k adminAttack) {
 	t.Helper()
 	mark := a.logMark()
-	answer := w.exchange(k.wireRequest.expand(a.names.Replace), 1)[0]
+	answer := w.exchange(k.expand(a.names.Replace), 1)[0]
 	a.checkAdminAnswer(t, answer, k)
 	if !k.logged {
 		a.checkLog(t, a.logSince(mark))
@@ -263,7 +263,7 @@ func TestSecurityAdminEndpoint(t *testing.T) {
 	waitForPort(t, w)
 	for _, k := range endpointAttacks {
 		t.Run(k.id, func(t *testing.T) {
-			request := k.wireRequest.expand(a.names.Replace)
+			request := k.expand(a.names.Replace)
 			request.host = w.address
 			mark := a.logMark()
 			a.checkAdminAnswer(t, w.exchange(request, 1)[0], k)

@@ -189,7 +189,7 @@ func (a *arena) attack(t *testing.T, w wire, k attack) {
 	if k.aliases {
 		w = a.onAliases(w)
 	}
-	x := &exchange{arena: a, wire: w, request: k.wireRequest.expand(a.names.Replace), mark: mark}
+	x := &exchange{arena: a, wire: w, request: k.expand(a.names.Replace), mark: mark}
 	x.answers = w.exchange(x.request, len(want))
 	if slices.ContainsFunc(want, func(v verdict) bool { return v.outcome == mayPass }) {
 		a.plain.settle(t)

@@ -7,8 +7,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 	"golang.org/x/sys/unix"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
 // TestFewFiles sends more requests at once than Caddy may have files open:

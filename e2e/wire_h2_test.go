@@ -14,14 +14,14 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2 is HTTP/2, over TLS or with prior knowledge.
+// h2 is HTTP/2, over TLS if it has sessions, or with prior knowledge.
 type h2 struct {
-	address string
-	secure  bool
+	address  string
+	sessions tls.ClientSessionCache
 }
 
 func (w h2) String() string {
-	if w.secure {
+	if w.sessions != nil {
 		return "h2"
 	}
 	return "h2c"
@@ -59,9 +59,9 @@ func (w h2) dial(host string) (*h2Conn, error) {
 	var conn net.Conn
 	var err error
 	scheme := "http"
-	if w.secure {
+	if w.sessions != nil {
 		scheme = "https"
-		conn, err = tls.Dial("tcp", w.address, clientTLS(host, "h2"))
+		conn, err = tls.Dial("tcp", w.address, clientTLS(host, "h2", w.sessions))
 	} else {
 		conn, err = net.Dial("tcp", w.address)
 	}
@@ -73,7 +73,7 @@ func (w h2) dial(host string) (*h2Conn, error) {
 	c.AllowIllegalWrites = true
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.headers = hpack.NewEncoder(&c.block)
-	if _, err := io.WriteString(conn, http2.ClientPreface); err == nil {
+	if _, err = io.WriteString(conn, http2.ClientPreface); err == nil {
 		err = c.WriteSettings()
 	}
 	return c, err
@@ -134,6 +134,12 @@ func (c *h2Conn) answer(stream uint32) wireAnswer {
 		if err != nil {
 			a := c.of(stream)
 			a.err, a.closed = err, !isTimeout(err)
+			return a.wireAnswer
+		}
+		if lost, ok := frame.(*http2.GoAwayFrame); ok && lost.ErrCode != http2.ErrCodeNo {
+			// The server lingers, and says nothing more.
+			a := c.of(stream)
+			a.err, a.closed = fmt.Errorf("the connection was given up: %v", lost.ErrCode), true
 			return a.wireAnswer
 		}
 		c.take(frame)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,10 @@ import (
 )
 
 // h3 is HTTP/3.
-type h3 struct{ address string }
+type h3 struct {
+	address  string
+	sessions tls.ClientSessionCache
+}
 
 func (h3) String() string { return "h3" }
 
@@ -30,7 +34,7 @@ const (
 func (w h3) exchange(r wireRequest, _ int) []wireAnswer {
 	ctx, cancel := context.WithTimeout(context.Background(), wirePatience)
 	defer cancel()
-	conn, err := quic.DialAddr(ctx, w.address, clientTLS(r.host, "h3"), &quic.Config{})
+	conn, err := quic.DialAddr(ctx, w.address, clientTLS(r.host, "h3", w.sessions), &quic.Config{})
 	if err != nil {
 		return []wireAnswer{{err: err}}
 	}

@@ -150,11 +150,14 @@ type wire interface {
 // wires returns the protocols that a Caddy speaks on its ports.
 func (c *caddy) wires() []wire {
 	plain, secure := "127.0.0.1:"+c.env["HTTP"], "127.0.0.1:"+c.env["HTTPS"]
-	return []wire{h1{plain}, h2{address: secure, secure: true}, h2{address: plain}, h3{secure}}
+	return []wire{h1{plain}, h2{secure, newSessions()}, h2{plain, nil}, h3{secure, newSessions()}}
 }
 
-func clientTLS(host, protocol string) *tls.Config {
-	return &tls.Config{ServerName: host, NextProtos: []string{protocol}, InsecureSkipVerify: true}
+// newSessions makes TLS handshakes short.
+func newSessions() tls.ClientSessionCache { return tls.NewLRUClientSessionCache(0) }
+
+func clientTLS(host, protocol string, sessions tls.ClientSessionCache) *tls.Config {
+	return &tls.Config{ServerName: host, NextProtos: []string{protocol}, ClientSessionCache: sessions, InsecureSkipVerify: true}
 }
 
 // h1 is HTTP/1 without TLS.

@@ -54,7 +54,7 @@ var pathCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 // with, or 0 if it is none that needs to be encoded.
 func escapedRune(s string) int {
 	var raw [utf8.UTFMax]byte
-	for n := range len(raw) {
+	for n := range raw {
 		c, ok := escapedByte(s[3*n:])
 		if !ok || c < utf8.RuneSelf {
 			return 0

@@ -77,7 +77,7 @@ func (p Prefixes) check(text string) (Kind, bool) {
 // isUUIDv4 accepts the one spelling that Mollymawk writes: lower case, dashes,
 // version 4. Mollymawk compares byte for byte, so no other spelling ever worked.
 func isUUIDv4(s string) bool {
-	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' || !strings.Contains("89ab", s[19:20]) {
+	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' || strings.IndexByte("89ab", s[19]) < 0 {
 		return false
 	}
 	var compact [32]byte
