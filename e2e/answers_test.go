@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,9 +236,9 @@ func TestAccessLog(t *testing.T) {
 // TestOtherBackend guards a backend that isn't Mollymawk with route lines.
 func TestOtherBackend(t *testing.T) {
 	t.Parallel()
-	refuse := false
+	var refuse atomic.Bool
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refuse {
+		if refuse.Load() {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -258,6 +259,6 @@ func TestOtherBackend(t *testing.T) {
 	}
 	s.expectProblem(t, token, "/files/a/b/meta", 403, "route_not_allowed")
 	s.expectProblem(t, token, "/files/meta", 405, "method_not_allowed")
-	refuse = true
+	refuse.Store(true)
 	s.expectProblem(t, token, "/files/a/meta", 502, "upstream_credential")
 }

@@ -39,7 +39,7 @@ func adminConfig() string {
 		arenaBlock(trustGateHost, "route {\n"+gateBlock("route GET /api/v1/tokens plain:read\nroute POST /api/v1/tokens plain:write\n")+"api_tokens_admin {\ntrust_user\n}\n}")
 }
 
-// call is a call of the admin API of a site.
+// calling is a call of the admin API of a site.
 func calling(host, method, path, body string, header ...string) wireRequest {
 	return wireRequest{host: host, method: method, target: path, header: header, body: body}
 }
@@ -246,8 +246,8 @@ func endpoint(method, path, body string, header ...string) wireRequest {
 	return wireRequest{method: method, target: "/api_tokens/v1/" + path, header: header, body: body}
 }
 
-// TestSecurityAdminEndpoint calls Caddy's admin endpoint on a TCP port of the loopback
-// interface, where any page that a browser shows can send requests to.
+// TestSecurityAdminEndpoint calls Caddy's admin endpoint on a TCP port of the
+// loopback interface, where any page that a browser shows can send requests to.
 func TestSecurityAdminEndpoint(t *testing.T) {
 	t.Parallel()
 	a := startArena(t, adminConfig(), nil)
@@ -284,8 +284,6 @@ func TestSecurityAdminEndpoint(t *testing.T) {
 	if out, err := a.command("reload", "--address", w.address, "--force", "--config", a.write("Caddyfile", adminConfig())).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	// ADM-06: the socket is the owner's alone only if the configuration says so, and
-	// everything is as before.
 	a.eventually("the endpoint is back", func() bool {
 		response, err := a.admin().Get("http://caddy/api_tokens/v1/healthz")
 		if err != nil {

@@ -160,6 +160,7 @@ func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc
 		// So that an extended CONNECT reaches the gate over HTTP/2, too.
 		"GODEBUG": "http2xconnect=1",
 	})
+	a.waitForCertificates(config)
 	a.mintAll()
 	return a
 }

@@ -12,9 +12,9 @@ import (
 // promptly is how soon a refusal comes, however large a body is announced.
 const promptly = 100 * time.Millisecond
 
-// TestSecurityEarlyRefusal refuses clients that announce a body and send nothing. Each
-// gets its answer at once, and afterwards holds nothing in Caddy, although none of
-// them closes its connection.
+// TestSecurityEarlyRefusal refuses clients that announce a body and send nothing.
+// Each gets its answer at once, and soon afterwards holds nothing in Caddy,
+// although none of them closes its connection.
 func TestSecurityEarlyRefusal(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -1,0 +1,25 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"regexp"
+)
+
+var httpsSite = regexp.MustCompile(`https://([a-z0-9.-]+):\{\$HTTPS\}`)
+
+// waitForCertificates waits until Caddy's own authority has made the certificates
+// of all sites of a Caddyfile, which it does beside starting.
+func (c *caddy) waitForCertificates(caddyfile string) {
+	c.t.Helper()
+	for _, match := range httpsSite.FindAllStringSubmatch(caddyfile, -1) {
+		config := &tls.Config{ServerName: match[1], InsecureSkipVerify: true}
+		c.eventually("the certificate of "+match[1], func() bool {
+			conn, err := tls.Dial("tcp", "127.0.0.1:"+c.env["HTTPS"], config)
+			if err != nil {
+				return false
+			}
+			_ = conn.Close()
+			return true
+		})
+	}
+}
