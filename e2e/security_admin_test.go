@@ -33,7 +33,7 @@ func adminConfig() string {
 	return arenaHead +
 		arenaBlock(gatedHost, gateBlock(routeLines)+proxy) +
 		arenaBlock(gatedMollyHost, gateBlock("routes mollymawk")+"import mollymawk") +
-		arenaBlock(keysHost, "api_tokens_admin") +
+		arenaBlock(keysHost, "log_append sent {http.request.header.Authorization}\napi_tokens_admin") +
 		arenaBlock(trustHost, "route {\n"+basic+"api_tokens_admin {\ntrust_user admin\n}\n}") +
 		arenaBlock(trustNobodyHost, "api_tokens_admin {\ntrust_user\n}") +
 		arenaBlock(trustGateHost, "route {\n"+gateBlock("route GET /api/v1/tokens plain:read\nroute POST /api/v1/tokens plain:write\n")+"api_tokens_admin {\ntrust_user\n}\n}")

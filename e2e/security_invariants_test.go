@@ -147,6 +147,9 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 			t.Errorf("the backend saw %s: %q", header, values)
 		}
 	}
+	if got := seen.header.Get("Accept-Encoding"); got != "" && got != "gzip" { // which Caddy's proxy decodes itself
+		t.Errorf("the backend saw Accept-Encoding: %q", got)
+	}
 	checkClean(t, seen)
 	if path, _, _ := strings.Cut(seen.target, "?"); !plainPath(path) {
 		t.Errorf("the backend saw the path %q", path)

@@ -19,9 +19,12 @@ type combination struct {
 	attacks []attack
 }
 
-// byErrorRoutes is for a site whose error routes answer with the error's status.
-func byErrorRoutes(status int, _ string, token ...string) []verdict {
-	return refusedElsewhere(status, token...)
+// byErrorRoutes is for a site whose error routes write the body of what is
+// otherwise the gate's answer.
+func byErrorRoutes(status int, code string, token ...string) []verdict {
+	want := refusedElsewhere(status, token...)
+	want[0].code = code
+	return want
 }
 
 // elsewhere is for one whose error routes ask another backend, which says 200.

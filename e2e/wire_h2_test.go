@@ -61,7 +61,8 @@ func (w h2) dial(host string) (*h2Conn, error) {
 	scheme := "http"
 	if w.sessions != nil {
 		scheme = "https"
-		conn, err = tls.Dial("tcp", w.address, clientTLS(host, "h2", w.sessions))
+		dialer := &net.Dialer{Timeout: wirePatience}
+		conn, err = tls.DialWithDialer(dialer, "tcp", w.address, clientTLS(host, "h2", w.sessions))
 	} else {
 		conn, err = net.Dial("tcp", w.address)
 	}
