@@ -61,7 +61,7 @@ func TestBearerRefuses(t *testing.T) {
 	elsewhereID, elsewhere := console.create(`{"kind":"admin","allowed_ips":["10.0.0.0/8"]}`)
 	laterID, later := console.create(`{"kind":"admin","not_before":"2026-04-01T00:00:00Z"}`)
 	_, deleted := console.create(`{"kind":"admin"}`)
-	if err := console.store.Delete(tokenstore.ID([]byte(deleted[4:16])), tokenstore.Actor{}); err != nil {
+	if err := console.store.Delete(tokenstore.ID([]byte(deleted[4:16])), tokenstore.AnyVersion, tokenstore.Actor{}); err != nil {
 		t.Fatal(err)
 	}
 	test := func(headers []string, status int, code, challenge string, members ...string) {

@@ -30,13 +30,11 @@ type createInput struct {
 // say.
 func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *Refusal) {
 	draft := tokenstore.Draft{
-		Kind:         tokenstore.KindAPI,
-		Scopes:       plain(in.Scopes),
-		AllowedIPs:   plain(in.AllowedIPs),
-		NotBefore:    in.NotBefore.Time,
-		ExpiresIn:    in.ExpiresIn.Lifetime,
-		ExpiresAt:    in.ExpiresAt.Time,
-		NeverExpires: in.ExpiresIn.never,
+		Kind:       tokenstore.KindAPI,
+		Scopes:     plain(in.Scopes),
+		AllowedIPs: plain(in.AllowedIPs),
+		NotBefore:  in.NotBefore.Time,
+		Expiry:     expiry(in.ExpiresIn, in.ExpiresAt),
 	}
 	if in.Kind != nil {
 		switch *in.Kind {
@@ -81,6 +79,11 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 		}
 	}
 	return draft, refuseSecrets(draft, prefixes)
+}
+
+// expiry returns the members that say when a token ends.
+func expiry(in lifetime, at timestamp) tokenstore.Expiry {
+	return tokenstore.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
 }
 
 func isGiven(value jsontext.Value) bool { return len(value) > 0 && value.Kind() != 'n' }

@@ -178,8 +178,10 @@ type memory struct {
 }
 
 func (memory) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
-	token, _, err := change(nil)
-	return token, err
+	changed, err := change(nil)
+	return changed.Token, err
 }
+
+func (memory) Prune(time.Time, time.Time) (bool, error) { return false, nil }
 
 func (memory) RecordedTime() (time.Time, error) { return time.Time{}, nil }

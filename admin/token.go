@@ -3,6 +3,8 @@ package admin
 import (
 	"net/http"
 	"strings"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 func (c *call) getToken() *Refusal {
@@ -31,7 +33,7 @@ func (c *call) deleteToken() *Refusal {
 	if wanted := c.r.Header["If-Match"]; len(wanted) > 0 && !matches(wanted, etag(found.Token)) {
 		return refuseError(codePrecondition, "The token has been changed since: its ETag is "+etag(found.Token)+". Look at it again.")
 	}
-	if err := store.Delete(c.id, c.actor); err != nil {
+	if err := store.Delete(c.id, tokenstore.AnyVersion, c.actor); err != nil {
 		return c.storeRefusal(err)
 	}
 	c.logChange("token deleted", found.Token)

@@ -141,7 +141,7 @@ func TestCommandListJoinsPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		draft := tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: fmt.Sprint("token ", i), ExpiresIn: lifetime}
+		draft := tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: fmt.Sprint("token ", i), Expiry: tokenstore.Expiry{ExpiresIn: lifetime}}
 		if _, _, err := s.store.Create(policy, draft, tokenstore.Actor{}); err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,7 @@ func openStore(t testing.TB) (*tokenstore.Store, string) {
 	})
 	policy := tokenstore.Policy{Prefixes: testPrefixes, Accounts: []string{"default"}, Catalog: Catalog(Table{Routes: testRoutes()})}
 	_, secret, err := store.Create(policy, tokenstore.Draft{
-		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Scopes: tokenstore.Grants{"*"}, NeverExpires: true,
+		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Scopes: tokenstore.Grants{"*"}, Expiry: tokenstore.Expiry{NeverExpires: true},
 	}, tokenstore.Actor{Name: "test"})
 	if err != nil {
 		t.Fatal(err)

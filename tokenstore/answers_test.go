@@ -14,24 +14,24 @@ func TestEndWithToken(t *testing.T) {
 		edit func(*testStore, *Token) error
 		ends bool
 	}{
-		"deleted": {func(s *testStore, token *Token) error { return s.Delete(token.ID, testActor) }, true},
+		"deleted": {func(s *testStore, token *Token) error { return s.Delete(token.ID, AnyVersion, testActor) }, true},
 		"revoked": {func(s *testStore, token *Token) error {
-			return s.tryChange(token.ID, func(token *Token) { token.RevokedAt = testTime })
+			return s.tryAlter(token.ID, func(token *Token) { token.RevokedAt = testTime })
 		}, true},
 		"disabled": {func(s *testStore, token *Token) error {
-			return s.tryChange(token.ID, func(token *Token) { token.DisabledAt = testTime })
+			return s.tryAlter(token.ID, func(token *Token) { token.DisabledAt = testTime })
 		}, true},
 		"renamed": {func(s *testStore, token *Token) error {
-			return s.tryChange(token.ID, func(token *Token) { token.Name = "x" })
+			return s.tryAlter(token.ID, func(token *Token) { token.Name = "x" })
 		}, false},
 		"rotated without grace": {func(s *testStore, token *Token) error {
-			return s.tryChange(token.ID, rotate(testTime))
+			return s.tryAlter(token.ID, rotate(testTime))
 		}, true},
 		"rotated with grace": {func(s *testStore, token *Token) error {
-			return s.tryChange(token.ID, rotate(testTime.Add(time.Hour)))
+			return s.tryAlter(token.ID, rotate(testTime.Add(time.Hour)))
 		}, false},
 		"rotated twice": {func(s *testStore, token *Token) error {
-			return errors.Join(s.tryChange(token.ID, rotate(testTime.Add(time.Hour))), s.tryChange(token.ID, rotate(testTime.Add(time.Hour))))
+			return errors.Join(s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))), s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,18 +63,18 @@ func TestEndWithPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
-	s.change(t, token.ID, rotate(testTime.Add(time.Hour)))
+	s.alter(t, token.ID, rotate(testTime.Add(time.Hour)))
 	match := s.must(t, credential)
 	if !match.Previous {
 		t.Fatal("the old secret isn't the previous one")
 	}
 	var ended atomic.Int32
 	s.EndWithToken(match, func() { ended.Add(1) })
-	s.change(t, token.ID, func(token *Token) { token.Name = "x" })
+	s.alter(t, token.ID, func(token *Token) { token.Name = "x" })
 	if ended.Load() != 0 {
 		t.Error("ended within its grace")
 	}
-	s.change(t, token.ID, func(token *Token) { token.PreviousValidUntil = testTime })
+	s.alter(t, token.ID, func(token *Token) { token.PreviousValidUntil = testTime })
 	if ended.Load() != 1 {
 		t.Errorf("ended %d times at the end of its grace", ended.Load())
 	}

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"io"
 	"time"
 )
 
@@ -23,7 +24,8 @@ type Backend interface {
 	// token as stored, or nil if there is none, and may be called more than once;
 	// its error is returned as it is and nothing is changed. It must not keep or
 	// alter what it is given. If another token has one of the digests, the error is
-	// ErrTaken and nothing is changed.
+	// ErrTaken; if the change's request is a repeat, it is ErrRepeated. Then nothing
+	// is changed.
 	Apply(id ID, now time.Time, change ChangeFunc) (*Token, error)
 	// List walks the tokens of order, beginning after the position, backwards if
 	// descending, until yield returns false. Damaged tokens are left out. yield must
@@ -35,14 +37,36 @@ type Backend interface {
 	// SaveUsage stores absolute totals. Ids that are no tokens are left out, so
 	// that totals saved late bring nothing of a deleted token back.
 	SaveUsage(now time.Time, totals []UsageOf) error
+	// Request returns the request kept under a key, or ErrNotFound.
+	Request(key Digest) (KeptRequest, error)
+	// Audit walks the audit from its newest entry, or from the one before the
+	// position, until yield returns false. Damaged entries are left out.
+	Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error
+	// Prune removes audit entries and kept requests that are older, a bounded number
+	// of them, and says whether there are more.
+	Prune(audit, requests time.Time) (more bool, err error)
 	// RecordedTime is the newest time given to Apply or SaveUsage.
 	RecordedTime() (time.Time, error)
+	// SetRecordedTime puts the recorded time back or forward, with its audit entry.
+	SetRecordedTime(now time.Time, entry AuditEntry) error
+	// Backup returns a copy of the whole store as it is now, and its length in
+	// bytes. Reading it slowly hinders nobody.
+	Backup() (copy io.ReadCloser, length int64, err error)
 	// Close waits for calls under way. Calls that come later fail with ErrClosed.
 	Close() error
 }
 
-// ChangeFunc turns a token into what it shall be; a nil result deletes it.
-type ChangeFunc func(old *Token) (*Token, AuditEntry, error)
+// ChangeFunc turns a token into what it shall be.
+type ChangeFunc func(old *Token) (Change, error)
+
+// Change is what becomes of a token.
+type Change struct {
+	// Token is what the token shall be; nil deletes it.
+	Token *Token
+	Audit AuditEntry
+	// Request, unless it is nil, is kept to know a repeat by.
+	Request *KeptRequest
+}
 
 // Order is a sequence that tokens are kept in, so that a page of it costs no more
 // than its length.
@@ -69,19 +93,4 @@ func (o Order) PositionOf(t *Token) Position {
 		return Position{Time: t.ExpiresAt, ID: t.ID}
 	}
 	return Position{Time: t.CreatedAt, ID: t.ID}
-}
-
-// AuditEntry is a line of the record of who changed what.
-type AuditEntry struct {
-	Time time.Time
-	// Actor is an admin token's id, a Caddy user's name or "caddy-admin".
-	Actor string
-	// Action is "create", "delete" and so on.
-	Action    string
-	TokenID   ID
-	TokenName string
-	// Address is where the call came from.
-	Address string
-	// Changes are the fields that changed, in words; never a secret.
-	Changes map[string]string
 }

@@ -2,72 +2,135 @@ package tokenstore
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
-// Actor is who asks for a change.
-type Actor struct {
-	// Name is an admin token's id, a Caddy user's name or "caddy-admin".
-	Name string
-	// Address is the client's address, if there is one.
-	Address string
+// ErrConflict says that a token is in a state in which it can't be changed so.
+// The text behind it says why, and what to do.
+var ErrConflict = errors.New("conflict")
+
+func conflictf(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrConflict, fmt.Errorf(format, args...))
 }
 
-// audit returns the entry about a change of a token.
-func (a Actor) audit(now time.Time, action string, token *Token, changes map[string]string) AuditEntry {
-	return AuditEntry{
-		Time: now, Actor: a.Name, Address: a.Address, Action: action,
-		TokenID: token.ID, TokenName: token.Name, Changes: changes,
-	}
+// VersionError says that a token has another version than the change was made
+// for.
+type VersionError struct {
+	// Version is the token's now.
+	Version uint64
 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the token has been changed since: its version is %d", e.Version)
+}
+
+// AnyVersion is the version to name in a change of a token whatever it has become.
+const AnyVersion = 0
+
+// errUnchanged ends a change that has nothing to do.
+var errUnchanged = errors.New("nothing changes")
 
 // Create makes a token. The secret is returned this once. An error about the
 // draft is a *FieldError.
 func (s *Store) Create(policy Policy, draft Draft, actor Actor) (*Token, Secret, error) {
+	token, secret, _, err := s.CreateOnce(policy, draft, actor, Request{})
+	return token, secret, err
+}
+
+// CreateOnce makes a token unless the request is a repeat: then it returns the
+// token that was made before, as it is now, without a secret. A repeat that asks
+// for something else is [ErrRepeatDiffers].
+func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Request) (token *Token, secret Secret, repeated bool, err error) {
 	now := s.Now()
 	wanted, err := policy.token(draft, now)
 	if err != nil {
-		return nil, Secret{}, err
+		return nil, Secret{}, false, err
 	}
 	wanted.CreatedBy = validText(actor.Name)
 	// A clash of ids is as good as impossible, but would hand out another's token.
 	for range 3 {
 		if wanted.ID, err = newID(s.random); err != nil {
-			return nil, Secret{}, err
+			return nil, Secret{}, false, err
 		}
-		secret, err := newSecret(s.random, wanted.Prefix, wanted.Kind, wanted.ID)
-		if err != nil {
-			return nil, Secret{}, err
+		if secret, err = newSecret(s.random, wanted.Prefix, wanted.Kind, wanted.ID); err != nil {
+			return nil, Secret{}, false, err
 		}
 		wanted.Digest = digestOf(secret.Reveal())
-		token, err := s.apply(wanted.ID, now, func(old *Token) (*Token, AuditEntry, error) {
-			if old != nil {
-				return nil, AuditEntry{}, ErrTaken
-			}
-			token := wanted
-			return &token, actor.audit(now, "create", &token, nil), nil
-		})
-		if errors.Is(err, ErrTaken) {
-			continue
+		kept := request.keep(actor, wanted.ID, now)
+		token, err = s.apply(wanted.ID, now, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
+		switch {
+		case errors.Is(err, ErrRepeated):
+			token, err = s.repeated(kept)
+			return token, Secret{}, true, err
+		case !errors.Is(err, ErrTaken):
+			return token, secret, false, err
 		}
-		if err != nil {
-			return nil, Secret{}, err
-		}
-		return token, secret, nil
 	}
-	return nil, Secret{}, ErrTaken
+	return nil, Secret{}, false, ErrTaken
+}
+
+// createOnly makes a token where there is none.
+func createOnly(wanted Token, entry AuditEntry, request *KeptRequest) ChangeFunc {
+	return func(old *Token) (Change, error) {
+		if old != nil {
+			return Change{}, ErrTaken
+		}
+		token := wanted
+		return Change{Token: &token, Audit: entry, Request: request}, nil
+	}
 }
 
 // Delete removes a token and its usage; it stops working at once.
-func (s *Store) Delete(id ID, actor Actor) error {
+func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 	now := s.Now()
-	_, err := s.apply(id, now, func(old *Token) (*Token, AuditEntry, error) {
-		if old == nil {
-			return nil, AuditEntry{}, ErrNotFound
+	_, err := s.apply(id, now, func(old *Token) (Change, error) {
+		if err := old.isVersion(version); err != nil {
+			return Change{}, err
 		}
-		return nil, actor.audit(now, "delete", old, nil), nil
+		return Change{Audit: actor.audit(now, "delete", old, nil)}, nil
 	})
 	return err
+}
+
+// change makes a new version of a token. make turns a copy of the token into what
+// it shall be and says in words what it changed; errUnchanged leaves the token,
+// which is then returned as it is.
+func (s *Store) change(id ID, version uint64, action string, actor Actor, make func(token *Token, now time.Time) (map[string]string, error)) (*Token, error) {
+	now := s.Now()
+	var unchanged *Token
+	token, err := s.apply(id, now, func(old *Token) (Change, error) {
+		if err := old.isVersion(version); err != nil {
+			return Change{}, err
+		}
+		token := *old
+		changes, err := make(&token, now)
+		if errors.Is(err, errUnchanged) {
+			unchanged = old
+		}
+		if err != nil {
+			return Change{}, err
+		}
+		token.UpdatedAt = now.UTC().Truncate(time.Second)
+		token.Version++
+		return Change{Token: &token, Audit: actor.audit(now, action, &token, changes)}, nil
+	})
+	if errors.Is(err, errUnchanged) {
+		return unchanged, nil
+	}
+	return token, err
+}
+
+// isVersion says what hinders a change that was made for a version, or for
+// AnyVersion, of a token, which is nil if there is none.
+func (t *Token) isVersion(version uint64) error {
+	switch {
+	case t == nil:
+		return ErrNotFound
+	case version != AnyVersion && version != t.Version:
+		return &VersionError{Version: t.Version}
+	}
+	return nil
 }
 
 // apply makes a change durable, then puts it in force. Both happen under the
@@ -119,8 +182,12 @@ func (s *Store) reload(a *active) {
 // changeError leaves errors of the caller's making alone; all others mean that
 // the store couldn't be written.
 func changeError(err error) error {
-	var field *FieldError
-	if errors.As(err, &field) || errors.Is(err, ErrTaken) {
+	var (
+		field   *FieldError
+		version *VersionError
+	)
+	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) || errors.Is(err, ErrConflict) ||
+		errors.Is(err, ErrRepeated) || errors.Is(err, errUnchanged) {
 		return err
 	}
 	return readError(err)

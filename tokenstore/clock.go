@@ -46,6 +46,31 @@ func (s *Store) Now() time.Time {
 	return now
 }
 
+// AcceptClock takes the clock's time for right and forgets that the store has seen
+// a later one, as after a clock that wrongly ran ahead: tokens that had expired by
+// then are valid again. It returns the time that counted and the one that counts
+// now; if they agree nothing is changed.
+func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
+	if s.closed.Load() {
+		return from, to, ErrClosed
+	}
+	s.dirty.flushing.Lock() // a flush under way would record the old time again
+	defer s.dirty.flushing.Unlock()
+	from, to = s.Now(), s.clock.Now()
+	if !to.Before(from) {
+		return from, to, nil
+	}
+	entry := AuditEntry{
+		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
+		Changes: map[string]string{"clock": notedTime(from) + " -> " + notedTime(to)},
+	}
+	if err := s.backend.SetRecordedTime(to, entry); err != nil {
+		return from, to, readError(err)
+	}
+	s.newest.Store(to.UnixMicro())
+	return from, to, nil
+}
+
 const microsPerSecond = int64(time.Second / time.Microsecond)
 
 // watchClock tells when the clock falls behind the time that counts, and when it

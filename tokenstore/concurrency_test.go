@@ -17,18 +17,18 @@ func TestLoadDuringChange(t *testing.T) {
 		after  func(Match, error) bool
 	}{
 		"delete": {
-			func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+			func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, testActor) },
 			func(_ Match, err error) bool { return err == ErrNotFound },
 		},
 		"revoke": {
 			func(s *testStore, id ID) error {
-				return s.tryChange(id, func(token *Token) { token.RevokedAt = testTime })
+				return s.tryAlter(id, func(token *Token) { token.RevokedAt = testTime })
 			},
 			func(m Match, err error) bool { return err == nil && m.Status == StatusRevoked },
 		},
 		"rotate without grace": {
 			func(s *testStore, id ID) error {
-				return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+				return s.tryAlter(id, func(token *Token) { token.Digest = digestOf("new") })
 			},
 			func(_ Match, err error) bool { return err == ErrNotFound },
 		},
@@ -75,9 +75,9 @@ func TestLoadDuringChange(t *testing.T) {
 func TestChangeBetweenLookUps(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*testStore, ID) error{
-		"delete": func(s *testStore, id ID) error { return s.Delete(id, testActor) },
+		"delete": func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, testActor) },
 		"rotate": func(s *testStore, id ID) error {
-			return s.tryChange(id, func(token *Token) { token.Digest = digestOf("new") })
+			return s.tryAlter(id, func(token *Token) { token.Digest = digestOf("new") })
 		},
 	} {
 		s := openTestStore(t)
@@ -134,7 +134,7 @@ func TestChangesDuringUse(t *testing.T) {
 				}
 			})
 		}
-		s.change(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+		s.alter(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
 		revoked.Store(true)
 		users.Wait()
 	}
@@ -162,7 +162,7 @@ func TestClose(t *testing.T) {
 	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)
 	_, calls["Get"] = s.Get(token.ID)
 	_, _, calls["List"] = s.List(Page{})
-	calls["Delete"] = s.Delete(token.ID, testActor)
+	calls["Delete"] = s.Delete(token.ID, AnyVersion, testActor)
 	calls["Flush"] = s.Flush()
 	for name, err := range calls {
 		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {

@@ -9,8 +9,7 @@ import (
 )
 
 // Draft is a token as somebody asks for it. Exactly one of Scopes and Preset is
-// set for API tokens, none for admin tokens; exactly one of the three expiry
-// fields.
+// set for API tokens, none for admin tokens.
 type Draft struct {
 	Kind       Kind
 	Name       string
@@ -21,7 +20,11 @@ type Draft struct {
 	Metadata   map[string]string
 	NotBefore  time.Time
 
-	// ExpiresIn counts from the creation.
+	Expiry
+}
+
+// Expiry is when a token shall end: one of the fields is set.
+type Expiry struct {
 	ExpiresIn Lifetime
 	ExpiresAt time.Time
 	// NeverExpires asks for a token without end.
@@ -43,11 +46,16 @@ type Policy struct {
 // without an id or a secret. The error is a *FieldError.
 func (p Policy) token(d Draft, now time.Time) (Token, error) {
 	token, err := p.checked(d, now)
+	return token, p.redacted(err)
+}
+
+// redacted takes secrets out of an error: what was written into the wrong field
+// may be a token.
+func (p Policy) redacted(err error) error {
 	if broken, ok := errors.AsType[*FieldError](err); ok {
-		// What was written into the wrong field may be a token.
-		return Token{}, &FieldError{Field: broken.Field, Rule: p.Prefixes.Redact(broken.Rule)}
+		return &FieldError{Field: broken.Field, Rule: p.Prefixes.Redact(broken.Rule)}
 	}
-	return token, err
+	return err
 }
 
 func (p Policy) checked(d Draft, now time.Time) (Token, error) {
@@ -82,7 +90,7 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 	if token.Metadata, err = checkMetadata(d.Metadata); err != nil {
 		return Token{}, err
 	}
-	if token.ExpiresAt, err = p.expiry(d, made, now); err != nil {
+	if token.ExpiresAt, err = p.expiry(d.Expiry, made, made, now); err != nil {
 		return Token{}, err
 	}
 	if token.NotBefore, err = checkNotBefore(d.NotBefore, token.ExpiresAt); err != nil {
@@ -148,8 +156,9 @@ func (p Policy) known(field string, grants Grants) (Grants, error) {
 	return grants, nil
 }
 
-// expiry returns when a token made at made ends; the zero time is never.
-func (p Policy) expiry(d Draft, made, now time.Time) (time.Time, error) {
+// expiry returns when a token ends whose secret was made at made and whose
+// lifetime counts from start; the zero time is never.
+func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) {
 	given := 0
 	for _, set := range []bool{!d.ExpiresIn.Unlimited(), !d.ExpiresAt.IsZero(), d.NeverExpires} {
 		if set {
@@ -172,7 +181,7 @@ func (p Policy) expiry(d Draft, made, now time.Time) (time.Time, error) {
 	if !d.ExpiresIn.Unlimited() {
 		var err error
 		field = "expires_in"
-		if end, err = d.ExpiresIn.From(made); err != nil {
+		if end, err = d.ExpiresIn.From(start); err != nil {
 			return time.Time{}, fieldErrorf(field, "%v", err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func validDraft() Draft {
-	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, ExpiresIn: Lifetime{months: 1}}
+	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
 }
 
 func TestDraft(t *testing.T) {
@@ -22,7 +22,7 @@ func TestDraft(t *testing.T) {
 		Kind: KindAPI, Name: "GitHub CI", Account: "alice", Scopes: Grants{"unikernel:list", "block:*", "unikernel:list"},
 		AllowedIPs: []string{"203.0.113.0/24", "203.0.113.0/24", "2001:db8::1"},
 		Metadata:   map[string]string{"env": "prod", "note": "two\nlines"},
-		NotBefore:  made.Add(time.Hour + time.Millisecond), ExpiresIn: Lifetime{months: 1},
+		NotBefore:  made.Add(time.Hour + time.Millisecond), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
 	}
 	got, err := testPolicy.token(draft, testTime)
 	if err != nil {

@@ -270,7 +270,7 @@ func TestDeleteDuringSave(t *testing.T) {
 	token, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
 	s.memory.beforeSave = func() {
-		if err := s.Delete(token.ID, testActor); err != nil {
+		if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
 			t.Error(err)
 		}
 	}

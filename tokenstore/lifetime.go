@@ -92,6 +92,18 @@ func (l Lifetime) From(start time.Time) (time.Time, error) {
 	return end, nil
 }
 
+// before returns when a lifetime began that ends at end; the zero time if it never
+// ends.
+func (l Lifetime) before(end time.Time) time.Time {
+	if l.Unlimited() {
+		return time.Time{}
+	}
+	const day = 24 * 60 * 60
+	return addMonths(end.UTC(), -l.months).
+		AddDate(0, 0, -int(l.seconds/day)).
+		Add(-time.Duration(l.seconds%day) * time.Second)
+}
+
 var errAfterMaxYear = fmt.Errorf("ends after the year %d", maxYear)
 
 // addMonths adds calendar months and clamps the day to the month's last.

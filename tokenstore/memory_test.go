@@ -1,6 +1,9 @@
 package tokenstore
 
 import (
+	"bytes"
+	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +18,7 @@ type memory struct {
 	digests  map[Digest]ID
 	used     map[ID][]byte
 	audit    []AuditEntry
+	requests map[Digest]KeptRequest
 	recorded time.Time
 	closed   bool
 	// calls counts the calls of the reading methods by name.
@@ -37,7 +41,7 @@ type memory struct {
 func newMemory() *memory {
 	return &memory{
 		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte),
-		calls: make(map[string]int),
+		requests: make(map[Digest]KeptRequest), calls: make(map[string]int),
 	}
 }
 
@@ -106,10 +110,17 @@ func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) 
 	} else if err != nil {
 		return nil, err
 	}
-	token, entry, err := change(old)
+	changed, err := change(old)
 	if err != nil {
 		return nil, err
 	}
+	if request := changed.Request; request != nil {
+		if kept, ok := m.requests[request.Key]; ok && now.Sub(kept.Time) < RequestRetention {
+			return nil, ErrRepeated
+		}
+		m.requests[request.Key] = *request
+	}
+	token := changed.Token
 	if old != nil {
 		delete(m.tokens, id)
 		for _, digest := range old.Digests() {
@@ -121,7 +132,7 @@ func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) 
 	} else {
 		delete(m.used, id)
 	}
-	m.audit = append(m.audit, entry)
+	m.audit = append(m.audit, changed.Audit)
 	m.record(now)
 	return token, m.applyError
 }
@@ -223,6 +234,70 @@ func (m *memory) RecordedTime() (time.Time, error) {
 	return m.recorded, nil
 }
 
+func (m *memory) SetRecordedTime(now time.Time, entry AuditEntry) error {
+	end, err := m.begin("SetRecordedTime")
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.recorded = now
+	m.audit = append(m.audit, entry)
+	return nil
+}
+
+func (m *memory) Request(key Digest) (KeptRequest, error) {
+	end, err := m.begin("Request")
+	if err != nil {
+		return KeptRequest{}, err
+	}
+	defer end()
+	kept, ok := m.requests[key]
+	if !ok {
+		return KeptRequest{}, ErrNotFound
+	}
+	return kept, nil
+}
+
+// Audit takes the entry's index for its sequence number.
+func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error {
+	end, err := m.begin("Audit")
+	if err != nil {
+		return err
+	}
+	defer end()
+	for i, entry := range slices.Backward(m.audit) {
+		if before != nil && uint64(i) >= before.Sequence {
+			continue
+		}
+		if !yield(AuditPosition{Time: entry.Time, Sequence: uint64(i)}, entry) {
+			break
+		}
+	}
+	return nil
+}
+
+func (m *memory) Prune(audit, requests time.Time) (bool, error) {
+	end, err := m.begin("Prune")
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(audit) })
+	maps.DeleteFunc(m.requests, func(_ Digest, r KeptRequest) bool { return r.Time.Before(requests) })
+	return false, nil
+}
+
+// Backup copies nothing but the tokens' records.
+func (m *memory) Backup() (io.ReadCloser, int64, error) {
+	end, err := m.begin("Backup")
+	if err != nil {
+		return nil, 0, err
+	}
+	defer end()
+	all := bytes.Join(slices.Collect(maps.Values(m.tokens)), nil)
+	return io.NopCloser(bytes.NewReader(all)), int64(len(all)), nil
+}
+
 func (m *memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -305,7 +380,7 @@ func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 // create makes a token that lives for a day.
 func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credential) {
 	t.Helper()
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", ExpiresIn: Lifetime{seconds: 24 * 60 * 60}}
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 24 * 60 * 60}}}
 	for _, f := range edit {
 		f(&draft)
 	}
@@ -320,24 +395,24 @@ func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credenti
 	return token, credential
 }
 
-// change edits a stored token as a later change would.
-func (s *testStore) change(t testing.TB, id ID, edit func(*Token)) {
+// alter edits a stored token whatever the rules.
+func (s *testStore) alter(t testing.TB, id ID, edit func(*Token)) {
 	t.Helper()
-	if err := s.tryChange(id, edit); err != nil {
+	if err := s.tryAlter(id, edit); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *testStore) tryChange(id ID, edit func(*Token)) error {
+func (s *testStore) tryAlter(id ID, edit func(*Token)) error {
 	now := s.Now()
-	_, err := s.apply(id, now, func(old *Token) (*Token, AuditEntry, error) {
+	_, err := s.apply(id, now, func(old *Token) (Change, error) {
 		if old == nil {
-			return nil, AuditEntry{}, ErrNotFound
+			return Change{}, ErrNotFound
 		}
 		token := *old
 		token.Version++
 		edit(&token)
-		return &token, testActor.audit(now, "edit", &token, nil), nil
+		return Change{Token: &token, Audit: testActor.audit(now, "edit", &token, nil)}, nil
 	})
 	return err
 }

@@ -21,6 +21,27 @@ func (s *Store) Get(id ID) (TokenUsage, error) {
 	return s.withUsage(token)
 }
 
+// Lookup finds the token whose secret was presented, whatever its state, and says
+// whether it is the secret from before the last rotation. It counts nothing. The
+// errors are those of [Store.Authenticate].
+func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error) {
+	if s.closed.Load() {
+		return TokenUsage{}, false, ErrClosed
+	}
+	id, err := s.backend.IDOf(c.Digest)
+	if err != nil {
+		return TokenUsage{}, false, readError(err)
+	}
+	if found, err = s.Get(id); err != nil {
+		return TokenUsage{}, false, err
+	}
+	previous, ok := found.Token.secretOf(c.Digest)
+	if !ok {
+		return TokenUsage{}, false, ErrNotFound // rotated away in between
+	}
+	return found, previous, nil
+}
+
 func (s *Store) withUsage(token *Token) (TokenUsage, error) {
 	if a := s.index.byID(token.ID); a != nil {
 		return TokenUsage{Token: token, Usage: a.usage.totals()}, nil

@@ -21,9 +21,10 @@ const checksumLength = 4
 
 // Record kinds, part of what the checksum covers.
 const (
-	tokenRecord byte = 't'
-	usageRecord byte = 'u'
-	auditRecord byte = 'a'
+	tokenRecord   byte = 't'
+	usageRecord   byte = 'u'
+	auditRecord   byte = 'a'
+	requestRecord byte = 'r'
 )
 
 func seal(kind byte, key, fields []byte) []byte {

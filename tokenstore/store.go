@@ -22,9 +22,17 @@ type Options struct {
 	// FlushInterval is how often usage is folded into the backend, by default
 	// every second. Negative is only at Close and by Flush.
 	FlushInterval time.Duration
+	// AuditRetention is how long audit entries are kept, by default 2 years.
+	AuditRetention Lifetime
 }
 
-const defaultFlushInterval = time.Second
+const (
+	defaultFlushInterval = time.Second
+	// pruneInterval is how often is looked for what needn't be kept any longer.
+	pruneInterval = time.Hour
+	// pruneAgain is when to go on: a little at once, so that no change waits.
+	pruneAgain = 100 * time.Millisecond
+)
 
 // Store answers for all tokens of one backend.
 type Store struct {
@@ -33,6 +41,8 @@ type Store struct {
 	logger  *zap.Logger
 	random  io.Reader
 	index   *index
+
+	auditRetention Lifetime
 
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
@@ -58,12 +68,17 @@ func Open(backend Backend, options Options) (*Store, error) {
 		index:   newIndex(),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
+
+		auditRetention: options.AuditRetention,
 	}
 	if s.clock == nil {
 		s.clock = SystemClock{}
 	}
 	if s.logger == nil {
 		s.logger = zap.NewNop()
+	}
+	if s.auditRetention.Unlimited() {
+		s.auditRetention = defaultAuditRetention
 	}
 	recorded, err := backend.RecordedTime()
 	if err != nil {
@@ -209,6 +224,8 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	}
 	expire := time.NewTicker(expiryInterval)
 	defer expire.Stop()
+	prune := time.NewTimer(0)
+	defer prune.Stop()
 	var flushing, clock trouble
 	s.watchClock(&clock)
 	for {
@@ -218,6 +235,14 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-expire.C:
 			s.answers.endInvalid(s.Now())
 			s.watchClock(&clock)
+		case <-prune.C:
+			wait := pruneInterval
+			if more, err := s.prune(); err != nil {
+				s.logger.Warn("the audit can't be cut to what is to be kept of it; it is tried again", zap.Error(err))
+			} else if more {
+				wait = pruneAgain
+			}
+			prune.Reset(wait)
 		case <-flush:
 			err := s.Flush()
 			switch flushing.changed(err != nil) {

@@ -202,7 +202,7 @@ func TestStates(t *testing.T) {
 			if loaded {
 				s.must(t, credential)
 			}
-			s.change(t, token.ID, c.edit)
+			s.alter(t, token.ID, c.edit)
 			if got := s.must(t, credential); got.Status != c.want || got.Token.Version != 2 {
 				t.Errorf("%s, loaded %v: %v, version %d", name, loaded, got.Status, got.Token.Version)
 			}
@@ -216,13 +216,13 @@ func TestPreviousSecret(t *testing.T) {
 	for _, loaded := range []bool{false, true} {
 		token, old := s.create(t)
 		_, next := s.create(t) // a secret to rotate to
-		if err := s.Delete(next.ID, testActor); err != nil {
+		if err := s.Delete(next.ID, AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 		if loaded {
 			s.must(t, old)
 		}
-		s.change(t, token.ID, func(token *Token) {
+		s.alter(t, token.ID, func(token *Token) {
 			token.PreviousDigest, token.Digest = token.Digest, next.Digest
 			token.PreviousValidUntil = testTime.Add(time.Minute)
 		})
@@ -236,12 +236,12 @@ func TestPreviousSecret(t *testing.T) {
 			t.Errorf("after its grace the old secret is %+v, %v", got, err)
 		}
 		// The next rotation forgets the first secret.
-		s.change(t, token.ID, func(token *Token) { token.PreviousDigest = digestOf(token.ID.String()) })
+		s.alter(t, token.ID, func(token *Token) { token.PreviousDigest = digestOf(token.ID.String()) })
 		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
 			t.Errorf("the secret before the previous one: %v", err)
 		}
 		s.must(t, next)
-		if err := s.Delete(token.ID, testActor); err != nil {
+		if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range []Credential{old, next} {
@@ -258,7 +258,7 @@ func TestDelete(t *testing.T) {
 	token, c := s.create(t)
 	match := s.must(t, c)
 	s.CountAllowed(match, LastUse{Time: testTime})
-	if err := s.Delete(token.ID, testActor); err != nil {
+	if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
@@ -267,7 +267,7 @@ func TestDelete(t *testing.T) {
 	if _, err := s.Get(token.ID); err != ErrNotFound {
 		t.Errorf("Get: %v", err)
 	}
-	if err := s.Delete(token.ID, testActor); err != ErrNotFound {
+	if err := s.Delete(token.ID, AnyVersion, testActor); err != ErrNotFound {
 		t.Errorf("a second Delete: %v", err)
 	}
 	if s.index.byID(token.ID) != nil {
@@ -352,7 +352,7 @@ func TestFailedCommit(t *testing.T) {
 			match := s.must(t, credential)
 			s.CountAllowed(match, LastUse{Time: testTime})
 			s.memory.do(func() { s.memory.applyError, s.memory.applyLoses, s.memory.tokenError = errDisk, c.lost, c.token })
-			err := s.tryChange(token.ID, func(token *Token) { token.RevokedAt = testTime })
+			err := s.tryAlter(token.ID, func(token *Token) { token.RevokedAt = testTime })
 			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
 				t.Errorf("the change: %v", err)
 			}
@@ -362,7 +362,7 @@ func TestFailedCommit(t *testing.T) {
 			}
 			// When the disk is well again so is the token, and no use is lost.
 			s.memory.do(func() { s.memory.applyError, s.memory.tokenError = nil, nil })
-			s.change(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+			s.alter(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
 			match = s.must(t, credential)
 			if match.Status != StatusRevoked {
 				t.Errorf("at last %v", match.Status)
@@ -382,7 +382,7 @@ func TestFailedCommit(t *testing.T) {
 		token, credential := s.create(t)
 		s.must(t, credential)
 		s.memory.applyError = errDisk
-		if err := s.Delete(token.ID, testActor); !errors.Is(err, ErrUnavailable) {
+		if err := s.Delete(token.ID, AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("Delete: %v", err)
 		}
 		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {

@@ -64,7 +64,7 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 				token.Scopes = tokenstore.Grants{"unikernel:list"}
 			}
 		})
-		check(t, s.Delete(f.gone[i].ID, testActor))
+		check(t, s.Delete(f.gone[i].ID, tokenstore.AnyVersion, testActor))
 	}
 	mustChange(t, b, f.tokens[4].ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
 	for _, token := range f.tokens {

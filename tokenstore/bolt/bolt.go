@@ -12,6 +12,8 @@
 //	created   CreatedAt, id               nothing; the order of the default list
 //	expires   ExpiresAt, id               nothing; tokens without end come last
 //	audit     time, sequence number       audit record
+//	requests  digest of actor and key     request record; to know a repeat by
+//	requested time, digest                nothing; the order in which they end
 //
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The form of the
 // records and their checksums are tokenstore's (EncodeToken and so on); bbolt

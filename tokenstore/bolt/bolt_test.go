@@ -92,7 +92,7 @@ func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*tokenstore.Draft
 	if err != nil {
 		t.Fatal(err)
 	}
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "test", Preset: "full", ExpiresIn: week}
+	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "test", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: week}}
 	for _, f := range edit {
 		f(&draft)
 	}
@@ -109,14 +109,14 @@ func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*tokenstore.Draft
 
 // change edits a stored token.
 func change(b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) error {
-	_, err := b.Apply(id, testTime, func(old *tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+	_, err := b.Apply(id, testTime, func(old *tokenstore.Token) (tokenstore.Change, error) {
 		if old == nil {
-			return nil, tokenstore.AuditEntry{}, tokenstore.ErrNotFound
+			return tokenstore.Change{}, tokenstore.ErrNotFound
 		}
 		token := *old
 		token.Version++
 		edit(&token)
-		return &token, tokenstore.AuditEntry{Time: testTime, Action: "edit", TokenID: id}, nil
+		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: testTime, Action: "edit", TokenID: id}}, nil
 	})
 	return err
 }

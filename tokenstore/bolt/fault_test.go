@@ -72,10 +72,10 @@ func TestTruncatedWhileOpen(t *testing.T) {
 							return nil
 						},
 						"a new token": func() error {
-							_, _, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "x", Preset: "full", NeverExpires: true}, testActor)
+							_, _, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "x", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true}}, testActor)
 							return err
 						},
-						"a deletion": func() error { return s.Delete(tokens[7+round].ID, testActor) },
+						"a deletion": func() error { return s.Delete(tokens[7+round].ID, tokenstore.AnyVersion, testActor) },
 						"usage": func() error {
 							s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
 							return s.Flush()
@@ -200,7 +200,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			c.take(t, path)
 			s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
 			for what, err := range map[string]error{
-				"a deletion": s.Delete(token.ID, testActor), "usage": s.Flush(),
+				"a deletion": s.Delete(token.ID, tokenstore.AnyVersion, testActor), "usage": s.Flush(),
 			} {
 				if !errors.Is(err, tokenstore.ErrUnavailable) || !strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
 					t.Errorf("%s: %v", what, err)
@@ -217,7 +217,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			}
 			c.giveBack(t, path)
 			check(t, s.Flush())
-			check(t, s.Delete(unused.ID, testActor))
+			check(t, s.Delete(unused.ID, tokenstore.AnyVersion, testActor))
 			if got, err := s.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
 				t.Errorf("at last %+v, %v", got.Usage, err)
 			}
@@ -247,13 +247,13 @@ func TestFailedCommit(t *testing.T) {
 	var created int
 	for ; err == nil && created < 1000; created++ {
 		_, _, err = s.Create(testPolicy, tokenstore.Draft{
-			Kind: tokenstore.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", ExpiresAt: testTime.AddDate(1, 0, 0),
+			Kind: tokenstore.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", Expiry: tokenstore.Expiry{ExpiresAt: testTime.AddDate(1, 0, 0)},
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Fatalf("a full disk after %d tokens: %v", created, err)
 	}
-	if err := s.Delete(token.ID, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
+	if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Errorf("a deletion: %v", err)
 	} else if stored, storeErr := b.Token(token.ID); (storeErr == nil) != (err != nil) {
 		t.Errorf("the deletion says %v, the file %v, %v", err, stored, storeErr)

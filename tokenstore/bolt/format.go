@@ -184,24 +184,68 @@ func readPage(file io.ReaderAt, meta metaPage, number uint64, kind uint16) ([]by
 	return page, nil
 }
 
-// inspectRoot looks for our mark in the meta bucket, which bbolt keeps inside the
-// root page because it is small.
+// inspectRoot looks for our mark in the meta bucket, which bbolt keeps inside a
+// page of the root bucket because it is small.
 func inspectRoot(file io.ReaderAt, meta metaPage) error {
-	page, err := readPage(file, meta, meta.root, leafFlag)
+	leaves, err := rootLeaves(file, meta, func(uint64, []byte) error { return nil })
 	if err != nil {
-		if _, branchErr := readPage(file, meta, meta.root, branchFlag); branchErr == nil {
-			return errForeign // it has more buckets than ours
-		}
 		return err
 	}
-	bucket, flags := lookup(page, metaBucket)
-	if flags != bucketFlag || len(bucket) < bucketLength || byteOrder.Uint64(bucket) != 0 {
-		return errForeign
+	for _, page := range leaves {
+		bucket, flags := lookup(page, metaBucket)
+		if flags != bucketFlag || len(bucket) < bucketLength || byteOrder.Uint64(bucket) != 0 {
+			continue
+		}
+		inline := bucket[bucketLength:]
+		format, _ := lookup(inline, formatKey)
+		version, _ := lookup(inline, versionKey)
+		return checkFormat(format, version)
 	}
-	inline := bucket[bucketLength:]
-	format, _ := lookup(inline, formatKey)
-	version, _ := lookup(inline, versionKey)
-	return checkFormat(format, version)
+	return errForeign
+}
+
+// maxRootPages is more than the root bucket of ours ever has. It has more than one
+// when small buckets, which bbolt keeps inside it, together outgrow a page.
+const maxRootPages = 64
+
+// rootLeaves reads the root bucket from the top and returns its leaf pages. use is
+// called with every page.
+func rootLeaves(file io.ReaderAt, meta metaPage, use func(number uint64, page []byte) error) (leaves [][]byte, err error) {
+	kind := uint16(leafFlag)
+	if _, err := readPage(file, meta, meta.root, branchFlag); err == nil {
+		kind = branchFlag
+	}
+	for level, read := []uint64{meta.root}, 0; ; {
+		var next []uint64
+		for _, number := range level {
+			if read++; read > maxRootPages {
+				return nil, errForeign
+			}
+			page, err := readPage(file, meta, number, kind)
+			if err != nil {
+				return nil, err
+			}
+			if err := use(number, page); err != nil {
+				return nil, err
+			}
+			if kind == leafFlag {
+				leaves = append(leaves, page)
+				continue
+			}
+			targets, ok := branchTargets(page)
+			if !ok {
+				return nil, errDamaged("page %d isn't what it should be", number)
+			}
+			next = append(next, targets...)
+		}
+		if kind == leafFlag {
+			return leaves, nil
+		}
+		if _, err := readPage(file, meta, next[0], leafFlag); err == nil {
+			kind = leafFlag // all leaf pages are on one level
+		}
+		level = next
+	}
 }
 
 // lookup finds a key in a leaf page.
@@ -249,6 +293,30 @@ func leafElements(page []byte) ([]element, bool) {
 		elements = append(elements, e)
 	}
 	return elements, true
+}
+
+// branchTargets returns the pages that a branch page leads to, at least one, or
+// false if it isn't one that bbolt wrote.
+func branchTargets(page []byte) (targets []uint64, ok bool) {
+	var last []byte
+	for i := range int(byteOrder.Uint16(page[10:])) {
+		start := pageHeaderLength + i*elementLength
+		if len(page) < start+elementLength {
+			return nil, false
+		}
+		element := page[start:]
+		position, length := uint64(byteOrder.Uint32(element)), uint64(byteOrder.Uint32(element[4:]))
+		if position+length > uint64(len(element)) {
+			return nil, false
+		}
+		key := element[position : position+length]
+		if i > 0 && bytes.Compare(last, key) >= 0 {
+			return nil, false
+		}
+		last = key
+		targets = append(targets, byteOrder.Uint64(element[8:]))
+	}
+	return targets, len(targets) > 0
 }
 
 // readFreelist reads the list of free pages, which bbolt believes: a page that is

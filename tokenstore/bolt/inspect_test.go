@@ -273,3 +273,38 @@ func TestInspectDuringCommits(t *testing.T) {
 		}
 	}
 }
+
+// TestRootOfSeveralPages: bbolt keeps small buckets inside the page of the root,
+// which together may outgrow it, so that the root becomes a tree of its own.
+func TestRootOfSeveralPages(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	token := makeToken(t, storeOver(t, b))
+	check(t, b.update(func(tx *bbolt.Tx) error {
+		for _, name := range buckets {
+			// The largest that is kept inside.
+			if err := tx.Bucket(name).Put([]byte("padding"), make([]byte, tx.DB().Info().PageSize/4-400)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	check(t, b.Close())
+
+	file, err := os.Open(path)
+	check(t, err)
+	defer file.Close()
+	m := readMetas(file)
+	meta, err := m.newest(1 << 40)
+	check(t, err)
+	if _, err := readPage(file, meta, meta.root, branchFlag); err != nil {
+		t.Fatalf("the root has one page, so this test shows nothing: %v", err)
+	}
+	if got, err := mustOpen(t, path).Token(token.ID); err != nil || got.Name != token.Name {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := Inspect(path); err != nil {
+		t.Error(err)
+	}
+}

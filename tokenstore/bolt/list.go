@@ -93,3 +93,8 @@ func positionKey(order tokenstore.Order, position tokenstore.Position) []byte {
 func timeKey(key []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(key, uint64(t.UnixMicro())^(1<<63))
 }
+
+// keyTime returns the time that a key begins with.
+func keyTime(key []byte) time.Time {
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(key) ^ (1 << 63))).UTC()
+}

@@ -23,8 +23,8 @@ func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *toke
 		Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, CreatedAt: created, ExpiresAt: expires,
 		Digest: sha256.Sum256([]byte(fmt.Sprint(i))), Version: 1,
 	}
-	_, err := b.Apply(token.ID, testTime, func(*tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
-		return token, tokenstore.AuditEntry{Time: testTime, TokenID: token.ID}, nil
+	_, err := b.Apply(token.ID, testTime, func(*tokenstore.Token) (tokenstore.Change, error) {
+		return tokenstore.Change{Token: token, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: token.ID}}, nil
 	})
 	check(t, err)
 	return token
@@ -101,11 +101,11 @@ func testListPages(t *testing.T, order tokenstore.Order, descending bool, limit 
 		// The token at the position goes, and another somewhere; others come.
 		last := found[len(found)-1].Token
 		if random.IntN(2) == 0 {
-			check(t, s.Delete(last.ID, testActor))
+			check(t, s.Delete(last.ID, tokenstore.AnyVersion, testActor))
 		}
 		for id, token := range tokens {
 			if seen[id] == 0 && random.IntN(10) == 0 {
-				check(t, s.Delete(token.ID, testActor))
+				check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
 				delete(tokens, id)
 				break
 			}

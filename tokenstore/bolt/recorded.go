@@ -42,13 +42,12 @@ func encodeRecorded(t time.Time) []byte {
 	return binary.BigEndian.AppendUint32(value, crc32.ChecksumIEEE(value))
 }
 
-// appendAudit adds a line to the audit.
-func appendAudit(tx *bbolt.Tx, entry tokenstore.AuditEntry) error {
-	audit := tx.Bucket(auditBucket)
-	sequence, err := audit.NextSequence()
-	if err != nil {
-		return err
-	}
-	key := binary.BigEndian.AppendUint64(timeKey(nil, entry.Time), sequence)
-	return audit.Put(key, tokenstore.EncodeAuditEntry(key, entry))
+// SetRecordedTime implements tokenstore.Backend.
+func (b *Backend) SetRecordedTime(now time.Time, entry tokenstore.AuditEntry) error {
+	return b.update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(metaBucket).Put(recordedKey, encodeRecorded(now)); err != nil {
+			return err
+		}
+		return appendAudit(tx, entry)
+	})
 }

@@ -23,13 +23,16 @@ var (
 	expiresBucket = []byte("expires")
 	auditBucket   = []byte("audit")
 
+	requestsBucket  = []byte("requests")
+	requestedBucket = []byte("requested")
+
 	formatKey   = []byte("format")
 	versionKey  = []byte("version")
 	recordedKey = []byte("recorded")
 )
 
 // buckets are all but meta.
-var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, createdBucket, expiresBucket, auditBucket}
+var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
 
 func makeSchema(tx *bbolt.Tx) error {
 	for _, name := range buckets {

@@ -73,9 +73,13 @@ func apply(tx *bbolt.Tx, p *pending) error {
 		p.err = err
 		return nil
 	}
-	token, entry, err := p.change(old)
+	changed, err := p.change(old)
+	token := changed.Token
 	if err == nil && token != nil {
 		err = checkDigests(tx, token)
+	}
+	if err == nil && changed.Request != nil {
+		err = checkRequest(tx, changed.Request)
 	}
 	if err != nil {
 		p.err = err
@@ -92,7 +96,12 @@ func apply(tx *bbolt.Tx, p *pending) error {
 			return err
 		}
 	}
-	return appendAudit(tx, entry)
+	if changed.Request != nil {
+		if err := putRequest(tx, changed.Request); err != nil {
+			return err
+		}
+	}
+	return appendAudit(tx, changed.Audit)
 }
 
 // checkDigests makes sure that no other token is found by the token's digests.

@@ -58,11 +58,11 @@ func TestDigests(t *testing.T) {
 	leads(next, token.ID, nil)
 	mustChange(t, b, other.ID, func(other *tokenstore.Token) { other.PreviousDigest = token.Digest })
 	leads(token.Digest, other.ID, nil)
-	if err := s.Delete(token.ID, testActor); err != nil {
+	if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	leads(next, tokenstore.ID{}, tokenstore.ErrNotFound)
-	if err := s.Delete(other.ID, testActor); err != nil {
+	if err := s.Delete(other.ID, tokenstore.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	checkConsistent(t, b)
@@ -73,7 +73,7 @@ func TestNoSecretInTheFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	_, secret, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", NeverExpires: true}, testActor)
+	_, secret, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", Expiry: tokenstore.Expiry{NeverExpires: true}}, testActor)
 	check(t, err)
 	check(t, s.Close())
 	raw, err := os.ReadFile(path)
@@ -108,7 +108,7 @@ func TestOutdatedRecord(t *testing.T) {
 	}))
 	mustChange(t, b, revoked.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
 	mustChange(t, b, rotated.ID, func(token *tokenstore.Token) { token.Digest[0] ^= 1 })
-	check(t, s.Delete(deleted.ID, testActor))
+	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		for i, token := range tokens {
 			if err := tx.Bucket(tokensBucket).Put(token.ID[:], records[i]); err != nil {
@@ -148,11 +148,11 @@ func TestApplyRefusals(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	errNo := errors.New("no")
-	_, err := b.Apply(tokenstore.ID{1}, testTime, func(old *tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+	_, err := b.Apply(tokenstore.ID{1}, testTime, func(old *tokenstore.Token) (tokenstore.Change, error) {
 		if old != nil {
 			t.Errorf("there is a token %v", old)
 		}
-		return nil, tokenstore.AuditEntry{}, errNo
+		return tokenstore.Change{}, errNo
 	})
 	if err != errNo {
 		t.Errorf("got %v", err)
@@ -190,11 +190,11 @@ func TestManyChanges(t *testing.T) {
 					mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
 					changes++
 				case 1:
-					if err := s.Delete(token.ID, testActor); err != nil {
+					if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil {
 						t.Error(err)
 					}
 					changes++
-					if err := s.Delete(token.ID, testActor); !errors.Is(err, tokenstore.ErrNotFound) {
+					if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); !errors.Is(err, tokenstore.ErrNotFound) {
 						t.Errorf("a second deletion: %v", err)
 					}
 				}
@@ -255,14 +255,14 @@ func TestSharedCommit(t *testing.T) {
 	apply := func(i int) {
 		changes.Go(func() {
 			id := tokenstore.ID([]byte(fmt.Sprintf("token%07d", i)))
-			_, err := b.Apply(id, testTime, func(*tokenstore.Token) (*tokenstore.Token, tokenstore.AuditEntry, error) {
+			_, err := b.Apply(id, testTime, func(*tokenstore.Token) (tokenstore.Change, error) {
 				if i%5 == 3 {
-					return nil, tokenstore.AuditEntry{}, errNo
+					return tokenstore.Change{}, errNo
 				}
-				return &tokenstore.Token{
+				return tokenstore.Change{Token: &tokenstore.Token{
 					ID: id, Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, CreatedAt: testTime,
 					Digest: sha256.Sum256(id[:]), Version: 1,
-				}, tokenstore.AuditEntry{Time: testTime, TokenID: id}, nil
+				}, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: id}}, nil
 			})
 			if want := map[bool]error{true: errNo}[i%5 == 3]; err != want {
 				t.Errorf("change %d: %v", i, err)
@@ -299,7 +299,7 @@ func TestUsage(t *testing.T) {
 	b := mustOpen(t, path)
 	s := storeOver(t, b)
 	token, deleted := makeToken(t, s), makeToken(t, s)
-	check(t, s.Delete(deleted.ID, testActor))
+	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
 	if used, err := b.Usage(token.ID); err != nil || used != (tokenstore.Usage{}) {
 		t.Errorf("unused %+v, %v", used, err)
 	}

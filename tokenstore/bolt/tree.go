@@ -1,9 +1,6 @@
 package bolt
 
-import (
-	"bytes"
-	"io"
-)
+import "io"
 
 // inspectTrees follows the page numbers in a file that nobody writes to. bbolt
 // follows them without looking where they lead: one that leads back to its own
@@ -23,16 +20,23 @@ func inspectTrees(file io.ReaderAt) error {
 	if err := t.useFreelist(); err != nil {
 		return err
 	}
-	root, err := readPage(file, meta, meta.root, leafFlag)
+	leaves, err := rootLeaves(file, meta, t.use)
 	if err != nil {
 		return err
 	}
-	if err := t.use(meta.root, root); err != nil {
-		return err
+	for _, leaf := range leaves {
+		if err := t.followBuckets(leaf); err != nil {
+			return err
+		}
 	}
-	elements, ok := leafElements(root)
+	return nil
+}
+
+// followBuckets goes through the buckets that a page of the root has.
+func (t *trees) followBuckets(leaf []byte) error {
+	elements, ok := leafElements(leaf)
 	if !ok {
-		return errDamaged("page %d isn't what it should be", meta.root)
+		return errDamaged("its root page isn't what it should be")
 	}
 	for _, e := range elements {
 		if e.flags != bucketFlag || len(e.value) < bucketLength {
@@ -131,27 +135,9 @@ func (t *trees) branch(next []uint64, number uint64) ([]uint64, error) {
 	if err := t.use(number, page); err != nil {
 		return nil, err
 	}
-	count := int(byteOrder.Uint16(page[10:]))
-	var last []byte
-	for i := range count {
-		start := pageHeaderLength + i*elementLength
-		if len(page) < start+elementLength {
-			return nil, errDamaged("page %d isn't what it should be", number)
-		}
-		element := page[start:]
-		position, length := uint64(byteOrder.Uint32(element)), uint64(byteOrder.Uint32(element[4:]))
-		if position+length > uint64(len(element)) {
-			return nil, errDamaged("page %d isn't what it should be", number)
-		}
-		key := element[position : position+length]
-		if i > 0 && bytes.Compare(last, key) >= 0 {
-			return nil, errDamaged("page %d is out of order", number)
-		}
-		last = key
-		next = append(next, byteOrder.Uint64(element[8:]))
+	targets, ok := branchTargets(page)
+	if !ok {
+		return nil, errDamaged("page %d isn't what it should be", number)
 	}
-	if count == 0 {
-		return nil, errDamaged("page %d leads nowhere", number)
-	}
-	return next, nil
+	return append(next, targets...), nil
 }
