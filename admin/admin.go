@@ -39,6 +39,8 @@ type Config struct {
 	// before the mount took the prefix off. Without it the Location of a new token
 	// is relative, which is right everywhere but less handy.
 	ClientPath func(*http.Request) string
+	// Gates are those that explain is about.
+	Gates []*gate.Gate
 	// Clock is held against the store's time by healthz. It defaults to
 	// [tokenstore.SystemClock].
 	Clock tokenstore.Clock

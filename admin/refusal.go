@@ -47,6 +47,7 @@ const (
 	codeInvalidParameter = "invalid_parameter"
 	codeTokenInURL       = string(gate.TokenInURL)
 	codeNotFound         = "not_found"
+	codeConflict         = "conflict"
 	codePrecondition     = "precondition_failed"
 	codeMediaType        = "unsupported_media_type"
 	codeBodyTooLarge     = string(gate.BodyTooLarge)
@@ -68,6 +69,7 @@ var codes = map[string]struct {
 	codeTokenInURL:       {http.StatusBadRequest, "Token in the URL"},
 	codeIdempotency:      {http.StatusBadRequest, "Idempotency not supported"},
 	codeNotFound:         {http.StatusNotFound, "Not found"},
+	codeConflict:         {http.StatusConflict, "Conflict"},
 	codePrecondition:     {http.StatusPreconditionFailed, "Precondition failed"},
 	codeMediaType:        {http.StatusUnsupportedMediaType, "Unsupported media type"},
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "Body too large"},

@@ -27,6 +27,7 @@ var routes = []route{
 	{http.MethodPost, tokensPath, nil, (*call).createToken},
 	{http.MethodGet, tokenPath, nil, (*call).getToken},
 	{http.MethodDelete, tokenPath, nil, (*call).deleteToken},
+	{http.MethodPost, "/explain", nil, (*call).explain},
 	{http.MethodGet, "/scopes", nil, (*call).listScopes},
 	{http.MethodGet, "/accounts", nil, (*call).listAccounts},
 	{http.MethodGet, "/healthz", nil, (*call).health},

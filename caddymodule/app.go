@@ -64,6 +64,7 @@ type App struct {
 	// Gates are provisioned after the app, and one by one.
 	mu     sync.Mutex
 	tables []gate.Table
+	gates  []*gate.Gate
 
 	// endpoint is the admin API for Caddy's own admin endpoint.
 	endpoint func() http.Handler
@@ -156,11 +157,12 @@ func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 	return a.store.get(ctx)
 }
 
-// addTable makes a gate's routes known to the admin API.
-func (a *App) addTable(table gate.Table) {
+// addGate makes a gate and its routes known to the admin API.
+func (a *App) addGate(g *gate.Gate, table gate.Table) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tables = append(a.tables, table)
+	a.gates = append(a.gates, g)
 }
 
 // account returns the configured account of this name, or nil.
@@ -182,6 +184,7 @@ func (a *App) adminAPI(
 		Store:        a.Store,
 		Policy:       policy,
 		WarnBefore:   a.warnBefore,
+		Gates:        a.gates,
 		Authenticate: authenticate,
 		ClientPath:   clientPath,
 		Logger:       logger,

@@ -151,7 +151,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app.addTable(table)
+	h.app.addGate(h.gate, table)
 	return nil
 }
 

@@ -1,0 +1,115 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// explainInput is the body of POST explain.
+type explainInput struct {
+	Token   *string `json:"token"`
+	TokenID *string `json:"token_id"`
+	Method  *string `json:"method"`
+	Path    *string `json:"path"`
+	IP      *string `json:"ip"`
+}
+
+type explanation struct {
+	Allowed bool           `json:"allowed"`
+	Status  int            `json:"status"`
+	Code    string         `json:"code"`
+	TokenID maybe          `json:"token_id"`
+	Checks  []explainCheck `json:"checks"`
+}
+
+type explainCheck struct {
+	Name   string `json:"name"`
+	Pass   bool   `json:"pass"`
+	Detail string `json:"detail"`
+}
+
+// explainAllowed is the code of a request that would be let through.
+const explainAllowed = "ok"
+
+// explain says what the gate would do with a request. It changes nothing and
+// counts nothing.
+func (c *call) explain() *Refusal {
+	var in explainInput
+	if refusal := c.decode(&in); refusal != nil {
+		return refusal
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	question, refusal := c.question(store, in)
+	if refusal != nil {
+		return refusal
+	}
+	best := gate.Best(c.Gates, question.Method, question.Target)
+	if best == nil {
+		return refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
+	}
+	return c.answer(http.StatusOK, newExplanation(best.Explain(store, question)))
+}
+
+// question reads who asks for what.
+func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question, *Refusal) {
+	question := gate.Question{Now: store.Now()}
+	switch {
+	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // a method is a token, too
+		return question, refuseField("method", `is required: write for example "GET"`)
+	case in.Path == nil || !strings.HasPrefix(*in.Path, "/"):
+		return question, refuseField("path", `is required: write for example "/api/unikernels", with the query if there is one`)
+	case (in.Token == nil) == (in.TokenID == nil):
+		return question, refuseField("token", "give either token or token_id")
+	}
+	question.Method, question.Target = *in.Method, *in.Path
+	if in.IP != nil {
+		var err error
+		if question.ClientIP, err = netip.ParseAddr(*in.IP); err != nil {
+			return question, refuseField("ip", `must be an address: write for example "203.0.113.7"`)
+		}
+	}
+	if in.Token != nil {
+		if *in.Token == "" {
+			return question, refuseField("token", "is empty")
+		}
+		question.Text = *in.Token
+		return question, nil
+	}
+	id, err := tokenstore.ParseID(*in.TokenID)
+	if err != nil {
+		return question, refuseField("token_id", "is not an id: "+err.Error())
+	}
+	found, err := store.Get(id)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return question, refuseField("token_id", "no token has this id")
+	}
+	if err != nil {
+		return question, c.storeRefusal(err)
+	}
+	question.Token = found.Token
+	return question, nil
+}
+
+func newExplanation(e gate.Explanation) explanation {
+	out := explanation{Allowed: true, Status: http.StatusOK, Code: explainAllowed, Checks: make([]explainCheck, 0, len(e.Checks))}
+	if e.Refusal.Code != "" {
+		out.Allowed, out.Status, out.Code = false, e.Refusal.Status, string(e.Refusal.Code)
+	}
+	if e.Token != nil {
+		out.TokenID = maybe(e.Token.ID.String())
+	}
+	for _, check := range e.Checks {
+		out.Checks = append(out.Checks, explainCheck(check))
+	}
+	return out
+}

@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func newExplainFixture(t *testing.T) *fixture {
+	t.Helper()
+	g, err := gate.New(gate.Config{
+		Routes: []gate.Route{
+			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
+			{Method: "POST", Path: "/api/unikernel/create", Scope: tokenstore.Scope{Name: "unikernel:create"}, Upload: true},
+		},
+		Prefixes: testPolicy.Prefixes,
+		Failures: gate.NewFailureLimit(1, time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newFixture(t, func(c *Config) { c.Gates = []*gate.Gate{g} })
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	f := newExplainFixture(t)
+	id, secret := f.create(`{"preset":"read","allowed_ips":["203.0.113.0/24"]}`)
+	other, _ := f.create(`{"kind":"admin"}`)
+	for name, test := range map[string]struct {
+		body    string
+		status  int
+		code    string
+		tokenID string
+		failed  string
+	}{
+		"allowed":          {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?instance=a"}`, 200, "ok", id, ""},
+		"by its id":        {`{"token_id":"` + id + `","method":"GET","path":"/api/unikernels","ip":"203.0.113.9"}`, 200, "ok", id, ""},
+		"scope":            {`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create"}`, 403, "insufficient_scope", id, "scope"},
+		"scope, address":   {`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create","ip":"198.51.100.1"}`, 403, "ip_denied", id, "client_ip scope"},
+		"method":           {`{"token_id":"` + id + `","method":"DELETE","path":"/api/unikernels"}`, 405, "method_not_allowed", id, "route"},
+		"path":             {`{"token_id":"` + id + `","method":"GET","path":"//api/unikernels"}`, 400, "invalid_path", id, "path route"},
+		"kind":             {`{"token_id":"` + other + `","method":"GET","path":"/api/unikernels"}`, 403, "wrong_kind", other, "kind scope"},
+		"unknown":          {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token", "", "token"},
+		"unknown, again":   {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token", "", "token"},
+		"malformed":        {`{"token":"mmk_x","method":"GET","path":"/api/unikernels"}`, 401, "malformed_token", "", "token"},
+		"a token in a URL": {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?t=` + secret + `"}`, 400, "token_in_url", id, "url"},
+	} {
+		w := f.do(http.MethodPost, "/explain", test.body)
+		var got explanation
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			continue
+		}
+		var failed []string
+		for _, c := range got.Checks {
+			if !c.Pass {
+				failed = append(failed, c.Name)
+			}
+		}
+		if got.Code != test.code || got.Status != test.status || got.Allowed != (test.code == "ok") || string(got.TokenID) != test.tokenID || strings.Join(failed, " ") != test.failed {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if strings.Contains(w.Body.String(), secret[17:]) {
+			t.Errorf("%s: the answer repeats the secret", name)
+		}
+	}
+	found, err := f.store.Get(tokenstore.ID([]byte(id)))
+	if err != nil || found.Usage != (tokenstore.Usage{}) || found.Token.Version != 1 {
+		t.Errorf("explaining left its mark: %+v, %v", found, err)
+	}
+}
+
+func TestExplainRefusals(t *testing.T) {
+	t.Parallel()
+	f := newExplainFixture(t)
+	id, _ := f.create(`{}`)
+	for body, field := range map[string]string{
+		`{"token_id":"` + id + `","path":"/"}`:                                         "method",
+		`{"token_id":"` + id + `","method":"","path":"/"}`:                             "method",
+		`{"token_id":"` + id + `","method":"GET /","path":"/"}`:                        "method",
+		`{"token_id":"` + id + `","method":"GET"}`:                                     "path",
+		`{"token_id":"` + id + `","method":"GET","path":"api"}`:                        "path",
+		`{"method":"GET","path":"/"}`:                                                  "token",
+		`{"token_id":"` + id + `","token":"` + vector + `","method":"GET","path":"/"}`: "token",
+		`{"token":"","method":"GET","path":"/"}`:                                       "token",
+		`{"token_id":"x","method":"GET","path":"/"}`:                                   "token_id",
+		`{"token_id":"000000000000","method":"GET","path":"/"}`:                        "token_id",
+		`{"token_id":"` + id + `","method":"GET","path":"/","ip":"203.0.113.0/24"}`:    "ip",
+		`{"token_id":"` + id + `","method":"GET","path":"/","address":"203.0.113.1"}`:  "address",
+		`{"token_id":"` + id + `","method":1,"path":"/"}`:                              "method",
+	} {
+		f.refused(f.do(http.MethodPost, "/explain", body), 400, "invalid_field", "field="+field)
+	}
+	f.refused(newFixture(t).do(http.MethodPost, "/explain", `{"token":"x","method":"GET","path":"/"}`), 409, "conflict")
+}

@@ -1,0 +1,208 @@
+package gate
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Question is a request that somebody asks about: what would become of it?
+type Question struct {
+	Method string
+	// Target is the path, with the query if there is one, as a client would send it.
+	Target string
+	// Text is the presented token. If it is empty, Token is the one that is
+	// presented, with its present secret.
+	Text  string
+	Token *tokenstore.Token
+	// ClientIP may be none: then it isn't looked at where the token may be used
+	// from.
+	ClientIP netip.Addr
+	Now      time.Time
+}
+
+// Explanation is what would become of a request and why.
+type Explanation struct {
+	// Refusal is the first one; its Code is empty if the request would be allowed.
+	Refusal Refusal
+	// Token is the presented one, if there is one.
+	Token *tokenstore.Token
+	// Checks are those that could be made, in their order. The first that fails
+	// decides; the others are there to be mended, too.
+	Checks []CheckResult
+}
+
+// CheckResult is the outcome of one check.
+type CheckResult struct {
+	Name   string
+	Pass   bool
+	Detail string
+}
+
+// checkNames are what the checks are called in an explanation. Those without a
+// name depend on what a question doesn't tell, such as the length of a body.
+var checkNames = [checksEnd]string{
+	checkMethod:     "method",
+	checkURL:        "url",
+	checkCredential: "credential",
+	checkPath:       "path",
+	checkToken:      "token",
+	checkKind:       "kind",
+	checkState:      "state",
+	checkClientIP:   "client_ip",
+	checkRoute:      "route",
+	checkScope:      "scope",
+	checkAccount:    "account",
+}
+
+// Explain says what the gate would do with a request. It makes the checks that
+// [Gate.Decide] makes, but doesn't stop at the first that fails, and counts
+// nothing.
+func (g *Gate) Explain(store Store, question Question) Explanation {
+	r, readable := question.request(g.config.Prefixes)
+	q := inquiry{gate: g, store: store, request: &r}
+	d := &q.decision
+	if question.Text == "" {
+		d.Match = tokenstore.Match{Token: question.Token, Status: question.Token.Status(question.Now)}
+	}
+	var e Explanation
+	for c := checkMethod; c < checksEnd; c++ {
+		name := checkNames[c]
+		if name == "" || (question.Text == "" && (c == checkCredential || c == checkToken)) || (c == checkClientIP && !question.ClientIP.IsValid()) {
+			continue
+		}
+		if needsToken := c >= checkKind && c != checkRoute; needsToken && !d.Matched() {
+			continue
+		}
+		if c == checkToken && q.text == "" {
+			continue
+		}
+		if c == checkScope && d.Route == nil {
+			continue
+		}
+		q.ask(c)
+		if c == checkPath && !readable {
+			d.Refusal = Refuse(InvalidPath)
+		}
+		result := CheckResult{Name: name, Pass: !d.Refused()}
+		if d.Refused() {
+			d.Refusal.Token = d.Match.Token
+			result.Detail = d.Refusal.Problem().Detail
+			if e.Refusal.Code == "" {
+				e.Refusal = d.Refusal
+			}
+			d.Refusal = Refusal{}
+		} else {
+			result.Detail = q.passed(c)
+		}
+		e.Checks = append(e.Checks, result)
+	}
+	e.Token = d.Match.Token
+	return e
+}
+
+// request returns the facts of the request that a question is about, and whether
+// an HTTP server could read its target at all.
+func (question Question) request(prefixes tokenstore.Prefixes) (r Request, readable bool) {
+	r = Request{Method: question.Method, ClientIP: question.ClientIP, Now: question.Now}
+	if question.Text != "" {
+		r.Authorization = []string{"Bearer " + question.Text}
+	}
+	u, err := url.ParseRequestURI(question.Target)
+	if err != nil {
+		r.TokenInURL = tokenInText(prefixes, question.Target)
+		return r, false
+	}
+	r.Path = RawPath(u)
+	r.TokenInURL = URLHasToken(prefixes, u)
+	return r, true
+}
+
+// passed says what a check that has been passed found.
+func (q *inquiry) passed(c check) string {
+	d := &q.decision
+	switch c {
+	case checkMethod:
+		return q.request.Method + " may be asked for."
+	case checkURL:
+		return "There is no token in the URL."
+	case checkCredential:
+		return "It is one bearer token."
+	case checkPath:
+		return "The path is spelled the one way that is accepted."
+	case checkToken:
+		if d.Match.Previous {
+			return "It is the secret of token " + d.Match.Token.ID.String() + " from before its last rotation, valid until " + shown(d.Match.Token.PreviousValidUntil) + "."
+		}
+		return "It is the secret of token " + d.Match.Token.ID.String() + "."
+	case checkKind:
+		return "It is an API token."
+	case checkState:
+		if d.Match.Token.ExpiresAt.IsZero() {
+			return "It is active and has no end."
+		}
+		return "It is active until " + shown(d.Match.Token.ExpiresAt) + "."
+	case checkClientIP:
+		return q.passedIP()
+	case checkRoute:
+		return "It is the route " + d.Route.Name() + ", which needs the scope " + d.Route.Scope.Name + "."
+	case checkScope:
+		return "The token has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."
+	case checkAccount:
+		return "The account " + d.Match.Token.Account + " is configured."
+	}
+	return ""
+}
+
+func (q *inquiry) passedIP() string {
+	token := q.decision.Match.Token
+	if len(token.AllowedIPs) == 0 {
+		return "The token may be used from anywhere."
+	}
+	ip := q.request.ClientIP.Unmap().WithZone("")
+	i := slices.IndexFunc(token.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
+	return ip.String() + " is in " + token.AllowedIPs[i].String() + "."
+}
+
+// coveringGrants returns those of the grants that cover the scope.
+func coveringGrants(grants tokenstore.Grants, scope tokenstore.Scope) (covering []string) {
+	for _, grant := range grants {
+		if (tokenstore.Grants{grant}).Cover(scope) {
+			covering = append(covering, grant)
+		}
+	}
+	return covering
+}
+
+// Best returns the one of several gates that knows most of a route: the first that
+// has it, else the first that has its path, else the first. It is nil if there are
+// none.
+func Best(gates []*Gate, method, target string) *Gate {
+	u, err := url.ParseRequestURI(target)
+	if err != nil || len(gates) == 0 {
+		return first(gates)
+	}
+	path := RawPath(u)
+	for _, g := range gates {
+		if route, _ := g.router.find(method, path); route != nil {
+			return g
+		}
+	}
+	for _, g := range gates {
+		if _, allow := g.router.find(method, path); allow != "" {
+			return g
+		}
+	}
+	return first(gates)
+}
+
+func first(gates []*Gate) *Gate {
+	if len(gates) == 0 {
+		return nil
+	}
+	return gates[0]
+}

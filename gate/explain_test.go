@@ -1,0 +1,157 @@
+package gate
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// TestExplainIsTrue compares what Explain says with what Decide does, for random
+// requests of every kind, asked with the secret and, where the secret is right, by
+// the token alone.
+func TestExplainIsTrue(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	g := newTestGate(t, func(c *Config) {
+		c.HasAccount = func(name string) bool { return name == "alice" }
+		c.Failures = NewFailureLimit(1, time.Hour)
+	})
+	texts := []string{
+		tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed,
+		tokens.add(t, "mmk", "bobs00000000", func(token *tokenstore.Token) { token.Account = "bob" }), "x", "a b", "ä",
+	}
+	methods := []string{"GET", "POST", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "DELETE"}
+	targets := []string{
+		"/api/report", "/api/report?x=1", "/old/report", "/api/image", "/api/logs/a/live", "/api/logs//live", "/api/logs/%2e%2e/live", "/api/other-users",
+		"/api/nothing", "/", "//api/report", "/api/report/", "/api/report?t=" + tokens.good, "/" + tokens.good, "/%zz", "/api report",
+	}
+	addresses := []string{"10.1.2.3", "192.0.2.1", "::ffff:10.0.0.1", "2001:db8::1", "::1"}
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(from []string) string { return from[random.IntN(len(from))] }
+	outcomes := make(map[Code]int)
+	for range 20_000 {
+		question := Question{Method: pick(methods), Target: pick(targets), Text: pick(texts), ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
+		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text}, ClientIP: question.ClientIP, Now: testNow}
+		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http answers others itself
+			r.Path, r.TokenInURL = RawPath(u), URLHasToken(testPrefixes, u)
+		}
+		// Without the limit, which depends on what came before.
+		decision := newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }).Decide(tokens, &r)
+		e := g.Explain(tokens, question)
+		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
+			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target, question.ClientIP, e.Refusal.Code, decision.Refusal.Code)
+		}
+		outcomes[e.Refusal.Code]++
+		checkOrder(t, e)
+
+		if decision.Matched() {
+			question.Text, question.Token = "", decision.Match.Token
+			if e := g.Explain(tokens, question); e.Refusal.Code != decision.Refusal.Code {
+				t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target, question.Token.ID, e.Refusal.Code, decision.Refusal.Code)
+			}
+		}
+	}
+	for _, code := range []Code{
+		"", InvalidRequest, TokenInURL, MalformedToken, UnknownToken, WrongKind, ExpiredToken, NotYetValid, RevokedToken, DisabledToken,
+		InsufficientScope, RouteNotAllowed, IPDenied, MethodNotAllowed, InvalidPath, AccountNotConfigured,
+	} {
+		if outcomes[code] == 0 {
+			t.Errorf("no request came to %q", code)
+		}
+	}
+}
+
+// checkOrder holds an explanation's checks against its refusal.
+func checkOrder(t *testing.T, e Explanation) {
+	t.Helper()
+	last := -1
+	failed := false
+	for _, c := range e.Checks {
+		at := slices.Index(checkNames[:], c.Name)
+		if at <= last || c.Detail == "" {
+			t.Fatalf("%+v is out of order or says nothing", e.Checks)
+		}
+		last = at
+		if !c.Pass && !failed {
+			failed = true
+			if c.Detail != e.Refusal.Problem().Detail {
+				t.Fatalf("the first failing check is %+v, the refusal %q", c, e.Refusal.Code)
+			}
+		}
+	}
+	if failed != (e.Refusal.Code != "") {
+		t.Fatalf("%+v, but the refusal is %q", e.Checks, e.Refusal.Code)
+	}
+}
+
+// An explanation goes on behind the first check that fails, so that all that is
+// wrong can be mended at once.
+func TestExplainEverything(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	e := newTestGate(t, nil).Explain(tokens, Question{
+		Method: "POST", Target: "/api/image", Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1"),
+		Token: &tokenstore.Token{
+			ID: tokenstore.ID([]byte("expired00000")), Kind: tokenstore.KindAPI, ExpiresAt: testNow, Scopes: tokenstore.Grants{"report:*"},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		},
+	})
+	var failed []string
+	for _, c := range e.Checks {
+		if !c.Pass {
+			failed = append(failed, c.Name)
+		}
+	}
+	if got := strings.Join(failed, " "); got != "state client_ip scope" || e.Refusal.Code != ExpiredToken {
+		t.Errorf("failed are %q, the refusal is %q", got, e.Refusal.Code)
+	}
+}
+
+func TestExplainDetails(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	e := newTestGate(t, nil).Explain(tokens, Question{
+		Method: "GET", Target: "/api/report", Text: tokens.local, Now: testNow, ClientIP: netip.MustParseAddr("::ffff:10.0.0.9"),
+	})
+	details := make(map[string]string)
+	for _, c := range e.Checks {
+		details[c.Name] = c.Detail
+	}
+	for name, want := range map[string]string{
+		"token":     "It is the secret of token local0000000.",
+		"state":     "It is active until 2026-08-21T13:00:00Z.",
+		"client_ip": "10.0.0.9 is in 10.0.0.0/8.",
+		"route":     "It is the route GET /api/report, which needs the scope report:read.",
+		"scope":     "The token has *.",
+	} {
+		if details[name] != want {
+			t.Errorf("%s: %q, want %q", name, details[name], want)
+		}
+	}
+}
+
+func TestBest(t *testing.T) {
+	t.Parallel()
+	route := func(method, path string) Route {
+		return Route{Method: method, Path: path, Scope: tokenstore.Scope{Name: "a:b"}}
+	}
+	with := func(routes ...Route) *Gate { return newTestGate(t, func(c *Config) { c.Routes = routes }) }
+	gates := []*Gate{with(route("GET", "/a")), with(route("GET", "/b")), with(route("POST", "/a"))}
+	for question, want := range map[string]int{
+		"GET /a": 0, "GET /b": 1, "POST /a": 2, "PUT /a": 0, "PUT /b": 1, "GET /c": 0, "GET /%zz": 0, "GET /a?x": 0, "POST /a?/b": 2,
+	} {
+		method, target, _ := strings.Cut(question, " ")
+		if got := slices.Index(gates, Best(gates, method, target)); got != want {
+			t.Errorf("%s: gate %d, want %d", question, got, want)
+		}
+	}
+	if Best(nil, "GET", "/a") != nil {
+		t.Error("there is no gate")
+	}
+}
