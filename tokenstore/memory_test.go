@@ -114,6 +114,13 @@ func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) 
 	if err != nil {
 		return nil, err
 	}
+	if changed.Token != nil {
+		for _, digest := range changed.Token.Digests() {
+			if other, taken := m.digests[digest]; taken && other != id {
+				return nil, ErrTaken
+			}
+		}
+	}
 	if request := changed.Request; request != nil {
 		if kept, ok := m.requests[request.Key]; ok && now.Sub(kept.Time) < RequestRetention {
 			return nil, ErrRepeated
@@ -277,11 +284,11 @@ func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEnt
 }
 
 func (m *memory) Prune(audit, requests time.Time) (bool, error) {
-	end, err := m.begin("Prune")
-	if err != nil {
-		return false, err
+	m.mu.Lock() // and isn't counted: it comes when it likes
+	defer m.mu.Unlock()
+	if m.closed {
+		return false, ErrClosed
 	}
-	defer end()
 	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(audit) })
 	maps.DeleteFunc(m.requests, func(_ Digest, r KeptRequest) bool { return r.Time.Before(requests) })
 	return false, nil

@@ -14,12 +14,8 @@ import (
 // List implements tokenstore.Backend.
 func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*tokenstore.Token) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
-		bucket := createdBucket
-		if order == tokenstore.OrderExpires {
-			bucket = expiresBucket
-		}
 		tokens := tx.Bucket(tokensBucket).Cursor()
-		cursor := tx.Bucket(bucket).Cursor()
+		cursor := tx.Bucket(orderBucket(order)).Cursor()
 		next := cursor.Next
 		if descending {
 			next = cursor.Prev
@@ -45,6 +41,13 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 		}
 		return nil
 	})
+}
+
+func orderBucket(order tokenstore.Order) []byte {
+	if order == tokenstore.OrderExpires {
+		return expiresBucket
+	}
+	return createdBucket
 }
 
 // first returns the key that follows the position in the direction of the walk.

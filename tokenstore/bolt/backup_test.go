@@ -1,0 +1,291 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// saveBackup writes a store's backup to a file.
+func saveBackup(t testing.TB, s *tokenstore.Store) string {
+	t.Helper()
+	copy, length, err := s.Backup()
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "backup.db")
+	file, err := os.Create(path)
+	check(t, err)
+	written, err := io.Copy(file, copy)
+	check(t, errors.Join(err, file.Close(), copy.Close()))
+	if written != length {
+		t.Fatalf("%d bytes of %d", written, length)
+	}
+	return path
+}
+
+// TestBackupUnderLoad: a copy that is taken while tokens are made, changed and used
+// is sound, serves, and has everything that was done before it was taken.
+func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	before := makeToken(t, s)
+	match, err := s.Authenticate(before.credential, testTime)
+	check(t, err)
+	s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for range 2 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				token := makeToken(t, s)
+				_, err := s.Revoke(token.ID, tokenstore.AnyVersion, testActor)
+				check(t, err)
+				check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+			}
+		})
+	}
+	var backups []string
+	for range 5 {
+		backups = append(backups, saveBackup(t, s))
+	}
+	close(stop)
+	load.Wait()
+	for _, backup := range backups {
+		report, err := Check(backup)
+		if err != nil || len(report.Problems) > 0 || report.Tokens == 0 || report.AuditEntries == 0 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		restored := storeOver(t, mustOpen(t, backup))
+		if match, err := restored.Authenticate(before.credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+			t.Errorf("%v, %v", match, err)
+		}
+		if got, err := restored.Get(before.ID); err != nil || got.Usage.Allowed != 1 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		check(t, restored.Close())
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestBackupReadSlowly: while a copy is read slowly the store's file doesn't grow
+// by every change, as it would with a transaction open.
+func TestBackupReadSlowly(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	copy, _, err := s.Backup()
+	check(t, err)
+	defer copy.Close()
+	for i := range 300 {
+		name := fmt.Sprint("name ", i)
+		_, err := s.Edit(testPolicy, token.ID, tokenstore.Edit{Name: &name}, testActor)
+		check(t, err)
+	}
+	info, err := os.Stat(path)
+	check(t, err)
+	if info.Size() > 1<<20 {
+		t.Errorf("the file has grown to %d bytes", info.Size())
+	}
+}
+
+// damageRecord flips a bit of what is kept under a bucket's first key.
+func damageRecord(t testing.TB, path string, bucket []byte) {
+	t.Helper()
+	b := mustOpen(t, path)
+	check(t, b.update(func(tx *bbolt.Tx) error {
+		key, value := tx.Bucket(bucket).Cursor().First()
+		value = append([]byte(nil), value...)
+		value[len(value)/2] ^= 1
+		return tx.Bucket(bucket).Put(key, value)
+	}))
+	check(t, b.Close())
+}
+
+func TestCheckFinds(t *testing.T) {
+	t.Parallel()
+	drop := func(bucket []byte) func(testing.TB, string) {
+		return func(t testing.TB, path string) {
+			b := mustOpen(t, path)
+			check(t, b.update(func(tx *bbolt.Tx) error {
+				key, _ := tx.Bucket(bucket).Cursor().First()
+				return tx.Bucket(bucket).Delete(key)
+			}))
+			check(t, b.Close())
+		}
+	}
+	damaged := func(bucket []byte) func(testing.TB, string) {
+		return func(t testing.TB, path string) { damageRecord(t, path, bucket) }
+	}
+	for name, test := range map[string]struct {
+		harm func(testing.TB, string)
+		want string
+	}{
+		"nothing":         {func(testing.TB, string) {}, ""},
+		"token":           {damaged(tokensBucket), "checksum"},
+		"digest":          {damaged(digestsBucket), "secret"},
+		"usage":           {damaged(usageBucket), "usage of token"},
+		"audit":           {damaged(auditBucket), "audit entry"},
+		"request":         {damaged(requestsBucket), "kept request"},
+		"token missing":   {drop(tokensBucket), "doesn't exist"},
+		"digest missing":  {drop(digestsBucket), "token"},
+		"created missing": {drop(createdBucket), "missing from one of the lists"},
+		"expires missing": {drop(expiresBucket), "missing from one of the lists"},
+		"requested":       {drop(requestedBucket), "never be forgotten"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			s := storeOver(t, mustOpen(t, path))
+			token := makeToken(t, s)
+			_, _, _, err := s.CreateOnce(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", Expiry: tokenstore.Expiry{ExpiresAt: testTime.AddDate(0, 1, 0)}}, testActor, tokenstore.Request{Key: "k"})
+			check(t, err)
+			match, err := s.Authenticate(token.credential, testTime)
+			check(t, err)
+			s.CountDenied(match)
+			check(t, s.Close())
+			test.harm(t, path)
+			report, err := Check(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems := strings.Join(report.Problems, "\n")
+			if (test.want == "") != (problems == "") || !strings.Contains(problems, test.want) {
+				t.Errorf("%d tokens, problems: %s", report.Tokens, problems)
+			}
+		})
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("checking a missing file made it")
+	}
+}
+
+// TestRestore: the backup is the store, and the old one is kept.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	old := makeToken(t, s)
+	backup := saveBackup(t, s)
+	young := makeToken(t, s)
+	check(t, s.Close())
+
+	kept, err := Restore(backup, path, testTime)
+	check(t, err)
+	if !strings.HasPrefix(kept, path+".replaced-2") {
+		t.Errorf("kept as %q", kept)
+	}
+	has := func(path string, tokens ...made) {
+		t.Helper()
+		b := mustOpen(t, path)
+		defer b.Close()
+		for _, token := range []made{old, young} {
+			want := false
+			for _, present := range tokens {
+				want = want || present.ID == token.ID
+			}
+			if _, err := b.Token(token.ID); (err == nil) != want {
+				t.Errorf("%s: token %s: %v", path, token.ID, err)
+			}
+		}
+	}
+	has(path, old)
+	has(kept, old, young)
+	info, err := os.Stat(path)
+	check(t, err)
+	if info.Mode().Perm() != fileMode {
+		t.Errorf("mode %v", info.Mode())
+	}
+
+	link := filepath.Join(t.TempDir(), "link.db")
+	check(t, os.Symlink(path, link))
+	if _, err := Restore(kept, link, testTime.Add(time.Second)); err != nil {
+		t.Error(err)
+	}
+	has(path, old, young)
+
+	elsewhere := filepath.Join(t.TempDir(), "new", "tokens.db")
+	if kept, err := Restore(backup, elsewhere, testTime); err != nil || kept != "" {
+		t.Errorf("%q, %v", kept, err)
+	}
+	has(elsewhere, old)
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	makeToken(t, s)
+	backup := saveBackup(t, s)
+	content := func() string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		check(t, err)
+		return string(text)
+	}
+	before := content()
+
+	_, err := Restore(backup, path, testTime)
+	if _, locked := errors.AsType[*LockedError](err); !locked {
+		t.Errorf("in use: %v", err)
+	}
+	check(t, s.Close())
+	if _, err := Restore(path, path, testTime); err == nil {
+		t.Error("a store was restored onto itself")
+	}
+	damageRecord(t, backup, tokensBucket)
+	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged backup: %v", err)
+	}
+	check(t, os.WriteFile(backup, []byte("no store"), 0o600))
+	if _, err := Restore(backup, path, testTime); err == nil {
+		t.Error("a file of something else was restored")
+	}
+	if content() != before {
+		t.Error("the store was changed")
+	}
+}
+
+// TestRestoreOverDamage: what is damaged can be replaced.
+func TestRestoreOverDamage(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	backup := saveBackup(t, s)
+	check(t, s.Close())
+	check(t, os.WriteFile(path, []byte("rubbish"), 0o600))
+	if kept, err := Restore(backup, path, testTime); err != nil || kept == "" {
+		t.Fatalf("%q, %v", kept, err)
+	}
+	if _, err := mustOpen(t, path).Token(token.ID); err != nil {
+		t.Error(err)
+	}
+}
