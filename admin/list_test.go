@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -271,7 +272,7 @@ func TestListScansInChunks(t *testing.T) {
 	}
 	t.Parallel()
 	f := newFixture(t)
-	const n = 2*scanChunk + 7
+	const n = 2*walkChunk + 7
 	done := make(chan struct{})
 	for range 32 {
 		go func() {
@@ -307,6 +308,38 @@ func TestListScansInChunks(t *testing.T) {
 		}
 		if len(ids) != want || pages != (want+199)/200 {
 			t.Errorf("%s: %d tokens on %d pages, want %d", query, len(ids), pages, want)
+		}
+	}
+}
+
+// What is found by looking at all tokens is what a walk in the store's order finds,
+// so that a page doesn't depend on how it came about.
+func TestPickAsWalk(t *testing.T) {
+	t.Parallel()
+	f := population(t)
+	ctx := t.Context()
+	for _, key := range []sortKey{sortCreatedAt, sortExpiresAt} {
+		for _, descending := range []bool{false, true} {
+			for _, keep := range []filter{{}, {text: "a"}, {status: "active"}, {account: "alice"}} {
+				keep.now = f.store.Now()
+				query := listQuery{limit: 2, sort: sorting{key, descending}, filter: keep}
+				order, _ := query.sort.kept()
+				for {
+					walked, done, err := query.walk(ctx, f.store, order)
+					if err != nil || !done {
+						t.Fatal(done, err)
+					}
+					picked, err := query.pick(ctx, f.store)
+					if err != nil || !reflect.DeepEqual(picked, walked) {
+						t.Fatalf("%v %+v after %v: picked %v, walked %v: %v", query.sort, keep, query.after, picked, walked, err)
+					}
+					if len(walked) <= query.limit {
+						break
+					}
+					after := query.sort.place(walked[query.limit-1])
+					query.after = &after
+				}
+			}
 		}
 	}
 }

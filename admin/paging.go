@@ -167,39 +167,22 @@ func parseCursor(cursor string, s sorting) (*place, bool) {
 	return &p, true
 }
 
-// scanChunk is how many tokens a scan asks the store for at once: few enough that
-// no read transaction is open for long.
-const scanChunk = 500
+// walkChunk is how many tokens a walk asks the store for at once.
+const walkChunk = 500
 
-// scan walks the store's tokens until visit returns false. Tokens that are made
-// or deleted meanwhile may be in it or not; all others are, once.
-func scan(ctx context.Context, store *tokenstore.Store, request tokenstore.Page, visit func(tokenstore.TokenUsage) bool) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		tokens, next, err := store.List(request)
-		if err != nil {
-			return err
-		}
-		for _, t := range tokens {
-			if !visit(t) {
-				return nil
-			}
-		}
-		if next == nil {
-			return nil
-		}
-		request.After = next
-	}
-}
+// maxWalk is how many tokens a walk looks at: then so few are kept by the filter
+// that it is quicker to look at all there are, in the store's own way.
+const maxWalk = 20 * walkChunk
 
 // page returns the tokens asked for and the place to go on from, or nil if these
 // are the last. It holds two pages' worth of tokens at most.
 func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, next *place, err error) {
-	if order, kept := q.sort.kept(); kept {
-		tokens, err = q.walk(ctx, store, order)
-	} else {
+	order, kept := q.sort.kept()
+	done := false
+	if kept {
+		tokens, done, err = q.walk(ctx, store, order)
+	}
+	if !done && err == nil {
 		tokens, err = q.pick(ctx, store)
 	}
 	if err != nil || len(tokens) <= q.limit {
@@ -210,22 +193,38 @@ func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens [
 	return tokens, &last, nil
 }
 
-// walk collects a page, and one more token, in an order that the store keeps.
-func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store, order tokenstore.Order) (tokens []tokenstore.TokenUsage, err error) {
-	request := tokenstore.Page{Order: order, Descending: q.sort.descending, Limit: scanChunk}
+// walk collects a page, and one more token, in an order that the store keeps. It
+// isn't done if it has looked at too many tokens.
+func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store, order tokenstore.Order) (tokens []tokenstore.TokenUsage, done bool, err error) {
+	request := tokenstore.Page{Order: order, Descending: q.sort.descending, Limit: walkChunk}
 	if q.after != nil {
 		request.After = q.after.position()
 	}
 	if q.filter.any() {
 		request.Limit = q.limit + 1
 	}
-	err = scan(ctx, store, request, func(t tokenstore.TokenUsage) bool {
-		if q.filter.keeps(t) {
-			tokens = append(tokens, t)
+	for seen := 0; seen < maxWalk; seen += request.Limit {
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
 		}
-		return len(tokens) <= q.limit
-	})
-	return tokens, err
+		found, next, err := store.List(request)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, t := range found {
+			if q.filter.keeps(t) {
+				tokens = append(tokens, t)
+			}
+			if len(tokens) > q.limit {
+				return tokens, true, nil
+			}
+		}
+		if next == nil {
+			return tokens, true, nil
+		}
+		request.After = next
+	}
+	return nil, false, nil
 }
 
 // pick collects a page, and one more token, by looking at all tokens there are.
@@ -240,15 +239,16 @@ func (q *listQuery) pick(ctx context.Context, store *tokenstore.Store) (tokens [
 		rows = rows[:min(len(rows), q.limit+1)]
 	}
 	full := false // from then on, the last row is the one to beat
-	err = scan(ctx, store, tokenstore.Page{Order: tokenstore.OrderCreated, Limit: scanChunk}, func(t tokenstore.TokenUsage) bool {
+	err = store.Scan(ctx, func(t tokenstore.TokenUsage) bool {
 		p := q.sort.place(t)
 		switch {
-		case !q.filter.keeps(t),
-			q.after != nil && q.sort.compare(p, *q.after) <= 0,
-			full && q.sort.compare(p, rows[q.limit].place) > 0:
+		case q.after != nil && q.sort.compare(p, *q.after) <= 0,
+			full && q.sort.compare(p, rows[q.limit].place) > 0,
+			!q.filter.keeps(t):
 			return true
 		}
-		if rows = append(rows, row{p, t}); len(rows) >= 2*(q.limit+1) {
+		t = t.Clone()
+		if rows = append(rows, row{q.sort.place(t), t}); len(rows) >= 2*(q.limit+1) {
 			trim()
 			full = true
 		}
@@ -263,7 +263,7 @@ func (q *listQuery) pick(ctx context.Context, store *tokenstore.Store) (tokens [
 
 // total counts what the filter keeps.
 func (q *listQuery) total(ctx context.Context, store *tokenstore.Store) (total int, err error) {
-	err = scan(ctx, store, tokenstore.Page{Order: tokenstore.OrderCreated, Limit: scanChunk}, func(t tokenstore.TokenUsage) bool {
+	err = store.Scan(ctx, func(t tokenstore.TokenUsage) bool {
 		if q.filter.keeps(t) {
 			total++
 		}

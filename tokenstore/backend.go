@@ -31,6 +31,11 @@ type Backend interface {
 	// descending, until yield returns false. Damaged tokens are left out. yield must
 	// not call the backend and may keep what it is given.
 	List(order Order, after *Position, descending bool, yield func(*Token) bool) error
+	// Scan walks all tokens whose ids come after the given one, in the order of their
+	// ids, with their saved usage, until yield returns false. Damaged tokens are left
+	// out. What yield is given is valid during the call only; it must not call the
+	// backend.
+	Scan(after ID, yield func(*Token, Usage) bool) error
 	// Usage returns what SaveUsage last stored for the token, or none. It must not
 	// wait for the network.
 	Usage(id ID) (Usage, error)

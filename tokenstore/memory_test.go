@@ -198,6 +198,33 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	return nil
 }
 
+func (m *memory) Scan(after ID, yield func(*Token, Usage) bool) error {
+	end, err := m.begin("Scan")
+	if err != nil {
+		return err
+	}
+	defer end()
+	ids := slices.SortedFunc(maps.Keys(m.tokens), func(a, b ID) int { return slices.Compare(a[:], b[:]) })
+	var reader Reader
+	for _, id := range ids {
+		if slices.Compare(id[:], after[:]) <= 0 {
+			continue
+		}
+		token, err := reader.Token(id, m.tokens[id])
+		if err != nil {
+			continue
+		}
+		var usage Usage
+		if record, ok := m.used[id]; ok {
+			usage, _ = reader.Usage(id, record)
+		}
+		if !yield(token, usage) {
+			break
+		}
+	}
+	return nil
+}
+
 func (m *memory) Usage(id ID) (Usage, error) {
 	end, err := m.begin("Usage")
 	if err != nil {

@@ -41,7 +41,7 @@ func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
 	}
 	var e AuditEntry
 	found := false
-	err = eachField(fields, func(number protowire.Number, f field) error {
+	err = eachField(fields, false, func(number protowire.Number, f field) error {
 		switch number {
 		case auditTime:
 			return f.setTime(&e.Time)

@@ -32,7 +32,7 @@ func DecodeRequest(key Digest, record []byte) (KeptRequest, error) {
 		return KeptRequest{}, err
 	}
 	r := KeptRequest{Key: key}
-	err = eachField(fields, func(number protowire.Number, f field) error {
+	err = eachField(fields, false, func(number protowire.Number, f field) error {
 		switch number {
 		case requestBody:
 			return f.setDigest(&r.Body)

@@ -30,13 +30,16 @@ func EncodeUsage(u UsageOf) []byte {
 }
 
 // DecodeUsage reads the usage record kept under id. The error wraps [ErrDamaged].
-func DecodeUsage(id ID, record []byte) (Usage, error) {
-	fields, err := unseal(usageRecord, id[:], record)
+// The usage shares no memory with the record.
+func DecodeUsage(id ID, record []byte) (Usage, error) { return decodeUsage(id[:], record, false) }
+
+func decodeUsage(key, record []byte, borrowed bool) (Usage, error) {
+	fields, err := unseal(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
 	}
 	var u Usage
-	err = eachField(fields, func(number protowire.Number, f field) error {
+	err = eachField(fields, borrowed, func(number protowire.Number, f field) error {
 		switch number {
 		case usageAllowed:
 			return f.setUint(&u.Allowed)

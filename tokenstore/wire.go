@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -69,8 +71,9 @@ var (
 	errSpelling     = errors.New("its fields are not spelled as this program does")
 )
 
-// eachField calls yield with the fields in their order.
-func eachField(b []byte, yield func(protowire.Number, field) error) error {
+// eachField calls yield with the fields in their order, which may share the memory
+// of b if borrowed.
+func eachField(b []byte, borrowed bool, yield func(protowire.Number, field) error) error {
 	last := protowire.Number(0)
 	var f field
 	for len(b) > 0 {
@@ -82,7 +85,7 @@ func eachField(b []byte, yield func(protowire.Number, field) error) error {
 			return errSpelling
 		}
 		b = b[n:]
-		next := field{wireType: wireType, repeated: number == last, before: f.bytes}
+		next := field{wireType: wireType, repeated: number == last, before: f.bytes, borrowed: borrowed}
 		switch wireType {
 		case protowire.VarintType:
 			next.uint, n = protowire.ConsumeVarint(b)
@@ -118,6 +121,16 @@ type field struct {
 	// bytes then.
 	repeated bool
 	before   []byte
+	// borrowed says that texts may share the record's memory.
+	borrowed bool
+}
+
+// text returns bytes of the record as a text.
+func (f field) text(b []byte) string {
+	if f.borrowed {
+		return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see Reader
+	}
+	return string(b)
 }
 
 // once says whether the field is of the type and the only one of its number.
@@ -158,7 +171,7 @@ func (f field) setString(s *string) error {
 	if !f.once(protowire.BytesType) || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
 		return errSpelling
 	}
-	*s = string(f.bytes)
+	*s = f.text(f.bytes)
 	return nil
 }
 
@@ -166,7 +179,7 @@ func (f field) addString(s *[]string) error {
 	if f.wireType != protowire.BytesType || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
 		return errSpelling
 	}
-	*s = append(*s, string(f.bytes))
+	*s = append(*s, f.text(f.bytes))
 	return nil
 }
 
@@ -212,18 +225,18 @@ func (f field) addEntry(m *map[string]string) error {
 		return err
 	}
 	if f.repeated {
-		if before, _, err := f.entry(f.before); err != nil || before >= key {
+		if before, _, err := f.entry(f.before); err != nil || bytes.Compare(before, key) >= 0 {
 			return errSpelling
 		}
 	}
 	if *m == nil {
 		*m = make(map[string]string)
 	}
-	(*m)[key] = value
+	(*m)[f.text(key)] = f.text(value)
 	return nil
 }
 
-func (f field) entry(b []byte) (key, value string, err error) {
+func (f field) entry(b []byte) (key, value []byte, err error) {
 	key, b, err = consumeText(b)
 	if err == nil {
 		value, b, err = consumeText(b)
@@ -234,13 +247,13 @@ func (f field) entry(b []byte) (key, value string, err error) {
 	return key, value, err
 }
 
-func consumeText(b []byte) (text string, rest []byte, err error) {
-	text, n := protowire.ConsumeString(b)
+func consumeText(b []byte) (text, rest []byte, err error) {
+	text, n := protowire.ConsumeBytes(b)
 	if n < 0 {
-		return "", nil, protowire.ParseError(n)
+		return nil, nil, protowire.ParseError(n)
 	}
-	if n != protowire.SizeBytes(len(text)) || !utf8.ValidString(text) {
-		return "", nil, errSpelling
+	if n != protowire.SizeBytes(len(text)) || !utf8.Valid(text) {
+		return nil, nil, errSpelling
 	}
 	return text, b[n:], nil
 }

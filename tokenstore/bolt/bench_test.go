@@ -73,3 +73,30 @@ func BenchmarkCreate(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkScan looks at all tokens with their usage; ns/token is what each costs.
+func BenchmarkScan(b *testing.B) {
+	const tokens = 50_000
+	backend, _ := benchmarkStore(b, tokens)
+	s := storeOver(b, backend)
+	var totals []tokenstore.UsageOf
+	check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
+		totals = append(totals, tokenstore.UsageOf{ID: t.Token.ID, Usage: tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
+			Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels",
+		}}})
+		return true
+	}))
+	check(b, backend.SaveUsage(testTime, totals))
+	b.ReportAllocs()
+	for b.Loop() {
+		sum := uint64(0)
+		check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
+			sum += t.Usage.Allowed
+			return true
+		}))
+		if sum != 7*tokens {
+			b.Fatalf("%d uses", sum)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/tokens, "ns/token")
+}

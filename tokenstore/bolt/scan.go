@@ -1,0 +1,50 @@
+package bolt
+
+import (
+	"bytes"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Scan implements tokenstore.Backend. Tokens and usage are kept in the same order,
+// so both are read from their beginning to their end, without a look-up each.
+func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokenstore.Usage) bool) error {
+	return b.view(func(tx *bbolt.Tx) error {
+		var reader tokenstore.Reader
+		tokens, used := tx.Bucket(tokensBucket).Cursor(), tx.Bucket(usageBucket).Cursor()
+		usedKey, usage := used.Seek(after[:])
+		for key, record := behind(tokens, after); key != nil; key, record = tokens.Next() {
+			if len(key) != len(after) {
+				continue
+			}
+			id := tokenstore.ID(key)
+			token, err := reader.Token(id, record)
+			if err != nil {
+				continue
+			}
+			for usedKey != nil && bytes.Compare(usedKey, key) < 0 {
+				usedKey, usage = used.Next()
+			}
+			var total tokenstore.Usage
+			if bytes.Equal(usedKey, key) {
+				// A damaged record counts as none, as when the token is first used.
+				total, _ = reader.Usage(id, usage)
+			}
+			if !yield(token, total) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// behind returns the first entry whose key comes after the id.
+func behind(cursor *bbolt.Cursor, id tokenstore.ID) (key, value []byte) {
+	key, value = cursor.Seek(id[:])
+	if bytes.Equal(key, id[:]) {
+		return cursor.Next()
+	}
+	return key, value
+}

@@ -1,0 +1,70 @@
+package tokenstore
+
+import (
+	"slices"
+	"strings"
+)
+
+// Reader decodes many records one after the other, for a backend that goes through
+// all of them. What it returns is valid until its next call, and only as long as
+// the memory of the record is: its texts are pieces of the record. A Reader is for
+// one goroutine.
+type Reader struct {
+	token Token
+	id    ID
+}
+
+// Token reads the token kept under id. The error wraps [ErrDamaged].
+func (r *Reader) Token(id ID, record []byte) (*Token, error) {
+	if err := r.token.decode(id, record, true); err != nil {
+		return nil, err
+	}
+	return &r.token, nil
+}
+
+// Usage reads the usage kept under id. The error wraps [ErrDamaged].
+func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
+	r.id = id // whose memory is the Reader's
+	return decodeUsage(r.id[:], record, true)
+}
+
+// Clone returns a token that shares no memory with t.
+func (t *Token) Clone() *Token {
+	c := *t
+	c.Prefix, c.Name, c.Account, c.CreatedBy = strings.Clone(t.Prefix), strings.Clone(t.Name), strings.Clone(t.Account), strings.Clone(t.CreatedBy)
+	c.Scopes = make(Grants, 0, len(t.Scopes))
+	for _, scope := range t.Scopes {
+		c.Scopes = append(c.Scopes, strings.Clone(scope))
+	}
+	c.AllowedIPs = slices.Clone(t.AllowedIPs)
+	c.Metadata = make(map[string]string, len(t.Metadata))
+	for key, value := range t.Metadata {
+		c.Metadata[strings.Clone(key)] = strings.Clone(value)
+	}
+	return c.compacted()
+}
+
+// compacted has nil for what is empty, as a token that was decoded by itself.
+func (t *Token) compacted() *Token {
+	if len(t.Scopes) == 0 {
+		t.Scopes = nil
+	}
+	if len(t.AllowedIPs) == 0 {
+		t.AllowedIPs = nil
+	}
+	if len(t.Metadata) == 0 {
+		t.Metadata = nil
+	}
+	return t
+}
+
+// Clone returns a usage that shares no memory with u.
+func (u Usage) Clone() Usage {
+	u.Last.IP, u.Last.UserAgent, u.Last.Route = strings.Clone(u.Last.IP), strings.Clone(u.Last.UserAgent), strings.Clone(u.Last.Route)
+	return u
+}
+
+// Clone returns a token with its usage that shares no memory with t.
+func (t TokenUsage) Clone() TokenUsage {
+	return TokenUsage{Token: t.Token.Clone(), Usage: t.Usage.Clone()}
+}

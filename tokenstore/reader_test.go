@@ -1,0 +1,91 @@
+package tokenstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestScan: every token is seen once, over the ends of chunks, with its saved or
+// its present usage, and what is cloned stays right.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	want := make(map[ID]TokenUsage)
+	s.memory.do(func() {
+		for i := range scanChunk + 7 {
+			token := &Token{
+				ID: ID([]byte(fmt.Sprintf("token%07d", i))), Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i), Account: "default",
+				Scopes: Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2], CreatedAt: testTime, Version: 1, Digest: sha256.Sum256([]byte{byte(i), byte(i >> 8)}),
+			}
+			if i%3 == 0 {
+				token.Metadata = map[string]string{"number": fmt.Sprint(i)}
+				token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			}
+			usage := Usage{Allowed: uint64(i), Last: LastUse{Time: testTime.Truncate(time.Microsecond), IP: fmt.Sprint("192.0.2.", i%256), Route: "GET /"}}
+			s.memory.put(token)
+			s.memory.used[token.ID] = EncodeUsage(UsageOf{ID: token.ID, Usage: usage})
+			want[token.ID] = TokenUsage{Token: token, Usage: usage}
+		}
+	})
+	used, credential := s.create(t)
+	s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
+	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
+
+	got := make(map[ID]TokenUsage)
+	err := s.Scan(t.Context(), func(t TokenUsage) bool {
+		got[t.Token.ID] = t.Clone()
+		return true
+	})
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d of %d tokens: %v", len(got), len(want), err)
+	}
+	for id, token := range want {
+		if !reflect.DeepEqual(got[id], token) {
+			t.Fatalf("got  %+v %+v\nwant %+v %+v", got[id].Token, got[id].Usage, token.Token, token.Usage)
+		}
+	}
+
+	seen := 0
+	err = s.Scan(t.Context(), func(TokenUsage) bool { seen++; return seen < 5 })
+	if err != nil || seen != 5 {
+		t.Errorf("stopped after %d: %v", seen, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	seen = 0
+	err = s.Scan(ctx, func(TokenUsage) bool { cancel(); seen++; return true })
+	if !errors.Is(err, context.Canceled) || seen > scanChunk {
+		t.Errorf("cancelled after %d: %v", seen, err)
+	}
+}
+
+// TestCloneSharesNothing overwrites what a Reader read from.
+func TestCloneSharesNothing(t *testing.T) {
+	t.Parallel()
+	token := fullToken()
+	record := EncodeToken(token)
+	var r Reader
+	read, err := r.Token(token.ID, record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clone := read.Clone()
+	clear(record)
+	if !reflect.DeepEqual(clone, token) {
+		t.Errorf("got  %+v\nwant %+v", clone, token)
+	}
+	metadata := maps.Clone(clone.Metadata)
+	empty := EncodeToken(&Token{ID: token.ID, Kind: KindAPI, Format: FormatNative, CreatedAt: testTime, Digest: token.Digest, Version: 1})
+	if read, err = r.Token(token.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 || len(read.AllowedIPs) > 0 || read.Name != "" {
+		t.Errorf("the next token has something of the last: %+v, %v", read, err)
+	}
+	if !maps.Equal(metadata, clone.Metadata) {
+		t.Error("a clone changed with the Reader")
+	}
+}
