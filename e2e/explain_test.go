@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestExplainIsTrue sends thousands of random requests through the gate and asks
+// what would become of them: an explanation is worth something only if it is the
+// truth.
+func TestExplainIsTrue(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
+			route GET /custom/*/report custom:read
+			failure_limit off`, 1), mollymawktest.Options{})
+	tomorrow := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
+	tokens := map[string]string{
+		"all":        s.token("--scope", "*"),
+		"list":       s.token("--scope", "unikernel:list", "--scope", "block:delete"),
+		"custom":     s.token("--scope", "custom:*"),
+		"elsewhere":  s.token("--scope", "*", "--allowed-ip", "203.0.113.0/24"),
+		"here":       s.token("--scope", "unikernel:list", "--allowed-ip", "127.0.0.0/8"),
+		"later":      s.token("--scope", "*", "--not-before", tomorrow),
+		"admin":      s.token("--kind", "admin"),
+		"other site": "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D",
+		"cut":        "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7",
+		"garbage":    "x",
+	}
+	names := []string{"all", "list", "custom", "elsewhere", "here", "later", "admin", "other site", "cut", "garbage"}
+	methods := []string{"GET", "GET", "GET", "POST", "DELETE", "PUT", "OPTIONS", "TRACE", "get"}
+	targets := []string{
+		"/api/unikernels", "/api/unikernels?instance=default", "/api/block/delete", "/custom/a/report", "/custom//report", "/custom/a/b/report",
+		"/api/unikernel/destroy", "/api/nothing", "/", "//api/unikernels", "/api/./unikernels", "/api/unikernels/", "/api/%75nikernels", "/api/unikernels;x",
+		"/api/unikernels?t=" + tokens["list"], "/custom/%c3%a9/report", "/custom/%C3%A9/report",
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	outcomes := make(map[string]int)
+	for range 3_000 {
+		name := names[random.IntN(len(names))]
+		method, target := methods[random.IntN(len(methods))], targets[random.IntN(len(targets))]
+		status, code := s.ask(method, target, tokens[name])
+		explained := s.explain(map[string]string{"token": tokens[name], "method": method, "path": target, "ip": "127.0.0.1"})
+		if explained.Code != code || (code != "ok" && explained.Status != status) {
+			t.Fatalf("%s %s with %q: explained as %d %s, and it was %d %s", method, target, name, explained.Status, explained.Code, status, code)
+		}
+		outcomes[code]++
+	}
+	for _, code := range []string{
+		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token", "route_not_allowed", "method_not_allowed", "invalid_path", "token_in_url",
+	} {
+		if outcomes[code] == 0 {
+			t.Errorf("no request came to %q: %v", code, outcomes)
+		}
+	}
+	t.Logf("outcomes: %v", outcomes)
+
+	// What was asked has left no trace: the counts are those of the requests alone.
+	allowed, denied := s.usage(tokens["list"])
+	for range 50 {
+		s.explain(map[string]string{"token": tokens["list"], "method": "GET", "path": "/api/unikernels"})
+		s.explain(map[string]string{"token": tokens["list"], "method": "POST", "path": "/api/unikernel/create"})
+	}
+	if a, d := s.usage(tokens["list"]); a != allowed || d != denied {
+		t.Errorf("usage was %d and %d, and is %d and %d", allowed, denied, a, d)
+	}
+	s.checkLogs(tokens["all"], tokens["list"], tokens["admin"])
+}
+
+// ask sends a request as it is and returns the gate's code, or "ok" if it was let
+// through.
+func (s *site) ask(method, target, token string) (status int, code string) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}", method, target, token); err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if response.Header.Get("Content-Type") == "application/problem+json" {
+		code, _ = problem(s.t, string(body))["code"].(string)
+	}
+	switch code {
+	case "", "backend_redirect", "backend_error": // it went to the backend
+		return response.StatusCode, "ok"
+	}
+	return response.StatusCode, code
+}
+
+type explained struct {
+	Allowed bool
+	Status  int
+	Code    string
+}
+
+// explain asks the admin API.
+func (s *site) explain(question map[string]string) (e explained) {
+	s.t.Helper()
+	text, err := json.Marshal(question)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := s.admin().Post("http://caddy/api_tokens/v1/explain", "application/json", bytes.NewReader(text))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&e); err != nil || response.StatusCode != http.StatusOK || e.Allowed != (e.Code == "ok") {
+		s.t.Fatalf("%d, %v, %+v", response.StatusCode, err, e)
+	}
+	return e
+}
