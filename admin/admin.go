@@ -2,9 +2,8 @@
 // [tokenstore.Store]. It knows neither Caddy nor how tokens are kept.
 //
 // The handler is mounted by others, who take the prefix off the path, so it
-// serves /tokens, /tokens/{id}, /scopes, /accounts and /healthz. Who may call is
-// decided by the mount, too: see [Config].Authenticate and
-// [BearerAuthenticator].
+// serves /tokens, /tokens/{id} and so on; see openapi.json. Who may call is decided
+// by the mount, too: see [Config].Authenticate and [BearerAuthenticator].
 //
 // A request passes these checks, in this order: no token in its URL, no
 // forgery by another site, a caller who is let in, a known path, a known method,
@@ -49,7 +48,9 @@ type Config struct {
 }
 
 // New returns the handler. It may serve any number of requests at once.
-func New(config Config) http.Handler {
+func New(config Config) http.Handler { return newAPI(config) }
+
+func newAPI(config Config) *api {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
@@ -73,6 +74,8 @@ type call struct {
 	// id is the path's, if it has one.
 	id         tokenstore.ID
 	parameters parameters
+	// body is the JSON that was read, if any was.
+	body []byte
 	// bodyRead says that nothing of the body is left on the connection.
 	bodyRead bool
 }
@@ -86,14 +89,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *call) serve() *Refusal {
-	if gate.URLHasToken(c.Policy.Prefixes, c.r.URL) {
-		return refuseTokenInURL()
-	}
-	if err := c.crossOrigin.Check(c.r); err != nil {
-		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
-	}
-	var refusal *Refusal
-	if c.actor, refusal = c.Authenticate(c.r); refusal != nil {
+	if refusal := c.admit(); refusal != nil {
 		return refusal
 	}
 	route, allow, refusal := c.route()
@@ -107,6 +103,18 @@ func (c *call) serve() *Refusal {
 		return refusal
 	}
 	return route.serve(c)
+}
+
+// admit makes the checks that don't depend on what is asked for.
+func (c *call) admit() (refusal *Refusal) {
+	if gate.URLHasToken(c.Policy.Prefixes, c.r.URL) {
+		return refuseTokenInURL()
+	}
+	if err := c.crossOrigin.Check(c.r); err != nil {
+		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
+	}
+	c.actor, refusal = c.Authenticate(c.r)
+	return refusal
 }
 
 // store returns the store, or the refusal to answer with.

@@ -24,9 +24,9 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
 	for _, path := range []string{
-		"/", "/tokens/", "//tokens", "/tokens//", "/tokens/" + id + "/", "/tokens/" + id + "/rotate", "/tokens//" + id,
-		"/x/../tokens", "/./tokens", "/%74okens", "/tokens%2f" + id, "/Tokens", "/tokens;x", "/scopes/x", "/openapi.json", "/stats",
-		"/audit", "/lookup", "/introspect", "/backup", "/import", "/tokens/{id}", "/tokens/%7Bid%7D",
+		"/", "/tokens/", "//tokens", "/tokens//", "/tokens/" + id + "/", "/tokens/" + id + "/rotat", "/tokens/" + id + "/rotate/", "/tokens//" + id,
+		"/x/../tokens", "/./tokens", "/%74okens", "/tokens%2f" + id, "/Tokens", "/tokens;x", "/scopes/x", "/Stats",
+		"/audit/", "/lookup/x", "/tokens/{id}", "/tokens/%7Bid%7D", "/tokens/{id}/rotate",
 		// Security case ADM-13: ids that are none.
 		"/tokens/..%2f..", "/tokens/..", "/tokens/%00", "/tokens/" + strings.Repeat("a", 300), "/tokens/" + id[:11], "/tokens/" + id + "x",
 		"/tokens/%" + fmt.Sprintf("%x", id[0]) + id[1:], "/tokens/" + id + "%00", "/tokens/%c3%a9", "/tokens/aaaaaaaaaaa-",
@@ -59,12 +59,15 @@ func TestWrongMethods(t *testing.T) {
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
 	for path, allow := range map[string]string{
-		"/tokens":             "GET, POST",
-		"/tokens/" + id:       "GET, DELETE",
-		"/scopes":             "GET",
-		"/accounts":           "GET",
-		"/healthz":            "GET",
-		"/tokens?_method=GET": "GET, POST",
+		"/tokens":                   "GET, POST",
+		"/tokens/" + id:             "GET, PATCH, DELETE",
+		"/audit":                    "GET",
+		"/lookup":                   "POST",
+		"/tokens/" + id + "/rotate": "POST",
+		"/scopes":                   "GET",
+		"/accounts":                 "GET",
+		"/healthz":                  "GET",
+		"/tokens?_method=GET":       "GET, POST",
 	} {
 		for _, method := range []string{"HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE", "get", "TRACE", "FOO"} {
 			if strings.Contains(allow, method) {

@@ -28,6 +28,16 @@ func (c *call) answer(status int, value any) *Refusal {
 	return nil
 }
 
+// answerToken answers a change of a token.
+func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Refusal {
+	found, err := store.WithUsage(token)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.w.Header().Set("ETag", etag(token))
+	return c.answer(http.StatusOK, newObject(token, found.Usage, store.Now()))
+}
+
 // object is a token as the API shows it: the contract's members in the
 // contract's order. What isn't there is null.
 type object struct {
@@ -63,8 +73,9 @@ type object struct {
 	Version uint64 `json:"version"`
 }
 
-// created is a new token with its secret, which no other answer has.
-type created struct {
+// withSecret is a token with the secret that was just made for it, which no other
+// answer has.
+type withSecret struct {
 	object
 	Token string `json:"token"`
 }
@@ -105,9 +116,6 @@ func newObject(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) objec
 	}
 	return o
 }
-
-// etag names a version of the token's record; its usage is no part of it.
-func etag(t *tokenstore.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
 
 // maybe is a text that is null if it is empty.
 type maybe string

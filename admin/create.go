@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -64,21 +66,18 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 		}
 		*member.into = *member.given
 	}
-	// A limit that is stored and not enforced would be worse than none.
-	const unenforced = "can't be enforced by this version, so no token is made with it; leave it out"
-	if isGiven(in.RateLimit) {
-		return draft, refuseField("rate_limit", unenforced)
+	if refusal := refuseLimits(in.RateLimit, in.Quota); refusal != nil {
+		return draft, refusal
 	}
-	if isGiven(in.Quota) {
-		return draft, refuseField("quota", unenforced)
-	}
+	noted := make(map[string]*string, len(in.Metadata))
 	if in.Metadata != nil {
 		draft.Metadata = make(map[string]string, len(in.Metadata))
 		for key, value := range in.Metadata {
 			draft.Metadata[key] = string(value)
+			noted[key] = (*string)(&value)
 		}
 	}
-	return draft, refuseSecrets(draft, prefixes)
+	return draft, refuseSecrets(prefixes, draft.Name, noted)
 }
 
 // expiry returns the members that say when a token ends.
@@ -86,16 +85,29 @@ func expiry(in lifetime, at timestamp) tokenstore.Expiry {
 	return tokenstore.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
 }
 
+// refuseLimits refuses what can't be enforced: a limit that is stored only would
+// be worse than none.
+func refuseLimits(rateLimit, quota jsontext.Value) *Refusal {
+	const unenforced = "can't be enforced by this version, so no token is given it; leave it out"
+	switch {
+	case isGiven(rateLimit):
+		return refuseField("rate_limit", unenforced)
+	case isGiven(quota):
+		return refuseField("quota", unenforced)
+	}
+	return nil
+}
+
 func isGiven(value jsontext.Value) bool { return len(value) > 0 && value.Kind() != 'n' }
 
 // refuseSecrets keeps tokens out of what is listed and logged.
-func refuseSecrets(draft tokenstore.Draft, prefixes tokenstore.Prefixes) *Refusal {
+func refuseSecrets(prefixes tokenstore.Prefixes, name string, metadata map[string]*string) *Refusal {
 	const rule = "holds a token, which everybody who may list tokens would see; name its id, and replace the token"
-	if prefixes.Find(draft.Name) >= 0 {
+	if prefixes.Find(name) >= 0 {
 		return refuseField("name", rule)
 	}
-	for key, value := range draft.Metadata {
-		if prefixes.Find(key) >= 0 || prefixes.Find(value) >= 0 {
+	for key, value := range metadata {
+		if prefixes.Find(key) >= 0 || value != nil && prefixes.Find(*value) >= 0 {
 			return refuseField("metadata", rule)
 		}
 	}
@@ -103,9 +115,6 @@ func refuseSecrets(draft tokenstore.Draft, prefixes tokenstore.Prefixes) *Refusa
 }
 
 func (c *call) createToken() *Refusal {
-	if _, given := c.r.Header["Idempotency-Key"]; given {
-		return refuseError(codeIdempotency, "This version doesn't know Idempotency-Key, so a repeat would make a second token. Leave the header out.")
-	}
 	var in createInput
 	if refusal := c.decode(&in); refusal != nil {
 		return refusal
@@ -114,21 +123,54 @@ func (c *call) createToken() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
+	request, refusal := c.idempotent()
+	if refusal != nil {
+		return refusal
+	}
 	store, refusal := c.store()
 	if refusal != nil {
 		return refusal
 	}
-	token, secret, err := store.Create(c.Policy, draft, c.actor)
+	token, secret, repeated, err := store.CreateOnce(c.Policy, draft, c.actor, request)
 	if err != nil {
 		return c.storeRefusal(err)
+	}
+	if repeated {
+		c.w.Header().Set("Idempotency-Replayed", "true")
+		return c.answerToken(store, token)
 	}
 	c.logChange("token created", token)
 	c.w.Header().Set("Location", c.location(token.ID))
 	c.w.Header().Set("ETag", etag(token))
-	return c.answer(http.StatusCreated, created{
+	return c.answer(http.StatusCreated, withSecret{
 		object: newObject(token, tokenstore.Usage{}, store.Now()),
 		Token:  secret.Reveal(),
 	})
+}
+
+// maxIdempotencyKey is in bytes.
+const maxIdempotencyKey = 255
+
+// idempotent returns what a repeat of the request is known by
+// (draft-ietf-httpapi-idempotency-key-header): the client's key, and what it asks
+// for whatever the spelling of its JSON.
+func (c *call) idempotent() (tokenstore.Request, *Refusal) {
+	keys, given := c.r.Header["Idempotency-Key"]
+	if !given {
+		return tokenstore.Request{}, nil
+	}
+	visible := func(r rune) bool { return r <= ' ' || r > '~' }
+	if len(keys) != 1 || keys[0] == "" || len(keys[0]) > maxIdempotencyKey || strings.ContainsFunc(keys[0], visible) {
+		return tokenstore.Request{}, refuseError(codeInvalidHeader, fmt.Sprintf("Send Idempotency-Key once, with 1 to %d visible ASCII characters.", maxIdempotencyKey))
+	}
+	if c.Policy.Prefixes.Find(keys[0]) >= 0 {
+		return tokenstore.Request{}, refuseError(codeInvalidHeader, "The Idempotency-Key holds a token. Use a random text, and replace the token.")
+	}
+	body := jsontext.Value(slices.Clone(c.body))
+	if err := body.Canonicalize(); err != nil {
+		return tokenstore.Request{}, refuseSyntax(err) // which has been read before
+	}
+	return tokenstore.Request{Key: keys[0], Body: body}, nil
 }
 
 // location returns where the token just created is found.

@@ -332,16 +332,6 @@ func TestCreateRepeatsNoSecret(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesIdempotencyKey(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	w := f.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"90d"}`, "Idempotency-Key: 8e03978e")
-	f.refused(w, 400, "idempotency_unsupported")
-	if w := f.do(http.MethodGet, "/tokens?count=true", ""); !strings.Contains(w.Body.String(), `"total":0`) {
-		t.Errorf("a token was made: %s", w.Body)
-	}
-}
-
 func TestLocationIsAbsoluteWhereTheMountTellsThePath(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) {

@@ -31,18 +31,39 @@ const (
 //
 // A member whose type is one of this package's says itself what is wrong with
 // its value; no text repeats the value.
-func (c *call) decode(into any) *Refusal {
-	if refusal := checkMediaType(c.r.Header); refusal != nil {
+//
+// Other media types than application/json are taken only if they are given.
+func (c *call) decode(into any, mediaTypes ...string) *Refusal {
+	if refusal := checkMediaType(c.r.Header, append(mediaTypes, mediaTypeJSON)...); refusal != nil {
 		return refusal
 	}
 	body, refusal := c.readBody()
 	if refusal != nil {
 		return refusal
 	}
+	c.body = body
 	return decode(body, into)
 }
 
-func checkMediaType(header http.Header) *Refusal {
+// decodeOptional reads a body that may be left out.
+func (c *call) decodeOptional(into any) *Refusal {
+	if c.r.ContentLength == 0 {
+		c.bodyRead = true
+		return nil
+	}
+	return c.decode(into)
+}
+
+// decodeNothing reads the body of a call that needs none: it may be an empty
+// object.
+func (c *call) decodeNothing() *Refusal {
+	var nothing struct{}
+	return c.decodeOptional(&nothing)
+}
+
+const mediaTypeJSON = "application/json"
+
+func checkMediaType(header http.Header, allowed ...string) *Refusal {
 	for _, encoding := range header["Content-Encoding"] {
 		if encoding != "" {
 			return refuseError(codeMediaType, "Send the body as it is: no Content-Encoding is taken.")
@@ -51,11 +72,11 @@ func checkMediaType(header http.Header) *Refusal {
 	if types := header["Content-Type"]; len(types) == 1 {
 		mediaType, parameters, err := mime.ParseMediaType(types[0])
 		charset := parameters["charset"]
-		if err == nil && mediaType == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+		if err == nil && slices.Contains(allowed, mediaType) && (charset == "" || strings.EqualFold(charset, "utf-8")) {
 			return nil
 		}
 	}
-	return refuseError(codeMediaType, "Send the header 'Content-Type: application/json', once, and the body as UTF-8.")
+	return refuseError(codeMediaType, "Send the header 'Content-Type: "+allowed[len(allowed)-1]+"', once, and the body as UTF-8.")
 }
 
 func (c *call) readBody() ([]byte, *Refusal) {
@@ -193,6 +214,9 @@ func member(pointer jsontext.Pointer) string {
 // unknownRule tells the members there are, and the one that was probably meant.
 func unknownRule(name string, of any) string {
 	t := reflect.TypeOf(of).Elem()
+	if t.NumField() == 0 {
+		return "isn't known; this call takes nothing"
+	}
 	known := make([]string, 0, t.NumField())
 	for field := range t.Fields() {
 		known = append(known, field.Tag.Get("json"))
@@ -211,6 +235,8 @@ func typeName(t reflect.Type) string {
 		return "a list of strings"
 	case reflect.Map:
 		return "an object whose values are strings"
+	case reflect.Int64:
+		return "a whole number"
 	default:
 		return "of another type"
 	}

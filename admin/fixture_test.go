@@ -59,6 +59,7 @@ type fixture struct {
 	store   *tokenstore.Store
 	now     *atomic.Pointer[time.Time]
 	handler http.Handler
+	config  Config
 	logs    *observer.ObservedLogs
 	// listed counts the tokens that the backend has been asked to list.
 	listed *atomic.Int64
@@ -110,6 +111,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	for _, c := range change {
 		c(&config)
 	}
+	f.config = config
 	f.handler = New(config)
 	return f
 }
@@ -168,6 +170,7 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" || p.Data != p.Detail || p.Success == nil || *p.Success {
 			f.t.Errorf("%s %s: the envelope isn't whole: %s", r.Method, r.URL.Path, w.Body)
 		}
+	case r.URL.Path == "/backup" && contentType == "application/octet-stream":
 	case contentType != "application/json":
 		f.t.Errorf("%s %s: Content-Type is %q", r.Method, r.URL.Path, contentType)
 	}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -33,4 +35,31 @@ func (c *call) health() *Refusal {
 			"The recorded time counts until the clock has caught up; set the clock right."
 	}
 	return c.answer(http.StatusOK, answer)
+}
+
+type acceptedClock struct {
+	From    moment `json:"from"`
+	To      moment `json:"to"`
+	Changed bool   `json:"changed"`
+}
+
+// acceptClock takes the clock for right after it wrongly ran ahead.
+func (c *call) acceptClock() *Refusal {
+	if refusal := c.decodeNothing(); refusal != nil {
+		return refusal
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	from, to, err := store.AcceptClock(c.actor)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	changed := to.Before(from)
+	if changed {
+		c.Logger.Warn("the clock was taken for right: tokens that had expired by the time the store had recorded may be valid again",
+			zap.Time("recorded", from), zap.Time("clock", to), zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
+	}
+	return c.answer(http.StatusOK, acceptedClock{moment(from), moment(to), changed})
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -95,13 +94,9 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 
 // parseListParameter returns what the value must be, if it isn't.
 func (c *call) parseListParameter(query *listQuery, name, value string) (rule string) {
-	var err error
 	switch name {
 	case "limit":
-		query.limit, err = strconv.Atoi(value)
-		if err != nil || strconv.Itoa(query.limit) != value || query.limit < 1 || query.limit > maxLimit {
-			return "must be a whole number from 1 to " + strconv.Itoa(maxLimit)
-		}
+		query.limit, rule = parseLimit(value)
 	case "sort":
 		var ok bool
 		if query.sort, ok = parseSorting(value); !ok {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -55,8 +56,10 @@ const (
 	codeAdminExposed     = "admin_exposed"
 	codeMethod           = string(gate.MethodNotAllowed)
 	codeStore            = string(gate.StoreUnavailable)
-	// codeIdempotency is for a header that would be unsafe to ignore.
-	codeIdempotency = "idempotency_unsupported"
+	codeIdempotency      = "idempotency_mismatch"
+	// codeInvalidHeader is the gate's for an Authorization that makes no sense, and
+	// here also for other headers.
+	codeInvalidHeader = string(gate.InvalidRequest)
 )
 
 var codes = map[string]struct {
@@ -67,7 +70,8 @@ var codes = map[string]struct {
 	codeInvalidField:     {http.StatusBadRequest, "Invalid field"},
 	codeInvalidParameter: {http.StatusBadRequest, "Invalid parameter"},
 	codeTokenInURL:       {http.StatusBadRequest, "Token in the URL"},
-	codeIdempotency:      {http.StatusBadRequest, "Idempotency not supported"},
+	codeIdempotency:      {http.StatusUnprocessableEntity, "Idempotency key used before"},
+	codeInvalidHeader:    {http.StatusBadRequest, "Invalid header"},
 	codeNotFound:         {http.StatusNotFound, "Not found"},
 	codeConflict:         {http.StatusConflict, "Conflict"},
 	codePrecondition:     {http.StatusPreconditionFailed, "Precondition failed"},
@@ -149,12 +153,21 @@ const storeRetryAfter = "5"
 
 // storeRefusal answers an error of the store's.
 func (c *call) storeRefusal(err error) *Refusal {
-	var field *tokenstore.FieldError
+	var (
+		field   *tokenstore.FieldError
+		version *tokenstore.VersionError
+	)
 	switch {
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)
+	case errors.As(err, &version):
+		return refuseVersion(version.Version)
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return refuseError(codeNotFound, "No token has this id. It may have been deleted.")
+	case errors.Is(err, tokenstore.ErrConflict):
+		return refuseError(codeConflict, sentence(strings.TrimPrefix(err.Error(), tokenstore.ErrConflict.Error()+": ")))
+	case errors.Is(err, tokenstore.ErrRepeatDiffers):
+		return refuseError(codeIdempotency, "This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
 	}
 	detail := "The token store can't answer at the moment; Caddy's log says why. Try again."
 	if errors.Is(err, tokenstore.ErrDamaged) {
@@ -166,6 +179,12 @@ func (c *call) storeRefusal(err error) *Refusal {
 	refusal.Err = err
 	return refusal
 }
+
+// sentence makes one of an error's text.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// Codes returns all codes of the admin API's own, sorted.
+func Codes() []string { return slices.Sorted(maps.Keys(codes)) }
 
 // refuse answers the call with a refusal.
 func (c *call) refuse(refusal *Refusal) {

@@ -26,11 +26,23 @@ var routes = []route{
 	{http.MethodGet, tokensPath, listParameters, (*call).listTokens},
 	{http.MethodPost, tokensPath, nil, (*call).createToken},
 	{http.MethodGet, tokenPath, nil, (*call).getToken},
+	{http.MethodPatch, tokenPath, nil, (*call).editToken},
 	{http.MethodDelete, tokenPath, nil, (*call).deleteToken},
+	{http.MethodPost, tokenPath + "/rotate", nil, (*call).rotateToken},
+	{http.MethodPost, tokenPath + "/revoke", nil, (*call).revokeToken},
+	{http.MethodPost, tokenPath + "/disable", nil, (*call).disableToken},
+	{http.MethodPost, tokenPath + "/enable", nil, (*call).enableToken},
+	{http.MethodPost, "/lookup", nil, (*call).lookUpToken},
+	{http.MethodGet, "/audit", auditParameters, (*call).listAudit},
+	{http.MethodPost, "/introspect", nil, (*call).introspect},
 	{http.MethodPost, "/explain", nil, (*call).explain},
 	{http.MethodGet, "/scopes", nil, (*call).listScopes},
 	{http.MethodGet, "/accounts", nil, (*call).listAccounts},
+	{http.MethodGet, "/stats", nil, (*call).stats},
 	{http.MethodGet, "/healthz", nil, (*call).health},
+	{http.MethodPost, "/clock", nil, (*call).acceptClock},
+	{http.MethodGet, "/backup", nil, (*call).backup},
+	{http.MethodPost, "/import", nil, (*call).importTokens},
 }
 
 // route finds the request's route. If the path is known but not with this
@@ -39,7 +51,7 @@ var routes = []route{
 // is anything but unknown.
 func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	pattern, segment := patternOf(c.r)
-	if pattern == tokenPath {
+	if strings.HasPrefix(pattern, tokenPath) {
 		var err error
 		if c.id, err = tokenstore.ParseID(segment); err != nil {
 			return nil, "", c.refuseID(segment)
@@ -65,10 +77,15 @@ func routeName(r *http.Request) string {
 // they have an id.
 func patternOf(r *http.Request) (pattern, segment string) {
 	path := r.URL.EscapedPath()
-	if segment, ok := strings.CutPrefix(path, tokensPath+"/"); ok {
-		return tokenPath, segment
+	rest, ok := strings.CutPrefix(path, tokensPath+"/")
+	if !ok {
+		return path, ""
 	}
-	return path, ""
+	segment, action, deeper := strings.Cut(rest, "/")
+	if deeper {
+		return tokenPath + "/" + action, segment
+	}
+	return tokenPath, segment
 }
 
 func findRoute(method, pattern string) (found *route, allow string) {

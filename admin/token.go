@@ -1,8 +1,8 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -21,7 +21,7 @@ func (c *call) getToken() *Refusal {
 }
 
 func (c *call) deleteToken() *Refusal {
-	store, refusal := c.store()
+	store, version, refusal := c.change()
 	if refusal != nil {
 		return refusal
 	}
@@ -29,11 +29,7 @@ func (c *call) deleteToken() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	// Who names a version wants to delete nothing else.
-	if wanted := c.r.Header["If-Match"]; len(wanted) > 0 && !matches(wanted, etag(found.Token)) {
-		return refuseError(codePrecondition, "The token has been changed since: its ETag is "+etag(found.Token)+". Look at it again.")
-	}
-	if err := store.Delete(c.id, tokenstore.AnyVersion, c.actor); err != nil {
+	if err := store.Delete(c.id, version, c.actor); err != nil {
 		return c.storeRefusal(err)
 	}
 	c.logChange("token deleted", found.Token)
@@ -42,14 +38,72 @@ func (c *call) deleteToken() *Refusal {
 	return nil
 }
 
-// matches compares If-Match (RFC 9110 section 13.1.1). Weak tags never match.
-func matches(values []string, tag string) bool {
-	for _, value := range values {
-		for candidate := range strings.SplitSeq(value, ",") {
-			if candidate = strings.TrimSpace(candidate); candidate == "*" || candidate == tag {
-				return true
-			}
-		}
+// change returns what a change of the path's token needs.
+func (c *call) change() (store *tokenstore.Store, version uint64, refusal *Refusal) {
+	if store, refusal = c.store(); refusal != nil {
+		return nil, 0, refusal
 	}
-	return false
+	version, refusal = c.version(store)
+	return store, version, refusal
+}
+
+func (c *call) revokeToken() *Refusal {
+	return c.changeState("token revoked", (*tokenstore.Store).Revoke)
+}
+
+func (c *call) disableToken() *Refusal {
+	return c.changeState("token disabled", (*tokenstore.Store).Disable)
+}
+
+func (c *call) enableToken() *Refusal {
+	return c.changeState("token enabled", (*tokenstore.Store).Enable)
+}
+
+func (c *call) changeState(message string, change func(*tokenstore.Store, tokenstore.ID, uint64, tokenstore.Actor) (*tokenstore.Token, error)) *Refusal {
+	if refusal := c.decodeNothing(); refusal != nil {
+		return refusal
+	}
+	store, version, refusal := c.change()
+	if refusal != nil {
+		return refusal
+	}
+	token, err := change(store, c.id, version, c.actor)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.logChange(message, token)
+	return c.answerToken(store, token)
+}
+
+// lookupInput is the body of POST lookup.
+type lookupInput struct {
+	Token *string `json:"token"`
+}
+
+// lookUpToken finds the token that a secret belongs to, whatever its state.
+func (c *call) lookUpToken() *Refusal {
+	var in lookupInput
+	if refusal := c.decode(&in); refusal != nil {
+		return refusal
+	}
+	if in.Token == nil {
+		return refuseField("token", "is required: the whole token that you want to find")
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	credential, err := c.Policy.Prefixes.Parse(*in.Token)
+	if err != nil {
+		return refuseError(codeNotFound, "This is no token: it was cut, changed or is of another system.")
+	}
+	found, _, err := store.Lookup(credential)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return refuseError(codeNotFound, "This token is not known here. It may have been deleted, or be of another installation.")
+	}
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.w.Header().Set("ETag", etag(found.Token))
+	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
 }

@@ -83,7 +83,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.endpoint = sync.OnceValue(func() http.Handler {
-		return a.adminAPI(endpointActor, endpointPath, endpointLogger())
+		return admin.New(a.adminConfig(endpointActor, endpointPath, endpointLogger()))
 	})
 	if err := a.provisionPolicy(); err != nil {
 		return err
@@ -168,19 +168,19 @@ func (a *App) addGate(g *gate.Gate, table gate.Table) {
 // account returns the configured account of this name, or nil.
 func (a *App) account(name string) *Account { return a.Accounts[name] }
 
-// adminAPI returns the admin API for a mount, which says who may call and how a
-// client spells a path. Called after all gates have been provisioned, it knows
-// their routes.
-func (a *App) adminAPI(
+// adminConfig returns what the admin API is made of for a mount, which says who
+// may call and how a client spells a path. Called after all gates have been
+// provisioned, it knows their routes.
+func (a *App) adminConfig(
 	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
 	clientPath func(*http.Request) string,
 	logger *zap.Logger,
-) http.Handler {
+) admin.Config {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	policy := a.policy
 	policy.Catalog = gate.Catalog(a.tables...)
-	return admin.New(admin.Config{
+	return admin.Config{
 		Store:        a.Store,
 		Policy:       policy,
 		WarnBefore:   a.warnBefore,
@@ -188,7 +188,7 @@ func (a *App) adminAPI(
 		Authenticate: authenticate,
 		ClientPath:   clientPath,
 		Logger:       logger,
-	})
+	}
 }
 
 // expiresSoon says whether answers to the token warn of its expiry at now.

@@ -31,7 +31,8 @@ const (
 	adminRealm = "mollygate admin"
 )
 
-// SiteAdmin serves the admin API on a site, below `/api/v1/`. It lets in whoever
+// SiteAdmin serves the admin API on a site, below `/api/v1/`, and Mollymawk's own
+// calls for tokens below `/api/tokens/`. It lets in whoever
 // presents an admin token as bearer, and nobody else unless `trust_user` says so.
 // Give it a host of its own.
 type SiteAdmin struct {
@@ -45,8 +46,10 @@ type SiteAdmin struct {
 
 	app    *App
 	logger *zap.Logger
-	api    func() http.Handler
-	bearer func(*http.Request) (tokenstore.Actor, *admin.Refusal)
+	// api and mollymawk are made when all gates are known.
+	api       func() http.Handler
+	mollymawk func() http.Handler
+	bearer    func(*http.Request) (tokenstore.Actor, *admin.Refusal)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -72,8 +75,13 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		Failures: gate.NewFailureLimit(defaultFailures, defaultFailureWindow),
 	})
 	h.logger = ctx.Logger()
-	h.api = sync.OnceValue(func() http.Handler { return h.app.adminAPI(h.authenticate, sitePath, h.logger) })
+	h.api = sync.OnceValue(func() http.Handler { return admin.New(h.config()) })
+	h.mollymawk = sync.OnceValue(func() http.Handler { return admin.NewMollymawk(h.config()) })
 	return nil
+}
+
+func (h *SiteAdmin) config() admin.Config {
+	return h.app.adminConfig(h.authenticate, sitePath, h.logger)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls next.
@@ -87,14 +95,17 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	if h.app.tokenInURL(r) {
 		h.app.skipURL(r, h.logger)
 	}
-	if !strings.HasPrefix(r.URL.Path, siteMount+"/") {
+	switch {
+	case strings.HasPrefix(r.URL.Path, siteMount+"/"):
+		http.StripPrefix(siteMount, h.api()).ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, admin.MollymawkPath):
+		h.mollymawk().ServeHTTP(w, r)
+	default:
 		problem.Write(w, problem.Problem{
 			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
 			Detail: "There is nothing at this path. The admin API is below " + siteMount + "/, for example " + siteMount + "/tokens.",
 		})
-		return nil
 	}
-	http.StripPrefix(siteMount, h.api()).ServeHTTP(w, r)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (l *answers) endInvalid(now time.Time) {
 	l.mu.Lock()
 	var over []*answer
 	for a := range l.begun {
-		if token, previous, ok := a.active.find(a.digest); !ok || token.secretStatus(previous, now) != StatusActive {
+		if token, previous, ok := a.active.find(a.digest); !ok || token.SecretStatus(previous, now) != StatusActive {
 			over = append(over, a)
 			delete(l.begun, a)
 		}

@@ -21,7 +21,7 @@ func (s *Store) Get(id ID) (TokenUsage, error) {
 	if err != nil {
 		return TokenUsage{}, readError(err)
 	}
-	return s.withUsage(token)
+	return s.WithUsage(token)
 }
 
 // Lookup finds the token whose secret was presented, whatever its state, and says
@@ -45,7 +45,8 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 	return found, previous, nil
 }
 
-func (s *Store) withUsage(token *Token) (TokenUsage, error) {
+// WithUsage returns a token with its usage up to now.
+func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
 	if a := s.index.byID(token.ID); a != nil {
 		return TokenUsage{Token: token, Usage: a.usage.totals()}, nil
 	}
@@ -93,7 +94,7 @@ func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	}
 	tokens := make([]TokenUsage, 0, len(found))
 	for _, token := range found {
-		t, err := s.withUsage(token)
+		t, err := s.WithUsage(token)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -140,7 +140,7 @@ func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
 			return Match{}, ErrNotFound // taken away since
 		}
 	}
-	return Match{Token: token, Status: token.secretStatus(previous, now), Previous: previous, active: a}, nil
+	return Match{Token: token, Status: token.SecretStatus(previous, now), Previous: previous, active: a}, nil
 }
 
 // find returns the token if the digest is of one of its secrets.

@@ -108,9 +108,9 @@ func (t *Token) Status(now time.Time) Status {
 	return StatusActive
 }
 
-// secretStatus is the state of one of the token's secrets: an outdated one whose
+// SecretStatus is the state of one of the token's secrets: an outdated one whose
 // grace is over is as good as revoked.
-func (t *Token) secretStatus(previous bool, now time.Time) Status {
+func (t *Token) SecretStatus(previous bool, now time.Time) Status {
 	if previous && !now.Before(t.PreviousValidUntil) {
 		return StatusRevoked
 	}

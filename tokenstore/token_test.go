@@ -30,18 +30,18 @@ func TestStatus(t *testing.T) {
 		if got := c.token.Status(testTime); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
-		if got := c.token.secretStatus(false, testTime); got != c.want {
+		if got := c.token.SecretStatus(false, testTime); got != c.want {
 			t.Errorf("%s: the present secret is %v, want %v", name, got, c.want)
 		}
-		if got := c.token.secretStatus(true, testTime); got != StatusRevoked {
+		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
 			t.Errorf("%s: a previous secret without grace is %v", name, got)
 		}
 		c.token.PreviousValidUntil = testTime
-		if got := c.token.secretStatus(true, testTime); got != StatusRevoked {
+		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
 			t.Errorf("%s: at the end of its grace the previous secret is %v", name, got)
 		}
 		c.token.PreviousValidUntil = testTime.Add(1)
-		if got := c.token.secretStatus(true, testTime); got != c.want {
+		if got := c.token.SecretStatus(true, testTime); got != c.want {
 			t.Errorf("%s: within its grace the previous secret is %v, want %v", name, got, c.want)
 		}
 	}

@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+var auditParameters = []string{"limit", "cursor", "token_id", "actor", "action"}
+
+// auditObject is a line of the audit.
+type auditObject struct {
+	Time      moment            `json:"time"`
+	Actor     maybe             `json:"actor"`
+	Action    string            `json:"action"`
+	TokenID   maybe             `json:"token_id"`
+	TokenName maybe             `json:"token_name"`
+	Address   maybe             `json:"address"`
+	Changes   map[string]string `json:"changes"`
+}
+
+type auditPage struct {
+	Data       []auditObject `json:"data"`
+	NextCursor maybe         `json:"next_cursor"`
+}
+
+// listAudit lists the changes of tokens, newest first.
+func (c *call) listAudit() *Refusal {
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	page, refusal := c.parseAudit()
+	if refusal != nil {
+		return refusal
+	}
+	entries, next, err := store.Audit(page)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	answer := auditPage{Data: make([]auditObject, 0, len(entries))}
+	for _, e := range entries {
+		line := auditObject{
+			Time: moment(e.Time), Actor: maybe(e.Actor), Action: e.Action, TokenName: maybe(e.TokenName), Address: maybe(e.Address), Changes: e.Changes,
+		}
+		if e.TokenID != (tokenstore.ID{}) {
+			line.TokenID = maybe(e.TokenID.String())
+		}
+		answer.Data = append(answer.Data, line)
+	}
+	if next != nil {
+		answer.NextCursor = maybe(auditCursor(*next))
+	}
+	return c.answer(http.StatusOK, answer)
+}
+
+func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
+	page.Limit = defaultLimit
+	if limit, given := c.parameters["limit"]; given {
+		var rule string
+		if page.Limit, rule = parseLimit(limit); rule != "" {
+			return page, refuseParameter("limit", rule)
+		}
+	}
+	if cursor, given := c.parameters["cursor"]; given {
+		position, ok := parseAuditCursor(cursor)
+		if !ok {
+			return page, refuseParameter("cursor", "isn't the next_cursor of an audit; begin without")
+		}
+		page.Before = position
+	}
+	actor, action := c.parameters["actor"], c.parameters["action"]
+	text, byID := c.parameters["token_id"]
+	id, err := tokenstore.ParseID(text)
+	if byID && err != nil {
+		return page, refuseParameter("token_id", "isn't an id: "+err.Error())
+	}
+	page.Match = func(e tokenstore.AuditEntry) bool {
+		return (!byID || e.TokenID == id) && (actor == "" || e.Actor == actor) && (action == "" || e.Action == action)
+	}
+	return page, nil
+}
+
+// parseLimit returns what the limit must be, if it isn't.
+func parseLimit(value string) (limit int, rule string) {
+	limit, err := strconv.Atoi(value)
+	if err != nil || strconv.Itoa(limit) != value || limit < 1 || limit > maxLimit {
+		return 0, "must be a whole number from 1 to " + strconv.Itoa(maxLimit)
+	}
+	return limit, ""
+}
+
+// auditCursor is a position with a checksum, in the manner of a list's cursor.
+func auditCursor(at tokenstore.AuditPosition) string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(at.Time.UnixMicro()))
+	raw = binary.BigEndian.AppendUint64(raw, at.Sequence)
+	return cursorEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw)))
+}
+
+func parseAuditCursor(cursor string) (*tokenstore.AuditPosition, bool) {
+	raw, err := cursorEncoding.DecodeString(cursor)
+	if err != nil || len(raw) != 20 || crc32.ChecksumIEEE(raw[:16]) != binary.BigEndian.Uint32(raw[16:]) {
+		return nil, false
+	}
+	return &tokenstore.AuditPosition{
+		Time:     time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC(),
+		Sequence: binary.BigEndian.Uint64(raw[8:]),
+	}, true
+}

@@ -1,0 +1,369 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// answered reads a JSON object.
+func answered(t *testing.T, w *httptest.ResponseRecorder, status int) map[string]any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &object); err != nil || w.Code != status {
+		t.Fatalf("%d, want %d: %s", w.Code, status, w.Body)
+	}
+	return object
+}
+
+// status returns what the store makes of a secret.
+func (f *fixture) status(secret string) string {
+	f.t.Helper()
+	credential, err := testPolicy.Prefixes.Parse(secret)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	match, err := f.store.Authenticate(credential, f.store.Now())
+	if err != nil {
+		return err.Error()
+	}
+	return match.Status.String()
+}
+
+// TestEdit sends merge patches and looks at what became of the members.
+func TestEdit(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{}`:                                    `{"version":1}`,
+		`{"name":"new"}`:                        `{"name":"new","version":2}`,
+		`{"account":"alice"}`:                   `{"account":"alice"}`,
+		`{"account":null}`:                      `{"account":"default"}`,
+		`{"scopes":["unikernel:*"]}`:            `{"scopes":["unikernel:*"]}`,
+		`{"preset":"full"}`:                     `{"scopes":["*"]}`,
+		`{"allowed_ips":["10.0.0.0/8"]}`:        `{"allowed_ips":["10.0.0.0/8"]}`,
+		`{"allowed_ips":[]}`:                    `{"allowed_ips":null}`,
+		`{"allowed_ips":null}`:                  `{"allowed_ips":null}`,
+		`{"metadata":{"a":"9","b":null}}`:       `{"metadata":{"a":"9"}}`,
+		`{"metadata":{"c":"3"}}`:                `{"metadata":{"a":"1","b":"2","c":"3"}}`,
+		`{"metadata":null}`:                     `{"metadata":null}`,
+		`{"metadata":{}}`:                       `{"metadata":{"a":"1","b":"2"},"version":1}`,
+		`{"not_before":null}`:                   `{"not_before":null,"status":"active"}`,
+		`{"expires_in":"1mo"}`:                  `{"expires_at":"2026-04-01T13:00:00Z"}`,
+		`{"expires_in":3600,"name":"x"}`:        `{"expires_at":"2026-03-01T14:00:00Z","name":"x"}`,
+		`{"expires_at":"2026-03-02T00:00:00Z"}`: `{"expires_at":"2026-03-02T00:00:00Z"}`,
+		`{"rate_limit":null,"quota":null}`:      `{"version":1}`,
+	} {
+		f := newFixture(t)
+		id, _ := f.create(`{"allowed_ips":["192.0.2.0/24"],"metadata":{"a":"1","b":"2"},"not_before":"2026-03-01T12:30:00Z"}`)
+		f.pass(time.Hour)
+		w := f.do(http.MethodPatch, "/tokens/"+id, body, "Content-Type: ", "Content-Type: application/merge-patch+json")
+		got := answered(t, w, http.StatusOK)
+		var wanted map[string]any
+		if err := json.Unmarshal([]byte(want), &wanted); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range wanted {
+			if fmt.Sprint(got[name]) != fmt.Sprint(value) {
+				t.Errorf("%s: %s is %v, want %v", body, name, got[name], value)
+			}
+		}
+		if tag := w.Header().Get("ETag"); tag != fmt.Sprintf(`"%v"`, got["version"]) {
+			t.Errorf("%s: ETag %s of version %v", body, tag, got["version"])
+		}
+		if again := f.do(http.MethodGet, "/tokens/"+id, ""); again.Body.String() != w.Body.String() {
+			t.Errorf("%s: answered %s, and is %s", body, w.Body, again.Body)
+		}
+	}
+}
+
+func TestEditRefusals(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	before := f.do(http.MethodGet, "/tokens/"+id, "").Body.String()
+	for body, field := range map[string]string{
+		`{"name":null}`:                         "name",
+		`{"name":""}`:                           "name",
+		`{"name":"` + secret + `"}`:             "name",
+		`{"name":7}`:                            "name",
+		`{"scopes":null}`:                       "scopes",
+		`{"scopes":[]}`:                         "scopes",
+		`{"scopes":[null]}`:                     "scopes",
+		`{"scopes":["x:y"],"name":"changed"}`:   "scopes",
+		`{"preset":null}`:                       "preset",
+		`{"preset":"none"}`:                     "preset",
+		`{"preset":"read","scopes":["*"]}`:      "preset",
+		`{"account":"bob"}`:                     "account",
+		`{"allowed_ips":["x"]}`:                 "allowed_ips",
+		`{"allowed_ips":"10.0.0.0/8"}`:          "allowed_ips",
+		`{"metadata":{"a":1}}`:                  "metadata",
+		`{"metadata":{"k":"` + secret + `"}}`:   "metadata",
+		`{"metadata":[]}`:                       "metadata",
+		`{"not_before":"2099-01-01T00:00:00Z"}`: "not_before",
+		`{"not_before":"soon"}`:                 "not_before",
+		`{"expires_at":null}`:                   "expires_at",
+		`{"expires_at":"2026-01-01T00:00:00Z"}`: "expires_at",
+		`{"expires_in":"3y"}`:                   "expires_in",
+		`{"expires_in":"never"}`:                "expires_in",
+		`{"expires_in":"1mo","expires_at":"2026-05-01T00:00:00Z"}`: "expires_at",
+		`{"rate_limit":{"requests":1,"window":"1m"}}`:              "rate_limit",
+		`{"quota":{"requests":1,"period":"month"}}`:                "quota",
+		`{"kind":"admin"}`:      "kind",
+		`{"id":"000000000000"}`: "id",
+		`{"status":"active"}`:   "status",
+		`{"Name":"x"}`:          "Name",
+		`{"revoked_at":null}`:   "revoked_at",
+	} {
+		w := f.do(http.MethodPatch, "/tokens/"+id, body)
+		f.refused(w, 400, "invalid_field", "field="+field)
+		if strings.Contains(w.Body.String(), secret[17:]) {
+			t.Errorf("%s: the answer repeats the secret", body)
+		}
+	}
+	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{"name":"a","name":"b"}`), 400, "invalid_json")
+	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `[]`), 400, "invalid_json")
+	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{}`, "Content-Type: ", "Content-Type: application/json-patch+json"), 415, "unsupported_media_type")
+	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{"name":"x"}`), 404, "not_found")
+	if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
+		t.Errorf("something was changed: %s", after)
+	}
+}
+
+// TestChangesOfTheDead: an expired or revoked token isn't brought back to life.
+func TestChangesOfTheDead(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	revoked, _ := f.create(`{}`)
+	answered(t, f.do(http.MethodPost, "/tokens/"+revoked+"/revoke", ""), 200)
+	expired, _ := f.create(`{"expires_in":60}`)
+	f.pass(time.Minute)
+	for _, id := range []string{revoked, expired} {
+		f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{"expires_in":"90d"}`), 409, "conflict")
+		f.refused(f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"expires_in":"90d"}`), 409, "conflict")
+	}
+	body := f.refused(f.do(http.MethodPost, "/tokens/"+revoked+"/enable", ""), 409, "conflict")
+	if want := "The token was revoked at 2026-03-01T12:00:00Z, for good; make a new one."; body["detail"] != want {
+		t.Errorf("detail %q, want %q", body["detail"], want)
+	}
+}
+
+func TestStateChanges(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	for _, step := range []struct{ action, body, status string }{
+		{"disable", "", "disabled"},
+		{"disable", "{}", "disabled"},
+		{"enable", "", "active"},
+		{"enable", "", "active"},
+		{"disable", "", "disabled"},
+		{"revoke", "{}", "revoked"},
+		{"revoke", "", "revoked"},
+		{"disable", "", "revoked"},
+	} {
+		w := f.do(http.MethodPost, "/tokens/"+id+"/"+step.action, step.body)
+		got := answered(t, w, http.StatusOK)
+		if got["status"] != step.status || f.status(secret) != step.status || w.Header().Get("ETag") == "" {
+			t.Errorf("%s: %v, in force %s", step.action, got["status"], f.status(secret))
+		}
+	}
+	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/revoke", `{"reason":"x"}`), 400, "invalid_field", "field=reason")
+	f.refused(f.do(http.MethodPost, "/tokens/000000000000/revoke", ""), 404, "not_found")
+	if n := f.logs.FilterMessage("token revoked").Len(); n == 0 {
+		t.Error("the log doesn't tell")
+	}
+}
+
+// TestIfMatch: each change can be bound to a version.
+func TestIfMatch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	calls := []struct{ method, path, body string }{
+		{http.MethodPatch, "", `{"name":"x"}`},
+		{http.MethodPost, "/rotate", `{}`},
+		{http.MethodPost, "/disable", ``},
+		{http.MethodPost, "/enable", ``},
+		{http.MethodPost, "/revoke", ``},
+		{http.MethodDelete, "", ``},
+	}
+	version := 1
+	for _, call := range calls {
+		for _, tag := range []string{`"99"`, `W/"` + fmt.Sprint(version) + `"`, fmt.Sprint(version), `"x"`, `""`} {
+			f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, "If-Match: "+tag), 412, "precondition_failed")
+		}
+		w := f.do(call.method, "/tokens/"+id+call.path, call.body, fmt.Sprintf(`If-Match: "99", "%d"`, version))
+		if w.Code/100 != 2 {
+			t.Fatalf("%s %s: %d %s", call.method, call.path, w.Code, w.Body)
+		}
+		version++
+	}
+	other, _ := f.create(`{}`)
+	if w := f.do(http.MethodPatch, "/tokens/"+other, `{"name":"y"}`, "If-Match: *"); w.Code != 200 {
+		t.Errorf("*: %d", w.Code)
+	}
+}
+
+// TestLostUpdates: of two edits with the same ETag one is refused.
+func TestLostUpdates(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	codes := make(chan int, 24)
+	var wait sync.WaitGroup
+	for i := range cap(codes) {
+		wait.Go(func() {
+			codes <- f.do(http.MethodPatch, "/tokens/"+id, fmt.Sprintf(`{"name":"n%d"}`, i), `If-Match: "1"`).Code
+		})
+	}
+	wait.Wait()
+	close(codes)
+	count := make(map[int]int)
+	for code := range codes {
+		count[code]++
+	}
+	if count[200] != 1 || count[412] != cap(codes)-1 {
+		t.Errorf("%v", count)
+	}
+}
+
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]struct{ previous, expires, old string }{
+		``:                    {"2026-03-02T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{}`:                  {"2026-03-02T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{"grace":null}`:      {"2026-03-02T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{"grace":"0s"}`:      {"<nil>", "2026-05-30T12:00:00Z", "no such token"},
+		`{"grace":0}`:         {"<nil>", "2026-05-30T12:00:00Z", "no such token"},
+		`{"grace":"1h"}`:      {"2026-03-01T13:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{"grace":90}`:        {"2026-03-01T12:01:30Z", "2026-05-30T12:00:00Z", "active"},
+		`{"grace":"1mo"}`:     {"2026-04-01T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{"grace":"2y"}`:      {"2026-05-30T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
+		`{"expires_in":"1y"}`: {"2026-03-02T12:00:00Z", "2027-03-01T12:00:00Z", "active"},
+		`{"expires_at":"2026-03-01T18:00:00Z","grace":"1h"}`: {"2026-03-01T13:00:00Z", "2026-03-01T18:00:00Z", "active"},
+	} {
+		f := newFixture(t)
+		id, old := f.create(`{}`)
+		f.set(start.Truncate(time.Second))
+		w := f.do(http.MethodPost, "/tokens/"+id+"/rotate", body)
+		got := answered(t, w, http.StatusOK)
+		secret, _ := got["token"].(string)
+		if got["id"] != id || fmt.Sprint(got["previous_valid_until"]) != want.previous || got["expires_at"] != want.expires || f.status(old) != want.old || f.status(secret) != "active" {
+			t.Errorf("%s: %v, the old one is %s", body, got, f.status(old))
+		}
+		if shown := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); strings.Contains(shown, secret[17:]) || strings.Contains(shown, `"token":`) {
+			t.Errorf("%s: the secret is shown again", body)
+		}
+	}
+}
+
+func TestRotateRefusals(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	for body, field := range map[string]string{
+		`{"grace":"never"}`:                     "grace",
+		`{"grace":"1m"}`:                        "grace",
+		`{"grace":-1}`:                          "grace",
+		`{"grace":1.5}`:                         "grace",
+		`{"grace":true}`:                        "grace",
+		`{"grace":"` + secret + `"}`:            "grace",
+		`{"expires_in":"3y"}`:                   "expires_in",
+		`{"expires_in":"never"}`:                "expires_in",
+		`{"expires_at":"2020-01-01T00:00:00Z"}`: "expires_at",
+		`{"name":"x"}`:                          "name",
+	} {
+		w := f.do(http.MethodPost, "/tokens/"+id+"/rotate", body)
+		f.refused(w, 400, "invalid_field", "field="+field)
+		if strings.Contains(w.Body.String(), secret[17:]) {
+			t.Errorf("%s: the answer repeats the secret", body)
+		}
+	}
+	f.refused(f.do(http.MethodPost, "/tokens/000000000000/rotate", ""), 404, "not_found")
+	if f.status(secret) != "active" {
+		t.Error("a refused rotation took the secret away")
+	}
+}
+
+// TestIdempotentCreate: a request that is sent again makes no second token.
+func TestIdempotentCreate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const body = `{"name":"a","preset":"read","expires_in":"90d"}`
+	key := "Idempotency-Key: 8e03978e-40d5-43e8-bc93-6894a57f9324"
+	answers := make(chan *httptest.ResponseRecorder, 32)
+	var wait sync.WaitGroup
+	for range cap(answers) {
+		wait.Go(func() { answers <- f.do(http.MethodPost, "/tokens", body, key) })
+	}
+	wait.Wait()
+	close(answers)
+	made := 0
+	ids := make(map[any]bool)
+	for w := range answers {
+		var got map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		ids[got["id"]] = true
+		_, hasSecret := got["token"]
+		replayed := w.Header().Get("Idempotency-Replayed") == "true"
+		if w.Code == http.StatusCreated {
+			made++
+		}
+		if (w.Code == http.StatusCreated) != hasSecret || (w.Code == http.StatusOK) != replayed {
+			t.Errorf("%d, replayed %v, secret %v", w.Code, replayed, hasSecret)
+		}
+	}
+	if made != 1 || len(ids) != 1 {
+		t.Errorf("%d were made, with %d ids", made, len(ids))
+	}
+	// Another spelling of the same request, another request, another key.
+	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `, key); w.Code != http.StatusOK {
+		t.Errorf("another spelling: %d %s", w.Code, w.Body)
+	}
+	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422, "idempotency_mismatch")
+	if w := f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: another"); w.Code != http.StatusCreated {
+		t.Errorf("another key: %d", w.Code)
+	}
+	for _, bad := range []string{"\u00e4", "a b", strings.Repeat("a", 256), vector} {
+		f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: "+bad), 400, "invalid_request")
+	}
+	f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: a", "Idempotency-Key: b"), 400, "invalid_request")
+	f.pass(tokenstore.RequestRetention)
+	if w := f.do(http.MethodPost, "/tokens", body, key); w.Code != http.StatusCreated {
+		t.Errorf("a day later: %d", w.Code)
+	}
+}
+
+func TestAcceptClock(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, secret := f.create(`{"expires_in":"90d"}`)
+	f.pass(100 * 24 * time.Hour)
+	f.create(`{}`)
+	f.set(start.Add(time.Hour))
+	if got := f.status(secret); got != "expired" {
+		t.Fatal(got)
+	}
+	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] == nil {
+		t.Error("healthz has no warning")
+	}
+	got := answered(t, f.do(http.MethodPost, "/clock", ""), 200)
+	if got["changed"] != true || got["from"] != "2026-06-09T12:00:00Z" || got["to"] != "2026-03-01T13:00:00Z" || f.status(secret) != "active" {
+		t.Errorf("%v, the token is %s", got, f.status(secret))
+	}
+	if got := answered(t, f.do(http.MethodPost, "/clock", "{}"), 200); got["changed"] != false {
+		t.Errorf("%v", got)
+	}
+	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
+		t.Errorf("%v", got)
+	}
+}

@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// editInput is the body of PATCH tokens/{id}, a merge patch (RFC 7396).
+type editInput struct {
+	Name       patch[string]                 `json:"name"`
+	Account    patch[string]                 `json:"account"`
+	Scopes     patch[[]text]                 `json:"scopes"`
+	Preset     patch[string]                 `json:"preset"`
+	AllowedIPs patch[[]text]                 `json:"allowed_ips"`
+	RateLimit  jsontext.Value                `json:"rate_limit"`
+	Quota      jsontext.Value                `json:"quota"`
+	Metadata   patch[map[string]patch[text]] `json:"metadata"`
+	NotBefore  patch[timestamp]              `json:"not_before"`
+	ExpiresAt  patch[timestamp]              `json:"expires_at"`
+	ExpiresIn  lifetime                      `json:"expires_in"`
+}
+
+// patch is a member that may be left out, or null, which removes what is there.
+type patch[T any] struct {
+	given, null bool
+	value       T
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (p *patch[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*p = patch[T]{given: true}
+	if dec.PeekKind() == 'n' {
+		p.null = true
+		return dec.SkipValue()
+	}
+	return json.UnmarshalDecode(dec, &p.value)
+}
+
+// mediaTypeMergePatch is RFC 7396's.
+const mediaTypeMergePatch = "application/merge-patch+json"
+
+func (c *call) editToken() *Refusal {
+	var in editInput
+	if refusal := c.decode(&in, mediaTypeMergePatch); refusal != nil {
+		return refusal
+	}
+	edit, refusal := in.edit()
+	if refusal != nil {
+		return refusal
+	}
+	if refusal := refuseSecrets(c.Policy.Prefixes, in.Name.value, edit.Metadata); refusal != nil {
+		return refusal
+	}
+	store, version, refusal := c.change()
+	if refusal != nil {
+		return refusal
+	}
+	edit.Version = version
+	token, err := store.Edit(c.Policy, c.id, edit, c.actor)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.logChange("token edited", token)
+	return c.answerToken(store, token)
+}
+
+// edit returns the change that is asked for. What it may be is the policy's to say.
+func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
+	if refusal := refuseLimits(in.RateLimit, in.Quota); refusal != nil {
+		return edit, refusal
+	}
+	for _, member := range []struct {
+		name string
+		null bool
+		rule string
+	}{
+		{"name", in.Name.null, "can't be removed"},
+		{"scopes", in.Scopes.null, "can't be removed; a token without scopes could do nothing, so revoke it"},
+		{"preset", in.Preset.null, "can't be removed; give other scopes instead"},
+		{"expires_at", in.ExpiresAt.null, `can't be removed; where no end is allowed, write "expires_in": "never"`},
+	} {
+		if member.null {
+			return edit, refuseField(member.name, member.rule)
+		}
+	}
+	if in.Name.given {
+		edit.Name = &in.Name.value
+	}
+	if in.Account.given {
+		edit.Account = &in.Account.value // null is the default account
+	}
+	if in.Scopes.given {
+		edit.Scopes = append(tokenstore.Grants{}, plain(in.Scopes.value)...)
+	}
+	if in.Preset.given {
+		edit.Preset = &in.Preset.value
+	}
+	if in.AllowedIPs.given {
+		edit.AllowedIPs = new(plain(in.AllowedIPs.value))
+	}
+	if in.NotBefore.given {
+		edit.NotBefore = &in.NotBefore.value.Time
+	}
+	if end := expiry(in.ExpiresIn, in.ExpiresAt.value); end != (tokenstore.Expiry{}) {
+		edit.Expiry = &end
+	}
+	edit.ClearMetadata = in.Metadata.null
+	if in.Metadata.value != nil {
+		edit.Metadata = make(map[string]*string, len(in.Metadata.value))
+		for key, value := range in.Metadata.value {
+			edit.Metadata[key] = nil
+			if !value.null {
+				edit.Metadata[key] = new(string(value.value))
+			}
+		}
+	}
+	return edit, nil
+}
+
+var _ json.UnmarshalerFrom = (*patch[string])(nil)

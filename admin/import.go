@@ -1,0 +1,190 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// importInput is the body of POST import.
+type importInput struct {
+	Format  *string        `json:"format"`
+	Account *string        `json:"account"`
+	Data    jsontext.Value `json:"data"`
+	Scopes  []text         `json:"scopes"`
+	Preset  *string        `json:"preset"`
+}
+
+// mollymawkRecord is what is read of the user record that Mollymawk's sign-in
+// answers with. The rest of it, the hash of a password and cookies among it, is
+// neither kept nor logged.
+type mollymawkRecord struct {
+	// Data is set if the whole answer was given and not only its data.
+	Data   *mollymawkRecord `json:"data"`
+	Tokens []mollymawkToken `json:"tokens"`
+}
+
+type mollymawkToken struct {
+	Name      string `json:"name"`
+	Value     string `json:"value"`
+	ExpiresIn int64  `json:"expires_in"` // seconds
+	CreatedAt string `json:"created_at"`
+}
+
+// mollymawkTime is how Mollymawk writes times: UTC, in whole seconds.
+const mollymawkTime = "2006-01-02 15:04:05-00:00"
+
+type imported struct {
+	Imported []string        `json:"imported"`
+	Skipped  []skippedImport `json:"skipped"`
+	// Capped are those whose end was moved to what max_lifetime allows.
+	Capped []cappedImport `json:"capped"`
+}
+
+type skippedImport struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+type cappedImport struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	ExpiresAt moment `json:"expires_at"`
+}
+
+// presetOfImports is what imported tokens may do unless it is said: what they
+// always could.
+const presetOfImports = "full"
+
+// importTokens takes over the tokens of one of Mollymawk's users, so that its
+// clients keep theirs.
+func (c *call) importTokens() *Refusal {
+	var in importInput
+	if refusal := c.decode(&in); refusal != nil {
+		return refusal
+	}
+	record, refusal := in.record()
+	if refusal != nil {
+		return refusal
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Scopes: plain(in.Scopes), Preset: presetOfImports}
+	if in.Account != nil {
+		draft.Account = *in.Account
+	}
+	if in.Preset != nil {
+		draft.Preset = *in.Preset
+	} else if in.Scopes != nil {
+		draft.Preset = ""
+	}
+	result := imported{Imported: []string{}, Skipped: []skippedImport{}, Capped: []cappedImport{}}
+	for _, token := range record.Tokens {
+		if refusal := c.importToken(store, draft, token, &result); refusal != nil {
+			return refusal
+		}
+	}
+	return c.answer(http.StatusOK, result)
+}
+
+// record reads the user record.
+func (in *importInput) record() (*mollymawkRecord, *Refusal) {
+	if in.Format == nil || *in.Format != "mollymawk" {
+		return nil, refuseField("format", `must be "mollymawk"`)
+	}
+	const rule = "must be the user record that Mollymawk's /api/login answers with, in which there are tokens"
+	if in.Data.Kind() != '{' {
+		return nil, refuseField("data", rule)
+	}
+	record := new(mollymawkRecord)
+	if err := json.Unmarshal(in.Data, record); err != nil {
+		return nil, refuseField("data", rule)
+	}
+	if record.Data != nil && record.Tokens == nil {
+		record = record.Data
+	}
+	if record.Tokens == nil {
+		return nil, refuseField("data", rule)
+	}
+	return record, nil
+}
+
+// importToken takes over one token or says why not. A refusal is about all of
+// them, and comes with the first.
+func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, token mollymawkToken, result *imported) *Refusal {
+	draft.Name = importedName(token.Name)
+	skip := func(reason string) *Refusal {
+		result.Skipped = append(result.Skipped, skippedImport{redact(draft.Name), redact(reason)})
+		return nil
+	}
+	if refusal := refuseSecrets(c.Policy.Prefixes, draft.Name, nil); refusal != nil {
+		return skip("its name holds a token")
+	}
+	made, err := time.Parse(mollymawkTime, token.CreatedAt)
+	if err != nil {
+		return skip("its created_at is none of Mollymawk's times")
+	}
+	var ended bool
+	if draft.Expiry, ended = importedExpiry(made, token.ExpiresIn, store.Now()); ended {
+		return skip("it has expired")
+	}
+	taken, capped, err := store.Import(c.Policy, draft, token.Value, c.actor)
+	field, wrong := errors.AsType[*tokenstore.FieldError](err)
+	switch {
+	case err == nil:
+	case errors.Is(err, tokenstore.ErrTaken):
+		return skip("it has been imported already")
+	case wrong && (field.Field == "value" || field.Field == "name"):
+		return skip(field.Field + ": " + field.Rule)
+	default:
+		return c.storeRefusal(err)
+	}
+	result.Imported = append(result.Imported, taken.ID.String())
+	if capped {
+		result.Capped = append(result.Capped, cappedImport{taken.ID.String(), taken.Name, moment(taken.ExpiresAt)})
+	}
+	c.Logger.Info("token imported", zap.Stringer("token_id", taken.ID), zap.String("token_name", taken.Name),
+		zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address), zap.Bool("capped", capped))
+	return nil
+}
+
+// importedExpiry returns when Mollymawk would have taken the token for the last
+// time: it takes any number of seconds, counted from the creation.
+func importedExpiry(made time.Time, seconds int64, now time.Time) (expiry tokenstore.Expiry, ended bool) {
+	const aLongTime = 200 * 366 * 24 * 60 * 60 // within what time.Duration holds
+	if seconds > aLongTime {
+		return tokenstore.Expiry{NeverExpires: true}, false
+	}
+	end := made.Add(time.Duration(max(seconds, -aLongTime)) * time.Second)
+	return tokenstore.Expiry{ExpiresAt: end}, !now.Before(end)
+}
+
+// maxImportedName is in characters; longer names are cut.
+const maxImportedName = 100
+
+// importedName makes a good name of one that Mollymawk let pass.
+func importedName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cf) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, ""))
+	if runes := []rune(name); len(runes) > maxImportedName {
+		name = string(runes[:maxImportedName])
+	}
+	if name = strings.TrimSpace(name); name == "" {
+		return "imported from Mollymawk"
+	}
+	return name
+}

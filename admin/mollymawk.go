@@ -1,0 +1,216 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// NewMollymawk returns a handler of the calls for tokens that Mollymawk itself has,
+// at the paths that it has them: for clients that make their tokens with these.
+// Answers have Mollymawk's envelope; a refusal's problem details can be read as
+// one.
+func NewMollymawk(config Config) http.Handler {
+	return &mollymawkAPI{newAPI(config)}
+}
+
+type mollymawkAPI struct{ *api }
+
+// MollymawkPath is what the paths of Mollymawk's calls begin with.
+const MollymawkPath = "/api/tokens/"
+
+// mollymawkInput is the body of all three calls.
+type mollymawkInput struct {
+	Name   *string `json:"token_name"`
+	Expiry *int64  `json:"token_expiry"` // seconds from the creation
+	// Value is the token's id, or the whole token.
+	Value *string `json:"token_value"`
+	// CSRF is for cookies; a bearer needs none.
+	CSRF jsontext.Value `json:"molly_csrf"`
+}
+
+// envelope is the form of Mollymawk's answers.
+type envelope struct {
+	Status  int    `json:"status"`
+	Title   string `json:"title"`
+	Success bool   `json:"success"`
+	Data    any    `json:"data"`
+}
+
+type mollymawkObject struct {
+	TokenType  string `json:"token_type"`
+	Value      string `json:"value"`
+	ExpiresIn  int64  `json:"expires_in"`
+	CreatedAt  string `json:"created_at"`
+	LastAccess string `json:"last_access"`
+	Name       string `json:"name"`
+	UsageCount uint64 `json:"usage_count"`
+}
+
+// ServeHTTP implements http.Handler.
+func (m *mollymawkAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{api: m.api, w: w, r: r}
+	if refusal := c.serveMollymawk(); refusal != nil {
+		c.refuse(refusal)
+	}
+}
+
+func (c *call) serveMollymawk() *Refusal {
+	if refusal := c.admit(); refusal != nil {
+		return refusal
+	}
+	calls := map[string]func(*mollymawkInput) *Refusal{
+		MollymawkPath + "create": c.mollymawkCreate,
+		MollymawkPath + "update": c.mollymawkUpdate,
+		MollymawkPath + "delete": c.mollymawkDelete,
+	}
+	serve, known := calls[c.r.URL.EscapedPath()]
+	switch {
+	case !known:
+		return refuseError(codeNotFound, "There is nothing at this path.")
+	case c.r.Method != http.MethodPost:
+		return refuseMethod(http.MethodPost)
+	}
+	var in mollymawkInput
+	if refusal := c.decode(&in); refusal != nil {
+		return refusal
+	}
+	return serve(&in)
+}
+
+// envelop answers in Mollymawk's form.
+func (c *call) envelop(data any) *Refusal {
+	return c.answer(http.StatusOK, envelope{http.StatusOK, "200", true, data})
+}
+
+func newMollymawkObject(t tokenstore.TokenUsage, value string) mollymawkObject {
+	o := mollymawkObject{
+		TokenType: "Bearer", Value: value, CreatedAt: t.Token.CreatedAt.UTC().Format(mollymawkTime),
+		Name: t.Token.Name, UsageCount: t.Usage.Allowed,
+	}
+	o.LastAccess = o.CreatedAt // as Mollymawk has it for a token that wasn't used
+	if last := t.Usage.Last.Time; !last.IsZero() {
+		o.LastAccess = last.UTC().Format(mollymawkTime)
+	}
+	if !t.Token.ExpiresAt.IsZero() {
+		o.ExpiresIn = int64(t.Token.ExpiresAt.Sub(t.Token.CreatedAt.Truncate(time.Second)) / time.Second)
+	}
+	return o
+}
+
+func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
+	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Preset: presetOfImports}
+	if in.Name != nil {
+		draft.Name = *in.Name
+	}
+	if in.Expiry == nil {
+		return refuseField("token_expiry", "is required: a whole number of seconds")
+	}
+	var err error
+	if draft.ExpiresIn, err = tokenstore.LifetimeOfSeconds(*in.Expiry); err != nil {
+		return refuseField("token_expiry", err.Error())
+	}
+	if refusal := refuseSecrets(c.Policy.Prefixes, draft.Name, nil); refusal != nil {
+		return refuseMollymawkField(refusal)
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	token, secret, err := store.Create(c.Policy, draft, c.actor)
+	if err != nil {
+		return refuseMollymawkField(c.storeRefusal(err))
+	}
+	c.logChange("token created", token)
+	return c.envelop(newMollymawkObject(tokenstore.TokenUsage{Token: token}, secret.Reveal()))
+}
+
+func (c *call) mollymawkUpdate(in *mollymawkInput) *Refusal {
+	store, token, refusal := c.mollymawkToken(in)
+	if refusal != nil {
+		return refusal
+	}
+	edit := tokenstore.Edit{Name: in.Name}
+	if in.Name != nil {
+		if refusal := refuseSecrets(c.Policy.Prefixes, *in.Name, nil); refusal != nil {
+			return refuseMollymawkField(refusal)
+		}
+	}
+	if in.Expiry != nil {
+		lifetime, err := tokenstore.LifetimeOfSeconds(*in.Expiry)
+		if err != nil {
+			return refuseField("token_expiry", err.Error())
+		}
+		end, err := lifetime.From(token.CreatedAt.Truncate(time.Second))
+		if err != nil {
+			return refuseField("token_expiry", err.Error())
+		}
+		edit.Expiry = &tokenstore.Expiry{ExpiresAt: end}
+	}
+	token, err := store.Edit(c.Policy, token.ID, edit, c.actor)
+	if err != nil {
+		return refuseMollymawkField(c.storeRefusal(err))
+	}
+	c.logChange("token edited", token)
+	found, err := store.WithUsage(token)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	return c.envelop(newMollymawkObject(found, token.Hint()))
+}
+
+func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
+	store, token, refusal := c.mollymawkToken(in)
+	if refusal != nil {
+		return refusal
+	}
+	if err := store.Delete(token.ID, tokenstore.AnyVersion, c.actor); err != nil {
+		return c.storeRefusal(err)
+	}
+	c.logChange("token deleted", token)
+	return c.envelop("Token deleted successfully")
+}
+
+// mollymawkToken finds the token that is named by its id or by the whole of it.
+func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *tokenstore.Token, *Refusal) {
+	if in.Value == nil {
+		return nil, nil, refuseField("token_value", "is required: the token's id, or the whole token")
+	}
+	store, refusal := c.store()
+	if refusal != nil {
+		return nil, nil, refusal
+	}
+	var found tokenstore.TokenUsage
+	id, err := tokenstore.ParseID(*in.Value)
+	if err == nil {
+		found, err = store.Get(id)
+	} else if credential, malformed := c.Policy.Prefixes.Parse(*in.Value); malformed == nil {
+		found, _, err = store.Lookup(credential)
+	} else {
+		err = tokenstore.ErrNotFound
+	}
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil, nil, refuseError(codeNotFound, "Token not found")
+	}
+	if err != nil {
+		return nil, nil, c.storeRefusal(err)
+	}
+	return store, found.Token, nil
+}
+
+// refuseMollymawkField puts the names of Mollymawk's members in place of ours.
+func refuseMollymawkField(refusal *Refusal) *Refusal {
+	names := map[string]string{"name": "token_name", "expires_in": "token_expiry", "expires_at": "token_expiry"}
+	for _, member := range refusal.Problem.Members {
+		field, _ := member.Value.(string)
+		if name, renamed := names[field]; renamed && member.Name == "field" {
+			return refuseField(name, strings.TrimPrefix(refusal.Problem.Detail, field+": "))
+		}
+	}
+	return refusal
+}

@@ -1,0 +1,227 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+// TestLookup finds a token by pasting it, in whatever state it is.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	admin, adminSecret := f.create(`{"kind":"admin"}`)
+	rotated := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
+	f.do(http.MethodPost, "/tokens/"+id+"/disable", "")
+	for text, want := range map[string]string{secret: id, rotated: id, adminSecret: admin} {
+		w := f.do(http.MethodPost, "/lookup", `{"token":"`+text+`"}`)
+		got := answered(t, w, http.StatusOK)
+		if got["id"] != want || strings.Contains(w.Body.String(), text[17:]) {
+			t.Errorf("%v, want %s", got["id"], want)
+		}
+		if got["usage_count"] != 0.0 {
+			t.Errorf("looking up counted: %v", got)
+		}
+	}
+	for _, text := range []string{vector, "x", "", secret[:54], "d9428888-122b-41e1-b85c-61fa1f9d5c2e", secret + " "} {
+		f.refused(f.do(http.MethodPost, "/lookup", `{"token":"`+text+`"}`), 404, "not_found")
+	}
+	f.refused(f.do(http.MethodPost, "/lookup", `{}`), 400, "invalid_field", "field=token")
+	f.refused(f.do(http.MethodPost, "/lookup", `{"token":7}`), 400, "invalid_field", "field=token")
+	f.refused(f.do(http.MethodGet, "/lookup", ""), 405, "method_not_allowed")
+}
+
+// TestAudit: every change leaves a line that says who changed what, newest first,
+// without a secret.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{"name":"first"}`)
+	other, _ := f.create(`{"name":"other"}`)
+	for _, call := range []struct{ method, path, body string }{
+		{http.MethodPatch, "", `{"name":"second","preset":"full"}`},
+		{http.MethodPost, "/rotate", `{"grace":"1h"}`},
+		{http.MethodPost, "/disable", ""},
+		{http.MethodPost, "/enable", ""},
+		{http.MethodPost, "/revoke", ""},
+		{http.MethodDelete, "", ""},
+	} {
+		f.pass(time.Minute)
+		if w := f.do(call.method, "/tokens/"+id+call.path, call.body); w.Code/100 != 2 {
+			t.Fatalf("%s %s: %s", call.method, call.path, w.Body)
+		}
+	}
+	var page struct {
+		Data []struct {
+			Time, Actor, Action, Address string
+			TokenID                      *string `json:"token_id"`
+			TokenName                    string  `json:"token_name"`
+			Changes                      map[string]string
+		}
+		NextCursor *string `json:"next_cursor"`
+	}
+	read := func(query string) []string {
+		t.Helper()
+		w := f.do(http.MethodGet, "/audit?"+query, "")
+		page.Data, page.NextCursor = nil, nil
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if strings.Contains(w.Body.String(), secret[17:]) {
+			t.Error("the audit holds a secret")
+		}
+		var actions []string
+		for _, line := range page.Data {
+			actions = append(actions, line.Action)
+			if line.Actor != "caddy-admin" || line.Address != "127.0.0.1" || line.TokenID == nil {
+				t.Errorf("%+v", line)
+			}
+		}
+		return actions
+	}
+	want := []string{"delete", "revoke", "enable", "disable", "rotate", "edit", "create"}
+	if got := read("token_id=" + id); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if edit := page.Data[5]; edit.Time != "2026-03-01T12:01:00Z" || fmt.Sprint(edit.Changes) != "map[name:first -> second scopes:unikernel:list volume:list -> *]" {
+		t.Errorf("%+v", edit)
+	}
+	var pages []string
+	for cursor := ""; ; cursor = "&cursor=" + *page.NextCursor {
+		pages = append(pages, read("limit=3"+cursor)...)
+		f.do(http.MethodPost, "/tokens/"+other+"/disable", "")
+		f.do(http.MethodPost, "/tokens/"+other+"/enable", "") // newer than all that was seen
+		if page.NextCursor == nil {
+			break
+		}
+	}
+	if !slices.Equal(pages, append(want[:6:6], "create", "create")) {
+		t.Errorf("in pages: %q", pages)
+	}
+	if got := read("action=rotate"); !slices.Equal(got, []string{"rotate"}) {
+		t.Errorf("%q", got)
+	}
+	if got := read("actor=nobody"); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	for query, parameter := range map[string]string{
+		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id", "from=1": "from",
+	} {
+		f.refused(f.do(http.MethodGet, "/audit?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
+	}
+}
+
+func form(values string) (string, []string) {
+	return values, []string{"Content-Type: ", "Content-Type: application/x-www-form-urlencoded"}
+}
+
+func TestIntrospect(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, old := f.create(`{"preset":"read","account":"alice","name":"ci","not_before":"2026-02-01T00:00:00Z"}`)
+	current := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
+	_, admin := f.create(`{"kind":"admin","name":"ops"}`)
+	disabledID, disabled := f.create(`{}`)
+	f.do(http.MethodPost, "/tokens/"+disabledID+"/disable", "")
+	_, early := f.create(`{"not_before":"2026-03-02T00:00:00Z"}`)
+	for text, want := range map[string]string{
+		current:  `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci","kind":"api"}`,
+		old:      `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
+		admin:    `"kind":"admin"`,
+		disabled: `{"active":false}`,
+		early:    `{"active":false}`,
+		vector:   `{"active":false}`,
+		"x":      `{"active":false}`,
+	} {
+		body, headers := form("token_type_hint=access_token&token=" + text)
+		w := f.do(http.MethodPost, "/introspect", body, headers...)
+		if got := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(got, want) || strings.Contains(want, "{") && got != want {
+			t.Errorf("%d %s, want %s", w.Code, got, want)
+		}
+	}
+	for _, body := range []string{"", "token=", "x=y", "token=a&token=b", "token=%zz"} {
+		text, headers := form(body)
+		if body == "token=" {
+			if w := f.do(http.MethodPost, "/introspect", text, headers...); w.Body.String() != `{"active":false}` {
+				t.Errorf("an empty token: %s", w.Body)
+			}
+			continue
+		}
+		r := httptest.NewRequest(http.MethodPost, "/introspect", strings.NewReader(text))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		f.refused(f.serve(r), 400, "invalid_parameter", "parameter=token")
+	}
+	f.refused(f.do(http.MethodPost, "/introspect", `{"token":"x"}`), 415, "unsupported_media_type")
+	// A form can be posted by a page of another site.
+	body, headers := form("token=" + current)
+	f.refused(f.do(http.MethodPost, "/introspect", body, append(headers, "Sec-Fetch-Site: cross-site")...), 403, "cross_site")
+	f.pass(time.Hour)
+	body, headers = form("token=" + old)
+	if w := f.do(http.MethodPost, "/introspect", body, headers...); w.Body.String() != `{"active":false}` {
+		t.Errorf("after the grace: %s", w.Body)
+	}
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, secret := f.create(`{}`)
+	_, second := f.create(`{}`)
+	f.create(`{"expires_in":60}`)
+	f.create(`{"not_before":"2026-03-02T00:00:00Z"}`)
+	for _, action := range []string{"disable", "revoke", "revoke"} {
+		id, _ := f.create(`{}`)
+		f.do(http.MethodPost, "/tokens/"+id+"/"+action, "")
+	}
+	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
+	f.use(second, 4, tokenstore.LastUse{Time: f.store.Now()})
+	f.pass(time.Minute)
+	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2},"requests":{"ok":7,"denied":0}}`
+	if w := f.do(http.MethodGet, "/stats", ""); w.Body.String() != want {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestBackup: what is downloaded is a store.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
+	w := f.do(http.MethodGet, "/backup", "")
+	if got := w.Header().Get("Content-Length"); got != fmt.Sprint(w.Body.Len()) {
+		t.Errorf("Content-Length %s of %d", got, w.Body.Len())
+	}
+	if got := w.Header().Get("Content-Disposition"); got != `attachment; filename="mollygate-20260301T120000Z.db"` {
+		t.Errorf("Content-Disposition %q", got)
+	}
+	path := filepath.Join(t.TempDir(), "backup.db")
+	if err := os.WriteFile(path, w.Body.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := bolt.Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	backend, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	if usage, err := backend.Usage(tokenstore.ID([]byte(id))); err != nil || usage.Allowed != 3 {
+		t.Errorf("%+v, %v", usage, err)
+	}
+	if f.logs.FilterMessage("backup taken").Len() != 1 {
+		t.Error("the log doesn't tell")
+	}
+}

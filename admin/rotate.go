@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// defaultGrace is how long the old secret is accepted unless asked for otherwise.
+const defaultGrace = 24 * time.Hour
+
+// rotateInput is the body of POST tokens/{id}/rotate.
+type rotateInput struct {
+	Grace     *grace    `json:"grace"`
+	ExpiresAt timestamp `json:"expires_at"`
+	ExpiresIn lifetime  `json:"expires_in"`
+}
+
+func (c *call) rotateToken() *Refusal {
+	var in rotateInput
+	if refusal := c.decodeOptional(&in); refusal != nil {
+		return refusal
+	}
+	store, version, refusal := c.change()
+	if refusal != nil {
+		return refusal
+	}
+	rotation := tokenstore.Rotation{Grace: defaultGrace, Expiry: expiry(in.ExpiresIn, in.ExpiresAt), Version: version}
+	if in.Grace != nil {
+		rotation.Grace = in.Grace.from(store.Now())
+	}
+	token, secret, err := store.Rotate(c.Policy, c.id, rotation, c.actor)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	c.logChange("token rotated", token)
+	found, err := store.WithUsage(token)
+	if err != nil {
+		// The secret must not be lost for want of a count.
+		found = tokenstore.TokenUsage{Token: token}
+	}
+	c.w.Header().Set("ETag", etag(token))
+	return c.answer(http.StatusOK, withSecret{object: newObject(token, found.Usage, store.Now()), Token: secret.Reveal()})
+}
+
+// grace is a lifetime that may be none: "0s" or 0.
+type grace struct {
+	lifetime
+	none bool
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (g *grace) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch string(value) {
+	case `0`, `"0s"`, `"0h"`, `"0d"`:
+		*g = grace{none: true}
+		return nil
+	}
+	if err := json.Unmarshal(value, &g.lifetime); err != nil {
+		return err
+	}
+	if g.never {
+		return ruleError(`can't be without end: ` + lifetimeForms + `; "0s" is at once`)
+	}
+	return nil
+}
+
+// from returns how long the grace is if it begins now.
+func (g *grace) from(now time.Time) time.Duration {
+	end, err := g.From(now)
+	switch {
+	case g.none:
+		return 0
+	case err != nil: // later than all that can be written
+		return 1<<63 - 1
+	}
+	return end.Sub(now)
+}
+
+var _ json.UnmarshalerFrom = (*grace)(nil)
