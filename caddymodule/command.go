@@ -27,8 +27,8 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the API tokens of a running Caddy",
 		Long: `
-Makes, lists and deletes the tokens that the bearer_auth gate of a running
-Caddy accepts.
+Makes, finds, changes and withdraws the tokens that the bearer_auth gate of a
+running Caddy accepts.
 
 The commands talk to Caddy's admin endpoint, which is found as 'caddy reload'
 finds it: at --address, or where the configuration says (--config and
@@ -39,13 +39,15 @@ never an argument, because arguments show in process lists and shell histories:
 tokens are named by their ids.
 
 Exit status: 0 done; 2 the command was wrong; 3 not found; 4 refused, and
-'list --status expiring' if there are some; 5 conflict; 6 no answer from the
-server, or none that could be used.`,
+'list --status expiring' and 'scan' if there are some, 'explain' if the request
+would be refused, 'check' if something is damaged; 5 conflict; 6 no answer from
+the server, or none that could be used.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,
 				interactive: term.IsTerminal(int(os.Stdin.Fd())),
 				now:         time.Now,
+				after:       time.After,
 			})
 		},
 	})
@@ -71,6 +73,7 @@ type console struct {
 	// interactive says that somebody is there to be asked.
 	interactive bool
 	now         func() time.Time
+	after       func(time.Duration) <-chan time.Time
 }
 
 // verb is one subcommand of "caddy api-token".
@@ -88,6 +91,7 @@ type invocation struct {
 	ctx   context.Context // as long as the run
 	flags caddycmd.Flags
 	args  []string
+	root  *cobra.Command // caddy itself
 }
 
 // addVerbs makes cmd the "api-token" command. All errors are printed here, once,
@@ -106,7 +110,10 @@ func addVerbs(cmd *cobra.Command, c *console) {
 		}
 		return c.exit(cmd, usageErrorf("there is no command %q", args[0]))
 	}
-	for _, v := range []verb{createVerb, listVerb, showVerb, deleteVerb} {
+	for _, v := range []verb{
+		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb, deleteVerb,
+		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, clockVerb, scanVerb, completionVerb,
+	} {
 		cmd.AddCommand(v.cobra(c))
 	}
 }
@@ -118,10 +125,11 @@ func (v verb) cobra(c *console) *cobra.Command {
 	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (if --config isn't used)")
 	cmd.Flags().StringP("config", "c", "", "Configuration file that says where the admin endpoint is (if --address isn't used)")
 	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply (if --config is used)")
+	complete(&cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := refuseSecrets(cmd.Flags(), args)
 		if err == nil {
-			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args})
+			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args, root: cmd.Root()})
 		}
 		return c.exit(cmd, err)
 	}

@@ -1,9 +1,9 @@
 package caddymodule
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +65,12 @@ func (i *invocation) create() error {
 	if err != nil {
 		return err
 	}
+	// With a key, a request whose answer was lost can be made once more.
+	request.IdempotencyKey = rand.Text()
 	created, err := api.Create(i.ctx, request)
+	if _, lost := errors.AsType[*client.TransportError](err); lost {
+		created, err = api.Create(i.ctx, request)
+	}
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
@@ -73,15 +78,12 @@ func (i *invocation) create() error {
 		}
 		return err
 	}
-	text := created.Secret.Reveal()
-	if form == outputJSON {
-		text = printableJSON(created.JSON())
+	if created.Replayed {
+		return fmt.Errorf("the token %s was made, but the answer with its secret was lost; give it another with `rotate %s --grace 0s --yes`", created.ID, created.ID)
 	}
-	if _, err := io.WriteString(i.out, text+"\n"); err != nil {
-		return fmt.Errorf("the token %s was made but couldn't be written to standard output, so it is lost; delete it: %w", created.ID, err)
-	}
-	i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name, created.ID, i.end(created.Token))
-	return nil
+	return i.handOver(form, created, "made", func() {
+		i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name, created.ID, i.end(created.Token))
+	})
 }
 
 // end says when a token ends, for a sentence.

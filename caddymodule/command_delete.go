@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -29,50 +28,54 @@ func (i *invocation) delete() error {
 	if err != nil {
 		return err
 	}
-	yes := i.flags.Bool("yes")
-	if !yes && !i.interactive {
-		return usageErrorf("there is nobody to ask whether to delete; confirm with --yes")
-	}
 	api, err := i.client()
 	if err != nil {
 		return err
 	}
-	if !yes {
-		if err := i.askToDelete(api, ids); err != nil {
-			return err
-		}
+	if err := i.confirm(api, ids, fmt.Sprintf("Delete %d? They stop working at once.", len(ids))); err != nil {
+		return err
 	}
-	var failed []error
-	for _, id := range ids {
-		err := api.explain(api.Delete(i.ctx, id))
-		switch exitCode(err) {
-		case exitOK:
-			i.tell("Deleted %s.", id)
-		case exitNotFound:
-			failed = append(failed, fmt.Errorf("%s: %w", id, err))
-		default:
-			// The next would fail for the same reason.
-			return errors.Join(append(failed, fmt.Errorf("%s: %w", id, err))...)
+	return i.each(ids, func(id string) error {
+		if err := api.Delete(i.ctx, id); err != nil {
+			return api.explain(err)
 		}
-	}
-	return errors.Join(failed...)
+		i.tell("Deleted %s.", id)
+		return nil
+	})
 }
 
-// askToDelete shows what would be deleted and asks for a yes.
-func (i *invocation) askToDelete(api *endpointClient, ids []string) error {
+// confirm shows the tokens that something would be done to and asks for a yes,
+// unless --yes was given.
+func (i *invocation) confirm(api *endpointClient, ids []string, question string) error {
+	if err := i.canConfirm(); err != nil || i.flags.Bool("yes") {
+		return err
+	}
 	for _, id := range ids {
 		token, err := api.Get(i.ctx, id)
 		if err != nil {
-			return fmt.Errorf("%s: %w; nothing was deleted", id, api.explain(err))
+			return fmt.Errorf("%s: %w; nothing was done", id, api.explain(err))
 		}
 		i.tell("%s  %s (%s, used %d times)", token.ID, token.Name, token.Status, token.UsageCount)
 	}
-	_, _ = fmt.Fprintf(i.err, "Delete %d? They stop working at once. [y/N] ", len(ids))
+	return i.ask(question)
+}
+
+// canConfirm says whether there is a yes, or somebody to ask for it.
+func (i *invocation) canConfirm() error {
+	if !i.flags.Bool("yes") && !i.interactive {
+		return usageErrorf("there is nobody to ask; confirm with --yes")
+	}
+	return nil
+}
+
+// ask asks for a yes; everything else is a no.
+func (i *invocation) ask(question string) error {
+	_, _ = fmt.Fprintf(i.err, "%s [y/N] ", question)
 	answer, _ := bufio.NewReader(i.in).ReadString('\n') // an end without an answer is a no
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil
 	}
-	i.tell("Nothing was deleted.")
+	i.tell("Nothing was done.")
 	return exitError(exitRefused)
 }

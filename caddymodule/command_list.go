@@ -62,7 +62,7 @@ func (i *invocation) list() error {
 			i.tell("%d in all", *page.Total)
 		}
 		for _, token := range page.Tokens {
-			if err := out.write(token); err != nil {
+			if err := out.write(token.JSON(), i.tokenRow(token)); err != nil {
 				return err
 			}
 			listed++
@@ -97,14 +97,25 @@ func (i *invocation) listQuery() (client.ListQuery, error) {
 		Scope:   i.flags.String("scope"),
 		Count:   i.flags.Bool("count"),
 	}
-	if i.flags.Changed("limit") {
-		if query.Limit = i.flags.Int("limit"); query.Limit < 1 || query.Limit > client.MaxPage {
-			return query, usageErrorf("--limit: must be a whole number from 1 to %d", client.MaxPage)
-		}
+	var err error
+	if query.Limit, err = i.limitFlag(); err != nil {
+		return query, err
 	}
 	if i.flags.Changed("never-used") {
 		neverUsed := i.flags.Bool("never-used")
 		query.NeverUsed = &neverUsed
 	}
 	return query, nil
+}
+
+// limitFlag returns the most to list at once.
+func (i *invocation) limitFlag() (int, error) {
+	if !i.flags.Changed("limit") {
+		return client.MaxPage, nil
+	}
+	limit := i.flags.Int("limit")
+	if limit < 1 || limit > client.MaxPage {
+		return 0, usageErrorf("--limit: must be a whole number from 1 to %d", client.MaxPage)
+	}
+	return limit, nil
 }

@@ -1,12 +1,12 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"text/tabwriter"
-	"time"
 	"unicode"
 	"unicode/utf16"
 
@@ -34,43 +34,54 @@ func (i *invocation) output() (string, error) {
 	return "", usageErrorf("--output: write table, json or id")
 }
 
-// tokenWriter writes tokens one after the other.
-type tokenWriter interface {
-	write(client.Token) error
+// rowWriter writes objects one after the other, each as the server's JSON and as a
+// row for people.
+type rowWriter interface {
+	write(object json.RawMessage, row []string) error
 	// end is called after the last.
 	end() error
 }
 
-func (i *invocation) tokenWriter(form string) tokenWriter {
+func (i *invocation) tokenWriter(form string) rowWriter {
 	switch form {
 	case outputJSON:
 		return &jsonWriter{out: i.out}
 	case outputID:
-		return idWriter{i.out}
+		return idWriter{out: i.out}
 	}
-	return &tableWriter{out: tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0), now: i.now()}
+	return tableWriter{newTable(i.out, tokenColumns)}
+}
+
+var tokenColumns = []column{
+	{name: "ID"}, {name: "NAME", least: 7}, {name: "ACCOUNT", least: 5}, {name: "STATUS"}, {name: "SCOPES", least: 5},
+	{name: "EXPIRES"}, {name: "LAST USED"}, {name: "USES", right: true},
+}
+
+func (i *invocation) tokenRow(t client.Token) []string {
+	account := t.Account
+	if t.Kind == "admin" {
+		account = "(admin)"
+	}
+	now := i.now()
+	return []string{
+		t.ID, t.Name, account, t.Status, someOf(t.Scopes),
+		client.Relative(t.ExpiresAt, now), client.Ago(t.LastUsedAt, now), strconv.FormatUint(t.UsageCount, 10),
+	}
 }
 
 // tableWriter writes a table for people.
-type tableWriter struct {
-	out  *tabwriter.Writer
-	now  time.Time
-	rows int
-}
+type tableWriter struct{ *table }
 
-func (w *tableWriter) write(t client.Token) error {
-	if w.rows++; w.rows == 1 {
-		if _, err := fmt.Fprintln(w.out, "ID\tNAME\tKIND\tACCOUNT\tSTATUS\tSCOPES\tEXPIRES\tLAST USED\tUSES"); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(w.out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", printable(t.ID), printable(t.Name), printable(t.Kind),
-		orDash(t.Account), printable(t.Status), orDash(someOf(t.Scopes)),
-		client.Relative(t.ExpiresAt, w.now), client.Ago(t.LastUsedAt, w.now), t.UsageCount)
-	return err
-}
+func (w tableWriter) write(_ json.RawMessage, row []string) error { return w.row(row) }
 
-func (w *tableWriter) end() error { return w.out.Flush() }
+// marshal writes an object as the API does.
+func marshal(object any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(object)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
+}
 
 // someOf lists the first few.
 func someOf(scopes []string) string {
@@ -94,12 +105,12 @@ type jsonWriter struct {
 	begun bool
 }
 
-func (w *jsonWriter) write(t client.Token) error {
+func (w *jsonWriter) write(object json.RawMessage, _ []string) error {
 	separator := ",\n"
 	if !w.begun {
 		separator, w.begun = "[\n", true
 	}
-	_, err := io.WriteString(w.out, separator+printableJSON(t.JSON()))
+	_, err := io.WriteString(w.out, separator+printableJSON(object))
 	return err
 }
 
@@ -112,11 +123,14 @@ func (w *jsonWriter) end() error {
 	return err
 }
 
-// idWriter writes the ids, one a line.
-type idWriter struct{ out io.Writer }
+// idWriter writes the ids, one a line, which are in one of the columns.
+type idWriter struct {
+	out    io.Writer
+	column int
+}
 
-func (w idWriter) write(t client.Token) error {
-	_, err := fmt.Fprintln(w.out, printable(t.ID))
+func (w idWriter) write(_ json.RawMessage, row []string) error {
+	_, err := fmt.Fprintln(w.out, printable(row[w.column]))
 	return err
 }
 

@@ -28,12 +28,9 @@ secret part isn't kept anywhere and can't be shown.`,
 }
 
 func (i *invocation) show() error {
-	ids, err := i.ids()
+	id, err := i.oneID("show")
 	if err != nil {
 		return err
-	}
-	if len(ids) > 1 {
-		return usageErrorf("show takes one id")
 	}
 	form, err := i.output()
 	if err != nil {
@@ -43,10 +40,15 @@ func (i *invocation) show() error {
 	if err != nil {
 		return err
 	}
-	token, err := api.Get(i.ctx, ids[0])
+	token, err := api.Get(i.ctx, id)
 	if err != nil {
 		return api.explain(err)
 	}
+	return i.showToken(form, token)
+}
+
+// showToken writes one token.
+func (i *invocation) showToken(form string, token client.Token) (err error) {
 	switch form {
 	case outputJSON:
 		_, err = fmt.Fprintln(i.out, printableJSON(token.JSON()))

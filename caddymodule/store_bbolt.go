@@ -45,7 +45,7 @@ func (s *BoltStore) Provision(caddy.Context) error {
 		return fmt.Errorf("the path of the token store: %w", err)
 	}
 	if path == "" {
-		path = filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db")
+		path = defaultStorePath()
 	}
 	if s.path, err = canonicalPath(path); err != nil {
 		return fmt.Errorf("the path of the token store: %w", err)
@@ -109,6 +109,9 @@ func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return nil
 }
+
+// defaultStorePath is where tokens are unless it is said.
+func defaultStorePath() string { return filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db") }
 
 // Interface guards
 var (

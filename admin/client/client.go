@@ -55,10 +55,14 @@ type call struct {
 	// path is below the base and begins with a slash.
 	path  string
 	query url.Values
+	// header is sent beside what every request has.
+	header http.Header
 	// body is sent as JSON; nil sends none.
 	body any
 	// answer gets the body of a 2xx, whatever its form; nil drops it.
 	answer *json.RawMessage
+	// answered gets its header.
+	answered *http.Header
 }
 
 // maxAnswer is more than the largest page there can be, in bytes.
@@ -77,6 +81,9 @@ func (c *Client) do(ctx context.Context, call call) error {
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return readError(response)
+	}
+	if call.answered != nil {
+		*call.answered = response.Header
 	}
 	if call.answer == nil {
 		return nil
@@ -112,6 +119,9 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	request.Header.Set("Accept", "application/json, application/problem+json")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range call.header {
+		request.Header[name] = values
 	}
 	return request, nil
 }

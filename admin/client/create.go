@@ -13,6 +13,9 @@ import (
 // CreateRequest describes a token to be made. What is zero isn't sent, and the
 // server's default holds.
 type CreateRequest struct {
+	// IdempotencyKey makes a repeat of the request harmless for 24 hours.
+	IdempotencyKey string `json:"-"`
+
 	Name    string `json:"name,omitempty"`
 	Kind    string `json:"kind,omitempty"`
 	Account string `json:"account,omitempty"`
@@ -44,18 +47,34 @@ func (l Lifetime) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(l))
 }
 
-// Created is a new token.
+// Created is a token with the secret that was made for it.
 type Created struct {
 	Token
-	// Secret is shown this once.
+	// Secret is shown this once. It is empty if the request was a repeat.
 	Secret Secret
+	// Replayed says that the token was made by an earlier request with the same
+	// IdempotencyKey.
+	Replayed bool
 }
 
 // Create makes a token. After a [*TransportError] it may have been made all the
-// same.
+// same; with an IdempotencyKey it can be asked again.
 func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, error) {
-	var answer json.RawMessage
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/tokens", body: request, answer: &answer}); err != nil {
+	call := call{method: http.MethodPost, path: "/tokens", body: request}
+	if request.IdempotencyKey != "" {
+		call.header = http.Header{"Idempotency-Key": {request.IdempotencyKey}}
+	}
+	return c.created(ctx, call)
+}
+
+// created makes a call that is answered with a token and its secret.
+func (c *Client) created(ctx context.Context, call call) (Created, error) {
+	var (
+		answer json.RawMessage
+		header http.Header
+	)
+	call.answer, call.answered = &answer, &header
+	if err := c.do(ctx, call); err != nil {
 		return Created{}, err
 	}
 	var created Created
@@ -69,8 +88,9 @@ func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, er
 	if err := decode(answer, &secret); err != nil {
 		return Created{}, err
 	}
-	if secret.Token == "" {
-		return Created{}, errors.New("the server made token " + created.ID + " but didn't send it; delete it and try again")
+	created.Replayed = header.Get("Idempotency-Replayed") == "true"
+	if secret.Token == "" && !created.Replayed {
+		return Created{}, errors.New("the server made a secret for token " + created.ID + " but didn't send it; rotate it, or delete it and try again")
 	}
 	created.Secret = Secret{text: secret.Token}
 	return created, nil

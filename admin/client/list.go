@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
@@ -65,16 +64,9 @@ type Page struct {
 }
 
 // List returns one page.
-func (c *Client) List(ctx context.Context, query ListQuery) (Page, error) {
-	var answer json.RawMessage
-	if err := c.do(ctx, call{method: http.MethodGet, path: "/tokens", query: query.values(), answer: &answer}); err != nil {
-		return Page{}, err
-	}
-	var page Page
-	if err := decode(answer, &page); err != nil {
-		return Page{}, err
-	}
-	return page, nil
+func (c *Client) List(ctx context.Context, query ListQuery) (page Page, err error) {
+	err = c.value(ctx, call{method: http.MethodGet, path: "/tokens", query: query.values()}, &page)
+	return page, err
 }
 
 // Pages goes from the query's page to the last. It ends after the first error.

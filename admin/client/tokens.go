@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/mollygate/mollygate/tokenstore"
@@ -15,15 +14,7 @@ func (c *Client) Get(ctx context.Context, id string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	var answer json.RawMessage
-	if err := c.do(ctx, call{method: http.MethodGet, path: path, answer: &answer}); err != nil {
-		return Token{}, err
-	}
-	var token Token
-	if err := decode(answer, &token); err != nil {
-		return Token{}, err
-	}
-	return token, nil
+	return c.token(ctx, call{method: http.MethodGet, path: path})
 }
 
 // Delete removes a token; it stops working at once. Ids are checked as by

@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// AuditQuery chooses lines of the audit. What is zero isn't asked for.
+type AuditQuery struct {
+	// Limit is the size of a page, up to MaxPage; 0 is the server's default.
+	Limit   int
+	Cursor  string
+	TokenID string
+	Actor   string
+	Action  string
+}
+
+func (q AuditQuery) values() url.Values {
+	values := url.Values{}
+	for name, value := range map[string]string{"cursor": q.Cursor, "token_id": q.TokenID, "actor": q.Actor, "action": q.Action} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if q.Limit != 0 {
+		values.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return values
+}
+
+// AuditEntry is a line of the audit.
+type AuditEntry struct {
+	Time      time.Time         `json:"time"`
+	Actor     string            `json:"actor"`
+	Action    string            `json:"action"`
+	TokenID   string            `json:"token_id"`
+	TokenName string            `json:"token_name"`
+	Address   string            `json:"address"`
+	Changes   map[string]string `json:"changes"`
+
+	raw json.RawMessage
+}
+
+// UnmarshalJSON reads the API's object and keeps its text for [AuditEntry.JSON].
+func (e *AuditEntry) UnmarshalJSON(text []byte) error {
+	type plain AuditEntry
+	var p plain
+	if err := json.Unmarshal(text, &p); err != nil {
+		return err
+	}
+	*e = AuditEntry(p)
+	e.raw = append(json.RawMessage(nil), text...)
+	return nil
+}
+
+// JSON returns the object as the server sent it.
+func (e AuditEntry) JSON() json.RawMessage { return e.raw }
+
+// AuditPage is part of the audit, newest first.
+type AuditPage struct {
+	Entries []AuditEntry `json:"data"`
+	// NextCursor leads to the next page; it is empty on the last.
+	NextCursor string `json:"next_cursor"`
+}
+
+// AuditPages goes from the query's page to the last. It ends after the first
+// error.
+func (c *Client) AuditPages(ctx context.Context, query AuditQuery) iter.Seq2[AuditPage, error] {
+	return func(yield func(AuditPage, error) bool) {
+		for {
+			var page AuditPage
+			err := c.value(ctx, call{method: http.MethodGet, path: "/audit", query: query.values()}, &page)
+			if err == nil && page.NextCursor != "" && page.NextCursor == query.Cursor {
+				err = errors.New("the server's audit doesn't come to an end: its cursor leads back to the same page")
+			}
+			if err != nil {
+				yield(AuditPage{}, err)
+				return
+			}
+			if !yield(page, nil) || page.NextCursor == "" {
+				return
+			}
+			query.Cursor = page.NextCursor
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
+)
+
+var explainVerb = verb{
+	command: cobra.Command{
+		Use:   "explain <method> <path>",
+		Short: "Says what the gate would do with a request, and why",
+		Long: `
+Makes the gate's own checks for a request that isn't sent, and counts nothing.
+The token is named by its id, or read whole from standard input or a file.
+
+Exit status is 4 if the request would be refused.`,
+		Example: `  $ caddy api-token explain POST /api/unikernel/create --token-id 4fQ9Zt2LkVb7 --ip 203.0.113.7
+  $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
+	},
+	flags: func(flags *pflag.FlagSet) {
+		flags.String("token-id", "", "Id of the token")
+		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
+		flags.String("ip", "", "Address that the request comes from (default: it isn't looked at)")
+		flags.StringP("output", "o", outputTable, "table or json")
+	},
+	run: (*invocation).explainRequest,
+}
+
+func (i *invocation) explainRequest() error {
+	if len(i.args) != 2 {
+		return usageErrorf("explain takes a method and a path, such as: explain GET /api/unikernels --token-id <id>")
+	}
+	form, err := i.output()
+	if err != nil {
+		return err
+	}
+	if form == outputID {
+		return usageErrorf("--output: write table or json")
+	}
+	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"), IP: i.flags.String("ip")}
+	file := i.flags.String("token-file")
+	if (question.TokenID == "") == (file == "") {
+		return usageErrorf("say which token with --token-id or --token-file")
+	}
+	if file != "" {
+		if question.Token, err = i.secretFrom(file); err != nil {
+			return err
+		}
+	}
+	api, err := i.client()
+	if err != nil {
+		return err
+	}
+	e, err := api.Explain(i.ctx, question)
+	if err != nil {
+		return api.explain(err)
+	}
+	if form == outputJSON {
+		text, err := marshal(e)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(i.out, printableJSON(text)); err != nil {
+			return err
+		}
+	} else if err := i.printExplanation(e); err != nil {
+		return err
+	}
+	if !e.Allowed {
+		return exitError(exitRefused)
+	}
+	return nil
+}
+
+func (i *invocation) printExplanation(e client.Explanation) error {
+	verdict := "allowed"
+	if !e.Allowed {
+		verdict = fmt.Sprintf("refused with %d %s", e.Status, e.Code)
+	}
+	if _, err := fmt.Fprintln(i.out, printable(verdict)); err != nil {
+		return err
+	}
+	t := newTable(i.out, []column{{name: "CHECK"}, {name: ""}, {name: ""}})
+	for _, check := range e.Checks {
+		outcome := "ok"
+		if !check.Pass {
+			outcome = "NO"
+		}
+		if err := t.row([]string{check.Name, outcome, check.Detail}); err != nil {
+			return err
+		}
+	}
+	return t.end()
+}

@@ -1,0 +1,108 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
+)
+
+var importVerb = verb{
+	command: cobra.Command{
+		Use:   "import <file|->",
+		Short: "Takes over the tokens of one of Mollymawk's users",
+		Long: `
+Reads the user record that Mollymawk's /api/login answers with, from a file or
+standard input, and takes over its tokens: clients keep theirs. What else is in
+the record, the hash of a password and cookies among it, isn't kept.
+
+Doing it again is harmless.`,
+		Example: `  $ curl -s https://molly.internal/api/login -d @login.json | caddy api-token import - --account alice`,
+	},
+	flags: func(flags *pflag.FlagSet) {
+		flags.String("account", "", "Account on whose behalf the tokens act (default default)")
+		flags.StringArray("scope", nil, "What they may do (repeatable; default: everything they could)")
+		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
+		outputFlag(flags, "table, json, or id: of the imported ones")
+	},
+	run: (*invocation).importTokens,
+}
+
+// maxImport is what the server takes at most, in bytes.
+const maxImport = 1 << 20
+
+func (i *invocation) importTokens() error {
+	if len(i.args) != 1 {
+		return usageErrorf("name the file with the user record, or - for standard input")
+	}
+	form, err := i.output()
+	if err != nil {
+		return err
+	}
+	request := client.ImportRequest{Account: i.flags.String("account"), Preset: i.flags.String("preset")}
+	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
+		return err
+	}
+	if request.Data, err = i.userRecord(i.args[0]); err != nil {
+		return err
+	}
+	api, err := i.client()
+	if err != nil {
+		return err
+	}
+	imported, err := api.Import(i.ctx, request)
+	if err != nil {
+		return api.explain(err)
+	}
+	return i.printImported(form, imported)
+}
+
+// userRecord reads a record without looking at what is in it.
+func (i *invocation) userRecord(name string) (json.RawMessage, error) {
+	file, err := i.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	text, err := io.ReadAll(io.LimitReader(file, maxImport+1))
+	switch {
+	case err != nil:
+		return nil, usageErrorf("reading the user record: %v", err)
+	case len(text) > maxImport:
+		return nil, usageErrorf("the user record has more than %d bytes; leave out what isn't about tokens", maxImport)
+	case !json.Valid(text):
+		return nil, usageErrorf("the user record isn't JSON: give what Mollymawk's /api/login answers with")
+	}
+	return text, nil
+}
+
+func (i *invocation) printImported(form string, imported client.Imported) error {
+	switch form {
+	case outputJSON:
+		text, err := marshal(imported)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(i.out, printableJSON(text))
+		return err
+	default:
+		for _, id := range imported.IDs {
+			if _, err := fmt.Fprintln(i.out, printable(id)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, skipped := range imported.Skipped {
+		i.tell("left out %q: %s", skipped.Name, skipped.Reason)
+	}
+	for _, capped := range imported.Capped {
+		i.tell("%s %q ends at %s, as max_lifetime has it", capped.ID, capped.Name, capped.ExpiresAt.UTC().Format(time.RFC3339))
+	}
+	i.tell("Imported %d of %d tokens.", len(imported.IDs), len(imported.IDs)+len(imported.Skipped))
+	return nil
+}

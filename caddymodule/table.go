@@ -1,0 +1,121 @@
+package caddymodule
+
+import (
+	"io"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+)
+
+// tableWidth is how many columns of a terminal a table has at most.
+const tableWidth = 80
+
+// tableHead is how many rows a table looks at before it decides how wide its
+// columns are; so much of it is in memory.
+const tableHead = 200
+
+// column is one of a table's.
+type column struct {
+	name string
+	// least is how narrow it may become to make the table fit; 0 is never.
+	least int
+	// right aligns it to the right.
+	right bool
+}
+
+// table writes rows in columns, so that each fits into a terminal's line. What is
+// too long for its column is cut.
+type table struct {
+	out     io.Writer
+	columns []column
+	rows    [][]string
+	widths  []int // nil until they are decided
+}
+
+func newTable(out io.Writer, columns []column) *table { return &table{out: out, columns: columns} }
+
+// row adds a row; what isn't printable in it is escaped.
+func (t *table) row(cells []string) error {
+	row := make([]string, len(cells))
+	for i, cell := range cells {
+		row[i] = orDash(cell)
+	}
+	if t.widths != nil {
+		return t.print(row)
+	}
+	if t.rows = append(t.rows, row); len(t.rows) < tableHead {
+		return nil
+	}
+	return t.flush()
+}
+
+// end writes what is left.
+func (t *table) end() error {
+	if t.widths != nil || len(t.rows) == 0 {
+		return nil
+	}
+	return t.flush()
+}
+
+func (t *table) flush() error {
+	t.widths = t.fit()
+	head := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		head[i] = c.name
+	}
+	for _, row := range append([][]string{head}, t.rows...) {
+		if err := t.print(row); err != nil {
+			return err
+		}
+	}
+	t.rows = nil
+	return nil
+}
+
+const gap = "  "
+
+// fit decides the widths: as wide as the cells are, less where they may be cut,
+// the widest first.
+func (t *table) fit() []int {
+	widths := make([]int, len(t.columns))
+	total := len(gap) * (len(t.columns) - 1)
+	for i, c := range t.columns {
+		widths[i] = runewidth.StringWidth(c.name)
+		for _, row := range t.rows {
+			widths[i] = max(widths[i], runewidth.StringWidth(row[i]))
+		}
+		total += widths[i]
+	}
+	for ; total > tableWidth; total-- {
+		widest := -1
+		for i, c := range t.columns {
+			if c.least > 0 && widths[i] > c.least && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+func (t *table) print(row []string) error {
+	var line strings.Builder
+	for i, cell := range row {
+		if i > 0 {
+			line.WriteString(gap)
+		}
+		if t.columns[i].least > 0 {
+			cell = runewidth.Truncate(cell, t.widths[i], "…")
+		}
+		if t.columns[i].right {
+			line.WriteString(runewidth.FillLeft(cell, t.widths[i]))
+		} else {
+			line.WriteString(runewidth.FillRight(cell, t.widths[i]))
+		}
+	}
+	_, err := io.WriteString(t.out, strings.TrimRight(line.String(), " ")+"\n")
+	return err
+}
