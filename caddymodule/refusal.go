@@ -67,16 +67,22 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	line.Write(fields...)
 }
 
-// setNotices sets the headers that an allowed answer carries.
+// setNotices sets the headers that an allowed answer carries. They are about the
+// secret that was presented: one from before a rotation ends with its grace.
 func (p *passage) setNotices(header http.Header) {
 	token := p.decision.Match.Token
-	if token.ExpiresAt.IsZero() {
-		return
-	}
-	end := token.ExpiresAt.Format(time.RFC3339)
-	header["Api-Key-Expires"] = []string{end}
-	if p.handler.app.expiresSoon(token, p.facts.Now) {
-		header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}
+	switch {
+	case p.decision.Match.Previous:
+		end := token.PreviousValidUntil.Format(time.RFC3339)
+		header["Api-Key-Expires"] = []string{end}
+		header["Api-Key-Warning"] = []string{"rotated; until=" + end}
+	case token.ExpiresAt.IsZero():
+	default:
+		end := token.ExpiresAt.Format(time.RFC3339)
+		header["Api-Key-Expires"] = []string{end}
+		if p.handler.app.expiresSoon(token, p.facts.Now) {
+			header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}
+		}
 	}
 }
 
