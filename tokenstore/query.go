@@ -116,6 +116,9 @@ const scanChunk = 10_000
 // meanwhile may be seen or not; all others are, once. It is the way to look at a
 // million tokens in less than a second; it fails when the context ends.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
+	// What has been counted is saved first, so that memory needn't be searched for
+	// each token.
+	saved := s.Flush() == nil
 	var after ID
 	for more := true; more; {
 		switch {
@@ -127,8 +130,10 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		seen := 0
 		more = false
 		err := s.backend.Scan(after, func(token *Token, usage Usage) bool {
-			if a := s.index.byID(token.ID); a != nil {
-				usage = a.usage.totals()
+			if !saved {
+				if a := s.index.byID(token.ID); a != nil {
+					usage = a.usage.totals()
+				}
 			}
 			after = token.ID
 			if !visit(TokenUsage{Token: token, Usage: usage}) {
