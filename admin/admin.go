@@ -102,6 +102,11 @@ func (c *call) serve() *Refusal {
 	if c.parameters, refusal = parseParameters(c.r.URL.RawQuery, route.parameters); refusal != nil {
 		return refusal
 	}
+	for _, value := range c.parameters {
+		if _, err := c.Policy.Prefixes.Parse(value); err == nil {
+			return refuseTokenInURL() // an imported one; the others have been refused before
+		}
+	}
 	return route.serve(c)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -30,12 +31,21 @@ func (c *call) answer(status int, value any) *Refusal {
 
 // answerToken answers a change of a token.
 func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Refusal {
-	found, err := store.WithUsage(token)
-	if err != nil {
-		return c.storeRefusal(err)
-	}
+	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", etag(token))
 	return c.answer(http.StatusOK, newObject(token, found.Usage, store.Now()))
+}
+
+// withUsage returns a token that was changed with its use so far. The change has
+// been made and a secret may be lost, so that a count which can't be read hinders
+// nothing.
+func (c *call) withUsage(store *tokenstore.Store, token *tokenstore.Token) tokenstore.TokenUsage {
+	found, err := store.WithUsage(token)
+	if err != nil {
+		c.Logger.Error("the usage of a token can't be read", zap.Stringer("token_id", token.ID), zap.Error(err))
+		return tokenstore.TokenUsage{Token: token}
+	}
+	return found
 }
 
 // object is a token as the API shows it: the contract's members in the

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"net/http"
@@ -38,7 +39,7 @@ func (c *call) listAudit() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	entries, next, err := store.Audit(page)
+	entries, next, err := searchAudit(c.r.Context(), store, page)
 	if err != nil {
 		return c.storeRefusal(err)
 	}
@@ -58,6 +59,40 @@ func (c *call) listAudit() *Refusal {
 	return c.answer(http.StatusOK, answer)
 }
 
+// auditChunk is how many entries are looked at in one go, so that the store isn't
+// held for long by a search that finds little.
+const auditChunk = 10_000
+
+// searchAudit returns a page of the entries that match, and where to go on.
+func searchAudit(ctx context.Context, store *tokenstore.Store, page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
+	limit, match := page.Limit, page.Match
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		// Any entry after so many ends the chunk, so that its position is known.
+		left := auditChunk
+		page.Match = func(e tokenstore.AuditEntry) bool {
+			left--
+			return left < 0 || match(e)
+		}
+		page.Limit = limit - len(found)
+		entries, next, err := store.Audit(page)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			if match(e) {
+				found = append(found, e)
+			}
+		}
+		if next == nil || len(found) == limit {
+			return found, next, nil
+		}
+		page.Before = next
+	}
+}
+
 func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 	page.Limit = defaultLimit
 	if limit, given := c.parameters["limit"]; given {
@@ -74,6 +109,11 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 		page.Before = position
 	}
 	actor, action := c.parameters["actor"], c.parameters["action"]
+	for _, name := range []string{"actor", "action"} {
+		if value, given := c.parameters[name]; given && value == "" {
+			return page, refuseParameter(name, ruleEmpty)
+		}
+	}
 	text, byID := c.parameters["token_id"]
 	id, err := tokenstore.ParseID(text)
 	if byID && err != nil {

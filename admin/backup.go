@@ -29,8 +29,8 @@ func (c *call) backup() *Refusal {
 	c.w.WriteHeader(http.StatusOK)
 	// A copy that breaks off is shorter than its Content-Length, and the client sees
 	// that.
-	if _, err := io.Copy(c.w, content); err != nil {
-		c.Logger.Debug("backup broken off", zap.Error(err))
+	if n, err := io.Copy(c.w, content); err != nil || n != length {
+		c.Logger.Warn("backup broken off", zap.String("actor", c.actor.Name), zap.Int64("bytes", n), zap.Error(err))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -100,7 +101,9 @@ func TestEditRefusals(t *testing.T) {
 		`{"preset":null}`:                       "preset",
 		`{"preset":"none"}`:                     "preset",
 		`{"preset":"read","scopes":["*"]}`:      "preset",
+		`{"preset":""}`:                         "preset",
 		`{"account":"bob"}`:                     "account",
+		`{"account":""}`:                        "account",
 		`{"allowed_ips":["x"]}`:                 "allowed_ips",
 		`{"allowed_ips":"10.0.0.0/8"}`:          "allowed_ips",
 		`{"metadata":{"a":1}}`:                  "metadata",
@@ -109,6 +112,7 @@ func TestEditRefusals(t *testing.T) {
 		`{"not_before":"2099-01-01T00:00:00Z"}`: "not_before",
 		`{"not_before":"soon"}`:                 "not_before",
 		`{"expires_at":null}`:                   "expires_at",
+		`{"expires_in":60,"expires_at":null}`:   "expires_at",
 		`{"expires_at":"2026-01-01T00:00:00Z"}`: "expires_at",
 		`{"expires_in":"3y"}`:                   "expires_in",
 		`{"expires_in":"never"}`:                "expires_in",
@@ -129,7 +133,11 @@ func TestEditRefusals(t *testing.T) {
 	}
 	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{"name":"a","name":"b"}`), 400, "invalid_json")
 	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `[]`), 400, "invalid_json")
-	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{}`, "Content-Type: ", "Content-Type: application/json-patch+json"), 415, "unsupported_media_type")
+	w := f.do(http.MethodPatch, "/tokens/"+id, `{}`, "Content-Type: ", "Content-Type: application/json-patch+json")
+	f.refused(w, 415, "unsupported_media_type")
+	if got := w.Header().Get("Accept-Patch"); got != "application/merge-patch+json, application/json" {
+		t.Errorf("Accept-Patch is %q", got)
+	}
 	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{"name":"x"}`), 404, "not_found")
 	if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
 		t.Errorf("something was changed: %s", after)
@@ -208,6 +216,60 @@ func TestIfMatch(t *testing.T) {
 	other, _ := f.create(`{}`)
 	if w := f.do(http.MethodPatch, "/tokens/"+other, `{"name":"y"}`, "If-Match: *"); w.Code != 200 {
 		t.Errorf("*: %d", w.Code)
+	}
+}
+
+// TestOptionalBody: a body that may be left out may also be empty, whatever length
+// was declared; if there is one it is JSON.
+func TestOptionalBody(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	for _, action := range []string{"rotate", "disable", "enable"} {
+		for _, test := range []struct {
+			body, contentType string
+			length            int64
+			status            int
+		}{
+			{"", "", 0, 200},
+			{"", "", -1, 200},
+			{"", "application/json", -1, 200},
+			{"", "text/plain;charset=UTF-8", 0, 200}, // a page's own fetch with an empty text
+			{"{}", "application/json", 2, 200},
+			{"{}", "application/json", -1, 200},
+			{"{}", "", 2, 415},
+			{"{}", "", -1, 415},
+			{"{}", "text/plain", -1, 415},
+			{"a=b", "application/x-www-form-urlencoded", 3, 415},
+			{" ", "application/json", 1, 400},
+			{"null", "application/json", 4, 400},
+			{"{", "application/json", -1, 400},
+			{`{"x":1}`, "application/json", 7, 400},
+		} {
+			r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/"+action, io.MultiReader(strings.NewReader(test.body)))
+			r.ContentLength = test.length
+			if test.contentType != "" {
+				r.Header.Set("Content-Type", test.contentType)
+			}
+			w := f.serve(r)
+			if w.Code != test.status {
+				t.Errorf("%s with %q, %s, length %d: %d %s", action, test.body, test.contentType, test.length, w.Code, w.Body)
+			}
+		}
+	}
+	// What is declared and is no JSON isn't waited for.
+	declared := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
+	declared.ContentLength = 1000
+	w := f.serve(declared)
+	f.refused(w, 415, "unsupported_media_type")
+	if w.Header().Get("Connection") != "close" {
+		t.Error("the connection stays open with a body on it")
+	}
+	r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
+	r.ContentLength = -1
+	f.refused(f.serve(r), 413, "body_too_large")
+	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(), `"status":"active"`) {
+		t.Errorf("a refused call changed something: %s", w.Body)
 	}
 }
 

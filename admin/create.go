@@ -62,7 +62,7 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 			continue
 		}
 		if *member.given == "" {
-			return draft, refuseField(member.name, "is empty; leave it out instead")
+			return draft, refuseField(member.name, ruleEmpty)
 		}
 		*member.into = *member.given
 	}
@@ -79,6 +79,9 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 	}
 	return draft, refuseSecrets(prefixes, draft.Name, noted)
 }
+
+// ruleEmpty is for a value that says nothing.
+const ruleEmpty = "is empty; leave it out instead"
 
 // expiry returns the members that say when a token ends.
 func expiry(in lifetime, at timestamp) tokenstore.Expiry {
@@ -133,7 +136,7 @@ func (c *call) createToken() *Refusal {
 	}
 	token, secret, repeated, err := store.CreateOnce(c.Policy, draft, c.actor, request)
 	if err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	if repeated {
 		c.w.Header().Set("Idempotency-Replayed", "true")

@@ -45,13 +45,23 @@ func (c *call) decode(into any, mediaTypes ...string) *Refusal {
 	return decode(body, into)
 }
 
-// decodeOptional reads a body that may be left out.
+// decodeOptional reads a body that may be left out. One whose length isn't declared
+// may turn out to be none.
 func (c *call) decodeOptional(into any) *Refusal {
-	if c.r.ContentLength == 0 {
-		c.bodyRead = true
-		return nil
+	wrong := checkMediaType(c.r.Header, mediaTypeJSON)
+	if wrong != nil && c.r.ContentLength > 0 {
+		return wrong
 	}
-	return c.decode(into)
+	body, refusal := c.readBody()
+	switch {
+	case refusal != nil:
+		return refusal
+	case len(body) == 0:
+		return nil
+	case wrong != nil:
+		return wrong
+	}
+	return decode(body, into)
 }
 
 // decodeNothing reads the body of a call that needs none: it may be an empty

@@ -44,6 +44,9 @@ const mediaTypeMergePatch = "application/merge-patch+json"
 func (c *call) editToken() *Refusal {
 	var in editInput
 	if refusal := c.decode(&in, mediaTypeMergePatch); refusal != nil {
+		if refusal.Problem.Code == codeMediaType {
+			refusal.header("Accept-Patch", mediaTypeMergePatch+", "+mediaTypeJSON) // RFC 5789 section 2.2
+		}
 		return refusal
 	}
 	edit, refusal := in.edit()
@@ -60,7 +63,7 @@ func (c *call) editToken() *Refusal {
 	edit.Version = version
 	token, err := store.Edit(c.Policy, c.id, edit, c.actor)
 	if err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	c.logChange("token edited", token)
 	return c.answerToken(store, token)
@@ -73,15 +76,17 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 	}
 	for _, member := range []struct {
 		name string
-		null bool
+		bad  bool
 		rule string
 	}{
 		{"name", in.Name.null, "can't be removed"},
+		{"account", in.Account.given && !in.Account.null && in.Account.value == "", "is empty; write null for the default account"},
 		{"scopes", in.Scopes.null, "can't be removed; a token without scopes could do nothing, so revoke it"},
 		{"preset", in.Preset.null, "can't be removed; give other scopes instead"},
+		{"preset", in.Preset.given && in.Preset.value == "", ruleEmpty},
 		{"expires_at", in.ExpiresAt.null, `can't be removed; where no end is allowed, write "expires_in": "never"`},
 	} {
-		if member.null {
+		if member.bad {
 			return edit, refuseField(member.name, member.rule)
 		}
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -146,7 +147,14 @@ func (f *fixture) do(method, target, body string, headers ...string) *httptest.R
 func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 	f.t.Helper()
 	w := httptest.NewRecorder()
+	var body bytes.Buffer // what the handler reads: some of the bodies have no end
+	if r.Body != nil {
+		r.Body = io.NopCloser(io.TeeReader(r.Body, &body))
+	}
 	f.handler.ServeHTTP(w, r)
+	if err := checkDescribed(r, body.Bytes(), w); err != nil {
+		f.t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
 	if got := w.Header().Get("Cache-Control"); got != "no-store" {
 		f.t.Errorf("%s %s: Cache-Control is %q", r.Method, r.URL.Path, got)
 	}

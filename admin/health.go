@@ -54,7 +54,7 @@ func (c *call) acceptClock() *Refusal {
 	}
 	from, to, err := store.AcceptClock(c.actor)
 	if err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	changed := to.Before(from)
 	if changed {

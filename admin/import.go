@@ -80,6 +80,12 @@ func (c *call) importTokens() *Refusal {
 		return refusal
 	}
 	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Scopes: plain(in.Scopes), Preset: presetOfImports}
+	switch {
+	case in.Account != nil && *in.Account == "":
+		return refuseField("account", ruleEmpty)
+	case in.Preset != nil && *in.Preset == "":
+		return refuseField("preset", ruleEmpty)
+	}
 	if in.Account != nil {
 		draft.Account = *in.Account
 	}
@@ -124,10 +130,10 @@ func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, token mollymawkToken, result *imported) *Refusal {
 	draft.Name = importedName(token.Name)
 	skip := func(reason string) *Refusal {
-		result.Skipped = append(result.Skipped, skippedImport{redact(draft.Name), redact(reason)})
+		result.Skipped = append(result.Skipped, skippedImport{draft.Name, redact(reason)})
 		return nil
 	}
-	if refusal := refuseSecrets(c.Policy.Prefixes, draft.Name, nil); refusal != nil {
+	if refusal := refuseSecrets(c.Policy.Prefixes, visible(token.Name), nil); refusal != nil {
 		return skip("its name holds a token")
 	}
 	made, err := time.Parse(mollymawkTime, token.CreatedAt)
@@ -144,10 +150,14 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 	case err == nil:
 	case errors.Is(err, tokenstore.ErrTaken):
 		return skip("it has been imported already")
-	case wrong && (field.Field == "value" || field.Field == "name"):
+	case wrong && (field.Field == "value" || field.Field == "name" || field.Field == "expires_at"):
 		return skip(field.Field + ": " + field.Rule)
-	default:
+	case wrong:
 		return c.storeRefusal(err)
+	default:
+		refusal := c.storeRefusal(err)
+		refusal.Problem.Detail = "The token store couldn't be written; Caddy's log says why. Import again: what has been imported already is skipped then."
+		return refusal
 	}
 	result.Imported = append(result.Imported, taken.ID.String())
 	if capped {
@@ -172,14 +182,10 @@ func importedExpiry(made time.Time, seconds int64, now time.Time) (expiry tokens
 // maxImportedName is in characters; longer names are cut.
 const maxImportedName = 100
 
-// importedName makes a good name of one that Mollymawk let pass.
+// importedName makes a good name of one that Mollymawk let pass. Where a name may
+// be a token, which everybody who may list tokens would see, it is taken out.
 func importedName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cf) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(name, ""))
+	name = redact(visible(name))
 	if runes := []rune(name); len(runes) > maxImportedName {
 		name = string(runes[:maxImportedName])
 	}
@@ -187,4 +193,14 @@ func importedName(name string) string {
 		return "imported from Mollymawk"
 	}
 	return name
+}
+
+// visible leaves out what can't be seen.
+func visible(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cf) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, ""))
 }

@@ -1,12 +1,21 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/http/httptest"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // userRecord is what Mollymawk's sign-in answers with, the parts that must not be
@@ -115,18 +124,21 @@ func TestImportRefusals(t *testing.T) {
 	f := newFixture(t)
 	record := userRecord(recordToken("ci", uuidOne, 29030400, recently))
 	for body, field := range map[string]string{
-		`{"data":` + record + `}`:                                                     "format",
-		`{"format":"csv","data":` + record + `}`:                                      "format",
-		`{"format":"mollymawk"}`:                                                      "data",
-		`{"format":"mollymawk","data":[]}`:                                            "data",
-		`{"format":"mollymawk","data":{}}`:                                            "data",
-		`{"format":"mollymawk","data":{"tokens":7}}`:                                  "data",
-		`{"format":"mollymawk","data":{"tokens":[{"expires_in":"x"}]}}`:               "data",
-		`{"format":"mollymawk","account":"bob","data":` + record + `}`:                "account",
-		`{"format":"mollymawk","preset":"none","data":` + record + `}`:                "preset",
-		`{"format":"mollymawk","scopes":["x:y"],"data":` + record + `}`:               "scopes",
-		`{"format":"mollymawk","preset":"read","scopes":["*"],"data":` + record + `}`: "preset",
-		`{"format":"mollymawk","users":1,"data":` + record + `}`:                      "users",
+		`{"data":` + record + `}`:                                       "format",
+		`{"format":"csv","data":` + record + `}`:                        "format",
+		`{"format":"mollymawk"}`:                                        "data",
+		`{"format":"mollymawk","data":[]}`:                              "data",
+		`{"format":"mollymawk","data":{}}`:                              "data",
+		`{"format":"mollymawk","data":{"tokens":7}}`:                    "data",
+		`{"format":"mollymawk","data":{"tokens":[{"expires_in":"x"}]}}`: "data",
+		`{"format":"mollymawk","account":"bob","data":` + record + `}`:  "account",
+		`{"format":"mollymawk","account":"","data":` + record + `}`:     "account",
+		`{"format":"mollymawk","preset":"none","data":` + record + `}`:  "preset",
+		`{"format":"mollymawk","preset":"","data":` + record + `}`:      "preset",
+		`{"format":"mollymawk","data":{"status":400,"title":"400","success":false,"data":"Invalid email or password."}}`: "data",
+		`{"format":"mollymawk","scopes":["x:y"],"data":` + record + `}`:                                                  "scopes",
+		`{"format":"mollymawk","preset":"read","scopes":["*"],"data":` + record + `}`:                                    "preset",
+		`{"format":"mollymawk","users":1,"data":` + record + `}`:                                                         "users",
 	} {
 		w := f.do(http.MethodPost, "/import", body)
 		f.refused(w, 400, "invalid_field", "field="+field)
@@ -139,58 +151,159 @@ func TestImportRefusals(t *testing.T) {
 	}
 }
 
-// TestMollymawkCalls makes, changes and deletes a token as a client of Mollymawk's
-// own calls does.
-func TestMollymawkCalls(t *testing.T) {
+// TestImportOfASignIn takes what a Mollymawk answers to a sign-in, bare and in its
+// envelope.
+func TestImportOfASignIn(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	f.handler = NewMollymawk(f.config)
-	call := func(path, body string) *httptest.ResponseRecorder {
-		t.Helper()
-		return f.do(http.MethodPost, "/api/tokens/"+path, body)
-	}
-	data := func(w *httptest.ResponseRecorder) map[string]any {
-		t.Helper()
-		got := answered(t, w, http.StatusOK)
-		if !strings.HasPrefix(w.Body.String(), `{"status":200,"title":"200","success":true,"data":`) {
-			t.Errorf("the envelope is %s", w.Body)
+	for _, whole := range []bool{true, false} {
+		f := newFixture(t)
+		backend := mollymawktest.New(t, mollymawktest.Options{Clock: func() time.Time { return start.Add(-time.Hour) }})
+		value := backend.AddToken("alice", "ci", 28*24*time.Hour)
+		backend.AddToken("alice", "old", time.Minute)
+		response, err := http.Post(backend.URL()+"/api/login", "application/json", strings.NewReader(`{"email":"alice@example.com","password":"`+mollymawktest.Password+`"}`))
+		if err != nil {
+			t.Fatal(err)
 		}
-		object, _ := got["data"].(map[string]any)
-		return object
-	}
-	w := call("create", `{"token_name":"ci","token_expiry":2419200,"molly_csrf":"x"}`)
-	made := data(w)
-	secret, _ := made["value"].(string)
-	want := `"expires_in":2419200,"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
-	if !strings.HasSuffix(w.Body.String(), want) || !strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {
-		t.Errorf("%s", w.Body)
-	}
-	if updated := data(call("update", `{"token_name":"new","token_expiry":7257600,"token_value":"`+secret+`"}`)); updated["name"] != "new" ||
-		updated["expires_in"] != 7257600.0 || updated["value"] != secret[:17]+"…" {
-		t.Errorf("%v", updated)
-	}
-	if updated := data(call("update", `{"token_name":"by id","token_value":"`+secret[4:16]+`"}`)); updated["name"] != "by id" || updated["expires_in"] != 7257600.0 {
-		t.Errorf("%v", updated)
-	}
-	f.refused(call("create", `{"token_name":"ci"}`), 400, "invalid_field", "field=token_expiry")
-	f.refused(call("create", `{"token_name":"","token_expiry":60}`), 400, "invalid_field", "field=token_name")
-	f.refused(call("create", `{"token_name":"`+vector+`","token_expiry":60}`), 400, "invalid_field", "field=token_name")
-	f.refused(call("create", `{"token_name":"x","token_expiry":-1}`), 400, "invalid_field", "field=token_expiry")
-	f.refused(call("create", `{"token_name":"x","token_expiry":1e9}`), 400, "invalid_field", "field=token_expiry")
-	f.refused(call("create", `{"token_name":"x","token_expiry":1000000000}`), 400, "invalid_field", "field=token_expiry")
-	f.refused(call("update", `{"token_name":"x"}`), 400, "invalid_field", "field=token_value")
-	for _, path := range []string{"update", "delete"} {
-		body := f.refused(call(path, `{"token_name":"x","token_expiry":60,"token_value":"`+vector+`"}`), 404, "not_found")
-		if body["data"] != "Token not found" || body["success"] != false {
-			t.Errorf("%v", body)
+		defer response.Body.Close()
+		var answer struct{ Data json.RawMessage }
+		record, err := io.ReadAll(response.Body)
+		if err != nil || json.Unmarshal(record, &answer) != nil {
+			t.Fatalf("%s, %v", record, err)
+		}
+		if !whole {
+			record = answer.Data
+		}
+		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","account":"alice","preset":"read","data":`+string(record)+`}`)
+		got := answered(t, w, 200)
+		ids, _ := got["imported"].([]any)
+		if len(ids) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:old reason:it has expired]]" || f.status(value) != "active" {
+			t.Fatalf("whole %v: %s, the token is %s", whole, w.Body, f.status(value))
+		}
+		// It ends when Mollymawk would have ended it.
+		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""), 200); token["expires_at"] != "2026-03-29T11:00:00Z" || token["name"] != "ci" {
+			t.Errorf("%v", token)
 		}
 	}
-	f.refused(f.do(http.MethodGet, "/api/tokens/create", ""), 405, "method_not_allowed")
-	f.refused(call("list", "{}"), 404, "not_found")
-	if w := call("delete", `{"token_value":"`+secret+`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,"data":"Token deleted successfully"}` {
-		t.Errorf("%s", w.Body)
+}
+
+// TestImportedNames: Mollymawk takes any name, also one that is the token itself,
+// which must show nowhere.
+func TestImportedNames(t *testing.T) {
+	t.Parallel()
+	const hidden = "d9428888-122b-41e1-\u200bb85c-61fa1f9d5c2e"
+	for name, want := range map[string]string{
+		"ci":                                  "ci",
+		" ci\n\t":                             "ci",
+		"a\u202eb\u0000c\u2028":               "abc",
+		"\u200b":                              "imported from Mollymawk",
+		strings.Repeat("ü", 150):              strings.Repeat("ü", 100),
+		strings.Repeat("ü", 99) + " b":        strings.Repeat("ü", 99),
+		uuidOne:                               "REDACTED",
+		"of alice: " + uuidTwo + "!":          "of alice: REDACTED!",
+		strings.ToUpper(uuidOne):              "REDACTED",
+		strings.ReplaceAll(uuidOne, "-", ""):  "REDACTED",
+		hidden:                                "REDACTED",
+		"mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5Kc": "mmk_4fQ9Zt2LkVb7_REDACTED",
+		strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_N": strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_RE",
+		"<script>alert(1)</script>":                     "<script>alert(1)</script>",
+	} {
+		f := newFixture(t)
+		for i, seconds := range []int64{29030400, 60} { // imported, and skipped
+			text, _ := json.Marshal(name)
+			record := fmt.Sprintf(`{"tokens":[{"value":%q,"expires_in":%d,"created_at":%q,"name":%s}]}`, uuidOne, seconds, recently, text)
+			w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
+			got := answered(t, w, 200)
+			for _, skipped := range got["skipped"].([]any) {
+				if shown := skipped.(map[string]any)["name"]; shown != want {
+					t.Errorf("%q is skipped as %q, want %q", name, shown, want)
+				}
+			}
+			if n := len(got["imported"].([]any)); n != 1-i {
+				t.Fatalf("%q: %s", name, w.Body)
+			}
+		}
+		for _, target := range []string{"/tokens", "/audit"} {
+			w := f.do(http.MethodGet, target, "")
+			answered(t, w, 200)
+			if text, _ := json.Marshal(want); !strings.Contains(unescapeHTML(w.Body.String()), unescapeHTML(string(text))) {
+				t.Errorf("%q: %s is %s", name, target, w.Body)
+			}
+			if seen := w.Body.String() + fmt.Sprint(f.logs.All()); strings.Contains(seen, uuidOne) || strings.Contains(seen, uuidOne[9:]) {
+				t.Errorf("%q: a secret shows", name)
+			}
+		}
 	}
-	if got := f.status(secret); got != "no such token" {
-		t.Errorf("after deleting: %s", got)
+}
+
+func unescapeHTML(text string) string {
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(text)
+}
+
+// TestImportGoesOn: one token that makes no sense hinders none of the others.
+func TestImportGoesOn(t *testing.T) {
+	t.Parallel()
+	unlimited := func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} }
+	for name, f := range map[string]*fixture{"limited": newFixture(t), "unlimited": newFixture(t, unlimited)} {
+		record := userRecord(strings.Join([]string{
+			recordToken("first", uuidOne, 29030400, recently),
+			recordToken("future", uuidTwo, 29030400, "9999-12-01 12:00:00-00:00"),
+			recordToken("no such day", uuidTwo, 29030400, "2026-02-30 12:00:00-00:00"),
+			recordToken("least", uuidTwo, -1<<63, recently),
+			recordToken("in nanoseconds 292 years", "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a12", -9223372037, recently),
+			recordToken("upper case", strings.ToUpper(uuidTwo), 29030400, recently),
+			recordToken("most", "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a11", 1<<63-1, recently),
+			`{"value":"` + uuidTwo + `","name":"without times"}`,
+			`{}`,
+			recordToken("last", uuidThree, 29030400, recently),
+		}, ","))
+		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
+		got := answered(t, w, 200)
+		if f.status(uuidOne) != "active" || f.status(uuidThree) != "active" || len(got["imported"].([]any))+len(got["skipped"].([]any)) != 10 ||
+			f.status("0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a12") != "no such token" {
+			t.Errorf("%s: %s", name, w.Body)
+		}
+	}
+}
+
+// breaking is a backend that can't be written after so many changes.
+type breaking struct {
+	tokenstore.Backend
+	left atomic.Int64
+}
+
+func (b *breaking) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+	if b.left.Add(-1) < 0 {
+		return nil, errors.New("the disk is on fire")
+	}
+	return b.Backend.Apply(id, now, change)
+}
+
+// TestImportOfAFailingStore: the import can be done again, and says so.
+func TestImportOfAFailingStore(t *testing.T) {
+	t.Parallel()
+	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing := &breaking{Backend: backend}
+	failing.left.Store(1)
+	clock := tokenstore.ClockFunc(func() time.Time { return start })
+	store, err := tokenstore.Open(failing, tokenstore.Options{Clock: clock, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	f := newFixture(t, func(c *Config) {
+		c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
+	})
+	body := `{"format":"mollymawk","data":` + userRecord(recordToken("a", uuidOne, 29030400, recently)+","+recordToken("b", uuidTwo, 29030400, recently)) + `}`
+	problem := f.refused(f.do(http.MethodPost, "/import", body), 503, "store_unavailable")
+	if detail, _ := problem["detail"].(string); !strings.Contains(detail, "Import again") {
+		t.Errorf("detail is %q", detail)
+	}
+	failing.left.Store(10)
+	got := answered(t, f.do(http.MethodPost, "/import", body), 200)
+	if len(got["imported"].([]any)) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:a reason:it has been imported already]]" {
+		t.Errorf("%v", got)
 	}
 }

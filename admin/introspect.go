@@ -65,13 +65,16 @@ func newIntrospection(t *tokenstore.Token, previous bool, now time.Time) introsp
 	if t.SecretStatus(previous, now) != tokenstore.StatusActive {
 		return introspection{}
 	}
-	end := t.ExpiresAt
-	if previous && (end.IsZero() || t.PreviousValidUntil.Before(end)) {
-		end = t.PreviousValidUntil
+	made, end := t.SecretMadeAt, t.ExpiresAt
+	if previous {
+		made = time.Time{} // which nothing says
+		if end.IsZero() || t.PreviousValidUntil.Before(end) {
+			end = t.PreviousValidUntil
+		}
 	}
 	return introspection{
 		Active: true, Scope: strings.Join(t.Scopes, " "), TokenType: "Bearer", ID: t.ID.String(), Subject: t.Account, Username: t.Account,
-		IssuedAt: unix(t.SecretMadeAt), NotBefore: unix(t.NotBefore), Expires: unix(end), Name: t.Name, Kind: t.Kind.String(),
+		IssuedAt: unix(made), NotBefore: unix(t.NotBefore), Expires: unix(end), Name: t.Name, Kind: t.Kind.String(),
 	}
 }
 

@@ -78,9 +78,6 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 			return query, refuseParameter(name, rule)
 		}
 	}
-	if _, err := c.Policy.Prefixes.Parse(c.parameters["q"]); err == nil {
-		return query, refuseTokenInURL() // an imported one; the others have been refused before
-	}
 	// The cursor is read last, because it must be of the same order.
 	if cursor, given := c.parameters["cursor"]; given {
 		after, ok := parseCursor(cursor, query.sort)
@@ -117,12 +114,12 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 		}
 	case "account":
 		if value == "" {
-			return "is empty; leave it out instead"
+			return ruleEmpty
 		}
 		query.filter.account = value
 	case "scope":
 		if value == "" {
-			return "is empty; leave it out instead"
+			return ruleEmpty
 		}
 		query.filter.scope = c.scope(value)
 	case "never_used":

@@ -24,6 +24,13 @@ type mollymawkAPI struct{ *api }
 // MollymawkPath is what the paths of Mollymawk's calls begin with.
 const MollymawkPath = "/api/tokens/"
 
+// mollymawkCalls are Mollymawk's calls by their paths. All are POST.
+var mollymawkCalls = map[string]func(*call, *mollymawkInput) *Refusal{
+	MollymawkPath + "create": (*call).mollymawkCreate,
+	MollymawkPath + "update": (*call).mollymawkUpdate,
+	MollymawkPath + "delete": (*call).mollymawkDelete,
+}
+
 // mollymawkInput is the body of all three calls.
 type mollymawkInput struct {
 	Name   *string `json:"token_name"`
@@ -64,12 +71,7 @@ func (c *call) serveMollymawk() *Refusal {
 	if refusal := c.admit(); refusal != nil {
 		return refusal
 	}
-	calls := map[string]func(*mollymawkInput) *Refusal{
-		MollymawkPath + "create": c.mollymawkCreate,
-		MollymawkPath + "update": c.mollymawkUpdate,
-		MollymawkPath + "delete": c.mollymawkDelete,
-	}
-	serve, known := calls[c.r.URL.EscapedPath()]
+	serve, known := mollymawkCalls[c.r.URL.EscapedPath()]
 	switch {
 	case !known:
 		return refuseError(codeNotFound, "There is nothing at this path.")
@@ -80,7 +82,7 @@ func (c *call) serveMollymawk() *Refusal {
 	if refusal := c.decode(&in); refusal != nil {
 		return refusal
 	}
-	return serve(&in)
+	return serve(c, &in)
 }
 
 // envelop answers in Mollymawk's form.
@@ -124,7 +126,7 @@ func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
 	}
 	token, secret, err := store.Create(c.Policy, draft, c.actor)
 	if err != nil {
-		return refuseMollymawkField(c.storeRefusal(err))
+		return refuseMollymawkField(c.changeRefusal(err))
 	}
 	c.logChange("token created", token)
 	return c.envelop(newMollymawkObject(tokenstore.TokenUsage{Token: token}, secret.Reveal()))
@@ -154,14 +156,14 @@ func (c *call) mollymawkUpdate(in *mollymawkInput) *Refusal {
 	}
 	token, err := store.Edit(c.Policy, token.ID, edit, c.actor)
 	if err != nil {
-		return refuseMollymawkField(c.storeRefusal(err))
+		return refuseMollymawkField(c.changeRefusal(err))
 	}
 	c.logChange("token edited", token)
-	found, err := store.WithUsage(token)
-	if err != nil {
-		return c.storeRefusal(err)
+	value := token.Hint()
+	if value == "" { // an imported one has no part that may be shown
+		value = token.ID.String()
 	}
-	return c.envelop(newMollymawkObject(found, token.Hint()))
+	return c.envelop(newMollymawkObject(c.withUsage(store, token), value))
 }
 
 func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
@@ -170,7 +172,7 @@ func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
 		return refusal
 	}
 	if err := store.Delete(token.ID, tokenstore.AnyVersion, c.actor); err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	c.logChange("token deleted", token)
 	return c.envelop("Token deleted successfully")

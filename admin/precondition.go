@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,14 +24,32 @@ func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 	if err != nil {
 		return 0, c.storeRefusal(err)
 	}
-	for candidate := range strings.SplitSeq(strings.Join(values, ","), ",") {
-		if strings.TrimSpace(candidate) == etag(found.Token) { // weak tags never match
-			return found.Token.Version, nil
-		}
+	if !slices.Contains(entityTags(strings.Join(values, ",")), etag(found.Token)) { // weak tags never match
+		return 0, refuseVersion(found.Token.Version)
 	}
-	return 0, refuseVersion(found.Token.Version)
+	return found.Token.Version, nil
 }
 
+// entityTags returns the tags of a list, or none if it isn't one (RFC 9110 sections
+// 5.6.1 and 8.8.3): elements may be empty, and commas may stand between the quotes of
+// a tag, but no quotes and no white space.
+func entityTags(list string) (tags []string) {
+	for {
+		list = strings.TrimLeft(list, ", \t")
+		if list == "" {
+			return tags
+		}
+		tag := entityTag.FindString(list)
+		list = strings.TrimLeft(list[len(tag):], " \t")
+		if tag == "" || list != "" && list[0] != ',' {
+			return nil
+		}
+		tags = append(tags, tag)
+	}
+}
+
+var entityTag = regexp.MustCompile(`^(W/)?"[^"\x00-\x20\x7f]*"`)
+
 func refuseVersion(version uint64) *Refusal {
-	return refuseError(codePrecondition, `The token has been changed since: its ETag is "`+strconv.FormatUint(version, 10)+`". Look at it again.`)
+	return refuseError(codePrecondition, `If-Match doesn't name the token as it is now: its ETag is "`+strconv.FormatUint(version, 10)+`". Look at it again.`)
 }

@@ -1,16 +1,22 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
@@ -117,8 +123,34 @@ func TestAudit(t *testing.T) {
 	}
 	for query, parameter := range map[string]string{
 		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id", "from=1": "from",
+		"actor=": "actor", "action=": "action", "token_id=": "token_id", "actor=a&actor=b": "actor",
+		"cursor=" + place{id: tokenstore.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
 	} {
 		f.refused(f.do(http.MethodGet, "/audit?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
+	}
+	f.refused(f.do(http.MethodGet, "/audit?actor="+uuidOne, ""), 400, "token_in_url")
+	f.refused(f.do(http.MethodGet, "/audit?token_id="+uuidOne, ""), 400, "token_in_url")
+}
+
+// A cursor that was altered is refused wherever it was.
+func TestAuditCursor(t *testing.T) {
+	t.Parallel()
+	at := tokenstore.AuditPosition{Time: start, Sequence: 1 << 40}
+	cursor := auditCursor(at)
+	if got, ok := parseAuditCursor(cursor); !ok || *got != at {
+		t.Errorf("%v, %v", got, ok)
+	}
+	for i := range cursor {
+		altered := []byte(cursor)
+		altered[i] ^= 1
+		if got, ok := parseAuditCursor(string(altered)); ok {
+			t.Errorf("%s is %v", altered, got)
+		}
+	}
+	for _, cut := range []string{cursor[1:], cursor[:len(cursor)-1], cursor + "A", cursor + "="} {
+		if got, ok := parseAuditCursor(cut); ok {
+			t.Errorf("%s is %v", cut, got)
+		}
 	}
 }
 
@@ -137,7 +169,7 @@ func TestIntrospect(t *testing.T) {
 	_, early := f.create(`{"not_before":"2026-03-02T00:00:00Z"}`)
 	for text, want := range map[string]string{
 		current:  `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci","kind":"api"}`,
-		old:      `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
+		old:      `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
 		admin:    `"kind":"admin"`,
 		disabled: `{"active":false}`,
 		early:    `{"active":false}`,
@@ -186,8 +218,19 @@ func TestStats(t *testing.T) {
 	}
 	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
 	f.use(second, 4, tokenstore.LastUse{Time: f.store.Now()})
+	credential, err := testPolicy.Prefixes.Parse(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		match, err := f.store.Authenticate(credential, f.store.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.store.CountDenied(match)
+	}
 	f.pass(time.Minute)
-	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2},"requests":{"ok":7,"denied":0}}`
+	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2},"requests":{"ok":7,"denied":5}}`
 	if w := f.do(http.MethodGet, "/stats", ""); w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -223,5 +266,169 @@ func TestBackup(t *testing.T) {
 	}
 	if f.logs.FilterMessage("backup taken").Len() != 1 {
 		t.Error("the log doesn't tell")
+	}
+}
+
+// TestAuditOfTheClock: an entry that is about no token has none.
+func TestAuditOfTheClock(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.pass(time.Hour)
+	f.create(`{}`)
+	f.pass(-time.Hour)
+	answered(t, f.do(http.MethodPost, "/clock", "{}"), 200)
+	want := `{"data":[{"time":"2026-03-01T12:00:00Z","actor":"caddy-admin","action":"accept clock","token_id":null,"token_name":null,` +
+		`"address":"127.0.0.1","changes":{"clock":"2026-03-01T13:00:00Z -> 2026-03-01T12:00:00Z"}}],"next_cursor":null}`
+	if got := f.do(http.MethodGet, "/audit?action=accept+clock", "").Body.String(); got != want {
+		t.Errorf("%s", got)
+	}
+	if n := f.logs.FilterLevelExact(zap.WarnLevel).Len(); n != 1 {
+		t.Errorf("%d warnings in the log", n)
+	}
+}
+
+// longAudit is a backend with an audit of so many entries, in which every nth is of
+// the actor "rare".
+type longAudit struct {
+	memory
+	length, nth, walked int
+	after               func(walked int) // is called with each entry
+}
+
+func (l *longAudit) Audit(before *tokenstore.AuditPosition, yield func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool) error {
+	newest := uint64(l.length)
+	if before != nil {
+		newest = before.Sequence - 1
+	}
+	for n := newest; n > 0; n-- {
+		l.walked++
+		l.after(l.walked)
+		entry := tokenstore.AuditEntry{Time: start, Actor: "frequent", Action: "edit", TokenName: strconv.FormatUint(n, 10)}
+		if n%uint64(l.nth) == 0 {
+			entry.Actor = "rare"
+		}
+		if !yield(tokenstore.AuditPosition{Time: start, Sequence: n}, entry) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (*longAudit) Close() error { return nil }
+
+// TestSearchAudit: a search goes through the audit in chunks, finds everything once,
+// in order, and ends with its request.
+func TestSearchAudit(t *testing.T) {
+	t.Parallel()
+	audit := &longAudit{length: 5*auditChunk + 7, after: func(int) {}}
+	store, err := tokenstore.Open(audit, tokenstore.Options{FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	rare := func(e tokenstore.AuditEntry) bool { return e.Actor == "rare" }
+	for _, test := range []struct {
+		nth, limit int
+		want       string
+	}{
+		{15_001, 1, "45003 30002 15001"},
+		{15_001, 2, "45003 30002 15001"},
+		{15_001, 3, "45003 30002 15001"},
+		{15_001, 50, "45003 30002 15001"},
+		{6_000, 1, "48000 42000 36000 30000 24000 18000 12000 6000"},
+		{6_000, 3, "48000 42000 36000 30000 24000 18000 12000 6000"},
+		{6_000, 5, "48000 42000 36000 30000 24000 18000 12000 6000"},
+	} {
+		audit.nth = test.nth
+		limit := test.limit
+		var found []string
+		for page := (tokenstore.AuditPage{Limit: limit, Match: rare}); ; {
+			entries, next, err := searchAudit(t.Context(), store, page)
+			if err != nil || len(entries) > limit {
+				t.Fatalf("%d entries, %v", len(entries), err)
+			}
+			for _, e := range entries {
+				found = append(found, e.TokenName)
+			}
+			if page.Before = next; next == nil {
+				break
+			}
+		}
+		if got := strings.Join(found, " "); got != test.want {
+			t.Errorf("limit %d: %s, want %s", limit, got, test.want)
+		}
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	audit.walked = 0
+	audit.after = func(walked int) {
+		if walked == auditChunk/2 {
+			cancel()
+		}
+	}
+	_, _, err = searchAudit(ctx, store, tokenstore.AuditPage{Limit: 50, Match: rare})
+	if !errors.Is(err, context.Canceled) || audit.walked > auditChunk+100 {
+		t.Errorf("%v after %d entries", err, audit.walked)
+	}
+}
+
+// TestStatsEndWithTheRequest: nobody goes on counting for a client that is gone.
+func TestStatsEndWithTheRequest(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.create(`{}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f.refused(f.serve(httptest.NewRequest(http.MethodGet, "/stats", nil).WithContext(ctx)), 503, "store_unavailable")
+	f.refused(f.serve(httptest.NewRequest(http.MethodGet, "/audit", nil).WithContext(ctx)), 503, "store_unavailable")
+	if n := f.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 0 {
+		t.Errorf("%d errors in the log", n)
+	}
+}
+
+// copied is the copy that a backend gives out, which may break.
+type copied struct {
+	io.Reader
+	closed bool
+}
+
+func (c *copied) Close() error {
+	c.closed = true
+	return nil
+}
+
+type copying struct {
+	memory
+	copy *copied
+}
+
+func (c copying) Backup() (io.ReadCloser, int64, error) { return c.copy, 10, nil }
+
+func (copying) SaveUsage(time.Time, []tokenstore.UsageOf) error { return nil }
+
+// TestBackupClosesTheCopy: also if it breaks off, which the client and the log get
+// to know.
+func TestBackupClosesTheCopy(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		content  io.Reader
+		warnings int
+	}{
+		"whole":  {strings.NewReader("0123456789"), 0},
+		"broken": {io.MultiReader(strings.NewReader("01234"), new(failing)), 1},
+		"short":  {strings.NewReader("01234"), 1},
+	} {
+		copy := &copied{Reader: test.content}
+		store, err := tokenstore.Open(copying{copy: copy}, tokenstore.Options{FlushInterval: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFixture(t, func(c *Config) {
+			c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
+		})
+		w := f.do(http.MethodGet, "/backup", "")
+		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !copy.closed || f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
+			t.Errorf("%s: %d %v, closed %v, logs %v", name, w.Code, w.Header(), copy.closed, f.logs.All())
+		}
 	}
 }

@@ -71,7 +71,7 @@ var codes = map[string]struct {
 	codeInvalidParameter: {http.StatusBadRequest, "Invalid parameter"},
 	codeTokenInURL:       {http.StatusBadRequest, "Token in the URL"},
 	codeIdempotency:      {http.StatusUnprocessableEntity, "Idempotency key used before"},
-	codeInvalidHeader:    {http.StatusBadRequest, "Invalid header"},
+	codeInvalidHeader:    {http.StatusBadRequest, "Invalid request"},
 	codeNotFound:         {http.StatusNotFound, "Not found"},
 	codeConflict:         {http.StatusConflict, "Conflict"},
 	codePrecondition:     {http.StatusPreconditionFailed, "Precondition failed"},
@@ -151,8 +151,19 @@ func shorten(name string) string {
 // storeRetryAfter is in seconds.
 const storeRetryAfter = "5"
 
-// storeRefusal answers an error of the store's.
+// storeRefusal answers an error of the store's that came before anything was
+// changed.
 func (c *call) storeRefusal(err error) *Refusal {
+	return c.errorRefusal(err, "The token store can't answer at the moment; Caddy's log says why. Try again.")
+}
+
+// changeRefusal answers an error of a change. If the store couldn't be written, the
+// change may have been made all the same.
+func (c *call) changeRefusal(err error) *Refusal {
+	return c.errorRefusal(err, "The token store couldn't be written; Caddy's log says why. Look at the list of tokens before you try again.")
+}
+
+func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	var (
 		field   *tokenstore.FieldError
 		version *tokenstore.VersionError
@@ -169,13 +180,10 @@ func (c *call) storeRefusal(err error) *Refusal {
 	case errors.Is(err, tokenstore.ErrRepeatDiffers):
 		return refuseError(codeIdempotency, "This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
 	}
-	detail := "The token store can't answer at the moment; Caddy's log says why. Try again."
 	if errors.Is(err, tokenstore.ErrDamaged) {
-		detail = "The token's record is damaged, so the token can't be used or changed. Restore a backup."
-	} else if c.r.Method != http.MethodGet {
-		detail = "The token store couldn't be written; Caddy's log says why. Look at the list of tokens before you try again."
+		unavailable = "The token's record is damaged, so the token can't be used or changed. Restore a backup."
 	}
-	refusal := refuseError(codeStore, detail).header("Retry-After", storeRetryAfter)
+	refusal := refuseError(codeStore, unavailable).header("Retry-After", storeRetryAfter)
 	refusal.Err = err
 	return refusal
 }

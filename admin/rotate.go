@@ -35,14 +35,10 @@ func (c *call) rotateToken() *Refusal {
 	}
 	token, secret, err := store.Rotate(c.Policy, c.id, rotation, c.actor)
 	if err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	c.logChange("token rotated", token)
-	found, err := store.WithUsage(token)
-	if err != nil {
-		// The secret must not be lost for want of a count.
-		found = tokenstore.TokenUsage{Token: token}
-	}
+	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", etag(token))
 	return c.answer(http.StatusOK, withSecret{object: newObject(token, found.Usage, store.Now()), Token: secret.Reveal()})
 }

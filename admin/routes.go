@@ -43,6 +43,7 @@ var routes = []route{
 	{http.MethodPost, "/clock", nil, (*call).acceptClock},
 	{http.MethodGet, "/backup", nil, (*call).backup},
 	{http.MethodPost, "/import", nil, (*call).importTokens},
+	{http.MethodGet, "/openapi.json", nil, (*call).describe},
 }
 
 // route finds the request's route. If the path is known but not with this
@@ -69,6 +70,9 @@ func routeName(r *http.Request) string {
 	pattern, _ := patternOf(r)
 	if found, _ := findRoute(r.Method, pattern); found != nil {
 		return found.method + " " + found.path
+	}
+	if _, known := mollymawkCalls[pattern]; known && r.Method == http.MethodPost {
+		return http.MethodPost + " " + pattern
 	}
 	return ""
 }

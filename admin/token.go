@@ -30,7 +30,7 @@ func (c *call) deleteToken() *Refusal {
 		return c.storeRefusal(err)
 	}
 	if err := store.Delete(c.id, version, c.actor); err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	c.logChange("token deleted", found.Token)
 	c.w.Header().Set("Cache-Control", "no-store")
@@ -69,7 +69,7 @@ func (c *call) changeState(message string, change func(*tokenstore.Store, tokens
 	}
 	token, err := change(store, c.id, version, c.actor)
 	if err != nil {
-		return c.storeRefusal(err)
+		return c.changeRefusal(err)
 	}
 	c.logChange(message, token)
 	return c.answerToken(store, token)

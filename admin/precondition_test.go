@@ -1,0 +1,133 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
+)
+
+// overtaken is a backend in which somebody else changes a token just before each
+// change, while it is switched on.
+type overtaken struct {
+	tokenstore.Backend
+	on atomic.Bool
+}
+
+func (o *overtaken) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+	return o.Backend.Apply(id, now, func(old *tokenstore.Token) (tokenstore.Change, error) {
+		if old != nil && o.on.Load() {
+			other := *old
+			other.Version++
+			old = &other
+		}
+		return change(old)
+	})
+}
+
+// TestIfMatchInTheTransaction: the version that counts is that which the token has
+// when it is changed, not when it was looked at.
+func TestIfMatchInTheTransaction(t *testing.T) {
+	t.Parallel()
+	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overtaking := &overtaken{Backend: backend}
+	clock := tokenstore.ClockFunc(func() time.Time { return start })
+	store, err := tokenstore.Open(overtaking, tokenstore.Options{Clock: clock, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	f := newFixture(t, func(c *Config) {
+		c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
+	})
+	for _, call := range []struct{ method, path, body string }{
+		{http.MethodPatch, "", `{"name":"x"}`},
+		{http.MethodPost, "/rotate", `{}`},
+		{http.MethodPost, "/disable", ``},
+		{http.MethodPost, "/enable", ``},
+		{http.MethodPost, "/revoke", ``},
+		{http.MethodDelete, "", ``},
+	} {
+		id, _ := f.create(`{}`)
+		before := f.do(http.MethodGet, "/tokens/"+id, "").Body.String()
+		overtaking.on.Store(true)
+		f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`), 412, "precondition_failed")
+		overtaking.on.Store(false)
+		if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
+			t.Errorf("%s %s: %s, was %s", call.method, call.path, after, before)
+		}
+		if w := f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`); w.Code/100 != 2 {
+			t.Errorf("%s %s, not overtaken: %d %s", call.method, call.path, w.Code, w.Body)
+		}
+	}
+}
+
+// TestIfMatchForms: what a list of entity tags is (RFC 9110 sections 5.6.1, 8.8.3 and
+// 13.1.1). A version is named or not; whatever isn't a list names none.
+func TestIfMatchForms(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	for _, test := range []struct {
+		headers []string
+		matches bool
+	}{
+		{[]string{`"1"`}, true},
+		{[]string{` "1"	`}, true},
+		{[]string{`*`}, true},
+		{[]string{` * `}, true},
+		{[]string{`"7","1"`}, true},
+		{[]string{`,, "7" , ,"1",`}, true},
+		{[]string{`W/"1", "1"`}, true},
+		{[]string{`"a,b", "1"`}, true},
+		{[]string{`"ü", "1"`}, true},
+		{[]string{`"7"`, `"1"`}, true},
+		{[]string{``}, false},
+		{[]string{`,`}, false},
+		{[]string{`""`}, false},
+		{[]string{`"0"`}, false},
+		{[]string{`"01"`}, false},
+		{[]string{`"+1"`}, false},
+		{[]string{`"1 "`}, false},
+		{[]string{`"2"`}, false},
+		{[]string{`W/"1"`}, false},
+		{[]string{`w/"1"`}, false},
+		{[]string{`1`}, false},
+		{[]string{`'1'`}, false},
+		{[]string{`"18446744073709551617"`}, false},
+		{[]string{`garbage, "1"`}, false},
+		{[]string{`"1", garbage`}, false},
+		{[]string{`"1" "1"`}, false},
+		{[]string{`"1""1"`}, false},
+		{[]string{`"x,"1"`}, false},
+		{[]string{`"1", "`}, false},
+		{[]string{`"1", "a b"`}, false},
+		{[]string{`*, "1"`}, false},
+		{[]string{`"1", *`}, false},
+		{[]string{`*`, `*`}, false},
+	} {
+		r := httptest.NewRequest(http.MethodPatch, "/tokens/"+id, strings.NewReader(`{}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header["If-Match"] = test.headers
+		w := f.serve(r)
+		if test.matches != (w.Code == http.StatusOK) {
+			t.Errorf("%q: %d", test.headers, w.Code)
+		}
+		if !test.matches {
+			f.refused(w, 412, "precondition_failed")
+		}
+	}
+	// That there is no such token comes first (RFC 9110 section 13.2.1).
+	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{}`, `If-Match: "1"`), 404, "not_found")
+	f.refused(f.do(http.MethodDelete, "/tokens/000000000000", "", `If-Match: W/"1"`), 404, "not_found")
+}

@@ -1,0 +1,44 @@
+package admin
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// TestRepeatShowsTheTokenAsItIs: a replay is the token as it has become meanwhile,
+// and a key is the actor's own.
+func TestRepeatShowsTheTokenAsItIs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const key = "Idempotency-Key: \"once\"" // the quotes of a structured field are part of it
+	made := answered(t, f.do(http.MethodPost, "/tokens", goodBody, key), http.StatusCreated)
+	id := made["id"].(string)
+	answered(t, f.do(http.MethodPatch, "/tokens/"+id, `{"name":"renamed"}`), 200)
+	f.use(made["token"].(string), 2, tokenstore.LastUse{Time: f.store.Now()})
+	w := f.do(http.MethodPost, "/tokens", goodBody, key)
+	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK || w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {
+		t.Errorf("%d %s %s, and is %s", w.Code, w.Header().Get("ETag"), w.Body, again.Body)
+	}
+	if n := f.logs.FilterMessage("token created").Len(); n != 1 {
+		t.Errorf("the log tells of %d tokens", n)
+	}
+	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: once"); w.Code != http.StatusCreated {
+		t.Errorf("without the quotes: %d", w.Code)
+	}
+	other := *f
+	config := f.config
+	config.Authenticate = func(*http.Request) (tokenstore.Actor, *Refusal) { return tokenstore.Actor{Name: "alice"}, nil }
+	other.handler = New(config)
+	if w := other.do(http.MethodPost, "/tokens", goodBody, key); w.Code != http.StatusCreated {
+		t.Errorf("another actor: %d %s", w.Code, w.Body)
+	}
+	// A refused request is no request that was carried out.
+	f.refused(f.do(http.MethodPost, "/tokens", `{"name":"a"}`, "Idempotency-Key: k"), 400, "invalid_field")
+	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: k"); w.Code != http.StatusCreated {
+		t.Errorf("after a refusal: %d %s", w.Code, w.Body)
+	}
+	f.do(http.MethodDelete, "/tokens/"+id, "")
+	f.refused(f.do(http.MethodPost, "/tokens", goodBody, key), 409, "conflict")
+}
