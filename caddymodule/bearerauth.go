@@ -271,6 +271,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 		TokenInURL:    h.app.tokenInURL(r),
 		Upgrade:       upgrade,
 		ClientIP:      clientIP(r),
+		EarlyData:     gate.CameEarly(r),
 		ContentLength: r.ContentLength,
 		Now:           now,
 	}

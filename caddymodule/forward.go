@@ -98,14 +98,15 @@ func handOn(ctx context.Context, r *http.Request) *http.Request {
 
 // callNext calls the handlers after the gate. A backend that breaks off an answer
 // makes Caddy's proxy panic, which for an answer that is still held is an error
-// like any other.
+// like any other. Whatever else panics must end the request as it would without
+// the gate: a handler that was to abort it hasn't answered with 200.
 func callNext(next caddyhttp.Handler, answer *answerWriter, out *http.Request) (err error) {
 	defer func() {
 		cause := recover()
 		if cause == nil {
 			return
 		}
-		if cause != http.ErrAbortHandler || answer.gone() { //nolint:errorlint // the proxy panics with this very value
+		if cause != http.ErrAbortHandler || answer.status == 0 { //nolint:errorlint // the proxy panics with this very value
 			panic(cause)
 		}
 		err = errAnswerBroken

@@ -50,6 +50,10 @@ var backendAnswers = map[string]http.HandlerFunc{
 		w.Header().Set("Cache-Control", "public, max-age=60")
 		say("text/html", 404, text(htmlPage))(w, r)
 	},
+	"public": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		say("text/plain", 200, text(""))(w, r)
+	},
 	"json":          say("application/json", 404, text(jsonText)),
 	"html":          say("text/html; charset=utf-8", 404, text(htmlPage)),
 	"html-500":      say("TEXT/HTML", 500, text(htmlPage)),
@@ -95,6 +99,27 @@ var backendAnswers = map[string]http.HandlerFunc{
 		w.Header().Set("Alt-Svc", `h3="evil:443"`)
 		w.Header().Set("Keep-Alive", "timeout=9")
 		say("text/plain", 200, text(""))(w, r)
+	},
+	"interim": func(w http.ResponseWriter, r *http.Request) {
+		for _, status := range []int{http.StatusProcessing, http.StatusEarlyHints} {
+			w.Header().Set("Alt-Svc", `h3="evil:443"`)
+			w.Header().Set("Keep-Alive", "timeout=9")
+			w.Header().Set("X-Echo", echo(r))
+			w.WriteHeader(status)
+		}
+		clear(w.Header())
+		say("text/plain", 200, text("late"))(w, r)
+	},
+	// A 101 with what is for one connection only, and with the credential.
+	"upgrade-hop": func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nKeep-Alive: timeout=9\r\nX-Echo: "+echo(r)+"\r\n\r\n"+
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nAlt-Svc: h3=\"evil:443\"\r\nKeep-Alive: timeout=9\r\n"+
+			"Proxy-Authenticate: Basic\r\nTrailer: X-Sum\r\nX-Hop: x\r\nX-Echo: "+echo(r)+"\r\nX-Kept: yes\r\n\r\n")
 	},
 	"ours": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Key-Expires", "never")

@@ -55,7 +55,14 @@ var identityAttacks = []attack{
 	{id: "IDH-11 announced and not sent, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C", "Trailer: X-Token-Name"), body: "x", chunked: true}, want: passed("$C")},
 	{id: "IDH-12 framing in trailers", over: []string{"h1"}, wireRequest: trailing("/plain/upload", "Content-Length, Host", "Content-Length: 5", "Host: evil"), want: dropped(400)},
 	{id: "IDH-12 credential in trailers alone", wireRequest: wireRequest{method: "POST", target: "/plain/write", header: []string{"Trailer: X-Check"}, body: "x", trailer: []string{"X-Check: Bearer $C"}}, want: refused(401, "missing_token")},
+	{id: "IDH-13 identity in trailers", over: []string{"h2", "h2c", "h3"}, wireRequest: trailing("/plain/write", "", "x-token-name: root", "x_token_id: root"), want: passed("$C")},
+	{id: "IDH-13 identity in trailers, upload", over: []string{"h2", "h2c", "h3"}, wireRequest: trailing("/plain/upload", "", "x-token-name: root", "x_token_id: root"), want: passed("$C")},
+	{id: "IDH-13 identity in trailers, untouched", over: []string{"h2", "h2c", "h3"}, wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login", body: "x", trailer: []string{"x-token-name: root"}}, want: untouched(200)},
+	{id: "IDH-13 credential in trailers", over: []string{"h2", "h2c", "h3"}, wireRequest: trailing("/plain/write", "", "authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h3": broken("$C", 400)}},
+	{id: "IDH-13 credential in trailers, upload", over: []string{"h2", "h2c", "h3"}, wireRequest: trailing("/plain/upload", "", "authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h3": abortedUpload}},
+	{id: "IDH-13 pseudo header in trailers", over: []string{"h2", "h2c", "h3"}, wireRequest: trailing("/plain/upload", "", ":path: /plain/read"), want: abortedUpload},
 	{id: "IDH-14 many", wireRequest: spoofing(strings.Split(strings.Repeat("X-Token-Name: root\n", 100)+"X-Token-Name: root", "\n")...), want: passed("$R")},
+	{id: "IDH-07 placeholder in the name", wireRequest: get("/plain/read", by("$W", "Cookie: a=b")...), want: passed("$W")}, // see checkIdentity
 	{id: "IDH-15 odd name", wireRequest: get("/plain/read", by("$W", "X-Token-Name: root")...), want: passed("$W")},
 	{id: "IDH-15 odd name at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$W")}, want: passed("$W")},
 }

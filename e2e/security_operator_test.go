@@ -56,6 +56,9 @@ var combinations = []combination{
 	{host: "header-down.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down X-Leak {http.request.header.Authorization}\nheader_down X-Who " + leaks + "\n}\n}"},
 	{host: "header-up.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up X-Copy " + leaks + "\nheader_up X-Who {http.auth.user.name}\n}\n}",
 		attacks: []attack{{id: "odd name", wireRequest: wireRequest{host: "header-up.test", header: by("$W")}, want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
+	// What security.md says to write where there are caches.
+	{host: "private.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down Cache-Control private\n}\n}",
+		attacks: []attack{{id: "CACHE-02 made private", wireRequest: wireRequest{host: "private.test", target: "/plain/read?answer=public", header: by("$R")}, want: passed("$R"), then: hasHeader("Cache-Control", "private")}}},
 	{host: "header-own.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up Authorization \"Bearer {env.UPSTREAM}\"\n}\n}",
 		attacks: []attack{{id: "HOP-08 named in Connection", wireRequest: wireRequest{host: "header-own.test", header: by("$R", "Connection: Authorization")}, want: passed("$R")}}},
 	{host: "request-header.test", body: "handle {\nGATE\nrequest_header X-Who {http.auth.user.name}\nrequest_header X-Copy {http.request.header.Authorization}\nPROXY\n}",
@@ -73,6 +76,7 @@ var combinations = []combination{
 	{host: "errors-own.test", body: "handle {\nGATE\nPROXY\n}\nhandle_errors {\nrespond \"" + leaks + " {http.error.status_code}\"\n}"},
 	{host: "errors-away.test", body: "handle {\nREFUSING\nreverse_proxy 127.0.0.1:1\n}\nhandle_errors {\nrespond \"" + leaks + "\"\n}", refuses: byErrorRoutes, good: answeredByNobody("$R", 502, "")},
 	{host: "errors-later.test", body: "handle {\nGATE\nerror \"" + leaks + "\" 418\n}\nhandle_errors {\nrespond \"" + leaks + " {http.error.message}\"\n}", good: answeredByNobody("$R", 418, "")},
+	{host: "abort.test", body: "route {\nGATE\nabort\n}", good: answeredByNobody("$R", 0, "")},
 	{host: "legacy.test", body: "handle {\nREFUSING\nPROXY\n}\nhandle_errors {\nreverse_proxy {$LEGACY}\n}", refuses: elsewhere, attacks: []attack{
 		{id: "IDH-09 spoofed", wireRequest: wireRequest{host: "legacy.test", header: by("$U", spoofed...)}, want: refusedElsewhere(200)},
 		{id: "IDH-09 spoofed, Connection", wireRequest: wireRequest{host: "legacy.test", header: by("$U", "X-Token-Name: root", "Connection: X-Forwarded-For")}, want: refusedElsewhere(200)},

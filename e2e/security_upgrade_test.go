@@ -1,5 +1,12 @@
 package e2e
 
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
 // upgrading is a handshake by a token that may use the path's websockets.
 func upgrading(target, protocol string, header ...string) wireRequest {
 	return wireRequest{target: target, header: append(by("$R", "Connection: Upgrade", "Upgrade: "+protocol, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), header...)}
@@ -50,7 +57,41 @@ var upgradeAttacks = []attack{
 		want: []verdict{{outcome: passes, status: []int{101}, token: "$R", sees: "GET /plain/socket"}}},
 	{id: "UPG-06 early request on a route without", wireRequest: wireRequest{raw: "GET /plain/read HTTP/1.1\r\nHost: gated.test\r\nAuthorization: Bearer $R\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + smuggledRequest},
 		want: both(passed("$R"), refused(401, "missing_token"))},
+	{id: "UPG-07 early data, says a proxy before", wireRequest: post("x", by("$C", "Early-Data: 1")...), want: refused(425, "too_early")},
+	{id: "UPG-07 early data, says a proxy twice and badly", wireRequest: post("x", by("$C", "Early-Data: 0", "Early-Data: no")...), want: refused(425, "too_early")},
+	{id: "UPG-07 early data, says a proxy before, GET", wireRequest: get("/plain/read", by("$R", "Early-Data: 1")...), want: passed("$R"), then: sawHeader("Early-Data", "1")},
 	{id: "UPG-08 with a body", wireRequest: wireRequest{target: "/plain/socket", header: by("$R", "Connection: Upgrade", "Upgrade: websocket"), body: smuggledRequest}, want: switched("$R")},
 	{id: "UPG-08 with a chunked body", wireRequest: wireRequest{target: "/plain/socket", header: by("$R", "Connection: Upgrade", "Upgrade: websocket"), body: smuggledRequest, chunked: true}, want: switched("$R")},
 	{id: "UPG-09 websocket in HTTP/2", over: []string{"h2", "h2c", "h3"}, wireRequest: get("/plain/socket", by("$R", "sec-websocket-version: 13", "sec-websocket-key: x")...), want: passed("$R")},
+	{id: "UPG-12 hop by hop in a 101", wireRequest: upgrading("/plain/socket?answer=upgrade-hop", "websocket"), want: switched("$R"), then: func(t *testing.T, x *exchange) {
+		onlyEndToEnd(t, x)
+		if got := x.answers[0].header.Get("X-Kept"); got != "yes" {
+			t.Errorf("the client got X-Kept: %q", got)
+		}
+	}},
+	{id: "UPG-12 hop by hop in a 101, with session", wireRequest: wireRequest{host: browserHost, target: "/plain/socket?answer=upgrade-hop", header: []string{"Connection: Upgrade", "Upgrade: websocket", "Cookie: molly_session=$Q"}}, want: untouched(101), then: onlyEndToEnd},
+	{id: "UPG-12 hop by hop in interim answers", wireRequest: asking("interim", "$R"), want: passed("$R"), then: func(t *testing.T, x *exchange) {
+		onlyEndToEnd(t, x)
+		var statuses []int
+		for _, interim := range x.answers[0].interim {
+			statuses = append(statuses, interim.status)
+		}
+		if !slices.Equal(statuses, []int{http.StatusProcessing, http.StatusEarlyHints}) {
+			t.Errorf("the client got the interim answers %v", statuses)
+		}
+	}},
+}
+
+// onlyEndToEnd checks that no answer, interim ones included, brings the client a
+// header that is for the connection to the backend, or repeats the credential.
+func onlyEndToEnd(t *testing.T, x *exchange) {
+	for _, answer := range append(x.answers[0].interim, x.answers[0]) {
+		for name, values := range answer.header {
+			hop := slices.Contains([]string{"Keep-Alive", "Proxy-Authenticate", "Trailer", "X-Hop"}, name)
+			foreign := name == "Alt-Svc" && strings.Contains(values[0], "evil") // Caddy has one of its own
+			if hop || foreign || name == "X-Echo" && values[0] != "" {
+				t.Errorf("the client got %s: %q in the answer %d", name, values, answer.status)
+			}
+		}
+	}
 }

@@ -44,16 +44,32 @@ func (w h3) exchange(r wireRequest, _ int) []wireAnswer {
 
 // h3Exchange sends a request on a new connection and reads the answer.
 func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (answer wireAnswer) {
+	if err := h3Open(ctx, conn); err != nil {
+		return wireAnswer{err: err}
+	}
+	stream, err := h3Send(ctx, conn, r)
+	if err != nil {
+		return wireAnswer{err: err}
+	}
+	answer.readH3(stream)
+	return answer
+}
+
+// h3Open sends what a client has to say before its first request.
+func h3Open(ctx context.Context, conn *quic.Conn) error {
 	control, err := conn.OpenUniStreamSync(ctx)
 	if err != nil {
-		return wireAnswer{err: err}
+		return err
 	}
-	if _, err := control.Write(h3Frame(quicvarint.Append(nil, h3ControlStream), h3Settings, nil)); err != nil {
-		return wireAnswer{err: err}
-	}
+	_, err = control.Write(h3Frame(quicvarint.Append(nil, h3ControlStream), h3Settings, nil))
+	return err
+}
+
+// h3Send sends a request and returns the stream, on which its answer comes.
+func h3Send(ctx context.Context, conn *quic.Conn, r wireRequest) (*quic.Stream, error) {
 	stream, err := conn.OpenStreamSync(ctx)
 	if err != nil {
-		return wireAnswer{err: err}
+		return nil, err
 	}
 	_ = stream.SetDeadline(time.Now().Add(wirePatience))
 	// The server may answer and stop reading before it has everything.
@@ -61,8 +77,7 @@ func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (answer wir
 	if !r.unfinished {
 		_ = stream.Close()
 	}
-	answer.readH3(stream)
-	return answer
+	return stream, nil
 }
 
 // h3 returns the bytes of the request's stream.

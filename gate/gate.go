@@ -55,6 +55,9 @@ type Request struct {
 	Upgrade string
 	// ClientIP is as Caddy determined it.
 	ClientIP netip.Addr
+	// EarlyData says that the request came before the TLS handshake was over; see
+	// [CameEarly].
+	EarlyData bool
 	// ContentLength is the declared one, or -1 if there is a body without.
 	ContentLength int64
 	// Now is the store's time.
@@ -96,6 +99,7 @@ const (
 	checkURL
 	checkCredential
 	checkPath
+	checkEarlyData
 	checkToken
 	checkKind
 	checkState
@@ -159,6 +163,10 @@ func (q *inquiry) ask(c check) {
 		if !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		}
+	case checkEarlyData:
+		if r.EarlyData && !safeMethod(r.Method) {
+			d.Refusal = Refuse(TooEarly)
+		}
 	case checkToken:
 		d.Match, d.Refusal = find(q.store, q.gate.config.Prefixes, q.text, r.Now)
 	case checkKind:
@@ -166,10 +174,7 @@ func (q *inquiry) ask(c check) {
 	case checkState:
 		d.Refusal = RefuseStatus(d.Match.Status)
 	case checkClientIP:
-		if !d.Match.Token.AllowsIP(r.ClientIP) {
-			d.Refusal = Refuse(IPDenied)
-			d.Refusal.ClientIP = r.ClientIP
-		}
+		q.clientIP()
 	case checkRoute:
 		q.route()
 	case checkScope:
@@ -224,6 +229,19 @@ func (q *inquiry) withoutToken() {
 	default:
 		q.decision.Untouched = true
 		q.take(route)
+	}
+}
+
+// clientIP checks the address that a token is bound to. Early data may come from
+// an address that isn't its sender's, which only the handshake shows.
+func (q *inquiry) clientIP() {
+	r, d := q.request, &q.decision
+	switch {
+	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
+		d.Refusal = Refuse(TooEarly)
+	case !d.Match.Token.AllowsIP(r.ClientIP):
+		d.Refusal = Refuse(IPDenied)
+		d.Refusal.ClientIP = r.ClientIP
 	}
 }
 

@@ -138,6 +138,7 @@ func TestDecideOrder(t *testing.T) {
 		}},
 		{"401 unknown_token", func(r *Request) { use(r, tokens.unknown) }},
 		{"401 malformed_token", func(r *Request) { use(r, tokens.malformed) }},
+		{"425 too_early", func(r *Request) { r.EarlyData = true }},
 		{"400 invalid_path", func(r *Request) { r.Path = "//" }},
 		{"400 invalid_request", func(r *Request) { r.Authorization = []string{"Bearer"} }},
 		{"401 missing_token", func(r *Request) { r.Authorization = nil }},
@@ -171,6 +172,7 @@ func TestDecideAsksStoreOnce(t *testing.T) {
 		"path":      {request(tokens.good, func(r *Request) { r.Path = "/api/./report" }), 0},
 		"in URL":    {request(tokens.good, func(r *Request) { r.TokenInURL = true }), 0},
 		"CONNECT":   {request(tokens.good, func(r *Request) { r.Method = "CONNECT" }), 0},
+		"early":     {request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true }), 0},
 	} {
 		tokens.asked = 0
 		g.Decide(tokens, tt.request)

@@ -33,6 +33,7 @@ const (
 	IPDenied             Code = "ip_denied"
 	MethodNotAllowed     Code = "method_not_allowed"
 	InvalidPath          Code = "invalid_path"
+	TooEarly             Code = "too_early"
 	TooManyFailures      Code = "too_many_failures"
 	BodyTooLarge         Code = "body_too_large"
 	StoreUnavailable     Code = "store_unavailable"
@@ -81,6 +82,7 @@ var rules = map[Code]rule{
 	IPDenied:             {http.StatusForbidden, noChallenge, "Address not allowed", "This API key may not be used from your address."},
 	MethodNotAllowed:     {http.StatusMethodNotAllowed, noChallenge, "Method not allowed", "This path has no such method: see the Allow header for those it has."},
 	InvalidPath:          {http.StatusBadRequest, noChallenge, "Path not canonical", "Write the path in its plain form: no empty, . or .. segments, no escapes of ASCII characters."},
+	TooEarly:             {http.StatusTooEarly, noChallenge, "Too early", "The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
 	TooManyFailures:      {http.StatusTooManyRequests, noChallenge, "Too many failures", "Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, noChallenge, "Body too large", "The request's body is larger than this route takes."},
 	StoreUnavailable:     {http.StatusServiceUnavailable, noChallenge, "Token store unavailable", "API keys can't be checked at the moment. Keep your key and try again."},

@@ -61,6 +61,7 @@ func TestRefusalTable(t *testing.T) {
 		},
 		MethodNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
 		InvalidPath:      {decide(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
+		TooEarly:         {decide(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
 		BodyTooLarge: {
 			decide(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
 		},

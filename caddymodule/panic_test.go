@@ -1,0 +1,308 @@
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(panickingHandler{})
+	caddy.RegisterModule(new(panickingStore))
+	httpcaddyfile.RegisterHandlerDirective("panicking", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return panickingHandler{}, nil })
+}
+
+// panickingHandler is a faulty handler after the gate, faulty in the way that the
+// path says.
+type panickingHandler struct{}
+
+func (panickingHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.panicking", New: func() caddy.Module { return panickingHandler{} }}
+}
+
+// ServeHTTP has the request, and so the upstream token, on its stack.
+func (panickingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	switch r.URL.Path {
+	case "/good":
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case "/late":
+		_, _ = io.WriteString(w, "the beginning")
+		_ = http.NewResponseController(w).Flush()
+	case "/held":
+		w.WriteHeader(http.StatusTeapot)
+	case "/aborted":
+		panic(http.ErrAbortHandler) // as Caddy's abort directive
+	case "/broken":
+		w.WriteHeader(http.StatusTeapot)
+		panic(http.ErrAbortHandler) // as Caddy's proxy
+	case "/nil":
+		w.Header()["X"] = (*http.Request)(nil).TransferEncoding
+	}
+	panic(errors.New("out of order: " + r.URL.Path))
+}
+
+// panickingStore is a bbolt store that panics when it is asked for what it hasn't,
+// while there is a file "armed" beside it.
+type panickingStore struct{ BoltStore }
+
+func (*panickingStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "api_tokens.stores.panicking", New: func() caddy.Module { return new(panickingStore) }}
+}
+
+func (s *panickingStore) Open() (tokenstore.Backend, error) {
+	backend, err := s.BoltStore.Open()
+	return panickingBackend{backend, filepath.Join(filepath.Dir(s.path), "armed")}, err
+}
+
+type panickingBackend struct {
+	tokenstore.Backend
+	armed string
+}
+
+func (b panickingBackend) IDOf(digest tokenstore.Digest) (tokenstore.ID, error) {
+	if _, err := os.Stat(b.armed); err == nil {
+		panic(errors.New("out of order: the store"))
+	}
+	return b.Backend.IDOf(digest)
+}
+
+// TestPanics: security cases CFG-11 and LOG-13. When a handler after the gate
+// panics, or the gate itself, the request ends without an answer that could pass
+// for a good one, nothing of it goes on, no credential is logged, and Caddy serves
+// the next.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	const upstream = "the-upstream-token-5b7d4e6f"
+	c := startPanicking(t, upstream)
+	token := c.mint(t)
+	unknown := "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+	armed := filepath.Join(c.dir, "armed")
+	for _, test := range []struct {
+		name, path, token string
+		storeToo          bool
+		// status is 0 for none; of the answers with one none may be whole.
+		status int
+		whole  bool
+		logged string
+	}{
+		{name: "none", path: "/good", token: token, status: 204, whole: true},
+		{name: "at once", path: "/now", token: token, logged: "out of order: /now"},
+		{name: "through nil", path: "/nil", token: token, logged: "nil pointer dereference"},
+		{name: "after the beginning of an answer", path: "/late", token: token, status: 200, logged: "out of order: /late"},
+		{name: "after the head of an answer that is held", path: "/held", token: token, logged: "out of order: /held"},
+		{name: "to abort the request", path: "/aborted", token: token},
+		{name: "as a proxy whose backend broke off", path: "/broken", token: token, status: 418, whole: true, logged: `"code":"backend_error"`},
+		{name: "refused", path: "/now", token: unknown, status: 401, whole: true},
+		{name: "in the gate", path: "/good", token: unknown, storeToo: true, logged: "out of order: the store"},
+		{name: "none, at last", path: "/good", token: token, status: 204, whole: true},
+	} {
+		if test.storeToo {
+			if err := os.WriteFile(armed, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, whole := c.get(t, test.path, test.token)
+		if status != test.status || whole != test.whole {
+			t.Errorf("%s: status %d, whole %t, want %d and %t", test.name, status, whole, test.status, test.whole)
+		}
+		c.wait(t, test.name+" is logged", func() bool { return strings.Contains(c.output.String(), test.logged) })
+		if test.storeToo {
+			if err := os.Remove(armed); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, secret := range []string{token, token[17:49], unknown, upstream} {
+		if strings.Contains(c.output.String(), secret) {
+			t.Error("the log holds a credential")
+		}
+	}
+	if allowed := c.used(t, token); allowed != 8 {
+		t.Errorf("counted %d requests, want those of the token", allowed)
+	}
+}
+
+// panickingCaddy is a Caddy with what panics, in a process of its own; see
+// TestCommandProcess.
+type panickingCaddy struct {
+	dir, address string
+	output       *lockedBuffer
+	admin        *http.Client
+}
+
+func startPanicking(t *testing.T, upstream string) *panickingCaddy {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &panickingCaddy{dir: dir, address: listener.Addr().String(), output: new(lockedBuffer), admin: &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "admin.sock"))
+		},
+	}}}
+	_ = listener.Close()
+	config := fmt.Sprintf(`{
+	debug
+	admin unix/%[1]s/admin.sock
+	api_tokens {
+		store panicking %[1]s/tokens.db
+		account default {
+			upstream_token {env.UPSTREAM}
+		}
+	}
+}
+http://%[2]s {
+	log
+	route {
+		bearer_auth {
+			route GET /good a:b
+			route GET /now a:b
+			route GET /nil a:b
+			route GET /late a:b
+			route GET /held a:b
+			route GET /aborted a:b
+			route GET /broken a:b
+		}
+		panicking
+	}
+}
+`, dir, c.address)
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
+	cmd.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join([]string{"caddy", "run", "--config", file}, "\n"),
+		"UPSTREAM="+upstream, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Stdout, cmd.Stderr = c.output, c.output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("Caddy ended with %v", err)
+		}
+	})
+	c.wait(t, "Caddy serves", func() bool {
+		response, err := c.admin.Get("http://caddy/api_tokens/v1/healthz")
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return c
+}
+
+func (c *panickingCaddy) wait(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what) // the output may hold what it must not
+		}
+	}
+}
+
+func (c *panickingCaddy) mint(t *testing.T) string {
+	t.Helper()
+	response, err := c.admin.Post("http://caddy/api_tokens/v1/tokens", "application/json", strings.NewReader(`{"name":"x","expires_in":"1d","scopes":["a:b"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var created struct{ Token string }
+	if err := json.NewDecoder(response.Body).Decode(&created); err != nil || response.StatusCode != http.StatusCreated {
+		t.Fatalf("status %d: %v", response.StatusCode, err)
+	}
+	return created.Token
+}
+
+func (c *panickingCaddy) used(t *testing.T, token string) (allowed int) {
+	t.Helper()
+	response, err := c.admin.Get("http://caddy/api_tokens/v1/tokens/" + token[4:16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var object struct {
+		UsageCount int `json:"usage_count"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&object); err != nil {
+		t.Fatal(err)
+	}
+	return object.UsageCount
+}
+
+// get makes a call and returns the status of the answer, or 0, and whether it came
+// to its end.
+func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whole bool) {
+	t.Helper()
+	conn, err := net.Dial("tcp", c.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n\r\n", path, token)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, false
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err == nil
+}
+
+// lockedBuffer is what a process prints, safe to read while it does.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = panickingHandler{}
+	_ StoreModule                 = (*panickingStore)(nil)
+	_ caddy.Provisioner           = (*panickingStore)(nil)
+	_ caddyfile.Unmarshaler       = (*panickingStore)(nil)
+)

@@ -1,0 +1,249 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// guess returns a well-formed token that nobody was given; i makes it another.
+func guess(prefix string, i int) string {
+	return signToken(fmt.Sprintf("%s_%012d_%s", prefix, i, strings.Repeat("aB3dE5gH", 4)))
+}
+
+// flood sends requests as fast as they are answered, many at a time on a few
+// connections, and returns how often each status was answered.
+func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) map[int]int {
+	t.Helper()
+	const connections, atOnce = 4, 50
+	var mu sync.Mutex
+	statuses := make(map[int]int)
+	var group sync.WaitGroup
+	for n := range connections {
+		group.Go(func() {
+			conn, err := dialH1("127.0.0.1:" + c.env["HTTP"])
+			if err != nil {
+				t.Errorf("connecting: %v", err)
+				return
+			}
+			defer conn.close()
+			for i := n; i < requests; i += connections * atOnce {
+				_ = conn.SetDeadline(time.Now().Add(wirePatience))
+				var batch strings.Builder
+				sent := 0
+				for j := i; j < min(requests, i+connections*atOnce); j += connections {
+					batch.WriteString(request(j))
+					sent++
+				}
+				if _, err := io.WriteString(conn, batch.String()); err != nil {
+					t.Errorf("sending: %v", err)
+					return
+				}
+				for range sent {
+					response, err := http.ReadResponse(conn.r, nil)
+					if err != nil {
+						t.Errorf("no answer: %v", err)
+						return
+					}
+					if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") == "" {
+						t.Errorf("there is no Retry-After")
+					}
+					_, _ = io.Copy(io.Discard, response.Body)
+					_ = response.Body.Close()
+					mu.Lock()
+					statuses[response.StatusCode]++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	group.Wait()
+	return statuses
+}
+
+// quietSite is a gate that logs what operators let it log: no debugging.
+var quietSite = strings.NewReplacer("\tdebug\n", "", "\tlog\n", "").Replace(plainSite)
+
+// live returns how much memory Caddy holds, in bytes: what is in use, after a
+// collection, and what the system has given it.
+func (c *caddy) live() (heap, resident int64) {
+	c.t.Helper()
+	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/heap?gc=1&debug=1"), "# HeapAlloc = ")
+	line, _, _ := strings.Cut(after, "\n")
+	heap, err := strconv.ParseInt(line, 10, 64)
+	if err != nil {
+		c.t.Fatalf("reading the size of the heap: %v", err)
+	}
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return heap, pages * int64(os.Getpagesize())
+}
+
+// TestFloodOfGuesses shows the gate 200,000 tokens that nobody has: security cases
+// DOS-01 (nothing is kept of them, and who has a good one isn't disturbed) and
+// DOS-06 (nor is anything logged). What a miss does in the store is tested there.
+func TestFloodOfGuesses(t *testing.T) {
+	t.Parallel()
+	guesses, warmUp := 200_000, 20_000
+	if raceFlag == "-race=true" {
+		guesses = 50_000 // a tenth as fast
+	}
+	s := startSite(t, quietSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	request := func(i int) string {
+		return "GET /api/unikernels HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(guess("mmk", i)) + "\r\n\r\n"
+	}
+	s.flood(t, warmUp, request)
+	heap, resident := s.live()
+	mark := s.logMark()
+
+	ended := make(chan struct{})
+	var good sync.WaitGroup
+	slowest, calls := time.Duration(0), 0
+	good.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			start := time.Now()
+			s.expect(token, http.StatusOK)
+			slowest, calls = max(slowest, time.Since(start)), calls+1
+		}
+	})
+	start := time.Now()
+	statuses := s.flood(t, guesses, func(i int) string { return request(warmUp + i) })
+	took := time.Since(start)
+	close(ended)
+	good.Wait()
+
+	heapNow, residentNow := s.live()
+	t.Logf("%d guesses in %v: %v. Heap %d and then %d KiB, resident %d and then %d KiB. %d good calls beside them, the slowest in %v",
+		guesses, took, statuses, heap>>10, heapNow>>10, resident>>10, residentNow>>10, calls, slowest)
+	if statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests] != guesses {
+		t.Errorf("the answers were %v", statuses)
+	}
+	if calls == 0 {
+		t.Errorf("no good call was made")
+	}
+	// 10 bytes for each guess would be 2 MB.
+	if heapNow > heap+1<<20 {
+		t.Errorf("the heap has grown by %d KiB", (heapNow-heap)>>10)
+	}
+	if residentNow > resident+32<<20 {
+		t.Errorf("Caddy has grown by %d KiB", (residentNow-resident)>>10)
+	}
+	if logged := s.logSince(mark); len(logged) > 10<<10 {
+		t.Errorf("%d bytes were logged: %s", len(logged), logged[:2000])
+	}
+	if allowed, denied := s.usage(token); allowed != uint64(calls) || denied != 0 {
+		t.Errorf("counted %d and %d, want %d and 0", allowed, denied, calls)
+	}
+}
+
+// TestFloodOfTokensInURLs: security case DOS-06. The gate warns of each token in a
+// URL, which the sampling of operator.md thins out.
+func TestFloodOfTokensInURLs(t *testing.T) {
+	t.Parallel()
+	const requests, sampling = 5000, "\tlog {\n\t\tsampling {\n\t\t\tinterval 1s\n\t\t\tfirst 100\n\t\t\tthereafter 100\n\t\t}\n\t}\n"
+	for name, test := range map[string]struct {
+		globals     string
+		least, most func(seconds int) int
+	}{
+		"as it is": {"", func(int) int { return requests }, func(int) int { return requests }},
+		"thinned":  {sampling, func(int) int { return 1 }, func(seconds int) int { return 100*(seconds+1) + requests/100 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, strings.Replace(quietSite, "{\n", "{\n"+test.globals, 1), mollymawktest.Options{})
+			start := time.Now()
+			statuses := s.flood(t, requests, func(i int) string {
+				return "GET /?t=" + guess("mmk", i) + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+			})
+			if statuses[http.StatusBadRequest] != requests {
+				t.Errorf("the answers were %v", statuses)
+			}
+			s.stop() // so that all has been written
+			seconds := int(time.Since(start)/time.Second) + 1
+			lines := strings.Count(s.output.String(), "refused request with a token in its URL")
+			if lines < test.least(seconds) || lines > test.most(seconds) {
+				t.Errorf("%d lines were logged in %d s", lines, seconds)
+			}
+		})
+	}
+}
+
+// TestFloodOfAdminGuesses: security case ADM-19. Who guesses at admin tokens on a
+// site is slowed down, and an admin at the same address isn't.
+func TestFloodOfAdminGuesses(t *testing.T) {
+	t.Parallel()
+	const guesses, limit = 10_000, 100 // in a minute
+	s := startSite(t, adminSite, mollymawktest.Options{})
+	admin := s.token("--kind", "admin")
+	tokens := []func(i int) string{
+		func(i int) string { return guess("mma", i) },
+		func(i int) string { return signToken(fmt.Sprintf("%s%032d", admin[:17], i)) }, // the right id
+		func(int) string { return "x" },
+		func(i int) string { return guess("mmk", i) },
+	}
+	start := time.Now()
+	statuses := s.flood(t, guesses, func(i int) string {
+		return "GET /keys/api/v1/tokens HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(tokens[i%len(tokens)](i)) + "\r\n\r\n"
+	})
+	forgiven := int(time.Since(start).Seconds()*limit/60) + 1
+	if n := statuses[http.StatusUnauthorized]; n < limit || n > limit+forgiven || n+statuses[http.StatusTooManyRequests] != guesses {
+		t.Errorf("the answers were %v", statuses)
+	}
+	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
+		t.Errorf("the admin got status %d: %s", status, body)
+	}
+	if n := strings.Count(s.output.String(), `"code":"too_many_failures"`); n < guesses-limit-forgiven {
+		t.Errorf("%d refusals were logged for debugging, of %d", n, guesses)
+	}
+	s.checkLogs(admin)
+}
+
+// TestFirstStart: security case ADM-22. A new store has no tokens, and nobody can
+// make the first but who reaches Caddy's own admin endpoint.
+func TestFirstStart(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, adminSite, mollymawktest.Options{})
+	if got := s.counts(); len(got) != 0 {
+		t.Errorf("there are tokens: %v", got)
+	}
+	for _, path := range []string{"/keys/api/v1/tokens", "/api/v1/tokens", "/trusting/api/v1/tokens"} {
+		for name, credential := range map[string][]string{
+			"nobody": nil, "a guess": bearer(guess("mma", 0)), "the known ones": bearer("admin"), "a password": {"-u", "admin:admin"}, "Mollymawk's": bearer(s.upstream),
+		} {
+			args := append(credential, "-H", "Content-Type: application/json", "-d", `{"name":"first","kind":"admin","expires_in":"1d"}`, s.url(path))
+			if status, _, body := curl(t, args...); status != http.StatusUnauthorized {
+				t.Errorf("%s of %s: status %d: %s", path, name, status, body)
+			}
+		}
+	}
+	if got := s.counts(); len(got) != 0 {
+		t.Errorf("somebody has made tokens: %v", got)
+	}
+	if strings.Contains(s.output.String(), "mma_") {
+		t.Errorf("a token was printed")
+	}
+	admin := s.token("--kind", "admin")
+	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
+		t.Errorf("the first admin got status %d: %s", status, body)
+	}
+}

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestAdminSocket: security cases ADM-06 and ADM-07. A unix socket keeps the
+// machine's other users from Caddy's admin endpoint, which a port doesn't.
+func TestAdminSocket(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		suffix string
+		mode   fs.FileMode
+	}{
+		"of operator.md":   {"|0600", 0o600},
+		"Caddy's own mode": {"", 0o200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, strings.Replace(plainSite, "admin.sock", "admin.sock"+test.suffix, 1), mollymawktest.Options{})
+			info, err := os.Stat(s.path("admin.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != test.mode {
+				t.Errorf("the socket's mode is %v", info.Mode())
+			}
+			call := func(uid uint32) error {
+				cmd := exec.Command("curl", "--silent", "--show-error", "--fail", "--unix-socket", s.path("admin.sock"),
+					"-H", jsonType, "-d", newToken, "http://caddy/api_tokens/v1/tokens")
+				if uid != 0 {
+					cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+				}
+				return cmd.Run()
+			}
+			before := len(s.counts())
+			if os.Geteuid() == 0 { // only root can try it as somebody else
+				if err := os.Chmod(s.dir, 0o755); err != nil { // so that only the socket is in the way
+					t.Fatal(err)
+				}
+				const nobody, couldNotConnect = 65534, 7
+				if exit, ok := errors.AsType[*exec.ExitError](call(nobody)); !ok || exit.ExitCode() != couldNotConnect {
+					t.Errorf("another user's call: %v", exit)
+				}
+			}
+			if after := len(s.counts()); after != before {
+				t.Errorf("there are %d tokens, want %d", after, before)
+			}
+			if token := s.mint(map[string]any{"preset": "read"}); token == "" {
+				t.Errorf("Caddy's own user made no token")
+			}
+		})
+	}
+}
+
+// TestFilesHoldNoSecret: security cases LOG-14 and LOG-01. Whatever Caddy has
+// written after everything was used holds no secret, and the store and its copies
+// are their owner's.
+func TestFilesHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, strings.Replace(plainSite, "\tlog\n", "\tlog {\n\t\toutput file {$DIR}/access.log\n\t}\n\thandle_path /keys/* {\n\t\tapi_tokens_admin\n\t}\n", 1), mollymawktest.Options{})
+	token, admin := s.token("--preset", "read"), s.token("--kind", "admin")
+	s.expect(token, http.StatusOK)
+	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, body)
+	}
+	if status, _, _ := curl(t, s.url("/api/unikernels?access_token="+token)); status != http.StatusBadRequest {
+		t.Errorf("status %d", status)
+	}
+	stdout, stderr, code := s.run("api-token", "rotate", tokenID(token), "--grace", "1h")
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	rotated := strings.TrimSpace(stdout)
+	s.expect(rotated, http.StatusOK)
+	if _, stderr, code := s.run("api-token", "backup", s.path("copy.db")); code != 0 {
+		t.Fatal(stderr)
+	}
+	s.stop()
+	looked := make(map[string]bool)
+	err := filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name := filepath.Base(path)
+		looked[name] = true
+		for _, secret := range []string{token, rotated, admin} {
+			if strings.Contains(string(text), secret[17:25]) { // the store has ids and hashes
+				t.Errorf("%s holds a part of a secret", path)
+			}
+		}
+		if strings.Contains(string(text), s.upstream) {
+			t.Errorf("%s holds the upstream token", path)
+		}
+		if info, err := entry.Info(); err != nil || strings.HasSuffix(name, ".db") && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tokens.db", "copy.db", "access.log", "autosave.json"} {
+		if !looked[name] {
+			t.Errorf("there is no %s among %v", name, looked)
+		}
+	}
+	s.checkLogs(token, rotated, admin)
+}
+
+// TestDumpHoldsNoSecret: security case LOG-15. What a process prints about its
+// goroutines when it is made to end holds no token of a request under way.
+func TestDumpHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	upstream := backend.AddToken("alice", "gate", 1e15)
+	s := &site{backend: backend, upstream: upstream, caddy: startCaddy(t, plainSite, map[string]string{
+		"BACKEND": backend.Addr(), "UPSTREAM": upstream, "GOTRACEBACK": "all",
+	})}
+	backend.AddUnikernel("alice", "default", "hello")
+	backend.Emit("alice", "default", "hello", "booted")
+	token := s.token("--preset", "read")
+	defer s.openConsole(token).Close()
+	profile := s.getAdmin("/debug/pprof/goroutine?debug=2")
+	if err := s.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	<-s.exited
+	s.cmd = nil
+	dump := s.output.String()
+	for where, text := range map[string]string{"the profile": profile, "the dump": dump} {
+		if !strings.Contains(text, "(*BearerAuth).ServeHTTP") {
+			t.Errorf("%s doesn't show the request under way, so nothing is tested", where)
+		}
+	}
+	checkNoSecret(t, "the profile", profile, token)
+	checkNoSecret(t, "the profile", profile, upstream)
+	s.checkLogs(token)
+}

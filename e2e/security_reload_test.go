@@ -1,0 +1,404 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// adapted returns the JSON of a Caddyfile.
+func (c *caddy) adapted(caddyfile string) []byte {
+	c.t.Helper()
+	cmd := c.command("adapt", "--adapter", "caddyfile", "--config", c.write("Adapt", caddyfile))
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		c.t.Fatalf("%v: %s", err, errs.String())
+	}
+	return out
+}
+
+// load gives Caddy a configuration without a process for it, and returns the
+// status of the answer.
+func (c *caddy) load(config []byte) (int, error) {
+	request, err := http.NewRequest(http.MethodPost, "http://caddy/load", bytes.NewReader(config))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Cache-Control", "must-revalidate") // also if it is the same
+	response, err := c.admin().Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
+}
+
+// timesOpen returns how often Caddy has a file open.
+func (c *caddy) timesOpen(path string) (n int) {
+	c.t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, entry.Name())); err == nil && target == path {
+			n++
+		}
+	}
+	return n
+}
+
+// minter makes tokens by the admin API, one after the other, whatever becomes of
+// Caddy meanwhile.
+type minter struct {
+	s *site
+	// made are those that were acknowledged; calls counts the answers, lost those
+	// that were none.
+	mu    sync.Mutex
+	made  map[string]bool
+	calls map[int]int
+	lost  int
+}
+
+// mint makes tokens until the context ends.
+func (m *minter) mint(ctx context.Context) {
+	client := m.s.admin()
+	for ctx.Err() == nil {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://caddy/api_tokens/v1/tokens",
+			strings.NewReader(`{"name":"made","expires_in":"1d","preset":"read"}`))
+		if err != nil {
+			panic(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		m.mu.Lock()
+		if err != nil {
+			m.lost++
+			m.mu.Unlock()
+			time.Sleep(time.Millisecond) // there may be nobody to call any more
+			continue
+		}
+		var created struct{ ID string }
+		err = json.NewDecoder(response.Body).Decode(&created)
+		_ = response.Body.Close()
+		m.calls[response.StatusCode]++
+		if response.StatusCode == http.StatusCreated && err == nil {
+			m.made[created.ID] = true
+		}
+		m.mu.Unlock()
+	}
+}
+
+// answered returns how many answers had a status.
+func (m *minter) answered(status int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[status]
+}
+
+func (m *minter) answers() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, count := range m.calls {
+		n += count
+	}
+	return n
+}
+
+// TestReloadUnderLoad reloads again and again, now and then to a configuration
+// that is refused, while clients call and an admin makes tokens; then Caddy is
+// told to end while a request is still under way. Security cases CFG-01 (one store
+// all along, no request fails), ADM-16 (the admin API after a refused reload) and
+// ADM-15 (during a reload and after SIGTERM): what was acknowledged is there, and
+// nothing is counted twice or lost.
+func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	const reloads = 100
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	s.backend.AddUnikernel("alice", "default", "hello")
+	s.backend.Emit("alice", "default", "hello", "booted")
+	token := s.token("--preset", "read")
+	good := s.adapted(plainSite)
+	bad := bytes.Replace(good, []byte("{env.UPSTREAM}"), []byte("{env.UNSET}"), 1)
+	s.expect(token, http.StatusOK)
+
+	minting, stopMinting := context.WithCancel(t.Context())
+	defer stopMinting()
+	admin := &minter{s: s, made: make(map[string]bool), calls: make(map[int]int)}
+	var admins sync.WaitGroup
+	admins.Go(func() { admin.mint(minting) })
+
+	// A reload may reset a connection that is just being made, with Caddy alone, too,
+	// and with HTTP/1 others as well; so HTTP/2, and such a request is made again.
+	calling, stopCalling := context.WithCancel(t.Context())
+	defer stopCalling()
+	var clients sync.WaitGroup
+	var passed, reset atomic.Int64
+	for range 4 {
+		clients.Go(func() {
+			protocols := new(http.Protocols)
+			protocols.SetUnencryptedHTTP2(true)
+			client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+			defer client.CloseIdleConnections()
+			for calling.Err() == nil {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/api/unikernels"), nil)
+				if err != nil {
+					panic(err)
+				}
+				request.Header.Set("Authorization", "Bearer "+token)
+				response, err := client.Do(request)
+				if err != nil {
+					reset.Add(1)
+					continue
+				}
+				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				if response.StatusCode != http.StatusOK || err != nil {
+					t.Errorf("a request got %d: %v %s", response.StatusCode, err, body)
+					return
+				}
+				passed.Add(1)
+			}
+		})
+	}
+	for i := range reloads {
+		config, want := good, http.StatusOK
+		if i%5 == 4 {
+			config, want = bad, http.StatusBadRequest
+		}
+		before := passed.Load()
+		if status, err := s.load(config); err != nil || status != want {
+			t.Fatalf("reload %d: status %d, want %d: %v", i, status, want, err)
+		}
+		s.eventually("requests pass after the reload", func() bool { return passed.Load() > before+5 || t.Failed() })
+		if n := s.timesOpen(s.path("tokens.db")); n != 1 {
+			t.Fatalf("reload %d: the store is open %d times", i, n)
+		}
+	}
+	stopCalling()
+	clients.Wait()
+	console := s.openConsole(token)
+	defer console.Close()
+
+	answers := admin.answers()
+	if refused := admin.answered(http.StatusServiceUnavailable); refused > 0 {
+		t.Errorf("the admin API answered 503 to %d of %d calls during reloads", refused, answers)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the admin API answers while the last request is under way, or is gone", func() bool {
+		admin.mu.Lock()
+		lost := admin.lost
+		admin.mu.Unlock()
+		return admin.answers() > answers+20 || lost > 20
+	})
+	console.Close()
+	select {
+	case <-s.exited:
+	case <-time.After(wirePatience):
+		t.Fatal("Caddy didn't end")
+	}
+	stopMinting()
+	admins.Wait()
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("Caddy ended with exit code %d:\n%s", code, s.output)
+	}
+	s.cmd = nil
+	if n := reset.Load(); n > reloads {
+		t.Errorf("%d requests got no answer", n)
+	}
+	t.Logf("%d requests passed, %d got no answer; of the calls of the admin API %v were answered and %d lost", passed.Load(), reset.Load(), admin.calls, admin.lost)
+	for status := range admin.calls {
+		if status != http.StatusCreated && status != http.StatusServiceUnavailable {
+			t.Errorf("the admin API answered %d", status)
+		}
+	}
+
+	s.start(plainSite)
+	counts := s.allCounts()
+	for id := range admin.made {
+		if _, ok := counts[id]; !ok {
+			t.Errorf("token %s was acknowledged and is gone", id)
+		}
+	}
+	// One request before them, and the console.
+	least, most := int(passed.Load())+2, int(passed.Load()+reset.Load())+2
+	if got := counts[tokenID(token)]; got.allowed < least || got.allowed > most || got.denied != 0 {
+		t.Errorf("counted %+v, want %d to %d", got, least, most)
+	}
+	s.checkLogs(token)
+}
+
+// openConsole begins a request that goes on until it is closed.
+func (s *site) openConsole(token string) io.Closer {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := (&http.Client{Transport: new(http.Transport)}).Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("the console's status is %d", response.StatusCode)
+	}
+	return response.Body
+}
+
+// allCounts returns the counts of all tokens, of which there may be many.
+func (c *caddy) allCounts() map[string]uses {
+	c.t.Helper()
+	counts := make(map[string]uses)
+	for cursor := ""; ; {
+		var list struct {
+			Data []struct {
+				ID          string
+				UsageCount  int `json:"usage_count"`
+				DeniedCount int `json:"denied_count"`
+			}
+			NextCursor string `json:"next_cursor"`
+		}
+		c.decode(c.getAdmin("/api_tokens/v1/tokens?limit=200"+cursor), &list)
+		for _, token := range list.Data {
+			counts[token.ID] = uses{token.UsageCount, token.DeniedCount}
+		}
+		if list.NextCursor == "" {
+			return counts
+		}
+		cursor = "&cursor=" + list.NextCursor
+	}
+}
+
+// TestRefusedReloads: security case CFG-03. A configuration that is refused leaves
+// nothing behind, so that the store is closed when the last that uses it ends.
+func TestRefusedReloads(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	route := func(line string) string {
+		return strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n"+line, 1)
+	}
+	if err := os.Link(s.path("tokens.db"), s.path("hard.db")); err != nil {
+		t.Fatal(err)
+	}
+	for name, config := range map[string]string{
+		"scope":                       route("route GET /x scope"),
+		"empty scope":                 route("route GET /x \"\""),
+		"path":                        route("route GET /a//b a:b"),
+		"method":                      route("route get /x a:b"),
+		"credential that is a folder": strings.Replace(plainSite, "{env.UPSTREAM}", "{file."+s.dir+"}", 1),
+		"no store":                    strings.Replace(plainSite, "api_tokens {", "servers {\n}\n#", 1),
+		"store that is a folder":      strings.Replace(plainSite, "tokens.db", "data", 1),
+		"store with a slash":          strings.Replace(plainSite, "tokens.db", "tokens.db/", 1),
+		// CFG-02: bbolt can't open a file twice, and this isn't seen to be the same.
+		"hard link to the store": strings.Replace(plainSite, "tokens.db", "hard.db", 1),
+		"another site's port":    plainSite + "\nhttp://127.0.0.1:" + mustPort(s.backend.Addr()) + " {\n\tapi_tokens_admin\n}\n",
+	} {
+		for range 2 {
+			if err := s.reload(config); err == nil {
+				t.Errorf("%s: the configuration was taken", name)
+			}
+		}
+		s.expect(token, http.StatusOK)
+		s.expect(s.token("--preset", "read"), http.StatusOK) // ADM-16: by the admin API
+		if n := s.timesOpen(s.path("tokens.db")); n != 1 {
+			t.Errorf("%s: the store is open %d times", name, n)
+		}
+	}
+	if err := s.reload(strings.Replace(plainSite, "tokens.db", "other.db", 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the store is closed", func() bool { return s.timesOpen(s.path("tokens.db"))+s.timesOpen(s.path("hard.db")) == 0 })
+	s.expect(token, http.StatusUnauthorized)
+	// Now it is free, by whatever name.
+	if err := s.reload(strings.Replace(plainSite, "tokens.db", "hard.db", 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(token, http.StatusOK)
+	s.checkLogs(token)
+}
+
+// TestStartAndStop: security case CFG-04. Caddy starts and stops its apps in any
+// order; the first request may come before the store is open, and waits for it.
+func TestStartAndStop(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--preset", "read")
+	s.stop()
+	const rounds = 20
+	for i := range rounds {
+		s.cmd = s.command("run", "--config", s.path("Caddyfile"))
+		s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+		if err := s.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		cmd, exited := s.cmd, make(chan struct{})
+		s.exited = exited
+		go func() {
+			_ = cmd.Wait()
+			close(exited)
+		}()
+		request := wireRequest{host: "127.0.0.1", method: "GET", target: "/api/unikernels", header: by(token)}
+		var answer wireAnswer
+		s.eventually("Caddy listens", func() bool {
+			answer = h1{"127.0.0.1:" + s.env["HTTP"]}.exchange(request, 1)[0]
+			return answer.err == nil
+		})
+		if answer.status != http.StatusOK {
+			t.Errorf("round %d: the first answer is %d: %s", i, answer.status, shortened(answer.body))
+		}
+		s.stop()
+	}
+	s.start(plainSite)
+	if allowed, denied := s.usage(token); allowed != rounds || denied != 0 {
+		t.Errorf("counted %d and %d, want %d and 0", allowed, denied, rounds)
+	}
+}
+
+// TestReloadToTakenStore: security case CFG-17. Another process has the store that
+// a reload names.
+func TestReloadToTakenStore(t *testing.T) {
+	t.Parallel()
+	holder := startSite(t, plainSite, mollymawktest.Options{})
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token, foreign := s.token("--preset", "read"), holder.token("--preset", "read")
+	start := time.Now()
+	err := s.reload(strings.Replace(plainSite, "{$DIR}/tokens.db", holder.path("tokens.db"), 1))
+	if err == nil {
+		t.Fatal("the store is open in two processes")
+	}
+	if took := time.Since(start); took > wirePatience {
+		t.Errorf("that took %v", took)
+	}
+	for _, want := range []string{holder.path("tokens.db"), "in use by process " + strconv.Itoa(holder.cmd.Process.Pid)} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %v", want, err)
+		}
+	}
+	s.expect(token, http.StatusOK)
+	s.expect(s.token("--preset", "read"), http.StatusOK)
+	holder.expect(foreign, http.StatusOK)
+}
