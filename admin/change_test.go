@@ -349,6 +349,7 @@ func TestRotateRefusals(t *testing.T) {
 		}
 	}
 	f.refused(f.do(http.MethodPost, "/tokens/000000000000/rotate", ""), 404, "not_found")
+	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/rotate", "", "Idempotency-Key: a"), 400, "invalid_request")
 	if f.status(secret) != "active" {
 		t.Error("a refused rotation took the secret away")
 	}

@@ -418,8 +418,8 @@ func TestBackupClosesTheCopy(t *testing.T) {
 		"broken": {io.MultiReader(strings.NewReader("01234"), new(failing)), 1},
 		"short":  {strings.NewReader("01234"), 1},
 	} {
-		copy := &copied{Reader: test.content}
-		store, err := tokenstore.Open(copying{copy: copy}, tokenstore.Options{FlushInterval: -1})
+		content := &copied{Reader: test.content}
+		store, err := tokenstore.Open(copying{copy: content}, tokenstore.Options{FlushInterval: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,8 +427,8 @@ func TestBackupClosesTheCopy(t *testing.T) {
 			c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
 		})
 		w := f.do(http.MethodGet, "/backup", "")
-		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !copy.closed || f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
-			t.Errorf("%s: %d %v, closed %v, logs %v", name, w.Code, w.Header(), copy.closed, f.logs.All())
+		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !content.closed || f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
+			t.Errorf("%s: %d %v, closed %v, logs %v", name, w.Code, w.Header(), content.closed, f.logs.All())
 		}
 	}
 }

@@ -21,6 +21,10 @@ type rotateInput struct {
 }
 
 func (c *call) rotateToken() *Refusal {
+	if _, given := c.r.Header["Idempotency-Key"]; given {
+		// A repeat would take the secret away that the first one made.
+		return refuseError(codeInvalidHeader, "A rotation can't be repeated, so it takes no Idempotency-Key. If its answer was lost, look at the token and rotate it once more.")
+	}
 	var in rotateInput
 	if refusal := c.decodeOptional(&in); refusal != nil {
 		return refusal

@@ -76,7 +76,7 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	})
 	h.logger = ctx.Logger()
 	h.api = sync.OnceValue(func() http.Handler { return admin.New(h.config()) })
-	h.mollymawk = sync.OnceValue(func() http.Handler { return admin.NewMollymawk(h.config()) })
+	h.mollymawk = sync.OnceValue(func() http.Handler { return admin.NewMollymawk(h.app.adminConfig(h.bearer, sitePath, h.logger)) })
 	return nil
 }
 

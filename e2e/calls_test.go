@@ -153,7 +153,7 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 }
 
 // TestConsole reads an event stream while it goes on, and sees it end when the
-// token is deleted.
+// token is deleted: security case UPG-11, as TestAnswersEndWithToken.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -11,7 +11,8 @@ import (
 
 // TestBadConfiguration adapts and validates Caddyfiles with a mistake in them. The
 // error says in which file and line it is, where there is a line, what is wrong,
-// and what to write.
+// and what to write. Security cases CFG-09 (no routes, no scope, no store), CFG-14
+// (a credential that is nothing) and PATH-32 (a path that isn't canonical).
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
 	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {env.UPSTREAM}\n\t\t}\n\t}\n}\n" // 7 lines
@@ -81,7 +82,8 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestAdaptResolvesNothing adapts a configuration whose secrets are elsewhere.
+// TestAdaptResolvesNothing adapts a configuration whose secrets are elsewhere
+// (CFG-16).
 func TestAdaptResolvesNothing(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)

@@ -16,7 +16,7 @@ import (
 )
 
 // TestCreatedAndDeleted uses a token made while Caddy runs in the next request,
-// and is refused in the next after it was deleted.
+// and is refused in the next after it was deleted: security case CACHE-06.
 func TestCreatedAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -66,7 +66,8 @@ func TestUsageSurvivesRestart(t *testing.T) {
 }
 
 // TestReloads reloads the same configuration, in all spellings of the store's
-// path, 50 times: the store stays open, and nothing is left behind.
+// path, 50 times: the store stays open, and nothing is left behind (security cases
+// CFG-01 and CFG-02).
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -97,7 +98,7 @@ func TestReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestChangedStore reloads with another store, and back.
+// TestChangedStore reloads with another store, and back (CFG-02).
 func TestChangedStore(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -113,7 +114,8 @@ func TestChangedStore(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestRejectedReload leaves the running gate and its admin API unharmed.
+// TestRejectedReload leaves the running gate and its admin API unharmed: security
+// cases CFG-03 and ADM-16; see TestRefusedReloads for more.
 func TestRejectedReload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -144,7 +146,7 @@ func TestRejectedReload(t *testing.T) {
 
 func mustPort(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// TestValidateBeside validates the configuration of a running Caddy.
+// TestValidateBeside validates the configuration of a running Caddy (CFG-16).
 func TestValidateBeside(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -165,7 +167,8 @@ func TestValidateBeside(t *testing.T) {
 	}
 }
 
-// TestSecondProcess starts another Caddy on the same store.
+// TestSecondProcess starts another Caddy on the same store (CFG-17, as
+// TestReloadToTakenStore).
 func TestSecondProcess(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -186,7 +189,7 @@ func TestSecondProcess(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestStoreMode keeps the store to its owner.
+// TestStoreMode keeps the store to its owner (LOG-14).
 func TestStoreMode(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

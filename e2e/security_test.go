@@ -41,7 +41,8 @@ func TestSecurity(t *testing.T) {
 }
 
 // checkLeftovers checks, at the end, that nothing is left behind (I8), and looks
-// for secrets in all that Caddy tells and keeps (I7).
+// for secrets in all that Caddy tells and keeps (I7): security case LOG-01, with
+// everything logged that can be.
 func (a *arena) checkLeftovers(t *testing.T, goroutines, files int) {
 	t.Helper()
 	a.client.CloseIdleConnections()

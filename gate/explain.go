@@ -70,7 +70,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		d.Match = tokenstore.Match{Token: question.Token, Status: question.Token.Status(question.Now)}
 	}
 	var e Explanation
-	for c := checkMethod; c < checksEnd; c++ {
+	for c := range checksEnd {
 		name := checkNames[c]
 		if name == "" || (question.Text == "" && (c == checkCredential || c == checkToken)) || (c == checkClientIP && !question.ClientIP.IsValid()) {
 			continue

@@ -157,7 +157,7 @@ func TestDecideOrder(t *testing.T) {
 
 func use(r *Request, token string) { r.Authorization = []string{"Bearer " + token} }
 
-// What is refused before the lookup doesn't reach the store.
+// What is refused before the lookup doesn't reach the store, nor a hash (DOS-04).
 func TestDecideAsksStoreOnce(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)

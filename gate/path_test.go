@@ -180,7 +180,7 @@ func everyPath(t testing.TB) *Gate {
 	return newTestGate(t, func(c *Config) { c.Routes = routes })
 }
 
-// The rule as RFC 3986 has it: decode, encode again, remove dot segments
+// PATH-29. The rule as RFC 3986 has it: decode, encode again, remove dot segments
 // (section 5.2.4), and see whether that changed anything.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{

@@ -56,7 +56,7 @@ type Backend interface {
 	SetRecordedTime(now time.Time, entry AuditEntry) error
 	// Backup returns a copy of the whole store as it is now, and its length in
 	// bytes. Reading it slowly hinders nobody.
-	Backup() (copy io.ReadCloser, length int64, err error)
+	Backup() (content io.ReadCloser, length int64, err error)
 	// Close waits for calls under way. Calls that come later fail with ErrClosed.
 	Close() error
 }

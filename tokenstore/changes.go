@@ -43,6 +43,12 @@ func (s *Store) Create(policy Policy, draft Draft, actor Actor) (*Token, Secret,
 // for something else is [ErrRepeatDiffers].
 func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Request) (token *Token, secret Secret, repeated bool, err error) {
 	now := s.Now()
+	if kept := request.keep(actor, ID{}, now); kept != nil {
+		// Before the draft is looked at: what was right then may be wrong now.
+		if token, err = s.repeated(kept); !errors.Is(err, ErrNotFound) {
+			return token, Secret{}, true, err
+		}
+	}
 	wanted, err := policy.token(draft, now)
 	if err != nil {
 		return nil, Secret{}, false, err
@@ -93,10 +99,10 @@ func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 	return err
 }
 
-// change makes a new version of a token. make turns a copy of the token into what
+// change makes a new version of a token. edit turns a copy of the token into what
 // it shall be and says in words what it changed; errUnchanged leaves the token,
 // which is then returned as it is.
-func (s *Store) change(id ID, version uint64, action string, actor Actor, make func(token *Token, now time.Time) (map[string]string, error)) (*Token, error) {
+func (s *Store) change(id ID, version uint64, action string, actor Actor, edit func(token *Token, now time.Time) (map[string]string, error)) (*Token, error) {
 	now := s.Now()
 	var unchanged *Token
 	token, err := s.apply(id, now, func(old *Token) (Change, error) {
@@ -104,7 +110,7 @@ func (s *Store) change(id ID, version uint64, action string, actor Actor, make f
 			return Change{}, err
 		}
 		token := *old
-		changes, err := make(&token, now)
+		changes, err := edit(&token, now)
 		if errors.Is(err, errUnchanged) {
 			unchanged = old
 		}

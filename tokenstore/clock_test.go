@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
+// TestSystemClock: only the wall clock counts, so that a machine that slept doesn't
+// compare times of two kinds (TIME-06).
 func TestSystemClock(t *testing.T) {
 	t.Parallel()
 	now := SystemClock{}.Now()

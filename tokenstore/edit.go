@@ -153,15 +153,15 @@ func differences(old, token *Token) map[string]string {
 // maxNoted is how many bytes of a value the audit keeps.
 const maxNoted = 200
 
-func noteText(changes map[string]string, field, old, new string) {
-	if old != new {
-		changes[field] = noted(old) + " -> " + noted(new)
+func noteText(changes map[string]string, field, before, after string) {
+	if before != after {
+		changes[field] = noted(before) + " -> " + noted(after)
 	}
 }
 
-func noteTime(changes map[string]string, field string, old, new time.Time) {
-	if !old.Equal(new) {
-		changes[field] = notedTime(old) + " -> " + notedTime(new)
+func noteTime(changes map[string]string, field string, before, after time.Time) {
+	if !before.Equal(after) {
+		changes[field] = notedTime(before) + " -> " + notedTime(after)
 	}
 }
 

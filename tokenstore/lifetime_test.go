@@ -58,6 +58,8 @@ func TestLifetimeOfSeconds(t *testing.T) {
 	}
 }
 
+// TestLifetimeFrom: lifetimes are steps of the calendar in UTC, whatever the time
+// zone (API-13), and none overflows (API-10).
 func TestLifetimeFrom(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ start, lifetime, end string }{

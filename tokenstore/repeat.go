@@ -50,12 +50,15 @@ func (r Request) keep(actor Actor, id ID, now time.Time) *KeptRequest {
 	}
 }
 
-// repeated returns the token that the request has made before. It may have been
-// deleted since.
+// repeated returns the token that the request has made before, or ErrNotFound if
+// it is no repeat. A token that has been deleted since is [ErrConflict].
 func (s *Store) repeated(request *KeptRequest) (*Token, error) {
 	kept, err := s.backend.Request(request.Key)
 	if err != nil {
 		return nil, readError(err)
+	}
+	if request.Time.Sub(kept.Time) >= RequestRetention {
+		return nil, ErrNotFound
 	}
 	if kept.Body != request.Body {
 		return nil, ErrRepeatDiffers

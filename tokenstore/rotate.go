@@ -37,6 +37,9 @@ func (s *Store) Rotate(policy Policy, id ID, rotation Rotation, actor Actor) (*T
 		changes := map[string]string{"grace": strconv.FormatInt(int64(rotation.Grace/time.Second), 10) + "s"}
 		noteTime(changes, "expires_at", token.ExpiresAt, expires)
 		token.ExpiresAt = expires
+		if !expires.IsZero() && previousEnds.After(expires) {
+			previousEnds = expires
+		}
 		if _, err := checkNotBefore(token.NotBefore, expires); err != nil {
 			return nil, err
 		}

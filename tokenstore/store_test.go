@@ -57,7 +57,7 @@ func TestCreateAndAuthenticate(t *testing.T) {
 
 // TestMissesAreAlike: an unknown id, a right id with a wrong secret and a secret
 // that is right in part do the same work, and none reaches a record or a lock
-// (TIM-01, TIM-02).
+// (TIM-01, TIM-02, DOS-01).
 func TestMissesAreAlike(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

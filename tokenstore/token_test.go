@@ -6,6 +6,7 @@ import (
 	"time"
 )
 
+// TestStatus: a token begins and ends to the nanosecond, without allowance (TIME-02).
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	at := func(seconds time.Duration) time.Time { return testTime.Add(seconds * time.Second) }

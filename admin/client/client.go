@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -120,9 +121,7 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	for name, values := range call.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, call.header)
 	return request, nil
 }
 

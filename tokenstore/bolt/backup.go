@@ -15,7 +15,7 @@ import (
 // Backup implements tokenstore.Backend. The copy lies beside the store, without a
 // name: while a transaction is open the store's file only grows, so nobody reads
 // it at a client's pace.
-func (b *Backend) Backup() (copy io.ReadCloser, length int64, err error) {
+func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".backup-*")
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: a copy needs room beside the store: %w", tokenstore.ErrUnavailable, err)

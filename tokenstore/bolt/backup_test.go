@@ -20,13 +20,13 @@ import (
 // saveBackup writes a store's backup to a file.
 func saveBackup(t testing.TB, s *tokenstore.Store) string {
 	t.Helper()
-	copy, length, err := s.Backup()
+	content, length, err := s.Backup()
 	check(t, err)
 	path := filepath.Join(t.TempDir(), "backup.db")
 	file, err := os.Create(path)
 	check(t, err)
-	written, err := io.Copy(file, copy)
-	check(t, errors.Join(err, file.Close(), copy.Close()))
+	written, err := io.Copy(file, content)
+	check(t, errors.Join(err, file.Close(), content.Close()))
 	if written != length {
 		t.Fatalf("%d bytes of %d", written, length)
 	}
@@ -87,15 +87,16 @@ func TestBackupUnderLoad(t *testing.T) {
 }
 
 // TestBackupReadSlowly: while a copy is read slowly the store's file doesn't grow
-// by every change, as it would with a transaction open.
+// by every change, as it would with a transaction open (which closing the store would
+// wait for, too: CFG-06).
 func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
 	token := makeToken(t, s)
-	copy, _, err := s.Backup()
+	content, _, err := s.Backup()
 	check(t, err)
-	defer copy.Close()
+	defer content.Close()
 	for i := range 300 {
 		name := fmt.Sprint("name ", i)
 		_, err := s.Edit(testPolicy, token.ID, tokenstore.Edit{Name: &name}, testActor)

@@ -43,14 +43,14 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 
 // realPath follows links, so that the store is replaced and not a link to it.
 func realPath(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		real, err = path, nil
+		target, err = path, nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return filepath.Abs(real)
+	return filepath.Abs(target)
 }
 
 func sameFile(a, b string) (bool, error) {

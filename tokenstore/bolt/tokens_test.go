@@ -68,7 +68,7 @@ func TestDigests(t *testing.T) {
 	checkConsistent(t, b)
 }
 
-// TestNoSecretInTheFile looks for what is presented in what is stored.
+// TestNoSecretInTheFile looks for what is presented in what is stored (LOG-14).
 func TestNoSecretInTheFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -337,7 +337,7 @@ func TestUsage(t *testing.T) {
 }
 
 // TestCloseDuringUse closes a store in the middle of everything: a call does its
-// work or says that the store is closed.
+// work or says that the store is closed, and closing waits for no more (CFG-06).
 func TestCloseDuringUse(t *testing.T) {
 	t.Parallel()
 	for range 10 {
