@@ -24,6 +24,7 @@ const appName = "api_tokens"
 const (
 	defaultMaxLifetime = "2y"
 	defaultWarnBefore  = "30d"
+	defaultAudit       = "2y"
 	unlimited          = "unlimited"
 )
 
@@ -50,6 +51,10 @@ type App struct {
 	// as `max_lifetime`. Default: `30d`.
 	WarnBefore string `json:"warn_before,omitempty"`
 
+	// How long the record of who changed which token is kept. Same form as
+	// `max_lifetime`; `unlimited` is for ever. Default: `2y`.
+	AuditRetention string `json:"audit_retention,omitempty"`
+
 	// The two letters that tokens begin with. The first is given to new tokens,
 	// all are accepted. Default: `mm`.
 	Prefixes []string `json:"prefixes,omitempty"`
@@ -58,6 +63,7 @@ type App struct {
 	store      sharedStore
 	policy     tokenstore.Policy
 	warnBefore tokenstore.Lifetime
+	keepAudit  tokenstore.Lifetime
 	logger     *zap.Logger
 
 	// What the gates of this configuration know, for the admin API's policy.
@@ -119,6 +125,14 @@ func (a *App) provisionPolicy() error {
 	if a.warnBefore, err = tokenstore.ParseLifetime(a.WarnBefore); err != nil {
 		return fmt.Errorf("warn_before %q: %w", a.WarnBefore, err)
 	}
+	if a.AuditRetention == "" {
+		a.AuditRetention = defaultAudit
+	}
+	if a.AuditRetention != unlimited {
+		if a.keepAudit, err = tokenstore.ParseLifetime(a.AuditRetention); err != nil {
+			return fmt.Errorf("audit_retention %q: %w; to keep it for ever write %s", a.AuditRetention, err, unlimited)
+		}
+	}
 	if len(a.Prefixes) == 0 {
 		a.Prefixes = []string{tokenstore.DefaultPrefix}
 	}
@@ -140,7 +154,11 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 
 // Start opens the store, unless this process has it open already.
 func (a *App) Start() error {
-	return a.store.open(a.source)
+	if err := a.store.open(a.source); err != nil {
+		return err
+	}
+	a.store.opened.Load().KeepAudit(a.keepAudit)
+	return nil
 }
 
 // Stop does nothing: requests may still be under way. See [App.Cleanup].

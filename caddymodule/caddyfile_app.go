@@ -23,6 +23,7 @@ func init() {
 //		}
 //		max_lifetime <lifetime>|unlimited
 //		warn_before  <lifetime>
+//		audit_retention <lifetime>|unlimited
 //		prefix       <letters...>
 //	}
 //
@@ -71,13 +72,20 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 		return checkLifetime(d, option, a.WarnBefore)
+	case "audit_retention":
+		if !d.AllArgs(&a.AuditRetention) {
+			return d.ArgErr()
+		}
+		if a.AuditRetention != unlimited {
+			return checkLifetime(d, option, a.AuditRetention)
+		}
 	case "prefix":
 		a.Prefixes = d.RemainingArgs()
 		if err := tokenstore.Prefixes(a.Prefixes).Validate(); err != nil {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("api_tokens has no option %q; there are account, max_lifetime, prefix, store and warn_before", option)
+		return d.Errf("api_tokens has no option %q; there are account, audit_retention, max_lifetime, prefix, store and warn_before", option)
 	}
 	return nil
 }

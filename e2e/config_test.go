@@ -48,6 +48,7 @@ func TestBadConfiguration(t *testing.T) {
 		"route twice":             {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
 		"unknown global":          {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
 		"lifetime":                {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
+		"audit":                   {option("\t\taudit_retention forever"), []string{"Caddyfile:3", "90d"}},
 		"warning":                 {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
 		"prefix":                  {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
 		"store":                   {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},

@@ -83,12 +83,17 @@ func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 	return entries, &last, nil
 }
 
-// defaultAuditRetention is the contract's.
-var defaultAuditRetention = Lifetime{months: 24}
+// KeepAudit sets how long audit entries are kept. Until it is called, and with an
+// unlimited lifetime, they are kept for ever.
+func (s *Store) KeepAudit(retention Lifetime) { s.auditRetention.Store(&retention) }
 
 // prune removes what is no longer kept, a bounded number at once, and says
 // whether there is more.
 func (s *Store) prune() (more bool, err error) {
 	now := s.Now()
-	return s.backend.Prune(s.auditRetention.before(now), now.Add(-RequestRetention))
+	var audit time.Time
+	if retention := s.auditRetention.Load(); retention != nil {
+		audit = retention.before(now)
+	}
+	return s.backend.Prune(audit, now.Add(-RequestRetention))
 }

@@ -634,3 +634,36 @@ func TestEditSecretsInErrors(t *testing.T) {
 		t.Error("no error, or one with the secret in it")
 	}
 }
+
+// TestKeepAudit: what is older than is to be kept is removed.
+func TestKeepAudit(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		keep *Lifetime
+		want int
+	}{
+		"by default": {nil, 3},
+		"two years":  {&Lifetime{months: 24}, 2},
+		"longer":     {&Lifetime{months: 36}, 3},
+		"shorter":    {&Lifetime{seconds: 3600}, 1},
+		"for ever":   {&Lifetime{}, 3},
+	} {
+		s := openTestStore(t)
+		if test.keep != nil {
+			s.KeepAudit(*test.keep)
+		}
+		s.memory.do(func() {
+			for _, age := range []time.Duration{2*365*24*time.Hour + 48*time.Hour, 24 * time.Hour, time.Minute} {
+				s.memory.audit = append(s.memory.audit, AuditEntry{Time: testTime.Add(-age)})
+			}
+		})
+		if _, err := s.prune(); err != nil {
+			t.Fatal(err)
+		}
+		s.memory.do(func() {
+			if got := len(s.memory.audit); got != test.want {
+				t.Errorf("%s: %d entries are left, want %d", name, got, test.want)
+			}
+		})
+	}
+}

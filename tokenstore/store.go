@@ -22,8 +22,6 @@ type Options struct {
 	// FlushInterval is how often usage is folded into the backend, by default
 	// every second. Negative is only at Close and by Flush.
 	FlushInterval time.Duration
-	// AuditRetention is how long audit entries are kept, by default 2 years.
-	AuditRetention Lifetime
 }
 
 const (
@@ -42,7 +40,7 @@ type Store struct {
 	random  io.Reader
 	index   *index
 
-	auditRetention Lifetime
+	auditRetention atomic.Pointer[Lifetime]
 
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
@@ -68,17 +66,12 @@ func Open(backend Backend, options Options) (*Store, error) {
 		index:   newIndex(),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
-
-		auditRetention: options.AuditRetention,
 	}
 	if s.clock == nil {
 		s.clock = SystemClock{}
 	}
 	if s.logger == nil {
 		s.logger = zap.NewNop()
-	}
-	if s.auditRetention.Unlimited() {
-		s.auditRetention = defaultAuditRetention
 	}
 	recorded, err := backend.RecordedTime()
 	if err != nil {
