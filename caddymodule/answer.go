@@ -49,6 +49,8 @@ type answerWriter struct {
 	mu      sync.Mutex
 	over    bool
 	release func() // of the answer's hold on the token
+	// ended says that the token is no longer valid.
+	ended atomic.Bool
 }
 
 // States of an answer.
@@ -125,22 +127,45 @@ func lasting(status int, header http.Header) bool {
 
 // endWithToken ends the answer soon after the token has stopped being valid.
 func (a *answerWriter) endWithToken() {
-	controller := http.NewResponseController(a.ResponseWriter)
 	a.release = a.passage.store.EndWithToken(a.passage.decision.Match, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if !a.over {
-			a.cancel(errTokenEnded)
-			// A client that doesn't read would hold the answer up.
-			_ = controller.SetWriteDeadline(time.Unix(1, 0))
-		}
+		a.ended.Store(true)
+		a.cutOff()
+		// A write that had just begun may have put Caddy's own deadline in place.
+		time.AfterFunc(cutOffAgain, a.cutOff)
 	})
+}
+
+// cutOffAgain is well below the second in which an answer has to end.
+const cutOffAgain = 200 * time.Millisecond
+
+// cutOff ends the answer for a client that doesn't read and so would hold it up. It
+// may be called beside the handler, as net/http's own writers allow; those of Caddy
+// around them don't, so they are passed by.
+func (a *answerWriter) cutOff() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return
+	}
+	a.cancel(errTokenEnded)
+	inner := a.ResponseWriter
+	for {
+		outer, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		inner = outer.Unwrap()
+	}
+	_ = http.NewResponseController(inner).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
 }
 
 // Write takes a part of the answer's body.
 func (a *answerWriter) Write(p []byte) (int, error) {
 	if a.status == 0 && !a.gone() {
 		a.WriteHeader(http.StatusOK)
+	}
+	if a.ended.Load() {
+		return 0, errTokenEnded
 	}
 	if a.gone() {
 		return a.ResponseWriter.Write(p)

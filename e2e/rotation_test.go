@@ -199,8 +199,6 @@ func (s *site) get(token string) (status int, code string) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
-	token := s.token("--scope", "unikernel:list", "--name", "ci")
-	id := tokenID(token)
 	run := func(want int, args ...string) string {
 		t.Helper()
 		stdout, stderr, code := s.run(append([]string{"api-token"}, args...)...)
@@ -209,6 +207,8 @@ func TestCommandLine(t *testing.T) {
 		}
 		return stdout
 	}
+	token := strings.TrimSpace(run(0, "create", "--name", "ci", "--expires-in", "90d", "--scope", "unikernel:list"))
+	id := tokenID(token)
 	if status, _ := s.get(token); status != 200 {
 		t.Fatal(status)
 	}

@@ -20,7 +20,8 @@ type Options struct {
 	// Random defaults to the system's CSPRNG.
 	Random io.Reader
 	// FlushInterval is how often usage is folded into the backend, by default
-	// every second. Negative is only at Close and by Flush.
+	// every second. Negative is only at Close and by Flush; then nothing is removed in
+	// the background either.
 	FlushInterval time.Duration
 }
 
@@ -217,8 +218,10 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	}
 	expire := time.NewTicker(expiryInterval)
 	defer expire.Stop()
-	prune := time.NewTimer(0)
-	defer prune.Stop()
+	var prune <-chan time.Time
+	if flushInterval > 0 {
+		prune = time.After(0)
+	}
 	var flushing, clock trouble
 	s.watchClock(&clock)
 	for {
@@ -228,14 +231,14 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-expire.C:
 			s.answers.endInvalid(s.Now())
 			s.watchClock(&clock)
-		case <-prune.C:
+		case <-prune:
 			wait := pruneInterval
 			if more, err := s.prune(); err != nil {
 				s.logger.Warn("the audit can't be cut to what is to be kept of it; it is tried again", zap.Error(err))
 			} else if more {
 				wait = pruneAgain
 			}
-			prune.Reset(wait)
+			prune = time.After(wait)
 		case <-flush:
 			err := s.Flush()
 			switch flushing.changed(err != nil) {
