@@ -42,7 +42,15 @@ func (c *caddy) load(config []byte) (int, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Cache-Control", "must-revalidate") // also if it is the same
-	response, err := c.admin().Do(request)
+	// Caddy replaces its admin endpoint with each configuration; a connection that is
+	// just being made to the old one is lost. Loading the same once more is harmless.
+	var response *http.Response
+	for range 5 {
+		request.Body = io.NopCloser(bytes.NewReader(config))
+		if response, err = c.admin().Do(request); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return 0, err
 	}
