@@ -273,7 +273,7 @@ func TestOptionalBody(t *testing.T) {
 	}
 }
 
-// TestLostUpdates: of two edits with the same ETag one is refused.
+// TestLostUpdates: of two edits with the same ETag one is refused (API-17).
 func TestLostUpdates(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -355,7 +355,7 @@ func TestRotateRefusals(t *testing.T) {
 	}
 }
 
-// TestIdempotentCreate: a request that is sent again makes no second token.
+// TestIdempotentCreate: a request that is sent again makes no second token (API-19).
 func TestIdempotentCreate(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
