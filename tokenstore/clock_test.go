@@ -181,3 +181,31 @@ func TestFlushTroubleIsTold(t *testing.T) {
 		t.Errorf("told %d times", n)
 	}
 }
+
+// TestAcceptClock: a clock that ran ahead is taken for wrong only when somebody
+// says so.
+func TestAcceptClock(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	_, credential := s.create(t)
+	s.clock.set(testTime.AddDate(1, 0, 0))
+	s.create(t)
+	s.clock.set(testTime.Add(time.Hour))
+	if got := s.present(t, credential); got != "expired" {
+		t.Fatalf("%s before", got)
+	}
+	from, to, err := s.AcceptClock(testActor)
+	if err != nil || !from.Equal(testTime.AddDate(1, 0, 0)) || !to.Equal(testTime.Add(time.Hour)) {
+		t.Errorf("%s, %s, %v", from, to, err)
+	}
+	if got := s.present(t, credential); got != "active" || !s.Now().Equal(to) || !s.memory.recorded.Equal(to) {
+		t.Errorf("%s at %s, recorded %s", got, s.Now(), s.memory.recorded)
+	}
+	if entry := s.memory.audit[len(s.memory.audit)-1]; entry.Action != "accept clock" || entry.TokenID != (ID{}) {
+		t.Errorf("%+v", entry)
+	}
+	lines := len(s.memory.audit)
+	if from, to, err := s.AcceptClock(testActor); err != nil || from.After(to) || len(s.memory.audit) != lines {
+		t.Errorf("again: %s, %s, %v", from, to, err)
+	}
+}

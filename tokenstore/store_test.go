@@ -454,3 +454,28 @@ func TestList(t *testing.T) {
 		t.Errorf("%v, %v, %v", second, next, err)
 	}
 }
+
+// present returns what Authenticate says of a secret: a state, or that it is
+// unknown.
+func (s *testStore) present(t testing.TB, c Credential) string {
+	t.Helper()
+	match, err := s.Authenticate(c, s.Now())
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "unknown"
+	case err != nil:
+		t.Fatal(err)
+	case match.Previous:
+		return "previous " + match.Status.String()
+	}
+	return match.Status.String()
+}
+
+func parsed(t testing.TB, secret Secret) Credential {
+	t.Helper()
+	c, err := testPolicy.Prefixes.Parse(secret.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

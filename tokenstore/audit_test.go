@@ -1,0 +1,86 @@
+package tokenstore
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+func (s *testStore) lastAudit(t testing.TB) AuditEntry {
+	t.Helper()
+	entries, _, err := s.Audit(AuditPage{Limit: 1})
+	if err != nil || len(entries) == 0 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	return entries[0]
+}
+
+// TestAuditPages: every change leaves its line, and pages show each line once while
+// more are written.
+func TestAuditPages(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, _ := s.create(t)
+	for i := range 9 {
+		name := fmt.Sprint("name ", i)
+		if _, err := s.Edit(testPolicy, token.ID, Edit{Name: &name}, testActor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var actions []string
+	page := AuditPage{Limit: 4, Match: func(e AuditEntry) bool { return e.TokenID == token.ID }}
+	for {
+		entries, next, err := s.Audit(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			actions = append(actions, e.Action+" "+e.Changes["name"])
+			if e.Actor != testActor.Name || e.Address != testActor.Address {
+				t.Errorf("%+v", e)
+			}
+		}
+		s.create(t) // of another token, and newer
+		if page.Before = next; next == nil {
+			break
+		}
+	}
+	want := []string{"edit name 7 -> name 8", "edit name 6 -> name 7"}
+	if len(actions) != 10 || !slices.Equal(actions[:2], want) || actions[8] != "edit test -> name 0" || actions[9] != "create " {
+		t.Errorf("%q", actions)
+	}
+}
+
+// TestKeepAudit: what is older than is to be kept is removed.
+func TestKeepAudit(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		keep *Lifetime
+		want int
+	}{
+		"by default": {nil, 3},
+		"two years":  {&Lifetime{months: 24}, 2},
+		"longer":     {&Lifetime{months: 36}, 3},
+		"shorter":    {&Lifetime{seconds: 3600}, 1},
+		"for ever":   {&Lifetime{}, 3},
+	} {
+		s := openTestStore(t)
+		if test.keep != nil {
+			s.KeepAudit(*test.keep)
+		}
+		s.memory.do(func() {
+			for _, age := range []time.Duration{2*365*24*time.Hour + 48*time.Hour, 24 * time.Hour, time.Minute} {
+				s.memory.audit = append(s.memory.audit, AuditEntry{Time: testTime.Add(-age)})
+			}
+		})
+		if _, err := s.prune(); err != nil {
+			t.Fatal(err)
+		}
+		s.memory.do(func() {
+			if got := len(s.memory.audit); got != test.want {
+				t.Errorf("%s: %d entries are left, want %d", name, got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,30 @@
+package tokenstore
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestLookup finds tokens in all states and counts nothing.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, old := s.create(t)
+	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Revoke(token.ID, AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	for c, wantPrevious := range map[Credential]bool{old: true, parsed(t, secret): false} {
+		found, previous, err := s.Lookup(c)
+		if err != nil || found.Token.ID != token.ID || previous != wantPrevious || found.Usage != (Usage{}) {
+			t.Errorf("%+v, %v, %v", found, previous, err)
+		}
+	}
+	if _, _, err := s.Lookup(unknown(t, secret.Reveal(), secretStart)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+}

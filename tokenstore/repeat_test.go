@@ -1,0 +1,83 @@
+package tokenstore
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestRepeatedCreate: one request makes one token, however often and at once it is
+// asked for, for a day.
+func TestRepeatedCreate(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}
+	request := Request{Key: "key", Body: []byte("body")}
+	type result struct {
+		token    *Token
+		secret   Secret
+		repeated bool
+	}
+	results := make(chan result, 32)
+	var wait sync.WaitGroup
+	for range cap(results) {
+		wait.Go(func() {
+			token, secret, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			results <- result{token, secret, repeated}
+		})
+	}
+	wait.Wait()
+	close(results)
+	ids := make(map[ID]bool)
+	made := 0
+	for r := range results {
+		ids[r.token.ID] = true
+		if r.repeated != (r.secret.Reveal() == "") {
+			t.Error("a repeat shows a secret, or the first doesn't")
+		}
+		if !r.repeated {
+			made++
+		}
+	}
+	if len(ids) != 1 || made != 1 || len(s.memory.tokens) != 1 {
+		t.Errorf("%d tokens, %d made", len(s.memory.tokens), made)
+	}
+
+	other := request
+	other.Body = []byte("another")
+	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, other); !errors.Is(err, ErrRepeatDiffers) {
+		t.Errorf("another body: %v", err)
+	}
+	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, Actor{Name: "another"}, other); err != nil || repeated {
+		t.Errorf("another actor: %v, %v", repeated, err)
+	}
+	// It is known by itself, also when what it asks for is no longer possible.
+	late := draft
+	late.Expiry = Expiry{ExpiresAt: testTime.Add(time.Hour)}
+	late.Name = "late"
+	lateRequest := Request{Key: "late", Body: []byte("late")}
+	if _, _, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil || repeated {
+		t.Fatal(repeated, err)
+	}
+	s.clock.set(testTime.Add(2 * time.Hour))
+	if token, secret, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil || !repeated || token.Name != "late" || secret.Reveal() != "" {
+		t.Errorf("after its end: %v, %v, %v", token, repeated, err)
+	}
+	for id := range ids {
+		if err := s.Delete(id, AnyVersion, testActor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request); !errors.Is(err, ErrConflict) {
+		t.Errorf("deleted since: %v", err)
+	}
+	s.clock.set(testTime.Add(RequestRetention))
+	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || repeated {
+		t.Errorf("a day later: %v, %v", repeated, err)
+	}
+}

@@ -1,0 +1,142 @@
+package tokenstore
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestRotate: both secrets work until the grace is over, then the new one only.
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	for name, used := range map[string]bool{"in memory": true, "in the backend only": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			token, old := s.create(t)
+			if used {
+				s.must(t, old)
+			}
+			s.clock.set(testTime.Add(time.Hour))
+			rotated, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			current := parsed(t, secret)
+			ends := testTime.Add(2 * time.Hour).Truncate(time.Second)
+			if rotated.ID != token.ID || !rotated.PreviousValidUntil.Equal(ends) || !rotated.ExpiresAt.Equal(token.ExpiresAt) || rotated.Version != 2 {
+				t.Errorf("rotated: %+v", rotated)
+			}
+			for _, at := range []struct {
+				time     time.Time
+				old, new string
+			}{
+				{testTime.Add(time.Hour), "previous active", "active"},
+				{ends.Add(-1), "previous active", "active"},
+				{ends, "previous revoked", "active"},
+				{token.ExpiresAt, "previous revoked", "expired"},
+			} {
+				s.clock.set(at.time)
+				if old, current := s.present(t, old), s.present(t, current); old != at.old || current != at.new {
+					t.Errorf("at %s: old %q, new %q", at.time, old, current)
+				}
+			}
+			if entry := s.lastAudit(t); entry.Action != "rotate" || !reflect.DeepEqual(entry.Changes, map[string]string{"grace": "3600s"}) {
+				t.Errorf("audit: %+v", entry)
+			}
+		})
+	}
+}
+
+func TestRotateExpiries(t *testing.T) {
+	t.Parallel()
+	made := testTime.Truncate(time.Second)
+	hour := Lifetime{seconds: 3600}
+	for name, test := range map[string]struct {
+		rotation          Rotation
+		expires, previous time.Time
+	}{
+		"at once":                 {Rotation{}, made.Add(24 * time.Hour), time.Time{}},
+		"grace":                   {Rotation{Grace: time.Minute}, made.Add(24 * time.Hour), made.Add(time.Minute)},
+		"grace beyond the end":    {Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour), made.Add(24 * time.Hour)},
+		"longer":                  {Rotation{Grace: 48 * time.Hour, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
+		"shorter":                 {Rotation{Grace: 2 * time.Hour, Expiry: Expiry{ExpiresIn: hour}}, made.Add(time.Hour), made.Add(time.Hour)},
+		"as long as it may be":    {Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 24}}}, made.AddDate(2, 0, 0), time.Time{}},
+		"a grace of half a tick":  {Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
+		"to a moment of the year": {Rotation{Expiry: Expiry{ExpiresAt: made.AddDate(1, 0, 0)}}, made.AddDate(1, 0, 0), time.Time{}},
+	} {
+		s := openTestStore(t)
+		token, old := s.create(t)
+		rotated, _, err := s.Rotate(testPolicy, token.ID, test.rotation, testActor)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !rotated.ExpiresAt.Equal(test.expires) || !rotated.PreviousValidUntil.Equal(test.previous) || !rotated.SecretMadeAt.Equal(made) {
+			t.Errorf("%s: %+v", name, rotated)
+		}
+		if got := s.present(t, old); (got == "previous active") != !test.previous.IsZero() {
+			t.Errorf("%s: the old secret is %s", name, got)
+		}
+	}
+}
+
+// TestRotateTwice: the secret before the last one stops at once.
+func TestRotateTwice(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, first := s.create(t)
+	rotate := func() Credential {
+		_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed(t, secret)
+	}
+	second := rotate()
+	third := rotate()
+	if a, b, c := s.present(t, first), s.present(t, second), s.present(t, third); a != "unknown" || b != "previous active" || c != "active" {
+		t.Errorf("%s, %s, %s", a, b, c)
+	}
+}
+
+func TestRotateRefusals(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, old := s.create(t)
+	for name, test := range map[string]struct {
+		rotation Rotation
+		field    string
+	}{
+		"too long":      {Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 25}}}, "expires_in"},
+		"over":          {Rotation{Expiry: Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
+		"never":         {Rotation{Expiry: Expiry{NeverExpires: true}}, "expires_in"},
+		"two of them":   {Rotation{Expiry: Expiry{NeverExpires: true, ExpiresIn: Lifetime{months: 1}}}, "expires_at"},
+		"other version": {Rotation{Version: 7}, ""},
+	} {
+		_, secret, err := s.Rotate(testPolicy, token.ID, test.rotation, testActor)
+		field, _ := errors.AsType[*FieldError](err)
+		version, _ := errors.AsType[*VersionError](err)
+		if err == nil || secret.Reveal() != "" || (test.field != "" && (field == nil || field.Field != test.field)) || (test.field == "" && (version == nil || version.Version != 1)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := s.present(t, old); got != "active" {
+		t.Errorf("a refused rotation left the secret %s", got)
+	}
+	s.clock.set(token.ExpiresAt)
+	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}, testActor); !errors.Is(err, ErrConflict) {
+		t.Errorf("an expired token: %v", err)
+	}
+	revoked, _ := s.create(t)
+	if _, err := s.Revoke(revoked.ID, AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Rotate(testPolicy, revoked.ID, Rotation{}, testActor); !errors.Is(err, ErrConflict) {
+		t.Errorf("a revoked token: %v", err)
+	}
+	if _, _, err := s.Rotate(testPolicy, ID{}, Rotation{}, testActor); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no token: %v", err)
+	}
+}

@@ -1,0 +1,98 @@
+package tokenstore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// TestStateChanges: what each change makes of each state, what is written, and that the
+// change is in force when the call returns.
+func TestStateChanges(t *testing.T) {
+	t.Parallel()
+	changes := map[string]func(*testStore, ID) (*Token, error){
+		"revoke":  func(s *testStore, id ID) (*Token, error) { return s.Revoke(id, AnyVersion, testActor) },
+		"disable": func(s *testStore, id ID) (*Token, error) { return s.Disable(id, AnyVersion, testActor) },
+		"enable":  func(s *testStore, id ID) (*Token, error) { return s.Enable(id, AnyVersion, testActor) },
+	}
+	for _, test := range []struct {
+		before, change, after string
+		changed               bool
+	}{
+		{"", "revoke", "revoked", true},
+		{"", "disable", "disabled", true},
+		{"", "enable", "active", false},
+		{"revoke", "revoke", "revoked", false},
+		{"revoke", "disable", "revoked", false},
+		{"revoke", "enable", "conflict", false},
+		{"disable", "revoke", "revoked", true},
+		{"disable", "disable", "disabled", false},
+		{"disable", "enable", "active", true},
+	} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		s.must(t, credential)
+		if test.before != "" {
+			if _, err := changes[test.before](s, token.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(s.memory.audit)
+		found, err := changes[test.change](s, token.ID)
+		if test.after == "conflict" {
+			if !errors.Is(err, ErrConflict) {
+				t.Errorf("%s, then %s: %v", test.before, test.change, err)
+			}
+			continue
+		}
+		if err != nil || found.Status(s.Now()).String() != test.after || s.present(t, credential) != test.after {
+			t.Errorf("%s, then %s: %v, %v", test.before, test.change, found, err)
+		}
+		if wrote := len(s.memory.audit) > before; wrote != test.changed {
+			t.Errorf("%s, then %s: written %v", test.before, test.change, wrote)
+		}
+	}
+	for name, change := range changes {
+		if _, err := change(openTestStore(t), ID{}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestVersions: of changes that were made for the same version one is carried out.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, _ := s.create(t)
+	var wait sync.WaitGroup
+	results := make(chan error, 16)
+	for i := range cap(results) {
+		wait.Go(func() {
+			name := fmt.Sprint("name ", i)
+			_, err := s.Edit(testPolicy, token.ID, Edit{Name: &name, Version: 1}, testActor)
+			results <- err
+		})
+	}
+	wait.Wait()
+	close(results)
+	done := 0
+	for err := range results {
+		version, outdated := errors.AsType[*VersionError](err)
+		switch {
+		case err == nil:
+			done++
+		case !outdated || version.Version != 2:
+			t.Error(err)
+		}
+	}
+	if done != 1 {
+		t.Errorf("%d were carried out", done)
+	}
+	if err := s.Delete(token.ID, 1, testActor); err == nil {
+		t.Error("deleted in a version that it no longer has")
+	}
+	if err := s.Delete(token.ID, 2, testActor); err != nil {
+		t.Error(err)
+	}
+}
