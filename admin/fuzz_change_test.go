@@ -181,7 +181,8 @@ func FuzzImportJSON(f *testing.F) {
 	tokens := recordToken("ci", uuidOne, 29030400, recently) + "," + recordToken(uuidOne, uuidTwo, 1<<62, recently) + "," + recordToken("", "x", -1, "")
 	for _, seed := range []string{
 		userRecord(tokens), `{"status":200,"data":` + userRecord(tokens) + `}`, `{"tokens":[]}`, `{"tokens":null}`, `{"tokens":[{}]}`, `{"data":{"data":{"tokens":[]}}}`,
-		`{"tokens":[{"name":"\u202e\u0000` + uuidOne + `","value":"` + uuidOne + `","created_at":"9999-12-31 23:59:59-00:00","expires_in":1}]}`, `[]`, `null`, `"x"`, `{"tokens":{}}`,
+		`{"tokens":[{"name":"\u202e\u0000` + uuidOne + `","value":"` + uuidOne + `","created_at":"9999-12-31 23:59:59-00:00","expires_in":1}]}`,
+		`{"tokens":[{"name":"\u202ex0000` + uuidOne + `_","value":"` + uuidOne + `","expires_in":1}]}`, `[]`, `null`, `"x"`, `{"tokens":{}}`,
 	} {
 		f.Add(seed)
 	}

@@ -192,20 +192,21 @@ func TestImportedNames(t *testing.T) {
 	t.Parallel()
 	const hidden = "d9428888-122b-41e1-\u200bb85c-61fa1f9d5c2e"
 	for name, want := range map[string]string{
-		"ci":                                  "ci",
-		" ci\n\t":                             "ci",
-		"a\u202eb\u0000c\u2028":               "abc",
-		"\u200b":                              "imported from Mollymawk",
-		strings.Repeat("ü", 150):              strings.Repeat("ü", 100),
-		strings.Repeat("ü", 99) + " b":        strings.Repeat("ü", 99),
-		uuidOne:                               "REDACTED",
-		"of alice: " + uuidTwo + "!":          "of alice: REDACTED!",
-		strings.ToUpper(uuidOne):              "REDACTED",
-		strings.ReplaceAll(uuidOne, "-", ""):  "REDACTED",
-		hidden:                                "REDACTED",
-		"mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5Kc": "mmk_4fQ9Zt2LkVb7_REDACTED",
-		strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_N": strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_RE",
-		"<script>alert(1)</script>":                     "<script>alert(1)</script>",
+		"ci":                                 "ci",
+		" ci\n\t":                            "ci",
+		"a\u202eb\u0000c\u2028":              "abc",
+		"\u200b":                             "imported from Mollymawk",
+		strings.Repeat("ü", 150):             strings.Repeat("ü", 100),
+		strings.Repeat("ü", 99) + " b":       strings.Repeat("ü", 99),
+		uuidOne:                              "REDACTED",
+		"of alice: " + uuidTwo + "!":         "of alice: REDACTED!",
+		strings.ToUpper(uuidOne):             "REDACTED",
+		strings.ReplaceAll(uuidOne, "-", ""): "REDACTED",
+		hidden:                               "REDACTED",
+		"x0000" + uuidOne + "_ and 00000000000000000000000000000000" + uuidOne: "xREDACTED_ and REDACTED",
+		"mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5Kc":                                  "mmk_4fQ9Zt2LkVb7_REDACTED",
+		strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_N":                        strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_RE",
+		"<script>alert(1)</script>":                                            "<script>alert(1)</script>",
 	} {
 		f := newFixture(t)
 		for i, seconds := range []int64{29030400, 60} { // imported, and skipped

@@ -134,8 +134,9 @@ func refuseParameter(parameter, rule string) *Refusal {
 
 // secretLike is whatever may be a token or the remains of one: those of
 // Mollygate's form with any prefix, any length and any checksum, and UUIDs, which
-// Mollymawk's are.
-var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|\b[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}\b`)
+// Mollymawk's are, with all that could be a part of them: which digits of a longer
+// run are the UUID can't be told.
+var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
 
 func redact(text string) string { return secretLike.ReplaceAllString(text, "${1}REDACTED") }
 
