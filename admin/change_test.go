@@ -27,11 +27,7 @@ func answered(t *testing.T, w *httptest.ResponseRecorder, status int) map[string
 // status returns what the store makes of a secret.
 func (f *fixture) status(secret string) string {
 	f.t.Helper()
-	credential, err := testPolicy.Prefixes.Parse(secret)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	match, err := f.store.Authenticate(credential, f.store.Now())
+	match, err := f.authenticate(secret)
 	if err != nil {
 		return err.Error()
 	}
@@ -189,21 +185,23 @@ func TestStateChanges(t *testing.T) {
 	}
 }
 
+// versionedCalls are the changes of a token that If-Match can bind to a version.
+var versionedCalls = []struct{ method, path, body string }{
+	{http.MethodPatch, "", `{"name":"x"}`},
+	{http.MethodPost, "/rotate", `{}`},
+	{http.MethodPost, "/disable", ``},
+	{http.MethodPost, "/enable", ``},
+	{http.MethodPost, "/revoke", ``},
+	{http.MethodDelete, "", ``},
+}
+
 // TestIfMatch: each change can be bound to a version.
 func TestIfMatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
-	calls := []struct{ method, path, body string }{
-		{http.MethodPatch, "", `{"name":"x"}`},
-		{http.MethodPost, "/rotate", `{}`},
-		{http.MethodPost, "/disable", ``},
-		{http.MethodPost, "/enable", ``},
-		{http.MethodPost, "/revoke", ``},
-		{http.MethodDelete, "", ``},
-	}
 	version := 1
-	for _, call := range calls {
+	for _, call := range versionedCalls {
 		for _, tag := range []string{`"99"`, `W/"` + fmt.Sprint(version) + `"`, fmt.Sprint(version), `"x"`, `""`} {
 			f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, "If-Match: "+tag), 412, "precondition_failed")
 		}

@@ -231,14 +231,20 @@ func (f *fixture) create(body string) (id, secret string) {
 	return token.ID, token.Token
 }
 
-// use counts requests of a token.
-func (f *fixture) use(secret string, times int, use tokenstore.LastUse) {
+// authenticate presents a secret to the store.
+func (f *fixture) authenticate(secret string) (tokenstore.Match, error) {
 	f.t.Helper()
 	credential, err := testPolicy.Prefixes.Parse(secret)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	match, err := f.store.Authenticate(credential, f.store.Now())
+	return f.store.Authenticate(credential, f.store.Now())
+}
+
+// use counts requests of a token.
+func (f *fixture) use(secret string, times int, use tokenstore.LastUse) {
+	f.t.Helper()
+	match, err := f.authenticate(secret)
 	if err != nil {
 		f.t.Fatal(err)
 	}

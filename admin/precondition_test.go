@@ -50,14 +50,7 @@ func TestIfMatchInTheTransaction(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
 	})
-	for _, call := range []struct{ method, path, body string }{
-		{http.MethodPatch, "", `{"name":"x"}`},
-		{http.MethodPost, "/rotate", `{}`},
-		{http.MethodPost, "/disable", ``},
-		{http.MethodPost, "/enable", ``},
-		{http.MethodPost, "/revoke", ``},
-		{http.MethodDelete, "", ``},
-	} {
+	for _, call := range versionedCalls {
 		id, _ := f.create(`{}`)
 		before := f.do(http.MethodGet, "/tokens/"+id, "").Body.String()
 		overtaking.on.Store(true)

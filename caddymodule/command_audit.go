@@ -73,10 +73,7 @@ func (i *invocation) audit() error {
 			}
 			listed++
 		}
-		if i.flags.Changed("limit") {
-			if page.NextCursor != "" {
-				i.tell("There are more: --cursor %s", page.NextCursor)
-			}
+		if i.onePage(page.NextCursor) {
 			break
 		}
 	}

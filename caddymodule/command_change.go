@@ -195,12 +195,9 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		return err
 	}
-	form, err := i.output()
+	form, err := i.secretOutput()
 	if err != nil {
 		return err
-	}
-	if form == outputID {
-		return usageErrorf("--output id would lose the token, which is shown this once; write table or json")
 	}
 	request := client.RotateRequest{Grace: client.Lifetime(i.flags.String("grace")), ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
 	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {

@@ -102,7 +102,7 @@ func TestCommandRotate(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	asked := func(answer string) outcome {
-		return runCommand(&console{in: strings.NewReader(answer), interactive: true}, "rotate", id, "--grace", "0", "--address", s.address())
+		return runAsked(answer, "rotate", id, "--grace", "0", "--address", s.address())
 	}
 	if got := asked("n\n"); got.code != exitRefused || got.out != "" || s.present(t, object.Token) != "active" {
 		t.Errorf("%+v", got)
@@ -142,7 +142,7 @@ func TestCommandStates(t *testing.T) {
 	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "for good") || !strings.Contains(got.err, "Enabled "+b) {
 		t.Errorf("%+v", got)
 	}
-	if got := runCommand(&console{in: strings.NewReader("no\n"), interactive: true}, "revoke", b, "--address", s.address()); got.code != exitRefused ||
+	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||
 		!strings.Contains(got.err, b+"  b (active") || s.present(t, second) != "active" {
 		t.Errorf("%+v", got)
 	}
@@ -293,10 +293,10 @@ func TestCommandStore(t *testing.T) {
 	if got := s.run("restore", backup, "--store", store, "--yes"); got.code != exitOK || got.err != "Restored "+store+".\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := runCommand(&console{in: strings.NewReader("n\n"), interactive: true}, "restore", backup, "--store", store); got.code != exitRefused {
+	if got := runAsked("n\n", "restore", backup, "--store", store); got.code != exitRefused {
 		t.Errorf("%+v", got)
 	}
-	if got := runCommand(&console{in: strings.NewReader("y\n"), interactive: true}, "restore", backup, "--store", store); got.code != exitOK || !strings.Contains(got.err, "is kept as "+store+".replaced-") {
+	if got := runAsked("y\n", "restore", backup, "--store", store); got.code != exitOK || !strings.Contains(got.err, "is kept as "+store+".replaced-") {
 		t.Errorf("%+v", got)
 	}
 	b, err := bolt.Open(store)

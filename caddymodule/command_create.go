@@ -50,12 +50,9 @@ func (i *invocation) create() error {
 	if len(i.args) > 0 {
 		return usageErrorf("create takes flags only; the name is given with --name")
 	}
-	form, err := i.output()
+	form, err := i.secretOutput()
 	if err != nil {
 		return err
-	}
-	if form == outputID {
-		return usageErrorf("--output id would lose the token, which is shown this once; write table or json")
 	}
 	request, err := i.createRequest()
 	if err != nil {

@@ -68,8 +68,11 @@ func (i *invocation) canConfirm() error {
 	return nil
 }
 
-// ask asks for a yes; everything else is a no.
+// ask asks for a yes, unless --yes was given; everything else is a no.
 func (i *invocation) ask(question string) error {
+	if i.flags.Bool("yes") {
+		return nil
+	}
 	_, _ = fmt.Fprintf(i.err, "%s [y/N] ", question)
 	answer, _ := bufio.NewReader(i.in).ReadString('\n') // an end without an answer is a no
 	switch strings.ToLower(strings.TrimSpace(answer)) {

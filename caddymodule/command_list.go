@@ -67,10 +67,7 @@ func (i *invocation) list() error {
 			}
 			listed++
 		}
-		if i.flags.Changed("limit") {
-			if page.NextCursor != "" {
-				i.tell("There are more: --cursor %s", page.NextCursor)
-			}
+		if i.onePage(page.NextCursor) {
 			break
 		}
 	}
@@ -118,4 +115,16 @@ func (i *invocation) limitFlag() (int, error) {
 		return 0, usageErrorf("--limit: must be a whole number from 1 to %d", client.MaxPage)
 	}
 	return limit, nil
+}
+
+// onePage reports whether no more than one page was asked for, and tells how to go
+// on behind it.
+func (i *invocation) onePage(next string) bool {
+	if !i.flags.Changed("limit") {
+		return false
+	}
+	if next != "" {
+		i.tell("There are more: --cursor %s", next)
+	}
+	return true
 }

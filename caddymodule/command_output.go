@@ -34,6 +34,15 @@ func (i *invocation) output() (string, error) {
 	return "", usageErrorf("--output: write table, json or id")
 }
 
+// secretOutput is the output of a command that shows a secret, this once.
+func (i *invocation) secretOutput() (string, error) {
+	form, err := i.output()
+	if form == outputID {
+		return "", usageErrorf("--output id would lose the token, which is shown this once; write table or json")
+	}
+	return form, err
+}
+
 // rowWriter writes objects one after the other, each as the server's JSON and as a
 // row for people.
 type rowWriter interface {

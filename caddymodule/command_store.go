@@ -181,10 +181,8 @@ func (i *invocation) restore() error {
 	if store == "" {
 		store = defaultStorePath()
 	}
-	if !i.flags.Bool("yes") {
-		if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]), printable(store))); err != nil {
-			return err
-		}
+	if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]), printable(store))); err != nil {
+		return err
 	}
 	kept, err := bolt.Restore(i.args[0], store, i.now())
 	if err != nil {
@@ -222,10 +220,8 @@ func (i *invocation) clock() error {
 	if err != nil {
 		return err
 	}
-	if !i.flags.Bool("yes") {
-		if err := i.ask("Take the server's clock for right? Tokens that had expired by the recorded time may be valid again."); err != nil {
-			return err
-		}
+	if err := i.ask("Take the server's clock for right? Tokens that had expired by the recorded time may be valid again."); err != nil {
+		return err
 	}
 	clock, err := api.AcceptClock(i.ctx)
 	if err != nil {

@@ -132,6 +132,11 @@ func runCommand(c *console, args ...string) outcome {
 	return outcome{code, out.String(), errs.String()}
 }
 
+// runAsked runs a command on a terminal where somebody answers its question.
+func runAsked(answer string, args ...string) outcome {
+	return runCommand(&console{in: strings.NewReader(answer), interactive: true}, args...)
+}
+
 func (s *commandServer) run(args ...string) outcome {
 	return runCommand(nil, append(args, "--address", s.address())...)
 }

@@ -195,7 +195,7 @@ func TestCommandDelete(t *testing.T) {
 	b, _ := s.create(t, "--name", "b")
 	c, _ := s.create(t, "--name", "c")
 	ask := func(answer string, args ...string) outcome {
-		return runCommand(&console{in: strings.NewReader(answer), interactive: true}, append(args, "--address", s.address())...)
+		return runAsked(answer, append(args, "--address", s.address())...)
 	}
 	// Asked on a terminal, everything but a yes deletes nothing.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {

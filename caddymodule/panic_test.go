@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -126,7 +124,7 @@ func TestPanics(t *testing.T) {
 		if status != test.status || whole != test.whole {
 			t.Errorf("%s: status %d, whole %t, want %d and %t", test.name, status, whole, test.status, test.whole)
 		}
-		c.wait(t, test.name+" is logged", func() bool { return strings.Contains(c.output.String(), test.logged) })
+		c.wait(t, test.name+" is logged", func() bool { return strings.Contains(c.printed(t), test.logged) })
 		if test.storeToo {
 			if err := os.Remove(armed); err != nil {
 				t.Fatal(err)
@@ -134,7 +132,7 @@ func TestPanics(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{token, token[17:49], unknown, upstream} {
-		if strings.Contains(c.output.String(), secret) {
+		if strings.Contains(c.printed(t), secret) {
 			t.Error("the log holds a credential")
 		}
 	}
@@ -147,8 +145,18 @@ func TestPanics(t *testing.T) {
 // TestCommandProcess.
 type panickingCaddy struct {
 	dir, address string
-	output       *lockedBuffer
+	output       *os.File
 	admin        *http.Client
+}
+
+// printed is what the process has printed so far.
+func (c *panickingCaddy) printed(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(c.output.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func startPanicking(t *testing.T, upstream string) *panickingCaddy {
@@ -162,7 +170,12 @@ func startPanicking(t *testing.T, upstream string) *panickingCaddy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &panickingCaddy{dir: dir, address: listener.Addr().String(), output: new(lockedBuffer), admin: &http.Client{Transport: &http.Transport{
+	output, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = output.Close() })
+	c := &panickingCaddy{dir: dir, address: listener.Addr().String(), output: output, admin: &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "admin.sock"))
@@ -280,24 +293,6 @@ func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whol
 	defer func() { _ = response.Body.Close() }()
 	_, err = io.Copy(io.Discard, response.Body)
 	return response.StatusCode, err == nil
-}
-
-// lockedBuffer is what a process prints, safe to read while it does.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 var (
