@@ -48,12 +48,12 @@ func (b Bearer) authenticate(r *http.Request) (tokenstore.Actor, *Refusal) {
 	}
 	if refusal.Code != "" {
 		if match.Token != nil {
-			store.CountDenied(match)
+			store.CountDenied(match, now, "", string(refusal.Code))
 		}
 		b.Failures.Count(&refusal, ip, now)
 		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
 	}
 	address := ip.Unmap().String()
-	store.CountAllowed(match, tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
+	store.CountAllowed(match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
 	return tokenstore.Actor{Name: match.Token.ID.String(), Address: address}, nil
 }

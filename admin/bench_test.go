@@ -52,7 +52,7 @@ func benchmarkAPI(b *testing.B, tokens int) http.Handler {
 					return
 				}
 				for range n % 5 {
-					store.CountAllowed(match, tokenstore.LastUse{Time: store.Now(), IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+					store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: store.Now(), IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 				}
 			}
 		})

@@ -249,6 +249,6 @@ func (f *fixture) use(secret string, times int, use tokenstore.LastUse) {
 		f.t.Fatal(err)
 	}
 	for range times {
-		f.store.CountAllowed(match, use)
+		f.store.CountAllowed(match, "unikernel:list", use)
 	}
 }

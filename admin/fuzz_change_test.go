@@ -30,7 +30,7 @@ func (o one) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (
 
 func (o one) Token(tokenstore.ID) (*tokenstore.Token, error) { return o.token, nil }
 
-func (one) Usage(tokenstore.ID) (tokenstore.Usage, error) { return tokenstore.Usage{}, nil }
+func (one) Usage(tokenstore.ID) (tokenstore.UsageOf, error) { return tokenstore.UsageOf{}, nil }
 
 // fuzzed is the one token there is. It was rotated, and restricted in every way.
 var fuzzed = &tokenstore.Token{

@@ -249,7 +249,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	switch {
 	case decision.Refused():
 		if decision.Matched() {
-			store.CountDenied(decision.Match)
+			store.CountDenied(decision.Match, facts.Now, decision.Scope(), string(decision.Refusal.Code))
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Untouched:

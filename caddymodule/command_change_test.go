@@ -420,8 +420,8 @@ func TestCommandUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := s.store.Now()
-	s.store.CountAllowed(match, tokenstore.LastUse{Time: now, IP: "203.0.113.7", UserAgent: strings.Repeat("agent ", 20), Route: "GET /api/unikernels"})
-	s.store.CountDenied(match)
+	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: now, IP: "203.0.113.7", UserAgent: strings.Repeat("agent ", 20), Route: "GET /api/unikernels"})
+	s.store.CountDenied(match, now, "unikernel:create", "insufficient_scope")
 	c := &console{now: func() time.Time { return now.Add(2 * time.Minute) }}
 	got := runCommand(c, "usage", id, other, "--address", s.address())
 	lines := strings.Split(got.out, "\n")

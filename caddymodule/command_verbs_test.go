@@ -73,7 +73,7 @@ func TestCommandList(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := s.store.Now()
-	s.store.CountAllowed(match, tokenstore.LastUse{Time: now})
+	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: now})
 	clock := &console{now: func() time.Time { return now.Add(3*time.Hour + time.Second) }}
 	got := runCommand(clock, "list", "--address", s.address())
 	want := "ID            NAME        ACCOUNT  STATUS  SCOPES       EXPIRES  LAST USED  USES\n" +

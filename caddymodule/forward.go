@@ -54,7 +54,7 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 	gate.SetPath(out.URL, p.decision.Path)
 	out.RequestURI = out.URL.RequestURI()
 	setPlaceholders(r, &userPlaceholders, token)
-	p.store.CountAllowed(p.decision.Match, tokenstore.LastUse{
+	p.store.CountAllowed(p.decision.Match, p.decision.Scope(), tokenstore.LastUse{
 		Time: p.facts.Now, IP: p.facts.ClientIP.String(), UserAgent: r.UserAgent(), Route: route.Name(),
 	})
 
@@ -68,7 +68,7 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 
 // refuseUncontacted refuses a request that the backend has seen nothing of.
 func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
-	p.store.CountDenied(p.decision.Match)
+	p.store.CountDenied(p.decision.Match, p.facts.Now, p.decision.Scope(), string(refusal.Code))
 	refusal.Token = p.decision.Match.Token
 	return p.handler.refuse(w, r, refusal)
 }

@@ -88,6 +88,14 @@ func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
 // Matched says whether the secret was that of a token.
 func (d *Decision) Matched() bool { return d.Match.Token != nil }
 
+// Scope names the scope that the request needs, or is empty if it wasn't found out.
+func (d *Decision) Scope() string {
+	if d.Route == nil {
+		return ""
+	}
+	return d.Route.Scope.Name
+}
+
 // check is one of the questions that a request is asked.
 type check uint8
 

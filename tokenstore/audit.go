@@ -95,5 +95,5 @@ func (s *Store) prune() (more bool, err error) {
 	if retention := s.auditRetention.Load(); retention != nil {
 		audit = retention.before(now)
 	}
-	return s.backend.Prune(audit, now.Add(-RequestRetention))
+	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: daysSince(now)})
 }

@@ -36,20 +36,32 @@ type Backend interface {
 	// out. What yield is given is valid during the call only; it must not call the
 	// backend.
 	Scan(after ID, yield func(*Token, Usage) bool) error
-	// Usage returns what SaveUsage last stored for the token, or none. It must not
-	// wait for the network.
-	Usage(id ID) (Usage, error)
-	// SaveUsage stores absolute totals. Ids that are no tokens are left out, so
-	// that totals saved late bring nothing of a deleted token back.
+	// Usage returns what SaveUsage last stored for the token, with the last of its
+	// days, or none. It must not wait for the network.
+	Usage(id ID) (UsageOf, error)
+	// Days walks the other days that are stored of the token's usage, from first to
+	// last in their order, until yield returns false. Damaged ones are left out.
+	Days(id ID, first, last Day, yield func(DayUsage) bool) error
+	// SaveUsage stores absolute totals. Of a day other than the last that is stored
+	// already the larger counts stay. Ids that are no tokens are left out, so that
+	// totals saved late bring nothing of a deleted token back.
 	SaveUsage(now time.Time, totals []UsageOf) error
+	// Counters returns a place for the totals of the token, which are given, or nil if
+	// the backend has none. It is called once for a token in use and must not wait for
+	// the disk.
+	Counters(id ID, totals Usage) Counters
+	// TendCounters does for the counters what takes time. The error says why counts
+	// that aren't saved yet would be lost if the process were killed now, or have been
+	// lost so.
+	TendCounters() error
 	// Request returns the request kept under a key, or ErrNotFound.
 	Request(key Digest) (KeptRequest, error)
 	// Audit walks the audit from its newest entry, or from the one before the
 	// position, until yield returns false. Damaged entries are left out.
 	Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error
-	// Prune removes audit entries and kept requests that are older, a bounded number
-	// of them, and says whether there are more.
-	Prune(audit, requests time.Time) (more bool, err error)
+	// Prune removes what is no longer kept, a bounded number of records, and says
+	// whether there are more.
+	Prune(keep Retention) (more bool, err error)
 	// RecordedTime is the newest time given to Apply or SaveUsage.
 	RecordedTime() (time.Time, error)
 	// SetRecordedTime puts the recorded time back or forward, with its audit entry.
@@ -59,6 +71,25 @@ type Backend interface {
 	Backup() (content io.ReadCloser, length int64, err error)
 	// Close waits for calls under way. Calls that come later fail with ErrClosed.
 	Close() error
+}
+
+// Counters hold the totals of one token where they outlive the process. The methods
+// are safe for concurrent use; they neither wait nor fail. A total lower than one
+// that was noted before is ignored.
+type Counters interface {
+	// Allowed notes the total and the time of the use, in microseconds since 1970.
+	Allowed(total uint64, at int64)
+	Denied(total uint64)
+	// Saved says that SaveUsage has stored these totals.
+	Saved(u Usage)
+}
+
+// Retention says from when on things are kept.
+type Retention struct {
+	// Audit entries and kept requests.
+	Audit, Requests time.Time
+	// Hours is the first day of which the hours are, Days the first that is.
+	Hours, Days Day
 }
 
 // ChangeFunc turns a token into what it shall be.

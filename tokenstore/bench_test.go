@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"unsafe"
 )
 
 // TestAllocations: a token in use is found and counted without garbage.
@@ -19,15 +20,18 @@ func TestAllocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
-	s.CountAllowed(s.must(t, credential), use)
+	s.CountAllowed(s.must(t, credential), "unikernel:list", use)
 	for name, f := range map[string]func(){
-		"Authenticate":                  func() { _, _ = s.Authenticate(credential, s.Now()) },
-		"Authenticate and CountDenied":  func() { m, _ := s.Authenticate(credential, s.Now()); s.CountDenied(m) },
-		"Authenticate and CountAllowed": func() { m, _ := s.Authenticate(credential, s.Now()); s.CountAllowed(m, use) },
+		"Authenticate": func() { _, _ = s.Authenticate(credential, s.Now()) },
+		"Authenticate and CountDenied": func() {
+			m, _ := s.Authenticate(credential, s.Now())
+			s.CountDenied(m, testTime, "unikernel:list", "insufficient_scope")
+		},
+		"Authenticate and CountAllowed": func() { m, _ := s.Authenticate(credential, s.Now()); s.CountAllowed(m, "unikernel:list", use) },
 		"from Parse to CountAllowed": func() {
 			c, _ := testPolicy.Prefixes.Parse(text)
 			m, _ := s.Authenticate(c, s.Now())
-			s.CountAllowed(m, use)
+			s.CountAllowed(m, "unikernel:list", use)
 		},
 	} {
 		if n := testing.AllocsPerRun(1000, f); n != 0 {
@@ -42,6 +46,21 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// TestCacheLines: what every count of a token writes is on a line of its own.
+func TestCacheLines(t *testing.T) {
+	const line = 64
+	var a active
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("its pointers are shorter")
+	}
+	if size := unsafe.Sizeof(a); size != 2*line {
+		t.Errorf("%d bytes", size)
+	}
+	if written := unsafe.Offsetof(a.usage) + unsafe.Offsetof(a.usage.allowed); written != line {
+		t.Errorf("written from %d on", written)
+	}
+}
+
 // fill puts n tokens into memory, without a backend, and returns the digests of
 // some of them.
 func fill(s *testStore, n int) []Digest {
@@ -51,7 +70,7 @@ func fill(s *testStore, n int) []Digest {
 		binary.BigEndian.PutUint64(token.ID[:], uint64(i))
 		token.Digest = digestOf(string(token.ID[:]))
 		a := &active{id: token.ID}
-		a.usage.load(Usage{})
+		a.usage.load(UsageOf{}, nil)
 		s.index.replace(a, token)
 		if i%(n/min(n, 256)) == 0 && len(digests) < 256 {
 			digests = append(digests, token.Digest)
@@ -85,7 +104,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s.CountAllowed(match, use)
+			s.CountAllowed(match, "unikernel:list", use)
 		}
 	})
 	b.Run("miss", func(b *testing.B) {
@@ -108,7 +127,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 					b.Error(err)
 					return
 				}
-				s.CountAllowed(match, use)
+				s.CountAllowed(match, "unikernel:list", use)
 			}
 		})
 	})

@@ -61,7 +61,7 @@ func TestClockSetBack(t *testing.T) {
 			t.Errorf("now is %s, want %s", now, token.ExpiresAt)
 		}
 		// A change or a count writes the time down.
-		s.CountDenied(match)
+		s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestRecordedTime(t *testing.T) {
 		t.Errorf("after a change %s is recorded", s.memory.recorded)
 	}
 	s.clock.set(testTime.Add(time.Hour))
-	s.CountDenied(s.must(t, credential))
+	s.CountDenied(s.must(t, credential), testTime, "unikernel:list", "insufficient_scope")
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestFlushTroubleIsTold(t *testing.T) {
 	_, credential := test.create(t)
 	match := test.must(t, credential)
 	backend.do(func() { backend.saveError = ErrUnavailable })
-	s.CountDenied(match)
+	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	eventually(t, "some flushes have failed", func() bool {
 		backend.mu.Lock()
 		defer backend.mu.Unlock()

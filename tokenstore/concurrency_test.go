@@ -130,7 +130,7 @@ func TestChangesDuringUse(t *testing.T) {
 							return
 						}
 					}
-					s.CountAllowed(match, LastUse{Time: testTime})
+					s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 				}
 			})
 		}
@@ -145,7 +145,7 @@ func TestClose(t *testing.T) {
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	s.CountAllowed(match, LastUse{Time: testTime})
+	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -155,8 +155,8 @@ func TestClose(t *testing.T) {
 	if !s.memory.closed {
 		t.Error("the backend is open")
 	}
-	s.CountAllowed(match, LastUse{Time: testTime}) // too late, but harmless
-	s.CountDenied(match)
+	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime}) // too late, but harmless
+	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	calls := map[string]error{}
 	_, calls["Authenticate"] = s.Authenticate(credential, testTime)
 	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)
@@ -206,7 +206,7 @@ func TestCloseDuringUse(t *testing.T) {
 					default:
 						var match Match
 						if match, err = s.Authenticate(credential, testTime); err == nil {
-							s.CountAllowed(match, LastUse{Time: testTime})
+							s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 							if !closing.Load() {
 								before.Add(1)
 							}

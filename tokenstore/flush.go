@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // flushChunk is how many tokens' usage one transaction saves, so that a change of
@@ -44,15 +45,16 @@ func (l *dirtyList) take() []*active {
 	return tokens
 }
 
-// CountAllowed counts a request that the gate let through.
-func (s *Store) CountAllowed(m Match, use LastUse) {
-	m.active.usage.count(use)
+// CountAllowed counts a request for a scope that the gate let through.
+func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
+	m.active.usage.count(scope, use)
 	s.markDirty(m.active)
 }
 
-// CountDenied counts a request that was refused although its secret was right.
-func (s *Store) CountDenied(m Match) {
-	m.active.usage.deny()
+// CountDenied counts a request that was refused although its secret was right: for
+// which scope, or "" if that isn't known, and with which code.
+func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
+	m.active.usage.deny(at, scope, outcome)
 	s.markDirty(m.active)
 }
 
@@ -81,15 +83,28 @@ func (s *Store) Flush() error {
 }
 
 func (s *Store) save(chunk []*active) error {
-	totals := make([]UsageOf, 0, len(chunk))
-	for _, a := range chunk {
+	now := s.Now()
+	totals, past := make([]UsageOf, 0, len(chunk)), make([][]*dayCounts, len(chunk))
+	for i, a := range chunk {
 		a.usage.dirty.Store(false)
-		totals = append(totals, UsageOf{ID: a.id, Usage: a.usage.totals()})
+		u := UsageOf{ID: a.id, Usage: a.usage.totals()}
+		u.Days, past[i] = a.usage.days()
+		for j := range past[i] { // a token may be used again after weeks
+			if u.Days[j].Day < hoursSince(now) {
+				u.Days[j] = u.Days[j].AsWhole()
+			}
+		}
+		totals = append(totals, u)
 	}
-	err := s.backend.SaveUsage(s.Now(), totals)
-	if err != nil {
-		for _, a := range chunk {
+	err := s.backend.SaveUsage(now, totals)
+	for i, a := range chunk {
+		if err != nil {
 			s.dirty.mark(a)
+			continue
+		}
+		a.usage.daysSaved(past[i])
+		if a.usage.outliving != nil {
+			a.usage.outliving.Saved(totals[i].Usage)
 		}
 	}
 	return err

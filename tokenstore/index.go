@@ -10,9 +10,11 @@ import (
 // growing of one is short, whatever the number of tokens.
 const shardCount = 256
 
-// active is a token that has been used since the store was opened.
+// active is a token that has been used since the store was opened. It is as large
+// as two cache lines.
 type active struct {
 	id ID
+	_  [4]byte
 	// token is replaced whole by a change. It is nil once the token is deleted,
 	// and while its record can't be read.
 	token atomic.Pointer[Token]

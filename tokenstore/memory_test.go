@@ -17,6 +17,7 @@ type memory struct {
 	tokens   map[ID][]byte
 	digests  map[Digest]ID
 	used     map[ID][]byte
+	days     map[dayOfToken]DayUsage
 	audit    []AuditEntry
 	requests map[Digest]KeptRequest
 	recorded time.Time
@@ -34,13 +35,23 @@ type memory struct {
 	applyLoses bool
 	tokenError error
 	saveError  error
+	// outliving, if set, has the totals that outlive the store; toldSaved are those
+	// that it was told to be saved.
+	outliving map[ID]Usage
+	toldSaved []Usage
+	tendError error
 	// beforeSave, if set, runs before each SaveUsage, without a lock.
 	beforeSave func()
 }
 
+type dayOfToken struct {
+	id  ID
+	day Day
+}
+
 func newMemory() *memory {
 	return &memory{
-		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte),
+		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte), days: make(map[dayOfToken]DayUsage),
 		requests: make(map[Digest]KeptRequest), calls: make(map[string]int),
 	}
 }
@@ -225,17 +236,67 @@ func (m *memory) Scan(after ID, yield func(*Token, Usage) bool) error {
 	return nil
 }
 
-func (m *memory) Usage(id ID) (Usage, error) {
+func (m *memory) Usage(id ID) (UsageOf, error) {
 	end, err := m.begin("Usage")
 	if err != nil {
-		return Usage{}, err
+		return UsageOf{}, err
 	}
 	defer end()
 	record, ok := m.used[id]
 	if !ok {
-		return Usage{}, nil
+		return UsageOf{}, nil
 	}
 	return DecodeUsage(id, record)
+}
+
+func (m *memory) Days(id ID, first, last Day, yield func(DayUsage) bool) error {
+	end, err := m.begin("Days")
+	if err != nil {
+		return err
+	}
+	defer end()
+	for day := first; day <= last; day++ {
+		if saved, ok := m.days[dayOfToken{id, day}]; ok && !yield(saved) {
+			break
+		}
+	}
+	return nil
+}
+
+func (m *memory) Counters(id ID, totals Usage) Counters {
+	if m.outliving == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.outliving[id] = totals
+	return outlivingTotals{m, id}
+}
+
+func (m *memory) TendCounters() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tendError
+}
+
+// outlivingTotals are one token's totals in memory.outliving.
+type outlivingTotals struct {
+	m  *memory
+	id ID
+}
+
+func (o outlivingTotals) note(u Usage) {
+	o.m.do(func() { o.m.outliving[o.id] = o.m.outliving[o.id].Larger(u) })
+}
+
+func (o outlivingTotals) Allowed(total uint64, at int64) {
+	o.note(Usage{Allowed: total, Last: LastUse{Time: time.UnixMicro(at).UTC()}})
+}
+
+func (o outlivingTotals) Denied(total uint64) { o.note(Usage{Denied: total}) }
+
+func (o outlivingTotals) Saved(u Usage) {
+	o.m.do(func() { o.m.toldSaved = append(o.m.toldSaved, u) })
 }
 
 func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
@@ -253,6 +314,14 @@ func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
 	for _, total := range totals {
 		if _, ok := m.tokens[total.ID]; ok {
 			m.used[total.ID] = EncodeUsage(total)
+			for i := range len(total.Days) - 1 {
+				day := total.Days[i]
+				key := dayOfToken{total.ID, day.Day}
+				if saved, ok := m.days[key]; ok {
+					day = day.Larger(saved)
+				}
+				m.days[key] = day
+			}
 		}
 	}
 	m.record(now)
@@ -310,14 +379,14 @@ func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEnt
 	return nil
 }
 
-func (m *memory) Prune(audit, requests time.Time) (bool, error) {
+func (m *memory) Prune(keep Retention) (bool, error) {
 	m.mu.Lock() // and isn't counted: it comes when it likes
 	defer m.mu.Unlock()
 	if m.closed {
 		return false, ErrClosed
 	}
-	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(audit) })
-	maps.DeleteFunc(m.requests, func(_ Digest, r KeptRequest) bool { return r.Time.Before(requests) })
+	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(keep.Audit) })
+	maps.DeleteFunc(m.requests, func(_ Digest, r KeptRequest) bool { return r.Time.Before(keep.Requests) })
 	return false, nil
 }
 

@@ -54,7 +54,7 @@ func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return TokenUsage{}, readError(err)
 	}
-	return TokenUsage{Token: token, Usage: saved}, nil
+	return TokenUsage{Token: token, Usage: saved.Usage}, nil
 }
 
 // Page asks for part of the list of tokens.

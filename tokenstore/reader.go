@@ -25,7 +25,7 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 // Usage reads the usage kept under id. The error wraps [ErrDamaged].
 func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
-	return decodeUsage(r.id[:], record, true)
+	return decodeUsage(r.id[:], record, true, nil)
 }
 
 // Clone returns a token that shares no memory with t.

@@ -35,7 +35,7 @@ func TestScan(t *testing.T) {
 		}
 	})
 	used, credential := s.create(t)
-	s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
+	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
 	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
 
 	got := make(map[ID]TokenUsage)

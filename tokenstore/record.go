@@ -23,6 +23,7 @@ const checksumLength = 4
 const (
 	tokenRecord   byte = 't'
 	usageRecord   byte = 'u'
+	dayRecord     byte = 'd'
 	auditRecord   byte = 'a'
 	requestRecord byte = 'r'
 )

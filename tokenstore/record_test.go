@@ -83,7 +83,7 @@ func TestEncodingIsTotal(t *testing.T) {
 	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
 		t.Error(err)
 	}
-	used := UsageOf{testID, Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}}
+	used := UsageOf{ID: testID, Usage: Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}}
 	if _, err := DecodeUsage(testID, EncodeUsage(used)); err != nil {
 		t.Error(err)
 	}
@@ -283,6 +283,7 @@ func FuzzDecodeToken(f *testing.F) {
 func FuzzDecodeUsage(f *testing.F) {
 	f.Add(fieldsOf(EncodeUsage(UsageOf{})))
 	f.Add(fieldsOf(EncodeUsage(UsageOf{Usage: Usage{Allowed: math.MaxUint64, Denied: 1, Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}}})))
+	f.Add(fieldsOf(EncodeUsage(UsageOf{Days: []DayUsage{fullDay}})))
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
@@ -291,12 +292,42 @@ func FuzzDecodeUsage(f *testing.F) {
 		record := hostile(usageRecord, testID[:], fields)
 		usage, err := DecodeUsage(testID, record)
 		if err != nil {
-			if usage != (Usage{}) || !errors.Is(err, ErrDamaged) {
+			if !reflect.DeepEqual(usage, UsageOf{}) || !errors.Is(err, ErrDamaged) {
 				t.Fatalf("got %v, %v", usage, err)
 			}
 			return
 		}
-		if again := EncodeUsage(UsageOf{testID, usage}); !bytes.Equal(again, record) {
+		if again := EncodeUsage(usage); !bytes.Equal(again, record) {
+			t.Fatalf("read %x and wrote %x", record, again)
+		}
+	})
+}
+
+// fullDay has all that a day can have.
+var fullDay = DayUsage{Day: -3, Counts: []Count{
+	{Scope: "", Outcome: "route_not_allowed", Hours: [hoursPerDay]uint64{7: 1}},
+	{Scope: "unikernel:list", Outcome: "insufficient_scope", Hours: [hoursPerDay]uint64{0: 1, 23: 300}},
+	{Scope: "unikernel:list", Outcome: OutcomeOK, Hours: [hoursPerDay]uint64{12: math.MaxUint64}},
+}}
+
+func FuzzDecodeDay(f *testing.F) {
+	key := []byte("day and id")
+	f.Add(fieldsOf(EncodeDay(key, DayUsage{})))
+	f.Add(fieldsOf(EncodeDay(key, fullDay)))
+	f.Add(fieldsOf(EncodeDay(key, fullDay.AsWhole())))
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		if _, err := DecodeDay(key, 1, fields); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("without a checksum: %v", err)
+		}
+		record := hostile(dayRecord, key, fields)
+		day, err := DecodeDay(key, 1, record)
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again := EncodeDay(key, day); !bytes.Equal(again, record) {
 			t.Fatalf("read %x and wrote %x", record, again)
 		}
 	})

@@ -191,7 +191,7 @@ func (s *Store) activate(a *active, token *Token) (*active, error) {
 			return nil, readError(err)
 		}
 		a = &active{id: token.ID}
-		a.usage.load(base)
+		a.usage.load(base, s.backend.Counters(token.ID, base.Usage))
 	}
 	s.index.replace(a, token)
 	return a, nil
@@ -222,7 +222,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	if flushInterval > 0 {
 		prune = time.After(0)
 	}
-	var flushing, clock trouble
+	var flushing, mortal, clock trouble
 	s.watchClock(&clock)
 	for {
 		select {
@@ -246,6 +246,13 @@ func (s *Store) maintain(flushInterval time.Duration) {
 				s.logger.Error("token usage can't be saved; it goes on being counted in memory and is saved when the store can be written again", zap.Error(err))
 			case troubleEnded:
 				s.logger.Info("token usage is being saved again")
+			}
+			err = s.backend.TendCounters()
+			switch mortal.changed(err != nil) {
+			case troubleBegan:
+				s.logger.Error("token usage that isn't saved yet doesn't outlive the process, or didn't", zap.Error(err))
+			case troubleEnded:
+				s.logger.Info("token usage outlives the process again")
 			}
 		}
 	}

@@ -175,7 +175,7 @@ func TestDamagedUsageRefusesNobody(t *testing.T) {
 	if logs.FilterField(zap.Stringer("token_id", token.ID)).Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
-	s.CountAllowed(match, LastUse{Time: testTime})
+	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestDelete(t *testing.T) {
 	s := openTestStore(t)
 	token, c := s.create(t)
 	match := s.must(t, c)
-	s.CountAllowed(match, LastUse{Time: testTime})
+	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
@@ -274,8 +274,8 @@ func TestDelete(t *testing.T) {
 		t.Error("it is still in memory")
 	}
 	// Uses of requests that are under way bring nothing back.
-	s.CountAllowed(match, LastUse{Time: testTime})
-	s.CountDenied(match)
+	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
+	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +350,7 @@ func TestFailedCommit(t *testing.T) {
 			s := openTestStore(t)
 			token, credential := s.create(t)
 			match := s.must(t, credential)
-			s.CountAllowed(match, LastUse{Time: testTime})
+			s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 			s.memory.do(func() { s.memory.applyError, s.memory.applyLoses, s.memory.tokenError = errDisk, c.lost, c.token })
 			err := s.tryAlter(token.ID, func(token *Token) { token.RevokedAt = testTime })
 			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
@@ -367,7 +367,7 @@ func TestFailedCommit(t *testing.T) {
 			if match.Status != StatusRevoked {
 				t.Errorf("at last %v", match.Status)
 			}
-			s.CountDenied(match)
+			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 			if err := s.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -409,7 +409,7 @@ func TestList(t *testing.T) {
 		token, credential := s.create(t, func(d *Draft) { d.Name = fmt.Sprint("token ", i) })
 		ids = append(ids, token.ID)
 		if i%2 == 0 {
-			s.CountAllowed(s.must(t, credential), LastUse{Time: testTime})
+			s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
 		}
 	}
 	for _, descending := range []bool{false, true} {

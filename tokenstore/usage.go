@@ -12,7 +12,7 @@ import (
 const maxUserAgentLength = 256
 
 // maxCount is where counts stop rather than wrap: a total that began anew would
-// defeat every limit on it. It leaves room for counts that come at once.
+// defeat every limit on it. It leaves room for those that come at once.
 const maxCount = math.MaxInt64
 
 // Usage is how a token has been used. Counts are totals since its creation and
@@ -35,49 +35,91 @@ type LastUse struct {
 	Route string
 }
 
-// UsageOf is the usage of one token.
+// UsageOf is the usage of one token, with its history as far as it is at hand.
 type UsageOf struct {
 	ID ID
 	Usage
+	// Days are in no order but for the last, which is the day of the last count.
+	Days []DayUsage
+}
+
+// Larger returns the larger of each count and the later use. Counts are totals that
+// only grow, so whichever of two records is newer, nothing is lost or counted twice.
+func (u Usage) Larger(other Usage) Usage {
+	u.Allowed, u.Denied = max(u.Allowed, other.Allowed), max(u.Denied, other.Denied)
+	if other.Last.Time.After(u.Last.Time) {
+		from := u.Last
+		u.Last = other.Last
+		if other.Last.IP == "" { // only the time is known
+			u.Last.IP, u.Last.UserAgent, u.Last.Route = from.IP, from.UserAgent, from.Route
+		}
+	}
+	return u
 }
 
 // usage counts the use of one token in memory. Counting takes no lock as long as
-// the token is used from the same place, in the same way.
+// the token is used from the same place, in the same way, on the same day.
+//
+// What every count writes lies on another cache line than what it only reads; see
+// active.
 type usage struct {
+	// lastFrom is of the request at lastTime, or of one at the same instant.
+	lastFrom atomic.Pointer[LastUse]
+	// recent is the count of an outcome that the newest requests had.
+	recent atomic.Pointer[outcomeCount]
+	// outliving, unless it is nil, has the totals where they outlive the process.
+	outliving Counters
+	// dirty is set from the first count until the totals are on their way to the
+	// backend.
+	dirty atomic.Bool
+
+	_ [4]byte
+
 	allowed atomic.Uint64
 	denied  atomic.Uint64
 	// lastTime is in microseconds since 1970 and never goes back.
 	lastTime atomic.Int64
-	// lastFrom is of the request at lastTime, or of one at the same instant.
-	lastFrom atomic.Pointer[LastUse]
-	// moving is held to replace lastFrom.
+
+	// moving is held to replace lastFrom and today.
 	moving sync.Mutex
-	// dirty is set from the first count until the totals are on their way to the
-	// backend.
-	dirty atomic.Bool
+	today  atomic.Pointer[dayCounts]
+	// past are days that may have counts the backend doesn't know, the oldest first.
+	past []*dayCounts
 }
 
-// load begins with the totals of before.
-func (u *usage) load(base Usage) {
-	u.allowed.Store(base.Allowed)
-	u.denied.Store(base.Denied)
+// load begins with what was counted before.
+func (u *usage) load(base UsageOf, outliving Counters) {
+	u.allowed.Store(min(base.Allowed, maxCount))
+	u.denied.Store(min(base.Denied, maxCount))
 	u.lastTime.Store(math.MinInt64)
 	if !base.Last.Time.IsZero() {
 		u.lastTime.Store(base.Last.Time.UnixMicro())
 		u.lastFrom.Store(&base.Last)
 	}
+	if days := len(base.Days); days > 0 {
+		u.today.Store(newDayCounts(base.Days[days-1]))
+	}
+	u.outliving = outliving
 }
 
 // count adds one allowed request.
-func (u *usage) count(use LastUse) {
-	increment(&u.allowed)
+func (u *usage) count(scope string, use LastUse) {
+	// What is only read comes first: an atomic write waits for all memory before it.
+	at := use.Time.UnixMicro()
 	if len(use.UserAgent) > maxUserAgentLength {
 		use.UserAgent = use.UserAgent[:maxUserAgentLength]
 	}
-	raise(&u.lastTime, use.Time.UnixMicro())
 	from := u.lastFrom.Load()
-	if from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route {
+	moved := from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route
+	hour := u.hour(at, scope, OutcomeOK)
+	total := increment(&u.allowed)
+	raise(&u.lastTime, at)
+	increment(hour)
+	if moved {
 		u.move(use)
+	}
+	if u.outliving != nil {
+		u.outliving.Allowed(total, at)
 	}
 }
 
@@ -93,7 +135,15 @@ func (u *usage) move(use LastUse) {
 	u.lastFrom.Store(&use)
 }
 
-func (u *usage) deny() { increment(&u.denied) }
+// deny adds one request that was refused.
+func (u *usage) deny(at time.Time, scope, outcome string) {
+	hour := u.hour(at.UnixMicro(), scope, outcome)
+	total := increment(&u.denied)
+	increment(hour)
+	if u.outliving != nil {
+		u.outliving.Denied(total)
+	}
+}
 
 func (u *usage) totals() Usage {
 	total := Usage{Allowed: u.allowed.Load(), Denied: u.denied.Load()}
@@ -116,11 +166,14 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// increment adds one and stops at maxCount.
-func increment(count *atomic.Uint64) {
-	if count.Load() < maxCount {
-		count.Add(1)
+// increment adds one, stops at maxCount and returns what it has become.
+func increment(count *atomic.Uint64) uint64 {
+	n := count.Add(1) // without a look before, which would fetch the cache line twice
+	if n > maxCount {
+		n = maxCount
+		count.Store(n)
 	}
+	return n
 }
 
 // raise sets a number to v unless it is higher already.

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"encoding/binary"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -55,64 +54,4 @@ func (b *Backend) Audit(before *tokenstore.AuditPosition, yield func(tokenstore.
 		}
 		return nil
 	})
-}
-
-// pruneLimit is how many entries one transaction removes at most.
-const pruneLimit = 1000
-
-// Prune implements tokenstore.Backend.
-func (b *Backend) Prune(audit, requests time.Time) (more bool, err error) {
-	old := false
-	err = b.view(func(tx *bbolt.Tx) error {
-		old = isOld(tx, auditBucket, audit) || isOld(tx, requestedBucket, requests)
-		return nil
-	})
-	if err != nil || !old {
-		return false, err
-	}
-	err = b.update(func(tx *bbolt.Tx) error {
-		more = false
-		err := prune(tx, auditBucket, audit, func([]byte) error { return nil })
-		if err == nil {
-			err = prune(tx, requestedBucket, requests, func(key []byte) error {
-				return tx.Bucket(requestsBucket).Delete(key[orderTimeLength:])
-			})
-		}
-		more = isOld(tx, auditBucket, audit) || isOld(tx, requestedBucket, requests)
-		return err
-	})
-	return more, err
-}
-
-// isOld says whether the first entry of a bucket whose keys begin with a time is
-// older.
-func isOld(tx *bbolt.Tx, bucket []byte, before time.Time) bool {
-	key, _ := tx.Bucket(bucket).Cursor().First()
-	return key != nil && isBefore(key, before)
-}
-
-func isBefore(key []byte, t time.Time) bool {
-	return len(key) < orderTimeLength || keyTime(key).Before(t)
-}
-
-// prune removes the oldest entries of such a bucket. also is called with the key
-// of each.
-func prune(tx *bbolt.Tx, name []byte, before time.Time, also func(key []byte) error) error {
-	bucket := tx.Bucket(name)
-	var keys [][]byte // which are changed only when the cursor is done
-	cursor := bucket.Cursor()
-	for key, _ := cursor.First(); key != nil && len(keys) < pruneLimit && isBefore(key, before); key, _ = cursor.Next() {
-		keys = append(keys, key)
-	}
-	for _, key := range keys {
-		if len(key) >= orderTimeLength {
-			if err := also(key); err != nil {
-				return err
-			}
-		}
-		if err := bucket.Delete(key); err != nil {
-			return err
-		}
-	}
-	return nil
 }

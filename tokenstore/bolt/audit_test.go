@@ -37,14 +37,14 @@ func TestPrune(t *testing.T) {
 		}))
 		return list
 	}
-	if more, err := b.Prune(testTime, testTime); more || err != nil || len(actions()) != entries {
+	if more, err := b.Prune(tokenstore.Retention{Audit: testTime, Requests: testTime}); more || err != nil || len(actions()) != entries {
 		t.Fatalf("%v, %v, %d left", more, err, len(actions()))
 	}
 	before := testTime.Add((entries - 10) * time.Second)
-	if more, err := b.Prune(before, testTime.Add(2*time.Hour)); !more || err != nil || len(actions()) != 30 {
+	if more, err := b.Prune(tokenstore.Retention{Audit: before, Requests: testTime.Add(2 * time.Hour)}); !more || err != nil || len(actions()) != 30 {
 		t.Fatalf("%v, %v, %d left", more, err, len(actions()))
 	}
-	if more, err := b.Prune(before, testTime.Add(2*time.Hour)); more || err != nil {
+	if more, err := b.Prune(tokenstore.Retention{Audit: before, Requests: testTime.Add(2 * time.Hour)}); more || err != nil {
 		t.Fatalf("%v, %v", more, err)
 	}
 	if left := actions(); len(left) != 10 || left[0] != fmt.Sprint(entries-1) || left[9] != fmt.Sprint(entries-10) {

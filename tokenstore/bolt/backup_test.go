@@ -42,7 +42,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	before := makeToken(t, s)
 	match, err := s.Authenticate(before.credential, testTime)
 	check(t, err)
-	s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+	s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 
 	stop := make(chan struct{})
 	var load sync.WaitGroup
@@ -81,7 +81,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		}
 		check(t, restored.Close())
 	}
-	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+	if left, _ := filepath.Glob(path + ".backup-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -162,7 +162,7 @@ func TestCheckFinds(t *testing.T) {
 			check(t, err)
 			match, err := s.Authenticate(token.credential, testTime)
 			check(t, err)
-			s.CountDenied(match)
+			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 			check(t, s.Close())
 			test.harm(t, path)
 			report, err := Check(path)

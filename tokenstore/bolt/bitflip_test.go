@@ -48,7 +48,7 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 	for _, token := range f.tokens {
 		match, err := s.Authenticate(token.credential, testTime)
 		check(t, err)
-		s.CountAllowed(match, tokenstore.LastUse{Time: testTime, IP: "203.0.113.7"})
+		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7"})
 	}
 	check(t, s.Flush())
 	for i, token := range f.tokens {
@@ -71,7 +71,8 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 		stored, err := b.Token(token.ID)
 		check(t, err)
 		f.want[token.ID] = stored
-		f.used[token.ID], err = b.Usage(token.ID)
+		used, err := b.Usage(token.ID)
+		f.used[token.ID] = used.Usage
 		check(t, err)
 	}
 	var err error
@@ -93,7 +94,7 @@ type outcome struct{ refused, harmless, denied, unknown int }
 // that is accepted must be as it was; anything else is an error about it.
 func (f *flipped) try(t testing.TB, path string, o *outcome) {
 	t.Helper()
-	b, err := Open(path)
+	b, err := openAlone(path)
 	if err != nil {
 		o.refused++
 		return
@@ -121,7 +122,7 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 			harm = true
 			o.denied++
 		}
-		if used, err := b.Usage(token.ID); err == nil && used != f.used[token.ID] && used != (tokenstore.Usage{}) {
+		if used, err := b.Usage(token.ID); err == nil && used.Usage != f.used[token.ID] && used.Usage != (tokenstore.Usage{}) {
 			t.Errorf("token %s is used %+v, not %+v", token.ID, used, f.used[token.ID])
 		}
 		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {

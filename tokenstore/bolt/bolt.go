@@ -5,10 +5,12 @@
 //	meta                                  what the file is
 //	├── format    "mollygate tokens"
 //	├── version   1, 4 bytes
-//	└── recorded  newest time seen, 8 bytes and a checksum
+//	├── recorded  newest time seen, 8 bytes and a checksum
+//	└── whole     key of the last day whose hours were added up
 //	tokens    id                          token record
 //	digests   digest                      id, checksum of the token record
-//	usage     id                          usage record
+//	usage     id                          usage record, with the newest day
+//	days      day, id                     day record; all days but the newest
 //	created   CreatedAt, id               nothing; the order of the default list
 //	expires   ExpiresAt, id               nothing; tokens without end come last
 //	audit     time, sequence number       audit record
@@ -60,6 +62,9 @@ const (
 	fileMode = 0o600 // it holds digests and who may do what
 	dirMode  = 0o700
 
+	// countersSuffix is what the counters file's name has more than the store's.
+	countersSuffix = ".counters"
+
 	// lockTimeout is long enough for a store that this process is just closing.
 	lockTimeout = 3 * time.Second
 )
@@ -79,6 +84,8 @@ type Backend struct {
 	stuck  atomic.Bool
 	closed atomic.Bool
 
+	counters *counterFile
+
 	// writing is held by the one write transaction.
 	writing sync.Mutex
 	commits committer
@@ -88,6 +95,16 @@ type Backend struct {
 // empty, damaged or foreign file is an error, and left as it is. A file that
 // another process has open is a [*LockedError] after some seconds.
 func Open(path string) (*Backend, error) {
+	b, err := openAlone(path)
+	if err != nil {
+		return nil, err
+	}
+	b.counters = openCounters(b, b.path+countersSuffix)
+	return b, nil
+}
+
+// openAlone opens the file without the counters beside it.
+func openAlone(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening token store: %w", err)
@@ -99,7 +116,7 @@ func Open(path string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{path: path}
+	b := &Backend{path: path, counters: new(counterFile)}
 	b.commits.run = b.commit
 	if err := b.open(); err != nil {
 		return nil, err
@@ -185,11 +202,11 @@ func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
-	var err error
+	err := b.counters.close()
 	if b.stuck.Load() {
-		err = b.abandon() // bbolt would wait for its own lock
+		err = errors.Join(err, b.abandon()) // bbolt would wait for its own lock
 	} else {
-		err = b.db.Close()
+		err = errors.Join(err, b.db.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("closing token store %s: %w", b.path, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -39,7 +40,7 @@ func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
 	}
-	b, err := Open(path)
+	b, err := openAlone(path)
 	if err != nil {
 		return Report{}, err
 	}
@@ -47,7 +48,7 @@ func Check(path string) (Report, error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		report = Report{}
 		c := checker{tx: tx, report: &report}
-		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.audit(), c.requests())
+		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests())
 	})
 	return report, errors.Join(err, b.Close())
 }
@@ -128,6 +129,19 @@ func (c checker) usage() error {
 		}
 		if _, err := tokenstore.DecodeUsage(tokenstore.ID(key), record); err != nil {
 			c.report.add("usage of token %s: %v", key, err)
+		}
+		return nil
+	})
+}
+
+func (c checker) days() error {
+	return c.tx.Bucket(daysBucket).ForEach(func(key, record []byte) error {
+		if len(key) != dayKeyLength || !has(c.tx.Bucket(tokensBucket), key[dayKeyLength-len(tokenstore.ID{}):]) {
+			c.report.add("there is a day's usage of a token that doesn't exist")
+			return nil
+		}
+		if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
+			c.report.add("usage of token %s on %s: %v", key[dayKeyLength-len(tokenstore.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
 		}
 		return nil
 	})

@@ -77,7 +77,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 						},
 						"a deletion": func() error { return s.Delete(tokens[7+round].ID, tokenstore.AnyVersion, testActor) },
 						"usage": func() error {
-							s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+							s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 							return s.Flush()
 						},
 					} {
@@ -198,7 +198,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			match, err := s.Authenticate(token.credential, testTime)
 			check(t, err)
 			c.take(t, path)
-			s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+			s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 			for what, err := range map[string]error{
 				"a deletion": s.Delete(token.ID, tokenstore.AnyVersion, testActor), "usage": s.Flush(),
 			} {
@@ -260,7 +260,7 @@ func TestFailedCommit(t *testing.T) {
 	} else if _, memoryErr := s.Authenticate(token.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
 		t.Errorf("the file says %v, memory %v", storeErr, memoryErr)
 	}
-	s.CountAllowed(match, tokenstore.LastUse{Time: testTime})
+	s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 	full(false)
 	check(t, s.Flush())
 	listed, _, err := s.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 2000})

@@ -72,7 +72,7 @@ func reserve(path string) (release func() error, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return none, makeDir(filepath.Dir(path))
 	}
-	b, err := Open(path)
+	b, err := openAlone(path)
 	if _, locked := errors.AsType[*LockedError](err); locked {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokens
 		var reader tokenstore.Reader
 		tokens, used := tx.Bucket(tokensBucket).Cursor(), tx.Bucket(usageBucket).Cursor()
 		usedKey, usage := used.Seek(after[:])
-		for key, record := behind(tokens, after); key != nil; key, record = tokens.Next() {
+		for key, record := behindKey(tokens, after[:]); key != nil; key, record = tokens.Next() {
 			if len(key) != len(after) {
 				continue
 			}
@@ -32,19 +32,11 @@ func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokens
 				// A damaged record counts as none, as when the token is first used.
 				total, _ = reader.Usage(id, usage)
 			}
+			total = b.counters.withLeftover(id, total)
 			if !yield(token, total) {
 				return nil
 			}
 		}
 		return nil
 	})
-}
-
-// behind returns the first entry whose key comes after the id.
-func behind(cursor *bbolt.Cursor, id tokenstore.ID) (key, value []byte) {
-	key, value = cursor.Seek(id[:])
-	if bytes.Equal(key, id[:]) {
-		return cursor.Next()
-	}
-	return key, value
 }

@@ -19,6 +19,7 @@ var (
 	tokensBucket  = []byte("tokens")
 	digestsBucket = []byte("digests")
 	usageBucket   = []byte("usage")
+	daysBucket    = []byte("days")
 	createdBucket = []byte("created")
 	expiresBucket = []byte("expires")
 	auditBucket   = []byte("audit")
@@ -29,10 +30,12 @@ var (
 	formatKey   = []byte("format")
 	versionKey  = []byte("version")
 	recordedKey = []byte("recorded")
+	// wholeKey is missing until there is a day that is over for long.
+	wholeKey = []byte("whole")
 )
 
 // buckets are all but meta.
-var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
+var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
 
 func makeSchema(tx *bbolt.Tx) error {
 	for _, name := range buckets {

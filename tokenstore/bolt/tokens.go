@@ -125,7 +125,7 @@ func remove(tx *bbolt.Tx, old *tokenstore.Token, forGood bool) error {
 		err = errors.Join(err, tx.Bucket(digestsBucket).Delete(digest[:]))
 	}
 	if forGood {
-		err = errors.Join(err, tx.Bucket(usageBucket).Delete(old.ID[:]))
+		err = errors.Join(err, removeUsage(tx, old.ID))
 	}
 	return err
 }

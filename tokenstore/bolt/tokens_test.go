@@ -300,7 +300,7 @@ func TestUsage(t *testing.T) {
 	s := storeOver(t, b)
 	token, deleted := makeToken(t, s), makeToken(t, s)
 	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
-	if used, err := b.Usage(token.ID); err != nil || used != (tokenstore.Usage{}) {
+	if used, err := b.Usage(token.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
 		t.Errorf("unused %+v, %v", used, err)
 	}
 	want := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond), IP: "::1", UserAgent: "curl", Route: "GET /x"}}
@@ -308,10 +308,10 @@ func TestUsage(t *testing.T) {
 	check(t, b.SaveUsage(later, []tokenstore.UsageOf{{ID: deleted.ID, Usage: want}, {ID: token.ID, Usage: want}}))
 	check(t, b.Close())
 	b = mustOpen(t, path)
-	if used, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(used, want) {
+	if used, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(used.Usage, want) {
 		t.Errorf("used %+v, %v", used, err)
 	}
-	if used, err := b.Usage(deleted.ID); err != nil || used != (tokenstore.Usage{}) {
+	if used, err := b.Usage(deleted.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
 		t.Errorf("a deleted token is used %+v, %v", used, err)
 	}
 	if recorded, err := b.RecordedTime(); err != nil || !recorded.Equal(later) {

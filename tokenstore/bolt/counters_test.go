@@ -1,0 +1,433 @@
+//go:build linux || darwin
+
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// killed returns a store as it would be found if its process were killed now: its
+// files as the system has them.
+func killed(t testing.TB, path string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, suffix := range []string{"", countersSuffix} {
+		content, err := os.ReadFile(path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(dir, "tokens.db"+suffix), content, 0o600))
+	}
+	return filepath.Join(dir, "tokens.db")
+}
+
+// used returns a token's usage as a new process finds it.
+func used(t testing.TB, path string, id tokenstore.ID) tokenstore.Usage {
+	t.Helper()
+	b := mustOpen(t, path)
+	saved, err := b.Usage(id)
+	check(t, err)
+	check(t, b.Close())
+	return saved.Usage
+}
+
+func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Match {
+	t.Helper()
+	match, err := s.Authenticate(token.credential, testTime)
+	check(t, err)
+	return match
+}
+
+// TestKilled: what was counted is there after the process was killed at any moment,
+// how often it may be: before a flush, after one, between two, and while what one
+// process has left is being saved.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	want := tokenstore.Usage{}
+	var token made
+	for round := range 6 {
+		s := storeOver(t, mustOpen(t, path))
+		if round == 0 {
+			token = makeToken(t, s)
+		}
+		for i := range 20 {
+			match := authenticate(t, s, token)
+			at := testTime.Add(time.Duration(round*100+i) * time.Millisecond)
+			s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: at, IP: "203.0.113.7"})
+			s.CountDenied(match, at, "a:b", "insufficient_scope")
+			s.CountDenied(match, at, "a:b", "insufficient_scope")
+			want = tokenstore.Usage{Allowed: want.Allowed + 1, Denied: want.Denied + 2, Last: tokenstore.LastUse{Time: at.Truncate(time.Microsecond)}}
+			if i%7 == round%7 {
+				check(t, s.Flush())
+			}
+		}
+		next := killed(t, path)
+		check(t, s.Close())
+		path = next
+		for range 2 { // the second time nothing is left to be saved
+			got := used(t, killed(t, path), token.ID)
+			if got.Allowed != want.Allowed || got.Denied != want.Denied || !got.Last.Time.Equal(want.Last.Time) || round > 0 && got.Last.IP != "203.0.113.7" {
+				t.Fatalf("round %d: %+v, want %+v", round, got, want)
+			}
+		}
+	}
+}
+
+// TestCountersFile: it is there while the store is, with nobody else's rights, and
+// gone when all is saved.
+func TestCountersFile(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+	info, err := os.Stat(path + countersSuffix)
+	check(t, err)
+	if info.Mode() != fileMode || info.Size() != partLength {
+		t.Errorf("%v, %d bytes", info.Mode(), info.Size())
+	}
+	check(t, s.Close())
+	if _, err := os.Stat(path + countersSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close: %v", err)
+	}
+	// Checking and restoring make none.
+	if _, err := Check(path); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestCountersGrow: there is room for any number of tokens, and each has its own.
+func TestCountersGrow(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	const tokens = 3 * partLength / slotLength
+	check(t, b.update(func(tx *bbolt.Tx) error {
+		for i := range tokens {
+			token := tokenNumber(i)
+			if err := put(tx, token); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	var all sync.WaitGroup
+	held := make([][]tokenstore.Counters, 4)
+	for worker := range held {
+		all.Go(func() {
+			for i := worker; i < tokens; i += len(held) {
+				c := b.Counters(tokenNumber(i).ID, tokenstore.Usage{})
+				c.Allowed(uint64(i)+1, 0)
+				c.Denied(uint64(i) * 1000)
+				held[worker] = append(held[worker], c)
+			}
+		})
+	}
+	all.Wait()
+	check(t, b.TendCounters())
+	again := mustOpen(t, killed(t, path))
+	for i := range tokens {
+		if got, err := again.Usage(tokenNumber(i).ID); err != nil || got.Allowed != uint64(i)+1 || got.Denied != uint64(i)*1000 {
+			t.Fatalf("token %d: %+v, %v", i, got, err)
+		}
+	}
+	runtime.KeepAlive(held)
+	check(t, b.Close())
+}
+
+func tokenNumber(i int) *tokenstore.Token {
+	return &tokenstore.Token{
+		ID: tokenstore.ID([]byte(fmt.Sprintf("%012d", i))), Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, Prefix: "mm", Name: "x", Account: "default",
+		Scopes: tokenstore.Grants{"*"}, CreatedAt: testTime, Version: 1, Digest: tokenstore.Digest{byte(i), byte(i >> 8), byte(i >> 16), 1},
+	}
+}
+
+// TestCountersAreReused: the place of a token that is deleted is another's, once
+// nobody can count for it any more.
+func TestCountersAreReused(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	late := b.Counters(tokenNumber(0).ID, tokenstore.Usage{})
+	for i := range 20 * partLength / slotLength {
+		b.Counters(tokenNumber(i+1).ID, tokenstore.Usage{}).Allowed(1, 0)
+		if i%(partLength/slotLength/2) == 0 {
+			runtime.GC() // which queues what is to be given back
+			runtime.Gosched()
+		}
+	}
+	late.Allowed(7, 0)
+	info, err := os.Stat(path + countersSuffix)
+	check(t, err)
+	if info.Size() > 10*partLength {
+		t.Errorf("%d bytes", info.Size())
+	}
+	left, damaged, err := readCounters(path + countersSuffix)
+	if err != nil || damaged != 0 || left[tokenNumber(0).ID].Allowed != 7 {
+		t.Errorf("%+v, %d damaged, %v", left[tokenNumber(0).ID], damaged, err)
+	}
+	runtime.KeepAlive(late)
+}
+
+// TestLateCount: a request that ends after the store was closed, and perhaps opened
+// again, counts nowhere else.
+func TestLateCount(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	match := authenticate(t, s, token)
+	check(t, s.Close())
+	again := storeOver(t, mustOpen(t, path))
+	other := makeToken(t, again)
+	for range 5 {
+		s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+	}
+	again.CountAllowed(authenticate(t, again, other), "a:b", tokenstore.LastUse{Time: testTime})
+	left, damaged, err := readCounters(path + countersSuffix)
+	if err != nil || damaged != 0 || len(left) != 1 || left[other.ID].Allowed != 1 {
+		t.Errorf("%+v, %d damaged, %v", left, damaged, err)
+	}
+	check(t, again.Close())
+}
+
+// TestCountersCutOff: the process lives when the file is truncated under it, the
+// counts go on, and it is told (FT-21).
+func TestCountersCutOff(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	token := makeToken(t, s)
+	match := authenticate(t, s, token)
+	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+	check(t, os.Truncate(path+countersSuffix, 0))
+	for range 2 {
+		s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+		s.CountDenied(match, testTime, "a:b", "x")
+	}
+	if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "restart") {
+		t.Errorf("it isn't told: %v", err)
+	}
+	unused := makeToken(t, s)
+	s.CountAllowed(authenticate(t, s, unused), "a:b", tokenstore.LastUse{Time: testTime})
+	check(t, s.Flush())
+	for id, want := range map[tokenstore.ID]uint64{token.ID: 3, unused.ID: 1} {
+		if got, err := s.Get(id); err != nil || got.Usage.Allowed != want {
+			t.Errorf("%+v, %v", got.Usage, err)
+		}
+	}
+	_ = s.Close()
+	// What is left of the file is told, and hinders nobody.
+	b = mustOpen(t, path)
+	if got, err := b.Usage(token.ID); err != nil || got.Allowed != 3 || got.Denied != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for range 2 {
+		if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("it isn't told: %v", err)
+		}
+	}
+	check(t, os.Remove(path+countersSuffix))
+	check(t, b.TendCounters())
+	b.Counters(token.ID, tokenstore.Usage{}).Allowed(9, 0)
+	if got := used(t, killed(t, path), token.ID); got.Allowed != 9 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestCountersMovedAway is told: what is counted in a file that nobody will look
+// into is lost.
+func TestCountersMovedAway(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	check(t, b.TendCounters())
+	check(t, os.Rename(path+countersSuffix, path+".elsewhere"))
+	if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "moved away") {
+		t.Error(err)
+	}
+	check(t, os.WriteFile(path+countersSuffix, nil, 0o600))
+	if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "moved away") {
+		t.Error(err)
+	}
+	check(t, b.Close())
+	if _, err := os.Stat(path + countersSuffix); err != nil {
+		t.Errorf("another's file was removed: %v", err)
+	}
+}
+
+// TestForeignCounters: a file that isn't ours is left as it is, and the store serves
+// without.
+func TestForeignCounters(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(path string) error{
+		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"empty":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"a text":      func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("text ", 1000)), 0o600) },
+		"another version": func(path string) error {
+			header := countersHeader()
+			header[len(countersMagic)]++
+			return os.WriteFile(path, header, 0o600)
+		},
+	} {
+		path := newPath(t)
+		check(t, make(path+countersSuffix))
+		before := fmt.Sprint(files(t, filepath.Dir(path)))
+		b := mustOpen(t, path)
+		s := storeOver(t, b)
+		token := makeToken(t, s)
+		s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+		if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), path+countersSuffix) || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("%s: %v", name, err)
+		}
+		check(t, s.Close())
+		check(t, os.Remove(path))
+		if after := fmt.Sprint(files(t, filepath.Dir(path))); after != before {
+			t.Errorf("%s: %s, was %s", name, after, before)
+		}
+	}
+}
+
+// TestDamagedCounters: no flipped bit makes a total larger, and what is damaged is
+// told once.
+func TestDamagedCounters(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	match := authenticate(t, s, token)
+	for range 5 {
+		s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+		s.CountDenied(match, testTime, "a:b", "x")
+	}
+	dead := killed(t, path)
+	counted := tokenstore.Usage{Allowed: 5, Denied: 5, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond)}}
+	whole, err := os.ReadFile(dead + countersSuffix)
+	check(t, err)
+	slot := slices.Index(whole[slotLength:], token.ID[0]) + slotLength
+	if string(whole[slot:slot+len(token.ID)]) != token.ID.String() {
+		t.Fatal("the slot isn't found")
+	}
+	told := 0
+	for bit := range 8 * slotLength {
+		content := slices.Clone(whole)
+		content[slot+bit/8] ^= 1 << (bit % 8)
+		check(t, os.WriteFile(dead+countersSuffix, content, 0o600))
+		left, damaged, err := readCounters(dead + countersSuffix)
+		check(t, err)
+		for id, got := range left {
+			if id != token.ID || got != counted {
+				t.Errorf("bit %d: token %s %+v", bit, id, got)
+			}
+		}
+		if damaged+len(left) != 1 {
+			t.Errorf("bit %d: %d damaged, %d found", bit, damaged, len(left))
+		}
+		told += damaged
+	}
+	if want := 8 * (len(token.ID) + 4 + 3*8); told != want {
+		t.Errorf("%d flips were told, want those of the id, its sum and the totals, %d", told, want)
+	}
+	whole[slot] ^= 1
+	check(t, os.WriteFile(dead+countersSuffix, whole, 0o600))
+	b := mustOpen(t, dead)
+	if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "1 totals") {
+		t.Errorf("it isn't told: %v", err)
+	}
+	check(t, b.TendCounters())
+}
+
+// TestLeftoverThatCantBeSaved counts all the same, and is saved when it can be.
+func TestLeftoverThatCantBeSaved(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token, idle := makeToken(t, s), makeToken(t, s)
+	for _, token := range []made{token, idle} {
+		s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+	}
+	dead := killed(t, path)
+	check(t, s.Close())
+	// A file that was replaced under the store isn't written to.
+	check(t, os.Rename(dead, dead+".away"))
+	check(t, os.Symlink(dead+".away", dead))
+	b, err := openAlone(dead)
+	check(t, err)
+	t.Cleanup(func() { _ = b.Close() })
+	check(t, os.Remove(dead))
+	b.counters = openCounters(b, b.path+countersSuffix)
+	for range 2 {
+		if err := b.TendCounters(); err == nil || !strings.Contains(err.Error(), "can't be saved yet") {
+			t.Fatal(err)
+		}
+	}
+	s = storeOver(t, b)
+	s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+	for id, want := range map[tokenstore.ID]uint64{token.ID: 2, idle.ID: 1} {
+		if got, err := s.Get(id); err != nil || got.Usage.Allowed != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	seen := uint64(0)
+	check(t, s.Scan(t.Context(), func(u tokenstore.TokenUsage) bool {
+		seen += u.Usage.Allowed
+		return true
+	}))
+	if seen != 3 {
+		t.Errorf("a scan sees %d", seen)
+	}
+	check(t, os.Rename(dead+".away", dead))
+	check(t, b.TendCounters())
+	check(t, s.Close())
+	for id, want := range map[tokenstore.ID]uint64{token.ID: 2, idle.ID: 1} {
+		if got := used(t, dead, id); got.Allowed != want {
+			t.Errorf("saved %+v", got)
+		}
+	}
+}
+
+// TestRoomComesLate: tokens that were first used when there was no room get a place
+// with their next use.
+func TestRoomComesLate(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	check(t, os.Mkdir(path+countersSuffix, 0o700))
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	token := makeToken(t, s)
+	match := authenticate(t, s, token)
+	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+	s.CountDenied(match, testTime, "a:b", "x")
+	check(t, s.Flush())
+	check(t, os.Remove(path+countersSuffix))
+	_ = b.TendCounters() // which tells how it was
+	check(t, b.TendCounters())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime}) })
+	}
+	all.Wait()
+	if got := used(t, killed(t, path), token.ID); got.Allowed != 9 || got.Denied != 1 {
+		t.Errorf("%+v", got)
+	}
+}

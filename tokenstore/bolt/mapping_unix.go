@@ -1,0 +1,22 @@
+//go:build unix && !solaris && !aix
+
+package bolt
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// canMap says that files can be mapped into memory here.
+const canMap = true
+
+func mapFile(file *os.File, offset int64, length int) ([]byte, error) {
+	return unix.Mmap(int(file.Fd()), offset, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+}
+
+func (m *mappings) unmap() {
+	for _, part := range m.parts {
+		_ = unix.Munmap(part) // there is nobody to tell
+	}
+}

@@ -1,0 +1,175 @@
+package bolt
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+var today = tokenstore.DayOf(testTime)
+
+// usedOn is a day with one count in two hours.
+func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
+	count := tokenstore.Count{Scope: "a:b", Outcome: tokenstore.OutcomeOK}
+	count.Hours[3], count.Hours[20] = n, 2*n
+	return tokenstore.DayUsage{Day: day, Counts: []tokenstore.Count{count}}
+}
+
+// days returns the days that are stored apart from the usage record.
+func days(t testing.TB, b *Backend, id tokenstore.ID) (found []tokenstore.DayUsage) {
+	t.Helper()
+	check(t, b.Days(id, today-2000, today+2000, func(d tokenstore.DayUsage) bool {
+		found = append(found, d)
+		return true
+	}))
+	return found
+}
+
+// TestDays: the last day is with the totals, the others are by themselves; of what
+// is saved twice the larger counts stay.
+func TestDays(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	token, other := makeToken(t, s), makeToken(t, s)
+	save := func(days ...tokenstore.DayUsage) {
+		t.Helper()
+		check(t, b.SaveUsage(testTime, []tokenstore.UsageOf{
+			{ID: token.ID, Usage: tokenstore.Usage{Allowed: 7}, Days: days},
+			{ID: other.ID, Days: []tokenstore.DayUsage{usedOn(today, 9)}},
+			{ID: tokenstore.ID([]byte("000000000000")), Days: days}, // is no token
+		}))
+	}
+	save(usedOn(today-3, 1))
+	save(usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1))
+	save(usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4))
+	want := []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 3)}
+	if got := days(t, b, token.ID); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if got, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 4)}) || got.Allowed != 7 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	var first []tokenstore.Day
+	check(t, b.Days(token.ID, today-3, today-1, func(d tokenstore.DayUsage) bool {
+		first = append(first, d.Day)
+		return false
+	}))
+	if !slices.Equal(first, []tokenstore.Day{today - 3}) {
+		t.Errorf("a walk that is ended: %v", first)
+	}
+	if got := days(t, b, other.ID); len(got) != 0 {
+		t.Errorf("of another token: %+v", got)
+	}
+	if n, err := b.countKeys(daysBucket); err != nil || n != 2 {
+		t.Errorf("%d days, %v", n, err)
+	}
+	// A deleted token leaves nothing.
+	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	if n, err := b.countKeys(daysBucket); err != nil || n != 0 {
+		t.Errorf("%d days are left, %v", n, err)
+	}
+	check(t, s.Close())
+	if report, err := Check(b.path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestPruneDays: hours are added up and days removed when they are old, a bounded
+// number at once, and each once.
+func TestPruneDays(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	const tokens, kept = 300, 20
+	var ids []tokenstore.ID
+	var totals []tokenstore.UsageOf
+	for range tokens {
+		id := makeToken(t, s).ID
+		of := tokenstore.UsageOf{ID: id}
+		for day := today - kept; day <= today; day++ {
+			of.Days = append(of.Days, usedOn(day, 1))
+		}
+		ids, totals = append(ids, id), append(totals, of)
+	}
+	check(t, b.SaveUsage(testTime, totals))
+	keep := tokenstore.Retention{Hours: today - 7, Days: today - 15}
+	rounds := 0
+	for more := true; more; rounds++ {
+		var err error
+		if more, err = b.Prune(keep); err != nil || rounds > 100 {
+			t.Fatalf("round %d: %v", rounds, err)
+		}
+	}
+	if rounds < tokens*(kept-7)/pruneLimit/2 {
+		t.Errorf("all in %d rounds", rounds)
+	}
+	for _, id := range ids {
+		var want []tokenstore.DayUsage
+		for day := today - 15; day < today; day++ {
+			if d := usedOn(day, 1); day < today-7 {
+				want = append(want, d.AsWhole())
+			} else {
+				want = append(want, d)
+			}
+		}
+		if got := days(t, b, id); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if more, err := b.Prune(keep); more || err != nil {
+		t.Errorf("again: %v, %v", more, err)
+	}
+	// A day later it is one day more. What is saved late is whole already.
+	keep.Hours++
+	keep.Days++
+	for more := true; more; {
+		var err error
+		more, err = b.Prune(keep)
+		check(t, err)
+	}
+	if got := days(t, b, ids[0]); len(got) != 14 || !reflect.DeepEqual(got[6], usedOn(today-8, 1).AsWhole()) && !got[7].Whole || got[8].Whole {
+		t.Errorf("%+v", got)
+	}
+	check(t, s.Close())
+	if report, err := Check(b.path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestCheckDays finds a day that is damaged, and one of no token.
+func TestCheckDays(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	token := makeToken(t, s)
+	check(t, b.SaveUsage(testTime, []tokenstore.UsageOf{{ID: token.ID, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today-2, 1), usedOn(today, 1)}}}))
+	check(t, b.update(func(tx *bbolt.Tx) error {
+		days := tx.Bucket(daysBucket)
+		record := slices.Clone(days.Get(dayKey(today-1, token.ID)))
+		record[3] ^= 1
+		gone := dayKey(today, tokenstore.ID([]byte("000000000000")))
+		if err := days.Put(gone, tokenstore.EncodeDay(gone, usedOn(today, 1))); err != nil {
+			return err
+		}
+		return days.Put(dayKey(today-1, token.ID), record)
+	}))
+	if got := days(t, b, token.ID); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+	check(t, s.Close())
+	report, err := Check(b.path)
+	check(t, err)
+	want := []string{
+		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", token.ID, (today - 1).Start().Format("2006-01-02")),
+		"there is a day's usage of a token that doesn't exist",
+	}
+	if len(report.Problems) != 2 || report.Problems[1] != want[1] || report.Problems[0][:40] != want[0][:40] {
+		t.Errorf("%q, want %q", report.Problems, want)
+	}
+}
