@@ -137,17 +137,25 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	default:
 		return ruleError(timestampForm)
 	}
-	// Parse takes more than the RFC allows (go.dev/issue/54580).
-	text := unquote(value)
-	parsed, err := time.Parse(time.RFC3339, text)
-	if err != nil || !rfc3339.MatchString(text) {
-		return ruleError(timestampForm)
-	}
-	t.Time = parsed.UTC()
-	if year := t.Year(); year < firstYear || year > lastYear {
-		return ruleError("must lie in the years " + strconv.Itoa(firstYear) + " to " + strconv.Itoa(lastYear))
+	var rule string
+	if t.Time, rule = parseTime(unquote(value)); rule != "" {
+		return ruleError(rule)
 	}
 	return nil
+}
+
+// parseTime reads a time, or returns what it must be.
+func parseTime(text string) (t time.Time, rule string) {
+	// Parse takes more than the RFC allows (go.dev/issue/54580).
+	parsed, err := time.Parse(time.RFC3339, text)
+	if err != nil || !rfc3339.MatchString(text) {
+		return time.Time{}, timestampForm
+	}
+	t = parsed.UTC()
+	if year := t.Year(); year < firstYear || year > lastYear {
+		return time.Time{}, "must lie in the years " + strconv.Itoa(firstYear) + " to " + strconv.Itoa(lastYear)
+	}
+	return t, ""
 }
 
 var (

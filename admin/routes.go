@@ -28,6 +28,7 @@ var routes = []route{
 	{http.MethodGet, tokenPath, nil, (*call).getToken},
 	{http.MethodPatch, tokenPath, nil, (*call).editToken},
 	{http.MethodDelete, tokenPath, nil, (*call).deleteToken},
+	{http.MethodGet, tokenPath + "/usage", usageParameters, (*call).tokenUsage},
 	{http.MethodPost, tokenPath + "/rotate", nil, (*call).rotateToken},
 	{http.MethodPost, tokenPath + "/revoke", nil, (*call).revokeToken},
 	{http.MethodPost, tokenPath + "/disable", nil, (*call).disableToken},

@@ -38,7 +38,7 @@ func (i *invocation) audit() error {
 	if len(i.args) > 0 {
 		return usageErrorf("audit takes flags only; a token is named with --token-id")
 	}
-	form, err := i.output()
+	out, err := i.listWriter(auditColumns)
 	if err != nil {
 		return err
 	}
@@ -48,15 +48,6 @@ func (i *invocation) audit() error {
 	}
 	if query.Limit, err = i.limitFlag(); err != nil {
 		return err
-	}
-	var out rowWriter
-	switch form {
-	case outputJSON:
-		out = &jsonWriter{out: i.out}
-	case outputTable:
-		out = tableWriter{newTable(i.out, auditColumns)}
-	default:
-		return usageErrorf("--output: write table or json")
 	}
 	api, err := i.client()
 	if err != nil {
@@ -80,7 +71,7 @@ func (i *invocation) audit() error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	if listed == 0 && form == outputTable {
+	if listed == 0 {
 		i.tell("no changes")
 	}
 	return nil

@@ -442,4 +442,33 @@ func TestCommandUsage(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &objects); err != nil || len(objects) != 2 || objects[0].Uses != 1 || objects[0].Last == nil || objects[1].Last != nil {
 		t.Errorf("%+v", got)
 	}
+
+	// The history, of which a token has one.
+	day := now.UTC().Format(time.DateOnly)
+	got = s.run("usage", id, "--step", "day")
+	if want := "TIME (UTC) SCOPE OUTCOME REQUESTS\n" + day + " 00:00 unikernel:create insufficient_scope 1\n" + day + " 00:00 unikernel:list ok 1\n"; squeeze(got.out) != want || got.code != exitOK {
+		t.Errorf("%+v, want %q", got, want)
+	}
+	got = s.run("usage", id, "--step", "hour", "--from", now.Add(-time.Hour).Format(time.RFC3339), "-o", "json")
+	var points []struct {
+		Scope, Outcome string
+		Count          uint64
+	}
+	if err := json.Unmarshal([]byte(got.out), &points); err != nil || len(points) != 2 || points[1].Scope != "unikernel:list" || points[1].Count != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got := s.run("usage", other, "--to", now.Format(time.RFC3339)); got.code != exitOK || got.err != "no requests\n" {
+		t.Errorf("%+v", got)
+	}
+	for _, args := range [][]string{
+		{id, other, "--step", "day"}, {id, "--step", "week"}, {id, "--from", "yesterday"}, {id, "--to", "x"}, {id, "--step", "day", "-o", "id"},
+		{id, "--from", "2030-01-02T00:00:00Z", "--to", "2030-01-01T00:00:00Z"},
+	} {
+		if got := s.run(append([]string{"usage"}, args...)...); got.code != exitUsage || got.out != "" {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+	if got := s.run("usage", "000000000000", "--step", "day"); got.code != exitNotFound {
+		t.Errorf("%+v", got)
+	}
 }

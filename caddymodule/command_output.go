@@ -51,6 +51,17 @@ type rowWriter interface {
 	end() error
 }
 
+// listWriter writes what has no ids.
+func (i *invocation) listWriter(columns []column) (rowWriter, error) {
+	switch i.flags.String("output") {
+	case outputJSON:
+		return &jsonWriter{out: i.out}, nil
+	case outputTable:
+		return tableWriter{newTable(i.out, columns)}, nil
+	}
+	return nil, usageErrorf("--output: write table or json")
+}
+
 func (i *invocation) tokenWriter(form string) rowWriter {
 	switch form {
 	case outputJSON:

@@ -8,7 +8,7 @@
 //	Token ── Backend.Apply ──> stored, with its audit line, in one transaction
 //	Secret ── Parse ──> Credential                 (format and checksum, no state)
 //	Credential ── Store.Authenticate ──> Match     (memory, else the backend once)
-//	Match ── Store.CountAllowed ──> memory, folded into the backend in batches
+//	Match ── Store.CountAllowed ──> memory, saved by the backend in batches
 //
 // # Finding a token
 //
@@ -23,6 +23,27 @@
 // A [Token] that a Store handed out is never changed again: an edit publishes a
 // new one. A change is in force when the call that made it returns: no
 // [Store.Authenticate] that begins later sees the old state.
+//
+// # Counting
+//
+// Each count is a total since the token's creation, kept in memory, noted in the
+// backend's [Counters], and saved by Flush every second. Of two records of a token's
+// use the larger counts are right ([Usage.Larger]), so nothing is counted twice by
+// saving it again or by a restart. What is promised:
+//
+//   - Against a killed process: the totals and the time of the last use, to the last
+//     request that was counted, where the backend has Counters. The history, address,
+//     agent and route may lose what wasn't saved.
+//   - Against a power cut: all that was saved, so all but the last FlushInterval.
+//   - While the backend can't be written: nothing is refused for it; totals go on in
+//     memory and are saved when it can be written again.
+//   - A clock that jumps back: see [Store.Now]. The last use never goes back. An hour
+//     that is gone through twice, after [Store.AcceptClock], keeps the larger count.
+//
+// The history ([Store.Series]) has a count for each hour, scope and outcome: 24
+// hours in memory for today, and for each day that is over one record of the
+// backend's, whose hours are added up after a week and which is removed after two
+// years. A day has at most maxDayCounts scopes and outcomes.
 //
 // # Memory
 //

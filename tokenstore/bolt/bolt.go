@@ -31,7 +31,10 @@
 //
 // A change is on disk (fdatasync) when [Backend.Apply] returns; changes that
 // arrive while another is being written share the next transaction. Usage is
-// written in transactions of its own.
+// written in transactions of its own. What isn't written yet outlives the process in
+// a second file, mapped into memory, with ".counters" in its name: see counterFile.
+// After a power cut that file may have any older content; its totals are taken only
+// where they are larger than the store's.
 //
 // # Faults
 //
