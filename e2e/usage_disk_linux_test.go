@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fillDisk makes a file of all that is left of a file system and returns what frees
+// it again.
+func fillDisk(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	name := filepath.Join(dir, "filling")
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 16; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = file.Write(make([]byte, size))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	_ = file.Close()
+	return func() {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// smallDisk is a file system of its own, in memory. Only root can mount one.
+func smallDisk(t *testing.T, c *caddy) string {
+	t.Helper()
+	dir := c.path("disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		t.Skip("only root can mount a small disk")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.stop()
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestUsageOnAFullDisk: the gate serves on, says loudly that counts can't be saved,
+// loses none of them although it is killed and started again on the full disk, and
+// saves them when there is room (USE-04, FT-11).
+func TestUsageOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	disk := smallDisk(t, c)
+	c.env["STORE"] = filepath.Join(disk, "tokens.db")
+	c.start(countingSite)
+	tokens := makeCounted(c)
+	count := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		useTokens(ctx, c, tokens, func(err error) { t.Error(err) })
+		holds(c, tokens)
+	}
+	says := func(text string, times int) {
+		t.Helper()
+		c.eventually(text, func() bool { return strings.Count(c.output.String(), text) >= times })
+	}
+	const cannot, canAgain = "token usage can't be saved", "token usage is being saved again"
+	count()
+	free := fillDisk(t, disk)
+	for round := range 2 {
+		count()
+		says(cannot, round+1)
+		count()
+		if round == 0 {
+			c.kill()
+			c.start(countingSite)
+			says("can't be saved yet", 1)
+			holds(c, tokens)
+		}
+	}
+	// A change fails, and says so; requests don't.
+	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in", "1d"); code != 6 || !strings.Contains(stderr, "store") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	free()
+	says(canAgain, 1)
+	says("token usage outlives the process again", 1)
+	count()
+	c.kill()
+	c.start(countingSite)
+	last := holds(c, tokens)
+	t.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	if last.sent != last.answered || last.counted != last.sent {
+		t.Errorf("%+v", last)
+	}
+	c.stop()
+	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
