@@ -1,14 +1,21 @@
 package tokenstore
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// flushChunk is how many tokens' usage one transaction saves, so that a change of
-// a token never waits long for the backend.
-const flushChunk = 256
+// How many tokens' usage one transaction saves at first and at most. Between them it
+// is as many as take about chunkTime, so that a change of a token never waits long
+// for the backend.
+const (
+	firstChunk = 64
+	maxChunk   = 4096
+	chunkTime  = 4 * time.Millisecond
+)
 
 // dirtyList is the tokens with counts that the backend doesn't know. A token is
 // in it, or in the hands of Flush, once if its usage is dirty, and not otherwise.
@@ -71,9 +78,20 @@ func (s *Store) markDirty(a *active) {
 func (s *Store) Flush() error {
 	s.dirty.flushing.Lock()
 	defer s.dirty.flushing.Unlock()
-	for dirty := s.dirty.take(); len(dirty) > 0; {
-		chunk := dirty[:min(flushChunk, len(dirty))]
-		if err := s.save(chunk); err != nil {
+	dirty := s.dirty.take()
+	// Neighbours in the backend are saved together.
+	slices.SortFunc(dirty, func(a, b *active) int { return bytes.Compare(a.id[:], b.id[:]) })
+	for size := firstChunk; len(dirty) > 0; {
+		chunk := dirty[:min(size, len(dirty))]
+		begun := time.Now()
+		err := s.save(chunk)
+		switch took := time.Since(begun); {
+		case took > chunkTime:
+			size = max(size/2, 1)
+		case took < chunkTime/2:
+			size = min(size*2, maxChunk)
+		}
+		if err != nil {
 			s.dirty.giveBack(dirty[len(chunk):])
 			return fmt.Errorf("saving the usage of %d tokens: %w", len(dirty), err)
 		}
