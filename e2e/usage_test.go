@@ -163,12 +163,11 @@ func TestUsageSurvivesKill(t *testing.T) {
 	c := newCaddy(t, nil)
 	c.env["STORE"] = c.path("tokens.db")
 	var tokens []*counted
-	var last sums
 	for round := range *killRounds {
 		c.start(countingSite)
 		if round == 0 {
 			tokens = makeCounted(c)
-		} else if last = holds(c, tokens); t.Failed() {
+		} else if holds(c, tokens); t.Failed() {
 			t.Fatalf("after %d kills", round)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -182,7 +181,7 @@ func TestUsageSurvivesKill(t *testing.T) {
 		c.cmd = nil
 	}
 	c.start(countingSite)
-	last = holds(c, tokens)
+	last := holds(c, tokens)
 	t.Logf("%d kills: %d requests were sent, %d answered, %d counted", *killRounds, last.sent, last.answered, last.counted)
 	if last.answered == 0 {
 		t.Error("nothing was answered")

@@ -280,7 +280,7 @@ func TestCountersMovedAway(t *testing.T) {
 // without.
 func TestForeignCounters(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func(path string) error{
+	for name, put := range map[string]func(path string) error{
 		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
 		"empty":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
 		"a text":      func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("text ", 1000)), 0o600) },
@@ -291,7 +291,7 @@ func TestForeignCounters(t *testing.T) {
 		},
 	} {
 		path := newPath(t)
-		check(t, make(path+countersSuffix))
+		check(t, put(path+countersSuffix))
 		before := fmt.Sprint(files(t, filepath.Dir(path)))
 		b := mustOpen(t, path)
 		s := storeOver(t, b)

@@ -210,7 +210,7 @@ func readCounters(path string) (left map[tokenstore.ID]tokenstore.Usage, damaged
 	}
 	left = make(map[tokenstore.ID]tokenstore.Usage)
 	memory := make([]uint64, partLength/8) // for the alignment
-	part := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), partLength)
+	part := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), partLength) //nolint:gosec // the same memory
 	for {
 		n, err := io.ReadFull(file, part)
 		for i := 0; i+slotLength <= n; i += slotLength {
