@@ -209,7 +209,7 @@ func readCounters(path string) (left map[tokenstore.ID]tokenstore.Usage, damaged
 			"move it away, which loses what was counted in the second before Caddy was killed", path, n)
 	}
 	left = make(map[tokenstore.ID]tokenstore.Usage)
-	memory := make([]uint64, partLength/8) // for the alignment
+	memory := make([]uint64, partLength/8)                                              // for the alignment
 	part := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), partLength) //nolint:gosec // the same memory
 	for {
 		n, err := io.ReadFull(file, part)
