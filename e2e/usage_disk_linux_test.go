@@ -81,6 +81,15 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	const cannot, canAgain = "token usage can't be saved", "token usage is being saved again"
 	count()
 	free := fillDisk(t, disk)
+	// What the file has left in itself is used up, and the records become longer.
+	for {
+		if _, _, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed", "--expires-in", "1d"); code != 0 {
+			break
+		}
+	}
+	for _, n := range tokens {
+		n.agent = strings.Repeat("agent", 50)
+	}
 	for round := range 2 {
 		count()
 		says(cannot, round+1)
@@ -88,7 +97,6 @@ func TestUsageOnAFullDisk(t *testing.T) {
 		if round == 0 {
 			c.kill()
 			c.start(countingSite)
-			says("can't be saved yet", 1)
 			holds(c, tokens)
 		}
 	}
@@ -98,7 +106,6 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 	free()
 	says(canAgain, 1)
-	says("token usage outlives the process again", 1)
 	count()
 	c.kill()
 	c.start(countingSite)

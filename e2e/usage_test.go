@@ -51,6 +51,8 @@ http://127.0.0.1:{$HTTP} {
 // counted is what clients know of the requests with one token.
 type counted struct {
 	token string
+	// agent is the clients' User-Agent; it is changed only while nobody counts.
+	agent string
 	// sent and answered are the requests that were begun and those whose answer came
 	// whole, of the allowed and of the denied.
 	sentAllowed, answeredAllowed, sentDenied, answeredDenied atomic.Uint64
@@ -96,6 +98,7 @@ func (n *counted) use(c *caddy, transport http.RoundTripper) error {
 		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+n.token)
+	request.Header.Set("User-Agent", n.agent)
 	begun := time.Now().UnixMicro()
 	sent.Add(1)
 	response, err := transport.RoundTrip(request)
