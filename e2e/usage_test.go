@@ -152,11 +152,35 @@ func holds(c *caddy, tokens []*counted) sums {
 			}
 			all.sent, all.answered, all.counted = all.sent+kind.sent, all.answered+kind.answered, all.counted+kind.counted
 		}
+		// What a killed process has counted since it last saved is told of without a
+		// scope.
+		if told := toldAllowed(c, tokenID(n.token)); told < object.UsageCount || told > n.sentAllowed.Load() {
+			c.t.Errorf("token %s: the history tells of %d allowed requests, counted are %d", tokenID(n.token), told, object.UsageCount)
+		}
 		if last := n.lastSent.Load(); last != 0 && (object.LastUsedAt == nil || object.LastUsedAt.Before(time.UnixMicro(last).Truncate(time.Second))) {
 			c.t.Errorf("token %s: used last at %s, want %s", tokenID(n.token), object.LastUsedAt, time.UnixMicro(last))
 		}
 	}
 	return all
+}
+
+func toldAllowed(c *caddy, id string) (n uint64) {
+	c.t.Helper()
+	var series struct {
+		Data []struct {
+			Outcome string `json:"outcome"`
+			Count   uint64 `json:"count"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+id+"/usage?step=day")), &series); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, point := range series.Data {
+		if point.Outcome == "ok" {
+			n += point.Count
+		}
+	}
+	return n
 }
 
 // TestUsageSurvivesKill: kill -9 at a random moment, again and again, loses the count

@@ -19,6 +19,7 @@ type active struct {
 	// and while its record can't be read.
 	token atomic.Pointer[Token]
 	usage usage
+	_     [16]byte
 }
 
 // index finds active tokens by the digests of their secrets and by their ids.

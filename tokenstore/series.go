@@ -100,13 +100,29 @@ func (d DayUsage) Larger(other DayUsage) DayUsage {
 	return d
 }
 
+// with returns the day with more requests in an hour.
+func (d DayUsage) with(scope, outcome string, hour int, n uint64) DayUsage {
+	if d.Whole {
+		hour = 0
+	}
+	count := Count{Scope: scope, Outcome: outcome}
+	i, found := slices.BinarySearchFunc(d.Counts, count, compareCounts)
+	if d.Counts = slices.Clone(d.Counts); !found {
+		d.Counts = slices.Insert(d.Counts, i, count)
+	}
+	d.Counts[i].Hours[hour] = min(d.Counts[i].Hours[hour]+n, maxCount)
+	return d
+}
+
 // dayCounts counts the use of one token on one day.
 type dayCounts struct {
 	day Day
 	// counts is replaced whole when one is added; usage.moving is held then.
 	counts atomic.Pointer[[]*outcomeCount]
-	// saves is how often the day was saved since it was over; usage.moving guards it.
+	// saves is how often the day was saved since it was over, next another such day;
+	// usage.moving guards them.
 	saves int
+	next  *dayCounts
 }
 
 type outcomeCount struct {
@@ -214,18 +230,27 @@ func (u *usage) turn(at int64, scope, outcome string) *outcomeCount {
 
 // begin makes a day today's. usage.moving is held.
 func (u *usage) begin(day Day) *dayCounts {
-	var today *dayCounts
-	if i := slices.IndexFunc(u.past, func(d *dayCounts) bool { return d.day == day }); i >= 0 {
-		today = u.past[i]
-		u.past = slices.Delete(u.past, i, i+1)
-	} else {
+	today := u.takePast(func(d *dayCounts) bool { return d.day == day })
+	if today == nil {
 		today = newDayCounts(DayUsage{Day: day})
 	}
 	if before := u.today.Swap(today); before != nil {
-		before.saves = 0
-		u.past = append(u.past, before)
+		before.saves, before.next = 0, u.past
+		u.past = before
 	}
 	return today
+}
+
+// takePast takes one of the days that are over away, or returns nil. usage.moving is
+// held.
+func (u *usage) takePast(wanted func(*dayCounts) bool) *dayCounts {
+	for at := &u.past; *at != nil; at = &(*at).next {
+		if d := *at; wanted(d) {
+			*at, d.next = d.next, nil
+			return d
+		}
+	}
+	return nil
 }
 
 // days returns the days that the backend may not know, and those of them that are
@@ -233,13 +258,13 @@ func (u *usage) begin(day Day) *dayCounts {
 func (u *usage) days() (days []DayUsage, past []*dayCounts) {
 	u.moving.Lock()
 	defer u.moving.Unlock()
-	for _, d := range u.past {
-		days = append(days, d.usage())
+	for d := u.past; d != nil; d = d.next {
+		days, past = append(days, d.usage()), append(past, d)
 	}
 	if today := u.today.Load(); today != nil {
 		days = append(days, today.usage())
 	}
-	return days, slices.Clone(u.past)
+	return days, past
 }
 
 // daysSaved forgets past days that have been saved. It takes two times: a request
@@ -253,7 +278,11 @@ func (u *usage) daysSaved(past []*dayCounts) {
 	for _, d := range past {
 		d.saves++
 	}
-	u.past = slices.DeleteFunc(u.past, func(d *dayCounts) bool { return d.saves > 1 })
+	for {
+		if u.takePast(func(d *dayCounts) bool { return d.saves > 1 }) == nil {
+			return
+		}
+	}
 }
 
 // What is kept of a token's history: hours for a week, days for two years.

@@ -203,8 +203,8 @@ func TestPastDaysAreSaved(t *testing.T) {
 			increment(&yesterday.find("a:b", OutcomeOK).hours[23])
 		}
 		s.CountAllowed(match, "a:b", LastUse{Time: midnight})
-		if past := len(match.active.usage.past); past != max(0, 1-round) {
-			t.Errorf("round %d: %d past days", round, past)
+		if _, past := match.active.usage.days(); len(past) != max(0, 1-round) {
+			t.Errorf("round %d: %d past days", round, len(past))
 		}
 	}
 	want := []string{"03-13 00h a:b ok 2", "03-14 00h a:b ok 4"}
@@ -219,8 +219,61 @@ func TestPastDaysAreSaved(t *testing.T) {
 			t.Fatal("saved")
 		}
 	}
-	if past := len(match.active.usage.past); past != 1 {
-		t.Errorf("%d past days", past)
+	if _, past := match.active.usage.days(); len(past) != 1 {
+		t.Errorf("%d past days", len(past))
+	}
+}
+
+// TestBeyond: totals that come without a history are told of as of the last use, and
+// once.
+func TestBeyond(t *testing.T) {
+	t.Parallel()
+	at := midnight.Add(150 * time.Minute)
+	saved := UsageOf{
+		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at.Add(-time.Hour), IP: "203.0.113.7"}},
+		Days:  []DayUsage{{Day: DayOf(at), Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5}}}}},
+	}
+	totals := Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at}}
+	want := UsageOf{
+		Usage: Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at, IP: "203.0.113.7"}},
+		Days: []DayUsage{{Day: DayOf(at), Counts: []Count{
+			{"", OutcomeOK, [hoursPerDay]uint64{2: 3}}, {"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5}},
+		}}},
+	}
+	got := saved.Beyond(totals)
+	for range 2 {
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v\nwant %+v", got, want)
+		}
+		got = got.Beyond(totals)
+	}
+	if len(saved.Days[0].Counts) != 1 {
+		t.Errorf("what was saved has become %+v", saved)
+	}
+	totals.Last.Time, totals.Allowed = at.Add(24*time.Hour), 10
+	want.Usage = Usage{Allowed: 10, Denied: 3, Last: LastUse{Time: totals.Last.Time, IP: "203.0.113.7"}}
+	want.Days = append(want.Days, DayUsage{Day: DayOf(at) + 1, Counts: []Count{{"", OutcomeOK, [hoursPerDay]uint64{2: 2}}}})
+	if got := got.Beyond(totals); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	if got := (UsageOf{}).Beyond(Usage{Denied: 1}); len(got.Days) != 0 || got.Denied != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestLoadedDays: all the days that a token is loaded with are saved again.
+func TestLoadedDays(t *testing.T) {
+	t.Parallel()
+	day := func(d Day, n uint64) DayUsage {
+		return DayUsage{Day: d, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{n}}}}
+	}
+	today := DayOf(midnight)
+	var u usage
+	u.load(UsageOf{Days: []DayUsage{day(today-2, 3), day(today-1, 1), day(today, 1)}}, nil)
+	u.count("a:b", LastUse{Time: midnight})
+	days, past := u.days()
+	if want := []DayUsage{day(today-1, 1), day(today-2, 3), day(today, 2)}; !reflect.DeepEqual(days, want) || len(past) != 2 {
+		t.Errorf("%+v, %d of them past, want %+v", days, len(past), want)
 	}
 }
 

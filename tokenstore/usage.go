@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,30 @@ func (u Usage) Larger(other Usage) Usage {
 	return u
 }
 
+// Beyond returns the usage with totals that may count more than it: those of a
+// killed process, whose history is lost. What they count more was allowed in the hour
+// of the last use, for a scope that isn't known, so that the history never counts
+// less than the totals, and a quota neither.
+func (u UsageOf) Beyond(totals Usage) UsageOf {
+	more := uint64(0)
+	if totals.Allowed > u.Allowed {
+		more = totals.Allowed - u.Allowed
+	}
+	u.Usage = u.Larger(totals)
+	if more == 0 || u.Last.Time.IsZero() {
+		return u
+	}
+	day := DayOf(u.Last.Time)
+	u.Days = slices.Clone(u.Days)
+	i := slices.IndexFunc(u.Days, func(d DayUsage) bool { return d.Day == day })
+	if i < 0 {
+		i = len(u.Days)
+		u.Days = append(u.Days, DayUsage{Day: day})
+	}
+	u.Days[i] = u.Days[i].with("", OutcomeOK, u.Last.Time.Hour(), more)
+	return u
+}
+
 // usage counts the use of one token in memory. Counting takes no lock as long as
 // the token is used from the same place, in the same way, on the same day.
 //
@@ -83,8 +108,9 @@ type usage struct {
 	// moving is held to replace lastFrom and today.
 	moving sync.Mutex
 	today  atomic.Pointer[dayCounts]
-	// past are days that may have counts the backend doesn't know, the oldest first.
-	past []*dayCounts
+	// past is the first of the days that are over and may have counts the backend
+	// doesn't know.
+	past *dayCounts
 }
 
 // load begins with what was counted before.
@@ -96,8 +122,10 @@ func (u *usage) load(base UsageOf, outliving Counters) {
 		u.lastTime.Store(base.Last.Time.UnixMicro())
 		u.lastFrom.Store(&base.Last)
 	}
-	if days := len(base.Days); days > 0 {
-		u.today.Store(newDayCounts(base.Days[days-1]))
+	for _, day := range base.Days {
+		if before := u.today.Swap(newDayCounts(day)); before != nil {
+			before.next, u.past = u.past, before
+		}
 	}
 	u.outliving = outliving
 }
@@ -112,9 +140,11 @@ func (u *usage) count(scope string, use LastUse) {
 	from := u.lastFrom.Load()
 	moved := from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route
 	hour := u.hour(at, scope, OutcomeOK)
+	// The history first: whoever reads the total before it misses nothing; see
+	// [UsageOf.Beyond].
+	increment(hour)
 	total := increment(&u.allowed)
 	raise(&u.lastTime, at)
-	increment(hour)
 	if moved {
 		u.move(use)
 	}
@@ -137,9 +167,8 @@ func (u *usage) move(use LastUse) {
 
 // deny adds one request that was refused.
 func (u *usage) deny(at time.Time, scope, outcome string) {
-	hour := u.hour(at.UnixMicro(), scope, outcome)
+	increment(u.hour(at.UnixMicro(), scope, outcome))
 	total := increment(&u.denied)
-	increment(hour)
 	if u.outliving != nil {
 		u.outliving.Denied(total)
 	}

@@ -127,11 +127,10 @@ func (b *Backend) saveLeftover(left map[tokenstore.ID]tokenstore.Usage) error {
 		err := b.update(func(tx *bbolt.Tx) error {
 			for _, id := range chunk {
 				used, err := savedUsage(tx, id)
-				if err != nil { // a damaged record, which begins anew
-					used = tokenstore.UsageOf{ID: id}
+				if err != nil { // a damaged record, which begins anew, without a history
+					used = tokenstore.UsageOf{ID: id, Usage: left[id]}
 				}
-				used.Usage = used.Larger(left[id])
-				if err := saveUsage(tx, used); err != nil {
+				if err := saveUsage(tx, used.Beyond(left[id])); err != nil {
 					return err
 				}
 			}
@@ -146,9 +145,9 @@ func (b *Backend) saveLeftover(left map[tokenstore.ID]tokenstore.Usage) error {
 }
 
 // withLeftover adds what a killed process has counted and couldn't be saved yet.
-func (f *counterFile) withLeftover(id tokenstore.ID, used tokenstore.Usage) tokenstore.Usage {
+func (f *counterFile) withLeftover(used tokenstore.UsageOf) tokenstore.UsageOf {
 	if left := f.leftover.Load(); left != nil {
-		return used.Larger((*left)[id])
+		return used.Beyond((*left)[used.ID])
 	}
 	return used
 }

@@ -46,6 +46,22 @@ func used(t testing.TB, path string, id tokenstore.ID) tokenstore.Usage {
 	return saved.Usage
 }
 
+// toldAllowed opens a store and returns how many allowed requests a token's history
+// tells of.
+func toldAllowed(t testing.TB, path string, id tokenstore.ID) (n uint64) {
+	t.Helper()
+	s := storeOver(t, mustOpen(t, path))
+	points, err := s.Series(id, tokenstore.StepDay, testTime.AddDate(0, -1, 0), testTime.AddDate(0, 0, 1))
+	check(t, err)
+	check(t, s.Close())
+	for _, point := range points {
+		if point.Outcome == tokenstore.OutcomeOK {
+			n += point.Count
+		}
+	}
+	return n
+}
+
 func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Match {
 	t.Helper()
 	match, err := s.Authenticate(token.credential, testTime)
@@ -84,6 +100,9 @@ func TestKilled(t *testing.T) {
 			got := used(t, killed(t, path), token.ID)
 			if got.Allowed != want.Allowed || got.Denied != want.Denied || !got.Last.Time.Equal(want.Last.Time) || round > 0 && got.Last.IP != "203.0.113.7" {
 				t.Fatalf("round %d: %+v, want %+v", round, got, want)
+			}
+			if told := toldAllowed(t, killed(t, path), token.ID); told != want.Allowed {
+				t.Fatalf("round %d: the history tells of %d, want %d", round, told, want.Allowed)
 			}
 		}
 	}

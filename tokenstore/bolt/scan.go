@@ -27,13 +27,12 @@ func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokens
 			for usedKey != nil && bytes.Compare(usedKey, key) < 0 {
 				usedKey, usage = used.Next()
 			}
-			var total tokenstore.Usage
+			total := tokenstore.UsageOf{ID: id}
 			if bytes.Equal(usedKey, key) {
 				// A damaged record counts as none, as when the token is first used.
-				total, _ = reader.Usage(id, usage)
+				total.Usage, _ = reader.Usage(id, usage)
 			}
-			total = b.counters.withLeftover(id, total)
-			if !yield(token, total) {
+			if !yield(token, b.counters.withLeftover(total).Usage) {
 				return nil
 			}
 		}

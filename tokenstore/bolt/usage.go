@@ -16,7 +16,7 @@ func (b *Backend) Usage(id tokenstore.ID) (usage tokenstore.UsageOf, err error) 
 		return err
 	})
 	if err == nil {
-		usage.Usage = b.counters.withLeftover(id, usage.Usage)
+		usage = b.counters.withLeftover(usage)
 	}
 	return usage, err
 }
