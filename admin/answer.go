@@ -59,9 +59,9 @@ type object struct {
 	Account    maybe    `json:"account"`
 	Scopes     []string `json:"scopes"`
 	AllowedIPs []string `json:"allowed_ips"`
-	// RateLimit and Quota are null: no token has them.
-	RateLimit any               `json:"rate_limit"`
-	Quota     any               `json:"quota"`
+
+	RateLimit *shownRateLimit   `json:"rate_limit"`
+	Quota     *shownQuota       `json:"quota"`
 	Metadata  map[string]string `json:"metadata"`
 
 	CreatedAt          moment `json:"created_at"`
@@ -81,6 +81,16 @@ type object struct {
 
 	Format  string `json:"format"`
 	Version uint64 `json:"version"`
+}
+
+type shownRateLimit struct {
+	Requests int64  `json:"requests"`
+	Window   string `json:"window"`
+}
+
+type shownQuota struct {
+	Requests int64  `json:"requests"`
+	Period   string `json:"period"`
 }
 
 // withSecret is a token with the secret that was just made for it, which no other
@@ -120,6 +130,12 @@ func newObject(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) objec
 	}
 	for _, prefix := range t.AllowedIPs {
 		o.AllowedIPs = append(o.AllowedIPs, prefix.String())
+	}
+	if limit := t.RateLimit; limit != (tokenstore.RateLimit{}) {
+		o.RateLimit = &shownRateLimit{limit.Requests, tokenstore.FormatWindow(limit.Window)}
+	}
+	if quota := t.Quota; quota != (tokenstore.Quota{}) {
+		o.Quota = &shownQuota{quota.Requests, quota.Period.String()}
 	}
 	if len(t.Metadata) > 0 {
 		o.Metadata = t.Metadata

@@ -55,10 +55,19 @@ func TestEdit(t *testing.T) {
 		`{"expires_in":"1mo"}`:                  `{"expires_at":"2026-04-01T13:00:00Z"}`,
 		`{"expires_in":3600,"name":"x"}`:        `{"expires_at":"2026-03-01T14:00:00Z","name":"x"}`,
 		`{"expires_at":"2026-03-02T00:00:00Z"}`: `{"expires_at":"2026-03-02T00:00:00Z"}`,
-		`{"rate_limit":null,"quota":null}`:      `{"version":1}`,
+		`{"rate_limit":null,"quota":null}`:      `{"rate_limit":null,"quota":null,"version":2}`,
+		// Objects in objects are merged, too (RFC 7396 section 2).
+		`{"rate_limit":{"requests":99}}`:                      `{"rate_limit":{"requests":99,"window":"1m"},"quota":{"requests":10,"period":"day"}}`,
+		`{"rate_limit":{"window":"1h"}}`:                      `{"rate_limit":{"requests":60,"window":"1h"}}`,
+		`{"rate_limit":{}}`:                                   `{"rate_limit":{"requests":60,"window":"1m"},"version":1}`,
+		`{"quota":{"period":"month"}}`:                        `{"quota":{"requests":10,"period":"month"},"rate_limit":{"requests":60,"window":"1m"}}`,
+		`{"quota":{"requests":5,"period":"day"}}`:             `{"quota":{"requests":5,"period":"day"}}`,
+		`{"quota":null,"rate_limit":{"requests":1}}`:          `{"quota":null,"rate_limit":{"requests":1,"window":"1m"}}`,
+		`{"rate_limit":{"requests":600000,"window":"3600s"}}`: `{"rate_limit":{"requests":600000,"window":"1h"}}`,
 	} {
 		f := newFixture(t)
-		id, _ := f.create(`{"allowed_ips":["192.0.2.0/24"],"metadata":{"a":"1","b":"2"},"not_before":"2026-03-01T12:30:00Z"}`)
+		id, _ := f.create(`{"allowed_ips":["192.0.2.0/24"],"metadata":{"a":"1","b":"2"},"not_before":"2026-03-01T12:30:00Z",
+			"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10,"period":"day"}}`)
 		f.pass(time.Hour)
 		w := f.do(http.MethodPatch, "/tokens/"+id, body, "Content-Type: ", "Content-Type: application/merge-patch+json")
 		got := answered(t, w, http.StatusOK)
@@ -113,13 +122,18 @@ func TestEditRefusals(t *testing.T) {
 		`{"expires_in":"3y"}`:                   "expires_in",
 		`{"expires_in":"never"}`:                "expires_in",
 		`{"expires_in":"1mo","expires_at":"2026-05-01T00:00:00Z"}`: "expires_at",
-		`{"rate_limit":{"requests":1,"window":"1m"}}`:              "rate_limit",
-		`{"quota":{"requests":1,"period":"month"}}`:                "quota",
-		`{"kind":"admin"}`:      "kind",
-		`{"id":"000000000000"}`: "id",
-		`{"status":"active"}`:   "status",
-		`{"Name":"x"}`:          "Name",
-		`{"revoked_at":null}`:   "revoked_at",
+		`{"rate_limit":{"requests":1}}`:                            "rate_limit",
+		`{"rate_limit":{"requests":1,"window":null}}`:              "rate_limit",
+		`{"rate_limit":{"requests":null,"window":"1m"}}`:           "rate_limit",
+		`{"rate_limit":1}`:                                         "rate_limit",
+		`{"quota":{"period":"month"}}`:                             "quota",
+		`{"quota":{"requests":1,"period":""}}`:                     "quota",
+		`{"quota":[]}`:                                             "quota",
+		`{"kind":"admin"}`:                                         "kind",
+		`{"id":"000000000000"}`:                                    "id",
+		`{"status":"active"}`:                                      "status",
+		`{"Name":"x"}`:                                             "Name",
+		`{"revoked_at":null}`:                                      "revoked_at",
 	} {
 		w := f.do(http.MethodPatch, "/tokens/"+id, body)
 		f.refused(w, 400, "invalid_field", "field="+field)

@@ -20,8 +20,8 @@ type createInput struct {
 	Scopes     []text          `json:"scopes"`
 	Preset     *string         `json:"preset"`
 	AllowedIPs []text          `json:"allowed_ips"`
-	RateLimit  jsontext.Value  `json:"rate_limit"`
-	Quota      jsontext.Value  `json:"quota"`
+	RateLimit  *rateLimit      `json:"rate_limit"`
+	Quota      *quota          `json:"quota"`
 	Metadata   map[string]text `json:"metadata"`
 	NotBefore  timestamp       `json:"not_before"`
 	ExpiresAt  timestamp       `json:"expires_at"`
@@ -66,8 +66,11 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 		}
 		*member.into = *member.given
 	}
-	if refusal := refuseLimits(in.RateLimit, in.Quota); refusal != nil {
-		return draft, refusal
+	if in.RateLimit != nil {
+		draft.RateLimit = in.RateLimit.merge(nil)
+	}
+	if in.Quota != nil {
+		draft.Quota = in.Quota.merge(nil)
 	}
 	noted := make(map[string]*string, len(in.Metadata))
 	if in.Metadata != nil {
@@ -87,21 +90,6 @@ const ruleEmpty = "is empty; leave it out instead"
 func expiry(in lifetime, at timestamp) tokenstore.Expiry {
 	return tokenstore.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
 }
-
-// refuseLimits refuses what can't be enforced: a limit that is stored only would
-// be worse than none.
-func refuseLimits(rateLimit, quota jsontext.Value) *Refusal {
-	const unenforced = "can't be enforced by this version, so no token is given it; leave it out"
-	switch {
-	case isGiven(rateLimit):
-		return refuseField("rate_limit", unenforced)
-	case isGiven(quota):
-		return refuseField("quota", unenforced)
-	}
-	return nil
-}
-
-func isGiven(value jsontext.Value) bool { return len(value) > 0 && value.Kind() != 'n' }
 
 // refuseSecrets keeps tokens out of what is listed and logged.
 func refuseSecrets(prefixes tokenstore.Prefixes, name string, metadata map[string]*string) *Refusal {

@@ -40,7 +40,8 @@ func TestCreateAnswersTheWholeObject(t *testing.T) {
 	f := newFixture(t)
 	w := f.do(http.MethodPost, "/tokens", `{
 		"name": "CI — Überprüfung", "kind": "api", "account": "alice", "scopes": ["volume:list", "unikernel:*", "volume:list"],
-		"preset": null, "allowed_ips": ["203.0.113.0/24", "2001:db8::1"], "rate_limit": null, "quota": null,
+		"preset": null, "allowed_ips": ["203.0.113.0/24", "2001:db8::1"],
+		"rate_limit": {"window": "60s", "requests": 60}, "quota": {"requests": 10000, "period": "month"},
 		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00", "expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
 	if w.Code != http.StatusCreated {
 		t.Fatalf("%d %s", w.Code, w.Body)
@@ -53,7 +54,8 @@ func TestCreateAnswersTheWholeObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid","account":"alice",` +
-		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],"rate_limit":null,"quota":null,` +
+		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
+		`"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10000,"period":"month"},` +
 		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin","updated_at":"2026-03-01T12:00:00Z",` +
 		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","revoked_at":null,"previous_valid_until":null,` +
 		`"usage_count":0,"denied_count":0,"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null,` +
@@ -191,10 +193,36 @@ func TestCreateRefusesFields(t *testing.T) {
 		{"allowed_ips", `"allowed_ips":["all"]`, "not an address range"},
 		{"allowed_ips", `"allowed_ips":[1]`, "strings only"},
 		{"allowed_ips", `"allowed_ips":"10.0.0.0/8"`, "a list of strings"},
-		{"rate_limit", `"rate_limit":{"requests":60,"window":"1m"}`, "can't be enforced"},
-		{"rate_limit", `"rate_limit":0`, "can't be enforced"},
-		{"quota", `"quota":{"requests":10000,"period":"month"}`, "can't be enforced"},
-		{"quota", `"quota":""`, "can't be enforced"},
+		{"rate_limit", `"rate_limit":0`, `{"requests": 60, "window": "1m"}`},
+		{"rate_limit", `"rate_limit":"60/1m"`, `{"requests": 60, "window": "1m"}`},
+		{"rate_limit", `"rate_limit":[]`, `{"requests": 60, "window": "1m"}`},
+		{"rate_limit", `"rate_limit":{}`, "requests is needed"},
+		{"rate_limit", `"rate_limit":{"requests":60}`, "window is needed"},
+		{"rate_limit", `"rate_limit":{"window":"1m"}`, "requests is needed"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":null}`, "window is needed"},
+		{"rate_limit", `"rate_limit":{"requests":null,"window":"1m"}`, "requests is needed"},
+		{"rate_limit", `"rate_limit":{"requests":0,"window":"1m"}`, "1 or more"},
+		{"rate_limit", `"rate_limit":{"requests":-1,"window":"1m"}`, "plain digits"},
+		{"rate_limit", `"rate_limit":{"requests":1.0,"window":"1m"}`, "plain digits"},
+		{"rate_limit", `"rate_limit":{"requests":1e3,"window":"1m"}`, "plain digits"},
+		{"rate_limit", `"rate_limit":{"requests":"60","window":"1m"}`, "plain digits"},
+		{"rate_limit", `"rate_limit":{"requests":1000000001,"window":"1m"}`, "1000000000"},
+		{"rate_limit", `"rate_limit":{"requests":99999999999999999999,"window":"1m"}`, "whole number"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":60}`, "window"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":"60"}`, "a number and a unit"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":"2d"}`, "set a quota"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":"0s"}`, "1s to 1d"},
+		{"rate_limit", `"rate_limit":{"requests":60,"window":"1m","burst":5}`, "isn't known"},
+		{"rate_limit", `"kind":"admin","preset":null,"rate_limit":{"requests":60,"window":"1m"}`, "admin token"},
+		{"quota", `"quota":""`, `{"requests": 10000, "period": "month"}`},
+		{"quota", `"quota":{}`, "requests is needed"},
+		{"quota", `"quota":{"requests":1}`, "period is needed"},
+		{"quota", `"quota":{"requests":0,"period":"day"}`, "1 or more"},
+		{"quota", `"quota":{"requests":1000000000000000,"period":"day"}`, "999999999999999"},
+		{"quota", `"quota":{"requests":1,"period":"week"}`, `"day" or "month"`},
+		{"quota", `"quota":{"requests":1,"period":1}`, `"day" or "month"`},
+		{"quota", `"quota":{"requests":1,"period":"month","used":0}`, "isn't known"},
+		{"quota", `"kind":"admin","preset":null,"quota":{"requests":1,"period":"day"}`, "admin token"},
 		{"metadata", `"metadata":{"a":null}`, "strings only"},
 		{"metadata", `"metadata":{"a":1}`, "strings only"},
 		{"metadata", `"metadata":{"":"x"}`, "1 to 64 characters"},

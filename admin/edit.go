@@ -14,8 +14,8 @@ type editInput struct {
 	Scopes     patch[[]text]                 `json:"scopes"`
 	Preset     patch[string]                 `json:"preset"`
 	AllowedIPs patch[[]text]                 `json:"allowed_ips"`
-	RateLimit  jsontext.Value                `json:"rate_limit"`
-	Quota      jsontext.Value                `json:"quota"`
+	RateLimit  patch[rateLimit]              `json:"rate_limit"`
+	Quota      patch[quota]                  `json:"quota"`
 	Metadata   patch[map[string]patch[text]] `json:"metadata"`
 	NotBefore  patch[timestamp]              `json:"not_before"`
 	ExpiresAt  patch[timestamp]              `json:"expires_at"`
@@ -71,9 +71,6 @@ func (c *call) editToken() *Refusal {
 
 // edit returns the change that is asked for. What it may be is the policy's to say.
 func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
-	if refusal := refuseLimits(in.RateLimit, in.Quota); refusal != nil {
-		return edit, refusal
-	}
 	for _, member := range []struct {
 		name string
 		bad  bool
@@ -104,6 +101,22 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 	}
 	if in.AllowedIPs.given {
 		edit.AllowedIPs = new(plain(in.AllowedIPs.value))
+	}
+	if in.RateLimit.given {
+		edit.RateLimit = func(old *tokenstore.RateLimit) *tokenstore.RateLimit {
+			if in.RateLimit.null {
+				return nil
+			}
+			return in.RateLimit.value.merge(old)
+		}
+	}
+	if in.Quota.given {
+		edit.Quota = func(old *tokenstore.Quota) *tokenstore.Quota {
+			if in.Quota.null {
+				return nil
+			}
+			return in.Quota.value.merge(old)
+		}
 	}
 	if in.NotBefore.given {
 		edit.NotBefore = &in.NotBefore.value.Time

@@ -21,6 +21,12 @@ type Account struct {
 	// token isn't in the configuration: one that resolves to nothing is an error.
 	UpstreamToken string `json:"upstream_token,omitempty"`
 
+	// What tokens of this account can be granted at most: scopes such as
+	// `unikernel:list`, `unikernel:*` or `*`, or names of presets. It is looked at when
+	// a token is made, edited or imported; those there are keep what they have.
+	// Default: everything.
+	MaxScopes []string `json:"max_scopes,omitempty"`
+
 	name    string
 	logger  *zap.Logger
 	current atomic.Pointer[string]

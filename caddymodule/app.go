@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -154,6 +155,10 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 
 // Start opens the store, unless this process has it open already.
 func (a *App) Start() error {
+	// Here, because the gates have told their routes by now.
+	if _, err := a.maxScopes(gate.Catalog(a.tables...)); err != nil && len(a.tables) > 0 {
+		return err
+	}
 	if err := a.store.open(a.source); err != nil {
 		return err
 	}
@@ -198,6 +203,7 @@ func (a *App) adminConfig(
 	defer a.mu.Unlock()
 	policy := a.policy
 	policy.Catalog = gate.Catalog(a.tables...)
+	policy.MaxScopes, _ = a.maxScopes(policy.Catalog) // without gates nothing can be granted at all
 	return admin.Config{
 		Store:        a.Store,
 		Policy:       policy,
@@ -207,6 +213,24 @@ func (a *App) adminConfig(
 		ClientPath:   clientPath,
 		Logger:       logger,
 	}
+}
+
+// maxScopes returns what the accounts give at most, or says what in it isn't known.
+func (a *App) maxScopes(catalog tokenstore.Catalog) (map[string]tokenstore.Grants, error) {
+	most := make(map[string]tokenstore.Grants)
+	var unknown error
+	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
+		texts := a.Accounts[name].MaxScopes
+		if len(texts) == 0 {
+			continue
+		}
+		grants, err := catalog.Expand(texts)
+		if err != nil {
+			unknown = errors.Join(unknown, fmt.Errorf("account %s: max_scopes: %w", name, err))
+		}
+		most[name] = grants
+	}
+	return most, unknown
 }
 
 // expiresSoon says whether answers to the token warn of its expiry at now.

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -20,6 +21,7 @@ func init() {
 //		store        <module> [<args...>]
 //		account      <name> {
 //			upstream_token <token>
+//			max_scopes     <scope|preset...>
 //		}
 //		max_lifetime <lifetime>|unlimited
 //		warn_before  <lifetime>
@@ -113,6 +115,9 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// grantOrPreset is "*", "resource:action", "resource:*" or the name of a preset.
+var grantOrPreset = regexp.MustCompile(`^(\*|[a-z0-9._-]+(:(\*|[a-z0-9._-]+))?)$`)
+
 func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 	var name string
 	if !d.AllArgs(&name) {
@@ -137,8 +142,20 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 			if account.UpstreamToken == "" {
 				return d.Errf("upstream_token of account %s is empty; leave the line out if the backend needs none", name)
 			}
+		case "max_scopes":
+			if account.MaxScopes != nil {
+				return d.Err("max_scopes is given twice; put all into one line")
+			}
+			if account.MaxScopes = d.RemainingArgs(); len(account.MaxScopes) == 0 {
+				return d.Err("max_scopes: give scopes or presets, for example: max_scopes read unikernel:restart")
+			}
+			for _, text := range account.MaxScopes {
+				if !grantOrPreset.MatchString(text) {
+					return d.Errf("max_scopes %q: write scopes such as unikernel:list, unikernel:* or *, or names of presets", text)
+				}
+			}
 		default:
-			return d.Errf("account has no option %q; there is upstream_token", d.Val())
+			return d.Errf("account has no option %q; there are max_scopes and upstream_token", d.Val())
 		}
 	}
 	if a.Accounts == nil {

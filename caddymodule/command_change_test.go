@@ -56,11 +56,14 @@ func TestCommandEdit(t *testing.T) {
 		{"--allowed-ip none", "new [unikernel:list] [] map[a:1 b:2] alice"},
 		{"--metadata c=3 --metadata a=9 --remove-metadata b", "new [unikernel:list] [] map[a:9 c:3] alice"},
 		{"--not-before none --rate-limit none --quota none", "new [unikernel:list] [] map[a:9 c:3] alice"},
+		{"--rate-limit 60/1m --quota 10000/month", "new [unikernel:list] [] map[a:9 c:3] alice 60/1m 10000/month"},
+		{"--rate-limit 90/90s", "new [unikernel:list] [] map[a:9 c:3] alice 90/90s 10000/month"},
+		{"--rate-limit none --quota none", "new [unikernel:list] [] map[a:9 c:3] alice"},
 		{"--expires-in 3600", "new [unikernel:list] [] map[a:9 c:3] alice"},
 	} {
 		got := s.run(append([]string{"edit", id}, strings.Fields(test.args)...)...)
 		stored := s.stored(t, id)
-		if text := fmt.Sprint(stored.Name, " ", stored.Scopes, " ", stored.AllowedIPs, " ", stored.Metadata, " ", stored.Account); got.code != exitOK || text != test.want {
+		if text := strings.TrimSpace(fmt.Sprint(stored.Name, " ", stored.Scopes, " ", stored.AllowedIPs, " ", stored.Metadata, " ", stored.Account, " ", stored.RateLimit, " ", stored.Quota)); got.code != exitOK || text != test.want {
 			t.Errorf("%s: %+v\nstored %s\nwant   %s", test.args, got, text, test.want)
 		}
 	}

@@ -69,7 +69,8 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 // refuseUncontacted refuses a request that the backend has seen nothing of.
 func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	p.store.CountDenied(p.decision.Match, p.facts.Now, p.decision.Scope(), string(refusal.Code))
-	refusal.Token = p.decision.Match.Token
+	p.decision.Release()
+	refusal.Token, refusal.Limits = p.decision.Match.Token, p.decision.Limits
 	return p.handler.refuse(w, r, refusal)
 }
 

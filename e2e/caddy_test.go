@@ -187,6 +187,10 @@ func (c *caddy) token(flags ...string) string {
 			list, _ := body[member+"s"].([]string)
 			body[member+"s"] = append(list, flags[i+1])
 			continue
+		case "rate_limit", "quota":
+			number, per, _ := strings.Cut(flags[i+1], "/")
+			body[member] = map[string]any{"requests": json.Number(number), map[string]string{"rate_limit": "window", "quota": "period"}[member]: per}
+			continue
 		case "expires_at":
 			delete(body, "expires_in")
 		}

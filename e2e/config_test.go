@@ -55,6 +55,8 @@ func TestBadConfiguration(t *testing.T) {
 		"store's path":            {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
 		"account twice":           {option("\t\taccount a\n\t\taccount a"), []string{"Caddyfile:4", "account a", "twice"}},
 		"account's option":        {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"), []string{"Caddyfile:4", `"token"`, "upstream_token"}},
+		"account's scopes":        {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"), []string{"Caddyfile:4", `"unikernel:lis*"`, "unikernel:list"}},
+		"account's no scopes":     {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"), []string{"Caddyfile:4", "max_scopes read unikernel:restart"}},
 		"upstream unset":          {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"), []string{"account a", "upstream_token", "{env.UNSET}"}},
 		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"), []string{"account a", "upstream_token", "{env.EMPTY}"}},
 		"upstream file empty":     {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"), []string{"account a", "upstream_token", "{file." + c.path("empty") + "}"}},

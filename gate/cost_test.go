@@ -1,22 +1,24 @@
 package gate
 
 import (
+	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // openStore returns a real store and the text of an API token that may do
-// everything.
-func openStore(t testing.TB) (*tokenstore.Store, string) {
+// everything, and of one that may do it within limits.
+func openStore(t testing.TB) (store *tokenstore.Store, token, limited string) {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := tokenstore.Open(backend, tokenstore.Options{})
+	store, err = tokenstore.Open(backend, tokenstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,20 +28,25 @@ func openStore(t testing.TB) (*tokenstore.Store, string) {
 		}
 	})
 	policy := tokenstore.Policy{Prefixes: testPrefixes, Accounts: []string{"default"}, Catalog: Catalog(Table{Routes: testRoutes()})}
-	_, secret, err := store.Create(policy, tokenstore.Draft{
-		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Scopes: tokenstore.Grants{"*"}, Expiry: tokenstore.Expiry{NeverExpires: true},
-	}, tokenstore.Actor{Name: "test"})
-	if err != nil {
-		t.Fatal(err)
+	create := func(rate *tokenstore.RateLimit, quota *tokenstore.Quota) string {
+		_, secret, err := store.Create(policy, tokenstore.Draft{
+			Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Scopes: tokenstore.Grants{"*"}, Expiry: tokenstore.Expiry{NeverExpires: true},
+			RateLimit: rate, Quota: quota,
+		}, tokenstore.Actor{Name: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret.Reveal()
 	}
-	return store, secret.Reveal()
+	return store, create(nil, nil), create(
+		&tokenstore.RateLimit{Requests: 1e9, Window: time.Second}, &tokenstore.Quota{Requests: 1e15 - 1, Period: tokenstore.PeriodMonth})
 }
 
 // Neither an allowed request nor one of the refusals that a flood is made of
 // costs an allocation.
 func TestDecideAllocatesNothing(t *testing.T) {
 	tokens := newTestTokens(t)
-	store, token := openStore(t)
+	store, token, within := openStore(t)
 	g := newTestGate(t, nil)
 	withSessions := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	for name, tt := range map[string]struct {
@@ -49,6 +56,7 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		want    string
 	}{
 		"allowed":   {g, store, request(token, func(r *Request) { r.Now = store.Now() }), ""},
+		"limited":   {g, store, request(within, func(r *Request) { r.Now = store.Now() }), ""},
 		"wildcard":  {g, store, request(token, func(r *Request) { r.Now, r.Path = store.Now(), "/api/logs/h%C3%A9/live" }), ""},
 		"alias":     {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "/old/report" }), ""},
 		"untouched": {withSessions, tokens, request("", func(r *Request) { r.Authorization, r.Path = nil, "/dashboard" }), ""},
@@ -81,7 +89,7 @@ func TestDecideAllocatesNothing(t *testing.T) {
 
 func BenchmarkDecide(b *testing.B) {
 	tokens := newTestTokens(b)
-	store, token := openStore(b)
+	store, token, within := openStore(b)
 	g := newTestGate(b, nil)
 	for _, bb := range []struct {
 		name    string
@@ -89,6 +97,7 @@ func BenchmarkDecide(b *testing.B) {
 		request *Request
 	}{
 		{"allowed", store, request(token, func(r *Request) { r.Now = store.Now() })},
+		{"limited", store, request(within, func(r *Request) { r.Now = store.Now() })},
 		{"wildcard", store, request(token, func(r *Request) { r.Now, r.Path = store.Now(), "/api/logs/a/live" })},
 		{"missing", tokens, request("", func(r *Request) { r.Authorization = nil })},
 		{"malformed", tokens, request(tokens.malformed, nil)},
@@ -112,5 +121,18 @@ func BenchmarkTakeHeaders(b *testing.B) {
 	for b.Loop() {
 		h["Authorization"] = authorization
 		TakeHeaders(h)
+	}
+}
+
+// BenchmarkLimitHeaders is what an answer costs more if its token has limits.
+func BenchmarkLimitHeaders(b *testing.B) {
+	limits := Limits{
+		Rate:  tokenstore.Standing{Limit: 60, Window: time.Minute, Remaining: 59, Reset: time.Second},
+		Quota: tokenstore.Standing{Limit: 10000, Window: 31 * 24 * time.Hour, Remaining: 9000, Reset: 10 * 24 * time.Hour},
+	}
+	h := make(http.Header)
+	b.ReportAllocs()
+	for b.Loop() {
+		limits.Headers(h.Set)
 	}
 }

@@ -11,6 +11,11 @@ import (
 // Store is what a gate asks about tokens; a *tokenstore.Store is one.
 type Store interface {
 	Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error)
+	TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing
+	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, tokenstore.Standing, error)
+	// RateStanding and QuotaStanding take nothing.
+	RateStanding(token *tokenstore.Token, now time.Time) tokenstore.Standing
+	QuotaStanding(token *tokenstore.Token, now time.Time) (tokenstore.Standing, error)
 }
 
 // Authenticate finds the token that the Authorization values of a request

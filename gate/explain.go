@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,8 +56,10 @@ var checkNames = [checksEnd]string{
 	checkState:      "state",
 	checkClientIP:   "client_ip",
 	checkRoute:      "route",
+	checkRate:       "rate_limit",
 	checkScope:      "scope",
 	checkAccount:    "account",
+	checkQuota:      "quota",
 }
 
 // Explain says what the gate would do with a request. It makes the checks that
@@ -64,7 +67,7 @@ var checkNames = [checksEnd]string{
 // nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
-	q := inquiry{gate: g, store: store, request: &r}
+	q := inquiry{gate: g, store: store, request: &r, look: true}
 	d := &q.decision
 	if question.Text == "" {
 		d.Match = tokenstore.Match{Token: question.Token, Status: question.Token.Status(question.Now)}
@@ -90,7 +93,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		}
 		result := CheckResult{Name: name, Pass: !d.Refused()}
 		if d.Refused() {
-			d.Refusal.Token = d.Match.Token
+			d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
 			result.Detail = d.Refusal.Problem().Detail
 			if e.Refusal.Code == "" {
 				e.Refusal = d.Refusal
@@ -154,8 +157,19 @@ func (q *inquiry) passed(c check) string {
 		return "The token has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."
 	case checkAccount:
 		return "The account " + d.Match.Token.Account + " is configured."
+	case checkRate:
+		return passedLimit(d.Limits.Rate, "rate limit", d.Match.Token.RateLimit.String())
+	case checkQuota:
+		return passedLimit(d.Limits.Quota, "quota", d.Match.Token.Quota.String())
 	}
 	return ""
+}
+
+func passedLimit(standing tokenstore.Standing, name, limit string) string {
+	if standing.Limit == 0 {
+		return "The token has no " + name + "."
+	}
+	return "Of its " + name + " " + limit + " the token has " + strconv.FormatInt(standing.Remaining, 10) + " left."
 }
 
 func (q *inquiry) passedIP() string {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,12 @@ func TestExplainIsTrue(t *testing.T) {
 		tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed,
 		tokens.add(t, "mmk", "bobs00000000", func(token *tokenstore.Token) { token.Account = "bob" }), "x", "a b", "ä",
 	}
+	for i, limits := range []struct{ rate, quota int64 }{{10, 0}, {0, 10}, {20, 5}, {1000, 1000}} {
+		texts = append(texts, tokens.add(t, "mmk", "limited0000"+strconv.Itoa(i), func(token *tokenstore.Token) {
+			token.RateLimit = tokenstore.RateLimit{Requests: limits.rate, Window: time.Minute}
+			token.Quota = tokenstore.Quota{Requests: limits.quota, Period: tokenstore.PeriodDay}
+		}))
+	}
 	methods := []string{"GET", "POST", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "DELETE"}
 	targets := []string{
 		"/api/report", "/api/report?x=1", "/old/report", "/api/image", "/api/logs/a/live", "/api/logs//live", "/api/logs/%2e%2e/live", "/api/other-users",
@@ -41,25 +48,29 @@ func TestExplainIsTrue(t *testing.T) {
 		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http answers others itself
 			r.Path, r.TokenInURL = RawPath(u), URLHasToken(testPrefixes, u)
 		}
-		// Without the limit, which depends on what came before.
-		decision := newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }).Decide(tokens, &r)
 		e := g.Explain(tokens, question)
+		// By the token alone, and before its limits are taken from.
+		var byToken Explanation
+		if credential, err := testPrefixes.Parse(question.Text); err == nil && tokens.matches[credential].Token != nil {
+			asked := question
+			asked.Text, asked.Token = "", tokens.matches[credential].Token
+			byToken = g.Explain(tokens, asked)
+		}
+		// Without the limit of failures, which depends on what came before.
+		decision := newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }).Decide(tokens, &r)
 		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
 			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target, question.ClientIP, e.Refusal.Code, decision.Refusal.Code)
 		}
 		outcomes[e.Refusal.Code]++
 		checkOrder(t, e)
 
-		if decision.Matched() {
-			question.Text, question.Token = "", decision.Match.Token
-			if e := g.Explain(tokens, question); e.Refusal.Code != decision.Refusal.Code {
-				t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target, question.Token.ID, e.Refusal.Code, decision.Refusal.Code)
-			}
+		if decision.Matched() && byToken.Refusal.Code != decision.Refusal.Code {
+			t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target, decision.Match.Token.ID, byToken.Refusal.Code, decision.Refusal.Code)
 		}
 	}
 	for _, code := range []Code{
 		"", InvalidRequest, TokenInURL, MalformedToken, UnknownToken, WrongKind, ExpiredToken, NotYetValid, RevokedToken, DisabledToken,
-		InsufficientScope, RouteNotAllowed, IPDenied, MethodNotAllowed, InvalidPath, AccountNotConfigured,
+		InsufficientScope, RouteNotAllowed, IPDenied, MethodNotAllowed, InvalidPath, AccountNotConfigured, RateLimited, QuotaExceeded,
 	} {
 		if outcomes[code] == 0 {
 			t.Errorf("no request came to %q", code)

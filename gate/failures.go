@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // FailureLimit slows down who guesses: each address may fail so many times at
@@ -12,11 +14,9 @@ import (
 // token: whoever guesses at a token must not lock its owner out. A FailureLimit
 // may be used by any number of goroutines.
 type FailureLimit struct {
-	// interval is the time in which one failure is forgiven, window that in which
-	// all are.
-	interval, window time.Duration
-	seed             maphash.Seed
-	shards           [failureShards]failureShard
+	limit  tokenstore.RateLimit
+	seed   maphash.Seed
+	shards [failureShards]failureShard
 }
 
 const (
@@ -27,8 +27,7 @@ const (
 )
 
 // failureShard has for each address the time at which all its failures are
-// forgiven, in nanoseconds since 1970: the theoretical arrival time of the generic
-// cell rate algorithm (ITU-T I.371).
+// forgiven: the state of [tokenstore.RateLimit].
 type failureShard struct {
 	mu       sync.Mutex
 	forgiven map[netip.Prefix]int64
@@ -37,7 +36,7 @@ type failureShard struct {
 
 // NewFailureLimit returns a limit of so many failures, at least 1, in a window.
 func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
-	return &FailureLimit{interval: window / time.Duration(failures), window: window, seed: maphash.MakeSeed()}
+	return &FailureLimit{limit: tokenstore.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
 // Count counts a refusal that may be a guess: of what is no token, of nobody's
@@ -52,7 +51,7 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 		token := refusal.Token
 		*refusal = Refuse(TooManyFailures)
 		refusal.Token = token
-		refusal.RetryAfter = int((wait + time.Second - 1) / time.Second)
+		refusal.RetryAfter = int(seconds(wait))
 	}
 }
 
@@ -63,9 +62,10 @@ func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	shard := &l.shards[maphash.Comparable(l.seed, address)%failureShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	forgiven := max(shard.forgiven[address], now.UnixNano()) + int64(l.interval)
-	if wait := time.Duration(forgiven - now.Add(l.window).UnixNano()); wait > 0 {
-		return wait
+	forgiven, ok := l.limit.Next(shard.forgiven[address], now.UnixNano())
+	if !ok {
+		shard.forgiven[address] = forgiven
+		return l.limit.Standing(forgiven, now.UnixNano()).Reset
 	}
 	if shard.forgiven == nil {
 		shard.forgiven = make(map[netip.Prefix]int64)

@@ -35,6 +35,10 @@ type fakeStore struct {
 	err error
 	// asked counts the questions.
 	asked int
+	// rates and quotas count what was taken, by token. Nothing comes back.
+	rates, quotas map[tokenstore.ID]int64
+	// quotaErr is the answer to questions about quotas, if set.
+	quotaErr error
 }
 
 func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error) {
@@ -48,6 +52,42 @@ func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokens
 	}
 	match.Status = match.Token.Status(now)
 	return match, nil
+}
+
+func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing {
+	standing := s.RateStanding(m.Token, now)
+	if standing.Limit > 0 && !standing.Exceeded {
+		s.rates[m.Token.ID]++
+		standing.Remaining--
+	}
+	return standing
+}
+
+func (s *fakeStore) RateStanding(token *tokenstore.Token, _ time.Time) tokenstore.Standing {
+	limit := token.RateLimit
+	if limit.Requests == 0 {
+		return tokenstore.Standing{}
+	}
+	left := limit.Requests - s.rates[token.ID]
+	return tokenstore.Standing{Limit: limit.Requests, Window: limit.Window, Remaining: left, Reset: limit.Window / 2, Exceeded: left == 0}
+}
+
+func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, tokenstore.Standing, error) {
+	standing, err := s.QuotaStanding(m.Token, now)
+	if standing.Limit > 0 && !standing.Exceeded {
+		s.quotas[m.Token.ID]++
+		standing.Remaining--
+	}
+	return tokenstore.Reservation{}, standing, err
+}
+
+func (s *fakeStore) QuotaStanding(token *tokenstore.Token, _ time.Time) (tokenstore.Standing, error) {
+	quota := token.Quota
+	if quota.Requests == 0 || s.quotaErr != nil {
+		return tokenstore.Standing{}, s.quotaErr
+	}
+	left := quota.Requests - s.quotas[token.ID]
+	return tokenstore.Standing{Limit: quota.Requests, Window: 31 * 24 * time.Hour, Remaining: left, Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
 }
 
 // add returns the text of a new token.
@@ -68,6 +108,7 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 	}
 	if s.matches == nil {
 		s.matches = make(map[tokenstore.Credential]tokenstore.Match)
+		s.rates, s.quotas = make(map[tokenstore.ID]int64), make(map[tokenstore.ID]int64)
 	}
 	s.matches[credential] = tokenstore.Match{Token: token}
 	return text

@@ -80,6 +80,11 @@ type Decision struct {
 	// Upgrade is the protocol the connection may be switched to, or empty; see
 	// [SetUpgrade].
 	Upgrade string
+	// Limits is what is left of the token's, as far as the request came to them.
+	Limits Limits
+	// Reservation is what an allowed request took of its token's quota; see
+	// [Decision.Release].
+	Reservation tokenstore.Reservation
 }
 
 // Refused says whether the request is refused.
@@ -113,9 +118,11 @@ const (
 	checkState
 	checkClientIP
 	checkRoute
+	checkRate
 	checkScope
 	checkBody
 	checkAccount
+	checkQuota
 	checksEnd
 )
 
@@ -128,7 +135,7 @@ func (g *Gate) Decide(store Store, r *Request) Decision {
 		q.ask(c)
 	}
 	if d.Refused() {
-		d.Refusal.Token = d.Match.Token
+		d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
 		g.config.Failures.Count(&d.Refusal, r.ClientIP, r.Now)
 	}
 	return *d
@@ -147,6 +154,8 @@ type inquiry struct {
 	gate    *Gate
 	store   Store
 	request *Request
+	// look says that nothing is to be taken of the token's limits.
+	look bool
 	// text is the presented token.
 	text     string
 	decision Decision
@@ -185,6 +194,8 @@ func (q *inquiry) ask(c check) {
 		q.clientIP()
 	case checkRoute:
 		q.route()
+	case checkRate:
+		q.rate()
 	case checkScope:
 		if scope := d.Route.Scope; !d.Match.Token.Scopes.Cover(scope) {
 			d.Refusal = Refuse(InsufficientScope)
@@ -198,6 +209,8 @@ func (q *inquiry) ask(c check) {
 		if has := q.gate.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
 			d.Refusal = Refuse(AccountNotConfigured)
 		}
+	case checkQuota:
+		q.quota()
 	}
 }
 

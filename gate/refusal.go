@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -33,6 +34,8 @@ const (
 	IPDenied             Code = "ip_denied"
 	MethodNotAllowed     Code = "method_not_allowed"
 	InvalidPath          Code = "invalid_path"
+	RateLimited          Code = "rate_limited"
+	QuotaExceeded        Code = "quota_exceeded"
 	TooEarly             Code = "too_early"
 	TooManyFailures      Code = "too_many_failures"
 	BodyTooLarge         Code = "body_too_large"
@@ -82,6 +85,8 @@ var rules = map[Code]rule{
 	IPDenied:             {http.StatusForbidden, noChallenge, "Address not allowed", "This API key may not be used from your address."},
 	MethodNotAllowed:     {http.StatusMethodNotAllowed, noChallenge, "Method not allowed", "This path has no such method: see the Allow header for those it has."},
 	InvalidPath:          {http.StatusBadRequest, noChallenge, "Path not canonical", "Write the path in its plain form: no empty, . or .. segments, no escapes of ASCII characters."},
+	RateLimited:          {http.StatusTooManyRequests, noChallenge, "Rate limit reached", "This API key makes too many requests. Wait as long as the Retry-After header says."},
+	QuotaExceeded:        {http.StatusTooManyRequests, noChallenge, "Quota used up", "This API key has used up its requests of this period. Wait as long as the Retry-After header says."},
 	TooEarly:             {http.StatusTooEarly, noChallenge, "Too early", "The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
 	TooManyFailures:      {http.StatusTooManyRequests, noChallenge, "Too many failures", "Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, noChallenge, "Body too large", "The request's body is larger than this route takes."},
@@ -116,6 +121,8 @@ type Refusal struct {
 	Allow string
 	// RetryAfter is in seconds; 0 is not said.
 	RetryAfter int
+	// Limits is what is left of the token's limits, as far as the request came to them.
+	Limits Limits
 	// Detail replaces the code's, if set.
 	Detail string
 	// Err is what went wrong, for the log only.
@@ -179,6 +186,12 @@ func (r Refusal) detail() string {
 		return "This API key expired at " + shown(r.Token.ExpiresAt) + ". Ask for a new one."
 	case r.Code == NotYetValid && r.Token != nil:
 		return "This API key is not valid before " + shown(r.Token.NotBefore) + "."
+	case r.Code == RateLimited && r.Token != nil:
+		limit := r.Token.RateLimit
+		return fmt.Sprintf("This API key may make %d requests in %s. It may make the next one in %d s.", limit.Requests, tokenstore.FormatWindow(limit.Window), r.RetryAfter)
+	case r.Code == QuotaExceeded && r.Token != nil:
+		quota := r.Token.Quota
+		return fmt.Sprintf("This API key has used up its %d requests of this %s, in UTC. It may make the next one in %d s.", quota.Requests, quota.Period, r.RetryAfter)
 	}
 	return rules[r.Code].detail
 }
@@ -215,6 +228,7 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	if r.RetryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.RetryAfter))
 	}
+	r.Limits.Headers(set)
 	if r.Status == http.StatusUnauthorized {
 		set("Vary", "Authorization") // for caches that store it all the same
 	}

@@ -28,8 +28,10 @@ func TestRefusalTable(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
 	decide := func(r *Request) Refusal { return g.Decide(tokens, r).Refusal }
-	limited := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
-	limited.Decide(tokens, request(tokens.unknown, nil))
+	guarded := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
+	guarded.Decide(tokens, request(tokens.unknown, nil))
+	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
+	tokens.rates[tokenstore.ID([]byte("rated0000000"))], tokens.quotas[tokenstore.ID([]byte("used00000000"))] = 2, 3
 	homeless := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	route := &Route{}
 	tests := map[Code]struct {
@@ -61,7 +63,18 @@ func TestRefusalTable(t *testing.T) {
 		},
 		MethodNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
 		InvalidPath:      {decide(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
-		TooEarly:         {decide(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
+		RateLimited: {
+			decide(request(rated, nil)), 429, "", http.Header{
+				"Retry-After": {"30"}, "Ratelimit-Policy": {`"rate_limit";q=2;w=60`}, "Ratelimit": {`"rate_limit";r=0;t=30`},
+			}, nil, "rated0000000",
+		},
+		QuotaExceeded: {
+			decide(request(used, nil)), 429, "", http.Header{
+				"Retry-After":      {"129600"},
+				"Ratelimit-Policy": {`"rate_limit";q=2;w=60, "quota";q=3;w=2678400`}, "Ratelimit": {`"rate_limit";r=1;t=30, "quota";r=0;t=129600`},
+			}, nil, "used00000000",
+		},
+		TooEarly: {decide(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
 		BodyTooLarge: {
 			decide(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
 		},
@@ -70,7 +83,7 @@ func TestRefusalTable(t *testing.T) {
 			"", http.Header{"Retry-After": {"5"}}, nil, "",
 		},
 		TooManyFailures: {
-			limited.Decide(tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
+			guarded.Decide(tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
 		},
 		AccountNotConfigured: {homeless.Decide(tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil, "good00000000"},
 		UpstreamCredential:   {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},

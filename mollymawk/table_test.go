@@ -140,6 +140,20 @@ func (anyone) Authenticate(c tokenstore.Credential, _ time.Time) (tokenstore.Mat
 	}, nil
 }
 
+func (anyone) TakeRate(tokenstore.Match, time.Time) tokenstore.Standing { return tokenstore.Standing{} }
+
+func (anyone) RateStanding(*tokenstore.Token, time.Time) tokenstore.Standing {
+	return tokenstore.Standing{}
+}
+
+func (anyone) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, tokenstore.Standing, error) {
+	return tokenstore.Reservation{}, tokenstore.Standing{}, nil
+}
+
+func (anyone) QuotaStanding(*tokenstore.Token, time.Time) (tokenstore.Standing, error) {
+	return tokenstore.Standing{}, nil
+}
+
 // The gate sends what the backend's generation has, whichever the client speaks,
 // and nothing that isn't for tokens.
 func TestGateOfTable(t *testing.T) {

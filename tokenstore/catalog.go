@@ -58,6 +58,53 @@ func (c Catalog) knows(grant string) bool {
 	})
 }
 
+// exceeding returns a grant that opens more than most does, if there is one. What
+// opens the actions of a resource that there are is less than what opens all that
+// there will be.
+func (c Catalog) exceeding(grants, most Grants) (grant string, exceeds bool) {
+	for _, grant := range grants {
+		if !c.within(grant, most) {
+			return grant, true
+		}
+	}
+	return "", false
+}
+
+func (c Catalog) within(grant string, most Grants) bool {
+	if slices.Contains(most, grant) {
+		return true
+	}
+	resource, wild := strings.CutSuffix(grant, "*")
+	within := false
+	for _, scope := range c.Scopes {
+		switch {
+		case !wild && scope.Name == grant:
+			return most.Cover(scope.Scope)
+		case wild && resource != "" && strings.HasPrefix(scope.Name, resource):
+			if scope.Explicit {
+				return false
+			}
+			within = slices.Contains(most, "*")
+		}
+	}
+	return within
+}
+
+// Expand returns the grants with those of the presets in place of their names, which
+// are told from grants by having neither ":" nor "*". The error names what isn't
+// known.
+func (c Catalog) Expand(texts []string) (Grants, error) {
+	var grants Grants
+	for _, text := range texts {
+		if preset, ok := c.Presets[text]; ok {
+			grants = append(grants, preset...)
+		} else {
+			grants = append(grants, text)
+		}
+	}
+	return c.check(grants)
+}
+
 func (c Catalog) names() []string {
 	names := make([]string, 0, len(c.Scopes)+1)
 	for _, scope := range c.Scopes {

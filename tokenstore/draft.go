@@ -17,8 +17,11 @@ type Draft struct {
 	Scopes     Grants
 	Preset     string
 	AllowedIPs []string
-	Metadata   map[string]string
-	NotBefore  time.Time
+	// RateLimit and Quota are nil for none.
+	RateLimit *RateLimit
+	Quota     *Quota
+	Metadata  map[string]string
+	NotBefore time.Time
 
 	Expiry
 }
@@ -39,7 +42,10 @@ type Policy struct {
 	MaxLifetime Lifetime
 	// Accounts are the configured account names.
 	Accounts []string
-	Catalog  Catalog
+	// MaxScopes has what tokens of an account can be granted at most; an account that
+	// isn't in it gives everything.
+	MaxScopes map[string]Grants
+	Catalog   Catalog
 }
 
 // token checks the draft against the policy and returns the token it asks for,
@@ -84,7 +90,16 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 	if token.Scopes, err = p.grants(d); err != nil {
 		return Token{}, err
 	}
+	if err := p.withinAccount(&token, d.scopesField()); err != nil {
+		return Token{}, err
+	}
 	if token.AllowedIPs, err = parseAllowedIPs(d.AllowedIPs); err != nil {
+		return Token{}, err
+	}
+	if token.RateLimit, err = p.rateLimit(d.Kind, d.RateLimit); err != nil {
+		return Token{}, err
+	}
+	if token.Quota, err = p.quota(d.Kind, d.Quota); err != nil {
 		return Token{}, err
 	}
 	if token.Metadata, err = checkMetadata(d.Metadata); err != nil {
@@ -146,6 +161,40 @@ func (p Policy) grants(d Draft) (Grants, error) {
 		return nil, fieldErrorf("scopes", "%d are given; %d are allowed", n, maxScopes)
 	}
 	return p.known("scopes", d.Scopes)
+}
+
+// scopesField names the field that says what the token may do.
+func (d Draft) scopesField() string {
+	if d.Preset != "" {
+		return "preset"
+	}
+	return "scopes"
+}
+
+// withinAccount checks that the token has no scope that its account doesn't give.
+func (p Policy) withinAccount(token *Token, field string) error {
+	most, limited := p.MaxScopes[token.Account]
+	if !limited {
+		return nil
+	}
+	if grant, exceeds := p.Catalog.exceeding(token.Scopes, most); exceeds {
+		return fieldErrorf(field, "%s is more than account %s gives, which is %s", quote(grant), token.Account, strings.Join(most, ", "))
+	}
+	return nil
+}
+
+func (p Policy) rateLimit(kind Kind, limit *RateLimit) (RateLimit, error) {
+	if kind == KindAdmin && limit != nil {
+		return RateLimit{}, fieldErrorf("rate_limit", "an admin token never calls the backend, so it has no limits")
+	}
+	return checkRateLimit(limit)
+}
+
+func (p Policy) quota(kind Kind, quota *Quota) (Quota, error) {
+	if kind == KindAdmin && quota != nil {
+		return Quota{}, fieldErrorf("quota", "an admin token never calls the backend, so it has no limits")
+	}
+	return checkQuota(quota)
 }
 
 func (p Policy) known(field string, grants Grants) (Grants, error) {

@@ -21,8 +21,9 @@ func TestDraft(t *testing.T) {
 	draft := Draft{
 		Kind: KindAPI, Name: "GitHub CI", Account: "alice", Scopes: Grants{"unikernel:list", "block:*", "unikernel:list"},
 		AllowedIPs: []string{"203.0.113.0/24", "203.0.113.0/24", "2001:db8::1"},
-		Metadata:   map[string]string{"env": "prod", "note": "two\nlines"},
-		NotBefore:  made.Add(time.Hour + time.Millisecond), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
+		RateLimit:  &RateLimit{60, time.Minute}, Quota: &Quota{10000, PeriodMonth},
+		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
+		NotBefore: made.Add(time.Hour + time.Millisecond), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
 	}
 	got, err := testPolicy.token(draft, testTime)
 	if err != nil {
@@ -32,8 +33,9 @@ func TestDraft(t *testing.T) {
 		Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: "GitHub CI", Account: "alice",
 		Scopes:     Grants{"block:*", "unikernel:list"},
 		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-		Metadata:   map[string]string{"env": "prod", "note": "two\nlines"},
-		CreatedAt:  testTime, UpdatedAt: made, SecretMadeAt: made,
+		RateLimit:  RateLimit{60, time.Minute}, Quota: Quota{10000, PeriodMonth},
+		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
+		CreatedAt: testTime, UpdatedAt: made, SecretMadeAt: made,
 		NotBefore: made.Add(time.Hour), ExpiresAt: made.AddDate(0, 1, 0), Version: 1,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -49,6 +51,7 @@ func TestDraft(t *testing.T) {
 func TestDraftRules(t *testing.T) {
 	t.Parallel()
 	unlimited := func(p *Policy) { p.MaxLifetime = Lifetime{} }
+	narrow := func(p *Policy) { p.MaxScopes = map[string]Grants{"alice": {"block:*", "unikernel:list"}} }
 	many := func(n int) (list []string) {
 		for i := range n {
 			list = append(list, fmt.Sprintf("10.0.%d.%d", i/256, i%256))
@@ -101,10 +104,38 @@ func TestDraftRules(t *testing.T) {
 		"tag":                      {edit: func(d *Draft) { d.Name = "a\U000e0041b" }, field: "name"},
 		"Hebrew, emoji and joiner": {edit: func(d *Draft) { d.Name = "שלום 👩\u200d💻 می\u200cخواهم" }},
 
-		"default account":      {edit: func(d *Draft) { d.Account = "" }},
-		"unknown account":      {edit: func(d *Draft) { d.Account = "bob" }, field: "account", rule: "alice, default"},
-		"account by case":      {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
-		"no account there":     {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil }, field: "account", rule: "account block"},
+		"default account":              {edit: func(d *Draft) { d.Account = "" }},
+		"unknown account":              {edit: func(d *Draft) { d.Account = "bob" }, field: "account", rule: "alice, default"},
+		"account by case":              {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
+		"no account there":             {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil }, field: "account", rule: "account block"},
+		"scopes of the account":        {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:list", "block:*"} }, policy: narrow},
+		"more than the account gives":  {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:list", "unikernel:create"} }, policy: narrow, field: "scopes", rule: `"unikernel:create" is more than account alice gives, which is block:*, unikernel:list`},
+		"all actions of the account":   {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:*"} }, policy: narrow, field: "scopes"},
+		"everything of the account":    {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"*"} }, policy: narrow, field: "scopes"},
+		"preset of the account":        {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "read" }, policy: narrow},
+		"preset beyond the account":    {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "full" }, policy: narrow, field: "preset", rule: "account alice"},
+		"another account":              {edit: func(d *Draft) { d.Scopes = Grants{"*"} }, policy: narrow},
+		"account with all":             {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "*"} }, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }},
+		"account without the explicit": {edit: func(d *Draft) { d.Scopes = Grants{"monitoring:*"} }, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }, field: "scopes"},
+		"account that gives nothing":   {edit: func(*Draft) {}, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": nil} }, field: "scopes"},
+
+		"rate limit":              {edit: func(d *Draft) { d.RateLimit = &RateLimit{60, time.Minute} }},
+		"highest rate":            {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9, 24 * time.Hour} }},
+		"rate too high":           {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9 + 1, time.Minute} }, field: "rate_limit", rule: "1000000000"},
+		"rate of none":            {edit: func(d *Draft) { d.RateLimit = &RateLimit{0, time.Minute} }, field: "rate_limit", rule: "requests"},
+		"negative rate":           {edit: func(d *Draft) { d.RateLimit = &RateLimit{-1, time.Minute} }, field: "rate_limit", rule: "requests"},
+		"no window":               {edit: func(d *Draft) { d.RateLimit = &RateLimit{Requests: 1} }, field: "rate_limit", rule: "window"},
+		"window too long":         {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 24*time.Hour + time.Second} }, field: "rate_limit", rule: "window"},
+		"part of a second":        {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 1500 * time.Millisecond} }, field: "rate_limit", rule: "window"},
+		"rate limit of an admin":  {edit: func(d *Draft) { d.Kind, d.Scopes, d.RateLimit = KindAdmin, nil, &RateLimit{1, time.Minute} }, field: "rate_limit"},
+		"quota":                   {edit: func(d *Draft) { d.Quota = &Quota{1, PeriodMonth} }},
+		"daily quota":             {edit: func(d *Draft) { d.Quota = &Quota{999_999_999_999_999, PeriodDay} }},
+		"quota too high":          {edit: func(d *Draft) { d.Quota = &Quota{1_000_000_000_000_000, PeriodDay} }, field: "quota", rule: "999999999999999"},
+		"quota of none":           {edit: func(d *Draft) { d.Quota = &Quota{Period: PeriodMonth} }, field: "quota", rule: "requests"},
+		"no period":               {edit: func(d *Draft) { d.Quota = &Quota{Requests: 1} }, field: "quota", rule: "period"},
+		"unknown period":          {edit: func(d *Draft) { d.Quota = &Quota{1, 3} }, field: "quota", rule: "period"},
+		"quota of an admin token": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Quota = KindAdmin, nil, &Quota{1, PeriodMonth} }, field: "quota"},
+
 		"no account for admin": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Account = KindAdmin, nil, "alice" }, field: "account"},
 
 		"admin":                  {edit: func(d *Draft) { d.Kind, d.Scopes = KindAdmin, nil }},

@@ -17,6 +17,9 @@ type Edit struct {
 	Scopes     Grants
 	Preset     *string
 	AllowedIPs *[]string
+	// RateLimit and Quota return what the token's becomes; nil is none.
+	RateLimit func(old *RateLimit) *RateLimit
+	Quota     func(old *Quota) *Quota
 	// Metadata is merged into the token's; an entry that is nil is removed.
 	Metadata map[string]*string
 	// ClearMetadata removes the token's before the merge.
@@ -61,24 +64,59 @@ func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 			return err
 		}
 	}
-	if edit.Scopes != nil || edit.Preset != nil {
-		draft := Draft{Kind: token.Kind, Scopes: edit.Scopes}
-		if edit.Preset != nil {
-			draft.Preset = *edit.Preset
-		}
-		if token.Scopes, err = p.grants(draft); err != nil {
-			return err
-		}
+	if err := p.editScopes(token, edit); err != nil {
+		return err
 	}
 	if edit.AllowedIPs != nil {
 		if token.AllowedIPs, err = parseAllowedIPs(*edit.AllowedIPs); err != nil {
 			return err
 		}
 	}
+	if err := p.editLimits(token, edit); err != nil {
+		return err
+	}
 	if token.Metadata, err = checkMetadata(edit.metadata(token.Metadata)); err != nil {
 		return err
 	}
 	return p.editValidity(token, edit, now)
+}
+
+// editScopes is called with the account already changed, which may give less.
+func (p Policy) editScopes(token *Token, edit Edit) (err error) {
+	if edit.Scopes == nil && edit.Preset == nil {
+		if edit.Account != nil {
+			return p.withinAccount(token, "account")
+		}
+		return nil
+	}
+	draft := Draft{Kind: token.Kind, Scopes: edit.Scopes}
+	if edit.Preset != nil {
+		draft.Preset = *edit.Preset
+	}
+	if token.Scopes, err = p.grants(draft); err != nil {
+		return err
+	}
+	return p.withinAccount(token, draft.scopesField())
+}
+
+func (p Policy) editLimits(token *Token, edit Edit) (err error) {
+	if edit.RateLimit != nil {
+		if token.RateLimit, err = p.rateLimit(token.Kind, edit.RateLimit(given(token.RateLimit))); err != nil {
+			return err
+		}
+	}
+	if edit.Quota != nil {
+		token.Quota, err = p.quota(token.Kind, edit.Quota(given(token.Quota)))
+	}
+	return err
+}
+
+// given returns a pointer to a copy of what isn't zero, or nil.
+func given[T comparable](value T) *T {
+	if value == *new(T) {
+		return nil
+	}
+	return &value
 }
 
 func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error) {
@@ -129,6 +167,8 @@ func differences(old, token *Token) map[string]string {
 	noteText(changes, "account", old.Account, token.Account)
 	noteText(changes, "scopes", strings.Join(old.Scopes, " "), strings.Join(token.Scopes, " "))
 	noteText(changes, "allowed_ips", joinPrefixes(old.AllowedIPs), joinPrefixes(token.AllowedIPs))
+	noteText(changes, "rate_limit", old.RateLimit.String(), token.RateLimit.String())
+	noteText(changes, "quota", old.Quota.String(), token.Quota.String())
 	noteTime(changes, "not_before", old.NotBefore, token.NotBefore)
 	noteTime(changes, "expires_at", old.ExpiresAt, token.ExpiresAt)
 	noteTime(changes, "previous_valid_until", old.PreviousValidUntil, token.PreviousValidUntil)

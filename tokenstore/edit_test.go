@@ -14,7 +14,7 @@ func TestEdit(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
 	draft := Draft{
-		Kind: KindAPI, Name: "old", Account: "alice", Scopes: Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"},
+		Kind: KindAPI, Name: "old", Account: "alice", Scopes: Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &RateLimit{60, time.Minute},
 		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
 	}
 	text := func(s string) *string { return &s }
@@ -36,6 +36,23 @@ func TestEdit(t *testing.T) {
 			map[string]string{"scopes": "unikernel:list -> block:list unikernel:list"},
 		},
 		"addresses": {Edit{AllowedIPs: new([]string)}, func(t *Token) { t.AllowedIPs = nil }, map[string]string{"allowed_ips": "10.0.0.0/8 -> none"}},
+		"limits": {
+			Edit{
+				RateLimit: func(old *RateLimit) *RateLimit { return &RateLimit{old.Requests + 1, old.Window} },
+				Quota: func(old *Quota) *Quota {
+					if old != nil {
+						t.Errorf("there was a quota %s", old)
+					}
+					return &Quota{1000, PeriodDay}
+				},
+			},
+			func(t *Token) { t.RateLimit, t.Quota = RateLimit{61, time.Minute}, Quota{1000, PeriodDay} },
+			map[string]string{"rate_limit": "60/1m -> 61/1m", "quota": "none -> 1000/day"},
+		},
+		"no limit": {
+			Edit{RateLimit: func(*RateLimit) *RateLimit { return nil }}, func(t *Token) { t.RateLimit = RateLimit{} },
+			map[string]string{"rate_limit": "60/1m -> none"},
+		},
 		"metadata": {
 			Edit{Metadata: map[string]*string{"a": nil, "b": text("3"), "c": text("4")}},
 			func(t *Token) { t.Metadata = map[string]string{"b": "3", "c": "4"} }, map[string]string{"metadata": "a, b, c"},
@@ -90,6 +107,8 @@ func TestEditRefusals(t *testing.T) {
 	t.Parallel()
 	text := func(s string) *string { return &s }
 	later := testTime.AddDate(1, 0, 0)
+	policy := testPolicy
+	policy.MaxScopes = map[string]Grants{"alice": {"block:*"}}
 	for name, test := range map[string]struct {
 		edit  Edit
 		field string
@@ -102,6 +121,10 @@ func TestEditRefusals(t *testing.T) {
 		"preset and scopes":   {Edit{Preset: text("read"), Scopes: Grants{"*"}}, "preset"},
 		"address":             {Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
 		"metadata":            {Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
+		"half a rate limit":   {Edit{RateLimit: func(*RateLimit) *RateLimit { return &RateLimit{Requests: 1} }}, "rate_limit"},
+		"half a quota":        {Edit{Quota: func(*Quota) *Quota { return &Quota{Period: PeriodDay} }}, "quota"},
+		"account gives less":  {Edit{Account: text("alice")}, "account"},
+		"more than it gives":  {Edit{Account: text("alice"), Scopes: Grants{"*"}}, "scopes"},
 		"begins after it end": {Edit{NotBefore: &later}, "not_before"},
 		"ends before it begins": {
 			Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, "not_before",
@@ -115,7 +138,7 @@ func TestEditRefusals(t *testing.T) {
 		s := openTestStore(t)
 		token, _ := s.create(t)
 		s.clock.set(testTime.Add(time.Hour))
-		_, err := s.Edit(testPolicy, token.ID, test.edit, testActor)
+		_, err := s.Edit(policy, token.ID, test.edit, testActor)
 		if broken, ok := errors.AsType[*FieldError](err); !ok || broken.Field != test.field {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -125,6 +148,9 @@ func TestEditRefusals(t *testing.T) {
 	}
 	s := openTestStore(t)
 	token, _ := s.create(t)
+	if _, err := s.Edit(policy, token.ID, Edit{Account: text("alice"), Scopes: Grants{"block:list"}}, testActor); err != nil {
+		t.Errorf("an account that gives less, with less: %v", err)
+	}
 	s.clock.set(token.ExpiresAt)
 	if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: Lifetime{months: 1}}}, testActor); !errors.Is(err, ErrConflict) {
 		t.Errorf("expired: %v", err)

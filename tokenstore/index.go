@@ -19,7 +19,8 @@ type active struct {
 	// and while its record can't be read.
 	token atomic.Pointer[Token]
 	usage usage
-	_     [16]byte
+	rate  rateState
+	quota atomic.Pointer[quotaPeriod]
 }
 
 // index finds active tokens by the digests of their secrets and by their ids.
@@ -59,6 +60,9 @@ func (x *index) byID(id ID) *active {
 func (x *index) replace(a *active, token *Token) {
 	old := a.token.Swap(token)
 	if old != nil {
+		if old.Quota.Period != token.Quota.Period {
+			a.quota.Store(nil) // it isn't told of the uses from here on
+		}
 		for _, digest := range old.Digests() {
 			if _, kept := token.secretOf(digest); !kept {
 				x.digests[digest[0]].remove(hashDigest(digest), digest)

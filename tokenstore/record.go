@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -86,6 +87,10 @@ const (
 	fieldPreviousDigest
 	fieldPreviousValidUntil
 	fieldVersion
+	fieldRateRequests
+	fieldRateWindow // in seconds
+	fieldQuotaRequests
+	fieldQuotaPeriod
 )
 
 // EncodeToken returns the record of a token for a backend to keep under its id.
@@ -116,6 +121,10 @@ func EncodeToken(t *Token) []byte {
 	b = appendDigest(b, fieldPreviousDigest, t.PreviousDigest)
 	b = appendTime(b, fieldPreviousValidUntil, t.PreviousValidUntil)
 	b = appendUint(b, fieldVersion, t.Version)
+	b = appendUint(b, fieldRateRequests, uint64(t.RateLimit.Requests))
+	b = appendUint(b, fieldRateWindow, uint64(t.RateLimit.Window/time.Second))
+	b = appendUint(b, fieldQuotaRequests, uint64(t.Quota.Requests))
+	b = appendUint(b, fieldQuotaPeriod, uint64(t.Quota.Period))
 	return seal(tokenRecord, t.ID[:], b)
 }
 
@@ -180,11 +189,25 @@ func (t *Token) decode(id ID, record []byte, borrowed bool) error {
 			return f.setTime(&t.PreviousValidUntil)
 		case fieldVersion:
 			return f.setUint(&t.Version)
+		case fieldRateRequests:
+			return f.setPositive(&t.RateLimit.Requests, maxRateRequests)
+		case fieldRateWindow:
+			var seconds int64
+			err := f.setPositive(&seconds, int64(maxWindow/time.Second))
+			t.RateLimit.Window = time.Duration(seconds) * time.Second
+			return err
+		case fieldQuotaRequests:
+			return f.setPositive(&t.Quota.Requests, maxQuotaRequests)
+		case fieldQuotaPeriod:
+			return setEnum(f, &t.Quota.Period, PeriodMonth)
 		}
 		return errUnknownField
 	})
 	if err == nil && (t.Kind == 0 || t.Format == 0 || t.CreatedAt.IsZero() || t.Digest.IsZero() || t.Version == 0) {
 		err = errors.New("a needed field is missing")
+	}
+	if err == nil && (t.RateLimit != (RateLimit{}) && !t.RateLimit.valid() || t.Quota != (Quota{}) && !t.Quota.valid()) {
+		err = errors.New("a limit is only half there")
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

@@ -27,6 +27,8 @@ type Token struct {
 	Scopes Grants
 	// AllowedIPs restricts where the token may be used from; empty is anywhere.
 	AllowedIPs []netip.Prefix
+	RateLimit  RateLimit
+	Quota      Quota
 	Metadata   map[string]string
 
 	// CreatedAt has microseconds, which keep the creation order; they are never

@@ -146,6 +146,15 @@ func (f field) setUint(v *uint64) error {
 	return nil
 }
 
+// setPositive reads a number from 1 to most.
+func (f field) setPositive(v *int64, most int64) error {
+	if !f.once(protowire.VarintType) || f.uint == 0 || f.uint > uint64(most) {
+		return errSpelling
+	}
+	*v = int64(f.uint)
+	return nil
+}
+
 // setEnum reads a value from 1 to last.
 func setEnum[T ~uint8](f field, v *T, last T) error {
 	if !f.once(protowire.VarintType) || f.uint == 0 || f.uint > uint64(last) {

@@ -1,0 +1,279 @@
+package tokenstore
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestPeriods(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		period          Period
+		now, start, end string
+	}{
+		{PeriodDay, "2027-03-14T15:09:26Z", "2027-03-14T00:00:00Z", "2027-03-15T00:00:00Z"},
+		{PeriodDay, "2027-03-14T00:00:00Z", "2027-03-14T00:00:00Z", "2027-03-15T00:00:00Z"},
+		{PeriodDay, "2027-03-15T01:30:00+02:00", "2027-03-14T00:00:00Z", "2027-03-15T00:00:00Z"},
+		{PeriodDay, "2028-02-29T23:59:59.999999999Z", "2028-02-29T00:00:00Z", "2028-03-01T00:00:00Z"},
+		{PeriodMonth, "2027-03-14T15:09:26Z", "2027-03-01T00:00:00Z", "2027-04-01T00:00:00Z"},
+		{PeriodMonth, "2027-01-31T23:59:59Z", "2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z"},
+		{PeriodMonth, "2027-02-28T23:59:59Z", "2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z"},
+		{PeriodMonth, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"}, // a leap year
+		{PeriodMonth, "2100-02-28T23:59:59Z", "2100-02-01T00:00:00Z", "2100-03-01T00:00:00Z"}, // none
+		{PeriodMonth, "2027-12-31T23:59:59Z", "2027-12-01T00:00:00Z", "2028-01-01T00:00:00Z"},
+		{PeriodMonth, "2028-01-01T01:00:00+02:00", "2027-12-01T00:00:00Z", "2028-01-01T00:00:00Z"},
+	} {
+		now, err := time.Parse(time.RFC3339, test.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, end := test.period.around(now)
+		if start.Format(time.RFC3339) != test.start || end.Format(time.RFC3339) != test.end {
+			t.Errorf("%s around %s: %s to %s", test.period, test.now, start, end)
+		}
+	}
+}
+
+// quotaTest takes requests of one token's quota.
+type quotaTest struct {
+	*testing.T
+	*testStore
+	token      *Token
+	credential Credential
+}
+
+func newQuotaTest(t *testing.T, requests int64, period Period) *quotaTest {
+	t.Helper()
+	s := openTestStore(t)
+	token, credential := s.create(t, func(d *Draft) {
+		d.ExpiresIn = Lifetime{months: 24}
+		d.Quota = &Quota{requests, period}
+	})
+	return &quotaTest{t, s, token, credential}
+}
+
+// pass takes a request and counts it as let through.
+func (q *quotaTest) pass() {
+	q.Helper()
+	match := q.must(q.T, q.credential)
+	if _, standing, err := q.TakeQuota(match, q.Now()); err != nil || standing.Exceeded {
+		q.Fatalf("%s: %+v, %v", q.Now(), standing, err)
+	}
+	q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
+}
+
+// exceeded says that nothing is left.
+func (q *quotaTest) exceeded() {
+	q.Helper()
+	match := q.must(q.T, q.credential)
+	_, standing, err := q.TakeQuota(match, q.Now())
+	if looked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded || standing.Remaining != 0 || looked != standing {
+		q.Errorf("%s: %+v, looked at %+v, %v", q.Now(), standing, looked, err)
+	}
+}
+
+// left says how many are left, to the store and to one that was opened anew.
+func (q *quotaTest) left(want int64) {
+	q.Helper()
+	if standing, err := q.QuotaStanding(q.token, q.Now()); err != nil || standing.Remaining != want {
+		q.Errorf("%s: %+v left, want %d; %v", q.Now(), standing, want, err)
+	}
+}
+
+func (q *quotaTest) at(text string) {
+	q.Helper()
+	now, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		q.Fatal(err)
+	}
+	q.clock.set(now)
+}
+
+// restart closes the store, if so without having saved what was counted last, and
+// opens another over the same backend.
+func (q *quotaTest) restart() {
+	q.Helper()
+	if err := q.Close(); err != nil {
+		q.Fatal(err)
+	}
+	q.testStore = reopen(q.T, q.memory, q.clock)
+}
+
+func TestMonthlyQuota(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 3, PeriodMonth)
+	q.at("2028-02-28T23:59:59Z")
+	q.left(3)
+	q.pass()
+	q.restart()
+	q.left(2)
+	q.at("2028-02-29T23:59:59Z")
+	q.pass()
+	q.pass()
+	q.exceeded()
+	q.restart()
+	q.exceeded()
+	match := q.must(t, q.credential)
+	if _, standing, _ := q.TakeQuota(match, q.Now()); standing.Reset != time.Second || standing.Window != 29*24*time.Hour || standing.Limit != 3 {
+		t.Errorf("%+v", standing)
+	}
+	q.at("2028-03-01T00:00:00Z")
+	q.left(3)
+	q.pass()
+	q.at("2028-04-01T00:00:00Z") // a month later, in the same process
+	q.pass()
+	q.left(2)
+}
+
+func TestDailyQuota(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 2, PeriodDay)
+	q.at("2027-03-20T23:59:59Z")
+	q.pass()
+	q.pass()
+	q.exceeded()
+	q.at("2027-03-21T00:00:00Z")
+	q.pass()
+	q.left(1)
+	// A request that began before midnight takes of the new day, and takes nothing
+	// back.
+	if got, err := q.QuotaStanding(q.token, q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 || got.Reset != 24*time.Hour+time.Second {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestQuotaIsExact: of many at once exactly the quota passes, also over a restart.
+func TestQuotaIsExact(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 1000, PeriodMonth)
+	var passed atomic.Int64
+	for round := range 2 {
+		var all sync.WaitGroup
+		for range 64 {
+			all.Go(func() {
+				for range 10 + round*100 {
+					match := q.must(t, q.credential)
+					reservation, standing, err := q.TakeQuota(match, q.Now())
+					switch {
+					case err != nil:
+						t.Error(err)
+					case standing.Exceeded:
+					case passed.Load()%7 == 0: // as if its body were too large
+						reservation.Release()
+						passed.Add(1)
+						passed.Add(-1)
+						if _, standing, err = q.TakeQuota(match, q.Now()); err != nil || standing.Exceeded {
+							continue
+						}
+						fallthrough
+					default:
+						passed.Add(1)
+						q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
+					}
+				}
+			})
+		}
+		all.Wait()
+		q.restart()
+	}
+	if passed.Load() != 1000 {
+		t.Errorf("%d passed, want 1000", passed.Load())
+	}
+	q.exceeded()
+}
+
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 1, PeriodDay)
+	reservation, _, err := q.TakeQuota(q.must(t, q.credential), q.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.exceeded()
+	reservation.Release()
+	q.pass()
+	Reservation{}.Release()
+	q.exceeded()
+}
+
+// TestQuotaCountsAllUse: a quota that is set or changed in the middle of a period
+// counts all that was used in it, and refusals never.
+func TestQuotaCountsAllUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	q := &quotaTest{T: t, testStore: s}
+	q.token, q.credential = s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{months: 12} })
+	use := func() {
+		match := q.must(t, q.credential)
+		q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
+		q.CountDenied(match, q.Now(), "unikernel:create", "insufficient_scope")
+	}
+	set := func(quota *Quota) {
+		t.Helper()
+		token, err := q.Edit(testPolicy, q.token.ID, Edit{Quota: func(*Quota) *Quota { return quota }}, testActor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.token = token
+	}
+	q.at("2027-03-20T12:00:00Z")
+	use()
+	q.at("2027-03-21T12:00:00Z")
+	use()
+	set(&Quota{3, PeriodMonth})
+	q.left(1)
+	q.pass()
+	q.exceeded()
+	set(&Quota{5, PeriodMonth})
+	q.left(2)
+	q.pass()
+	set(&Quota{4, PeriodDay})
+	q.left(1)
+	set(nil)
+	use()
+	set(&Quota{6, PeriodMonth})
+	q.left(1)
+	q.pass()
+	q.exceeded()
+}
+
+// TestQuotaAndTheClock: a clock that ran ahead into the next month and is put back
+// leaves this month's use as it was, and counts what was used meanwhile where it was.
+func TestQuotaAndTheClock(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 2, PeriodMonth)
+	q.at("2027-03-31T12:00:00Z")
+	q.pass()
+	q.at("2027-04-30T12:00:00Z")
+	q.pass()
+	q.at("2027-03-31T12:00:00Z")
+	q.left(1) // the recorded time counts
+	if _, _, err := q.AcceptClock(testActor); err != nil {
+		t.Fatal(err)
+	}
+	q.left(1)
+	q.pass()
+	q.exceeded()
+	q.at("2027-04-01T00:00:00Z")
+	q.left(1)
+	q.pass()
+	q.exceeded()
+}
+
+func TestQuotaOfAStoreThatCantBeRead(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 2, PeriodMonth)
+	match := q.must(t, q.credential)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := q.TakeQuota(match, q.Now()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if _, err := q.QuotaStanding(match.Token, q.Now()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,168 @@
+package tokenstore
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestParseWindow(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"1s": time.Second, "1m": time.Minute, "90s": 90 * time.Second, "60s": time.Minute, "1h": time.Hour, "24h": 24 * time.Hour, "1d": 24 * time.Hour, "86400s": 24 * time.Hour,
+		"": 0, "m": 0, "1": 0, "0s": 0, "0m": 0, "-1m": 0, "+1m": 0, "1.5m": 0, "1mo": 0, "1M": 0, " 1m": 0, "1m ": 0, "2d": 0, "25h": 0, "86401s": 0, "1ms": 0, "1w": 0,
+		"99999999999999999999s": 0, "2147483647d": 0, "١m": 0,
+	} {
+		got, err := ParseWindow(text)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for window, want := range map[time.Duration]string{
+		time.Second: "1s", time.Minute: "1m", 90 * time.Second: "90s", 90 * time.Minute: "90m", 24 * time.Hour: "1d", 2 * time.Hour: "2h",
+	} {
+		if got := FormatWindow(window); got != want {
+			t.Errorf("%v: %s, want %s", window, got, want)
+		}
+	}
+}
+
+// TestRateLimit: so many at once, which come back evenly.
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	type step struct {
+		after     time.Duration
+		exceeded  bool
+		remaining int64
+		reset     time.Duration
+	}
+	for name, test := range map[string]struct {
+		limit RateLimit
+		steps []step
+	}{
+		"three a minute": {RateLimit{3, time.Minute}, []step{
+			{0, false, 2, 20 * time.Second},
+			{0, false, 1, 40 * time.Second},
+			{0, false, 0, 20 * time.Second},
+			{0, true, 0, 20 * time.Second},
+			{19 * time.Second, true, 0, time.Second}, // one that is refused doesn't count
+			{20 * time.Second, false, 0, 20 * time.Second},
+			{20*time.Second + 1, true, 0, 20*time.Second - 1},
+			{day, false, 2, 20 * time.Second},
+		}},
+		"a clock that is put back": {RateLimit{2, time.Minute}, []step{
+			{day, false, 1, 30 * time.Second},
+			{day, false, 0, 30 * time.Second},
+			{day - time.Second, true, 0, 31 * time.Second}, // one that is a little late
+			{0, true, 0, 30 * time.Second},
+			{29 * time.Second, true, 0, time.Second},
+			{30 * time.Second, false, 0, 30 * time.Second},
+			{day, false, 1, 30 * time.Second},
+		}},
+		"one that doesn't divide": {RateLimit{7, time.Second}, []step{
+			{0, false, 6, 142857143}, {0, false, 5, 285714286}, {0, false, 4, 428571429}, {0, false, 3, 571428572},
+			{0, false, 2, 714285715}, {0, false, 1, 857142858}, {0, false, 0, 142857143}, {0, true, 0, 142857143},
+			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
+		}},
+		"one a day": {RateLimit{1, day}, []step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
+		"the most":  {RateLimit{maxRateRequests, time.Second}, []step{{0, false, maxRateRequests - 1, 1}, {1, false, maxRateRequests - 1, 1}}},
+	} {
+		var state rateState
+		for i, step := range test.steps {
+			now := testTime.Add(step.after)
+			clock := newTestClock(now)
+			looked := state.take(test.limit, now, clock, true)
+			if again := state.take(test.limit, now, clock, true); again != looked || looked.Exceeded != step.exceeded {
+				t.Errorf("%s, step %d: looking finds %+v, then %+v", name, i, looked, again)
+			}
+			want := Standing{test.limit.Requests, test.limit.Window, step.remaining, step.reset, step.exceeded}
+			if got := state.take(test.limit, now, clock, false); got != want {
+				t.Errorf("%s, step %d: %+v, want %+v", name, i, got, want)
+			}
+		}
+	}
+}
+
+// TestRateLimitIsExact: with 64 goroutines whose looks at the clock come in any order,
+// there are never more than the limit at once and what has come back since. A limit
+// that counts a time twice which was gone back lets thousands more through.
+func TestRateLimitIsExact(t *testing.T) {
+	t.Parallel()
+	limit := RateLimit{1000, time.Minute}
+	var state rateState
+	var clock, passed atomic.Int64
+	look := func() time.Time {
+		return testTime.Add(time.Duration(clock.Load()) - time.Duration(rand.IntN(int(900*time.Millisecond))))
+	}
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for range 2000 {
+				clock.Add(int64(time.Millisecond))
+				if !state.take(limit, look(), ClockFunc(look), false).Exceeded {
+					passed.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Duration(clock.Load())
+	most := limit.Requests + int64((took+time.Second)/(limit.Window/time.Duration(limit.Requests)))
+	if got := passed.Load(); got > most || got < most-30 {
+		t.Errorf("%d of %d requests in %v were let through, want %d at most and hardly less", got, 64*2000, took, most)
+	}
+}
+
+// TestTakeRate: a change of the limit is in force at once and takes nothing back.
+func TestTakeRate(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t, func(d *Draft) { d.RateLimit = &RateLimit{2, time.Minute} })
+	other, _ := s.create(t, func(d *Draft) { d.RateLimit = &RateLimit{1, time.Minute} })
+	take := func(exceeded bool, remaining int64) {
+		t.Helper()
+		match := s.must(t, credential)
+		if got := s.RateStanding(match.Token, s.Now()); got.Exceeded != exceeded {
+			t.Errorf("before: %+v", got)
+		}
+		if got := s.TakeRate(match, s.Now()); got.Exceeded != exceeded || got.Remaining != remaining {
+			t.Errorf("%+v", got)
+		}
+	}
+	change := func(requests int64, window time.Duration) {
+		t.Helper()
+		_, err := s.Edit(testPolicy, token.ID, Edit{RateLimit: func(*RateLimit) *RateLimit {
+			if requests == 0 {
+				return nil
+			}
+			return &RateLimit{requests, window}
+		}}, testActor)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	take(false, 1)
+	take(false, 0)
+	take(true, 0)
+	change(120, time.Minute) // all of them are still to come back
+	take(true, 0)
+	s.clock.set(testTime.Add(time.Second))
+	take(false, 1)
+	take(false, 0)
+	take(true, 0)
+	change(1, time.Second) // a window that is over sooner
+	s.clock.set(testTime.Add(2 * time.Second))
+	take(true, 0)
+	s.clock.set(testTime.Add(3 * time.Second))
+	take(false, 0)
+	change(0, 0)
+	if got := s.TakeRate(s.must(t, credential), s.Now()); got != (Standing{}) {
+		t.Errorf("without a limit: %+v", got)
+	}
+	if got := s.RateStanding(other, s.Now()); got.Exceeded || got.Remaining != 1 {
+		t.Errorf("the other token: %+v", got)
+	}
+}
