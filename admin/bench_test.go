@@ -6,17 +6,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// benchmarkAPI is the API over a store with many tokens, all of them used.
-func benchmarkAPI(b *testing.B, tokens int) http.Handler {
+// benchmarkAPI is the API over a store with many tokens, all of them used, and some of
+// their credentials.
+func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []tokenstore.Credential) {
 	b.Helper()
 	backend, err := bolt.Open(filepath.Join(b.TempDir(), "tokens.db"))
 	if err != nil {
@@ -28,6 +31,7 @@ func benchmarkAPI(b *testing.B, tokens int) http.Handler {
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	var made atomic.Int64
+	credentials := make([]tokenstore.Credential, 1000)
 	var makers sync.WaitGroup
 	for range 2_000 { // who share their commits
 		makers.Go(func() {
@@ -46,6 +50,9 @@ func benchmarkAPI(b *testing.B, tokens int) http.Handler {
 					b.Error(err)
 					return
 				}
+				if n <= int64(len(credentials)) {
+					credentials[n-1] = credential
+				}
 				match, err := store.Authenticate(credential, store.Now())
 				if err != nil {
 					b.Error(err)
@@ -61,12 +68,13 @@ func benchmarkAPI(b *testing.B, tokens int) http.Handler {
 	if err := store.Flush(); err != nil {
 		b.Fatal(err)
 	}
-	return New(Config{
+	api := New(Config{
 		Store: func(context.Context) (*tokenstore.Store, error) { return store, nil }, Policy: testPolicy, WarnBefore: mustLifetime("30d"),
 		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) {
 			return tokenstore.Actor{Name: "caddy-admin"}, nil
 		},
 	})
+	return api, store, credentials
 }
 
 // BenchmarkAPI is what calls cost with few and with many tokens. A million of them
@@ -77,7 +85,7 @@ func BenchmarkAPI(b *testing.B) {
 			if tokens > 100_000 && testing.Short() {
 				b.Skip("takes long")
 			}
-			api := benchmarkAPI(b, tokens)
+			api, store, credentials := benchmarkAPI(b, tokens)
 			for _, call := range []struct{ name, method, target, body string }{
 				{"create", http.MethodPost, "/tokens", goodBody},
 				{"default page", http.MethodGet, "/tokens", ""},
@@ -104,6 +112,43 @@ func BenchmarkAPI(b *testing.B) {
 					}
 				})
 			}
+			b.Run("request_alone", func(b *testing.B) { benchmarkRequests(b, store, credentials) })
+			b.Run("request_beside_searches", func(b *testing.B) {
+				ctx, cancel := context.WithCancel(b.Context())
+				var searching sync.WaitGroup
+				searching.Go(func() {
+					for ctx.Err() == nil {
+						api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/tokens?q=pipeline+77777&count=true", nil))
+					}
+				})
+				benchmarkRequests(b, store, credentials)
+				cancel()
+				searching.Wait()
+			})
 		})
+	}
+}
+
+// benchmarkRequests is what the gate asks of the store for a request, and how long the
+// slowest of them take.
+func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []tokenstore.Credential) {
+	b.Helper()
+	credentials = slices.DeleteFunc(slices.Clone(credentials), func(c tokenstore.Credential) bool { return c.Digest.IsZero() })
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		begun := time.Now()
+		match, err := store.Authenticate(credentials[i%len(credentials)], begun)
+		if err != nil {
+			b.Fatal(err)
+		}
+		store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: begun, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	for _, part := range []struct {
+		name string
+		at   float64
+	}{{"ns/p50", 0.5}, {"ns/p99", 0.99}, {"ns/p99.9", 0.999}, {"ns/max", 1}} {
+		b.ReportMetric(float64(took[int(part.at*float64(len(took)-1))]), part.name)
 	}
 }

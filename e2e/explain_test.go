@@ -31,13 +31,15 @@ func TestExplainIsTrue(t *testing.T) {
 		"custom":     s.token("--scope", "custom:*"),
 		"elsewhere":  s.token("--scope", "*", "--allowed-ip", "203.0.113.0/24"),
 		"here":       s.token("--scope", "unikernel:list", "--allowed-ip", "127.0.0.0/8"),
+		"limited":    s.token("--scope", "*", "--rate-limit", "10/1h", "--quota", "1000/day"),
+		"used up":    s.token("--scope", "*", "--quota", "5/month"),
 		"later":      s.token("--scope", "*", "--not-before", tomorrow),
 		"admin":      s.token("--kind", "admin"),
 		"other site": "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D",
 		"cut":        "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7",
 		"garbage":    "x",
 	}
-	names := []string{"all", "list", "custom", "elsewhere", "here", "later", "admin", "other site", "cut", "garbage"}
+	names := []string{"all", "list", "custom", "elsewhere", "here", "limited", "used up", "later", "admin", "other site", "cut", "garbage"}
 	methods := []string{"GET", "GET", "GET", "POST", "DELETE", "PUT", "OPTIONS", "TRACE", "get"}
 	targets := []string{
 		"/api/unikernels", "/api/unikernels?instance=default", "/api/block/delete", "/custom/a/report", "/custom//report", "/custom/a/b/report",
@@ -49,8 +51,8 @@ func TestExplainIsTrue(t *testing.T) {
 	for range 3_000 {
 		name := names[random.IntN(len(names))]
 		method, target := methods[random.IntN(len(methods))], targets[random.IntN(len(targets))]
-		status, code := s.ask(method, target, tokens[name])
 		explained := s.explain(map[string]string{"token": tokens[name], "method": method, "path": target, "ip": "127.0.0.1"})
+		status, code := s.ask(method, target, tokens[name])
 		if explained.Code != code || (code != "ok" && explained.Status != status) {
 			t.Fatalf("%s %s with %q: explained as %d %s, and it was %d %s", method, target, name, explained.Status, explained.Code, status, code)
 		}
@@ -58,6 +60,7 @@ func TestExplainIsTrue(t *testing.T) {
 	}
 	for _, code := range []string{
 		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token", "route_not_allowed", "method_not_allowed", "invalid_path", "token_in_url",
+		"rate_limited", "quota_exceeded",
 	} {
 		if outcomes[code] == 0 {
 			t.Errorf("no request came to %q: %v", code, outcomes)
