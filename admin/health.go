@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/mollygate/mollygate/tokenstore"
 )
 
 type health struct {
@@ -26,7 +24,7 @@ func (c *call) health() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	if _, _, err := store.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 1}); err != nil {
+	if err := store.Ping(); err != nil {
 		return c.storeRefusal(err)
 	}
 	answer := health{Status: "ok"}

@@ -30,20 +30,16 @@ func (c *call) stats() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	now := store.Now()
-	var s stats
-	byStatus := map[tokenstore.Status]*int{
-		tokenstore.StatusActive: &s.Tokens.Active, tokenstore.StatusExpired: &s.Tokens.Expired, tokenstore.StatusNotYetValid: &s.Tokens.NotYetValid,
-		tokenstore.StatusDisabled: &s.Tokens.Disabled, tokenstore.StatusRevoked: &s.Tokens.Revoked,
-	}
-	err := store.Scan(c.r.Context(), func(t tokenstore.TokenUsage) bool {
-		*byStatus[t.Token.Status(now)]++
-		s.Requests.OK += t.Usage.Allowed
-		s.Requests.Denied += t.Usage.Denied
-		return true
-	})
+	census, err := store.Census(c.r.Context())
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	return c.answer(http.StatusOK, s)
+	return c.answer(http.StatusOK, stats{
+		Tokens: tokenStats{
+			Active: census.ByStatus[tokenstore.StatusActive], Expired: census.ByStatus[tokenstore.StatusExpired],
+			NotYetValid: census.ByStatus[tokenstore.StatusNotYetValid], Disabled: census.ByStatus[tokenstore.StatusDisabled],
+			Revoked: census.ByStatus[tokenstore.StatusRevoked],
+		},
+		Requests: requestStats{OK: census.Allowed, Denied: census.Denied},
+	})
 }

@@ -106,6 +106,7 @@ func (a *answerWriter) WriteHeader(status int) {
 // hand gives the answer's headers to the client, with what the gate has to say.
 func (a *answerWriter) hand(status int) {
 	p, header := a.passage, a.Header()
+	p.countPassed()
 	gate.ScrubHeaders(header, p.upstreamToken)
 	p.setNotices(header)
 	if lasting(status, header) {
@@ -259,6 +260,7 @@ func (a *answerWriter) refuse(refusal gate.Refusal) error {
 	clear(header)
 	maps.Copy(header, a.before)
 	a.passage.setNotices(header)
+	a.passage.counted = true
 	refusal.Token = a.passage.decision.Match.Token
 	return a.passage.handler.refuse(a.ResponseWriter, a.request, refusal)
 }
@@ -266,6 +268,7 @@ func (a *answerWriter) refuse(refusal gate.Refusal) error {
 // close ends what goes with the answer.
 func (a *answerWriter) close() {
 	a.timeout.Stop()
+	a.passage.countPassed() // if nothing was answered
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()

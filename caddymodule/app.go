@@ -107,7 +107,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.policy.Accounts = append(a.policy.Accounts, name)
 	}
-	return a.provisionStore(ctx)
+	if err := a.provisionStore(ctx); err != nil {
+		return err
+	}
+	return a.register(ctx.GetMetricsRegistry())
 }
 
 func (a *App) provisionPolicy() error {

@@ -245,7 +245,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		return h.refuse(w, r, refusal)
 	}
 	facts := h.facts(r, authorization, upgrade, store.Now())
-	decision := h.gate.Decide(store, &facts)
+	decision := metrics.decide(h.gate, store, &facts)
 	switch {
 	case decision.Refused():
 		if decision.Matched() {
@@ -253,6 +253,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Untouched:
+		metrics.count(outcomeBrowser)
 		markPassed(r)
 		out := handOn(r.Context(), r)
 		gate.SetUpgrade(out.Header, decision.Upgrade)

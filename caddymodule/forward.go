@@ -21,6 +21,8 @@ type passage struct {
 
 	account       *Account
 	upstreamToken string
+	// counted says that the metrics know what has become of the request.
+	counted bool
 }
 
 // Why a request's context was ended by the gate.
@@ -70,8 +72,18 @@ func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyh
 func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	p.store.CountDenied(p.decision.Match, p.facts.Now, p.decision.Scope(), string(refusal.Code))
 	p.decision.Release()
+	p.counted = true
 	refusal.Token, refusal.Limits = p.decision.Match.Token, p.decision.Limits
 	return p.handler.refuse(w, r, refusal)
+}
+
+// countPassed counts the request as passed when its answer begins, or ends without
+// one.
+func (p *passage) countPassed() {
+	if !p.counted {
+		p.counted = true
+		metrics.count(outcomeOK)
+	}
 }
 
 // parentContext decides what ends a request whose client has gone away: one that

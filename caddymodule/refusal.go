@@ -19,6 +19,7 @@ import (
 
 // refuse answers a request with a refusal.
 func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
+	metrics.count(string(refusal.Code))
 	if refusal.Token != nil {
 		setPlaceholders(r, &candidatePlaceholders, refusal.Token)
 	}

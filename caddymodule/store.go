@@ -35,10 +35,13 @@ const storeWait = 5 * time.Second
 var stores = caddy.NewUsagePool()
 
 // openStore is a store in the pool.
-type openStore struct{ *tokenstore.Store }
+type openStore struct {
+	*tokenstore.Store
+	census census
+}
 
 // Destruct implements caddy.Destructor.
-func (s openStore) Destruct() error { return s.Close() }
+func (s *openStore) Destruct() error { return s.Close() }
 
 // sharedStore is one configuration's hold on a store.
 type sharedStore struct {
@@ -46,7 +49,7 @@ type sharedStore struct {
 	logger *zap.Logger
 	// held says that this configuration owes the pool a release.
 	held   bool
-	opened atomic.Pointer[tokenstore.Store]
+	opened atomic.Pointer[openStore]
 	// ready is closed when the store is open, or will not be.
 	ready chan struct{}
 }
@@ -76,11 +79,14 @@ func (s *sharedStore) open(module StoreModule) error {
 		if err != nil {
 			return nil, err
 		}
-		store, err := tokenstore.Open(backend, tokenstore.Options{Logger: s.logger})
+		store, err := tokenstore.Open(backend, tokenstore.Options{
+			Logger:  s.logger,
+			Flushed: func(took time.Duration, _ int) { metrics.flush.Observe(took.Seconds()) },
+		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("opening the token store: %w", err), backend.Close())
 		}
-		return openStore{store}, nil
+		return &openStore{Store: store}, nil
 	})
 }
 
@@ -90,7 +96,7 @@ func (s *sharedStore) acquire(construct caddy.Constructor) error {
 		return err
 	}
 	s.held = true
-	s.opened.Store(value.(openStore).Store)
+	s.opened.Store(value.(*openStore))
 	close(s.ready)
 	return nil
 }
@@ -105,17 +111,20 @@ func (s *sharedStore) release() error {
 	return err
 }
 
+// current returns the open store, or nil.
+func (s *sharedStore) current() *openStore { return s.opened.Load() }
+
 // get returns the open store, and waits for it if Caddy is just starting. The
 // error is a [tokenstore.ErrUnavailable].
 func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
 	if store := s.opened.Load(); store != nil {
-		return store, nil
+		return store.Store, nil
 	}
 	timeout := time.NewTimer(storeWait)
 	defer timeout.Stop()
 	select {
 	case <-s.ready:
-		return s.opened.Load(), nil
+		return s.opened.Load().Store, nil
 	case <-timeout.C:
 		return nil, fmt.Errorf("%w: it is not open yet", tokenstore.ErrUnavailable)
 	case <-ctx.Done():
@@ -124,4 +133,4 @@ func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
 }
 
 // Interface guards
-var _ caddy.Destructor = openStore{}
+var _ caddy.Destructor = (*openStore)(nil)

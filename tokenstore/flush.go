@@ -52,6 +52,13 @@ func (l *dirtyList) take() []*active {
 	return tokens
 }
 
+// Pending is how many tokens have counts that the backend doesn't know.
+func (s *Store) Pending() int {
+	s.dirty.mu.Lock()
+	defer s.dirty.mu.Unlock()
+	return len(s.dirty.tokens)
+}
+
 // CountAllowed counts a request for a scope that the gate let through.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	m.active.usage.count(scope, use)
@@ -79,6 +86,10 @@ func (s *Store) Flush() error {
 	s.dirty.flushing.Lock()
 	defer s.dirty.flushing.Unlock()
 	dirty := s.dirty.take()
+	if tokens := len(dirty); tokens > 0 {
+		begun := time.Now()
+		defer func() { s.flushed(time.Since(begun), tokens) }()
+	}
 	// Neighbours in the backend are saved together.
 	slices.SortFunc(dirty, func(a, b *active) int { return bytes.Compare(a.id[:], b.id[:]) })
 	for size := firstChunk; len(dirty) > 0; {

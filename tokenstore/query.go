@@ -11,6 +11,12 @@ type TokenUsage struct {
 	Usage Usage
 }
 
+// Ping says whether the backend answers. The error is [ErrUnavailable].
+func (s *Store) Ping() error {
+	_, _, err := s.List(Page{Order: OrderCreated, Limit: 1})
+	return err
+}
+
 // Get returns a token. The errors are [ErrNotFound], [ErrDamaged] and
 // [ErrUnavailable].
 func (s *Store) Get(id ID) (TokenUsage, error) {

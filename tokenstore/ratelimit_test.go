@@ -116,6 +116,24 @@ func TestRateLimitIsExact(t *testing.T) {
 	}
 }
 
+// TestRateLimitOfASlowLook: a request that looked at the clock long before it came to
+// the limit gives nothing back.
+func TestRateLimitOfASlowLook(t *testing.T) {
+	t.Parallel()
+	limit := RateLimit{2, time.Minute}
+	clock := newTestClock(testTime.Add(time.Hour))
+	var state rateState
+	for i, want := range []bool{false, false, true, true} {
+		now := clock.Now()
+		if i == 2 {
+			now = testTime
+		}
+		if got := state.take(limit, now, clock, false); got.Exceeded != want || want && got.Reset != 30*time.Second {
+			t.Errorf("request %d: %+v", i, got)
+		}
+	}
+}
+
 // TestTakeRate: a change of the limit is in force at once and takes nothing back.
 func TestTakeRate(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,9 @@ type Options struct {
 	// every second. Negative is only at Close and by Flush; then nothing is removed in
 	// the background either.
 	FlushInterval time.Duration
+	// Flushed is told how long it took to save the usage of so many tokens, or to fail
+	// to; also while the store is being closed.
+	Flushed func(took time.Duration, tokens int)
 }
 
 const (
@@ -40,6 +43,8 @@ type Store struct {
 	logger  *zap.Logger
 	random  io.Reader
 	index   *index
+
+	flushed func(took time.Duration, tokens int)
 
 	auditRetention atomic.Pointer[Lifetime]
 
@@ -64,6 +69,7 @@ func Open(backend Backend, options Options) (*Store, error) {
 		clock:   options.Clock,
 		logger:  options.Logger,
 		random:  options.Random,
+		flushed: options.Flushed,
 		index:   newIndex(),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -73,6 +79,9 @@ func Open(backend Backend, options Options) (*Store, error) {
 	}
 	if s.logger == nil {
 		s.logger = zap.NewNop()
+	}
+	if s.flushed == nil {
+		s.flushed = func(time.Duration, int) {}
 	}
 	recorded, err := backend.RecordedTime()
 	if err != nil {

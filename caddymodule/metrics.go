@@ -1,0 +1,172 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Outcomes of requests besides the codes of refusals.
+const (
+	outcomeOK      = tokenstore.OutcomeOK
+	outcomeBrowser = "browser"
+)
+
+// metrics are collectors that outlive configurations: Caddy has a new registry for
+// each, and counters that began anew with every reload would be of little use. They
+// can be registered with any number of registries.
+var metrics = newCollectors()
+
+// collectors are what requests and flushes are counted with.
+type collectors struct {
+	requests *prometheus.CounterVec
+	// outcomes are the counters of requests, found without a lock.
+	outcomes map[string]prometheus.Counter
+	verify   prometheus.Histogram
+	flush    prometheus.Histogram
+}
+
+func newCollectors() *collectors {
+	c := &collectors{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "caddy", Subsystem: "bearer_auth", Name: "requests_total",
+			Help: "Requests at the gates by what became of them: ok, browser for those passed untouched, or the code of the refusal.",
+		}, []string{"outcome"}),
+		outcomes: make(map[string]prometheus.Counter),
+		verify: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "caddy", Subsystem: "bearer_auth", Name: "verify_duration_seconds",
+			Help:    "How long it took to decide about a request, of one in 64.",
+			Buckets: prometheus.ExponentialBuckets(250e-9, 4, 10), // to 65 ms
+		}),
+		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "caddy", Subsystem: "api_tokens", Name: "usage_flush_duration_seconds",
+			Help:    "How long it took to save what was counted, if there was something.",
+			Buckets: prometheus.ExponentialBuckets(500e-6, 4, 8), // to 8 s
+		}),
+	}
+	outcomes := []string{outcomeOK, outcomeBrowser}
+	for _, code := range gate.Codes() {
+		outcomes = append(outcomes, string(code))
+	}
+	for _, outcome := range outcomes {
+		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // all are there from the start
+	}
+	return c
+}
+
+// count counts a request once it is known what becomes of it.
+func (c *collectors) count(outcome string) { c.outcomes[outcome].Inc() }
+
+// verifySample is one in how many decisions are timed.
+const verifySample = 64
+
+// decide times some of the decisions.
+func (c *collectors) decide(g *gate.Gate, store gate.Store, facts *gate.Request) gate.Decision {
+	if rand.Uint32()%verifySample != 0 { //nolint:gosec // a sample
+		return g.Decide(store, facts)
+	}
+	begun := time.Now()
+	defer func() { c.verify.Observe(time.Since(begun).Seconds()) }()
+	return g.Decide(store, facts)
+}
+
+// register makes the collectors, and what is known of the store, known to a
+// configuration's registry. Nothing is registered there by anybody else.
+func (a *App) register(registry *prometheus.Registry) error {
+	if registry == nil {
+		return nil
+	}
+	var errs []error
+	for _, collector := range []prometheus.Collector{metrics.requests, metrics.verify, metrics.flush, storeCollector{a}} {
+		errs = append(errs, registry.Register(collector))
+	}
+	return errors.Join(errs...)
+}
+
+// storeCollector tells of a configuration's store.
+type storeCollector struct{ app *App }
+
+var (
+	tokensDesc   = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.", []string{"status"}, nil)
+	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time, counted at most once a minute.", []string{"within"}, nil)
+	pendingDesc  = prometheus.NewDesc("caddy_api_tokens_usage_pending", "Tokens with counts of use that are not saved yet.", nil, nil)
+	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store answers.", nil, nil)
+)
+
+// expiringWithin are the times of expiringDesc.
+var expiringWithin = []struct {
+	name string
+	time time.Duration
+}{
+	{"1d", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}, {"30d", 30 * 24 * time.Hour},
+}
+
+// Describe implements prometheus.Collector.
+func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, upDesc} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector. A store that doesn't answer has no tokens
+// to tell of.
+func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		collected <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	store := c.app.store.current()
+	if store == nil || store.Ping() != nil {
+		gauge(upDesc, 0)
+		return
+	}
+	gauge(upDesc, 1)
+	gauge(pendingDesc, float64(store.Pending()))
+	census, err := store.census.take(store.Store)
+	if err != nil {
+		return
+	}
+	for status, n := range census.ByStatus {
+		gauge(tokensDesc, float64(n), status.String())
+	}
+	for i, within := range expiringWithin {
+		gauge(expiringDesc, float64(census.Expiring[i]), within.name)
+	}
+}
+
+// censusAge is how long a census is good. It looks at every token there is.
+const censusAge = time.Minute
+
+// census is the last count of a store's tokens. It outlives configurations, so that
+// reloads don't make it be taken more often.
+type census struct {
+	mu    sync.Mutex
+	last  tokenstore.Census
+	taken time.Time
+}
+
+func (c *census) take(store *tokenstore.Store) (tokenstore.Census, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.taken.IsZero() && time.Since(c.taken) < censusAge {
+		return c.last, nil
+	}
+	within := make([]time.Duration, 0, len(expiringWithin))
+	for _, w := range expiringWithin {
+		within = append(within, w.time)
+	}
+	counted, err := store.Census(context.Background(), within...)
+	if err != nil {
+		return tokenstore.Census{}, err
+	}
+	c.last, c.taken = counted, time.Now()
+	return counted, nil
+}
+
+var _ prometheus.Collector = storeCollector{}

@@ -1,0 +1,42 @@
+package tokenstore
+
+import (
+	"context"
+	"time"
+)
+
+// Census counts all tokens that there are.
+type Census struct {
+	// ByStatus has every status.
+	ByStatus map[Status]int
+	// Expiring is how many active tokens end within each of the times that were asked
+	// for.
+	Expiring []int
+	// Allowed and Denied are the sums of their counts.
+	Allowed, Denied uint64
+}
+
+// Census counts all tokens, in the time of a [Store.Scan].
+func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, error) {
+	now := s.Now()
+	var statuses [StatusActive + 1]int
+	c := Census{Expiring: make([]int, len(within)), ByStatus: make(map[Status]int, len(statuses)-1)}
+	err := s.Scan(ctx, func(t TokenUsage) bool {
+		status := t.Token.Status(now)
+		statuses[status]++
+		c.Allowed += t.Usage.Allowed
+		c.Denied += t.Usage.Denied
+		if end := t.Token.ExpiresAt; status == StatusActive && !end.IsZero() {
+			for i, time := range within {
+				if !end.After(now.Add(time)) {
+					c.Expiring[i]++
+				}
+			}
+		}
+		return true
+	})
+	for status := StatusRevoked; status <= StatusActive; status++ {
+		c.ByStatus[status] = statuses[status]
+	}
+	return c, err
+}

@@ -1,0 +1,97 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestCensus(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	const day = 24 * time.Hour
+	for _, hours := range []int64{12, 24, 25, 24 * 8} {
+		_, credential := s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{seconds: hours * 3600} })
+		match := s.must(t, credential)
+		s.CountAllowed(match, "unikernel:list", LastUse{Time: s.Now()})
+		s.CountDenied(match, s.Now(), "", "ip_denied")
+		s.CountDenied(match, s.Now(), "", "ip_denied")
+	}
+	revoked, _ := s.create(t)
+	if _, err := s.Revoke(revoked.ID, AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	later := testTime.Add(time.Hour)
+	s.create(t, func(d *Draft) { d.NotBefore = later })
+	if _, _, err := s.Create(Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts, Catalog: testPolicy.Catalog}, Draft{
+		Kind: KindAPI, Name: "for ever", Preset: "read", Expiry: Expiry{NeverExpires: true},
+	}, testActor); err != nil {
+		t.Fatal(err)
+	}
+	want := Census{
+		ByStatus: map[Status]int{StatusActive: 5, StatusRevoked: 1, StatusNotYetValid: 1, StatusDisabled: 0, StatusExpired: 0},
+		Expiring: []int{2, 3, 4}, Allowed: 4, Denied: 8,
+	}
+	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v\nwant %+v", got, err, want)
+	}
+	s.clock.set(testTime.Add(13 * time.Hour))
+	if got, err := s.Census(t.Context()); err != nil || got.ByStatus[StatusExpired] != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Census(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPing(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	if err := s.Ping(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPending counts the tokens with counts that aren't saved.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	flushed := make(chan int, 10)
+	s := openTestStore(t)
+	s.flushed = func(took time.Duration, tokens int) {
+		if took < 0 {
+			t.Error(took)
+		}
+		flushed <- tokens
+	}
+	for range 3 {
+		_, credential := s.create(t)
+		for range 2 {
+			s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
+		}
+	}
+	if n := s.Pending(); n != 3 {
+		t.Errorf("%d pending, want 3", n)
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Pending(); n != 0 {
+		t.Errorf("%d pending, want none", n)
+	}
+	if got := <-flushed; got != 3 {
+		t.Errorf("%d were saved", got)
+	}
+	if err := s.Flush(); err != nil || len(flushed) > 0 {
+		t.Errorf("nothing to save, and told; %v", err)
+	}
+}
