@@ -34,6 +34,9 @@ type Config struct {
 	WarnBefore tokenstore.Lifetime
 	// Authenticate says who calls, or why the caller isn't let in.
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
+	// Bearer is what browsers sign in to, if it has sessions. Authenticate is, or ends
+	// with, its authenticator.
+	Bearer *Bearer
 	// ClientPath returns the escaped path of a request as its client wrote it,
 	// before the mount took the prefix off. Without it the Location of a new token
 	// is relative, which is right everywhere but less handy.
@@ -117,6 +120,9 @@ func (c *call) admit() (refusal *Refusal) {
 	}
 	if err := c.crossOrigin.Check(c.r); err != nil {
 		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
+	}
+	if c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil {
+		return nil // whoever signs in isn't let in yet
 	}
 	c.actor, refusal = c.Authenticate(c.r)
 	return refusal

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -19,6 +20,11 @@ type Bearer struct {
 	Failures *gate.FailureLimit
 	// Realm is that of the challenges.
 	Realm string
+	// Sessions are those of browsers, known once Store has returned one. Nil is none:
+	// nobody can sign in.
+	Sessions func() *Sessions
+	// Secure says whether a request came over TLS, also to a proxy that is trusted.
+	Secure func(*http.Request) bool
 	// ClientIP returns the address a request comes from, which a token may be
 	// restricted to.
 	ClientIP func(*http.Request) netip.Addr
@@ -33,14 +39,34 @@ func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refus
 }
 
 func (b Bearer) authenticate(r *http.Request) (tokenstore.Actor, *Refusal) {
+	if len(r.Header["Authorization"]) == 0 && b.Sessions != nil {
+		if value := sessionCookie(r, b.Secure(r)); value != "" {
+			return b.authenticateSession(r, value)
+		}
+	}
+	store, refusal := b.open(r)
+	if refusal != nil {
+		return tokenstore.Actor{}, refusal
+	}
+	now := store.Now()
+	match, failed := gate.Authenticate(store, b.Prefixes, tokenstore.KindAdmin, r.Header["Authorization"], now)
+	return b.admit(r, store, now, match, failed)
+}
+
+func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
 	store, err := b.Store(r.Context())
 	if err != nil {
 		refusal := gate.Refuse(gate.StoreUnavailable)
 		refusal.Err = err
-		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
+		return nil, FromGate(refusal, b.Realm)
 	}
-	now, ip := store.Now(), b.ClientIP(r)
-	match, refusal := gate.Authenticate(store, b.Prefixes, tokenstore.KindAdmin, r.Header["Authorization"], now)
+	return store, nil
+}
+
+// admit counts what has become of a credential, and lets a good one in from where its
+// token may be used.
+func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, match tokenstore.Match, refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
+	ip := b.ClientIP(r)
 	if refusal.Code == "" && !match.Token.AllowsIP(ip) {
 		refusal = gate.Refuse(gate.IPDenied)
 		refusal.Token = match.Token

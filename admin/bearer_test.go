@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -19,14 +20,19 @@ import (
 // another handler over the same store.
 func newSite(t *testing.T) (site, console *fixture) {
 	console = newFixture(t)
+	sessions := new(Sessions)
 	site = newFixture(t, func(c *Config) {
 		c.Store = func(context.Context) (*tokenstore.Store, error) { return console.store, nil }
-		c.Authenticate = BearerAuthenticator(Bearer{
+		c.Bearer = &Bearer{
 			Store:    c.Store,
 			Prefixes: c.Policy.Prefixes,
 			Realm:    "mollygate admin",
 			ClientIP: func(r *http.Request) netip.Addr { return netip.MustParseAddrPort(r.RemoteAddr).Addr() },
-		})
+			Sessions: func() *Sessions { return sessions },
+			Secure:   func(r *http.Request) bool { return r.TLS != nil },
+			Failures: gate.NewFailureLimit(40, time.Hour),
+		}
+		c.Authenticate = BearerAuthenticator(*c.Bearer)
 	})
 	return site, console
 }

@@ -54,6 +54,7 @@ const (
 	codeBodyTooLarge     = string(gate.BodyTooLarge)
 	codeCrossSite        = "cross_site"
 	codeAdminExposed     = "admin_exposed"
+	codeInsecure         = "insecure_connection"
 	codeMethod           = string(gate.MethodNotAllowed)
 	codeStore            = string(gate.StoreUnavailable)
 	codeIdempotency      = "idempotency_mismatch"
@@ -79,6 +80,7 @@ var codes = map[string]struct {
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "Body too large"},
 	codeCrossSite:        {http.StatusForbidden, "Cross-site request"},
 	codeAdminExposed:     {http.StatusForbidden, "Admin endpoint exposed"},
+	codeInsecure:         {http.StatusForbidden, "Insecure connection"},
 	codeMethod:           {http.StatusMethodNotAllowed, "Method not allowed"},
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
 }

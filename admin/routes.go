@@ -19,6 +19,8 @@ type route struct {
 const (
 	tokensPath = "/tokens"
 	tokenPath  = "/tokens/{id}"
+	// sessionPath is there where browsers can sign in.
+	sessionPath = "/session"
 )
 
 // routes are the calls there are.
@@ -44,6 +46,9 @@ var routes = []route{
 	{http.MethodPost, "/clock", nil, (*call).acceptClock},
 	{http.MethodGet, "/backup", nil, (*call).backup},
 	{http.MethodPost, "/import", nil, (*call).importTokens},
+	{http.MethodPost, sessionPath, nil, (*call).signIn},
+	{http.MethodGet, sessionPath, nil, (*call).showSession},
+	{http.MethodDelete, sessionPath, nil, (*call).signOut},
 	{http.MethodGet, "/openapi.json", nil, (*call).describe},
 }
 
@@ -60,6 +65,9 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 		}
 	}
 	found, allow = findRoute(c.r.Method, pattern)
+	if pattern == sessionPath && c.Bearer == nil {
+		found, allow = nil, ""
+	}
 	if found == nil && allow == "" {
 		return nil, "", refuseError(codeNotFound, "There is nothing at this path. Paths are exact: there is no slash at their end.")
 	}

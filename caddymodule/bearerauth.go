@@ -234,6 +234,7 @@ func validCookieName(name string) bool {
 // ServeHTTP decides about the request and carries the decision out.
 func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	authorization, upgrade := gate.TakeHeaders(r.Header)
+	gate.RemoveSessionCookies(r.Header)
 	r.Trailer = nil // also for error routes; net/http would fill it in
 	if names := gate.DropTokens(r.Header, h.app.policy.Prefixes); len(names) > 0 {
 		skipAccessLog(r, h.logger, "a token in a header where it doesn't belong; the header was dropped", zap.Strings("headers", names))

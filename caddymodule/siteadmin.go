@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/admin/dashboard"
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -31,10 +32,10 @@ const (
 	adminRealm = "mollygate admin"
 )
 
-// SiteAdmin serves the admin API on a site, below `/api/v1/`, and Mollymawk's own
-// calls for tokens below `/api/tokens/`. It lets in whoever
-// presents an admin token as bearer, and nobody else unless `trust_user` says so.
-// Give it a host of its own.
+// SiteAdmin serves the dashboard on a site, the admin API below `/api/v1/`, and
+// Mollymawk's own calls for tokens below `/api/tokens/`. It lets in whoever presents
+// an admin token as bearer or has signed in with one, and nobody else unless
+// `trust_user` says so. Give it a host of its own.
 type SiteAdmin struct {
 	// Also let in users that an authenticator before this handler has put into
 	// `{http.auth.user.id}`, such as `basic_auth`. Requests that passed a
@@ -50,6 +51,7 @@ type SiteAdmin struct {
 	api       func() http.Handler
 	mollymawk func() http.Handler
 	bearer    func(*http.Request) (tokenstore.Actor, *admin.Refusal)
+	dashboard *dashboard.Handler
 }
 
 // CaddyModule returns the Caddy module information.
@@ -70,12 +72,20 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.bearer = admin.BearerAuthenticator(admin.Bearer{
+	bearer := admin.Bearer{
 		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
 		Failures: gate.NewFailureLimit(defaultFailures, defaultFailureWindow),
-	})
+		Sessions: func() *admin.Sessions { return &h.app.store.current().sessions },
+		Secure:   overTLS,
+	}
+	h.bearer = admin.BearerAuthenticator(bearer)
 	h.logger = ctx.Logger()
-	h.api = sync.OnceValue(func() http.Handler { return admin.New(h.config()) })
+	h.api = sync.OnceValue(func() http.Handler {
+		config := h.config()
+		config.Bearer = &bearer
+		return admin.New(config)
+	})
+	h.dashboard = dashboard.New()
 	h.mollymawk = sync.OnceValue(func() http.Handler { return admin.NewMollymawk(h.app.adminConfig(h.bearer, sitePath, h.logger)) })
 	return nil
 }
@@ -88,7 +98,9 @@ func (h *SiteAdmin) config() admin.Config {
 func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	// As at the gate, the credential must not show in error routes and logs.
 	authorization, _ := gate.TakeHeaders(r.Header)
+	original := r
 	r = handOn(r.Context(), r)
+	gate.RemoveSessionCookies(original.Header)
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
@@ -100,13 +112,24 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		http.StripPrefix(siteMount, h.api()).ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, admin.MollymawkPath):
 		h.mollymawk().ServeHTTP(w, r)
+	case h.dashboard.Has(r.URL.Path):
+		h.dashboard.ServeHTTP(w, r)
 	default:
 		problem.Write(w, problem.Problem{
 			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
-			Detail: "There is nothing at this path. The admin API is below " + siteMount + "/, for example " + siteMount + "/tokens.",
+			Detail: "There is nothing at this path. The dashboard is at /, the admin API below " + siteMount + "/, for example " + siteMount + "/tokens.",
 		})
 	}
 	return nil
+}
+
+// overTLS says whether the client speaks TLS, to Caddy or to a proxy that is trusted.
+func overTLS(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // sitePath returns the path that a client called on the site, before handle_path

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/admin"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -38,6 +39,8 @@ var stores = caddy.NewUsagePool()
 type openStore struct {
 	*tokenstore.Store
 	census census
+	// sessions are those of the dashboards over the store.
+	sessions admin.Sessions
 }
 
 // Destruct implements caddy.Destructor.

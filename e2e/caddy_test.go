@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "github.com/mollygate/mollygate" // what the binary is made of, for go test's cache
 )
 
 // binary is the Caddy under test, built from this tree.

@@ -5,6 +5,26 @@ import (
 	"strings"
 )
 
+// SessionCookie is the name of the dashboard's session cookie: over TLS one that a
+// browser gives to no other host (RFC 6265bis section 4.1.3.2).
+func SessionCookie(secure bool) string {
+	if secure {
+		return "__Host-mollygate_session"
+	}
+	return "mollygate_session"
+}
+
+// RemoveSessionCookies deletes the dashboard's session cookies, which are nothing to
+// the backend.
+func RemoveSessionCookies(h http.Header) {
+	if len(h["Cookie"]) == 0 {
+		return
+	}
+	for _, secure := range []bool{false, true} {
+		RemoveCookie(h, SessionCookie(secure))
+	}
+}
+
 // RemoveCookie deletes the cookie of this name and leaves the others as they
 // were sent.
 func RemoveCookie(h http.Header, name string) {

@@ -28,7 +28,16 @@ func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kin
 	if code != "" {
 		return tokenstore.Match{}, Refuse(code)
 	}
-	match, refusal := find(store, prefixes, text, now)
+	credential, err := prefixes.Parse(text)
+	if err != nil {
+		return tokenstore.Match{}, Refuse(MalformedToken)
+	}
+	return Present(store, credential, kind, now)
+}
+
+// Present makes the checks of [Authenticate] for a credential that was read before.
+func Present(store Store, credential tokenstore.Credential, kind tokenstore.Kind, now time.Time) (tokenstore.Match, Refusal) {
+	match, refusal := present(store, credential, now)
 	if refusal.Code != "" {
 		return match, refusal
 	}
@@ -47,6 +56,10 @@ func find(store Store, prefixes tokenstore.Prefixes, text string, now time.Time)
 	if err != nil {
 		return tokenstore.Match{}, Refuse(MalformedToken)
 	}
+	return present(store, credential, now)
+}
+
+func present(store Store, credential tokenstore.Credential, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
 	switch {
 	case err == nil:

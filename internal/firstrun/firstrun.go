@@ -175,6 +175,7 @@ func introduce(out io.Writer, backend, dir string, first tokens) {
 		write("  go run ./cmd/mollygate api-token list")
 	}
 	write("")
+	write("Dashboard          %s/   (sign in with the admin token)", admin)
 	write("Admin API          %s/api/v1/", admin)
 	write("Log                %s", logFile(dir))
 	write("Stop with Ctrl-C.")

@@ -1,0 +1,109 @@
+// Package dashboard is the web page of the admin API: static files that call nothing
+// but the API, relative to where they are themselves.
+package dashboard
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+)
+
+//go:embed static
+var files embed.FS
+
+// header is what every file is sent with. Nothing is loaded from elsewhere, no script
+// and no style stands in the page, and no other page may show this one.
+var header = map[string]string{
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	"Referrer-Policy":              "no-referrer",
+	"X-Content-Type-Options":       "nosniff",
+	"X-Frame-Options":              "DENY",
+	"Cache-Control":                "no-cache", // asked for again, by their ETags
+}
+
+// file is one of the page's.
+type file struct {
+	contentType, etag string
+	content           []byte
+}
+
+// Handler serves the page and its files. found says whether a path is one of them.
+type Handler struct{ files map[string]file }
+
+// New returns the handler.
+func New() *Handler {
+	h := &Handler{files: make(map[string]file)}
+	static, err := fs.Sub(files, "static")
+	if err == nil {
+		err = fs.WalkDir(static, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := fs.ReadFile(static, name)
+			sum := sha256.Sum256(content)
+			h.files["/"+name] = file{
+				contentType: contentType(name), content: content,
+				etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
+			}
+			return err
+		})
+	}
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	h.files["/"] = h.files["/index.html"]
+	return h
+}
+
+// contentType doesn't depend on what the machine takes a name for.
+func contentType(name string) string {
+	switch extension := path.Ext(name); extension {
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	default:
+		return mime.TypeByExtension(extension)
+	}
+}
+
+// Has says whether there is a file at the path.
+func (h *Handler) Has(path string) bool {
+	_, ok := h.files[path]
+	return ok
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	found, ok := h.files[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	for name, value := range header {
+		w.Header().Set(name, value)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("ETag", found.etag)
+	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if strings.TrimPrefix(strings.TrimSpace(tag), "W/") == found.etag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", found.contentType)
+	_, _ = w.Write(found.content) // the client may be gone
+}
+
+var _ http.Handler = (*Handler)(nil)

@@ -1,0 +1,75 @@
+import { get, query } from "./api.js";
+import { el, svg } from "./dom.js";
+
+const day = 86400 * 1000;
+
+// sums adds up a series by time: what was let through, and what was refused.
+export function sums(points) {
+  const byTime = new Map();
+  for (const { time, outcome, count } of points) {
+    const sum = byTime.get(time) ?? { ok: 0, refused: 0 };
+    sum[outcome === "ok" ? "ok" : "refused"] += count;
+    byTime.set(time, sum);
+  }
+  return byTime;
+}
+
+// bars draws a bar for each step from a time on, refusals on top in another colour.
+export function bars(points, from, step, count, { width, height, label }) {
+  const byTime = sums(points);
+  const steps = Array.from({ length: count }, (_, i) => {
+    const at = new Date(from + i * step);
+    return { at, ...(byTime.get(at.toISOString().replace(".000Z", "Z")) ?? { ok: 0, refused: 0 }) };
+  });
+  const most = Math.max(1, ...steps.map(({ ok, refused }) => ok + refused));
+  const all = steps.reduce((sum, { ok, refused }) => [sum[0] + ok, sum[1] + refused], [0, 0]);
+  const slot = width / count;
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", class: "chart", "aria-label": `${label}: ${all[0]} requests, ${all[1]} refused` });
+  for (const [i, { at, ok, refused }] of steps.entries()) {
+    const tall = (n) => (n === 0 ? 0 : Math.max(1, (n / most) * (height - 1)));
+    const group = svg("g");
+    const place = { x: i * slot, width: Math.max(1, slot - 1) };
+    group.append(svg("rect", { ...place, y: height - Math.max(tall(ok), 0.5), height: Math.max(tall(ok), 0.5), class: ok ? "ok" : "none" }));
+    if (refused) group.append(svg("rect", { ...place, y: height - tall(ok) - tall(refused), height: tall(refused), class: "refused" }));
+    const title = svg("title");
+    title.textContent = `${at.toLocaleString()}: ${ok} requests, ${refused} refused`;
+    group.append(title);
+    drawing.append(group);
+  }
+  return drawing;
+}
+
+// A page of keys asks for fifty charts: a few at once, and of those that are seen only.
+const waiting = [];
+let drawing = 0;
+
+async function next() {
+  if (drawing >= 4 || waiting.length === 0) return;
+  drawing++;
+  const draw = waiting.shift();
+  await draw().catch(() => {}); // a chart that is missing is told by its numbers
+  drawing--;
+  next();
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    waiting.push(target.draw);
+    next();
+  }
+});
+
+// monthChart is the last 30 days of a key. It is drawn when it comes into sight.
+export function monthChart(token) {
+  const place = el("span", { className: "month" });
+  if (!token.usage_count && !token.denied_count) return place;
+  place.draw = async () => {
+    const from = Math.floor(Date.now() / day) * day - 29 * day;
+    const { data } = await get(`tokens/${token.id}/usage${query({ step: "day", from: new Date(from).toISOString() })}`);
+    place.replaceChildren(bars(data, from, day, 30, { width: 90, height: 20, label: "Last 30 days" }));
+  };
+  seen.observe(place);
+  return place;
+}

@@ -1,0 +1,221 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+const (
+	secureCookie = "__Host-mollygate_session"
+	plainCookie  = "mollygate_session"
+)
+
+// signIn signs in over TLS, or plainly if the site is http, and returns the cookie.
+func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.ResponseRecorder, *http.Cookie) {
+	f.t.Helper()
+	w := f.do(http.MethodPost, site+"/session", `{"token":"`+secret+`"}`, headers...)
+	cookies := w.Result().Cookies()
+	if w.Code != http.StatusOK {
+		if len(cookies) > 0 {
+			f.t.Errorf("refused with a cookie: %v", cookies)
+		}
+		return w, nil
+	}
+	if len(cookies) != 1 {
+		f.t.Fatalf("%d cookies", len(cookies))
+	}
+	return w, cookies[0]
+}
+
+func with(cookie *http.Cookie) string { return "Cookie: " + cookie.Name + "=" + cookie.Value }
+
+func TestSession(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	f, console := newSite(t)
+	id, secret := console.create(`{"kind":"admin","name":"carol"}`)
+	f.refused(f.do(http.MethodGet, site+"/session", ""), 401, "missing_token")
+	w, cookie := f.signIn(site, secret)
+	if want := `{"actor":"` + id + `","name":"carol","expires_at":"2026-03-02T00:00:00Z"}`; w.Body.String() != want {
+		t.Errorf("%s, want %s", w.Body, want)
+	}
+	if cookie.Name != secureCookie || !cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Domain != "" || cookie.MaxAge != 12*60*60 {
+		t.Errorf("cookie %s", cookie)
+	}
+	if len(cookie.Value) < 26 || strings.Contains(secret, cookie.Value) || strings.Contains(w.Body.String(), cookie.Value) {
+		t.Errorf("cookie %s", cookie)
+	}
+	if got := f.do(http.MethodGet, site+"/session", "", with(cookie)); got.Body.String() != w.Body.String() {
+		t.Errorf("%s", got.Body)
+	}
+	if got := f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie)); got.Code != http.StatusCreated || !strings.Contains(got.Body.String(), `"created_by":"`+id+`"`) {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+	// Another site's page has the cookie sent with its forms by browsers that don't know
+	// SameSite.
+	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+		f.refused(f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie), header), 403, "cross_site")
+		f.refused(f.do(http.MethodDelete, site+"/session", "", with(cookie), header), 403, "cross_site")
+		if w, _ := f.signIn(site, secret, header); w.Code != http.StatusForbidden {
+			t.Errorf("%s: signed in", header)
+		}
+	}
+	// A plain cookie isn't taken over TLS, where anybody on the way could have set it.
+	f.refused(f.do(http.MethodGet, site+"/session", "", "Cookie: "+plainCookie+"="+cookie.Value), 401, "missing_token")
+	// What is presented beside a session counts instead of it.
+	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie), "Authorization: Bearer x"), 401, "malformed_token")
+	// The handler of another configuration knows it, too.
+	again := newFixture(t, func(c *Config) { *c = f.config })
+	if got := again.do(http.MethodGet, site+"/session", "", with(cookie)); got.Code != http.StatusOK {
+		t.Errorf("after a reload: %d", got.Code)
+	}
+	for _, bad := range []string{"", "x", cookie.Value + "x", strings.ToLower(cookie.Value), secret} {
+		if got := f.do(http.MethodGet, site+"/session", "", "Cookie: "+secureCookie+"="+bad); got.Code != http.StatusUnauthorized {
+			t.Errorf("%q: %d", bad, got.Code)
+		}
+	}
+
+	out := f.do(http.MethodDelete, site+"/session", "", with(cookie))
+	if out.Code != http.StatusNoContent || !strings.Contains(out.Header().Get("Set-Cookie"), secureCookie+"=; Path=/; Max-Age=0") {
+		t.Errorf("signed out: %d %s", out.Code, out.Header())
+	}
+	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie)), 401, "missing_token")
+	for _, line := range f.logs.All() {
+		if text := line.Message + " " + strings.Join(fieldTexts(line.ContextMap()), " "); strings.Contains(text, cookie.Value) || strings.Contains(text, secret) {
+			t.Errorf("a secret is in the log: %s", line.Message)
+		}
+	}
+}
+
+func fieldTexts(fields map[string]any) (texts []string) {
+	for _, value := range fields {
+		if text, ok := value.(string); ok {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// TestSessionEnds with its time and with its token.
+func TestSessionEnds(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	for name, end := range map[string]func(console *fixture, id string){
+		"twelve hours": func(console *fixture, _ string) { console.pass(12 * time.Hour) },
+		"revoked":      func(console *fixture, id string) { console.do(http.MethodPost, "/tokens/"+id+"/revoke", "") },
+		"disabled":     func(console *fixture, id string) { console.do(http.MethodPost, "/tokens/"+id+"/disable", "") },
+		"deleted":      func(console *fixture, id string) { console.do(http.MethodDelete, "/tokens/"+id, "") },
+		"rotated": func(console *fixture, id string) {
+			console.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"0s"}`)
+		},
+		"address": func(console *fixture, id string) {
+			console.do(http.MethodPatch, "/tokens/"+id, `{"allowed_ips":["203.0.113.1"]}`)
+		},
+	} {
+		f, console := newSite(t)
+		id, secret := console.create(`{"kind":"admin","expires_in":"1d"}`)
+		_, cookie := f.signIn(site, secret)
+		console.pass(12*time.Hour - time.Second)
+		if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
+			t.Errorf("%s: %d before it", name, got.Code)
+		}
+		console.pass(-12*time.Hour + time.Second)
+		end(console, id)
+		for range 2 {
+			if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusUnauthorized && got.Code != http.StatusForbidden {
+				t.Errorf("%s: %d after it", name, got.Code)
+			}
+		}
+	}
+}
+
+// TestSignInRefuses what a bearer token is refused for, and plain HTTP from elsewhere.
+func TestSignInRefuses(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	f, console := newSite(t)
+	_, secret := console.create(`{"kind":"admin"}`)
+	_, api := console.create(`{}`)
+	for _, test := range []struct {
+		site, body string
+		status     int
+		code       string
+	}{
+		{site, `{}`, 400, "invalid_field"},
+		{site, `{"token":null}`, 400, "invalid_field"},
+		{site, `{"token":1}`, 400, "invalid_field"},
+		{site, `{"token":"` + secret + `","remember":true}`, 400, "invalid_field"},
+		{site, `{"token":" "}`, 400, "invalid_field"},
+		{site, `{"token":"a b"}`, 400, "invalid_request"},
+		{site, `{"token":"x"}`, 401, "malformed_token"},
+		{site, `{"token":"` + api + `"}`, 403, "wrong_kind"},
+		{"http://keys.example.com", `{"token":"` + secret + `"}`, 403, "insecure_connection"},
+		{"http://192.0.2.1:8080", `{"token":"` + secret + `"}`, 403, "insecure_connection"},
+		{"http://localhost.example.com", `{"token":"` + secret + `"}`, 403, "insecure_connection"},
+	} {
+		w := f.do(http.MethodPost, test.site+"/session", test.body)
+		f.refused(w, test.status, test.code)
+		if w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), secret) {
+			t.Errorf("%s: %v %s", test.body, w.Header(), w.Body)
+		}
+	}
+	for _, site := range []string{"http://localhost:8080", "http://keys.localhost", "http://127.0.0.1:8080", "http://[::1]:8080", "https://keys.example.com"} {
+		_, cookie := f.signIn(site, " "+secret+" ") // as it was pasted
+		if cookie == nil || cookie.Secure != strings.HasPrefix(site, "https") || (cookie.Name == secureCookie) != cookie.Secure {
+			t.Errorf("%s: %v", site, cookie)
+		} else if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
+			t.Errorf("%s: %d", site, got.Code)
+		}
+	}
+	// Who guesses is slowed down, as with bearer tokens.
+	for range 40 {
+		f.do(http.MethodPost, site+"/session", `{"token":"x"}`)
+	}
+	f.refused(f.do(http.MethodPost, site+"/session", `{"token":"x"}`), 429, "too_many_failures")
+	// Without sessions there is nothing to sign in to.
+	f.refused(console.do(http.MethodPost, "/session", `{"token":"`+secret+`"}`), 404, "not_found")
+	away := newFixture(t, func(c *Config) {
+		*c = f.config
+		c.Store = func(context.Context) (*tokenstore.Store, error) { return nil, tokenstore.ErrUnavailable }
+		c.Bearer.Store = c.Store
+		c.Authenticate = BearerAuthenticator(*c.Bearer)
+	})
+	for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+		body := ""
+		if method == http.MethodPost {
+			body = `{"token":"` + secret + `"}`
+		}
+		away.refused(away.do(method, site+"/session", body, "Cookie: "+secureCookie+"=x"), 503, "store_unavailable")
+	}
+}
+
+// TestSessionsAreBounded: those that end first make room.
+func TestSessionsAreBounded(t *testing.T) {
+	t.Parallel()
+	var s Sessions
+	now := start
+	var values []string
+	for i := range maxSessions + 5 {
+		value, _ := s.begin(tokenstore.Credential{Digest: tokenstore.Digest{byte(i)}}, now.Add(time.Duration(i)*time.Second))
+		values = append(values, value)
+	}
+	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
+		if _, ok := s.find(values[i], now); ok != want {
+			t.Errorf("session %d is there: %v", i, ok)
+		}
+	}
+	if len(s.open) != maxSessions {
+		t.Errorf("%d sessions", len(s.open))
+	}
+	s.begin(tokenstore.Credential{}, now.Add(24*time.Hour))
+	if len(s.open) != 1 {
+		t.Errorf("%s sessions that are over are kept", strconv.Itoa(len(s.open)-1))
+	}
+}

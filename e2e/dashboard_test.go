@@ -1,0 +1,344 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// takePictures are the screenshots of every page:
+//
+//	go test ./e2e -run TestDashboardPictures -pictures
+var takePictures = flag.Bool("pictures", false, "write screenshots of the dashboard to e2e/screenshots")
+
+// dashboard is a browser at the dashboard of a site.
+type dashboard struct {
+	*browser
+	site *site
+	url  string
+	// admin is the key that is signed in with.
+	admin string
+}
+
+func openDashboard(t *testing.T) *dashboard {
+	t.Helper()
+	s := startSite(t, browserSite, mollymawktest.Options{})
+	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	d.open(d.url)
+	return d
+}
+
+func (d *dashboard) signIn() {
+	d.t.Helper()
+	d.shows("Sign in")
+	d.fill("Admin key", d.admin)
+	d.press("Sign in")
+	d.hides("Admin key")
+}
+
+// act chooses from the menu of a key.
+func (d *dashboard) act(name, action string) {
+	d.t.Helper()
+	d.script(`[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` + quoteJS(name) + `).querySelector("summary").click()`)
+	d.press(action)
+}
+
+func quoteJS(s string) string {
+	return "`" + strings.NewReplacer("`", "\\`", "\\", "\\\\", "$", "\\$").Replace(s) + "`"
+}
+
+// ask calls the backend with a key and returns the status.
+func (d *dashboard) ask(key string) int {
+	d.t.Helper()
+	status, _, _ := curl(d.t, append(bearer(key), d.site.url("/api/unikernels"))...)
+	return status
+}
+
+// secret is the key that is shown.
+func (d *dashboard) secret() string {
+	d.t.Helper()
+	d.shows("It can't be shown again.")
+	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
+}
+
+// TestDashboardLifeOfAKey makes, uses, edits, rotates, disables, enables, revokes and
+// deletes a key, by clicks.
+func TestDashboardLifeOfAKey(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	d.shows("Sign in", "Admin key")
+	d.fill("Admin key", "mma_nonsense")
+	d.press("Sign in")
+	d.shows("This is not an API key")
+	d.signIn()
+	d.shows("API Keys (1)", "carol", "New API Key")
+
+	d.press("New API Key")
+	d.shows("Create API Key", "Valid for")
+	d.press("Create Key")
+	d.shows("is required: say what the token is for")
+	d.fill("Name", "CI")
+	d.choose("Valid for", "1mo")
+	d.press("read")
+	d.press("Create Key")
+	key := d.secret()
+	d.shows("API key created", "curl --header")
+	if !strings.HasPrefix(key, "mmk_") || strings.Contains(d.text(), key) {
+		t.Errorf("the key is %d characters long, or stands in the page's text", len(key))
+	}
+	// Neither Esc nor Back loses it.
+	d.script(`document.querySelector("dialog").dispatchEvent(new Event("cancel", {cancelable: true}))`)
+	d.script(`history.back()`)
+	d.shows("The key would be lost")
+	if again := d.secret(); again != key {
+		t.Error("the key is gone")
+	}
+	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+	d.press("Done")
+	d.hides("It can't be shown again.")
+	d.shows("API Keys (2)", "never used")
+	if d.ask(key) != http.StatusOK {
+		t.Error("the new key isn't good")
+	}
+	d.hides("CI\nnever used") // by itself, within seconds
+
+	d.act("CI", "Edit Key")
+	d.shows("Edit API Key")
+	d.fill("Name", "CI of the shop")
+	d.press("Update Key")
+	d.shows("CI of the shop: updated.")
+
+	d.act("CI of the shop", "Rotate")
+	d.shows("The key gets a new secret", "It was last used", "from 127.0.0.1")
+	d.press("Rotate")
+	rotated := d.secret()
+	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
+		t.Error("after a rotation both secrets work")
+	}
+	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+	d.press("Done")
+	d.shows("rotating")
+
+	for _, step := range []struct {
+		action, confirm, says string
+		status                int
+	}{
+		{"Disable", "Disable", "CI of the shop: disabled.", http.StatusUnauthorized},
+		{"Enable", "", "CI of the shop: enabled.", http.StatusOK},
+		{"Revoke", "Revoke", "CI of the shop: revoked.", http.StatusUnauthorized},
+		{"Delete", "Delete", "CI of the shop: deleted.", http.StatusUnauthorized},
+	} {
+		d.act("CI of the shop", step.action)
+		if step.confirm != "" {
+			d.shows("It was last used")
+			d.press(step.confirm)
+		}
+		d.shows(step.says)
+		if got := d.ask(rotated); got != step.status {
+			t.Errorf("after %s the key is answered with %d, want %d", step.action, got, step.status)
+		}
+	}
+	d.shows("API Keys (1)")
+	d.press("Sign out")
+	d.shows("Sign in")
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+	d.site.checkLogs(key, rotated, d.admin)
+}
+
+// hostileNames are names that a page may not take for anything but text. Security case
+// UI-01.
+var hostileNames = []string{
+	`<img src=x onerror="document.title='pwned'">`, `"><script>document.title='pwned'</script>`, "javascript:alert(1)", "{{7*7}}${7*7}", "שלום עולם", "مفتاح", strings.Repeat("W", 100),
+}
+
+// TestDashboardHostileNames are text wherever they are shown.
+func TestDashboardHostileNames(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	ids := make(map[string]string)
+	for _, name := range hostileNames {
+		ids[name] = tokenID(d.site.token("--name", name, "--preset", "read"))
+	}
+	d.signIn()
+	d.shows(hostileNames...)
+	for _, name := range hostileNames {
+		d.open(d.url + "#key/" + ids[name])
+		d.shows(name, "Why was this refused?")
+		if got := evaluate[string](d.browser, `document.querySelector("h1").textContent`); got != name {
+			t.Errorf("%q is shown as %q", name, got)
+		}
+		// A name written from right to left turns nothing around it.
+		if dir := evaluate[string](d.browser, `document.querySelector("h1").dir`); dir != "auto" {
+			t.Errorf("%q is in a direction %q", name, dir)
+		}
+	}
+	d.open(d.url + "#audit")
+	d.shows(hostileNames...)
+	if title := evaluate[string](d.browser, `document.title`); title == "pwned" {
+		t.Error("a name was run as a script")
+	}
+	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script").length`); n != 0 {
+		t.Errorf("%d elements of names", n)
+	}
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
+
+// TestDashboardTabs: what one tab changes shows in another, and a session that is over
+// asks for a sign-in without losing what was typed.
+func TestDashboardTabs(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	d.signIn()
+	d.shows("API Keys (1)")
+	other := &dashboard{browser: d.tab(), site: d.site, url: d.url, admin: d.admin}
+	other.open(d.url)
+	other.shows("API Keys (1)")
+	key := d.site.token("--name", "made elsewhere", "--preset", "read")
+	other.shows("API Keys (2)", "made elsewhere")
+
+	d.open(d.url + "#new?name=Release&preset=deploy&expires_in=6mo")
+	d.shows("Create API Key")
+	if got := evaluate[string](d.browser, `document.querySelector("dialog input").value`); got != "Release" {
+		t.Errorf("the name is %q", got)
+	}
+	if got := evaluate[string](d.browser, `document.querySelector("dialog [aria-pressed=true]").textContent`); got != "deploy" {
+		t.Errorf("the preset is %q", got)
+	}
+	// Another tab signs out.
+	other.press("Sign out")
+	other.shows("Sign in")
+	d.press("Create Key")
+	d.shows("Sign in")
+	if n := evaluate[int](d.browser, `document.querySelectorAll("dialog[open]").length`); n != 2 {
+		t.Errorf("%d dialogs, want the form below the sign-in", n)
+	}
+	d.fill("Admin key", d.admin)
+	d.press("Sign in")
+	release := d.secret()
+	if d.ask(release) != http.StatusOK || d.ask(key) != http.StatusOK {
+		t.Error("a key isn't good")
+	}
+	var made struct{ Scopes []string }
+	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(release))), &made); err != nil || len(made.Scopes) < 2 {
+		t.Errorf("the key has %q, %v", made.Scopes, err)
+	}
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
+
+// TestDashboardKeyPage: a key's page tells of its use, takes away what it doesn't need,
+// and says why a request is refused.
+func TestDashboardKeyPage(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	key := d.site.token("--name", "CI", "--preset", "deploy", "--allowed-ip", "127.0.0.0/8", "--rate-limit", "100/1m")
+	for range 3 {
+		d.ask(key)
+	}
+	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
+	d.open(d.url + "#key/" + tokenID(key))
+	d.signIn()
+	d.shows("CI", "100 in 1m", "unikernel:list", "insufficient_scope", "127.0.0.0/8", "Scopes that were not used in 90 days")
+	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got != "By day, for 90 days: 3 requests, 1 refused" {
+		t.Errorf("the chart is %q", got)
+	}
+	d.press("By hour, for 7 days")
+	d.shows("unikernel:list")
+	d.fill("Path", "/api/unikernel/monitoring/status")
+	d.fill("From address", "192.0.2.1")
+	d.press("Explain")
+	d.shows("It would be refused with 403 ip_denied.", "This API key lacks the scope monitoring:read.")
+	d.press("Remove them and keep unikernel:list")
+	d.shows("All of them were used.", "edit")
+	var token struct{ Scopes []string }
+	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil || fmt.Sprint(token.Scopes) != "[unikernel:list]" {
+		t.Errorf("the key has %q, %v", token.Scopes, err)
+	}
+	d.open(d.url + "#key/000000000000")
+	d.shows("No token", "Try again")
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
+
+// TestDashboardOffline: a Caddy that is away is told, and nothing is lost.
+func TestDashboardOffline(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	d.signIn()
+	d.shows("API Keys (1)")
+	d.press("New API Key")
+	d.fill("Name", "kept")
+	d.press("read")
+	d.site.stop()
+	d.press("Create Key")
+	d.shows("Caddy can't be reached. Nothing was lost here")
+	d.site.start(browserSite)
+	d.press("Create Key")
+	d.shows("Sign in") // sessions end with the process
+	d.fill("Admin key", d.admin)
+	d.press("Sign in")
+	if d.ask(d.secret()) != http.StatusOK {
+		t.Error("the key isn't good")
+	}
+}
+
+// TestDashboardPictures writes pictures of each page, light and dark, wide and narrow,
+// and looks that nothing is wider than the window.
+func TestDashboardPictures(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	names := []string{"GitHub CI", "Release", "Backup at night", "Old server", "Monitoring"}
+	var keys []string
+	for i, name := range names {
+		keys = append(keys, d.site.token("--name", name, "--preset", []string{"deploy", "read", "backup"}[i%3], "--expires-in", []string{"90d", "12h", "1y"}[i%3]))
+		for range i * 3 {
+			d.ask(keys[i])
+		}
+	}
+	for _, args := range [][]string{{"disable", tokenID(keys[3])}, {"revoke", "--yes", tokenID(keys[4])}} {
+		if _, stderr, code := d.site.run(append([]string{"api-token"}, args...)...); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	d.ask(keys[3])
+	d.signIn()
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 360} {
+			d.do(chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+				})
+				return err
+			}))
+			for _, page := range []struct{ name, hash, says string }{
+				{"list", "#keys", "API Keys (6)"},
+				{"new", "#new?name=CI&preset=deploy", "Create API Key"},
+				{"key", "#key/" + tokenID(keys[2]), "Why was this refused?"},
+				{"audit", "#audit", "caddy-admin"},
+			} {
+				d.open(d.url + page.hash)
+				d.shows(page.says)
+				if page.name == "list" {
+					d.hides("Loading")
+					time.Sleep(300 * time.Millisecond) // the charts, which come one by one
+				}
+				if wide := evaluate[int](d.browser, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+					t.Errorf("%s is %d pixels wider than %d", page.name, wide, width)
+				}
+				if *takePictures {
+					d.picture(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
+				}
+			}
+		}
+	}
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
