@@ -16,7 +16,7 @@ const (
 	maxQuery = 400
 )
 
-var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used", "count"}
+var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used", "unused_since", "count"}
 
 // listQuery is what GET tokens was asked for.
 type listQuery struct {
@@ -124,6 +124,8 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 		query.filter.scope = c.scope(value)
 	case "never_used":
 		query.filter.neverUsed, rule = parseBool(value)
+	case "unused_since":
+		query.filter.unusedSince, rule = parseTime(value)
 	case "count":
 		var count *bool
 		if count, rule = parseBool(value); count != nil {
@@ -180,11 +182,13 @@ type filter struct {
 	account    string
 	scope      tokenstore.Scope
 	neverUsed  *bool
+	// unusedSince keeps what was neither used nor made since.
+	unusedSince time.Time
 }
 
 // any says whether the filter keeps every token.
 func (f *filter) any() bool {
-	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil
+	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil && f.unusedSince.IsZero()
 }
 
 func (f *filter) keeps(t tokenstore.TokenUsage) bool {
@@ -192,11 +196,20 @@ func (f *filter) keeps(t tokenstore.TokenUsage) bool {
 	case f.account != "" && t.Token.Account != f.account,
 		f.scope.Name != "" && !f.hasScope(t.Token.Scopes),
 		f.neverUsed != nil && *f.neverUsed != t.Usage.Last.Time.IsZero(),
+		!f.unusedSince.IsZero() && !lastSeen(t).Before(f.unusedSince),
 		f.status != "" && !f.hasStatus(t.Token):
 		return false
 	}
 	return f.text == "" || strings.HasPrefix(t.Token.ID.String(), f.text) ||
 		strings.Contains(strings.ToLower(t.Token.Name), strings.ToLower(f.text))
+}
+
+// lastSeen is when a token was last used, or made.
+func lastSeen(t tokenstore.TokenUsage) time.Time {
+	if t.Usage.Last.Time.IsZero() {
+		return t.Token.CreatedAt
+	}
+	return t.Usage.Last.Time
 }
 
 // hasScope keeps the tokens that may use the scope. "*" and "unikernel:*" are

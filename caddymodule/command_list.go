@@ -31,6 +31,7 @@ can tell.`,
 		flags.String("account", "", "Account on whose behalf the tokens act")
 		flags.String("scope", "", "Scope that the tokens may use")
 		flags.Bool("never-used", false, "Those never used; =false: those used")
+		flags.String("unused-since", "", "Those neither used nor made since, such as 2030-01-01T00:00:00Z")
 		flags.Bool("count", false, "Also tell how many there are in all")
 		outputFlag(flags, "table, json (one array) or id (one a line)")
 	},
@@ -96,6 +97,9 @@ func (i *invocation) listQuery() (client.ListQuery, error) {
 	}
 	var err error
 	if query.Limit, err = i.limitFlag(); err != nil {
+		return query, err
+	}
+	if query.UnusedSince, err = i.timeFlag("unused-since"); err != nil {
 		return query, err
 	}
 	if i.flags.Changed("never-used") {

@@ -194,6 +194,7 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"list", "x"}, "flags only"},
 		{[]string{"list", "--limit", "x"}, "invalid argument"},
 		{[]string{"list", "--limit", "0"}, "--limit: must be"},
+		{[]string{"list", "--unused-since", "90d"}, "--unused-since: write a time with its zone"},
 		{[]string{"list", "--limit", "201"}, "--limit: must be"},
 		{[]string{"list", "--status", "nope"}, "--status: must be"},
 		{[]string{"list", "--sort", "nope"}, "--sort: must be"},

@@ -63,14 +63,14 @@ func chromium(t *testing.T) string {
 }
 
 // newBrowser starts a browser with a profile of its own.
-func newBrowser(t *testing.T) *browser {
+func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium(t)), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
 		chromedp.NoSandbox, // tests may run as root
 		chromedp.Flag("disable-dev-shm-usage", true),
 	)
-	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	tab, stopTab := chromedp.NewContext(allocator)
 	ctx, cancel := context.WithTimeout(tab, 2*time.Minute)
 	b := &browser{t: t, ctx: ctx, hosts: make(map[string]bool)}

@@ -2,17 +2,23 @@ package e2e
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
@@ -51,7 +57,7 @@ func (d *dashboard) signIn() {
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
 	d.script(`[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` + quoteJS(name) + `).querySelector("summary").click()`)
-	d.press(action)
+	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//details[@open]//button[normalize-space()=%q]`, action)), chromedp.NodeVisible))
 }
 
 func quoteJS(s string) string {
@@ -70,6 +76,13 @@ func (d *dashboard) secret() string {
 	d.t.Helper()
 	d.shows("It can't be shown again.")
 	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
+}
+
+// keep says that the key that is shown is kept.
+func (d *dashboard) keep() {
+	d.t.Helper()
+	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+	d.press("Done")
 }
 
 // TestDashboardLifeOfAKey makes, uses, edits, rotates, disables, enables, revokes and
@@ -104,8 +117,7 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	if again := d.secret(); again != key {
 		t.Error("the key is gone")
 	}
-	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
-	d.press("Done")
+	d.keep()
 	d.hides("It can't be shown again.")
 	d.shows("API Keys (2)", "never used")
 	if d.ask(key) != http.StatusOK {
@@ -126,8 +138,7 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
 		t.Error("after a rotation both secrets work")
 	}
-	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
-	d.press("Done")
+	d.keep()
 	d.shows("rotating")
 
 	for _, step := range []struct {
@@ -269,6 +280,127 @@ func TestDashboardKeyPage(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
+// TestDashboardManyKeys: with 10,000 of them search, sort and paging answer at once, by
+// mouse and keyboard.
+func TestDashboardManyKeys(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	const many = 10_000
+	var made atomic.Int64
+	var makers sync.WaitGroup
+	for range 100 { // who share their commits
+		makers.Go(func() {
+			for n := made.Add(1); n <= many; n = made.Add(1) {
+				body := fmt.Sprintf(`{"name":"pipeline %05d","preset":"read","expires_in":"90d"}`, n)
+				response, err := d.site.admin().Post("http://caddy/api_tokens/v1/tokens", "application/json", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = response.Body.Close()
+				if response.StatusCode != http.StatusCreated {
+					t.Errorf("status %d", response.StatusCode)
+					return
+				}
+			}
+		})
+	}
+	makers.Wait()
+	d.signIn()
+	d.shows("API Keys (10001)", "Page 1 of 201")
+	// swift does something and says how long the page takes to show it. The time is what
+	// a person bears, with room for machines that do other things.
+	swift := func(what, says string, do func()) {
+		t.Helper()
+		begun := time.Now()
+		do()
+		d.shows(says)
+		took := time.Since(begun)
+		t.Logf("%s: %v", what, took.Round(time.Millisecond))
+		if took > 5*time.Second {
+			t.Errorf("%s took %v", what, took)
+		}
+	}
+	first := func() string { return evaluate[string](d.browser, `document.querySelector("tbody .name").textContent`) }
+	swift("sorting", "Page 1 of 201", func() {
+		d.press("Name")
+		d.eventually("the order is by name", func() bool { return first() == "carol" })
+	})
+	swift("sorting by keyboard", "Page 1 of 201", func() {
+		d.do(chromedp.KeyEvent(kb.Enter)) // the focus has stayed on the heading
+		d.eventually("the order is turned", func() bool { return first() == "pipeline 10000" })
+	})
+	if got := evaluate[string](d.browser, `document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
+		t.Errorf("sorted is %q", got)
+	}
+	swift("the next page", "Page 2 of 201", func() { d.press("Next") })
+	if got := first(); got != "pipeline 09950" {
+		t.Errorf("the second page begins with %q", got)
+	}
+	swift("the page before", "Page 1 of 201", func() { d.press("Previous") })
+	swift("searching", "API Keys (1)", func() {
+		d.do(chromedp.SendKeys(chromedp.CSS("input[type=search]"), "line 07777"))
+	})
+	if got := first(); got != "pipeline 07777" {
+		t.Errorf("found is %q", got)
+	}
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
+
+func (d *dashboard) eventually(what string, condition func() bool) {
+	d.t.Helper()
+	eventually(d.t, what, condition, d.browser)
+}
+
+// TestDashboardOverTLS: the cookie is one that no other host gets, and copying a key
+// opens the way out of its panel, which Esc doesn't.
+func TestDashboardOverTLS(t *testing.T) {
+	t.Parallel()
+	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}", `https://keys.localhost:{$HTTPS} {
+	tls internal
+	api_tokens_admin
+}`, 1)
+	s := startSite(t, secure, mollymawktest.Options{})
+	d := &dashboard{browser: newBrowser(t, chromedp.IgnoreCertErrors), site: s, url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	for _, name := range []string{"clipboard-read", "clipboard-write"} {
+		if _, err := chromedp.CallBrowser(d.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+			Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: "granted",
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.open(d.url)
+	d.signIn()
+	d.shows("API Keys (1)")
+	cookies, err := chromedp.Run(d.ctx, func(ctx context.Context, tab *chromedp.Target) ([]*network.Cookie, error) {
+		got, err := cdp.Call(ctx, tab, network.GetCookies, network.GetCookiesParams{})
+		return got.Cookies, err
+	})
+	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure || !cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
+		t.Errorf("%d cookies, %v", len(cookies), err)
+	}
+	d.press("New API Key")
+	d.fill("Name", "copied")
+	d.press("read")
+	d.press("Create Key")
+	key := d.secret()
+	for range 3 { // real ones
+		d.do(chromedp.KeyEvent(kb.Escape))
+	}
+	if d.secret() != key {
+		t.Error("Esc has closed the panel")
+	}
+	d.press("Copy")
+	d.shows("Copied.")
+	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`, chromedp.EvalAwaitPromise))
+	if err != nil || copied != key {
+		t.Errorf("the clipboard has something else, %v", err)
+	}
+	d.press("Done")
+	d.hides("It can't be shown again.")
+	d.checkQuiet("keys.localhost:" + s.env["HTTPS"])
+}
+
 // TestDashboardOffline: a Caddy that is away is told, and nothing is lost.
 func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
@@ -288,6 +420,82 @@ func TestDashboardOffline(t *testing.T) {
 	d.press("Sign in")
 	if d.ask(d.secret()) != http.StatusOK {
 		t.Error("the key isn't good")
+	}
+}
+
+//go:embed testdata/axe-core/axe.min.js
+var axe string
+
+// accessible runs axe, by Deque Systems, over what is shown.
+func (d *dashboard) accessible(what string) {
+	d.t.Helper()
+	if !evaluate[bool](d.browser, `typeof axe === "object"`) {
+		d.script(axe)
+	}
+	const run = `axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations.map((v) => v.id + ": " + v.help + "\n" + v.nodes.map((n) => "  " + n.html + "\n  " + n.failureSummary).join("\n")))`
+	ctx, cancel := context.WithTimeout(d.ctx, 30*time.Second)
+	defer cancel()
+	violations, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, violation := range violations {
+		d.t.Errorf("%s: %s", what, violation)
+	}
+}
+
+// scheme makes the page light or dark.
+func (d *dashboard) scheme(name string) {
+	d.t.Helper()
+	d.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		})
+		return err
+	}))
+}
+
+// TestDashboardAccessibility: axe finds nothing, in any page, dialog or colour scheme.
+func TestDashboardAccessibility(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	key := d.site.token("--name", "CI", "--preset", "deploy", "--expires-in", "12h")
+	d.ask(key)
+	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
+	d.site.run("api-token", "disable", tokenID(d.site.token("--name", "off", "--preset", "read")))
+	for _, scheme := range []string{"light", "dark"} {
+		d.scheme(scheme)
+		if scheme == "light" {
+			d.shows("Sign in")
+			d.accessible("signing in")
+			d.signIn()
+		}
+		d.open(d.url + "#keys")
+		d.shows("CI", "disabled")
+		d.accessible(scheme + " list")
+		d.act("CI", "Revoke")
+		d.shows("It was last used")
+		d.accessible(scheme + " confirmation")
+		d.press("Cancel")
+		d.script(`document.querySelector("tbody summary").click()`)
+		d.accessible(scheme + " menu")
+		d.open(d.url + "#new?name=" + scheme + "&preset=read")
+		d.shows("Create API Key")
+		d.script(`document.querySelector("dialog details").open = true`)
+		d.accessible(scheme + " form")
+		d.press("Create Key")
+		d.secret()
+		d.accessible(scheme + " new key")
+		d.keep()
+		d.open(d.url + "#key/" + tokenID(key))
+		d.shows("Why was this refused?")
+		d.fill("Path", "/api/unikernels")
+		d.press("Explain")
+		d.shows("It would be let through.")
+		d.accessible(scheme + " key")
+		d.open(d.url + "#audit")
+		d.shows("caddy-admin")
+		d.accessible(scheme + " audit")
 	}
 }
 
@@ -313,12 +521,8 @@ func TestDashboardPictures(t *testing.T) {
 	d.signIn()
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
-			d.do(chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-				})
-				return err
-			}))
+			d.do(chromedp.EmulateViewport(width, 800))
+			d.scheme(scheme)
 			for _, page := range []struct{ name, hash, says string }{
 				{"list", "#keys", "API Keys (6)"},
 				{"new", "#new?name=CI&preset=deploy", "Create API Key"},

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // MaxPage is the most tokens that the server gives in one page.
@@ -28,6 +29,8 @@ type ListQuery struct {
 	Scope   string
 	// NeverUsed asks for tokens that never were, or that were, used; nil for both.
 	NeverUsed *bool
+	// UnusedSince asks for tokens that were neither used nor made since.
+	UnusedSince time.Time
 	// Count asks for the number of all tokens chosen, which the server finds out by
 	// looking at all there are.
 	Count bool
@@ -47,6 +50,9 @@ func (q ListQuery) values() url.Values {
 	}
 	if q.NeverUsed != nil {
 		values.Set("never_used", strconv.FormatBool(*q.NeverUsed))
+	}
+	if !q.UnusedSince.IsZero() {
+		values.Set("unused_since", q.UnusedSince.UTC().Format(time.RFC3339))
 	}
 	if q.Count {
 		values.Set("count", "true")

@@ -15,7 +15,7 @@ const columns = [
 const descendingFirst = new Set(["usage_count", "created_at", "last_used_at"]);
 
 // view is what the list shows. It outlives other pages.
-const view = { q: "", status: "", account: "", never_used: false, sort: "-created_at", cursors: [""] };
+const view = { q: "", status: "", account: "", used: "", sort: "-created_at", cursors: [""] };
 
 let reload = () => {};
 
@@ -31,7 +31,7 @@ export async function listPage(page) {
   const status = select("Status", view.status, [["", "All"], ["active", "Active"], ["expiring", "Expiring"], ["not_yet_valid", "Not yet valid"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"]]);
   const accounts = (await get("accounts")).data.map(({ name }) => name);
   const account = select("Account", view.account, [["", "All accounts"], ...accounts.map((name) => [name, name])]);
-  const unused = el("input", { type: "checkbox", checked: view.never_used });
+  const used = select("Use", view.used, [["", "Used or not"], ["never", "Never used"], ["90", "Unused for 90 days"]]);
   const body = el("tbody");
   const head = el("tr");
   const state = el("p", { className: "empty", role: "status", hidden: true });
@@ -50,11 +50,11 @@ export async function listPage(page) {
   });
   status.addEventListener("change", () => { view.status = status.value; changed(); });
   account.addEventListener("change", () => { view.account = account.value; changed(); });
-  unused.addEventListener("change", () => { view.never_used = unused.checked; changed(); });
+  used.addEventListener("change", () => { view.used = used.value; changed(); });
 
   page.replaceChildren(
     el("div", { className: "title" }, title, el("button", { type: "button", className: "main", onclick: () => openNew(new URLSearchParams()) }, "New API Key")),
-    el("div", { className: "filters", role: "search" }, search, status, account, el("label", { className: "check" }, unused, " Never used")),
+    el("div", { className: "filters", role: "search" }, search, status, account, used),
     el("table", { className: "keys" }, el("caption", { className: "hidden" }, "API keys"), el("thead", {}, head), body),
     state,
     el("div", { className: "paging" }, newer, place, older),
@@ -82,7 +82,9 @@ export async function listPage(page) {
     const mine = ++asked;
     heads();
     if (!quietly) body.setAttribute("aria-busy", "true");
-    const { cursors, ...parameters } = view;
+    const { cursors, used: use, ...parameters } = view;
+    if (use === "never") parameters.never_used = true;
+    if (use === "90") parameters.unused_since = new Date(Date.now() - 90 * 86400 * 1000).toISOString().replace(/\.\d+Z$/, "Z");
     const cursor = cursors.at(-1);
     let answer;
     try {
@@ -100,7 +102,7 @@ export async function listPage(page) {
     body.removeAttribute("aria-busy");
     title.textContent = `API Keys (${answer.total})`;
     document.title = title.textContent;
-    const filtered = view.q || view.status || view.account || view.never_used;
+    const filtered = view.q || view.status || view.account || view.used;
     state.hidden = answer.data.length > 0;
     state.textContent = filtered ? "No key matches." : "There are no keys yet. Make the first with New API Key.";
     const focused = document.activeElement?.closest?.("tr")?.dataset.id;
