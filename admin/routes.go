@@ -31,6 +31,7 @@ var routes = []route{
 	{http.MethodPatch, tokenPath, nil, (*call).editToken},
 	{http.MethodDelete, tokenPath, nil, (*call).deleteToken},
 	{http.MethodGet, tokenPath + "/usage", usageParameters, (*call).tokenUsage},
+	{http.MethodGet, tokenPath + "/previous", nil, (*call).previousSecret},
 	{http.MethodPost, tokenPath + "/rotate", nil, (*call).rotateToken},
 	{http.MethodPost, tokenPath + "/revoke", nil, (*call).revokeToken},
 	{http.MethodPost, tokenPath + "/disable", nil, (*call).disableToken},

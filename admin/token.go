@@ -20,6 +20,30 @@ func (c *call) getToken() *Refusal {
 	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
 }
 
+// previousUse is who still uses the secret from before the last rotation.
+type previousUse struct {
+	ValidUntil        moment `json:"valid_until"`
+	LastUsedAt        moment `json:"last_used_at"`
+	LastUsedIP        maybe  `json:"last_used_ip"`
+	LastUsedUserAgent maybe  `json:"last_used_user_agent"`
+	LastUsedRoute     maybe  `json:"last_used_route"`
+}
+
+func (c *call) previousSecret() *Refusal {
+	store, refusal := c.store()
+	if refusal != nil {
+		return refusal
+	}
+	token, last, err := store.PreviousUse(c.id)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
+	return c.answer(http.StatusOK, previousUse{
+		ValidUntil: moment(token.PreviousValidUntil), LastUsedAt: moment(last.Time),
+		LastUsedIP: maybe(last.IP), LastUsedUserAgent: maybe(last.UserAgent), LastUsedRoute: maybe(last.Route),
+	})
+}
+
 func (c *call) deleteToken() *Refusal {
 	store, version, refusal := c.change()
 	if refusal != nil {

@@ -83,3 +83,23 @@ func TestDeleteHonoursIfMatch(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestPreviousSecret tells who uses the secret from before a rotation.
+func TestPreviousSecret(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, secret := f.create(`{}`)
+	check := func(want string) {
+		t.Helper()
+		if got := f.do(http.MethodGet, "/tokens/"+id+"/previous", ""); got.Code != http.StatusOK || got.Body.String() != want {
+			t.Errorf("%d %s, want %s", got.Code, got.Body, want)
+		}
+	}
+	none := `"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null}`
+	check(`{"valid_until":null,` + none)
+	f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`)
+	check(`{"valid_until":"2026-03-01T13:00:00Z",` + none)
+	f.use(secret, 1, tokenstore.LastUse{Time: start.Add(time.Minute), IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+	check(`{"valid_until":"2026-03-01T13:00:00Z","last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"203.0.113.7","last_used_user_agent":"curl/8.5.0","last_used_route":"GET /api/unikernels"}`)
+	f.refused(f.do(http.MethodGet, "/tokens/000000000000/previous", ""), 404, "not_found")
+}

@@ -30,15 +30,20 @@ func (s *commandServer) stored(t *testing.T, id string) *tokenstore.Token {
 // present returns what the store makes of a secret.
 func (s *commandServer) present(t *testing.T, secret string) string {
 	t.Helper()
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	match, err := s.store.Authenticate(credential, s.store.Now())
+	match, err := s.match(t, secret)
 	if err != nil {
 		return err.Error()
 	}
 	return match.Status.String()
+}
+
+func (s *commandServer) match(t *testing.T, secret string) (tokenstore.Match, error) {
+	t.Helper()
+	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.store.Authenticate(credential, s.store.Now())
 }
 
 func TestCommandEdit(t *testing.T) {
@@ -96,6 +101,17 @@ func TestCommandRotate(t *testing.T) {
 	second := strings.TrimSuffix(got.out, "\n")
 	if got.code != exitOK || s.present(t, first) != "active" || s.present(t, second) != "active" || second == first ||
 		!strings.Contains(got.err, "The old secret works until ") || strings.Contains(got.err, second[20:]) {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("show", id); !strings.Contains(got.err, "from before the rotation was not used since") {
+		t.Errorf("%+v", got)
+	}
+	match, err := s.match(t, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.store.Now(), IP: "203.0.113.9", UserAgent: "curl/8.5.0"})
+	if got := s.run("show", id); !strings.Contains(got.err, "s ago from 203.0.113.9 by curl/8.5.0.") {
 		t.Errorf("%+v", got)
 	}
 	got = s.run("rotate", id, "--grace", "0s", "--yes", "-o", "json")

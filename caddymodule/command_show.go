@@ -44,7 +44,19 @@ func (i *invocation) show() error {
 	if err != nil {
 		return api.explain(err)
 	}
-	return i.showToken(form, token)
+	if err := i.showToken(form, token); err != nil || form != outputTable || !token.PreviousValidUntil.After(i.now()) {
+		return err
+	}
+	old, err := api.PreviousUse(i.ctx, id)
+	if err != nil {
+		return api.explain(err)
+	}
+	if old.LastUsedAt.IsZero() {
+		i.tell("The secret from before the rotation was not used since.")
+	} else {
+		i.tell("The secret from before the rotation was last used %s from %s by %s.", client.Relative(old.LastUsedAt, i.now()), orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
+	}
+	return nil
 }
 
 // showToken writes one token.

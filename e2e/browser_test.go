@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,8 +112,8 @@ func (b *browser) listen() {
 				b.complaints = append(b.complaints, e.Entry.Text)
 			}
 		case *network.EventRequestWillBeSent:
-			if url := e.Request.URL; strings.HasPrefix(url, "http") {
-				b.hosts[strings.SplitN(strings.SplitN(url, "//", 2)[1], "/", 2)[0]] = true
+			if asked, err := url.Parse(e.Request.URL); err == nil && strings.HasPrefix(asked.Scheme, "http") {
+				b.hosts[asked.Host] = true
 			}
 		}
 	}); err != nil {

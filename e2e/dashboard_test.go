@@ -140,6 +140,14 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	}
 	d.keep()
 	d.shows("rotating")
+	// Who still uses the old secret shows on the key's page, and before another rotation.
+	d.open(d.url + "#key/" + tokenID(key))
+	d.shows("Old secret last used", "by curl/")
+	d.open(d.url + "#keys")
+	d.shows("API Keys (2)")
+	d.act("CI of the shop", "Rotate")
+	d.shows("The secret from before the last rotation ends at once. It was last used", "from 127.0.0.1 by curl/")
+	d.press("Cancel")
 
 	for _, step := range []struct {
 		action, confirm, says string
@@ -399,6 +407,48 @@ func TestDashboardOverTLS(t *testing.T) {
 	d.press("Done")
 	d.hides("It can't be shown again.")
 	d.checkQuiet("keys.localhost:" + s.env["HTTPS"])
+}
+
+// TestDashboardBelowAPath works there, too, and a trusted user needs no sign-in.
+func TestDashboardBelowAPath(t *testing.T) {
+	t.Parallel()
+	caddyfile := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}", `http://keys.localhost:{$HTTP} {
+	redir /keys /keys/
+	handle_path /keys/* {
+		basic_auth {
+			dave {$HASH}
+		}
+		api_tokens_admin {
+			trust_user dave
+		}
+	}
+}`, 1)
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": backend.AddToken("alice", "gate", 24*time.Hour)})
+	hash, err := c.command("hash-password", "--plaintext", "secret").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.env["HASH"] = strings.TrimSpace(string(hash))
+	c.start(caddyfile)
+	d := &dashboard{browser: newBrowser(t), site: &site{caddy: c, backend: backend}, url: "http://keys.localhost:" + c.env["HTTP"] + "/keys"}
+	d.open(strings.Replace(d.url, "//", "//dave:secret@", 1))
+	d.shows("API Keys (0)", "dave", "There are no keys yet.")
+	d.press("New API Key")
+	d.fill("Name", "below a path")
+	d.press("read")
+	d.press("Create Key")
+	key := d.secret()
+	d.shows("http://keys.localhost:" + c.env["HTTP"] + "/api/unikernels")
+	d.keep()
+	d.shows("API Keys (1)")
+	if status, _, body := curl(t, append(bearer(key), c.url("/api/unikernels"))...); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	if strings.Contains(d.text(), "Sign out") {
+		t.Error("there is nothing to sign out of")
+	}
+	d.checkQuiet("keys.localhost:" + c.env["HTTP"])
 }
 
 // TestDashboardOffline: a Caddy that is away is told, and nothing is lost.

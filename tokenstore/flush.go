@@ -18,7 +18,7 @@ const (
 )
 
 // dirtyList is the tokens with counts that the backend doesn't know. A token is
-// in it, or in the hands of Flush, once if its usage is dirty, and not otherwise.
+// in it, or in the hands of Flush, once if it is dirty, and not otherwise.
 type dirtyList struct {
 	mu     sync.Mutex
 	tokens []*active
@@ -31,7 +31,7 @@ type dirtyList struct {
 func (l *dirtyList) mark(a *active) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !a.usage.dirty.Swap(true) {
+	if !a.dirty.Swap(true) {
 		l.tokens = append(l.tokens, a)
 	}
 }
@@ -62,6 +62,9 @@ func (s *Store) Pending() int {
 // CountAllowed counts a request for a scope that the gate let through.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	m.active.usage.count(scope, use)
+	if m.Previous {
+		m.active.usage.notePrevious(use)
+	}
 	s.markDirty(m.active)
 }
 
@@ -75,7 +78,7 @@ func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
 // markDirty is called after counting: a flush that clears the mark reads the
 // totals after it and so sees the count.
 func (s *Store) markDirty(a *active) {
-	if !a.usage.dirty.Load() {
+	if !a.dirty.Load() {
 		s.dirty.mark(a)
 	}
 }
@@ -115,8 +118,8 @@ func (s *Store) save(chunk []*active) error {
 	now := s.Now()
 	totals, past := make([]UsageOf, 0, len(chunk)), make([][]*dayCounts, len(chunk))
 	for i, a := range chunk {
-		a.usage.dirty.Store(false)
-		u := UsageOf{ID: a.id, Usage: a.usage.totals()}
+		a.dirty.Store(false)
+		u := UsageOf{ID: a.id, Usage: a.usage.totals(), Previous: a.usage.lastPrevious()}
 		u.Days, past[i] = a.usage.days()
 		for j := range past[i] { // a token may be used again after weeks
 			if u.Days[j].Day < hoursSince(now) {

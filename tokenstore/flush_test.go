@@ -246,7 +246,7 @@ func TestMarkAndListAreOne(t *testing.T) {
 	user.Go(func() { s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope") })
 	eventually(t, "the use is counted", func() bool { return match.active.usage.denied.Load() == 1 })
 	for range 50 { // it had time to mark the token, if it could
-		if match.active.usage.dirty.Load() && len(s.dirty.tokens) == 0 {
+		if match.active.dirty.Load() && len(s.dirty.tokens) == 0 {
 			t.Error("the token is marked and not in the list")
 			break
 		}

@@ -14,7 +14,9 @@ const shardCount = 256
 // as two cache lines.
 type active struct {
 	id ID
-	_  [4]byte
+	// dirty is set from the first count until the totals are on their way to the
+	// backend.
+	dirty atomic.Bool
 	// token is replaced whole by a change. It is nil once the token is deleted,
 	// and while its record can't be read.
 	token atomic.Pointer[Token]

@@ -63,6 +63,27 @@ func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
 	return TokenUsage{Token: token, Usage: saved.Usage}, nil
 }
 
+// PreviousUse returns the newest allowed request with the token's secret from before
+// its last rotation, or none. The errors are [ErrNotFound] and [ErrUnavailable].
+func (s *Store) PreviousUse(id ID) (*Token, LastUse, error) {
+	found, err := s.Get(id)
+	if err != nil {
+		return nil, LastUse{}, err
+	}
+	var last LastUse
+	if a := s.index.byID(id); a != nil {
+		last = a.usage.lastPrevious()
+	} else if saved, err := s.backend.Usage(id); err == nil {
+		last = saved.Previous
+	} else if !errors.Is(err, ErrDamaged) {
+		return nil, LastUse{}, readError(err)
+	}
+	if last.Time.Before(found.Token.SecretMadeAt) {
+		last = LastUse{} // of a secret before that
+	}
+	return found.Token, last, nil
+}
+
 // Page asks for part of the list of tokens.
 type Page struct {
 	Order      Order

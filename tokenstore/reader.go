@@ -12,6 +12,8 @@ import (
 type Reader struct {
 	token Token
 	id    ID
+	// previous is read and not told.
+	previous LastUse
 }
 
 // Token reads the token kept under id. The error wraps [ErrDamaged].
@@ -25,7 +27,7 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 // Usage reads the usage kept under id. The error wraps [ErrDamaged].
 func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
-	return decodeUsage(r.id[:], record, true, nil)
+	return decodeUsage(r.id[:], record, true, nil, &r.previous)
 }
 
 // Clone returns a token that shares no memory with t.

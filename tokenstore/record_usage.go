@@ -17,6 +17,10 @@ const (
 	usageLastRoute
 	usageDay
 	usageCount
+	usagePreviousTime
+	usagePreviousIP
+	usagePreviousUserAgent
+	usagePreviousRoute
 )
 
 // EncodeUsage returns the record of a token's usage for a backend to keep under
@@ -34,6 +38,10 @@ func EncodeUsage(u UsageOf) []byte {
 		b = appendUint(b, usageDay, protowire.EncodeZigZag(int64(today.Day))+1)
 		b = appendCounts(b, usageCount, today)
 	}
+	b = appendTime(b, usagePreviousTime, u.Previous.Time)
+	b = appendString(b, usagePreviousIP, u.Previous.IP)
+	b = appendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
+	b = appendString(b, usagePreviousRoute, u.Previous.Route)
 	return seal(usageRecord, u.ID[:], b)
 }
 
@@ -43,7 +51,7 @@ func DecodeUsage(id ID, record []byte) (UsageOf, error) {
 	used := UsageOf{ID: id}
 	var today DayUsage
 	var err error
-	if used.Usage, err = decodeUsage(id[:], record, false, &today); err != nil {
+	if used.Usage, err = decodeUsage(id[:], record, false, &today, &used.Previous); err != nil {
 		return UsageOf{}, err
 	}
 	if len(today.Counts) > 0 {
@@ -53,7 +61,7 @@ func DecodeUsage(id ID, record []byte) (UsageOf, error) {
 }
 
 // decodeUsage reads the day, too, unless today is nil.
-func decodeUsage(key, record []byte, borrowed bool, today *DayUsage) (Usage, error) {
+func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, previous *LastUse) (Usage, error) {
 	fields, err := unseal(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
@@ -83,6 +91,14 @@ func decodeUsage(key, record []byte, borrowed bool, today *DayUsage) (Usage, err
 				return nil
 			}
 			return f.addCount(today)
+		case usagePreviousTime:
+			return f.setTime(&previous.Time)
+		case usagePreviousIP:
+			return f.setString(&previous.IP)
+		case usagePreviousUserAgent:
+			return f.setString(&previous.UserAgent)
+		case usagePreviousRoute:
+			return f.setString(&previous.Route)
 		}
 		return errUnknownField
 	})

@@ -140,3 +140,64 @@ func TestRotateRefusals(t *testing.T) {
 		t.Errorf("no token: %v", err)
 	}
 }
+
+// TestPreviousUse: who uses the old secret is told, over a restart too, and of the
+// secret before that no more.
+func TestPreviousUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, old := s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{months: 1} })
+	check := func(want LastUse) {
+		t.Helper()
+		if _, got, err := s.PreviousUse(token.ID); err != nil || got != want {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
+	}
+	use := func(c Credential, ip string) LastUse {
+		use := LastUse{Time: s.Now(), IP: ip, UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"}
+		s.CountAllowed(s.must(t, c), "unikernel:list", use)
+		return use
+	}
+	pass := func(d time.Duration) { s.clock.set(s.Now().Add(d)) }
+	use(old, "203.0.113.1")
+	check(LastUse{})
+	pass(time.Hour)
+	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 24 * time.Hour}, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := parsed(t, secret)
+	use(present, "203.0.113.2")
+	check(LastUse{})
+	first := use(old, "203.0.113.3")
+	check(first)
+	pass(time.Millisecond)
+	use(old, "203.0.113.4") // of many a second's first
+	check(first)
+	pass(time.Second)
+	last := use(old, "203.0.113.5")
+	use(present, "203.0.113.6")
+	check(last)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s.memory, s.clock)
+	check(last)
+	s.must(t, present) // in memory again
+	check(last)
+	use(present, "203.0.113.7")
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	check(last)
+	pass(time.Hour)
+	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor); err != nil {
+		t.Fatal(err)
+	}
+	check(LastUse{})
+	again := use(present, "203.0.113.8")
+	check(again)
+	if _, _, err := s.PreviousUse(ID{'x'}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}

@@ -40,6 +40,8 @@ type LastUse struct {
 type UsageOf struct {
 	ID ID
 	Usage
+	// Previous is the newest allowed request with a secret from before a rotation.
+	Previous LastUse
 	// Days are in no order but for the last, which is the day of the last count.
 	Days []DayUsage
 }
@@ -92,13 +94,10 @@ type usage struct {
 	lastFrom atomic.Pointer[LastUse]
 	// recent is the count of an outcome that the newest requests had.
 	recent atomic.Pointer[outcomeCount]
+	// previous is the newest use of a secret from before a rotation.
+	previous atomic.Pointer[LastUse]
 	// outliving, unless it is nil, has the totals where they outlive the process.
 	outliving Counters
-	// dirty is set from the first count until the totals are on their way to the
-	// backend.
-	dirty atomic.Bool
-
-	_ [4]byte
 
 	allowed atomic.Uint64
 	denied  atomic.Uint64
@@ -121,6 +120,9 @@ func (u *usage) load(base UsageOf, outliving Counters) {
 	if !base.Last.Time.IsZero() {
 		u.lastTime.Store(base.Last.Time.UnixMicro())
 		u.lastFrom.Store(&base.Last)
+	}
+	if !base.Previous.Time.IsZero() {
+		u.previous.Store(&base.Previous)
 	}
 	for _, day := range base.Days {
 		if before := u.today.Swap(newDayCounts(day)); before != nil {
@@ -163,6 +165,27 @@ func (u *usage) move(use LastUse) {
 	// The header's memory isn't kept.
 	use.UserAgent = strings.Clone(use.UserAgent)
 	u.lastFrom.Store(&use)
+}
+
+// notePrevious notes who still uses a secret from before a rotation; of many requests
+// a second's first.
+func (u *usage) notePrevious(use LastUse) {
+	if last := u.previous.Load(); last != nil && use.Time.Sub(last.Time) < time.Second {
+		return
+	}
+	use.Time = use.Time.Truncate(time.Microsecond)
+	use.UserAgent = strings.Clone(use.UserAgent[:min(len(use.UserAgent), maxUserAgentLength)])
+	u.previous.Store(&use)
+}
+
+func (u *usage) lastPrevious() LastUse {
+	last := u.previous.Load()
+	if last == nil {
+		return LastUse{}
+	}
+	use := *last
+	use.UserAgent = printable(use.UserAgent)
+	return use
 }
 
 // deny adds one request that was refused.

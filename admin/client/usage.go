@@ -65,3 +65,24 @@ func (c *Client) Usage(ctx context.Context, id string, query UsageQuery) ([]Usag
 	err = c.value(ctx, call{method: http.MethodGet, path: path + "/usage", query: values}, &series)
 	return series.Data, err
 }
+
+// PreviousUse is who last used a token's secret from before its last rotation. Times
+// are zero for none.
+type PreviousUse struct {
+	ValidUntil        time.Time `json:"valid_until"`
+	LastUsedAt        time.Time `json:"last_used_at"`
+	LastUsedIP        string    `json:"last_used_ip"`
+	LastUsedUserAgent string    `json:"last_used_user_agent"`
+	LastUsedRoute     string    `json:"last_used_route"`
+}
+
+// PreviousUse returns who last used the secret from before the last rotation. Ids are
+// checked as by [Client.Get].
+func (c *Client) PreviousUse(ctx context.Context, id string) (use PreviousUse, err error) {
+	path, err := tokenPath(id)
+	if err != nil {
+		return PreviousUse{}, err
+	}
+	err = c.value(ctx, call{method: http.MethodGet, path: path + "/previous"}, &use)
+	return use, err
+}

@@ -20,7 +20,7 @@ func serve(method, path string, headers ...string) *httptest.ResponseRecorder {
 }
 
 // TestFiles: each is served with its type and the policy, and again only if it has
-// changed.
+// changed. Security case UI-04 (frames, referrer, opener).
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	types := map[string]string{

@@ -43,9 +43,20 @@ function change(token, verb, done, changed) {
   };
 }
 
-function rotate(token, changed) {
+// oldUse is who still uses the secret from before the last rotation.
+export function oldUse(old) {
+  if (!old.last_used_at) return "not since the rotation";
+  const by = [old.last_used_ip && `from ${old.last_used_ip}`, old.last_used_user_agent && `by ${old.last_used_user_agent}`].filter(Boolean).join(" ");
+  return `${relative(old.last_used_at)} ${by}`;
+}
+
+async function rotate(token, changed) {
+  const text = ["The key gets a new secret. Its id, scopes and end stay.", lastUse(token), "Whoever still uses the old secret after that time is refused."];
+  if (token.previous_valid_until && Date.parse(token.previous_valid_until) > Date.now()) {
+    text.push(`The secret from before the last rotation ends at once. It was last used ${oldUse(await get(`tokens/${token.id}/previous`))}.`);
+  }
   const grace = el("select", {}, [["24h", "1 day"], ["1h", "1 hour"], ["168h", "7 days"], ["0s", "not at all"]].map(([value, text]) => el("option", { value }, text)));
-  confirmed(`Rotate ${token.name}`, ["The key gets a new secret. Its id, scopes and end stay.", lastUse(token), "Whoever still uses the old secret after that time is refused."], "Rotate",
+  confirmed(`Rotate ${token.name}`, text, "Rotate",
     async () => {
       const made = await post(`tokens/${token.id}/rotate`, { grace: grace.value });
       changed();

@@ -1,5 +1,7 @@
 // The admin API, relative to this page, so that it works below any path.
 const base = new URL("api/v1/", document.baseURI);
+// Browsers keep what was given for basic authentication, and fetch takes no such address.
+base.username = base.password = "";
 
 export class ApiError extends Error {
   constructor(status, problem) {

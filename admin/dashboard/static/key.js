@@ -1,4 +1,4 @@
-import { actions } from "./actions.js";
+import { actions, oldUse } from "./actions.js";
 import { get, patch, post, query } from "./api.js";
 import { auditTable } from "./audit.js";
 import { badges } from "./badges.js";
@@ -12,12 +12,13 @@ const day = 24 * hour;
 // keyPage is all there is to know of one key.
 export async function keyPage(page, id) {
   const [token, scopes] = await Promise.all([get(`tokens/${encodeURIComponent(id ?? "")}`), get("scopes")]);
+  const old = token.previous_valid_until ? await get(`tokens/${token.id}/previous`) : null;
   document.title = `${token.name} · API Keys`;
   const again = () => keyPage(page, id).catch((error) => say(error.message, "bad"));
   const gone = () => { location.hash = "#keys"; };
   const parts = [
     el("div", { className: "title" }, el("h1", { dir: "auto" }, token.name), badges(token), actions(token, again, gone)),
-    facts(token),
+    facts(token, old),
     section("Usage", await usage(token)),
   ];
   if (token.kind === "api") {
@@ -32,7 +33,7 @@ function section(title, ...children) {
   return el("section", {}, el("h2", {}, title), ...children);
 }
 
-function facts(token) {
+function facts(token, old) {
   const time = (text, none = "-") => (text ? el("time", { dateTime: text, title: exact(text) }, `${relative(text)}`) : none);
   const list = [
     ["Key", el("code", {}, token.token_hint ?? token.id)],
@@ -49,7 +50,7 @@ function facts(token) {
     ["Last used", el("span", {}, time(token.last_used_at, "never"), token.last_used_ip ? ` from ${token.last_used_ip}` : "", token.last_used_user_agent ? ` by ${token.last_used_user_agent}` : "", token.last_used_route ? ` for ${token.last_used_route}` : "")],
     ["Requests", `${token.usage_count.toLocaleString()}, and ${token.denied_count.toLocaleString()} refused`],
   ];
-  if (token.previous_valid_until) list.push(["Old secret works until", time(token.previous_valid_until)]);
+  if (old) list.push(["Old secret works until", time(old.valid_until)], ["Old secret last used", oldUse(old)]);
   for (const [key, value] of Object.entries(token.metadata ?? {})) list.push([key, value]);
   return el("dl", { className: "facts" }, list.map(([name, value]) => el("div", {}, el("dt", { dir: "auto" }, name), el("dd", { dir: "auto" }, value))));
 }

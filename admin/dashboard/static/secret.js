@@ -4,7 +4,9 @@ import { dialog, el, say } from "./dom.js";
 // it goes when it was copied, or when somebody says that it is kept.
 export function showSecret(made, title) {
   const secret = el("input", { type: "text", readOnly: true, value: made.token, className: "secret", "aria-label": "The new key", spellcheck: false, autocomplete: "off" });
-  const gate = location.origin.replace("//keys.", "//");
+  // Where the gate is, is known only if the names are those of the README.
+  const below = new URL(".", document.baseURI).pathname !== "/";
+  const gate = below ? location.origin : location.hostname.startsWith("keys.") ? location.origin.replace("//keys.", "//") : "$GATE_URL";
   const curl = `curl --header "Authorization: Bearer $MOLLYMAWK_TOKEN" ${gate}/api/unikernels`;
   const workflow = `env:\n  MOLLYMAWK_TOKEN: \${{ secrets.MOLLYMAWK_TOKEN }}\nsteps:\n  - run: ${curl}`;
   const kept = el("input", { type: "checkbox" });
