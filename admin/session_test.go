@@ -36,6 +36,8 @@ func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.Resp
 
 func with(cookie *http.Cookie) string { return "Cookie: " + cookie.Name + "=" + cookie.Value }
 
+// TestSession signs in, does something, and signs out. Security case ADM-21 (a cookie
+// that another site's page makes a browser send).
 func TestSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"

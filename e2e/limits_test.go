@@ -140,7 +140,7 @@ func hammer(ctx context.Context, c *caddy, token string, refused func(status int
 }
 
 // TestRateLimitIsExact: 64 clients at once get the limit and what comes back meanwhile,
-// never more and hardly less.
+// never more and hardly less. Security case DOS-07.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)

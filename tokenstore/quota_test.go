@@ -145,6 +145,25 @@ func TestDailyQuota(t *testing.T) {
 	}
 }
 
+// TestQuotaOfOne: of a hundred at once one passes. Security case USE-07.
+func TestQuotaOfOne(t *testing.T) {
+	t.Parallel()
+	q := newQuotaTest(t, 1, PeriodDay)
+	var passed atomic.Int64
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if _, standing, err := q.TakeQuota(q.must(t, q.credential), q.Now()); err == nil && !standing.Exceeded {
+				passed.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := passed.Load(); n != 1 {
+		t.Errorf("%d passed", n)
+	}
+}
+
 // TestQuotaIsExact: of many at once exactly the quota passes, also over a restart.
 func TestQuotaIsExact(t *testing.T) {
 	t.Parallel()

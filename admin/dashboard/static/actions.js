@@ -1,4 +1,4 @@
-import { ApiError, get, post, remove } from "./api.js";
+import { ApiError, get, me, post, remove } from "./api.js";
 import { dialog, el, field, say } from "./dom.js";
 import { editKey } from "./form.js";
 import { showSecret } from "./secret.js";
@@ -6,6 +6,7 @@ import { relative } from "./time.js";
 
 // lastUse is for confirmations: who will notice.
 function lastUse(token) {
+  if (token.id === me.actor) return "You are signed in with this key, and it signs you out.";
   if (!token.last_used_at) return "It was never used.";
   const by = [token.last_used_ip && `from ${token.last_used_ip}`, token.last_used_user_agent && `by ${token.last_used_user_agent}`].filter(Boolean).join(" ");
   return `It was last used ${relative(token.last_used_at)}${by ? ` ${by}` : ""}.`;

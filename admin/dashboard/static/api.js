@@ -12,6 +12,9 @@ export class ApiError extends Error {
   }
 }
 
+// me is who is signed in.
+export const me = { actor: "" };
+
 // OfflineError says that nobody answered.
 export class OfflineError extends Error {}
 

@@ -1,5 +1,6 @@
 import { ApiError, get, patch, post } from "./api.js";
 import { dialog, el, field, say } from "./dom.js";
+import { covers } from "./scopes.js";
 import { showSecret } from "./secret.js";
 
 const validities = [["1mo", "1 month"], ["3mo", "3 months"], ["6mo", "6 months"], ["1y", "1 year"], ["2y", "2 years"], ["date", "Until a date"]];
@@ -133,7 +134,6 @@ function limitInputs(limit, unit, options) {
 // has with a wildcard is kept as such until a box of it is changed.
 function scopeChecklist(catalog, granted) {
   const boxes = new Map();
-  const covers = (grant, name) => grant === name || (grant.endsWith(":*") && name.startsWith(grant.slice(0, -1))) || (grant === "*" && !name.startsWith("monitoring:"));
   let wildcards = granted.filter((grant) => grant.endsWith("*"));
   const groups = new Map();
   for (const scope of catalog) {

@@ -4,6 +4,7 @@ import { auditTable } from "./audit.js";
 import { badges } from "./badges.js";
 import { bars } from "./chart.js";
 import { el, field, say } from "./dom.js";
+import { covers } from "./scopes.js";
 import { exact, relative } from "./time.js";
 
 const hour = 3600 * 1000;
@@ -86,7 +87,6 @@ async function usage(token) {
 async function unused(token, catalog, again) {
   const { data } = await get(`tokens/${token.id}/usage${query({ step: "day", from: new Date(Date.now() - 90 * day).toISOString() })}`);
   const used = new Set(data.filter(({ outcome }) => outcome === "ok").map(({ scope }) => scope));
-  const covers = (grant, name) => grant === name || (grant.endsWith(":*") && name.startsWith(grant.slice(0, -1))) || (grant === "*" && !name.startsWith("monitoring:"));
   const may = catalog.map(({ name }) => name).filter((name) => (token.scopes ?? []).some((grant) => covers(grant, name)));
   const never = may.filter((name) => !used.has(name));
   const kept = may.filter((name) => used.has(name));

@@ -1,4 +1,4 @@
-import { call, get } from "./api.js";
+import { call, get, me } from "./api.js";
 import { auditPage } from "./audit.js";
 import { el, say } from "./dom.js";
 import { keyPage } from "./key.js";
@@ -42,6 +42,7 @@ async function show() {
 }
 
 function welcome({ actor, name, expires_at: until }) {
+  me.actor = actor;
   who.textContent = name ? `${name} (${actor})` : actor;
   who.title = until ? `Signed in until ${new Date(until).toLocaleString()}` : "";
   signOut.hidden = !until;
