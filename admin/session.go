@@ -119,8 +119,8 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	}
 	match, failed := gate.Present(store, open.credential, tokenstore.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, match, failed)
-	if refusal != nil {
-		b.Sessions().end(value)
+	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
+		b.Sessions().end(value) // what can't be read now may be good
 	}
 	return actor, refusal
 }
@@ -203,6 +203,9 @@ func (c *call) showSession() *Refusal {
 
 // signOut ends the session; without one it does nothing.
 func (c *call) signOut() *Refusal {
+	if _, refusal := c.store(); refusal != nil {
+		return refusal
+	}
 	secure := c.Bearer.Secure(c.r)
 	if value := sessionCookie(c.r, secure); value != "" {
 		c.Bearer.Sessions().end(value)

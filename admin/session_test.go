@@ -198,6 +198,30 @@ func TestSignInRefuses(t *testing.T) {
 	}
 }
 
+// TestSessionOutlivesTrouble: a store that can't answer ends no session.
+func TestSessionOutlivesTrouble(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	f, console := newSite(t)
+	_, secret := console.create(`{"kind":"admin"}`)
+	_, cookie := f.signIn(site, secret)
+	closed := newFixture(t)
+	if err := closed.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away := newFixture(t, func(c *Config) {
+		*c = f.config
+		bearer := *f.config.Bearer
+		c.Store = func(context.Context) (*tokenstore.Store, error) { return closed.store, nil }
+		bearer.Store = c.Store
+		c.Bearer, c.Authenticate = &bearer, BearerAuthenticator(bearer)
+	})
+	away.refused(away.do(http.MethodGet, site+"/tokens", "", with(cookie)), 503, "store_unavailable")
+	if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+}
+
 // TestSessionsAreBounded: those that end first make room.
 func TestSessionsAreBounded(t *testing.T) {
 	t.Parallel()

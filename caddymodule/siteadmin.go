@@ -79,6 +79,9 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		Secure:   overTLS,
 	}
 	h.bearer = admin.BearerAuthenticator(bearer)
+	// Mollymawk's own calls are for programs.
+	tokenOnly := bearer
+	tokenOnly.Sessions = nil
 	h.logger = ctx.Logger()
 	h.api = sync.OnceValue(func() http.Handler {
 		config := h.config()
@@ -86,7 +89,9 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		return admin.New(config)
 	})
 	h.dashboard = dashboard.New()
-	h.mollymawk = sync.OnceValue(func() http.Handler { return admin.NewMollymawk(h.app.adminConfig(h.bearer, sitePath, h.logger)) })
+	h.mollymawk = sync.OnceValue(func() http.Handler {
+		return admin.NewMollymawk(h.app.adminConfig(admin.BearerAuthenticator(tokenOnly), sitePath, h.logger))
+	})
 	return nil
 }
 

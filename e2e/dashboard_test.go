@@ -387,6 +387,11 @@ func TestDashboardOverTLS(t *testing.T) {
 	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure || !cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
 		t.Errorf("%d cookies, %v", len(cookies), err)
 	}
+	// Mollymawk's own calls are for tokens alone, and a gate hands no session on.
+	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H", "Content-Type: application/json"}
+	if status, _, body := curl(t, append(cookie, "-d", "{}", d.url+"api/tokens/create")...); status != http.StatusUnauthorized {
+		t.Errorf("%d %s", status, body)
+	}
 	d.press("New API Key")
 	d.fill("Name", "copied")
 	d.press("read")
@@ -407,6 +412,21 @@ func TestDashboardOverTLS(t *testing.T) {
 	d.press("Done")
 	d.hides("It can't be shown again.")
 	d.checkQuiet("keys.localhost:" + s.env["HTTPS"])
+}
+
+// TestSessionCookieStaysHere: the dashboard's cookie is nothing to the backend, whoever
+// sends it and whatever for.
+func TestSessionCookieStaysHere(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
+	curl(t, "-H", "Cookie: mollygate_session=secret1; molly_session=x; __Host-mollygate_session=secret2", s.url("/dashboard"))
+	requests := s.backend.Requests()
+	if len(requests) != 1 {
+		t.Fatalf("the backend saw %d requests", len(requests))
+	}
+	if got := strings.Join(requests[0].Values("Cookie"), "|"); got != "molly_session=x" {
+		t.Errorf("the backend saw the cookies %q", got)
+	}
 }
 
 // TestDashboardBelowAPath works there, too, and a trusted user needs no sign-in.

@@ -57,3 +57,20 @@ func TestDropTokens(t *testing.T) {
 		t.Errorf("left are %d headers, or the wrong ones", len(h))
 	}
 }
+
+func TestRemoveSessionCookies(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{
+		"": "", "molly_session=a": "molly_session=a", "mollygate_session=a": "", "__Host-mollygate_session=a": "",
+		"a=b; mollygate_session=c; __Host-mollygate_session=d; molly_session=e": "a=b; molly_session=e",
+		"x_mollygate_session=a": "x_mollygate_session=a", "Mollygate_session=a": "Mollygate_session=a",
+	} {
+		h := make(http.Header)
+		if sent != "" {
+			h["Cookie"] = []string{sent}
+		}
+		if RemoveSessionCookies(h); h.Get("Cookie") != want {
+			t.Errorf("%q has become %q, want %q", sent, h.Get("Cookie"), want)
+		}
+	}
+}
