@@ -124,6 +124,9 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 		t.Error("the new key isn't good")
 	}
 	d.hides("CI\nnever used") // by itself, within seconds
+	d.eventually("its chart is drawn", func() bool {
+		return evaluate[int](d.browser, `document.querySelectorAll("svg[aria-label='Last 30 days: 1 requests, 0 refused']").length`) == 1
+	})
 
 	d.act("CI", "Edit Key")
 	d.shows("Edit API Key")

@@ -61,14 +61,24 @@ const seen = new IntersectionObserver((entries) => {
   }
 });
 
+// drawn are the charts by key, and the counts that they were drawn of: the list is shown
+// anew every few seconds, and most keys haven't been used meanwhile.
+const drawn = new Map();
+
 // monthChart is the last 30 days of a key. It is drawn when it comes into sight.
 export function monthChart(token) {
   const place = el("span", { className: "month" });
+  const counts = `${token.usage_count} ${token.denied_count} ${new Date().toISOString().slice(0, 10)}`;
   if (!token.usage_count && !token.denied_count) return place;
+  const known = drawn.get(token.id);
+  if (known) place.append(known.chart.cloneNode(true)); // until there is a newer one
+  if (known?.counts === counts) return place;
   place.draw = async () => {
     const from = Math.floor(Date.now() / day) * day - 29 * day;
     const { data } = await get(`tokens/${token.id}/usage${query({ step: "day", from: new Date(from).toISOString() })}`);
-    place.replaceChildren(bars(data, from, day, 30, { width: 90, height: 20, label: "Last 30 days" }));
+    const chart = bars(data, from, day, 30, { width: 90, height: 20, label: "Last 30 days" });
+    drawn.set(token.id, { chart: chart.cloneNode(true), counts });
+    place.replaceChildren(chart);
   };
   seen.observe(place);
   return place;
