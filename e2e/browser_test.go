@@ -39,6 +39,10 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
+// patience is how long something in the browser may take, on a machine that does much
+// else.
+const patience = time.Minute
+
 // browser is a tab of Debian's Chromium.
 type browser struct {
 	t   *testing.T
@@ -73,7 +77,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	)
 	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	tab, stopTab := chromedp.NewContext(allocator)
-	ctx, cancel := context.WithTimeout(tab, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(tab, 10*time.Minute)
 	b := &browser{t: t, ctx: ctx, hosts: make(map[string]bool)}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -140,7 +144,7 @@ func (b *browser) checkQuiet(host string) {
 // do does something in the page, and waits for what it is about, but not for ever.
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatalf("in the browser: %v", err)
@@ -192,7 +196,7 @@ func (b *browser) script(script string) {
 // evaluate returns what an expression is in the page.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
@@ -211,7 +215,7 @@ func (b *browser) text() string {
 func (b *browser) shows(texts ...string) {
 	b.t.Helper()
 	for _, text := range texts {
-		deadline := time.Now().Add(15 * time.Second)
+		deadline := time.Now().Add(patience)
 		for !strings.Contains(b.text(), text) {
 			if time.Now().After(deadline) {
 				b.t.Fatalf("the page doesn't say %q:\n%s", text, b.text())

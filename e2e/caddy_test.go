@@ -306,10 +306,10 @@ func (c *caddy) eventually(what string, condition func() bool) {
 	eventually(c.t, what, condition, c.output)
 }
 
-// eventually waits at most 20 s until condition holds; note is shown if it doesn't.
+// eventually waits at most a minute until condition holds; note is shown if it doesn't.
 func eventually(t *testing.T, what string, condition func() bool, note fmt.Stringer) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s\n%s", what, note)

@@ -160,7 +160,7 @@ func TestRateLimitIsExact(t *testing.T) {
 	most := limit + uint64(took*limit/window) + 1
 	t.Logf("%d requests in %v: %d were let through, %d could have been", sent, took, answered, most)
 	allowed, denied := c.usage(token)
-	if allowed > most || allowed < limit || answered > allowed || allowed+denied > sent {
+	if allowed > most || sent > 2*limit && allowed < limit || answered > allowed || allowed+denied > sent {
 		t.Errorf("%d were let through and %d refused of %d; %d could have been let through", allowed, denied, sent, most)
 	}
 }
@@ -176,31 +176,27 @@ func TestQuotaSurvivesKill(t *testing.T) {
 	token := c.token("--scope", "test:allowed", "--quota", strconv.Itoa(quota)+"/month")
 	var sent, answered uint64
 	for round := range kills + 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		go func() {
-			defer cancel()
-			switch round {
-			case kills: // in order
-				time.Sleep(200 * time.Millisecond)
-				_ = c.cmd.Process.Signal(syscall.SIGTERM)
-			case kills + 1: // until all is used up
-			default:
-				time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond) // a random moment
-				_ = c.cmd.Process.Kill()
-			}
-			if round <= kills {
-				<-c.exited
-				return
-			}
-			for ctx.Err() == nil { // until nothing passes any more
-				before, _ := c.usage(token)
-				time.Sleep(500 * time.Millisecond)
-				if now, _ := c.usage(token); now == before && now > 0 {
-					return
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		usedUp := sync.OnceFunc(cancel)
+		if round <= kills {
+			usedUp = func() {}
+			go func() {
+				if round == kills { // in order
+					time.Sleep(200 * time.Millisecond)
+					_ = c.cmd.Process.Signal(syscall.SIGTERM)
+				} else {
+					time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond) // a random moment
+					_ = c.cmd.Process.Kill()
 				}
+				<-c.exited
+				cancel()
+			}()
+		}
+		s, a := hammer(ctx, c, token, func(status int) {
+			if status == http.StatusTooManyRequests {
+				usedUp()
 			}
-		}()
-		s, a := hammer(ctx, c, token, func(int) {})
+		})
 		sent, answered = sent+s, answered+a
 		if round <= kills {
 			<-c.exited

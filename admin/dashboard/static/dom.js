@@ -29,7 +29,7 @@ export function svg(name, attributes = {}, ...children) {
 export function say(text, kind = "good") {
   const note = el("p", { className: `note ${kind}` }, text);
   document.getElementById("messages").append(note);
-  setTimeout(() => note.remove(), 8000);
+  setTimeout(() => note.remove(), 20000);
 }
 
 let ids = 0;
