@@ -90,6 +90,7 @@ func (c *caddy) start(caddyfile string) {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
 	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
+	c.cmd.Env = append(c.cmd.Env, "GORACE=halt_on_error=0 exitcode=0") // see checkRaces
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
@@ -132,10 +133,25 @@ func (c *caddy) stop() {
 	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
 		c.t.Errorf("Caddy ended with exit code %d:\n%s", code, c.output)
 	}
-	if strings.Contains(c.output.String(), "DATA RACE") {
-		c.t.Errorf("Caddy has a data race:\n%s", c.output)
-	}
+	c.checkRaces()
 	c.cmd = nil
+}
+
+// checkRaces looks for data races that code of ours takes part in. Caddy has some of
+// its own, such as that of caddytls.(*TLS).CaddyModule, which copies what another
+// goroutine writes.
+func (c *caddy) checkRaces() {
+	c.t.Helper()
+	const border = "=================="
+	for part := range strings.SplitSeq(c.output.String(), border) {
+		switch {
+		case !strings.Contains(part, "WARNING: DATA RACE"):
+		case strings.Contains(part, "github.com/mollygate/mollygate"):
+			c.t.Errorf("Caddy has a data race:\n%s", part)
+		default:
+			c.t.Logf("Caddy has a data race of its own:\n%s", part)
+		}
+	}
 }
 
 // kill ends Caddy without a chance to do anything.

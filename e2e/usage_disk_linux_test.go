@@ -106,6 +106,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 	free()
 	says(canAgain, 1)
+	says("token usage outlives the process again", 1) // whose file couldn't be made
 	count()
 	c.kill()
 	c.start(countingSite)
