@@ -137,19 +137,19 @@ func (c *caddy) stop() {
 	c.cmd = nil
 }
 
-// checkRaces looks for data races that code of ours takes part in. Caddy has some of
-// its own, such as that of caddytls.(*TLS).CaddyModule, which copies what another
-// goroutine writes.
+// checkRaces looks for data races. One is Caddy's own (v2.11.9): when a certificate is
+// obtained while the TLS app starts, caddytls.(*TLS).CaddyModule copies what Start
+// writes.
 func (c *caddy) checkRaces() {
 	c.t.Helper()
 	const border = "=================="
 	for part := range strings.SplitSeq(c.output.String(), border) {
 		switch {
 		case !strings.Contains(part, "WARNING: DATA RACE"):
-		case strings.Contains(part, "github.com/mollygate/mollygate"):
-			c.t.Errorf("Caddy has a data race:\n%s", part)
+		case strings.Contains(part, "caddytls.(*TLS).CaddyModule()") && strings.Contains(part, "caddytls.(*TLS).Start()"):
+			c.t.Logf("Caddy's own data race:\n%s", part)
 		default:
-			c.t.Logf("Caddy has a data race of its own:\n%s", part)
+			c.t.Errorf("Caddy has a data race:\n%s", part)
 		}
 	}
 }
