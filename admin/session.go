@@ -72,7 +72,10 @@ func (s *Sessions) find(value string, now time.Time) (session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open, ok := s.open[sha256.Sum256([]byte(value))]
-	return open, ok && now.Before(open.expires)
+	if !ok || !now.Before(open.expires) {
+		return session{}, false
+	}
+	return open, true
 }
 
 func (s *Sessions) end(value string) {
@@ -170,17 +173,13 @@ func (c *call) signIn() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err) // it has been read before
 	}
-	found, _, err := store.Lookup(credential)
-	if err != nil {
-		return c.storeRefusal(err)
-	}
 	if old := sessionCookie(c.r, secure); old != "" {
 		c.Bearer.Sessions().end(old)
 	}
 	value, expires := c.Bearer.Sessions().begin(credential, store.Now())
 	setSessionCookie(c.w, secure, value)
 	c.Logger.Info("signed in", zap.String("actor", actor.Name), zap.String("address", actor.Address))
-	return c.answer(http.StatusOK, signedIn{Actor: actor.Name, Name: maybe(found.Token.Name), ExpiresAt: moment(expires)})
+	return c.answerSession(store, actor, expires)
 }
 
 // showSession says who calls.
@@ -189,14 +188,16 @@ func (c *call) showSession() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	answer := signedIn{Actor: c.actor.Name}
-	if id, err := tokenstore.ParseID(c.actor.Name); err == nil {
+	open, _ := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now())
+	return c.answerSession(store, c.actor, open.expires)
+}
+
+func (c *call) answerSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
+	answer := signedIn{Actor: actor.Name, ExpiresAt: moment(expires)}
+	if id, err := tokenstore.ParseID(actor.Name); err == nil { // else a trusted user
 		if found, err := store.Get(id); err == nil {
 			answer.Name = maybe(found.Token.Name)
 		}
-	}
-	if open, ok := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now()); ok {
-		answer.ExpiresAt = moment(open.expires)
 	}
 	return c.answer(http.StatusOK, answer)
 }

@@ -36,7 +36,7 @@ type file struct {
 	content           []byte
 }
 
-// Handler serves the page and its files. found says whether a path is one of them.
+// Handler serves the page and its files.
 type Handler struct{ files map[string]file }
 
 // New returns the handler.
