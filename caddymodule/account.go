@@ -29,7 +29,7 @@ type Account struct {
 
 	name    string
 	logger  *zap.Logger
-	current atomic.Pointer[string]
+	current atomic.Pointer[upstreamCredential]
 	// refusedSince is when the backend began to refuse the token, in Unix
 	// seconds, or 0.
 	refusedSince atomic.Int64
@@ -44,7 +44,7 @@ func (a *Account) provision(name string, logger *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("account %s: upstream_token: %w", name, err)
 	}
-	a.current.Store(&token)
+	a.current.Store(newUpstreamCredential(token))
 	return nil
 }
 
@@ -69,8 +69,19 @@ func (a *Account) resolve() (string, error) {
 // upstreamTokenSyntax is b64token of RFC 6750 section 2.1.
 var upstreamTokenSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// token returns the upstream token, or "" if the account has none.
-func (a *Account) token() string { return *a.current.Load() }
+// credential returns what requests are sent with; its fields are empty if the account
+// has no upstream token.
+func (a *Account) credential() *upstreamCredential { return a.current.Load() }
+
+// upstreamCredential is an upstream token, and the Authorization that presents it.
+type upstreamCredential struct{ token, authorization string }
+
+func newUpstreamCredential(token string) *upstreamCredential {
+	if token == "" {
+		return new(upstreamCredential)
+	}
+	return &upstreamCredential{token, "Bearer " + token}
+}
 
 // refused notes that the backend refused the token that a request was sent with.
 // The secret may have been changed where it is kept, so it is read again.
@@ -84,7 +95,7 @@ func (a *Account) refused(sent string, now time.Time) {
 	case err != nil:
 		a.logger.Error("reading the upstream token of an account again failed", zap.String("account", a.name), zap.Error(err))
 	case token != sent:
-		a.current.Store(&token)
+		a.current.Store(newUpstreamCredential(token))
 		a.logger.Info("read a changed upstream token of an account", zap.String("account", a.name))
 	}
 }

@@ -1,11 +1,7 @@
 package caddymodule
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"maps"
-	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -25,25 +21,23 @@ import (
 type answerWriter struct {
 	http.ResponseWriter
 	request *http.Request // as the client sent it
-	out     *http.Request // as it was handed on
-	// sent says that a proxy has taken the request.
-	sent    atomic.Bool
 	passage *passage
-	cancel  context.CancelCauseFunc
 	// before are the headers that the answer had before the backend set its own.
-	before http.Header
+	before headerLines
 
 	// state is changed by whichever comes first: the answer, or the end of the
 	// time for it.
-	state   atomic.Int32
-	timeout *time.Timer
+	state atomic.Int32
 
 	// A held answer: its status, or 0; its body; whether that is longer than is
 	// looked into.
 	status  int
-	body    bytes.Buffer
+	body    []byte
 	tooLong bool
 
+	// mayLast says that the answer will end with its token if there is more of it
+	// than what is written at once; written, that something was.
+	mayLast, written bool
 	// over says that nothing may touch the connection any more: it may be serving
 	// the next request.
 	mu      sync.Mutex
@@ -60,33 +54,27 @@ const (
 	tooLate
 )
 
-func newAnswerWriter(w http.ResponseWriter, r *http.Request, p *passage, cancel context.CancelCauseFunc) *answerWriter {
-	a := &answerWriter{ResponseWriter: w, request: r, passage: p, cancel: cancel, before: maps.Clone(w.Header())}
-	a.timeout = time.AfterFunc(math.MaxInt64, func() {
-		if a.state.CompareAndSwap(awaited, tooLate) {
-			a.cancel(errAnswerTimeout)
-		}
-	})
-	return a
+// begin makes a the writer of an answer to r.
+func (a *answerWriter) begin(w http.ResponseWriter, r *http.Request, p *passage) {
+	a.ResponseWriter, a.request, a.passage = w, r, p
+	a.before.copy(w.Header())
+}
+
+// late is called when the time for the answer is over.
+func (a *answerWriter) late() {
+	if a.state.CompareAndSwap(awaited, tooLate) {
+		a.passage.context.end(errAnswerTimeout)
+	}
 }
 
 // Header returns the headers of the answer. That they are asked for after a proxy
 // has taken the request means that an answer is there. From then on a handler such
 // as templates could show the credential, which nobody needs any more.
 func (a *answerWriter) Header() http.Header {
-	if a.sent.Load() {
-		delete(a.out.Header, "Authorization")
+	if a.passage.context.sent.Load() {
+		delete(a.passage.out.Header, "Authorization")
 	}
 	return a.ResponseWriter.Header()
-}
-
-// startTimeout begins to count the time that the backend has for its answer. It
-// is called at the end of the request's body, by whoever reads that.
-func (a *answerWriter) startTimeout() {
-	limit := time.Duration(a.passage.handler.AnswerTimeout)
-	if limit > 0 && !a.passage.decision.Route.Stream {
-		a.timeout.Reset(limit)
-	}
 }
 
 // WriteHeader takes the status and the headers of the backend's answer.
@@ -94,7 +82,7 @@ func (a *answerWriter) WriteHeader(status int) {
 	switch {
 	case a.status != 0 || a.gone():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
-		gate.ScrubHeaders(a.Header(), a.passage.upstreamToken)
+		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
 	case gate.LookInto(status) || !a.state.CompareAndSwap(awaited, handedOver):
 		a.status = status
@@ -107,9 +95,18 @@ func (a *answerWriter) WriteHeader(status int) {
 func (a *answerWriter) hand(status int) {
 	p, header := a.passage, a.Header()
 	p.countPassed()
-	gate.ScrubHeaders(header, p.upstreamToken)
+	gate.ScrubHeaders(header, p.upstream.token)
 	p.setNotices(header)
-	if lasting(status, header) {
+	switch duration(status, header) {
+	case endsSoon:
+	case unknownEnd:
+		if !p.context.sent.Load() {
+			// A handler of Caddy's own usually writes all it has at once.
+			a.mayLast = true
+			break
+		}
+		fallthrough
+	case lasts:
 		a.endWithToken()
 	}
 	p.account.accepted()
@@ -119,16 +116,43 @@ func (a *answerWriter) hand(status int) {
 // lastingLength is the length in bytes from which an answer is taken to last.
 const lastingLength = 1 << 20
 
-// lasting says whether an answer may take so long that its token can end
-// meanwhile.
-func lasting(status int, header http.Header) bool {
-	length, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
-	return status == http.StatusSwitchingProtocols || err != nil || length >= lastingLength
+// How long an answer may take, as its head tells.
+const (
+	endsSoon = iota
+	unknownEnd
+	lasts
+)
+
+// duration says whether an answer may take so long that its token can end meanwhile.
+func duration(status int, header http.Header) int {
+	switch status {
+	case http.StatusSwitchingProtocols:
+		return lasts
+	case http.StatusNoContent, http.StatusNotModified:
+		return endsSoon
+	}
+	lengths := header["Content-Length"]
+	if len(lengths) == 0 {
+		return unknownEnd
+	}
+	length, err := strconv.ParseInt(lengths[0], 10, 64)
+	if err != nil || length >= lastingLength {
+		return lasts
+	}
+	return endsSoon
+}
+
+// goesOn notes that another part of the answer comes, or that it is sent in parts.
+func (a *answerWriter) goesOn() {
+	if a.mayLast {
+		a.mayLast = false
+		a.endWithToken()
+	}
 }
 
 // endWithToken ends the answer soon after the token has stopped being valid.
 func (a *answerWriter) endWithToken() {
-	a.release = a.passage.store.EndWithToken(a.passage.decision.Match, func() {
+	a.release = a.passage.store.EndWithToken(a.passage.Match, func() {
 		a.ended.Store(true)
 		a.cutOff()
 		// A write that had just begun may have put Caddy's own deadline in place.
@@ -148,7 +172,7 @@ func (a *answerWriter) cutOff() {
 	if a.over {
 		return
 	}
-	a.cancel(errTokenEnded)
+	a.passage.context.end(errTokenEnded)
 	inner := a.ResponseWriter
 	for {
 		outer, ok := inner.(interface{ Unwrap() http.ResponseWriter })
@@ -169,14 +193,18 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 		return 0, errTokenEnded
 	}
 	if a.gone() {
+		if a.written {
+			a.goesOn()
+		}
+		a.written = true
 		return a.ResponseWriter.Write(p)
 	}
-	if a.body.Len()+len(p) > gate.MaxAnswerBody {
+	if len(a.body)+len(p) > gate.MaxAnswerBody {
 		a.tooLong = true
-		a.body.Reset()
+		a.body = nil
 	}
 	if !a.tooLong {
-		a.body.Write(p)
+		a.body = append(a.body, p...)
 	}
 	return len(p), nil
 }
@@ -186,6 +214,7 @@ func (a *answerWriter) FlushError() error {
 	if !a.gone() {
 		return nil
 	}
+	a.goesOn()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
@@ -200,7 +229,7 @@ func (a *answerWriter) gone() bool { return a.state.Load() == handedOver }
 func (a *answerWriter) finish(err error) error {
 	switch {
 	case a.gone():
-		gate.ScrubHeaders(a.Header(), a.passage.upstreamToken) // the trailers are among them
+		gate.ScrubHeaders(a.Header(), a.passage.upstream.token) // the trailers are among them
 		return err
 	case !a.state.CompareAndSwap(awaited, handedOver):
 		return a.replace(gate.BackendTimeout, errAnswerTimeout)
@@ -210,21 +239,21 @@ func (a *answerWriter) finish(err error) error {
 		a.passage.setNotices(a.Header()) // no handler answered: Caddy will, with 200
 		return nil
 	}
-	body := a.body.Bytes()
+	body := a.body
 	if a.tooLong || err != nil {
 		body = nil
 	} else if body == nil {
 		body = []byte{}
 	}
-	route := a.passage.decision.Route
-	refusal := route.Judge(a.status, a.Header(), body, a.passage.upstreamToken)
+	route := a.passage.Route
+	refusal := route.Judge(a.status, a.Header(), body, a.passage.upstream.token)
 	if refusal.Code == "" {
 		a.hand(a.status)
 		_, _ = a.ResponseWriter.Write(body) // the client may be gone
 		return nil
 	}
 	if refusal.Code == gate.UpstreamCredential {
-		a.passage.account.refused(a.passage.upstreamToken, a.passage.facts.Now)
+		a.passage.account.refused(a.passage.upstream.token, a.passage.now)
 	}
 	refusal.Err = err
 	return a.refuse(refusal)
@@ -257,23 +286,45 @@ func (a *answerWriter) replace(code gate.Code, cause error) error {
 // refuse answers with a refusal in place of the backend's answer.
 func (a *answerWriter) refuse(refusal gate.Refusal) error {
 	header := a.Header()
-	clear(header)
-	maps.Copy(header, a.before)
+	a.before.restore(header)
 	a.passage.setNotices(header)
 	a.passage.counted = true
-	refusal.Token = a.passage.decision.Match.Token
+	refusal.Token = a.passage.Match.Token
 	return a.passage.handler.refuse(a.ResponseWriter, a.request, refusal)
 }
 
-// close ends what goes with the answer.
+// close ends the answer: its writer is of no use any more.
 func (a *answerWriter) close() {
-	a.timeout.Stop()
-	a.passage.countPassed() // if nothing was answered
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
 	if a.release != nil {
 		a.release()
+	}
+}
+
+// headerLines are a few headers with their values.
+type headerLines struct {
+	lines []headerLine
+	room  [2]headerLine // Caddy itself sets one before the handlers
+}
+
+type headerLine struct {
+	name   string
+	values []string
+}
+
+func (l *headerLines) copy(h http.Header) {
+	l.lines = l.room[:0]
+	for name, values := range h {
+		l.lines = append(l.lines, headerLine{name, values})
+	}
+}
+
+func (l *headerLines) restore(h http.Header) {
+	clear(h)
+	for _, line := range l.lines {
+		h[line.name] = line.values
 	}
 }
 

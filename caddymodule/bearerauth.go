@@ -255,13 +255,13 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Untouched:
 		metrics.count(outcomeBrowser)
-		markPassed(r)
+		new(identity).mark(r)
 		out := handOn(r.Context(), r)
 		gate.SetUpgrade(out.Header, decision.Upgrade)
 		return next.ServeHTTP(w, out)
 	}
-	markPassed(r)
-	return h.forward(w, r, next, &passage{handler: h, store: store, decision: &decision, facts: &facts})
+	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
+	return passage.forward(w, r, next)
 }
 
 // facts gathers what the gate decides by.
@@ -283,11 +283,6 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 	}
 	return facts
 }
-
-// passedVar is the variable of a request that has passed a gate.
-const passedVar = "bearer_auth.passed"
-
-func markPassed(r *http.Request) { caddyhttp.SetVar(r.Context(), passedVar, true) }
 
 // Interface guards
 var (

@@ -14,7 +14,7 @@ var errBodyTooLarge = errors.New("the body is larger than the route takes")
 // takeBody gives out the body of r. That of an ordinary route is read here, so
 // that the backend sees all of it or nothing of the request; uploads are streamed.
 func (p *passage) takeBody(r, out *http.Request) error {
-	route := p.decision.Route
+	route := p.Route
 	limit := p.handler.gate.MaxBody(route)
 	switch {
 	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
@@ -42,7 +42,7 @@ func (p *passage) takeBody(r, out *http.Request) error {
 
 // adapt spells the request for the backend's generation.
 func (p *passage) adapt(out *http.Request, body []byte) error {
-	if adapt := p.decision.Route.Adapt; adapt != nil {
+	if adapt := p.Route.Adapt; adapt != nil {
 		out.URL.RawQuery, body = adapt(out.URL.RawQuery, body)
 	}
 	out.ContentLength = int64(len(body))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -12,17 +14,28 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// passage is an allowed request on its way to the backend.
+// passage is an allowed request on its way to the backend. All that it needs is one
+// piece of memory.
 type passage struct {
-	handler  *BearerAuth
-	store    *tokenstore.Store
-	decision *gate.Decision
-	facts    *gate.Request
+	handler *BearerAuth
+	store   *tokenstore.Store
+	gate.Finding
+	now      time.Time
+	clientIP netip.Addr
+	identity identity
 
-	account       *Account
-	upstreamToken string
+	account  *Account
+	upstream *upstreamCredential
 	// counted says that the metrics know what has become of the request.
 	counted bool
+
+	context requestContext
+	answer  answerWriter
+	// What is handed on: the request, its URL, and the values of its headers as far
+	// as there is room.
+	out    http.Request
+	url    url.URL
+	values [8]string
 }
 
 // Why a request's context was ended by the gate.
@@ -33,47 +46,67 @@ var (
 
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
-func (h *BearerAuth) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, p *passage) error {
-	token, route := p.decision.Match.Token, p.decision.Route
-	p.account = h.app.account(token.Account)
-	p.upstreamToken = p.account.token()
-
-	ctx, cancel := context.WithCancelCause(p.parentContext(r))
-	defer cancel(nil)
-	answer := newAnswerWriter(w, r, p, cancel)
-	defer answer.close()
-	out := handOn(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// Caddy's proxy asks for a connection when it has its own copy of the
-		// headers, in this goroutine.
-		GetConn: func(string) { answer.sent.Store(true) },
-	}), r)
-	answer.out = out
+func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	token, route := p.Match.Token, p.Route
+	p.account = p.handler.app.account(token.Account)
+	p.upstream = p.account.credential()
+	p.context.begin(p.parentContext(r))
+	p.answer.begin(w, r, p)
+	defer p.close()
+	out := p.copyRequest(r)
 	if err := p.takeBody(r, out); err != nil {
 		return p.refuseUncontacted(w, r, bodyRefusal(err))
 	}
-	gate.Forward(out.Header, token, p.upstreamToken)
-	gate.SetUpgrade(out.Header, p.decision.Upgrade)
-	gate.SetPath(out.URL, p.decision.Path)
 	out.RequestURI = out.URL.RequestURI()
-	setPlaceholders(r, &userPlaceholders, token)
-	p.store.CountAllowed(p.decision.Match, p.decision.Scope(), tokenstore.LastUse{
-		Time: p.facts.Now, IP: p.facts.ClientIP.String(), UserAgent: r.UserAgent(), Route: route.Name(),
+	p.identity.accept(r, token)
+	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
+		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: route.Name(),
 	})
-
 	if body, ok := out.Body.(*uploadBody); ok {
-		body.ended = answer.startTimeout
+		body.ended = p.expectAnswer
 	} else {
-		answer.startTimeout()
+		p.expectAnswer()
 	}
-	return answer.finish(callNext(next, answer, out))
+	return p.answer.finish(callNext(next, &p.answer, out))
+}
+
+// copyRequest returns the copy that is given to the next handlers: what they do to it
+// doesn't show in error routes and logs, and what the client mustn't tell the backend
+// isn't in it.
+func (p *passage) copyRequest(r *http.Request) *http.Request {
+	out := &p.out
+	*out = *r.WithContext(&p.context)
+	out.Trailer = nil
+	out.Header = gate.Forward(r.Header, p.Match.Token, p.upstream.authorization, p.values[:0])
+	gate.SetUpgrade(out.Header, p.Upgrade)
+	p.url = *r.URL
+	out.URL = &p.url
+	gate.SetPath(out.URL, p.Path)
+	return out
+}
+
+// expectAnswer begins to count the time that the backend has for its answer. It is
+// called at the end of the request's body, by whoever reads that.
+func (p *passage) expectAnswer() {
+	limit := time.Duration(p.handler.AnswerTimeout)
+	if limit > 0 && !p.Route.Stream {
+		p.context.expect(limit, p.answer.late)
+	}
+}
+
+// close ends what goes with the request.
+func (p *passage) close() {
+	p.answer.close()
+	p.context.close()
+	p.countPassed() // if nothing was answered
 }
 
 // refuseUncontacted refuses a request that the backend has seen nothing of.
 func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
-	p.store.CountDenied(p.decision.Match, p.facts.Now, p.decision.Scope(), string(refusal.Code))
-	p.decision.Release()
+	p.store.CountDenied(p.Match, p.now, p.Scope(), string(refusal.Code))
+	p.Release()
 	p.counted = true
-	refusal.Token, refusal.Limits = p.decision.Match.Token, p.decision.Limits
+	refusal.Token, refusal.Limits = p.Match.Token, p.Limits
 	return p.handler.refuse(w, r, refusal)
 }
 
@@ -82,7 +115,7 @@ func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refu
 func (p *passage) countPassed() {
 	if !p.counted {
 		p.counted = true
-		metrics.count(outcomeOK)
+		metrics.passed.Inc()
 	}
 }
 
@@ -90,15 +123,15 @@ func (p *passage) countPassed() {
 // only reads is of no use any more; one that changes something is left to finish,
 // because half a change is worse than either.
 func (p *passage) parentContext(r *http.Request) context.Context {
-	if route := p.decision.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
+	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
 		return r.Context()
 	}
 	return context.WithoutCancel(r.Context())
 }
 
-// handOn returns the copy of a request that is given to the next handlers: what
-// they do to it doesn't show in error routes and logs, and the client's trailers
-// don't reach it.
+// handOn returns a copy of a request whose credential nobody has replaced, for the
+// handlers that answer it: what they do to it doesn't show in error routes and logs,
+// and the client's trailers don't reach it.
 func handOn(ctx context.Context, r *http.Request) *http.Request {
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()

@@ -29,6 +29,7 @@ type collectors struct {
 	requests *prometheus.CounterVec
 	// outcomes are the counters of requests, found without a lock.
 	outcomes map[string]prometheus.Counter
+	passed   prometheus.Counter // that of outcomeOK
 	verify   prometheus.Histogram
 	flush    prometheus.Histogram
 }
@@ -58,6 +59,7 @@ func newCollectors() *collectors {
 	for _, outcome := range outcomes {
 		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // all are there from the start
 	}
+	c.passed = c.outcomes[outcomeOK]
 	return c
 }
 

@@ -7,23 +7,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
-	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // refuse answers a request with a refusal.
 func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	metrics.count(string(refusal.Code))
-	if refusal.Token != nil {
-		setPlaceholders(r, &candidatePlaceholders, refusal.Token)
-	}
-	replacer(r).Set("http.bearer_auth.code", string(refusal.Code))
+	new(identity).refuse(r, &refusal)
 	h.logRefusal(r, refusal)
 
 	refusal.Headers(h.Realm, w.Header().Set)
@@ -71,10 +66,10 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 // setNotices sets the headers that an allowed answer carries. They are about the
 // secret that was presented: one from before a rotation ends with its grace.
 func (p *passage) setNotices(header http.Header) {
-	p.decision.Limits.Headers(header.Set)
-	token := p.decision.Match.Token
+	p.Limits.Headers(header.Set)
+	token := p.Match.Token
 	switch {
-	case p.decision.Match.Previous:
+	case p.Match.Previous:
 		end := token.PreviousValidUntil.Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
 		header["Api-Key-Warning"] = []string{"rotated; until=" + end}
@@ -82,34 +77,10 @@ func (p *passage) setNotices(header http.Header) {
 	default:
 		end := token.ExpiresAt.Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
-		if p.handler.app.expiresSoon(token, p.facts.Now) {
+		if p.handler.app.expiresSoon(token, p.now) {
 			header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}
 		}
 	}
-}
-
-// placeholderNames are the placeholders that tell of a token.
-type placeholderNames struct{ id, name, account, scopes string }
-
-var (
-	userPlaceholders = placeholderNames{
-		"http.auth.user.id", "http.auth.user.name", "http.auth.user.account", "http.auth.user.scopes",
-	}
-	candidatePlaceholders = placeholderNames{
-		"http.auth.candidate.id", "http.auth.candidate.name", "http.auth.candidate.account", "http.auth.candidate.scopes",
-	}
-)
-
-func setPlaceholders(r *http.Request, names *placeholderNames, token *tokenstore.Token) {
-	repl := replacer(r)
-	repl.Set(names.id, token.ID.String())
-	repl.Set(names.name, token.Name)
-	repl.Set(names.account, token.Account)
-	repl.Set(names.scopes, strings.Join(token.Scopes, " "))
-}
-
-func replacer(r *http.Request) *caddy.Replacer {
-	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // clientIP returns the client's address as Caddy determined it, which counts
@@ -118,4 +89,13 @@ func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	address, _ := netip.ParseAddr(text)
 	return address.Unmap()
+}
+
+// clientIPText returns the text of clientIP. That of an IPv4 address has one spelling,
+// so it is there already.
+func clientIPText(r *http.Request, address netip.Addr) string {
+	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() && !strings.Contains(text, ":") {
+		return text
+	}
+	return address.String()
 }

@@ -157,7 +157,7 @@ func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refu
 // trustedUser returns the user that an authenticator before this handler has let
 // in, if that counts here.
 func (h *SiteAdmin) trustedUser(r *http.Request) string {
-	if !h.TrustUsers || caddyhttp.GetVar(r.Context(), passedVar) != nil {
+	if !h.TrustUsers || atGate(r) {
 		return ""
 	}
 	user, _ := replacer(r).GetString("http.auth.user.id")

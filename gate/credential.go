@@ -50,28 +50,24 @@ func Present(store Store, credential tokenstore.Credential, kind tokenstore.Kind
 	return match, refusal
 }
 
-// find parses a presented token and looks it up.
-func find(store Store, prefixes tokenstore.Prefixes, text string, now time.Time) (tokenstore.Match, Refusal) {
-	credential, err := prefixes.Parse(text)
-	if err != nil {
-		return tokenstore.Match{}, Refuse(MalformedToken)
-	}
-	return present(store, credential, now)
-}
-
 func present(store Store, credential tokenstore.Credential, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
-	switch {
-	case err == nil:
-		return match, Refusal{}
-	case errors.Is(err, tokenstore.ErrNotFound):
-		return tokenstore.Match{}, Refuse(UnknownToken)
+	if err != nil {
+		return tokenstore.Match{}, refuseLookup(err)
+	}
+	return match, Refusal{}
+}
+
+// refuseLookup returns the refusal of a token that the store doesn't give.
+func refuseLookup(err error) Refusal {
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return Refuse(UnknownToken)
 	}
 	// Damaged and unavailable alike: the client's token may be good, and a 401
 	// would make it be thrown away.
 	refusal := Refuse(StoreUnavailable)
 	refusal.Err = err
-	return tokenstore.Match{}, refusal
+	return refusal
 }
 
 func refuseKind(kind, wanted tokenstore.Kind) Refusal {
@@ -117,13 +113,16 @@ func bearer(values []string) (token string, code Code) {
 	}
 	// Go trims the values of HTTP/1 but not those of HTTP/2 and HTTP/3, and a
 	// credential must mean the same over each.
-	value := strings.Trim(values[0], " \t")
+	value := values[0]
+	if value != "" && (isBlank(value[0]) || isBlank(value[len(value)-1])) {
+		value = strings.Trim(value, " \t")
+	}
 	const scheme = "bearer"
-	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+	if len(value) < len(scheme) || value[:len(scheme)] != "Bearer" && !strings.EqualFold(value[:len(scheme)], scheme) {
 		return "", MissingToken
 	}
 	rest := value[len(scheme):]
-	if rest != "" && !strings.ContainsRune(" \t,", rune(rest[0])) {
+	if rest != "" && !isBlank(rest[0]) && rest[0] != ',' {
 		return "", MissingToken // another scheme, such as "Bearer:"
 	}
 	token, ok := strings.CutPrefix(rest, " ")
@@ -132,6 +131,8 @@ func bearer(values []string) (token string, code Code) {
 	}
 	return token, ""
 }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 // HasBearer says whether the Authorization values try to present a bearer token,
 // well or badly.

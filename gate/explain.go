@@ -67,7 +67,7 @@ var checkNames = [checksEnd]string{
 // nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
-	q := inquiry{gate: g, store: store, request: &r, look: true}
+	q := inquiry{gate: g, store: store, request: r, look: true}
 	d := &q.decision
 	if question.Text == "" {
 		d.Match = tokenstore.Match{Token: question.Token, Status: question.Token.Status(question.Now)}

@@ -3,7 +3,6 @@ package gate
 import (
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
@@ -71,6 +70,11 @@ type Decision struct {
 	Refusal Refusal
 	// Untouched requests carry no token and are the backend's to answer.
 	Untouched bool
+	Finding
+}
+
+// Finding is what has been found out about a request.
+type Finding struct {
 	// Route is what the request asks for, if it got that far.
 	Route *Route
 	// Match is the token, if the secret matched, also of a refused request.
@@ -83,7 +87,7 @@ type Decision struct {
 	// Limits is what is left of the token's, as far as the request came to them.
 	Limits Limits
 	// Reservation is what an allowed request took of its token's quota; see
-	// [Decision.Release].
+	// [Finding.Release].
 	Reservation tokenstore.Reservation
 }
 
@@ -91,14 +95,14 @@ type Decision struct {
 func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
 
 // Matched says whether the secret was that of a token.
-func (d *Decision) Matched() bool { return d.Match.Token != nil }
+func (f *Finding) Matched() bool { return f.Match.Token != nil }
 
 // Scope names the scope that the request needs, or is empty if it wasn't found out.
-func (d *Decision) Scope() string {
-	if d.Route == nil {
+func (f *Finding) Scope() string {
+	if f.Route == nil {
 		return ""
 	}
-	return d.Route.Scope.Name
+	return f.Route.Scope.Name
 }
 
 // check is one of the questions that a request is asked.
@@ -129,7 +133,7 @@ const (
 // Decide decides about a request. The checks are made in order, and the first
 // that fails decides.
 func (g *Gate) Decide(store Store, r *Request) Decision {
-	q := inquiry{gate: g, store: store, request: r}
+	q := inquiry{gate: g, store: store, request: *r}
 	d := &q.decision
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched; c++ {
 		q.ask(c)
@@ -151,20 +155,23 @@ func (g *Gate) MaxBody(route *Route) int64 {
 
 // inquiry is a decision in the making.
 type inquiry struct {
-	gate    *Gate
-	store   Store
-	request *Request
+	gate  *Gate
+	store Store
+	// request is a copy, or the caller's would have to be on the heap.
+	request Request
 	// look says that nothing is to be taken of the token's limits.
 	look bool
 	// text is the presented token.
-	text     string
+	text string
+	// resource is what the path stands for, if it is the exact path of routes.
+	resource *resource
 	decision Decision
 }
 
 // ask makes one check; those before it have passed. It is a switch and no list of
 // functions, because calls by value would move every inquiry to the heap.
 func (q *inquiry) ask(c check) {
-	r, d := q.request, &q.decision
+	r, d := &q.request, &q.decision
 	switch c {
 	case checkMethod:
 		if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
@@ -177,7 +184,8 @@ func (q *inquiry) ask(c check) {
 	case checkCredential:
 		q.credential()
 	case checkPath:
-		if !canonicalPath(r.Path) {
+		// The path of a route is canonical: see Route.Check.
+		if q.resource = q.gate.router.exact[r.Path]; q.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		}
 	case checkEarlyData:
@@ -185,11 +193,15 @@ func (q *inquiry) ask(c check) {
 			d.Refusal = Refuse(TooEarly)
 		}
 	case checkToken:
-		d.Match, d.Refusal = find(q.store, q.gate.config.Prefixes, q.text, r.Now)
+		q.find()
 	case checkKind:
-		d.Refusal = refuseKind(d.Match.Token.Kind, tokenstore.KindAPI)
+		if d.Match.Token.Kind != tokenstore.KindAPI {
+			d.Refusal = Refuse(WrongKind)
+		}
 	case checkState:
-		d.Refusal = RefuseStatus(d.Match.Status)
+		if d.Match.Status != tokenstore.StatusActive {
+			d.Refusal = RefuseStatus(d.Match.Status)
+		}
 	case checkClientIP:
 		q.clientIP()
 	case checkRoute:
@@ -253,10 +265,26 @@ func (q *inquiry) withoutToken() {
 	}
 }
 
+// malformed is what a flood of garbage is answered with.
+var malformed = Refuse(MalformedToken)
+
+// find looks the presented token up.
+func (q *inquiry) find() {
+	d := &q.decision
+	credential, err := q.gate.config.Prefixes.Parse(q.text)
+	if err != nil {
+		d.Refusal = malformed
+		return
+	}
+	if d.Match, err = q.store.Authenticate(credential, q.request.Now); err != nil {
+		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
+	}
+}
+
 // clientIP checks the address that a token is bound to. Early data may come from
 // an address that isn't its sender's, which only the handshake shows.
 func (q *inquiry) clientIP() {
-	r, d := q.request, &q.decision
+	r, d := &q.request, &q.decision
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
 		d.Refusal = Refuse(TooEarly)
@@ -268,7 +296,7 @@ func (q *inquiry) clientIP() {
 
 // route finds what the request asks for.
 func (q *inquiry) route() {
-	route, allow := q.gate.router.find(q.request.Method, q.request.Path)
+	route, allow := q.gate.router.of(q.resource, q.request.Method, q.request.Path)
 	switch {
 	case route == nil && allow == "":
 		q.decision.Refusal = Refuse(RouteNotAllowed)
@@ -277,7 +305,7 @@ func (q *inquiry) route() {
 	default:
 		q.take(route)
 		q.decision.Path = route.Path
-		if strings.Contains(route.Path, "*") {
+		if route.pattern {
 			q.decision.Path = q.request.Path
 		}
 	}

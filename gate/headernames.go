@@ -1,7 +1,5 @@
 package gate
 
-import "net/http"
-
 // headerNames are names of headers that must not come from a client, in lower
 // case and with dashes. They stand for every spelling that a backend may take for
 // them: without regard to letter case, and with "_" or "." for "-", which are the
@@ -11,88 +9,83 @@ type headerNames struct {
 	names map[string]bool
 	// prefixes stand for all names that begin with them.
 	prefixes []string
+	// first has the first letters of all: few headers share them.
+	first [256]bool
+}
+
+// newHeaderNames returns the names, and those that begin with the prefixes.
+func newHeaderNames(names, prefixes []string) *headerNames {
+	l := &headerNames{names: make(map[string]bool, len(names)), prefixes: prefixes}
+	for _, name := range names {
+		l.names[name] = true
+		l.first[name[0]] = true
+	}
+	for _, prefix := range prefixes {
+		l.first[prefix[0]] = true
+	}
+	return l
 }
 
 // overriding headers are deleted from every request.
-var overriding = headerNames{
-	prefixes: []string{
-		// Who calls, as the gate tells the backend.
-		"x-token-",
-		// How a framework's own parts talk to each other: it skips its checks or
-		// serves another page when it finds them (CVE-2025-29927).
-		"x-middleware-",
-		"x-invoke-",
-	},
-	names: set(
-		// Another method than the one that was checked (OWASP ASVS 5.0 section
-		// 4.1.4).
-		"x-http-method-override",
-		"x-http-method",
-		"x-method-override",
-		"x-rewrite-method",
-		// Another path than the one that was checked; some frameworks and IIS
-		// route by these (CVE-2018-14773).
-		"x-original-url",
-		"x-original-uri",
-		"x-original-path",
-		"x-rewrite-url",
-		"x-rewrite-uri",
-		"x-override-url",
-		"x-envoy-original-path",
-		"x-request-uri",
-		"x-matched-path",
-		"x-now-route-matches",
-		// What a proxy before the backend was asked for, which only a proxy may
-		// say; auth services decide by it (CVE-2026-40575, CVE-2026-33495).
-		"x-original-method",
-		"x-forwarded-method",
-		"x-forwarded-uri",
-		"x-forwarded-path",
-	),
-}
+var overriding = newHeaderNames([]string{
+	// Another method than the one that was checked (OWASP ASVS 5.0 section
+	// 4.1.4).
+	"x-http-method-override",
+	"x-http-method",
+	"x-method-override",
+	"x-rewrite-method",
+	// Another path than the one that was checked; some frameworks and IIS
+	// route by these (CVE-2018-14773).
+	"x-original-url",
+	"x-original-uri",
+	"x-original-path",
+	"x-rewrite-url",
+	"x-rewrite-uri",
+	"x-override-url",
+	"x-envoy-original-path",
+	"x-request-uri",
+	"x-matched-path",
+	"x-now-route-matches",
+	// What a proxy before the backend was asked for, which only a proxy may
+	// say; auth services decide by it (CVE-2026-40575, CVE-2026-33495).
+	"x-original-method",
+	"x-forwarded-method",
+	"x-forwarded-uri",
+	"x-forwarded-path",
+}, []string{
+	// Who calls, as the gate tells the backend.
+	"x-token-",
+	// How a framework's own parts talk to each other: it skips its checks or
+	// serves another page when it finds them (CVE-2025-29927).
+	"x-middleware-",
+	"x-invoke-",
+})
 
 // foreignIdentity headers are those in which other gateways name the user. A
 // request that acts for a token must not name another beside it. They are left on
 // requests without a token, where a gateway before this one may have set them; and
 // what a handler after the gate sets isn't touched.
-var foreignIdentity = headerNames{
-	prefixes: []string{
-		"x-auth-request-", // oauth2-proxy
-		"x-webauth-",      // Grafana and its kin
-		"x-remote-",
-		"remote-", // Authelia, CGI's REMOTE_USER
-		"ssl-client-",
-		"x-ssl-client-",
-	},
-	names: set(
-		"x-forwarded-user",
-		"x-forwarded-email",
-		"x-forwarded-groups",
-		"x-forwarded-preferred-username",
-		"x-forwarded-access-token",
-		"x-forwarded-client-cert",
-	),
-}
-
-func set(names ...string) map[string]bool {
-	m := make(map[string]bool, len(names))
-	for _, name := range names {
-		m[name] = true
-	}
-	return m
-}
-
-// deleteFrom deletes the headers with these names.
-func (l *headerNames) deleteFrom(h http.Header) {
-	for name := range h {
-		if l.contain(name) {
-			delete(h, name)
-		}
-	}
-}
+var foreignIdentity = newHeaderNames([]string{
+	"x-forwarded-user",
+	"x-forwarded-email",
+	"x-forwarded-groups",
+	"x-forwarded-preferred-username",
+	"x-forwarded-access-token",
+	"x-forwarded-client-cert",
+}, []string{
+	"x-auth-request-", // oauth2-proxy
+	"x-webauth-",      // Grafana and its kin
+	"x-remote-",
+	"remote-", // Authelia, CGI's REMOTE_USER
+	"ssl-client-",
+	"x-ssl-client-",
+})
 
 // contain says whether name is a spelling of one of the names.
 func (l *headerNames) contain(name string) bool {
+	if name == "" || !l.first[foldNameByte(name[0])] {
+		return false
+	}
 	var buf [64]byte // as long as any name in the lists, so nothing is allocated
 	folded := buf[:0]
 	for i := range min(len(name), len(buf)) {

@@ -30,22 +30,29 @@ var framingHeaders = map[string]bool{
 // It must be called on the original request before anything else, so that error
 // routes, placeholders and logs can't show the credential either.
 func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
-	authorization = h["Authorization"]
-	delete(h, "Authorization")
-
-	if connection := h["Connection"]; len(connection) > 0 {
-		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") {
-			if protocols := h["Upgrade"]; len(protocols) == 1 && strings.EqualFold(protocols[0], "websocket") {
-				upgrade = "websocket"
+	var connection, protocols []string
+	for name, values := range h {
+		switch name {
+		case "Authorization":
+			authorization = values
+		case "Connection":
+			connection = values
+		case "Upgrade":
+			protocols = values
+		case "Trailer", "Http2-Settings":
+		default:
+			if !overriding.contain(name) {
+				continue
 			}
+		}
+		delete(h, name)
+	}
+	if len(connection) > 0 {
+		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 && strings.EqualFold(protocols[0], "websocket") {
+			upgrade = "websocket"
 		}
 		dropNominated(h, connection)
 	}
-	delete(h, "Connection")
-	delete(h, "Trailer")
-	delete(h, "Upgrade")
-	delete(h, "Http2-Settings")
-	overriding.deleteFrom(h)
 	return authorization, upgrade
 }
 
@@ -84,24 +91,45 @@ func DropTokens(h http.Header, prefixes tokenstore.Prefixes) (names []string) {
 	return names
 }
 
-// Forward sets on the headers of the copy that goes upstream what the backend
-// shall see of the token, and removes what it shall not see of the client.
-// upstreamToken is the account's; empty sends no Authorization. [TakeHeaders] has
-// been called on the original.
-func Forward(h http.Header, token *tokenstore.Token, upstreamToken string) {
-	foreignIdentity.deleteFrom(h)
-	delete(h, "Authorization")
-	delete(h, "Cookie")
-	delete(h, "Proxy-Authorization")
-	delete(h, "Accept-Encoding") // an error answer must be readable
-	delete(h, "Expect")          // answered here; Mollymawk never does
-	delete(h, "Trailer")
-	if upstreamToken != "" {
-		h["Authorization"] = []string{"Bearer " + upstreamToken}
+// Forward returns the headers that go upstream: a copy of those that [TakeHeaders]
+// has cleaned, without what the backend shall not see of the client, and with what it
+// shall see of the token. authorization is the account's; empty sends none. The copied
+// values are put into the room behind values, as far as there is any.
+func Forward(h http.Header, token *tokenstore.Token, authorization string, values []string) http.Header {
+	const ours = 4
+	out := make(http.Header, len(h)+ours)
+	set := func(name, value string) {
+		values = append(values, value)
+		out[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	h["X-Token-Id"] = []string{token.ID.String()}
-	h["X-Token-Name"] = []string{HeaderText(token.Name)}
-	h["X-Token-Account"] = []string{HeaderText(token.Account)}
+	for name, lines := range h {
+		if clientsOwn[name] || foreignIdentity.contain(name) {
+			continue
+		}
+		if lines == nil { // for the proxy that is another thing than no lines
+			out[name] = nil
+			continue
+		}
+		values = append(values, lines...)
+		out[name] = values[len(values)-len(lines) : len(values) : len(values)]
+	}
+	if authorization != "" {
+		set("Authorization", authorization)
+	}
+	set("X-Token-Id", token.ID.String())
+	set("X-Token-Name", HeaderText(token.Name))
+	set("X-Token-Account", HeaderText(token.Account))
+	return out
+}
+
+// clientsOwn are headers that end at the gate.
+var clientsOwn = map[string]bool{
+	"Authorization":       true,
+	"Cookie":              true,
+	"Proxy-Authorization": true,
+	"Accept-Encoding":     true, // an error answer must be readable
+	"Expect":              true, // answered here; Mollymawk never does
+	"Trailer":             true,
 }
 
 // SetUpgrade sets the headers that ask for the protocol of [Decision.Upgrade], if

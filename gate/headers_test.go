@@ -109,14 +109,29 @@ func TestForward(t *testing.T) {
 	}
 	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "User-Agent: curl"}
 	ours := []string{"X-Token-Id: good00000000", "X-Token-Name: CI f%C3%BCr 100%25", "X-Token-Account: alice"}
-	for upstreamToken, credential := range map[string][]string{
-		"upstream-secret": {"Authorization: Bearer upstream-secret"},
-		"":                nil,
+	for authorization, credential := range map[string][]string{
+		"Bearer upstream-secret": {"Authorization: Bearer upstream-secret"},
+		"":                       nil,
 	} {
 		h := headers(t, append(slices.Clone(client), kept...)...)
-		Forward(h, token, upstreamToken)
-		if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(h, want) {
-			t.Errorf("with the upstream token %q:\n%v, want\n%v", upstreamToken, h, want)
+		before := h.Clone()
+		for room := range 20 {
+			got := Forward(h, token, authorization, make([]string, 0, room))
+			if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(got, want) {
+				t.Errorf("with the credential %q:\n%v, want\n%v", authorization, got, want)
+			}
+			for name, values := range got {
+				values[0] = "changed"
+				got[name] = append(values, "appended")
+			}
+			if !reflect.DeepEqual(h, before) {
+				t.Fatalf("the client's headers became %v", h)
+			}
+			for name, values := range got {
+				if want := []string{"changed", "appended"}; !slices.Equal(values, want) {
+					t.Errorf("%s: %q, want %q: headers share their values", name, values, want)
+				}
+			}
 		}
 	}
 }
@@ -125,8 +140,7 @@ func TestForward(t *testing.T) {
 // never find the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
-	Forward(h, &tokenstore.Token{}, "")
-	if got := h["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+	if got := Forward(h, &tokenstore.Token{}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
 		t.Errorf("X-Token-Account: %q", got)
 	}
 }
@@ -162,7 +176,7 @@ func TestHeaderText(t *testing.T) {
 // The lists are in the spelling they are compared in, and no longer than what is
 // compared.
 func TestHeaderNames(t *testing.T) {
-	for _, list := range []headerNames{overriding, foreignIdentity} {
+	for _, list := range []headerNames{*overriding, *foreignIdentity} {
 		for _, name := range append(slices.Collect(maps.Keys(list.names)), list.prefixes...) {
 			folded := []byte(name)
 			for i := range folded {

@@ -53,7 +53,10 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // rate takes a request of the token's rate limit. That a request is refused later
 // gives nothing back: who has a good token mustn't scan for what it may do.
 func (q *inquiry) rate() {
-	r, d := q.request, &q.decision
+	r, d := &q.request, &q.decision
+	if d.Match.Token.RateLimit == (tokenstore.RateLimit{}) {
+		return
+	}
 	if q.look {
 		d.Limits.Rate = q.store.RateStanding(d.Match.Token, r.Now)
 	} else {
@@ -67,7 +70,10 @@ func (q *inquiry) rate() {
 
 // quota takes a request of the token's quota.
 func (q *inquiry) quota() {
-	r, d := q.request, &q.decision
+	r, d := &q.request, &q.decision
+	if d.Match.Token.Quota == (tokenstore.Quota{}) {
+		return
+	}
 	var err error
 	if q.look {
 		d.Limits.Quota, err = q.store.QuotaStanding(d.Match.Token, r.Now)
@@ -88,10 +94,10 @@ func (q *inquiry) quota() {
 
 // Release gives back what an allowed request took of its token's quota, because
 // nothing of it has gone to the backend.
-func (d *Decision) Release() {
-	d.Reservation.Release()
-	d.Reservation = tokenstore.Reservation{}
-	if d.Limits.Quota.Limit > 0 {
-		d.Limits.Quota.Remaining++
+func (f *Finding) Release() {
+	f.Reservation.Release()
+	f.Reservation = tokenstore.Reservation{}
+	if f.Limits.Quota.Limit > 0 {
+		f.Limits.Quota.Remaining++
 	}
 }

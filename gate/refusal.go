@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mollygate/mollygate/problem"
@@ -210,17 +209,8 @@ func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // Headers calls set for each header that goes with the refusal. The values
 // replace those already there.
 func (r Refusal) Headers(realm string, set func(name, value string)) {
-	realm = "Bearer realm=" + quoted(realm)
-	switch rules[r.Code].challenge {
-	case bareChallenge:
-		set("WWW-Authenticate", realm)
-	case invalidRequestChallenge:
-		set("WWW-Authenticate", realm+`, error="invalid_request", error_description=`+quoted(r.detail()))
-	case invalidTokenChallenge:
-		set("WWW-Authenticate", realm+`, error="invalid_token", error_description=`+quoted(r.detail()))
-	case insufficientScopeChallenge:
-		set("WWW-Authenticate", realm+`, error="insufficient_scope", scope=`+quoted(r.Scope))
-	case noChallenge:
+	if text := r.challenge(realm); text != "" {
+		set("Www-Authenticate", text)
 	}
 	if r.Code == MethodNotAllowed {
 		set("Allow", r.Allow) // also empty: RFC 9110 sections 10.2.1 and 15.5.6
@@ -235,20 +225,37 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	set("Cache-Control", "no-store")
 }
 
-// quoted returns a quoted-string (RFC 9110 section 5.6.4) without what a header
+// challenge returns what WWW-Authenticate says; empty is nothing.
+func (r Refusal) challenge(realm string) string {
+	kind := rules[r.Code].challenge
+	if kind == noChallenge {
+		return ""
+	}
+	var room [256]byte
+	b := appendQuoted(append(room[:0], "Bearer realm="...), realm)
+	switch kind {
+	case noChallenge, bareChallenge:
+	case invalidRequestChallenge:
+		b = appendQuoted(append(b, `, error="invalid_request", error_description=`...), r.detail())
+	case invalidTokenChallenge:
+		b = appendQuoted(append(b, `, error="invalid_token", error_description=`...), r.detail())
+	case insufficientScopeChallenge:
+		b = appendQuoted(append(b, `, error="insufficient_scope", scope=`...), r.Scope)
+	}
+	return string(b)
+}
+
+// appendQuoted appends a quoted-string (RFC 9110 section 5.6.4) without what a header
 // can't hold.
-func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
+			b = append(b, '\\', c)
 		case c >= ' ' && c != 0x7f:
-			b.WriteByte(c)
+			b = append(b, c)
 		}
 	}
-	b.WriteByte('"')
-	return b.String()
+	return append(b, '"')
 }

@@ -37,6 +37,7 @@ func newRouter(routes []Route) (*router, error) {
 			errs = append(errs, fmt.Errorf("route %s: %w", route.Name(), err))
 			continue
 		}
+		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
 		route.Scope.Explicit = explicit[resourceOf(route.Scope.Name)]
 		for _, path := range route.paths() {
 			if !rt.resource(path).add(route) {
@@ -122,8 +123,14 @@ func moreSpecific(a, b *resource) int {
 // find returns the most specific route of this method, or what the path allows if
 // it is listed with other methods only, or "" if it isn't listed at all.
 func (rt *router) find(method, path string) (route *Route, allow string) {
-	if res := rt.exact[path]; res != nil {
-		return res.routes[method], res.allow
+	return rt.of(rt.exact[path], method, path)
+}
+
+// of is find for whoever has looked for the exact path already: exact is its resource,
+// or nil.
+func (rt *router) of(exact *resource, method, path string) (route *Route, allow string) {
+	if exact != nil {
+		return exact.routes[method], exact.allow
 	}
 	for _, p := range rt.patterns[strings.Count(path, "/")] {
 		switch {

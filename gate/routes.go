@@ -41,10 +41,19 @@ type Route struct {
 	// backend refused the credential the gate gave it. body is nil if it couldn't
 	// be read. A nil CredentialRefused says so of every 401.
 	CredentialRefused func(status int, body []byte) bool
+
+	// What each request would have to be made for, in routes of a gate.
+	name    string
+	pattern bool
 }
 
 // Name returns "METHOD /path".
-func (r *Route) Name() string { return r.Method + " " + r.Path }
+func (r *Route) Name() string {
+	if r.name != "" {
+		return r.name
+	}
+	return r.Method + " " + r.Path
+}
 
 // paths returns all paths that mean the route.
 func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...) }

@@ -43,38 +43,45 @@ func (p Problem) With(name string, value any) Problem {
 	return p
 }
 
-// MarshalJSONTo implements json.MarshalerTo.
-func (p Problem) MarshalJSONTo(enc *jsontext.Encoder) error {
-	members := append([]Member{
-		{"type", typeBase + p.Code},
-		{"title", p.Title},
-		{"status", p.Status},
-		{"detail", p.Detail},
-		{"code", p.Code},
-		{"success", false},
-		{"data", p.Detail},
-	}, p.Members...)
-	if err := enc.WriteToken(jsontext.BeginObject); err != nil {
-		return err
+// appendJSON appends the body. A flood of refusals is written with it, so it is made
+// without reflection as far as it goes.
+func (p Problem) appendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"type":`...), typeBase+p.Code)
+	b = appendString(append(b, `,"title":`...), p.Title)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.Status), 10)
+	b = appendString(append(b, `,"detail":`...), p.Detail)
+	b = appendString(append(b, `,"code":`...), p.Code)
+	b = appendString(append(b, `,"success":false,"data":`...), p.Detail)
+	for _, m := range p.Members {
+		b = append(appendString(append(b, ','), m.Name), ':')
+		b = appendValue(b, m.Value)
 	}
-	for _, m := range members {
-		if err := enc.WriteToken(jsontext.String(m.Name)); err != nil {
-			return err
-		}
-		if err := json.MarshalEncode(enc, m.Value); err != nil {
-			return err
-		}
+	return append(b, '}')
+}
+
+// appendString replaces what isn't UTF-8.
+func appendString(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}
+
+func appendValue(b []byte, value any) []byte {
+	switch v := value.(type) {
+	case string:
+		return appendString(b, v)
+	case int:
+		return strconv.AppendInt(b, int64(v), 10)
 	}
-	return enc.WriteToken(jsontext.EndObject)
+	text, err := json.Marshal(value, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		text = []byte("null") // no member of ours can fail; the rest is right all the same
+	}
+	return append(b, text...)
 }
 
 // Write answers a request with the problem. Further headers are set before.
 func Write(w http.ResponseWriter, p Problem) {
-	body, err := json.Marshal(p, jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		// No member of ours can fail; the status is right all the same.
-		body = nil
-	}
+	body := p.appendJSON(make([]byte, 0, 768)) // longer than most
 	h := w.Header()
 	h.Set("Content-Type", ContentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -1,0 +1,238 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(watchingHandler{})
+	httpcaddyfile.RegisterHandlerDirective("watching", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return watchingHandler{}, nil })
+	httpcaddyfile.RegisterDirectiveOrder("watching", httpcaddyfile.Before, "respond")
+}
+
+// watchingHandler waits for the end of requests, as proxies do, and shows what it was
+// asked for.
+type watchingHandler struct{}
+
+func (watchingHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.watching", New: func() caddy.Module { return watchingHandler{} }}
+}
+
+func (watchingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	select {
+	case <-r.Context().Done():
+		return r.Context().Err()
+	default:
+		w.Header()["X-Asked-For"] = []string{r.RequestURI, r.URL.RequestURI()}
+		return next.ServeHTTP(w, r)
+	}
+}
+
+// chains are Caddy's whole chains of handlers, without sockets, by the names of the
+// sites.
+type chains map[string]*caddyhttp.Server
+
+// loadChains loads sites with a gate and without, and returns a token for them.
+func loadChains(t testing.TB) (chains, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	var sites strings.Builder
+	for name, handlers := range map[string]string{
+		"open": "respond ok", "gated": "bearer_auth {\n\t\troutes mollymawk\n\t\tfailure_limit off\n\t}\n\trespond ok",
+		"open-watched": "watching\n\trespond ok", "gated-watched": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
+	} {
+		fmt.Fprintf(&sites, "http://%s {\n\tbind unix/%s/%s\n\t%s\n}\n", name, dir, name, handlers)
+	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, `{
+	admin off
+	persist_config off
+	auto_https off
+	servers {
+		protocols h1
+	}
+	log {
+		level ERROR
+	}
+	api_tokens {
+		store bbolt %s/tokens.db
+		account default {
+			upstream_token upstream
+		}
+		max_lifetime unlimited
+	}
+}
+%s`, dir, sites.String()), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	web, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chains)
+	for _, server := range web.(*caddyhttp.App).Servers {
+		loaded[server.Listen[0][strings.LastIndexByte(server.Listen[0], '/')+1:]] = server
+	}
+	module, err := caddy.ActiveContext().App(appName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := module.(*App)
+	store, err := app.Store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := app.policy
+	policy.Catalog = gate.Catalog(app.tables...)
+	_, secret, err := store.Create(policy, tokenstore.Draft{
+		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true},
+	}, tokenstore.Actor{Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded, secret.Reveal()
+}
+
+// TestHandedOn: what is handed on is one request, whatever handlers go by, and the
+// client's stays what it was.
+func TestHandedOn(t *testing.T) {
+	sites, token := loadChains(t)
+	for asked, want := range map[string]string{
+		"/api/unikernels":                   "/api/unikernels",
+		"/api/unikernels?a=b%2fc&d":         "/api/unikernels?a=b%2fc&d",
+		"/api/volume/download?block_name=x": "/api/block/download?block_name=x",
+	} {
+		r := httptest.NewRequest(http.MethodGet, asked, nil)
+		if asked != want { // an alias
+			r = httptest.NewRequest(http.MethodPost, asked, strings.NewReader("{}"))
+		}
+		r.Host = "gated-watched"
+		r.Header = http.Header{"Authorization": {"Bearer " + token}, "Accept": {"*/*"}}
+		w := httptest.NewRecorder()
+		sites["gated-watched"].ServeHTTP(w, r)
+		if got := w.Header()["X-Asked-For"]; !slices.Equal(got, []string{want, want}) {
+			t.Errorf("%s: status %d, handed on as %q", asked, w.Code, got)
+		}
+		if r.RequestURI != asked || r.URL.RequestURI() != asked || len(r.Header) != 1 || r.Header.Get("Accept") != "*/*" {
+			t.Errorf("%s: the request has become %s %s %v", asked, r.RequestURI, r.URL.RequestURI(), r.Header)
+		}
+	}
+}
+
+// silentWriter is the connection of a request that costs nothing.
+type silentWriter struct {
+	header http.Header
+	status int
+}
+
+func (w *silentWriter) Header() http.Header            { return w.header }
+func (*silentWriter) Write(p []byte) (int, error)      { return len(p), nil }
+func (w *silentWriter) WriteHeader(status int)         { w.status = status }
+func (*silentWriter) SetReadDeadline(time.Time) error  { return nil }
+func (*silentWriter) SetWriteDeadline(time.Time) error { return nil }
+func (w *silentWriter) prepare(r *http.Request, token []string) {
+	clear(w.header)
+	r.Header["Authorization"] = token
+}
+
+// request returns a function that sends a request with the token to a site, and the
+// writer of its answers.
+func (c chains) request(site, token string) (send func(), w *silentWriter) {
+	r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
+	r.Host = site
+	r.Header = http.Header{"User-Agent": {"curl/8.5.0"}, "Accept": {"*/*"}}
+	w = &silentWriter{header: make(http.Header)}
+	authorization := []string{"Bearer " + token}
+	return func() {
+		w.prepare(r, authorization)
+		c[site].ServeHTTP(w, r)
+	}, w
+}
+
+const (
+	unknownToken   = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+	malformedToken = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7E"
+)
+
+// TestAllocations: what a request with a gate allocates more than one without. One
+// each is Caddy's own, for the directive.
+func TestAllocations(t *testing.T) {
+	sites, token := loadChains(t)
+	allocations := func(site, token string, status int) float64 {
+		send, w := sites.request(site, token)
+		n := testing.AllocsPerRun(200, send)
+		if w.status != status {
+			t.Errorf("%s: status %d, want %d", site, w.status, status)
+		}
+		return n
+	}
+	open, watched := allocations("open", token, http.StatusOK), allocations("open-watched", token, http.StatusOK)
+	for _, tt := range []struct {
+		name, site, token string
+		status            int
+		without, most     float64
+	}{
+		{"allowed", "gated", token, http.StatusOK, open, 8},
+		// A handler that wants to be told of the end, such as a proxy, gets a context
+		// that can end, and an answer that is waited for, a timer.
+		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 12},
+		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // of which 6 are bbolt's
+		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, 12},
+	} {
+		if n := allocations(tt.site, tt.token, tt.status) - tt.without; n > tt.most {
+			t.Errorf("%s: %v allocations more than without a gate, at most %v are to be", tt.name, n, tt.most)
+		} else {
+			t.Logf("%s: %v allocations more than without a gate", tt.name, n)
+		}
+	}
+}
+
+func BenchmarkChain(b *testing.B) {
+	sites, token := loadChains(b)
+	for _, bb := range []struct{ name, site, token string }{
+		{"open", "open", token}, {"gated", "gated", token}, {"open and watched", "open-watched", token}, {"gated and watched", "gated-watched", token},
+		{"unknown", "gated", unknownToken}, {"malformed", "gated", malformedToken},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			send, _ := sites.request(bb.site, bb.token)
+			b.ReportAllocs()
+			for b.Loop() {
+				send()
+			}
+		})
+	}
+	// With -mutexprofile: no lock is waited for that all requests share.
+	b.Run("gated, all processors", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			send, _ := sites.request("gated", token)
+			for pb.Next() {
+				send()
+			}
+		})
+	})
+}
