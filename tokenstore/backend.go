@@ -77,8 +77,9 @@ type Backend interface {
 // are safe for concurrent use; they neither wait nor fail. A total lower than one
 // that was noted before is ignored.
 type Counters interface {
-	// Allowed notes the total and the time of the use, in microseconds since 1970.
-	Allowed(total uint64, at int64)
+	// Allowed notes the total and the time of the use, in microseconds since 1970. It
+	// says whether there was a place to note it in.
+	Allowed(total uint64, at int64) bool
 	Denied(total uint64)
 	// Saved says that SaveUsage has stored these totals.
 	Saved(u Usage)

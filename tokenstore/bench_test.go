@@ -19,7 +19,7 @@ func TestAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
 	s.CountAllowed(s.must(t, credential), "unikernel:list", use)
 	for name, f := range map[string]func(){
 		"Authenticate": func() { _, _ = s.Authenticate(credential, s.Now()) },
@@ -88,7 +88,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 func benchmarkAuthenticate(b *testing.B, size int) {
 	s := openTestStore(b)
 	digests := fill(s, size)
-	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
 	b.Run("found", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,84 +18,131 @@ const (
 	chunkTime  = 4 * time.Millisecond
 )
 
-// dirtyList is the tokens with counts that the backend doesn't know. A token is
-// in it, or in the hands of Flush, once if it is dirty, and not otherwise.
+// How soon the counts of a token have to be saved.
+const (
+	clean uint32 = iota
+	// dirtyLate: what isn't saved outlives the process, and the rest of it is known: it
+	// is more of what was saved last, with the last use. See [UsageOf.Beyond].
+	dirtyLate
+	// dirtySoon: a killed process would lose some of it.
+	dirtySoon
+)
+
+// latePhases is in how many flushes each token that is dirtyLate is saved once. Each
+// token has its own phase, so that none has more to do than another.
+const latePhases = 15
+
+// dirtyList is the tokens with counts that the backend doesn't know. A token that is
+// dirty is in it, or in the hands of Flush; one that has been saved meanwhile may be.
 type dirtyList struct {
-	mu     sync.Mutex
-	tokens []*active
+	mu      sync.Mutex
+	soon    []*active
+	late    [latePhases][]*active
+	phase   int
+	pending atomic.Int64 // how many tokens are dirty
 
 	flushing sync.Mutex // one flush at a time
 }
 
-// mark puts a token into the list unless it is dirty already. Mark and list change
+// mark puts a token into the list unless it is as dirty already. Mark and list change
 // under one lock: whoever sees the mark can rely on the next flush.
-func (l *dirtyList) mark(a *active) {
+func (l *dirtyList) mark(a *active, how uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !a.dirty.Swap(true) {
-		l.tokens = append(l.tokens, a)
+	if a.dirty.Load() >= how {
+		return
 	}
+	if a.dirty.Swap(how) == clean {
+		l.pending.Add(1)
+	}
+	if how == dirtySoon {
+		l.soon = append(l.soon, a)
+		return
+	}
+	phase := (int(a.id[0]) + int(a.id[1])) % latePhases
+	l.late[phase] = append(l.late[phase], a)
+}
+
+// clean takes a token's mark away before its counts are read, and says whether it had
+// one.
+func (l *dirtyList) clean(a *active) bool {
+	dirty := a.dirty.Swap(clean) != clean
+	if dirty {
+		l.pending.Add(-1)
+	}
+	return dirty
 }
 
 // giveBack returns dirty tokens that were taken.
 func (l *dirtyList) giveBack(tokens []*active) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tokens = append(l.tokens, tokens...)
+	l.soon = append(l.soon, tokens...)
 }
 
-// take returns the list and begins a new one.
-func (l *dirtyList) take() []*active {
+// take returns the tokens whose turn it is, or all, once each and in the order of
+// their ids: neighbours in the backend are saved together.
+func (l *dirtyList) take(all bool) []*active {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	tokens := l.tokens
-	l.tokens = nil
-	return tokens
+	tokens := l.soon
+	l.soon = nil
+	l.phase = (l.phase + 1) % latePhases
+	for phase := range l.late {
+		if all || phase == l.phase {
+			tokens = append(tokens, l.late[phase]...)
+			l.late[phase] = nil
+		}
+	}
+	l.mu.Unlock()
+	tokens = slices.DeleteFunc(tokens, func(a *active) bool { return a.dirty.Load() == clean })
+	slices.SortFunc(tokens, func(a, b *active) int { return bytes.Compare(a.id[:], b.id[:]) })
+	return slices.Compact(tokens)
 }
 
 // Pending is how many tokens have counts that the backend doesn't know.
-func (s *Store) Pending() int {
-	s.dirty.mu.Lock()
-	defer s.dirty.mu.Unlock()
-	return len(s.dirty.tokens)
-}
+func (s *Store) Pending() int { return int(s.dirty.pending.Load()) }
 
 // CountAllowed counts a request for a scope that the gate let through.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
-	m.active.usage.count(scope, use)
-	if m.Previous {
-		m.active.usage.notePrevious(use)
+	settled := m.active.usage.count(scope, use)
+	if m.Previous && m.active.usage.notePrevious(use) {
+		settled = false
 	}
-	s.markDirty(m.active)
+	how := dirtySoon
+	if settled && !s.mortal.Load() {
+		how = dirtyLate
+	}
+	s.markDirty(m.active, how)
 }
 
 // CountDenied counts a request that was refused although its secret was right: for
 // which scope, or "" if that isn't known, and with which code.
 func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
 	m.active.usage.deny(at, scope, outcome)
-	s.markDirty(m.active)
+	s.markDirty(m.active, dirtySoon)
 }
 
 // markDirty is called after counting: a flush that clears the mark reads the
 // totals after it and so sees the count.
-func (s *Store) markDirty(a *active) {
-	if !a.dirty.Load() {
-		s.dirty.mark(a)
+func (s *Store) markDirty(a *active, how uint32) {
+	if a.dirty.Load() < how {
+		s.dirty.mark(a, how)
 	}
 }
 
 // Flush folds the usage counted so far into the backend. What can't be saved
 // stays counted in memory for the next time.
-func (s *Store) Flush() error {
+func (s *Store) Flush() error { return s.flush(true) }
+
+// flush folds all usage into the backend, or that whose turn it is.
+func (s *Store) flush(all bool) error {
 	s.dirty.flushing.Lock()
 	defer s.dirty.flushing.Unlock()
-	dirty := s.dirty.take()
+	dirty := s.dirty.take(all)
 	if tokens := len(dirty); tokens > 0 {
 		begun := time.Now()
 		defer func() { s.flushed(time.Since(begun), tokens) }()
 	}
-	// Neighbours in the backend are saved together.
-	slices.SortFunc(dirty, func(a, b *active) int { return bytes.Compare(a.id[:], b.id[:]) })
 	for size := firstChunk; len(dirty) > 0; {
 		chunk := dirty[:min(size, len(dirty))]
 		begun := time.Now()
@@ -118,7 +166,7 @@ func (s *Store) save(chunk []*active) error {
 	now := s.Now()
 	totals, past := make([]UsageOf, 0, len(chunk)), make([][]*dayCounts, len(chunk))
 	for i, a := range chunk {
-		a.dirty.Store(false)
+		s.dirty.clean(a)
 		u := UsageOf{ID: a.id, Usage: a.usage.totals(), Previous: a.usage.lastPrevious()}
 		u.Days, past[i] = a.usage.days()
 		for j := range past[i] { // a token may be used again after weeks
@@ -131,7 +179,7 @@ func (s *Store) save(chunk []*active) error {
 	err := s.backend.SaveUsage(now, totals)
 	for i, a := range chunk {
 		if err != nil {
-			s.dirty.mark(a)
+			s.dirty.mark(a, dirtySoon)
 			continue
 		}
 		a.usage.daysSaved(past[i])

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func TestUsage(t *testing.T) {
 	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{Denied: 1}) {
 		t.Errorf("denied %+v, %v", got.Usage, err)
 	}
-	use := LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}
+	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels", Scope: "unikernel:list"}
 	s.CountAllowed(match, "unikernel:list", use)
 	want := Usage{Allowed: 1, Denied: 1, Last: use}
 	want.Last.Time = testTime.Truncate(time.Microsecond)
@@ -189,7 +190,7 @@ func TestFlushFails(t *testing.T) {
 		if err := s.Flush(); !errors.Is(err, errDisk) {
 			t.Fatalf("Flush: %v", err)
 		}
-		if n := len(s.dirty.tokens); n != tokens {
+		if n := s.Pending(); n != tokens {
 			t.Fatalf("%d tokens are waiting to be saved, want %d", n, tokens)
 		}
 	}
@@ -202,7 +203,7 @@ func TestFlushFails(t *testing.T) {
 			t.Fatalf("saved %+v, want %d of each", used, rounds)
 		}
 	}
-	if len(s.dirty.tokens) != 0 {
+	if s.Pending() != 0 {
 		t.Error("something is left to save")
 	}
 	// Nothing new is nothing to write.
@@ -246,7 +247,7 @@ func TestMarkAndListAreOne(t *testing.T) {
 	user.Go(func() { s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope") })
 	eventually(t, "the use is counted", func() bool { return match.active.usage.denied.Load() == 1 })
 	for range 50 { // it had time to mark the token, if it could
-		if match.active.dirty.Load() && len(s.dirty.tokens) == 0 {
+		if match.active.dirty.Load() != clean && len(s.dirty.soon) == 0 {
 			t.Error("the token is marked and not in the list")
 			break
 		}
@@ -259,6 +260,86 @@ func TestMarkAndListAreOne(t *testing.T) {
 	}
 	if used := s.used(t, token.ID); used.Denied != 1 {
 		t.Errorf("saved %+v", used)
+	}
+}
+
+// TestSettledUse: as long as a token is used as before, and its totals outlive the
+// process, it is saved now and then; anything else is saved by the next flush.
+func TestSettledUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	s.memory.outliving = make(map[ID]Usage)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl", Route: "GET /a"}
+	scope := "a:b"
+	// flushes returns how many flushes it takes until the use is saved.
+	flushes := func() int {
+		t.Helper()
+		s.CountAllowed(match, scope, use)
+		want := match.active.usage.allowed.Load()
+		for i := range latePhases + 1 {
+			if s.Pending() != 1 {
+				t.Fatalf("%d tokens are pending", s.Pending())
+			}
+			if err := s.flush(s.mortal.Load()); err != nil {
+				t.Fatal(err)
+			}
+			if saved := s.used(t, token.ID); saved.Allowed == want {
+				if s.Pending() != 0 {
+					t.Fatalf("%d tokens are pending", s.Pending())
+				}
+				return i + 1
+			}
+		}
+		t.Fatal("the use is not saved")
+		return 0
+	}
+	if n := flushes(); n != 1 {
+		t.Errorf("the first use: %d", n)
+	}
+	flushes() // to its own phase
+	for range 3 {
+		if n := flushes(); n != latePhases {
+			t.Errorf("used as before: %d", n)
+		}
+	}
+	for what, change := range map[string]func(){
+		"hour": func() { use.Time = use.Time.Add(time.Hour) }, "day": func() { use.Time = use.Time.Add(24 * time.Hour) },
+		"address": func() { use.IP = "203.0.113.8" }, "agent": func() { use.UserAgent = "wget" }, "route": func() { use.Route = "GET /b" }, "scope": func() { scope = "c:d" },
+		"refusal": func() { s.CountDenied(match, use.Time, scope, "insufficient_scope") },
+		"mortal":  func() { s.mortal.Store(true) },
+		"refusal before": func() {
+			s.mortal.Store(false)
+			s.CountAllowed(match, scope, use)
+			s.CountDenied(match, use.Time, "", "x")
+		},
+	} {
+		s.mortal.Store(false)
+		if change(); flushes() != 1 {
+			t.Errorf("a new %s is not saved at once", what)
+		}
+	}
+	// What is told of a killed process is what would have been saved.
+	s.mortal.Store(false)
+	s.CountAllowed(match, scope, use)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		use.Time = use.Time.Add(time.Minute)
+		s.CountAllowed(match, scope, use)
+	}
+	saved, err := DecodeUsage(token.ID, s.memory.used[token.ID])
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := saved.Beyond(s.memory.outliving[token.ID])
+	want := UsageOf{ID: token.ID, Usage: match.active.usage.totals()}
+	want.Days, _ = match.active.usage.days()
+	got.Days, want.Days = got.Days[len(got.Days)-1:], want.Days[len(want.Days)-1:]
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("after a kill %+v\nwant %+v", got, want)
 	}
 }
 

@@ -14,9 +14,8 @@ const shardCount = 256
 // as two cache lines.
 type active struct {
 	id ID
-	// dirty is set from the first count until the totals are on their way to the
-	// backend.
-	dirty atomic.Bool
+	// dirty is how soon the totals must be on their way to the backend.
+	dirty atomic.Uint32
 	// token is replaced whole by a change. It is nil once the token is deleted,
 	// and while its record can't be read.
 	token atomic.Pointer[Token]
@@ -58,8 +57,9 @@ func (x *index) byID(id ID) *active {
 }
 
 // replace publishes what a token, new in the index or not, has become. The id's
-// lock is held.
+// lock is held, and nobody else has the token yet.
 func (x *index) replace(a *active, token *Token) {
+	interned.share(token)
 	old := a.token.Swap(token)
 	if old != nil {
 		if old.Quota.Period != token.Quota.Period {

@@ -289,8 +289,9 @@ func (o outlivingTotals) note(u Usage) {
 	o.m.do(func() { o.m.outliving[o.id] = o.m.outliving[o.id].Larger(u) })
 }
 
-func (o outlivingTotals) Allowed(total uint64, at int64) {
+func (o outlivingTotals) Allowed(total uint64, at int64) bool {
 	o.note(Usage{Allowed: total, Last: LastUse{Time: time.UnixMicro(at).UTC()}})
+	return true
 }
 
 func (o outlivingTotals) Denied(total uint64) { o.note(Usage{Denied: total}) }

@@ -67,11 +67,11 @@ func (p Prefixes) check(text string) (Kind, bool) {
 	if !ok || !slices.Contains(p, text[:prefixLength]) {
 		return 0, false
 	}
-	if !isBase62(text[idStart:idStart+idLength]) || !isBase62(text[secretStart:]) {
+	// The checksum first: it is what a random text fails at.
+	if check := checkDigits(text[:checkStart]); string(check[:]) != text[checkStart:] {
 		return 0, false
 	}
-	check := checkDigits(text[:checkStart])
-	return kind, string(check[:]) == text[checkStart:]
+	return kind, isBase62(text[idStart:idStart+idLength]) && isBase62(text[secretStart:])
 }
 
 // isUUIDv4 accepts the one spelling that Mollymawk writes: lower case, dashes,

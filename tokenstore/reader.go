@@ -62,7 +62,8 @@ func (t *Token) compacted() *Token {
 
 // Clone returns a usage that shares no memory with u.
 func (u Usage) Clone() Usage {
-	u.Last.IP, u.Last.UserAgent, u.Last.Route = strings.Clone(u.Last.IP), strings.Clone(u.Last.UserAgent), strings.Clone(u.Last.Route)
+	u.Last.IP, u.Last.UserAgent = strings.Clone(u.Last.IP), strings.Clone(u.Last.UserAgent)
+	u.Last.Route, u.Last.Scope = strings.Clone(u.Last.Route), strings.Clone(u.Last.Scope)
 	return u
 }
 

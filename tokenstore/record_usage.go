@@ -21,6 +21,7 @@ const (
 	usagePreviousIP
 	usagePreviousUserAgent
 	usagePreviousRoute
+	usageLastScope
 )
 
 // EncodeUsage returns the record of a token's usage for a backend to keep under
@@ -42,6 +43,7 @@ func EncodeUsage(u UsageOf) []byte {
 	b = appendString(b, usagePreviousIP, u.Previous.IP)
 	b = appendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
 	b = appendString(b, usagePreviousRoute, u.Previous.Route)
+	b = appendString(b, usageLastScope, u.Last.Scope)
 	return seal(usageRecord, u.ID[:], b)
 }
 
@@ -99,6 +101,8 @@ func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, previous *L
 			return f.setString(&previous.UserAgent)
 		case usagePreviousRoute:
 			return f.setString(&previous.Route)
+		case usageLastScope:
+			return f.setString(&u.Last.Scope)
 		}
 		return errUnknownField
 	})

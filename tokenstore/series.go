@@ -139,7 +139,7 @@ func newDayCounts(saved DayUsage) *dayCounts {
 	d := &dayCounts{day: saved.Day}
 	counts := make([]*outcomeCount, 0, max(len(saved.Counts), 1))
 	for _, s := range saved.Counts {
-		count := &outcomeCount{day: saved.Day, scope: s.Scope, outcome: s.Outcome}
+		count := &outcomeCount{day: saved.Day, scope: interned.text(s.Scope), outcome: interned.text(s.Outcome)}
 		for hour, n := range s.Hours {
 			count.hours[hour].Store(min(n, maxCount))
 		}
@@ -225,7 +225,7 @@ func (u *usage) turn(at int64, scope, outcome string) *outcomeCount {
 	if today == nil || today.day != day && !late {
 		today = u.begin(day)
 	}
-	return today.add(strings.Clone(scope), outcome)
+	return today.add(interned.text(scope), interned.text(outcome))
 }
 
 // begin makes a day today's. usage.moving is held.

@@ -230,14 +230,14 @@ func TestBeyond(t *testing.T) {
 	t.Parallel()
 	at := midnight.Add(150 * time.Minute)
 	saved := UsageOf{
-		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at.Add(-time.Hour), IP: "203.0.113.7"}},
+		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at.Add(-time.Hour), IP: "203.0.113.7", Scope: "a:b"}},
 		Days:  []DayUsage{{Day: DayOf(at), Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5}}}}},
 	}
 	totals := Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at}}
 	want := UsageOf{
-		Usage: Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at, IP: "203.0.113.7"}},
+		Usage: Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at, IP: "203.0.113.7", Scope: "a:b"}},
 		Days: []DayUsage{{Day: DayOf(at), Counts: []Count{
-			{"", OutcomeOK, [hoursPerDay]uint64{2: 3}}, {"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5}},
+			{"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5, 2: 3}},
 		}}},
 	}
 	got := saved.Beyond(totals)
@@ -251,8 +251,8 @@ func TestBeyond(t *testing.T) {
 		t.Errorf("what was saved has become %+v", saved)
 	}
 	totals.Last.Time, totals.Allowed = at.Add(24*time.Hour), 10
-	want.Usage = Usage{Allowed: 10, Denied: 3, Last: LastUse{Time: totals.Last.Time, IP: "203.0.113.7"}}
-	want.Days = append(want.Days, DayUsage{Day: DayOf(at) + 1, Counts: []Count{{"", OutcomeOK, [hoursPerDay]uint64{2: 2}}}})
+	want.Usage = Usage{Allowed: 10, Denied: 3, Last: LastUse{Time: totals.Last.Time, IP: "203.0.113.7", Scope: "a:b"}}
+	want.Days = append(want.Days, DayUsage{Day: DayOf(at) + 1, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{2: 2}}}})
 	if got := got.Beyond(totals); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
@@ -365,13 +365,13 @@ func TestLargerDay(t *testing.T) {
 
 func TestLargerUsage(t *testing.T) {
 	t.Parallel()
-	saved := Usage{Allowed: 7, Denied: 2, Last: LastUse{testTime, "203.0.113.7", "curl", "GET /a"}}
+	saved := Usage{Allowed: 7, Denied: 2, Last: LastUse{testTime, "203.0.113.7", "curl", "GET /a", "a:b"}}
 	later := testTime.Add(time.Second)
 	for name, test := range map[string]struct{ other, want Usage }{
 		"nothing": {Usage{}, saved},
 		"counts":  {Usage{Allowed: 6, Denied: 3}, Usage{7, 3, saved.Last}},
 		"earlier": {Usage{Last: LastUse{Time: testTime.Add(-1), IP: "x"}}, saved},
-		"a time":  {Usage{Last: LastUse{Time: later}}, Usage{7, 2, LastUse{later, "203.0.113.7", "curl", "GET /a"}}},
+		"a time":  {Usage{Last: LastUse{Time: later}}, Usage{7, 2, LastUse{later, "203.0.113.7", "curl", "GET /a", "a:b"}}},
 		"a use":   {Usage{Allowed: 8, Last: LastUse{Time: later, IP: "x"}}, Usage{8, 2, LastUse{Time: later, IP: "x"}}},
 	} {
 		if got := saved.Larger(test.other); got != test.want || got.Larger(test.other) != got {

@@ -20,7 +20,8 @@ type Options struct {
 	// Random defaults to the system's CSPRNG.
 	Random io.Reader
 	// FlushInterval is how often usage is folded into the backend, by default
-	// every second. Negative is only at Close and by Flush; then nothing is removed in
+	// every second, or every 15 of them if what isn't saved yet outlives the process
+	// without loss: a token that goes on being used as before. Negative is only at Close and by Flush; then nothing is removed in
 	// the background either.
 	FlushInterval time.Duration
 	// Flushed is told how long it took to save the usage of so many tokens, or to fail
@@ -51,7 +52,9 @@ type Store struct {
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
 
-	dirty   dirtyList
+	dirty dirtyList
+	// mortal says that the backend's counters may not outlive the process.
+	mortal  atomic.Bool
 	answers answers
 
 	closed   atomic.Bool
@@ -249,7 +252,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			}
 			prune = time.After(wait)
 		case <-flush:
-			err := s.Flush()
+			err := s.flush(s.mortal.Load())
 			switch flushing.changed(err != nil) {
 			case troubleBegan:
 				s.logger.Error("token usage can't be saved; it goes on being counted in memory and is saved when the store can be written again", zap.Error(err))
@@ -257,6 +260,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 				s.logger.Info("token usage is being saved again")
 			}
 			err = s.backend.TendCounters()
+			s.mortal.Store(err != nil)
 			switch mortal.changed(err != nil) {
 			case troubleBegan:
 				s.logger.Error("token usage that isn't saved yet doesn't outlive the process, or didn't", zap.Error(err))

@@ -1,7 +1,6 @@
 package tokenstore
 
 import (
-	"crypto/subtle"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,25 +10,34 @@ import (
 // Token is everything that is kept of a token but its use. A Token that a [Store]
 // returned is shared and must not be changed. Times are UTC; a zero time is
 // "none".
+//
+// What a request needs of it lies together at its beginning, because of many tokens
+// none is in the processor's cache.
 type Token struct {
 	ID     ID
 	Kind   Kind
 	Format Format
-	// Prefix is the two letters the present secret begins with; empty for
-	// FormatImported.
-	Prefix string
-
-	Name string
+	Digest Digest
+	// ExpiresAt is the first moment at which the token is no longer valid.
+	ExpiresAt  time.Time
+	NotBefore  time.Time
+	RevokedAt  time.Time
+	DisabledAt time.Time
 	// Account names the backend user on whose behalf an API token acts; empty
 	// for admin tokens.
 	Account string
+	Name    string
 	// Scopes are the grants as in [Grants]; empty for admin tokens.
 	Scopes Grants
 	// AllowedIPs restricts where the token may be used from; empty is anywhere.
 	AllowedIPs []netip.Prefix
 	RateLimit  RateLimit
 	Quota      Quota
-	Metadata   map[string]string
+
+	// Prefix is the two letters the present secret begins with; empty for
+	// FormatImported.
+	Prefix   string
+	Metadata map[string]string
 
 	// CreatedAt has microseconds, which keep the creation order; they are never
 	// shown.
@@ -37,13 +45,6 @@ type Token struct {
 	// CreatedBy is the actor of the creating call.
 	CreatedBy string
 	UpdatedAt time.Time
-	NotBefore time.Time
-	// ExpiresAt is the first moment at which the token is no longer valid.
-	ExpiresAt  time.Time
-	RevokedAt  time.Time
-	DisabledAt time.Time
-
-	Digest Digest
 	// SecretMadeAt is when the present secret was made; the longest lifetime
 	// counts from it.
 	SecretMadeAt time.Time
@@ -129,13 +130,14 @@ func (t *Token) Digests() []Digest {
 
 // secretOf says whether the digest is of one of the token's secrets, and whether
 // of the previous one.
+//
+// How long it takes tells how much of a digest was right. Whoever presents secrets
+// doesn't choose their digests, and the token was found by the whole digest before.
 func (t *Token) secretOf(d Digest) (previous, ok bool) {
-	present := subtle.ConstantTimeCompare(d[:], t.Digest[:])
-	outdated := subtle.ConstantTimeCompare(d[:], t.PreviousDigest[:])
-	if present == 1 {
+	if d == t.Digest {
 		return false, true
 	}
-	return true, outdated == 1 && !t.PreviousDigest.IsZero()
+	return true, d == t.PreviousDigest && !d.IsZero()
 }
 
 // AllowsIP says whether the token may be used from ip. An IPv4 address written

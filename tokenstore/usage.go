@@ -34,6 +34,8 @@ type LastUse struct {
 	UserAgent string
 	// Route is "METHOD /path" of the route, not of the request.
 	Route string
+	// Scope is the one that the route needs.
+	Scope string
 }
 
 // UsageOf is the usage of one token, with its history as far as it is at hand.
@@ -54,16 +56,17 @@ func (u Usage) Larger(other Usage) Usage {
 		from := u.Last
 		u.Last = other.Last
 		if other.Last.IP == "" { // only the time is known
-			u.Last.IP, u.Last.UserAgent, u.Last.Route = from.IP, from.UserAgent, from.Route
+			u.Last.IP, u.Last.UserAgent, u.Last.Route, u.Last.Scope = from.IP, from.UserAgent, from.Route, from.Scope
 		}
 	}
 	return u
 }
 
 // Beyond returns the usage with totals that may count more than it: those of a
-// killed process, whose history is lost. What they count more was allowed in the hour
-// of the last use, for a scope that isn't known, so that the history never counts
-// less than the totals, and a quota neither.
+// killed process, whose history is lost. What they count more was allowed for the scope
+// of the last use and in its hour: a token that is used for another scope or in a new
+// hour is saved soon. So the history never counts less than the totals, and a quota
+// neither.
 func (u UsageOf) Beyond(totals Usage) UsageOf {
 	more := uint64(0)
 	if totals.Allowed > u.Allowed {
@@ -80,7 +83,7 @@ func (u UsageOf) Beyond(totals Usage) UsageOf {
 		i = len(u.Days)
 		u.Days = append(u.Days, DayUsage{Day: day})
 	}
-	u.Days[i] = u.Days[i].with("", OutcomeOK, u.Last.Time.Hour(), more)
+	u.Days[i] = u.Days[i].with(u.Last.Scope, OutcomeOK, u.Last.Time.Hour(), more)
 	return u
 }
 
@@ -132,27 +135,27 @@ func (u *usage) load(base UsageOf, outliving Counters) {
 	u.outliving = outliving
 }
 
-// count adds one allowed request.
-func (u *usage) count(scope string, use LastUse) {
+// count adds one allowed request. It says whether that is settled: all that isn't saved
+// of it is a total and the time of the last use, and those outlive the process.
+func (u *usage) count(scope string, use LastUse) (settled bool) {
 	// What is only read comes first: an atomic write waits for all memory before it.
 	at := use.Time.UnixMicro()
 	if len(use.UserAgent) > maxUserAgentLength {
 		use.UserAgent = use.UserAgent[:maxUserAgentLength]
 	}
 	from := u.lastFrom.Load()
-	moved := from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route
+	use.Scope = scope
+	moved := from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route || from.Scope != scope
 	hour := u.hour(at, scope, OutcomeOK)
 	// The history first: whoever reads the total before it misses nothing; see
 	// [UsageOf.Beyond].
-	increment(hour)
+	first := increment(hour) == 1
 	total := increment(&u.allowed)
 	raise(&u.lastTime, at)
 	if moved {
 		u.move(use)
 	}
-	if u.outliving != nil {
-		u.outliving.Allowed(total, at)
-	}
+	return u.outliving != nil && u.outliving.Allowed(total, at) && !moved && !first
 }
 
 // move notes that the token is used from elsewhere than the last time.
@@ -163,19 +166,21 @@ func (u *usage) move(use LastUse) {
 		return
 	}
 	// The header's memory isn't kept.
-	use.UserAgent = strings.Clone(use.UserAgent)
+	use.IP, use.UserAgent = interned.text(use.IP), interned.text(use.UserAgent)
+	use.Route, use.Scope = interned.text(use.Route), interned.text(use.Scope)
 	u.lastFrom.Store(&use)
 }
 
 // notePrevious notes who still uses a secret from before a rotation; of many requests
-// a second's first.
-func (u *usage) notePrevious(use LastUse) {
+// a second's first. It says whether this was one.
+func (u *usage) notePrevious(use LastUse) bool {
 	if last := u.previous.Load(); last != nil && use.Time.Sub(last.Time) < time.Second {
-		return
+		return false
 	}
 	use.Time = use.Time.Truncate(time.Microsecond)
 	use.UserAgent = strings.Clone(use.UserAgent[:min(len(use.UserAgent), maxUserAgentLength)])
 	u.previous.Store(&use)
+	return true
 }
 
 func (u *usage) lastPrevious() LastUse {

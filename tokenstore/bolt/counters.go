@@ -109,7 +109,7 @@ func (f *counterFile) begin(b *Backend) error {
 		return fmt.Errorf("making the counters file: %w", err)
 	}
 	if damaged > 0 {
-		return fmt.Errorf("%d totals in the counters file of the process before were damaged: what it counted for them in its last second is lost", damaged)
+		return fmt.Errorf("%d totals in the counters file of the process before were damaged: what it counted for them in its last seconds is lost", damaged)
 	}
 	return nil
 }

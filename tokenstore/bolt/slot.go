@@ -129,15 +129,16 @@ func (c *counters) find() *slot {
 }
 
 // Allowed implements tokenstore.Counters.
-func (c *counters) Allowed(total uint64, at int64) {
+func (c *counters) Allowed(total uint64, at int64) (noted bool) {
 	s := c.find()
 	if s == nil {
-		return
+		return false
 	}
 	defer c.file.guard(debug.SetPanicOnFault(true))
 	raiseCoded(&s.allowed, total)
 	raiseCoded(&s.lastUse, uint64(max(at, 0)))
 	runtime.KeepAlive(c)
+	return true
 }
 
 // Denied implements tokenstore.Counters.
@@ -206,7 +207,7 @@ func readCounters(path string) (left map[tokenstore.ID]tokenstore.Usage, damaged
 	header := make([]byte, slotLength)
 	if n, err := io.ReadFull(file, header); err != nil || !bytes.Equal(header, countersHeader()) {
 		return nil, 0, fmt.Errorf("the counters file %s (%d bytes of its header) is damaged, or of another version or machine: "+
-			"move it away, which loses what was counted in the second before Caddy was killed", path, n)
+			"move it away, which loses what was counted in the seconds before Caddy was killed", path, n)
 	}
 	left = make(map[tokenstore.ID]tokenstore.Usage)
 	memory := make([]uint64, partLength/8)                                              // for the alignment
