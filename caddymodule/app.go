@@ -66,6 +66,7 @@ type App struct {
 	warnBefore tokenstore.Lifetime
 	keepAudit  tokenstore.Lifetime
 	logger     *zap.Logger
+	emitter    *eventEmitter
 
 	// What the gates of this configuration know, for the admin API's policy.
 	// Gates are provisioned after the app, and one by one.
@@ -108,6 +109,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.policy.Accounts = append(a.policy.Accounts, name)
 	}
 	if err := a.provisionStore(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
 	return a.register(ctx.GetMetricsRegistry())
@@ -166,6 +170,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.store.opened.Load().KeepAudit(a.keepAudit)
+	a.startEvents()
 	return nil
 }
 
@@ -174,7 +179,9 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup gives the store back. The last configuration that uses it closes it.
 func (a *App) Cleanup() error {
-	return a.store.release()
+	err := a.store.release() // the last events are still this configuration's
+	a.stopEvents()
+	return err
 }
 
 // Store returns the open store. While Caddy starts, it waits for the store to be

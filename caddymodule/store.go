@@ -39,12 +39,17 @@ var stores = caddy.NewUsagePool()
 type openStore struct {
 	*tokenstore.Store
 	census census
+	events *eventQueue
 	// sessions are those of the dashboards over the store.
 	sessions admin.Sessions
 }
 
 // Destruct implements caddy.Destructor.
-func (s *openStore) Destruct() error { return s.Close() }
+func (s *openStore) Destruct() error {
+	err := s.Close()
+	s.events.close()
+	return err
+}
 
 // sharedStore is one configuration's hold on a store.
 type sharedStore struct {
@@ -82,14 +87,17 @@ func (s *sharedStore) open(module StoreModule) error {
 		if err != nil {
 			return nil, err
 		}
+		events := newEventQueue()
 		store, err := tokenstore.Open(backend, tokenstore.Options{
 			Logger:  s.logger,
+			Events:  events.add,
 			Flushed: func(took time.Duration, _ int) { metrics.flush.Observe(took.Seconds()) },
 		})
 		if err != nil {
+			events.close()
 			return nil, errors.Join(fmt.Errorf("opening the token store: %w", err), backend.Close())
 		}
-		return &openStore{Store: store}, nil
+		return &openStore{Store: store, events: events}, nil
 	})
 }
 

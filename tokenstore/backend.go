@@ -66,6 +66,10 @@ type Backend interface {
 	RecordedTime() (time.Time, error)
 	// SetRecordedTime puts the recorded time back or forward, with its audit entry.
 	SetRecordedTime(now time.Time, entry AuditEntry) error
+	// ToldTime is the last one given to SetToldTime, or none.
+	ToldTime() (time.Time, error)
+	// SetToldTime notes up to when tokens have been told of that come near their end.
+	SetToldTime(told time.Time) error
 	// Backup returns a copy of the whole store as it is now, and its length in
 	// bytes. Reading it slowly hinders nobody.
 	Backup() (content io.ReadCloser, length int64, err error)

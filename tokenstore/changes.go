@@ -145,11 +145,18 @@ func (s *Store) apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	token, err := s.applyLocked(id, now, change)
+	var before *Token
+	var made Change
+	token, err := s.applyLocked(id, now, func(old *Token) (_ Change, err error) {
+		before = old
+		made, err = change(old)
+		return made, err
+	})
 	s.answers.endInvalid(s.Now())
 	if err != nil {
 		return nil, changeError(err)
 	}
+	s.tellChange(now, before, &made)
 	return token, nil
 }
 

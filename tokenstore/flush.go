@@ -120,6 +120,7 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
 	m.active.usage.deny(at, scope, outcome)
 	s.markDirty(m.active, dirtySoon)
+	s.tellUsed(m, at)
 }
 
 // markDirty is called after counting: a flush that clears the mark reads the

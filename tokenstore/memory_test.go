@@ -21,6 +21,7 @@ type memory struct {
 	audit    []AuditEntry
 	requests map[Digest]KeptRequest
 	recorded time.Time
+	told     time.Time
 	closed   bool
 	// calls counts the calls of the reading methods by name.
 	calls map[string]int
@@ -347,6 +348,25 @@ func (m *memory) SetRecordedTime(now time.Time, entry AuditEntry) error {
 	m.recorded = now
 	m.audit = append(m.audit, entry)
 	return nil
+}
+
+func (m *memory) ToldTime() (time.Time, error) {
+	end, err := m.begin("ToldTime")
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer end()
+	return m.told, nil
+}
+
+func (m *memory) SetToldTime(told time.Time) error {
+	end, err := m.begin("SetToldTime")
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.told = told
+	return m.saveError
 }
 
 func (m *memory) Request(key Digest) (KeptRequest, error) {

@@ -27,6 +27,9 @@ type Options struct {
 	// Flushed is told how long it took to save the usage of so many tokens, or to fail
 	// to; also while the store is being closed.
 	Flushed func(took time.Duration, tokens int)
+	// Events is told what has happened to tokens, by whoever has caused it: it must not
+	// block. The default tells nobody.
+	Events func(Event)
 }
 
 const (
@@ -35,6 +38,8 @@ const (
 	pruneInterval = time.Hour
 	// pruneAgain is when to go on: a little at once, so that no change waits.
 	pruneAgain = 100 * time.Millisecond
+	// noticeInterval is how often is looked for tokens that come near their end.
+	noticeInterval = time.Minute
 )
 
 // Store answers for all tokens of one backend.
@@ -46,6 +51,7 @@ type Store struct {
 	index   *index
 
 	flushed func(took time.Duration, tokens int)
+	tell    func(Event)
 
 	auditRetention atomic.Pointer[Lifetime]
 
@@ -56,6 +62,11 @@ type Store struct {
 	// mortal says that the backend's counters may not outlive the process.
 	mortal  atomic.Bool
 	answers answers
+
+	usedAfterRevoke usedAfterRevoke
+	// toldExpiry is up to when tokens have been told of that come near their end. It is
+	// maintain's.
+	toldExpiry time.Time
 
 	closed   atomic.Bool
 	closing  sync.Once
@@ -73,6 +84,7 @@ func Open(backend Backend, options Options) (*Store, error) {
 		logger:  options.Logger,
 		random:  options.Random,
 		flushed: options.Flushed,
+		tell:    options.Events,
 		index:   newIndex(),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -85,6 +97,9 @@ func Open(backend Backend, options Options) (*Store, error) {
 	}
 	if s.flushed == nil {
 		s.flushed = func(time.Duration, int) {}
+	}
+	if s.tell == nil {
+		s.tell = func(Event) {}
 	}
 	recorded, err := backend.RecordedTime()
 	if err != nil {
@@ -230,11 +245,11 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	}
 	expire := time.NewTicker(expiryInterval)
 	defer expire.Stop()
-	var prune <-chan time.Time
+	var prune, notice <-chan time.Time
 	if flushInterval > 0 {
-		prune = time.After(0)
+		prune, notice = time.After(0), time.After(0)
 	}
-	var flushing, mortal, clock trouble
+	var flushing, mortal, clock, noticing trouble
 	s.watchClock(&clock)
 	for {
 		select {
@@ -243,6 +258,15 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-expire.C:
 			s.answers.endInvalid(s.Now())
 			s.watchClock(&clock)
+		case <-notice:
+			err := s.tellExpiry()
+			switch noticing.changed(err != nil) {
+			case troubleBegan:
+				s.logger.Error("it can't be looked for tokens that come near their end, or not be noted which were told of; it is tried again", zap.Error(err))
+			case troubleEnded:
+				s.logger.Info("tokens that come near their end are looked for again")
+			}
+			notice = time.After(noticeInterval)
 		case <-prune:
 			wait := pruneInterval
 			if more, err := s.prune(); err != nil {

@@ -6,6 +6,7 @@
 //	├── format    "mollygate tokens"
 //	├── version   1, 4 bytes
 //	├── recorded  newest time seen, 8 bytes and a checksum
+//	├── told      up to when tokens near their end were told of, the same
 //	└── whole     key of the last day whose hours were added up
 //	tokens    id                          token record
 //	digests   digest                      id, checksum of the token record

@@ -21,7 +21,10 @@ func (b *Backend) RecordedTime() (recorded time.Time, err error) {
 }
 
 func recordedTime(tx *bbolt.Tx) (time.Time, error) {
-	value := tx.Bucket(metaBucket).Get(recordedKey)
+	return decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
+}
+
+func decodeTime(value []byte) (time.Time, error) {
 	if len(value) != 12 || binary.BigEndian.Uint32(value[8:]) != crc32.ChecksumIEEE(value[:8]) {
 		return time.Time{}, errors.New("the recorded time is damaged; restore a backup")
 	}
@@ -34,18 +37,34 @@ func record(tx *bbolt.Tx, now time.Time) error {
 	if err != nil || !now.After(recorded) {
 		return err
 	}
-	return tx.Bucket(metaBucket).Put(recordedKey, encodeRecorded(now))
+	return tx.Bucket(metaBucket).Put(recordedKey, encodeTime(now))
 }
 
-func encodeRecorded(t time.Time) []byte {
+func encodeTime(t time.Time) []byte {
 	value := binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro()))
 	return binary.BigEndian.AppendUint32(value, crc32.ChecksumIEEE(value))
+}
+
+// ToldTime implements tokenstore.Backend.
+func (b *Backend) ToldTime() (told time.Time, err error) {
+	err = b.view(func(tx *bbolt.Tx) error {
+		if value := tx.Bucket(metaBucket).Get(toldKey); value != nil {
+			told, err = decodeTime(value)
+		}
+		return err
+	})
+	return told, err
+}
+
+// SetToldTime implements tokenstore.Backend.
+func (b *Backend) SetToldTime(told time.Time) error {
+	return b.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(toldKey, encodeTime(told)) })
 }
 
 // SetRecordedTime implements tokenstore.Backend.
 func (b *Backend) SetRecordedTime(now time.Time, entry tokenstore.AuditEntry) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		if err := tx.Bucket(metaBucket).Put(recordedKey, encodeRecorded(now)); err != nil {
+		if err := tx.Bucket(metaBucket).Put(recordedKey, encodeTime(now)); err != nil {
 			return err
 		}
 		return appendAudit(tx, entry)

@@ -27,6 +27,7 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
+	toldKey     = []byte("told")
 	formatKey   = []byte("format")
 	versionKey  = []byte("version")
 	recordedKey = []byte("recorded")
@@ -50,7 +51,7 @@ func makeSchema(tx *bbolt.Tx) error {
 	return errors.Join(
 		meta.Put(formatKey, []byte(formatName)),
 		meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, schemaVersion)),
-		meta.Put(recordedKey, encodeRecorded(time.Time{})))
+		meta.Put(recordedKey, encodeTime(time.Time{})))
 }
 
 func checkSchema(tx *bbolt.Tx) error {

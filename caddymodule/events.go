@@ -1,0 +1,128 @@
+package caddymodule
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// eventQueueLength is how many events may wait for their handlers. What comes beyond
+// is lost, because nothing that causes events may wait.
+const eventQueueLength = 10_000
+
+// eventQueue gives a store's events to Caddy's events app, one after the other, aside
+// from what causes them: handlers may take their time.
+type eventQueue struct {
+	waiting     chan tokenstore.Event
+	stop, ended chan struct{}
+	// emitter is that of the newest configuration, or nil between two.
+	emitter atomic.Pointer[eventEmitter]
+	lost    atomic.Uint64
+}
+
+// eventEmitter emits as the app of a configuration.
+type eventEmitter struct {
+	events *caddyevents.App
+	ctx    caddy.Context
+	logger *zap.Logger
+}
+
+func newEventQueue() *eventQueue {
+	q := &eventQueue{waiting: make(chan tokenstore.Event, eventQueueLength), stop: make(chan struct{}), ended: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+func (q *eventQueue) run() {
+	defer close(q.ended)
+	for {
+		select {
+		case e := <-q.waiting:
+			q.emit(e)
+			continue
+		case <-q.stop:
+		}
+		for {
+			select {
+			case e := <-q.waiting:
+				q.emit(e)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// add is for [tokenstore.Options].
+func (q *eventQueue) add(e tokenstore.Event) {
+	select {
+	case q.waiting <- e:
+	default:
+		q.lost.Add(1)
+	}
+}
+
+// close waits until the handlers have had what was added. What is added later is
+// nobody's.
+func (q *eventQueue) close() {
+	close(q.stop)
+	<-q.ended
+}
+
+func (q *eventQueue) emit(e tokenstore.Event) {
+	emitter := q.emitter.Load()
+	if emitter == nil {
+		return
+	}
+	if lost := q.lost.Swap(0); lost > 0 {
+		emitter.logger.Error("events were lost, because their handlers take too long", zap.Uint64("events", lost))
+	}
+	emitter.events.Emit(emitter.ctx, "token."+string(e.Kind), eventData(e))
+}
+
+// eventData is what handlers are told, as in the audit; never a secret.
+func eventData(e tokenstore.Event) map[string]any {
+	data := map[string]any{
+		"time": e.Time.UTC().Format(time.RFC3339),
+		"id":   e.Token.ID.String(), "name": e.Token.Name, "kind": e.Token.Kind.String(), "account": e.Token.Account,
+	}
+	if end := e.Token.ExpiresAt; !end.IsZero() {
+		data["expires_at"] = end.UTC().Format(time.RFC3339)
+	}
+	if e.Actor.Name != "" {
+		data["actor"] = e.Actor.Name
+	}
+	if e.Within > 0 {
+		data["within_days"] = int(e.Within / (24 * time.Hour))
+	}
+	return data
+}
+
+func (a *App) provisionEvents(ctx caddy.Context) error {
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	a.emitter = &eventEmitter{events: events.(*caddyevents.App), ctx: ctx, logger: a.logger}
+	return nil
+}
+
+// startEvents makes this configuration the one whose handlers are told.
+func (a *App) startEvents() {
+	if open := a.store.current(); open != nil {
+		open.events.emitter.Store(a.emitter)
+	}
+}
+
+// stopEvents undoes startEvents, unless another configuration has followed.
+func (a *App) stopEvents() {
+	if open := a.store.current(); open != nil {
+		open.events.emitter.CompareAndSwap(a.emitter, nil)
+	}
+}

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// tokenEvents returns what Caddy's events app was told of a token, in order: the names,
+// with what else there is to see. Caddy logs every event if it logs for debugging.
+func (s *site) tokenEvents(id string) (events []string) {
+	s.t.Helper()
+	for line := range strings.Lines(s.output.String()) {
+		var entry struct {
+			Logger string         `json:"logger"`
+			Msg    string         `json:"msg"`
+			Name   string         `json:"name"`
+			Origin string         `json:"origin"`
+			Data   map[string]any `json:"data"`
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil || entry.Logger != "events" || entry.Msg != "event" || !strings.HasPrefix(entry.Name, "token.") || entry.Data["id"] != id {
+			continue
+		}
+		if entry.Origin != "api_tokens" {
+			s.t.Errorf("the origin of %s is %q", entry.Name, entry.Origin)
+		}
+		text := strings.TrimPrefix(entry.Name, "token.") + " " + fmt.Sprint(entry.Data["name"])
+		if actor, ok := entry.Data["actor"]; ok {
+			text += " by " + fmt.Sprint(actor)
+		}
+		events = append(events, text)
+	}
+	return events
+}
+
+// TestEvents: Caddy's events app is told of what happens to tokens, over reloads and
+// restarts.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--name", "ci", "--preset", "read")
+	id := tokenID(token)
+	secrets := []string{token}
+	use := func(want int) {
+		t.Helper()
+		if status, _, _ := curl(t, append(bearer(token), s.url("/api/unikernels"))...); status != want {
+			t.Errorf("status %d, want %d", status, want)
+		}
+	}
+	command := func(args ...string) {
+		t.Helper()
+		stdout, stderr, code := s.run(append([]string{"api-token"}, args...)...)
+		if code != 0 {
+			t.Fatalf("%q: exit code %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+	use(200)
+	command("disable", id)
+	command("enable", id)
+	if err := s.reload(plainSite); err != nil {
+		t.Fatal(err)
+	}
+	command("revoke", id, "--yes")
+	use(401)
+	use(401)
+	want := []string{"created ci by caddy-admin", "disabled ci by caddy-admin", "enabled ci by caddy-admin", "revoked ci by caddy-admin", "used_after_revoke ci"}
+	s.eventually("the events are told", func() bool { return len(s.tokenEvents(id)) >= len(want) })
+
+	// One that ends while Caddy doesn't run is told of by the next.
+	ending := s.mint(map[string]any{"name": "ending", "preset": "read", "expires_in": 1})
+	end := time.Now().Add(time.Second)
+	secrets = append(secrets, ending)
+	s.stop()
+	s.eventually("the token has ended", func() bool { return time.Now().After(end) })
+	s.start(plainSite)
+	s.eventually("the end of a token is told", func() bool {
+		got := s.tokenEvents(tokenID(ending))
+		return slices.Equal(got, []string{"created ending by caddy-admin", "expired ending"})
+	})
+	command("delete", id, "--yes")
+	want = append(want, "deleted ci by caddy-admin")
+	s.eventually("the deletion is told", func() bool { return len(s.tokenEvents(id)) >= len(want) })
+	if got := s.tokenEvents(id); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	for _, secret := range secrets {
+		checkNoSecret(t, "the log", s.output.String(), secret)
+	}
+}
