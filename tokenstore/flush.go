@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// How many tokens' usage one transaction saves at first and at most. Between them it
+// How many tokens' usage one transaction saves at least and at most. Between them it
 // is as many as take about chunkTime, so that a change of a token never waits long
-// for the backend.
+// for the backend. Not fewer: a transaction has a price of its own, which in a store
+// with many free pages is more than chunkTime.
 const (
-	firstChunk = 64
-	maxChunk   = 4096
-	chunkTime  = 4 * time.Millisecond
+	minChunk  = 64
+	maxChunk  = 4096
+	chunkTime = 4 * time.Millisecond
 )
 
 // How soon the counts of a token have to be saved.
@@ -144,13 +145,13 @@ func (s *Store) flush(all bool) error {
 		begun := time.Now()
 		defer func() { s.flushed(time.Since(begun), tokens) }()
 	}
-	for size := firstChunk; len(dirty) > 0; {
+	for size := minChunk; len(dirty) > 0; {
 		chunk := dirty[:min(size, len(dirty))]
 		begun := time.Now()
 		err := s.save(chunk)
 		switch took := time.Since(begun); {
 		case took > chunkTime:
-			size = max(size/2, 1)
+			size = max(size/2, minChunk)
 		case took < chunkTime/2:
 			size = min(size*2, maxChunk)
 		}

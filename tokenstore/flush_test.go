@@ -168,7 +168,7 @@ func TestFlushFails(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	errDisk := errors.New("no space left on device")
-	const tokens = 3*firstChunk + 7
+	const tokens = 3*minChunk + 7
 	var matches []Match
 	var ids []ID
 	for range tokens {
