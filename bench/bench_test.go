@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test's binary be what the program starts of itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestRun measures in earnest, but too shortly to tell anything: everything starts,
+// serves, is measured and written down.
+func TestRun(t *testing.T) {
+	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
+		t.Skip("the measurements need Linux and two processors")
+	}
+	dir := t.TempDir()
+	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/", "proxy/gate, 10k tokens, 100"} {
+		o := options{
+			slices: 1, slice: 50 * time.Millisecond, connections: 4, tokens: 2_000, starts: 1, only: only, pairs: true, scale: strings.HasPrefix(only, "proxy"),
+			json: filepath.Join(dir, "bench.json"), markdown: filepath.Join(dir, "bench.md"), profiles: "",
+		}
+		if err := run(o); err != nil {
+			t.Fatalf("%s: %v", only, err)
+		}
+		content, err := os.ReadFile(o.json)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var report Report
+		if err := json.Unmarshal(content, &report); err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Pairs) < 2 || !report.Pairs[0].Control {
+			t.Fatalf("%s: %d rows, and the first isn't the control", only, len(report.Pairs))
+		}
+		for _, pair := range report.Pairs {
+			if !(pair.Base > 0 && pair.Cost > 0 && pair.Ratio.Median > 0 && pair.CostP99 >= pair.CostP50) {
+				t.Errorf("%+v", pair)
+			}
+		}
+		for _, verdict := range report.Verdicts {
+			if strings.Contains(verdict.Goal, "respond") && !strings.HasPrefix(verdict.Verdict, noVerdict) {
+				t.Errorf("one slice was enough for %+v", verdict)
+			}
+		}
+		if o.scale {
+			large := report.Scale[len(report.Scale)-1]
+			if len(report.Scale) != 2 || large.Tokens != o.tokens || large.Start <= 0 || large.ActiveMemory <= 0 || large.CreatesPerSecond <= 0 || large.RevokeFlushP99 <= 0 {
+				t.Errorf("scale %+v", report.Scale)
+			}
+		}
+		if table, err := os.ReadFile(o.markdown); err != nil || !strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
+			t.Errorf("the tables are\n%s%v", table, err)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"proxy/basic":    "proxy/control, proxy/basic_auth",
+		"respond over":   "respond over TLS/control, respond over TLS/gate, 10k tokens",
+		"respond/header": "respond/control, respond/header matcher",
+		"nothing":        "",
+	} {
+		var names []string
+		for _, r := range choose(rows(1_000_000), prefix) {
+			names = append(names, r.name)
+		}
+		if got := strings.Join(names, ", "); got != want {
+			t.Errorf("%q: %s, want %s", prefix, got, want)
+		}
+	}
+}
+
+// TestJudge: there is no verdict without enough slices, and none without a control
+// that says that the machine measures right.
+func TestJudge(t *testing.T) {
+	const goal = "respond: processor time of a request with the gate at most 1.04 of that without"
+	for _, tt := range []struct {
+		control, gate float64
+		slices        int
+		want          string
+	}{
+		{1, 1.03, 21, reached},
+		{0.98, 1.04, 31, reached},
+		{1.02, 1.05, 21, notReached},
+		{1.03, 1.03, 21, noVerdict + ": the control is at 1.030"},
+		{0.97, 1.03, 21, noVerdict + ": the control is at 0.970"},
+		{1, 1.03, 20, noVerdict + ": 20 slices are too few"},
+	} {
+		r := Report{Slices: tt.slices, Pairs: []Pair{
+			{Name: "respond/control", Control: true, Ratio: Spread{Median: tt.control}},
+			{Name: "respond/gate, 10k tokens", Ratio: Spread{Median: tt.gate}},
+		}}
+		r.judge()
+		if len(r.Verdicts) != 1 || r.Verdicts[0].Goal != goal || r.Verdicts[0].Verdict != tt.want {
+			t.Errorf("%+v: %+v", tt, r.Verdicts)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	if got, want := spread([]float64{4, 1, 3, 2, 5}), (Spread{Median: 3, Low: 2, High: 4, Min: 1, Max: 5}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := median([]float64{1, 2}); got != 1.5 {
+		t.Errorf("median %v", got)
+	}
+	if got := median(nil); !math.IsNaN(got) {
+		t.Errorf("median of nothing: %v", got)
+	}
+}
+
+// TestReadAnswer: what is read ends where the answer ends.
+func TestReadAnswer(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde", "none": "HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n",
+		"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+	} {
+		c := &connection{reader: bufio.NewReader(strings.NewReader(answer + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
+		for _, want := range []int{200, 401} {
+			if status, err := c.readAnswer(); err != nil || status != want {
+				t.Errorf("%s: status %d, %v", name, status, err)
+			}
+		}
+	}
+	for _, broken := range []string{"", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"} {
+		c := &connection{reader: bufio.NewReader(strings.NewReader(broken))}
+		if status, err := c.readAnswer(); err == nil {
+			t.Errorf("%q: status %d", broken, status)
+		}
+	}
+}
+
+// TestLoadNotices answers that aren't what was asked for.
+func TestLoadNotices(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				requests := bufio.NewReader(conn)
+				for {
+					if line, err := requests.ReadString('\n'); err != nil {
+						return
+					} else if line == "\r\n" {
+						_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+					}
+				}
+			}()
+		}
+	}()
+	for _, good := range []bool{true, false} {
+		l := &load{server: &server{address: listener.Addr().String()}, requests: [][]byte{fmt.Append(nil, "GET / HTTP/1.1\r\n\r\n")}, good: []bool{good}}
+		if err := l.dial(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		v, err := l.run(20 * time.Millisecond)
+		l.close()
+		if (err != nil) != good || !good && (v.requests == 0 || v.quantile(0.5) <= 0) {
+			t.Errorf("good %v: %d requests, %v", good, v.requests, err)
+		}
+	}
+}

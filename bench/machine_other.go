@@ -1,0 +1,19 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"runtime"
+	"time"
+)
+
+var errNotLinux = errors.New("the measurements need Linux: they keep processes on processors of their own and read their clocks")
+
+func cpuTime(int) (time.Duration, error)   { return 0, errNotLinux }
+func pinSelf() error                       { return errNotLinux }
+func startPinned(*exec.Cmd) error          { return errNotLinux }
+func residentMemory(string) (int64, error) { return 0, errNotLinux }
+func processorName() string                { return runtime.GOARCH }
+func kernelRelease() string                { return runtime.GOOS }

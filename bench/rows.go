@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// row is something that is compared with a Caddy that does the same without it.
+type row struct {
+	name string
+	// proxied says that the answer is a backend's and not the server's own.
+	proxied bool
+	secure  bool
+	// control says that it is the same as what it is compared with.
+	control bool
+	// tokens is how many the store has; requests use some of them.
+	tokens int
+	// limited gives the tokens limits.
+	limited bool
+	// bad sends a token that isn't good with every second request.
+	bad bool
+	// churn changes tokens while it is measured.
+	churn bool
+	// check is the directive that is measured.
+	check func(b *builder) (string, error)
+	// program is what serves instead of a Caddy, if it is installed.
+	program string
+	config  func(b *builder) string
+}
+
+// gateRow is a gate with so many tokens.
+func gateRow(name string, tokens int) row {
+	return row{name: name, tokens: tokens, check: func(*builder) (string, error) { return gateDirective, nil }}
+}
+
+const gateDirective = `bearer_auth {
+		routes mollymawk
+		failure_limit off
+	}`
+
+// rows are what is measured, in the order of the table.
+func rows(large int) []row {
+	limits, bad, churned := gateRow("gate, 10k tokens, limits", 10_000), gateRow("gate, 10k tokens, half of them bad", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
+	limits.limited, bad.bad, churned.churn = true, true, true
+	kinds := []row{
+		{name: "control", control: true},
+		gateRow("gate, 1 token", 1),
+		gateRow("gate, 10k tokens", 10_000),
+		gateRow(fmt.Sprintf("gate, %s tokens", short(large)), large),
+		limits, bad, churned,
+		{name: "header matcher", check: headerMatcher},
+		{name: "basic_auth", check: basicAuth},
+		{name: "forward_auth", check: forwardAuth},
+	}
+	var all []row
+	for _, proxied := range []bool{false, true} {
+		for _, r := range kinds {
+			r.proxied = proxied
+			r.name = group(proxied) + r.name
+			all = append(all, r)
+		}
+	}
+	for _, r := range []row{{name: "respond over TLS/control", control: true}, gateRow("respond over TLS/gate, 10k tokens", 10_000)} {
+		r.secure = true
+		all = append(all, r)
+	}
+	for _, r := range []row{
+		{name: "nginx", program: "nginx", config: func(b *builder) string { return nginxConfig(b, false) }},
+		{name: "nginx, map of a token", program: "nginx", config: func(b *builder) string { return nginxConfig(b, true) }},
+		{name: "HAProxy", program: "haproxy", config: func(b *builder) string { return haproxyConfig(b, false) }},
+		{name: "HAProxy, map of a token", program: "haproxy", config: func(b *builder) string { return haproxyConfig(b, true) }},
+	} {
+		if _, err := exec.LookPath(r.program); err == nil {
+			r.proxied = true
+			r.name = group(true) + r.name
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+func group(proxied bool) string {
+	if proxied {
+		return "proxy/"
+	}
+	return "respond/"
+}
+
+func short(n int) string {
+	switch {
+	case n%1_000_000 == 0:
+		return fmt.Sprintf("%dM", n/1_000_000)
+	case n%1_000 == 0:
+		return fmt.Sprintf("%dk", n/1_000)
+	}
+	return fmt.Sprint(n)
+}
+
+// builder starts the servers of the rows.
+type builder struct {
+	dir     string
+	backend string // its address
+	unknown []string
+	stores  *stores
+	// admin gives every Caddy an admin endpoint.
+	admin bool
+	count int
+
+	// Of the server that is being built:
+	server *server
+	ctx    context.Context
+	row    *row
+	home   string
+	tokens []string
+}
+
+// build starts what a row is measured with: a server, and a load for it.
+func (b *builder) build(ctx context.Context, r *row) (*server, *load, error) {
+	b.count++
+	b.ctx, b.row, b.home = ctx, r, filepath.Join(b.dir, fmt.Sprint("server-", b.count))
+	if err := os.Mkdir(b.home, 0o700); err != nil {
+		return nil, nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, nil, err
+	}
+	b.server = &server{address: address, secure: r.secure, log: filepath.Join(b.home, "log")}
+	b.tokens = []string{"mmk_of_nobody"}
+	if r.tokens > 0 {
+		if err := b.copyStore(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.program != "" {
+		err = b.startProgram()
+	} else {
+		err = b.startCaddy()
+	}
+	if err == nil {
+		err = b.server.await(ctx)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", r.name, err)
+	}
+	return b.server, b.load(), nil
+}
+
+// copyStore gives the server a store with the row's tokens.
+func (b *builder) copyStore() error {
+	filled, err := b.stores.fill(b.row.tokens, b.row.limited)
+	if err != nil {
+		return err
+	}
+	b.tokens = filled.tokens
+	return copyFile(filled.path, b.storePath())
+}
+
+func (b *builder) storePath() string   { return filepath.Join(b.home, "tokens.db") }
+func (b *builder) adminSocket() string { return filepath.Join(b.home, "admin.sock") }
+
+func copyFile(from, to string) error {
+	content, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := target.ReadFrom(content); err != nil {
+		return err
+	}
+	return target.Close()
+}
+
+func (b *builder) startCaddy() error {
+	check := ""
+	if b.row.check != nil {
+		var err error
+		if check, err = b.row.check(b); err != nil {
+			return err
+		}
+	}
+	var global strings.Builder
+	global.WriteString("\tpersist_config off\n\tauto_https disable_redirects\n\tlog {\n\t\tlevel ERROR\n\t}\n\tservers {\n\t\tprotocols h1\n\t}\n")
+	if b.row.churn || b.admin {
+		fmt.Fprintf(&global, "\tadmin unix/%s\n", b.adminSocket())
+	} else {
+		global.WriteString("\tadmin off\n")
+	}
+	if b.row.tokens > 0 {
+		fmt.Fprintf(&global, "\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n\t\t\tupstream_token upstream\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
+	}
+	site, secure := "http://"+b.server.address, ""
+	if b.row.secure {
+		site, secure = "https://"+b.server.address, "tls internal"
+		global.WriteString("\tskip_install_trust\n\tdefault_sni 127.0.0.1\n\tstorage file_system " + filepath.Join(b.home, "storage") + "\n")
+	}
+	answer := fmt.Sprintf("respond `%s`", body)
+	if b.row.proxied {
+		// Caddy keeps 32 by default; with more clients than that it opens connections
+		// all the time, and the figures are about that.
+		answer = fmt.Sprintf("reverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", b.backend)
+	}
+	config := fmt.Sprintf("{\n%s}\n%s {\n\tbind 127.0.0.1\n\t%s\n\troute {\n\t%s\n\t%s\n\t}\n}\n", global.String(), site, secure, check, answer)
+	return b.server.startCaddy(b.ctx, b.home, config)
+}
+
+// body is what the backend, and respond, answer with: 200 bytes.
+var body = `{"success":true,"status":200,"data":"` + strings.Repeat("unikernel ", 16) + `"}`
+
+// load returns the requests for the server that was built.
+func (b *builder) load() *load {
+	l := &load{server: b.server}
+	for i, token := range b.tokens {
+		l.requests, l.good = append(l.requests, b.request("Bearer "+token)), append(l.good, true)
+		if b.row.bad {
+			bad := b.unknown[i%len(b.unknown)]
+			if i%4 < 2 {
+				bad = strings.Replace(bad, "_", "0", 1) // not even the form of a token
+			}
+			l.requests, l.good = append(l.requests, b.request("Bearer "+bad)), append(l.good, false)
+		}
+	}
+	if b.row.check != nil && b.row.tokens == 0 && strings.HasSuffix(b.row.name, "basic_auth") {
+		l.requests[0] = b.request(basicCredential)
+	}
+	return l
+}
+
+func (b *builder) request(authorization string) []byte {
+	return fmt.Appendf(nil, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", b.server.address, authorization)
+}
+
+// headerMatcher is Caddy's own way to check one token.
+func headerMatcher(b *builder) (string, error) {
+	return fmt.Sprintf("@good header Authorization \"Bearer %s\"\n\t@bad not header Authorization \"Bearer %s\"\n\trespond @bad 401", b.tokens[0], b.tokens[0]), nil
+}
+
+const (
+	basicPassword   = "benchmark"
+	basicCredential = "Basic Y2k6YmVuY2htYXJr" // ci:benchmark
+)
+
+func basicAuth(*builder) (string, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(basicPassword), bcrypt.DefaultCost)
+	return fmt.Sprintf("basic_auth {\n\t\tci %s\n\t}", hash), err
+}
+
+// forwardAuth starts a service that knows one token.
+func forwardAuth(b *builder) (string, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return "", err
+	}
+	digest := sha256.Sum256([]byte("Bearer " + b.tokens[0]))
+	if err := b.server.startSelf(b.ctx, "auth-service", address, hex.EncodeToString(digest[:])); err != nil {
+		return "", err
+	}
+	if err := (&server{address: address}).await(b.ctx); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("forward_auth %s {\n\t\turi /\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", address), nil
+}
+
+func (b *builder) startProgram() error {
+	path := filepath.Join(b.home, "config")
+	if err := os.WriteFile(path, []byte(b.row.config(b)), 0o600); err != nil {
+		return err
+	}
+	args := []string{"-f", path, "-db"}
+	if b.row.program == "nginx" {
+		args = []string{"-c", path, "-p", b.home, "-e", filepath.Join(b.home, "error.log")}
+	}
+	return b.server.start(exec.CommandContext(b.ctx, b.row.program, args...)) //nolint:gosec // one of two names
+}
+
+func nginxConfig(b *builder, check bool) string {
+	known, refuse := "", ""
+	if check {
+		known = fmt.Sprintf("map $http_authorization $good { default 0; \"Bearer %s\" 1; }", b.tokens[0])
+		refuse = "if ($good = 0) { return 401; }"
+	}
+	return fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid;
+events { worker_connections 1024; }
+http {
+	access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+	keepalive_requests 1000000000;
+	%[2]s
+	upstream backend { server %[3]s; keepalive 512; keepalive_requests 1000000000; }
+	server {
+		listen %[4]s;
+		location / { %[5]s proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }
+	}
+}
+`, b.home, known, b.backend, b.server.address, refuse)
+}
+
+func haproxyConfig(b *builder, check bool) string {
+	refuse := ""
+	if check {
+		refuse = fmt.Sprintf("http-request deny deny_status 401 unless { req.hdr(Authorization) -m str \"Bearer %s\" }", b.tokens[0])
+	}
+	return fmt.Sprintf(`global
+	nbthread 1
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 60s
+	timeout server 60s
+	http-reuse always
+frontend front
+	bind %s
+	%s
+	default_backend back
+backend back
+	server only %s
+`, b.server.address, refuse, b.backend)
+}

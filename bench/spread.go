@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Spread is how the values of the slices lie.
+type Spread struct {
+	Median float64 `json:"median"`
+	// Low and High are the first and the third quartile.
+	Low  float64 `json:"first_quartile"`
+	High float64 `json:"third_quartile"`
+	Min  float64 `json:"min"`
+	Max  float64 `json:"max"`
+}
+
+func (s Spread) String() string {
+	return fmt.Sprintf("%.3f [%.3f, %.3f]", s.Median, s.Low, s.High)
+}
+
+func spread(values []float64) Spread {
+	return Spread{
+		Median: median(values), Low: quantile(values, 0.25), High: quantile(values, 0.75), Min: slices.Min(values), Max: slices.Max(values),
+	}
+}
+
+func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// quantile interpolates between the two values that are nearest.
+func quantile(values []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	if len(sorted) == 0 {
+		return math.NaN()
+	}
+	at := q * float64(len(sorted)-1)
+	below := int(at)
+	above := min(below+1, len(sorted)-1)
+	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
+}
