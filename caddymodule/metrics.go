@@ -99,6 +99,7 @@ var (
 	tokensDesc   = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.", []string{"status"}, nil)
 	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time, counted at most once a minute.", []string{"within"}, nil)
 	pendingDesc  = prometheus.NewDesc("caddy_api_tokens_usage_pending", "Tokens with counts of use that are not saved yet.", nil, nil)
+	behindDesc   = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds", "How far the clock is behind the newest time that the token store has recorded.", nil, nil)
 	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store answers.", nil, nil)
 )
 
@@ -112,7 +113,7 @@ var expiringWithin = []struct {
 
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, upDesc} {
+	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc} {
 		descs <- desc
 	}
 }
@@ -130,6 +131,7 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	}
 	gauge(upDesc, 1)
 	gauge(pendingDesc, float64(store.Pending()))
+	gauge(behindDesc, store.ClockBehind().Truncate(time.Second).Seconds())
 	census, err := store.census.take(store.Store)
 	if err != nil {
 		return

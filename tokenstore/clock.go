@@ -73,6 +73,12 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 
 const microsPerSecond = int64(time.Second / time.Microsecond)
 
+// ClockBehind is how far the clock is behind the time that counts.
+func (s *Store) ClockBehind() time.Duration {
+	clock := s.clock.Now() // first: the time that counts isn't before it
+	return s.Now().Sub(clock)
+}
+
 // watchClock tells when the clock falls behind the time that counts, and when it
 // has caught up.
 func (s *Store) watchClock(behind *trouble) {
