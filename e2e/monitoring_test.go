@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
@@ -100,15 +101,33 @@ func TestMonitoring(t *testing.T) {
 	s := startSite(t, plainSite+"\nhttp://127.0.0.1:{$HTTPS} {\n\tmetrics\n}\n", mollymawktest.Options{})
 	token := s.token("--preset", "read", "--expires-in", "3d")
 	p := startPrometheus(t, "127.0.0.1:"+s.env["HTTPS"])
-	use := func() {
-		for range 80 { // decisions are timed one in 64
-			if status, _, _ := curl(t, append(bearer(token), s.url("/api/unikernels"), s.url("/api/unikernels"), s.url("/x"))...); status == 0 {
-				t.Error("no answer")
+	s.eventually("Prometheus scrapes", func() bool { return len(p.samples("caddy_api_tokens_store_up == 1")) == 1 })
+	// Until the end: rates are of the last minute, and decisions are timed one in 64.
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		pace := time.NewTicker(10 * time.Millisecond)
+		defer pace.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-pace.C:
+			}
+			request, err := http.NewRequest(http.MethodGet, s.url([]string{"/api/unikernels", "/x"}[i%2]), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			if response, err := http.DefaultClient.Do(request); err != nil {
+				t.Error(err)
+			} else if err := response.Body.Close(); err != nil {
+				t.Error(err)
 			}
 		}
-	}
-	s.eventually("Prometheus scrapes", func() bool { return len(p.samples("caddy_api_tokens_store_up == 1")) == 1 })
-	use()
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
 
 	var dashboard struct {
 		Panels []struct {
