@@ -2,14 +2,11 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"net"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,54 +19,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
-}
-
-// TestRun measures in earnest, but too shortly to tell anything: everything starts,
-// serves, is measured and written down.
-func TestRun(t *testing.T) {
-	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
-		t.Skip("the measurements need Linux and two processors")
-	}
-	dir := t.TempDir()
-	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/", "proxy/gate, 10k tokens, 100"} {
-		o := options{
-			slices: 1, slice: 50 * time.Millisecond, connections: 4, tokens: 2_000, starts: 1, only: only, pairs: true, scale: strings.HasPrefix(only, "proxy"),
-			json: filepath.Join(dir, "bench.json"), markdown: filepath.Join(dir, "bench.md"), profiles: "",
-		}
-		if err := run(o); err != nil {
-			t.Fatalf("%s: %v", only, err)
-		}
-		content, err := os.ReadFile(o.json)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var report Report
-		if err := json.Unmarshal(content, &report); err != nil {
-			t.Fatal(err)
-		}
-		if len(report.Pairs) < 2 || !report.Pairs[0].Control {
-			t.Fatalf("%s: %d rows, and the first isn't the control", only, len(report.Pairs))
-		}
-		for _, pair := range report.Pairs {
-			if !(pair.Base > 0 && pair.Cost > 0 && pair.Ratio.Median > 0 && pair.CostP99 >= pair.CostP50) {
-				t.Errorf("%+v", pair)
-			}
-		}
-		for _, verdict := range report.Verdicts {
-			if strings.Contains(verdict.Goal, "respond") && !strings.HasPrefix(verdict.Verdict, noVerdict) {
-				t.Errorf("one slice was enough for %+v", verdict)
-			}
-		}
-		if o.scale {
-			large := report.Scale[len(report.Scale)-1]
-			if len(report.Scale) != 2 || large.Tokens != o.tokens || large.Start <= 0 || large.ActiveMemory <= 0 || large.CreatesPerSecond <= 0 || large.RevokeFlushP99 <= 0 {
-				t.Errorf("scale %+v", report.Scale)
-			}
-		}
-		if table, err := os.ReadFile(o.markdown); err != nil || !strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
-			t.Errorf("the tables are\n%s%v", table, err)
-		}
-	}
 }
 
 func TestChoose(t *testing.T) {
