@@ -144,8 +144,7 @@ func startBackend(ctx context.Context) (string, error) {
 	return address, (&server{address: address}).await(ctx)
 }
 
-// contests starts the servers of all rows, and those that they are compared with, one
-// for all rows that it can be the same for.
+// contests starts the servers of all rows, each with one to compare it with.
 func (b *builder) contests(ctx context.Context, chosen []row, connections int) (contests []*contest, err error) {
 	for _, r := range chosen {
 		c := &contest{row: r}

@@ -91,12 +91,11 @@ const (
 func (r *Report) judge() {
 	controls, rows := make(map[string]Pair), make(map[string]Pair)
 	for _, p := range r.Pairs {
-		group, name, _ := strings.Cut(p.Name, "/")
+		group, _, _ := strings.Cut(p.Name, "/")
 		rows[p.Name] = p
 		if p.Control {
 			controls[group] = p
 		}
-		_ = name
 	}
 	add := func(goal, group string, figure string, ok bool) {
 		v := Verdict{Goal: goal, Figure: figure, Verdict: notReached}

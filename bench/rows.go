@@ -31,6 +31,8 @@ type row struct {
 	churn bool
 	// check is the directive that is measured.
 	check func(b *builder) (string, error)
+	// authorization, unless it is empty, is sent instead of a bearer token.
+	authorization string
 	// program is what serves instead of a Caddy, if it is installed.
 	program string
 	config  func(b *builder) string
@@ -57,7 +59,7 @@ func rows(large int) []row {
 		gateRow(fmt.Sprintf("gate, %s tokens", short(large)), large),
 		limits, bad, churned,
 		{name: "header matcher", check: headerMatcher},
-		{name: "basic_auth", check: basicAuth},
+		{name: "basic_auth", check: basicAuth, authorization: basicCredential},
 		{name: "forward_auth", check: forwardAuth},
 	}
 	var all []row
@@ -232,8 +234,8 @@ func (b *builder) load() *load {
 			l.requests, l.good = append(l.requests, b.request("Bearer "+bad)), append(l.good, false)
 		}
 	}
-	if b.row.check != nil && b.row.tokens == 0 && strings.HasSuffix(b.row.name, "basic_auth") {
-		l.requests[0] = b.request(basicCredential)
+	if b.row.authorization != "" {
+		l.requests[0] = b.request(b.row.authorization)
 	}
 	return l
 }

@@ -64,14 +64,11 @@ func (l *dirtyList) mark(a *active, how uint32) {
 	l.late[phase] = append(l.late[phase], a)
 }
 
-// clean takes a token's mark away before its counts are read, and says whether it had
-// one.
-func (l *dirtyList) clean(a *active) bool {
-	dirty := a.dirty.Swap(clean) != clean
-	if dirty {
+// clean takes a token's mark away, before its counts are read.
+func (l *dirtyList) clean(a *active) {
+	if a.dirty.Swap(clean) != clean {
 		l.pending.Add(-1)
 	}
-	return dirty
 }
 
 // giveBack returns dirty tokens that were taken.

@@ -1,0 +1,101 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(lastingHandler{})
+	httpcaddyfile.RegisterHandlerDirective("lasting", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return lastingHandler{}, nil })
+	httpcaddyfile.RegisterDirectiveOrder("lasting", httpcaddyfile.Before, "respond")
+}
+
+// lastingHandler begins an answer without a length, in the way that the query says, and
+// then waits until it is told to end.
+type lastingHandler struct{}
+
+// lasting is told when an answer has begun, and why it ended.
+var lasting = make(chan error)
+
+func (lastingHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.lasting", New: func() caddy.Module { return lastingHandler{} }}
+}
+
+func (lastingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	_, _ = io.WriteString(w, "a")
+	switch r.URL.RawQuery {
+	case "write":
+		_, _ = io.WriteString(w, "b")
+	case "flush":
+		_ = http.NewResponseController(w).Flush()
+	}
+	lasting <- nil
+	select {
+	case <-r.Context().Done():
+		lasting <- r.Context().Err()
+	case <-time.After(10 * time.Second):
+		lasting <- errors.New("it went on")
+	}
+	return nil
+}
+
+// TestLastingAnswers: an answer of a handler of Caddy's own, too, ends with its token
+// once it comes in parts.
+func TestLastingAnswers(t *testing.T) {
+	sites, text := loadChains(t)
+	module, err := caddy.ActiveContext().App(appName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := module.(*App).Store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := tokenstore.ParseID(text[4:16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	actor := tokenstore.Actor{Name: "test"}
+	for _, way := range []string{"write", "flush"} {
+		r := httptest.NewRequest(http.MethodGet, "/api/unikernels?"+way, strings.NewReader(""))
+		r.Host = "gated-lasting"
+		r.Header = http.Header{"Authorization": {"Bearer " + text}}
+		go sites["gated-lasting"].ServeHTTP(httptest.NewRecorder(), r)
+		if err := <-lasting; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Disable(id, tokenstore.AnyVersion, actor); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-lasting; err == nil || err.Error() != "context canceled" {
+			t.Errorf("%s: the answer ended with %v", way, err)
+		}
+		if _, err := store.Enable(id, tokenstore.AnyVersion, actor); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestEventsAreNotWaitedFor: what doesn't fit is counted, and nobody who causes it waits.
+func TestEventsAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	q := &eventQueue{waiting: make(chan tokenstore.Event, 1)}
+	for range 3 {
+		q.add(tokenstore.Event{})
+	}
+	if lost := q.lost.Load(); lost != 2 {
+		t.Errorf("%d events are lost, want 2", lost)
+	}
+}
