@@ -43,9 +43,6 @@ type Config struct {
 	ClientPath func(*http.Request) string
 	// Gates are those that explain is about.
 	Gates []*gate.Gate
-	// Clock is held against the store's time by healthz. It defaults to
-	// [tokenstore.SystemClock].
-	Clock tokenstore.Clock
 	// Logger defaults to none.
 	Logger *zap.Logger
 }
@@ -56,9 +53,6 @@ func New(config Config) http.Handler { return newAPI(config) }
 func newAPI(config Config) *api {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
-	}
-	if config.Clock == nil {
-		config.Clock = tokenstore.SystemClock{}
 	}
 	return &api{Config: config}
 }

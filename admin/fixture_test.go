@@ -106,7 +106,6 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) {
 			return tokenstore.Actor{Name: "caddy-admin", Address: "127.0.0.1"}, nil
 		},
-		Clock:  clock,
 		Logger: zap.New(core),
 	}
 	for _, c := range change {

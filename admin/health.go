@@ -13,10 +13,6 @@ type health struct {
 	Warning string `json:"warning,omitzero"`
 }
 
-// clockTolerance is how much later than the clock the store's time may be
-// before it is worth telling.
-const clockTolerance = time.Second
-
 // health says whether the store answers. That the clock is behind is told, but
 // is no failure: no token is accepted that shouldn't be.
 func (c *call) health() *Refusal {
@@ -28,7 +24,7 @@ func (c *call) health() *Refusal {
 		return c.storeRefusal(err)
 	}
 	answer := health{Status: "ok"}
-	if behind := store.Now().Sub(c.Clock.Now()); behind > clockTolerance {
+	if behind := store.ClockBehind(); behind > 0 {
 		answer.Warning = "The clock is " + behind.Round(time.Second).String() + " behind the newest time the token store has recorded. " +
 			"The recorded time counts until the clock has caught up; set the clock right."
 	}

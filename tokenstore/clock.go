@@ -73,17 +73,21 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 
 const microsPerSecond = int64(time.Second / time.Microsecond)
 
-// ClockBehind is how far the clock is behind the time that counts.
+// ClockBehind is how far the clock is behind the time that counts, or 0 if it is so
+// little that it isn't worth telling.
 func (s *Store) ClockBehind() time.Duration {
 	clock := s.clock.Now() // first: the time that counts isn't before it
-	return s.Now().Sub(clock)
+	if behind := s.Now().Sub(clock); behind > clockTolerance {
+		return behind
+	}
+	return 0
 }
 
 // watchClock tells when the clock falls behind the time that counts, and when it
 // has caught up.
 func (s *Store) watchClock(behind *trouble) {
 	clock, now := s.clock.Now(), s.Now()
-	switch behind.changed(now.Sub(clock) > clockTolerance) {
+	switch behind.changed(s.ClockBehind() > 0) {
 	case troubleBegan:
 		s.logger.Error("the clock is behind the newest time the token store has recorded; the recorded time counts until the clock has caught up",
 			zap.Time("clock", clock), zap.Time("recorded", now))
