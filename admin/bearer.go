@@ -73,7 +73,7 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, m
 		refusal.ClientIP = ip
 	}
 	if refusal.Code != "" {
-		if match.Token != nil {
+		if match.Token.Known() {
 			store.CountDenied(match, now, "", string(refusal.Code))
 		}
 		b.Failures.Count(&refusal, ip, now)

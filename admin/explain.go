@@ -105,7 +105,7 @@ func newExplanation(e gate.Explanation) explanation {
 	if e.Refusal.Code != "" {
 		out.Allowed, out.Status, out.Code = false, e.Refusal.Status, string(e.Refusal.Code)
 	}
-	if e.Token != nil {
+	if e.Token.Known() {
 		out.TokenID = maybe(e.Token.ID.String())
 	}
 	for _, check := range e.Checks {

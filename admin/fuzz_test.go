@@ -157,6 +157,8 @@ func (memory) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) 
 	return changed.Token, err
 }
 
+func (memory) Counters() tokenstore.Counters { return nil }
+
 func (memory) Prune(tokenstore.Retention) (bool, error) { return false, nil }
 
 func (memory) RecordedTime() (time.Time, error) { return time.Time{}, nil }

@@ -244,7 +244,7 @@ func (a *App) maxScopes(catalog tokenstore.Catalog) (map[string]tokenstore.Grant
 }
 
 // expiresSoon says whether answers to the token warn of its expiry at now.
-func (a *App) expiresSoon(token *tokenstore.Token, now time.Time) bool {
+func (a *App) expiresSoon(token *tokenstore.Principal, now time.Time) bool {
 	if token.ExpiresAt.IsZero() {
 		return false
 	}

@@ -47,7 +47,7 @@ var (
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
 func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	token, route := p.Match.Token, p.Route
+	token, route := &p.Match.Token, p.Route
 	p.account = p.handler.app.account(token.Account)
 	p.upstream = p.account.credential()
 	p.context.begin(p.parentContext(r))
@@ -58,7 +58,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return p.refuseUncontacted(w, r, bodyRefusal(err))
 	}
 	out.RequestURI = out.URL.RequestURI()
-	p.identity.accept(r, token)
+	p.identity.accept(r, *token)
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: route.Name(),
 	})
@@ -77,7 +77,7 @@ func (p *passage) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
 	out.Trailer = nil
-	out.Header = gate.Forward(r.Header, p.Match.Token, p.upstream.authorization, p.values[:0])
+	out.Header = gate.Forward(r.Header, &p.Match.Token, p.upstream.authorization, p.values[:0])
 	gate.SetUpgrade(out.Header, p.Upgrade)
 	p.url = *r.URL
 	out.URL = &p.url

@@ -14,8 +14,8 @@ import (
 // identity is what a gate has found out about who sent a request. Its placeholders
 // are made when somebody asks for them.
 type identity struct {
-	user      *tokenstore.Token
-	candidate *tokenstore.Token
+	user      tokenstore.Principal
+	candidate tokenstore.Principal
 	code      gate.Code
 }
 
@@ -47,7 +47,7 @@ const (
 
 // accept makes the token the request's user, in place of one that another
 // authenticator has found, of which nothing is left.
-func (id *identity) accept(r *http.Request, token *tokenstore.Token) {
+func (id *identity) accept(r *http.Request, token tokenstore.Principal) {
 	repl := replacer(r)
 	id = id.identify(r, repl)
 	id.user = token
@@ -58,18 +58,18 @@ func (id *identity) accept(r *http.Request, token *tokenstore.Token) {
 func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
 	id = id.identify(r, replacer(r))
 	id.code = refusal.Code
-	if refusal.Token != nil {
+	if refusal.Token.Known() {
 		id.candidate = refusal.Token
 	}
 }
 
 // placeholder implements caddy.ReplacerFunc.
 func (id *identity) placeholder(name string) (any, bool) {
-	if field, ok := strings.CutPrefix(name, userPrefix); ok && id.user != nil {
-		return tokenPlaceholder(id.user, field)
+	if field, ok := strings.CutPrefix(name, userPrefix); ok && id.user.Known() {
+		return tokenPlaceholder(&id.user, field)
 	}
-	if field, ok := strings.CutPrefix(name, candidatePrefix); ok && id.candidate != nil {
-		return tokenPlaceholder(id.candidate, field)
+	if field, ok := strings.CutPrefix(name, candidatePrefix); ok && id.candidate.Known() {
+		return tokenPlaceholder(&id.candidate, field)
 	}
 	if name == codePlaceholder && id.code != "" {
 		return string(id.code), true
@@ -77,7 +77,7 @@ func (id *identity) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-func tokenPlaceholder(token *tokenstore.Token, field string) (any, bool) {
+func tokenPlaceholder(token *tokenstore.Principal, field string) (any, bool) {
 	switch field {
 	case "id":
 		return token.ID.String(), true

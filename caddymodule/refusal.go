@@ -54,7 +54,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.String("uri", r.RequestURI),
 		zap.Stringer("client_ip", clientIP(r)),
 	}
-	if refusal.Token != nil {
+	if refusal.Token.Known() {
 		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name))
 	}
 	if refusal.Err != nil {
@@ -67,10 +67,10 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 // secret that was presented: one from before a rotation ends with its grace.
 func (p *passage) setNotices(header http.Header) {
 	p.Limits.Headers(header.Set)
-	token := p.Match.Token
+	token := &p.Match.Token
 	switch {
 	case p.Match.Previous:
-		end := token.PreviousValidUntil.Format(time.RFC3339)
+		end := p.Match.PreviousValidUntil.Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
 		header["Api-Key-Warning"] = []string{"rotated; until=" + end}
 	case token.ExpiresAt.IsZero():

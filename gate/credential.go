@@ -14,8 +14,8 @@ type Store interface {
 	TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing
 	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, tokenstore.Standing, error)
 	// RateStanding and QuotaStanding take nothing.
-	RateStanding(token *tokenstore.Token, now time.Time) tokenstore.Standing
-	QuotaStanding(token *tokenstore.Token, now time.Time) (tokenstore.Standing, error)
+	RateStanding(token tokenstore.Principal, now time.Time) tokenstore.Standing
+	QuotaStanding(token tokenstore.Principal, now time.Time) (tokenstore.Standing, error)
 }
 
 // Authenticate finds the token that the Authorization values of a request

@@ -124,7 +124,7 @@ func TestAuthenticate(t *testing.T) {
 			if got := refusalText(refusal); got != tt.want {
 				t.Errorf("refusal %q, want %q", got, tt.want)
 			}
-			if (match.Token != nil) != tt.matched {
+			if match.Token.Known() != tt.matched {
 				t.Errorf("match %v, want one: %v", match.Token, tt.matched)
 			}
 			if refusal.Code != "" && refusal.Token != match.Token {
@@ -150,7 +150,7 @@ func TestWrongKindDetail(t *testing.T) {
 func TestAuthenticateStoreError(t *testing.T) {
 	cause := errors.New("the disk is gone")
 	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, tokenstore.KindAPI, []string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
-	if match.Token != nil || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
+	if match.Token.Known() || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
 		t.Errorf("match %v, refusal %q, cause %v", match.Token, refusalText(refusal), refusal.Err)
 	}
 }

@@ -31,7 +31,7 @@ type Explanation struct {
 	// Refusal is the first one; its Code is empty if the request would be allowed.
 	Refusal Refusal
 	// Token is the presented one, if there is one.
-	Token *tokenstore.Token
+	Token tokenstore.Principal
 	// Checks are those that could be made, in their order. The first that fails
 	// decides; the others are there to be mended, too.
 	Checks []CheckResult
@@ -70,7 +70,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	q := inquiry{gate: g, store: store, request: r, look: true}
 	d := &q.decision
 	if question.Text == "" {
-		d.Match = tokenstore.Match{Token: question.Token, Status: question.Token.Status(question.Now)}
+		d.Match = tokenstore.Match{Token: question.Token.Principal(), Status: question.Token.Status(question.Now)}
 	}
 	var e Explanation
 	for c := range checksEnd {
@@ -139,7 +139,7 @@ func (q *inquiry) passed(c check) string {
 		return "The path is spelled the one way that is accepted."
 	case checkToken:
 		if d.Match.Previous {
-			return "It is the secret of token " + d.Match.Token.ID.String() + " from before its last rotation, valid until " + shown(d.Match.Token.PreviousValidUntil) + "."
+			return "It is the secret of token " + d.Match.Token.ID.String() + " from before its last rotation, valid until " + shown(d.Match.PreviousValidUntil) + "."
 		}
 		return "It is the secret of token " + d.Match.Token.ID.String() + "."
 	case checkKind:

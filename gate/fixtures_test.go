@@ -30,7 +30,7 @@ func tokenText(prefixAndKind, id string) string {
 
 // fakeStore knows the tokens it was given.
 type fakeStore struct {
-	matches map[tokenstore.Credential]tokenstore.Match
+	known map[tokenstore.Credential]knownToken
 	// err is its answer to everything, if set.
 	err error
 	// asked counts the questions.
@@ -41,17 +41,21 @@ type fakeStore struct {
 	quotaErr error
 }
 
+type knownToken struct {
+	token     *tokenstore.Token
+	principal tokenstore.Principal
+}
+
 func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error) {
 	s.asked++
 	if s.err != nil {
 		return tokenstore.Match{}, s.err
 	}
-	match, ok := s.matches[c]
+	known, ok := s.known[c]
 	if !ok {
 		return tokenstore.Match{}, tokenstore.ErrNotFound
 	}
-	match.Status = match.Token.Status(now)
-	return match, nil
+	return tokenstore.Match{Token: known.principal, Status: known.token.Status(now)}, nil
 }
 
 func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing {
@@ -63,7 +67,7 @@ func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Stand
 	return standing
 }
 
-func (s *fakeStore) RateStanding(token *tokenstore.Token, _ time.Time) tokenstore.Standing {
+func (s *fakeStore) RateStanding(token tokenstore.Principal, _ time.Time) tokenstore.Standing {
 	limit := token.RateLimit
 	if limit.Requests == 0 {
 		return tokenstore.Standing{}
@@ -81,7 +85,7 @@ func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Res
 	return tokenstore.Reservation{}, standing, err
 }
 
-func (s *fakeStore) QuotaStanding(token *tokenstore.Token, _ time.Time) (tokenstore.Standing, error) {
+func (s *fakeStore) QuotaStanding(token tokenstore.Principal, _ time.Time) (tokenstore.Standing, error) {
 	quota := token.Quota
 	if quota.Requests == 0 || s.quotaErr != nil {
 		return tokenstore.Standing{}, s.quotaErr
@@ -106,11 +110,11 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 	if change != nil {
 		change(token)
 	}
-	if s.matches == nil {
-		s.matches = make(map[tokenstore.Credential]tokenstore.Match)
+	if s.known == nil {
+		s.known = make(map[tokenstore.Credential]knownToken)
 		s.rates, s.quotas = make(map[tokenstore.ID]int64), make(map[tokenstore.ID]int64)
 	}
-	s.matches[credential] = tokenstore.Match{Token: token}
+	s.known[credential] = knownToken{token, token.Principal()}
 	return text
 }
 

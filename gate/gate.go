@@ -95,7 +95,7 @@ type Finding struct {
 func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
 
 // Matched says whether the secret was that of a token.
-func (f *Finding) Matched() bool { return f.Match.Token != nil }
+func (f *Finding) Matched() bool { return f.Match.Token.Known() }
 
 // Scope names the scope that the request needs, or is empty if it wasn't found out.
 func (f *Finding) Scope() string {

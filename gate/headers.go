@@ -95,7 +95,7 @@ func DropTokens(h http.Header, prefixes tokenstore.Prefixes) (names []string) {
 // has cleaned, without what the backend shall not see of the client, and with what it
 // shall see of the token. authorization is the account's; empty sends none. The copied
 // values are put into the room behind values, as far as there is any.
-func Forward(h http.Header, token *tokenstore.Token, authorization string, values []string) http.Header {
+func Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const ours = 4
 	out := make(http.Header, len(h)+ours)
 	set := func(name, value string) {

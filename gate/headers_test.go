@@ -102,7 +102,7 @@ func TestForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := &tokenstore.Token{ID: id, Name: "CI für 100%", Account: "alice"}
+	token := &tokenstore.Principal{ID: id, Name: "CI für 100%", Terms: &tokenstore.Terms{Account: "alice"}}
 	client := []string{
 		"Authorization: Bearer client", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
 		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root", "X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
@@ -140,7 +140,7 @@ func TestForward(t *testing.T) {
 // never find the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
-	if got := Forward(h, &tokenstore.Token{}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+	if got := Forward(h, &tokenstore.Principal{Terms: &tokenstore.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
 		t.Errorf("X-Token-Account: %q", got)
 	}
 }

@@ -110,7 +110,7 @@ type Refusal struct {
 	// Status is the code's, except for BackendError.
 	Status int
 	// Token is set if the secret matched.
-	Token *tokenstore.Token
+	Token tokenstore.Principal
 	// Scope is the missing one.
 	Scope string
 	// ClientIP is the address as the gate saw it; set for IPDenied only.
@@ -156,13 +156,13 @@ func refuseMethod(allow string) Refusal {
 // Problem returns the refusal's body.
 func (r Refusal) Problem() problem.Problem {
 	p := problem.Problem{Status: r.Status, Code: string(r.Code), Title: rules[r.Code].title, Detail: r.detail()}
-	if r.Token != nil {
+	if r.Token.Known() {
 		p = p.With("token_id", r.Token.ID.String())
 	}
 	switch {
-	case r.Code == ExpiredToken && r.Token != nil:
+	case r.Code == ExpiredToken && r.Token.Known():
 		p = p.With("expired_at", shown(r.Token.ExpiresAt))
-	case r.Code == NotYetValid && r.Token != nil:
+	case r.Code == NotYetValid && r.Token.Known():
 		p = p.With("not_before", shown(r.Token.NotBefore))
 	case r.Code == InsufficientScope:
 		p = p.With("required_scope", r.Scope)
@@ -181,14 +181,14 @@ func (r Refusal) detail() string {
 		return "This API key lacks the scope " + r.Scope + "."
 	case r.Code == IPDenied:
 		return "This API key may not be used from the address " + r.clientIP() + "."
-	case r.Code == ExpiredToken && r.Token != nil:
+	case r.Code == ExpiredToken && r.Token.Known():
 		return "This API key expired at " + shown(r.Token.ExpiresAt) + ". Ask for a new one."
-	case r.Code == NotYetValid && r.Token != nil:
+	case r.Code == NotYetValid && r.Token.Known():
 		return "This API key is not valid before " + shown(r.Token.NotBefore) + "."
-	case r.Code == RateLimited && r.Token != nil:
+	case r.Code == RateLimited && r.Token.Known():
 		limit := r.Token.RateLimit
 		return fmt.Sprintf("This API key may make %d requests in %s. It may make the next one in %d s.", limit.Requests, tokenstore.FormatWindow(limit.Window), r.RetryAfter)
-	case r.Code == QuotaExceeded && r.Token != nil:
+	case r.Code == QuotaExceeded && r.Token.Known():
 		quota := r.Token.Quota
 		return fmt.Sprintf("This API key has used up its %d requests of this %s, in UTC. It may make the next one in %d s.", quota.Requests, quota.Period, r.RetryAfter)
 	}

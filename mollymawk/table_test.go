@@ -135,14 +135,14 @@ type anyone struct{}
 
 func (anyone) Authenticate(c tokenstore.Credential, _ time.Time) (tokenstore.Match, error) {
 	return tokenstore.Match{
-		Token:  &tokenstore.Token{ID: c.ID, Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"*"}},
+		Token:  tokenstore.Principal{ID: c.ID, Terms: &tokenstore.Terms{Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"*"}}},
 		Status: tokenstore.StatusActive,
 	}, nil
 }
 
 func (anyone) TakeRate(tokenstore.Match, time.Time) tokenstore.Standing { return tokenstore.Standing{} }
 
-func (anyone) RateStanding(*tokenstore.Token, time.Time) tokenstore.Standing {
+func (anyone) RateStanding(tokenstore.Principal, time.Time) tokenstore.Standing {
 	return tokenstore.Standing{}
 }
 
@@ -150,7 +150,7 @@ func (anyone) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, to
 	return tokenstore.Reservation{}, tokenstore.Standing{}, nil
 }
 
-func (anyone) QuotaStanding(*tokenstore.Token, time.Time) (tokenstore.Standing, error) {
+func (anyone) QuotaStanding(tokenstore.Principal, time.Time) (tokenstore.Standing, error) {
 	return tokenstore.Standing{}, nil
 }
 

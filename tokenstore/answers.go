@@ -17,7 +17,6 @@ type answers struct {
 }
 
 type answer struct {
-	active *active
 	// digest is of the secret that the answer began with. It may have become the
 	// previous one since.
 	digest Digest
@@ -29,10 +28,7 @@ type answer struct {
 // must not block. The caller calls release when its answer is over; an end that
 // has already begun may return after it.
 func (s *Store) EndWithToken(m Match, end func()) (release func()) {
-	a := &answer{active: m.active, digest: m.Token.Digest, end: end}
-	if m.Previous {
-		a.digest = m.Token.PreviousDigest
-	}
+	a := &answer{digest: m.Digest, end: end}
 	s.answers.mu.Lock()
 	defer s.answers.mu.Unlock()
 	if s.answers.begun == nil {
@@ -49,11 +45,12 @@ func (l *answers) remove(a *answer) {
 }
 
 // endInvalid ends the answers whose secret isn't valid at now.
-func (l *answers) endInvalid(now time.Time) {
+func (l *answers) endInvalid(x *index, now time.Time) {
 	l.mu.Lock()
 	var over []*answer
 	for a := range l.begun {
-		if token, previous, ok := a.active.find(a.digest); !ok || token.SecretStatus(previous, now) != StatusActive {
+		var m Match
+		if !x.match(&a.digest, now, &m) || m.Status != StatusActive {
 			over = append(over, a)
 			delete(l.begun, a)
 		}

@@ -42,14 +42,13 @@ type Backend interface {
 	// Days walks the other days that are stored of the token's usage, from first to
 	// last in their order, until yield returns false. Damaged ones are left out.
 	Days(id ID, first, last Day, yield func(DayUsage) bool) error
-	// SaveUsage stores absolute totals. Of a day other than the last that is stored
+	// SaveUsage stores absolute totals, each [UsageOf.After] what is stored. Of a day other than the last that is stored
 	// already the larger counts stay. Ids that are no tokens are left out, so that
 	// totals saved late bring nothing of a deleted token back.
 	SaveUsage(now time.Time, totals []UsageOf) error
-	// Counters returns a place for the totals of the token, which are given, or nil if
-	// the backend has none. It is called once for a token in use and must not wait for
-	// the disk.
-	Counters(id ID, totals Usage) Counters
+	// Counters returns where totals outlive the process, always the same, or nil if
+	// the backend has no such place.
+	Counters() Counters
 	// TendCounters does for the counters what takes time. The error says why counts
 	// that aren't saved yet would be lost if the process were killed now, or have been
 	// lost so.
@@ -77,16 +76,21 @@ type Backend interface {
 	Close() error
 }
 
-// Counters hold the totals of one token where they outlive the process. The methods
-// are safe for concurrent use; they neither wait nor fail. A total lower than one
-// that was noted before is ignored.
+// Counters hold totals of tokens where they outlive the process, each token's in a slot.
+// The methods are safe for concurrent use; they neither wait nor fail. A total lower
+// than one that was noted before is ignored.
 type Counters interface {
+	// Take returns a slot for a token whose totals, so far, are given and saved, or 0 if
+	// there is no room at the moment.
+	Take(id ID, totals Usage) (slot uint32)
+	// Free gives a slot back.
+	Free(slot uint32)
 	// Allowed notes the total and the time of the use, in microseconds since 1970. It
-	// says whether there was a place to note it in.
-	Allowed(total uint64, at int64) bool
-	Denied(total uint64)
+	// says whether it could be noted.
+	Allowed(slot uint32, total uint64, at int64) bool
+	Denied(slot uint32, total uint64)
 	// Saved says that SaveUsage has stored these totals.
-	Saved(u Usage)
+	Saved(slot uint32, u Usage)
 }
 
 // Retention says from when on things are kept.

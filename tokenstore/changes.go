@@ -152,7 +152,7 @@ func (s *Store) apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
 		made, err = change(old)
 		return made, err
 	})
-	s.answers.endInvalid(s.Now())
+	s.answers.endInvalid(s.index, s.Now())
 	if err != nil {
 		return nil, changeError(err)
 	}
@@ -163,32 +163,32 @@ func (s *Store) apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
 func (s *Store) applyLocked(id ID, now time.Time, change ChangeFunc) (*Token, error) {
 	defer s.index.locks.lock(id)()
 	token, err := s.backend.Apply(id, now, change)
-	a := s.index.byID(id)
+	number := s.index.byID(id)
 	switch {
-	case a == nil: // unused so far; its first use will read it
+	case number == 0: // unused so far; its first use will read it
 	case err != nil:
 		// The outcome of a failed commit is unknown (a meta page may be visible
 		// although its sync failed), so memory follows what the backend holds now.
-		s.reload(a)
+		s.reload(id, number)
 	case token == nil:
-		s.index.remove(a)
+		s.index.remove(number)
 	default:
-		s.index.replace(a, token)
+		s.index.replace(number, token)
 	}
 	return token, err
 }
 
 // reload makes memory say what the backend says. While the backend can't be asked
 // memory stays as it is: the change has failed as far as anybody was told.
-func (s *Store) reload(a *active) {
-	stored, err := s.backend.Token(a.id)
+func (s *Store) reload(id ID, number uint32) {
+	stored, err := s.backend.Token(id)
 	switch {
 	case err == nil:
-		s.index.replace(a, stored)
+		s.index.replace(number, stored)
 	case errors.Is(err, ErrNotFound):
-		s.index.remove(a)
+		s.index.remove(number)
 	case errors.Is(err, ErrDamaged):
-		s.index.unload(a)
+		s.index.unload(number)
 	}
 }
 

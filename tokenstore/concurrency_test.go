@@ -63,7 +63,7 @@ func TestLoadDuringChange(t *testing.T) {
 			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
 				t.Errorf("a use that began after: %v, %v", got.Status, err)
 			}
-			if a := s.index.byDigest(token.Digest); name != "revoke" && a != nil {
+			if name != "revoke" && s.index.match(&token.Digest, testTime, new(Match)) {
 				t.Error("the old secret is still in memory")
 			}
 		})

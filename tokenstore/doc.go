@@ -20,8 +20,7 @@
 // # Concurrency
 //
 // A [Store] and everything it returns may be used by any number of goroutines.
-// A [Token] that a Store handed out is never changed again: an edit publishes a
-// new one. A change is in force when the call that made it returns: no
+// A [Token] that a Store handed out is never changed again. A change is in force when the call that made it returns: no
 // [Store.Authenticate] that begins later sees the old state.
 //
 // # Counting
@@ -40,13 +39,17 @@
 //   - A clock that jumps back: see [Store.Now]. The last use never goes back. An hour
 //     that is gone through twice, after [Store.AcceptClock], keeps the larger count.
 //
-// The history ([Store.Series]) has a count for each hour, scope and outcome: 24
-// hours in memory for today, and for each day that is over one record of the
-// backend's, whose hours are added up after a week and which is removed after two
-// years. A day has at most maxDayCounts scopes and outcomes.
+// The history ([Store.Series]) has a count for each hour, scope and outcome: today's
+// with the totals, and for each day that is over one record of the backend's, whose
+// hours are added up after a week and which is removed after two years. A day has at
+// most maxDayCounts scopes and outcomes.
 //
 // # Memory
 //
 // Only tokens that have been used since the store was opened are in memory;
-// opening it reads none.
+// opening it reads none. Each is a record of two cache lines, found by two tables of
+// numbers, with its name and what it shares with others beside it: no more than 200
+// bytes, of which none is a pointer. A quota, a secret from before a rotation and the
+// history of the last moments come on top; the latter is forgotten when it is saved,
+// and read again when the token is used in another manner than before.
 package tokenstore

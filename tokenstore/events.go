@@ -82,8 +82,11 @@ func (u *usedAfterRevoke) first(id ID, now time.Time) bool {
 
 // tellUsed tells of the use of a revoked secret.
 func (s *Store) tellUsed(m Match, at time.Time) {
-	if m.Status == StatusRevoked && s.usedAfterRevoke.first(m.Token.ID, at) {
-		s.tell(Event{Kind: EventUsedAfterRevoke, Time: at, Token: m.Token})
+	if m.Status != StatusRevoked || !s.usedAfterRevoke.first(m.Token.ID, at) {
+		return
+	}
+	if token, err := s.backend.Token(m.Token.ID); err == nil {
+		s.tell(Event{Kind: EventUsedAfterRevoke, Time: at, Token: token})
 	}
 }
 

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -37,8 +38,8 @@ const latePhases = 15
 // dirty is in it, or in the hands of Flush; one that has been saved meanwhile may be.
 type dirtyList struct {
 	mu      sync.Mutex
-	soon    []*active
-	late    [latePhases][]*active
+	soon    []uint32
+	late    [latePhases][]uint32
 	phase   int
 	pending atomic.Int64 // how many tokens are dirty
 
@@ -47,85 +48,83 @@ type dirtyList struct {
 
 // mark puts a token into the list unless it is as dirty already. Mark and list change
 // under one lock: whoever sees the mark can rely on the next flush.
-func (l *dirtyList) mark(a *active, how uint32) {
+func (l *dirtyList) mark(number uint32, r *record, how uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a.dirty.Load() >= how {
+	if r.dirty.Load() >= how {
 		return
 	}
-	if a.dirty.Swap(how) == clean {
+	if r.dirty.Swap(how) == clean {
 		l.pending.Add(1)
 	}
 	if how == dirtySoon {
-		l.soon = append(l.soon, a)
+		l.soon = append(l.soon, number)
 		return
 	}
-	phase := (int(a.id[0]) + int(a.id[1])) % latePhases
-	l.late[phase] = append(l.late[phase], a)
+	phase := number % latePhases
+	l.late[phase] = append(l.late[phase], number)
 }
 
 // clean takes a token's mark away, before its counts are read.
-func (l *dirtyList) clean(a *active) {
-	if a.dirty.Swap(clean) != clean {
+func (l *dirtyList) clean(r *record) {
+	if r.dirty.Swap(clean) != clean {
 		l.pending.Add(-1)
 	}
 }
 
 // giveBack returns dirty tokens that were taken.
-func (l *dirtyList) giveBack(tokens []*active) {
+func (l *dirtyList) giveBack(tokens []dirtyToken) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.soon = append(l.soon, tokens...)
+	for _, token := range tokens {
+		l.soon = append(l.soon, token.number)
+	}
+}
+
+// dirtyToken is one whose turn it is.
+type dirtyToken struct {
+	id     ID
+	number uint32
 }
 
 // take returns the tokens whose turn it is, or all, once each and in the order of
 // their ids: neighbours in the backend are saved together.
-func (l *dirtyList) take(all bool) []*active {
+func (l *dirtyList) take(records *slab, all bool) []dirtyToken {
 	l.mu.Lock()
-	tokens := l.soon
+	numbers := l.soon
 	l.soon = nil
 	l.phase = (l.phase + 1) % latePhases
 	for phase := range l.late {
 		if all || phase == l.phase {
-			tokens = append(tokens, l.late[phase]...)
+			numbers = append(numbers, l.late[phase]...)
 			l.late[phase] = nil
 		}
 	}
 	l.mu.Unlock()
-	tokens = slices.DeleteFunc(tokens, func(a *active) bool { return a.dirty.Load() == clean })
-	slices.SortFunc(tokens, func(a, b *active) int { return bytes.Compare(a.id[:], b.id[:]) })
+	tokens := make([]dirtyToken, 0, len(numbers))
+	for _, number := range numbers {
+		if r := records.at(number); r.dirty.Load() != clean {
+			tokens = append(tokens, dirtyToken{r.tokenID(), number})
+		}
+	}
+	slices.SortFunc(tokens, func(a, b dirtyToken) int {
+		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.number, b.number))
+	})
 	return slices.Compact(tokens)
 }
 
 // Pending is how many tokens have counts that the backend doesn't know.
 func (s *Store) Pending() int { return int(s.dirty.pending.Load()) }
 
-// CountAllowed counts a request for a scope that the gate let through.
-func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
-	settled := m.active.usage.count(scope, use)
-	if m.Previous && m.active.usage.notePrevious(use) {
-		settled = false
-	}
+// markDirty is called after counting: a flush that clears the mark reads the
+// totals after it and so sees the count.
+func (s *Store) markDirty(number uint32, r *record, settled bool) {
 	how := dirtySoon
 	if settled && !s.mortal.Load() {
 		how = dirtyLate
 	}
-	s.markDirty(m.active, how)
-}
-
-// CountDenied counts a request that was refused although its secret was right: for
-// which scope, or "" if that isn't known, and with which code.
-func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
-	m.active.usage.deny(at, scope, outcome)
-	s.markDirty(m.active, dirtySoon)
-	s.tellUsed(m, at)
-}
-
-// markDirty is called after counting: a flush that clears the mark reads the
-// totals after it and so sees the count.
-func (s *Store) markDirty(a *active, how uint32) {
-	if a.dirty.Load() < how {
-		s.dirty.mark(a, how)
+	if r.dirty.Load() < how {
+		s.dirty.mark(number, r, how)
 	}
 }
 
@@ -137,7 +136,7 @@ func (s *Store) Flush() error { return s.flush(true) }
 func (s *Store) flush(all bool) error {
 	s.dirty.flushing.Lock()
 	defer s.dirty.flushing.Unlock()
-	dirty := s.dirty.take(all)
+	dirty := s.dirty.take(&s.index.records, all)
 	if tokens := len(dirty); tokens > 0 {
 		begun := time.Now()
 		defer func() { s.flushed(time.Since(begun), tokens) }()
@@ -161,29 +160,29 @@ func (s *Store) flush(all bool) error {
 	return nil
 }
 
-func (s *Store) save(chunk []*active) error {
+func (s *Store) save(chunk []dirtyToken) error {
 	now := s.Now()
-	totals, past := make([]UsageOf, 0, len(chunk)), make([][]*dayCounts, len(chunk))
-	for i, a := range chunk {
-		s.dirty.clean(a)
-		u := UsageOf{ID: a.id, Usage: a.usage.totals(), Previous: a.usage.lastPrevious()}
-		u.Days, past[i] = a.usage.days()
-		for j := range past[i] { // a token may be used again after weeks
+	counted, usage := make([]countedUsage, len(chunk)), make([]UsageOf, len(chunk))
+	for i, token := range chunk {
+		s.dirty.clean(s.index.records.at(token.number))
+		u := s.index.counted(token.number)
+		for j := range len(u.Days) - 1 { // a token may be used again after weeks
 			if u.Days[j].Day < hoursSince(now) {
 				u.Days[j] = u.Days[j].AsWhole()
 			}
 		}
-		totals = append(totals, u)
+		counted[i], usage[i] = u, u.UsageOf
 	}
-	err := s.backend.SaveUsage(now, totals)
-	for i, a := range chunk {
+	err := s.backend.SaveUsage(now, usage)
+	for i, token := range chunk {
+		r := s.index.records.at(token.number)
 		if err != nil {
-			s.dirty.mark(a, dirtySoon)
+			s.dirty.mark(token.number, r, dirtySoon)
 			continue
 		}
-		a.usage.daysSaved(past[i])
-		if a.usage.outliving != nil {
-			a.usage.outliving.Saved(totals[i].Usage)
+		s.index.saved(token.number, &counted[i])
+		if slot := r.slot.Load(); slot != 0 && r.tokenID() == counted[i].ID {
+			s.counters.Saved(slot, counted[i].Usage)
 		}
 	}
 	return err

@@ -142,8 +142,8 @@ func TestConcurrentUses(t *testing.T) {
 	for i, id := range ids {
 		used := s.used(t, id)
 		allowed, denied = allowed+used.Allowed, denied+used.Denied
-		if memory := matches[i].active.usage.totals(); memory != used {
-			t.Errorf("saved %+v, in memory %+v", used, memory)
+		if told, err := s.Get(id); err != nil || told.Usage != used {
+			t.Errorf("saved %+v, told %+v, %v", used, told.Usage, err)
 		}
 		last := 0
 		for j := range uses {
@@ -245,9 +245,9 @@ func TestMarkAndListAreOne(t *testing.T) {
 	s.dirty.mu.Lock()
 	var user sync.WaitGroup
 	user.Go(func() { s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope") })
-	eventually(t, "the use is counted", func() bool { return match.active.usage.denied.Load() == 1 })
+	eventually(t, "the use is counted", func() bool { return s.index.record(&match).denied.Load() == 1 })
 	for range 50 { // it had time to mark the token, if it could
-		if match.active.dirty.Load() != clean && len(s.dirty.soon) == 0 {
+		if s.index.record(&match).dirty.Load() != clean && len(s.dirty.soon) == 0 {
 			t.Error("the token is marked and not in the list")
 			break
 		}
@@ -269,6 +269,7 @@ func TestSettledUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	s.memory.outliving = make(map[ID]Usage)
+	s.counters = s.memory.Counters()
 	token, credential := s.create(t)
 	match := s.must(t, credential)
 	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl", Route: "GET /a"}
@@ -277,7 +278,7 @@ func TestSettledUse(t *testing.T) {
 	flushes := func() int {
 		t.Helper()
 		s.CountAllowed(match, scope, use)
-		want := match.active.usage.allowed.Load()
+		want := s.index.record(&match).allowed.Load() &^ historyBit
 		for i := range latePhases + 1 {
 			if s.Pending() != 1 {
 				t.Fatalf("%d tokens are pending", s.Pending())
@@ -335,8 +336,7 @@ func TestSettledUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := saved.Beyond(s.memory.outliving[token.ID])
-	want := UsageOf{ID: token.ID, Usage: match.active.usage.totals()}
-	want.Days, _ = match.active.usage.days()
+	want := saved.Beyond(s.index.counted(match.number).Usage)
 	got.Days, want.Days = got.Days[len(got.Days)-1:], want.Days[len(want.Days)-1:]
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("after a kill %+v\nwant %+v", got, want)

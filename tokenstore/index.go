@@ -3,95 +3,278 @@ package tokenstore
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
+	"runtime"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // shardCount is how many tables each half of the index spreads over, so that the
 // growing of one is short, whatever the number of tokens.
 const shardCount = 256
 
-// active is a token that has been used since the store was opened. It is as large
-// as two cache lines.
-type active struct {
-	id ID
-	// dirty is how soon the totals must be on their way to the backend.
-	dirty atomic.Uint32
-	// token is replaced whole by a change. It is nil once the token is deleted,
-	// and while its record can't be read.
-	token atomic.Pointer[Token]
-	usage usage
-	rate  rateState
-	quota atomic.Pointer[quotaPeriod]
-}
-
-// index finds active tokens by the digests of their secrets and by their ids.
-// Everything but finding is done with the lock of the token's id held, so that
-// filling the index from the backend can't bring back what a change has just
-// taken away.
+// index finds the records of active tokens, those that have been used since the store
+// was opened, by the digests of their secrets and by their ids. Everything but finding
+// is done with the lock of the token's id held, so that filling the index from the
+// backend can't bring back what a change has just taken away.
 type index struct {
-	digests [shardCount]table[Digest]
-	ids     [shardCount]table[ID]
+	records slab
+	digests [shardCount]numberTable
+	ids     [shardCount]numberTable
+	terms   termsList
+	names   nameArena
+	// extras and histories are what few tokens have, by the number of the record.
+	extras    table[extra]
+	histories table[history]
+	// reading is held to bring a history into memory.
+	reading [shardCount]sync.Mutex
 	seed    maphash.Seed
 	locks   idLocks
 }
 
-func newIndex() *index { return &index{seed: maphash.MakeSeed()} }
+// extra is what a token has that has a quota or was rotated.
+type extra struct {
+	// previous is the secret from before the rotation, good until the time.
+	previous      Digest
+	previousUntil time.Time
+	// quota is kept when the extra is replaced.
+	quota *atomic.Pointer[quotaPeriod]
+}
+
+func newIndex() *index {
+	x := &index{seed: maphash.MakeSeed()}
+	x.records.rest = recordRest
+	return x
+}
 
 // A digest is evenly spread already: its first byte is the shard, others are the
 // hash. That anybody can compute digests in one chain harms nobody: kept are only
 // those of random secrets.
-func hashDigest(d Digest) uint64 { return binary.LittleEndian.Uint64(d[8:]) }
-
-func (x *index) hashID(id ID) uint64 { return maphash.Bytes(x.seed, id[:]) }
-
-// The shard is taken from the end of the hash that the buckets aren't taken from.
-func (x *index) idShard(hash uint64) *table[ID] { return &x.ids[hash>>56%shardCount] }
-
-func (x *index) byDigest(d Digest) *active {
-	return x.digests[d[0]].get(hashDigest(d), d)
+func (x *index) digestTable(d *Digest) (t *numberTable, hash uint32) {
+	return &x.digests[d[0]], binary.LittleEndian.Uint32(d[8:])
 }
 
-func (x *index) byID(id ID) *active {
-	hash := x.hashID(id)
-	return x.idShard(hash).get(hash, id)
+func (x *index) idTable(id ID) (t *numberTable, hash uint32) {
+	h := maphash.Bytes(x.seed, id[:])
+	return &x.ids[h>>56%shardCount], uint32(h)
 }
 
-// replace publishes what a token, new in the index or not, has become. The id's
-// lock is held, and nobody else has the token yet.
-func (x *index) replace(a *active, token *Token) {
-	interned.share(token)
-	old := a.token.Swap(token)
-	if old != nil {
-		if old.Quota.Period != token.Quota.Period {
-			a.quota.Store(nil) // it isn't told of the uses from here on
+// byID returns the number of a token's record, or 0.
+func (x *index) byID(id ID) uint32 {
+	t, hash := x.idTable(id)
+	for probe := t.probe(hash); ; {
+		if number := probe.next(); number == 0 || x.records.at(number).tokenID() == id {
+			return number
 		}
-		for _, digest := range old.Digests() {
-			if _, kept := token.secretOf(digest); !kept {
-				x.digests[digest[0]].remove(hashDigest(digest), digest)
+	}
+}
+
+// match finds the token whose secret has the digest.
+func (x *index) match(d *Digest, now time.Time, m *Match) bool {
+	t, hash := x.digestTable(d)
+	for probe := t.probe(hash); ; {
+		number := probe.next()
+		if number == 0 {
+			return false
+		}
+		if x.read(number, d, now, m) {
+			return true
+		}
+	}
+}
+
+// read tells what a record says, if its token has the digest.
+func (x *index) read(number uint32, d *Digest, now time.Time, m *Match) bool {
+	r := x.records.at(number)
+	for {
+		version := r.version.Load()
+		state := r.state.Load()
+		found := r.hasDigest(d)
+		if found {
+			m.Previous = false
+		} else if state&statePrevious != 0 {
+			if e := x.extras.get(number); e != nil && e.previous == *d {
+				m.Previous, m.PreviousValidUntil = true, e.previousUntil
+				found = true
 			}
 		}
+		if found {
+			expires, notBefore := r.expires.Load(), r.notBefore.Load()
+			m.Token.ID = r.tokenID()
+			m.Token.Name = x.names.text(nameHandle(r.name.Load()))
+			m.Token.ExpiresAt, m.Token.NotBefore = timeOf(expires), timeOf(notBefore)
+			m.Token.Terms = x.terms.at(r.terms.Load())
+			m.Status = statusOf(state, expires, notBefore, now.UnixMicro())
+			m.number, m.generation = number, state>>generationShift
+		}
+		if r.version.Load() == version && version%2 == 0 {
+			if found = found && state&stateKnown != 0; found {
+				m.Digest = *d
+				if m.Previous && !now.Before(m.PreviousValidUntil) {
+					m.Status = StatusRevoked
+				}
+			}
+			return found
+		}
+		runtime.Gosched()
 	}
-	x.idShard(x.hashID(a.id)).set(x.hashID, a.id, a)
-	for _, digest := range token.Digests() {
-		x.digests[digest[0]].set(hashDigest, digest, a)
+}
+
+// statusOf is [Token.Status] of a record.
+func statusOf(state uint32, expires, notBefore, now int64) Status {
+	switch {
+	case state&stateRevoked != 0:
+		return StatusRevoked
+	case state&stateDisabled != 0:
+		return StatusDisabled
+	case now < notBefore:
+		return StatusNotYetValid
+	case expires != noTime && now >= expires:
+		return StatusExpired
 	}
+	return StatusActive
+}
+
+// record returns that of a matched token, or nil if the token was deleted since.
+func (x *index) record(m *Match) *record {
+	if m.number == 0 {
+		return nil
+	}
+	if r := x.records.at(m.number); r.generation() == m.generation {
+		return r
+	}
+	return nil
+}
+
+// add makes a record for a token that has none. The id's lock is held.
+func (x *index) add(id ID) (number uint32, r *record) {
+	number, r = x.records.take()
+	r.manner.Store(0)
+	r.rate.arrival.Store(0)
+	r.change(func() { r.setID(id) })
+	t, hash := x.idTable(id)
+	t.add(hash, number)
+	return number, r
+}
+
+// replace publishes what a token has become. The id's lock is held.
+func (x *index) replace(number uint32, token *Token) {
+	r := x.records.at(number)
+	before := x.digestsOf(number, r)
+	oldTerms, hadTerms := r.terms.Load(), r.state.Load()&stateKnown != 0
+	x.names.set(&x.records, number, token.Name)
+	terms := x.terms.share(token)
+	state := r.state.Load()&^stateBits | stateKnown
+	for _, bit := range []struct {
+		set bool
+		bit uint32
+	}{{!token.RevokedAt.IsZero(), stateRevoked}, {!token.DisabledAt.IsZero(), stateDisabled}, {!token.PreviousDigest.IsZero(), statePrevious}} {
+		if bit.set {
+			state |= bit.bit
+		}
+	}
+	x.setExtra(number, token, hadTerms && x.terms.at(oldTerms).Quota.Period == token.Quota.Period)
+	r.change(func() {
+		r.terms.Store(terms)
+		r.setDigest(token.Digest)
+		r.expires.Store(microsOf(token.ExpiresAt))
+		r.notBefore.Store(microsOf(token.NotBefore))
+		r.state.Store(state)
+	})
+	if hadTerms {
+		x.terms.leave(oldTerms)
+	}
+	for _, d := range before {
+		if _, kept := token.secretOf(d); !kept {
+			t, hash := x.digestTable(&d)
+			t.remove(hash, number)
+		}
+	}
+	for _, d := range token.Digests() {
+		t, hash := x.digestTable(&d)
+		t.add(hash, number)
+	}
+}
+
+// setExtra keeps what isn't in the record. A quota of another period isn't told of the
+// uses from here on, so it is kept only for the same.
+func (x *index) setExtra(number uint32, token *Token, samePeriod bool) {
+	if token.PreviousDigest.IsZero() && token.Quota == (Quota{}) {
+		x.extras.remove(number)
+		return
+	}
+	e := &extra{previous: token.PreviousDigest, previousUntil: token.PreviousValidUntil}
+	if old := x.extras.get(number); old != nil && samePeriod {
+		e.quota = old.quota
+	} else {
+		e.quota = new(atomic.Pointer[quotaPeriod])
+	}
+	x.extras.set(number, e)
+}
+
+// digestsOf returns the digests that a record is found by.
+func (x *index) digestsOf(number uint32, r *record) (digests []Digest) {
+	state := r.state.Load()
+	if state&stateKnown != 0 {
+		digests = append(digests, r.currentDigest())
+		if e := x.extras.get(number); state&statePrevious != 0 && e != nil {
+			digests = append(digests, e.previous)
+		}
+	}
+	return digests
 }
 
 // unload takes away a token whose record can't be read any more. Its usage stays,
 // so that none is lost if it can be read again. The id's lock is held.
-func (x *index) unload(a *active) {
-	old := a.token.Swap(nil)
-	if old == nil {
+func (x *index) unload(number uint32) {
+	r := x.records.at(number)
+	digests, terms := x.digestsOf(number, r), r.terms.Load()
+	if len(digests) == 0 {
 		return
 	}
-	for _, digest := range old.Digests() {
-		x.digests[digest[0]].remove(hashDigest(digest), digest)
+	r.change(func() { r.state.Store(r.state.Load() &^ stateBits) })
+	x.terms.leave(terms)
+	for _, d := range digests {
+		t, hash := x.digestTable(&d)
+		t.remove(hash, number)
 	}
 }
 
 // remove takes away a token that is deleted. The id's lock is held.
-func (x *index) remove(a *active) {
-	x.unload(a)
-	hash := x.hashID(a.id)
-	x.idShard(hash).remove(hash, a.id)
+func (x *index) remove(number uint32) {
+	x.unload(number)
+	r := x.records.at(number)
+	t, hash := x.idTable(r.tokenID())
+	t.remove(hash, number)
+	x.names.set(&x.records, number, "")
+	reading := &x.reading[number%shardCount]
+	reading.Lock()
+	defer reading.Unlock()
+	r.change(func() {
+		r.state.Store((r.generation() + 1) << generationShift)
+		r.setID(ID{})
+		r.setDigest(Digest{})
+	})
+	x.extras.remove(number)
+	if h := x.histories.get(number); h != nil {
+		h.mu.Lock()
+		h.over = true
+		h.mu.Unlock()
+		x.histories.remove(number)
+	}
+	r.setTotals(Usage{}) // without historyBit
+	x.records.free(number)
+}
+
+// manner is a hash of how a token was used: from where, with what, for what, and in
+// which hour. It is never 0.
+func (x *index) manner(use *LastUse, at int64) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	hash := uint64(hourOf(at))
+	for _, text := range [...]string{use.IP, use.UserAgent, use.Route, use.Scope} {
+		high, low := bits.Mul64(hash^odd, maphash.String(x.seed, text)|1)
+		hash = high ^ low
+	}
+	return hash | 1
 }

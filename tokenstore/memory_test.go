@@ -39,6 +39,7 @@ type memory struct {
 	// outliving, if set, has the totals that outlive the store; toldSaved are those
 	// that it was told to be saved.
 	outliving map[ID]Usage
+	slots     []ID
 	toldSaved []Usage
 	tendError error
 	// beforeSave, if set, runs before each SaveUsage, without a lock.
@@ -264,14 +265,11 @@ func (m *memory) Days(id ID, first, last Day, yield func(DayUsage) bool) error {
 	return nil
 }
 
-func (m *memory) Counters(id ID, totals Usage) Counters {
+func (m *memory) Counters() Counters {
 	if m.outliving == nil {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.outliving[id] = totals
-	return outlivingTotals{m, id}
+	return outlivingTotals{m}
 }
 
 func (m *memory) TendCounters() error {
@@ -280,24 +278,35 @@ func (m *memory) TendCounters() error {
 	return m.tendError
 }
 
-// outlivingTotals are one token's totals in memory.outliving.
-type outlivingTotals struct {
-	m  *memory
-	id ID
+// outlivingTotals are memory.outliving; the slots are memory.slots, from 1 on.
+type outlivingTotals struct{ m *memory }
+
+func (o outlivingTotals) Take(id ID, totals Usage) (slot uint32) {
+	o.m.do(func() {
+		o.m.outliving[id] = totals
+		o.m.slots = append(o.m.slots, id)
+		slot = uint32(len(o.m.slots))
+	})
+	return slot
 }
 
-func (o outlivingTotals) note(u Usage) {
-	o.m.do(func() { o.m.outliving[o.id] = o.m.outliving[o.id].Larger(u) })
+func (o outlivingTotals) Free(uint32) {}
+
+func (o outlivingTotals) note(slot uint32, u Usage) {
+	o.m.do(func() {
+		id := o.m.slots[slot-1]
+		o.m.outliving[id] = o.m.outliving[id].Larger(u)
+	})
 }
 
-func (o outlivingTotals) Allowed(total uint64, at int64) bool {
-	o.note(Usage{Allowed: total, Last: LastUse{Time: time.UnixMicro(at).UTC()}})
+func (o outlivingTotals) Allowed(slot uint32, total uint64, at int64) bool {
+	o.note(slot, Usage{Allowed: total, Last: LastUse{Time: time.UnixMicro(at).UTC()}})
 	return true
 }
 
-func (o outlivingTotals) Denied(total uint64) { o.note(Usage{Denied: total}) }
+func (o outlivingTotals) Denied(slot uint32, total uint64) { o.note(slot, Usage{Denied: total}) }
 
-func (o outlivingTotals) Saved(u Usage) {
+func (o outlivingTotals) Saved(_ uint32, u Usage) {
 	o.m.do(func() { o.m.toldSaved = append(o.m.toldSaved, u) })
 }
 
@@ -315,6 +324,11 @@ func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
 	}
 	for _, total := range totals {
 		if _, ok := m.tokens[total.ID]; ok {
+			stored, err := DecodeUsage(total.ID, m.used[total.ID])
+			if err != nil { // there is none
+				stored = UsageOf{ID: total.ID}
+			}
+			total = total.After(stored)
 			m.used[total.ID] = EncodeUsage(total)
 			for i := range len(total.Days) - 1 {
 				day := total.Days[i]

@@ -53,35 +53,45 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 
 // WithUsage returns a token with its usage up to now.
 func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
-	if a := s.index.byID(token.ID); a != nil {
-		return TokenUsage{Token: token, Usage: a.usage.totals()}, nil
+	used, err := s.usage(token.ID)
+	return TokenUsage{Token: token, Usage: used.Usage}, err
+}
+
+// usage returns a token's usage up to now, without its history.
+func (s *Store) usage(id ID) (UsageOf, error) {
+	// Memory comes first: what it forgets meanwhile has been saved.
+	number := s.index.byID(id)
+	var memory countedUsage
+	if number != 0 {
+		if memory = s.index.counted(number); !memory.OnlyTotals {
+			return memory.UsageOf, nil
+		}
 	}
-	saved, err := s.backend.Usage(token.ID)
+	saved, err := s.backend.Usage(id)
 	if err != nil && !errors.Is(err, ErrDamaged) {
-		return TokenUsage{}, readError(err)
+		return UsageOf{}, readError(err)
 	}
-	return TokenUsage{Token: token, Usage: saved.Usage}, nil
+	if number != 0 {
+		saved.Usage = saved.Larger(memory.Usage)
+	}
+	return saved, nil
 }
 
 // PreviousUse returns the newest allowed request with the token's secret from before
 // its last rotation, or none. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) PreviousUse(id ID) (*Token, LastUse, error) {
-	found, err := s.Get(id)
+	token, err := s.backend.Token(id)
+	if err != nil {
+		return nil, LastUse{}, readError(err)
+	}
+	used, err := s.usage(id)
 	if err != nil {
 		return nil, LastUse{}, err
 	}
-	var last LastUse
-	if a := s.index.byID(id); a != nil {
-		last = a.usage.lastPrevious()
-	} else if saved, err := s.backend.Usage(id); err == nil {
-		last = saved.Previous
-	} else if !errors.Is(err, ErrDamaged) {
-		return nil, LastUse{}, readError(err)
+	if used.Previous.Time.Before(token.SecretMadeAt) {
+		return token, LastUse{}, nil // of a secret before that
 	}
-	if last.Time.Before(found.Token.SecretMadeAt) {
-		last = LastUse{} // of a secret before that
-	}
-	return found.Token, last, nil
+	return token, used.Previous, nil
 }
 
 // Page asks for part of the list of tokens.
@@ -158,8 +168,8 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		more = false
 		err := s.backend.Scan(after, func(token *Token, usage Usage) bool {
 			if !saved {
-				if a := s.index.byID(token.ID); a != nil {
-					usage = a.usage.totals()
+				if number := s.index.byID(token.ID); number != 0 {
+					usage = usage.Larger(s.index.counted(number).Usage)
 				}
 			}
 			after = token.ID

@@ -149,10 +149,13 @@ func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, Standing, error)
 	if quota == (Quota{}) {
 		return Reservation{}, Standing{}, nil
 	}
-	period := m.active.quota.Load()
+	var period *quotaPeriod
+	if e := s.index.extras.get(m.number); e != nil && s.index.record(&m) != nil {
+		period = e.quota.Load()
+	}
 	if !period.holds(quota.Period, now) {
 		var err error
-		if period, err = s.beginQuota(m.active, quota.Period, now); err != nil {
+		if period, err = s.beginQuota(&m, now); err != nil {
 			return Reservation{}, Standing{}, err
 		}
 	}
@@ -165,13 +168,13 @@ func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, Standing, error)
 
 // QuotaStanding returns what TakeQuota would of a request with the token, and takes
 // nothing. The errors are [ErrNotFound] and [ErrUnavailable].
-func (s *Store) QuotaStanding(token *Token, now time.Time) (Standing, error) {
+func (s *Store) QuotaStanding(token Principal, now time.Time) (Standing, error) {
 	quota := token.Quota
 	if quota == (Quota{}) {
 		return Standing{}, nil
 	}
-	if a := s.index.byID(token.ID); a != nil {
-		if period := a.quota.Load(); period.holds(quota.Period, now) {
+	if e := s.index.extras.get(s.index.byID(token.ID)); e != nil {
+		if period := e.quota.Load(); period.holds(quota.Period, now) {
 			return period.take(quota.Requests, now, true), nil
 		}
 	}
@@ -183,19 +186,26 @@ func (s *Store) QuotaStanding(token *Token, now time.Time) (Standing, error) {
 }
 
 // beginQuota makes a period the token's.
-func (s *Store) beginQuota(a *active, period Period, now time.Time) (*quotaPeriod, error) {
-	defer s.index.locks.lock(a.id)()
-	if begun := a.quota.Load(); begun.holds(period, now) {
-		return begun, nil
+func (s *Store) beginQuota(m *Match, now time.Time) (*quotaPeriod, error) {
+	id, period := m.Token.ID, m.Token.Quota.Period
+	defer s.index.locks.lock(id)()
+	var e *extra
+	if s.index.record(m) != nil {
+		e = s.index.extras.get(m.number)
 	}
-	begun, err := s.quotaPeriod(a.id, period, now)
+	if e != nil {
+		if begun := e.quota.Load(); begun.holds(period, now) {
+			return begun, nil
+		}
+	}
+	begun, err := s.quotaPeriod(id, period, now)
 	if err != nil {
 		return nil, err
 	}
 	// A token whose quota was just changed needs another, or none: it wouldn't be told
 	// of what is used meanwhile.
-	if token := a.token.Load(); token != nil && token.Quota.Period == period {
-		a.quota.Store(begun)
+	if e != nil && s.index.terms.at(s.index.records.at(m.number).terms.Load()).Quota.Period == period {
+		e.quota.Store(begun)
 	}
 	return begun, nil
 }

@@ -78,7 +78,7 @@ func (q *quotaTest) exceeded() {
 // left says how many are left.
 func (q *quotaTest) left(want int64) {
 	q.Helper()
-	if standing, err := q.QuotaStanding(q.token, q.Now()); err != nil || standing.Remaining != want {
+	if standing, err := q.QuotaStanding(q.token.Principal(), q.Now()); err != nil || standing.Remaining != want {
 		q.Errorf("%s: %+v left, want %d; %v", q.Now(), standing, want, err)
 	}
 }
@@ -139,7 +139,7 @@ func TestDailyQuota(t *testing.T) {
 	q.left(1)
 	// A request that began before midnight takes of the new day, and takes nothing
 	// back.
-	if got, err := q.QuotaStanding(q.token, q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 || got.Reset != 24*time.Hour+time.Second {
+	if got, err := q.QuotaStanding(q.token.Principal(), q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 || got.Reset != 24*time.Hour+time.Second {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -182,18 +182,22 @@ func (s *Store) TakeRate(m Match, now time.Time) Standing {
 	if m.Token.RateLimit == (RateLimit{}) {
 		return Standing{}
 	}
-	return m.active.rate.take(m.Token.RateLimit, now, s, false)
+	r := s.index.record(&m)
+	if r == nil {
+		r = new(record) // the token was deleted just now
+	}
+	return r.rate.take(m.Token.RateLimit, now, s, false)
 }
 
 // RateStanding returns what TakeRate would of a request with the token, and takes
 // nothing.
-func (s *Store) RateStanding(token *Token, now time.Time) Standing {
+func (s *Store) RateStanding(token Principal, now time.Time) Standing {
 	if token.RateLimit == (RateLimit{}) {
 		return Standing{}
 	}
 	state := new(rateState)
-	if a := s.index.byID(token.ID); a != nil {
-		state = &a.rate
+	if number := s.index.byID(token.ID); number != 0 {
+		state = &s.index.records.at(number).rate
 	}
 	return state.take(token.RateLimit, now, s, true)
 }

@@ -180,7 +180,7 @@ func TestTakeRate(t *testing.T) {
 	if got := s.TakeRate(s.must(t, credential), s.Now()); got != (Standing{}) {
 		t.Errorf("without a limit: %+v", got)
 	}
-	if got := s.RateStanding(other, s.Now()); got.Exceeded || got.Remaining != 1 {
+	if got := s.RateStanding(other.Principal(), s.Now()); got.Exceeded || got.Remaining != 1 {
 		t.Errorf("the other token: %+v", got)
 	}
 }

@@ -143,7 +143,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		Digest Digest
 		Token  *Token
 		Match  Match
-	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}, Match{Token: &Token{Digest: digest}}}
+	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}, Match{Digest: digest}}
 
 	var log bytes.Buffer
 	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log), zap.DebugLevel))

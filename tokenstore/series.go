@@ -3,9 +3,10 @@ package tokenstore
 import (
 	"cmp"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -25,12 +26,16 @@ const (
 // DayOf returns the day of a time.
 func DayOf(t time.Time) Day { return dayOf(t.UnixMicro()) }
 
-func dayOf(micros int64) Day {
-	day := micros / microsPerDay
-	if micros%microsPerDay < 0 {
-		day--
+func dayOf(micros int64) Day { return Day(floorDiv(micros, microsPerDay)) }
+
+func hourOf(micros int64) int64 { return floorDiv(micros, microsPerHour) }
+
+func floorDiv(n, by int64) int64 {
+	quotient := n / by
+	if n%by < 0 {
+		quotient--
 	}
-	return Day(day)
+	return quotient
 }
 
 // Start returns the day's first moment.
@@ -114,174 +119,234 @@ func (d DayUsage) with(scope, outcome string, hour int, n uint64) DayUsage {
 	return d
 }
 
-// dayCounts counts the use of one token on one day.
-type dayCounts struct {
-	day Day
-	// counts is replaced whole when one is added; usage.moving is held then.
-	counts atomic.Pointer[[]*outcomeCount]
-	// saves is how often the day was saved since it was over, next another such day;
-	// usage.moving guards them.
-	saves int
-	next  *dayCounts
+// history is what has been counted of one token's use on the days that the backend may
+// not know.
+type history struct {
+	mu sync.Mutex
+	// over says that nobody counts here any more: whoever finds it so looks for the
+	// token's history again.
+	over bool
+	// last is the newest allowed request but for its time, previous the newest with a
+	// secret from before a rotation.
+	last, previous LastUse
+	today          *dayCounts
+	past           []*dayCounts
+	// counted is how many requests were counted here, moves how many of them were of
+	// another manner than the one before since the history was last saved.
+	counted, moves int
 }
 
-type outcomeCount struct {
-	day            Day
-	scope, outcome string
-	hours          [hoursPerDay]atomic.Uint64
+// dayCounts counts the use of one token on one day.
+type dayCounts struct {
+	DayUsage // with its counts in any order
+	counted  int
 }
 
 // maxDayCounts bounds what is kept of a day. A token of Mollymawk's routes has no
 // more than about fifty; beyond it the scope isn't told.
 const maxDayCounts = 64
 
-func newDayCounts(saved DayUsage) *dayCounts {
-	d := &dayCounts{day: saved.Day}
-	counts := make([]*outcomeCount, 0, max(len(saved.Counts), 1))
-	for _, s := range saved.Counts {
-		count := &outcomeCount{day: saved.Day, scope: interned.text(s.Scope), outcome: interned.text(s.Outcome)}
-		for hour, n := range s.Hours {
-			count.hours[hour].Store(min(n, maxCount))
+// newHistory begins with what was counted before.
+func newHistory(base *UsageOf) *history {
+	h := &history{last: base.Last, previous: base.Previous}
+	for _, day := range base.Days {
+		if h.today != nil {
+			h.past = append(h.past, h.today)
 		}
-		counts = append(counts, count)
+		h.today = &dayCounts{DayUsage: day}
 	}
-	d.counts.Store(&counts)
-	return d
+	return h
 }
 
-func (d *dayCounts) find(scope, outcome string) *outcomeCount {
-	for _, count := range *d.counts.Load() {
-		if count.scope == scope && count.outcome == outcome {
+// count counts one request at a time in microseconds. The lock is held.
+func (h *history) count(at int64, scope, outcome string) {
+	day, hour := dayOf(at), (at-int64(dayOf(at))*microsPerDay)/microsPerHour
+	switch {
+	case h.today == nil:
+		h.begin(day)
+	case day == h.today.Day:
+	case day < h.today.Day && int64(h.today.Day)*microsPerDay-at < microsPerHour:
+		// A request that began just before midnight and is counted after another of the
+		// new day counts there: a day that is over stays so, unless the clock was put back.
+		hour = 0
+	default:
+		h.begin(day)
+	}
+	count := h.today.find(scope, outcome)
+	count.Hours[hour] = min(count.Hours[hour]+1, maxCount)
+	h.today.counted++
+	h.counted++
+}
+
+// begin makes a day today's.
+func (h *history) begin(day Day) {
+	if h.today != nil {
+		h.past = append(h.past, h.today)
+	}
+	h.today = &dayCounts{DayUsage: DayUsage{Day: day}}
+	if i := slices.IndexFunc(h.past, func(d *dayCounts) bool { return d.Day == day }); i >= 0 {
+		h.today = h.past[i]
+		h.past = slices.Delete(h.past, i, i+1)
+	}
+}
+
+// find returns the count of an outcome, which it adds if it isn't there.
+func (d *dayCounts) find(scope, outcome string) *Count {
+	for i := range d.Counts {
+		if count := &d.Counts[i]; count.Scope == scope && count.Outcome == outcome {
 			return count
 		}
 	}
-	return nil
-}
-
-// add returns the count of an outcome that is not there yet, or that another
-// request has just added. usage.moving is held.
-func (d *dayCounts) add(scope, outcome string) *outcomeCount {
-	if count := d.find(scope, outcome); count != nil {
-		return count
+	if len(d.Counts) >= maxDayCounts && scope != "" {
+		return d.find("", outcome)
 	}
-	counts := *d.counts.Load()
-	if len(counts) >= maxDayCounts && scope != "" {
-		return d.add("", outcome)
-	}
-	count := &outcomeCount{day: d.day, scope: scope, outcome: outcome}
-	counts = append(slices.Clip(counts), count)
-	d.counts.Store(&counts)
-	return count
+	d.Counts = append(d.Counts, Count{Scope: scope, Outcome: outcome})
+	return &d.Counts[len(d.Counts)-1]
 }
 
 func (d *dayCounts) usage() DayUsage {
-	counts := *d.counts.Load()
-	day := DayUsage{Day: d.day, Counts: make([]Count, 0, len(counts))}
-	for _, count := range counts {
-		c := Count{Scope: count.scope, Outcome: count.outcome}
-		for hour := range c.Hours {
-			c.Hours[hour] = count.hours[hour].Load()
-		}
-		day.Counts = append(day.Counts, c)
-	}
+	day := d.DayUsage
+	day.Counts = slices.Clone(day.Counts)
 	slices.SortFunc(day.Counts, compareCounts)
 	return day
 }
 
-// hour returns where requests at a time, in microseconds, are counted.
-func (u *usage) hour(at int64, scope, outcome string) *atomic.Uint64 {
-	day := dayOf(at)
-	count := u.recent.Load()
-	if count == nil || count.day != day || count.scope != scope || count.outcome != outcome {
-		count = u.find(at, scope, outcome)
-		u.recent.Store(count)
+// days returns the days that the backend may not know. The lock is held.
+func (h *history) days() []DayUsage {
+	days := make([]DayUsage, 0, len(h.past)+1)
+	for _, d := range h.past {
+		days = append(days, d.usage())
 	}
-	hour := int64(0) // of a request that is late, of the day before
-	if count.day == day {
-		hour = (at - int64(day)*microsPerDay) / microsPerHour
+	if h.today != nil {
+		days = append(days, h.today.usage())
 	}
-	return &count.hours[hour]
+	return days
 }
 
-// find returns the count of an outcome on the day of a time.
-func (u *usage) find(at int64, scope, outcome string) *outcomeCount {
-	if today := u.today.Load(); today != nil && today.day == dayOf(at) {
-		if count := today.find(scope, outcome); count != nil {
-			return count
+// read tells of the token's use with its history, unless that is over.
+func (h *history) read(r *record, u *countedUsage) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return false
+	}
+	u.Usage, _ = r.totals()
+	if at := u.Last.Time; !at.IsZero() {
+		u.Last = h.last
+		u.Last.UserAgent, u.Last.Time = printable(h.last.UserAgent), at
+	}
+	u.Previous = h.previous
+	u.Previous.UserAgent = printable(h.previous.UserAgent)
+	u.Days = h.days()
+	u.history, u.counted = h, h.counted
+	if len(h.past) > 0 {
+		u.past = make(map[*dayCounts]int, len(h.past))
+		for _, d := range h.past {
+			u.past[d] = d.counted
 		}
 	}
-	return u.turn(at, scope, outcome)
+	return true
 }
 
-// turn begins a new day or a new count.
-func (u *usage) turn(at int64, scope, outcome string) *outcomeCount {
-	u.moving.Lock()
-	defer u.moving.Unlock()
-	day := dayOf(at)
-	today := u.today.Load()
-	// A request that began just before midnight and is counted after another of the
-	// new day counts there: a day that is over stays so, unless the clock was put back.
-	late := today != nil && day < today.day && int64(today.day)*microsPerDay-at < microsPerHour
-	if today == nil || today.day != day && !late {
-		today = u.begin(day)
-	}
-	return today.add(interned.text(scope), interned.text(outcome))
-}
-
-// begin makes a day today's. usage.moving is held.
-func (u *usage) begin(day Day) *dayCounts {
-	today := u.takePast(func(d *dayCounts) bool { return d.day == day })
-	if today == nil {
-		today = newDayCounts(DayUsage{Day: day})
-	}
-	if before := u.today.Swap(today); before != nil {
-		before.saves, before.next = 0, u.past
-		u.past = before
-	}
-	return today
-}
-
-// takePast takes one of the days that are over away, or returns nil. usage.moving is
-// held.
-func (u *usage) takePast(wanted func(*dayCounts) bool) *dayCounts {
-	for at := &u.past; *at != nil; at = &(*at).next {
-		if d := *at; wanted(d) {
-			*at, d.next = d.next, nil
-			return d
+// holdHistory returns a token's history in memory with its lock held, for as long as
+// the token is there. If there is none it is read from the backend. Nil is returned if
+// the token was deleted and if the backend can't be read: then the totals go on alone.
+func (s *Store) holdHistory(number uint32, r *record, generation uint32) *history {
+	for r.generation() == generation {
+		h := s.index.histories.get(number)
+		if h == nil {
+			if h = s.readHistory(number, r, generation); h == nil {
+				return nil
+			}
 		}
+		h.mu.Lock()
+		if !h.over {
+			return h
+		}
+		h.mu.Unlock()
 	}
 	return nil
 }
 
-// days returns the days that the backend may not know, and those of them that are
-// past.
-func (u *usage) days() (days []DayUsage, past []*dayCounts) {
-	u.moving.Lock()
-	defer u.moving.Unlock()
-	for d := u.past; d != nil; d = d.next {
-		days, past = append(days, d.usage()), append(past, d)
+// readHistory brings a token's history into memory, unless it is there.
+func (s *Store) readHistory(number uint32, r *record, generation uint32) *history {
+	// Not the id's lock, with which changes wait for the disk.
+	reading := &s.index.reading[number%shardCount]
+	reading.Lock()
+	defer reading.Unlock()
+	if h := s.index.histories.get(number); h != nil || r.generation() != generation {
+		return h
 	}
-	if today := u.today.Load(); today != nil {
-		days = append(days, today.usage())
+	base, err := s.savedUsage(r.tokenID())
+	if err != nil {
+		return nil
 	}
-	return days, past
+	return s.beginHistory(number, r, base)
 }
 
-// daysSaved forgets past days that have been saved. It takes two times: a request
-// may have found the day before it was over and counted after it was first saved.
-func (u *usage) daysSaved(past []*dayCounts) {
-	if len(past) == 0 {
+// beginHistory makes what was counted before the beginning of a history in memory.
+// Nobody else does so for the token.
+func (s *Store) beginHistory(number uint32, r *record, base UsageOf) *history {
+	for {
+		totals, _ := r.totals()
+		usage := base.Beyond(totals)
+		h := newHistory(&usage)
+		h.mu.Lock()
+		s.index.histories.set(number, h)
+		begun := r.allowed.CompareAndSwap(totals.Allowed, totals.Allowed|historyBit)
+		h.over = !begun // it lacks a request that was counted meanwhile
+		h.mu.Unlock()
+		if begun {
+			return h
+		}
+	}
+}
+
+// countedUsage is what has been counted of a token's use, as it was at a moment.
+type countedUsage struct {
+	UsageOf
+	history *history // nil if OnlyTotals
+	counted int
+	past    map[*dayCounts]int
+}
+
+// counted returns what has been counted of the use of a token in memory.
+func (x *index) counted(number uint32) countedUsage {
+	r := x.records.at(number)
+	for {
+		totals, kept := r.totals()
+		u := countedUsage{UsageOf: UsageOf{ID: r.tokenID(), Usage: totals, OnlyTotals: !kept}}
+		if !kept {
+			return u
+		}
+		if h := x.histories.get(number); h != nil && h.read(r, &u) {
+			return u
+		}
+		runtime.Gosched() // it is just being begun or forgotten
+	}
+}
+
+// saved notes that what was counted up to a moment has been saved. A history that has
+// counted nothing since is forgotten, unless the token is used in many manners.
+func (x *index) saved(number uint32, u *countedUsage) {
+	h := u.history
+	if h == nil {
 		return
 	}
-	u.moving.Lock()
-	defer u.moving.Unlock()
-	for _, d := range past {
-		d.saves++
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.past = slices.DeleteFunc(h.past, func(d *dayCounts) bool {
+		counted, ok := u.past[d]
+		return ok && counted == d.counted
+	})
+	moves := h.moves
+	h.moves = 0
+	if moves > 1 || len(h.past) > 0 || h.counted != u.counted || h.over {
+		return
 	}
-	for {
-		if u.takePast(func(d *dayCounts) bool { return d.saves > 1 }) == nil {
-			return
-		}
+	if r := x.records.at(number); r.allowed.CompareAndSwap(u.Allowed|historyBit, u.Allowed) {
+		h.over = true
+		x.histories.remove(number)
 	}
 }
 
@@ -360,14 +425,18 @@ func (s *Store) Series(id ID, step Step, from, to time.Time) ([]Point, error) {
 // days returns a token's days in their order, as saved and as counted since.
 func (s *Store) days(id ID, first, last Day) ([]DayUsage, error) {
 	// Memory comes first: what it forgets meanwhile has been saved.
-	var found []DayUsage
-	if a := s.index.byID(id); a != nil {
-		found, _ = a.usage.days()
+	var memory countedUsage
+	if number := s.index.byID(id); number != 0 {
+		memory = s.index.counted(number)
 	}
 	if _, err := s.backend.Token(id); err != nil {
 		return nil, readError(err)
 	}
+	found := memory.Days
 	saved, err := s.backend.Usage(id)
+	if err == nil && memory.OnlyTotals {
+		saved = saved.Beyond(memory.Usage)
+	}
 	if err == nil || errors.Is(err, ErrDamaged) { // then it has no days
 		found = append(found, saved.Days...)
 		err = s.backend.Days(id, first, last, func(d DayUsage) bool {

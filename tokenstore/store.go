@@ -49,6 +49,8 @@ type Store struct {
 	logger  *zap.Logger
 	random  io.Reader
 	index   *index
+	// counters are the backend's, or nil.
+	counters Counters
 
 	flushed func(took time.Duration, tokens int)
 	tell    func(Event)
@@ -83,11 +85,13 @@ func Open(backend Backend, options Options) (*Store, error) {
 		clock:   options.Clock,
 		logger:  options.Logger,
 		random:  options.Random,
-		flushed: options.Flushed,
-		tell:    options.Events,
-		index:   newIndex(),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
+
+		counters: backend.Counters(),
+		flushed:  options.Flushed,
+		tell:     options.Events,
+		index:    newIndex(),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
 	}
 	if s.clock == nil {
 		s.clock = SystemClock{}
@@ -129,14 +133,19 @@ func (s *Store) Close() error {
 
 // Match is the token that a presented secret belongs to.
 type Match struct {
-	// Token is the token as it is now.
-	Token *Token
+	// Token is what a request needs of the token as it is now.
+	Token Principal
 	// Status is the state of the presented secret.
 	Status Status
-	// Previous says that it is the secret from before the last rotation.
-	Previous bool
+	// Digest is of the presented secret.
+	Digest Digest
+	// Previous says that it is the secret from before the last rotation, which is valid
+	// until PreviousValidUntil.
+	Previous           bool
+	PreviousValidUntil time.Time
 
-	active *active
+	// The record in memory, unless it has become another generation's since.
+	number, generation uint32
 }
 
 // Authenticate finds the token whose secret was presented. It doesn't look at
@@ -149,79 +158,85 @@ func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
 	}
-	a := s.index.byDigest(c.Digest)
-	token, previous, ok := a.find(c.Digest)
-	if !ok {
+	var m Match
+	if !s.index.match(&c.Digest, now, &m) {
 		// Memory doesn't know, or a change is just taking the secret away.
-		var err error
-		if a, err = s.load(c.Digest); err != nil {
+		if err := s.load(c.Digest); err != nil {
 			return Match{}, err
 		}
-		if token, previous, ok = a.find(c.Digest); !ok {
+		if !s.index.match(&c.Digest, now, &m) {
 			return Match{}, ErrNotFound // taken away since
 		}
 	}
-	return Match{Token: token, Status: token.SecretStatus(previous, now), Previous: previous, active: a}, nil
-}
-
-// find returns the token if the digest is of one of its secrets.
-func (a *active) find(digest Digest) (token *Token, previous, ok bool) {
-	if a == nil {
-		return nil, false, false
-	}
-	if token = a.token.Load(); token == nil {
-		return nil, false, false
-	}
-	previous, ok = token.secretOf(digest)
-	return token, previous, ok
+	return m, nil
 }
 
 // load brings the token that has the digest into memory. A digest that nobody has
 // costs one look-up in the backend and nothing else.
-func (s *Store) load(digest Digest) (*active, error) {
+func (s *Store) load(digest Digest) error {
 	id, err := s.backend.IDOf(digest)
 	if err != nil {
-		return nil, readError(err)
+		return readError(err)
 	}
 	defer s.index.locks.lock(id)()
-	a := s.index.byID(id)
-	if _, _, ok := a.find(digest); ok {
-		return a, nil
+	if s.index.match(&digest, time.Time{}, new(Match)) {
+		return nil
 	}
 	token, err := s.backend.Token(id)
 	if err == nil {
 		if _, ok := token.secretOf(digest); ok {
-			return s.activate(a, token)
+			return s.activate(token)
 		}
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, readError(err)
+		return readError(err)
 	}
 	// The digest leads to nothing that has it. Either a change came between the two
 	// look-ups, which the lock rules out from here on, or the index is damaged.
 	if _, err := s.backend.IDOf(digest); err != nil {
-		return nil, readError(err)
+		return readError(err)
 	}
-	return nil, fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", ErrDamaged, id)
+	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", ErrDamaged, id)
 }
 
 // activate puts a token into the index with the usage it had, unless that is
 // there already. The id's lock is held.
-func (s *Store) activate(a *active, token *Token) (*active, error) {
-	if a == nil {
-		base, err := s.backend.Usage(token.ID)
-		if errors.Is(err, ErrDamaged) {
-			// The token is good; only its history is lost. That must be said but must
-			// not refuse anyone.
-			s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", token.ID), zap.Error(err))
-		} else if err != nil {
-			return nil, readError(err)
+func (s *Store) activate(token *Token) error {
+	number := s.index.byID(token.ID)
+	if number == 0 {
+		base, err := s.savedUsage(token.ID)
+		if err != nil {
+			return err
 		}
-		a = &active{id: token.ID}
-		a.usage.load(base, s.backend.Counters(token.ID, base.Usage))
+		var r *record
+		number, r = s.index.add(token.ID)
+		r.setTotals(base.Usage)
+		if s.counters != nil {
+			if slot := r.slot.Load(); slot != 0 {
+				s.counters.Free(slot) // of the token that had the record
+			}
+			r.slot.Store(s.counters.Take(token.ID, base.Usage))
+		}
+		// It is about to be used, which needs the history.
+		s.beginHistory(number, r, base)
 	}
-	s.index.replace(a, token)
-	return a, nil
+	s.index.replace(number, token)
+	return nil
+}
+
+// savedUsage returns a token's usage as the backend has it.
+func (s *Store) savedUsage(id ID) (UsageOf, error) {
+	base, err := s.backend.Usage(id)
+	if errors.Is(err, ErrDamaged) {
+		// The token is good; only its history is lost. That must be said but must
+		// not refuse anyone.
+		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
+		return UsageOf{ID: id}, nil
+	}
+	if err != nil {
+		return UsageOf{}, readError(err)
+	}
+	return base, nil
 }
 
 // readError makes every error that isn't about the token itself an
@@ -256,7 +271,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-s.stop:
 			return
 		case <-expire.C:
-			s.answers.endInvalid(s.Now())
+			s.answers.endInvalid(s.index, s.Now())
 			s.watchClock(&clock)
 		case <-notice:
 			err := s.tellExpiry()

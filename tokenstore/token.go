@@ -2,7 +2,6 @@ package tokenstore
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -140,15 +139,8 @@ func (t *Token) secretOf(d Digest) (previous, ok bool) {
 	return true, d == t.PreviousDigest && !d.IsZero()
 }
 
-// AllowsIP says whether the token may be used from ip. An IPv4 address written
-// as IPv6 (::ffff:a.b.c.d) counts as IPv4.
-func (t *Token) AllowsIP(ip netip.Addr) bool {
-	if len(t.AllowedIPs) == 0 {
-		return true
-	}
-	ip = ip.Unmap().WithZone("")
-	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
+// AllowsIP is [Terms.AllowsIP] of the token.
+func (t *Token) AllowsIP(ip netip.Addr) bool { return t.terms().AllowsIP(ip) }
 
 // Scope is what a route needs: "resource:action".
 type Scope struct {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -46,6 +45,17 @@ type UsageOf struct {
 	Previous LastUse
 	// Days are in no order but for the last, which is the day of the last count.
 	Days []DayUsage
+	// OnlyTotals says that nothing is known but the counts and the time of the last use;
+	// see [UsageOf.After].
+	OnlyTotals bool
+}
+
+// After returns the usage to store where another is stored.
+func (u UsageOf) After(stored UsageOf) UsageOf {
+	if u.OnlyTotals {
+		return stored.Beyond(u.Usage)
+	}
+	return u
 }
 
 // Larger returns the larger of each count and the later use. Counts are totals that
@@ -62,8 +72,8 @@ func (u Usage) Larger(other Usage) Usage {
 	return u
 }
 
-// Beyond returns the usage with totals that may count more than it: those of a
-// killed process, whose history is lost. What they count more was allowed for the scope
+// Beyond returns the usage with totals that may count more than it, of which there is
+// no history in memory, or none any more. What they count more was allowed for the scope
 // of the last use and in its hour: a token that is used for another scope or in a new
 // hour is saved soon. So the history never counts less than the totals, and a quota
 // neither.
@@ -87,129 +97,167 @@ func (u UsageOf) Beyond(totals Usage) UsageOf {
 	return u
 }
 
-// usage counts the use of one token in memory. Counting takes no lock as long as
-// the token is used from the same place, in the same way, on the same day.
+// historyBit is in the total of allowed requests while the token has a history in
+// memory.
 //
-// What every count writes lies on another cache line than what it only reads; see
-// active.
-type usage struct {
-	// lastFrom is of the request at lastTime, or of one at the same instant.
-	lastFrom atomic.Pointer[LastUse]
-	// recent is the count of an outcome that the newest requests had.
-	recent atomic.Pointer[outcomeCount]
-	// previous is the newest use of a secret from before a rotation.
-	previous atomic.Pointer[LastUse]
-	// outliving, unless it is nil, has the totals where they outlive the process.
-	outliving Counters
+// Without one, a request of the same manner as the one before it only raises the
+// total: all that isn't saved is more of the last use, see [UsageOf.Beyond]. A request
+// of another manner, or one that is refused, needs the history, which is read from the
+// backend; once it is saved and nothing has been counted meanwhile, it is forgotten
+// again. The bit tells who has just raised the total which of the two it was.
+const historyBit = 1 << 63
 
-	allowed atomic.Uint64
-	denied  atomic.Uint64
-	// lastTime is in microseconds since 1970 and never goes back.
-	lastTime atomic.Int64
+// nearMax is where totals are raised so that they can't run into historyBit.
+const nearMax = maxCount - 1<<32
 
-	// moving is held to replace lastFrom and today.
-	moving sync.Mutex
-	today  atomic.Pointer[dayCounts]
-	// past is the first of the days that are over and may have counts the backend
-	// doesn't know.
-	past *dayCounts
-}
-
-// load begins with what was counted before.
-func (u *usage) load(base UsageOf, outliving Counters) {
-	u.allowed.Store(min(base.Allowed, maxCount))
-	u.denied.Store(min(base.Denied, maxCount))
-	u.lastTime.Store(math.MinInt64)
-	if !base.Last.Time.IsZero() {
-		u.lastTime.Store(base.Last.Time.UnixMicro())
-		u.lastFrom.Store(&base.Last)
+// raiseAllowed counts an allowed request and returns the total, and whether there is a
+// history that has to be told.
+func (r *record) raiseAllowed() (total uint64, history bool) {
+	if total = r.allowed.Load(); total&^historyBit < nearMax {
+		total = r.allowed.Add(1)
+		return total &^ historyBit, total&historyBit != 0
 	}
-	if !base.Previous.Time.IsZero() {
-		u.previous.Store(&base.Previous)
-	}
-	for _, day := range base.Days {
-		if before := u.today.Swap(newDayCounts(day)); before != nil {
-			before.next, u.past = u.past, before
+	for {
+		next := total&historyBit | min(total&^historyBit+1, maxCount)
+		if r.allowed.CompareAndSwap(total, next) {
+			return next &^ historyBit, next&historyBit != 0
 		}
+		total = r.allowed.Load()
 	}
-	u.outliving = outliving
 }
 
-// count adds one allowed request. It says whether that is settled: all that isn't saved
-// of it is a total and the time of the last use, and those outlive the process.
-func (u *usage) count(scope string, use LastUse) (settled bool) {
-	// What is only read comes first: an atomic write waits for all memory before it.
-	at := use.Time.UnixMicro()
-	if len(use.UserAgent) > maxUserAgentLength {
-		use.UserAgent = use.UserAgent[:maxUserAgentLength]
+// totals returns the record's counts and the time of the last use, and whether there
+// is a history.
+func (r *record) totals() (u Usage, history bool) {
+	// First, so that it isn't of a later manner than what the total tells.
+	u.Last.Time = timeOf(r.lastTime.Load())
+	allowed := r.allowed.Load()
+	u.Allowed, u.Denied = allowed&^historyBit, r.denied.Load()
+	return u, allowed&historyBit != 0
+}
+
+// setTotals begins with what was counted before.
+func (r *record) setTotals(u Usage) {
+	r.allowed.Store(min(u.Allowed, maxCount))
+	r.denied.Store(min(u.Denied, maxCount))
+	r.lastTime.Store(microsOf(u.Last.Time))
+}
+
+// CountAllowed counts a request for a scope that the gate let through. It takes no lock
+// as long as the token is used in the same manner in the same hour, as soon as the
+// first such use is saved.
+func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
+	r := s.index.record(&m)
+	if r == nil {
+		return // the token was deleted
 	}
-	from := u.lastFrom.Load()
+	// The copy of a text that is too long would be another one each time.
+	use.UserAgent = use.UserAgent[:min(len(use.UserAgent), maxUserAgentLength)]
 	use.Scope = scope
-	moved := from == nil || from.IP != use.IP || from.UserAgent != use.UserAgent || from.Route != use.Route || from.Scope != scope
-	hour := u.hour(at, scope, OutcomeOK)
-	// The history first: whoever reads the total before it misses nothing; see
-	// [UsageOf.Beyond].
-	first := increment(hour) == 1
-	total := increment(&u.allowed)
-	raise(&u.lastTime, at)
-	if moved {
-		u.move(use)
-	}
-	return u.outliving != nil && u.outliving.Allowed(total, at) && !moved && !first
-}
-
-// move notes that the token is used from elsewhere than the last time.
-func (u *usage) move(use LastUse) {
-	u.moving.Lock()
-	defer u.moving.Unlock()
-	if use.Time.UnixMicro() < u.lastTime.Load() {
+	at := use.Time.UnixMicro()
+	manner := s.index.manner(&use, at)
+	if m.Previous || r.manner.Load() != manner || r.allowed.Load()&historyBit != 0 {
+		s.countInHistory(&m, r, use, at, manner)
 		return
 	}
-	// The header's memory isn't kept.
-	use.IP, use.UserAgent = interned.text(use.IP), interned.text(use.UserAgent)
-	use.Route, use.Scope = interned.text(use.Route), interned.text(use.Scope)
-	u.lastFrom.Store(&use)
+	s.countAsBefore(&m, r, scope, at)
 }
 
-// notePrevious notes who still uses a secret from before a rotation; of many requests
-// a second's first. It says whether this was one.
-func (u *usage) notePrevious(use LastUse) bool {
-	if last := u.previous.Load(); last != nil && use.Time.Sub(last.Time) < time.Second {
+// countAsBefore counts an allowed request of a token that, a moment ago, had no history
+// in memory and was last used in the same manner.
+func (s *Store) countAsBefore(m *Match, r *record, scope string, at int64) {
+	total, history := r.raiseAllowed()
+	raise(&r.lastTime, at)
+	settled := s.noteAllowed(m.number, r, total, at)
+	if history {
+		// Since a moment ago. What it began with lacks this request.
+		if h := s.holdHistory(m.number, r, m.generation); h != nil {
+			h.count(at, scope, OutcomeOK)
+			h.mu.Unlock()
+		}
+		settled = false
+	}
+	s.markDirty(m.number, r, settled)
+}
+
+// countInHistory counts an allowed request of a token that has a history, or needs one.
+func (s *Store) countInHistory(m *Match, r *record, use LastUse, at int64, manner uint64) {
+	h := s.holdHistory(m.number, r, m.generation)
+	settled := h != nil && !m.Previous && r.manner.Load() == manner
+	if h != nil {
+		h.count(at, use.Scope, OutcomeOK)
+	}
+	total, _ := r.raiseAllowed()
+	newest := at >= r.lastTime.Load()
+	raise(&r.lastTime, at)
+	if h != nil {
+		if newest && r.manner.Load() != manner {
+			h.last = use.kept()
+			h.moves++
+			r.manner.Store(manner)
+		}
+		// Of many requests a second's first.
+		if m.Previous && use.Time.Sub(h.previous.Time) >= time.Second {
+			h.previous = use.kept()
+			h.previous.Scope = ""
+			h.previous.Time = use.Time.Truncate(time.Microsecond)
+		}
+		h.mu.Unlock()
+	}
+	s.markDirty(m.number, r, s.noteAllowed(m.number, r, total, at) && settled)
+}
+
+// CountDenied counts a request that was refused although its secret was right: for
+// which scope, or "" if that isn't known, and with which code.
+func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
+	r := s.index.record(&m)
+	if r == nil {
+		return
+	}
+	h := s.holdHistory(m.number, r, m.generation)
+	if h != nil {
+		h.count(at.UnixMicro(), scope, outcome)
+	}
+	total := increment(&r.denied)
+	if h != nil {
+		h.mu.Unlock()
+	}
+	if s.counters != nil {
+		if slot := s.slotOf(r); slot != 0 {
+			s.counters.Denied(slot, total)
+		}
+	}
+	s.markDirty(m.number, r, false)
+	s.tellUsed(m, at)
+}
+
+// noteAllowed notes a total where it outlives the process, and says whether it does.
+func (s *Store) noteAllowed(number uint32, r *record, total uint64, at int64) bool {
+	if s.counters == nil {
 		return false
 	}
-	use.Time = use.Time.Truncate(time.Microsecond)
-	use.UserAgent = strings.Clone(use.UserAgent[:min(len(use.UserAgent), maxUserAgentLength)])
-	u.previous.Store(&use)
-	return true
+	slot := s.slotOf(r)
+	return slot != 0 && s.counters.Allowed(slot, total, at)
 }
 
-func (u *usage) lastPrevious() LastUse {
-	last := u.previous.Load()
-	if last == nil {
-		return LastUse{}
+// slotOf returns a record's slot, or 0 if there is no room for one. Of totals for which
+// there was none so far, none counts as saved.
+func (s *Store) slotOf(r *record) uint32 {
+	if slot := r.slot.Load(); slot != 0 {
+		return slot
 	}
-	use := *last
-	use.UserAgent = printable(use.UserAgent)
-	return use
+	slot := s.counters.Take(r.tokenID(), Usage{})
+	if slot != 0 && !r.slot.CompareAndSwap(0, slot) {
+		s.counters.Free(slot) // another request was faster
+		return r.slot.Load()
+	}
+	return slot
 }
 
-// deny adds one request that was refused.
-func (u *usage) deny(at time.Time, scope, outcome string) {
-	increment(u.hour(at.UnixMicro(), scope, outcome))
-	total := increment(&u.denied)
-	if u.outliving != nil {
-		u.outliving.Denied(total)
-	}
-}
-
-func (u *usage) totals() Usage {
-	total := Usage{Allowed: u.allowed.Load(), Denied: u.denied.Load()}
-	if from := u.lastFrom.Load(); from != nil {
-		total.Last = *from
-		total.Last.UserAgent = printable(from.UserAgent)
-		total.Last.Time = time.UnixMicro(u.lastTime.Load()).UTC()
-	}
-	return total
+// kept returns a use whose texts share no memory with a request.
+func (u LastUse) kept() LastUse {
+	u.IP, u.UserAgent, u.Route = strings.Clone(u.IP), strings.Clone(u.UserAgent), strings.Clone(u.Route)
+	return u
 }
 
 // printable leaves out what could steer the terminal or the page that shows a

@@ -138,7 +138,7 @@ func BenchmarkDuringFlush(b *testing.B) {
 				for j := range 100 {
 					match := matches[(i*100+j)*7919%tokens]
 					begun := time.Now()
-					found, err := s.Authenticate(tokenstore.Credential{Digest: match.Token.Digest}, testTime)
+					found, err := s.Authenticate(tokenstore.Credential{Digest: match.Digest}, testTime)
 					check(b, err)
 					s.CountAllowed(found, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", Route: "GET /api/unikernels"})
 					requests = append(requests, time.Since(begun))

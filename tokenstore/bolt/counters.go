@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,15 +37,24 @@ type counterFile struct {
 	file     *os.File // nil until it is made
 	identity fs.FileInfo
 	length   int64
-	free     []*slot
+	free     []uint32
 	mappings *mappings
 	// untold is an error that tend has returned to nobody who tells it.
 	untold error
 	closed bool
 }
 
-// mappings are the parts of the file that are mapped, each as long as it is used.
-type mappings struct{ parts [][]byte }
+// mappings are the parts of the file that are mapped.
+type mappings struct{ parts atomic.Pointer[[][]byte] }
+
+// slotsPerPart is how many slots a part has.
+const slotsPerPart = partLength / slotLength
+
+// slot returns a slot by its number; the first is the file's header.
+func (m *mappings) slot(number uint32) *slot {
+	part := (*m.parts.Load())[number/slotsPerPart]
+	return slotAt(part[number%slotsPerPart*slotLength:])
+}
 
 // openCounters saves what a killed process has left and makes a new file. If it
 // can't, the store does without until tend can.
@@ -126,11 +136,7 @@ func (b *Backend) saveLeftover(left map[tokenstore.ID]tokenstore.Usage) error {
 		chunk := ids[:min(leftoverChunk, len(ids))]
 		err := b.update(func(tx *bbolt.Tx) error {
 			for _, id := range chunk {
-				used, err := savedUsage(tx, id)
-				if err != nil { // a damaged record, which begins anew, without a history
-					used = tokenstore.UsageOf{ID: id, Usage: left[id]}
-				}
-				if err := saveUsage(tx, used.Beyond(left[id])); err != nil {
+				if err := saveUsage(tx, tokenstore.UsageOf{ID: id, Usage: left[id], OnlyTotals: true}); err != nil {
 					return err
 				}
 			}
@@ -175,7 +181,7 @@ func (f *counterFile) create() error {
 		err = file.Sync()
 	}
 	if err == nil {
-		err = f.mapPart(file, 0, slotLength)
+		err = f.mapPart(file, 0, 1)
 	}
 	if err == nil {
 		err = os.Rename(file.Name(), f.path)
@@ -208,51 +214,63 @@ func (f *counterFile) grow() error {
 	return nil
 }
 
-// mapPart makes slots of a part of the file, but for its first bytes.
-func (f *counterFile) mapPart(file *os.File, offset int64, first int) error {
+// mapPart maps a part of the file and makes its slots free, but for the first ones.
+func (f *counterFile) mapPart(file *os.File, offset int64, first uint32) error {
 	part, err := mapFile(file, offset, partLength)
 	if err != nil {
 		return err
 	}
-	f.mappings.parts = append(f.mappings.parts, part)
-	for i := len(part) - slotLength; i >= first; i -= slotLength {
-		f.free = append(f.free, slotAt(part[i:]))
+	var parts [][]byte
+	if mapped := f.mappings.parts.Load(); mapped != nil {
+		parts = *mapped
+	}
+	parts = append(slices.Clip(parts), part)
+	f.mappings.parts.Store(&parts)
+	begin := uint32(len(parts)-1) * slotsPerPart
+	for i := uint32(slotsPerPart); i > first; i-- {
+		f.free = append(f.free, begin+i-1)
 	}
 	return nil
 }
 
 // Counters implements tokenstore.Backend.
-func (b *Backend) Counters(id tokenstore.ID, totals tokenstore.Usage) tokenstore.Counters {
+func (b *Backend) Counters() tokenstore.Counters {
 	if !canMap {
 		return nil
 	}
-	c := &counters{file: b.counters, id: id}
-	c.place(totals)
-	return c
+	return b.counters
 }
 
-// take returns a slot of no token, or nil.
-func (f *counterFile) take() *slot {
-	if !f.room.Load() {
-		return nil
+// Take implements tokenstore.Counters.
+func (f *counterFile) Take(id tokenstore.ID, totals tokenstore.Usage) uint32 {
+	if f.broken.Load() || !f.room.Load() {
+		return 0
 	}
+	number := f.takeFree()
+	if number != 0 {
+		f.guarded(func() { f.mappings.slot(number).begin(id, totals) })
+	}
+	return number
+}
+
+func (f *counterFile) takeFree() uint32 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.free) == 0 && (f.closed || f.file == nil || f.grow() != nil) {
-		return nil // tend tells why
+		return 0 // tend tells why
 	}
 	last := len(f.free) - 1
-	s := f.free[last]
+	number := f.free[last]
 	f.free = f.free[:last]
-	return s
+	return number
 }
 
-// giveBack takes the slot of a token that is deleted.
-func (f *counterFile) giveBack(s *slot) {
-	f.guarded(s.clear)
+// Free implements tokenstore.Counters.
+func (f *counterFile) Free(number uint32) {
+	f.guarded(f.mappings.slot(number).clear)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.free = append(f.free, s)
+	f.free = append(f.free, number)
 }
 
 // close removes the file unless something in it isn't saved. The store's file is

@@ -16,7 +16,9 @@ func mapFile(file *os.File, offset int64, length int) ([]byte, error) {
 }
 
 func (m *mappings) unmap() {
-	for _, part := range m.parts {
-		_ = unix.Munmap(part) // there is nobody to tell
+	if parts := m.parts.Load(); parts != nil {
+		for _, part := range *parts {
+			_ = unix.Munmap(part) // there is nobody to tell
+		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -90,79 +89,37 @@ func lastUse(u tokenstore.Usage) uint64 {
 
 func (s *slot) clear() { atomic.StoreUint32(&s.sum, 0) }
 
-// counters implement tokenstore.Counters.
-type counters struct {
-	file *counterFile
-	id   tokenstore.ID
-	slot atomic.Pointer[slot]
-}
-
-// place looks for a slot.
-func (c *counters) place(totals tokenstore.Usage) *slot {
-	s := c.file.take()
-	if s == nil {
-		return nil
-	}
-	c.file.guarded(func() { s.begin(c.id, totals) })
-	if !c.slot.CompareAndSwap(nil, s) {
-		c.file.giveBack(s) // another request was faster
-		return c.slot.Load()
-	}
-	// Whoever counts holds on to c, so that the slot isn't another token's meanwhile.
-	runtime.AddCleanup(c, c.file.giveBack, s)
-	return s
-}
-
-// find returns the slot, or nil if there is none. Totals of which only one is known
-// count as not saved.
-func (c *counters) find() *slot {
-	if c.file.broken.Load() {
-		return nil
-	}
-	if s := c.slot.Load(); s != nil {
-		return s
-	}
-	if !c.file.room.Load() {
-		return nil
-	}
-	return c.place(tokenstore.Usage{})
-}
-
 // Allowed implements tokenstore.Counters.
-func (c *counters) Allowed(total uint64, at int64) (noted bool) {
-	s := c.find()
-	if s == nil {
+func (f *counterFile) Allowed(number uint32, total uint64, at int64) (noted bool) {
+	if f.broken.Load() {
 		return false
 	}
-	defer c.file.guard(debug.SetPanicOnFault(true))
+	defer f.guard(debug.SetPanicOnFault(true))
+	s := f.mappings.slot(number)
 	raiseCoded(&s.allowed, total)
 	raiseCoded(&s.lastUse, uint64(max(at, 0)))
-	runtime.KeepAlive(c)
 	return true
 }
 
 // Denied implements tokenstore.Counters.
-func (c *counters) Denied(total uint64) {
-	s := c.find()
-	if s == nil {
+func (f *counterFile) Denied(number uint32, total uint64) {
+	if f.broken.Load() {
 		return
 	}
-	defer c.file.guard(debug.SetPanicOnFault(true))
-	raiseCoded(&s.denied, total)
-	runtime.KeepAlive(c)
+	defer f.guard(debug.SetPanicOnFault(true))
+	raiseCoded(&f.mappings.slot(number).denied, total)
 }
 
 // Saved implements tokenstore.Counters.
-func (c *counters) Saved(u tokenstore.Usage) {
-	s := c.find()
-	if s == nil {
+func (f *counterFile) Saved(number uint32, u tokenstore.Usage) {
+	if f.broken.Load() {
 		return
 	}
-	defer c.file.guard(debug.SetPanicOnFault(true))
+	defer f.guard(debug.SetPanicOnFault(true))
+	s := f.mappings.slot(number)
 	raiseCoded(&s.savedAllowed, u.Allowed)
 	raiseCoded(&s.savedDenied, u.Denied)
 	raiseCoded(&s.savedLastUse, lastUse(u))
-	runtime.KeepAlive(c)
 }
 
 // guard is deferred where the mapped memory is written: what lies behind the end of

@@ -45,6 +45,13 @@ func saveUsage(tx *bbolt.Tx, total tokenstore.UsageOf) error {
 	if tx.Bucket(tokensBucket).Get(total.ID[:]) == nil {
 		return nil
 	}
+	if total.OnlyTotals {
+		stored, err := savedUsage(tx, total.ID)
+		if err != nil { // a damaged record, which begins anew, without a history
+			stored = tokenstore.UsageOf{ID: total.ID, Usage: total.Usage}
+		}
+		total = total.After(stored)
+	}
 	for i := range len(total.Days) - 1 {
 		if err := saveDay(tx, total.ID, total.Days[i]); err != nil {
 			return err

@@ -1,0 +1,138 @@
+package tokenstore
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// nameArena keeps the names of the tokens in use, close together and without a pointer
+// for each. A name that was read stays what it is, whatever becomes of its token.
+type nameArena struct {
+	chunks atomic.Pointer[[]atomic.Pointer[nameChunk]]
+
+	mu      sync.Mutex
+	free    []uint32 // numbers of chunks that there aren't any more
+	current uint32
+	used    int // bytes of the current chunk
+}
+
+// nameChunk is a row of names, each after its length and the number of its record.
+type nameChunk struct {
+	bytes [nameChunkLength]byte
+	live  int // bytes of it that are some record's; nameArena.mu guards it
+}
+
+const (
+	nameChunkLength = 1 << 16
+	nameHeader      = 4 + 2
+)
+
+// nameHandle is where a name lies: its chunk, its offset in that, and its length. The
+// zero handle is an empty name's.
+type nameHandle uint64
+
+func (h nameHandle) parts() (chunk uint32, offset, length int) {
+	return uint32(h >> 32), int(h >> 16 & 0xffff), int(h & 0xffff)
+}
+
+// text returns the name at a handle. It is that of the record the handle was read
+// from, unless that has been changed since.
+func (a *nameArena) text(h nameHandle) string {
+	number, offset, length := h.parts()
+	chunks := a.chunks.Load()
+	if length == 0 || chunks == nil || int(number) >= len(*chunks) {
+		return ""
+	}
+	chunk := (*chunks)[number].Load()
+	if chunk == nil || offset+length > nameChunkLength {
+		return ""
+	}
+	return unsafe.String(&chunk.bytes[offset], length) //nolint:gosec // what was written there once is never written again
+}
+
+// set makes a name a record's, in place of the one it has. Nobody but the caller
+// changes the record's name.
+func (a *nameArena) set(records *slab, number uint32, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := records.at(number)
+	old := nameHandle(r.name.Load())
+	if a.text(old) == name {
+		return
+	}
+	r.change(func() { r.name.Store(uint64(a.put(number, name))) })
+	a.drop(records, old)
+}
+
+// put writes a name for a record. The lock is held.
+func (a *nameArena) put(number uint32, name string) nameHandle {
+	name = name[:min(len(name), nameChunkLength/16)] // far more than a name may have
+	if name == "" {
+		return 0
+	}
+	if a.chunks.Load() == nil || a.used+nameHeader+len(name) > nameChunkLength {
+		a.begin()
+	}
+	chunk := (*a.chunks.Load())[a.current].Load()
+	entry := chunk.bytes[a.used : a.used+nameHeader+len(name)]
+	binary.NativeEndian.PutUint32(entry, number)
+	binary.NativeEndian.PutUint16(entry[4:], uint16(len(name)))
+	copy(entry[nameHeader:], name)
+	h := nameHandle(a.current)<<32 | nameHandle(a.used+nameHeader)<<16 | nameHandle(len(name))
+	a.used += len(entry)
+	chunk.live += len(entry)
+	return h
+}
+
+// begin begins a new chunk. The lock is held.
+func (a *nameArena) begin() {
+	a.used = 0
+	chunks := a.chunks.Load()
+	if last := len(a.free) - 1; last >= 0 {
+		a.current, a.free = a.free[last], a.free[:last]
+	} else {
+		length := 0
+		if chunks != nil {
+			length = len(*chunks)
+		}
+		larger := make([]atomic.Pointer[nameChunk], max(2*length, 4))
+		for i := range length {
+			larger[i].Store((*chunks)[i].Load())
+		}
+		for i := len(larger) - 1; i > length; i-- {
+			a.free = append(a.free, uint32(i))
+		}
+		a.current = uint32(length)
+		chunks = &larger
+		a.chunks.Store(chunks)
+	}
+	(*chunks)[a.current].Store(new(nameChunk))
+}
+
+// drop says that no record has the name any more. A chunk that is mostly such names is
+// given up: what is left in it moves. The lock is held.
+func (a *nameArena) drop(records *slab, h nameHandle) {
+	number, _, length := h.parts()
+	if length == 0 {
+		return
+	}
+	chunk := (*a.chunks.Load())[number].Load()
+	if chunk.live -= nameHeader + length; number == a.current || chunk.live > nameChunkLength/4 {
+		return
+	}
+	for offset := nameHeader; chunk.live > 0; {
+		entry := chunk.bytes[offset-nameHeader:]
+		owner, length := binary.NativeEndian.Uint32(entry), int(binary.NativeEndian.Uint16(entry[4:]))
+		here := nameHandle(number)<<32 | nameHandle(offset)<<16 | nameHandle(length)
+		if r := records.at(owner); nameHandle(r.name.Load()) == here {
+			text := a.text(here)
+			r.change(func() { r.name.Store(uint64(a.put(owner, text))) })
+			chunk.live -= nameHeader + length
+		}
+		offset += nameHeader + length
+	}
+	(*a.chunks.Load())[number].Store(nil)
+	a.free = append(a.free, number)
+}
