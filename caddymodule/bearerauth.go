@@ -245,8 +245,9 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		refusal.Err = err
 		return h.refuse(w, r, refusal)
 	}
-	facts := h.facts(r, authorization, upgrade, store.Now())
-	decision := metrics.decide(h.gate, store, &facts)
+	decision := gate.Decision{Request: h.facts(r, authorization, upgrade, store.Now())}
+	metrics.decide(h.gate, store, &decision)
+	facts := &decision.Request
 	switch {
 	case decision.Refused():
 		if decision.Matched() {

@@ -55,7 +55,7 @@ func TestDecideEarlyData(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.request.EarlyData = true
-			d := browsers.Decide(tokens, tt.request)
+			d := decide(browsers, tokens, tt.request)
 			if got := refusalText(d.Refusal); got != tt.want || d.Matched() != tt.matched {
 				t.Errorf("refusal %q, matched %v, want %q, %v", got, d.Matched(), tt.want, tt.matched)
 			}
@@ -70,12 +70,12 @@ func TestEarlyDataIsNoFailure(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
 	early := request(tokens.unknown, func(r *Request) { r.Method, r.EarlyData = "POST", true })
 	for range 3 {
-		if got := refusalText(g.Decide(tokens, early).Refusal); got != "425 too_early" {
+		if got := refusalText(decide(g, tokens, early).Refusal); got != "425 too_early" {
 			t.Errorf("refusal %q", got)
 		}
 	}
 	early.EarlyData = false
-	if got := refusalText(g.Decide(tokens, early).Refusal); got != "401 unknown_token" {
+	if got := refusalText(decide(g, tokens, early).Refusal); got != "401 unknown_token" {
 		t.Errorf("after the handshake: refusal %q", got)
 	}
 }

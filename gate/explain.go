@@ -67,8 +67,7 @@ var checkNames = [checksEnd]string{
 // nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
-	q := inquiry{gate: g, store: store, request: r, look: true}
-	d := &q.decision
+	d := Decision{Request: r, gate: g, store: store, look: true}
 	if question.Text == "" {
 		d.Match = tokenstore.Match{Token: question.Token.Principal(), Status: question.Token.Status(question.Now)}
 	}
@@ -81,13 +80,13 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		if needsToken := c >= checkKind && c != checkRoute; needsToken && !d.Matched() {
 			continue
 		}
-		if c == checkToken && q.text == "" {
+		if c == checkToken && d.text == "" {
 			continue
 		}
 		if c == checkScope && d.Route == nil {
 			continue
 		}
-		q.ask(c)
+		d.ask(c)
 		if c == checkPath && !readable {
 			d.Refusal = Refuse(InvalidPath)
 		}
@@ -100,7 +99,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 			}
 			d.Refusal = Refusal{}
 		} else {
-			result.Detail = q.passed(c)
+			result.Detail = d.passed(c)
 		}
 		e.Checks = append(e.Checks, result)
 	}
@@ -126,11 +125,10 @@ func (question Question) request(prefixes tokenstore.Prefixes) (r Request, reada
 }
 
 // passed says what a check that has been passed found.
-func (q *inquiry) passed(c check) string {
-	d := &q.decision
+func (d *Decision) passed(c check) string {
 	switch c {
 	case checkMethod:
-		return q.request.Method + " may be asked for."
+		return d.Request.Method + " may be asked for."
 	case checkURL:
 		return "There is no token in the URL."
 	case checkCredential:
@@ -150,7 +148,7 @@ func (q *inquiry) passed(c check) string {
 		}
 		return "It is active until " + shown(d.Match.Token.ExpiresAt) + "."
 	case checkClientIP:
-		return q.passedIP()
+		return d.passedIP()
 	case checkRoute:
 		return "It is the route " + d.Route.Name() + ", which needs the scope " + d.Route.Scope.Name + "."
 	case checkScope:
@@ -172,12 +170,12 @@ func passedLimit(standing tokenstore.Standing, name, limit string) string {
 	return "Of its " + name + " " + limit + " the token has " + strconv.FormatInt(standing.Remaining, 10) + " left."
 }
 
-func (q *inquiry) passedIP() string {
-	token := q.decision.Match.Token
+func (d *Decision) passedIP() string {
+	token := d.Match.Token
 	if len(token.AllowedIPs) == 0 {
 		return "The token may be used from anywhere."
 	}
-	ip := q.request.ClientIP.Unmap().WithZone("")
+	ip := d.Request.ClientIP.Unmap().WithZone("")
 	i := slices.IndexFunc(token.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 	return ip.String() + " is in " + token.AllowedIPs[i].String() + "."
 }

@@ -57,7 +57,7 @@ func TestExplainIsTrue(t *testing.T) {
 			byToken = g.Explain(tokens, asked)
 		}
 		// Without the limit of failures, which depends on what came before.
-		decision := newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }).Decide(tokens, &r)
+		decision := decide(newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }), tokens, &r)
 		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
 			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target, question.ClientIP, e.Refusal.Code, decision.Refusal.Code)
 		}

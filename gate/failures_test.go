@@ -62,14 +62,14 @@ func TestFailuresThatCount(t *testing.T) {
 	} {
 		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
 		for range 2 {
-			if d := g.Decide(tokens, test.request); d.Refusal.Code == TooManyFailures {
+			if d := decide(g, tokens, test.request); d.Refusal.Code == TooManyFailures {
 				t.Errorf("%s: limited too early", name)
 			}
 		}
-		if d := g.Decide(tokens, test.request); (d.Refusal.Code == TooManyFailures) != test.counts {
+		if d := decide(g, tokens, test.request); (d.Refusal.Code == TooManyFailures) != test.counts {
 			t.Errorf("%s: the third one is %s", name, d.Refusal.Code)
 		}
-		if d := g.Decide(tokens, request(tokens.good, nil)); d.Refused() {
+		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
 			t.Errorf("%s: a good token is refused: %s", name, d.Refusal.Code)
 		}
 	}

@@ -194,3 +194,9 @@ func refusalText(r Refusal) string {
 	}
 	return fmt.Sprintf("%d %s", r.Status, r.Code)
 }
+
+func decide(g *Gate, store Store, r *Request) Decision {
+	d := Decision{Request: *r}
+	g.Decide(store, &d)
+	return d
+}

@@ -66,11 +66,22 @@ type Request struct {
 // Decision is what happens to a request: it is refused, or untouched, or else
 // allowed.
 type Decision struct {
+	Request Request
 	// Refusal says why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal
 	// Untouched requests carry no token and are the backend's to answer.
 	Untouched bool
 	Finding
+
+	// What is needed to decide lies here, too: nothing is copied.
+	gate  *Gate
+	store Store
+	// look says that nothing is to be taken of the token's limits.
+	look bool
+	// text is the presented token.
+	text string
+	// resource is what the path stands for, if it is the exact path of routes.
+	resource *resource
 }
 
 // Finding is what has been found out about a request.
@@ -130,19 +141,17 @@ const (
 	checksEnd
 )
 
-// Decide decides about a request. The checks are made in order, and the first
-// that fails decides.
-func (g *Gate) Decide(store Store, r *Request) Decision {
-	q := inquiry{gate: g, store: store, request: *r}
-	d := &q.decision
+// Decide decides about the request of a Decision that has nothing else yet. The checks
+// are made in order, and the first that fails decides.
+func (g *Gate) Decide(store Store, d *Decision) {
+	d.gate, d.store = g, store
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched; c++ {
-		q.ask(c)
+		d.ask(c)
 	}
 	if d.Refused() {
 		d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
-		g.config.Failures.Count(&d.Refusal, r.ClientIP, r.Now)
+		g.config.Failures.Count(&d.Refusal, d.Request.ClientIP, d.Request.Now)
 	}
-	return *d
 }
 
 // MaxBody returns the largest body the route takes, in bytes.
@@ -153,39 +162,24 @@ func (g *Gate) MaxBody(route *Route) int64 {
 	return g.config.MaxBody
 }
 
-// inquiry is a decision in the making.
-type inquiry struct {
-	gate  *Gate
-	store Store
-	// request is a copy, or the caller's would have to be on the heap.
-	request Request
-	// look says that nothing is to be taken of the token's limits.
-	look bool
-	// text is the presented token.
-	text string
-	// resource is what the path stands for, if it is the exact path of routes.
-	resource *resource
-	decision Decision
-}
-
 // ask makes one check; those before it have passed. It is a switch and no list of
 // functions, because calls by value would move every inquiry to the heap.
-func (q *inquiry) ask(c check) {
-	r, d := &q.request, &q.decision
+func (d *Decision) ask(c check) {
+	r := &d.Request
 	switch c {
 	case checkMethod:
 		if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-			q.refuseForbiddenMethod()
+			d.refuseForbiddenMethod()
 		}
 	case checkURL:
 		if r.TokenInURL {
 			d.Refusal = Refuse(TokenInURL)
 		}
 	case checkCredential:
-		q.credential()
+		d.credential()
 	case checkPath:
 		// The path of a route is canonical: see Route.Check.
-		if q.resource = q.gate.router.exact[r.Path]; q.resource == nil && !canonicalPath(r.Path) {
+		if d.resource = d.gate.router.exact[r.Path]; d.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		}
 	case checkEarlyData:
@@ -193,7 +187,7 @@ func (q *inquiry) ask(c check) {
 			d.Refusal = Refuse(TooEarly)
 		}
 	case checkToken:
-		q.find()
+		d.find()
 	case checkKind:
 		if d.Match.Token.Kind != tokenstore.KindAPI {
 			d.Refusal = Refuse(WrongKind)
@@ -203,65 +197,65 @@ func (q *inquiry) ask(c check) {
 			d.Refusal = RefuseStatus(d.Match.Status)
 		}
 	case checkClientIP:
-		q.clientIP()
+		d.clientIP()
 	case checkRoute:
-		q.route()
+		d.route()
 	case checkRate:
-		q.rate()
+		d.rate()
 	case checkScope:
 		if scope := d.Route.Scope; !d.Match.Token.Scopes.Cover(scope) {
 			d.Refusal = Refuse(InsufficientScope)
 			d.Refusal.Scope = scope.Name
 		}
 	case checkBody:
-		if r.ContentLength > q.gate.MaxBody(d.Route) {
+		if r.ContentLength > d.gate.MaxBody(d.Route) {
 			d.Refusal = Refuse(BodyTooLarge)
 		}
 	case checkAccount:
-		if has := q.gate.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
+		if has := d.gate.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
 			d.Refusal = Refuse(AccountNotConfigured)
 		}
 	case checkQuota:
-		q.quota()
+		d.quota()
 	}
 }
 
 // refuseForbiddenMethod refuses CONNECT, which Caddy's proxy would turn into a
 // request of its own, unchecked (CVE-2026-71324), and TRACE, whose answer would
 // echo the backend's credential.
-func (q *inquiry) refuseForbiddenMethod() {
-	_, allow := q.gate.router.find(q.request.Method, q.request.Path)
-	q.decision.Refusal = refuseMethod(allow)
-	q.decision.Refusal.Detail = "CONNECT and TRACE are not allowed anywhere."
-	q.decision.Refusal.forbiddenMethod = true
+func (d *Decision) refuseForbiddenMethod() {
+	_, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
+	d.Refusal = refuseMethod(allow)
+	d.Refusal.Detail = "CONNECT and TRACE are not allowed anywhere."
+	d.Refusal.forbiddenMethod = true
 }
 
 // credential reads the bearer token, or lets a browser's request pass without.
-func (q *inquiry) credential() {
+func (d *Decision) credential() {
 	var code Code
-	q.text, code = bearer(q.request.Authorization)
+	d.text, code = bearer(d.Request.Authorization)
 	switch {
 	case code == "":
-	case code == MissingToken && q.gate.config.BrowserSessions:
-		q.withoutToken()
+	case code == MissingToken && d.gate.config.BrowserSessions:
+		d.withoutToken()
 	default:
-		q.decision.Refusal = Refuse(code)
+		d.Refusal = Refuse(code)
 	}
 }
 
 // withoutToken decides about a request of a browser: what is listed needs a
 // session, all else is the backend's own affair. The path rule is for tokens;
 // nothing is ever injected here, so there is nothing to win by another spelling.
-func (q *inquiry) withoutToken() {
-	route, allow := q.gate.router.find(q.request.Method, q.request.Path)
+func (d *Decision) withoutToken() {
+	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
 	switch listed := route != nil || allow != ""; {
-	case listed && !q.request.Session:
-		q.decision.Refusal = Refuse(MissingToken)
+	case listed && !d.Request.Session:
+		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
-		q.decision.Refusal = refuseMethod(allow)
+		d.Refusal = refuseMethod(allow)
 	default:
-		q.decision.Untouched = true
-		q.take(route)
+		d.Untouched = true
+		d.take(route)
 	}
 }
 
@@ -269,22 +263,21 @@ func (q *inquiry) withoutToken() {
 var malformed = Refuse(MalformedToken)
 
 // find looks the presented token up.
-func (q *inquiry) find() {
-	d := &q.decision
-	credential, err := q.gate.config.Prefixes.Parse(q.text)
+func (d *Decision) find() {
+	credential, err := d.gate.config.Prefixes.Parse(d.text)
 	if err != nil {
-		d.Refusal = malformed
+		d.Refusal.Code, d.Refusal.Status = malformed.Code, malformed.Status
 		return
 	}
-	if d.Match, err = q.store.Authenticate(credential, q.request.Now); err != nil {
+	if d.Match, err = d.store.Authenticate(credential, d.Request.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
 	}
 }
 
 // clientIP checks the address that a token is bound to. Early data may come from
 // an address that isn't its sender's, which only the handshake shows.
-func (q *inquiry) clientIP() {
-	r, d := &q.request, &q.decision
+func (d *Decision) clientIP() {
+	r := &d.Request
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
 		d.Refusal = Refuse(TooEarly)
@@ -295,26 +288,26 @@ func (q *inquiry) clientIP() {
 }
 
 // route finds what the request asks for.
-func (q *inquiry) route() {
-	route, allow := q.gate.router.of(q.resource, q.request.Method, q.request.Path)
+func (d *Decision) route() {
+	route, allow := d.gate.router.of(d.resource, d.Request.Method, d.Request.Path)
 	switch {
 	case route == nil && allow == "":
-		q.decision.Refusal = Refuse(RouteNotAllowed)
+		d.Refusal = Refuse(RouteNotAllowed)
 	case route == nil:
-		q.decision.Refusal = refuseMethod(allow)
+		d.Refusal = refuseMethod(allow)
 	default:
-		q.take(route)
-		q.decision.Path = route.Path
+		d.take(route)
+		d.Path = route.Path
 		if route.pattern {
-			q.decision.Path = q.request.Path
+			d.Path = d.Request.Path
 		}
 	}
 }
 
 // take notes the route and the upgrade that it allows.
-func (q *inquiry) take(route *Route) {
-	q.decision.Route = route
+func (d *Decision) take(route *Route) {
+	d.Route = route
 	if route != nil && route.WebSocket {
-		q.decision.Upgrade = q.request.Upgrade
+		d.Upgrade = d.Request.Upgrade
 	}
 }

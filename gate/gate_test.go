@@ -85,7 +85,7 @@ func TestDecideWithToken(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := g.Decide(tokens, tt.request)
+			d := decide(g, tokens, tt.request)
 			if got := refusalText(d.Refusal); got != tt.want || d.Refused() != (tt.want != "") {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
@@ -148,7 +148,7 @@ func TestDecideOrder(t *testing.T) {
 	r := request(tokens.good, nil)
 	for _, fault := range faults {
 		fault.add(r)
-		d := g.Decide(tokens, r)
+		d := decide(g, tokens, r)
 		if got := refusalText(d.Refusal); got != fault.want {
 			t.Errorf("refusal %q, want %q", got, fault.want)
 		}
@@ -175,7 +175,7 @@ func TestDecideAsksStoreOnce(t *testing.T) {
 		"early":     {request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true }), 0},
 	} {
 		tokens.asked = 0
-		g.Decide(tokens, tt.request)
+		decide(g, tokens, tt.request)
 		if tokens.asked != tt.want {
 			t.Errorf("%s: the store was asked %d times, want %d", name, tokens.asked, tt.want)
 		}
@@ -193,7 +193,7 @@ func TestDecideMethods(t *testing.T) {
 				for path, allow := range map[string]string{
 					"/api/report": "GET, POST", "/api/logs/a/live": "GET", "/api/nothing": "", "": "", "*": "", "//": "",
 				} {
-					d := g.Decide(tokens, &Request{Method: method, Path: path, Authorization: authorization, Session: true, Now: testNow})
+					d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: authorization, Session: true, Now: testNow})
 					if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != allow {
 						t.Errorf("%s %q with %d credentials: %q, Allow %q, want Allow %q", method, path, len(authorization), got, d.Refusal.Allow, allow)
 					}
@@ -202,7 +202,7 @@ func TestDecideMethods(t *testing.T) {
 		}
 	}
 	for _, method := range []string{"HEAD", "OPTIONS", "PUT", "get", "GeT", "Post", "PROPFIND", "QUERY", "FOO", ""} {
-		d := withSessions.Decide(tokens, request(tokens.good, func(r *Request) { r.Method = method }))
+		d := decide(withSessions, tokens, request(tokens.good, func(r *Request) { r.Method = method }))
 		if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != "GET, POST" {
 			t.Errorf("%q: %q, Allow %q", method, got, d.Refusal.Allow)
 		}
@@ -236,7 +236,7 @@ func TestDecideWithoutToken(t *testing.T) {
 		"two headers":              {method: "GET", path: "/dashboard", session: true, authorization: []string{"Basic x", "Basic x"}, want: "400 invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := g.Decide(&fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization, Session: tt.session, Now: testNow})
+			d := decide(g, &fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization, Session: tt.session, Now: testNow})
 			if got := refusalText(d.Refusal); got != tt.want {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
@@ -256,7 +256,7 @@ func TestDecideWithoutToken(t *testing.T) {
 // A token in the URL is refused also where no token is needed.
 func TestDecideTokenInURLOfUntouched(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
-	d := g.Decide(&fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
+	d := decide(g, &fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
 	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.Untouched {
 		t.Errorf("refusal %q, untouched %v", got, d.Untouched)
 	}
@@ -280,11 +280,11 @@ func TestDecideUpgrade(t *testing.T) {
 		if !tt.withToken {
 			r.Authorization = nil
 		}
-		if d := g.Decide(tokens, r); d.Refused() || d.Upgrade != tt.want {
+		if d := decide(g, tokens, r); d.Refused() || d.Upgrade != tt.want {
 			t.Errorf("%s: refusal %q, upgrade %q, want %q", name, refusalText(d.Refusal), d.Upgrade, tt.want)
 		}
 		r.Upgrade = ""
-		if d := g.Decide(tokens, r); d.Upgrade != "" {
+		if d := decide(g, tokens, r); d.Upgrade != "" {
 			t.Errorf("%s: upgrade %q, which the client didn't ask for", name, d.Upgrade)
 		}
 	}
@@ -298,12 +298,12 @@ func TestDecideStoreErrors(t *testing.T) {
 		tokenstore.ErrDamaged, tokenstore.ErrUnavailable, tokenstore.ErrClosed,
 		fmt.Errorf("reading: %w", tokenstore.ErrDamaged), errors.New("anything else"),
 	} {
-		d := g.Decide(&fakeStore{err: err}, request(token, nil))
+		d := decide(g, &fakeStore{err: err}, request(token, nil))
 		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 || !errors.Is(d.Refusal.Err, err) {
 			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter, d.Refusal.Err)
 		}
 	}
-	d := g.Decide(&fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(token, nil))
+	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(token, nil))
 	if got := refusalText(d.Refusal); got != "401 unknown_token" {
 		t.Errorf("not found: %q", got)
 	}

@@ -52,15 +52,15 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 
 // rate takes a request of the token's rate limit. That a request is refused later
 // gives nothing back: who has a good token mustn't scan for what it may do.
-func (q *inquiry) rate() {
-	r, d := &q.request, &q.decision
+func (d *Decision) rate() {
+	r := &d.Request
 	if d.Match.Token.RateLimit == (tokenstore.RateLimit{}) {
 		return
 	}
-	if q.look {
-		d.Limits.Rate = q.store.RateStanding(d.Match.Token, r.Now)
+	if d.look {
+		d.Limits.Rate = d.store.RateStanding(d.Match.Token, r.Now)
 	} else {
-		d.Limits.Rate = q.store.TakeRate(d.Match, r.Now)
+		d.Limits.Rate = d.store.TakeRate(d.Match, r.Now)
 	}
 	if d.Limits.Rate.Exceeded {
 		d.Refusal = Refuse(RateLimited)
@@ -69,16 +69,16 @@ func (q *inquiry) rate() {
 }
 
 // quota takes a request of the token's quota.
-func (q *inquiry) quota() {
-	r, d := &q.request, &q.decision
+func (d *Decision) quota() {
+	r := &d.Request
 	if d.Match.Token.Quota == (tokenstore.Quota{}) {
 		return
 	}
 	var err error
-	if q.look {
-		d.Limits.Quota, err = q.store.QuotaStanding(d.Match.Token, r.Now)
+	if d.look {
+		d.Limits.Quota, err = d.store.QuotaStanding(d.Match.Token, r.Now)
 	} else {
-		d.Reservation, d.Limits.Quota, err = q.store.TakeQuota(d.Match, r.Now)
+		d.Reservation, d.Limits.Quota, err = d.store.TakeQuota(d.Match, r.Now)
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):

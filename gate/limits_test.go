@@ -41,7 +41,7 @@ func TestWhatLimitsCount(t *testing.T) {
 	} {
 		text := limited(t, &tokens, "limited00000")
 		id := tokenstore.ID([]byte("limited00000"))
-		d := newTestGate(t, nil).Decide(tokens, request(text, test.change))
+		d := decide(newTestGate(t, nil), tokens, request(text, test.change))
 		if got := refusalText(d.Refusal); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
@@ -53,7 +53,7 @@ func TestWhatLimitsCount(t *testing.T) {
 	}
 	text := limited(t, &tokens, "limited00000")
 	g := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
-	if d := g.Decide(tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured || tokens.quotas[d.Match.Token.ID] != 0 {
+	if d := decide(g, tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured || tokens.quotas[d.Match.Token.ID] != 0 {
 		t.Errorf("%q, the quota lost %d", d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
 	}
 }
@@ -67,7 +67,7 @@ func TestLimitRefusals(t *testing.T) {
 	g := newTestGate(t, nil)
 	ask := func() (Decision, http.Header) {
 		explained := g.Explain(tokens, Question{Method: "GET", Target: "/api/report", Text: text, Now: testNow})
-		d := g.Decide(tokens, request(text, nil))
+		d := decide(g, tokens, request(text, nil))
 		if explained.Refusal.Code != d.Refusal.Code || explained.Refusal.RetryAfter != d.Refusal.RetryAfter {
 			t.Errorf("explained as %q, decided as %q", explained.Refusal.Code, d.Refusal.Code)
 		}
@@ -105,7 +105,7 @@ func TestLimitRefusals(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	tokens.rates[id] = 1
-	missing := g.Decide(tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/api/image" }))
+	missing := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/api/image" }))
 	h = make(http.Header)
 	missing.Refusal.Headers("x", h.Set)
 	check(h, `"rate_limit";q=2;w=60`, `"rate_limit";r=0;t=30`, "")
@@ -119,7 +119,7 @@ func TestLimitRefusals(t *testing.T) {
 		t.Errorf("a token that was deleted meanwhile: %+v", d.Refusal)
 	}
 	h = make(http.Header)
-	unlimited := g.Decide(tokens, request(tokens.good, nil))
+	unlimited := decide(g, tokens, request(tokens.good, nil))
 	if unlimited.Limits.Headers(h.Set); len(h) > 0 {
 		t.Errorf("without limits: %v", h)
 	}

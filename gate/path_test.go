@@ -121,7 +121,7 @@ func TestDecideRequestTargets(t *testing.T) {
 			t.Errorf("%.40q: %v", target, err)
 			continue
 		}
-		d := g.Decide(tokens, request(tokens.good, func(r *Request) { r.Path = RawPath(u) }))
+		d := decide(g, tokens, request(tokens.good, func(r *Request) { r.Path = RawPath(u) }))
 		if got := refusalText(d.Refusal); got != want {
 			t.Errorf("%.40q: %q, want %q", target, got, want)
 		}
@@ -133,7 +133,7 @@ func TestDecidePathBeforeToken(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
 	for _, token := range []string{tokens.good, tokens.malformed, tokens.unknown, tokens.expired, tokens.admin, "x"} {
-		d := g.Decide(tokens, request(token, func(r *Request) { r.Path = "/api/logs/%2e%2e/live" }))
+		d := decide(g, tokens, request(token, func(r *Request) { r.Path = "/api/logs/%2e%2e/live" }))
 		if got := refusalText(d.Refusal); got != "400 invalid_path" || d.Matched() {
 			t.Errorf("%q, matched %v", got, d.Matched())
 		}
@@ -202,7 +202,7 @@ func FuzzPath(f *testing.F) {
 		if want := referenceCanonical(p); allowed != want {
 			t.Fatalf("%q: allowed %v, want %v", p, allowed, want)
 		}
-		d := g.Decide(store, &Request{Method: "GET", Path: p, Authorization: []string{"Bearer " + token}, ClientIP: netip.IPv6Loopback(), Now: testNow})
+		d := decide(g, store, &Request{Method: "GET", Path: p, Authorization: []string{"Bearer " + token}, ClientIP: netip.IPv6Loopback(), Now: testNow})
 		if (d.Refusal.Code == InvalidPath) == allowed {
 			t.Errorf("%q: allowed %v, but the gate says %q", p, allowed, d.Refusal.Code)
 		}

@@ -27,9 +27,9 @@ func TestRefusalTable(t *testing.T) {
 	)
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
-	decide := func(r *Request) Refusal { return g.Decide(tokens, r).Refusal }
+	refusal := func(r *Request) Refusal { return decide(g, tokens, r).Refusal }
 	guarded := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
-	guarded.Decide(tokens, request(tokens.unknown, nil))
+	decide(guarded, tokens, request(tokens.unknown, nil))
 	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
 	tokens.rates[tokenstore.ID([]byte("rated0000000"))], tokens.quotas[tokenstore.ID([]byte("used00000000"))] = 2, 3
 	homeless := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
@@ -42,50 +42,50 @@ func TestRefusalTable(t *testing.T) {
 		members   map[string]any // besides those that all have
 		matched   string
 	}{
-		MissingToken:   {decide(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
-		InvalidRequest: {decide(request("a b", nil)), 400, invalidRequest, nil, nil, ""},
-		TokenInURL:     {decide(request(tokens.good, func(r *Request) { r.TokenInURL = true })), 400, invalidRequest, nil, nil, ""},
-		MalformedToken: {decide(request(tokens.malformed, nil)), 401, invalidToken, nil, nil, ""},
-		UnknownToken:   {decide(request(tokens.unknown, nil)), 401, invalidToken, nil, nil, ""},
-		WrongKind:      {decide(request(tokens.admin, nil)), 403, "", nil, nil, "admin0000000"},
-		ExpiredToken:   {decide(request(tokens.expired, nil)), 401, invalidToken, nil, map[string]any{"expired_at": "2026-08-21T12:00:00Z"}, "expired00000"},
-		NotYetValid:    {decide(request(tokens.early, nil)), 401, invalidToken, nil, map[string]any{"not_before": "2026-08-21T12:00:01Z"}, "early0000000"},
-		RevokedToken:   {decide(request(tokens.revoked, nil)), 401, invalidToken, nil, nil, "revoked00000"},
-		DisabledToken:  {decide(request(tokens.disabled, nil)), 401, invalidToken, nil, nil, "disabled0000"},
+		MissingToken:   {refusal(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
+		InvalidRequest: {refusal(request("a b", nil)), 400, invalidRequest, nil, nil, ""},
+		TokenInURL:     {refusal(request(tokens.good, func(r *Request) { r.TokenInURL = true })), 400, invalidRequest, nil, nil, ""},
+		MalformedToken: {refusal(request(tokens.malformed, nil)), 401, invalidToken, nil, nil, ""},
+		UnknownToken:   {refusal(request(tokens.unknown, nil)), 401, invalidToken, nil, nil, ""},
+		WrongKind:      {refusal(request(tokens.admin, nil)), 403, "", nil, nil, "admin0000000"},
+		ExpiredToken:   {refusal(request(tokens.expired, nil)), 401, invalidToken, nil, map[string]any{"expired_at": "2026-08-21T12:00:00Z"}, "expired00000"},
+		NotYetValid:    {refusal(request(tokens.early, nil)), 401, invalidToken, nil, map[string]any{"not_before": "2026-08-21T12:00:01Z"}, "early0000000"},
+		RevokedToken:   {refusal(request(tokens.revoked, nil)), 401, invalidToken, nil, nil, "revoked00000"},
+		DisabledToken:  {refusal(request(tokens.disabled, nil)), 401, invalidToken, nil, nil, "disabled0000"},
 		InsufficientScope: {
-			decide(request(tokens.reader, func(r *Request) { r.Method = "POST" })), 403,
+			refusal(request(tokens.reader, func(r *Request) { r.Method = "POST" })), 403,
 			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil, map[string]any{"required_scope": "report:write"}, "reader000000",
 		},
-		RouteNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil, "good00000000"},
+		RouteNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil, "good00000000"},
 		IPDenied: {
-			decide(request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") })), 403,
+			refusal(request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") })), 403,
 			"", nil, map[string]any{"client_ip": "192.0.2.7"}, "local0000000",
 		},
-		MethodNotAllowed: {decide(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
-		InvalidPath:      {decide(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
+		MethodNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
+		InvalidPath:      {refusal(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
 		RateLimited: {
-			decide(request(rated, nil)), 429, "", http.Header{
+			refusal(request(rated, nil)), 429, "", http.Header{
 				"Retry-After": {"30"}, "Ratelimit-Policy": {`"rate_limit";q=2;w=60`}, "Ratelimit": {`"rate_limit";r=0;t=30`},
 			}, nil, "rated0000000",
 		},
 		QuotaExceeded: {
-			decide(request(used, nil)), 429, "", http.Header{
+			refusal(request(used, nil)), 429, "", http.Header{
 				"Retry-After":      {"129600"},
 				"Ratelimit-Policy": {`"rate_limit";q=2;w=60, "quota";q=3;w=2678400`}, "Ratelimit": {`"rate_limit";r=1;t=30, "quota";r=0;t=129600`},
 			}, nil, "used00000000",
 		},
-		TooEarly: {decide(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
+		TooEarly: {refusal(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
 		BodyTooLarge: {
-			decide(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
+			refusal(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
 		},
 		StoreUnavailable: {
-			g.Decide(&fakeStore{err: tokenstore.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
+			decide(g, &fakeStore{err: tokenstore.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
 			"", http.Header{"Retry-After": {"5"}}, nil, "",
 		},
 		TooManyFailures: {
-			guarded.Decide(tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
+			decide(guarded, tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
 		},
-		AccountNotConfigured: {homeless.Decide(tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil, "good00000000"},
+		AccountNotConfigured: {decide(homeless, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil, "good00000000"},
 		UpstreamCredential:   {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
 		BackendUnreachable:   {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
 		BackendTimeout:       {Refuse(BackendTimeout), 504, "", nil, nil, ""},
@@ -159,7 +159,7 @@ func TestRefusalTable(t *testing.T) {
 // 15.5.6).
 func TestAllowOfNothing(t *testing.T) {
 	g := newTestGate(t, nil)
-	refusal := g.Decide(&fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal
+	refusal := decide(g, &fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal
 	h := make(http.Header)
 	refusal.Headers("R", h.Set)
 	if got, there := h["Allow"]; !there || !slices.Equal(got, []string{""}) {

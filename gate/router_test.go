@@ -112,7 +112,7 @@ func TestNewCopiesRoutes(t *testing.T) {
 	routes := testRoutes()
 	g := newTestGate(t, func(c *Config) { c.Routes = routes })
 	routes[0].Scope.Name, routes[0].Method = "other:scope", "PUT"
-	if d := g.Decide(tokens, request(tokens.reader, nil)); d.Refused() {
+	if d := decide(g, tokens, request(tokens.reader, nil)); d.Refused() {
 		t.Errorf("refused: %s", d.Refusal.Code)
 	}
 }
@@ -173,10 +173,10 @@ func TestExplicitResource(t *testing.T) {
 	})
 	for _, path := range []string{"/api/other-users", "/mine", "/new"} {
 		with := func(r *Request) { r.Path = path }
-		if d := g.Decide(tokens, request(tokens.good, with)); d.Refusal.Code != InsufficientScope {
+		if d := decide(g, tokens, request(tokens.good, with)); d.Refusal.Code != InsufficientScope {
 			t.Errorf("%s with the grant *: %q", path, d.Refusal.Code)
 		}
-		if d := g.Decide(tokens, request(read, with)); d.Refused() {
+		if d := decide(g, tokens, request(read, with)); d.Refused() {
 			t.Errorf("%s with the grant monitoring:*: %q", path, d.Refusal.Code)
 		}
 	}

@@ -165,7 +165,9 @@ func TestGateOfTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		decide := func(method, path string) gate.Decision {
-			return g.Decide(anyone{}, &gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()})
+			d := gate.Decision{Request: gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()}}
+			g.Decide(anyone{}, &d)
+			return d
 		}
 		for _, action := range []string{"create", "upload", "download", "delete"} {
 			for _, spelled := range []string{"/api/block/", "/api/volume/"} {
