@@ -48,7 +48,9 @@ func (d *dashboard) signIn() {
 // act chooses from the menu of a key.
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
-	d.script(`[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` + quoteJS(name) + `).querySelector("summary").click()`)
+	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` + quoteJS(name) + `)`
+	d.eventually(name+" is in the list", func() bool { return evaluate[bool](d.browser, row+` !== undefined`) })
+	d.script(row + `.querySelector("summary").click()`)
 	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//details[@open]//button[normalize-space()=%q]`, action)), chromedp.NodeVisible))
 }
 
