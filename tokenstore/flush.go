@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 // for the backend. Not fewer: a transaction has a price of its own, which in a store
 // with many free pages is more than chunkTime.
 const (
-	minChunk  = 64
+	minChunk  = 512
 	maxChunk  = 4096
 	chunkTime = 4 * time.Millisecond
 )
@@ -33,6 +34,12 @@ const (
 // latePhases is in how many flushes each token that is dirtyLate is saved once. Each
 // token has its own phase, so that none has more to do than another.
 const latePhases = 15
+
+// phaseOf returns a token's phase. It is by the first character of the id: those that
+// are saved together lie together in the backend.
+func phaseOf(id ID) int {
+	return max(strings.IndexByte(base62, id[0]), 0) * latePhases / len(base62)
+}
 
 // dirtyList is the tokens with counts that the backend doesn't know. A token that is
 // dirty is in it, or in the hands of Flush; one that has been saved meanwhile may be.
@@ -61,7 +68,7 @@ func (l *dirtyList) mark(number uint32, r *record, how uint32) {
 		l.soon = append(l.soon, number)
 		return
 	}
-	phase := number % latePhases
+	phase := phaseOf(r.tokenID())
 	l.late[phase] = append(l.late[phase], number)
 }
 

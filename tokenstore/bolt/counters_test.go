@@ -133,6 +133,20 @@ func TestCountersFile(t *testing.T) {
 	}
 }
 
+// TestCountersOfDeleted: what was counted for a token that is deleted isn't left over.
+func TestCountersOfDeleted(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	check(t, s.Close())
+	if _, err := os.Stat(path + countersSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
 // TestCountersGrow: there is room for any number of tokens, and each has its own.
 func TestCountersGrow(t *testing.T) {
 	t.Parallel()
