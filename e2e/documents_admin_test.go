@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"encoding/json"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestAdminPage makes the calls of docs/admin.md with the page's own commands: by
+// command line, and by the admin API on a site.
+func TestAdminPage(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, browserSite, mollymawktest.Options{})
+	admin, one, other := s.token("--kind", "admin"), s.token("--preset", "deploy"), s.token("--preset", "deploy")
+	s.shell()
+	s.env["ADMIN_TOKEN"] = admin
+	for _, args := range [][]string{
+		{"init", "-q"},
+		{"-c", "user.name=e2e", "-c", "user.email=e2e@localhost", "commit", "-q", "--allow-empty", "-m", "a key that got out: " + one},
+	} {
+		git := exec.Command("git", args...)
+		git.Dir = s.dir
+		if out, err := git.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v: %s", args[0], err, out)
+		}
+	}
+	const patched = `{"owner":null}}' "$BASE/tokens/`
+	script := commands(t, "docs/admin.md", nil,
+		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1", "the site is another"},
+		change{"curl -H", "curl -sS --fail-with-body -H", "a refusal shall be seen"},
+		change{`If-Match: "3"`, `If-Match: "1"`, "the token is new"},
+		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the one before was deleted"},
+		change{"4fQ9Zt2LkVb7", tokenID(one), "it has another id"},
+		change{"# ends with 4 if there are any", "|| [ $? = 4 ]", "one for 12 hours was made"},
+		change{"# ends with 4 if it would be refused", "|| [ $? = 4 ]", "the token is revoked by then"},
+		change{"# ends with 4 if it finds any", "|| [ $? = 4 ]", "one was committed"},
+	)
+	out, err := s.bash(script)
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, redacted(out))
+	}
+	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `"preset`, `"203.0.113.0/24"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing says %q:\n%s", want, redacted(out))
+		}
+	}
+	checkNoSecret(t, "what the commands wrote", out, admin)
+	s.checkLogs(admin, one, other)
+
+	// The history that the page shows has the form of a real one.
+	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
+		t.Errorf("a token that may be used from elsewhere only: %s", body)
+	}
+	type history struct {
+		Step string
+		Data []map[string]any
+	}
+	var shown, real history
+	for text, into := range map[string]*history{
+		fenced(t, "docs/admin.md", "json")[0].text:                                &shown,
+		s.getAdmin("/api_tokens/v1/tokens/" + tokenID(other) + "/usage?step=day"): &real,
+	} {
+		if err := json.Unmarshal([]byte(text), into); err != nil || len(into.Data) != 1 {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	if keys := slices.Sorted(maps.Keys(real.Data[0])); !slices.Equal(keys, slices.Sorted(maps.Keys(shown.Data[0]))) {
+		t.Errorf("an entry has %q", keys)
+	}
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestClientPage makes the calls of docs/client.md with the page's own commands. The
+// key ends soon, so that the page's job sees the warning, and gets a rate limit before
+// what the page says about trying again.
+func TestClientPage(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	token := s.token("--scope", "*", "--scope", "monitoring:*", "--expires-in", "20d")
+	s.shell()
+	s.env["TOKEN"], s.env["MOLLY"] = token, s.url("")
+	s.write("web.hvt", "an image")
+	s.write("disk.img", "a disk")
+	const (
+		console = `"$MOLLY/api/unikernel/console?instance=default&unikernel=web"`
+		again   = "curl -sS --fail-with-body --retry 6"
+	)
+	spoken := make(chan struct{})
+	go func() { // the unikernel says something as soon as it is there
+		defer close(spoken)
+		for t.Context().Err() == nil && !s.backend.Emit("alice", "default", "web", "the unikernel speaks") {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	out, err := s.bash(commands(t, "docs/client.md", nil,
+		change{"PRESENT-BUILD-UUID", "5b8a1f4e-3d2c-4f6a-8b1e-9c7d6e5f4a3b", "the page has no build"},
+		change{"NEW-BUILD-UUID", "6c9b2a5f-4e3d-4a7b-9c2f-0d8e7f6a5b4c", "the page has no build"},
+		change{"--max-time 60", "--max-time 2", "a console goes on"},
+		change{console, console + " || [ $? = 28 ]", "curl ends so when the time is over"},
+		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
+curl -sS --fail -o /dev/null -H "Authorization: Bearer $TOKEN" "$MOLLY/api/unikernels"
+` + again, "there shall be something to wait for"},
+	))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	<-spoken
+	for _, want := range []string{"the unikernel speaks", "Api-Key-Warning: expires-soon", "ask for a new token"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing says %q:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, `"success":false`) {
+		t.Errorf("a call failed:\n%s", out)
+	}
+	if allowed, denied := s.usage(token); int(allowed) != len(s.backend.Requests()) || denied != 2 {
+		t.Errorf("%d requests were allowed and %d refused, want 2: a GET and a POST that were repeated", allowed, denied)
+	}
+	var names []string
+	for _, unikernel := range s.backend.Unikernels("alice") {
+		names = append(names, unikernel.Name)
+	}
+	if slices.Sort(names); !slices.Equal(names, []string{"shop", "site"}) {
+		t.Errorf("left are the unikernels %q", names)
+	}
+	if data, err := os.ReadFile(s.path("data.img")); err != nil || !strings.HasPrefix(string(data), "a disk") {
+		t.Errorf("the download: %v: %.20q", err, data)
+	}
+	checkNoSecret(t, "what the commands wrote", out, token)
+	s.checkBackend(token)
+	s.checkLogs(token)
+}
+
+// TestPipelines parses what docs/client.md says to GitHub and GitLab, and runs the
+// steps as these do.
+func TestPipelines(t *testing.T) {
+	t.Parallel()
+	for _, b := range fenced(t, "docs/client.md", "yaml") {
+		t.Run(fmt.Sprint(b.number), func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, plainSite, mollymawktest.Options{})
+			token := s.token("--preset", "deploy")
+			s.shell()
+			s.write("Makefile", "web.hvt:\n\tprintf image >$@\n")
+			s.env["CI"] = "true"
+			script := pipeline(t, s, b.text, token)
+			out, err := s.bash(script)
+			if err != nil {
+				t.Fatalf("%v:\n%s", err, out)
+			}
+			checkNoSecret(t, "the job's log", out, token)
+			if got := s.names(t, token); len(got) != 1 || got[0] != "web" {
+				t.Errorf("deployed are %q:\n%s", got, out)
+			}
+		})
+	}
+}
+
+// pipeline returns the commands of a GitHub workflow or a GitLab job, and sets the
+// variables that they get there.
+func pipeline(t *testing.T, s *site, text, token string) string {
+	t.Helper()
+	var github struct {
+		Jobs map[string]struct {
+			RunsOn      string `yaml:"runs-on"`
+			Environment string
+			Permissions map[string]string
+			Concurrency string
+			Steps       []struct {
+				Name, Uses, Run string
+				Env             map[string]string
+			}
+		}
+	}
+	var gitlab map[string]struct {
+		Stage, Environment, Image string
+		ResourceGroup             string `yaml:"resource_group"`
+		Rules                     []struct{ If string }
+		Variables                 map[string]string
+		Script                    []string
+	}
+	set := func(variables map[string]string) {
+		for name, value := range variables {
+			switch {
+			case value == "https://molly.example.com":
+				value = s.url("")
+			case value == "${{ secrets.MOLLY_TOKEN }}":
+				value = token
+			}
+			if strings.Contains(value, "${{") {
+				t.Errorf("nobody knows %s: %s", name, value)
+			}
+			s.env[name] = value
+		}
+	}
+	var script strings.Builder
+	if err := decodeStrictly(text, &github); err == nil {
+		s.env["GITHUB_ACTIONS"] = "true"
+		for _, step := range github.Jobs["deploy"].Steps {
+			set(step.Env)
+			if strings.Contains(step.Run, "${{") {
+				t.Errorf("a secret can get into the script of %q", step.Name)
+			}
+			// GitHub writes each step into a file for "bash -e".
+			if step.Run != "" {
+				file := s.write(fmt.Sprintf("step%d.sh", script.Len()), step.Run)
+				script.WriteString("bash -e " + file + "\n")
+			}
+		}
+		return "set -e\n" + script.String()
+	} else if gitlabErr := decodeStrictly(text, &gitlab); gitlabErr != nil {
+		t.Fatalf("neither GitHub's (%v) nor GitLab's (%v):\n%s", err, gitlabErr, text)
+	}
+	s.env["GITLAB_CI"], s.env["MOLLY_TOKEN"] = "true", token
+	s.write("web.hvt", "image") // from a job before
+	set(gitlab["deploy"].Variables)
+	return "set -eo pipefail\n" + strings.Join(gitlab["deploy"].Script, "\n")
+}
+
+func decodeStrictly(text string, into any) error {
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	return decoder.Decode(into)
+}

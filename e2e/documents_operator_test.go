@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// The programs of a machine with systemd that the page uses, as far as the page does,
+// below the test's own directory.
+var machinePrograms = map[string]string{
+	"systemctl": `#!/bin/sh
+set -e
+case $1 in
+start) exec caddy start --config etc/caddy/Caddyfile ;;
+stop) exec caddy stop ;;
+restart) caddy stop && exec caddy start --config etc/caddy/Caddyfile ;;
+reload) exec caddy reload --force --config etc/caddy/Caddyfile ;;
+*) exit 2 ;;
+esac
+`,
+	"sudo": "#!/bin/sh\n[ \"$1 $2\" = '-u caddy' ] && shift 2 && exec \"$@\"\n",
+}
+
+// TestOperatorPage installs, configures, backs up, restores and upgrades as
+// docs/operator.md has it, in a directory in the place of the machine's root.
+func TestOperatorPage(t *testing.T) {
+	t.Parallel()
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	c := newCaddy(t, nil)
+	c.shell()
+	home := c.path("var/lib/caddy")
+	c.env["HOME"], c.env["XDG_DATA_HOME"], c.env["XDG_CONFIG_HOME"] = home, home+"/.local/share", home+"/.config"
+	for _, dir := range []string{home, c.path("etc/caddy"), c.path("bin")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(binary, c.path("bin/caddy")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range machinePrograms {
+		if err := os.Chmod(c.write("usr/bin/"+name, text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.write("pasted", backend.AddToken("alice", "gate", 24*time.Hour)+"\n")
+	c.write("etc/caddy/Caddyfile", "http://127.0.0.1:"+c.env["HTTP"]+"\n") // the package has one
+	inPlaceOf := func(b block) string {
+		if b.language != "caddyfile" || b.number != 1 {
+			return ""
+		}
+		return "cat >/etc/caddy/Caddyfile <<'EOF'\n" +
+			strings.NewReplacer("molly.example.com", c.url(""), "mollymawk.internal:8080", backend.Addr()).Replace(b.text) + "EOF\n"
+	}
+	c.stopAtEnd()
+	out, err := c.bash("systemctl start\n" + commands(t, "docs/operator.md", inPlaceOf,
+		change{"dpkg-divert", ": dpkg-divert", "it changes the machine"},
+		change{"update-alternatives", ": update-alternatives", "it changes the machine"},
+		change{"groupadd", ": groupadd", "it changes the machine"},
+		change{"useradd", ": useradd", "it changes the machine"},
+		change{" -o root -g caddy", "", "only root can"},
+		change{" -o caddy -g caddy", "", "only root can"},
+		change{"/dev/stdin", "pasted", "nobody pastes"},
+		change{"/usr/bin/caddy.", c.path("usr/bin/caddy."), "the root is another"},
+		change{"/etc/caddy/", c.path("etc/caddy") + "/", "the root is another"},
+		change{"/var/lib/caddy/", home + "/", "the root is another"},
+	))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, redacted(out))
+	}
+	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing says %q:\n%s", want, redacted(out))
+		}
+	}
+	for path, want := range map[string]os.FileMode{
+		c.path("etc/caddy/mollymawk.token"):              0o640,
+		home + "/.local/share/caddy/mollygate":           0o700 | os.ModeDir,
+		home + "/.local/share/caddy/mollygate/tokens.db": 0o600,
+		c.path("before-upgrade.db"):                      0o600,
+	} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, want mode %v", path, err, want)
+		}
+	}
+	if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-*"); len(kept) != 1 {
+		t.Errorf("kept are %q", kept)
+	}
+	// The token that was made before all that opens the gate.
+	token := tokenIn(out)
+	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
+		t.Errorf("status %d: %s", status, body)
+	}
+	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
+		t.Errorf("the web UI: status %d", status)
+	}
+}
+
+// tokenIn returns the API token that a command wrote.
+func tokenIn(out string) string {
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "mmk_") && len(line) == 55 {
+			return line
+		}
+	}
+	return ""
+}
+
+// TestUnits holds the drop-ins of docs/operator.md to what systemd takes, and starts
+// Caddy as they have it.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	dropIns := fenced(t, "docs/operator.md", "ini")
+	if len(dropIns) != 3 {
+		t.Fatalf("there are %d drop-ins: try the new one here", len(dropIns))
+	}
+	credential, environment, tighter := dropIns[0].text, dropIns[1].text, dropIns[2].text
+	verifyUnits(t, credential, environment, tighter)
+
+	page, err := os.ReadFile("../docs/operator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	upstream := backend.AddToken("alice", "gate", 24*time.Hour)
+	for name, test := range map[string]struct{ placeholder, unit, needs string }{
+		"credential":  {"{file./run/credentials/caddy.service/mollymawk}", credential, "LoadCredential=mollymawk:"},
+		"environment": {"{env.MOLLYMAWK_TOKEN}", environment, "ExecStart=/usr/bin/caddy run --config /etc/caddy/Caddyfile\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !strings.Contains(test.unit, test.needs) || !strings.Contains(string(page), test.placeholder) {
+				t.Fatalf("the page has no %q or no %q", test.needs, test.placeholder)
+			}
+			// As systemd would give it: a file that only the service reads, or a variable.
+			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk", "MOLLYMAWK_TOKEN": upstream})
+			if name == "credential" {
+				c.env["MOLLYMAWK_TOKEN"] = ""
+				c.write("mollymawk", upstream+"\n")
+			}
+			placeholder := strings.Replace(test.placeholder, "/run/credentials/caddy.service", c.dir, 1)
+			c.start(strings.Replace(plainSite, "{env.UPSTREAM}", placeholder, 1))
+			if status, _, body := curl(t, append(bearer(c.token("--preset", "read")), c.url("/api/unikernels"))...); status != 200 {
+				t.Errorf("status %d: %s", status, body)
+			}
+			checkNoSecret(t, "the journal", c.output.String(), upstream)
+			// What the page warns of.
+			out, _ := c.command("run", "--environ", "--config", c.path("missing")).CombinedOutput()
+			if shown := strings.Contains(string(out), upstream); shown != (name == "environment") {
+				t.Errorf("that --environ shows the upstream token is %v", shown)
+			}
+		})
+	}
+}
+
+// verifyUnits asks systemd, where there is one, whether it knows all of the drop-ins.
+func verifyUnits(t *testing.T, dropIns ...string) {
+	t.Helper()
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("this machine has no systemd-analyze: whether systemd knows the words isn't looked at")
+		return
+	}
+	for _, dropIn := range dropIns {
+		unit := filepath.Join(t.TempDir(), "caddy.service")
+		text := "[Service]\nType=notify\nExecStart=" + binary + " run --environ --config /etc/caddy/Caddyfile\n" + strings.ReplaceAll(dropIn, "/usr/bin/caddy", binary)
+		if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%v: %s\nof\n%s", err, out, text)
+		}
+	}
+}

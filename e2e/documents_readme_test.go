@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestReadme gives the README's first command, does what that says on the screen, and
+// makes the calls that the README has for clients.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	c.shell()
+	// "go run" is this, but leaves a process behind when it is killed.
+	firstRun := c.path("firstrun")
+	if out, err := exec.Command("go", "build", raceFlag, "-o", firstRun, "../cmd/firstrun").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	example, err := filepath.Abs("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(example, c.path("Caddyfile.example")); err != nil {
+		t.Fatal(err)
+	}
+	c.env["MOLLYGATE_PORT"], c.env["CADDY_ADMIN"] = c.env["HTTP"], "localhost:"+freePort(t)
+	command := c.command()
+	command.Path, command.Args = firstRun, []string{firstRun}
+	printed := new(output)
+	command.Stdout, command.Stderr = printed, printed
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGINT)
+		if err := command.Wait(); err != nil {
+			t.Errorf("the first run ended with %v", err)
+		}
+	})
+	eventually(t, "the first run says how to stop it", func() bool { return strings.Contains(printed.String(), "Stop with Ctrl-C.") }, c.output)
+
+	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
+	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())
+	// keys.localhost is this machine to curl and browsers, as the screen says it.
+	for _, line := range regexp.MustCompile(`(?m)^  (curl .*|go run .*)$`).FindAllStringSubmatch(printed.String(), -1) {
+		shown := strings.Replace(line[1], "go run ./cmd/mollygate", "caddy", 1)
+		if out, err := c.bash(strings.Replace(shown, "curl ", "curl -sS --fail-with-body ", 1)); err != nil {
+			t.Errorf("%s: %v: %s", redacted(shown), err, redacted(out))
+		}
+	}
+
+	c.write("web.hvt", "an image")
+	c.env["TOKEN"] = token
+	out, err := c.bash(commands(t, "README.md", nil,
+		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it runs"},
+		change{"scripts/test", ": scripts/test", "this test is a part of it"},
+		change{"https://molly.example.com", c.url(""), "the site is another"},
+		change{"curl -H", "curl -sS --fail-with-body -H", "a refusal shall be seen"},
+	))
+	if err != nil || strings.Contains(out, `"success":false`) {
+		t.Errorf("%v:\n%s", err, redacted(out))
+	}
+	checkNoSecret(t, "what the commands wrote", out, token)
+	log, err := os.ReadFile(c.path(".mollygate/caddy.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{admin, token} {
+		checkNoSecret(t, "the log of the first run", string(log), secret)
+	}
+}

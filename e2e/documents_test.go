@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	markdown "github.com/yuin/goldmark/text"
+)
+
+// Every page's fenced blocks are held to what is true: those in sh are run and those
+// in caddyfile are loaded, in a test named after the page; a block that is new is run
+// too. What can't be run is in the test's leftOut, with the reason.
+
+// block is a fenced block of a page.
+type block struct {
+	page, language, text string
+	// number counts the page's blocks of the language, from 1.
+	number int
+}
+
+func (b block) String() string {
+	return fmt.Sprintf("%s, block %d of %s", b.page, b.number, b.language)
+}
+
+// pages returns the pages there are, by their paths from the root of the tree.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+	for _, path := range docs {
+		names = append(names, "docs/"+filepath.Base(path))
+	}
+	return names
+}
+
+// blocks returns all fenced blocks of a page, in their order.
+func blocks(t *testing.T, page string) (found []block) {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := make(map[string]int)
+	root := goldmark.DefaultParser().Parse(markdown.NewReader(source))
+	err = ast.Walk(root, func(node ast.Node, entering bool) (ast.WalkStatus, error) {
+		if fenced, ok := node.(*ast.FencedCodeBlock); ok && entering {
+			language := string(fenced.Language(source))
+			numbers[language]++
+			found = append(found, block{page, language, string(fenced.Lines().Value(source)), numbers[language]})
+		}
+		return ast.WalkContinue, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// fenced returns the blocks of a page in a language.
+func fenced(t *testing.T, page, language string) []block {
+	t.Helper()
+	return slices.DeleteFunc(blocks(t, page), func(b block) bool { return b.language != language })
+}
+
+// TestDocuments says which test is for which blocks, and fails for a page with blocks
+// that no test is for.
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{ // by page and language
+		"README.md sh":               "TestReadme",
+		"docs/admin.md sh":           "TestAdminPage",
+		"docs/admin.md json":         "TestAdminPage",
+		"docs/client.md sh":          "TestClientPage",
+		"docs/client.md yaml":        "TestPipelines",
+		"docs/contributor.md sh":     "TestContributorPage",
+		"docs/contributor.md go":     "TestContributorPage",
+		"docs/errors.md json":        "TestErrorsPage",
+		"docs/migrate.md sh":         "TestMigrate",
+		"docs/migrate.md caddyfile":  "TestMigrate",
+		"docs/operator.md sh":        "TestOperatorPage",
+		"docs/operator.md caddyfile": "TestOperatorPage",
+		"docs/operator.md ini":       "TestUnits",
+	}
+	used := make(map[string]bool)
+	for _, page := range pages(t) {
+		for _, b := range blocks(t, page) {
+			key := page + " " + b.language
+			switch used[key] = true; {
+			case b.language == "": // not to be run: what a header looks like, a drawing
+			case b.language == "caddyfile": // TestCaddyfiles takes them all
+			case tests[key] == "":
+				t.Errorf("%v is tested by nothing:\n%s", b, b.text)
+			}
+		}
+	}
+	for key, name := range tests {
+		if !used[key] {
+			t.Errorf("%s is for %s, but there is no such block", name, key)
+		}
+	}
+}
+
+// TestCaddyfiles validates every Caddyfile of every page, with what a fragment leaves
+// out around it, and holds it to Caddy's own format.
+func TestCaddyfiles(t *testing.T) {
+	t.Parallel()
+	leftOut := map[string]string{ // by a line
+		"rate_limit {":           "needs the plugin caddy-ratelimit",
+		"on token.expiring exec": "needs the plugin caddy-events-exec",
+	}
+	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
+	upstream := c.write("upstream", "secret")
+	found := make(map[string]bool)
+	for _, page := range pages(t) {
+	next:
+		for _, b := range fenced(t, page, "caddyfile") {
+			for line := range leftOut {
+				if strings.Contains(b.text, line) {
+					found[line] = true
+					continue next
+				}
+			}
+			whole := regexp.MustCompile(`\{file\.[^}]*\}`).ReplaceAllLiteralString(wholeCaddyfile(b.text), "{file."+upstream+"}")
+			whole = strings.NewReplacer(" /var/", " "+c.path("var")+"/", "unix//run/", "unix/"+c.path("run")+"/").Replace(whole)
+			if out, err := c.command("validate", "--config", c.write("Caddyfile", whole)).CombinedOutput(); err != nil {
+				t.Errorf("%v: %v\n%s\nof\n%s", b, err, out, whole)
+			}
+			formatted, err := c.command("fmt", c.write("Caddyfile", b.text)).Output()
+			if err != nil || string(formatted) != b.text {
+				t.Errorf("%v: %v; caddy fmt would change it to\n%s", b, err, formatted)
+			}
+		}
+	}
+	for line, reason := range leftOut {
+		if !found[line] {
+			t.Errorf("nothing is left out for %q, because it %s", line, reason)
+		}
+	}
+}
+
+// wholeCaddyfile returns a Caddyfile with what a fragment leaves out: the store, the
+// site, the directive.
+func wholeCaddyfile(fragment string) string {
+	first, _, _ := strings.Cut(fragment, " ")
+	switch {
+	case first == "transport":
+		fragment = "reverse_proxy 127.0.0.1:1 {\n" + fragment + "}\n"
+		fallthrough
+	case !strings.Contains(first, ".") && first != "{\n" && !strings.HasPrefix(fragment, "{"):
+		fragment = "molly.example.com {\n" + fragment + "}\n"
+	}
+	if regexp.MustCompile(`(?m)^\s*(bearer_auth|api_tokens_admin)\b`).MatchString(fragment) && !strings.Contains(fragment, "api_tokens {") {
+		fragment = "{\n\tapi_tokens\n}\n" + fragment
+	}
+	return fragment
+}
+
+// change is what a test puts in the place of something on a page, and why. Nothing in
+// its place: it isn't run.
+type change struct{ old, new, why string }
+
+// commands joins the blocks of commands of a page to a script for bash that says the
+// number of each, so that it is known which failed. Other blocks may have a command of
+// the test's in their place. Every change must have a place.
+func commands(t *testing.T, page string, inPlaceOf func(block) string, changes ...change) string {
+	t.Helper()
+	var script strings.Builder
+	script.WriteString("set -euo pipefail\n")
+	for _, b := range blocks(t, page) {
+		if b.language == "sh" {
+			fmt.Fprintf(&script, "echo '# block %d'\n%s", b.number, b.text)
+		} else if inPlaceOf != nil {
+			script.WriteString(inPlaceOf(b))
+		}
+	}
+	all := script.String()
+	for _, change := range changes {
+		if !strings.Contains(all, change.old) {
+			t.Errorf("%s has no %q, which the test changes because %s", page, change.old, change.why)
+		}
+		all = strings.ReplaceAll(all, change.old, change.new)
+	}
+	return all
+}
+
+// shell prepares the directory of a page's commands: with this Caddy as the first
+// "caddy" of the path, and its admin endpoint on a socket of its own.
+func (c *caddy) shell() {
+	c.t.Helper()
+	c.env["CADDY_ADMIN"] = "unix/" + c.path("admin.sock")
+	c.env["PATH"] = c.path("usr/bin") + ":" + os.Getenv("PATH")
+	if err := os.MkdirAll(c.path("usr/bin"), 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := os.Symlink(binary, c.path("usr/bin/caddy")); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// bash runs a script in this Caddy's directory and environment, and returns what it
+// writes. A Caddy that it starts is stopped at the end of the test.
+func (c *caddy) bash(script string) (string, error) {
+	c.t.Helper()
+	// A file and not a pipe, which "caddy start" would hold open.
+	out, err := os.Create(c.path("output"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	command := exec.Command("bash", "-c", script)
+	command.Dir, command.Env = c.dir, c.command().Env
+	command.Stdout, command.Stderr = out, out
+	err = command.Run()
+	written, readErr := os.ReadFile(out.Name())
+	return string(written), errors.Join(err, readErr)
+}
+
+// stopAtEnd stops a Caddy that a script has started.
+func (c *caddy) stopAtEnd() {
+	c.t.Cleanup(func() {
+		if out, err := c.bash("caddy stop"); err != nil && !c.t.Failed() { // it may not have been started
+			c.t.Errorf("stopping Caddy: %v\n%s", err, out)
+		}
+	})
+}
+
+// redacted is what commands wrote, without the tokens that they were asked for.
+func redacted(out string) string {
+	return regexp.MustCompile(`(mm[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+`).ReplaceAllString(out, "$1…")
+}
