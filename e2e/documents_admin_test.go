@@ -60,16 +60,16 @@ func TestAdminPage(t *testing.T) {
 		Step string
 		Data []map[string]any
 	}
-	var shown, real history
+	var shown, told history
 	for text, into := range map[string]*history{
 		fenced(t, "docs/admin.md", "json")[0].text:                                &shown,
-		s.getAdmin("/api_tokens/v1/tokens/" + tokenID(other) + "/usage?step=day"): &real,
+		s.getAdmin("/api_tokens/v1/tokens/" + tokenID(other) + "/usage?step=day"): &told,
 	} {
 		if err := json.Unmarshal([]byte(text), into); err != nil || len(into.Data) != 1 {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
-	if keys := slices.Sorted(maps.Keys(real.Data[0])); !slices.Equal(keys, slices.Sorted(maps.Keys(shown.Data[0]))) {
+	if keys := slices.Sorted(maps.Keys(told.Data[0])); !slices.Equal(keys, slices.Sorted(maps.Keys(shown.Data[0]))) {
 		t.Errorf("an entry has %q", keys)
 	}
 }

@@ -124,10 +124,10 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 	}
 	set := func(variables map[string]string) {
 		for name, value := range variables {
-			switch {
-			case value == "https://molly.example.com":
+			switch value {
+			case "https://molly.example.com":
 				value = s.url("")
-			case value == "${{ secrets.MOLLY_TOKEN }}":
+			case "${{ secrets.MOLLY_TOKEN }}":
 				value = token
 			}
 			if strings.Contains(value, "${{") {

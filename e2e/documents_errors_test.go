@@ -14,14 +14,14 @@ func TestErrorsPage(t *testing.T) {
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--preset", "deploy")
 	_, _, body := curl(t, append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
-	var shown, real map[string]any
-	for text, into := range map[string]*map[string]any{fenced(t, "docs/errors.md", "json")[0].text: &shown, body: &real} {
+	var shown, got map[string]any
+	for text, into := range map[string]*map[string]any{fenced(t, "docs/errors.md", "json")[0].text: &shown, body: &got} {
 		if err := json.Unmarshal([]byte(text), into); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
 	shown["token_id"] = tokenID(token)
-	if !reflect.DeepEqual(real, shown) {
-		t.Errorf("it is\n%v\nand the page says\n%v", real, shown)
+	if !reflect.DeepEqual(got, shown) {
+		t.Errorf("it is\n%v\nand the page says\n%v", got, shown)
 	}
 }
