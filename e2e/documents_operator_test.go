@@ -16,11 +16,16 @@ import (
 var machinePrograms = map[string]string{
 	"systemctl": `#!/bin/sh
 set -e
+start() { caddy start --config etc/caddy/Caddyfile --pidfile pid; }
+stop() { # waits for the end, as systemd does
+	pid=$(cat pid)
+	caddy stop
+	for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+}
 case $1 in
-start) exec caddy start --config etc/caddy/Caddyfile ;;
-stop) exec caddy stop ;;
-restart) caddy stop && exec caddy start --config etc/caddy/Caddyfile ;;
-reload) exec caddy reload --force --config etc/caddy/Caddyfile ;;
+start | stop) $1 ;;
+restart) stop && start ;;
+reload) caddy reload --force --config etc/caddy/Caddyfile ;;
 *) exit 2 ;;
 esac
 `,
