@@ -58,7 +58,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return p.refuseUncontacted(w, r, bodyRefusal(err))
 	}
 	out.RequestURI = out.URL.RequestURI()
-	p.identity.accept(r, *token)
+	p.identity.accept(r, token)
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: route.Name(),
 	})

@@ -14,8 +14,8 @@ import (
 // identity is what a gate has found out about who sent a request. Its placeholders
 // are made when somebody asks for them.
 type identity struct {
-	user      tokenstore.Principal
-	candidate tokenstore.Principal
+	user      *tokenstore.Principal // or nil
+	candidate *tokenstore.Principal
 	code      gate.Code
 }
 
@@ -47,7 +47,7 @@ const (
 
 // accept makes the token the request's user, in place of one that another
 // authenticator has found, of which nothing is left.
-func (id *identity) accept(r *http.Request, token tokenstore.Principal) {
+func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl := replacer(r)
 	id = id.identify(r, repl)
 	id.user = token
@@ -59,17 +59,18 @@ func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
 	id = id.identify(r, replacer(r))
 	id.code = refusal.Code
 	if refusal.Token.Known() {
-		id.candidate = refusal.Token
+		candidate := refusal.Token
+		id.candidate = &candidate
 	}
 }
 
 // placeholder implements caddy.ReplacerFunc.
 func (id *identity) placeholder(name string) (any, bool) {
-	if field, ok := strings.CutPrefix(name, userPrefix); ok && id.user.Known() {
-		return tokenPlaceholder(&id.user, field)
+	if field, ok := strings.CutPrefix(name, userPrefix); ok && id.user != nil {
+		return tokenPlaceholder(id.user, field)
 	}
-	if field, ok := strings.CutPrefix(name, candidatePrefix); ok && id.candidate.Known() {
-		return tokenPlaceholder(&id.candidate, field)
+	if field, ok := strings.CutPrefix(name, candidatePrefix); ok && id.candidate != nil {
+		return tokenPlaceholder(id.candidate, field)
 	}
 	if name == codePlaceholder && id.code != "" {
 		return string(id.code), true
