@@ -21,8 +21,8 @@ type Options struct {
 	Random io.Reader
 	// FlushInterval is how often usage is folded into the backend, by default
 	// every second, or every 15 of them if what isn't saved yet outlives the process
-	// without loss: a token that goes on being used as before. Negative is only at Close and by Flush; then nothing is removed in
-	// the background either.
+	// without loss: a token that goes on being used as before. Negative is only at
+	// Close and by Flush; then nothing is removed in the background either.
 	FlushInterval time.Duration
 	// Flushed is told how long it took to save the usage of so many tokens, or to fail
 	// to; also while the store is being closed.
