@@ -160,7 +160,8 @@ be stopped. The store that was there is kept beside the new one.
 What was changed after the backup is undone: tokens that were revoked since work
 again, and newer ones are unknown.`,
 		Example: `  $ systemctl stop caddy
-  $ sudo -u caddy caddy api-token restore tokens-2026-11-25.db --store /var/lib/caddy/tokens.db
+  $ install -m 0600 -o caddy -g caddy tokens-2026-11-25.db /var/lib/caddy/restore.db
+  $ sudo -u caddy caddy api-token restore /var/lib/caddy/restore.db --store /var/lib/caddy/tokens.db
   $ systemctl start caddy`,
 	},
 	flags: func(flags *pflag.FlagSet) {

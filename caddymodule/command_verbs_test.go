@@ -45,7 +45,7 @@ func TestCommandCreate(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	got = s.run("create", "--name", "at", "--preset", "read", "--expires-at", time.Now().Add(48*time.Hour).Format(time.RFC3339))
-	if got.code != exitOK || !strings.Contains(got.err, "(in 1 d)") {
+	if got.code != exitOK || !strings.Contains(got.err, "(in 2 d)") {
 		t.Errorf("%+v", got)
 	}
 }

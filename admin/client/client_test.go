@@ -279,6 +279,9 @@ func TestAgo(t *testing.T) {
 	}{
 		{now.Add(29 * 24 * time.Hour), "in 4 w"},
 		{now.Add(59 * time.Second), "in 59 s"},
+		{now.Add(12*time.Hour - 2*time.Second), "in 12 h"},
+		{now.Add(7*24*time.Hour - 2*time.Second), "in 1 w"},
+		{now.Add(6*24*time.Hour + 23*time.Hour), "in 6 d"},
 		{now, "0 s ago"},
 		{now.Add(-time.Hour), "1 h ago"},
 		{time.Time{}, "never"},

@@ -32,12 +32,17 @@ func Ago(t, now time.Time) string {
 }
 
 // Relative says when t is, seen from now: "in 29 d" or "3 d ago"; "never" for a
-// zero t.
+// zero t. What is to come is rounded to minutes first, so that a token that was made a
+// moment ago for 12 hours ends "in 12 h".
 func Relative(t, now time.Time) string {
-	if t.After(now) {
-		return "in " + span(t.Sub(now))
+	left := t.Sub(now)
+	switch {
+	case left <= 0:
+		return Ago(t, now)
+	case left >= time.Minute:
+		left = left.Round(time.Minute)
 	}
-	return Ago(t, now)
+	return "in " + span(left)
 }
 
 func span(d time.Duration) string {

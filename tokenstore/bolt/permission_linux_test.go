@@ -49,6 +49,9 @@ func TestPermission(t *testing.T) {
 				t.Errorf("%s: %v", verb, err)
 			}
 		}
+		if _, err := Restore(path, path+".new", testTime); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "the backup "+path) {
+			t.Errorf("Restore: %v", err)
+		}
 	})
 }
 

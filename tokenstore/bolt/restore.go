@@ -18,6 +18,9 @@ import (
 // there.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", fmt.Errorf("the backup %s can't be opened, or not by this user: copy it to where the user that Caddy runs as may read and write it, and restore that: %w", backup, fs.ErrPermission)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -1,15 +1,18 @@
 // Times as Mollymawk shows them: "12 s ago", "3 m ago", "5 h ago", "3 d ago", "2 w
-// ago", "4 mo ago", "1 y ago".
+// ago", "4 mo ago", "1 y ago". A unit, when it begins, and how long it is.
 const units = [
-  ["y", 365 * 86400], ["mo", 30 * 86400], ["w", 7 * 86400], ["d", 86400], ["h", 3600], ["m", 60], ["s", 1],
+  ["y", 365 * 86400, 365 * 86400], ["mo", 30 * 86400, 28 * 86400], ["w", 7 * 86400, 7 * 86400], ["d", 86400, 86400],
+  ["h", 3600, 3600], ["m", 60, 60], ["s", 0, 1],
 ];
 
 export function relative(text, now = Date.now()) {
   if (!text) return "never";
   const seconds = Math.floor((now - Date.parse(text)) / 1000);
-  const distance = Math.abs(seconds);
-  const [unit, length] = units.find(([, length]) => distance >= length) ?? ["s", 1];
-  const amount = `${Math.floor(distance / length)} ${unit}`;
+  // What is to come is rounded to minutes first: what was made a moment ago for 12 hours ends in 12.
+  const distance = seconds <= -60 ? Math.round(-seconds / 60) * 60 : Math.abs(seconds);
+  const [unit, , length] = units.find(([, begins]) => distance >= begins);
+  // 28-day months would make 13 of a year.
+  const amount = `${unit === "mo" ? Math.min(12, Math.floor(distance / length)) : Math.floor(distance / length)} ${unit}`;
   return seconds >= 0 ? `${amount} ago` : `in ${amount}`;
 }
 
