@@ -139,9 +139,6 @@ func (t *Token) secretOf(d Digest) (previous, ok bool) {
 	return true, d == t.PreviousDigest && !d.IsZero()
 }
 
-// AllowsIP is [Terms.AllowsIP] of the token.
-func (t *Token) AllowsIP(ip netip.Addr) bool { return t.terms().AllowsIP(ip) }
-
 // Scope is what a route needs: "resource:action".
 type Scope struct {
 	Name string

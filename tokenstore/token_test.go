@@ -74,14 +74,14 @@ func TestAllowsIP(t *testing.T) {
 		"203.0.113.7": true, "::ffff:203.0.113.7": true, "203.0.114.7": false, "fe80::1": true, "fe80::1%eth0": true,
 		"::203.0.113.7": false, "2001:db8::1": false, "::ffff:10.0.0.1%eth0": false,
 	} {
-		if got := token.AllowsIP(netip.MustParseAddr(ip)); got != want {
+		if got := token.terms().AllowsIP(netip.MustParseAddr(ip)); got != want {
 			t.Errorf("%s: %v", ip, got)
 		}
 	}
-	if token.AllowsIP(netip.Addr{}) {
+	if token.terms().AllowsIP(netip.Addr{}) {
 		t.Error("an unknown address is allowed where addresses are listed")
 	}
-	if !(&Token{}).AllowsIP(netip.Addr{}) {
+	if !new(Terms).AllowsIP(netip.Addr{}) {
 		t.Error("an unknown address isn't allowed where none is listed")
 	}
 }
