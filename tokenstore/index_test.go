@@ -47,8 +47,8 @@ func TestNamesStay(t *testing.T) {
 		}
 	}
 	chunks, live := 0, 0
-	for i := range *x.names.chunks.Load() {
-		if chunk := (*x.names.chunks.Load())[i].Load(); chunk != nil {
+	for i := range x.names.next {
+		if chunk := x.names.chunks.at(i); chunk != nil {
 			chunks++
 			live += chunk.live
 		}

@@ -3,17 +3,17 @@ package tokenstore
 import (
 	"encoding/binary"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 )
 
 // nameArena keeps the names of the tokens in use, close together and without a pointer
 // for each. A name that was read stays what it is, whatever becomes of its token.
 type nameArena struct {
-	chunks atomic.Pointer[[]atomic.Pointer[nameChunk]]
+	chunks pointerList[nameChunk]
 
 	mu      sync.Mutex
 	free    []uint32 // numbers of chunks that there aren't any more
+	next    uint32   // the first number that no chunk had
 	current uint32
 	used    int // bytes of the current chunk
 }
@@ -41,11 +41,10 @@ func (h nameHandle) parts() (chunk uint32, offset, length int) {
 // from, unless that has been changed since.
 func (a *nameArena) text(h nameHandle) string {
 	number, offset, length := h.parts()
-	chunks := a.chunks.Load()
-	if length == 0 || chunks == nil || int(number) >= len(*chunks) {
+	if length == 0 {
 		return ""
 	}
-	chunk := (*chunks)[number].Load()
+	chunk := a.chunks.at(number)
 	if chunk == nil || offset+length > nameChunkLength {
 		return ""
 	}
@@ -72,10 +71,10 @@ func (a *nameArena) put(number uint32, name string) nameHandle {
 	if name == "" {
 		return 0
 	}
-	if a.chunks.Load() == nil || a.used+nameHeader+len(name) > nameChunkLength {
+	if a.next == 0 || a.used+nameHeader+len(name) > nameChunkLength {
 		a.begin()
 	}
-	chunk := (*a.chunks.Load())[a.current].Load()
+	chunk := a.chunks.at(a.current)
 	entry := chunk.bytes[a.used : a.used+nameHeader+len(name)]
 	binary.NativeEndian.PutUint32(entry, number)
 	binary.NativeEndian.PutUint16(entry[4:], uint16(len(name)))
@@ -89,26 +88,13 @@ func (a *nameArena) put(number uint32, name string) nameHandle {
 // begin begins a new chunk. The lock is held.
 func (a *nameArena) begin() {
 	a.used = 0
-	chunks := a.chunks.Load()
 	if last := len(a.free) - 1; last >= 0 {
 		a.current, a.free = a.free[last], a.free[:last]
 	} else {
-		length := 0
-		if chunks != nil {
-			length = len(*chunks)
-		}
-		larger := make([]atomic.Pointer[nameChunk], max(2*length, 4))
-		for i := range length {
-			larger[i].Store((*chunks)[i].Load())
-		}
-		for i := len(larger) - 1; i > length; i-- {
-			a.free = append(a.free, uint32(i))
-		}
-		a.current = uint32(length)
-		chunks = &larger
-		a.chunks.Store(chunks)
+		a.current = a.next
+		a.next++
 	}
-	(*chunks)[a.current].Store(new(nameChunk))
+	a.chunks.set(a.current, new(nameChunk))
 }
 
 // drop says that no record has the name any more. A chunk that is mostly such names is
@@ -118,7 +104,7 @@ func (a *nameArena) drop(records *slab, h nameHandle) {
 	if length == 0 {
 		return
 	}
-	chunk := (*a.chunks.Load())[number].Load()
+	chunk := a.chunks.at(number)
 	if chunk.live -= nameHeader + length; number == a.current || chunk.live > nameChunkLength/4 {
 		return
 	}
@@ -133,6 +119,6 @@ func (a *nameArena) drop(records *slab, h nameHandle) {
 		}
 		offset += nameHeader + length
 	}
-	(*a.chunks.Load())[number].Store(nil)
+	a.chunks.set(number, nil)
 	a.free = append(a.free, number)
 }

@@ -3,7 +3,6 @@ package tokenstore
 import (
 	"encoding/binary"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +117,7 @@ func timeOf(micros int64) time.Time {
 
 // slab is the records, by numbers from 1 on. A record stays where it is.
 type slab struct {
-	chunks atomic.Pointer[[]*slabChunk]
+	chunks pointerList[slabChunk]
 
 	mu   sync.Mutex
 	next uint32
@@ -145,7 +144,7 @@ type freedRecord struct {
 }
 
 func (s *slab) at(number uint32) *record {
-	return &(*s.chunks.Load())[number/slabChunkLength][number%slabChunkLength]
+	return &s.chunks.at(number / slabChunkLength)[number%slabChunkLength]
 }
 
 // take returns a record that is no token's, and the slot it may still have.
@@ -159,13 +158,8 @@ func (s *slab) take() (number uint32, r *record) {
 	}
 	s.next++
 	number = s.next
-	var chunks []*slabChunk
-	if old := s.chunks.Load(); old != nil {
-		chunks = *old
-	}
-	if int(number/slabChunkLength) == len(chunks) {
-		chunks = append(slices.Clip(chunks), new(slabChunk))
-		s.chunks.Store(&chunks)
+	if chunk := number / slabChunkLength; s.chunks.at(chunk) == nil {
+		s.chunks.set(chunk, new(slabChunk))
 	}
 	return number, s.at(number)
 }

@@ -5,13 +5,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // termsList numbers the terms of the tokens in use, so that a record needs no pointer
 // to them. Reading one takes no lock.
 type termsList struct {
-	terms atomic.Pointer[[]atomic.Pointer[Terms]]
+	terms pointerList[Terms]
 
 	mu      sync.Mutex
 	numbers map[string]uint32 // by what their key returns
@@ -22,13 +21,7 @@ type termsList struct {
 
 // at returns the terms with a number, or nil. They are those of the record that the
 // number was read from, unless that has been changed since.
-func (l *termsList) at(number uint32) *Terms {
-	terms := l.terms.Load()
-	if terms == nil || int(number) >= len(*terms) {
-		return nil
-	}
-	return (*terms)[number].Load()
-}
+func (l *termsList) at(number uint32) *Terms { return l.terms.at(number) }
 
 // share returns the number of a token's terms, for one record more.
 func (l *termsList) share(token *Token) uint32 {
@@ -39,7 +32,7 @@ func (l *termsList) share(token *Token) uint32 {
 	number, ok := l.numbers[key]
 	if !ok {
 		number = l.number()
-		(*l.terms.Load())[number].Store(terms.clone())
+		l.terms.set(number, terms.clone())
 		l.keys[number] = key
 		if l.numbers == nil {
 			l.numbers = make(map[string]uint32)
@@ -57,16 +50,8 @@ func (l *termsList) number() uint32 {
 		l.free = l.free[:last]
 		return number
 	}
-	number := len(l.keys)
 	l.keys, l.users = append(l.keys, ""), append(l.users, 0)
-	if old := l.terms.Load(); old == nil || number == len(*old) {
-		larger := make([]atomic.Pointer[Terms], max(2*number, 16))
-		for i := range number {
-			larger[i].Store((*old)[i].Load())
-		}
-		l.terms.Store(&larger)
-	}
-	return uint32(number)
+	return uint32(len(l.keys) - 1)
 }
 
 // leave says that a record no longer has the terms.
@@ -78,7 +63,7 @@ func (l *termsList) leave(number uint32) {
 	}
 	delete(l.numbers, l.keys[number])
 	l.keys[number] = ""
-	(*l.terms.Load())[number].Store(nil)
+	l.terms.set(number, nil)
 	l.free = append(l.free, number)
 }
 
