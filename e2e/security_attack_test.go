@@ -311,7 +311,7 @@ func (x *exchange) checkRefusal(t *testing.T, answer wireAnswer) {
 		t.Errorf("the connection was to be closed and is open")
 	}
 	if x.wire.String() == "h1" && x.request.raw == "" {
-		if want := x.request.announces() || x.request.asksToClose(); closes != want {
+		if want := x.request.announces() || x.request.asksToClose() || x.request.method == http.MethodConnect; closes != want {
 			t.Errorf("the refusal closes the connection: %t, want %t", closes, want)
 		}
 	}

@@ -34,6 +34,11 @@ func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 // EndConnection makes the answer, which somebody else is about to write, the last
 // on its connection, as [WriteLast] does.
 func EndConnection(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
+		// What follows may be meant for the tunnel that there is not. Go's server does so
+		// too, from 1.26.10 on.
+		w.Header().Set("Connection", "close")
+	}
 	if announced(r) {
 		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime)) // not all writers can
