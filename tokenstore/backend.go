@@ -42,9 +42,10 @@ type Backend interface {
 	// Days walks the other days that are stored of the token's usage, from first to
 	// last in their order, until yield returns false. Damaged ones are left out.
 	Days(id ID, first, last Day, yield func(DayUsage) bool) error
-	// SaveUsage stores absolute totals, each [UsageOf.After] what is stored. Of a day other than the last that is stored
-	// already the larger counts stay. Ids that are no tokens are left out, so that
-	// totals saved late bring nothing of a deleted token back.
+	// SaveUsage stores absolute totals, each [UsageOf.After] what is stored. Of a day
+	// other than the last that is stored already the larger counts stay. Ids that are
+	// no tokens are left out, so that totals saved late bring nothing of a deleted
+	// token back.
 	SaveUsage(now time.Time, totals []UsageOf) error
 	// Counters returns where totals outlive the process, always the same, or nil if
 	// the backend has no such place.

@@ -38,8 +38,10 @@ type extra struct {
 	// previous is the secret from before the rotation, good until the time.
 	previous      Digest
 	previousUntil time.Time
-	// quota is kept when the extra is replaced.
-	quota *atomic.Pointer[quotaPeriod]
+	// quota is of the period. It is kept when the extra is replaced by one of the same
+	// period: it isn't told of the uses of a token that has another, or none.
+	quota  *atomic.Pointer[quotaPeriod]
+	period Period
 }
 
 func newIndex() *index {
@@ -174,7 +176,7 @@ func (x *index) replace(number uint32, token *Token) {
 			state |= bit.bit
 		}
 	}
-	x.setExtra(number, token, hadTerms && x.terms.at(oldTerms).Quota.Period == token.Quota.Period)
+	x.setExtra(number, token)
 	r.change(func() {
 		r.terms.Store(terms)
 		r.setDigest(token.Digest)
@@ -197,15 +199,14 @@ func (x *index) replace(number uint32, token *Token) {
 	}
 }
 
-// setExtra keeps what isn't in the record. A quota of another period isn't told of the
-// uses from here on, so it is kept only for the same.
-func (x *index) setExtra(number uint32, token *Token, samePeriod bool) {
+// setExtra keeps what isn't in the record. The id's lock is held.
+func (x *index) setExtra(number uint32, token *Token) {
 	if token.PreviousDigest.IsZero() && token.Quota == (Quota{}) {
 		x.extras.remove(number)
 		return
 	}
-	e := &extra{previous: token.PreviousDigest, previousUntil: token.PreviousValidUntil}
-	if old := x.extras.get(number); old != nil && samePeriod {
+	e := &extra{previous: token.PreviousDigest, previousUntil: token.PreviousValidUntil, period: token.Quota.Period}
+	if old := x.extras.get(number); old != nil && old.period == e.period {
 		e.quota = old.quota
 	} else {
 		e.quota = new(atomic.Pointer[quotaPeriod])

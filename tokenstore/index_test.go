@@ -58,6 +58,26 @@ func TestNamesStay(t *testing.T) {
 	}
 }
 
+// TestNamesComeAndGo: names that are gone before their chunk is full don't fill the
+// memory either.
+func TestNamesComeAndGo(t *testing.T) {
+	t.Parallel()
+	x := newIndex()
+	stays, _ := x.add(ID{1})
+	x.names.set(&x.records, stays, "stays")
+	number, _ := x.add(ID{2})
+	for i := range 100_000 {
+		x.names.set(&x.records, number, fmt.Sprint("goes ", i))
+		x.names.set(&x.records, number, "")
+	}
+	if got := x.names.text(nameHandle(x.records.at(stays).name.Load())); got != "stays" {
+		t.Errorf("it is called %q", got)
+	}
+	if x.names.next > 3 {
+		t.Errorf("%d chunks", x.names.next)
+	}
+}
+
 // TestTermsAreShared: equal ones are one, others aren't, and those that nobody has any
 // more are forgotten.
 func TestTermsAreShared(t *testing.T) {
@@ -203,9 +223,6 @@ func TestRecordsRest(t *testing.T) {
 // TestMemoryOfTokens: a token in use whose use is settled takes at most 200 bytes, of
 // which the garbage collector looks at none.
 func TestMemoryOfTokens(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes 100,000 tokens")
-	}
 	const tokens, most = 100_000, 200
 	s := openTestStore(t)
 	fill(s, 1) // what a store begins with

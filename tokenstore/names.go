@@ -57,22 +57,23 @@ func (a *nameArena) set(records *slab, number uint32, name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := records.at(number)
-	old := nameHandle(r.name.Load())
-	if a.text(old) == name {
+	if a.text(nameHandle(r.name.Load())) == name {
 		return
 	}
-	r.change(func() { r.name.Store(uint64(a.put(number, name))) })
+	h := a.put(records, number, name)
+	old := nameHandle(r.name.Load()) // put may have moved it
+	r.change(func() { r.name.Store(uint64(h)) })
 	a.drop(records, old)
 }
 
 // put writes a name for a record. The lock is held.
-func (a *nameArena) put(number uint32, name string) nameHandle {
+func (a *nameArena) put(records *slab, number uint32, name string) nameHandle {
 	name = name[:min(len(name), nameChunkLength/16)] // far more than a name may have
 	if name == "" {
 		return 0
 	}
 	if a.next == 0 || a.used+nameHeader+len(name) > nameChunkLength {
-		a.begin()
+		a.begin(records)
 	}
 	chunk := a.chunks.at(a.current)
 	entry := chunk.bytes[a.used : a.used+nameHeader+len(name)]
@@ -86,7 +87,9 @@ func (a *nameArena) put(number uint32, name string) nameHandle {
 }
 
 // begin begins a new chunk. The lock is held.
-func (a *nameArena) begin() {
+func (a *nameArena) begin(records *slab) {
+	full := a.current
+	defer func() { a.sift(records, full) }()
 	a.used = 0
 	if last := len(a.free) - 1; last >= 0 {
 		a.current, a.free = a.free[last], a.free[:last]
@@ -97,15 +100,21 @@ func (a *nameArena) begin() {
 	a.chunks.set(a.current, new(nameChunk))
 }
 
-// drop says that no record has the name any more. A chunk that is mostly such names is
-// given up: what is left in it moves. The lock is held.
+// drop says that no record has the name any more. The lock is held.
 func (a *nameArena) drop(records *slab, h nameHandle) {
 	number, _, length := h.parts()
 	if length == 0 {
 		return
 	}
+	a.chunks.at(number).live -= nameHeader + length
+	a.sift(records, number)
+}
+
+// sift gives a full chunk up if most of it is names that no record has any more: what is
+// left in it moves. The lock is held.
+func (a *nameArena) sift(records *slab, number uint32) {
 	chunk := a.chunks.at(number)
-	if chunk.live -= nameHeader + length; number == a.current || chunk.live > nameChunkLength/4 {
+	if number == a.current || chunk.live > nameChunkLength/4 {
 		return
 	}
 	for offset := nameHeader; chunk.live > 0; {
@@ -113,8 +122,8 @@ func (a *nameArena) drop(records *slab, h nameHandle) {
 		owner, length := binary.NativeEndian.Uint32(entry), int(binary.NativeEndian.Uint16(entry[4:]))
 		here := nameHandle(number)<<32 | nameHandle(offset)<<16 | nameHandle(length)
 		if r := records.at(owner); nameHandle(r.name.Load()) == here {
-			text := a.text(here)
-			r.change(func() { r.name.Store(uint64(a.put(owner, text))) })
+			there := a.put(records, owner, a.text(here))
+			r.change(func() { r.name.Store(uint64(there)) })
 			chunk.live -= nameHeader + length
 		}
 		offset += nameHeader + length

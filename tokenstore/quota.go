@@ -204,7 +204,7 @@ func (s *Store) beginQuota(m *Match, now time.Time) (*quotaPeriod, error) {
 	}
 	// A token whose quota was just changed needs another, or none: it wouldn't be told
 	// of what is used meanwhile.
-	if e != nil && s.index.terms.at(s.index.records.at(m.number).terms.Load()).Quota.Period == period {
+	if e != nil && e.period == period {
 		e.quota.Store(begun)
 	}
 	return begun, nil

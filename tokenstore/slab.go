@@ -147,7 +147,7 @@ func (s *slab) at(number uint32) *record {
 	return &s.chunks.at(number / slabChunkLength)[number%slabChunkLength]
 }
 
-// take returns a record that is no token's, and the slot it may still have.
+// take returns a record that is no token's. It may have the slot of the one before.
 func (s *slab) take() (number uint32, r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
