@@ -66,6 +66,7 @@ type Request struct {
 // Decision is what happens to a request: it is refused, or untouched, or else
 // allowed.
 type Decision struct {
+	// Request is what is decided about; the caller sets it.
 	Request Request
 	// Refusal says why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal

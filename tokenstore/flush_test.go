@@ -118,23 +118,9 @@ func TestConcurrentUses(t *testing.T) {
 			}
 		})
 	}
-	done := make(chan struct{})
-	var flusher sync.WaitGroup
-	flusher.Go(func() {
-		for {
-			if err := s.Flush(); err != nil {
-				t.Errorf("Flush: %v", err)
-			}
-			select {
-			case <-done:
-				return
-			default:
-			}
-		}
-	})
+	stop := flushing(t, s.Flush)
 	all.Wait()
-	close(done)
-	flusher.Wait()
+	stop()
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -581,3 +581,25 @@ func unknown(t testing.TB, secret string, i int) Credential {
 	}
 	return credential
 }
+
+// flushing calls flush over and over until stop is called.
+func flushing(t *testing.T, flush func() error) (stop func()) {
+	done := make(chan struct{})
+	var flusher sync.WaitGroup
+	flusher.Go(func() {
+		for {
+			if err := flush(); err != nil {
+				t.Errorf("flushing: %v", err)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	return func() {
+		close(done)
+		flusher.Wait()
+	}
+}
