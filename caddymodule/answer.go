@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // answerWriter takes the backend's answer. One that must be looked into is held
@@ -25,46 +25,51 @@ type answerWriter struct {
 	// before are the headers that the answer had before the backend set its own.
 	before headerLines
 
-	// state is changed by whichever comes first: the answer, or the end of the
-	// time for it.
-	state atomic.Int32
+	// outcome is decided by whichever comes first: it is handedOver once the answer's
+	// headers go to the client, or the refusal that takes the answer's place.
+	outcome atomic.Pointer[gate.Refusal]
 
 	// A held answer: its status, or 0; its body; whether that is longer than is
 	// looked into.
 	status  int
-	body    []byte
+	body    bodyBuffer
 	tooLong bool
 
-	// mayLast says that the answer will end with its token if there is more of it
-	// than what is written at once; written, that something was.
-	mayLast, written bool
+	// watch ends an answer that has begun with its token.
+	watch tokenstore.Watch
 	// over says that nothing may touch the connection any more: it may be serving
 	// the next request.
-	mu      sync.Mutex
-	over    bool
-	release func() // of the answer's hold on the token
+	mu   sync.Mutex
+	over bool
 	// ended says that the token is no longer valid.
 	ended atomic.Bool
 }
 
-// States of an answer.
-const (
-	awaited    int32 = iota
-	handedOver       // its headers have gone to the client
-	tooLate
-)
+// handedOver is the outcome of an answer whose headers have gone to the client.
+var handedOver = new(gate.Refusal)
 
 // begin makes a the writer of an answer to r.
 func (a *answerWriter) begin(w http.ResponseWriter, r *http.Request, p *passage) {
 	a.ResponseWriter, a.request, a.passage = w, r, p
+	a.body.budget = p.handler.MaxBuffered
 	a.before.copy(w.Header())
+}
+
+// stop puts a refusal in the place of an answer that hasn't begun, and ends the request.
+// It reports false if the answer has begun. It may be called by any goroutine.
+func (a *answerWriter) stop(refusal *gate.Refusal, cause error) bool {
+	refusal.Err = cause
+	if !a.outcome.CompareAndSwap(nil, refusal) {
+		return false
+	}
+	a.passage.context.end(cause)
+	return true
 }
 
 // late is called when the time for the answer is over.
 func (a *answerWriter) late() {
-	if a.state.CompareAndSwap(awaited, tooLate) {
-		a.passage.context.end(errAnswerTimeout)
-	}
+	refusal := gate.Refuse(gate.BackendTimeout)
+	a.stop(&refusal, errAnswerTimeout)
 }
 
 // Header returns the headers of the answer. That they are asked for after a proxy
@@ -84,7 +89,7 @@ func (a *answerWriter) WriteHeader(status int) {
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
 		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
-	case gate.LookInto(status) || !a.state.CompareAndSwap(awaited, handedOver):
+	case gate.LookInto(status) || !a.outcome.CompareAndSwap(nil, handedOver):
 		a.status = status
 	default:
 		a.hand(status)
@@ -97,67 +102,22 @@ func (a *answerWriter) hand(status int) {
 	p.countPassed()
 	gate.ScrubHeaders(header, p.upstream.token)
 	p.setNotices(header)
-	switch duration(status, header) {
-	case endsSoon:
-	case unknownEnd:
-		if !p.context.sent.Load() {
-			// A handler of Caddy's own usually writes all it has at once.
-			a.mayLast = true
-			break
-		}
-		fallthrough
-	case lasts:
-		a.endWithToken()
-	}
+	p.store.Watch(&a.watch, &p.Match, a)
 	p.account.accepted()
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// lastingLength is the length in bytes from which an answer is taken to last.
-const lastingLength = 1 << 20
-
-// How long an answer may take, as its head tells.
-const (
-	endsSoon = iota
-	unknownEnd
-	lasts
-)
-
-// duration says whether an answer may take so long that its token can end meanwhile.
-func duration(status int, header http.Header) int {
-	switch status {
-	case http.StatusSwitchingProtocols:
-		return lasts
-	case http.StatusNoContent, http.StatusNotModified:
-		return endsSoon
-	}
-	lengths := header["Content-Length"]
-	if len(lengths) == 0 {
-		return unknownEnd
-	}
-	length, err := strconv.ParseInt(lengths[0], 10, 64)
-	if err != nil || length >= lastingLength {
-		return lasts
-	}
-	return endsSoon
+// StillAllowed implements tokenstore.Watched.
+func (a *answerWriter) StillAllowed(m *tokenstore.Match) bool {
+	return a.passage.refuseRight(m).Code == ""
 }
 
-// goesOn notes that another part of the answer comes, or that it is sent in parts.
-func (a *answerWriter) goesOn() {
-	if a.mayLast {
-		a.mayLast = false
-		a.endWithToken()
-	}
-}
-
-// endWithToken ends the answer soon after the token has stopped being valid.
-func (a *answerWriter) endWithToken() {
-	a.release = a.passage.store.EndWithToken(a.passage.Match, func() {
-		a.ended.Store(true)
-		a.cutOff()
-		// A write that had just begun may have put Caddy's own deadline in place.
-		time.AfterFunc(cutOffAgain, a.cutOff)
-	})
+// End implements tokenstore.Watched.
+func (a *answerWriter) End() {
+	a.ended.Store(true)
+	a.cutOff()
+	// A write that had just begun may have put Caddy's own deadline in place.
+	time.AfterFunc(cutOffAgain, a.cutOff)
 }
 
 // cutOffAgain is well below the second in which an answer has to end.
@@ -184,6 +144,15 @@ func (a *answerWriter) cutOff() {
 	_ = http.NewResponseController(inner).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
 }
 
+// stopReading ends a read of the request's body, whoever waits for it.
+func (a *answerWriter) stopReading() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.over {
+		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Unix(1, 0)) // not all writers can
+	}
+}
+
 // Write takes a part of the answer's body.
 func (a *answerWriter) Write(p []byte) (int, error) {
 	if a.status == 0 && !a.gone() {
@@ -193,18 +162,11 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 		return 0, errTokenEnded
 	}
 	if a.gone() {
-		if a.written {
-			a.goesOn()
-		}
-		a.written = true
 		return a.ResponseWriter.Write(p)
 	}
-	if len(a.body)+len(p) > gate.MaxAnswerBody {
+	if !a.tooLong && (len(a.body.bytes)+len(p) > gate.MaxAnswerBody || !a.body.append(p)) {
 		a.tooLong = true
-		a.body = nil
-	}
-	if !a.tooLong {
-		a.body = append(a.body, p...)
+		a.body.release()
 	}
 	return len(p), nil
 }
@@ -214,7 +176,6 @@ func (a *answerWriter) FlushError() error {
 	if !a.gone() {
 		return nil
 	}
-	a.goesOn()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
@@ -222,7 +183,7 @@ func (a *answerWriter) FlushError() error {
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // gone says whether the answer's headers have gone to the client.
-func (a *answerWriter) gone() bool { return a.state.Load() == handedOver }
+func (a *answerWriter) gone() bool { return a.outcome.Load() == handedOver }
 
 // finish ends the answer after the handlers behind the gate have returned err. A
 // held answer goes to the client, or a refusal in its place.
@@ -231,15 +192,15 @@ func (a *answerWriter) finish(err error) error {
 	case a.gone():
 		gate.ScrubHeaders(a.Header(), a.passage.upstream.token) // the trailers are among them
 		return err
-	case !a.state.CompareAndSwap(awaited, handedOver):
-		return a.replace(gate.BackendTimeout, errAnswerTimeout)
+	case !a.outcome.CompareAndSwap(nil, handedOver):
+		return a.refuse(*a.outcome.Load())
 	case err != nil && !errors.Is(err, errAnswerBroken):
 		return a.fail(err)
 	case a.status == 0:
 		a.passage.setNotices(a.Header()) // no handler answered: Caddy will, with 200
 		return nil
 	}
-	body := a.body
+	body := a.body.bytes
 	if a.tooLong || err != nil {
 		body = nil
 	} else if body == nil {
@@ -264,8 +225,6 @@ func (a *answerWriter) finish(err error) error {
 func (a *answerWriter) fail(err error) error {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	switch {
-	case errors.Is(err, errBodyTooLarge):
-		return a.replace(gate.BodyTooLarge, err)
 	case a.request.Context().Err() != nil || !ok:
 		return err
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:
@@ -298,9 +257,8 @@ func (a *answerWriter) close() {
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
-	if a.release != nil {
-		a.release()
-	}
+	a.watch.Stop()
+	a.body.release()
 }
 
 // headerLines are a few headers with their values.
@@ -329,4 +287,7 @@ func (l *headerLines) restore(h http.Header) {
 }
 
 // Interface guards
-var _ http.ResponseWriter = (*answerWriter)(nil)
+var (
+	_ http.ResponseWriter = (*answerWriter)(nil)
+	_ tokenstore.Watched  = (*answerWriter)(nil)
+)

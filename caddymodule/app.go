@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -67,6 +68,8 @@ type App struct {
 	keepAudit  tokenstore.Lifetime
 	logger     *zap.Logger
 	emitter    *eventEmitter
+	// stopped says that another configuration has taken over, or that Caddy ends.
+	stopped atomic.Bool
 
 	// What the gates of this configuration know, for the admin API's policy.
 	// Gates are provisioned after the app, and one by one.
@@ -174,8 +177,11 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests may still be under way. See [App.Cleanup].
-func (a *App) Stop() error { return nil }
+// Stop leaves the store open: requests may still be under way. See [App.Cleanup].
+func (a *App) Stop() error {
+	a.stopped.Store(true)
+	return nil
+}
 
 // Cleanup gives the store back. The last configuration that uses it closes it.
 func (a *App) Cleanup() error {
@@ -198,8 +204,19 @@ func (a *App) addGate(g *gate.Gate, table gate.Table) {
 	a.gates = append(a.gates, g)
 }
 
-// account returns the configured account of this name, or nil.
-func (a *App) account(name string) *Account { return a.Accounts[name] }
+// account returns the configured account of this name, or nil. A request that outlives
+// its configuration gets the account of the one that runs now: the old one may name an
+// account, or an upstream token, that was taken away.
+func (a *App) account(name string) *Account {
+	if a.stopped.Load() && !caddy.Exiting() {
+		running, err := caddy.ActiveContext().AppIfConfigured(appName)
+		if err != nil {
+			return nil
+		}
+		a = running.(*App)
+	}
+	return a.Accounts[name]
+}
 
 // adminConfig returns what the admin API is made of for a mount, which says who
 // may call and how a client spells a path. Called after all gates have been

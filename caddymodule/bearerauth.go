@@ -25,7 +25,10 @@ const (
 	defaultRealm         = "mollymawk"
 	defaultMaxBody       = 1 << 20
 	defaultMaxUpload     = 1 << 30
+	defaultBodyTimeout   = time.Minute
+	defaultMaxBuffered   = 256 << 20
 	defaultAnswerTimeout = 5 * time.Minute
+	defaultDetached      = 16
 
 	// refusalsByErrorRoutes is the value of Refusals that leaves bodies to the
 	// site's error routes.
@@ -74,6 +77,19 @@ type BearerAuth struct {
 
 	// The largest body of an upload route, in bytes. It is streamed. Default: 1 GiB.
 	MaxUpload int64 `json:"max_upload,omitempty"`
+
+	// How long the body of an ordinary route may take to arrive, from the end of the
+	// request's head; -1 for as long as Caddy allows. Default: 1m.
+	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
+
+	// The most memory for bodies that are held, of all requests of the process
+	// together, in bytes; -1 for no limit. A request beyond it is told to try again.
+	// Default: 256 MiB.
+	MaxBuffered int64 `json:"max_buffered,omitempty"`
+
+	// How many requests of one token may continue after their clients have gone; -1
+	// for any number. Requests that only read never do. Default: 16.
+	DetachedRequests int `json:"detached_requests,omitempty"`
 
 	// How long the backend may take to begin its answer, from the end of the
 	// request's body; -1 for as long as it likes. Console and download have no
@@ -178,6 +194,15 @@ func (h *BearerAuth) setDefaults() {
 	if h.FailureLimit == nil {
 		h.FailureLimit = &FailureLimit{Failures: defaultFailures, Window: caddy.Duration(defaultFailureWindow)}
 	}
+	if h.BodyTimeout == 0 {
+		h.BodyTimeout = caddy.Duration(defaultBodyTimeout)
+	}
+	if h.MaxBuffered == 0 {
+		h.MaxBuffered = defaultMaxBuffered
+	}
+	if h.DetachedRequests == 0 {
+		h.DetachedRequests = defaultDetached
+	}
 	if h.AnswerTimeout == 0 {
 		h.AnswerTimeout = caddy.Duration(defaultAnswerTimeout)
 	}
@@ -214,6 +239,12 @@ func (h *BearerAuth) Validate() error {
 	}
 	if h.MaxBody < 0 || h.MaxUpload < 0 {
 		return errors.New("max_body and max_upload are numbers of bytes, 1 or more")
+	}
+	if h.MaxBuffered > 0 && h.MaxBuffered <= h.MaxBody {
+		return fmt.Errorf("max_buffered is %d bytes, so a body of max_body, %d bytes, could never be held: raise max_buffered, or lower max_body", h.MaxBuffered, h.MaxBody)
+	}
+	if h.DetachedRequests < -1 || h.MaxBuffered < -1 {
+		return errors.New("detached_requests and max_buffered are 1 or more, or -1 for no limit")
 	}
 	if err := h.FailureLimit.validate(); err != nil {
 		return err

@@ -5,43 +5,69 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/gate"
 )
 
 var errBodyTooLarge = errors.New("the body is larger than the route takes")
 
-// takeBody gives out the body of r. That of an ordinary route is read here, so
-// that the backend sees all of it or nothing of the request; uploads are streamed.
-func (p *passage) takeBody(r, out *http.Request) error {
-	route := p.Route
-	limit := p.handler.gate.MaxBody(route)
-	switch {
-	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
-		return p.adapt(out, nil)
-	case route.Upload:
-		out.Body = &uploadBody{source: r.Body, left: limit}
-		return nil
-	}
-	var buffer bytes.Buffer
-	if r.ContentLength > 0 {
-		buffer.Grow(int(r.ContentLength) + bytes.MinRead) // the gate has held it against the limit
-	}
-	n, err := buffer.ReadFrom(io.LimitReader(r.Body, limit+1))
-	if err != nil {
-		return err
-	}
-	if n > limit {
-		return errBodyTooLarge
-	}
-	if n < r.ContentLength { // over HTTP/3 that is no error of reading
-		return io.ErrUnexpectedEOF
-	}
-	return p.adapt(out, buffer.Bytes())
+// hasBody reports whether a request has a body, as far as that is known before it is
+// read.
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// adapt spells the request for the backend's generation.
-func (p *passage) adapt(out *http.Request, body []byte) error {
+// readBody reads the body of an ordinary route, so that the backend sees all of it or
+// nothing of the request. It returns the refusal of a body that is too large, too slow or
+// broken.
+func (p *passage) readBody(w http.ResponseWriter, r *http.Request) gate.Refusal {
+	controller := http.NewResponseController(w)
+	if timeout := time.Duration(p.handler.BodyTimeout); timeout > 0 {
+		// Caddy's own limit is for each read. Ours is for the whole body: a client could
+		// send a byte now and then for years.
+		if controller.SetReadDeadline(time.Now().Add(timeout)) == nil { // not all writers can
+			defer func() { _ = controller.SetReadDeadline(time.Time{}) }()
+		}
+	}
+	p.body.budget = p.handler.MaxBuffered
+	err := p.body.readFrom(r.Body, p.handler.gate.MaxBody(p.Route), r.ContentLength)
+	if err == nil {
+		return gate.Refusal{}
+	}
+	return bodyRefusal(err)
+}
+
+// bodyRefusal returns the refusal of a request whose body could not be read.
+func bodyRefusal(err error) gate.Refusal {
+	var refusal gate.Refusal
+	handlerErr, byHandler := errors.AsType[caddyhttp.HandlerError](err)
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case tooLarge, errors.Is(err, errBodyTooLarge):
+		refusal = gate.Refuse(gate.BodyTooLarge)
+	case errors.Is(err, errBuffersFull):
+		refusal = gate.Refuse(gate.Overloaded)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refusal = gate.Refuse(gate.BodyTimeout)
+	default:
+		refusal = gate.Refuse(gate.InvalidRequest)
+		refusal.Detail = "The request's body could not be read to its end."
+	}
+	if byHandler && handlerErr.StatusCode >= http.StatusBadRequest {
+		refusal.Status = handlerErr.StatusCode // a handler before the gate knows why
+	}
+	refusal.Err = err
+	return refusal
+}
+
+// adapt spells the request for the backend's generation, and gives it its body.
+func (p *passage) adapt(out *http.Request) {
+	body := p.body.bytes
 	if adapt := p.Route.Adapt; adapt != nil {
 		out.URL.RawQuery, body = adapt(out.URL.RawQuery, body)
 	}
@@ -52,43 +78,94 @@ func (p *passage) adapt(out *http.Request, body []byte) error {
 	if len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	return nil
 }
 
-// bodyRefusal returns the refusal of a request whose body takeBody didn't take.
-func bodyRefusal(err error) gate.Refusal {
-	if errors.Is(err, errBodyTooLarge) {
-		return gate.Refuse(gate.BodyTooLarge)
+// bodyBuffer holds a body in memory. It grows with what has arrived, not with what was
+// announced: announcing costs a client nothing.
+type bodyBuffer struct {
+	bytes []byte
+	// budget is the most that all buffers of the process may hold together, in bytes;
+	// negative is no limit.
+	budget int64
+	// taken is this buffer's part of what all hold.
+	taken int64
+}
+
+// bufferedBytes is the memory that all buffers of the process hold, in bytes.
+var bufferedBytes atomic.Int64
+
+var errBuffersFull = errors.New("the buffers for bodies are full; max_buffered limits them")
+
+// firstBuffer is the room in bytes that a body gets before any of it has arrived.
+const firstBuffer = 1 << 10
+
+// readFrom reads a body of at most limit bytes. declared is its announced length, or
+// negative.
+func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
+	most := limit
+	if declared >= 0 {
+		most = min(most, declared)
 	}
-	refusal := gate.Refuse(gate.InvalidRequest)
-	refusal.Err = err
-	refusal.Detail = "The request's body could not be read to its end."
-	return refusal
-}
-
-// uploadBody counts a body while it is streamed to the backend.
-type uploadBody struct {
-	source io.ReadCloser
-	left   int64
-	// ended is called once, when the body has been read to its end.
-	ended func()
-}
-
-// Read implements io.Reader. It fails with errBodyTooLarge after the limit.
-func (b *uploadBody) Read(p []byte) (int, error) {
-	n, err := b.source.Read(p)
-	b.left -= int64(n)
-	if b.left < 0 {
-		return 0, errBodyTooLarge
+	most++ // one more shows that the body goes on, or ends
+	if !b.grow(min(firstBuffer, most)) {
+		return errBuffersFull
 	}
-	if errors.Is(err, io.EOF) && b.ended != nil {
-		b.ended()
-		b.ended = nil
+	for {
+		if int64(len(b.bytes)) > limit {
+			return errBodyTooLarge
+		}
+		if len(b.bytes) == cap(b.bytes) && !b.grow(min(2*int64(cap(b.bytes)), max(most, int64(cap(b.bytes))+1))) {
+			return errBuffersFull
+		}
+		n, err := r.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			switch length := int64(len(b.bytes)); {
+			case length > limit:
+				return errBodyTooLarge
+			case length < declared: // over HTTP/3 that is no error of reading
+				return io.ErrUnexpectedEOF
+			}
+			return nil
+		case err != nil:
+			return err
+		}
 	}
-	return n, err
 }
 
-// Close implements io.Closer.
-func (b *uploadBody) Close() error { return b.source.Close() }
+// grow makes room for size bytes, and reports whether there is room for them.
+func (b *bodyBuffer) grow(size int64) bool {
+	if !b.take(size - b.taken) {
+		return false
+	}
+	grown := make([]byte, len(b.bytes), size)
+	copy(grown, b.bytes)
+	b.bytes = grown
+	return true
+}
 
-var _ io.ReadCloser = (*uploadBody)(nil)
+// append adds to the buffer, and reports whether there was room.
+func (b *bodyBuffer) append(p []byte) bool {
+	if need := int64(len(b.bytes) + len(p)); need > b.taken && !b.grow(max(need, min(2*b.taken, gate.MaxAnswerBody))) {
+		return false
+	}
+	b.bytes = append(b.bytes, p...)
+	return true
+}
+
+// take takes more of what all buffers may hold.
+func (b *bodyBuffer) take(more int64) bool {
+	if total := bufferedBytes.Add(more); b.budget >= 0 && total > b.budget {
+		bufferedBytes.Add(-more)
+		return false
+	}
+	b.taken += more
+	return true
+}
+
+// release gives the memory back.
+func (b *bodyBuffer) release() {
+	bufferedBytes.Add(-b.taken)
+	b.taken, b.bytes = 0, nil
+}

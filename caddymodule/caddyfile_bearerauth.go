@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,18 +33,21 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	bearer_auth [<matcher>] {
-//		routes           mollymawk|mollymawk-2025
-//		route            <method> <path> <scope> {
+//		routes            mollymawk|mollymawk-2025
+//		route             <method> <path> <scope> {
 //			upload
 //			websocket
 //		}
-//		browser_sessions <cookie>
-//		realm            <realm>
-//		max_body         <size>
-//		max_upload       <size>
-//		answer_timeout   <duration>|off
-//		failure_limit    <failures> <window>|off
-//		refusals         handle_errors
+//		browser_sessions  <cookie>
+//		realm             <realm>
+//		max_body          <size>
+//		max_upload        <size>
+//		max_buffered      <size>|off
+//		body_timeout      <duration>|off
+//		answer_timeout    <duration>|off
+//		detached_requests <number>|off
+//		failure_limit     <failures> <window>|off
+//		refusals          handle_errors
 //	}
 //
 // route may be repeated.
@@ -94,6 +98,12 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return parseSize(d, option, &h.MaxBody)
 	case "max_upload":
 		return parseSize(d, option, &h.MaxUpload)
+	case "max_buffered":
+		return parseSizeOrOff(d, option, &h.MaxBuffered)
+	case "detached_requests":
+		return parseDetached(d, &h.DetachedRequests)
+	case "body_timeout":
+		return parseTimeout(d, option, &h.BodyTimeout)
 	case "answer_timeout":
 		return parseTimeout(d, option, &h.AnswerTimeout)
 	case "failure_limit":
@@ -103,7 +113,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 	default:
-		return d.Errf("bearer_auth has no option %q; there are answer_timeout, browser_sessions, failure_limit, max_body, max_upload, realm, refusals, route and routes", option)
+		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_body, max_buffered, max_upload, realm, refusals, route and routes", option)
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)
@@ -144,11 +154,46 @@ func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 	if !d.AllArgs(&text) {
 		return d.ArgErr()
 	}
+	return setSize(d, option, text, size)
+}
+
+// parseSizeOrOff reads a size such as 1MiB, or off.
+func parseSizeOrOff(d *caddyfile.Dispenser, option string, size *int64) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	if text == "off" {
+		*size = -1
+		return nil
+	}
+	return setSize(d, option+" (a size, or off)", text, size)
+}
+
+func setSize(d *caddyfile.Dispenser, option, text string, size *int64) error {
 	bytes, err := humanize.ParseBytes(text)
 	if err != nil || bytes == 0 || bytes > math.MaxInt64/2 {
 		return d.Errf("%s %q: write a size such as 1MiB or 500KB", option, text)
 	}
 	*size = int64(bytes)
+	return nil
+}
+
+// parseDetached reads a number of requests, or off.
+func parseDetached(d *caddyfile.Dispenser, number *int) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.ArgErr()
+	}
+	if text == "off" {
+		*number = -1
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return d.Errf("detached_requests %q: write a number of requests, 1 or more, or off for no limit", text)
+	}
+	*number = n
 	return nil
 }
 

@@ -12,7 +12,10 @@ import (
 // tell of its end is made when somebody asks to be told, as proxies do and most
 // other handlers don't.
 type requestContext struct {
-	parent context.Context // the client's, or one without its end
+	passage *passage
+	parent  context.Context // the client's, or one without its end
+	// client is the client's context if its end doesn't end this one.
+	client context.Context
 
 	// sent says that a proxy has taken the request.
 	sent atomic.Bool
@@ -23,15 +26,18 @@ type requestContext struct {
 	cancel context.CancelCauseFunc
 	made   atomic.Bool
 	ended  bool
-	// limit, unless it is 0, is how long the answer may take from now on, and late
-	// what happens then. Nobody who isn't told of the end is hindered by it.
+	// limit, unless it is 0, is how long the answer may take from now on. It doesn't
+	// bind handlers that don't ask to be told of the end.
 	limit time.Duration
-	late  func()
 	timer *time.Timer
+	// attached ends the wait for the client's end. release gives back what the
+	// request has taken to go on without its client.
+	attached func() bool
+	release  func()
 }
 
-// begin makes c the context of a request, which ends with another.
-func (c *requestContext) begin(parent context.Context) { c.parent = parent }
+// begin makes c the context of a passage, which ends with parent.
+func (c *requestContext) begin(p *passage, parent context.Context) { c.passage, c.parent = p, parent }
 
 // Deadline implements context.Context. Neither Caddy nor the gate sets one.
 func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
@@ -45,8 +51,8 @@ func (c *requestContext) Err() error { return c.cancellable().Err() }
 // Value implements context.Context. Caddy's proxy asks for the trace when it has its
 // own copy of the headers, in the goroutine that serves the request.
 func (c *requestContext) Value(key any) any {
-	if key == traceKey {
-		c.sent.Store(true)
+	if key == traceKey && c.sent.Swap(true) {
+		c.passage.retry()
 	}
 	if c.made.Load() {
 		return c.whole.Value(key) // also what package context finds a parent by
@@ -85,10 +91,25 @@ func (c *requestContext) cancellable() context.Context {
 	c.made.Store(true)
 	if c.ended {
 		c.cancel(nil)
-	} else {
-		c.startTimer()
+		return c.whole
+	}
+	c.startTimer()
+	if c.client != nil {
+		c.attached = context.AfterFunc(c.client, c.clientGone)
 	}
 	return c.whole
+}
+
+// clientGone is called when the client of a request has gone whose context outlives it.
+func (c *requestContext) clientGone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	if c.release = c.passage.detach(); c.release == nil {
+		c.cancel(errClientGone)
+	}
 }
 
 // end ends the context for a reason.
@@ -98,10 +119,10 @@ func (c *requestContext) end(cause error) {
 }
 
 // expect begins to count the time that an answer may take.
-func (c *requestContext) expect(limit time.Duration, late func()) {
+func (c *requestContext) expect(limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.limit, c.late = limit, late
+	c.limit = limit
 	if c.made.Load() && !c.ended {
 		c.startTimer()
 	}
@@ -110,7 +131,7 @@ func (c *requestContext) expect(limit time.Duration, late func()) {
 // startTimer is called with the lock held.
 func (c *requestContext) startTimer() {
 	if c.limit > 0 && c.timer == nil {
-		c.timer = time.AfterFunc(c.limit, c.late)
+		c.timer = time.AfterFunc(c.limit, c.passage.answer.late)
 	}
 }
 
@@ -121,6 +142,12 @@ func (c *requestContext) close() {
 	c.ended = true
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.attached != nil {
+		c.attached()
+	}
+	if c.release != nil {
+		c.release()
 	}
 	if c.made.Load() {
 		c.cancel(nil)

@@ -196,10 +196,10 @@ func TestAllocations(t *testing.T) {
 		status            int
 		without, most     float64
 	}{
-		{"allowed", "gated", token, http.StatusOK, open, 8},
+		{"allowed", "gated", token, http.StatusOK, open, 7},
 		// A handler that wants to be told of the end, such as a proxy, gets a context
 		// that can end, and an answer that is waited for, a timer.
-		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 12},
+		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 11},
 		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // of which 6 are bbolt's
 		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, 12},
 	} {

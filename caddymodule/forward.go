@@ -29,6 +29,11 @@ type passage struct {
 	// counted says that the metrics know what has become of the request.
 	counted bool
 
+	// body holds the body of an ordinary route; upload is that of an upload route, or
+	// nil.
+	body   bodyBuffer
+	upload *upload
+
 	context requestContext
 	answer  answerWriter
 	// What is handed on: the request, its URL, and the values of its headers as far
@@ -42,32 +47,54 @@ type passage struct {
 var (
 	errAnswerTimeout = errors.New("the backend did not begin to answer in time")
 	errTokenEnded    = errors.New("the token is no longer valid")
+	errClientGone    = errors.New("the client has gone, and detached_requests requests of its token already continue without theirs")
 )
 
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
 func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	token, route := &p.Match.Token, p.Route
-	p.account = p.handler.app.account(token.Account)
+	streamed := p.Route.Upload && hasBody(r)
+	if hasBody(r) && !streamed {
+		defer p.body.release()
+		if refusal := p.readBody(w, r); refusal.Code != "" {
+			return p.refuseUncontacted(w, r, refusal)
+		}
+		if refusal := p.recheck(); refusal.Code != "" {
+			return p.refuseUncontacted(w, r, refusal)
+		}
+	}
+	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // since it was checked
+		return p.refuseUncontacted(w, r, gate.Refuse(gate.AccountNotConfigured))
+	}
 	p.upstream = p.account.credential()
-	p.context.begin(p.parentContext(r))
+	p.beginContext(r)
 	p.answer.begin(w, r, p)
 	defer p.close()
 	out := p.copyRequest(r)
-	if err := p.takeBody(r, out); err != nil {
-		return p.refuseUncontacted(w, r, bodyRefusal(err))
-	}
-	out.RequestURI = out.URL.RequestURI()
-	p.identity.accept(r, token)
-	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
-		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: route.Name(),
-	})
-	if body, ok := out.Body.(*uploadBody); ok {
-		body.ended = p.expectAnswer
+	if streamed {
+		p.stream(r, out)
 	} else {
+		p.adapt(out)
 		p.expectAnswer()
 	}
+	out.RequestURI = out.URL.RequestURI()
+	p.identity.accept(r, &p.Match.Token)
+	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
+		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
+	})
 	return p.answer.finish(callNext(next, &p.answer, out))
+}
+
+// recheck decides again by the token as it is now.
+func (p *passage) recheck() gate.Refusal {
+	p.now = p.store.Now()
+	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
+}
+
+// refuseRight returns the refusal of a token that has lost the right to this request, or
+// none. It may be called by any goroutine.
+func (p *passage) refuseRight(m *tokenstore.Match) gate.Refusal {
+	return p.handler.gate.RefuseRight(&p.Finding, m, p.clientIP, time.Time{})
 }
 
 // copyRequest returns the copy that is given to the next handlers: what they do to it
@@ -90,12 +117,15 @@ func (p *passage) copyRequest(r *http.Request) *http.Request {
 func (p *passage) expectAnswer() {
 	limit := time.Duration(p.handler.AnswerTimeout)
 	if limit > 0 && !p.Route.Stream {
-		p.context.expect(limit, p.answer.late)
+		p.context.expect(limit)
 	}
 }
 
 // close ends what goes with the request.
 func (p *passage) close() {
+	if p.upload != nil {
+		p.upload.watch.Stop()
+	}
 	p.answer.close()
 	p.context.close()
 	p.countPassed() // if nothing was answered
@@ -119,14 +149,31 @@ func (p *passage) countPassed() {
 	}
 }
 
-// parentContext decides what ends a request whose client has gone away: one that
-// only reads is of no use any more; one that changes something is left to finish,
-// because half a change is worse than either.
-func (p *passage) parentContext(r *http.Request) context.Context {
+// beginContext decides what ends a request whose client has gone away: one that only
+// reads is of no use any more; one that changes something is left to finish, because
+// half a change is worse than either. Only so many of a token are: see
+// [detachedRequests].
+func (p *passage) beginContext(r *http.Request) {
 	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
-		return r.Context()
+		p.context.begin(p, r.Context())
+		return
 	}
-	return context.WithoutCancel(r.Context())
+	p.context.begin(p, context.WithoutCancel(r.Context()))
+	p.context.client = r.Context()
+}
+
+// retry is called before a request is sent a second time, by a proxy that tries again or
+// after another. It ends a request whose token has lost the right meanwhile.
+func (p *passage) retry() {
+	if refusal := p.recheck(); refusal.Code != "" {
+		p.answer.stop(&refusal, errTokenEnded)
+	}
+}
+
+// detach lets the request continue without its client, or returns nil if too many of its
+// token do already.
+func (p *passage) detach() (release func()) {
+	return p.handler.app.store.current().detached.take(p.Match.Token.ID, p.handler.DetachedRequests)
 }
 
 // handOn returns a copy of a request whose credential nobody has replaced, for the

@@ -42,6 +42,8 @@ type openStore struct {
 	events *eventQueue
 	// sessions are those of the dashboards over the store.
 	sessions admin.Sessions
+	// detached are requests of all gates over the store.
+	detached detachedRequests
 }
 
 // Destruct implements caddy.Destructor.

@@ -51,9 +51,9 @@ func TestExplainIsTrue(t *testing.T) {
 		e := g.Explain(tokens, question)
 		// By the token alone, and before its limits are taken from.
 		var byToken Explanation
-		if credential, err := testPrefixes.Parse(question.Text); err == nil && tokens.known[credential].token != nil {
+		if credential, err := testPrefixes.Parse(question.Text); err == nil && tokens.known[credential.Digest].token != nil {
 			asked := question
-			asked.Text, asked.Token = "", tokens.known[credential].token
+			asked.Text, asked.Token = "", tokens.known[credential.Digest].token
 			byToken = g.Explain(tokens, asked)
 		}
 		// Without the limit of failures, which depends on what came before.

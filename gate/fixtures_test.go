@@ -30,7 +30,7 @@ func tokenText(prefixAndKind, id string) string {
 
 // fakeStore knows the tokens it was given.
 type fakeStore struct {
-	known map[tokenstore.Credential]knownToken
+	known map[tokenstore.Digest]knownToken
 	// err is its answer to everything, if set.
 	err error
 	// asked counts the questions.
@@ -51,11 +51,11 @@ func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokens
 	if s.err != nil {
 		return tokenstore.Match{}, s.err
 	}
-	known, ok := s.known[c]
+	known, ok := s.known[c.Digest]
 	if !ok {
 		return tokenstore.Match{}, tokenstore.ErrNotFound
 	}
-	return tokenstore.Match{Token: known.principal, Status: known.token.Status(now)}, nil
+	return tokenstore.Match{Token: known.principal, Status: known.token.Status(now), Digest: c.Digest}, nil
 }
 
 func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing {
@@ -111,10 +111,10 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 		change(token)
 	}
 	if s.known == nil {
-		s.known = make(map[tokenstore.Credential]knownToken)
+		s.known = make(map[tokenstore.Digest]knownToken)
 		s.rates, s.quotas = make(map[tokenstore.ID]int64), make(map[tokenstore.ID]int64)
 	}
-	s.known[credential] = knownToken{token, token.Principal()}
+	s.known[credential.Digest] = knownToken{token, token.Principal()}
 	return text
 }
 

@@ -15,7 +15,8 @@ type Config struct {
 	// BrowserSessions lets requests without a bearer credential through for the
 	// backend to answer.
 	BrowserSessions bool
-	// HasAccount says whether an account is configured. Nil is yes.
+	// HasAccount reports whether an account is configured. Nil is yes. A right that is
+	// asked about again by [Gate.Recheck] asks again.
 	HasAccount func(name string) bool
 	// Failures slows down who guesses at tokens. Nil is no limit.
 	Failures *FailureLimit

@@ -38,6 +38,8 @@ const (
 	TooEarly             Code = "too_early"
 	TooManyFailures      Code = "too_many_failures"
 	BodyTooLarge         Code = "body_too_large"
+	BodyTimeout          Code = "body_timeout"
+	Overloaded           Code = "overloaded"
 	StoreUnavailable     Code = "store_unavailable"
 	AccountNotConfigured Code = "account_not_configured"
 	UpstreamCredential   Code = "upstream_credential"
@@ -89,6 +91,8 @@ var rules = map[Code]rule{
 	TooEarly:             {http.StatusTooEarly, noChallenge, "Too early", "The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
 	TooManyFailures:      {http.StatusTooManyRequests, noChallenge, "Too many failures", "Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, noChallenge, "Body too large", "The request's body is larger than this route takes."},
+	BodyTimeout:          {http.StatusRequestTimeout, noChallenge, "Body too slow", "The request's body did not arrive in time. Send it again, faster or in smaller parts."},
+	Overloaded:           {http.StatusServiceUnavailable, noChallenge, "Gateway overloaded", "The gateway holds too many request bodies in memory. Try again after the time in the Retry-After header."},
 	StoreUnavailable:     {http.StatusServiceUnavailable, noChallenge, "Token store unavailable", "API keys can't be checked at the moment. Keep your key and try again."},
 	AccountNotConfigured: {http.StatusBadGateway, noChallenge, "Account not configured", "The account this API key acts for is no longer configured. Tell the operator."},
 	UpstreamCredential:   {http.StatusBadGateway, noChallenge, "Gateway credential refused", "The backend refused the gateway's own credential. Your API key is fine. Tell the operator."},
@@ -130,15 +134,21 @@ type Refusal struct {
 	forbiddenMethod bool
 }
 
-// storeRetryAfter is in seconds.
-const storeRetryAfter = 5
+// In seconds.
+const (
+	storeRetryAfter    = 5
+	overloadRetryAfter = 5
+)
 
 // Refuse returns the refusal of a code with no more to say. Set Token if the
 // secret matched.
 func Refuse(code Code) Refusal {
 	r := Refusal{Code: code, Status: rules[code].status}
-	if code == StoreUnavailable {
+	switch code {
+	case StoreUnavailable:
 		r.RetryAfter = storeRetryAfter
+	case Overloaded:
+		r.RetryAfter = overloadRetryAfter
 	}
 	return r
 }

@@ -152,7 +152,7 @@ func (s *Store) apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
 		made, err = change(old)
 		return made, err
 	})
-	s.answers.endInvalid(s.index, s.Now())
+	s.watches.endDisallowed(s.index, s.Now())
 	if err != nil {
 		return nil, changeError(err)
 	}

@@ -63,7 +63,7 @@ type Store struct {
 	dirty dirtyList
 	// mortal says that the backend's counters may not outlive the process.
 	mortal  atomic.Bool
-	answers answers
+	watches watchLists
 
 	usedAfterRevoke usedAfterRevoke
 	// toldExpiry is up to when tokens have been told of that come near their end. It is
@@ -258,7 +258,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		defer ticker.Stop()
 		flush = ticker.C
 	}
-	expire := time.NewTicker(expiryInterval)
+	expire := time.NewTicker(watchInterval)
 	defer expire.Stop()
 	var prune, notice <-chan time.Time
 	if flushInterval > 0 {
@@ -271,7 +271,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-s.stop:
 			return
 		case <-expire.C:
-			s.answers.endInvalid(s.index, s.Now())
+			s.watches.endDisallowed(s.index, s.Now())
 			s.watchClock(&clock)
 		case <-notice:
 			err := s.tellExpiry()

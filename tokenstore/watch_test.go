@@ -8,7 +8,20 @@ import (
 	"time"
 )
 
-func TestEndWithToken(t *testing.T) {
+// watched counts how often it is ended.
+type watched struct {
+	Watch
+	ended   atomic.Int32
+	allowed func(*Match) bool
+}
+
+func (w *watched) StillAllowed(m *Match) bool {
+	return m.Token.Known() && m.Status == StatusActive && (w.allowed == nil || w.allowed(m))
+}
+
+func (w *watched) End() { w.ended.Add(1) }
+
+func TestWatch(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		edit func(*testStore, *Token) error
@@ -30,6 +43,9 @@ func TestEndWithToken(t *testing.T) {
 		"rotated with grace": {func(s *testStore, token *Token) error {
 			return s.tryAlter(token.ID, rotate(testTime.Add(time.Hour)))
 		}, false},
+		"narrowed": {func(s *testStore, token *Token) error {
+			return s.tryAlter(token.ID, func(token *Token) { token.Scopes = Grants{"other:read"} })
+		}, true},
 		"rotated twice": {func(s *testStore, token *Token) error {
 			return errors.Join(s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))), s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))))
 		}, true},
@@ -39,27 +55,35 @@ func TestEndWithToken(t *testing.T) {
 			s := openTestStore(t)
 			token, credential := s.create(t)
 			match := s.must(t, credential)
-			var ended, released atomic.Int32
-			release := s.EndWithToken(match, func() { released.Add(1) })
-			s.EndWithToken(match, func() { ended.Add(1) })
-			release()
+			var kept, first, stopped, last watched
+			kept.allowed = func(m *Match) bool {
+				return !m.Token.Scopes.Cover(Scope{Name: "other:read"}) || m.Token.Scopes.Cover(Scope{Name: token.Scopes[0]})
+			}
+			for _, w := range []*watched{&first, &stopped, &kept, &last} {
+				s.Watch(&w.Watch, &match, w)
+			}
+			for _, w := range []*watched{&first, &stopped, &last} {
+				w.Stop()
+				w.Stop() // does nothing
+			}
 			if err := c.edit(s, token); err != nil {
 				t.Fatal(err)
 			}
-			if n := ended.Load(); (n == 1) != c.ends || n > 1 {
+			if n := kept.ended.Load(); (n == 1) != c.ends || n > 1 {
 				t.Errorf("ended %d times when the change returned", n)
 			}
-			if released.Load() != 0 {
-				t.Error("an answer that was over is ended")
+			if n := first.ended.Load() + stopped.ended.Load() + last.ended.Load(); n != 0 {
+				t.Errorf("stopped watches ended %d times", n)
 			}
-			release() // harmless
+			kept.Stop() // does nothing if it has ended
+			new(Watch).Stop()
 		})
 	}
 }
 
-// TestEndWithPreviousSecret: an answer that began with the old secret ends with its
+// TestWatchPreviousSecret: an answer that began with the old secret ends with its
 // grace, and not with the rotation.
-func TestEndWithPreviousSecret(t *testing.T) {
+func TestWatchPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
@@ -68,15 +92,15 @@ func TestEndWithPreviousSecret(t *testing.T) {
 	if !match.Previous {
 		t.Fatal("the old secret isn't the previous one")
 	}
-	var ended atomic.Int32
-	s.EndWithToken(match, func() { ended.Add(1) })
+	var w watched
+	s.Watch(&w.Watch, &match, &w)
 	s.alter(t, token.ID, func(token *Token) { token.Name = "x" })
-	if ended.Load() != 0 {
+	if w.ended.Load() != 0 {
 		t.Error("ended within its grace")
 	}
 	s.alter(t, token.ID, func(token *Token) { token.PreviousValidUntil = testTime })
-	if ended.Load() != 1 {
-		t.Errorf("ended %d times at the end of its grace", ended.Load())
+	if w.ended.Load() != 1 {
+		t.Errorf("ended %d times at the end of its grace", w.ended.Load())
 	}
 }
 
@@ -88,12 +112,19 @@ func rotate(until time.Time) func(*Token) {
 	}
 }
 
-func TestEndWithTokenAtExpiry(t *testing.T) {
+// endOf is closed at its end.
+type endOf chan struct{}
+
+func (endOf) StillAllowed(m *Match) bool { return m.Status == StatusActive }
+func (e endOf) End()                     { close(e) }
+
+func TestWatchExpiry(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	ended := make(chan struct{})
-	s.EndWithToken(s.must(t, credential), func() { close(ended) })
+	match := s.must(t, credential)
+	s.Watch(new(Watch), &match, endOf(ended))
 	s.clock.set(token.ExpiresAt)
 	select {
 	case <-ended:

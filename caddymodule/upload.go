@@ -1,0 +1,89 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// upload is the body of an upload route while it is streamed to the backend. It ends
+// with its token's right: what the client chooses later must not be forwarded.
+type upload struct {
+	source  io.ReadCloser
+	passage *passage
+	left    int64 // bytes that the route still takes
+	watch   tokenstore.Watch
+	// ended is set when the right has ended; refusal says why.
+	ended   atomic.Bool
+	refusal gate.Refusal
+	// complete is set when the backend's side has read the whole body.
+	complete bool
+}
+
+// stream gives the body to the request that is handed on.
+func (p *passage) stream(r, out *http.Request) {
+	u := &upload{source: r.Body, passage: p, left: p.handler.gate.MaxBody(p.Route)}
+	p.upload = u
+	p.store.Watch(&u.watch, &p.Match, u)
+	out.Body = u
+}
+
+// Read implements io.Reader.
+func (u *upload) Read(b []byte) (int, error) {
+	if u.ended.Load() {
+		return 0, errTokenEnded
+	}
+	n, err := u.source.Read(b)
+	u.left -= int64(n)
+	switch {
+	case u.ended.Load():
+		return 0, errTokenEnded // what arrived meanwhile has no right either
+	case u.left < 0:
+		return 0, u.fail(errBodyTooLarge)
+	case errors.Is(err, io.EOF) && !u.complete:
+		u.complete = true
+		u.watch.Stop() // the backend has it all, and its answer may come
+		u.passage.expectAnswer()
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, u.fail(err)
+	}
+	return n, err
+}
+
+// fail ends a request whose body is too large, too slow or broken.
+func (u *upload) fail(err error) error {
+	refusal := bodyRefusal(err)
+	u.passage.answer.stop(&refusal, err)
+	return err
+}
+
+// Close implements io.Closer.
+func (u *upload) Close() error { return u.source.Close() }
+
+// StillAllowed implements tokenstore.Watched.
+func (u *upload) StillAllowed(m *tokenstore.Match) bool {
+	u.refusal = u.passage.refuseRight(m)
+	return u.refusal.Code == ""
+}
+
+// End implements tokenstore.Watched.
+func (u *upload) End() {
+	u.ended.Store(true)
+	answer := &u.passage.answer
+	if !answer.stop(&u.refusal, errTokenEnded) {
+		answer.End() // it began before the body was complete
+	}
+	answer.stopReading()
+	// A read that had just begun may have put Caddy's own deadline in place.
+	time.AfterFunc(cutOffAgain, answer.stopReading)
+}
+
+var (
+	_ io.ReadCloser      = (*upload)(nil)
+	_ tokenstore.Watched = (*upload)(nil)
+)

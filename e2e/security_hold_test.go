@@ -1,0 +1,262 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What a client can make the gate hold is bounded: memory, time, connections to the
+// backend.
+
+// TestBodyTimeout sends bodies that are too slow, and one that is in time for an answer
+// that isn't.
+func TestBodyTimeout(t *testing.T) {
+	t.Parallel()
+	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 300ms")
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(600 * time.Millisecond):
+			_, _ = io.WriteString(w, "late and whole")
+		case <-r.Context().Done():
+		}
+	}
+	a := startArena(t, config, map[string]http.HandlerFunc{"slow": slow})
+	for protocol, client := range a.clients(t) {
+		t.Run(protocol, func(t *testing.T) {
+			a.plain.forget()
+			token := a.mint(map[string]any{"scopes": []string{"plain:write"}})
+			for range 2 {
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, "never whole")
+				if answer := <-request.answer; answer.String() != "408 body_timeout" {
+					t.Errorf("answered %v", answer)
+				}
+			}
+			if seen := a.plain.requests(); len(seen) != 0 {
+				t.Errorf("the backend got %d requests", len(seen))
+			}
+			if allowed, denied := a.usage(token); allowed != 0 || denied != 2 {
+				t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+			}
+			// The limit ends with the body, also for what follows on the connection.
+			for range 2 {
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write?answer=slow", token, "whole")
+				_ = request.body.Close()
+				if answer := <-request.answer; answer.String() != "200" {
+					t.Errorf("answered %v", answer)
+				}
+			}
+		})
+	}
+}
+
+// TestBodyTimeoutOfDrips sends a byte now and then, which begins Caddy's own limit anew.
+func TestBodyTimeoutOfDrips(t *testing.T) {
+	t.Parallel()
+	a := startArena(t, strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 500ms"), nil)
+	for protocol, client := range a.clients(t) {
+		t.Run(protocol, func(t *testing.T) {
+			request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", a.tokens["$C"], "x")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				for ctx.Err() == nil {
+					_, _ = io.WriteString(request.body, "x")
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
+			select {
+			case answer := <-request.answer:
+				if answer.String() != "408 body_timeout" {
+					t.Errorf("answered %v", answer)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("the body goes on")
+			}
+		})
+	}
+}
+
+// TestMaxBuffered holds as many bodies as fit, and one more.
+func TestMaxBuffered(t *testing.T) {
+	t.Parallel()
+	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 200KiB\nmax_buffered 250KiB")
+	a := startArena(t, config, nil)
+	client := a.clients(t)["h2c"]
+	part := strings.Repeat("x", 150<<10)
+	begin := func() (*slowRequest, string) {
+		token := a.limited("plain:write")
+		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, part)
+		_, _ = io.WriteString(request.body, "y") // so that the part has been taken, whole
+		a.waitUntilDecided(token, "/plain/write")
+		return request, token
+	}
+	held, _ := begin()
+	second, token := begin()
+	if answer := <-second.answer; answer.String() != "503 overloaded" {
+		t.Errorf("the one too many is answered %v", answer)
+	}
+	if allowed, denied := a.usage(token); allowed != 0 || denied != 1 {
+		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+	}
+	_ = held.body.Close()
+	if answer := <-held.answer; answer.String() != "200" {
+		t.Errorf("the one that is held is answered %v", answer)
+	}
+	// What was held is given back, whatever became of it.
+	for i := range 20 {
+		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", a.tokens["$C"], part)
+		if i%2 == 0 {
+			_, _ = io.WriteString(request.body, part+part)
+		}
+		_ = request.body.Close()
+		want := "200"
+		if i%2 == 0 {
+			want = "413 body_too_large"
+		}
+		if answer := <-request.answer; answer.String() != want {
+			t.Fatalf("request %d is answered %v, want %s", i, answer, want)
+		}
+	}
+	held, _ = begin()
+	status, header, _ := curl(t, append(bearer(a.tokens["$C"]), "-H", "Host: "+gatedHost, "--data-binary", "@"+a.write("part", part), "http://127.0.0.1:"+a.env["HTTP"]+"/plain/write")...)
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("status %d, Retry-After %q", status, header.Get("Retry-After"))
+	}
+	_ = held.body.Close()
+	<-held.answer
+}
+
+// TestAnnouncedBodies announces a gigabyte in a thousand bodies and sends none of it.
+func TestAnnouncedBodies(t *testing.T) {
+	t.Parallel()
+	a := startArena(t, strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1MiB"), nil)
+	before, _ := a.live()
+	const connections, streams = 4, 240
+	for range connections {
+		conn, err := h2{address: "127.0.0.1:" + a.env["HTTP"]}.dial(gatedHost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.close()
+		for i := range uint32(streams) {
+			if err := conn.send(2*i+1, wireRequest{host: gatedHost, method: "POST", target: "/plain/write", header: by(a.tokens["$C"], "Content-Length: 1048576"), unfinished: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	goroutines := 0
+	a.eventually("the requests are held", func() bool { goroutines = a.goroutines(); return goroutines >= connections*streams })
+	heap, _ := a.live()
+	if grown := heap - before; grown > 64<<20 {
+		t.Errorf("%d bodies that were announced take %d MiB", connections*streams, grown>>20)
+	} else {
+		t.Logf("%d bodies that were announced take %d KiB each", connections*streams, grown>>10/(connections*streams))
+	}
+}
+
+// TestDetachedRequests leaves many requests that change something. So many of a token are
+// left to finish; the others end at the backend, too.
+func TestDetachedRequests(t *testing.T) {
+	t.Parallel()
+	const requests, limit = 6, 2
+	var mu sync.Mutex
+	begun, ended, finished := 0, 0, 0
+	finish := make(chan struct{})
+	wait := func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		begun++
+		mu.Unlock()
+		select {
+		case <-r.Context().Done():
+			mu.Lock()
+			ended++
+			mu.Unlock()
+		case <-finish:
+			mu.Lock()
+			finished++
+			mu.Unlock()
+			_, _ = io.WriteString(w, "done")
+		}
+	}
+	count := func(n *int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return *n
+	}
+	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", fmt.Sprintf("max_body 1KiB\ndetached_requests %d", limit))
+	a := startArena(t, config, map[string]http.HandlerFunc{"wait": wait})
+	for protocol, client := range a.clients(t) {
+		t.Run(protocol, func(t *testing.T) {
+			mu.Lock()
+			begun, ended, finished = 0, 0, 0
+			mu.Unlock()
+			finish = make(chan struct{})
+			leave := func(token string) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				before := count(&begun)
+				var open []*slowRequest
+				for range requests {
+					request := send(ctx, t, client.Client, gatedHost, client.origin+"/plain/write?answer=wait", token, "whole")
+					_ = request.body.Close()
+					open = append(open, request)
+				}
+				a.eventually("the backend has them all", func() bool { return count(&begun) == before+requests })
+				cancel()
+				for _, request := range open {
+					if answer := <-request.answer; answer.err == nil {
+						t.Errorf("answered %v", answer)
+					}
+				}
+			}
+			token := a.mint(map[string]any{"scopes": []string{"plain:write"}})
+			leave(token)
+			a.eventually("the others have ended", func() bool { return count(&ended) == requests-limit })
+			// Another token has its own.
+			leave(a.mint(map[string]any{"scopes": []string{"plain:write"}}))
+			a.eventually("the others have ended", func() bool { return count(&ended) == 2*(requests-limit) })
+			close(finish)
+			a.eventually("those that were left have finished", func() bool { return count(&finished) == 2*limit })
+			// They give back what they took.
+			finish = make(chan struct{})
+			a.eventually("the requests are over", func() bool {
+				return strings.Count(a.output.String(), `"user_id":"`+tokenID(token)+`"`) == requests
+			})
+			leave(token)
+			a.eventually("the others have ended again", func() bool { return count(&ended) == 3*(requests-limit) })
+			close(finish)
+			a.eventually("those that were left have finished again", func() bool { return count(&finished) == 3*limit })
+		})
+	}
+}
+
+// TestOuterBodyLimit: a body that a handler before the gate cuts off has that handler's
+// status.
+func TestOuterBodyLimit(t *testing.T) {
+	t.Parallel()
+	backend := newGoBackend(t, nil)
+	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\nrequest_body {\nmax_size 10KB\n}\n"+gateBlock("route POST /x plain:write\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+backend.addr()+"\n}",
+		map[string]string{"UPSTREAM": "backend-token"})
+	token := c.mint(map[string]any{"scopes": []string{"plain:write", "plain:upload"}})
+	file := c.write("large", strings.Repeat("x", 20_000))
+	for _, path := range []string{"/x", "/up"} {
+		for _, how := range []string{"chunked", "declared"} {
+			args := append(bearer(token), "-H", "Expect:", "--data-binary", "@"+file, c.url(path))
+			if how == "chunked" {
+				args = append(args, "-H", "Transfer-Encoding: chunked")
+			}
+			if status, _, body := curl(t, args...); status != http.StatusRequestEntityTooLarge {
+				t.Errorf("%s, %s: status %d: %s", path, how, status, body)
+			}
+		}
+	}
+	if whole := strings.Count(fmt.Sprint(backend.requests()), "broken:false"); whole > 0 {
+		t.Errorf("the backend got %d whole requests", whole)
+	}
+}

@@ -1,0 +1,372 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+)
+
+// A client that sends its body slowly must not go on acting after its token has ended:
+// what it chooses to send then has no right (CWE-367).
+
+// lostRights are the ways in which a token loses the right to a request, and what the
+// request is told.
+var lostRights = map[string]struct {
+	method, path string
+	body         any
+	status       int // of the change
+	want         string
+}{
+	"deleted":  {method: http.MethodDelete, status: http.StatusNoContent, want: "401 unknown_token"},
+	"revoked":  {method: http.MethodPost, path: "/revoke", status: http.StatusOK, want: "401 revoked_token"},
+	"disabled": {method: http.MethodPost, path: "/disable", status: http.StatusOK, want: "401 disabled_token"},
+	"rotated":  {method: http.MethodPost, path: "/rotate", body: map[string]any{"grace": "0s"}, status: http.StatusOK, want: "401 unknown_token"},
+	"expired":  {method: http.MethodPatch, body: map[string]any{"expires_in": 1}, status: http.StatusOK, want: "401 expired_token"},
+	"narrowed": {method: http.MethodPatch, body: map[string]any{"scopes": []string{"plain:read"}}, status: http.StatusOK, want: "403 insufficient_scope"},
+	"bound":    {method: http.MethodPatch, body: map[string]any{"allowed_ips": []string{"192.0.2.0/24"}}, status: http.StatusOK, want: "403 ip_denied"},
+	"moved":    {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
+}
+
+// takeRight takes a token's right away and waits until it has ended.
+func (c *caddy) takeRight(token, way string) {
+	c.t.Helper()
+	lost := lostRights[way]
+	c.call(lost.method, "tokens/"+tokenID(token)+lost.path, lost.body, lost.status)
+	if way == "expired" {
+		c.eventually("the token has expired", func() bool {
+			return strings.Contains(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token)), `"status":"expired"`)
+		})
+	}
+}
+
+// clients are HTTP clients of the protocols that reach the arena, and how its URLs
+// begin for them.
+func (a *arena) clients(t *testing.T) map[string]struct {
+	*http.Client
+	origin string
+} {
+	t.Helper()
+	protocols := func(set func(*http.Protocols, bool)) *http.Protocols {
+		p := new(http.Protocols)
+		set(p, true)
+		return p
+	}
+	config := func() *tls.Config { return &tls.Config{ServerName: gatedHost, InsecureSkipVerify: true} }
+	// The transport forgets connections on which a stream broke, and doesn't close them.
+	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
+		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
+		if err == nil {
+			t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+		}
+		return conn, err
+	}
+	h3 := &http3.Transport{TLSClientConfig: config(), Dial: dial}
+	plain, secure := "http://127.0.0.1:"+a.env["HTTP"], "https://127.0.0.1:"+a.env["HTTPS"]
+	type client = struct {
+		*http.Client
+		origin string
+	}
+	clients := map[string]client{
+		"h1":  {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP1)}}, plain},
+		"h2c": {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetUnencryptedHTTP2)}}, plain},
+		"h2":  {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP2), TLSClientConfig: config()}}, secure},
+		"h3":  {&http.Client{Transport: h3}, secure},
+	}
+	for _, c := range clients {
+		t.Cleanup(c.CloseIdleConnections)
+	}
+	return clients
+}
+
+// slowRequest is a request whose body the test sends piece by piece.
+type slowRequest struct {
+	body   *io.PipeWriter
+	answer chan slowAnswer
+}
+
+type slowAnswer struct {
+	status int
+	code   string // of a refusal
+	err    error
+}
+
+func (a slowAnswer) String() string {
+	if a.err != nil {
+		return a.err.Error()
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.code))
+}
+
+// send begins a request with the first piece of its body.
+func send(ctx context.Context, t *testing.T, client *http.Client, host, url, token, first string) *slowRequest {
+	t.Helper()
+	reader, writer := io.Pipe()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = host
+	request.Header.Set("Authorization", "Bearer "+token)
+	s := &slowRequest{body: writer, answer: make(chan slowAnswer, 1)}
+	go func() {
+		response, err := client.Do(request)
+		if err != nil {
+			s.answer <- slowAnswer{err: err}
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		var problem struct{ Code string }
+		text, err := io.ReadAll(response.Body)
+		_ = json.Unmarshal(text, &problem)
+		s.answer <- slowAnswer{response.StatusCode, problem.Code, err}
+	}()
+	if _, err := io.WriteString(writer, first); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = writer.Close() })
+	return s
+}
+
+// waitUntilDecided waits until the gate has decided about a request of a token that has
+// a rate limit of 1000 requests.
+func (c *caddy) waitUntilDecided(token, path string) {
+	c.t.Helper()
+	question := map[string]string{"token": token, "method": http.MethodPost, "path": path}
+	c.eventually("the gate has decided", func() bool {
+		return strings.Contains(c.call(http.MethodPost, "explain", question, http.StatusOK), "999")
+	})
+}
+
+// limited makes a token for writing whose requests [caddy.waitUntilDecided] sees.
+func (c *caddy) limited(scopes ...string) string {
+	c.t.Helper()
+	return c.mint(map[string]any{"scopes": scopes, "rate_limit": map[string]any{"requests": 1000, "window": "24h"}})
+}
+
+// TestSlowBody takes a token's right away between the head and the end of the body.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	a := startArena(t, arenaConfig(), nil)
+	for protocol, client := range a.clients(t) {
+		for way, lost := range lostRights {
+			t.Run(protocol+", "+way, func(t *testing.T) {
+				a.plain.forget()
+				token := a.limited("plain:write")
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, "first")
+				a.waitUntilDecided(token, "/plain/write")
+				a.takeRight(token, way)
+				_, _ = io.WriteString(request.body, "chosen later")
+				_ = request.body.Close()
+				want := lost.want
+				if want == "" {
+					want = "200"
+				}
+				if answer := <-request.answer; answer.String() != want {
+					t.Errorf("answered %v, want %s", answer, want)
+				}
+				seen := a.plain.requests()
+				if lost.want != "" && len(seen) != 0 {
+					t.Errorf("the backend got %d requests", len(seen))
+				}
+				if lost.want == "" && (len(seen) != 1 || seen[0].header.Get("Authorization") != "" || seen[0].header.Get("X-Token-Account") != "bare") {
+					t.Errorf("the backend got %+v", seen)
+				}
+				if way != "deleted" {
+					if allowed, denied := a.usage(token); lost.want != "" && (allowed != 0 || denied != 1) {
+						t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestUploadEndsWithToken takes a token's right away while its upload goes on.
+func TestUploadEndsWithToken(t *testing.T) {
+	t.Parallel()
+	type reading struct {
+		n   int64
+		err error
+	}
+	begun, ended := make(chan struct{}), make(chan reading)
+	backend := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 1))
+		begun <- struct{}{}
+		n, err := io.Copy(io.Discard, r.Body)
+		ended <- reading{n, err}
+	})
+	server := &http.Server{Handler: backend, ReadHeaderTimeout: time.Minute}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	a := startArena(t, strings.ReplaceAll(arenaConfig(), "{$PLAIN}", listener.Addr().String()), nil)
+	for protocol, client := range a.clients(t) {
+		for way, lost := range lostRights {
+			if lost.want == "" {
+				continue
+			}
+			t.Run(protocol+", "+way, func(t *testing.T) {
+				token := a.limited("plain:upload")
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/upload", token, "first")
+				<-begun
+				lastly := time.Now()
+				a.takeRight(token, way)
+				if way != "expired" {
+					lastly = time.Now()
+				}
+				got := <-ended
+				if took := time.Since(lastly); took > 2*time.Second {
+					t.Errorf("the upload went on for %v", took)
+				}
+				if got.err == nil {
+					t.Errorf("the backend took it for the whole upload")
+				}
+				if answer := <-request.answer; answer.String() != lost.want {
+					t.Errorf("answered %v, want %s", answer, lost.want)
+				}
+				if _, err := io.WriteString(request.body, "x"); err == nil && protocol != "h3" {
+					if _, err = io.WriteString(request.body, "y"); err == nil {
+						t.Error("the client may go on sending")
+					}
+				}
+			})
+		}
+	}
+	// A complete upload is left to finish.
+	token := a.limited("plain:upload")
+	client := a.clients(t)["h1"]
+	request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/upload", token, "whole")
+	<-begun
+	_ = request.body.Close()
+	if got := <-ended; got.n != 4 || got.err != nil {
+		t.Errorf("the backend got %d bytes more: %v", got.n, got.err)
+	}
+	a.takeRight(token, "revoked")
+	if answer := <-request.answer; answer.String() != "200" {
+		t.Errorf("answered %v", answer)
+	}
+}
+
+// TestRetriedRequest ends a token while Caddy tries again to reach the backend.
+func TestRetriedRequest(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /x plain:write")+"reverse_proxy "+address+" {\nlb_try_duration 20s\nlb_try_interval 50ms\n}\n}",
+		map[string]string{"UPSTREAM": "backend-token"})
+	for name, body := range map[string]string{"with a body": "whole", "without": ""} {
+		token := c.limited("plain:write")
+		request := send(t.Context(), t, new(http.Client), "", c.url("/x"), token, body)
+		_ = request.body.Close()
+		c.waitUntilDecided(token, "/x")
+		c.takeRight(token, "revoked")
+		if answer := <-request.answer; answer.String() != "401 revoked_token" {
+			t.Errorf("%s: answered %v", name, answer)
+		}
+	}
+}
+
+// TestAccountTakenAway reloads while a body is on its way: the request acts by the
+// configuration that runs when it is forwarded.
+func TestAccountTakenAway(t *testing.T) {
+	t.Parallel()
+	backend := newGoBackend(t, nil)
+	site := "http://127.0.0.1:{$HTTP} {\n" + gateBlock("route POST /x plain:write") + "reverse_proxy " + backend.addr() + "\n}"
+	config := globals + site
+	for name, tt := range map[string]struct{ from, to, want, credential string }{
+		"account":        {"account default {", "account other {", "502 account_not_configured", ""},
+		"upstream token": {"{env.UPSTREAM}", "replaced-token", "200", "Bearer replaced-token"},
+		"store option":   {config[strings.Index(config, "\tapi_tokens {") : strings.Index(config, "\n}\n")+1], "", "503 store_unavailable", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backend.forget()
+			c := startCaddy(t, config, map[string]string{"UPSTREAM": "backend-token"})
+			token := c.limited("plain:write")
+			request := send(t.Context(), t, new(http.Client), "", c.url("/x"), token, "first")
+			c.waitUntilDecided(token, "/x")
+			next := strings.Replace(config, tt.from, tt.to, 1)
+			if name == "store option" {
+				next = strings.Replace(globals, tt.from, "", 1) + "http://127.0.0.1:{$HTTP} {\nrespond 404\n}"
+			}
+			if err := c.reload(next); err != nil {
+				t.Fatal(err)
+			}
+			_ = request.body.Close()
+			if answer := <-request.answer; answer.String() != tt.want {
+				t.Errorf("answered %v, want %s", answer, tt.want)
+			}
+			seen := backend.requests()
+			if (tt.credential != "") != (len(seen) == 1) || len(seen) == 1 && seen[0].header.Get("Authorization") != tt.credential {
+				t.Errorf("the backend got %+v", seen)
+			}
+		})
+	}
+}
+
+// TestAnswerStandsStill ends a token while its short answer stands still: at its head,
+// and in its body.
+func TestAnswerStandsStill(t *testing.T) {
+	t.Parallel()
+	stands := func(length, sent string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", length)
+			_, _ = io.WriteString(w, sent)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
+	}
+	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"head": stands("10", ""), "part": stands("10", "part"), "long": stands("2000000", "part")})
+	for protocol, client := range a.clients(t) {
+		for answer := range a.plain.answers {
+			t.Run(protocol+", "+answer, func(t *testing.T) {
+				token := a.mint(map[string]any{"scopes": []string{"plain:read"}})
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client.origin+"/plain/read?answer="+answer, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Host = gatedHost
+				request.Header.Set("Authorization", "Bearer "+token)
+				passed := a.passedRequests()
+				failed := make(chan error, 1)
+				go func() {
+					response, err := client.Do(request)
+					if err == nil {
+						_, err = io.Copy(io.Discard, response.Body)
+						_ = response.Body.Close()
+					}
+					failed <- err
+				}()
+				a.eventually("the answer has begun", func() bool { return a.passedRequests() > passed })
+				a.takeRight(token, "revoked")
+				select {
+				case err := <-failed:
+					if err == nil {
+						t.Error("the answer is whole")
+					}
+				case <-time.After(2 * time.Second):
+					t.Error("the answer goes on")
+				}
+			})
+		}
+	}
+}
+
+// passedRequests is how many requests have begun to be answered.
+func (c *caddy) passedRequests() float64 { return c.scrape()[requestsTotal("ok")] }

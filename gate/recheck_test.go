@@ -1,0 +1,81 @@
+package gate
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// TestRecheck changes a token after its request was allowed. What is decided again says
+// the same as a new request with the token would be told.
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	past := testNow.Add(-time.Hour)
+	for name, tt := range map[string]struct {
+		change func(*tokenstore.Token)
+		// gone is what the store says of the secret, if it isn't found.
+		gone error
+		// accounts are those that are configured by then.
+		accounts map[string]bool
+		later    time.Duration
+		want     string
+	}{
+		"unchanged":     {},
+		"renamed":       {change: func(token *tokenstore.Token) { token.Name = "x" }},
+		"widened":       {change: func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"*", "x:y"} }},
+		"revoked":       {change: func(token *tokenstore.Token) { token.RevokedAt = past }, want: "401 revoked_token"},
+		"disabled":      {change: func(token *tokenstore.Token) { token.DisabledAt = past }, want: "401 disabled_token"},
+		"postponed":     {change: func(token *tokenstore.Token) { token.NotBefore = testNow.Add(time.Hour) }, want: "401 not_yet_valid"},
+		"shortened":     {change: func(token *tokenstore.Token) { token.ExpiresAt = past }, want: "401 expired_token"},
+		"expired":       {later: time.Hour, want: "401 expired_token"},
+		"narrowed":      {change: func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"report:write"} }, want: "403 insufficient_scope"},
+		"bound":         {change: func(token *tokenstore.Token) { token.AllowedIPs = prefixes("10.0.0.0/8") }, want: "403 ip_denied"},
+		"bound to here": {change: func(token *tokenstore.Token) { token.AllowedIPs = prefixes("192.0.2.0/24") }},
+		"another kind":  {change: func(token *tokenstore.Token) { token.Kind = tokenstore.KindAdmin }, want: "403 wrong_kind"},
+		"moved to an account that is not configured": {change: func(token *tokenstore.Token) { token.Account = "bob" }, want: "502 account_not_configured"},
+		"account taken away":                         {accounts: map[string]bool{}, want: "502 account_not_configured"},
+		"deleted":                                    {gone: tokenstore.ErrNotFound, want: "401 unknown_token"},
+		"damaged":                                    {gone: tokenstore.ErrDamaged, want: "503 store_unavailable"},
+		"store away":                                 {gone: errors.New("away"), want: "503 store_unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			accounts := map[string]bool{"alice": true}
+			tokens := newTestTokens(t)
+			g := newTestGate(t, func(c *Config) { c.HasAccount = func(name string) bool { return accounts[name] } })
+			d := decide(g, tokens, request(tokens.good, nil))
+			if d.Refused() {
+				t.Fatalf("refused at first: %v", d.Refusal.Code)
+			}
+			if tt.accounts != nil {
+				accounts = tt.accounts
+			}
+			if tt.change != nil {
+				tt.change(tokens.known[d.Match.Digest].token)
+				token := tokens.known[d.Match.Digest].token
+				tokens.known[d.Match.Digest] = knownToken{token, token.Principal()}
+			}
+			tokens.err = tt.gone
+			refusal := g.Recheck(tokens, &d.Finding, d.Request.ClientIP, testNow.Add(tt.later))
+			if got := refusalText(refusal); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if refusal.Code != "" && !refusal.Token.Known() {
+				t.Error("the refusal doesn't name its token")
+			}
+			if tt.gone == nil && d.Match.Token.Name != tokens.known[d.Match.Digest].token.Name {
+				t.Errorf("the finding is of %q", d.Match.Token.Name)
+			}
+		})
+	}
+}
+
+func prefixes(texts ...string) (list []netip.Prefix) {
+	for _, text := range texts {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}

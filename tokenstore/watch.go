@@ -1,0 +1,111 @@
+package tokenstore
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// watchInterval is how often what is under way is checked against its token's expiry,
+// so that nothing outlives its token by a second.
+const watchInterval = 250 * time.Millisecond
+
+// Watched is something that goes on under the right of a token: an upload or an answer
+// that has begun.
+type Watched interface {
+	// StillAllowed reports whether the right remains. m is the token as it is now, with
+	// the presented secret's status; its token is not known if the secret is nobody's
+	// any more. StillAllowed must not block and must not call the store.
+	StillAllowed(m *Match) bool
+	// End is called once, when the right has ended, from a goroutine of the store or
+	// of the caller that changes the token. It must not block.
+	End()
+}
+
+// Watch ends something soon after its right has ended. The zero Watch watches nothing.
+// A Watch must not be copied after [Store.Watch].
+type Watch struct {
+	digest  Digest
+	watched Watched
+	list    *watchList
+	next    *Watch
+	prev    *Watch
+}
+
+// watchLists hold what is being watched. They are many, so that requests on different
+// processors don't wait for each other.
+type watchLists [64]watchList
+
+type watchList struct {
+	mu    sync.Mutex
+	first *Watch
+	_     [48]byte // fills a cache line
+}
+
+// Watch begins to watch what goes on under the right of the matched secret. The caller
+// calls [Watch.Stop] when it is over.
+func (s *Store) Watch(w *Watch, m *Match, watched Watched) {
+	l := &s.watches[rand.Uint32()%uint32(len(s.watches))] //nolint:gosec // spreads load
+	w.digest, w.watched, w.list = m.Digest, watched, l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.next = l.first; w.next != nil {
+		w.next.prev = w
+	}
+	l.first = w
+}
+
+// Stop ends the watch. A call of End that has already begun may return after it.
+// Stopping twice, or stopping the zero Watch, does nothing.
+func (w *Watch) Stop() {
+	l := w.list
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.remove(w)
+}
+
+// remove takes a watch off its list unless it is off already. The lock is held.
+func (l *watchList) remove(w *Watch) {
+	switch {
+	case w.prev != nil:
+		w.prev.next = w.next
+	case l.first == w:
+		l.first = w.next
+	default:
+		return
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	w.next, w.prev = nil, nil
+}
+
+// endDisallowed ends what no longer has a right.
+func (ls *watchLists) endDisallowed(x *index, now time.Time) {
+	for i := range ls {
+		for _, w := range ls[i].takeDisallowed(x, now) {
+			w.watched.End()
+		}
+	}
+}
+
+func (l *watchList) takeDisallowed(x *index, now time.Time) (over []*Watch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := l.first; w != nil; {
+		next := w.next
+		var m Match
+		if !x.match(&w.digest, now, &m) {
+			m = Match{}
+		}
+		if !w.watched.StillAllowed(&m) {
+			over = append(over, w)
+			l.remove(w)
+		}
+		w = next
+	}
+	return over
+}
