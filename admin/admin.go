@@ -42,7 +42,7 @@ type Config struct {
 	// is relative, which is right everywhere but less handy.
 	ClientPath func(*http.Request) string
 	// Gates are those that explain is about.
-	Gates []*gate.Gate
+	Gates []gate.Named
 	// Logger defaults to none.
 	Logger *zap.Logger
 }

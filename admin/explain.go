@@ -4,6 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -19,9 +22,20 @@ type explainInput struct {
 	Method  *string `json:"method"`
 	Path    *string `json:"path"`
 	IP      *string `json:"ip"`
+	Gate    *string `json:"gate"`
 }
 
+// explanation is the body of the answer.
 type explanation struct {
+	gateExplanation
+	// OtherGates are the further gates that know as much of the route and would
+	// answer otherwise.
+	OtherGates []gateExplanation `json:"other_gates"`
+}
+
+// gateExplanation is what one gate would do.
+type gateExplanation struct {
+	Gate    string         `json:"gate"`
 	Allowed bool           `json:"allowed"`
 	Status  int            `json:"status"`
 	Code    string         `json:"code"`
@@ -53,11 +67,40 @@ func (c *call) explain() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	best := gate.Best(c.Gates, question.Method, question.Target)
-	if best == nil {
-		return refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
+	gates, refusal := c.gatesFor(question, in.Gate)
+	if refusal != nil {
+		return refusal
 	}
-	return c.answer(http.StatusOK, newExplanation(best.Explain(store, question)))
+	out := explanation{OtherGates: []gateExplanation{}}
+	for i, g := range gates {
+		e := newExplanation(g.Name, g.Explain(store, question))
+		switch {
+		case i == 0:
+			out.gateExplanation = e
+		case !e.sameAs(out.gateExplanation) && !slices.ContainsFunc(out.OtherGates, e.sameAs):
+			out.OtherGates = append(out.OtherGates, e)
+		}
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+// gatesFor returns the gates that a question is about: the named one, or else all
+// that know most of the route.
+func (c *call) gatesFor(question gate.Question, name *string) ([]gate.Named, *Refusal) {
+	if len(c.Gates) == 0 {
+		return nil, refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
+	}
+	if name == nil {
+		return gate.Knowing(c.Gates, question.Method, question.Target), nil
+	}
+	var names []string
+	for _, g := range c.Gates {
+		if g.Name == *name {
+			return []gate.Named{g}, nil
+		}
+		names = append(names, strconv.Quote(g.Name))
+	}
+	return nil, refuseField("gate", "no gate has this name; there are "+strings.Join(names, ", "))
 }
 
 // question reads who asks for what.
@@ -100,8 +143,14 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	return question, nil
 }
 
-func newExplanation(e gate.Explanation) explanation {
-	out := explanation{Allowed: true, Status: http.StatusOK, Code: explainAllowed, Checks: make([]explainCheck, 0, len(e.Checks))}
+// sameAs reports whether two gates say the same.
+func (e gateExplanation) sameAs(other gateExplanation) bool {
+	other.Gate = e.Gate
+	return reflect.DeepEqual(e, other)
+}
+
+func newExplanation(name string, e gate.Explanation) gateExplanation {
+	out := gateExplanation{Gate: name, Allowed: true, Status: http.StatusOK, Code: explainAllowed, Checks: make([]explainCheck, 0, len(e.Checks))}
 	if e.Refusal.Code != "" {
 		out.Allowed, out.Status, out.Code = false, e.Refusal.Status, string(e.Refusal.Code)
 	}

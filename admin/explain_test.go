@@ -24,7 +24,7 @@ func newExplainFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newFixture(t, func(c *Config) { c.Gates = []*gate.Gate{g} })
+	return newFixture(t, func(c *Config) { c.Gates = []gate.Named{{Name: "keys.example.com", Gate: g}} })
 }
 
 func TestExplain(t *testing.T) {
@@ -73,6 +73,53 @@ func TestExplain(t *testing.T) {
 	found, err := f.store.Get(tokenstore.ID([]byte(id)))
 	if err != nil || found.Usage != (tokenstore.Usage{}) || found.Token.Version != 1 {
 		t.Errorf("explaining left its mark: %+v, %v", found, err)
+	}
+}
+
+// TestExplainSeveralGates asks two gates that need different scopes for one route.
+func TestExplainSeveralGates(t *testing.T) {
+	t.Parallel()
+	made := func(name, scope string, routes ...gate.Route) gate.Named {
+		routes = append(routes, gate.Route{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: scope}})
+		g, err := gate.New(gate.Config{Routes: routes, Prefixes: testPolicy.Prefixes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return gate.Named{Name: name, Gate: g}
+	}
+	f := newFixture(t, func(c *Config) {
+		c.Gates = []gate.Named{
+			made("a", "unikernel:list"), made("b", "block:delete"), made("c", "unikernel:list"), made("d", "block:delete"),
+			made("e", "unikernel:list", gate.Route{Method: "GET", Path: "/only", Scope: tokenstore.Scope{Name: "unikernel:list"}}),
+		}
+	})
+	id, _ := f.create(`{"scopes":["unikernel:list"]}`)
+	for question, want := range map[string]string{
+		`"path":"/api/unikernels"`:             "a ok, b insufficient_scope",
+		`"path":"/api/unikernels","gate":"a"`:  "a ok",
+		`"path":"/api/unikernels","gate":"d"`:  "d insufficient_scope",
+		`"path":"/only"`:                       "e ok",
+		`"path":"/only","gate":"a"`:            "a route_not_allowed",
+		`"path":"/nothing"`:                    "a route_not_allowed",
+		`"path":"//api/unikernels"`:            "a invalid_path",
+		`"path":"//api/unikernels","gate":"e"`: "e invalid_path",
+	} {
+		w := f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"GET",`+question+`}`)
+		var got explanation
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", question, w.Code, w.Body)
+			continue
+		}
+		text := got.Gate + " " + got.Code
+		for _, other := range got.OtherGates {
+			text += ", " + other.Gate + " " + other.Code
+		}
+		if text != want {
+			t.Errorf("%s: %s, want %s", question, text, want)
+		}
+	}
+	for _, name := range []string{"", "f", "A"} {
+		f.refused(f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"GET","path":"/only","gate":"`+name+`"}`), 400, "invalid_field", "field=gate")
 	}
 }
 

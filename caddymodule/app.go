@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
-	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -71,11 +70,8 @@ type App struct {
 	// stopped says that another configuration has taken over, or that Caddy ends.
 	stopped atomic.Bool
 
-	// What the gates of this configuration know, for the admin API's policy.
-	// Gates are provisioned after the app, and one by one.
-	mu     sync.Mutex
-	tables []gate.Table
-	gates  []*gate.Gate
+	// The gates of this configuration, which are provisioned after the app.
+	gates gates
 
 	// endpoint is the admin API for Caddy's own admin endpoint.
 	endpoint func() http.Handler
@@ -165,10 +161,6 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 
 // Start opens the store, unless this process has it open already.
 func (a *App) Start() error {
-	// Here, because the gates have told their routes by now.
-	if _, err := a.maxScopes(gate.Catalog(a.tables...)); err != nil && len(a.tables) > 0 {
-		return err
-	}
 	if err := a.store.open(a.source); err != nil {
 		return err
 	}
@@ -196,14 +188,6 @@ func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 	return a.store.get(ctx)
 }
 
-// addGate makes a gate and its routes known to the admin API.
-func (a *App) addGate(g *gate.Gate, table gate.Table) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.tables = append(a.tables, table)
-	a.gates = append(a.gates, g)
-}
-
 // account returns the configured account of this name, or nil. A request that outlives
 // its configuration gets the account of the one that runs now: the old one may name an
 // account, or an upstream token, that was taken away.
@@ -226,16 +210,14 @@ func (a *App) adminConfig(
 	clientPath func(*http.Request) string,
 	logger *zap.Logger,
 ) admin.Config {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	policy := a.policy
-	policy.Catalog = gate.Catalog(a.tables...)
-	policy.MaxScopes, _ = a.maxScopes(policy.Catalog) // without gates nothing can be granted at all
+	policy.Catalog = a.gates.catalog
+	policy.MaxScopes, _ = a.maxScopes() // without gates nothing can be granted at all
 	return admin.Config{
 		Store:        a.Store,
 		Policy:       policy,
 		WarnBefore:   a.warnBefore,
-		Gates:        a.gates,
+		Gates:        a.gates.named(),
 		Authenticate: authenticate,
 		ClientPath:   clientPath,
 		Logger:       logger,
@@ -243,7 +225,7 @@ func (a *App) adminConfig(
 }
 
 // maxScopes returns what the accounts give at most, or says what in it isn't known.
-func (a *App) maxScopes(catalog tokenstore.Catalog) (map[string]tokenstore.Grants, error) {
+func (a *App) maxScopes() (map[string]tokenstore.Grants, error) {
 	most := make(map[string]tokenstore.Grants)
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
@@ -251,7 +233,7 @@ func (a *App) maxScopes(catalog tokenstore.Catalog) (map[string]tokenstore.Grant
 		if len(texts) == 0 {
 			continue
 		}
-		grants, err := catalog.Expand(texts)
+		grants, err := a.gates.catalog.Expand(texts)
 		if err != nil {
 			unknown = errors.Join(unknown, fmt.Errorf("account %s: max_scopes: %w", name, err))
 		}

@@ -150,13 +150,18 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.setDefaults()
-	table, err := h.table()
+	own, err := newConfiguredGate(h)
 	if err != nil {
 		return err
 	}
-	h.gate, err = gate.New(gate.Config{
-		Routes:          table.Routes,
+	explicit, err := h.app.readGates(ctx, own)
+	if err != nil {
+		return err
+	}
+	h.setDefaults()
+	own.gate, err = gate.New(gate.Config{
+		Routes:          own.table.Routes,
+		Explicit:        explicit,
 		Prefixes:        h.app.policy.Prefixes,
 		BrowserSessions: h.BrowserSessions != "",
 		HasAccount:      func(name string) bool { return h.app.account(name) != nil },
@@ -167,7 +172,8 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app.addGate(h.gate, table)
+	h.gate = own.gate
+	h.app.madeGate(own)
 	return nil
 }
 

@@ -256,6 +256,18 @@ func TestCommandExplain(t *testing.T) {
 	if got := s.run("explain", "POST", "/api/nothing", "--token-id", id); got.code != exitRefused || !strings.HasPrefix(got.out, "refused with 403 route_not_allowed\n") || got.err != "" {
 		t.Errorf("%+v", got)
 	}
+
+	// Gates that differ.
+	got = s.run("explain", "GET", "/api/both", "--token-id", id)
+	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"), strings.Index(got.out, "\nat other.example.com: refused with 403 insufficient_scope\n"); got.code != exitRefused || first < 0 || second < first {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "api.example.com"); got.code != exitOK || !strings.HasPrefix(got.out, "allowed\n") {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "nowhere"); got.code == exitOK || !strings.Contains(got.err, "--gate") || !strings.Contains(got.err, "other.example.com") {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestCommandImport(t *testing.T) {

@@ -17,13 +17,17 @@ var explainVerb = verb{
 Makes the gate's own checks for a request that isn't sent, and counts nothing.
 The token is named by its id, or read whole from standard input or a file.
 
-Exit status is 4 if the request would be refused.`,
+If several gates know the route and differ about the request, each one's answer is
+printed; --gate asks one of them.
+
+Exit status is 4 if the request would be refused, by any of the gates printed.`,
 		Example: `  $ caddy api-token explain POST /api/unikernel/create --token-id 4fQ9Zt2LkVb7 --ip 203.0.113.7
   $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("token-id", "", "Id of the token")
 		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
+		flags.String("gate", "", "Name of the gate that is asked (default: all that know the route)")
 		flags.String("ip", "", "Address that the request comes from (default: it isn't looked at)")
 		flags.StringP("output", "o", outputTable, "table or json")
 	},
@@ -41,7 +45,7 @@ func (i *invocation) explainRequest() error {
 	if form == outputID {
 		return usageErrorf("--output: write table or json")
 	}
-	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"), IP: i.flags.String("ip")}
+	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"), IP: i.flags.String("ip"), Gate: i.flags.String("gate")}
 	file := i.flags.String("token-file")
 	if (question.TokenID == "") == (file == "") {
 		return usageErrorf("say which token with --token-id or --token-file")
@@ -70,16 +74,37 @@ func (i *invocation) explainRequest() error {
 	} else if err := i.printExplanation(e); err != nil {
 		return err
 	}
-	if !e.Allowed {
-		return exitError(exitRefused)
+	for _, outcome := range append(e.OtherGates, e.GateExplanation) {
+		if !outcome.Allowed {
+			return exitError(exitRefused)
+		}
 	}
 	return nil
 }
 
+// printExplanation prints what becomes of the request, at each gate if they differ.
 func (i *invocation) printExplanation(e client.Explanation) error {
+	if len(e.OtherGates) == 0 {
+		return i.printOutcome(e.GateExplanation, "")
+	}
+	if _, err := fmt.Fprintln(i.out, "The gates differ about this request."); err != nil {
+		return err
+	}
+	for _, outcome := range append([]client.GateExplanation{e.GateExplanation}, e.OtherGates...) {
+		if err := i.printOutcome(outcome, "\nat "+printable(outcome.Gate)+": "); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *invocation) printOutcome(e client.GateExplanation, at string) error {
 	verdict := "allowed"
 	if !e.Allowed {
 		verdict = fmt.Sprintf("refused with %d %s", e.Status, e.Code)
+	}
+	if _, err := fmt.Fprint(i.out, at); err != nil {
+		return err
 	}
 	if _, err := fmt.Fprintln(i.out, printable(verdict)); err != nil {
 		return err

@@ -58,6 +58,7 @@ func newCommandServer(t *testing.T) *commandServer {
 	g, err := gate.New(gate.Config{
 		Routes: []gate.Route{
 			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
+			{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "unikernel:list"}},
 			{Method: "GET", Path: "/api/volumes", Scope: tokenstore.Scope{Name: "volume:list"}},
 		},
 		Prefixes: tokenstore.Prefixes{"mm"},
@@ -65,8 +66,15 @@ func newCommandServer(t *testing.T) *commandServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	other, err := gate.New(gate.Config{
+		Routes:   []gate.Route{{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "volume:list"}}},
+		Prefixes: tokenstore.Prefixes{"mm"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	api := admin.New(admin.Config{
-		Gates: []*gate.Gate{g},
+		Gates: []gate.Named{{Name: "api.example.com", Gate: g}, {Name: "other.example.com", Gate: other}},
 		Store: func(context.Context) (*tokenstore.Store, error) { return s.store, nil },
 		Policy: tokenstore.Policy{
 			Prefixes:    tokenstore.Prefixes{"mm"},

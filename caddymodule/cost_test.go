@@ -16,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
 
-	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -107,7 +106,7 @@ func loadChains(t testing.TB) (chains, string) {
 		t.Fatal(err)
 	}
 	policy := app.policy
-	policy.Catalog = gate.Catalog(app.tables...)
+	policy.Catalog = app.gates.catalog
 	_, secret, err := store.Create(policy, tokenstore.Draft{
 		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true},
 	}, tokenstore.Actor{Name: "test"})

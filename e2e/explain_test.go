@@ -16,18 +16,42 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestExplainIsTrue sends thousands of random requests through the gate and asks
+// twoGates is a site with two gates that differ: they share scopes and paths, but
+// not which scope a path needs. Only the first has a table.
+var twoGates = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
+			route GET /custom/*/report custom:read
+			failure_limit off`, 1) + `
+http://second.test:{$HTTP} {
+	bearer_auth {
+		route GET  /api/unikernels                   custom:read
+		route POST /api/unikernels                   unikernel:list
+		route GET  /api/unikernel/monitoring/status  monitoring:read
+		route POST /api/unikernel/monitoring/restart monitoring:restart
+		route POST /api/block/delete                 block:delete
+		route GET  /api/nothing                      custom:read
+		failure_limit off
+	}
+	reverse_proxy {$BACKEND} {
+		transport http {
+			keepalive off
+		}
+	}
+}
+`
+
+// TestExplainIsTrue sends thousands of random requests through two gates and asks
 // what would become of them: an explanation is worth something only if it is the
 // truth.
 func TestExplainIsTrue(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
-			route GET /custom/*/report custom:read
-			failure_limit off`, 1), mollymawktest.Options{})
+	s := startSite(t, twoGates, mollymawktest.Options{})
+	gates := map[string]string{"127.0.0.1": "127.0.0.1", "second.test": "second.test"} // by host
 	tomorrow := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
 	tokens := map[string]string{
 		"all":        s.token("--scope", "*"),
 		"list":       s.token("--scope", "unikernel:list", "--scope", "block:delete"),
+		"monitoring": s.token("--scope", "monitoring:*"),
+		"full":       s.token("--preset", "full"),
 		"custom":     s.token("--scope", "custom:*"),
 		"elsewhere":  s.token("--scope", "*", "--allowed-ip", "203.0.113.0/24"),
 		"here":       s.token("--scope", "unikernel:list", "--allowed-ip", "127.0.0.0/8"),
@@ -39,24 +63,44 @@ func TestExplainIsTrue(t *testing.T) {
 		"cut":        "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7",
 		"garbage":    "x",
 	}
-	names := []string{"all", "list", "custom", "elsewhere", "here", "limited", "used up", "later", "admin", "other site", "cut", "garbage"}
+	names := []string{"all", "full", "monitoring", "list", "custom", "elsewhere", "here", "limited", "used up", "later", "admin", "other site", "cut", "garbage"}
 	methods := []string{"GET", "GET", "GET", "POST", "DELETE", "PUT", "OPTIONS", "TRACE", "get"}
 	targets := []string{
 		"/api/unikernels", "/api/unikernels?instance=default", "/api/block/delete", "/custom/a/report", "/custom//report", "/custom/a/b/report",
+		"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/restart",
 		"/api/unikernel/destroy", "/api/nothing", "/", "//api/unikernels", "/api/./unikernels", "/api/unikernels/", "/api/%75nikernels", "/api/unikernels;x",
 		"/api/unikernels?t=" + tokens["list"], "/custom/%c3%a9/report", "/custom/%C3%A9/report",
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	outcomes := make(map[string]int)
+	differed := 0
 	for range 3_000 {
 		name := names[random.IntN(len(names))]
 		method, target := methods[random.IntN(len(methods))], targets[random.IntN(len(targets))]
-		explained := s.explain(map[string]string{"token": tokens[name], "method": method, "path": target, "ip": "127.0.0.1"})
-		status, code := s.ask(method, target, tokens[name])
-		if explained.Code != code || (code != "ok" && explained.Status != status) {
-			t.Fatalf("%s %s with %q: explained as %d %s, and it was %d %s", method, target, name, explained.Status, explained.Code, status, code)
+		host := []string{"127.0.0.1", "second.test"}[random.IntN(2)]
+		question := map[string]string{"token": tokens[name], "method": method, "path": target, "ip": "127.0.0.1"}
+		anywhere := s.explain(question)
+		question["gate"] = gates[host]
+		explained := s.explain(question)
+		status, code := s.ask(host, method, target, tokens[name])
+		if explained.Gate != gates[host] || explained.Code != code || (code != "ok" && explained.Status != status) {
+			t.Fatalf("%s %s at %s with %q: explained as %d %s of %q, and it was %d %s", method, target, host, name, explained.Status, explained.Code, explained.Gate, status, code)
 		}
 		outcomes[code]++
+
+		// Asked without a gate, each answer is that of the gate it names, and all that
+		// know as much of the route and answer otherwise are there.
+		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
+			if one.Gate == gates[host] && one.Code != code {
+				t.Fatalf("%s %s at %s with %q: explained as %s among others, and it was %s", method, target, host, name, one.Code, code)
+			}
+		}
+		if len(anywhere.OtherGates) > 0 {
+			differed++
+		}
+	}
+	if differed == 0 {
+		t.Error("the gates never differed")
 	}
 	for _, code := range []string{
 		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token", "route_not_allowed", "method_not_allowed", "invalid_path", "token_in_url",
@@ -82,14 +126,14 @@ func TestExplainIsTrue(t *testing.T) {
 
 // ask sends a request as it is and returns the gate's code, or "ok" if it was let
 // through.
-func (s *site) ask(method, target, token string) (status int, code string) {
+func (s *site) ask(host, method, target, token string) (status int, code string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}", method, target, token); err != nil {
+	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}", method, target, host, token); err != nil {
 		s.t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
@@ -112,6 +156,13 @@ func (s *site) ask(method, target, token string) (status int, code string) {
 }
 
 type explained struct {
+	atGate
+	OtherGates []atGate `json:"other_gates"`
+}
+
+// atGate is what would become of a request at one gate.
+type atGate struct {
+	Gate    string
 	Allowed bool
 	Status  int
 	Code    string

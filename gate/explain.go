@@ -190,31 +190,33 @@ func coveringGrants(grants tokenstore.Grants, scope tokenstore.Scope) (covering 
 	return covering
 }
 
-// Best returns the one of several gates that knows most of a route: the first that
-// has it, else the first that has its path, else the first. It is nil if there are
-// none.
-func Best(gates []*Gate, method, target string) *Gate {
-	u, err := url.ParseRequestURI(target)
-	if err != nil || len(gates) == 0 {
-		return first(gates)
-	}
-	path := RawPath(u)
-	for _, g := range gates {
-		if route, _ := g.router.find(method, path); route != nil {
-			return g
-		}
-	}
-	for _, g := range gates {
-		if _, allow := g.router.find(method, path); allow != "" {
-			return g
-		}
-	}
-	return first(gates)
+// Named is a gate of a configuration with the name that an explanation calls it by.
+type Named struct {
+	Name string
+	*Gate
 }
 
-func first(gates []*Gate) *Gate {
-	if len(gates) == 0 {
-		return nil
+// Knowing returns the gates that know most of a route: those that have it, else
+// those that have its path with other methods, else all.
+func Knowing(gates []Named, method, target string) []Named {
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return gates
 	}
-	return gates[0]
+	var withRoute, withPath []Named
+	for _, g := range gates {
+		switch route, allow := g.router.find(method, RawPath(u)); {
+		case route != nil:
+			withRoute = append(withRoute, g)
+		case allow != "":
+			withPath = append(withPath, g)
+		}
+	}
+	switch {
+	case withRoute != nil:
+		return withRoute
+	case withPath != nil:
+		return withPath
+	}
+	return gates
 }

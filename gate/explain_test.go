@@ -147,22 +147,29 @@ func TestExplainDetails(t *testing.T) {
 	}
 }
 
-func TestBest(t *testing.T) {
+func TestKnowing(t *testing.T) {
 	t.Parallel()
 	route := func(method, path string) Route {
 		return Route{Method: method, Path: path, Scope: tokenstore.Scope{Name: "a:b"}}
 	}
-	with := func(routes ...Route) *Gate { return newTestGate(t, func(c *Config) { c.Routes = routes }) }
-	gates := []*Gate{with(route("GET", "/a")), with(route("GET", "/b")), with(route("POST", "/a"))}
-	for question, want := range map[string]int{
-		"GET /a": 0, "GET /b": 1, "POST /a": 2, "PUT /a": 0, "PUT /b": 1, "GET /c": 0, "GET /%zz": 0, "GET /a?x": 0, "POST /a?/b": 2,
+	with := func(name string, routes ...Route) Named {
+		return Named{name, newTestGate(t, func(c *Config) { c.Routes = routes })}
+	}
+	gates := []Named{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")), with("2", route("POST", "/a"), route("GET", "/both"))}
+	for question, want := range map[string]string{
+		"GET /a": "0", "GET /b": "1", "POST /a": "2", "PUT /a": "02", "PUT /b": "1", "GET /c": "012", "GET /%zz": "012", "GET /a?x": "0", "POST /a?/b": "2",
+		"GET /both": "12", "PUT /both": "12",
 	} {
 		method, target, _ := strings.Cut(question, " ")
-		if got := slices.Index(gates, Best(gates, method, target)); got != want {
-			t.Errorf("%s: gate %d, want %d", question, got, want)
+		got := ""
+		for _, g := range Knowing(gates, method, target) {
+			got += g.Name
+		}
+		if got != want {
+			t.Errorf("%s: gates %s, want %s", question, got, want)
 		}
 	}
-	if Best(nil, "GET", "/a") != nil {
+	if len(Knowing(nil, "GET", "/a")) != 0 {
 		t.Error("there is no gate")
 	}
 }

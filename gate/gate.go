@@ -10,7 +10,10 @@ import (
 
 // Config is what a gate is made of.
 type Config struct {
-	Routes   []Route
+	Routes []Route
+	// Explicit is the resources that the grant "*" doesn't open at any gate of the
+	// configuration; see [ExplicitResources]. Nil means those of Routes.
+	Explicit Resources
 	Prefixes tokenstore.Prefixes
 	// BrowserSessions lets requests without a bearer credential through for the
 	// backend to answer.
@@ -33,7 +36,10 @@ type Gate struct {
 
 // New returns a gate, or says which routes are wrong. The routes are copied.
 func New(config Config) (*Gate, error) {
-	router, err := newRouter(config.Routes)
+	if config.Explicit == nil {
+		config.Explicit = ExplicitResources(Table{Routes: config.Routes})
+	}
+	router, err := newRouter(config.Routes, config.Explicit)
 	if err != nil {
 		return nil, err
 	}

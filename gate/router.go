@@ -26,10 +26,9 @@ type resource struct {
 	allow  string
 }
 
-func newRouter(routes []Route) (*router, error) {
+func newRouter(routes []Route, explicit Resources) (*router, error) {
 	rt := &router{exact: make(map[string]*resource), patterns: make(map[int][]*resource)}
 	routes = slices.Clone(routes)
-	explicit := explicitResources(Table{Routes: routes})
 	var errs []error
 	for i := range routes {
 		route := &routes[i]
@@ -38,7 +37,11 @@ func newRouter(routes []Route) (*router, error) {
 			continue
 		}
 		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
-		route.Scope.Explicit = explicit[resourceOf(route.Scope.Name)]
+		if route.Scope.Explicit && !explicit.with(route.Scope) {
+			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but the other gates don't know that", route.Name(), route.Scope.Name))
+			continue
+		}
+		route.Scope.Explicit = explicit.with(route.Scope)
 		for _, path := range route.paths() {
 			if !rt.resource(path).add(route) {
 				errs = append(errs, fmt.Errorf("route %s %s is declared twice", route.Method, path))

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestRouterFind(t *testing.T) {
 		for _, line := range order {
 			routes = append(routes, route(line))
 		}
-		rt, err := newRouter(routes)
+		rt, err := newRouter(routes, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +84,7 @@ func TestRouterFind(t *testing.T) {
 
 // A target that isn't a path, which may pass untouched, is no route.
 func TestRouterFindNoPath(t *testing.T) {
-	rt, err := newRouter([]Route{route("GET /* any:read"), route("GET /*/* any:read")})
+	rt, err := newRouter([]Route{route("GET /* any:read"), route("GET /*/* any:read")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestCatalog(t *testing.T) {
 	}
 	second := Table{
 		Routes:  []Route{route("GET /b report:read"), route("GET /d monitoring:read"), route("GET /e image:read")},
-		Presets: map[string]tokenstore.Grants{"images": {"image:*"}},
+		Presets: map[string]tokenstore.Grants{"images": {"image:*"}, "read": {"image:read", "report:read"}},
 	}
 	catalog := Catalog(first, second)
 	var got []string
@@ -214,14 +215,57 @@ func TestCatalog(t *testing.T) {
 	}
 	for scope, want := range map[tokenstore.Scope][]string{
 		{Name: "report:read"}:                     {"full", "read"},
-		{Name: "image:read"}:                      {"full", "images"},
+		{Name: "image:read"}:                      {"full", "images", "read"},
 		{Name: "monitoring:read", Explicit: true}: {},
 	} {
 		if got := catalog.PresetsWith(scope); !slices.Equal(got, want) {
 			t.Errorf("presets with %s: %q, want %q", scope.Name, got, want)
 		}
 	}
+	if len(first.Presets["read"]) != 1 || len(second.Presets["read"]) != 2 {
+		t.Error("merging presets changed a table's own")
+	}
 	if empty := Catalog(); len(empty.Scopes) != 0 || empty.Presets == nil {
 		t.Errorf("catalog of nothing: %v", empty)
+	}
+}
+
+// TestExplicitEverywhere: what one table withholds from "*" is withheld by every gate
+// of the configuration, also by one that knows the resource from other routes only.
+func TestExplicitEverywhere(t *testing.T) {
+	t.Parallel()
+	table := Table{Routes: []Route{
+		{Method: "GET", Path: "/monitoring", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+		route("GET /report report:read"),
+	}}
+	lines := Table{Routes: []Route{route("GET /status monitoring:read"), route("POST /status monitoring:restart"), route("GET /report report:read")}}
+	explicit := ExplicitResources(lines, table)
+	tokens := newTestTokens(t)
+	for _, gate := range []struct {
+		name     string
+		table    Table
+		explicit Resources
+		want     map[string]Code
+	}{
+		{"the table's gate", table, explicit, map[string]Code{"GET /monitoring": InsufficientScope, "GET /report": ""}},
+		{"the other gate", lines, explicit, map[string]Code{"GET /status": InsufficientScope, "POST /status": InsufficientScope, "GET /report": ""}},
+		{"a gate alone", lines, nil, map[string]Code{"GET /status": "", "POST /status": ""}},
+	} {
+		g := newTestGate(t, func(c *Config) { c.Routes, c.Explicit = gate.table.Routes, gate.explicit })
+		for request, want := range gate.want {
+			method, path, _ := strings.Cut(request, " ")
+			d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: []string{"Bearer " + tokens.good}, Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1")})
+			if d.Refusal.Code != want {
+				t.Errorf("%s: %s: %q, want %q", gate.name, request, d.Refusal.Code, want)
+			}
+		}
+	}
+	for _, scope := range Catalog(lines, table).Scopes {
+		if scope.Explicit != explicit.with(scope.Scope) {
+			t.Errorf("the catalog has %s as explicit: %t", scope.Name, scope.Explicit)
+		}
+	}
+	if _, err := New(Config{Routes: table.Routes, Explicit: Resources{}}); err == nil {
+		t.Error("a gate was made whose explicit scopes the others don't know")
 	}
 }

@@ -3,7 +3,6 @@ package gate
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -112,11 +111,16 @@ func checkScopeName(name string) error {
 	return nil
 }
 
-// explicitResources are those of which any route's scope is explicit. All their
-// scopes are: a further route must not open to the grant "*" what a table has kept
-// from it.
-func explicitResources(tables ...Table) map[string]bool {
-	explicit := make(map[string]bool)
+// Resources is a set of resources. The resource of a scope is its name up to the
+// colon.
+type Resources map[string]bool
+
+// ExplicitResources returns the resources that have a route with an explicit scope
+// in any of the tables. All scopes of such a resource are explicit: no other route,
+// of whichever table, may open to the grant "*" what one table withholds from it.
+// So a configuration's gates and its [Catalog] must be given the same tables.
+func ExplicitResources(tables ...Table) Resources {
+	explicit := make(Resources)
 	for _, table := range tables {
 		for i := range table.Routes {
 			if scope := table.Routes[i].Scope; scope.Explicit {
@@ -127,15 +131,19 @@ func explicitResources(tables ...Table) map[string]bool {
 	return explicit
 }
 
+// with reports whether the scope's resource is in the set.
+func (r Resources) with(scope tokenstore.Scope) bool { return r[resourceOf(scope.Name)] }
+
 func resourceOf(scopeName string) string {
 	resource, _, _ := strings.Cut(scopeName, ":")
 	return resource
 }
 
-// Catalog returns what tokens can be granted on these tables.
+// Catalog returns what tokens can be granted on these tables. A preset that several
+// tables have grants what it grants in each.
 func Catalog(tables ...Table) tokenstore.Catalog {
 	byName := make(map[string]*tokenstore.CatalogScope)
-	explicit := explicitResources(tables...)
+	explicit := ExplicitResources(tables...)
 	catalog := tokenstore.Catalog{Presets: make(map[string]tokenstore.Grants)}
 	for _, table := range tables {
 		for i := range table.Routes {
@@ -145,12 +153,18 @@ func Catalog(tables ...Table) tokenstore.Catalog {
 				scope = &tokenstore.CatalogScope{Scope: route.Scope}
 				byName[route.Scope.Name] = scope
 			}
-			scope.Explicit = explicit[resourceOf(scope.Name)]
+			scope.Explicit = explicit.with(scope.Scope)
 			if !slices.Contains(scope.Routes, route.Name()) {
 				scope.Routes = append(scope.Routes, route.Name())
 			}
 		}
-		maps.Copy(catalog.Presets, table.Presets)
+		for name, grants := range table.Presets {
+			for _, grant := range grants {
+				if !slices.Contains(catalog.Presets[name], grant) {
+					catalog.Presets[name] = append(catalog.Presets[name], grant)
+				}
+			}
+		}
 	}
 	for _, scope := range byName {
 		slices.Sort(scope.Routes)

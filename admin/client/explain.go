@@ -14,10 +14,22 @@ type Question struct {
 	Path    string `json:"path"`
 	// IP is the client's address; empty isn't looked at.
 	IP string `json:"ip,omitempty"`
+	// Gate is the name of the gate that is asked; empty means all that know the route.
+	Gate string `json:"gate,omitempty"`
 }
 
 // Explanation is what would become of a request.
 type Explanation struct {
+	GateExplanation
+	// OtherGates are the further gates that know as much of the route and would
+	// answer otherwise.
+	OtherGates []GateExplanation `json:"other_gates"`
+}
+
+// GateExplanation is what would become of a request at one gate.
+type GateExplanation struct {
+	// Gate is its name: the hosts and paths of the site it stands in.
+	Gate    string  `json:"gate"`
 	Allowed bool    `json:"allowed"`
 	Status  int     `json:"status"`
 	Code    string  `json:"code"`

@@ -123,13 +123,21 @@ function why(token, catalog) {
     if (ip.value.trim()) body.ip = ip.value.trim();
     try {
       const said = await post("explain", body);
-      answer.replaceChildren(
-        el("p", {}, said.allowed ? "It would be let through." : `It would be refused with ${said.status} ${said.code}.`),
-        el("ul", { className: "checks" }, said.checks.map(({ name, pass, detail }) => el("li", { className: pass ? "pass" : "fail" }, el("b", {}, `${pass ? "✓" : "✗"} ${name.replaceAll("_", " ")}: `), detail))));
+      const outcomes = [said, ...said.other_gates];
+      answer.replaceChildren(...outcomes.flatMap((one) => outcome(one, outcomes.length > 1)));
     } catch (error) {
       if (fields[error.field]) fields[error.field].wrong(error.message);
       else say(error.message, "bad");
     }
   });
   return [form, answer];
+}
+
+// outcome returns what one gate would do, with its name if there are several.
+function outcome({ gate, allowed, status, code, checks }, named) {
+  const verdict = allowed ? "It would be let through." : `It would be refused with ${status} ${code}.`;
+  return [
+    el("p", {}, named ? `At ${gate}: ${verdict}` : verdict),
+    el("ul", { className: "checks" }, checks.map(({ name, pass, detail }) => el("li", { className: pass ? "pass" : "fail" }, el("b", {}, `${pass ? "✓" : "✗"} ${name.replaceAll("_", " ")}: `), detail))),
+  ];
 }

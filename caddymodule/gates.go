@@ -1,0 +1,230 @@
+package caddymodule
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// gates are the gates of a configuration. What one gate lets "*" open depends on the
+// tables of all, and Caddy provisions handlers one by one, in no order. So the first
+// gate reads the routes of all from the configuration of the http app, before any is
+// made. Nothing is changed once all are made.
+type gates struct {
+	mu sync.Mutex
+	// configured are those in the configuration of the http app, in its order. Nil
+	// means that none has been provisioned.
+	configured []configuredGate
+	explicit   gate.Resources
+	catalog    tokenstore.Catalog
+}
+
+// configuredGate is a gate in the configuration. Several that are configured alike
+// share one [gate.Gate].
+type configuredGate struct {
+	name   string
+	config string // as JSON
+	table  gate.Table
+	gate   *gate.Gate // nil until it is made
+}
+
+// readGates reads all gates of the configuration, unless another of them has done so,
+// and checks what depends on all of them. own is the one that is being provisioned.
+func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
+	g := &a.gates
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.configured != nil {
+		if !slices.ContainsFunc(g.configured, own.alike) {
+			return nil, errElsewhere
+		}
+		return g.explicit, nil
+	}
+	for _, module := range ctx.Modules() {
+		web, ok := module.(*caddyhttp.App)
+		if !ok {
+			continue
+		}
+		var err error
+		if g.configured, err = gatesOf(web); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.ContainsFunc(g.configured, own.alike) {
+		g.configured = append(g.configured, own)
+	}
+	tables := make([]gate.Table, 0, len(g.configured))
+	for _, c := range g.configured {
+		tables = append(tables, c.table)
+	}
+	g.explicit, g.catalog = gate.ExplicitResources(tables...), gate.Catalog(tables...)
+	_, err := a.maxScopes()
+	return g.explicit, err
+}
+
+var errElsewhere = errors.New("bearer_auth must be in a route of the http app's configuration: what a token may do at one gate depends on the routes of all")
+
+// madeGate notes the gate of a configuration.
+func (a *App) madeGate(own configuredGate) {
+	g := &a.gates
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.configured {
+		if own.alike(g.configured[i]) {
+			g.configured[i].gate = own.gate
+		}
+	}
+}
+
+// named returns the gates with their names.
+func (g *gates) named() []gate.Named {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []gate.Named
+	for _, c := range g.configured {
+		if c.gate != nil {
+			all = append(all, gate.Named{Name: c.name, Gate: c.gate})
+		}
+	}
+	return all
+}
+
+// newConfiguredGate returns what is known of a gate before it is made. It must be
+// called before the handler is given its defaults.
+func newConfiguredGate(h *BearerAuth) (configuredGate, error) {
+	config, err := json.Marshal(h)
+	if err != nil {
+		return configuredGate{}, err
+	}
+	table, err := h.table()
+	return configuredGate{name: "bearer_auth", config: string(config), table: table}, err
+}
+
+func (c configuredGate) alike(other configuredGate) bool { return c.config == other.config }
+
+// gatesOf returns the gates in the routes of an http app that has not provisioned any
+// of them yet.
+func gatesOf(web *caddyhttp.App) ([]configuredGate, error) {
+	var found gateFinder
+	for _, name := range slices.Sorted(maps.Keys(web.Servers)) {
+		server := web.Servers[name]
+		here := place{host: strings.Join(server.Listen, ", ")}
+		found.inRoutes(here, server.Routes)
+		if server.Errors != nil {
+			found.inRoutes(here, server.Errors.Routes)
+		}
+		for _, name := range slices.Sorted(maps.Keys(server.NamedRoutes)) {
+			found.inRoutes(here, caddyhttp.RouteList{*server.NamedRoutes[name]})
+		}
+	}
+	return found.gates, found.err
+}
+
+// gateFinder collects gates. Handlers of any kind can have routes in them, so it looks
+// for gates in all of a handler's configuration.
+type gateFinder struct {
+	gates []configuredGate
+	err   error // of the first gate with a mistake
+}
+
+// place is where a gate stands, as an operator knows it.
+type place struct{ host, path string }
+
+func (p place) String() string { return strings.TrimSpace(p.host + " " + p.path) }
+
+// within returns the place of what is behind a matcher.
+func (p place) within(hosts, paths []string) place {
+	return place{cmp.Or(strings.Join(hosts, ", "), p.host), cmp.Or(strings.Join(paths, ", "), p.path)}
+}
+
+func (f *gateFinder) inRoutes(here place, routes caddyhttp.RouteList) {
+	for _, route := range routes {
+		var hosts, paths []string
+		for _, set := range route.MatcherSets { // those that have been provisioned
+			for _, matcher := range set {
+				switch m := matcher.(type) {
+				case *caddyhttp.MatchHost:
+					hosts = append(hosts, *m...)
+				case *caddyhttp.MatchPath:
+					paths = append(paths, *m...)
+				}
+			}
+		}
+		for _, set := range route.MatcherSetsRaw {
+			hosts, paths = append(hosts, texts(set["host"])...), append(paths, texts(set["path"])...)
+		}
+		for _, raw := range route.HandlersRaw {
+			f.inJSON(here.within(hosts, paths), raw)
+		}
+	}
+}
+
+func (f *gateFinder) inJSON(here place, raw json.RawMessage) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		for _, element := range list {
+			f.inJSON(here, element)
+		}
+		return
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) != nil {
+		return
+	}
+	if isGate(object) {
+		f.add(here, raw)
+		return
+	}
+	var matchers []map[string]json.RawMessage
+	if json.Unmarshal(object["match"], &matchers) == nil {
+		var hosts, paths []string
+		for _, set := range matchers {
+			hosts, paths = append(hosts, texts(set["host"])...), append(paths, texts(set["path"])...)
+		}
+		here = here.within(hosts, paths)
+	}
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		f.inJSON(here, object[key])
+	}
+}
+
+func isGate(handler map[string]json.RawMessage) bool {
+	var name string
+	return json.Unmarshal(handler["handler"], &name) == nil && name == "bearer_auth"
+}
+
+func (f *gateFinder) add(here place, raw json.RawMessage) {
+	h := new(BearerAuth)
+	c, err := configuredGate{}, json.Unmarshal(raw, h)
+	if err == nil {
+		c, err = newConfiguredGate(h)
+	}
+	if err != nil {
+		f.err = cmp.Or(f.err, err)
+		return
+	}
+	c.name = here.String()
+	for n := 2; slices.ContainsFunc(f.gates, func(other configuredGate) bool { return other.name == c.name }); n++ {
+		c.name = fmt.Sprintf("%s #%d", here, n)
+	}
+	f.gates = append(f.gates, c)
+}
+
+// texts returns the strings of a JSON array, and nothing of anything else.
+func texts(raw json.RawMessage) (list []string) {
+	if json.Unmarshal(raw, &list) != nil {
+		return nil
+	}
+	return list
+}
