@@ -188,9 +188,11 @@ func (a *answerWriter) gone() bool { return a.outcome.Load() == handedOver }
 // finish ends the answer after the handlers behind the gate have returned err. A
 // held answer goes to the client, or a refusal in its place.
 func (a *answerWriter) finish(err error) error {
+	if a.status == 0 { // trailers, or what handlers set before they failed
+		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
+	}
 	switch {
 	case a.gone():
-		gate.ScrubHeaders(a.Header(), a.passage.upstream.token) // the trailers are among them
 		return err
 	case !a.outcome.CompareAndSwap(nil, handedOver):
 		return a.refuse(*a.outcome.Load())

@@ -121,11 +121,58 @@ var backendAnswers = map[string]http.HandlerFunc{
 			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nAlt-Svc: h3=\"evil:443\"\r\nKeep-Alive: timeout=9\r\n"+
 			"Proxy-Authenticate: Basic\r\nTrailer: X-Sum\r\nX-Hop: x\r\nX-Echo: "+echo(r)+"\r\nX-Kept: yes\r\n\r\n")
 	},
+	"cookie":     withCookies(say("text/plain", 200, text("hello"))),
+	"cookie-404": withCookies(say("application/json", 404, text(jsonText))),
+	"cookie-301": withCookies(sayHeader("Location", "/elsewhere", 301)),
+	"cookie-304": withCookies(say("", 304, text(""))),
+	"cookie-stream": withCookies(func(w http.ResponseWriter, r *http.Request) {
+		for range 3 {
+			_, _ = io.WriteString(w, "line\n")
+			_ = http.NewResponseController(w).Flush()
+		}
+	}),
+	"cookie-early": func(w http.ResponseWriter, r *http.Request) {
+		withCookies(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusEarlyHints) })(w, r)
+		clear(w.Header())
+		say("text/plain", 200, text("late"))(w, r)
+	},
+	"cookie-trailer": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "Set-Cookie, Set-Cookie2")
+		_, _ = io.WriteString(w, "body")
+		withCookies(func(http.ResponseWriter, *http.Request) {})(w, r)
+	},
+	"cookie-trailer-unnamed": func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "body")
+		_ = http.NewResponseController(w).Flush()
+		w.Header().Set(http.TrailerPrefix+"Set-Cookie", openedSession)
+	},
+	"cookie-upgrade": func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nSet-Cookie: "+openedSession+"\r\n\r\n"+
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nset-cookie: "+openedSession+"\r\nSET-COOKIE2: "+openedSession+"\r\n\r\n")
+	},
 	"ours": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Key-Expires", "never")
 		w.Header().Set("Api-Key-Warning", "none")
 		say("text/plain", 200, text(""))(w, r)
 	},
+}
+
+// openedSession is a cookie by which a backend opens a session for whoever calls.
+const openedSession = "molly_session=opened-by-the-backend; Path=/"
+
+// withCookies answers with cookies in addition.
+func withCookies(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Set-Cookie", openedSession)
+		w.Header().Add("Set-Cookie", "other=1")
+		w.Header().Set("Set-Cookie2", openedSession)
+		answer(w, r)
+	}
 }
 
 // gzipped answers with a body in which nothing can be found before it is decoded.
@@ -215,6 +262,22 @@ var answerAttacks = []attack{
 	{id: "ANS-05 repeated in early hints", wireRequest: asking("echo-early", "$R"), want: answered("$R", 200, "")},
 	{id: "ANS-05 repeated in a trailer", wireRequest: asking("echo-trailer", "$R"), want: answered("$R", 200, "")},
 	{id: "ANS-05 repeated in a trailer not announced", wireRequest: asking("echo-trailer-unnamed", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-07 cookie", wireRequest: asking("cookie", "$R"), want: answered("$R", 200, ""), then: bodyOf("hello")},
+	{id: "ANS-07 cookie, account without a credential", wireRequest: asking("cookie", "$N"), want: answered("$N", 200, "")},
+	{id: "ANS-07 cookie, error", wireRequest: asking("cookie-404", "$R"), want: answered("$R", 404, ""), then: bodyOf(jsonText)},
+	{id: "ANS-07 cookie, redirect", wireRequest: asking("cookie-301", "$R"), want: answered("$R", 301, "")},
+	{id: "ANS-07 cookie, not modified", wireRequest: asking("cookie-304", "$R"), want: answered("$R", 304, "")},
+	{id: "ANS-07 cookie, stream", wireRequest: asking("cookie-stream", "$R"), want: answered("$R", 200, ""), then: bodyOf("line\nline\nline\n")},
+	{id: "ANS-07 cookie, early hints", wireRequest: asking("cookie-early", "$R"), want: answered("$R", 200, ""), then: bodyOf("late")},
+	{id: "ANS-07 cookie, trailer", wireRequest: asking("cookie-trailer", "$R"), want: answered("$R", 200, ""), then: bodyOf("body")},
+	{id: "ANS-07 cookie, trailer not announced", wireRequest: asking("cookie-trailer-unnamed", "$R"), want: answered("$R", 200, ""), then: bodyOf("body")},
+	{id: "ANS-07 cookie, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=cookie", header: by("$C"), body: "x"}, want: answered("$C", 200, "")},
+	{id: "ANS-07 cookie, HEAD", wireRequest: wireRequest{method: "HEAD", target: "/plain/read?answer=cookie", header: by("$R")}, want: refused(405, "method_not_allowed", "$R")},
+	{id: "ANS-07 cookie, untouched", wireRequest: wireRequest{host: browserHost, target: "/login?answer=cookie"}, want: untouched(200), then: func(t *testing.T, x *exchange) {
+		if got := x.answers[0].header["Set-Cookie"]; !slices.Equal(got, []string{openedSession, "other=1"}) {
+			t.Errorf("the client got the cookies %q", got)
+		}
+	}},
 	{id: "ANS-06 hop by hop", wireRequest: asking("hop", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Keep-Alive")},
 	{id: "ANS-06 the gate's own headers", wireRequest: asking("ours", "$R"), want: answered("$R", 200, ""), then: func(t *testing.T, x *exchange) {
 		if got := x.answers[0].header.Get("Api-Key-Expires"); got == "never" {

@@ -266,6 +266,9 @@ func (x *exchange) checkAnswers(t *testing.T, want []verdict) {
 			continue
 		}
 		answer := x.answers[i]
+		if v.outcome != passesUntouched {
+			checkNoCookie(t, answer)
+		}
 		if !slices.Contains(v.status, answer.status) {
 			t.Errorf("answer %d has status %d (%v), want %v: %s", i+1, answer.status, answer.err, v.status, shortened(answer.body))
 			continue
@@ -280,6 +283,21 @@ func (x *exchange) checkAnswers(t *testing.T, want []verdict) {
 			x.checkProblem(t, answer, v.code)
 		case v.outcome == passes && answer.status == http.StatusOK && answer.header.Get("Api-Key-Expires") == "":
 			t.Errorf("the answer doesn't say when the token expires")
+		}
+	}
+}
+
+// checkNoCookie checks that an answer, its trailers and interim answers included, sets
+// no cookie.
+func checkNoCookie(t *testing.T, answer wireAnswer) {
+	t.Helper()
+	for _, part := range append(answer.interim, answer) {
+		for _, header := range []http.Header{part.header, part.trailer} {
+			for name, values := range header {
+				if len(values) > 0 && strings.HasPrefix(foldName(name), "set-cookie") { // one can be announced and not sent
+					t.Errorf("the client got %s: %q with status %d", name, values, part.status)
+				}
+			}
 		}
 	}
 }

@@ -70,6 +70,7 @@ var upgradeAttacks = []attack{
 		}
 	}},
 	{id: "UPG-12 hop by hop in a 101, with session", wireRequest: wireRequest{host: browserHost, target: "/plain/socket?answer=upgrade-hop", header: []string{"Connection: Upgrade", "Upgrade: websocket", "Cookie: molly_session=$Q"}}, want: untouched(101), then: onlyEndToEnd},
+	{id: "UPG-12 cookie in a 101", wireRequest: upgrading("/plain/socket?answer=cookie-upgrade", "websocket"), want: switched("$R")},
 	{id: "UPG-12 hop by hop in interim answers", wireRequest: asking("interim", "$R"), want: passed("$R"), then: func(t *testing.T, x *exchange) {
 		onlyEndToEnd(t, x)
 		var statuses []int

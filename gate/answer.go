@@ -79,11 +79,15 @@ func isHTML(header http.Header, body []byte) bool {
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }
 
-// ScrubHeaders deletes the headers of an answer, also of a good one, that repeat
-// the token that the gate sent to the backend.
+// cookies are the headers in which a backend opens a session for whoever calls. To a
+// token's request it would be a session of the account, with all of its rights.
+var cookies = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
+
+// ScrubHeaders deletes the headers and trailers of an answer, also of a good one, that
+// set cookies or repeat the token that the gate sent to the backend.
 func ScrubHeaders(h http.Header, upstreamToken string) {
 	for name, values := range h {
-		if anyHoldsToken(values, upstreamToken) || holdsToken(name, upstreamToken) {
+		if cookies.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || anyHoldsToken(values, upstreamToken) || holdsToken(name, upstreamToken) {
 			delete(h, name)
 		}
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -116,7 +117,7 @@ func TestHoldsToken(t *testing.T) {
 }
 
 func TestScrubHeaders(t *testing.T) {
-	kept := []string{"Content-Type: text/plain", "X-Name: 0b0e5b6a", "Set-Cookie: a=b"}
+	kept := []string{"Content-Type: text/plain", "X-Name: 0b0e5b6a", "Cookie: a=b"}
 	h := headers(t, append([]string{
 		"X-Debug: " + upstreamToken, "X-Two: harmless", "X-Two: x" + upstreamToken + "x", "Location: /?0b0e5b6a%2D7d2c-4c1e-9d43-6a5c1f0e8b77",
 	}, kept...)...)
@@ -124,6 +125,9 @@ func TestScrubHeaders(t *testing.T) {
 	ScrubHeaders(h, upstreamToken)
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
 		t.Errorf("%v, want %v", h, want)
+	}
+	for _, name := range []string{"Set-Cookie", "set-cookie", "SET-COOKIE", "Set-Cookie2", "Set_Cookie", http.TrailerPrefix + "Set-Cookie", http.TrailerPrefix + "set-cookie2"} {
+		h[name] = []string{"session=1", "b=c"}
 	}
 	ScrubHeaders(h, "")
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
