@@ -96,6 +96,11 @@ type BearerAuth struct {
 	// limit. Default: 5m.
 	AnswerTimeout caddy.Duration `json:"answer_timeout,omitempty"`
 
+	// The only headers of the client that a request with a token carries to the
+	// backend, in addition to those that the body and a websocket need. Default: all but
+	// those that the gate removes.
+	RequestHeaders []string `json:"request_headers,omitempty"`
+
 	// How many wrong tokens an address may present in a time before it is told to
 	// wait; good ones from it always pass. Default: 100 in 1m.
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
@@ -168,6 +173,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		Failures:        h.FailureLimit.limit(),
 		MaxBody:         h.MaxBody,
 		MaxUpload:       h.MaxUpload,
+		RequestHeaders:  h.RequestHeaders,
 	})
 	if err != nil {
 		return err
@@ -253,6 +259,9 @@ func (h *BearerAuth) Validate() error {
 		return errors.New("detached_requests and max_buffered are 1 or more, or -1 for no limit")
 	}
 	if err := h.FailureLimit.validate(); err != nil {
+		return err
+	}
+	if err := gate.CheckRequestHeaders(h.RequestHeaders); err != nil {
 		return err
 	}
 	if h.Refusals != "" && h.Refusals != refusalsByErrorRoutes {

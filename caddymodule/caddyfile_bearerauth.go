@@ -46,6 +46,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //		body_timeout      <duration>|off
 //		answer_timeout    <duration>|off
 //		detached_requests <number>|off
+//		request_headers   <name...>
 //		failure_limit     <failures> <window>|off
 //		refusals          handle_errors
 //	}
@@ -106,6 +107,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return parseTimeout(d, option, &h.BodyTimeout)
 	case "answer_timeout":
 		return parseTimeout(d, option, &h.AnswerTimeout)
+	case "request_headers":
+		h.RequestHeaders = append([]string{}, d.RemainingArgs()...)
 	case "failure_limit":
 		return h.parseFailureLimit(d)
 	case "refusals":
@@ -113,7 +116,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 	default:
-		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_body, max_buffered, max_upload, realm, refusals, route and routes", option)
+		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)

@@ -104,7 +104,7 @@ func (p *passage) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
 	out.Trailer = nil
-	out.Header = gate.Forward(r.Header, &p.Match.Token, p.upstream.authorization, p.values[:0])
+	out.Header = p.handler.gate.Forward(r.Header, &p.Match.Token, p.upstream.authorization, p.values[:0])
 	gate.SetUpgrade(out.Header, p.Upgrade)
 	p.url = *r.URL
 	out.URL = &p.url

@@ -7,6 +7,24 @@ var spoofed = []string{
 	"X-Token-Name: root", "X-Token-Id: 000000000000", "X-Token-Account: admin", "X-Token-Scopes: *", "x-token-name: root", "X-TOKEN-NAME: root",
 }
 
+// foreign are headers in which other gateways and proxies name the caller, or by which
+// a privileged credential acts as somebody else.
+var foreign = strings.Split("Impersonate-User Impersonate-Group Sudo X-Consumer-Username X-Credential-Identifier Tailscale-User-Login Cf-Access-Authenticated-User-Email "+
+	"X-Goog-Authenticated-User-Email X-Goog-Iap-Jwt-Assertion X-Ms-Client-Principal X-Ms-Client-Principal-Name X-Amzn-Oidc-Identity X-Amzn-Oidc-Data X-Authentik-Username "+
+	"X-Pomerium-Claim-Email X-Auth-User X-Auth-Request-Email X-Forwarded-User X-Forwarded-Groups X-Forwarded-Login Remote-User X-Remote-User X-Webauth-User Ssl-Client-Cert "+
+	"X-Userinfo X-User-Id X-Id-Token X-Access-Token X-Jwt-Assertion X-Vouch-User X-Envoy-Internal X-Forwarded-Client-Cert X-Hasura-Role X-Trino-User Forwarded X-Real-Ip "+
+	"True-Client-Ip Iv-User Sm-User X-Impersonate-User On-Behalf-Of Api-Username X-Redmine-Switch-User Es-Security-Runas-User X-Scope-Orgid Client-Cert", " ")
+
+// foreignLines returns a header line for each of foreign, its name changed.
+func foreignLines(change func(string) string) (lines []string) {
+	for _, name := range foreign {
+		lines = append(lines, change(name)+": root")
+	}
+	return lines
+}
+
+func asIs(name string) string { return name }
+
 // spoofing is a request with a token and these headers.
 func spoofing(header ...string) wireRequest { return get("/plain/read", by("$R", header...)...) }
 
@@ -44,6 +62,14 @@ var identityAttacks = []attack{
 	{id: "IDH-06 named in Connection, let in", over: []string{"h1"}, aliases: true, wireRequest: spoofing("X_Token_Name: root", "Connection: X_Token_Name, X-Token-Name"), want: passed("$R")},
 	{id: "IDH-08 foreign identities", wireRequest: spoofing("X-Forwarded-User: root", "Remote-User: root", "X-Remote-User: root", "X-Auth-Request-Email: root@example", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x"), want: passed("$R")},
 	{id: "IDH-08 foreign identities, let in", aliases: true, wireRequest: spoofing("Remote_User: root", "X_Remote_User: root"), want: passed("$R"), then: absent("Remote_user", "X_remote_user")},
+	{id: "IDH-08 many foreign identities", wireRequest: spoofing(foreignLines(asIs)...), want: passed("$R")},
+	{id: "IDH-08 many foreign identities, lower case", wireRequest: spoofing(foreignLines(strings.ToLower)...), want: passed("$R")},
+	{id: "IDH-08 many foreign identities, upper case", over: []string{"h1"}, wireRequest: spoofing(foreignLines(strings.ToUpper)...), want: passed("$R")},
+	{id: "IDH-08 many foreign identities, account without a credential", wireRequest: get("/plain/read", by("$N", foreignLines(asIs)...)...), want: passed("$N")},
+	{id: "IDH-08 many foreign identities, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C", foreignLines(asIs)...), body: "x"}, want: passed("$C")},
+	{id: "IDH-08 many foreign identities, Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$R", foreignLines(asIs)...)}, want: passed("$R")},
+	{id: "IDH-08 many foreign identities, websocket", wireRequest: upgrading("/plain/socket", "websocket", foreignLines(asIs)...), want: switched("$R")},
+	{id: "IDH-08 foreign identity, untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css", header: []string{"X-Forwarded-User: alice"}}, want: untouched(200), then: sawHeader("X-Forwarded-User", "alice")},
 	{id: "IDH-10 trailers announced", wireRequest: trailing("/plain/write", "X-Token-Name, Authorization", "X-Token-Name: root", "Authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h2": broken("$C", 0, 400), "h3": broken("$C", 0, 400)}},
 	{id: "IDH-10 trailers announced, upload", wireRequest: trailing("/plain/upload", "X-Token-Name, Authorization", "X-Token-Name: root", "Authorization: Bearer forged"), want: passed("$C"), otherwise: map[string][]verdict{"h2": abortedUpload, "h3": abortedUpload}},
 	{id: "IDH-10 identity in trailers", wireRequest: trailing("/plain/write", "X-Token-Name", "X-Token-Name: root"), want: passed("$C")},

@@ -26,12 +26,17 @@ type Config struct {
 	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
 	// and of Upload routes.
 	MaxBody, MaxUpload int64
+	// RequestHeaders, unless it is nil, names the only headers of the client that a
+	// request with a token carries upstream; see [CheckRequestHeaders].
+	RequestHeaders []string
 }
 
 // Gate decides about requests.
 type Gate struct {
 	config Config
 	router *router
+	// allowed are the headers of Config.RequestHeaders, or nil.
+	allowed map[string]bool
 }
 
 // New returns a gate, or says which routes are wrong. The routes are copied.
@@ -43,7 +48,10 @@ func New(config Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gate{config: config, router: router}, nil
+	if err := CheckRequestHeaders(config.RequestHeaders); err != nil {
+		return nil, err
+	}
+	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders)}, nil
 }
 
 // Request is the facts of a request.

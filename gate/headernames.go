@@ -1,5 +1,10 @@
 package gate
 
+import (
+	"slices"
+	"strings"
+)
+
 // headerNames are names of headers that must not come from a client, in lower
 // case and with dashes. They stand for every spelling that a backend may take for
 // them: without regard to letter case, and with "_" or "." for "-", which are the
@@ -7,20 +12,31 @@ package gate
 // (CVE-2025-64484, GHSA-49wc-4hcv-v58q).
 type headerNames struct {
 	names map[string]bool
-	// prefixes stand for all names that begin with them.
+	// prefixes stand for all names that begin with them, but for except. They are
+	// sorted, and none begins with another.
 	prefixes []string
+	except   map[string]bool
 	// first has the first letters of all: few headers share them.
 	first [256]bool
 }
 
-// newHeaderNames returns the names, and those that begin with the prefixes.
-func newHeaderNames(names, prefixes []string) *headerNames {
-	l := &headerNames{names: make(map[string]bool, len(names)), prefixes: prefixes}
+// newHeaderNames returns the names, and those that begin with the prefixes and are not
+// in except.
+func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
+	l := &headerNames{names: make(map[string]bool, len(names)), except: make(map[string]bool, len(except))}
 	for _, name := range names {
 		l.names[name] = true
 		l.first[name[0]] = true
 	}
+	for _, name := range except {
+		l.except[name] = true
+	}
+	prefixes = slices.Sorted(slices.Values(prefixes))
 	for _, prefix := range prefixes {
+		if last := len(l.prefixes) - 1; last >= 0 && strings.HasPrefix(prefix, l.prefixes[last]) {
+			continue
+		}
+		l.prefixes = append(l.prefixes, prefix)
 		l.first[prefix[0]] = true
 	}
 	return l
@@ -61,27 +77,7 @@ var overriding = newHeaderNames([]string{
 	"x-invoke-",
 })
 
-// foreignIdentity headers are those in which other gateways name the user. A
-// request that acts for a token must not name another beside it. They are left on
-// requests without a token, where a gateway before this one may have set them; and
-// what a handler after the gate sets isn't touched.
-var foreignIdentity = newHeaderNames([]string{
-	"x-forwarded-user",
-	"x-forwarded-email",
-	"x-forwarded-groups",
-	"x-forwarded-preferred-username",
-	"x-forwarded-access-token",
-	"x-forwarded-client-cert",
-}, []string{
-	"x-auth-request-", // oauth2-proxy
-	"x-webauth-",      // Grafana and its kin
-	"x-remote-",
-	"remote-", // Authelia, CGI's REMOTE_USER
-	"ssl-client-",
-	"x-ssl-client-",
-})
-
-// contain says whether name is a spelling of one of the names.
+// contain reports whether name is a spelling of one of the names.
 func (l *headerNames) contain(name string) bool {
 	if name == "" || !l.first[foldNameByte(name[0])] {
 		return false
@@ -91,15 +87,28 @@ func (l *headerNames) contain(name string) bool {
 	for i := range min(len(name), len(buf)) {
 		folded = append(folded, foldNameByte(name[i]))
 	}
-	if len(name) <= len(buf) && l.names[string(folded)] {
-		return true
-	}
-	for _, prefix := range l.prefixes {
-		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
+	if len(name) <= len(buf) {
+		if l.names[string(folded)] {
 			return true
 		}
+		if l.except[string(folded)] {
+			return false
+		}
 	}
-	return false
+	// If a prefix fits, it is the last one that doesn't come after the name.
+	low, high := 0, len(l.prefixes)
+	for low < high {
+		if middle := (low + high) / 2; l.prefixes[middle] <= string(folded) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == 0 {
+		return false
+	}
+	prefix := l.prefixes[low-1]
+	return len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix
 }
 
 func foldNameByte(c byte) byte {

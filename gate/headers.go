@@ -92,10 +92,10 @@ func DropTokens(h http.Header, prefixes tokenstore.Prefixes) (names []string) {
 }
 
 // Forward returns the headers that go upstream: a copy of those that [TakeHeaders]
-// has cleaned, without what the backend shall not see of the client, and with what it
-// shall see of the token. authorization is the account's; empty sends none. The copied
-// values are put into the room behind values, as far as there is any.
-func Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
+// has cleaned, without what the backend must not see of the client, and with what it
+// needs to know of the token. authorization is the account's; empty sends none. The
+// copied values are put into the room behind values, as far as there is any.
+func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const ours = 4
 	out := make(http.Header, len(h)+ours)
 	set := func(name, value string) {
@@ -103,7 +103,7 @@ func Forward(h http.Header, token *tokenstore.Principal, authorization string, v
 		out[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	for name, lines := range h {
-		if clientsOwn[name] || foreignIdentity.contain(name) {
+		if !g.passes(name) {
 			continue
 		}
 		if lines == nil { // for the proxy that is another thing than no lines
@@ -122,15 +122,33 @@ func Forward(h http.Header, token *tokenstore.Principal, authorization string, v
 	return out
 }
 
-// clientsOwn are headers that end at the gate.
-var clientsOwn = map[string]bool{
-	"Authorization":       true,
-	"Cookie":              true,
-	"Proxy-Authorization": true,
-	"Accept-Encoding":     true, // an error answer must be readable
-	"Expect":              true, // answered here; Mollymawk never does
-	"Trailer":             true,
+// passes reports whether a client's header is handed on with a token.
+func (g *Gate) passes(name string) bool {
+	if g.allowed != nil && !g.allowed[name] {
+		return false
+	}
+	return ordinary[name] || !clientsOwn.contain(name) && !foreignIdentity.contain(name)
 }
+
+// ordinary are headers that many clients send and that are in none of the lists, which
+// take longer to search.
+var ordinary = map[string]bool{
+	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true, "If-Match": true, "If-Modified-Since": true,
+	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true, "Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,
+	"Sec-Ch-Ua-Platform": true, "Sec-Fetch-Dest": true, "Sec-Fetch-Mode": true, "Sec-Fetch-Site": true, "Te": true, "Traceparent": true, "Tracestate": true,
+	"User-Agent": true, "Via": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true, "X-Request-Id": true, "X-Requested-With": true,
+}
+
+// clientsOwn are headers that end at the gate.
+var clientsOwn = newHeaderNames([]string{
+	"authorization",
+	"cookie",
+	"cookie2",
+	"proxy-authorization",
+	"accept-encoding", // an error answer must be readable
+	"expect",          // answered here; Mollymawk never does
+	"trailer",
+}, nil)
 
 // SetUpgrade sets the headers that ask for the protocol of [Decision.Upgrade], if
 // there is one.

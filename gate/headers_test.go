@@ -103,8 +103,9 @@ func TestForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := &tokenstore.Principal{ID: id, Name: "CI für 100%", Terms: &tokenstore.Terms{Account: "alice"}}
+	g := newTestGate(t, nil)
 	client := []string{
-		"Authorization: Bearer client", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
+		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
 		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root", "X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
 	}
 	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "User-Agent: curl"}
@@ -116,7 +117,7 @@ func TestForward(t *testing.T) {
 		h := headers(t, append(slices.Clone(client), kept...)...)
 		before := h.Clone()
 		for room := range 20 {
-			got := Forward(h, token, authorization, make([]string, 0, room))
+			got := g.Forward(h, token, authorization, make([]string, 0, room))
 			if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(got, want) {
 				t.Errorf("with the credential %q:\n%v, want\n%v", authorization, got, want)
 			}
@@ -140,7 +141,7 @@ func TestForward(t *testing.T) {
 // never find the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
-	if got := Forward(h, &tokenstore.Principal{Terms: &tokenstore.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &tokenstore.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
 		t.Errorf("X-Token-Account: %q", got)
 	}
 }
@@ -176,7 +177,7 @@ func TestHeaderText(t *testing.T) {
 // The lists are in the spelling they are compared in, and no longer than what is
 // compared.
 func TestHeaderNames(t *testing.T) {
-	for _, list := range []headerNames{*overriding, *foreignIdentity} {
+	for _, list := range []headerNames{*overriding, *foreignIdentity, *clientsOwn, *cookies} {
 		for _, name := range append(slices.Collect(maps.Keys(list.names)), list.prefixes...) {
 			folded := []byte(name)
 			for i := range folded {
@@ -191,6 +192,11 @@ func TestHeaderNames(t *testing.T) {
 		}
 		if long := "X-" + strings.Repeat("a", 100); list.contain(long) || list.contain("") || list.contain("X-") {
 			t.Error("something else is found")
+		}
+	}
+	for name := range ordinary {
+		if name != http.CanonicalHeaderKey(name) || overriding.contain(name) || clientsOwn.contain(name) || foreignIdentity.contain(name) {
+			t.Errorf("%q isn't ordinary", name)
 		}
 	}
 	if !overriding.contain("X-Token-" + strings.Repeat("a", 100)) {
