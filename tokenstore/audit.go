@@ -1,6 +1,10 @@
 package tokenstore
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // AuditEntry is a line of the record of who changed what.
 type AuditEntry struct {
@@ -31,6 +35,26 @@ type Actor struct {
 	Name string
 	// Address is the client's address, if there is one.
 	Address string
+	// Authorize returns an error if the actor may no longer make changes. It is
+	// called within each change's transaction, perhaps more than once, so it must
+	// not block or use the store other than by [Store.Refresh]. Nil allows all
+	// changes.
+	Authorize func() error
+}
+
+// ErrUnauthorized is returned for a change whose actor lost the right to make it
+// before the change's transaction began. It wraps the error of [Actor].Authorize.
+var ErrUnauthorized = errors.New("the actor may no longer make changes")
+
+// authorize calls Authorize.
+func (a Actor) authorize() error {
+	if a.Authorize == nil {
+		return nil
+	}
+	if err := a.Authorize(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnauthorized, err)
+	}
+	return nil
 }
 
 // audit returns the entry about a change of a token.

@@ -64,7 +64,7 @@ func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Requ
 		}
 		wanted.Digest = digestOf(secret.Reveal())
 		kept := request.keep(actor, wanted.ID, now)
-		token, err = s.apply(wanted.ID, now, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
+		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
 		switch {
 		case errors.Is(err, ErrRepeated):
 			token, err = s.repeated(kept)
@@ -90,7 +90,7 @@ func createOnly(wanted Token, entry AuditEntry, request *KeptRequest) ChangeFunc
 // Delete removes a token and its usage; it stops working at once.
 func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 	now := s.Now()
-	_, err := s.apply(id, now, func(old *Token) (Change, error) {
+	_, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
 		if err := old.isVersion(version); err != nil {
 			return Change{}, err
 		}
@@ -105,7 +105,7 @@ func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 func (s *Store) change(id ID, version uint64, action string, actor Actor, edit func(token *Token, now time.Time) (map[string]string, error)) (*Token, error) {
 	now := s.Now()
 	var unchanged *Token
-	token, err := s.apply(id, now, func(old *Token) (Change, error) {
+	token, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
 		if err := old.isVersion(version); err != nil {
 			return Change{}, err
 		}
@@ -141,13 +141,20 @@ func (t *Token) isVersion(version uint64) error {
 
 // apply makes a change durable, then puts it in force. Both happen under the
 // token's lock, so that the order in memory is the order on disk.
-func (s *Store) apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
+//
+// The actor's right is checked within the transaction: once a call that ends the
+// right has returned, no change of the actor's begins. Checking before the
+// transaction would let changes through that wait for the disk meanwhile.
+func (s *Store) apply(id ID, now time.Time, actor Actor, change ChangeFunc) (*Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
 	var before *Token
 	var made Change
 	token, err := s.applyLocked(id, now, func(old *Token) (_ Change, err error) {
+		if err := actor.authorize(); err != nil {
+			return Change{}, err
+		}
 		before = old
 		made, err = change(old)
 		return made, err
@@ -211,7 +218,7 @@ func changeError(err error) error {
 		version *VersionError
 	)
 	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) || errors.Is(err, ErrConflict) ||
-		errors.Is(err, ErrRepeated) || errors.Is(err, errUnchanged) {
+		errors.Is(err, ErrRepeated) || errors.Is(err, ErrUnauthorized) || errors.Is(err, errUnchanged) {
 		return err
 	}
 	return readError(err)

@@ -64,6 +64,9 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
 		Changes: map[string]string{"clock": notedTime(from) + " -> " + notedTime(to)},
 	}
+	if err := actor.authorize(); err != nil {
+		return from, to, err
+	}
 	if err := s.backend.SetRecordedTime(to, entry); err != nil {
 		return from, to, readError(err)
 	}

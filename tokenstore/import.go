@@ -28,7 +28,7 @@ func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (to
 		if wanted.ID, err = newID(s.random); err != nil {
 			return nil, false, err
 		}
-		token, err = s.apply(wanted.ID, now, createOnly(wanted, actor.audit(now, "import", &wanted, nil), nil))
+		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "import", &wanted, nil), nil))
 		if !errors.Is(err, ErrTaken) {
 			return token, capped, err
 		}

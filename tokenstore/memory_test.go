@@ -543,7 +543,7 @@ func (s *testStore) alter(t testing.TB, id ID, edit func(*Token)) {
 
 func (s *testStore) tryAlter(id ID, edit func(*Token)) error {
 	now := s.Now()
-	_, err := s.apply(id, now, func(old *Token) (Change, error) {
+	_, err := s.apply(id, now, Actor{}, func(old *Token) (Change, error) {
 		if old == nil {
 			return Change{}, ErrNotFound
 		}

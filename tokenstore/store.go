@@ -64,6 +64,8 @@ type Store struct {
 	// mortal says that the backend's counters may not outlive the process.
 	mortal  atomic.Bool
 	watches watchLists
+	// backups is the number of backups that are open.
+	backups atomic.Int32
 
 	usedAfterRevoke usedAfterRevoke
 	// toldExpiry is up to when tokens have been told of that come near their end. It is
@@ -169,6 +171,18 @@ func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
 		}
 	}
 	return m, nil
+}
+
+// Refresh returns the token of an earlier match as it is at now. It reports false if
+// the secret no longer belongs to a token. Like [Store.Watch] it looks only at
+// memory, where a matched token stays until it is deleted: it neither blocks nor asks
+// the backend, so [Actor].Authorize may call it.
+func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
+	var fresh Match
+	if !s.index.match(&m.Digest, now, &fresh) {
+		return Match{}, false
+	}
+	return fresh, true
 }
 
 // load brings the token that has the digest into memory. A digest that nobody has

@@ -1,0 +1,103 @@
+package tokenstore
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestNothingChangesWithoutTheRight makes each kind of change for an actor whose right
+// has ended.
+func TestNothingChangesWithoutTheRight(t *testing.T) {
+	t.Parallel()
+	errEnded := errors.New("ended")
+	actor := Actor{Name: "carol", Authorize: func() error { return errEnded }}
+	for name, change := range map[string]func(s *testStore, id ID) error{
+		"create": func(s *testStore, _ ID) error {
+			_, _, err := s.Create(testPolicy, Draft{Kind: KindAdmin, Name: "successor", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, actor)
+			return err
+		},
+		"import": func(s *testStore, _ ID) error {
+			draft := Draft{Kind: KindAPI, Name: "imported", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}
+			_, _, err := s.Import(testPolicy, draft, "0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b", actor)
+			return err
+		},
+		"edit": func(s *testStore, id ID) error {
+			_, err := s.Edit(testPolicy, id, Edit{Name: new("another")}, actor)
+			return err
+		},
+		"rotate": func(s *testStore, id ID) error {
+			_, _, err := s.Rotate(testPolicy, id, Rotation{}, actor)
+			return err
+		},
+		"revoke":  func(s *testStore, id ID) error { _, err := s.Revoke(id, AnyVersion, actor); return err },
+		"disable": func(s *testStore, id ID) error { _, err := s.Disable(id, AnyVersion, actor); return err },
+		"enable":  func(s *testStore, id ID) error { _, err := s.Enable(id, AnyVersion, actor); return err },
+		"delete":  func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, actor) },
+		"accept clock": func(s *testStore, _ ID) error {
+			s.Now() // sees the later time
+			s.clock.set(s.clock.Now().Add(-time.Hour))
+			_, _, err := s.AcceptClock(actor)
+			return err
+		},
+	} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		before := s.Now()
+		if err := change(s, token.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) || errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+		page, _, err := s.List(Page{Order: OrderCreated, Limit: 10})
+		if err != nil || len(page) != 1 || page[0].Token.Version != token.Version || page[0].Token.Status(before) != StatusActive {
+			t.Errorf("%s: the tokens have changed: %v", name, err)
+		}
+		if match := s.must(t, credential); match.Status != StatusActive {
+			t.Errorf("%s: the token in memory has changed", name)
+		}
+		if s.Now().Before(before) {
+			t.Errorf("%s: the clock has been accepted", name)
+		}
+		if entries, _, err := s.Audit(AuditPage{Limit: 10}); err != nil || len(entries) != 1 {
+			t.Errorf("%s: %d audit entries, %v", name, len(entries), err)
+		}
+	}
+}
+
+// TestRefresh follows a token that was matched once.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	want := func(what string, status Status) {
+		t.Helper()
+		if fresh, ok := s.Refresh(match, s.Now()); !ok || fresh.Status != status {
+			t.Errorf("%s: %v, %v", what, ok, fresh.Status)
+		}
+	}
+	want("as it was", StatusActive)
+	if _, err := s.Disable(token.ID, AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	want("disabled", StatusDisabled)
+	if _, err := s.Enable(token.ID, AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	want("enabled", StatusActive)
+	if _, err := s.Edit(testPolicy, token.ID, Edit{AllowedIPs: &[]string{"10.0.0.0/8"}}, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if fresh, ok := s.Refresh(match, s.Now()); !ok || len(fresh.Token.AllowedIPs) != 1 {
+		t.Errorf("bound to addresses: %v, %v", ok, fresh.Token.AllowedIPs)
+	}
+	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor); err != nil {
+		t.Fatal(err)
+	}
+	want("rotated with grace", StatusActive)
+	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Refresh(match, s.Now()); ok {
+		t.Error("rotated away, the secret still matches")
+	}
+}
