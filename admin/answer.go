@@ -32,7 +32,7 @@ func (c *call) answer(status int, value any) *Refusal {
 // answerToken answers a change of a token.
 func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Refusal {
 	found := c.withUsage(store, token)
-	c.w.Header().Set("ETag", etag(token))
+	c.w.Header().Set("ETag", tagOf(token))
 	return c.answer(http.StatusOK, newObject(token, found.Usage, store.Now()))
 }
 

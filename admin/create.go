@@ -132,7 +132,7 @@ func (c *call) createToken() *Refusal {
 	}
 	c.logChange("token created", token)
 	c.w.Header().Set("Location", c.location(token.ID))
-	c.w.Header().Set("ETag", etag(token))
+	c.w.Header().Set("ETag", tagOf(token))
 	return c.answer(http.StatusCreated, withSecret{
 		object: newObject(token, tokenstore.Usage{}, store.Now()),
 		Token:  secret.Reveal(),

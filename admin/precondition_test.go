@@ -65,59 +65,50 @@ func TestIfMatchInTheTransaction(t *testing.T) {
 	}
 }
 
-// TestIfMatchForms: what a list of entity tags is (RFC 9110 sections 5.6.1, 8.8.3 and
-// 13.1.1). A version is named or not; whatever isn't a list names none.
+// TestIfMatchForms: a version is named or not, and whatever isn't a list names none.
+// All the forms are package etag's to test.
 func TestIfMatchForms(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	id, _ := f.create(`{}`)
 	for _, test := range []struct {
 		headers []string
 		matches bool
 	}{
 		{[]string{`"1"`}, true},
-		{[]string{` "1"	`}, true},
 		{[]string{`*`}, true},
 		{[]string{` * `}, true},
-		{[]string{`"7","1"`}, true},
-		{[]string{`,, "7" , ,"1",`}, true},
-		{[]string{`W/"1", "1"`}, true},
-		{[]string{`"a,b", "1"`}, true},
-		{[]string{`"ü", "1"`}, true},
 		{[]string{`"7"`, `"1"`}, true},
+		// As compressing servers hand it on (caddyserver/caddy#7096).
+		{[]string{`W/"1"`}, true},
+		{[]string{`"1-gzip"`}, true},
+		{[]string{`"1-zstd"`}, true},
+		{[]string{`W/"1-br"`}, true},
+		{[]string{`"1;gzip"`}, true},
+		{[]string{`"1--gzip"`}, true},
 		{[]string{``}, false},
-		{[]string{`,`}, false},
 		{[]string{`""`}, false},
-		{[]string{`"0"`}, false},
-		{[]string{`"01"`}, false},
-		{[]string{`"+1"`}, false},
-		{[]string{`"1 "`}, false},
 		{[]string{`"2"`}, false},
-		{[]string{`W/"1"`}, false},
-		{[]string{`w/"1"`}, false},
+		{[]string{`"2-gzip"`}, false},
+		{[]string{`W/"2"`}, false},
+		{[]string{`"1-foo"`}, false},
 		{[]string{`1`}, false},
-		{[]string{`'1'`}, false},
 		{[]string{`"18446744073709551617"`}, false},
 		{[]string{`garbage, "1"`}, false},
-		{[]string{`"1", garbage`}, false},
-		{[]string{`"1" "1"`}, false},
-		{[]string{`"1""1"`}, false},
-		{[]string{`"x,"1"`}, false},
-		{[]string{`"1", "`}, false},
-		{[]string{`"1", "a b"`}, false},
-		{[]string{`*, "1"`}, false},
 		{[]string{`"1", *`}, false},
 		{[]string{`*`, `*`}, false},
 	} {
-		r := httptest.NewRequest(http.MethodPatch, "/tokens/"+id, strings.NewReader(`{}`))
-		r.Header.Set("Content-Type", "application/json")
-		r.Header["If-Match"] = test.headers
-		w := f.serve(r)
-		if test.matches != (w.Code == http.StatusOK) {
-			t.Errorf("%q: %d", test.headers, w.Code)
-		}
-		if !test.matches {
-			f.refused(w, 412, "precondition_failed")
+		for _, call := range versionedCalls {
+			id, _ := f.create(`{}`)
+			r := httptest.NewRequest(call.method, "/tokens/"+id+call.path, strings.NewReader(call.body))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header["If-Match"] = test.headers
+			w := f.serve(r)
+			if test.matches != (w.Code/100 == 2) {
+				t.Errorf("%s %s, %q: %d", call.method, call.path, test.headers, w.Code)
+			}
+			if !test.matches {
+				f.refused(w, 412, "precondition_failed")
+			}
 		}
 	}
 	// That there is no such token comes first (RFC 9110 section 13.2.1).

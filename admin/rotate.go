@@ -43,7 +43,7 @@ func (c *call) rotateToken() *Refusal {
 	}
 	c.logChange("token rotated", token)
 	found := c.withUsage(store, token)
-	c.w.Header().Set("ETag", etag(token))
+	c.w.Header().Set("ETag", tagOf(token))
 	return c.answer(http.StatusOK, withSecret{object: newObject(token, found.Usage, store.Now()), Token: secret.Reveal()})
 }
 

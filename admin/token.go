@@ -16,7 +16,7 @@ func (c *call) getToken() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	c.w.Header().Set("ETag", etag(found.Token))
+	c.w.Header().Set("ETag", tagOf(found.Token))
 	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
 }
 
@@ -128,6 +128,6 @@ func (c *call) lookUpToken() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	c.w.Header().Set("ETag", etag(found.Token))
+	c.w.Header().Set("ETag", tagOf(found.Token))
 	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
 }

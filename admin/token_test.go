@@ -76,7 +76,7 @@ func TestDeleteHonoursIfMatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
-	for _, tag := range []string{`"2"`, `W/"1"`, `1`, `"0", "3"`} {
+	for _, tag := range []string{`"2"`, `W/"2"`, `1`, `"0", "3"`} {
 		f.refused(f.do(http.MethodDelete, "/tokens/"+id, "", "If-Match: "+tag), 412, "precondition_failed")
 	}
 	if w := f.do(http.MethodDelete, "/tokens/"+id, "", `If-Match: "7", "1"`); w.Code != http.StatusNoContent {

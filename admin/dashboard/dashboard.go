@@ -10,7 +10,8 @@ import (
 	"mime"
 	"net/http"
 	"path"
-	"strings"
+
+	"github.com/mollygate/mollygate/admin/etag"
 )
 
 //go:embed static
@@ -96,11 +97,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("ETag", found.etag)
-	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if strings.TrimPrefix(strings.TrimSpace(tag), "W/") == found.etag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
+	if etag.Match(r.Header["If-None-Match"], found.etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
 	}
 	w.Header().Set("Content-Type", found.contentType)
 	_, _ = w.Write(found.content) // the client may be gone

@@ -26,8 +26,7 @@ export function onSignedOut(handler) {
   signIn = handler;
 }
 
-// call makes a call and returns what it is answered with. Answers of the members'
-// names come as they are; the ETag is added as etag.
+// call makes a call and returns the JSON of the answer.
 export async function call(method, path, { body, headers = {}, anonymous = false, type = "application/json" } = {}) {
   const request = { method, headers: { ...headers }, credentials: "same-origin", cache: "no-store", redirect: "error" };
   if (body !== undefined) {
@@ -55,14 +54,15 @@ export async function call(method, path, { body, headers = {}, anonymous = false
     answer = {};
   }
   if (!response.ok) throw new ApiError(response.status, answer ?? {});
-  if (answer && response.headers.has("ETag")) answer.etag = response.headers.get("ETag");
   return answer;
 }
 
 export const get = (path) => call("GET", path);
 export const post = (path, body, headers) => call("POST", path, { body, headers });
-export const patch = (path, body, etag) =>
-  call("PATCH", path, { body, type: "application/merge-patch+json", headers: etag ? { "If-Match": etag } : {} });
+// patch changes a key unless it has another version by now. The version is the key's
+// own: servers on the way may change the ETag header.
+export const patch = (path, body, version) =>
+  call("PATCH", path, { body, type: "application/merge-patch+json", headers: { "If-Match": `"${version}"` } });
 export const remove = (path) => call("DELETE", path);
 
 // query is a query string of what is set.

@@ -31,7 +31,7 @@ export async function editKey(token, changed) {
     const was = JSON.parse(before);
     const changes = Object.fromEntries(Object.entries(form.values()).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(was[key])));
     if (Object.keys(changes).length === 0) return () => {};
-    const updated = await patch(`tokens/${token.id}`, changes, token.etag);
+    const updated = await patch(`tokens/${token.id}`, changes, token.version);
     changed();
     return () => say(`${updated.name}: updated.`);
   });

@@ -96,7 +96,7 @@ async function unused(token, catalog, again) {
   if (token.status !== "active") return list;
   return [list, el("button", { type: "button", onclick: async () => {
     try {
-      await patch(`tokens/${token.id}`, { scopes: kept }, token.etag);
+      await patch(`tokens/${token.id}`, { scopes: kept }, token.version);
       say(`${token.name} keeps ${kept.join(", ")}.`);
       again();
     } catch (error) {
