@@ -10,11 +10,22 @@
 // known parameters, a well-formed body. Whatever fails is answered with problem
 // details (RFC 9457); see [Refusal]. No answer allows another origin to read it
 // (there are no CORS headers), and none may be stored.
+//
+// # Rights that end
+//
+// A body may take its time, and so may the disk. The caller's right is therefore
+// checked three times: before the body, after the whole body has been read, and
+// within the transaction of each change. Once the call that ends a right has
+// returned (a token revoked, disabled, deleted, rotated without grace or bound to
+// other addresses; a session signed out), no change that the right allowed begins. A
+// long answer is cut off within a second of that.
 package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -32,7 +43,8 @@ type Config struct {
 	// WarnBefore is how long before its end a token counts as expiring. Unlimited
 	// makes all active tokens expiring that end at all.
 	WarnBefore tokenstore.Lifetime
-	// Authenticate says who calls, or why the caller isn't let in.
+	// Authenticate returns who calls, or why the caller isn't let in. It sets the
+	// actor's Authorize unless the right to call can't end; see [Refusal.Error].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
 	// Bearer is what browsers sign in to, if it has sessions. Authenticate is, or ends
 	// with, its authenticator.
@@ -43,6 +55,9 @@ type Config struct {
 	ClientPath func(*http.Request) string
 	// Gates are those that explain is about.
 	Gates []gate.Named
+	// BodyTimeout is how long a client may take to send a body. The default is a
+	// minute.
+	BodyTimeout time.Duration
 	// Logger defaults to none.
 	Logger *zap.Logger
 }
@@ -50,7 +65,13 @@ type Config struct {
 // New returns the handler. It may serve any number of requests at once.
 func New(config Config) http.Handler { return newAPI(config) }
 
+// defaultBodyTimeout is ample for a body of maxBody over any connection of today.
+const defaultBodyTimeout = time.Minute
+
 func newAPI(config Config) *api {
+	if config.BodyTimeout == 0 {
+		config.BodyTimeout = defaultBodyTimeout
+	}
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
@@ -71,6 +92,8 @@ type call struct {
 	// id is the path's, if it has one.
 	id         tokenstore.ID
 	parameters parameters
+	// maxBody is the route's limit in bytes.
+	maxBody int64
 	// body is the JSON that was read, if any was.
 	body []byte
 	// bodyRead says that nothing of the body is left on the connection.
@@ -79,10 +102,14 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{api: a, w: w, r: r}
+	c := newCall(a, w, r)
 	if refusal := c.serve(); refusal != nil {
 		c.refuse(refusal)
 	}
+}
+
+func newCall(a *api, w http.ResponseWriter, r *http.Request) *call {
+	return &call{api: a, w: w, r: r, maxBody: maxBody}
 }
 
 func (c *call) serve() *Refusal {
@@ -116,10 +143,21 @@ func (c *call) admit() (refusal *Refusal) {
 		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
 	}
 	if c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil {
-		return nil // whoever signs in isn't let in yet
+		return nil // not authenticated yet
 	}
 	c.actor, refusal = c.Authenticate(c.r)
 	return refusal
+}
+
+// authorize refuses a caller whose right has ended.
+func (c *call) authorize() *Refusal {
+	if c.actor.Authorize == nil {
+		return nil
+	}
+	if err := c.actor.Authorize(); err != nil {
+		return c.changeRefusal(fmt.Errorf("%w: %w", tokenstore.ErrUnauthorized, err))
+	}
+	return nil
 }
 
 // store returns the store, or the refusal to answer with.

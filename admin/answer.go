@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,7 +26,7 @@ func (c *call) answer(status int, value any) *Refusal {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // the client may be gone
+	_, _ = c.send(bytes.NewReader(body), int64(len(body))) // the client may be gone
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"io"
 	"net/http"
 	"strconv"
 
@@ -29,7 +28,7 @@ func (c *call) backup() *Refusal {
 	c.w.WriteHeader(http.StatusOK)
 	// A copy that breaks off is shorter than its Content-Length, and the client sees
 	// that.
-	if n, err := io.Copy(c.w, content); err != nil || n != length {
+	if n, err := c.send(content, length); err != nil || n != length {
 		c.Logger.Warn("backup broken off", zap.String("actor", c.actor.Name), zap.Int64("bytes", n), zap.Error(err))
 	}
 	return nil

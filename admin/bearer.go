@@ -50,7 +50,7 @@ func (b Bearer) authenticate(r *http.Request) (tokenstore.Actor, *Refusal) {
 	}
 	now := store.Now()
 	match, failed := gate.Authenticate(store, b.Prefixes, tokenstore.KindAdmin, r.Header["Authorization"], now)
-	return b.admit(r, store, now, match, failed)
+	return b.admit(r, store, now, credential{match: match, ip: b.ClientIP(r)}, failed)
 }
 
 func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
@@ -63,23 +63,72 @@ func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
 	return store, nil
 }
 
+// credential is what a caller has presented.
+type credential struct {
+	match tokenstore.Match
+	// session is the value of the session's cookie that it came with, if any.
+	session string
+	ip      netip.Addr
+}
+
 // admit counts what has become of a credential, and lets a good one in from where its
 // token may be used.
-func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, match tokenstore.Match, refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
-	ip := b.ClientIP(r)
-	if refusal.Code == "" && !match.Token.AllowsIP(ip) {
-		refusal = gate.Refuse(gate.IPDenied)
-		refusal.Token = match.Token
-		refusal.ClientIP = ip
+func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential, refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
+	if refusal.Code == "" {
+		refusal = c.refuse()
 	}
 	if refusal.Code != "" {
-		if match.Token.Known() {
-			store.CountDenied(match, now, "", string(refusal.Code))
+		if c.match.Token.Known() {
+			store.CountDenied(c.match, now, "", string(refusal.Code))
 		}
-		b.Failures.Count(&refusal, ip, now)
+		b.Failures.Count(&refusal, c.ip, now)
 		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
 	}
-	address := ip.Unmap().String()
-	store.CountAllowed(match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
-	return tokenstore.Actor{Name: match.Token.ID.String(), Address: address}, nil
+	address := c.ip.Unmap().String()
+	store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
+	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
+}
+
+// refuse returns why a token whose secret was right may not be used, or none.
+func (c *credential) refuse() gate.Refusal {
+	refusal := gate.RefuseStatus(c.match.Status)
+	if refusal.Code == "" && !c.match.Token.AllowsIP(c.ip) {
+		refusal = gate.Refuse(gate.IPDenied)
+		refusal.ClientIP = c.ip
+	}
+	if refusal.Code != "" {
+		refusal.Token = c.match.Token
+	}
+	return refusal
+}
+
+// authorize returns what checks, from memory alone, that a credential which was good is
+// good still.
+func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
+	var sessions *Sessions
+	if c.session != "" {
+		sessions = b.Sessions()
+	}
+	return func() error {
+		now := store.Now()
+		if sessions != nil {
+			if _, open := sessions.find(c.session, now); !open {
+				return FromGate(refuseEndedSession(), b.Realm)
+			}
+		}
+		current := c // may run in several goroutines
+		var known bool
+		refusal := gate.Refuse(gate.UnknownToken)
+		if current.match, known = store.Refresh(c.match, now); known {
+			refusal = current.refuse()
+		}
+		if refusal.Code == "" {
+			return nil
+		}
+		ended := FromGate(refusal, b.Realm)
+		if known {
+			ended.counted = func() { store.CountDenied(current.match, now, "", string(refusal.Code)) }
+		}
+		return ended
+	}
 }

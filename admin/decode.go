@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -18,9 +20,9 @@ import (
 )
 
 const (
-	// maxBody is how many bytes a request's body has at most.
+	// maxBody is the most bytes of a request's body.
 	maxBody = 1 << 20
-	// maxDepth is how deep objects and arrays may lie in each other.
+	// maxDepth is how deep objects and arrays may be nested.
 	maxDepth = 32
 )
 
@@ -89,22 +91,42 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 	return refuseError(codeMediaType, "Send the header 'Content-Type: "+allowed[len(allowed)-1]+"', once, and the body as UTF-8.")
 }
 
+// readBody reads the whole body, within the time there is for it, and then checks
+// that the caller may still call.
 func (c *call) readBody() ([]byte, *Refusal) {
-	tooLarge := func() *Refusal {
-		return refuseError(codeBodyTooLarge, fmt.Sprintf("The body may have %d bytes at most.", maxBody))
+	if c.r.ContentLength > c.maxBody {
+		return nil, c.refuseLarge()
 	}
-	if c.r.ContentLength > maxBody {
-		return nil, tooLarge()
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, tooLarge()
-	}
-	if err != nil {
-		return nil, refuseError(codeInvalidJSON, "The body broke off before its end.")
+	var body []byte
+	if c.r.ContentLength != 0 {
+		controller := http.NewResponseController(c.w)
+		_ = controller.SetReadDeadline(time.Now().Add(c.BodyTimeout)) // not all writers can
+		var err error
+		if body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, c.maxBody)); err != nil {
+			return nil, c.refuseBody(err)
+		}
+		_ = controller.SetReadDeadline(time.Time{}) // for the next request
+		if int64(len(body)) < c.r.ContentLength {   // no error of reading over HTTP/3
+			return nil, c.refuseBody(io.ErrUnexpectedEOF)
+		}
 	}
 	c.bodyRead = true
-	return body, nil
+	return body, c.authorize()
+}
+
+// refuseBody refuses a request whose body could not be read.
+func (c *call) refuseBody(err error) *Refusal {
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return c.refuseLarge()
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return refuseError(codeBodyTimeout, fmt.Sprintf("The body did not arrive within %v. Nothing was changed; send the request again.", c.BodyTimeout))
+	}
+	return refuseError(codeInvalidJSON, "The body broke off before its end.")
+}
+
+func (c *call) refuseLarge() *Refusal {
+	return refuseError(codeBodyTooLarge, fmt.Sprintf("The body may have %d bytes at most.", c.maxBody))
 }
 
 func decode(body []byte, into any) *Refusal {
@@ -155,7 +177,14 @@ func checkForm(body []byte) *Refusal {
 		if err != nil {
 			return refuseSyntax(err)
 		}
-		switch depth := dec.StackDepth(); token.Kind() {
+		kind, depth := token.Kind(), dec.StackDepth()
+		parent := depth
+		if kind == '{' || kind == '[' {
+			parent--
+		}
+		container, length := dec.StackIndex(parent)
+		isName := container == '{' && length%2 == 1
+		switch kind {
 		case '{', '[':
 			if depth > maxDepth {
 				return refuseError(codeInvalidJSON, fmt.Sprintf("The body is nested more than %d deep.", maxDepth))
@@ -164,8 +193,8 @@ func checkForm(body []byte) *Refusal {
 		case '}', ']':
 			open = open[:depth]
 		case '"':
-			if container, n := dec.StackIndex(depth); container != '{' || n%2 == 0 {
-				continue // a value
+			if !isName {
+				continue
 			}
 			name := fold(token.String())
 			if _, twice := open[depth-1][name]; twice {

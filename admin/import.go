@@ -145,6 +145,9 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 		return skip("it has expired")
 	}
 	taken, capped, err := store.Import(c.Policy, draft, token.Value, c.actor)
+	if errors.Is(err, tokenstore.ErrUnauthorized) {
+		return c.changeRefusal(err)
+	}
 	field, wrong := errors.AsType[*tokenstore.FieldError](err)
 	switch {
 	case err == nil:

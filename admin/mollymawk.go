@@ -61,7 +61,7 @@ type mollymawkObject struct {
 
 // ServeHTTP implements http.Handler.
 func (m *mollymawkAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{api: m.api, w: w, r: r}
+	c := newCall(m.api, w, r)
 	if refusal := c.serveMollymawk(); refusal != nil {
 		c.refuse(refusal)
 	}

@@ -23,7 +23,12 @@ type Refusal struct {
 	Header http.Header
 	// Err is what went wrong on this side, for the log only.
 	Err error
+	// counted, unless it is nil, counts the refusal against the caller's token.
+	counted func()
 }
+
+// Error implements error: an actor's Authorize returns the refusal to answer with.
+func (r *Refusal) Error() string { return r.Problem.Code + ": " + r.Problem.Detail }
 
 // FromGate returns a refusal of the gate's as one of the admin API's.
 func FromGate(r gate.Refusal, realm string) *Refusal {
@@ -40,6 +45,13 @@ func RefuseExposed() *Refusal {
 		"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
+// RefuseReconfigured answers a call whose caller was let in by a configuration that has
+// been replaced since, and may not be let in by the present one.
+func RefuseReconfigured() *Refusal {
+	return refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
+		header("Retry-After", "1")
+}
+
 // The codes that are the admin API's own, or that have another text here than at
 // the gate; the contract, section 5.
 const (
@@ -52,10 +64,13 @@ const (
 	codePrecondition     = "precondition_failed"
 	codeMediaType        = "unsupported_media_type"
 	codeBodyTooLarge     = string(gate.BodyTooLarge)
+	codeBodyTimeout      = string(gate.BodyTimeout)
+	codeTooManyBackups   = "too_many_backups"
 	codeCrossSite        = "cross_site"
 	codeAdminExposed     = "admin_exposed"
 	codeInsecure         = "insecure_connection"
 	codeMethod           = string(gate.MethodNotAllowed)
+	codeReconfigured     = "configuration_changed"
 	codeStore            = string(gate.StoreUnavailable)
 	codeIdempotency      = "idempotency_mismatch"
 	// codeInvalidHeader is the gate's for an Authorization that makes no sense, and
@@ -78,10 +93,13 @@ var codes = map[string]struct {
 	codePrecondition:     {http.StatusPreconditionFailed, "Precondition failed"},
 	codeMediaType:        {http.StatusUnsupportedMediaType, "Unsupported media type"},
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "Body too large"},
+	codeBodyTimeout:      {http.StatusRequestTimeout, "Body timeout"},
+	codeTooManyBackups:   {http.StatusTooManyRequests, "Too many backups"},
 	codeCrossSite:        {http.StatusForbidden, "Cross-site request"},
 	codeAdminExposed:     {http.StatusForbidden, "Admin endpoint exposed"},
 	codeInsecure:         {http.StatusForbidden, "Insecure connection"},
 	codeMethod:           {http.StatusMethodNotAllowed, "Method not allowed"},
+	codeReconfigured:     {http.StatusServiceUnavailable, "Configuration changed"},
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
 }
 
@@ -151,8 +169,11 @@ func shorten(name string) string {
 	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
-// storeRetryAfter is in seconds.
-const storeRetryAfter = "5"
+// How long to wait, in seconds, for the store and for another backup to end.
+const (
+	storeRetryAfter  = "5"
+	backupRetryAfter = "30"
+)
 
 // storeRefusal answers an error of the store's that came before anything was
 // changed.
@@ -170,8 +191,13 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	var (
 		field   *tokenstore.FieldError
 		version *tokenstore.VersionError
+		ended   *Refusal
 	)
 	switch {
+	case errors.Is(err, tokenstore.ErrUnauthorized) && errors.As(err, &ended):
+		return ended
+	case errors.Is(err, tokenstore.ErrTooManyBackups):
+		return refuseError(codeTooManyBackups, "Two backups are being taken already. Wait until one of them is done.").header("Retry-After", backupRetryAfter)
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)
 	case errors.As(err, &version):
@@ -206,6 +232,9 @@ func (c *call) refuse(refusal *Refusal) {
 	if check := c.Logger.Check(level, "admin API call refused"); check != nil {
 		check.Write(zap.String("method", c.r.Method), zap.String("code", refusal.Problem.Code), zap.Int("status", refusal.Problem.Status),
 			zap.String("actor", c.actor.Name), zap.Error(refusal.Err))
+	}
+	if refusal.counted != nil {
+		refusal.counted()
 	}
 	header := c.w.Header()
 	maps.Copy(header, refusal.Header)

@@ -49,7 +49,7 @@ func (s *Sessions) begin(credential tokenstore.Credential, now time.Time) (value
 	if len(s.open) >= maxSessions {
 		s.forget(now)
 	}
-	s.open[sha256.Sum256([]byte(value))] = session{credential, expires}
+	s.open[sha256.Sum256([]byte(value))] = session{credential: credential, expires: expires}
 	return value, expires
 }
 
@@ -116,16 +116,20 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	now := store.Now()
 	open, ok := b.Sessions().find(value, now)
 	if !ok {
-		ended := gate.Refuse(gate.MissingToken)
-		ended.Detail = "The session is over. Sign in again with an admin key."
-		return tokenstore.Actor{}, FromGate(ended, b.Realm)
+		return tokenstore.Actor{}, FromGate(refuseEndedSession(), b.Realm)
 	}
 	match, failed := gate.Present(store, open.credential, tokenstore.KindAdmin, now)
-	actor, refusal := b.admit(r, store, now, match, failed)
+	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
 		b.Sessions().end(value) // what can't be read now may be good
 	}
 	return actor, refusal
+}
+
+func refuseEndedSession() gate.Refusal {
+	ended := gate.Refuse(gate.MissingToken)
+	ended.Detail = "The session is over. Sign in again with an admin key."
+	return ended
 }
 
 // signedIn is who a browser is signed in as.

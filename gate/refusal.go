@@ -91,7 +91,7 @@ var rules = map[Code]rule{
 	TooEarly:             {http.StatusTooEarly, noChallenge, "Too early", "The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
 	TooManyFailures:      {http.StatusTooManyRequests, noChallenge, "Too many failures", "Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, noChallenge, "Body too large", "The request's body is larger than this route takes."},
-	BodyTimeout:          {http.StatusRequestTimeout, noChallenge, "Body too slow", "The request's body did not arrive in time. Send it again, faster or in smaller parts."},
+	BodyTimeout:          {http.StatusRequestTimeout, noChallenge, "Body timeout", "The request's body did not arrive in time. Send it again, faster or in smaller parts."},
 	Overloaded:           {http.StatusServiceUnavailable, noChallenge, "Gateway overloaded", "The gateway holds too many request bodies in memory. Try again after the time in the Retry-After header."},
 	StoreUnavailable:     {http.StatusServiceUnavailable, noChallenge, "Token store unavailable", "API keys can't be checked at the moment. Keep your key and try again."},
 	AccountNotConfigured: {http.StatusBadGateway, noChallenge, "Account not configured", "The account this API key acts for is no longer configured. Tell the operator."},

@@ -1,0 +1,161 @@
+package admin
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBodyTimeout: a body that doesn't arrive in its time is refused, and nothing is
+// changed, over HTTP/1 and HTTP/2.
+func TestBodyTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *Config) { c.BodyTimeout = 50 * time.Millisecond })
+	for _, http2 := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(f.handler)
+		server.EnableHTTP2 = http2
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		for path, part := range map[string]string{
+			"/tokens": goodBody[:len(goodBody)/2], "/introspect": "token=", "/tokens/000000000000/rotate": "{", "/import": "",
+		} {
+			reader, writer := io.Pipe()
+			defer writer.Close()
+			go func() { _, _ = io.WriteString(writer, part) }() // and no more
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Content-Type", "application/json")
+			if path == "/introspect" {
+				request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			}
+			response, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(text), `"code":"body_timeout"`) || response.ProtoMajor == 2 != http2 {
+				t.Errorf("%s, %s: %s %s %v", response.Proto, path, response.Status, text, err)
+			}
+			_ = response.Body.Close()
+		}
+	}
+	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), `"data":[]`) {
+		t.Errorf("%s", w.Body)
+	}
+}
+
+// TestBodyTimeoutOfATrickle: a byte now and then gains no time.
+func TestBodyTimeoutOfATrickle(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *Config) { c.BodyTimeout = 200 * time.Millisecond })
+	server := httptest.NewServer(f.handler)
+	t.Cleanup(server.Close)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = fmt.Fprintf(conn, "POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{")
+	answered := make(chan string)
+	go func() {
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		answered <- line
+	}()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for range 2000 {
+		select {
+		case line := <-answered:
+			if !strings.HasPrefix(line, "HTTP/1.1 408 ") {
+				t.Errorf("answered %q", line)
+			}
+			return
+		case <-ticker.C:
+			_, _ = conn.Write([]byte(" "))
+		}
+	}
+	t.Error("it goes on")
+}
+
+// deadlines is a writer that notes the read deadlines it is given.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.set = append(d.set, at)
+	return nil
+}
+
+// TestBodyDeadlineIsTakenBack: the next request on the connection has none of it, and a
+// request without a body never had one.
+func TestBodyDeadlineIsTakenBack(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for body, want := range map[string]int{goodBody: 2, "": 0} {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		r := httptest.NewRequest(http.MethodPost, "/tokens", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		begun := time.Now()
+		f.handler.ServeHTTP(w, r)
+		if len(w.set) != want {
+			t.Fatalf("%q: set are %v", body, w.set)
+		}
+		if want == 0 {
+			continue
+		}
+		if limit := w.set[0].Sub(begun); limit < time.Minute || limit > 2*time.Minute || !w.set[1].IsZero() {
+			t.Errorf("%q: set are %v", body, w.set)
+		}
+	}
+}
+
+// TestBodyOnAKeptConnection makes several calls on one connection, of which the later
+// begin after the time that the first body had.
+func TestBodyOnAKeptConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *Config) { c.BodyTimeout = 100 * time.Millisecond })
+	server := httptest.NewServer(f.handler)
+	t.Cleanup(server.Close)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reader := bufio.NewReader(conn)
+	for range 3 {
+		_, _ = fmt.Fprintf(conn, "POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(goodBody), goodBody)
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusCreated || response.Close {
+			t.Errorf("%s, close: %v", response.Status, response.Close)
+		}
+		time.Sleep(150 * time.Millisecond) // the time passes; nothing is waited for
+	}
+}
+
+// TestBodyBrokenOff: what is shorter than it was declared isn't read as an empty one,
+// which over HTTP/3 is no error of reading.
+func TestBodyBrokenOff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _ := f.create(`{}`)
+	r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/rotate", strings.NewReader(""))
+	r.ContentLength = 20
+	r.Body = io.NopCloser(strings.NewReader(""))
+	r.Header.Set("Content-Type", "application/json")
+	f.refused(f.serve(r), 400, "invalid_json")
+}
