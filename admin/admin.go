@@ -104,6 +104,9 @@ type call struct {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(a, w, r)
 	if refusal := c.serve(); refusal != nil {
+		if c.signsIn() {
+			refusal = c.Bearer.countSignIn(r, refusal)
+		}
 		c.refuse(refusal)
 	}
 }
@@ -131,6 +134,9 @@ func (c *call) serve() *Refusal {
 			return refuseTokenInURL() // an imported one; the others have been refused before
 		}
 	}
+	if route.maxBody > 0 {
+		c.maxBody = route.maxBody
+	}
 	return route.serve(c)
 }
 
@@ -142,11 +148,16 @@ func (c *call) admit() (refusal *Refusal) {
 	if err := c.crossOrigin.Check(c.r); err != nil {
 		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
 	}
-	if c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil {
+	if c.signsIn() {
 		return nil // not authenticated yet
 	}
 	c.actor, refusal = c.Authenticate(c.r)
 	return refusal
+}
+
+// signsIn reports whether the call is the one that needs no right.
+func (c *call) signsIn() bool {
+	return c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil
 }
 
 // authorize refuses a caller whose right has ended.

@@ -132,3 +132,24 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		return ended
 	}
 }
+
+// countSignIn counts a sign-in that failed, whatever was wrong with it, as a failure of
+// its address. Too many of them become another refusal.
+func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
+	switch gate.Code(refusal.Problem.Code) {
+	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:
+		return refusal // counted when the token was checked
+	case codeCrossSite:
+		return refusal // another site's doing
+	}
+	store, unavailable := b.open(r)
+	if unavailable != nil || refusal.Problem.Status >= http.StatusInternalServerError {
+		return refusal
+	}
+	failure := gate.Refuse(gate.MalformedToken)
+	b.Failures.Count(&failure, b.ClientIP(r), store.Now())
+	if failure.Code != gate.TooManyFailures {
+		return refusal
+	}
+	return FromGate(failure, b.Realm)
+}

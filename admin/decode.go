@@ -24,6 +24,9 @@ const (
 	maxBody = 1 << 20
 	// maxDepth is how deep objects and arrays may be nested.
 	maxDepth = 32
+	// maxValues is the most members of objects and elements of arrays in a body,
+	// counted together: each costs far more time than its bytes suggest.
+	maxValues = 1000
 )
 
 // decode reads the request's JSON into a pointer to a struct. It is the only way
@@ -172,6 +175,7 @@ func checkForm(body []byte) *Refusal {
 	}
 	// The folded names seen so far, of each object that is still open.
 	var open []map[string]struct{}
+	values := 0
 	for first := true; first || dec.StackDepth() > 0; first = false {
 		token, err := dec.ReadToken()
 		if err != nil {
@@ -184,6 +188,11 @@ func checkForm(body []byte) *Refusal {
 		}
 		container, length := dec.StackIndex(parent)
 		isName := container == '{' && length%2 == 1
+		if parent > 0 && kind != '}' && kind != ']' && !isName {
+			if values++; values > maxValues {
+				return refuseError(codeInvalidJSON, fmt.Sprintf("The body has more than %d members and elements in all. Split it into several requests.", maxValues))
+			}
+		}
 		switch kind {
 		case '{', '[':
 			if depth > maxDepth {

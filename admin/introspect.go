@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/url"
@@ -38,6 +39,9 @@ func (c *call) introspect() *Refusal {
 	body, refusal := c.readBody()
 	if refusal != nil {
 		return refusal
+	}
+	if bytes.Count(body, []byte("&")) >= maxValues {
+		return refuseParameter("token", "comes with too many other fields; send token and, if you like, token_type_hint")
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil || len(form["token"]) != 1 {

@@ -14,6 +14,8 @@ type route struct {
 	// parameters are those the query may have.
 	parameters []string
 	serve      func(*call) *Refusal
+	// maxBody is the most bytes of its body if that is less than [maxBody].
+	maxBody int64
 }
 
 const (
@@ -25,32 +27,32 @@ const (
 
 // routes are the calls there are.
 var routes = []route{
-	{http.MethodGet, tokensPath, listParameters, (*call).listTokens},
-	{http.MethodPost, tokensPath, nil, (*call).createToken},
-	{http.MethodGet, tokenPath, nil, (*call).getToken},
-	{http.MethodPatch, tokenPath, nil, (*call).editToken},
-	{http.MethodDelete, tokenPath, nil, (*call).deleteToken},
-	{http.MethodGet, tokenPath + "/usage", usageParameters, (*call).tokenUsage},
-	{http.MethodGet, tokenPath + "/previous", nil, (*call).previousSecret},
-	{http.MethodPost, tokenPath + "/rotate", nil, (*call).rotateToken},
-	{http.MethodPost, tokenPath + "/revoke", nil, (*call).revokeToken},
-	{http.MethodPost, tokenPath + "/disable", nil, (*call).disableToken},
-	{http.MethodPost, tokenPath + "/enable", nil, (*call).enableToken},
-	{http.MethodPost, "/lookup", nil, (*call).lookUpToken},
-	{http.MethodGet, "/audit", auditParameters, (*call).listAudit},
-	{http.MethodPost, "/introspect", nil, (*call).introspect},
-	{http.MethodPost, "/explain", nil, (*call).explain},
-	{http.MethodGet, "/scopes", nil, (*call).listScopes},
-	{http.MethodGet, "/accounts", nil, (*call).listAccounts},
-	{http.MethodGet, "/stats", nil, (*call).stats},
-	{http.MethodGet, "/healthz", nil, (*call).health},
-	{http.MethodPost, "/clock", nil, (*call).acceptClock},
-	{http.MethodGet, "/backup", nil, (*call).backup},
-	{http.MethodPost, "/import", nil, (*call).importTokens},
-	{http.MethodPost, sessionPath, nil, (*call).signIn},
-	{http.MethodGet, sessionPath, nil, (*call).showSession},
-	{http.MethodDelete, sessionPath, nil, (*call).signOut},
-	{http.MethodGet, "/openapi.json", nil, (*call).describe},
+	{method: http.MethodGet, path: tokensPath, parameters: listParameters, serve: (*call).listTokens},
+	{method: http.MethodPost, path: tokensPath, serve: (*call).createToken},
+	{method: http.MethodGet, path: tokenPath, serve: (*call).getToken},
+	{method: http.MethodPatch, path: tokenPath, serve: (*call).editToken},
+	{method: http.MethodDelete, path: tokenPath, serve: (*call).deleteToken},
+	{method: http.MethodGet, path: tokenPath + "/usage", parameters: usageParameters, serve: (*call).tokenUsage},
+	{method: http.MethodGet, path: tokenPath + "/previous", serve: (*call).previousSecret},
+	{method: http.MethodPost, path: tokenPath + "/rotate", serve: (*call).rotateToken},
+	{method: http.MethodPost, path: tokenPath + "/revoke", serve: (*call).revokeToken},
+	{method: http.MethodPost, path: tokenPath + "/disable", serve: (*call).disableToken},
+	{method: http.MethodPost, path: tokenPath + "/enable", serve: (*call).enableToken},
+	{method: http.MethodPost, path: "/lookup", serve: (*call).lookUpToken},
+	{method: http.MethodGet, path: "/audit", parameters: auditParameters, serve: (*call).listAudit},
+	{method: http.MethodPost, path: "/introspect", serve: (*call).introspect},
+	{method: http.MethodPost, path: "/explain", serve: (*call).explain},
+	{method: http.MethodGet, path: "/scopes", serve: (*call).listScopes},
+	{method: http.MethodGet, path: "/accounts", serve: (*call).listAccounts},
+	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
+	{method: http.MethodGet, path: "/healthz", serve: (*call).health},
+	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock},
+	{method: http.MethodGet, path: "/backup", serve: (*call).backup},
+	{method: http.MethodPost, path: "/import", serve: (*call).importTokens},
+	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn},
+	{method: http.MethodGet, path: sessionPath, serve: (*call).showSession},
+	{method: http.MethodDelete, path: sessionPath, serve: (*call).signOut},
+	{method: http.MethodGet, path: "/openapi.json", serve: (*call).describe},
 }
 
 // route finds the request's route. If the path is known but not with this

@@ -141,6 +141,10 @@ type signedIn struct {
 	ExpiresAt moment `json:"expires_at"`
 }
 
+// maxSignIn is the most bytes of a sign-in's body, which anybody may send. A key has
+// less than a hundred.
+const maxSignIn = 4 << 10
+
 type signInInput struct {
 	Token *string `json:"token"`
 }
