@@ -155,6 +155,12 @@ func (c *call) admit() (refusal *Refusal) {
 	return refusal
 }
 
+// safe reports whether a method is safe (RFC 9110 section 9.2.1): a request with it
+// changes nothing, however often it is repeated.
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
 // signsIn reports whether the call is the one that needs no right.
 func (c *call) signsIn() bool {
 	return c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil

@@ -31,8 +31,8 @@ type Bearer struct {
 }
 
 // BearerAuthenticator returns a function for [Config].Authenticate. A use that
-// passes counts as the token's, whatever becomes of the call; a refusal counts
-// against it if the secret was right. The problem of a refusal has the gate's
+// passes counts as the token's, whatever becomes of the call, but of a session's
+// reads only one a minute does; a refusal counts against it if the secret was right. The problem of a refusal has the gate's
 // codes, so that failures can be limited per address by who wraps the function.
 func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refusal) {
 	return b.authenticate
@@ -72,7 +72,8 @@ type credential struct {
 }
 
 // admit counts what has become of a credential, and lets a good one in from where its
-// token may be used.
+// token may be used. A session's reads count once a minute: an open dashboard reads all
+// the time.
 func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential, refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
 	if refusal.Code == "" {
 		refusal = c.refuse()
@@ -85,7 +86,9 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
 	}
 	address := c.ip.Unmap().String()
-	store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
+	if c.session == "" || !onlyReads(r) || b.Sessions().countRead(c.session, now) {
+		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
+	}
 	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
 }
 
@@ -139,8 +142,8 @@ func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	switch gate.Code(refusal.Problem.Code) {
 	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:
 		return refusal // counted when the token was checked
-	case codeCrossSite:
-		return refusal // another site's doing
+	case codeCrossSite, gate.TooEarly:
+		return refusal // another site's doing, or the network's
 	}
 	store, unavailable := b.open(r)
 	if unavailable != nil || refusal.Problem.Status >= http.StatusInternalServerError {

@@ -16,6 +16,8 @@ type route struct {
 	serve      func(*call) *Refusal
 	// maxBody is the most bytes of its body if that is less than [maxBody].
 	maxBody int64
+	// reads says that it changes nothing although its method isn't safe.
+	reads bool
 }
 
 const (
@@ -38,10 +40,10 @@ var routes = []route{
 	{method: http.MethodPost, path: tokenPath + "/revoke", serve: (*call).revokeToken},
 	{method: http.MethodPost, path: tokenPath + "/disable", serve: (*call).disableToken},
 	{method: http.MethodPost, path: tokenPath + "/enable", serve: (*call).enableToken},
-	{method: http.MethodPost, path: "/lookup", serve: (*call).lookUpToken},
+	{method: http.MethodPost, path: "/lookup", serve: (*call).lookUpToken, reads: true},
 	{method: http.MethodGet, path: "/audit", parameters: auditParameters, serve: (*call).listAudit},
-	{method: http.MethodPost, path: "/introspect", serve: (*call).introspect},
-	{method: http.MethodPost, path: "/explain", serve: (*call).explain},
+	{method: http.MethodPost, path: "/introspect", serve: (*call).introspect, reads: true},
+	{method: http.MethodPost, path: "/explain", serve: (*call).explain, reads: true},
 	{method: http.MethodGet, path: "/scopes", serve: (*call).listScopes},
 	{method: http.MethodGet, path: "/accounts", serve: (*call).listAccounts},
 	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
@@ -87,6 +89,13 @@ func routeName(r *http.Request) string {
 		return http.MethodPost + " " + pattern
 	}
 	return ""
+}
+
+// onlyReads reports whether the request asks for nothing to be changed.
+func onlyReads(r *http.Request) bool {
+	pattern, _ := patternOf(r)
+	found, _ := findRoute(r.Method, pattern)
+	return safe(r.Method) || found != nil && found.reads
 }
 
 // patternOf returns the request's path as routes have it, and what stands where

@@ -36,7 +36,12 @@ type Sessions struct {
 type session struct {
 	credential tokenstore.Credential
 	expires    time.Time
+	// counted is when a read of the session last counted as a use of its token.
+	counted time.Time
 }
+
+// readInterval is how often the reads of a session count as a use of its token.
+const readInterval = time.Minute
 
 // begin returns the value of a new session's cookie.
 func (s *Sessions) begin(credential tokenstore.Credential, now time.Time) (value string, expires time.Time) {
@@ -76,6 +81,21 @@ func (s *Sessions) find(value string, now time.Time) (session, bool) {
 		return session{}, false
 	}
 	return open, true
+}
+
+// countRead reports whether a read of the session now counts as a use of its token.
+func (s *Sessions) countRead(value string, now time.Time) bool {
+	key := sha256.Sum256([]byte(value))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open, ok := s.open[key]
+	// The clock may have been put back.
+	if since := now.Sub(open.counted); !ok || since >= 0 && since < readInterval {
+		return false
+	}
+	open.counted = now
+	s.open[key] = open
+	return true
 }
 
 func (s *Sessions) end(value string) {

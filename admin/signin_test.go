@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // TestSignInIsSmall: what anybody may send is refused by its length alone.
@@ -111,6 +113,70 @@ func TestOtherSitesDontFailSignIns(t *testing.T) {
 		f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`, "Origin: https://evil.example"), 403, "cross_site")
 	}
 	f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`), 401, "malformed_token")
+}
+
+// TestReadsOfASession: a dashboard that is left open reads every few seconds, which
+// counts as one use of its key a minute; changes count each.
+func TestReadsOfASession(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	f, console := newSite(t)
+	id, secret := console.create(`{"kind":"admin"}`)
+	_, first := f.signIn(site, secret)
+	_, second := f.signIn(site, secret)
+	uses := func(want string) {
+		t.Helper()
+		got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String()
+		if !strings.Contains(got, `"usage_count":`+want+`,"denied_count":0`) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	read := func(cookie *http.Cookie) {
+		t.Helper()
+		for _, path := range []string{"/tokens", "/session", "/scopes", "/tokens/" + id, "/audit", "/nothing"} {
+			if w := f.do(http.MethodGet, site+path, "", with(cookie)); w.Code != http.StatusOK && path != "/nothing" {
+				t.Errorf("%s: %d", path, w.Code)
+			}
+		}
+		for path, body := range map[string]string{"/lookup": `{"token":"` + secret + `"}`, "/explain": `{}`} {
+			f.do(http.MethodPost, site+path, body, with(cookie))
+		}
+	}
+	uses("2") // the sign-ins
+	read(first)
+	uses("3")
+	for range 5 {
+		f.pass(11 * time.Second)
+		console.pass(11 * time.Second)
+		read(first)
+	}
+	uses("3")
+	read(second) // each session by itself
+	uses("4")
+	console.pass(5 * time.Second)
+	read(first)
+	uses("5")
+	for range 3 {
+		f.do(http.MethodPost, site+"/tokens", goodBody, with(first))
+	}
+	uses("8")
+	f.do(http.MethodPatch, site+"/tokens/"+id, `{"name":"x"}`, with(first))
+	uses("9")
+	read(first)
+	uses("9")
+	// The reads of programs count each.
+	for range 3 {
+		f.do(http.MethodGet, site+"/tokens", "", "Authorization: Bearer "+secret)
+	}
+	uses("12")
+	// A clock that was put back leaves no session uncounted for long.
+	if now := *console.now.Load(); true {
+		var s Sessions
+		value, _ := s.begin(tokenstore.Credential{}, now)
+		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) || !s.countRead(value, now.Add(-time.Hour)) {
+			t.Error("a clock that was put back")
+		}
+	}
 }
 
 // TestManyMembers: each member costs more than its bytes suggest, so there may be a
