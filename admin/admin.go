@@ -148,6 +148,9 @@ func (c *call) admit() (refusal *Refusal) {
 	if err := c.crossOrigin.Check(c.r); err != nil {
 		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
 	}
+	if gate.CameEarly(c.r) && !safe(c.r.Method) {
+		return FromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
+	}
 	if c.signsIn() {
 		return nil // not authenticated yet
 	}

@@ -102,7 +102,11 @@ func (h *SiteAdmin) config() admin.Config {
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls next.
 func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	// As at the gate, the credential must not show in error routes and logs.
+	early := r.Header["Early-Data"]
 	authorization, _ := gate.TakeHeaders(r.Header)
+	if early != nil {
+		r.Header["Early-Data"] = early // of a proxy in front, which Connection can't take back
+	}
 	original := r
 	r = handOn(r.Context(), r)
 	gate.RemoveSessionCookies(original.Header)
