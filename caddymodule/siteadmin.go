@@ -153,9 +153,32 @@ func sitePath(r *http.Request) string {
 // authenticate says who calls: an admin token, or else a trusted user.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
-		return tokenstore.Actor{Name: user, Address: clientIP(r).String()}, nil
+		return tokenstore.Actor{Name: user, Address: clientIP(r).String(), Authorize: h.stillTrusts()}, nil
 	}
 	return h.bearer(r)
+}
+
+// stillTrusts returns what checks that a trusted user's right hasn't ended. Who the
+// users are, and which of them are trusted, is up to the configuration, so the right
+// ends when the configuration is replaced. It outlasts Caddy's own end.
+func (h *SiteAdmin) stillTrusts() func() error {
+	replaced := func() bool {
+		running := caddy.ActiveContext()
+		if running.Context == nil {
+			return false
+		}
+		app, err := running.AppIfConfigured(appName)
+		return err != nil || app != h.app
+	}
+	if replaced() {
+		return nil // this configuration is just starting, or was replaced before the request came
+	}
+	return func() error {
+		if replaced() {
+			return admin.RefuseReconfigured()
+		}
+		return nil
+	}
 }
 
 // trustedUser returns the user that an authenticator before this handler has let
