@@ -441,4 +441,16 @@ func TestAcceptClock(t *testing.T) {
 	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
 		t.Errorf("%v", got)
 	}
+
+	// A clock that is ahead of the time that has passed.
+	f.set(start.AddDate(10, 0, 0))
+	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]), "clock accept") {
+		t.Errorf("healthz of a clock that is ahead: %v", got)
+	}
+	if got := answered(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true || got["to"] != "2036-03-01T12:00:00Z" {
+		t.Errorf("%v", got)
+	}
+	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
+		t.Errorf("%v", got)
+	}
 }

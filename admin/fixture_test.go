@@ -63,7 +63,8 @@ type fixture struct {
 	config  Config
 	logs    *observer.ObservedLogs
 	// listed counts the tokens that the backend has been asked to list.
-	listed *atomic.Int64
+	listed  *atomic.Int64
+	elapsed *atomic.Int64 // time that has passed, by no clock
 }
 
 // counting is a backend that counts what is listed of it.
@@ -85,10 +86,12 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, now: new(atomic.Pointer[time.Time]), listed: new(atomic.Int64)}
+	f := &fixture{t: t, now: new(atomic.Pointer[time.Time]), listed: new(atomic.Int64), elapsed: new(atomic.Int64)}
 	f.set(start)
 	clock := tokenstore.ClockFunc(func() time.Time { return *f.now.Load() })
-	f.store, err = tokenstore.Open(counting{backend, f.listed}, tokenstore.Options{Clock: clock, FlushInterval: -1})
+	f.store, err = tokenstore.Open(counting{backend, f.listed}, tokenstore.Options{
+		Clock: clock, Elapsed: func() time.Duration { return time.Duration(f.elapsed.Load()) }, FlushInterval: -1,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +119,13 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	return f
 }
 
+// set puts the clock forward or back. No time passes.
 func (f *fixture) set(now time.Time) { f.now.Store(&now) }
 
-func (f *fixture) pass(d time.Duration) { f.set(f.now.Load().Add(d)) }
+func (f *fixture) pass(d time.Duration) {
+	f.elapsed.Add(int64(d))
+	f.set(f.now.Load().Add(d))
+}
 
 // do makes a call. Headers are "Name: value". Every answer is held against what
 // is promised of all.

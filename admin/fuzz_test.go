@@ -162,3 +162,7 @@ func (memory) Counters() tokenstore.Counters { return nil }
 func (memory) Prune(tokenstore.Retention) (bool, error) { return false, nil }
 
 func (memory) RecordedTime() (time.Time, error) { return time.Time{}, nil }
+
+func (memory) PassedTime() (time.Time, error) { return time.Time{}, nil }
+
+func (memory) SetPassedTime(time.Time) error { return nil }

@@ -27,6 +27,9 @@ func (c *call) health() *Refusal {
 	if behind := store.ClockBehind(); behind > 0 {
 		answer.Warning = "The clock is " + behind.Round(time.Second).String() + " behind the newest time the token store has recorded. " +
 			"The recorded time counts until the clock has caught up; set the clock right."
+	} else if ahead := store.ClockAhead(); ahead > 0 {
+		answer.Warning = "The clock is " + ahead.Round(time.Second).String() + " ahead of the time that has passed while the token store was in use. " +
+			"Nothing old is deleted until it is confirmed with caddy api-token clock accept, or set right."
 	}
 	return c.answer(http.StatusOK, answer)
 }
@@ -37,7 +40,8 @@ type acceptedClock struct {
 	Changed bool   `json:"changed"`
 }
 
-// acceptClock takes the clock for right after it wrongly ran ahead.
+// acceptClock takes the clock for right: after it wrongly ran ahead, or after the store
+// was not in use for days.
 func (c *call) acceptClock() *Refusal {
 	if refusal := c.decodeNothing(); refusal != nil {
 		return refusal
@@ -50,9 +54,13 @@ func (c *call) acceptClock() *Refusal {
 	if err != nil {
 		return c.changeRefusal(err)
 	}
-	changed := to.Before(from)
+	changed := !to.Equal(from)
 	if changed {
-		c.Logger.Warn("the clock was taken for right: tokens that had expired by the time the store had recorded may be valid again",
+		consequence := "old audit entries and usage are deleted again"
+		if to.Before(from) {
+			consequence = "tokens that had expired by the recorded time may be valid again"
+		}
+		c.Logger.Warn("clock accepted: "+consequence,
 			zap.Time("recorded", from), zap.Time("clock", to), zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
 	}
 	return c.answer(http.StatusOK, acceptedClock{moment(from), moment(to), changed})

@@ -204,7 +204,12 @@ var clockVerb = verb{
 The newest time that a store has recorded counts, so that a clock that falls back
 brings no token back to life. If the clock once ran ahead by mistake, tokens seem
 to have expired until it has caught up: this takes the present clock for right.
-It is written into the audit.`,
+
+A clock that is more than a day ahead of the time that has passed, by mistake or
+because the server was off, stops the deletion of old audit entries and usage until
+it is accepted here.
+
+The command is written into the audit.`,
 	},
 	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask") },
 	run:   (*invocation).clock,
@@ -221,7 +226,7 @@ func (i *invocation) clock() error {
 	if err != nil {
 		return err
 	}
-	if err := i.ask("Take the server's clock for right? Tokens that had expired by the recorded time may be valid again."); err != nil {
+	if err := i.ask("Take the server's clock for right? Tokens that had expired by a later recorded time may be valid again, and old audit entries and usage are deleted by it."); err != nil {
 		return err
 	}
 	clock, err := api.AcceptClock(i.ctx)
@@ -229,7 +234,7 @@ func (i *invocation) clock() error {
 		return api.explain(err)
 	}
 	if !clock.Changed {
-		i.tell("Nothing had to change: the clock isn't behind the time that the store has recorded.")
+		i.tell("Nothing had to change: the clock agrees with the time that the store has recorded.")
 		return nil
 	}
 	i.tell("It is %s now; %s had counted.", clock.To.UTC().Format(time.RFC3339), clock.From.UTC().Format(time.RFC3339))

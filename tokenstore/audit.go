@@ -110,14 +110,3 @@ func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 // KeepAudit sets how long audit entries are kept. Until it is called, and with an
 // unlimited lifetime, they are kept for ever.
 func (s *Store) KeepAudit(retention Lifetime) { s.auditRetention.Store(&retention) }
-
-// prune removes what is no longer kept, a bounded number at once, and says
-// whether there is more.
-func (s *Store) prune() (more bool, err error) {
-	now := s.Now()
-	var audit time.Time
-	if retention := s.auditRetention.Load(); retention != nil {
-		audit = retention.before(now)
-	}
-	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: daysSince(now)})
-}

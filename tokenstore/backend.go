@@ -64,8 +64,13 @@ type Backend interface {
 	Prune(keep Retention) (more bool, err error)
 	// RecordedTime is the newest time given to Apply or SaveUsage.
 	RecordedTime() (time.Time, error)
-	// SetRecordedTime puts the recorded time back or forward, with its audit entry.
+	// SetRecordedTime puts the recorded time and the passed time back or forward, with
+	// the audit entry.
 	SetRecordedTime(now time.Time, entry AuditEntry) error
+	// PassedTime is the last one given to SetPassedTime or SetRecordedTime, or zero.
+	PassedTime() (time.Time, error)
+	// SetPassedTime keeps the time that is known to have passed.
+	SetPassedTime(passed time.Time) error
 	// ToldTime is the last one given to SetToldTime, or none.
 	ToldTime() (time.Time, error)
 	// SetToldTime notes up to when tokens have been told of that come near their end.

@@ -43,7 +43,7 @@ func (s *Store) Create(policy Policy, draft Draft, actor Actor) (*Token, Secret,
 // for something else is [ErrRepeatDiffers].
 func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Request) (token *Token, secret Secret, repeated bool, err error) {
 	now := s.Now()
-	if kept := request.keep(actor, ID{}, now); kept != nil {
+	if kept := request.keep(actor, ID{}, s.passedNow()); kept != nil {
 		// Before the draft is looked at: what was right then may be wrong now.
 		if token, err = s.repeated(kept); !errors.Is(err, ErrNotFound) {
 			return token, Secret{}, true, err
@@ -63,7 +63,7 @@ func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Requ
 			return nil, Secret{}, false, err
 		}
 		wanted.Digest = digestOf(secret.Reveal())
-		kept := request.keep(actor, wanted.ID, now)
+		kept := request.keep(actor, wanted.ID, s.passedNow())
 		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
 		switch {
 		case errors.Is(err, ErrRepeated):

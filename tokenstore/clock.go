@@ -46,10 +46,11 @@ func (s *Store) Now() time.Time {
 	return now
 }
 
-// AcceptClock takes the clock's time for right and forgets that the store has seen
-// a later one, as after a clock that wrongly ran ahead: tokens that had expired by
-// then are valid again. It returns the time that counted and the one that counts
-// now; if they agree nothing is changed.
+// AcceptClock takes the clock's time for right. If the store has seen a later one, as
+// after a clock that wrongly ran ahead, it forgets that: tokens that had expired by
+// then are valid again. If the clock is ahead of the time that has passed, as after the
+// server was off for days, old records are deleted again. AcceptClock returns the time
+// that counted and the one that counts now; if they agree nothing is changed.
 func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if s.closed.Load() {
 		return from, to, ErrClosed
@@ -58,7 +59,10 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	defer s.dirty.flushing.Unlock()
 	from, to = s.Now(), s.clock.Now()
 	if !to.Before(from) {
-		return from, to, nil
+		if s.ClockAhead() == 0 {
+			return to, to, nil
+		}
+		from = s.passed.at()
 	}
 	entry := AuditEntry{
 		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
@@ -71,6 +75,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 		return from, to, readError(err)
 	}
 	s.newest.Store(to.UnixMicro())
+	s.passed.accept(to)
 	return from, to, nil
 }
 

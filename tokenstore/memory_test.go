@@ -22,6 +22,7 @@ type memory struct {
 	requests map[Digest]KeptRequest
 	recorded time.Time
 	told     time.Time
+	passed   time.Time
 	closed   bool
 	// calls counts the calls of the reading methods by name.
 	calls map[string]int
@@ -359,8 +360,24 @@ func (m *memory) SetRecordedTime(now time.Time, entry AuditEntry) error {
 		return err
 	}
 	defer end()
-	m.recorded = now
+	m.recorded, m.passed = now, now
 	m.audit = append(m.audit, entry)
+	return nil
+}
+
+func (m *memory) PassedTime() (time.Time, error) {
+	m.mu.Lock() // and isn't counted, as pruning isn't
+	defer m.mu.Unlock()
+	return m.passed, nil
+}
+
+func (m *memory) SetPassedTime(passed time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	m.passed = passed
 	return nil
 }
 
@@ -463,7 +480,10 @@ func (m *memory) do(f func()) {
 }
 
 // testClock is a clock that a test sets.
-type testClock struct{ atomic.Pointer[time.Time] }
+type testClock struct {
+	atomic.Pointer[time.Time]
+	elapsed atomic.Int64
+}
 
 func newTestClock(now time.Time) *testClock {
 	c := new(testClock)
@@ -473,7 +493,14 @@ func newTestClock(now time.Time) *testClock {
 
 func (c *testClock) Now() time.Time { return *c.Load() }
 
+// set puts the clock forward or back. No time passes.
 func (c *testClock) set(now time.Time) { c.Store(&now) }
+
+// pass lets time pass.
+func (c *testClock) pass(d time.Duration) {
+	c.elapsed.Add(int64(d))
+	c.set(c.Now().Add(d))
+}
 
 var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
@@ -507,7 +534,7 @@ func openTestStore(t testing.TB) *testStore {
 func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 	t.Helper()
 	backend.reopen()
-	store, err := Open(backend, Options{Clock: clock, FlushInterval: -1})
+	store, err := Open(backend, Options{Clock: clock, Elapsed: func() time.Duration { return time.Duration(clock.elapsed.Load()) }, FlushInterval: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,8 @@ type Request struct {
 type KeptRequest struct {
 	// Key is of the actor and the request's key, Body of what it asked for.
 	Key, Body Digest
-	// ID is the token's. Time is when it was made.
+	// ID is the token's. Time is when it was made,
+	// by the time that is known to have passed.
 	ID   ID
 	Time time.Time
 }

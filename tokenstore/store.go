@@ -15,6 +15,9 @@ import (
 type Options struct {
 	// Clock defaults to [SystemClock].
 	Clock Clock
+	// Elapsed returns how long the process has run, whatever the clock says. The
+	// default is the machine's monotonic time.
+	Elapsed func() time.Duration
 	// Logger defaults to none.
 	Logger *zap.Logger
 	// Random defaults to the system's CSPRNG.
@@ -59,6 +62,8 @@ type Store struct {
 
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
+	// passed is the time that is known to have passed.
+	passed passedTime
 
 	dirty dirtyList
 	// mortal says that the backend's counters may not outlive the process.
@@ -112,6 +117,9 @@ func Open(backend Backend, options Options) (*Store, error) {
 		return nil, fmt.Errorf("reading the recorded time: %w", err)
 	}
 	s.newest.Store(recorded.UnixMicro())
+	if err := s.openPassed(options.Elapsed); err != nil {
+		return nil, err
+	}
 	interval := options.FlushInterval
 	if interval == 0 {
 		interval = defaultFlushInterval
@@ -128,7 +136,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.backend.Close())
+		s.closeErr = errors.Join(s.Flush(), s.backend.SetPassedTime(s.passedNow()), s.backend.Close())
 	})
 	return s.closeErr
 }
@@ -278,8 +286,9 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	if flushInterval > 0 {
 		prune, notice = time.After(0), time.After(0)
 	}
-	var flushing, mortal, clock, noticing trouble
+	var flushing, mortal, clock, ahead, noticing trouble
 	s.watchClock(&clock)
+	s.watchAhead(&ahead)
 	for {
 		select {
 		case <-s.stop:
@@ -287,6 +296,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-expire.C:
 			s.watches.endDisallowed(s.index, s.Now())
 			s.watchClock(&clock)
+			s.watchAhead(&ahead)
 		case <-notice:
 			err := s.tellExpiry()
 			switch noticing.changed(err != nil) {

@@ -257,7 +257,11 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, locked := errors.AsType[*LockedError](err); !locked {
 		t.Errorf("in use: %v", err)
 	}
+	if content() != before {
+		t.Error("the open store was changed")
+	}
 	check(t, s.Close())
+	before = content()
 	if _, err := Restore(path, path, testTime); err == nil {
 		t.Error("a store was restored onto itself")
 	}

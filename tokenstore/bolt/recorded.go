@@ -46,26 +46,39 @@ func encodeTime(t time.Time) []byte {
 }
 
 // ToldTime implements tokenstore.Backend.
-func (b *Backend) ToldTime() (told time.Time, err error) {
+func (b *Backend) ToldTime() (time.Time, error) { return b.metaTime(toldKey) }
+
+// SetToldTime implements tokenstore.Backend.
+func (b *Backend) SetToldTime(told time.Time) error { return b.setMetaTime(toldKey, told) }
+
+// PassedTime implements tokenstore.Backend.
+func (b *Backend) PassedTime() (time.Time, error) { return b.metaTime(passedKey) }
+
+// SetPassedTime implements tokenstore.Backend.
+func (b *Backend) SetPassedTime(passed time.Time) error { return b.setMetaTime(passedKey, passed) }
+
+// metaTime returns a time that need not be there, or zero.
+func (b *Backend) metaTime(key []byte) (t time.Time, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
-		if value := tx.Bucket(metaBucket).Get(toldKey); value != nil {
-			told, err = decodeTime(value)
+		if value := tx.Bucket(metaBucket).Get(key); value != nil {
+			t, err = decodeTime(value)
 		}
 		return err
 	})
-	return told, err
+	return t, err
 }
 
-// SetToldTime implements tokenstore.Backend.
-func (b *Backend) SetToldTime(told time.Time) error {
-	return b.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(toldKey, encodeTime(told)) })
+func (b *Backend) setMetaTime(key []byte, t time.Time) error {
+	return b.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(key, encodeTime(t)) })
 }
 
 // SetRecordedTime implements tokenstore.Backend.
 func (b *Backend) SetRecordedTime(now time.Time, entry tokenstore.AuditEntry) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		if err := tx.Bucket(metaBucket).Put(recordedKey, encodeTime(now)); err != nil {
-			return err
+		for _, key := range [][]byte{recordedKey, passedKey} {
+			if err := tx.Bucket(metaBucket).Put(key, encodeTime(now)); err != nil {
+				return err
+			}
 		}
 		return appendAudit(tx, entry)
 	})

@@ -28,6 +28,7 @@ var (
 	requestedBucket = []byte("requested")
 
 	toldKey     = []byte("told")
+	passedKey   = []byte("passed")
 	formatKey   = []byte("format")
 	versionKey  = []byte("version")
 	recordedKey = []byte("recorded")

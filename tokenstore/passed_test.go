@@ -1,0 +1,174 @@
+package tokenstore
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+const aDay = 24 * time.Hour
+
+// kept reports how many of the audit entries that are added before the clock moves are
+// left after pruning.
+func (s *testStore) fillAudit(ages ...time.Duration) {
+	s.memory.do(func() {
+		s.memory.audit = nil
+		for _, age := range ages {
+			s.memory.audit = append(s.memory.audit, AuditEntry{Time: s.clock.Now().Add(-age)})
+		}
+	})
+}
+
+func (s *testStore) pruned(t *testing.T) (left int) {
+	t.Helper()
+	if _, err := s.prune(); err != nil {
+		t.Fatal(err)
+	}
+	s.memory.do(func() { left = len(s.memory.audit) })
+	return left
+}
+
+// TestPruneByPassedTime: what is old by the clock alone is kept.
+func TestPruneByPassedTime(t *testing.T) {
+	t.Parallel()
+	year := &Lifetime{months: 12}
+	for name, test := range map[string]struct {
+		// happens between the entries and pruning.
+		happens func(t *testing.T, s *testStore) *testStore
+		want    int // of three entries, of today, of 300 and of 400 days ago
+		ahead   bool
+	}{
+		"nothing":              {func(_ *testing.T, s *testStore) *testStore { return s }, 2, false},
+		"100 days pass":        {func(_ *testing.T, s *testStore) *testStore { s.clock.pass(100 * aDay); return s }, 1, false},
+		"clock 10 years ahead": {func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.AddDate(10, 0, 0)); return s }, 3, true},
+		"clock a day ahead":    {func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.Add(aDay)); return s }, 2, false},
+		"clock behind": {func(_ *testing.T, s *testStore) *testStore {
+			s.Now()
+			s.clock.set(testTime.AddDate(-57, 0, 0))
+			return s
+		}, 2, false},
+		"clock ahead, and back": {func(t *testing.T, s *testStore) *testStore {
+			s.clock.set(testTime.AddDate(10, 0, 0))
+			s.Now()
+			s.pruned(t)
+			s.clock.set(testTime)
+			return s
+		}, 3, true}, // the newest time seen counts until it is accepted
+		"clock ahead, back and accepted": {func(t *testing.T, s *testStore) *testStore {
+			s.clock.set(testTime.AddDate(10, 0, 0))
+			s.Now()
+			s.pruned(t)
+			s.clock.set(testTime)
+			s.accept(t)
+			return s
+		}, 2, false},
+		"clock ahead, and accepted": {func(t *testing.T, s *testStore) *testStore {
+			s.clock.set(testTime.AddDate(0, 0, 100))
+			s.accept(t)
+			return s
+		}, 1, false},
+		"started with a clock 10 years ahead": {func(t *testing.T, s *testStore) *testStore {
+			return s.restart(t, testTime.AddDate(10, 0, 0))
+		}, 3, true},
+		"started with a clock ahead, again with a right one, accepted": {func(t *testing.T, s *testStore) *testStore {
+			s = s.restart(t, testTime.AddDate(10, 0, 0))
+			s.create(t)
+			s.pruned(t)
+			s = s.restart(t, testTime)
+			s.accept(t)
+			return s
+		}, 2, false},
+		"started 40 times with a clock 10 years ahead": {func(t *testing.T, s *testStore) *testStore {
+			for range 40 {
+				s = s.restart(t, testTime.AddDate(10, 0, 0))
+				s.pruned(t)
+			}
+			return s
+		}, 3, true},
+		"started after 20 hours": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.Add(20*time.Hour)) }, 2, false},
+		"started after 200 days": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.AddDate(0, 0, 200)) }, 3, true},
+		"started after 200 days, and accepted": {func(t *testing.T, s *testStore) *testStore {
+			s = s.restart(t, testTime.AddDate(0, 0, 200))
+			s.accept(t)
+			return s
+		}, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			s.fillAudit(0, 300*aDay, 400*aDay)
+			s = test.happens(t, s)
+			s.KeepAudit(*year)
+			others := 0
+			s.memory.do(func() {
+				for _, entry := range s.memory.audit {
+					if entry.Action != "" {
+						others++
+					}
+				}
+			})
+			if left := s.pruned(t) - others; left != test.want {
+				t.Errorf("%d entries are left, want %d", left, test.want)
+			}
+			if ahead := s.ClockAhead(); (ahead > 0) != test.ahead {
+				t.Errorf("the clock is said to be ahead by %v", ahead)
+			}
+		})
+	}
+}
+
+func (s *testStore) accept(t *testing.T) {
+	t.Helper()
+	if from, to, err := s.AcceptClock(testActor); err != nil || from.Equal(to) || !to.Equal(s.clock.Now()) || s.ClockAhead() != 0 || s.ClockBehind() != 0 {
+		t.Errorf("accepted %v instead of %v: %v", to, from, err)
+	}
+	if from, to, err := s.AcceptClock(testActor); err != nil || !from.Equal(to) {
+		t.Errorf("accepted again: %v instead of %v: %v", to, from, err)
+	}
+}
+
+// restart closes the store and opens it in another process, by whose clock it is now.
+func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return reopen(t, s.memory, newTestClock(now))
+}
+
+// TestRepeatsByPassedTime: a clock that is ahead for a moment makes no second token of a
+// repeated request.
+func TestRepeatsByPassedTime(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
+	request := Request{Key: "key", Body: []byte("body")}
+	first, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.clock.set(testTime.AddDate(10, 0, 0))
+	if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != first.ID {
+		t.Errorf("with the clock ahead: repeated %v, %v", repeated, err)
+	}
+	s.clock.pass(RequestRetention)
+	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || repeated {
+		t.Errorf("after a day: repeated %v, %v", repeated, err)
+	}
+}
+
+// TestPassedTimeIsKept: what a process has seen pass, the next one knows.
+func TestPassedTimeIsKept(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	s.clock.pass(40 * aDay)
+	now := s.clock.Now()
+	if s = s.restart(t, now.Add(time.Hour)); s.ClockAhead() != 0 {
+		t.Errorf("ahead by %v after a restart", s.ClockAhead())
+	}
+	s.memory.do(func() { s.memory.saveError = errors.New("the disk is full") })
+	if _, err := s.prune(); err != nil {
+		t.Errorf("pruning: %v", err)
+	}
+	s.memory.do(func() { s.memory.saveError = nil })
+}
