@@ -193,7 +193,7 @@ func (a *answerWriter) finish(err error) error {
 	}
 	switch {
 	case a.gone():
-		return err
+		return a.redact(err)
 	case !a.outcome.CompareAndSwap(nil, handedOver):
 		return a.refuse(*a.outcome.Load())
 	case err != nil && !errors.Is(err, errAnswerBroken):
@@ -228,13 +228,13 @@ func (a *answerWriter) fail(err error) error {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	switch {
 	case a.request.Context().Err() != nil || !ok:
-		return err
+		return a.redact(err)
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:
 		return a.replace(gate.BackendTimeout, err)
 	case handlerErr.StatusCode == http.StatusBadGateway, handlerErr.StatusCode == http.StatusServiceUnavailable:
 		return a.replace(gate.BackendUnreachable, err)
 	}
-	return err
+	return a.redact(err)
 }
 
 // replace answers with a refusal for which there was no answer of the backend.
@@ -251,6 +251,7 @@ func (a *answerWriter) refuse(refusal gate.Refusal) error {
 	a.passage.setNotices(header)
 	a.passage.counted = true
 	refusal.Token = a.passage.Match.Token
+	refusal.Err = a.redact(refusal.Err)
 	return a.passage.handler.refuse(a.ResponseWriter, a.request, refusal)
 }
 

@@ -1,11 +1,16 @@
 package e2e
 
 import (
+	"compress/flate"
 	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,6 +126,56 @@ var backendAnswers = map[string]http.HandlerFunc{
 			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nAlt-Svc: h3=\"evil:443\"\r\nKeep-Alive: timeout=9\r\n"+
 			"Proxy-Authenticate: Basic\r\nTrailer: X-Sum\r\nX-Hop: x\r\nX-Echo: "+echo(r)+"\r\nX-Kept: yes\r\n\r\n")
 	},
+	"echo-upper":  say("text/plain", 400, func(r *http.Request) string { return strings.ToUpper(echo(r)) }),
+	"echo-base64": say("text/plain", 500, func(r *http.Request) string { return base64.StdEncoding.EncodeToString([]byte(echo(r))) }),
+	"echo-hex":    say("application/json", 400, func(r *http.Request) string { return `{"sent":"` + hex.EncodeToString([]byte(echo(r))) + `"}` }),
+	"echo-twice": say("text/plain", 400, func(r *http.Request) string {
+		return url.QueryEscape(url.QueryEscape(strings.ReplaceAll(echo(r), "-", "%2d")))
+	}),
+	"echo-utf16": say("text/plain; charset=utf-16le", 400, func(r *http.Request) string {
+		return "\xff\xfe" + strings.Join(strings.Split(echo(r), ""), "\x00") + "\x00"
+	}),
+	"echo-utf16be": say("text/plain", 500, func(r *http.Request) string { return "\x00" + strings.Join(strings.Split(echo(r), ""), "\x00") }),
+	"echo-gzip":    squeezed("application/json", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
+	"echo-zlib":    squeezed("text/plain", func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }),
+	"echo-deflate": squeezed("text/plain", func(w io.Writer) io.WriteCloser { z, _ := flate.NewWriter(w, 9); return z }),
+	"echo-300":     say("text/html", 300, func(r *http.Request) string { return `<a href="/x?` + echo(r) + `">this</a>` }),
+	"echo-301":     moved(301),
+	"echo-303":     moved(303),
+	"echo-307":     moved(307),
+	"echo-308":     moved(308),
+	"plain-301":    say("text/html", 301, text(`<a href="/elsewhere">Moved Permanently</a>.`)),
+	"base64-header": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Echo", base64.StdEncoding.EncodeToString([]byte(echo(r))))
+	},
+	"upper-header": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Echo", "<"+strings.ToUpper(echo(r))+">")
+	},
+	"name-header": func(w http.ResponseWriter, r *http.Request) {
+		w.Header()[strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer "))] = []string{"x"}
+	},
+	"name-trailer": func(w http.ResponseWriter, r *http.Request) {
+		name := strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer "))
+		w.Header().Set("Trailer", name)
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set(name, "x")
+	},
+	"name-trailer-unnamed": func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "body")
+		_ = http.NewResponseController(w).Flush()
+		w.Header().Set(http.TrailerPrefix+strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer ")), "x")
+	},
+	"bad-status":  sayBytes("HTTP/1.1 4$ Bad\r\n\r\n"),
+	"bad-version": sayBytes("HTTP/$ 200 OK\r\n\r\n"),
+	"bad-header":  sayBytes("HTTP/1.1 200 OK\r\n$\r\n\r\n"),
+	"bad-length":  sayBytes("HTTP/1.1 200 OK\r\nContent-Length: $\r\n\r\n"),
+	"bad-coding":  sayBytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: $\r\n\r\n"),
+	"bad-upper": func(w http.ResponseWriter, r *http.Request) {
+		sayBytes("HTTP/1.1 4"+strings.ToUpper(echo(r))+" Bad\r\n\r\n")(w, r)
+	},
+	"bad-base64": func(w http.ResponseWriter, r *http.Request) {
+		sayBytes("HTTP/1.1 4"+base64.StdEncoding.EncodeToString([]byte(echo(r)))+" Bad\r\n\r\n")(w, r)
+	},
 	"cookie":     withCookies(say("text/plain", 200, text("hello"))),
 	"cookie-404": withCookies(say("application/json", 404, text(jsonText))),
 	"cookie-301": withCookies(sayHeader("Location", "/elsewhere", 301)),
@@ -160,6 +215,36 @@ var backendAnswers = map[string]http.HandlerFunc{
 		w.Header().Set("Api-Key-Warning", "none")
 		say("text/plain", 200, text(""))(w, r)
 	},
+}
+
+// sayBytes answers with bytes, in which $ stands for the credential.
+func sayBytes(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, strings.ReplaceAll(answer, "$", strings.TrimPrefix(echo(r), "Bearer ")))
+	}
+}
+
+// moved redirects to a place that holds the credential, with a page that says so.
+func moved(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/x?t="+url.QueryEscape(echo(r)), status)
+	}
+}
+
+// squeezed answers with a compressed error that doesn't say that it is.
+func squeezed(contentType string, compress func(io.Writer) io.WriteCloser) http.HandlerFunc {
+	return say(contentType, 400, func(r *http.Request) string {
+		var b strings.Builder
+		z := compress(&b)
+		_, _ = io.WriteString(z, "Failed to find user with token "+echo(r))
+		_ = z.Close()
+		return b.String()
+	})
 }
 
 // openedSession is a cookie by which a backend opens a session for whoever calls.
@@ -256,6 +341,34 @@ var answerAttacks = []attack{
 	{id: "ANS-04 unknown encoding", wireRequest: asking("encoded", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
 	{id: "ANS-04 large", wireRequest: asking("large", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 cut off", wireRequest: asking("cut", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in upper case", wireRequest: asking("echo-upper", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in base64", wireRequest: asking("echo-base64", "$R"), want: answered("$R", 500, "backend_error")},
+	{id: "ANS-04 repeated in hexadecimal", wireRequest: asking("echo-hex", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, escaped three times", wireRequest: asking("echo-twice", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in UTF-16", wireRequest: asking("echo-utf16", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in UTF-16, unsaid", wireRequest: asking("echo-utf16be", "$R"), want: answered("$R", 500, "backend_error")},
+	{id: "ANS-04 repeated, gzip, unsaid", wireRequest: asking("echo-gzip", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, zlib, unsaid", wireRequest: asking("echo-zlib", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, deflate, unsaid", wireRequest: asking("echo-deflate", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in 300", wireRequest: asking("echo-300", "$R"), want: answered("$R", 502, "backend_error")},
+	{id: "ANS-04 repeated in 301", wireRequest: asking("echo-301", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 303", wireRequest: asking("echo-303", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 307", wireRequest: asking("echo-307", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 308", wireRequest: asking("echo-308", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in the headers of 308 alone", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=echo-308", header: by("$C"), body: "x"}, want: answered("$C", 308, ""), then: withoutHeader("Location")},
+	{id: "ANS-04 nothing repeated in 301", wireRequest: asking("plain-301", "$R"), want: answered("$R", 301, ""), then: bodyOf(`<a href="/elsewhere">Moved Permanently</a>.`)},
+	{id: "ANS-05 repeated in a header in base64", wireRequest: asking("base64-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
+	{id: "ANS-05 repeated in a header in upper case", wireRequest: asking("upper-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
+	{id: "ANS-05 repeated in a header's name", wireRequest: asking("name-header", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer's name", wireRequest: asking("name-trailer", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer's name not announced", wireRequest: asking("name-trailer-unnamed", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-08 malformed status", wireRequest: asking("bad-status", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 malformed version", wireRequest: asking("bad-version", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 malformed header", wireRequest: asking("bad-header", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 malformed length", wireRequest: asking("bad-length", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 unknown coding", wireRequest: asking("bad-coding", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 malformed status, upper case", wireRequest: asking("bad-upper", "$R"), want: answered("$R", 502, "backend_unreachable")},
+	{id: "ANS-08 malformed status, base64", wireRequest: asking("bad-base64", "$R"), want: answered("$R", 502, "backend_unreachable")},
 	{id: "ANS-05 repeated in a header", wireRequest: asking("echo-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
 	{id: "ANS-05 repeated in a cookie", wireRequest: asking("echo-cookie", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Set-Cookie")},
 	{id: "ANS-05 repeated in a location", wireRequest: asking("echo-location", "$R"), want: answered("$R", 307, ""), then: withoutHeader("Location")},

@@ -1,22 +1,20 @@
 package gate
 
 import (
-	"html"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // MaxAnswerBody is how much of an answer that must be looked into is held, in
 // bytes. A longer one is replaced whole.
 const MaxAnswerBody = 1 << 20
 
-// LookInto says whether an answer of the backend must be seen whole before any of
-// it goes to the client: every error and the redirect to a page. Errors are short
-// and may repeat the credential that the gate sent.
+// LookInto reports whether an answer of the backend must be seen whole before any of
+// it goes to the client: every error and every redirect. They are short, and may
+// repeat the credential that the gate sent.
 func LookInto(status int) bool {
-	return status >= http.StatusBadRequest || status == http.StatusFound
+	return status >= http.StatusMultipleChoices && status != http.StatusNotModified
 }
 
 // Judge returns the refusal that takes the place of an answer for which
@@ -31,13 +29,19 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 	if encoded(header) {
 		body = nil
 	}
+	sent := seek(upstreamToken)
+	unfit := func() bool { return body == nil || !legible(header, body) || sent.inText(string(body)) }
 	switch {
+	case status < http.StatusBadRequest:
+		if unfit() { // what is wrong with the headers can be taken out of them
+			return backendError(http.StatusBadGateway, "The backend answered with a redirect that can't be shown here.")
+		}
 	case r.credentialRefused(status, body, upstreamToken):
 		return Refuse(UpstreamCredential)
-	case body == nil, holdsToken(string(body), upstreamToken), headerHoldsToken(header, upstreamToken):
-		return backendError(status, "The backend answered with an error that can't be shown here.")
-	case isHTML(header, body):
+	case body != nil && isHTML(header, body):
 		return backendError(status, "")
+	case unfit(), sent.inHeader(header):
+		return backendError(status, "The backend answered with an error that can't be shown here.")
 	}
 	return Refusal{}
 }
@@ -86,64 +90,23 @@ var cookies = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 // ScrubHeaders deletes the headers and trailers of an answer, also of a good one, that
 // set cookies or repeat the token that the gate sent to the backend.
 func ScrubHeaders(h http.Header, upstreamToken string) {
+	sent := seek(upstreamToken)
 	for name, values := range h {
-		if cookies.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || anyHoldsToken(values, upstreamToken) || holdsToken(name, upstreamToken) {
+		if cookies.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || sent.inLines(name, values) {
 			delete(h, name)
 		}
 	}
 }
 
-func headerHoldsToken(h http.Header, upstreamToken string) bool {
+func (s sought) inHeader(h http.Header) bool {
 	for name, values := range h {
-		if anyHoldsToken(values, upstreamToken) || holdsToken(name, upstreamToken) {
+		if s.inLines(name, values) {
 			return true
 		}
 	}
 	return false
 }
 
-func anyHoldsToken(values []string, upstreamToken string) bool {
-	for _, value := range values {
-		if holdsToken(value, upstreamToken) {
-			return true
-		}
-	}
-	return false
-}
-
-// holdsToken says whether the token stands in a text: as it is, or in the
-// spellings that a backend gives what it repeats, in a URL, in JSON, in HTML, and
-// in one of the others in JSON.
-func holdsToken(text, token string) bool {
-	if token == "" {
-		return false
-	}
-	if strings.Contains(text, "\\") && holdsPlain(unescapeJSON(text), token) {
-		return true
-	}
-	return holdsPlain(text, token)
-}
-
-func holdsPlain(text, token string) bool {
-	return strings.Contains(text, token) ||
-		strings.Contains(text, "%") && strings.Contains(Unescape(text), token) ||
-		strings.Contains(text, "&") && strings.Contains(html.UnescapeString(text), token)
-}
-
-// unescapeJSON resolves the escapes of JSON strings (RFC 8259 section 7) wherever
-// they stand in s, except those that no token can hold.
-func unescapeJSON(s string) string {
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) {
-			i++
-			if r, err := strconv.ParseUint(s[min(i+1, len(s)):min(i+5, len(s))], 16, 16); s[i] == 'u' && err == nil {
-				b = utf8.AppendRune(b, rune(r))
-				i += 4
-				continue
-			}
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
+func (s sought) inLines(name string, values []string) bool {
+	return s.inLine(name) || slices.ContainsFunc(values, s.inLine)
 }

@@ -1,0 +1,240 @@
+package gate
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+// each spells every character by itself.
+func each(format string) func(string) string {
+	return func(s string) string {
+		var b strings.Builder
+		for _, c := range []byte(s) {
+			fmt.Fprintf(&b, format, c)
+		}
+		return b.String()
+	}
+}
+
+func units(order int) func(string) string {
+	return func(s string) string {
+		var b strings.Builder
+		for _, unit := range utf16.Encode([]rune(s)) {
+			pair := [2]byte{byte(unit), byte(unit >> 8)}
+			b.WriteByte(pair[order])
+			b.WriteByte(pair[1-order])
+		}
+		return b.String()
+	}
+}
+
+func behind(prefix string, spell func(string) string) func(string) string {
+	return func(s string) string { return spell(prefix + s + "!?") }
+}
+
+func quoted(s string) string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+var sent = seek(upstreamToken)
+
+// repetitions are spellings in which a backend may repeat what it was sent.
+var repetitions = map[string]func(string) string{
+	"plain":                func(s string) string { return s },
+	"upper case":           strings.ToUpper,
+	"lower case":           strings.ToLower,
+	"in a sentence":        func(s string) string { return "bad token " + s + "." },
+	"URL, dashes":          func(s string) string { return strings.ReplaceAll(s, "-", "%2d") },
+	"URL, all":             each("%%%02X"),
+	"URL, query":           func(s string) string { return "/x?a=1&copy=2&token=" + url.PathEscape(s) },
+	"JSON, dashes":         func(s string) string { return strings.ReplaceAll(s, "-", `\u002D`) },
+	"JSON, all":            each(`\u%04x`),
+	"JSON string":          quoted,
+	"JavaScript":           each(`\x%02x`),
+	"JavaScript, braces":   each(`\u{%x}`),
+	"octal":                each(`\%03o`),
+	"HTML, decimal":        each("&#%d;"),
+	"HTML, hexadecimal":    each("&#x%X;"),
+	"HTML text":            html.EscapeString,
+	"quoted-printable":     each("=%02X"),
+	"quoted-printable cut": func(s string) string { return s[:10] + "=\r\n" + s[10:] },
+	"UTF-16LE":             units(0),
+	"UTF-16BE":             units(1),
+	"UTF-16LE with a mark": func(s string) string { return "\xff\xfe" + units(0)(s) },
+	"UTF-32LE":             each("%c\x00\x00\x00"),
+	"base64":               func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"base64, 1":            behind("a", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
+	"base64, 2":            behind("ab", func(s string) string { return base64.RawStdEncoding.EncodeToString([]byte(s)) }),
+	"base64url":            func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("Bearer " + s)) },
+	"base64, glued":        func(s string) string { return "token" + base64.StdEncoding.EncodeToString([]byte(s)) + "end" },
+	"base64, in a path":    func(s string) string { return "/a/" + base64.RawURLEncoding.EncodeToString([]byte(s)) + "/b" },
+	"base64, lines": func(s string) string {
+		text := base64.StdEncoding.EncodeToString([]byte("user:" + s))
+		return text[:20] + "\r\n" + text[20:40] + "\n" + text[40:]
+	},
+	"hex":                func(s string) string { return hex.EncodeToString([]byte(s)) },
+	"hex, upper case":    each("%02X"),
+	"hex, odd":           func(s string) string { return "a" + hex.EncodeToString([]byte(s)) },
+	"hex, colons":        each("%02x:"),
+	"hex, dump":          each("%02x "),
+	"cut by white space": func(s string) string { return s[:9] + "\n  " + s[9:] },
+	"list":               each(`"%c", `),
+	"without dashes":     func(s string) string { return strings.ReplaceAll(s, "-", "") },
+}
+
+// TestTokenSpellings finds the token in every spelling, in every pair of them, and in
+// random sequences.
+func TestTokenSpellings(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for name := range repetitions {
+		names = append(names, name)
+	}
+	found := func(names ...string) {
+		text := upstreamToken
+		for _, name := range names {
+			text = repetitions[name](text)
+		}
+		if !sent.inText(text) || !sent.inText("some text "+text+" more text") {
+			t.Errorf("not found in %q: %q", names, text)
+		}
+	}
+	changesCase := func(name string) bool { return name == "upper case" || name == "lower case" }
+	for _, first := range names {
+		found(first)
+		for _, second := range names {
+			if strings.HasPrefix(first, "base64") && (changesCase(second) || second == "without dashes") {
+				continue // no spelling of it any more
+			}
+			if first == "quoted-printable cut" && (second == "list" || second == "URL, query") {
+				continue // what was cut can't be told from the rest
+			}
+			found(first, second)
+		}
+	}
+	escapes := []string{"URL, all", "URL, dashes", "URL, query", "JSON, dashes", "JSON string", "HTML, decimal", "HTML text", "base64", "base64url", "UTF-16LE", "hex"}
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		found(escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))])
+	}
+	for range 6 { // n-fold
+		escapes = append(escapes, "URL, query")
+		found(escapes[11:]...)
+	}
+}
+
+// TestOtherTexts: what doesn't hold the token isn't found.
+func TestOtherTexts(t *testing.T) {
+	t.Parallel()
+	other := strings.Replace(upstreamToken, "0b0e", "0b0f", 1)
+	for name, spell := range repetitions {
+		if text := spell(other); sent.inText(text) {
+			t.Errorf("another token, %s, is taken for ours", name)
+		}
+	}
+	random := rand.New(rand.NewPCG(7, 8))
+	noise := make([]byte, 10_000)
+	for i := range noise {
+		noise[i] = byte(random.UintN(256))
+	}
+	page := strings.Repeat(`{"error":"it \"broke\" at /a?b=c&amp;d=%20e","sha256":"`+strings.Repeat("0123456789abcdef", 4)+`","id":"`+base64.StdEncoding.EncodeToString(noise[:60])+"\"}\n", 50)
+	for _, text := range []string{"", `\`, `\u`, `\u12`, `\uzzzz`, `\u{`, `\u{zz}`, `\x`, `\0`, "%", "%2", "&", "&#", "=", "=\n", upstreamToken[1:], upstreamToken[:35], strings.Repeat(`\u0061`, 50), string(noise), page} {
+		if sent.inText(text) {
+			t.Errorf("found in %.40q", text)
+		}
+		if seek("").inText(text) || seek("").inLine(text) {
+			t.Errorf("an empty token is found in %.40q", text)
+		}
+	}
+	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
+		if seek(token).inText("b") || seek(token).inLine("b") || seek(token).inText("") || !seek(token).inText("x"+token+"x") {
+			t.Errorf("%q", token)
+		}
+	}
+}
+
+// TestLines compares the short way with the long one.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	for name, spell := range repetitions {
+		switch name {
+		case "cut by white space", "list", "hex, colons", "hex, dump", "base64, lines", "quoted-printable", "quoted-printable cut", "UTF-16LE with a mark":
+			continue // in no header
+		}
+		if !sent.inLine(spell(upstreamToken)) {
+			t.Errorf("%s isn't found in a line", name)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	const head = "net/http: HTTP/1.x transport connection broken: malformed HTTP status code "
+	for name, spell := range repetitions {
+		text := head + fmt.Sprintf("%q", "4"+spell(upstreamToken))
+		got := Redact(text, upstreamToken)
+		if sent.inText(got) || !strings.Contains(got, "[redacted]") || !strings.HasPrefix(got, head) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for text, want := range map[string]string{
+		"EOF": "EOF",
+		"dial tcp 127.0.0.1:1: connect: connection refused":                 "dial tcp 127.0.0.1:1: connect: connection refused",
+		"bad " + upstreamToken + " and " + upstreamToken + "!":              "bad [redacted] and [redacted]!",
+		"bad " + strings.ToUpper(upstreamToken):                             "bad [redacted]",
+		"bad " + strings.ReplaceAll(upstreamToken, "-", ""):                 "bad [redacted]",
+		"bad " + hex.EncodeToString([]byte(upstreamToken)):                  "[redacted: it repeats the upstream token]",
+		`a "b" ` + base64.StdEncoding.EncodeToString([]byte(upstreamToken)): `a "[redacted]"`,
+	} {
+		if got := Redact(text, upstreamToken); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := Redact("bad token", ""); got != "bad token" {
+		t.Errorf("without a token: %q", got)
+	}
+}
+
+// BenchmarkScrubHeaders is what every good answer costs.
+func BenchmarkScrubHeaders(b *testing.B) {
+	h := headers(b,
+		"Content-Type: application/json", "Content-Length: 1234", "Date: Fri, 21 Aug 2026 12:00:00 GMT", "Server: mirage-crypto", "Via: 1.1 Caddy", "Cache-Control: private, no-cache, max-age=0, must-revalidate",
+		`Etag: "5d41402abc4b2a76b9719d911017c592"`, "X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77", "Strict-Transport-Security: max-age=31536000; includeSubDomains",
+	)
+	b.ReportAllocs()
+	for b.Loop() {
+		ScrubHeaders(h, upstreamToken)
+	}
+}
+
+// TestScrubAllocatesNothing for the headers of a usual answer.
+func TestScrubAllocatesNothing(t *testing.T) {
+	h := headers(t, "Content-Type: application/json", "Date: Fri, 21 Aug 2026 12:00:00 GMT", "X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77", "Cache-Control: private, no-cache, max-age=0, must-revalidate",
+		`Etag: "5d41402abc4b2a76b9719d911017c592"`)
+	if n := testing.AllocsPerRun(100, func() { ScrubHeaders(h, upstreamToken) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkSearchToken is what the largest error costs that is looked into.
+func BenchmarkSearchToken(b *testing.B) {
+	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n", MaxAnswerBody/70)
+	b.SetBytes(int64(len(page)))
+	for b.Loop() {
+		if sent.inText(page) {
+			b.Fatal("found")
+		}
+	}
+}
