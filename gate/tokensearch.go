@@ -68,10 +68,14 @@ func (s sought) inLine(line string) bool {
 	return s.in(line) || s.mayBeEncoded(line) && s.inText(line)
 }
 
+// leastRun is the length of a word in a header that is taken for base64. Words of usual
+// headers are shorter, and a token of 24 bytes is longer in it.
+const leastRun = 32
+
 // mayBeEncoded reports whether a line has a mark of an encoding that headers have, or
 // is long enough without a break to hold the token in base64 or hexadecimal digits.
 func (s sought) mayBeEncoded(line string) bool {
-	run, enough := 0, base64Length(s.least)
+	run, enough := 0, max(base64Length(s.least), leastRun)
 	for i := range len(line) {
 		c := line[i]
 		if c == '%' || c == '&' || c == '\\' || c == 0 {
