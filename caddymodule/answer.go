@@ -89,7 +89,7 @@ func (a *answerWriter) WriteHeader(status int) {
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
 		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
-	case gate.LookInto(status) || !a.outcome.CompareAndSwap(nil, handedOver):
+	case gate.LookInto(status) || a.unaskedSwitch(status) || !a.outcome.CompareAndSwap(nil, handedOver):
 		a.status = status
 	default:
 		a.hand(status)
@@ -198,6 +198,8 @@ func (a *answerWriter) finish(err error) error {
 		return a.refuse(*a.outcome.Load())
 	case err != nil && !errors.Is(err, errAnswerBroken):
 		return a.fail(err)
+	case a.unaskedSwitch(a.status), a.status == 0 && a.proxySawSwitch():
+		return a.replace(gate.BackendError, errUnaskedSwitch)
 	case a.status == 0:
 		a.passage.setNotices(a.Header()) // no handler answered: Caddy will, with 200
 		return nil

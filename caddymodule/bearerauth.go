@@ -305,6 +305,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		new(identity).mark(r)
 		out := handOn(r.Context(), r)
 		gate.SetUpgrade(out.Header, decision.Upgrade)
+		gate.SendOnce(out.Method, out.Header)
 		return next.ServeHTTP(w, out)
 	}
 	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
@@ -316,6 +317,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 	facts := gate.Request{
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),
+		Query:         r.URL.RawQuery,
 		Authorization: authorization,
 		TokenInURL:    h.app.tokenInURL(r),
 		Upgrade:       upgrade,

@@ -165,11 +165,16 @@ var backendAnswers = map[string]http.HandlerFunc{
 		_ = http.NewResponseController(w).Flush()
 		w.Header().Set(http.TrailerPrefix+strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer ")), "x")
 	},
-	"bad-status":  sayBytes("HTTP/1.1 4$ Bad\r\n\r\n"),
-	"bad-version": sayBytes("HTTP/$ 200 OK\r\n\r\n"),
-	"bad-header":  sayBytes("HTTP/1.1 200 OK\r\n$\r\n\r\n"),
-	"bad-length":  sayBytes("HTTP/1.1 200 OK\r\nContent-Length: $\r\n\r\n"),
-	"bad-coding":  sayBytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: $\r\n\r\n"),
+	// After each of them the backend would go on in another protocol.
+	"switch":         sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Kept: yes\r\n\r\n"),
+	"switch-other":   sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\nX-Kept: yes\r\n\r\n"),
+	"switch-odd":     sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: w\xc3\xa9b\r\nX-Kept: yes\r\n\r\n"),
+	"switch-unnamed": sayBytes("HTTP/1.1 101 Switching Protocols\r\nX-Kept: yes\r\n\r\nbytes of another protocol"),
+	"bad-status":     sayBytes("HTTP/1.1 4$ Bad\r\n\r\n"),
+	"bad-version":    sayBytes("HTTP/$ 200 OK\r\n\r\n"),
+	"bad-header":     sayBytes("HTTP/1.1 200 OK\r\n$\r\n\r\n"),
+	"bad-length":     sayBytes("HTTP/1.1 200 OK\r\nContent-Length: $\r\n\r\n"),
+	"bad-coding":     sayBytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: $\r\n\r\n"),
 	"bad-upper": func(w http.ResponseWriter, r *http.Request) {
 		sayBytes("HTTP/1.1 4"+strings.ToUpper(echo(r))+" Bad\r\n\r\n")(w, r)
 	},

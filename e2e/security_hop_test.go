@@ -49,6 +49,17 @@ var hopAttacks = []attack{
 	{id: "HOP-07 te: trailers", over: []string{"h2", "h2c"}, wireRequest: get("/plain/read", by("$R", "te: trailers")...), want: passed("$R")},
 	{id: "HOP-07 keep-alive", over: []string{"h2", "h2c", "h3"}, wireRequest: get("/plain/read", by("$R", "keep-alive: timeout=5")...), want: dropped(400, 0)},
 	{id: "HOP-08 its own headers", wireRequest: nominating("X-One, X-Two", "X-One: 1", "X-Two: 2", "X-Three: 3"), want: passed("$R"), then: absent("X-One", "X-Two")},
+	{id: "HOP-10 early data", wireRequest: wireRequest{method: "POST", target: "/plain/write", header: by("$C", "Connection: close, Early-Data", "Early-Data: 1"), body: "x"}, want: refused(425, "too_early")},
+	{id: "HOP-10 early data, other letters", wireRequest: wireRequest{method: "POST", target: "/plain/write", header: by("$C", "Connection: eArLy-dAtA", "Early-Data: 1"), body: "x"}, want: refused(425, "too_early")},
+	{id: "HOP-10 early data, second line", wireRequest: wireRequest{method: "DELETE", target: "/plain/write", header: by("$C", "Connection: keep-alive", "Connection: Early-Data", "Early-Data: 1")}, want: refused(425, "too_early")},
+	{id: "HOP-10 early data, GET", wireRequest: nominating("Early-Data", "Early-Data: 1"), want: passed("$R"), then: sawHeader("Early-Data", "1")},
+	{id: "HOP-10 early data, token bound to an address", wireRequest: wireRequest{header: by("$I", "Connection: Early-Data", "Early-Data: 1")}, want: refused(425, "too_early", "$I")},
+	{id: "HOP-10 early data, untouched", wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login", header: []string{"Connection: Early-Data", "Early-Data: 1"}, body: "x"}, want: untouched(200), then: sawHeader("Early-Data", "1")},
+	{id: "HOP-10 what a gateway in front says, untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css", header: []string{"Connection: X-Forwarded-User, Remote-User, Forwarded, X-Real-IP", "X-Forwarded-User: alice", "Remote-User: alice", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.1"}}, want: untouched(200), then: func(t *testing.T, x *exchange) {
+		for name, value := range map[string]string{"X-Forwarded-User": "alice", "Remote-User": "alice", "Forwarded": "for=192.0.2.1", "X-Real-Ip": "192.0.2.1"} {
+			sawHeader(name, value)(t, x)
+		}
+	}},
 	{id: "HOP-09 nothing but commas", wireRequest: nominating(",,, ,\t,"), want: passed("$R")},
 	{id: "HOP-09 names that are none", wireRequest: nominating("@, (Authorization), Bearer $1"), want: passed("$R")},
 	{id: "HOP-09 many lines", wireRequest: wireRequest{header: append(slices.Repeat([]string{"Connection: X-Token-Id, Authorization"}, 200), bearerLine("$R"))}, want: passed("$R")},

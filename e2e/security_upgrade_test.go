@@ -70,6 +70,15 @@ var upgradeAttacks = []attack{
 		}
 	}},
 	{id: "UPG-12 hop by hop in a 101, with session", wireRequest: wireRequest{host: browserHost, target: "/plain/socket?answer=upgrade-hop", header: []string{"Connection: Upgrade", "Upgrade: websocket", "Cookie: molly_session=$Q"}}, want: untouched(101), then: onlyEndToEnd},
+	{id: "UPG-13 unasked", wireRequest: get("/plain/read?answer=switch", by("$R")...), want: answered("$R", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 unasked, on a websocket's route", wireRequest: get("/plain/socket?answer=switch", by("$R")...), want: answered("$R", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 unasked, asked for in vain", wireRequest: upgrading("/plain/read?answer=switch", "websocket"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 unasked, POST", wireRequest: wireRequest{method: "POST", target: "/plain/write?answer=switch", header: by("$C"), body: "x"}, want: answered("$C", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 unasked, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=switch", header: by("$C"), body: "x"}, want: answered("$C", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 unasked and unnamed", wireRequest: get("/plain/read?answer=switch-unnamed", by("$R")...), want: answered("$R", 502, "backend_error"), then: withoutHeader("X-Kept")},
+	{id: "UPG-13 unasked and unnamed, POST", wireRequest: wireRequest{method: "POST", target: "/plain/write?answer=switch-unnamed", header: by("$C"), body: "x"}, want: answered("$C", 502, "backend_error"), then: withoutHeader("X-Kept")},
+	{id: "UPG-13 to another protocol", wireRequest: upgrading("/plain/socket?answer=switch-other", "websocket"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
+	{id: "UPG-13 to an unprintable protocol", wireRequest: upgrading("/plain/socket?answer=switch-odd", "websocket"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Upgrade", "X-Kept")},
 	{id: "UPG-12 cookie in a 101", wireRequest: upgrading("/plain/socket?answer=cookie-upgrade", "websocket"), want: switched("$R")},
 	{id: "UPG-12 hop by hop in interim answers", wireRequest: asking("interim", "$R"), want: passed("$R"), then: func(t *testing.T, x *exchange) {
 		onlyEndToEnd(t, x)

@@ -119,7 +119,7 @@ func (question Question) request(prefixes tokenstore.Prefixes) (r Request, reada
 		r.TokenInURL = tokenInText(prefixes, question.Target)
 		return r, false
 	}
-	r.Path = RawPath(u)
+	r.Path, r.Query = RawPath(u), u.RawQuery
 	r.TokenInURL = URLHasToken(prefixes, u)
 	return r, true
 }

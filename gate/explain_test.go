@@ -36,7 +36,7 @@ func TestExplainIsTrue(t *testing.T) {
 	methods := []string{"GET", "POST", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "DELETE"}
 	targets := []string{
 		"/api/report", "/api/report?x=1", "/old/report", "/api/image", "/api/logs/a/live", "/api/logs//live", "/api/logs/%2e%2e/live", "/api/other-users",
-		"/api/nothing", "/", "//api/report", "/api/report/", "/api/report?t=" + tokens.good, "/" + tokens.good, "/%zz", "/api report",
+		"/api/nothing", "/", "//api/report", "/api/report/", "/api/report?t=" + tokens.good, "/" + tokens.good, "/%zz", "/api report", "/api/report?a b", "/api/report?a=\"b\"", "/api/report?a[b]=%20",
 	}
 	addresses := []string{"10.1.2.3", "192.0.2.1", "::ffff:10.0.0.1", "2001:db8::1", "::1"}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -46,7 +46,7 @@ func TestExplainIsTrue(t *testing.T) {
 		question := Question{Method: pick(methods), Target: pick(targets), Text: pick(texts), ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
 		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text}, ClientIP: question.ClientIP, Now: testNow}
 		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http answers others itself
-			r.Path, r.TokenInURL = RawPath(u), URLHasToken(testPrefixes, u)
+			r.Path, r.Query, r.TokenInURL = RawPath(u), u.RawQuery, URLHasToken(testPrefixes, u)
 		}
 		e := g.Explain(tokens, question)
 		// By the token alone, and before its limits are taken from.

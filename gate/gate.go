@@ -59,6 +59,8 @@ type Request struct {
 	Method string
 	// Path is escaped, as [RawPath] returns it.
 	Path string
+	// Query is as the client, or a rewrite before the gate, spelled it.
+	Query string
 	// Authorization is the values of the header, a value each line.
 	Authorization []string
 	// TokenInURL says that a token stands in the current or the original URL.
@@ -197,6 +199,8 @@ func (d *Decision) ask(c check) {
 		// The path of a route is canonical: see Route.Check.
 		if d.resource = d.gate.router.exact[r.Path]; d.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
+		} else if !canonicalQuery(r.Query) {
+			d.refuseQuery()
 		}
 	case checkEarlyData:
 		if r.EarlyData && !safeMethod(r.Method) {
@@ -259,9 +263,18 @@ func (d *Decision) credential() {
 	}
 }
 
+// refuseQuery refuses a query that holds what no query may. HTTP/2 and HTTP/3 bring it
+// through as it is, and it would be a part of the line that the backend reads the method
+// and the path from.
+func (d *Decision) refuseQuery() {
+	d.Refusal = Refuse(InvalidPath)
+	d.Refusal.Detail = "The query holds a character that must be percent-encoded, such as a space, a quote or one outside ASCII."
+}
+
 // withoutToken decides about a request of a browser: what is listed needs a
 // session, all else is the backend's own affair. The path rule is for tokens;
-// nothing is ever injected here, so there is nothing to win by another spelling.
+// nothing is ever injected here, so there is nothing to win by another spelling. The
+// query must only leave the request line whole: browsers send more than RFC 3986 allows.
 func (d *Decision) withoutToken() {
 	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
 	switch listed := route != nil || allow != ""; {
@@ -269,6 +282,8 @@ func (d *Decision) withoutToken() {
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
+	case !requestLine(d.Request.Query):
+		d.refuseQuery()
 	default:
 		d.Untouched = true
 		d.take(route)

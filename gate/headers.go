@@ -21,6 +21,12 @@ var framingHeaders = map[string]bool{
 	"Trailer":           true,
 }
 
+// vouched are headers that a proxy in front of Caddy sets, with those of
+// [foreignIdentity]. A client that names one in Connection wants it to be deleted after
+// the proxy has vouched for it; the proxy should have done that itself (RFC 9110
+// section 7.6.1).
+var vouched = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
+
 // TakeHeaders returns the Authorization values of a request and cleans its
 // headers in place: neither the credential nor anything that could pass for an
 // identity of ours is left, and Connection has been resolved, so that a proxy
@@ -57,12 +63,12 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 }
 
 // dropNominated deletes the fields that Connection names (RFC 9110 section
-// 7.6.1).
+// 7.6.1), but for those that a client can't have meant.
 func dropNominated(h http.Header, connection []string) {
 	for _, value := range connection {
 		for name := range strings.SplitSeq(value, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))
-			if name != "" && !framingHeaders[name] {
+			if name != "" && !framingHeaders[name] && !vouched.contain(name) && !foreignIdentity.contain(name) {
 				delete(h, name)
 			}
 		}

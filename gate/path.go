@@ -50,6 +50,31 @@ func canonicalSegment(segment string) bool {
 // pathCharacters may stand in a path as they are.
 var pathCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=")
 
+// queryCharacters may be in a query as they are: those of RFC 3986 section 3.4, and "["
+// and "]", which many clients send ("filter[name]=x") and no program takes for another.
+var queryCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/?%[]")
+
+// canonicalQuery reports whether a query holds only what a query may. How it is escaped
+// is the backend's affair.
+func canonicalQuery(query string) bool {
+	for i := range len(query) {
+		if !queryCharacters[query[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// requestLine reports whether a query leaves the line whole in which HTTP/1 has it.
+func requestLine(query string) bool {
+	for i := range len(query) {
+		if query[i] <= ' ' || query[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // escapedRune returns the length of the percent-encoded character that s begins
 // with, or 0 if it is none that needs to be encoded.
 func escapedRune(s string) int {
