@@ -96,7 +96,7 @@ func (d *deadlines) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// TestBodyDeadlineIsTakenBack: the next request on the connection has none of it, and a
+// TestBodyDeadlineIsTakenBack: the next request on the connection does not have it, and a
 // request without a body never had one.
 func TestBodyDeadlineIsTakenBack(t *testing.T) {
 	t.Parallel()

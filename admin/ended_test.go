@@ -7,14 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
-	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // meanwhile is a backend in which something happens while a change waits for the disk.
@@ -65,23 +63,13 @@ type endingSite struct {
 
 func newEndingSite(t *testing.T) *endingSite {
 	t.Helper()
-	file, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &endingSite{backend: &meanwhile{Backend: file}}
-	var now atomic.Pointer[time.Time]
-	clock := tokenstore.ClockFunc(func() time.Time { return *now.Load() })
-	now.Store(&start)
-	store, err := tokenstore.Open(s.backend, tokenstore.Options{Clock: clock, FlushInterval: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	open := func(context.Context) (*tokenstore.Store, error) { return store, nil }
+	s := &endingSite{backend: new(meanwhile)}
+	s.console = newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend {
+		s.backend.Backend = b
+		return s.backend
+	})
+	open := s.console.config.Store
 	sessions := new(Sessions)
-	s.console = newFixture(t, func(c *Config) { c.Store = open })
-	s.console.store, s.console.now = store, &now
 	s.fixture = newFixture(t, func(c *Config) {
 		c.Store = open
 		c.Bearer = &Bearer{
@@ -92,7 +80,6 @@ func newEndingSite(t *testing.T) *endingSite {
 		}
 		c.Authenticate = BearerAuthenticator(*c.Bearer)
 	})
-	s.fixture.store, s.fixture.now = store, &now
 	s.compat = NewMollymawk(s.config)
 	s.victim, s.secret = s.console.create(`{"name":"victim"}`)
 	return s
@@ -210,7 +197,7 @@ func TestEndedRight(t *testing.T) {
 func (s *endingSite) everything() string {
 	s.t.Helper()
 	var all strings.Builder
-	err := s.store.Scan(context.Background(), func(found tokenstore.TokenUsage) bool {
+	err := s.console.store.Scan(context.Background(), func(found tokenstore.TokenUsage) bool {
 		token := found.Token
 		all.WriteString(strings.Join([]string{token.ID.String(), token.Name, token.Status(start).String(), token.SecretMadeAt.String(), "\n"}, " "))
 		return true
@@ -323,7 +310,7 @@ func TestImportStopsWithTheRight(t *testing.T) {
 	s.backend.happens.Store(&again)
 	body := `{"format":"mollymawk","data":{"tokens":[` + strings.Join(tokens, ",") + `]}}`
 	s.refused(s.do(http.MethodPost, "/import", body, "Authorization: Bearer "+secret), 401, "revoked_token")
-	census, err := s.store.Census(context.Background())
+	census, err := s.console.store.Census(context.Background())
 	if err != nil || census.ByStatus[tokenstore.StatusActive] != 1+3 {
 		t.Errorf("%d tokens are active, %v", census.ByStatus[tokenstore.StatusActive], err)
 	}

@@ -82,6 +82,12 @@ func (c counting) List(order tokenstore.Order, after *tokenstore.Position, desce
 
 func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	t.Helper()
+	return newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return b }, change...)
+}
+
+// newFixtureOver has a backend of the test's around that in the file.
+func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backend, change ...func(*Config)) *fixture {
+	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +95,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	f := &fixture{t: t, now: new(atomic.Pointer[time.Time]), listed: new(atomic.Int64), elapsed: new(atomic.Int64)}
 	f.set(start)
 	clock := tokenstore.ClockFunc(func() time.Time { return *f.now.Load() })
-	f.store, err = tokenstore.Open(counting{backend, f.listed}, tokenstore.Options{
+	f.store, err = tokenstore.Open(counting{wrap(backend), f.listed}, tokenstore.Options{
 		Clock: clock, Elapsed: func() time.Duration { return time.Duration(f.elapsed.Load()) }, FlushInterval: -1,
 	})
 	if err != nil {

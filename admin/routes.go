@@ -16,7 +16,7 @@ type route struct {
 	serve      func(*call) *Refusal
 	// maxBody is the most bytes of its body if that is less than [maxBody].
 	maxBody int64
-	// reads says that it changes nothing although its method isn't safe.
+	// reads is set for a call that changes nothing although its method isn't safe.
 	reads bool
 }
 

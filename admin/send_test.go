@@ -2,17 +2,14 @@ package admin
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
-	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // large is a backend whose backups are larger than all buffers on their way.
@@ -90,18 +87,9 @@ func TestBackupEndsWithTheRight(t *testing.T) {
 
 func newLargeSite(t *testing.T) (console, site *fixture) {
 	t.Helper()
-	file, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := tokenstore.Open(large{file}, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return start }), FlushInterval: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	open := func(context.Context) (*tokenstore.Store, error) { return store, nil }
+	console = newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return large{b} })
+	open := console.config.Store
 	sessions := new(Sessions)
-	console = newFixture(t, func(c *Config) { c.Store = open })
 	site = newFixture(t, func(c *Config) {
 		c.Store = open
 		c.Bearer = &Bearer{
@@ -114,7 +102,7 @@ func newLargeSite(t *testing.T) (console, site *fixture) {
 	return console, site
 }
 
-// TestBackupsAreBounded: a third at a time is told to wait, whichever mount it comes to.
+// TestBackupsAreBounded: a third at a time is refused, on every mount.
 func TestBackupsAreBounded(t *testing.T) {
 	t.Parallel()
 	console, site := newLargeSite(t)
