@@ -21,7 +21,7 @@ func TestClientPage(t *testing.T) {
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--scope", "*", "--scope", "monitoring:*", "--expires-in", "20d")
 	s.shell()
-	s.env["TOKEN"], s.env["MOLLY"] = token, s.url("")
+	s.env["MOLLYGATE_KEY"], s.env["MOLLY"] = token, s.url("")
 	s.write("web.hvt", "an image")
 	s.write("disk.img", "a disk")
 	const (
@@ -41,7 +41,7 @@ func TestClientPage(t *testing.T) {
 		change{"--max-time 60", "--max-time 2", "a console goes on"},
 		change{console, console + " || [ $? = 28 ]", "curl ends so when the time is over"},
 		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
-curl -sS --fail -o /dev/null -H "Authorization: Bearer $TOKEN" "$MOLLY/api/unikernels"
+curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/api/unikernels"
 ` + again, "there shall be something to wait for"},
 	))
 	if err != nil {
@@ -127,7 +127,7 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 			switch value {
 			case "https://molly.example.com":
 				value = s.url("")
-			case "${{ secrets.MOLLY_TOKEN }}":
+			case "${{ secrets.MOLLYGATE_KEY }}":
 				value = token
 			}
 			if strings.Contains(value, "${{") {
@@ -154,7 +154,7 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 	} else if gitlabErr := decodeStrictly(text, &gitlab); gitlabErr != nil {
 		t.Fatalf("neither GitHub's (%v) nor GitLab's (%v):\n%s", err, gitlabErr, text)
 	}
-	s.env["GITLAB_CI"], s.env["MOLLY_TOKEN"] = "true", token
+	s.env["GITLAB_CI"], s.env["MOLLYGATE_KEY"] = "true", token
 	s.write("web.hvt", "image") // from a job before
 	set(gitlab["deploy"].Variables)
 	return "set -eo pipefail\n" + strings.Join(gitlab["deploy"].Script, "\n")

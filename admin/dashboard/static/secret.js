@@ -1,14 +1,12 @@
 import { dialog, el, say } from "./dom.js";
+import { curl, gateAddress, workflow } from "./snippets.js";
 
 // showSecret shows a key this once. Neither Esc nor a click outside nor Back loses it:
 // it goes when it was copied, or when somebody says that it is kept.
 export function showSecret(made, title) {
   const secret = el("input", { type: "text", readOnly: true, value: made.token, className: "secret", "aria-label": "The new key", spellcheck: false, autocomplete: "off" });
-  // Where the gate is, is known only if the names are those of the README.
-  const below = new URL(".", document.baseURI).pathname !== "/";
-  const gate = below ? location.origin : location.hostname.startsWith("keys.") ? location.origin.replace("//keys.", "//") : "$GATE_URL";
-  const curl = `curl --header "Authorization: Bearer $MOLLYMAWK_TOKEN" ${gate}/api/unikernels`;
-  const workflow = `env:\n  MOLLYMAWK_TOKEN: \${{ secrets.MOLLYMAWK_TOKEN }}\nsteps:\n  - run: ${curl}`;
+  const gate = gateAddress(new URL(document.baseURI));
+  const unknown = gate.startsWith("$");
   const kept = el("input", { type: "checkbox" });
   const close = el("button", { type: "button", className: "main", disabled: true }, "Done");
   const copied = el("p", { role: "status", className: "hint" });
@@ -29,8 +27,10 @@ export function showSecret(made, title) {
       close.disabled = false;
     } }, "Copy")), copied,
     made.kind === "admin" ? null : [
-      el("h3", {}, "With curl"), el("pre", {}, el("code", {}, curl)),
-      el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, "Put the key into the repository's secret MOLLYMAWK_TOKEN."), el("pre", {}, el("code", {}, workflow)),
+      el("h3", {}, "With curl"), el("p", { className: "hint" }, `With the key in the variable MOLLYGATE_KEY${unknown ? ", and the gate's address in MOLLY" : ""}.`),
+      el("pre", {}, el("code", { className: "curl" }, curl(gate))),
+      el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, `Put the key into the repository's secret MOLLYGATE_KEY${unknown ? ", and the gate's address into its variable MOLLY" : ""}.`),
+      el("pre", {}, el("code", { className: "workflow" }, workflow(gate))),
     ],
     el("label", { className: "check" }, kept, " I have kept the key"),
     el("div", { className: "buttons" }, close));
