@@ -5,13 +5,16 @@ import { showSecret } from "./secret.js";
 
 const validities = [["1mo", "1 month"], ["3mo", "3 months"], ["6mo", "6 months"], ["1y", "1 year"], ["2y", "2 years"], ["date", "Until a date"]];
 
-// newKey shows the dialog for a new key.
+// newKey shows the dialog for a new key. Anybody can make a link that fills the form in,
+// so it fills in what can be seen there only: neither an admin key, which has no scopes,
+// nor wildcards, which also grant the scopes that are added later.
 export async function newKey(prefilled, changed) {
   const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
   const form = keyForm(scopes.data, accounts.data, {
-    name: prefilled.get("name") ?? "", account: prefilled.get("account") ?? "default", preset: prefilled.get("preset") ?? "", kind: prefilled.get("kind") ?? "api",
-    scopes: prefilled.getAll("scope"), valid: prefilled.get("expires_in") ?? "3mo",
+    name: prefilled.get("name") ?? "", account: prefilled.get("account") ?? "default", preset: prefilled.get("preset") ?? "", kind: "api",
+    scopes: prefilled.getAll("scope").filter((scope) => !scope.includes("*")), valid: prefilled.get("expires_in") ?? "3mo",
   }, true);
+  if (String(prefilled)) form.element.prepend(el("p", { className: "notice", role: "note" }, "A link filled in this form. Check the scopes before you create the key."));
   // A repeat after a lost answer makes no second key.
   const once = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   open("Create API Key", "Create Key", form, async () => {
@@ -53,7 +56,7 @@ function open(title, label, form, submit) {
       box.close();
       then();
     } catch (error) {
-      const part = error instanceof ApiError && form.fields[error.field];
+      const part = error instanceof ApiError && Object.hasOwn(form.fields, error.field) && form.fields[error.field];
       if (part) {
         part.wrong(error.message);
       } else {

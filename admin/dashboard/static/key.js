@@ -126,7 +126,7 @@ function why(token, catalog) {
       const outcomes = [said, ...said.other_gates];
       answer.replaceChildren(...outcomes.flatMap((one) => outcome(one, outcomes.length > 1)));
     } catch (error) {
-      if (fields[error.field]) fields[error.field].wrong(error.message);
+      if (Object.hasOwn(fields, error.field)) fields[error.field].wrong(error.message);
       else say(error.message, "bad");
     }
   });

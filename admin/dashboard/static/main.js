@@ -16,23 +16,24 @@ let leave = () => {};
 // the server.
 async function show() {
   const [name, rest] = location.hash.slice(1).split(/[/?](.*)/s);
-  const pages = {
-    keys: () => listPage(page),
-    new: () => listPage(page),
-    key: () => keyPage(page, rest),
-    audit: () => auditPage(page),
-  };
+  // A Map has the names that are put in and no others, such as "constructor".
+  const pages = new Map([
+    ["keys", () => listPage(page)],
+    ["new", () => listPage(page)],
+    ["key", () => keyPage(page, rest)],
+    ["audit", () => auditPage(page)],
+  ]);
   leave();
   leave = () => {};
   for (const form of document.querySelectorAll("dialog:not(.stays)")) form.close();
   page.replaceChildren(el("p", { className: "loading", "aria-busy": "true" }, "Loading…"));
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.hash === `#${name}` || (link.hash === "#keys" && !(name in { audit: 0 }));
+    const here = link.hash === `#${name}` || (link.hash === "#keys" && name !== "audit");
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   try {
-    leave = (await (pages[name] ?? pages.keys)()) ?? leave;
+    leave = (await (pages.get(name) ?? pages.get("keys"))()) ?? leave;
   } catch (error) {
     page.replaceChildren(el("div", { className: "empty", role: "alert" }, el("p", {}, error.message),
       el("button", { type: "button", onclick: show }, "Try again")));
