@@ -18,7 +18,7 @@ func (c *call) backup() *Refusal {
 		return c.storeRefusal(err)
 	}
 	defer func() { _ = content.Close() }() // it was only read
-	c.Logger.Info("backup taken", zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address), zap.Int64("bytes", length))
+	c.Logger.Info("backup taken", zap.Inline(loggedActor(c.actor)), zap.Int64("bytes", length))
 	h := c.w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.FormatInt(length, 10))

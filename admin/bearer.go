@@ -85,7 +85,7 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 		b.Failures.Count(&refusal, c.ip, now)
 		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
 	}
-	address := c.ip.Unmap().String()
+	address := gate.AddressText(c.ip)
 	if c.session == "" || !onlyReads(r) || b.Sessions().countRead(c.session, now) {
 		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
 	}

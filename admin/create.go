@@ -178,5 +178,5 @@ func (c *call) location(id tokenstore.ID) string {
 func (c *call) logChange(message string, token *tokenstore.Token) {
 	c.Logger.Info(message,
 		zap.Stringer("token_id", token.ID), zap.String("token_name", token.Name), zap.Stringer("kind", token.Kind),
-		zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
+		zap.Inline(loggedActor(c.actor)))
 }

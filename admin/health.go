@@ -61,7 +61,7 @@ func (c *call) acceptClock() *Refusal {
 			consequence = "tokens that had expired by the recorded time may be valid again"
 		}
 		c.Logger.Warn("clock accepted: "+consequence,
-			zap.Time("recorded", from), zap.Time("clock", to), zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
+			zap.Time("recorded", from), zap.Time("clock", to), zap.Inline(loggedActor(c.actor)))
 	}
 	return c.answer(http.StatusOK, acceptedClock{moment(from), moment(to), changed})
 }

@@ -167,7 +167,7 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 		result.Capped = append(result.Capped, cappedImport{taken.ID.String(), taken.Name, moment(taken.ExpiresAt)})
 	}
 	c.Logger.Info("token imported", zap.Stringer("token_id", taken.ID), zap.String("token_name", taken.Name),
-		zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address), zap.Bool("capped", capped))
+		zap.Inline(loggedActor(c.actor)), zap.Bool("capped", capped))
 	return nil
 }
 

@@ -184,7 +184,8 @@ func (c *call) signIn() *Refusal {
 	}
 	secure := c.Bearer.Secure(c.r)
 	if !secure && !toLoopback(c.r) {
-		return refuseError(codeInsecure, "Signing in over plain HTTP would show the key to the network. Use https, or on this machine http://localhost.")
+		return refuseError(codeInsecure, "Signing in over plain HTTP would show the key to the network. Use https, or on this machine http://localhost. "+
+			"If a proxy in front of Caddy speaks https, name it in trusted_proxies.")
 	}
 	// As if it had come as bearer: with the same checks, counts and limit of failures.
 	request := c.r.Clone(c.r.Context())
@@ -206,7 +207,7 @@ func (c *call) signIn() *Refusal {
 	}
 	value, expires := c.Bearer.Sessions().begin(credential, store.Now())
 	setSessionCookie(c.w, secure, value)
-	c.Logger.Info("signed in", zap.String("actor", actor.Name), zap.String("address", actor.Address))
+	c.Logger.Info("signed in", zap.Inline(loggedActor(actor)))
 	return c.answerSession(store, actor, expires)
 }
 
@@ -238,7 +239,7 @@ func (c *call) signOut() *Refusal {
 	secure := c.Bearer.Secure(c.r)
 	if value := sessionCookie(c.r, secure); value != "" {
 		c.Bearer.Sessions().end(value)
-		c.Logger.Info("signed out", zap.String("actor", c.actor.Name), zap.String("address", c.actor.Address))
+		c.Logger.Info("signed out", zap.Inline(loggedActor(c.actor)))
 	}
 	setSessionCookie(c.w, secure, "")
 	c.w.Header().Set("Cache-Control", "no-store")

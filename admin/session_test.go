@@ -164,6 +164,9 @@ func TestSignInRefuses(t *testing.T) {
 	} {
 		w := f.do(http.MethodPost, test.site+"/session", test.body)
 		f.refused(w, test.status, test.code)
+		if test.code == "insecure_connection" && !strings.Contains(w.Body.String(), "trusted_proxies") {
+			t.Errorf("%s: it doesn't name trusted_proxies: %s", test.site, w.Body)
+		}
 		if w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), secret) {
 			t.Errorf("%s: %v %s", test.body, w.Header(), w.Body)
 		}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -52,7 +53,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
 		zap.String("uri", r.RequestURI),
-		zap.Stringer("client_ip", clientIP(r)),
+		zap.String("client_ip", loggedAddress(clientIP(r))),
 	}
 	if refusal.Token.Known() {
 		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name))
@@ -91,11 +92,14 @@ func clientIP(r *http.Request) netip.Addr {
 	return address.Unmap()
 }
 
+// loggedAddress returns the text of an address for logs: "-" if there is none.
+func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
+
 // clientIPText returns the text of clientIP. That of an IPv4 address has one spelling,
 // so it is there already.
 func clientIPText(r *http.Request, address netip.Addr) string {
 	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() && !strings.Contains(text, ":") {
 		return text
 	}
-	return address.String()
+	return gate.AddressText(address)
 }

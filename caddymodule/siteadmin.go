@@ -132,13 +132,15 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	return nil
 }
 
-// overTLS says whether the client speaks TLS, to Caddy or to a proxy that is trusted.
+// overTLS reports whether the client uses TLS, to Caddy or to a trusted proxy. Of a
+// chain of proxies, the first one names what the client used.
 func overTLS(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return trusted && strings.EqualFold(strings.Trim(first, " \t"), "https")
 }
 
 // sitePath returns the path that a client called on the site, before handle_path
@@ -153,7 +155,7 @@ func sitePath(r *http.Request) string {
 // authenticate says who calls: an admin token, or else a trusted user.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
-		return tokenstore.Actor{Name: user, Address: clientIP(r).String(), Authorize: h.stillTrusts()}, nil
+		return tokenstore.Actor{Name: user, Address: gate.AddressText(clientIP(r)), Authorize: h.stillTrusts()}, nil
 	}
 	return h.bearer(r)
 }

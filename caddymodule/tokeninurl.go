@@ -37,7 +37,7 @@ func skipAccessLog(r *http.Request, logger *zap.Logger, message string, fields .
 	logger.Warn(message, append(fields,
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
-		zap.Stringer("client_ip", clientIP(r)))...)
+		zap.String("client_ip", loggedAddress(clientIP(r))))...)
 }
 
 // skipURL is skipAccessLog for a token in the URL.

@@ -190,7 +190,10 @@ func (r Refusal) detail() string {
 	case r.Code == InsufficientScope:
 		return "This API key lacks the scope " + r.Scope + "."
 	case r.Code == IPDenied:
-		return "This API key may not be used from the address " + r.clientIP() + "."
+		if !r.ClientIP.IsValid() {
+			return "This API key may be used from some addresses only, and this client has none."
+		}
+		return "This API key may not be used from the address " + AddressText(r.ClientIP) + "."
 	case r.Code == ExpiredToken && r.Token.Known():
 		return "This API key expired at " + shown(r.Token.ExpiresAt) + ". Ask for a new one."
 	case r.Code == NotYetValid && r.Token.Known():
@@ -205,13 +208,12 @@ func (r Refusal) detail() string {
 	return rules[r.Code].detail
 }
 
-// clientIP is the address as people write it; a listener on a unix socket knows
-// none.
-func (r Refusal) clientIP() string {
+// clientIP is the member: null if the client has no address.
+func (r Refusal) clientIP() any {
 	if !r.ClientIP.IsValid() {
-		return "unknown"
+		return nil
 	}
-	return r.ClientIP.Unmap().String()
+	return AddressText(r.ClientIP)
 }
 
 func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -294,7 +294,9 @@ func TestLargerUsage(t *testing.T) {
 		"counts":  {Usage{Allowed: 6, Denied: 3}, Usage{7, 3, saved.Last}},
 		"earlier": {Usage{Last: LastUse{Time: testTime.Add(-1), IP: "x"}}, saved},
 		"a time":  {Usage{Last: LastUse{Time: later}}, Usage{7, 2, LastUse{later, "203.0.113.7", "curl", "GET /a", "a:b"}}},
-		"a use":   {Usage{Allowed: 8, Last: LastUse{Time: later, IP: "x"}}, Usage{8, 2, LastUse{Time: later, IP: "x"}}},
+		// Of a client on a unix socket: without an address, and nothing of the use before.
+		"no address": {Usage{Last: LastUse{Time: later, UserAgent: "Go", Route: "GET /b", Scope: "a:c"}}, Usage{7, 2, LastUse{later, "", "Go", "GET /b", "a:c"}}},
+		"a use":      {Usage{Allowed: 8, Last: LastUse{Time: later, IP: "x"}}, Usage{8, 2, LastUse{Time: later, IP: "x"}}},
 	} {
 		if got := saved.Larger(test.other); got != test.want || got.Larger(test.other) != got {
 			t.Errorf("%s: %+v", name, got)

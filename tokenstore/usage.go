@@ -65,7 +65,7 @@ func (u Usage) Larger(other Usage) Usage {
 	if other.Last.Time.After(u.Last.Time) {
 		from := u.Last
 		u.Last = other.Last
-		if other.Last.IP == "" { // only the time is known
+		if other.Last == (LastUse{Time: other.Last.Time}) { // only the time is known
 			u.Last.IP, u.Last.UserAgent, u.Last.Route, u.Last.Scope = from.IP, from.UserAgent, from.Route, from.Scope
 		}
 	}

@@ -1,0 +1,20 @@
+package admin
+
+import (
+	"cmp"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// loggedActor is an actor as it is logged, with zap.Inline: a client on a unix socket has
+// no address.
+type loggedActor tokenstore.Actor
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (a loggedActor) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("actor", a.Name)
+	enc.AddString("address", cmp.Or(a.Address, "-"))
+	return nil
+}
