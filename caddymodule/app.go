@@ -202,6 +202,9 @@ func (a *App) account(name string) *Account {
 	return a.Accounts[name]
 }
 
+// redactor returns what takes tokens out of logs.
+func (a *App) redactor() redactor { return redactor{a.policy.Prefixes} }
+
 // adminConfig returns what the admin API is made of for a mount, which says who
 // may call and how a client spells a path. Called after all gates have been
 // provisioned, it knows their routes.

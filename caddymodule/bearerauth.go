@@ -106,13 +106,14 @@ type BearerAuth struct {
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
 
 	// `handle_errors` leaves the bodies of refusals to the site's error routes,
-	// except for a token in the URL, which Caddy's error log would show. By
-	// default the gate writes them itself.
+	// except for a token in the URL, which no error route may hand on. By default
+	// the gate writes them itself.
 	Refusals string `json:"refusals,omitempty"`
 
 	app    *App
 	gate   *gate.Gate
 	logger *zap.Logger
+	strays strayWarnings
 }
 
 // CustomRoute is a route of a backend that has no built-in table.
@@ -155,6 +156,10 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	h.logger = h.app.redactor().logger(h.logger)
+	if err := redactServerLogs(ctx, h.app.redactor()); err != nil {
+		return err
+	}
 	own, err := newConfiguredGate(h)
 	if err != nil {
 		return err
@@ -282,16 +287,15 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	authorization, upgrade := gate.TakeHeaders(r.Header)
 	gate.RemoveSessionCookies(r.Header)
 	r.Trailer = nil // also for error routes; net/http would fill it in
-	if names := gate.DropTokens(r.Header, h.app.policy.Prefixes); len(names) > 0 {
-		skipAccessLog(r, h.logger, "a token in a header where it doesn't belong; the header was dropped", zap.Strings("headers", names))
-	}
+	stray := h.app.takeStrayTokens(r)
 	store, err := h.app.Store(r.Context())
 	if err != nil {
-		refusal := gate.Refuse(gate.StoreUnavailable)
-		refusal.Err = err
-		return h.refuse(w, r, refusal)
+		return h.refuseWithoutStore(w, r, stray, err)
 	}
-	decision := gate.Decision{Request: h.facts(r, authorization, upgrade, store.Now())}
+	decision := gate.Decision{Request: h.facts(r, authorization, upgrade, stray, store.Now())}
+	if stray.found() {
+		h.strays.note(h.logger, r, stray, decision.Request.Now)
+	}
 	metrics.decide(h.gate, store, &decision)
 	facts := &decision.Request
 	switch {
@@ -313,13 +317,14 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 }
 
 // facts gathers what the gate decides by.
-func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, now time.Time) gate.Request {
+func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens, now time.Time) gate.Request {
 	facts := gate.Request{
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),
 		Query:         r.URL.RawQuery,
 		Authorization: authorization,
-		TokenInURL:    h.app.tokenInURL(r),
+		TokenInURL:    stray.inURL,
+		StrayToken:    stray.found(),
 		Upgrade:       upgrade,
 		ClientIP:      clientIP(r),
 		EarlyData:     gate.CameEarly(r),

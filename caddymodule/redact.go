@@ -1,28 +1,88 @@
 package caddymodule
 
 import (
-	"errors"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"strings"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// redact returns an error without the upstream token. Go's HTTP client quotes what it
-// cannot read of an answer, and a backend may repeat the token there. An error without
-// it is returned as it is.
-func (a *answerWriter) redact(err error) error {
-	if err == nil {
-		return nil
+// redactor removes the secrets of tokens from what is logged. It goes by the form of
+// a token alone, in any letter case and however long the secret is: net/http changes
+// the case of header names, and a mistyped or truncated token gives away most of
+// itself.
+type redactor struct{ prefixes tokenstore.Prefixes }
+
+// redacted replaces a secret. Its first character occurs in no token, so that it
+// makes none with the characters around it.
+const redacted = "…REDACTED"
+
+// text returns s without the secrets in it. If some are hidden by percent-encoding,
+// at any depth, all of s is returned decoded.
+func (r redactor) text(s string) string {
+	s = r.plain(s)
+	if strings.Contains(s, "%") {
+		unescaped := gate.UnescapeAll(s)
+		if clean := r.plain(unescaped); clean != unescaped {
+			return clean
+		}
 	}
-	text := gate.Redact(err.Error(), a.passage.upstream.token)
-	if text == err.Error() {
-		return err
+	return s
+}
+
+// plain is text for secrets that are not encoded. A token is two letters of a
+// prefix, one of a kind, and then an id and a secret, each after an underscore.
+func (r redactor) plain(s string) string {
+	const kind, before, id = 1, 3, len(tokenstore.ID{})
+	var b strings.Builder
+	done := 0
+	for i := before; i+id+2 < len(s); i++ {
+		next := strings.IndexByte(s[i:], '_')
+		if next < 0 {
+			break
+		}
+		if i += next; i+id+2 >= len(s) {
+			break
+		}
+		secret := i + id + 2
+		if s[secret-1] != '_' || !r.isPrefix(s[i-before:i-kind]) || !isAlphanumeric(s[i-kind]) || alphanumerics(s[i+1:]) != id {
+			continue
+		}
+		end := secret + alphanumerics(s[secret:])
+		if end == secret {
+			continue
+		}
+		b.WriteString(s[done:secret])
+		b.WriteString(redacted)
+		done = end
+		i = end - 1
 	}
-	redacted := errors.New(text)
-	if status, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-		status.Err = redacted
-		return status
+	if done == 0 {
+		return s
 	}
-	return redacted
+	b.WriteString(s[done:])
+	return b.String()
+}
+
+func (r redactor) isPrefix(s string) bool {
+	for _, prefix := range r.prefixes {
+		if strings.EqualFold(prefix, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// alphanumerics returns how many letters and digits s begins with.
+func alphanumerics(s string) int {
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }

@@ -32,13 +32,21 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 	return nil
 }
 
+// refuseWithoutStore refuses a request that can't be decided on without the store. The
+// URL can: a client with a token in it must not try again.
+func (h *BearerAuth) refuseWithoutStore(w http.ResponseWriter, r *http.Request, stray strayTokens, err error) error {
+	code := gate.StoreUnavailable
+	if stray.inURL {
+		code = gate.TokenInURL
+	}
+	refusal := gate.Refuse(code)
+	refusal.Err = err
+	return h.refuse(w, r, refusal)
+}
+
 // logRefusal writes what the operator should know: everything that is the
 // client's fault is for debugging.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
-	if refusal.Final() && h.app.tokenInURL(r) {
-		h.app.skipURL(r, h.logger)
-		return
-	}
 	level := zapcore.DebugLevel
 	if refusal.Status >= http.StatusInternalServerError {
 		level = zapcore.ErrorLevel

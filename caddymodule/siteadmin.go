@@ -45,8 +45,10 @@ type SiteAdmin struct {
 	// The users that are let in. Default: all that the authenticator lets in.
 	TrustedUsers []string `json:"trusted_users,omitempty"`
 
-	app    *App
-	logger *zap.Logger
+	app      *App
+	logger   *zap.Logger
+	failures *gate.FailureLimit
+	strays   strayWarnings
 	// api and mollymawk are made when all gates are known.
 	api       func() http.Handler
 	mollymawk func() http.Handler
@@ -72,9 +74,14 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	h.logger = h.app.redactor().logger(ctx.Logger())
+	if err := redactServerLogs(ctx, h.app.redactor()); err != nil {
+		return err
+	}
+	h.failures = gate.NewFailureLimit(defaultFailures, defaultFailureWindow)
 	bearer := admin.Bearer{
 		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
-		Failures: gate.NewFailureLimit(defaultFailures, defaultFailureWindow),
+		Failures: h.failures,
 		Sessions: func() *admin.Sessions { return &h.app.store.current().sessions },
 		Secure:   overTLS,
 	}
@@ -82,7 +89,6 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	// Mollymawk's own calls are for programs.
 	tokenOnly := bearer
 	tokenOnly.Sessions = nil
-	h.logger = ctx.Logger()
 	h.api = sync.OnceValue(func() http.Handler {
 		config := h.config()
 		config.Bearer = &bearer
@@ -113,8 +119,13 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
-	if h.app.tokenInURL(r) {
-		h.app.skipURL(r, h.logger)
+	// The API may look at its own copy: an Idempotency-Key with a token in it is refused.
+	if stray := h.app.takeStrayTokens(original); stray.found() {
+		if refusal := h.judgeStray(original, stray); refusal.Code != "" {
+			refusal.Headers(adminRealm, w.Header().Set)
+			problem.WriteLast(w, original, refusal.Problem())
+			return nil
+		}
 	}
 	switch {
 	case strings.HasPrefix(r.URL.Path, siteMount+"/"):
@@ -130,6 +141,22 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		})
 	}
 	return nil
+}
+
+// judgeStray counts a request with stray tokens for the limit of failures, and returns
+// its refusal if one is in the URL.
+func (h *SiteAdmin) judgeStray(r *http.Request, stray strayTokens) gate.Refusal {
+	var refusal gate.Refusal
+	if stray.inURL {
+		refusal = gate.Refuse(gate.TokenInURL)
+		refusal.Detail = "The URL holds a key, and URLs are logged by many programs. Sign in with it at /, or send it in the Authorization header; and replace it: others may have seen it."
+	}
+	if store := h.app.store.current(); store != nil {
+		now := store.Now()
+		h.failures.CountStray(&refusal, clientIP(r), now)
+		h.strays.note(h.logger, r, stray, now)
+	}
+	return refusal
 }
 
 // overTLS reports whether the client uses TLS, to Caddy or to a trusted proxy. Of a

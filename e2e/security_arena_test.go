@@ -209,7 +209,7 @@ func (a *arena) mintAll() {
 		for i := range len(token) {
 			fmt.Fprintf(&escaped, "%%%02x", token[i])
 		}
-		pairs = append(pairs, escapedName(name), escaped.String(), name, token, strings.ToLower(name), strings.ReplaceAll(token, "_", "%5f"))
+		pairs = append(pairs, escapedTwice(name), strings.ReplaceAll(escaped.String(), "%", "%25"), escapedName(name), escaped.String(), name, token, strings.ToLower(name), strings.ReplaceAll(token, "_", "%5f"))
 	}
 	a.names = strings.NewReplacer(pairs...)
 }
@@ -217,6 +217,9 @@ func (a *arena) mintAll() {
 // escapedName stands for a token with every byte escaped; a name in lower case
 // stands for one with its underscores escaped.
 func escapedName(name string) string { return "%(" + name + ")" }
+
+// escapedTwice stands for a token with every byte escaped, and its escapes again.
+func escapedTwice(name string) string { return "%%(" + name + ")" }
 
 // signToken appends the checksum that makes a token of the text before it.
 func signToken(text string) string {

@@ -55,6 +55,20 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 	}
 }
 
+// CountStray counts a request with a token outside the Authorization header, which
+// anyone can make of a public checksum, whatever became of the request. An allowed
+// request stays so, and so does the refusal of a token whose secret matched. A nil
+// limit counts nothing.
+func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time) {
+	if l == nil {
+		return
+	}
+	if wait := l.fail(ip, now); wait > 0 && refusal.Code != "" && !refusal.Token.Known() {
+		*refusal = Refuse(TooManyFailures)
+		refusal.RetryAfter = int(seconds(wait))
+	}
+}
+
 // fail counts a failure of an address. If there were too many, it returns how
 // long it takes until one is forgiven; that failure isn't counted.
 func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {

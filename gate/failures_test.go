@@ -75,6 +75,53 @@ func TestFailuresThatCount(t *testing.T) {
 	}
 }
 
+// TestStrayTokensCount: a token outside the Authorization header counts, whatever
+// becomes of the request, and takes nothing away from tokens whose secret matched.
+func TestStrayTokensCount(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	stray := func(change func(*Request)) func(*Request) {
+		return func(r *Request) {
+			r.StrayToken = true
+			if change != nil {
+				change(r)
+			}
+		}
+	}
+	without := stray(func(r *Request) { r.Authorization = nil })
+	for name, test := range map[string]struct {
+		request *Request
+		then    string // its answer when there were too many
+	}{
+		"missing":       {request("", without), "429 too_many_failures"},
+		"unknown":       {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
+		"in the URL":    {request(tokens.good, stray(func(r *Request) { r.TokenInURL = true })), "429 too_many_failures"},
+		"good":          {request(tokens.good, stray(nil)), ""},
+		"without scope": {request(tokens.reader, stray(func(r *Request) { r.Method = "POST" })), "403 insufficient_scope"},
+		"expired":       {request(tokens.expired, stray(nil)), "401 expired_token"},
+	} {
+		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
+		for range 2 {
+			if d := decide(g, tokens, test.request); d.Refusal.Code == TooManyFailures {
+				t.Errorf("%s: limited too early", name)
+			}
+		}
+		if got := refusalText(decide(g, tokens, test.request).Refusal); got != test.then {
+			t.Errorf("%s: the third one is %q, want %q", name, got, test.then)
+		}
+		if d := decide(g, tokens, request(tokens.unknown, nil)); d.Refusal.Code != TooManyFailures {
+			t.Errorf("%s: it didn't count: %s", name, d.Refusal.Code)
+		}
+		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
+			t.Errorf("%s: a good token is refused: %s", name, d.Refusal.Code)
+		}
+	}
+	g := newTestGate(t, nil) // without a limit
+	if d := decide(g, tokens, request("", without)); d.Refusal.Code != MissingToken {
+		t.Errorf("without a limit: %s", d.Refusal.Code)
+	}
+}
+
 func TestFailureLimitCountsNetworks(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

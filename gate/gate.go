@@ -65,6 +65,9 @@ type Request struct {
 	Authorization []string
 	// TokenInURL says that a token stands in the current or the original URL.
 	TokenInURL bool
+	// StrayToken says that a token is in the URL or in a header other than
+	// Authorization.
+	StrayToken bool
 	// Session says that the request has the cookie of a browser session.
 	Session bool
 	// Upgrade is the protocol that [TakeHeaders] returned.
@@ -168,6 +171,11 @@ func (g *Gate) Decide(store Store, d *Decision) {
 	}
 	if d.Refused() {
 		d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
+	}
+	switch {
+	case d.Request.StrayToken:
+		g.config.Failures.CountStray(&d.Refusal, d.Request.ClientIP, d.Request.Now)
+	case d.Refused():
 		g.config.Failures.Count(&d.Refusal, d.Request.ClientIP, d.Request.Now)
 	}
 }

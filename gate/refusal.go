@@ -153,8 +153,8 @@ func Refuse(code Code) Refusal {
 	return r
 }
 
-// Final says that nobody but the gate may answer the request: its URL must not be
-// logged, or its method must not reach any backend, such as that of an error route.
+// Final reports whether only the gate may answer the request: neither a URL with a
+// token in it nor a forbidden method may reach a backend, such as that of an error route.
 func (r *Refusal) Final() bool { return r.Code == TokenInURL || r.forbiddenMethod }
 
 func refuseMethod(allow string) Refusal {

@@ -34,8 +34,8 @@ func SetPath(u *url.URL, escaped string) {
 	}
 }
 
-// URLHasToken says whether a token stands anywhere in a URL, as it is written or
-// percent-decoded once.
+// URLHasToken reports whether a URL holds a token anywhere, as it is written or
+// percent-encoded, once or more often.
 func URLHasToken(prefixes tokenstore.Prefixes, u *url.URL) bool {
 	return tokenInText(prefixes, u.Path) || tokenInText(prefixes, u.RawPath) ||
 		tokenInText(prefixes, u.RawQuery) || tokenInText(prefixes, u.Fragment) ||
@@ -46,22 +46,33 @@ func tokenInText(prefixes tokenstore.Prefixes, text string) bool {
 	if len(text) < tokenstore.SecretTextLength {
 		return false
 	}
-	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(Unescape(text)) >= 0
+	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(UnescapeAll(text)) >= 0
 }
 
 // Unescape decodes what is validly percent-encoded and leaves the rest, so that a
 // text can be searched for what hides in it.
-func Unescape(s string) string {
+func Unescape(s string) string { return unescape(s, false) }
+
+// UnescapeAll is [Unescape] for what may be encoded more than once. It takes time in
+// proportion to the text's length.
+func UnescapeAll(s string) string { return unescape(s, true) }
+
+func unescape(s string, again bool) string {
 	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if high, low := unhex(s[i+1]), unhex(s[i+2]); high >= 0 && low >= 0 {
-				b = append(b, byte(high<<4|low))
-				i += 2
-				continue
-			}
-		}
+	begin := 0 // of what hasn't been decoded
+	for i := range len(s) {
 		b = append(b, s[i])
+		for n := len(b); n >= begin+3 && b[n-3] == '%'; n = len(b) {
+			high, low := unhex(b[n-2]), unhex(b[n-1])
+			if high < 0 || low < 0 {
+				break
+			}
+			b = append(b[:n-3], byte(high<<4|low))
+			if !again {
+				begin = len(b)
+			}
+			// Otherwise, what was decoded may complete another escape.
+		}
 	}
 	return string(b)
 }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRawPath(t *testing.T) {
@@ -47,23 +48,26 @@ func TestURLHasToken(t *testing.T) {
 	}
 	wrong := token[:len(token)-1] + "!"
 	for target, want := range map[string]bool{
-		"/" + token:                            true,
-		"/api/" + token + "/x":                 true,
-		"/api?key=" + token:                    true,
-		"/api?a=b&" + token + "=":              true,
-		"/api?x=%zz" + escaped:                 true,
-		"/api?key=" + escaped:                  true,
-		"/" + escaped:                          true,
-		"/" + strings.ToLower(escaped):         true,
-		"/api/mmk%5F" + token[4:]:              true,
-		"/%2561" + token:                       true,
-		"/x" + token + "x":                     true,
-		"/" + tokenText("mma", "adm000000000"): true,
-		"/" + tokenText("xyk", "adm000000000"): true,
-		"/" + tokenText("zzk", "adm000000000"): false, // not ours
-		"/" + wrong:                            false,
-		"/api?key=" + wrong:                    false,
-		"/" + token[:54]:                       false,
+		"/" + token:                    true,
+		"/api/" + token + "/x":         true,
+		"/api?key=" + token:            true,
+		"/api?a=b&" + token + "=":      true,
+		"/api?x=%zz" + escaped:         true,
+		"/api?key=" + escaped:          true,
+		"/" + escaped:                  true,
+		"/" + strings.ToLower(escaped): true,
+		"/api/mmk%5F" + token[4:]:      true,
+		"/%2561" + token:               true,
+		"/x" + token + "x":             true,
+		"/api?key=" + strings.ReplaceAll(token, "_", "%255f"): true,
+		"/" + strings.ReplaceAll(token, "_", "%25255F"):       true,
+		"/api?key=" + strings.ReplaceAll(escaped, "%", "%25"): true,
+		"/" + tokenText("mma", "adm000000000"):                true,
+		"/" + tokenText("xyk", "adm000000000"):                true,
+		"/" + tokenText("zzk", "adm000000000"):                false, // not ours
+		"/" + wrong:                                           false,
+		"/api?key=" + wrong:                                   false,
+		"/" + token[:54]:                                      false,
 		"/api/report?key=0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77&page=100000000000000000": false,
 		"/": false,
 	} {
@@ -82,21 +86,45 @@ func TestURLHasToken(t *testing.T) {
 }
 
 func TestUnescape(t *testing.T) {
-	for s, want := range map[string]string{
-		"":         "",
-		"abc":      "abc",
-		"%61%62c":  "abc",
-		"%5f%5F":   "__",
-		"%":        "%",
-		"%6":       "%6",
-		"%zz%61":   "%zza",
-		"%2561":    "%61",
-		"%%61":     "%a",
-		"a+b%00":   "a+b\x00",
-		"%E2%82%x": "\xe2\x82%x",
+	for s, want := range map[string]struct{ once, all string }{
+		"":          {"", ""},
+		"abc":       {"abc", "abc"},
+		"%61%62c":   {"abc", "abc"},
+		"%5f%5F":    {"__", "__"},
+		"%":         {"%", "%"},
+		"%6":        {"%6", "%6"},
+		"%zz%61":    {"%zza", "%zza"},
+		"%2561":     {"%61", "a"},
+		"%252561":   {"%2561", "a"},
+		"%25%36%31": {"%61", "a"},
+		"%%36%31":   {"%61", "a"},
+		"%2%35":     {"%25", "%"},
+		"%25":       {"%", "%"},
+		"%255z":     {"%5z", "%5z"},
+		"%%61":      {"%a", "%a"},
+		"%%611":     {"%a1", "\xa1"},
+		"a+b%00":    {"a+b\x00", "a+b\x00"},
+		"%E2%82%x":  {"\xe2\x82%x", "\xe2\x82%x"},
 	} {
-		if got := Unescape(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
+		if got := Unescape(s); got != want.once {
+			t.Errorf("%q: %q, want %q", s, got, want.once)
 		}
+		if got := UnescapeAll(s); got != want.all {
+			t.Errorf("%q, all: %q, want %q", s, got, want.all)
+		}
+	}
+}
+
+// TestUnescapeAllTakesLinearTime: a header as large as Caddy takes is decoded at once,
+// however often it is encoded.
+func TestUnescapeAllTakesLinearTime(t *testing.T) {
+	t.Parallel()
+	text := "%" + strings.Repeat("25", 1<<20)
+	start := time.Now()
+	if got := UnescapeAll(text); got != "%" {
+		t.Errorf("%d bytes are left", len(got))
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }

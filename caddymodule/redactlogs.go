@@ -1,0 +1,253 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// redactServerLogs makes the loggers of the server that runs the handler being
+// provisioned remove tokens from everything they write: the access log and the error
+// log above all.
+//
+// Both print a copy of the request that Caddy makes before any handler runs, so no
+// handler can clean it. Caddy even drops headers between the copy and the first
+// handler, such as X_Api_Key. Nor can a handler replace a line of the access log with
+// one as complete. The loggers are unexported; nothing uses them before the server
+// starts.
+func redactServerLogs(ctx caddy.Context, r redactor) error {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nil // no server runs the handler
+	}
+	missing := map[string]bool{"http.log.error": true, "http.log.access": server.Logs != nil}
+	fields := reflect.ValueOf(server).Elem()
+	for i := range fields.NumField() {
+		field := fields.Field(i)
+		if field.Type() != reflect.TypeFor[*zap.Logger]() || field.IsNil() {
+			continue
+		}
+		logger := (*zap.Logger)(field.UnsafePointer())
+		delete(missing, logger.Name())
+		if _, done := logger.Core().(*redactingCore); !done {
+			*logger = *r.logger(logger)
+		}
+	}
+	for name, needed := range missing {
+		if needed {
+			return fmt.Errorf("tokens can't be kept out of the log %s: this version of Caddy keeps its loggers elsewhere; "+
+				"build with the version in mollygate's go.mod", name)
+		}
+	}
+	return nil
+}
+
+// logger returns a logger that writes what another would, without tokens.
+func (r redactor) logger(logger *zap.Logger) *zap.Logger {
+	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return &redactingCore{core, r} }))
+}
+
+// redactingCore removes tokens from entries before the core that it wraps sees them.
+type redactingCore struct {
+	zapcore.Core
+	redactor redactor
+}
+
+// With implements zapcore.Core.
+func (c *redactingCore) With(fields []zap.Field) zapcore.Core {
+	return &redactingCore{c.Core.With(c.redactor.fields(fields)), c.redactor}
+}
+
+// Check implements zapcore.Core. The wrapped core decides which of its own cores write
+// the entry; redactedEntry is written in their stead.
+func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if inner := c.Core.Check(entry, nil); inner != nil {
+		return checked.AddCore(entry, &redactedEntry{c.Core, inner, c.redactor})
+	}
+	return checked
+}
+
+// redactedEntry is an entry that the cores behind a redactingCore have agreed to write.
+type redactedEntry struct {
+	zapcore.Core
+	inner    *zapcore.CheckedEntry
+	redactor redactor
+}
+
+// stderr is where zap reports that an entry could not be written.
+var stderr = zapcore.Lock(os.Stderr)
+
+// Write implements zapcore.Core.
+func (e *redactedEntry) Write(entry zapcore.Entry, fields []zap.Field) error {
+	entry.Message = e.redactor.text(entry.Message)
+	e.inner.Entry, e.inner.ErrorOutput = entry, stderr
+	e.inner.Write(e.redactor.fields(fields)...)
+	return nil
+}
+
+// fields returns fields without tokens.
+func (r redactor) fields(fields []zap.Field) []zap.Field {
+	clean := make([]zap.Field, len(fields))
+	for i, field := range fields {
+		clean[i] = r.field(field)
+	}
+	return clean
+}
+
+func (r redactor) field(f zap.Field) zap.Field {
+	f.Key = r.text(f.Key)
+	switch f.Type {
+	case zapcore.StringType:
+		f.String = r.text(f.String)
+	case zapcore.ByteStringType:
+		f.Interface = []byte(r.text(string(f.Interface.([]byte))))
+	case zapcore.ErrorType:
+		err := f.Interface.(error)
+		if text := errorText(err); r.text(text) != text {
+			f.Interface = errors.New(r.text(text))
+		}
+	case zapcore.StringerType:
+		f.Interface = redactedStringer{f.Interface.(fmt.Stringer), r}
+	case zapcore.ObjectMarshalerType, zapcore.InlineMarshalerType:
+		f.Interface = redactedObject{f.Interface.(zapcore.ObjectMarshaler), r}
+	case zapcore.ArrayMarshalerType:
+		f.Interface = r.array(f.Interface.(zapcore.ArrayMarshaler))
+	case zapcore.ReflectType:
+		f.Interface = r.reflected(f.Interface)
+	}
+	return f
+}
+
+// errorText returns the text of an error, or none if it is a nil pointer, which zap
+// handles itself.
+func errorText(err error) string {
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return ""
+	}
+	return err.Error()
+}
+
+// reflected returns a value that zap would write as JSON, without tokens.
+func (r redactor) reflected(value any) any {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return value // zap can't write it either
+	}
+	if clean := r.text(string(text)); clean != string(text) {
+		return clean
+	}
+	return value
+}
+
+// redactedStringer is a fmt.Stringer without tokens.
+type redactedStringer struct {
+	fmt.Stringer
+	redactor redactor
+}
+
+func (s redactedStringer) String() string {
+	if v := reflect.ValueOf(s.Stringer); v.Kind() == reflect.Pointer && v.IsNil() {
+		return "<nil>" // as zap writes it
+	}
+	return s.redactor.text(s.Stringer.String())
+}
+
+// redactedObject is an object, such as a request or its headers, without tokens.
+type redactedObject struct {
+	zapcore.ObjectMarshaler
+	redactor redactor
+}
+
+func (o redactedObject) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	return o.ObjectMarshaler.MarshalLogObject(redactingObject{enc, o.redactor})
+}
+
+// array returns an array without tokens. The values of a header keep their type,
+// because the filters of Caddy's log format know them by it.
+func (r redactor) array(array zapcore.ArrayMarshaler) zapcore.ArrayMarshaler {
+	values, ok := array.(caddyhttp.LoggableStringArray)
+	if !ok {
+		return redactedArray{array, r}
+	}
+	clean := make(caddyhttp.LoggableStringArray, len(values))
+	for i, value := range values {
+		clean[i] = r.text(value)
+	}
+	return clean
+}
+
+// redactedArray is an array without tokens.
+type redactedArray struct {
+	zapcore.ArrayMarshaler
+	redactor redactor
+}
+
+func (a redactedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
+	return a.ArrayMarshaler.MarshalLogArray(redactingArray{enc, a.redactor})
+}
+
+// redactingObject removes tokens from the members of an object. Names of members are
+// those of headers, too.
+type redactingObject struct {
+	zapcore.ObjectEncoder
+	redactor redactor
+}
+
+func (e redactingObject) AddString(key, value string) {
+	e.ObjectEncoder.AddString(e.redactor.text(key), e.redactor.text(value))
+}
+
+func (e redactingObject) AddByteString(key string, value []byte) {
+	e.AddString(key, string(value))
+}
+
+func (e redactingObject) AddReflected(key string, value any) error {
+	return e.ObjectEncoder.AddReflected(e.redactor.text(key), e.redactor.reflected(value))
+}
+
+func (e redactingObject) AddObject(key string, value zapcore.ObjectMarshaler) error {
+	return e.ObjectEncoder.AddObject(e.redactor.text(key), redactedObject{value, e.redactor})
+}
+
+func (e redactingObject) AddArray(key string, value zapcore.ArrayMarshaler) error {
+	return e.ObjectEncoder.AddArray(e.redactor.text(key), e.redactor.array(value))
+}
+
+// redactingArray removes tokens from the elements of an array.
+type redactingArray struct {
+	zapcore.ArrayEncoder
+	redactor redactor
+}
+
+func (e redactingArray) AppendString(value string) {
+	e.ArrayEncoder.AppendString(e.redactor.text(value))
+}
+
+func (e redactingArray) AppendByteString(value []byte) { e.AppendString(string(value)) }
+
+func (e redactingArray) AppendReflected(value any) error {
+	return e.ArrayEncoder.AppendReflected(e.redactor.reflected(value))
+}
+
+func (e redactingArray) AppendObject(value zapcore.ObjectMarshaler) error {
+	return e.ArrayEncoder.AppendObject(redactedObject{value, e.redactor})
+}
+
+func (e redactingArray) AppendArray(value zapcore.ArrayMarshaler) error {
+	return e.ArrayEncoder.AppendArray(e.redactor.array(value))
+}
+
+// Interface guards
+var (
+	_ zapcore.Core          = (*redactingCore)(nil)
+	_ zapcore.Core          = (*redactedEntry)(nil)
+	_ zapcore.ObjectEncoder = redactingObject{}
+	_ zapcore.ArrayEncoder  = redactingArray{}
+)

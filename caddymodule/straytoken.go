@@ -1,0 +1,71 @@
+package caddymodule
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+// strayTokens is where a request has tokens other than in Authorization.
+type strayTokens struct {
+	headers []string // their names
+	inURL   bool
+}
+
+func (s *strayTokens) found() bool { return s.inURL || len(s.headers) > 0 }
+
+// takeStrayTokens removes the tokens from the headers of a request whose
+// Authorization has been taken, and reports where it found tokens. The logs have
+// their own copy of the request; see [redactServerLogs].
+func (a *App) takeStrayTokens(r *http.Request) strayTokens {
+	return strayTokens{headers: gate.DropTokens(r.Header, a.policy.Prefixes), inURL: a.tokenInURL(r)}
+}
+
+// tokenInURL reports whether the URL of a request holds a token, as it is now or as
+// the client sent it.
+func (a *App) tokenInURL(r *http.Request) bool {
+	if gate.URLHasToken(a.policy.Prefixes, r.URL) {
+		return true
+	}
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return ok && original.URL != nil && *original.URL != *r.URL && gate.URLHasToken(a.policy.Prefixes, original.URL)
+}
+
+// strayWarnings warns of stray tokens, at most once in strayWarningInterval: anyone
+// can send what looks like a token. Each such request has its line in the access log.
+type strayWarnings struct {
+	mu sync.Mutex
+	// next is when the next warning may be logged.
+	next time.Time
+	// suppressed is the number of requests since the last warning.
+	suppressed int
+}
+
+const strayWarningInterval = time.Minute
+
+// note logs a warning about a request with stray tokens, unless there was one just
+// before. The logger must redact.
+func (w *strayWarnings) note(logger *zap.Logger, r *http.Request, stray strayTokens, now time.Time) {
+	w.mu.Lock()
+	if now.Before(w.next) && w.next.Sub(now) <= strayWarningInterval { // a clock set back doesn't silence it
+		w.suppressed++
+		w.mu.Unlock()
+		return
+	}
+	suppressed := w.suppressed
+	w.next, w.suppressed = now.Add(strayWarningInterval), 0
+	w.mu.Unlock()
+	logger.Warn("a request holds a token outside the Authorization header; replace the token",
+		zap.Bool("in_url", stray.inURL),
+		zap.Strings("headers", stray.headers),
+		zap.String("method", r.Method),
+		zap.String("host", r.Host),
+		zap.String("uri", r.RequestURI),
+		zap.String("client_ip", loggedAddress(clientIP(r))),
+		zap.Int("suppressed", suppressed))
+}

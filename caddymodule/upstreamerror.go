@@ -1,0 +1,28 @@
+package caddymodule
+
+import (
+	"errors"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+// redact returns an error without the upstream token. Go's HTTP client quotes what it
+// cannot read of an answer, and a backend may repeat the token there. An error without
+// it is returned as it is.
+func (a *answerWriter) redact(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := gate.Redact(err.Error(), a.passage.upstream.token)
+	if text == err.Error() {
+		return err
+	}
+	redacted := errors.New(text)
+	if status, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		status.Err = redacted
+		return status
+	}
+	return redacted
+}
