@@ -89,12 +89,15 @@ func verified(state *tls.ConnectionState) bool {
 	return state != nil && len(state.VerifiedChains) > 0
 }
 
+// endpointActorName is the name under which callers on Caddy's admin endpoint act.
+const endpointActorName = "caddy-admin"
+
 // endpointActor is who calls on Caddy's admin endpoint.
 func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if exposed(r) {
 		return tokenstore.Actor{}, admin.RefuseExposed()
 	}
-	return tokenstore.Actor{Name: "caddy-admin", Address: peerAddress(r)}, nil
+	return tokenstore.Actor{Name: endpointActorName, Address: peerAddress(r)}, nil
 }
 
 // endpointPath returns the path that a client called on the endpoint.

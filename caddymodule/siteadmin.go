@@ -182,7 +182,7 @@ func sitePath(r *http.Request) string {
 // authenticate says who calls: an admin token, or else a trusted user.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
-		return tokenstore.Actor{Name: user, Address: gate.AddressText(clientIP(r)), Authorize: h.stillTrusts()}, nil
+		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)), Authorize: h.stillTrusts()}, nil
 	}
 	return h.bearer(r)
 }
@@ -208,6 +208,20 @@ func (h *SiteAdmin) stillTrusts() func() error {
 		}
 		return nil
 	}
+}
+
+// userMark begins the name of an actor that is a trusted user, where the user's own
+// name could be taken for another actor's.
+const userMark = "user:"
+
+// userActor returns the name under which a trusted user acts, which is no other actor's:
+// neither a token's id nor that of callers on Caddy's admin endpoint.
+func userActor(user string) string {
+	_, err := tokenstore.ParseID(user)
+	if err == nil || user == endpointActorName || strings.HasPrefix(user, userMark) {
+		return userMark + user
+	}
+	return user
 }
 
 // trustedUser returns the user that an authenticator before this handler has let

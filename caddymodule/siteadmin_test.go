@@ -55,3 +55,29 @@ func TestOverTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestUserActor: no trusted user is taken for a token or for Caddy's admin endpoint, nor
+// for another user.
+func TestUserActor(t *testing.T) {
+	t.Parallel()
+	actors := make(map[string]string)
+	for user, want := range map[string]string{
+		"alice":             "alice",
+		"alice@example.com": "alice@example.com",
+		"4fQ9Zt2LkVb7":      "user:4fQ9Zt2LkVb7",
+		"4fQ9Zt2LkVb":       "4fQ9Zt2LkVb",
+		"caddy-admin":       "user:caddy-admin",
+		"user:caddy-admin":  "user:user:caddy-admin",
+		"user:alice":        "user:user:alice",
+		"user:":             "user:user:",
+	} {
+		got := userActor(user)
+		if got != want {
+			t.Errorf("%q acts as %q, want %q", user, got, want)
+		}
+		if other, ok := actors[got]; ok {
+			t.Errorf("%q and %q act as %q", user, other, got)
+		}
+		actors[got] = user
+	}
+}

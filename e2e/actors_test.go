@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestTrustedUserNamedLikeAnother: a user whose name is a token's id, or that of callers
+// on Caddy's admin endpoint, is told apart from them in the audit and by its
+// Idempotency-Keys.
+func TestTrustedUserNamedLikeAnother(t *testing.T) {
+	t.Parallel()
+	const id = "4fQ9Zt2LkVb7"
+	s := startSite(t, globals+`
+http://127.0.0.1:{$HTTP} {
+	basic_auth {
+		caddy-admin $2a$04$YqJfp0Ny8y7n7mdaaDgihuYmTqBefFWkvTzcEbqQUs0eSGC4g2.Fm
+		`+id+` $2a$04$YqJfp0Ny8y7n7mdaaDgihuYmTqBefFWkvTzcEbqQUs0eSGC4g2.Fm
+	}
+	api_tokens_admin {
+		trust_user
+	}
+}
+`, mollymawktest.Options{})
+	create := func(args ...string) {
+		t.Helper()
+		status, _, body := curl(t, append(args, "-H", "Content-Type: application/json", "-H", "Idempotency-Key: same", "-d", `{"name":"made","kind":"admin","expires_in":"1d"}`)...)
+		if status != http.StatusCreated {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	create("--unix-socket", s.dir+"/admin.sock", "http://caddy/api_tokens/v1/tokens")
+	for _, user := range []string{"caddy-admin", id} {
+		create("-u", user+":hiccup", s.url("/api/v1/tokens"))
+	}
+	var audit struct {
+		Data []struct{ Actor, Action string }
+	}
+	s.decode(s.getAdmin("/api_tokens/v1/audit"), &audit)
+	var actors [3]string
+	if len(audit.Data) != 3 {
+		t.Fatalf("the audit has %d entries, want 3: a key of another actor was taken for the same", len(audit.Data))
+	}
+	for i, entry := range audit.Data {
+		actors[2-i] = entry.Actor
+	}
+	if want := [3]string{"caddy-admin", "user:caddy-admin", "user:" + id}; actors != want {
+		t.Errorf("the actors are %q, want %q", actors, want)
+	}
+}
