@@ -1,15 +1,12 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
 	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 )
 
@@ -48,26 +45,15 @@ func (a *Account) provision(name string, logger *zap.Logger) error {
 	return nil
 }
 
+// resolve returns the upstream token, or "" if none is configured. Its errors never hold
+// anything of what is configured: that may be the token itself, also within the braces of
+// a placeholder or as the name of a file.
 func (a *Account) resolve() (string, error) {
 	if a.UpstreamToken == "" {
 		return "", nil
 	}
-	token, err := caddy.NewReplacer().ReplaceOrErr(a.UpstreamToken, true, true)
-	if err != nil {
-		return "", err
-	}
-	// The token itself never stands in an error.
-	if token == "" {
-		return "", fmt.Errorf("%s is empty", a.UpstreamToken)
-	}
-	if !upstreamTokenSyntax.MatchString(token) {
-		return "", errors.New("it resolves to something that can't be sent as a bearer token: it must be one word of letters, digits and -._~+/=")
-	}
-	return token, nil
+	return resolveSecret(a.UpstreamToken)
 }
-
-// upstreamTokenSyntax is b64token of RFC 6750 section 2.1.
-var upstreamTokenSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // credential returns what requests are sent with; its fields are empty if the account
 // has no upstream token.

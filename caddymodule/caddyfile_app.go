@@ -118,6 +118,9 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 // grantOrPreset is "*", "resource:action", "resource:*" or the name of a preset.
 var grantOrPreset = regexp.MustCompile(`^(\*|[a-z0-9._-]+(:(\*|[a-z0-9._-]+))?)$`)
 
+// optionName is what an option can be called, misspelled ones too.
+var optionName = regexp.MustCompile(`^[a-zA-Z_]{1,24}$`)
+
 func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 	var name string
 	if !d.AllArgs(&name) {
@@ -155,6 +158,10 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				}
 			}
 		default:
+			// What stands alone may be the token.
+			if !optionName.MatchString(d.Val()) {
+				return d.Err("account: this line has no option; there are max_scopes and upstream_token, for example upstream_token {env.MOLLYMAWK_TOKEN}")
+			}
 			return d.Errf("account has no option %q; there are max_scopes and upstream_token", d.Val())
 		}
 	}

@@ -61,10 +61,10 @@ func TestBadConfiguration(t *testing.T) {
 		"account's option":        {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"), []string{"Caddyfile:4", `"token"`, "upstream_token"}},
 		"account's scopes":        {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"), []string{"Caddyfile:4", `"unikernel:lis*"`, "unikernel:list"}},
 		"account's no scopes":     {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"), []string{"Caddyfile:4", "max_scopes read unikernel:restart"}},
-		"upstream unset":          {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"), []string{"account a", "upstream_token", "{env.UNSET}"}},
-		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"), []string{"account a", "upstream_token", "{env.EMPTY}"}},
-		"upstream file empty":     {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"), []string{"account a", "upstream_token", "{file." + c.path("empty") + "}"}},
-		"upstream file missing":   {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"), []string{"account a", "upstream_token", "{file." + c.path("missing") + "}"}},
+		"upstream unset":          {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"), []string{"account a", "upstream_token", "environment variable", "is not set"}},
+		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"), []string{"account a", "upstream_token", "environment variable", "is empty"}},
+		"upstream file empty":     {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"), []string{"account a", "upstream_token", "file", "is empty"}},
+		"upstream file missing":   {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"), []string{"account a", "upstream_token", "file", "does not exist"}},
 		"empty store":             {option("\t\tstore bbolt " + c.path("empty")), []string{c.path("empty"), "empty", "restore a backup"}},
 		"foreign store":           {option("\t\tstore bbolt " + c.path("foreign")), []string{c.path("foreign"), "not a token store"}},
 		"directory":               {option("\t\tstore bbolt " + c.dir), []string{c.dir, "is a directory"}},
@@ -87,6 +87,53 @@ func TestBadConfiguration(t *testing.T) {
 			checkNoSecret(t, "the error", string(out), "secret")
 		})
 	}
+}
+
+// TestUpstreamTokenInNoError configures an upstream token in ways that don't work. Nobody
+// is told what it is: neither who validates or starts Caddy, nor who loads it by the admin
+// endpoint, nor the log.
+func TestUpstreamTokenInNoError(t *testing.T) {
+	t.Parallel()
+	const secret = "15232af5-6194-407b-818d-50267002ba07"
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	s.env["BRACES"], s.env["WORDS"] = "{"+secret+"}", secret+" x"
+	s.write(secret, secret+"\n\n")
+	for name, line := range map[string]string{
+		"braces":                "upstream_token {" + secret + "}",
+		"braces and more":       "upstream_token x{" + secret + "}",
+		"variable with braces":  "upstream_token {$BRACES}",
+		"variable of two words": "upstream_token {$WORDS}",
+		"a quoted one of them":  "upstream_token \"{$WORDS}\"",
+		"env":                   "upstream_token {env." + secret + "}",
+		"env with braces":       "upstream_token {env.BRACES}",
+		"file":                  "upstream_token {file." + secret + "}",
+		"file of two lines":     "upstream_token {file." + s.path(secret) + "}",
+		"a directory":           "upstream_token {file." + s.path(secret) + "/x}",
+		"Bearer":                "upstream_token \"Bearer " + secret + "\"",
+		"two words":             "upstream_token Bearer " + secret,
+		"two words in braces":   "upstream_token { " + secret + " }",
+		"twice":                 "upstream_token " + secret + "\n\t\t\tupstream_token " + secret + "x",
+		"without its option":    secret,
+		"in braces, without":    "{" + secret + "}",
+		"a block":               "upstream_token " + secret + " {\n\t\t\t}",
+	} {
+		s.write("wrong", strings.Replace(plainSite, "upstream_token {env.UPSTREAM}", line, 1))
+		out, err := s.command("validate", "--adapter", "caddyfile", "--config", s.path("wrong")).CombinedOutput()
+		if err == nil {
+			t.Errorf("%s: validate takes it", name)
+		}
+		reloaded, err := s.command("reload", "--adapter", "caddyfile", "--config", s.path("wrong"), "--address", "unix/"+s.path("admin.sock")).CombinedOutput()
+		if err == nil {
+			t.Errorf("%s: reload takes it", name)
+		}
+		_, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: text/caddyfile", "--data-binary", "@"+s.path("wrong"), "http://caddy/load")
+		for where, text := range map[string]string{"validate": string(out), "reload": string(reloaded), "load": body} {
+			if strings.Contains(text, secret[:8]) {
+				t.Errorf("%s: %s tells %s", name, where, strings.ReplaceAll(text, secret, "(SECRET)"))
+			}
+		}
+	}
+	s.checkLogs(secret)
 }
 
 // TestAdaptResolvesNothing adapts a configuration whose secrets are elsewhere

@@ -1,0 +1,143 @@
+package caddymodule
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// TestUpstreamTokenMistakes: an error about an upstream token names the account and the
+// kind of mistake, and holds nothing of what is configured, which may be the token.
+func TestUpstreamTokenMistakes(t *testing.T) {
+	const secret = "15232af5-6194-407b-818d-50267002ba07"
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "{file." + path + "}"
+	}
+	t.Setenv("EMPTY_"+"X", "")
+	t.Setenv("BRACES", "{"+secret+"}")
+	for configured, want := range map[string]string{
+		"{" + secret + "}":                     "names neither",
+		"a{" + secret + "}b":                   "names neither",
+		"{env." + secret + "}":                 "is not set",
+		"{env.EMPTY_X}":                        "is empty",
+		"{env.BRACES}":                         "braces",
+		"{$" + secret + "}":                    "names neither",
+		"{file." + secret + "}":                "does not exist",
+		"{file./" + secret + "/x}":             "does not exist",
+		"{file." + dir + "}":                   "is a directory",
+		"{file.}":                              "does not exist",
+		"{http.request." + secret + "}":        "names neither",
+		"{}":                                   "names neither",
+		"{" + secret:                           "braces",
+		secret + "}":                           "braces",
+		`\{` + secret + `\}`:                   "braces",
+		"Bearer " + secret:                     "word Bearer",
+		"bearer " + secret:                     "word Bearer",
+		`"` + secret + `"`:                     "quotes",
+		secret + "é":                           "character",
+		"a:" + secret:                          "character",
+		file("empty", ""):                      "is empty",
+		file("newline", "\n"):                  "is empty",
+		file("newlines", "\n\r\n\n"):           "is empty",
+		file("two-newlines", secret+"\n\n"):    "empty line",
+		file("two-lines", secret+"\nsecond\n"): "several lines",
+		file("space", secret+" \n"):            "white space",
+		file("words", secret+" "+secret+"\n"):  "several words",
+		file("bom", "\ufeff"+secret+"\n"):      "byte order mark",
+		file("utf16", "\xff\xfe1\x005\x00"):    "byte order mark",
+		file("bearer", "Bearer "+secret+"\n"):  "word Bearer",
+		file("quoted", "'"+secret+"'\n"):       "quotes",
+	} {
+		a := &Account{UpstreamToken: configured}
+		err := a.provision("alice", zap.NewNop())
+		if err == nil {
+			t.Errorf("%s is taken", strings.ReplaceAll(configured, secret, "(SECRET)"))
+			continue
+		}
+		text := err.Error()
+		if !strings.HasPrefix(text, "account alice: upstream_token: ") || !strings.Contains(text, want) {
+			t.Errorf("%s: %q, want something with %q", strings.ReplaceAll(configured, secret, "(SECRET)"), text, want)
+		}
+		for _, part := range []string{secret[:8], secret[24:], dir, "EMPTY_X", "BRACES", "second"} {
+			if strings.Contains(text, part) {
+				t.Errorf("an error holds %q of what is configured", part)
+			}
+		}
+	}
+
+	unreadable := file("unreadable", secret)
+	if err := os.Chmod(filepath.Join(dir, "unreadable"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(filepath.Join(dir, "unreadable")); err != nil { // root reads it
+		if _, err := resolveSecret(unreadable); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("unreadable: %v", err)
+		}
+	}
+
+	t.Setenv("GOOD", secret)
+	for configured, want := range map[string]string{
+		secret:                         secret,
+		"abc==":                        "abc==",
+		"{env.GOOD}":                   secret,
+		"a-{env.GOOD}":                 "a-" + secret,
+		file("good", secret):           secret,
+		file("line", secret+"\n"):      secret,
+		file("windows", secret+"\r\n"): secret,
+		"{system.os}":                  caddy.NewReplacer().ReplaceAll("{system.os}", ""),
+	} {
+		if got, err := resolveSecret(configured); err != nil || got != want {
+			t.Errorf("a good one isn't taken: %v", err)
+		}
+	}
+}
+
+// TestUpstreamTokenReadAgain: nor is anything of it logged when the token is read again.
+func TestUpstreamTokenReadAgain(t *testing.T) {
+	t.Parallel()
+	const secret = "15232af5-6194-407b-818d-50267002ba07"
+	path := filepath.Join(t.TempDir(), secret)
+	if err := os.WriteFile(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	a := &Account{UpstreamToken: "{file." + path + "}"}
+	if err := a.provision("alice", zap.New(core)); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []func() error{
+		func() error { return os.WriteFile(path, []byte(secret+"\n\n"), 0o600) },
+		func() error { return os.WriteFile(path, nil, 0o600) },
+		func() error { return os.Remove(path) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		a.refused("first", time.Unix(1, 0))
+	}
+	failed := 0
+	for _, line := range logs.All() {
+		text, _ := line.ContextMap()["error"].(string)
+		if strings.Contains(line.Message+text, secret[:8]) {
+			t.Errorf("a line of the log holds what is configured")
+		}
+		if strings.Contains(line.Message, "again failed") {
+			failed++
+		}
+	}
+	if failed != 3 || a.credential().token != "first" {
+		t.Errorf("%d lines of failures, want 3", failed)
+	}
+}
