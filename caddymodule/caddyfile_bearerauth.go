@@ -127,7 +127,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	var custom CustomRoute
 	if !d.AllArgs(&custom.Method, &custom.Path, &custom.Scope) {
-		return d.Err("route: give a method, a path and a scope, for example: route POST /api/custom/build custom:build")
+		return d.Err("route: give a method, a path and a scope, and one line for each method, for example: route POST /api/custom/build custom:build")
 	}
 	route := custom.route()
 	if err := route.Check(); err != nil {

@@ -126,6 +126,22 @@ func TestNewErrors(t *testing.T) {
 	}{
 		{"no method", []Route{{Path: "/a", Scope: tokenstore.Scope{Name: "a:b"}}}, []string{`"" is not a method`}},
 		{"broken method", []Route{route("G@T /a a:b")}, []string{`"G@T" is not a method`}},
+		{"all methods", []Route{route("* /a a:b")}, []string{`method "*"`, "no request would match it", "write one route line for each method"}},
+		{"any method", []Route{route("ANY /a a:b")}, []string{`method "ANY"`, "write one route line for each method"}},
+		{"all methods, lower case", []Route{route("all /a a:b")}, []string{`method "all"`, "write one route line for each method"}},
+		{"two methods, comma", []Route{route("GET,POST /a a:b")}, []string{`method "GET,POST"`, "write one route line for each method: GET, POST"}},
+		{"two methods, bar", []Route{route("GET|HEAD /a a:b")}, []string{"write one route line for each method: GET, HEAD"}},
+		{"three methods, slashes", []Route{route("GET/HEAD/PUT /a a:b")}, []string{"write one route line for each method: GET, HEAD, PUT"}},
+		{"two methods, plus", []Route{route("GET+POST /a a:b")}, []string{"write one route line for each method: GET, POST"}},
+		{"colon", []Route{route("GET /x/:id a:b")}, []string{`path "/x/:id"`, "write * for a segment", "did you mean /x/*?"}},
+		{"colons", []Route{route("GET /x/:id/y/:other_id? a:b")}, []string{"did you mean /x/*/y/*?"}},
+		{"braces", []Route{route("GET /x/{id}/y a:b")}, []string{"did you mean /x/*/y?"}},
+		{"braces with a type", []Route{route("GET /x/{id:[0-9]+} a:b")}, []string{"did you mean /x/*?"}},
+		{"angles", []Route{route("GET /x/<int:id> a:b")}, []string{"did you mean /x/*?"}},
+		{"brackets", []Route{route("GET /x/[id] a:b")}, []string{"did you mean /x/*?"}},
+		{"escaped slash, upper case", []Route{route("GET /a%2Fb a:b")}, []string{"%2F", "refuses every request with one", "did you mean /a/b?"}},
+		{"escaped backslash", []Route{route("GET /a%5cb a:b")}, []string{"%5c", "refuses every request with one"}},
+		{"twice escaped slash", []Route{route("GET /a%252Fb a:b")}, []string{"%252F", "refuses every request with one"}},
 		{"lower-case method", []Route{route("get /a a:b")}, []string{"did you mean GET?"}},
 		{"CONNECT", []Route{route("CONNECT /a a:b")}, []string{"CONNECT can't be allowed"}},
 		{"TRACE", []Route{route("TRACE /a a:b")}, []string{"TRACE can't be allowed"}},
@@ -161,6 +177,17 @@ func TestNewErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What looks like a habit of other programs but is a method or a path.
+func TestUnusualRoutes(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"M-SEARCH /a a:b", "PURGE /a a:b", "GET /v1/items:batch a:b", "GET /@user/(x) a:b", "GET /a/b:c/:1 a:b", "ALLOW /a a:b"} {
+		r := route(line)
+		if err := r.Check(); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
 	}
 }
 

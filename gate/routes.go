@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,9 +65,13 @@ type Table struct {
 	Presets map[string]tokenstore.Grants
 }
 
-// Check says what is wrong with a route.
+// Check returns an error that says what is wrong with a route.
 func (r *Route) Check() error {
-	switch {
+	switch methods := strings.FieldsFunc(r.Method, betweenMethods); {
+	case len(methods) > 1:
+		return fmt.Errorf("method %q: write one route line for each method: %s", r.Method, strings.Join(methods, ", "))
+	case anyMethod[strings.ToUpper(r.Method)]:
+		return fmt.Errorf("method %q: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", r.Method)
 	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
 		return fmt.Errorf("%q is not a method: write for example GET", r.Method)
 	case r.Method != strings.ToUpper(r.Method):
@@ -85,10 +90,37 @@ func (r *Route) Check() error {
 	return checkScopeName(r.Scope.Name)
 }
 
+// anyMethod is what other programs take for all methods.
+var anyMethod = map[string]bool{"*": true, "ANY": true, "ALL": true, "EVERY": true}
+
+// betweenMethods reports whether other programs separate methods by a character.
+func betweenMethods(r rune) bool { return strings.ContainsRune(" ,;|/+&", r) }
+
+// escapedSeparator is what some programs take for a slash.
+var escapedSeparator = regexp.MustCompile(`(?i)%(25)*(2f|5c)`)
+
+// parameter is a segment that stands for any in other programs: :id, {id}, {id:int}, <id>
+// or [id].
+var parameter = regexp.MustCompile(`^(:[A-Za-z_][A-Za-z0-9_]*[?*+]?|\{.*\}|<.*>|\[.*\])$`)
+
+// checkPattern returns an error unless the path is canonical and each * in it is a
+// segment.
 func checkPattern(path string) error {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if parameter.MatchString(segment) {
+			segments[i] = "*"
+		}
+	}
+	if pattern := strings.Join(segments, "/"); pattern != path {
+		return fmt.Errorf("path %q: write * for a segment that may be anything; did you mean %s?", path, pattern)
+	}
+	if escape := escapedSeparator.FindString(path); escape != "" {
+		return fmt.Errorf("path %q holds %s: programs differ about what it means, so the gate refuses every request with one%s", path, escape, didYouMean(path))
+	}
 	if !canonicalPath(path) {
-		if suggestion := suggestPath(path); suggestion != "" {
-			return fmt.Errorf("path %q is not canonical, so no request would match it; did you mean %s?", path, suggestion)
+		if suggestion := didYouMean(path); suggestion != "" {
+			return fmt.Errorf("path %q is not canonical, so no request would match it%s", path, suggestion)
 		}
 		return fmt.Errorf("path %q is not canonical, so no request would match it: write it as the backend has it, beginning with /", path)
 	}
@@ -98,6 +130,14 @@ func checkPattern(path string) error {
 		}
 	}
 	return nil
+}
+
+// didYouMean returns a question for the end of an error, or nothing.
+func didYouMean(path string) string {
+	if suggestion := suggestPath(path); suggestion != "" {
+		return "; did you mean " + suggestion + "?"
+	}
+	return ""
 }
 
 func checkScopeName(name string) error {
