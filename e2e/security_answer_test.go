@@ -252,7 +252,7 @@ func squeezed(contentType string, compress func(io.Writer) io.WriteCloser) http.
 	})
 }
 
-// openedSession is a cookie by which a backend opens a session for whoever calls.
+// openedSession is a cookie by which a backend opens a session for the caller.
 const openedSession = "molly_session=opened-by-the-backend; Path=/"
 
 // withCookies answers with cookies in addition.

@@ -83,7 +83,7 @@ func isHTML(header http.Header, body []byte) bool {
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }
 
-// cookies are the headers in which a backend opens a session for whoever calls. To a
+// cookies are the headers in which a backend opens a session for the caller. To a
 // token's request it would be a session of the account, with all of its rights.
 var cookies = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 

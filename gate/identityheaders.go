@@ -49,7 +49,7 @@ var foreignIdentity = newHeaderNames([]string{
 	"ssl-",              // nginx, Apache: client certificates
 	"tailscale-",        // tailscale serve
 	"teleport-",         // Teleport
-	"x-account-",        // in-house gateways
+	"x-account-",        // custom gateways
 	"x-amzn-mtls-",      // AWS load balancers: client certificates
 	"x-amzn-oidc-",      // AWS load balancers
 	"x-apigateway-api-", // Google API Gateway
@@ -60,7 +60,7 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-authentik-",      // authentik
 	"x-authz-",          // Envoy, Istio
 	"x-azure-",          // Azure Front Door: address
-	"x-caller-",         // in-house gateways
+	"x-caller-",         // custom gateways
 	"x-claim",           // X-Claims, X-Claim-Sub
 	"x-client-cert",     // nginx, Kong
 	"x-client-dn",       // nginx
@@ -75,8 +75,8 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-goog-",           // Google IAP
 	"x-grafana-device-", // Grafana
 	"x-hasura-",         // Hasura
-	"x-identity",        // in-house gateways
-	"x-impersonate",     // in-house gateways
+	"x-identity",        // custom gateways
+	"x-impersonate",     // custom gateways
 	"x-jwt-",            // Istio, WSO2
 	"x-kratos-",         // Ory
 	"x-kubernetes-",     // Kubernetes
@@ -84,11 +84,11 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-ms-client-",      // Azure App Service: X-Ms-Client-Principal
 	"x-ms-token-",       // Azure App Service
 	"x-oathkeeper-",     // Ory
-	"x-oauth-",          // in-house gateways
+	"x-oauth-",          // custom gateways
 	"x-oidc-",           // APISIX, mod_auth_openidc
 	"x-ory-",            // Ory
 	"x-pomerium-",       // Pomerium
-	"x-principal",       // in-house gateways
+	"x-principal",       // custom gateways
 	"x-proxy-",          // OpenSearch's X-Proxy-User and X-Proxy-Roles
 	"x-proxyuser-",      // Google
 	"x-remote-",         // Kubernetes' front proxy, nginx

@@ -20,7 +20,7 @@ func spellings(name string) []string {
 }
 
 // TestIdentityHeaders sends what gateways and proxies tell a backend of the caller.
-// None of it may pass next to a token, in any spelling.
+// None of these headers may pass next to a token, in any spelling.
 func TestIdentityHeaders(t *testing.T) {
 	t.Parallel()
 	token := &tokenstore.Principal{Terms: new(tokenstore.Terms)}
@@ -48,7 +48,7 @@ func TestIdentityHeaders(t *testing.T) {
 		"APISIX, OIDC":     "X-Userinfo X-Id-Token X-Access-Token X-Refresh-Token Oidc-Claim-Sub Oidc-Access-Token X-Oidc-Email X-Claim-Sub X-Claims",
 		"older ones":       "Iv-User Iv-Groups Iv-Creds Sm-User Sm-Userdn Smuser Oam-Remote-User Shib-Session-Id Eppn Mellon-Name-Id",
 		"Hasura, Trino":    "X-Hasura-Role X-Hasura-User-Id X-Trino-User X-Presto-User X-Clickhouse-User",
-		"in-house":         "X-User X-User-Id X-User-Name X-User-Email X-User-Roles X-Username X-Groups X-Roles X-Role X-Email X-Identity X-Principal X-On-Behalf-Of On-Behalf-Of X-Impersonate-User X-Switch-User X-Act-As User Username",
+		"custom":           "X-User X-User-Id X-User-Name X-User-Email X-User-Roles X-Username X-Groups X-Roles X-Role X-Email X-Identity X-Principal X-On-Behalf-Of On-Behalf-Of X-Impersonate-User X-Switch-User X-Act-As User Username",
 		"certificates":     "Client-Cert Client-Cert-Chain Ssl-Client-Cert Ssl-Client-S-Dn X-Ssl-Client-Cert X-Ssl-Cert X-Client-Cert X-Client-Dn X-Client-Verify X-Tls-Client-Subject",
 		"client's address": "Forwarded X-Real-Ip X-Client-Ip Client-Ip X-Cluster-Client-Ip Fastly-Client-Ip Fly-Client-Ip X-Forwarded Forwarded-For",
 		"any X-Forwarded":  "X-Forwarded-Id-Token X-Forwarded-Login X-Forwarded-Roles X-Forwarded-Account X-Forwarded-Jwt X-Forwarded-Authorization",
