@@ -1,11 +1,12 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -49,20 +50,53 @@ func (*AdminEndpoint) Routes() []caddy.AdminRoute {
 // serves the routers of the rejected configuration, while the running one is
 // another.
 func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
-	app, err := caddy.ActiveContext().AppIfConfigured(appName)
+	running, ok := runningConfig(r.Context(), caddy.ActiveContext)
+	if !ok {
+		refuseEndpoint(w, "Caddy is starting, or stopping. Try again in a moment.")
+		return nil
+	}
+	app, err := running.AppIfConfigured(appName)
 	if err != nil {
-		detail := "Caddy is still starting. Try again in a moment."
-		if errors.Is(err, caddy.ErrNotConfigured) {
-			detail = "The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it."
-		}
-		w.Header().Set("Retry-After", "5")
-		problem.Write(w, problem.Problem{
-			Status: http.StatusServiceUnavailable, Code: "store_unavailable", Title: "Token store unavailable", Detail: detail,
-		})
+		refuseEndpoint(w, "The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it.")
 		return nil
 	}
 	http.StripPrefix(endpointMount, app.(*App).endpoint()).ServeHTTP(w, r)
 	return nil
+}
+
+func refuseEndpoint(w http.ResponseWriter, detail string) {
+	w.Header().Set("Retry-After", "5")
+	problem.Write(w, problem.Problem{
+		Status: http.StatusServiceUnavailable, Code: "store_unavailable", Title: "Token store unavailable", Detail: detail,
+	})
+}
+
+// startPoll is how often runningConfig looks for a configuration: Caddy doesn't report
+// that it has started.
+const startPoll = 10 * time.Millisecond
+
+// runningConfig returns the context of the running configuration. There is none yet while
+// Caddy starts, though its admin endpoint already serves: runningConfig waits for it as
+// long as a request at the gate waits for the store. It reports whether there is one.
+func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Context, bool) {
+	timeout, poll := time.NewTimer(storeWait), time.NewTicker(startPoll)
+	defer timeout.Stop()
+	defer poll.Stop()
+	for {
+		if running := active(); running.Context != nil {
+			return running, true
+		}
+		if caddy.Exiting() {
+			return caddy.Context{}, false
+		}
+		select {
+		case <-poll.C:
+		case <-timeout.C:
+			return caddy.Context{}, false
+		case <-ctx.Done():
+			return caddy.Context{}, false
+		}
+	}
 }
 
 // exposed says whether a call came in on an address that isn't this machine's

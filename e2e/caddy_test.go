@@ -88,19 +88,7 @@ func startCaddy(t *testing.T, caddyfile string, env map[string]string) *caddy {
 
 func (c *caddy) start(caddyfile string) {
 	c.t.Helper()
-	c.write("Caddyfile", caddyfile)
-	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
-	c.cmd.Env = append(c.cmd.Env, "GORACE=halt_on_error=0 exitcode=0") // see checkRaces
-	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
-	if err := c.cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	c.exited = make(chan struct{})
-	go func() {
-		_ = c.cmd.Wait()
-		close(c.exited)
-	}()
-	c.t.Cleanup(c.stop)
+	c.launch(caddyfile)
 	c.eventually("Caddy serves", func() bool {
 		select {
 		case <-c.exited:
@@ -114,6 +102,24 @@ func (c *caddy) start(caddyfile string) {
 		_ = response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
+}
+
+// launch starts a Caddy with this Caddyfile and doesn't wait.
+func (c *caddy) launch(caddyfile string) {
+	c.t.Helper()
+	c.write("Caddyfile", caddyfile)
+	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
+	c.cmd.Env = append(c.cmd.Env, "GORACE=halt_on_error=0 exitcode=0") // see checkRaces
+	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	if err := c.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.exited = make(chan struct{})
+	go func() {
+		_ = c.cmd.Wait()
+		close(c.exited)
+	}()
+	c.t.Cleanup(c.stop)
 }
 
 // stop ends Caddy as systemd would, and checks that it went in order.
