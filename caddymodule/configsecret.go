@@ -88,7 +88,7 @@ func fileValue(path string) (string, error) {
 }
 
 func readSecretFile(path string) (string, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -39,7 +39,7 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision resolves the path.
-func (s *BoltStore) Provision(caddy.Context) error {
+func (s *BoltStore) Provision(ctx caddy.Context) error {
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
 		return fmt.Errorf("the path of the token store: %w", err)
@@ -50,6 +50,7 @@ func (s *BoltStore) Provision(caddy.Context) error {
 	if s.path, err = canonicalPath(path); err != nil {
 		return fmt.Errorf("the path of the token store: %w", err)
 	}
+	warnOfAccess(ctx.Logger(), s.path)
 	return nil
 }
 

@@ -35,7 +35,7 @@ func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 			if err != nil || w.Code != want || !strings.Contains(w.Body.String(), "token_in_url") {
 				t.Errorf("%s: %d %s, %v", target, w.Code, w.Body, err)
 			}
-		} else if handlerErr, ok := err.(caddyhttp.HandlerError); !ok || handlerErr.StatusCode != want { //nolint:errorlint // as Caddy looks at it
+		} else if handlerErr, ok := err.(caddyhttp.HandlerError); !ok || handlerErr.StatusCode != want {
 			t.Errorf("%s: %v, want %d", target, err, want)
 		}
 	}
