@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"slices"
 )
 
 // bbolt's file format, version 2: pages with a header of 16 bytes. The first two
@@ -185,7 +186,7 @@ func readPage(file io.ReaderAt, meta metaPage, number uint64, kind uint16) ([]by
 }
 
 // inspectRoot looks for our mark in the meta bucket, which bbolt keeps inside a
-// page of the root bucket because it is small.
+// page of the root bucket because it is small, and for the other buckets.
 func inspectRoot(file io.ReaderAt, meta metaPage) error {
 	leaves, err := rootLeaves(file, meta, func(uint64, []byte) error { return nil })
 	if err != nil {
@@ -199,7 +200,15 @@ func inspectRoot(file io.ReaderAt, meta metaPage) error {
 		inline := bucket[bucketLength:]
 		format, _ := lookup(inline, formatKey)
 		version, _ := lookup(inline, versionKey)
-		return checkFormat(format, version)
+		if err := checkFormat(format, version); err != nil {
+			return err
+		}
+		return checkBuckets(func(name []byte) bool {
+			return slices.ContainsFunc(leaves, func(leaf []byte) bool {
+				_, flags := lookup(leaf, name)
+				return flags == bucketFlag
+			})
+		})
 	}
 	return errForeign
 }

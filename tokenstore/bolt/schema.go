@@ -63,8 +63,13 @@ func checkSchema(tx *bbolt.Tx) error {
 	if err := checkFormat(meta.Get(formatKey), meta.Get(versionKey)); err != nil {
 		return err
 	}
+	return checkBuckets(func(name []byte) bool { return tx.Bucket(name) != nil })
+}
+
+// checkBuckets returns an error that names a bucket that isn't there.
+func checkBuckets(has func(name []byte) bool) error {
 	for _, name := range buckets {
-		if tx.Bucket(name) == nil {
+		if !has(name) {
 			return fmt.Errorf("the file is damaged: its %q part is missing; restore a backup", name)
 		}
 	}
