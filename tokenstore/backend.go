@@ -24,8 +24,9 @@ type Backend interface {
 	// token as stored, or nil if there is none, and may be called more than once;
 	// its error is returned as it is and nothing is changed. It must not keep or
 	// alter what it is given. If another token has one of the digests, the error is
-	// ErrTaken; if the change's request is a repeat, it is ErrRepeated. Then nothing
-	// is changed.
+	// ErrTaken; if the token's Digest is new and was ended by an earlier change, it is
+	// an [*EndedError]; if the change's request is a repeat, it is ErrRepeated. Then
+	// nothing is changed.
 	Apply(id ID, now time.Time, change ChangeFunc) (*Token, error)
 	// List walks the tokens of order, beginning after the position, backwards if
 	// descending, until yield returns false. Damaged tokens are left out. yield must
@@ -117,6 +118,10 @@ type Change struct {
 	Audit AuditEntry
 	// Request, unless it is nil, is kept to know a repeat by.
 	Request *KeptRequest
+	// Ended, unless it is nil, is kept permanently. If its digest is kept already, the
+	// earlier time stays. If EndsKnown, it is kept only if its digest is already.
+	Ended     *EndedSecret
+	EndsKnown bool
 }
 
 // Order is a sequence that tokens are kept in, so that a page of it costs no more

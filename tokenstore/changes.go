@@ -156,7 +156,9 @@ func (s *Store) apply(id ID, now time.Time, actor Actor, change ChangeFunc) (*To
 			return Change{}, err
 		}
 		before = old
-		made, err = change(old)
+		if made, err = change(old); err == nil {
+			made.noteEnded(old, now)
+		}
 		return made, err
 	})
 	s.watches.endDisallowed(s.index, s.Now())

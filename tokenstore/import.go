@@ -8,7 +8,8 @@ import (
 // Import takes over a token that Mollymawk made, with the secret that its clients
 // have. Its lifetime counts from now; an end that lies later than max_lifetime
 // allows is moved to what it allows, and capped says so. One that the store has
-// already is [ErrTaken]. An error about the draft, or about the text ("value"), is
+// already is [ErrTaken], and one whose secret was taken out of service an
+// [*EndedError]. An error about the draft, or about the text ("value"), is
 // a *FieldError.
 func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (token *Token, capped bool, err error) {
 	now := s.Now()
@@ -29,14 +30,26 @@ func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (to
 			return nil, false, err
 		}
 		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "import", &wanted, nil), nil))
-		if !errors.Is(err, ErrTaken) {
+		if _, ended := errors.AsType[*EndedError](err); ended || !errors.Is(err, ErrTaken) {
 			return token, capped, err
 		}
-		if _, err := s.backend.IDOf(wanted.Digest); err == nil {
-			break
+		if id, err := s.backend.IDOf(wanted.Digest); err == nil {
+			return nil, false, s.taken(id, wanted.Digest, now)
 		}
 	}
 	return nil, false, ErrTaken
+}
+
+// taken returns why a secret that a token has can't be imported.
+func (s *Store) taken(id ID, digest Digest, now time.Time) error {
+	token, err := s.backend.Token(id)
+	if err != nil {
+		return ErrTaken
+	}
+	if previous, ok := token.secretOf(digest); ok && previous && !now.Before(token.PreviousValidUntil) {
+		return &EndedError{At: token.PreviousValidUntil}
+	}
+	return ErrTaken
 }
 
 // cap moves the end of an expiry to the latest that max_lifetime allows from now.

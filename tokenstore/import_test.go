@@ -53,3 +53,130 @@ func TestImport(t *testing.T) {
 		t.Error("an expired token was taken over")
 	}
 }
+
+const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
+
+// takeOver imports importedUUID.
+func (s *testStore) takeOver(t testing.TB) *Token {
+	t.Helper()
+	draft := Draft{Kind: KindAPI, Name: "old", Preset: "full", Expiry: Expiry{ExpiresIn: Lifetime{months: 12}}}
+	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func (s *testStore) rotate(t testing.TB, id ID, grace time.Duration) {
+	t.Helper()
+	if _, _, err := s.Rotate(testPolicy, id, Rotation{Grace: grace}, testActor); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestImportAgain verifies that no import revives a secret that was taken out of
+// service, whichever change ended it, in this process and in the next.
+func TestImportAgain(t *testing.T) {
+	t.Parallel()
+	const month = 30 * 24 * time.Hour
+	draft := Draft{Kind: KindAPI, Name: "again", Preset: "full", Expiry: Expiry{NeverExpires: true}}
+	credential, err := testPolicy.Prefixes.Parse(importedUUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := func(s *testStore, d time.Duration) { s.clock.set(testTime.Add(d)) }
+	for name, test := range map[string]struct {
+		end func(*testing.T, *testStore, ID)
+		// at is when the secret was taken out of service; zero if it is still a token's.
+		at time.Duration
+	}{
+		"deleted": {func(t *testing.T, s *testStore, id ID) {
+			later(s, time.Hour)
+			check(t, s.Delete(id, AnyVersion, testActor))
+		}, time.Hour},
+		"rotated without a grace": {func(t *testing.T, s *testStore, id ID) {
+			later(s, time.Hour)
+			s.rotate(t, id, 0)
+		}, time.Hour},
+		"rotated twice": {func(t *testing.T, s *testStore, id ID) {
+			s.rotate(t, id, month)
+			later(s, time.Hour)
+			s.rotate(t, id, month)
+		}, time.Hour},
+		"the grace is over": {func(t *testing.T, s *testStore, id ID) {
+			s.rotate(t, id, time.Hour)
+			later(s, month)
+		}, time.Hour},
+		"the grace is over and the token was rotated again": {func(t *testing.T, s *testStore, id ID) {
+			s.rotate(t, id, time.Hour)
+			later(s, month)
+			s.rotate(t, id, 0)
+		}, time.Hour},
+		"deleted in the grace": {func(t *testing.T, s *testStore, id ID) {
+			s.rotate(t, id, month)
+			later(s, time.Hour)
+			check(t, s.Delete(id, AnyVersion, testActor))
+		}, time.Hour},
+		"revoked and deleted": {func(t *testing.T, s *testStore, id ID) {
+			_, err := s.Revoke(id, AnyVersion, testActor)
+			check(t, err)
+			later(s, time.Hour)
+			check(t, s.Delete(id, AnyVersion, testActor))
+		}, time.Hour},
+		"narrowed, rotated without a grace and deleted": {func(t *testing.T, s *testStore, id ID) {
+			_, err := s.Edit(testPolicy, id, Edit{Scopes: Grants{"unikernel:list"}}, testActor)
+			check(t, err)
+			later(s, time.Hour)
+			s.rotate(t, id, 0)
+			later(s, month)
+			check(t, s.Delete(id, AnyVersion, testActor))
+		}, time.Hour},
+		"the grace was cut short": {func(t *testing.T, s *testStore, id ID) {
+			s.rotate(t, id, month)
+			_, err := s.Edit(testPolicy, id, Edit{Expiry: &Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, testActor)
+			check(t, err)
+			later(s, 2*time.Hour)
+		}, time.Hour},
+		"in the grace": {func(t *testing.T, s *testStore, id ID) { s.rotate(t, id, month) }, 0},
+		"revoked": {func(t *testing.T, s *testStore, id ID) {
+			_, err := s.Revoke(id, AnyVersion, testActor)
+			check(t, err)
+		}, 0},
+		"expired": {func(_ *testing.T, s *testStore, _ ID) { later(s, 13*month) }, 0},
+	} {
+		s := openTestStore(t)
+		test.end(t, s, s.takeOver(t).ID)
+		before, beforeErr := s.Authenticate(credential, s.Now())
+		for _, process := range []string{"this process", "the next"} {
+			_, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
+			ended, isEnded := errors.AsType[*EndedError](err)
+			switch {
+			case !errors.Is(err, ErrTaken) || isEnded != (test.at != 0):
+				t.Errorf("%s, %s: %v", name, process, err)
+			case isEnded && ended.At.Sub(testTime).Abs() > test.at+time.Second, isEnded && ended.At.Sub(testTime) < test.at-time.Second:
+				t.Errorf("%s, %s: taken out of service at %s", name, process, ended.At)
+			}
+			after, afterErr := s.Authenticate(credential, s.Now())
+			if !errors.Is(afterErr, beforeErr) || after.Status != before.Status || after.Token.ID != before.Token.ID {
+				t.Errorf("%s, %s: the secret was %v, %v and is %v, %v", name, process, before.Status, beforeErr, after.Status, afterErr)
+			}
+			check(t, s.Close())
+			s = reopen(t, s.memory, s.clock)
+		}
+	}
+}
+
+// TestNativeSecretsLeaveNothing verifies that only imported secrets are remembered
+// after their end.
+func TestNativeSecretsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, _ := s.create(t)
+	for range 3 {
+		s.rotate(t, token.ID, time.Hour)
+	}
+	check(t, s.Delete(token.ID, AnyVersion, testActor))
+	if n := len(s.memory.ended); n != 0 {
+		t.Errorf("%d secrets are remembered", n)
+	}
+}

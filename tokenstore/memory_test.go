@@ -20,6 +20,7 @@ type memory struct {
 	days     map[dayOfToken]DayUsage
 	audit    []AuditEntry
 	requests map[Digest]KeptRequest
+	ended    map[Digest]time.Time
 	recorded time.Time
 	told     time.Time
 	passed   time.Time
@@ -55,7 +56,7 @@ type dayOfToken struct {
 func newMemory() *memory {
 	return &memory{
 		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte), days: make(map[dayOfToken]DayUsage),
-		requests: make(map[Digest]KeptRequest), calls: make(map[string]int),
+		requests: make(map[Digest]KeptRequest), ended: make(map[Digest]time.Time), calls: make(map[string]int),
 	}
 }
 
@@ -135,11 +136,22 @@ func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) 
 			}
 		}
 	}
+	if token := changed.Token; token != nil && (old == nil || old.Digest != token.Digest) {
+		if at, ended := m.ended[token.Digest]; ended {
+			return nil, &EndedError{At: at}
+		}
+	}
 	if request := changed.Request; request != nil {
 		if kept, ok := m.requests[request.Key]; ok && now.Sub(kept.Time) < RequestRetention {
 			return nil, ErrRepeated
 		}
 		m.requests[request.Key] = *request
+	}
+	if ended := changed.Ended; ended != nil {
+		at, kept := m.ended[ended.Digest]
+		if kept && ended.At.Before(at) || !kept && !changed.EndsKnown {
+			m.ended[ended.Digest] = ended.At
+		}
 	}
 	token := changed.Token
 	if old != nil {
@@ -628,5 +640,12 @@ func flushing(t *testing.T, flush func() error) (stop func()) {
 	return func() {
 		close(done)
 		flusher.Wait()
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

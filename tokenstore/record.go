@@ -27,6 +27,7 @@ const (
 	dayRecord     byte = 'd'
 	auditRecord   byte = 'a'
 	requestRecord byte = 'r'
+	endedRecord   byte = 'e'
 )
 
 func seal(kind byte, key, fields []byte) []byte {

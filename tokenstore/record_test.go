@@ -367,3 +367,25 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeEnded(f *testing.F) {
+	digest := digestOf("text")
+	f.Add(fieldsOf(EncodeEnded(EndedSecret{digest, testTime})))
+	f.Add(fieldsOf(EncodeEnded(EndedSecret{Digest: digest})))
+	f.Fuzz(func(t *testing.T, fields []byte) {
+		if _, err := DecodeEnded(digest, fields); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("without a checksum: %v", err)
+		}
+		record := hostile(endedRecord, digest[:], fields)
+		ended, err := DecodeEnded(digest, record)
+		if err != nil {
+			if ended != (EndedSecret{}) || !errors.Is(err, ErrDamaged) {
+				t.Fatalf("got %v, %v", ended, err)
+			}
+			return
+		}
+		if again := EncodeEnded(ended); !bytes.Equal(again, record) {
+			t.Fatalf("read %x and wrote %x", record, again)
+		}
+	})
+}

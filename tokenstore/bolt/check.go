@@ -48,7 +48,7 @@ func Check(path string) (Report, error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		report = Report{}
 		c := checker{tx: tx, report: &report}
-		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests())
+		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests(), c.ended())
 	})
 	return report, errors.Join(err, b.Close())
 }
@@ -171,6 +171,30 @@ func (c checker) requests() error {
 			c.report.add("a kept request: %v", err)
 		} else if !has(requested, requestedKey(&request)) {
 			c.report.add("a kept request would never be forgotten")
+		}
+		return nil
+	})
+}
+
+func (c checker) ended() error {
+	bucket := c.tx.Bucket(endedBucket)
+	if bucket == nil {
+		return nil
+	}
+	return bucket.ForEach(func(key, record []byte) error {
+		if len(key) != len(tokenstore.Digest{}) {
+			c.report.add("the key of a secret that was taken out of service has %d bytes", len(key))
+			return nil
+		}
+		if _, err := tokenstore.DecodeEnded(tokenstore.Digest(key), record); err != nil {
+			c.report.add("a secret that was taken out of service: %v", err)
+		}
+		id, err := entryID(c.tx.Bucket(digestsBucket).Get(key))
+		if err != nil {
+			return nil // it leads to no token, as it should
+		}
+		if token, err := vouched(c.tx, id); err == nil && bytes.Equal(key, token.Digest[:]) {
+			c.report.add("token %s has a secret that was taken out of service", id)
 		}
 		return nil
 	})

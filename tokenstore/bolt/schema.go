@@ -27,6 +27,9 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
+	// endedBucket is missing until it has an entry.
+	endedBucket = []byte("ended")
+
 	toldKey     = []byte("told")
 	passedKey   = []byte("passed")
 	formatKey   = []byte("format")
@@ -36,7 +39,7 @@ var (
 	wholeKey = []byte("whole")
 )
 
-// buckets are all but meta.
+// buckets are those that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
 
 func makeSchema(tx *bbolt.Tx) error {

@@ -77,6 +77,9 @@ func apply(tx *bbolt.Tx, p *pending) error {
 	token := changed.Token
 	if err == nil && token != nil {
 		err = checkDigests(tx, token)
+		if err == nil {
+			err = checkEnded(tx, old, token)
+		}
 	}
 	if err == nil && changed.Request != nil {
 		err = checkRequest(tx, changed.Request)
@@ -93,6 +96,11 @@ func apply(tx *bbolt.Tx, p *pending) error {
 	}
 	if token != nil {
 		if err := put(tx, token); err != nil {
+			return err
+		}
+	}
+	if changed.Ended != nil {
+		if err := putEnded(tx, *changed.Ended, changed.EndsKnown); err != nil {
 			return err
 		}
 	}
