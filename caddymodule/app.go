@@ -214,7 +214,7 @@ func (a *App) adminConfig(
 	logger *zap.Logger,
 ) admin.Config {
 	policy := a.policy
-	policy.Catalog = a.gates.catalog
+	policy.Catalog = a.gates.catalog()
 	policy.MaxScopes, _ = a.maxScopes() // without gates nothing can be granted at all
 	return admin.Config{
 		Store:        a.Store,
@@ -230,13 +230,14 @@ func (a *App) adminConfig(
 // maxScopes returns what the accounts give at most, or says what in it isn't known.
 func (a *App) maxScopes() (map[string]tokenstore.Grants, error) {
 	most := make(map[string]tokenstore.Grants)
+	catalog := a.gates.catalog()
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
 		texts := a.Accounts[name].MaxScopes
 		if len(texts) == 0 {
 			continue
 		}
-		grants, err := a.gates.catalog.Expand(texts)
+		grants, err := catalog.Expand(texts)
 		if err != nil {
 			unknown = errors.Join(unknown, fmt.Errorf("account %s: max_scopes: %w", name, err))
 		}

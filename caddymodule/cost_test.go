@@ -106,7 +106,7 @@ func loadChains(t testing.TB) (chains, string) {
 		t.Fatal(err)
 	}
 	policy := app.policy
-	policy.Catalog = app.gates.catalog
+	policy.Catalog = app.gates.catalog()
 	_, secret, err := store.Create(policy, tokenstore.Draft{
 		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true},
 	}, tokenstore.Actor{Name: "test"})

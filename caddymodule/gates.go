@@ -27,7 +27,17 @@ type gates struct {
 	// means that none has been provisioned.
 	configured []configuredGate
 	explicit   gate.Resources
-	catalog    tokenstore.Catalog
+	granted    tokenstore.Catalog
+}
+
+// catalog returns what tokens can be granted.
+func (g *gates) catalog() tokenstore.Catalog {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.configured == nil {
+		return gate.Catalog()
+	}
+	return g.granted
 }
 
 // configuredGate is a gate in the configuration. Several that are configured alike
@@ -42,23 +52,30 @@ type configuredGate struct {
 // readGates reads all gates of the configuration, unless another of them has done so,
 // and checks what depends on all of them. own is the one that is being provisioned.
 func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
-	g := &a.gates
+	explicit, first, err := a.gates.read(ctx, own)
+	if err == nil && first {
+		_, err = a.maxScopes()
+	}
+	return explicit, err
+}
+
+// read does the first part of readGates. It reports whether it was the first call.
+func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resources, first bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.configured != nil {
 		if !slices.ContainsFunc(g.configured, own.alike) {
-			return nil, errElsewhere
+			return nil, false, errElsewhere
 		}
-		return g.explicit, nil
+		return g.explicit, false, nil
 	}
 	for _, module := range ctx.Modules() {
 		web, ok := module.(*caddyhttp.App)
 		if !ok {
 			continue
 		}
-		var err error
 		if g.configured, err = gatesOf(web); err != nil {
-			return nil, err
+			return nil, true, err
 		}
 	}
 	if !slices.ContainsFunc(g.configured, own.alike) {
@@ -68,9 +85,8 @@ func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, 
 	for _, c := range g.configured {
 		tables = append(tables, c.table)
 	}
-	g.explicit, g.catalog = gate.ExplicitResources(tables...), gate.Catalog(tables...)
-	_, err := a.maxScopes()
-	return g.explicit, err
+	g.explicit, g.granted = gate.ExplicitResources(tables...), gate.Catalog(tables...)
+	return g.explicit, true, nil
 }
 
 var errElsewhere = errors.New("bearer_auth must be in a route of the http app's configuration: what a token may do at one gate depends on the routes of all")

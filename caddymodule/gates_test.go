@@ -2,9 +2,12 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -83,5 +86,45 @@ a.example.com, b.example.com {
 		"a.example.com, b.example.com: a:a",
 	}; !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
+	}
+}
+
+// TestGatesElsewhere: a gate that the http app's configuration doesn't have can't change
+// what other gates were made with.
+func TestGatesElsewhere(t *testing.T) {
+	t.Parallel()
+	made := func(path string) configuredGate {
+		c, err := newConfiguredGate(&BearerAuth{CustomRoutes: []CustomRoute{{Method: "GET", Path: path, Scope: "a:b"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	app := new(App)
+	if catalog := app.gates.catalog(); catalog.Presets == nil || len(catalog.Scopes) != 0 {
+		t.Errorf("without gates the catalog is %+v", catalog)
+	}
+	for _, step := range []struct {
+		path string
+		want error
+	}{{"/a", nil}, {"/a", nil}, {"/b", errElsewhere}} {
+		if _, err := app.readGates(caddy.Context{}, made(step.path)); !errors.Is(err, step.want) {
+			t.Errorf("%s: %v, want %v", step.path, err, step.want)
+		}
+	}
+}
+
+// TestGateWithMistake: the mistake of one gate is told whichever is provisioned first.
+func TestGateWithMistake(t *testing.T) {
+	t.Parallel()
+	raw := func(text string) caddyhttp.RouteList {
+		return caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{json.RawMessage(text)}}}
+	}
+	_, err := gatesOf(&caddyhttp.App{Servers: map[string]*caddyhttp.Server{
+		"srv0": {Routes: raw(`{"handler":"bearer_auth","routes":"mollymawk"}`)},
+		"srv1": {Routes: raw(`{"handler":"subroute","routes":[{"handle":[{"handler":"bearer_auth","routes":"molly"}]}]}`)},
+	}})
+	if err == nil || !strings.Contains(err.Error(), `"molly"`) {
+		t.Errorf("%v", err)
 	}
 }
