@@ -157,7 +157,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.logger = h.app.redactor().logger(h.logger)
-	if err := redactServerLogs(ctx, h.app.redactor()); err != nil {
+	if err := redactHTTPLogs(ctx, h.app.redactor()); err != nil {
 		return err
 	}
 	own, err := newConfiguredGate(h)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -13,40 +14,53 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// redactServerLogs makes the loggers of the server that runs the handler being
-// provisioned remove tokens from everything they write: the access log and the error
-// log above all.
+// redactHTTPLogs makes the loggers of Caddy's HTTP servers remove tokens from everything
+// they write: the access logs and the error logs above all. It is called when a handler is
+// provisioned.
 //
 // Both print a copy of the request that Caddy makes before any handler runs, so no
 // handler can clean it. Caddy even drops headers between the copy and the first
-// handler, such as X_Api_Key. Nor can a handler replace a line of the access log with
-// one as complete. The loggers are unexported; nothing uses them before the server
-// starts.
-func redactServerLogs(ctx caddy.Context, r redactor) error {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
+// handler, such as X_Api_Key, and redirects to https in a server of its own, with the URL
+// in its access log. Nor can a handler replace a line of the access log with one as
+// complete. The loggers are unexported; nothing uses them before the servers start.
+func redactHTTPLogs(ctx caddy.Context, r redactor) error {
+	var web *caddyhttp.App
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			web = app
+		}
+	}
+	if web == nil {
 		return nil // no server runs the handler
 	}
-	missing := map[string]bool{"http.log.error": true, "http.log.access": server.Logs != nil}
-	fields := reflect.ValueOf(server).Elem()
-	for i := range fields.NumField() {
-		field := fields.Field(i)
+	// The servers after this one make their loggers of the app's.
+	found := r.loggersOf(web)
+	for _, server := range web.Servers {
+		found = append(found, r.loggersOf(server)...)
+	}
+	for _, name := range []string{"http", "http.log.error"} {
+		if !slices.Contains(found, name) {
+			return fmt.Errorf("tokens can't be kept out of Caddy's logs: this version of Caddy has its logger %s elsewhere; "+
+				"build with the version of Caddy in mollygate's go.mod", name)
+		}
+	}
+	return nil
+}
+
+// loggersOf makes the loggers that are fields of a struct remove tokens, and returns their
+// names.
+func (r redactor) loggersOf(structure any) (names []string) {
+	for _, field := range reflect.ValueOf(structure).Elem().Fields() {
 		if field.Type() != reflect.TypeFor[*zap.Logger]() || field.IsNil() {
 			continue
 		}
 		logger := (*zap.Logger)(field.UnsafePointer())
-		delete(missing, logger.Name())
+		names = append(names, logger.Name())
 		if _, done := logger.Core().(*redactingCore); !done {
 			*logger = *r.logger(logger)
 		}
 	}
-	for name, needed := range missing {
-		if needed {
-			return fmt.Errorf("tokens can't be kept out of the log %s: this version of Caddy keeps its loggers elsewhere; "+
-				"build with the version in mollygate's go.mod", name)
-		}
-	}
-	return nil
+	return names
 }
 
 // logger returns a logger that writes what another would, without tokens.

@@ -75,7 +75,7 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.logger = h.app.redactor().logger(ctx.Logger())
-	if err := redactServerLogs(ctx, h.app.redactor()); err != nil {
+	if err := redactHTTPLogs(ctx, h.app.redactor()); err != nil {
 		return err
 	}
 	h.failures = gate.NewFailureLimit(defaultFailures, defaultFailureWindow)

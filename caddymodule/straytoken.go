@@ -21,7 +21,7 @@ func (s *strayTokens) found() bool { return s.inURL || len(s.headers) > 0 }
 
 // takeStrayTokens removes the tokens from the headers of a request whose
 // Authorization has been taken, and reports where it found tokens. The logs have
-// their own copy of the request; see [redactServerLogs].
+// their own copy of the request; see [redactHTTPLogs].
 func (a *App) takeStrayTokens(r *http.Request) strayTokens {
 	return strayTokens{headers: gate.DropTokens(r.Header, a.policy.Prefixes), inURL: a.tokenInURL(r)}
 }

@@ -123,7 +123,7 @@ func TestRejectedReload(t *testing.T) {
 	s.write("foreign", "this is somebody's letter")
 	for name, test := range map[string]struct{ config, want string }{
 		"syntax":                {strings.Replace(plainSite, "bearer_auth", "bearer_auht", 1), "bearer_auht"},
-		"secret":                {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1), "{env.UNSET}"},
+		"secret":                {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1), "account default: upstream_token"},
 		"foreign store":         {strings.Replace(plainSite, "tokens.db", "foreign", 1), "not a token store"},
 		"port taken":            {strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "address already in use"},
 		"port taken, new store": {strings.Replace(strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "tokens.db", "new.db", 1), "address already in use"},

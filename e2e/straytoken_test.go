@@ -265,6 +265,58 @@ http://127.0.0.1:{$HTTP} {
 	s.checkLogs(key, stray)
 }
 
+// TestStrayTokensAtOtherServers: the server that redirects to https and those without a
+// gate write no token either, whichever of them Caddy makes first.
+func TestStrayTokensAtOtherServers(t *testing.T) {
+	t.Parallel()
+	const open = `
+http://127.0.0.1:{$PORT%d} {
+	log
+	respond "open"
+}
+`
+	config := strings.Replace(globals, "auto_https disable_redirects", "http_port {$HTTP}\n\thttps_port {$HTTPS}\n\tdefault_bind 127.0.0.1", 1) + `
+gated.test {
+	tls internal
+	log
+	bearer_auth {
+		route GET /read plain:read
+	}
+	respond "hello"
+}
+`
+	env := map[string]string{"UPSTREAM": "backend-token"}
+	var ports []string
+	for i := range 6 {
+		config += fmt.Sprintf(open, i)
+		ports = append(ports, freePort(t))
+		env[fmt.Sprintf("PORT%d", i)] = ports[i]
+	}
+	c := startCaddy(t, config, env)
+	key := c.mint(map[string]any{"kind": "admin"})
+	for round := range 2 {
+		status, header, _ := curl(t, "-H", "Host: gated.test", "-H", "X-Api-Key: "+key, c.url("/read?token="+key))
+		if status != http.StatusPermanentRedirect || !strings.Contains(header.Get("Location"), key) {
+			t.Errorf("%d to %d bytes", status, len(header.Get("Location")))
+		}
+		for _, port := range ports {
+			if status, _, _ := curl(t, "-H", "X-Api-Key: "+key, "http://127.0.0.1:"+port+"/?token="+key); status != http.StatusOK {
+				t.Errorf("an open server answers with %d", status)
+			}
+		}
+		if round == 0 {
+			if err := c.reload(config); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.stop()
+	if got := len(c.accessLog()); got != 2*(1+len(ports)) {
+		t.Errorf("%d lines in the access log", got)
+	}
+	checkNoSecret(t, "Caddy's log", c.output.String(), key)
+}
+
 // TestStrayTokensAreFailures: what looks like a token in another header or in the URL
 // counts for the failure limit, and good tokens pass all the same.
 func TestStrayTokensAreFailures(t *testing.T) {
@@ -291,7 +343,7 @@ http://127.0.0.1:{$HTTP} {
 		{good, 200},
 		{good, 200}, // one too many, but its token is good
 		{[]string{"-H", "X-Junk: " + stray, s.url("/read")}, 429},
-		{[]string{s.url("/read?t=" + stray)}, 429},
+		{[]string{s.url("/read?t=" + stray)}, 400}, // which error routes never see
 		{append(bearer(stray), s.url("/read")), 429},
 		{append(bearer(key), s.url("/read")), 200},
 	} {

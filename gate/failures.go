@@ -57,13 +57,14 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 
 // CountStray counts a request with a token outside the Authorization header, which
 // anyone can make of a public checksum, whatever became of the request. An allowed
-// request stays so, and so does the refusal of a token whose secret matched. A nil
-// limit counts nothing.
+// request stays so, and so do the refusals of a token whose secret matched and of one in
+// the URL; see [Refusal.Final]. A nil limit counts nothing.
 func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil {
 		return
 	}
-	if wait := l.fail(ip, now); wait > 0 && refusal.Code != "" && !refusal.Token.Known() {
+	wait := l.fail(ip, now)
+	if wait > 0 && refusal.Code != "" && refusal.Code != TokenInURL && !refusal.Token.Known() {
 		*refusal = Refuse(TooManyFailures)
 		refusal.RetryAfter = int(seconds(wait))
 	}

@@ -95,7 +95,7 @@ func TestStrayTokensCount(t *testing.T) {
 	}{
 		"missing":       {request("", without), "429 too_many_failures"},
 		"unknown":       {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
-		"in the URL":    {request(tokens.good, stray(func(r *Request) { r.TokenInURL = true })), "429 too_many_failures"},
+		"in the URL":    {request(tokens.good, stray(func(r *Request) { r.TokenInURL = true })), "400 token_in_url"},
 		"good":          {request(tokens.good, stray(nil)), ""},
 		"without scope": {request(tokens.reader, stray(func(r *Request) { r.Method = "POST" })), "403 insufficient_scope"},
 		"expired":       {request(tokens.expired, stray(nil)), "401 expired_token"},
