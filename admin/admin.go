@@ -53,6 +53,9 @@ type Config struct {
 	// before the mount took the prefix off. Without it the Location of a new token
 	// is relative, which is right everywhere but less handy.
 	ClientPath func(*http.Request) string
+	// IsUpstreamToken reports whether a digest is of a token that the gate presents to
+	// the backend. Such a token is not imported. Nil is none.
+	IsUpstreamToken func(tokenstore.Digest) bool
 	// Gates are those that explain is about.
 	Gates []gate.Named
 	// BodyTimeout is how long a client may take to send a body. The default is a

@@ -136,12 +136,15 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 	if refusal := refuseSecrets(c.Policy.Prefixes, visible(token.Name), nil); refusal != nil {
 		return skip("its name holds a token")
 	}
+	if c.isUpstreamToken(token.Value) {
+		return skip("it is an upstream token of the gate; give its clients keys of their own")
+	}
 	made, err := time.Parse(mollymawkTime, token.CreatedAt)
 	if err != nil {
 		return skip("its created_at is none of Mollymawk's times")
 	}
-	var ended bool
-	if draft.Expiry, ended = importedExpiry(made, token.ExpiresIn, store.Now()); ended {
+	var expired bool
+	if draft.Expiry, expired = importedExpiry(made, token.ExpiresIn, store.Now()); expired {
 		return skip("it has expired")
 	}
 	taken, capped, err := store.Import(c.Policy, draft, token.Value, c.actor)
@@ -149,8 +152,11 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 		return c.changeRefusal(err)
 	}
 	field, wrong := errors.AsType[*tokenstore.FieldError](err)
+	ended, hasEnded := errors.AsType[*tokenstore.EndedError](err)
 	switch {
 	case err == nil:
+	case hasEnded:
+		return skip(endedReason(ended))
 	case errors.Is(err, tokenstore.ErrTaken):
 		return skip("it has been imported already")
 	case wrong && (field.Field == "value" || field.Field == "name" || field.Field == "expires_at"):
@@ -169,6 +175,20 @@ func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, toke
 	c.Logger.Info("token imported", zap.Stringer("token_id", taken.ID), zap.String("token_name", taken.Name),
 		zap.Inline(loggedActor(c.actor)), zap.Bool("capped", capped))
 	return nil
+}
+
+// isUpstreamToken reports whether the value is a token that the gate presents itself.
+func (c *call) isUpstreamToken(value string) bool {
+	credential, err := c.Policy.Prefixes.Parse(value)
+	return err == nil && c.IsUpstreamToken != nil && c.IsUpstreamToken(credential.Digest)
+}
+
+// endedReason returns why an ended secret is skipped.
+func endedReason(ended *tokenstore.EndedError) string {
+	if ended.At.IsZero() {
+		return "its secret was taken out of service"
+	}
+	return "its secret was taken out of service on " + ended.At.UTC().Format(time.DateOnly) + ", when its token was rotated or deleted"
 }
 
 // importedExpiry returns when Mollymawk would have taken the token for the last

@@ -2,12 +2,15 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Account is a user of the backend on whose behalf tokens can act.
@@ -58,6 +61,20 @@ func (a *Account) resolve() (string, error) {
 // credential returns what requests are sent with; its fields are empty if the account
 // has no upstream token.
 func (a *Account) credential() *upstreamCredential { return a.current.Load() }
+
+// presents reports whether a digest is of the upstream token: of the one in use, or of
+// the one that was put in its place and hasn't been needed yet.
+func (a *Account) presents(digest tokenstore.Digest) bool {
+	tokens := []string{a.credential().token}
+	if token, err := a.resolve(); err == nil {
+		tokens = append(tokens, token)
+	}
+	return slices.ContainsFunc(tokens, func(token string) bool {
+		// The prefixes don't matter: only a UUID can be imported.
+		credential, err := tokenstore.Prefixes{tokenstore.DefaultPrefix}.Parse(token)
+		return err == nil && credential.Digest == digest
+	})
+}
 
 // upstreamCredential is an upstream token, and the Authorization that presents it.
 type upstreamCredential struct{ token, authorization string }

@@ -217,14 +217,25 @@ func (a *App) adminConfig(
 	policy.Catalog = a.gates.catalog()
 	policy.MaxScopes, _ = a.maxScopes() // without gates nothing can be granted at all
 	return admin.Config{
-		Store:        a.Store,
-		Policy:       policy,
-		WarnBefore:   a.warnBefore,
-		Gates:        a.gates.named(),
-		Authenticate: authenticate,
-		ClientPath:   clientPath,
-		Logger:       logger,
+		Store:           a.Store,
+		Policy:          policy,
+		WarnBefore:      a.warnBefore,
+		Gates:           a.gates.named(),
+		IsUpstreamToken: a.isUpstreamToken,
+		Authenticate:    authenticate,
+		ClientPath:      clientPath,
+		Logger:          logger,
 	}
+}
+
+// isUpstreamToken reports whether a digest is of an upstream token of any account.
+func (a *App) isUpstreamToken(digest tokenstore.Digest) bool {
+	for _, account := range a.Accounts {
+		if account.presents(digest) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxScopes returns what the accounts give at most, or says what in it isn't known.

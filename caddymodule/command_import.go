@@ -21,7 +21,9 @@ Reads the user record that Mollymawk's /api/login answers with, from a file or
 standard input, and takes over its tokens: clients keep theirs. What else is in
 the record, the hash of a password and cookies among it, isn't kept.
 
-Doing it again is harmless.`,
+A record can be imported again: tokens that were imported before are skipped, also
+if they have been rotated, revoked or deleted since. So is a token that the gate
+presents to Mollymawk itself.`,
 		Example: `  $ curl -s https://molly.internal/api/login -d @login.json | caddy api-token import - --account alice`,
 	},
 	flags: func(flags *pflag.FlagSet) {

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestImportAgain imports a user record again after its tokens were rotated, narrowed
+// and deleted, also in the next process: none comes back. The gate's own token, which
+// the record has too, is never a client's.
+func TestImportAgain(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	tokens := make(map[string]string)
+	for _, name := range []string{"deleted", "rotated", "twice", "kept"} {
+		tokens[name] = s.backend.AddToken("alice", name, 24*time.Hour)
+	}
+	var listed []string
+	for name, value := range tokens {
+		listed = append(listed, fmt.Sprintf(`{"name":%q,"value":%q,"expires_in":86400,"created_at":%q}`, name, value, time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
+	}
+	listed = append(listed, fmt.Sprintf(`{"name":"gate","value":%q,"expires_in":86400,"created_at":%q}`, s.upstream, time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
+	record := s.write("user.json", `{"name":"alice","tokens":[`+strings.Join(listed, ",")+`]}`)
+
+	ids := make(map[string]string)
+	_, stderr, code := s.run("api-token", "import", record)
+	if code != 0 || !strings.Contains(stderr, `"gate": it is an upstream token of the gate`) || !strings.Contains(stderr, "Imported 4 of 5 tokens.") {
+		t.Fatalf("%d %s", code, stderr)
+	}
+	stdout, stderr, _ := s.run("api-token", "list", "--output", "json")
+	var list []struct{ ID, Name string }
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil {
+		t.Fatalf("%v: %s%s", err, stdout, stderr)
+	}
+	for _, token := range list {
+		ids[token.Name] = token.ID
+	}
+	status := func(token string) int {
+		status, _, _ := curl(t, append(bearer(token), s.url("/api/unikernels"))...)
+		return status
+	}
+	for name, value := range tokens {
+		if got := status(value); got != http.StatusOK {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	for _, args := range [][]string{
+		{"delete", ids["deleted"], "--yes"},
+		{"edit", ids["rotated"], "--scope", "unikernel:create"},
+		{"rotate", ids["rotated"], "--grace", "0s", "--yes"},
+		{"rotate", ids["twice"], "--grace", "30d"},
+		{"rotate", ids["twice"], "--grace", "30d"},
+	} {
+		if _, stderr, code := s.run(append([]string{"api-token"}, args...)...); code != 0 {
+			t.Fatalf("%q: %d %s", args, code, stderr)
+		}
+	}
+	for _, when := range []string{"in the same process", "after a kill"} {
+		_, stderr, code := s.run("api-token", "import", record)
+		if code != 0 || !strings.Contains(stderr, "Imported 0 of 5 tokens.") || !strings.Contains(stderr, `left out "kept": it has been imported already`) {
+			t.Errorf("%s: %d %s", when, code, stderr)
+		}
+		today := time.Now().UTC().Format(time.DateOnly)
+		for _, name := range []string{"deleted", "rotated", "twice"} {
+			if want := fmt.Sprintf("left out %q: its secret was taken out of service on %s", name, today); !strings.Contains(stderr, want) {
+				t.Errorf("%s: %s doesn't say %s", when, stderr, want)
+			}
+			if got := status(tokens[name]); got != http.StatusUnauthorized {
+				t.Errorf("%s, %s: %d", name, when, got)
+			}
+		}
+		if got := status(tokens["kept"]); got != http.StatusOK {
+			t.Errorf("kept, %s: %d", when, got)
+		}
+		if got := status(s.upstream); got != http.StatusUnauthorized {
+			t.Errorf("the gate's own token, %s: %d", when, got)
+		}
+		if when == "in the same process" {
+			s.kill()
+			s.start(plainSite)
+		}
+	}
+	for _, secret := range tokens {
+		s.checkLogs(secret)
+	}
+}
