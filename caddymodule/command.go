@@ -33,6 +33,8 @@ running Caddy accepts.
 The commands talk to Caddy's admin endpoint, which is found as 'caddy reload'
 finds it: at --address, or where the configuration says (--config and
 --adapter, or a Caddyfile in this directory), or at ` + caddy.DefaultAdminListen + `.
+A Caddyfile in this directory counts only if its endpoint is a loopback address or
+a unix socket, because commands send whole tokens there.
 
 Results go to standard output and all else to standard error. A token itself is
 never an argument, because arguments show in process lists and shell histories:

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,23 +32,70 @@ func (i *invocation) client() (*endpointClient, error) {
 	return newEndpointClient(address)
 }
 
+// adminAddress is where Caddy's admin endpoint is, as the "admin" option has it.
+type adminAddress struct {
+	text string
+	// adjacent reports whether the address comes from a Caddyfile that Caddy found in
+	// the current directory, without --config. The directory may be a checkout of
+	// somebody else's repository, and commands send whole tokens to this address. So
+	// it must be on this machine. Errors don't show it, because it may hold any value
+	// from the environment.
+	adjacent bool
+}
+
 // adminAddress finds the endpoint as "caddy reload" does.
-func (i *invocation) adminAddress() (string, error) {
+func (i *invocation) adminAddress() (adminAddress, error) {
 	address, file, adapter := i.flags.String("address"), i.flags.String("config"), i.flags.String("adapter")
 	if address != "" {
-		return address, nil
+		return adminAddress{text: address}, nil
 	}
-	config, file, _, err := caddycmd.LoadConfig(file, adapter)
-	if err != nil {
-		return "", err
+	config, found, _, err := caddycmd.LoadConfig(file, adapter)
+	adjacent := file == "" && adapter == ""
+	if err == nil {
+		address, err = caddycmd.DetermineAdminAPIAddress("", config, found, adapter)
 	}
-	return caddycmd.DetermineAdminAPIAddress("", config, file, adapter)
+	if err != nil && adjacent {
+		err = errors.New("the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
+	}
+	return adminAddress{text: address, adjacent: adjacent && found != ""}, err
+}
+
+// isLocal reports whether a network address can only lead to this machine. Of all
+// names only localhost can: resolving another one already shows it to a DNS server.
+func isLocal(address caddy.NetworkAddress) bool {
+	switch address.Network {
+	case "unix", "unix+h2c":
+		return true
+	case "tcp", "tcp4", "tcp6":
+		return address.Host == "localhost" || isLocalIP(address.Host)
+	}
+	return false
+}
+
+// isLocalIP reports whether a connection to ip stays on this machine. That includes
+// the unspecified address, the configured address of an endpoint that listens on all.
+func isLocalIP(ip string) bool {
+	if ip == "" {
+		return true // for net.Dial, too
+	}
+	parsed, err := netip.ParseAddr(ip)
+	parsed = parsed.Unmap()
+	return err == nil && parsed.Zone() == "" && (parsed.IsLoopback() || parsed.IsUnspecified())
+}
+
+// localOnly is a net.Dialer's Control that refuses to leave this machine, in case
+// localhost doesn't resolve to a loopback address.
+func localOnly(network, address string, _ syscall.RawConn) error {
+	if host, _, err := net.SplitHostPort(address); !strings.HasPrefix(network, "tcp") || err == nil && isLocalIP(host) {
+		return nil
+	}
+	return errors.New("localhost isn't this machine")
 }
 
 // endpointClient is a client.Client whose errors know where they come from.
 type endpointClient struct {
 	*client.Client
-	address string
+	address string // for errors
 }
 
 // unreachableError says that no answer came, or none of the admin API's.
@@ -78,36 +127,54 @@ func (c *endpointClient) explain(err error) error {
 	}
 	if _, ok := errors.AsType[*client.TransportError](err); ok {
 		return &unreachableError{err: err, text: fmt.Sprintf("no answer from Caddy's admin endpoint at %s: %v; "+
-			"is Caddy running? Another endpoint is named with --address; with `admin off` there is none", c.address, err)}
+			"is Caddy running? Another endpoint is named with --address; with `admin off` there is none", c.address, withoutAddress(err))}
 	}
 	return &unreachableError{err: err, text: err.Error()}
 }
 
+// withoutAddress drops the addresses that package net adds to its errors.
+// [endpointClient.address] is shown instead.
+func withoutAddress(err error) error {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		return operation.Err
+	}
+	return err
+}
+
 var addressForms = "write for example " + caddy.DefaultAdminListen + " or unix//run/caddy.sock"
 
-// newEndpointClient returns a client for the endpoint at an address as the
-// "admin" option has it.
-func newEndpointClient(address string) (*endpointClient, error) {
-	parsed, err := caddy.ParseNetworkAddress(address)
+// newEndpointClient returns a client for the endpoint at an address.
+func newEndpointClient(address adminAddress) (*endpointClient, error) {
+	parsed, err := caddy.ParseNetworkAddress(address.text)
 	switch {
+	case address.adjacent && (err != nil || !isLocal(parsed)):
+		return nil, usageErrorf("the admin endpoint that the Caddyfile in the current directory names isn't a loopback address or a unix socket; " +
+			"if the Caddyfile is yours, say so with `--config Caddyfile`, or name the endpoint with --address")
 	case err != nil:
-		return nil, usageErrorf("the admin endpoint's address %q: %v; %s", address, err, addressForms)
+		return nil, usageErrorf("the admin endpoint's address %q: %v; %s", address.text, err, addressForms)
 	case parsed.IsFdNetwork():
-		return nil, usageErrorf("the admin endpoint's address %q is a file descriptor of the server's; name one that can be reached with --address", address)
+		return nil, usageErrorf("the admin endpoint's address %q is a file descriptor of the server's; name one that can be reached with --address", address.text)
 	case parsed.IsUnixNetwork():
 	case !strings.HasPrefix(parsed.Network, "tcp") || parsed.PortRangeSize() != 1 || parsed.StartPort == 0:
-		return nil, usageErrorf("the admin endpoint's address %q isn't a host with one port; %s", address, addressForms)
+		return nil, usageErrorf("the admin endpoint's address %q isn't a host with one port; %s", address.text, addressForms)
 	}
-	network, target := parsed.Network, parsed.JoinHostPort(0)
+	network, target, shown := parsed.Network, parsed.JoinHostPort(0), address.text
 	origin := "http://" + target
 	e := &endpoint{origin: origin}
 	if parsed.IsUnixNetwork() {
 		// The address may end in the socket's permissions. The host is one that
 		// Caddy takes on any endpoint; a browser couldn't get here.
+		network = strings.TrimSuffix(network, "+h2c")
 		target, _, _ = strings.Cut(target, "|")
 		origin, e.origin = "http://127.0.0.1", ""
+		if address.adjacent {
+			shown = "the unix socket that the Caddyfile in the current directory names"
+		}
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
+	if address.adjacent {
+		dialer.Control = localOnly
+	}
 	e.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
@@ -119,9 +186,9 @@ func newEndpointClient(address string) (*endpointClient, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, origin+endpointMount)
 	if err != nil {
-		return nil, usageErrorf("the admin endpoint's address %q: %v", address, err)
+		return nil, usageErrorf("the admin endpoint's address %q: %v", address.text, err)
 	}
-	return &endpointClient{Client: c, address: address}, nil
+	return &endpointClient{Client: c, address: shown}, nil
 }
 
 // endpoint sends requests to one admin endpoint, whatever their URL, and with the

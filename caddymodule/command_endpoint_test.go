@@ -139,6 +139,22 @@ func TestCommandProcess(*testing.T) {
 	}
 }
 
+// runProcess runs "caddy api-token" as a process in a directory.
+func runProcess(t *testing.T, dir string, env []string, in string, args ...string) outcome {
+	t.Helper()
+	caddy := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
+	caddy.Dir = dir
+	caddy.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join(append([]string{"caddy", "api-token"}, args...), "\n"))
+	caddy.Env = append(caddy.Env, env...)
+	caddy.Stdin = strings.NewReader(in)
+	var out, errs bytes.Buffer
+	caddy.Stdout, caddy.Stderr = &out, &errs
+	if err := caddy.Run(); err != nil && caddy.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return outcome{caddy.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
 // Caddy itself turns the outcomes into exit codes, and adds nothing to what is
 // told.
 func TestCommandInCaddy(t *testing.T) {
@@ -146,15 +162,7 @@ func TestCommandInCaddy(t *testing.T) {
 	s := newCommandServer(t)
 	run := func(args ...string) outcome {
 		t.Helper()
-		caddy := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
-		caddy.Dir = t.TempDir()
-		caddy.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join(append([]string{"caddy", "api-token"}, args...), "\n"))
-		var out, errs bytes.Buffer
-		caddy.Stdout, caddy.Stderr = &out, &errs
-		if err := caddy.Run(); err != nil && caddy.ProcessState == nil {
-			t.Fatal(err)
-		}
-		return outcome{caddy.ProcessState.ExitCode(), out.String(), errs.String()}
+		return runProcess(t, t.TempDir(), nil, "", args...)
 	}
 	address := []string{"--address", s.address()}
 	got := run(append([]string{"create", "--name", "soon", "--preset", "read", "--expires-in", "1d"}, address...)...)
@@ -184,5 +192,183 @@ func TestCommandInCaddy(t *testing.T) {
 	}
 	if got := run("create", "--help"); got.code != exitOK || !strings.Contains(got.out, "--expires-in") || got.err != "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A Caddyfile that happens to be in the current directory may be somebody else's. It
+// cannot make the command line send secrets to another machine, nor put a value from
+// the environment into an error.
+func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
+	t.Parallel()
+	const hidden = "value-of-the-environment"
+	for name, address := range map[string]string{
+		"an address":              "192.0.2.1:2019",
+		"a name":                  "evil.example:2019",
+		"a name with a variable":  "{$HIDDEN}.evil.example:2019",
+		"a name of this machine":  "localhost.example:2019",
+		"a name's first part":     "127.0.0.1.evil.example:2019",
+		"an absolute name":        "localhost.:2019",
+		"another letter case":     "LOCALHOST:2019",
+		"a folded letter":         "localho\u017ft:2019",
+		"a number":                "127.1:2019",
+		"IPv6":                    "[2001:db8::1]:2019",
+		"mapped":                  "[::ffff:192.0.2.1]:2019",
+		"compatible":              "[::127.0.0.1]:2019",
+		"NAT64":                   "[64:ff9b::127.0.0.1]:2019",
+		"a zone":                  "[::1%{$HIDDEN}]:2019",
+		"TCP":                     "tcp/192.0.2.1:2019",
+		"TCP over IPv6":           "tcp6/[2001:db8::1]:2019",
+		"UDP":                     "udp/127.0.0.1:2019",
+		"a descriptor":            "fd/3",
+		"a descriptor's variable": "fd/{$HIDDEN}",
+		"a network's variable":    "{$HIDDEN}/127.0.0.1:2019",
+		"a network's end":         "tcp{$HIDDEN}/127.0.0.1:2019",
+		"a unix network's end":    "unix{$HIDDEN}//tmp/caddy.sock",
+		"a port's variable":       "127.0.0.1:{$HIDDEN}",
+		"a placeholder":           "{env.HIDDEN}:2019",
+		"permissions":             "unix//tmp/{$HIDDEN}.sock|{$HIDDEN}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte("{\n\tadmin "+address+"\n}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			verbs := [][]string{{"lookup"}}
+			if name == "a name" {
+				verbs = [][]string{
+					{"lookup"}, {"scan", "-"}, {"explain", "GET", "/", "--token-file", "-"}, {"list"},
+					{"create", "--name", "a", "--expires-in", "1d", "--preset", "read"}, {"rotate", "4fQ9Zt2LkVb7"},
+				}
+			}
+			for _, args := range verbs {
+				got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, commandVector, args...)
+				if got.code != exitUsage || !strings.Contains(got.err, "--address") || got.out != "" {
+					t.Errorf("%q: %+v, want exit code %d", args, got, exitUsage)
+				}
+				if strings.Contains(got.err, hidden) || strings.Contains(got.err, commandVector[17:]) {
+					t.Errorf("%q shows a secret: %s", args, got.err)
+				}
+			}
+		})
+	}
+}
+
+// An endpoint on this machine is used wherever its address was found, and its errors
+// tell no value from the environment.
+func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, secret := s.create(t, "--name", "a")
+	_, port, err := net.SplitHostPort(s.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	listener, err := net.Listen("unix", filepath.Join(dir, "caddy.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: s.Config.Handler}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	closed := httptest.NewServer(nil)
+	nobody := closed.Listener.Addr().String()
+	closed.Close()
+	const hidden = "value-of-the-environment"
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, address := range []string{
+		"127.0.0.1:" + port, "localhost:" + port, "tcp/127.0.0.1:" + port, "tcp4/localhost:" + port, "[::ffff:127.0.0.1]:" + port,
+		":" + port, "0.0.0.0:" + port, "{$LOOPBACK}:" + port, "{$UNSET:127.0.0.1}:" + port,
+		"unix//{$DIR}/caddy.sock", "unix/caddy.sock", "unix/caddy.sock|0200", "unix+h2c/caddy.sock",
+	} {
+		write("Caddyfile", "{\n\tadmin "+address+"\n}\n")
+		got := runProcess(t, dir, []string{"DIR=" + dir, "LOOPBACK=127.0.0.1"}, secret, "lookup", "-o", "id")
+		if got.code != exitOK || got.out != id+"\n" {
+			t.Errorf("%s: %+v", address, got)
+		}
+	}
+	for address, want := range map[string]string{nobody: nobody, "unix//tmp/{$HIDDEN}": "Caddyfile", "unix//tmp/{$HIDDEN}/" + strings.Repeat("x", 200): "Caddyfile"} {
+		write("Caddyfile", "{\n\tadmin "+address+"\n}\n")
+		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
+		if got.code != exitUnreachable || !strings.Contains(got.err, want) || strings.Contains(got.err, hidden) || strings.Contains(got.err, secret[17:]) {
+			t.Errorf("%s: %+v, want %q", address, got, want)
+		}
+	}
+	// A file that was named is the caller's word, as is --address.
+	for _, args := range [][]string{{"--config", "Caddyfile"}, {"--address", "name.invalid:2019"}} {
+		write("Caddyfile", "{\n\tadmin name.invalid:2019\n}\n")
+		got := runProcess(t, dir, nil, secret, append([]string{"lookup"}, args...)...)
+		if got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+	// What is wrong with the file isn't told either.
+	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n", "import {$HIDDEN}\n"} {
+		write("Caddyfile", text)
+		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
+		if got.code != exitUsage || !strings.Contains(got.err, "--address") || strings.Contains(got.err, hidden) {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+// A redirect is never followed: what was sent is for the endpoint alone.
+func TestCommandFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		asked := make(chan string, 10)
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Method }))
+		t.Cleanup(elsewhere.Close)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, status)
+		}))
+		t.Cleanup(server.Close)
+		for _, args := range [][]string{
+			{"lookup"}, {"scan", "-"}, {"explain", "GET", "/", "--token-file", "-"}, {"list"},
+			{"create", "--name", "a", "--expires-in", "1d", "--preset", "read"},
+		} {
+			got := runCommand(&console{in: strings.NewReader(commandVector)}, append(args, "--address", server.Listener.Addr().String())...)
+			if got.code != exitUnreachable || strings.Contains(got.out+got.err, commandVector[17:]) {
+				t.Errorf("%d to %q: %+v", status, args, got)
+			}
+			select {
+			case method := <-asked:
+				t.Errorf("%d to %q: followed by a %s", status, args, method)
+			default:
+			}
+		}
+	}
+}
+
+// Whatever localhost resolves to, a connection to an endpoint of this machine doesn't
+// leave it.
+func TestCommandStaysOnThisMachine(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		network, address string
+		refused          bool
+	}{
+		{"tcp4", "127.0.0.1:2019", false},
+		{"tcp4", "127.255.0.9:2019", false},
+		{"tcp6", "[::1]:2019", false},
+		{"tcp4", "0.0.0.0:2019", false},
+		{"tcp6", "[::]:2019", false},
+		{"tcp", ":2019", false},
+		{"unix", "/run/caddy.sock", false},
+		{"tcp4", "192.0.2.1:2019", true},
+		{"tcp6", "[2001:db8::1]:2019", true},
+		{"tcp6", "[fe80::1%eth0]:2019", true},
+		{"tcp4", "128.0.0.1:2019", true},
+		{"tcp4", "nonsense", true},
+	} {
+		if err := localOnly(test.network, test.address, nil); (err != nil) != test.refused {
+			t.Errorf("%s %s: %v", test.network, test.address, err)
+		}
 	}
 }
