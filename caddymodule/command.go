@@ -244,6 +244,18 @@ func (i *invocation) ids() ([]string, error) {
 	return ids, nil
 }
 
+// oneID returns the only argument as an id.
+func (i *invocation) oneID(verb string) (string, error) {
+	ids, err := i.ids()
+	if err != nil {
+		return "", err
+	}
+	if len(ids) > 1 {
+		return "", usageErrorf("%s takes one id", verb)
+	}
+	return ids[0], nil
+}
+
 // flagError puts the name of the flag in place of the name that the API has for
 // it.
 func flagError(err error) error {

@@ -3,6 +3,9 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -290,6 +293,61 @@ func TestCommandImport(t *testing.T) {
 	}
 	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") || strings.Contains(got.err, "SECRET") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Of the user record, only the tokens leave this process.
+func TestCommandImportSendsTokensOnly(t *testing.T) {
+	t.Parallel()
+	const tokens = `[{"name":"ci \u00e9","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]`
+	sent := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- string(body)
+		_, _ = io.WriteString(w, `{"imported":[],"skipped":[],"capped":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	run := func(record string) outcome {
+		return runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", server.Listener.Addr().String())
+	}
+	const rest = `"email":"SECRET@example.com","password":"SECRET","cookies":[{"value":"SECRET"}]`
+	for name, record := range map[string]string{
+		"the record":            `{` + rest + `,"tokens":` + tokens + `}`,
+		"the whole answer":      `{"status":200,"data":{` + rest + `,"tokens":` + tokens + `}}`,
+		"tokens in both":        `{"tokens":` + tokens + `,"data":{` + rest + `,"tokens":[]}}`,
+		"no tokens at the top":  `{"tokens":null,"data":{` + rest + `,"tokens":` + tokens + `}}`,
+		"tokens of other names": `{"Tokens":[{"value":"SECRET"}],"TOKENS":["SECRET"],"tokens":` + tokens + `}`,
+		"more than 1 MiB":       `{"cookies":["` + strings.Repeat("SECRET", 1<<18) + `"],"tokens":` + tokens + `}`,
+	} {
+		got := run(record)
+		if got.code != exitOK {
+			t.Errorf("%s: %+v", name, got)
+			continue
+		}
+		if body := <-sent; body != `{"format":"mollymawk","data":{"tokens":`+strings.ReplaceAll(tokens, `\u00e9`, "é")+`}}` && body != `{"format":"mollymawk","data":{"tokens":`+tokens+`}}` {
+			t.Errorf("%s: sent %s", name, body)
+		}
+	}
+	for name, record := range map[string]string{
+		"no tokens":         `{` + rest + `}`,
+		"a text":            `{` + rest + `,"tokens":"SECRET"}`,
+		"an object":         `{` + rest + `,"tokens":{"SECRET":1}}`,
+		"a record's record": `{"data":{"data":{` + rest + `,"tokens":` + tokens + `}}}`,
+		"a list":            `[{` + rest + `,"tokens":` + tokens + `}]`,
+		"other letter case": `{` + rest + `,"Tokens":` + tokens + `}`,
+		"a name twice":      `{"tokens":` + tokens + `,` + rest + `,"tokens":[{"value":"SECRET"}]}`,
+		"cut":               `{` + rest + `,"tokens":` + tokens,
+		"more behind it":    `{"tokens":` + tokens + `} SECRET`,
+		"not JSON":          `SECRET`,
+	} {
+		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") || strings.Contains(got.err, "SECRET") {
+			t.Errorf("%s: %+v", name, got)
+		}
+		select {
+		case body := <-sent:
+			t.Errorf("%s: sent %s", name, body)
+		default:
+		}
 	}
 }
 

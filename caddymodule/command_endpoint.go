@@ -57,7 +57,8 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 	if err != nil && adjacent {
 		err = errors.New("the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
 	}
-	return adminAddress{text: address, adjacent: adjacent && found != ""}, err
+	// The default isn't the file's, but Caddy's or that of CADDY_ADMIN.
+	return adminAddress{text: address, adjacent: adjacent && found != "" && address != caddy.DefaultAdminListen}, err
 }
 
 // isLocal reports whether a network address can only lead to this machine. Of all

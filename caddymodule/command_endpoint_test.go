@@ -308,6 +308,11 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%q: %+v", args, got)
 		}
 	}
+	// So is CADDY_ADMIN, if the Caddyfile names none.
+	write("Caddyfile", ":80\n")
+	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret, "lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
+		t.Errorf("CADDY_ADMIN: %+v", got)
+	}
 	// What is wrong with the file isn't told either.
 	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n", "import {$HIDDEN}\n"} {
 		write("Caddyfile", text)

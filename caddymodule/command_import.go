@@ -3,9 +3,10 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -19,7 +20,7 @@ var importVerb = verb{
 		Long: `
 Reads the user record that Mollymawk's /api/login answers with, from a file or
 standard input, and takes over its tokens: clients keep theirs. What else is in
-the record, the hash of a password and cookies among it, isn't kept.
+the record, such as the hash of a password and cookies, is sent nowhere.
 
 A record can be imported again: tokens that were imported before are skipped, also
 if they have been rotated, revoked or deleted since. So is a token that the gate
@@ -35,8 +36,8 @@ presents to Mollymawk itself.`,
 	run: (*invocation).importTokens,
 }
 
-// maxImport is what the server takes at most, in bytes.
-const maxImport = 1 << 20
+// maxUserRecord is more than any user record has, in bytes.
+const maxUserRecord = 16 << 20
 
 func (i *invocation) importTokens() error {
 	if len(i.args) != 1 {
@@ -64,23 +65,33 @@ func (i *invocation) importTokens() error {
 	return i.printImported(form, imported)
 }
 
-// userRecord reads a record without looking at what is in it.
+// userRecord returns the part of a user record that is about tokens. The rest, with
+// the hash of a password and cookies, stays here.
 func (i *invocation) userRecord(name string) (json.RawMessage, error) {
-	file, err := i.open(name)
+	text, err := i.readText(name, maxUserRecord)
 	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	text, err := io.ReadAll(io.LimitReader(file, maxImport+1))
-	switch {
-	case err != nil:
 		return nil, usageErrorf("reading the user record: %v", err)
-	case len(text) > maxImport:
-		return nil, usageErrorf("the user record has more than %d bytes; leave out what isn't about tokens", maxImport)
-	case !json.Valid(text):
-		return nil, usageErrorf("the user record isn't JSON: give what Mollymawk's /api/login answers with")
 	}
-	return text, nil
+	type record struct {
+		Tokens jsontext.Value `json:"tokens"`
+	}
+	var whole struct {
+		record
+		// Data is set if the whole answer was given and not only its data.
+		Data record `json:"data"`
+	}
+	if err := jsonv2.Unmarshal([]byte(text), &whole); err != nil {
+		// The error may quote from the record.
+		return nil, usageErrorf("the user record isn't JSON of the right form: give what Mollymawk's /api/login answers with")
+	}
+	tokens := whole.Tokens
+	if tokens.Kind() != '[' {
+		tokens = whole.Data.Tokens
+	}
+	if tokens.Kind() != '[' {
+		return nil, usageErrorf("the user record has no list of tokens: give what Mollymawk's /api/login answers with")
+	}
+	return jsonv2.Marshal(record{tokens})
 }
 
 func (i *invocation) printImported(form string, imported client.Imported) error {

@@ -1,0 +1,111 @@
+package caddymodule
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+const tokenFileUsage = "File with the token in it; - is standard input"
+
+// maxSecretFile is more than any token needs, in bytes.
+const maxSecretFile = 4096
+
+// secretFrom reads a secret that a file holds alone.
+func (i *invocation) secretFrom(name string) (string, error) {
+	text, err := i.readText(name, maxSecretFile)
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return "", usageErrorf("reading the token: %v", err)
+	}
+	secret := strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
+	switch {
+	case err != nil, strings.ContainsFunc(secret, unicode.IsSpace):
+		return "", usageErrorf("more was read than a token; put the token alone into the file, or use scan to find tokens in a text")
+	case secret == "":
+		return "", usageErrorf("the token that was to be read is empty")
+	}
+	return secret, nil
+}
+
+// errTooLarge is the error for a file with more bytes than the caller can use.
+var errTooLarge = errors.New("the file is too large")
+
+// readText reads a file of at most limit bytes, or standard input for "-", as UTF-8.
+func (i *invocation) readText(name string, limit int64) (string, error) {
+	from := i.in
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		from = file
+	}
+	text, err := io.ReadAll(io.LimitReader(from, limit+1))
+	switch {
+	case err != nil:
+		return "", err
+	case int64(len(text)) > limit:
+		return "", errTooLarge
+	}
+	return decodeText(text), nil
+}
+
+// byteOrderMark begins texts in UTF-16, and many in UTF-8 that come from Windows.
+const byteOrderMark = '\ufeff'
+
+// decodeText returns a text as UTF-8 without a byte order mark. Programs on Windows
+// also write UTF-16 (PowerShell 5 for >, Notepad for "Unicode") and UTF-32. Without a
+// mark, the zero bytes of the first character tell which it is: that is ASCII in
+// tokens and in JSON.
+func decodeText(text []byte) string {
+	// An x in a pattern stands for any byte but zero.
+	begins := func(pattern string) bool {
+		if len(text) < len(pattern) {
+			return false
+		}
+		for i, b := range []byte(pattern) {
+			if b == 'x' && text[i] == 0 || b != 'x' && text[i] != b {
+				return false
+			}
+		}
+		return true
+	}
+	decoded := ""
+	switch {
+	case begins("\xff\xfe\x00\x00"), begins("x\x00\x00\x00"):
+		decoded = decodeUTF32(text, binary.LittleEndian)
+	case begins("\x00\x00\xfe\xff"), begins("\x00\x00\x00x"):
+		decoded = decodeUTF32(text, binary.BigEndian)
+	case begins("\xff\xfe"), begins("x\x00"):
+		decoded = decodeUTF16(text, binary.LittleEndian)
+	case begins("\xfe\xff"), begins("\x00x"):
+		decoded = decodeUTF16(text, binary.BigEndian)
+	default:
+		decoded = string(text)
+	}
+	return strings.TrimPrefix(decoded, string(byteOrderMark))
+}
+
+// decodeUTF16 decodes UTF-16. An odd byte at the end, such as a line break that
+// another program appended, is kept.
+func decodeUTF16(text []byte, order binary.ByteOrder) string {
+	units := make([]uint16, len(text)/2)
+	for i := range units {
+		units[i] = order.Uint16(text[2*i:])
+	}
+	return string(utf16.Decode(units)) + string(text[2*len(units):])
+}
+
+// decodeUTF32 decodes UTF-32, and keeps bytes that are left at the end.
+func decodeUTF32(text []byte, order binary.ByteOrder) string {
+	runes := make([]rune, len(text)/4)
+	for i := range runes {
+		runes[i] = rune(order.Uint32(text[4*i:])) //nolint:gosec // string replaces what is no character
+	}
+	return string(runes) + string(text[4*len(runes):])
+}
