@@ -40,7 +40,8 @@ Results go to standard output and all else to standard error. A token itself is
 never an argument, because arguments show in process lists and shell histories:
 tokens are named by their ids.
 
-Exit status: 0 done; 2 the command was wrong; 3 not found; 4 refused, and
+Exit status: 0 done; 1 another failure, and 'scan' if something was not read; 2 the
+command was wrong; 3 not found; 4 refused, and
 'list --status expiring' and 'scan' if there are some, 'explain' if the request
 would be refused, 'check' if something is damaged; 5 conflict; 6 no answer from
 the server, or none that could be used.`,

@@ -1,13 +1,8 @@
 package caddymodule
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -25,10 +20,19 @@ var scanVerb = verb{
 		Long: `
 Looks for tokens, by their form and checksum, in files, in whole directories, or
 in standard input, and asks the server which they are. It prints where each is,
-its public part, its id and its state, never the secret.
+its public part, its id and its state, never the secret. Tokens in UTF-16 are
+found, those in compressed or encrypted data are not.
 
-Exit status is 4 if there are any, so that a commit hook or a timer can tell.
-Tokens imported from Mollymawk look like any UUID and aren't found.`,
+What is named is read, whatever it is: a file, a link, a pipe, a device. Below a
+directory, only regular files are read. Whatever was not read is listed on standard
+error, one line each: what may not be read, pipes and devices below a directory,
+and links that lead to something that isn't searched anyway. Name these too to have
+them read. A file called - is written ./-.
+
+Exit status is 4 if any token was found, so that a commit hook or a timer can tell;
+otherwise 2 if a name doesn't exist, or 1 if something was not read. It is 0 only if
+everything was read. Tokens imported from Mollymawk look like any UUID and aren't
+found.`,
 		Example: `  $ caddy api-token scan .
   $ git log -p | caddy api-token scan -
   $ caddy api-token scan --offline --prefix mm --prefix xy /srv/backup`,
@@ -76,18 +80,17 @@ func (i *invocation) scan() error {
 			return err
 		}
 	}
-	for _, path := range i.args {
-		if err := s.walk(path); err != nil {
-			return err
-		}
-	}
-	if err := s.out.end(); err != nil {
+	err = errors.Join(s.scan(i.args), s.out.end())
+	switch {
+	case err != nil:
 		return err
-	}
-	if s.found > 0 {
+	case s.found > 0:
 		return exitError(exitRefused)
-	}
-	if form == outputTable {
+	case s.missing > 0:
+		return usageErrorf("%d of the names don't exist; no tokens were found elsewhere", s.missing)
+	case s.unread > 0:
+		return fmt.Errorf("not everything was read; no tokens were found in the rest")
+	case form == outputTable:
 		i.tell("no tokens found")
 	}
 	return nil
@@ -111,76 +114,13 @@ type scanner struct {
 	api   *endpointClient
 	out   rowWriter
 	found int
-}
-
-// walk looks through a file, or all files below a directory. Links aren't
-// followed, and what can't be read is told and left out.
-func (s *scanner) walk(path string) error {
-	if path == "-" {
-		return s.read("-", s.in)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		return usageErrorf("%v", err)
-	}
-	return filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			s.tell("left out: %v", err)
-			return nil
-		}
-		if !entry.Type().IsRegular() {
-			return nil
-		}
-		file, err := os.Open(name) //nolint:gosec // whoever can make it another file can write tokens into this one
-		if err != nil {
-			s.tell("left out: %v", err)
-			return nil
-		}
-		defer func() { _ = file.Close() }() // it was only read
-		return s.read(name, file)
-	})
-}
-
-// scanBuffer is how much of a file is in memory at once.
-const scanBuffer = 1 << 20
-
-// read looks through a text piece by piece. A piece begins with the end of the one
-// before, as long as a token could have begun in it.
-func (s *scanner) read(name string, from io.Reader) error {
-	const overlap = tokenstore.SecretTextLength - 1
-	reader := bufio.NewReaderSize(from, scanBuffer)
-	piece := make([]byte, 0, scanBuffer+overlap)
-	line := 1
-	for {
-		kept := len(piece)
-		n, err := io.ReadFull(reader, piece[kept:cap(piece)])
-		piece = piece[:kept+n]
-		if err := s.search(name, line, string(piece)); err != nil {
-			return err
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
-		}
-		if err != nil {
-			s.tell("left out, from somewhere on: %s: %v", name, err)
-			return nil
-		}
-		rest := len(piece) - overlap
-		line += bytes.Count(piece[:rest], []byte("\n"))
-		piece = append(piece[:0], piece[rest:]...)
-	}
-}
-
-// search reports the tokens in a piece of a text that begins in a line. A token
-// never lies in two pieces whole.
-func (s *scanner) search(name string, line int, text string) error {
-	for at := s.prefixes.Find(text); at >= 0; at = s.prefixes.Find(text) {
-		line += strings.Count(text[:at], "\n")
-		if err := s.report(name, line, text[at:at+tokenstore.SecretTextLength]); err != nil {
-			return err
-		}
-		text = text[at+tokenstore.SecretTextLength:]
-	}
-	return nil
+	// unread counts what was not read to its end. missing counts those of them that
+	// are names of nothing.
+	unread, missing int
+	// roots are the real paths of all that was named.
+	roots []string
+	// piece and chunk are used for one text after the other.
+	piece, chunk []byte
 }
 
 func (s *scanner) report(name string, line int, secret string) error {

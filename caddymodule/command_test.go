@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -123,7 +124,10 @@ func runCommand(c *console, args ...string) outcome {
 	if c.after == nil {
 		c.after = func(time.Duration) <-chan time.Time { return time.After(0) }
 	}
-	c.out, c.err = &out, &errs
+	if c.out == nil {
+		c.out = io.Discard
+	}
+	c.out, c.err = io.MultiWriter(c.out, &out), &errs
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
 	root.SetOut(&errs) // nothing must come by this way
 	root.SetErr(&errs)

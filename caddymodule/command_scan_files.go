@@ -1,0 +1,115 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// scan searches everything that was named. What can't be read is reported and counted;
+// an error is about the server or the output.
+func (s *scanner) scan(names []string) error {
+	for _, name := range names {
+		if name == "-" {
+			continue
+		}
+		if path, err := realPath(name); err == nil { // else it can't be read, and no link leads there
+			s.roots = append(s.roots, path)
+		}
+	}
+	for _, name := range names {
+		if err := s.named(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named searches one thing that was named, whatever it is. Links are followed.
+func (s *scanner) named(name string) error {
+	if name == "-" {
+		return s.read("-", s.in)
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			s.missing++
+		}
+		s.notRead(err)
+		return nil
+	case info.IsDir():
+		return s.directory(name)
+	}
+	return s.file(name)
+}
+
+// directory searches everything below a directory. Files that aren't regular are not
+// opened: a FIFO would block, and a device may have no end.
+func (s *scanner) directory(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		s.notRead(err) // entries are those before the error
+	}
+	for _, entry := range entries {
+		name := filepath.Join(dir, entry.Name())
+		var err error
+		switch mode := entry.Type(); {
+		case mode.IsDir():
+			err = s.directory(name)
+		case mode.IsRegular():
+			err = s.file(name)
+		case mode&fs.ModeSymlink != 0:
+			s.link(name)
+		default:
+			s.notRead(fmt.Errorf("%s is neither a file nor a directory", name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link reports a link below a directory, unless its target is searched anyway. Links
+// there are never followed: they may form a circle or lead to a tree that nobody meant.
+func (s *scanner) link(name string) {
+	target, err := realPath(name)
+	if err != nil {
+		s.notRead(fmt.Errorf("the link %s: %w", name, err))
+		return
+	}
+	for _, root := range s.roots {
+		if below, err := filepath.Rel(root, target); err == nil && filepath.IsLocal(below) {
+			return
+		}
+	}
+	s.notRead(fmt.Errorf("the link %s leads to %s, which is outside of what was named", name, target))
+}
+
+func (s *scanner) file(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		s.notRead(err)
+		return nil
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	return s.read(name, file)
+}
+
+// notRead reports something that wasn't read, or not to its end.
+func (s *scanner) notRead(err error) {
+	s.unread++
+	s.tell("%s", printable("not read: "+err.Error()))
+}
+
+// realPath returns the absolute path of a file without links in it.
+func realPath(name string) (string, error) {
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}

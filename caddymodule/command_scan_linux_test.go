@@ -1,0 +1,155 @@
+package caddymodule
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipe makes a FIFO that holds a text.
+func pipe(t *testing.T, path, text string) {
+	t.Helper()
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		file, err := os.OpenFile(path, os.O_WRONLY, 0) // waits for a reader
+		if err != nil {
+			return // nobody reads it
+		}
+		_, _ = file.WriteString(text)
+		_ = file.Close()
+	}()
+}
+
+// A named FIFO is read to its end. One below a directory would be waited for, so it
+// is only named, as everything else there that isn't a file.
+func TestCommandScanSpecialFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text := strings.Repeat("x\n", scanBuffer) + commandVector
+	pipe(t, filepath.Join(dir, "fifo"), text)
+	if code, found, left := scanned(t, nil, dir, "fifo"); code != 4 || found != "fifo:1048577" || left != "" {
+		t.Errorf("a FIFO: exit code %d, found %q: %s", code, found, left)
+	}
+	pipe(t, filepath.Join(dir, "clean"), "x")
+	if err := os.Symlink("clean", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if code, found, left := scanned(t, nil, dir, "link"); code != 0 || found != "" {
+		t.Errorf("a link to a clean FIFO: exit code %d, found %q: %s", code, found, left)
+	}
+	if code, _, left := scanned(t, nil, "", "/dev/null"); code != 0 || left != "" {
+		t.Errorf("a device: exit code %d: %s", code, left)
+	}
+
+	dir = tree(t, map[string]string{"a": "x", "b/": ""})
+	if err := unix.Mkfifo(filepath.Join(dir, "b/fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	if code, _, left := scanned(t, nil, dir, "."); code != 1 || !strings.Contains(left, "b/fifo") || !strings.Contains(left, "socket") || strings.Count(left, "not read: ") != 2 {
+		t.Errorf("below a directory: exit code %d: %s", code, left)
+	}
+	if code, _, left := scanned(t, nil, dir, "socket"); code != 1 || !strings.Contains(left, "not read: open "+dir+"/socket") {
+		t.Errorf("a socket: exit code %d: %s", code, left)
+	}
+}
+
+// asNobody runs f as a user without any rights, also if the tests are run by root.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		const nobody = 65534
+		if _, err := unix.SetfsuidRetUid(nobody); err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+// What may not be read is named, and the rest is looked through.
+func TestCommandScanUnreadable(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"a": "x", "secret": commandVector, "d/e/b": commandVector, "d/f": "x", "shut/c": "x", "l -> shut/c": "", "found/t": commandVector})
+	for name, mode := range map[string]os.FileMode{"..": 0o755, "": 0o755, "a": 0o644, "d/f": 0o644, "found/t": 0o644, "secret": 0, "d/e": 0, "shut": 0o644} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "shut"), 0o700) })
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d/e"), 0o700) })
+	asNobody(t, func() {
+		for _, test := range []struct {
+			names []string
+			code  int
+			left  []string
+		}{
+			{[]string{"secret"}, 1, []string{"open " + dir + "/secret: permission denied"}},
+			{[]string{"d/e"}, 1, []string{"open " + dir + "/d/e: permission denied"}},
+			{[]string{"d/e/b"}, 1, []string{dir + "/d/e/b: permission denied"}},
+			{[]string{"d"}, 1, []string{"open " + dir + "/d/e: permission denied"}},
+			{[]string{"shut"}, 1, []string{dir + "/shut/c: permission denied"}},
+			{[]string{"a", "secret", "d/f"}, 1, []string{"open " + dir + "/secret: permission denied"}},
+			{[]string{"a", "d/f"}, 0, nil},
+			{[]string{"."}, 4, []string{dir + "/d/e: permission denied", dir + "/l", dir + "/secret: permission denied", dir + "/shut/c: permission denied"}},
+			{[]string{"secret", "found"}, 4, []string{dir + "/secret: permission denied"}},
+		} {
+			code, found, left := scanned(t, nil, dir, test.names...)
+			if code != test.code || (code == 4) != (found == "found/t:1") || strings.Count(left, "not read: ") != len(test.left) {
+				t.Errorf("%q: exit code %d, found %q, want %d: %s", test.names, code, found, test.code, left)
+			}
+			for _, text := range test.left {
+				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") && !strings.Contains(left, text+":") {
+					t.Errorf("%q: nothing says %q: %s", test.names, text, left)
+				}
+			}
+		}
+	})
+	// A read that fails after the file was opened.
+	if code, _, left := scanned(t, nil, "", "/proc/self/mem"); code != 1 || !strings.Contains(left, "not read: read /proc/self/mem: ") {
+		t.Errorf("a read error: exit code %d: %s", code, left)
+	}
+}
+
+// What a shell makes of <(...) and what stands for standard input is read.
+func TestCommandScanDescriptors(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{commandVector: 4, "x": 0} {
+		for _, name := range []string{"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"} {
+			if got := runProcess(t, t.TempDir(), nil, text, "scan", "--offline", name); got.code != want {
+				t.Errorf("%s: %+v, want exit code %d", name, got, want)
+			}
+		}
+		shell := exec.Command("bash", "-c", `scan() { MOLLYGATE_TEST_ARGS=$'caddy\napi-token\nscan\n--offline\n'$1 "$0" -test.run='^TestCommandProcess$'; }; scan <(printf %s "$TEXT")`, os.Args[0])
+		shell.Env = append(os.Environ(), "TEXT="+text)
+		var out bytes.Buffer
+		shell.Stdout, shell.Stderr = &out, &out
+		if err := shell.Run(); err != nil && shell.ProcessState == nil {
+			t.Fatal(err)
+		}
+		if code := shell.ProcessState.ExitCode(); code != want {
+			t.Errorf("a process substitution: exit code %d, want %d: %s", code, want, &out)
+		}
+	}
+}
