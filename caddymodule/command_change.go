@@ -176,7 +176,7 @@ the grace is over, so that its users can change over without an outage; answers
 to who still uses it carry a warning.
 
 The token alone goes to standard output, as by create.`,
-		Example: `  $ T=$(caddy api-token rotate 4fQ9Zt2LkVb7)
+		Example: `  $ MOLLYGATE_KEY=$(caddy api-token rotate 4fQ9Zt2LkVb7)
   $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 7d --expires-in 1y
   $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 0s --yes   # the old secret is known to others`,
 	},

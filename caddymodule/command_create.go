@@ -24,7 +24,7 @@ into a variable; nobody can ever see it again.
 
 The server says what there is to choose from if a scope, a preset or an account
 isn't known.`,
-		Example: `  $ T=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
+		Example: `  $ MOLLYGATE_KEY=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
   $ caddy api-token create --name ops --kind admin --expires-in 12h
   $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z --scope unikernel:list --allowed-ip 203.0.113.0/24`,
 	},

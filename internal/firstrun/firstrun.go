@@ -153,6 +153,11 @@ func variable(name, unset string) string {
 func introduce(out io.Writer, backend, dir string, first tokens) {
 	port := variable(portVariable, defaultPort)
 	gate, admin := "http://localhost:"+port, "http://keys.localhost:"+port
+	commandLine := "go run ./cmd/mollygate api-token"
+	address := "" // for a terminal in which the variable isn't set
+	if endpoint := variable(adminVariable, defaultAdmin); endpoint != defaultAdmin {
+		address = " --address " + endpoint
+	}
 	write := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	write("")
 	write("The gate is open at %s, in front of %s.", gate, backend)
@@ -160,7 +165,7 @@ func introduce(out io.Writer, backend, dir string, first tokens) {
 	if first.api == "" {
 		write("There are tokens already, in %s. Their secrets were shown once; make another:", dir)
 		write("")
-		write("  go run ./cmd/mollygate api-token create --name another --preset full --expires-in 90d")
+		write("  %s create --name another --preset full --expires-in 90d%s", commandLine, address)
 	} else {
 		write("First admin token  %s", first.admin)
 		write("First API token    %s", first.api)
@@ -172,7 +177,7 @@ func introduce(out io.Writer, backend, dir string, first tokens) {
 		write("Manage tokens from anywhere, with the admin token, or on this machine, with the command line:")
 		write("")
 		write("  curl -H 'Authorization: Bearer %s' %s/api/v1/tokens", first.admin, admin)
-		write("  go run ./cmd/mollygate api-token list")
+		write("  %s list%s", commandLine, address)
 	}
 	write("")
 	write("Dashboard          %s/   (sign in with the admin token)", admin)
