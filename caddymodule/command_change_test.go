@@ -296,6 +296,32 @@ func TestCommandImport(t *testing.T) {
 	}
 }
 
+// TestCommandImportMany imports more tokens than one call of the admin API takes.
+func TestCommandImportMany(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	const count = 450
+	var tokens []string
+	for i := range count {
+		tokens = append(tokens, fmt.Sprintf(`{"token_type":"Bearer","name":"ci %d","value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00","last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
+	}
+	record := `{"tokens":[` + strings.Join(tokens, ",") + `]}`
+	for _, want := range []string{"Imported 450 of 450 tokens.", "Imported 0 of 450 tokens."} {
+		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "id")
+		if got.code != exitOK || !strings.Contains(got.err, want) {
+			t.Errorf("want %s: %d, %.300s", want, got.code, got.err)
+		}
+	}
+	for _, last := range []int{0, 99, 100, count - 1} {
+		if status := s.present(t, fmt.Sprintf("d9428888-122b-41e1-b85c-%012d", last)); status != "active" {
+			t.Errorf("token %d is %s", last, status)
+		}
+	}
+	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(), "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
+		t.Errorf("none: %+v", got)
+	}
+}
+
 // Of the user record, only the tokens leave this process.
 func TestCommandImportSendsTokensOnly(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,9 @@
 package caddymodule
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -51,23 +52,42 @@ func (i *invocation) importTokens() error {
 	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
 		return err
 	}
-	if request.Data, err = i.userRecord(i.args[0]); err != nil {
+	tokens, err := i.userTokens(i.args[0])
+	if err != nil {
 		return err
 	}
 	api, err := i.client()
 	if err != nil {
 		return err
 	}
-	imported, err := api.Import(i.ctx, request)
-	if err != nil {
-		return api.explain(err)
+	all := client.Imported{IDs: []string{}, Skipped: []client.SkippedImport{}, Capped: []client.CappedImported{}}
+	for batch := range slices.Chunk(tokens, importBatch) {
+		if request.Data, err = jsonv2.Marshal(userRecord{batch}); err != nil {
+			return err
+		}
+		imported, err := api.Import(i.ctx, request)
+		if err != nil {
+			return errors.Join(i.printImported(form, all), api.explain(err))
+		}
+		all.IDs = append(all.IDs, imported.IDs...)
+		all.Skipped = append(all.Skipped, imported.Skipped...)
+		all.Capped = append(all.Capped, imported.Capped...)
 	}
-	return i.printImported(form, imported)
+	return i.printImported(form, all)
 }
 
-// userRecord returns the part of a user record that is about tokens. The rest, with
-// the hash of a password and cookies, stays here.
-func (i *invocation) userRecord(name string) (json.RawMessage, error) {
+// importBatch is how many tokens are sent in one call. A token has 7 members, and a body
+// may have 1,000 values.
+const importBatch = 100
+
+// userRecord is the part of a Mollymawk user record that is sent.
+type userRecord struct {
+	Tokens []jsontext.Value `json:"tokens"`
+}
+
+// userTokens returns the tokens of a user record. The rest, with the hash of a password
+// and cookies, stays here.
+func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	text, err := i.readText(name, maxUserRecord)
 	if err != nil {
 		return nil, usageErrorf("reading the user record: %v", err)
@@ -91,7 +111,11 @@ func (i *invocation) userRecord(name string) (json.RawMessage, error) {
 	if tokens.Kind() != '[' {
 		return nil, usageErrorf("the user record has no list of tokens: give what Mollymawk's /api/login answers with")
 	}
-	return jsonv2.Marshal(record{tokens})
+	var list []jsontext.Value
+	if err := jsonv2.Unmarshal(tokens, &list); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 func (i *invocation) printImported(form string, imported client.Imported) error {
