@@ -75,7 +75,7 @@ func decodeText(text []byte) string {
 		}
 		return true
 	}
-	decoded := ""
+	var decoded string
 	switch {
 	case begins("\xff\xfe\x00\x00"), begins("x\x00\x00\x00"):
 		decoded = decodeUTF32(text, binary.LittleEndian)
@@ -105,7 +105,7 @@ func decodeUTF16(text []byte, order binary.ByteOrder) string {
 func decodeUTF32(text []byte, order binary.ByteOrder) string {
 	runes := make([]rune, len(text)/4)
 	for i := range runes {
-		runes[i] = rune(order.Uint32(text[4*i:])) //nolint:gosec // string replaces what is no character
+		runes[i] = rune(order.Uint32(text[4*i:]))
 	}
 	return string(runes) + string(text[4*len(runes):])
 }
