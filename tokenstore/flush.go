@@ -168,13 +168,13 @@ func (s *Store) flush(all bool) error {
 }
 
 func (s *Store) save(chunk []dirtyToken) error {
-	now := s.Now()
+	now, hours := s.Now(), hoursSince(s.passedNow())
 	counted, usage := make([]countedUsage, len(chunk)), make([]UsageOf, len(chunk))
 	for i, token := range chunk {
 		s.dirty.clean(s.index.records.at(token.number))
 		u := s.index.counted(token.number)
 		for j := range len(u.Days) - 1 { // a token may be used again after weeks
-			if u.Days[j].Day < hoursSince(now) {
+			if u.Days[j].Day < hours {
 				u.Days[j] = u.Days[j].AsWhole()
 			}
 		}

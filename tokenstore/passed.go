@@ -25,11 +25,16 @@ type passedTime struct {
 	elapsed func() time.Duration
 }
 
-// open begins at the time that was recorded last, plus a day unless the clock says
-// less.
-func (p *passedTime) open(recorded, now time.Time, elapsed func() time.Duration) {
+// open begins at the clock's time if that is at most a day after the time that was kept
+// last. Otherwise it begins at the kept time: a clock that is behind, as that of a
+// machine without a battery, knows less than the store, and one that is further ahead
+// must not gain a day with each of many starts.
+func (p *passedTime) open(kept, now time.Time, elapsed func() time.Duration) {
 	p.elapsed = elapsed
-	p.accept(earlier(now, recorded.Add(maxUnseen)))
+	if unseen := now.Sub(kept); unseen < 0 || unseen > maxUnseen {
+		now = kept
+	}
+	p.accept(now)
 }
 
 // accept takes the clock's time for right.
@@ -88,13 +93,13 @@ func (s *Store) openPassed(elapsed func() time.Duration) error {
 // prune removes what is no longer kept, a bounded number of records, and reports
 // whether there is more.
 func (s *Store) prune() (more bool, err error) {
-	now := s.passedNow()
-	if err := s.backend.SetPassedTime(now); err != nil {
+	if err := s.backend.SetPassedTime(s.passed.at()); err != nil {
 		return false, err
 	}
 	if s.ClockAhead() > 0 {
 		return false, nil
 	}
+	now := s.passedNow()
 	var audit time.Time
 	if retention := s.auditRetention.Load(); retention != nil {
 		audit = retention.before(now)

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -85,6 +86,48 @@ func TestPruneByPassedTime(t *testing.T) {
 			}
 			return s
 		}, 3, true},
+		"started 9 times with a clock 5 days ahead": {func(t *testing.T, s *testStore) *testStore {
+			for range 9 {
+				s = s.restart(t, testTime.Add(5*aDay))
+				s.pruned(t)
+			}
+			return s
+		}, 3, true},
+		"started with a clock of 1970": {func(t *testing.T, s *testStore) *testStore {
+			s.Now()
+			s.create(t)
+			s = s.restart(t, time.Unix(3, 0))
+			s.clock.pass(100 * aDay)
+			return s
+		}, 2, false}, // the newest time seen counts until the clock has caught up
+		"started with a clock of 1970, then set right": {func(t *testing.T, s *testStore) *testStore {
+			s.create(t)
+			s = s.restart(t, time.Unix(3, 0))
+			s.pruned(t)
+			s.clock.pass(time.Hour)
+			s.clock.set(testTime.Add(2 * time.Hour))
+			return s
+		}, 2, false},
+		"started with a clock of 1970, again with a right one": {func(t *testing.T, s *testStore) *testStore {
+			s.create(t)
+			s = s.restart(t, time.Unix(3, 0))
+			s.create(t)
+			s.pruned(t)
+			return s.restart(t, testTime.Add(time.Hour))
+		}, 2, false},
+		"100 days with a clock of 1970, then started with a right one": {func(t *testing.T, s *testStore) *testStore {
+			s.create(t)
+			s = s.restart(t, time.Unix(3, 0))
+			s.clock.pass(100 * aDay)
+			s.pruned(t)
+			return s.restart(t, testTime.Add(100*aDay+time.Hour))
+		}, 1, false},
+		"started with a clock a week behind for 100 days": {func(t *testing.T, s *testStore) *testStore {
+			s.create(t)
+			s = s.restart(t, testTime.Add(-7*aDay))
+			s.clock.pass(107 * aDay)
+			return s
+		}, 1, false},
 		"started after 20 hours": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.Add(20*time.Hour)) }, 2, false},
 		"started after 200 days": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.AddDate(0, 0, 200)) }, 3, true},
 		"started after 200 days, and accepted": {func(t *testing.T, s *testStore) *testStore {
@@ -171,4 +214,47 @@ func TestPassedTimeIsKept(t *testing.T) {
 		t.Errorf("pruning: %v", err)
 	}
 	s.memory.do(func() { s.memory.saveError = nil })
+}
+
+// TestSeriesWithClockAhead verifies that a clock that is ahead for a moment takes no
+// hours and no days from a token's history, and hides none.
+func TestSeriesWithClockAhead(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Time{
+		"8 days": testTime.Add(8 * aDay), "3 years": testTime.AddDate(3, 0, 0), "10 years": testTime.AddDate(10, 0, 0),
+	} {
+		s := openTestStore(t)
+		token, credential := s.create(t)
+		match := s.must(t, credential)
+		s.CountAllowed(match, "a:b", LastUse{Time: testTime.Add(-aDay)})
+		s.CountAllowed(match, "a:b", LastUse{Time: testTime})
+		want := []string{"03-13 15h a:b ok 1", "03-14 15h a:b ok 1"}
+		told := func(when string) {
+			t.Helper()
+			if got := s.points(t, token.ID, StepHour, midnight.Add(-aDay), midnight.Add(aDay)); !slices.Equal(got, want) {
+				t.Errorf("%s ahead, %s: hours %q", name, when, got)
+			}
+			if got := s.points(t, token.ID, StepDay, time.Time{}, midnight.Add(aDay)); len(got) != 2 {
+				t.Errorf("%s ahead, %s: days %q", name, when, got)
+			}
+		}
+		s.clock.set(ahead)
+		s.CountDenied(match, ahead, "a:b", "expired_token")
+		s.pruned(t)
+		told("then")
+		check(t, s.Flush())
+		told("saved")
+		s = s.restart(t, ahead.Add(time.Hour))
+		s.CountDenied(s.must(t, credential), ahead.Add(time.Hour), "a:b", "expired_token")
+		s.pruned(t)
+		told("in the next process")
+		s = s.restart(t, testTime)
+		told("with the right clock")
+		s.accept(t)
+		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: testTime.Add(2 * time.Hour)})
+		want = append(want, "03-14 17h a:b ok 1")
+		check(t, s.Flush())
+		s.pruned(t)
+		told("accepted")
+	}
 }

@@ -132,7 +132,7 @@ func TestSeriesRetention(t *testing.T) {
 		{midnight.AddDate(2, 0, 1).Add(-1), 0, 1},
 		{midnight.AddDate(2, 0, 1), 0, 0},
 	} {
-		s.clock.set(test.later)
+		s.clock.pass(test.later.Sub(s.clock.Now()))
 		from, to := testTime.AddDate(-5, 0, 0), testTime.AddDate(5, 0, 0)
 		if hours, days := s.points(t, token.ID, StepHour, from, to), s.points(t, token.ID, StepDay, from, to); len(hours) != test.hours || len(days) != test.days {
 			t.Errorf("at %s: %q, %q", test.later, hours, days)

@@ -136,7 +136,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.backend.SetPassedTime(s.passedNow()), s.backend.Close())
+		s.closeErr = errors.Join(s.Flush(), s.backend.SetPassedTime(s.passed.at()), s.backend.Close())
 	})
 	return s.closeErr
 }

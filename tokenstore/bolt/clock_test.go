@@ -1,0 +1,112 @@
+package bolt
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// pruning is a backend that tells when it is about to be pruned, or not to be.
+type pruning struct {
+	*Backend
+	begins chan struct{}
+}
+
+func (p pruning) SetPassedTime(passed time.Time) error {
+	select {
+	case p.begins <- struct{}{}:
+	default:
+	}
+	return p.Backend.SetPassedTime(passed)
+}
+
+// runWithClock opens a store whose clock shows now, lets it delete what is old, does
+// something and closes it.
+func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.Store)) {
+	t.Helper()
+	b := pruning{mustOpen(t, path), make(chan struct{}, 1)}
+	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: time.Hour})
+	check(t, err)
+	twoYears, err := tokenstore.ParseLifetime("2y")
+	check(t, err)
+	s.KeepAudit(twoYears)
+	<-b.begins
+	do(s)
+	check(t, s.Close()) // which waits for the pruning
+}
+
+// TestWrongClockLosesNothing starts a store with a clock that is years ahead or behind,
+// then with the right one. The audit, the history, the quota and the idempotency keys
+// are as they were.
+func TestWrongClockLosesNothing(t *testing.T) {
+	t.Parallel()
+	year, err := tokenstore.ParseLifetime("1y")
+	check(t, err)
+	draft := tokenstore.Draft{
+		Kind: tokenstore.KindAPI, Name: "test", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: year},
+		Quota: &tokenstore.Quota{Requests: 10, Period: tokenstore.PeriodMonth},
+	}
+	request := tokenstore.Request{Key: "key", Body: []byte("body")}
+	later := testTime.Add(2 * time.Hour)
+	for name, clocks := range map[string][]time.Time{
+		"right":                  {testTime.Add(time.Hour)},
+		"10 years ahead":         {testTime.AddDate(10, 0, 0)},
+		"ahead again and again":  {testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 1), testTime.AddDate(9, 0, 0)},
+		"of 1970":                {time.Unix(0, 0)},
+		"of 1970, then ahead":    {time.Unix(0, 0), testTime.AddDate(10, 0, 0)},
+		"a month ahead, behind":  {testTime.AddDate(0, 1, 0), testTime.AddDate(0, -1, 0)},
+		"as late as can be said": {time.Date(9999, 12, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			var token made
+			runWithClock(t, path, testTime, func(s *tokenstore.Store) {
+				created, secret, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
+				check(t, err)
+				credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
+				check(t, err)
+				token = made{created, credential}
+				for i := range 7 {
+					s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime.Add(time.Duration(i-6) * 24 * time.Hour)})
+				}
+			})
+			for _, wrong := range clocks {
+				runWithClock(t, path, wrong, func(s *tokenstore.Store) {
+					match, err := s.Authenticate(token.credential, s.Now())
+					check(t, err)
+					if match.Status == tokenstore.StatusActive {
+						return
+					}
+					s.CountDenied(match, s.Now(), "a:b", "expired_token")
+				})
+			}
+			runWithClock(t, path, later, func(s *tokenstore.Store) {
+				_, _, err := s.AcceptClock(testActor)
+				check(t, err)
+				if match, err := s.Authenticate(token.credential, s.Now()); err != nil || match.Status != tokenstore.StatusActive {
+					t.Errorf("the token is %v, %v", match.Status, err)
+				}
+				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != token.ID {
+					t.Errorf("the same request: repeated %v, %v", repeated, err)
+				}
+				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {
+					points, err := s.Series(token.ID, step, time.Time{}, later)
+					if err != nil || len(points) != want {
+						t.Errorf("step %d: %d points, want %d, %v", step, len(points), want, err)
+					}
+				}
+				if standing, err := s.QuotaStanding(authenticate(t, s, token).Token, later); err != nil || standing.Remaining != 3 {
+					t.Errorf("%d of the quota are left, %v", standing.Remaining, err)
+				}
+				entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 100})
+				check(t, err)
+				if !slices.ContainsFunc(entries, func(e tokenstore.AuditEntry) bool { return e.Action == "create" }) {
+					t.Errorf("the audit has lost its first entry: %+v", entries)
+				}
+			})
+		})
+	}
+}
