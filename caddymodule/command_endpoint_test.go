@@ -313,7 +313,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret, "lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
 		t.Errorf("CADDY_ADMIN: %+v", got)
 	}
-	// What is wrong with the file isn't told either.
+	// Errors in the file itself are not shown either.
 	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n", "import {$HIDDEN}\n"} {
 		write("Caddyfile", text)
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")

@@ -16,7 +16,7 @@ import (
 var scanVerb = verb{
 	command: cobra.Command{
 		Use:   "scan <path|->...",
-		Short: "Finds tokens in files and tells whether they are in force",
+		Short: "Finds tokens in files and shows their state",
 		Long: `
 Looks for tokens, by their form and checksum, in files, in whole directories, or
 in standard input, and asks the server which they are. It prints where each is,
