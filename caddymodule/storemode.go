@@ -10,7 +10,7 @@ import (
 )
 
 // warnOfAccess logs a warning if users other than Caddy's may read or change the file of a
-// store, or replace it. Whoever changes it can give themselves tokens. A file that isn't
+// store, or replace it. A user who changes it can make tokens for themselves. A file that isn't
 // there yet will be made with mode 0600.
 func warnOfAccess(logger *zap.Logger, path string) {
 	if runtime.GOOS == "windows" {

@@ -318,7 +318,7 @@ gated.test {
 }
 
 // TestStrayTokensAreFailures: what looks like a token in another header or in the URL
-// counts for the failure limit, and good tokens pass all the same.
+// counts for the failure limit, and good tokens still pass.
 func TestStrayTokensAreFailures(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
