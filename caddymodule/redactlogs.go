@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -34,10 +35,11 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 		return nil // no server runs the handler
 	}
 	// The servers after this one make their loggers of the app's.
-	found := r.loggersOf(web)
+	found := r.loggersOf(reflect.ValueOf(web))
 	for _, server := range web.Servers {
-		found = append(found, r.loggersOf(server)...)
+		found = append(found, r.loggersOf(reflect.ValueOf(server))...)
 	}
+	r.earlierLoggers(ctx)
 	for _, name := range []string{"http", "http.log.error"} {
 		if !slices.Contains(found, name) {
 			return fmt.Errorf("tokens can't be kept out of Caddy's logs: this version of Caddy has its logger %s elsewhere; "+
@@ -47,10 +49,30 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	return nil
 }
 
+// earlierLoggers makes the modules that have been provisioned so far remove tokens from
+// what they log. Among them are the handlers and matchers that see a request before this
+// one does: with debug, rewrite and forward_auth log its URL and headers.
+func (r redactor) earlierLoggers(ctx caddy.Context) {
+	instances := reflect.ValueOf(ctx).FieldByName("moduleInstances")
+	if instances.Kind() != reflect.Map {
+		return // another version of Caddy; docs/security.md says what its debug log shows
+	}
+	for id, modules := range instances.Seq2() {
+		if !strings.HasPrefix(id.String(), "http.") {
+			continue
+		}
+		for i := range modules.Len() {
+			if module := modules.Index(i).Elem(); module.Kind() == reflect.Pointer && module.Elem().Kind() == reflect.Struct {
+				r.loggersOf(module)
+			}
+		}
+	}
+}
+
 // loggersOf makes the loggers that are fields of a struct remove tokens, and returns their
 // names.
-func (r redactor) loggersOf(structure any) (names []string) {
-	for _, field := range reflect.ValueOf(structure).Elem().Fields() {
+func (r redactor) loggersOf(pointer reflect.Value) (names []string) {
+	for _, field := range pointer.Elem().Fields() {
 		if field.Type() != reflect.TypeFor[*zap.Logger]() || field.IsNil() {
 			continue
 		}

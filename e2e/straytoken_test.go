@@ -24,6 +24,13 @@ const straySite = globals + `
 		output file {$DIR}/access.log
 	}
 	route {
+		rewrite /before /rewritten
+		uri /before2 replace before2 rewritten
+		request_header /before X-Seen {header.X-Api-Key}
+		@forwarded path /before3
+		forward_auth @forwarded {$BACKEND} {
+			uri /style.css
+		}
 		bearer_auth {
 			route GET /* plain:read
 			failure_limit off
@@ -133,7 +140,7 @@ func TestStrayTokensInLogs(t *testing.T) {
 	}
 	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("a:b"))
 	hosts := []string{"127.0.0.1", "a.gated.test", "plain.test", "keys.test"}
-	paths := []string{"/", "/503", "/404", "/templates", "/rewritten", "/down", "/proxied", "/api/v1/tokens"}
+	paths := []string{"/", "/503", "/404", "/templates", "/rewritten", "/before", "/before2", "/before3", "/down", "/proxied", "/api/v1/tokens"}
 	sent := 0
 	for name, head := range heads {
 		for _, host := range hosts {
