@@ -44,7 +44,7 @@ type Config struct {
 	// makes all active tokens expiring that end at all.
 	WarnBefore tokenstore.Lifetime
 	// Authenticate returns who calls, or why the caller isn't let in. It sets the
-	// actor's Authorize unless the right to call can't end; see [Refusal.Error].
+	// actor's Authorize unless the right to call can't end; see [RefusalError].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
 	// Bearer is what browsers sign in to, if it has sessions. Authenticate is, or ends
 	// with, its authenticator.

@@ -116,7 +116,7 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		now := store.Now()
 		if sessions != nil {
 			if _, open := sessions.find(c.session, now); !open {
-				return FromGate(refuseEndedSession(), b.Realm)
+				return &RefusalError{FromGate(refuseEndedSession(), b.Realm)}
 			}
 		}
 		current := c // may run in several goroutines
@@ -132,7 +132,7 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		if known {
 			ended.counted = func() { store.CountDenied(current.match, now, "", string(refusal.Code)) }
 		}
-		return ended
+		return &RefusalError{ended}
 	}
 }
 

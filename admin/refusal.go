@@ -27,8 +27,13 @@ type Refusal struct {
 	counted func()
 }
 
-// Error implements error: an actor's Authorize returns the refusal to answer with.
-func (r *Refusal) Error() string { return r.Problem.Code + ": " + r.Problem.Detail }
+// RefusalError is a refusal as an error: an actor's Authorize returns the one to answer
+// with.
+type RefusalError struct{ Refusal *Refusal }
+
+func (e *RefusalError) Error() string {
+	return e.Refusal.Problem.Code + ": " + e.Refusal.Problem.Detail
+}
 
 // FromGate returns a refusal of the gate's as one of the admin API's.
 func FromGate(r gate.Refusal, realm string) *Refusal {
@@ -47,9 +52,9 @@ func RefuseExposed() *Refusal {
 
 // RefuseReconfigured answers a call whose caller was let in by a configuration that has
 // been replaced since, and may not be let in by the present one.
-func RefuseReconfigured() *Refusal {
-	return refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
-		header("Retry-After", "1")
+func RefuseReconfigured() *RefusalError {
+	return &RefusalError{refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
+		header("Retry-After", "1")}
 }
 
 // The codes that are the admin API's own, or that have another text here than at
@@ -191,11 +196,11 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	var (
 		field   *tokenstore.FieldError
 		version *tokenstore.VersionError
-		ended   *Refusal
+		ended   *RefusalError
 	)
 	switch {
 	case errors.Is(err, tokenstore.ErrUnauthorized) && errors.As(err, &ended):
-		return ended
+		return ended.Refusal
 	case errors.Is(err, tokenstore.ErrTooManyBackups):
 		return refuseError(codeTooManyBackups, "Two backups are being taken already. Wait until one of them is done.").header("Retry-After", backupRetryAfter)
 	case errors.As(err, &field):

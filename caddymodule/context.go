@@ -36,9 +36,6 @@ type requestContext struct {
 	release  func()
 }
 
-// begin makes c the context of a passage, which ends with parent.
-func (c *requestContext) begin(p *passage, parent context.Context) { c.passage, c.parent = p, parent }
-
 // Deadline implements context.Context. Neither Caddy nor the gate sets one.
 func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
 

@@ -156,11 +156,10 @@ func (p *passage) countPassed() {
 // [detachedRequests].
 func (p *passage) beginContext(r *http.Request) {
 	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
-		p.context.begin(p, r.Context())
+		p.context = requestContext{passage: p, parent: r.Context()}
 		return
 	}
-	p.context.begin(p, context.WithoutCancel(r.Context()))
-	p.context.client = r.Context()
+	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context()}
 }
 
 // retry is called before a request is sent a second time, by a proxy that tries again or
