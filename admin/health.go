@@ -1,10 +1,14 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 type health struct {
@@ -23,15 +27,21 @@ func (c *call) health() *Refusal {
 	if err := store.Ping(); err != nil {
 		return c.storeRefusal(err)
 	}
-	answer := health{Status: "ok"}
+	var warnings []string
 	if behind := store.ClockBehind(); behind > 0 {
-		answer.Warning = "The clock is " + behind.Round(time.Second).String() + " behind the newest time the token store has recorded. " +
-			"The recorded time counts until the clock has caught up; set the clock right."
+		warnings = append(warnings, "The clock is "+behind.Round(time.Second).String()+" behind the newest time the token store has recorded. "+
+			"The recorded time counts until the clock has caught up; set the clock right.")
 	} else if ahead := store.ClockAhead(); ahead > 0 {
-		answer.Warning = "The clock is " + ahead.Round(time.Second).String() + " ahead of the time that has passed while the token store was in use. " +
-			"Nothing old is deleted until it is confirmed with caddy api-token clock accept, or set right."
+		warnings = append(warnings, "The clock is "+ahead.Round(time.Second).String()+" ahead of the time that has passed while the token store was in use. "+
+			"Nothing old is deleted until it is confirmed with caddy api-token clock accept, or set right.")
 	}
-	return c.answer(http.StatusOK, answer)
+	switch err := store.CountsAtRisk(); {
+	case errors.Is(err, tokenstore.ErrCountsUnread):
+		warnings = append(warnings, "Counts from before can't be read and are missing, also in quotas. Caddy's log says what to do.")
+	case err != nil:
+		warnings = append(warnings, "Counts that aren't saved yet would be lost if Caddy were killed, or have been. Caddy's log says why.")
+	}
+	return c.answer(http.StatusOK, health{Status: "ok", Warning: strings.Join(warnings, " ")})
 }
 
 type acceptedClock struct {

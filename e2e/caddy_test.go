@@ -56,6 +56,9 @@ type caddy struct {
 	// on 127.0.0.1), and what the test adds.
 	env map[string]string
 
+	// attributes are those of the process, such as its user.
+	attributes *syscall.SysProcAttr
+
 	cmd    *exec.Cmd
 	output *output
 	exited chan struct{}
@@ -111,6 +114,7 @@ func (c *caddy) launch(caddyfile string) {
 	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
 	c.cmd.Env = append(c.cmd.Env, "GORACE=halt_on_error=0 exitcode=0") // see checkRaces
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	c.cmd.SysProcAttr = c.attributes
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}

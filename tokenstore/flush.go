@@ -123,6 +123,15 @@ func (l *dirtyList) take(records *slab, all bool) []dirtyToken {
 // Pending is how many tokens have counts that the backend doesn't know.
 func (s *Store) Pending() int { return int(s.dirty.pending.Load()) }
 
+// CountsAtRisk returns why counts are missing, or would be lost if the process were
+// killed now. It is an [ErrCountsUnread] if those of an earlier process are missing.
+func (s *Store) CountsAtRisk() error {
+	if err := s.atRisk.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // markDirty is called after counting: a flush that clears the mark reads the
 // totals after it and so sees the count.
 func (s *Store) markDirty(number uint32, r *record, settled bool) {

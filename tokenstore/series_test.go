@@ -362,3 +362,43 @@ func TestDayRecords(t *testing.T) {
 		t.Errorf("a day without counts: %v", err)
 	}
 }
+
+// TestPlus verifies that counts of which only the totals are known are added to the
+// day of the last of them, wherever that lies.
+func TestPlus(t *testing.T) {
+	t.Parallel()
+	at := midnight.Add(150 * time.Minute)
+	saved := UsageOf{
+		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at, IP: "203.0.113.7", Scope: "a:b"}},
+		Days:  []DayUsage{{Day: DayOf(at), Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{2: 5}}}}},
+	}
+	day := func(d Day, hour int, n uint64) DayUsage {
+		count := Count{Scope: "a:b", Outcome: OutcomeOK}
+		count.Hours[hour] = n
+		return DayUsage{Day: d, Counts: []Count{count}}
+	}
+	for name, test := range map[string]struct {
+		more Usage
+		last time.Time
+		days []DayUsage
+	}{
+		"the same hour":   {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(-time.Minute)}}, at, []DayUsage{day(DayOf(at), 2, 8)}},
+		"the day before":  {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(-24 * time.Hour)}}, at, []DayUsage{day(DayOf(at)-1, 2, 3), day(DayOf(at), 2, 5)}},
+		"the day after":   {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(24 * time.Hour)}}, at.Add(24 * time.Hour), []DayUsage{day(DayOf(at), 2, 5), day(DayOf(at)+1, 2, 3)}},
+		"refused only":    {Usage{Denied: 1, Last: LastUse{Time: at.Add(-24 * time.Hour)}}, at, saved.Days},
+		"without a time":  {Usage{Allowed: 3, Denied: 1}, at, saved.Days},
+		"more than there": {Usage{Allowed: maxCount, Denied: maxCount}, at, saved.Days},
+	} {
+		got := saved.Plus(test.more)
+		want := UsageOf{Days: test.days, Usage: Usage{
+			Allowed: min(5+test.more.Allowed, maxCount), Denied: min(2+test.more.Denied, maxCount),
+			Last: LastUse{Time: test.last, IP: "203.0.113.7", Scope: "a:b"},
+		}}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v\nwant %+v", name, got, want)
+		}
+	}
+	if got := (Usage{Allowed: 5, Denied: 1}).Minus(Usage{Allowed: 2, Denied: 3}); got.Allowed != 3 || got.Denied != 0 {
+		t.Errorf("%+v", got)
+	}
+}

@@ -66,8 +66,9 @@ type Store struct {
 	passed passedTime
 
 	dirty dirtyList
-	// mortal says that the backend's counters may not outlive the process.
+	// mortal says that the backend's counters may not outlive the process, atRisk why.
 	mortal  atomic.Bool
+	atRisk  atomic.Pointer[error]
 	watches watchLists
 	// backups is the number of backups that are open.
 	backups atomic.Int32
@@ -324,8 +325,13 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			}
 			err = s.backend.TendCounters()
 			s.mortal.Store(err != nil)
+			s.atRisk.Store(&err)
 			switch mortal.changed(err != nil) {
 			case troubleBegan:
+				if errors.Is(err, ErrCountsUnread) {
+					s.logger.Error("token usage that a killed process has left can't be read; it is missing in counts and quotas until a later start reads it", zap.Error(err))
+					break
+				}
 				s.logger.Error("token usage that isn't saved yet doesn't outlive the process, or didn't", zap.Error(err))
 			case troubleEnded:
 				s.logger.Info("token usage outlives the process again")

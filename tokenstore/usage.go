@@ -86,14 +86,43 @@ func (u UsageOf) Beyond(totals Usage) UsageOf {
 	if more == 0 || u.Last.Time.IsZero() {
 		return u
 	}
-	day := DayOf(u.Last.Time)
+	return u.withAllowed(u.Last.Time, more)
+}
+
+// Minus returns the counts that u has beyond others, with the last use of u.
+func (u Usage) Minus(others Usage) Usage {
+	u.Allowed -= min(u.Allowed, others.Allowed)
+	u.Denied -= min(u.Denied, others.Denied)
+	return u
+}
+
+// Plus returns the usage with more counts, of which there is no history: they are those
+// of the last of them, as in [UsageOf.Beyond].
+func (u UsageOf) Plus(more Usage) UsageOf {
+	at := more.Last.Time
+	if more.Allowed > 0 && !at.IsZero() {
+		u = u.withAllowed(at, more.Allowed)
+	}
+	more.Allowed = min(u.Allowed+more.Allowed, maxCount)
+	more.Denied = min(u.Denied+more.Denied, maxCount)
+	u.Usage = u.Larger(more)
+	return u
+}
+
+// withAllowed returns the usage with more allowed requests in its history, for the
+// scope of the last use.
+func (u UsageOf) withAllowed(at time.Time, n uint64) UsageOf {
+	day := DayOf(at)
 	u.Days = slices.Clone(u.Days)
 	i := slices.IndexFunc(u.Days, func(d DayUsage) bool { return d.Day == day })
-	if i < 0 {
+	if last := len(u.Days) - 1; i < 0 && last >= 0 && day < u.Days[last].Day {
+		i = 0
+		u.Days = slices.Insert(u.Days, 0, DayUsage{Day: day})
+	} else if i < 0 {
 		i = len(u.Days)
 		u.Days = append(u.Days, DayUsage{Day: day})
 	}
-	u.Days[i] = u.Days[i].with(u.Last.Scope, OutcomeOK, u.Last.Time.Hour(), more)
+	u.Days[i] = u.Days[i].with(u.Last.Scope, OutcomeOK, at.Hour(), n)
 	return u
 }
 

@@ -17,6 +17,7 @@
 //	audit     time, sequence number       audit record
 //	requests  digest of actor and key     request record; to know a repeat by
 //	requested time, digest                nothing; the order in which they end
+//	unread    id                          usage record, without a day; see keepTotals
 //	ended     digest                      imported secrets that were taken out of service
 //
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The form of the

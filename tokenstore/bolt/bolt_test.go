@@ -25,9 +25,15 @@ import (
 // testing.
 const holdEnvironment = "MOLLYGATE_TEST_HOLD"
 
+// jobs are what this process does instead of testing, by the environment variables
+// that ask for it.
+var jobs = map[string]func(spec string) (exitCode int){holdEnvironment: hold}
+
 func TestMain(m *testing.M) {
-	if path := os.Getenv(holdEnvironment); path != "" {
-		os.Exit(hold(path))
+	for variable, job := range jobs {
+		if spec := os.Getenv(variable); spec != "" {
+			os.Exit(job(spec))
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -28,6 +28,8 @@ type counterFile struct {
 	// leftover is what a killed process has counted and not saved, if it can't be
 	// saved now.
 	leftover atomic.Pointer[map[tokenstore.ID]tokenstore.Usage]
+	// unread says that there is a file whose totals are missing in what is counted.
+	unread atomic.Bool
 	// room says that there may be free slots.
 	room atomic.Bool
 	// broken says that the mapped memory can't be written.
@@ -108,13 +110,23 @@ func (f *counterFile) moved() bool {
 func (f *counterFile) begin(b *Backend) error {
 	left, damaged, err := readCounters(f.path)
 	if err != nil {
-		return err
+		f.unread.Store(true)
+		return unreadError(f.path, err)
+	}
+	if f.unread.Load() && len(left)+damaged > 0 {
+		// What has been counted since is in memory, without it.
+		return fmt.Errorf("%w: the counters file %s can be read now; restart Caddy, which then adds what it holds", tokenstore.ErrCountsUnread, f.path)
 	}
 	if err := b.saveLeftover(left); err != nil {
-		f.leftover.Store(&left)
+		if kept, keptErr := b.hasUnread(); kept || keptErr != nil {
+			f.unread.Store(true)
+		} else {
+			f.leftover.Store(&left)
+		}
 		return fmt.Errorf("what the process before has counted can't be saved yet: %w", err)
 	}
 	f.leftover.Store(nil)
+	f.unread.Store(false)
 	if err := f.create(); err != nil {
 		return fmt.Errorf("making the counters file: %w", err)
 	}
@@ -136,7 +148,7 @@ func (b *Backend) saveLeftover(left map[tokenstore.ID]tokenstore.Usage) error {
 		chunk := ids[:min(leftoverChunk, len(ids))]
 		err := b.update(func(tx *bbolt.Tx) error {
 			for _, id := range chunk {
-				if err := saveUsage(tx, tokenstore.UsageOf{ID: id, Usage: left[id], OnlyTotals: true}); err != nil {
+				if err := saveLeft(tx, id, left[id]); err != nil {
 					return err
 				}
 			}
@@ -147,7 +159,7 @@ func (b *Backend) saveLeftover(left map[tokenstore.ID]tokenstore.Usage) error {
 		}
 		ids = ids[len(chunk):]
 	}
-	return nil
+	return b.forgetUnread()
 }
 
 // withLeftover adds what a killed process has counted and couldn't be saved yet.

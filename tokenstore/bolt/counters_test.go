@@ -460,3 +460,132 @@ func TestRoomComesLate(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestUnreadCountersWhileRunning covers what can happen to a counters file that can't
+// be read under the process that found it so.
+func TestUnreadCountersWhileRunning(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		happens func(t *testing.T, file string, content []byte)
+		says    string
+		// want is what is counted in the end, and in the next process.
+		now, next uint64
+	}{
+		"nothing":        {func(*testing.T, string, []byte) {}, "can't be read", 3, 3},
+		"it is readable": {func(t *testing.T, file string, content []byte) { check(t, os.WriteFile(file, content, 0o600)) }, "restart Caddy", 3, 10},
+		"it is moved":    {func(t *testing.T, file string, _ []byte) { check(t, os.Rename(file, file+".away")) }, "", 3, 3},
+		"it has nothing left": {func(t *testing.T, file string, content []byte) {
+			check(t, os.WriteFile(file, content[:slotLength], 0o600))
+		}, "", 3, 3},
+	} {
+		path := newPath(t)
+		s := storeOver(t, mustOpen(t, path))
+		token := makeToken(t, s)
+		match := authenticate(t, s, token)
+		for range 7 {
+			s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+		}
+		dead := killed(t, path)
+		check(t, s.Close())
+		file := dead + countersSuffix
+		content, err := os.ReadFile(file)
+		check(t, err)
+		check(t, os.WriteFile(file, []byte("another machine's"), 0o600))
+
+		b := mustOpen(t, dead)
+		s = storeOver(t, b)
+		match = authenticate(t, s, token)
+		for range 3 {
+			s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+		}
+		check(t, s.Flush())
+		if err := b.TendCounters(); !errors.Is(err, tokenstore.ErrCountsUnread) {
+			t.Errorf("%s: %v", name, err)
+		}
+		test.happens(t, file, content)
+		if err := b.TendCounters(); (err == nil) != (test.says == "") || err != nil && (!errors.Is(err, tokenstore.ErrCountsUnread) || !strings.Contains(err.Error(), test.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := s.Get(token.ID); err != nil || got.Usage.Allowed != test.now {
+			t.Errorf("%s: %d are counted, %v", name, got.Usage.Allowed, err)
+		}
+		check(t, s.Close())
+		for range 2 {
+			if got := used(t, dead, token.ID); got.Allowed != test.next {
+				t.Errorf("%s: in the next process %d are counted, want %d", name, got.Allowed, test.next)
+			}
+		}
+		if told := toldAllowed(t, dead, token.ID); told != test.next {
+			t.Errorf("%s: the history has %d, want %d", name, told, test.next)
+		}
+	}
+}
+
+// TestUnreadCountersOfDeleted leaves nothing of a token that is deleted while a
+// counters file can't be read.
+func TestUnreadCountersOfDeleted(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	check(t, os.WriteFile(path+countersSuffix, []byte("another machine's"), 0o600))
+	s := storeOver(t, mustOpen(t, path))
+	token := makeToken(t, s)
+	s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+	check(t, s.Flush())
+	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	check(t, s.Close())
+	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%v, %v", report.Problems, err)
+	}
+}
+
+// TestUnreadCountersAddedOnce verifies that a process that is killed while it adds what
+// a counters file has leaves the rest to the next one, which adds nothing twice.
+func TestUnreadCountersAddedOnce(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	var tokens []made
+	count := func(s *tokenstore.Store, times int) {
+		for _, token := range tokens {
+			for range times {
+				s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
+			}
+		}
+	}
+	for range 3 {
+		tokens = append(tokens, makeToken(t, s))
+	}
+	count(s, 7)
+	dead := killed(t, path)
+	check(t, s.Close())
+	content, err := os.ReadFile(dead + countersSuffix)
+	check(t, err)
+	check(t, os.WriteFile(dead+countersSuffix, nil, 0o600))
+	s = storeOver(t, mustOpen(t, dead))
+	count(s, 3)
+	check(t, s.Close())
+	check(t, os.WriteFile(dead+countersSuffix, content, 0o600))
+
+	b, err := openAlone(dead)
+	check(t, err)
+	left, _, err := readCounters(dead + countersSuffix)
+	check(t, err)
+	for range 2 {
+		check(t, b.update(func(tx *bbolt.Tx) error { return saveLeft(tx, tokens[0].ID, left[tokens[0].ID]) }))
+	}
+	check(t, b.update(func(tx *bbolt.Tx) error { // the larger of the two totals stays of this one
+		key, _ := tx.Bucket(unreadBucket).Cursor().First()
+		return tx.Bucket(unreadBucket).Put(key, []byte("damaged"))
+	}))
+	check(t, b.Close())
+	if report, err := Check(dead); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "before a counters file") {
+		t.Errorf("%v, %v", report.Problems, err)
+	}
+	var got []uint64
+	for _, token := range tokens {
+		got = append(got, used(t, dead, token.ID).Allowed)
+	}
+	if got[0] != 10 || got[1]+got[2] != 17 {
+		t.Errorf("counted are %v", got)
+	}
+}

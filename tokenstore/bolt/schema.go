@@ -27,8 +27,10 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
-	// endedBucket is missing until it has an entry.
-	endedBucket = []byte("ended")
+	// endedBucket is missing until it has an entry, unreadBucket while all counts can
+	// be read.
+	endedBucket  = []byte("ended")
+	unreadBucket = []byte("unread")
 
 	toldKey     = []byte("told")
 	passedKey   = []byte("passed")

@@ -33,6 +33,11 @@ func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.UsageOf, error) {
 func (b *Backend) SaveUsage(now time.Time, totals []tokenstore.UsageOf) error {
 	return b.update(func(tx *bbolt.Tx) error {
 		for _, total := range totals {
+			if b.counters.unread.Load() && has(tx.Bucket(tokensBucket), total.ID[:]) {
+				if err := keepTotals(tx, total.ID); err != nil {
+					return err
+				}
+			}
 			if err := saveUsage(tx, total); err != nil {
 				return err
 			}
@@ -76,13 +81,22 @@ func keyDay(key []byte) tokenstore.Day {
 
 // saveDay keeps a day that is over.
 func saveDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.DayUsage) error {
-	bucket, key := tx.Bucket(daysBucket), dayKey(day.Day, id)
-	if record := bucket.Get(key); record != nil {
-		if saved, err := tokenstore.DecodeDay(key, day.Day, record); err == nil { // a damaged one is replaced
-			day = day.Larger(saved)
-		}
+	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged one is replaced
+		day = day.Larger(saved)
 	}
-	return bucket.Put(key, tokenstore.EncodeDay(key, day))
+	key := dayKey(day.Day, id)
+	return tx.Bucket(daysBucket).Put(key, tokenstore.EncodeDay(key, day))
+}
+
+// savedDay returns a day that is over, unless it is missing or damaged.
+func savedDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.Day) (tokenstore.DayUsage, bool) {
+	key := dayKey(day, id)
+	record := tx.Bucket(daysBucket).Get(key)
+	if record == nil {
+		return tokenstore.DayUsage{}, false
+	}
+	saved, err := tokenstore.DecodeDay(key, day, record)
+	return saved, err == nil
 }
 
 // Days implements tokenstore.Backend. It takes one look-up a day.
@@ -108,6 +122,11 @@ func removeUsage(tx *bbolt.Tx, id tokenstore.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {
 		if err := removeDays(tx.Bucket(daysBucket), id); err != nil {
+			return err
+		}
+	}
+	if unread := tx.Bucket(unreadBucket); unread != nil {
+		if err := unread.Delete(id[:]); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// nobody is a user of no rights.
+const nobody = 65534
+
+// TestQuotaOfAnotherUser kills a Caddy, gives its store to another user but not the
+// counters beside it, and starts Caddy as that user. It serves and says what to do;
+// when that is done the counts of both are added, and the quota is as used up as it is.
+// Without root there is one user, who loses the right to read the counters.
+func TestQuotaOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	c.env["STORE"] = c.path("tokens.db")
+	c.start(countingSite)
+	token := c.token("--scope", "test:allowed", "--quota", "12/month")
+	status := func() int {
+		t.Helper()
+		status, _, _ := curl(t, append(bearer(token), c.url("/allowed"))...)
+		return status
+	}
+	for range 7 {
+		if got := status(); got != http.StatusOK {
+			t.Fatalf("%d", got)
+		}
+	}
+	c.kill()
+
+	counters := c.path("tokens.db.counters")
+	readable := func(is bool) {
+		t.Helper()
+		var err error
+		switch {
+		case os.Geteuid() == 0 && is:
+			err = os.Chown(counters, nobody, nobody)
+		case os.Geteuid() == 0:
+			err = os.Chmod(filepath.Dir(binary), 0o711)
+			c.attributes = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			_ = filepath.WalkDir(c.dir, func(path string, _ fs.DirEntry, walkErr error) error {
+				if walkErr == nil && path != counters {
+					walkErr = os.Chown(path, nobody, nobody)
+				}
+				if walkErr != nil {
+					t.Error(walkErr)
+				}
+				return nil
+			})
+		case is:
+			err = os.Chmod(counters, 0o600)
+		default:
+			err = os.Chmod(counters, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	readable(false)
+	c.start(countingSite)
+	for range 3 {
+		if got := status(); got != http.StatusOK {
+			t.Errorf("while the counters can't be read: %d", got)
+		}
+	}
+	c.eventually("healthz warns", func() bool {
+		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts from before can't be read")
+	})
+	if log := c.output.String(); !strings.Contains(log, counters) || !strings.Contains(log, "chown ") || !strings.Contains(log, "restart Caddy") {
+		t.Errorf("the log doesn't say what to do:\n%s", log)
+	}
+	c.stop()
+	readable(true)
+	c.start(countingSite)
+	var shown struct {
+		Count int `json:"usage_count"`
+	}
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &shown); err != nil || shown.Count != 10 {
+		t.Errorf("%d are counted, want 10: %v", shown.Count, err)
+	}
+	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		if got := status(); got != want {
+			t.Errorf("request %d: %d, want %d", 11+i, got, want)
+		}
+	}
+	if got := c.getAdmin("/api_tokens/v1/healthz"); strings.Contains(got, "warning") {
+		t.Errorf("healthz is %s", got)
+	}
+}
