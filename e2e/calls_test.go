@@ -85,9 +85,10 @@ func (s *site) names(t *testing.T, token string) []string {
 // createUnikernel uploads an image of 20 MB.
 func (s *site) createUnikernel(t *testing.T, token, name string) {
 	t.Helper()
-	image := make([]byte, 20_000_000)
+	content := make([]byte, 20_000_000)
 	random := rand.NewChaCha8([32]byte{1})
-	_, _ = random.Read(image)
+	_, _ = random.Read(content)
+	image := mollymawktest.Image(mollymawktest.Manifest{}, content)
 	file := s.write("image.hvt", string(image))
 	s.call(t, token, "/api/unikernel/create",
 		"-F", "albatross_instance=default", "-F", "unikernel_name="+name,

@@ -13,6 +13,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
+// unikernelImage is what the commands of the documents upload.
+var unikernelImage = string(mollymawktest.Image(mollymawktest.Manifest{}, []byte("web")))
+
 // TestClientPage makes the calls of docs/client.md with the page's own commands. The
 // key ends soon, so that the page's job sees the warning, and gets a rate limit before
 // what the page says about trying again.
@@ -22,7 +25,7 @@ func TestClientPage(t *testing.T) {
 	token := s.token("--scope", "*", "--scope", "monitoring:*", "--expires-in", "20d")
 	s.shell()
 	s.env["MOLLYGATE_KEY"], s.env["MOLLY"] = token, s.url("")
-	s.write("web.hvt", "an image")
+	s.write("web.hvt", unikernelImage)
 	s.write("disk.img", "a disk")
 	const (
 		console = `"$MOLLY/api/unikernel/console?instance=default&unikernel=web"`
@@ -84,7 +87,8 @@ func TestPipelines(t *testing.T) {
 			s := startSite(t, plainSite, mollymawktest.Options{})
 			token := s.token("--preset", "deploy")
 			s.shell()
-			s.write("Makefile", "web.hvt:\n\tprintf image >$@\n")
+			s.write("web.built", unikernelImage)
+			s.write("Makefile", "web.hvt:\n\tcp web.built $@\n")
 			s.env["CI"] = "true"
 			script := pipeline(t, s, b.text, token)
 			out, err := s.bash(script)
@@ -155,7 +159,7 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 		t.Fatalf("neither GitHub's (%v) nor GitLab's (%v):\n%s", err, gitlabErr, text)
 	}
 	s.env["GITLAB_CI"], s.env["MOLLYGATE_KEY"] = "true", token
-	s.write("web.hvt", "image") // from a job before
+	s.write("web.hvt", unikernelImage) // from a job before
 	set(gitlab["deploy"].Variables)
 	return "set -eo pipefail\n" + strings.Join(gitlab["deploy"].Script, "\n")
 }

@@ -55,7 +55,7 @@ func TestReadme(t *testing.T) {
 		}
 	}
 
-	c.write("web.hvt", "an image")
+	c.write("web.hvt", unikernelImage)
 	c.env["MOLLYGATE_KEY"] = token
 	out, err := c.bash(commands(t, "README.md", nil,
 		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it runs"},
