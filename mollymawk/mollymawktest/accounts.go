@@ -78,7 +78,7 @@ func (c *call) startSession(prepare func()) {
 // readPublicObject reads the body of who isn't signed in as a JSON object, or
 // answers.
 func (c *call) readPublicObject(otherwise string) (object, bool) {
-	data, ok := c.body.all()
+	data, ok := c.readBody()
 	if !ok {
 		return nil, false
 	}

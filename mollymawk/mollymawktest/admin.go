@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // toggleActive is POST /api/admin/user/activate/toggle.
@@ -190,47 +188,18 @@ func (c *call) updatePolicy() {
 		c.say(http.StatusBadRequest, "policy: unexpected types, got "+escaped(encode(o)))
 		return
 	}
+	if problem := p.usable(); problem != "" {
+		c.say(http.StatusBadRequest, problem)
+		return
+	}
 	s := c.srv
 	if c.change(func() {
 		if d := s.domain(instance, u.name); d != nil {
-			d.limit = int(p.unikernels)
+			d.policy = p
 		}
 	}) {
-		c.say(http.StatusOK, object{
-			{"name", u.name},
-			{"allowed_unikernels", p.unikernels},
-			{"allowed_cpuids", list(p.cpuids)},
-			{"allowed_memory", p.memory},
-			{"allowed_block_size", p.block},
-			{"allowed_bridges", list(p.bridges)},
-		})
+		c.say(http.StatusOK, p.json(u.name))
 	}
-}
-
-// policy is what a user may have on an instance. Only the number of unikernels is
-// kept to.
-type policy struct {
-	unikernels, memory, block int64
-	cpuids                    []int64
-	bridges                   []string
-}
-
-func parsePolicy(o object) (policy, bool) {
-	var p policy
-	var oks [5]bool
-	var cpuids, bridges string
-	p.unikernels, oks[0] = get[int64](o, "unikernels")
-	p.memory, oks[1] = get[int64](o, "memory")
-	p.block, oks[2] = get[int64](o, "block")
-	cpuids, oks[3] = get[string](o, "cpuids")
-	bridges, oks[4] = get[string](o, "bridges")
-	for id := range strings.SplitSeq(cpuids, ",") {
-		if n, err := strconv.ParseInt(id, 10, 64); err == nil {
-			p.cpuids = append(p.cpuids, n)
-		}
-	}
-	p.bridges = strings.Split(bridges, ",")
-	return p, !slices.Contains(oks[:], false)
 }
 
 // readEmail reads the settings of outgoing mail, or answers.

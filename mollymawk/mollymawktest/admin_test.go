@@ -31,7 +31,7 @@ func TestAdmin(t *testing.T) {
 		{"user/activate/toggle", `"uuid":"` + root + `",`, 403, `"Cannot deactivate last active user"`},
 		{"user/activate/toggle", `"uuid":"x",`, 404, `"Account not found"`},
 		{"user/activate/toggle", ``, 400, `"Couldn't find a UUID in the JSON."`},
-		{"u/policy/update", policy, 200, `{"name":"alice","allowed_unikernels":1,"allowed_cpuids":[0,1],"allowed_memory":64,"allowed_block_size":0,"allowed_bridges":["service"]}`},
+		{"u/policy/update", policy, 200, `{"name":"alice:","allowed_unikernels":1,"allowed_cpuids":[0,1],"allowed_memory":64,"allowed_block_size":0,"allowed_bridges":["service"]}`},
 		{"u/policy/update", `"user_uuid":"x","albatross_instance":"default",`, 404, `"User not found"`},
 		{"settings/albatross/create", instance("New"), 200, `"Configuration updated successfully"`},
 		{"settings/albatross/create", instance("new"), 500, `"configuration new already exists"`},

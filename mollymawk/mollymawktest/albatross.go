@@ -39,7 +39,7 @@ func newInstance() *instance { return &instance{domains: make(map[string]*domain
 // domain is what a user has on an instance. It is guarded by Server.mu.
 type domain struct {
 	user       string
-	limit      int
+	policy     *Policy // nil: none
 	unikernels map[string]*unikernel
 	blocks     map[string]*block
 	consoles   map[string]*console // also of unikernels that don't exist
@@ -49,6 +49,8 @@ type unikernel struct {
 	config  config
 	size    int64 // of the image
 	sha256  [32]byte
+	devices devices // of the image; nil: unknown, any configuration fits
+	problem error   // albatross' refusal of the image
 	started time.Time
 }
 
@@ -76,8 +78,11 @@ func (s *Server) domain(instance, user string) *domain {
 	d := i.domains[user]
 	if d == nil {
 		d = &domain{
-			user: user, limit: s.options.MaxUnikernels,
+			user:       user,
 			unikernels: make(map[string]*unikernel), blocks: make(map[string]*block), consoles: make(map[string]*console),
+		}
+		if u := s.user(user); u != nil && u.policed {
+			d.policy = s.options.Policy
 		}
 		i.domains[user] = d
 	}
@@ -113,25 +118,31 @@ func (c *call) conclude(text string, err error) {
 }
 
 // create starts a unikernel. With force, it takes the place of one of the same
-// name, which otherwise is a failure.
+// name, which ends as soon as the policy and the block devices are checked, whatever
+// becomes of the image.
 func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	old := d.unikernels[name]
-	if force {
-		delete(d.unikernels, name)
+	if old != nil && !force {
+		return "", failureError("Unikernel with same name is already running")
 	}
-	if err := d.check(name, u.config); err != nil {
+	delete(d.unikernels, name)
+	if err := d.check(u.config); err != nil {
 		if old != nil {
 			d.unikernels[name] = old
 		}
+		return "", err
+	}
+	if err := u.checkImage(); err != nil {
 		return "", err
 	}
 	d.unikernels[name] = u
 	return "created unikernel", nil
 }
 
-func (d *domain) check(name string, cfg config) error {
-	if len(d.unikernels)+1 > d.limit {
-		return failureError(fmt.Sprintf("maximum amount of unikernels (%d) reached", d.limit))
+// check looks for what forbids another unikernel, in albatross' order.
+func (d *domain) check(cfg config) error {
+	if err := d.allowed().allow(d, cfg); err != nil {
+		return err
 	}
 	for _, device := range cfg.blocks {
 		if d.blocks[device.host] == nil {
@@ -141,10 +152,25 @@ func (d *domain) check(name string, cfg config) error {
 			return failureError(fmt.Sprintf("block device %s:%s already in use", d.user, device.host))
 		}
 	}
-	if d.unikernels[name] != nil {
-		return failureError("unikernel with same name already exists")
-	}
 	return nil
+}
+
+// allowed is the policy, or an empty one.
+func (d *domain) allowed() *Policy {
+	if d.policy == nil {
+		return &Policy{}
+	}
+	return d.policy
+}
+
+func (u *unikernel) checkImage() error {
+	switch {
+	case u.problem != nil:
+		return u.problem
+	case u.devices == nil:
+		return nil
+	}
+	return u.devices.match(u.config)
 }
 
 func (d *domain) destroy(name string) (string, error) {
@@ -156,7 +182,9 @@ func (d *domain) destroy(name string) (string, error) {
 	return "destroyed unikernel", nil
 }
 
-// restart starts a unikernel again, with another configuration if there is one.
+// restart starts a unikernel again, with another configuration if there is one. What
+// of that the image doesn't fit is refused before the unikernel ends, and what the
+// policy forbids afterwards.
 func (d *domain) restart(name string, cfg *config, now time.Time) (string, error) {
 	old := d.unikernels[name]
 	if old == nil {
@@ -166,6 +194,16 @@ func (d *domain) restart(name string, cfg *config, now time.Time) (string, error
 	u.started = now
 	if cfg != nil {
 		u.config = *cfg
+		u.config.typ = old.config.typ
+	}
+	delete(d.unikernels, name)
+	err := d.check(old.config)
+	if err == nil {
+		err = u.checkImage()
+	}
+	if err != nil {
+		d.unikernels[name] = old
+		return "", err
 	}
 	return d.create(name, &u, true)
 }
@@ -180,24 +218,25 @@ func (d *domain) inUse(block string) bool {
 }
 
 func (d *domain) addBlock(name string, size int64) error {
-	switch {
-	case d.blocks[name] != nil:
-		return failureError("block device with same name already exists")
-	case size <= 0 || size > 1<<40:
+	if d.blocks[name] != nil {
+		return failureError("file already exists")
+	}
+	if err := d.allowed().allowBlock(d, size); err != nil {
+		return err
+	}
+	if size <= 0 {
 		return failureError("overflow while computing bytes")
 	}
 	d.blocks[name] = &block{size: size}
 	return nil
 }
 
-// openBlock empties a block that is to be written.
+// openBlock empties a block before it is written. Why it can't be written is lost,
+// because the data is on its way when albatross refuses it.
 func (d *domain) openBlock(name string) (*block, error) {
 	b := d.blocks[name]
-	switch {
-	case b == nil:
-		return nil, failureError("set block: not found")
-	case d.inUse(name):
-		return nil, failureError("set block: is in use")
+	if b == nil || d.inUse(name) {
+		return nil, failureError("writing block data")
 	}
 	b.data = nil
 	return b, nil

@@ -144,7 +144,7 @@ func (c *call) checkCSRF(value string) bool {
 // readObject reads the body as a JSON object, whatever its type says to be, and
 // checks the CSRF value in it; otherwise it answers, or not if the body is broken.
 func (c *call) readObject() (object, bool) {
-	data, ok := c.body.all()
+	data, ok := c.readBody()
 	if !ok {
 		return nil, false
 	}

@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 )
 
@@ -71,7 +72,8 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	}
 	var away unreachableError
 	switch {
-	case errors.Is(err, errCutOff):
+	case errors.Is(err, errUnfinished), errors.Is(err, errTooLarge):
+		// no answer
 	case errors.As(err, &away):
 		c.say(http.StatusInternalServerError, "an error with albatross. got "+err.Error())
 	case err != nil:
@@ -81,18 +83,20 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	}
 }
 
-// errCutOff says that an upload ended early; albatross waits for the rest.
-var errCutOff = errors.New("the upload was cut off")
+// errTooLarge reports that the data exceeds the device: albatross stops reading, and
+// Mollymawk never finishes sending.
+var errTooLarge = errors.New("the data exceeds the device")
 
 // fillBlock writes to a block as the data comes in, so that a block is half
 // written meanwhile.
 func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
+	const malformed = failureError("error writing to file descriptor")
 	source := &upload{r: data}
 	var plain io.Reader = source
 	if compressed {
 		z, err := zlib.NewReader(source)
 		if err != nil {
-			return source.orElse("error writing to file descriptor")
+			return source.orElse(malformed)
 		}
 		plain = z
 	}
@@ -107,11 +111,11 @@ func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 		s.mu.Unlock()
 		switch {
 		case !fits:
-			return failureError("stream exceeds size")
+			return errTooLarge
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return source.orElse("error writing to file descriptor")
+			return source.orElse(malformed)
 		}
 	}
 }
@@ -131,11 +135,11 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (u *upload) orElse(problem string) error {
+func (u *upload) orElse(problem error) error {
 	if u.err != nil {
-		return errCutOff
+		return errUnfinished
 	}
-	return failureError(problem)
+	return problem
 }
 
 // deleteBlock is POST /api/block/delete.
@@ -167,8 +171,8 @@ func (c *call) deleteBlock() {
 }
 
 // downloadBlock is POST /api/block/download. It commits to 200 before it looks at
-// the names, so every later refusal is a second answer, which raises; albatross'
-// own refusals just close the connection.
+// the names, so that every later refusal is a second answer, which raises an
+// exception. After refusals of albatross nothing follows the head.
 func (c *call) downloadBlock() {
 	o, ok := c.readObject()
 	if !ok {
@@ -185,6 +189,9 @@ func (c *call) downloadBlock() {
 		field{"Content-type", "application/octet-stream"},
 		field{"Content-Disposition", `attachment; filename="` + name + `_dump"`},
 	)
+	if out == nil {
+		return
+	}
 	instance, err := label(instance)
 	if err != nil {
 		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
@@ -209,25 +216,51 @@ func (c *call) downloadBlock() {
 		b = *d.blocks[name]
 		return "", nil
 	})
-	if err != nil {
+	if err == nil {
+		c.dump(out, &b, level)
 		return
 	}
-	_ = b.dump(out, int(level)) // the client may be gone
+	_ = out.write("") // the client may be gone
 }
 
-// dump writes the whole device, compressed if the level isn't 0.
-func (b *block) dump(out *stream, level int) error {
-	if level == 0 {
-		return b.copyTo(streamWriter{out})
+// decodable is how many bytes of a compressed download Mollymawk can pass on: what
+// comes in one piece from albatross.
+const decodable = 4096
+
+// dump sends a device. Compressed, it arrives whole only if it is small; otherwise
+// Mollymawk takes data for the length of the next piece, which ends it sooner or
+// later. Albatross' daemon doesn't survive a level that its encoder doesn't know.
+func (c *call) dump(out *stream, b *block, level int64) {
+	switch {
+	case level < 0 || level > zlib.BestCompression:
+		c.crashAlbatross()
+		_ = out.write("") // the client may be gone
+		return
+	case level > 0:
+		var compressed bytes.Buffer
+		z, err := zlib.NewWriterLevel(&compressed, int(level))
+		if err == nil {
+			err = errors.Join(b.copyTo(z), z.Close())
+		}
+		if err != nil || compressed.Len() > decodable {
+			c.crash()
+			return
+		}
+		_ = out.write(compressed.String()) // the client may be gone
+		return
 	}
-	z, err := zlib.NewWriterLevel(streamWriter{out}, min(max(level, zlib.BestSpeed), zlib.BestCompression))
-	if err != nil {
-		return err
+	size := b.bytes()
+	switch short := c.srv.faults.Load().ShortDownload; {
+	case short == NoAnswer:
+		return
+	case short == HeadOnly:
+		size = 0
+	case short == Random:
+		size = rand.Int64N(size)
+	case short > 0:
+		size = min(size, short)
 	}
-	if err := b.copyTo(z); err != nil {
-		return err
-	}
-	return z.Close()
+	_ = b.copyTo(&limitedWriter{streamWriter{out}, size})
 }
 
 func (b *block) copyTo(w io.Writer) error {
@@ -245,6 +278,25 @@ func (b *block) copyTo(w io.Writer) error {
 		left -= n
 	}
 	return nil
+}
+
+// limitedWriter fails after so many bytes.
+type limitedWriter struct {
+	w    io.Writer
+	left int64
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	short := int64(len(p)) > l.left
+	if short {
+		p = p[:l.left]
+	}
+	n, err := l.w.Write(p)
+	l.left -= int64(n)
+	if err == nil && short {
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 type streamWriter struct{ *stream }

@@ -39,7 +39,7 @@ type call struct {
 	byToken bool // else by session, and changes need a CSRF value
 
 	state  callState
-	over   bool // crashed or cut: nothing more is sent
+	over   bool // the process has ended, or the answer was cut: nothing more is sent
 	closes bool // the connection is closed after the answer
 }
 
@@ -53,24 +53,23 @@ func (c *conn) newCall(h *head, length int64, chunked bool) *call {
 	}
 }
 
-// crash is an exception in a handler: it would end the real process.
-func (c *call) crash() {
-	if c.over {
-		return
-	}
-	c.over = true
-	c.srv.recorder.crash()
-}
-
-// begin moves on from waiting. Answering twice raises an exception, as it does in
-// H1.
+// begin moves on from waiting. Answering twice raises an exception, and so does
+// answering after an error of the connection was reported, as in H1.
 func (c *call) begin(state callState) bool {
-	if c.over || c.state != waiting {
+	if c.over || c.state != waiting || c.body.ending == failed {
 		c.crash()
 		return false
 	}
 	c.state = state
 	return true
+}
+
+// readBody reads the whole body into memory, or returns false if it never ends. The
+// memory is allocated for the length in the header, whatever the framing is.
+func (c *call) readBody() ([]byte, bool) {
+	text, _ := c.head.last("content-length")
+	announced, _ := integer(text)
+	return c.body.all(announced, c.srv.options.Memory)
 }
 
 // respond sends a whole answer.

@@ -22,12 +22,15 @@ type conn struct {
 	r      *bufio.Reader
 	record *Connection
 	once   sync.Once
+	// cut is closed by reset.
+	cut     chan struct{}
+	cutOnce sync.Once
 	// gone is made by watch.
 	gone chan struct{}
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, net: nc, record: s.recorder.accept(nc.RemoteAddr().String())}
+	c := &conn{srv: s, net: nc, cut: make(chan struct{}), record: s.recorder.accept(nc.RemoteAddr().String())}
 	c.r = bufio.NewReaderSize(c, 64<<10)
 	return c
 }
@@ -63,7 +66,7 @@ func (c *conn) serve() {
 	}
 }
 
-// goesOn ends what the handler left open of a request, and says whether another
+// goesOn ends what the handler left open of a request, and reports whether another
 // may follow.
 func (c *conn) goesOn(call *call) bool {
 	switch {
@@ -128,6 +131,7 @@ func (c *conn) close() {
 
 // reset closes the connection in the middle of whatever goes on.
 func (c *conn) reset() {
+	c.cutOnce.Do(func() { close(c.cut) })
 	if tcp, ok := c.net.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // then it is an orderly close
 	}

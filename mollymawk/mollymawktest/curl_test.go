@@ -34,8 +34,11 @@ func TestCurl(t *testing.T) {
 	auth, url := bearer(token), s.URL()
 	dir := t.TempDir()
 	image, disk := filepath.Join(dir, "hello.hvt"), filepath.Join(dir, "disk.img")
-	for file, size := range map[string]int{image: 5 << 20, disk: 1 << 20} {
-		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+	for file, data := range map[string][]byte{
+		image: Image(Manifest{}, make([]byte, 5<<20)),
+		disk:  bytes.Repeat([]byte("x"), 1<<20),
+	} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

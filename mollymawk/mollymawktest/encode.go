@@ -2,11 +2,12 @@ package mollymawktest
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
-// encode writes JSON as Yojson does: compact, in order, and with bytes that
+// encode writes JSON as Yojson 3 does: compact, in order, and with bytes that
 // aren't ASCII as they are.
 func encode(v any) string {
 	var b strings.Builder
@@ -53,18 +54,14 @@ func encodeValue(b *strings.Builder, v any) {
 	}
 }
 
+// encodeFloat raises an exception for what it can read: NaN and the infinities.
 func encodeFloat(b *strings.Builder, f float64) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		raise("Json_error")
+	}
 	text := strconv.FormatFloat(f, 'g', -1, 64)
-	switch text {
-	case "NaN":
-	case "+Inf":
-		text = "Infinity"
-	case "-Inf":
-		text = "-Infinity"
-	default:
-		if strings.Trim(text, "-0123456789") == "" {
-			text += ".0"
-		}
+	if strings.Trim(text, "-0123456789") == "" {
+		text += ".0"
 	}
 	b.WriteString(text)
 }

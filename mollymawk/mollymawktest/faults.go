@@ -16,8 +16,12 @@ type Faults struct {
 	// connection is closed; "*" is all. For console and download, the client can't
 	// tell that from the end.
 	Cut map[string]int
+	// ShortDownload ends each download of a block after so many bytes, with status 200
+	// and the same end as a whole one, as most downloads of the real Mollymawk do.
+	// 0 is none. Or it is Random, HeadOnly or NoAnswer.
+	ShortDownload int64
 	// UpdateDelay is how long an update takes. Like the real one, it goes on when
-	// the client has left.
+	// the client has left, and stops when the process ends.
 	UpdateDelay time.Duration
 	// Storage is the error of every write to the storage; each authenticated
 	// request makes one. Empty: writes succeed.
@@ -30,6 +34,16 @@ type Faults struct {
 	// pass.
 	LivelinessBefore, LivelinessAfter string
 }
+
+// Values of [Faults.ShortDownload].
+const (
+	// Random is a number of bytes that is drawn for each download, less than all.
+	Random = -1 - iota
+	// HeadOnly is the status and the headers alone.
+	HeadOnly
+	// NoAnswer is the end of the connection without them.
+	NoAnswer
+)
 
 // SetFaults replaces all faults; it holds for requests that are read from then on,
 // and for later steps of those under way. The caller must not change the maps and

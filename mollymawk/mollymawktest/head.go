@@ -12,12 +12,8 @@ import (
 // maxHead bounds the memory for a request's head, in bytes. H1 has no limit.
 const maxHead = 1 << 20
 
-var (
-	// errMalformed is why a request is never answered.
-	errMalformed = errors.New("malformed HTTP")
-	// errGone says that the connection ended within a message.
-	errGone = errors.New("the connection ended")
-)
+// errMalformed is why a request is never answered.
+var errMalformed = errors.New("malformed HTTP")
 
 // head is a request's head.
 type head struct {
@@ -78,7 +74,7 @@ func (p *headParser) peek() byte {
 	}
 	b, err := p.r.Peek(1)
 	if err != nil {
-		p.err = errGone
+		p.err = err
 		return 0
 	}
 	return b[0]
@@ -158,7 +154,7 @@ func (h *head) framing() (length int64, chunked bool, err error) {
 				return 0, false, errMalformed
 			}
 		}
-		if length, err = parseLength(text); err != nil {
+		if length, ok = integer(text); !ok || length < 0 {
 			return 0, false, errMalformed
 		}
 	}
@@ -168,11 +164,13 @@ func (h *head) framing() (length int64, chunked bool, err error) {
 	return length, chunked, nil
 }
 
-// parseLength reads an integer as OCaml's Int64.of_string does: with a sign, a
-// base and underscores. A front end that is stricter must not pass such a length
-// on.
-func parseLength(text string) (int64, error) {
-	digits := strings.TrimPrefix(text, "+")
+// integer reads a number as OCaml's int_of_string does: with a sign, a base and
+// underscores. A front end that is stricter must not pass such a length on.
+func integer(text string) (n int64, ok bool) {
+	digits, negative := strings.CutPrefix(text, "-")
+	if !negative {
+		digits = strings.TrimPrefix(text, "+")
+	}
 	base := 10
 	for _, prefix := range []struct {
 		text string
@@ -184,13 +182,13 @@ func parseLength(text string) (int64, error) {
 		}
 	}
 	if strings.HasPrefix(digits, "_") || strings.ContainsAny(digits, "+-") {
-		return 0, errMalformed
+		return 0, false
 	}
 	n, err := strconv.ParseInt(strings.ReplaceAll(digits, "_", ""), base, 64)
-	if err != nil {
-		return 0, errMalformed
+	if negative {
+		n = -n
 	}
-	return n, nil
+	return n, err == nil
 }
 
 func (h *head) upgrades() bool {

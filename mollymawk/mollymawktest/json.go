@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // object is a JSON object in order and with all its members, also those of the
@@ -38,7 +37,7 @@ func get[T any](o object, name string) (T, bool) {
 
 // parseJSON reads the dialect of Yojson (ocaml-community/yojson, lib/read.mll):
 // it knows comments, NaN and Infinity, names without quotes and strings with raw
-// control characters.
+// control characters. A value that is nested too deep raises an exception.
 func parseJSON(text string) (any, error) {
 	p := jsonParser{text: text}
 	p.space()
@@ -58,8 +57,9 @@ type jsonError string
 
 func (e jsonError) Error() string { return escaped(string(e)) }
 
-// maxDepth bounds how deep values are nested, for our stack's sake.
-const maxDepth = 1000
+// maxDepth is how deep values can be nested before Yojson's parser, which calls
+// itself, exceeds its stack of 8 MiB.
+const maxDepth = 160_000
 
 type jsonParser struct {
 	text string
@@ -67,19 +67,29 @@ type jsonParser struct {
 	err  error
 }
 
-// fail notes the first error in Yojson's words.
+// fail notes the first error in Yojson's words: what, and the text from p.at on. The
+// text can be shorter than the range of bytes by one.
 func (p *jsonParser) fail(what string) {
-	if p.err != nil {
-		return
-	}
-	line := 1 + strings.Count(p.text[:p.at], "\n")
-	column := p.at - strings.LastIndexByte(p.text[:p.at], '\n') - 1
 	if p.at >= len(p.text) {
-		p.err = jsonError(fmt.Sprintf("Line %d, byte %d:\nUnexpected end of input", line, column))
+		p.failAt(p.at-1, p.at, "Unexpected end of input")
 		return
 	}
 	junk := p.text[p.at:min(len(p.text), p.at+33)]
-	p.err = jsonError(fmt.Sprintf("Line %d, bytes %d-%d:\n%s '%s'", line, column, column+len(junk), what, junk))
+	p.failAt(p.at, min(len(p.text), p.at+34), what+" '"+junk+"'")
+}
+
+// failAt notes the first error, with the range of bytes in its line that Yojson
+// counts.
+func (p *jsonParser) failAt(from, to int, what string) {
+	if p.err != nil {
+		return
+	}
+	begin := strings.LastIndexByte(p.text[:min(to, len(p.text))], '\n') + 1
+	place := fmt.Sprintf("bytes %d-%d", from-begin, to-begin)
+	if from == to {
+		place = fmt.Sprintf("byte %d", to-begin)
+	}
+	p.err = jsonError(fmt.Sprintf("Line %d, %s:\n%s", 1+strings.Count(p.text[:begin], "\n"), place, what))
 }
 
 // accept skips a text if it comes next.
@@ -106,7 +116,7 @@ func (p *jsonParser) space() {
 		case strings.HasPrefix(rest, "/*"):
 			n := strings.Index(rest[2:], "*/")
 			if n < 0 {
-				p.fail("Unterminated comment")
+				p.failAt(len(p.text), len(p.text), "Unterminated comment ''")
 				return
 			}
 			p.at += n + 4
@@ -121,8 +131,8 @@ func (p *jsonParser) value(depth int) any {
 	switch {
 	case p.err != nil:
 		return nil
-	case depth > maxDepth:
-		p.fail("Too deep")
+	case depth >= maxDepth:
+		raise("Stack_overflow")
 		return nil
 	case p.accept("true"):
 		return true
@@ -209,24 +219,36 @@ func (p *jsonParser) array(depth int) any {
 	return nil
 }
 
+// number reads the longest number; what follows is left for the next error.
 func (p *jsonParser) number() any {
 	start := p.at
 	p.accept("-")
-	p.digits()
-	whole := true
-	if p.accept(".") {
-		whole = false
-		p.digits()
-	}
-	if p.accept("e") || p.accept("E") {
-		whole = false
-		if !p.accept("+") {
-			p.accept("-")
-		}
-		p.digits()
-	}
-	if p.err != nil {
+	switch n := p.digits(p.at); {
+	case n == 0:
+		p.at = start
+		p.fail("Invalid token")
 		return nil
+	case p.text[p.at] == '0':
+		p.at++ // nothing may follow a leading zero
+	default:
+		p.at += n
+	}
+	whole := true
+	if strings.HasPrefix(p.text[p.at:], ".") {
+		if n := p.digits(p.at + 1); n > 0 {
+			p.at += 1 + n
+			whole = false
+		}
+	}
+	if rest := p.text[p.at:]; rest != "" && (rest[0] == 'e' || rest[0] == 'E') {
+		sign := 1
+		if len(rest) > 1 && (rest[1] == '+' || rest[1] == '-') {
+			sign = 2
+		}
+		if n := p.digits(p.at + sign); n > 0 {
+			p.at += sign + n
+			whole = false
+		}
 	}
 	text := p.text[start:p.at]
 	if !whole {
@@ -235,20 +257,17 @@ func (p *jsonParser) number() any {
 	}
 	n, err := strconv.ParseInt(text, 10, 63) // OCaml's integers
 	if err != nil {
-		p.at = start
-		p.fail("Int overflow")
+		p.failAt(start-1, p.at, "Int overflow '"+text+"'")
 	}
 	return n
 }
 
-func (p *jsonParser) digits() {
-	start := p.at
-	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' {
-		p.at++
+// digits is how many digits begin at a place.
+func (p *jsonParser) digits(at int) (n int) {
+	for at+n < len(p.text) && p.text[at+n] >= '0' && p.text[at+n] <= '9' {
+		n++
 	}
-	if p.at == start {
-		p.fail("Invalid token")
-	}
+	return n
 }
 
 // string reads on after the opening quote.
@@ -284,40 +303,38 @@ func (p *jsonParser) escape(b *strings.Builder) {
 		p.at++
 		b.WriteByte("\"\\/\b\f\n\r\t"[i])
 	case c == 'u':
-		p.at++
 		b.WriteRune(p.unicode())
 	default:
 		p.fail("Invalid escape sequence")
 	}
 }
 
+// unicode reads a character whose u is next.
 func (p *jsonParser) unicode() rune {
-	r := p.fourDigits()
-	if r < 0xD800 || r > 0xDBFF {
-		return r
-	}
-	if !p.accept(`\u`) {
-		p.fail("Missing escape sequence representing low surrogate for code point beyond U+FFFF")
-		return 0
-	}
-	r = utf16.DecodeRune(r, p.fourDigits())
-	if r == utf8.RuneError {
-		p.fail("Invalid low surrogate for code point beyond U+FFFF")
-	}
-	return r
-}
-
-func (p *jsonParser) fourDigits() rune {
-	if p.err != nil || p.at+4 > len(p.text) {
-		p.at = len(p.text)
-		p.fail("")
-		return 0
-	}
-	n, err := strconv.ParseUint(p.text[p.at:p.at+4], 16, 16)
-	if err != nil {
+	r, ok := p.fourDigits(p.at + 1)
+	if !ok {
 		p.fail("Invalid escape sequence")
 		return 0
 	}
-	p.at += 4
-	return rune(n)
+	p.at += 5
+	if r < 0xD800 || r > 0xDBFF {
+		return r
+	}
+	low, ok := p.fourDigits(p.at + 2)
+	switch {
+	case !strings.HasPrefix(p.text[p.at:], `\u`) || !ok:
+		p.fail("Missing escape sequence representing low surrogate for code point beyond U+FFFF")
+	case low < 0xDC00 || low > 0xDFFF:
+		p.fail("Invalid low surrogate for code point beyond U+FFFF")
+	}
+	p.at = min(p.at+6, len(p.text))
+	return utf16.DecodeRune(r, low)
+}
+
+func (p *jsonParser) fourDigits(at int) (rune, bool) {
+	if at+4 > len(p.text) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(p.text[at:at+4], 16, 16)
+	return rune(n), err == nil
 }

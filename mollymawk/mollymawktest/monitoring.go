@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -134,6 +133,10 @@ func (c *call) scalingUpdate() {
 	}
 	_, scale := fields["should_scale"]
 	text, hasMax := fields["max_instances"]
+	if !scale && !c.scales(instance, name) {
+		c.alert(http.StatusOK, "No scaling policy exist for this unikernel. Nothing to do here.")
+		return
+	}
 	if !scale {
 		c.setScaling(instance, name, 1)
 		return
@@ -142,40 +145,44 @@ func (c *call) scalingUpdate() {
 		c.alert(http.StatusBadRequest, "Missing max number of clones to spawn.")
 		return
 	}
-	most, err := strconv.Atoi(text)
-	if err != nil || most < 1 {
+	n, ok := integer(text)
+	most := int(n)
+	if !ok || most < 1 {
 		c.alert(http.StatusBadRequest, "Max instances must be greater than 1.")
 		return
 	}
+	c.srv.mu.Lock()
 	limit := 0
-	_, err = c.command(instance, func(d *domain) (string, error) {
-		limit = d.limit
-		return "", nil
-	})
-	switch {
-	case most > 1 && err != nil:
-		c.alert(http.StatusBadRequest, "An error occurred: "+err.Error())
-	case most > 1 && most > limit:
-		c.alert(http.StatusBadRequest, fmt.Sprintf("Error: you can spawn a maximum of %d clones.", limit))
-	default:
-		c.setScaling(instance, name, most)
+	if d := c.srv.domain(instance, c.user.name); d != nil {
+		limit = d.allowed().Unikernels
 	}
+	c.srv.mu.Unlock()
+	if most > 1 && most > limit {
+		c.alert(http.StatusBadRequest, fmt.Sprintf("Error: you can spawn a maximum of %d clones.", limit))
+		return
+	}
+	c.setScaling(instance, name, most)
+}
+
+// scales reports whether a unikernel has a scaling policy.
+func (c *call) scales(instance, name string) bool {
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	return slices.ContainsFunc(c.user.scaling, scalingOf(instance, name))
+}
+
+func scalingOf(instance, name string) func(scalingPolicy) bool {
+	return func(p scalingPolicy) bool { return p.name == name && p.instance == instance }
 }
 
 // setScaling replaces the policy of a unikernel, or removes it if it allows no
 // copies.
 func (c *call) setScaling(instance, name string, most int) {
 	s := c.srv
-	same := func(p scalingPolicy) bool { return p.name == name && p.instance == instance }
 	s.mu.Lock()
-	if most == 1 && !slices.ContainsFunc(c.user.scaling, same) {
-		s.mu.Unlock()
-		c.alert(http.StatusOK, "No scaling policy exist for this unikernel. Nothing to do here.")
-		return
-	}
 	err := s.persist()
 	if err == nil {
-		c.user.scaling = slices.DeleteFunc(c.user.scaling, same)
+		c.user.scaling = slices.DeleteFunc(c.user.scaling, scalingOf(instance, name))
 		if most > 1 {
 			c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, most})
 		}

@@ -2,10 +2,8 @@ package mollymawktest
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,8 +11,8 @@ import (
 
 // streamForm reads a form part by part and hands its file to use, with the fields
 // that came before. A later field of the same name overwrites an earlier one;
-// parts in neither list are skipped. Without a file, and if the form or the
-// request breaks off, there is no answer.
+// parts in neither list are skipped. A part that the body ends in is complete.
+// Without a file there is no answer.
 func (c *call) streamForm(file string, required, optional []string, use func(fields map[string]string, file io.Reader)) {
 	contentType, ok := c.head.last("content-type")
 	if !ok {
@@ -30,35 +28,25 @@ func (c *call) streamForm(file string, required, optional []string, use func(fie
 		c.say(http.StatusBadRequest, "Invalid Content-Type: "+err.Error())
 		return
 	}
-	if params["boundary"] == "" {
-		return
-	}
-	form := multipart.NewReader(c.body, params["boundary"])
 	fields := make(map[string]string)
-	for !c.over {
-		part, err := form.NextRawPart()
-		if err != nil {
-			return // the end, or broken
-		}
-		name := part.FormName()
+	eachPart(c.body, params["boundary"], func(name string, content io.Reader) bool {
 		switch {
 		case name == file:
 			if !hasAll(fields, required) {
 				c.say(http.StatusBadRequest, "One or more required fields are missing.")
-				continue
+				break
 			}
-			use(fields, part)
-			if c.state == waiting {
-				return
-			}
+			use(fields, content)
+			return c.state != waiting && !c.over
 		case slices.Contains(required, name) || slices.Contains(optional, name):
-			data, err := io.ReadAll(part)
+			data, err := io.ReadAll(content)
 			if err != nil {
-				return
+				return false
 			}
 			fields[name] = string(data)
 		}
-	}
+		return !c.over
+	})
 }
 
 func hasAll(fields map[string]string, names []string) bool {
@@ -76,7 +64,7 @@ func (c *call) readForm() (map[string]string, bool) {
 		c.say(http.StatusBadRequest, "Expected multipart form data")
 		return nil, false
 	}
-	data, ok := c.body.all()
+	data, ok := c.readBody()
 	if !ok {
 		return nil, false
 	}
@@ -96,33 +84,24 @@ func (c *call) readForm() (map[string]string, bool) {
 	return fields, c.checkCSRF(csrf)
 }
 
-// parseForm reads a whole form, or says what is wrong with it.
+// parseForm reads a whole form. problem is what is wrong with it.
 func parseForm(contentType string, data []byte) (fields map[string]string, problem string) {
-	const broken = "Couldn't decode multipart data: "
+	const broken = "Couldn't decode multipart data: Invalid input"
 	_, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return nil, "couldn't parse content-type " + contentType + ": " + err.Error()
 	}
-	if params["boundary"] == "" {
-		return nil, broken + "Invalid Content-Type, missing boundary"
-	}
-	if !bytes.Contains(data, []byte("--"+params["boundary"])) {
-		return nil, broken + "no part" // which package multipart takes for an empty form
-	}
 	fields = make(map[string]string)
-	form := multipart.NewReader(bytes.NewReader(data), params["boundary"])
-	for {
-		part, err := form.NextRawPart()
-		if errors.Is(err, io.EOF) {
-			return fields, ""
-		}
-		if err != nil {
-			return nil, broken + err.Error()
-		}
-		value, err := io.ReadAll(part)
-		if err != nil {
-			return nil, broken + err.Error()
-		}
-		fields[part.FormName()] = string(value)
+	parts, ok := 0, true
+	eachPart(bytes.NewReader(data), params["boundary"], func(name string, content io.Reader) bool {
+		value, err := io.ReadAll(content)
+		fields[name] = string(value)
+		parts++
+		ok = err == nil
+		return ok
+	})
+	if !ok || parts == 0 {
+		return nil, broken
 	}
+	return fields, ""
 }

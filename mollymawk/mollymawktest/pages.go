@@ -251,7 +251,7 @@ func (c *call) usagePage(_, instance string) (string, bool) {
 	if d == nil {
 		return "", true
 	}
-	return fmt.Sprintf("<p>%d of %d unikernels, %d block devices on %s</p>", len(d.unikernels), d.limit, len(d.blocks), instance), true
+	return fmt.Sprintf("<p>%d of %d unikernels, %d block devices on %s</p>", len(d.unikernels), d.allowed().Unikernels, len(d.blocks), instance), true
 }
 
 func (c *call) deployPage(csrf, instance string) (string, bool) {

@@ -25,8 +25,8 @@ type Request struct {
 	Body       []byte
 	BodyLength int64
 	BodySHA256 [sha256.Size]byte
-	// BodyEnded says that there is no more of the body to come. BodyBroken says that
-	// it was malformed or ended early.
+	// BodyEnded reports that there is no more of the body to come. BodyBroken reports
+	// that it was malformed or ended early, whatever the handler took it for.
 	BodyEnded, BodyBroken bool
 	// Status is that of the answer; 0 while there is none.
 	Status int
@@ -67,7 +67,8 @@ type recorder struct {
 	accepted int
 	conns    []*Connection
 	requests []*requestRecord
-	crashes  int
+	crashes  int           // of Mollymawk
+	daemon   int           // crashes of albatross' daemon
 	changed  chan struct{} // closed and replaced at every change that is waited for
 }
 
@@ -131,6 +132,12 @@ func (r *recorder) crash() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.crashes++
+}
+
+func (r *recorder) crashAlbatross() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.daemon++
 }
 
 // body takes note of a part of the request's body.
@@ -227,11 +234,19 @@ func (s *Server) Connections() []Connection {
 	return conns
 }
 
-// Crashes is how often a request would have ended the real Mollymawk.
+// Crashes is how often a request has ended Mollymawk's process.
 func (s *Server) Crashes() int {
 	s.recorder.mu.Lock()
 	defer s.recorder.mu.Unlock()
 	return s.recorder.crashes
+}
+
+// AlbatrossCrashes is how often a request has ended albatross' daemon, which all
+// users of a host share.
+func (s *Server) AlbatrossCrashes() int {
+	s.recorder.mu.Lock()
+	defer s.recorder.mu.Unlock()
+	return s.recorder.daemon
 }
 
 // Reset forgets all requests, bytes and crashes recorded so far, and the
@@ -244,5 +259,5 @@ func (s *Server) Reset() {
 	for _, c := range r.conns {
 		c.Raw, c.Truncated, c.Requests = nil, false, 0
 	}
-	r.requests, r.crashes = nil, 0
+	r.requests, r.crashes, r.daemon = nil, 0, 0
 }

@@ -14,6 +14,7 @@ type route struct {
 // dispatch answers a request: exact path, then method, then who calls. Query and
 // body are the handler's.
 func (s *Server) dispatch(c *call) {
+	defer c.catch()
 	if s.faults.Load().silent(c.path) {
 		return
 	}

@@ -2,6 +2,7 @@ package mollymawktest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -31,12 +32,20 @@ type Options struct {
 	Address string
 	// Instances are the names of the albatross instances. Default: "default".
 	Instances []string
-	// MaxUnikernels is how many a user may have on an instance. Default: 20.
-	MaxUnikernels int
+	// Policy is what the users that tests add may have on each instance. Default:
+	// 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block devices, and the
+	// bridges service and lan. See [Server.SetPolicy] for another.
+	Policy *Policy
 	// Jobs are what the builder can deliver images of. Default: "hello", "website".
 	Jobs []string
 	// Clock tells the time for expiry, timestamps and rollbacks. Default: time.Now.
 	Clock func() time.Time
+	// Memory is how many bytes of a body Mollymawk can hold. A longer one, even if it
+	// is only announced, ends the process. Uploads are not held. Default: 512 MiB.
+	Memory int64
+	// StaysDown refuses all connections after the process has ended once. By default
+	// it is restarted: the connections are cut, and the next ones served.
+	StaysDown bool
 	// RawLimit is how many bytes of each connection are kept. Default: 64 MiB.
 	// Negative: neither bytes nor requests are recorded, for a server that runs for
 	// long.
@@ -50,8 +59,11 @@ func (o Options) withDefaults() Options {
 	if len(o.Instances) == 0 {
 		o.Instances = []string{"default"}
 	}
-	if o.MaxUnikernels == 0 {
-		o.MaxUnikernels = 20
+	if o.Policy == nil {
+		o.Policy = &Policy{Unikernels: 20, CPUs: []int{0, 1, 2, 3}, Memory: 16 << 10, Block: 64 << 10, Bridges: []string{"service", "lan"}}
+	}
+	if o.Memory == 0 {
+		o.Memory = 512 << 20
 	}
 	if o.Jobs == nil {
 		o.Jobs = []string{"hello", "website"}
@@ -134,6 +146,9 @@ func (s *Server) accept() {
 	for {
 		nc, err := s.listener.Accept()
 		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
 			select {
 			case <-s.done:
 				return
@@ -178,21 +193,30 @@ func (s *Server) Close() {
 	if !s.closed {
 		s.closed = true
 		close(s.done)
-		_ = s.listener.Close() // it is gone either way
+		s.stopListening()
 	}
 	s.mu.Unlock()
 	s.CutConnections()
 	s.tasks.Wait()
 }
 
+// stopListening refuses connections from now on.
+func (s *Server) stopListening() { _ = s.listener.Close() } // it is gone either way
+
 // CutConnections resets every open connection, as if the machine had died under
 // them. The server goes on listening.
-func (s *Server) CutConnections() {
+func (s *Server) CutConnections() { s.cutAllBut(nil) }
+
+// cutAllBut resets every open connection but one, which ends in order after what was
+// sent on it.
+func (s *Server) cutAllBut(last *conn) {
 	s.mu.Lock()
 	conns := maps.Clone(s.conns)
 	s.mu.Unlock()
 	for c := range conns {
-		c.reset()
+		if c != last {
+			c.reset()
+		}
 	}
 }
 

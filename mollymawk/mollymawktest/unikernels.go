@@ -92,17 +92,18 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 		c.say(http.StatusBadRequest, "Missing builder job or uuid")
 		return
 	case mode == "builder" && !c.srv.hasJob(job):
-		// The builder delivers nothing; what albatross says of an empty image is our
-		// wording.
-		c.say(http.StatusInternalServerError, "Albatross Response Error: "+failureError("the image is empty").Error())
-		return
+		u.problem = errELF // the builder delivers nothing, which is taken for the image
 	case mode == "builder":
 	case mode == "manual":
 		sum := sha256.New()
-		if u.size, err = io.Copy(sum, image); err != nil {
-			return // cut off: albatross waits for the rest
+		var file imageFile
+		if u.size, err = io.Copy(io.MultiWriter(sum, &file), image); err != nil {
+			return // it never ends: albatross waits for the rest
 		}
 		sum.Sum(u.sha256[:0])
+		if cfg.typ == "solo5" {
+			u.devices, u.problem = file.manifest()
+		}
 	default:
 		c.say(http.StatusBadRequest, "Invalid deploy mode")
 		return

@@ -3,7 +3,11 @@ package mollymawktest
 import (
 	"errors"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -88,7 +92,9 @@ func (c *call) updateUnikernel() {
 		c.say(http.StatusBadRequest, "Couldn't find albatross instance, "+instance+" with error: "+err.Error())
 		return
 	}
-	c.srv.pause(c.srv.faults.Load().UpdateDelay)
+	if !c.pause(c.srv.faults.Load().UpdateDelay) {
+		return
+	}
 	if err := c.deploy(instance, &unikernelUpdate{name: name, job: job, uuid: running, config: cfg}, "update"); err != nil {
 		c.envelope(http.StatusInternalServerError, "Update Error",
 			"Update failed. "+name+" failed to update to build "+build+" with error "+err.Error())
@@ -101,33 +107,88 @@ func (c *call) updateUnikernel() {
 	c.envelope(http.StatusOK, "Update Successful", "Update successful. "+name+" is now running on build "+build)
 }
 
-// liveliness says what is wrong with the checks that a request asks for, or with
-// what they find.
+// liveliness is what is wrong with the checks that a request asks for, or with what
+// they find. Nothing is fetched: an address fails if nothing can be fetched from it.
 func liveliness(o object, found string) (problem string) {
-	address, _ := o.get("http_liveliness_address")
-	if _, ok := address.(string); address != nil && !ok {
-		return "invalid json for http_liveliness_address: " + escaped(encode(address))
+	address, problem := optionalText(o, "http_liveliness_address")
+	if problem != "" {
+		return problem
 	}
-	if dns, ok := get[object](o, "dns_liveliness"); ok {
-		for _, name := range []string{"dns_address", "dns_name"} {
-			value, _ := dns.get(name)
-			if _, ok := value.(string); value != nil && !ok {
-				return "invalid json for " + name + ": " + escaped(encode(value))
-			}
-		}
+	dns, _ := get[object](o, "dns_liveliness")
+	resolver, problem := optionalText(dns, "dns_address")
+	if problem != "" {
+		return problem
+	}
+	name, problem := optionalText(dns, "dns_name")
+	switch {
+	case problem != "":
+		return problem
+	case resolver != "" && name != "" && !hostName.MatchString(name):
+		return "Invalid DNS name: invalid host name"
+	}
+	var failed []string
+	if address != "" && !fetchable(address) {
+		failed = append(failed, "HTTP ("+address+"): "+address+" :an error "+occurred+
+			" while performing a liveliness check on the http endpoint with error: couldn't decode URL")
+	}
+	if resolver != "" && name != "" && !resolves(resolver) {
+		failed = append(failed, "DNS ("+name+", "+resolver+"): timeout")
+	}
+	if len(failed) > 0 {
+		return "Liveliness checks failed for: " + strings.Join(failed, ", ")
 	}
 	return found
 }
 
-// pause waits, but not longer than the server lives.
-func (s *Server) pause(d time.Duration) {
+// optionalText returns a member that may be missing or null.
+func optionalText(o object, name string) (text, problem string) {
+	value, _ := o.get(name)
+	text, ok := value.(string)
+	if value != nil && !ok {
+		return "", "invalid json for " + name + ": " + escaped(encode(value))
+	}
+	return text, ""
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
+func fetchable(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// resolves reports whether the address of a resolver is one. A port that is no
+// number, or a negative one, raises an exception.
+func resolves(address string) bool {
+	host, port, hasPort := strings.Cut(address, ":")
+	if inside, ok := strings.CutPrefix(address, "["); ok {
+		inside, port, ok = strings.Cut(inside, "]")
+		port, hasPort = strings.CutPrefix(port, ":")
+		host = inside
+	} else if strings.Contains(port, ":") {
+		host, hasPort = address, false
+	}
+	if hasPort {
+		if n, ok := integer(port); !ok || n < 0 {
+			raise("Invalid_argument")
+		}
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// pause waits. It returns false if the process has ended meanwhile.
+func (c *call) pause(d time.Duration) bool {
 	if d <= 0 {
-		return
+		return true
 	}
 	select {
 	case <-time.After(d):
-	case <-s.done:
+		return true
+	case <-c.conn.cut:
+	case <-c.srv.done:
 	}
+	return false
 }
 
 // deploy notes what a rollback would bring back, and creates the unikernel by
@@ -146,12 +207,14 @@ func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 		return errors.New(kind + " storing update information for " + u.name + " failed with: " + err.Error() +
 			" for data: " + escaped(encode(u.json())))
 	}
+	next := &unikernel{config: u.config, started: s.now()}
 	if !s.hasJob(u.job) {
+		next.problem = errELF // nothing is taken for the image
+	}
+	_, err = c.command(instance, func(d *domain) (string, error) { return d.create(u.name, next, true) })
+	if next.problem != nil {
 		return errors.New(kind + " :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found")
 	}
-	_, err = c.command(instance, func(d *domain) (string, error) {
-		return d.create(u.name, &unikernel{config: u.config, started: s.now()}, true)
-	})
 	if _, ok := errors.AsType[unreachableError](err); ok {
 		return errors.New("Force create: Error querying albatross: " + err.Error())
 	}

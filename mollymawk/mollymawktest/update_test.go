@@ -31,13 +31,22 @@ func TestUpdate(t *testing.T) {
 		{`"unikernel_name":"_",`, Faults{}, 400, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: " + badLabel},
 		{`"albatross_instance":"other",`, Faults{}, 404, "Albatross Instance Error", "An error " + occurred + " while finding albatross instance other"},
 		{`"unikernel_name":"other",`, Faults{}, 400, "", "Couldn't find albatross instance, default with error: Expected one unikernel, but got 0"},
-		{`"job":"nothing",`, Faults{}, 500, "Update Error", "Update failed. hello failed to update to build new with error " +
-			"update :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found"},
 		{`"http_liveliness_address":1,`, Faults{}, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: invalid json for http_liveliness_address: 1"},
+		{`"albatross_instance":"_","http_liveliness_address":"nowhere",`, Faults{}, 500, "Error: Liveliness check failed",
+			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: HTTP (nowhere): nowhere :an error " +
+				occurred + " while performing a liveliness check on the http endpoint with error: couldn't decode URL"},
+		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"resolver","dns_name":"a.b"},`, Faults{}, 500, "Error: Liveliness check failed",
+			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: DNS (a.b, resolver): timeout"},
+		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"192.0.2.1","dns_name":"a..b/"},`, Faults{}, 500, "Error: Liveliness check failed",
+			"Liveliness check of currentyly running unikernel failed with error: Invalid DNS name: invalid host name"},
+		{`"http_liveliness_address":"http://a.b/x","dns_liveliness":{"dns_address":"[2001:db8::1]","dns_name":"a.b"},`, Faults{}, 200, "Update Successful",
+			"Update successful. hello is now running on build new"},
 		{`"albatross_instance":"_",`, Faults{LivelinessBefore: "down"}, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: down"},
 		{"", Faults{LivelinessAfter: "down"}, 200, "Rollback Successful", "Rollback successful. hello is now running on build old"},
+		{`"job":"nothing",`, Faults{}, 500, "Update Error", "Update failed. hello failed to update to build new with error " +
+			"update :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found"},
 	} {
 		s.SetFaults(test.faults)
 		a := postJSON(t, s, token, "/api/unikernel/update", update(test.changed))
@@ -46,6 +55,7 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 	s.SetFaults(Faults{})
+	s.AddUnikernel("alice", "default", "hello")
 	a := postJSON(t, s, token, "/api/unikernel/update", update(`"unikernel_arguments":{"typ":"solo5","cpuid":0},`))
 	if a.status != 400 || !strings.Contains(a.body, `"title":"Error with Unikernel Arguments Json"`) {
 		t.Errorf("arguments: %d %s", a.status, a.body)

@@ -26,6 +26,7 @@ type user struct {
 	name, email, uuid, password string // the password as a hash
 
 	active, admin    bool
+	policed          bool // has the policy of Options until another is set
 	emailVerified    *time.Time
 	verification     string    // uuid in the link that was mailed, or ""
 	tokens           []*token  // newest first
@@ -118,7 +119,7 @@ func (s *Server) ensureUser(name string) *user {
 		return u
 	}
 	u := newUser(name, name+"@example.com", Password, s.now())
-	u.active = true
+	u.active, u.policed = true, true
 	s.users = append(s.users, u)
 	return u
 }

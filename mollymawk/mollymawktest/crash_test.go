@@ -1,0 +1,271 @@
+package mollymawktest
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wantCut fails the test if an answer comes; the connection may end in any way.
+func (c *client) wantCut() {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	rest, err := io.ReadAll(c.r)
+	if err, ok := err.(net.Error); ok && err.Timeout() {
+		c.t.Fatal("the connection goes on")
+	}
+	if len(rest) > 0 {
+		c.t.Fatalf("got %q, want the end of the connection", rest)
+	}
+}
+
+// encoded is a form with one part that has these header lines.
+func encoded(headers, value string) string {
+	return "--" + boundary + "\r\n" + headers + "\r\n\r\n" + value + "\r\n"
+}
+
+// withPart puts an encoded part in front of the parts' last, which is the file.
+func withPart(part string, parts ...part) string {
+	whole := form(parts...)
+	i := strings.LastIndex(whole[:strings.LastIndex(whole, "--"+boundary)], "--"+boundary)
+	return whole[:i] + part + whole[i:]
+}
+
+// crashing are requests that end Mollymawk. $T is a token and $C a cookie with a CSRF
+// value $X.
+var crashing = map[string]string{
+	// How the body is framed: the parse error is reported, then the handler answers.
+	"chunk extension":       message("POST", "/api/login", "", withChunks) + "2;x\r\n{}\r\n0\r\n\r\n",
+	"chunk size 0x":         message("POST", "/api/login", "", withChunks) + "0x2\r\n{}\r\n0\r\n\r\n",
+	"chunk size too large":  message("POST", "/api/register", "", withChunks) + "fffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+	"chunk without its end": message("POST", "/api/login", "", withChunks) + "2\r\n{}x\r\n0\r\n\r\n",
+	"trailers":              message("POST", "/api/register", "", withChunks) + "2\r\n{}\r\n0\r\nA: b\r\n\r\n",
+	"chunk extension, form": message("POST", pathCreate, "", "$T", formType, withChunks) +
+		strings.Replace(chunk(forcedCreate(80000), len(forcedCreate(80000))), "\r\nhello\r\n", "\r\nother\r\n", 1) + "\r\n2;x\r\n",
+
+	// The memory for a body is taken before it is read.
+	"length":                 message("POST", "/api/login", "", "Content-Length: 99999999999"),
+	"length, register":       message("POST", "/api/register", "", "Content-Length: 99999999999"),
+	"length in hex":          message("POST", "/api/login", "", "Content-Length: 0x7fffffffff"),
+	"length besides chunks":  message("POST", "/api/login", "", withChunks, "Content-Length: 99999999999") + "0\r\n\r\n",
+	"length, with a token":   message("POST", pathDestroy, "", "$T", "Content-Length: 99999999999"),
+	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType, "Content-Length: 99999999999"),
+
+	// Numbers that Yojson reads and refuses to write, where an error quotes them.
+	"NaN":                 message("POST", "/api/login", `{"email":NaN}`),
+	"Infinity":            message("POST", "/api/login", `{"email":"a","x":[{"y":Infinity}]}`),
+	"-Infinity":           message("POST", "/api/register", `{"email":-Infinity}`),
+	"1e999":               message("POST", "/api/login", `{"email":1e999}`),
+	"long exponent":       message("POST", "/api/register", `{"email":1E`+strings.Repeat("9", 50000)+`}`),
+	"NaN, password":       message("POST", "/account/password/update", `{"new_password":NaN,$X}`, "$C"),
+	"NaN, create token":   message("POST", "/api/tokens/create", `{"token_name":"x","token_expiry":NaN,$X}`, "$C"),
+	"1e999, update token": message("POST", "/api/tokens/update", `{"token_expiry":1e999,$X}`, "$C"),
+	"NaN, session":        message("POST", "/api/account/session/close", `{"session_value":NaN,$X}`, "$C"),
+	"NaN, update":         message("POST", "/api/unikernel/update", update(`"http_liveliness_address":NaN,`), "$T"),
+	"NaN, resolver":       message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":1e999,"dns_name":"a.b"},`), "$T"),
+	"NaN, arguments":      message("POST", "/api/unikernel/update", update(`"unikernel_arguments":{"memory":NaN},`), "$T"),
+	"NaN, json_data":      message("POST", "/api/block/create", form(blockParts(`{"block_name":"v2","block_size":NaN,"block_compressed":false}`, "x")...), "$T", formType),
+
+	// Deeper than the parser's stack.
+	"deep":            message("POST", "/api/login", strings.Repeat("[", 160000)),
+	"deep objects":    message("POST", "/api/register", strings.Repeat(`{"a":`, 160000)),
+	"deep, any route": message("POST", pathDestroy, `{"x":`+strings.Repeat("[", 160000), "$T"),
+	"deep, config":    message("POST", pathCreate, form(create([]part{{"unikernel_config", strings.Repeat("[", 160000)}})...), "$T", formType),
+
+	// The port of a resolver.
+	"port -5":     message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:-5","dns_name":"a.b"},`), "$T"),
+	"port x":      message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:x","dns_name":"a.b"},`), "$T"),
+	"port x, IP6": message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"[2001:db8::1]:x","dns_name":"a.b"},`), "$T"),
+
+	// The force flag, as far as a front end may read it differently.
+	"force TRUE":      message("POST", pathCreate, form(create([]part{{"unikernel_force_create", "TRUE"}})...), "$T", formType),
+	"force empty":     message("POST", pathCreate, form(create([]part{{"unikernel_force_create", ""}})...), "$T", formType),
+	"force, repeated": message("POST", pathCreate, form(append([]part{{"unikernel_force_create", "true"}}, create([]part{{"unikernel_force_create", "1"}})...)...), "$T", formType),
+	"force, base64": message("POST", pathCreate, withPart(encoded(
+		"Content-Disposition: form-data; name=\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64", "true"), create(nil)...), "$T", formType),
+	"force, quoted-printable": message("POST", pathCreate, withPart(encoded(
+		"content-transfer-encoding:  Quoted-Printable\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"", "true"), create(nil)...), "$T", formType),
+	"force, second name": message("POST", pathCreate, withPart(encoded(
+		`Content-Disposition: form-data; name="x"; name="unikernel_force_create"`, "yes"), create(nil)...), "$T", formType),
+	"force, name without quotes": message("POST", pathCreate, withPart(encoded(
+		`Content-Disposition: form-data; name=unikernel_force_create`, "yes"), create(nil)...), "$T", formType),
+
+	// Names on download, where 200 has been said already.
+	"download, unknown instance": message("POST", "/api/block/download", `{"albatross_instance":"other","block_name":"v1","compression_level":0}`, "$T"),
+	"download, bad instance":     message("POST", "/api/block/download", `{"albatross_instance":"_","block_name":"v1","compression_level":0}`, "$T"),
+	"download, bad block":        message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"a/b","compression_level":0}`, "$T"),
+	"download, escaped path":     message("POST", "/api/block/%64ownload", `{"albatross_instance":"default","block_name":"v1","compression_level":5,$X}`, "$C"),
+	"download, level 1":          message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":1}`, "$T"),
+	"download, level 9":          message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":9}`, "$T"),
+}
+
+// fill writes the credentials of a server into a request, with its length right.
+func fill(request, token, cookie, csrf string) string {
+	head, body, _ := strings.Cut(request, "\r\n\r\n")
+	for placeholder, value := range map[string]string{"$T": bearer(token), "$C": "Cookie: " + cookie} {
+		head = strings.ReplaceAll(head, "\r\n"+placeholder, "\r\n"+value)
+	}
+	if strings.Contains(body, "$X") {
+		method, target, _ := strings.Cut(head, " ")
+		target, rest, _ := strings.Cut(target, " ")
+		_, rest, _ = strings.Cut(rest, "\r\n")
+		rest, _, _ = strings.Cut(rest, "\r\nContent-Length:")
+		return message(method, target, strings.ReplaceAll(body, "$X", `"molly_csrf":"`+csrf+`"`), rest)
+	}
+	return head + "\r\n\r\n" + body
+}
+
+// The end of the process cuts all connections and is counted; afterwards the server
+// serves on with what it has stored.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	for name, request := range crashing {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, token := start(t, Options{})
+			s.AddUnikernel("alice", "default", "hello")
+			s.AddBlock("alice", "default", "v1", 1, []byte(randomText(20000)))
+			bystander := dial(t, s)
+			bystander.send(message("GET", "/style.css", ""))
+			bystander.read()
+			c := dial(t, s)
+			c.send(fill(request, token, s.Session("alice"), s.CSRF("alice")))
+			c.wantCut()
+			bystander.wantCut()
+			if n := s.Crashes(); n != 1 {
+				t.Errorf("%d crashes", n)
+			}
+			if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 || !strings.Contains(a.body, "hello") {
+				t.Errorf("afterwards: %d %s", a.status, a.body)
+			}
+		})
+	}
+}
+
+// What looks like one of those and ends nothing.
+func TestNoCrashes(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{Memory: 1 << 20})
+	s.AddUnikernel("alice", "default", "hello")
+	s.AddBlock("alice", "default", "v1", 1, []byte("data"))
+	session, csrf := s.Session("alice"), s.CSRF("alice")
+	for name, test := range map[string]struct {
+		request string
+		status  int
+	}{
+		"NaN in a member that isn't quoted": {message("POST", "/api/login", `{"email":"alice@example.com","password":"mollymawk","x":NaN}`), 200},
+		"NaN where no error quotes":         {message("POST", pathDestroy, `{"name":NaN}`, "$T"), 400},
+		"NaN in a configuration":            {message("POST", pathCreate, form(create([]part{{"unikernel_config", `{"cpuid":0,"memory":NaN}`}})...), "$T", formType), 400},
+		"small exponent":                    {message("POST", "/api/login", `{"email":1e-999}`), 400},
+		"nested":                            {message("POST", "/api/login", `{"email":`+strings.Repeat("[", 100000)+strings.Repeat("]", 100000)+`}`), 400},
+		"length that fits":                  {message("POST", "/api/login", `{"x":"`+strings.Repeat("x", 1<<19)+`"}`), 400},
+		"length of an upload":               {message("POST", pathUpload, form(blockParts(jsonData("v1", 1, false), strings.Repeat("x", 1<<20))...), "$T", formType), 200},
+		"bad token before length":           {message("POST", pathDestroy, "", bearer("nobody"), "Content-Length: 99999999999"), 400},
+		"wrong method before length":        {message("GET", "/api/login", "", "Content-Length: 99999999999"), 400},
+		"port of a resolver":                {message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:53","dns_name":"a.b"},`), "$T"), 200},
+		"port without a name to resolve":    {message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:x"},`), "$T"), 200},
+		"label in base64": {message("POST", pathCreate, withPart(encoded(
+			"Content-Disposition: form-data; name=\"unikernel_name\"\r\nContent-Transfer-Encoding: base64", "aGVsbG8y"), create(nil)...), "$T", formType), 200},
+	} {
+		a := roundTrip(t, s, fill(test.request, token, session, csrf))
+		if a.status != test.status || s.Crashes() != 0 {
+			t.Errorf("%s: got %d %.200s, %d crashes", name, a.status, a.body, s.Crashes())
+		}
+	}
+}
+
+// A second file is another request to create: its answer ends the process after the
+// first was sent.
+func TestSecondFile(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"image": message("POST", pathCreate, form(append(create(nil), part{"@binary", "again"})...), "$T", formType),
+		"block": message("POST", pathUpload, form(append(blockParts(jsonData("v1", 1, false), "one"), part{"@block_data", "two"})...), "$T", formType),
+		"image after a refusal": message("POST", pathCreate,
+			form(append(create([]part{{"unikernel_name", "_"}}), part{"@binary", "again"})...), "$T", formType),
+	} {
+		s, token := start(t, Options{})
+		s.AddBlock("alice", "default", "v1", 1, nil)
+		c := dial(t, s)
+		c.send(fill(request, token, "", ""))
+		if a := c.read(); a.status == 0 {
+			t.Errorf("%s: no answer", name)
+		}
+		c.wantCut()
+		if n := s.Crashes(); n != 1 {
+			t.Errorf("%s: %d crashes", name, n)
+		}
+		if data, _ := s.Block("alice", "default", "v1"); name == "block" && string(data) != "two" {
+			t.Errorf("%s: it holds %q", name, data)
+		}
+	}
+}
+
+// A chunked body is held in memory too, without having been announced.
+func TestBodyBeyondMemory(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{Memory: 1 << 20})
+	c := dial(t, s)
+	data := strings.Repeat("x", 1<<20+1)
+	c.send(message("POST", "/api/login", "", withChunks) + chunk(data, len(data)) + "\r\n0\r\n\r\n")
+	c.wantCut()
+	if n := s.Crashes(); n != 1 {
+		t.Errorf("%d crashes", n)
+	}
+}
+
+// A process that is not restarted refuses connections.
+func TestStaysDown(t *testing.T) {
+	t.Parallel()
+	s := New(t, Options{StaysDown: true})
+	c := dial(t, s)
+	c.send(message("POST", "/api/login", `{"email":NaN}`))
+	c.wantCut()
+	eventually(t, "connections are refused", func() bool {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+}
+
+// What the process was doing for others ends with it.
+func TestCrashEndsUpdate(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	s.SetFaults(Faults{UpdateDelay: time.Hour})
+	updating := dial(t, s)
+	updating.send(message("POST", "/api/unikernel/update", update(""), bearer(token)))
+	waitForRequests(t, s, 1)
+	c := dial(t, s)
+	c.send(message("POST", "/api/login", `{"email":NaN}`))
+	c.wantCut()
+	updating.wantCut()
+	wantEnvelope(t, postJSON(t, s, token, "/api/unikernel/rollback", `{"unikernel_name":"hello","albatross_instance":"default"}`),
+		404, "Rollback Error", `"hello rollback failed. Could not find the build information."`)
+}
+
+// What was uploaded when the process ended is not taken as whole.
+func TestCrashEndsUpload(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	uploading := dial(t, s)
+	uploading.send(message("POST", pathCreate, "", bearer(token), formType, withLength) + forcedCreate(80000))
+	eventually(t, "the upload is under way", func() bool {
+		r := s.Requests()
+		return len(r) == 1 && r[0].BodyLength > 10000
+	})
+	c := dial(t, s)
+	c.send(message("POST", "/api/login", `{"email":NaN}`))
+	c.wantCut()
+	uploading.wantCut()
+	waitForRequests(t, s, 2)
+	if len(s.Unikernels("alice")) != 1 || s.Crashes() != 1 {
+		t.Errorf("%d unikernels, %d crashes", len(s.Unikernels("alice")), s.Crashes())
+	}
+}

@@ -1,0 +1,132 @@
+package mollymawktest
+
+import (
+	"bytes"
+	"compress/zlib"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// randomText is text that compresses badly, and the same each time.
+func randomText(n int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('!' + random.IntN(90))
+	}
+	return string(b)
+}
+
+func download(block string, level string) string {
+	return `{"albatross_instance":"default","block_name":"` + block + `","compression_level":` + level + `}`
+}
+
+const (
+	pathDownload = "/api/block/download"
+	downloadHead = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"%_dump\""
+)
+
+// An answer to a download can be short, and looks whole.
+func TestShortDownload(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	data := []byte(randomText(1 << 20))
+	s.AddBlock("alice", "default", "v1", 1, data)
+	for short, lengths := range map[int64][2]int{
+		0:         {1 << 20, 1 << 20},
+		1:         {1, 1},
+		4096:      {4096, 4096},
+		1<<20 - 1: {1<<20 - 1, 1<<20 - 1},
+		1 << 21:   {1 << 20, 1 << 20},
+		HeadOnly:  {0, 0},
+		Random:    {0, 1<<20 - 1},
+	} {
+		s.SetFaults(Faults{ShortDownload: short})
+		for range 3 {
+			a := postJSON(t, s, token, pathDownload, download("v1", "0"))
+			if a.status != 200 || len(a.body) < lengths[0] || len(a.body) > lengths[1] || !bytes.HasPrefix(data, []byte(a.body)) {
+				t.Errorf("ShortDownload %d: %d, %d bytes", short, a.status, len(a.body))
+			}
+		}
+	}
+	s.SetFaults(Faults{ShortDownload: NoAnswer})
+	c := dial(t, s)
+	c.send(message("POST", pathDownload, download("v1", "0"), bearer(token)))
+	c.wantClosed()
+	if s.Crashes() != 0 {
+		t.Errorf("%d crashes", s.Crashes())
+	}
+}
+
+// The numbers of bytes differ from one download to the next.
+func TestRandomDownloads(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "v1", 1, nil)
+	s.SetFaults(Faults{ShortDownload: Random})
+	lengths := make(map[int]bool)
+	for range 10 {
+		lengths[len(postJSON(t, s, token, pathDownload, download("v1", "0")).body)] = true
+	}
+	if len(lengths) < 2 {
+		t.Errorf("lengths %v", lengths)
+	}
+}
+
+// Albatross' refusals come after 200: the answer is empty.
+func TestDownloadRefused(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "used", 1, nil)
+	s.AddUnikernel("alice", "default", "hello", "used")
+	for name, test := range map[string]struct {
+		block  string
+		faults Faults
+	}{
+		"not found":   {"v1", Faults{}},
+		"in use":      {"used", Faults{}},
+		"unreachable": {"used", Faults{Unreachable: map[string]string{"default": "timeout"}}},
+	} {
+		s.SetFaults(test.faults)
+		c := dial(t, s)
+		c.send(message("POST", pathDownload, download(test.block, "0"), bearer(token)) + message("GET", "/style.css", ""))
+		if a := c.read(); a.head != strings.Replace(downloadHead, "%", test.block, 1) || a.body != "" {
+			t.Errorf("%s: got %s %q", name, a.head, a.body)
+		}
+	}
+	if s.Crashes() != 0 || s.AlbatrossCrashes() != 0 {
+		t.Error("crashed")
+	}
+}
+
+// Levels 1 to 9 work only for data that compresses to almost nothing; the others
+// end albatross' daemon.
+func TestCompressionLevels(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddBlock("alice", "default", "zeros", 3, []byte("x"))
+	a := postJSON(t, s, token, pathDownload, download("zeros", "9"))
+	z, err := zlib.NewReader(strings.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(z); err != nil || len(got) != 3<<20 || got[0] != 'x' {
+		t.Errorf("zeros: %d bytes, of which come %d: %v", len(a.body), len(got), err)
+	}
+	for i, level := range []string{"10", "-1", "4611686018427387903"} {
+		a := postJSON(t, s, token, pathDownload, download("zeros", level))
+		if a.status != 200 || a.body != "" || s.AlbatrossCrashes() != i+1 {
+			t.Errorf("level %s: %d, %d bytes, %d crashes of albatross", level, a.status, len(a.body), s.AlbatrossCrashes())
+		}
+	}
+	if s.Crashes() != 0 {
+		t.Errorf("%d crashes", s.Crashes())
+	}
+	wantEnvelope(t, postJSON(t, s, token, pathDownload, download("zeros", "1.0")), 400, "", `"Couldn't find block name in json"`)
+	s.Reset()
+	if s.AlbatrossCrashes() != 0 {
+		t.Error("Reset keeps the crashes of albatross")
+	}
+}

@@ -1,0 +1,217 @@
+package mollymawktest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// closeWrite ends what the client sends (FIN); it can still read the answer.
+func (c *client) closeWrite() {
+	c.t.Helper()
+	if err := c.conn.CloseWrite(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// reset ends the connection as a broken client or network does (RST).
+func (c *client) reset() {
+	c.t.Helper()
+	if err := c.conn.SetLinger(0); err != nil {
+		c.t.Fatal(err)
+	}
+	_ = c.conn.Close() // the reset is what matters
+}
+
+// forcedCreate returns the form of a request that replaces hello by a large image,
+// with a trailing number of bytes left out.
+func forcedCreate(without int) string {
+	large := string(Image(Manifest{}, bytes.Repeat([]byte("image"), 30000)))
+	whole := form(create([]part{{"unikernel_force_create", "true"}, {"@binary", large}})...)
+	return whole[:len(whole)-without]
+}
+
+// chunk is a chunk of a body; more bytes may be announced than sent.
+func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
+
+const (
+	withLength  = "Content-Length: 10000000"
+	withChunks  = "Transfer-Encoding: chunked"
+	pathCreate  = "/api/unikernel/create"
+	pathUpload  = "/api/block/upload"
+	pathDestroy = "/api/unikernel/destroy"
+)
+
+// The end of the connection is the end of a body with a length, and of one that is
+// cut within a chunk: what arrived is taken as the whole.
+func TestBodyEndsWithConnection(t *testing.T) {
+	t.Parallel()
+	const elf = `"Albatross Response Error: failure: error during ELF parsing"`
+	half := forcedCreate(80000)
+	for name, test := range map[string]struct {
+		request string
+		status  int
+		data    string
+		remains bool // hello still runs
+	}{
+		"JSON, complete": {
+			message("POST", pathDestroy, "", withLength) + `{"name":"hello","albatross_instance":"default"}`,
+			200, `"destroyed unikernel"`, false,
+		},
+		"JSON, incomplete": {
+			message("POST", pathDestroy, "", withLength) + `{"name":"hello","albatross_ins`,
+			400, `"Line 1, bytes 29-30:\\nUnexpected end of input"`, true,
+		},
+		"image, half": {message("POST", pathCreate, "", formType, withLength) + half, 500, elf, false},
+		"image, half, in a chunk": {
+			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)+1), 500, elf, false,
+		},
+		"image, chunk announced": {
+			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n" + chunk("", 1), 500, elf, false,
+		},
+		"image, all but the last boundary": {
+			message("POST", pathCreate, "", formType, withLength) + strings.TrimSuffix(forcedCreate(0), "\r\n--"+boundary+"--\r\n"),
+			200, `"created unikernel"`, true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, token := start(t, Options{})
+			s.AddUnikernel("alice", "default", "hello")
+			c := dial(t, s)
+			c.send(strings.Replace(test.request, "Host: molly", bearer(token), 1))
+			c.closeWrite()
+			wantEnvelope(t, c.read(), test.status, "", test.data)
+			c.wantClosed()
+			if runs := len(s.Unikernels("alice")) == 1; runs != test.remains || s.Crashes() != 0 {
+				t.Errorf("hello runs: %t; %d crashes", runs, s.Crashes())
+			}
+			if r := waitForRequests(t, s, 1)[0]; !r.BodyBroken {
+				t.Error("the body isn't recorded as broken")
+			}
+		})
+	}
+}
+
+// Between two chunks the end of the connection is no end of the body: the handler
+// waits for the rest without end, and albatross with it.
+func TestBodyEndsBetweenChunks(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	s.AddUnikernel("alice", "default", "hello")
+	half := forcedCreate(80000)
+	for name, rest := range map[string]string{
+		"after a chunk":           "",
+		"after its line end":      "\r\n",
+		"within a size":           "\r\n1",
+		"after the last size":     "\r\n0\r\n",
+		"before the last newline": "\r\n0\r\n\r",
+	} {
+		c := dial(t, s)
+		c.send(message("POST", pathCreate, "", bearer(token), formType, withChunks) + chunk(half, len(half)) + rest)
+		c.closeWrite()
+		c.wantClosed() // and no answer before
+		if len(s.Unikernels("alice")) != 1 || s.Crashes() != 0 {
+			t.Errorf("%s: %d unikernels, %d crashes", name, len(s.Unikernels("alice")), s.Crashes())
+		}
+	}
+	c := dial(t, s)
+	c.send(message("POST", pathDestroy, "", bearer(token), withChunks) + chunk(`{"name":"hello","albatross_instance":"default"}`, 47))
+	c.closeWrite()
+	c.wantClosed()
+	if len(s.Unikernels("alice")) != 1 {
+		t.Error("hello is destroyed")
+	}
+}
+
+// A block is overwritten as the data comes in, however the upload ends.
+func TestBlockUploadBreaksOff(t *testing.T) {
+	t.Parallel()
+	data := strings.Repeat("new", 50000)
+	half := form(blockParts(jsonData("v1", 1, false), data)...)[:100000]
+	for name, test := range map[string]struct {
+		request  string
+		answered bool
+	}{
+		"length":        {message("POST", pathUpload, "", formType, withLength) + half, true},
+		"within chunk":  {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)+100), true},
+		"behind chunks": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)) + "\r\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, token := start(t, Options{})
+			s.AddBlock("alice", "default", "v1", 1, []byte(strings.Repeat("old", 50000)))
+			c := dial(t, s)
+			c.send(strings.Replace(test.request, "Host: molly", bearer(token), 1))
+			c.closeWrite()
+			if test.answered {
+				wantEnvelope(t, c.read(), 200, "", `"set block device"`)
+			}
+			c.wantClosed()
+			got, ok := s.Block("alice", "default", "v1")
+			if !ok || !strings.HasPrefix(data, string(got)) || len(got) < 90000 {
+				t.Errorf("the block holds %d bytes that begin with %.6q", len(got), got)
+			}
+		})
+	}
+}
+
+// A connection that is reset in the middle of a body ends the body and then the
+// process, which answers into an error. What arrived counts before.
+func TestResetEndsProcess(t *testing.T) {
+	t.Parallel()
+	half := forcedCreate(80000)
+	for name, test := range map[string]struct {
+		request string
+		remains bool
+	}{
+		"image with length": {message("POST", pathCreate, "", formType, withLength) + half, false},
+		"image in chunks":   {message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n", false},
+		"JSON":              {message("POST", pathDestroy, "", withLength) + "{", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, token := start(t, Options{})
+			s.AddUnikernel("alice", "default", "hello")
+			bystander := dial(t, s)
+			c := dial(t, s)
+			c.send(strings.Replace(test.request, "Host: molly", bearer(token), 1))
+			eventually(t, "the request is read", func() bool {
+				r := s.Requests()
+				return len(r) == 1 && r[0].BodyLength > 0
+			})
+			c.reset()
+			bystander.wantCut()
+			if runs := len(s.Unikernels("alice")) == 1; runs != test.remains || s.Crashes() != 1 {
+				t.Errorf("hello runs: %t; %d crashes", runs, s.Crashes())
+			}
+		})
+	}
+}
+
+// A reset harms nothing when the answer is out, or when no body is under way.
+func TestHarmlessResets(t *testing.T) {
+	t.Parallel()
+	s, token := start(t, Options{})
+	for name, request := range map[string]string{
+		"within a head":       "POST /api/login HTTP/1.1\r\nHost",
+		"between requests":    message("GET", "/style.css", ""),
+		"refused before body": message("POST", pathDestroy, "", bearer("nobody"), withLength) + "{",
+		"console":             message("GET", consolePath, "", bearer(token)),
+	} {
+		c := dial(t, s)
+		c.send(request)
+		if name == "between requests" || name == "refused before body" {
+			c.read()
+		}
+		c.reset()
+		eventually(t, name+" is over", func() bool {
+			conns := s.Connections()
+			return len(conns) > 0 && conns[len(conns)-1].Closed
+		})
+	}
+	if n := s.Crashes(); n != 0 {
+		t.Errorf("%d crashes", n)
+	}
+}
