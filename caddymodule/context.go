@@ -30,9 +30,10 @@ type requestContext struct {
 	// bind handlers that don't ask to be told of the end.
 	limit time.Duration
 	timer *time.Timer
-	// attached ends the wait for the client's end. release gives back what the
-	// request has taken to go on without its client.
+	// attached ends the wait for the client's end. gone says that the client has gone.
+	// release gives back what the request has taken to go on without it.
 	attached func() bool
+	gone     bool
 	release  func()
 }
 
@@ -101,7 +102,21 @@ func (c *requestContext) cancellable() context.Context {
 func (c *requestContext) clientGone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	c.gone = true
+	c.detach()
+}
+
+// uploaded is called when the body of an upload is complete.
+func (c *requestContext) uploaded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.detach()
+}
+
+// detach decides whether a request whose client has gone continues. An upload that isn't
+// complete ends by itself, when its body can't be read. It is called with the lock held.
+func (c *requestContext) detach() {
+	if c.ended || !c.gone || c.release != nil || c.passage.uploading() {
 		return
 	}
 	if c.release = c.passage.detach(); c.release == nil {

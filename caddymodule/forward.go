@@ -176,6 +176,9 @@ func (p *passage) detach() (release func()) {
 	return p.handler.app.store.current().detached.take(p.Match.Token.ID, p.handler.DetachedRequests)
 }
 
+// uploading reports whether the body of an upload is still on its way.
+func (p *passage) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
+
 // handOn returns a copy of a request whose credential nobody has replaced, for the
 // handlers that answer it: what they do to it doesn't show in error routes and logs,
 // and the client's trailers don't reach it.

@@ -22,11 +22,20 @@ type upload struct {
 	ended   atomic.Bool
 	refusal gate.Refusal
 	// complete is set when the backend's side has read the whole body.
-	complete bool
+	complete atomic.Bool
 }
 
-// stream gives the body to the request that is handed on.
+// uploadGrace is how long an upload whose right has ended may take to stop at the end of
+// a chunk.
+const uploadGrace = 500 * time.Millisecond
+
+// stream gives the body to the request that is handed on. Its length is not told, so
+// that it is sent in chunks: a backend may take the end of the connection for the end of
+// a body whose length it knows, and the part that arrived for the whole.
 func (p *passage) stream(r, out *http.Request) {
+	out.ContentLength = -1
+	out.TransferEncoding = nil
+	out.Header.Del("Content-Length")
 	u := &upload{source: r.Body, passage: p, left: p.handler.gate.MaxBody(p.Route)}
 	p.upload = u
 	p.store.Watch(&u.watch, &p.Match, u)
@@ -36,19 +45,19 @@ func (p *passage) stream(r, out *http.Request) {
 // Read implements io.Reader.
 func (u *upload) Read(b []byte) (int, error) {
 	if u.ended.Load() {
-		return 0, errTokenEnded
+		return 0, u.cut()
 	}
 	n, err := u.source.Read(b)
 	u.left -= int64(n)
 	switch {
 	case u.ended.Load():
-		return 0, errTokenEnded // what arrived meanwhile has no right either
+		return 0, u.cut() // what arrived meanwhile has no right either
 	case u.left < 0:
 		return 0, u.fail(errBodyTooLarge)
-	case errors.Is(err, io.EOF) && !u.complete:
-		u.complete = true
+	case errors.Is(err, io.EOF) && !u.complete.Swap(true):
 		u.watch.Stop() // the backend has it all, and its answer may come
 		u.passage.expectAnswer()
+		u.passage.context.uploaded()
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, u.fail(err)
 	}
@@ -71,16 +80,24 @@ func (u *upload) StillAllowed(m *tokenstore.Match) bool {
 	return u.refusal.Code == ""
 }
 
-// End implements tokenstore.Watched.
+// End implements tokenstore.Watched. The proxy's next read fails, so that it leaves the
+// body at the end of a chunk, which no backend takes for the end of the body. A proxy that
+// doesn't read, because the backend doesn't, is cut off.
 func (u *upload) End() {
 	u.ended.Store(true)
+	u.passage.answer.stopReading()
+	// A read that had just begun may have put Caddy's own deadline in place.
+	time.AfterFunc(cutOffAgain, u.passage.answer.stopReading)
+	time.AfterFunc(uploadGrace, func() { _ = u.cut() })
+}
+
+// cut ends a request whose right has ended, unless it is being refused already.
+func (u *upload) cut() error {
 	answer := &u.passage.answer
-	if !answer.stop(&u.refusal, errTokenEnded) {
+	if !answer.stop(&u.refusal, errTokenEnded) && answer.gone() {
 		answer.End() // it began before the body was complete
 	}
-	answer.stopReading()
-	// A read that had just begun may have put Caddy's own deadline in place.
-	time.AfterFunc(cutOffAgain, answer.stopReading)
+	return errTokenEnded
 }
 
 var (

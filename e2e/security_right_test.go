@@ -8,12 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
 // A client that sends its body slowly must not go on acting after its token has ended:
@@ -370,3 +373,52 @@ func TestAnswerStandsStill(t *testing.T) {
 
 // passedRequests is how many requests have begun to be answered.
 func (c *caddy) passedRequests() float64 { return c.scrape()[requestsTotal("ok")] }
+
+// TestBrokenUploadIsNotWhole breaks off forced creates, by a client that leaves and by a
+// token that ends. Mollymawk takes the end of a body whose length it knows for the end of
+// the image: it would end the unikernel that runs under that name.
+func TestBrokenUploadIsNotWhole(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, plainSite, mollymawktest.Options{})
+	s.backend.AddUnikernel("alice", "default", "web")
+	form := "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\ndefault\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"unikernel_name\"\r\n\r\nweb\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"unikernel_config\"\r\n\r\n{\"typ\":\"solo5\",\"cpuids\":[0],\"memory\":32}\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"\r\n\r\ntrue\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"molly_csrf\"\r\n\r\n\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"deploy_mode\"\r\n\r\nmanual\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"binary\"; filename=\"web.hvt\"\r\n\r\n" + unikernelImage[:len(unikernelImage)/2]
+	for name, breakOff := range map[string]func(*h1Conn, string){
+		"client leaves":        func(conn *h1Conn, _ string) { conn.close() },
+		"client stops sending": func(conn *h1Conn, _ string) { _ = conn.Conn.(*net.TCPConn).CloseWrite() },
+		"token is revoked":     func(_ *h1Conn, token string) { s.takeRight(token, "revoked") },
+		"token loses its scope": func(_ *h1Conn, token string) {
+			s.caddy.call(http.MethodPatch, "tokens/"+tokenID(token), map[string]any{"scopes": []string{"unikernel:list"}}, http.StatusOK)
+		},
+	} {
+		for range 3 {
+			token := s.token("--preset", "full")
+			before := len(s.backend.Requests())
+			conn, err := dialH1("127.0.0.1:" + s.env["HTTP"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			head := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(token) + "\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: " + strconv.Itoa(len(form)+1000) + "\r\n\r\n"
+			if _, err := io.WriteString(conn, head+form); err != nil {
+				t.Fatal(err)
+			}
+			s.eventually("the backend has the request", func() bool { return len(s.backend.Requests()) > before })
+			breakOff(conn, token)
+			s.eventually("the request is over", func() bool {
+				return strings.Contains(s.output.String(), `"user_id":"`+tokenID(token)+`"`)
+			})
+			conn.close()
+			if n := len(s.backend.Unikernels("alice")); n != 1 {
+				t.Fatalf("%s: %d unikernels are left", name, n)
+			}
+		}
+	}
+	if n := s.backend.Crashes(); n != 0 {
+		t.Errorf("the backend ended %d times", n)
+	}
+}

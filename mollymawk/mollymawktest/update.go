@@ -162,7 +162,7 @@ func fetchable(address string) bool {
 func resolves(address string) bool {
 	host, port, hasPort := strings.Cut(address, ":")
 	if inside, ok := strings.CutPrefix(address, "["); ok {
-		inside, port, ok = strings.Cut(inside, "]")
+		inside, port, _ = strings.Cut(inside, "]")
 		port, hasPort = strings.CutPrefix(port, ":")
 		host = inside
 	} else if strings.Contains(port, ":") {
