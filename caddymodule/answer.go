@@ -58,8 +58,9 @@ func (a *answerWriter) begin(w http.ResponseWriter, r *http.Request, p *passage)
 // stop puts a refusal in the place of an answer that hasn't begun, and ends the request.
 // It reports false if the answer has begun. It may be called by any goroutine.
 func (a *answerWriter) stop(refusal *gate.Refusal, cause error) bool {
-	refusal.Err = cause
-	if !a.outcome.CompareAndSwap(nil, refusal) {
+	instead := *refusal // which others may hold, too
+	instead.Err = cause
+	if !a.outcome.CompareAndSwap(nil, &instead) {
 		return false
 	}
 	a.passage.context.end(cause)
@@ -144,7 +145,7 @@ func (a *answerWriter) cutOff() {
 	_ = http.NewResponseController(inner).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
 }
 
-// stopReading ends a read of the request's body, whoever waits for it.
+// stopReading makes pending reads of the request's body fail.
 func (a *answerWriter) stopReading() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

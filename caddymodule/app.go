@@ -69,6 +69,8 @@ type App struct {
 	emitter    *eventEmitter
 	// stopped says that another configuration has taken over, or that Caddy ends.
 	stopped atomic.Bool
+	// previous is the app that ran when this one started, or nil.
+	previous any
 
 	// The gates of this configuration, which are provisioned after the app.
 	gates gates
@@ -161,12 +163,32 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 
 // Start opens the store, unless this process has it open already.
 func (a *App) Start() error {
+	a.previous = runningApp()
 	if err := a.store.open(a.source); err != nil {
 		return err
 	}
 	a.store.opened.Load().KeepAudit(a.keepAudit)
 	a.startEvents()
 	return nil
+}
+
+// runningApp returns the app of the configuration that runs, or nil.
+func runningApp() any {
+	app, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		return nil
+	}
+	return app
+}
+
+// replaced reports whether another configuration has taken this one's place. One that is
+// just starting hasn't been, and Caddy's own end replaces none.
+func (a *App) replaced() bool {
+	if caddy.Exiting() || caddy.ActiveContext().Context == nil {
+		return false
+	}
+	running := runningApp()
+	return running != any(a) && (a.stopped.Load() || running != a.previous)
 }
 
 // Stop leaves the store open: requests may still be under way. See [App.Cleanup].
@@ -193,11 +215,11 @@ func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 // account, or an upstream token, that was taken away.
 func (a *App) account(name string) *Account {
 	if a.stopped.Load() && !caddy.Exiting() {
-		running, err := caddy.ActiveContext().AppIfConfigured(appName)
-		if err != nil {
+		running, ok := runningApp().(*App)
+		if !ok {
 			return nil
 		}
-		a = running.(*App)
+		a = running
 	}
 	return a.Accounts[name]
 }

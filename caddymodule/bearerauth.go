@@ -83,7 +83,7 @@ type BearerAuth struct {
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
 	// The most memory for bodies that are held, of all requests of the process
-	// together, in bytes; -1 for no limit. A request beyond it is told to try again.
+	// together, in bytes; -1 for no limit. Requests beyond it are refused with 503 and Retry-After.
 	// Default: 256 MiB.
 	MaxBuffered int64 `json:"max_buffered,omitempty"`
 
@@ -215,7 +215,7 @@ func (h *BearerAuth) setDefaults() {
 		h.BodyTimeout = caddy.Duration(defaultBodyTimeout)
 	}
 	if h.MaxBuffered == 0 {
-		h.MaxBuffered = defaultMaxBuffered
+		h.MaxBuffered = max(defaultMaxBuffered, 2*h.MaxBody)
 	}
 	if h.DetachedRequests == 0 {
 		h.DetachedRequests = defaultDetached

@@ -154,7 +154,7 @@ func (b *bodyBuffer) append(p []byte) bool {
 	return true
 }
 
-// take takes more of what all buffers may hold.
+// take reserves more bytes of the budget and reports whether they were free.
 func (b *bodyBuffer) take(more int64) bool {
 	if total := bufferedBytes.Add(more); b.budget >= 0 && total > b.budget {
 		bufferedBytes.Add(-more)

@@ -81,6 +81,9 @@ func (i *invocation) scan() error {
 		}
 	}
 	err = errors.Join(s.scan(i.args), s.out.end())
+	if s.lookupErr != nil {
+		i.tell("tokens were not looked up: %v", s.lookupErr)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -110,10 +113,11 @@ func (i *invocation) findingWriter(form string) rowWriter {
 type scanner struct {
 	*invocation
 	prefixes tokenstore.Prefixes
-	// api is nil if the server isn't to be asked.
-	api   *endpointClient
-	out   rowWriter
-	found int
+	// api is nil if the server isn't to be asked, or can't be; then lookupErr says why.
+	api       *endpointClient
+	lookupErr error
+	out       rowWriter
+	found     int
 	// unread counts what was not read to its end. missing counts those of them that
 	// are names of nothing.
 	unread, missing int
@@ -140,7 +144,8 @@ func (s *scanner) report(name string, line int, secret string) error {
 		case refused != nil && refused.Code == "not_found":
 			f.Status = statusUnknown
 		default:
-			return s.api.explain(err)
+			// What was found matters more than its state. The server is not asked again.
+			s.lookupErr, s.api = s.api.explain(err), nil
 		}
 	}
 	text, err := marshal(f)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // requestContext is the context of a request that is handed on. What it takes to
@@ -14,8 +16,10 @@ import (
 type requestContext struct {
 	passage *passage
 	parent  context.Context // the client's, or one without its end
-	// client is the client's context if its end doesn't end this one.
+	// client is the client's context if its end doesn't end this one. Of the requests of
+	// token, only so many continue after it.
 	client context.Context
+	token  tokenstore.ID
 
 	// sent says that a proxy has taken the request.
 	sent atomic.Bool
@@ -27,7 +31,7 @@ type requestContext struct {
 	made   atomic.Bool
 	ended  bool
 	// limit, unless it is 0, is how long the answer may take from now on. It doesn't
-	// bind handlers that don't ask to be told of the end.
+	// bind handlers that never call Done.
 	limit time.Duration
 	timer *time.Timer
 	// attached ends the wait for the client's end. gone says that the client has gone.
@@ -119,7 +123,7 @@ func (c *requestContext) detach() {
 	if c.ended || !c.gone || c.release != nil || c.passage.uploading() {
 		return
 	}
-	if c.release = c.passage.detach(); c.release == nil {
+	if c.release = c.passage.handler.detach(c.token); c.release == nil {
 		c.cancel(errClientGone)
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // detachedRequests counts the requests that continue after their clients have gone, by
-// token. Without a limit, clients that go at once hold a backend connection each until
+// token. Without a limit, clients that disconnect immediately hold a backend connection each until
 // the backend has answered. The zero value has none. Its methods may be called by any
 // number of goroutines.
 type detachedRequests struct {

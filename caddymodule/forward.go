@@ -159,7 +159,7 @@ func (p *passage) beginContext(r *http.Request) {
 		p.context = requestContext{passage: p, parent: r.Context()}
 		return
 	}
-	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context()}
+	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context(), token: p.Match.Token.ID}
 }
 
 // retry is called before a request is sent a second time, by a proxy that tries again or
@@ -170,10 +170,10 @@ func (p *passage) retry() {
 	}
 }
 
-// detach lets the request continue without its client, or returns nil if too many of its
-// token do already.
-func (p *passage) detach() (release func()) {
-	return p.handler.app.store.current().detached.take(p.Match.Token.ID, p.handler.DetachedRequests)
+// detach lets a request of a token continue without its client, or returns nil if too
+// many of them do already.
+func (h *BearerAuth) detach(token tokenstore.ID) (release func()) {
+	return h.app.store.current().detached.take(token, h.DetachedRequests)
 }
 
 // uploading reports whether the body of an upload is still on its way.

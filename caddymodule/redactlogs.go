@@ -145,12 +145,17 @@ func (r redactor) field(f zap.Field) zap.Field {
 	case zapcore.ByteStringType:
 		f.Interface = []byte(r.text(string(f.Interface.([]byte))))
 	case zapcore.ErrorType:
-		err := f.Interface.(error)
+		err, ok := f.Interface.(error)
+		if !ok {
+			return f
+		}
 		if text := errorText(err); r.text(text) != text {
 			f.Interface = errors.New(r.text(text))
 		}
 	case zapcore.StringerType:
-		f.Interface = redactedStringer{f.Interface.(fmt.Stringer), r}
+		if stringer, ok := f.Interface.(fmt.Stringer); ok {
+			f.Interface = redactedStringer{stringer, r}
+		}
 	case zapcore.ObjectMarshalerType, zapcore.InlineMarshalerType:
 		f.Interface = redactedObject{f.Interface.(zapcore.ObjectMarshaler), r}
 	case zapcore.ArrayMarshalerType:

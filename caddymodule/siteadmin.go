@@ -191,19 +191,8 @@ func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refu
 // users are, and which of them are trusted, is up to the configuration, so the right
 // ends when the configuration is replaced. It outlasts Caddy's own end.
 func (h *SiteAdmin) stillTrusts() func() error {
-	replaced := func() bool {
-		running := caddy.ActiveContext()
-		if running.Context == nil {
-			return false
-		}
-		app, err := running.AppIfConfigured(appName)
-		return err != nil || app != h.app
-	}
-	if replaced() {
-		return nil // this configuration is just starting, or was replaced before the request came
-	}
 	return func() error {
-		if replaced() {
+		if h.app.replaced() {
 			return admin.RefuseReconfigured()
 		}
 		return nil
@@ -214,8 +203,8 @@ func (h *SiteAdmin) stillTrusts() func() error {
 // name could be taken for another actor's.
 const userMark = "user:"
 
-// userActor returns the name under which a trusted user acts, which is no other actor's:
-// neither a token's id nor that of callers on Caddy's admin endpoint.
+// userActor returns the name under which a trusted user acts. It never equals a token's
+// ID or endpointActorName.
 func userActor(user string) string {
 	_, err := tokenstore.ParseID(user)
 	if err == nil || user == endpointActorName || strings.HasPrefix(user, userMark) {

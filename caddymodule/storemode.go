@@ -29,7 +29,11 @@ func warnOfAccess(logger *zap.Logger, path string) {
 	}
 	dir := filepath.Dir(path)
 	if mode, ok := permissions(dir); ok && mode&anyoneWrites != 0 {
-		logger.Warn("every user may write to the directory of the token store, and so replace its files",
+		message := "every user may write to the directory of the token store, and so replace its files"
+		if mode&fs.ModeSticky != 0 {
+			message = "every user may write to the directory of the token store, and so make its files before Caddy does"
+		}
+		logger.Warn(message,
 			zap.String("directory", dir), zap.Stringer("mode", mode), zap.String("fix", "chmod o-w "+dir+", or keep the store elsewhere"))
 	}
 }
@@ -40,5 +44,5 @@ func permissions(path string) (mode fs.FileMode, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	return info.Mode().Perm(), true
+	return info.Mode() & (fs.ModePerm | fs.ModeSticky), true
 }

@@ -17,6 +17,9 @@ type upload struct {
 	source  io.ReadCloser
 	passage *passage
 	left    int64 // bytes that the route still takes
+	// missing is how many bytes of the announced length have not arrived; negative if
+	// none was announced.
+	missing int64
 	watch   tokenstore.Watch
 	// ended is set when the right has ended; refusal says why.
 	ended   atomic.Bool
@@ -29,14 +32,14 @@ type upload struct {
 // a chunk.
 const uploadGrace = 500 * time.Millisecond
 
-// stream gives the body to the request that is handed on. Its length is not told, so
-// that it is sent in chunks: a backend may take the end of the connection for the end of
-// a body whose length it knows, and the part that arrived for the whole.
+// stream gives the body to the request that is handed on. It hides the body's length, so
+// the proxy sends it in chunks: a backend may take the end of the connection for the end
+// of a body whose length it knows, and the part that arrived for the whole.
 func (p *passage) stream(r, out *http.Request) {
 	out.ContentLength = -1
 	out.TransferEncoding = nil
 	out.Header.Del("Content-Length")
-	u := &upload{source: r.Body, passage: p, left: p.handler.gate.MaxBody(p.Route)}
+	u := &upload{source: r.Body, passage: p, left: p.handler.gate.MaxBody(p.Route), missing: r.ContentLength}
 	p.upload = u
 	p.store.Watch(&u.watch, &p.Match, u)
 	out.Body = u
@@ -49,11 +52,16 @@ func (u *upload) Read(b []byte) (int, error) {
 	}
 	n, err := u.source.Read(b)
 	u.left -= int64(n)
+	if u.missing > 0 {
+		u.missing = max(0, u.missing-int64(n))
+	}
 	switch {
 	case u.ended.Load():
 		return 0, u.cut() // what arrived meanwhile has no right either
 	case u.left < 0:
 		return 0, u.fail(errBodyTooLarge)
+	case errors.Is(err, io.EOF) && u.missing > 0: // over HTTP/3 that is no error of reading
+		return n, u.fail(io.ErrUnexpectedEOF)
 	case errors.Is(err, io.EOF) && !u.complete.Swap(true):
 		u.watch.Stop() // the backend has it all, and its answer may come
 		u.passage.expectAnswer()

@@ -16,8 +16,8 @@ import (
 // them: a request takes of them once.
 var rightChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkAccount}
 
-// Recheck decides again about an allowed request, by its token as it is now. The finding
-// becomes that of the token as it is now, also if the request is refused.
+// Recheck decides again about an allowed request, by its token as it is now. It updates
+// the finding even if it refuses the request.
 func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Time) Refusal {
 	match, err := store.Authenticate(tokenstore.Credential{Digest: f.Match.Digest}, now)
 	if err != nil {

@@ -49,29 +49,19 @@ func tokenInText(prefixes tokenstore.Prefixes, text string) bool {
 	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(UnescapeAll(text)) >= 0
 }
 
-// Unescape decodes what is validly percent-encoded and leaves the rest, so that a
-// text can be searched for what hides in it.
-func Unescape(s string) string { return unescape(s, false) }
-
-// UnescapeAll is [Unescape] for what may be encoded more than once. It takes time in
-// proportion to the text's length.
-func UnescapeAll(s string) string { return unescape(s, true) }
-
-func unescape(s string, again bool) string {
+// UnescapeAll decodes what is validly percent-encoded, however often, and leaves the rest,
+// so that a text can be searched for what hides in it. It takes time in proportion to the
+// text's length.
+func UnescapeAll(s string) string {
 	b := make([]byte, 0, len(s))
-	begin := 0 // of what hasn't been decoded
 	for i := range len(s) {
 		b = append(b, s[i])
-		for n := len(b); n >= begin+3 && b[n-3] == '%'; n = len(b) {
+		for n := len(b); n >= 3 && b[n-3] == '%'; n = len(b) {
 			high, low := unhex(b[n-2]), unhex(b[n-1])
 			if high < 0 || low < 0 {
 				break
 			}
-			b = append(b[:n-3], byte(high<<4|low))
-			if !again {
-				begin = len(b)
-			}
-			// Otherwise, what was decoded may complete another escape.
+			b = append(b[:n-3], byte(high<<4|low)) // which may complete another escape
 		}
 	}
 	return string(b)

@@ -85,32 +85,29 @@ func TestURLHasToken(t *testing.T) {
 	}
 }
 
-func TestUnescape(t *testing.T) {
-	for s, want := range map[string]struct{ once, all string }{
-		"":          {"", ""},
-		"abc":       {"abc", "abc"},
-		"%61%62c":   {"abc", "abc"},
-		"%5f%5F":    {"__", "__"},
-		"%":         {"%", "%"},
-		"%6":        {"%6", "%6"},
-		"%zz%61":    {"%zza", "%zza"},
-		"%2561":     {"%61", "a"},
-		"%252561":   {"%2561", "a"},
-		"%25%36%31": {"%61", "a"},
-		"%%36%31":   {"%61", "a"},
-		"%2%35":     {"%25", "%"},
-		"%25":       {"%", "%"},
-		"%255z":     {"%5z", "%5z"},
-		"%%61":      {"%a", "%a"},
-		"%%611":     {"%a1", "\xa1"},
-		"a+b%00":    {"a+b\x00", "a+b\x00"},
-		"%E2%82%x":  {"\xe2\x82%x", "\xe2\x82%x"},
+func TestUnescapeAll(t *testing.T) {
+	for s, want := range map[string]string{
+		"":          "",
+		"abc":       "abc",
+		"%61%62c":   "abc",
+		"%5f%5F":    "__",
+		"%":         "%",
+		"%6":        "%6",
+		"%zz%61":    "%zza",
+		"%2561":     "a",
+		"%252561":   "a",
+		"%25%36%31": "a",
+		"%%36%31":   "a",
+		"%2%35":     "%",
+		"%25":       "%",
+		"%255z":     "%5z",
+		"%%61":      "%a",
+		"%%611":     "\xa1",
+		"a+b%00":    "a+b\x00",
+		"%E2%82%x":  "\xe2\x82%x",
 	} {
-		if got := Unescape(s); got != want.once {
-			t.Errorf("%q: %q, want %q", s, got, want.once)
-		}
-		if got := UnescapeAll(s); got != want.all {
-			t.Errorf("%q, all: %q, want %q", s, got, want.all)
+		if got := UnescapeAll(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
 		}
 	}
 }

@@ -27,7 +27,7 @@ type passedTime struct {
 
 // open begins at the clock's time if that is at most a day after the time that was kept
 // last. Otherwise it begins at the kept time: a clock that is behind, as that of a
-// machine without a battery, knows less than the store, and one that is further ahead
+// machine without a battery, is behind the store and is wrong, and one that is further ahead
 // must not gain a day with each of many starts.
 func (p *passedTime) open(kept, now time.Time, elapsed func() time.Duration) {
 	p.elapsed = elapsed

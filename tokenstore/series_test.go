@@ -229,16 +229,21 @@ func TestConcurrentSeries(t *testing.T) {
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	const users, uses = 16, 2000
-	var all sync.WaitGroup
+	// In a round half an hour passes: no request may be counted an hour late.
+	const users, rounds, uses = 16, 90, 22
+	const tick = 30 * time.Minute / (users * uses)
 	var clock atomic.Int64
-	for range users {
-		all.Go(func() {
-			for i := range uses {
-				at := midnight.Add(time.Duration(clock.Add(1)) * 5 * time.Second)
-				s.CountAllowed(match, fmt.Sprint("scope:", i%5), LastUse{Time: at})
-			}
-		})
+	round := func() {
+		var all sync.WaitGroup
+		for range users {
+			all.Go(func() {
+				for i := range uses {
+					at := midnight.Add(time.Duration(clock.Add(1)) * tick)
+					s.CountAllowed(match, fmt.Sprint("scope:", i%5), LastUse{Time: at})
+				}
+			})
+		}
+		all.Wait()
 	}
 	flushed := make(chan struct{})
 	go func() {
@@ -249,7 +254,9 @@ func TestConcurrentSeries(t *testing.T) {
 			}
 		}
 	}()
-	all.Wait()
+	for range rounds {
+		round()
+	}
 	<-flushed
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
@@ -263,8 +270,8 @@ func TestConcurrentSeries(t *testing.T) {
 		for _, p := range points {
 			sum += p.Count
 		}
-		if sum != users*uses {
-			t.Errorf("%s: %d, want %d", when, sum, users*uses)
+		if sum != users*rounds*uses {
+			t.Errorf("%s: %d, want %d", when, sum, users*rounds*uses)
 		}
 	}
 }

@@ -14,8 +14,8 @@ const watchInterval = 250 * time.Millisecond
 // that has begun.
 type Watched interface {
 	// StillAllowed reports whether the right remains. m is the token as it is now, with
-	// the presented secret's status; its token is not known if the secret is nobody's
-	// any more. StillAllowed must not block and must not call the store.
+	// the presented secret's status; its token is not known if no token has the
+	// secret any more. StillAllowed must not block and must not call the store.
 	StillAllowed(m *Match) bool
 	// End is called once, when the right has ended, from a goroutine of the store or
 	// of the caller that changes the token. It must not block.
