@@ -220,9 +220,10 @@ func TestHistoryIsExact(t *testing.T) {
 	}
 }
 
-// TestHistoryBegunMeanwhile: a request that is counted as one more of the same manner
-// while a history is begun is in that, too.
-func TestHistoryBegunMeanwhile(t *testing.T) {
+// TestCountedForAnother: a request isn't counted as one more of the manner before if the
+// token was used in another manner meanwhile, whether or not the history that this began
+// is still in memory.
+func TestCountedForAnother(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
@@ -236,17 +237,29 @@ func TestHistoryBegunMeanwhile(t *testing.T) {
 	if _, history := r.totals(); history {
 		t.Fatal("there is a history")
 	}
-	s.CountAllowed(match, "a:b", use)
-	// Another begins the history.
+	before := r.manner.Load()
+	if _, ok := r.raiseAllowedAs(before); !ok {
+		t.Fatal("another manner without another request")
+	}
 	s.CountAllowed(match, "c:d", use)
-	s.countAsBefore(&match, r, "a:b", testTime.UnixMicro())
-	want := []string{"03-14 00h a:b ok 3", "03-14 00h c:d ok 1"}
-	for range 2 {
-		if got := s.points(t, token.ID, StepDay, midnight, testTime); !slices.Equal(got, want) {
-			t.Errorf("%q, want %q", got, want)
-		}
+	if _, ok := r.raiseAllowedAs(before); ok {
+		t.Error("one more of the manner before, with a history")
+	}
+	for i := 0; ; i++ {
 		if err := s.Flush(); err != nil {
 			t.Fatal(err)
 		}
+		if _, history := r.totals(); !history {
+			break
+		} else if i == 5 {
+			t.Fatal("the history isn't forgotten")
+		}
+	}
+	if _, ok := r.raiseAllowedAs(before); ok {
+		t.Error("one more of the manner before, without a history")
+	}
+	want := []string{"03-14 00h a:b ok 2", "03-14 00h c:d ok 1"}
+	if got := s.points(t, token.ID, StepDay, midnight, testTime); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -133,25 +133,33 @@ func (u UsageOf) withAllowed(at time.Time, n uint64) UsageOf {
 // total: all that isn't saved is more of the last use, see [UsageOf.Beyond]. A request
 // of another manner, or one that is refused, needs the history, which is read from the
 // backend; once it is saved and nothing has been counted meanwhile, it is forgotten
-// again. The bit tells who has just raised the total which of the two it was.
+// again. The bit tells who raises the total which of the two it is.
 const historyBit = 1 << 63
 
-// nearMax is where totals are raised so that they can't run into historyBit.
-const nearMax = maxCount - 1<<32
-
-// raiseAllowed counts an allowed request and returns the total, and whether there is a
-// history that has to be told.
-func (r *record) raiseAllowed() (total uint64, history bool) {
-	if total = r.allowed.Load(); total&^historyBit < nearMax {
-		total = r.allowed.Add(1)
-		return total &^ historyBit, total&historyBit != 0
-	}
+// raiseAllowed counts an allowed request and returns the total.
+func (r *record) raiseAllowed() uint64 {
 	for {
+		total := r.allowed.Load()
 		next := total&historyBit | min(total&^historyBit+1, maxCount)
 		if r.allowed.CompareAndSwap(total, next) {
-			return next &^ historyBit, next&historyBit != 0
+			return next &^ historyBit
 		}
-		total = r.allowed.Load()
+	}
+}
+
+// raiseAllowedAs counts an allowed request and returns the total, if the token has no
+// history and was last used in the same manner. Whatever changes that also raises the
+// total, or sets the bit, so that the request can't be taken for one of another manner.
+func (r *record) raiseAllowedAs(manner uint64) (total uint64, ok bool) {
+	for {
+		total := r.allowed.Load()
+		if total&historyBit != 0 || r.manner.Load() != manner {
+			return 0, false
+		}
+		next := min(total+1, maxCount)
+		if r.allowed.CompareAndSwap(total, next) {
+			return next, true
+		}
 	}
 }
 
@@ -185,28 +193,14 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	use.Scope = scope
 	at := use.Time.UnixMicro()
 	manner := s.index.manner(&use, at)
-	if m.Previous || r.manner.Load() != manner || r.allowed.Load()&historyBit != 0 {
-		s.countInHistory(&m, r, use, at, manner)
-		return
-	}
-	s.countAsBefore(&m, r, scope, at)
-}
-
-// countAsBefore counts an allowed request of a token that, a moment ago, had no history
-// in memory and was last used in the same manner.
-func (s *Store) countAsBefore(m *Match, r *record, scope string, at int64) {
-	total, history := r.raiseAllowed()
-	raise(&r.lastTime, at)
-	settled := s.noteAllowed(m.number, r, total, at)
-	if history {
-		// Since a moment ago. What it began with lacks this request.
-		if h := s.holdHistory(m.number, r, m.generation); h != nil {
-			h.count(at, scope, OutcomeOK)
-			h.mu.Unlock()
+	if !m.Previous {
+		if total, ok := r.raiseAllowedAs(manner); ok {
+			raise(&r.lastTime, at)
+			s.markDirty(m.number, r, s.noteAllowed(m.number, r, total, at))
+			return
 		}
-		settled = false
 	}
-	s.markDirty(m.number, r, settled)
+	s.countInHistory(&m, r, use, at, manner)
 }
 
 // countInHistory counts an allowed request of a token that has a history, or needs one.
@@ -216,7 +210,7 @@ func (s *Store) countInHistory(m *Match, r *record, use LastUse, at int64, manne
 	if h != nil {
 		h.count(at, use.Scope, OutcomeOK)
 	}
-	total, _ := r.raiseAllowed()
+	total := r.raiseAllowed()
 	newest := at >= r.lastTime.Load()
 	raise(&r.lastTime, at)
 	if h != nil {
