@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // answerWriter takes the backend's answer. One that must be looked into is held
@@ -35,8 +34,6 @@ type answerWriter struct {
 	body    bodyBuffer
 	tooLong bool
 
-	// watch ends an answer that has begun with its token.
-	watch tokenstore.Watch
 	// over says that nothing may touch the connection any more: it may be serving
 	// the next request.
 	mu   sync.Mutex
@@ -103,18 +100,13 @@ func (a *answerWriter) hand(status int) {
 	p.countPassed()
 	gate.ScrubHeaders(header, p.upstream.token)
 	p.setNotices(header)
-	p.store.Watch(&a.watch, &p.Match, a)
+	p.right.answering()
 	p.account.accepted()
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// StillAllowed implements tokenstore.Watched.
-func (a *answerWriter) StillAllowed(m *tokenstore.Match) bool {
-	return a.passage.refuseRight(m).Code == ""
-}
-
-// End implements tokenstore.Watched.
-func (a *answerWriter) End() {
+// end ends an answer that has begun, with its token.
+func (a *answerWriter) end() {
 	a.ended.Store(true)
 	a.cutOff()
 	// A write that had just begun may have put Caddy's own deadline in place.
@@ -133,7 +125,7 @@ func (a *answerWriter) cutOff() {
 	if a.over {
 		return
 	}
-	a.passage.context.end(errTokenEnded)
+	a.passage.context.end(canceledError{errTokenEnded})
 	inner := a.ResponseWriter
 	for {
 		outer, ok := inner.(interface{ Unwrap() http.ResponseWriter })
@@ -263,7 +255,6 @@ func (a *answerWriter) close() {
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
-	a.watch.Stop()
 	a.body.release()
 }
 
@@ -292,8 +283,4 @@ func (l *headerLines) restore(h http.Header) {
 	}
 }
 
-// Interface guards
-var (
-	_ http.ResponseWriter = (*answerWriter)(nil)
-	_ tokenstore.Watched  = (*answerWriter)(nil)
-)
+var _ http.ResponseWriter = (*answerWriter)(nil)

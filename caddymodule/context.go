@@ -50,11 +50,13 @@ func (c *requestContext) Done() <-chan struct{} { return c.cancellable().Done() 
 // Err implements context.Context.
 func (c *requestContext) Err() error { return c.cancellable().Err() }
 
-// Value implements context.Context. Caddy's proxy asks for the trace when it has its
-// own copy of the headers, in the goroutine that serves the request.
+// Value implements context.Context. Caddy's proxy asks for the trace each time before it
+// sends the request, when it has its own copy of the headers, in the goroutine that
+// serves the request.
 func (c *requestContext) Value(key any) any {
-	if key == traceKey && c.sent.Swap(true) {
-		c.passage.retry()
+	if key == traceKey {
+		c.sent.Store(true)
+		return c.passage.right.trace()
 	}
 	if c.made.Load() {
 		return c.whole.Value(key) // also what package context finds a parent by
@@ -124,7 +126,7 @@ func (c *requestContext) detach() {
 		return
 	}
 	if c.release = c.passage.handler.detach(c.token); c.release == nil {
-		c.cancel(errClientGone)
+		c.cancel(canceledError{errClientGone})
 	}
 }
 

@@ -36,6 +36,7 @@ type passage struct {
 
 	context requestContext
 	answer  answerWriter
+	right   right
 	// What is handed on: the request, its URL, and the values of its headers as far
 	// as there is room.
 	out    http.Request
@@ -49,6 +50,17 @@ var (
 	errTokenEnded    = errors.New("the token is no longer valid")
 	errClientGone    = errors.New("the client has gone, and detached_requests requests of its token already continue without theirs")
 )
+
+// canceledError is the cause of an end that is no fault of the backend. Caddy's proxy
+// takes it for the client's own end: it neither tries again nor counts a failure, with
+// which clients could take the backend away from each other.
+type canceledError struct{ error }
+
+// Is makes it the same as context.Canceled, which Caddy's proxy asks for.
+func (canceledError) Is(target error) bool { return target == context.Canceled }
+
+// Unwrap implements what errors.Is uses.
+func (e canceledError) Unwrap() error { return e.error }
 
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
@@ -77,6 +89,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		p.adapt(out)
 		p.expectAnswer()
 	}
+	p.right.watch(p)
 	out.RequestURI = out.URL.RequestURI()
 	p.identity.accept(r, &p.Match.Token)
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
@@ -89,12 +102,6 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 func (p *passage) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
-}
-
-// refuseRight returns the refusal of a token that has lost the right to this request, or
-// none. It may be called by any goroutine.
-func (p *passage) refuseRight(m *tokenstore.Match) gate.Refusal {
-	return p.handler.gate.RefuseRight(&p.Finding, m, p.clientIP, time.Time{})
 }
 
 // copyRequest returns the copy that is given to the next handlers: what they do to it
@@ -124,9 +131,7 @@ func (p *passage) expectAnswer() {
 
 // close ends what goes with the request.
 func (p *passage) close() {
-	if p.upload != nil {
-		p.upload.watch.Stop()
-	}
+	p.right.watched.Stop()
 	p.answer.close()
 	p.context.close()
 	p.countPassed() // if nothing was answered
@@ -160,14 +165,6 @@ func (p *passage) beginContext(r *http.Request) {
 		return
 	}
 	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context(), token: p.Match.Token.ID}
-}
-
-// retry is called before a request is sent a second time, by a proxy that tries again or
-// after another. It ends a request whose token has lost the right meanwhile.
-func (p *passage) retry() {
-	if refusal := p.recheck(); refusal.Code != "" {
-		p.answer.stop(&refusal, errTokenEnded)
-	}
 }
 
 // detach lets a request of a token continue without its client, or returns nil if too

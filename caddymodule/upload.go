@@ -6,9 +6,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // upload is the body of an upload route while it is streamed to the backend. It ends
@@ -20,10 +17,8 @@ type upload struct {
 	// missing is how many bytes of the announced length have not arrived; negative if
 	// none was announced.
 	missing int64
-	watch   tokenstore.Watch
-	// ended is set when the right has ended; refusal says why.
-	ended   atomic.Bool
-	refusal gate.Refusal
+	// ended is set when the right has ended.
+	ended atomic.Bool
 	// complete is set when the backend's side has read the whole body.
 	complete atomic.Bool
 }
@@ -41,7 +36,6 @@ func (p *passage) stream(r, out *http.Request) {
 	out.Header.Del("Content-Length")
 	u := &upload{source: r.Body, passage: p, left: p.handler.gate.MaxBody(p.Route), missing: r.ContentLength}
 	p.upload = u
-	p.store.Watch(&u.watch, &p.Match, u)
 	out.Body = u
 }
 
@@ -63,8 +57,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	case errors.Is(err, io.EOF) && u.missing > 0: // over HTTP/3 that is no error of reading
 		return n, u.fail(io.ErrUnexpectedEOF)
 	case errors.Is(err, io.EOF) && !u.complete.Swap(true):
-		u.watch.Stop() // the backend has it all, and its answer may come
-		u.passage.expectAnswer()
+		u.passage.expectAnswer() // the backend has it all
 		u.passage.context.uploaded()
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, u.fail(err)
@@ -75,6 +68,7 @@ func (u *upload) Read(b []byte) (int, error) {
 // fail ends a request whose body is too large, too slow or broken.
 func (u *upload) fail(err error) error {
 	refusal := bodyRefusal(err)
+	err = canceledError{err}
 	u.passage.answer.stop(&refusal, err)
 	return err
 }
@@ -82,16 +76,10 @@ func (u *upload) fail(err error) error {
 // Close implements io.Closer.
 func (u *upload) Close() error { return u.source.Close() }
 
-// StillAllowed implements tokenstore.Watched.
-func (u *upload) StillAllowed(m *tokenstore.Match) bool {
-	u.refusal = u.passage.refuseRight(m)
-	return u.refusal.Code == ""
-}
-
-// End implements tokenstore.Watched. The proxy's next read fails, so that it leaves the
-// body at the end of a chunk, which no backend takes for the end of the body. A proxy that
-// doesn't read, because the backend doesn't, is cut off.
-func (u *upload) End() {
+// end is called when the right has ended. The proxy's next read fails, so that it leaves
+// the body at the end of a chunk, which no backend takes for the end of the body. A proxy
+// that doesn't read, because the backend doesn't, is cut off.
+func (u *upload) end() {
 	u.ended.Store(true)
 	u.passage.answer.stopReading()
 	// A read that had just begun may have put Caddy's own deadline in place.
@@ -101,14 +89,8 @@ func (u *upload) End() {
 
 // cut ends a request whose right has ended, unless it is being refused already.
 func (u *upload) cut() error {
-	answer := &u.passage.answer
-	if !answer.stop(&u.refusal, errTokenEnded) && answer.gone() {
-		answer.End() // it began before the body was complete
-	}
-	return errTokenEnded
+	u.passage.right.cut()
+	return canceledError{errTokenEnded}
 }
 
-var (
-	_ io.ReadCloser      = (*upload)(nil)
-	_ tokenstore.Watched = (*upload)(nil)
-)
+var _ io.ReadCloser = (*upload)(nil)

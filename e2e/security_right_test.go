@@ -110,6 +110,19 @@ func (a slowAnswer) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.code))
 }
 
+// answerTo sends a request and reads its answer.
+func answerTo(client *http.Client, request *http.Request) slowAnswer {
+	response, err := client.Do(request)
+	if err != nil {
+		return slowAnswer{err: err}
+	}
+	defer func() { _ = response.Body.Close() }()
+	var problem struct{ Code string }
+	text, err := io.ReadAll(response.Body)
+	_ = json.Unmarshal(text, &problem)
+	return slowAnswer{response.StatusCode, problem.Code, err}
+}
+
 // send begins a request with the first piece of its body.
 func send(ctx context.Context, t *testing.T, client *http.Client, host, url, token, first string) *slowRequest {
 	t.Helper()
@@ -121,18 +134,7 @@ func send(ctx context.Context, t *testing.T, client *http.Client, host, url, tok
 	request.Host = host
 	request.Header.Set("Authorization", "Bearer "+token)
 	s := &slowRequest{body: writer, answer: make(chan slowAnswer, 1)}
-	go func() {
-		response, err := client.Do(request)
-		if err != nil {
-			s.answer <- slowAnswer{err: err}
-			return
-		}
-		defer func() { _ = response.Body.Close() }()
-		var problem struct{ Code string }
-		text, err := io.ReadAll(response.Body)
-		_ = json.Unmarshal(text, &problem)
-		s.answer <- slowAnswer{response.StatusCode, problem.Code, err}
-	}()
+	go func() { s.answer <- answerTo(client, request) }()
 	if _, err := io.WriteString(writer, first); err != nil {
 		t.Fatal(err)
 	}
