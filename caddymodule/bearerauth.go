@@ -171,6 +171,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	h.setDefaults()
 	own.gate, err = gate.New(gate.Config{
 		Routes:          own.table.Routes,
+		CheckBody:       own.table.CheckBody,
 		Explicit:        explicit,
 		Prefixes:        h.app.policy.Prefixes,
 		BrowserSessions: h.BrowserSessions != "",
@@ -233,8 +234,7 @@ func (h *BearerAuth) table() (gate.Table, error) {
 		if !ok {
 			return table, errUnknownTable(h.Routes)
 		}
-		table.Presets = builtIn.Presets
-		table.Routes = append(table.Routes, builtIn.Routes...)
+		table = builtIn
 	}
 	for _, custom := range h.CustomRoutes {
 		table.Routes = append(table.Routes, custom.route())

@@ -47,7 +47,11 @@ func bodyRefusal(err error) gate.Refusal {
 	var refusal gate.Refusal
 	handlerErr, byHandler := errors.AsType[caddyhttp.HandlerError](err)
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	invalid, isInvalid := errors.AsType[*gate.BodyError](err)
 	switch {
+	case isInvalid:
+		refusal = gate.Refuse(gate.InvalidRequestBody)
+		refusal.Detail = invalid.Detail
 	case tooLarge, errors.Is(err, errBodyTooLarge):
 		refusal = gate.Refuse(gate.BodyTooLarge)
 	case errors.Is(err, errBuffersFull):
@@ -65,18 +69,15 @@ func bodyRefusal(err error) gate.Refusal {
 	return refusal
 }
 
-// adapt spells the request for the backend's generation, and gives it its body.
-func (p *passage) adapt(out *http.Request) {
-	body := p.body.bytes
-	if adapt := p.Route.Adapt; adapt != nil {
-		out.URL.RawQuery, body = adapt(out.URL.RawQuery, body)
-	}
-	out.ContentLength = int64(len(body))
+// setCall gives a request the query and the body that the backend is to get.
+func setCall(out *http.Request, call *gate.Call) {
+	out.URL.RawQuery = call.Query
+	out.ContentLength = int64(len(call.Body))
 	out.TransferEncoding = nil
 	out.Header.Del("Content-Length")
 	out.Body = http.NoBody
-	if len(body) > 0 {
-		out.Body = io.NopCloser(bytes.NewReader(body))
+	if len(call.Body) > 0 {
+		out.Body = io.NopCloser(bytes.NewReader(call.Body))
 	}
 }
 

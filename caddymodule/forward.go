@@ -29,9 +29,10 @@ type passage struct {
 	// counted says that the metrics know what has become of the request.
 	counted bool
 
-	// body holds the body of an ordinary route; upload is that of an upload route, or
-	// nil.
+	// body holds the body of an ordinary route, and call is what is made of it; upload is
+	// the body of an upload route, or nil.
 	body   bodyBuffer
+	call   gate.Call
 	upload *upload
 
 	context requestContext
@@ -75,6 +76,12 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 			return p.refuseUncontacted(w, r, refusal)
 		}
 	}
+	if !streamed {
+		p.call = gate.Call{Query: r.URL.RawQuery, Body: p.body.bytes}
+		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
+			return p.refuseUncontacted(w, r, bodyRefusal(err))
+		}
+	}
 	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // since it was checked
 		return p.refuseUncontacted(w, r, gate.Refuse(gate.AccountNotConfigured))
 	}
@@ -86,7 +93,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if streamed {
 		p.stream(r, out)
 	} else {
-		p.adapt(out)
+		setCall(out, &p.call)
 		p.expectAnswer()
 	}
 	p.right.watch(p)

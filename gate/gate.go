@@ -23,6 +23,8 @@ type Config struct {
 	HasAccount func(name string) bool
 	// Failures slows down who guesses at tokens. Nil is no limit.
 	Failures *FailureLimit
+	// CheckBody is that of the routes' table.
+	CheckBody func(body []byte) error
 	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
 	// and of Upload routes.
 	MaxBody, MaxUpload int64

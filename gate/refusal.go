@@ -37,6 +37,7 @@ const (
 	QuotaExceeded        Code = "quota_exceeded"
 	TooEarly             Code = "too_early"
 	TooManyFailures      Code = "too_many_failures"
+	InvalidRequestBody   Code = "invalid_request_body"
 	BodyTooLarge         Code = "body_too_large"
 	BodyTimeout          Code = "body_timeout"
 	Overloaded           Code = "overloaded"
@@ -90,6 +91,7 @@ var rules = map[Code]rule{
 	QuotaExceeded:        {http.StatusTooManyRequests, noChallenge, "Quota used up", "This API key has used up its requests of this period. Wait as long as the Retry-After header says."},
 	TooEarly:             {http.StatusTooEarly, noChallenge, "Too early", "The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
 	TooManyFailures:      {http.StatusTooManyRequests, noChallenge, "Too many failures", "Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
+	InvalidRequestBody:   {http.StatusBadRequest, noChallenge, "Invalid request body", "The request's body is not what this path takes."},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, noChallenge, "Body too large", "The request's body is larger than this route takes."},
 	BodyTimeout:          {http.StatusRequestTimeout, noChallenge, "Body timeout", "The request's body did not arrive in time. Send it again, faster or in smaller parts."},
 	Overloaded:           {http.StatusServiceUnavailable, noChallenge, "Gateway overloaded", "The gateway holds too many request bodies in memory. Try again after the time in the Retry-After header."},

@@ -78,8 +78,9 @@ func TestRefusalTable(t *testing.T) {
 		BodyTooLarge: {
 			refusal(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
 		},
-		BodyTimeout: {Refuse(BodyTimeout), 408, "", nil, nil, ""},
-		Overloaded:  {Refuse(Overloaded), 503, "", http.Header{"Retry-After": {"5"}}, nil, ""},
+		InvalidRequestBody: {Refuse(InvalidRequestBody), 400, "", nil, nil, ""},
+		BodyTimeout:        {Refuse(BodyTimeout), 408, "", nil, nil, ""},
+		Overloaded:         {Refuse(Overloaded), 503, "", http.Header{"Retry-After": {"5"}}, nil, ""},
 		StoreUnavailable: {
 			decide(g, &fakeStore{err: tokenstore.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
 			"", http.Header{"Retry-After": {"5"}}, nil, "",

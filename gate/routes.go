@@ -33,10 +33,9 @@ type Route struct {
 	// WebSocket routes may be upgraded.
 	WebSocket bool
 
-	// Adapt rewrites a request that is spelled for another generation of the
-	// backend; nil leaves all as they are. It is given the raw query and the whole
-	// body, and is not called for Upload routes.
-	Adapt func(query string, body []byte) (newQuery string, newBody []byte)
+	// Adapt checks a request and makes of it what the backend understands; nil leaves
+	// all as they are. It is not called for Upload routes. Its error is a *BodyError.
+	Adapt func(*Call) error
 	// CredentialRefused tells from an answer with status 400 or more that the
 	// backend refused the credential the gate gave it. body is nil if it couldn't
 	// be read. A nil CredentialRefused says so of every 401.
@@ -63,6 +62,10 @@ func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...)
 type Table struct {
 	Routes  []Route
 	Presets map[string]tokenstore.Grants
+	// CheckBody keeps away from the backend what would harm it: the whole body of any
+	// request but those of Upload routes, whoever sends it and to whatever path. Nil lets
+	// all through. Its error is a *BodyError.
+	CheckBody func(body []byte) error
 }
 
 // Check returns an error that says what is wrong with a route.

@@ -19,10 +19,12 @@ func (g Generation) renameBlock(route *gate.Route) {
 	}
 }
 
-// restart returns how a restart is spelled for the generation.
-func (g Generation) restart() func(query string, body []byte) (string, []byte) {
+// restart spells a restart as the generation has it.
+func (g Generation) restart(call *gate.Call) error {
 	if g == Generation2025 {
-		return restartByBody
+		call.Query, call.Body = restartByBody(call.Query, call.Body)
+	} else {
+		call.Query, call.Body = restartByQuery(call.Query, call.Body)
 	}
-	return restartByQuery
+	return nil
 }

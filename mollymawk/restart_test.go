@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/mollygate/mollygate/gate"
 )
 
 const (
@@ -107,11 +109,12 @@ func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, [
 
 // Each generation's form is left alone by its own backend's table.
 func TestRestartOfGeneration(t *testing.T) {
-	if query, body := Current.restart()("", []byte(inBody)); query != inQuery || string(body) != "{}" {
-		t.Errorf("current: %q, %s", query, body)
+	call := gate.Call{Body: []byte(inBody)}
+	if err := Current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
+		t.Errorf("current: %q, %s, %v", call.Query, call.Body, err)
 	}
-	if query, body := Generation2025.restart()(inQuery, []byte("{}")); query != "" || string(body) != inBody {
-		t.Errorf("2025: %q, %s", query, body)
+	if err := Generation2025.restart(&call); err != nil || call.Query != "" || string(call.Body) != inBody {
+		t.Errorf("2025: %q, %s, %v", call.Query, call.Body, err)
 	}
 }
 

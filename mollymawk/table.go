@@ -56,7 +56,7 @@ func Table(generation Generation) gate.Table {
 		// The image comes as a part of the body.
 		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true},
 		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
-		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: generation.restart()},
+		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: generation.restart},
 		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update")},
 		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
 		// Not even the headers come before the unikernel's next line.
@@ -74,7 +74,7 @@ func Table(generation Generation) gate.Table {
 		routes[i].CredentialRefused = credentialRefused
 		generation.renameBlock(&routes[i])
 	}
-	return gate.Table{Routes: routes, Presets: presets()}
+	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody}
 }
 
 // presets are what tokens are often for.

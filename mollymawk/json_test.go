@@ -1,0 +1,89 @@
+package mollymawk
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+func TestCheckBody(t *testing.T) {
+	nested := func(depth int, open, end string) string {
+		return strings.Repeat(open, depth) + strings.Repeat(end, depth)
+	}
+	for body, want := range map[string]string{
+		// What all parsers read in one way, and what isn't read as JSON.
+		"":                            "",
+		" \r\n\t":                     "",
+		`{"a":[1,-0.5e-3,true,null]}`: "",
+		" {} \n":                      "",
+		`[{"name":"a"},{"name":"b"}]`: "",
+		`{"n":1e308}`:                 "",
+		nested(64, "[", "]"):          "",
+		"--b\r\n\r\nx\r\n--b--\r\n":   "",
+		"name=x&NaN=1":                "",
+		"nothing":                     "",
+		"\"text\"":                    "",
+		// What ends Mollymawk, and its relatives.
+		`{"email":NaN}`:        "see byte 9",
+		`NaN`:                  "see byte 0",
+		` Infinity`:            "see byte",
+		`-Infinity`:            "see byte",
+		`{"a":-Infinity}`:      "see byte",
+		`{"a":Infinity}`:       "see byte",
+		`{"a":1e999}`:          "too large or too long",
+		`{"a":[{"b":-1e309}]}`: "too large or too long",
+		"1e999":                "too large or too long",
+		`{"a":1e` + strings.Repeat("9", 5000) + "}": "too large or too long",
+		`{"a":` + strings.Repeat("9", 65) + "}":     "too large or too long",
+		nested(65, "[", "]"):                        "deeper than 64",
+		nested(160000, `{"a":`, "}"):                "deeper than 64",
+		nested(160000, `[`, ""):                     "deeper than 64",
+		// What parsers read in different ways.
+		`{"a":1,"a":2}`:              "twice",
+		`{"x":[{"a":1,"\u0061":2}]}`: "twice",
+		`{"a":1,}`:                   "comma before the } at byte 7",
+		"[1,2,\n ]":                  "comma before the ] at byte 7",
+		`{/**/}`:                     "comment",
+		`/* {} */ {}`:                "comment",
+		"// x\n{}":                   "comment",
+		`{"a":1} {"b":2}`:            "goes on",
+		`{} NaN`:                     "see byte",
+		`{"a":01}`:                   "see byte",
+		`{'a':1}`:                    "see byte",
+		`{a:1}`:                      "see byte",
+		`{"a":"\xff"}`:               "see byte",
+		"{\"a\":\"\x80\"}":           "see byte",
+		`{"a":"\ud800"}`:             "see byte",
+		"{\"a\":\"\n\"}":             "see byte",
+		`{"a":1`:                     "too early",
+		`{"a":`:                      "too early",
+		`{"a":<"x">}`:                "see byte",
+		`{"a":(1,2)}`:                "see byte",
+	} {
+		err := checkBody([]byte(body))
+		invalid, _ := errors.AsType[*gate.BodyError](err)
+		if (want == "") != (err == nil) || want != "" && (invalid == nil || !strings.Contains(invalid.Detail, want)) {
+			t.Errorf("%.60q: %v, want %q", body, err, want)
+		}
+	}
+}
+
+func FuzzCheckJSON(f *testing.F) {
+	for _, body := range []string{"", "{}", `{"a":1,}`, `{"a":NaN}`, "[[[]]]", `{"a":1e999}`, "/**/{}", `{"a":"\u00e9"}`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if checkBody(body) != nil || !likeJSON.Match(body) {
+			return
+		}
+		// What is let through is read by a strict reader to its end.
+		if err := checkJSON(body); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if _, ok := parseObject(body); strings.HasPrefix(strings.TrimLeft(string(body), " \t\r\n"), "{") && !ok {
+			t.Fatalf("%q is let through and can't be read", body)
+		}
+	})
+}
