@@ -75,6 +75,11 @@ type BearerAuth struct {
 	// backend is contacted. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
+	// The largest body, in bytes, of a request without a token that is for none of the
+	// routes; -1 for any, which is then neither held nor checked. It is read before the
+	// backend is contacted. Default: 1 MiB with `routes`, otherwise -1.
+	MaxAnonymousBody int64 `json:"max_anonymous_body,omitempty"`
+
 	// The largest body of an upload route, in bytes. It is streamed. Default: 1 GiB.
 	MaxUpload int64 `json:"max_upload,omitempty"`
 
@@ -180,6 +185,8 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		MaxBody:         h.MaxBody,
 		MaxUpload:       h.MaxUpload,
 		RequestHeaders:  h.RequestHeaders,
+
+		MaxAnonymousBody: max(h.MaxAnonymousBody, 0),
 	})
 	if err != nil {
 		return err
@@ -209,6 +216,12 @@ func (h *BearerAuth) setDefaults() {
 	if h.MaxUpload == 0 {
 		h.MaxUpload = defaultMaxUpload
 	}
+	if h.MaxAnonymousBody == 0 {
+		h.MaxAnonymousBody = -1
+		if h.Routes != "" {
+			h.MaxAnonymousBody = defaultMaxBody
+		}
+	}
 	if h.FailureLimit == nil {
 		h.FailureLimit = &FailureLimit{Failures: defaultFailures, Window: caddy.Duration(defaultFailureWindow)}
 	}
@@ -216,7 +229,7 @@ func (h *BearerAuth) setDefaults() {
 		h.BodyTimeout = caddy.Duration(defaultBodyTimeout)
 	}
 	if h.MaxBuffered == 0 {
-		h.MaxBuffered = max(defaultMaxBuffered, 2*h.MaxBody)
+		h.MaxBuffered = max(defaultMaxBuffered, 2*h.MaxBody, 2*h.MaxAnonymousBody)
 	}
 	if h.DetachedRequests == 0 {
 		h.DetachedRequests = defaultDetached
@@ -257,11 +270,13 @@ func (h *BearerAuth) Validate() error {
 	if h.MaxBody < 0 || h.MaxUpload < 0 {
 		return errors.New("max_body and max_upload are numbers of bytes, 1 or more")
 	}
-	if h.MaxBuffered > 0 && h.MaxBuffered <= h.MaxBody {
-		return fmt.Errorf("max_buffered is %d bytes, so a body of max_body, %d bytes, could never be held: raise max_buffered, or lower max_body", h.MaxBuffered, h.MaxBody)
+	for option, size := range map[string]int64{"max_body": h.MaxBody, "max_anonymous_body": h.MaxAnonymousBody} {
+		if h.MaxBuffered > 0 && h.MaxBuffered <= size {
+			return fmt.Errorf("max_buffered is %d bytes, so a body of %s, %d bytes, could never be held: raise max_buffered, or lower %[2]s", h.MaxBuffered, option, size)
+		}
 	}
-	if h.DetachedRequests < -1 || h.MaxBuffered < -1 {
-		return errors.New("detached_requests and max_buffered are 1 or more, or -1 for no limit")
+	if h.DetachedRequests < -1 || h.MaxBuffered < -1 || h.MaxAnonymousBody < -1 {
+		return errors.New("detached_requests, max_buffered and max_anonymous_body are 1 or more, or -1 for no limit")
 	}
 	if err := h.FailureLimit.validate(); err != nil {
 		return err
@@ -305,12 +320,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Untouched:
-		metrics.count(outcomeBrowser)
-		new(identity).mark(r)
-		out := handOn(r.Context(), r)
-		gate.SetUpgrade(out.Header, decision.Upgrade)
-		gate.SendOnce(out.Method, out.Header)
-		return next.ServeHTTP(w, out)
+		return h.forwardUntouched(w, r, &decision.Finding, next)
 	}
 	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
 	return passage.forward(w, r, next)

@@ -22,20 +22,20 @@ func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// readBody reads the body of an ordinary route, so that the backend sees all of it or
+// readBody reads the body of an ordinary request, so that the backend sees all of it or
 // nothing of the request. It returns the refusal of a body that is too large, too slow or
 // broken.
-func (p *passage) readBody(w http.ResponseWriter, r *http.Request) gate.Refusal {
+func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer, route *gate.Route) gate.Refusal {
 	controller := http.NewResponseController(w)
-	if timeout := time.Duration(p.handler.BodyTimeout); timeout > 0 {
+	if timeout := time.Duration(h.BodyTimeout); timeout > 0 {
 		// Caddy's own limit is for each read. Ours is for the whole body: a client could
 		// send a byte now and then for years.
 		if controller.SetReadDeadline(time.Now().Add(timeout)) == nil { // not all writers can
 			defer func() { _ = controller.SetReadDeadline(time.Time{}) }()
 		}
 	}
-	p.body.budget = p.handler.MaxBuffered
-	err := p.body.readFrom(r.Body, p.handler.gate.MaxBody(p.Route), r.ContentLength)
+	body.budget = h.MaxBuffered
+	err := body.readFrom(r.Body, h.gate.MaxBody(route), r.ContentLength)
 	if err == nil {
 		return gate.Refusal{}
 	}

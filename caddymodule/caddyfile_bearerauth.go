@@ -33,22 +33,23 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	bearer_auth [<matcher>] {
-//		routes            mollymawk|mollymawk-2025
-//		route             <method> <path> <scope> {
+//		routes             mollymawk|mollymawk-2025
+//		route              <method> <path> <scope> {
 //			upload
 //			websocket
 //		}
-//		browser_sessions  <cookie>
-//		realm             <realm>
-//		max_body          <size>
-//		max_upload        <size>
-//		max_buffered      <size>|off
-//		body_timeout      <duration>|off
-//		answer_timeout    <duration>|off
-//		detached_requests <number>|off
-//		request_headers   <name...>
-//		failure_limit     <failures> <window>|off
-//		refusals          handle_errors
+//		browser_sessions   <cookie>
+//		realm              <realm>
+//		max_body           <size>
+//		max_upload         <size>
+//		max_anonymous_body <size>|off
+//		max_buffered       <size>|off
+//		body_timeout       <duration>|off
+//		answer_timeout     <duration>|off
+//		detached_requests  <number>|off
+//		request_headers    <name...>
+//		failure_limit      <failures> <window>|off
+//		refusals           handle_errors
 //	}
 //
 // route may be repeated.
@@ -99,6 +100,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return parseSize(d, option, &h.MaxBody)
 	case "max_upload":
 		return parseSize(d, option, &h.MaxUpload)
+	case "max_anonymous_body":
+		return parseSizeOrOff(d, option, &h.MaxAnonymousBody)
 	case "max_buffered":
 		return parseSizeOrOff(d, option, &h.MaxBuffered)
 	case "detached_requests":
@@ -116,7 +119,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 	default:
-		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
+		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)

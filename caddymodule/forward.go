@@ -69,7 +69,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 	streamed := p.Route.Upload && hasBody(r)
 	if hasBody(r) && !streamed {
 		defer p.body.release()
-		if refusal := p.readBody(w, r); refusal.Code != "" {
+		if refusal := p.handler.readBody(w, r, &p.body, p.Route); refusal.Code != "" {
 			return p.refuseUncontacted(w, r, refusal)
 		}
 		if refusal := p.recheck(); refusal.Code != "" {
@@ -182,19 +182,6 @@ func (h *BearerAuth) detach(token tokenstore.ID) (release func()) {
 
 // uploading reports whether the body of an upload is still on its way.
 func (p *passage) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
-
-// handOn returns a copy of a request whose credential nobody has replaced, for the
-// handlers that answer it: what they do to it doesn't show in error routes and logs,
-// and the client's trailers don't reach it.
-func handOn(ctx context.Context, r *http.Request) *http.Request {
-	out := r.WithContext(ctx)
-	out.Header = r.Header.Clone()
-	delete(out.Header, "Trailer")
-	out.Trailer = nil
-	location := *r.URL
-	out.URL = &location
-	return out
-}
 
 // callNext calls the handlers after the gate. A backend that breaks off an answer
 // makes Caddy's proxy panic, which for an answer that is still held is an error

@@ -18,12 +18,12 @@ type BodyError struct{ Detail string }
 func (e *BodyError) Error() string { return e.Detail }
 
 // Adapt checks a request with its whole body, and makes of it what the backend
-// understands. Its error is a *BodyError.
+// understands. A nil route is none that the gate knows. Its error is a *BodyError.
 func (g *Gate) Adapt(route *Route, call *Call) error {
 	if err := g.CheckBody(call.Body); err != nil {
 		return err
 	}
-	if route.Adapt == nil {
+	if route == nil || route.Adapt == nil {
 		return nil
 	}
 	return route.Adapt(call)

@@ -28,6 +28,9 @@ type Config struct {
 	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
 	// and of Upload routes.
 	MaxBody, MaxUpload int64
+	// MaxAnonymousBody is the largest body, in bytes, of a request without a token to a
+	// path that no route has; 0 is any, which is then not checked either.
+	MaxAnonymousBody int64
 	// RequestHeaders, unless it is nil, names the only headers of the client that a
 	// request with a token carries upstream; see [CheckRequestHeaders].
 	RequestHeaders []string
@@ -182,9 +185,13 @@ func (g *Gate) Decide(store Store, d *Decision) {
 	}
 }
 
-// MaxBody returns the largest body the route takes, in bytes.
+// MaxBody returns the largest body that the route takes, in bytes. Without a route it is
+// that of a request without a token; 0 is any.
 func (g *Gate) MaxBody(route *Route) int64 {
-	if route.Upload {
+	switch {
+	case route == nil:
+		return g.config.MaxAnonymousBody
+	case route.Upload:
 		return g.config.MaxUpload
 	}
 	return g.config.MaxBody
@@ -282,9 +289,10 @@ func (d *Decision) refuseQuery() {
 }
 
 // withoutToken decides about a request of a browser: what is listed needs a
-// session, all else is the backend's own affair. The path rule is for tokens;
-// nothing is ever injected here, so there is nothing to win by another spelling. The
-// query must only leave the request line whole: browsers send more than RFC 3986 allows.
+// session, all else is the backend's own affair. The path rule is for tokens, but what a
+// backend may take for a listed path is refused: its body would not be checked as the
+// route's. The query must only leave the request line whole: browsers send more than
+// RFC 3986 allows.
 func (d *Decision) withoutToken() {
 	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
 	switch listed := route != nil || allow != ""; {
@@ -292,8 +300,13 @@ func (d *Decision) withoutToken() {
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
+	case !listed && d.gate.router.meant(d.Request.Path) != "":
+		d.Refusal = Refuse(InvalidPath)
+		d.Refusal.Detail = "This is another spelling of " + d.gate.router.meant(d.Request.Path) + ". Write the path in that form."
 	case !requestLine(d.Request.Query):
 		d.refuseQuery()
+	case d.gate.MaxBody(route) > 0 && d.Request.ContentLength > d.gate.MaxBody(route):
+		d.Refusal = Refuse(BodyTooLarge)
 	default:
 		d.Untouched = true
 		d.take(route)

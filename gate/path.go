@@ -100,6 +100,29 @@ func escapedByte(s string) (byte, bool) {
 	return byte(high<<4 | low), high >= 0 && low >= 0
 }
 
+// meant returns the listed path that a backend may take another spelling for, or "".
+// Mollymawk unescapes once and takes the first part of "//x/api" for a host.
+func (rt *router) meant(path string) string {
+	if canonicalPath(path) {
+		return ""
+	}
+	spellings := []string{suggestPath(path)}
+	if rest, ok := strings.CutPrefix(path, "//"); ok {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			spellings = append(spellings, rest[i:], suggestPath(rest[i:]))
+		}
+	}
+	for _, spelling := range spellings {
+		if spelling == "" {
+			continue
+		}
+		if _, allow := rt.find("", spelling); allow != "" {
+			return spelling
+		}
+	}
+	return ""
+}
+
 // suggestPath returns how the path of a route should have been written, or "" if
 // there is no telling.
 func suggestPath(path string) string {

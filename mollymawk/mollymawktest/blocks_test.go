@@ -3,19 +3,10 @@ package mollymawktest
 import (
 	"bytes"
 	"compress/zlib"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
 )
-
-func blockParts(jsonData, data string) []part {
-	return []part{{"molly_csrf", "''"}, {"albatross_instance", "default"}, {"json_data", jsonData}, {"@block_data", data}}
-}
-
-func jsonData(name string, size int, compressed bool) string {
-	return fmt.Sprintf(`{"block_name":"%s","block_size":%d,"block_compressed":%t}`, name, size, compressed)
-}
 
 func compress(t *testing.T, data string) string {
 	t.Helper()

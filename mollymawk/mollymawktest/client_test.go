@@ -154,15 +154,6 @@ func roundTrip(t *testing.T, s *Server, request string) answer {
 }
 
 // message writes a request. A body gets its length.
-func message(method, target, body string, headers ...string) string {
-	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: molly"}, headers...)
-	if body != "" {
-		lines = append(lines, "Content-Length: "+strconv.Itoa(len(body)))
-	}
-	return strings.Join(lines, "\r\n") + "\r\n\r\n" + body
-}
-
-func bearer(token string) string { return "Authorization: Bearer " + token }
 
 // envelope is an answer's body as it must be, byte by byte. data is JSON.
 func envelope(status int, title, data string) string {
@@ -187,26 +178,6 @@ func wantPage(t *testing.T, a answer, status int, title, text string) {
 		t.Errorf("got %d %s %s\nwant %s", a.status, a.header("content-type"), a.body, want)
 	}
 }
-
-const boundary = "----7d1c"
-
-// part is a part of a form; a name beginning with @ is a file.
-type part struct{ name, value string }
-
-func form(parts ...part) string {
-	var b strings.Builder
-	for _, p := range parts {
-		name, isFile := strings.CutPrefix(p.name, "@")
-		b.WriteString("--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + `"`)
-		if isFile {
-			b.WriteString("; filename=\"x.bin\"\r\nContent-Type: application/octet-stream")
-		}
-		b.WriteString("\r\n\r\n" + p.value + "\r\n")
-	}
-	return b.String() + "--" + boundary + "--\r\n"
-}
-
-const formType = "Content-Type: multipart/form-data; boundary=" + boundary
 
 func postForm(t *testing.T, s *Server, token, target string, parts ...part) answer {
 	t.Helper()

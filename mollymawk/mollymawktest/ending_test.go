@@ -1,8 +1,6 @@
 package mollymawktest
 
 import (
-	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -26,22 +24,6 @@ func (c *client) reset() {
 
 // forcedCreate returns the form of a request that replaces hello by a large image,
 // with a trailing number of bytes left out.
-func forcedCreate(without int) string {
-	large := string(Image(Manifest{}, bytes.Repeat([]byte("image"), 30000)))
-	whole := form(create([]part{{"unikernel_force_create", "true"}, {"@binary", large}})...)
-	return whole[:len(whole)-without]
-}
-
-// chunk is a chunk of a body; more bytes may be announced than sent.
-func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
-
-const (
-	withLength  = "Content-Length: 10000000"
-	withChunks  = "Transfer-Encoding: chunked"
-	pathCreate  = "/api/unikernel/create"
-	pathUpload  = "/api/block/upload"
-	pathDestroy = "/api/unikernel/destroy"
-)
 
 // The end of the connection is the end of a body with a length, and of one that is
 // cut within a chunk: what arrived is taken as the whole.

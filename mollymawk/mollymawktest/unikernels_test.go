@@ -8,26 +8,8 @@ import (
 	"testing"
 )
 
-// anImage fits a unikernel without devices.
-var anImage = string(Image(Manifest{}, []byte("hello")))
-
 // create are the parts of a good request; changed ones take the place of those of
 // the same name, and those in without are left out.
-func create(changed []part, without ...string) []part {
-	parts := []part{
-		{"albatross_instance", "default"}, {"unikernel_name", "hello"},
-		{"unikernel_config", `{"typ":"solo5","cpuids":[0],"memory":32}`},
-		{"unikernel_force_create", "false"}, {"molly_csrf", ""}, {"deploy_mode", "manual"}, {"@binary", anImage},
-	}
-	for _, c := range changed {
-		if i := slices.IndexFunc(parts, func(p part) bool { return p.name == c.name }); i >= 0 {
-			parts[i] = c
-		} else {
-			parts = slices.Insert(parts, 0, c)
-		}
-	}
-	return slices.DeleteFunc(parts, func(p part) bool { return slices.Contains(without, p.name) })
-}
 
 func TestListUnikernels(t *testing.T) {
 	t.Parallel()

@@ -6,12 +6,6 @@ import (
 	"time"
 )
 
-func update(changed string) string {
-	const good = `"albatross_instance":"default","job":"hello","to_be_updated_unikernel":"new","currently_running_unikernel":"old",` +
-		`"unikernel_name":"hello","http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`
-	return "{" + changed + good // the first member of a name counts
-}
-
 const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
 
 func TestUpdate(t *testing.T) {

@@ -1,0 +1,117 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+// forwardUntouched hands a request without a token on, for the backend to answer. Its
+// credential and its answer are the client's own affair. But what a body could do to the
+// backend doesn't depend on who sends it.
+func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, f *gate.Finding, next caddyhttp.Handler) error {
+	out := handOn(r.Context(), r)
+	gate.SetUpgrade(out.Header, f.Upgrade)
+	gate.SendOnce(out.Method, out.Header)
+	limit := h.gate.MaxBody(f.Route)
+	switch {
+	case !hasBody(r) || limit == 0:
+	case f.Route != nil && f.Route.Upload:
+		return h.forwardUpload(w, r, out, limit, next)
+	default:
+		var body bodyBuffer
+		defer body.release()
+		if refusal := h.readBody(w, r, &body, f.Route); refusal.Code != "" {
+			return h.refuse(w, r, refusal)
+		}
+		call := gate.Call{Query: r.URL.RawQuery, Body: body.bytes}
+		if err := h.gate.Adapt(f.Route, &call); err != nil {
+			return h.refuse(w, r, bodyRefusal(err))
+		}
+		setCall(out, &call)
+		out.RequestURI = out.URL.RequestURI()
+	}
+	countUntouched(r)
+	return next.ServeHTTP(w, out)
+}
+
+func countUntouched(r *http.Request) {
+	metrics.count(outcomeBrowser)
+	new(identity).mark(r)
+}
+
+// forwardUpload streams an upload without a token, in chunks like any other.
+func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, limit int64, next caddyhttp.Handler) error {
+	body := &browserUpload{limitedBody: newLimitedBody(r, limit)}
+	sendInChunks(out, body)
+	countUntouched(r)
+	answer := &uploadAnswer{ResponseWriter: w, upload: body}
+	if err := next.ServeHTTP(answer, out); body.err == nil || answer.begun {
+		return err
+	}
+	return h.refuse(w, r, bodyRefusal(body.err))
+}
+
+// browserUpload is the body of an upload without a token. It is read by one goroutine
+// until the handlers have returned.
+type browserUpload struct {
+	limitedBody
+	err error // what is wrong with the body
+}
+
+// Read implements io.Reader.
+func (b *browserUpload) Read(p []byte) (int, error) {
+	n, err := b.limitedBody.Read(p)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	b.err = err
+	return n, canceledError{err}
+}
+
+// uploadAnswer keeps back the answer that Caddy's proxy makes up for a request that its
+// client has ended.
+type uploadAnswer struct {
+	http.ResponseWriter
+	upload *browserUpload
+	begun  bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *uploadAnswer) WriteHeader(status int) {
+	if status == statusClientClosed && a.upload.err != nil {
+		return
+	}
+	a.begun = a.begun || status >= http.StatusOK
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *uploadAnswer) Write(p []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap gives http.ResponseController the writer below.
+func (a *uploadAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// statusClientClosed is what Caddy's proxy answers then, to nobody.
+const statusClientClosed = 499
+
+// handOn returns a copy of a request whose credential nobody has replaced, for the
+// handlers that answer it: what they do to it doesn't show in error routes and logs,
+// and the client's trailers don't reach it.
+func handOn(ctx context.Context, r *http.Request) *http.Request {
+	out := r.WithContext(ctx)
+	out.Header = r.Header.Clone()
+	delete(out.Header, "Trailer")
+	out.Trailer = nil
+	location := *r.URL
+	out.URL = &location
+	return out
+}
