@@ -40,8 +40,8 @@ type Config struct {
 	Store func(context.Context) (*tokenstore.Store, error)
 	// Policy is what tokens may be.
 	Policy tokenstore.Policy
-	// WarnBefore is how long before its end a token counts as expiring. Unlimited
-	// makes all active tokens expiring that end at all.
+	// WarnBefore is how long before its end a token counts as expiring, but never
+	// before the last quarter of its life. Unlimited means that quarter.
 	WarnBefore tokenstore.Lifetime
 	// Authenticate returns who calls, or why the caller isn't let in. It sets the
 	// actor's Authorize unless the right to call can't end; see [RefusalError].

@@ -34,7 +34,7 @@ func (c *call) answer(status int, value any) *Refusal {
 func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Refusal {
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusOK, newObject(token, found.Usage, store.Now()))
+	return c.answer(http.StatusOK, c.object(token, found.Usage, store.Now()))
 }
 
 // withUsage returns a token that was changed with its use so far. The change has
@@ -70,6 +70,7 @@ type object struct {
 	UpdatedAt          moment `json:"updated_at"`
 	NotBefore          moment `json:"not_before"`
 	ExpiresAt          moment `json:"expires_at"`
+	ExpiresSoon        bool   `json:"expires_soon"`
 	RevokedAt          moment `json:"revoked_at"`
 	PreviousValidUntil moment `json:"previous_valid_until"`
 
@@ -101,7 +102,7 @@ type withSecret struct {
 	Token string `json:"token"`
 }
 
-func newObject(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) object {
+func (c *call) object(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) object {
 	o := object{
 		ID:         t.ID.String(),
 		Kind:       t.Kind.String(),
@@ -126,6 +127,7 @@ func newObject(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) objec
 		Format:  t.Format.String(),
 		Version: t.Version,
 	}
+	o.ExpiresSoon = t.Status(now) == tokenstore.StatusActive && t.ExpiresSoon(c.WarnBefore, now)
 	if len(t.Scopes) > 0 {
 		o.Scopes = t.Scopes
 	}

@@ -134,7 +134,7 @@ func (c *call) createToken() *Refusal {
 	c.w.Header().Set("Location", c.location(token.ID))
 	c.w.Header().Set("ETag", tagOf(token))
 	return c.answer(http.StatusCreated, withSecret{
-		object: newObject(token, tokenstore.Usage{}, store.Now()),
+		object: c.object(token, tokenstore.Usage{}, store.Now()),
 		Token:  secret.Reveal(),
 	})
 }

@@ -32,7 +32,7 @@ func members(t *testing.T, body []byte) []string {
 }
 
 const objectMembers = "id kind name token_hint status account scopes allowed_ips rate_limit quota metadata " +
-	"created_at created_by updated_at not_before expires_at revoked_at previous_valid_until " +
+	"created_at created_by updated_at not_before expires_at expires_soon revoked_at previous_valid_until " +
 	"usage_count denied_count last_used_at last_used_ip last_used_user_agent last_used_route format version"
 
 func TestCreateAnswersTheWholeObject(t *testing.T) {
@@ -57,7 +57,7 @@ func TestCreateAnswersTheWholeObject(t *testing.T) {
 		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
 		`"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10000,"period":"month"},` +
 		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin","updated_at":"2026-03-01T12:00:00Z",` +
-		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","revoked_at":null,"previous_valid_until":null,` +
+		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","expires_soon":false,"revoked_at":null,"previous_valid_until":null,` +
 		`"usage_count":0,"denied_count":0,"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null,` +
 		`"format":"native","version":1`
 	want = strings.ReplaceAll(want, "ID", created.ID)

@@ -49,7 +49,7 @@ func (c *call) listTokens() *Refusal {
 	}
 	answer := page{Data: make([]object, 0, len(tokens))}
 	for _, t := range tokens {
-		answer.Data = append(answer.Data, newObject(t.Token, t.Usage, now))
+		answer.Data = append(answer.Data, c.object(t.Token, t.Usage, now))
 	}
 	if next != nil {
 		answer.NextCursor = maybe(next.cursor(query.sort))
@@ -68,7 +68,7 @@ func (c *call) listTokens() *Refusal {
 // q, which is what a search box holds.
 func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 	query := listQuery{limit: defaultLimit, sort: sorting{key: sortCreatedAt, descending: true}}
-	query.filter.now = now
+	query.filter.now, query.filter.warnBefore = now, c.WarnBefore
 	for _, name := range listParameters {
 		value, given := c.parameters[name]
 		if !given {
@@ -109,9 +109,6 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 			return "must be one of " + strings.Join(statusNames(), ", ")
 		}
 		query.filter.status = value
-		if value == statusExpiring {
-			query.filter.expiringBy = c.expiringBy(query.filter.now)
-		}
 	case "account":
 		if value == "" {
 			return ruleEmpty
@@ -153,15 +150,6 @@ func statusNames() []string {
 	}
 }
 
-// expiringBy is the end up to which a token counts as expiring; zero is any.
-func (c *call) expiringBy(now time.Time) time.Time {
-	by, err := c.WarnBefore.From(now)
-	if err != nil {
-		return time.Time{} // unlimited, or beyond the calendar
-	}
-	return by
-}
-
 // scope is the scope to filter by. One that isn't in the catalog may still be
 // that of an old token.
 func (c *call) scope(name string) tokenstore.Scope {
@@ -178,7 +166,7 @@ type filter struct {
 	now        time.Time
 	text       string
 	status     string
-	expiringBy time.Time
+	warnBefore tokenstore.Lifetime
 	account    string
 	scope      tokenstore.Scope
 	neverUsed  *bool
@@ -223,6 +211,5 @@ func (f *filter) hasStatus(t *tokenstore.Token) bool {
 	if f.status != statusExpiring {
 		return status.String() == f.status
 	}
-	return status == tokenstore.StatusActive && !t.ExpiresAt.IsZero() &&
-		(f.expiringBy.IsZero() || !t.ExpiresAt.After(f.expiringBy))
+	return status == tokenstore.StatusActive && t.ExpiresSoon(f.warnBefore, f.now)
 }

@@ -69,7 +69,7 @@ func population(t *testing.T) *fixture {
 	f := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} })
 	secrets := make(map[string]string)
 	for _, body := range []string{
-		`{"name":"A.","expires_in":"20d","preset":"read"}`,
+		`{"name":"A.","expires_in":9000,"preset":"read"}`,
 		`{"name":"b.","expires_in":"never","scopes":["unikernel:*"],"account":"alice"}`,
 		`{"name":"C.","expires_in":"1h","scopes":["*"]}`,
 		`{"name":"d.","expires_in":"60d","kind":"admin"}`,
@@ -203,19 +203,20 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// A token is expiring from warn_before before its end on, to the second.
+// A token is expiring from warn_before before its end on, but not before the last
+// quarter of its life, to the second. Its object says the same.
 func TestListExpiring(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.create(`{"name":"a","expires_at":"2026-05-01T00:00:00Z"}`)
+	id, _ := f.create(`{"name":"a","expires_at":"2026-09-01T00:00:00Z"}`)
 	for _, test := range []struct {
 		now  string
 		want int
 	}{
-		{"2026-03-31T23:59:59Z", 0},
-		{"2026-04-01T00:00:00Z", 1},
-		{"2026-04-30T23:59:59Z", 1},
-		{"2026-05-01T00:00:00Z", 0},
+		{"2026-08-01T23:59:59Z", 0},
+		{"2026-08-02T00:00:00Z", 1},
+		{"2026-08-31T23:59:59Z", 1},
+		{"2026-09-01T00:00:00Z", 0},
 	} {
 		now, err := time.Parse(time.RFC3339, test.now)
 		if err != nil {
@@ -225,11 +226,21 @@ func TestListExpiring(t *testing.T) {
 		if got := len(f.list("status=expiring").Data); got != test.want {
 			t.Errorf("at %s: %d, want %d", test.now, got, test.want)
 		}
+		var object struct {
+			ExpiresSoon bool `json:"expires_soon"`
+		}
+		if err := json.Unmarshal(f.do(http.MethodGet, "/tokens/"+id, "").Body.Bytes(), &object); err != nil || object.ExpiresSoon != (test.want == 1) {
+			t.Errorf("at %s: expires_soon is %v, %v", test.now, object.ExpiresSoon, err)
+		}
 	}
 	unlimited := newFixture(t, func(c *Config) { c.WarnBefore = tokenstore.Lifetime{} })
-	unlimited.create(`{"name":"a","expires_in":"1y"}`)
+	unlimited.create(`{"name":"a","expires_in":"400d"}`)
+	if len(unlimited.list("status=expiring").Data) != 0 {
+		t.Error("a new token is expiring")
+	}
+	unlimited.pass(300 * 24 * time.Hour)
 	if len(unlimited.list("status=expiring").Data) != 1 {
-		t.Error("without a limit, every end is near")
+		t.Error("without a limit, the last quarter of a life is near its end")
 	}
 }
 

@@ -44,7 +44,7 @@ func (c *call) rotateToken() *Refusal {
 	c.logChange("token rotated", token)
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusOK, withSecret{object: newObject(token, found.Usage, store.Now()), Token: secret.Reveal()})
+	return c.answer(http.StatusOK, withSecret{object: c.object(token, found.Usage, store.Now()), Token: secret.Reveal()})
 }
 
 // grace is a lifetime that may be none: "0s" or 0.

@@ -17,7 +17,7 @@ func (c *call) getToken() *Refusal {
 		return c.storeRefusal(err)
 	}
 	c.w.Header().Set("ETag", tagOf(found.Token))
-	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
+	return c.answer(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
 }
 
 // previousUse is who still uses the secret from before the last rotation.
@@ -129,5 +129,5 @@ func (c *call) lookUpToken() *Refusal {
 		return c.storeRefusal(err)
 	}
 	c.w.Header().Set("ETag", tagOf(found.Token))
-	return c.answer(http.StatusOK, newObject(found.Token, found.Usage, store.Now()))
+	return c.answer(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -49,7 +48,7 @@ type App struct {
 	MaxLifetime string `json:"max_lifetime,omitempty"`
 
 	// How long before its token expires an answer begins to warn of it. Same form
-	// as `max_lifetime`. Default: `30d`.
+	// as `max_lifetime`; never before the last quarter of a token's life. Default: `30d`.
 	WarnBefore string `json:"warn_before,omitempty"`
 
 	// How long the record of who changed which token is kept. Same form as
@@ -277,15 +276,6 @@ func (a *App) maxScopes() (map[string]tokenstore.Grants, error) {
 		most[name] = grants
 	}
 	return most, unknown
-}
-
-// expiresSoon says whether answers to the token warn of its expiry at now.
-func (a *App) expiresSoon(token *tokenstore.Principal, now time.Time) bool {
-	if token.ExpiresAt.IsZero() {
-		return false
-	}
-	horizon, err := a.warnBefore.From(now)
-	return err != nil || !horizon.Before(token.ExpiresAt)
 }
 
 // Interface guards

@@ -166,15 +166,16 @@ func TestCommandInCaddy(t *testing.T) {
 	}
 	address := []string{"--address", s.address()}
 	got := run(append([]string{"create", "--name", "soon", "--preset", "read", "--expires-in", "1d"}, address...)...)
-	if secret := strings.TrimSuffix(got.out, "\n"); got.code != exitOK || len(secret) != tokenstore.SecretTextLength {
-		t.Errorf("%+v", got)
+	secret := strings.TrimSuffix(got.out, "\n")
+	if got.code != exitOK || len(secret) != tokenstore.SecretTextLength {
+		t.Fatalf("%+v", got)
 	}
 	for _, test := range []struct {
 		args []string
 		code int
 		err  string
 	}{
-		{append([]string{"list", "--status", "expiring", "-o", "id"}, address...), exitRefused, ""},
+		{append([]string{"explain", "GET", "/", "--token-id", secret[4:16]}, address...), exitRefused, ""},
 		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this id."},
 		{append([]string{"show", "x"}, address...), exitUsage, "Error: an argument is no id"},
 		{[]string{"list", "--nope"}, exitUsage, "Error: unknown flag: --nope\nSee 'caddy api-token list --help'.\n"},

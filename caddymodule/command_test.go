@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,15 @@ type commandServer struct {
 	store *tokenstore.Store
 	// refuse, if set, answers in place of the API.
 	refuse func() *admin.Refusal
+	// ahead is how far the store's clock is ahead of the machine's, in nanoseconds.
+	ahead atomic.Int64
 }
+
+// Now implements tokenstore.Clock.
+func (s *commandServer) Now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+
+// pass moves the store's clock on.
+func (s *commandServer) pass(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func newCommandServer(t *testing.T) *commandServer {
 	t.Helper()
@@ -40,7 +49,7 @@ func newCommandServer(t *testing.T) *commandServer {
 		t.Fatal(err)
 	}
 	s := new(commandServer)
-	if s.store, err = tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1}); err != nil {
+	if s.store, err = tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1, Clock: s}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

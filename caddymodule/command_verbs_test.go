@@ -122,7 +122,11 @@ func TestCommandListExpiring(t *testing.T) {
 	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitOK {
 		t.Errorf("none: %+v", got)
 	}
-	soon, _ := s.create(t, "--name", "soon", "--expires-in", "29d")
+	soon, _ := s.create(t, "--name", "soon", "--expires-in", "28d")
+	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitOK || got.out != "" {
+		t.Errorf("new: %+v", got)
+	}
+	s.pass(22 * 24 * time.Hour)
 	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitRefused || got.out != soon+"\n" || got.err != "" {
 		t.Errorf("one: %+v", got)
 	}

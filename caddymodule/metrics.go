@@ -98,7 +98,7 @@ type storeCollector struct{ app *App }
 
 var (
 	tokensDesc   = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.", []string{"status"}, nil)
-	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time, counted at most once a minute.", []string{"within"}, nil)
+	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time and have no more than a quarter of their life left, counted at most once a minute.", []string{"within"}, nil)
 	pendingDesc  = prometheus.NewDesc("caddy_api_tokens_usage_pending", "Tokens with counts of use that are not saved yet.", nil, nil)
 	behindDesc   = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds", "How far the clock is behind the newest time that the token store has recorded.", nil, nil)
 	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store answers.", nil, nil)

@@ -86,7 +86,7 @@ func (p *passage) setNotices(header http.Header) {
 	default:
 		end := token.ExpiresAt.Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
-		if p.handler.app.expiresSoon(token, p.now) {
+		if token.ExpiresSoon(p.handler.app.warnBefore, p.now) {
 			header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}
 		}
 	}

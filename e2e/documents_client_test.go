@@ -17,12 +17,15 @@ import (
 var unikernelImage = string(mollymawktest.Image(mollymawktest.Manifest{}, []byte("web")))
 
 // TestClientPage makes the calls of docs/client.md with the page's own commands. The
-// key ends soon, so that the page's job sees the warning, and gets a rate limit before
+// key has been rotated, so that the page's job sees the warning, and gets a rate limit before
 // what the page says about trying again.
 func TestClientPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--scope", "*", "--scope", "monitoring:*", "--expires-in", "20d")
+	if _, stderr, code := s.run("api-token", "rotate", tokenID(token), "--grace", "1d"); code != 0 {
+		t.Fatal(stderr)
+	}
 	s.shell()
 	s.env["MOLLYGATE_KEY"], s.env["MOLLY"] = token, s.url("")
 	s.write("web.hvt", unikernelImage)
@@ -51,7 +54,7 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	<-spoken
-	for _, want := range []string{"the unikernel speaks", "Api-Key-Warning: expires-soon", "ask for a new token"} {
+	for _, want := range []string{"the unikernel speaks", "Api-Key-Warning: rotated", "ask for a new token"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, out)
 		}

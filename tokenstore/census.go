@@ -10,7 +10,7 @@ type Census struct {
 	// ByStatus has every status.
 	ByStatus map[Status]int
 	// Expiring is how many active tokens end within each of the times that were asked
-	// for.
+	// for, and have no more than a quarter of their life left.
 	Expiring []int
 	// Allowed and Denied are the sums of their counts.
 	Allowed, Denied uint64
@@ -26,9 +26,9 @@ func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, er
 		statuses[status]++
 		c.Allowed += t.Usage.Allowed
 		c.Denied += t.Usage.Denied
-		if end := t.Token.ExpiresAt; status == StatusActive && !end.IsZero() {
+		if status == StatusActive {
 			for i, time := range within {
-				if !end.After(now.Add(time)) {
+				if nearEnd(t.Token.began(), t.Token.ExpiresAt, now, now.Add(time)) {
 					c.Expiring[i]++
 				}
 			}

@@ -32,8 +32,15 @@ func TestCensus(t *testing.T) {
 	}
 	want := Census{
 		ByStatus: map[Status]int{StatusActive: 5, StatusRevoked: 1, StatusNotYetValid: 1, StatusDisabled: 0, StatusExpired: 0},
-		Expiring: []int{2, 3, 4}, Allowed: 4, Denied: 8,
+		Expiring: []int{0, 0, 0}, Allowed: 4, Denied: 8,
 	}
+	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("new: %+v, %v\nwant %+v", got, err, want)
+	}
+	// Those of 12, 24 and 25 hours would end within a day, the last within 8.
+	s.clock.set(testTime.Add(10 * time.Hour))
+	want.Expiring = []int{1, 1, 1}
+	want.ByStatus[StatusActive], want.ByStatus[StatusNotYetValid] = 6, 0
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v\nwant %+v", got, err, want)
 	}

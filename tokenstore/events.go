@@ -16,7 +16,8 @@ const (
 	EventEnabled  EventKind = "enabled"
 	EventRevoked  EventKind = "revoked"
 	EventDeleted  EventKind = "deleted"
-	// EventExpiring comes 30 days, 7 days and a day before the token ends.
+	// EventExpiring comes 30 days, 7 days and a day before the token ends, unless that
+	// is more than a quarter of its life.
 	EventExpiring EventKind = "expiring"
 	EventExpired  EventKind = "expired"
 	// EventUsedAfterRevoke comes when a secret is presented that was revoked or, after
@@ -122,7 +123,8 @@ func (s *Store) tellExpiry() error {
 				return false
 			}
 			// What was already so when the token was last changed, its admin knows.
-			if status := t.Status(now); !told[t.ID] && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == StatusActive || status == StatusExpired || status == StatusNotYetValid) {
+			near := nearEnd(t.began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
+			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == StatusActive || status == StatusExpired || status == StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
 				if within == 0 {
 					e.Kind = EventExpired

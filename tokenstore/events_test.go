@@ -134,7 +134,7 @@ func TestUsedAfterRevoke(t *testing.T) {
 }
 
 // TestExpiryEvents: each notice is told once, also after downtime, and then only the
-// last that was passed.
+// last that was passed. Notices before the last quarter of a token's life are left out.
 func TestExpiryEvents(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -159,12 +159,12 @@ func TestExpiryEvents(t *testing.T) {
 		}
 	}
 	at(0)
-	s.create(t, named("long", "90d"))
-	s.create(t, named("short", "10d"))
+	s.create(t, named("long", "200d"))
+	s.create(t, named("short", "30d"))
 	s.create(t, named("hours", "12h"))
 	s.create(t, named("endless", "2y"))
-	revoked, _ := s.create(t, named("revoked", "90d"))
-	disabled, _ := s.create(t, named("disabled", "90d"))
+	revoked, _ := s.create(t, named("revoked", "200d"))
+	disabled, _ := s.create(t, named("disabled", "200d"))
 	for _, f := range []func() (*Token, error){
 		func() (*Token, error) { return s.Revoke(revoked.ID, AnyVersion, testActor) },
 		func() (*Token, error) { return s.Disable(disabled.ID, AnyVersion, testActor) },
@@ -178,35 +178,35 @@ func TestExpiryEvents(t *testing.T) {
 	want()
 	at(12 * time.Hour)
 	want("expired hours")
-	at(3*day + time.Minute)
+	at(23*day + time.Minute)
 	want("expiring short 7d")
-	at(10*day - time.Hour)
+	at(30*day - time.Hour)
 	want("expiring short 1d")
-	at(11 * day)
+	at(31 * day)
 	want("expired short")
-	at(60*day - time.Minute)
+	at(170*day - time.Minute)
 	want()
-	at(60 * day)
+	at(170 * day)
 	want("expiring long 30d")
 	// What was passed while nobody looked is told by the next process, once.
 	again := reopen(t, s.memory, s.clock)
 	again.tell = told.add
 	s = again
-	at(89*day + time.Hour)
+	at(199*day + time.Hour)
 	want("expiring long 1d")
 	again = reopen(t, s.memory, s.clock)
 	again.tell = told.add
 	s = again
-	at(89*day + 2*time.Hour)
+	at(199*day + 2*time.Hour)
 	want()
 	// A store that can't be written tells all the same, and once.
 	s.memory.saveError = errors.New("full")
-	s.clock.set(testTime.Add(90 * day))
+	s.clock.set(testTime.Add(200 * day))
 	if err := s.tellExpiry(); err == nil {
 		t.Error("no error")
 	}
 	s.memory.saveError = nil
-	at(91 * day)
+	at(201 * day)
 	want("expired long")
 }
 
@@ -219,16 +219,16 @@ func TestExpiryAfterWrongClock(t *testing.T) {
 	if err := s.tellExpiry(); err != nil {
 		t.Fatal(err)
 	}
-	s.create(t, named("ci", "10d"))
+	s.create(t, named("ci", "30d"))
 	told.take()
 	for _, step := range []struct {
 		clock  time.Duration
 		accept bool
 		want   []string
 	}{
-		{20 * 24 * time.Hour, false, []string{"expired ci"}},
+		{40 * 24 * time.Hour, false, []string{"expired ci"}},
 		{time.Hour, true, nil},
-		{4 * 24 * time.Hour, false, []string{"expiring ci 7d"}},
+		{24 * 24 * time.Hour, false, []string{"expiring ci 7d"}},
 	} {
 		s.clock.set(testTime.Add(step.clock))
 		if step.accept {

@@ -102,12 +102,13 @@ func (x *index) read(number uint32, d *Digest, now time.Time, m *Match) bool {
 			}
 		}
 		if found {
-			expires, notBefore := r.expires.Load(), r.notBefore.Load()
+			moments := r.moments.seconds()
 			m.Token.ID = r.tokenID()
 			m.Token.Name = x.names.text(nameHandle(r.name.Load()))
-			m.Token.ExpiresAt, m.Token.NotBefore = timeOf(expires), timeOf(notBefore)
+			m.Token.ExpiresAt, m.Token.NotBefore = timeOfSeconds(moments[momentExpires]), timeOfSeconds(moments[momentNotBefore])
+			m.Token.began = timeOfSeconds(moments[momentBegan])
 			m.Token.Terms = x.terms.at(r.terms.Load())
-			m.Status = statusOf(state, expires, notBefore, now.UnixMicro())
+			m.Status = statusOf(state, &moments, secondsOf(now))
 			m.number, m.generation = number, state>>generationShift
 		}
 		if r.version.Load() == version && version%2 == 0 {
@@ -123,16 +124,17 @@ func (x *index) read(number uint32, d *Digest, now time.Time, m *Match) bool {
 	}
 }
 
-// statusOf is [Token.Status] of a record.
-func statusOf(state uint32, expires, notBefore, now int64) Status {
+// statusOf is [Token.Status] of a record. now is in seconds since the year 1.
+func statusOf(state uint32, moments *[momentsEnd]int64, now int64) Status {
+	expires := moments[momentExpires]
 	switch {
 	case state&stateRevoked != 0:
 		return StatusRevoked
 	case state&stateDisabled != 0:
 		return StatusDisabled
-	case now < notBefore:
+	case now < moments[momentNotBefore]:
 		return StatusNotYetValid
-	case expires != noTime && now >= expires:
+	case expires != 0 && now >= expires:
 		return StatusExpired
 	}
 	return StatusActive
@@ -180,8 +182,7 @@ func (x *index) replace(number uint32, token *Token) {
 	r.change(func() {
 		r.terms.Store(terms)
 		r.setDigest(token.Digest)
-		r.expires.Store(microsOf(token.ExpiresAt))
-		r.notBefore.Store(microsOf(token.NotBefore))
+		r.moments.set([momentsEnd]time.Time{momentExpires: token.ExpiresAt, momentNotBefore: token.NotBefore, momentBegan: token.began()})
 		r.state.Store(state)
 	})
 	if hadTerms {

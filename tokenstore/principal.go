@@ -28,6 +28,8 @@ type Principal struct {
 	Name string
 	// ExpiresAt and NotBefore are as in [Token].
 	ExpiresAt, NotBefore time.Time
+	// began is when the life of the token's present secret began.
+	began time.Time
 	// Terms is nil if it is nobody.
 	*Terms
 }
@@ -37,7 +39,7 @@ func (p *Principal) Known() bool { return p.Terms != nil }
 
 // Principal returns what a request needs of the token.
 func (t *Token) Principal() Principal {
-	return Principal{ID: t.ID, Name: t.Name, ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, Terms: t.terms()}
+	return Principal{ID: t.ID, Name: t.Name, ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.began(), Terms: t.terms()}
 }
 
 func (t *Token) terms() *Terms {

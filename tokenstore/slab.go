@@ -19,8 +19,7 @@ type record struct {
 	version atomic.Uint32
 	terms   atomic.Uint32
 	digest  [4]atomic.Uint64
-	// expires and notBefore are in microseconds since 1970.
-	expires, notBefore atomic.Int64
+	moments moments
 	// state is stateBits, and above them how often the record has been another token's.
 	state atomic.Uint32
 	// dirty is how soon the totals must be on their way to the backend.

@@ -14,7 +14,8 @@ const (
 	StatusDisabled    = "disabled"
 	StatusRevoked     = "revoked"
 	// StatusExpiring is no token's Status; a [ListQuery] may ask for it. It means
-	// the active tokens that expire within the server's warn_before.
+	// the active tokens that expire within the server's warn_before and have no more
+	// than a quarter of their life left.
 	StatusExpiring = "expiring"
 )
 
@@ -34,11 +35,13 @@ type Token struct {
 	Quota      *Quota            `json:"quota"`
 	Metadata   map[string]string `json:"metadata"`
 
-	CreatedAt          time.Time `json:"created_at"`
-	CreatedBy          string    `json:"created_by"`
-	UpdatedAt          time.Time `json:"updated_at"`
-	NotBefore          time.Time `json:"not_before"`
-	ExpiresAt          time.Time `json:"expires_at"`
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by"`
+	UpdatedAt time.Time `json:"updated_at"`
+	NotBefore time.Time `json:"not_before"`
+	ExpiresAt time.Time `json:"expires_at"`
+	// ExpiresSoon says that the token is active and near its end; see StatusExpiring.
+	ExpiresSoon        bool      `json:"expires_soon"`
 	RevokedAt          time.Time `json:"revoked_at"`
 	PreviousValidUntil time.Time `json:"previous_valid_until"`
 

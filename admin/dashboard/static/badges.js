@@ -1,13 +1,11 @@
 import { el } from "./dom.js";
 
-const soon = 30 * 86400 * 1000;
-
 // badges are what is to be known of a key at a glance, the most important first.
 export function badges(token, now = Date.now()) {
   const list = [];
   const names = { revoked: "revoked", disabled: "disabled", expired: "expired", not_yet_valid: "not yet valid" };
   if (names[token.status]) list.push([names[token.status], token.status === "not_yet_valid" ? "warn" : "bad"]);
-  if (token.status === "active" && token.expires_at && Date.parse(token.expires_at) - now < soon) list.push(["expiring", "warn"]);
+  if (token.expires_soon) list.push(["expiring", "warn"]);
   if (token.previous_valid_until && Date.parse(token.previous_valid_until) > now) list.push(["rotating", "warn"]);
   if (!token.last_used_at) list.push(["never used", ""]);
   if (token.format === "imported") list.push(["imported", ""]);

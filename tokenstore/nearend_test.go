@@ -1,0 +1,108 @@
+package tokenstore
+
+import (
+	"testing"
+	"time"
+)
+
+// TestExpiresSoon: a token is near its end within the warning and within the last
+// quarter of its life, to the second, for requests and for lists alike.
+func TestExpiresSoon(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	made := testTime.Truncate(time.Second)
+	for name, tt := range map[string]struct {
+		warning, life string
+		notBefore     time.Duration
+		near          time.Duration // after the token was made
+	}{
+		"long life":       {"30d", "365d", 0, 335 * day},
+		"one month":       {"30d", "28d", 0, 21 * day},
+		"four warnings":   {"30d", "120d", 0, 90 * day},
+		"hours":           {"30d", "8h", 0, 6 * time.Hour},
+		"a second":        {"30d", "1s", 0, 750 * time.Millisecond},
+		"short warning":   {"1h", "28d", 0, 28*day - time.Hour},
+		"unlimited":       {"", "400d", 0, 300 * day},
+		"begins later":    {"30d", "100d", 60 * day, 90 * day},
+		"beyond calendar": {"9000y", "40d", 0, 30 * day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openTestStore(t)
+			var warning Lifetime
+			if tt.warning != "" {
+				warning = mustLifetime(t, tt.warning)
+			}
+			token, credential := s.create(t, func(d *Draft) {
+				d.ExpiresIn = mustLifetime(t, tt.life)
+				if tt.notBefore > 0 {
+					d.NotBefore = made.Add(tt.notBefore)
+				}
+			})
+			match := s.must(t, credential)
+			for _, step := range []struct {
+				now  time.Time
+				want bool
+			}{
+				{made, false},
+				{made.Add(tt.near - 1), false},
+				{made.Add(tt.near), true},
+				{token.ExpiresAt, true},
+			} {
+				if got := token.ExpiresSoon(warning, step.now); got != step.want {
+					t.Errorf("token at %s: %v", step.now, got)
+				}
+				if got := match.Token.ExpiresSoon(warning, step.now); got != step.want {
+					t.Errorf("principal at %s: %v", step.now, got)
+				}
+			}
+		})
+	}
+	endless := &Token{SecretMadeAt: testTime}
+	if endless.ExpiresSoon(Lifetime{}, testTime) {
+		t.Error("a token without an end is near it")
+	}
+}
+
+// TestExpiresSoonAfterRotation: the life of a token is that of its present secret.
+func TestExpiresSoonAfterRotation(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, _ := s.create(t, func(d *Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
+	s.clock.set(testTime.Add(80 * 24 * time.Hour))
+	if token, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
+		t.Errorf("%v", err)
+	}
+}
+
+func mustLifetime(t *testing.T, text string) Lifetime {
+	t.Helper()
+	lifetime, err := ParseLifetime(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lifetime
+}
+
+// TestMoments: each of three times is kept to the second, whatever the others are.
+func TestMoments(t *testing.T) {
+	t.Parallel()
+	times := []time.Time{
+		{}, time.Unix(0, 0).UTC(), time.Unix(1<<32, 0).UTC(), testTime.Truncate(time.Second),
+		time.Date(minYear, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(maxYear, 12, 31, 23, 59, 59, 0, time.UTC),
+	}
+	for _, a := range times {
+		for _, b := range times {
+			for _, c := range times {
+				var m moments
+				m.set([momentsEnd]time.Time{a, b, c})
+				got := m.seconds()
+				for i, want := range []time.Time{a, b, c} {
+					if at := timeOfSeconds(got[i]); !at.Equal(want) || at.IsZero() != want.IsZero() {
+						t.Errorf("%v is %v", want, at)
+					}
+				}
+			}
+		}
+	}
+}
