@@ -177,6 +177,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	own.gate, err = gate.New(gate.Config{
 		Routes:          own.table.Routes,
 		CheckBody:       own.table.CheckBody,
+		SessionPaths:    own.table.SessionPaths,
 		Explicit:        explicit,
 		Prefixes:        h.app.policy.Prefixes,
 		BrowserSessions: h.BrowserSessions != "",

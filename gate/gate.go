@@ -3,6 +3,7 @@ package gate
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
@@ -11,6 +12,8 @@ import (
 // Config is what a gate is made of.
 type Config struct {
 	Routes []Route
+	// SessionPaths are as in [Table].
+	SessionPaths []string
 	// Explicit is the resources that the grant "*" doesn't open at any gate of the
 	// configuration; see [ExplicitResources]. Nil means those of Routes.
 	Explicit Resources
@@ -347,6 +350,9 @@ func (d *Decision) route() {
 	switch {
 	case route == nil && allow == "":
 		d.Refusal = Refuse(RouteNotAllowed)
+		if slices.Contains(d.gate.config.SessionPaths, d.Request.Path) {
+			d.Refusal.Detail = "This path works only with a browser's session, not with an API key."
+		}
 	case route == nil:
 		d.Refusal = refuseMethod(allow)
 	default:

@@ -66,6 +66,9 @@ type Table struct {
 	// request but those of Upload routes, whoever sends it and to whatever path. Nil lets
 	// all through. Its error is a *BodyError.
 	CheckBody func(body []byte) error
+	// SessionPaths are further paths of the backend, for browsers only. Refusals of
+	// tokens there say so.
+	SessionPaths []string
 }
 
 // Check returns an error that says what is wrong with a route.

@@ -19,6 +19,14 @@ func (g Generation) renameBlock(route *gate.Route) {
 	}
 }
 
+// lacks reports whether backends of the generation don't have a route.
+func (g Generation) lacks(route gate.Route) bool {
+	if g == Current {
+		return false
+	}
+	return strings.HasPrefix(route.Path, "/api/unikernel/scaling/") || strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
+}
+
 // restart spells a restart as the generation has it.
 func (g Generation) restart(call *gate.Call) error {
 	if g == Generation2025 {

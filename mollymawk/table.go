@@ -2,6 +2,7 @@ package mollymawk
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -16,7 +17,8 @@ const (
 	// unikernel from the query (since 19 June 2026).
 	Current Generation = iota
 	// Generation2025 backends say /api/volume, and restart takes its unikernel from
-	// the body, as the handbook of December 2025 has it.
+	// the body, as the handbook of December 2025 has it. They have neither scaling nor
+	// monitoring.
 	Generation2025
 )
 
@@ -70,11 +72,12 @@ func Table(generation Generation) gate.Table {
 		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true},
 		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
 	}
+	routes = slices.DeleteFunc(routes, generation.lacks)
 	for i := range routes {
 		routes[i].CredentialRefused = credentialRefused
 		generation.renameBlock(&routes[i])
 	}
-	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody}
+	return gate.Table{Routes: routes, Presets: presets(), SessionPaths: sessionPaths(), CheckBody: checkBody}
 }
 
 // presets are what tokens are often for.

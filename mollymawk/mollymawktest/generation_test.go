@@ -19,6 +19,10 @@ func TestGenerationsDiffer(t *testing.T) {
 		t.Errorf("volumes: %d", a.status)
 	}
 	wantPage(t, fetch(t, old, "/blocks"), 400, "Page not found", "This page cannot be found.")
+	for _, path := range []string{"/api/unikernel/scaling/update", "/api/unikernel/monitoring/update"} {
+		wantEnvelope(t, fetch(t, current, path), 400, "", `"Bad HTTP request method."`)
+		wantPage(t, fetch(t, old, path), 400, "Page not found", "This page cannot be found.")
+	}
 }
 
 func TestGeneration2025(t *testing.T) {

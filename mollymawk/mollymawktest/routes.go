@@ -77,6 +77,11 @@ func (s *Server) table() map[string]route {
 		"/api/admin/settings/albatross/update": {post, byAdminJSON, func(c *call) { c.saveInstance(false) }, false},
 		"/api/admin/settings/albatross/delete": {post, byAdminJSON, (*call).deleteInstance, false},
 	}
+	if s.options.Generation == Generation2025 { // since May 2026
+		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update", "/api/unikernel/scaling/update"} {
+			delete(routes, path)
+		}
+	}
 	for path, page := range s.pages() {
 		routes[path] = route{method: get, access: page.access, handle: page.handle}
 	}

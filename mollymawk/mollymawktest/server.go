@@ -20,7 +20,8 @@ const (
 	// Generation2025 is Mollymawk as its handbook of December 2025 has it: block
 	// devices under /api/volume/, restart by JSON name and albatross_instance; no
 	// deploy_mode, typ and cpuid needed to create a unikernel, and no block_size to
-	// upload; an unknown session is echoed. Everything else is as in Current.
+	// upload; neither scaling nor monitoring; an unknown session is echoed. Everything
+	// else is as in Current.
 	Generation2025
 )
 
