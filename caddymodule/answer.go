@@ -227,7 +227,7 @@ func (a *answerWriter) fail(err error) error {
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:
 		return a.replace(gate.BackendTimeout, err)
 	case handlerErr.StatusCode == http.StatusBadGateway, handlerErr.StatusCode == http.StatusServiceUnavailable:
-		return a.replace(gate.BackendUnreachable, err)
+		return a.replace(a.lostBackend(handlerErr), err)
 	}
 	return a.redact(err)
 }

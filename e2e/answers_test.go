@@ -47,8 +47,26 @@ func TestAnswers(t *testing.T) {
 	if header.Get("Location") != "" || header.Get("Set-Cookie") != "" {
 		t.Errorf("the redirect's headers reached the client: %v", header)
 	}
-	s.expectProblem(t, token, "/api/unikernel/restart?instance=default", 400, "backend_error", "-d", "{}")
-	s.expectProblem(t, token, "/api/unikernel/restart?instance=nowhere&unikernel=x", 404, "backend_error", "-d", "{}")
+	// Mollymawk's own words, from pages, fragments and JSON, with the status that fits.
+	for _, said := range []struct {
+		path, body, detail, backendCode string
+		status                          int
+	}{
+		{"/api/unikernel/restart?instance=default", "{}", "Couldn't find unikernel in query params", "missing_parameter", 400},
+		{"/api/unikernel/restart?instance=nowhere&unikernel=x", "{}", "Couldn't find albatross instance with name: nowhere", "not_found", 404},
+		{"/api/unikernel/restart?instance=default&unikernel=x", "{}", "failure: destroy: not found", "not_found", 404},
+		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"default"}`, "failure: destroy: not found", "not_found", 404},
+		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"away"}`, "Error finding albatross instance: away", "not_found", 404},
+	} {
+		_, members := s.expectProblem(t, token, said.path, said.status, "backend_error", "-d", said.body)
+		if members["detail"] != said.detail || members["data"] != said.detail || members["backend_code"] != said.backendCode {
+			t.Errorf("%s: %v", said.path, members)
+		}
+	}
+	_, members := s.expectProblem(t, token, "/api/unikernel/scaling/update?instance=default&unikernel=x", 400, "backend_error", "-F", "should_scale=on")
+	if _, known := members["backend_code"]; known || members["detail"] != "Missing max number of clones to spawn." {
+		t.Errorf("scaling: %v", members)
+	}
 	status, _, body := curl(t, append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
 	if status != 400 || !strings.Contains(body, "Couldn't find unikernel name in json") {
 		t.Errorf("the backend's own error came as %d %s", status, body)
@@ -61,14 +79,14 @@ func TestAnswers(t *testing.T) {
 	}
 	// Nothing is broken afterwards.
 	s.expect(token, http.StatusOK)
-	if allowed, denied := s.usage(token); allowed != 6 || denied != 0 {
-		t.Errorf("counted %d and %d, want 6 and 0", allowed, denied)
+	if allowed, denied := s.usage(token); allowed != 10 || denied != 0 {
+		t.Errorf("counted %d and %d, want 10 and 0", allowed, denied)
 	}
 
 	s.backend.Close()
 	s.expectProblem(t, token, "/api/unikernels", 502, "backend_unreachable")
-	if allowed, _ := s.usage(token); allowed != 7 {
-		t.Errorf("counted %d, want 7: a request that passed counts also when the backend is away", allowed)
+	if allowed, _ := s.usage(token); allowed != 11 {
+		t.Errorf("counted %d, want 11: a request that passed counts also when the backend is away", allowed)
 	}
 	s.checkLogs(token)
 }

@@ -38,9 +38,24 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 		}
 	case r.credentialRefused(status, body, upstreamToken):
 		return Refuse(UpstreamCredential)
+	default:
+		return r.judgeError(status, header, body, sent, unfit() || sent.inHeader(header))
+	}
+	return Refusal{}
+}
+
+// judgeError is [Route.Judge] of an error that doesn't refuse the credential. unfit
+// says that it can't be shown.
+func (r *Route) judgeError(status int, header http.Header, body []byte, sent sought, unfit bool) Refusal {
+	if !unfit {
+		if said, ok := r.readError(status, header, body); ok && !sent.inText(said.Text) {
+			return backendSaid(said)
+		}
+	}
+	switch {
 	case body != nil && isHTML(header, body):
 		return backendError(status, "")
-	case unfit(), sent.inHeader(header):
+	case unfit:
 		return backendError(status, "The backend answered with an error that can't be shown here.")
 	}
 	return Refusal{}

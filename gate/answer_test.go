@@ -23,6 +23,16 @@ func TestJudge(t *testing.T) {
 		return status == 400 && string(body) == "bad credential"
 	}}
 	byStatus := &Route{}
+	byWords := &Route{ReadError: func(html bool, body []byte) (ErrorText, bool) {
+		text := string(body)
+		switch {
+		case strings.HasPrefix(text, "known secret"):
+			return ErrorText{Text: upstreamToken}, true
+		case strings.HasPrefix(text, "known"):
+			return ErrorText{Text: text, Code: "gone", Status: 404}, true
+		}
+		return ErrorText{Text: text}, text == "words"
+	}}
 	for name, tt := range map[string]struct {
 		route  *Route
 		status int
@@ -94,6 +104,17 @@ func TestJudge(t *testing.T) {
 		"UTF-8":                              {status: 400, lines: []string{"Content-Type: text/plain"}, body: "für"},
 		"UTF-16":                             {status: 400, lines: []string{"Content-Type: text/plain"}, body: "n\x00o\x00t\x00 \x00h\x00e\x00r\x00e\x00"},
 		"an image":                           {status: 404, lines: []string{"Content-Type: image/png"}, body: "\x89PNG\r\n\x1a\n\x00"},
+		"known page":                         {route: byWords, status: 400, lines: []string{"Content-Type: text/html"}, body: "known", want: "404 backend_error gone: known"},
+		"known text":                         {route: byWords, status: 500, body: "known", want: "404 backend_error gone: known"},
+		"known text, no status":              {route: byWords, status: 500, body: "words", want: "500 backend_error : words"},
+		"unknown page":                       {route: byWords, status: 400, lines: []string{"Content-Type: text/html"}, body: "other", want: "400 backend_error"},
+		"unknown text":                       {route: byWords, status: 400, body: "other"},
+		"known page with the token":          {route: byWords, status: 400, lines: []string{"Content-Type: text/html"}, body: "known " + upstreamToken, want: "400 backend_error"},
+		"known text with the token":          {route: byWords, status: 500, body: "known " + upstreamToken, want: "500 backend_error"},
+		"known text, token in a header":      {route: byWords, status: 500, lines: []string{"X-Debug: " + upstreamToken}, body: "known", want: "500 backend_error"},
+		"the token in the words alone":       {route: byWords, status: 500, lines: []string{"Content-Type: text/html"}, body: "known secret", want: "500 backend_error"},
+		"known text, compressed":             {route: byWords, status: 500, lines: []string{"Content-Encoding: gzip"}, body: "known", want: "500 backend_error"},
+		"known redirect":                     {route: byWords, status: 303, body: "known"},
 		"nothing sent":                       {status: 400, body: "bad " + upstreamToken, noSent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +129,11 @@ func TestJudge(t *testing.T) {
 				body = nil
 			}
 			refusal := route.Judge(tt.status, headers(t, tt.lines...), body, sent)
-			if got := refusalText(refusal); got != tt.want {
+			got := refusalText(refusal)
+			if route == byWords && refusal.Detail != "" && !strings.HasPrefix(refusal.Detail, "The backend") {
+				got += " " + refusal.BackendCode + ": " + refusal.Detail
+			}
+			if got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 			if details := refusal.Problem(); tt.want != "" && (details.Detail == "" || strings.Contains(details.Detail, upstreamToken)) {

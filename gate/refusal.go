@@ -45,6 +45,7 @@ const (
 	AccountNotConfigured Code = "account_not_configured"
 	UpstreamCredential   Code = "upstream_credential"
 	BackendUnreachable   Code = "backend_unreachable"
+	BackendBrokeOff      Code = "backend_broke_off"
 	BackendTimeout       Code = "backend_timeout"
 	BackendRedirect      Code = "backend_redirect"
 	BackendError         Code = "backend_error"
@@ -99,6 +100,7 @@ var rules = map[Code]rule{
 	AccountNotConfigured: {http.StatusBadGateway, noChallenge, "Account not configured", "The account this API key acts for is no longer configured. Tell the operator."},
 	UpstreamCredential:   {http.StatusBadGateway, noChallenge, "Gateway credential refused", "The backend refused the gateway's own credential. Your API key is fine. Tell the operator."},
 	BackendUnreachable:   {http.StatusBadGateway, noChallenge, "Backend unreachable", "The backend can't be reached. Try again later."},
+	BackendBrokeOff:      {http.StatusBadGateway, noChallenge, "Backend broke off", "The backend closed the connection before it answered. It may have done what was asked for, or have failed at it: look before you send this again."},
 	BackendTimeout:       {http.StatusGatewayTimeout, noChallenge, "Backend timeout", "The backend did not answer in time. What was asked for may have happened all the same."},
 	BackendRedirect:      {http.StatusBadRequest, noChallenge, "Backend redirect", "The backend answered with a redirect to a page instead of an answer. Usually a query parameter is missing, such as 'instance'."},
 	BackendError:         {http.StatusBadGateway, noChallenge, "Backend error", "The backend answered with an error page."},
@@ -130,6 +132,8 @@ type Refusal struct {
 	Limits Limits
 	// Detail replaces the code's, if set.
 	Detail string
+	// BackendCode names what the backend says, for BackendError only; empty is not said.
+	BackendCode string
 	// Err is what went wrong, for the log only.
 	Err error
 
@@ -180,6 +184,8 @@ func (r Refusal) Problem() problem.Problem {
 		p = p.With("required_scope", r.Scope)
 	case r.Code == IPDenied:
 		p = p.With("client_ip", r.clientIP())
+	case r.BackendCode != "":
+		p = p.With("backend_code", r.BackendCode)
 	}
 	return p
 }

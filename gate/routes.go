@@ -40,6 +40,10 @@ type Route struct {
 	// backend refused the credential the gate gave it. body is nil if it couldn't
 	// be read. A nil CredentialRefused says so of every 401.
 	CredentialRefused func(status int, body []byte) bool
+	// ReadError returns what the backend says in an answer with status 400 or more, or
+	// false to leave the answer as it is. html reports whether the answer is an HTML
+	// page. A nil ReadError knows no answer.
+	ReadError func(html bool, body []byte) (ErrorText, bool)
 
 	// What each request would have to be made for, in routes of a gate.
 	name    string

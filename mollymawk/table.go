@@ -74,7 +74,7 @@ func Table(generation Generation) gate.Table {
 	}
 	routes = slices.DeleteFunc(routes, generation.lacks)
 	for i := range routes {
-		routes[i].CredentialRefused = credentialRefused
+		routes[i].CredentialRefused, routes[i].ReadError = credentialRefused, readError
 		generation.renameBlock(&routes[i])
 	}
 	return gate.Table{Routes: routes, Presets: presets(), SessionPaths: sessionPaths(), CheckBody: checkBody}

@@ -1,0 +1,39 @@
+package gate
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestPlainText: what a refusal shows of a backend's text is printable, on one line and
+// bounded.
+func TestPlainText(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                         "",
+		" \t\r\n ":                 "",
+		"a":                        "a",
+		"  a\r\n\t b  ":            "a b",
+		"a\x00b\x1b[31mc\x7fd":     "ab[31mcd",
+		"a\u202eb\u200bc\ufeffd":   "abcd",
+		"für\u00a0\"x\" <b>":       "für \"x\" <b>",
+		"a\xffb":                   "a\ufffdb",
+		strings.Repeat("ü", 500):   strings.Repeat("ü", 500),
+		strings.Repeat("ü", 501):   strings.Repeat("ü", 500) + "…",
+		strings.Repeat("a ", 5000): strings.Repeat("a ", 249) + "a a…",
+	} {
+		if got := plainText(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestBackendCode(t *testing.T) {
+	refusal := backendSaid(ErrorText{Text: "destroy: not found", Code: "not_found", Status: 404})
+	p := refusal.Problem()
+	if p.Status != 404 || p.Detail != "destroy: not found" || len(p.Members) != 1 || p.Members[0].Name != "backend_code" || p.Members[0].Value != "not_found" {
+		t.Errorf("%+v", p)
+	}
+	if p := backendSaid(ErrorText{Text: "x", Status: 500}).Problem(); len(p.Members) != 0 {
+		t.Errorf("%+v", p)
+	}
+}

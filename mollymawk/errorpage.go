@@ -1,0 +1,97 @@
+package mollymawk
+
+import (
+	"bytes"
+	"cmp"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+// pageText returns the text of an error page, or nothing of any other page. Mollymawk writes three paragraphs: the
+// status, a title, and the text as JSON, escaped once more (error_page.ml).
+func pageText(page []byte) string {
+	list := paragraphs(page)
+	for i, paragraph := range list {
+		if errorStatus.MatchString(paragraph) && i+2 < len(list) {
+			title, text := list[i+1], unescape(list[i+2])
+			return cmp.Or(text, title)
+		}
+	}
+	return ""
+}
+
+var errorStatus = regexp.MustCompile(`^Error [1-5][0-9][0-9]$`)
+
+// fragmentText returns the text of a fragment of HTML, which Mollymawk calls plain text.
+func fragmentText(fragment []byte) string { return strings.Join(paragraphs(fragment), " ") }
+
+// paragraphs returns the texts of the paragraphs of a page. Scripts and styles have
+// none.
+func paragraphs(page []byte) (list []string) {
+	var text strings.Builder
+	inside, hidden := false, atom.Atom(0)
+	end := func() {
+		if inside {
+			list = append(list, strings.TrimSpace(text.String()))
+		}
+		inside = false
+		text.Reset()
+	}
+	for z := html.NewTokenizer(bytes.NewReader(page)); ; {
+		kind := z.Next()
+		if kind == html.ErrorToken {
+			end()
+			return list
+		}
+		if kind == html.TextToken && inside && hidden == 0 {
+			text.Write(z.Text())
+			continue
+		}
+		name, _ := z.TagName()
+		switch tag := atom.Lookup(name); {
+		case kind == html.StartTagToken && hidden == 0 && invisible[tag]:
+			hidden = tag
+		case kind == html.EndTagToken && tag == hidden:
+			hidden = 0
+		case tag != atom.P || hidden != 0:
+		case kind == html.StartTagToken:
+			end() // a paragraph ends where the next begins
+			inside = true
+		case kind == html.EndTagToken:
+			end()
+		}
+	}
+}
+
+// invisible are the elements whose text isn't shown.
+var invisible = map[atom.Atom]bool{
+	atom.Head: true, atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true,
+}
+
+// unescape returns the string of a JSON string that OCaml's String.escaped has escaped.
+// Anything else is returned as it is.
+func unescape(s string) string {
+	var raw strings.Builder
+	for rest := s; rest != ""; {
+		c := rest[0]
+		rest = rest[1:]
+		if c == '\\' && rest != "" {
+			if i := strings.IndexByte(`"\'bnrt`, rest[0]); i >= 0 {
+				c, rest = "\"\\'\b\n\r\t"[i], rest[1:]
+			} else if n, err := strconv.ParseUint(rest[:min(3, len(rest))], 10, 8); err == nil {
+				c, rest = byte(n), rest[min(3, len(rest)):]
+			}
+		}
+		raw.WriteByte(c)
+	}
+	text, err := jsontext.AppendUnquote(nil, raw.String())
+	if err != nil {
+		return s
+	}
+	return string(text)
+}
