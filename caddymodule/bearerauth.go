@@ -68,6 +68,12 @@ type BearerAuth struct {
 	// token.
 	BrowserSessions string `json:"browser_sessions,omitempty"`
 
+	// Where people make API keys for this gate: a URL, or a path that begins with /.
+	// With browser_sessions, browsers that ask for the backend's own page of keys are
+	// sent there, and its calls that make keys are refused: such keys don't work here.
+	// Refusals name it. Default: none.
+	KeysPage string `json:"keys_page,omitempty"`
+
 	// The realm that refusals name. Default: `mollymawk`.
 	Realm string `json:"realm,omitempty"`
 
@@ -177,7 +183,10 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	own.gate, err = gate.New(gate.Config{
 		Routes:          own.table.Routes,
 		CheckBody:       own.table.CheckBody,
+		Backend:         own.table.Backend,
 		SessionPaths:    own.table.SessionPaths,
+		KeyPaths:        own.table.KeyPaths,
+		KeysPage:        h.KeysPage,
 		Explicit:        explicit,
 		Prefixes:        h.app.policy.Prefixes,
 		BrowserSessions: h.BrowserSessions != "",
@@ -288,6 +297,12 @@ func (h *BearerAuth) Validate() error {
 	if h.Refusals != "" && h.Refusals != refusalsByErrorRoutes {
 		return fmt.Errorf("refusals %q: the only value is %s", h.Refusals, refusalsByErrorRoutes)
 	}
+	if h.KeysPage != "" {
+		table, _ := h.table() // that there are routes is checked elsewhere
+		if err := gate.CheckKeysPage(h.KeysPage, table.KeyPaths); err != nil {
+			return err
+		}
+	}
 	if h.BrowserSessions != "" && !validCookieName(h.BrowserSessions) {
 		return fmt.Errorf("browser_sessions %q is not the name of a cookie", h.BrowserSessions)
 	}
@@ -320,6 +335,13 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 			store.CountDenied(decision.Match, facts.Now, decision.Scope(), string(decision.Refusal.Code))
 		}
 		return h.refuse(w, r, decision.Refusal)
+	case decision.Redirect != "":
+		metrics.count(outcomeBrowser)
+		new(identity).mark(r)
+		w.Header().Set("Location", decision.Redirect)
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
 	case decision.Untouched:
 		return h.forwardUntouched(w, r, &decision.Finding, next)
 	}
@@ -345,8 +367,17 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 	if h.BrowserSessions != "" {
 		cookie, err := r.Cookie(h.BrowserSessions)
 		facts.Session = err == nil && cookie.Value != ""
+		facts.Navigation = h.KeysPage != "" && isNavigation(r)
 	}
 	return facts
+}
+
+// isNavigation reports whether a browser asks for a page to show.
+func isNavigation(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return r.Method == http.MethodGet && mode == "navigate"
+	}
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // Interface guards

@@ -39,6 +39,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //			websocket
 //		}
 //		browser_sessions   <cookie>
+//		keys_page          <url>
 //		realm              <realm>
 //		max_body           <size>
 //		max_upload         <size>
@@ -92,6 +93,10 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		if !d.AllArgs(&h.BrowserSessions) || !validCookieName(h.BrowserSessions) {
 			return d.Err("browser_sessions: give the name of the backend's session cookie, for example molly_session")
 		}
+	case "keys_page":
+		if !d.AllArgs(&h.KeysPage) || h.KeysPage == "" {
+			return d.Err("keys_page: give the URL of the page where people make API keys, for example https://keys.example.com/")
+		}
 	case "realm":
 		if !d.AllArgs(&h.Realm) {
 			return d.ArgErr()
@@ -119,7 +124,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 	default:
-		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
+		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)

@@ -31,10 +31,12 @@ func TestMigrate(t *testing.T) {
 	if len(configs) != 1 {
 		t.Fatalf("%d Caddyfiles", len(configs))
 	}
-	c.write("Caddyfile", strings.NewReplacer("/etc/caddy/secrets", secrets, "molly.example.com", c.url(""), "mollymawk.internal:8080", backend.Addr()).Replace(configs[0].text))
+	c.write("Caddyfile", strings.NewReplacer("/etc/caddy/secrets", secrets, "keys.molly.example.com", "keys.molly.example.com", "molly.example.com", c.url(""), "mollymawk.internal:8080", backend.Addr()).Replace(configs[0].text))
 
 	c.stopAtEnd()
-	out, err := c.bash(commands(t, "docs/migrate.md", nil))
+	out, err := c.bash(commands(t, "docs/migrate.md", nil,
+		change{`"$SECRETS/login.json" "$SECRETS/jar"`, `"$SECRETS/jar"`, "nobody writes the password again"},
+	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
 	}
@@ -63,7 +65,7 @@ func TestMigrate(t *testing.T) {
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
 		t.Errorf("the web UI: status %d", status)
 	}
-	if !strings.Contains(out, "Imported 2 of 2 tokens.") {
+	if !strings.Contains(out, "Imported 2 of 2 tokens.") || !strings.Contains(out, "Imported 0 of 3 tokens.") {
 		t.Errorf("the import says\n%s", out)
 	}
 }

@@ -3,7 +3,6 @@ package gate
 import (
 	"net/http"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
@@ -12,8 +11,12 @@ import (
 // Config is what a gate is made of.
 type Config struct {
 	Routes []Route
-	// SessionPaths are as in [Table].
-	SessionPaths []string
+	// Backend, SessionPaths and KeyPaths are as in [Table].
+	Backend                string
+	SessionPaths, KeyPaths []string
+	// KeysPage is where people make API keys for this gate: a URL, or a path. Browsers
+	// that ask for one of KeyPaths are sent there. Empty is none.
+	KeysPage string
 	// Explicit is the resources that the grant "*" doesn't open at any gate of the
 	// configuration; see [ExplicitResources]. Nil means those of Routes.
 	Explicit Resources
@@ -45,6 +48,8 @@ type Gate struct {
 	router *router
 	// allowed are the headers of Config.RequestHeaders, or nil.
 	allowed map[string]bool
+	// ownKey is the detail for what looks like one of the backend's own keys.
+	ownKey string
 }
 
 // New returns a gate, or says which routes are wrong. The routes are copied.
@@ -59,7 +64,7 @@ func New(config Config) (*Gate, error) {
 	if err := CheckRequestHeaders(config.RequestHeaders); err != nil {
 		return nil, err
 	}
-	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders)}, nil
+	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders), ownKey: config.ownKeyDetail()}, nil
 }
 
 // Request is the facts of a request.
@@ -78,6 +83,9 @@ type Request struct {
 	StrayToken bool
 	// Session says that the request has the cookie of a browser session.
 	Session bool
+	// Navigation says that a browser asks for a page to show. It is needed only for
+	// requests without a token, at a gate with a keys page.
+	Navigation bool
 	// Upgrade is the protocol that [TakeHeaders] returned.
 	Upgrade string
 	// ClientIP is as Caddy determined it.
@@ -91,8 +99,8 @@ type Request struct {
 	Now time.Time
 }
 
-// Decision is what happens to a request: it is refused, or untouched, or else
-// allowed.
+// Decision is what happens to a request: it is refused, untouched or redirected, or
+// else allowed.
 type Decision struct {
 	// Request is what is decided about; the caller sets it.
 	Request Request
@@ -100,6 +108,9 @@ type Decision struct {
 	Refusal Refusal
 	// Untouched requests carry no token and are the backend's to answer.
 	Untouched bool
+	// Redirect is where a browser is sent in place of the backend's page; empty is
+	// nowhere.
+	Redirect string
 	Finding
 
 	// What is needed to decide lies here, too: nothing is copied.
@@ -174,7 +185,7 @@ const (
 // are made in order, and the first that fails decides.
 func (g *Gate) Decide(store Store, d *Decision) {
 	d.gate, d.store = g, store
-	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched; c++ {
+	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched && d.Redirect == ""; c++ {
 		d.ask(c)
 	}
 	if d.Refused() {
@@ -306,6 +317,8 @@ func (d *Decision) withoutToken() {
 	case !listed && d.gate.router.meant(d.Request.Path) != "":
 		d.Refusal = Refuse(InvalidPath)
 		d.Refusal.Detail = "This is another spelling of " + d.gate.router.meant(d.Request.Path) + ". Write the path in that form."
+	case !listed && d.gate.config.replacesPage(d.Request.Path):
+		d.keysElsewhere()
 	case !requestLine(d.Request.Query):
 		d.refuseQuery()
 	case d.gate.MaxBody(route) > 0 && d.Request.ContentLength > d.gate.MaxBody(route):
@@ -328,6 +341,9 @@ func (d *Decision) find() {
 	}
 	if d.Match, err = d.store.Authenticate(credential, d.Request.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
+		if d.Refusal.Code == UnknownToken && credential.Format == tokenstore.FormatImported {
+			d.Refusal.Detail = d.gate.ownKey
+		}
 	}
 }
 
@@ -349,10 +365,7 @@ func (d *Decision) route() {
 	route, allow := d.gate.router.of(d.resource, d.Request.Method, d.Request.Path)
 	switch {
 	case route == nil && allow == "":
-		d.Refusal = Refuse(RouteNotAllowed)
-		if slices.Contains(d.gate.config.SessionPaths, d.Request.Path) {
-			d.Refusal.Detail = "This path works only with a browser's session, not with an API key."
-		}
+		d.refuseRoute()
 	case route == nil:
 		d.Refusal = refuseMethod(allow)
 	default:

@@ -70,6 +70,11 @@ type Table struct {
 	// request but those of Upload routes, whoever sends it and to whatever path. Nil lets
 	// all through. Its error is a *BodyError.
 	CheckBody func(body []byte) error
+	// Backend is the backend's name; empty if it has none.
+	Backend string
+	// KeyPaths are those of SessionPaths where the backend makes keys of its own, or
+	// prolongs them.
+	KeyPaths []string
 	// SessionPaths are further paths of the backend, for browsers only. Refusals of
 	// tokens there say so.
 	SessionPaths []string

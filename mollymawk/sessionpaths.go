@@ -50,3 +50,7 @@ func sessionPaths() []string {
 		"/volumes",
 	}
 }
+
+// keyPaths returns the paths of Mollymawk's own page of keys and of its calls that make
+// them or move their ends. Deleting goes on.
+func keyPaths() []string { return []string{"/api/tokens/create", "/api/tokens/update", "/tokens"} }

@@ -77,7 +77,7 @@ func Table(generation Generation) gate.Table {
 		routes[i].CredentialRefused, routes[i].ReadError = credentialRefused, readError
 		generation.renameBlock(&routes[i])
 	}
-	return gate.Table{Routes: routes, Presets: presets(), SessionPaths: sessionPaths(), CheckBody: checkBody}
+	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk", SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }
 
 // presets are what tokens are often for.
