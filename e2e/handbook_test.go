@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// handbookWant is what becomes of each example of Mollymawk's handbook at the gate,
+// before a current Mollymawk and before one of 2025: "works", or the status and, of a
+// refusal, its code and what the backend says. After a change, copy what the test prints.
+var handbookWant = map[string][2]string{
+	"Authentication":                       {"works", "works"},
+	"List unikernels":                      {"works", "works"},
+	"Deploy a unikernel":                   {"400: One or more required fields are missing.", "works"},
+	"Destroy a Unikernel":                  {"works", "works"},
+	"Restart a Unikernel":                  {"works", "works"},
+	"Stream Unikernel Console":             {"works", "works"},
+	"Create a block device":                {"400: One or more required fields are missing.", "400: One or more required fields are missing."},
+	"Delete a block device":                {"400: Line 4, bytes 2-3:\\nExpected string or identifier but found '}'", "400: Line 4, bytes 2-3:\\nExpected string or identifier but found '}'"},
+	"Upload Data to a block device":        {"400: One or more required fields are missing.", "400: One or more required fields are missing."},
+	"Downloading Data from a block device": {"400: Line 5, bytes 2-3:\\nExpected string or identifier but found '}'", "400: Line 5, bytes 2-3:\\nExpected string or identifier but found '}'"},
+	"Create a new API Key (Token)":         {"403 route_not_allowed", "403 route_not_allowed"},
+	"Upade an API Key":                     {"403 route_not_allowed", "403 route_not_allowed"},
+	"Delete an API Key":                    {"403 route_not_allowed", "403 route_not_allowed"},
+	"Retry Albatross Connection (Admin)":   {"403 route_not_allowed", "403 route_not_allowed"},
+}
+
+// example is a curl command of the handbook, under its heading.
+type example struct{ name, command string }
+
+func handbook(t *testing.T) (list []example) {
+	t.Helper()
+	data, err := os.ReadFile("testdata/handbook.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range strings.Split(string(data), "\n## ")[1:] {
+		name, command, _ := strings.Cut(part, "\n")
+		list = append(list, example{name, strings.TrimSpace(command)})
+	}
+	return list
+}
+
+// TestHandbook runs the examples of Mollymawk's handbook, which is what its users start
+// from, with the system's curl. Only the address, the token, the account and the names of
+// files are others.
+func TestHandbook(t *testing.T) {
+	t.Parallel()
+	examples := handbook(t)
+	if len(examples) != len(handbookWant) {
+		t.Errorf("the handbook has %d examples, and the table %d", len(examples), len(handbookWant))
+	}
+	for i, name := range []string{"current", "2025"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session", 1),
+				mollymawktest.Options{Generation: generations[name], Instances: []string{"eu-west-2", "default"}})
+			token := s.token("--preset", "full")
+			for _, e := range examples {
+				if got, want := s.follow(t, token, e), handbookWant[e.name][i]; got != want {
+					t.Errorf("%q, before %s: %q, want %q", e.name, name, got, want)
+				}
+			}
+			s.checkLogs(token)
+		})
+	}
+}
+
+// follow runs an example, with all there that it needs, and returns what became of it.
+func (s *site) follow(t *testing.T, token string, e example) string {
+	t.Helper()
+	const instance, unikernel = "eu-west-2", "hello-world"
+	if needsUnikernel := regexp.MustCompile(`^(Destroy|Restart|Stream) `); needsUnikernel.MatchString(e.name) && !s.backend.Emit("alice", instance, unikernel, "hello") {
+		s.backend.AddUnikernel("alice", instance, unikernel)
+		s.backend.Emit("alice", instance, unikernel, "hello")
+	}
+	for _, block := range []string{"my-data-vol", "vol1"} {
+		if _, ok := s.backend.Block("alice", instance, block); !ok {
+			s.backend.AddBlock("alice", instance, block, 1, nil)
+		}
+	}
+	command := strings.NewReplacer(
+		"https://mollymawk.test", s.url(""), "<access_token>", token, "<existing_token>", token,
+		"user@example.com", "alice@example.com", "password123", mollymawktest.Password,
+		"/path/to/hello_world.hvt", s.write("image.hvt", unikernelImage),
+		"/path/to/disk_image.img", s.write("disk.img", "a disk"), "/path/to/image.iso", s.write("image.iso", "an image"),
+	).Replace(e.command)
+	const end = "\nstatus "
+	script := `curl() { command curl -sS --max-time 3 -w '` + end + `%{http_code}' "$@"; }` + "\n" + command
+	bash := exec.CommandContext(t.Context(), "bash", "-c", script)
+	bash.Dir = s.dir
+	out, err := bash.Output()
+	body, status, ok := strings.Cut(string(out), end)
+	if !ok {
+		return fmt.Sprintf("no answer: %v", err)
+	}
+	if e.name != "Authentication" { // which answers with all of the user's record
+		checkNoSecret(t, "the answer", body, s.upstream)
+	}
+	if strings.Contains(command, "--output data_vol_1_dump.img") {
+		data, _ := os.ReadFile(s.path("data_vol_1_dump.img"))
+		body = string(data)
+	}
+	const over = 28 // a console goes on until curl's time is over
+	if status == "200" && (err == nil || strings.HasPrefix(body, "data:") && bash.ProcessState.ExitCode() == over) {
+		return "works"
+	}
+	var said struct {
+		Code        string
+		Data        any
+		BackendCode string `json:"backend_code"`
+	}
+	_ = json.Unmarshal([]byte(body), &said) // or it is no JSON
+	text := strings.Join(strings.Fields(strings.Join([]string{status, said.Code, said.BackendCode}, " ")), " ")
+	if data, _ := said.Data.(string); said.Code == "" || strings.HasPrefix(said.Code, "backend_") {
+		text += ": " + data
+	}
+	return text
+}
