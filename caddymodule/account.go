@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type Account struct {
 	MaxScopes []string `json:"max_scopes,omitempty"`
 
 	name    string
+	mistake error // in the account's JSON
 	logger  *zap.Logger
 	current atomic.Pointer[upstreamCredential]
 	// refusedSince is when the backend began to refuse the token, in Unix
@@ -40,9 +42,12 @@ const maxAccountName = 100 // characters
 // provision resolves the upstream token.
 func (a *Account) provision(name string, logger *zap.Logger) error {
 	a.name, a.logger = name, logger
+	if a.mistake != nil {
+		return fmt.Errorf("%s: %w", accountLabel(name), a.mistake)
+	}
 	token, err := a.resolve()
 	if err != nil {
-		return fmt.Errorf("account %s: upstream_token: %w", name, err)
+		return fmt.Errorf("%s: upstream_token: %w", accountLabel(name), err)
 	}
 	a.current.Store(newUpstreamCredential(token))
 	return nil
@@ -114,15 +119,31 @@ func (a *Account) accepted() {
 	}
 }
 
+// accountLabel returns an account as errors name it. Its name may be the token, put
+// into the wrong place.
+func accountLabel(name string) string {
+	if len(name) > maxShownName || !accountName.MatchString(name) {
+		return fmt.Sprintf("account (a name of %d characters, not shown: it may be a token)", utf8.RuneCountInString(name))
+	}
+	return "account " + name
+}
+
+// maxShownName is the length in bytes of names that errors show. Upstream tokens that
+// can't be guessed are longer.
+const maxShownName = 16
+
+// accountName is a name that needs no quotes.
+var accountName = regexp.MustCompile(`^[A-Za-z0-9._@-]+$`)
+
 // checkAccountName says what is wrong with the name of an account: it is sent in
 // a header and shown in lists.
 func checkAccountName(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxAccountName || !utf8.ValidString(name) {
-		return fmt.Errorf("account %q: a name has 1 to %d characters", name, maxAccountName)
+		return fmt.Errorf("account: a name has 1 to %d characters", maxAccountName)
 	}
 	for _, r := range name {
 		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
-			return fmt.Errorf("account %q: the name holds %U; use letters, digits and signs without white space", name, r)
+			return fmt.Errorf("%s: the name holds %U; use letters, digits and signs without white space", accountLabel(name), r)
 		}
 	}
 	return nil

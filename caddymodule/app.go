@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -89,6 +90,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the settings and looks at the store's file. It locks and
 // creates nothing, because `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
+	return a.withoutTokens(a.provision(ctx))
+}
+
+func (a *App) provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.endpoint = sync.OnceValue(func() http.Handler {
 		return admin.New(a.adminConfig(endpointActor, endpointPath, endpointLogger()))
@@ -124,21 +129,21 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.MaxLifetime != unlimited {
 		if a.policy.MaxLifetime, err = tokenstore.ParseLifetime(a.MaxLifetime); err != nil {
-			return fmt.Errorf("max_lifetime %q: %w; for no limit write %s", a.MaxLifetime, err, unlimited)
+			return fmt.Errorf("max_lifetime %s: %w; for no limit write %s", gate.ConfigWord(a.MaxLifetime), err, unlimited)
 		}
 	}
 	if a.WarnBefore == "" {
 		a.WarnBefore = defaultWarnBefore
 	}
 	if a.warnBefore, err = tokenstore.ParseLifetime(a.WarnBefore); err != nil {
-		return fmt.Errorf("warn_before %q: %w", a.WarnBefore, err)
+		return fmt.Errorf("warn_before %s: %w", gate.ConfigWord(a.WarnBefore), err)
 	}
 	if a.AuditRetention == "" {
 		a.AuditRetention = defaultAudit
 	}
 	if a.AuditRetention != unlimited {
 		if a.keepAudit, err = tokenstore.ParseLifetime(a.AuditRetention); err != nil {
-			return fmt.Errorf("audit_retention %q: %w; to keep it for ever write %s", a.AuditRetention, err, unlimited)
+			return fmt.Errorf("audit_retention %s: %w; to keep it for ever write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
 	if len(a.Prefixes) == 0 {
@@ -152,6 +157,9 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	if len(a.StoreRaw) == 0 {
 		a.StoreRaw = json.RawMessage(`{"module":"bbolt"}`)
 	}
+	if err := checkStoreModule(a.StoreRaw); err != nil {
+		return err
+	}
 	module, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("loading the token store: %w", err)
@@ -164,7 +172,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 func (a *App) Start() error {
 	a.previous = runningApp()
 	if err := a.store.open(a.source); err != nil {
-		return err
+		return a.withoutTokens(err)
 	}
 	a.store.opened.Load().KeepAudit(a.keepAudit)
 	a.startEvents()
@@ -269,11 +277,12 @@ func (a *App) maxScopes() (map[string]tokenstore.Grants, error) {
 		if len(texts) == 0 {
 			continue
 		}
-		grants, err := catalog.Expand(texts)
-		if err != nil {
-			unknown = errors.Join(unknown, fmt.Errorf("account %s: max_scopes: %w", name, err))
+		for _, text := range texts {
+			if _, err := catalog.Expand([]string{text}); err != nil {
+				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a scope here; known are %s", accountLabel(name), gate.ConfigWord(text), catalog.Known()))
+			}
 		}
-		most[name] = grants
+		most[name], _ = catalog.Expand(texts)
 	}
 	return most, unknown
 }

@@ -167,6 +167,10 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	return h.app.withoutTokens(h.provision(ctx))
+}
+
+func (h *BearerAuth) provision(ctx caddy.Context) error {
 	h.logger = h.app.redactor().logger(h.logger)
 	if err := redactHTTPLogs(ctx, h.app.redactor()); err != nil {
 		return err
@@ -269,13 +273,13 @@ func (h *BearerAuth) table() (gate.Table, error) {
 }
 
 func errUnknownTable(name string) error {
-	return fmt.Errorf("there is no built-in route table %q; there are %s", name, strings.Join(mollymawk.TableNames(), ", "))
+	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name), strings.Join(mollymawk.TableNames(), ", "))
 }
 
 // Validate checks the settings.
 func (h *BearerAuth) Validate() error {
 	if strings.ContainsFunc(h.Realm, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
-		return fmt.Errorf("realm %q: write printable ASCII without quotes and backslashes", h.Realm)
+		return errors.New("realm: write printable ASCII without quotes and backslashes")
 	}
 	if h.MaxBody < 0 || h.MaxUpload < 0 {
 		return errors.New("max_body and max_upload are numbers of bytes, 1 or more")
@@ -295,7 +299,7 @@ func (h *BearerAuth) Validate() error {
 		return err
 	}
 	if h.Refusals != "" && h.Refusals != refusalsByErrorRoutes {
-		return fmt.Errorf("refusals %q: the only value is %s", h.Refusals, refusalsByErrorRoutes)
+		return fmt.Errorf("refusals %s: the only value is %s", gate.ConfigWord(h.Refusals), refusalsByErrorRoutes)
 	}
 	if h.KeysPage != "" {
 		table, _ := h.table() // that there are routes is checked elsewhere
@@ -304,7 +308,7 @@ func (h *BearerAuth) Validate() error {
 		}
 	}
 	if h.BrowserSessions != "" && !validCookieName(h.BrowserSessions) {
-		return fmt.Errorf("browser_sessions %q is not the name of a cookie", h.BrowserSessions)
+		return fmt.Errorf("browser_sessions: %s is not the name of a cookie", gate.ConfigWord(h.BrowserSessions))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -37,7 +38,7 @@ func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 		return nil, d.Err("the option api_tokens is given twice; put everything into one block")
 	}
 	if d.NextArg() {
-		return nil, d.Errf("api_tokens takes a block, not an argument such as %q", d.Val())
+		return nil, d.Errf("api_tokens takes a block, not an argument such as %s", gate.ConfigWord(d.Val()))
 	}
 	app := new(App)
 	seen := make(map[string]bool)
@@ -64,19 +65,19 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 		return a.parseAccount(d)
 	case "max_lifetime":
 		if !d.AllArgs(&a.MaxLifetime) {
-			return d.ArgErr()
+			return oneWord(d, option)
 		}
 		if a.MaxLifetime != unlimited {
 			return checkLifetime(d, option, a.MaxLifetime)
 		}
 	case "warn_before":
 		if !d.AllArgs(&a.WarnBefore) {
-			return d.ArgErr()
+			return oneWord(d, option)
 		}
 		return checkLifetime(d, option, a.WarnBefore)
 	case "audit_retention":
 		if !d.AllArgs(&a.AuditRetention) {
-			return d.ArgErr()
+			return oneWord(d, option)
 		}
 		if a.AuditRetention != unlimited {
 			return checkLifetime(d, option, a.AuditRetention)
@@ -87,14 +88,20 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("api_tokens has no option %q; there are account, audit_retention, max_lifetime, prefix, store and warn_before", option)
+		return d.Errf("api_tokens has no option %s; there are account, audit_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
 	}
 	return nil
 }
 
+// oneWord returns the error of an option without a value, or with several. That of
+// Caddy quotes the last of them.
+func oneWord(d *caddyfile.Dispenser, option string) error {
+	return d.Errf("%s: give one word", option)
+}
+
 func checkLifetime(d *caddyfile.Dispenser, option, text string) error {
 	if _, err := tokenstore.ParseLifetime(text); err != nil {
-		return d.Errf("%s %q: %v", option, text, err)
+		return d.Errf("%s %s: %v", option, gate.ConfigWord(text), err)
 	}
 	return nil
 }
@@ -104,10 +111,10 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 		return d.Err("store: say which, for example: store bbolt /var/lib/caddy/tokens.db")
 	}
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "api_tokens.stores."+name)
+	module, err := caddyfile.UnmarshalModule(d, storeNamespace+name)
 	if err != nil {
 		if strings.Contains(err.Error(), "not registered") {
-			return d.Errf("this Caddy has no token store %q: write bbolt, or build Caddy with the module that brings it", name)
+			return d.WrapErr(errUnknownStore(name))
 		}
 		return err
 	}
@@ -118,9 +125,6 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 // grantOrPreset is "*", "resource:action", "resource:*" or the name of a preset.
 var grantOrPreset = regexp.MustCompile(`^(\*|[a-z0-9._-]+(:(\*|[a-z0-9._-]+))?)$`)
 
-// optionName is what an option can be called, misspelled ones too.
-var optionName = regexp.MustCompile(`^[a-zA-Z_]{1,24}$`)
-
 func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 	var name string
 	if !d.AllArgs(&name) {
@@ -130,7 +134,7 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if _, twice := a.Accounts[name]; twice {
-		return d.Errf("account %s is given twice", name)
+		return d.Errf("%s is given twice", accountLabel(name))
 	}
 	account := new(Account)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -143,7 +147,7 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				return d.Err("upstream_token: give one word, for example {env.MOLLYMAWK_TOKEN} or {file./run/secrets/alice}")
 			}
 			if account.UpstreamToken == "" {
-				return d.Errf("upstream_token of account %s is empty; leave the line out if the backend needs none", name)
+				return d.Errf("upstream_token of %s is empty; leave the line out if the backend needs none", accountLabel(name))
 			}
 		case "max_scopes":
 			if account.MaxScopes != nil {
@@ -154,15 +158,11 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 			}
 			for _, text := range account.MaxScopes {
 				if !grantOrPreset.MatchString(text) {
-					return d.Errf("max_scopes %q: write scopes such as unikernel:list, unikernel:* or *, or names of presets", text)
+					return d.Errf("max_scopes %s: write scopes such as unikernel:list, unikernel:* or *, or names of presets", gate.ConfigWord(text))
 				}
 			}
 		default:
-			// What stands alone may be the token.
-			if !optionName.MatchString(d.Val()) {
-				return d.Err("account: this line has no option; there are max_scopes and upstream_token, for example upstream_token {env.MOLLYMAWK_TOKEN}")
-			}
-			return d.Errf("account has no option %q; there are max_scopes and upstream_token", d.Val())
+			return d.Errf("account has no option %s; there are max_scopes and upstream_token", gate.ConfigWord(d.Val()))
 		}
 	}
 	if a.Accounts == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/mollymawk"
 )
 
@@ -57,7 +58,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 func (h *BearerAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
-		return d.Errf("bearer_auth takes a block, not an argument such as %q", d.Val())
+		return d.Errf("bearer_auth takes a block, not an argument such as %s", gate.ConfigWord(d.Val()))
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -99,7 +100,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "realm":
 		if !d.AllArgs(&h.Realm) {
-			return d.ArgErr()
+			return oneWord(d, option)
 		}
 	case "max_body":
 		return parseSize(d, option, &h.MaxBody)
@@ -110,7 +111,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 	case "max_buffered":
 		return parseSizeOrOff(d, option, &h.MaxBuffered)
 	case "detached_requests":
-		return parseDetached(d, &h.DetachedRequests)
+		return parseDetached(d, option, &h.DetachedRequests)
 	case "body_timeout":
 		return parseTimeout(d, option, &h.BodyTimeout)
 	case "answer_timeout":
@@ -121,10 +122,10 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return h.parseFailureLimit(d)
 	case "refusals":
 		if !d.AllArgs(&h.Refusals) {
-			return d.ArgErr()
+			return oneWord(d, option)
 		}
 	default:
-		return d.Errf("bearer_auth has no option %q; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", option)
+		return d.Errf("bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", gate.ConfigWord(option))
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)
@@ -149,7 +150,7 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 		case "websocket":
 			custom.WebSocket = true
 		default:
-			return d.Errf("route has no option %q; there are upload and websocket", option)
+			return d.Errf("route has no option %s; there are upload and websocket", gate.ConfigWord(option))
 		}
 		if d.NextArg() {
 			return d.Errf("%s takes no argument", option)
@@ -163,7 +164,7 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 	var text string
 	if !d.AllArgs(&text) {
-		return d.ArgErr()
+		return oneWord(d, option)
 	}
 	return setSize(d, option, text, size)
 }
@@ -172,7 +173,7 @@ func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 func parseSizeOrOff(d *caddyfile.Dispenser, option string, size *int64) error {
 	var text string
 	if !d.AllArgs(&text) {
-		return d.ArgErr()
+		return oneWord(d, option)
 	}
 	if text == "off" {
 		*size = -1
@@ -184,17 +185,17 @@ func parseSizeOrOff(d *caddyfile.Dispenser, option string, size *int64) error {
 func setSize(d *caddyfile.Dispenser, option, text string, size *int64) error {
 	bytes, err := humanize.ParseBytes(text)
 	if err != nil || bytes == 0 || bytes > math.MaxInt64/2 {
-		return d.Errf("%s %q: write a size such as 1MiB or 500KB", option, text)
+		return d.Errf("%s %s: write a size such as 1MiB or 500KB", option, gate.ConfigWord(text))
 	}
 	*size = int64(bytes)
 	return nil
 }
 
 // parseDetached reads a number of requests, or off.
-func parseDetached(d *caddyfile.Dispenser, number *int) error {
+func parseDetached(d *caddyfile.Dispenser, option string, number *int) error {
 	var text string
 	if !d.AllArgs(&text) {
-		return d.ArgErr()
+		return oneWord(d, option)
 	}
 	if text == "off" {
 		*number = -1
@@ -202,7 +203,7 @@ func parseDetached(d *caddyfile.Dispenser, number *int) error {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return d.Errf("detached_requests %q: write a number of requests, 1 or more, or off for no limit", text)
+		return d.Errf("detached_requests %s: write a number of requests, 1 or more, or off for no limit", gate.ConfigWord(text))
 	}
 	*number = n
 	return nil
@@ -212,7 +213,7 @@ func parseDetached(d *caddyfile.Dispenser, number *int) error {
 func parseTimeout(d *caddyfile.Dispenser, option string, timeout *caddy.Duration) error {
 	var text string
 	if !d.AllArgs(&text) {
-		return d.ArgErr()
+		return oneWord(d, option)
 	}
 	if text == "off" {
 		*timeout = -1
@@ -220,7 +221,7 @@ func parseTimeout(d *caddyfile.Dispenser, option string, timeout *caddy.Duration
 	}
 	duration, err := caddy.ParseDuration(text)
 	if err != nil || duration <= 0 {
-		return d.Errf("%s %q: write a time such as 30s or 5m, or off", option, text)
+		return d.Errf("%s %s: write a time such as 30s or 5m, or off", option, gate.ConfigWord(text))
 	}
 	*timeout = caddy.Duration(duration)
 	return nil

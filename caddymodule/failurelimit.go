@@ -55,11 +55,11 @@ func (h *BearerAuth) parseFailureLimit(d *caddyfile.Dispenser) error {
 	}
 	failures, err := strconv.Atoi(args[0])
 	if err != nil || failures < 1 {
-		return d.Errf("failure_limit %q: the number of failures is 1 or more", args[0])
+		return d.Err("failure_limit: the number of failures is 1 or more, for example: failure_limit 100 1m")
 	}
 	window, err := caddy.ParseDuration(args[1])
 	if err != nil || window < time.Second {
-		return d.Errf("failure_limit %q: the time is 1s or more, for example 1m", args[1])
+		return d.Err("failure_limit: the time is 1s or more, for example: failure_limit 100 1m")
 	}
 	h.FailureLimit = &FailureLimit{Failures: failures, Window: caddy.Duration(window)}
 	return nil

@@ -199,7 +199,8 @@ func (f *gateFinder) inJSON(here place, raw json.RawMessage) {
 		return
 	}
 	if isGate(object) {
-		f.add(here, raw)
+		delete(object, "handler")
+		f.add(here, object)
 		return
 	}
 	var matchers []map[string]json.RawMessage
@@ -220,9 +221,12 @@ func isGate(handler map[string]json.RawMessage) bool {
 	return json.Unmarshal(handler["handler"], &name) == nil && name == "bearer_auth"
 }
 
-func (f *gateFinder) add(here place, raw json.RawMessage) {
-	h := new(BearerAuth)
-	c, err := configuredGate{}, json.Unmarshal(raw, h)
+func (f *gateFinder) add(here place, options map[string]json.RawMessage) {
+	h, c := new(BearerAuth), configuredGate{}
+	raw, err := json.Marshal(options)
+	if err == nil {
+		err = json.Unmarshal(raw, h)
+	}
 	if err == nil {
 		c, err = newConfiguredGate(h)
 	}

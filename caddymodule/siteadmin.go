@@ -245,7 +245,7 @@ func parseSiteAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
-		return d.Errf("api_tokens_admin takes a block, not an argument such as %q", d.Val())
+		return d.Errf("api_tokens_admin takes a block, not an argument such as %s", gate.ConfigWord(d.Val()))
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
@@ -256,7 +256,7 @@ func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.TrustUsers = true
 			h.TrustedUsers = d.RemainingArgs()
 		default:
-			return d.Errf("api_tokens_admin has no option %q; there is trust_user", d.Val())
+			return d.Errf("api_tokens_admin has no option %s; there is trust_user", gate.ConfigWord(d.Val()))
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -42,7 +43,7 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 func (s *BoltStore) Provision(ctx caddy.Context) error {
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
-		return fmt.Errorf("the path of the token store: %w", err)
+		return fmt.Errorf("a placeholder in the path of the token store, %s, stands for nothing; write {env.NAME} of a variable that is set, or the path itself", gate.ConfigWord(s.Path))
 	}
 	if path == "" {
 		path = defaultStorePath()
@@ -103,10 +104,10 @@ func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		s.Path = d.Val()
 	}
 	if d.NextArg() {
-		return d.Errf("the bbolt store is one file; %q is too much", d.Val())
+		return d.Errf("the bbolt store is one file; %s is too much", gate.ConfigWord(d.Val()))
 	}
 	if d.NextBlock(d.Nesting()) {
-		return d.Errf("the bbolt store has no options; %q is none", d.Val())
+		return d.Errf("the bbolt store has no options; %s is none", gate.ConfigWord(d.Val()))
 	}
 	return nil
 }

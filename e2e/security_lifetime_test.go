@@ -351,7 +351,7 @@ func TestUnknownMember(t *testing.T) {
 		"app":  `{"apps":{"api_tokens":{"account":{}}}}`,
 	} {
 		out, err := c.command("validate", "--config", c.write(name+".json", config)).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "unknown field") {
+		if err == nil || !strings.Contains(string(out), "there is no option") {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
 	}

@@ -33,7 +33,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 	for i := range routes {
 		route := &routes[i]
 		if err := route.Check(); err != nil {
-			errs = append(errs, fmt.Errorf("route %s: %w", route.Name(), err))
+			errs = append(errs, fmt.Errorf("%s: %w", route.label(i, route.Path), err))
 			continue
 		}
 		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
@@ -44,7 +44,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 		route.Scope.Explicit = explicit.with(route.Scope)
 		for _, path := range route.paths() {
 			if !rt.resource(path).add(route) {
-				errs = append(errs, fmt.Errorf("route %s %s is declared twice", route.Method, path))
+				errs = append(errs, fmt.Errorf("%s is declared twice", route.label(i, path)))
 			}
 		}
 	}

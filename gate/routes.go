@@ -50,6 +50,14 @@ type Route struct {
 	pattern bool
 }
 
+// label returns the route as errors name it: by its place, if a word of it isn't shown.
+func (r *Route) label(index int, path string) string {
+	if mayBeToken(r.Method) || mayBeToken(path) {
+		return fmt.Sprintf("route %d", index+1)
+	}
+	return "route " + r.Method + " " + path
+}
+
 // Name returns "METHOD /path".
 func (r *Route) Name() string {
 	if r.name != "" {
@@ -84,13 +92,17 @@ type Table struct {
 func (r *Route) Check() error {
 	switch methods := strings.FieldsFunc(r.Method, betweenMethods); {
 	case len(methods) > 1:
-		return fmt.Errorf("method %q: write one route line for each method: %s", r.Method, strings.Join(methods, ", "))
+		list := strings.Join(methods, ", ")
+		if mayBeToken(list) {
+			list = "GET, POST and so on"
+		}
+		return fmt.Errorf("method %s: write one route line for each method: %s", ConfigWord(r.Method), list)
 	case anyMethod[strings.ToUpper(r.Method)]:
-		return fmt.Errorf("method %q: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", r.Method)
+		return fmt.Errorf("method %s: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", ConfigWord(r.Method))
 	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
-		return fmt.Errorf("%q is not a method: write for example GET", r.Method)
+		return fmt.Errorf("%s is not a method: write for example GET", ConfigWord(r.Method))
 	case r.Method != strings.ToUpper(r.Method):
-		return fmt.Errorf("method %q: methods are told apart by letter case; did you mean %s?", r.Method, strings.ToUpper(r.Method))
+		return fmt.Errorf("method %s: methods are told apart by letter case, so write it in upper case%s", ConfigWord(r.Method), didYouMean(strings.ToUpper(r.Method)))
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
 		return fmt.Errorf("method %s can't be allowed: it would let requests past the gate", r.Method)
 	}
@@ -99,7 +111,7 @@ func (r *Route) Check() error {
 			return err
 		}
 		if len(r.Aliases) > 0 && strings.Contains(path, "*") {
-			return fmt.Errorf("path %q: a route with aliases can't have a *", path)
+			return fmt.Errorf("path %s: a route with aliases can't have a *", ConfigWord(path))
 		}
 	}
 	return checkScopeName(r.Scope.Name)
@@ -128,31 +140,32 @@ func checkPattern(path string) error {
 		}
 	}
 	if pattern := strings.Join(segments, "/"); pattern != path {
-		return fmt.Errorf("path %q: write * for a segment that may be anything; did you mean %s?", path, pattern)
+		return fmt.Errorf("path %s: write * for a segment that may be anything%s", ConfigWord(path), didYouMean(pattern))
 	}
 	if escape := escapedSeparator.FindString(path); escape != "" {
-		return fmt.Errorf("path %q holds %s: programs differ about what it means, so the gate refuses every request with one%s", path, escape, didYouMean(path))
+		return fmt.Errorf("path %s holds %s: programs differ about what it means, so the gate refuses every request with one%s", ConfigWord(path), escape, didYouMean(suggestPath(path)))
 	}
 	if !canonicalPath(path) {
-		if suggestion := didYouMean(path); suggestion != "" {
-			return fmt.Errorf("path %q is not canonical, so no request would match it%s", path, suggestion)
+		if suggestion := didYouMean(suggestPath(path)); suggestion != "" {
+			return fmt.Errorf("path %s is not canonical, so no request would match it%s", ConfigWord(path), suggestion)
 		}
-		return fmt.Errorf("path %q is not canonical, so no request would match it: write it as the backend has it, beginning with /", path)
+		return fmt.Errorf("path %s is not canonical, so no request would match it: write it as the backend has it, beginning with /", ConfigWord(path))
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "*" && strings.Contains(segment, "*") {
-			return fmt.Errorf("path %q: * stands for a whole segment; write * instead of %s", path, segment)
+			return fmt.Errorf("path %s: * stands for a whole segment; write * alone between slashes", ConfigWord(path))
 		}
 	}
 	return nil
 }
 
-// didYouMean returns a question for the end of an error, or nothing.
-func didYouMean(path string) string {
-	if suggestion := suggestPath(path); suggestion != "" {
-		return "; did you mean " + suggestion + "?"
+// didYouMean returns a question for the end of an error, or nothing if there is no
+// suggestion or it may be a token.
+func didYouMean(suggestion string) string {
+	if suggestion == "" || mayBeToken(suggestion) {
+		return ""
 	}
-	return ""
+	return "; did you mean " + suggestion + "?"
 }
 
 func checkScopeName(name string) error {
@@ -161,7 +174,7 @@ func checkScopeName(name string) error {
 		return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 	}
 	if !ok || !valid(resource) || !valid(action) {
-		return fmt.Errorf("scope %q: write resource:action in lower case, for example report:read", name)
+		return fmt.Errorf("scope %s: write resource:action in lower case, for example report:read", ConfigWord(name))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (c Catalog) PresetsWith(scope Scope) []string {
 func (c Catalog) check(grants Grants) (Grants, error) {
 	for _, grant := range grants {
 		if !c.knows(grant) {
-			return nil, fmt.Errorf("%s is not a scope here; known are %s", quote(grant), strings.Join(c.names(), ", "))
+			return nil, fmt.Errorf("%s is not a scope here; known are %s", quote(grant), c.Known())
 		}
 	}
 	grants = slices.Clone(grants)
@@ -105,12 +105,13 @@ func (c Catalog) Expand(texts []string) (Grants, error) {
 	return c.check(grants)
 }
 
-func (c Catalog) names() []string {
-	names := make([]string, 0, len(c.Scopes)+1)
+// Known returns a list of what can be granted, for an error.
+func (c Catalog) Known() string {
+	names := make([]string, 0, len(c.Scopes)+2)
 	for _, scope := range c.Scopes {
 		names = append(names, scope.Name)
 	}
-	return append(names, "a resource with :* for all its actions", "*")
+	return strings.Join(append(names, "a resource with :* for all its actions", "*"), ", ")
 }
 
 func (c Catalog) presetNames() []string {

@@ -35,7 +35,7 @@ func ParseLifetime(s string) (Lifetime, error) {
 	}
 	n, err := strconv.ParseInt(s[:digits], 10, 32)
 	if err != nil {
-		return Lifetime{}, fmt.Errorf("%q is too long a time", s)
+		return Lifetime{}, errors.New("it is too long a time")
 	}
 	if n == 0 {
 		return Lifetime{}, errors.New("a lifetime is longer than nothing")

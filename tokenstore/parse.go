@@ -34,7 +34,7 @@ func (p Prefixes) Validate() error {
 	}
 	for i, prefix := range p {
 		if len(prefix) != prefixLength || strings.Trim(prefix, "abcdefghijklmnopqrstuvwxyz") != "" {
-			return fmt.Errorf("token prefix %q: write two lower-case letters, for example: prefix mm", prefix)
+			return fmt.Errorf("token prefix %d of %d: write two lower-case letters, for example: prefix mm", i+1, len(p))
 		}
 		if slices.Contains(p[:i], prefix) {
 			return fmt.Errorf("token prefix %q is listed twice", prefix)
