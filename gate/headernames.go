@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,9 @@ type headerNames struct {
 	// sorted, and none begins with another.
 	prefixes []string
 	except   map[string]bool
+	// words stand for all names that begin with "x-" and have one of them between
+	// dashes; see inWords.
+	words map[string]bool
 	// first has the first letters of all: few headers share them.
 	first [256]bool
 }
@@ -77,6 +81,43 @@ var overriding = newHeaderNames([]string{
 	"x-invoke-",
 })
 
+// withWords adds the names that begin with "x-" and have one of the words in them.
+func (l *headerNames) withWords(words ...string) *headerNames {
+	l.words = make(map[string]bool, len(words))
+	for _, word := range words {
+		l.words[word] = true
+	}
+	l.first['x'] = true
+	return l
+}
+
+// inWords reports whether a name has one of the words in it. What ends with a word "user",
+// such as "remoteuser", is one too; what says what the user's program is like is none.
+func (l *headerNames) inWords(folded []byte) bool {
+	rest, ok := bytes.CutPrefix(folded, []byte("x-"))
+	if !ok || len(l.words) == 0 {
+		return false
+	}
+	for len(rest) > 0 {
+		var word []byte
+		word, rest, _ = bytes.Cut(rest, []byte("-"))
+		if l.words[string(word)] || bytes.HasSuffix(word, []byte("user")) && !aboutProgram(rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// aboutProgram reports whether what follows the word "user" says what the user's program is
+// like, not who the user is.
+func aboutProgram(rest []byte) bool {
+	switch string(rest) {
+	case "agent", "language", "locale", "timezone":
+		return true
+	}
+	return false
+}
+
 // contain reports whether name is a spelling of one of the names.
 func (l *headerNames) contain(name string) bool {
 	if name == "" || !l.first[foldNameByte(name[0])] {
@@ -104,11 +145,10 @@ func (l *headerNames) contain(name string) bool {
 			high = middle
 		}
 	}
-	if low == 0 {
-		return false
+	if low > 0 && strings.HasPrefix(string(folded), l.prefixes[low-1]) {
+		return true
 	}
-	prefix := l.prefixes[low-1]
-	return len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix
+	return l.inWords(folded)
 }
 
 func foldNameByte(c byte) byte {

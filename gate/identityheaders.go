@@ -7,27 +7,23 @@ package gate
 // token, where a gateway in front may have set them, and handlers after the gate can
 // set them.
 //
-// The list is long, but it is a list: a backend can believe any other header. For such
-// a backend there is [Config.RequestHeaders].
+// Names that begin with X- are found by the words in them, others one by one. A backend can
+// believe any other header. For such a backend there is [Config.RequestHeaders].
 //
 // Credentials of a backend's own, such as X-Api-Key or Private-Token, are not in it:
 // a client can only send those it has.
 var foreignIdentity = newHeaderNames([]string{
 	// Who calls, in one word.
-	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo", "x-authenticated", "x-email", "x-group",
-	"x-groups", "x-login", "x-role", "x-roles", "x-subject", "x-username", "x-anonymous-consumer",
+	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo", "x-email", "x-group", "x-subject",
 	"eppn", "persistent-id", "targeted-id", // Shibboleth
 	"oidc-access-token", "x-access-token", "x-id-token", "x-jwt", "x-refresh-token", // tokens that a proxy got for the user
 	"x-scope-orgid", // Cortex, Loki, Mimir, Tempo
 	// Acting as somebody else, which a backend allows to privileged credentials.
 	"act-as", "api-username", // Discourse
-	"on-behalf-of", "run-as", "switch-user", "x-act-as", "x-on-behalf-of", "x-run-as", "x-switch-user", "x-sudo", "sudo", // Gitea, Forgejo, GitLab
-	"es-security-runas-user",                             // Elasticsearch
-	"x-redmine-switch-user",                              // Redmine
-	"x-clickhouse-user", "x-presto-user", "x-trino-user", // query engines
-	"x-trino-original-user", "x-trino-original-roles", "x-doas", // Trino, Hadoop
+	"on-behalf-of", "run-as", "switch-user", "x-act-as", "x-on-behalf-of", "x-run-as", "sudo", // Gitea, Forgejo, GitLab
+	"es-security-runas-user",                                 // Elasticsearch
+	"x-doas",                                                 // Trino, Hadoop
 	"x-original-authorization", "x-serverless-authorization", // what a proxy took out of Authorization
-	"x-wso2-user",
 	// Certificates that a proxy has checked.
 	"client-cert", "client-cert-chain", // RFC 9440
 	"x-arr-clientcert", // Azure
@@ -49,24 +45,18 @@ var foreignIdentity = newHeaderNames([]string{
 	"ssl-",              // nginx, Apache: client certificates
 	"tailscale-",        // tailscale serve
 	"teleport-",         // Teleport
-	"x-account-",        // custom gateways
 	"x-amzn-mtls-",      // AWS load balancers: client certificates
 	"x-amzn-oidc-",      // AWS load balancers
 	"x-apigateway-api-", // Google API Gateway
 	"x-appengine-",      // Google App Engine
-	"x-auth-",           // oauth2-proxy's X-Auth-Request-, Traefik, Keycloak Gatekeeper
 	"x-authelia-",       // Authelia
-	"x-authenticated-",  // Kong
 	"x-authentik-",      // authentik
 	"x-authz-",          // Envoy, Istio
 	"x-azure-",          // Azure Front Door: address
-	"x-caller-",         // custom gateways
 	"x-claim",           // X-Claims, X-Claim-Sub
 	"x-client-cert",     // nginx, Kong
 	"x-client-dn",       // nginx
 	"x-client-verif",    // nginx
-	"x-consumer-",       // Kong
-	"x-credential-",     // Kong
 	"x-dex-",            // Dex
 	"x-endpoint-api-",   // Google Cloud Endpoints
 	"x-envoy-",          // Envoy: internal, peer, address
@@ -90,7 +80,6 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-pomerium-",       // Pomerium
 	"x-principal",       // custom gateways
 	"x-proxy-",          // OpenSearch's X-Proxy-User and X-Proxy-Roles
-	"x-proxyuser-",      // Google
 	"x-remote-",         // Kubernetes' front proxy, nginx
 	"x-replit-",         // Replit
 	"x-saml-",           // SAML proxies
@@ -108,4 +97,9 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-ssl",
 	"x-user-agent", // gRPC-Web
 	"x-user-language", "x-user-locale", "x-user-timezone",
+).withWords(
+	// Kong's X-Consumer-Id, oauth2-proxy's X-Auth-Request-Email, Trino's X-Trino-User,
+	// GitLab's X-Gitlab-Sudo, and what custom gateways call the caller.
+	"account", "admin", "auth", "authenticated", "caller", "consumer", "credential", "groups", "iap", "identity", "impersonate", "login", "principal", "role", "roles",
+	"runas", "sso", "sudo", "userid", "userinfo", "username",
 )

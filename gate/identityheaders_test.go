@@ -49,6 +49,8 @@ func TestIdentityHeaders(t *testing.T) {
 		"older ones":       "Iv-User Iv-Groups Iv-Creds Sm-User Sm-Userdn Smuser Oam-Remote-User Shib-Session-Id Eppn Mellon-Name-Id",
 		"Hasura, Trino":    "X-Hasura-Role X-Hasura-User-Id X-Trino-User X-Presto-User X-Clickhouse-User",
 		"custom":           "X-User X-User-Id X-User-Name X-User-Email X-User-Roles X-Username X-Groups X-Roles X-Role X-Email X-Identity X-Principal X-On-Behalf-Of On-Behalf-Of X-Impersonate-User X-Switch-User X-Act-As User Username",
+		"bare words":       "X-Consumer X-Credential X-Auth X-Account X-Caller X-Admin X-Login X-Sso",
+		"words":            "X-Kong-Consumer X-Gitlab-Sudo X-Effective-User X-Delegated-User X-Current-User X-Logged-In-User X-Sso-User X-Iap-User X-Is-Admin X-Service-Account X-Request-Username X-Gateway-Auth X-Portal-Roles X-Remoteuser X-Custom-Principal X-My-User-Id",
 		"certificates":     "Client-Cert Client-Cert-Chain Ssl-Client-Cert Ssl-Client-S-Dn X-Ssl-Client-Cert X-Ssl-Cert X-Client-Cert X-Client-Dn X-Client-Verify X-Tls-Client-Subject",
 		"client's address": "Forwarded X-Real-Ip X-Client-Ip Client-Ip X-Cluster-Client-Ip Fastly-Client-Ip Fly-Client-Ip X-Forwarded Forwarded-For",
 		"any X-Forwarded":  "X-Forwarded-Id-Token X-Forwarded-Login X-Forwarded-Roles X-Forwarded-Account X-Forwarded-Jwt X-Forwarded-Authorization",
@@ -62,7 +64,8 @@ func TestIdentityHeaders(t *testing.T) {
 		}
 	}
 	for name := range strings.FieldsSeq("Accept Accept-Language User-Agent X-User-Agent Content-Type X-Request-Id Traceparent X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix " +
-		"If-Match If-None-Match Range Origin Referer X-Requested-With X-Amz-Date X-Api-Key X-Custom Remote X-Consumers X-Google Impersonated Cf-Ray Author X-Author Idempotency-Key X-Ms-Version Userdata Sec-Fetch-Site") {
+		"If-Match If-None-Match Range Origin Referer X-Requested-With X-Amz-Date X-Api-Key X-Custom Remote X-Consumers X-Google Impersonated Cf-Ray Author X-Author Idempotency-Key X-Ms-Version Userdata Sec-Fetch-Site " +
+		"Sec-Fetch-User X-Amz-User-Agent X-Original-User-Agent X-Ms-Useragent X-Author-Id X-Authority X-Accounting X-Administration X-Rolex X-Used X-Csrf-Token X-Amz-Security-Token X-Client-User-Language") {
 		if got := g.Forward(http.Header{name: {"x"}}, token, "", nil); !slices.Equal(got[name], []string{"x"}) {
 			t.Errorf("%s doesn't pass", name)
 		}
