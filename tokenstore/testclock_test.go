@@ -1,0 +1,29 @@
+package tokenstore
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// testClock is a clock that a test sets.
+type testClock struct {
+	atomic.Pointer[time.Time]
+	elapsed atomic.Int64
+}
+
+func newTestClock(now time.Time) *testClock {
+	c := new(testClock)
+	c.Store(&now)
+	return c
+}
+
+func (c *testClock) Now() time.Time { return *c.Load() }
+
+// set puts the clock forward or back. No time passes.
+func (c *testClock) set(now time.Time) { c.Store(&now) }
+
+// pass lets time pass.
+func (c *testClock) pass(d time.Duration) {
+	c.elapsed.Add(int64(d))
+	c.set(c.Now().Add(d))
+}

@@ -1,0 +1,143 @@
+package tokenstore
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+
+var testPolicy = Policy{
+	Prefixes:    Prefixes{DefaultPrefix},
+	MaxLifetime: Lifetime{months: 24},
+	Accounts:    []string{"alice", "default"},
+	Catalog: Catalog{
+		Scopes: []CatalogScope{
+			{Scope: Scope{Name: "block:list"}}, {Scope: Scope{Name: "monitoring:update", Explicit: true}},
+			{Scope: Scope{Name: "unikernel:create"}}, {Scope: Scope{Name: "unikernel:list"}},
+		},
+		Presets: map[string]Grants{"read": {"unikernel:list", "block:list"}, "full": {"*"}},
+	},
+}
+
+var testActor = Actor{Name: "caddy-admin", Address: "127.0.0.1"}
+
+// testStore is a store over memory with a clock that stands still.
+type testStore struct {
+	*Store
+	memory *memory
+	clock  *testClock
+}
+
+func openTestStore(t testing.TB) *testStore {
+	t.Helper()
+	return reopen(t, newMemory(), newTestClock(testTime))
+}
+
+func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
+	t.Helper()
+	backend.reopen()
+	store, err := Open(backend, Options{Clock: clock, Elapsed: func() time.Duration { return time.Duration(clock.elapsed.Load()) }, FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return &testStore{store, backend, clock}
+}
+
+// create makes a token that lives for a day.
+func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credential) {
+	t.Helper()
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 24 * 60 * 60}}}
+	for _, f := range edit {
+		f(&draft)
+	}
+	token, secret, err := s.Create(testPolicy, draft, testActor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
+	if err != nil {
+		t.Fatalf("the secret just made: %v", err)
+	}
+	return token, credential
+}
+
+// alter edits a stored token whatever the rules.
+func (s *testStore) alter(t testing.TB, id ID, edit func(*Token)) {
+	t.Helper()
+	if err := s.tryAlter(id, edit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *testStore) tryAlter(id ID, edit func(*Token)) error {
+	now := s.Now()
+	_, err := s.apply(id, now, Actor{}, func(old *Token) (Change, error) {
+		if old == nil {
+			return Change{}, ErrNotFound
+		}
+		token := *old
+		token.Version++
+		edit(&token)
+		return Change{Token: &token, Audit: testActor.audit(now, "edit", &token, nil)}, nil
+	})
+	return err
+}
+
+// must returns what Authenticate finds.
+func (s *testStore) must(t testing.TB, c Credential) Match {
+	t.Helper()
+	match, err := s.Authenticate(c, s.Now())
+	if err != nil {
+		t.Fatalf("Authenticate: %v", err)
+	}
+	return match
+}
+
+// unknown returns a credential that differs from c from character i on.
+func unknown(t testing.TB, secret string, i int) Credential {
+	t.Helper()
+	text := []byte(secret[:checkStart])
+	for ; i < len(text); i++ {
+		if text[i] != '_' {
+			text[i] = base62[(int(text[i])*7+i)%len(base62)]
+		}
+	}
+	check := checkDigits(string(text))
+	credential, err := testPolicy.Prefixes.Parse(string(text) + string(check[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credential
+}
+
+// flushing calls flush over and over until stop is called.
+func flushing(t *testing.T, flush func() error) (stop func()) {
+	done := make(chan struct{})
+	var flusher sync.WaitGroup
+	flusher.Go(func() {
+		for {
+			if err := flush(); err != nil {
+				t.Errorf("flushing: %v", err)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	return func() {
+		close(done)
+		flusher.Wait()
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
