@@ -30,10 +30,11 @@ type Bearer struct {
 	ClientIP func(*http.Request) netip.Addr
 }
 
-// BearerAuthenticator returns a function for [Config].Authenticate. A use that
-// passes counts as the token's, whatever becomes of the call, but of a session's
-// reads only one a minute does; a refusal counts against it if the secret was right. The problem of a refusal has the gate's
-// codes, so that failures can be limited per address by who wraps the function.
+// BearerAuthenticator returns a function for [Config].Authenticate. A call that it lets
+// through counts as a use of the token, also if the call fails later. A session that only
+// reads counts as one use a minute. A refused call counts as denied if the secret was
+// right. Refusals have the codes of the gate, so a caller of the function can limit
+// failures by address.
 func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refusal) {
 	return b.authenticate
 }

@@ -37,7 +37,7 @@ func (c *call) health() *Refusal {
 	}
 	switch err := store.CountsAtRisk(); {
 	case errors.Is(err, tokenstore.ErrCountsUnread):
-		warnings = append(warnings, "Counts from before can't be read and are missing, also in quotas. Caddy's log says what to do.")
+		warnings = append(warnings, "Counts of an earlier Caddy process can't be read and are missing, also in quotas. Caddy's log says what to do.")
 	case err != nil:
 		warnings = append(warnings, "Counts that aren't saved yet would be lost if Caddy were killed, or have been. Caddy's log says why.")
 	}

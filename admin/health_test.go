@@ -34,9 +34,9 @@ func (t troubled) TendCounters() error {
 func TestHealthOfCounts(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"":                               nil,
-		"Counts from before can't be":    fmt.Errorf("%w: /secret/path", tokenstore.ErrCountsUnread),
-		"Counts that aren't saved yet w": errors.New("/secret/path"),
+		"": nil,
+		"Counts of an earlier Caddy process can't be": fmt.Errorf("%w: /secret/path", tokenstore.ErrCountsUnread),
+		"Counts that aren't saved yet w":              errors.New("/secret/path"),
 	} {
 		backend, openErr := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 		if openErr != nil {

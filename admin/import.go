@@ -94,6 +94,9 @@ func (c *call) importTokens() *Refusal {
 	} else if in.Scopes != nil {
 		draft.Preset = ""
 	}
+	if err := c.Policy.Check(draft, store.Now()); err != nil {
+		return c.storeRefusal(err)
+	}
 	result := imported{Imported: []string{}, Skipped: []skippedImport{}, Capped: []cappedImport{}}
 	for _, token := range record.Tokens {
 		if refusal := c.importToken(store, draft, token, &result); refusal != nil {
@@ -125,8 +128,7 @@ func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 	return record, nil
 }
 
-// importToken takes over one token or says why not. A refusal is about all of
-// them, and comes with the first.
+// importToken takes over one token or says why not. A refusal is about all of them.
 func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, token mollymawkToken, result *imported) *Refusal {
 	draft.Name = importedName(token.Name)
 	skip := func(reason string) *Refusal {

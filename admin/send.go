@@ -9,19 +9,20 @@ import (
 )
 
 const (
-	// sendPart is the most bytes of an answer that are written in one go. An answer
-	// no longer than that is not cut off: it is on its way with the first write.
+	// sendPart is the most bytes of an answer that are written at a time. A shorter answer
+	// is sent with one write and not cut off.
 	sendPart = 64 << 10
-	// rightInterval is how often the caller's right is checked while an answer is
-	// sent. An answer has to end within a second of it.
+	// rightInterval is how often the gate checks, while it sends an answer, that the caller
+	// may still call. An answer must end within a second after that has changed.
 	rightInterval = 250 * time.Millisecond
 )
 
 var errRightEnded = errors.New("the caller may no longer call")
 
-// send writes the body of an answer and returns how many bytes it has written. It
-// stops with errRightEnded soon after the caller's right has ended, also if the client
-// reads slowly or not at all.
+// send writes the body of an answer and returns how many bytes it has written. It stops
+// with errRightEnded soon after the caller may no longer call, such as when its token was
+// revoked or its session signed out. It does so also if the client reads slowly or not at
+// all.
 func (c *call) send(content io.Reader, length int64) (written int64, err error) {
 	if length <= sendPart || c.actor.Authorize == nil {
 		return io.Copy(c.w, content)
@@ -43,7 +44,7 @@ func (c *call) send(content io.Reader, length int64) (written int64, err error) 
 	}
 }
 
-// watchRight sets ended, and cuts off the answer, when the caller's right has ended.
+// watchRight sets ended, and cuts off the answer, when the caller may no longer call.
 // Nothing touches the connection after stop has returned.
 func (c *call) watchRight(ended *atomic.Bool) (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})

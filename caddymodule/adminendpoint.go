@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -65,10 +66,10 @@ func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 }
 
 func refuseEndpoint(w http.ResponseWriter, detail string) {
-	w.Header().Set("Retry-After", "5")
-	problem.Write(w, problem.Problem{
-		Status: http.StatusServiceUnavailable, Code: "store_unavailable", Title: "Token store unavailable", Detail: detail,
-	})
+	refusal := gate.Refuse(gate.StoreUnavailable)
+	refusal.Detail = detail
+	refusal.Headers(adminRealm, w.Header().Set)
+	problem.Write(w, refusal.Problem())
 }
 
 // startPoll is how often runningConfig looks for a configuration: Caddy doesn't report

@@ -317,8 +317,23 @@ func TestCommandImportMany(t *testing.T) {
 			t.Errorf("token %d is %s", last, status)
 		}
 	}
-	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(), "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
+	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
 		t.Errorf("none: %+v", got)
+	}
+	none := func(args ...string) outcome {
+		return runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, append([]string{"import", "-"}, args...)...)
+	}
+	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" || got.err != "The user record has no tokens: there is nothing to import.\n" {
+		t.Errorf("none, as a table: %+v", got)
+	}
+	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage || !strings.Contains(got.err, "nobody") {
+		t.Errorf("none, of an unknown account: %+v", got)
+	}
+	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage || !strings.Contains(got.err, "nothing:here") {
+		t.Errorf("none, of an unknown scope: %+v", got)
+	}
+	if got := none("--address", "127.0.0.1:1"); got.code != exitUnreachable {
+		t.Errorf("none, without a server: %+v", got)
 	}
 }
 

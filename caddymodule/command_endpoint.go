@@ -57,7 +57,7 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 	if err != nil && adjacent {
 		err = errors.New("the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
 	}
-	// The default isn't the file's, but Caddy's or that of CADDY_ADMIN.
+	// The default address comes from Caddy or CADDY_ADMIN, not from the file.
 	return adminAddress{text: address, adjacent: adjacent && found != "" && address != caddy.DefaultAdminListen}, err
 }
 

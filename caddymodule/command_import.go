@@ -61,7 +61,11 @@ func (i *invocation) importTokens() error {
 		return err
 	}
 	all := client.Imported{IDs: []string{}, Skipped: []client.SkippedImport{}, Capped: []client.CappedImported{}}
-	for batch := range slices.Chunk(tokens, importBatch) {
+	batches := slices.Collect(slices.Chunk(tokens, importBatch))
+	if len(batches) == 0 {
+		batches = append(batches, nil) // so that the account and the scopes are checked
+	}
+	for _, batch := range batches {
 		if request.Data, err = jsonv2.Marshal(userRecord{batch}); err != nil {
 			return err
 		}
@@ -72,6 +76,9 @@ func (i *invocation) importTokens() error {
 		all.IDs = append(all.IDs, imported.IDs...)
 		all.Skipped = append(all.Skipped, imported.Skipped...)
 		all.Capped = append(all.Capped, imported.Capped...)
+	}
+	if len(tokens) == 0 && form != outputJSON {
+		i.tell("The user record has no tokens: there is nothing to import.")
 	}
 	return i.printImported(form, all)
 }
@@ -140,6 +147,8 @@ func (i *invocation) printImported(form string, imported client.Imported) error 
 	for _, capped := range imported.Capped {
 		i.tell("%s %q ends at %s, as max_lifetime has it", capped.ID, capped.Name, capped.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	i.tell("Imported %d of %d tokens.", len(imported.IDs), len(imported.IDs)+len(imported.Skipped))
+	if all := len(imported.IDs) + len(imported.Skipped); all > 0 {
+		i.tell("Imported %d of %d tokens.", len(imported.IDs), all)
+	}
 	return nil
 }

@@ -99,10 +99,9 @@ func readSecretFile(path string) (string, error) {
 
 // bearerMistake says what is wrong with a token that can't be sent as one.
 func bearerMistake(secret string) string {
-	const byteOrderMark = "\ufeff"
 	scheme, _, _ := strings.Cut(secret, " ")
 	switch {
-	case strings.HasPrefix(secret, byteOrderMark), strings.HasPrefix(secret, "\xff\xfe"), strings.HasPrefix(secret, "\xfe\xff"):
+	case strings.HasPrefix(secret, string(byteOrderMark)), strings.HasPrefix(secret, "\xff\xfe"), strings.HasPrefix(secret, "\xfe\xff"):
 		return "it begins with a byte order mark; save the file as plain ASCII or UTF-8 without one"
 	case strings.Trim(secret, "\r\n") == "":
 		return "it is empty"

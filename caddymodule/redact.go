@@ -13,10 +13,6 @@ import (
 // itself.
 type redactor struct{ prefixes tokenstore.Prefixes }
 
-// redacted replaces a secret. Its first character occurs in no token, so that it
-// makes none with the characters around it.
-const redacted = "…REDACTED"
-
 // text returns s without the secrets in it. If some are hidden by percent-encoding,
 // at any depth, all of s is returned decoded.
 func (r redactor) text(s string) string {
@@ -53,7 +49,7 @@ func (r redactor) plain(s string) string {
 			continue
 		}
 		b.WriteString(s[done:secret])
-		b.WriteString(redacted)
+		b.WriteString(tokenstore.Redacted)
 		done = end
 		i = end - 1
 	}

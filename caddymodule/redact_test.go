@@ -22,7 +22,7 @@ var testRedactor = redactor{tokenstore.Prefixes{"mm", "xy"}}
 
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	const token, head = unknownToken, "mmk_4fQ9Zt2LkVb7_"
+	const token, head, redacted = unknownToken, "mmk_4fQ9Zt2LkVb7_", tokenstore.Redacted
 	var escaped string
 	for _, c := range []byte(token) {
 		escaped += fmt.Sprintf("%%%02x", c)

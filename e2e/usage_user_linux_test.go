@@ -72,7 +72,7 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 		}
 	}
 	c.eventually("healthz warns", func() bool {
-		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts from before can't be read")
+		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts of an earlier Caddy process can't be read")
 	})
 	if log := c.output.String(); !strings.Contains(log, counters) || !strings.Contains(log, "chown ") || !strings.Contains(log, "restart Caddy") {
 		t.Errorf("the log doesn't say what to do:\n%s", log)

@@ -48,9 +48,9 @@ var base64Digits, hexDigits = func() (base64, hex [256]byte) {
 	return base64, hex
 }()
 
-// base64Length returns the smallest number of whole digits of base64 that can be found
-// within the encoding of this many bytes.
-func base64Length(bytes int) int { return bytes * 8 / 6 }
+// base64Length returns the fewest digits of base64 that hold n bytes. The bits that are left
+// over may be in digits that the bytes share with what is around them.
+func base64Length(n int) int { return n * 8 / 6 }
 
 // decodeBase64 decodes what may be base64. Where a part of it begins isn't known, so
 // there are four ways.

@@ -19,8 +19,8 @@ var (
 	// ErrUnavailable says that the store can't answer now.
 	ErrUnavailable = errors.New("the token store is unavailable")
 	// ErrCountsUnread is returned by Backend.TendCounters while counts that a killed
-	// process has left can't be read. They are added once they can.
-	ErrCountsUnread = errors.New("counts from before can't be read")
+	// process has left can't be read. They are added as soon as they can be read.
+	ErrCountsUnread = errors.New("counts of an earlier process can't be read")
 	// ErrClosed says that the store has been closed. It is an ErrUnavailable.
 	ErrClosed = fmt.Errorf("%w: it has been closed", ErrUnavailable)
 )

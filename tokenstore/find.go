@@ -24,9 +24,9 @@ func (p Prefixes) Find(text string) int {
 	return -1
 }
 
-// redacted stands for a secret. Its first character occurs in no token, so that
-// it makes none with what stands around it.
-const redacted = "…REDACTED"
+// Redacted takes the place of a secret. Its first character occurs in no token, so it
+// makes none with the characters around it.
+const Redacted = "…REDACTED"
 
 // Redact returns text with the secret part of every token in it replaced.
 func (p Prefixes) Redact(text string) string {
@@ -39,7 +39,7 @@ func (p Prefixes) Redact(text string) string {
 		}
 		start := from + found
 		b.WriteString(text[done : start+secretStart])
-		b.WriteString(redacted)
+		b.WriteString(Redacted)
 		done = start + SecretTextLength
 		// The next token may begin with this one's last characters.
 		from = start + 1

@@ -62,7 +62,7 @@ func tokenEnding(t testing.TB, end string) string {
 
 func TestFindAndRedact(t *testing.T) {
 	t.Parallel()
-	redactedVector := vector[:secretStart] + redacted
+	redactedVector := vector[:secretStart] + Redacted
 	overlap := tokenEnding(t, "mmk")
 	for name, c := range map[string]struct {
 		text string
@@ -80,7 +80,7 @@ func TestFindAndRedact(t *testing.T) {
 		"two apart":                {"a " + vector + " b " + vector + " c", 2, "a " + redactedVector + " b " + redactedVector + " c"},
 		"wrong check":              {vector[:54] + "E", -1, vector[:54] + "E"},
 		"begins with a half":       {vector[:30] + vector, 30, vector[:30] + redactedVector},
-		"second begins in first":   {overlap[:52] + vector, 0, vector[:secretStart] + redacted + "_4fQ9Zt2LkVb7_" + redacted},
+		"second begins in first":   {overlap[:52] + vector, 0, vector[:secretStart] + Redacted + "_4fQ9Zt2LkVb7_" + Redacted},
 		"imported is none":         {importedText, -1, importedText},
 		"other prefix":             {"mn" + vector[2:], -1, "mn" + vector[2:]},
 		"cut short":                {vector[:54], -1, vector[:54]},

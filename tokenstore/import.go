@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// Check returns a *FieldError if no token could be made of the draft at now, whatever its
+// name and its end are.
+func (p Policy) Check(draft Draft, now time.Time) error {
+	draft.Name, draft.Expiry = "any", Expiry{ExpiresIn: Lifetime{seconds: 1}}
+	_, err := p.token(draft, now)
+	return err
+}
+
 // Import takes over a token that Mollymawk made, with the secret that its clients
 // have. Its lifetime counts from now; an end that lies later than max_lifetime
 // allows is moved to what it allows, and capped says so. One that the store has

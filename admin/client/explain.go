@@ -28,7 +28,8 @@ type Explanation struct {
 
 // GateExplanation is what would become of a request at one gate.
 type GateExplanation struct {
-	// Gate is its name: the hosts and paths of the site it stands in.
+	// Gate is the gate's place in the configuration, which names it: the hosts and paths
+	// of its site.
 	Gate    string  `json:"gate"`
 	Allowed bool    `json:"allowed"`
 	Status  int     `json:"status"`

@@ -280,7 +280,7 @@ func (b *block) copyTo(w io.Writer) error {
 	return nil
 }
 
-// limitedWriter fails after so many bytes.
+// limitedWriter writes the first left bytes, and then fails.
 type limitedWriter struct {
 	w    io.Writer
 	left int64

@@ -16,9 +16,9 @@ type Faults struct {
 	// connection is closed; "*" is all. For console and download, the client can't
 	// tell that from the end.
 	Cut map[string]int
-	// ShortDownload ends each download of a block after so many bytes, with status 200
-	// and the same end as a whole one, as most downloads of the real Mollymawk do.
-	// 0 is none. Or it is Random, HeadOnly or NoAnswer.
+	// ShortDownload is the number of bytes after which each download of a block ends,
+	// with status 200 and the same end as a whole one, as most downloads of the real
+	// Mollymawk do. It may also be Random, HeadOnly or NoAnswer. 0 sends whole blocks.
 	ShortDownload int64
 	// UpdateDelay is how long an update takes. Like the real one, it goes on when
 	// the client has left, and stops when the process ends.
@@ -37,11 +37,11 @@ type Faults struct {
 
 // Values of [Faults.ShortDownload].
 const (
-	// Random is a number of bytes that is drawn for each download, less than all.
+	// Random ends each download after a random number of bytes, less than all.
 	Random = -1 - iota
-	// HeadOnly is the status and the headers alone.
+	// HeadOnly ends it after the status and the headers.
 	HeadOnly
-	// NoAnswer is the end of the connection without them.
+	// NoAnswer closes the connection without an answer.
 	NoAnswer
 )
 
