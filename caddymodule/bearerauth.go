@@ -230,12 +230,6 @@ func (h *BearerAuth) setDefaults() {
 	if h.MaxUpload == 0 {
 		h.MaxUpload = defaultMaxUpload
 	}
-	if h.MaxAnonymousBody == 0 {
-		h.MaxAnonymousBody = -1
-		if h.Routes != "" {
-			h.MaxAnonymousBody = defaultMaxBody
-		}
-	}
 	if h.FailureLimit == nil {
 		h.FailureLimit = &FailureLimit{Failures: defaultFailures, Window: caddy.Duration(defaultFailureWindow)}
 	}
@@ -245,12 +239,27 @@ func (h *BearerAuth) setDefaults() {
 	if h.MaxBuffered == 0 {
 		h.MaxBuffered = max(defaultMaxBuffered, 2*h.MaxBody, 2*h.MaxAnonymousBody)
 	}
+	if h.MaxAnonymousBody == 0 {
+		h.MaxAnonymousBody = h.defaultAnonymousBody()
+	}
 	if h.DetachedRequests == 0 {
 		h.DetachedRequests = defaultDetached
 	}
 	if h.AnswerTimeout == 0 {
 		h.AnswerTimeout = caddy.Duration(defaultAnswerTimeout)
 	}
+}
+
+// defaultAnonymousBody is what max_anonymous_body is where it isn't set. max_buffered has
+// room for it.
+func (h *BearerAuth) defaultAnonymousBody() int64 {
+	switch {
+	case h.Routes == "":
+		return -1
+	case h.MaxBuffered > 0:
+		return min(defaultMaxBody, max(h.MaxBody, h.MaxBuffered/2))
+	}
+	return defaultMaxBody
 }
 
 // table returns all routes of the gate.

@@ -46,7 +46,7 @@ func TestBadConfiguration(t *testing.T) {
 		"keys page, password":     {gate("\t\troutes mollymawk\n\t\tkeys_page https://a:secret@x/"), []string{"Caddyfile:11", "a user or password"}},
 		"keys page, itself":       {gate("\t\troutes mollymawk\n\t\tkeys_page /tokens"), []string{"Caddyfile:11", "sent to itself"}},
 		"keys page, itself first": {gate("\t\tkeys_page /tokens\n\t\troutes mollymawk"), []string{"sent to itself"}},
-		"keys page, not a URL":    {gate("\t\troutes mollymawk\n\t\tkeys_page https://[x"), []string{"Caddyfile:11", "is not a URL"}},
+		"keys page, not a URL":    {gate("\t\troutes mollymawk\n\t\tkeys_page https://[x"), []string{"Caddyfile:11", "write a whole URL"}},
 		"headers, none":           {gate("\t\troutes mollymawk\n\t\trequest_headers"), []string{"Caddyfile:11", "request_headers is empty", "Accept"}},
 		"headers, ours":           {gate("\t\troutes mollymawk\n\t\trequest_headers Accept X-Token-Id"), []string{"Caddyfile:11", "X-Token-Id", "always removed"}},
 		"headers, wildcard":       {gate("\t\troutes mollymawk\n\t\trequest_headers X-*"), []string{"Caddyfile:11", `"X-*"`, "whole names"}},

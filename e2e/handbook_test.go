@@ -23,9 +23,9 @@ var handbookWant = map[string][2]string{
 	"Restart a Unikernel":                  {"works", "works"},
 	"Stream Unikernel Console":             {"works", "works"},
 	"Create a block device":                {"400: One or more required fields are missing.", "400: One or more required fields are missing."},
-	"Delete a block device":                {"400: Line 4, bytes 2-3:\\nExpected string or identifier but found '}'", "400: Line 4, bytes 2-3:\\nExpected string or identifier but found '}'"},
+	"Delete a block device":                {"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma.", "400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma."},
 	"Upload Data to a block device":        {"400: One or more required fields are missing.", "400: One or more required fields are missing."},
-	"Downloading Data from a block device": {"400: Line 5, bytes 2-3:\\nExpected string or identifier but found '}'", "400: Line 5, bytes 2-3:\\nExpected string or identifier but found '}'"},
+	"Downloading Data from a block device": {"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma.", "400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma."},
 	"Create a new API Key (Token)":         {"403 route_not_allowed", "403 route_not_allowed"},
 	"Upade an API Key":                     {"403 route_not_allowed", "403 route_not_allowed"},
 	"Delete an API Key":                    {"403 route_not_allowed", "403 route_not_allowed"},
@@ -119,7 +119,7 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 	}
 	_ = json.Unmarshal([]byte(body), &said) // or it is no JSON
 	text := strings.Join(strings.Fields(strings.Join([]string{status, said.Code, said.BackendCode}, " ")), " ")
-	if data, _ := said.Data.(string); said.Code == "" || strings.HasPrefix(said.Code, "backend_") {
+	if data, _ := said.Data.(string); said.Code == "" || said.Code == "invalid_request_body" || strings.HasPrefix(said.Code, "backend_") {
 		text += ": " + data
 	}
 	return text

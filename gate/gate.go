@@ -303,9 +303,9 @@ func (d *Decision) refuseQuery() {
 }
 
 // withoutToken decides about a request of a browser: what is listed needs a
-// session, all else is the backend's own affair. The path rule is for tokens, but what a
-// backend may take for a listed path is refused: its body would not be checked as the
-// route's. The query must only leave the request line whole: browsers send more than
+// session, all else is the backend's own affair. The path rule is for tokens, but
+// before a backend whose routes have checks of their own, what it may take for a listed
+// path is refused, because it would go unchecked. The query must only leave the request line whole: browsers send more than
 // RFC 3986 allows.
 func (d *Decision) withoutToken() {
 	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
@@ -314,9 +314,7 @@ func (d *Decision) withoutToken() {
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
-	case !listed && d.gate.router.meant(d.Request.Path) != "":
-		d.Refusal = Refuse(InvalidPath)
-		d.Refusal.Detail = "This is another spelling of " + d.gate.router.meant(d.Request.Path) + ". Write the path in that form."
+	case !listed && d.gate.config.CheckBody != nil && d.anotherSpelling():
 	case !listed && d.gate.config.replacesPage(d.Request.Path):
 		d.keysElsewhere()
 	case !requestLine(d.Request.Query):
@@ -327,6 +325,17 @@ func (d *Decision) withoutToken() {
 		d.Untouched = true
 		d.take(route)
 	}
+}
+
+// anotherSpelling refuses a path that the backend may take for a listed one.
+func (d *Decision) anotherSpelling() bool {
+	listed := d.gate.router.meant(d.Request.Path)
+	if listed == "" {
+		return false
+	}
+	d.Refusal = Refuse(InvalidPath)
+	d.Refusal.Detail = "This is another spelling of " + listed + ". Write the path in that form."
+	return true
 }
 
 // malformed is what a flood of garbage is answered with.
