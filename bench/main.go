@@ -2,11 +2,11 @@
 // Caddy with and without it, and beside it what else operators put in front of a
 // backend. How, and how to read the table, is in docs/performance.md.
 //
-//	go run ./bench                      # everything; takes about half an hour
-//	go run ./bench -slices 5            # a look, too short for a verdict
-//	go run ./bench -only respond/gate   # the rows whose name begins so
-//	go run ./bench -scale=false         # without the part about a million tokens
-//	go run ./bench -json bench.json -markdown bench.md
+//	go run -C bench .                      # everything; takes about half an hour
+//	go run -C bench . -slices 5            # a look, too short for a verdict
+//	go run -C bench . -only respond/gate   # the rows whose name begins so
+//	go run -C bench . -scale=false         # without the part about a million tokens
+//	go run -C bench . -json bench.json -markdown bench.md
 package main
 
 import (

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "mollygate")
-	build := exec.Command("go", "build", raceFlag, "-o", binary, "../cmd/mollygate")
+	build := exec.Command("go", "build", "-C", "..", raceFlag, "-o", binary, "./cmd/mollygate")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	code := 1
 	if err := build.Run(); err != nil {

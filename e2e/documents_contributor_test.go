@@ -54,7 +54,7 @@ func TestContributorPage(t *testing.T) {
 
 	c := newCaddy(t, nil)
 	standIn := c.path("mollymawktest")
-	if out, err := exec.Command("go", "build", "-o", standIn, "../mollymawk/mollymawktest/cmd/mollymawktest").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "..", "-o", standIn, "./mollymawk/mollymawktest/cmd/mollymawktest").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	command := exec.Command(standIn, "-listen", "127.0.0.1:"+c.env["HTTP"])

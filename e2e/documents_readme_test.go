@@ -18,7 +18,7 @@ func TestReadme(t *testing.T) {
 	c.shell()
 	// "go run" is this, but leaves a process behind when it is killed.
 	firstRun := c.path("firstrun")
-	if out, err := exec.Command("go", "build", raceFlag, "-o", firstRun, "../cmd/firstrun").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-o", firstRun, "./cmd/firstrun").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	example, err := filepath.Abs("../Caddyfile.example")
