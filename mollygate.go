@@ -9,4 +9,5 @@ package mollygate
 import (
 	// The modules register themselves.
 	_ "github.com/mollygate/mollygate/caddymodule"
+	_ "github.com/mollygate/mollygate/caddymodule/command"
 )

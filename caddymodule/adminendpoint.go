@@ -21,8 +21,8 @@ func init() {
 	caddy.RegisterModule(new(AdminEndpoint))
 }
 
-// endpointMount is where the admin API is on Caddy's admin endpoint.
-const endpointMount = "/api_tokens/v1"
+// EndpointMount is where the admin API is on Caddy's admin endpoint.
+const EndpointMount = "/api_tokens/v1"
 
 // AdminEndpoint serves the admin API on Caddy's own admin endpoint, below
 // `/api_tokens/v1/`. Who may call is decided by Caddy: whoever reaches the
@@ -42,7 +42,7 @@ func (*AdminEndpoint) CaddyModule() caddy.ModuleInfo {
 // Routes implements caddy.AdminRouter.
 func (*AdminEndpoint) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{
-		Pattern: endpointMount + "/",
+		Pattern: EndpointMount + "/",
 		Handler: caddy.AdminHandlerFunc(serveEndpoint),
 	}}
 }
@@ -61,7 +61,7 @@ func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 		refuseEndpoint(w, "The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it.")
 		return nil
 	}
-	http.StripPrefix(endpointMount, app.(*App).endpoint()).ServeHTTP(w, r)
+	http.StripPrefix(EndpointMount, app.(*App).endpoint()).ServeHTTP(w, r)
 	return nil
 }
 
@@ -136,7 +136,7 @@ func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 }
 
 // endpointPath returns the path that a client called on the endpoint.
-func endpointPath(r *http.Request) string { return endpointMount + r.URL.EscapedPath() }
+func endpointPath(r *http.Request) string { return EndpointMount + r.URL.EscapedPath() }
 
 // endpointLogger returns the logger of the running configuration for the endpoint,
 // whose router isn't part of any.

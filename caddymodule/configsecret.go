@@ -101,7 +101,7 @@ func readSecretFile(path string) (string, error) {
 func bearerMistake(secret string) string {
 	scheme, _, _ := strings.Cut(secret, " ")
 	switch {
-	case strings.HasPrefix(secret, string(byteOrderMark)), strings.HasPrefix(secret, "\xff\xfe"), strings.HasPrefix(secret, "\xfe\xff"):
+	case strings.HasPrefix(secret, "\ufeff"), strings.HasPrefix(secret, "\xff\xfe"), strings.HasPrefix(secret, "\xfe\xff"):
 		return "it begins with a byte order mark; save the file as plain ASCII or UTF-8 without one"
 	case strings.Trim(secret, "\r\n") == "":
 		return "it is empty"

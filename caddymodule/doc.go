@@ -9,7 +9,8 @@
 //	http.handlers.bearer_auth      bearer_auth { … }             bearerauth.go
 //	http.handlers.api_tokens_admin api_tokens_admin              siteadmin.go
 //	admin.api.api_tokens           (on Caddy's admin endpoint)   adminendpoint.go
-//	caddy api-token                (command line)                command.go
+//
+// Its command line is package command.
 //
 // # Life of the store
 //

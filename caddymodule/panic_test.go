@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/tokenstore"
@@ -159,6 +160,15 @@ func (c *panickingCaddy) printed(t *testing.T) string {
 	return string(text)
 }
 
+// TestCaddyProcess is Caddy itself, in a process of its own.
+func TestCaddyProcess(*testing.T) {
+	if args := os.Getenv("MOLLYGATE_TEST_ARGS"); args != "" {
+		os.Args = strings.Split(args, "\n")
+		caddycmd.Main()
+		os.Exit(0)
+	}
+}
+
 func startPanicking(t *testing.T, upstream string) *panickingCaddy {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
@@ -212,7 +222,7 @@ http://%[2]s {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCaddyProcess$")
 	cmd.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join([]string{"caddy", "run", "--config", file}, "\n"),
 		"UPSTREAM="+upstream, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	cmd.Stdout, cmd.Stderr = c.output, c.output

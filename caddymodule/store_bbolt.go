@@ -46,7 +46,7 @@ func (s *BoltStore) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("a placeholder in the path of the token store, %s, stands for nothing; write {env.NAME} of a variable that is set, or the path itself", gate.ConfigWord(s.Path))
 	}
 	if path == "" {
-		path = defaultStorePath()
+		path = DefaultStorePath()
 	}
 	if s.path, err = canonicalPath(path); err != nil {
 		return fmt.Errorf("the path of the token store: %w", err)
@@ -112,8 +112,8 @@ func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// defaultStorePath is where tokens are unless it is said.
-func defaultStorePath() string { return filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db") }
+// DefaultStorePath is where tokens are unless it is said.
+func DefaultStorePath() string { return filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db") }
 
 // Interface guards
 var (

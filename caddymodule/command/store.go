@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
@@ -180,7 +181,7 @@ func (i *invocation) restore() error {
 	}
 	store := i.flags.String("store")
 	if store == "" {
-		store = defaultStorePath()
+		store = caddymodule.DefaultStorePath()
 	}
 	if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]), printable(store))); err != nil {
 		return err

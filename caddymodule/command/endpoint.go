@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/caddymodule"
 )
 
 const (
@@ -122,7 +123,7 @@ func (c *endpointClient) explain(err error) error {
 	}
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		if refused.Code == "" && refused.Status == http.StatusNotFound {
-			return &unreachableError{err: err, text: fmt.Sprintf("the Caddy at %s has no %s: is Mollygate compiled into it?", c.address, endpointMount)}
+			return &unreachableError{err: err, text: fmt.Sprintf("the Caddy at %s has no %s: is Mollygate compiled into it?", c.address, caddymodule.EndpointMount)}
 		}
 		return flagError(err)
 	}
@@ -185,7 +186,7 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	c, err := client.New(&http.Client{
 		Transport:     e,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, origin+endpointMount)
+	}, origin+caddymodule.EndpointMount)
 	if err != nil {
 		return nil, usageErrorf("the admin endpoint's address %q: %v", address.text, err)
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -236,7 +237,7 @@ func TestCommandEscapes(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == endpointMount+"/tokens":
+		case r.URL.Path == caddymodule.EndpointMount+"/tokens":
 			_, _ = fmt.Fprintf(w, `{"data":[%s],"next_cursor":null}`, object)
 		case strings.HasSuffix(r.URL.Path, "4fQ9Zt2LkVb7"):
 			_, _ = w.Write(object)

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mollygate/mollygate/admin"
+	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -104,7 +105,7 @@ func newCommandServer(t *testing.T) *commandServer {
 		},
 	})
 	mux := http.NewServeMux()
-	mux.Handle(endpointMount+"/", http.StripPrefix(endpointMount, api))
+	mux.Handle(caddymodule.EndpointMount+"/", http.StripPrefix(caddymodule.EndpointMount, api))
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s
