@@ -10,4 +10,5 @@ import (
 	// The modules register themselves.
 	_ "github.com/mollygate/mollygate/caddymodule"
 	_ "github.com/mollygate/mollygate/caddymodule/command"
+	_ "github.com/mollygate/mollygate/mollymawk"
 )

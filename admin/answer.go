@@ -49,8 +49,7 @@ func (c *call) withUsage(store *tokenstore.Store, token *tokenstore.Token) token
 	return found
 }
 
-// object is a token as the API shows it: the contract's members in the
-// contract's order. What isn't there is null.
+// object is a token as the API shows it. What isn't there is null.
 type object struct {
 	ID         string   `json:"id"`
 	Kind       string   `json:"kind"`

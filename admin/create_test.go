@@ -147,7 +147,7 @@ func TestCreateNever(t *testing.T) {
 	limited.refused(w, 400, "invalid_field", "field=expires_in")
 }
 
-// Security cases API-04 and API-08 to API-11, and the rules of the contract.
+// Security cases API-04 and API-08 to API-11, and the rules of docs/admin.md.
 func TestCreateRefusesFields(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -25,7 +25,7 @@ import (
 // show.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 987654000, time.UTC)
 
-// vector is the contract's example of a token; no store has it.
+// vector is the documented example of a token; no store has it.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 var testPolicy = tokenstore.Policy{

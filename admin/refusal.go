@@ -58,7 +58,7 @@ func RefuseReconfigured() *RefusalError {
 }
 
 // The codes that are the admin API's own, or that have another text here than at
-// the gate; the contract, section 5.
+// the gate.
 const (
 	codeInvalidJSON      = "invalid_json"
 	codeInvalidField     = "invalid_field"

@@ -12,7 +12,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/mollymawk"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -22,7 +21,7 @@ const maxUsed = 10_000
 
 // policy is that of the configurations that are measured.
 func policy() tokenstore.Policy {
-	table, _ := mollymawk.TableByName("mollymawk")
+	table, _ := gate.TableByName("mollymawk")
 	return tokenstore.Policy{
 		Prefixes: tokenstore.Prefixes{tokenstore.DefaultPrefix}, Accounts: []string{"default"}, Catalog: gate.Catalog(table),
 	}

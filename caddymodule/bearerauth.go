@@ -13,7 +13,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/mollymawk"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -55,8 +54,8 @@ const (
 // `{http.auth.candidate.*}` | The same, of a refused request whose token is known
 // `{http.bearer_auth.code}` | Why the request was refused
 type BearerAuth struct {
-	// The built-in route table of the backend: `mollymawk`, or `mollymawk-2025`
-	// for one that still says `/api/volume`.
+	// The route table of the backend, one that is built into this Caddy: `mollymawk`, or
+	// `mollymawk-2025` for one that still says `/api/volume`.
 	Routes string `json:"routes,omitempty"`
 
 	// Further routes, for any other backend.
@@ -266,7 +265,7 @@ func (h *BearerAuth) defaultAnonymousBody() int64 {
 func (h *BearerAuth) table() (gate.Table, error) {
 	var table gate.Table
 	if h.Routes != "" {
-		builtIn, ok := mollymawk.TableByName(h.Routes)
+		builtIn, ok := gate.TableByName(h.Routes)
 		if !ok {
 			return table, errUnknownTable(h.Routes)
 		}
@@ -282,7 +281,7 @@ func (h *BearerAuth) table() (gate.Table, error) {
 }
 
 func errUnknownTable(name string) error {
-	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name), strings.Join(mollymawk.TableNames(), ", "))
+	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name), strings.Join(gate.TableNames(), ", "))
 }
 
 // Validate checks the settings.

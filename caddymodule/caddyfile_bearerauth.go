@@ -12,7 +12,6 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/mollymawk"
 )
 
 func init() {
@@ -83,9 +82,9 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "routes":
 		if !d.AllArgs(&h.Routes) {
-			return d.Errf("routes: name one built-in table: %s", strings.Join(mollymawk.TableNames(), " or "))
+			return d.Errf("routes: name one built-in table: %s", strings.Join(gate.TableNames(), " or "))
 		}
-		if _, ok := mollymawk.TableByName(h.Routes); !ok {
+		if _, ok := gate.TableByName(h.Routes); !ok {
 			return d.WrapErr(errUnknownTable(h.Routes))
 		}
 	case "route":

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
 
+	_ "github.com/mollygate/mollygate/mollymawk" // its routes
 	"github.com/mollygate/mollygate/tokenstore"
 )
 

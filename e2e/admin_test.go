@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// adminSite serves the admin API in the ways that contract.md names. The hash is
+// adminSite serves the admin API in the ways that docs/admin.md names. The hash is
 // of the password "hiccup", with few rounds.
 const adminSite = globals + `
 http://127.0.0.1:{$HTTP} {

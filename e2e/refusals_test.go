@@ -12,7 +12,7 @@ import (
 
 const challenge = `Bearer realm="mollymawk"`
 
-// TestRefusals asks for each refusal of the contract, section 4, that needs no
+// TestRefusals asks for each refusal that needs no
 // limits, with curl.
 func TestRefusals(t *testing.T) {
 	t.Parallel()

@@ -308,7 +308,7 @@ func unannounced(w http.ResponseWriter, r *http.Request) {
 func asking(answer, token string) wireRequest { return get("/plain/read?answer="+answer, by(token)...) }
 
 // answerAttacks are answers of the backend that must not go to the client as they
-// are: contract, section 3, item 6. That the credential shows nowhere is one of
+// are. That the credential shows nowhere is one of
 // the invariants.
 var answerAttacks = []attack{
 	{id: "ANS-01 HTML", wireRequest: asking("html", "$R"), want: answered("$R", 404, "backend_error"), then: nothingOf(htmlPage)},

@@ -305,7 +305,7 @@ func checkNoCookie(t *testing.T, answer wireAnswer) {
 // shortened cuts a body for a message.
 func shortened(body string) string { return body[:min(len(body), 300)] }
 
-// checkRefusal holds the headers of a refusal to the contract, section 4, whoever
+// checkRefusal holds the headers of a refusal to what docs/errors.md says, whoever
 // writes its body.
 func (x *exchange) checkRefusal(t *testing.T, answer wireAnswer) {
 	t.Helper()

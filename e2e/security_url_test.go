@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// urlAttacks put a token where it is logged: section 1.11, and contract, section
-// 3, item 1. That no log has it is one of the invariants.
+// urlAttacks put a token where it is logged. That no log has it is one of the invariants.
 var urlAttacks = []attack{
 	{id: "LOG-03 query", wireRequest: get("/plain/read?access_token=$R"), want: refused(400, "token_in_url"), then: redactedLine},
 	{id: "LOG-03 query, with a credential", wireRequest: get("/plain/read?access_token=$R", by("$R")...), want: refused(400, "token_in_url"), then: redactedLine},

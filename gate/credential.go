@@ -19,8 +19,7 @@ type Store interface {
 }
 
 // Authenticate finds the token that the Authorization values of a request
-// present, and says why it isn't a good token of this kind, if so: contract,
-// section 3, items 1 and 3. It is for callers that have no routes; a [Gate] makes
+// present, and says why it isn't a good token of this kind, if so. It is for callers that have no routes; a [Gate] makes
 // the same checks with the path rule between them. The match is set as soon as
 // the secret matched, also with a refusal.
 func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {

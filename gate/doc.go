@@ -7,7 +7,7 @@
 //	                                                          └── Route, Match ──> Forward
 //	backend's answer ──> LookInto, Route.Judge ──> as it is, or a Refusal
 //
-// The rules and their order are those of the public contract, sections 3 and 4.
+// docs/errors.md tells what each refusal means.
 // A [Gate] is made once of a configuration, is not changed afterwards, and may be
 // used by any number of goroutines.
 package gate

@@ -159,7 +159,7 @@ func (f *Finding) Scope() string {
 // check is one of the questions that a request is asked.
 type check uint8
 
-// The checks in the contract's order. The cheap ones that need no token come
+// The checks, in their order. The cheap ones that need no token come
 // first; nothing is said about a token's state before its secret has matched, and
 // nothing about routes and scopes before the token is known to be good.
 const (

@@ -16,7 +16,7 @@ import (
 // Code names why a request was refused. The set is closed; metrics use it.
 type Code string
 
-// The codes, in the order of the contract, section 4.
+// The codes. docs/errors.md tells what each means.
 const (
 	MissingToken         Code = "missing_token"
 	InvalidRequest       Code = "invalid_request"

@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The table of the contract, section 4: challenge and headers with R for the realm
+// What each refusal says: challenge and headers with R for the realm
 // and … for any text.
 func TestRefusalTable(t *testing.T) {
 	const (

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/mollygate/mollygate/mollymawk"
+	"github.com/mollygate/mollygate/gate"
+	_ "github.com/mollygate/mollygate/mollymawk"
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
@@ -15,7 +16,7 @@ func TestSessionPaths(t *testing.T) {
 	t.Parallel()
 	for name, generation := range map[string]mollymawktest.Generation{"mollymawk": mollymawktest.Current, "mollymawk-2025": mollymawktest.Generation2025} {
 		backend := mollymawktest.New(t, mollymawktest.Options{Generation: generation})
-		table, _ := mollymawk.TableByName(name)
+		table, _ := gate.TableByName(name)
 		if !slices.IsSorted(table.SessionPaths) {
 			t.Errorf("%s: not sorted", name)
 		}

@@ -22,32 +22,9 @@ const (
 	Generation2025
 )
 
-// tables are the generations by the names they have in a configuration.
-var tables = []struct {
-	name       string
-	generation Generation
-}{
-	{"mollymawk", Current},
-	{"mollymawk-2025", Generation2025},
-}
-
-// TableNames returns the names that [TableByName] knows.
-func TableNames() []string {
-	names := make([]string, 0, len(tables))
-	for _, table := range tables {
-		names = append(names, table.name)
-	}
-	return names
-}
-
-// TableByName returns the table that a configuration calls by this name.
-func TableByName(name string) (gate.Table, bool) {
-	for _, table := range tables {
-		if table.name == name {
-			return Table(table.generation), true
-		}
-	}
-	return gate.Table{}, false
+func init() {
+	gate.RegisterTable("mollymawk", Table(Current))
+	gate.RegisterTable("mollymawk-2025", Table(Generation2025))
 }
 
 // Table returns the routes of a backend of this generation. They are all those

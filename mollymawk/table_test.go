@@ -61,11 +61,11 @@ func describe(route *gate.Route) string {
 }
 
 func TestTables(t *testing.T) {
-	if got, want := mollymawk.TableNames(), []string{"mollymawk", "mollymawk-2025"}; !slices.Equal(got, want) {
+	if got, want := gate.TableNames(), []string{"mollymawk", "mollymawk-2025"}; !slices.Equal(got, want) {
 		t.Errorf("names %q, want %q", got, want)
 	}
 	for name, want := range tables {
-		table, ok := mollymawk.TableByName(name)
+		table, ok := gate.TableByName(name)
 		if !ok {
 			t.Fatalf("no table %s", name)
 		}
@@ -81,7 +81,7 @@ func TestTables(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "Mollymawk", "mollymawk-2024", "other"} {
-		if _, ok := mollymawk.TableByName(name); ok {
+		if _, ok := gate.TableByName(name); ok {
 			t.Errorf("there is a table %q", name)
 		}
 	}
@@ -157,7 +157,7 @@ func (anyone) QuotaStanding(tokenstore.Principal, time.Time) (tokenstore.Standin
 func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
-		table, _ := mollymawk.TableByName(name)
+		table, _ := gate.TableByName(name)
 		g, err := gate.New(gate.Config{Routes: table.Routes, SessionPaths: table.SessionPaths, Prefixes: tokenstore.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
 		if err != nil {
 			t.Fatal(err)

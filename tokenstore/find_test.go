@@ -14,7 +14,7 @@ var (
 	naiveUUID = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 )
 
-// naiveToken says, as the contract's second section does, whether s is a token.
+// naiveToken says in the plainest way whether s is a token.
 func naiveToken(prefixes Prefixes, s string) bool {
 	form := naiveForm.FindStringSubmatch(s)
 	if form == nil || strings.HasSuffix(s, "\n") {

@@ -275,7 +275,7 @@ On a terminal it asks first; elsewhere --yes is needed.`,
 )
 
 // answersEnd is how long the server takes to end answers of a token that is no
-// longer valid; the contract, section 3.
+// longer valid.
 const answersEnd = time.Second
 
 func (i *invocation) changeState(done string, change func(*client.Client, *invocation, string) (client.Token, error), question string) error {

@@ -56,10 +56,10 @@ the server, or none that could be used.`,
 	})
 }
 
-// Exit codes: the contract, section 7.
+// Exit codes, as the help text tells them.
 const (
 	exitOK = iota
-	// exitFailed is for what the contract doesn't name, such as a standard output
+	// exitFailed is for what has no code of its own, such as a standard output
 	// that can't be written.
 	exitFailed
 	exitUsage

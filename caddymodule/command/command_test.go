@@ -24,7 +24,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// commandVector is the contract's example of a token.
+// commandVector is the documented example of a token.
 const commandVector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // commandServer is an admin endpoint with the admin API on it.

@@ -23,8 +23,8 @@ func curl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// The calls of the handbook, fixed to the current contract, as its readers make
-// them.
+// The calls of the handbook, mended for what Mollymawk takes today, as its readers
+// make them.
 func TestCurl(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs curl, which waits a second for an interim answer")
