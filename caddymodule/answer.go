@@ -222,6 +222,8 @@ func (a *answerWriter) finish(err error) error {
 func (a *answerWriter) fail(err error) error {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	switch {
+	case errors.Is(err, errNothingSent):
+		return a.replace(gate.BackendIncomplete, err)
 	case a.request.Context().Err() != nil || !ok:
 		return a.redact(err)
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:

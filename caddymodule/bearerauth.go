@@ -124,6 +124,8 @@ type BearerAuth struct {
 	gate   *gate.Gate
 	logger *zap.Logger
 	strays strayWarnings
+	// inquiries are what the backend has said of the calls to come.
+	inquiries inquiries
 }
 
 // CustomRoute is a route of a backend that has no built-in table.
@@ -355,7 +357,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	case decision.Untouched:
-		return h.forwardUntouched(w, r, &decision.Finding, next)
+		return h.forwardUntouched(w, r, &decision, next)
 	}
 	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
 	return passage.forward(w, r, next)

@@ -122,9 +122,9 @@ func loadChains(t testing.TB) (chains, string) {
 func TestHandedOn(t *testing.T) {
 	sites, token := loadChains(t)
 	for asked, want := range map[string]string{
-		"/api/unikernels":                   "/api/unikernels",
-		"/api/unikernels?a=b%2fc&d":         "/api/unikernels?a=b%2fc&d",
-		"/api/volume/download?block_name=x": "/api/block/download?block_name=x",
+		"/api/unikernels":                 "/api/unikernels",
+		"/api/unikernels?a=b%2fc&d":       "/api/unikernels?a=b%2fc&d",
+		"/api/volume/delete?block_name=x": "/api/block/delete?block_name=x",
 	} {
 		r := httptest.NewRequest(http.MethodGet, asked, nil)
 		if asked != want { // an alias

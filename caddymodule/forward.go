@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -102,8 +103,40 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
 	})
-	return p.answer.finish(callNext(next, &p.answer, out))
+	return p.answer.finish(p.send(next, out))
 }
+
+// send hands the request to the next handlers. Before it, it asks what must be known; of an
+// answer whose form is known, it says if it was cut short.
+func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
+	if ask := p.call.Ask; ask != nil {
+		refusal, err := p.handler.inquire(next, out, ask, true, p.now)
+		if refusal.Code != "" {
+			p.answer.stop(&refusal, errNotAsked)
+		}
+		if err != nil || refusal.Code != "" {
+			return err
+		}
+		p.context.sent.Store(false)
+		p.right.received.Store(false)
+	}
+	if p.call.Answer.Unit == 0 {
+		return callNext(next, &p.answer, out)
+	}
+	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer}
+	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		return whole.serve(next, r, p.tellCutShort)
+	}), &p.answer, out)
+}
+
+// tellCutShort logs that an answer was cut short, which the client only sees as an end of
+// the connection.
+func (p *passage) tellCutShort(err error) {
+	p.handler.logger.Error("a download was broken off: "+err.Error()+". Repeat it; Mollymawk often ends a download early",
+		zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
+}
+
+var errNotAsked = errors.New("the backend was asked first, and the call would harm it")
 
 // recheck decides again by the token as it is now.
 func (p *passage) recheck() gate.Refusal {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -14,30 +15,54 @@ import (
 // forwardUntouched hands a request without a token on, for the backend to answer. Its
 // credential and its answer are the client's own affair. But what a body could do to the
 // backend doesn't depend on who sends it.
-func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, f *gate.Finding, next caddyhttp.Handler) error {
+func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, next caddyhttp.Handler) error {
 	out := handOn(r.Context(), r)
-	gate.SetUpgrade(out.Header, f.Upgrade)
+	gate.SetUpgrade(out.Header, d.Upgrade)
 	gate.SendOnce(out.Method, out.Header)
-	limit := h.gate.MaxBody(f.Route)
-	switch {
-	case !hasBody(r) || limit == 0:
-	case f.Route != nil && f.Route.Upload:
+	switch limit := h.gate.MaxBody(d.Route); {
+	case d.Route != nil && d.Route.Upload && hasBody(r):
 		return h.forwardUpload(w, r, out, limit, next)
-	default:
-		var body bodyBuffer
-		defer body.release()
-		if refusal := h.readBody(w, r, &body, f.Route); refusal.Code != "" {
+	case d.Route == nil && (limit == 0 || !hasBody(r)):
+		countUntouched(r)
+		return next.ServeHTTP(w, out)
+	}
+	var body bodyBuffer
+	defer body.release()
+	if hasBody(r) {
+		if refusal := h.readBody(w, r, &body, d.Route); refusal.Code != "" {
 			return h.refuse(w, r, refusal)
 		}
-		call := gate.Call{Query: r.URL.RawQuery, Body: body.bytes}
-		if err := h.gate.Adapt(f.Route, &call); err != nil {
-			return h.refuse(w, r, bodyRefusal(err))
+	}
+	call := gate.Call{Query: r.URL.RawQuery, Body: body.bytes}
+	if err := h.gate.Adapt(d.Route, &call); err != nil {
+		return h.refuse(w, r, bodyRefusal(err))
+	}
+	setCall(out, &call)
+	out.RequestURI = out.URL.RequestURI()
+	return h.sendUntouched(w, r, out, &call, d.Request.Now, next)
+}
+
+// sendUntouched makes a call. Before it, it asks what must be known; of an answer whose form
+// is known, it says if it was cut short.
+func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time, next caddyhttp.Handler) error {
+	if call.Ask != nil {
+		switch refusal, err := h.inquire(next, out, call.Ask, false, now); {
+		case refusal.Code != "":
+			return h.refuse(w, r, refusal)
+		case err != nil:
+			return err
 		}
-		setCall(out, &call)
-		out.RequestURI = out.URL.RequestURI()
 	}
 	countUntouched(r)
-	return next.ServeHTTP(w, out)
+	if call.Answer.Unit == 0 {
+		return next.ServeHTTP(w, out)
+	}
+	whole := &wholeAnswer{ResponseWriter: w, form: call.Answer}
+	err := whole.serve(next, out, func(err error) { h.logger.Error("a download was broken off: " + err.Error()) })
+	if errors.Is(err, errNothingSent) {
+		return h.refuse(w, r, gate.Refuse(gate.BackendIncomplete))
+	}
+	return err
 }
 
 func countUntouched(r *http.Request) {

@@ -46,6 +46,7 @@ const (
 	UpstreamCredential   Code = "upstream_credential"
 	BackendUnreachable   Code = "backend_unreachable"
 	BackendBrokeOff      Code = "backend_broke_off"
+	BackendIncomplete    Code = "backend_incomplete"
 	BackendTimeout       Code = "backend_timeout"
 	BackendRedirect      Code = "backend_redirect"
 	BackendError         Code = "backend_error"
@@ -101,6 +102,7 @@ var rules = map[Code]rule{
 	UpstreamCredential:   {http.StatusBadGateway, noChallenge, "Gateway credential refused", "The backend refused the gateway's own credential. Your API key is fine. Tell the operator."},
 	BackendUnreachable:   {http.StatusBadGateway, noChallenge, "Backend unreachable", "The backend can't be reached. Try again later."},
 	BackendBrokeOff:      {http.StatusBadGateway, noChallenge, "Backend broke off", "The backend closed the connection before it answered. It may have done what was asked for, or have failed at it: look before you send this again."},
+	BackendIncomplete:    {http.StatusBadGateway, noChallenge, "Backend sent nothing", "The backend began a download and sent nothing. The block device may be in use by a unikernel, or not exist; the backend does not say which."},
 	BackendTimeout:       {http.StatusGatewayTimeout, noChallenge, "Backend timeout", "The backend did not answer in time. What was asked for may have happened all the same."},
 	BackendRedirect:      {http.StatusBadRequest, noChallenge, "Backend redirect", "The backend answered with a redirect to a page instead of an answer. Usually a query parameter is missing, such as 'instance'."},
 	BackendError:         {http.StatusBadGateway, noChallenge, "Backend error", "The backend answered with an error page."},

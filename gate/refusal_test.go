@@ -92,6 +92,7 @@ func TestRefusalTable(t *testing.T) {
 		UpstreamCredential:   {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
 		BackendUnreachable:   {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
 		BackendBrokeOff:      {Refuse(BackendBrokeOff), 502, "", nil, nil, ""},
+		BackendIncomplete:    {Refuse(BackendIncomplete), 502, "", nil, nil, ""},
 		BackendTimeout:       {Refuse(BackendTimeout), 504, "", nil, nil, ""},
 		BackendRedirect:      {route.Judge(302, nil, []byte{}, "x"), 400, "", nil, nil, ""},
 		BackendError:         {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},

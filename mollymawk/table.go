@@ -46,7 +46,7 @@ func Table(generation Generation) gate.Table {
 		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write")},
 		{Method: http.MethodPost, Path: "/api/block/create", Scope: scope("block:create"), Upload: true},
 		{Method: http.MethodPost, Path: "/api/block/upload", Scope: scope("block:upload"), Upload: true},
-		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true},
+		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true, Adapt: download},
 		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
 	}
 	routes = slices.DeleteFunc(routes, generation.lacks)

@@ -30,7 +30,7 @@ var tables = map[string][]string{
 		"POST /api/unikernel/monitoring/update monitoring:write explicit",
 		"POST /api/block/create=/api/volume/create block:create upload",
 		"POST /api/block/upload=/api/volume/upload block:upload upload",
-		"POST /api/block/download=/api/volume/download block:download stream",
+		"POST /api/block/download=/api/volume/download block:download stream adapt",
 		"POST /api/block/delete=/api/volume/delete block:delete",
 	},
 	"mollymawk-2025": {
@@ -43,7 +43,7 @@ var tables = map[string][]string{
 		"GET /api/unikernel/console unikernel:console stream",
 		"POST /api/volume/create=/api/block/create block:create upload",
 		"POST /api/volume/upload=/api/block/upload block:upload upload",
-		"POST /api/volume/download=/api/block/download block:download stream",
+		"POST /api/volume/download=/api/block/download block:download stream adapt",
 		"POST /api/volume/delete=/api/block/delete block:delete",
 	},
 }
