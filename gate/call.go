@@ -7,6 +7,8 @@ import "net/http"
 type Call struct {
 	// Query is raw.
 	Query string
+	// ContentType is the values of the header, a value each line.
+	ContentType []string
 	// Body is empty if there is none. It must not be changed in place.
 	Body []byte
 	// Ask, unless it is nil, must be answered well before the call is made.

@@ -36,6 +36,9 @@ type Route struct {
 	// Adapt checks a request and makes of it what the backend understands; nil leaves
 	// all as they are. It is not called for Upload routes. Its error is a *BodyError.
 	Adapt func(*Call) error
+	// AdaptUpload does so for Upload routes; see [Gate.AdaptUpload]. Nil leaves the body
+	// as it is.
+	AdaptUpload func(*Upload) error
 	// CredentialRefused tells from an answer with status 400 or more that the
 	// backend refused the credential the gate gave it. body is nil if it couldn't
 	// be read. A nil CredentialRefused says so of every 401.

@@ -19,41 +19,42 @@ import (
 var tables = map[string][]string{
 	"mollymawk": {
 		"GET /api/unikernels unikernel:list",
-		"POST /api/unikernel/create unikernel:create upload",
+		"POST /api/unikernel/create unikernel:create adapt upload",
 		"POST /api/unikernel/destroy unikernel:destroy",
 		"POST /api/unikernel/restart unikernel:restart adapt",
-		"POST /api/unikernel/update unikernel:update",
+		"POST /api/unikernel/update unikernel:update adapt",
 		"POST /api/unikernel/rollback unikernel:rollback",
 		"GET /api/unikernel/console unikernel:console stream",
-		"POST /api/unikernel/scaling/update unikernel:scale",
+		"POST /api/unikernel/scaling/update unikernel:scale adapt",
 		"GET /api/unikernel/monitoring/status monitoring:read explicit",
-		"POST /api/unikernel/monitoring/update monitoring:write explicit",
-		"POST /api/block/create=/api/volume/create block:create upload",
-		"POST /api/block/upload=/api/volume/upload block:upload upload",
-		"POST /api/block/download=/api/volume/download block:download stream adapt",
+		"POST /api/unikernel/monitoring/update monitoring:write adapt explicit",
+		"POST /api/block/create=/api/volume/create block:create adapt upload",
+		"POST /api/block/upload=/api/volume/upload block:upload adapt upload",
+		"POST /api/block/download=/api/volume/download block:download adapt stream",
 		"POST /api/block/delete=/api/volume/delete block:delete",
 	},
 	"mollymawk-2025": {
 		"GET /api/unikernels unikernel:list",
-		"POST /api/unikernel/create unikernel:create upload",
+		"POST /api/unikernel/create unikernel:create adapt upload",
 		"POST /api/unikernel/destroy unikernel:destroy",
 		"POST /api/unikernel/restart unikernel:restart adapt",
-		"POST /api/unikernel/update unikernel:update",
+		"POST /api/unikernel/update unikernel:update adapt",
 		"POST /api/unikernel/rollback unikernel:rollback",
 		"GET /api/unikernel/console unikernel:console stream",
-		"POST /api/volume/create=/api/block/create block:create upload",
-		"POST /api/volume/upload=/api/block/upload block:upload upload",
-		"POST /api/volume/download=/api/block/download block:download stream adapt",
+		"POST /api/volume/create=/api/block/create block:create adapt upload",
+		"POST /api/volume/upload=/api/block/upload block:upload adapt upload",
+		"POST /api/volume/download=/api/block/download block:download adapt stream",
 		"POST /api/volume/delete=/api/block/delete block:delete",
 	},
 }
 
 func describe(route *gate.Route) string {
 	line := fmt.Sprintf("%s %s %s", route.Method, strings.Join(append([]string{route.Path}, route.Aliases...), "="), route.Scope.Name)
-	for word, is := range map[string]bool{
-		"upload": route.Upload, "stream": route.Stream, "adapt": route.Adapt != nil, "explicit": route.Scope.Explicit, "websocket": route.WebSocket,
-	} {
-		if is {
+	words := map[string]bool{
+		"upload": route.Upload, "stream": route.Stream, "adapt": route.Adapt != nil || route.AdaptUpload != nil, "explicit": route.Scope.Explicit, "websocket": route.WebSocket,
+	}
+	for _, word := range slices.Sorted(maps.Keys(words)) {
+		if words[word] {
 			line += " " + word
 		}
 	}

@@ -1,0 +1,302 @@
+package mollymawk
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+// form is what Mollymawk's forms have: fields, and then perhaps one file. Mollymawk reads
+// an ambiguous form in other ways than its clients mean, and some forms end it: two files,
+// and a flag that is neither true nor false. It takes a form without its last boundary for
+// complete. So each form is read here, and what was read is written anew.
+type form struct {
+	// file is the name of the last part; empty if there are fields only.
+	file string
+	// needed are the fields that a client can't leave out.
+	needed []string
+	// defaults are put in front for fields that a client leaves out.
+	defaults []formField
+	// check returns the value that is sent for the value of a field.
+	check map[string]func(value string) (string, error)
+}
+
+type formField struct{ name, value string }
+
+// maxFields is within how many bytes the file of a form must begin.
+const maxFields = 64 << 10
+
+// createForm is the form of /api/unikernel/create.
+func (g Generation) createForm() *form {
+	f := &form{
+		file:     "binary",
+		needed:   []string{"albatross_instance", "unikernel_name", "unikernel_config"},
+		defaults: []formField{{"molly_csrf", ""}},
+		check:    map[string]func(string) (string, error){"unikernel_force_create": checkFlag, "unikernel_config": checkConfig},
+	}
+	if g == Generation2025 {
+		f.needed = append(f.needed, "unikernel_force_create")
+		return f
+	}
+	f.defaults = append(f.defaults, formField{"deploy_mode", "manual"}, formField{"unikernel_force_create", "false"})
+	f.check["unikernel_config"] = withType
+	return f
+}
+
+// blockForm is the form of /api/block/create and /api/block/upload.
+func blockForm() *form {
+	return &form{
+		file:     "block_data",
+		needed:   []string{"albatross_instance", "json_data"},
+		defaults: []formField{{"molly_csrf", ""}},
+		check:    map[string]func(string) (string, error){"json_data": checkConfig},
+	}
+}
+
+// adaptUpload implements gate.Route.AdaptUpload.
+func (f *form) adaptUpload(u *gate.Upload) error {
+	parts, err := newParts(u.ContentType, u.Body, maxFields)
+	if err != nil {
+		return err
+	}
+	r := &formReader{form: f, parts: parts}
+	if u.Spool == nil {
+		err = r.readToFile()
+	} else {
+		err = r.readAll()
+	}
+	if err != nil {
+		return r.explain(err)
+	}
+	var file io.Reader = fileReader{r}
+	if u.Spool != nil {
+		file = io.NewSectionReader(u.Spool, r.start, r.length)
+	}
+	contentType, head, tail := r.write()
+	u.ContentType, u.Body = []string{contentType}, io.MultiReader(head, file, strings.NewReader(tail))
+	return nil
+}
+
+// adaptFields implements gate.Route.Adapt for a form without a file.
+func adaptFields(call *gate.Call) error {
+	if len(call.Body) == 0 {
+		return nil
+	}
+	parts, err := newParts(call.ContentType, bytes.NewReader(call.Body), -1)
+	if err != nil {
+		return err
+	}
+	r := &formReader{form: new(form), parts: parts}
+	if err := r.readAll(); err != nil {
+		return err
+	}
+	contentType, head, tail := r.write()
+	call.ContentType, call.Body = []string{contentType}, append(head.Bytes(), tail...)
+	return nil
+}
+
+// formReader reads one form.
+type formReader struct {
+	form   *form
+	parts  *parts
+	fields []formField
+	// file is what the file's part says, and hasFile that it was reached. In a form that
+	// is read to its end, it has length bytes from start on.
+	part          part
+	hasFile       bool
+	start, length int64
+}
+
+// readToFile reads the fields up to the file, which comes last.
+func (r *formReader) readToFile() error {
+	for !r.hasFile {
+		if err := r.readPart(); err != nil {
+			return r.orMissing(err)
+		}
+	}
+	if missing := r.missing(); missing != "" {
+		return invalid("Mollymawk reads a form in order: send %s before %s.", missing, r.form.file)
+	}
+	return nil
+}
+
+// readAll reads the form to its end, in any order.
+func (r *formReader) readAll() error {
+	for {
+		reached := r.hasFile
+		err := r.readPart()
+		switch {
+		case errors.Is(err, io.EOF) && (r.hasFile || r.form.file == ""):
+			if missing := r.missing(); missing != "" {
+				return invalid("The form lacks %s.", missing)
+			}
+			return nil
+		case err != nil:
+			return r.orMissing(err)
+		case r.hasFile && !reached:
+			if err := r.skipFile(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// orMissing returns what the end of a form without a file means.
+func (r *formReader) orMissing(err error) error {
+	if errors.Is(err, io.EOF) {
+		return invalid("The form lacks the part %s.", r.form.file)
+	}
+	return err
+}
+
+// skipFile goes to the end of the file, which is read again later.
+func (r *formReader) skipFile() error {
+	r.start = r.parts.offset()
+	buffer := make([]byte, partsBuffer)
+	for {
+		n, err := r.parts.Read(buffer)
+		r.length += int64(n)
+		switch {
+		case errors.Is(err, io.EOF):
+			r.parts.source.left = maxFields
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// readPart reads a field, or goes to the beginning of the file.
+func (r *formReader) readPart() error {
+	header, err := r.parts.next()
+	if err != nil {
+		return err
+	}
+	part, err := readPart(header)
+	if err != nil {
+		return err
+	}
+	if r.form.file != "" && part.name == r.form.file {
+		if r.hasFile {
+			return errTwice(part.name)
+		}
+		r.part, r.hasFile = part, true
+		r.parts.source.left = -1
+		return nil
+	}
+	if r.has(part.name) {
+		return errTwice(part.name)
+	}
+	value, err := io.ReadAll(r.parts)
+	if err != nil {
+		return err
+	}
+	text := string(value)
+	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+		return invalid("The part %q is not text.", part.name)
+	}
+	if check := r.form.check[part.name]; check != nil {
+		if text, err = check(text); err != nil {
+			return invalid("The part %q: %v", part.name, err)
+		}
+	}
+	r.fields = append(r.fields, formField{part.name, text})
+	return nil
+}
+
+func errTwice(name string) error { return invalid("The form has the part %q twice.", name) }
+
+func (r *formReader) has(name string) bool {
+	return slices.ContainsFunc(r.fields, func(f formField) bool { return f.name == name })
+}
+
+// missing returns the fields that the form lacks, as words.
+func (r *formReader) missing() string {
+	var names []string
+	for _, name := range r.form.needed {
+		if !r.has(name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// explain returns an error of reading in words for the client, if it is one of the form.
+func (r *formReader) explain(err error) error {
+	if errors.Is(err, errManyFields) {
+		return invalid("The fields of the form are larger than %d KiB. Send small fields, and %s after them.", maxFields>>10, r.form.file)
+	}
+	return err
+}
+
+// finish checks that the form ends after its file.
+func (r *formReader) finish() error {
+	if _, err := r.parts.next(); err != nil {
+		return err
+	}
+	return invalid("The form goes on after %s. Send %s last, and once.", r.form.file, r.form.file)
+}
+
+// write returns the form, with each field once, up to its file, and what follows the file.
+func (r *formReader) write() (contentType string, head *bytes.Buffer, tail string) {
+	head = new(bytes.Buffer)
+	w := multipart.NewWriter(head)
+	fields := slices.DeleteFunc(slices.Clone(r.form.defaults), func(f formField) bool { return r.has(f.name) })
+	for _, field := range append(fields, r.fields...) {
+		_ = w.WriteField(field.name, field.value) // a buffer takes all
+	}
+	if r.hasFile {
+		_, _ = w.CreatePart(r.part.header())
+	}
+	tail = "--" + w.Boundary() + "--\r\n"
+	if r.hasFile || len(fields)+len(r.fields) > 0 {
+		tail = "\r\n" + tail
+	}
+	return w.FormDataContentType(), head, tail
+}
+
+var (
+	plainFileName    = regexp.MustCompile(`^[A-Za-z0-9_. ()+,@=-]{1,128}$`)
+	plainContentType = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9.+-]+$`)
+)
+
+// header returns the header of a file, of which only plain words are kept.
+func (p part) header() textproto.MIMEHeader {
+	disposition := `form-data; name="` + p.name + `"`
+	header := make(textproto.MIMEHeader)
+	if p.fileName != "" {
+		if !plainFileName.MatchString(p.fileName) {
+			p.fileName = p.name
+		}
+		disposition += `; filename="` + p.fileName + `"`
+	}
+	if p.contentType != "" {
+		if !plainContentType.MatchString(p.contentType) {
+			p.contentType = "application/octet-stream"
+		}
+		header["Content-Type"] = []string{p.contentType}
+	}
+	header["Content-Disposition"] = []string{disposition}
+	return header
+}
+
+// fileReader reads the file of a form, and fails instead of ending if anything but the
+// end of the form follows.
+type fileReader struct{ *formReader }
+
+// Read implements io.Reader.
+func (f fileReader) Read(b []byte) (int, error) {
+	n, err := f.parts.Read(b)
+	if errors.Is(err, io.EOF) {
+		err = f.finish()
+	}
+	return n, err
+}

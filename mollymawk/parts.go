@@ -1,0 +1,235 @@
+package mollymawk
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// partsBuffer is how much of a form is read at a time, in bytes.
+const partsBuffer = 32 << 10
+
+// parts reads a form (RFC 7578) part by part. What programs read in different ways is an
+// error: text before and after the form, line ends without CR, a boundary that a line only
+// begins with, an end without the last boundary.
+type parts struct {
+	source *source
+	buffer *bufio.Reader
+	// delimiter is a line end, two dashes and the boundary.
+	delimiter []byte
+	begun     bool
+}
+
+// newParts returns a reader of a form. It fails with errManyFields when it needs more than
+// limit bytes; see unlimited.
+func newParts(contentType []string, body io.Reader, limit int64) (*parts, error) {
+	boundary, err := boundaryOf(contentType)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{source: &source{reader: body, left: limit}, delimiter: []byte("\r\n--" + boundary)}
+	p.buffer = bufio.NewReaderSize(p.source, partsBuffer)
+	return p, nil
+}
+
+// boundaryForm matches the boundaries of RFC 2046 section 5.1.1.
+var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$`)
+
+func boundaryOf(contentType []string) (string, error) {
+	if len(contentType) != 1 || strings.Contains(contentType[0], "*") {
+		return "", errNoForm
+	}
+	mediaType, parameters, err := mime.ParseMediaType(contentType[0])
+	if err != nil || mediaType != "multipart/form-data" || !boundaryForm.MatchString(parameters["boundary"]) {
+		return "", errNoForm
+	}
+	return parameters["boundary"], nil
+}
+
+var (
+	errNoForm  = invalid("Send a form: one Content-Type header with multipart/form-data and a boundary, as curl -F does.")
+	errForm    = invalid("The form is not multipart/form-data as RFC 7578 has it. Send it as curl -F does.")
+	errCutOff  = invalid("The form ends without its last boundary; it may have been cut off.")
+	errPartEnd = invalid("The form goes on after its last boundary.")
+)
+
+// next goes to the next part, of which all has been read, and returns its header. It
+// returns io.EOF at the end of the form, which is the end of the body.
+func (p *parts) next() (textproto.MIMEHeader, error) {
+	delimiter := p.delimiter
+	if !p.begun {
+		p.begun, delimiter = true, delimiter[len("\r\n"):]
+	}
+	line := make([]byte, len(delimiter)+2)
+	if _, err := io.ReadFull(p.buffer, line); err != nil {
+		return nil, p.failed(err)
+	}
+	if !bytes.HasPrefix(line, delimiter) {
+		return nil, errForm
+	}
+	switch string(line[len(delimiter):]) {
+	case "\r\n":
+	case "--":
+		return nil, p.end()
+	default:
+		return nil, errForm
+	}
+	header, err := textproto.NewReader(p.buffer).ReadMIMEHeader()
+	switch {
+	case err != nil && p.source.err == nil:
+		return nil, errForm
+	case err != nil:
+		return nil, p.failed(err)
+	}
+	// Without a line of its own before it, a boundary would be content to some programs.
+	boundary := p.delimiter[len("\r\n"):]
+	if start, _ := p.buffer.Peek(len(boundary)); bytes.Equal(start, boundary) {
+		return nil, errForm
+	}
+	return header, nil
+}
+
+// end reads what follows the last boundary: at most a line end.
+func (p *parts) end() error {
+	rest, err := io.ReadAll(io.LimitReader(p.buffer, 3))
+	switch {
+	case err != nil:
+		return p.failed(err)
+	case len(rest) > 0 && string(rest) != "\r\n":
+		return errPartEnd
+	}
+	return io.EOF
+}
+
+// Read reads from the part.
+func (p *parts) Read(b []byte) (int, error) {
+	for need := 1; ; {
+		if _, err := p.buffer.Peek(need); err != nil {
+			return 0, p.failed(err)
+		}
+		data, _ := p.buffer.Peek(p.buffer.Buffered())
+		end := bytes.Index(data, p.delimiter)
+		switch {
+		case end == 0:
+			return 0, io.EOF
+		case end < 0:
+			end = len(data) - p.begunDelimiter(data)
+		}
+		if end > 0 {
+			n := copy(b, data[:end])
+			_, _ = p.buffer.Discard(n)
+			return n, nil
+		}
+		need = len(data) + 1
+	}
+}
+
+// begunDelimiter returns how many bytes at the end of data may begin a delimiter.
+func (p *parts) begunDelimiter(data []byte) int {
+	for n := min(len(p.delimiter)-1, len(data)); n > 0; n-- {
+		if bytes.HasSuffix(data, p.delimiter[:n]) {
+			return n
+		}
+	}
+	return 0
+}
+
+// offset returns how many bytes of the body come before what is read next.
+func (p *parts) offset() int64 { return p.source.read - int64(p.buffer.Buffered()) }
+
+// failed returns the error for one of reading.
+func (p *parts) failed(err error) error {
+	switch {
+	case p.source.err != nil && !errors.Is(p.source.err, io.EOF):
+		return p.source.err
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errCutOff
+	}
+	return errForm
+}
+
+// source is a body that may be longer than is read of it.
+type source struct {
+	reader io.Reader
+	read   int64 // bytes
+	left   int64 // bytes that may be read; negative is no limit
+	err    error
+}
+
+var errManyFields = errors.New("too much comes before the file")
+
+// Read implements io.Reader.
+func (s *source) Read(b []byte) (n int, err error) {
+	if s.left == 0 {
+		s.err = errManyFields
+		return 0, s.err
+	}
+	if s.left > 0 && int64(len(b)) > s.left {
+		b = b[:s.left]
+	}
+	n, s.err = s.reader.Read(b)
+	s.read += int64(n)
+	if s.left > 0 {
+		s.left -= int64(n)
+	}
+	return n, s.err
+}
+
+// part is what the header of a part says.
+type part struct {
+	name string
+	// fileName and contentType may be empty.
+	fileName, contentType string
+}
+
+var (
+	// quoted matches a quoted parameter. Outside of those, * is the sign of one that is
+	// encoded or in pieces (RFC 2231).
+	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	partName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+)
+
+// readPart returns what the header of a part says, if it can be read in one way only.
+func readPart(header textproto.MIMEHeader) (part, error) {
+	for _, values := range header {
+		if slices.ContainsFunc(values, hasControl) {
+			return part{}, invalid("The header of a part holds a control character.")
+		}
+	}
+	lines := header["Content-Disposition"]
+	if len(lines) != 1 {
+		return part{}, invalid("Each part of the form needs exactly one Content-Disposition header.")
+	}
+	disposition, parameters, err := mime.ParseMediaType(lines[0])
+	if err != nil || disposition != "form-data" || !partName.MatchString(parameters["name"]) || strings.Contains(quoted.ReplaceAllString(lines[0], ""), "*") {
+		return part{}, invalid(`Name each part of the form plainly and once: Content-Disposition: form-data; name="…".`)
+	}
+	p := part{name: parameters["name"], fileName: parameters["filename"]}
+	for _, encoding := range header["Content-Transfer-Encoding"] {
+		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(encoding))) {
+			return part{}, invalid("The part %q has a Content-Transfer-Encoding. Send it as it is.", p.name)
+		}
+	}
+	switch types := header["Content-Type"]; {
+	case len(types) > 1:
+		return part{}, invalid("The part %q has two Content-Type headers.", p.name)
+	case len(types) == 1:
+		p.contentType = strings.ToLower(strings.TrimSpace(types[0]))
+	}
+	if strings.Contains(p.contentType, "multipart/") || strings.Contains(p.contentType, "message/") {
+		return part{}, invalid("The part %q holds parts itself. Send each as a part of the form.", p.name)
+	}
+	return p, nil
+}
+
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+var _ io.Reader = (*parts)(nil)
