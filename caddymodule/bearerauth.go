@@ -88,8 +88,14 @@ type BearerAuth struct {
 	// The largest body of an upload route, in bytes. It is streamed. Default: 1 GiB.
 	MaxUpload int64 `json:"max_upload,omitempty"`
 
-	// How long the body of an ordinary route may take to arrive, from the end of the
-	// request's head; -1 for as long as Caddy allows. Default: 1m.
+	// A directory in which uploads are kept until they are whole. The backend is contacted
+	// after that, and sees nothing of an upload that its client breaks off. Default: none;
+	// uploads are streamed.
+	SpoolUploads string `json:"spool_uploads,omitempty"`
+
+	// How long the body of an ordinary route, or what comes before the file in a form, may
+	// take to arrive, from the end of the request's head; -1 for as long as Caddy allows.
+	// Default: 1m.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
 	// The most memory for bodies that are held, of all requests of the process
@@ -185,6 +191,11 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.setDefaults()
+	if h.SpoolUploads != "" {
+		if err := checkSpool(h.SpoolUploads); err != nil {
+			return err
+		}
+	}
 	own.gate, err = gate.New(gate.Config{
 		Routes:          own.table.Routes,
 		CheckBody:       own.table.CheckBody,
@@ -208,6 +219,9 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 	}
 	h.gate = own.gate
 	h.app.madeGate(own)
+	if h.SpoolUploads != "" {
+		removeSpools(h.SpoolUploads)
+	}
 	return nil
 }
 

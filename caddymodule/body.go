@@ -26,14 +26,7 @@ func hasBody(r *http.Request) bool {
 // nothing of the request. It returns the refusal of a body that is too large, too slow or
 // broken.
 func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer, route *gate.Route) gate.Refusal {
-	controller := http.NewResponseController(w)
-	if timeout := time.Duration(h.BodyTimeout); timeout > 0 {
-		// Caddy's own limit is for each read. Ours is for the whole body: a client could
-		// send a byte now and then for years.
-		if controller.SetReadDeadline(time.Now().Add(timeout)) == nil { // not all writers can
-			defer func() { _ = controller.SetReadDeadline(time.Time{}) }()
-		}
-	}
+	defer h.limitReading(w)()
 	body.budget = h.MaxBuffered
 	err := body.readFrom(r.Body, h.gate.MaxBody(route), r.ContentLength)
 	if err == nil {
@@ -42,13 +35,29 @@ func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *body
 	return bodyRefusal(err)
 }
 
+// limitReading lets body_timeout begin, and returns what ends it. Caddy's own limit is for
+// each read. Ours is for all that is read: a client could send a byte now and then for
+// years.
+func (h *BearerAuth) limitReading(w http.ResponseWriter) (end func()) {
+	timeout := time.Duration(h.BodyTimeout)
+	controller := http.NewResponseController(w)
+	if timeout <= 0 || controller.SetReadDeadline(time.Now().Add(timeout)) != nil { // not all writers can
+		return func() {}
+	}
+	return func() { _ = controller.SetReadDeadline(time.Time{}) }
+}
+
 // bodyRefusal returns the refusal of a request whose body could not be read.
 func bodyRefusal(err error) gate.Refusal {
 	var refusal gate.Refusal
 	handlerErr, byHandler := errors.AsType[caddyhttp.HandlerError](err)
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	invalid, isInvalid := errors.AsType[*gate.BodyError](err)
+	_, noRoom := errors.AsType[*spoolError](err)
 	switch {
+	case noRoom:
+		refusal = gate.Refuse(gate.Overloaded)
+		refusal.Detail = "The gateway can't keep the upload on its disk. Try again after the time in the Retry-After header, and tell the operator if that doesn't help."
 	case isInvalid:
 		refusal = gate.Refuse(gate.InvalidRequestBody)
 		refusal.Detail = invalid.Detail
@@ -72,6 +81,9 @@ func bodyRefusal(err error) gate.Refusal {
 // setCall gives a request the query and the body that the backend is to get.
 func setCall(out *http.Request, call *gate.Call) {
 	out.URL.RawQuery = call.Query
+	if len(call.ContentType) > 0 {
+		out.Header["Content-Type"] = call.ContentType
+	}
 	out.ContentLength = int64(len(call.Body))
 	out.TransferEncoding = nil
 	out.Header.Del("Content-Length")

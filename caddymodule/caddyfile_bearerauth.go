@@ -43,6 +43,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //		realm              <realm>
 //		max_body           <size>
 //		max_upload         <size>
+//		spool_uploads      <directory>
 //		max_anonymous_body <size>|off
 //		max_buffered       <size>|off
 //		body_timeout       <duration>|off
@@ -105,6 +106,13 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return parseSize(d, option, &h.MaxBody)
 	case "max_upload":
 		return parseSize(d, option, &h.MaxUpload)
+	case "spool_uploads":
+		if !d.AllArgs(&h.SpoolUploads) {
+			return d.WrapErr(errSpoolPath)
+		}
+		if err := checkSpool(h.SpoolUploads); err != nil {
+			return d.WrapErr(err)
+		}
 	case "max_anonymous_body":
 		return parseSizeOrOff(d, option, &h.MaxAnonymousBody)
 	case "max_buffered":
@@ -124,7 +132,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return oneWord(d, option)
 		}
 	default:
-		return d.Errf("bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route and routes", gate.ConfigWord(option))
+		return d.Errf("bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route, routes and spool_uploads", gate.ConfigWord(option))
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)

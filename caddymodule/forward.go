@@ -31,10 +31,11 @@ type passage struct {
 	counted bool
 
 	// body holds the body of an ordinary route, and call is what is made of it; upload is
-	// the body of an upload route, or nil.
+	// the body of an upload route, or nil, and spool where it is kept, or nil.
 	body   bodyBuffer
 	call   gate.Call
 	upload *upload
+	spool  *spool
 
 	context requestContext
 	answer  answerWriter
@@ -67,7 +68,7 @@ func (e canceledError) Unwrap() error { return e.error }
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
 func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	streamed := p.Route.Upload && hasBody(r)
+	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
 		defer p.body.release()
 		if refusal := p.handler.readBody(w, r, &p.body, p.Route); refusal.Code != "" {
@@ -78,7 +79,7 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		}
 	}
 	if !streamed {
-		p.call = gate.Call{Query: r.URL.RawQuery, Body: p.body.bytes}
+		p.call = gate.Call{Query: r.URL.RawQuery, ContentType: r.Header["Content-Type"], Body: p.body.bytes}
 		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
 			return p.refuseUncontacted(w, r, bodyRefusal(err))
 		}
@@ -92,12 +93,14 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 	defer p.close()
 	out := p.copyRequest(r)
 	if streamed {
-		p.stream(r, out)
+		if refusal := p.stream(w, r, out); refusal.Code != "" {
+			return p.refuseUncontacted(w, r, refusal)
+		}
 	} else {
 		setCall(out, &p.call)
 		p.expectAnswer()
+		p.right.watch(p)
 	}
-	p.right.watch(p)
 	out.RequestURI = out.URL.RequestURI()
 	p.identity.accept(r, &p.Match.Token)
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
@@ -174,6 +177,7 @@ func (p *passage) close() {
 	p.right.watched.Stop()
 	p.answer.close()
 	p.context.close()
+	p.spool.close()
 	p.countPassed() // if nothing was answered
 }
 

@@ -19,10 +19,10 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 	out := handOn(r.Context(), r)
 	gate.SetUpgrade(out.Header, d.Upgrade)
 	gate.SendOnce(out.Method, out.Header)
-	switch limit := h.gate.MaxBody(d.Route); {
-	case d.Route != nil && d.Route.Upload && hasBody(r):
-		return h.forwardUpload(w, r, out, limit, next)
-	case d.Route == nil && (limit == 0 || !hasBody(r)):
+	switch {
+	case d.Route != nil && streams(d.Route, r):
+		return h.forwardUpload(w, r, out, d.Route, next)
+	case d.Route == nil && (h.gate.MaxBody(nil) == 0 || !hasBody(r)):
 		countUntouched(r)
 		return next.ServeHTTP(w, out)
 	}
@@ -33,7 +33,7 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 			return h.refuse(w, r, refusal)
 		}
 	}
-	call := gate.Call{Query: r.URL.RawQuery, Body: body.bytes}
+	call := gate.Call{Query: r.URL.RawQuery, ContentType: r.Header["Content-Type"], Body: body.bytes}
 	if err := h.gate.Adapt(d.Route, &call); err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
@@ -71,8 +71,15 @@ func countUntouched(r *http.Request) {
 }
 
 // forwardUpload streams an upload without a token, in chunks like any other.
-func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, limit int64, next caddyhttp.Handler) error {
-	body := &browserUpload{limitedBody: newLimitedBody(r, limit)}
+func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route, next caddyhttp.Handler) error {
+	sent := newLimitedBody(r, h.gate.MaxBody(route))
+	var spooled *spool
+	opened, err := h.openUpload(w, out, route, &sent, &spooled)
+	defer spooled.close()
+	if err != nil {
+		return h.refuse(w, r, bodyRefusal(err))
+	}
+	body := &browserUpload{Reader: opened, Closer: r.Body}
 	sendInChunks(out, body)
 	countUntouched(r)
 	answer := &uploadAnswer{ResponseWriter: w, upload: body}
@@ -85,13 +92,14 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 // browserUpload is the body of an upload without a token. It is read by one goroutine
 // until the handlers have returned.
 type browserUpload struct {
-	limitedBody
+	io.Reader
+	io.Closer
 	err error // what is wrong with the body
 }
 
 // Read implements io.Reader.
 func (b *browserUpload) Read(p []byte) (int, error) {
-	n, err := b.limitedBody.Read(p)
+	n, err := b.Reader.Read(p)
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}

@@ -132,6 +132,7 @@ func TestExampleInFull(t *testing.T) {
 	}
 	text := strings.NewReplacer(
 		"/var/lib/caddy/mollygate/tokens.db", c.path("tokens.db"),
+		"/var/lib/caddy/uploads", t.TempDir(),
 		"/run/secrets/alice", c.write("alice", "secret"),
 	).Replace(full.String())
 	out, err := c.command("adapt", "--validate", "--config", c.write("Caddyfile", text)).CombinedOutput()

@@ -122,6 +122,9 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
 	upstream := c.write("upstream", "secret")
+	if err := os.MkdirAll(c.path("var/lib/caddy/uploads"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	found := make(map[string]bool)
 	for _, page := range pages(t) {
 	next:

@@ -1,0 +1,258 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// uploadForm is a form for a block, up to the block's data.
+const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named + "\"json_data\"\r\n\r\n" +
+	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named + "\"block_data\"; filename=\"vol.img\"\r\n\r\n"
+
+// formClient sets the content type that send doesn't.
+type formClient struct{ http.RoundTripper }
+
+func (c formClient) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	return c.RoundTripper.RoundTrip(r)
+}
+
+func newFormClient(t *testing.T) *http.Client {
+	t.Helper()
+	transport := new(http.Transport)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: formClient{transport}}
+}
+
+// TestSpoolFiles: while an upload is on its way its file has no name, and Caddy's user
+// alone may read it. Nothing is left of it, however the upload ends. What a killed process
+// left is removed, and no other file.
+func TestSpoolFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"mollygate-upload-123": "left", "mollygate-upload-1x": "other", "mine": "other", "mollygate-upload-": "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "mollygate-upload-4"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	names := func() (list []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			list = append(list, entry.Name())
+		}
+		return list
+	}
+	s := startSite(t, formSite("max_upload 1MiB\nspool_uploads "+dir), mollymawktest.Options{})
+	want := "[mine mollygate-upload- mollygate-upload-1x mollygate-upload-4]"
+	if got := fmt.Sprint(names()); got != want {
+		t.Fatalf("there are %s, want %s", got, want)
+	}
+	spooled := func() (open int) {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if target, _ := os.Readlink(file); strings.HasPrefix(target, dir) {
+				open++
+				if info, err := os.Stat(file); err == nil && info.Mode().Perm() != 0o600 {
+					t.Errorf("%s has mode %v", target, info.Mode())
+				}
+			}
+		}
+		return open
+	}
+	s.backend.AddBlock("alice", "default", "vol", 1, nil)
+	client := newFormClient(t)
+	token := s.token("--preset", "full")
+	for way, end := range map[string]func(r *slowRequest) string{
+		"whole": func(r *slowRequest) string {
+			_, _ = fmt.Fprint(r.body, "\r\n--b--\r\n")
+			_ = r.body.Close()
+			return "200"
+		},
+		"no form": func(r *slowRequest) string {
+			_, _ = fmt.Fprint(r.body, "\r\n--bx")
+			_ = r.body.Close()
+			return "400 invalid_request_body"
+		},
+		"too large": func(r *slowRequest) string {
+			_, _ = io.WriteString(r.body, strings.Repeat("x", 1<<20))
+			return "413 body_too_large"
+		},
+		"broken off": func(r *slowRequest) string {
+			_ = r.body.CloseWithError(errors.New("broken off"))
+			return `Post "` + s.url("/api/block/upload") + `": broken off`
+		},
+	} {
+		request := send(t.Context(), t, client, "", s.url("/api/block/upload"), token, uploadForm+"data")
+		s.eventually("the upload is on disk", func() bool { return spooled() == 1 })
+		if got := fmt.Sprint(names()); got != want {
+			t.Errorf("%s: there are %s, want %s", way, got, want)
+		}
+		before := len(s.backend.Requests())
+		answer := end(request)
+		if got := <-request.answer; got.String() != answer {
+			t.Errorf("%s: answered %v, want %s", way, got, answer)
+		}
+		s.eventually("the file is closed", func() bool { return spooled() == 0 })
+		if n := len(s.backend.Requests()) - before; (n == 1) != (way == "whole") {
+			t.Errorf("%s: the backend got %d requests", way, n)
+		}
+	}
+	if block, _ := s.backend.Block("alice", "default", "vol"); !bytes.HasPrefix(block, []byte("data")) {
+		t.Errorf("the block has %.10q", block)
+	}
+	if allowed, denied := s.usage(token); allowed != 1 || denied != 3 {
+		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+	}
+}
+
+// TestSpooledUploadEndsWithToken takes a token's right away while its upload, or what
+// comes before the file, is on its way. The backend sees nothing of it.
+func TestSpooledUploadEndsWithToken(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ option, first string }{
+		"spooled":      {"spool_uploads " + t.TempDir(), uploadForm + "data"},
+		"fields alone": {"", uploadForm[:100]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, formSite(tt.option), mollymawktest.Options{})
+			for way, lost := range lostRights {
+				if lost.want == "" || way == "narrowed" { // narrowing is to a scope of the arena
+					continue
+				}
+				token := s.limited("block:upload")
+				request := send(t.Context(), t, newFormClient(t), "", s.url("/api/block/upload"), token, tt.first)
+				s.waitUntilDecided(token, "/api/block/upload")
+				s.takeRight(token, way)
+				if answer := <-request.answer; answer.String() != lost.want {
+					t.Errorf("%s: answered %v, want %s", way, answer, lost.want)
+				}
+				if way != "deleted" {
+					if allowed, denied := s.usage(token); allowed != 0 || denied != 1 {
+						t.Errorf("%s: counted %d allowed and %d denied requests", way, allowed, denied)
+					}
+				}
+			}
+			if n := len(s.backend.Requests()); n != 0 {
+				t.Errorf("the backend got %d requests", n)
+			}
+		})
+	}
+}
+
+// TestSlowFields: what comes before the file has body_timeout, and the file hasn't.
+func TestSlowFields(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, formSite("body_timeout 1s"), mollymawktest.Options{})
+	s.backend.AddBlock("alice", "default", "vol", 1, nil)
+	token := s.token("--preset", "full")
+	request := send(t.Context(), t, newFormClient(t), "", s.url("/api/block/upload"), token, uploadForm[:100])
+	if answer := <-request.answer; answer.String() != "408 body_timeout" || len(s.backend.Requests()) != 0 {
+		t.Errorf("fields: answered %v, and the backend got %d requests", answer, len(s.backend.Requests()))
+	}
+	status, _, body := curl(t, append(bearer(token), "--limit-rate", "20k", "-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol","block_size":1,"block_compressed":false}`,
+		"-F", "block_data=@"+s.write("disk.img", strings.Repeat("x", 60<<10)), s.url("/api/block/upload"))...)
+	if status != http.StatusOK {
+		t.Errorf("file: %d %s", status, body)
+	}
+}
+
+// TestSpoolFaults: a directory that is lost, or full, is said to the client, and to the
+// operator by name. Uploads work again when it is there.
+func TestSpoolFaults(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, nil)
+	dir := smallDisk(t, c)
+	backend := mollymawktest.New(t, mollymawktest.Options{})
+	backend.AddBlock("alice", "default", "vol", 8, nil)
+	c.env["BACKEND"], c.env["UPSTREAM"] = backend.Addr(), backend.AddToken("alice", "gate", 1e15)
+	spool := filepath.Join(dir, "spool")
+	if err := os.Mkdir(spool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.start(formSite("browser_sessions molly_session\nspool_uploads " + spool))
+	callers := map[string][]string{"by token": bearer(c.token("--preset", "full")), "by cookie": {"-H", "Cookie: " + backend.Session("alice")}}
+	upload := func(caller []string, size int) (int, http.Header, string) {
+		return curl(t, append(caller, "-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol","block_size":8,"block_compressed":false}`, "-F", "molly_csrf="+backend.CSRF("alice"),
+			"-F", "block_data=@"+c.write("disk.img", strings.Repeat("x", size)), "-H", "Transfer-Encoding: chunked", c.url("/api/block/upload"))...)
+	}
+	refused := func(what string, caller []string, size, want int, code, cause string) {
+		t.Helper()
+		before := len(backend.Requests())
+		status, header, body := upload(caller, size)
+		if status != want || !strings.Contains(body, `"`+code+`"`) || want == 503 && header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %v %s", what, status, header, body)
+		}
+		if len(backend.Requests()) != before {
+			t.Errorf("%s: the backend got a request", what)
+		}
+		if strings.Contains(body, spool) || cause != "" && !strings.Contains(c.output.String(), "spool_uploads "+spool+" failed: "+cause) {
+			t.Errorf("%s: %s, and the log doesn't name the directory", what, body)
+		}
+	}
+	for name, caller := range callers {
+		refused(name+", full", caller, 5<<20, 503, "overloaded", "no space left on device")
+		if status, _, body := upload(caller, 1<<20); status != http.StatusOK {
+			t.Errorf("%s, with room again: %d %s", name, status, body)
+		}
+	}
+	if err := os.Remove(spool); err != nil {
+		t.Fatal(err)
+	}
+	for name, caller := range callers {
+		refused(name+", lost", caller, 1, 503, "overloaded", "no such file or directory")
+	}
+}
+
+// TestSpoolOption: a directory that can't be used is an error with its place.
+func TestSpoolOption(t *testing.T) {
+	t.Parallel()
+	c := newCaddy(t, map[string]string{"BACKEND": "127.0.0.1:1", "UPSTREAM": "backend-token"})
+	file := c.write("file", "")
+	for value, want := range map[string]string{
+		"/nowhere": `spool_uploads: there is no directory "/nowhere": create it`,
+		file:       "is not a directory",
+		"/proc":    `spool_uploads: Caddy's user can't write to "/proc"`,
+		"spool":    "spool_uploads: write the absolute path of one directory",
+		"":         "spool_uploads: write the absolute path of one directory",
+		"/tmp /x":  "spool_uploads: write the absolute path of one directory",
+	} {
+		c.write("Caddyfile", formSite("spool_uploads "+value))
+		out, err := c.command("validate", "--config", c.path("Caddyfile")).CombinedOutput()
+		if text := strings.ReplaceAll(string(out), `\"`, `"`); err == nil || !strings.Contains(text, want) || !strings.Contains(text, "Caddyfile:") {
+			t.Errorf("%q: %v %s", value, err, text)
+		}
+	}
+}
+
+// TestSpooledCustomUpload: bytes of other backends are spooled as they are.
+func TestSpooledCustomUpload(t *testing.T) {
+	t.Parallel()
+	backend := newGoBackend(t, nil)
+	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("spool_uploads "+t.TempDir()+"\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+backend.addr()+"\n}",
+		map[string]string{"UPSTREAM": "backend-token"})
+	body := strings.Repeat("--b\r\nany", 20<<10)
+	status, _, _ := curl(t, append(bearer(c.limited("plain:upload")), "-H", "Content-Type: multipart/form-data; boundary=b", "--data-binary", "@"+c.write("body", body), c.url("/up"))...)
+	seen := backend.requests()
+	if status != http.StatusOK || len(seen) != 1 || seen[0].body != body || seen[0].header.Get("Content-Type") != "multipart/form-data; boundary=b" {
+		t.Errorf("status %d, the backend got %d requests", status, len(seen))
+	}
+}
