@@ -1,0 +1,41 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+// TestCrashingRequests sends what ends Mollymawk through the gate: without a token, by
+// cookie and by token.
+func TestCrashingRequests(t *testing.T) {
+	t.Parallel()
+	site := strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1)
+	s := startSite(t, site, mollymawktest.Options{})
+	s.backend.AddUnikernel("alice", "default", "hello")
+	s.backend.AddBlock("alice", "default", "v1", 1, []byte("data"))
+	token := s.token("--scope", "*", "--scope", "monitoring:write")
+	session, csrf := s.backend.Session("alice"), s.backend.CSRF("alice")
+	requests := mollymawktest.CrashingRequests(token, session, csrf)
+	for name, request := range mollymawktest.CrashingRequests(token, session, csrf) {
+		// A gate that doesn't know the caller must not be less careful.
+		requests[name+", by cookie"] = strings.Replace(request, "\r\n"+bearerLine(token), "\r\nCookie: "+session, 1)
+		requests[name+", by nobody"] = strings.Replace(request, "\r\n"+bearerLine(token), "", 1)
+	}
+	crashes := 0
+	for name, request := range requests {
+		status := s.raw(t, request)
+		if n := s.backend.Crashes(); n != crashes {
+			t.Errorf("%s: ended the backend; answered %d", name, status)
+			crashes = n
+		}
+	}
+	if n, albatross := s.backend.Crashes(), s.backend.AlbatrossCrashes(); n != crashes || albatross != 0 {
+		t.Errorf("the backend ended %d times, albatross %d times", n, albatross)
+	}
+	t.Logf("%d requests", len(requests))
+	if list := s.backend.Unikernels("alice"); len(list) != 1 {
+		t.Errorf("unikernels %+v", list)
+	}
+}
