@@ -307,6 +307,12 @@ func unannounced(w http.ResponseWriter, r *http.Request) {
 // asking asks the backend of net/http for an answer.
 func asking(answer, token string) wireRequest { return get("/plain/read?answer="+answer, by(token)...) }
 
+// createForm is a form that the gate lets through.
+const createForm = "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\ndefault\r\n" +
+	"--b\r\nContent-Disposition: form-data; name=\"unikernel_name\"\r\n\r\nweb\r\n" +
+	"--b\r\nContent-Disposition: form-data; name=\"unikernel_config\"\r\n\r\n{}\r\n" +
+	"--b\r\nContent-Disposition: form-data; name=\"binary\"\r\n\r\nx\r\n--b--\r\n"
+
 // answerAttacks are answers of the backend that must not go to the client as they
 // are. That the credential shows nowhere is one of
 // the invariants.
@@ -335,7 +341,7 @@ var answerAttacks = []attack{
 	{id: "ANS-03 no credential sent, 401", wireRequest: asking("401", "$N"), want: answered("$N", 401, "")},
 	{id: "ANS-03 forbidden", wireRequest: asking("403", "$R"), want: answered("$R", 403, ""), then: bodyOf(jsonText)},
 	{id: "ANS-03 credential refused by a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$S")}, want: answered("$S", 502, "upstream_credential"), then: refusalIsLoud("stale")},
-	{id: "ANS-03 credential refused by a Mollymawk, upload", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/create", header: by("$S"), body: "x"}, want: answered("$S", 502, "upstream_credential")},
+	{id: "ANS-03 credential refused by a Mollymawk, upload", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/create", header: by("$S", "Content-Type: multipart/form-data; boundary=b"), body: createForm}, want: answered("$S", 502, "upstream_credential")},
 	{id: "ANS-03 no session at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$N")}, want: answered("$N", 502, "upstream_credential"), then: refusalIsLoud("bare")},
 	{id: "ANS-04 repeated", wireRequest: asking("echo-400", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 repeated, 500", wireRequest: asking("echo-500", "$R"), want: answered("$R", 500, "backend_error")},

@@ -73,6 +73,9 @@ func bounded(number string) bool {
 // a comma: the handbook's examples have one.
 var closing = regexp.MustCompile(`^[ \t\r\n]*,?[ \t\r\n]*([}\]])`)
 
+// notANumber matches numbers that JSON doesn't have.
+var notANumber = regexp.MustCompile(`^[ \t\r\n]*-?(?:NaN|Infinity|I)`)
+
 // syntaxError says what is wrong with JSON that can't be read.
 func syntaxError(body []byte, err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
@@ -88,6 +91,8 @@ func syntaxError(body []byte, err error) error {
 		return invalid("The JSON has a member twice, at byte %d.", at)
 	case bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte("/")):
 		return invalid("The JSON has a comment at byte %d; remove it.", at)
+	case notANumber.Match(rest):
+		return invalid("The JSON has NaN or Infinity at byte %d, which are no JSON; leave the member out or write a number.", at)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return invalid("The JSON ends too early; it may have been cut off.")
 	}
