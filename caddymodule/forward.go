@@ -84,18 +84,21 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 			return p.refuseUncontacted(w, r, bodyRefusal(err))
 		}
 	}
+	p.beginContext(r)
+	p.answer.begin(w, r, p)
+	defer p.close()
+	if streamed {
+		if refusal := p.receive(w, r); refusal.Code != "" {
+			return p.refuseUncontacted(w, r, refusal)
+		}
+	}
 	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // since it was checked
 		return p.refuseUncontacted(w, r, gate.Refuse(gate.AccountNotConfigured))
 	}
 	p.upstream = p.account.credential()
-	p.beginContext(r)
-	p.answer.begin(w, r, p)
-	defer p.close()
 	out := p.copyRequest(r)
 	if streamed {
-		if refusal := p.stream(w, r, out); refusal.Code != "" {
-			return p.refuseUncontacted(w, r, refusal)
-		}
+		sendInChunks(out, p.upload.ContentType, p.upload)
 	} else {
 		setCall(out, &p.call)
 		p.expectAnswer()

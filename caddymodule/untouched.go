@@ -74,13 +74,13 @@ func countUntouched(r *http.Request) {
 func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route, next caddyhttp.Handler) error {
 	sent := newLimitedBody(r, h.gate.MaxBody(route))
 	var spooled *spool
-	opened, err := h.openUpload(w, out, route, &sent, &spooled)
+	opened, err := h.openUpload(w, r, route, &sent, &spooled)
 	defer spooled.close()
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	body := &browserUpload{Reader: opened, Closer: r.Body}
-	sendInChunks(out, body)
+	body := &browserUpload{Reader: opened.Body, Closer: r.Body}
+	sendInChunks(out, opened.ContentType, body)
 	countUntouched(r)
 	answer := &uploadAnswer{ResponseWriter: w, upload: body}
 	if err := next.ServeHTTP(answer, out); body.err == nil || answer.begun {

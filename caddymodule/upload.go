@@ -14,9 +14,9 @@ import (
 // with its token's right: what the client chooses later must not be forwarded.
 type upload struct {
 	limitedBody
+	// Upload is what is sent to the backend, once that is known.
+	gate.Upload
 	passage *passage
-	// body is what is sent to the backend, once that is known.
-	body io.Reader
 	// ended is set when the right has ended.
 	ended atomic.Bool
 	// complete is set when the backend's side has read the whole body.
@@ -33,55 +33,51 @@ func streams(route *gate.Route, r *http.Request) bool {
 	return route.Upload && (hasBody(r) || route.AdaptUpload != nil)
 }
 
-// stream gives the body to the request that is handed on, and watches the right to it. It
-// returns a refusal if what is read before the backend is contacted can't be forwarded.
-func (p *passage) stream(w http.ResponseWriter, r, out *http.Request) gate.Refusal {
+// receive begins the upload, watches the right to it, and reads what is read before the
+// backend is contacted. It returns a refusal if that can't be forwarded.
+func (p *passage) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
 	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), passage: p}
 	p.right.watch(p)
-	var err error
-	p.upload.body, err = p.handler.openUpload(w, out, p.Route, arriving{p.upload}, &p.spool)
+	opened, err := p.handler.openUpload(w, r, p.Route, arriving{p.upload}, &p.spool)
 	switch outcome := p.answer.outcome.Load(); {
 	case outcome != nil: // the right has ended
 		return *outcome
 	case err != nil:
 		return bodyRefusal(err)
 	}
-	sendInChunks(out, p.upload)
+	p.upload.Upload = opened
 	if p.Route.AdaptUpload == nil && p.spool == nil {
 		return gate.Refusal{}
 	}
 	return p.recheck()
 }
 
-// openUpload returns what is sent to the backend for the body of an upload route. It reads
-// what has to be known before: the fields of a form, or all of the body if there is a
-// directory for that, into the spool. The caller closes the spool.
-func (h *BearerAuth) openUpload(w http.ResponseWriter, out *http.Request, route *gate.Route, body io.Reader, spooled **spool) (io.Reader, error) {
-	u := gate.Upload{ContentType: out.Header["Content-Type"], Body: body}
+// openUpload returns what is sent to the backend for an upload. It reads what has to be
+// known before: the fields of a form, or all of the body if there is a directory for that,
+// into the spool. The caller closes the spool.
+func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *gate.Route, body io.Reader, spooled **spool) (gate.Upload, error) {
+	u := gate.Upload{ContentType: r.Header["Content-Type"], Body: body}
 	switch {
 	case h.SpoolUploads != "":
 		s, err := newSpool(h.SpoolUploads)
 		if err != nil {
-			return nil, err
+			return u, err
 		}
 		*spooled = s
 		u.Body, u.Spool = io.TeeReader(body, s), s
 	case route.AdaptUpload != nil:
 		defer h.limitReading(w)()
 	}
-	if err := h.gate.AdaptUpload(route, &u); err != nil {
-		return nil, err
-	}
-	if len(u.ContentType) > 0 {
-		out.Header["Content-Type"] = u.ContentType
-	}
-	return u.Body, nil
+	return u, h.gate.AdaptUpload(route, &u)
 }
 
-// sendInChunks gives a request a body and hides its length, so that the proxy sends it in
-// chunks: a backend may take the end of the connection for the end of a body whose length
+// sendInChunks gives a request an upload, which body reads, and hides its length, so that
+// the proxy sends it in chunks: a backend may take the end of the connection for the end of a body whose length
 // it knows, and the part that arrived for the whole.
-func sendInChunks(out *http.Request, body io.ReadCloser) {
+func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
+	if len(contentType) > 0 {
+		out.Header["Content-Type"] = contentType
+	}
 	out.ContentLength = -1
 	out.TransferEncoding = nil
 	out.Header.Del("Content-Length")
@@ -108,7 +104,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	if u.ended.Load() {
 		return 0, u.cut()
 	}
-	n, err := u.body.Read(b)
+	n, err := u.Body.Read(b)
 	switch {
 	case u.ended.Load():
 		return 0, u.cut()

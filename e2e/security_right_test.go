@@ -293,14 +293,18 @@ func TestRetriedRequest(t *testing.T) {
 func TestAccountTakenAway(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
-	site := "http://127.0.0.1:{$HTTP} {\n" + gateBlock("route POST /x plain:write") + "reverse_proxy " + backend.addr() + "\n}"
-	config := globals + site
+	for kind, route := range map[string]string{"body": "route POST /x plain:write", "spooled upload": "spool_uploads " + t.TempDir() + "\nroute POST /x plain:write {\nupload\n}"} {
+		takeAccountAway(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+backend.addr()+"\n}")
+	}
+}
+
+func takeAccountAway(t *testing.T, kind string, backend *goBackend, config string) {
 	for name, tt := range map[string]struct{ from, to, want, credential string }{
 		"account":        {"account default {", "account other {", "502 account_not_configured", ""},
 		"upstream token": {"{env.UPSTREAM}", "replaced-token", "200", "Bearer replaced-token"},
 		"store option":   {config[strings.Index(config, "\tapi_tokens {") : strings.Index(config, "\n}\n")+1], "", "503 store_unavailable", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(kind+", "+name, func(t *testing.T) {
 			backend.forget()
 			c := startCaddy(t, config, map[string]string{"UPSTREAM": "backend-token"})
 			token := c.limited("plain:write")
