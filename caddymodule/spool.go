@@ -14,7 +14,7 @@ import (
 
 // spool is an upload on disk until it is whole. Its file has no name, so that nothing is
 // left of it, whatever happens; on systems where a file in use can't be removed, it is
-// removed by Close, or when the next gate starts.
+// removed by close, or when the next gate starts.
 type spool struct {
 	file *os.File
 	dir  string
@@ -34,7 +34,8 @@ func newSpool(dir string) (*spool, error) {
 	if err != nil {
 		return nil, &spoolError{dir, err}
 	}
-	return &spool{file: file, dir: dir, named: os.Remove(file.Name()) != nil}, nil
+	err = os.Remove(file.Name())
+	return &spool{file: file, dir: dir, named: err != nil && !errors.Is(err, fs.ErrNotExist)}, nil
 }
 
 // Write implements io.Writer.

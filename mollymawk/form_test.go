@@ -199,6 +199,7 @@ func refusedForms() map[string][2]string {
 		"NaN":                          {formOf(createWith("unikernel_config", `{"memory":NaN}`)...), "JSON"},
 		"member twice":                 {formOf(createWith("unikernel_config", `{"typ":1,"typ":2}`)...), "twice"},
 		"deep":                         {formOf(createWith("unikernel_config", strings.Repeat("[", 1000))...), "nested"},
+		"no JSON":                      {formOf(createWith("unikernel_config", " \n")...), "JSON is missing"},
 		"comma":                        {formOf(createWith("unikernel_config", `{"typ":"solo5",}`)...), "comma"},
 		"large fields":                 {formOf(append([]string{"x=" + strings.Repeat("x", maxFields)}, wholeCreate...)...), "larger than 64 KiB"},
 		"large header":                 {header("X: " + strings.Repeat("x", maxFields)), "larger than 64 KiB"},

@@ -11,12 +11,17 @@ func checkFlag(value string) (string, error) {
 }
 
 // checkConfig checks a field that holds JSON.
-func checkConfig(value string) (string, error) { return value, checkJSON([]byte(value)) }
+func checkConfig(value string) (string, error) {
+	if strings.TrimSpace(value) == "" {
+		return "", invalid("The JSON is missing.")
+	}
+	return value, checkJSON([]byte(value))
+}
 
 // withType gives the configuration of a unikernel the type that clients of 2025 leave out,
 // and leaves the rest as it is.
 func withType(value string) (string, error) {
-	if err := checkJSON([]byte(value)); err != nil {
+	if _, err := checkConfig(value); err != nil {
 		return "", err
 	}
 	members, ok := parseObject([]byte(value))
