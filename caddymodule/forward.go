@@ -123,8 +123,6 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 		if err != nil || refusal.Code != "" {
 			return err
 		}
-		p.context.sent.Store(false)
-		p.right.received.Store(false)
 	}
 	if p.call.Answer.Unit == 0 {
 		return callNext(next, &p.answer, out)

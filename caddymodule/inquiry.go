@@ -2,10 +2,11 @@ package caddymodule
 
 import (
 	"context"
+	"maps"
 	"net/http"
-	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/gate"
@@ -14,64 +15,68 @@ import (
 const (
 	// inquiryTimeout is how long the answer to an inquiry may take.
 	inquiryTimeout = 10 * time.Second
-	// answersKept is how long the answer to an inquiry holds.
-	answersKept = time.Minute
-	// maxAnswersKept bounds how many answers are kept.
-	maxAnswersKept = 1000
 	// maxInquiryBody is how much of an answer is looked at, in bytes.
 	maxInquiryBody = 16 << 10
 )
 
-// inquiries remembers what the backend has answered to inquiries: those that found
-// nothing against the call. The zero value knows nothing. It may be used by any number of
-// goroutines.
-type inquiries struct {
-	mu      sync.Mutex
-	answers map[string]time.Time // until when the answer holds, by target
-}
-
-func target(ask *gate.Inquiry) string { return ask.Path + "?" + ask.Query }
-
-func (q *inquiries) known(ask *gate.Inquiry, now time.Time) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return now.Before(q.answers[target(ask)])
-}
-
-func (q *inquiries) keep(ask *gate.Inquiry, now time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.answers) >= maxAnswersKept || q.answers == nil {
-		q.answers = make(map[string]time.Time)
-	}
-	q.answers[target(ask)] = now.Add(answersKept)
-}
-
 // inquire asks the backend what must be known before a call is made, as whoever makes the
 // call, unless it is known. trusted says that the call has the gate's credential: what
-// others are told may be about theirs, and isn't kept. It returns why the call must not be
-// made, or nothing. err is that of the handlers.
+// others are told may be about theirs, and is neither kept nor shared. It returns why the
+// call must not be made, or nothing. err is that of the handlers.
 func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool, now time.Time) (refusal gate.Refusal, err error) {
-	if h.inquiries.known(ask, now) {
-		return gate.Refusal{}, nil
+	send := func() inquiryResult { return sendInquiry(next, call, ask) }
+	var result inquiryResult
+	switch target := ask.Path + "?" + ask.Query; {
+	case trusted:
+		result = h.inquiries.ask(call.Context(), target, now, send)
+	case !h.inquiries.remembers(target, now):
+		result = send()
 	}
-	ctx, cancel := context.WithTimeout(call.Context(), inquiryTimeout)
+	return result.refusal, result.err
+}
+
+// sendInquiry sends an inquiry and judges its answer.
+func sendInquiry(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry) inquiryResult {
+	ctx, cancel := context.WithTimeout(inquiryContext{call.Context()}, inquiryTimeout)
 	defer cancel()
 	r := call.WithContext(ctx)
 	ask.Apply(r)
 	answer := &inquiryAnswer{header: make(http.Header), enough: cancel}
-	err = answer.serve(next, r)
-	if answer.status == 0 {
-		if err == nil {
-			return gate.Refuse(gate.BackendBrokeOff), nil
-		}
-		return gate.Refusal{}, err
+	err := answer.serve(next, withOwnPlaceholders(r))
+	switch {
+	case answer.status != 0:
+		refusal, known := ask.Judge(answer.status, answer.body)
+		return inquiryResult{refusal: refusal, known: known}
+	case err == nil:
+		return inquiryResult{refusal: gate.Refuse(gate.BackendBrokeOff)}
 	}
-	refusal, known := ask.Judge(answer.status, answer.body)
-	if known && trusted {
-		h.inquiries.keep(ask, now)
+	return inquiryResult{err: err}
+}
+
+// withOwnPlaceholders gives an inquiry placeholders and variables of its own. Those of the
+// call would show handlers the call's path, and error routes and logs what became of the
+// inquiry.
+func withOwnPlaceholders(r *http.Request) *http.Request {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	placeholders := caddy.NewReplacer()
+	out := caddyhttp.PrepareRequest(r, placeholders, nil, server)
+	placeholders.Map(replacer(r).Get) // what handlers before have set
+	if set, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		maps.Copy(out.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), set)
 	}
-	return refusal, nil
+	return out
+}
+
+// inquiryContext is the context of a call for its inquiry. It ends with the call, but the
+// call's trace isn't told of the inquiry: the call itself hasn't been sent then.
+type inquiryContext struct{ context.Context }
+
+// Value implements context.Context.
+func (c inquiryContext) Value(key any) any {
+	if key == traceKey {
+		return nil
+	}
+	return c.Context.Value(key)
 }
 
 // inquiryAnswer takes the answer to an inquiry.
