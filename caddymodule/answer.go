@@ -126,15 +126,18 @@ func (a *answerWriter) cutOff() {
 		return
 	}
 	a.passage.context.end(canceledError{errTokenEnded})
-	inner := a.ResponseWriter
+	_ = http.NewResponseController(innermost(a.ResponseWriter)).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
+}
+
+// innermost returns the writer of net/http, or of HTTP/3, below those of Caddy.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
-		outer, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			break
+			return w
 		}
-		inner = outer.Unwrap()
+		w = outer.Unwrap()
 	}
-	_ = http.NewResponseController(inner).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
 }
 
 // stopReading makes pending reads of the request's body fail.
@@ -222,6 +225,8 @@ func (a *answerWriter) finish(err error) error {
 func (a *answerWriter) fail(err error) error {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	switch {
+	case errors.Is(err, errNothingSent) && a.request.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client has left
 	case errors.Is(err, errNothingSent):
 		return a.replace(gate.BackendIncomplete, err)
 	case a.request.Context().Err() != nil || !ok:

@@ -127,7 +127,7 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 	if p.call.Answer.Unit == 0 {
 		return callNext(next, &p.answer, out)
 	}
-	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer}
+	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer, answering: p.right.answering}
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 		return whole.serve(next, r, p.tellCutShort)
 	}), &p.answer, out)

@@ -16,9 +16,10 @@ import (
 type right struct {
 	passage *passage
 	watched tokenstore.Watch
-	// received says that the backend has been sent the whole request, ended that the
-	// right has ended. refusal says why.
+	// received says that the backend has been sent the whole request, answered that it
+	// has begun to answer, ended that the right has ended. refusal says why.
 	received atomic.Bool
+	answered atomic.Bool
 	ended    atomic.Bool
 	refusal  gate.Refusal
 	// hooks are those of the proxy's connections, made when it asks for them.
@@ -50,7 +51,7 @@ func (r *right) End() {
 	switch p := r.passage; {
 	case p.uploading():
 		p.upload.end()
-	case p.upload == nil && !r.received.Load(), p.answer.gone():
+	case p.upload == nil && !r.received.Load(), r.answered.Load(), p.answer.gone():
 		r.cut()
 	}
 }
@@ -63,9 +64,10 @@ func (r *right) cut() {
 	}
 }
 
-// answering is called when the answer begins. It ends soon if the right has ended before.
+// answering is called when the answer begins, at the backend or to the client. It ends
+// soon if the right has ended before.
 func (r *right) answering() {
-	if r.ended.Load() {
+	if !r.answered.Swap(true) && r.ended.Load() {
 		r.passage.store.Watch(&r.watched, &r.passage.Match, r)
 	}
 }

@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,7 +23,11 @@ type wholeAnswer struct {
 	head   int   // the status that waits for the first byte, or 0
 	begun  bool  // an answer of this form has gone to the client
 	length int64 // bytes that the backend has sent of it
+	// zlib compresses it, if it is compressed, to buffer: it writes a few bytes at a time.
 	zlib   *zlib.Writer
+	buffer *bufio.Writer
+	// answering, unless it is nil, is called when the backend has begun the answer.
+	answering func()
 }
 
 var (
@@ -43,7 +49,33 @@ func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, tell func
 		return nil
 	}
 	tell(fmt.Errorf("%w: %d bytes came, which is no whole number of %d", errCutShort, a.length, a.form.Unit))
+	a.reset(out)
 	panic(http.ErrAbortHandler)
+}
+
+// reset resets the connection of a client that speaks HTTP/1.0, such as a proxy in front:
+// it takes the end of the connection for the end of the answer.
+func (a *wholeAnswer) reset(r *http.Request) {
+	if r.ProtoAtLeast(1, 1) {
+		return
+	}
+	conn, _, err := http.NewResponseController(innermost(a.ResponseWriter)).Hijack()
+	if err != nil {
+		return // the connection is broken already
+	}
+	inner := conn
+	for {
+		outer, ok := inner.(interface{ NetConn() net.Conn }) // TLS
+		if !ok {
+			break
+		}
+		inner = outer.NetConn()
+	}
+	if lingering, ok := inner.(interface{ SetLinger(seconds int) error }); ok {
+		_ = lingering.SetLinger(0) // fails if the connection is broken already
+	}
+	_ = inner.Close()
+	_ = conn.Close()
 }
 
 // callNext returns an error in place of the panic by which Caddy's proxy ends an answer
@@ -66,6 +98,9 @@ func (a *wholeAnswer) callNext(next caddyhttp.Handler, out *http.Request) (err e
 func (a *wholeAnswer) WriteHeader(status int) {
 	if status == http.StatusOK && !a.begun {
 		a.head = status
+		if a.answering != nil {
+			a.answering()
+		}
 		return
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -86,10 +121,14 @@ func (a *wholeAnswer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
+// compressedBuffer is how much compressed data is collected before it is written, in bytes.
+const compressedBuffer = 32 << 10
+
 // begin gives the client the head.
 func (a *wholeAnswer) begin() {
 	if level := a.form.Compress; level > 0 {
-		a.zlib, _ = zlib.NewWriterLevel(a.ResponseWriter, level) // which is from 1 to 9
+		a.buffer = bufio.NewWriterSize(a.ResponseWriter, compressedBuffer)
+		a.zlib, _ = zlib.NewWriterLevel(a.buffer, level) // which is from 1 to 9
 		for _, name := range []string{"Accept-Ranges", "Content-Length", "ETag"} {
 			a.Header().Del(name)
 		}
@@ -102,7 +141,10 @@ func (a *wholeAnswer) close() error {
 	if a.zlib == nil {
 		return nil
 	}
-	return a.zlib.Close()
+	if err := a.zlib.Close(); err != nil {
+		return err
+	}
+	return a.buffer.Flush()
 }
 
 // FlushError is what http.ResponseController calls. What is compressed isn't flushed,

@@ -29,8 +29,14 @@ func randomBytes(n int) []byte {
 // answer, and the file.
 func (s *site) download(t *testing.T, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
+	return downloadFrom(t, s.url(""), token, body, args...)
+}
+
+// downloadFrom is download from a site that isn't the plain one.
+func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exit int, status string, file []byte) {
+	t.Helper()
 	name := filepath.Join(t.TempDir(), "block")
-	args = append(append(args, bearer(token)...), "-sS", "-o", name, "-w", "%{http_code}", "-d", body, s.url("/api/block/download"))
+	args = append(append(args, bearer(token)...), "-sS", "-o", name, "-w", "%{http_code}", "-d", body, origin+"/api/block/download")
 	out, err := exec.CommandContext(t.Context(), "curl", args...).Output()
 	if exitErr, ok := err.(*exec.ExitError); ok {
 		exit = exitErr.ExitCode()

@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+)
+
+const downloadHost = "download.test"
+
+// downloadSite is a gate that all protocols reach.
+const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost + ":{$HTTPS} {\ntls internal\nlog\nroute {\nbearer_auth {\nfailure_limit off\nroutes mollymawk\nroute GET /other plain:read\n}\nreverse_proxy {$BACKEND} {\ntransport http {\nversions 1.1\nkeepalive off\n}\n}\n}\n}"
+
+// curlProtocols are curl's arguments for the protocols that it speaks, and whether it
+// speaks TLS.
+var curlProtocols = map[string]struct {
+	args   []string
+	secure bool
+}{
+	"HTTP/1.0":           {[]string{"--http1.0"}, false},
+	"HTTP/1.0 over TLS":  {[]string{"--http1.0", "--no-alpn"}, true},
+	"HTTP/1.1":           {[]string{"--http1.1"}, false},
+	"HTTP/1.1 over TLS":  {[]string{"--http1.1"}, true},
+	"HTTP/2 without TLS": {[]string{"--http2-prior-knowledge"}, false},
+	"HTTP/2":             {[]string{"--http2"}, true},
+}
+
+// downloadBy downloads a block over a protocol.
+func (s *site) downloadBy(t *testing.T, protocol, token, body string) (exit int, status string, file []byte) {
+	t.Helper()
+	p := curlProtocols[protocol]
+	if !p.secure {
+		return s.download(t, token, body, p.args...)
+	}
+	host := downloadHost + ":" + s.env["HTTPS"]
+	return downloadFrom(t, "https://"+host, token, body, append([]string{"--insecure", "--resolve", host + ":127.0.0.1"}, p.args...)...)
+}
+
+// TestShortDownloadProtocols: an HTTP/1.0 client, such as a proxy in front, takes the end of
+// the connection for the end of an answer, so its connection is reset.
+func TestShortDownloadProtocols(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, downloadSite, mollymawktest.Options{})
+	s.waitForCertificates(downloadSite)
+	s.backend.AddBlock("alice", "default", "data", 2, randomBytes(2<<20))
+	token := s.token("--preset", "backup")
+	for protocol := range curlProtocols {
+		for _, level := range []string{"0", "6"} {
+			for short, whole := range map[int64]bool{0: true, 1: false, 1<<20 - 1: false, 1<<20 + 1: false, 2<<20 - 1: false} {
+				s.backend.SetFaults(mollymawktest.Faults{ShortDownload: short})
+				if exit, status, file := s.downloadBy(t, protocol, token, downloadBody("data", level)); status != "200" && status != "000" || (exit == 0) != whole {
+					t.Errorf("%s, level %s, %d bytes: exit %d, status %s, %d bytes", protocol, level, short, exit, status, len(file))
+				}
+			}
+		}
+	}
+}
+
+// TestShortDownloadHTTP3 is TestShortDownloads for a protocol that curl doesn't speak
+// everywhere.
+func TestShortDownloadHTTP3(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, downloadSite, mollymawktest.Options{})
+	s.waitForCertificates(downloadSite)
+	token := s.token("--preset", "backup")
+	s.backend.AddBlock("alice", "default", "data", 2, randomBytes(2<<20))
+	// The transport forgets connections on which a stream broke, and doesn't close them.
+	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
+		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
+		if err == nil {
+			t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+		}
+		return conn, err
+	}
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{ServerName: downloadHost, InsecureSkipVerify: true}, Dial: dial}
+	for _, level := range []string{"0", "6"} {
+		for short, whole := range map[int64]bool{0: true, 1: false, 1<<20 + 1: false, 2<<20 - 1: false} {
+			s.backend.SetFaults(mollymawktest.Faults{ShortDownload: short})
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://127.0.0.1:"+s.env["HTTPS"]+"/api/block/download", strings.NewReader(downloadBody("data", level)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Host = downloadHost
+			request.Header.Set("Authorization", "Bearer "+token)
+			response, err := transport.RoundTrip(request)
+			var n int64
+			if err == nil {
+				n, err = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close()
+			}
+			if (err == nil) != whole {
+				t.Errorf("level %s, %d bytes: got %d bytes, %v", level, short, n, err)
+			}
+		}
+	}
+}
+
+// TestBrokenDownload resets the backend's connection after a whole number of MiB.
+func TestBrokenDownload(t *testing.T) {
+	t.Parallel()
+	sent := 2 << 20
+	backend := downloadBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+strconv.FormatInt(int64(sent), 16)+"\r\n")
+		_, _ = conn.Write(randomBytes(sent))
+		_ = conn.Close()
+	})
+	s := &site{caddy: startCaddy(t, downloadSite, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+	s.waitForCertificates(downloadSite)
+	token := s.token("--preset", "backup")
+	for protocol := range curlProtocols {
+		for _, level := range []string{"0", "6"} {
+			if exit, status, data := s.downloadBy(t, protocol, token, downloadBody("data", level)); exit == 0 || status != "200" {
+				t.Errorf("%s, level %s: exit %d, status %s, %d bytes", protocol, level, exit, status, len(data))
+			}
+		}
+	}
+}
+
+// downloadBackend knows every instance, and answers downloads as it is told.
+func downloadBackend(t *testing.T, answer http.HandlerFunc) *goBackend {
+	t.Helper()
+	return newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		answer(w, r)
+	}})
+}
+
+// TestDownloadStandsStill ends a token, and a client's interest, while a download waits
+// for the answer to the gate's own question, for its first byte and for more.
+func TestDownloadStandsStill(t *testing.T) {
+	t.Parallel()
+	for place, sent := range map[string]string{"question": "", "head": "", "part": "part"} {
+		var standing atomic.Int64
+		stand := func(r *http.Request) {
+			standing.Add(1)
+			defer standing.Add(-1)
+			<-r.Context().Done()
+		}
+		backend := newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodGet && place != "question":
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			case r.Method != http.MethodGet:
+				_, _ = io.WriteString(w, sent)
+				_ = http.NewResponseController(w).Flush()
+			}
+			stand(r)
+		}})
+		s := &site{caddy: startCaddy(t, downloadSite, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+		heads := func() int { return strings.Count(s.output.String(), `"msg":"upstream roundtrip"`) }
+		for _, level := range []string{"0", "6"} {
+			begin := func(ctx context.Context, t *testing.T) (token string, answer <-chan string) {
+				t.Helper()
+				token, before := s.limited("block:download"), heads()
+				answer = beginDownload(ctx, t, s.url("/api/block/download"), token, level)
+				s.eventually("the backend stands still", func() bool { return standing.Load() == 1 && (place == "question" || heads() > before) })
+				return token, answer
+			}
+			for way, lost := range lostRights {
+				if lost.want == "" {
+					continue
+				}
+				t.Run(place+", level "+level+", "+way, func(t *testing.T) {
+					token, answer := begin(t.Context(), t)
+					s.takeRight(token, way)
+					want := lost.want
+					if place == "part" {
+						want = "broken"
+					}
+					select {
+					case got := <-answer:
+						if got != want {
+							t.Errorf("answered %s, want %s", got, want)
+						}
+					case <-time.After(2 * time.Second):
+						t.Error("the download goes on")
+					}
+					s.eventually("the backend's request is over", func() bool { return standing.Load() == 0 })
+				})
+			}
+			t.Run(place+", level "+level+", client leaves", func(t *testing.T) {
+				ctx, leave := context.WithCancel(t.Context())
+				_, answer := begin(ctx, t)
+				leave()
+				<-answer
+				s.eventually("the backend's request is over", func() bool { return standing.Load() == 0 })
+			})
+		}
+	}
+}
+
+// beginDownload gives the status and code of the answer, or "broken" if it isn't whole.
+func beginDownload(ctx context.Context, t *testing.T, url, token, level string) <-chan string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(downloadBody("data", level)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	answer := make(chan string, 1)
+	go func() {
+		transport := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
+		response, err := (&http.Client{Transport: transport}).Do(request)
+		if err != nil {
+			answer <- "broken"
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			answer <- "broken"
+			return
+		}
+		code := ""
+		if _, after, ok := strings.Cut(string(body), `"code":"`); ok {
+			code, _, _ = strings.Cut(after, `"`)
+		}
+		answer <- strings.TrimSpace(strconv.Itoa(response.StatusCode) + " " + code)
+	}()
+	return answer
+}
+
+// TestSharedInquiries: calls that ask the same at the same time ask once, and each with the
+// path of the inquiry, whatever the handlers after the gate make the path of.
+func TestSharedInquiries(t *testing.T) {
+	t.Parallel()
+	const calls = 20
+	answer := make(chan struct{})
+	backend := newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
+		<-answer
+		w.WriteHeader(http.StatusNotFound)
+	}})
+	rewriting := strings.Replace(downloadSite, "reverse_proxy", "rewrite * /base{http.request.uri}\nreverse_proxy", 1)
+	s := &site{caddy: startCaddy(t, rewriting, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+	token := s.token("--preset", "backup")
+	var all sync.WaitGroup
+	for range calls {
+		all.Go(func() {
+			s.expectProblem(t, token, "/api/block/download", http.StatusNotFound, "backend_error", "-d", downloadBody("data", "0"))
+		})
+	}
+	s.eventually("the gate has let all pass", func() bool {
+		allowed, _ := s.usage(token)
+		return allowed == calls
+	})
+	close(answer)
+	all.Wait()
+	seen := backend.requests()
+	if len(seen) > calls/2 {
+		t.Errorf("%d calls made %d inquiries", calls, len(seen))
+	}
+	for _, request := range seen {
+		if request.target != "/base/api/unikernel/console?instance=default&unikernel=-" {
+			t.Errorf("asked for %s", request.target)
+		}
+	}
+}
