@@ -79,7 +79,12 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	body := &browserUpload{Reader: opened.Body, Closer: r.Body}
+	// A client that leaves shows in its body, at the end of a chunk. Only afterwards its
+	// context ends the request, which within a chunk would look like the end of the body.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	out = out.WithContext(ctx)
+	body := &browserUpload{Reader: opened.Body, Closer: r.Body, complete: func() { context.AfterFunc(r.Context(), cancel) }}
 	sendInChunks(out, opened.ContentType, body)
 	countUntouched(r)
 	answer := &uploadAnswer{ResponseWriter: w, upload: body}
@@ -94,13 +99,18 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 type browserUpload struct {
 	io.Reader
 	io.Closer
-	err error // what is wrong with the body
+	complete func() // called at its end
+	err      error  // what is wrong with the body
 }
 
 // Read implements io.Reader.
 func (b *browserUpload) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if err == nil || errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF):
+		b.complete()
 		return n, err
 	}
 	b.err = err

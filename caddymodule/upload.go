@@ -17,15 +17,20 @@ type upload struct {
 	// Upload is what is sent to the backend, once that is known.
 	gate.Upload
 	passage *passage
-	// ended is set when the right has ended.
+	// begun is set when the backend's side begins to read it, ended when the right to it
+	// has ended.
+	begun atomic.Bool
 	ended atomic.Bool
 	// complete is set when the backend's side has read the whole body.
 	complete atomic.Bool
 }
 
-// uploadGrace is how long an upload whose right has ended may take to stop at the end of
-// a chunk.
-const uploadGrace = 500 * time.Millisecond
+// How long an upload whose right has ended may take to stop at the end of a chunk. Nothing
+// more is read of it. A form that is cut off within a chunk may do harm.
+const (
+	uploadGrace = 500 * time.Millisecond
+	formGrace   = 30 * time.Second
+)
 
 // streams reports whether the body of a request is streamed. A form that is missing is one
 // that is wrong.
@@ -101,6 +106,7 @@ func (a arriving) Read(b []byte) (int, error) {
 
 // Read implements io.Reader.
 func (u *upload) Read(b []byte) (int, error) {
+	u.begun.Store(true)
 	if u.ended.Load() {
 		return 0, u.cut()
 	}
@@ -126,15 +132,28 @@ func (u *upload) fail(err error) error {
 	return err
 }
 
-// end is called when the right has ended. The proxy's next read fails, so that it leaves
-// the body at the end of a chunk, which no backend takes for the end of the body. A proxy
-// that doesn't read, because the backend doesn't, is cut off.
+// end is called when the right has ended. What the proxy has not begun to send is refused.
+// Of what it has, it leaves the body at the end of a chunk, because its next read fails: a
+// backend may take a chunk that is cut off for the end of the body, and the part that
+// arrived for the whole. So a proxy that is held up within a chunk has time for it, and an
+// upload that is whole in the spool is left to finish.
 func (u *upload) end() {
+	begun := u.begun.Load()
+	if begun && u.passage.spool != nil {
+		return
+	}
 	u.ended.Store(true)
 	u.passage.answer.stopReading()
 	// A read that had just begun may have put Caddy's own deadline in place.
 	time.AfterFunc(cutOffAgain, u.passage.answer.stopReading)
-	time.AfterFunc(uploadGrace, func() { _ = u.cut() })
+	switch {
+	case !begun:
+		_ = u.cut()
+	case u.passage.Route.AdaptUpload != nil:
+		time.AfterFunc(formGrace, func() { _ = u.cut() })
+	default:
+		time.AfterFunc(uploadGrace, func() { _ = u.cut() })
+	}
 }
 
 // cut ends a request whose right has ended, unless it is being refused already.

@@ -85,6 +85,13 @@ func TestAnonymousBodies(t *testing.T) {
 			t.Errorf("%s: announced: status %d, %d requests", path, status, len(s.backend.Requests())-before)
 		}
 	}
+	// Targets that only Mollymawk takes for a listed path.
+	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download", "//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download", "http://127.0.0.1//api/block/%64ownload"} {
+		before := len(s.backend.Requests())
+		if status := s.raw(t, "POST "+target+" HTTP/1.1\r\nHost: molly\r\nCookie: "+session+"\r\nContent-Length: 2\r\n\r\n{}"); status != http.StatusBadRequest || len(s.backend.Requests()) != before {
+			t.Errorf("%s: status %d, %d requests", target, status, len(s.backend.Requests())-before)
+		}
+	}
 	// Chunk extensions and trailers stay here.
 	s.raw(t, "POST /api/login HTTP/1.1\r\nHost: molly\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"+"2;ext=\"secret-extension\"\r\n{}\r\n0\r\nX-Late: secret-trailer\r\n\r\n")
 	for _, connection := range s.backend.Connections() {

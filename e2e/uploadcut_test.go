@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
@@ -64,23 +69,29 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 // if the upload was spooled or hadn't come to its data.
 func TestUploadCutOff(t *testing.T) {
 	t.Parallel()
-	for _, spooled := range []bool{false, true} {
+	for _, caller := range []string{"token", "cookie"} {
 		for protocol, flags := range map[string][]string{"h1": nil, "h1 chunked": {"-H", "Transfer-Encoding: chunked"}, "h2c": {"--http2-prior-knowledge"}} {
-			t.Run(fmt.Sprintf("%s, spooled %v", protocol, spooled), func(t *testing.T) {
-				t.Parallel()
-				cutUploads(t, spooled, flags)
-			})
+			for _, spooled := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, by %s, spooled %v", protocol, caller, spooled), func(t *testing.T) {
+					t.Parallel()
+					cutUploads(t, caller, spooled, flags)
+				})
+			}
 		}
 	}
 }
 
-func cutUploads(t *testing.T, spooled bool, flags []string) {
-	option := ""
+func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
+	option := "browser_sessions molly_session\n"
 	if spooled {
-		option = "spool_uploads " + t.TempDir()
+		option += "spool_uploads " + t.TempDir()
 	}
 	s := startSite(t, formSite(option), mollymawktest.Options{})
 	token := s.token("--preset", "full")
+	credential := bearer(token)
+	if caller == "cookie" {
+		credential = []string{"-H", "Cookie: " + s.backend.Session("alice"), "-F", "molly_csrf=" + s.backend.CSRF("alice")}
+	}
 	old := bytes.Repeat([]byte("old "), 1<<18)
 	s.backend.AddUnikernel("alice", "default", "web")
 	image := s.write("image", string(mollymawktest.Image(mollymawktest.Manifest{}, bytes.Repeat([]byte("new"), 100_000))))
@@ -90,7 +101,8 @@ func cutUploads(t *testing.T, spooled bool, flags []string) {
 		"/api/unikernel/create": {"-F", "albatross_instance=default", "-F", "unikernel_name=web", "-F", `unikernel_config={"cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=true", "-F", "binary=@" + image},
 		"/api/block/upload":     {"-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol$N","block_size":1,"block_compressed":false}`, "-F", "block_data=@" + data},
 	} {
-		args := append(append(bearer(token), flags...), append(args, "-sS", "-H", "Expect:", "--max-time", "20")...)
+		credential := slices.Clone(credential)
+		args := append(append(credential, flags...), append(args, "-sS", "-H", "Expect:", "--max-time", "20")...)
 		paths++
 		n := 100 * paths
 		run := func(most int64) (answer, block string, sent int64) { // to a new block
@@ -144,4 +156,74 @@ func cutUploads(t *testing.T, spooled bool, flags []string) {
 		t.Errorf("the backend ended %d times", n)
 	}
 	s.checkLogs(token)
+}
+
+// TestSlowBackend ends uploads that a backend is slow to take: by their tokens and by
+// their clients. What the backend has then ends with a whole chunk, for Mollymawk takes a
+// chunk that is cut off for the end of the body.
+func TestSlowBackend(t *testing.T) {
+	t.Parallel()
+	for name, option := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
+		for _, caller := range []string{"token", "cookie"} {
+			t.Run(name+", by "+caller, func(t *testing.T) {
+				t.Parallel()
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = listener.Close() })
+				c := startCaddy(t, formSite("browser_sessions molly_session\n"+option), map[string]string{"UPSTREAM": "backend-token", "BACKEND": listener.Addr().String()})
+				token := c.mint(map[string]any{"scopes": []string{"unikernel:create"}})
+				credential := bearer(token)
+				if caller == "cookie" {
+					credential = []string{"-H", "Cookie: molly_session=x"}
+				}
+				image := c.write("image", strings.Repeat("image", 5<<20))
+				client := exec.CommandContext(t.Context(), "curl", append(credential, "-sS", "-H", "Expect:", "-F", "albatross_instance=default", "-F", "unikernel_name=web",
+					"-F", "unikernel_config={}", "-F", "unikernel_force_create=true", "-F", "binary=@"+image, c.url("/api/unikernel/create"))...)
+				if err := client.Start(); err != nil {
+					t.Fatal(err)
+				}
+				backend, err := listener.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = backend.Close() }()
+				reader := bufio.NewReader(backend)
+				if _, err := http.ReadRequest(reader); err != nil { // and no more of the body than fits in
+					t.Fatal(err)
+				}
+				if caller == "token" {
+					c.takeRight(token, "revoked")
+				}
+				_ = client.Process.Kill()
+				_ = client.Wait()
+				_ = backend.SetReadDeadline(time.Now().Add(10 * time.Second))
+				raw, _ := io.ReadAll(reader) // the gate may leave the connection open
+				switch whole, within := readChunks(string(raw)); {
+				case within:
+					t.Errorf("%d bytes: broken off within a chunk", len(raw))
+				case whole != (name == "spooled"):
+					t.Errorf("%d bytes: whole is %v", len(raw), whole)
+				}
+			})
+		}
+	}
+}
+
+// readChunks reports whether a chunked body (RFC 9112 section 7.1) is whole, or ends within
+// a chunk.
+func readChunks(body string) (whole, within bool) {
+	for body != "" {
+		line, rest, ok := strings.Cut(body, "\r\n")
+		size, err := strconv.ParseInt(line, 16, 64)
+		switch {
+		case !ok || err != nil || int64(len(rest)) < size+2:
+			return false, true
+		case size == 0:
+			return true, false
+		}
+		body = rest[size+2:]
+	}
+	return false, false
 }

@@ -329,6 +329,10 @@ func (d *Decision) withoutToken() {
 
 // anotherSpelling refuses a path that the backend may take for a listed one.
 func (d *Decision) anotherSpelling() bool {
+	if d.Request.Path == "" { // a URL that isn't one of a path, such as http:%2fapi
+		d.Refusal = Refuse(InvalidPath)
+		return true
+	}
 	listed := d.gate.router.meant(d.Request.Path)
 	if listed == "" {
 		return false

@@ -101,24 +101,24 @@ func escapedByte(s string) (byte, bool) {
 }
 
 // meant returns the listed path that a backend may take another spelling for, or "".
-// Mollymawk unescapes once and takes the first part of "//x/api" for a host.
+// Mollymawk unescapes once, and takes what comes before the path for a scheme and a host,
+// in ways of its own. So any spelling that ends in a listed path may mean it.
 func (rt *router) meant(path string) string {
-	if canonicalPath(path) {
+	if canonicalPath(path) || path == "*" {
 		return ""
 	}
-	spellings := []string{suggestPath(path)}
-	if rest, ok := strings.CutPrefix(path, "//"); ok {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			spellings = append(spellings, rest[i:], suggestPath(rest[i:]))
+	decoded, _ := url.PathUnescape(path)
+	suggestion := suggestPath(path)
+	for listed := range rt.exact {
+		if strings.HasSuffix(decoded, listed) || strings.HasSuffix(suggestion, listed) {
+			return listed
 		}
 	}
-	for _, spelling := range spellings {
-		if spelling == "" {
-			continue
-		}
-		if _, allow := rt.find("", spelling); allow != "" {
-			return spelling
-		}
+	if suggestion == "" {
+		return ""
+	}
+	if _, allow := rt.find("", suggestion); allow != "" {
+		return suggestion
 	}
 	return ""
 }

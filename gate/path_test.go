@@ -304,3 +304,28 @@ func removeDotSegments(input string) string {
 	}
 	return output
 }
+
+// TestMeant: what Mollymawk may take for a listed path is known for it.
+func TestMeant(t *testing.T) {
+	t.Parallel()
+	router, err := newRouter([]Route{
+		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"}, Scope: tokenstore.Scope{Name: "block:download"}},
+		{Method: "GET", Path: "/jobs/*/log", Scope: tokenstore.Scope{Name: "job:read"}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const listed = "/api/block/download"
+	for path, want := range map[string]string{
+		"/api/block/%64ownload": listed, "/api%2fblock%2Fdownload": listed, "//api/block/download": listed, "/./api/block/download": listed, "/x/../api/block/download": listed,
+		"//x/api/block/download": listed, "//x:80%2fapi/block/download": listed, "//:80%2fapi/block/download": listed, "//[::1]%2fapi/block/download": listed,
+		"//x%23/api/block/download": listed, "/%2f/x/api/block/download": listed, "%2fapi/block/download": listed, "/%61pi/volume/download": "/api/volume/download",
+		"/jobs/1/%6cog": "/jobs/1/log",
+		// Themselves, and others.
+		listed: "", "/x/api/block/download": "", "/api/block/%78": "", "//x/y": "", "*": "", "/": "", "/a%20b": "",
+	} {
+		if got := router.meant(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}

@@ -239,10 +239,14 @@ func (r *formReader) explain(err error) error {
 
 // finish checks that the form ends after its file.
 func (r *formReader) finish() error {
-	if _, err := r.parts.next(); err != nil {
+	more, err := r.parts.more()
+	switch {
+	case err != nil:
 		return err
+	case more:
+		return invalid("The form goes on after %s. Send %s last, and once.", r.form.file, r.form.file)
 	}
-	return invalid("The form goes on after %s. Send %s last, and once.", r.form.file, r.form.file)
+	return r.parts.end()
 }
 
 // write returns the form, with each field once, up to its file, and what follows the file.

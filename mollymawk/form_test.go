@@ -345,3 +345,39 @@ func FuzzForm(f *testing.F) {
 		}
 	})
 }
+
+// endless is a body that goes on with the same text.
+type endless struct {
+	text string
+	read int64
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], e.text)
+	}
+	e.read += int64(n)
+	return n, nil
+}
+
+// TestEndlessHeader: headers that don't end are not read into memory, before the file and
+// after it.
+func TestEndlessHeader(t *testing.T) {
+	t.Parallel()
+	fields := "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\na\r\n--b\r\nContent-Disposition: form-data; name=\"json_data\"\r\n\r\n{}\r\n"
+	file := "--b\r\nContent-Disposition: form-data; name=\"block_data\"\r\n\r\nx\r\n"
+	for name, begin := range map[string]string{"first": "--b\r\n", "before the file": fields + "--b\r\n", "after the file": fields + file + "--b\r\n"} {
+		for _, text := range []string{"x", "x:\r\n", "x: y\r\n"} {
+			rest := &endless{text: text}
+			u := gate.Upload{ContentType: []string{"multipart/form-data; boundary=b"}, Body: io.MultiReader(strings.NewReader(begin), rest)}
+			err := blockForm().adaptUpload(&u)
+			if err == nil {
+				_, err = io.Copy(io.Discard, u.Body)
+			}
+			if _, ok := errors.AsType[*gate.BodyError](err); !ok || rest.read > maxFields+partsBuffer {
+				t.Errorf("%s, %q: %v after %d bytes", name, text, err, rest.read)
+			}
+		}
+	}
+}

@@ -62,23 +62,12 @@ var (
 // next goes to the next part, of which all has been read, and returns its header. It
 // returns io.EOF at the end of the form, which is the end of the body.
 func (p *parts) next() (textproto.MIMEHeader, error) {
-	delimiter := p.delimiter
-	if !p.begun {
-		p.begun, delimiter = true, delimiter[len("\r\n"):]
+	more, err := p.more()
+	if err != nil {
+		return nil, err
 	}
-	line := make([]byte, len(delimiter)+2)
-	if _, err := io.ReadFull(p.buffer, line); err != nil {
-		return nil, p.failed(err)
-	}
-	if !bytes.HasPrefix(line, delimiter) {
-		return nil, errForm
-	}
-	switch string(line[len(delimiter):]) {
-	case "\r\n":
-	case "--":
+	if !more {
 		return nil, p.end()
-	default:
-		return nil, errForm
 	}
 	header, err := textproto.NewReader(p.buffer).ReadMIMEHeader()
 	switch {
@@ -93,6 +82,24 @@ func (p *parts) next() (textproto.MIMEHeader, error) {
 		return nil, errForm
 	}
 	return header, nil
+}
+
+// more reads a boundary and reports whether a part follows.
+func (p *parts) more() (bool, error) {
+	delimiter := p.delimiter
+	if !p.begun {
+		p.begun, delimiter = true, delimiter[len("\r\n"):]
+	}
+	line := make([]byte, len(delimiter)+2)
+	if _, err := io.ReadFull(p.buffer, line); err != nil {
+		return false, p.failed(err)
+	}
+	switch end := string(line[len(delimiter):]); {
+	case !bytes.HasPrefix(line, delimiter), end != "\r\n" && end != "--":
+		return false, errForm
+	default:
+		return end == "\r\n", nil
+	}
 }
 
 // end reads what follows the last boundary: at most a line end.
