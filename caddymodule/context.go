@@ -112,17 +112,18 @@ func (c *requestContext) clientGone() {
 	c.detach()
 }
 
-// uploaded is called when the body of an upload is complete.
-func (c *requestContext) uploaded() {
+// sentWhole is called when the backend has been sent the whole request.
+func (c *requestContext) sentWhole() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.detach()
 }
 
-// detach decides whether a request whose client has gone continues. An upload that isn't
-// complete ends by itself, when its body can't be read. It is called with the lock held.
+// detach decides whether a request whose client has gone continues. An upload that the
+// backend hasn't been sent whole ends by itself, when its body can't be read. It is called
+// with the lock held.
 func (c *requestContext) detach() {
-	if c.ended || !c.gone || c.release != nil || c.passage.uploading() {
+	if c.ended || !c.gone || c.release != nil || c.passage.upload != nil && !c.passage.right.received.Load() {
 		return
 	}
 	if c.release = c.passage.handler.detach(c.token); c.release == nil {

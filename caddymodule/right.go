@@ -81,8 +81,11 @@ func (r *right) trace() *httptrace.ClientTrace {
 	}
 	if r.hooks == nil {
 		r.hooks = &httptrace.ClientTrace{
-			GetConn:      func(string) { r.received.Store(false) }, // again, if a connection was closed
-			WroteRequest: func(info httptrace.WroteRequestInfo) { r.received.Store(info.Err == nil) },
+			GetConn: func(string) { r.received.Store(false) }, // again, if a connection was closed
+			WroteRequest: func(info httptrace.WroteRequestInfo) {
+				r.received.Store(info.Err == nil)
+				r.passage.context.sentWhole()
+			},
 		}
 	}
 	return r.hooks

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -79,12 +80,15 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	// A client that leaves shows in its body, at the end of a chunk. Only afterwards its
-	// context ends the request, which within a chunk would look like the end of the body.
+	// A client that leaves shows in its body, at the end of a chunk. Only when the backend
+	// has been sent all of it, its context ends the request, which within a chunk would look
+	// like the end of the body.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
-	out = out.WithContext(ctx)
-	body := &browserUpload{Reader: opened.Body, Closer: r.Body, complete: func() { context.AfterFunc(r.Context(), cancel) }}
+	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { context.AfterFunc(r.Context(), cancel) },
+	}))
+	body := &browserUpload{Reader: opened.Body, Closer: r.Body}
 	sendInChunks(out, opened.ContentType, body)
 	countUntouched(r)
 	answer := &uploadAnswer{ResponseWriter: w, upload: body}
@@ -99,18 +103,13 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 type browserUpload struct {
 	io.Reader
 	io.Closer
-	complete func() // called at its end
-	err      error  // what is wrong with the body
+	err error // what is wrong with the body
 }
 
 // Read implements io.Reader.
 func (b *browserUpload) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	switch {
-	case err == nil:
-		return n, nil
-	case errors.Is(err, io.EOF):
-		b.complete()
+	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
 	b.err = err

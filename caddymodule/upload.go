@@ -119,7 +119,6 @@ func (u *upload) Read(b []byte) (int, error) {
 		return n, u.fail(err)
 	case !u.complete.Swap(true):
 		u.passage.expectAnswer() // the backend has it all
-		u.passage.context.uploaded()
 	}
 	return n, err
 }
