@@ -270,3 +270,73 @@ func TestCommandScanMemory(t *testing.T) { // not parallel: it measures
 type repeating string
 
 func (r repeating) Read(into []byte) (int, error) { return copy(into, r), nil }
+
+// TestCommandScan finds tokens wherever they are in files, and asks which they are.
+func TestCommandScan(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, secret := s.create(t, "--name", "leaked")
+	gone, revoked := s.create(t, "--name", "gone")
+	s.run("revoke", gone, "--yes")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("empty", "")
+	write("config.yaml", "a: 1\ntoken: "+secret+"\nb: 2\n")
+	write("deep/binary", strings.Repeat("\x00\n", 10)+revoked+"\x00"+commandVector)
+	// Over the end of a piece that is read at once.
+	write("large", strings.Repeat("x", scanBuffer-20)+"\n"+secret+strings.Repeat("\n", scanBuffer)+secret)
+	if err := os.Symlink(filepath.Join(dir, "config.yaml"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	got := s.run("scan", dir, "-o", "json")
+	var findings []finding
+	if err := json.Unmarshal([]byte(got.out), &findings); err != nil || got.code != exitRefused {
+		t.Fatalf("%+v", got)
+	}
+	var found []string
+	for _, f := range findings {
+		name, _ := filepath.Rel(dir, f.Path)
+		found = append(found, fmt.Sprint(name, ":", f.Line, " ", f.ID, " ", f.Status))
+	}
+	want := []string{
+		"config.yaml:2 " + id + " active",
+		"deep/binary:11 " + gone + " revoked", "deep/binary:11 4fQ9Zt2LkVb7 unknown",
+		"large:2 " + id + " active", fmt.Sprint("large:", scanBuffer+2, " ", id, " active"),
+	}
+	if strings.Join(found, "\n") != strings.Join(want, "\n") {
+		t.Errorf("found\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
+	}
+	for _, text := range []string{secret, revoked, commandVector} {
+		if strings.Contains(got.out+got.err, text[17:]) {
+			t.Error("a secret is shown")
+		}
+	}
+	in := func(text string, args ...string) outcome {
+		return runCommand(&console{in: strings.NewReader(text)}, append([]string{"scan", "-"}, args...)...)
+	}
+	if got := in("x "+secret, "--offline"); got.code != exitRefused || !strings.Contains(got.out, "mmk_"+id+"_…") || !strings.Contains(got.out, "unchecked") {
+		t.Errorf("%+v", got)
+	}
+	if got := in("x "+secret, "--offline", "-o", "id"); got.out != id+"\n" {
+		t.Errorf("%+v", got)
+	}
+	for _, clean := range []string{"", "nothing", secret[:54], "xy" + secret[2:]} {
+		if got := in(clean, "--offline"); got.code != exitOK || got.out != "" || got.err != "no tokens found\n" {
+			t.Errorf("%+v", got)
+		}
+	}
+	// The server isn't there: what was found is still shown, and nothing is called clean.
+	if got := in(secret, "--address", "127.0.0.1:1"); got.code != exitRefused || !strings.Contains(got.out, "unchecked") || !strings.Contains(got.err, "not looked up") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -1,0 +1,18 @@
+package command
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCommandCompletion(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if got := runCommand(nil, "completion", shell); got.code != exitOK || !strings.Contains(got.out, "caddy") || len(got.out) < 1000 || got.err != "" {
+			t.Errorf("%s: %d bytes, %s", shell, len(got.out), got.err)
+		}
+	}
+	if got := runCommand(nil, "completion", "bash"); !strings.Contains(got.out, "__complete") {
+		t.Error("the script doesn't ask caddy")
+	}
+}

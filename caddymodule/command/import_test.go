@@ -1,0 +1,129 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestCommandImport(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	record := `{"name":"alice","password":"SECRET","tokens":[
+		{"name":"ci","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"},
+		{"name":"old","value":"0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10","expires_in":1,"created_at":"2026-01-01 00:00:00-00:00"}]}`
+	run := func(args ...string) outcome {
+		return runCommand(&console{in: strings.NewReader(record)}, append([]string{"import", "-", "--address", s.address(), "--preset", "read"}, args...)...)
+	}
+	got := run("--account", "alice")
+	id := strings.TrimSpace(got.out)
+	if got.code != exitOK || s.present(t, "d9428888-122b-41e1-b85c-61fa1f9d5c2e") != "active" || s.stored(t, id).Account != "alice" ||
+		!strings.Contains(got.err, `left out "old": it has expired`) || !strings.Contains(got.err, "as max_lifetime has it") || !strings.Contains(got.err, "Imported 1 of 2 tokens.") {
+		t.Errorf("%+v", got)
+	}
+	if got := run("-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it has been imported already"}`) {
+		t.Errorf("%+v", got)
+	}
+	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") || strings.Contains(got.err, "SECRET") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestCommandImportMany imports more tokens than one call of the admin API takes.
+func TestCommandImportMany(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	const count = 450
+	var tokens []string
+	for i := range count {
+		tokens = append(tokens, fmt.Sprintf(`{"token_type":"Bearer","name":"ci %d","value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00","last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
+	}
+	record := `{"tokens":[` + strings.Join(tokens, ",") + `]}`
+	for _, want := range []string{"Imported 450 of 450 tokens.", "Imported 0 of 450 tokens."} {
+		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "id")
+		if got.code != exitOK || !strings.Contains(got.err, want) {
+			t.Errorf("want %s: %d, %.300s", want, got.code, got.err)
+		}
+	}
+	for _, last := range []int{0, 99, 100, count - 1} {
+		if status := s.present(t, fmt.Sprintf("d9428888-122b-41e1-b85c-%012d", last)); status != "active" {
+			t.Errorf("token %d is %s", last, status)
+		}
+	}
+	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
+		t.Errorf("none: %+v", got)
+	}
+	none := func(args ...string) outcome {
+		return runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, append([]string{"import", "-"}, args...)...)
+	}
+	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" || got.err != "The user record has no tokens: there is nothing to import.\n" {
+		t.Errorf("none, as a table: %+v", got)
+	}
+	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage || !strings.Contains(got.err, "nobody") {
+		t.Errorf("none, of an unknown account: %+v", got)
+	}
+	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage || !strings.Contains(got.err, "nothing:here") {
+		t.Errorf("none, of an unknown scope: %+v", got)
+	}
+	if got := none("--address", "127.0.0.1:1"); got.code != exitUnreachable {
+		t.Errorf("none, without a server: %+v", got)
+	}
+}
+
+// Of the user record, only the tokens leave this process.
+func TestCommandImportSendsTokensOnly(t *testing.T) {
+	t.Parallel()
+	const tokens = `[{"name":"ci \u00e9","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]`
+	sent := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- string(body)
+		_, _ = io.WriteString(w, `{"imported":[],"skipped":[],"capped":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	run := func(record string) outcome {
+		return runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", server.Listener.Addr().String())
+	}
+	const rest = `"email":"SECRET@example.com","password":"SECRET","cookies":[{"value":"SECRET"}]`
+	for name, record := range map[string]string{
+		"the record":            `{` + rest + `,"tokens":` + tokens + `}`,
+		"the whole answer":      `{"status":200,"data":{` + rest + `,"tokens":` + tokens + `}}`,
+		"tokens in both":        `{"tokens":` + tokens + `,"data":{` + rest + `,"tokens":[]}}`,
+		"no tokens at the top":  `{"tokens":null,"data":{` + rest + `,"tokens":` + tokens + `}}`,
+		"tokens of other names": `{"Tokens":[{"value":"SECRET"}],"TOKENS":["SECRET"],"tokens":` + tokens + `}`,
+		"more than 1 MiB":       `{"cookies":["` + strings.Repeat("SECRET", 1<<18) + `"],"tokens":` + tokens + `}`,
+	} {
+		got := run(record)
+		if got.code != exitOK {
+			t.Errorf("%s: %+v", name, got)
+			continue
+		}
+		if body := <-sent; body != `{"format":"mollymawk","data":{"tokens":`+strings.ReplaceAll(tokens, `\u00e9`, "é")+`}}` && body != `{"format":"mollymawk","data":{"tokens":`+tokens+`}}` {
+			t.Errorf("%s: sent %s", name, body)
+		}
+	}
+	for name, record := range map[string]string{
+		"no tokens":         `{` + rest + `}`,
+		"a text":            `{` + rest + `,"tokens":"SECRET"}`,
+		"an object":         `{` + rest + `,"tokens":{"SECRET":1}}`,
+		"a record's record": `{"data":{"data":{` + rest + `,"tokens":` + tokens + `}}}`,
+		"a list":            `[{` + rest + `,"tokens":` + tokens + `}]`,
+		"other letter case": `{` + rest + `,"Tokens":` + tokens + `}`,
+		"a name twice":      `{"tokens":` + tokens + `,` + rest + `,"tokens":[{"value":"SECRET"}]}`,
+		"cut":               `{` + rest + `,"tokens":` + tokens,
+		"more behind it":    `{"tokens":` + tokens + `} SECRET`,
+		"not JSON":          `SECRET`,
+	} {
+		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") || strings.Contains(got.err, "SECRET") {
+			t.Errorf("%s: %+v", name, got)
+		}
+		select {
+		case body := <-sent:
+			t.Errorf("%s: sent %s", name, body)
+		default:
+		}
+	}
+}

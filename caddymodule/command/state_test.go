@@ -1,0 +1,36 @@
+package command
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCommandStates(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	a, first := s.create(t, "--name", "a")
+	b, second := s.create(t, "--name", "b")
+	if got := s.run("disable", a, b); got.code != exitOK || s.present(t, first) != "disabled" || s.present(t, second) != "disabled" {
+		t.Errorf("%+v", got)
+	}
+	if got := s.run("enable", a, "000000000000", b); got.code != exitNotFound || s.present(t, first) != "active" || s.present(t, second) != "active" {
+		t.Errorf("%+v", got)
+	}
+	waited := false
+	c := &console{after: func(d time.Duration) <-chan time.Time {
+		waited = d == answersEnd
+		return time.After(0)
+	}}
+	if got := runCommand(c, "revoke", a, "--yes", "--wait", "--address", s.address()); got.code != exitOK || !waited || s.present(t, first) != "revoked" {
+		t.Errorf("%+v, waited %v", got, waited)
+	}
+	// One that is in the wrong state doesn't hinder the next.
+	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "for good") || !strings.Contains(got.err, "Enabled "+b) {
+		t.Errorf("%+v", got)
+	}
+	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||
+		!strings.Contains(got.err, b+"  b (active") || s.present(t, second) != "active" {
+		t.Errorf("%+v", got)
+	}
+}
