@@ -101,7 +101,9 @@ func (a *answerWriter) hand(status int) {
 	gate.ScrubHeaders(header, p.upstream.token)
 	p.setNotices(header)
 	p.right.answering()
-	p.account.accepted()
+	if status != statusClientClosed { // which the proxy makes up
+		p.account.accepted()
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 

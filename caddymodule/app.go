@@ -71,6 +71,8 @@ type App struct {
 	stopped atomic.Bool
 	// previous is the app that ran when this one started, or nil.
 	previous any
+	// spools are the directories of spool_uploads of all gates.
+	spools []string
 
 	// The gates of this configuration, which are provisioned after the app.
 	gates gates
@@ -143,7 +145,7 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.AuditRetention != unlimited {
 		if a.keepAudit, err = tokenstore.ParseLifetime(a.AuditRetention); err != nil {
-			return fmt.Errorf("audit_retention %s: %w; to keep it for ever write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
+			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
 	if len(a.Prefixes) == 0 {
@@ -173,6 +175,9 @@ func (a *App) Start() error {
 	a.previous = runningApp()
 	if err := a.store.open(a.source); err != nil {
 		return a.withoutTokens(err)
+	}
+	for _, dir := range a.spools {
+		removeSpools(dir)
 	}
 	a.store.opened.Load().KeepAudit(a.keepAudit)
 	a.startEvents()

@@ -220,7 +220,7 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 	h.gate = own.gate
 	h.app.madeGate(own)
 	if h.SpoolUploads != "" {
-		removeSpools(h.SpoolUploads)
+		h.app.spools = append(h.app.spools, h.SpoolUploads)
 	}
 	return nil
 }
@@ -265,8 +265,8 @@ func (h *BearerAuth) setDefaults() {
 	}
 }
 
-// defaultAnonymousBody is what max_anonymous_body is where it isn't set. max_buffered has
-// room for it.
+// defaultAnonymousBody returns max_anonymous_body where it isn't set: 1 MiB, or less where
+// max_buffered is small.
 func (h *BearerAuth) defaultAnonymousBody() int64 {
 	switch {
 	case h.Routes == "":

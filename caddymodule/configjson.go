@@ -28,12 +28,17 @@ func unmarshalOptions(data []byte, options any) error {
 		return optionError("write an object with options")
 	}
 	fields, names := fieldsByOption(options)
+	seen := make(map[string]bool)
 	for member, value := range members {
 		name := strings.ToLower(member) // encoding/json ignores letter case, too
 		field, ok := fields[name]
 		if !ok {
 			return optionError(fmt.Sprintf("there is no option %s; there are %s", gate.ConfigWord(member), strings.Join(names, ", ")))
 		}
+		if seen[name] {
+			return optionError(name + " is given twice, in different letter case")
+		}
+		seen[name] = true
 		err := json.Unmarshal(value, field.Addr().Interface())
 		if inner, ok := errors.AsType[optionError](err); ok {
 			return optionError(name+": ") + inner

@@ -128,16 +128,10 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 		return callNext(next, &p.answer, out)
 	}
 	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer, answering: p.right.answering}
+	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
-		return whole.serve(next, r, p.tellCutShort)
+		return whole.serve(next, r, logger)
 	}), &p.answer, out)
-}
-
-// tellCutShort logs that an answer was cut short, which the client only sees as an end of
-// the connection.
-func (p *passage) tellCutShort(err error) {
-	p.handler.logger.Error("a download was broken off: "+err.Error()+". Repeat it; Mollymawk often ends a download early",
-		zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 }
 
 var errNotAsked = errors.New("the backend was asked first, and the call would harm it")

@@ -19,8 +19,8 @@ const (
 	maxInquiryBody = 16 << 10
 )
 
-// inquire asks the backend what must be known before a call is made, as whoever makes the
-// call, unless it is known. trusted says that the call has the gate's credential: what
+// inquire asks the backend what must be known before a call is made, with the credential of
+// the call, unless it is known. trusted says that the call has the gate's credential: what
 // others are told may be about theirs, and is neither kept nor shared. It returns why the
 // call must not be made, or nothing. err is that of the handlers.
 func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool, now time.Time) (refusal gate.Refusal, err error) {
@@ -67,8 +67,8 @@ func withOwnPlaceholders(r *http.Request) *http.Request {
 	return out
 }
 
-// inquiryContext is the context of a call for its inquiry. It ends with the call, but the
-// call's trace isn't told of the inquiry: the call itself hasn't been sent then.
+// inquiryContext is the context of a call for its inquiry. It ends with the call. It
+// hides the call's trace, which would take the inquiry for the call.
 type inquiryContext struct{ context.Context }
 
 // Value implements context.Context.
@@ -110,8 +110,8 @@ func (a *inquiryAnswer) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (a *inquiryAnswer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	if room := maxInquiryBody - len(a.body); len(p) >= room {
-		a.body = append(a.body, p[:room]...)
+	if free := maxInquiryBody - len(a.body); len(p) >= free {
+		a.body = append(a.body, p[:free]...)
 		a.enough()
 		return len(p), nil
 	}

@@ -87,6 +87,7 @@ func (r *right) trace() *httptrace.ClientTrace {
 				r.passage.context.sentWhole()
 			},
 		}
+		httptrace.WithClientTrace(r.passage.context.parent, r.hooks) // adds those that a handler before has asked for
 	}
 	return r.hooks
 }

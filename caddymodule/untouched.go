@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
 )
@@ -59,7 +60,7 @@ func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, 
 		return next.ServeHTTP(w, out)
 	}
 	whole := &wholeAnswer{ResponseWriter: w, form: call.Answer}
-	err := whole.serve(next, out, func(err error) { h.logger.Error("a download was broken off: " + err.Error()) })
+	err := whole.serve(next, out, h.logger.With(zap.String("route", r.URL.Path)))
 	if errors.Is(err, errNothingSent) {
 		return h.refuse(w, r, gate.Refuse(gate.BackendIncomplete))
 	}

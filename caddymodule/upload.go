@@ -77,8 +77,8 @@ func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *g
 }
 
 // sendInChunks gives a request an upload, which body reads, and hides its length, so that
-// the proxy sends it in chunks: a backend may take the end of the connection for the end of a body whose length
-// it knows, and the part that arrived for the whole.
+// the proxy sends it in chunks: a backend may take the end of the connection for the end of
+// a body whose length it knows, and the part that arrived for the whole.
 func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
 	if len(contentType) > 0 {
 		out.Header["Content-Type"] = contentType

@@ -3,12 +3,12 @@ package caddymodule
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zlib"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
 )
@@ -38,7 +38,7 @@ var (
 // serve calls the next handlers for an answer of this form. It returns errNothingSent if
 // there was none of it, with nothing written. It ends the request, by the panic that
 // net/http has for this, if the answer was cut short.
-func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, tell func(error)) error {
+func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, logger *zap.Logger) error {
 	err := a.callNext(next, out)
 	switch {
 	case a.head != 0:
@@ -48,7 +48,8 @@ func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, tell func
 	case err == nil && a.length%a.form.Unit == 0 && a.close() == nil:
 		return nil
 	}
-	tell(fmt.Errorf("%w: %d bytes came, which is no whole number of %d", errCutShort, a.length, a.form.Unit))
+	// The client only sees the end of the connection.
+	logger.Error("a download was cut short by the backend, or by its client; repeat it", zap.Int64("bytes", a.length), zap.Int64("unit", a.form.Unit))
 	a.reset(out)
 	panic(http.ErrAbortHandler)
 }

@@ -19,9 +19,9 @@ type Store interface {
 }
 
 // Authenticate finds the token that the Authorization values of a request
-// present, and says why it isn't a good token of this kind, if so. It is for callers that have no routes; a [Gate] makes
-// the same checks with the path rule between them. The match is set as soon as
-// the secret matched, also with a refusal.
+// present, and says why it isn't a good token of this kind, if so. It is for callers
+// that have no routes; a [Gate] makes the same checks with the path rule between them.
+// The match is set as soon as the secret matched, also with a refusal.
 func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
 	if code != "" {

@@ -305,8 +305,8 @@ func (d *Decision) refuseQuery() {
 // withoutToken decides about a request of a browser: what is listed needs a
 // session, all else is the backend's own affair. The path rule is for tokens, but
 // before a backend whose routes have checks of their own, what it may take for a listed
-// path is refused, because it would go unchecked. The query must only leave the request line whole: browsers send more than
-// RFC 3986 allows.
+// path is refused, because it would go unchecked. The query must only leave the request
+// line whole: browsers send more than RFC 3986 allows.
 func (d *Decision) withoutToken() {
 	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
 	switch listed := route != nil || allow != ""; {

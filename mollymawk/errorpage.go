@@ -12,8 +12,9 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// pageText returns the text of an error page, or nothing of any other page. Mollymawk writes three paragraphs: the
-// status, a title, and the text as JSON, escaped once more (error_page.ml).
+// pageText returns the text of an error page, or nothing of any other page. Mollymawk
+// writes three paragraphs: the status, a title, and the text as JSON, escaped once more
+// (error_page.ml).
 func pageText(page []byte) string {
 	list := paragraphs(page)
 	for i, paragraph := range list {
