@@ -81,13 +81,15 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	// A client that leaves shows in its body, at the end of a chunk. Only when the backend
-	// has been sent all of it, its context ends the request, which within a chunk would look
-	// like the end of the body.
+	// A client that leaves shows in its body, at the end of a chunk. Its context ends the
+	// request only after the backend has been sent all of the body; package net/http says so
+	// before it has written the last few bytes, so they are given time.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { context.AfterFunc(r.Context(), cancel) },
+		WroteRequest: func(httptrace.WroteRequestInfo) {
+			context.AfterFunc(r.Context(), func() { time.AfterFunc(formGrace, cancel) })
+		},
 	}))
 	body := &browserUpload{Reader: opened.Body, Closer: r.Body}
 	sendInChunks(out, opened.ContentType, body)

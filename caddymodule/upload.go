@@ -25,8 +25,8 @@ type upload struct {
 	complete atomic.Bool
 }
 
-// How long an upload whose right has ended may take to stop at the end of a chunk. Nothing
-// more is read of it. A form that is cut off within a chunk may do harm.
+// How long an upload that is to end may take to reach the end of a chunk, or of the body.
+// Nothing more is read of it. A form that is cut off within a chunk may do harm.
 const (
 	uploadGrace = 500 * time.Millisecond
 	formGrace   = 30 * time.Second
