@@ -157,12 +157,12 @@ func (memory) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) 
 	return changed.Token, err
 }
 
-func (memory) Counters() tokenstore.Counters { return nil }
-
 func (memory) Prune(tokenstore.Retention) (bool, error) { return false, nil }
 
-func (memory) RecordedTime() (time.Time, error) { return time.Time{}, nil }
+func (memory) State() (tokenstore.State, error) { return tokenstore.State{}, nil }
 
-func (memory) PassedTime() (time.Time, error) { return time.Time{}, nil }
+func (memory) SetTimes(tokenstore.State, *tokenstore.AuditEntry) error { return nil }
 
-func (memory) SetPassedTime(time.Time) error { return nil }
+func (memory) JournalPath() string { return "" }
+
+func (memory) Close() error { return nil }

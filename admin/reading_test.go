@@ -261,7 +261,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer backend.Close()
-	if usage, err := backend.Usage(tokenstore.ID([]byte(id))); err != nil || usage.Allowed != 3 {
+	if usage, _, err := backend.Usage(tokenstore.ID([]byte(id)), 1, 0); err != nil || usage.Allowed != 3 {
 		t.Errorf("%+v, %v", usage, err)
 	}
 	if f.logs.FilterMessage("backup taken").Len() != 1 {
@@ -404,7 +404,7 @@ type copying struct {
 
 func (c copying) Backup() (io.ReadCloser, int64, error) { return c.copy, 10, nil }
 
-func (copying) SaveUsage(time.Time, []tokenstore.UsageOf) error { return nil }
+func (copying) SaveUsage(time.Time, tokenstore.FlushState, []tokenstore.UsageOf) error { return nil }
 
 // TestBackupClosesTheCopy: also if it breaks off, which the client and the log get
 // to know.

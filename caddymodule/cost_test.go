@@ -199,7 +199,7 @@ func TestAllocations(t *testing.T) {
 		{"allowed", "gated", token, http.StatusOK, open, 7},
 		// A handler that wants to be told of the end, such as a proxy, gets a context
 		// that can end, and an answer that is waited for, a timer.
-		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 11},
+		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 12},
 		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // of which 6 are bbolt's
 		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, 12},
 	} {

@@ -83,7 +83,7 @@ func tokenPlaceholder(token *tokenstore.Principal, field string) (any, bool) {
 	case "id":
 		return token.ID.String(), true
 	case "name":
-		return token.Name, true
+		return token.Name(), true
 	case "account":
 		return token.Account, true
 	case "scopes":

@@ -64,7 +64,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.String("client_ip", loggedAddress(clientIP(r))),
 	}
 	if refusal.Token.Known() {
-		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name))
+		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name()))
 	}
 	if refusal.Err != nil {
 		fields = append(fields, zap.Error(refusal.Err))

@@ -123,7 +123,7 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 		set("Authorization", authorization)
 	}
 	set("X-Token-Id", token.ID.String())
-	set("X-Token-Name", HeaderText(token.Name))
+	set("X-Token-Name", HeaderText(token.Name()))
 	set("X-Token-Account", HeaderText(token.Account))
 	return out
 }

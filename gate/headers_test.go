@@ -106,7 +106,7 @@ func TestForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := &tokenstore.Principal{ID: id, Name: "CI für 100%", Terms: &tokenstore.Terms{Account: "alice"}}
+	token := (&tokenstore.Token{ID: id, Name: "CI für 100%", Account: "alice"}).Principal()
 	g := newTestGate(t, nil)
 	client := []string{
 		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
@@ -121,7 +121,7 @@ func TestForward(t *testing.T) {
 		h := headers(t, append(slices.Clone(client), kept...)...)
 		before := h.Clone()
 		for room := range 20 {
-			got := g.Forward(h, token, authorization, make([]string, 0, room))
+			got := g.Forward(h, &token, authorization, make([]string, 0, room))
 			if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(got, want) {
 				t.Errorf("with the credential %q:\n%v, want\n%v", authorization, got, want)
 			}

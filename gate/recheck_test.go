@@ -66,8 +66,8 @@ func TestRecheck(t *testing.T) {
 			if refusal.Code != "" && !refusal.Token.Known() {
 				t.Error("the refusal doesn't name its token")
 			}
-			if tt.gone == nil && d.Match.Token.Name != tokens.known[d.Match.Digest].token.Name {
-				t.Errorf("the finding is of %q", d.Match.Token.Name)
+			if tt.gone == nil && d.Match.Token.Name() != tokens.known[d.Match.Digest].token.Name {
+				t.Errorf("the finding is of %q", d.Match.Token.Name())
 			}
 		})
 	}

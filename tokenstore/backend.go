@@ -37,24 +37,18 @@ type Backend interface {
 	// out. What yield is given is valid during the call only; it must not call the
 	// backend.
 	Scan(after ID, yield func(*Token, Usage) bool) error
-	// Usage returns what SaveUsage last stored for the token, with the last of its
-	// days, or none. It must not wait for the network.
-	Usage(id ID) (UsageOf, error)
-	// Days walks the other days that are stored of the token's usage, from first to
-	// last in their order, until yield returns false. Damaged ones are left out.
-	Days(id ID, first, last Day, yield func(DayUsage) bool) error
-	// SaveUsage stores absolute totals, each [UsageOf.After] what is stored. Of a day
-	// other than the last that is stored already the larger counts stay. Ids that are
-	// no tokens are left out, so that totals saved late bring nothing of a deleted
-	// token back.
-	SaveUsage(now time.Time, totals []UsageOf) error
-	// Counters returns where totals outlive the process, always the same, or nil if
-	// the backend has no such place.
-	Counters() Counters
-	// TendCounters does for the counters what takes time. The error says why counts
-	// that aren't saved yet would be lost if the process were killed now, or have been
-	// lost so.
-	TendCounters() error
+	// Usage returns what SaveUsage stored of the token, with its days from first to last,
+	// or none, and the state as it was then. It must not wait for the network. With
+	// ErrDamaged it returns the days that can be read.
+	Usage(id ID, first, last Day) (UsageOf, FlushState, error)
+	// SaveUsage adds what came to the usage of tokens, [UsageOf.Plus], and stores the
+	// state, in one transaction. Ids that are no tokens are left out, so that counts that
+	// are saved late bring nothing of a deleted token back. A usage that can't be read
+	// begins anew.
+	SaveUsage(now time.Time, state FlushState, came []UsageOf) error
+	// JournalPath returns where the counts that are not saved survive the process, always
+	// the same, or "" if the backend has no such place. No other process uses it.
+	JournalPath() string
 	// Request returns the request kept under a key, or ErrNotFound.
 	Request(key Digest) (KeptRequest, error)
 	// Audit walks the audit from its newest entry, or from the one before the
@@ -63,19 +57,11 @@ type Backend interface {
 	// Prune removes what is no longer kept, a bounded number of records, and says
 	// whether there are more.
 	Prune(keep Retention) (more bool, err error)
-	// RecordedTime is the newest time given to Apply or SaveUsage.
-	RecordedTime() (time.Time, error)
-	// SetRecordedTime puts the recorded time and the passed time back or forward, with
-	// the audit entry.
-	SetRecordedTime(now time.Time, entry AuditEntry) error
-	// PassedTime is the last one given to SetPassedTime or SetRecordedTime, or zero.
-	PassedTime() (time.Time, error)
-	// SetPassedTime keeps the time that is known to have passed.
-	SetPassedTime(passed time.Time) error
-	// ToldTime is the last one given to SetToldTime, or none.
-	ToldTime() (time.Time, error)
-	// SetToldTime notes up to when tokens have been told of that come near their end.
-	SetToldTime(told time.Time) error
+	// State returns the state of the store.
+	State() (State, error)
+	// SetTimes stores those times of a state that are not zero, and adds the entry, unless
+	// it is nil, to the audit.
+	SetTimes(times State, entry *AuditEntry) error
 	// Backup returns a copy of the whole store as it is now, and its length in
 	// bytes. Reading it slowly hinders nobody.
 	Backup() (content io.ReadCloser, length int64, err error)
@@ -83,21 +69,16 @@ type Backend interface {
 	Close() error
 }
 
-// Counters hold totals of tokens where they outlive the process, each token's in a slot.
-// The methods are safe for concurrent use; they neither wait nor fail. A total lower
-// than one that was noted before is ignored.
-type Counters interface {
-	// Take returns a slot for a token whose totals, so far, are given and saved, or 0 if
-	// there is no room at the moment.
-	Take(id ID, totals Usage) (slot uint32)
-	// Free gives a slot back.
-	Free(slot uint32)
-	// Allowed notes the total and the time of the use, in microseconds since 1970. It
-	// says whether it could be noted.
-	Allowed(slot uint32, total uint64, at int64) bool
-	Denied(slot uint32, total uint64)
-	// Saved says that SaveUsage has stored these totals.
-	Saved(slot uint32, u Usage)
+// State is what a store must know beyond its tokens. Times are zero until they are set.
+type State struct {
+	// Recorded is the newest time given to Apply or SaveUsage.
+	Recorded time.Time
+	// Passed is the time that is known to have passed.
+	Passed time.Time
+	// Told is up to when tokens have been told of that come near their end.
+	Told time.Time
+	// Flush is the one given to SaveUsage.
+	Flush FlushState
 }
 
 // Retention says from when on things are kept.

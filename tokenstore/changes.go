@@ -161,7 +161,7 @@ func (s *Store) apply(id ID, now time.Time, actor Actor, change ChangeFunc) (*To
 		}
 		return made, err
 	})
-	s.watches.endDisallowed(s.index, s.Now())
+	s.watches.endDisallowed(&s.index, s.Now())
 	if err != nil {
 		return nil, changeError(err)
 	}
@@ -180,7 +180,7 @@ func (s *Store) applyLocked(id ID, now time.Time, change ChangeFunc) (*Token, er
 		// although its sync failed), so memory follows what the backend holds now.
 		s.reload(id, number)
 	case token == nil:
-		s.forget(number)
+		s.index.remove(number)
 	default:
 		s.index.replace(number, token)
 	}
@@ -195,21 +195,10 @@ func (s *Store) reload(id ID, number uint32) {
 	case err == nil:
 		s.index.replace(number, stored)
 	case errors.Is(err, ErrNotFound):
-		s.forget(number)
+		s.index.remove(number)
 	case errors.Is(err, ErrDamaged):
 		s.index.unload(number)
 	}
-}
-
-// forget takes a token that is deleted out of memory. Its counts are nobody's, so there
-// is nothing left to save of them.
-func (s *Store) forget(number uint32) {
-	r := s.index.records.at(number)
-	if slot := r.slot.Load(); slot != 0 {
-		totals, _ := r.totals()
-		s.counters.Saved(slot, totals)
-	}
-	s.index.remove(number)
 }
 
 // changeError leaves errors of the caller's making alone; all others mean that

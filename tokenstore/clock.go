@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,8 +56,8 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if s.closed.Load() {
 		return from, to, ErrClosed
 	}
-	s.dirty.flushing.Lock() // a flush under way would record the old time again
-	defer s.dirty.flushing.Unlock()
+	s.flusher.mu.Lock() // a flush under way would record the old time again
+	defer s.flusher.mu.Unlock()
 	from, to = s.Now(), s.clock.Now()
 	if !to.Before(from) {
 		if s.ClockAhead() == 0 {
@@ -71,7 +72,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if err := actor.authorize(); err != nil {
 		return from, to, err
 	}
-	if err := s.backend.SetRecordedTime(to, entry); err != nil {
+	if err := s.backend.SetTimes(State{Recorded: to, Passed: to}, &entry); err != nil {
 		return from, to, readError(err)
 	}
 	s.newest.Store(to.UnixMicro())
@@ -101,5 +102,15 @@ func (s *Store) watchClock(behind *trouble) {
 			zap.Time("clock", clock), zap.Time("recorded", now))
 	case troubleEnded:
 		s.logger.Info("the clock has caught up with the newest time the token store has recorded")
+	}
+}
+
+// raise sets a number to v unless it is higher already.
+func raise(number *atomic.Int64, v int64) {
+	for {
+		old := number.Load()
+		if v <= old || number.CompareAndSwap(old, v) {
+			return
+		}
 	}
 }

@@ -63,7 +63,7 @@ func TestLoadDuringChange(t *testing.T) {
 			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
 				t.Errorf("a use that began after: %v, %v", got.Status, err)
 			}
-			if name != "revoke" && s.index.match(&token.Digest, testTime, new(Match)) {
+			if name != "revoke" && s.index.match(token.Digest, testTime, new(Match)) {
 				t.Error("the old secret is still in memory")
 			}
 		})
@@ -231,7 +231,7 @@ func TestCloseDuringUse(t *testing.T) {
 		}
 		users.Wait()
 		s.memory.reopen()
-		if used, err := s.memory.Usage(token.ID); err != nil || used.Allowed < counted {
+		if used, err := s.memory.saved(token.ID); err != nil || used.Allowed < counted {
 			t.Fatalf("%d uses are saved, %d were counted before Close", used.Allowed, counted)
 		}
 	}

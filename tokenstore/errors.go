@@ -18,7 +18,7 @@ var (
 	ErrTaken = errors.New("another token has this id or this secret")
 	// ErrUnavailable says that the store can't answer now.
 	ErrUnavailable = errors.New("the token store is unavailable")
-	// ErrCountsUnread is returned by Backend.TendCounters while counts that a killed
+	// ErrCountsUnread is returned by [Store.CountsAtRisk] while counts that a killed
 	// process has left can't be read. They are added as soon as they can be read.
 	ErrCountsUnread = errors.New("counts of an earlier process can't be read")
 	// ErrClosed says that the store has been closed. It is an ErrUnavailable.

@@ -100,10 +100,11 @@ var expiryNotices = [...]time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour, 
 func (s *Store) tellExpiry() error {
 	now := s.Now()
 	if s.toldExpiry.IsZero() {
-		told, err := s.backend.ToldTime()
+		state, err := s.backend.State()
 		if err != nil {
 			return readError(err)
 		}
+		told := state.Told
 		if told.IsZero() { // nobody has asked so far: all that comes from here on is told
 			return s.setToldExpiry(now)
 		}
@@ -153,7 +154,7 @@ func (s *Store) tellExpiry() error {
 // doesn't tell of a token again and again.
 func (s *Store) setToldExpiry(now time.Time) error {
 	s.toldExpiry = now
-	if err := s.backend.SetToldTime(now); err != nil {
+	if err := s.backend.SetTimes(State{Told: now}, nil); err != nil {
 		return readError(err)
 	}
 	return nil

@@ -1,14 +1,28 @@
 package tokenstore
 
 import (
-	"bytes"
-	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore/journal"
+)
+
+// How long the store waits between two flushes: so long that flushes take at most a
+// hundredth of the time, but from one to fifteen times the flush interval. A flush comes
+// earlier when the journal is half full, which is at most 65,536 requests.
+const (
+	defaultFlushInterval = time.Second
+	maxFlushIntervals    = 15
+	flushShare           = 100
 )
 
 // How many tokens' usage one transaction saves at least and at most. Between them it
@@ -21,185 +35,227 @@ const (
 	chunkTime = 4 * time.Millisecond
 )
 
-// How soon the counts of a token have to be saved.
-const (
-	clean uint32 = iota
-	// dirtyLate: what isn't saved outlives the process, and the rest of it is known: it
-	// is more of what was saved last, with the last use. See [UsageOf.Beyond].
-	dirtyLate
-	// dirtySoon: a killed process would lose some of it.
-	dirtySoon
-)
+// flusher saves what was counted.
+type flusher struct {
+	mu sync.Mutex // one flush at a time
+	// state is what the backend has. After an error the outcome is unknown until it is
+	// read again.
+	state   FlushState
+	unknown bool
+	// end is how far this process's journal is saved.
+	end    journal.Position
+	opened bool
+	// path is the journal's file, or empty; id is what the backend stores for it.
+	path string
+	id   uint64
+	// unread is why the file that an earlier process left can't be read, or nil. Its
+	// entries are added as soon as they can be.
+	unread error
+	// renews is the number of the first flush that includes the entries of the earlier
+	// process. Only then the new journal's id may take the place of the old one's.
+	renews uint64
 
-// latePhases is in how many flushes each token that is dirtyLate is saved once. Each
-// token has its own phase, so that none has more to do than another.
-const latePhases = 15
-
-// phaseOf returns a token's phase. It is by the first character of the id: those that
-// are saved together lie together in the backend.
-func phaseOf(id ID) int {
-	return max(strings.IndexByte(base62, id[0]), 0) * latePhases / len(base62)
+	atRisk atomic.Pointer[error]
 }
 
-// dirtyList is the tokens with counts that the backend doesn't know. A token that is
-// dirty is in it, or in the hands of Flush; one that has been saved meanwhile may be.
-type dirtyList struct {
-	mu      sync.Mutex
-	soon    []uint32
-	late    [latePhases][]uint32
-	phase   int
-	pending atomic.Int64 // how many tokens are dirty
-
-	flushing sync.Mutex // one flush at a time
+// pace returns when to flush next after a flush that took so long.
+func pace(took, interval time.Duration) time.Duration {
+	return min(max(flushShare*took, interval), maxFlushIntervals*interval)
 }
 
-// mark puts a token into the list unless it is as dirty already. Mark and list change
-// under one lock: whoever sees the mark can rely on the next flush.
-func (l *dirtyList) mark(number uint32, r *record, how uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if r.dirty.Load() >= how {
-		return
-	}
-	if r.dirty.Swap(how) == clean {
-		l.pending.Add(1)
-	}
-	if how == dirtySoon {
-		l.soon = append(l.soon, number)
-		return
-	}
-	phase := phaseOf(r.tokenID())
-	l.late[phase] = append(l.late[phase], number)
-}
-
-// clean takes a token's mark away, before its counts are read.
-func (l *dirtyList) clean(r *record) {
-	if r.dirty.Swap(clean) != clean {
-		l.pending.Add(-1)
-	}
-}
-
-// giveBack returns dirty tokens that were taken.
-func (l *dirtyList) giveBack(tokens []dirtyToken) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, token := range tokens {
-		l.soon = append(l.soon, token.number)
-	}
-}
-
-// dirtyToken is one whose turn it is.
-type dirtyToken struct {
-	id     ID
-	number uint32
-}
-
-// take returns the tokens whose turn it is, or all, once each and in the order of
-// their ids: neighbours in the backend are saved together.
-func (l *dirtyList) take(records *slab, all bool) []dirtyToken {
-	l.mu.Lock()
-	numbers := l.soon
-	l.soon = nil
-	l.phase = (l.phase + 1) % latePhases
-	for phase := range l.late {
-		if all || phase == l.phase {
-			numbers = append(numbers, l.late[phase]...)
-			l.late[phase] = nil
-		}
-	}
-	l.mu.Unlock()
-	tokens := make([]dirtyToken, 0, len(numbers))
-	for _, number := range numbers {
-		if r := records.at(number); r.dirty.Load() != clean {
-			tokens = append(tokens, dirtyToken{r.tokenID(), number})
-		}
-	}
-	slices.SortFunc(tokens, func(a, b dirtyToken) int {
-		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.number, b.number))
-	})
-	return slices.Compact(tokens)
-}
-
-// Pending is how many tokens have counts that the backend doesn't know.
-func (s *Store) Pending() int { return int(s.dirty.pending.Load()) }
+// Pending is how many tokens have counts that the backend doesn't have.
+func (s *Store) Pending() int { return s.pending.tokens(s.journal) }
 
 // CountsAtRisk returns why counts are missing, or would be lost if the process were
 // killed now. It is an [ErrCountsUnread] if those of an earlier process are missing.
 func (s *Store) CountsAtRisk() error {
-	if err := s.atRisk.Load(); err != nil {
+	if err := s.flusher.atRisk.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// markDirty is called after counting: a flush that clears the mark reads the
-// totals after it and so sees the count.
-func (s *Store) markDirty(number uint32, r *record, settled bool) {
-	how := dirtySoon
-	if settled && !s.mortal.Load() {
-		how = dirtyLate
+// openJournal adds what a killed process counted and did not save, and begins a journal.
+func (s *Store) openJournal(state FlushState) {
+	f := &s.flusher
+	f.state, f.path, f.id = state, s.backend.JournalPath(), rand.Uint64()|1 //nolint:gosec // distinguishes files
+	s.journal = journal.New()
+	s.pending = newPending(state.Flush + 1)
+	if f.path != "" {
+		s.replay()
+		s.tend()
 	}
-	if r.dirty.Load() < how {
-		s.dirty.mark(number, r, how)
+	f.opened = true
+}
+
+// replay adds what a killed process counted and did not save.
+func (s *Store) replay() {
+	f := &s.flusher
+	var unsaved [][]byte
+	err := journal.Replay(f.path, f.state.Journal, f.state.Saved, func(ring int, at uint64, entry []byte) {
+		if e, ok := decodeCounted(entry); ok && f.state.replays(ring, at, e.id) {
+			unsaved = append(unsaved, entry)
+		}
+	})
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, journal.ErrOther):
+		s.logger.Warn("ignoring the usage journal beside the token store: it does not continue what the store has", zap.Error(err))
+	default:
+		f.unread, f.renews = fmt.Errorf("%w: %w", ErrCountsUnread, err), math.MaxUint64
+		return
+	}
+	f.unread, f.renews = nil, s.pending.addAll(unsaved)
+	if len(unsaved) > 0 {
+		s.index.forgetQuotas() // which lack these
 	}
 }
 
-// Flush folds the usage counted so far into the backend. What can't be saved
-// stays counted in memory for the next time.
-func (s *Store) Flush() error { return s.flush(true) }
-
-// flush folds all usage into the backend, or that whose turn it is.
-func (s *Store) flush(all bool) error {
-	s.dirty.flushing.Lock()
-	defer s.dirty.flushing.Unlock()
-	dirty := s.dirty.take(&s.index.records, all)
-	if tokens := len(dirty); tokens > 0 {
-		begun := time.Now()
-		defer func() { s.flushed(time.Since(begun), tokens) }()
+// tend makes sure that counts survive the process, and notes why they would not.
+func (s *Store) tend() {
+	f := &s.flusher
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.path == "" {
+		return
 	}
-	for size := minChunk; len(dirty) > 0; {
-		chunk := dirty[:min(size, len(dirty))]
+	if f.unread != nil {
+		s.replay()
+	}
+	err := f.unread
+	if err == nil {
+		if err = s.journal.Problem(); err != nil {
+			err = s.keepJournal()
+		}
+	}
+	f.atRisk.Store(&err)
+}
+
+// keepJournal begins a new file for the journal. What an earlier process left, and the new
+// file's id, are saved before that.
+func (s *Store) keepJournal() error {
+	f := &s.flusher
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if f.state.Journal != f.id {
+		state := f.state
+		state.Journal, state.Saved, state.Part, state.Last = f.id, f.end, f.end, ID{}
+		if err := s.saveUsage(state, nil); err != nil {
+			return err
+		}
+	}
+	return s.journal.Keep(f.path, f.id)
+}
+
+// Flush saves the usage counted so far. What can't be saved stays counted for the next
+// time.
+func (s *Store) Flush() error {
+	s.flusher.mu.Lock()
+	defer s.flusher.mu.Unlock()
+	return s.flush()
+}
+
+// flush is Flush with the lock held.
+func (s *Store) flush() error {
+	for more := true; more; {
+		var b *batch
+		if b, more = s.pending.cut(s.journal); b == nil {
+			return nil
+		}
 		begun := time.Now()
-		err := s.save(chunk)
-		switch took := time.Since(begun); {
-		case took > chunkTime:
-			size = max(size/2, minChunk)
-		case took < chunkTime/2:
-			size = min(size*2, maxChunk)
-		}
+		err := s.saveBatch(b)
+		s.flushed(time.Since(begun), len(b.uses))
 		if err != nil {
-			s.dirty.giveBack(dirty[len(chunk):])
-			return fmt.Errorf("saving the usage of %d tokens: %w", len(dirty), err)
+			return fmt.Errorf("saving the usage of %d tokens: %w", len(b.uses), err)
 		}
-		dirty = dirty[len(chunk):]
+		s.flusher.end = b.end
+		s.pending.saved()
+		s.journal.Saved(b.end)
 	}
 	return nil
 }
 
-func (s *Store) save(chunk []dirtyToken) error {
-	now, hours := s.Now(), hoursSince(s.passedNow())
-	counted, usage := make([]countedUsage, len(chunk)), make([]UsageOf, len(chunk))
-	for i, token := range chunk {
-		s.dirty.clean(s.index.records.at(token.number))
-		u := s.index.counted(token.number)
-		for j := range len(u.Days) - 1 { // a token may be used again after weeks
-			if u.Days[j].Day < hours {
-				u.Days[j] = u.Days[j].AsWhole()
-			}
-		}
-		counted[i], usage[i] = u, u.UsageOf
+// flushInBackground flushes, logs what changes, and returns when to flush next.
+func (s *Store) flushInBackground(flushing, atRisk *trouble, interval time.Duration) time.Duration {
+	begun := time.Now()
+	err := s.Flush()
+	took := time.Since(begun)
+	switch flushing.changed(err != nil) {
+	case troubleBegan:
+		s.logger.Error("saving token usage failed; it stays counted in memory until the store can be written again", zap.Error(err))
+	case troubleEnded:
+		s.logger.Info("token usage is being saved again")
 	}
-	err := s.backend.SaveUsage(now, usage)
-	for i, token := range chunk {
-		r := s.index.records.at(token.number)
+	s.tend()
+	err = s.CountsAtRisk()
+	switch atRisk.changed(err != nil) {
+	case troubleBegan:
+		if errors.Is(err, ErrCountsUnread) {
+			s.logger.Error("the usage journal of an earlier process can't be read; its counts are missing, also in quotas, until it can", zap.Error(err))
+			break
+		}
+		s.logger.Error("token usage that is not saved yet would be lost if the process were killed; will retry", zap.Error(err))
+	case troubleEnded:
+		s.logger.Info("token usage survives the process again")
+	}
+	return pace(took, interval)
+}
+
+// saveBatch saves a batch, or the rest of it.
+func (s *Store) saveBatch(b *batch) error {
+	f := &s.flusher
+	if f.unknown {
+		stored, err := s.backend.State()
 		if err != nil {
-			s.dirty.mark(token.number, r, dirtySoon)
-			continue
+			return err
 		}
-		s.index.saved(token.number, &counted[i])
-		if slot := r.slot.Load(); slot != 0 && r.tokenID() == counted[i].ID {
-			s.counters.Saved(slot, counted[i].Usage)
+		f.state, f.unknown = stored.Flush, false
+	}
+	end := f.state
+	end.Flush, end.Whole = b.flush, true
+	chunk := minChunk
+	if b.flush >= f.renews {
+		end.Journal, end.Saved, end.Part, end.Last = f.id, b.end, b.end, ID{}
+	}
+	if f.state.Journal != f.id {
+		chunk = len(b.uses) // parts are of one journal
+	}
+	uses := slices.DeleteFunc(s.pending.ids(b), func(id ID) bool { return f.state.includes(b.flush, id) })
+	for len(uses) > 0 {
+		part := uses[:min(chunk, len(uses))]
+		uses = uses[len(part):]
+		state := end
+		if len(uses) > 0 {
+			state = f.state
+			state.Flush, state.Whole, state.Part, state.Last = b.flush, false, b.end, part[len(part)-1]
+		}
+		begun := time.Now()
+		if err := s.saveUsage(state, s.pending.usages(b, part, hoursSince(s.passedNow()))); err != nil {
+			return err
+		}
+		switch took := time.Since(begun); {
+		case took > chunkTime:
+			chunk = max(chunk/2, minChunk)
+		case took < chunkTime/2:
+			chunk = min(chunk*2, maxChunk)
 		}
 	}
-	return err
+	return nil
+}
+
+// saveUsage saves the differences and the state that includes them. Opening a store records
+// no time: the clock may be wrong, and nothing has been done by it.
+func (s *Store) saveUsage(state FlushState, differences []UsageOf) error {
+	f := &s.flusher
+	var now time.Time
+	if f.opened {
+		now = s.Now()
+	}
+	if err := s.backend.SaveUsage(now, state, differences); err != nil {
+		f.unknown = true
+		return err
+	}
+	f.state = state
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +13,7 @@ import (
 // used returns what the backend has saved.
 func (s *testStore) used(t testing.TB, id ID) Usage {
 	t.Helper()
-	used, err := s.memory.Usage(id)
+	used, err := s.memory.saved(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func TestUsage(t *testing.T) {
 	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{Denied: 1}) {
 		t.Errorf("denied %+v, %v", got.Usage, err)
 	}
-	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels", Scope: "unikernel:list"}
+	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
 	s.CountAllowed(match, "unikernel:list", use)
 	want := Usage{Allowed: 1, Denied: 1, Last: use}
 	want.Last.Time = testTime.Truncate(time.Microsecond)
@@ -218,114 +217,6 @@ func TestCountDuringSave(t *testing.T) {
 		if used := s.used(t, token.ID); used.Allowed != i+1 {
 			t.Errorf("flush %d saved %d uses", i+1, used.Allowed)
 		}
-	}
-}
-
-// TestMarkAndListAreOne: a token isn't marked as dirty before it is in the list, or
-// a use that comes in between, sees the mark and returns would be in no flush.
-func TestMarkAndListAreOne(t *testing.T) {
-	t.Parallel()
-	s := openTestStore(t)
-	token, credential := s.create(t)
-	match := s.must(t, credential)
-	s.dirty.mu.Lock()
-	var user sync.WaitGroup
-	user.Go(func() { s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope") })
-	eventually(t, "the use is counted", func() bool { return s.index.record(&match).denied.Load() == 1 })
-	for range 50 { // it had time to mark the token, if it could
-		if s.index.record(&match).dirty.Load() != clean && len(s.dirty.soon) == 0 {
-			t.Error("the token is marked and not in the list")
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	s.dirty.mu.Unlock()
-	user.Wait()
-	if err := s.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if used := s.used(t, token.ID); used.Denied != 1 {
-		t.Errorf("saved %+v", used)
-	}
-}
-
-// TestSettledUse: as long as a token is used as before, and its totals outlive the
-// process, it is saved now and then; anything else is saved by the next flush.
-func TestSettledUse(t *testing.T) {
-	t.Parallel()
-	s := openTestStore(t)
-	s.memory.outliving = make(map[ID]Usage)
-	s.counters = s.memory.Counters()
-	token, credential := s.create(t)
-	match := s.must(t, credential)
-	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl", Route: "GET /a"}
-	scope := "a:b"
-	// flushes returns how many flushes it takes until the use is saved.
-	flushes := func() int {
-		t.Helper()
-		s.CountAllowed(match, scope, use)
-		want := s.index.record(&match).allowed.Load() &^ historyBit
-		for i := range latePhases + 1 {
-			if s.Pending() != 1 {
-				t.Fatalf("%d tokens are pending", s.Pending())
-			}
-			if err := s.flush(s.mortal.Load()); err != nil {
-				t.Fatal(err)
-			}
-			if saved := s.used(t, token.ID); saved.Allowed == want {
-				if s.Pending() != 0 {
-					t.Fatalf("%d tokens are pending", s.Pending())
-				}
-				return i + 1
-			}
-		}
-		t.Fatal("the use is not saved")
-		return 0
-	}
-	if n := flushes(); n != 1 {
-		t.Errorf("the first use: %d", n)
-	}
-	flushes() // to its own phase
-	for range 3 {
-		if n := flushes(); n != latePhases {
-			t.Errorf("used as before: %d", n)
-		}
-	}
-	for what, change := range map[string]func(){
-		"hour": func() { use.Time = use.Time.Add(time.Hour) }, "day": func() { use.Time = use.Time.Add(24 * time.Hour) },
-		"address": func() { use.IP = "203.0.113.8" }, "agent": func() { use.UserAgent = "wget" }, "route": func() { use.Route = "GET /b" }, "scope": func() { scope = "c:d" },
-		"refusal": func() { s.CountDenied(match, use.Time, scope, "insufficient_scope") },
-		"mortal":  func() { s.mortal.Store(true) },
-		"refusal before": func() {
-			s.mortal.Store(false)
-			s.CountAllowed(match, scope, use)
-			s.CountDenied(match, use.Time, "", "x")
-		},
-	} {
-		s.mortal.Store(false)
-		if change(); flushes() != 1 {
-			t.Errorf("a new %s is not saved at once", what)
-		}
-	}
-	// What is told of a killed process is what would have been saved.
-	s.mortal.Store(false)
-	s.CountAllowed(match, scope, use)
-	if err := s.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	for range 5 {
-		use.Time = use.Time.Add(time.Minute)
-		s.CountAllowed(match, scope, use)
-	}
-	saved, err := DecodeUsage(token.ID, s.memory.used[token.ID])
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := saved.Beyond(s.memory.outliving[token.ID])
-	want := saved.Beyond(s.index.counted(match.number).Usage)
-	got.Days, want.Days = got.Days[len(got.Days)-1:], want.Days[len(want.Days)-1:]
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("after a kill %+v\nwant %+v", got, want)
 	}
 }
 

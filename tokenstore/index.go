@@ -1,282 +1,283 @@
 package tokenstore
 
 import (
-	"encoding/binary"
-	"hash/maphash"
-	"math/bits"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// shardCount is how many tables each half of the index spreads over, so that the
-// growing of one is short, whatever the number of tokens.
+// shardCount is how many parts each map of the index has, so that readers on different
+// processors rarely share a lock, and the growing of a map is short.
 const shardCount = 256
 
-// index finds the records of active tokens, those that have been used since the store
-// was opened, by the digests of their secrets and by their ids. Everything but finding
-// is done with the lock of the token's id held, so that filling the index from the
-// backend can't bring back what a change has just taken away.
+// index finds the entries of tokens in use: those that were used since the store was
+// opened. Everything but finding is done with the lock of the token's id held, so that
+// filling the index from the backend can't bring back what a change has just taken away.
 type index struct {
-	records slab
-	digests [shardCount]numberTable
-	ids     [shardCount]numberTable
+	digests [shardCount]numbers[Digest]
+	ids     [shardCount]numbers[ID]
+	extras  [shardCount]extras
+	entries entryList
 	terms   termsList
-	names   nameArena
-	// extras and histories are what few tokens have, by the number of the record.
-	extras    table[extra]
-	histories table[history]
-	// reading is held to bring a history into memory.
-	reading [shardCount]sync.Mutex
-	seed    maphash.Seed
 	locks   idLocks
 }
 
-// extra is what a token has that has a quota or was rotated.
-type extra struct {
-	// previous is the secret from before the rotation, good until the time.
-	previous      Digest
-	previousUntil time.Time
-	// quota is of the period. It is kept when the extra is replaced by one of the same
-	// period: it isn't told of the uses of a token that has another, or none.
-	quota  *atomic.Pointer[quotaPeriod]
-	period Period
+// numbers finds the numbers of entries.
+type numbers[K comparable] struct {
+	mu      sync.RWMutex
+	numbers map[K]uint32
 }
 
-func newIndex() *index {
-	x := &index{seed: maphash.MakeSeed()}
-	x.records.rest = recordRest
-	return x
+// get returns the number under a key, or 0.
+func (n *numbers[K]) get(key K) uint32 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.numbers[key]
 }
 
-// A digest is evenly spread already: its first byte is the shard, others are the
-// hash. That anybody can compute digests in one chain harms nobody: kept are only
-// those of random secrets.
-func (x *index) digestTable(d *Digest) (t *numberTable, hash uint32) {
-	return &x.digests[d[0]], binary.LittleEndian.Uint32(d[8:])
+func (n *numbers[K]) set(key K, number uint32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.numbers == nil {
+		n.numbers = make(map[K]uint32)
+	}
+	n.numbers[key] = number
 }
 
-func (x *index) idTable(id ID) (t *numberTable, hash uint32) {
-	h := maphash.Bytes(x.seed, id[:])
-	return &x.ids[h>>56%shardCount], uint32(h)
-}
-
-// byID returns the number of a token's record, or 0.
-func (x *index) byID(id ID) uint32 {
-	t, hash := x.idTable(id)
-	for probe := t.probe(hash); ; {
-		if number := probe.next(); number == 0 || x.records.at(number).tokenID() == id {
-			return number
-		}
+// remove forgets a key, unless it leads to another entry.
+func (n *numbers[K]) remove(key K, number uint32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.numbers[key] == number {
+		delete(n.numbers, key)
 	}
 }
+
+// extras are those of the entries whose numbers are equal modulo shardCount.
+type extras struct {
+	mu     sync.RWMutex
+	extras map[uint32]extra
+}
+
+func (x *index) extra(number uint32) extra {
+	s := &x.extras[number%shardCount]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.extras[number]
+}
+
+// setExtra keeps what is not in the entry, and reports whether there is something.
+func (x *index) setExtra(number uint32, token *Token) bool {
+	e := extra{token.PreviousDigest, token.PreviousValidUntil, newTokenName(token.Name).long}
+	s := &x.extras[number%shardCount]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e == (extra{}) {
+		delete(s.extras, number)
+		return false
+	}
+	if s.extras == nil {
+		s.extras = make(map[uint32]extra)
+	}
+	s.extras[number] = e
+	return true
+}
+
+// entryList is the entries, by numbers from 1 on. An entry stays where it is.
+type entryList struct {
+	// chunks grow at the end only.
+	chunks atomic.Pointer[[]*entryChunk]
+
+	mu   sync.Mutex
+	next uint32
+	free []uint32 // of deleted tokens
+}
+
+const chunkLength = 1 << 10
+
+type entryChunk [chunkLength]entry
+
+func (l *entryList) at(number uint32) *entry {
+	return &(*l.chunks.Load())[number/chunkLength][number%chunkLength]
+}
+
+// take returns an entry that no token has. Whoever found the token that had it before
+// must compare the id.
+func (l *entryList) take() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last := len(l.free) - 1; last >= 0 {
+		number := l.free[last]
+		l.free = l.free[:last]
+		return number
+	}
+	l.next++
+	if chunk := l.next / chunkLength; chunk*chunkLength == l.next || l.next == 1 {
+		var chunks []*entryChunk
+		if old := l.chunks.Load(); old != nil {
+			chunks = *old
+		}
+		chunks = append(chunks, new(entryChunk))
+		l.chunks.Store(&chunks)
+	}
+	return l.next
+}
+
+func (l *entryList) giveBack(number uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, number)
+}
+
+func digestShard(d Digest) int { return int(d[0]) }
+
+// idShard is by the id's last characters: the first tell the time of creation.
+func idShard(id ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
+
+// byID returns the number of a token's entry, or 0.
+func (x *index) byID(id ID) uint32 { return x.ids[idShard(id)].get(id) }
 
 // match finds the token whose secret has the digest.
-func (x *index) match(d *Digest, now time.Time, m *Match) bool {
-	t, hash := x.digestTable(d)
-	for probe := t.probe(hash); ; {
-		number := probe.next()
-		if number == 0 {
-			return false
-		}
-		if x.read(number, d, now, m) {
-			return true
-		}
+func (x *index) match(d Digest, now time.Time, m *Match) bool {
+	number := x.digests[digestShard(d)].get(d)
+	if number == 0 {
+		return false
 	}
-}
-
-// read tells what a record says, if its token has the digest.
-func (x *index) read(number uint32, d *Digest, now time.Time, m *Match) bool {
-	r := x.records.at(number)
-	for {
-		version := r.version.Load()
-		state := r.state.Load()
-		found := r.hasDigest(d)
-		if found {
-			m.Previous = false
-		} else if state&statePrevious != 0 {
-			if e := x.extras.get(number); e != nil && e.previous == *d {
-				m.Previous, m.PreviousValidUntil = true, e.previousUntil
-				found = true
-			}
-		}
-		if found {
-			moments := r.moments.seconds()
-			m.Token.ID = r.tokenID()
-			m.Token.Name = x.names.text(nameHandle(r.name.Load()))
-			m.Token.ExpiresAt, m.Token.NotBefore = timeOfSeconds(moments[momentExpires]), timeOfSeconds(moments[momentNotBefore])
-			m.Token.began = timeOfSeconds(moments[momentBegan])
-			m.Token.Terms = x.terms.at(r.terms.Load())
-			m.Status = statusOf(state, &moments, secondsOf(now))
-			m.number, m.generation = number, state>>generationShift
-		}
-		if r.version.Load() == version && version%2 == 0 {
-			if found = found && state&stateKnown != 0; found {
-				m.Digest = *d
-				if m.Previous && !now.Before(m.PreviousValidUntil) {
-					m.Status = StatusRevoked
-				}
-			}
-			return found
-		}
-		runtime.Gosched()
+	e := x.entries.at(number)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var more extra
+	if e.state&stateExtra != 0 {
+		more = x.extra(number)
 	}
-}
-
-// statusOf is [Token.Status] of a record. now is in seconds since the year 1.
-func statusOf(state uint32, moments *[momentsEnd]int64, now int64) Status {
-	expires := moments[momentExpires]
 	switch {
-	case state&stateRevoked != 0:
-		return StatusRevoked
-	case state&stateDisabled != 0:
-		return StatusDisabled
-	case now < moments[momentNotBefore]:
-		return StatusNotYetValid
-	case expires != 0 && now >= expires:
-		return StatusExpired
+	case e.state&stateKnown == 0:
+		return false
+	case e.digest == d:
+		m.Previous = false
+	case more.previous == d:
+		m.Previous, m.PreviousValidUntil = true, more.previousUntil
+	default:
+		return false // it was rotated or deleted just now
 	}
-	return StatusActive
+	m.Digest, m.number = d, number
+	m.Token = Principal{
+		ID: e.id, name: tokenName{e.name, e.nameLength, more.name},
+		ExpiresAt: timeOfSeconds(e.expires), NotBefore: timeOfSeconds(e.notBefore), began: timeOfSeconds(e.began),
+		Terms: x.terms.at(e.terms),
+	}
+	m.Status = e.status(now)
+	if m.Previous && !now.Before(m.PreviousValidUntil) {
+		m.Status = StatusRevoked
+	}
+	return true
 }
 
-// record returns that of a matched token, or nil if the token was deleted since.
-func (x *index) record(m *Match) *record {
-	if m.number == 0 {
-		return nil
+// with calls f with the entry of a token and its lock held, if number still is that
+// token's.
+func (x *index) with(number uint32, id ID, f func(*entry)) {
+	if number == 0 {
+		return
 	}
-	if r := x.records.at(m.number); r.generation() == m.generation {
-		return r
+	e := x.entries.at(number)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.id == id {
+		f(e)
 	}
-	return nil
 }
 
-// add makes a record for a token that has none. The id's lock is held.
-func (x *index) add(id ID) (number uint32, r *record) {
-	number, r = x.records.take()
-	r.manner.Store(0)
-	r.rate.arrival.Store(0)
-	r.change(func() { r.setID(id) })
-	t, hash := x.idTable(id)
-	t.add(hash, number)
-	return number, r
+// add makes an entry for a token that has none. The id's lock is held.
+func (x *index) add(id ID) (number uint32) {
+	number = x.entries.take()
+	e := x.entries.at(number)
+	e.mu.Lock()
+	e.id, e.state = id, 0
+	e.rate, e.quota = rateState{}, quotaState{}
+	e.mu.Unlock()
+	x.ids[idShard(id)].set(id, number)
+	return number
 }
 
 // replace publishes what a token has become. The id's lock is held.
 func (x *index) replace(number uint32, token *Token) {
-	r := x.records.at(number)
-	before := x.digestsOf(number, r)
-	oldTerms, hadTerms := r.terms.Load(), r.state.Load()&stateKnown != 0
-	x.names.set(&x.records, number, token.Name)
+	before := x.digestsOf(number)
 	terms := x.terms.share(token)
-	state := r.state.Load()&^stateBits | stateKnown
-	for _, bit := range []struct {
-		set bool
-		bit uint32
-	}{{!token.RevokedAt.IsZero(), stateRevoked}, {!token.DisabledAt.IsZero(), stateDisabled}, {!token.PreviousDigest.IsZero(), statePrevious}} {
-		if bit.set {
-			state |= bit.bit
-		}
+	for _, d := range token.Digests() {
+		x.digests[digestShard(d)].set(d, number)
 	}
-	x.setExtra(number, token)
-	r.change(func() {
-		r.terms.Store(terms)
-		r.setDigest(token.Digest)
-		r.moments.set([momentsEnd]time.Time{momentExpires: token.ExpiresAt, momentNotBefore: token.NotBefore, momentBegan: token.began()})
-		r.state.Store(state)
-	})
-	if hadTerms {
+	e := x.entries.at(number)
+	e.mu.Lock()
+	known, oldTerms := e.state&stateKnown != 0, e.terms
+	e.set(token, terms, x.setExtra(number, token))
+	e.mu.Unlock()
+	if known {
 		x.terms.leave(oldTerms)
 	}
 	for _, d := range before {
 		if _, kept := token.secretOf(d); !kept {
-			t, hash := x.digestTable(&d)
-			t.remove(hash, number)
+			x.digests[digestShard(d)].remove(d, number)
 		}
 	}
-	for _, d := range token.Digests() {
-		t, hash := x.digestTable(&d)
-		t.add(hash, number)
-	}
 }
 
-// setExtra keeps what isn't in the record. The id's lock is held.
-func (x *index) setExtra(number uint32, token *Token) {
-	if token.PreviousDigest.IsZero() && token.Quota == (Quota{}) {
-		x.extras.remove(number)
-		return
+// digestsOf returns the digests that an entry is found by.
+func (x *index) digestsOf(number uint32) (digests []Digest) {
+	e := x.entries.at(number)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state&stateKnown == 0 {
+		return nil
 	}
-	e := &extra{previous: token.PreviousDigest, previousUntil: token.PreviousValidUntil, period: token.Quota.Period}
-	if old := x.extras.get(number); old != nil && old.period == e.period {
-		e.quota = old.quota
-	} else {
-		e.quota = new(atomic.Pointer[quotaPeriod])
-	}
-	x.extras.set(number, e)
-}
-
-// digestsOf returns the digests that a record is found by.
-func (x *index) digestsOf(number uint32, r *record) (digests []Digest) {
-	state := r.state.Load()
-	if state&stateKnown != 0 {
-		digests = append(digests, r.currentDigest())
-		if e := x.extras.get(number); state&statePrevious != 0 && e != nil {
-			digests = append(digests, e.previous)
+	digests = append(digests, e.digest)
+	if e.state&stateExtra != 0 {
+		if previous := x.extra(number).previous; !previous.IsZero() {
+			digests = append(digests, previous)
 		}
 	}
 	return digests
 }
 
-// unload takes away a token whose record can't be read any more. Its usage stays,
-// so that none is lost if it can be read again. The id's lock is held.
+// unload takes away a token whose record can't be read any more. Its limits stay. The
+// id's lock is held.
 func (x *index) unload(number uint32) {
-	r := x.records.at(number)
-	digests, terms := x.digestsOf(number, r), r.terms.Load()
+	digests := x.digestsOf(number)
 	if len(digests) == 0 {
 		return
 	}
-	r.change(func() { r.state.Store(r.state.Load() &^ stateBits) })
+	e := x.entries.at(number)
+	e.mu.Lock()
+	terms := e.terms
+	e.state = 0
+	e.mu.Unlock()
+	x.setExtra(number, new(Token))
 	x.terms.leave(terms)
 	for _, d := range digests {
-		t, hash := x.digestTable(&d)
-		t.remove(hash, number)
+		x.digests[digestShard(d)].remove(d, number)
 	}
 }
 
 // remove takes away a token that is deleted. The id's lock is held.
 func (x *index) remove(number uint32) {
 	x.unload(number)
-	r := x.records.at(number)
-	t, hash := x.idTable(r.tokenID())
-	t.remove(hash, number)
-	x.names.set(&x.records, number, "")
-	reading := &x.reading[number%shardCount]
-	reading.Lock()
-	defer reading.Unlock()
-	r.change(func() {
-		r.state.Store((r.generation() + 1) << generationShift)
-		r.setID(ID{})
-		r.setDigest(Digest{})
-	})
-	x.extras.remove(number)
-	if h := x.histories.get(number); h != nil {
-		h.mu.Lock()
-		h.over = true
-		h.mu.Unlock()
-		x.histories.remove(number)
-	}
-	r.setTotals(Usage{}) // without historyBit
-	x.records.free(number)
+	e := x.entries.at(number)
+	e.mu.Lock()
+	id := e.id
+	e.id = ID{}
+	e.mu.Unlock()
+	x.ids[idShard(id)].remove(id, number)
+	x.entries.giveBack(number)
 }
 
-// manner is a hash of how a token was used: from where, with what, for what, and in
-// which hour. It is never 0.
-func (x *index) manner(use *LastUse, at int64) uint64 {
-	const odd = 0x9e3779b97f4a7c15
-	hash := uint64(hourOf(at))
-	for _, text := range [...]string{use.IP, use.UserAgent, use.Route, use.Scope} {
-		high, low := bits.Mul64(hash^odd, maphash.String(x.seed, text)|1)
-		hash = high ^ low
+// forgetQuotas makes each token's quota be counted anew from its saved usage.
+func (x *index) forgetQuotas() {
+	x.entries.mu.Lock()
+	last := x.entries.next
+	x.entries.mu.Unlock()
+	for number := uint32(1); number <= last; number++ {
+		e := x.entries.at(number)
+		e.mu.Lock()
+		e.quota = quotaState{}
+		e.mu.Unlock()
 	}
-	return hash | 1
 }

@@ -19,9 +19,7 @@ type memory struct {
 	audit    []AuditEntry
 	requests map[Digest]KeptRequest
 	ended    map[Digest]time.Time
-	recorded time.Time
-	told     time.Time
-	passed   time.Time
+	state    State
 	closed   bool
 	// calls counts the calls of the reading methods by name.
 	calls map[string]int
@@ -36,12 +34,11 @@ type memory struct {
 	applyLoses bool
 	tokenError error
 	saveError  error
-	// outliving, if set, has the totals that outlive the store; toldSaved are those
-	// that it was told to be saved.
-	outliving map[ID]Usage
-	slots     []ID
-	toldSaved []Usage
-	tendError error
+	stateError error
+	// saves says that SaveUsage saves although it returns saveError.
+	saves bool
+	// journal is the path of the journal, if there is one.
+	journal string
 	// beforeSave, if set, runs before each SaveUsage, without a lock.
 	beforeSave func()
 }
@@ -176,8 +173,8 @@ func (m *memory) put(token *Token) {
 }
 
 func (m *memory) record(now time.Time) {
-	if now.After(m.recorded) {
-		m.recorded = now
+	if now.After(m.state.Recorded) {
+		m.state.Recorded = now
 	}
 }
 

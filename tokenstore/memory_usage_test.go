@@ -2,79 +2,38 @@ package tokenstore
 
 import "time"
 
-func (m *memory) Usage(id ID) (UsageOf, error) {
+func (m *memory) Usage(id ID, first, last Day) (UsageOf, FlushState, error) {
 	end, err := m.begin("Usage")
 	if err != nil {
-		return UsageOf{}, err
+		return UsageOf{}, FlushState{}, err
 	}
 	defer end()
+	used, err := m.usage(id)
+	for day := first; day <= last; day++ {
+		if saved, ok := m.days[dayOfToken{id, day}]; ok {
+			used = used.Plus(UsageOf{Days: []DayUsage{saved}})
+		}
+	}
+	return used, m.state.Flush, err
+}
+
+// saved returns what SaveUsage has saved of a token.
+func (m *memory) saved(id ID) (UsageOf, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usage(id)
+}
+
+// usage is saved with the lock held.
+func (m *memory) usage(id ID) (UsageOf, error) {
 	record, ok := m.used[id]
 	if !ok {
-		return UsageOf{}, nil
+		return UsageOf{ID: id}, nil
 	}
 	return DecodeUsage(id, record)
 }
 
-func (m *memory) Days(id ID, first, last Day, yield func(DayUsage) bool) error {
-	end, err := m.begin("Days")
-	if err != nil {
-		return err
-	}
-	defer end()
-	for day := first; day <= last; day++ {
-		if saved, ok := m.days[dayOfToken{id, day}]; ok && !yield(saved) {
-			break
-		}
-	}
-	return nil
-}
-
-func (m *memory) Counters() Counters {
-	if m.outliving == nil {
-		return nil
-	}
-	return outlivingTotals{m}
-}
-
-func (m *memory) TendCounters() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.tendError
-}
-
-// outlivingTotals are memory.outliving; the slots are memory.slots, from 1 on.
-type outlivingTotals struct{ m *memory }
-
-func (o outlivingTotals) Take(id ID, totals Usage) (slot uint32) {
-	o.m.do(func() {
-		o.m.outliving[id] = totals
-		o.m.slots = append(o.m.slots, id)
-		slot = uint32(len(o.m.slots))
-	})
-	return slot
-}
-
-func (o outlivingTotals) Free(uint32) {}
-
-func (o outlivingTotals) note(slot uint32, u Usage) {
-	o.m.do(func() {
-		id := o.m.slots[slot-1]
-		o.m.outliving[id] = o.m.outliving[id].Larger(u)
-	})
-}
-
-func (o outlivingTotals) Allowed(slot uint32, total uint64, at int64) bool {
-	o.note(slot, Usage{Allowed: total, Last: LastUse{Time: time.UnixMicro(at).UTC()}})
-	return true
-}
-
-func (o outlivingTotals) Denied(slot uint32, total uint64) { o.note(slot, Usage{Denied: total}) }
-
-func (o outlivingTotals) Saved(_ uint32, u Usage) {
-	o.m.do(func() { o.m.toldSaved = append(o.m.toldSaved, u) })
-}
-
-func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
+func (m *memory) SaveUsage(now time.Time, state FlushState, came []UsageOf) error {
 	if m.beforeSave != nil {
 		m.beforeSave()
 	}
@@ -83,27 +42,58 @@ func (m *memory) SaveUsage(now time.Time, totals []UsageOf) error {
 		return err
 	}
 	defer end()
-	if m.saveError != nil {
+	if m.saveError != nil && !m.saves {
 		return m.saveError
 	}
-	for _, total := range totals {
-		if _, ok := m.tokens[total.ID]; ok {
-			stored, err := DecodeUsage(total.ID, m.used[total.ID])
-			if err != nil { // there is none
-				stored = UsageOf{ID: total.ID}
-			}
-			total = total.After(stored)
-			m.used[total.ID] = EncodeUsage(total)
-			for i := range len(total.Days) - 1 {
-				day := total.Days[i]
-				key := dayOfToken{total.ID, day.Day}
-				if saved, ok := m.days[key]; ok {
-					day = day.Larger(saved)
-				}
-				m.days[key] = day
-			}
+	for _, more := range came {
+		if _, ok := m.tokens[more.ID]; !ok {
+			continue
+		}
+		saved, err := m.usage(more.ID)
+		if err != nil {
+			saved = UsageOf{ID: more.ID}
+		}
+		saved = saved.Plus(more)
+		m.used[more.ID] = EncodeUsage(saved)
+		for i := range len(saved.Days) - 1 {
+			key := dayOfToken{more.ID, saved.Days[i].Day}
+			m.days[key] = saved.Days[i].Plus(m.days[key])
 		}
 	}
+	m.state.Flush = state
 	m.record(now)
-	return nil
+	return m.saveError
+}
+
+func (m *memory) JournalPath() string { return m.journal }
+
+func (m *memory) State() (State, error) {
+	end, err := m.begin("State")
+	if err != nil {
+		return State{}, err
+	}
+	defer end()
+	return m.state, m.stateError
+}
+
+func (m *memory) SetTimes(times State, entry *AuditEntry) error {
+	end, err := m.begin("SetTimes")
+	if err != nil {
+		return err
+	}
+	defer end()
+	for _, t := range []struct{ to, from *time.Time }{
+		{&m.state.Recorded, &times.Recorded}, {&m.state.Passed, &times.Passed}, {&m.state.Told, &times.Told},
+	} {
+		if !t.from.IsZero() {
+			*t.to = *t.from
+		}
+	}
+	if entry != nil {
+		m.audit = append(m.audit, *entry)
+	}
+	if times.Told.IsZero() {
+		return nil
+	}
+	return m.saveError
 }

@@ -1,7 +1,6 @@
 package tokenstore
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -71,12 +70,8 @@ func (s *Store) ClockAhead() time.Duration {
 	return 0
 }
 
-// openPassed reads the time up to which the store's last process ran.
-func (s *Store) openPassed(elapsed func() time.Duration) error {
-	passed, err := s.backend.PassedTime()
-	if err != nil {
-		return fmt.Errorf("reading the time that has passed: %w", err)
-	}
+// openPassed begins with the time up to which the store's last process ran.
+func (s *Store) openPassed(passed time.Time, elapsed func() time.Duration) {
 	if passed.IsZero() { // a new store, or one of an older version
 		if passed = time.UnixMicro(s.newest.Load()).UTC(); s.newest.Load() == (time.Time{}).UnixMicro() {
 			passed = s.clock.Now()
@@ -87,13 +82,12 @@ func (s *Store) openPassed(elapsed func() time.Duration) error {
 		elapsed = func() time.Duration { return time.Since(started) }
 	}
 	s.passed.open(passed, s.clock.Now(), elapsed)
-	return nil
 }
 
 // prune removes what is no longer kept, a bounded number of records, and reports
 // whether there is more.
 func (s *Store) prune() (more bool, err error) {
-	if err := s.backend.SetPassedTime(s.passed.at()); err != nil {
+	if err := s.backend.SetTimes(State{Passed: s.passed.at()}, nil); err != nil {
 		return false, err
 	}
 	if s.ClockAhead() > 0 {

@@ -3,6 +3,9 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"slices"
+
+	"go.uber.org/zap"
 )
 
 // TokenUsage is a token with its usage up to the moment of the call.
@@ -53,28 +56,31 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 
 // WithUsage returns a token with its usage up to now.
 func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
-	used, err := s.usage(token.ID)
+	used, err := s.usage(token.ID, noDay, noDay-1)
 	return TokenUsage{Token: token, Usage: used.Usage}, err
 }
 
-// usage returns a token's usage up to now, without its history.
-func (s *Store) usage(id ID) (UsageOf, error) {
-	// Memory comes first: what it forgets meanwhile has been saved.
-	number := s.index.byID(id)
-	var memory countedUsage
-	if number != 0 {
-		if memory = s.index.counted(number); !memory.OnlyTotals {
-			return memory.UsageOf, nil
-		}
-	}
-	saved, err := s.backend.Usage(id)
-	if err != nil && !errors.Is(err, ErrDamaged) {
+// noDay is a day that no token is used on.
+const noDay Day = 0
+
+// usage returns a token's usage up to now, with the days from first to last.
+func (s *Store) usage(id ID, first, last Day) (UsageOf, error) {
+	// What was counted comes first: if it is saved meanwhile, the state says so.
+	counted := s.pending.of(id, s.journal)
+	used, state, err := s.backend.Usage(id, first, last)
+	if errors.Is(err, ErrDamaged) {
+		// The token is good; only its history is lost. That refuses nobody.
+		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
+	} else if err != nil {
 		return UsageOf{}, readError(err)
 	}
-	if number != 0 {
-		saved.Usage = saved.Larger(memory.Usage)
+	for _, d := range counted {
+		if !state.includes(d.flush, id) {
+			used = used.Plus(d.usage)
+		}
 	}
-	return saved, nil
+	used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last })
+	return used, nil
 }
 
 // PreviousUse returns the newest allowed request with the token's secret from before
@@ -84,7 +90,7 @@ func (s *Store) PreviousUse(id ID) (*Token, LastUse, error) {
 	if err != nil {
 		return nil, LastUse{}, readError(err)
 	}
-	used, err := s.usage(id)
+	used, err := s.usage(id, noDay, noDay-1)
 	if err != nil {
 		return nil, LastUse{}, err
 	}
@@ -153,9 +159,15 @@ const scanChunk = 10_000
 // meanwhile may be seen or not; all others are, once. It is the way to look at a
 // million tokens in less than a second; it fails when the context ends.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
-	// What has been counted is saved first, so that memory needn't be searched for
-	// each token.
-	saved := s.Flush() == nil
+	// What has been counted is saved first, so that it is in what the backend scans.
+	var unsaved *FlushState
+	if s.Flush() != nil {
+		state, err := s.backend.State()
+		if err != nil {
+			return readError(err)
+		}
+		unsaved = &state.Flush
+	}
 	var after ID
 	for more := true; more; {
 		switch {
@@ -167,10 +179,14 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		seen := 0
 		more = false
 		err := s.backend.Scan(after, func(token *Token, usage Usage) bool {
-			if !saved {
-				if number := s.index.byID(token.ID); number != 0 {
-					usage = usage.Larger(s.index.counted(number).Usage)
+			if unsaved != nil {
+				used := UsageOf{Usage: usage}
+				for _, d := range s.pending.of(token.ID, s.journal) {
+					if !unsaved.includes(d.flush, token.ID) {
+						used = used.Plus(d.usage)
+					}
 				}
+				usage = used.Usage
 			}
 			after = token.ID
 			if !visit(TokenUsage{Token: token, Usage: usage}) {

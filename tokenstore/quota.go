@@ -3,7 +3,6 @@ package tokenstore
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 )
 
@@ -90,142 +89,129 @@ func checkQuota(q *Quota) (Quota, error) {
 	return *q, nil
 }
 
-// quotaPeriod is what a token has taken of its quota in one period. It begins with
-// what the token's history tells, so that it outlives restarts.
-type quotaPeriod struct {
-	period     Period
-	start, end time.Time
-	taken      atomic.Int64
+// quotaState is what a token has taken of its quota in one period, which lasts from the
+// beginning of start to that of end. The zero quotaState is of no period. It begins with
+// what the token's usage tells, so that it survives restarts.
+type quotaState struct {
+	taken      int64
+	start, end Day
 }
 
 // lateTime is how long after a period's end a request may still be counted that began
-// in it; it counts in the new period, as in the history. A time that lies further
-// back is that of a clock that was put back.
+// in it; it counts in the new period. A time that is earlier is that of a clock that was
+// put back.
 const lateTime = time.Hour
 
-func (p *quotaPeriod) holds(period Period, now time.Time) bool {
-	return p != nil && p.period == period && now.Before(p.end) && !now.Before(p.start.Add(-lateTime))
+// holds reports whether the state is of the period that a time is in.
+func (q *quotaState) holds(period Period, now time.Time) bool {
+	return (q.end-q.start == 1) == (period == PeriodDay) && now.Before(q.end.Start()) && !now.Before(q.start.Start().Add(-lateTime))
 }
 
 // take takes one request, or only looks whether it could.
-func (p *quotaPeriod) take(limit int64, now time.Time, look bool) Standing {
-	standing := Standing{Limit: limit, Window: p.end.Sub(p.start), Reset: p.end.Sub(now)}
-	for {
-		taken := p.taken.Load()
-		switch {
-		case taken >= limit:
-			standing.Exceeded = true
-		case look:
-			standing.Remaining = limit - taken
-		case !p.taken.CompareAndSwap(taken, taken+1):
-			continue // another request was faster
-		default:
-			standing.Remaining = limit - taken - 1
-		}
-		return standing
+func (q *quotaState) take(limit int64, now time.Time, look bool) Standing {
+	end := q.end.Start()
+	standing := Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken, Reset: end.Sub(now)}
+	switch {
+	case q.taken >= limit:
+		standing.Remaining, standing.Exceeded = 0, true
+	case !look:
+		q.taken++
+		standing.Remaining--
 	}
+	return standing
 }
 
 // Reservation is a request that was taken of a quota. The zero Reservation is none.
-type Reservation struct{ from *quotaPeriod }
+type Reservation struct {
+	index  *index
+	number uint32
+	id     ID
+	start  Day
+}
 
 // Release gives the request back, because it didn't go to the backend. It is called
 // once at most.
 func (r Reservation) Release() {
-	if r.from != nil {
-		r.from.taken.Add(-1)
+	if r.index == nil {
+		return
 	}
+	r.index.with(r.number, r.id, func(e *entry) {
+		if e.quota.start == r.start && e.quota.taken > 0 {
+			e.quota.taken--
+		}
+	})
 }
 
-// TakeQuota takes a request of the token's quota. It takes no lock but for the first
-// request of a token in a period, which reads the token's history. If the request
-// isn't counted as allowed afterwards, the reservation is released. The errors are
-// [ErrNotFound] and [ErrUnavailable].
+// TakeQuota takes a request of the token's quota. The first request of a token in a
+// period reads the token's usage. If the request isn't counted as allowed afterwards, the
+// reservation is released. The errors are [ErrNotFound] and [ErrUnavailable].
 //
 // Requests that are under way while a token is given a quota, or another period, are
 // missing in what it begins with.
 func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, Standing, error) {
-	quota := m.Token.Quota
-	if quota == (Quota{}) {
-		return Reservation{}, Standing{}, nil
+	standing, start, err := s.quota(m.number, m.Token, now, false)
+	if err != nil || standing.Limit == 0 || standing.Exceeded {
+		return Reservation{}, standing, err
 	}
-	var period *quotaPeriod
-	if e := s.index.extras.get(m.number); e != nil && s.index.record(&m) != nil {
-		period = e.quota.Load()
-	}
-	if !period.holds(quota.Period, now) {
-		var err error
-		if period, err = s.beginQuota(&m, now); err != nil {
-			return Reservation{}, Standing{}, err
-		}
-	}
-	standing := period.take(quota.Requests, now, false)
-	if standing.Exceeded {
-		return Reservation{}, standing, nil
-	}
-	return Reservation{period}, standing, nil
+	return Reservation{&s.index, m.number, m.Token.ID, start}, standing, nil
 }
 
 // QuotaStanding returns what TakeQuota would of a request with the token, and takes
 // nothing. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) QuotaStanding(token Principal, now time.Time) (Standing, error) {
+	standing, _, err := s.quota(s.index.byID(token.ID), token, now, true)
+	return standing, err
+}
+
+// quota takes one request of a token's quota, or only looks whether it could, and returns
+// the beginning of the period.
+func (s *Store) quota(number uint32, token Principal, now time.Time, look bool) (standing Standing, start Day, err error) {
 	quota := token.Quota
 	if quota == (Quota{}) {
-		return Standing{}, nil
+		return Standing{}, 0, nil
 	}
-	if e := s.index.extras.get(s.index.byID(token.ID)); e != nil {
-		if period := e.quota.Load(); period.holds(quota.Period, now) {
-			return period.take(quota.Requests, now, true), nil
+	var begun quotaState
+	for {
+		found := false
+		s.index.with(number, token.ID, func(e *entry) {
+			if !e.quota.holds(quota.Period, now) && begun.end > begun.start {
+				e.quota = begun
+			}
+			if found = e.quota.holds(quota.Period, now); found {
+				standing, start = e.quota.take(quota.Requests, now, look), e.quota.start
+			}
+		})
+		switch {
+		case found:
+			return standing, start, nil
+		case begun.end > begun.start: // the token is not in use, or was deleted
+			return begun.take(quota.Requests, now, look), begun.start, nil
+		}
+		if begun, err = s.beginQuota(token.ID, quota.Period, now); err != nil {
+			return Standing{}, 0, err
 		}
 	}
-	period, err := s.quotaPeriod(token.ID, quota.Period, now)
-	if err != nil {
-		return Standing{}, err
-	}
-	return period.take(quota.Requests, now, true), nil
 }
 
-// beginQuota makes a period the token's.
-func (s *Store) beginQuota(m *Match, now time.Time) (*quotaPeriod, error) {
-	id, period := m.Token.ID, m.Token.Quota.Period
-	defer s.index.locks.lock(id)()
-	var e *extra
-	if s.index.record(m) != nil {
-		e = s.index.extras.get(m.number)
+// beginQuota returns what the token's usage tells of a period.
+func (s *Store) beginQuota(id ID, period Period, now time.Time) (q quotaState, err error) {
+	start, end := period.around(now)
+	q.start, q.end = DayOf(start), DayOf(end)
+	if _, err := s.backend.Token(id); err != nil {
+		return q, readError(err)
 	}
-	if e != nil {
-		if begun := e.quota.Load(); begun.holds(period, now) {
-			return begun, nil
-		}
-	}
-	begun, err := s.quotaPeriod(id, period, now)
+	used, err := s.usage(id, q.start, q.end-1)
 	if err != nil {
-		return nil, err
-	}
-	// A token whose quota was just changed needs another, or none: it wouldn't be told
-	// of what is used meanwhile.
-	if e != nil && e.period == period {
-		e.quota.Store(begun)
-	}
-	return begun, nil
-}
-
-// quotaPeriod returns what the token's history tells of a period.
-func (s *Store) quotaPeriod(id ID, period Period, now time.Time) (*quotaPeriod, error) {
-	p := &quotaPeriod{period: period}
-	p.start, p.end = period.around(now)
-	days, err := s.days(id, DayOf(p.start), DayOf(p.end)-1)
-	if err != nil {
-		return nil, err
+		return q, err
 	}
 	var taken uint64
-	for _, day := range days {
+	for _, day := range used.Days {
 		for i := range day.Counts {
 			if count := &day.Counts[i]; count.Outcome == OutcomeOK {
-				taken = min(taken+count.sum(), maxCount)
+				taken = sum(taken, count.sum())
 			}
 		}
 	}
-	p.taken.Store(int64(taken))
-	return p, nil
+	q.taken = int64(taken)
+	return q, nil
 }

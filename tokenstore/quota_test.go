@@ -201,32 +201,6 @@ func TestQuotaIsExact(t *testing.T) {
 	q.exceeded()
 }
 
-// TestTakingLosesNothing: of what is taken at once nothing is lost, neither of a quota
-// nor of a rate limit.
-func TestTakingLosesNothing(t *testing.T) {
-	t.Parallel()
-	const takers, each = 4, 100_000
-	var period quotaPeriod
-	var rate rateState
-	limit := RateLimit{maxRateRequests, maxWindow}
-	var all sync.WaitGroup
-	for range takers {
-		all.Go(func() {
-			for range each {
-				period.take(maxQuotaRequests, testTime, false)
-				rate.take(limit, testTime, newTestClock(testTime), false)
-			}
-		})
-	}
-	all.Wait()
-	if n := period.taken.Load(); n != takers*each {
-		t.Errorf("%d of %d were taken of the quota", n, takers*each)
-	}
-	if got := limit.Standing(rate.arrival.Load(), testTime.UnixNano()); got.Remaining != maxRateRequests-takers*each {
-		t.Errorf("%+v is left of the rate limit", got)
-	}
-}
-
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1, PeriodDay)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -152,52 +151,44 @@ type Standing struct {
 }
 
 // rateState is the state of a token's rate limit.
-type rateState struct{ arrival atomic.Int64 }
+type rateState struct{ arrival int64 }
 
 // take takes one request, or only looks whether it could. What seems to be the state
 // of a clock that was put back may be that of a goroutine that came later and was
 // faster, so the clock is looked at again.
 func (s *rateState) take(l RateLimit, now time.Time, clock Clock, look bool) Standing {
 	at := now.UnixNano()
-	for {
-		arrival := s.arrival.Load()
-		if arrival > at+l.interval()*l.Requests+clockSlack {
-			at = clock.Now().UnixNano()
-		}
-		next, ok := l.Next(arrival, at)
-		if look {
-			next = arrival
-		} else if next != arrival && !s.arrival.CompareAndSwap(arrival, next) {
-			continue // another request was faster
-		}
-		standing := l.Standing(next, at)
-		standing.Exceeded = !ok
-		return standing
+	if s.arrival > at+l.interval()*l.Requests+clockSlack {
+		at = clock.Now().UnixNano()
 	}
+	next, ok := l.Next(s.arrival, at)
+	if look {
+		next = s.arrival
+	} else {
+		s.arrival = next
+	}
+	standing := l.Standing(next, at)
+	standing.Exceeded = !ok
+	return standing
 }
 
-// TakeRate takes a request of the token's rate limit. It takes no lock. What was taken
-// before the store was opened is forgotten.
+// TakeRate takes a request of the token's rate limit. What was taken before the store was
+// opened is forgotten.
 func (s *Store) TakeRate(m Match, now time.Time) Standing {
-	if m.Token.RateLimit == (RateLimit{}) {
-		return Standing{}
-	}
-	r := s.index.record(&m)
-	if r == nil {
-		r = new(record) // the token was deleted just now
-	}
-	return r.rate.take(m.Token.RateLimit, now, s, false)
+	return s.rate(m.number, m.Token, now, false)
 }
 
 // RateStanding returns what TakeRate would of a request with the token, and takes
 // nothing.
 func (s *Store) RateStanding(token Principal, now time.Time) Standing {
+	return s.rate(s.index.byID(token.ID), token, now, true)
+}
+
+func (s *Store) rate(number uint32, token Principal, now time.Time, look bool) (standing Standing) {
 	if token.RateLimit == (RateLimit{}) {
 		return Standing{}
 	}
-	state := new(rateState)
-	if number := s.index.byID(token.ID); number != 0 {
-		state = &s.index.records.at(number).rate
-	}
-	return state.take(token.RateLimit, now, s, true)
+	standing = new(rateState).take(token.RateLimit, now, s, true) // of a token that is not in use
+	s.index.with(number, token.ID, func(e *entry) { standing = e.rate.take(token.RateLimit, now, s, look) })
+	return standing
 }

@@ -92,7 +92,7 @@ func TestRateLimit(t *testing.T) {
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	limit := RateLimit{1000, time.Minute}
-	var state rateState
+	var e entry
 	var clock, passed atomic.Int64
 	look := func() time.Time {
 		return testTime.Add(time.Duration(clock.Load()) - time.Duration(rand.IntN(int(900*time.Millisecond))))
@@ -102,7 +102,11 @@ func TestRateLimitIsExact(t *testing.T) {
 		all.Go(func() {
 			for range 2000 {
 				clock.Add(int64(time.Millisecond))
-				if !state.take(limit, look(), ClockFunc(look), false).Exceeded {
+				now := look()
+				e.mu.Lock()
+				exceeded := e.rate.take(limit, now, ClockFunc(look), false).Exceeded
+				e.mu.Unlock()
+				if !exceeded {
 					passed.Add(1)
 				}
 			}

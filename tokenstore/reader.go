@@ -12,8 +12,7 @@ import (
 type Reader struct {
 	token Token
 	id    ID
-	// previous is read and not told.
-	previous LastUse
+	rest  UsageOf // read and not returned
 }
 
 // Token reads the token kept under id. The error wraps [ErrDamaged].
@@ -27,7 +26,7 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 // Usage reads the usage kept under id. The error wraps [ErrDamaged].
 func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
-	return decodeUsage(r.id[:], record, true, nil, &r.previous)
+	return decodeUsage(r.id[:], record, true, nil, &r.rest)
 }
 
 // Clone returns a token that shares no memory with t.
@@ -63,7 +62,7 @@ func (t *Token) compacted() *Token {
 // Clone returns a usage that shares no memory with u.
 func (u Usage) Clone() Usage {
 	u.Last.IP, u.Last.UserAgent = strings.Clone(u.Last.IP), strings.Clone(u.Last.UserAgent)
-	u.Last.Route, u.Last.Scope = strings.Clone(u.Last.Route), strings.Clone(u.Last.Scope)
+	u.Last.Route = strings.Clone(u.Last.Route)
 	return u
 }
 

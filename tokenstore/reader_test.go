@@ -36,7 +36,7 @@ func TestScan(t *testing.T) {
 	})
 	used, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
-	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond), Scope: "unikernel:list"}}}
+	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
 
 	got := make(map[ID]TokenUsage)
 	err := s.Scan(t.Context(), func(t TokenUsage) bool {

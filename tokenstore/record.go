@@ -28,6 +28,7 @@ const (
 	auditRecord   byte = 'a'
 	requestRecord byte = 'r'
 	endedRecord   byte = 'e'
+	flushRecord   byte = 'f'
 )
 
 func seal(kind byte, key, fields []byte) []byte {

@@ -21,7 +21,7 @@ const (
 	usagePreviousIP
 	usagePreviousUserAgent
 	usagePreviousRoute
-	usageLastScope
+	usageLastScope // of the last use; no longer written
 )
 
 // EncodeUsage returns the record of a token's usage for a backend to keep under
@@ -43,7 +43,6 @@ func EncodeUsage(u UsageOf) []byte {
 	b = appendString(b, usagePreviousIP, u.Previous.IP)
 	b = appendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
 	b = appendString(b, usagePreviousRoute, u.Previous.Route)
-	b = appendString(b, usageLastScope, u.Last.Scope)
 	return seal(usageRecord, u.ID[:], b)
 }
 
@@ -53,7 +52,7 @@ func DecodeUsage(id ID, record []byte) (UsageOf, error) {
 	used := UsageOf{ID: id}
 	var today DayUsage
 	var err error
-	if used.Usage, err = decodeUsage(id[:], record, false, &today, &used.Previous); err != nil {
+	if used.Usage, err = decodeUsage(id[:], record, false, &today, &used); err != nil {
 		return UsageOf{}, err
 	}
 	if len(today.Counts) > 0 {
@@ -62,8 +61,8 @@ func DecodeUsage(id ID, record []byte) (UsageOf, error) {
 	return used, nil
 }
 
-// decodeUsage reads the day, too, unless today is nil.
-func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, previous *LastUse) (Usage, error) {
+// decodeUsage reads the day, too, unless today is nil, and what else there is into rest.
+func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, rest *UsageOf) (Usage, error) {
 	fields, err := unseal(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
@@ -94,15 +93,15 @@ func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, previous *L
 			}
 			return f.addCount(today)
 		case usagePreviousTime:
-			return f.setTime(&previous.Time)
+			return f.setTime(&rest.Previous.Time)
 		case usagePreviousIP:
-			return f.setString(&previous.IP)
+			return f.setString(&rest.Previous.IP)
 		case usagePreviousUserAgent:
-			return f.setString(&previous.UserAgent)
+			return f.setString(&rest.Previous.UserAgent)
 		case usagePreviousRoute:
-			return f.setString(&previous.Route)
+			return f.setString(&rest.Previous.Route)
 		case usageLastScope:
-			return f.setString(&u.Last.Scope)
+			return f.setString(&rest.LastScope)
 		}
 		return errUnknownField
 	})

@@ -2,7 +2,6 @@ package tokenstore
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +25,10 @@ func DayOf(t time.Time) Day { return dayOf(t.UnixMicro()) }
 
 func dayOf(micros int64) Day { return Day(floorDiv(micros, microsPerDay)) }
 
+// hourOf returns the hour of a time, counted from 1970.
 func hourOf(micros int64) int64 { return floorDiv(micros, microsPerHour) }
+
+func dayOfHour(hour int64) Day { return Day(floorDiv(hour, hoursPerDay)) }
 
 func floorDiv(n, by int64) int64 {
 	quotient := n / by
@@ -82,39 +84,39 @@ func (d DayUsage) AsWhole() DayUsage {
 	return d
 }
 
-// Larger returns the larger of each count of two records of one day; see
-// [Usage.Larger]. An hour that a wrong clock went through twice counts once.
-func (d DayUsage) Larger(other DayUsage) DayUsage {
-	if d.Whole != other.Whole {
-		d, other = d.AsWhole(), other.AsWhole()
+// Plus returns the day with the requests of both.
+func (d DayUsage) Plus(more DayUsage) DayUsage {
+	if d.Whole != more.Whole {
+		d, more = d.AsWhole(), more.AsWhole()
 	}
-	counts := slices.Concat(d.Counts, other.Counts)
-	slices.SortStableFunc(counts, compareCounts)
-	d.Counts = counts[:0]
-	for _, count := range counts {
-		if last := len(d.Counts) - 1; last >= 0 && compareCounts(d.Counts[last], count) == 0 {
-			for hour, n := range count.Hours {
-				d.Counts[last].Hours[hour] = max(d.Counts[last].Hours[hour], n)
-			}
-			continue
+	d.Counts = slices.Clone(d.Counts)
+	for _, count := range more.Counts {
+		for hour, n := range count.Hours {
+			d.Add(count.Scope, count.Outcome, hour, n)
 		}
-		d.Counts = append(d.Counts, count)
 	}
 	return d
 }
 
-// with returns the day with more requests in an hour.
-func (d DayUsage) with(scope, outcome string, hour int, n uint64) DayUsage {
-	if d.Whole {
-		hour = 0
+// maxDayCounts bounds what is kept of a day. A token of Mollymawk's routes has no
+// more than about fifty; beyond it the scope isn't told.
+const maxDayCounts = 64
+
+// Add adds requests of an hour, 0 to 23. Nothing else may have the day's Counts.
+func (d *DayUsage) Add(scope, outcome string, hour int, n uint64) {
+	if n == 0 {
+		return
 	}
 	count := Count{Scope: scope, Outcome: outcome}
 	i, found := slices.BinarySearchFunc(d.Counts, count, compareCounts)
-	if d.Counts = slices.Clone(d.Counts); !found {
+	switch {
+	case !found && len(d.Counts) >= maxDayCounts && scope != "":
+		d.Add("", outcome, hour, n)
+		return
+	case !found:
 		d.Counts = slices.Insert(d.Counts, i, count)
 	}
-	d.Counts[i].Hours[hour] = min(d.Counts[i].Hours[hour]+n, maxCount)
-	return d
+	d.Counts[i].Hours[hour] = sum(d.Counts[i].Hours[hour], n)
 }
 
 // What is kept of a token's history: hours for a week, days for two years.
@@ -161,12 +163,15 @@ func (s *Store) Series(id ID, step Step, from, to time.Time) ([]Point, error) {
 	if step == StepHour {
 		first = max(first, hoursSince(now))
 	}
-	days, err := s.days(id, first, last)
+	if _, err := s.backend.Token(id); err != nil {
+		return nil, readError(err)
+	}
+	used, err := s.usage(id, first, last)
 	if err != nil {
 		return nil, err
 	}
 	var points []Point
-	for _, day := range days {
+	for _, day := range used.Days {
 		length := time.Hour
 		if step == StepDay {
 			day, length = day.AsWhole(), hoursPerDay*time.Hour
@@ -187,43 +192,4 @@ func (s *Store) Series(id ID, step Step, from, to time.Time) ([]Point, error) {
 		}
 	}
 	return points, nil
-}
-
-// days returns a token's days in their order, as saved and as counted since.
-func (s *Store) days(id ID, first, last Day) ([]DayUsage, error) {
-	// Memory comes first: what it forgets meanwhile has been saved.
-	var memory countedUsage
-	if number := s.index.byID(id); number != 0 {
-		memory = s.index.counted(number)
-	}
-	if _, err := s.backend.Token(id); err != nil {
-		return nil, readError(err)
-	}
-	found := memory.Days
-	saved, err := s.backend.Usage(id)
-	if err == nil && memory.OnlyTotals {
-		saved = saved.Beyond(memory.Usage)
-	}
-	if err == nil || errors.Is(err, ErrDamaged) { // then it has no days
-		found = append(found, saved.Days...)
-		err = s.backend.Days(id, first, last, func(d DayUsage) bool {
-			found = append(found, d)
-			return true
-		})
-	}
-	if err != nil {
-		return nil, readError(err)
-	}
-	slices.SortStableFunc(found, func(a, b DayUsage) int { return cmp.Compare(a.Day, b.Day) })
-	var days []DayUsage
-	for _, d := range found {
-		switch n := len(days); {
-		case d.Day < first || d.Day > last:
-		case n > 0 && days[n-1].Day == d.Day:
-			days[n-1] = days[n-1].Larger(d)
-		default:
-			days = append(days, d)
-		}
-	}
-	return days, nil
 }

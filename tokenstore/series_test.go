@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -163,63 +165,114 @@ func TestSeriesOutlivesRestarts(t *testing.T) {
 	}
 }
 
-// TestLateRequest: one that began before midnight and is counted after another of
-// the new day neither reopens the day that is over nor is lost.
+// TestLateRequest: each request counts on the day on which it began, in whatever order
+// they are counted and saved.
 func TestLateRequest(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	for _, at := range []time.Duration{-2, 1, -1, 2} {
+	for i, at := range []time.Duration{-2, 1, -1, 2, -24 * 60 * 60, -3} {
 		s.CountAllowed(match, "a:b", LastUse{Time: midnight.Add(at * time.Second)})
+		if i%2 == 1 {
+			check(t, s.Flush())
+		}
 	}
-	want := []string{"03-13 00h a:b ok 1", "03-14 00h a:b ok 3"}
+	want := []string{"03-13 00h a:b ok 4", "03-14 00h a:b ok 2"}
 	if got := s.points(t, token.ID, StepDay, midnight.AddDate(0, 0, -2), testTime); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	// A clock that was put back, however, takes the day with it.
-	s.CountAllowed(match, "a:b", LastUse{Time: midnight.AddDate(0, 0, -1)})
-	s.CountAllowed(match, "a:b", LastUse{Time: midnight.AddDate(0, 0, -1).Add(time.Hour)})
-	want = []string{"03-13 00h a:b ok 3", "03-14 00h a:b ok 3"}
-	if got := s.points(t, token.ID, StepDay, midnight.AddDate(0, 0, -2), testTime); !slices.Equal(got, want) {
-		t.Errorf("put back: %q, want %q", got, want)
+}
+
+// TestManyOutcomes: what is kept of a day is bounded, and nothing is lost.
+func TestManyOutcomes(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	const scopes = 500
+	for i := range scopes {
+		s.CountAllowed(match, fmt.Sprintf("scope:%d", i), LastUse{Time: testTime})
+		s.CountDenied(match, testTime, fmt.Sprintf("scope:%d", i), "insufficient_scope")
+	}
+	points, err := s.Series(token.ID, StepDay, midnight, testTime)
+	if err != nil || len(points) > maxDayCounts+2 {
+		t.Fatalf("%d points, %v", len(points), err)
+	}
+	sums := make(map[string]uint64)
+	for _, p := range points {
+		sums[p.Outcome] += p.Count
+	}
+	if !reflect.DeepEqual(sums, map[string]uint64{OutcomeOK: scopes, "insufficient_scope": scopes}) {
+		t.Errorf("%v", sums)
 	}
 }
 
-// TestBeyond: totals that come without a history are told of as of the last use, and
-// once.
-func TestBeyond(t *testing.T) {
+// TestSeriesIsExact: each request is counted once, for its own scope and hour, while what
+// was counted is saved.
+func TestSeriesIsExact(t *testing.T) {
 	t.Parallel()
-	at := midnight.Add(150 * time.Minute)
-	saved := UsageOf{
-		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at.Add(-time.Hour), IP: "203.0.113.7", Scope: "a:b"}},
-		Days:  []DayUsage{{Day: DayOf(at), Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5}}}}},
+	s := openTestStore(t)
+	token, credential := s.create(t)
+	rounds := 400
+	if testing.Short() {
+		rounds = 60
 	}
-	totals := Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at}}
-	want := UsageOf{
-		Usage: Usage{Allowed: 8, Denied: 3, Last: LastUse{Time: at, IP: "203.0.113.7", Scope: "a:b"}},
-		Days: []DayUsage{{Day: DayOf(at), Counts: []Count{
-			{"a:b", OutcomeOK, [hoursPerDay]uint64{1: 5, 2: 3}},
-		}}},
+	const users = 4
+	var hour atomic.Int64
+	var counts [users]map[string]uint64
+	var all sync.WaitGroup
+	for user := range users {
+		counts[user] = make(map[string]uint64)
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(5, uint64(user)))
+			scope := "a:b"
+			for range rounds {
+				if random.IntN(4) == 0 {
+					scope = fmt.Sprint("scope:", random.IntN(3))
+				}
+				at := midnight.Add(time.Duration(hour.Load())*time.Hour + time.Minute)
+				for range random.IntN(40) {
+					match := s.must(t, credential)
+					outcome := OutcomeOK
+					if random.IntN(50) == 0 {
+						outcome = "x"
+						s.CountDenied(match, at, scope, outcome)
+					} else {
+						s.CountAllowed(match, scope, LastUse{Time: at, IP: "203.0.113.7"})
+					}
+					counts[user][fmt.Sprint(at.Hour(), scope, outcome)]++
+				}
+				if random.IntN(60) == 0 && hour.Load() < 40 {
+					hour.Add(1)
+				}
+			}
+		})
 	}
-	got := saved.Beyond(totals)
-	for range 2 {
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%+v\nwant %+v", got, want)
+	stop := flushing(t, s.Flush)
+	all.Wait()
+	stop()
+	want := make(map[string]uint64)
+	for user := range users {
+		for what, n := range counts[user] {
+			want[what] += n
 		}
-		got = got.Beyond(totals)
 	}
-	if len(saved.Days[0].Counts) != 1 {
-		t.Errorf("what was saved has become %+v", saved)
-	}
-	totals.Last.Time, totals.Allowed = at.Add(24*time.Hour), 10
-	want.Usage = Usage{Allowed: 10, Denied: 3, Last: LastUse{Time: totals.Last.Time, IP: "203.0.113.7", Scope: "a:b"}}
-	want.Days = append(want.Days, DayUsage{Day: DayOf(at) + 1, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{2: 2}}}})
-	if got := got.Beyond(totals); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v\nwant %+v", got, want)
-	}
-	if got := (UsageOf{}).Beyond(Usage{Denied: 1}); len(got.Days) != 0 || got.Denied != 1 {
-		t.Errorf("%+v", got)
+	for _, when := range []string{"in memory", "saved"} {
+		points, err := s.Series(token.ID, StepHour, midnight, midnight.AddDate(0, 0, 3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]uint64)
+		for _, p := range points {
+			got[fmt.Sprint(p.Time.Hour(), p.Scope, p.Outcome)] += p.Count
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v\nwant %v", when, got, want)
+		}
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -272,41 +325,6 @@ func TestConcurrentSeries(t *testing.T) {
 		}
 		if sum != users*rounds*uses {
 			t.Errorf("%s: %d, want %d", when, sum, users*rounds*uses)
-		}
-	}
-}
-
-func TestLargerDay(t *testing.T) {
-	t.Parallel()
-	a := DayUsage{Day: 7, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{1, 5}}, {"c:d", OutcomeOK, [hoursPerDay]uint64{3}}}}
-	b := DayUsage{Day: 7, Counts: []Count{{"a:b", "rate_limited", [hoursPerDay]uint64{9}}, {"a:b", OutcomeOK, [hoursPerDay]uint64{2, 4}}}}
-	want := DayUsage{Day: 7, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{2, 5}}, {"a:b", "rate_limited", [hoursPerDay]uint64{9}}, {"c:d", OutcomeOK, [hoursPerDay]uint64{3}}}}
-	for name, got := range map[string]DayUsage{"a, b": a.Larger(b), "b, a": b.Larger(a), "twice": a.Larger(b).Larger(b).Larger(a)} {
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v", name, got)
-		}
-	}
-	whole := DayUsage{Day: 7, Whole: true, Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{6}}, {"c:d", OutcomeOK, [hoursPerDay]uint64{3}}}}
-	if got := a.AsWhole(); !reflect.DeepEqual(got, whole) || !reflect.DeepEqual(got.AsWhole(), whole) || !reflect.DeepEqual(a.Larger(whole), whole) || a.Counts[0].Hours[1] != 5 {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestLargerUsage(t *testing.T) {
-	t.Parallel()
-	saved := Usage{Allowed: 7, Denied: 2, Last: LastUse{testTime, "203.0.113.7", "curl", "GET /a", "a:b"}}
-	later := testTime.Add(time.Second)
-	for name, test := range map[string]struct{ other, want Usage }{
-		"nothing": {Usage{}, saved},
-		"counts":  {Usage{Allowed: 6, Denied: 3}, Usage{7, 3, saved.Last}},
-		"earlier": {Usage{Last: LastUse{Time: testTime.Add(-1), IP: "x"}}, saved},
-		"a time":  {Usage{Last: LastUse{Time: later}}, Usage{7, 2, LastUse{later, "203.0.113.7", "curl", "GET /a", "a:b"}}},
-		// Of a client on a unix socket: without an address, and nothing of the use before.
-		"no address": {Usage{Last: LastUse{Time: later, UserAgent: "Go", Route: "GET /b", Scope: "a:c"}}, Usage{7, 2, LastUse{later, "", "Go", "GET /b", "a:c"}}},
-		"a use":      {Usage{Allowed: 8, Last: LastUse{Time: later, IP: "x"}}, Usage{8, 2, LastUse{Time: later, IP: "x"}}},
-	} {
-		if got := saved.Larger(test.other); got != test.want || got.Larger(test.other) != got {
-			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
@@ -367,45 +385,5 @@ func TestDayRecords(t *testing.T) {
 	}
 	if _, err := DecodeUsage(testID, seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a day without counts: %v", err)
-	}
-}
-
-// TestPlus verifies that counts of which only the totals are known are added to the
-// day of the last of them, wherever that lies.
-func TestPlus(t *testing.T) {
-	t.Parallel()
-	at := midnight.Add(150 * time.Minute)
-	saved := UsageOf{
-		Usage: Usage{Allowed: 5, Denied: 2, Last: LastUse{Time: at, IP: "203.0.113.7", Scope: "a:b"}},
-		Days:  []DayUsage{{Day: DayOf(at), Counts: []Count{{"a:b", OutcomeOK, [hoursPerDay]uint64{2: 5}}}}},
-	}
-	day := func(d Day, hour int, n uint64) DayUsage {
-		count := Count{Scope: "a:b", Outcome: OutcomeOK}
-		count.Hours[hour] = n
-		return DayUsage{Day: d, Counts: []Count{count}}
-	}
-	for name, test := range map[string]struct {
-		more Usage
-		last time.Time
-		days []DayUsage
-	}{
-		"the same hour":   {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(-time.Minute)}}, at, []DayUsage{day(DayOf(at), 2, 8)}},
-		"the day before":  {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(-24 * time.Hour)}}, at, []DayUsage{day(DayOf(at)-1, 2, 3), day(DayOf(at), 2, 5)}},
-		"the day after":   {Usage{Allowed: 3, Denied: 1, Last: LastUse{Time: at.Add(24 * time.Hour)}}, at.Add(24 * time.Hour), []DayUsage{day(DayOf(at), 2, 5), day(DayOf(at)+1, 2, 3)}},
-		"refused only":    {Usage{Denied: 1, Last: LastUse{Time: at.Add(-24 * time.Hour)}}, at, saved.Days},
-		"without a time":  {Usage{Allowed: 3, Denied: 1}, at, saved.Days},
-		"more than there": {Usage{Allowed: maxCount, Denied: maxCount}, at, saved.Days},
-	} {
-		got := saved.Plus(test.more)
-		want := UsageOf{Days: test.days, Usage: Usage{
-			Allowed: min(5+test.more.Allowed, maxCount), Denied: min(2+test.more.Denied, maxCount),
-			Last: LastUse{Time: test.last, IP: "203.0.113.7", Scope: "a:b"},
-		}}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v\nwant %+v", name, got, want)
-		}
-	}
-	if got := (Usage{Allowed: 5, Denied: 1}).Minus(Usage{Allowed: 2, Denied: 3}); got.Allowed != 3 || got.Denied != 0 {
-		t.Errorf("%+v", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
 // Options of a [Store]. The zero value is right except in tests.
@@ -22,10 +24,10 @@ type Options struct {
 	Logger *zap.Logger
 	// Random defaults to the system's CSPRNG.
 	Random io.Reader
-	// FlushInterval is how often usage is folded into the backend, by default
-	// every second, or every 15 of them if what isn't saved yet outlives the process
-	// without loss: a token that goes on being used as before. Negative is only at
-	// Close and by Flush; then nothing is removed in the background either.
+	// FlushInterval is how long the store waits at least between two flushes of what was
+	// counted; it waits longer, up to fifteen times, if they take long. 0 is a second.
+	// Negative is only at Close and by Flush; then nothing is removed in the background
+	// either.
 	FlushInterval time.Duration
 	// Flushed is told how long it took to save the usage of so many tokens, or to fail
 	// to; also while the store is being closed.
@@ -36,7 +38,6 @@ type Options struct {
 }
 
 const (
-	defaultFlushInterval = time.Second
 	// pruneInterval is how often is looked for what needn't be kept any longer.
 	pruneInterval = time.Hour
 	// pruneAgain is when to go on: a little at once, so that no change waits.
@@ -51,9 +52,11 @@ type Store struct {
 	clock   Clock
 	logger  *zap.Logger
 	random  io.Reader
-	index   *index
-	// counters are the backend's, or nil.
-	counters Counters
+	index   index
+	// journal has what was counted; pending is what was read from it and is not saved.
+	journal *journal.Journal
+	pending *pending
+	flusher flusher
 
 	flushed func(took time.Duration, tokens int)
 	tell    func(Event)
@@ -65,10 +68,6 @@ type Store struct {
 	// passed is the time that is known to have passed.
 	passed passedTime
 
-	dirty dirtyList
-	// mortal says that the backend's counters may not outlive the process, atRisk why.
-	mortal  atomic.Bool
-	atRisk  atomic.Pointer[error]
 	watches watchLists
 	// backups is the number of backups that are open.
 	backups atomic.Int32
@@ -94,12 +93,10 @@ func Open(backend Backend, options Options) (*Store, error) {
 		logger:  options.Logger,
 		random:  options.Random,
 
-		counters: backend.Counters(),
-		flushed:  options.Flushed,
-		tell:     options.Events,
-		index:    newIndex(),
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
+		flushed: options.Flushed,
+		tell:    options.Events,
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	if s.clock == nil {
 		s.clock = SystemClock{}
@@ -113,14 +110,13 @@ func Open(backend Backend, options Options) (*Store, error) {
 	if s.tell == nil {
 		s.tell = func(Event) {}
 	}
-	recorded, err := backend.RecordedTime()
+	state, err := backend.State()
 	if err != nil {
-		return nil, fmt.Errorf("reading the recorded time: %w", err)
+		return nil, fmt.Errorf("reading the token store's state: %w", err)
 	}
-	s.newest.Store(recorded.UnixMicro())
-	if err := s.openPassed(options.Elapsed); err != nil {
-		return nil, err
-	}
+	s.newest.Store(state.Recorded.UnixMicro())
+	s.openPassed(state.Passed, options.Elapsed)
+	s.openJournal(state.Flush)
 	interval := options.FlushInterval
 	if interval == 0 {
 		interval = defaultFlushInterval
@@ -137,7 +133,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.backend.SetPassedTime(s.passed.at()), s.backend.Close())
+		s.closeErr = errors.Join(s.Flush(), s.backend.SetTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(), s.backend.Close())
 	})
 	return s.closeErr
 }
@@ -155,27 +151,26 @@ type Match struct {
 	Previous           bool
 	PreviousValidUntil time.Time
 
-	// The record in memory, unless it has become another generation's since.
-	number, generation uint32
+	// number of the entry in memory, unless it has become another token's since.
+	number uint32
 }
 
 // Authenticate finds the token whose secret was presented. It doesn't look at
 // what the token may do. The errors are [ErrNotFound] for an unknown id and for a
 // wrong secret alike, [ErrDamaged] and [ErrUnavailable].
 //
-// A token in use is found without allocating, without a lock and without the
-// backend.
+// A token in use is found without allocating and without the backend.
 func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
 	}
 	var m Match
-	if !s.index.match(&c.Digest, now, &m) {
+	if !s.index.match(c.Digest, now, &m) {
 		// Memory doesn't know, or a change is just taking the secret away.
 		if err := s.load(c.Digest); err != nil {
 			return Match{}, err
 		}
-		if !s.index.match(&c.Digest, now, &m) {
+		if !s.index.match(c.Digest, now, &m) {
 			return Match{}, ErrNotFound // taken away since
 		}
 	}
@@ -188,7 +183,7 @@ func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
 // the backend, so [Actor].Authorize may call it.
 func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 	var fresh Match
-	if !s.index.match(&m.Digest, now, &fresh) {
+	if !s.index.match(m.Digest, now, &fresh) {
 		return Match{}, false
 	}
 	return fresh, true
@@ -202,13 +197,14 @@ func (s *Store) load(digest Digest) error {
 		return readError(err)
 	}
 	defer s.index.locks.lock(id)()
-	if s.index.match(&digest, time.Time{}, new(Match)) {
+	if s.index.match(digest, time.Time{}, new(Match)) {
 		return nil
 	}
 	token, err := s.backend.Token(id)
 	if err == nil {
 		if _, ok := token.secretOf(digest); ok {
-			return s.activate(token)
+			s.activate(token)
+			return nil
 		}
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -222,44 +218,13 @@ func (s *Store) load(digest Digest) error {
 	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", ErrDamaged, id)
 }
 
-// activate puts a token into the index with the usage it had, unless that is
-// there already. The id's lock is held.
-func (s *Store) activate(token *Token) error {
+// activate puts a token into the index. The id's lock is held.
+func (s *Store) activate(token *Token) {
 	number := s.index.byID(token.ID)
 	if number == 0 {
-		base, err := s.savedUsage(token.ID)
-		if err != nil {
-			return err
-		}
-		var r *record
-		number, r = s.index.add(token.ID)
-		r.setTotals(base.Usage)
-		if s.counters != nil {
-			if slot := r.slot.Load(); slot != 0 {
-				s.counters.Free(slot) // of the token that had the record
-			}
-			r.slot.Store(s.counters.Take(token.ID, base.Usage))
-		}
-		// It is about to be used, which needs the history.
-		s.beginHistory(number, r, base)
+		number = s.index.add(token.ID)
 	}
 	s.index.replace(number, token)
-	return nil
-}
-
-// savedUsage returns a token's usage as the backend has it.
-func (s *Store) savedUsage(id ID) (UsageOf, error) {
-	base, err := s.backend.Usage(id)
-	if errors.Is(err, ErrDamaged) {
-		// The token is good; only its history is lost. That must be said but must
-		// not refuse anyone.
-		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
-		return UsageOf{ID: id}, nil
-	}
-	if err != nil {
-		return UsageOf{}, readError(err)
-	}
-	return base, nil
 }
 
 // readError makes every error that isn't about the token itself an
@@ -276,10 +241,9 @@ func readError(err error) error {
 func (s *Store) maintain(flushInterval time.Duration) {
 	defer close(s.stopped)
 	var flush <-chan time.Time
+	var full <-chan struct{}
 	if flushInterval > 0 {
-		ticker := time.NewTicker(flushInterval)
-		defer ticker.Stop()
-		flush = ticker.C
+		flush, full = time.After(flushInterval), s.journal.Full()
 	}
 	expire := time.NewTicker(watchInterval)
 	defer expire.Stop()
@@ -287,7 +251,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	if flushInterval > 0 {
 		prune, notice = time.After(0), time.After(0)
 	}
-	var flushing, mortal, clock, ahead, noticing trouble
+	var flushing, atRisk, clock, ahead, noticing trouble
 	s.watchClock(&clock)
 	s.watchAhead(&ahead)
 	for {
@@ -295,7 +259,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-s.stop:
 			return
 		case <-expire.C:
-			s.watches.endDisallowed(s.index, s.Now())
+			s.watches.endDisallowed(&s.index, s.Now())
 			s.watchClock(&clock)
 			s.watchAhead(&ahead)
 		case <-notice:
@@ -316,26 +280,9 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			}
 			prune = time.After(wait)
 		case <-flush:
-			err := s.flush(s.mortal.Load())
-			switch flushing.changed(err != nil) {
-			case troubleBegan:
-				s.logger.Error("token usage can't be saved; it goes on being counted in memory and is saved when the store can be written again", zap.Error(err))
-			case troubleEnded:
-				s.logger.Info("token usage is being saved again")
-			}
-			err = s.backend.TendCounters()
-			s.mortal.Store(err != nil)
-			s.atRisk.Store(&err)
-			switch mortal.changed(err != nil) {
-			case troubleBegan:
-				if errors.Is(err, ErrCountsUnread) {
-					s.logger.Error("token usage that a killed process has left can't be read; it is missing in counts and quotas until a later start reads it", zap.Error(err))
-					break
-				}
-				s.logger.Error("token usage that isn't saved yet doesn't outlive the process, or didn't", zap.Error(err))
-			case troubleEnded:
-				s.logger.Info("token usage outlives the process again")
-			}
+			flush = time.After(s.flushInBackground(&flushing, &atRisk, flushInterval))
+		case <-full:
+			s.flushInBackground(&flushing, &atRisk, flushInterval)
 		}
 	}
 }

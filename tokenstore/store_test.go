@@ -179,7 +179,7 @@ func TestDamagedUsageRefusesNobody(t *testing.T) {
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if used, err := backend.Usage(token.ID); err != nil || used.Allowed != 1 {
+	if used, err := backend.saved(token.ID); err != nil || used.Allowed != 1 {
 		t.Errorf("saved %+v, %v", used, err)
 	}
 }
@@ -371,7 +371,7 @@ func TestFailedCommit(t *testing.T) {
 			if err := s.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			if used, err := s.memory.Usage(token.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
+			if used, err := s.memory.saved(token.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
 				t.Errorf("used %+v, %v", used, err)
 			}
 		})

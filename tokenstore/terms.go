@@ -5,25 +5,26 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
-// termsList numbers the terms of the tokens in use, so that a record needs no pointer
-// to them. Reading one takes no lock.
+// termsList numbers the terms of the tokens in use, so that an entry needs no pointer to
+// them.
 type termsList struct {
-	terms pointerList[Terms]
+	// terms grow at the end. A place is used again only when no entry has its number.
+	terms atomic.Pointer[[]*Terms]
 
 	mu      sync.Mutex
 	numbers map[string]uint32 // by what their key returns
 	keys    []string
-	users   []int // how many records have them
+	users   []int // how many entries have them
 	free    []uint32
 }
 
-// at returns the terms with a number, or nil. They are those of the record that the
-// number was read from, unless that has been changed since.
-func (l *termsList) at(number uint32) *Terms { return l.terms.at(number) }
+// at returns the terms with a number. The lock of an entry that has the number is held.
+func (l *termsList) at(number uint32) *Terms { return (*l.terms.Load())[number] }
 
-// share returns the number of a token's terms, for one record more.
+// share returns the number of a token's terms, for one entry more.
 func (l *termsList) share(token *Token) uint32 {
 	terms := token.terms()
 	key := terms.key()
@@ -31,8 +32,7 @@ func (l *termsList) share(token *Token) uint32 {
 	defer l.mu.Unlock()
 	number, ok := l.numbers[key]
 	if !ok {
-		number = l.number()
-		l.terms.set(number, terms.clone())
+		number = l.put(terms.clone())
 		l.keys[number] = key
 		if l.numbers == nil {
 			l.numbers = make(map[string]uint32)
@@ -43,18 +43,25 @@ func (l *termsList) share(token *Token) uint32 {
 	return number
 }
 
-// number returns one that nobody has. The lock is held.
-func (l *termsList) number() uint32 {
+// put gives terms a number. The lock is held.
+func (l *termsList) put(terms *Terms) uint32 {
 	if last := len(l.free) - 1; last >= 0 {
 		number := l.free[last]
 		l.free = l.free[:last]
+		(*l.terms.Load())[number] = terms
 		return number
 	}
+	var list []*Terms
+	if old := l.terms.Load(); old != nil {
+		list = *old
+	}
+	list = append(list, terms)
+	l.terms.Store(&list)
 	l.keys, l.users = append(l.keys, ""), append(l.users, 0)
-	return uint32(len(l.keys) - 1)
+	return uint32(len(list) - 1)
 }
 
-// leave says that a record no longer has the terms.
+// leave says that an entry no longer has the terms.
 func (l *termsList) leave(number uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,7 +70,7 @@ func (l *termsList) leave(number uint32) {
 	}
 	delete(l.numbers, l.keys[number])
 	l.keys[number] = ""
-	l.terms.set(number, nil)
+	(*l.terms.Load())[number] = nil
 	l.free = append(l.free, number)
 }
 

@@ -98,7 +98,7 @@ func (l *watchList) takeDisallowed(x *index, now time.Time) (over []*Watch) {
 	for w := l.first; w != nil; {
 		next := w.next
 		var m Match
-		if !x.match(&w.digest, now, &m) {
+		if !x.match(w.digest, now, &m) {
 			m = Match{}
 		}
 		if !w.watched.StillAllowed(&m) {

@@ -86,7 +86,7 @@ func BenchmarkScan(b *testing.B) {
 		}}})
 		return true
 	}))
-	check(b, backend.SaveUsage(testTime, totals))
+	check(b, backend.SaveUsage(testTime, tokenstore.FlushState{}, totals))
 	b.ReportAllocs()
 	for b.Loop() {
 		sum := uint64(0)

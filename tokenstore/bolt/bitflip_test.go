@@ -71,12 +71,12 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 		stored, err := b.Token(token.ID)
 		check(t, err)
 		f.want[token.ID] = stored
-		used, err := b.Usage(token.ID)
+		used, err := usageOf(b, token.ID)
 		f.used[token.ID] = used.Usage
 		check(t, err)
 	}
 	var err error
-	f.recorded, err = b.RecordedTime()
+	f.recorded, err = recorded(b)
 	check(t, err)
 	checkConsistent(t, b)
 	used := b.size.Load()
@@ -106,7 +106,7 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 		return
 	}
 	defer func() { _ = s.Close() }()
-	if recorded, err := b.RecordedTime(); err == nil && !recorded.Equal(f.recorded) {
+	if recorded, err := recorded(b); err == nil && !recorded.Equal(f.recorded) {
 		t.Errorf("%s is recorded, not %s", recorded, f.recorded)
 	}
 	harm := false
@@ -122,7 +122,7 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 			harm = true
 			o.denied++
 		}
-		if used, err := b.Usage(token.ID); err == nil && used.Usage != f.used[token.ID] && used.Usage != (tokenstore.Usage{}) {
+		if used, err := usageOf(b, token.ID); err == nil && used.Usage != f.used[token.ID] && used.Usage != (tokenstore.Usage{}) {
 			t.Errorf("token %s is used %+v, not %+v", token.ID, used, f.used[token.ID])
 		}
 		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {

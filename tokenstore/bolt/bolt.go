@@ -6,6 +6,7 @@
 //	├── format    "mollygate tokens"
 //	├── version   1, 4 bytes
 //	├── recorded  newest time seen, 8 bytes and a checksum
+//	├── passed    time that is known to have passed, the same
 //	├── told      up to when tokens near their end were told of, the same
 //	└── whole     key of the last day whose hours were added up
 //	tokens    id                          token record
@@ -17,7 +18,7 @@
 //	audit     time, sequence number       audit record
 //	requests  digest of actor and key     request record; to know a repeat by
 //	requested time, digest                nothing; the order in which they end
-//	unread    id                          usage record, without a day; see keepTotals
+//	flush     state                       which counted requests the usage includes
 //	ended     digest                      imported secrets that were taken out of service
 //
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The form of the
@@ -34,10 +35,9 @@
 //
 // A change is on disk (fdatasync) when [Backend.Apply] returns; changes that
 // arrive while another is being written share the next transaction. Usage is
-// written in transactions of its own. What isn't written yet outlives the process in
-// a second file, mapped into memory, with ".counters" in its name: see counterFile.
-// After a power cut that file may have any older content; its totals are taken only
-// where they are larger than the store's.
+// written in transactions of its own, with the state that says which counted requests it
+// includes. What isn't written yet survives the process in the journal, a file with
+// ".journal" added to the store's name: see package journal.
 //
 // # Faults
 //
@@ -68,8 +68,8 @@ const (
 	fileMode = 0o600 // it holds digests and who may do what
 	dirMode  = 0o700
 
-	// countersSuffix is what the counters file's name has more than the store's.
-	countersSuffix = ".counters"
+	// journalSuffix is what the journal's name has more than the store's.
+	journalSuffix = ".journal"
 
 	// lockTimeout is long enough for a store that this process is just closing.
 	lockTimeout = 3 * time.Second
@@ -90,8 +90,6 @@ type Backend struct {
 	stuck  atomic.Bool
 	closed atomic.Bool
 
-	counters *counterFile
-
 	// writing is held by the one write transaction.
 	writing sync.Mutex
 	commits committer
@@ -105,11 +103,16 @@ func Open(path string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.counters = openCounters(b, b.path+countersSuffix)
+	if err := migrateCounters(b); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
 }
 
-// openAlone opens the file without the counters beside it.
+// JournalPath implements tokenstore.Backend.
+func (b *Backend) JournalPath() string { return b.path + journalSuffix }
+
+// openAlone opens the file without the one beside it.
 func openAlone(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -122,7 +125,7 @@ func openAlone(path string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{path: path, counters: new(counterFile)}
+	b := &Backend{path: path}
 	b.commits.run = b.commit
 	if err := b.open(); err != nil {
 		return nil, err
@@ -208,11 +211,11 @@ func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
-	err := b.counters.close()
+	var err error
 	if b.stuck.Load() {
-		err = errors.Join(err, b.abandon()) // bbolt would wait for its own lock
+		err = b.abandon() // bbolt would wait for its own lock
 	} else {
-		err = errors.Join(err, b.db.Close())
+		err = b.db.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("closing token store %s: %w", b.path, err)

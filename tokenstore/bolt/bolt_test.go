@@ -51,6 +51,20 @@ func hold(path string) int {
 	return 0
 }
 
+// usageOf returns a token's saved usage, with the newest of its days.
+func usageOf(b *Backend, id tokenstore.ID) (usage tokenstore.UsageOf, err error) {
+	err = b.view(func(tx *bbolt.Tx) error {
+		usage, err = savedUsage(tx, id)
+		return err
+	})
+	return usage, err
+}
+
+func recorded(b *Backend) (time.Time, error) {
+	state, err := b.State()
+	return state.Recorded, err
+}
+
 var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
 var testPolicy = tokenstore.Policy{
@@ -171,7 +185,7 @@ func TestOpenMakes(t *testing.T) {
 		t.Error("Inspect makes a directory")
 	}
 	b := mustOpen(t, path)
-	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db", "tokens.db.counters"}) {
+	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
 		t.Errorf("the directory holds %v", got)
 	}
 	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir, filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
@@ -179,8 +193,8 @@ func TestOpenMakes(t *testing.T) {
 			t.Errorf("%s has mode %v, %v", filepath.Base(path), info.Mode(), err)
 		}
 	}
-	if recorded, err := b.RecordedTime(); err != nil || !recorded.IsZero() {
-		t.Errorf("%s is recorded, %v", recorded, err)
+	if at, err := recorded(b); err != nil || !at.IsZero() {
+		t.Errorf("%s is recorded, %v", at, err)
 	}
 	if err := Inspect(path); err != nil {
 		t.Errorf("while it is open: %v", err)
@@ -200,8 +214,8 @@ func TestOpenMakes(t *testing.T) {
 	if !reflect.DeepEqual(got, token) {
 		t.Errorf("got  %+v\nwant %+v", got, token)
 	}
-	if recorded, err := again.RecordedTime(); err != nil || !recorded.Equal(testTime) {
-		t.Errorf("%s is recorded, %v", recorded, err)
+	if at, err := recorded(again); err != nil || !at.Equal(testTime) {
+		t.Errorf("%s is recorded, %v", at, err)
 	}
 }
 
@@ -247,8 +261,9 @@ func TestOpenMakesAtOnce(t *testing.T) {
 	if len(opened) != 1 {
 		t.Fatalf("%d have it open", len(opened))
 	}
-	makeToken(t, storeOver(t, opened[0]))
-	if err := opened[0].Close(); err != nil {
+	s := storeOver(t, opened[0])
+	makeToken(t, s)
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	if n := len(files(t, filepath.Dir(path))); n != 1 {
@@ -332,7 +347,7 @@ func TestRelativePath(t *testing.T) {
 	// A program that goes elsewhere doesn't lose its store.
 	t.Chdir(t.TempDir())
 	makeToken(t, storeOver(t, b))
-	if n := len(files(t, dir)); n != 2 { // with the counters
+	if n := len(files(t, dir)); n != 2 { // with the journal
 		t.Errorf("the directory holds %d files", n)
 	}
 }

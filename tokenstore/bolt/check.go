@@ -48,7 +48,7 @@ func Check(path string) (Report, error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		report = Report{}
 		c := checker{tx: tx, report: &report}
-		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests(), c.ended(), c.unread())
+		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests(), c.ended())
 	})
 	return report, errors.Join(err, b.Close())
 }
@@ -195,23 +195,6 @@ func (c checker) ended() error {
 		}
 		if token, err := vouched(c.tx, id); err == nil && bytes.Equal(key, token.Digest[:]) {
 			c.report.add("token %s has a secret that was taken out of service", id)
-		}
-		return nil
-	})
-}
-
-func (c checker) unread() error {
-	bucket := c.tx.Bucket(unreadBucket)
-	if bucket == nil {
-		return nil
-	}
-	return bucket.ForEach(func(key, record []byte) error {
-		if len(key) != len(tokenstore.ID{}) || !has(c.tx.Bucket(tokensBucket), key) {
-			c.report.add("there are totals from before a counters file couldn't be read of a token that doesn't exist")
-			return nil
-		}
-		if _, err := tokenstore.DecodeUsage(tokenstore.ID(key), record); err != nil {
-			c.report.add("totals of token %s from before a counters file couldn't be read: %v", key, err)
 		}
 		return nil
 	})

@@ -14,12 +14,12 @@ type pruning struct {
 	begins chan struct{}
 }
 
-func (p pruning) SetPassedTime(passed time.Time) error {
+func (p pruning) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) error {
 	select {
 	case p.begins <- struct{}{}:
 	default:
 	}
-	return p.Backend.SetPassedTime(passed)
+	return p.Backend.SetTimes(times, entry)
 }
 
 // runWithClock opens a store whose clock shows now, lets it delete what is old, does

@@ -124,10 +124,10 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 	check(t, os.Truncate(path, 0))
 	b.size.Store(0)
 	for range 2 {
-		if err := within(t, "a read", func() error { _, err := b.RecordedTime(); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
+		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a read: %v", err)
 		}
-		err := within(t, "a write", func() error { return b.SaveUsage(testTime, nil) })
+		err := within(t, "a write", func() error { return b.SaveUsage(testTime, tokenstore.FlushState{}, nil) })
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a write: %v", err)
 		}

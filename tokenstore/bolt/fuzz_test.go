@@ -88,7 +88,7 @@ func FuzzInspect(f *testing.F) {
 		if err := Inspect(path); err != nil {
 			t.Fatalf("Inspect: %v", err)
 		}
-		b := &Backend{path: path, counters: new(counterFile)}
+		b := &Backend{path: path}
 		if err := b.open(); err != nil {
 			t.Fatalf("what Inspect finds good can't be opened: %v", err)
 		}

@@ -103,6 +103,12 @@ func replace(backup, path string, now time.Time) (kept string, err error) {
 		if err := os.Link(path, kept); err != nil {
 			return "", err
 		}
+		// What a killed process counted belongs to the store that is replaced.
+		for _, suffix := range []string{journalSuffix, countersSuffix} {
+			if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return "", err
+			}
+		}
 	}
 	if err := os.Rename(draft.Name(), path); err != nil {
 		return "", err

@@ -27,12 +27,11 @@ func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokens
 			for usedKey != nil && bytes.Compare(usedKey, key) < 0 {
 				usedKey, usage = used.Next()
 			}
-			total := tokenstore.UsageOf{ID: id}
+			var total tokenstore.Usage
 			if bytes.Equal(usedKey, key) {
-				// A damaged record counts as none, as when the token is first used.
-				total.Usage, _ = reader.Usage(id, usage)
+				total, _ = reader.Usage(id, usage) // a damaged record counts as none
 			}
-			if !yield(token, b.counters.withLeftover(total).Usage) {
+			if !yield(token, total) {
 				return nil
 			}
 		}

@@ -27,16 +27,16 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
-	// endedBucket is missing until it has an entry, unreadBucket while all counts can
-	// be read.
-	endedBucket  = []byte("ended")
-	unreadBucket = []byte("unread")
+	// These are missing until they have an entry.
+	endedBucket = []byte("ended")
+	flushBucket = []byte("flush")
 
 	toldKey     = []byte("told")
 	passedKey   = []byte("passed")
 	formatKey   = []byte("format")
 	versionKey  = []byte("version")
 	recordedKey = []byte("recorded")
+	stateKey    = []byte("state")
 	// wholeKey is missing until there is a day that is over for long.
 	wholeKey = []byte("whole")
 )

@@ -157,7 +157,7 @@ func TestApplyRefusals(t *testing.T) {
 	if err != errNo {
 		t.Errorf("got %v", err)
 	}
-	if recorded, err := b.RecordedTime(); err != nil || !recorded.IsZero() {
+	if recorded, err := recorded(b); err != nil || !recorded.IsZero() {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	check(t, b.view(func(tx *bbolt.Tx) error {
@@ -300,31 +300,31 @@ func TestUsage(t *testing.T) {
 	s := storeOver(t, b)
 	token, deleted := makeToken(t, s), makeToken(t, s)
 	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
-	if used, err := b.Usage(token.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
+	if used, err := usageOf(b, token.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
 		t.Errorf("unused %+v, %v", used, err)
 	}
 	want := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond), IP: "::1", UserAgent: "curl", Route: "GET /x"}}
 	later := testTime.Add(time.Hour)
-	check(t, b.SaveUsage(later, []tokenstore.UsageOf{{ID: deleted.ID, Usage: want}, {ID: token.ID, Usage: want}}))
+	check(t, b.SaveUsage(later, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: deleted.ID, Usage: want}, {ID: token.ID, Usage: want}}))
 	check(t, b.Close())
 	b = mustOpen(t, path)
-	if used, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(used.Usage, want) {
+	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used.Usage, want) {
 		t.Errorf("used %+v, %v", used, err)
 	}
-	if used, err := b.Usage(deleted.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
+	if used, err := usageOf(b, deleted.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
 		t.Errorf("a deleted token is used %+v, %v", used, err)
 	}
-	if recorded, err := b.RecordedTime(); err != nil || !recorded.Equal(later) {
+	if recorded, err := recorded(b); err != nil || !recorded.Equal(later) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	// An earlier time changes nothing.
-	check(t, b.SaveUsage(testTime, nil))
-	if recorded, err := b.RecordedTime(); err != nil || !recorded.Equal(later) {
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, nil))
+	if recorded, err := recorded(b); err != nil || !recorded.Equal(later) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	check(t, b.Close())
 	for what, err := range map[string]error{
-		"SaveUsage": b.SaveUsage(later, nil), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
+		"SaveUsage": b.SaveUsage(later, tokenstore.FlushState{}, nil), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
 		"List": b.List(tokenstore.OrderCreated, nil, false, nil),
 	} {
 		if !errors.Is(err, tokenstore.ErrClosed) {
@@ -349,8 +349,10 @@ func TestCloseDuringUse(t *testing.T) {
 		for i, use := range []func() error{
 			func() error { _, err := b.IDOf(token.Digest); return err },
 			func() error { _, err := b.Token(token.ID); return err },
-			func() error { _, err := b.Usage(token.ID); return err },
-			func() error { return b.SaveUsage(testTime, []tokenstore.UsageOf{{ID: token.ID}}) },
+			func() error { _, err := usageOf(b, token.ID); return err },
+			func() error {
+				return b.SaveUsage(testTime, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: token.ID}})
+			},
 			func() error { return change(b, token.ID, func(token *tokenstore.Token) { token.Name += "x" }) },
 			func() error {
 				return b.List(tokenstore.OrderCreated, nil, false, func(*tokenstore.Token) bool { return true })

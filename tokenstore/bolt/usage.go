@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -9,16 +10,20 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Usage implements tokenstore.Backend.
-func (b *Backend) Usage(id tokenstore.ID) (usage tokenstore.UsageOf, err error) {
+// Usage implements tokenstore.Backend. It takes one look-up a day.
+func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tokenstore.UsageOf, state tokenstore.FlushState, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
-		usage, err = savedUsage(tx, id)
-		return err
+		state = flushState(tx)
+		saved, damaged := savedUsage(tx, id)
+		usage = saved
+		for day := first; day <= last; day++ {
+			if d, ok := savedDay(tx, id, day); ok {
+				usage = usage.Plus(tokenstore.UsageOf{Days: []tokenstore.DayUsage{d}})
+			}
+		}
+		return damaged
 	})
-	if err == nil {
-		usage = b.counters.withLeftover(usage)
-	}
-	return usage, err
+	return usage, state, err
 }
 
 func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.UsageOf, error) {
@@ -26,43 +31,39 @@ func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.UsageOf, error) {
 	if record == nil {
 		return tokenstore.UsageOf{ID: id}, nil
 	}
-	return tokenstore.DecodeUsage(id, record)
+	usage, err := tokenstore.DecodeUsage(id, record)
+	usage.ID = id
+	return usage, err
 }
 
 // SaveUsage implements tokenstore.Backend.
-func (b *Backend) SaveUsage(now time.Time, totals []tokenstore.UsageOf) error {
+func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came []tokenstore.UsageOf) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		for _, total := range totals {
-			if b.counters.unread.Load() && has(tx.Bucket(tokensBucket), total.ID[:]) {
-				if err := keepTotals(tx, total.ID); err != nil {
-					return err
-				}
-			}
-			if err := saveUsage(tx, total); err != nil {
+		for _, more := range came {
+			if err := addUsage(tx, more); err != nil {
 				return err
 			}
 		}
-		return record(tx, now)
+		return errors.Join(putFlushState(tx, state), record(tx, now))
 	})
 }
 
-func saveUsage(tx *bbolt.Tx, total tokenstore.UsageOf) error {
-	if tx.Bucket(tokensBucket).Get(total.ID[:]) == nil {
+// addUsage adds what came to the usage of a token.
+func addUsage(tx *bbolt.Tx, more tokenstore.UsageOf) error {
+	if tx.Bucket(tokensBucket).Get(more.ID[:]) == nil {
 		return nil
 	}
-	if total.OnlyTotals {
-		stored, err := savedUsage(tx, total.ID)
-		if err != nil { // a damaged record, which begins anew, without a history
-			stored = tokenstore.UsageOf{ID: total.ID, Usage: total.Usage}
-		}
-		total = total.After(stored)
+	saved, err := savedUsage(tx, more.ID) // one that can't be read begins anew
+	if err != nil {
+		saved = tokenstore.UsageOf{ID: more.ID}
 	}
-	for i := range len(total.Days) - 1 {
-		if err := saveDay(tx, total.ID, total.Days[i]); err != nil {
+	usage := saved.Plus(more)
+	for i := range len(usage.Days) - 1 {
+		if err := addDay(tx, usage.ID, usage.Days[i]); err != nil {
 			return err
 		}
 	}
-	return tx.Bucket(usageBucket).Put(total.ID[:], tokenstore.EncodeUsage(total))
+	return tx.Bucket(usageBucket).Put(usage.ID[:], tokenstore.EncodeUsage(usage))
 }
 
 // A day's key is the day and the token's id, so that days are removed in the order
@@ -79,10 +80,10 @@ func keyDay(key []byte) tokenstore.Day {
 	return tokenstore.Day(binary.BigEndian.Uint32(key) ^ 1<<31)
 }
 
-// saveDay keeps a day that is over.
-func saveDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.DayUsage) error {
+// addDay adds to a day that is over.
+func addDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.DayUsage) error {
 	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged one is replaced
-		day = day.Larger(saved)
+		day = saved.Plus(day)
 	}
 	key := dayKey(day.Day, id)
 	return tx.Bucket(daysBucket).Put(key, tokenstore.EncodeDay(key, day))
@@ -99,34 +100,11 @@ func savedDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.Day) (tokenstore.Da
 	return saved, err == nil
 }
 
-// Days implements tokenstore.Backend. It takes one look-up a day.
-func (b *Backend) Days(id tokenstore.ID, first, last tokenstore.Day, yield func(tokenstore.DayUsage) bool) error {
-	return b.view(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(daysBucket)
-		for day := first; day <= last; day++ {
-			key := dayKey(day, id)
-			record := bucket.Get(key)
-			if record == nil {
-				continue
-			}
-			if saved, err := tokenstore.DecodeDay(key, day, record); err == nil && !yield(saved) {
-				return nil
-			}
-		}
-		return nil
-	})
-}
-
 // removeUsage forgets all of a token's usage.
 func removeUsage(tx *bbolt.Tx, id tokenstore.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {
 		if err := removeDays(tx.Bucket(daysBucket), id); err != nil {
-			return err
-		}
-	}
-	if unread := tx.Bucket(unreadBucket); unread != nil {
-		if err := unread.Delete(id[:]); err != nil {
 			return err
 		}
 	}

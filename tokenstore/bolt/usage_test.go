@@ -23,15 +23,19 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 // days returns the days that are stored apart from the usage record.
 func days(t testing.TB, b *Backend, id tokenstore.ID) (found []tokenstore.DayUsage) {
 	t.Helper()
-	check(t, b.Days(id, today-2000, today+2000, func(d tokenstore.DayUsage) bool {
-		found = append(found, d)
-		return true
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		for day := today - 2000; day <= today+2000; day++ {
+			if d, ok := savedDay(tx, id, day); ok {
+				found = append(found, d)
+			}
+		}
+		return nil
 	}))
 	return found
 }
 
-// TestDays: the last day is with the totals, the others are by themselves; of what
-// is saved twice the larger counts stay.
+// TestDays: the newest day is with the totals, the others are by themselves, and all
+// that is saved is added.
 func TestDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -39,29 +43,24 @@ func TestDays(t *testing.T) {
 	token, other := makeToken(t, s), makeToken(t, s)
 	save := func(days ...tokenstore.DayUsage) {
 		t.Helper()
-		check(t, b.SaveUsage(testTime, []tokenstore.UsageOf{
+		check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, []tokenstore.UsageOf{
 			{ID: token.ID, Usage: tokenstore.Usage{Allowed: 7}, Days: days},
 			{ID: other.ID, Days: []tokenstore.DayUsage{usedOn(today, 9)}},
 			{ID: tokenstore.ID([]byte("000000000000")), Days: days}, // is no token
 		}))
 	}
-	save(usedOn(today-3, 1))
+	save(usedOn(today-1, 1))
 	save(usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1))
 	save(usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4))
-	want := []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 3)}
+	want := []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today-1, 5)}
 	if got := days(t, b, token.ID); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
-	if got, err := b.Usage(token.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 4)}) || got.Allowed != 7 {
+	if got, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 5)}) || got.Allowed != 21 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	var first []tokenstore.Day
-	check(t, b.Days(token.ID, today-3, today-1, func(d tokenstore.DayUsage) bool {
-		first = append(first, d.Day)
-		return false
-	}))
-	if !slices.Equal(first, []tokenstore.Day{today - 3}) {
-		t.Errorf("a walk that is ended: %v", first)
+	if got, state, err := b.Usage(token.ID, today-3, today-2); err != nil || state.Flush != 7 || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today, 5)}) {
+		t.Errorf("some days: %+v, %+v, %v", got, state, err)
 	}
 	if got := days(t, b, other.ID); len(got) != 0 {
 		t.Errorf("of another token: %+v", got)
@@ -97,7 +96,7 @@ func TestPruneDays(t *testing.T) {
 		}
 		ids, totals = append(ids, id), append(totals, of)
 	}
-	check(t, b.SaveUsage(testTime, totals))
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, totals))
 	keep := tokenstore.Retention{Hours: today - 7, Days: today - 15}
 	rounds := 0
 	for more := true; more; rounds++ {
@@ -148,7 +147,7 @@ func TestCheckDays(t *testing.T) {
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
 	token := makeToken(t, s)
-	check(t, b.SaveUsage(testTime, []tokenstore.UsageOf{{ID: token.ID, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today-2, 1), usedOn(today, 1)}}}))
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: token.ID, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today-2, 1), usedOn(today, 1)}}}))
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		days := tx.Bucket(daysBucket)
 		record := slices.Clone(days.Get(dayKey(today-1, token.ID)))

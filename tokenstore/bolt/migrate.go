@@ -1,0 +1,127 @@
+package bolt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Mollygate before the journal kept the totals of tokens in use in a mapped file. What a
+// killed process of such a version left there is added when the store is first opened.
+//
+// The file is a header and slots of one length, in the machine's byte order. A slot holds
+// a token's id, a checksum of it, and three pairs of numbers: allowed and denied requests
+// and the time of the last use in microseconds, each as it is and as it was last saved.
+// A number that is no multiple of counterFactor is damaged.
+const (
+	countersSuffix = ".counters"
+	countersHeader = "mollygate counts"
+	counterLength  = 64
+	counterFactor  = 251
+)
+
+// unreadBucket kept the saved totals of tokens while the counters file could not be read:
+// the file counts on from these.
+var unreadBucket = []byte("unread")
+
+// counter is a slot of a counters file.
+type counter struct {
+	id                       tokenstore.ID
+	allowed, denied, lastUse uint64
+}
+
+// migrateCounters adds what the counters file holds beyond the saved usage, and removes it.
+// A file that can't be read, or is damaged, is an error.
+func migrateCounters(b *Backend) error {
+	path := b.path + countersSuffix
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && (len(content) < counterLength || !bytes.HasPrefix(content, []byte(countersHeader))) {
+		err = errors.New("it does not begin as such a file does")
+	}
+	if err != nil {
+		return fmt.Errorf("the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
+	}
+	err = b.update(func(tx *bbolt.Tx) error {
+		for slot := counterLength; slot+counterLength <= len(content); slot += counterLength {
+			c, ok := readCounter(content[slot:])
+			if !ok {
+				continue
+			}
+			if err := addCounter(tx, c); err != nil {
+				return err
+			}
+		}
+		if tx.Bucket(unreadBucket) == nil {
+			return nil
+		}
+		return tx.DeleteBucket(unreadBucket)
+	})
+	if err != nil {
+		return fmt.Errorf("adding what %s counted: %w", path, err)
+	}
+	return os.Remove(path)
+}
+
+// readCounter reads a slot, unless it is unused or damaged, or all of it is saved.
+func readCounter(slot []byte) (c counter, ok bool) {
+	copy(c.id[:], slot)
+	if byteOrder.Uint32(slot[12:]) != ^crc32.ChecksumIEEE(c.id[:]) {
+		return c, false
+	}
+	now, saved := slot[16:40], slot[40:64]
+	if bytes.Equal(now, saved) {
+		return c, false
+	}
+	for i, number := range []*uint64{&c.allowed, &c.denied, &c.lastUse} {
+		coded := byteOrder.Uint64(now[8*i:])
+		if coded%counterFactor != 0 {
+			return c, false
+		}
+		*number = coded / counterFactor
+	}
+	return c, true
+}
+
+// outcomeUnknown is the outcome of refused requests that are known by their number only.
+const outcomeUnknown = "unknown"
+
+// addCounter adds what a slot has beyond the saved usage. These requests were like the last
+// use: that version saved others within a second.
+func addCounter(tx *bbolt.Tx, c counter) error {
+	saved, err := savedUsage(tx, c.id)
+	if err != nil {
+		saved = tokenstore.UsageOf{ID: c.id}
+	}
+	if unread := tx.Bucket(unreadBucket); unread != nil {
+		if kept, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
+			saved.Allowed, saved.Denied = kept.Allowed, kept.Denied
+		}
+	}
+	more := tokenstore.UsageOf{ID: c.id, Usage: tokenstore.Usage{
+		Allowed: c.allowed - min(c.allowed, saved.Allowed), Denied: c.denied - min(c.denied, saved.Denied), Last: saved.Last,
+	}}
+	at, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
+	if err != nil {
+		return err
+	}
+	if c.lastUse > 0 {
+		at = time.UnixMicro(int64(c.lastUse)).UTC()
+		more.Last.Time = at
+	}
+	day := tokenstore.DayUsage{Day: tokenstore.DayOf(at)}
+	day.Add(saved.LastScope, tokenstore.OutcomeOK, at.Hour(), more.Allowed)
+	day.Add("", outcomeUnknown, at.Hour(), more.Denied)
+	more.Days = []tokenstore.DayUsage{day}
+	return addUsage(tx, more)
+}

@@ -1,0 +1,289 @@
+//go:build linux || darwin
+
+package bolt
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// releaseSuffix is of the file in which an earlier release kept what wasn't saved.
+const releaseSuffix = ".counters"
+
+// released unpacks a store of testdata/release and what must be in it.
+func released(t *testing.T, name string) (path string, want contents) {
+	t.Helper()
+	dir := filepath.Join("testdata", "release")
+	path = newPath(t)
+	for _, suffix := range []string{"", releaseSuffix} {
+		packed, err := os.Open(filepath.Join(dir, name+".db"+suffix+".gz"))
+		if errors.Is(err, fs.ErrNotExist) && suffix != "" {
+			continue
+		}
+		check(t, err)
+		from, err := gzip.NewReader(packed)
+		check(t, err)
+		content, err := io.ReadAll(from)
+		check(t, errors.Join(err, packed.Close()))
+		check(t, os.WriteFile(path+suffix, content, fileMode))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, name+".json"))
+	check(t, err)
+	check(t, json.Unmarshal(text, &want))
+	return path, want
+}
+
+// copied returns a store with all files beside it as they are on disk now.
+func copied(t *testing.T, path string) string {
+	t.Helper()
+	dir := t.TempDir()
+	check(t, os.CopyFS(dir, os.DirFS(filepath.Dir(path))))
+	return filepath.Join(dir, filepath.Base(path))
+}
+
+// TestRelease verifies that a store of an earlier release is opened with everything
+// that is in it, including what a killed process had not saved, and that opening it
+// again counts nothing twice.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"killed", "unread", "closed"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, want := released(t, name)
+			for _, when := range []string{"opened", "opened after a kill", "opened after a close"} {
+				next := path
+				if when == "opened after a kill" {
+					next = copied(t, path)
+				}
+				b := mustOpen(t, next)
+				s := storeOver(t, b)
+				got := describe(t, s, b)
+				if when == "opened" {
+					checkSecrets(t, s, &want)
+					path = copied(t, path)
+				}
+				compareContents(t, when, &got, &want)
+				check(t, s.Close())
+				if when != "opened" {
+					path = next
+				}
+				if report, err := Check(next); err != nil || len(report.Problems) > 0 {
+					t.Errorf("%s: %v, %v", when, report.Problems, err)
+				}
+			}
+			if _, err := os.Stat(path + releaseSuffix); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the counters file is left: %v", err)
+			}
+		})
+	}
+}
+
+func compareContents(t *testing.T, when string, got, want *contents) {
+	t.Helper()
+	if !got.Recorded.Equal(want.Recorded) || !got.Told.Equal(want.Told) {
+		t.Errorf("%s: recorded %s, told %s; want %s, %s", when, got.Recorded, got.Told, want.Recorded, want.Told)
+	}
+	if !slices.Equal(got.Audit, want.Audit) {
+		t.Errorf("%s: the audit is\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"), strings.Join(want.Audit, "\n"))
+	}
+	if len(got.Tokens) != len(want.Tokens) {
+		t.Fatalf("%s: %d tokens, want %d", when, len(got.Tokens), len(want.Tokens))
+	}
+	for i := range want.Tokens {
+		got, want := got.Tokens[i], want.Tokens[i]
+		// Where the counters file's denied requests are shown is open, but each is shown
+		// at most once.
+		if got.AllowedInDays != got.Allowed || got.DeniedInDays > got.Denied || got.DeniedInDays < want.DeniedInDays {
+			t.Errorf("%s: %s: %d allowed and %d denied in its history, %d and %d in its totals", when, want.Name, got.AllowedInDays, got.DeniedInDays, got.Allowed, got.Denied)
+		}
+		if got.DeniedInDays != want.DeniedInDays {
+			got.Days, want.Days = allowedPoints(got.Days), allowedPoints(want.Days)
+			got.Hours, want.Hours = allowedPoints(got.Hours), allowedPoints(want.Hours)
+		}
+		got.DeniedInDays, want.DeniedInDays = 0, 0
+		want.Secret, want.PreviousSecret = "", ""
+		gotText, err := json.MarshalIndent(got, "", "\t")
+		check(t, err)
+		wantText, err := json.MarshalIndent(want, "", "\t")
+		check(t, err)
+		if string(gotText) != string(wantText) {
+			t.Errorf("%s: %s is\n%s\nwant\n%s", when, want.Name, gotText, wantText)
+		}
+	}
+}
+
+func allowedPoints(points []string) (allowed []string) {
+	for _, point := range points {
+		if strings.Contains(point, `" ok `) {
+			allowed = append(allowed, point)
+		}
+	}
+	return allowed
+}
+
+// checkSecrets verifies that secrets work, or don't, as before.
+func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
+	t.Helper()
+	find := func(secret string) (tokenstore.Match, error) {
+		t.Helper()
+		credential, err := testPolicy.Prefixes.Parse(secret)
+		check(t, err)
+		return s.Authenticate(credential, testTime)
+	}
+	for _, token := range want.Tokens {
+		match, err := find(token.Secret)
+		if err != nil || match.Token.ID.String() != token.ID || match.Status.String() != token.Status {
+			t.Errorf("%s: %s, %s, %v; want %s, %s", token.Name, match.Token.ID, match.Status, err, token.ID, token.Status)
+		}
+		if token.PreviousSecret == "" {
+			continue
+		}
+		status := tokenstore.StatusActive
+		if !testTime.Before(token.Times["previous valid until"]) {
+			status = tokenstore.StatusRevoked
+		}
+		if match, err := find(token.PreviousSecret); err != nil || match.Token.ID.String() != token.ID || !match.Previous || match.Status != status {
+			t.Errorf("%s: the previous secret is %s, %v; want %s", token.Name, match.Status, err, status)
+		}
+	}
+	for _, text := range want.Deleted {
+		var id tokenstore.ID
+		copy(id[:], text)
+		if _, err := s.Get(id); !errors.Is(err, tokenstore.ErrNotFound) {
+			t.Errorf("deleted %s: %v", text, err)
+		}
+	}
+	week, err := tokenstore.ParseLifetime("1w")
+	check(t, err)
+	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "again", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: week}}
+	for _, secret := range want.Ended {
+		_, _, err := s.Import(testPolicy, draft, secret.Secret, testActor)
+		if ended, ok := errors.AsType[*tokenstore.EndedError](err); !ok || !ended.At.Equal(secret.At) {
+			t.Errorf("importing a secret that ended at %s: %v", secret.At, err)
+		}
+	}
+	for name, id := range want.Requests {
+		token, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, tokenstore.Request{Key: "create " + name, Body: []byte(name)})
+		if err != nil || !repeated || token.ID.String() != id {
+			t.Errorf("the request that made %s: %v, repeated %t, want %s: %v", name, token, repeated, id, err)
+		}
+	}
+}
+
+// contents is what testdata/release/make.go notes of a store, and in the same way.
+type contents struct {
+	Recorded, Passed, Told time.Time
+	Tokens                 []contentsToken
+	Audit                  []string
+	// Ended are imported secrets that were taken out of service.
+	Ended []contentsEnded
+	// Deleted are the ids of tokens that were.
+	Deleted []string
+	// Requests are the ids of the tokens made by requests that are kept, by name. The
+	// request's key is "create " and the name, its body the name.
+	Requests map[string]string
+}
+
+type contentsEnded struct {
+	Secret string
+	At     time.Time
+}
+
+type contentsToken struct {
+	ID, Kind, Name, Status, Account, Scopes, AllowedIPs, RateLimit, Quota, CreatedBy string
+	Secret, PreviousSecret                                                           string            `json:",omitempty"`
+	Metadata                                                                         map[string]string `json:",omitempty"`
+	Times                                                                            map[string]time.Time
+	Version                                                                          uint64
+
+	Allowed, Denied uint64
+	// Last and Previous are nil for never.
+	Last, Previous *tokenstore.LastUse `json:",omitempty"`
+	// QuotaRemaining is nil if there is no quota.
+	QuotaRemaining *int64 `json:",omitempty"`
+	// Days and Hours are "time scope outcome count".
+	Days, Hours []string `json:",omitempty"`
+	// AllowedInDays and DeniedInDays are their sums.
+	AllowedInDays, DeniedInDays uint64
+}
+
+// describe returns what a store answers about everything in it.
+func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
+	state, err := b.State()
+	check(t, err)
+	found.Recorded, found.Passed, found.Told = state.Recorded, state.Passed, state.Told
+	tokens, _, err := s.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 1000})
+	check(t, err)
+	for _, token := range tokens {
+		found.Tokens = append(found.Tokens, describeToken(t, s, token))
+	}
+	entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 10000})
+	check(t, err)
+	for _, e := range entries {
+		text, err := json.Marshal(e.Changes)
+		check(t, err)
+		found.Audit = append(found.Audit, fmt.Sprintf("%s %s by %s from %s: %s %q %s", e.Time.Format(time.RFC3339Nano), e.Action, e.Actor, e.Address, e.TokenID, e.TokenName, text))
+	}
+	return found
+}
+
+func describeToken(t *testing.T, s *tokenstore.Store, token tokenstore.TokenUsage) contentsToken {
+	c := contentsToken{
+		ID: token.Token.ID.String(), Kind: token.Token.Kind.String(), Name: token.Token.Name, Status: token.Token.Status(s.Now()).String(),
+		Account: token.Token.Account, Scopes: strings.Join(token.Token.Scopes, " "), AllowedIPs: fmt.Sprint(token.Token.AllowedIPs),
+		RateLimit: token.Token.RateLimit.String(), Quota: token.Token.Quota.String(), CreatedBy: token.Token.CreatedBy,
+		Metadata: token.Token.Metadata, Times: make(map[string]time.Time), Version: token.Token.Version,
+		Allowed: token.Usage.Allowed, Denied: token.Usage.Denied,
+	}
+	for name, at := range map[string]time.Time{
+		"created": token.Token.CreatedAt, "updated": token.Token.UpdatedAt, "secret made": token.Token.SecretMadeAt, "expires": token.Token.ExpiresAt,
+		"not before": token.Token.NotBefore, "revoked": token.Token.RevokedAt, "disabled": token.Token.DisabledAt, "previous valid until": token.Token.PreviousValidUntil,
+	} {
+		if !at.IsZero() {
+			c.Times[name] = at
+		}
+	}
+	if !token.Usage.Last.Time.IsZero() {
+		c.Last = &token.Usage.Last
+	}
+	_, previous, err := s.PreviousUse(token.Token.ID)
+	check(t, err)
+	if !previous.Time.IsZero() {
+		c.Previous = &previous
+	}
+	if token.Token.Quota != (tokenstore.Quota{}) {
+		standing, err := s.QuotaStanding(token.Token.Principal(), s.Now())
+		check(t, err)
+		c.QuotaRemaining = &standing.Remaining
+	}
+	for _, series := range []struct {
+		step   tokenstore.Step
+		points *[]string
+	}{{tokenstore.StepDay, &c.Days}, {tokenstore.StepHour, &c.Hours}} {
+		points, err := s.Series(token.Token.ID, series.step, s.Now().AddDate(-1, 0, 0), s.Now().AddDate(0, 0, 1))
+		check(t, err)
+		for _, p := range points {
+			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope, p.Outcome, p.Count))
+			switch {
+			case series.step != tokenstore.StepDay:
+			case p.Outcome == tokenstore.OutcomeOK:
+				c.AllowedInDays += p.Count
+			default:
+				c.DeniedInDays += p.Count
+			}
+		}
+	}
+	return c
+}

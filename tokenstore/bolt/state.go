@@ -1,0 +1,93 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// State implements tokenstore.Backend.
+func (b *Backend) State() (state tokenstore.State, err error) {
+	err = b.view(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		state.Flush = flushState(tx)
+		var errs [3]error
+		state.Recorded, errs[0] = decodeTime(meta.Get(recordedKey))
+		state.Passed, errs[1] = optionalTime(meta.Get(passedKey))
+		state.Told, errs[2] = optionalTime(meta.Get(toldKey))
+		return errors.Join(errs[:]...)
+	})
+	return state, err
+}
+
+// flushState returns the state of the flushes. A damaged one is that of a new store: the
+// journal is not the store's then.
+func flushState(tx *bbolt.Tx) (state tokenstore.FlushState) {
+	if bucket := tx.Bucket(flushBucket); bucket != nil {
+		state, _ = tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey))
+	}
+	return state
+}
+
+func putFlushState(tx *bbolt.Tx, state tokenstore.FlushState) error {
+	bucket, err := tx.CreateBucketIfNotExists(flushBucket)
+	if err != nil {
+		return err
+	}
+	return bucket.Put(stateKey, tokenstore.EncodeFlushState(stateKey, state))
+}
+
+// SetTimes implements tokenstore.Backend.
+func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) error {
+	return b.update(func(tx *bbolt.Tx) error {
+		for _, t := range []struct {
+			key  []byte
+			time time.Time
+		}{{recordedKey, times.Recorded}, {passedKey, times.Passed}, {toldKey, times.Told}} {
+			if t.time.IsZero() {
+				continue
+			}
+			if err := tx.Bucket(metaBucket).Put(t.key, encodeTime(t.time)); err != nil {
+				return err
+			}
+		}
+		if entry == nil {
+			return nil
+		}
+		return appendAudit(tx, *entry)
+	})
+}
+
+// record keeps the newest time seen.
+func record(tx *bbolt.Tx, now time.Time) error {
+	recorded, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
+	if err != nil || !now.After(recorded) {
+		return err
+	}
+	return tx.Bucket(metaBucket).Put(recordedKey, encodeTime(now))
+}
+
+func encodeTime(t time.Time) []byte {
+	value := binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro()))
+	return binary.BigEndian.AppendUint32(value, crc32.ChecksumIEEE(value))
+}
+
+func decodeTime(value []byte) (time.Time, error) {
+	if len(value) != 12 || binary.BigEndian.Uint32(value[8:]) != crc32.ChecksumIEEE(value[:8]) {
+		return time.Time{}, errors.New("the recorded time is damaged; restore a backup")
+	}
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), nil
+}
+
+// optionalTime returns a time that need not be there, or zero.
+func optionalTime(value []byte) (time.Time, error) {
+	if value == nil {
+		return time.Time{}, nil
+	}
+	return decodeTime(value)
+}

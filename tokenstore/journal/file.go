@@ -1,0 +1,116 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// A journal's file is a header and the rings. The header is the magic text, which ends
+// with the version of the format, and the journal's id. All numbers are little endian.
+const (
+	fileMagic      = "mollygate journal 1\n"
+	fileHeaderSize = 4096
+	fileSize       = fileHeaderSize + Rings*ringSize
+
+	fileMode = 0o600 // it holds addresses and user agents
+)
+
+// file is the copy of the rings that survives the process. It is written before it is
+// mapped: on a full disk, a hole in it would end the process.
+type file struct {
+	path     string
+	file     *os.File
+	identity fs.FileInfo
+	mapped   []byte // nil on systems without mmap
+	// broken is set when a write failed.
+	broken atomic.Bool
+}
+
+// create makes the file of a journal, in place of the one that is there.
+func create(path string, id uint64) (_ *file, err error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("replacing the journal: %w", err)
+	}
+	made, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("creating the journal: %w", err)
+	}
+	f := &file{path: path, file: made}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("creating the journal %s: %w", path, err), f.close(), os.Remove(path))
+		}
+	}()
+	block := make([]byte, fileHeaderSize)
+	binary.LittleEndian.PutUint64(block[copy(block, fileMagic):], id)
+	for range fileSize / fileHeaderSize {
+		if _, err := made.Write(block); err != nil {
+			return nil, err
+		}
+		clear(block)
+	}
+	if f.mapped, err = mapFile(made, fileSize); err != nil {
+		return nil, err
+	}
+	f.identity, err = made.Stat()
+	return f, err
+}
+
+// write copies bytes into the file. Writing to the mapped memory of a file that was cut
+// off, or whose disk fails, is a fault.
+func (f *file) write(b []byte, at int64) {
+	if f.broken.Load() {
+		return
+	}
+	if f.mapped == nil {
+		if _, err := f.file.WriteAt(b, at); err != nil {
+			f.broken.Store(true)
+		}
+		return
+	}
+	defer f.recoverFault(debug.SetPanicOnFault(true))
+	copy(f.mapped[at:], b)
+}
+
+func (f *file) recoverFault(before bool) {
+	debug.SetPanicOnFault(before)
+	if r := recover(); r != nil {
+		f.broken.Store(true)
+	}
+}
+
+// problem returns what is wrong with the file, or nil.
+func (f *file) problem() error {
+	if f.broken.Load() {
+		return fmt.Errorf("the journal %s can't be written: it was cut off, or its disk failed", f.path)
+	}
+	switch now, err := os.Stat(f.path); {
+	case err != nil:
+		return fmt.Errorf("the journal was removed: %w", err)
+	case !os.SameFile(now, f.identity):
+		return fmt.Errorf("the journal %s was replaced while in use", f.path)
+	case now.Size() < fileSize:
+		return fmt.Errorf("the journal %s was cut off while in use", f.path)
+	}
+	return nil
+}
+
+// remove removes the file, unless another one is in its place.
+func (f *file) remove() error {
+	if now, err := os.Stat(f.path); err != nil || !os.SameFile(now, f.identity) {
+		return nil
+	}
+	return os.Remove(f.path)
+}
+
+func (f *file) close() error {
+	return errors.Join(unmap(f.mapped), f.file.Close())
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

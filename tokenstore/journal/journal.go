@@ -1,0 +1,287 @@
+// Package journal keeps the newest entries of a stream in memory and in a file that
+// survives a killed process.
+//
+// An entry is a piece of bytes that only its writer and its reader understand. A
+// [Journal] is a fixed number of rings. Each writer appends to any of them, so entries
+// have no order among rings. An entry is in the file when [Writer.End] returns: the file
+// is mapped into memory, so the system keeps what a killed process wrote. Nothing waits
+// for a disk, and a power cut may lose entries that were not yet written back.
+//
+// The owner reads each entry once with [Journal.Read], stores what it makes of the
+// entries together with the [Position] up to which it has read, and then calls
+// [Journal.Saved]. After a crash, [Replay] returns the entries behind the stored
+// position.
+//
+// The file can fail or be missing at any time. Entries are then in memory only, and
+// [Journal.Problem] says why; [Journal.Keep] makes a new file.
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// Rings is the number of rings. Writers on different processors rarely share one.
+	Rings = 4
+	// ringSize is the length of a ring in bytes.
+	ringSize = 2 << 20
+
+	// MaxEntry is the length of the longest entry in bytes.
+	MaxEntry = 4096
+)
+
+// Position is how far each ring has been written or read, in bytes since the journal
+// began.
+type Position [Rings]uint64
+
+// Journal holds entries until they are saved. All methods are safe for concurrent use,
+// except that one goroutine at a time may call Read.
+type Journal struct {
+	rings [Rings]ring
+	full  chan struct{}
+
+	mu   sync.Mutex // held to change the file
+	file *file      // nil without one; each ring has it too
+	err  error      // of the last attempt to make a file
+}
+
+// ring is the newest entries of some writers. What is written, read and saved are
+// numbers of bytes since the journal began; a byte is at its number modulo ringSize.
+type ring struct {
+	mu     sync.Mutex
+	memory []byte
+	file   *file // nil without one
+	// offset is where the ring begins in the file.
+	offset int64
+	// overrun is set when unsaved entries were overwritten in the file.
+	overrun bool
+
+	written, read, saved atomic.Uint64
+
+	_ [64]byte // against false sharing
+}
+
+// An entry begins with a header: a CRC-32C of all that follows it, the length of the
+// content, and the entry's position. The position distinguishes an entry from those of
+// earlier laps. Entries begin at multiples of alignment, so that there is always room
+// for a header.
+const (
+	headerSize = 16
+	alignment  = 16
+
+	// skipLength is the length in the header of an entry that only fills the rest of the ring.
+	skipLength = 1<<32 - 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// New returns an empty journal without a file.
+func New() *Journal {
+	j := &Journal{full: make(chan struct{}, 1), err: errNoFile}
+	for i := range j.rings {
+		j.rings[i].memory = make([]byte, ringSize)
+		j.rings[i].offset = fileHeaderSize + int64(i)*ringSize
+	}
+	return j
+}
+
+var errNoFile = errors.New("the journal has no file")
+
+// Full returns a channel that receives a value when a ring becomes half full with
+// entries that are not saved.
+func (j *Journal) Full() <-chan struct{} { return j.full }
+
+// Writer is an entry that is being written. Its ring is locked until End.
+type Writer struct {
+	// Bytes is the entry, for the caller to fill.
+	Bytes []byte
+
+	journal *Journal
+	ring    *ring
+	at      uint64
+}
+
+// Begin makes room for an entry of the given length, at most MaxEntry. It returns false
+// if the ring is full of entries that have not been read; the caller then reads them and
+// tries again.
+func (j *Journal) Begin(length int) (Writer, bool) {
+	r := &j.rings[rand.Uint32()%Rings] //nolint:gosec // spreads load
+	size := entrySize(length)
+	r.mu.Lock()
+	at := r.written.Load()
+	rest := ringSize - at%ringSize
+	if rest >= size {
+		rest = 0
+	}
+	if at+rest+size-r.read.Load() > ringSize {
+		r.mu.Unlock()
+		return Writer{}, false
+	}
+	if rest > 0 {
+		r.header(at, skipLength)
+		r.seal(at, headerSize)
+		at += rest
+	}
+	r.header(at, uint32(length))
+	begin := at%ringSize + headerSize
+	return Writer{Bytes: r.memory[begin : begin+uint64(length)], journal: j, ring: r, at: at}, true
+}
+
+// End appends the entry.
+func (w *Writer) End() {
+	r := w.ring
+	r.seal(w.at, headerSize+len(w.Bytes))
+	saved, end := r.saved.Load(), w.at+entrySize(len(w.Bytes))
+	half := r.written.Load()-saved <= ringSize/2 && end-saved > ringSize/2
+	r.overrun = r.overrun || end-saved > ringSize
+	r.written.Store(end)
+	r.mu.Unlock()
+	if half {
+		select {
+		case w.journal.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func entrySize(length int) uint64 {
+	return (headerSize + uint64(length) + alignment - 1) / alignment * alignment
+}
+
+// header begins an entry. The lock is held.
+func (r *ring) header(at uint64, length uint32) {
+	b := r.memory[at%ringSize:]
+	binary.LittleEndian.PutUint32(b[4:], length)
+	binary.LittleEndian.PutUint64(b[8:], at)
+}
+
+// seal adds the checksum to an entry of so many bytes and copies it to the file. The
+// lock is held.
+func (r *ring) seal(at uint64, length int) {
+	b := r.memory[at%ringSize:][:length]
+	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	if r.file != nil {
+		r.file.write(b, r.offset+int64(at%ringSize))
+	}
+}
+
+// Read calls each with every entry that was appended and not yet read. The entry is
+// valid during the call only.
+func (j *Journal) Read(each func(entry []byte)) {
+	for i := range j.rings {
+		r := &j.rings[i]
+		at, end := r.read.Load(), r.written.Load()
+		for at < end {
+			b := r.memory[at%ringSize:]
+			length := binary.LittleEndian.Uint32(b[4:])
+			if length == skipLength {
+				at += uint64(len(b))
+				continue
+			}
+			each(b[headerSize : headerSize+int(length)])
+			at += entrySize(int(length))
+		}
+		r.read.Store(end)
+	}
+}
+
+// Position returns how far the journal has been read.
+func (j *Journal) Position() (p Position) {
+	for i := range j.rings {
+		p[i] = j.rings[i].read.Load()
+	}
+	return p
+}
+
+// Saved tells the journal that the entries up to a position are stored elsewhere.
+func (j *Journal) Saved(p Position) {
+	for i := range j.rings {
+		r := &j.rings[i]
+		r.mu.Lock()
+		r.saved.Store(p[i])
+		r.overrun = r.written.Load()-p[i] > ringSize
+		r.mu.Unlock()
+	}
+}
+
+// Problem returns why a killed process would lose entries that are not saved, or nil.
+func (j *Journal) Problem() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return j.err
+	}
+	if err := j.file.problem(); err != nil {
+		return err
+	}
+	for i := range j.rings {
+		r := &j.rings[i]
+		r.mu.Lock()
+		overrun := r.overrun
+		r.mu.Unlock()
+		if overrun {
+			return errOverrun
+		}
+	}
+	return nil
+}
+
+var errOverrun = errors.New("the journal is full of entries that could not be saved, and overwrites the oldest")
+
+// Keep begins a new file at path, in place of the one that is there, with all entries that
+// are in memory. The caller has stored id, by which [Replay] recognizes the file.
+func (j *Journal) Keep(path string, id uint64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, err := j.detach(); err != nil {
+		return err
+	}
+	j.file, j.err = create(path, id)
+	if j.err != nil {
+		return j.err
+	}
+	for i := range j.rings {
+		r := &j.rings[i]
+		r.mu.Lock()
+		r.file = j.file
+		r.file.write(r.memory, r.offset)
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// detach closes the file, if there is one, and reports whether it holds nothing that is
+// not saved. j.mu is held.
+func (j *Journal) detach() (saved bool, err error) {
+	saved = true
+	for i := range j.rings {
+		r := &j.rings[i]
+		r.mu.Lock()
+		r.file = nil
+		saved = saved && r.saved.Load() == r.written.Load()
+		r.mu.Unlock()
+	}
+	if j.file != nil {
+		err = j.file.close()
+	}
+	j.file, j.err = nil, errNoFile
+	return saved, err
+}
+
+// Close closes the file. It removes the file if all entries in it are saved, and otherwise
+// leaves it for [Replay]. Later entries are in memory only.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	file := j.file
+	saved, err := j.detach()
+	if file != nil && saved {
+		err = errors.Join(err, file.remove())
+	}
+	return err
+}

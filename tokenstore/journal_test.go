@@ -1,0 +1,378 @@
+package tokenstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore/journal"
+)
+
+// openJournaled returns a store with a journal.
+func openJournaled(t *testing.T) *testStore {
+	backend := newMemory()
+	backend.journal = filepath.Join(t.TempDir(), "journal")
+	return reopen(t, backend, newTestClock(testTime))
+}
+
+// kill returns the store as a new process finds it when the old one is killed now.
+func (s *testStore) kill(t *testing.T) *testStore {
+	t.Helper()
+	killed := s.memory.copy(t)
+	return reopen(t, killed, s.clock)
+}
+
+// copy returns a copy of the backend as it is on disk, with the journal.
+func (m *memory) copy(t *testing.T) *memory {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := newMemory()
+	c.tokens, c.digests, c.used, c.days, c.state = maps.Clone(m.tokens), maps.Clone(m.digests), maps.Clone(m.used), maps.Clone(m.days), m.state
+	c.journal = filepath.Join(t.TempDir(), "journal")
+	content, err := os.ReadFile(m.journal)
+	if err == nil {
+		err = os.WriteFile(c.journal, content, 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sums returns a token's totals, and the sums of its series.
+func (s *testStore) sums(t *testing.T, id ID) (totals, series [2]uint64) {
+	t.Helper()
+	got, err := s.Get(id)
+	check(t, err)
+	points, err := s.Series(id, StepDay, midnight.AddDate(0, 0, -3), midnight.AddDate(0, 0, 3))
+	check(t, err)
+	for _, p := range points {
+		if p.Outcome == OutcomeOK {
+			series[0] += p.Count
+		} else {
+			series[1] += p.Count
+		}
+	}
+	return [2]uint64{got.Usage.Allowed, got.Usage.Denied}, series
+}
+
+// TestKilled kills the process at any moment: before, while and after usage is saved, in
+// any transaction of a flush, while the outcome of one is unknown, and while a process
+// that was killed before is being replayed. Each request is counted once.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := openJournaled(t)
+	const tokens = 2*minChunk + 100 // three transactions a flush
+	credentials, counts, ids := make([]Credential, tokens), make([][2]uint64, tokens), make([]ID, tokens)
+	for i := range tokens {
+		token, credential := s.create(t)
+		credentials[i], ids[i] = credential, token.ID
+	}
+	count := func(n int) {
+		for range n {
+			i := random.IntN(tokens)
+			match := s.must(t, credentials[i])
+			if random.IntN(5) == 0 {
+				counts[i][1]++
+				s.CountDenied(match, s.Now(), "a:b", "insufficient_scope")
+			} else {
+				counts[i][0]++
+				s.CountAllowed(match, fmt.Sprint("a:", random.IntN(3)), LastUse{Time: s.Now(), IP: "203.0.113.7"})
+			}
+		}
+	}
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for round := range rounds {
+		count(random.IntN(3000))
+		var killed *memory
+		fails, saves, after := random.IntN(3) == 0, random.IntN(2) == 0, random.IntN(4)
+		s.memory.beforeSave = func() {
+			if random.IntN(5) == 0 { // a request comes meanwhile
+				count(3)
+			}
+			if after--; after == 0 && fails {
+				s.memory.do(func() { s.memory.saveError, s.memory.saves = errors.New("EIO"), saves })
+			} else if after == 0 {
+				killed = s.memory.copy(t)
+			}
+		}
+		atKill := counts
+		_ = s.Flush()
+		s.memory.beforeSave = nil
+		s.memory.do(func() { s.memory.saveError = nil })
+		if random.IntN(2) == 0 {
+			_ = s.Flush()
+		}
+		if killed == nil {
+			atKill = counts
+			count(random.IntN(50))
+			killed = s.memory.copy(t)
+		} else {
+			killed = s.memory.copy(t) // requests that came after the copy would be missing
+		}
+		_ = atKill
+		s = reopen(t, killed, s.clock)
+		if round%3 == 0 { // killed while it replays
+			killed = s.memory.copy(t)
+			s = reopen(t, killed, s.clock)
+		}
+		for range 50 {
+			i := random.IntN(tokens)
+			if totals, series := s.sums(t, ids[i]); totals != counts[i] || series != counts[i] {
+				t.Fatalf("round %d, token %d: counted %v, totals %v, series %v", round, i, counts[i], totals, series)
+			}
+		}
+	}
+	for i := range tokens {
+		if totals, series := s.sums(t, ids[i]); totals != counts[i] || series != counts[i] {
+			t.Fatalf("token %d: counted %v, totals %v, series %v", i, counts[i], totals, series)
+		}
+	}
+}
+
+// TestKilledInFlush kills the process before each transaction of a flush.
+func TestKilledInFlush(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	const tokens = 3 * minChunk
+	var ids []ID
+	var matches []Match
+	for range tokens {
+		token, credential := s.create(t)
+		ids, matches = append(ids, token.ID), append(matches, s.must(t, credential))
+	}
+	want := uint64(0)
+	for range 3 {
+		want++
+		for i := range matches {
+			s.CountAllowed(matches[i], "a:b", LastUse{Time: s.Now()})
+		}
+		var killed []*memory
+		s.memory.beforeSave = func() { killed = append(killed, s.memory.copy(t)) }
+		check(t, s.Flush())
+		if len(killed) < 2 {
+			t.Fatalf("%d transactions", len(killed))
+		}
+		s.memory.beforeSave = nil
+		for n, memory := range append(killed, s.memory.copy(t)) {
+			again := reopen(t, memory, s.clock)
+			for _, id := range ids {
+				if totals, series := again.sums(t, id); totals[0] != want || series[0] != want {
+					t.Fatalf("killed in transaction %d: %v, %v, want %d", n, totals, series, want)
+				}
+			}
+			check(t, again.Close())
+		}
+	}
+}
+
+// TestReplayKeepsEverything: address, agent, route and the previous secret's use survive a
+// kill, and so does a quota.
+func TestReplayKeepsEverything(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	token, credential := s.create(t, func(d *Draft) { d.Quota = &Quota{10, PeriodDay} })
+	old := s.must(t, credential)
+	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 3600e9}, testActor)
+	check(t, err)
+	match := s.must(t, parsed(t, secret))
+	old = s.must(t, credential)
+	before := LastUse{Time: s.Now().Truncate(1000), IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /a"}
+	s.CountAllowed(old, "a:b", before)
+	last := LastUse{Time: s.Now().Add(1e9).Truncate(1000), IP: "2001:db8::1", UserAgent: "ci", Route: "GET /b"}
+	s.CountAllowed(match, "a:b", last)
+	s = s.kill(t)
+	got, err := s.Get(token.ID)
+	check(t, err)
+	if want := (Usage{Allowed: 2, Last: last}); got.Usage != want {
+		t.Errorf("%+v, want %+v", got.Usage, want)
+	}
+	if _, previous, err := s.PreviousUse(token.ID); err != nil || previous != before {
+		t.Errorf("previous %+v, want %+v, %v", previous, before, err)
+	}
+	if standing, err := s.QuotaStanding(s.must(t, parsed(t, secret)).Token, s.Now()); err != nil || standing.Remaining != 8 {
+		t.Errorf("%+v, %v", standing, err)
+	}
+}
+
+// TestUnreadJournal: what a killed process counted, and can't be read at first, is added
+// once when it can, also after another kill; meanwhile counting goes on.
+func TestUnreadJournal(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	token, credential := s.create(t)
+	for range 3 {
+		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+	}
+	killed := s.memory.copy(t)
+	path := killed.journal
+	check(t, os.Rename(path, path+".kept"))
+	check(t, os.Mkdir(path, 0o700)) // which can't be read as a file
+	s = reopen(t, killed, s.clock)
+	if err := s.CountsAtRisk(); !errors.Is(err, ErrCountsUnread) {
+		t.Fatalf("at risk: %v", err)
+	}
+	for range 2 {
+		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+		check(t, s.Flush())
+	}
+	if totals, series := s.sums(t, token.ID); totals[0] != 2 || series[0] != 2 {
+		t.Errorf("unread: %v, %v", totals, series)
+	}
+	check(t, os.Remove(path))
+	check(t, os.Rename(path+".kept", path))
+	again := reopen(t, s.memory.copy(t), s.clock) // killed while it was unread
+	s.tend()
+	if err := s.CountsAtRisk(); err != nil {
+		t.Errorf("still at risk: %v", err)
+	}
+	for name, s := range map[string]*testStore{"read": s, "killed": again} {
+		for range 2 {
+			if totals, series := s.sums(t, token.ID); totals[0] != 5 || series[0] != 5 {
+				t.Errorf("%s: %v, %v", name, totals, series)
+			}
+			s = s.kill(t)
+		}
+	}
+}
+
+// TestDamagedJournalWhileRunning: a journal that is cut off, removed or replaced is made
+// anew with what is not saved, and nothing is lost.
+func TestDamagedJournalWhileRunning(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(path string) error{
+		"cut off":  func(path string) error { return os.Truncate(path, 5000) },
+		"emptied":  func(path string) error { return os.Truncate(path, 0) },
+		"removed":  os.Remove,
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, []byte("x"), 0o600)) },
+		"moved":    func(path string) error { return os.Rename(path, path+".moved") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openJournaled(t)
+			token, credential := s.create(t)
+			match := s.must(t, credential)
+			use := func() {
+				for range 20 {
+					s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
+				}
+			}
+			use()
+			check(t, damage(s.memory.journal))
+			use()
+			s.memory.do(func() { s.memory.saveError = errors.New("full") })
+			s.tend()
+			if s.CountsAtRisk() == nil {
+				t.Error("not at risk")
+			}
+			if totals, series := s.sums(t, token.ID); totals[0] != 40 || series[0] != 40 {
+				t.Errorf("%v, %v", totals, series)
+			}
+			s.memory.do(func() { s.memory.saveError = nil })
+			s.tend()
+			if err := s.CountsAtRisk(); err != nil {
+				t.Errorf("still at risk: %v", err)
+			}
+			use()
+			s = s.kill(t)
+			if totals, series := s.sums(t, token.ID); totals[0] != 60 || series[0] != 60 {
+				t.Errorf("after a kill %v, %v", totals, series)
+			}
+		})
+	}
+}
+
+// TestForeignJournal: the journal of another store, or of a later state than a backup's,
+// adds nothing.
+func TestForeignJournal(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	token, credential := s.create(t)
+	backup := s.memory.copy(t)
+	backup.state.Flush.Journal ^= 2
+	s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+	content, err := os.ReadFile(s.memory.journal)
+	check(t, err)
+	check(t, os.WriteFile(backup.journal, content, 0o600))
+	s = reopen(t, backup, s.clock)
+	if totals, series := s.sums(t, token.ID); totals[0] != 0 || series[0] != 0 || s.CountsAtRisk() != nil {
+		t.Errorf("%v, %v, %v", totals, series, s.CountsAtRisk())
+	}
+}
+
+// TestFullJournal: while usage can't be saved, counting goes on beyond the journal's
+// length, and says that a kill would lose some of it.
+func TestFullJournal(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	s.memory.do(func() { s.memory.saveError = errors.New("full") })
+	const uses = 100_000
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range uses / 4 {
+				s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case <-s.journal.Full():
+	default:
+		t.Error("the journal doesn't say that it is half full")
+	}
+	if err := s.Flush(); err == nil {
+		t.Error("saved")
+	}
+	s.tend()
+	if s.CountsAtRisk() == nil {
+		t.Error("not at risk")
+	}
+	s.memory.do(func() { s.memory.saveError = nil })
+	check(t, s.Flush())
+	s.tend()
+	if err := s.CountsAtRisk(); err != nil {
+		t.Errorf("still at risk: %v", err)
+	}
+	s = s.kill(t)
+	if totals, series := s.sums(t, token.ID); totals[0] != uses || series[0] != uses {
+		t.Errorf("%v, %v", totals, series)
+	}
+}
+
+// FuzzDecodeCounted: what can't be an entry is none, and an entry is what was encoded.
+func FuzzDecodeCounted(f *testing.F) {
+	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl")
+	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent string) {
+		if e, ok := decodeCounted(b); ok {
+			_ = lastUse(b)
+			_ = e
+		}
+		c := counted{id: ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route, address: address, agent: agent}
+		c.cut()
+		if c.length() > journal.MaxEntry {
+			t.Fatalf("%d bytes", c.length())
+		}
+		entry := make([]byte, c.length())
+		c.encode(entry)
+		e, ok := decodeCounted(entry)
+		if !ok || e.id != c.id || e.at != c.at || !e.previous || string(e.texts[textScope]) != c.scope || string(e.texts[textAgent]) != c.agent || string(e.texts[textOutcome]) != c.outcome {
+			t.Fatalf("%+v", e)
+		}
+	})
+}
