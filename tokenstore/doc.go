@@ -8,7 +8,7 @@
 //	Token ── Backend.Apply ──> stored, with its audit line, in one transaction
 //	Secret ── Parse ──> Credential                 (format and checksum, no state)
 //	Credential ── Store.Authenticate ──> Match     (memory, else the backend once)
-//	Match ── Store.CountAllowed ──> memory, saved by the backend in batches
+//	Match ── Store.CountAllowed ──> journal, saved by the backend in batches
 //
 // # Finding a token
 //
@@ -25,31 +25,24 @@
 //
 // # Counting
 //
-// Each count is a total since the token's creation, kept in memory, noted in the
-// backend's [Counters], and saved by Flush every second. Of two records of a token's
-// use the larger counts are right ([Usage.Larger]), so nothing is counted twice by
-// saving it again or by a restart. What is promised:
+// Each counted request is an entry of a journal, which survives a killed process (package
+// journal). A flush adds up what came to each token's usage since the last one, and saves
+// these differences together with the journal's position, in one transaction. Open adds
+// what is behind the saved position. So each request counts exactly once. What is promised:
 //
-//   - Against a killed process: the totals and the time of the last use, to the last
-//     request that was counted, where the backend has Counters. The history, address,
-//     agent and route may lose what wasn't saved.
-//   - Against a power cut: all that was saved, so all but the last FlushInterval.
-//   - While the backend can't be written: nothing is refused for it; totals go on in
-//     memory and are saved when it can be written again.
-//   - A clock that jumps back: see [Store.Now]. The last use never goes back. An hour
-//     that is gone through twice, after [Store.AcceptClock], keeps the larger count.
+//   - Against a killed process: everything, to the last request that was counted.
+//   - Against a power cut: all that was saved.
+//   - While the backend can't be written: no request is refused for that reason; counting
+//     goes on in memory, and is saved when the backend can be written again.
+//   - A clock that jumps back: see [Store.Now]. The last use never goes back.
 //
-// The history ([Store.Series]) has a count for each hour, scope and outcome: today's
-// with the totals, and for each day that is over one record of the backend's, whose
-// hours are added up after a week and which is removed after two years. A day has at
-// most maxDayCounts scopes and outcomes.
+// The series ([Store.Series]) has a count for each hour, scope and outcome. Hours are added
+// up to days after a week, and days are removed after two years. A day has at most
+// maxDayCounts scopes and outcomes. Within that time, totals are the sum of the series.
 //
 // # Memory
 //
-// Only tokens that have been used since the store was opened are in memory;
-// opening it reads none. Each is a record of two cache lines, found by two tables of
-// numbers, with its name and what it shares with others beside it: no more than 200
-// bytes, of which none is a pointer. A quota, a secret from before a rotation and the
-// history of the last moments come on top; the latter is forgotten when it is saved,
-// and read again when the token is used in another manner than before.
+// Only tokens that have been used since the store was opened are in memory; opening it
+// reads none. Each is an entry without pointers, which a map finds by the digest. What
+// tokens share is there once.
 package tokenstore
