@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -197,15 +198,21 @@ func (f *flipped) decisive(t testing.TB) []int64 {
 	t.Helper()
 	path := newPath(t)
 	check(t, os.WriteFile(path, f.raw, 0o600))
-	file, err := os.Open(path)
-	check(t, err)
-	meta, err := readMetas(file).newest(int64(len(f.raw)))
-	check(t, errors.Join(err, file.Close()))
-	pages := map[int64]bool{0: true, 1: true, int64(meta.root): true, int64(meta.freelist): true}
+	pages := map[int64]bool{0: true, 1: true}
 	b := mustOpen(t, path)
 	check(t, b.view(func(tx *bbolt.Tx) error {
+		pages[int64(tx.Cursor().Bucket().Root())] = true
 		for _, name := range [][]byte{tokensBucket, digestsBucket} {
 			pages[int64(tx.Bucket(name).Root())] = true
+		}
+		for number := range int(tx.Size() / f.pageSize) {
+			info, err := tx.Page(number)
+			if err != nil {
+				return err
+			}
+			if info != nil && info.Type == "freelist" {
+				pages[int64(number)] = true
+			}
 		}
 		return nil
 	}))
@@ -226,36 +233,39 @@ func TestOutdatedPages(t *testing.T) {
 	path := newPath(t)
 	check(t, os.WriteFile(path, f.raw, 0o600))
 	pages := int64(len(f.raw)) / f.pageSize
-	kind := func(page int64) uint16 { return byteOrder.Uint16(f.raw[page*f.pageSize+8:]) }
+	const headerLength, branch, leaf, freelist = 16, 1, 2, 16
+	order := binary.NativeEndian
+	kind := func(page int64) uint16 { return order.Uint16(f.raw[page*f.pageSize+8:]) }
+	isTree := func(page int64) bool { return kind(page) == branch || kind(page) == leaf }
 	var o outcome
 	tried := 0
 	// Page numbers stand in the entries of the root page and in branch pages, 8
 	// bytes each.
 	for _, from := range f.decisive(t) {
-		if from < 2 || kind(from) == freelistFlag {
+		if from < 2 || kind(from) == freelist {
 			continue
 		}
-		for offset := from*f.pageSize + pageHeaderLength; offset < (from+1)*f.pageSize-8; offset++ {
+		for offset := from*f.pageSize + headerLength; offset < (from+1)*f.pageSize-8; offset++ {
 			pointer := f.raw[offset : offset+8]
-			if target := int64(byteOrder.Uint64(pointer)); target < 2 || target >= pages || (kind(target) != leafFlag && kind(target) != branchFlag) {
+			if target := int64(order.Uint64(pointer)); target < 2 || target >= pages || !isTree(target) {
 				continue
 			}
-			original := byteOrder.Uint64(pointer)
+			original := order.Uint64(pointer)
 			for page := int64(2); page < pages; page++ {
-				if uint64(page) == original || (kind(page) != leafFlag && kind(page) != branchFlag) {
+				if uint64(page) == original || !isTree(page) {
 					continue
 				}
 				if testing.Short() && page%5 != 0 {
 					continue
 				}
-				byteOrder.PutUint64(pointer, uint64(page))
+				order.PutUint64(pointer, uint64(page))
 				check(t, os.WriteFile(path, f.raw, 0o600))
 				f.try(t, path, &o)
 				if tried++; t.Failed() {
 					t.Fatalf("with page %d in place of %d at byte %d", page, original, offset)
 				}
 			}
-			byteOrder.PutUint64(pointer, original)
+			order.PutUint64(pointer, original)
 		}
 	}
 	t.Logf("%d wrong pages: %d refused, %d harmless; %d tokens denied, %d unknown", tried, o.refused, o.harmless, o.denied, o.unknown)

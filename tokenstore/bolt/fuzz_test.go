@@ -7,7 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
+
+// Lengths of bbolt's file format.
+const pageHeaderLength, metaLength = 16, 64
 
 // edits applies pairs of an offset and a byte, three bytes each, to a store's
 // file, and then cuts it off or lengthens it.
@@ -77,8 +82,8 @@ func FuzzInspect(f *testing.F) {
 		if right {
 			setChecksums(content, pageSize)
 		}
-		reader := bytes.NewReader(content)
-		if inspectPages(reader, int64(len(content)), readMetas(reader)) != nil {
+		file, err := boltfile.Read(bytes.NewReader(content), int64(len(content)))
+		if err != nil || inspectSchema(file) != nil {
 			return
 		}
 		path := filepath.Join(dir, "tokens.db")

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
 // Inspect looks at the file without locking, changing or making it: is it a
@@ -38,6 +40,53 @@ func openInspected(path string) (*os.File, error) {
 		return nil, fmt.Errorf("token store %s: %w", path, err)
 	}
 	return file, nil
+}
+
+// inspectContent returns an error if the file isn't a sound store of ours. Another
+// process may be writing to it.
+func inspectContent(file *os.File) error {
+	content, err := boltfile.ReadShared(file)
+	if err != nil {
+		return fileError(err)
+	}
+	return inspectSchema(content)
+}
+
+// inspectSchema is checkSchema of a file that isn't open. The meta bucket is small,
+// so that bbolt keeps it where it can be read.
+func inspectSchema(content *boltfile.File) error {
+	if err := checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey)); err != nil {
+		return err
+	}
+	return checkBuckets(content.HasBucket)
+}
+
+// inspectTrees follows the page numbers in a file that nobody writes to.
+func inspectTrees(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	content, err := boltfile.Read(file, info.Size())
+	if err != nil {
+		return fileError(err)
+	}
+	return fileError(content.CheckTrees())
+}
+
+// fileError turns an error of boltfile into one that says what to do.
+func fileError(err error) error {
+	switch {
+	case errors.Is(err, boltfile.ErrEmpty):
+		return errors.New("the file is empty: restore a backup, or remove the file to begin with an empty store")
+	case errors.Is(err, boltfile.ErrNotBolt):
+		return errors.New("the file is not a token store: name another file (one that doesn't exist yet is made), or restore a backup if it was a store")
+	case errors.Is(err, boltfile.ErrManyBuckets):
+		return errForeign
+	case errors.Is(err, boltfile.ErrDamaged):
+		return fmt.Errorf("the file is %w; restore a backup", err)
+	}
+	return err
 }
 
 // inspectPath looks at what is at the path before it is opened: opening a FIFO

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -76,7 +77,7 @@ func migrateCounters(b *Backend) error {
 // readCounter reads a slot, unless it is unused or damaged, or all of it is saved.
 func readCounter(slot []byte) (c counter, ok bool) {
 	copy(c.id[:], slot)
-	if byteOrder.Uint32(slot[12:]) != ^crc32.ChecksumIEEE(c.id[:]) {
+	if binary.NativeEndian.Uint32(slot[12:]) != ^crc32.ChecksumIEEE(c.id[:]) {
 		return c, false
 	}
 	now, saved := slot[16:40], slot[40:64]
@@ -84,7 +85,7 @@ func readCounter(slot []byte) (c counter, ok bool) {
 		return c, false
 	}
 	for i, number := range []*uint64{&c.allowed, &c.denied, &c.lastUse} {
-		coded := byteOrder.Uint64(now[8*i:])
+		coded := binary.NativeEndian.Uint64(now[8*i:])
 		if coded%counterFactor != 0 {
 			return c, false
 		}
