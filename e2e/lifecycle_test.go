@@ -38,33 +38,6 @@ func (s *site) expect(token string, want int) {
 	}
 }
 
-// TestKill keeps tokens over kill -9.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	s := startSite(t, plainSite, mollymawktest.Options{})
-	token := s.token("--preset", "read")
-	s.expect(token, http.StatusOK)
-	s.kill()
-	s.start(plainSite)
-	s.expect(token, http.StatusOK)
-}
-
-// TestUsageSurvivesRestart counts over a restart.
-func TestUsageSurvivesRestart(t *testing.T) {
-	t.Parallel()
-	s := startSite(t, plainSite, mollymawktest.Options{})
-	token := s.token("--preset", "read")
-	for range 3 {
-		s.expect(token, http.StatusOK)
-	}
-	s.stop()
-	s.start(plainSite)
-	s.expect(token, http.StatusOK)
-	if allowed, denied := s.usage(token); allowed != 4 || denied != 0 {
-		t.Errorf("counted %d and %d, want 4 and 0", allowed, denied)
-	}
-}
-
 // TestReloads reloads the same configuration, in all spellings of the store's
 // path, 50 times: the store stays open, and nothing is left behind (security cases
 // CFG-01 and CFG-02).

@@ -36,7 +36,7 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	}
 	c.kill()
 
-	counters := c.path("tokens.db.counters")
+	counters := c.path(usageFile)
 	readable := func(is bool) {
 		t.Helper()
 		var err error
