@@ -1,0 +1,269 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// add appends an entry, reading the journal if it is full.
+func add(j *Journal, entry []byte, read func([]byte)) {
+	for {
+		if w, ok := j.Begin(len(entry)); ok {
+			copy(w.Bytes, entry)
+			w.End()
+			return
+		}
+		j.Read(read)
+	}
+}
+
+// numbered returns an entry that begins with a number, of some length.
+func numbered(n uint64, length int) []byte {
+	b := bytes.Repeat([]byte{byte(n)}, max(length, 8))
+	binary.LittleEndian.PutUint64(b, n)
+	return b
+}
+
+// replayed returns how often each number is in the file behind a position.
+func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]int {
+	t.Helper()
+	counts := make(map[uint64]int)
+	err := Replay(path, id, from, func(_ int, _ uint64, entry []byte) {
+		n := binary.LittleEndian.Uint64(entry)
+		if !bytes.Equal(entry, numbered(n, len(entry))) {
+			t.Errorf("the entry %d is %x", n, entry)
+		}
+		counts[n]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counts
+}
+
+// TestJournal: every entry is read once, and what is behind the saved position is in the
+// file, over many laps of the rings.
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal")
+	j := New()
+	random := rand.New(rand.NewPCG(1, 2))
+	var next uint64
+	unread, unsaved := make(map[uint64]int), make(map[uint64]int)
+	read := func(entry []byte) {
+		if n := binary.LittleEndian.Uint64(entry); unread[n] != 1 {
+			t.Fatalf("entry %d is read again", n)
+		} else {
+			delete(unread, n)
+		}
+	}
+	for round := range 60 {
+		for range random.IntN(3000) {
+			entry := numbered(next, random.IntN(600))
+			add(j, entry, read)
+			unread[next]++
+			unsaved[next]++
+			next++
+		}
+		if round == 0 {
+			if err := j.Keep(path, 7); err != nil {
+				t.Fatal(err)
+			}
+		}
+		from := Position{}
+		for i := range j.rings {
+			from[i] = j.rings[i].saved.Load()
+		}
+		if got := replayed(t, path, 7, from); len(got) != len(unsaved) {
+			t.Fatalf("round %d: %d entries in the file, want %d", round, len(got), len(unsaved))
+		}
+		j.Read(read)
+		if len(unread) != 0 {
+			t.Fatalf("%d entries were not read", len(unread))
+		}
+		if random.IntN(3) > 0 {
+			j.Saved(j.Position())
+			clear(unsaved)
+		}
+		if err := j.Problem(); err != nil {
+			t.Fatal(err)
+		}
+		if round%20 == 19 { // a new file has what is not saved
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if j.Problem() == nil {
+				t.Error("no problem without the file")
+			}
+			if err := j.Keep(path, 7); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); len(unsaved) == 0 != errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%d entries are not saved, the file: %v", len(unsaved), err)
+	}
+}
+
+// TestConcurrentWriters: no entry is lost or mixed with another's.
+func TestConcurrentWriters(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal")
+	j := New()
+	if err := j.Keep(path, 1); err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 8, 3000
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range each {
+				add(j, numbered(uint64(w*each+i), 100), func([]byte) { t.Error("full") })
+			}
+		})
+	}
+	all.Wait()
+	got := replayed(t, path, 1, Position{})
+	if len(got) != writers*each {
+		t.Errorf("%d entries, want %d", len(got), writers*each)
+	}
+	for n, times := range got {
+		if times != 1 {
+			t.Fatalf("entry %d is there %d times", n, times)
+		}
+	}
+}
+
+// TestDamage: a flipped bit costs the entry that it is in, and no other.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal")
+	j := New()
+	if err := j.Keep(path, 1); err != nil {
+		t.Fatal(err)
+	}
+	const entries = 200
+	for n := range uint64(entries) {
+		add(j, numbered(n, 60), nil)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := j.rings[2].written.Load()
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 60 {
+		content := bytes.Clone(whole)
+		at := fileHeaderSize + 2*ringSize + random.IntN(int(end))
+		content[at] ^= 1 << random.IntN(8)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := replayed(t, path, 1, Position{}); len(got) < entries-1 {
+			t.Errorf("a flipped bit at %d leaves %d of %d entries", at, len(got), entries)
+		}
+	}
+	// A file that is cut off has what is before.
+	if err := os.Truncate(path, int64(fileHeaderSize+ringSize+100)); err != nil {
+		t.Fatal(err)
+	}
+	if got := replayed(t, path, 1, Position{}); len(got) == 0 || len(got) >= entries {
+		t.Errorf("%d entries in a file that is cut off", len(got))
+	}
+	for name, content := range map[string][]byte{"empty": nil, "short": whole[:50], "foreign": bytes.Repeat([]byte("x"), fileSize)} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Replay(path, 1, Position{}, nil); !errors.Is(err, ErrOther) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replay(path, 2, Position{}, nil); !errors.Is(err, ErrOther) {
+		t.Errorf("of another store: %v", err)
+	}
+}
+
+// FuzzReplay: whatever a file holds, replaying it ends, and reads nothing outside it.
+func FuzzReplay(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "seed")
+	j := New()
+	if err := j.Keep(path, 1); err != nil {
+		f.Fatal(err)
+	}
+	for n := range uint64(50) {
+		add(j, numbered(n, 50), nil)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(content[fileHeaderSize:][:2000])
+	f.Fuzz(func(t *testing.T, ring []byte) {
+		memory := make([]byte, entrySize(min(len(ring), ringSize-headerSize)))
+		copy(memory, ring)
+		for offset := uint64(0); offset < uint64(len(memory)); {
+			entry, at, size := entryAt(memory, offset)
+			if size < alignment || size%alignment != 0 || len(entry) > MaxEntry || entry != nil && at%ringSize != offset {
+				t.Fatalf("at %d: %d bytes, position %d, next in %d", offset, len(entry), at, size)
+			}
+			offset += size
+		}
+	})
+}
+
+// BenchmarkAppend is what an entry of the usual length costs.
+func BenchmarkAppend(b *testing.B) {
+	j := New()
+	if err := j.Keep(filepath.Join(b.TempDir(), "journal"), 1); err != nil {
+		b.Fatal(err)
+	}
+	entry := numbered(1, 110)
+	var mu sync.Mutex
+	read := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		j.Read(func([]byte) {})
+		j.Saved(j.Position())
+	}
+	for name, run := range map[string]func(b *testing.B, f func()){
+		"one": func(b *testing.B, f func()) {
+			for b.Loop() {
+				f()
+			}
+		},
+		"parallel": func(b *testing.B, f func()) {
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					f()
+				}
+			})
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			run(b, func() {
+				for {
+					if w, ok := j.Begin(len(entry)); ok {
+						copy(w.Bytes, entry)
+						w.End()
+						return
+					}
+					read()
+				}
+			})
+		})
+	}
+}
