@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	found, err := f.store.Get(tokenstore.ID([]byte(id)))
-	if err != nil || found.Usage != (tokenstore.Usage{}) || found.Token.Version != 1 {
+	if err != nil || !reflect.DeepEqual(found.Usage, tokenstore.Usage{}) || found.Token.Version != 1 {
 		t.Errorf("explaining left its mark: %+v, %v", found, err)
 	}
 }

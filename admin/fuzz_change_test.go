@@ -29,8 +29,8 @@ func (o one) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (
 
 func (o one) Token(tokenstore.ID) (*tokenstore.Token, error) { return o.token, nil }
 
-func (one) Usage(tokenstore.ID, tokenstore.Day, tokenstore.Day) (tokenstore.UsageOf, tokenstore.FlushState, error) {
-	return tokenstore.UsageOf{}, tokenstore.FlushState{}, nil
+func (one) Usage(tokenstore.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
+	return tokenstore.Usage{}, tokenstore.FlushState{}, nil
 }
 
 // fuzzed is the one token there is. It was rotated, and restricted in every way.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -404,7 +405,9 @@ type copying struct {
 
 func (c copying) Backup() (io.ReadCloser, int64, error) { return c.copy, 10, nil }
 
-func (copying) SaveUsage(time.Time, tokenstore.FlushState, []tokenstore.UsageOf) error { return nil }
+func (copying) SaveUsage(time.Time, tokenstore.FlushState, iter.Seq2[tokenstore.ID, tokenstore.Usage]) error {
+	return nil
+}
 
 // TestBackupClosesTheCopy: also if it breaks off, which the client and the log get
 // to know.

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"io"
+	"iter"
 	"time"
 )
 
@@ -37,15 +38,15 @@ type Backend interface {
 	// out. What yield is given is valid during the call only; it must not call the
 	// backend.
 	Scan(after ID, yield func(*Token, Usage) bool) error
-	// Usage returns what SaveUsage stored of the token, with its days from first to last,
-	// or none, and the state as it was then. It must not wait for the network. With
+	// Usage returns what SaveUsage stored of the token, or none, with at least its days from
+	// first to last, and the state as it was then. It must not wait for the network. With
 	// ErrDamaged it returns the days that can be read.
-	Usage(id ID, first, last Day) (UsageOf, FlushState, error)
-	// SaveUsage adds what came to the usage of tokens, [UsageOf.Plus], and stores the
+	Usage(id ID, first, last Day) (Usage, FlushState, error)
+	// SaveUsage adds what came to the usage of tokens, [Usage.Plus], and stores the
 	// state, in one transaction. Ids that are no tokens are left out, so that counts that
 	// are saved late bring nothing of a deleted token back. A usage that can't be read
 	// begins anew.
-	SaveUsage(now time.Time, state FlushState, came []UsageOf) error
+	SaveUsage(now time.Time, state FlushState, came iter.Seq2[ID, Usage]) error
 	// JournalPath returns where the counts that are not saved survive the process, always
 	// the same, or "" if the backend has no such place. No other process uses it.
 	JournalPath() string

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -141,7 +142,7 @@ func (s *Store) keepJournal() error {
 	if f.state.Journal != f.id {
 		state := f.state
 		state.Journal, state.Saved, state.Part, state.Last = f.id, f.end, f.end, ID{}
-		if err := s.saveUsage(state, nil); err != nil {
+		if err := s.saveUsage(state, func(func(ID, Usage) bool) {}); err != nil {
 			return err
 		}
 	}
@@ -244,15 +245,15 @@ func (s *Store) saveBatch(b *batch) error {
 	return nil
 }
 
-// saveUsage saves the differences and the state that includes them. Opening a store records
+// saveUsage saves what came to tokens, and the state that includes it. Opening a store records
 // no time: the clock may be wrong, and nothing has been done by it.
-func (s *Store) saveUsage(state FlushState, differences []UsageOf) error {
+func (s *Store) saveUsage(state FlushState, came iter.Seq2[ID, Usage]) error {
 	f := &s.flusher
 	var now time.Time
 	if f.opened {
 		now = s.Now()
 	}
-	if err := s.backend.SaveUsage(now, state, differences); err != nil {
+	if err := s.backend.SaveUsage(now, state, came); err != nil {
 		f.unknown = true
 		return err
 	}

@@ -117,7 +117,7 @@ func TestReusedEntries(t *testing.T) {
 			s.CountDenied(before, testTime, "a:b", "x")
 		}
 		current.Store(&match)
-		if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{}) {
+		if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
 			t.Fatalf("%d: %+v, %v", i, got.Usage, err)
 		}
 		s.CountAllowed(match, "a:b", LastUse{Time: testTime})

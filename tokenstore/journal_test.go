@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -197,7 +198,7 @@ func TestReplayKeepsEverything(t *testing.T) {
 	s = s.kill(t)
 	got, err := s.Get(token.ID)
 	check(t, err)
-	if want := (Usage{Allowed: 2, Last: last}); got.Usage != want {
+	if want := (Usage{Allowed: 2, Last: last, Previous: before}); !reflect.DeepEqual(got.Usage, want) {
 		t.Errorf("%+v, want %+v", got.Usage, want)
 	}
 	if _, previous, err := s.PreviousUse(token.ID); err != nil || previous != before {

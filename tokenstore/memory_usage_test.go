@@ -1,39 +1,42 @@
 package tokenstore
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
-func (m *memory) Usage(id ID, first, last Day) (UsageOf, FlushState, error) {
+func (m *memory) Usage(id ID, first, last Day) (Usage, FlushState, error) {
 	end, err := m.begin("Usage")
 	if err != nil {
-		return UsageOf{}, FlushState{}, err
+		return Usage{}, FlushState{}, err
 	}
 	defer end()
 	used, err := m.usage(id)
 	for day := first; day <= last; day++ {
 		if saved, ok := m.days[dayOfToken{id, day}]; ok {
-			used = used.Plus(UsageOf{Days: []DayUsage{saved}})
+			used = used.Plus(Usage{Days: []DayUsage{saved}})
 		}
 	}
 	return used, m.state.Flush, err
 }
 
 // saved returns what SaveUsage has saved of a token.
-func (m *memory) saved(id ID) (UsageOf, error) {
+func (m *memory) saved(id ID) (Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.usage(id)
 }
 
 // usage is saved with the lock held.
-func (m *memory) usage(id ID) (UsageOf, error) {
+func (m *memory) usage(id ID) (Usage, error) {
 	record, ok := m.used[id]
 	if !ok {
-		return UsageOf{ID: id}, nil
+		return Usage{}, nil
 	}
 	return DecodeUsage(id, record)
 }
 
-func (m *memory) SaveUsage(now time.Time, state FlushState, came []UsageOf) error {
+func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[ID, Usage]) error {
 	if m.beforeSave != nil {
 		m.beforeSave()
 	}
@@ -45,18 +48,15 @@ func (m *memory) SaveUsage(now time.Time, state FlushState, came []UsageOf) erro
 	if m.saveError != nil && !m.saves {
 		return m.saveError
 	}
-	for _, more := range came {
-		if _, ok := m.tokens[more.ID]; !ok {
+	for id, more := range came {
+		if _, ok := m.tokens[id]; !ok {
 			continue
 		}
-		saved, err := m.usage(more.ID)
-		if err != nil {
-			saved = UsageOf{ID: more.ID}
-		}
+		saved, _ := m.usage(id)
 		saved = saved.Plus(more)
-		m.used[more.ID] = EncodeUsage(saved)
+		m.used[id] = EncodeUsage(id, saved)
 		for i := range len(saved.Days) - 1 {
-			key := dayOfToken{more.ID, saved.Days[i].Day}
+			key := dayOfToken{id, saved.Days[i].Day}
 			m.days[key] = saved.Days[i].Plus(m.days[key])
 		}
 	}

@@ -3,8 +3,10 @@ package tokenstore
 import (
 	"bytes"
 	"cmp"
+	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
@@ -142,8 +144,8 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 }
 
 // usage returns what came to the token as a usage.
-func (u *tokenUse) usage() UsageOf {
-	usage := UsageOf{ID: u.id, Usage: Usage{Last: lastUse(u.last)}, Previous: lastUse(u.previous)}
+func (u *tokenUse) usage() Usage {
+	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
 	slices.SortFunc(u.counts, func(a, b hourCount) int {
 		return cmp.Or(cmp.Compare(dayOfHour(a.hour), dayOfHour(b.hour)), cmp.Compare(a.scope, b.scope), cmp.Compare(a.outcome, b.outcome))
 	})
@@ -157,7 +159,7 @@ func (u *tokenUse) usage() UsageOf {
 		if last := len(usage.Days) - 1; last < 0 || usage.Days[last].Day != day {
 			usage.Days = append(usage.Days, DayUsage{Day: day})
 		}
-		usage.Days[len(usage.Days)-1].Add(c.scope, c.outcome, int(c.hour-int64(day)*hoursPerDay), c.n)
+		usage.Days[len(usage.Days)-1].Add(Point{time.UnixMicro(c.hour * microsPerHour).UTC(), c.scope, c.outcome, c.n})
 	}
 	return usage
 }
@@ -199,19 +201,22 @@ func (p *pending) ids(b *batch) []ID {
 
 // usages returns what came to tokens of a batch that is being saved. Of the days before
 // hours, the hours are added up.
-func (p *pending) usages(b *batch, ids []ID, hours Day) []UsageOf {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	usages := make([]UsageOf, len(ids))
-	for i, id := range ids {
-		usages[i] = b.uses[b.numbers[id]].usage()
-		for j, day := range usages[i].Days {
-			if day.Day < hours {
-				usages[i].Days[j] = day.AsWhole()
+func (p *pending) usages(b *batch, ids []ID, hours Day) iter.Seq2[ID, Usage] {
+	return func(yield func(ID, Usage) bool) {
+		for _, id := range ids {
+			p.mu.Lock()
+			usage := b.uses[b.numbers[id]].usage()
+			p.mu.Unlock()
+			for i, day := range usage.Days {
+				if day.Day < hours {
+					usage.Days[i] = day.AsWhole()
+				}
+			}
+			if !yield(id, usage) {
+				return
 			}
 		}
 	}
-	return usages
 }
 
 // saved forgets the batch that was being saved.
@@ -247,7 +252,7 @@ func (p *pending) of(id ID, j *journal.Journal) (differences []difference) {
 // difference is what one flush brings to a token's usage.
 type difference struct {
 	flush uint64
-	usage UsageOf
+	usage Usage
 }
 
 // tokens is how many tokens have counts that are not saved.

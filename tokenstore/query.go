@@ -57,14 +57,14 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 // WithUsage returns a token with its usage up to now.
 func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
 	used, err := s.usage(token.ID, noDay, noDay-1)
-	return TokenUsage{Token: token, Usage: used.Usage}, err
+	return TokenUsage{Token: token, Usage: used}, err
 }
 
 // noDay is a day that no token is used on.
 const noDay Day = 0
 
 // usage returns a token's usage up to now, with the days from first to last.
-func (s *Store) usage(id ID, first, last Day) (UsageOf, error) {
+func (s *Store) usage(id ID, first, last Day) (Usage, error) {
 	// What was counted comes first: if it is saved meanwhile, the state says so.
 	counted := s.pending.of(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
@@ -72,14 +72,16 @@ func (s *Store) usage(id ID, first, last Day) (UsageOf, error) {
 		// The token is good; only its history is lost. That refuses nobody.
 		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
 	} else if err != nil {
-		return UsageOf{}, readError(err)
+		return Usage{}, readError(err)
 	}
 	for _, d := range counted {
 		if !state.includes(d.flush, id) {
 			used = used.Plus(d.usage)
 		}
 	}
-	used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last })
+	if used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last }); len(used.Days) == 0 {
+		used.Days = nil
+	}
 	return used, nil
 }
 
@@ -180,13 +182,11 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		more = false
 		err := s.backend.Scan(after, func(token *Token, usage Usage) bool {
 			if unsaved != nil {
-				used := UsageOf{Usage: usage}
 				for _, d := range s.pending.of(token.ID, s.journal) {
 					if !unsaved.includes(d.flush, token.ID) {
-						used = used.Plus(d.usage)
+						usage = usage.Plus(d.usage)
 					}
 				}
-				usage = used.Usage
 			}
 			after = token.ID
 			if !visit(TokenUsage{Token: token, Usage: usage}) {

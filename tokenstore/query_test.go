@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -20,7 +21,7 @@ func TestLookup(t *testing.T) {
 	}
 	for c, wantPrevious := range map[Credential]bool{old: true, parsed(t, secret): false} {
 		found, previous, err := s.Lookup(c)
-		if err != nil || found.Token.ID != token.ID || previous != wantPrevious || found.Usage != (Usage{}) {
+		if err != nil || found.Token.ID != token.ID || previous != wantPrevious || !reflect.DeepEqual(found.Usage, Usage{}) {
 			t.Errorf("%+v, %v, %v", found, previous, err)
 		}
 	}

@@ -206,9 +206,9 @@ func (s *Store) beginQuota(id ID, period Period, now time.Time) (q quotaState, e
 	}
 	var taken uint64
 	for _, day := range used.Days {
-		for i := range day.Counts {
-			if count := &day.Counts[i]; count.Outcome == OutcomeOK {
-				taken = sum(taken, count.sum())
+		for i := range day.Points {
+			if p := &day.Points[i]; p.Outcome == OutcomeOK {
+				taken = sum(taken, p.Count)
 			}
 		}
 	}

@@ -12,7 +12,6 @@ import (
 type Reader struct {
 	token Token
 	id    ID
-	rest  UsageOf // read and not returned
 }
 
 // Token reads the token kept under id. The error wraps [ErrDamaged].
@@ -26,7 +25,7 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 // Usage reads the usage kept under id. The error wraps [ErrDamaged].
 func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
-	return decodeUsage(r.id[:], record, true, nil, &r.rest)
+	return decodeUsage(r.id[:], record, true, false)
 }
 
 // Clone returns a token that shares no memory with t.
@@ -59,10 +58,14 @@ func (t *Token) compacted() *Token {
 	return t
 }
 
-// Clone returns a usage that shares no memory with u.
+// Clone returns a usage, without its days, that shares no memory with u.
 func (u Usage) Clone() Usage {
-	u.Last.IP, u.Last.UserAgent = strings.Clone(u.Last.IP), strings.Clone(u.Last.UserAgent)
-	u.Last.Route = strings.Clone(u.Last.Route)
+	u.Last, u.Previous, u.Days = u.Last.clone(), u.Previous.clone(), nil
+	return u
+}
+
+func (u LastUse) clone() LastUse {
+	u.IP, u.UserAgent, u.Route = strings.Clone(u.IP), strings.Clone(u.UserAgent), strings.Clone(u.Route)
 	return u
 }
 

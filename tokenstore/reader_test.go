@@ -30,7 +30,7 @@ func TestScan(t *testing.T) {
 			}
 			usage := Usage{Allowed: uint64(i), Last: LastUse{Time: testTime.Truncate(time.Microsecond), IP: fmt.Sprint("192.0.2.", i%256), Route: "GET /"}}
 			s.memory.put(token)
-			s.memory.used[token.ID] = EncodeUsage(UsageOf{ID: token.ID, Usage: usage})
+			s.memory.used[token.ID] = EncodeUsage(token.ID, usage)
 			want[token.ID] = TokenUsage{Token: token, Usage: usage}
 		}
 	})

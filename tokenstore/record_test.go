@@ -85,8 +85,8 @@ func TestEncodingIsTotal(t *testing.T) {
 	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
 		t.Error(err)
 	}
-	used := UsageOf{ID: testID, Usage: Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}}
-	if _, err := DecodeUsage(testID, EncodeUsage(used)); err != nil {
+	used := Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}
+	if _, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil {
 		t.Error(err)
 	}
 }
@@ -109,7 +109,7 @@ func TestDamagedRecords(t *testing.T) {
 		refused("a cut", testID, record[:i])
 	}
 	refused("another's record", ID([]byte("4fQ9Zt2LkVb8")), record)
-	refused("a usage record", testID, EncodeUsage(UsageOf{ID: testID}))
+	refused("a usage record", testID, EncodeUsage(testID, Usage{}))
 	refused("an audit record", testID, EncodeAuditEntry(testID[:], AuditEntry{}))
 	refused("a zero more", testID, append(bytes.Clone(record), 0))
 	refused("twice", testID, append(bytes.Clone(record), record...))
@@ -294,9 +294,9 @@ func FuzzDecodeToken(f *testing.F) {
 }
 
 func FuzzDecodeUsage(f *testing.F) {
-	f.Add(fieldsOf(EncodeUsage(UsageOf{})))
-	f.Add(fieldsOf(EncodeUsage(UsageOf{Usage: Usage{Allowed: math.MaxUint64, Denied: 1, Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}}})))
-	f.Add(fieldsOf(EncodeUsage(UsageOf{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}})))
+	f.Add(fieldsOf(EncodeUsage(testID, Usage{})))
+	f.Add(fieldsOf(EncodeUsage(testID, Usage{Allowed: math.MaxUint64, Denied: 1, Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}})))
+	f.Add(fieldsOf(EncodeUsage(testID, Usage{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}})))
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
@@ -305,23 +305,26 @@ func FuzzDecodeUsage(f *testing.F) {
 		record := hostile(usageRecord, testID[:], fields)
 		usage, err := DecodeUsage(testID, record)
 		if err != nil {
-			if !reflect.DeepEqual(usage, UsageOf{}) || !errors.Is(err, ErrDamaged) {
+			if !reflect.DeepEqual(usage, Usage{}) || !errors.Is(err, ErrDamaged) {
 				t.Fatalf("got %v, %v", usage, err)
 			}
 			return
 		}
-		if again := EncodeUsage(usage); !bytes.Equal(again, record) {
+		if again := EncodeUsage(testID, usage); !bytes.Equal(again, record) {
 			t.Fatalf("read %x and wrote %x", record, again)
 		}
 	})
 }
 
 // fullDay has all that a day can have.
-var fullDay = DayUsage{Day: -3, Counts: []Count{
-	{Scope: "", Outcome: "route_not_allowed", Hours: [hoursPerDay]uint64{7: 1}},
-	{Scope: "unikernel:list", Outcome: "insufficient_scope", Hours: [hoursPerDay]uint64{0: 1, 23: 300}},
-	{Scope: "unikernel:list", Outcome: OutcomeOK, Hours: [hoursPerDay]uint64{12: math.MaxUint64}},
+var fullDay = DayUsage{Day: -3, Points: []Point{
+	{fullDayHour(7), "", "route_not_allowed", 1},
+	{fullDayHour(0), "unikernel:list", "insufficient_scope", 1},
+	{fullDayHour(23), "unikernel:list", "insufficient_scope", 300},
+	{fullDayHour(12), "unikernel:list", OutcomeOK, math.MaxUint64},
 }}
+
+func fullDayHour(hour time.Duration) time.Time { return Day(-3).Start().Add(hour * time.Hour) }
 
 func FuzzDecodeDay(f *testing.F) {
 	key := []byte("day and id")

@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -21,12 +22,12 @@ const (
 	usagePreviousIP
 	usagePreviousUserAgent
 	usagePreviousRoute
-	usageLastScope // of the last use; no longer written
+	usageLastScope // of the last use; no longer written or read
 )
 
 // EncodeUsage returns the record of a token's usage for a backend to keep under
 // the token's id, with the last of its days.
-func EncodeUsage(u UsageOf) []byte {
+func EncodeUsage(id ID, u Usage) []byte {
 	b := make([]byte, 0, 192)
 	b = appendUint(b, usageAllowed, u.Allowed)
 	b = appendUint(b, usageDenied, u.Denied)
@@ -34,40 +35,29 @@ func EncodeUsage(u UsageOf) []byte {
 	b = appendString(b, usageLastIP, u.Last.IP)
 	b = appendString(b, usageLastUserAgent, u.Last.UserAgent)
 	b = appendString(b, usageLastRoute, u.Last.Route)
-	if days := len(u.Days); days > 0 && len(u.Days[days-1].Counts) > 0 {
+	if days := len(u.Days); days > 0 && len(u.Days[days-1].Points) > 0 {
 		today := u.Days[days-1]
 		b = appendUint(b, usageDay, protowire.EncodeZigZag(int64(today.Day))+1)
-		b = appendCounts(b, usageCount, today)
+		b = appendPoints(b, usageCount, today)
 	}
 	b = appendTime(b, usagePreviousTime, u.Previous.Time)
 	b = appendString(b, usagePreviousIP, u.Previous.IP)
 	b = appendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
 	b = appendString(b, usagePreviousRoute, u.Previous.Route)
-	return seal(usageRecord, u.ID[:], b)
+	return seal(usageRecord, id[:], b)
 }
 
 // DecodeUsage reads the usage record kept under id. The error wraps [ErrDamaged].
 // The usage shares no memory with the record.
-func DecodeUsage(id ID, record []byte) (UsageOf, error) {
-	used := UsageOf{ID: id}
-	var today DayUsage
-	var err error
-	if used.Usage, err = decodeUsage(id[:], record, false, &today, &used); err != nil {
-		return UsageOf{}, err
-	}
-	if len(today.Counts) > 0 {
-		used.Days = []DayUsage{today}
-	}
-	return used, nil
-}
+func DecodeUsage(id ID, record []byte) (Usage, error) { return decodeUsage(id[:], record, false, true) }
 
-// decodeUsage reads the day, too, unless today is nil, and what else there is into rest.
-func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, rest *UsageOf) (Usage, error) {
+// decodeUsage reads the day only if it is asked for.
+func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error) {
 	fields, err := unseal(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
 	}
-	var u Usage
+	var today DayUsage
 	dated, counted := false, false
 	err = eachField(fields, borrowed, func(number protowire.Number, f field) error {
 		switch number {
@@ -85,23 +75,23 @@ func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, rest *Usage
 			return f.setString(&u.Last.Route)
 		case usageDay:
 			dated = true
-			return f.setDay(today)
+			return f.setDay(&today)
 		case usageCount:
 			counted = true
-			if today == nil {
+			if !withDay {
 				return nil
 			}
-			return f.addCount(today)
+			return f.addPoints(&today)
 		case usagePreviousTime:
-			return f.setTime(&rest.Previous.Time)
+			return f.setTime(&u.Previous.Time)
 		case usagePreviousIP:
-			return f.setString(&rest.Previous.IP)
+			return f.setString(&u.Previous.IP)
 		case usagePreviousUserAgent:
-			return f.setString(&rest.Previous.UserAgent)
+			return f.setString(&u.Previous.UserAgent)
 		case usagePreviousRoute:
-			return f.setString(&rest.Previous.Route)
+			return f.setString(&u.Previous.Route)
 		case usageLastScope:
-			return f.setString(&rest.LastScope)
+			return nil
 		}
 		return errUnknownField
 	})
@@ -110,6 +100,9 @@ func decodeUsage(key, record []byte, borrowed bool, today *DayUsage, rest *Usage
 	}
 	if err != nil {
 		return Usage{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if len(today.Points) > 0 {
+		u.Days = []DayUsage{today}
 	}
 	return u, nil
 }
@@ -127,7 +120,7 @@ func EncodeDay(key []byte, d DayUsage) []byte {
 	if d.Whole {
 		b = appendUint(b, dayWhole, 1)
 	}
-	return seal(dayRecord, key, appendCounts(b, dayCount, d))
+	return seal(dayRecord, key, appendPoints(b, dayCount, d))
 }
 
 // DecodeDay reads the record of a day kept under the key. The error wraps
@@ -147,7 +140,7 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 			d.Whole = true
 			return nil
 		case dayCount:
-			return f.addCount(&d)
+			return f.addPoints(&d)
 		}
 		return errUnknownField
 	})
@@ -157,24 +150,20 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	return d, nil
 }
 
-// appendCounts writes a field for each count that isn't zero: the scope, the
-// outcome, then each hour that isn't zero and its number, or that of the whole day.
-func appendCounts(b []byte, number protowire.Number, d DayUsage) []byte {
+// appendPoints writes a field for each scope and outcome: these two, then each hour that
+// has requests and their number, or only the number of the whole day.
+func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	var value []byte
-	for _, count := range d.Counts {
-		value = protowire.AppendString(value[:0], validText(count.Scope))
-		value = protowire.AppendString(value, validText(count.Outcome))
-		texts := len(value)
-		for hour, n := range count.Hours {
-			if n == 0 {
-				continue
-			}
-			if !d.Whole {
-				value = append(value, byte(hour))
-			}
-			value = protowire.AppendVarint(value, n)
+	for i, p := range d.Points {
+		if i == 0 || compareCounts(d.Points[i-1], p) != 0 {
+			value = protowire.AppendString(value[:0], validText(p.Scope))
+			value = protowire.AppendString(value, validText(p.Outcome))
 		}
-		if len(value) > texts {
+		if !d.Whole {
+			value = append(value, byte(p.Time.Hour()))
+		}
+		value = protowire.AppendVarint(value, p.Count)
+		if i == len(d.Points)-1 || compareCounts(d.Points[i+1], p) != 0 {
 			b = appendBytes(b, number, value)
 		}
 	}
@@ -190,18 +179,15 @@ func (f field) setDay(d *DayUsage) error {
 	if day < math.MinInt32 || day > math.MaxInt32 {
 		return errSpelling
 	}
-	if d != nil {
-		d.Day = Day(day)
-	}
+	d.Day = Day(day)
 	return nil
 }
 
-// addCount reads a count, which comes after the one before.
-func (f field) addCount(d *DayUsage) error {
+// addPoints reads the points of a scope and outcome on a day.
+func (f field) addPoints(d *DayUsage) error {
 	if f.wireType != protowire.BytesType {
 		return errSpelling
 	}
-	var count Count
 	scope, b, err := consumeText(f.bytes)
 	if err != nil {
 		return err
@@ -210,8 +196,8 @@ func (f field) addCount(d *DayUsage) error {
 	if err != nil {
 		return err
 	}
-	count.Scope, count.Outcome = string(scope), string(outcome)
-	if len(b) == 0 || len(d.Counts) > 0 && compareCounts(d.Counts[len(d.Counts)-1], count) >= 0 {
+	p := Point{Scope: string(scope), Outcome: string(outcome)}
+	if last := len(d.Points) - 1; len(b) == 0 || last >= 0 && compareCounts(d.Points[last], p) >= 0 {
 		return errSpelling
 	}
 	for last := -1; len(b) > 0; {
@@ -220,12 +206,12 @@ func (f field) addCount(d *DayUsage) error {
 			hour, b = int(b[0]), b[1:]
 		}
 		n, length := protowire.ConsumeVarint(b)
-		if hour <= last || hour >= hoursPerDay || length < 0 || length != protowire.SizeVarint(n) || n == 0 {
+		if hour <= last || hour >= hoursPerDay || length < 0 || n == 0 {
 			return errSpelling
 		}
-		count.Hours[hour] = n
+		p.Time, p.Count = d.Day.Start().Add(time.Duration(hour)*time.Hour), n
+		d.Points = append(d.Points, p)
 		last, b = hour, b[length:]
 	}
-	d.Counts = append(d.Counts, count)
 	return nil
 }

@@ -44,79 +44,87 @@ func (d Day) Start() time.Time { return time.UnixMicro(int64(d) * microsPerDay).
 // DayUsage is the history of a token's use on one day.
 type DayUsage struct {
 	Day Day
-	// Whole says that the hours are no longer told apart: hour 0 of a count is the
-	// whole day's.
+	// Whole says that the hours are added up: the points are of the day's first moment.
 	Whole bool
-	// Counts are in the order of scope and outcome, each once.
-	Counts []Count
+	// Points are in the order of scope, outcome and time, each once.
+	Points []Point
 }
 
-// Count is how many requests for one scope had one outcome.
-type Count struct {
+// Point is how many requests for one scope had one outcome in an hour or a day.
+type Point struct {
+	// Time is the first moment of the hour or the day, in UTC.
+	Time time.Time
 	// Scope is empty if the request was refused before it was known what it asks for.
 	Scope   string
 	Outcome string
-	Hours   [hoursPerDay]uint64
+	Count   uint64
 }
 
-func (c *Count) sum() uint64 {
-	var sum uint64
-	for _, n := range c.Hours {
-		sum = min(sum+n, maxCount)
-	}
-	return sum
-}
-
-func compareCounts(a, b Count) int {
+// compareCounts compares points by scope and outcome.
+func compareCounts(a, b Point) int {
 	return cmp.Or(strings.Compare(a.Scope, b.Scope), strings.Compare(a.Outcome, b.Outcome))
 }
+
+func comparePoints(a, b Point) int { return cmp.Or(compareCounts(a, b), a.Time.Compare(b.Time)) }
 
 // AsWhole returns the day with its hours added up.
 func (d DayUsage) AsWhole() DayUsage {
 	if d.Whole {
 		return d
 	}
-	d.Whole = true
-	d.Counts = slices.Clone(d.Counts)
-	for i := range d.Counts {
-		d.Counts[i].Hours = [hoursPerDay]uint64{d.Counts[i].sum()}
-	}
-	return d
+	return DayUsage{Day: d.Day, Whole: true}.Plus(d)
 }
 
 // Plus returns the day with the requests of both.
 func (d DayUsage) Plus(more DayUsage) DayUsage {
-	if d.Whole != more.Whole {
-		d, more = d.AsWhole(), more.AsWhole()
+	if more.Whole {
+		d = d.AsWhole()
 	}
-	d.Counts = slices.Clone(d.Counts)
-	for _, count := range more.Counts {
-		for hour, n := range count.Hours {
-			d.Add(count.Scope, count.Outcome, hour, n)
-		}
+	d.Points = slices.Clone(d.Points)
+	for _, p := range more.Points {
+		d.Add(p)
 	}
 	return d
 }
 
-// maxDayCounts bounds what is kept of a day. A token of Mollymawk's routes has no
-// more than about fifty; beyond it the scope isn't told.
+// maxDayCounts bounds how many scopes and outcomes a day has. A token of Mollymawk's
+// routes has no more than about fifty; beyond it, counts have no scope.
 const maxDayCounts = 64
 
-// Add adds requests of an hour, 0 to 23. Nothing else may have the day's Counts.
-func (d *DayUsage) Add(scope, outcome string, hour int, n uint64) {
-	if n == 0 {
-		return
+// Add adds requests to the day, which must not share its Points. Of the time of the point,
+// only the hour counts.
+func (d *DayUsage) Add(p Point) {
+	hour := time.Duration(p.Time.Hour())
+	if d.Whole {
+		hour = 0
 	}
-	count := Count{Scope: scope, Outcome: outcome}
-	i, found := slices.BinarySearchFunc(d.Counts, count, compareCounts)
+	p.Time = d.Day.Start().Add(hour * time.Hour)
+	i, found := slices.BinarySearchFunc(d.Points, p, comparePoints)
 	switch {
-	case !found && len(d.Counts) >= maxDayCounts && scope != "":
-		d.Add("", outcome, hour, n)
-		return
-	case !found:
-		d.Counts = slices.Insert(d.Counts, i, count)
+	case p.Count == 0:
+	case found:
+		d.Points[i].Count = sum(d.Points[i].Count, p.Count)
+	case p.Scope != "" && d.full(p):
+		p.Scope = ""
+		d.Add(p)
+	default:
+		d.Points = slices.Insert(d.Points, i, p)
 	}
-	d.Counts[i].Hours[hour] = sum(d.Counts[i].Hours[hour], n)
+}
+
+// full reports whether a day has no place for another scope and outcome, such as the
+// point's.
+func (d *DayUsage) full(p Point) bool {
+	n := 0
+	for i, other := range d.Points {
+		if compareCounts(p, other) == 0 {
+			return false
+		}
+		if i == 0 || compareCounts(d.Points[i-1], other) != 0 {
+			n++
+		}
+	}
+	return n >= maxDayCounts
 }
 
 // What is kept of a token's history: hours for a week, days for two years.
@@ -140,15 +148,6 @@ const (
 	// StepDay is kept for 2 years.
 	StepDay
 )
-
-// Point is one count of a token's history.
-type Point struct {
-	// Time is the first moment of the hour or the day, in UTC.
-	Time    time.Time
-	Scope   string
-	Outcome string
-	Count   uint64
-}
 
 // Series returns a token's history up to now: the hours or days, of those that are
 // kept, that lie between two times, in their order, then by scope and outcome.
@@ -178,18 +177,13 @@ func (s *Store) Series(id ID, step Step, from, to time.Time) ([]Point, error) {
 		} else if day.Whole {
 			continue
 		}
-		start := day.Day.Start()
-		for hour := range hoursPerDay {
-			at := start.Add(time.Duration(hour) * time.Hour)
-			if !at.Before(to) || !at.Add(length).After(from) || !from.Before(to) {
-				continue
-			}
-			for _, count := range day.Counts {
-				if n := count.Hours[hour]; n > 0 {
-					points = append(points, Point{at, count.Scope, count.Outcome, n})
-				}
+		begin := len(points)
+		for _, p := range day.Points {
+			if p.Time.Before(to) && p.Time.Add(length).After(from) && from.Before(to) {
+				points = append(points, p)
 			}
 		}
+		slices.SortStableFunc(points[begin:], func(a, b Point) int { return a.Time.Compare(b.Time) })
 	}
 	return points, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -169,7 +170,7 @@ func TestDamagedUsageRefusesNobody(t *testing.T) {
 	token, c := test.create(t)
 	backend.used[token.ID] = []byte("nonsense")
 	match := test.must(t, c)
-	if got, err := s.Get(token.ID); err != nil || got.Usage != (Usage{}) {
+	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if logs.FilterField(zap.Stringer("token_id", token.ID)).Len() != 1 {

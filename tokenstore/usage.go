@@ -12,14 +12,18 @@ import (
 // every limit on it.
 const maxCount = math.MaxInt64
 
-// Usage is how a token has been used. Counts are totals since its creation and
-// stop at the largest int64.
+// Usage is how a token has been used, or what came to that since it was last saved. Counts
+// are totals since its creation and stop at the largest int64.
 type Usage struct {
 	// Allowed counts the requests that passed the gate, Denied those refused
 	// although the secret was right.
 	Allowed uint64
 	Denied  uint64
 	Last    LastUse
+	// Previous is the newest allowed request with a secret from before a rotation.
+	Previous LastUse
+	// Days are the days that were asked for, in their order, each once.
+	Days []DayUsage
 }
 
 // LastUse is the newest allowed request. The zero value is "never".
@@ -32,21 +36,8 @@ type LastUse struct {
 	Route string
 }
 
-// UsageOf is the usage of one token, or what came to it since it was last saved.
-type UsageOf struct {
-	ID ID
-	Usage
-	// Previous is the newest allowed request with a secret from before a rotation.
-	Previous LastUse
-	// Days are in their order, each once.
-	Days []DayUsage
-	// LastScope is the scope of the last use in records that were written before there was
-	// a journal. It is read only.
-	LastScope string
-}
-
-// Plus returns the usage with what came to it later or at the same time.
-func (u UsageOf) Plus(more UsageOf) UsageOf {
+// Plus returns the usage with what came to it.
+func (u Usage) Plus(more Usage) Usage {
 	u.Allowed, u.Denied = sum(u.Allowed, more.Allowed), sum(u.Denied, more.Denied)
 	u.Last, u.Previous = u.Last.newer(more.Last), u.Previous.newer(more.Previous)
 	u.Days = slices.Clone(u.Days)

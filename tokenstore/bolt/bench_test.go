@@ -79,14 +79,14 @@ func BenchmarkScan(b *testing.B) {
 	const tokens = 50_000
 	backend, _ := benchmarkStore(b, tokens)
 	s := storeOver(b, backend)
-	var totals []tokenstore.UsageOf
+	came := make(map[tokenstore.ID]tokenstore.Usage)
 	check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
-		totals = append(totals, tokenstore.UsageOf{ID: t.Token.ID, Usage: tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
+		came[t.Token.ID] = tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
 			Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels",
-		}}})
+		}}
 		return true
 	}))
-	check(b, backend.SaveUsage(testTime, tokenstore.FlushState{}, totals))
+	save(b, backend, came)
 	b.ReportAllocs()
 	for b.Loop() {
 		sum := uint64(0)

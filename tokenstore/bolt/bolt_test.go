@@ -52,7 +52,7 @@ func hold(path string) int {
 }
 
 // usageOf returns a token's saved usage, with the newest of its days.
-func usageOf(b *Backend, id tokenstore.ID) (usage tokenstore.UsageOf, err error) {
+func usageOf(b *Backend, id tokenstore.ID) (usage tokenstore.Usage, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		usage, err = savedUsage(tx, id)
 		return err

@@ -3,6 +3,7 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -127,7 +128,9 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a read: %v", err)
 		}
-		err := within(t, "a write", func() error { return b.SaveUsage(testTime, tokenstore.FlushState{}, nil) })
+		err := within(t, "a write", func() error {
+			return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil))
+		})
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a write: %v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func TestKilled(t *testing.T) {
 		for range 2 { // the second time nothing is left to replay
 			again := copied(t, path)
 			s := storeOver(t, mustOpen(t, again))
-			if got, series := used(t, s, token.ID); got != want || series != want.Allowed {
+			if got, series := used(t, s, token.ID); !reflect.DeepEqual(got, want) || series != want.Allowed {
 				t.Fatalf("round %d: %+v, %d in the series, want %+v", round, got, series, want)
 			}
 			check(t, s.Close())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -100,18 +101,13 @@ const outcomeUnknown = "unknown"
 // addCounter adds what a slot has beyond the saved usage. These requests were like the last
 // use: that version saved others within a second.
 func addCounter(tx *bbolt.Tx, c counter) error {
-	saved, err := savedUsage(tx, c.id)
-	if err != nil {
-		saved = tokenstore.UsageOf{ID: c.id}
-	}
+	saved, _ := savedUsage(tx, c.id) // one that can't be read begins anew
 	if unread := tx.Bucket(unreadBucket); unread != nil {
 		if kept, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
 			saved.Allowed, saved.Denied = kept.Allowed, kept.Denied
 		}
 	}
-	more := tokenstore.UsageOf{ID: c.id, Usage: tokenstore.Usage{
-		Allowed: c.allowed - min(c.allowed, saved.Allowed), Denied: c.denied - min(c.denied, saved.Denied), Last: saved.Last,
-	}}
+	more := tokenstore.Usage{Allowed: c.allowed - min(c.allowed, saved.Allowed), Denied: c.denied - min(c.denied, saved.Denied), Last: saved.Last}
 	at, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
 	if err != nil {
 		return err
@@ -121,8 +117,31 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 		more.Last.Time = at
 	}
 	day := tokenstore.DayUsage{Day: tokenstore.DayOf(at)}
-	day.Add(saved.LastScope, tokenstore.OutcomeOK, at.Hour(), more.Allowed)
-	day.Add("", outcomeUnknown, at.Hour(), more.Denied)
+	day.Add(tokenstore.Point{Time: at, Scope: lastScope(tx, c.id), Outcome: tokenstore.OutcomeOK, Count: more.Allowed})
+	day.Add(tokenstore.Point{Time: at, Outcome: outcomeUnknown, Count: more.Denied})
 	more.Days = []tokenstore.DayUsage{day}
-	return addUsage(tx, more)
+	return addUsage(tx, c.id, more)
+}
+
+// lastScope returns the scope of a token's last use, which is a field of the usage records
+// of that version.
+func lastScope(tx *bbolt.Tx, id tokenstore.ID) (scope string) {
+	const field protowire.Number = 13
+	record := tx.Bucket(usageBucket).Get(id[:])
+	for len(record) > crc32.Size {
+		number, wireType, n := protowire.ConsumeTag(record)
+		if n < 0 {
+			return ""
+		}
+		record = record[n:]
+		if number == field && wireType == protowire.BytesType {
+			scope, _ = protowire.ConsumeString(record)
+			return scope
+		}
+		if n = protowire.ConsumeFieldValue(number, wireType, record); n < 0 {
+			return ""
+		}
+		record = record[n:]
+	}
+	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"sync"
@@ -300,31 +301,31 @@ func TestUsage(t *testing.T) {
 	s := storeOver(t, b)
 	token, deleted := makeToken(t, s), makeToken(t, s)
 	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
-	if used, err := usageOf(b, token.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
+	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used, tokenstore.Usage{}) {
 		t.Errorf("unused %+v, %v", used, err)
 	}
 	want := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond), IP: "::1", UserAgent: "curl", Route: "GET /x"}}
 	later := testTime.Add(time.Hour)
-	check(t, b.SaveUsage(later, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: deleted.ID, Usage: want}, {ID: token.ID, Usage: want}}))
+	check(t, b.SaveUsage(later, tokenstore.FlushState{}, maps.All(map[tokenstore.ID]tokenstore.Usage{deleted.ID: want, token.ID: want})))
 	check(t, b.Close())
 	b = mustOpen(t, path)
-	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used.Usage, want) {
+	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used, want) {
 		t.Errorf("used %+v, %v", used, err)
 	}
-	if used, err := usageOf(b, deleted.ID); err != nil || used.Usage != (tokenstore.Usage{}) {
+	if used, err := usageOf(b, deleted.ID); err != nil || !reflect.DeepEqual(used, tokenstore.Usage{}) {
 		t.Errorf("a deleted token is used %+v, %v", used, err)
 	}
 	if recorded, err := recorded(b); err != nil || !recorded.Equal(later) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	// An earlier time changes nothing.
-	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, nil))
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil)))
 	if recorded, err := recorded(b); err != nil || !recorded.Equal(later) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	check(t, b.Close())
 	for what, err := range map[string]error{
-		"SaveUsage": b.SaveUsage(later, tokenstore.FlushState{}, nil), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
+		"SaveUsage": b.SaveUsage(later, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil)), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
 		"List": b.List(tokenstore.OrderCreated, nil, false, nil),
 	} {
 		if !errors.Is(err, tokenstore.ErrClosed) {
@@ -351,7 +352,7 @@ func TestCloseDuringUse(t *testing.T) {
 			func() error { _, err := b.Token(token.ID); return err },
 			func() error { _, err := usageOf(b, token.ID); return err },
 			func() error {
-				return b.SaveUsage(testTime, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: token.ID}})
+				return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All(map[tokenstore.ID]tokenstore.Usage{token.ID: {}}))
 			},
 			func() error { return change(b, token.ID, func(token *tokenstore.Token) { token.Name += "x" }) },
 			func() error {

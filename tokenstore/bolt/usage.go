@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -11,14 +12,14 @@ import (
 )
 
 // Usage implements tokenstore.Backend. It takes one look-up a day.
-func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tokenstore.UsageOf, state tokenstore.FlushState, err error) {
+func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		state = flushState(tx)
 		saved, damaged := savedUsage(tx, id)
 		usage = saved
 		for day := first; day <= last; day++ {
 			if d, ok := savedDay(tx, id, day); ok {
-				usage = usage.Plus(tokenstore.UsageOf{Days: []tokenstore.DayUsage{d}})
+				usage = usage.Plus(tokenstore.Usage{Days: []tokenstore.DayUsage{d}})
 			}
 		}
 		return damaged
@@ -26,21 +27,19 @@ func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tok
 	return usage, state, err
 }
 
-func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.UsageOf, error) {
+func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.Usage, error) {
 	record := tx.Bucket(usageBucket).Get(id[:])
 	if record == nil {
-		return tokenstore.UsageOf{ID: id}, nil
+		return tokenstore.Usage{}, nil
 	}
-	usage, err := tokenstore.DecodeUsage(id, record)
-	usage.ID = id
-	return usage, err
+	return tokenstore.DecodeUsage(id, record)
 }
 
 // SaveUsage implements tokenstore.Backend.
-func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came []tokenstore.UsageOf) error {
+func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came iter.Seq2[tokenstore.ID, tokenstore.Usage]) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		for _, more := range came {
-			if err := addUsage(tx, more); err != nil {
+		for id, more := range came {
+			if err := addUsage(tx, id, more); err != nil {
 				return err
 			}
 		}
@@ -49,21 +48,18 @@ func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came []t
 }
 
 // addUsage adds what came to the usage of a token.
-func addUsage(tx *bbolt.Tx, more tokenstore.UsageOf) error {
-	if tx.Bucket(tokensBucket).Get(more.ID[:]) == nil {
+func addUsage(tx *bbolt.Tx, id tokenstore.ID, more tokenstore.Usage) error {
+	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
 		return nil
 	}
-	saved, err := savedUsage(tx, more.ID) // one that can't be read begins anew
-	if err != nil {
-		saved = tokenstore.UsageOf{ID: more.ID}
-	}
+	saved, _ := savedUsage(tx, id) // one that can't be read begins anew
 	usage := saved.Plus(more)
 	for i := range len(usage.Days) - 1 {
-		if err := addDay(tx, usage.ID, usage.Days[i]); err != nil {
+		if err := addDay(tx, id, usage.Days[i]); err != nil {
 			return err
 		}
 	}
-	return tx.Bucket(usageBucket).Put(usage.ID[:], tokenstore.EncodeUsage(usage))
+	return tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage))
 }
 
 // A day's key is the day and the token's id, so that days are removed in the order

@@ -2,9 +2,11 @@ package bolt
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -15,9 +17,16 @@ var today = tokenstore.DayOf(testTime)
 
 // usedOn is a day with one count in two hours.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
-	count := tokenstore.Count{Scope: "a:b", Outcome: tokenstore.OutcomeOK}
-	count.Hours[3], count.Hours[20] = n, 2*n
-	return tokenstore.DayUsage{Day: day, Counts: []tokenstore.Count{count}}
+	point := func(hour time.Duration, n uint64) tokenstore.Point {
+		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
+	}
+	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
+}
+
+// save saves what came to tokens.
+func save(t testing.TB, b *Backend, came map[tokenstore.ID]tokenstore.Usage) {
+	t.Helper()
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, maps.All(came)))
 }
 
 // days returns the days that are stored apart from the usage record.
@@ -41,17 +50,17 @@ func TestDays(t *testing.T) {
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
 	token, other := makeToken(t, s), makeToken(t, s)
-	save := func(days ...tokenstore.DayUsage) {
-		t.Helper()
-		check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, []tokenstore.UsageOf{
-			{ID: token.ID, Usage: tokenstore.Usage{Allowed: 7}, Days: days},
-			{ID: other.ID, Days: []tokenstore.DayUsage{usedOn(today, 9)}},
-			{ID: tokenstore.ID([]byte("000000000000")), Days: days}, // is no token
-		}))
+	for _, days := range [][]tokenstore.DayUsage{
+		{usedOn(today-1, 1)},
+		{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)},
+		{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)},
+	} {
+		save(t, b, map[tokenstore.ID]tokenstore.Usage{
+			token.ID:                              {Allowed: 7, Days: days},
+			other.ID:                              {Days: []tokenstore.DayUsage{usedOn(today, 9)}},
+			tokenstore.ID([]byte("000000000000")): {Days: days}, // is no token
+		})
 	}
-	save(usedOn(today-1, 1))
-	save(usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1))
-	save(usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4))
 	want := []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today-1, 5)}
 	if got := days(t, b, token.ID); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
@@ -87,16 +96,17 @@ func TestPruneDays(t *testing.T) {
 	s := storeOver(t, b)
 	const tokens, kept = 300, 20
 	var ids []tokenstore.ID
-	var totals []tokenstore.UsageOf
+	came := make(map[tokenstore.ID]tokenstore.Usage)
 	for range tokens {
 		id := makeToken(t, s).ID
-		of := tokenstore.UsageOf{ID: id}
+		var of tokenstore.Usage
 		for day := today - kept; day <= today; day++ {
 			of.Days = append(of.Days, usedOn(day, 1))
 		}
-		ids, totals = append(ids, id), append(totals, of)
+		ids = append(ids, id)
+		came[id] = of
 	}
-	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, totals))
+	save(t, b, came)
 	keep := tokenstore.Retention{Hours: today - 7, Days: today - 15}
 	rounds := 0
 	for more := true; more; rounds++ {
@@ -147,7 +157,7 @@ func TestCheckDays(t *testing.T) {
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
 	token := makeToken(t, s)
-	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, []tokenstore.UsageOf{{ID: token.ID, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today-2, 1), usedOn(today, 1)}}}))
+	save(t, b, map[tokenstore.ID]tokenstore.Usage{token.ID: {Days: []tokenstore.DayUsage{usedOn(today-2, 1), usedOn(today-1, 1), usedOn(today, 1)}}})
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		days := tx.Bucket(daysBucket)
 		record := slices.Clone(days.Get(dayKey(today-1, token.ID)))
