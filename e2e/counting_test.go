@@ -24,6 +24,13 @@ const (
 
 	// usageFile is the file next to the store in which counts outlive a kill.
 	usageFile = "tokens.db.counters"
+
+	// What the log says when counts can't be saved in the store, and can again; and when
+	// a kill would lose what isn't saved, and would no longer.
+	saysUnsaved  = "token usage can't be saved"
+	saysSaved    = "token usage is being saved again"
+	saysMortal   = "token usage that isn't saved yet doesn't outlive the process"
+	saysImmortal = "token usage outlives the process again"
 )
 
 // countingSite answers by itself, so that as much as possible is counted.
@@ -346,14 +353,73 @@ func (n *counted) compare(c *caddy) (right bool) {
 			wrong("totals", "%d %s, want %d, of which %d are new, and at most %d that were not answered", total.shown, total.name, least, total.answered, unanswered)
 		}
 	}
-	if fresh := shown.Allowed + shown.Denied - n.before.Allowed - n.before.Denied; fresh > now.sent {
-		wrong("totals", "%d are new, but %d were sent", fresh, now.sent)
+	if before := n.before.Allowed + n.before.Denied; shown.Allowed+shown.Denied > before+now.sent {
+		wrong("totals", "%d, before it was %d, and %d were sent", shown.Allowed+shown.Denied, before, now.sent)
 	}
 	n.compareSeries(&shown, unanswered, wrong)
 	n.compareLast(&shown, wrong)
 	n.all.sent, n.all.answered, n.all.counted = n.all.sent+now.sent, n.all.answered+now.answered, shown.Allowed+shown.Denied
 	n.before, n.now = shown, ledger{}
 	return right
+}
+
+// settle is what holds is after counts may have been lost: none that were compared
+// before, and the history agrees with the totals.
+func settle(c *caddy, tokens []*counted) {
+	c.t.Helper()
+	for _, n := range tokens {
+		shown := n.shown(c)
+		n.mu.Lock()
+		before, total := n.before.Allowed+n.before.Denied, shown.Allowed+shown.Denied
+		if shown.Allowed < n.before.Allowed || shown.Denied < n.before.Denied || total > before+n.now.sent {
+			c.t.Errorf("%s (%s): %d allowed and %d denied; before it was %d and %d, and %d were sent", n.name, tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
+		}
+		for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
+			if sum := sumOf(series); sum != total {
+				c.t.Errorf("sum of %s of %s (%s): %d, want %d", step, n.name, tokenID(n.token), sum, total)
+			}
+		}
+		n.before, n.now = shown, ledger{}
+		n.mu.Unlock()
+	}
+}
+
+func sumOf(series map[count]uint64) (sum uint64) {
+	for _, number := range series {
+		sum += number
+	}
+	return sum
+}
+
+// healthWarning returns what healthz warns of, or nothing.
+func (c *caddy) healthWarning() string {
+	c.t.Helper()
+	var health struct{ Warning string }
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/healthz")), &health); err != nil {
+		c.t.Fatal(err)
+	}
+	return health.Warning
+}
+
+// says waits until the log has said a text so often.
+func (c *caddy) says(text string, times int) {
+	c.t.Helper()
+	c.eventually("the log says "+text, func() bool { return strings.Count(c.output.String(), text) >= times })
+}
+
+// useFor lets clients use the tokens for a time.
+func useFor(c *caddy, tokens []*counted, duration time.Duration) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), duration)
+	defer cancel()
+	useTokens(ctx, c, tokens, func(err error) { c.t.Error(err) })
+}
+
+// countFor lets clients use the tokens for a time and compares.
+func countFor(c *caddy, tokens []*counted, duration time.Duration) {
+	c.t.Helper()
+	useFor(c, tokens, duration)
+	holds(c, tokens)
 }
 
 // compareSeries verifies that the history's sum is the totals, and that each of its
