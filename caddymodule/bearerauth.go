@@ -341,7 +341,7 @@ func validCookieName(name string) bool {
 	return httpguts.ValidHeaderFieldName(name) // both are tokens (RFC 6265 section 4.1.1)
 }
 
-// ServeHTTP decides about the request and carries the decision out.
+// ServeHTTP decides on the request and carries the decision out.
 func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	authorization, upgrade := gate.TakeHeaders(r.Header)
 	gate.RemoveSessionCookies(r.Header)
@@ -351,16 +351,19 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	if err != nil {
 		return h.refuseWithoutStore(w, r, stray, err)
 	}
-	decision := gate.Decision{Request: h.facts(r, authorization, upgrade, stray, store.Now())}
+	now := store.Now()
 	if stray.found() {
-		h.strays.note(h.logger, r, stray, decision.Request.Now)
+		h.strays.note(h.logger, r, stray, now)
 	}
-	metrics.decide(h.gate, store, &decision)
-	facts := &decision.Request
+	facts := h.facts(r, authorization, upgrade, stray, now)
+	var decision gate.Decision
+	begun := metrics.decisionBegins()
+	h.gate.Decide(store, &facts, &decision)
+	metrics.observeDecision(begun)
 	switch {
 	case decision.Refused():
 		if decision.Matched() {
-			store.CountDenied(decision.Match, facts.Now, decision.Scope(), string(decision.Refusal.Code))
+			store.CountDenied(decision.Match, now, decision.Scope(), string(decision.Refusal.Code))
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Redirect != "":
@@ -371,9 +374,9 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	case decision.Untouched:
-		return h.forwardUntouched(w, r, &decision, next)
+		return h.forwardUntouched(w, r, &decision, now, next)
 	}
-	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
+	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
 	return passage.forward(w, r, next)
 }
 

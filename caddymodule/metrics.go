@@ -69,15 +69,20 @@ func (c *collectors) count(outcome string) { c.outcomes[outcome].Inc() }
 // verifySample is one in how many decisions are timed.
 const verifySample = 64
 
-// decide times some of the decisions.
-func (c *collectors) decide(g *gate.Gate, store gate.Store, d *gate.Decision) {
+// decisionBegins returns the time now if the decision that begins is one of those that
+// are timed, and otherwise the zero time.
+func (*collectors) decisionBegins() time.Time {
 	if rand.Uint32()%verifySample != 0 { //nolint:gosec // a sample
-		g.Decide(store, d)
-		return
+		return time.Time{}
 	}
-	begun := time.Now()
-	g.Decide(store, d)
-	c.verify.Observe(time.Since(begun).Seconds())
+	return time.Now()
+}
+
+// observeDecision takes how long a decision took, unless the time it began is zero.
+func (c *collectors) observeDecision(begun time.Time) {
+	if !begun.IsZero() {
+		c.verify.Observe(time.Since(begun).Seconds())
+	}
 }
 
 // register makes the collectors, and what is known of the store, known to a

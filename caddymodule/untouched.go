@@ -17,7 +17,7 @@ import (
 // forwardUntouched hands a request without a token on, for the backend to answer. Its
 // credential and its answer are the client's own affair. But what a body could do to the
 // backend doesn't depend on who sends it.
-func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, next caddyhttp.Handler) error {
+func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time, next caddyhttp.Handler) error {
 	out := handOn(r.Context(), r)
 	gate.SetUpgrade(out.Header, d.Upgrade)
 	gate.SendOnce(out.Method, out.Header)
@@ -41,7 +41,7 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 	}
 	setCall(out, &call)
 	out.RequestURI = out.URL.RequestURI()
-	return h.sendUntouched(w, r, out, &call, d.Request.Now, next)
+	return h.sendUntouched(w, r, out, &call, now, next)
 }
 
 // sendUntouched makes a call. Before it, it asks what must be known; of an answer whose form

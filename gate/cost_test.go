@@ -77,7 +77,7 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		"body":      {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }), "413 body_too_large"},
 	} {
 		var d Decision
-		allocations := testing.AllocsPerRun(100, func() { d = Decision{Request: *tt.request}; tt.gate.Decide(tt.store, &d) })
+		allocations := testing.AllocsPerRun(100, func() { d = Decision{}; tt.gate.Decide(tt.store, tt.request, &d) })
 		if got := refusalText(d.Refusal); got != tt.want {
 			t.Errorf("%s: refusal %q, want %q", name, got, tt.want)
 		}
@@ -105,8 +105,8 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				d := Decision{Request: *bb.request}
-				g.Decide(bb.store, &d)
+				var d Decision
+				g.Decide(bb.store, bb.request, &d)
 			}
 		})
 	}

@@ -67,7 +67,8 @@ var checkNames = [checksEnd]string{
 // nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
-	d := Decision{Request: r, gate: g, store: store, look: true}
+	s := scratch{store: store, readOnly: true}
+	var d Decision
 	if question.Text == "" {
 		d.Match = tokenstore.Match{Token: question.Token.Principal(), Status: question.Token.Status(question.Now)}
 	}
@@ -80,13 +81,13 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		if needsToken := c >= checkKind && c != checkRoute; needsToken && !d.Matched() {
 			continue
 		}
-		if c == checkToken && d.text == "" {
+		if c == checkToken && s.text == "" {
 			continue
 		}
 		if c == checkScope && d.Route == nil {
 			continue
 		}
-		d.ask(c)
+		g.check(c, &r, &d, &s)
 		if c == checkPath && !readable {
 			d.Refusal = Refuse(InvalidPath)
 		}
@@ -99,7 +100,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 			}
 			d.Refusal = Refusal{}
 		} else {
-			result.Detail = d.passed(c)
+			result.Detail = d.passed(c, &r)
 		}
 		e.Checks = append(e.Checks, result)
 	}
@@ -125,10 +126,10 @@ func (question Question) request(prefixes tokenstore.Prefixes) (r Request, reada
 }
 
 // passed says what a check that has been passed found.
-func (d *Decision) passed(c check) string {
+func (d *Decision) passed(c check, r *Request) string {
 	switch c {
 	case checkMethod:
-		return d.Request.Method + " may be asked for."
+		return r.Method + " may be asked for."
 	case checkURL:
 		return "There is no token in the URL."
 	case checkCredential:
@@ -148,7 +149,7 @@ func (d *Decision) passed(c check) string {
 		}
 		return "It is active until " + shown(d.Match.Token.ExpiresAt) + "."
 	case checkClientIP:
-		return d.passedIP()
+		return passedIP(&d.Match.Token, r.ClientIP)
 	case checkRoute:
 		return "It is the route " + d.Route.Name() + ", which needs the scope " + d.Route.Scope.Name + "."
 	case checkScope:
@@ -170,12 +171,11 @@ func passedLimit(standing tokenstore.Standing, name, limit string) string {
 	return "Of its " + name + " " + limit + " the token has " + strconv.FormatInt(standing.Remaining, 10) + " left."
 }
 
-func (d *Decision) passedIP() string {
-	token := d.Match.Token
+func passedIP(token *tokenstore.Principal, ip netip.Addr) string {
 	if len(token.AllowedIPs) == 0 {
 		return "The token may be used from anywhere."
 	}
-	ip := d.Request.ClientIP.Unmap().WithZone("")
+	ip = ip.Unmap().WithZone("")
 	i := slices.IndexFunc(token.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 	return ip.String() + " is in " + token.AllowedIPs[i].String() + "."
 }

@@ -196,7 +196,7 @@ func refusalText(r Refusal) string {
 }
 
 func decide(g *Gate, store Store, r *Request) Decision {
-	d := Decision{Request: *r}
-	g.Decide(store, &d)
+	var d Decision
+	g.Decide(store, r, &d)
 	return d
 }

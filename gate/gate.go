@@ -102,8 +102,6 @@ type Request struct {
 // Decision is what happens to a request: it is refused, untouched or redirected, or
 // else allowed.
 type Decision struct {
-	// Request is what is decided about; the caller sets it.
-	Request Request
 	// Refusal says why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal
 	// Untouched requests carry no token and are the backend's to answer.
@@ -112,16 +110,6 @@ type Decision struct {
 	// nowhere.
 	Redirect string
 	Finding
-
-	// What is needed to decide lies here, too: nothing is copied.
-	gate  *Gate
-	store Store
-	// look says that nothing is to be taken of the token's limits.
-	look bool
-	// text is the presented token.
-	text string
-	// resource is what the path stands for, if it is the exact path of routes.
-	resource *resource
 }
 
 // Finding is what has been found out about a request.
@@ -156,7 +144,7 @@ func (f *Finding) Scope() string {
 	return f.Route.Scope.Name
 }
 
-// check is one of the questions that a request is asked.
+// check is one of the checks on a request.
 type check uint8
 
 // The checks, in their order. The cheap ones that need no token come
@@ -181,22 +169,35 @@ const (
 	checksEnd
 )
 
-// Decide decides about the request of a Decision that has nothing else yet. The checks
-// are made in order, and the first that fails decides.
-func (g *Gate) Decide(store Store, d *Decision) {
-	d.gate, d.store = g, store
+// Decide decides on a request. It reads the request only, and writes to decision only,
+// which must be its zero value. The checks are made in order, and the first that fails
+// decides.
+func (g *Gate) Decide(store Store, request *Request, decision *Decision) {
+	d, s := decision, scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched && d.Redirect == ""; c++ {
-		d.ask(c)
+		g.check(c, request, d, &s)
 	}
 	if d.Refused() {
 		d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
 	}
 	switch {
-	case d.Request.StrayToken:
-		g.config.Failures.CountStray(&d.Refusal, d.Request.ClientIP, d.Request.Now)
+	case request.StrayToken:
+		g.config.Failures.CountStray(&d.Refusal, request.ClientIP, request.Now)
 	case d.Refused():
-		g.config.Failures.Count(&d.Refusal, d.Request.ClientIP, d.Request.Now)
+		g.config.Failures.Count(&d.Refusal, request.ClientIP, request.Now)
 	}
+}
+
+// scratch is what the checks on one request need, and leave to those after them. It lies
+// on the stack, because no pointer to the request or the decision is in it.
+type scratch struct {
+	store Store
+	// readOnly makes the checks take nothing of the token's limits.
+	readOnly bool
+	// text is the presented token.
+	text string
+	// resource is what the path stands for, if it is the exact path of routes.
+	resource *resource
 }
 
 // MaxBody returns the largest body that the route takes, in bytes. Without a route it is
@@ -211,24 +212,23 @@ func (g *Gate) MaxBody(route *Route) int64 {
 	return g.config.MaxBody
 }
 
-// ask makes one check; those before it have passed. It is a switch and no list of
-// functions, because calls by value would move every inquiry to the heap.
-func (d *Decision) ask(c check) {
-	r := &d.Request
+// check makes one check; those before it have passed. It is a switch and not a list of
+// functions, because calls by value would move every decision to the heap.
+func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	switch c {
 	case checkMethod:
 		if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-			d.refuseForbiddenMethod()
+			g.refuseForbiddenMethod(r, d)
 		}
 	case checkURL:
 		if r.TokenInURL {
 			d.Refusal = Refuse(TokenInURL)
 		}
 	case checkCredential:
-		d.credential()
+		g.credential(r, d, s)
 	case checkPath:
 		// The path of a route is canonical: see Route.Check.
-		if d.resource = d.gate.router.exact[r.Path]; d.resource == nil && !canonicalPath(r.Path) {
+		if s.resource = g.router.exact[r.Path]; s.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		} else if !canonicalQuery(r.Query) {
 			d.refuseQuery()
@@ -238,7 +238,7 @@ func (d *Decision) ask(c check) {
 			d.Refusal = Refuse(TooEarly)
 		}
 	case checkToken:
-		d.find()
+		g.find(r, d, s)
 	case checkKind:
 		if d.Match.Token.Kind != tokenstore.KindAPI {
 			d.Refusal = Refuse(WrongKind)
@@ -248,47 +248,47 @@ func (d *Decision) ask(c check) {
 			d.Refusal = RefuseStatus(d.Match.Status)
 		}
 	case checkClientIP:
-		d.clientIP()
+		d.clientIP(r)
 	case checkRoute:
-		d.route()
+		g.route(r, d, s)
 	case checkRate:
-		d.rate()
+		d.rate(r, s)
 	case checkScope:
 		if scope := d.Route.Scope; !d.Match.Token.Scopes.Cover(scope) {
 			d.Refusal = Refuse(InsufficientScope)
 			d.Refusal.Scope = scope.Name
 		}
 	case checkBody:
-		if r.ContentLength > d.gate.MaxBody(d.Route) {
+		if r.ContentLength > g.MaxBody(d.Route) {
 			d.Refusal = Refuse(BodyTooLarge)
 		}
 	case checkAccount:
-		if has := d.gate.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
+		if has := g.config.HasAccount; has != nil && !has(d.Match.Token.Account) {
 			d.Refusal = Refuse(AccountNotConfigured)
 		}
 	case checkQuota:
-		d.quota()
+		d.quota(r, s)
 	}
 }
 
 // refuseForbiddenMethod refuses CONNECT, which Caddy's proxy would turn into a
 // request of its own, unchecked (CVE-2026-71324), and TRACE, whose answer would
 // echo the backend's credential.
-func (d *Decision) refuseForbiddenMethod() {
-	_, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
+func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
+	_, allow := g.router.find(r.Method, r.Path)
 	d.Refusal = refuseMethod(allow)
 	d.Refusal.Detail = "CONNECT and TRACE are not allowed anywhere."
 	d.Refusal.forbiddenMethod = true
 }
 
 // credential reads the bearer token, or lets a browser's request pass without.
-func (d *Decision) credential() {
+func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
 	var code Code
-	d.text, code = bearer(d.Request.Authorization)
+	s.text, code = bearer(r.Authorization)
 	switch {
 	case code == "":
-	case code == MissingToken && d.gate.config.BrowserSessions:
-		d.withoutToken()
+	case code == MissingToken && g.config.BrowserSessions:
+		g.withoutToken(r, d)
 	default:
 		d.Refusal = Refuse(code)
 	}
@@ -307,33 +307,33 @@ func (d *Decision) refuseQuery() {
 // before a backend whose routes have checks of their own, what it may take for a listed
 // path is refused, because it would go unchecked. The query must only leave the request
 // line whole: browsers send more than RFC 3986 allows.
-func (d *Decision) withoutToken() {
-	route, allow := d.gate.router.find(d.Request.Method, d.Request.Path)
+func (g *Gate) withoutToken(r *Request, d *Decision) {
+	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {
-	case listed && !d.Request.Session:
+	case listed && !r.Session:
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
-	case !listed && d.gate.config.CheckBody != nil && d.anotherSpelling():
-	case !listed && d.gate.config.replacesPage(d.Request.Path):
-		d.keysElsewhere()
-	case !requestLine(d.Request.Query):
+	case !listed && g.config.CheckBody != nil && g.anotherSpelling(r, d):
+	case !listed && g.config.replacesPage(r.Path):
+		g.keysElsewhere(r, d)
+	case !requestLine(r.Query):
 		d.refuseQuery()
-	case d.gate.MaxBody(route) > 0 && d.Request.ContentLength > d.gate.MaxBody(route):
+	case g.MaxBody(route) > 0 && r.ContentLength > g.MaxBody(route):
 		d.Refusal = Refuse(BodyTooLarge)
 	default:
 		d.Untouched = true
-		d.take(route)
+		d.setRoute(r, route)
 	}
 }
 
 // anotherSpelling refuses a path that the backend may take for a listed one.
-func (d *Decision) anotherSpelling() bool {
-	if d.Request.Path == "" { // a URL that isn't one of a path, such as http:%2fapi
+func (g *Gate) anotherSpelling(r *Request, d *Decision) bool {
+	if r.Path == "" { // a URL that isn't one of a path, such as http:%2fapi
 		d.Refusal = Refuse(InvalidPath)
 		return true
 	}
-	listed := d.gate.router.meant(d.Request.Path)
+	listed := g.router.meant(r.Path)
 	if listed == "" {
 		return false
 	}
@@ -346,24 +346,23 @@ func (d *Decision) anotherSpelling() bool {
 var malformed = Refuse(MalformedToken)
 
 // find looks the presented token up.
-func (d *Decision) find() {
-	credential, err := d.gate.config.Prefixes.Parse(d.text)
+func (g *Gate) find(r *Request, d *Decision, s *scratch) {
+	credential, err := g.config.Prefixes.Parse(s.text)
 	if err != nil {
 		d.Refusal.Code, d.Refusal.Status = malformed.Code, malformed.Status
 		return
 	}
-	if d.Match, err = d.store.Authenticate(credential, d.Request.Now); err != nil {
+	if d.Match, err = s.store.Authenticate(credential, r.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
 		if d.Refusal.Code == UnknownToken && credential.Format == tokenstore.FormatImported {
-			d.Refusal.Detail = d.gate.ownKey
+			d.Refusal.Detail = g.ownKey
 		}
 	}
 }
 
 // clientIP checks the address that a token is bound to. Early data may come from
 // an address that isn't its sender's, which only the handshake shows.
-func (d *Decision) clientIP() {
-	r := &d.Request
+func (d *Decision) clientIP(r *Request) {
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
 		d.Refusal = Refuse(TooEarly)
@@ -374,26 +373,26 @@ func (d *Decision) clientIP() {
 }
 
 // route finds what the request asks for.
-func (d *Decision) route() {
-	route, allow := d.gate.router.of(d.resource, d.Request.Method, d.Request.Path)
+func (g *Gate) route(r *Request, d *Decision, s *scratch) {
+	route, allow := g.router.of(s.resource, r.Method, r.Path)
 	switch {
 	case route == nil && allow == "":
-		d.refuseRoute()
+		g.refuseRoute(r, d)
 	case route == nil:
 		d.Refusal = refuseMethod(allow)
 	default:
-		d.take(route)
+		d.setRoute(r, route)
 		d.Path = route.Path
 		if route.pattern {
-			d.Path = d.Request.Path
+			d.Path = r.Path
 		}
 	}
 }
 
-// take notes the route and the upgrade that it allows.
-func (d *Decision) take(route *Route) {
+// setRoute sets the route and the upgrade that it allows.
+func (d *Decision) setRoute(r *Request, route *Route) {
 	d.Route = route
 	if route != nil && route.WebSocket {
-		d.Upgrade = d.Request.Upgrade
+		d.Upgrade = r.Upgrade
 	}
 }

@@ -64,9 +64,9 @@ func (c *Config) replacesPage(path string) bool {
 
 // keysElsewhere sends a browser that wants the backend's page of keys to the operator's,
 // and refuses all else there: keys that the backend makes would not work here.
-func (d *Decision) keysElsewhere() {
-	config := &d.gate.config
-	if d.Request.Navigation {
+func (g *Gate) keysElsewhere(r *Request, d *Decision) {
+	config := &g.config
+	if r.Navigation {
 		d.Redirect = config.KeysPage
 		return
 	}
@@ -75,14 +75,14 @@ func (d *Decision) keysElsewhere() {
 }
 
 // refuseRoute refuses a token on a path that no token opens.
-func (d *Decision) refuseRoute() {
+func (g *Gate) refuseRoute(r *Request, d *Decision) {
 	d.Refusal = Refuse(RouteNotAllowed)
-	config := &d.gate.config
-	if !slices.Contains(config.SessionPaths, d.Request.Path) {
+	config := &g.config
+	if !slices.Contains(config.SessionPaths, r.Path) {
 		return
 	}
 	d.Refusal.Detail = "This path works only with a browser's session, not with an API key."
-	if config.replacesPage(d.Request.Path) {
+	if config.replacesPage(r.Path) {
 		d.Refusal.Detail += " " + config.whereKeysAre()
 	}
 }

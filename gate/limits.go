@@ -51,16 +51,15 @@ func appendParameter(b []byte, name string, value int64) []byte {
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // rate takes a request of the token's rate limit. That a request is refused later
-// gives nothing back: who has a good token mustn't scan for what it may do.
-func (d *Decision) rate() {
-	r := &d.Request
+// gives nothing back, so that a token can't be used to scan for what it may do.
+func (d *Decision) rate(r *Request, s *scratch) {
 	if d.Match.Token.RateLimit == (tokenstore.RateLimit{}) {
 		return
 	}
-	if d.look {
-		d.Limits.Rate = d.store.RateStanding(d.Match.Token, r.Now)
+	if s.readOnly {
+		d.Limits.Rate = s.store.RateStanding(d.Match.Token, r.Now)
 	} else {
-		d.Limits.Rate = d.store.TakeRate(d.Match, r.Now)
+		d.Limits.Rate = s.store.TakeRate(d.Match, r.Now)
 	}
 	if d.Limits.Rate.Exceeded {
 		d.Refusal = Refuse(RateLimited)
@@ -69,16 +68,15 @@ func (d *Decision) rate() {
 }
 
 // quota takes a request of the token's quota.
-func (d *Decision) quota() {
-	r := &d.Request
+func (d *Decision) quota(r *Request, s *scratch) {
 	if d.Match.Token.Quota == (tokenstore.Quota{}) {
 		return
 	}
 	var err error
-	if d.look {
-		d.Limits.Quota, err = d.store.QuotaStanding(d.Match.Token, r.Now)
+	if s.readOnly {
+		d.Limits.Quota, err = s.store.QuotaStanding(d.Match.Token, r.Now)
 	} else {
-		d.Reservation, d.Limits.Quota, err = d.store.TakeQuota(d.Match, r.Now)
+		d.Reservation, d.Limits.Quota, err = s.store.TakeQuota(d.Match, r.Now)
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):

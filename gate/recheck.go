@@ -36,9 +36,10 @@ func (g *Gate) RefuseRight(f *Finding, m *tokenstore.Match, clientIP netip.Addr,
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)
 	}
-	d := Decision{Request: Request{ClientIP: clientIP, Now: now}, Finding: Finding{Route: f.Route, Match: *m}, gate: g}
+	request := Request{ClientIP: clientIP, Now: now}
+	d := Decision{Finding: Finding{Route: f.Route, Match: *m}}
 	for _, c := range rightChecks {
-		if d.ask(c); d.Refused() {
+		if g.check(c, &request, &d, &scratch{}); d.Refused() {
 			d.Refusal.Token = m.Token
 			break
 		}

@@ -59,7 +59,7 @@ func TestRecheck(t *testing.T) {
 				tokens.known[d.Match.Digest] = knownToken{token, token.Principal()}
 			}
 			tokens.err = tt.gone
-			refusal := g.Recheck(tokens, &d.Finding, d.Request.ClientIP, testNow.Add(tt.later))
+			refusal := g.Recheck(tokens, &d.Finding, request("", nil).ClientIP, testNow.Add(tt.later))
 			if got := refusalText(refusal); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

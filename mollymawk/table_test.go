@@ -164,8 +164,9 @@ func TestGateOfTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		decide := func(method, path string) gate.Decision {
-			d := gate.Decision{Request: gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()}}
-			g.Decide(anyone{}, &d)
+			request := gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()}
+			var d gate.Decision
+			g.Decide(anyone{}, &request, &d)
 			return d
 		}
 		for _, action := range []string{"create", "upload", "download", "delete"} {
