@@ -74,7 +74,7 @@ func (a *answerWriter) late() {
 // has taken the request means that an answer is there. From then on a handler such
 // as templates could show the credential, which nobody needs any more.
 func (a *answerWriter) Header() http.Header {
-	if a.passage.context.sent.Load() {
+	if a.passage.right.attempt.Load() != noAttempt {
 		delete(a.passage.out.Header, "Authorization")
 	}
 	return a.ResponseWriter.Header()

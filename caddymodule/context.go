@@ -4,14 +4,15 @@ import (
 	"context"
 	"net/http/httptrace"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// requestContext is the context of a request that is handed on. What it takes to
-// tell of its end is made when somebody asks to be told, as proxies do and most
+// requestContext is the context of a request that is handed on. Its end and its trace cost
+// allocations, so they are made when they are first asked for, as proxies do and most
 // other handlers don't.
 type requestContext struct {
 	passage *passage
@@ -21,15 +22,12 @@ type requestContext struct {
 	client context.Context
 	token  tokenstore.ID
 
-	// sent says that a proxy has taken the request.
-	sent atomic.Bool
-
 	mu sync.Mutex
-	// whole, with its end, is there if made says so.
-	whole  context.Context
+	// ending is parent with an end, and traced is ending with the trace; nil until made.
+	ending context.Context
+	traced context.Context
 	cancel context.CancelCauseFunc
-	made   atomic.Bool
-	ended  bool
+	closed bool
 	// limit, unless it is 0, is how long the answer may take from now on. It doesn't
 	// bind handlers that never call Done.
 	limit time.Duration
@@ -45,63 +43,49 @@ type requestContext struct {
 func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
 
 // Done implements context.Context.
-func (c *requestContext) Done() <-chan struct{} { return c.cancellable().Done() }
+func (c *requestContext) Done() <-chan struct{} { return c.withEnd().Done() }
 
 // Err implements context.Context.
-func (c *requestContext) Err() error { return c.cancellable().Err() }
+func (c *requestContext) Err() error { return c.withEnd().Err() }
 
-// Value implements context.Context. Caddy's proxy asks for the trace each time before it
-// sends the request, when it has its own copy of the headers, in the goroutine that
-// serves the request.
+// Value implements context.Context. Caddy's own keys, for which every handler asks, are
+// neither of the trace nor of what package context finds a parent by.
 func (c *requestContext) Value(key any) any {
-	if key == traceKey {
-		c.sent.Store(true)
-		return c.passage.right.trace()
+	if _, ok := key.(caddy.CtxKey); ok {
+		return c.parent.Value(key)
 	}
-	if c.made.Load() {
-		return c.whole.Value(key) // also what package context finds a parent by
-	}
-	return c.parent.Value(key)
+	return c.withTrace().Value(key)
 }
 
-// traceKey is what package httptrace keeps a trace under.
-var traceKey = func() any {
-	var asked keyCatcher
-	httptrace.ContextClientTrace(&asked)
-	return asked.key
-}()
-
-type keyCatcher struct {
-	context.Context
-	key any
-}
-
-func (c *keyCatcher) Value(key any) any {
-	c.key = key
-	return nil
-}
-
-// cancellable returns the context with its end.
-func (c *requestContext) cancellable() context.Context {
-	if c.made.Load() {
-		return c.whole
-	}
+// withEnd returns the context with its end.
+func (c *requestContext) withEnd() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.made.Load() {
-		return c.whole
+	if c.ending != nil {
+		return c.ending
 	}
-	c.whole, c.cancel = context.WithCancelCause(c.parent)
-	c.made.Store(true)
-	if c.ended {
+	c.ending, c.cancel = context.WithCancelCause(c.parent)
+	if c.closed {
 		c.cancel(nil)
-		return c.whole
+		return c.ending
 	}
 	c.startTimer()
 	if c.client != nil {
 		c.attached = context.AfterFunc(c.client, c.clientGone)
 	}
-	return c.whole
+	return c.ending
+}
+
+// withTrace returns the context with its end and with the trace of the right, which is
+// added to those of handlers before.
+func (c *requestContext) withTrace() context.Context {
+	ending := c.withEnd()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.traced == nil {
+		c.traced = httptrace.WithClientTrace(ending, c.passage.trace())
+	}
+	return c.traced
 }
 
 // clientGone is called when the client of a request has gone whose context outlives it.
@@ -112,8 +96,8 @@ func (c *requestContext) clientGone() {
 	c.detach()
 }
 
-// sentWhole is called when the backend has been sent the whole request.
-func (c *requestContext) sentWhole() {
+// wroteRequest is called when the proxy has stopped sending the request.
+func (c *requestContext) wroteRequest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.detach()
@@ -123,7 +107,7 @@ func (c *requestContext) sentWhole() {
 // backend hasn't been sent whole ends by itself, when its body can't be read. It is called
 // with the lock held.
 func (c *requestContext) detach() {
-	if c.ended || !c.gone || c.release != nil || c.passage.upload != nil && !c.passage.right.received.Load() {
+	if c.closed || !c.gone || c.release != nil || c.passage.upload != nil && c.passage.right.attempt.Load() != sentWhole {
 		return
 	}
 	if c.release = c.passage.handler.detach(c.token); c.release == nil {
@@ -133,7 +117,7 @@ func (c *requestContext) detach() {
 
 // end ends the context for a reason.
 func (c *requestContext) end(cause error) {
-	c.cancellable()
+	c.withEnd()
 	c.cancel(cause)
 }
 
@@ -142,7 +126,7 @@ func (c *requestContext) expect(limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.limit = limit
-	if c.made.Load() && !c.ended {
+	if c.ending != nil && !c.closed {
 		c.startTimer()
 	}
 }
@@ -158,7 +142,7 @@ func (c *requestContext) startTimer() {
 func (c *requestContext) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ended = true
+	c.closed = true
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -168,7 +152,7 @@ func (c *requestContext) close() {
 	if c.release != nil {
 		c.release()
 	}
-	if c.made.Load() {
+	if c.ending != nil {
 		c.cancel(nil)
 	}
 }

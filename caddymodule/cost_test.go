@@ -59,7 +59,8 @@ func loadChains(t testing.TB) (chains, string) {
 	var sites strings.Builder
 	for name, handlers := range map[string]string{
 		"open": "respond ok", "gated": "bearer_auth {\n\t\troutes mollymawk\n\t\tfailure_limit off\n\t}\n\trespond ok",
-		"open-watched": "watching\n\trespond ok", "gated-lasting": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tlasting", "gated-watched": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
+		"open-watched": "watching\n\trespond ok", "gated-lasting": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tlasting", "gated-sending": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
+		"gated-watched": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
 	} {
 		fmt.Fprintf(&sites, "http://%s {\n\tbind unix/%s/%s\n\t%s\n}\n", name, dir, name, handlers)
 	}

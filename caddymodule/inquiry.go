@@ -35,10 +35,15 @@ func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *ga
 	return result.refusal, result.err
 }
 
-// sendInquiry sends an inquiry and judges its answer.
+// sendInquiry sends an inquiry, which ends with the call, and judges its answer.
 func sendInquiry(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry) inquiryResult {
-	ctx, cancel := context.WithTimeout(inquiryContext{call.Context()}, inquiryTimeout)
+	values := call.Context()
+	if c, ok := values.(*requestContext); ok {
+		values = c.parent // without the trace, which would take the inquiry for the call
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), inquiryTimeout)
 	defer cancel()
+	defer context.AfterFunc(call.Context(), cancel)()
 	r := call.WithContext(ctx)
 	ask.Apply(r)
 	answer := &inquiryAnswer{header: make(http.Header), enough: cancel}
@@ -65,18 +70,6 @@ func withOwnPlaceholders(r *http.Request) *http.Request {
 		maps.Copy(out.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), set)
 	}
 	return out
-}
-
-// inquiryContext is the context of a call for its inquiry. It ends with the call. It
-// hides the call's trace, which would take the inquiry for the call.
-type inquiryContext struct{ context.Context }
-
-// Value implements context.Context.
-func (c inquiryContext) Value(key any) any {
-	if key == traceKey {
-		return nil
-	}
-	return c.Context.Value(key)
 }
 
 // inquiryAnswer takes the answer to an inquiry.

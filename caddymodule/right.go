@@ -16,15 +16,23 @@ import (
 type right struct {
 	passage *passage
 	watched tokenstore.Watch
-	// received says that the backend has been sent the whole request, answered that it
-	// has begun to answer, ended that the right has ended. refusal says why.
-	received atomic.Bool
+	// attempt is how far the proxy's latest attempt to send the request has come.
+	attempt atomic.Int32
+	// answered says that the backend has begun to answer, ended that the right has ended.
+	// refusal says why.
 	answered atomic.Bool
 	ended    atomic.Bool
 	refusal  gate.Refusal
-	// hooks are those of the proxy's connections, made when it asks for them.
-	hooks *httptrace.ClientTrace
 }
+
+// How far an attempt to send a request has come. Transports that don't report it, such as
+// Caddy's FastCGI, stay at noAttempt.
+const (
+	noAttempt int32 = iota
+	connecting
+	connected
+	sentWhole
+)
 
 // watch begins to watch the right to a request that is ready to be handed on.
 func (r *right) watch(p *passage) {
@@ -51,7 +59,7 @@ func (r *right) End() {
 	switch p := r.passage; {
 	case p.uploading():
 		p.upload.end()
-	case p.upload == nil && !r.received.Load(), r.answered.Load(), p.answer.gone():
+	case p.upload == nil && r.attempt.Load() != sentWhole, r.answered.Load(), p.answer.gone():
 		r.cut()
 	}
 }
@@ -72,24 +80,26 @@ func (r *right) answering() {
 	}
 }
 
-// trace returns what a proxy tells of its connections. It is called before the request is
-// sent, the first time or again, and stops one whose right has ended: the store may
-// notice the end of a lifetime a little later.
-func (r *right) trace() *httptrace.ClientTrace {
-	if refusal := r.passage.recheck(); refusal.Code != "" {
-		r.passage.answer.stop(&refusal, canceledError{errTokenEnded})
+// trace returns the hooks that follow a proxy's attempts to send the request. Each stops a
+// request whose right has ended: the store notices an expiry a little later. The hooks may
+// be called by any goroutine, so they read the passage only, and must not block.
+func (p *passage) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn: func(string) {
+			p.right.attempt.Store(connecting)
+			match, _ := p.store.Refresh(p.Match, p.store.Now())
+			if refusal := p.handler.gate.RefuseRight(&p.Finding, &match, p.clientIP, time.Time{}); refusal.Code != "" {
+				p.answer.stop(&refusal, canceledError{errTokenEnded})
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { p.right.attempt.Store(connected) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				p.right.attempt.Store(sentWhole)
+			}
+			p.context.wroteRequest()
+		},
 	}
-	if r.hooks == nil {
-		r.hooks = &httptrace.ClientTrace{
-			GetConn: func(string) { r.received.Store(false) }, // again, if a connection was closed
-			WroteRequest: func(info httptrace.WroteRequestInfo) {
-				r.received.Store(info.Err == nil)
-				r.passage.context.sentWhole()
-			},
-		}
-		httptrace.WithClientTrace(r.passage.context.parent, r.hooks) // adds those that a handler before has asked for
-	}
-	return r.hooks
 }
 
 var _ tokenstore.Watched = (*right)(nil)

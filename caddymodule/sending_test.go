@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(sendingHandler{})
+	httpcaddyfile.RegisterHandlerDirective("sending", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return sendingHandler{}, nil })
+	httpcaddyfile.RegisterDirectiveOrder("sending", httpcaddyfile.Before, "respond")
+}
+
+// sendingHandler sends requests on when it is told to, as a proxy does in which they have
+// waited.
+type sendingHandler struct{}
+
+// sending is what the handlers use.
+var sending struct {
+	waiting   sync.WaitGroup
+	release   chan struct{}
+	transport *http.Transport
+	backend   string
+}
+
+func (sendingHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.sending", New: func() caddy.Module { return sendingHandler{} }}
+}
+
+func (sendingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	sending.waiting.Done()
+	<-sending.release
+	out, err := http.NewRequestWithContext(r.Context(), http.MethodGet, sending.backend, nil)
+	if err != nil {
+		return err
+	}
+	response, err := sending.transport.RoundTrip(out)
+	if err != nil {
+		return caddyhttp.Error(http.StatusBadGateway, err)
+	}
+	w.WriteHeader(response.StatusCode)
+	return response.Body.Close()
+}
+
+// TestExpiredRequestIsNotSent: a request that waited until its token expired isn't sent
+// over any protocol, even before the store looks for expired tokens.
+func TestExpiredRequestIsNotSent(t *testing.T) {
+	sites, _ := loadChains(t)
+	module, err := caddy.ActiveContext().App(appName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := module.(*App)
+	store, err := app.Store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests = 3
+	policy := app.policy
+	policy.Catalog = app.gates.catalog()
+	for name, set := range map[string]func(*http.Protocols, bool){
+		"h1": (*http.Protocols).SetHTTP1, "h2": (*http.Protocols).SetHTTP2, "h2c": (*http.Protocols).SetUnencryptedHTTP2,
+	} {
+		var received atomic.Int64
+		protocols := new(http.Protocols)
+		set(protocols, true)
+		backend := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
+		backend.Config.Protocols = protocols
+		if backend.EnableHTTP2 = name == "h2"; backend.EnableHTTP2 {
+			backend.StartTLS()
+		} else {
+			backend.Start()
+		}
+		sending.transport = &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		sending.backend, sending.release = backend.URL, make(chan struct{})
+		var ended sync.WaitGroup
+		token, secret, err := store.Create(policy, tokenstore.Draft{
+			Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
+		}, tokenstore.Actor{Name: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answers [requests]*httptest.ResponseRecorder
+		sending.waiting.Add(requests)
+		for i := range answers {
+			answers[i] = httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
+			r.Host = "gated-sending"
+			r.Header = http.Header{"Authorization": {"Bearer " + secret.Reveal()}}
+			ended.Go(func() { sites["gated-sending"].ServeHTTP(answers[i], r) })
+		}
+		sending.waiting.Wait()
+		time.Sleep(token.ExpiresAt.Sub(store.Now()))
+		close(sending.release)
+		ended.Wait()
+		for _, answer := range answers {
+			if answer.Code != http.StatusUnauthorized {
+				t.Errorf("%s: answered %d %s", name, answer.Code, answer.Body)
+			}
+		}
+		sending.transport.CloseIdleConnections()
+		backend.Close() // which waits for what has arrived
+		if n := received.Load(); n != 0 {
+			t.Errorf("%s: the backend got %d of %d requests", name, n, requests)
+		}
+	}
+}
