@@ -15,10 +15,10 @@ import (
 func newExplainFixture(t *testing.T) *fixture {
 	t.Helper()
 	g, err := gate.New(gate.Config{
-		Routes: []gate.Route{
+		Table: gate.Table{Routes: []gate.Route{
 			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
 			{Method: "POST", Path: "/api/unikernel/create", Scope: tokenstore.Scope{Name: "unikernel:create"}, Upload: true},
-		},
+		}},
 		Prefixes: testPolicy.Prefixes,
 		Failures: gate.NewFailureLimit(1, time.Hour),
 	})
@@ -82,7 +82,7 @@ func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()
 	made := func(name, scope string, routes ...gate.Route) gate.Named {
 		routes = append(routes, gate.Route{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: scope}})
-		g, err := gate.New(gate.Config{Routes: routes, Prefixes: testPolicy.Prefixes})
+		g, err := gate.New(gate.Config{Table: gate.Table{Routes: routes}, Prefixes: testPolicy.Prefixes})
 		if err != nil {
 			t.Fatal(err)
 		}

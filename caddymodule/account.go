@@ -18,7 +18,7 @@ import (
 type Account struct {
 	// The backend's own token of this user. It is sent in place of the client's;
 	// without it, requests are sent on with no `Authorization`. Use a placeholder,
-	// such as `{env.MOLLYMAWK_TOKEN}` or `{file./run/secrets/alice}`, so that the
+	// such as `{env.UPSTREAM_TOKEN}` or `{file./run/secrets/alice}`, so that the
 	// token isn't in the configuration: one that resolves to nothing is an error.
 	UpstreamToken string `json:"upstream_token,omitempty"`
 

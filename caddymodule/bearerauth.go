@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,7 +22,7 @@ func init() {
 }
 
 const (
-	defaultRealm         = "mollymawk"
+	defaultRealm         = "api"
 	defaultMaxBody       = 1 << 20
 	defaultMaxUpload     = 1 << 30
 	defaultBodyTimeout   = time.Minute
@@ -54,8 +55,7 @@ const (
 // `{http.auth.candidate.*}` | The same, of a refused request whose token is known
 // `{http.bearer_auth.code}` | Why the request was refused
 type BearerAuth struct {
-	// The route table of the backend, one that is built into this Caddy: `mollymawk`, or
-	// `mollymawk-2025` for one that still says `/api/volume`.
+	// The route table of the backend, one that is built into this Caddy.
 	Routes string `json:"routes,omitempty"`
 
 	// Further routes, for any other backend.
@@ -73,7 +73,8 @@ type BearerAuth struct {
 	// Refusals name it. Default: none.
 	KeysPage string `json:"keys_page,omitempty"`
 
-	// The realm that refusals name. Default: `mollymawk`.
+	// The realm that refusals name. Default: the name of the backend that `routes` is of,
+	// in lower case; `api` without.
 	Realm string `json:"realm,omitempty"`
 
 	// The largest body of an ordinary route, in bytes. It is read before the
@@ -190,18 +191,14 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.setDefaults()
+	h.setDefaults(own.table.Backend)
 	if h.SpoolUploads != "" {
 		if err := checkSpool(h.SpoolUploads); err != nil {
 			return err
 		}
 	}
 	own.gate, err = gate.New(gate.Config{
-		Routes:          own.table.Routes,
-		CheckBody:       own.table.CheckBody,
-		Backend:         own.table.Backend,
-		SessionPaths:    own.table.SessionPaths,
-		KeyPaths:        own.table.KeyPaths,
+		Table:           own.table,
 		KeysPage:        h.KeysPage,
 		Explicit:        explicit,
 		Prefixes:        h.app.policy.Prefixes,
@@ -230,14 +227,14 @@ var errNoStoreOption = errors.New(`bearer_auth needs a token store. Add to the g
 	{
 		api_tokens {
 			account default {
-				upstream_token {env.MOLLYMAWK_TOKEN}
+				upstream_token {env.UPSTREAM_TOKEN}
 			}
 		}
 	}`)
 
-func (h *BearerAuth) setDefaults() {
+func (h *BearerAuth) setDefaults(backend string) {
 	if h.Realm == "" {
-		h.Realm = defaultRealm
+		h.Realm = cmp.Or(strings.ToLower(backend), defaultRealm)
 	}
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
@@ -291,7 +288,7 @@ func (h *BearerAuth) table() (gate.Table, error) {
 		table.Routes = append(table.Routes, custom.route())
 	}
 	if len(table.Routes) == 0 {
-		return table, errors.New("bearer_auth has no routes, so it would refuse everything: add `routes mollymawk`, or `route <method> <path> <scope>` lines")
+		return table, fmt.Errorf("bearer_auth has no routes, so it would refuse everything: add `routes %s`, or `route <method> <path> <scope>` lines", strings.Join(gate.TableNames(), "|"))
 	}
 	return table, nil
 }

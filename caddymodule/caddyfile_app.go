@@ -144,7 +144,7 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				return d.Err("upstream_token is given twice")
 			}
 			if !d.AllArgs(&account.UpstreamToken) {
-				return d.Err("upstream_token: give one word, for example {env.MOLLYMAWK_TOKEN} or {file./run/secrets/alice}")
+				return d.Err("upstream_token: give one word, for example {env.UPSTREAM_TOKEN} or {file./run/secrets/alice}")
 			}
 			if account.UpstreamToken == "" {
 				return d.Errf("upstream_token of %s is empty; leave the line out if the backend needs none", accountLabel(name))

@@ -33,7 +33,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	bearer_auth [<matcher>] {
-//		routes             mollymawk|mollymawk-2025
+//		routes             <table>
 //		route              <method> <path> <scope> {
 //			upload
 //			websocket

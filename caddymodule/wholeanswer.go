@@ -14,7 +14,7 @@ import (
 )
 
 // wholeAnswer hands on an answer whose form is known, and ends it so that the client
-// notices if it was cut short: Mollymawk ends a short download as it ends a whole one. The
+// notices if it was cut short: a backend may end a short download as it ends a whole one. The
 // head is given to the client with the first byte, so that an answer without any can be
 // replaced. It is used by the goroutine that serves the request.
 type wholeAnswer struct {

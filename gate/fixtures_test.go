@@ -163,7 +163,7 @@ func testRoutes() []Route {
 
 func newTestGate(t testing.TB, change func(*Config)) *Gate {
 	t.Helper()
-	config := Config{Routes: testRoutes(), Prefixes: testPrefixes, MaxBody: 1000, MaxUpload: 1_000_000}
+	config := Config{Table: Table{Routes: testRoutes()}, Prefixes: testPrefixes, MaxBody: 1000, MaxUpload: 1_000_000}
 	if change != nil {
 		change(&config)
 	}

@@ -8,12 +8,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Config is what a gate is made of.
+// Config is what a gate is made of: the table of its backend, and its options.
 type Config struct {
-	Routes []Route
-	// Backend, SessionPaths and KeyPaths are as in [Table].
-	Backend                string
-	SessionPaths, KeyPaths []string
+	Table
 	// KeysPage is where people make API keys for this gate: a URL, or a path. Browsers
 	// that ask for one of KeyPaths are sent there. Empty is none.
 	KeysPage string
@@ -29,8 +26,6 @@ type Config struct {
 	HasAccount func(name string) bool
 	// Failures slows down who guesses at tokens. Nil is no limit.
 	Failures *FailureLimit
-	// CheckBody is that of the routes' table.
-	CheckBody func(body []byte) error
 	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
 	// and of Upload routes.
 	MaxBody, MaxUpload int64
@@ -55,7 +50,7 @@ type Gate struct {
 // New returns a gate, or says which routes are wrong. The routes are copied.
 func New(config Config) (*Gate, error) {
 	if config.Explicit == nil {
-		config.Explicit = ExplicitResources(Table{Routes: config.Routes})
+		config.Explicit = ExplicitResources(config.Table)
 	}
 	router, err := newRouter(config.Routes, config.Explicit)
 	if err != nil {

@@ -152,7 +152,7 @@ var clientsOwn = newHeaderNames([]string{
 	"cookie2",
 	"proxy-authorization",
 	"accept-encoding", // an error answer must be readable
-	"expect",          // answered here; Mollymawk never does
+	"expect",          // answered here
 	"trailer",
 }, nil)
 

@@ -104,7 +104,7 @@ func TestCheckRequestHeaders(t *testing.T) {
 				t.Errorf("%q: %v, want %q", names, err, says)
 			}
 		}
-		if _, err := New(Config{Routes: testRoutes(), RequestHeaders: []string{name}}); err == nil {
+		if _, err := New(Config{Table: Table{Routes: testRoutes()}, RequestHeaders: []string{name}}); err == nil {
 			t.Errorf("%q: a gate was made", name)
 		}
 	}

@@ -101,8 +101,8 @@ func escapedByte(s string) (byte, bool) {
 }
 
 // meant returns the listed path that a backend may take another spelling for, or "".
-// Mollymawk unescapes once, and takes what comes before the path for a scheme and a host,
-// in ways of its own. So any spelling that ends in a listed path may mean it.
+// Backends unescape a path, and take what comes before it for a scheme and a host, in ways
+// of their own. So any spelling that ends in a listed path may mean it.
 func (rt *router) meant(path string) string {
 	if canonicalPath(path) || path == "*" {
 		return ""

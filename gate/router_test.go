@@ -167,7 +167,7 @@ func TestNewErrors(t *testing.T) {
 		{"several", []Route{route("get /a a:b"), route("GET /b x")}, []string{"route get /a", "route GET /b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := New(Config{Routes: tt.routes})
+			_, err := New(Config{Table: Table{Routes: tt.routes}})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -292,7 +292,7 @@ func TestExplicitEverywhere(t *testing.T) {
 			t.Errorf("the catalog has %s as explicit: %t", scope.Name, scope.Explicit)
 		}
 	}
-	if _, err := New(Config{Routes: table.Routes, Explicit: Resources{}}); err == nil {
+	if _, err := New(Config{Table: table, Explicit: Resources{}}); err == nil {
 		t.Error("a gate was made whose explicit scopes the others don't know")
 	}
 }

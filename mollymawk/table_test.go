@@ -159,7 +159,7 @@ func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
 		table, _ := gate.TableByName(name)
-		g, err := gate.New(gate.Config{Routes: table.Routes, SessionPaths: table.SessionPaths, Prefixes: tokenstore.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
+		g, err := gate.New(gate.Config{Table: table, Prefixes: tokenstore.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}

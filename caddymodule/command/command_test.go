@@ -67,18 +67,18 @@ func newCommandServer(t *testing.T) *commandServer {
 		t.Fatal(err)
 	}
 	g, err := gate.New(gate.Config{
-		Routes: []gate.Route{
+		Table: gate.Table{Routes: []gate.Route{
 			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
 			{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "unikernel:list"}},
 			{Method: "GET", Path: "/api/volumes", Scope: tokenstore.Scope{Name: "volume:list"}},
-		},
+		}},
 		Prefixes: tokenstore.Prefixes{"mm"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	other, err := gate.New(gate.Config{
-		Routes:   []gate.Route{{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "volume:list"}}},
+		Table:    gate.Table{Routes: []gate.Route{{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "volume:list"}}}},
 		Prefixes: tokenstore.Prefixes{"mm"},
 	})
 	if err != nil {
