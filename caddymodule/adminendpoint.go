@@ -25,7 +25,7 @@ func init() {
 const EndpointMount = "/api_tokens/v1"
 
 // AdminEndpoint serves the admin API on Caddy's own admin endpoint, below
-// `/api_tokens/v1/`. Who may call is decided by Caddy: whoever reaches the
+// `/api_tokens/v1/`. Caddy decides who may call: a client that reaches the
 // endpoint could replace the whole configuration. So it is refused where the
 // endpoint listens on more than loopback or a unix socket and the client shows no
 // certificate.
@@ -100,7 +100,7 @@ func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Cont
 	}
 }
 
-// exposed says whether a call came in on an address that isn't this machine's
+// exposed reports whether a call came in on an address that isn't this machine's
 // alone, without a verified client certificate.
 func exposed(r *http.Request) bool {
 	if verified(r.TLS) {

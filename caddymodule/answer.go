@@ -72,7 +72,7 @@ func (a *answerWriter) late() {
 
 // Header returns the headers of the answer. That they are asked for after a proxy
 // has taken the request means that an answer is there. From then on a handler such
-// as templates could show the credential, which nobody needs any more.
+// as templates could show the credential, which isn't needed any more.
 func (a *answerWriter) Header() http.Header {
 	if a.passage.right.attempt.Load() != noAttempt {
 		delete(a.passage.out.Header, "Authorization")
@@ -83,19 +83,19 @@ func (a *answerWriter) Header() http.Header {
 // WriteHeader takes the status and the headers of the backend's answer.
 func (a *answerWriter) WriteHeader(status int) {
 	switch {
-	case a.status != 0 || a.gone():
+	case a.status != 0 || a.headerSent():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
 		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
 	case gate.LookInto(status) || a.unaskedSwitch(status) || !a.outcome.CompareAndSwap(nil, handedOver):
 		a.status = status
 	default:
-		a.hand(status)
+		a.sendHeader(status)
 	}
 }
 
-// hand gives the answer's headers to the client, with what the gate has to say.
-func (a *answerWriter) hand(status int) {
+// sendHeader gives the answer's headers to the client, with what the gate has to say.
+func (a *answerWriter) sendHeader(status int) {
 	p, header := a.passage, a.Header()
 	p.countPassed()
 	gate.ScrubHeaders(header, p.upstream.token)
@@ -153,13 +153,13 @@ func (a *answerWriter) stopReading() {
 
 // Write takes a part of the answer's body.
 func (a *answerWriter) Write(p []byte) (int, error) {
-	if a.status == 0 && !a.gone() {
+	if a.status == 0 && !a.headerSent() {
 		a.WriteHeader(http.StatusOK)
 	}
 	if a.ended.Load() {
 		return 0, errTokenEnded
 	}
-	if a.gone() {
+	if a.headerSent() {
 		return a.ResponseWriter.Write(p)
 	}
 	if !a.tooLong && (len(a.body.bytes)+len(p) > gate.MaxAnswerBody || !a.body.append(p)) {
@@ -171,7 +171,7 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 
 // FlushError is what http.ResponseController calls. What is held isn't flushed.
 func (a *answerWriter) FlushError() error {
-	if !a.gone() {
+	if !a.headerSent() {
 		return nil
 	}
 	return http.NewResponseController(a.ResponseWriter).Flush()
@@ -180,8 +180,8 @@ func (a *answerWriter) FlushError() error {
 // Unwrap gives http.ResponseController the writer below.
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// gone says whether the answer's headers have gone to the client.
-func (a *answerWriter) gone() bool { return a.outcome.Load() == handedOver }
+// headerSent reports whether the answer's headers have gone to the client.
+func (a *answerWriter) headerSent() bool { return a.outcome.Load() == handedOver }
 
 // finish ends the answer after the handlers behind the gate have returned err. A
 // held answer goes to the client, or a refusal in its place.
@@ -190,7 +190,7 @@ func (a *answerWriter) finish(err error) error {
 		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
 	}
 	switch {
-	case a.gone():
+	case a.headerSent():
 		return a.redact(err)
 	case !a.outcome.CompareAndSwap(nil, handedOver):
 		return a.refuse(*a.outcome.Load())
@@ -211,7 +211,7 @@ func (a *answerWriter) finish(err error) error {
 	route := a.passage.Route
 	refusal := route.Judge(a.status, a.Header(), body, a.passage.upstream.token)
 	if refusal.Code == "" {
-		a.hand(a.status)
+		a.sendHeader(a.status)
 		_, _ = a.ResponseWriter.Write(body) // the client may be gone
 		return nil
 	}

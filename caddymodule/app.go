@@ -53,7 +53,7 @@ type App struct {
 	WarnBefore string `json:"warn_before,omitempty"`
 
 	// How long the record of who changed which token is kept. Same form as
-	// `max_lifetime`; `unlimited` is for ever. Default: `2y`.
+	// `max_lifetime`; `unlimited` keeps it permanently. Default: `2y`.
 	AuditRetention string `json:"audit_retention,omitempty"`
 
 	// The two letters that tokens begin with. The first is given to new tokens,

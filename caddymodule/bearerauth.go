@@ -118,7 +118,7 @@ type BearerAuth struct {
 	// those that the gate removes.
 	RequestHeaders []string `json:"request_headers,omitempty"`
 
-	// How many wrong tokens an address may present in a time before it is told to
+	// How many wrong tokens an address may present in a time before it has to
 	// wait; good ones from it always pass. Default: 100 in 1m.
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
 

@@ -138,7 +138,7 @@ func (c *requestContext) startTimer() {
 	}
 }
 
-// close ends the context after the request, whoever may still be using it.
+// close ends the context after the request, even if a handler still uses it.
 func (c *requestContext) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

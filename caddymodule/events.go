@@ -69,7 +69,7 @@ func (q *eventQueue) add(e tokenstore.Event) {
 }
 
 // close waits until the handlers have had what was added. What is added later is
-// nobody's.
+// dropped.
 func (q *eventQueue) close() {
 	close(q.stop)
 	<-q.ended
@@ -86,7 +86,7 @@ func (q *eventQueue) emit(e tokenstore.Event) {
 	emitter.events.Emit(emitter.ctx, "token."+string(e.Kind), eventData(e))
 }
 
-// eventData is what handlers are told, as in the audit; never a secret.
+// eventData returns an event for handlers, as in the audit; never a secret.
 func eventData(e tokenstore.Event) map[string]any {
 	data := map[string]any{
 		"time": e.Time.UTC().Format(time.RFC3339),
@@ -113,7 +113,7 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 	return nil
 }
 
-// startEvents makes this configuration the one whose handlers are told.
+// startEvents makes this configuration the one whose handlers get the events.
 func (a *App) startEvents() {
 	if open := a.store.current(); open != nil {
 		open.events.emitter.Store(a.emitter)

@@ -159,7 +159,7 @@ func (p *passage) copyRequest(r *http.Request) *http.Request {
 }
 
 // expectAnswer begins to count the time that the backend has for its answer. It is
-// called at the end of the request's body, by whoever reads that.
+// called at the end of the request's body, by its reader.
 func (p *passage) expectAnswer() {
 	limit := time.Duration(p.handler.AnswerTimeout)
 	if limit > 0 && !p.Route.Stream {

@@ -36,7 +36,7 @@ func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
 // mark notes that a request has been at a gate that found out nothing.
 func (id *identity) mark(r *http.Request) { id.identify(r, replacer(r)) }
 
-// atGate says whether a request has been at a gate.
+// atGate reports whether a request has been at a gate.
 func atGate(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), identityVar) != nil }
 
 const (

@@ -20,8 +20,8 @@ const (
 )
 
 // inquire asks the backend what must be known before a call is made, with the credential of
-// the call, unless it is known. trusted says that the call has the gate's credential: what
-// others are told may be about theirs, and is neither kept nor shared. It returns why the
+// the call, unless it is known. trusted says that the call has the gate's credential: the
+// answer to another may be about that one's, and is neither kept nor shared. It returns why the
 // call must not be made, or nothing. err is that of the handlers.
 func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool, now time.Time) (refusal gate.Refusal, err error) {
 	send := func() inquiryResult { return sendInquiry(next, call, ask) }

@@ -59,7 +59,7 @@ func (r *right) End() {
 	switch p := r.passage; {
 	case p.uploading():
 		p.upload.end()
-	case p.upload == nil && r.attempt.Load() != sentWhole, r.answered.Load(), p.answer.gone():
+	case p.upload == nil && r.attempt.Load() != sentWhole, r.answered.Load(), p.answer.headerSent():
 		r.cut()
 	}
 }
@@ -67,7 +67,7 @@ func (r *right) End() {
 // cut ends a request whose right has ended: with a refusal, or in its answer if that has
 // begun.
 func (r *right) cut() {
-	if answer := &r.passage.answer; !answer.stop(&r.refusal, canceledError{errTokenEnded}) && answer.gone() {
+	if answer := &r.passage.answer; !answer.stop(&r.refusal, canceledError{errTokenEnded}) && answer.headerSent() {
 		answer.end()
 	}
 }

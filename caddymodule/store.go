@@ -19,7 +19,7 @@ import (
 type StoreModule interface {
 	// Key identifies the place in this process, however it is spelled.
 	Key() string
-	// Inspect says what hinders the place from being opened, as far as that can be
+	// Inspect returns an error if the place can't be opened, as far as that can be
 	// seen without locking, making or changing anything. It must not use the
 	// network.
 	Inspect() error

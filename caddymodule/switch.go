@@ -27,7 +27,7 @@ func (a *answerWriter) proxySawSwitch() bool {
 
 // Hijack implements http.Hijacker. A connection whose answer is held isn't given away.
 func (a *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if !a.gone() {
+	if !a.headerSent() {
 		return nil, nil, http.ErrNotSupported
 	}
 	return http.NewResponseController(a.ResponseWriter).Hijack()

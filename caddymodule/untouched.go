@@ -145,10 +145,10 @@ func (a *uploadAnswer) Write(p []byte) (int, error) {
 // Unwrap gives http.ResponseController the writer below.
 func (a *uploadAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// statusClientClosed is what Caddy's proxy answers then, to nobody.
+// statusClientClosed is what Caddy's proxy answers to a client that has gone.
 const statusClientClosed = 499
 
-// handOn returns a copy of a request whose credential nobody has replaced, for the
+// handOn returns a copy of a request whose credential hasn't been replaced, for the
 // handlers that answer it: what they do to it doesn't show in error routes and logs,
 // and the client's trailers don't reach it.
 func handOn(ctx context.Context, r *http.Request) *http.Request {

@@ -29,7 +29,7 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 	if encoded(header) {
 		body = nil
 	}
-	sent := seek(upstreamToken)
+	sent := searchFor(upstreamToken)
 	unfit := func() bool { return body == nil || !legible(header, body) || sent.inText(string(body)) }
 	switch {
 	case status < http.StatusBadRequest:
@@ -46,7 +46,7 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 
 // judgeError is [Route.Judge] of an error that doesn't refuse the credential. unfit
 // says that it can't be shown.
-func (r *Route) judgeError(status int, header http.Header, body []byte, sent sought, unfit bool) Refusal {
+func (r *Route) judgeError(status int, header http.Header, body []byte, sent tokenSearch, unfit bool) Refusal {
 	if !unfit {
 		if said, ok := r.readError(status, header, body); ok && !sent.inText(said.Text) {
 			return backendSaid(said)
@@ -61,8 +61,8 @@ func (r *Route) judgeError(status int, header http.Header, body []byte, sent sou
 	return Refusal{}
 }
 
-// credentialRefused says whether the backend refused the gate's credential, as
-// far as that can be told.
+// credentialRefused reports whether the backend refused the gate's credential, as far as
+// the answer shows that.
 func (r *Route) credentialRefused(status int, body []byte, upstreamToken string) bool {
 	if r.CredentialRefused != nil {
 		return r.CredentialRefused(status, body)
@@ -105,7 +105,7 @@ var cookies = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 // ScrubHeaders deletes the headers and trailers of an answer, also of a good one, that
 // set cookies or repeat the token that the gate sent to the backend.
 func ScrubHeaders(h http.Header, upstreamToken string) {
-	sent := seek(upstreamToken)
+	sent := searchFor(upstreamToken)
 	for name, values := range h {
 		if cookies.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || sent.inLines(name, values) {
 			delete(h, name)
@@ -113,7 +113,7 @@ func ScrubHeaders(h http.Header, upstreamToken string) {
 	}
 }
 
-func (s sought) inHeader(h http.Header) bool {
+func (s tokenSearch) inHeader(h http.Header) bool {
 	for name, values := range h {
 		if s.inLines(name, values) {
 			return true
@@ -122,6 +122,6 @@ func (s sought) inHeader(h http.Header) bool {
 	return false
 }
 
-func (s sought) inLines(name string, values []string) bool {
+func (s tokenSearch) inLines(name string, values []string) bool {
 	return s.inLine(name) || slices.ContainsFunc(values, s.inLine)
 }

@@ -21,13 +21,13 @@ func RemoveSessionCookies(h http.Header) {
 		return
 	}
 	for _, secure := range []bool{false, true} {
-		RemoveCookie(h, SessionCookie(secure))
+		removeCookie(h, SessionCookie(secure))
 	}
 }
 
-// RemoveCookie deletes the cookie of this name and leaves the others as they
+// removeCookie deletes the cookie of this name and leaves the others as they
 // were sent.
-func RemoveCookie(h http.Header, name string) {
+func removeCookie(h http.Header, name string) {
 	dropCookies(h, func(pair string) bool {
 		key, _, _ := strings.Cut(pair, "=")
 		return strings.Trim(key, " \t") == name

@@ -32,7 +32,7 @@ func TestRemoveCookie(t *testing.T) {
 		if tt.lines != nil {
 			h["Cookie"] = tt.lines
 		}
-		RemoveCookie(h, "ours")
+		removeCookie(h, "ours")
 		if got := h["Cookie"]; !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}

@@ -19,7 +19,7 @@ type Store interface {
 }
 
 // Authenticate finds the token that the Authorization values of a request
-// present, and says why it isn't a good token of this kind, if so. It is for callers
+// present. It returns a refusal if that isn't a valid token of this kind. It is for callers
 // that have no routes; a [Gate] makes the same checks with the path rule between them.
 // The match is set as soon as the secret matched, also with a refusal.
 func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
@@ -62,8 +62,8 @@ func refuseLookup(err error) Refusal {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return Refuse(UnknownToken)
 	}
-	// Damaged and unavailable alike: the client's token may be good, and a 401
-	// would make it be thrown away.
+	// Damaged and unavailable alike: a 401 would make clients discard a
+	// token that may be valid.
 	refusal := Refuse(StoreUnavailable)
 	refusal.Err = err
 	return refusal
@@ -133,14 +133,14 @@ func bearer(values []string) (token string, code Code) {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
-// HasBearer says whether the Authorization values try to present a bearer token,
+// HasBearer reports whether the Authorization values try to present a bearer token,
 // well or badly.
 func HasBearer(authorization []string) bool {
 	_, code := bearer(authorization)
 	return code != MissingToken
 }
 
-// isToken68 says whether s is a b64token of RFC 6750: anything else is a broken
+// isToken68 reports whether s is a b64token of RFC 6750: anything else is a broken
 // header rather than a broken token.
 func isToken68(s string) bool {
 	s = strings.TrimRight(s, "=")

@@ -2,16 +2,15 @@ package gate
 
 import "net/http"
 
-// CameEarly says whether a request came in TLS early data, which whoever is on the
-// wire can record and send again as often as they like (RFC 8446 section 8): to
-// this server, which then knows that the handshake isn't over, or to one before it,
-// which says so in a header of any value (RFC 8470 section 5.1). Clients that say so
-// themselves harm nobody.
+// CameEarly reports whether a request came in TLS early data, which an attacker on the
+// network can record and send again (RFC 8446 section 8): to this server, whose handshake
+// isn't over then, or to one in front, which sets a header (RFC 8470 section 5.1). A client
+// that sets the header itself only delays its own requests.
 func CameEarly(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header["Early-Data"]) > 0
 }
 
-// safeMethod says whether a request may be repeated by anybody without harm
+// safeMethod reports whether a request may be repeated by anybody without harm
 // (RFC 9110 section 9.2.1), which is what makes it one for early data (RFC 8470
 // section 4).
 func safeMethod(method string) bool {

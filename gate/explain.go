@@ -33,7 +33,7 @@ type Explanation struct {
 	// Token is the presented one, if there is one.
 	Token tokenstore.Principal
 	// Checks are those that could be made, in their order. The first that fails
-	// decides; the others are there to be mended, too.
+	// decides; the others would have to be fixed, too.
 	Checks []CheckResult
 }
 
@@ -62,7 +62,7 @@ var checkNames = [checksEnd]string{
 	checkQuota:      "quota",
 }
 
-// Explain says what the gate would do with a request. It makes the checks that
+// Explain returns what the gate would do with a request. It makes the checks that
 // [Gate.Decide] makes, but doesn't stop at the first that fails, and counts
 // nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
@@ -125,7 +125,7 @@ func (question Question) request(prefixes tokenstore.Prefixes) (r Request, reada
 	return r, true
 }
 
-// passed says what a check that has been passed found.
+// passed returns what a check that has been passed found.
 func (d *Decision) passed(c check, r *Request) string {
 	switch c {
 	case checkMethod:

@@ -9,10 +9,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// FailureLimit slows down who guesses: each address may fail so many times at
-// once, and again as the window passes. It counts in memory, by address, never by
-// token: whoever guesses at a token must not lock its owner out. A FailureLimit
-// may be used by any number of goroutines.
+// FailureLimit throttles token guessing, per client address: each may fail so many times
+// immediately, and again as the window passes. It counts in memory, and never by token, so
+// that guesses don't lock the token's owner out. A FailureLimit may be used by any number
+// of goroutines.
 type FailureLimit struct {
 	limit  tokenstore.RateLimit
 	seed   maphash.Seed
@@ -31,7 +31,7 @@ const (
 type failureShard struct {
 	mu       sync.Mutex
 	forgiven map[netip.Prefix]int64
-	_        [32]byte // keeps neighbours off one cache line
+	_        [32]byte // to avoid false sharing
 }
 
 // NewFailureLimit returns a limit of so many failures, at least 1, in a window.
@@ -39,10 +39,10 @@ func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
 	return &FailureLimit{limit: tokenstore.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
-// Count counts a refusal that may be a guess: of what is no token, of nobody's
-// token, and of one that doesn't belong here. If its address had too many of them,
-// the refusal becomes another. A missing, expired or revoked credential is nobody's
-// guess and doesn't count. A nil limit counts nothing.
+// Count counts a refusal that may be of a guess: of a malformed or unknown token, or of one
+// of another kind. If its address had too many of them, it becomes TooManyFailures. A
+// missing, expired or revoked token is no guess and doesn't count. A nil limit counts
+// nothing.
 func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil || refusal.Code != MalformedToken && refusal.Code != UnknownToken && refusal.Code != WrongKind {
 		return

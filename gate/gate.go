@@ -24,7 +24,7 @@ type Config struct {
 	// HasAccount reports whether an account is configured. Nil is yes. A right that is
 	// asked about again by [Gate.Recheck] asks again.
 	HasAccount func(name string) bool
-	// Failures slows down who guesses at tokens. Nil is no limit.
+	// Failures throttles token guessing. Nil is no limit.
 	Failures *FailureLimit
 	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
 	// and of Upload routes.
@@ -37,7 +37,7 @@ type Config struct {
 	RequestHeaders []string
 }
 
-// Gate decides about requests.
+// Gate decides on requests.
 type Gate struct {
 	config Config
 	router *router
@@ -47,7 +47,8 @@ type Gate struct {
 	ownKey string
 }
 
-// New returns a gate, or says which routes are wrong. The routes are copied.
+// New returns a gate. It returns an error that names each invalid route. The routes are
+// copied.
 func New(config Config) (*Gate, error) {
 	if config.Explicit == nil {
 		config.Explicit = ExplicitResources(config.Table)
@@ -71,7 +72,7 @@ type Request struct {
 	Query string
 	// Authorization is the values of the header, a value each line.
 	Authorization []string
-	// TokenInURL says that a token stands in the current or the original URL.
+	// TokenInURL says that a token is in the current or the original URL.
 	TokenInURL bool
 	// StrayToken says that a token is in the URL or in a header other than
 	// Authorization.
@@ -125,10 +126,10 @@ type Finding struct {
 	Reservation tokenstore.Reservation
 }
 
-// Refused says whether the request is refused.
+// Refused reports whether the request is refused.
 func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
 
-// Matched says whether the secret was that of a token.
+// Matched reports whether the secret was one of a token.
 func (f *Finding) Matched() bool { return f.Match.Token.Known() }
 
 // Scope names the scope that the request needs, or is empty if it wasn't found out.
@@ -328,7 +329,7 @@ func (g *Gate) anotherSpelling(r *Request, d *Decision) bool {
 		d.Refusal = Refuse(InvalidPath)
 		return true
 	}
-	listed := g.router.meant(r.Path)
+	listed := g.router.listedFor(r.Path)
 	if listed == "" {
 		return false
 	}
@@ -369,7 +370,7 @@ func (d *Decision) clientIP(r *Request) {
 
 // route finds what the request asks for.
 func (g *Gate) route(r *Request, d *Decision, s *scratch) {
-	route, allow := g.router.of(s.resource, r.Method, r.Path)
+	route, allow := g.router.findIn(s.resource, r.Method, r.Path)
 	switch {
 	case route == nil && allow == "":
 		g.refuseRoute(r, d)

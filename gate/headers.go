@@ -30,7 +30,7 @@ var vouched = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarde
 // TakeHeaders returns the Authorization values of a request and cleans its
 // headers in place: neither the credential nor anything that could pass for an
 // identity of ours is left, and Connection has been resolved, so that a proxy
-// after the gate can't be told to delete what the gate sets. upgrade is the
+// after the gate can't be made to delete what the gate sets. upgrade is the
 // protocol the client would like to switch to, if it is a websocket.
 //
 // It must be called on the original request before anything else, so that error
@@ -123,8 +123,8 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 		set("Authorization", authorization)
 	}
 	set("X-Token-Id", token.ID.String())
-	set("X-Token-Name", HeaderText(token.Name()))
-	set("X-Token-Account", HeaderText(token.Account))
+	set("X-Token-Name", headerText(token.Name()))
+	set("X-Token-Account", headerText(token.Account))
 	return out
 }
 
@@ -165,9 +165,9 @@ func SetUpgrade(h http.Header, protocol string) {
 	}
 }
 
-// HeaderText returns a text for a header: percent-encoded where it isn't
+// headerText returns a text for a header: percent-encoded where it isn't
 // printable ASCII, and "%" itself.
-func HeaderText(s string) string {
+func headerText(s string) string {
 	plain := func(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }
 	escapes := 0
 	for i := range len(s) {

@@ -172,7 +172,7 @@ func TestHeaderText(t *testing.T) {
 		"a\r\nX-Evil: b": "a%0D%0AX-Evil: b",
 		"\x00\x7f\xff":   "%00%7F%FF",
 	} {
-		if got := HeaderText(s); got != want {
+		if got := headerText(s); got != want {
 			t.Errorf("%q: %q, want %q", s, got, want)
 		}
 	}

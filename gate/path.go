@@ -10,7 +10,7 @@ import (
 // path means, and gateways fell to each of them (CVE-2021-43557, CVE-2026-33494,
 // CVE-2026-48020). So a path has one spelling, and any other is refused.
 
-// canonicalPath says whether an escaped path is spelled the one way that is
+// canonicalPath reports whether an escaped path is spelled the one way that is
 // accepted: "/"-separated segments, none of them empty, "." or "..", of the
 // unreserved and sub-delim characters without ";" of RFC 3986, ":" and "@";
 // anything else is not ASCII, valid UTF-8 and percent-encoded in upper case.
@@ -100,10 +100,10 @@ func escapedByte(s string) (byte, bool) {
 	return byte(high<<4 | low), high >= 0 && low >= 0
 }
 
-// meant returns the listed path that a backend may take another spelling for, or "".
+// listedFor returns the listed path that a backend may take another spelling for, or "".
 // Backends unescape a path, and take what comes before it for a scheme and a host, in ways
 // of their own. So any spelling that ends in a listed path may mean it.
-func (rt *router) meant(path string) string {
+func (rt *router) listedFor(path string) string {
 	if canonicalPath(path) || path == "*" {
 		return ""
 	}

@@ -324,7 +324,7 @@ func TestMeant(t *testing.T) {
 		// Themselves, and others.
 		listed: "", "/x/api/block/download": "", "/api/block/%78": "", "//x/y": "", "*": "", "/": "", "/a%20b": "",
 	} {
-		if got := router.meant(path); got != want {
+		if got := router.listedFor(path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}

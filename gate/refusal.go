@@ -242,7 +242,7 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	}
 	r.Limits.Headers(set)
 	if r.Status == http.StatusUnauthorized {
-		set("Vary", "Authorization") // for caches that store it all the same
+		set("Vary", "Authorization") // for caches that store it despite no-store
 	}
 	set("Cache-Control", "no-store")
 }

@@ -18,7 +18,7 @@ var necessary = []string{
 	"Sec-Websocket-Extensions", "Sec-Websocket-Key", "Sec-Websocket-Protocol", "Sec-Websocket-Version",
 }
 
-// CheckRequestHeaders reports what is wrong with [Config.RequestHeaders]. Nil is no
+// CheckRequestHeaders returns an error that says what is wrong with [Config.RequestHeaders]. Nil is no
 // restriction.
 func CheckRequestHeaders(names []string) error {
 	if names != nil && len(names) == 0 {

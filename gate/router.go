@@ -51,7 +51,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	rt.seal()
+	rt.precompute()
 	return rt, nil
 }
 
@@ -74,7 +74,7 @@ func (rt *router) resource(path string) *resource {
 	return res
 }
 
-// add says false if the method is taken.
+// add reports false if the method is taken.
 func (res *resource) add(route *Route) bool {
 	if res.routes[route.Method] != nil {
 		return false
@@ -83,8 +83,8 @@ func (res *resource) add(route *Route) bool {
 	return true
 }
 
-// seal puts everything in order that finding shall not have to.
-func (rt *router) seal() {
+// precompute sets the order of the patterns and the values of Allow.
+func (rt *router) precompute() {
 	for _, patterns := range rt.patterns {
 		slices.SortFunc(patterns, moreSpecific)
 		for _, p := range patterns {
@@ -126,12 +126,12 @@ func moreSpecific(a, b *resource) int {
 // find returns the most specific route of this method, or what the path allows if
 // it is listed with other methods only, or "" if it isn't listed at all.
 func (rt *router) find(method, path string) (route *Route, allow string) {
-	return rt.of(rt.exact[path], method, path)
+	return rt.findIn(rt.exact[path], method, path)
 }
 
-// of is find for whoever has looked for the exact path already: exact is its resource,
-// or nil.
-func (rt *router) of(exact *resource, method, path string) (route *Route, allow string) {
+// findIn is find for a caller that has looked up the exact path: exact is its resource, or
+// nil.
+func (rt *router) findIn(exact *resource, method, path string) (route *Route, allow string) {
 	if exact != nil {
 		return exact.routes[method], exact.allow
 	}
@@ -157,7 +157,7 @@ func joinMethods(a, b string) string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// match says whether the pattern, which has as many segments as the path, matches
+// match reports whether the pattern, which has as many segments as the path, matches
 // it. No segment of the path is empty if it does.
 func (res *resource) match(path string) bool {
 	if path[0] != '/' {

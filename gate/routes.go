@@ -78,7 +78,7 @@ type Table struct {
 	Routes  []Route
 	Presets map[string]tokenstore.Grants
 	// CheckBody keeps away from the backend what would harm it: the whole body of any
-	// request but those of Upload routes, whoever sends it and to whatever path. Nil lets
+	// request but those of Upload routes, from any client and to any path. Nil lets
 	// all through. Its error is a *BodyError.
 	CheckBody func(body []byte) error
 	// Backend is the backend's name; empty if it has none.

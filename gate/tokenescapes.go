@@ -9,9 +9,9 @@ import (
 
 // wanted is what decodings look for.
 type wanted struct {
-	loose  bool     // see [sought]
+	loose  bool     // see [tokenSearch]
 	least  int      // bytes of a text that can hold the token
-	binary []string // see [sought.binary]
+	binary []string // see [tokenSearch.binary]
 }
 
 // decodings each undo an encoding everywhere in a text that may hold what is wanted. They

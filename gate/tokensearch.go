@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// sought is the token that the gate sent to the backend and that no client may see. It
-// is found in any spelling in which a backend may repeat it. A token of 16 letters and
+// tokenSearch finds the token that the gate sent to the backend and that no client may see,
+// in any spelling in which a backend may repeat it. A token of 16 letters and
 // digits or more is compared by these alone, without regard to letter case: whatever
 // stands between them, such as other dashes, quotes or invisible characters, is skipped.
 // A shorter token would be found in other texts then, so it is compared as a whole. Both
 // are done again with what is left when encodings are undone, in any order and as often
 // as there is something to undo.
-type sought struct {
+type tokenSearch struct {
 	token string
 	// least is the number of bytes of the shortest spelling.
 	least int
@@ -23,7 +23,7 @@ type sought struct {
 
 const leastLoose = 16 // letters and digits
 
-func seek(token string) sought {
+func searchFor(token string) tokenSearch {
 	n := 0
 	for i := range len(token) {
 		if folded[token[i]] != 0 {
@@ -31,9 +31,9 @@ func seek(token string) sought {
 		}
 	}
 	if n >= leastLoose {
-		return sought{token, n, true}
+		return tokenSearch{token, n, true}
 	}
-	return sought{token, len(token), false}
+	return tokenSearch{token, len(token), false}
 }
 
 // maxTexts is how many decodings of a text are looked into. One that has more isn't
@@ -42,7 +42,7 @@ const maxTexts = 100
 
 // inText reports whether a text holds the token. It takes time in proportion to the
 // length of the text, for each of its decodings.
-func (s sought) inText(text string) bool {
+func (s tokenSearch) inText(text string) bool {
 	if s.token == "" {
 		return false
 	}
@@ -75,7 +75,7 @@ func (s sought) inText(text string) bool {
 
 // binary returns the bytes that the token stands for if it is hexadecimal, as a UUID is:
 // in its own order and in that of Windows. Otherwise it returns nil.
-func (s sought) binary() []string {
+func (s tokenSearch) binary() []string {
 	const uuid = 32 // digits
 	digits := onlyFolded(s.token)
 	bytes, err := hex.DecodeString(digits)
@@ -95,7 +95,7 @@ func containsAny(text string, parts []string) bool {
 
 // inLine is inText for the lines of a header. Most lines of good answers cost a look at
 // their length, or at each of their bytes.
-func (s sought) inLine(line string) bool {
+func (s tokenSearch) inLine(line string) bool {
 	if s.token == "" || len(line) < s.least {
 		return false
 	}
@@ -108,7 +108,7 @@ const leastRun = 32
 
 // mayBeEncoded reports whether a line has a mark of an encoding that headers have, or
 // is long enough without a break to hold the token in base64 or hexadecimal digits.
-func (s sought) mayBeEncoded(line string) bool {
+func (s tokenSearch) mayBeEncoded(line string) bool {
 	run, enough := 0, max(base64Length(s.least), leastRun)
 	for i := range len(line) {
 		c := line[i]
@@ -127,7 +127,7 @@ func (s sought) mayBeEncoded(line string) bool {
 }
 
 // in reports whether the token is in the text as it is.
-func (s sought) in(text string) bool {
+func (s tokenSearch) in(text string) bool {
 	if len(text) < s.least {
 		return false
 	}
@@ -141,7 +141,7 @@ func (s sought) in(text string) bool {
 }
 
 // first returns what folded has for the byte that a spelling of the token begins with.
-func (s sought) first() byte {
+func (s tokenSearch) first() byte {
 	i := 0
 	for s.loose && folded[s.token[i]] == 0 {
 		i++
@@ -150,7 +150,7 @@ func (s sought) first() byte {
 }
 
 // begins returns the length of the spelling of the token that the text begins with, or 0.
-func (s sought) begins(text string) int {
+func (s tokenSearch) begins(text string) int {
 	if !s.loose {
 		if len(text) < len(s.token) || !strings.EqualFold(text[:len(s.token)], s.token) {
 			return 0
@@ -175,13 +175,13 @@ func (s sought) begins(text string) int {
 }
 
 // folded has the letters, in lower case, and the digits. It has 0 for all other bytes.
-var folded = func() (table [256]byte) {
-	for c := range table {
+var folded = func() (letters [256]byte) {
+	for c := range letters {
 		if isAlphanumeric(byte(c)) {
-			table[c] = lower(byte(c))
+			letters[c] = lower(byte(c))
 		}
 	}
-	return table
+	return letters
 }()
 
 // onlyFolded returns the letters, in lower case, and the digits of s.
@@ -205,7 +205,7 @@ func lower(c byte) byte {
 // Redact returns a text, such as that of an error, without the token that the gate sent
 // to the backend.
 func Redact(text, upstreamToken string) string {
-	s := seek(upstreamToken)
+	s := searchFor(upstreamToken)
 	if !s.inText(text) {
 		return text
 	}

@@ -48,7 +48,7 @@ func quoted(s string) string {
 	return string(text)
 }
 
-var sent = seek(upstreamToken)
+var sent = searchFor(upstreamToken)
 
 // repetitions are spellings in which a backend may repeat what it was sent.
 var repetitions = map[string]func(string) string{
@@ -233,18 +233,18 @@ func TestOtherTexts(t *testing.T) {
 		if sent.inText(text) {
 			t.Errorf("found in %.40q", text)
 		}
-		if seek("").inText(text) || seek("").inLine(text) {
+		if searchFor("").inText(text) || searchFor("").inLine(text) {
 			t.Errorf("an empty token is found in %.40q", text)
 		}
 	}
 	// Letters and digits alone aren't compared if there are few of them.
 	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde", "the-token": "the token"} {
-		if seek(token).inText(text) {
+		if searchFor(token).inText(text) {
 			t.Errorf("%q is found in %q", token, text)
 		}
 	}
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
-		if seek(token).inText("b") || seek(token).inLine("b") || seek(token).inText("") || !seek(token).inText("x"+token+"x") {
+		if searchFor(token).inText("b") || searchFor(token).inLine("b") || searchFor(token).inText("") || !searchFor(token).inText("x"+token+"x") {
 			t.Errorf("%q", token)
 		}
 	}
