@@ -86,9 +86,9 @@ func (i *invocation) create() error {
 // end says when a token ends, for a sentence.
 func (i *invocation) end(t client.Token) string {
 	if t.ExpiresAt.IsZero() {
-		return client.Never
+		return never
 	}
-	return fmt.Sprintf("at %s (%s)", t.ExpiresAt.Format(time.RFC3339), client.Relative(t.ExpiresAt, i.now()))
+	return fmt.Sprintf("at %s (%s)", t.ExpiresAt.Format(time.RFC3339), relative(t.ExpiresAt, i.now()))
 }
 
 // createRequest reads the flags. What can be wrong with their meaning is left to

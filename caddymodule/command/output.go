@@ -85,7 +85,7 @@ func (i *invocation) tokenRow(t client.Token) []string {
 	now := i.now()
 	return []string{
 		t.ID, t.Name, account, t.Status, someOf(t.Scopes),
-		client.Relative(t.ExpiresAt, now), client.Ago(t.LastUsedAt, now), strconv.FormatUint(t.UsageCount, 10),
+		relative(t.ExpiresAt, now), ago(t.LastUsedAt, now), strconv.FormatUint(t.UsageCount, 10),
 	}
 }
 

@@ -1,12 +1,12 @@
-package client
+package command
 
 import (
 	"strconv"
 	"time"
 )
 
-// Never stands for a time that isn't.
-const Never = "never"
+// never is written in place of a zero time.
+const never = "never"
 
 // The units in seconds, as Mollymawk counts them: a month has 28 days but begins
 // after 30.
@@ -21,24 +21,24 @@ const (
 	firstMonth = 30 * day
 )
 
-// Ago says how long before now t was, as Mollymawk does: "12 s ago", "3 m ago",
-// "5 h ago", "3 d ago", "2 w ago", "4 mo ago", "1 y ago"; "never" for a zero t. A
-// t after now, from a clock that runs ahead, counts as now.
-func Ago(t, now time.Time) string {
+// ago returns how long before now t was, in Mollymawk's words: "12 s ago",
+// "3 m ago", "5 h ago", "3 d ago", "2 w ago", "4 mo ago", "1 y ago"; "never" for a
+// zero t. A t after now, from a clock that runs ahead, counts as now.
+func ago(t, now time.Time) string {
 	if t.IsZero() {
-		return Never
+		return never
 	}
 	return span(now.Sub(t)) + " ago"
 }
 
-// Relative says when t is, seen from now: "in 29 d" or "3 d ago"; "never" for a
-// zero t. What is to come is rounded to minutes first, so that a token that was made a
-// moment ago for 12 hours ends "in 12 h".
-func Relative(t, now time.Time) string {
+// relative returns when t is, seen from now: "in 4 w" or "3 d ago"; "never" for a
+// zero t. A time in the future is first rounded to minutes, so that a token that was
+// created a moment ago for 12 hours expires "in 12 h".
+func relative(t, now time.Time) string {
 	left := t.Sub(now)
 	switch {
 	case left <= 0:
-		return Ago(t, now)
+		return ago(t, now)
 	case left >= time.Minute:
 		left = left.Round(time.Minute)
 	}

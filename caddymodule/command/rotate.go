@@ -70,7 +70,7 @@ func (i *invocation) rotate() error {
 	return i.handOver(form, rotated, "rotated", func() {
 		until := "has stopped working"
 		if end := rotated.PreviousValidUntil; !end.IsZero() {
-			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), client.Relative(end, i.now()))
+			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), relative(end, i.now()))
 		}
 		i.tell("Rotated %q (%s), which expires %s. The old secret %s. The new one can't be shown again.", rotated.Name, rotated.ID, i.end(rotated.Token), until)
 	})

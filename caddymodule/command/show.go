@@ -54,7 +54,7 @@ func (i *invocation) show() error {
 	if old.LastUsedAt.IsZero() {
 		i.tell("The secret from before the rotation was not used since.")
 	} else {
-		i.tell("The secret from before the rotation was last used %s from %s by %s.", client.Relative(old.LastUsedAt, i.now()), orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
+		i.tell("The secret from before the rotation was last used %s from %s by %s.", relative(old.LastUsedAt, i.now()), orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (i *invocation) showAll(t client.Token) error {
 			line(name, none)
 			return
 		}
-		line(name, fmt.Sprintf("%s (%s)", at.UTC().Format(time.RFC3339), client.Relative(at, i.now())))
+		line(name, fmt.Sprintf("%s (%s)", at.UTC().Format(time.RFC3339), relative(at, i.now())))
 	}
 	line("id", t.ID)
 	line("name", t.Name)
@@ -107,7 +107,7 @@ func (i *invocation) showAll(t client.Token) error {
 	line("created by", t.CreatedBy)
 	moment("updated", t.UpdatedAt, "")
 	moment("not before", t.NotBefore, "")
-	moment("expires", t.ExpiresAt, client.Never)
+	moment("expires", t.ExpiresAt, never)
 	if !t.RevokedAt.IsZero() {
 		moment("revoked", t.RevokedAt, "")
 	}
@@ -116,7 +116,7 @@ func (i *invocation) showAll(t client.Token) error {
 	}
 	line("uses", strconv.FormatUint(t.UsageCount, 10))
 	line("denied", strconv.FormatUint(t.DeniedCount, 10))
-	moment("last used", t.LastUsedAt, client.Never)
+	moment("last used", t.LastUsedAt, never)
 	line("last used from", t.LastUsedIP)
 	line("last used by", t.LastUsedUserAgent)
 	line("last used for", t.LastUsedRoute)

@@ -71,7 +71,7 @@ func (i *invocation) usage() error {
 			return err
 		}
 		return out.write(text, []string{
-			t.ID, strconv.FormatUint(t.UsageCount, 10), strconv.FormatUint(t.DeniedCount, 10), client.Ago(t.LastUsedAt, i.now()),
+			t.ID, strconv.FormatUint(t.UsageCount, 10), strconv.FormatUint(t.DeniedCount, 10), ago(t.LastUsedAt, i.now()),
 			t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute,
 		})
 	})
