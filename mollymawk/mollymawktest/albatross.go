@@ -78,11 +78,8 @@ func (s *Server) domain(instance, user string) *domain {
 	d := i.domains[user]
 	if d == nil {
 		d = &domain{
-			user:       user,
+			user: user, policy: s.options.Policy,
 			unikernels: make(map[string]*unikernel), blocks: make(map[string]*block), consoles: make(map[string]*console),
-		}
-		if u := s.user(user); u != nil && u.policed {
-			d.policy = s.options.Policy
 		}
 		i.domains[user] = d
 	}

@@ -91,20 +91,6 @@ func TestNoPolicy(t *testing.T) {
 	wantFragment(t, scale, 400, "you can spawn a maximum of 0 clones.")
 }
 
-// Who registers has no policy until an administrator gives one.
-func TestPolicyOfNewUser(t *testing.T) {
-	t.Parallel()
-	s := New(t, Options{})
-	csrf := fetch(t, s, "/sign-up").header("X-MOLLY-CSRF")
-	a := post(t, s, "/api/register", `{"name":"molly","email":"m@x.y","password":"password","form_csrf":"`+csrf+`"}`, "Cookie: molly_csrf="+csrf)
-	if a.status != 200 {
-		t.Fatal(a.body)
-	}
-	token := s.AddToken("molly", "gate", 3600e9)
-	wantEnvelope(t, postForm(t, s, token, pathCreate, create(nil)...), 500, "",
-		`"Albatross Response Error: failure: maximum amount of unikernels (0) reached"`)
-}
-
 func TestBlockRefusals(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

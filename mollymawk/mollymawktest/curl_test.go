@@ -72,7 +72,7 @@ func TestCurl(t *testing.T) {
 	// A browser's way in.
 	jar := filepath.Join(dir, "jar")
 	curl(t, "-c", jar, "-d", `{"email":"alice@example.com","password":"`+Password+`"}`, url+"/api/login")
-	if got := curl(t, "-b", jar, url+"/dashboard"); !strings.Contains(got, `<span id="user">alice</span>`) {
+	if got := curl(t, "-b", jar, url+"/dashboard"); !strings.Contains(got, `<p id="user">alice</p>`) {
 		t.Errorf("dashboard %s", got)
 	}
 }

@@ -75,10 +75,14 @@
 // # Albatross
 //
 // Policies, block devices and images are checked in albatross' order, with its texts:
-// see [Policy] and [Image]. Users that a test adds have the policy of
-// [Options.Policy]; those who register have none.
+// see [Policy] and [Image]. Users have the policy of [Options.Policy] unless
+// [Server.SetPolicy] gave them another.
 //
 // # What it leaves out
+//
+// Pages have no content, and what only they call ([Server.Session], the administrator's
+// part, registration) checks who calls, reads the body and changes nothing. Sign-in and
+// the calls for tokens work.
 //
 // No certificate is checked, no mail sent, no image run and nothing fetched: an
 // update succeeds for the jobs in [Options.Jobs], and liveliness checks fail for an

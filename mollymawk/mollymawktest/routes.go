@@ -1,6 +1,9 @@
 package mollymawktest
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
 // route is what happens on a path. There is one method for each.
 type route struct {
@@ -62,29 +65,27 @@ func (s *Server) table() map[string]route {
 		"/api/tokens/delete":                   {post, bySessionJSON, (*call).deleteToken, false},
 		"/api/login":                           {post, public, (*call).login, false},
 		"/api/register":                        {post, public, (*call).register, false},
-		"/logout":                              {post, bySession, (*call).logout, false},
-		"/account/password/update":             {post, bySession, (*call).updatePassword, false},
-		"/api/account/session/close":           {post, bySession, (*call).closeSession, false},
-		"/api/account/sessions/close":          {post, bySession, (*call).closeSessions, false},
-		"/api/admin/albatross/retry":           {get, byAdminJSON, (*call).retryInstance, false},
-		"/api/admin/u/policy/update":           {post, byAdminJSON, (*call).updatePolicy, false},
-		"/api/admin/user/activate/toggle":      {post, byAdminJSON, (*call).toggleActive, false},
-		"/api/admin/user/admin/toggle":         {post, byAdminJSON, (*call).toggleAdmin, false},
-		"/api/admin/user/account/delete":       {post, byAdminJSON, (*call).deleteAccount, false},
-		"/api/admin/settings/email/update":     {post, byAdminJSON, (*call).updateEmail, false},
-		"/api/admin/settings/email/test":       {post, byAdminJSON, (*call).testEmail, false},
-		"/api/admin/settings/albatross/create": {post, byAdminJSON, func(c *call) { c.saveInstance(true) }, false},
-		"/api/admin/settings/albatross/update": {post, byAdminJSON, func(c *call) { c.saveInstance(false) }, false},
-		"/api/admin/settings/albatross/delete": {post, byAdminJSON, (*call).deleteInstance, false},
+		"/logout":                              {post, bySession, accept(""), false},
+		"/account/password/update":             {post, bySession, accept("Update password", "current_password", "new_password", "confirm_password"), false},
+		"/api/account/session/close":           {post, bySession, accept("Close session", "session_value"), false},
+		"/api/account/sessions/close":          {post, bySession, accept(""), false},
+		"/api/admin/albatross/retry":           {get, byAdminJSON, (*call).done, false},
+		"/api/admin/u/policy/update":           {post, byAdminJSON, accept(""), false},
+		"/api/admin/user/activate/toggle":      {post, byAdminJSON, accept(""), false},
+		"/api/admin/user/admin/toggle":         {post, byAdminJSON, accept(""), false},
+		"/api/admin/user/account/delete":       {post, byAdminJSON, accept(""), false},
+		"/api/admin/settings/email/update":     {post, byAdminJSON, accept(""), false},
+		"/api/admin/settings/email/test":       {post, byAdminJSON, accept(""), false},
+		"/api/admin/settings/albatross/create": {post, byAdminJSON, accept(""), false},
+		"/api/admin/settings/albatross/update": {post, byAdminJSON, accept(""), false},
+		"/api/admin/settings/albatross/delete": {post, byAdminJSON, accept(""), false},
 	}
 	if s.options.Generation == Generation2025 { // since May 2026
 		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update", "/api/unikernel/scaling/update"} {
 			delete(routes, path)
 		}
 	}
-	for path, page := range s.pages() {
-		routes[path] = route{method: get, access: page.access, handle: page.handle}
-	}
+	maps.Copy(routes, s.pages())
 	return routes
 }
 

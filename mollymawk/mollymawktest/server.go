@@ -33,7 +33,7 @@ type Options struct {
 	Address string
 	// Instances are the names of the albatross instances. Default: "default".
 	Instances []string
-	// Policy is what the users that tests add may have on each instance. Default:
+	// Policy is what users may have on each instance. Default:
 	// 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block devices, and the
 	// bridges service and lan. See [Server.SetPolicy] for another.
 	Policy *Policy
@@ -94,7 +94,6 @@ type Server struct {
 	conns     map[*conn]struct{}
 	users     []*user
 	instances map[string]*instance
-	email     object // settings of outgoing mail
 }
 
 // TB is the part of testing.TB that [New] needs.

@@ -26,9 +26,6 @@ type user struct {
 	name, email, uuid, password string // the password as a hash
 
 	active, admin    bool
-	policed          bool // has the policy of Options until another is set
-	emailVerified    *time.Time
-	verification     string    // uuid in the link that was mailed, or ""
 	tokens           []*token  // newest first
 	cookies          []*cookie // sessions and CSRF values, newest first
 	created, updated time.Time
@@ -119,7 +116,7 @@ func (s *Server) ensureUser(name string) *user {
 		return u
 	}
 	u := newUser(name, name+"@example.com", Password, s.now())
-	u.active, u.policed = true, true
+	u.active = true
 	s.users = append(s.users, u)
 	return u
 }
@@ -258,9 +255,6 @@ func (c *cookie) json(uuid string) object {
 // of the password, all sessions and all tokens.
 func (u *user) json() object {
 	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password}, {"uuid", u.uuid}}
-	if u.emailVerified != nil {
-		o[2].value = timestamp(*u.emailVerified)
-	}
 	tokens, cookies, updates, scaling := []any{}, []any{}, []any{}, []any{}
 	for _, t := range u.tokens {
 		tokens = append(tokens, t.json())
@@ -285,8 +279,5 @@ func (u *user) json() object {
 		{"unikernel_updates", updates},
 		{"scaling_policies", scaling},
 	}...)
-	if u.verification != "" {
-		o[9].value = u.verification
-	}
 	return o
 }

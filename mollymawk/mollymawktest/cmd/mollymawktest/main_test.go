@@ -100,7 +100,7 @@ func TestTokensFromFlagAndEnvironment(t *testing.T) {
 			t.Error("a token is on standard error")
 		}
 	}
-	if !strings.Contains(stderr.String(), "sign in at "+url+"/sign-in as demo@example.com") {
+	if !strings.Contains(stderr.String(), "POST "+url+"/api/login signs in demo@example.com") {
 		t.Errorf("standard error: %s", stderr)
 	}
 }
