@@ -23,14 +23,15 @@ const (
 	countingTokens  = 100
 
 	// usageFile is the file next to the store in which counts outlive a kill.
-	usageFile = "tokens.db.counters"
+	usageFile = "tokens.db.journal"
 
 	// What the log says when counts can't be saved in the store, and can again; and when
 	// a kill would lose what isn't saved, and would no longer.
-	saysUnsaved  = "token usage can't be saved"
+	saysUnsaved  = "saving token usage failed"
 	saysSaved    = "token usage is being saved again"
-	saysMortal   = "token usage that isn't saved yet doesn't outlive the process"
-	saysImmortal = "token usage outlives the process again"
+	saysMortal   = "token usage that is not saved yet would be lost"
+	saysRenewed  = "the usage journal was created anew"
+	saysImmortal = "token usage survives the process again"
 )
 
 // countingSite answers by itself, so that as much as possible is counted.

@@ -43,7 +43,7 @@ func smallDisk(t *testing.T, c *caddy) string {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
 		t.Skip("only root can mount a small disk")
 	} else if err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	c.eventually("healthz warns", func() bool {
 		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts of an earlier Caddy process can't be read")
 	})
-	if log := c.output.String(); !strings.Contains(log, counters) || !strings.Contains(log, "chown ") || !strings.Contains(log, "restart Caddy") {
+	if log := c.output.String(); !strings.Contains(log, counters) || !strings.Contains(log, "chown ") || !strings.Contains(log, "Caddy adds what it holds") {
 		t.Errorf("the log doesn't say what to do:\n%s", log)
 	}
 	c.stop()

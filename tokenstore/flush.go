@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -93,7 +94,7 @@ func (s *Store) openJournal(state FlushState) {
 func (s *Store) replay() {
 	f := &s.flusher
 	var unsaved [][]byte
-	err := journal.Replay(f.path, f.state.Journal, f.state.Saved, func(ring int, at uint64, entry []byte) {
+	damaged, err := journal.Replay(f.path, f.state.Journal, f.state.Saved, func(ring int, at uint64, entry []byte) {
 		if e, ok := decodeCounted(entry); ok && f.state.replays(ring, at, e.id) {
 			unsaved = append(unsaved, entry)
 		}
@@ -103,8 +104,14 @@ func (s *Store) replay() {
 	case errors.Is(err, journal.ErrOther):
 		s.logger.Warn("ignoring the usage journal beside the token store: it does not continue what the store has", zap.Error(err))
 	default:
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: give it to the user that Caddy runs as (chown %d %s), and Caddy adds what it holds", err, os.Geteuid(), f.path)
+		}
 		f.unread, f.renews = fmt.Errorf("%w: %w", ErrCountsUnread, err), math.MaxUint64
 		return
+	}
+	if damaged > 0 {
+		s.logger.Warn("the usage journal was damaged; some of the last counts before Caddy was killed are lost", zap.Int("entries", damaged))
 	}
 	f.unread, f.renews = nil, s.pending.addAll(unsaved)
 	if len(unsaved) > 0 {
@@ -125,11 +132,23 @@ func (s *Store) tend() {
 	}
 	err := f.unread
 	if err == nil {
-		if err = s.journal.Problem(); err != nil {
-			err = s.keepJournal()
-		}
+		err = s.renewJournal()
 	}
 	f.atRisk.Store(&err)
+}
+
+// renewJournal begins a new file for the journal if there is none, or something is wrong
+// with it.
+func (s *Store) renewJournal() error {
+	problem := s.journal.Problem()
+	if problem == nil {
+		return nil
+	}
+	err := s.keepJournal()
+	if err == nil && s.flusher.opened {
+		s.logger.Warn("the usage journal was created anew; no counts are lost", zap.NamedError("reason", problem))
+	}
+	return err
 }
 
 // keepJournal begins a new file for the journal. What an earlier process left, and the new

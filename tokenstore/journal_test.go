@@ -258,7 +258,7 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 		"cut off":  func(path string) error { return os.Truncate(path, 5000) },
 		"emptied":  func(path string) error { return os.Truncate(path, 0) },
 		"removed":  os.Remove,
-		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, []byte("x"), 0o600)) },
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
 		"moved":    func(path string) error { return os.Rename(path, path+".moved") },
 	} {
 		t.Run(name, func(t *testing.T) {

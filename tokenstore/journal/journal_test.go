@@ -35,7 +35,7 @@ func numbered(n uint64, length int) []byte {
 func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]int {
 	t.Helper()
 	counts := make(map[uint64]int)
-	err := Replay(path, id, from, func(_ int, _ uint64, entry []byte) {
+	_, err := Replay(path, id, from, func(_ int, _ uint64, entry []byte) {
 		n := binary.LittleEndian.Uint64(entry)
 		if !bytes.Equal(entry, numbered(n, len(entry))) {
 			t.Errorf("the entry %d is %x", n, entry)
@@ -162,6 +162,7 @@ func TestDamage(t *testing.T) {
 	}
 	end := j.rings[2].written.Load()
 	random := rand.New(rand.NewPCG(3, 4))
+	told := 0
 	for range 60 {
 		content := bytes.Clone(whole)
 		at := fileHeaderSize + 2*ringSize + random.IntN(int(end))
@@ -172,6 +173,13 @@ func TestDamage(t *testing.T) {
 		if got := replayed(t, path, 1, Position{}); len(got) < entries-1 {
 			t.Errorf("a flipped bit at %d leaves %d of %d entries", at, len(got), entries)
 		}
+		damaged, err := Replay(path, 1, Position{}, func(int, uint64, []byte) {})
+		if told += damaged; err != nil || damaged > 1 {
+			t.Errorf("a flipped bit at %d: %d entries are damaged, %v", at, damaged, err)
+		}
+	}
+	if told < 30 {
+		t.Errorf("%d of 60 damaged entries were noticed", told)
 	}
 	// A file that is cut off has what is before.
 	if err := os.Truncate(path, int64(fileHeaderSize+ringSize+100)); err != nil {
@@ -180,18 +188,28 @@ func TestDamage(t *testing.T) {
 	if got := replayed(t, path, 1, Position{}); len(got) == 0 || len(got) >= entries {
 		t.Errorf("%d entries in a file that is cut off", len(got))
 	}
-	for name, content := range map[string][]byte{"empty": nil, "short": whole[:50], "foreign": bytes.Repeat([]byte("x"), fileSize)} {
+	for name, content := range map[string][]byte{"empty": nil, "zeros": make([]byte, 100)} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := Replay(path, 1, Position{}, nil); !errors.Is(err, ErrOther) {
+		if _, err := Replay(path, 1, Position{}, nil); !errors.Is(err, ErrOther) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// What isn't a journal stays.
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Replay(path, 1, Position{}, nil); err == nil || errors.Is(err, ErrOther) {
+		t.Errorf("a foreign file: %v", err)
+	}
+	if err := j.Keep(path, 1); err == nil {
+		t.Error("a foreign file is replaced")
 	}
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Replay(path, 2, Position{}, nil); !errors.Is(err, ErrOther) {
+	if _, err := Replay(path, 2, Position{}, nil); !errors.Is(err, ErrOther) {
 		t.Errorf("of another store: %v", err)
 	}
 }

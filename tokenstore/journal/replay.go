@@ -1,11 +1,12 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
+	"io"
 	"os"
 )
 
@@ -17,27 +18,30 @@ var ErrOther = errors.New("the journal belongs to another store, or to an earlie
 // are those that were not saved. ring and at say where the entry is. The file is not
 // changed. A missing file is fs.ErrNotExist.
 //
-// Bytes that are no entry are skipped: after a kill the last entry may be incomplete, and
-// after a power cut any of them.
-func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) error {
+// Bytes that are no entry are skipped. Replay returns how many entries are damaged, as far
+// as that shows: after a kill the last one may be, and after a power cut any of them.
+func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int, err error) {
 	content, err := read(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if binary.LittleEndian.Uint64(content[len(fileMagic):]) != id {
-		return ErrOther
+		return 0, ErrOther
 	}
 	for i := range Rings {
 		memory := content[fileHeaderSize+i*ringSize:][:ringSize]
 		for offset := uint64(0); offset < ringSize; {
 			entry, at, size := entryAt(memory, offset)
-			if entry != nil && at >= from[i] {
+			switch unsaved := at >= from[i] && at%ringSize == offset; {
+			case entry != nil && unsaved:
 				each(i, at, entry)
+			case size == alignment && unsaved && at < from[i]+ringSize && at > 0:
+				damaged++
 			}
 			offset += size
 		}
 	}
-	return nil
+	return damaged, nil
 }
 
 // entryAt returns the entry at an offset of a ring, or nil if there is none, and the least
@@ -51,7 +55,7 @@ func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	}
 	if at%ringSize != offset || end > uint64(len(b)) || end > headerSize+MaxEntry ||
 		binary.LittleEndian.Uint32(b) != crc32.Checksum(b[4:end], castagnoli) {
-		return nil, 0, alignment
+		return nil, at, alignment
 	}
 	if length == skipLength {
 		return nil, at, uint64(len(b))
@@ -61,29 +65,46 @@ func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 
 // read returns the content of a journal's file.
 func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+	if err := inspect(path); err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file: move it away", path)
 	}
-	content := make([]byte, fileSize)
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	// A file that was cut off has zeros where entries were.
-	n, err := file.ReadAt(content, 0)
-	if n < fileHeaderSize && err != nil && !isEnd(err) {
+	content := make([]byte, fileSize) // a file that was cut off has zeros where entries were
+	if _, err := io.ReadFull(file, content); err != nil && !isEnd(err) {
 		return nil, err
 	}
-	if n < fileHeaderSize || string(content[:len(fileMagic)]) != fileMagic {
-		return nil, fmt.Errorf("%w: %s does not begin as a journal does", ErrOther, path)
-	}
-	if err != nil && !isEnd(err) {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	if string(content[:len(fileMagic)]) != fileMagic {
+		return nil, ErrOther
 	}
 	return content, nil
 }
+
+// inspect returns an error unless the file at path is a journal, or the rest of one.
+func inspect(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file: move it away", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	begin := make([]byte, len(fileMagic))
+	if _, err := io.ReadFull(file, begin); err != nil && !isEnd(err) {
+		return err
+	}
+	if string(begin) != fileMagic && !bytes.Equal(begin, make([]byte, len(fileMagic))) {
+		return fmt.Errorf("%s is not a usage journal: move it away", path)
+	}
+	return nil
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
