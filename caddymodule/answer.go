@@ -180,6 +180,9 @@ func (a *answerWriter) FlushError() error {
 // Unwrap gives http.ResponseController the writer below.
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// holds reports whether an answer has begun and is held.
+func (a *answerWriter) holds() bool { return a.status != 0 }
+
 // headerSent reports whether the answer's headers have gone to the client.
 func (a *answerWriter) headerSent() bool { return a.outcome.Load() == handedOver }
 
@@ -194,7 +197,7 @@ func (a *answerWriter) finish(err error) error {
 		return a.redact(err)
 	case !a.outcome.CompareAndSwap(nil, handedOver):
 		return a.refuse(*a.outcome.Load())
-	case err != nil && !errors.Is(err, errAnswerBroken):
+	case err != nil && !errors.Is(err, errBrokenOff):
 		return a.fail(err)
 	case a.unaskedSwitch(a.status), a.status == 0 && a.proxySawSwitch():
 		return a.replace(gate.BackendError, errUnaskedSwitch)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -92,7 +93,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return h.parseRoute(d)
 	case "browser_sessions":
 		if !d.AllArgs(&h.BrowserSessions) || !validCookieName(h.BrowserSessions) {
-			return d.Err("browser_sessions: give the name of the backend's session cookie, for example molly_session")
+			return d.Err("browser_sessions: give the name of the backend's session cookie, for example session_id")
 		}
 	case "keys_page":
 		if !d.AllArgs(&h.KeysPage) || h.KeysPage == "" {
@@ -103,9 +104,9 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return oneWord(d, option)
 		}
 	case "max_body":
-		return parseSize(d, option, &h.MaxBody)
+		return parseSizeOption(d, option, &h.MaxBody)
 	case "max_upload":
-		return parseSize(d, option, &h.MaxUpload)
+		return parseSizeOption(d, option, &h.MaxUpload)
 	case "spool_uploads":
 		if !d.AllArgs(&h.SpoolUploads) {
 			return d.WrapErr(errSpoolPath)
@@ -114,15 +115,15 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	case "max_anonymous_body":
-		return parseSizeOrOff(d, option, &h.MaxAnonymousBody)
+		return parseOrOff(d, option, &h.MaxAnonymousBody, parseSize)
 	case "max_buffered":
-		return parseSizeOrOff(d, option, &h.MaxBuffered)
+		return parseOrOff(d, option, &h.MaxBuffered, parseSize)
 	case "detached_requests":
-		return parseDetached(d, option, &h.DetachedRequests)
+		return parseOrOff(d, option, &h.DetachedRequests, parseNumber)
 	case "body_timeout":
-		return parseTimeout(d, option, &h.BodyTimeout)
+		return parseOrOff(d, option, &h.BodyTimeout, parseTimeout)
 	case "answer_timeout":
-		return parseTimeout(d, option, &h.AnswerTimeout)
+		return parseOrOff(d, option, &h.AnswerTimeout, parseTimeout)
 	case "request_headers":
 		h.RequestHeaders = append([]string{}, d.RemainingArgs()...)
 	case "failure_limit":
@@ -167,71 +168,60 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseSize reads a size such as 1MiB.
-func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
-	var text string
-	if !d.AllArgs(&text) {
-		return oneWord(d, option)
-	}
-	return setSize(d, option, text, size)
-}
-
-// parseSizeOrOff reads a size such as 1MiB, or off.
-func parseSizeOrOff(d *caddyfile.Dispenser, option string, size *int64) error {
+// parseOrOff reads one word, which may be off; that is -1.
+func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option string, value *T, parse func(text string) (T, error)) error {
 	var text string
 	if !d.AllArgs(&text) {
 		return oneWord(d, option)
 	}
 	if text == "off" {
-		*size = -1
+		*value = -1
 		return nil
 	}
-	return setSize(d, option+" (a size, or off)", text, size)
+	parsed, err := parse(text)
+	if err != nil {
+		return d.Errf("%s %s: %v, or off", option, gate.ConfigWord(text), err)
+	}
+	*value = parsed
+	return nil
 }
 
-func setSize(d *caddyfile.Dispenser, option, text string, size *int64) error {
+// parseSizeOption reads a size.
+func parseSizeOption(d *caddyfile.Dispenser, option string, size *int64) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return oneWord(d, option)
+	}
+	bytes, err := parseSize(text)
+	if err != nil {
+		return d.Errf("%s %s: %v", option, gate.ConfigWord(text), err)
+	}
+	*size = bytes
+	return nil
+}
+
+func parseSize(text string) (int64, error) {
 	bytes, err := humanize.ParseBytes(text)
 	if err != nil || bytes == 0 || bytes > math.MaxInt64/2 {
-		return d.Errf("%s %s: write a size such as 1MiB or 500KB", option, gate.ConfigWord(text))
+		return 0, errors.New("write a size such as 1MiB or 500KB")
 	}
-	*size = int64(bytes)
-	return nil
+	return int64(bytes), nil
 }
 
-// parseDetached reads a number of requests, or off.
-func parseDetached(d *caddyfile.Dispenser, option string, number *int) error {
-	var text string
-	if !d.AllArgs(&text) {
-		return oneWord(d, option)
-	}
-	if text == "off" {
-		*number = -1
-		return nil
-	}
+func parseNumber(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return d.Errf("detached_requests %s: write a number of requests, 1 or more, or off for no limit", gate.ConfigWord(text))
+		return 0, errors.New("write a number, 1 or more")
 	}
-	*number = n
-	return nil
+	return n, nil
 }
 
-// parseTimeout reads a duration such as 5m, or off.
-func parseTimeout(d *caddyfile.Dispenser, option string, timeout *caddy.Duration) error {
-	var text string
-	if !d.AllArgs(&text) {
-		return oneWord(d, option)
-	}
-	if text == "off" {
-		*timeout = -1
-		return nil
-	}
+func parseTimeout(text string) (caddy.Duration, error) {
 	duration, err := caddy.ParseDuration(text)
 	if err != nil || duration <= 0 {
-		return d.Errf("%s %s: write a time such as 30s or 5m, or off", option, gate.ConfigWord(text))
+		return 0, errors.New("write a time such as 30s or 5m")
 	}
-	*timeout = caddy.Duration(duration)
-	return nil
+	return caddy.Duration(duration), nil
 }
 
 // Interface guards

@@ -125,13 +125,13 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 		}
 	}
 	if p.call.Answer.Unit == 0 {
-		return callNext(next, &p.answer, out)
+		return callNext(next, &p.answer, out, p.answer.holds)
 	}
 	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer, answering: p.right.answering}
 	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 		return whole.serve(next, r, logger)
-	}), &p.answer, out)
+	}), &p.answer, out, p.answer.holds)
 }
 
 var errNotAsked = errors.New("the backend was asked first, and the call would harm it")
@@ -215,22 +215,21 @@ func (h *BearerAuth) detach(token tokenstore.ID) (release func()) {
 // uploading reports whether the body of an upload is still on its way.
 func (p *passage) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
 
-// callNext calls the handlers after the gate. A backend that breaks off an answer
-// makes Caddy's proxy panic, which for an answer that is still held is an error
-// like any other. Whatever else panics must end the request as it would without
-// the gate: a handler that was to abort it hasn't answered with 200.
-func callNext(next caddyhttp.Handler, answer *answerWriter, out *http.Request) (err error) {
+// callNext calls the handlers after the gate. A backend that breaks off an answer makes
+// Caddy's proxy panic. While held reports that the client has nothing of the answer, that
+// is errBrokenOff. Whatever else panics must end the request as it would without the gate:
+// a handler that was to abort it hasn't answered with 200.
+func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, held func() bool) (err error) {
 	defer func() {
-		cause := recover()
-		if cause == nil {
-			return
-		}
-		if cause != http.ErrAbortHandler || answer.status == 0 { //nolint:errorlint // the proxy panics with this very value
+		switch cause := recover(); {
+		case cause == nil:
+		case cause == http.ErrAbortHandler && held(): //nolint:errorlint // the proxy panics with this very value
+			err = errBrokenOff
+		default:
 			panic(cause)
 		}
-		err = errAnswerBroken
 	}()
-	return next.ServeHTTP(answer, out)
+	return next.ServeHTTP(w, out)
 }
 
-var errAnswerBroken = errors.New("the backend broke off its answer")
+var errBrokenOff = errors.New("the backend broke off its answer")

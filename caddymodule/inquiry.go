@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"time"
@@ -47,12 +48,12 @@ func sendInquiry(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry) 
 	r := call.WithContext(ctx)
 	ask.Apply(r)
 	answer := &inquiryAnswer{header: make(http.Header), enough: cancel}
-	err := answer.serve(next, withOwnPlaceholders(r))
+	err := callNext(next, answer, withOwnPlaceholders(r), func() bool { return true }) // what it broke off after is enough
 	switch {
 	case answer.status != 0:
 		refusal, known := ask.Judge(answer.status, answer.body)
 		return inquiryResult{refusal: refusal, known: known}
-	case err == nil:
+	case err == nil, errors.Is(err, errBrokenOff):
 		return inquiryResult{refusal: gate.Refuse(gate.BackendBrokeOff)}
 	}
 	return inquiryResult{err: err}
@@ -78,16 +79,6 @@ type inquiryAnswer struct {
 	status int
 	body   []byte
 	enough func() // ends an answer that is longer than is looked at
-}
-
-// serve calls the next handlers. A backend that breaks off an answer has said enough.
-func (a *inquiryAnswer) serve(next caddyhttp.Handler, r *http.Request) error {
-	defer func() {
-		if cause := recover(); cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // the proxy panics with this very value
-			panic(cause)
-		}
-	}()
-	return next.ServeHTTP(a, r)
 }
 
 // Header implements http.ResponseWriter.

@@ -30,16 +30,13 @@ type wholeAnswer struct {
 	answering func()
 }
 
-var (
-	errNothingSent = errors.New("the backend began an answer and sent nothing of it")
-	errCutShort    = errors.New("the backend's answer was cut short")
-)
+var errNothingSent = errors.New("the backend began an answer and sent nothing of it")
 
 // serve calls the next handlers for an answer of this form. It returns errNothingSent if
 // there was none of it, with nothing written. It ends the request, by the panic that
 // net/http has for this, if the answer was cut short.
 func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, logger *zap.Logger) error {
-	err := a.callNext(next, out)
+	err := callNext(next, a, out, a.holds)
 	switch {
 	case a.head != 0:
 		return errNothingSent
@@ -79,21 +76,8 @@ func (a *wholeAnswer) reset(r *http.Request) {
 	_ = conn.Close()
 }
 
-// callNext returns an error in place of the panic by which Caddy's proxy ends an answer
-// that the backend has broken off.
-func (a *wholeAnswer) callNext(next caddyhttp.Handler, out *http.Request) (err error) {
-	defer func() {
-		cause := recover()
-		if cause == nil {
-			return
-		}
-		if cause != http.ErrAbortHandler || a.head == 0 && !a.begun { //nolint:errorlint // the proxy panics with this very value
-			panic(cause)
-		}
-		err = errCutShort
-	}()
-	return next.ServeHTTP(a, out)
-}
+// holds reports whether the end of an answer of this form is still to come.
+func (a *wholeAnswer) holds() bool { return a.head != 0 || a.begun }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *wholeAnswer) WriteHeader(status int) {

@@ -37,7 +37,7 @@ func TestBadConfiguration(t *testing.T) {
 		"size":                    {gate("\t\troutes mollymawk\n\t\tmax_body large"), []string{"Caddyfile:11", "1MiB"}},
 		"timeout":                 {gate("\t\troutes mollymawk\n\t\tanswer_timeout soon"), []string{"Caddyfile:11", "5m"}},
 		"realm":                   {gate("\t\troutes mollymawk\n\t\trealm `a\"b`"), []string{"Caddyfile:11", "realm"}},
-		"cookie":                  {gate("\t\troutes mollymawk\n\t\tbrowser_sessions `a b`"), []string{"Caddyfile:11", "molly_session"}},
+		"cookie":                  {gate("\t\troutes mollymawk\n\t\tbrowser_sessions `a b`"), []string{"Caddyfile:11", "session_id"}},
 		"keys page, none":         {gate("\t\troutes mollymawk\n\t\tkeys_page"), []string{"Caddyfile:11", "https://keys.example.com/"}},
 		"keys page, relative":     {gate("\t\troutes mollymawk\n\t\tkeys_page keys.example.com"), []string{"Caddyfile:11", "begins with /"}},
 		"keys page, no scheme":    {gate("\t\troutes mollymawk\n\t\tkeys_page //keys.example.com"), []string{"Caddyfile:11", "begins with /"}},

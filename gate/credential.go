@@ -36,25 +36,18 @@ func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kin
 
 // Present makes the checks of [Authenticate] for a credential that was read before.
 func Present(store Store, credential tokenstore.Credential, kind tokenstore.Kind, now time.Time) (tokenstore.Match, Refusal) {
-	match, refusal := present(store, credential, now)
-	if refusal.Code != "" {
-		return match, refusal
+	match, err := store.Authenticate(credential, now)
+	if err != nil {
+		return tokenstore.Match{}, refuseLookup(err)
 	}
-	if refusal = refuseKind(match.Token.Kind, kind); refusal.Code == "" {
+	refusal := refuseKind(match.Token.Kind, kind)
+	if refusal.Code == "" {
 		refusal = RefuseStatus(match.Status)
 	}
 	if refusal.Code != "" {
 		refusal.Token = match.Token
 	}
 	return match, refusal
-}
-
-func present(store Store, credential tokenstore.Credential, now time.Time) (tokenstore.Match, Refusal) {
-	match, err := store.Authenticate(credential, now)
-	if err != nil {
-		return tokenstore.Match{}, refuseLookup(err)
-	}
-	return match, Refusal{}
 }
 
 // refuseLookup returns the refusal of a token that the store doesn't give.
