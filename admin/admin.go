@@ -44,7 +44,7 @@ type Config struct {
 	// before the last quarter of its life. Unlimited means that quarter.
 	WarnBefore tokenstore.Lifetime
 	// Authenticate returns who calls, or why the caller isn't let in. It sets the
-	// actor's Authorize unless the right to call can't end; see [RefusalError].
+	// actor's Authorize unless the right to call can't end; see [RefuseReconfigured].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
 	// Bearer is what browsers sign in to, if it has sessions. Authenticate is, or ends
 	// with, its authenticator.
@@ -152,7 +152,7 @@ func (c *call) admit() (refusal *Refusal) {
 		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
 	}
 	if gate.CameEarly(c.r) && !safe(c.r.Method) {
-		return FromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
+		return fromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
 	}
 	if c.signsIn() {
 		return nil // not authenticated yet

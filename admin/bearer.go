@@ -59,7 +59,7 @@ func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
 	if err != nil {
 		refusal := gate.Refuse(gate.StoreUnavailable)
 		refusal.Err = err
-		return nil, FromGate(refusal, b.Realm)
+		return nil, fromGate(refusal, b.Realm)
 	}
 	return store, nil
 }
@@ -84,7 +84,7 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 			store.CountDenied(c.match, now, "", string(refusal.Code))
 		}
 		b.Failures.Count(&refusal, c.ip, now)
-		return tokenstore.Actor{}, FromGate(refusal, b.Realm)
+		return tokenstore.Actor{}, fromGate(refusal, b.Realm)
 	}
 	address := gate.AddressText(c.ip)
 	if c.session == "" || !onlyReads(r) || b.Sessions().countRead(c.session, now) {
@@ -117,7 +117,7 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		now := store.Now()
 		if sessions != nil {
 			if _, open := sessions.find(c.session, now); !open {
-				return &RefusalError{FromGate(refuseEndedSession(), b.Realm)}
+				return &refusalError{fromGate(refuseEndedSession(), b.Realm)}
 			}
 		}
 		current := c // may run in several goroutines
@@ -129,11 +129,11 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		if refusal.Code == "" {
 			return nil
 		}
-		ended := FromGate(refusal, b.Realm)
+		ended := fromGate(refusal, b.Realm)
 		if known {
 			ended.counted = func() { store.CountDenied(current.match, now, "", string(refusal.Code)) }
 		}
-		return &RefusalError{ended}
+		return &refusalError{ended}
 	}
 }
 
@@ -155,5 +155,5 @@ func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	if failure.Code != gate.TooManyFailures {
 		return refusal
 	}
-	return FromGate(failure, b.Realm)
+	return fromGate(failure, b.Realm)
 }

@@ -27,16 +27,16 @@ type Refusal struct {
 	counted func()
 }
 
-// RefusalError is a refusal as an error: an actor's Authorize returns the one to answer
+// refusalError is a refusal as an error: an actor's Authorize returns the one to answer
 // with.
-type RefusalError struct{ Refusal *Refusal }
+type refusalError struct{ Refusal *Refusal }
 
-func (e *RefusalError) Error() string {
+func (e *refusalError) Error() string {
 	return e.Refusal.Problem.Code + ": " + e.Refusal.Problem.Detail
 }
 
-// FromGate returns a refusal of the gate's as one of the admin API's.
-func FromGate(r gate.Refusal, realm string) *Refusal {
+// fromGate returns a refusal of the gate's as one of the admin API's.
+func fromGate(r gate.Refusal, realm string) *Refusal {
 	header := make(http.Header)
 	r.Headers(realm, header.Set)
 	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
@@ -52,8 +52,8 @@ func RefuseExposed() *Refusal {
 
 // RefuseReconfigured answers a call whose caller was let in by a configuration that has
 // been replaced since, and may not be let in by the present one.
-func RefuseReconfigured() *RefusalError {
-	return &RefusalError{refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
+func RefuseReconfigured() error {
+	return &refusalError{refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
 		header("Retry-After", "1")}
 }
 
@@ -196,7 +196,7 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	var (
 		field   *tokenstore.FieldError
 		version *tokenstore.VersionError
-		ended   *RefusalError
+		ended   *refusalError
 	)
 	switch {
 	case errors.Is(err, tokenstore.ErrUnauthorized) && errors.As(err, &ended):

@@ -136,7 +136,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	now := store.Now()
 	open, ok := b.Sessions().find(value, now)
 	if !ok {
-		return tokenstore.Actor{}, FromGate(refuseEndedSession(), b.Realm)
+		return tokenstore.Actor{}, fromGate(refuseEndedSession(), b.Realm)
 	}
 	match, failed := gate.Present(store, open.credential, tokenstore.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)

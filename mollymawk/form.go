@@ -35,14 +35,14 @@ type formField struct{ name, value string }
 const maxFields = 64 << 10
 
 // createForm is the form of /api/unikernel/create.
-func (g Generation) createForm() *form {
+func (g generation) createForm() *form {
 	f := &form{
 		file:     "binary",
 		needed:   []string{"albatross_instance", "unikernel_name", "unikernel_config"},
 		defaults: []formField{{"molly_csrf", ""}},
 		check:    map[string]func(string) (string, error){"unikernel_force_create": checkFlag, "unikernel_config": checkConfig},
 	}
-	if g == Generation2025 {
+	if g == generation2025 {
 		f.needed = append(f.needed, "unikernel_force_create")
 		return f
 	}

@@ -100,7 +100,7 @@ func createWithout(name string) []string {
 
 func TestFormRewritten(t *testing.T) {
 	t.Parallel()
-	current, old := Current.createForm(), Generation2025.createForm()
+	current, old := current.createForm(), generation2025.createForm()
 	same := append(slices.Clone(wholeCreate[:6]), octets+"binary=image")
 	boundaryInFile := "\r\n--\r\n--a\r\n\r\n-\r\n--"
 	for name, tt := range map[string]struct {
@@ -214,7 +214,7 @@ func TestFormRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range refusedForms() {
 		for _, spool := range []bool{false, true} {
-			parts, err := adaptForm(Current.createForm(), []string{formType}, tt[0], spool, iotest.HalfReader)
+			parts, err := adaptForm(current.createForm(), []string{formType}, tt[0], spool, iotest.HalfReader)
 			body, ok := errors.AsType[*gate.BodyError](err)
 			if !ok || !strings.Contains(body.Detail, tt[1]) {
 				t.Errorf("%s, spool %v: %q, %v, want %q", name, spool, parts, err, tt[1])
@@ -228,7 +228,7 @@ func TestFormRefused(t *testing.T) {
 		nil, {}, {""}, {"text/plain"}, {"multipart/form-data"}, {formType, formType}, {"multipart/mixed; boundary=b"},
 		{"multipart/form-data; boundary=b; boundary=c"}, {"multipart/form-data; boundary*=b"}, {`multipart/form-data; boundary="b\"c"`}, {"multipart/form-data; boundary=\"b \""},
 	} {
-		if _, err := adaptForm(Current.createForm(), contentType, formOf(wholeCreate...), false, iotest.DataErrReader); !errors.Is(err, errNoForm) {
+		if _, err := adaptForm(current.createForm(), contentType, formOf(wholeCreate...), false, iotest.DataErrReader); !errors.Is(err, errNoForm) {
 			t.Errorf("%q: %v", contentType, err)
 		}
 	}
@@ -254,7 +254,7 @@ func TestFormCutOff(t *testing.T) {
 	whole := strings.TrimSuffix(formOf(wholeCreate...), "\r\n")
 	for end := range len(whole) {
 		for _, spool := range []bool{false, true} {
-			if parts, err := adaptForm(Current.createForm(), []string{formType}, whole[:end], spool, iotest.HalfReader); err == nil {
+			if parts, err := adaptForm(current.createForm(), []string{formType}, whole[:end], spool, iotest.HalfReader); err == nil {
 				t.Fatalf("%d bytes, spool %v: %q", end, spool, parts)
 			}
 		}
@@ -269,7 +269,7 @@ func TestFormReadError(t *testing.T) {
 		through := func(r io.Reader) io.Reader {
 			return io.MultiReader(io.LimitReader(r, int64(end)), iotest.ErrReader(broken))
 		}
-		if _, err := adaptForm(Current.createForm(), []string{formType}, formOf(wholeCreate...), end%2 == 0, through); !errors.Is(err, broken) {
+		if _, err := adaptForm(current.createForm(), []string{formType}, formOf(wholeCreate...), end%2 == 0, through); !errors.Is(err, broken) {
 			t.Fatalf("after %d bytes: %v", end, err)
 		}
 	}
@@ -326,11 +326,11 @@ func FuzzForm(f *testing.F) {
 	}
 	f.Add(formOf(wholeCreate...))
 	f.Fuzz(func(t *testing.T, body string) {
-		streamed, err := adaptForm(Current.createForm(), []string{formType}, body, false, iotest.HalfReader)
+		streamed, err := adaptForm(current.createForm(), []string{formType}, body, false, iotest.HalfReader)
 		if err != nil {
 			return
 		}
-		spooled, err := adaptForm(Current.createForm(), []string{formType}, body, true, iotest.OneByteReader)
+		spooled, err := adaptForm(current.createForm(), []string{formType}, body, true, iotest.OneByteReader)
 		if err != nil || !slices.Equal(streamed, spooled) {
 			t.Errorf("%q, spooled %q, %v", streamed, spooled, err)
 		}

@@ -8,28 +8,28 @@ import (
 
 // renameBlock gives a block route the path that the generation has, and the other
 // generation's as an alias.
-func (g Generation) renameBlock(route *gate.Route) {
+func (g generation) renameBlock(route *gate.Route) {
 	action, ok := strings.CutPrefix(route.Path, "/api/block/")
 	if !ok {
 		return
 	}
 	route.Aliases = []string{"/api/volume/" + action}
-	if g == Generation2025 {
+	if g == generation2025 {
 		route.Path, route.Aliases[0] = route.Aliases[0], route.Path
 	}
 }
 
 // lacks reports whether backends of the generation don't have a route.
-func (g Generation) lacks(route gate.Route) bool {
-	if g == Current {
+func (g generation) lacks(route gate.Route) bool {
+	if g == current {
 		return false
 	}
 	return strings.HasPrefix(route.Path, "/api/unikernel/scaling/") || strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
 }
 
 // restart spells a restart as the generation has it.
-func (g Generation) restart(call *gate.Call) error {
-	if g == Generation2025 {
+func (g generation) restart(call *gate.Call) error {
+	if g == generation2025 {
 		call.Query, call.Body = restartByBody(call.Query, call.Body)
 	} else {
 		call.Query, call.Body = restartByQuery(call.Query, call.Body)

@@ -110,10 +110,10 @@ func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, [
 // Each generation's form is left alone by its own backend's table.
 func TestRestartOfGeneration(t *testing.T) {
 	call := gate.Call{Body: []byte(inBody)}
-	if err := Current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
+	if err := current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
 		t.Errorf("current: %q, %s, %v", call.Query, call.Body, err)
 	}
-	if err := Generation2025.restart(&call); err != nil || call.Query != "" || string(call.Body) != inBody {
+	if err := generation2025.restart(&call); err != nil || call.Query != "" || string(call.Body) != inBody {
 		t.Errorf("2025: %q, %s, %v", call.Query, call.Body, err)
 	}
 }

@@ -8,34 +8,34 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Generation is what a backend speaks. Clients may speak either: what differs is
+// generation is what a backend speaks. Clients may speak either: what differs is
 // rewritten.
-type Generation uint8
+type generation uint8
 
 const (
-	// Current backends say /api/block (since 17 April 2026), and restart takes its
+	// current backends say /api/block (since 17 April 2026), and restart takes its
 	// unikernel from the query (since 19 June 2026).
-	Current Generation = iota
-	// Generation2025 backends say /api/volume, and restart takes its unikernel from
+	current generation = iota
+	// generation2025 backends say /api/volume, and restart takes its unikernel from
 	// the body, as the handbook of December 2025 has it. They have neither scaling nor
 	// monitoring.
-	Generation2025
+	generation2025
 )
 
 func init() {
-	gate.RegisterTable("mollymawk", Table(Current))
-	gate.RegisterTable("mollymawk-2025", Table(Generation2025))
+	gate.RegisterTable("mollymawk", table(current))
+	gate.RegisterTable("mollymawk-2025", table(generation2025))
 }
 
-// Table returns the routes of a backend of this generation. They are all those
+// table returns the routes of a backend of this generation. They are all those
 // that Mollymawk opens to tokens; what else it serves is for browsers.
-func Table(generation Generation) gate.Table {
+func table(g generation) gate.Table {
 	routes := []gate.Route{
 		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
 		// The image comes as a part of the body.
-		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true, AdaptUpload: generation.createForm().adaptUpload},
+		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true, AdaptUpload: g.createForm().adaptUpload},
 		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
-		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: generation.restart},
+		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart},
 		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate},
 		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
 		// Not even the headers come before the unikernel's next line.
@@ -49,10 +49,10 @@ func Table(generation Generation) gate.Table {
 		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true, Adapt: download},
 		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
 	}
-	routes = slices.DeleteFunc(routes, generation.lacks)
+	routes = slices.DeleteFunc(routes, g.lacks)
 	for i := range routes {
 		routes[i].CredentialRefused, routes[i].ReadError = credentialRefused, readError
-		generation.renameBlock(&routes[i])
+		g.renameBlock(&routes[i])
 	}
 	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk", SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ContentType is the media type of the body.
-const ContentType = "application/problem+json"
+// contentType is the media type of the body.
+const contentType = "application/problem+json"
 
 // typeBase is where the codes are explained; the code is the anchor.
 const typeBase = "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#"
@@ -83,7 +83,7 @@ func appendValue(b []byte, value any) []byte {
 func Write(w http.ResponseWriter, p Problem) {
 	body := p.appendJSON(make([]byte, 0, 768)) // longer than most
 	h := w.Header()
-	h.Set("Content-Type", ContentType)
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
