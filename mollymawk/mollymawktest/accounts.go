@@ -55,13 +55,11 @@ func (c *call) login() {
 	agent, _ := c.head.last("user-agent")
 	var session *cookie
 	var record object
-	if !c.change(func() {
+	c.change(func() {
 		u.cookies = slices.DeleteFunc(u.cookies, func(k *cookie) bool { return k.name != sessionCookie })
 		session = u.addCookie(sessionCookie, sessionLifetime, agent, s.now())
 		record = u.json()
-	}) {
-		return
-	}
+	})
 	c.envelope(http.StatusOK, "", record,
 		field{"Set-Cookie", sessionCookie + "=" + session.value + ";Path=/;HttpOnly=true"},
 		field{"location", "/dashboard"})

@@ -3,7 +3,6 @@ package mollymawktest
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func post(t *testing.T, s *Server, target, body string, headers ...string) answer {
@@ -60,31 +59,9 @@ func TestTokenRoutes(t *testing.T) {
 	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 200 {
 		t.Errorf("new token: %s", a.body)
 	}
-	// An expired token comes back to life; its last access never moves.
-	clock.add(time.Minute)
-	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 400 {
-		t.Errorf("expired token: %s", a.body)
-	}
-	a = post(t, s, "/api/tokens/update", `{"token_name":"ci2","token_expiry":600,"token_value":"`+value+`","molly_csrf":"`+csrf+`"}`, session)
-	wantEnvelope(t, a, 200, "", `{"token_type":"Bearer","value":"`+value+`","expires_in":600,"created_at":"2026-08-21 12:00:00-00:00",`+
-		`"last_access":"2026-08-21 12:00:00-00:00","name":"ci2","usage_count":1}`)
-	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 200 {
-		t.Errorf("revived token: %s", a.body)
-	}
-	wantEnvelope(t, post(t, s, "/api/tokens/update", `{"token_name":"","token_expiry":1,"token_value":"x","molly_csrf":"`+csrf+`"}`, session),
-		404, "", `"Token not found"`)
 	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_expiry":1.5,"token_name":"","molly_csrf":"`+csrf+`"}`, session), 400, "",
 		`"Create token: Unexpected fields. Got {\\\"token_expiry\\\":1.5,\\\"token_name\\\":\\\"\\\",\\\"molly_csrf\\\":\\\"`+csrf+`\\\"}"`)
-	for range 2 { // the second time there is none
-		wantEnvelope(t, post(t, s, "/api/tokens/delete", `{"token_value":"`+value+`","molly_csrf":"`+csrf+`"}`, session),
-			200, "", `"Token deleted successfully"`)
-	}
-	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 400 {
-		t.Errorf("deleted token: %s", a.body)
-	}
 	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60}`, session), 400, "", `"Couldn't find CSRF token"`)
-	s.SetFaults(Faults{Storage: "full"})
-	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60,"molly_csrf":"`+csrf+`"}`, session), 500, "", `"full"`)
 }
 
 // TestBrowserCalls: what only browsers call checks who calls and reads the body.
@@ -119,6 +96,4 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: %s\n%s", path, a.head, a.body)
 		}
 	}
-	s.SetFaults(Faults{Storage: "full"})
-	wantEnvelope(t, fetch(t, s, "/dashboard", session), 500, "", `"full"`)
 }

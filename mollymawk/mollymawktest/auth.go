@@ -36,17 +36,9 @@ func (c *call) authenticate(a access) bool {
 		c.refuse(a, problem)
 		return false
 	}
-	s := c.srv
-	s.mu.Lock()
-	err := s.persist()
-	if err == nil {
-		use()
-	}
-	s.mu.Unlock()
-	if err != nil {
-		c.say(http.StatusInternalServerError, err.Error())
-		return false
-	}
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	use()
 	return true
 }
 
@@ -169,18 +161,10 @@ func (c *call) readObject() (object, bool) {
 	return o, c.checkCSRF(csrf)
 }
 
-// change stores a change of a user and answers 500 if that fails.
-func (c *call) change(apply func()) bool {
-	s := c.srv
-	s.mu.Lock()
-	err := s.persist()
-	if err == nil {
-		apply()
-		c.user.updated = s.now()
-	}
-	s.mu.Unlock()
-	if err != nil {
-		c.say(http.StatusInternalServerError, err.Error())
-	}
-	return err == nil
+// change stores a change of the user.
+func (c *call) change(apply func()) {
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	apply()
+	c.user.updated = c.srv.now()
 }

@@ -1,7 +1,6 @@
 package mollymawktest
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,13 +32,12 @@ type call struct {
 	query  string
 	body   *body
 	record *requestRecord
-	budget int // bytes of the answer's body before the connection is cut; -1: no end
 
 	user    *user
 	byToken bool // else by session, and changes need a CSRF value
 
 	state  callState
-	over   bool // the process has ended, or the answer was cut: nothing more is sent
+	over   bool // the process has ended: nothing more is sent
 	closes bool // the connection is closed after the answer
 }
 
@@ -48,8 +46,7 @@ func (c *conn) newCall(h *head, length int64, chunked bool) *call {
 	path, query := splitTarget(h.target)
 	return &call{
 		srv: c.srv, conn: c, head: h, path: path, query: query, record: record,
-		body:   newBody(c.r, record, length, chunked),
-		budget: c.srv.faults.Load().budget(path),
+		body: newBody(c.r, record, length, chunked),
 	}
 }
 
@@ -97,21 +94,8 @@ func responseHead(status int, fields []field) string {
 	return b.String()
 }
 
-var errCut = errors.New("the connection was cut as a fault")
-
 func (c *call) send(head, body string) error {
-	cut := c.budget >= 0 && len(body) > c.budget
-	if cut {
-		body = body[:c.budget]
-	}
-	if c.budget >= 0 {
-		c.budget -= len(body)
-	}
 	_, err := c.conn.net.Write([]byte(head + body))
-	if cut {
-		c.over = true
-		return errCut
-	}
 	return err
 }
 

@@ -2,7 +2,6 @@ package mollymawktest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -213,13 +212,29 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func waitForRequests(t *testing.T, s *Server, n int) []Request {
+// waitForRequests waits until the bodies of at least n requests have ended.
+func waitForRequests(t *testing.T, s *Server, n int) (requests []Request) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	requests, err := s.WaitForRequests(ctx, n)
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the requests have come", func() bool {
+		requests = s.Requests()
+		ended := 0
+		for _, r := range requests {
+			if r.BodyEnded {
+				ended++
+			}
+		}
+		return ended >= n
+	})
 	return requests
+}
+
+// usageCount is how many requests were authenticated with a token; -1 if there is no
+// such token.
+func usageCount(s *Server, value string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, t := s.byToken(value); t != nil {
+		return int(t.usage)
+	}
+	return -1
 }

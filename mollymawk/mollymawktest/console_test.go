@@ -113,23 +113,3 @@ func TestConsoleTakesTheConnection(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 }
-
-func TestCutConnections(t *testing.T) {
-	t.Parallel()
-	s := New(t, Options{Clock: newClock().Now})
-	token := s.AddToken("alice", "gate", time.Hour)
-	s.AddUnikernel("alice", "default", "hello")
-	s.Emit("alice", "default", "hello", "one")
-	c := dial(t, s)
-	c.send(message("GET", consolePath, "", bearer(token)))
-	c.wantNext(consoleHead + events("one"))
-	s.CutConnections()
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
-	if _, err := c.r.ReadByte(); err == nil || !strings.Contains(err.Error(), "reset") {
-		t.Errorf("got %v", err)
-	}
-	eventually(t, "the connection is recorded as closed", func() bool { return s.Connections()[0].Closed })
-	if a := fetch(t, s, "/style.css"); a.status != 200 {
-		t.Errorf("afterwards: %d", a.status)
-	}
-}

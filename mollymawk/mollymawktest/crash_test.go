@@ -120,39 +120,6 @@ func TestBodyBeyondMemory(t *testing.T) {
 	}
 }
 
-// A process that is not restarted refuses connections.
-func TestStaysDown(t *testing.T) {
-	t.Parallel()
-	s := New(t, Options{StaysDown: true})
-	c := dial(t, s)
-	c.send(message("POST", "/api/login", `{"email":NaN}`))
-	c.wantCut()
-	eventually(t, "connections are refused", func() bool {
-		conn, err := net.Dial("tcp", s.Addr())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err != nil
-	})
-}
-
-// What the process was doing for others ends with it.
-func TestCrashEndsUpdate(t *testing.T) {
-	t.Parallel()
-	s, token := start(t, Options{})
-	s.AddUnikernel("alice", "default", "hello")
-	s.SetFaults(Faults{UpdateDelay: time.Hour})
-	updating := dial(t, s)
-	updating.send(message("POST", "/api/unikernel/update", update(""), bearer(token)))
-	waitForRequests(t, s, 1)
-	c := dial(t, s)
-	c.send(message("POST", "/api/login", `{"email":NaN}`))
-	c.wantCut()
-	updating.wantCut()
-	wantEnvelope(t, postJSON(t, s, token, "/api/unikernel/rollback", `{"unikernel_name":"hello","albatross_instance":"default"}`),
-		404, "Rollback Error", `"hello rollback failed. Could not find the build information."`)
-}
-
 // What was uploaded when the process ended is not taken as whole.
 func TestCrashEndsUpload(t *testing.T) {
 	t.Parallel()

@@ -40,7 +40,7 @@
 //
 // An exception that nothing catches ends Mollymawk's process. Here, all connections
 // are cut, what was under way for them is given up, and the server goes on with
-// everything it has stored, or refuses connections if [Options.StaysDown] is set.
+// everything it has stored.
 // [Server.Crashes] counts these. They come from
 //
 //   - malformed chunks, chunk extensions and trailers, and a reset, if the handler
@@ -80,9 +80,8 @@
 //
 // # What it leaves out
 //
-// Pages have no content, and what only they call ([Server.Session], the administrator's
-// part, registration) checks who calls, reads the body and changes nothing. Sign-in and
-// the calls for tokens work.
+// Pages have no content. The calls that only they make check who calls, read the body
+// and change nothing, except for signing in and creating a token.
 //
 // No certificate is checked, no mail sent, no image run and nothing fetched: an
 // update succeeds for the jobs in [Options.Jobs], and liveliness checks fail for an

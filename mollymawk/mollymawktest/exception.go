@@ -17,8 +17,8 @@ func (c *call) catch() {
 	}
 }
 
-// crash is the end of the process: all connections are cut. The server is restarted
-// with what it had stored, unless [Options.StaysDown] is set.
+// crash is the end of the process, which is restarted with what it had stored: all
+// connections are cut.
 func (c *call) crash() {
 	if c.over {
 		return
@@ -26,9 +26,6 @@ func (c *call) crash() {
 	c.over = true
 	c.srv.recorder.crash()
 	c.srv.cutAllBut(c.conn)
-	if c.srv.options.StaysDown {
-		c.srv.stopListening()
-	}
 }
 
 // crashAlbatross is the end of albatross' daemon, which is restarted too. Mollymawk

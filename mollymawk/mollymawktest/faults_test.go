@@ -1,9 +1,6 @@
 package mollymawktest
 
-import (
-	"testing"
-	"time"
-)
+import "testing"
 
 func TestSilent(t *testing.T) {
 	t.Parallel()
@@ -22,34 +19,4 @@ func TestSilent(t *testing.T) {
 	c = dial(t, s)
 	c.send(message("GET", "/style.css", ""))
 	c.wantSilence()
-}
-
-func TestCut(t *testing.T) {
-	t.Parallel()
-	s := New(t, Options{Clock: newClock().Now})
-	token := s.AddToken("alice", "gate", time.Hour)
-	s.AddUnikernel("alice", "default", "hello")
-	s.AddBlock("alice", "default", "v1", 1, nil)
-	for range 3 {
-		s.Emit("alice", "default", "hello", "one")
-	}
-	s.SetFaults(Faults{Cut: map[string]int{"/api/unikernel/console": 100, "/api/block/download": 70000, "*": 0}})
-	all := events("one", "one", "one")
-	c := dial(t, s)
-	c.send(message("GET", consolePath, "", bearer(token)))
-	c.wantNext(consoleHead + all[:100])
-	c.wantClosed()
-
-	a := postJSON(t, s, token, "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":0}`)
-	if a.status != 200 || len(a.body) != 70000 {
-		t.Errorf("download: %d, %d bytes", a.status, len(a.body))
-	}
-	c = dial(t, s)
-	c.send(message("GET", "/style.css", ""))
-	if a, err := c.tryRead(patience); err == nil || a.status != 200 || a.header("content-length") == "0" {
-		t.Errorf("file: %d %s %v", a.status, a.head, err)
-	}
-	if s.Crashes() != 0 {
-		t.Error("crashed")
-	}
 }

@@ -178,19 +178,11 @@ func scalingOf(instance, name string) func(scalingPolicy) bool {
 // setScaling replaces the policy of a unikernel, or removes it if it allows no
 // copies.
 func (c *call) setScaling(instance, name string, most int) {
-	s := c.srv
-	s.mu.Lock()
-	err := s.persist()
-	if err == nil {
-		c.user.scaling = slices.DeleteFunc(c.user.scaling, scalingOf(instance, name))
-		if most > 1 {
-			c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, most})
-		}
+	c.srv.mu.Lock()
+	c.user.scaling = slices.DeleteFunc(c.user.scaling, scalingOf(instance, name))
+	if most > 1 {
+		c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, most})
 	}
-	s.mu.Unlock()
-	if err != nil {
-		c.alert(http.StatusInternalServerError, "Failed to save scaling policy: "+err.Error())
-		return
-	}
+	c.srv.mu.Unlock()
 	c.alert(http.StatusOK, "Unikernel scaling policy updated successfully.")
 }

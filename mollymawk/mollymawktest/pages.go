@@ -33,19 +33,9 @@ func (c *call) guestPage() { c.respond(http.StatusOK, "text/html", html(c.path, 
 // userPage answers with a page for a session and gives its user a new CSRF value.
 func (c *call) userPage() {
 	agent, _ := c.head.last("user-agent")
-	csrf := ""
-	s := c.srv
-	s.mu.Lock()
-	err := s.persist()
-	if err == nil {
-		csrf = c.user.addCookie(csrfCookie, csrfLifetime, agent, s.now()).value
-	}
-	s.mu.Unlock()
-	if err != nil {
-		c.errorPage(http.StatusInternalServerError, "CSRF Token Error",
-			"An error "+occurred+" while generating a CSRF token. Error: "+err.Error())
-		return
-	}
+	c.srv.mu.Lock()
+	csrf := c.user.addCookie(csrfCookie, csrfLifetime, agent, c.srv.now()).value
+	c.srv.mu.Unlock()
 	c.respond(http.StatusOK, "text/html", html(c.path, `<p id="user">`+escapeHTML(c.user.name)+`</p>`), field{"X-MOLLY-CSRF", csrf})
 }
 

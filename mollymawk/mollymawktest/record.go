@@ -1,9 +1,7 @@
 package mollymawktest
 
 import (
-	"context"
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"slices"
 	"strings"
@@ -67,9 +65,8 @@ type recorder struct {
 	accepted int
 	conns    []*Connection
 	requests []*requestRecord
-	crashes  int           // of Mollymawk
-	daemon   int           // crashes of albatross' daemon
-	changed  chan struct{} // closed and replaced at every change that is waited for
+	crashes  int // of Mollymawk
+	daemon   int // crashes of albatross' daemon
 }
 
 type requestRecord struct {
@@ -80,7 +77,7 @@ type requestRecord struct {
 }
 
 func newRecorder(rawLimit int) *recorder {
-	return &recorder{rawLimit: rawLimit, changed: make(chan struct{})}
+	return &recorder{rawLimit: rawLimit}
 }
 
 func (r *recorder) off() bool { return r.rawLimit < 0 }
@@ -158,13 +155,8 @@ func (r *requestRecord) body(p []byte) {
 
 func (r *requestRecord) bodyEnded(broken bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.request.BodyEnded, r.request.BodyBroken = true, broken
-	r.mu.Unlock()
-
-	r.owner.mu.Lock()
-	defer r.owner.mu.Unlock()
-	close(r.owner.changed)
-	r.owner.changed = make(chan struct{})
 }
 
 func (r *requestRecord) answered(status int) {
@@ -182,41 +174,17 @@ func (r *requestRecord) snapshot() Request {
 	return request
 }
 
-func (r *recorder) snapshot() (requests []Request, ended int, changed <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, record := range r.requests {
-		request := record.snapshot()
-		if request.BodyEnded {
-			ended++
-		}
-		requests = append(requests, request)
-	}
-	return requests, ended, r.changed
-}
-
 // Requests returns the requests parsed so far, oldest first. Those whose body
 // isn't at its end yet are among them.
 func (s *Server) Requests() []Request {
-	requests, _, _ := s.recorder.snapshot()
-	return requests
-}
-
-// WaitForRequests waits until the bodies of at least n requests have ended, and
-// returns all requests. Its error tells how many there were when the context
-// ended.
-func (s *Server) WaitForRequests(ctx context.Context, n int) ([]Request, error) {
-	for {
-		requests, ended, changed := s.recorder.snapshot()
-		if ended >= n {
-			return requests, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return requests, fmt.Errorf("waiting for %d requests, of which %d came: %w", n, ended, ctx.Err())
-		}
+	r := s.recorder
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var requests []Request
+	for _, record := range r.requests {
+		requests = append(requests, record.snapshot())
 	}
+	return requests
 }
 
 // Connections returns what came over the connections accepted so far, oldest

@@ -44,9 +44,6 @@ type Options struct {
 	// Memory is how many bytes of a body Mollymawk can hold. A longer one, even if it
 	// is only announced, ends the process. Uploads are not held. Default: 512 MiB.
 	Memory int64
-	// StaysDown refuses all connections after the process has ended once. By default
-	// it is restarted: the connections are cut, and the next ones served.
-	StaysDown bool
 	// RawLimit is how many bytes of each connection are kept. Default: 64 MiB.
 	// Negative: neither bytes nor requests are recorded, for a server that runs for
 	// long.
@@ -193,19 +190,12 @@ func (s *Server) Close() {
 	if !s.closed {
 		s.closed = true
 		close(s.done)
-		s.stopListening()
+		_ = s.listener.Close() // it is gone either way
 	}
 	s.mu.Unlock()
-	s.CutConnections()
+	s.cutAllBut(nil)
 	s.tasks.Wait()
 }
-
-// stopListening refuses connections from now on.
-func (s *Server) stopListening() { _ = s.listener.Close() } // it is gone either way
-
-// CutConnections resets every open connection, as if the machine had died under
-// them. The server goes on listening.
-func (s *Server) CutConnections() { s.cutAllBut(nil) }
 
 // cutAllBut resets every open connection but one, which ends in order after what was
 // sent on it.

@@ -49,7 +49,7 @@ func (c *call) updateUnikernel() {
 	}
 	job, build, running := fields[1], fields[2], fields[3]
 
-	if problem := liveliness(o, c.srv.faults.Load().LivelinessBefore); problem != "" {
+	if problem := liveliness(o); problem != "" {
 		c.envelope(http.StatusInternalServerError, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: "+problem)
 		return
@@ -92,24 +92,16 @@ func (c *call) updateUnikernel() {
 		c.say(http.StatusBadRequest, "Couldn't find albatross instance, "+instance+" with error: "+err.Error())
 		return
 	}
-	if !c.pause(c.srv.faults.Load().UpdateDelay) {
-		return
-	}
 	if err := c.deploy(instance, &unikernelUpdate{name: name, job: job, uuid: running, config: cfg}, "update"); err != nil {
 		c.envelope(http.StatusInternalServerError, "Update Error",
 			"Update failed. "+name+" failed to update to build "+build+" with error "+err.Error())
 		return
 	}
-	if liveliness(o, c.srv.faults.Load().LivelinessAfter) != "" {
-		c.rollback(instance, name)
-		return
-	}
 	c.envelope(http.StatusOK, "Update Successful", "Update successful. "+name+" is now running on build "+build)
 }
 
-// liveliness is what is wrong with the checks that a request asks for, or with what
-// they find. Nothing is fetched: an address fails if nothing can be fetched from it.
-func liveliness(o object, found string) (problem string) {
+// liveliness returns what is wrong with the checks that a request asks for. Nothing is fetched: an address fails if nothing can be fetched from it.
+func liveliness(o object) (problem string) {
 	address, problem := optionalText(o, "http_liveliness_address")
 	if problem != "" {
 		return problem
@@ -137,7 +129,7 @@ func liveliness(o object, found string) (problem string) {
 	if len(failed) > 0 {
 		return "Liveliness checks failed for: " + strings.Join(failed, ", ")
 	}
-	return found
+	return ""
 }
 
 // optionalText returns a member that may be missing or null.
@@ -177,41 +169,20 @@ func resolves(address string) bool {
 	return err == nil
 }
 
-// pause waits. It returns false if the process has ended meanwhile.
-func (c *call) pause(d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	select {
-	case <-time.After(d):
-		return true
-	case <-c.conn.cut:
-	case <-c.srv.done:
-	}
-	return false
-}
-
 // deploy notes what a rollback would bring back, and creates the unikernel by
 // force of what the builder has.
 func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	s := c.srv
 	s.mu.Lock()
 	u.time = s.now()
-	err := s.persist()
-	if err == nil {
-		c.user.updates = slices.DeleteFunc(c.user.updates, func(old unikernelUpdate) bool { return old.name == u.name })
-		c.user.updates = slices.Insert(c.user.updates, 0, *u)
-	}
+	c.user.updates = slices.DeleteFunc(c.user.updates, func(old unikernelUpdate) bool { return old.name == u.name })
+	c.user.updates = slices.Insert(c.user.updates, 0, *u)
 	s.mu.Unlock()
-	if err != nil {
-		return errors.New(kind + " storing update information for " + u.name + " failed with: " + err.Error() +
-			" for data: " + escaped(encode(u.json())))
-	}
 	next := &unikernel{config: u.config, started: s.now()}
 	if !s.hasJob(u.job) {
 		next.problem = errELF // nothing is taken for the image
 	}
-	_, err = c.command(instance, func(d *domain) (string, error) { return d.create(u.name, next, true) })
+	_, err := c.command(instance, func(d *domain) (string, error) { return d.create(u.name, next, true) })
 	if next.problem != nil {
 		return errors.New(kind + " :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found")
 	}
@@ -246,10 +217,6 @@ func (c *call) rollbackUnikernel() {
 		c.say(http.StatusNotFound, "Couldn't find albatross instance, "+instance)
 		return
 	}
-	c.rollback(instance, name)
-}
-
-func (c *call) rollback(instance, name string) {
 	c.srv.mu.Lock()
 	i := slices.IndexFunc(c.user.updates, func(u unikernelUpdate) bool { return u.name == name })
 	var last unikernelUpdate

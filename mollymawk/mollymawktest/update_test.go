@@ -14,62 +14,40 @@ func TestUpdate(t *testing.T) {
 	s.AddUnikernel("alice", "default", "hello")
 	for _, test := range []struct {
 		changed string
-		faults  Faults
 		status  int
 		title   string
 		data    string
 	}{
-		{"", Faults{}, 200, "Update Successful", "Update successful. hello is now running on build new"},
-		{`"job":1,`, Faults{}, 400, "", "Couldn't find job or build in json. Received "},
-		{`"albatross_instance":"_",`, Faults{}, 400, "Error: Bad instance name", "Couldn't convert the instance name, error: " + badLabel},
-		{`"unikernel_name":"_",`, Faults{}, 400, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: " + badLabel},
-		{`"albatross_instance":"other",`, Faults{}, 404, "Albatross Instance Error", "An error " + occurred + " while finding albatross instance other"},
-		{`"unikernel_name":"other",`, Faults{}, 400, "", "Couldn't find albatross instance, default with error: Expected one unikernel, but got 0"},
-		{`"http_liveliness_address":1,`, Faults{}, 500, "Error: Liveliness check failed",
+		{"", 200, "Update Successful", "Update successful. hello is now running on build new"},
+		{`"job":1,`, 400, "", "Couldn't find job or build in json. Received "},
+		{`"albatross_instance":"_",`, 400, "Error: Bad instance name", "Couldn't convert the instance name, error: " + badLabel},
+		{`"unikernel_name":"_",`, 400, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: " + badLabel},
+		{`"albatross_instance":"other",`, 404, "Albatross Instance Error", "An error " + occurred + " while finding albatross instance other"},
+		{`"unikernel_name":"other",`, 400, "", "Couldn't find albatross instance, default with error: Expected one unikernel, but got 0"},
+		{`"http_liveliness_address":1,`, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: invalid json for http_liveliness_address: 1"},
-		{`"albatross_instance":"_","http_liveliness_address":"nowhere",`, Faults{}, 500, "Error: Liveliness check failed",
+		{`"albatross_instance":"_","http_liveliness_address":"nowhere",`, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: HTTP (nowhere): nowhere :an error " +
 				occurred + " while performing a liveliness check on the http endpoint with error: couldn't decode URL"},
-		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"resolver","dns_name":"a.b"},`, Faults{}, 500, "Error: Liveliness check failed",
+		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"resolver","dns_name":"a.b"},`, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: DNS (a.b, resolver): timeout"},
-		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"192.0.2.1","dns_name":"a..b/"},`, Faults{}, 500, "Error: Liveliness check failed",
+		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"192.0.2.1","dns_name":"a..b/"},`, 500, "Error: Liveliness check failed",
 			"Liveliness check of currentyly running unikernel failed with error: Invalid DNS name: invalid host name"},
-		{`"http_liveliness_address":"http://a.b/x","dns_liveliness":{"dns_address":"[2001:db8::1]","dns_name":"a.b"},`, Faults{}, 200, "Update Successful",
+		{`"http_liveliness_address":"http://a.b/x","dns_liveliness":{"dns_address":"[2001:db8::1]","dns_name":"a.b"},`, 200, "Update Successful",
 			"Update successful. hello is now running on build new"},
-		{`"albatross_instance":"_",`, Faults{LivelinessBefore: "down"}, 500, "Error: Liveliness check failed",
-			"Liveliness check of currentyly running unikernel failed with error: down"},
-		{"", Faults{LivelinessAfter: "down"}, 200, "Rollback Successful", "Rollback successful. hello is now running on build old"},
-		{`"job":"nothing",`, Faults{}, 500, "Update Error", "Update failed. hello failed to update to build new with error " +
+		{`"job":"nothing",`, 500, "Update Error", "Update failed. hello failed to update to build new with error " +
 			"update :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found"},
 	} {
-		s.SetFaults(test.faults)
 		a := postJSON(t, s, token, "/api/unikernel/update", update(test.changed))
 		if want := envelope(test.status, test.title, `"`+test.data+`"`); a.status != test.status || a.body != want {
 			t.Errorf("%s: got %d %s\nwant %s", test.changed, a.status, a.body, want)
 		}
 	}
-	s.SetFaults(Faults{})
 	s.AddUnikernel("alice", "default", "hello")
 	a := postJSON(t, s, token, "/api/unikernel/update", update(`"unikernel_arguments":{"typ":"solo5","cpuid":0},`))
 	if a.status != 400 || !strings.Contains(a.body, `"title":"Error with Unikernel Arguments Json"`) {
 		t.Errorf("arguments: %d %s", a.status, a.body)
 	}
-}
-
-// A slow update goes on without the client.
-func TestSlowUpdate(t *testing.T) {
-	t.Parallel()
-	s, token := start(t, Options{})
-	s.AddUnikernel("alice", "default", "hello")
-	s.SetFaults(Faults{UpdateDelay: 2 * silence})
-	c := dial(t, s)
-	c.send(message("POST", "/api/unikernel/update", update(""), bearer(token)))
-	c.wantSilence()
-	_ = c.conn.Close()
-	const rollback = `{"unikernel_name":"hello","albatross_instance":"default"}`
-	eventually(t, "the update is done", func() bool {
-		return postJSON(t, s, token, "/api/unikernel/rollback", rollback).status == 200
-	})
 }
 
 func TestRollback(t *testing.T) {

@@ -156,17 +156,6 @@ func (s *Server) RevokeToken(value string) {
 	}
 }
 
-// UsageCount is how many requests were authenticated with a token; -1 if there is
-// no such token.
-func (s *Server) UsageCount(value string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, t := s.byToken(value); t != nil {
-		return int(t.usage)
-	}
-	return -1
-}
-
 // SetActive activates or deactivates a user, who is made if need be.
 func (s *Server) SetActive(user string, active bool) {
 	s.mu.Lock()
