@@ -35,8 +35,8 @@ func (one) Usage(tokenstore.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usag
 
 // fuzzed is the one token there is. It was rotated, and restricted in every way.
 var fuzzed = &tokenstore.Token{
-	ID: tokenstore.ID([]byte("4fQ9Zt2LkVb7")), Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, Prefix: "mm",
-	Name: "ci", Account: "alice", Scopes: tokenstore.Grants{"unikernel:list"}, Metadata: map[string]string{"a": "1", "b": "2"},
+	ID: tokenstore.ID([]byte("4fQ9Zt2LkVb7")), Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Account: "alice", Scopes: tokenstore.Grants{"unikernel:list"}}, Format: tokenstore.FormatNative, Prefix: "mm",
+	Name: "ci", Metadata: map[string]string{"a": "1", "b": "2"},
 	CreatedAt: start, UpdatedAt: start.Truncate(time.Second), SecretMadeAt: start.Truncate(time.Second),
 	NotBefore: start.Truncate(time.Second).Add(-time.Hour), ExpiresAt: start.Truncate(time.Second).AddDate(0, 3, 0),
 	Digest: tokenstore.Digest{1}, Version: 1,

@@ -70,7 +70,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	s := scratch{store: store, readOnly: true}
 	var d Decision
 	if question.Text == "" {
-		d.Match = tokenstore.Match{Token: question.Token.Principal(), Status: question.Token.Status(question.Now)}
+		d.Match = tokenstore.Match{Token: tokenstore.PrincipalOf(question.Token), Status: question.Token.Status(question.Now)}
 	}
 	var e Explanation
 	for c := range checksEnd {

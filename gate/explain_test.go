@@ -109,8 +109,7 @@ func TestExplainEverything(t *testing.T) {
 	e := newTestGate(t, nil).Explain(tokens, Question{
 		Method: "POST", Target: "/api/image", Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1"),
 		Token: &tokenstore.Token{
-			ID: tokenstore.ID([]byte("expired00000")), Kind: tokenstore.KindAPI, ExpiresAt: testNow, Scopes: tokenstore.Grants{"report:*"},
-			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			ID: tokenstore.ID([]byte("expired00000")), Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"report:*"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ExpiresAt: testNow,
 		},
 	})
 	var failed []string

@@ -103,8 +103,8 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 		t.Fatal(err)
 	}
 	token := &tokenstore.Token{
-		ID: credential.ID, Kind: credential.Kind, Format: tokenstore.FormatNative,
-		Name: "ci " + id, Account: "alice", Scopes: tokenstore.Grants{"*"},
+		ID: credential.ID, Terms: tokenstore.Terms{Kind: credential.Kind, Account: "alice", Scopes: tokenstore.Grants{"*"}}, Format: tokenstore.FormatNative,
+		Name:      "ci " + id,
 		ExpiresAt: testNow.Add(time.Hour),
 	}
 	if change != nil {
@@ -114,7 +114,7 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 		s.known = make(map[tokenstore.Digest]knownToken)
 		s.rates, s.quotas = make(map[tokenstore.ID]int64), make(map[tokenstore.ID]int64)
 	}
-	s.known[credential.Digest] = knownToken{token, token.Principal()}
+	s.known[credential.Digest] = knownToken{token, tokenstore.PrincipalOf(token)}
 	return text
 }
 

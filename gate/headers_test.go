@@ -106,7 +106,7 @@ func TestForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := (&tokenstore.Token{ID: id, Name: "CI für 100%", Account: "alice"}).Principal()
+	token := tokenstore.PrincipalOf(&tokenstore.Token{ID: id, Name: "CI für 100%", Terms: tokenstore.Terms{Account: "alice"}})
 	g := newTestGate(t, nil)
 	client := []string{
 		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",

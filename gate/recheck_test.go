@@ -56,7 +56,7 @@ func TestRecheck(t *testing.T) {
 			if tt.change != nil {
 				tt.change(tokens.known[d.Match.Digest].token)
 				token := tokens.known[d.Match.Digest].token
-				tokens.known[d.Match.Digest] = knownToken{token, token.Principal()}
+				tokens.known[d.Match.Digest] = knownToken{token, tokenstore.PrincipalOf(token)}
 			}
 			tokens.err = tt.gone
 			refusal := g.Recheck(tokens, &d.Finding, request("", nil).ClientIP, testNow.Add(tt.later))

@@ -28,7 +28,7 @@ func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, er
 		c.Denied += t.Usage.Denied
 		if status == StatusActive {
 			for i, time := range within {
-				if nearEnd(t.Token.began(), t.Token.ExpiresAt, now, now.Add(time)) {
+				if NearEnd(t.Token.Began(), t.Token.ExpiresAt, now, now.Add(time)) {
 					c.Expiring[i]++
 				}
 			}

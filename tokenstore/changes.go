@@ -2,31 +2,10 @@ package tokenstore
 
 import (
 	"errors"
-	"fmt"
 	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
-
-// ErrConflict says that a token is in a state in which it can't be changed so.
-// The text behind it says why, and what to do.
-var ErrConflict = errors.New("conflict")
-
-func conflictf(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrConflict, fmt.Errorf(format, args...))
-}
-
-// VersionError says that a token has another version than the change was made
-// for.
-type VersionError struct {
-	// Version is the token's now.
-	Version uint64
-}
-
-func (e *VersionError) Error() string {
-	return fmt.Sprintf("the token has been changed since: its version is %d", e.Version)
-}
-
-// AnyVersion is the version to name in a change of a token whatever it has become.
-const AnyVersion = 0
 
 // errUnchanged ends a change that has nothing to do.
 var errUnchanged = errors.New("nothing changes")
@@ -49,20 +28,19 @@ func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Requ
 			return token, Secret{}, true, err
 		}
 	}
-	wanted, err := policy.token(draft, now)
+	wanted, err := policy.New(draft, now)
 	if err != nil {
 		return nil, Secret{}, false, err
 	}
-	wanted.CreatedBy = validText(actor.Name)
+	wanted.CreatedBy = wire.ValidText(actor.Name)
 	// A clash of ids is as good as impossible, but would hand out another's token.
 	for range 3 {
-		if wanted.ID, err = newID(s.random); err != nil {
+		if wanted.ID, err = NewID(s.random); err != nil {
 			return nil, Secret{}, false, err
 		}
-		if secret, err = newSecret(s.random, wanted.Prefix, wanted.Kind, wanted.ID); err != nil {
+		if secret, err = wanted.NewSecret(s.random); err != nil {
 			return nil, Secret{}, false, err
 		}
-		wanted.Digest = digestOf(secret.Reveal())
 		kept := request.keep(actor, wanted.ID, s.passedNow())
 		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
 		switch {
@@ -91,11 +69,70 @@ func createOnly(wanted Token, entry AuditEntry, request *KeptRequest) ChangeFunc
 func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 	now := s.Now()
 	_, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
-		if err := old.isVersion(version); err != nil {
+		if old == nil {
+			return Change{}, ErrNotFound
+		}
+		if err := old.CheckVersion(version); err != nil {
 			return Change{}, err
 		}
 		return Change{Audit: actor.audit(now, "delete", old, nil)}, nil
 	})
+	return err
+}
+
+// Edit changes a token; the change is in force when Edit returns. An error about
+// the edit is a *FieldError; a revoked or expired token is [ErrConflict].
+func (s *Store) Edit(policy Policy, id ID, edit Edit, actor Actor) (*Token, error) {
+	return s.change(id, edit.Version, "edit", actor, func(token *Token, now time.Time) (map[string]string, error) {
+		changes, err := policy.Edit(token, edit, now)
+		return changes, unlessChanged(len(changes) > 0, err)
+	})
+}
+
+// Rotate gives a token a new secret under the same id. The old one works on until
+// the grace is over; the one before that stops at once. The secret is returned
+// this once. A revoked or expired token is [ErrConflict].
+func (s *Store) Rotate(policy Policy, id ID, rotation Rotation, actor Actor) (*Token, Secret, error) {
+	var secret Secret
+	token, err := s.change(id, rotation.Version, "rotate", actor, func(token *Token, now time.Time) (changes map[string]string, err error) {
+		secret, changes, err = policy.Rotate(token, rotation, now, s.random)
+		return changes, err
+	})
+	if err != nil {
+		return nil, Secret{}, err
+	}
+	return token, secret, nil
+}
+
+// Revoke ends a token permanently; it stops working at once and stays listed.
+// Revoking it again is harmless.
+func (s *Store) Revoke(id ID, version uint64, actor Actor) (*Token, error) {
+	return s.change(id, version, "revoke", actor, func(token *Token, now time.Time) (map[string]string, error) {
+		return nil, unlessChanged(token.Revoke(now), nil)
+	})
+}
+
+// Disable stops a token from working until [Store.Enable]. A token that is
+// disabled or revoked stays as it is.
+func (s *Store) Disable(id ID, version uint64, actor Actor) (*Token, error) {
+	return s.change(id, version, "disable", actor, func(token *Token, now time.Time) (map[string]string, error) {
+		return nil, unlessChanged(token.Disable(now), nil)
+	})
+}
+
+// Enable undoes [Store.Disable]. A revoked token is [ErrConflict].
+func (s *Store) Enable(id ID, version uint64, actor Actor) (*Token, error) {
+	return s.change(id, version, "enable", actor, func(token *Token, _ time.Time) (map[string]string, error) {
+		changed, err := token.Enable()
+		return nil, unlessChanged(changed, err)
+	})
+}
+
+// unlessChanged returns errUnchanged if nothing changed and nothing failed.
+func unlessChanged(changed bool, err error) error {
+	if err == nil && !changed {
+		return errUnchanged
+	}
 	return err
 }
 
@@ -106,7 +143,10 @@ func (s *Store) change(id ID, version uint64, action string, actor Actor, edit f
 	now := s.Now()
 	var unchanged *Token
 	token, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
-		if err := old.isVersion(version); err != nil {
+		if old == nil {
+			return Change{}, ErrNotFound
+		}
+		if err := old.CheckVersion(version); err != nil {
 			return Change{}, err
 		}
 		token := *old
@@ -125,18 +165,6 @@ func (s *Store) change(id ID, version uint64, action string, actor Actor, edit f
 		return unchanged, nil
 	}
 	return token, err
-}
-
-// isVersion says what hinders a change that was made for a version, or for
-// AnyVersion, of a token, which is nil if there is none.
-func (t *Token) isVersion(version uint64) error {
-	switch {
-	case t == nil:
-		return ErrNotFound
-	case version != AnyVersion && version != t.Version:
-		return &VersionError{Version: t.Version}
-	}
-	return nil
 }
 
 // apply makes a change durable, then puts it in force. Both happen under the

@@ -67,7 +67,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	}
 	entry := AuditEntry{
 		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
-		Changes: map[string]string{"clock": notedTime(from) + " -> " + notedTime(to)},
+		Changes: map[string]string{"clock": NotedTime(from) + " -> " + NotedTime(to)},
 	}
 	if err := actor.authorize(); err != nil {
 		return from, to, err

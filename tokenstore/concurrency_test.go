@@ -28,7 +28,7 @@ func TestLoadDuringChange(t *testing.T) {
 		},
 		"rotate without grace": {
 			func(s *testStore, id ID) error {
-				return s.tryAlter(id, func(token *Token) { token.Digest = digestOf("new") })
+				return s.tryAlter(id, func(token *Token) { token.Digest = DigestOf("new") })
 			},
 			func(_ Match, err error) bool { return err == ErrNotFound },
 		},
@@ -77,7 +77,7 @@ func TestChangeBetweenLookUps(t *testing.T) {
 	for name, change := range map[string]func(*testStore, ID) error{
 		"delete": func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, testActor) },
 		"rotate": func(s *testStore, id ID) error {
-			return s.tryAlter(id, func(token *Token) { token.Digest = digestOf("new") })
+			return s.tryAlter(id, func(token *Token) { token.Digest = DigestOf("new") })
 		},
 	} {
 		s := openTestStore(t)

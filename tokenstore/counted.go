@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // counted is one counted request, as an entry of the journal holds it.
@@ -98,8 +100,8 @@ func lastUse(entry []byte) LastUse {
 		return LastUse{}
 	}
 	return LastUse{
-		Time: time.UnixMicro(e.at).UTC(), IP: validText(string(e.texts[textAddress])),
-		UserAgent: printable(string(e.texts[textAgent])), Route: validText(string(e.texts[textRoute])),
+		Time: time.UnixMicro(e.at).UTC(), IP: wire.ValidText(string(e.texts[textAddress])),
+		UserAgent: printable(string(e.texts[textAgent])), Route: wire.ValidText(string(e.texts[textRoute])),
 	}
 }
 

@@ -48,9 +48,9 @@ type Policy struct {
 	Catalog   Catalog
 }
 
-// token checks the draft against the policy and returns the token it asks for,
+// New checks the draft against the policy and returns the token it asks for,
 // without an id or a secret. The error is a *FieldError.
-func (p Policy) token(d Draft, now time.Time) (Token, error) {
+func (p Policy) New(d Draft, now time.Time) (Token, error) {
 	token, err := p.checked(d, now)
 	return token, p.redacted(err)
 }
@@ -69,7 +69,7 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 		return Token{}, fieldErrorf("kind", `must be "api" or "admin"`)
 	}
 	token := Token{
-		Kind:      d.Kind,
+		Terms:     Terms{Kind: d.Kind},
 		Format:    FormatNative,
 		Prefix:    p.Prefixes[0],
 		CreatedAt: now.UTC().Truncate(time.Microsecond),

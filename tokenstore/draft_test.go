@@ -11,10 +11,6 @@ import (
 	"time"
 )
 
-func validDraft() Draft {
-	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
-}
-
 func TestDraft(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
@@ -25,15 +21,13 @@ func TestDraft(t *testing.T) {
 		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
 		NotBefore: made.Add(time.Hour + time.Millisecond), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
 	}
-	got, err := testPolicy.token(draft, testTime)
+	got, err := testPolicy.New(draft, testTime)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Token{
-		Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: "GitHub CI", Account: "alice",
-		Scopes:     Grants{"block:*", "unikernel:list"},
-		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-		RateLimit:  RateLimit{60, time.Minute}, Quota: Quota{10000, PeriodMonth},
+		Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128")}, RateLimit: RateLimit{60, time.Minute}, Quota: Quota{10000, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+
 		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
 		CreatedAt: testTime, UpdatedAt: made, SecretMadeAt: made,
 		NotBefore: made.Add(time.Hour), ExpiresAt: made.AddDate(0, 1, 0), Version: 1,
@@ -210,7 +204,7 @@ func TestDraftRules(t *testing.T) {
 			if c.policy != nil {
 				c.policy(&policy)
 			}
-			token, err := policy.token(draft, testTime)
+			token, err := policy.New(draft, testTime)
 			var broken *FieldError
 			switch {
 			case c.field == "" && err != nil:
@@ -221,7 +215,7 @@ func TestDraftRules(t *testing.T) {
 				t.Error("there is a token beside the error")
 			case c.field == "":
 				// Whatever is accepted can be stored and read back as it is.
-				token.Digest = digestOf(vector)
+				token.Digest = DigestOf(vector)
 				decoded, err := DecodeToken(token.ID, EncodeToken(&token))
 				if err != nil {
 					t.Fatal(err)
@@ -249,7 +243,7 @@ func TestFieldErrorsHoldNoSecret(t *testing.T) {
 	} {
 		draft := validDraft()
 		edit(&draft)
-		_, err := testPolicy.token(draft, testTime)
+		_, err := testPolicy.New(draft, testTime)
 		if err == nil || strings.Contains(err.Error(), vector[secretStart:secretStart+8]) {
 			t.Errorf("%s: the error holds the secret or is none", name)
 		}

@@ -32,23 +32,18 @@ type Edit struct {
 	Version uint64
 }
 
-// Edit changes a token; the change is in force when Edit returns. An error about
-// the edit is a *FieldError; a revoked or expired token is [ErrConflict].
-func (s *Store) Edit(policy Policy, id ID, edit Edit, actor Actor) (*Token, error) {
-	return s.change(id, edit.Version, "edit", actor, func(token *Token, now time.Time) (map[string]string, error) {
-		if err := token.ended(now); err != nil {
-			return nil, err
-		}
-		old := *token
-		if err := policy.redacted(policy.edit(token, edit, now)); err != nil {
-			return nil, err
-		}
-		changes := differences(&old, token)
-		if len(changes) == 0 {
-			return nil, errUnchanged
-		}
-		return changes, nil
-	})
+// Edit changes a token and returns what that changed, field by field, in words for the
+// audit. An error about the edit is a *FieldError; a revoked or expired token is
+// [ErrConflict].
+func (p Policy) Edit(token *Token, edit Edit, now time.Time) (changes map[string]string, err error) {
+	if err := token.Ended(now); err != nil {
+		return nil, err
+	}
+	old := *token
+	if err := p.edit(token, edit, now); err != nil {
+		return nil, p.redacted(err)
+	}
+	return differences(&old, token), nil
 }
 
 // edit checks only what is changed: what a token has may stay, also if it can no
@@ -201,7 +196,7 @@ func noteText(changes map[string]string, field, before, after string) {
 
 func noteTime(changes map[string]string, field string, before, after time.Time) {
 	if !before.Equal(after) {
-		changes[field] = notedTime(before) + " -> " + notedTime(after)
+		changes[field] = NotedTime(before) + " -> " + NotedTime(after)
 	}
 }
 
@@ -215,7 +210,8 @@ func noted(value string) string {
 	return value
 }
 
-func notedTime(t time.Time) string {
+// NotedTime returns a time as the audit notes it.
+func NotedTime(t time.Time) string {
 	if t.IsZero() {
 		return "none"
 	}

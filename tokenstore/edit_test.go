@@ -92,7 +92,7 @@ func TestEdit(t *testing.T) {
 		if !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, *got, want)
 		}
-		if inForce := s.must(t, parsed(t, secret)).Token; !reflect.DeepEqual(inForce, got.Principal()) {
+		if inForce := s.must(t, parsed(t, secret)).Token; !reflect.DeepEqual(inForce, PrincipalOf(got)) {
 			t.Errorf("%s: in force is %+v", name, inForce)
 		}
 		if entry := s.lastAudit(t); test.changes != nil && (entry.Action != "edit" || !reflect.DeepEqual(entry.Changes, test.changes)) {

@@ -76,7 +76,7 @@ func (e *entry) status(now time.Time) Status {
 // set makes the entry say what a token is. The lock is held.
 func (e *entry) set(token *Token, terms uint32, hasExtra bool) {
 	e.terms, e.digest = terms, token.Digest
-	e.expires, e.notBefore, e.began = secondsOf(token.ExpiresAt), secondsOf(token.NotBefore), secondsOf(token.began())
+	e.expires, e.notBefore, e.began = secondsOf(token.ExpiresAt), secondsOf(token.NotBefore), secondsOf(token.Began())
 	e.state = stateKnown
 	if !token.RevokedAt.IsZero() {
 		e.state |= stateRevoked

@@ -124,7 +124,7 @@ func (s *Store) tellExpiry() error {
 				return false
 			}
 			// What was already so when the token was last changed, its admin knows.
-			near := nearEnd(t.began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
+			near := NearEnd(t.Began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
 			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == StatusActive || status == StatusExpired || status == StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
 				if within == 0 {

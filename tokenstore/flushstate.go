@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/mollygate/mollygate/internal/wire"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -39,12 +40,12 @@ func (s *FlushState) replays(ring int, at uint64, id ID) bool {
 // EncodeFlushState returns the record of a state for a backend to keep under key.
 func EncodeFlushState(key []byte, s FlushState) []byte {
 	b, _ := binary.Append(nil, binary.BigEndian, s) // has a fixed size
-	return seal(flushRecord, key, b)
+	return wire.Seal(flushRecord, key, b)
 }
 
 // DecodeFlushState reads the state kept under key. The error wraps [ErrDamaged].
 func DecodeFlushState(key, record []byte) (s FlushState, err error) {
-	b, err := unseal(flushRecord, key, record)
+	b, err := wire.Unseal(flushRecord, key, record)
 	if err != nil {
 		return s, err
 	}

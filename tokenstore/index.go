@@ -215,7 +215,7 @@ func (x *index) replace(number uint32, token *Token) {
 		x.terms.leave(oldTerms)
 	}
 	for _, d := range before {
-		if _, kept := token.secretOf(d); !kept {
+		if _, kept := token.SecretOf(d); !kept {
 			x.digests[digestShard(d)].remove(d, number)
 		}
 	}

@@ -23,7 +23,7 @@ func TestTermsAreShared(t *testing.T) {
 		token.Account = fmt.Sprint("account ", i%100)
 		number := l.share(token)
 		numbers[number]++
-		if got := l.at(number); got.Account != token.Account || got.key() != token.terms().key() {
+		if got := l.at(number); got.Account != token.Account || got.Key() != token.Terms.Key() {
 			t.Fatalf("%+v of %+v", got, token)
 		}
 	}
@@ -62,7 +62,7 @@ func TestTermsKey(t *testing.T) {
 	} {
 		token := base()
 		change(token)
-		key := token.terms().key()
+		key := token.Terms.Key()
 		if other, ok := keys[key]; ok {
 			t.Errorf("%s and %s have the same key", what, other)
 		}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // Lifetime is how long a token lives, in calendar steps: months and years are
@@ -17,11 +19,10 @@ type Lifetime struct {
 	seconds int64
 }
 
-// The years that a token's times may lie in: what RFC 3339 can write, without the
-// year in which the zero time.Time is another way of saying "none".
+// The years that a token's times may be in.
 const (
-	minYear = 2
-	maxYear = 9999
+	minYear = wire.MinYear
+	maxYear = wire.MaxYear
 )
 
 var errLifetimeForm = errors.New(`write a number and a unit: 12h, 90d, 2w, 6mo or 2y`)

@@ -2,11 +2,11 @@ package tokenstore
 
 import "time"
 
-// nearEnd reports whether a token that is valid from began until end is near its end at
+// NearEnd reports whether a token that is valid from began until end is near its end at
 // now: it ends by horizon, and no more than a quarter of its life is left. Otherwise
 // short-lived tokens would be near their end from their first use. A zero end is never
 // near; a zero horizon is no bound.
-func nearEnd(began, end, now, horizon time.Time) bool {
+func NearEnd(began, end, now, horizon time.Time) bool {
 	if end.IsZero() || !horizon.IsZero() && end.After(horizon) {
 		return false
 	}
@@ -17,16 +17,11 @@ func nearEnd(began, end, now, horizon time.Time) bool {
 // and no more than a quarter of its life is left. An unlimited warning leaves the
 // quarter alone to decide. The token's status doesn't matter.
 func (t *Token) ExpiresSoon(warning Lifetime, now time.Time) bool {
-	return nearEnd(t.began(), t.ExpiresAt, now, horizon(warning, now))
+	return NearEnd(t.Began(), t.ExpiresAt, now, Horizon(warning, now))
 }
 
-// ExpiresSoon is [Token.ExpiresSoon].
-func (p *Principal) ExpiresSoon(warning Lifetime, now time.Time) bool {
-	return nearEnd(p.began, p.ExpiresAt, now, horizon(warning, now))
-}
-
-// horizon returns the end of a lifetime that begins now; the zero time if it has none.
-func horizon(l Lifetime, now time.Time) time.Time {
+// Horizon returns the end of a lifetime that begins now; the zero time if it has none.
+func Horizon(l Lifetime, now time.Time) time.Time {
 	end, err := l.From(now)
 	if err != nil { // unlimited, or beyond the calendar
 		return time.Time{}
@@ -34,9 +29,9 @@ func horizon(l Lifetime, now time.Time) time.Time {
 	return end
 }
 
-// began returns the time from which the token's present secret is valid, which is when
+// Began returns the time from which the token's present secret is valid, which is when
 // its life begins.
-func (t *Token) began() time.Time {
+func (t *Token) Began() time.Time {
 	if t.NotBefore.After(t.SecretMadeAt) {
 		return t.NotBefore
 	}

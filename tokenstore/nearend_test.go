@@ -63,36 +63,3 @@ func TestExpiresSoon(t *testing.T) {
 		t.Error("a token without an end is near it")
 	}
 }
-
-// TestExpiresSoonAfterRotation: the life of a token is that of its present secret.
-func TestExpiresSoonAfterRotation(t *testing.T) {
-	t.Parallel()
-	s := openTestStore(t)
-	token, _ := s.create(t, func(d *Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
-	s.clock.set(testTime.Add(80 * 24 * time.Hour))
-	if token, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
-		t.Errorf("%v", err)
-	}
-}
-
-func mustLifetime(t *testing.T, text string) Lifetime {
-	t.Helper()
-	lifetime, err := ParseLifetime(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lifetime
-}
-
-// TestSeconds: times are kept to the second, from the first year to the last.
-func TestSeconds(t *testing.T) {
-	t.Parallel()
-	for _, want := range []time.Time{
-		{}, time.Unix(0, 0).UTC(), time.Unix(1<<32, 0).UTC(), testTime.Truncate(time.Second),
-		time.Date(minYear, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(maxYear, 12, 31, 23, 59, 59, 0, time.UTC),
-	} {
-		if at := timeOfSeconds(secondsOf(want)); !at.Equal(want) || at.IsZero() != want.IsZero() {
-			t.Errorf("%v is %v", want, at)
-		}
-	}
-}

@@ -47,13 +47,13 @@ func (p Prefixes) Validate() error {
 // [ErrMalformed].
 func (p Prefixes) Parse(text string) (Credential, error) {
 	if len(text) == importedLength && isUUIDv4(text) {
-		return Credential{Format: FormatImported, Digest: digestOf(text)}, nil
+		return Credential{Format: FormatImported, Digest: DigestOf(text)}, nil
 	}
 	kind, ok := p.check(text)
 	if !ok {
 		return Credential{}, ErrMalformed
 	}
-	credential := Credential{Format: FormatNative, Kind: kind, Digest: digestOf(text)}
+	credential := Credential{Format: FormatNative, Kind: kind, Digest: DigestOf(text)}
 	copy(credential.ID[:], text[idStart:])
 	return credential, nil
 }

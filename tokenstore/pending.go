@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mollygate/mollygate/internal/wire"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -106,7 +107,7 @@ func (p *pending) add(entry []byte) {
 func (p *pending) word(b []byte) string {
 	word, ok := p.words[string(b)]
 	if !ok {
-		word = validText(string(b))
+		word = wire.ValidText(string(b))
 		p.words[string(b)] = word
 	}
 	return word

@@ -1,25 +1,6 @@
 package tokenstore
 
-import (
-	"net/netip"
-	"slices"
-	"time"
-)
-
-// Terms are what a token allows. Tokens that allow the same share them; they are never
-// changed.
-type Terms struct {
-	Kind Kind
-	// Account names the backend user on whose behalf an API token acts; empty
-	// for admin tokens.
-	Account string
-	// Scopes are empty for admin tokens.
-	Scopes Grants
-	// AllowedIPs restricts where the token may be used from; empty is anywhere.
-	AllowedIPs []netip.Prefix
-	RateLimit  RateLimit
-	Quota      Quota
-}
+import "time"
 
 // Principal is who a request comes from: what it needs of a token. The zero Principal
 // is nobody.
@@ -64,21 +45,12 @@ func newTokenName(name string) (n tokenName) {
 	return n
 }
 
-// Principal returns what a request needs of the token.
-func (t *Token) Principal() Principal {
-	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.began(), Terms: t.terms()}
+// PrincipalOf returns what a request needs of a token.
+func PrincipalOf(t *Token) Principal {
+	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.Began(), Terms: &t.Terms}
 }
 
-func (t *Token) terms() *Terms {
-	return &Terms{Kind: t.Kind, Account: t.Account, Scopes: t.Scopes, AllowedIPs: t.AllowedIPs, RateLimit: t.RateLimit, Quota: t.Quota}
-}
-
-// AllowsIP says whether the token may be used from ip. An IPv4 address written
-// as IPv6 (::ffff:a.b.c.d) counts as IPv4.
-func (t *Terms) AllowsIP(ip netip.Addr) bool {
-	if len(t.AllowedIPs) == 0 {
-		return true
-	}
-	ip = ip.Unmap().WithZone("")
-	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
+// ExpiresSoon is [Token.ExpiresSoon].
+func (p *Principal) ExpiresSoon(warning Lifetime, now time.Time) bool {
+	return NearEnd(p.began, p.ExpiresAt, now, Horizon(warning, now))
 }

@@ -47,7 +47,7 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 	if found, err = s.Get(id); err != nil {
 		return TokenUsage{}, false, err
 	}
-	previous, ok := found.Token.secretOf(c.Digest)
+	previous, ok := found.Token.SecretOf(c.Digest)
 	if !ok {
 		return TokenUsage{}, false, ErrNotFound // rotated away in between
 	}

@@ -101,6 +101,12 @@ func (l RateLimit) interval() int64 {
 // takes time to go on from there.
 const clockSlack = int64(10 * time.Second)
 
+// Ahead reports whether a state can't be of a request that came at about now: it is of a
+// longer limit, or of a later time. Times are in nanoseconds since 1970.
+func (l RateLimit) Ahead(arrival, now int64) bool {
+	return arrival > now+l.interval()*l.Requests+clockSlack
+}
+
 // Next is the limit's rule: the generic cell rate algorithm (ITU-T I.371). Its state
 // is the theoretical arrival time, when all requests will have come back. It returns
 // the state after one more request at now, and whether that is within the limit; if
@@ -113,7 +119,7 @@ func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	interval := l.interval()
 	latest := now + interval*l.Requests
 	arrival = max(arrival, now)
-	if arrival > latest+clockSlack {
+	if l.Ahead(arrival, now) {
 		// It is of a longer limit, or of a clock that was put back since: it must not
 		// lock the token out.
 		arrival = latest
@@ -148,47 +154,4 @@ type Standing struct {
 	Reset time.Duration
 	// Exceeded says that the request that was asked about may not come.
 	Exceeded bool
-}
-
-// rateState is the state of a token's rate limit.
-type rateState struct{ arrival int64 }
-
-// take takes one request, or only looks whether it could. What seems to be the state
-// of a clock that was put back may be that of a goroutine that came later and was
-// faster, so the clock is looked at again.
-func (s *rateState) take(l RateLimit, now time.Time, clock Clock, look bool) Standing {
-	at := now.UnixNano()
-	if s.arrival > at+l.interval()*l.Requests+clockSlack {
-		at = clock.Now().UnixNano()
-	}
-	next, ok := l.Next(s.arrival, at)
-	if look {
-		next = s.arrival
-	} else {
-		s.arrival = next
-	}
-	standing := l.Standing(next, at)
-	standing.Exceeded = !ok
-	return standing
-}
-
-// TakeRate takes a request of the token's rate limit. What was taken before the store was
-// opened is forgotten.
-func (s *Store) TakeRate(m Match, now time.Time) Standing {
-	return s.rate(m.number, m.Token, now, false)
-}
-
-// RateStanding returns what TakeRate would of a request with the token, and takes
-// nothing.
-func (s *Store) RateStanding(token Principal, now time.Time) Standing {
-	return s.rate(s.index.byID(token.ID), token, now, true)
-}
-
-func (s *Store) rate(number uint32, token Principal, now time.Time, look bool) (standing Standing) {
-	if token.RateLimit == (RateLimit{}) {
-		return Standing{}
-	}
-	standing = new(rateState).take(token.RateLimit, now, s, true) // of a token that is not in use
-	s.index.with(number, token.ID, func(e *entry) { standing = e.rate.take(token.RateLimit, now, s, look) })
-	return standing
 }

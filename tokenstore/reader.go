@@ -1,9 +1,6 @@
 package tokenstore
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Reader decodes many records one after the other, for a backend that goes through
 // all of them. What it returns is valid until its next call, and only as long as
@@ -16,7 +13,7 @@ type Reader struct {
 
 // Token reads the token kept under id. The error wraps [ErrDamaged].
 func (r *Reader) Token(id ID, record []byte) (*Token, error) {
-	if err := r.token.decode(id, record, true); err != nil {
+	if err := r.token.Decode(id, record, true); err != nil {
 		return nil, err
 	}
 	return &r.token, nil
@@ -26,36 +23,6 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
 	return decodeUsage(r.id[:], record, true, false)
-}
-
-// Clone returns a token that shares no memory with t.
-func (t *Token) Clone() *Token {
-	c := *t
-	c.Prefix, c.Name, c.Account, c.CreatedBy = strings.Clone(t.Prefix), strings.Clone(t.Name), strings.Clone(t.Account), strings.Clone(t.CreatedBy)
-	c.Scopes = make(Grants, 0, len(t.Scopes))
-	for _, scope := range t.Scopes {
-		c.Scopes = append(c.Scopes, strings.Clone(scope))
-	}
-	c.AllowedIPs = slices.Clone(t.AllowedIPs)
-	c.Metadata = make(map[string]string, len(t.Metadata))
-	for key, value := range t.Metadata {
-		c.Metadata[strings.Clone(key)] = strings.Clone(value)
-	}
-	return c.compacted()
-}
-
-// compacted has nil for what is empty, as a token that was decoded by itself.
-func (t *Token) compacted() *Token {
-	if len(t.Scopes) == 0 {
-		t.Scopes = nil
-	}
-	if len(t.AllowedIPs) == 0 {
-		t.AllowedIPs = nil
-	}
-	if len(t.Metadata) == 0 {
-		t.Metadata = nil
-	}
-	return t
 }
 
 // Clone returns a usage, without its days, that shares no memory with u.

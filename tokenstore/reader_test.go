@@ -21,8 +21,8 @@ func TestScan(t *testing.T) {
 	s.memory.do(func() {
 		for i := range scanChunk + 7 {
 			token := &Token{
-				ID: ID([]byte(fmt.Sprintf("token%07d", i))), Kind: KindAPI, Format: FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i), Account: "default",
-				Scopes: Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2], CreatedAt: testTime, Version: 1, Digest: sha256.Sum256([]byte{byte(i), byte(i >> 8)}),
+				ID: ID([]byte(fmt.Sprintf("token%07d", i))), Terms: Terms{Kind: KindAPI, Account: "default", Scopes: Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2]}, Format: FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i),
+				CreatedAt: testTime, Version: 1, Digest: sha256.Sum256([]byte{byte(i), byte(i >> 8)}),
 			}
 			if i%3 == 0 {
 				token.Metadata = map[string]string{"number": fmt.Sprint(i)}
@@ -81,7 +81,7 @@ func TestCloneSharesNothing(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", clone, token)
 	}
 	metadata := maps.Clone(clone.Metadata)
-	empty := EncodeToken(&Token{ID: token.ID, Kind: KindAPI, Format: FormatNative, CreatedAt: testTime, Digest: token.Digest, Version: 1})
+	empty := EncodeToken(&Token{ID: token.ID, Terms: Terms{Kind: KindAPI}, Format: FormatNative, CreatedAt: testTime, Digest: token.Digest, Version: 1})
 	if read, err = r.Token(token.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 || len(read.AllowedIPs) > 0 || read.Name != "" {
 		t.Errorf("the next token has something of the last: %+v, %v", read, err)
 	}

@@ -2,9 +2,10 @@ package tokenstore
 
 import (
 	"errors"
-	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // Field numbers of an audit entry.
@@ -22,50 +23,50 @@ const (
 // under key.
 func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 	b := make([]byte, 0, 128)
-	b = appendTime(b, auditTime, e.Time)
-	b = appendString(b, auditActor, e.Actor)
-	b = appendString(b, auditAction, e.Action)
-	b = appendBytes(b, auditTokenID, e.TokenID[:])
-	b = appendString(b, auditTokenName, e.TokenName)
-	b = appendString(b, auditAddress, e.Address)
-	b = appendMap(b, auditChange, e.Changes)
-	return seal(auditRecord, key, b)
+	b = wire.AppendTime(b, auditTime, e.Time)
+	b = wire.AppendString(b, auditActor, e.Actor)
+	b = wire.AppendString(b, auditAction, e.Action)
+	b = wire.AppendBytes(b, auditTokenID, e.TokenID[:])
+	b = wire.AppendString(b, auditTokenName, e.TokenName)
+	b = wire.AppendString(b, auditAddress, e.Address)
+	b = wire.AppendMap(b, auditChange, e.Changes)
+	return wire.Seal(auditRecord, key, b)
 }
 
 // DecodeAuditEntry reads the audit entry kept under key. The error wraps
 // [ErrDamaged].
 func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
-	fields, err := unseal(auditRecord, key, record)
+	fields, err := wire.Unseal(auditRecord, key, record)
 	if err != nil {
 		return AuditEntry{}, err
 	}
 	var e AuditEntry
 	found := false
-	err = eachField(fields, false, func(number protowire.Number, f field) error {
+	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case auditTime:
-			return f.setTime(&e.Time)
+			return f.SetTime(&e.Time)
 		case auditActor:
-			return f.setString(&e.Actor)
+			return f.SetString(&e.Actor)
 		case auditAction:
-			return f.setString(&e.Action)
+			return f.SetString(&e.Action)
 		case auditTokenID:
 			found = true
-			return f.setID(&e.TokenID)
+			return f.SetFixed(e.TokenID[:])
 		case auditTokenName:
-			return f.setString(&e.TokenName)
+			return f.SetString(&e.TokenName)
 		case auditAddress:
-			return f.setString(&e.Address)
+			return f.SetString(&e.Address)
 		case auditChange:
-			return f.addEntry(&e.Changes)
+			return f.AddEntry(&e.Changes)
 		}
-		return errUnknownField
+		return wire.ErrUnknownField
 	})
 	if err == nil && !found {
 		err = errors.New("it names no token")
 	}
 	if err != nil {
-		return AuditEntry{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return AuditEntry{}, wire.Damaged(err)
 	}
 	return e, nil
 }

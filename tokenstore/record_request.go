@@ -1,10 +1,9 @@
 package tokenstore
 
 import (
-	"errors"
-	"fmt"
-
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // Field numbers of a kept request.
@@ -18,36 +17,36 @@ const (
 // the request's key.
 func EncodeRequest(r KeptRequest) []byte {
 	b := make([]byte, 0, 64)
-	b = appendDigest(b, requestBody, r.Body)
-	b = appendBytes(b, requestTokenID, r.ID[:])
-	b = appendTime(b, requestTime, r.Time)
-	return seal(requestRecord, r.Key[:], b)
+	b = wire.AppendBytes(b, requestBody, r.Body[:])
+	b = wire.AppendBytes(b, requestTokenID, r.ID[:])
+	b = wire.AppendTime(b, requestTime, r.Time)
+	return wire.Seal(requestRecord, r.Key[:], b)
 }
 
 // DecodeRequest reads the record of the request that is kept under key. The error
 // wraps [ErrDamaged].
 func DecodeRequest(key Digest, record []byte) (KeptRequest, error) {
-	fields, err := unseal(requestRecord, key[:], record)
+	fields, err := wire.Unseal(requestRecord, key[:], record)
 	if err != nil {
 		return KeptRequest{}, err
 	}
 	r := KeptRequest{Key: key}
-	err = eachField(fields, false, func(number protowire.Number, f field) error {
+	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case requestBody:
-			return f.setDigest(&r.Body)
+			return f.SetFixed(r.Body[:])
 		case requestTokenID:
-			return f.setID(&r.ID)
+			return f.SetFixed(r.ID[:])
 		case requestTime:
-			return f.setTime(&r.Time)
+			return f.SetTime(&r.Time)
 		}
-		return errUnknownField
+		return wire.ErrUnknownField
 	})
 	if err == nil && (r.Body.IsZero() || r.ID == ID{} || r.Time.IsZero()) {
-		err = errors.New("a needed field is missing")
+		err = wire.ErrMissingField
 	}
 	if err != nil {
-		return KeptRequest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return KeptRequest{}, wire.Damaged(err)
 	}
 	return r, nil
 }

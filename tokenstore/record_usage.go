@@ -1,11 +1,12 @@
 package tokenstore
 
 import (
-	"fmt"
 	"math"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // Field numbers of a usage record.
@@ -29,22 +30,22 @@ const (
 // the token's id, with the last of its days.
 func EncodeUsage(id ID, u Usage) []byte {
 	b := make([]byte, 0, 192)
-	b = appendUint(b, usageAllowed, u.Allowed)
-	b = appendUint(b, usageDenied, u.Denied)
-	b = appendTime(b, usageLastTime, u.Last.Time)
-	b = appendString(b, usageLastIP, u.Last.IP)
-	b = appendString(b, usageLastUserAgent, u.Last.UserAgent)
-	b = appendString(b, usageLastRoute, u.Last.Route)
+	b = wire.AppendUint(b, usageAllowed, u.Allowed)
+	b = wire.AppendUint(b, usageDenied, u.Denied)
+	b = wire.AppendTime(b, usageLastTime, u.Last.Time)
+	b = wire.AppendString(b, usageLastIP, u.Last.IP)
+	b = wire.AppendString(b, usageLastUserAgent, u.Last.UserAgent)
+	b = wire.AppendString(b, usageLastRoute, u.Last.Route)
 	if days := len(u.Days); days > 0 && len(u.Days[days-1].Points) > 0 {
 		today := u.Days[days-1]
-		b = appendUint(b, usageDay, protowire.EncodeZigZag(int64(today.Day))+1)
+		b = wire.AppendUint(b, usageDay, protowire.EncodeZigZag(int64(today.Day))+1)
 		b = appendPoints(b, usageCount, today)
 	}
-	b = appendTime(b, usagePreviousTime, u.Previous.Time)
-	b = appendString(b, usagePreviousIP, u.Previous.IP)
-	b = appendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
-	b = appendString(b, usagePreviousRoute, u.Previous.Route)
-	return seal(usageRecord, id[:], b)
+	b = wire.AppendTime(b, usagePreviousTime, u.Previous.Time)
+	b = wire.AppendString(b, usagePreviousIP, u.Previous.IP)
+	b = wire.AppendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
+	b = wire.AppendString(b, usagePreviousRoute, u.Previous.Route)
+	return wire.Seal(usageRecord, id[:], b)
 }
 
 // DecodeUsage reads the usage record kept under id. The error wraps [ErrDamaged].
@@ -53,53 +54,53 @@ func DecodeUsage(id ID, record []byte) (Usage, error) { return decodeUsage(id[:]
 
 // decodeUsage reads the day only if it is asked for.
 func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error) {
-	fields, err := unseal(usageRecord, key, record)
+	fields, err := wire.Unseal(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
 	}
 	var today DayUsage
 	dated, counted := false, false
-	err = eachField(fields, borrowed, func(number protowire.Number, f field) error {
+	err = wire.Each(fields, borrowed, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case usageAllowed:
-			return f.setUint(&u.Allowed)
+			return f.SetUint(&u.Allowed)
 		case usageDenied:
-			return f.setUint(&u.Denied)
+			return f.SetUint(&u.Denied)
 		case usageLastTime:
-			return f.setTime(&u.Last.Time)
+			return f.SetTime(&u.Last.Time)
 		case usageLastIP:
-			return f.setString(&u.Last.IP)
+			return f.SetString(&u.Last.IP)
 		case usageLastUserAgent:
-			return f.setString(&u.Last.UserAgent)
+			return f.SetString(&u.Last.UserAgent)
 		case usageLastRoute:
-			return f.setString(&u.Last.Route)
+			return f.SetString(&u.Last.Route)
 		case usageDay:
 			dated = true
-			return f.setDay(&today)
+			return setDay(f, &today)
 		case usageCount:
 			counted = true
 			if !withDay {
 				return nil
 			}
-			return f.addPoints(&today)
+			return addPoints(f, &today)
 		case usagePreviousTime:
-			return f.setTime(&u.Previous.Time)
+			return f.SetTime(&u.Previous.Time)
 		case usagePreviousIP:
-			return f.setString(&u.Previous.IP)
+			return f.SetString(&u.Previous.IP)
 		case usagePreviousUserAgent:
-			return f.setString(&u.Previous.UserAgent)
+			return f.SetString(&u.Previous.UserAgent)
 		case usagePreviousRoute:
-			return f.setString(&u.Previous.Route)
+			return f.SetString(&u.Previous.Route)
 		case usageLastScope:
 			return nil
 		}
-		return errUnknownField
+		return wire.ErrUnknownField
 	})
 	if err == nil && dated != counted {
-		err = errSpelling
+		err = wire.ErrField
 	}
 	if err != nil {
-		return Usage{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return Usage{}, wire.Damaged(err)
 	}
 	if len(today.Points) > 0 {
 		u.Days = []DayUsage{today}
@@ -118,34 +119,32 @@ const (
 func EncodeDay(key []byte, d DayUsage) []byte {
 	b := make([]byte, 0, 128)
 	if d.Whole {
-		b = appendUint(b, dayWhole, 1)
+		b = wire.AppendUint(b, dayWhole, 1)
 	}
-	return seal(dayRecord, key, appendPoints(b, dayCount, d))
+	return wire.Seal(dayRecord, key, appendPoints(b, dayCount, d))
 }
 
 // DecodeDay reads the record of a day kept under the key. The error wraps
 // [ErrDamaged].
 func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	d := DayUsage{Day: day}
-	fields, err := unseal(dayRecord, key, record)
+	fields, err := wire.Unseal(dayRecord, key, record)
 	if err != nil {
 		return DayUsage{}, err
 	}
-	err = eachField(fields, false, func(number protowire.Number, f field) error {
+	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case dayWhole:
-			if !f.once(protowire.VarintType) || f.uint != 1 {
-				return errSpelling
-			}
+			var whole int64
 			d.Whole = true
-			return nil
+			return f.SetPositive(&whole, 1)
 		case dayCount:
-			return f.addPoints(&d)
+			return addPoints(f, &d)
 		}
-		return errUnknownField
+		return wire.ErrUnknownField
 	})
 	if err != nil {
-		return DayUsage{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return DayUsage{}, wire.Damaged(err)
 	}
 	return d, nil
 }
@@ -156,49 +155,51 @@ func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	var value []byte
 	for i, p := range d.Points {
 		if i == 0 || compareCounts(d.Points[i-1], p) != 0 {
-			value = protowire.AppendString(value[:0], validText(p.Scope))
-			value = protowire.AppendString(value, validText(p.Outcome))
+			value = protowire.AppendString(value[:0], wire.ValidText(p.Scope))
+			value = protowire.AppendString(value, wire.ValidText(p.Outcome))
 		}
 		if !d.Whole {
 			value = append(value, byte(p.Time.Hour()))
 		}
 		value = protowire.AppendVarint(value, p.Count)
 		if i == len(d.Points)-1 || compareCounts(d.Points[i+1], p) != 0 {
-			b = appendBytes(b, number, value)
+			b = wire.AppendBytes(b, number, value)
 		}
 	}
 	return b
 }
 
 // setDay reads a day, which is written plus one because zeros aren't.
-func (f field) setDay(d *DayUsage) error {
-	if !f.once(protowire.VarintType) || f.uint == 0 {
-		return errSpelling
+func setDay(f wire.Field, d *DayUsage) error {
+	var n uint64
+	if err := f.SetUint(&n); err != nil {
+		return err
 	}
-	day := protowire.DecodeZigZag(f.uint - 1)
-	if day < math.MinInt32 || day > math.MaxInt32 {
-		return errSpelling
+	day := protowire.DecodeZigZag(n - 1)
+	if n == 0 || day < math.MinInt32 || day > math.MaxInt32 {
+		return wire.ErrField
 	}
 	d.Day = Day(day)
 	return nil
 }
 
 // addPoints reads the points of a scope and outcome on a day.
-func (f field) addPoints(d *DayUsage) error {
-	if f.wireType != protowire.BytesType {
-		return errSpelling
-	}
-	scope, b, err := consumeText(f.bytes)
+func addPoints(f wire.Field, d *DayUsage) error {
+	b, err := f.Bytes()
 	if err != nil {
 		return err
 	}
-	outcome, b, err := consumeText(b)
+	scope, b, err := wire.ConsumeText(b)
+	if err != nil {
+		return err
+	}
+	outcome, b, err := wire.ConsumeText(b)
 	if err != nil {
 		return err
 	}
 	p := Point{Scope: string(scope), Outcome: string(outcome)}
 	if last := len(d.Points) - 1; len(b) == 0 || last >= 0 && compareCounts(d.Points[last], p) >= 0 {
-		return errSpelling
+		return wire.ErrField
 	}
 	for last := -1; len(b) > 0; {
 		hour := 0
@@ -207,7 +208,7 @@ func (f field) addPoints(d *DayUsage) error {
 		}
 		n, length := protowire.ConsumeVarint(b)
 		if hour <= last || hour >= hoursPerDay || length < 0 || n == 0 {
-			return errSpelling
+			return wire.ErrField
 		}
 		p.Time, p.Count = d.Day.Start().Add(time.Duration(hour)*time.Hour), n
 		d.Points = append(d.Points, p)

@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -66,7 +67,7 @@ func (s *Store) repeated(request *KeptRequest) (*Token, error) {
 	}
 	token, err := s.backend.Token(kept.ID)
 	if errors.Is(err, ErrNotFound) {
-		return nil, conflictf("the token that this request made, %s, has been deleted since; use another key to make a new one", kept.ID)
+		return nil, fmt.Errorf("%w: the token that this request made, %s, has been deleted since; use another key to make a new one", ErrConflict, kept.ID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"io"
 	"strconv"
 	"time"
 )
@@ -16,54 +17,49 @@ type Rotation struct {
 	Version uint64
 }
 
-// Rotate gives a token a new secret under the same id. The old one works on until
-// the grace is over; the one before that stops at once. The secret is returned
-// this once. A revoked or expired token is [ErrConflict].
-func (s *Store) Rotate(policy Policy, id ID, rotation Rotation, actor Actor) (*Token, Secret, error) {
-	var secret Secret
-	token, err := s.change(id, rotation.Version, "rotate", actor, func(token *Token, now time.Time) (map[string]string, error) {
-		if err := token.ended(now); err != nil {
-			return nil, err
-		}
-		made := now.UTC().Truncate(time.Second)
-		previousEnds := made.Add(rotation.Grace)
-		if !token.ExpiresAt.IsZero() && previousEnds.After(token.ExpiresAt) {
-			previousEnds = token.ExpiresAt
-		}
-		expires, err := policy.newExpiry(token, rotation.Expiry, made, now)
-		if err != nil {
-			return nil, err
-		}
-		changes := map[string]string{"grace": strconv.FormatInt(int64(rotation.Grace/time.Second), 10) + "s"}
-		noteTime(changes, "expires_at", token.ExpiresAt, expires)
-		token.ExpiresAt = expires
-		if !expires.IsZero() && previousEnds.After(expires) {
-			previousEnds = expires
-		}
-		if _, err := checkNotBefore(token.NotBefore, expires); err != nil {
-			return nil, err
-		}
-		token.PreviousDigest, token.PreviousValidUntil = Digest{}, time.Time{}
-		if previousEnds.After(now) {
-			token.PreviousDigest, token.PreviousValidUntil = token.Digest, previousEnds
-		}
-		token.Format, token.Prefix, token.SecretMadeAt = FormatNative, policy.Prefixes[0], made
-		if secret, err = newSecret(s.random, token.Prefix, token.Kind, token.ID); err != nil {
-			return nil, err
-		}
-		token.Digest = digestOf(secret.Reveal())
-		return changes, nil
-	})
-	if err != nil {
-		return nil, Secret{}, err
+// Rotate gives a token a new secret, which it returns with what it changed, in words for
+// the audit. The old secret works on until the grace is over; the one before that stops.
+// random is the system's CSPRNG if it is nil. A revoked or expired token is [ErrConflict].
+func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader) (Secret, map[string]string, error) {
+	if err := token.Ended(now); err != nil {
+		return Secret{}, nil, err
 	}
-	return token, secret, nil
+	made := wholeSecond(now)
+	previousEnds := made.Add(r.Grace)
+	if !token.ExpiresAt.IsZero() && previousEnds.After(token.ExpiresAt) {
+		previousEnds = token.ExpiresAt
+	}
+	expires := token.ExpiresAt
+	if r.Expiry != (Expiry{}) {
+		var err error
+		if expires, err = p.expiry(r.Expiry, made, made, now); err != nil {
+			return Secret{}, nil, err
+		}
+	}
+	changes := map[string]string{"grace": strconv.FormatInt(int64(r.Grace/time.Second), 10) + "s"}
+	noteTime(changes, "expires_at", token.ExpiresAt, expires)
+	token.ExpiresAt = expires
+	if !expires.IsZero() && previousEnds.After(expires) {
+		previousEnds = expires
+	}
+	if _, err := checkNotBefore(token.NotBefore, expires); err != nil {
+		return Secret{}, nil, err
+	}
+	token.PreviousDigest, token.PreviousValidUntil = Digest{}, time.Time{}
+	if previousEnds.After(now) {
+		token.PreviousDigest, token.PreviousValidUntil = token.Digest, previousEnds
+	}
+	token.Format, token.Prefix, token.SecretMadeAt = FormatNative, p.Prefixes[0], made
+	secret, err := token.NewSecret(random)
+	return secret, changes, err
 }
 
-// newExpiry returns when a rotated token ends.
-func (p Policy) newExpiry(token *Token, wanted Expiry, made, now time.Time) (time.Time, error) {
-	if wanted == (Expiry{}) {
-		return token.ExpiresAt, nil
+// NewSecret gives the token a secret made from random, which is the system's CSPRNG if it
+// is nil.
+func (t *Token) NewSecret(random io.Reader) (Secret, error) {
+	secret, err := newSecret(random, t.Prefix, t.Kind, t.ID)
+	if err == nil {
+		t.Digest = DigestOf(secret.Reveal())
 	}
-	return p.expiry(wanted, made, made, now)
+	return secret, err
 }

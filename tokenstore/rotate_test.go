@@ -199,3 +199,14 @@ func TestPreviousUse(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestExpiresSoonAfterRotation: the life of a token is that of its present secret.
+func TestExpiresSoonAfterRotation(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	token, _ := s.create(t, func(d *Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
+	s.clock.set(testTime.Add(80 * 24 * time.Hour))
+	if token, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
+		t.Errorf("%v", err)
+	}
+}

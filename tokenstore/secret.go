@@ -180,8 +180,8 @@ func newSecret(random io.Reader, prefix string, kind Kind, id ID) (Secret, error
 	return Secret{text: &text}, nil
 }
 
-// newID makes a random id.
-func newID(random io.Reader) (ID, error) {
+// NewID makes a random id. random is the system's CSPRNG if it is nil.
+func NewID(random io.Reader) (ID, error) {
 	b, err := randomBase62(random, idLength)
 	if err != nil {
 		return ID{}, fmt.Errorf("making a token id: %w", err)
@@ -223,7 +223,8 @@ func checkDigits(s string) [checkLength]byte {
 	return digits
 }
 
-func digestOf(text string) Digest {
+// DigestOf returns the digest of a token's text.
+func DigestOf(text string) Digest {
 	var buf [64]byte // a token's text fits, so nothing is allocated
 	if len(text) > len(buf) {
 		return sha256.Sum256([]byte(text))

@@ -17,9 +17,6 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// vector is the documented example of a token.
-const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
-
 func TestVector(t *testing.T) {
 	t.Parallel()
 	if len(vector) != SecretTextLength {
@@ -69,7 +66,7 @@ func TestRandomBase62(t *testing.T) {
 func TestRandomBase62WithoutRandom(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 5, idLength, idLength + 2} {
-		if _, err := newID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := NewID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("an id of %d random bytes: %v", n, err)
 		}
 	}
@@ -90,7 +87,7 @@ func TestGenerator(t *testing.T) {
 	ids := make(map[ID]struct{}, n)
 	var counts [checkStart][256]int
 	for range n {
-		id, err := newID(nil)
+		id, err := NewID(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +133,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
 	text := vector
 	secret := Secret{text: &text}
-	digest := digestOf(vector)
+	digest := DigestOf(vector)
 	holder := struct {
 		Secret Secret
 		hidden Secret

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 // midnight is the first moment of a day.
@@ -362,7 +364,7 @@ func TestDayRecords(t *testing.T) {
 	}
 	count := func(b ...byte) []byte { return append([]byte{2<<3 | 2, byte(len(b))}, b...) }
 	good := count(1, 'a', 1, 'b', 3, 1, 4, 1)
-	if _, err := DecodeDay(key, 1, seal(dayRecord, key, good)); err != nil {
+	if _, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, good)); err != nil {
 		t.Error(err)
 	}
 	for name, fields := range map[string][]byte{
@@ -378,11 +380,11 @@ func TestDayRecords(t *testing.T) {
 		"whole 2":         append([]byte{1 << 3, 2}, good...),
 		"unknown field":   {3 << 3, 1},
 	} {
-		if got, err := DecodeDay(key, 1, seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, ErrDamaged) {
+		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	if _, err := DecodeUsage(testID, seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, ErrDamaged) {
+	if _, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a day without counts: %v", err)
 	}
 }

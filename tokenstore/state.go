@@ -1,56 +1,83 @@
 package tokenstore
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
-// Revoke ends a token for good; it stops working at once and stays listed.
-// Revoking it again is harmless.
-func (s *Store) Revoke(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "revoke", actor, func(token *Token, now time.Time) (map[string]string, error) {
-		if !token.RevokedAt.IsZero() {
-			return nil, errUnchanged
-		}
-		token.RevokedAt = now.UTC().Truncate(time.Second)
-		return nil, nil
-	})
+// ErrConflict says that a token is in a state in which it can't be changed so.
+// The text behind it says why, and what to do.
+var ErrConflict = errors.New("conflict")
+
+func conflictf(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrConflict, fmt.Errorf(format, args...))
 }
 
-// Disable stops a token from working until [Store.Enable]. A token that is
-// disabled or revoked stays as it is.
-func (s *Store) Disable(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "disable", actor, func(token *Token, now time.Time) (map[string]string, error) {
-		if !token.DisabledAt.IsZero() || !token.RevokedAt.IsZero() {
-			return nil, errUnchanged
-		}
-		token.DisabledAt = now.UTC().Truncate(time.Second)
-		return nil, nil
-	})
+// VersionError says that a token has another version than the change was made
+// for.
+type VersionError struct {
+	// Version is the token's now.
+	Version uint64
 }
 
-// Enable undoes [Store.Disable]. A revoked token is [ErrConflict].
-func (s *Store) Enable(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "enable", actor, func(token *Token, _ time.Time) (map[string]string, error) {
-		switch {
-		case !token.RevokedAt.IsZero():
-			return nil, errRevoked(token)
-		case token.DisabledAt.IsZero():
-			return nil, errUnchanged
-		}
-		token.DisabledAt = time.Time{}
-		return nil, nil
-	})
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the token has been changed since: its version is %d", e.Version)
 }
 
-func errRevoked(token *Token) error {
-	return conflictf("the token was revoked at %s, for good; make a new one", formatTime(token.RevokedAt))
+// AnyVersion is the version to name in a change of a token whatever it has become.
+const AnyVersion = 0
+
+// CheckVersion returns a [*VersionError] unless the token has the version, or that is
+// [AnyVersion].
+func (t *Token) CheckVersion(version uint64) error {
+	if version != AnyVersion && version != t.Version {
+		return &VersionError{Version: t.Version}
+	}
+	return nil
 }
 
-// ended says why a token can't be brought back to life, if its life is over.
-func (t *Token) ended(now time.Time) error {
+// Ended returns why a token can't be brought back to life, if its life is over. It is an
+// [ErrConflict].
+func (t *Token) Ended(now time.Time) error {
 	switch {
 	case !t.RevokedAt.IsZero():
-		return errRevoked(t)
+		return conflictf("the token was revoked at %s, for good; make a new one", formatTime(t.RevokedAt))
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return conflictf("the token expired at %s and isn't brought back to life; make a new one", formatTime(t.ExpiresAt))
 	}
 	return nil
 }
+
+// Revoke ends the token permanently, and reports whether that changed it.
+func (t *Token) Revoke(now time.Time) bool {
+	if !t.RevokedAt.IsZero() {
+		return false
+	}
+	t.RevokedAt = wholeSecond(now)
+	return true
+}
+
+// Disable stops the token until [Token.Enable], and reports whether that changed it. A
+// revoked token stays as it is.
+func (t *Token) Disable(now time.Time) bool {
+	if !t.DisabledAt.IsZero() || !t.RevokedAt.IsZero() {
+		return false
+	}
+	t.DisabledAt = wholeSecond(now)
+	return true
+}
+
+// Enable undoes [Token.Disable], and reports whether that changed the token. A revoked
+// token is [ErrConflict].
+func (t *Token) Enable() (changed bool, err error) {
+	if !t.RevokedAt.IsZero() {
+		return false, t.Ended(t.RevokedAt)
+	}
+	changed = !t.DisabledAt.IsZero()
+	t.DisabledAt = time.Time{}
+	return changed, nil
+}
+
+// wholeSecond returns the second that a time is in, in UTC.
+func wholeSecond(now time.Time) time.Time { return now.UTC().Truncate(time.Second) }

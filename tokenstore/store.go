@@ -202,7 +202,7 @@ func (s *Store) load(digest Digest) error {
 	}
 	token, err := s.backend.Token(id)
 	if err == nil {
-		if _, ok := token.secretOf(digest); ok {
+		if _, ok := token.SecretOf(digest); ok {
 			s.activate(token)
 			return nil
 		}

@@ -107,7 +107,7 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 		},
 		"entry leads elsewhere": func(m *memory, token *Token) {
 			other := *token
-			other.ID, other.Digest = testID, digestOf("other")
+			other.ID, other.Digest = testID, DigestOf("other")
 			m.put(&other)
 			m.digests[token.Digest] = testID
 		},
@@ -237,7 +237,7 @@ func TestPreviousSecret(t *testing.T) {
 			t.Errorf("after its grace the old secret is %+v, %v", got, err)
 		}
 		// The next rotation forgets the first secret.
-		s.alter(t, token.ID, func(token *Token) { token.PreviousDigest = digestOf(token.ID.String()) })
+		s.alter(t, token.ID, func(token *Token) { token.PreviousDigest = DigestOf(token.ID.String()) })
 		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
 			t.Errorf("the secret before the previous one: %v", err)
 		}

@@ -1,9 +1,6 @@
 package tokenstore
 
 import (
-	"encoding/binary"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -15,7 +12,7 @@ type termsList struct {
 	terms atomic.Pointer[[]*Terms]
 
 	mu      sync.Mutex
-	numbers map[string]uint32 // by what their key returns
+	numbers map[string]uint32 // by their Key
 	keys    []string
 	users   []int // how many entries have them
 	free    []uint32
@@ -26,13 +23,12 @@ func (l *termsList) at(number uint32) *Terms { return (*l.terms.Load())[number] 
 
 // share returns the number of a token's terms, for one entry more.
 func (l *termsList) share(token *Token) uint32 {
-	terms := token.terms()
-	key := terms.key()
+	key := token.Terms.Key()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	number, ok := l.numbers[key]
 	if !ok {
-		number = l.put(terms.clone())
+		number = l.put(token.Terms.Clone())
 		l.keys[number] = key
 		if l.numbers == nil {
 			l.numbers = make(map[string]uint32)
@@ -72,31 +68,4 @@ func (l *termsList) leave(number uint32) {
 	l.keys[number] = ""
 	(*l.terms.Load())[number] = nil
 	l.free = append(l.free, number)
-}
-
-// clone returns a copy that shares no memory with a token.
-func (t *Terms) clone() *Terms {
-	c := *t
-	c.Account = strings.Clone(t.Account)
-	c.Scopes = slices.Clone(t.Scopes)
-	for i, scope := range c.Scopes {
-		c.Scopes[i] = strings.Clone(scope)
-	}
-	c.AllowedIPs = slices.Clone(t.AllowedIPs)
-	return &c
-}
-
-// key returns a text that only equal terms have.
-func (t *Terms) key() string {
-	b := []byte{byte(t.Kind), byte(t.Quota.Period)}
-	for _, n := range []int64{t.RateLimit.Requests, int64(t.RateLimit.Window), t.Quota.Requests} {
-		b = binary.AppendVarint(b, n)
-	}
-	for _, text := range append([]string{t.Account}, t.Scopes...) {
-		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
-	}
-	for _, prefix := range t.AllowedIPs {
-		b = append(append(b, ' '), prefix.String()...)
-	}
-	return string(b)
 }

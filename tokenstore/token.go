@@ -2,19 +2,15 @@ package tokenstore
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Token is everything that is kept of a token but its use. A Token that a [Store]
-// returned is shared and must not be changed. Times are UTC; a zero time is
-// "none".
-//
-// What a request needs of it lies together at its beginning, because of many tokens
-// none is in the processor's cache.
+// Token is a token's stored record, without its usage. A Token that a store returned is
+// shared and must not be changed. Times are UTC; a zero time is "none".
 type Token struct {
 	ID     ID
-	Kind   Kind
 	Format Format
 	Digest Digest
 	// ExpiresAt is the first moment at which the token is no longer valid.
@@ -22,16 +18,8 @@ type Token struct {
 	NotBefore  time.Time
 	RevokedAt  time.Time
 	DisabledAt time.Time
-	// Account names the backend user on whose behalf an API token acts; empty
-	// for admin tokens.
-	Account string
-	Name    string
-	// Scopes are the grants as in [Grants]; empty for admin tokens.
-	Scopes Grants
-	// AllowedIPs restricts where the token may be used from; empty is anywhere.
-	AllowedIPs []netip.Prefix
-	RateLimit  RateLimit
-	Quota      Quota
+	Name       string
+	Terms
 
 	// Prefix is the two letters the present secret begins with; empty for
 	// FormatImported.
@@ -54,6 +42,31 @@ type Token struct {
 
 	// Version counts the token's changes from 1.
 	Version uint64
+}
+
+// Terms are what a token allows. Tokens that allow the same share them in memory; they are
+// never changed.
+type Terms struct {
+	Kind Kind
+	// Account names the backend user on whose behalf an API token acts; empty
+	// for admin tokens.
+	Account string
+	// Scopes are the grants as in [Grants]; empty for admin tokens.
+	Scopes Grants
+	// AllowedIPs restricts where the token may be used from; empty is anywhere.
+	AllowedIPs []netip.Prefix
+	RateLimit  RateLimit
+	Quota      Quota
+}
+
+// AllowsIP reports whether the token may be used from ip. An IPv4 address written
+// as IPv6 (::ffff:a.b.c.d) counts as IPv4.
+func (t *Terms) AllowsIP(ip netip.Addr) bool {
+	if len(t.AllowedIPs) == 0 {
+		return true
+	}
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // Hint returns the public part of the token's text, or "" for imported tokens,
@@ -127,12 +140,12 @@ func (t *Token) Digests() []Digest {
 	return []Digest{t.Digest, t.PreviousDigest}
 }
 
-// secretOf says whether the digest is of one of the token's secrets, and whether
+// SecretOf reports whether the digest is of one of the token's secrets, and whether
 // of the previous one.
 //
 // How long it takes tells how much of a digest was right. Whoever presents secrets
 // doesn't choose their digests, and the token was found by the whole digest before.
-func (t *Token) secretOf(d Digest) (previous, ok bool) {
+func (t *Token) SecretOf(d Digest) (previous, ok bool) {
 	if d == t.Digest {
 		return false, true
 	}

@@ -50,7 +50,7 @@ func TestStatus(t *testing.T) {
 
 func TestSecretOf(t *testing.T) {
 	t.Parallel()
-	one, two := digestOf("one"), digestOf("two")
+	one, two := DigestOf("one"), DigestOf("two")
 	for name, c := range map[string]struct {
 		token        Token
 		digest       Digest
@@ -61,7 +61,7 @@ func TestSecretOf(t *testing.T) {
 		"neither":          {Token{Digest: one}, two, true, false},
 		"no digest at all": {Token{Digest: one}, Digest{}, true, false},
 	} {
-		if previous, ok := c.token.secretOf(c.digest); ok != c.ok || (ok && previous != c.previous) {
+		if previous, ok := c.token.SecretOf(c.digest); ok != c.ok || (ok && previous != c.previous) {
 			t.Errorf("%s: %v, %v", name, previous, ok)
 		}
 	}
@@ -69,16 +69,16 @@ func TestSecretOf(t *testing.T) {
 
 func TestAllowsIP(t *testing.T) {
 	t.Parallel()
-	token := Token{AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fe80::/10")}}
+	token := Token{Terms: Terms{AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fe80::/10")}}}
 	for ip, want := range map[string]bool{
 		"203.0.113.7": true, "::ffff:203.0.113.7": true, "203.0.114.7": false, "fe80::1": true, "fe80::1%eth0": true,
 		"::203.0.113.7": false, "2001:db8::1": false, "::ffff:10.0.0.1%eth0": false,
 	} {
-		if got := token.terms().AllowsIP(netip.MustParseAddr(ip)); got != want {
+		if got := token.AllowsIP(netip.MustParseAddr(ip)); got != want {
 			t.Errorf("%s: %v", ip, got)
 		}
 	}
-	if token.terms().AllowsIP(netip.Addr{}) {
+	if token.AllowsIP(netip.Addr{}) {
 		t.Error("an unknown address is allowed where addresses are listed")
 	}
 	if !new(Terms).AllowsIP(netip.Addr{}) {
@@ -115,9 +115,9 @@ func TestHint(t *testing.T) {
 	t.Parallel()
 	id := ID([]byte("4fQ9Zt2LkVb7"))
 	for want, token := range map[string]Token{
-		"mmk_4fQ9Zt2LkVb7_…": {ID: id, Kind: KindAPI, Format: FormatNative, Prefix: "mm"},
-		"zza_4fQ9Zt2LkVb7_…": {ID: id, Kind: KindAdmin, Format: FormatNative, Prefix: "zz"},
-		"":                   {ID: id, Kind: KindAPI, Format: FormatImported},
+		"mmk_4fQ9Zt2LkVb7_…": {ID: id, Terms: Terms{Kind: KindAPI}, Format: FormatNative, Prefix: "mm"},
+		"zza_4fQ9Zt2LkVb7_…": {ID: id, Terms: Terms{Kind: KindAdmin}, Format: FormatNative, Prefix: "zz"},
+		"":                   {ID: id, Terms: Terms{Kind: KindAPI}, Format: FormatImported},
 	} {
 		if got := token.Hint(); got != want {
 			t.Errorf("%q, want %q", got, want)

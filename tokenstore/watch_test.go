@@ -108,7 +108,7 @@ func TestWatchPreviousSecret(t *testing.T) {
 func rotate(until time.Time) func(*Token) {
 	return func(token *Token) {
 		token.PreviousDigest, token.PreviousValidUntil = token.Digest, until
-		token.Digest = digestOf(fmt.Sprint(token.Version))
+		token.Digest = DigestOf(fmt.Sprint(token.Version))
 	}
 }
 

@@ -17,8 +17,8 @@ func benchmarkStore(b *testing.B, n int) (*Backend, []tokenstore.Digest) {
 	err := backend.update(func(tx *bbolt.Tx) error {
 		for i := range n {
 			token := &tokenstore.Token{
-				Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, Prefix: "mm", Name: "benchmark", Account: "default",
-				Scopes: tokenstore.Grants{"unikernel:list"}, CreatedAt: testTime, Version: 1,
+				Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Account: "default", Scopes: tokenstore.Grants{"unikernel:list"}}, Format: tokenstore.FormatNative, Prefix: "mm", Name: "benchmark",
+				CreatedAt: testTime, Version: 1,
 			}
 			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
 			copy(token.ID[:], sum[:])

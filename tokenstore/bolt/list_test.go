@@ -19,8 +19,8 @@ import (
 func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *tokenstore.Token {
 	t.Helper()
 	token := &tokenstore.Token{
-		ID:   tokenstore.ID([]byte(fmt.Sprintf("token%07d", i))),
-		Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, CreatedAt: created, ExpiresAt: expires,
+		ID:    tokenstore.ID([]byte(fmt.Sprintf("token%07d", i))),
+		Terms: tokenstore.Terms{Kind: tokenstore.KindAPI}, Format: tokenstore.FormatNative, CreatedAt: created, ExpiresAt: expires,
 		Digest: sha256.Sum256([]byte(fmt.Sprint(i))), Version: 1,
 	}
 	_, err := b.Apply(token.ID, testTime, func(*tokenstore.Token) (tokenstore.Change, error) {

@@ -264,7 +264,7 @@ func describeToken(t *testing.T, s *tokenstore.Store, token tokenstore.TokenUsag
 		c.Previous = &previous
 	}
 	if token.Token.Quota != (tokenstore.Quota{}) {
-		standing, err := s.QuotaStanding(token.Token.Principal(), s.Now())
+		standing, err := s.QuotaStanding(tokenstore.PrincipalOf(token.Token), s.Now())
 		check(t, err)
 		c.QuotaRemaining = &standing.Remaining
 	}

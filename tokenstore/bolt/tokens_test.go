@@ -261,7 +261,7 @@ func TestSharedCommit(t *testing.T) {
 					return tokenstore.Change{}, errNo
 				}
 				return tokenstore.Change{Token: &tokenstore.Token{
-					ID: id, Kind: tokenstore.KindAPI, Format: tokenstore.FormatNative, CreatedAt: testTime,
+					ID: id, Terms: tokenstore.Terms{Kind: tokenstore.KindAPI}, Format: tokenstore.FormatNative, CreatedAt: testTime,
 					Digest: sha256.Sum256(id[:]), Version: 1,
 				}, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: id}}, nil
 			})
