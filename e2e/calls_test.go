@@ -163,15 +163,7 @@ func TestConsole(t *testing.T) {
 	s.backend.Emit("alice", "default", "hello", "booted")
 	token := s.token("--preset", "read")
 
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := s.openConsole(t.Context(), token)
 	defer func() { _ = response.Body.Close() }()
 	if got := response.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
 		t.Errorf("the console's content type is %q", got)
@@ -222,15 +214,7 @@ func TestClientGone(t *testing.T) {
 	token := s.token("--preset", "read")
 	before := s.goroutines()
 	ctx, cancel := context.WithCancel(t.Context())
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := new(http.Client).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := s.openConsole(ctx, token)
 	cancel()
 	_ = response.Body.Close()
 	s.eventually("the console is closed at the backend", func() bool { return s.backend.Consoles() == 0 })

@@ -308,15 +308,7 @@ func TestOldConfigurationFinishes(t *testing.T) {
 	token := s.token("--preset", "read")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := new(http.Client).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := s.openConsole(ctx, token)
 	defer func() { _ = response.Body.Close() }()
 
 	if err := s.reload(strings.Replace(plainSite, "tokens.db", "other.db", 1)); err != nil {

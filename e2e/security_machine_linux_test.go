@@ -134,7 +134,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	backend.AddUnikernel("alice", "default", "hello")
 	backend.Emit("alice", "default", "hello", "booted")
 	token := s.token("--preset", "read")
-	defer s.openConsole(token).Close()
+	defer s.openConsole(t.Context(), token).Body.Close()
 	profile := s.getAdmin("/debug/pprof/goroutine?debug=2")
 	if err := s.cmd.Process.Signal(syscall.SIGABRT); err != nil {
 		t.Fatal(err)

@@ -205,7 +205,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	stopCalling()
 	clients.Wait()
-	console := s.openConsole(token)
+	console := s.openConsole(t.Context(), token).Body
 	defer console.Close()
 
 	answers := admin.answers()
@@ -256,24 +256,6 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Errorf("counted %+v, want %d to %d", got, least, most)
 	}
 	s.checkLogs(token)
-}
-
-// openConsole begins a request that goes on until it is closed.
-func (s *site) openConsole(token string) io.Closer {
-	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := (&http.Client{Transport: new(http.Transport)}).Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		s.t.Fatalf("the console's status is %d", response.StatusCode)
-	}
-	return response.Body
 }
 
 // allCounts returns the counts of all tokens, of which there may be many.

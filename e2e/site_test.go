@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -86,4 +88,23 @@ func (s *site) checkLogs(tokens ...string) {
 	for _, secret := range append(tokens, s.upstream) {
 		checkNoSecret(s.t, "Caddy's log", s.output.String(), secret)
 	}
+}
+
+// openConsole begins to read the console of alice's unikernel "hello", which goes on
+// until the context ends or the body is closed.
+func (s *site) openConsole(ctx context.Context, token string) *http.Response {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := (&http.Client{Transport: new(http.Transport)}).Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("the console's status is %d", response.StatusCode)
+	}
+	return response
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -72,21 +71,9 @@ type AuditPage struct {
 // AuditPages goes from the query's page to the last. It ends after the first
 // error.
 func (c *Client) AuditPages(ctx context.Context, query AuditQuery) iter.Seq2[AuditPage, error] {
-	return func(yield func(AuditPage, error) bool) {
-		for {
-			var page AuditPage
-			err := c.value(ctx, call{method: http.MethodGet, path: "/audit", query: query.values()}, &page)
-			if err == nil && page.NextCursor != "" && page.NextCursor == query.Cursor {
-				err = errors.New("the server's audit doesn't come to an end: its cursor leads back to the same page")
-			}
-			if err != nil {
-				yield(AuditPage{}, err)
-				return
-			}
-			if !yield(page, nil) || page.NextCursor == "" {
-				return
-			}
-			query.Cursor = page.NextCursor
-		}
-	}
+	return pages("audit", query.Cursor, func(cursor string) (page AuditPage, next string, err error) {
+		query.Cursor = cursor
+		err = c.value(ctx, call{method: http.MethodGet, path: "/audit", query: query.values()}, &page)
+		return page, page.NextCursor, err
+	})
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -78,20 +77,10 @@ func (c *Client) List(ctx context.Context, query ListQuery) (page Page, err erro
 // Pages goes from the query's page to the last. It ends after the first error.
 // Only the first page has a Total.
 func (c *Client) Pages(ctx context.Context, query ListQuery) iter.Seq2[Page, error] {
-	return func(yield func(Page, error) bool) {
-		for {
-			page, err := c.List(ctx, query)
-			if err == nil && page.NextCursor != "" && page.NextCursor == query.Cursor {
-				err = errors.New("the server's list doesn't come to an end: its cursor leads back to the same page")
-			}
-			if err != nil {
-				yield(Page{}, err)
-				return
-			}
-			if !yield(page, nil) || page.NextCursor == "" {
-				return
-			}
-			query.Cursor, query.Count = page.NextCursor, false
-		}
-	}
+	return pages("list", query.Cursor, func(cursor string) (Page, string, error) {
+		query.Cursor = cursor
+		page, err := c.List(ctx, query)
+		query.Count = false
+		return page, page.NextCursor, err
+	})
 }

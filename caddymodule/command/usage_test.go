@@ -15,11 +15,7 @@ func TestCommandUsage(t *testing.T) {
 	s := newCommandServer(t)
 	id, secret := s.create(t, "--name", "ci")
 	other, _ := s.create(t, "--name", "unused")
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	match, err := s.store.Authenticate(credential, s.store.Now())
+	match, err := s.match(t, secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,11 +65,7 @@ func TestCommandList(t *testing.T) {
 	}
 	used, secret := s.create(t, "--name", "used")
 	unused, _ := s.create(t, "--name", "never used", "--preset", "", "--scope", "unikernel:*", "--scope", "volume:list", "--scope", "volume:*", "--scope", "*")
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	match, err := s.store.Authenticate(credential, s.store.Now())
+	match, err := s.match(t, secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ var address = regexp.MustCompile(`^[^\s@<>"]+@[^\s@<>"]+$`)
 // login is POST /api/login. It needs no CSRF value and returns everything that is
 // stored of the user.
 func (c *call) login() {
-	o, ok := c.readPublicObject("Update password: expected a dictionary")
+	o, ok := c.readDictionary("Update password: expected a dictionary")
 	if !ok {
 		return
 	}
@@ -65,9 +65,9 @@ func (c *call) login() {
 		field{"location", "/dashboard"})
 }
 
-// readPublicObject reads the body of who isn't signed in as a JSON object, or
-// answers.
-func (c *call) readPublicObject(otherwise string) (object, bool) {
+// readDictionary reads the body as a JSON object, whatever its type says to be. It
+// answers otherwise, or not if the body is broken.
+func (c *call) readDictionary(otherwise string) (object, bool) {
 	data, ok := c.readBody()
 	if !ok {
 		return nil, false
@@ -87,7 +87,7 @@ func (c *call) readPublicObject(otherwise string) (object, bool) {
 // register is POST /api/register. It refuses everybody, as the real one does without
 // the page that it belongs to.
 func (c *call) register() {
-	o, ok := c.readPublicObject("Register account: expected a dictionary")
+	o, ok := c.readDictionary("Register account: expected a dictionary")
 	if !ok {
 		return
 	}

@@ -133,25 +133,11 @@ func (c *call) checkCSRF(value string) bool {
 	return false
 }
 
-// readObject reads the body as a JSON object, whatever its type says to be, and
-// checks the CSRF value in it; otherwise it answers, or not if the body is broken.
+// readObject is readDictionary, and checks the CSRF value in the object.
 func (c *call) readObject() (object, bool) {
-	data, ok := c.readBody()
-	if !ok {
-		return nil, false
-	}
-	value, err := parseJSON(string(data))
-	if err != nil {
-		c.say(http.StatusBadRequest, err.Error())
-		return nil, false
-	}
-	o, ok := value.(object)
-	if !ok {
-		c.say(http.StatusBadRequest, "not a dictionary")
-		return nil, false
-	}
-	if c.byToken {
-		return o, true
+	o, ok := c.readDictionary("not a dictionary")
+	if !ok || c.byToken {
+		return o, ok
 	}
 	csrf, ok := get[string](o, csrfCookie)
 	if !ok {

@@ -154,20 +154,29 @@ func (c *call) deleteBlock() {
 		c.say(http.StatusBadRequest, "Couldn't find block name in json")
 		return
 	}
-	instance, err := label(instance)
-	if err != nil {
-		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
-		return
-	}
-	if name, err = label(name); err != nil {
-		c.say(http.StatusBadRequest, "Couldn't convert block name: "+err.Error())
-		return
-	}
-	if !c.srv.hasInstance(instance) {
-		c.say(http.StatusNotFound, "Couldn't find albatross instance with name: "+instance)
+	instance, name, ok = c.blockLabels(instance, name)
+	if !ok {
 		return
 	}
 	c.conclude(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
+}
+
+// blockLabels checks the names of an instance and a block, or answers.
+func (c *call) blockLabels(givenInstance, givenName string) (instance, name string, ok bool) {
+	instance, err := label(givenInstance)
+	if err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
+		return "", "", false
+	}
+	if name, err = label(givenName); err != nil {
+		c.say(http.StatusBadRequest, "Couldn't convert block name: "+err.Error())
+		return "", "", false
+	}
+	if !c.srv.hasInstance(instance) {
+		c.say(http.StatusNotFound, "Couldn't find albatross instance with name: "+instance)
+		return "", "", false
+	}
+	return instance, name, true
 }
 
 // downloadBlock is POST /api/block/download. It commits to 200 before it looks at
@@ -192,21 +201,12 @@ func (c *call) downloadBlock() {
 	if out == nil {
 		return
 	}
-	instance, err := label(instance)
-	if err != nil {
-		c.say(http.StatusBadRequest, "Couldn't convert instance name: "+err.Error())
-		return
-	}
-	if name, err = label(name); err != nil {
-		c.say(http.StatusBadRequest, "Couldn't convert block name: "+err.Error())
-		return
-	}
-	if !c.srv.hasInstance(instance) {
-		c.say(http.StatusNotFound, "Couldn't find albatross instance with name: "+instance)
+	instance, name, ok = c.blockLabels(instance, name)
+	if !ok {
 		return
 	}
 	var b block
-	_, err = c.command(instance, func(d *domain) (string, error) {
+	_, err := c.command(instance, func(d *domain) (string, error) {
 		switch {
 		case d.blocks[name] == nil:
 			return "", failureError("dump block: not found")

@@ -156,12 +156,21 @@ func (c *call) redirect(location, flash string, extra ...field) {
 // param returns the first value of a query parameter.
 func (c *call) param(name string) (string, bool) { return queryValue(c.query, name) }
 
-// queryInstance returns the albatross instance that the query names, or answers.
-// callback is where a browser is sent back to after it has chosen one.
-func (c *call) queryInstance(callback string) (string, bool) {
+// queryPlace returns the albatross instance and the unikernel that the query names, or
+// answers.
+func (c *call) queryPlace() (instance, name string, ok bool) {
+	if instance, ok = c.queryInstance(); ok {
+		name, ok = c.queryUnikernel()
+	}
+	return instance, name, ok
+}
+
+// queryInstance returns the albatross instance that the query names, or answers. A
+// browser is sent to choose one, and then back.
+func (c *call) queryInstance() (string, bool) {
 	text, ok := c.param("instance")
 	if !ok {
-		c.redirect("/select/instance?callback="+percentEncode(callback), "")
+		c.redirect("/select/instance?callback="+percentEncode(c.head.target), "")
 		return "", false
 	}
 	name, err := label(text)

@@ -92,11 +92,7 @@ func (s *Server) Consoles() int {
 // and nothing ever ends the stream but the client: a unikernel that is silent,
 // destroyed or was never there looks the same.
 func (c *call) console() {
-	instance, ok := c.queryInstance(c.head.target)
-	if !ok {
-		return
-	}
-	name, ok := c.queryUnikernel()
+	instance, name, ok := c.queryPlace()
 	if !ok {
 		return
 	}

@@ -119,11 +119,7 @@ func (p scalingPolicy) json() object {
 
 // scalingUpdate is POST /api/unikernel/scaling/update?instance=…&unikernel=….
 func (c *call) scalingUpdate() {
-	instance, ok := c.queryInstance(c.head.target)
-	if !ok {
-		return
-	}
-	name, ok := c.queryUnikernel()
+	instance, name, ok := c.queryPlace()
 	if !ok {
 		return
 	}

@@ -158,11 +158,7 @@ func (c *call) namedUnikernel(badInstance string) (instance, name string, ok boo
 
 // restartUnikernel is POST /api/unikernel/restart?instance=…&unikernel=….
 func (c *call) restartUnikernel() {
-	instance, ok := c.queryInstance(c.head.target)
-	if !ok {
-		return
-	}
-	name, ok := c.queryUnikernel()
+	instance, name, ok := c.queryPlace()
 	if !ok {
 		return
 	}
