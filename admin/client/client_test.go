@@ -75,7 +75,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if created.Name != "ci" || created.Kind != "api" || created.Status != client.StatusNotYetValid || !created.ExpiresAt.Equal(end) ||
+	if created.Name != "ci" || created.Kind != "api" || created.Status != "not_yet_valid" || !created.ExpiresAt.Equal(end) ||
 		!created.NotBefore.Equal(end.Add(-time.Hour)) || created.CreatedBy != "caddy-admin" || created.Metadata["a"] != "b" ||
 		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() || created.Version != 1 {
 		t.Errorf("created %+v", created.Token)
@@ -97,7 +97,7 @@ func TestClient(t *testing.T) {
 		}
 	}
 	neverUsed := true
-	page, err := c.List(ctx, client.ListQuery{Limit: 2, Sort: "name", Status: client.StatusActive, Account: "default", Scope: "volume:list",
+	page, err := c.List(ctx, client.ListQuery{Limit: 2, Sort: "name", Status: "active", Account: "default", Scope: "volume:list",
 		Q: "OTH", NeverUsed: &neverUsed, Count: true})
 	if err != nil || len(page.Tokens) != 2 || page.NextCursor == "" || page.Total == nil || *page.Total != 3 {
 		t.Errorf("%+v, %v", page, err)

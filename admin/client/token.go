@@ -6,18 +6,10 @@ import (
 	"time"
 )
 
-// The states that a token's Status names.
-const (
-	StatusActive      = "active"
-	StatusExpired     = "expired"
-	StatusNotYetValid = "not_yet_valid"
-	StatusDisabled    = "disabled"
-	StatusRevoked     = "revoked"
-	// StatusExpiring is no token's Status; a [ListQuery] may ask for it. It means
-	// the active tokens that expire within the server's warn_before and have no more
-	// than a quarter of their life left.
-	StatusExpiring = "expiring"
-)
+// StatusExpiring is a status that a [ListQuery] may ask for, and no token's own. It
+// means the active tokens that expire within the server's warn_before and have no more
+// than a quarter of their life left.
+const StatusExpiring = "expiring"
 
 // Token is what the API says of a token. Times are UTC; a zero time, an empty
 // list or a nil pointer is the API's null.
@@ -26,7 +18,8 @@ type Token struct {
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
 	TokenHint string `json:"token_hint"`
-	Status    string `json:"status"`
+	// Status is active, expired, not_yet_valid, disabled or revoked.
+	Status string `json:"status"`
 	// Account is empty for admin tokens.
 	Account    string            `json:"account"`
 	Scopes     []string          `json:"scopes"`
