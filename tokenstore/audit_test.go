@@ -60,9 +60,9 @@ func TestKeepAudit(t *testing.T) {
 		want int
 	}{
 		"by default": {nil, 3},
-		"two years":  {&Lifetime{months: 24}, 2},
-		"longer":     {&Lifetime{months: 36}, 3},
-		"shorter":    {&Lifetime{seconds: 3600}, 1},
+		"two years":  {new(months(24)), 2},
+		"longer":     {new(months(36)), 3},
+		"shorter":    {new(seconds(3600)), 1},
 		"for ever":   {&Lifetime{}, 3},
 	} {
 		s := openTestStore(t)

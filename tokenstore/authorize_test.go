@@ -14,11 +14,11 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 	actor := Actor{Name: "carol", Authorize: func() error { return errEnded }}
 	for name, change := range map[string]func(s *testStore, id ID) error{
 		"create": func(s *testStore, _ ID) error {
-			_, _, err := s.Create(testPolicy, Draft{Kind: KindAdmin, Name: "successor", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, actor)
+			_, _, err := s.Create(testPolicy, Draft{Kind: KindAdmin, Name: "successor", Expiry: Expiry{ExpiresIn: seconds(3600)}}, actor)
 			return err
 		},
 		"import": func(s *testStore, _ ID) error {
-			draft := Draft{Kind: KindAPI, Name: "imported", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}
+			draft := Draft{Kind: KindAPI, Name: "imported", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(3600)}}
 			_, _, err := s.Import(testPolicy, draft, "0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b", actor)
 			return err
 		},

@@ -39,7 +39,7 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 	// Of a miss all garbage is the backend's.
-	miss := unknown(t, text, idStart)
+	miss := unknown(t, text, idOffset)
 	backend := testing.AllocsPerRun(1000, func() { _, _ = s.memory.IDOf(miss.Digest) })
 	if n := testing.AllocsPerRun(1000, func() { _, _ = s.Authenticate(miss, s.Now()) }); n > backend {
 		t.Errorf("a miss: %v allocations, of which %v are the backend's", n, backend)

@@ -13,7 +13,7 @@ func TestCensus(t *testing.T) {
 	s := openTestStore(t)
 	const day = 24 * time.Hour
 	for _, hours := range []int64{12, 24, 25, 24 * 8} {
-		_, credential := s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{seconds: hours * 3600} })
+		_, credential := s.create(t, func(d *Draft) { d.ExpiresIn = seconds(hours * 3600) })
 		match := s.must(t, credential)
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: s.Now()})
 		s.CountDenied(match, s.Now(), "", "ip_denied")

@@ -101,7 +101,7 @@ func lastUse(entry []byte) LastUse {
 	}
 	return LastUse{
 		Time: time.UnixMicro(e.at).UTC(), IP: wire.ValidText(string(e.texts[textAddress])),
-		UserAgent: printable(string(e.texts[textAgent])), Route: wire.ValidText(string(e.texts[textRoute])),
+		UserAgent: Printable(string(e.texts[textAgent])), Route: wire.ValidText(string(e.texts[textRoute])),
 	}
 }
 

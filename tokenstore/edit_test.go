@@ -15,7 +15,7 @@ func TestEdit(t *testing.T) {
 	made := testTime.Truncate(time.Second)
 	draft := Draft{
 		Kind: KindAPI, Name: "old", Account: "alice", Scopes: Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &RateLimit{60, time.Minute},
-		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: Expiry{ExpiresIn: Lifetime{months: 1}},
+		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: Expiry{ExpiresIn: months(1)},
 	}
 	text := func(s string) *string { return &s }
 	for name, test := range map[string]struct {
@@ -67,7 +67,7 @@ func TestEdit(t *testing.T) {
 			map[string]string{"not_before": "2027-03-14T14:09:26Z -> none"},
 		},
 		"longer, from now": {
-			Edit{Expiry: &Expiry{ExpiresIn: Lifetime{months: 2}}}, func(t *Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
+			Edit{Expiry: &Expiry{ExpiresIn: months(2)}}, func(t *Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
 			map[string]string{"expires_at": "2027-04-14T15:09:26Z -> 2027-05-14T16:09:26Z"},
 		},
 	} {
@@ -127,13 +127,13 @@ func TestEditRefusals(t *testing.T) {
 		"more than it gives":  {Edit{Account: text("alice"), Scopes: Grants{"*"}}, "scopes"},
 		"begins after it end": {Edit{NotBefore: &later}, "not_before"},
 		"ends before it begins": {
-			Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, "not_before",
+			Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &Expiry{ExpiresIn: seconds(3600)}}, "not_before",
 		},
 		"over":      {Edit{Expiry: &Expiry{ExpiresAt: testTime}}, "expires_at"},
 		"never":     {Edit{Expiry: &Expiry{NeverExpires: true}}, "expires_in"},
 		"no expiry": {Edit{Expiry: &Expiry{}}, "expires_in"},
 		// The longest lifetime counts from the making of the secret, not from now.
-		"later than the secret may live": {Edit{Expiry: &Expiry{ExpiresIn: Lifetime{months: 24}}}, "expires_in"},
+		"later than the secret may live": {Edit{Expiry: &Expiry{ExpiresIn: months(24)}}, "expires_in"},
 	} {
 		s := openTestStore(t)
 		token, _ := s.create(t)
@@ -152,7 +152,7 @@ func TestEditRefusals(t *testing.T) {
 		t.Errorf("an account that gives less, with less: %v", err)
 	}
 	s.clock.set(token.ExpiresAt)
-	if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: Lifetime{months: 1}}}, testActor); !errors.Is(err, ErrConflict) {
+	if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, ErrConflict) {
 		t.Errorf("expired: %v", err)
 	}
 }
@@ -166,8 +166,8 @@ func TestEditEndsGrace(t *testing.T) {
 	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 20 * time.Hour}, testActor); err != nil {
 		t.Fatal(err)
 	}
-	for _, seconds := range []int64{3600, 24 * 3600} {
-		if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: Lifetime{seconds: seconds}}}, testActor); err != nil {
+	for _, end := range []int64{3600, 24 * 3600} {
+		if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: seconds(end)}}, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -186,7 +186,7 @@ func TestEditSecretsInErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Edit(testPolicy, token.ID, Edit{Scopes: Grants{secret.Reveal()}}, testActor)
-	if err == nil || strings.Contains(err.Error(), secret.Reveal()[secretStart:]) {
+	if err == nil || strings.Contains(err.Error(), secret.Reveal()[secretOffset:]) {
 		t.Error("no error, or one with the secret in it")
 	}
 }

@@ -28,7 +28,7 @@ func (e *EndedError) Error() string {
 	if e.At.IsZero() {
 		return "the secret was taken out of service"
 	}
-	return fmt.Sprintf("the secret was taken out of service at %s", formatTime(e.At))
+	return fmt.Sprintf("the secret was taken out of service at %s", e.At.Format(time.RFC3339))
 }
 
 // Unwrap returns [ErrTaken].

@@ -141,3 +141,14 @@ func checkMetadataEntry(key, value string) error {
 	}
 	return nil
 }
+
+// Printable returns text without invalid UTF-8 and without characters that could steer the
+// terminal or the page that shows it.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+}

@@ -1,10 +1,15 @@
 package tokenstore
 
 import (
+	"bytes"
+	"hash/crc32"
 	"math"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
 )
 
 var testID = ID([]byte("4fQ9Zt2LkVb7"))
@@ -16,7 +21,7 @@ const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 func fullToken() *Token {
 	at := func(hours time.Duration) time.Time { return testTime.Add(hours * time.Hour) }
 	return &Token{
-		ID: testID, Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: RateLimit{maxRateRequests, maxWindow}, Quota: Quota{maxQuotaRequests, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+		ID: testID, Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: RateLimit{1_000_000_000, 24 * time.Hour}, Quota: Quota{999_999_999_999_999, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
 
 		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
 		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
@@ -30,7 +35,7 @@ func leastToken() *Token {
 }
 
 func validDraft() Draft {
-	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
+	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: months(1)}}
 }
 
 func mustLifetime(t *testing.T, text string) Lifetime {
@@ -41,3 +46,43 @@ func mustLifetime(t *testing.T, text string) Lifetime {
 	}
 	return lifetime
 }
+
+// Parts of a token's text; see token.Secret.
+const (
+	idOffset     = 4
+	secretOffset = 17
+	checkOffset  = 49
+	importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
+
+	longestName = 100
+)
+
+// months and seconds return lifetimes.
+func months(n int) Lifetime { return lifetime(n, "mo") }
+
+func seconds(n int64) Lifetime { return lifetime(int(n), "s") }
+
+func lifetime(n int, unit string) Lifetime {
+	l, err := ParseLifetime(strconv.Itoa(n) + unit)
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// checksumOf returns the checksum of a token's text.
+func checksumOf(text string) string {
+	digits := []byte("000000")
+	for i, sum := 5, crc32.ChecksumIEEE([]byte(text)); i >= 0; i-- {
+		digits[i] = digits62[sum%62]
+		sum /= 62
+	}
+	return string(digits)
+}
+
+const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// hostile returns fields from the fuzzer as a record with a right checksum.
+func hostile(kind byte, key, fields []byte) []byte { return wire.Seal(kind, key, bytes.Clone(fields)) }
+
+func fieldsOf(record []byte) []byte { return record[:len(record)-crc32.Size] }

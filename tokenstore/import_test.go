@@ -21,7 +21,7 @@ func TestImport(t *testing.T) {
 	}{
 		"its own end": {Expiry{ExpiresAt: made.AddDate(0, 1, 0)}, made.AddDate(0, 1, 0), false},
 		"too late":    {Expiry{ExpiresAt: made.AddDate(9, 0, 0)}, made.AddDate(2, 0, 0), true},
-		"too long":    {Expiry{ExpiresIn: Lifetime{months: 100}}, made.AddDate(2, 0, 0), true},
+		"too long":    {Expiry{ExpiresIn: months(100)}, made.AddDate(2, 0, 0), true},
 		"never":       {Expiry{NeverExpires: true}, made.AddDate(2, 0, 0), true},
 	} {
 		s := openTestStore(t)
@@ -59,7 +59,7 @@ const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 // takeOver imports importedUUID.
 func (s *testStore) takeOver(t testing.TB) *Token {
 	t.Helper()
-	draft := Draft{Kind: KindAPI, Name: "old", Preset: "full", Expiry: Expiry{ExpiresIn: Lifetime{months: 12}}}
+	draft := Draft{Kind: KindAPI, Name: "old", Preset: "full", Expiry: Expiry{ExpiresIn: months(12)}}
 	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestImportAgain(t *testing.T) {
 		}, time.Hour},
 		"the grace was cut short": {func(t *testing.T, s *testStore, id ID) {
 			s.rotate(t, id, month)
-			_, err := s.Edit(testPolicy, id, Edit{Expiry: &Expiry{ExpiresIn: Lifetime{seconds: 3600}}}, testActor)
+			_, err := s.Edit(testPolicy, id, Edit{Expiry: &Expiry{ExpiresIn: seconds(3600)}}, testActor)
 			check(t, err)
 			later(s, 2*time.Hour)
 		}, time.Hour},

@@ -103,7 +103,7 @@ func TestReusedEntries(t *testing.T) {
 	var before Match
 	for i := range 500 {
 		draft := validDraft()
-		draft.Name = strings.Repeat("n", i%maxNameLength+1)
+		draft.Name = strings.Repeat("n", i%longestName+1)
 		token, secret, err := s.Create(testPolicy, draft, testActor)
 		if err != nil {
 			t.Fatal(err)

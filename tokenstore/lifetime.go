@@ -93,9 +93,9 @@ func (l Lifetime) From(start time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// before returns when a lifetime began that ends at end; the zero time if it never
+// Before returns when a lifetime began that ends at end; the zero time if it never
 // ends.
-func (l Lifetime) before(end time.Time) time.Time {
+func (l Lifetime) Before(end time.Time) time.Time {
 	if l.Unlimited() {
 		return time.Time{}
 	}

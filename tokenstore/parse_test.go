@@ -8,7 +8,6 @@ import (
 )
 
 // A UUID of version 4 as Mollymawk writes it (RFC 9562 section 4).
-const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
 
 func TestParse(t *testing.T) {
 	t.Parallel()

@@ -96,7 +96,7 @@ func (s *Store) prune() (more bool, err error) {
 	now := s.passedNow()
 	var audit time.Time
 	if retention := s.auditRetention.Load(); retention != nil {
-		audit = retention.before(now)
+		audit = retention.Before(now)
 	}
 	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: daysSince(now)})
 }

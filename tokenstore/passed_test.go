@@ -32,7 +32,7 @@ func (s *testStore) pruned(t *testing.T) (left int) {
 // TestPruneByPassedTime: what is old by the clock alone is kept.
 func TestPruneByPassedTime(t *testing.T) {
 	t.Parallel()
-	year := &Lifetime{months: 12}
+	year := new(months(12))
 	for name, test := range map[string]struct {
 		// happens between the entries and pruning.
 		happens func(t *testing.T, s *testStore) *testStore
@@ -184,7 +184,7 @@ func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 func TestRepeatsByPassedTime(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: months(1)}}
 	request := Request{Key: "key", Body: []byte("body")}
 	first, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
 	if err != nil {

@@ -25,7 +25,7 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%+v, %v, %v", found, previous, err)
 		}
 	}
-	if _, _, err := s.Lookup(unknown(t, secret.Reveal(), secretStart)); !errors.Is(err, ErrNotFound) {
+	if _, _, err := s.Lookup(unknown(t, secret.Reveal(), secretOffset)); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
 }

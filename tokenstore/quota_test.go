@@ -20,7 +20,7 @@ func newQuotaTest(t *testing.T, requests int64, period Period) *quotaTest {
 	t.Helper()
 	s := openTestStore(t)
 	token, credential := s.create(t, func(d *Draft) {
-		d.ExpiresIn = Lifetime{months: 24}
+		d.ExpiresIn = months(24)
 		d.Quota = &Quota{requests, period}
 	})
 	return &quotaTest{t, s, token, credential}
@@ -192,7 +192,7 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	q := &quotaTest{T: t, testStore: s}
-	q.token, q.credential = s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{months: 12} })
+	q.token, q.credential = s.create(t, func(d *Draft) { d.ExpiresIn = months(12) })
 	use := func() {
 		match := q.must(t, q.credential)
 		q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})

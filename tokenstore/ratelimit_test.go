@@ -47,7 +47,7 @@ func TestRateLimit(t *testing.T) {
 			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
 		}},
 		"one a day": {RateLimit{1, day}, []step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
-		"the most":  {RateLimit{maxRateRequests, time.Second}, []step{{0, false, maxRateRequests - 1, 1}, {1, false, maxRateRequests - 1, 1}}},
+		"the most":  {RateLimit{1_000_000_000, time.Second}, []step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
 	} {
 		var state rateState
 		for i, step := range test.steps {

@@ -53,20 +53,12 @@ func TestTokenRecordTimes(t *testing.T) {
 }
 
 // TestEncodingIsTotal: what a caller calls itself can't make a token unreadable.
-func TestEncodingIsTotal(t *testing.T) {
+func TestTokenEncodingIsTotal(t *testing.T) {
 	t.Parallel()
 	token := leastToken()
 	token.CreatedBy = "bob\xff"
 	if decoded, err := DecodeToken(token.ID, EncodeToken(token)); err != nil || decoded.CreatedBy != "bob\ufffd" {
 		t.Errorf("got %v, %v", decoded, err)
-	}
-	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0", Changes: map[string]string{"name": "\x80"}}
-	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
-		t.Error(err)
-	}
-	used := Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}
-	if _, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -75,7 +67,7 @@ func TestDamagedRecords(t *testing.T) {
 	record := EncodeToken(fullToken())
 	refused := func(what string, id ID, record []byte) {
 		t.Helper()
-		if token, err := DecodeToken(id, record); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || token != nil {
+		if token, err := DecodeToken(id, record); !errors.Is(err, ErrDamaged) || token != nil {
 			t.Errorf("%s: %v, %v", what, token, err)
 		}
 	}
@@ -88,8 +80,8 @@ func TestDamagedRecords(t *testing.T) {
 		refused("a cut", testID, record[:i])
 	}
 	refused("another's record", ID([]byte("4fQ9Zt2LkVb8")), record)
-	refused("a usage record", testID, EncodeUsage(testID, Usage{}))
-	refused("an audit record", testID, EncodeAuditEntry(testID[:], AuditEntry{}))
+	refused("a usage record", testID, wire.Seal('u', testID[:], nil))
+	refused("an audit record", testID, wire.Seal('a', testID[:], nil))
 	refused("a zero more", testID, append(bytes.Clone(record), 0))
 	refused("twice", testID, append(bytes.Clone(record), record...))
 	refused("nothing", testID, nil)
@@ -214,16 +206,11 @@ func TestHostileRecords(t *testing.T) {
 		"zero after":              append(least(), 0),
 	} {
 		token, err := DecodeToken(testID, wire.Seal(tokenRecord, testID[:], fields))
-		if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || token != nil {
+		if !errors.Is(err, ErrDamaged) || token != nil {
 			t.Errorf("%s: %v, %v", name, token, err)
 		}
 	}
 }
-
-// hostile returns fields from the fuzzer as a record with a right checksum.
-func hostile(kind byte, key, fields []byte) []byte { return wire.Seal(kind, key, bytes.Clone(fields)) }
-
-func fieldsOf(record []byte) []byte { return record[:len(record)-crc32.Size] }
 
 func FuzzDecodeToken(f *testing.F) {
 	f.Add(fieldsOf(EncodeToken(fullToken())))

@@ -122,3 +122,16 @@ func TestRecordChecksum(t *testing.T) {
 		t.Error("a record too short has a checksum")
 	}
 }
+
+// TestEncodingIsTotal: what a caller calls itself can't make a record unreadable.
+func TestEncodingIsTotal(t *testing.T) {
+	t.Parallel()
+	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0", Changes: map[string]string{"name": "\x80"}}
+	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
+		t.Error(err)
+	}
+	used := Usage{Last: LastUse{Time: testTime, IP: "\xff", UserAgent: "\xff", Route: "\xff"}}
+	if _, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil {
+		t.Error(err)
+	}
+}

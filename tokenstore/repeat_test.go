@@ -12,7 +12,7 @@ import (
 func TestRepeatedCreate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 3600}}}
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(3600)}}
 	request := Request{Key: "key", Body: []byte("body")}
 	type result struct {
 		token    *Token

@@ -52,7 +52,7 @@ func TestRotate(t *testing.T) {
 func TestRotateExpiries(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
-	hour := Lifetime{seconds: 3600}
+	hour := seconds(3600)
 	for name, test := range map[string]struct {
 		rotation          Rotation
 		expires, previous time.Time
@@ -60,9 +60,9 @@ func TestRotateExpiries(t *testing.T) {
 		"at once":                 {Rotation{}, made.Add(24 * time.Hour), time.Time{}},
 		"grace":                   {Rotation{Grace: time.Minute}, made.Add(24 * time.Hour), made.Add(time.Minute)},
 		"grace beyond the end":    {Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour), made.Add(24 * time.Hour)},
-		"longer":                  {Rotation{Grace: 48 * time.Hour, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
+		"longer":                  {Rotation{Grace: 48 * time.Hour, Expiry: Expiry{ExpiresIn: months(1)}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
 		"shorter":                 {Rotation{Grace: 2 * time.Hour, Expiry: Expiry{ExpiresIn: hour}}, made.Add(time.Hour), made.Add(time.Hour)},
-		"as long as it may be":    {Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 24}}}, made.AddDate(2, 0, 0), time.Time{}},
+		"as long as it may be":    {Rotation{Expiry: Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0), time.Time{}},
 		"a grace of half a tick":  {Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
 		"to a moment of the year": {Rotation{Expiry: Expiry{ExpiresAt: made.AddDate(1, 0, 0)}}, made.AddDate(1, 0, 0), time.Time{}},
 	} {
@@ -109,10 +109,10 @@ func TestRotateRefusals(t *testing.T) {
 		rotation Rotation
 		field    string
 	}{
-		"too long":      {Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 25}}}, "expires_in"},
+		"too long":      {Rotation{Expiry: Expiry{ExpiresIn: months(25)}}, "expires_in"},
 		"over":          {Rotation{Expiry: Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
 		"never":         {Rotation{Expiry: Expiry{NeverExpires: true}}, "expires_in"},
-		"two of them":   {Rotation{Expiry: Expiry{NeverExpires: true, ExpiresIn: Lifetime{months: 1}}}, "expires_at"},
+		"two of them":   {Rotation{Expiry: Expiry{NeverExpires: true, ExpiresIn: months(1)}}, "expires_at"},
 		"other version": {Rotation{Version: 7}, ""},
 	} {
 		_, secret, err := s.Rotate(testPolicy, token.ID, test.rotation, testActor)
@@ -126,7 +126,7 @@ func TestRotateRefusals(t *testing.T) {
 		t.Errorf("a refused rotation left the secret %s", got)
 	}
 	s.clock.set(token.ExpiresAt)
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}, testActor); !errors.Is(err, ErrConflict) {
+	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Expiry: Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, ErrConflict) {
 		t.Errorf("an expired token: %v", err)
 	}
 	revoked, _ := s.create(t)
@@ -146,7 +146,7 @@ func TestRotateRefusals(t *testing.T) {
 func TestPreviousUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, old := s.create(t, func(d *Draft) { d.ExpiresIn = Lifetime{months: 1} })
+	token, old := s.create(t, func(d *Draft) { d.ExpiresIn = months(1) })
 	check := func(want LastUse) {
 		t.Helper()
 		if _, got, err := s.PreviousUse(token.ID); err != nil || got != want {

@@ -139,8 +139,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		hidden Secret
 		Digest Digest
 		Token  *Token
-		Match  Match
-	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}, Match{Digest: digest}}
+	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}}
 
 	var log bytes.Buffer
 	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log), zap.DebugLevel))
@@ -150,7 +149,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	text1.Info("", "secret", secret, "digest", digest, "holder", holder)
 	json1.Info("", "secret", secret, "digest", digest, "holder", holder)
 
-	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest), fmt.Errorf("%w: %v", ErrNotFound, secret).Error()}
+	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest), fmt.Errorf("%w: %v", ErrMalformed, secret).Error()}
 	// fmt asks no method about %p and %w, so that they show an array; a Secret has
 	// none.
 	for _, verb := range []string{"p", "w"} {
@@ -162,7 +161,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		}
 	}
 	for _, verb := range []string{"v", "+v", "#v"} {
-		printed = append(printed, fmt.Sprintf("%"+verb, holder), fmt.Sprintf("%"+verb, &holder), fmt.Sprintf("%"+verb, holder.Match.Token))
+		printed = append(printed, fmt.Sprintf("%"+verb, holder), fmt.Sprintf("%"+verb, &holder))
 	}
 	for _, value := range []any{secret, &secret, digest, holder, &holder, map[Digest]Secret{digest: secret}} {
 		encoded, err := json.Marshal(value)

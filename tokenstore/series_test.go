@@ -39,7 +39,7 @@ func (s *testStore) points(t testing.TB, id ID, step Step, from, to time.Time) [
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: Lifetime{months: 24}} })
+	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
 	match := s.must(t, credential)
 	for _, at := range []time.Duration{0, time.Hour - 1, time.Hour, 24*time.Hour - 1, 24 * time.Hour, 49 * time.Hour} {
 		now := midnight.Add(at)
@@ -123,7 +123,7 @@ func TestSeriesRange(t *testing.T) {
 func TestSeriesRetention(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: Lifetime{months: 24}} })
+	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
 	match := s.must(t, credential)
 	s.CountAllowed(match, "a:b", LastUse{Time: testTime})
 	for _, test := range []struct {
@@ -149,7 +149,7 @@ func TestSeriesRetention(t *testing.T) {
 func TestSeriesOutlivesRestarts(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: Lifetime{months: 24}} })
+	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
 	var want []string
 	for day := range 5 {
 		for round := range 3 {

@@ -46,11 +46,11 @@ func TestCreateAndAuthenticate(t *testing.T) {
 		entry.Actor != "caddy-admin" || entry.Address != "127.0.0.1" || !entry.Time.Equal(testTime) {
 		t.Errorf("audited as %+v", entry)
 	}
-	if strings.Contains(fmt.Sprintf("%+v", s.memory.audit), secret.Reveal()[secretStart:]) {
+	if strings.Contains(fmt.Sprintf("%+v", s.memory.audit), secret.Reveal()[secretOffset:]) {
 		t.Error("the audit holds the secret")
 	}
 	for _, record := range s.memory.tokens {
-		if bytes.Contains(record, []byte(secret.Reveal()[secretStart:])) {
+		if bytes.Contains(record, []byte(secret.Reveal()[secretOffset:])) {
 			t.Error("the record holds the secret")
 		}
 	}
@@ -77,9 +77,9 @@ func TestMissesAreAlike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		misses := []Credential{unknown(t, text, idStart), imported}
+		misses := []Credential{unknown(t, text, idOffset), imported}
 		for _, same := range []int{0, 1, 8, 16, 31} {
-			misses = append(misses, unknown(t, text, secretStart+same))
+			misses = append(misses, unknown(t, text, secretOffset+same))
 		}
 		for i, c := range misses {
 			if _, err := s.Authenticate(c, s.Now()); err != ErrNotFound {

@@ -10,7 +10,7 @@ var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
 var testPolicy = Policy{
 	Prefixes:    Prefixes{DefaultPrefix},
-	MaxLifetime: Lifetime{months: 24},
+	MaxLifetime: months(24),
 	Accounts:    []string{"alice", "default"},
 	Catalog: Catalog{
 		Scopes: []CatalogScope{
@@ -49,7 +49,7 @@ func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 // create makes a token that lives for a day.
 func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credential) {
 	t.Helper()
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: Lifetime{seconds: 24 * 60 * 60}}}
+	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(24 * 60 * 60)}}
 	for _, f := range edit {
 		f(&draft)
 	}
@@ -99,14 +99,13 @@ func (s *testStore) must(t testing.TB, c Credential) Match {
 // unknown returns a credential that differs from c from character i on.
 func unknown(t testing.TB, secret string, i int) Credential {
 	t.Helper()
-	text := []byte(secret[:checkStart])
+	text := []byte(secret[:checkOffset])
 	for ; i < len(text); i++ {
 		if text[i] != '_' {
-			text[i] = base62[(int(text[i])*7+i)%len(base62)]
+			text[i] = digits62[(int(text[i])*7+i)%len(digits62)]
 		}
 	}
-	check := checkDigits(string(text))
-	credential, err := testPolicy.Prefixes.Parse(string(text) + string(check[:]))
+	credential, err := testPolicy.Prefixes.Parse(string(text) + checksumOf(string(text)))
 	if err != nil {
 		t.Fatal(err)
 	}

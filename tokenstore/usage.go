@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -76,15 +75,4 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
 	s.count(&counted{id: m.Token.ID, at: at.UnixMicro(), outcome: outcome, scope: scope})
 	s.tellUsed(m, at)
-}
-
-// printable leaves out what could steer the terminal or the page that shows a
-// client's text.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if isControl(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
 }
