@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -39,10 +40,10 @@ type Config struct {
 	// context lasts. An error is answered with 503.
 	Store func(context.Context) (*tokenstore.Store, error)
 	// Policy is what tokens may be.
-	Policy tokenstore.Policy
+	Policy token.Policy
 	// WarnBefore is how long before its end a token counts as expiring, but never
 	// before the last quarter of its life. Unlimited means that quarter.
-	WarnBefore tokenstore.Lifetime
+	WarnBefore token.Lifetime
 	// Authenticate returns who calls, or why the caller isn't let in. It sets the
 	// actor's Authorize unless the right to call can't end; see [RefuseReconfigured].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
@@ -55,7 +56,7 @@ type Config struct {
 	ClientPath func(*http.Request) string
 	// IsUpstreamToken reports whether a digest is of a token that the gate presents to
 	// the backend. Such a token is not imported. Nil is none.
-	IsUpstreamToken func(tokenstore.Digest) bool
+	IsUpstreamToken func(token.Digest) bool
 	// Gates are those that explain is about.
 	Gates []gate.Named
 	// BodyTimeout is how long a client may take to send a body. The default is a
@@ -93,7 +94,7 @@ type call struct {
 	r     *http.Request
 	actor tokenstore.Actor
 	// id is the path's, if it has one.
-	id         tokenstore.ID
+	id         token.ID
 	parameters parameters
 	// maxBody is the route's limit in bytes.
 	maxBody int64

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -278,7 +279,7 @@ func TestScopesAndAccounts(t *testing.T) {
 	if got, want := f.do(http.MethodGet, "/accounts", "").Body.String(), `{"data":[{"name":"default"},{"name":"alice"}]}`; got != want {
 		t.Errorf("accounts:\n%s", got)
 	}
-	empty := newFixture(t, func(c *Config) { c.Policy = tokenstore.Policy{Prefixes: c.Policy.Prefixes} })
+	empty := newFixture(t, func(c *Config) { c.Policy = token.Policy{Prefixes: c.Policy.Prefixes} })
 	for _, target := range []string{"/scopes", "/accounts"} {
 		if got := empty.do(http.MethodGet, target, "").Body.String(); got != `{"data":[]}` {
 			t.Errorf("%s: %s", target, got)

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -31,7 +32,7 @@ func (c *call) answer(status int, value any) *Refusal {
 }
 
 // answerToken answers a change of a token.
-func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Refusal {
+func (c *call) answerToken(store *tokenstore.Store, token *token.Token) *Refusal {
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
 	return c.answer(http.StatusOK, c.object(token, found.Usage, store.Now()))
@@ -40,7 +41,7 @@ func (c *call) answerToken(store *tokenstore.Store, token *tokenstore.Token) *Re
 // withUsage returns a token that was changed with its use so far. The change has
 // been made and a secret may be lost, so that a count which can't be read hinders
 // nothing.
-func (c *call) withUsage(store *tokenstore.Store, token *tokenstore.Token) tokenstore.TokenUsage {
+func (c *call) withUsage(store *tokenstore.Store, token *token.Token) tokenstore.TokenUsage {
 	found, err := store.WithUsage(token)
 	if err != nil {
 		c.Logger.Error("the usage of a token can't be read", zap.Stringer("token_id", token.ID), zap.Error(err))
@@ -101,7 +102,7 @@ type withSecret struct {
 	Token string `json:"token"`
 }
 
-func (c *call) object(t *tokenstore.Token, usage tokenstore.Usage, now time.Time) object {
+func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) object {
 	o := object{
 		ID:         t.ID.String(),
 		Kind:       t.Kind.String(),
@@ -126,17 +127,17 @@ func (c *call) object(t *tokenstore.Token, usage tokenstore.Usage, now time.Time
 		Format:  t.Format.String(),
 		Version: t.Version,
 	}
-	o.ExpiresSoon = t.Status(now) == tokenstore.StatusActive && t.ExpiresSoon(c.WarnBefore, now)
+	o.ExpiresSoon = t.Status(now) == token.StatusActive && t.ExpiresSoon(c.WarnBefore, now)
 	if len(t.Scopes) > 0 {
 		o.Scopes = t.Scopes
 	}
 	for _, prefix := range t.AllowedIPs {
 		o.AllowedIPs = append(o.AllowedIPs, prefix.String())
 	}
-	if limit := t.RateLimit; limit != (tokenstore.RateLimit{}) {
-		o.RateLimit = &shownRateLimit{limit.Requests, tokenstore.FormatWindow(limit.Window)}
+	if limit := t.RateLimit; limit != (token.RateLimit{}) {
+		o.RateLimit = &shownRateLimit{limit.Requests, token.FormatWindow(limit.Window)}
 	}
-	if quota := t.Quota; quota != (tokenstore.Quota{}) {
+	if quota := t.Quota; quota != (token.Quota{}) {
 		o.Quota = &shownQuota{quota.Requests, quota.Period.String()}
 	}
 	if len(t.Metadata) > 0 {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -48,7 +49,7 @@ func (c *call) listAudit() *Refusal {
 		line := auditObject{
 			Time: moment(e.Time), Actor: maybe(e.Actor), Action: e.Action, TokenName: maybe(e.TokenName), Address: maybe(e.Address), Changes: e.Changes,
 		}
-		if e.TokenID != (tokenstore.ID{}) {
+		if e.TokenID != (token.ID{}) {
 			line.TokenID = maybe(e.TokenID.String())
 		}
 		answer.Data = append(answer.Data, line)
@@ -115,7 +116,7 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 		}
 	}
 	text, byID := c.parameters["token_id"]
-	id, err := tokenstore.ParseID(text)
+	id, err := token.ParseID(text)
 	if byID && err != nil {
 		return page, refuseParameter("token_id", "isn't an id: "+err.Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -15,7 +16,7 @@ import (
 type Bearer struct {
 	// Store returns the store; see [Config].
 	Store    func(context.Context) (*tokenstore.Store, error)
-	Prefixes tokenstore.Prefixes
+	Prefixes token.Prefixes
 	// Failures slows down who guesses at tokens. Nil is no limit.
 	Failures *gate.FailureLimit
 	// Realm is that of the challenges.
@@ -50,7 +51,7 @@ func (b Bearer) authenticate(r *http.Request) (tokenstore.Actor, *Refusal) {
 		return tokenstore.Actor{}, refusal
 	}
 	now := store.Now()
-	match, failed := gate.Authenticate(store, b.Prefixes, tokenstore.KindAdmin, r.Header["Authorization"], now)
+	match, failed := gate.Authenticate(store, b.Prefixes, token.KindAdmin, r.Header["Authorization"], now)
 	return b.admit(r, store, now, credential{match: match, ip: b.ClientIP(r)}, failed)
 }
 

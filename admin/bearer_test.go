@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -67,7 +68,7 @@ func TestBearerRefuses(t *testing.T) {
 	elsewhereID, elsewhere := console.create(`{"kind":"admin","allowed_ips":["10.0.0.0/8"]}`)
 	laterID, later := console.create(`{"kind":"admin","not_before":"2026-04-01T00:00:00Z"}`)
 	_, deleted := console.create(`{"kind":"admin"}`)
-	if err := console.store.Delete(tokenstore.ID([]byte(deleted[4:16])), tokenstore.AnyVersion, tokenstore.Actor{}); err != nil {
+	if err := console.store.Delete(token.ID([]byte(deleted[4:16])), token.AnyVersion, tokenstore.Actor{}); err != nil {
 		t.Fatal(err)
 	}
 	test := func(headers []string, status int, code, challenge string, members ...string) {

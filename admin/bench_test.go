@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // benchmarkAPI is the API over a store with many tokens, all of them used, and some of
 // their credentials.
-func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []tokenstore.Credential) {
+func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []token.Credential) {
 	b.Helper()
 	backend, err := bolt.Open(filepath.Join(b.TempDir(), "tokens.db"))
 	if err != nil {
@@ -31,14 +32,14 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	var made atomic.Int64
-	credentials := make([]tokenstore.Credential, 1000)
+	credentials := make([]token.Credential, 1000)
 	var makers sync.WaitGroup
 	for range 2_000 { // who share their commits
 		makers.Go(func() {
 			for n := made.Add(1); n <= int64(tokens); n = made.Add(1) {
-				draft := tokenstore.Draft{
-					Kind: tokenstore.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: []string{"default", "alice"}[n%2], Preset: "read",
-					Metadata: map[string]string{"team": "infra"}, Expiry: tokenstore.Expiry{ExpiresIn: mustLifetime("90d")},
+				draft := token.Draft{
+					Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: []string{"default", "alice"}[n%2], Preset: "read",
+					Metadata: map[string]string{"team": "infra"}, Expiry: token.Expiry{ExpiresIn: mustLifetime("90d")},
 				}
 				_, secret, err := store.Create(testPolicy, draft, tokenstore.Actor{Name: "caddy-admin"})
 				if err != nil {
@@ -131,9 +132,9 @@ func BenchmarkAPI(b *testing.B) {
 
 // benchmarkRequests is what the gate asks of the store for a request, and how long the
 // slowest of them take.
-func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []tokenstore.Credential) {
+func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []token.Credential) {
 	b.Helper()
-	credentials = slices.DeleteFunc(slices.Clone(credentials), func(c tokenstore.Credential) bool { return c.Digest.IsZero() })
+	credentials = slices.DeleteFunc(slices.Clone(credentials), func(c token.Credential) bool { return c.Digest.IsZero() })
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		begun := time.Now()

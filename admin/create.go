@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -30,9 +31,9 @@ type createInput struct {
 
 // draft returns the token that is asked for. What it may be is the policy's to
 // say.
-func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *Refusal) {
-	draft := tokenstore.Draft{
-		Kind:       tokenstore.KindAPI,
+func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
+	draft := token.Draft{
+		Kind:       token.KindAPI,
 		Scopes:     plain(in.Scopes),
 		AllowedIPs: plain(in.AllowedIPs),
 		NotBefore:  in.NotBefore.Time,
@@ -40,9 +41,9 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 	}
 	if in.Kind != nil {
 		switch *in.Kind {
-		case tokenstore.KindAPI.String():
-		case tokenstore.KindAdmin.String():
-			draft.Kind = tokenstore.KindAdmin
+		case token.KindAPI.String():
+		case token.KindAdmin.String():
+			draft.Kind = token.KindAdmin
 		default:
 			return draft, refuseField("kind", `must be "api" or "admin"`)
 		}
@@ -87,12 +88,12 @@ func (in *createInput) draft(prefixes tokenstore.Prefixes) (tokenstore.Draft, *R
 const ruleEmpty = "is empty; leave it out instead"
 
 // expiry returns the members that say when a token ends.
-func expiry(in lifetime, at timestamp) tokenstore.Expiry {
-	return tokenstore.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
+func expiry(in lifetime, at timestamp) token.Expiry {
+	return token.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
 }
 
 // refuseSecrets keeps tokens out of what is listed and logged.
-func refuseSecrets(prefixes tokenstore.Prefixes, name string, metadata map[string]*string) *Refusal {
+func refuseSecrets(prefixes token.Prefixes, name string, metadata map[string]*string) *Refusal {
 	const rule = "holds a token, which everybody who may list tokens would see; name its id, and replace the token"
 	if prefixes.Find(name) >= 0 {
 		return refuseField("name", rule)
@@ -165,7 +166,7 @@ func (c *call) idempotent() (tokenstore.Request, *Refusal) {
 }
 
 // location returns where the token just created is found.
-func (c *call) location(id tokenstore.ID) string {
+func (c *call) location(id token.ID) string {
 	base := tokensPath[1:] // relative to the request's own path (RFC 3986 section 5.2)
 	if c.ClientPath != nil {
 		if path := c.ClientPath(c.r); strings.HasSuffix(path, tokensPath) {
@@ -175,7 +176,7 @@ func (c *call) location(id tokenstore.ID) string {
 	return base + "/" + id.String()
 }
 
-func (c *call) logChange(message string, token *tokenstore.Token) {
+func (c *call) logChange(message string, token *token.Token) {
 	c.Logger.Info(message,
 		zap.Stringer("token_id", token.ID), zap.String("token_name", token.Name), zap.Stringer("kind", token.Kind),
 		zap.Inline(loggedActor(c.actor)))

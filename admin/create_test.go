@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // members returns the names of an object's members in their order.
@@ -137,7 +137,7 @@ func mustJSON(v any) string {
 
 func TestCreateNever(t *testing.T) {
 	t.Parallel()
-	unlimited := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} })
+	unlimited := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} })
 	w := unlimited.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"never"}`)
 	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"expires_at":null`) {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -4,7 +4,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // editInput is the body of PATCH tokens/{id}, a merge patch (RFC 7396).
@@ -70,7 +70,7 @@ func (c *call) editToken() *Refusal {
 }
 
 // edit returns the change that is asked for. What it may be is the policy's to say.
-func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
+func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 	for _, member := range []struct {
 		name string
 		bad  bool
@@ -94,7 +94,7 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 		edit.Account = &in.Account.value // null is the default account
 	}
 	if in.Scopes.given {
-		edit.Scopes = append(tokenstore.Grants{}, plain(in.Scopes.value)...)
+		edit.Scopes = append(token.Grants{}, plain(in.Scopes.value)...)
 	}
 	if in.Preset.given {
 		edit.Preset = &in.Preset.value
@@ -103,7 +103,7 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 		edit.AllowedIPs = new(plain(in.AllowedIPs.value))
 	}
 	if in.RateLimit.given {
-		edit.RateLimit = func(old *tokenstore.RateLimit) *tokenstore.RateLimit {
+		edit.RateLimit = func(old *token.RateLimit) *token.RateLimit {
 			if in.RateLimit.null {
 				return nil
 			}
@@ -111,7 +111,7 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 		}
 	}
 	if in.Quota.given {
-		edit.Quota = func(old *tokenstore.Quota) *tokenstore.Quota {
+		edit.Quota = func(old *token.Quota) *token.Quota {
 			if in.Quota.null {
 				return nil
 			}
@@ -121,7 +121,7 @@ func (in *editInput) edit() (edit tokenstore.Edit, refusal *Refusal) {
 	if in.NotBefore.given {
 		edit.NotBefore = &in.NotBefore.value.Time
 	}
-	if end := expiry(in.ExpiresIn, in.ExpiresAt.value); end != (tokenstore.Expiry{}) {
+	if end := expiry(in.ExpiresIn, in.ExpiresAt.value); end != (token.Expiry{}) {
 		edit.Expiry = &end
 	}
 	edit.ClearMetadata = in.Metadata.null

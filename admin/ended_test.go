@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -21,7 +22,7 @@ type meanwhile struct {
 	happens atomic.Pointer[func()]
 }
 
-func (m *meanwhile) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+func (m *meanwhile) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
 	if happens := m.happens.Swap(nil); happens != nil {
 		(*happens)()
 	}
@@ -311,8 +312,8 @@ func TestImportStopsWithTheRight(t *testing.T) {
 	body := `{"format":"mollymawk","data":{"tokens":[` + strings.Join(tokens, ",") + `]}}`
 	s.refused(s.do(http.MethodPost, "/import", body, "Authorization: Bearer "+secret), 401, "revoked_token")
 	census, err := s.console.store.Census(context.Background())
-	if err != nil || census.ByStatus[tokenstore.StatusActive] != 1+3 {
-		t.Errorf("%d tokens are active, %v", census.ByStatus[tokenstore.StatusActive], err)
+	if err != nil || census.ByStatus[token.StatusActive] != 1+3 {
+		t.Errorf("%d tokens are active, %v", census.ByStatus[token.StatusActive], err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -128,7 +129,7 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 		question.Text = *in.Token
 		return question, nil
 	}
-	id, err := tokenstore.ParseID(*in.TokenID)
+	id, err := token.ParseID(*in.TokenID)
 	if err != nil {
 		return question, refuseField("token_id", "is not an id: "+err.Error())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -16,8 +17,8 @@ func newExplainFixture(t *testing.T) *fixture {
 	t.Helper()
 	g, err := gate.New(gate.Config{
 		Table: gate.Table{Routes: []gate.Route{
-			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
-			{Method: "POST", Path: "/api/unikernel/create", Scope: tokenstore.Scope{Name: "unikernel:create"}, Upload: true},
+			{Method: "GET", Path: "/api/unikernels", Scope: token.Scope{Name: "unikernel:list"}},
+			{Method: "POST", Path: "/api/unikernel/create", Scope: token.Scope{Name: "unikernel:create"}, Upload: true},
 		}},
 		Prefixes: testPolicy.Prefixes,
 		Failures: gate.NewFailureLimit(1, time.Hour),
@@ -71,7 +72,7 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: the answer repeats the secret", name)
 		}
 	}
-	found, err := f.store.Get(tokenstore.ID([]byte(id)))
+	found, err := f.store.Get(token.ID([]byte(id)))
 	if err != nil || !reflect.DeepEqual(found.Usage, tokenstore.Usage{}) || found.Token.Version != 1 {
 		t.Errorf("explaining left its mark: %+v, %v", found, err)
 	}
@@ -81,7 +82,7 @@ func TestExplain(t *testing.T) {
 func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()
 	made := func(name, scope string, routes ...gate.Route) gate.Named {
-		routes = append(routes, gate.Route{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: scope}})
+		routes = append(routes, gate.Route{Method: "GET", Path: "/api/unikernels", Scope: token.Scope{Name: scope}})
 		g, err := gate.New(gate.Config{Table: gate.Table{Routes: routes}, Prefixes: testPolicy.Prefixes})
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +92,7 @@ func TestExplainSeveralGates(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		c.Gates = []gate.Named{
 			made("a", "unikernel:list"), made("b", "block:delete"), made("c", "unikernel:list"), made("d", "block:delete"),
-			made("e", "unikernel:list", gate.Route{Method: "GET", Path: "/only", Scope: tokenstore.Scope{Name: "unikernel:list"}}),
+			made("e", "unikernel:list", gate.Route{Method: "GET", Path: "/only", Scope: token.Scope{Name: "unikernel:list"}}),
 		}
 	})
 	id, _ := f.create(`{"scopes":["unikernel:list"]}`)

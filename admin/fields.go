@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // The types of members that read themselves. At the top of a body null is the
@@ -50,7 +50,7 @@ func plain(texts []text) []string {
 
 // lifetime is "90d", "never" or a whole number of seconds.
 type lifetime struct {
-	tokenstore.Lifetime
+	token.Lifetime
 	never bool
 }
 
@@ -86,7 +86,7 @@ func (l *lifetime) parse(form string) (err error) {
 	case len(form) > maxLifetimeText:
 		return ruleError(lifetimeForms)
 	}
-	if l.Lifetime, err = tokenstore.ParseLifetime(form); err != nil {
+	if l.Lifetime, err = token.ParseLifetime(form); err != nil {
 		return ruleError(err.Error())
 	}
 	return nil
@@ -102,7 +102,7 @@ func (l *lifetime) seconds(digits string) error {
 	if err != nil {
 		return ruleError("is too long a time")
 	}
-	if l.Lifetime, err = tokenstore.LifetimeOfSeconds(n); err != nil {
+	if l.Lifetime, err = token.LifetimeOfSeconds(n); err != nil {
 		return ruleError(err.Error())
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -28,26 +29,26 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 987654000, time.UTC)
 // vector is the documented example of a token; no store has it.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
-var testPolicy = tokenstore.Policy{
-	Prefixes:    tokenstore.Prefixes{"mm", "zz"},
+var testPolicy = token.Policy{
+	Prefixes:    token.Prefixes{"mm", "zz"},
 	MaxLifetime: mustLifetime("2y"),
 	Accounts:    []string{"default", "alice"},
-	Catalog: tokenstore.Catalog{
-		Scopes: []tokenstore.CatalogScope{
-			{Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}, Routes: []string{"GET /api/monitoring"}},
-			{Scope: tokenstore.Scope{Name: "unikernel:create"}, Routes: []string{"POST /api/unikernel/create"}},
-			{Scope: tokenstore.Scope{Name: "unikernel:list"}, Routes: []string{"GET /api/unikernels"}},
-			{Scope: tokenstore.Scope{Name: "volume:list"}},
+	Catalog: token.Catalog{
+		Scopes: []token.CatalogScope{
+			{Scope: token.Scope{Name: "monitoring:read", Explicit: true}, Routes: []string{"GET /api/monitoring"}},
+			{Scope: token.Scope{Name: "unikernel:create"}, Routes: []string{"POST /api/unikernel/create"}},
+			{Scope: token.Scope{Name: "unikernel:list"}, Routes: []string{"GET /api/unikernels"}},
+			{Scope: token.Scope{Name: "volume:list"}},
 		},
-		Presets: map[string]tokenstore.Grants{
+		Presets: map[string]token.Grants{
 			"read": {"unikernel:list", "volume:list"},
 			"full": {"*"},
 		},
 	},
 }
 
-func mustLifetime(text string) tokenstore.Lifetime {
-	l, err := tokenstore.ParseLifetime(text)
+func mustLifetime(text string) token.Lifetime {
+	l, err := token.ParseLifetime(text)
 	if err != nil {
 		panic(err)
 	}
@@ -73,8 +74,8 @@ type counting struct {
 	listed *atomic.Int64
 }
 
-func (c counting) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*tokenstore.Token) bool) error {
-	return c.Backend.List(order, after, descending, func(t *tokenstore.Token) bool {
+func (c counting) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*token.Token) bool) error {
+	return c.Backend.List(order, after, descending, func(t *token.Token) bool {
 		c.listed.Add(1)
 		return yield(t)
 	})

@@ -13,33 +13,34 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // one is a backend that has one token and forgets what becomes of it.
 type one struct {
 	memory
-	token *tokenstore.Token
+	token *token.Token
 }
 
-func (o one) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+func (o one) Apply(_ token.ID, _ time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
 	changed, err := change(o.token)
 	return changed.Token, err
 }
 
-func (o one) Token(tokenstore.ID) (*tokenstore.Token, error) { return o.token, nil }
+func (o one) Token(token.ID) (*token.Token, error) { return o.token, nil }
 
-func (one) Usage(tokenstore.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
+func (one) Usage(token.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
 	return tokenstore.Usage{}, tokenstore.FlushState{}, nil
 }
 
 // fuzzed is the one token there is. It was rotated, and restricted in every way.
-var fuzzed = &tokenstore.Token{
-	ID: tokenstore.ID([]byte("4fQ9Zt2LkVb7")), Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Account: "alice", Scopes: tokenstore.Grants{"unikernel:list"}}, Format: tokenstore.FormatNative, Prefix: "mm",
+var fuzzed = &token.Token{
+	ID: token.ID([]byte("4fQ9Zt2LkVb7")), Terms: token.Terms{Kind: token.KindAPI, Account: "alice", Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm",
 	Name: "ci", Metadata: map[string]string{"a": "1", "b": "2"},
 	CreatedAt: start, UpdatedAt: start.Truncate(time.Second), SecretMadeAt: start.Truncate(time.Second),
 	NotBefore: start.Truncate(time.Second).Add(-time.Hour), ExpiresAt: start.Truncate(time.Second).AddDate(0, 3, 0),
-	Digest: tokenstore.Digest{1}, Version: 1,
+	Digest: token.Digest{1}, Version: 1,
 }
 
 // fuzzHandler is a handler over a backend.

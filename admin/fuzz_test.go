@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -152,7 +153,7 @@ type memory struct {
 	tokenstore.Backend // nil: nothing else is called
 }
 
-func (memory) Apply(_ tokenstore.ID, _ time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+func (memory) Apply(_ token.ID, _ time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
 	changed, err := change(nil)
 	return changed.Token, err
 }

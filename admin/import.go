@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -79,7 +80,7 @@ func (c *call) importTokens() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Scopes: plain(in.Scopes), Preset: presetOfImports}
+	draft := token.Draft{Kind: token.KindAPI, Scopes: plain(in.Scopes), Preset: presetOfImports}
 	switch {
 	case in.Account != nil && *in.Account == "":
 		return refuseField("account", ruleEmpty)
@@ -129,31 +130,31 @@ func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 }
 
 // importToken takes over one token or says why not. A refusal is about all of them.
-func (c *call) importToken(store *tokenstore.Store, draft tokenstore.Draft, token mollymawkToken, result *imported) *Refusal {
-	draft.Name = importedName(token.Name)
+func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok mollymawkToken, result *imported) *Refusal {
+	draft.Name = importedName(tok.Name)
 	skip := func(reason string) *Refusal {
 		result.Skipped = append(result.Skipped, skippedImport{draft.Name, redact(reason)})
 		return nil
 	}
-	if refusal := refuseSecrets(c.Policy.Prefixes, visible(token.Name), nil); refusal != nil {
+	if refusal := refuseSecrets(c.Policy.Prefixes, visible(tok.Name), nil); refusal != nil {
 		return skip("its name holds a token")
 	}
-	if c.isUpstreamToken(token.Value) {
+	if c.isUpstreamToken(tok.Value) {
 		return skip("it is an upstream token of the gate; give its clients keys of their own")
 	}
-	made, err := time.Parse(mollymawkTime, token.CreatedAt)
+	made, err := time.Parse(mollymawkTime, tok.CreatedAt)
 	if err != nil {
 		return skip("its created_at is none of Mollymawk's times")
 	}
 	var expired bool
-	if draft.Expiry, expired = importedExpiry(made, token.ExpiresIn, store.Now()); expired {
+	if draft.Expiry, expired = importedExpiry(made, tok.ExpiresIn, store.Now()); expired {
 		return skip("it has expired")
 	}
-	taken, capped, err := store.Import(c.Policy, draft, token.Value, c.actor)
+	taken, capped, err := store.Import(c.Policy, draft, tok.Value, c.actor)
 	if errors.Is(err, tokenstore.ErrUnauthorized) {
 		return c.changeRefusal(err)
 	}
-	field, wrong := errors.AsType[*tokenstore.FieldError](err)
+	field, wrong := errors.AsType[*token.FieldError](err)
 	ended, hasEnded := errors.AsType[*tokenstore.EndedError](err)
 	switch {
 	case err == nil:
@@ -195,13 +196,13 @@ func endedReason(ended *tokenstore.EndedError) string {
 
 // importedExpiry returns when Mollymawk would have taken the token for the last
 // time: it takes any number of seconds, counted from the creation.
-func importedExpiry(made time.Time, seconds int64, now time.Time) (expiry tokenstore.Expiry, ended bool) {
+func importedExpiry(made time.Time, seconds int64, now time.Time) (expiry token.Expiry, ended bool) {
 	const aLongTime = 200 * 366 * 24 * 60 * 60 // within what time.Duration holds
 	if seconds > aLongTime {
-		return tokenstore.Expiry{NeverExpires: true}, false
+		return token.Expiry{NeverExpires: true}, false
 	}
 	end := made.Add(time.Duration(max(seconds, -aLongTime)) * time.Second)
-	return tokenstore.Expiry{ExpiresAt: end}, !now.Before(end)
+	return token.Expiry{ExpiresAt: end}, !now.Before(end)
 }
 
 // maxImportedName is in characters; longer names are cut.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // imports posts a user record and returns the ids of the imported tokens and the
@@ -83,7 +83,7 @@ func TestImportUpstreamToken(t *testing.T) {
 	t.Parallel()
 	upstream := map[string]bool{uuidTwo: true}
 	f := newFixture(t, func(c *Config) {
-		c.IsUpstreamToken = func(digest tokenstore.Digest) bool {
+		c.IsUpstreamToken = func(digest token.Digest) bool {
 			for text := range upstream {
 				if credential, err := testPolicy.Prefixes.Parse(text); err == nil && credential.Digest == digest {
 					return true

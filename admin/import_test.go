@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -243,7 +244,7 @@ func unescapeHTML(text string) string {
 // TestImportGoesOn: one token that makes no sense hinders none of the others.
 func TestImportGoesOn(t *testing.T) {
 	t.Parallel()
-	unlimited := func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} }
+	unlimited := func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} }
 	for name, f := range map[string]*fixture{"limited": newFixture(t), "unlimited": newFixture(t, unlimited)} {
 		record := userRecord(strings.Join([]string{
 			recordToken("first", uuidOne, 29030400, recently),
@@ -272,7 +273,7 @@ type breaking struct {
 	left atomic.Int64
 }
 
-func (b *breaking) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+func (b *breaking) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
 	if b.left.Add(-1) < 0 {
 		return nil, errors.New("the disk is on fire")
 	}

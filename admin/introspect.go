@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -65,8 +66,8 @@ func (c *call) introspect() *Refusal {
 	return c.answer(http.StatusOK, newIntrospection(found.Token, previous, store.Now()))
 }
 
-func newIntrospection(t *tokenstore.Token, previous bool, now time.Time) introspection {
-	if t.SecretStatus(previous, now) != tokenstore.StatusActive {
+func newIntrospection(t *token.Token, previous bool, now time.Time) introspection {
+	if t.SecretStatus(previous, now) != token.StatusActive {
 		return introspection{}
 	}
 	made, end := t.SecretMadeAt, t.ExpiresAt

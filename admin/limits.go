@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // rateLimit is {"requests": 60, "window": "1m"}, or in a merge patch a part of it.
@@ -19,8 +19,8 @@ type rateLimit struct {
 }
 
 // merge returns what the token's rate limit becomes; a member that is missing is zero.
-func (l *rateLimit) merge(old *tokenstore.RateLimit) *tokenstore.RateLimit {
-	var merged tokenstore.RateLimit
+func (l *rateLimit) merge(old *token.RateLimit) *token.RateLimit {
+	var merged token.RateLimit
 	if old != nil {
 		merged = *old
 	}
@@ -46,8 +46,8 @@ type quota struct {
 }
 
 // merge returns what the token's quota becomes; a member that is missing is zero.
-func (q *quota) merge(old *tokenstore.Quota) *tokenstore.Quota {
-	var merged tokenstore.Quota
+func (q *quota) merge(old *token.Quota) *token.Quota {
+	var merged token.Quota
 	if old != nil {
 		merged = *old
 	}
@@ -55,7 +55,7 @@ func (q *quota) merge(old *tokenstore.Quota) *tokenstore.Quota {
 		merged.Requests = int64(q.Requests.value)
 	}
 	if q.Period.given {
-		merged.Period = tokenstore.Period(q.Period.value)
+		merged.Period = token.Period(q.Period.value)
 	}
 	return &merged
 }
@@ -114,7 +114,7 @@ func (w *window) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if value.Kind() != '"' {
 		return ruleError("window must be a time such as \"1m\"")
 	}
-	length, err := tokenstore.ParseWindow(unquote(value))
+	length, err := token.ParseWindow(unquote(value))
 	if err != nil {
 		return ruleError("window: " + err.Error())
 	}
@@ -123,7 +123,7 @@ func (w *window) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 }
 
 // period is "day" or "month".
-type period tokenstore.Period
+type period token.Period
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
 func (p *period) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
@@ -135,7 +135,7 @@ func (p *period) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if value.Kind() == '"' {
 		name = unquote(value)
 	}
-	parsed, err := tokenstore.ParsePeriod(name)
+	parsed, err := token.ParsePeriod(name)
 	if err != nil {
 		return ruleError(err.Error())
 	}

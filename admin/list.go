@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -145,20 +146,20 @@ const statusExpiring = "expiring"
 
 func statusNames() []string {
 	return []string{
-		tokenstore.StatusActive.String(), tokenstore.StatusExpired.String(), tokenstore.StatusNotYetValid.String(),
-		tokenstore.StatusDisabled.String(), tokenstore.StatusRevoked.String(), statusExpiring,
+		token.StatusActive.String(), token.StatusExpired.String(), token.StatusNotYetValid.String(),
+		token.StatusDisabled.String(), token.StatusRevoked.String(), statusExpiring,
 	}
 }
 
 // scope is the scope to filter by. One that isn't in the catalog may still be
 // that of an old token.
-func (c *call) scope(name string) tokenstore.Scope {
+func (c *call) scope(name string) token.Scope {
 	for _, known := range c.Policy.Catalog.Scopes {
 		if known.Name == name {
 			return known.Scope
 		}
 	}
-	return tokenstore.Scope{Name: name, Explicit: true}
+	return token.Scope{Name: name, Explicit: true}
 }
 
 // filter keeps the tokens that have all that is asked for.
@@ -166,9 +167,9 @@ type filter struct {
 	now        time.Time
 	text       string
 	status     string
-	warnBefore tokenstore.Lifetime
+	warnBefore token.Lifetime
 	account    string
-	scope      tokenstore.Scope
+	scope      token.Scope
 	neverUsed  *bool
 	// unusedSince keeps what was neither used nor made since.
 	unusedSince time.Time
@@ -202,14 +203,14 @@ func lastSeen(t tokenstore.TokenUsage) time.Time {
 
 // hasScope keeps the tokens that may use the scope. "*" and "unikernel:*" are
 // grants and no scopes: they keep the tokens that hold just this.
-func (f *filter) hasScope(grants tokenstore.Grants) bool {
+func (f *filter) hasScope(grants token.Grants) bool {
 	return slices.Contains(grants, f.scope.Name) || grants.Cover(f.scope)
 }
 
-func (f *filter) hasStatus(t *tokenstore.Token) bool {
+func (f *filter) hasStatus(t *token.Token) bool {
 	status := t.Status(f.now)
 	if f.status != statusExpiring {
 		return status.String() == f.status
 	}
-	return status == tokenstore.StatusActive && t.ExpiresSoon(f.warnBefore, f.now)
+	return status == token.StatusActive && t.ExpiresSoon(f.warnBefore, f.now)
 }

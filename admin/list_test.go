@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -66,7 +67,7 @@ func (f *fixture) namesFrom(query, cursor string) []string {
 // names are in the order of creation: "A.", "b.", "C.", "d.", "e.", "F."; no id
 // begins like one, because of the dot.
 func population(t *testing.T) *fixture {
-	f := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = tokenstore.Lifetime{} })
+	f := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} })
 	secrets := make(map[string]string)
 	for _, body := range []string{
 		`{"name":"A.","expires_in":9000,"preset":"read"}`,
@@ -233,7 +234,7 @@ func TestListExpiring(t *testing.T) {
 			t.Errorf("at %s: expires_soon is %v, %v", test.now, object.ExpiresSoon, err)
 		}
 	}
-	unlimited := newFixture(t, func(c *Config) { c.WarnBefore = tokenstore.Lifetime{} })
+	unlimited := newFixture(t, func(c *Config) { c.WarnBefore = token.Lifetime{} })
 	unlimited.create(`{"name":"a","expires_in":"400d"}`)
 	if len(unlimited.list("status=expiring").Data) != 0 {
 		t.Error("a new token is expiring")
@@ -434,7 +435,7 @@ func TestListRefusesParameters(t *testing.T) {
 func TestCursorIsWholeOrBroken(t *testing.T) {
 	t.Parallel()
 	s := sorting{sortName, true}
-	p := place{text: "größer", number: 0, id: tokenstore.ID([]byte("4fQ9Zt2LkVb7"))}
+	p := place{text: "größer", number: 0, id: token.ID([]byte("4fQ9Zt2LkVb7"))}
 	cursor := p.cursor(s)
 	if got, ok := parseCursor(cursor, s); !ok || *got != p {
 		t.Fatalf("%v %v", got, ok)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -106,7 +107,7 @@ func newMollymawkObject(t tokenstore.TokenUsage, value string) mollymawkObject {
 }
 
 func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Preset: presetOfImports}
+	draft := token.Draft{Kind: token.KindAPI, Preset: presetOfImports}
 	if in.Name != nil {
 		draft.Name = *in.Name
 	}
@@ -114,7 +115,7 @@ func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
 		return refuseField("token_expiry", "is required: a whole number of seconds")
 	}
 	var err error
-	if draft.ExpiresIn, err = tokenstore.LifetimeOfSeconds(*in.Expiry); err != nil {
+	if draft.ExpiresIn, err = token.LifetimeOfSeconds(*in.Expiry); err != nil {
 		return refuseField("token_expiry", err.Error())
 	}
 	if refusal := refuseSecrets(c.Policy.Prefixes, draft.Name, nil); refusal != nil {
@@ -133,53 +134,53 @@ func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
 }
 
 func (c *call) mollymawkUpdate(in *mollymawkInput) *Refusal {
-	store, token, refusal := c.mollymawkToken(in)
+	store, tok, refusal := c.mollymawkToken(in)
 	if refusal != nil {
 		return refusal
 	}
-	edit := tokenstore.Edit{Name: in.Name}
+	edit := token.Edit{Name: in.Name}
 	if in.Name != nil {
 		if refusal := refuseSecrets(c.Policy.Prefixes, *in.Name, nil); refusal != nil {
 			return refuseMollymawkField(refusal)
 		}
 	}
 	if in.Expiry != nil {
-		lifetime, err := tokenstore.LifetimeOfSeconds(*in.Expiry)
+		lifetime, err := token.LifetimeOfSeconds(*in.Expiry)
 		if err != nil {
 			return refuseField("token_expiry", err.Error())
 		}
-		end, err := lifetime.From(token.CreatedAt.Truncate(time.Second))
+		end, err := lifetime.From(tok.CreatedAt.Truncate(time.Second))
 		if err != nil {
 			return refuseField("token_expiry", err.Error())
 		}
-		edit.Expiry = &tokenstore.Expiry{ExpiresAt: end}
+		edit.Expiry = &token.Expiry{ExpiresAt: end}
 	}
-	token, err := store.Edit(c.Policy, token.ID, edit, c.actor)
+	tok, err := store.Edit(c.Policy, tok.ID, edit, c.actor)
 	if err != nil {
 		return refuseMollymawkField(c.changeRefusal(err))
 	}
-	c.logChange("token edited", token)
-	value := token.Hint()
+	c.logChange("token edited", tok)
+	value := tok.Hint()
 	if value == "" { // an imported one has no part that may be shown
-		value = token.ID.String()
+		value = tok.ID.String()
 	}
-	return c.envelop(newMollymawkObject(c.withUsage(store, token), value))
+	return c.envelop(newMollymawkObject(c.withUsage(store, tok), value))
 }
 
 func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
-	store, token, refusal := c.mollymawkToken(in)
+	store, tok, refusal := c.mollymawkToken(in)
 	if refusal != nil {
 		return refusal
 	}
-	if err := store.Delete(token.ID, tokenstore.AnyVersion, c.actor); err != nil {
+	if err := store.Delete(tok.ID, token.AnyVersion, c.actor); err != nil {
 		return c.changeRefusal(err)
 	}
-	c.logChange("token deleted", token)
+	c.logChange("token deleted", tok)
 	return c.envelop("Token deleted successfully")
 }
 
 // mollymawkToken finds the token that is named by its id or by the whole of it.
-func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *tokenstore.Token, *Refusal) {
+func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Token, *Refusal) {
 	if in.Value == nil {
 		return nil, nil, refuseField("token_value", "is required: the token's id, or the whole token")
 	}
@@ -188,7 +189,7 @@ func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *tokenstor
 		return nil, nil, refusal
 	}
 	var found tokenstore.TokenUsage
-	id, err := tokenstore.ParseID(*in.Value)
+	id, err := token.ParseID(*in.Value)
 	if err == nil {
 		found, err = store.Get(id)
 	} else if credential, malformed := c.Policy.Prefixes.Parse(*in.Value); malformed == nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -78,7 +79,7 @@ type place struct {
 	// microseconds since 1970.
 	text   string
 	number int64
-	id     tokenstore.ID
+	id     token.ID
 }
 
 // noEnd is the expiry of a token without end: after all others.
@@ -156,7 +157,7 @@ func parseCursor(cursor string, s sorting) (*place, bool) {
 		return nil, false
 	}
 	raw = raw[head:]
-	id, err := tokenstore.ParseID(string(raw[:len(p.id)]))
+	id, err := token.ParseID(string(raw[:len(p.id)]))
 	if err != nil {
 		return nil, false
 	}

@@ -5,11 +5,12 @@ import (
 	"strings"
 
 	"github.com/mollygate/mollygate/admin/etag"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // tagOf names a version of the token's record; its usage is no part of it.
-func tagOf(t *tokenstore.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
+func tagOf(t *token.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
 
 // version returns the version of the token that the call is meant for by its
 // If-Match (RFC 9110 section 13.1.1), or any. The store holds it against the
@@ -17,7 +18,7 @@ func tagOf(t *tokenstore.Token) string { return `"` + strconv.FormatUint(t.Versi
 func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 	values := c.r.Header["If-Match"]
 	if len(values) == 0 || len(values) == 1 && strings.TrimSpace(values[0]) == "*" {
-		return tokenstore.AnyVersion, nil
+		return token.AnyVersion, nil
 	}
 	found, err := store.Get(c.id)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -21,8 +22,8 @@ type overtaken struct {
 	on atomic.Bool
 }
 
-func (o *overtaken) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
-	return o.Backend.Apply(id, now, func(old *tokenstore.Token) (tokenstore.Change, error) {
+func (o *overtaken) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
+	return o.Backend.Apply(id, now, func(old *token.Token) (tokenstore.Change, error) {
 		if old != nil && o.on.Load() {
 			other := *old
 			other.Version++

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -125,7 +126,7 @@ func TestAudit(t *testing.T) {
 	for query, parameter := range map[string]string{
 		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id", "from=1": "from",
 		"actor=": "actor", "action=": "action", "token_id=": "token_id", "actor=a&actor=b": "actor",
-		"cursor=" + place{id: tokenstore.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
+		"cursor=" + place{id: token.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
 	} {
 		f.refused(f.do(http.MethodGet, "/audit?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
 	}
@@ -262,7 +263,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer backend.Close()
-	if usage, _, err := backend.Usage(tokenstore.ID([]byte(id)), 1, 0); err != nil || usage.Allowed != 3 {
+	if usage, _, err := backend.Usage(token.ID([]byte(id)), 1, 0); err != nil || usage.Allowed != 3 {
 		t.Errorf("%+v, %v", usage, err)
 	}
 	if f.logs.FilterMessage("backup taken").Len() != 1 {
@@ -405,7 +406,7 @@ type copying struct {
 
 func (c copying) Backup() (io.ReadCloser, int64, error) { return c.copy, 10, nil }
 
-func (copying) SaveUsage(time.Time, tokenstore.FlushState, iter.Seq2[tokenstore.ID, tokenstore.Usage]) error {
+func (copying) SaveUsage(time.Time, tokenstore.FlushState, iter.Seq2[token.ID, tokenstore.Usage]) error {
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -194,8 +195,8 @@ func (c *call) changeRefusal(err error) *Refusal {
 
 func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	var (
-		field   *tokenstore.FieldError
-		version *tokenstore.VersionError
+		field   *token.FieldError
+		version *token.VersionError
 		ended   *refusalError
 	)
 	switch {
@@ -209,12 +210,12 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		return refuseVersion(version.Version)
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return refuseError(codeNotFound, "No token has this id. It may have been deleted.")
-	case errors.Is(err, tokenstore.ErrConflict):
-		return refuseError(codeConflict, sentence(strings.TrimPrefix(err.Error(), tokenstore.ErrConflict.Error()+": ")))
+	case errors.Is(err, token.ErrConflict):
+		return refuseError(codeConflict, sentence(strings.TrimPrefix(err.Error(), token.ErrConflict.Error()+": ")))
 	case errors.Is(err, tokenstore.ErrRepeatDiffers):
 		return refuseError(codeIdempotency, "This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
 	}
-	if errors.Is(err, tokenstore.ErrDamaged) {
+	if errors.Is(err, token.ErrDamaged) {
 		unavailable = "The token's record is damaged, so the token can't be used or changed. Restore a backup."
 	}
 	refusal := refuseError(codeStore, unavailable).header("Retry-After", storeRetryAfter)

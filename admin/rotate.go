@@ -7,7 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // defaultGrace is how long the old secret is accepted unless asked for otherwise.
@@ -33,7 +33,7 @@ func (c *call) rotateToken() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	rotation := tokenstore.Rotation{Grace: defaultGrace, Expiry: expiry(in.ExpiresIn, in.ExpiresAt), Version: version}
+	rotation := token.Rotation{Grace: defaultGrace, Expiry: expiry(in.ExpiresIn, in.ExpiresAt), Version: version}
 	if in.Grace != nil {
 		rotation.Grace = in.Grace.from(store.Now())
 	}

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // route is one call of the API.
@@ -65,7 +65,7 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	pattern, segment := patternOf(c.r)
 	if strings.HasPrefix(pattern, tokenPath) {
 		var err error
-		if c.id, err = tokenstore.ParseID(segment); err != nil {
+		if c.id, err = token.ParseID(segment); err != nil {
 			return nil, "", c.refuseID(segment)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -34,7 +35,7 @@ type Sessions struct {
 }
 
 type session struct {
-	credential tokenstore.Credential
+	credential token.Credential
 	expires    time.Time
 	// counted is when a read of the session last counted as a use of its token.
 	counted time.Time
@@ -44,7 +45,7 @@ type session struct {
 const readInterval = time.Minute
 
 // begin returns the value of a new session's cookie.
-func (s *Sessions) begin(credential tokenstore.Credential, now time.Time) (value string, expires time.Time) {
+func (s *Sessions) begin(credential token.Credential, now time.Time) (value string, expires time.Time) {
 	value, expires = rand.Text(), now.Add(sessionLifetime).Truncate(time.Second)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +139,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	if !ok {
 		return tokenstore.Actor{}, fromGate(refuseEndedSession(), b.Realm)
 	}
-	match, failed := gate.Present(store, open.credential, tokenstore.KindAdmin, now)
+	match, failed := gate.Present(store, open.credential, token.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
 		b.Sessions().end(value) // what can't be read now may be good
@@ -223,7 +224,7 @@ func (c *call) showSession() *Refusal {
 
 func (c *call) answerSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
 	answer := signedIn{Actor: actor.Name, ExpiresAt: moment(expires)}
-	if id, err := tokenstore.ParseID(actor.Name); err == nil { // else a trusted user
+	if id, err := token.ParseID(actor.Name); err == nil { // else a trusted user
 		if found, err := store.Get(id); err == nil {
 			answer.Name = maybe(found.Token.Name)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -232,7 +233,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	now := start
 	var values []string
 	for i := range maxSessions + 5 {
-		value, _ := s.begin(tokenstore.Credential{Digest: tokenstore.Digest{byte(i)}}, now.Add(time.Duration(i)*time.Second))
+		value, _ := s.begin(token.Credential{Digest: token.Digest{byte(i)}}, now.Add(time.Duration(i)*time.Second))
 		values = append(values, value)
 	}
 	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
@@ -243,7 +244,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	if len(s.open) != maxSessions {
 		t.Errorf("%d sessions", len(s.open))
 	}
-	s.begin(tokenstore.Credential{}, now.Add(24*time.Hour))
+	s.begin(token.Credential{}, now.Add(24*time.Hour))
 	if len(s.open) != 1 {
 		t.Errorf("%s sessions that are over are kept", strconv.Itoa(len(s.open)-1))
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestSignInIsSmall: what anybody may send is refused by its length alone.
@@ -172,7 +172,7 @@ func TestReadsOfASession(t *testing.T) {
 	// A clock that was put back leaves no session uncounted for long.
 	if now := *console.now.Load(); true {
 		var s Sessions
-		value, _ := s.begin(tokenstore.Credential{}, now)
+		value, _ := s.begin(token.Credential{}, now)
 		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) || !s.countRead(value, now.Add(-time.Hour)) {
 			t.Error("a clock that was put back")
 		}

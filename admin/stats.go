@@ -3,7 +3,7 @@ package admin
 import (
 	"net/http"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 type stats struct {
@@ -36,9 +36,9 @@ func (c *call) stats() *Refusal {
 	}
 	return c.answer(http.StatusOK, stats{
 		Tokens: tokenStats{
-			Active: census.ByStatus[tokenstore.StatusActive], Expired: census.ByStatus[tokenstore.StatusExpired],
-			NotYetValid: census.ByStatus[tokenstore.StatusNotYetValid], Disabled: census.ByStatus[tokenstore.StatusDisabled],
-			Revoked: census.ByStatus[tokenstore.StatusRevoked],
+			Active: census.ByStatus[token.StatusActive], Expired: census.ByStatus[token.StatusExpired],
+			NotYetValid: census.ByStatus[token.StatusNotYetValid], Disabled: census.ByStatus[token.StatusDisabled],
+			Revoked: census.ByStatus[token.StatusRevoked],
 		},
 		Requests: requestStats{OK: census.Allowed, Denied: census.Denied},
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -83,7 +84,7 @@ func (c *call) enableToken() *Refusal {
 	return c.changeState("token enabled", (*tokenstore.Store).Enable)
 }
 
-func (c *call) changeState(message string, change func(*tokenstore.Store, tokenstore.ID, uint64, tokenstore.Actor) (*tokenstore.Token, error)) *Refusal {
+func (c *call) changeState(message string, change func(*tokenstore.Store, token.ID, uint64, tokenstore.Actor) (*token.Token, error)) *Refusal {
 	if refusal := c.decodeNothing(); refusal != nil {
 		return refusal
 	}

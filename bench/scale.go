@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -226,8 +227,8 @@ func scaleRole(args []string) error {
 
 func (p *Process) measure(store *tokenstore.Store) error {
 	type handle struct {
-		id     tokenstore.ID
-		digest tokenstore.Digest
+		id     token.ID
+		digest token.Digest
 	}
 	var handles []handle
 	err := store.Scan(context.Background(), func(t tokenstore.TokenUsage) bool {
@@ -240,7 +241,7 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	p.CollectionBefore = collection()
 	before := memory()
 	use := func(h handle, at time.Time) error {
-		match, err := store.Authenticate(tokenstore.Credential{Digest: h.digest}, at)
+		match, err := store.Authenticate(token.Credential{Digest: h.digest}, at)
 		if err == nil {
 			store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: at, IP: "192.0.2.1", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 		}
@@ -281,7 +282,7 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	}
 	revoke := func(i int) (time.Duration, error) {
 		begun := time.Now()
-		_, err := store.Revoke(handles[i].id, tokenstore.AnyVersion, benchActor)
+		_, err := store.Revoke(handles[i].id, token.AnyVersion, benchActor)
 		return time.Since(begun), err
 	}
 	const revokes = 400

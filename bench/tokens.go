@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -20,18 +21,18 @@ import (
 const maxUsed = 10_000
 
 // policy is that of the configurations that are measured.
-func policy() tokenstore.Policy {
+func policy() token.Policy {
 	table, _ := gate.TableByName("mollymawk")
-	return tokenstore.Policy{
-		Prefixes: tokenstore.Prefixes{tokenstore.DefaultPrefix}, Accounts: []string{"default"}, Catalog: gate.Catalog(table),
+	return token.Policy{
+		Prefixes: token.Prefixes{token.DefaultPrefix}, Accounts: []string{"default"}, Catalog: gate.Catalog(table),
 	}
 }
 
 var benchActor = tokenstore.Actor{Name: "bench"}
 
-func draft(n int64) tokenstore.Draft {
-	return tokenstore.Draft{
-		Kind: tokenstore.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: "default", Preset: "deploy", Expiry: tokenstore.Expiry{NeverExpires: true},
+func draft(n int64) token.Draft {
+	return token.Draft{
+		Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: "default", Preset: "deploy", Expiry: token.Expiry{NeverExpires: true},
 	}
 }
 
@@ -59,7 +60,7 @@ func compact(path string) (err error) {
 
 // fillStore makes a store with n tokens and returns some of them as texts. edit changes
 // what is asked for.
-func fillStore(path string, n int, edit func(*tokenstore.Draft)) (texts []string, err error) {
+func fillStore(path string, n int, edit func(*token.Draft)) (texts []string, err error) {
 	backend, err := bolt.Open(path)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func (s *stores) fill(tokens int, limits bool) (filled filledStore, err error) {
 	}
 	fmt.Fprintf(os.Stderr, "filling a store with %s tokens\n", short(tokens))
 	filled.path = filepath.Join(s.dir, key+".db")
-	edit := func(*tokenstore.Draft) {}
+	edit := func(*token.Draft) {}
 	if limits {
 		edit = limited
 	}
@@ -127,12 +128,12 @@ func (s *stores) fill(tokens int, limits bool) (filled filledStore, err error) {
 // unknownTokens are well formed and known nowhere.
 func unknownTokens(dir string) ([]string, error) {
 	path := filepath.Join(dir, "elsewhere.db")
-	texts, err := fillStore(path, 100, func(*tokenstore.Draft) {})
+	texts, err := fillStore(path, 100, func(*token.Draft) {})
 	return texts, errors.Join(err, os.Remove(path))
 }
 
 // limited gives a token limits that nobody comes to.
-func limited(d *tokenstore.Draft) {
-	d.RateLimit = &tokenstore.RateLimit{Requests: 1e9, Window: time.Second}
-	d.Quota = &tokenstore.Quota{Requests: 1e15 - 1, Period: tokenstore.PeriodMonth}
+func limited(d *token.Draft) {
+	d.RateLimit = &token.RateLimit{Requests: 1e9, Window: time.Second}
+	d.Quota = &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth}
 }

@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Account is a user of the backend on whose behalf tokens can act.
@@ -69,14 +69,14 @@ func (a *Account) credential() *upstreamCredential { return a.current.Load() }
 
 // presents reports whether a digest is of the upstream token: of the one in use, or of
 // the one that was put in its place and hasn't been needed yet.
-func (a *Account) presents(digest tokenstore.Digest) bool {
+func (a *Account) presents(digest token.Digest) bool {
 	tokens := []string{a.credential().token}
 	if token, err := a.resolve(); err == nil {
 		tokens = append(tokens, token)
 	}
-	return slices.ContainsFunc(tokens, func(token string) bool {
+	return slices.ContainsFunc(tokens, func(tok string) bool {
 		// The prefixes don't matter: only a UUID can be imported.
-		credential, err := tokenstore.Prefixes{tokenstore.DefaultPrefix}.Parse(token)
+		credential, err := token.Prefixes{token.DefaultPrefix}.Parse(tok)
 		return err == nil && credential.Digest == digest
 	})
 }

@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestIsUpstreamToken finds the tokens of all accounts, the one in use as well as the
@@ -36,20 +36,20 @@ func TestIsUpstreamToken(t *testing.T) {
 	}
 	check := func(when string, want ...string) {
 		t.Helper()
-		for _, token := range []string{first, second, third} {
-			credential, err := tokenstore.Prefixes{"zz"}.Parse(token)
+		for _, tok := range []string{first, second, third} {
+			credential, err := token.Prefixes{"zz"}.Parse(tok)
 			if err != nil {
 				t.Fatal(err)
 			}
 			found := false
 			for _, w := range want {
-				found = found || w == token
+				found = found || w == tok
 			}
 			if got := app.isUpstreamToken(credential.Digest); got != found {
-				t.Errorf("%s, token %.8s: %v", when, token, got)
+				t.Errorf("%s, token %.8s: %v", when, tok, got)
 			}
 		}
-		if app.isUpstreamToken(tokenstore.Digest{}) {
+		if app.isUpstreamToken(token.Digest{}) {
 			t.Errorf("%s: no token is taken for one", when)
 		}
 	}

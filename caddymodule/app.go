@@ -16,6 +16,7 @@ import (
 
 	"github.com/mollygate/mollygate/admin"
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -62,9 +63,9 @@ type App struct {
 
 	source     StoreModule
 	store      sharedStore
-	policy     tokenstore.Policy
-	warnBefore tokenstore.Lifetime
-	keepAudit  tokenstore.Lifetime
+	policy     token.Policy
+	warnBefore token.Lifetime
+	keepAudit  token.Lifetime
 	logger     *zap.Logger
 	emitter    *eventEmitter
 	// stopped says that another configuration has taken over, or that Caddy ends.
@@ -130,26 +131,26 @@ func (a *App) provisionPolicy() error {
 		a.MaxLifetime = defaultMaxLifetime
 	}
 	if a.MaxLifetime != unlimited {
-		if a.policy.MaxLifetime, err = tokenstore.ParseLifetime(a.MaxLifetime); err != nil {
+		if a.policy.MaxLifetime, err = token.ParseLifetime(a.MaxLifetime); err != nil {
 			return fmt.Errorf("max_lifetime %s: %w; for no limit write %s", gate.ConfigWord(a.MaxLifetime), err, unlimited)
 		}
 	}
 	if a.WarnBefore == "" {
 		a.WarnBefore = defaultWarnBefore
 	}
-	if a.warnBefore, err = tokenstore.ParseLifetime(a.WarnBefore); err != nil {
+	if a.warnBefore, err = token.ParseLifetime(a.WarnBefore); err != nil {
 		return fmt.Errorf("warn_before %s: %w", gate.ConfigWord(a.WarnBefore), err)
 	}
 	if a.AuditRetention == "" {
 		a.AuditRetention = defaultAudit
 	}
 	if a.AuditRetention != unlimited {
-		if a.keepAudit, err = tokenstore.ParseLifetime(a.AuditRetention); err != nil {
+		if a.keepAudit, err = token.ParseLifetime(a.AuditRetention); err != nil {
 			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
 	if len(a.Prefixes) == 0 {
-		a.Prefixes = []string{tokenstore.DefaultPrefix}
+		a.Prefixes = []string{token.DefaultPrefix}
 	}
 	a.policy.Prefixes = a.Prefixes
 	return a.policy.Prefixes.Validate()
@@ -263,7 +264,7 @@ func (a *App) adminConfig(
 }
 
 // isUpstreamToken reports whether a digest is of an upstream token of any account.
-func (a *App) isUpstreamToken(digest tokenstore.Digest) bool {
+func (a *App) isUpstreamToken(digest token.Digest) bool {
 	for _, account := range a.Accounts {
 		if account.presents(digest) {
 			return true
@@ -273,8 +274,8 @@ func (a *App) isUpstreamToken(digest tokenstore.Digest) bool {
 }
 
 // maxScopes returns what the accounts give at most, or says what in it isn't known.
-func (a *App) maxScopes() (map[string]tokenstore.Grants, error) {
-	most := make(map[string]tokenstore.Grants)
+func (a *App) maxScopes() (map[string]token.Grants, error) {
+	most := make(map[string]token.Grants)
 	catalog := a.gates.catalog()
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func init() {
@@ -151,7 +151,7 @@ type CustomRoute struct {
 // route returns the route as the gate knows it.
 func (c CustomRoute) route() gate.Route {
 	return gate.Route{
-		Method: c.Method, Path: c.Path, Scope: tokenstore.Scope{Name: c.Scope},
+		Method: c.Method, Path: c.Path, Scope: token.Scope{Name: c.Scope},
 		Upload: c.Upload, WebSocket: c.WebSocket,
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func init() {
@@ -84,7 +84,7 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "prefix":
 		a.Prefixes = d.RemainingArgs()
-		if err := tokenstore.Prefixes(a.Prefixes).Validate(); err != nil {
+		if err := token.Prefixes(a.Prefixes).Validate(); err != nil {
 			return d.WrapErr(err)
 		}
 	default:
@@ -100,7 +100,7 @@ func oneWord(d *caddyfile.Dispenser, option string) error {
 }
 
 func checkLifetime(d *caddyfile.Dispenser, option, text string) error {
-	if _, err := tokenstore.ParseLifetime(text); err != nil {
+	if _, err := token.ParseLifetime(text); err != nil {
 		return d.Errf("%s %s: %v", option, gate.ConfigWord(text), err)
 	}
 	return nil

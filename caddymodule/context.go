@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // requestContext is the context of a request that is handed on. Its end and its trace cost
@@ -20,7 +20,7 @@ type requestContext struct {
 	// client is the client's context if its end doesn't end this one. Of the requests of
 	// token, only so many continue after it.
 	client context.Context
-	token  tokenstore.ID
+	token  token.ID
 
 	mu sync.Mutex
 	// ending is parent with an end, and traced is ending with the trace; nil until made.

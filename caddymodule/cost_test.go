@@ -17,6 +17,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
 
 	_ "github.com/mollygate/mollygate/mollymawk" // its routes
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -109,8 +110,8 @@ func loadChains(t testing.TB) (chains, string) {
 	}
 	policy := app.policy
 	policy.Catalog = app.gates.catalog()
-	_, secret, err := store.Create(policy, tokenstore.Draft{
-		Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true},
+	_, secret, err := store.Create(policy, token.Draft{
+		Kind: token.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: token.Expiry{NeverExpires: true},
 	}, tokenstore.Actor{Name: "test"})
 	if err != nil {
 		t.Fatal(err)

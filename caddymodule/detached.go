@@ -3,7 +3,7 @@ package caddymodule
 import (
 	"sync"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // detachedRequests counts the requests that continue after their clients have gone, by
@@ -12,19 +12,19 @@ import (
 // number of goroutines.
 type detachedRequests struct {
 	mu      sync.Mutex
-	byToken map[tokenstore.ID]int
+	byToken map[token.ID]int
 }
 
 // take counts another request of a token. It returns nil if there are limit already;
 // a negative limit is none.
-func (d *detachedRequests) take(id tokenstore.ID, limit int) (release func()) {
+func (d *detachedRequests) take(id token.ID, limit int) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if limit >= 0 && d.byToken[id] >= limit {
 		return nil
 	}
 	if d.byToken == nil {
-		d.byToken = make(map[tokenstore.ID]int)
+		d.byToken = make(map[token.ID]int)
 	}
 	d.byToken[id]++
 	return func() {

@@ -3,13 +3,13 @@ package caddymodule
 import (
 	"testing"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestDetachedRequests(t *testing.T) {
 	t.Parallel()
 	var d detachedRequests
-	one, other := tokenstore.ID{1}, tokenstore.ID{2}
+	one, other := token.ID{1}, token.ID{2}
 	first, second := d.take(one, 2), d.take(one, 2)
 	if first == nil || second == nil || d.take(one, 2) != nil {
 		t.Fatal("the limit of 2 isn't kept")
@@ -34,7 +34,7 @@ func TestDetachedRequests(t *testing.T) {
 func TestDetachedRequestsAreForgotten(t *testing.T) {
 	t.Parallel()
 	var d detachedRequests
-	d.take(tokenstore.ID{1}, 1)()
+	d.take(token.ID{1}, 1)()
 	if len(d.byToken) != 0 {
 		t.Errorf("%d tokens are counted", len(d.byToken))
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -208,7 +209,7 @@ func (p *passage) beginContext(r *http.Request) {
 
 // detach lets a request of a token continue without its client, or returns nil if too
 // many of them do already.
-func (h *BearerAuth) detach(token tokenstore.ID) (release func()) {
+func (h *BearerAuth) detach(token token.ID) (release func()) {
 	return h.app.store.current().detached.take(token, h.DetachedRequests)
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // gates are the gates of a configuration. What one gate lets "*" open depends on the
@@ -27,11 +27,11 @@ type gates struct {
 	// means that none has been provisioned.
 	configured []configuredGate
 	explicit   gate.Resources
-	granted    tokenstore.Catalog
+	granted    token.Catalog
 }
 
 // catalog returns what tokens can be granted.
-func (g *gates) catalog() tokenstore.Catalog {
+func (g *gates) catalog() token.Catalog {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.configured == nil {

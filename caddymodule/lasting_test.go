@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -63,7 +64,7 @@ func TestLastingAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := tokenstore.ParseID(text[4:16])
+	id, err := token.ParseID(text[4:16])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,13 +77,13 @@ func TestLastingAnswers(t *testing.T) {
 		if err := <-lasting; err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Disable(id, tokenstore.AnyVersion, actor); err != nil {
+		if _, err := store.Disable(id, token.AnyVersion, actor); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-lasting; err == nil || err.Error() != "context canceled" {
 			t.Errorf("%s: the answer ended with %v", way, err)
 		}
-		if _, err := store.Enable(id, tokenstore.AnyVersion, actor); err != nil {
+		if _, err := store.Enable(id, token.AnyVersion, actor); err != nil {
 			t.Fatal(err)
 		}
 	}

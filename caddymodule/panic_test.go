@@ -22,6 +22,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -79,7 +80,7 @@ type panickingBackend struct {
 	armed string
 }
 
-func (b panickingBackend) IDOf(digest tokenstore.Digest) (tokenstore.ID, error) {
+func (b panickingBackend) IDOf(digest token.Digest) (token.ID, error) {
 	if _, err := os.Stat(b.armed); err == nil {
 		panic(errors.New("out of order: the store"))
 	}

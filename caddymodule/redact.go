@@ -4,14 +4,14 @@ import (
 	"strings"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // redactor removes the secrets of tokens from what is logged. It goes by the form of
 // a token alone, in any letter case and however long the secret is: net/http changes
 // the case of header names, and a mistyped or truncated token gives away most of
 // itself.
-type redactor struct{ prefixes tokenstore.Prefixes }
+type redactor struct{ prefixes token.Prefixes }
 
 // text returns s without the secrets in it. If some are hidden by percent-encoding,
 // at any depth, all of s is returned decoded.
@@ -29,7 +29,7 @@ func (r redactor) text(s string) string {
 // plain is text for secrets that are not encoded. A token is two letters of a
 // prefix, one of a kind, and then an id and a secret, each after an underscore.
 func (r redactor) plain(s string) string {
-	const kind, before, id = 1, 3, len(tokenstore.ID{})
+	const kind, before, id = 1, 3, len(token.ID{})
 	var b strings.Builder
 	done := 0
 	for i := before; i+id+2 < len(s); i++ {
@@ -49,7 +49,7 @@ func (r redactor) plain(s string) string {
 			continue
 		}
 		b.WriteString(s[done:secret])
-		b.WriteString(tokenstore.Redacted)
+		b.WriteString(token.Redacted)
 		done = end
 		i = end - 1
 	}

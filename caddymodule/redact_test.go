@@ -15,14 +15,14 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
-var testRedactor = redactor{tokenstore.Prefixes{"mm", "xy"}}
+var testRedactor = redactor{token.Prefixes{"mm", "xy"}}
 
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	const token, head, redacted = unknownToken, "mmk_4fQ9Zt2LkVb7_", tokenstore.Redacted
+	const token, head, redacted = unknownToken, "mmk_4fQ9Zt2LkVb7_", token.Redacted
 	var escaped string
 	for _, c := range []byte(token) {
 		escaped += fmt.Sprintf("%%%02x", c)

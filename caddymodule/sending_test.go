@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -85,8 +86,8 @@ func TestExpiredRequestIsNotSent(t *testing.T) {
 		sending.transport = &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 		sending.backend, sending.release = backend.URL, make(chan struct{})
 		var ended sync.WaitGroup
-		token, secret, err := store.Create(policy, tokenstore.Draft{
-			Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: tokenstore.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
+		token, secret, err := store.Create(policy, token.Draft{
+			Kind: token.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: token.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
 		}, tokenstore.Actor{Name: "test"})
 		if err != nil {
 			t.Fatal(err)

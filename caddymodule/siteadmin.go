@@ -17,6 +17,7 @@ import (
 	"github.com/mollygate/mollygate/admin/dashboard"
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -206,7 +207,7 @@ const userMark = "user:"
 // userActor returns the name under which a trusted user acts. It never equals a token's
 // ID or endpointActorName.
 func userActor(user string) string {
-	_, err := tokenstore.ParseID(user)
+	_, err := token.ParseID(user)
 	if err == nil || user == endpointActorName || strings.HasPrefix(user, userMark) {
 		return userMark + user
 	}

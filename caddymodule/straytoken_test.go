@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestTokenInURLBeforeStoreIsOpen: a token in the URL is refused as that, also by a
@@ -21,7 +21,7 @@ import (
 func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
-	app := &App{policy: tokenstore.Policy{Prefixes: tokenstore.Prefixes{"mm"}}, store: sharedStore{ready: make(chan struct{})}}
+	app := &App{policy: token.Policy{Prefixes: token.Prefixes{"mm"}}, store: sharedStore{ready: make(chan struct{})}}
 	h := &BearerAuth{Realm: "x", Refusals: refusalsByErrorRoutes, app: app, logger: app.redactor().logger(zap.New(core))}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // openStore returns a real store and the text of an API token that may do
 // everything, and of one that may do it within limits.
-func openStore(t testing.TB) (store *tokenstore.Store, token, limited string) {
+func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
@@ -27,10 +28,10 @@ func openStore(t testing.TB) (store *tokenstore.Store, token, limited string) {
 			t.Error(err)
 		}
 	})
-	policy := tokenstore.Policy{Prefixes: testPrefixes, Accounts: []string{"default"}, Catalog: Catalog(Table{Routes: testRoutes()})}
-	create := func(rate *tokenstore.RateLimit, quota *tokenstore.Quota) string {
-		_, secret, err := store.Create(policy, tokenstore.Draft{
-			Kind: tokenstore.KindAPI, Name: "ci", Account: "default", Scopes: tokenstore.Grants{"*"}, Expiry: tokenstore.Expiry{NeverExpires: true},
+	policy := token.Policy{Prefixes: testPrefixes, Accounts: []string{"default"}, Catalog: Catalog(Table{Routes: testRoutes()})}
+	create := func(rate *token.RateLimit, quota *token.Quota) string {
+		_, secret, err := store.Create(policy, token.Draft{
+			Kind: token.KindAPI, Name: "ci", Account: "default", Scopes: token.Grants{"*"}, Expiry: token.Expiry{NeverExpires: true},
 			RateLimit: rate, Quota: quota,
 		}, tokenstore.Actor{Name: "test"})
 		if err != nil {
@@ -39,7 +40,7 @@ func openStore(t testing.TB) (store *tokenstore.Store, token, limited string) {
 		return secret.Reveal()
 	}
 	return store, create(nil, nil), create(
-		&tokenstore.RateLimit{Requests: 1e9, Window: time.Second}, &tokenstore.Quota{Requests: 1e15 - 1, Period: tokenstore.PeriodMonth})
+		&token.RateLimit{Requests: 1e9, Window: time.Second}, &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
 }
 
 // Neither an allowed request nor one of the refusals that a flood is made of
@@ -128,8 +129,8 @@ func BenchmarkTakeHeaders(b *testing.B) {
 // BenchmarkLimitHeaders is what an answer costs more if its token has limits.
 func BenchmarkLimitHeaders(b *testing.B) {
 	limits := Limits{
-		Rate:  tokenstore.Standing{Limit: 60, Window: time.Minute, Remaining: 59, Reset: time.Second},
-		Quota: tokenstore.Standing{Limit: 10000, Window: 31 * 24 * time.Hour, Remaining: 9000, Reset: 10 * 24 * time.Hour},
+		Rate:  token.Standing{Limit: 60, Window: time.Minute, Remaining: 59, Reset: time.Second},
+		Quota: token.Standing{Limit: 10000, Window: 31 * 24 * time.Hour, Remaining: 9000, Reset: 10 * 24 * time.Hour},
 	}
 	h := make(http.Header)
 	b.ReportAllocs()

@@ -5,24 +5,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Store is what a gate asks about tokens; a *tokenstore.Store is one.
 type Store interface {
-	Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error)
-	TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing
-	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, tokenstore.Standing, error)
+	Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error)
+	TakeRate(m tokenstore.Match, now time.Time) token.Standing
+	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error)
 	// RateStanding and QuotaStanding take nothing.
-	RateStanding(token tokenstore.Principal, now time.Time) tokenstore.Standing
-	QuotaStanding(token tokenstore.Principal, now time.Time) (tokenstore.Standing, error)
+	RateStanding(token tokenstore.Principal, now time.Time) token.Standing
+	QuotaStanding(token tokenstore.Principal, now time.Time) (token.Standing, error)
 }
 
 // Authenticate finds the token that the Authorization values of a request
 // present. It returns a refusal if that isn't a valid token of this kind. It is for callers
 // that have no routes; a [Gate] makes the same checks with the path rule between them.
 // The match is set as soon as the secret matched, also with a refusal.
-func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
+func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
 	if code != "" {
 		return tokenstore.Match{}, Refuse(code)
@@ -35,7 +36,7 @@ func Authenticate(store Store, prefixes tokenstore.Prefixes, kind tokenstore.Kin
 }
 
 // Present makes the checks of [Authenticate] for a credential that was read before.
-func Present(store Store, credential tokenstore.Credential, kind tokenstore.Kind, now time.Time) (tokenstore.Match, Refusal) {
+func Present(store Store, credential token.Credential, kind token.Kind, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
 	if err != nil {
 		return tokenstore.Match{}, refuseLookup(err)
@@ -62,12 +63,12 @@ func refuseLookup(err error) Refusal {
 	return refusal
 }
 
-func refuseKind(kind, wanted tokenstore.Kind) Refusal {
+func refuseKind(kind, wanted token.Kind) Refusal {
 	if kind == wanted {
 		return Refusal{}
 	}
 	refusal := Refuse(WrongKind)
-	if wanted == tokenstore.KindAdmin {
+	if wanted == token.KindAdmin {
 		refusal.Detail = "This is an API key, and API keys do not call the admin API. Use an admin key."
 	}
 	return refusal
@@ -75,17 +76,17 @@ func refuseKind(kind, wanted tokenstore.Kind) Refusal {
 
 // RefuseStatus returns the refusal of a token that is in this state, or none if
 // it is active.
-func RefuseStatus(status tokenstore.Status) Refusal {
+func RefuseStatus(status token.Status) Refusal {
 	switch status {
-	case tokenstore.StatusActive:
+	case token.StatusActive:
 		return Refusal{}
-	case tokenstore.StatusRevoked:
+	case token.StatusRevoked:
 		return Refuse(RevokedToken)
-	case tokenstore.StatusDisabled:
+	case token.StatusDisabled:
 		return Refuse(DisabledToken)
-	case tokenstore.StatusNotYetValid:
+	case token.StatusNotYetValid:
 		return Refuse(NotYetValid)
-	case tokenstore.StatusExpired:
+	case token.StatusExpired:
 		return Refuse(ExpiredToken)
 	}
 	return Refuse(StoreUnavailable)

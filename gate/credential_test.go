@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestBearer(t *testing.T) {
@@ -95,29 +95,29 @@ func FuzzAuthorization(f *testing.F) {
 
 func TestAuthenticate(t *testing.T) {
 	tokens := newTestTokens(t)
-	retired := tokens.add(t, "mma", "retired00000", func(token *tokenstore.Token) { token.DisabledAt = testNow })
+	retired := tokens.add(t, "mma", "retired00000", func(token *token.Token) { token.DisabledAt = testNow })
 	for name, tt := range map[string]struct {
-		kind          tokenstore.Kind
+		kind          token.Kind
 		authorization []string
 		want          string
 		matched       bool
 	}{
-		"api":               {tokenstore.KindAPI, []string{"Bearer " + tokens.good}, "", true},
-		"admin":             {tokenstore.KindAdmin, []string{"Bearer " + tokens.admin}, "", true},
-		"admin as api":      {tokenstore.KindAPI, []string{"Bearer " + tokens.admin}, "403 wrong_kind", true},
-		"api as admin":      {tokenstore.KindAdmin, []string{"Bearer " + tokens.good}, "403 wrong_kind", true},
-		"kind before state": {tokenstore.KindAPI, []string{"Bearer " + retired}, "403 wrong_kind", true},
-		"disabled":          {tokenstore.KindAdmin, []string{"Bearer " + retired}, "401 disabled_token", true},
-		"revoked":           {tokenstore.KindAPI, []string{"Bearer " + tokens.revoked}, "401 revoked_token", true},
-		"early":             {tokenstore.KindAPI, []string{"Bearer " + tokens.early}, "401 not_yet_valid", true},
-		"expired":           {tokenstore.KindAPI, []string{"Bearer " + tokens.expired}, "401 expired_token", true},
-		"unknown":           {tokenstore.KindAPI, []string{"Bearer " + tokens.unknown}, "401 unknown_token", false},
-		"malformed":         {tokenstore.KindAPI, []string{"Bearer " + tokens.malformed}, "401 malformed_token", false},
-		"upper case":        {tokenstore.KindAPI, []string{"Bearer " + strings.ToUpper(tokens.good)}, "401 malformed_token", false},
-		"padded":            {tokenstore.KindAPI, []string{"Bearer " + tokens.good + "=="}, "401 malformed_token", false},
-		"very long":         {tokenstore.KindAPI, []string{"Bearer " + strings.Repeat("a", 15<<10)}, "401 malformed_token", false},
-		"missing":           {tokenstore.KindAPI, nil, "401 missing_token", false},
-		"invalid":           {tokenstore.KindAPI, []string{"Bearer"}, "400 invalid_request", false},
+		"api":               {token.KindAPI, []string{"Bearer " + tokens.good}, "", true},
+		"admin":             {token.KindAdmin, []string{"Bearer " + tokens.admin}, "", true},
+		"admin as api":      {token.KindAPI, []string{"Bearer " + tokens.admin}, "403 wrong_kind", true},
+		"api as admin":      {token.KindAdmin, []string{"Bearer " + tokens.good}, "403 wrong_kind", true},
+		"kind before state": {token.KindAPI, []string{"Bearer " + retired}, "403 wrong_kind", true},
+		"disabled":          {token.KindAdmin, []string{"Bearer " + retired}, "401 disabled_token", true},
+		"revoked":           {token.KindAPI, []string{"Bearer " + tokens.revoked}, "401 revoked_token", true},
+		"early":             {token.KindAPI, []string{"Bearer " + tokens.early}, "401 not_yet_valid", true},
+		"expired":           {token.KindAPI, []string{"Bearer " + tokens.expired}, "401 expired_token", true},
+		"unknown":           {token.KindAPI, []string{"Bearer " + tokens.unknown}, "401 unknown_token", false},
+		"malformed":         {token.KindAPI, []string{"Bearer " + tokens.malformed}, "401 malformed_token", false},
+		"upper case":        {token.KindAPI, []string{"Bearer " + strings.ToUpper(tokens.good)}, "401 malformed_token", false},
+		"padded":            {token.KindAPI, []string{"Bearer " + tokens.good + "=="}, "401 malformed_token", false},
+		"very long":         {token.KindAPI, []string{"Bearer " + strings.Repeat("a", 15<<10)}, "401 malformed_token", false},
+		"missing":           {token.KindAPI, nil, "401 missing_token", false},
+		"invalid":           {token.KindAPI, []string{"Bearer"}, "400 invalid_request", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			match, refusal := Authenticate(tokens, testPrefixes, tt.kind, tt.authorization, testNow)
@@ -137,8 +137,8 @@ func TestAuthenticate(t *testing.T) {
 // Each side says what the other kind is for.
 func TestWrongKindDetail(t *testing.T) {
 	tokens := newTestTokens(t)
-	_, atGate := Authenticate(tokens, testPrefixes, tokenstore.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
-	_, atAdmin := Authenticate(tokens, testPrefixes, tokenstore.KindAdmin, []string{"Bearer " + tokens.good}, testNow)
+	_, atGate := Authenticate(tokens, testPrefixes, token.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
+	_, atAdmin := Authenticate(tokens, testPrefixes, token.KindAdmin, []string{"Bearer " + tokens.good}, testNow)
 	if got := atGate.Problem().Detail; !strings.HasSuffix(got, "Use an API key.") {
 		t.Errorf("at the gate: %q", got)
 	}
@@ -149,7 +149,7 @@ func TestWrongKindDetail(t *testing.T) {
 
 func TestAuthenticateStoreError(t *testing.T) {
 	cause := errors.New("the disk is gone")
-	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, tokenstore.KindAPI, []string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
+	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, token.KindAPI, []string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
 	if match.Token.Known() || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
 		t.Errorf("match %v, refusal %q, cause %v", match.Token, refusalText(refusal), refusal.Err)
 	}
@@ -157,14 +157,14 @@ func TestAuthenticateStoreError(t *testing.T) {
 
 // A status that isn't known yet must not open the gate.
 func TestRefuseStatus(t *testing.T) {
-	for status, want := range map[tokenstore.Status]string{
-		tokenstore.StatusActive:      "",
-		tokenstore.StatusRevoked:     "401 revoked_token",
-		tokenstore.StatusDisabled:    "401 disabled_token",
-		tokenstore.StatusNotYetValid: "401 not_yet_valid",
-		tokenstore.StatusExpired:     "401 expired_token",
-		0:                            "503 store_unavailable",
-		99:                           "503 store_unavailable",
+	for status, want := range map[token.Status]string{
+		token.StatusActive:      "",
+		token.StatusRevoked:     "401 revoked_token",
+		token.StatusDisabled:    "401 disabled_token",
+		token.StatusNotYetValid: "401 not_yet_valid",
+		token.StatusExpired:     "401 expired_token",
+		0:                       "503 store_unavailable",
+		99:                      "503 store_unavailable",
 	} {
 		if got := refusalText(RefuseStatus(status)); got != want {
 			t.Errorf("%v: %q, want %q", status, got, want)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -19,7 +20,7 @@ type Question struct {
 	// Text is the presented token. If it is empty, Token is the one that is
 	// presented, with its present secret.
 	Text  string
-	Token *tokenstore.Token
+	Token *token.Token
 	// ClientIP may be none: then it isn't looked at where the token may be used
 	// from.
 	ClientIP netip.Addr
@@ -110,7 +111,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 
 // request returns the facts of the request that a question is about, and whether
 // an HTTP server could read its target at all.
-func (question Question) request(prefixes tokenstore.Prefixes) (r Request, readable bool) {
+func (question Question) request(prefixes token.Prefixes) (r Request, readable bool) {
 	r = Request{Method: question.Method, ClientIP: question.ClientIP, Now: question.Now}
 	if question.Text != "" {
 		r.Authorization = []string{"Bearer " + question.Text}
@@ -164,7 +165,7 @@ func (d *Decision) passed(c check, r *Request) string {
 	return ""
 }
 
-func passedLimit(standing tokenstore.Standing, name, limit string) string {
+func passedLimit(standing token.Standing, name, limit string) string {
 	if standing.Limit == 0 {
 		return "The token has no " + name + "."
 	}
@@ -181,9 +182,9 @@ func passedIP(token *tokenstore.Principal, ip netip.Addr) string {
 }
 
 // coveringGrants returns those of the grants that cover the scope.
-func coveringGrants(grants tokenstore.Grants, scope tokenstore.Scope) (covering []string) {
+func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) {
 	for _, grant := range grants {
-		if (tokenstore.Grants{grant}).Cover(scope) {
+		if (token.Grants{grant}).Cover(scope) {
 			covering = append(covering, grant)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestExplainIsTrue compares what Explain says with what Decide does, for random
@@ -25,12 +25,12 @@ func TestExplainIsTrue(t *testing.T) {
 	})
 	texts := []string{
 		tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed,
-		tokens.add(t, "mmk", "bobs00000000", func(token *tokenstore.Token) { token.Account = "bob" }), "x", "a b", "ä",
+		tokens.add(t, "mmk", "bobs00000000", func(token *token.Token) { token.Account = "bob" }), "x", "a b", "ä",
 	}
 	for i, limits := range []struct{ rate, quota int64 }{{10, 0}, {0, 10}, {20, 5}, {1000, 1000}} {
-		texts = append(texts, tokens.add(t, "mmk", "limited0000"+strconv.Itoa(i), func(token *tokenstore.Token) {
-			token.RateLimit = tokenstore.RateLimit{Requests: limits.rate, Window: time.Minute}
-			token.Quota = tokenstore.Quota{Requests: limits.quota, Period: tokenstore.PeriodDay}
+		texts = append(texts, tokens.add(t, "mmk", "limited0000"+strconv.Itoa(i), func(tok *token.Token) {
+			tok.RateLimit = token.RateLimit{Requests: limits.rate, Window: time.Minute}
+			tok.Quota = token.Quota{Requests: limits.quota, Period: token.PeriodDay}
 		}))
 	}
 	methods := []string{"GET", "POST", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "DELETE"}
@@ -108,8 +108,8 @@ func TestExplainEverything(t *testing.T) {
 	tokens := newTestTokens(t)
 	e := newTestGate(t, nil).Explain(tokens, Question{
 		Method: "POST", Target: "/api/image", Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1"),
-		Token: &tokenstore.Token{
-			ID: tokenstore.ID([]byte("expired00000")), Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"report:*"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ExpiresAt: testNow,
+		Token: &token.Token{
+			ID: token.ID([]byte("expired00000")), Terms: token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"report:*"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ExpiresAt: testNow,
 		},
 	})
 	var failed []string
@@ -149,7 +149,7 @@ func TestExplainDetails(t *testing.T) {
 func TestKnowing(t *testing.T) {
 	t.Parallel()
 	route := func(method, path string) Route {
-		return Route{Method: method, Path: path, Scope: tokenstore.Scope{Name: "a:b"}}
+		return Route{Method: method, Path: path, Scope: token.Scope{Name: "a:b"}}
 	}
 	with := func(name string, routes ...Route) Named {
 		return Named{name, newTestGate(t, func(c *Config) { c.Routes = routes })}

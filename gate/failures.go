@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // FailureLimit throttles token guessing, per client address: each may fail so many times
@@ -14,7 +14,7 @@ import (
 // that guesses don't lock the token's owner out. A FailureLimit may be used by any number
 // of goroutines.
 type FailureLimit struct {
-	limit  tokenstore.RateLimit
+	limit  token.RateLimit
 	seed   maphash.Seed
 	shards [failureShards]failureShard
 }
@@ -36,7 +36,7 @@ type failureShard struct {
 
 // NewFailureLimit returns a limit of so many failures, at least 1, in a window.
 func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
-	return &FailureLimit{limit: tokenstore.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
+	return &FailureLimit{limit: token.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
 // Count counts a refusal that may be of a guess: of a malformed or unknown token, or of one

@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 var (
 	testNow      = time.Date(2026, 8, 21, 12, 0, 0, 0, time.UTC)
-	testPrefixes = tokenstore.Prefixes{"mm", "xy"}
+	testPrefixes = token.Prefixes{"mm", "xy"}
 )
 
 // tokenText makes a token's text of an id, with a secret that follows from it.
@@ -30,23 +31,23 @@ func tokenText(prefixAndKind, id string) string {
 
 // fakeStore knows the tokens it was given.
 type fakeStore struct {
-	known map[tokenstore.Digest]knownToken
+	known map[token.Digest]knownToken
 	// err is its answer to everything, if set.
 	err error
 	// asked counts the questions.
 	asked int
 	// rates and quotas count what was taken, by token. Nothing comes back.
-	rates, quotas map[tokenstore.ID]int64
+	rates, quotas map[token.ID]int64
 	// quotaErr is the answer to questions about quotas, if set.
 	quotaErr error
 }
 
 type knownToken struct {
-	token     *tokenstore.Token
+	token     *token.Token
 	principal tokenstore.Principal
 }
 
-func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokenstore.Match, error) {
+func (s *fakeStore) Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error) {
 	s.asked++
 	if s.err != nil {
 		return tokenstore.Match{}, s.err
@@ -58,7 +59,7 @@ func (s *fakeStore) Authenticate(c tokenstore.Credential, now time.Time) (tokens
 	return tokenstore.Match{Token: known.principal, Status: known.token.Status(now), Digest: c.Digest}, nil
 }
 
-func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Standing {
+func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) token.Standing {
 	standing := s.RateStanding(m.Token, now)
 	if standing.Limit > 0 && !standing.Exceeded {
 		s.rates[m.Token.ID]++
@@ -67,16 +68,16 @@ func (s *fakeStore) TakeRate(m tokenstore.Match, now time.Time) tokenstore.Stand
 	return standing
 }
 
-func (s *fakeStore) RateStanding(token tokenstore.Principal, _ time.Time) tokenstore.Standing {
-	limit := token.RateLimit
+func (s *fakeStore) RateStanding(tok tokenstore.Principal, _ time.Time) token.Standing {
+	limit := tok.RateLimit
 	if limit.Requests == 0 {
-		return tokenstore.Standing{}
+		return token.Standing{}
 	}
-	left := limit.Requests - s.rates[token.ID]
-	return tokenstore.Standing{Limit: limit.Requests, Window: limit.Window, Remaining: left, Reset: limit.Window / 2, Exceeded: left == 0}
+	left := limit.Requests - s.rates[tok.ID]
+	return token.Standing{Limit: limit.Requests, Window: limit.Window, Remaining: left, Reset: limit.Window / 2, Exceeded: left == 0}
 }
 
-func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, tokenstore.Standing, error) {
+func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error) {
 	standing, err := s.QuotaStanding(m.Token, now)
 	if standing.Limit > 0 && !standing.Exceeded {
 		s.quotas[m.Token.ID]++
@@ -85,36 +86,36 @@ func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Res
 	return tokenstore.Reservation{}, standing, err
 }
 
-func (s *fakeStore) QuotaStanding(token tokenstore.Principal, _ time.Time) (tokenstore.Standing, error) {
-	quota := token.Quota
+func (s *fakeStore) QuotaStanding(tok tokenstore.Principal, _ time.Time) (token.Standing, error) {
+	quota := tok.Quota
 	if quota.Requests == 0 || s.quotaErr != nil {
-		return tokenstore.Standing{}, s.quotaErr
+		return token.Standing{}, s.quotaErr
 	}
-	left := quota.Requests - s.quotas[token.ID]
-	return tokenstore.Standing{Limit: quota.Requests, Window: 31 * 24 * time.Hour, Remaining: left, Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
+	left := quota.Requests - s.quotas[tok.ID]
+	return token.Standing{Limit: quota.Requests, Window: 31 * 24 * time.Hour, Remaining: left, Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
 }
 
 // add returns the text of a new token.
-func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tokenstore.Token)) string {
+func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*token.Token)) string {
 	t.Helper()
 	text := tokenText(prefixAndKind, id)
 	credential, err := testPrefixes.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := &tokenstore.Token{
-		ID: credential.ID, Terms: tokenstore.Terms{Kind: credential.Kind, Account: "alice", Scopes: tokenstore.Grants{"*"}}, Format: tokenstore.FormatNative,
+	tok := &token.Token{
+		ID: credential.ID, Terms: token.Terms{Kind: credential.Kind, Account: "alice", Scopes: token.Grants{"*"}}, Format: token.FormatNative,
 		Name:      "ci " + id,
 		ExpiresAt: testNow.Add(time.Hour),
 	}
 	if change != nil {
-		change(token)
+		change(tok)
 	}
 	if s.known == nil {
-		s.known = make(map[tokenstore.Digest]knownToken)
-		s.rates, s.quotas = make(map[tokenstore.ID]int64), make(map[tokenstore.ID]int64)
+		s.known = make(map[token.Digest]knownToken)
+		s.rates, s.quotas = make(map[token.ID]int64), make(map[token.ID]int64)
 	}
-	s.known[credential.Digest] = knownToken{token, tokenstore.PrincipalOf(token)}
+	s.known[credential.Digest] = knownToken{tok, tokenstore.PrincipalOf(tok)}
 	return text
 }
 
@@ -131,17 +132,17 @@ func newTestTokens(t testing.TB) testTokens {
 	return testTokens{
 		fakeStore: s,
 		good:      s.add(t, "mmk", "good00000000", nil),
-		reader:    s.add(t, "mmk", "reader000000", func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"report:read"} }),
+		reader:    s.add(t, "mmk", "reader000000", func(tok *token.Token) { tok.Scopes = token.Grants{"report:read"} }),
 		admin:     s.add(t, "mma", "admin0000000", nil),
-		expired:   s.add(t, "mmk", "expired00000", func(token *tokenstore.Token) { token.ExpiresAt = testNow }),
-		early:     s.add(t, "mmk", "early0000000", func(token *tokenstore.Token) { token.NotBefore = testNow.Add(time.Second) }),
-		revoked: s.add(t, "mmk", "revoked00000", func(token *tokenstore.Token) {
+		expired:   s.add(t, "mmk", "expired00000", func(token *token.Token) { token.ExpiresAt = testNow }),
+		early:     s.add(t, "mmk", "early0000000", func(token *token.Token) { token.NotBefore = testNow.Add(time.Second) }),
+		revoked: s.add(t, "mmk", "revoked00000", func(token *token.Token) {
 			token.RevokedAt, token.DisabledAt, token.ExpiresAt = past, past, past
 		}),
-		disabled: s.add(t, "mmk", "disabled0000", func(token *tokenstore.Token) {
+		disabled: s.add(t, "mmk", "disabled0000", func(token *token.Token) {
 			token.DisabledAt, token.NotBefore, token.ExpiresAt = past, testNow.Add(time.Second), past
 		}),
-		local: s.add(t, "mmk", "local0000000", func(token *tokenstore.Token) {
+		local: s.add(t, "mmk", "local0000000", func(token *token.Token) {
 			token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 		}),
 		unknown:   tokenText("mmk", "unknown00000"),
@@ -151,13 +152,13 @@ func newTestTokens(t testing.TB) testTokens {
 
 // testRoutes has each kind of route.
 func testRoutes() []Route {
-	named := func(name string) tokenstore.Scope { return tokenstore.Scope{Name: name} }
+	named := func(name string) token.Scope { return token.Scope{Name: name} }
 	return []Route{
 		{Method: "GET", Path: "/api/report", Scope: named("report:read")},
 		{Method: "POST", Path: "/api/report", Aliases: []string{"/old/report"}, Scope: named("report:write")},
 		{Method: "POST", Path: "/api/image", Scope: named("image:write"), Upload: true},
 		{Method: "GET", Path: "/api/logs/*/live", Scope: named("log:read"), WebSocket: true},
-		{Method: "GET", Path: "/api/other-users", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+		{Method: "GET", Path: "/api/other-users", Scope: token.Scope{Name: "monitoring:read", Explicit: true}},
 	}
 }
 

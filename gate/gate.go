@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -17,7 +18,7 @@ type Config struct {
 	// Explicit is the resources that the grant "*" doesn't open at any gate of the
 	// configuration; see [ExplicitResources]. Nil means those of Routes.
 	Explicit Resources
-	Prefixes tokenstore.Prefixes
+	Prefixes token.Prefixes
 	// BrowserSessions lets requests without a bearer credential through for the
 	// backend to answer.
 	BrowserSessions bool
@@ -236,11 +237,11 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	case checkToken:
 		g.find(r, d, s)
 	case checkKind:
-		if d.Match.Token.Kind != tokenstore.KindAPI {
+		if d.Match.Token.Kind != token.KindAPI {
 			d.Refusal = Refuse(WrongKind)
 		}
 	case checkState:
-		if d.Match.Status != tokenstore.StatusActive {
+		if d.Match.Status != token.StatusActive {
 			d.Refusal = RefuseStatus(d.Match.Status)
 		}
 	case checkClientIP:
@@ -350,7 +351,7 @@ func (g *Gate) find(r *Request, d *Decision, s *scratch) {
 	}
 	if d.Match, err = s.store.Authenticate(credential, r.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
-		if d.Refusal.Code == UnknownToken && credential.Format == tokenstore.FormatImported {
+		if d.Refusal.Code == UnknownToken && credential.Format == token.FormatImported {
 			d.Refusal.Detail = g.ownKey
 		}
 	}

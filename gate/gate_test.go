@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -134,7 +135,7 @@ func TestDecideOrder(t *testing.T) {
 		{"401 disabled_token", func(r *Request) { use(r, tokens.disabled) }},
 		{"401 revoked_token", func(r *Request) { use(r, tokens.revoked) }},
 		{"403 wrong_kind", func(r *Request) {
-			use(r, tokens.add(t, "mma", "retired00000", func(token *tokenstore.Token) { token.RevokedAt = testNow }))
+			use(r, tokens.add(t, "mma", "retired00000", func(token *token.Token) { token.RevokedAt = testNow }))
 		}},
 		{"401 unknown_token", func(r *Request) { use(r, tokens.unknown) }},
 		{"401 malformed_token", func(r *Request) { use(r, tokens.malformed) }},
@@ -293,17 +294,17 @@ func TestDecideUpgrade(t *testing.T) {
 // A store that can't answer is never the client's fault.
 func TestDecideStoreErrors(t *testing.T) {
 	g := newTestGate(t, nil)
-	token := tokenText("mmk", "good00000000")
+	tok := tokenText("mmk", "good00000000")
 	for _, err := range []error{
-		tokenstore.ErrDamaged, tokenstore.ErrUnavailable, tokenstore.ErrClosed,
-		fmt.Errorf("reading: %w", tokenstore.ErrDamaged), errors.New("anything else"),
+		token.ErrDamaged, tokenstore.ErrUnavailable, tokenstore.ErrClosed,
+		fmt.Errorf("reading: %w", token.ErrDamaged), errors.New("anything else"),
 	} {
-		d := decide(g, &fakeStore{err: err}, request(token, nil))
+		d := decide(g, &fakeStore{err: err}, request(tok, nil))
 		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 || !errors.Is(d.Refusal.Err, err) {
 			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter, d.Refusal.Err)
 		}
 	}
-	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(token, nil))
+	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(tok, nil))
 	if got := refusalText(d.Refusal); got != "401 unknown_token" {
 		t.Errorf("not found: %q", got)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -78,7 +79,7 @@ func dropNominated(h http.Header, connection []string) {
 // DropTokens deletes the headers that hold a token, after [TakeHeaders] has taken
 // the one where it belongs, and returns their names. Of cookies only those that
 // hold one are dropped.
-func DropTokens(h http.Header, prefixes tokenstore.Prefixes) (names []string) {
+func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 	for name, values := range h {
 		for _, value := range values {
 			if !tokenInText(prefixes, value) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -102,11 +103,11 @@ func TestTakeHeaders(t *testing.T) {
 }
 
 func TestForward(t *testing.T) {
-	id, err := tokenstore.ParseID("good00000000")
+	id, err := token.ParseID("good00000000")
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := tokenstore.PrincipalOf(&tokenstore.Token{ID: id, Name: "CI für 100%", Terms: tokenstore.Terms{Account: "alice"}})
+	token := tokenstore.PrincipalOf(&token.Token{ID: id, Name: "CI für 100%", Terms: token.Terms{Account: "alice"}})
 	g := newTestGate(t, nil)
 	client := []string{
 		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
@@ -145,7 +146,7 @@ func TestForward(t *testing.T) {
 // never find the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
-	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &tokenstore.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &token.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
 		t.Errorf("X-Token-Account: %q", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -23,7 +24,7 @@ func spellings(name string) []string {
 // None of these headers may pass next to a token, in any spelling.
 func TestIdentityHeaders(t *testing.T) {
 	t.Parallel()
-	token := &tokenstore.Principal{Terms: new(tokenstore.Terms)}
+	token := &tokenstore.Principal{Terms: new(token.Terms)}
 	g := newTestGate(t, nil)
 	for product, names := range map[string]string{
 		"Kubernetes":       "Impersonate-User Impersonate-Group Impersonate-Uid Impersonate-Extra-Scopes X-Remote-User X-Remote-Group X-Remote-Extra-Scopes X-Kubernetes-User",
@@ -77,7 +78,7 @@ func TestRequestHeaders(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.RequestHeaders = []string{"accept", "X-Request-Id", "IF-MATCH"} })
 	h := headers(t, "Accept: a", "X-Request-Id: 1", "If-Match: 2", "Content-Type: text/plain", "Content-Length: 3", "Content-Encoding: gzip", "Early-Data: 1", "Sec-WebSocket-Key: k",
 		"X-Custom: no", "User-Agent: no", "X-Forwarded-For: 192.0.2.1", "Referer: no", "X-Tenant: no", "Sudo: root", "Cookie: a=b", "X_request_id: no", "Accept-Language: no")
-	got := g.Forward(h, &tokenstore.Principal{Terms: &tokenstore.Terms{Account: "alice"}}, "Bearer upstream", nil)
+	got := g.Forward(h, &tokenstore.Principal{Terms: &token.Terms{Account: "alice"}}, "Bearer upstream", nil)
 	want := []string{
 		"Accept", "Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Early-Data", "If-Match", "Sec-Websocket-Key", "X-Request-Id", "X-Token-Account", "X-Token-Id", "X-Token-Name",
 	}
@@ -117,7 +118,7 @@ func BenchmarkForward(b *testing.B) {
 	h := headers(b,
 		"Accept: */*", "User-Agent: curl/8.0", "Content-Type: application/json", "Content-Length: 2", "X-Forwarded-For: 192.0.2.1", "X-Request-Id: 1", "Accept-Language: en", "Traceparent: 00-1-2-03",
 	)
-	token := &tokenstore.Principal{Terms: new(tokenstore.Terms)}
+	token := &tokenstore.Principal{Terms: new(token.Terms)}
 	g := newTestGate(b, nil)
 	values := make([]string, 0, 16)
 	b.ReportAllocs()

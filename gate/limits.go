@@ -5,12 +5,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Limits is how much is left of a token's limits, as far as a request came to them.
 type Limits struct {
-	Rate, Quota tokenstore.Standing
+	Rate, Quota token.Standing
 }
 
 // The names of the limits for clients are those of the token's fields.
@@ -28,7 +29,7 @@ func (l *Limits) Headers(set func(name, value string)) {
 	policy, left := make([]byte, 0, 96), make([]byte, 0, 96)
 	for _, limit := range []struct {
 		name string
-		tokenstore.Standing
+		token.Standing
 	}{{rateName, l.Rate}, {quotaName, l.Quota}} {
 		if limit.Limit == 0 {
 			continue
@@ -53,7 +54,7 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // rate takes a request of the token's rate limit. That a request is refused later
 // gives nothing back, so that a token can't be used to scan for what it may do.
 func (d *Decision) rate(r *Request, s *scratch) {
-	if d.Match.Token.RateLimit == (tokenstore.RateLimit{}) {
+	if d.Match.Token.RateLimit == (token.RateLimit{}) {
 		return
 	}
 	if s.readOnly {
@@ -69,7 +70,7 @@ func (d *Decision) rate(r *Request, s *scratch) {
 
 // quota takes a request of the token's quota.
 func (d *Decision) quota(r *Request, s *scratch) {
-	if d.Match.Token.Quota == (tokenstore.Quota{}) {
+	if d.Match.Token.Quota == (token.Quota{}) {
 		return
 	}
 	var err error

@@ -6,16 +6,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // limited has two requests in a minute and three in a month.
 func limited(t testing.TB, tokens *testTokens, id string) string {
 	t.Helper()
-	return tokens.add(t, "mmk", id, func(token *tokenstore.Token) {
-		token.Scopes = tokenstore.Grants{"report:*"}
-		token.RateLimit = tokenstore.RateLimit{Requests: 2, Window: time.Minute}
-		token.Quota = tokenstore.Quota{Requests: 3, Period: tokenstore.PeriodMonth}
+	return tokens.add(t, "mmk", id, func(tok *token.Token) {
+		tok.Scopes = token.Grants{"report:*"}
+		tok.RateLimit = token.RateLimit{Requests: 2, Window: time.Minute}
+		tok.Quota = token.Quota{Requests: 3, Period: token.PeriodMonth}
 	})
 }
 
@@ -40,7 +41,7 @@ func TestWhatLimitsCount(t *testing.T) {
 		"body":    {func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }, "413 body_too_large", 1, 0},
 	} {
 		text := limited(t, &tokens, "limited00000")
-		id := tokenstore.ID([]byte("limited00000"))
+		id := token.ID([]byte("limited00000"))
 		d := decide(newTestGate(t, nil), tokens, request(text, test.change))
 		if got := refusalText(d.Refusal); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
@@ -63,7 +64,7 @@ func TestLimitRefusals(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
 	text := limited(t, &tokens, "limited00000")
-	id := tokenstore.ID([]byte("limited00000"))
+	id := token.ID([]byte("limited00000"))
 	g := newTestGate(t, nil)
 	ask := func() (Decision, http.Header) {
 		explained := g.Explain(tokens, Question{Method: "GET", Target: "/api/report", Text: text, Now: testNow})

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestCanonicalPath(t *testing.T) {
@@ -175,7 +175,7 @@ func TestSuggestPath(t *testing.T) {
 func everyPath(t testing.TB) *Gate {
 	var routes []Route
 	for pattern := "/*"; len(routes) < 8; pattern += "/*" {
-		routes = append(routes, Route{Method: "GET", Path: pattern, Scope: tokenstore.Scope{Name: "report:read"}})
+		routes = append(routes, Route{Method: "GET", Path: pattern, Scope: token.Scope{Name: "report:read"}})
 	}
 	return newTestGate(t, func(c *Config) { c.Routes = routes })
 }
@@ -309,8 +309,8 @@ func removeDotSegments(input string) string {
 func TestMeant(t *testing.T) {
 	t.Parallel()
 	router, err := newRouter([]Route{
-		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"}, Scope: tokenstore.Scope{Name: "block:download"}},
-		{Method: "GET", Path: "/jobs/*/log", Scope: tokenstore.Scope{Name: "job:read"}},
+		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"}, Scope: token.Scope{Name: "block:download"}},
+		{Method: "GET", Path: "/jobs/*/log", Scope: token.Scope{Name: "job:read"}},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -19,7 +20,7 @@ var rightChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, c
 // Recheck decides again about an allowed request, by its token as it is now. It updates
 // the finding even if it refuses the request.
 func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Time) Refusal {
-	match, err := store.Authenticate(tokenstore.Credential{Digest: f.Match.Digest}, now)
+	match, err := store.Authenticate(token.Credential{Digest: f.Match.Digest}, now)
 	if err != nil {
 		refusal := refuseLookup(err)
 		refusal.Token = f.Match.Token

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -15,7 +16,7 @@ func TestRecheck(t *testing.T) {
 	t.Parallel()
 	past := testNow.Add(-time.Hour)
 	for name, tt := range map[string]struct {
-		change func(*tokenstore.Token)
+		change func(*token.Token)
 		// gone is what the store says of the secret, if it isn't found.
 		gone error
 		// accounts are those that are configured by then.
@@ -24,21 +25,21 @@ func TestRecheck(t *testing.T) {
 		want     string
 	}{
 		"unchanged":     {},
-		"renamed":       {change: func(token *tokenstore.Token) { token.Name = "x" }},
-		"widened":       {change: func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"*", "x:y"} }},
-		"revoked":       {change: func(token *tokenstore.Token) { token.RevokedAt = past }, want: "401 revoked_token"},
-		"disabled":      {change: func(token *tokenstore.Token) { token.DisabledAt = past }, want: "401 disabled_token"},
-		"postponed":     {change: func(token *tokenstore.Token) { token.NotBefore = testNow.Add(time.Hour) }, want: "401 not_yet_valid"},
-		"shortened":     {change: func(token *tokenstore.Token) { token.ExpiresAt = past }, want: "401 expired_token"},
+		"renamed":       {change: func(token *token.Token) { token.Name = "x" }},
+		"widened":       {change: func(tok *token.Token) { tok.Scopes = token.Grants{"*", "x:y"} }},
+		"revoked":       {change: func(token *token.Token) { token.RevokedAt = past }, want: "401 revoked_token"},
+		"disabled":      {change: func(token *token.Token) { token.DisabledAt = past }, want: "401 disabled_token"},
+		"postponed":     {change: func(token *token.Token) { token.NotBefore = testNow.Add(time.Hour) }, want: "401 not_yet_valid"},
+		"shortened":     {change: func(token *token.Token) { token.ExpiresAt = past }, want: "401 expired_token"},
 		"expired":       {later: time.Hour, want: "401 expired_token"},
-		"narrowed":      {change: func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"report:write"} }, want: "403 insufficient_scope"},
-		"bound":         {change: func(token *tokenstore.Token) { token.AllowedIPs = prefixes("10.0.0.0/8") }, want: "403 ip_denied"},
-		"bound to here": {change: func(token *tokenstore.Token) { token.AllowedIPs = prefixes("192.0.2.0/24") }},
-		"another kind":  {change: func(token *tokenstore.Token) { token.Kind = tokenstore.KindAdmin }, want: "403 wrong_kind"},
-		"moved to an account that is not configured": {change: func(token *tokenstore.Token) { token.Account = "bob" }, want: "502 account_not_configured"},
+		"narrowed":      {change: func(tok *token.Token) { tok.Scopes = token.Grants{"report:write"} }, want: "403 insufficient_scope"},
+		"bound":         {change: func(token *token.Token) { token.AllowedIPs = prefixes("10.0.0.0/8") }, want: "403 ip_denied"},
+		"bound to here": {change: func(token *token.Token) { token.AllowedIPs = prefixes("192.0.2.0/24") }},
+		"another kind":  {change: func(tok *token.Token) { tok.Kind = token.KindAdmin }, want: "403 wrong_kind"},
+		"moved to an account that is not configured": {change: func(token *token.Token) { token.Account = "bob" }, want: "502 account_not_configured"},
 		"account taken away":                         {accounts: map[string]bool{}, want: "502 account_not_configured"},
 		"deleted":                                    {gone: tokenstore.ErrNotFound, want: "401 unknown_token"},
-		"damaged":                                    {gone: tokenstore.ErrDamaged, want: "503 store_unavailable"},
+		"damaged":                                    {gone: token.ErrDamaged, want: "503 store_unavailable"},
 		"store away":                                 {gone: errors.New("away"), want: "503 store_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -210,7 +211,7 @@ func (r Refusal) detail() string {
 		return "This API key is not valid before " + shown(r.Token.NotBefore) + "."
 	case r.Code == RateLimited && r.Token.Known():
 		limit := r.Token.RateLimit
-		return fmt.Sprintf("This API key may make %d requests in %s. It may make the next one in %d s.", limit.Requests, tokenstore.FormatWindow(limit.Window), r.RetryAfter)
+		return fmt.Sprintf("This API key may make %d requests in %s. It may make the next one in %d s.", limit.Requests, token.FormatWindow(limit.Window), r.RetryAfter)
 	case r.Code == QuotaExceeded && r.Token.Known():
 		quota := r.Token.Quota
 		return fmt.Sprintf("This API key has used up its %d requests of this %s, in UTC. It may make the next one in %d s.", quota.Requests, quota.Period, r.RetryAfter)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/problem"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // What each refusal says: challenge and headers with R for the realm
@@ -31,7 +31,7 @@ func TestRefusalTable(t *testing.T) {
 	guarded := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })
 	decide(guarded, tokens, request(tokens.unknown, nil))
 	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
-	tokens.rates[tokenstore.ID([]byte("rated0000000"))], tokens.quotas[tokenstore.ID([]byte("used00000000"))] = 2, 3
+	tokens.rates[token.ID([]byte("rated0000000"))], tokens.quotas[token.ID([]byte("used00000000"))] = 2, 3
 	homeless := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	route := &Route{}
 	tests := map[Code]struct {
@@ -82,7 +82,7 @@ func TestRefusalTable(t *testing.T) {
 		BodyTimeout:        {Refuse(BodyTimeout), 408, "", nil, nil, ""},
 		Overloaded:         {Refuse(Overloaded), 503, "", http.Header{"Retry-After": {"5"}}, nil, ""},
 		StoreUnavailable: {
-			decide(g, &fakeStore{err: tokenstore.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
+			decide(g, &fakeStore{err: token.ErrDamaged}, request(tokens.good, nil)).Refusal, 503,
 			"", http.Header{"Retry-After": {"5"}}, nil, "",
 		},
 		TooManyFailures: {

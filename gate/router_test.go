@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // route returns a route of "METHOD /path scope".
 func route(line string) Route {
 	fields := strings.Fields(line)
-	return Route{Method: fields[0], Path: fields[1], Scope: tokenstore.Scope{Name: fields[2]}}
+	return Route{Method: fields[0], Path: fields[1], Scope: token.Scope{Name: fields[2]}}
 }
 
 func TestRouterFind(t *testing.T) {
@@ -124,7 +124,7 @@ func TestNewErrors(t *testing.T) {
 		routes []Route
 		want   []string // parts of the error
 	}{
-		{"no method", []Route{{Path: "/a", Scope: tokenstore.Scope{Name: "a:b"}}}, []string{`"" is not a method`}},
+		{"no method", []Route{{Path: "/a", Scope: token.Scope{Name: "a:b"}}}, []string{`"" is not a method`}},
 		{"broken method", []Route{route("G@T /a a:b")}, []string{`"G@T" is not a method`}},
 		{"all methods", []Route{route("* /a a:b")}, []string{`method "*"`, "no request would match it", "write one route line for each method"}},
 		{"any method", []Route{route("ANY /a a:b")}, []string{`method "ANY"`, "write one route line for each method"}},
@@ -154,8 +154,8 @@ func TestNewErrors(t *testing.T) {
 		{"nothing to suggest", []Route{route("GET /a;b a:b")}, []string{`"/a;b" is not canonical`, "write it as the backend has it"}},
 		{"half a wildcard", []Route{route("GET /api/*.png a:b")}, []string{`"/api/*.png"`, "write * alone"}},
 		{"double wildcard", []Route{route("GET /api/** a:b")}, []string{"write * alone"}},
-		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"did you mean /b?"}},
-		{"wildcard alias", []Route{{Method: "GET", Path: "/a/*", Aliases: []string{"/b/*"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"a route with aliases can't have a *"}},
+		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: token.Scope{Name: "a:b"}}}, []string{"did you mean /b?"}},
+		{"wildcard alias", []Route{{Method: "GET", Path: "/a/*", Aliases: []string{"/b/*"}, Scope: token.Scope{Name: "a:b"}}}, []string{"a route with aliases can't have a *"}},
 		{"no scope", []Route{{Method: "GET", Path: "/a"}}, []string{`scope ""`, "write resource:action"}},
 		{"scope without action", []Route{route("GET /a report")}, []string{"write resource:action"}},
 		{"scope of three parts", []Route{route("GET /a a:b:c")}, []string{"write resource:action"}},
@@ -163,7 +163,7 @@ func TestNewErrors(t *testing.T) {
 		{"wildcard scope", []Route{route("GET /a report:*")}, []string{"write resource:action"}},
 		{"twice", []Route{route("GET /a a:b"), route("GET /a a:c")}, []string{"route GET /a is declared twice"}},
 		{"wildcard twice", []Route{route("GET /a/* a:b"), route("GET /a/* a:c")}, []string{"route GET /a/* is declared twice"}},
-		{"alias of another", []Route{route("GET /a a:b"), {Method: "GET", Path: "/b", Aliases: []string{"/a"}, Scope: tokenstore.Scope{Name: "a:b"}}}, []string{"route GET /a is declared twice"}},
+		{"alias of another", []Route{route("GET /a a:b"), {Method: "GET", Path: "/b", Aliases: []string{"/a"}, Scope: token.Scope{Name: "a:b"}}}, []string{"route GET /a is declared twice"}},
 		{"several", []Route{route("get /a a:b"), route("GET /b x")}, []string{"route get /a", "route GET /b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestUnusualRoutes(t *testing.T) {
 // doesn't open.
 func TestExplicitResource(t *testing.T) {
 	tokens := newTestTokens(t)
-	read := tokens.add(t, "mmk", "monitor00000", func(token *tokenstore.Token) { token.Scopes = tokenstore.Grants{"monitoring:*"} })
+	read := tokens.add(t, "mmk", "monitor00000", func(tok *token.Token) { tok.Scopes = token.Grants{"monitoring:*"} })
 	g := newTestGate(t, func(c *Config) {
 		c.Routes = append(c.Routes, route("GET /mine monitoring:read"), route("GET /new monitoring:new"))
 	})
@@ -214,13 +214,13 @@ func TestCatalog(t *testing.T) {
 	first := Table{
 		Routes: []Route{
 			route("POST /b report:write"), route("GET /b report:read"), route("GET /a report:read"),
-			{Method: "GET", Path: "/c", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+			{Method: "GET", Path: "/c", Scope: token.Scope{Name: "monitoring:read", Explicit: true}},
 		},
-		Presets: map[string]tokenstore.Grants{"read": {"report:read"}, "full": {"*"}},
+		Presets: map[string]token.Grants{"read": {"report:read"}, "full": {"*"}},
 	}
 	second := Table{
 		Routes:  []Route{route("GET /b report:read"), route("GET /d monitoring:read"), route("GET /e image:read")},
-		Presets: map[string]tokenstore.Grants{"images": {"image:*"}, "read": {"image:read", "report:read"}},
+		Presets: map[string]token.Grants{"images": {"image:*"}, "read": {"image:read", "report:read"}},
 	}
 	catalog := Catalog(first, second)
 	var got []string
@@ -240,7 +240,7 @@ func TestCatalog(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("scopes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for scope, want := range map[tokenstore.Scope][]string{
+	for scope, want := range map[token.Scope][]string{
 		{Name: "report:read"}:                     {"full", "read"},
 		{Name: "image:read"}:                      {"full", "images", "read"},
 		{Name: "monitoring:read", Explicit: true}: {},
@@ -262,7 +262,7 @@ func TestCatalog(t *testing.T) {
 func TestExplicitEverywhere(t *testing.T) {
 	t.Parallel()
 	table := Table{Routes: []Route{
-		{Method: "GET", Path: "/monitoring", Scope: tokenstore.Scope{Name: "monitoring:read", Explicit: true}},
+		{Method: "GET", Path: "/monitoring", Scope: token.Scope{Name: "monitoring:read", Explicit: true}},
 		route("GET /report report:read"),
 	}}
 	lines := Table{Routes: []Route{route("GET /status monitoring:read"), route("POST /status monitoring:restart"), route("GET /report report:read")}}

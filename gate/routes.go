@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Route is one thing a token may be allowed to do: a method and an exact path.
@@ -23,7 +23,7 @@ type Route struct {
 	// "*".
 	Aliases []string
 	// Scope is what the token needs.
-	Scope tokenstore.Scope
+	Scope token.Scope
 
 	// Upload routes take large bodies, which are streamed and not held.
 	Upload bool
@@ -76,7 +76,7 @@ func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...)
 // for.
 type Table struct {
 	Routes  []Route
-	Presets map[string]tokenstore.Grants
+	Presets map[string]token.Grants
 	// CheckBody keeps away from the backend what would harm it: the whole body of any
 	// request but those of Upload routes, from any client and to any path. Nil lets
 	// all through. Its error is a *BodyError.
@@ -203,7 +203,7 @@ func ExplicitResources(tables ...Table) Resources {
 }
 
 // with reports whether the scope's resource is in the set.
-func (r Resources) with(scope tokenstore.Scope) bool { return r[resourceOf(scope.Name)] }
+func (r Resources) with(scope token.Scope) bool { return r[resourceOf(scope.Name)] }
 
 func resourceOf(scopeName string) string {
 	resource, _, _ := strings.Cut(scopeName, ":")
@@ -212,16 +212,16 @@ func resourceOf(scopeName string) string {
 
 // Catalog returns what tokens can be granted on these tables. A preset that several
 // tables have grants what it grants in each.
-func Catalog(tables ...Table) tokenstore.Catalog {
-	byName := make(map[string]*tokenstore.CatalogScope)
+func Catalog(tables ...Table) token.Catalog {
+	byName := make(map[string]*token.CatalogScope)
 	explicit := ExplicitResources(tables...)
-	catalog := tokenstore.Catalog{Presets: make(map[string]tokenstore.Grants)}
+	catalog := token.Catalog{Presets: make(map[string]token.Grants)}
 	for _, table := range tables {
 		for i := range table.Routes {
 			route := &table.Routes[i]
 			scope := byName[route.Scope.Name]
 			if scope == nil {
-				scope = &tokenstore.CatalogScope{Scope: route.Scope}
+				scope = &token.CatalogScope{Scope: route.Scope}
 				byName[route.Scope.Name] = scope
 			}
 			scope.Explicit = explicit.with(scope.Scope)
@@ -241,6 +241,6 @@ func Catalog(tables ...Table) tokenstore.Catalog {
 		slices.Sort(scope.Routes)
 		catalog.Scopes = append(catalog.Scopes, *scope)
 	}
-	slices.SortFunc(catalog.Scopes, func(a, b tokenstore.CatalogScope) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(catalog.Scopes, func(a, b token.CatalogScope) int { return cmp.Compare(a.Name, b.Name) })
 	return catalog
 }

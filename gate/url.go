@@ -4,7 +4,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // RawPath returns a URL's path as the client, or a rewrite before the gate,
@@ -36,14 +36,14 @@ func SetPath(u *url.URL, escaped string) {
 
 // URLHasToken reports whether a URL holds a token anywhere, as it is written or
 // percent-encoded, once or more often.
-func URLHasToken(prefixes tokenstore.Prefixes, u *url.URL) bool {
+func URLHasToken(prefixes token.Prefixes, u *url.URL) bool {
 	return tokenInText(prefixes, u.Path) || tokenInText(prefixes, u.RawPath) ||
 		tokenInText(prefixes, u.RawQuery) || tokenInText(prefixes, u.Fragment) ||
 		u.User != nil && tokenInText(prefixes, u.User.String())
 }
 
-func tokenInText(prefixes tokenstore.Prefixes, text string) bool {
-	if len(text) < tokenstore.SecretTextLength {
+func tokenInText(prefixes token.Prefixes, text string) bool {
+	if len(text) < token.SecretTextLength {
 		return false
 	}
 	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(UnescapeAll(text)) >= 0

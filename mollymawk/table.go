@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/mollygate/mollygate/gate"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // generation is what a backend speaks. Clients may speak either: what differs is
@@ -58,8 +58,8 @@ func table(g generation) gate.Table {
 }
 
 // presets are what tokens are often for.
-func presets() map[string]tokenstore.Grants {
-	return map[string]tokenstore.Grants{
+func presets() map[string]token.Grants {
+	return map[string]token.Grants{
 		"read":   {"unikernel:list", "unikernel:console"},
 		"deploy": {"unikernel:list", "unikernel:create", "unikernel:restart", "unikernel:update", "unikernel:rollback", "unikernel:console"},
 		"backup": {"block:download"},
@@ -67,6 +67,6 @@ func presets() map[string]tokenstore.Grants {
 	}
 }
 
-func scope(name string) tokenstore.Scope { return tokenstore.Scope{Name: name} }
+func scope(name string) token.Scope { return token.Scope{Name: name} }
 
-func explicit(name string) tokenstore.Scope { return tokenstore.Scope{Name: name, Explicit: true} }
+func explicit(name string) token.Scope { return token.Scope{Name: name, Explicit: true} }

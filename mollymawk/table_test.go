@@ -11,6 +11,7 @@ import (
 
 	"github.com/mollygate/mollygate/gate"
 	_ "github.com/mollygate/mollygate/mollymawk"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -121,25 +122,25 @@ func TestPresets(t *testing.T) {
 // monitoring.
 type anyone struct{}
 
-func (anyone) Authenticate(c tokenstore.Credential, _ time.Time) (tokenstore.Match, error) {
+func (anyone) Authenticate(c token.Credential, _ time.Time) (tokenstore.Match, error) {
 	return tokenstore.Match{
-		Token:  tokenstore.Principal{ID: c.ID, Terms: &tokenstore.Terms{Kind: tokenstore.KindAPI, Scopes: tokenstore.Grants{"*"}}},
-		Status: tokenstore.StatusActive,
+		Token:  tokenstore.Principal{ID: c.ID, Terms: &token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"*"}}},
+		Status: token.StatusActive,
 	}, nil
 }
 
-func (anyone) TakeRate(tokenstore.Match, time.Time) tokenstore.Standing { return tokenstore.Standing{} }
+func (anyone) TakeRate(tokenstore.Match, time.Time) token.Standing { return token.Standing{} }
 
-func (anyone) RateStanding(tokenstore.Principal, time.Time) tokenstore.Standing {
-	return tokenstore.Standing{}
+func (anyone) RateStanding(tokenstore.Principal, time.Time) token.Standing {
+	return token.Standing{}
 }
 
-func (anyone) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, tokenstore.Standing, error) {
-	return tokenstore.Reservation{}, tokenstore.Standing{}, nil
+func (anyone) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, token.Standing, error) {
+	return tokenstore.Reservation{}, token.Standing{}, nil
 }
 
-func (anyone) QuotaStanding(tokenstore.Principal, time.Time) (tokenstore.Standing, error) {
-	return tokenstore.Standing{}, nil
+func (anyone) QuotaStanding(tokenstore.Principal, time.Time) (token.Standing, error) {
+	return token.Standing{}, nil
 }
 
 // The gate sends what the backend's generation has, whichever the client speaks,
@@ -148,7 +149,7 @@ func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
 		table, _ := gate.TableByName(name)
-		g, err := gate.New(gate.Config{Table: table, Prefixes: tokenstore.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
+		g, err := gate.New(gate.Config{Table: table, Prefixes: token.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}

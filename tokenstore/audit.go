@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // AuditEntry is a line of the record of who changed what.
@@ -14,7 +16,7 @@ type AuditEntry struct {
 	// Action is "create", "delete" and so on.
 	Action string
 	// TokenID is zero if the entry is about no token.
-	TokenID   ID
+	TokenID   token.ID
 	TokenName string
 	// Address is where the call came from.
 	Address string
@@ -58,7 +60,7 @@ func (a Actor) authorize() error {
 }
 
 // audit returns the entry about a change of a token.
-func (a Actor) audit(now time.Time, action string, token *Token, changes map[string]string) AuditEntry {
+func (a Actor) audit(now time.Time, action string, token *token.Token, changes map[string]string) AuditEntry {
 	return AuditEntry{
 		Time: now, Actor: a.Name, Address: a.Address, Action: action,
 		TokenID: token.ID, TokenName: token.Name, Changes: changes,
@@ -109,4 +111,4 @@ func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 
 // KeepAudit sets how long audit entries are kept. Until it is called, and with an
 // unlimited lifetime, they are kept for ever.
-func (s *Store) KeepAudit(retention Lifetime) { s.auditRetention.Store(&retention) }
+func (s *Store) KeepAudit(retention token.Lifetime) { s.auditRetention.Store(&retention) }

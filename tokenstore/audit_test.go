@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 func (s *testStore) lastAudit(t testing.TB) AuditEntry {
@@ -21,15 +23,15 @@ func (s *testStore) lastAudit(t testing.TB) AuditEntry {
 func TestAuditPages(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, _ := s.create(t)
+	tok, _ := s.create(t)
 	for i := range 9 {
 		name := fmt.Sprint("name ", i)
-		if _, err := s.Edit(testPolicy, token.ID, Edit{Name: &name}, testActor); err != nil {
+		if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Name: &name}, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var actions []string
-	page := AuditPage{Limit: 4, Match: func(e AuditEntry) bool { return e.TokenID == token.ID }}
+	page := AuditPage{Limit: 4, Match: func(e AuditEntry) bool { return e.TokenID == tok.ID }}
 	for {
 		entries, next, err := s.Audit(page)
 		if err != nil {
@@ -56,14 +58,14 @@ func TestAuditPages(t *testing.T) {
 func TestKeepAudit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		keep *Lifetime
+		keep *token.Lifetime
 		want int
 	}{
 		"by default": {nil, 3},
 		"two years":  {new(months(24)), 2},
 		"longer":     {new(months(36)), 3},
 		"shorter":    {new(seconds(3600)), 1},
-		"for ever":   {&Lifetime{}, 3},
+		"for ever":   {&token.Lifetime{}, 3},
 	} {
 		s := openTestStore(t)
 		if test.keep != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestNothingChangesWithoutTheRight makes each kind of change for an actor whose right
@@ -12,29 +14,29 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 	t.Parallel()
 	errEnded := errors.New("ended")
 	actor := Actor{Name: "carol", Authorize: func() error { return errEnded }}
-	for name, change := range map[string]func(s *testStore, id ID) error{
-		"create": func(s *testStore, _ ID) error {
-			_, _, err := s.Create(testPolicy, Draft{Kind: KindAdmin, Name: "successor", Expiry: Expiry{ExpiresIn: seconds(3600)}}, actor)
+	for name, change := range map[string]func(s *testStore, id token.ID) error{
+		"create": func(s *testStore, _ token.ID) error {
+			_, _, err := s.Create(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "successor", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}, actor)
 			return err
 		},
-		"import": func(s *testStore, _ ID) error {
-			draft := Draft{Kind: KindAPI, Name: "imported", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(3600)}}
+		"import": func(s *testStore, _ token.ID) error {
+			draft := token.Draft{Kind: token.KindAPI, Name: "imported", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
 			_, _, err := s.Import(testPolicy, draft, "0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b", actor)
 			return err
 		},
-		"edit": func(s *testStore, id ID) error {
-			_, err := s.Edit(testPolicy, id, Edit{Name: new("another")}, actor)
+		"edit": func(s *testStore, id token.ID) error {
+			_, err := s.Edit(testPolicy, id, token.Edit{Name: new("another")}, actor)
 			return err
 		},
-		"rotate": func(s *testStore, id ID) error {
-			_, _, err := s.Rotate(testPolicy, id, Rotation{}, actor)
+		"rotate": func(s *testStore, id token.ID) error {
+			_, _, err := s.Rotate(testPolicy, id, token.Rotation{}, actor)
 			return err
 		},
-		"revoke":  func(s *testStore, id ID) error { _, err := s.Revoke(id, AnyVersion, actor); return err },
-		"disable": func(s *testStore, id ID) error { _, err := s.Disable(id, AnyVersion, actor); return err },
-		"enable":  func(s *testStore, id ID) error { _, err := s.Enable(id, AnyVersion, actor); return err },
-		"delete":  func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, actor) },
-		"accept clock": func(s *testStore, _ ID) error {
+		"revoke":  func(s *testStore, id token.ID) error { _, err := s.Revoke(id, token.AnyVersion, actor); return err },
+		"disable": func(s *testStore, id token.ID) error { _, err := s.Disable(id, token.AnyVersion, actor); return err },
+		"enable":  func(s *testStore, id token.ID) error { _, err := s.Enable(id, token.AnyVersion, actor); return err },
+		"delete":  func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, actor) },
+		"accept clock": func(s *testStore, _ token.ID) error {
 			s.Now() // sees the later time
 			s.clock.set(s.clock.Now().Add(-time.Hour))
 			_, _, err := s.AcceptClock(actor)
@@ -42,16 +44,16 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 		},
 	} {
 		s := openTestStore(t)
-		token, credential := s.create(t)
+		tok, credential := s.create(t)
 		before := s.Now()
-		if err := change(s, token.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) || errors.Is(err, ErrUnavailable) {
+		if err := change(s, tok.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) || errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 		page, _, err := s.List(Page{Order: OrderCreated, Limit: 10})
-		if err != nil || len(page) != 1 || page[0].Token.Version != token.Version || page[0].Token.Status(before) != StatusActive {
+		if err != nil || len(page) != 1 || page[0].Token.Version != tok.Version || page[0].Token.Status(before) != token.StatusActive {
 			t.Errorf("%s: the tokens have changed: %v", name, err)
 		}
-		if match := s.must(t, credential); match.Status != StatusActive {
+		if match := s.must(t, credential); match.Status != token.StatusActive {
 			t.Errorf("%s: the token in memory has changed", name)
 		}
 		if s.Now().Before(before) {
@@ -67,34 +69,34 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
+	tok, credential := s.create(t)
 	match := s.must(t, credential)
-	want := func(what string, status Status) {
+	want := func(what string, status token.Status) {
 		t.Helper()
 		if fresh, ok := s.Refresh(match, s.Now()); !ok || fresh.Status != status {
 			t.Errorf("%s: %v, %v", what, ok, fresh.Status)
 		}
 	}
-	want("as it was", StatusActive)
-	if _, err := s.Disable(token.ID, AnyVersion, testActor); err != nil {
+	want("as it was", token.StatusActive)
+	if _, err := s.Disable(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
-	want("disabled", StatusDisabled)
-	if _, err := s.Enable(token.ID, AnyVersion, testActor); err != nil {
+	want("disabled", token.StatusDisabled)
+	if _, err := s.Enable(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
-	want("enabled", StatusActive)
-	if _, err := s.Edit(testPolicy, token.ID, Edit{AllowedIPs: &[]string{"10.0.0.0/8"}}, testActor); err != nil {
+	want("enabled", token.StatusActive)
+	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{AllowedIPs: &[]string{"10.0.0.0/8"}}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if fresh, ok := s.Refresh(match, s.Now()); !ok || len(fresh.Token.AllowedIPs) != 1 {
 		t.Errorf("bound to addresses: %v, %v", ok, fresh.Token.AllowedIPs)
 	}
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor); err != nil {
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor); err != nil {
 		t.Fatal(err)
 	}
-	want("rotated with grace", StatusActive)
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil {
+	want("rotated with grace", token.StatusActive)
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := s.Refresh(match, s.Now()); ok {

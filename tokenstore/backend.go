@@ -4,6 +4,8 @@ import (
 	"io"
 	"iter"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // Backend keeps tokens. It holds no rules: those are the [Store]'s. All methods
@@ -15,11 +17,11 @@ import (
 // may be in the store or not.
 type Backend interface {
 	// Token returns the token with this id. It must not wait for the network.
-	Token(id ID) (*Token, error)
+	Token(id token.ID) (*token.Token, error)
 	// IDOf returns the id of the token with this Digest or PreviousDigest. It must
 	// not wait for the network, and its cost must not tell whether the digest is
 	// nearly that of a token.
-	IDOf(digest Digest) (ID, error)
+	IDOf(digest token.Digest) (token.ID, error)
 	// Apply changes one token in one transaction with its audit entry and returns
 	// what it became. The change is on disk when Apply returns. change sees the
 	// token as stored, or nil if there is none, and may be called more than once;
@@ -28,30 +30,30 @@ type Backend interface {
 	// ErrTaken; if the token's Digest is new and was ended by an earlier change, it is
 	// an [*EndedError]; if the change's request is a repeat, it is ErrRepeated. Then
 	// nothing is changed.
-	Apply(id ID, now time.Time, change ChangeFunc) (*Token, error)
+	Apply(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error)
 	// List walks the tokens of order, beginning after the position, backwards if
 	// descending, until yield returns false. Damaged tokens are left out. yield must
 	// not call the backend and may keep what it is given.
-	List(order Order, after *Position, descending bool, yield func(*Token) bool) error
+	List(order Order, after *Position, descending bool, yield func(*token.Token) bool) error
 	// Scan walks all tokens whose ids come after the given one, in the order of their
 	// ids, with their saved usage, until yield returns false. Damaged tokens are left
 	// out. What yield is given is valid during the call only; it must not call the
 	// backend.
-	Scan(after ID, yield func(*Token, Usage) bool) error
+	Scan(after token.ID, yield func(*token.Token, Usage) bool) error
 	// Usage returns what SaveUsage stored of the token, or none, with at least its days from
 	// first to last, and the state as it was then. It must not wait for the network. With
 	// ErrDamaged it returns the days that can be read.
-	Usage(id ID, first, last Day) (Usage, FlushState, error)
+	Usage(id token.ID, first, last Day) (Usage, FlushState, error)
 	// SaveUsage adds what came to the usage of tokens, [Usage.Plus], and stores the
 	// state, in one transaction. Ids that are no tokens are left out, so that counts that
 	// are saved late bring nothing of a deleted token back. A usage that can't be read
 	// begins anew.
-	SaveUsage(now time.Time, state FlushState, came iter.Seq2[ID, Usage]) error
+	SaveUsage(now time.Time, state FlushState, came iter.Seq2[token.ID, Usage]) error
 	// JournalPath returns where the counts that are not saved survive the process, always
 	// the same, or "" if the backend has no such place. No other process uses it.
 	JournalPath() string
 	// Request returns the request kept under a key, or ErrNotFound.
-	Request(key Digest) (KeptRequest, error)
+	Request(key token.Digest) (KeptRequest, error)
 	// Audit walks the audit from its newest entry, or from the one before the
 	// position, until yield returns false. Damaged entries are left out.
 	Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error
@@ -91,12 +93,12 @@ type Retention struct {
 }
 
 // ChangeFunc turns a token into what it shall be.
-type ChangeFunc func(old *Token) (Change, error)
+type ChangeFunc func(old *token.Token) (Change, error)
 
 // Change is what becomes of a token.
 type Change struct {
 	// Token is what the token shall be; nil deletes it.
-	Token *Token
+	Token *token.Token
 	Audit AuditEntry
 	// Request, unless it is nil, is kept to know a repeat by.
 	Request *KeptRequest
@@ -122,11 +124,11 @@ const (
 type Position struct {
 	// Time is the token's CreatedAt or ExpiresAt.
 	Time time.Time
-	ID   ID
+	ID   token.ID
 }
 
 // PositionOf returns the token's place in the order.
-func (o Order) PositionOf(t *Token) Position {
+func (o Order) PositionOf(t *token.Token) Position {
 	if o == OrderExpires {
 		return Position{Time: t.ExpiresAt, ID: t.ID}
 	}

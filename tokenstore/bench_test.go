@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestAllocations: a token in use is found and counted without garbage.
@@ -48,15 +50,15 @@ func TestAllocations(t *testing.T) {
 
 // fill puts n tokens into memory, without a backend, and returns their digests in random
 // order.
-func fill(s *testStore, n int) []Digest {
-	digests := make([]Digest, n)
+func fill(s *testStore, n int) []token.Digest {
+	digests := make([]token.Digest, n)
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
-		token := leastToken()
-		binary.BigEndian.PutUint64(token.ID[:], uint64(i))
-		binary.BigEndian.PutUint32(token.ID[8:], uint32(i)*2654435761)
-		token.Digest = DigestOf(string(token.ID[:]))
-		s.activate(token)
-		digests[at] = token.Digest
+		tok := leastToken()
+		binary.BigEndian.PutUint64(tok.ID[:], uint64(i))
+		binary.BigEndian.PutUint32(tok.ID[8:], uint32(i)*2654435761)
+		tok.Digest = token.DigestOf(string(tok.ID[:]))
+		s.activate(tok)
+		digests[at] = tok.Digest
 	}
 	return digests
 }
@@ -90,7 +92,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 	b.Run("found", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			if _, err := s.Authenticate(Credential{Digest: digests[i%len(digests)]}, testTime); err != nil {
+			if _, err := s.Authenticate(token.Credential{Digest: digests[i%len(digests)]}, testTime); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -98,7 +100,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 	b.Run("counted", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			match, err := s.Authenticate(Credential{Digest: digests[i%len(digests)]}, testTime)
+			match, err := s.Authenticate(token.Credential{Digest: digests[i%len(digests)]}, testTime)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -110,7 +112,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 		for i := 0; b.Loop(); i++ {
 			digest := digests[i%len(digests)]
 			digest[31] ^= 1
-			if _, err := s.Authenticate(Credential{Digest: digest}, testTime); err != ErrNotFound {
+			if _, err := s.Authenticate(token.Credential{Digest: digest}, testTime); err != ErrNotFound {
 				b.Fatal(err)
 			}
 		}
@@ -120,7 +122,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				match, err := s.Authenticate(Credential{Digest: digests[0]}, testTime)
+				match, err := s.Authenticate(token.Credential{Digest: digests[0]}, testTime)
 				if err != nil {
 					b.Error(err)
 					return

@@ -3,12 +3,14 @@ package tokenstore
 import (
 	"context"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // Census counts all tokens that there are.
 type Census struct {
 	// ByStatus has every status.
-	ByStatus map[Status]int
+	ByStatus map[token.Status]int
 	// Expiring is how many active tokens end within each of the times that were asked
 	// for, and have no more than a quarter of their life left.
 	Expiring []int
@@ -19,23 +21,23 @@ type Census struct {
 // Census counts all tokens, in the time of a [Store.Scan].
 func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, error) {
 	now := s.Now()
-	var statuses [StatusActive + 1]int
-	c := Census{Expiring: make([]int, len(within)), ByStatus: make(map[Status]int, len(statuses)-1)}
+	var statuses [token.StatusActive + 1]int
+	c := Census{Expiring: make([]int, len(within)), ByStatus: make(map[token.Status]int, len(statuses)-1)}
 	err := s.Scan(ctx, func(t TokenUsage) bool {
 		status := t.Token.Status(now)
 		statuses[status]++
 		c.Allowed += t.Usage.Allowed
 		c.Denied += t.Usage.Denied
-		if status == StatusActive {
+		if status == token.StatusActive {
 			for i, time := range within {
-				if NearEnd(t.Token.Began(), t.Token.ExpiresAt, now, now.Add(time)) {
+				if token.NearEnd(t.Token.Began(), t.Token.ExpiresAt, now, now.Add(time)) {
 					c.Expiring[i]++
 				}
 			}
 		}
 		return true
 	})
-	for status := StatusRevoked; status <= StatusActive; status++ {
+	for status := token.StatusRevoked; status <= token.StatusActive; status++ {
 		c.ByStatus[status] = statuses[status]
 	}
 	return c, err

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestCensus(t *testing.T) {
@@ -13,25 +15,25 @@ func TestCensus(t *testing.T) {
 	s := openTestStore(t)
 	const day = 24 * time.Hour
 	for _, hours := range []int64{12, 24, 25, 24 * 8} {
-		_, credential := s.create(t, func(d *Draft) { d.ExpiresIn = seconds(hours * 3600) })
+		_, credential := s.create(t, func(d *token.Draft) { d.ExpiresIn = seconds(hours * 3600) })
 		match := s.must(t, credential)
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: s.Now()})
 		s.CountDenied(match, s.Now(), "", "ip_denied")
 		s.CountDenied(match, s.Now(), "", "ip_denied")
 	}
 	revoked, _ := s.create(t)
-	if _, err := s.Revoke(revoked.ID, AnyVersion, testActor); err != nil {
+	if _, err := s.Revoke(revoked.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	later := testTime.Add(time.Hour)
-	s.create(t, func(d *Draft) { d.NotBefore = later })
-	if _, _, err := s.Create(Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts, Catalog: testPolicy.Catalog}, Draft{
-		Kind: KindAPI, Name: "for ever", Preset: "read", Expiry: Expiry{NeverExpires: true},
+	s.create(t, func(d *token.Draft) { d.NotBefore = later })
+	if _, _, err := s.Create(token.Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts, Catalog: testPolicy.Catalog}, token.Draft{
+		Kind: token.KindAPI, Name: "for ever", Preset: "read", Expiry: token.Expiry{NeverExpires: true},
 	}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	want := Census{
-		ByStatus: map[Status]int{StatusActive: 5, StatusRevoked: 1, StatusNotYetValid: 1, StatusDisabled: 0, StatusExpired: 0},
+		ByStatus: map[token.Status]int{token.StatusActive: 5, token.StatusRevoked: 1, token.StatusNotYetValid: 1, token.StatusDisabled: 0, token.StatusExpired: 0},
 		Expiring: []int{0, 0, 0}, Allowed: 4, Denied: 8,
 	}
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
@@ -40,12 +42,12 @@ func TestCensus(t *testing.T) {
 	// Those of 12, 24 and 25 hours would end within a day, the last within 8.
 	s.clock.set(testTime.Add(10 * time.Hour))
 	want.Expiring = []int{1, 1, 1}
-	want.ByStatus[StatusActive], want.ByStatus[StatusNotYetValid] = 6, 0
+	want.ByStatus[token.StatusActive], want.ByStatus[token.StatusNotYetValid] = 6, 0
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v\nwant %+v", got, err, want)
 	}
 	s.clock.set(testTime.Add(13 * time.Hour))
-	if got, err := s.Census(t.Context()); err != nil || got.ByStatus[StatusExpired] != 1 {
+	if got, err := s.Census(t.Context()); err != nil || got.ByStatus[token.StatusExpired] != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

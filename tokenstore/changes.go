@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // errUnchanged ends a change that has nothing to do.
@@ -12,7 +13,7 @@ var errUnchanged = errors.New("nothing changes")
 
 // Create makes a token. The secret is returned this once. An error about the
 // draft is a *FieldError.
-func (s *Store) Create(policy Policy, draft Draft, actor Actor) (*Token, Secret, error) {
+func (s *Store) Create(policy token.Policy, draft token.Draft, actor Actor) (*token.Token, token.Secret, error) {
 	token, secret, _, err := s.CreateOnce(policy, draft, actor, Request{})
 	return token, secret, err
 }
@@ -20,43 +21,43 @@ func (s *Store) Create(policy Policy, draft Draft, actor Actor) (*Token, Secret,
 // CreateOnce makes a token unless the request is a repeat: then it returns the
 // token that was made before, as it is now, without a secret. A repeat that asks
 // for something else is [ErrRepeatDiffers].
-func (s *Store) CreateOnce(policy Policy, draft Draft, actor Actor, request Request) (token *Token, secret Secret, repeated bool, err error) {
+func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, request Request) (tok *token.Token, secret token.Secret, repeated bool, err error) {
 	now := s.Now()
-	if kept := request.keep(actor, ID{}, s.passedNow()); kept != nil {
+	if kept := request.keep(actor, token.ID{}, s.passedNow()); kept != nil {
 		// Before the draft is looked at: what was right then may be wrong now.
-		if token, err = s.repeated(kept); !errors.Is(err, ErrNotFound) {
-			return token, Secret{}, true, err
+		if tok, err = s.repeated(kept); !errors.Is(err, ErrNotFound) {
+			return tok, token.Secret{}, true, err
 		}
 	}
 	wanted, err := policy.New(draft, now)
 	if err != nil {
-		return nil, Secret{}, false, err
+		return nil, token.Secret{}, false, err
 	}
 	wanted.CreatedBy = wire.ValidText(actor.Name)
 	// A clash of ids is as good as impossible, but would hand out another's token.
 	for range 3 {
-		if wanted.ID, err = NewID(s.random); err != nil {
-			return nil, Secret{}, false, err
+		if wanted.ID, err = token.NewID(s.random); err != nil {
+			return nil, token.Secret{}, false, err
 		}
 		if secret, err = wanted.NewSecret(s.random); err != nil {
-			return nil, Secret{}, false, err
+			return nil, token.Secret{}, false, err
 		}
 		kept := request.keep(actor, wanted.ID, s.passedNow())
-		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
+		tok, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
 		switch {
 		case errors.Is(err, ErrRepeated):
-			token, err = s.repeated(kept)
-			return token, Secret{}, true, err
+			tok, err = s.repeated(kept)
+			return tok, token.Secret{}, true, err
 		case !errors.Is(err, ErrTaken):
-			return token, secret, false, err
+			return tok, secret, false, err
 		}
 	}
-	return nil, Secret{}, false, ErrTaken
+	return nil, token.Secret{}, false, ErrTaken
 }
 
 // createOnly makes a token where there is none.
-func createOnly(wanted Token, entry AuditEntry, request *KeptRequest) ChangeFunc {
-	return func(old *Token) (Change, error) {
+func createOnly(wanted token.Token, entry AuditEntry, request *KeptRequest) ChangeFunc {
+	return func(old *token.Token) (Change, error) {
 		if old != nil {
 			return Change{}, ErrTaken
 		}
@@ -66,9 +67,9 @@ func createOnly(wanted Token, entry AuditEntry, request *KeptRequest) ChangeFunc
 }
 
 // Delete removes a token and its usage; it stops working at once.
-func (s *Store) Delete(id ID, version uint64, actor Actor) error {
+func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 	now := s.Now()
-	_, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
+	_, err := s.apply(id, now, actor, func(old *token.Token) (Change, error) {
 		if old == nil {
 			return Change{}, ErrNotFound
 		}
@@ -82,8 +83,8 @@ func (s *Store) Delete(id ID, version uint64, actor Actor) error {
 
 // Edit changes a token; the change is in force when Edit returns. An error about
 // the edit is a *FieldError; a revoked or expired token is [ErrConflict].
-func (s *Store) Edit(policy Policy, id ID, edit Edit, actor Actor) (*Token, error) {
-	return s.change(id, edit.Version, "edit", actor, func(token *Token, now time.Time) (map[string]string, error) {
+func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Actor) (*token.Token, error) {
+	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		changes, err := policy.Edit(token, edit, now)
 		return changes, unlessChanged(len(changes) > 0, err)
 	})
@@ -92,37 +93,37 @@ func (s *Store) Edit(policy Policy, id ID, edit Edit, actor Actor) (*Token, erro
 // Rotate gives a token a new secret under the same id. The old one works on until
 // the grace is over; the one before that stops at once. The secret is returned
 // this once. A revoked or expired token is [ErrConflict].
-func (s *Store) Rotate(policy Policy, id ID, rotation Rotation, actor Actor) (*Token, Secret, error) {
-	var secret Secret
-	token, err := s.change(id, rotation.Version, "rotate", actor, func(token *Token, now time.Time) (changes map[string]string, err error) {
+func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token, token.Secret, error) {
+	var secret token.Secret
+	tok, err := s.change(id, rotation.Version, "rotate", actor, func(token *token.Token, now time.Time) (changes map[string]string, err error) {
 		secret, changes, err = policy.Rotate(token, rotation, now, s.random)
 		return changes, err
 	})
 	if err != nil {
-		return nil, Secret{}, err
+		return nil, token.Secret{}, err
 	}
-	return token, secret, nil
+	return tok, secret, nil
 }
 
 // Revoke ends a token permanently; it stops working at once and stays listed.
 // Revoking it again is harmless.
-func (s *Store) Revoke(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "revoke", actor, func(token *Token, now time.Time) (map[string]string, error) {
+func (s *Store) Revoke(id token.ID, version uint64, actor Actor) (*token.Token, error) {
+	return s.change(id, version, "revoke", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Revoke(now), nil)
 	})
 }
 
 // Disable stops a token from working until [Store.Enable]. A token that is
 // disabled or revoked stays as it is.
-func (s *Store) Disable(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "disable", actor, func(token *Token, now time.Time) (map[string]string, error) {
+func (s *Store) Disable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
+	return s.change(id, version, "disable", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Disable(now), nil)
 	})
 }
 
 // Enable undoes [Store.Disable]. A revoked token is [ErrConflict].
-func (s *Store) Enable(id ID, version uint64, actor Actor) (*Token, error) {
-	return s.change(id, version, "enable", actor, func(token *Token, _ time.Time) (map[string]string, error) {
+func (s *Store) Enable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
+	return s.change(id, version, "enable", actor, func(token *token.Token, _ time.Time) (map[string]string, error) {
 		changed, err := token.Enable()
 		return nil, unlessChanged(changed, err)
 	})
@@ -139,10 +140,10 @@ func unlessChanged(changed bool, err error) error {
 // change makes a new version of a token. edit turns a copy of the token into what
 // it shall be and says in words what it changed; errUnchanged leaves the token,
 // which is then returned as it is.
-func (s *Store) change(id ID, version uint64, action string, actor Actor, edit func(token *Token, now time.Time) (map[string]string, error)) (*Token, error) {
+func (s *Store) change(id token.ID, version uint64, action string, actor Actor, edit func(token *token.Token, now time.Time) (map[string]string, error)) (*token.Token, error) {
 	now := s.Now()
-	var unchanged *Token
-	token, err := s.apply(id, now, actor, func(old *Token) (Change, error) {
+	var unchanged *token.Token
+	token, err := s.apply(id, now, actor, func(old *token.Token) (Change, error) {
 		if old == nil {
 			return Change{}, ErrNotFound
 		}
@@ -173,13 +174,13 @@ func (s *Store) change(id ID, version uint64, action string, actor Actor, edit f
 // The actor's right is checked within the transaction: once a call that ends the
 // right has returned, no change of the actor's begins. Checking before the
 // transaction would let changes through that wait for the disk meanwhile.
-func (s *Store) apply(id ID, now time.Time, actor Actor, change ChangeFunc) (*Token, error) {
+func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc) (*token.Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	var before *Token
+	var before *token.Token
 	var made Change
-	token, err := s.applyLocked(id, now, func(old *Token) (_ Change, err error) {
+	token, err := s.applyLocked(id, now, func(old *token.Token) (_ Change, err error) {
 		if err := actor.authorize(); err != nil {
 			return Change{}, err
 		}
@@ -197,7 +198,7 @@ func (s *Store) apply(id ID, now time.Time, actor Actor, change ChangeFunc) (*To
 	return token, nil
 }
 
-func (s *Store) applyLocked(id ID, now time.Time, change ChangeFunc) (*Token, error) {
+func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error) {
 	defer s.index.locks.lock(id)()
 	token, err := s.backend.Apply(id, now, change)
 	number := s.index.byID(id)
@@ -217,14 +218,14 @@ func (s *Store) applyLocked(id ID, now time.Time, change ChangeFunc) (*Token, er
 
 // reload makes memory say what the backend says. While the backend can't be asked
 // memory stays as it is: the change has failed as far as anybody was told.
-func (s *Store) reload(id ID, number uint32) {
+func (s *Store) reload(id token.ID, number uint32) {
 	stored, err := s.backend.Token(id)
 	switch {
 	case err == nil:
 		s.index.replace(number, stored)
 	case errors.Is(err, ErrNotFound):
 		s.index.remove(number)
-	case errors.Is(err, ErrDamaged):
+	case errors.Is(err, token.ErrDamaged):
 		s.index.unload(number)
 	}
 }
@@ -233,10 +234,10 @@ func (s *Store) reload(id ID, number uint32) {
 // the store couldn't be written.
 func changeError(err error) error {
 	var (
-		field   *FieldError
-		version *VersionError
+		field   *token.FieldError
+		version *token.VersionError
 	)
-	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) || errors.Is(err, ErrConflict) ||
+	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) || errors.Is(err, token.ErrConflict) ||
 		errors.Is(err, ErrRepeated) || errors.Is(err, ErrUnauthorized) || errors.Is(err, errUnchanged) {
 		return err
 	}

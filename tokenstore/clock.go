@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // Clock tells the time. It is injected wherever a rule depends on it, so that
@@ -67,7 +69,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	}
 	entry := AuditEntry{
 		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
-		Changes: map[string]string{"clock": NotedTime(from) + " -> " + NotedTime(to)},
+		Changes: map[string]string{"clock": token.NotedTime(from) + " -> " + token.NotedTime(to)},
 	}
 	if err := actor.authorize(); err != nil {
 		return from, to, err

@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestSystemClock: only the wall clock counts, so that a machine that slept doesn't
@@ -24,14 +26,14 @@ func TestSystemClock(t *testing.T) {
 func TestExpiryBoundary(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
+	tok, credential := s.create(t)
 	for _, c := range []struct {
 		from time.Duration
-		want Status
+		want token.Status
 	}{
-		{-time.Second, StatusActive}, {-time.Nanosecond, StatusActive}, {0, StatusExpired}, {time.Nanosecond, StatusExpired}, {time.Second, StatusExpired},
+		{-time.Second, token.StatusActive}, {-time.Nanosecond, token.StatusActive}, {0, token.StatusExpired}, {time.Nanosecond, token.StatusExpired}, {time.Second, token.StatusExpired},
 	} {
-		s.clock.set(token.ExpiresAt.Add(c.from))
+		s.clock.set(tok.ExpiresAt.Add(c.from))
 		if match := s.must(t, credential); match.Status != c.want {
 			t.Errorf("at its end %+d: %v, want %v", c.from, match.Status, c.want)
 		}
@@ -44,21 +46,21 @@ func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	for _, back := range []time.Duration{time.Microsecond, time.Second, time.Hour, 10 * 365 * 24 * time.Hour} {
 		s := openTestStore(t)
-		token, credential := s.create(t)
+		tok, credential := s.create(t)
 		for _, before := range []time.Duration{time.Hour, time.Millisecond, time.Microsecond} {
-			s.clock.set(token.ExpiresAt.Add(-before))
-			if match := s.must(t, credential); match.Status != StatusActive {
+			s.clock.set(tok.ExpiresAt.Add(-before))
+			if match := s.must(t, credential); match.Status != token.StatusActive {
 				t.Fatalf("%s before its end %v", before, match.Status)
 			}
 		}
-		s.clock.set(token.ExpiresAt)
+		s.clock.set(tok.ExpiresAt)
 		match := s.must(t, credential)
-		s.clock.set(token.ExpiresAt.Add(-back))
-		if match := s.must(t, credential); match.Status != StatusExpired {
+		s.clock.set(tok.ExpiresAt.Add(-back))
+		if match := s.must(t, credential); match.Status != token.StatusExpired {
 			t.Errorf("with the clock set back by %s: %v", back, match.Status)
 		}
-		if now := s.Now(); !now.Equal(token.ExpiresAt) || now.Location() != time.UTC {
-			t.Errorf("now is %s, want %s", now, token.ExpiresAt)
+		if now := s.Now(); !now.Equal(tok.ExpiresAt) || now.Location() != time.UTC {
+			t.Errorf("now is %s, want %s", now, tok.ExpiresAt)
 		}
 		// A change or a count writes the time down.
 		s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -66,16 +68,16 @@ func TestClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		again := reopen(t, s.memory, s.clock)
-		if match := again.must(t, credential); match.Status != StatusExpired {
+		if match := again.must(t, credential); match.Status != token.StatusExpired {
 			t.Errorf("in the next process: %v", match.Status)
 		}
 		// What is made now is made at the time that counts.
 		made, _ := again.create(t)
-		if made.CreatedAt.Before(token.ExpiresAt) {
+		if made.CreatedAt.Before(tok.ExpiresAt) {
 			t.Errorf("a new token is made at %s", made.CreatedAt)
 		}
 		// The clock catches up.
-		later := token.ExpiresAt.Add(time.Minute + time.Nanosecond)
+		later := tok.ExpiresAt.Add(time.Minute + time.Nanosecond)
 		again.clock.set(later)
 		if now := again.Now(); now != later {
 			t.Errorf("now is %s, want %s", now, later)
@@ -201,7 +203,7 @@ func TestAcceptClock(t *testing.T) {
 	if got := s.present(t, credential); got != "active" || !s.Now().Equal(to) || !s.memory.state.Recorded.Equal(to) {
 		t.Errorf("%s at %s, recorded %s", got, s.Now(), s.memory.state.Recorded)
 	}
-	if entry := s.memory.audit[len(s.memory.audit)-1]; entry.Action != "accept clock" || entry.TokenID != (ID{}) {
+	if entry := s.memory.audit[len(s.memory.audit)-1]; entry.Action != "accept clock" || entry.TokenID != (token.ID{}) {
 		t.Errorf("%+v", entry)
 	}
 	lines := len(s.memory.audit)

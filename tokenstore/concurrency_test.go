@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestLoadDuringChange: a use that has read the token before it is deleted or
@@ -13,22 +15,22 @@ import (
 func TestLoadDuringChange(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change func(*testStore, ID) error
+		change func(*testStore, token.ID) error
 		after  func(Match, error) bool
 	}{
 		"delete": {
-			func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, testActor) },
+			func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, testActor) },
 			func(_ Match, err error) bool { return err == ErrNotFound },
 		},
 		"revoke": {
-			func(s *testStore, id ID) error {
-				return s.tryAlter(id, func(token *Token) { token.RevokedAt = testTime })
+			func(s *testStore, id token.ID) error {
+				return s.tryAlter(id, func(token *token.Token) { token.RevokedAt = testTime })
 			},
-			func(m Match, err error) bool { return err == nil && m.Status == StatusRevoked },
+			func(m Match, err error) bool { return err == nil && m.Status == token.StatusRevoked },
 		},
 		"rotate without grace": {
-			func(s *testStore, id ID) error {
-				return s.tryAlter(id, func(token *Token) { token.Digest = DigestOf("new") })
+			func(s *testStore, id token.ID) error {
+				return s.tryAlter(id, func(tok *token.Token) { tok.Digest = token.DigestOf("new") })
 			},
 			func(_ Match, err error) bool { return err == ErrNotFound },
 		},
@@ -36,12 +38,12 @@ func TestLoadDuringChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			token, credential := s.create(t)
+			tok, credential := s.create(t)
 
 			changed := make(chan error, 1)
 			// The use has read the record; the change begins, and it either waits for
 			// the use or is done before the use goes on.
-			s.memory.afterToken = func(id ID) {
+			s.memory.afterToken = func(id token.ID) {
 				s.memory.afterToken = nil
 				go func() { changed <- c.change(s, id) }()
 				deadline := time.Now().Add(10 * time.Second)
@@ -63,7 +65,7 @@ func TestLoadDuringChange(t *testing.T) {
 			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
 				t.Errorf("a use that began after: %v, %v", got.Status, err)
 			}
-			if name != "revoke" && s.index.match(token.Digest, testTime, new(Match)) {
+			if name != "revoke" && s.index.match(tok.Digest, testTime, new(Match)) {
 				t.Error("the old secret is still in memory")
 			}
 		})
@@ -74,15 +76,15 @@ func TestLoadDuringChange(t *testing.T) {
 // found, and before its record is read, is unknown and not damaged.
 func TestChangeBetweenLookUps(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*testStore, ID) error{
-		"delete": func(s *testStore, id ID) error { return s.Delete(id, AnyVersion, testActor) },
-		"rotate": func(s *testStore, id ID) error {
-			return s.tryAlter(id, func(token *Token) { token.Digest = DigestOf("new") })
+	for name, change := range map[string]func(*testStore, token.ID) error{
+		"delete": func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, testActor) },
+		"rotate": func(s *testStore, id token.ID) error {
+			return s.tryAlter(id, func(tok *token.Token) { tok.Digest = token.DigestOf("new") })
 		},
 	} {
 		s := openTestStore(t)
 		_, credential := s.create(t)
-		s.memory.afterIDOf = func(id ID) {
+		s.memory.afterIDOf = func(id token.ID) {
 			s.memory.afterIDOf = nil
 			if err := change(s, id); err != nil {
 				t.Error(err)
@@ -95,7 +97,7 @@ func TestChangeBetweenLookUps(t *testing.T) {
 }
 
 // waiting says whether somebody waits for the lock of id.
-func (l *idLocks) waiting(id ID) bool {
+func (l *idLocks) waiting(id token.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[id] != nil && l.held[id].users > 1
@@ -111,7 +113,7 @@ func TestChangesDuringUse(t *testing.T) {
 		rounds = 50
 	}
 	for range rounds {
-		token, credential := s.create(t)
+		tok, credential := s.create(t)
 		var revoked atomic.Bool
 		var users sync.WaitGroup
 		for range 4 {
@@ -125,7 +127,7 @@ func TestChangesDuringUse(t *testing.T) {
 					}
 					if before {
 						n++
-						if match.Status != StatusRevoked {
+						if match.Status != token.StatusRevoked {
 							t.Errorf("a use after the change: %v", match.Status)
 							return
 						}
@@ -134,7 +136,7 @@ func TestChangesDuringUse(t *testing.T) {
 				}
 			})
 		}
-		s.alter(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+		s.alter(t, tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 		revoked.Store(true)
 		users.Wait()
 	}
@@ -143,7 +145,7 @@ func TestChangesDuringUse(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
+	tok, credential := s.create(t)
 	match := s.must(t, credential)
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	if err := s.Close(); err != nil {
@@ -160,9 +162,9 @@ func TestClose(t *testing.T) {
 	calls := map[string]error{}
 	_, calls["Authenticate"] = s.Authenticate(credential, testTime)
 	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)
-	_, calls["Get"] = s.Get(token.ID)
+	_, calls["Get"] = s.Get(tok.ID)
 	_, _, calls["List"] = s.List(Page{})
-	calls["Delete"] = s.Delete(token.ID, AnyVersion, testActor)
+	calls["Delete"] = s.Delete(tok.ID, token.AnyVersion, testActor)
 	calls["Flush"] = s.Flush()
 	for name, err := range calls {
 		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
@@ -170,7 +172,7 @@ func TestClose(t *testing.T) {
 		}
 	}
 	again := reopen(t, s.memory, s.clock)
-	if got, err := again.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
+	if got, err := again.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
 		t.Errorf("after reopening %+v, %v", got, err)
 	}
 }

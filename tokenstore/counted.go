@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // counted is one counted request, as an entry of the journal holds it.
 type counted struct {
-	id       ID
+	id       token.ID
 	at       int64 // microseconds since 1970
 	previous bool  // with the secret from before a rotation
 	// outcome is OutcomeOK or the code of the refusal. Only allowed requests have a
@@ -26,7 +27,7 @@ const (
 
 // An entry of the journal is the id, the time, a byte for previous, and the texts, each
 // after its length in two bytes.
-const countedHeader = len(ID{}) + 8 + 1
+const countedHeader = len(token.ID{}) + 8 + 1
 
 // cut shortens the texts to what the journal keeps.
 func (c *counted) cut() {
@@ -58,7 +59,7 @@ func (c *counted) encode(b []byte) {
 
 // countedEntry is an entry of the journal, whose memory its texts share.
 type countedEntry struct {
-	id       ID
+	id       token.ID
 	at       int64
 	previous bool
 	texts    [5][]byte
@@ -101,7 +102,7 @@ func lastUse(entry []byte) LastUse {
 	}
 	return LastUse{
 		Time: time.UnixMicro(e.at).UTC(), IP: wire.ValidText(string(e.texts[textAddress])),
-		UserAgent: Printable(string(e.texts[textAgent])), Route: wire.ValidText(string(e.texts[textRoute])),
+		UserAgent: token.Printable(string(e.texts[textAgent])), Route: wire.ValidText(string(e.texts[textRoute])),
 	}
 }
 

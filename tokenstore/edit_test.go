@@ -7,67 +7,73 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestEdit changes each field, and only what it names.
 func TestEdit(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
-	draft := Draft{
-		Kind: KindAPI, Name: "old", Account: "alice", Scopes: Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &RateLimit{60, time.Minute},
-		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: Expiry{ExpiresIn: months(1)},
+	draft := token.Draft{
+		Kind: token.KindAPI, Name: "old", Account: "alice", Scopes: token.Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &token.RateLimit{Requests: 60, Window: time.Minute},
+		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: token.Expiry{ExpiresIn: months(1)},
 	}
 	text := func(s string) *string { return &s }
 	for name, test := range map[string]struct {
-		edit    Edit
-		want    func(*Token)
+		edit    token.Edit
+		want    func(*token.Token)
 		changes map[string]string
 	}{
-		"nothing":  {Edit{}, func(*Token) {}, nil},
-		"the same": {Edit{Name: text("old"), Metadata: map[string]*string{"a": text("1"), "c": nil}}, func(*Token) {}, nil},
-		"name":     {Edit{Name: text("new")}, func(t *Token) { t.Name = "new" }, map[string]string{"name": "old -> new"}},
-		"account":  {Edit{Account: text("")}, func(t *Token) { t.Account = "default" }, map[string]string{"account": "alice -> default"}},
+		"nothing":  {token.Edit{}, func(*token.Token) {}, nil},
+		"the same": {token.Edit{Name: text("old"), Metadata: map[string]*string{"a": text("1"), "c": nil}}, func(*token.Token) {}, nil},
+		"name":     {token.Edit{Name: text("new")}, func(t *token.Token) { t.Name = "new" }, map[string]string{"name": "old -> new"}},
+		"account":  {token.Edit{Account: text("")}, func(t *token.Token) { t.Account = "default" }, map[string]string{"account": "alice -> default"}},
 		"scopes": {
-			Edit{Scopes: Grants{"*"}}, func(t *Token) { t.Scopes = Grants{"*"} },
+			token.Edit{Scopes: token.Grants{"*"}}, func(t *token.Token) { t.Scopes = token.Grants{"*"} },
 			map[string]string{"scopes": "unikernel:list -> *"},
 		},
 		"preset": {
-			Edit{Preset: text("read")}, func(t *Token) { t.Scopes = Grants{"block:list", "unikernel:list"} },
+			token.Edit{Preset: text("read")}, func(t *token.Token) { t.Scopes = token.Grants{"block:list", "unikernel:list"} },
 			map[string]string{"scopes": "unikernel:list -> block:list unikernel:list"},
 		},
-		"addresses": {Edit{AllowedIPs: new([]string)}, func(t *Token) { t.AllowedIPs = nil }, map[string]string{"allowed_ips": "10.0.0.0/8 -> none"}},
+		"addresses": {token.Edit{AllowedIPs: new([]string)}, func(t *token.Token) { t.AllowedIPs = nil }, map[string]string{"allowed_ips": "10.0.0.0/8 -> none"}},
 		"limits": {
-			Edit{
-				RateLimit: func(old *RateLimit) *RateLimit { return &RateLimit{old.Requests + 1, old.Window} },
-				Quota: func(old *Quota) *Quota {
+			token.Edit{
+				RateLimit: func(old *token.RateLimit) *token.RateLimit {
+					return &token.RateLimit{Requests: old.Requests + 1, Window: old.Window}
+				},
+				Quota: func(old *token.Quota) *token.Quota {
 					if old != nil {
 						t.Errorf("there was a quota %s", old)
 					}
-					return &Quota{1000, PeriodDay}
+					return &token.Quota{Requests: 1000, Period: token.PeriodDay}
 				},
 			},
-			func(t *Token) { t.RateLimit, t.Quota = RateLimit{61, time.Minute}, Quota{1000, PeriodDay} },
+			func(t *token.Token) {
+				t.RateLimit, t.Quota = token.RateLimit{Requests: 61, Window: time.Minute}, token.Quota{Requests: 1000, Period: token.PeriodDay}
+			},
 			map[string]string{"rate_limit": "60/1m -> 61/1m", "quota": "none -> 1000/day"},
 		},
 		"no limit": {
-			Edit{RateLimit: func(*RateLimit) *RateLimit { return nil }}, func(t *Token) { t.RateLimit = RateLimit{} },
+			token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return nil }}, func(t *token.Token) { t.RateLimit = token.RateLimit{} },
 			map[string]string{"rate_limit": "60/1m -> none"},
 		},
 		"metadata": {
-			Edit{Metadata: map[string]*string{"a": nil, "b": text("3"), "c": text("4")}},
-			func(t *Token) { t.Metadata = map[string]string{"b": "3", "c": "4"} }, map[string]string{"metadata": "a, b, c"},
+			token.Edit{Metadata: map[string]*string{"a": nil, "b": text("3"), "c": text("4")}},
+			func(t *token.Token) { t.Metadata = map[string]string{"b": "3", "c": "4"} }, map[string]string{"metadata": "a, b, c"},
 		},
 		"other metadata": {
-			Edit{ClearMetadata: true, Metadata: map[string]*string{"b": text("2")}},
-			func(t *Token) { t.Metadata = map[string]string{"b": "2"} }, map[string]string{"metadata": "a"},
+			token.Edit{ClearMetadata: true, Metadata: map[string]*string{"b": text("2")}},
+			func(t *token.Token) { t.Metadata = map[string]string{"b": "2"} }, map[string]string{"metadata": "a"},
 		},
-		"no metadata": {Edit{ClearMetadata: true}, func(t *Token) { t.Metadata = nil }, map[string]string{"metadata": "a, b"}},
+		"no metadata": {token.Edit{ClearMetadata: true}, func(t *token.Token) { t.Metadata = nil }, map[string]string{"metadata": "a, b"}},
 		"not before": {
-			Edit{NotBefore: new(time.Time)}, func(t *Token) { t.NotBefore = time.Time{} },
+			token.Edit{NotBefore: new(time.Time)}, func(t *token.Token) { t.NotBefore = time.Time{} },
 			map[string]string{"not_before": "2027-03-14T14:09:26Z -> none"},
 		},
 		"longer, from now": {
-			Edit{Expiry: &Expiry{ExpiresIn: months(2)}}, func(t *Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
+			token.Edit{Expiry: &token.Expiry{ExpiresIn: months(2)}}, func(t *token.Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
 			map[string]string{"expires_at": "2027-04-14T15:09:26Z -> 2027-05-14T16:09:26Z"},
 		},
 	} {
@@ -108,51 +114,51 @@ func TestEditRefusals(t *testing.T) {
 	text := func(s string) *string { return &s }
 	later := testTime.AddDate(1, 0, 0)
 	policy := testPolicy
-	policy.MaxScopes = map[string]Grants{"alice": {"block:*"}}
+	policy.MaxScopes = map[string]token.Grants{"alice": {"block:*"}}
 	for name, test := range map[string]struct {
-		edit  Edit
+		edit  token.Edit
 		field string
 	}{
-		"name":                {Edit{Name: text("")}, "name"},
-		"account":             {Edit{Account: text("bob")}, "account"},
-		"scopes":              {Edit{Scopes: Grants{}}, "scopes"},
-		"unknown scope":       {Edit{Scopes: Grants{"x:y"}}, "scopes"},
-		"preset":              {Edit{Preset: text("none")}, "preset"},
-		"preset and scopes":   {Edit{Preset: text("read"), Scopes: Grants{"*"}}, "preset"},
-		"address":             {Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
-		"metadata":            {Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
-		"half a rate limit":   {Edit{RateLimit: func(*RateLimit) *RateLimit { return &RateLimit{Requests: 1} }}, "rate_limit"},
-		"half a quota":        {Edit{Quota: func(*Quota) *Quota { return &Quota{Period: PeriodDay} }}, "quota"},
-		"account gives less":  {Edit{Account: text("alice")}, "account"},
-		"more than it gives":  {Edit{Account: text("alice"), Scopes: Grants{"*"}}, "scopes"},
-		"begins after it end": {Edit{NotBefore: &later}, "not_before"},
+		"name":                {token.Edit{Name: text("")}, "name"},
+		"account":             {token.Edit{Account: text("bob")}, "account"},
+		"scopes":              {token.Edit{Scopes: token.Grants{}}, "scopes"},
+		"unknown scope":       {token.Edit{Scopes: token.Grants{"x:y"}}, "scopes"},
+		"preset":              {token.Edit{Preset: text("none")}, "preset"},
+		"preset and scopes":   {token.Edit{Preset: text("read"), Scopes: token.Grants{"*"}}, "preset"},
+		"address":             {token.Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
+		"metadata":            {token.Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
+		"half a rate limit":   {token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return &token.RateLimit{Requests: 1} }}, "rate_limit"},
+		"half a quota":        {token.Edit{Quota: func(*token.Quota) *token.Quota { return &token.Quota{Period: token.PeriodDay} }}, "quota"},
+		"account gives less":  {token.Edit{Account: text("alice")}, "account"},
+		"more than it gives":  {token.Edit{Account: text("alice"), Scopes: token.Grants{"*"}}, "scopes"},
+		"begins after it end": {token.Edit{NotBefore: &later}, "not_before"},
 		"ends before it begins": {
-			Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &Expiry{ExpiresIn: seconds(3600)}}, "not_before",
+			token.Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &token.Expiry{ExpiresIn: seconds(3600)}}, "not_before",
 		},
-		"over":      {Edit{Expiry: &Expiry{ExpiresAt: testTime}}, "expires_at"},
-		"never":     {Edit{Expiry: &Expiry{NeverExpires: true}}, "expires_in"},
-		"no expiry": {Edit{Expiry: &Expiry{}}, "expires_in"},
+		"over":      {token.Edit{Expiry: &token.Expiry{ExpiresAt: testTime}}, "expires_at"},
+		"never":     {token.Edit{Expiry: &token.Expiry{NeverExpires: true}}, "expires_in"},
+		"no expiry": {token.Edit{Expiry: &token.Expiry{}}, "expires_in"},
 		// The longest lifetime counts from the making of the secret, not from now.
-		"later than the secret may live": {Edit{Expiry: &Expiry{ExpiresIn: months(24)}}, "expires_in"},
+		"later than the secret may live": {token.Edit{Expiry: &token.Expiry{ExpiresIn: months(24)}}, "expires_in"},
 	} {
 		s := openTestStore(t)
-		token, _ := s.create(t)
+		tok, _ := s.create(t)
 		s.clock.set(testTime.Add(time.Hour))
-		_, err := s.Edit(policy, token.ID, test.edit, testActor)
-		if broken, ok := errors.AsType[*FieldError](err); !ok || broken.Field != test.field {
+		_, err := s.Edit(policy, tok.ID, test.edit, testActor)
+		if broken, ok := errors.AsType[*token.FieldError](err); !ok || broken.Field != test.field {
 			t.Errorf("%s: %v", name, err)
 		}
-		if now, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(now.Token, token) {
+		if now, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(now.Token, tok) {
 			t.Errorf("%s: it was changed: %+v", name, now.Token)
 		}
 	}
 	s := openTestStore(t)
-	token, _ := s.create(t)
-	if _, err := s.Edit(policy, token.ID, Edit{Account: text("alice"), Scopes: Grants{"block:list"}}, testActor); err != nil {
+	tok, _ := s.create(t)
+	if _, err := s.Edit(policy, tok.ID, token.Edit{Account: text("alice"), Scopes: token.Grants{"block:list"}}, testActor); err != nil {
 		t.Errorf("an account that gives less, with less: %v", err)
 	}
-	s.clock.set(token.ExpiresAt)
-	if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, ErrConflict) {
+	s.clock.set(tok.ExpiresAt)
+	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("expired: %v", err)
 	}
 }
@@ -162,12 +168,12 @@ func TestEditRefusals(t *testing.T) {
 func TestEditEndsGrace(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, old := s.create(t)
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 20 * time.Hour}, testActor); err != nil {
+	tok, old := s.create(t)
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: 20 * time.Hour}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	for _, end := range []int64{3600, 24 * 3600} {
-		if _, err := s.Edit(testPolicy, token.ID, Edit{Expiry: &Expiry{ExpiresIn: seconds(end)}}, testActor); err != nil {
+		if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: seconds(end)}}, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -181,11 +187,11 @@ func TestEditEndsGrace(t *testing.T) {
 func TestEditSecretsInErrors(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, secret, err := s.Create(testPolicy, validDraft(), testActor)
+	tok, secret, err := s.Create(testPolicy, validDraft(), testActor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Edit(testPolicy, token.ID, Edit{Scopes: Grants{secret.Reveal()}}, testActor)
+	_, err = s.Edit(testPolicy, tok.ID, token.Edit{Scopes: token.Grants{secret.Reveal()}}, testActor)
 	if err == nil || strings.Contains(err.Error(), secret.Reveal()[secretOffset:]) {
 		t.Error("no error, or one with the secret in it")
 	}

@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"fmt"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // Mollymawk goes on accepting an imported secret after this store has ended it, and
@@ -13,7 +15,7 @@ import (
 
 // EndedSecret is an imported secret that was taken out of service.
 type EndedSecret struct {
-	Digest Digest
+	Digest token.Digest
 	// At is when the secret stopped working, or stops at the end of a rotation's grace.
 	At time.Time
 }
@@ -36,12 +38,12 @@ func (e *EndedError) Unwrap() error { return ErrTaken }
 
 // noteEnded sets what the change of a token ends. Every change passes through it, so
 // that no way of ending a secret can be forgotten.
-func (c *Change) noteEnded(old *Token, now time.Time) {
+func (c *Change) noteEnded(old *token.Token, now time.Time) {
 	if old == nil {
 		return
 	}
 	secret := old.Digest
-	if old.Format != FormatImported {
+	if old.Format != token.FormatImported {
 		// The token doesn't tell whether its previous secret was imported; the backend does.
 		secret, c.EndsKnown = old.PreviousDigest, true
 	}

@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"sync"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // entry is what a request needs of a token in use. It has no pointer, so that a million
@@ -15,8 +17,8 @@ type entry struct {
 	// nameLength is the length of the name; a name that is longer than the array is in
 	// extra.
 	nameLength uint8
-	id         ID
-	digest     Digest
+	id         token.ID
+	digest     token.Digest
 	// All that validity depends on are whole seconds; see secondsOf.
 	expires, notBefore, began int64
 	rate                      rateState
@@ -39,7 +41,7 @@ const (
 // extra is what few tokens have.
 type extra struct {
 	// previous is the secret from before a rotation, valid until the time.
-	previous      Digest
+	previous      token.Digest
 	previousUntil time.Time
 	// name is set if it is too long for the entry.
 	name string
@@ -59,37 +61,37 @@ func timeOfSeconds(seconds int64) time.Time {
 }
 
 // status is [Token.Status]. The lock is held.
-func (e *entry) status(now time.Time) Status {
+func (e *entry) status(now time.Time) token.Status {
 	switch seconds := secondsOf(now); {
 	case e.state&stateRevoked != 0:
-		return StatusRevoked
+		return token.StatusRevoked
 	case e.state&stateDisabled != 0:
-		return StatusDisabled
+		return token.StatusDisabled
 	case seconds < e.notBefore:
-		return StatusNotYetValid
+		return token.StatusNotYetValid
 	case e.expires != 0 && seconds >= e.expires:
-		return StatusExpired
+		return token.StatusExpired
 	}
-	return StatusActive
+	return token.StatusActive
 }
 
 // set makes the entry say what a token is. The lock is held.
-func (e *entry) set(token *Token, terms uint32, hasExtra bool) {
-	e.terms, e.digest = terms, token.Digest
-	e.expires, e.notBefore, e.began = secondsOf(token.ExpiresAt), secondsOf(token.NotBefore), secondsOf(token.Began())
+func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
+	e.terms, e.digest = terms, tok.Digest
+	e.expires, e.notBefore, e.began = secondsOf(tok.ExpiresAt), secondsOf(tok.NotBefore), secondsOf(tok.Began())
 	e.state = stateKnown
-	if !token.RevokedAt.IsZero() {
+	if !tok.RevokedAt.IsZero() {
 		e.state |= stateRevoked
 	}
-	if !token.DisabledAt.IsZero() {
+	if !tok.DisabledAt.IsZero() {
 		e.state |= stateDisabled
 	}
 	if hasExtra {
 		e.state |= stateExtra
 	}
-	name := newTokenName(token.Name)
+	name := newTokenName(tok.Name)
 	e.name, e.nameLength = name.short, name.length
-	if token.Quota == (Quota{}) {
+	if tok.Quota == (token.Quota{}) {
 		e.quota = quotaState{} // which misses the requests until there is one again
 	}
 }

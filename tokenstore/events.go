@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"sync"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // EventKind is what has happened to a token.
@@ -30,7 +32,7 @@ type Event struct {
 	Kind EventKind
 	Time time.Time
 	// Token is what the token has become, or was before it was deleted.
-	Token *Token
+	Token *token.Token
 	// Actor is who changed it, or empty.
 	Actor Actor
 	// Within is how long before its end an EventExpiring is: 30 days, 7, or 1.
@@ -44,7 +46,7 @@ var eventKinds = map[string]EventKind{
 }
 
 // tellChange tells of a change that is in force.
-func (s *Store) tellChange(now time.Time, old *Token, change *Change) {
+func (s *Store) tellChange(now time.Time, old *token.Token, change *Change) {
 	kind, ok := eventKinds[change.Audit.Action]
 	if !ok {
 		return
@@ -60,7 +62,7 @@ func (s *Store) tellChange(now time.Time, old *Token, change *Change) {
 type usedAfterRevoke struct {
 	mu   sync.Mutex
 	hour int64
-	told map[ID]bool
+	told map[token.ID]bool
 }
 
 // maxUsedAfterRevoke bounds the memory of an hour; further tokens are told of in the
@@ -68,11 +70,11 @@ type usedAfterRevoke struct {
 const maxUsedAfterRevoke = 10_000
 
 // first says whether the token wasn't told of in the hour.
-func (u *usedAfterRevoke) first(id ID, now time.Time) bool {
+func (u *usedAfterRevoke) first(id token.ID, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if hour := now.Unix() / int64(time.Hour/time.Second); hour != u.hour || u.told == nil {
-		u.hour, u.told = hour, make(map[ID]bool)
+		u.hour, u.told = hour, make(map[token.ID]bool)
 	}
 	if u.told[id] || len(u.told) >= maxUsedAfterRevoke {
 		return false
@@ -83,7 +85,7 @@ func (u *usedAfterRevoke) first(id ID, now time.Time) bool {
 
 // tellUsed tells of the use of a revoked secret.
 func (s *Store) tellUsed(m Match, at time.Time) {
-	if m.Status != StatusRevoked || !s.usedAfterRevoke.first(m.Token.ID, at) {
+	if m.Status != token.StatusRevoked || !s.usedAfterRevoke.first(m.Token.ID, at) {
 		return
 	}
 	if token, err := s.backend.Token(m.Token.ID); err == nil {
@@ -113,19 +115,19 @@ func (s *Store) tellExpiry() error {
 	if now.Before(s.toldExpiry) { // see AcceptClock
 		return s.setToldExpiry(now)
 	}
-	told := make(map[ID]bool)
+	told := make(map[token.ID]bool)
 	var events []Event
 	for i := len(expiryNotices) - 1; i >= 0; i-- {
 		within := expiryNotices[i]
 		last := now.Add(within)
 		after := &Position{Time: s.toldExpiry.Add(within), ID: lastID}
-		err := s.backend.List(OrderExpires, after, false, func(t *Token) bool {
+		err := s.backend.List(OrderExpires, after, false, func(t *token.Token) bool {
 			if t.ExpiresAt.IsZero() || t.ExpiresAt.After(last) {
 				return false
 			}
 			// What was already so when the token was last changed, its admin knows.
-			near := NearEnd(t.Began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
-			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == StatusActive || status == StatusExpired || status == StatusNotYetValid) {
+			near := token.NearEnd(t.Began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
+			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
 				if within == 0 {
 					e.Kind = EventExpired
@@ -161,7 +163,7 @@ func (s *Store) setToldExpiry(now time.Time) error {
 }
 
 // lastID comes after all ids.
-var lastID = func() (id ID) {
+var lastID = func() (id token.ID) {
 	for i := range id {
 		id[i] = 0xff
 	}

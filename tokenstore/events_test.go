@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // events of a store, in words.
@@ -38,14 +40,14 @@ func listen(s *testStore) *toldEvents {
 	return told
 }
 
-func named(name string, life string) func(*Draft) {
-	return func(d *Draft) {
+func named(name string, life string) func(*token.Draft) {
+	return func(d *token.Draft) {
 		d.Name = name
-		lifetime, err := ParseLifetime(life)
+		lifetime, err := token.ParseLifetime(life)
 		if err != nil {
 			panic(err)
 		}
-		d.Expiry = Expiry{ExpiresIn: lifetime}
+		d.Expiry = token.Expiry{ExpiresIn: lifetime}
 	}
 }
 
@@ -54,23 +56,23 @@ func TestChangeEvents(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	told := listen(s)
-	token, _ := s.create(t, named("ci", "90d"))
+	tok, _ := s.create(t, named("ci", "90d"))
 	name := "new"
 	for _, step := range []struct {
 		do   func() error
 		want string
 	}{
 		{func() error { return nil }, "created ci by caddy-admin"},
-		{func() error { _, err := s.Edit(testPolicy, token.ID, Edit{Name: &name}, testActor); return err }, ""},
-		{func() error { _, err := s.Disable(token.ID, AnyVersion, testActor); return err }, "disabled new by caddy-admin"},
-		{func() error { _, err := s.Disable(token.ID, AnyVersion, testActor); return err }, ""},
-		{func() error { _, err := s.Enable(token.ID, AnyVersion, testActor); return err }, "enabled new by caddy-admin"},
-		{func() error { _, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); return err }, "rotated new by caddy-admin"},
-		{func() error { _, err := s.Revoke(token.ID, 77, testActor); return ignore(err) }, ""},
-		{func() error { _, err := s.Revoke(token.ID, AnyVersion, testActor); return err }, "revoked new by caddy-admin"},
-		{func() error { _, err := s.Enable(token.ID, AnyVersion, testActor); return ignore(err) }, ""},
-		{func() error { return s.Delete(token.ID, AnyVersion, testActor) }, "deleted new by caddy-admin"},
-		{func() error { return ignore(s.Delete(token.ID, AnyVersion, testActor)) }, ""},
+		{func() error { _, err := s.Edit(testPolicy, tok.ID, token.Edit{Name: &name}, testActor); return err }, ""},
+		{func() error { _, err := s.Disable(tok.ID, token.AnyVersion, testActor); return err }, "disabled new by caddy-admin"},
+		{func() error { _, err := s.Disable(tok.ID, token.AnyVersion, testActor); return err }, ""},
+		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return err }, "enabled new by caddy-admin"},
+		{func() error { _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); return err }, "rotated new by caddy-admin"},
+		{func() error { _, err := s.Revoke(tok.ID, 77, testActor); return ignore(err) }, ""},
+		{func() error { _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); return err }, "revoked new by caddy-admin"},
+		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return ignore(err) }, ""},
+		{func() error { return s.Delete(tok.ID, token.AnyVersion, testActor) }, "deleted new by caddy-admin"},
+		{func() error { return ignore(s.Delete(tok.ID, token.AnyVersion, testActor)) }, ""},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
@@ -100,13 +102,13 @@ func TestUsedAfterRevoke(t *testing.T) {
 	told := listen(s)
 	one, first := s.create(t, named("one", "2y"))
 	two, second := s.create(t, named("two", "2y"))
-	use := func(c Credential) {
+	use := func(c token.Credential) {
 		m := s.must(t, c)
 		s.CountDenied(m, s.Now(), "", "revoked_token")
 	}
 	use(first) // refused for another reason
-	for _, id := range []ID{one.ID, two.ID} {
-		if _, err := s.Revoke(id, AnyVersion, testActor); err != nil {
+	for _, id := range []token.ID{one.ID, two.ID} {
+		if _, err := s.Revoke(id, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,7 +127,7 @@ func TestUsedAfterRevoke(t *testing.T) {
 		t.Errorf("an hour later told %q, want %q", got, want)
 	}
 	for range maxUsedAfterRevoke {
-		s.usedAfterRevoke.told[ID([]byte(fmt.Sprintf("%012d", len(s.usedAfterRevoke.told))))] = true
+		s.usedAfterRevoke.told[token.ID([]byte(fmt.Sprintf("%012d", len(s.usedAfterRevoke.told))))] = true
 	}
 	use(second)
 	if got := told.take(); len(got) > 0 {
@@ -165,9 +167,9 @@ func TestExpiryEvents(t *testing.T) {
 	s.create(t, named("endless", "2y"))
 	revoked, _ := s.create(t, named("revoked", "200d"))
 	disabled, _ := s.create(t, named("disabled", "200d"))
-	for _, f := range []func() (*Token, error){
-		func() (*Token, error) { return s.Revoke(revoked.ID, AnyVersion, testActor) },
-		func() (*Token, error) { return s.Disable(disabled.ID, AnyVersion, testActor) },
+	for _, f := range []func() (*token.Token, error){
+		func() (*token.Token, error) { return s.Revoke(revoked.ID, token.AnyVersion, testActor) },
+		func() (*token.Token, error) { return s.Disable(disabled.ID, token.AnyVersion, testActor) },
 	} {
 		if _, err := f(); err != nil {
 			t.Fatal(err)

@@ -10,37 +10,38 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
-var testID = ID([]byte("4fQ9Zt2LkVb7"))
+var testID = token.ID([]byte("4fQ9Zt2LkVb7"))
 
 // vector is a token as Mollygate makes it.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // fullToken has every field set.
-func fullToken() *Token {
+func fullToken() *token.Token {
 	at := func(hours time.Duration) time.Time { return testTime.Add(hours * time.Hour) }
-	return &Token{
-		ID: testID, Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: RateLimit{1_000_000_000, 24 * time.Hour}, Quota: Quota{999_999_999_999_999, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+	return &token.Token{
+		ID: testID, Terms: token.Terms{Kind: token.KindAPI, Account: "alice", Scopes: token.Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: token.RateLimit{Requests: 1_000_000_000, Window: 24 * time.Hour}, Quota: token.Quota{Requests: 999_999_999_999_999, Period: token.PeriodMonth}}, Format: token.FormatNative, Prefix: "mm", Name: "GitHub CI",
 
 		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
 		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
-		Digest: DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
+		Digest: token.DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: token.DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
 	}
 }
 
 // leastToken has only what it must have.
-func leastToken() *Token {
-	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: DigestOf(vector), Version: 1}
+func leastToken() *token.Token {
+	return &token.Token{ID: testID, Terms: token.Terms{Kind: token.KindAdmin}, Format: token.FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: token.DigestOf(vector), Version: 1}
 }
 
-func validDraft() Draft {
-	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: months(1)}}
+func validDraft() token.Draft {
+	return token.Draft{Kind: token.KindAPI, Name: "GitHub CI", Scopes: token.Grants{"unikernel:list"}, Expiry: token.Expiry{ExpiresIn: months(1)}}
 }
 
-func mustLifetime(t *testing.T, text string) Lifetime {
+func mustLifetime(t *testing.T, text string) token.Lifetime {
 	t.Helper()
-	lifetime, err := ParseLifetime(text)
+	lifetime, err := token.ParseLifetime(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +59,12 @@ const (
 )
 
 // months and seconds return lifetimes.
-func months(n int) Lifetime { return lifetime(n, "mo") }
+func months(n int) token.Lifetime { return lifetime(n, "mo") }
 
-func seconds(n int64) Lifetime { return lifetime(int(n), "s") }
+func seconds(n int64) token.Lifetime { return lifetime(int(n), "s") }
 
-func lifetime(n int, unit string) Lifetime {
-	l, err := ParseLifetime(strconv.Itoa(n) + unit)
+func lifetime(n int, unit string) token.Lifetime {
+	l, err := token.ParseLifetime(strconv.Itoa(n) + unit)
 	if err != nil {
 		panic(err)
 	}

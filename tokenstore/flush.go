@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -160,8 +161,8 @@ func (s *Store) keepJournal() error {
 	}
 	if f.state.Journal != f.id {
 		state := f.state
-		state.Journal, state.Saved, state.Part, state.Last = f.id, f.end, f.end, ID{}
-		if err := s.saveUsage(state, func(func(ID, Usage) bool) {}); err != nil {
+		state.Journal, state.Saved, state.Part, state.Last = f.id, f.end, f.end, token.ID{}
+		if err := s.saveUsage(state, func(func(token.ID, Usage) bool) {}); err != nil {
 			return err
 		}
 	}
@@ -236,12 +237,12 @@ func (s *Store) saveBatch(b *batch) error {
 	end.Flush, end.Whole = b.flush, true
 	chunk := minChunk
 	if b.flush >= f.renews {
-		end.Journal, end.Saved, end.Part, end.Last = f.id, b.end, b.end, ID{}
+		end.Journal, end.Saved, end.Part, end.Last = f.id, b.end, b.end, token.ID{}
 	}
 	if f.state.Journal != f.id {
 		chunk = len(b.uses) // parts are of one journal
 	}
-	uses := slices.DeleteFunc(s.pending.ids(b), func(id ID) bool { return f.state.includes(b.flush, id) })
+	uses := slices.DeleteFunc(s.pending.ids(b), func(id token.ID) bool { return f.state.includes(b.flush, id) })
 	for len(uses) > 0 {
 		part := uses[:min(chunk, len(uses))]
 		uses = uses[len(part):]
@@ -266,7 +267,7 @@ func (s *Store) saveBatch(b *batch) error {
 
 // saveUsage saves what came to tokens, and the state that includes it. Opening a store records
 // no time: the clock may be wrong, and nothing has been done by it.
-func (s *Store) saveUsage(state FlushState, came iter.Seq2[ID, Usage]) error {
+func (s *Store) saveUsage(state FlushState, came iter.Seq2[token.ID, Usage]) error {
 	f := &s.flusher
 	var now time.Time
 	if f.opened {

@@ -9,10 +9,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // used returns what the backend has saved.
-func (s *testStore) used(t testing.TB, id ID) Usage {
+func (s *testStore) used(t testing.TB, id token.ID) Usage {
 	t.Helper()
 	used, err := s.memory.saved(id)
 	if err != nil {
@@ -100,7 +102,7 @@ func TestConcurrentUses(t *testing.T) {
 	}
 	s := openTestStore(t)
 	var matches []Match
-	var ids []ID
+	var ids []token.ID
 	for range tokens {
 		token, credential := s.create(t)
 		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
@@ -157,7 +159,7 @@ func TestFlushFails(t *testing.T) {
 	errDisk := errors.New("no space left on device")
 	const tokens = 3*minChunk + 7
 	var matches []Match
-	var ids []ID
+	var ids []token.ID
 	for range tokens {
 		token, credential := s.create(t)
 		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
@@ -227,10 +229,10 @@ func TestCountDuringSave(t *testing.T) {
 func TestDeleteDuringSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
+	tok, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
 	s.memory.beforeSave = func() {
-		if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 			t.Error(err)
 		}
 	}

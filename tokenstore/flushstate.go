@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -20,7 +21,7 @@ type FlushState struct {
 	// Part is how far it is saved for the tokens with ids up to Last: a flush of many
 	// tokens takes several transactions.
 	Part journal.Position
-	Last ID
+	Last token.ID
 	// Flush is the number of the newest flush. Unless it is Whole, it is saved for the
 	// tokens with ids up to Last.
 	Flush uint64
@@ -28,12 +29,12 @@ type FlushState struct {
 }
 
 // includes reports whether the saved usage of a token includes what a flush brings.
-func (s *FlushState) includes(flush uint64, id ID) bool {
+func (s *FlushState) includes(flush uint64, id token.ID) bool {
 	return s.Flush > flush || s.Flush == flush && (s.Whole || bytes.Compare(id[:], s.Last[:]) <= 0)
 }
 
 // replays reports whether an entry of the journal is not included.
-func (s *FlushState) replays(ring int, at uint64, id ID) bool {
+func (s *FlushState) replays(ring int, at uint64, id token.ID) bool {
 	return at >= s.Part[ring] || at >= s.Saved[ring] && bytes.Compare(id[:], s.Last[:]) > 0
 }
 
@@ -50,7 +51,7 @@ func DecodeFlushState(key, record []byte) (s FlushState, err error) {
 		return s, err
 	}
 	if _, err := binary.Decode(b, binary.BigEndian, &s); err != nil || len(b) != binary.Size(s) {
-		return FlushState{}, fmt.Errorf("%w: the state of the flushes has a wrong length", ErrDamaged)
+		return FlushState{}, fmt.Errorf("%w: the state of the flushes has a wrong length", token.ErrDamaged)
 	}
 	return s, nil
 }

@@ -1,13 +1,17 @@
 package tokenstore
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/mollygate/mollygate/token"
+)
 
 // idLocks is a lock for each id that is in use just now. A change of one token
 // waits for the disk with its lock held and must not make another's first use
 // wait.
 type idLocks struct {
 	mu   sync.Mutex
-	held map[ID]*idLock
+	held map[token.ID]*idLock
 }
 
 type idLock struct {
@@ -16,10 +20,10 @@ type idLock struct {
 }
 
 // lock begins a change of one token, or its way into the index.
-func (l *idLocks) lock(id ID) (unlock func()) {
+func (l *idLocks) lock(id token.ID) (unlock func()) {
 	l.mu.Lock()
 	if l.held == nil {
-		l.held = make(map[ID]*idLock)
+		l.held = make(map[token.ID]*idLock)
 	}
 	lock := l.held[id]
 	if lock == nil {

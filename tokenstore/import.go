@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Import takes over a token that Mollymawk made, with the secret that its clients
@@ -13,7 +14,7 @@ import (
 // already is [ErrTaken], and one whose secret was taken out of service an
 // [*EndedError]. An error about the draft, or about the text ("value"), is
 // a *FieldError.
-func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (token *Token, capped bool, err error) {
+func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool, err error) {
 	now := s.Now()
 	wanted, capped, err := policy.Import(draft, text, now)
 	if err != nil {
@@ -21,12 +22,12 @@ func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (to
 	}
 	wanted.CreatedBy = wire.ValidText(actor.Name)
 	for range 3 {
-		if wanted.ID, err = NewID(s.random); err != nil {
+		if wanted.ID, err = token.NewID(s.random); err != nil {
 			return nil, false, err
 		}
-		token, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "import", &wanted, nil), nil))
+		tok, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "import", &wanted, nil), nil))
 		if _, ended := errors.AsType[*EndedError](err); ended || !errors.Is(err, ErrTaken) {
-			return token, capped, err
+			return tok, capped, err
 		}
 		if id, err := s.backend.IDOf(wanted.Digest); err == nil {
 			return nil, false, s.taken(id, wanted.Digest, now)
@@ -36,7 +37,7 @@ func (s *Store) Import(policy Policy, draft Draft, text string, actor Actor) (to
 }
 
 // taken returns why a secret that a token has can't be imported.
-func (s *Store) taken(id ID, digest Digest, now time.Time) error {
+func (s *Store) taken(id token.ID, digest token.Digest, now time.Time) error {
 	token, err := s.backend.Token(id)
 	if err != nil {
 		return ErrTaken

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestImport: the clients' old tokens work on, flagged, no longer than max_lifetime
@@ -13,21 +15,23 @@ func TestImport(t *testing.T) {
 	t.Parallel()
 	const text = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 	made := testTime.Truncate(time.Second)
-	draft := func(e Expiry) Draft { return Draft{Kind: KindAPI, Name: "old", Preset: "full", Expiry: e} }
+	draft := func(e token.Expiry) token.Draft {
+		return token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: e}
+	}
 	for name, test := range map[string]struct {
-		expiry Expiry
+		expiry token.Expiry
 		want   time.Time
 		capped bool
 	}{
-		"its own end": {Expiry{ExpiresAt: made.AddDate(0, 1, 0)}, made.AddDate(0, 1, 0), false},
-		"too late":    {Expiry{ExpiresAt: made.AddDate(9, 0, 0)}, made.AddDate(2, 0, 0), true},
-		"too long":    {Expiry{ExpiresIn: months(100)}, made.AddDate(2, 0, 0), true},
-		"never":       {Expiry{NeverExpires: true}, made.AddDate(2, 0, 0), true},
+		"its own end": {token.Expiry{ExpiresAt: made.AddDate(0, 1, 0)}, made.AddDate(0, 1, 0), false},
+		"too late":    {token.Expiry{ExpiresAt: made.AddDate(9, 0, 0)}, made.AddDate(2, 0, 0), true},
+		"too long":    {token.Expiry{ExpiresIn: months(100)}, made.AddDate(2, 0, 0), true},
+		"never":       {token.Expiry{NeverExpires: true}, made.AddDate(2, 0, 0), true},
 	} {
 		s := openTestStore(t)
-		token, capped, err := s.Import(testPolicy, draft(test.expiry), text, testActor)
-		if err != nil || capped != test.capped || !token.ExpiresAt.Equal(test.want) || token.Format != FormatImported || token.Hint() != "" {
-			t.Errorf("%s: %+v, %v, %v", name, token, capped, err)
+		tok, capped, err := s.Import(testPolicy, draft(test.expiry), text, testActor)
+		if err != nil || capped != test.capped || !tok.ExpiresAt.Equal(test.want) || tok.Format != token.FormatImported || tok.Hint() != "" {
+			t.Errorf("%s: %+v, %v, %v", name, tok, capped, err)
 			continue
 		}
 		c, err := testPolicy.Prefixes.Parse(text)
@@ -38,18 +42,18 @@ func TestImport(t *testing.T) {
 			t.Errorf("%s, again: %v", name, err)
 		}
 		// Its next secret is one of ours; the old one works through the grace.
-		_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
-		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+token.ID.String()) || s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
+		_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
+		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+tok.ID.String()) || s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
 			t.Errorf("%s, rotated: %v, %v", name, secret, err)
 		}
 	}
 	s := openTestStore(t)
 	for _, bad := range []string{"", "x", strings.ToUpper(text), strings.Replace(text, "-4", "-1", 1)} {
-		if _, _, err := s.Import(testPolicy, draft(Expiry{NeverExpires: true}), bad, testActor); err == nil || strings.Contains(err.Error(), "0b5e") {
+		if _, _, err := s.Import(testPolicy, draft(token.Expiry{NeverExpires: true}), bad, testActor); err == nil || strings.Contains(err.Error(), "0b5e") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, _, err := s.Import(testPolicy, draft(Expiry{ExpiresAt: made}), text, testActor); err == nil {
+	if _, _, err := s.Import(testPolicy, draft(token.Expiry{ExpiresAt: made}), text, testActor); err == nil {
 		t.Error("an expired token was taken over")
 	}
 }
@@ -57,9 +61,9 @@ func TestImport(t *testing.T) {
 const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
 // takeOver imports importedUUID.
-func (s *testStore) takeOver(t testing.TB) *Token {
+func (s *testStore) takeOver(t testing.TB) *token.Token {
 	t.Helper()
-	draft := Draft{Kind: KindAPI, Name: "old", Preset: "full", Expiry: Expiry{ExpiresIn: months(12)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: token.Expiry{ExpiresIn: months(12)}}
 	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
 	if err != nil {
 		t.Fatal(err)
@@ -67,9 +71,9 @@ func (s *testStore) takeOver(t testing.TB) *Token {
 	return token
 }
 
-func (s *testStore) rotate(t testing.TB, id ID, grace time.Duration) {
+func (s *testStore) rotate(t testing.TB, id token.ID, grace time.Duration) {
 	t.Helper()
-	if _, _, err := s.Rotate(testPolicy, id, Rotation{Grace: grace}, testActor); err != nil {
+	if _, _, err := s.Rotate(testPolicy, id, token.Rotation{Grace: grace}, testActor); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -79,70 +83,70 @@ func (s *testStore) rotate(t testing.TB, id ID, grace time.Duration) {
 func TestImportAgain(t *testing.T) {
 	t.Parallel()
 	const month = 30 * 24 * time.Hour
-	draft := Draft{Kind: KindAPI, Name: "again", Preset: "full", Expiry: Expiry{NeverExpires: true}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "again", Preset: "full", Expiry: token.Expiry{NeverExpires: true}}
 	credential, err := testPolicy.Prefixes.Parse(importedUUID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	later := func(s *testStore, d time.Duration) { s.clock.set(testTime.Add(d)) }
 	for name, test := range map[string]struct {
-		end func(*testing.T, *testStore, ID)
+		end func(*testing.T, *testStore, token.ID)
 		// at is when the secret was taken out of service; zero if it is still a token's.
 		at time.Duration
 	}{
-		"deleted": {func(t *testing.T, s *testStore, id ID) {
+		"deleted": {func(t *testing.T, s *testStore, id token.ID) {
 			later(s, time.Hour)
-			check(t, s.Delete(id, AnyVersion, testActor))
+			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"rotated without a grace": {func(t *testing.T, s *testStore, id ID) {
+		"rotated without a grace": {func(t *testing.T, s *testStore, id token.ID) {
 			later(s, time.Hour)
 			s.rotate(t, id, 0)
 		}, time.Hour},
-		"rotated twice": {func(t *testing.T, s *testStore, id ID) {
+		"rotated twice": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, month)
 			later(s, time.Hour)
 			s.rotate(t, id, month)
 		}, time.Hour},
-		"the grace is over": {func(t *testing.T, s *testStore, id ID) {
+		"the grace is over": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, time.Hour)
 			later(s, month)
 		}, time.Hour},
-		"the grace is over and the token was rotated again": {func(t *testing.T, s *testStore, id ID) {
+		"the grace is over and the token was rotated again": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, time.Hour)
 			later(s, month)
 			s.rotate(t, id, 0)
 		}, time.Hour},
-		"deleted in the grace": {func(t *testing.T, s *testStore, id ID) {
+		"deleted in the grace": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, month)
 			later(s, time.Hour)
-			check(t, s.Delete(id, AnyVersion, testActor))
+			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"revoked and deleted": {func(t *testing.T, s *testStore, id ID) {
-			_, err := s.Revoke(id, AnyVersion, testActor)
+		"revoked and deleted": {func(t *testing.T, s *testStore, id token.ID) {
+			_, err := s.Revoke(id, token.AnyVersion, testActor)
 			check(t, err)
 			later(s, time.Hour)
-			check(t, s.Delete(id, AnyVersion, testActor))
+			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"narrowed, rotated without a grace and deleted": {func(t *testing.T, s *testStore, id ID) {
-			_, err := s.Edit(testPolicy, id, Edit{Scopes: Grants{"unikernel:list"}}, testActor)
+		"narrowed, rotated without a grace and deleted": {func(t *testing.T, s *testStore, id token.ID) {
+			_, err := s.Edit(testPolicy, id, token.Edit{Scopes: token.Grants{"unikernel:list"}}, testActor)
 			check(t, err)
 			later(s, time.Hour)
 			s.rotate(t, id, 0)
 			later(s, month)
-			check(t, s.Delete(id, AnyVersion, testActor))
+			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"the grace was cut short": {func(t *testing.T, s *testStore, id ID) {
+		"the grace was cut short": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, month)
-			_, err := s.Edit(testPolicy, id, Edit{Expiry: &Expiry{ExpiresIn: seconds(3600)}}, testActor)
+			_, err := s.Edit(testPolicy, id, token.Edit{Expiry: &token.Expiry{ExpiresIn: seconds(3600)}}, testActor)
 			check(t, err)
 			later(s, 2*time.Hour)
 		}, time.Hour},
-		"in the grace": {func(t *testing.T, s *testStore, id ID) { s.rotate(t, id, month) }, 0},
-		"revoked": {func(t *testing.T, s *testStore, id ID) {
-			_, err := s.Revoke(id, AnyVersion, testActor)
+		"in the grace": {func(t *testing.T, s *testStore, id token.ID) { s.rotate(t, id, month) }, 0},
+		"revoked": {func(t *testing.T, s *testStore, id token.ID) {
+			_, err := s.Revoke(id, token.AnyVersion, testActor)
 			check(t, err)
 		}, 0},
-		"expired": {func(_ *testing.T, s *testStore, _ ID) { later(s, 13*month) }, 0},
+		"expired": {func(_ *testing.T, s *testStore, _ token.ID) { later(s, 13*month) }, 0},
 	} {
 		s := openTestStore(t)
 		test.end(t, s, s.takeOver(t).ID)
@@ -171,11 +175,11 @@ func TestImportAgain(t *testing.T) {
 func TestNativeSecretsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, _ := s.create(t)
+	tok, _ := s.create(t)
 	for range 3 {
-		s.rotate(t, token.ID, time.Hour)
+		s.rotate(t, tok.ID, time.Hour)
 	}
-	check(t, s.Delete(token.ID, AnyVersion, testActor))
+	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	if n := len(s.memory.ended); n != 0 {
 		t.Errorf("%d secrets are remembered", n)
 	}

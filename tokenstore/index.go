@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // shardCount is how many parts each map of the index has, so that readers on different
@@ -14,8 +16,8 @@ const shardCount = 256
 // opened. Everything but finding is done with the lock of the token's id held, so that
 // filling the index from the backend can't bring back what a change has just taken away.
 type index struct {
-	digests [shardCount]numbers[Digest]
-	ids     [shardCount]numbers[ID]
+	digests [shardCount]numbers[token.Digest]
+	ids     [shardCount]numbers[token.ID]
 	extras  [shardCount]extras
 	entries entryList
 	terms   termsList
@@ -67,7 +69,7 @@ func (x *index) extra(number uint32) extra {
 }
 
 // setExtra keeps what is not in the entry, and reports whether there is something.
-func (x *index) setExtra(number uint32, token *Token) bool {
+func (x *index) setExtra(number uint32, token *token.Token) bool {
 	e := extra{token.PreviousDigest, token.PreviousValidUntil, newTokenName(token.Name).long}
 	s := &x.extras[number%shardCount]
 	s.mu.Lock()
@@ -129,16 +131,16 @@ func (l *entryList) giveBack(number uint32) {
 	l.free = append(l.free, number)
 }
 
-func digestShard(d Digest) int { return int(d[0]) }
+func digestShard(d token.Digest) int { return int(d[0]) }
 
 // idShard is by the id's last characters: the first tell the time of creation.
-func idShard(id ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
+func idShard(id token.ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
 
 // byID returns the number of a token's entry, or 0.
-func (x *index) byID(id ID) uint32 { return x.ids[idShard(id)].get(id) }
+func (x *index) byID(id token.ID) uint32 { return x.ids[idShard(id)].get(id) }
 
 // match finds the token whose secret has the digest.
-func (x *index) match(d Digest, now time.Time, m *Match) bool {
+func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	number := x.digests[digestShard(d)].get(d)
 	if number == 0 {
 		return false
@@ -168,14 +170,14 @@ func (x *index) match(d Digest, now time.Time, m *Match) bool {
 	}
 	m.Status = e.status(now)
 	if m.Previous && !now.Before(m.PreviousValidUntil) {
-		m.Status = StatusRevoked
+		m.Status = token.StatusRevoked
 	}
 	return true
 }
 
 // with calls f with the entry of a token and its lock held, if number still is that
 // token's.
-func (x *index) with(number uint32, id ID, f func(*entry)) {
+func (x *index) with(number uint32, id token.ID, f func(*entry)) {
 	if number == 0 {
 		return
 	}
@@ -188,7 +190,7 @@ func (x *index) with(number uint32, id ID, f func(*entry)) {
 }
 
 // add makes an entry for a token that has none. The id's lock is held.
-func (x *index) add(id ID) (number uint32) {
+func (x *index) add(id token.ID) (number uint32) {
 	number = x.entries.take()
 	e := x.entries.at(number)
 	e.mu.Lock()
@@ -200,7 +202,7 @@ func (x *index) add(id ID) (number uint32) {
 }
 
 // replace publishes what a token has become. The id's lock is held.
-func (x *index) replace(number uint32, token *Token) {
+func (x *index) replace(number uint32, token *token.Token) {
 	before := x.digestsOf(number)
 	terms := x.terms.share(token)
 	for _, d := range token.Digests() {
@@ -222,7 +224,7 @@ func (x *index) replace(number uint32, token *Token) {
 }
 
 // digestsOf returns the digests that an entry is found by.
-func (x *index) digestsOf(number uint32) (digests []Digest) {
+func (x *index) digestsOf(number uint32) (digests []token.Digest) {
 	e := x.entries.at(number)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -250,7 +252,7 @@ func (x *index) unload(number uint32) {
 	terms := e.terms
 	e.state = 0
 	e.mu.Unlock()
-	x.setExtra(number, new(Token))
+	x.setExtra(number, new(token.Token))
 	x.terms.leave(terms)
 	for _, d := range digests {
 		x.digests[digestShard(d)].remove(d, number)
@@ -263,7 +265,7 @@ func (x *index) remove(number uint32) {
 	e := x.entries.at(number)
 	e.mu.Lock()
 	id := e.id
-	e.id = ID{}
+	e.id = token.ID{}
 	e.mu.Unlock()
 	x.ids[idShard(id)].remove(id, number)
 	x.entries.giveBack(number)

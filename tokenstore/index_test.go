@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestTermsAreShared: equal ones are one, others aren't, and those that nobody has any
@@ -51,14 +53,14 @@ func TestTermsKey(t *testing.T) {
 	t.Parallel()
 	keys := make(map[string]string)
 	base := fullToken
-	for what, change := range map[string]func(*Token){
-		"nothing": func(*Token) {}, "kind": func(token *Token) { token.Kind = KindAdmin }, "account": func(token *Token) { token.Account = "x" },
-		"no account": func(token *Token) { token.Account = "" }, "a scope": func(token *Token) { token.Scopes = append(Grants{"z:z"}, token.Scopes...) },
-		"scopes": func(token *Token) { token.Scopes = nil }, "account and scope": func(token *Token) { token.Account, token.Scopes = "a", Grants{"b"} },
-		"scope and account": func(token *Token) { token.Account, token.Scopes = "", Grants{"a", "b"} }, "one scope": func(token *Token) { token.Account, token.Scopes = "", Grants{"ab"} },
-		"addresses": func(token *Token) { token.AllowedIPs = nil }, "rate": func(token *Token) { token.RateLimit.Requests++ },
-		"window": func(token *Token) { token.RateLimit.Window += time.Second }, "quota": func(token *Token) { token.Quota.Requests++ },
-		"period": func(token *Token) { token.Quota.Period ^= 3 },
+	for what, change := range map[string]func(*token.Token){
+		"nothing": func(*token.Token) {}, "kind": func(tok *token.Token) { tok.Kind = token.KindAdmin }, "account": func(token *token.Token) { token.Account = "x" },
+		"no account": func(token *token.Token) { token.Account = "" }, "a scope": func(tok *token.Token) { tok.Scopes = append(token.Grants{"z:z"}, tok.Scopes...) },
+		"scopes": func(token *token.Token) { token.Scopes = nil }, "account and scope": func(tok *token.Token) { tok.Account, tok.Scopes = "a", token.Grants{"b"} },
+		"scope and account": func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"a", "b"} }, "one scope": func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"ab"} },
+		"addresses": func(token *token.Token) { token.AllowedIPs = nil }, "rate": func(token *token.Token) { token.RateLimit.Requests++ },
+		"window": func(token *token.Token) { token.RateLimit.Window += time.Second }, "quota": func(token *token.Token) { token.Quota.Requests++ },
+		"period": func(token *token.Token) { token.Quota.Period ^= 3 },
 	} {
 		token := base()
 		change(token)
@@ -91,7 +93,7 @@ func TestReusedEntries(t *testing.T) {
 				if old == nil {
 					continue
 				}
-				m, err := s.Authenticate(Credential{Digest: old.Digest}, testTime)
+				m, err := s.Authenticate(token.Credential{Digest: old.Digest}, testTime)
 				if err == nil && (m.Token.ID != old.Token.ID || m.Token.Name() != old.Token.Name() || m.Token.Account != old.Token.Account) {
 					t.Errorf("a mixture: %+v of %+v", m.Token, old.Token)
 					return
@@ -104,7 +106,7 @@ func TestReusedEntries(t *testing.T) {
 	for i := range 500 {
 		draft := validDraft()
 		draft.Name = strings.Repeat("n", i%longestName+1)
-		token, secret, err := s.Create(testPolicy, draft, testActor)
+		tok, secret, err := s.Create(testPolicy, draft, testActor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +119,7 @@ func TestReusedEntries(t *testing.T) {
 			s.CountDenied(before, testTime, "a:b", "x")
 		}
 		current.Store(&match)
-		if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
+		if got, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
 			t.Fatalf("%d: %+v, %v", i, got.Usage, err)
 		}
 		s.CountAllowed(match, "a:b", LastUse{Time: testTime})
@@ -126,7 +128,7 @@ func TestReusedEntries(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 		before = match

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -48,7 +49,7 @@ func (m *memory) copy(t *testing.T) *memory {
 }
 
 // sums returns a token's totals, and the sums of its series.
-func (s *testStore) sums(t *testing.T, id ID) (totals, series [2]uint64) {
+func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 	t.Helper()
 	got, err := s.Get(id)
 	check(t, err)
@@ -74,7 +75,7 @@ func TestKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := openJournaled(t)
 	const tokens = 2*minChunk + 100 // three transactions a flush
-	credentials, counts, ids := make([]Credential, tokens), make([][2]uint64, tokens), make([]ID, tokens)
+	credentials, counts, ids := make([]token.Credential, tokens), make([][2]uint64, tokens), make([]token.ID, tokens)
 	for i := range tokens {
 		token, credential := s.create(t)
 		credentials[i], ids[i] = credential, token.ID
@@ -149,7 +150,7 @@ func TestKilledInFlush(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
 	const tokens = 3 * minChunk
-	var ids []ID
+	var ids []token.ID
 	var matches []Match
 	for range tokens {
 		token, credential := s.create(t)
@@ -185,9 +186,9 @@ func TestKilledInFlush(t *testing.T) {
 func TestReplayKeepsEverything(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
-	token, credential := s.create(t, func(d *Draft) { d.Quota = &Quota{10, PeriodDay} })
+	tok, credential := s.create(t, func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
 	old := s.must(t, credential)
-	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 3600e9}, testActor)
+	_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: 3600e9}, testActor)
 	check(t, err)
 	match := s.must(t, parsed(t, secret))
 	old = s.must(t, credential)
@@ -196,12 +197,12 @@ func TestReplayKeepsEverything(t *testing.T) {
 	last := LastUse{Time: s.Now().Add(1e9).Truncate(1000), IP: "2001:db8::1", UserAgent: "ci", Route: "GET /b"}
 	s.CountAllowed(match, "a:b", last)
 	s = s.kill(t)
-	got, err := s.Get(token.ID)
+	got, err := s.Get(tok.ID)
 	check(t, err)
 	if want := (Usage{Allowed: 2, Last: last, Previous: before}); !reflect.DeepEqual(got.Usage, want) {
 		t.Errorf("%+v, want %+v", got.Usage, want)
 	}
-	if _, previous, err := s.PreviousUse(token.ID); err != nil || previous != before {
+	if _, previous, err := s.PreviousUse(tok.ID); err != nil || previous != before {
 		t.Errorf("previous %+v, want %+v, %v", previous, before, err)
 	}
 	if standing, err := s.QuotaStanding(s.must(t, parsed(t, secret)).Token, s.Now()); err != nil || standing.Remaining != 8 {
@@ -364,7 +365,7 @@ func FuzzDecodeCounted(f *testing.F) {
 			_ = lastUse(b)
 			_ = e
 		}
-		c := counted{id: ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route, address: address, agent: agent}
+		c := counted{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route, address: address, agent: agent}
 		c.cut()
 		if c.length() > journal.MaxEntry {
 			t.Fatalf("%d bytes", c.length())

@@ -1,6 +1,10 @@
 package tokenstore
 
-import "time"
+import (
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+)
 
 // rateState is the state of a token's rate limit.
 type rateState struct{ arrival int64 }
@@ -8,7 +12,7 @@ type rateState struct{ arrival int64 }
 // take takes one request, or only looks whether it could. What seems to be the state
 // of a clock that was put back may be that of a goroutine that came later and was
 // faster, so the clock is looked at again.
-func (s *rateState) take(l RateLimit, now time.Time, clock Clock, look bool) Standing {
+func (s *rateState) take(l token.RateLimit, now time.Time, clock Clock, look bool) token.Standing {
 	at := now.UnixNano()
 	if l.Ahead(s.arrival, at) {
 		at = clock.Now().UnixNano()
@@ -26,22 +30,22 @@ func (s *rateState) take(l RateLimit, now time.Time, clock Clock, look bool) Sta
 
 // TakeRate takes a request of the token's rate limit. What was taken before the store was
 // opened is forgotten.
-func (s *Store) TakeRate(m Match, now time.Time) Standing {
+func (s *Store) TakeRate(m Match, now time.Time) token.Standing {
 	return s.rate(m.number, m.Token, now, false)
 }
 
 // RateStanding returns what TakeRate would of a request with the token, and takes
 // nothing.
-func (s *Store) RateStanding(token Principal, now time.Time) Standing {
+func (s *Store) RateStanding(token Principal, now time.Time) token.Standing {
 	return s.rate(s.index.byID(token.ID), token, now, true)
 }
 
-func (s *Store) rate(number uint32, token Principal, now time.Time, look bool) (standing Standing) {
-	if token.RateLimit == (RateLimit{}) {
-		return Standing{}
+func (s *Store) rate(number uint32, tok Principal, now time.Time, look bool) (standing token.Standing) {
+	if tok.RateLimit == (token.RateLimit{}) {
+		return token.Standing{}
 	}
-	standing = new(rateState).take(token.RateLimit, now, s, true) // of a token that is not in use
-	s.index.with(number, token.ID, func(e *entry) { standing = e.rate.take(token.RateLimit, now, s, look) })
+	standing = new(rateState).take(tok.RateLimit, now, s, true) // of a token that is not in use
+	s.index.with(number, tok.ID, func(e *entry) { standing = e.rate.take(tok.RateLimit, now, s, look) })
 	return standing
 }
 
@@ -59,14 +63,14 @@ type quotaState struct {
 const lateTime = time.Hour
 
 // holds reports whether the state is of the period that a time is in.
-func (q *quotaState) holds(period Period, now time.Time) bool {
-	return (q.end-q.start == 1) == (period == PeriodDay) && now.Before(q.end.Start()) && !now.Before(q.start.Start().Add(-lateTime))
+func (q *quotaState) holds(period token.Period, now time.Time) bool {
+	return (q.end-q.start == 1) == (period == token.PeriodDay) && now.Before(q.end.Start()) && !now.Before(q.start.Start().Add(-lateTime))
 }
 
 // take takes one request, or only looks whether it could.
-func (q *quotaState) take(limit int64, now time.Time, look bool) Standing {
+func (q *quotaState) take(limit int64, now time.Time, look bool) token.Standing {
 	end := q.end.Start()
-	standing := Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken, Reset: end.Sub(now)}
+	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken, Reset: end.Sub(now)}
 	switch {
 	case q.taken >= limit:
 		standing.Remaining, standing.Exceeded = 0, true
@@ -81,7 +85,7 @@ func (q *quotaState) take(limit int64, now time.Time, look bool) Standing {
 type Reservation struct {
 	index  *index
 	number uint32
-	id     ID
+	id     token.ID
 	start  Day
 }
 
@@ -104,7 +108,7 @@ func (r Reservation) Release() {
 //
 // Requests that are under way while a token is given a quota, or another period, are
 // missing in what it begins with.
-func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, Standing, error) {
+func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, token.Standing, error) {
 	standing, start, err := s.quota(m.number, m.Token, now, false)
 	if err != nil || standing.Limit == 0 || standing.Exceeded {
 		return Reservation{}, standing, err
@@ -114,22 +118,22 @@ func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, Standing, error)
 
 // QuotaStanding returns what TakeQuota would of a request with the token, and takes
 // nothing. The errors are [ErrNotFound] and [ErrUnavailable].
-func (s *Store) QuotaStanding(token Principal, now time.Time) (Standing, error) {
+func (s *Store) QuotaStanding(token Principal, now time.Time) (token.Standing, error) {
 	standing, _, err := s.quota(s.index.byID(token.ID), token, now, true)
 	return standing, err
 }
 
 // quota takes one request of a token's quota, or only looks whether it could, and returns
 // the beginning of the period.
-func (s *Store) quota(number uint32, token Principal, now time.Time, look bool) (standing Standing, start Day, err error) {
-	quota := token.Quota
-	if quota == (Quota{}) {
-		return Standing{}, 0, nil
+func (s *Store) quota(number uint32, tok Principal, now time.Time, look bool) (standing token.Standing, start Day, err error) {
+	quota := tok.Quota
+	if quota == (token.Quota{}) {
+		return token.Standing{}, 0, nil
 	}
 	var begun quotaState
 	for {
 		found := false
-		s.index.with(number, token.ID, func(e *entry) {
+		s.index.with(number, tok.ID, func(e *entry) {
 			if !e.quota.holds(quota.Period, now) && begun.end > begun.start {
 				e.quota = begun
 			}
@@ -143,14 +147,14 @@ func (s *Store) quota(number uint32, token Principal, now time.Time, look bool) 
 		case begun.end > begun.start: // the token is not in use, or was deleted
 			return begun.take(quota.Requests, now, look), begun.start, nil
 		}
-		if begun, err = s.beginQuota(token.ID, quota.Period, now); err != nil {
-			return Standing{}, 0, err
+		if begun, err = s.beginQuota(tok.ID, quota.Period, now); err != nil {
+			return token.Standing{}, 0, err
 		}
 	}
 }
 
 // beginQuota returns what the token's usage tells of a period.
-func (s *Store) beginQuota(id ID, period Period, now time.Time) (q quotaState, err error) {
+func (s *Store) beginQuota(id token.ID, period token.Period, now time.Time) (q quotaState, err error) {
 	start, end := period.Around(now)
 	q.start, q.end = DayOf(start), DayOf(end)
 	if _, err := s.backend.Token(id); err != nil {

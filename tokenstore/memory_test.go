@@ -7,18 +7,20 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // memory is a Backend in memory, with places to make trouble at.
 type memory struct {
 	mu       sync.Mutex
-	tokens   map[ID][]byte
-	digests  map[Digest]ID
-	used     map[ID][]byte
+	tokens   map[token.ID][]byte
+	digests  map[token.Digest]token.ID
+	used     map[token.ID][]byte
 	days     map[dayOfToken]DayUsage
 	audit    []AuditEntry
-	requests map[Digest]KeptRequest
-	ended    map[Digest]time.Time
+	requests map[token.Digest]KeptRequest
+	ended    map[token.Digest]time.Time
 	state    State
 	closed   bool
 	// calls counts the calls of the reading methods by name.
@@ -26,8 +28,8 @@ type memory struct {
 
 	// afterIDOf and afterToken, if set, run when the method has read, without a
 	// lock.
-	afterIDOf  func(ID)
-	afterToken func(ID)
+	afterIDOf  func(token.ID)
+	afterToken func(token.ID)
 	// applyError, if set, is what Apply returns; applyLoses says that the change
 	// isn't made then.
 	applyError error
@@ -44,14 +46,14 @@ type memory struct {
 }
 
 type dayOfToken struct {
-	id  ID
+	id  token.ID
 	day Day
 }
 
 func newMemory() *memory {
 	return &memory{
-		tokens: make(map[ID][]byte), digests: make(map[Digest]ID), used: make(map[ID][]byte), days: make(map[dayOfToken]DayUsage),
-		requests: make(map[Digest]KeptRequest), ended: make(map[Digest]time.Time), calls: make(map[string]int),
+		tokens: make(map[token.ID][]byte), digests: make(map[token.Digest]token.ID), used: make(map[token.ID][]byte), days: make(map[dayOfToken]DayUsage),
+		requests: make(map[token.Digest]KeptRequest), ended: make(map[token.Digest]time.Time), calls: make(map[string]int),
 	}
 }
 
@@ -65,7 +67,7 @@ func (m *memory) begin(call string) (end func(), err error) {
 	return m.mu.Unlock, nil
 }
 
-func (m *memory) Token(id ID) (*Token, error) {
+func (m *memory) Token(id token.ID) (*token.Token, error) {
 	end, err := m.begin("Token")
 	if err != nil {
 		return nil, err
@@ -81,23 +83,23 @@ func (m *memory) Token(id ID) (*Token, error) {
 	return token, err
 }
 
-func (m *memory) token(id ID) (*Token, error) {
+func (m *memory) token(id token.ID) (*token.Token, error) {
 	record, ok := m.tokens[id]
 	if !ok {
 		return nil, ErrNotFound
 	}
-	return DecodeToken(id, record)
+	return token.DecodeToken(id, record)
 }
 
-func (m *memory) IDOf(digest Digest) (ID, error) {
+func (m *memory) IDOf(digest token.Digest) (token.ID, error) {
 	end, err := m.begin("IDOf")
 	if err != nil {
-		return ID{}, err
+		return token.ID{}, err
 	}
 	id, ok := m.digests[digest]
 	end()
 	if !ok {
-		return ID{}, ErrNotFound
+		return token.ID{}, ErrNotFound
 	}
 	if m.afterIDOf != nil {
 		m.afterIDOf(id)
@@ -105,7 +107,7 @@ func (m *memory) IDOf(digest Digest) (ID, error) {
 	return id, nil
 }
 
-func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) {
+func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error) {
 	end, err := m.begin("Apply")
 	if err != nil {
 		return nil, err
@@ -165,10 +167,10 @@ func (m *memory) Apply(id ID, now time.Time, change ChangeFunc) (*Token, error) 
 	return token, m.applyError
 }
 
-func (m *memory) put(token *Token) {
-	m.tokens[token.ID] = EncodeToken(token)
-	for _, digest := range token.Digests() {
-		m.digests[digest] = token.ID
+func (m *memory) put(tok *token.Token) {
+	m.tokens[tok.ID] = token.EncodeToken(tok)
+	for _, digest := range tok.Digests() {
+		m.digests[digest] = tok.ID
 	}
 }
 
@@ -178,7 +180,7 @@ func (m *memory) record(now time.Time) {
 	}
 }
 
-func (m *memory) List(order Order, after *Position, descending bool, yield func(*Token) bool) error {
+func (m *memory) List(order Order, after *Position, descending bool, yield func(*token.Token) bool) error {
 	end, err := m.begin("List")
 	if err != nil {
 		return err
@@ -193,13 +195,13 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 		}
 		return slices.Compare(a.ID[:], b.ID[:])
 	}
-	var tokens []*Token
+	var tokens []*token.Token
 	for id := range m.tokens {
 		if token, err := m.token(id); err == nil {
 			tokens = append(tokens, token)
 		}
 	}
-	slices.SortFunc(tokens, func(a, b *Token) int {
+	slices.SortFunc(tokens, func(a, b *token.Token) int {
 		c := compare(order.PositionOf(a), order.PositionOf(b))
 		if descending {
 			return -c
@@ -219,13 +221,13 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	return nil
 }
 
-func (m *memory) Scan(after ID, yield func(*Token, Usage) bool) error {
+func (m *memory) Scan(after token.ID, yield func(*token.Token, Usage) bool) error {
 	end, err := m.begin("Scan")
 	if err != nil {
 		return err
 	}
 	defer end()
-	ids := slices.SortedFunc(maps.Keys(m.tokens), func(a, b ID) int { return slices.Compare(a[:], b[:]) })
+	ids := slices.SortedFunc(maps.Keys(m.tokens), func(a, b token.ID) int { return slices.Compare(a[:], b[:]) })
 	var reader Reader
 	for _, id := range ids {
 		if slices.Compare(id[:], after[:]) <= 0 {
@@ -246,7 +248,7 @@ func (m *memory) Scan(after ID, yield func(*Token, Usage) bool) error {
 	return nil
 }
 
-func (m *memory) Request(key Digest) (KeptRequest, error) {
+func (m *memory) Request(key token.Digest) (KeptRequest, error) {
 	end, err := m.begin("Request")
 	if err != nil {
 		return KeptRequest{}, err
@@ -284,7 +286,7 @@ func (m *memory) Prune(keep Retention) (bool, error) {
 		return false, ErrClosed
 	}
 	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(keep.Audit) })
-	maps.DeleteFunc(m.requests, func(_ Digest, r KeptRequest) bool { return r.Time.Before(keep.Requests) })
+	maps.DeleteFunc(m.requests, func(_ token.Digest, r KeptRequest) bool { return r.Time.Before(keep.Requests) })
 	return false, nil
 }
 

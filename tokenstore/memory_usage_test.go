@@ -3,9 +3,11 @@ package tokenstore
 import (
 	"iter"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
-func (m *memory) Usage(id ID, first, last Day) (Usage, FlushState, error) {
+func (m *memory) Usage(id token.ID, first, last Day) (Usage, FlushState, error) {
 	end, err := m.begin("Usage")
 	if err != nil {
 		return Usage{}, FlushState{}, err
@@ -21,14 +23,14 @@ func (m *memory) Usage(id ID, first, last Day) (Usage, FlushState, error) {
 }
 
 // saved returns what SaveUsage has saved of a token.
-func (m *memory) saved(id ID) (Usage, error) {
+func (m *memory) saved(id token.ID) (Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.usage(id)
 }
 
 // usage is saved with the lock held.
-func (m *memory) usage(id ID) (Usage, error) {
+func (m *memory) usage(id token.ID) (Usage, error) {
 	record, ok := m.used[id]
 	if !ok {
 		return Usage{}, nil
@@ -36,7 +38,7 @@ func (m *memory) usage(id ID) (Usage, error) {
 	return DecodeUsage(id, record)
 }
 
-func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[ID, Usage]) error {
+func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[token.ID, Usage]) error {
 	if m.beforeSave != nil {
 		m.beforeSave()
 	}

@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestExpiresSoon: a token is near its end within the warning and within the last
@@ -29,11 +31,11 @@ func TestExpiresSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			var warning Lifetime
+			var warning token.Lifetime
 			if tt.warning != "" {
 				warning = mustLifetime(t, tt.warning)
 			}
-			token, credential := s.create(t, func(d *Draft) {
+			token, credential := s.create(t, func(d *token.Draft) {
 				d.ExpiresIn = mustLifetime(t, tt.life)
 				if tt.notBefore > 0 {
 					d.NotBefore = made.Add(tt.notBefore)
@@ -58,8 +60,8 @@ func TestExpiresSoon(t *testing.T) {
 			}
 		})
 	}
-	endless := &Token{SecretMadeAt: testTime}
-	if endless.ExpiresSoon(Lifetime{}, testTime) {
+	endless := &token.Token{SecretMadeAt: testTime}
+	if endless.ExpiresSoon(token.Lifetime{}, testTime) {
 		t.Error("a token without an end is near it")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 const aDay = 24 * time.Hour
@@ -184,7 +186,7 @@ func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 func TestRepeatsByPassedTime(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: months(1)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: months(1)}}
 	request := Request{Key: "key", Body: []byte("body")}
 	first, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
 	if err != nil {

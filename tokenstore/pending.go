@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -32,13 +33,13 @@ type batch struct {
 	flush uint64
 	// end is how far the journal was read into it.
 	end     journal.Position
-	numbers map[ID]int
+	numbers map[token.ID]int
 	uses    []tokenUse
 }
 
 // tokenUse is what came to the usage of one token.
 type tokenUse struct {
-	id ID
+	id token.ID
 	// last and previous are the newest entries of allowed requests with the present
 	// secret or any, and with the one from before a rotation.
 	last, previous     []byte
@@ -60,7 +61,7 @@ func newPending(flush uint64) *pending {
 	return &pending{current: newBatch(flush), words: make(map[string]string)}
 }
 
-func newBatch(flush uint64) *batch { return &batch{flush: flush, numbers: make(map[ID]int)} }
+func newBatch(flush uint64) *batch { return &batch{flush: flush, numbers: make(map[token.ID]int)} }
 
 // fold reads the entries of the journal that were not read yet.
 func (p *pending) fold(j *journal.Journal) {
@@ -114,7 +115,7 @@ func (p *pending) word(b []byte) string {
 }
 
 // use returns what came to a token.
-func (b *batch) use(id ID) *tokenUse {
+func (b *batch) use(id token.ID) *tokenUse {
 	n, ok := b.numbers[id]
 	if !ok {
 		n = len(b.uses)
@@ -130,7 +131,7 @@ func (b *batch) use(id ID) *tokenUse {
 }
 
 // begin makes the use that of a token which was not used yet.
-func (u *tokenUse) begin(id ID) {
+func (u *tokenUse) begin(id token.ID) {
 	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0]}
 }
 
@@ -192,8 +193,8 @@ func (p *pending) cut(j *journal.Journal) (b *batch, more bool) {
 }
 
 // ids returns the tokens of a batch that is being saved, in their order.
-func (p *pending) ids(b *batch) []ID {
-	ids := make([]ID, len(b.uses))
+func (p *pending) ids(b *batch) []token.ID {
+	ids := make([]token.ID, len(b.uses))
 	for i := range b.uses {
 		ids[i] = b.uses[i].id
 	}
@@ -202,8 +203,8 @@ func (p *pending) ids(b *batch) []ID {
 
 // usages returns what came to tokens of a batch that is being saved. Of the days before
 // hours, the hours are added up.
-func (p *pending) usages(b *batch, ids []ID, hours Day) iter.Seq2[ID, Usage] {
-	return func(yield func(ID, Usage) bool) {
+func (p *pending) usages(b *batch, ids []token.ID, hours Day) iter.Seq2[token.ID, Usage] {
+	return func(yield func(token.ID, Usage) bool) {
 		for _, id := range ids {
 			p.mu.Lock()
 			usage := b.uses[b.numbers[id]].usage()
@@ -235,7 +236,7 @@ func (p *pending) saved() {
 
 // of returns what came to a token and the backend may not have: all that was counted
 // until now.
-func (p *pending) of(id ID, j *journal.Journal) (differences []difference) {
+func (p *pending) of(id token.ID, j *journal.Journal) (differences []difference) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read(j)

@@ -1,18 +1,22 @@
 package tokenstore
 
-import "time"
+import (
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+)
 
 // Principal is who a request comes from: what it needs of a token. The zero Principal
 // is nobody.
 type Principal struct {
-	ID ID
+	ID token.ID
 	// ExpiresAt and NotBefore are as in [Token].
 	ExpiresAt, NotBefore time.Time
 	// began is when the life of the token's present secret began.
 	began time.Time
 	name  tokenName
 	// Terms is nil if it is nobody.
-	*Terms
+	*token.Terms
 }
 
 // Known says whether it is somebody.
@@ -46,11 +50,11 @@ func newTokenName(name string) (n tokenName) {
 }
 
 // PrincipalOf returns what a request needs of a token.
-func PrincipalOf(t *Token) Principal {
+func PrincipalOf(t *token.Token) Principal {
 	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.Began(), Terms: &t.Terms}
 }
 
 // ExpiresSoon is [Token.ExpiresSoon].
-func (p *Principal) ExpiresSoon(warning Lifetime, now time.Time) bool {
-	return NearEnd(p.began, p.ExpiresAt, now, Horizon(warning, now))
+func (p *Principal) ExpiresSoon(warning token.Lifetime, now time.Time) bool {
+	return token.NearEnd(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
 }

@@ -6,11 +6,13 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TokenUsage is a token with its usage up to the moment of the call.
 type TokenUsage struct {
-	Token *Token
+	Token *token.Token
 	Usage Usage
 }
 
@@ -22,7 +24,7 @@ func (s *Store) Ping() error {
 
 // Get returns a token. The errors are [ErrNotFound], [ErrDamaged] and
 // [ErrUnavailable].
-func (s *Store) Get(id ID) (TokenUsage, error) {
+func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	if s.closed.Load() {
 		return TokenUsage{}, ErrClosed
 	}
@@ -36,7 +38,7 @@ func (s *Store) Get(id ID) (TokenUsage, error) {
 // Lookup finds the token whose secret was presented, whatever its state, and says
 // whether it is the secret from before the last rotation. It counts nothing. The
 // errors are those of [Store.Authenticate].
-func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error) {
+func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err error) {
 	if s.closed.Load() {
 		return TokenUsage{}, false, ErrClosed
 	}
@@ -55,7 +57,7 @@ func (s *Store) Lookup(c Credential) (found TokenUsage, previous bool, err error
 }
 
 // WithUsage returns a token with its usage up to now.
-func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
+func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 	used, err := s.usage(token.ID, noDay, noDay-1)
 	return TokenUsage{Token: token, Usage: used}, err
 }
@@ -64,11 +66,11 @@ func (s *Store) WithUsage(token *Token) (TokenUsage, error) {
 const noDay Day = 0
 
 // usage returns a token's usage up to now, with the days from first to last.
-func (s *Store) usage(id ID, first, last Day) (Usage, error) {
+func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 	// What was counted comes first: if it is saved meanwhile, the state says so.
 	counted := s.pending.of(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, token.ErrDamaged) {
 		// The token is good; only its history is lost. That refuses nobody.
 		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
 	} else if err != nil {
@@ -87,7 +89,7 @@ func (s *Store) usage(id ID, first, last Day) (Usage, error) {
 
 // PreviousUse returns the newest allowed request with the token's secret from before
 // its last rotation, or none. The errors are [ErrNotFound] and [ErrUnavailable].
-func (s *Store) PreviousUse(id ID) (*Token, LastUse, error) {
+func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 	token, err := s.backend.Token(id)
 	if err != nil {
 		return nil, LastUse{}, readError(err)
@@ -111,7 +113,7 @@ type Page struct {
 	// Limit is the most tokens to return; less than 1 is 1.
 	Limit int
 	// Match leaves out tokens it returns false for; nil keeps all.
-	Match func(*Token) bool
+	Match func(*token.Token) bool
 }
 
 // List returns a page of tokens and the position to go on from, or nil if these
@@ -121,9 +123,9 @@ func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 		return nil, nil, ErrClosed
 	}
 	limit := max(page.Limit, 1)
-	var found []*Token
+	var found []*token.Token
 	more := false
-	err := s.backend.List(page.Order, page.After, page.Descending, func(token *Token) bool {
+	err := s.backend.List(page.Order, page.After, page.Descending, func(token *token.Token) bool {
 		if page.Match != nil && !page.Match(token) {
 			return true
 		}
@@ -170,7 +172,7 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		}
 		unsaved = &state.Flush
 	}
-	var after ID
+	var after token.ID
 	for more := true; more; {
 		switch {
 		case s.closed.Load():
@@ -180,7 +182,7 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		}
 		seen := 0
 		more = false
-		err := s.backend.Scan(after, func(token *Token, usage Usage) bool {
+		err := s.backend.Scan(after, func(token *token.Token, usage Usage) bool {
 			if unsaved != nil {
 				for _, d := range s.pending.of(token.ID, s.journal) {
 					if !unsaved.includes(d.flush, token.ID) {

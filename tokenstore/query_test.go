@@ -5,23 +5,25 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestLookup finds tokens in all states and counts nothing.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, old := s.create(t)
-	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+	tok, old := s.create(t)
+	_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Revoke(token.ID, AnyVersion, testActor); err != nil {
+	if _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
-	for c, wantPrevious := range map[Credential]bool{old: true, parsed(t, secret): false} {
+	for c, wantPrevious := range map[token.Credential]bool{old: true, parsed(t, secret): false} {
 		found, previous, err := s.Lookup(c)
-		if err != nil || found.Token.ID != token.ID || previous != wantPrevious || !reflect.DeepEqual(found.Usage, Usage{}) {
+		if err != nil || found.Token.ID != tok.ID || previous != wantPrevious || !reflect.DeepEqual(found.Usage, Usage{}) {
 			t.Errorf("%+v, %v, %v", found, previous, err)
 		}
 	}

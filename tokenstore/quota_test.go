@@ -6,22 +6,24 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // quotaTest takes requests of one token's quota.
 type quotaTest struct {
 	*testing.T
 	*testStore
-	token      *Token
-	credential Credential
+	token      *token.Token
+	credential token.Credential
 }
 
-func newQuotaTest(t *testing.T, requests int64, period Period) *quotaTest {
+func newQuotaTest(t *testing.T, requests int64, period token.Period) *quotaTest {
 	t.Helper()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) {
+	token, credential := s.create(t, func(d *token.Draft) {
 		d.ExpiresIn = months(24)
-		d.Quota = &Quota{requests, period}
+		d.Quota = &token.Quota{Requests: requests, Period: period}
 	})
 	return &quotaTest{t, s, token, credential}
 }
@@ -74,7 +76,7 @@ func (q *quotaTest) restart() {
 
 func TestMonthlyQuota(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 3, PeriodMonth)
+	q := newQuotaTest(t, 3, token.PeriodMonth)
 	q.at("2028-02-28T23:59:59Z")
 	q.left(3)
 	q.pass()
@@ -100,7 +102,7 @@ func TestMonthlyQuota(t *testing.T) {
 
 func TestDailyQuota(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 2, PeriodDay)
+	q := newQuotaTest(t, 2, token.PeriodDay)
 	q.at("2027-03-20T23:59:59Z")
 	q.pass()
 	q.pass()
@@ -118,7 +120,7 @@ func TestDailyQuota(t *testing.T) {
 // TestQuotaOfOne: of a hundred at once one passes. Security case USE-07.
 func TestQuotaOfOne(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 1, PeriodDay)
+	q := newQuotaTest(t, 1, token.PeriodDay)
 	var passed atomic.Int64
 	var all sync.WaitGroup
 	for range 100 {
@@ -137,7 +139,7 @@ func TestQuotaOfOne(t *testing.T) {
 // TestQuotaIsExact: of many at once exactly the quota passes, also over a restart.
 func TestQuotaIsExact(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 1000, PeriodMonth)
+	q := newQuotaTest(t, 1000, token.PeriodMonth)
 	var passed atomic.Int64
 	for round := range 2 {
 		var all sync.WaitGroup
@@ -174,7 +176,7 @@ func TestQuotaIsExact(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 1, PeriodDay)
+	q := newQuotaTest(t, 1, token.PeriodDay)
 	reservation, _, err := q.TakeQuota(q.must(t, q.credential), q.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -192,15 +194,15 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	q := &quotaTest{T: t, testStore: s}
-	q.token, q.credential = s.create(t, func(d *Draft) { d.ExpiresIn = months(12) })
+	q.token, q.credential = s.create(t, func(d *token.Draft) { d.ExpiresIn = months(12) })
 	use := func() {
 		match := q.must(t, q.credential)
 		q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
 		q.CountDenied(match, q.Now(), "unikernel:create", "insufficient_scope")
 	}
-	set := func(quota *Quota) {
+	set := func(quota *token.Quota) {
 		t.Helper()
-		token, err := q.Edit(testPolicy, q.token.ID, Edit{Quota: func(*Quota) *Quota { return quota }}, testActor)
+		token, err := q.Edit(testPolicy, q.token.ID, token.Edit{Quota: func(*token.Quota) *token.Quota { return quota }}, testActor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,18 +212,18 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	use()
 	q.at("2027-03-21T12:00:00Z")
 	use()
-	set(&Quota{3, PeriodMonth})
+	set(&token.Quota{Requests: 3, Period: token.PeriodMonth})
 	q.left(1)
 	q.pass()
 	q.exceeded()
-	set(&Quota{5, PeriodMonth})
+	set(&token.Quota{Requests: 5, Period: token.PeriodMonth})
 	q.left(2)
 	q.pass()
-	set(&Quota{4, PeriodDay})
+	set(&token.Quota{Requests: 4, Period: token.PeriodDay})
 	q.left(1)
 	set(nil)
 	use()
-	set(&Quota{6, PeriodMonth})
+	set(&token.Quota{Requests: 6, Period: token.PeriodMonth})
 	q.left(1)
 	q.pass()
 	q.exceeded()
@@ -231,7 +233,7 @@ func TestQuotaCountsAllUse(t *testing.T) {
 // leaves this month's use as it was, and counts what was used meanwhile where it was.
 func TestQuotaAndTheClock(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 2, PeriodMonth)
+	q := newQuotaTest(t, 2, token.PeriodMonth)
 	q.at("2027-03-31T12:00:00Z")
 	q.pass()
 	q.at("2027-04-30T12:00:00Z")
@@ -252,7 +254,7 @@ func TestQuotaAndTheClock(t *testing.T) {
 
 func TestQuotaOfAStoreThatCantBeRead(t *testing.T) {
 	t.Parallel()
-	q := newQuotaTest(t, 2, PeriodMonth)
+	q := newQuotaTest(t, 2, token.PeriodMonth)
 	match := q.must(t, q.credential)
 	if err := q.Close(); err != nil {
 		t.Fatal(err)

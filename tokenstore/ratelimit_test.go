@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestRateLimit: so many at once, which come back evenly.
@@ -19,10 +21,10 @@ func TestRateLimit(t *testing.T) {
 		reset     time.Duration
 	}
 	for name, test := range map[string]struct {
-		limit RateLimit
+		limit token.RateLimit
 		steps []step
 	}{
-		"three a minute": {RateLimit{3, time.Minute}, []step{
+		"three a minute": {token.RateLimit{Requests: 3, Window: time.Minute}, []step{
 			{0, false, 2, 20 * time.Second},
 			{0, false, 1, 40 * time.Second},
 			{0, false, 0, 20 * time.Second},
@@ -32,7 +34,7 @@ func TestRateLimit(t *testing.T) {
 			{20*time.Second + 1, true, 0, 20*time.Second - 1},
 			{day, false, 2, 20 * time.Second},
 		}},
-		"a clock that is put back": {RateLimit{2, time.Minute}, []step{
+		"a clock that is put back": {token.RateLimit{Requests: 2, Window: time.Minute}, []step{
 			{day, false, 1, 30 * time.Second},
 			{day, false, 0, 30 * time.Second},
 			{day - time.Second, true, 0, 31 * time.Second}, // one that is a little late
@@ -41,13 +43,13 @@ func TestRateLimit(t *testing.T) {
 			{30 * time.Second, false, 0, 30 * time.Second},
 			{day, false, 1, 30 * time.Second},
 		}},
-		"one that doesn't divide": {RateLimit{7, time.Second}, []step{
+		"one that doesn't divide": {token.RateLimit{Requests: 7, Window: time.Second}, []step{
 			{0, false, 6, 142857143}, {0, false, 5, 285714286}, {0, false, 4, 428571429}, {0, false, 3, 571428572},
 			{0, false, 2, 714285715}, {0, false, 1, 857142858}, {0, false, 0, 142857143}, {0, true, 0, 142857143},
 			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
 		}},
-		"one a day": {RateLimit{1, day}, []step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
-		"the most":  {RateLimit{1_000_000_000, time.Second}, []step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
+		"one a day": {token.RateLimit{Requests: 1, Window: day}, []step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
+		"the most":  {token.RateLimit{Requests: 1_000_000_000, Window: time.Second}, []step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
 	} {
 		var state rateState
 		for i, step := range test.steps {
@@ -57,7 +59,7 @@ func TestRateLimit(t *testing.T) {
 			if again := state.take(test.limit, now, clock, true); again != looked || looked.Exceeded != step.exceeded {
 				t.Errorf("%s, step %d: looking finds %+v, then %+v", name, i, looked, again)
 			}
-			want := Standing{test.limit.Requests, test.limit.Window, step.remaining, step.reset, step.exceeded}
+			want := token.Standing{Limit: test.limit.Requests, Window: test.limit.Window, Remaining: step.remaining, Reset: step.reset, Exceeded: step.exceeded}
 			if got := state.take(test.limit, now, clock, false); got != want {
 				t.Errorf("%s, step %d: %+v, want %+v", name, i, got, want)
 			}
@@ -70,7 +72,7 @@ func TestRateLimit(t *testing.T) {
 // that counts a time twice which was gone back lets thousands more through.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
-	limit := RateLimit{1000, time.Minute}
+	limit := token.RateLimit{Requests: 1000, Window: time.Minute}
 	var e entry
 	var clock, passed atomic.Int64
 	look := func() time.Time {
@@ -103,7 +105,7 @@ func TestRateLimitIsExact(t *testing.T) {
 // the limit gives nothing back.
 func TestRateLimitOfASlowLook(t *testing.T) {
 	t.Parallel()
-	limit := RateLimit{2, time.Minute}
+	limit := token.RateLimit{Requests: 2, Window: time.Minute}
 	clock := newTestClock(testTime.Add(time.Hour))
 	var state rateState
 	for i, want := range []bool{false, false, true, true} {
@@ -121,8 +123,8 @@ func TestRateLimitOfASlowLook(t *testing.T) {
 func TestTakeRate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.RateLimit = &RateLimit{2, time.Minute} })
-	other, _ := s.create(t, func(d *Draft) { d.RateLimit = &RateLimit{1, time.Minute} })
+	tok, credential := s.create(t, func(d *token.Draft) { d.RateLimit = &token.RateLimit{Requests: 2, Window: time.Minute} })
+	other, _ := s.create(t, func(d *token.Draft) { d.RateLimit = &token.RateLimit{Requests: 1, Window: time.Minute} })
 	take := func(exceeded bool, remaining int64) {
 		t.Helper()
 		match := s.must(t, credential)
@@ -135,11 +137,11 @@ func TestTakeRate(t *testing.T) {
 	}
 	change := func(requests int64, window time.Duration) {
 		t.Helper()
-		_, err := s.Edit(testPolicy, token.ID, Edit{RateLimit: func(*RateLimit) *RateLimit {
+		_, err := s.Edit(testPolicy, tok.ID, token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit {
 			if requests == 0 {
 				return nil
 			}
-			return &RateLimit{requests, window}
+			return &token.RateLimit{Requests: requests, Window: window}
 		}}, testActor)
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +162,7 @@ func TestTakeRate(t *testing.T) {
 	s.clock.set(testTime.Add(3 * time.Second))
 	take(false, 0)
 	change(0, 0)
-	if got := s.TakeRate(s.must(t, credential), s.Now()); got != (Standing{}) {
+	if got := s.TakeRate(s.must(t, credential), s.Now()); got != (token.Standing{}) {
 		t.Errorf("without a limit: %+v", got)
 	}
 	if got := s.RateStanding(PrincipalOf(other), s.Now()); got.Exceeded || got.Remaining != 1 {

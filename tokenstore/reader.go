@@ -1,18 +1,22 @@
 package tokenstore
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/mollygate/mollygate/token"
+)
 
 // Reader decodes many records one after the other, for a backend that goes through
 // all of them. What it returns is valid until its next call, and only as long as
 // the memory of the record is: its texts are pieces of the record. A Reader is for
 // one goroutine.
 type Reader struct {
-	token Token
-	id    ID
+	token token.Token
+	id    token.ID
 }
 
 // Token reads the token kept under id. The error wraps [ErrDamaged].
-func (r *Reader) Token(id ID, record []byte) (*Token, error) {
+func (r *Reader) Token(id token.ID, record []byte) (*token.Token, error) {
 	if err := r.token.Decode(id, record, true); err != nil {
 		return nil, err
 	}
@@ -20,7 +24,7 @@ func (r *Reader) Token(id ID, record []byte) (*Token, error) {
 }
 
 // Usage reads the usage kept under id. The error wraps [ErrDamaged].
-func (r *Reader) Usage(id ID, record []byte) (Usage, error) {
+func (r *Reader) Usage(id token.ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
 	return decodeUsage(r.id[:], record, true, false)
 }

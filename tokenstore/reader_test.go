@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestScan: every token is seen once, over the ends of chunks, with its saved or
@@ -17,11 +19,11 @@ import (
 func TestScan(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	want := make(map[ID]TokenUsage)
+	want := make(map[token.ID]TokenUsage)
 	s.memory.do(func() {
 		for i := range scanChunk + 7 {
-			token := &Token{
-				ID: ID([]byte(fmt.Sprintf("token%07d", i))), Terms: Terms{Kind: KindAPI, Account: "default", Scopes: Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2]}, Format: FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i),
+			token := &token.Token{
+				ID: token.ID([]byte(fmt.Sprintf("token%07d", i))), Terms: token.Terms{Kind: token.KindAPI, Account: "default", Scopes: token.Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2]}, Format: token.FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i),
 				CreatedAt: testTime, Version: 1, Digest: sha256.Sum256([]byte{byte(i), byte(i >> 8)}),
 			}
 			if i%3 == 0 {
@@ -38,7 +40,7 @@ func TestScan(t *testing.T) {
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
 	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
 
-	got := make(map[ID]TokenUsage)
+	got := make(map[token.ID]TokenUsage)
 	err := s.Scan(t.Context(), func(t TokenUsage) bool {
 		got[t.Token.ID] = t.Clone()
 		return true
@@ -68,21 +70,21 @@ func TestScan(t *testing.T) {
 // TestCloneSharesNothing overwrites what a Reader read from.
 func TestCloneSharesNothing(t *testing.T) {
 	t.Parallel()
-	token := fullToken()
-	record := EncodeToken(token)
+	tok := fullToken()
+	record := token.EncodeToken(tok)
 	var r Reader
-	read, err := r.Token(token.ID, record)
+	read, err := r.Token(tok.ID, record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clone := read.Clone()
 	clear(record)
-	if !reflect.DeepEqual(clone, token) {
-		t.Errorf("got  %+v\nwant %+v", clone, token)
+	if !reflect.DeepEqual(clone, tok) {
+		t.Errorf("got  %+v\nwant %+v", clone, tok)
 	}
 	metadata := maps.Clone(clone.Metadata)
-	empty := EncodeToken(&Token{ID: token.ID, Terms: Terms{Kind: KindAPI}, Format: FormatNative, CreatedAt: testTime, Digest: token.Digest, Version: 1})
-	if read, err = r.Token(token.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 || len(read.AllowedIPs) > 0 || read.Name != "" {
+	empty := token.EncodeToken(&token.Token{ID: tok.ID, Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, CreatedAt: testTime, Digest: tok.Digest, Version: 1})
+	if read, err = r.Token(tok.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 || len(read.AllowedIPs) > 0 || read.Name != "" {
 		t.Errorf("the next token has something of the last: %+v, %v", read, err)
 	}
 	if !maps.Equal(metadata, clone.Metadata) {

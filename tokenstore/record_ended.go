@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Field numbers of a secret that was taken out of service.
@@ -17,7 +18,7 @@ func EncodeEnded(e EndedSecret) []byte {
 
 // DecodeEnded reads the record of a secret that was taken out of service, kept under
 // its digest. The error wraps [ErrDamaged].
-func DecodeEnded(digest Digest, record []byte) (EndedSecret, error) {
+func DecodeEnded(digest token.Digest, record []byte) (EndedSecret, error) {
 	fields, err := wire.Unseal(endedRecord, digest[:], record)
 	if err != nil {
 		return EndedSecret{}, err

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Field numbers of a kept request.
@@ -25,7 +26,7 @@ func EncodeRequest(r KeptRequest) []byte {
 
 // DecodeRequest reads the record of the request that is kept under key. The error
 // wraps [ErrDamaged].
-func DecodeRequest(key Digest, record []byte) (KeptRequest, error) {
+func DecodeRequest(key token.Digest, record []byte) (KeptRequest, error) {
 	fields, err := wire.Unseal(requestRecord, key[:], record)
 	if err != nil {
 		return KeptRequest{}, err
@@ -42,7 +43,7 @@ func DecodeRequest(key Digest, record []byte) (KeptRequest, error) {
 		}
 		return wire.ErrUnknownField
 	})
-	if err == nil && (r.Body.IsZero() || r.ID == ID{} || r.Time.IsZero()) {
+	if err == nil && (r.Body.IsZero() || r.ID == token.ID{} || r.Time.IsZero()) {
 		err = wire.ErrMissingField
 	}
 	if err != nil {

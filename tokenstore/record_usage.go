@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Field numbers of a usage record.
@@ -28,7 +29,7 @@ const (
 
 // EncodeUsage returns the record of a token's usage for a backend to keep under
 // the token's id, with the last of its days.
-func EncodeUsage(id ID, u Usage) []byte {
+func EncodeUsage(id token.ID, u Usage) []byte {
 	b := make([]byte, 0, 192)
 	b = wire.AppendUint(b, usageAllowed, u.Allowed)
 	b = wire.AppendUint(b, usageDenied, u.Denied)
@@ -50,7 +51,9 @@ func EncodeUsage(id ID, u Usage) []byte {
 
 // DecodeUsage reads the usage record kept under id. The error wraps [ErrDamaged].
 // The usage shares no memory with the record.
-func DecodeUsage(id ID, record []byte) (Usage, error) { return decodeUsage(id[:], record, false, true) }
+func DecodeUsage(id token.ID, record []byte) (Usage, error) {
+	return decodeUsage(id[:], record, false, true)
+}
 
 // decodeUsage reads the day only if it is asked for.
 func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error) {

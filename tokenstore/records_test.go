@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 func FuzzDecodeUsage(f *testing.F) {
@@ -16,13 +18,13 @@ func FuzzDecodeUsage(f *testing.F) {
 	f.Add(fieldsOf(EncodeUsage(testID, Usage{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}})))
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
-		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
+		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
 		}
 		record := hostile(usageRecord, testID[:], fields)
 		usage, err := DecodeUsage(testID, record)
 		if err != nil {
-			if !reflect.DeepEqual(usage, Usage{}) || !errors.Is(err, ErrDamaged) {
+			if !reflect.DeepEqual(usage, Usage{}) || !errors.Is(err, token.ErrDamaged) {
 				t.Fatalf("got %v, %v", usage, err)
 			}
 			return
@@ -41,13 +43,13 @@ func FuzzDecodeDay(f *testing.F) {
 	f.Add(fieldsOf(EncodeDay(key, fullDay)))
 	f.Add(fieldsOf(EncodeDay(key, fullDay.AsWhole())))
 	f.Fuzz(func(t *testing.T, fields []byte) {
-		if _, err := DecodeDay(key, 1, fields); err != nil && !errors.Is(err, ErrDamaged) {
+		if _, err := DecodeDay(key, 1, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
 		}
 		record := hostile(dayRecord, key, fields)
 		day, err := DecodeDay(key, 1, record)
 		if err != nil {
-			if !errors.Is(err, ErrDamaged) {
+			if !errors.Is(err, token.ErrDamaged) {
 				t.Fatal(err)
 			}
 			return
@@ -63,13 +65,13 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{})))
 	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{testTime, "caddy-admin", "create", testID, "CI", "127.0.0.1", map[string]string{"name": "a", "scopes": "b"}})))
 	f.Fuzz(func(t *testing.T, fields []byte) {
-		if _, err := DecodeAuditEntry(key, fields); err != nil && !errors.Is(err, ErrDamaged) {
+		if _, err := DecodeAuditEntry(key, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
 		}
 		record := hostile(auditRecord, key, fields)
 		entry, err := DecodeAuditEntry(key, record)
 		if err != nil {
-			if !reflect.ValueOf(entry).IsZero() || !errors.Is(err, ErrDamaged) {
+			if !reflect.ValueOf(entry).IsZero() || !errors.Is(err, token.ErrDamaged) {
 				t.Fatalf("got %v, %v", entry, err)
 			}
 			return
@@ -81,17 +83,17 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 }
 
 func FuzzDecodeEnded(f *testing.F) {
-	digest := DigestOf("text")
+	digest := token.DigestOf("text")
 	f.Add(fieldsOf(EncodeEnded(EndedSecret{digest, testTime})))
 	f.Add(fieldsOf(EncodeEnded(EndedSecret{Digest: digest})))
 	f.Fuzz(func(t *testing.T, fields []byte) {
-		if _, err := DecodeEnded(digest, fields); err != nil && !errors.Is(err, ErrDamaged) {
+		if _, err := DecodeEnded(digest, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
 		}
 		record := hostile(endedRecord, digest[:], fields)
 		ended, err := DecodeEnded(digest, record)
 		if err != nil {
-			if ended != (EndedSecret{}) || !errors.Is(err, ErrDamaged) {
+			if ended != (EndedSecret{}) || !errors.Is(err, token.ErrDamaged) {
 				t.Fatalf("got %v, %v", ended, err)
 			}
 			return
@@ -112,10 +114,10 @@ var fullDay = DayUsage{Day: -3, Points: []Point{
 
 func TestRecordChecksum(t *testing.T) {
 	t.Parallel()
-	token := fullToken()
-	one := RecordChecksum(EncodeToken(token))
-	token.RevokedAt = time.Time{}
-	if two := RecordChecksum(EncodeToken(token)); one == two {
+	tok := fullToken()
+	one := RecordChecksum(token.EncodeToken(tok))
+	tok.RevokedAt = time.Time{}
+	if two := RecordChecksum(token.EncodeToken(tok)); one == two {
 		t.Error("two versions have the same checksum")
 	}
 	if RecordChecksum([]byte{1, 2, 3}) != [crc32.Size]byte{} {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // A create may be asked for twice, because its answer was lost. With a key of the
@@ -32,15 +34,15 @@ type Request struct {
 // KeptRequest is a request that made a token.
 type KeptRequest struct {
 	// Key is of the actor and the request's key, Body of what it asked for.
-	Key, Body Digest
+	Key, Body token.Digest
 	// ID is the token's. Time is when it was made,
 	// by the time that is known to have passed.
-	ID   ID
+	ID   token.ID
 	Time time.Time
 }
 
 // keep returns what is kept of a request for a token, or nil.
-func (r Request) keep(actor Actor, id ID, now time.Time) *KeptRequest {
+func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 	if r.Key == "" {
 		return nil
 	}
@@ -54,7 +56,7 @@ func (r Request) keep(actor Actor, id ID, now time.Time) *KeptRequest {
 
 // repeated returns the token that the request has made before, or ErrNotFound if
 // it is no repeat. A token that has been deleted since is [ErrConflict].
-func (s *Store) repeated(request *KeptRequest) (*Token, error) {
+func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
 	kept, err := s.backend.Request(request.Key)
 	if err != nil {
 		return nil, readError(err)
@@ -65,12 +67,12 @@ func (s *Store) repeated(request *KeptRequest) (*Token, error) {
 	if kept.Body != request.Body {
 		return nil, ErrRepeatDiffers
 	}
-	token, err := s.backend.Token(kept.ID)
+	tok, err := s.backend.Token(kept.ID)
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("%w: the token that this request made, %s, has been deleted since; use another key to make a new one", ErrConflict, kept.ID)
+		return nil, fmt.Errorf("%w: the token that this request made, %s, has been deleted since; use another key to make a new one", token.ErrConflict, kept.ID)
 	}
 	if err != nil {
 		return nil, readError(err)
 	}
-	return token, nil
+	return tok, nil
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestRepeatedCreate: one request makes one token, however often and at once it is
@@ -12,11 +14,11 @@ import (
 func TestRepeatedCreate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(3600)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
 	request := Request{Key: "key", Body: []byte("body")}
 	type result struct {
-		token    *Token
-		secret   Secret
+		token    *token.Token
+		secret   token.Secret
 		repeated bool
 	}
 	results := make(chan result, 32)
@@ -33,7 +35,7 @@ func TestRepeatedCreate(t *testing.T) {
 	}
 	wait.Wait()
 	close(results)
-	ids := make(map[ID]bool)
+	ids := make(map[token.ID]bool)
 	made := 0
 	for r := range results {
 		ids[r.token.ID] = true
@@ -58,7 +60,7 @@ func TestRepeatedCreate(t *testing.T) {
 	}
 	// It is known by itself, also when what it asks for is no longer possible.
 	late := draft
-	late.Expiry = Expiry{ExpiresAt: testTime.Add(time.Hour)}
+	late.Expiry = token.Expiry{ExpiresAt: testTime.Add(time.Hour)}
 	late.Name = "late"
 	lateRequest := Request{Key: "late", Body: []byte("late")}
 	if _, _, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil || repeated {
@@ -69,11 +71,11 @@ func TestRepeatedCreate(t *testing.T) {
 		t.Errorf("after its end: %v, %v, %v", token, repeated, err)
 	}
 	for id := range ids {
-		if err := s.Delete(id, AnyVersion, testActor); err != nil {
+		if err := s.Delete(id, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request); !errors.Is(err, ErrConflict) {
+	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("deleted since: %v", err)
 	}
 	s.clock.pass(RequestRetention - 2*time.Hour)

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestRotate: both secrets work until the grace is over, then the new one only.
@@ -14,18 +16,18 @@ func TestRotate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			token, old := s.create(t)
+			tok, old := s.create(t)
 			if used {
 				s.must(t, old)
 			}
 			s.clock.set(testTime.Add(time.Hour))
-			rotated, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+			rotated, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
 			if err != nil {
 				t.Fatal(err)
 			}
 			current := parsed(t, secret)
 			ends := testTime.Add(2 * time.Hour).Truncate(time.Second)
-			if rotated.ID != token.ID || !rotated.PreviousValidUntil.Equal(ends) || !rotated.ExpiresAt.Equal(token.ExpiresAt) || rotated.Version != 2 {
+			if rotated.ID != tok.ID || !rotated.PreviousValidUntil.Equal(ends) || !rotated.ExpiresAt.Equal(tok.ExpiresAt) || rotated.Version != 2 {
 				t.Errorf("rotated: %+v", rotated)
 			}
 			for _, at := range []struct {
@@ -35,7 +37,7 @@ func TestRotate(t *testing.T) {
 				{testTime.Add(time.Hour), "previous active", "active"},
 				{ends.Add(-1), "previous active", "active"},
 				{ends, "previous revoked", "active"},
-				{token.ExpiresAt, "previous revoked", "expired"},
+				{tok.ExpiresAt, "previous revoked", "expired"},
 			} {
 				s.clock.set(at.time)
 				if old, current := s.present(t, old), s.present(t, current); old != at.old || current != at.new {
@@ -54,17 +56,17 @@ func TestRotateExpiries(t *testing.T) {
 	made := testTime.Truncate(time.Second)
 	hour := seconds(3600)
 	for name, test := range map[string]struct {
-		rotation          Rotation
+		rotation          token.Rotation
 		expires, previous time.Time
 	}{
-		"at once":                 {Rotation{}, made.Add(24 * time.Hour), time.Time{}},
-		"grace":                   {Rotation{Grace: time.Minute}, made.Add(24 * time.Hour), made.Add(time.Minute)},
-		"grace beyond the end":    {Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour), made.Add(24 * time.Hour)},
-		"longer":                  {Rotation{Grace: 48 * time.Hour, Expiry: Expiry{ExpiresIn: months(1)}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
-		"shorter":                 {Rotation{Grace: 2 * time.Hour, Expiry: Expiry{ExpiresIn: hour}}, made.Add(time.Hour), made.Add(time.Hour)},
-		"as long as it may be":    {Rotation{Expiry: Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0), time.Time{}},
-		"a grace of half a tick":  {Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
-		"to a moment of the year": {Rotation{Expiry: Expiry{ExpiresAt: made.AddDate(1, 0, 0)}}, made.AddDate(1, 0, 0), time.Time{}},
+		"at once":                 {token.Rotation{}, made.Add(24 * time.Hour), time.Time{}},
+		"grace":                   {token.Rotation{Grace: time.Minute}, made.Add(24 * time.Hour), made.Add(time.Minute)},
+		"grace beyond the end":    {token.Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour), made.Add(24 * time.Hour)},
+		"longer":                  {token.Rotation{Grace: 48 * time.Hour, Expiry: token.Expiry{ExpiresIn: months(1)}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
+		"shorter":                 {token.Rotation{Grace: 2 * time.Hour, Expiry: token.Expiry{ExpiresIn: hour}}, made.Add(time.Hour), made.Add(time.Hour)},
+		"as long as it may be":    {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0), time.Time{}},
+		"a grace of half a tick":  {token.Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
+		"to a moment of the year": {token.Rotation{Expiry: token.Expiry{ExpiresAt: made.AddDate(1, 0, 0)}}, made.AddDate(1, 0, 0), time.Time{}},
 	} {
 		s := openTestStore(t)
 		token, old := s.create(t)
@@ -86,9 +88,9 @@ func TestRotateExpiries(t *testing.T) {
 func TestRotateTwice(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, first := s.create(t)
-	rotate := func() Credential {
-		_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor)
+	tok, first := s.create(t)
+	rotate := func() token.Credential {
+		_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,20 +106,20 @@ func TestRotateTwice(t *testing.T) {
 func TestRotateRefusals(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, old := s.create(t)
+	tok, old := s.create(t)
 	for name, test := range map[string]struct {
-		rotation Rotation
+		rotation token.Rotation
 		field    string
 	}{
-		"too long":      {Rotation{Expiry: Expiry{ExpiresIn: months(25)}}, "expires_in"},
-		"over":          {Rotation{Expiry: Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
-		"never":         {Rotation{Expiry: Expiry{NeverExpires: true}}, "expires_in"},
-		"two of them":   {Rotation{Expiry: Expiry{NeverExpires: true, ExpiresIn: months(1)}}, "expires_at"},
-		"other version": {Rotation{Version: 7}, ""},
+		"too long":      {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(25)}}, "expires_in"},
+		"over":          {token.Rotation{Expiry: token.Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
+		"never":         {token.Rotation{Expiry: token.Expiry{NeverExpires: true}}, "expires_in"},
+		"two of them":   {token.Rotation{Expiry: token.Expiry{NeverExpires: true, ExpiresIn: months(1)}}, "expires_at"},
+		"other version": {token.Rotation{Version: 7}, ""},
 	} {
-		_, secret, err := s.Rotate(testPolicy, token.ID, test.rotation, testActor)
-		field, _ := errors.AsType[*FieldError](err)
-		version, _ := errors.AsType[*VersionError](err)
+		_, secret, err := s.Rotate(testPolicy, tok.ID, test.rotation, testActor)
+		field, _ := errors.AsType[*token.FieldError](err)
+		version, _ := errors.AsType[*token.VersionError](err)
 		if err == nil || secret.Reveal() != "" || (test.field != "" && (field == nil || field.Field != test.field)) || (test.field == "" && (version == nil || version.Version != 1)) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -125,18 +127,18 @@ func TestRotateRefusals(t *testing.T) {
 	if got := s.present(t, old); got != "active" {
 		t.Errorf("a refused rotation left the secret %s", got)
 	}
-	s.clock.set(token.ExpiresAt)
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Expiry: Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, ErrConflict) {
+	s.clock.set(tok.ExpiresAt)
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Expiry: token.Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("an expired token: %v", err)
 	}
 	revoked, _ := s.create(t)
-	if _, err := s.Revoke(revoked.ID, AnyVersion, testActor); err != nil {
+	if _, err := s.Revoke(revoked.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Rotate(testPolicy, revoked.ID, Rotation{}, testActor); !errors.Is(err, ErrConflict) {
+	if _, _, err := s.Rotate(testPolicy, revoked.ID, token.Rotation{}, testActor); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("a revoked token: %v", err)
 	}
-	if _, _, err := s.Rotate(testPolicy, ID{}, Rotation{}, testActor); !errors.Is(err, ErrNotFound) {
+	if _, _, err := s.Rotate(testPolicy, token.ID{}, token.Rotation{}, testActor); !errors.Is(err, ErrNotFound) {
 		t.Errorf("no token: %v", err)
 	}
 }
@@ -146,14 +148,14 @@ func TestRotateRefusals(t *testing.T) {
 func TestPreviousUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, old := s.create(t, func(d *Draft) { d.ExpiresIn = months(1) })
+	tok, old := s.create(t, func(d *token.Draft) { d.ExpiresIn = months(1) })
 	check := func(want LastUse) {
 		t.Helper()
-		if _, got, err := s.PreviousUse(token.ID); err != nil || got != want {
+		if _, got, err := s.PreviousUse(tok.ID); err != nil || got != want {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 	}
-	use := func(c Credential, ip string) LastUse {
+	use := func(c token.Credential, ip string) LastUse {
 		use := LastUse{Time: s.Now(), IP: ip, UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"}
 		s.CountAllowed(s.must(t, c), "unikernel:list", use)
 		return use
@@ -162,7 +164,7 @@ func TestPreviousUse(t *testing.T) {
 	use(old, "203.0.113.1")
 	check(LastUse{})
 	pass(time.Hour)
-	_, secret, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: 24 * time.Hour}, testActor)
+	_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: 24 * time.Hour}, testActor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,13 +191,13 @@ func TestPreviousUse(t *testing.T) {
 	}
 	check(last)
 	pass(time.Hour)
-	if _, _, err := s.Rotate(testPolicy, token.ID, Rotation{Grace: time.Hour}, testActor); err != nil {
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	check(LastUse{})
 	again := use(present, "203.0.113.8")
 	check(again)
-	if _, _, err := s.PreviousUse(ID{'x'}); !errors.Is(err, ErrNotFound) {
+	if _, _, err := s.PreviousUse(token.ID{'x'}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
 	}
 }
@@ -204,9 +206,9 @@ func TestPreviousUse(t *testing.T) {
 func TestExpiresSoonAfterRotation(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, _ := s.create(t, func(d *Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
+	tok, _ := s.create(t, func(d *token.Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
 	s.clock.set(testTime.Add(80 * 24 * time.Hour))
-	if token, _, err := s.Rotate(testPolicy, token.ID, Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
+	if token, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
 		t.Errorf("%v", err)
 	}
 }

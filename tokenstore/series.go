@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // OutcomeOK is the outcome of an allowed request; a refused one's is the code of
@@ -153,7 +155,7 @@ const (
 // kept, that lie between two times, in their order, then by scope and outcome.
 // What nobody asked for has no points. The errors are [ErrNotFound] and
 // [ErrUnavailable].
-func (s *Store) Series(id ID, step Step, from, to time.Time) ([]Point, error) {
+func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
+	"github.com/mollygate/mollygate/token"
 )
 
 // midnight is the first moment of a day.
 var midnight = testTime.Truncate(hoursPerDay * time.Hour)
 
 // points returns a token's history as lines.
-func (s *testStore) points(t testing.TB, id ID, step Step, from, to time.Time) []string {
+func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.Time) []string {
 	t.Helper()
 	points, err := s.Series(id, step, from, to)
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *testStore) points(t testing.TB, id ID, step Step, from, to time.Time) [
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
+	token, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })
 	match := s.must(t, credential)
 	for _, at := range []time.Duration{0, time.Hour - 1, time.Hour, 24*time.Hour - 1, 24 * time.Hour, 49 * time.Hour} {
 		now := midnight.Add(at)
@@ -85,7 +86,7 @@ func TestSeries(t *testing.T) {
 func TestSeriesRange(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
+	tok, credential := s.create(t)
 	match := s.must(t, credential)
 	for hour := range 4 {
 		s.CountAllowed(match, "a:b", LastUse{Time: midnight.Add(time.Duration(hour) * time.Hour)})
@@ -106,15 +107,15 @@ func TestSeriesRange(t *testing.T) {
 		{-1 << 62, 1 << 62, "0123", 1},
 	} {
 		got := ""
-		for _, line := range s.points(t, token.ID, StepHour, midnight.Add(test.from), midnight.Add(test.to)) {
+		for _, line := range s.points(t, tok.ID, StepHour, midnight.Add(test.from), midnight.Add(test.to)) {
 			got += line[7:8]
 		}
-		days := s.points(t, token.ID, StepDay, midnight.Add(test.from), midnight.Add(test.to))
+		days := s.points(t, tok.ID, StepDay, midnight.Add(test.from), midnight.Add(test.to))
 		if got != test.hours || len(days) != test.days {
 			t.Errorf("%s to %s: hours %q, days %q", test.from, test.to, got, days)
 		}
 	}
-	if _, err := s.Series(ID{}, StepDay, midnight, testTime); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Series(token.ID{}, StepDay, midnight, testTime); !errors.Is(err, ErrNotFound) {
 		t.Errorf("no token: %v", err)
 	}
 }
@@ -123,7 +124,7 @@ func TestSeriesRange(t *testing.T) {
 func TestSeriesRetention(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
+	token, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })
 	match := s.must(t, credential)
 	s.CountAllowed(match, "a:b", LastUse{Time: testTime})
 	for _, test := range []struct {
@@ -149,7 +150,7 @@ func TestSeriesRetention(t *testing.T) {
 func TestSeriesOutlivesRestarts(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t, func(d *Draft) { d.Expiry = Expiry{ExpiresIn: months(24)} })
+	token, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })
 	var want []string
 	for day := range 5 {
 		for round := range 3 {
@@ -350,7 +351,7 @@ func TestDayRecords(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if _, err := DecodeDay([]byte("kez"), -3, EncodeDay(key, want)); !errors.Is(err, ErrDamaged) {
+		if _, err := DecodeDay([]byte("kez"), -3, EncodeDay(key, want)); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("under another key: %v", err)
 		}
 	}
@@ -380,11 +381,11 @@ func TestDayRecords(t *testing.T) {
 		"whole 2":         append([]byte{1 << 3, 2}, good...),
 		"unknown field":   {3 << 3, 1},
 	} {
-		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, ErrDamaged) {
+		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	if _, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, ErrDamaged) {
+	if _, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, token.ErrDamaged) {
 		t.Errorf("a day without counts: %v", err)
 	}
 }

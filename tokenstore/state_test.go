@@ -5,16 +5,24 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // TestStateChanges: what each change makes of each state, what is written, and that the
 // change is in force when the call returns.
 func TestStateChanges(t *testing.T) {
 	t.Parallel()
-	changes := map[string]func(*testStore, ID) (*Token, error){
-		"revoke":  func(s *testStore, id ID) (*Token, error) { return s.Revoke(id, AnyVersion, testActor) },
-		"disable": func(s *testStore, id ID) (*Token, error) { return s.Disable(id, AnyVersion, testActor) },
-		"enable":  func(s *testStore, id ID) (*Token, error) { return s.Enable(id, AnyVersion, testActor) },
+	changes := map[string]func(*testStore, token.ID) (*token.Token, error){
+		"revoke": func(s *testStore, id token.ID) (*token.Token, error) {
+			return s.Revoke(id, token.AnyVersion, testActor)
+		},
+		"disable": func(s *testStore, id token.ID) (*token.Token, error) {
+			return s.Disable(id, token.AnyVersion, testActor)
+		},
+		"enable": func(s *testStore, id token.ID) (*token.Token, error) {
+			return s.Enable(id, token.AnyVersion, testActor)
+		},
 	}
 	for _, test := range []struct {
 		before, change, after string
@@ -31,17 +39,17 @@ func TestStateChanges(t *testing.T) {
 		{"disable", "enable", "active", true},
 	} {
 		s := openTestStore(t)
-		token, credential := s.create(t)
+		tok, credential := s.create(t)
 		s.must(t, credential)
 		if test.before != "" {
-			if _, err := changes[test.before](s, token.ID); err != nil {
+			if _, err := changes[test.before](s, tok.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
 		before := len(s.memory.audit)
-		found, err := changes[test.change](s, token.ID)
+		found, err := changes[test.change](s, tok.ID)
 		if test.after == "conflict" {
-			if !errors.Is(err, ErrConflict) {
+			if !errors.Is(err, token.ErrConflict) {
 				t.Errorf("%s, then %s: %v", test.before, test.change, err)
 			}
 			continue
@@ -54,7 +62,7 @@ func TestStateChanges(t *testing.T) {
 		}
 	}
 	for name, change := range changes {
-		if _, err := change(openTestStore(t), ID{}); !errors.Is(err, ErrNotFound) {
+		if _, err := change(openTestStore(t), token.ID{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -64,13 +72,13 @@ func TestStateChanges(t *testing.T) {
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, _ := s.create(t)
+	tok, _ := s.create(t)
 	var wait sync.WaitGroup
 	results := make(chan error, 16)
 	for i := range cap(results) {
 		wait.Go(func() {
 			name := fmt.Sprint("name ", i)
-			_, err := s.Edit(testPolicy, token.ID, Edit{Name: &name, Version: 1}, testActor)
+			_, err := s.Edit(testPolicy, tok.ID, token.Edit{Name: &name, Version: 1}, testActor)
 			results <- err
 		})
 	}
@@ -78,7 +86,7 @@ func TestVersions(t *testing.T) {
 	close(results)
 	done := 0
 	for err := range results {
-		version, outdated := errors.AsType[*VersionError](err)
+		version, outdated := errors.AsType[*token.VersionError](err)
 		switch {
 		case err == nil:
 			done++
@@ -89,10 +97,10 @@ func TestVersions(t *testing.T) {
 	if done != 1 {
 		t.Errorf("%d were carried out", done)
 	}
-	if err := s.Delete(token.ID, 1, testActor); err == nil {
+	if err := s.Delete(tok.ID, 1, testActor); err == nil {
 		t.Error("deleted in a version that it no longer has")
 	}
-	if err := s.Delete(token.ID, 2, testActor); err != nil {
+	if err := s.Delete(tok.ID, 2, testActor); err != nil {
 		t.Error(err)
 	}
 }

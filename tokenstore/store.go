@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
@@ -61,7 +62,7 @@ type Store struct {
 	flushed func(took time.Duration, tokens int)
 	tell    func(Event)
 
-	auditRetention atomic.Pointer[Lifetime]
+	auditRetention atomic.Pointer[token.Lifetime]
 
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
@@ -143,9 +144,9 @@ type Match struct {
 	// Token is what a request needs of the token as it is now.
 	Token Principal
 	// Status is the state of the presented secret.
-	Status Status
+	Status token.Status
 	// Digest is of the presented secret.
-	Digest Digest
+	Digest token.Digest
 	// Previous says that it is the secret from before the last rotation, which is valid
 	// until PreviousValidUntil.
 	Previous           bool
@@ -160,7 +161,7 @@ type Match struct {
 // wrong secret alike, [ErrDamaged] and [ErrUnavailable].
 //
 // A token in use is found without allocating and without the backend.
-func (s *Store) Authenticate(c Credential, now time.Time) (Match, error) {
+func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
 	}
@@ -191,7 +192,7 @@ func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 
 // load brings the token that has the digest into memory. A digest that nobody has
 // costs one look-up in the backend and nothing else.
-func (s *Store) load(digest Digest) error {
+func (s *Store) load(digest token.Digest) error {
 	id, err := s.backend.IDOf(digest)
 	if err != nil {
 		return readError(err)
@@ -200,10 +201,10 @@ func (s *Store) load(digest Digest) error {
 	if s.index.match(digest, time.Time{}, new(Match)) {
 		return nil
 	}
-	token, err := s.backend.Token(id)
+	tok, err := s.backend.Token(id)
 	if err == nil {
-		if _, ok := token.SecretOf(digest); ok {
-			s.activate(token)
+		if _, ok := tok.SecretOf(digest); ok {
+			s.activate(tok)
 			return nil
 		}
 	}
@@ -215,11 +216,11 @@ func (s *Store) load(digest Digest) error {
 	if _, err := s.backend.IDOf(digest); err != nil {
 		return readError(err)
 	}
-	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", ErrDamaged, id)
+	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", token.ErrDamaged, id)
 }
 
 // activate puts a token into the index. The id's lock is held.
-func (s *Store) activate(token *Token) {
+func (s *Store) activate(token *token.Token) {
 	number := s.index.byID(token.ID)
 	if number == 0 {
 		number = s.index.add(token.ID)
@@ -230,7 +231,7 @@ func (s *Store) activate(token *Token) {
 // readError makes every error that isn't about the token itself an
 // ErrUnavailable.
 func readError(err error) error {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, token.ErrDamaged) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

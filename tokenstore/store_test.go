@@ -14,12 +14,14 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestCreateAndAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, secret, err := s.Create(testPolicy, validDraft(), testActor)
+	tok, secret, err := s.Create(testPolicy, validDraft(), testActor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,12 +29,12 @@ func TestCreateAndAuthenticate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ID != token.ID || c.Digest != token.Digest || token.CreatedBy != "caddy-admin" || token.Version != 1 {
-		t.Errorf("created %+v", token)
+	if c.ID != tok.ID || c.Digest != tok.Digest || tok.CreatedBy != "caddy-admin" || tok.Version != 1 {
+		t.Errorf("created %+v", tok)
 	}
 	for _, from := range []string{"the backend", "memory"} {
 		match := s.must(t, c)
-		if match.Token.ID != token.ID || match.Status != StatusActive || match.Previous {
+		if match.Token.ID != tok.ID || match.Status != token.StatusActive || match.Previous {
 			t.Errorf("from %s: %+v", from, match)
 		}
 	}
@@ -42,7 +44,7 @@ func TestCreateAndAuthenticate(t *testing.T) {
 	if len(s.memory.audit) != 1 {
 		t.Fatalf("%d audit entries", len(s.memory.audit))
 	}
-	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != token.ID || entry.TokenName != "GitHub CI" ||
+	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != tok.ID || entry.TokenName != "GitHub CI" ||
 		entry.Actor != "caddy-admin" || entry.Address != "127.0.0.1" || !entry.Time.Equal(testTime) {
 		t.Errorf("audited as %+v", entry)
 	}
@@ -77,7 +79,7 @@ func TestMissesAreAlike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		misses := []Credential{unknown(t, text, idOffset), imported}
+		misses := []token.Credential{unknown(t, text, idOffset), imported}
 		for _, same := range []int{0, 1, 8, 16, 31} {
 			misses = append(misses, unknown(t, text, secretOffset+same))
 		}
@@ -97,29 +99,29 @@ func TestMissesAreAlike(t *testing.T) {
 
 func TestDamagedIsNotUnknown(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func(*memory, *Token){
-		"record missing":    func(m *memory, token *Token) { delete(m.tokens, token.ID) },
-		"record unreadable": func(m *memory, token *Token) { m.tokens[token.ID][0] ^= 1 },
-		"record of other digest": func(m *memory, token *Token) {
-			other := *token
+	for name, damage := range map[string]func(*memory, *token.Token){
+		"record missing":    func(m *memory, token *token.Token) { delete(m.tokens, token.ID) },
+		"record unreadable": func(m *memory, token *token.Token) { m.tokens[token.ID][0] ^= 1 },
+		"record of other digest": func(m *memory, tok *token.Token) {
+			other := *tok
 			other.Digest[0] ^= 1
-			m.tokens[token.ID] = EncodeToken(&other)
+			m.tokens[tok.ID] = token.EncodeToken(&other)
 		},
-		"entry leads elsewhere": func(m *memory, token *Token) {
-			other := *token
-			other.ID, other.Digest = testID, DigestOf("other")
+		"entry leads elsewhere": func(m *memory, tok *token.Token) {
+			other := *tok
+			other.ID, other.Digest = testID, token.DigestOf("other")
 			m.put(&other)
-			m.digests[token.Digest] = testID
+			m.digests[tok.Digest] = testID
 		},
-		"error of the backend's": func(m *memory, _ *Token) { m.tokenError = fmt.Errorf("%w: lost", ErrDamaged) },
+		"error of the backend's": func(m *memory, _ *token.Token) { m.tokenError = fmt.Errorf("%w: lost", token.ErrDamaged) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			token, c := s.create(t)
-			s.memory.do(func() { damage(s.memory, token) })
+			tok, c := s.create(t)
+			s.memory.do(func() { damage(s.memory, tok) })
 			for range 2 {
-				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
+				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) || errors.Is(err, ErrNotFound) {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -131,11 +133,11 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 	t.Run("the other token goes on", func(t *testing.T) {
 		t.Parallel()
 		s := openTestStore(t)
-		token, c := s.create(t)
+		tok, c := s.create(t)
 		other, otherC := s.create(t)
 		s.must(t, otherC)
-		s.memory.do(func() { s.memory.digests[token.Digest] = other.ID })
-		if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrDamaged) {
+		s.memory.do(func() { s.memory.digests[tok.Digest] = other.ID })
+		if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("got %v", err)
 		}
 		if s.must(t, otherC).Token.ID != other.ID {
@@ -189,14 +191,14 @@ func TestStates(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	for name, c := range map[string]struct {
-		edit func(*Token)
-		want Status
+		edit func(*token.Token)
+		want token.Status
 	}{
-		"revoked":       {func(token *Token) { token.RevokedAt = testTime }, StatusRevoked},
-		"disabled":      {func(token *Token) { token.DisabledAt = testTime }, StatusDisabled},
-		"not yet valid": {func(token *Token) { token.NotBefore = testTime.Add(time.Second) }, StatusNotYetValid},
-		"expired":       {func(token *Token) { token.ExpiresAt = testTime }, StatusExpired},
-		"active":        {func(*Token) {}, StatusActive},
+		"revoked":       {func(token *token.Token) { token.RevokedAt = testTime }, token.StatusRevoked},
+		"disabled":      {func(token *token.Token) { token.DisabledAt = testTime }, token.StatusDisabled},
+		"not yet valid": {func(token *token.Token) { token.NotBefore = testTime.Add(time.Second) }, token.StatusNotYetValid},
+		"expired":       {func(token *token.Token) { token.ExpiresAt = testTime }, token.StatusExpired},
+		"active":        {func(*token.Token) {}, token.StatusActive},
 	} {
 		for _, loaded := range []bool{false, true} {
 			token, credential := s.create(t)
@@ -215,37 +217,37 @@ func TestPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	for _, loaded := range []bool{false, true} {
-		token, old := s.create(t)
+		tok, old := s.create(t)
 		_, next := s.create(t) // a secret to rotate to
-		if err := s.Delete(next.ID, AnyVersion, testActor); err != nil {
+		if err := s.Delete(next.ID, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 		if loaded {
 			s.must(t, old)
 		}
-		s.alter(t, token.ID, func(token *Token) {
+		s.alter(t, tok.ID, func(token *token.Token) {
 			token.PreviousDigest, token.Digest = token.Digest, next.Digest
 			token.PreviousValidUntil = testTime.Add(time.Minute)
 		})
-		if got := s.must(t, old); !got.Previous || got.Status != StatusActive || got.Token.ID != token.ID {
+		if got := s.must(t, old); !got.Previous || got.Status != token.StatusActive || got.Token.ID != tok.ID {
 			t.Errorf("the old secret is %+v", got)
 		}
-		if got := s.must(t, next); got.Previous || got.Status != StatusActive || got.Token.ID != token.ID {
+		if got := s.must(t, next); got.Previous || got.Status != token.StatusActive || got.Token.ID != tok.ID {
 			t.Errorf("the new secret is %+v", got)
 		}
-		if got, err := s.Authenticate(old, testTime.Add(time.Minute)); err != nil || got.Status != StatusRevoked {
+		if got, err := s.Authenticate(old, testTime.Add(time.Minute)); err != nil || got.Status != token.StatusRevoked {
 			t.Errorf("after its grace the old secret is %+v, %v", got, err)
 		}
 		// The next rotation forgets the first secret.
-		s.alter(t, token.ID, func(token *Token) { token.PreviousDigest = DigestOf(token.ID.String()) })
+		s.alter(t, tok.ID, func(tok *token.Token) { tok.PreviousDigest = token.DigestOf(tok.ID.String()) })
 		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
 			t.Errorf("the secret before the previous one: %v", err)
 		}
 		s.must(t, next)
-		if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []Credential{old, next} {
+		for _, c := range []token.Credential{old, next} {
 			if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
 				t.Errorf("a secret of a deleted token: %v", err)
 			}
@@ -256,22 +258,22 @@ func TestPreviousSecret(t *testing.T) {
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, c := s.create(t)
+	tok, c := s.create(t)
 	match := s.must(t, c)
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
-	if err := s.Delete(token.ID, AnyVersion, testActor); err != nil {
+	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
 		t.Errorf("Authenticate: %v", err)
 	}
-	if _, err := s.Get(token.ID); err != ErrNotFound {
+	if _, err := s.Get(tok.ID); err != ErrNotFound {
 		t.Errorf("Get: %v", err)
 	}
-	if err := s.Delete(token.ID, AnyVersion, testActor); err != ErrNotFound {
+	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != ErrNotFound {
 		t.Errorf("a second Delete: %v", err)
 	}
-	if s.index.byID(token.ID) != 0 {
+	if s.index.byID(tok.ID) != 0 {
 		t.Error("it is still in memory")
 	}
 	// Uses of requests that are under way bring nothing back.
@@ -338,22 +340,22 @@ func TestFailedCommit(t *testing.T) {
 	for name, c := range map[string]struct {
 		lost   bool
 		token  error
-		want   Status
+		want   token.Status
 		failed error
 	}{
-		"the change is lost":          {lost: true, want: StatusActive},
-		"the change is there":         {want: StatusRevoked},
-		"the record is damaged since": {token: ErrDamaged, failed: ErrDamaged},
-		"the backend can't be asked":  {token: errDisk, want: StatusActive},
+		"the change is lost":          {lost: true, want: token.StatusActive},
+		"the change is there":         {want: token.StatusRevoked},
+		"the record is damaged since": {token: token.ErrDamaged, failed: token.ErrDamaged},
+		"the backend can't be asked":  {token: errDisk, want: token.StatusActive},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			token, credential := s.create(t)
+			tok, credential := s.create(t)
 			match := s.must(t, credential)
 			s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 			s.memory.do(func() { s.memory.applyError, s.memory.applyLoses, s.memory.tokenError = errDisk, c.lost, c.token })
-			err := s.tryAlter(token.ID, func(token *Token) { token.RevokedAt = testTime })
+			err := s.tryAlter(tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
 				t.Errorf("the change: %v", err)
 			}
@@ -363,16 +365,16 @@ func TestFailedCommit(t *testing.T) {
 			}
 			// When the disk is well again so is the token, and no use is lost.
 			s.memory.do(func() { s.memory.applyError, s.memory.tokenError = nil, nil })
-			s.alter(t, token.ID, func(token *Token) { token.RevokedAt = testTime })
+			s.alter(t, tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 			match = s.must(t, credential)
-			if match.Status != StatusRevoked {
+			if match.Status != token.StatusRevoked {
 				t.Errorf("at last %v", match.Status)
 			}
 			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 			if err := s.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			if used, err := s.memory.saved(token.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
+			if used, err := s.memory.saved(tok.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
 				t.Errorf("used %+v, %v", used, err)
 			}
 		})
@@ -380,10 +382,10 @@ func TestFailedCommit(t *testing.T) {
 	t.Run("a deletion", func(t *testing.T) {
 		t.Parallel()
 		s := openTestStore(t)
-		token, credential := s.create(t)
+		tok, credential := s.create(t)
 		s.must(t, credential)
 		s.memory.applyError = errDisk
-		if err := s.Delete(token.ID, AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("Delete: %v", err)
 		}
 		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
@@ -404,10 +406,10 @@ func TestOpenFails(t *testing.T) {
 func TestList(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	var ids []ID
+	var ids []token.ID
 	for i := range 7 {
 		s.clock.set(testTime.Add(time.Duration(i) * time.Second))
-		token, credential := s.create(t, func(d *Draft) { d.Name = fmt.Sprint("token ", i) })
+		token, credential := s.create(t, func(d *token.Draft) { d.Name = fmt.Sprint("token ", i) })
 		ids = append(ids, token.ID)
 		if i%2 == 0 {
 			s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
@@ -415,7 +417,7 @@ func TestList(t *testing.T) {
 	}
 	for _, descending := range []bool{false, true} {
 		for limit := range 9 {
-			var got []ID
+			var got []token.ID
 			page := Page{Order: OrderCreated, Descending: descending, Limit: limit}
 			for range 10 {
 				tokens, next, err := s.List(page)
@@ -444,7 +446,7 @@ func TestList(t *testing.T) {
 			}
 		}
 	}
-	odd := Page{Order: OrderCreated, Limit: 2, Match: func(token *Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
+	odd := Page{Order: OrderCreated, Limit: 2, Match: func(token *token.Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
 	first, next, err := s.List(odd)
 	if err != nil || len(first) != 2 || next == nil {
 		t.Fatalf("%v, %v, %v", first, next, err)
@@ -458,7 +460,7 @@ func TestList(t *testing.T) {
 
 // present returns what Authenticate says of a secret: a state, or that it is
 // unknown.
-func (s *testStore) present(t testing.TB, c Credential) string {
+func (s *testStore) present(t testing.TB, c token.Credential) string {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())
 	switch {
@@ -472,7 +474,7 @@ func (s *testStore) present(t testing.TB, c Credential) string {
 	return match.Status.String()
 }
 
-func parsed(t testing.TB, secret Secret) Credential {
+func parsed(t testing.TB, secret token.Secret) token.Credential {
 	t.Helper()
 	c, err := testPolicy.Prefixes.Parse(secret.Reveal())
 	if err != nil {

@@ -3,13 +3,15 @@ package tokenstore
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // termsList numbers the terms of the tokens in use, so that an entry needs no pointer to
 // them.
 type termsList struct {
 	// terms grow at the end. A place is used again only when no entry has its number.
-	terms atomic.Pointer[[]*Terms]
+	terms atomic.Pointer[[]*token.Terms]
 
 	mu      sync.Mutex
 	numbers map[string]uint32 // by their Key
@@ -19,10 +21,10 @@ type termsList struct {
 }
 
 // at returns the terms with a number. The lock of an entry that has the number is held.
-func (l *termsList) at(number uint32) *Terms { return (*l.terms.Load())[number] }
+func (l *termsList) at(number uint32) *token.Terms { return (*l.terms.Load())[number] }
 
 // share returns the number of a token's terms, for one entry more.
-func (l *termsList) share(token *Token) uint32 {
+func (l *termsList) share(token *token.Token) uint32 {
 	key := token.Terms.Key()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,14 +42,14 @@ func (l *termsList) share(token *Token) uint32 {
 }
 
 // put gives terms a number. The lock is held.
-func (l *termsList) put(terms *Terms) uint32 {
+func (l *termsList) put(terms *token.Terms) uint32 {
 	if last := len(l.free) - 1; last >= 0 {
 		number := l.free[last]
 		l.free = l.free[:last]
 		(*l.terms.Load())[number] = terms
 		return number
 	}
-	var list []*Terms
+	var list []*token.Terms
 	if old := l.terms.Load(); old != nil {
 		list = *old
 	}

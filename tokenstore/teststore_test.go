@@ -4,20 +4,22 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
-var testPolicy = Policy{
-	Prefixes:    Prefixes{DefaultPrefix},
+var testPolicy = token.Policy{
+	Prefixes:    token.Prefixes{token.DefaultPrefix},
 	MaxLifetime: months(24),
 	Accounts:    []string{"alice", "default"},
-	Catalog: Catalog{
-		Scopes: []CatalogScope{
-			{Scope: Scope{Name: "block:list"}}, {Scope: Scope{Name: "monitoring:update", Explicit: true}},
-			{Scope: Scope{Name: "unikernel:create"}}, {Scope: Scope{Name: "unikernel:list"}},
+	Catalog: token.Catalog{
+		Scopes: []token.CatalogScope{
+			{Scope: token.Scope{Name: "block:list"}}, {Scope: token.Scope{Name: "monitoring:update", Explicit: true}},
+			{Scope: token.Scope{Name: "unikernel:create"}}, {Scope: token.Scope{Name: "unikernel:list"}},
 		},
-		Presets: map[string]Grants{"read": {"unikernel:list", "block:list"}, "full": {"*"}},
+		Presets: map[string]token.Grants{"read": {"unikernel:list", "block:list"}, "full": {"*"}},
 	},
 }
 
@@ -47,9 +49,9 @@ func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 }
 
 // create makes a token that lives for a day.
-func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credential) {
+func (s *testStore) create(t testing.TB, edit ...func(*token.Draft)) (*token.Token, token.Credential) {
 	t.Helper()
-	draft := Draft{Kind: KindAPI, Name: "test", Preset: "read", Expiry: Expiry{ExpiresIn: seconds(24 * 60 * 60)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(24 * 60 * 60)}}
 	for _, f := range edit {
 		f(&draft)
 	}
@@ -65,16 +67,16 @@ func (s *testStore) create(t testing.TB, edit ...func(*Draft)) (*Token, Credenti
 }
 
 // alter edits a stored token whatever the rules.
-func (s *testStore) alter(t testing.TB, id ID, edit func(*Token)) {
+func (s *testStore) alter(t testing.TB, id token.ID, edit func(*token.Token)) {
 	t.Helper()
 	if err := s.tryAlter(id, edit); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *testStore) tryAlter(id ID, edit func(*Token)) error {
+func (s *testStore) tryAlter(id token.ID, edit func(*token.Token)) error {
 	now := s.Now()
-	_, err := s.apply(id, now, Actor{}, func(old *Token) (Change, error) {
+	_, err := s.apply(id, now, Actor{}, func(old *token.Token) (Change, error) {
 		if old == nil {
 			return Change{}, ErrNotFound
 		}
@@ -87,7 +89,7 @@ func (s *testStore) tryAlter(id ID, edit func(*Token)) error {
 }
 
 // must returns what Authenticate finds.
-func (s *testStore) must(t testing.TB, c Credential) Match {
+func (s *testStore) must(t testing.TB, c token.Credential) Match {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())
 	if err != nil {
@@ -97,7 +99,7 @@ func (s *testStore) must(t testing.TB, c Credential) Match {
 }
 
 // unknown returns a credential that differs from c from character i on.
-func unknown(t testing.TB, secret string, i int) Credential {
+func unknown(t testing.TB, secret string, i int) token.Credential {
 	t.Helper()
 	text := []byte(secret[:checkOffset])
 	for ; i < len(text); i++ {

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // watchInterval is how often what is under way is checked against its token's expiry,
@@ -25,7 +27,7 @@ type Watched interface {
 // Watch ends something soon after its right has ended. The zero Watch watches nothing.
 // A Watch must not be copied after [Store.Watch].
 type Watch struct {
-	digest  Digest
+	digest  token.Digest
 	watched Watched
 	list    *watchList
 	next    *Watch

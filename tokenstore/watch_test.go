@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mollygate/mollygate/token"
 )
 
 // watched counts how often it is ended.
@@ -16,7 +18,7 @@ type watched struct {
 }
 
 func (w *watched) StillAllowed(m *Match) bool {
-	return m.Token.Known() && m.Status == StatusActive && (w.allowed == nil || w.allowed(m))
+	return m.Token.Known() && m.Status == token.StatusActive && (w.allowed == nil || w.allowed(m))
 }
 
 func (w *watched) End() { w.ended.Add(1) }
@@ -24,40 +26,40 @@ func (w *watched) End() { w.ended.Add(1) }
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		edit func(*testStore, *Token) error
+		edit func(*testStore, *token.Token) error
 		ends bool
 	}{
-		"deleted": {func(s *testStore, token *Token) error { return s.Delete(token.ID, AnyVersion, testActor) }, true},
-		"revoked": {func(s *testStore, token *Token) error {
-			return s.tryAlter(token.ID, func(token *Token) { token.RevokedAt = testTime })
+		"deleted": {func(s *testStore, tok *token.Token) error { return s.Delete(tok.ID, token.AnyVersion, testActor) }, true},
+		"revoked": {func(s *testStore, tok *token.Token) error {
+			return s.tryAlter(tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 		}, true},
-		"disabled": {func(s *testStore, token *Token) error {
-			return s.tryAlter(token.ID, func(token *Token) { token.DisabledAt = testTime })
+		"disabled": {func(s *testStore, tok *token.Token) error {
+			return s.tryAlter(tok.ID, func(token *token.Token) { token.DisabledAt = testTime })
 		}, true},
-		"renamed": {func(s *testStore, token *Token) error {
-			return s.tryAlter(token.ID, func(token *Token) { token.Name = "x" })
+		"renamed": {func(s *testStore, tok *token.Token) error {
+			return s.tryAlter(tok.ID, func(token *token.Token) { token.Name = "x" })
 		}, false},
-		"rotated without grace": {func(s *testStore, token *Token) error {
+		"rotated without grace": {func(s *testStore, token *token.Token) error {
 			return s.tryAlter(token.ID, rotate(testTime))
 		}, true},
-		"rotated with grace": {func(s *testStore, token *Token) error {
+		"rotated with grace": {func(s *testStore, token *token.Token) error {
 			return s.tryAlter(token.ID, rotate(testTime.Add(time.Hour)))
 		}, false},
-		"narrowed": {func(s *testStore, token *Token) error {
-			return s.tryAlter(token.ID, func(token *Token) { token.Scopes = Grants{"other:read"} })
+		"narrowed": {func(s *testStore, tok *token.Token) error {
+			return s.tryAlter(tok.ID, func(tok *token.Token) { tok.Scopes = token.Grants{"other:read"} })
 		}, true},
-		"rotated twice": {func(s *testStore, token *Token) error {
+		"rotated twice": {func(s *testStore, token *token.Token) error {
 			return errors.Join(s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))), s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			token, credential := s.create(t)
+			tok, credential := s.create(t)
 			match := s.must(t, credential)
 			var kept, first, stopped, last watched
 			kept.allowed = func(m *Match) bool {
-				return !m.Token.Scopes.Cover(Scope{Name: "other:read"}) || m.Token.Scopes.Cover(Scope{Name: token.Scopes[0]})
+				return !m.Token.Scopes.Cover(token.Scope{Name: "other:read"}) || m.Token.Scopes.Cover(token.Scope{Name: tok.Scopes[0]})
 			}
 			for _, w := range []*watched{&first, &stopped, &kept, &last} {
 				s.Watch(&w.Watch, &match, w)
@@ -66,7 +68,7 @@ func TestWatch(t *testing.T) {
 				w.Stop()
 				w.Stop() // does nothing
 			}
-			if err := c.edit(s, token); err != nil {
+			if err := c.edit(s, tok); err != nil {
 				t.Fatal(err)
 			}
 			if n := kept.ended.Load(); (n == 1) != c.ends || n > 1 {
@@ -86,36 +88,36 @@ func TestWatch(t *testing.T) {
 func TestWatchPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	token, credential := s.create(t)
-	s.alter(t, token.ID, rotate(testTime.Add(time.Hour)))
+	tok, credential := s.create(t)
+	s.alter(t, tok.ID, rotate(testTime.Add(time.Hour)))
 	match := s.must(t, credential)
 	if !match.Previous {
 		t.Fatal("the old secret isn't the previous one")
 	}
 	var w watched
 	s.Watch(&w.Watch, &match, &w)
-	s.alter(t, token.ID, func(token *Token) { token.Name = "x" })
+	s.alter(t, tok.ID, func(token *token.Token) { token.Name = "x" })
 	if w.ended.Load() != 0 {
 		t.Error("ended within its grace")
 	}
-	s.alter(t, token.ID, func(token *Token) { token.PreviousValidUntil = testTime })
+	s.alter(t, tok.ID, func(token *token.Token) { token.PreviousValidUntil = testTime })
 	if w.ended.Load() != 1 {
 		t.Errorf("ended %d times at the end of its grace", w.ended.Load())
 	}
 }
 
 // rotate gives a token another secret; the old one is valid until then.
-func rotate(until time.Time) func(*Token) {
-	return func(token *Token) {
-		token.PreviousDigest, token.PreviousValidUntil = token.Digest, until
-		token.Digest = DigestOf(fmt.Sprint(token.Version))
+func rotate(until time.Time) func(*token.Token) {
+	return func(tok *token.Token) {
+		tok.PreviousDigest, tok.PreviousValidUntil = tok.Digest, until
+		tok.Digest = token.DigestOf(fmt.Sprint(tok.Version))
 	}
 }
 
 // endOf is closed at its end.
 type endOf chan struct{}
 
-func (endOf) StillAllowed(m *Match) bool { return m.Status == StatusActive }
+func (endOf) StillAllowed(m *Match) bool { return m.Status == token.StatusActive }
 func (e endOf) End()                     { close(e) }
 
 func TestWatchExpiry(t *testing.T) {

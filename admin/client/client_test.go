@@ -13,6 +13,7 @@ import (
 
 	"github.com/mollygate/mollygate/admin"
 	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -36,12 +37,12 @@ func newAPI(t *testing.T) *client.Client {
 	const mount = "/api_tokens/v1"
 	return newClient(t, mount+"/", http.StripPrefix(mount, admin.New(admin.Config{
 		Store: func(context.Context) (*tokenstore.Store, error) { return store, nil },
-		Policy: tokenstore.Policy{
-			Prefixes: tokenstore.Prefixes{"mm"},
+		Policy: token.Policy{
+			Prefixes: token.Prefixes{"mm"},
 			Accounts: []string{"default"},
-			Catalog: tokenstore.Catalog{
-				Scopes:  []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "volume:list"}}},
-				Presets: map[string]tokenstore.Grants{"read": {"volume:list"}},
+			Catalog: token.Catalog{
+				Scopes:  []token.CatalogScope{{Scope: token.Scope{Name: "volume:list"}}},
+				Presets: map[string]token.Grants{"read": {"volume:list"}},
 			},
 		},
 		Authenticate: func(*http.Request) (tokenstore.Actor, *admin.Refusal) {
@@ -80,7 +81,7 @@ func TestClient(t *testing.T) {
 		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() || created.Version != 1 {
 		t.Errorf("created %+v", created.Token)
 	}
-	if _, err := (tokenstore.Prefixes{"mm"}).Parse(created.Secret.Reveal()); err != nil {
+	if _, err := (token.Prefixes{"mm"}).Parse(created.Secret.Reveal()); err != nil {
 		t.Error(err)
 	}
 	if !strings.Contains(string(created.JSON()), created.Secret.Reveal()) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // Get returns a token. An id that isn't one is refused before anything is sent,
@@ -28,7 +28,7 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 }
 
 func tokenPath(id string) (string, error) {
-	parsed, err := tokenstore.ParseID(id)
+	parsed, err := token.ParseID(id)
 	if err != nil {
 		return "", err
 	}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mollygate/mollygate/admin/client"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func init() {
@@ -235,7 +235,7 @@ func (i *invocation) ids() ([]string, error) {
 	}
 	var ids []string
 	for _, arg := range i.args {
-		if _, err := tokenstore.ParseID(arg); err != nil {
+		if _, err := token.ParseID(arg); err != nil {
 			return nil, usageErrorf("an argument is no id: %v", err)
 		}
 		if !slices.Contains(ids, arg) {

@@ -20,6 +20,7 @@ import (
 	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
@@ -58,28 +59,28 @@ func newCommandServer(t *testing.T) *commandServer {
 			t.Error(err)
 		}
 	})
-	maxLifetime, err := tokenstore.ParseLifetime("2y")
+	maxLifetime, err := token.ParseLifetime("2y")
 	if err != nil {
 		t.Fatal(err)
 	}
-	warnBefore, err := tokenstore.ParseLifetime("30d")
+	warnBefore, err := token.ParseLifetime("30d")
 	if err != nil {
 		t.Fatal(err)
 	}
 	g, err := gate.New(gate.Config{
 		Table: gate.Table{Routes: []gate.Route{
-			{Method: "GET", Path: "/api/unikernels", Scope: tokenstore.Scope{Name: "unikernel:list"}},
-			{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "unikernel:list"}},
-			{Method: "GET", Path: "/api/volumes", Scope: tokenstore.Scope{Name: "volume:list"}},
+			{Method: "GET", Path: "/api/unikernels", Scope: token.Scope{Name: "unikernel:list"}},
+			{Method: "GET", Path: "/api/both", Scope: token.Scope{Name: "unikernel:list"}},
+			{Method: "GET", Path: "/api/volumes", Scope: token.Scope{Name: "volume:list"}},
 		}},
-		Prefixes: tokenstore.Prefixes{"mm"},
+		Prefixes: token.Prefixes{"mm"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	other, err := gate.New(gate.Config{
-		Table:    gate.Table{Routes: []gate.Route{{Method: "GET", Path: "/api/both", Scope: tokenstore.Scope{Name: "volume:list"}}}},
-		Prefixes: tokenstore.Prefixes{"mm"},
+		Table:    gate.Table{Routes: []gate.Route{{Method: "GET", Path: "/api/both", Scope: token.Scope{Name: "volume:list"}}}},
+		Prefixes: token.Prefixes{"mm"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,13 +88,13 @@ func newCommandServer(t *testing.T) *commandServer {
 	api := admin.New(admin.Config{
 		Gates: []gate.Named{{Name: "api.example.com", Gate: g}, {Name: "other.example.com", Gate: other}},
 		Store: func(context.Context) (*tokenstore.Store, error) { return s.store, nil },
-		Policy: tokenstore.Policy{
-			Prefixes:    tokenstore.Prefixes{"mm"},
+		Policy: token.Policy{
+			Prefixes:    token.Prefixes{"mm"},
 			MaxLifetime: maxLifetime,
 			Accounts:    []string{"default", "alice"},
-			Catalog: tokenstore.Catalog{
-				Scopes:  []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "unikernel:list"}}, {Scope: tokenstore.Scope{Name: "volume:list"}}},
-				Presets: map[string]tokenstore.Grants{"read": {"unikernel:list"}},
+			Catalog: token.Catalog{
+				Scopes:  []token.CatalogScope{{Scope: token.Scope{Name: "unikernel:list"}}, {Scope: token.Scope{Name: "volume:list"}}},
+				Presets: map[string]token.Grants{"read": {"unikernel:list"}},
 			},
 		},
 		WarnBefore: warnBefore,
@@ -168,7 +169,7 @@ func (s *commandServer) create(t *testing.T, args ...string) (id, secret string)
 	t.Helper()
 	got := s.run(append([]string{"create", "--expires-in", "90d", "--preset", "read"}, args...)...)
 	secret = strings.TrimSuffix(got.out, "\n")
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
 		t.Fatalf("%+v", got)
 	}

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // stored returns what the store has of a token.
-func (s *commandServer) stored(t *testing.T, id string) *tokenstore.Token {
+func (s *commandServer) stored(t *testing.T, id string) *token.Token {
 	t.Helper()
-	parsed, err := tokenstore.ParseID(id)
+	parsed, err := token.ParseID(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func (s *commandServer) present(t *testing.T, secret string) string {
 
 func (s *commandServer) match(t *testing.T, secret string) (tokenstore.Match, error) {
 	t.Helper()
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if err != nil {
 		t.Fatal(err)
 	}

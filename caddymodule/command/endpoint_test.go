@@ -14,7 +14,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 func TestCommandUnreachable(t *testing.T) {
@@ -167,7 +167,7 @@ func TestCommandInCaddy(t *testing.T) {
 	address := []string{"--address", s.address()}
 	got := run(append([]string{"create", "--name", "soon", "--preset", "read", "--expires-in", "1d"}, address...)...)
 	secret := strings.TrimSuffix(got.out, "\n")
-	if got.code != exitOK || len(secret) != tokenstore.SecretTextLength {
+	if got.code != exitOK || len(secret) != token.SecretTextLength {
 		t.Fatalf("%+v", got)
 	}
 	for _, test := range []struct {

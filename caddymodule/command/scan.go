@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mollygate/mollygate/admin/client"
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 var scanVerb = verb{
@@ -39,7 +39,7 @@ found.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.Bool("offline", false, "Don't ask the server")
-		flags.StringArray("prefix", []string{tokenstore.DefaultPrefix}, "First two letters of tokens, as the option prefix has them (repeatable)")
+		flags.StringArray("prefix", []string{token.DefaultPrefix}, "First two letters of tokens, as the option prefix has them (repeatable)")
 		outputFlag(flags, "table, json (one array) or id")
 	},
 	run: (*invocation).scan,
@@ -112,7 +112,7 @@ func (i *invocation) findingWriter(form string) rowWriter {
 // scanner looks for tokens in one file after the other.
 type scanner struct {
 	*invocation
-	prefixes tokenstore.Prefixes
+	prefixes token.Prefixes
 	// api is nil if the server isn't to be asked, or can't be; then lookupErr says why.
 	api       *endpointClient
 	lookupErr error

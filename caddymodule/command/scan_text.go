@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 )
 
 // scanBuffer is how much of a text is read at once, in bytes.
@@ -16,7 +16,7 @@ const scanBuffer = 1 << 20
 // read searches a text piece by piece. A piece begins with the end of the one
 // before, as long as a token could have begun in it.
 func (s *scanner) read(name string, from io.Reader) error {
-	const overlap = tokenstore.SecretTextLength - 1
+	const overlap = token.SecretTextLength - 1
 	if s.chunk == nil {
 		s.chunk, s.piece = make([]byte, scanBuffer), make([]byte, 0, scanBuffer+overlap)
 	}
@@ -49,7 +49,7 @@ func (s *scanner) read(name string, from io.Reader) error {
 func (s *scanner) search(name string, line int, text string) error {
 	for at := s.prefixes.Find(text); at >= 0; at = s.prefixes.Find(text) {
 		line += strings.Count(text[:at], "\n")
-		if err := s.report(name, line, text[at:at+tokenstore.SecretTextLength]); err != nil {
+		if err := s.report(name, line, text[at:at+token.SecretTextLength]); err != nil {
 			return err
 		}
 		text = text[at+1:] // the next may begin with this one's last characters

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
@@ -51,7 +51,7 @@ func TestCommandStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Token(tokenstore.ID([]byte(id))); err != nil {
+	if _, err := b.Token(token.ID([]byte(id))); err != nil {
 		t.Error(err)
 	}
 	// In use, as by a running Caddy.

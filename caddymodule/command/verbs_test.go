@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mollygate/mollygate/caddymodule"
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -24,7 +25,7 @@ func TestCommandCreate(t *testing.T) {
 	got := s.run("create", "--name", "ci", "--expires-in", "90d", "--account", "alice", "--scope", "volume:list", "--scope", "unikernel:*",
 		"--allowed-ip", "203.0.113.0/24", "--allowed-ip", "::1", "--metadata", "team=infra", "--metadata", "url=https://x/?a=b,c", "--not-before", "2026-01-01T00:00:00+01:00")
 	secret := strings.TrimSuffix(got.out, "\n")
-	credential, err := tokenstore.Prefixes{"mm"}.Parse(secret)
+	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
 		t.Fatalf("standard output isn't the token alone: %+v", got)
 	}
@@ -137,13 +138,13 @@ func TestCommandListJoinsPages(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	const n = 205
-	policy := tokenstore.Policy{Prefixes: tokenstore.Prefixes{"mm"}}
-	lifetime, err := tokenstore.ParseLifetime("1d")
+	policy := token.Policy{Prefixes: token.Prefixes{"mm"}}
+	lifetime, err := token.ParseLifetime("1d")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
-		draft := tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: fmt.Sprint("token ", i), Expiry: tokenstore.Expiry{ExpiresIn: lifetime}}
+		draft := token.Draft{Kind: token.KindAdmin, Name: fmt.Sprint("token ", i), Expiry: token.Expiry{ExpiresIn: lifetime}}
 		if _, _, err := s.store.Create(policy, draft, tokenstore.Actor{}); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -23,7 +24,7 @@ func TestPrune(t *testing.T) {
 			}
 		}
 		for i := range 5 {
-			request := tokenstore.KeptRequest{Key: tokenstore.Digest{byte(i + 1)}, Body: tokenstore.Digest{1}, ID: tokenstore.ID([]byte("4fQ9Zt2LkVb7")), Time: testTime.Add(time.Duration(i) * time.Hour)}
+			request := tokenstore.KeptRequest{Key: token.Digest{byte(i + 1)}, Body: token.Digest{1}, ID: token.ID([]byte("4fQ9Zt2LkVb7")), Time: testTime.Add(time.Duration(i) * time.Hour)}
 			if err := putRequest(tx, &request); err != nil {
 				return err
 			}
@@ -51,7 +52,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("left %q", left)
 	}
 	for i := range 5 {
-		_, err := b.Request(tokenstore.Digest{byte(i + 1)})
+		_, err := b.Request(token.Digest{byte(i + 1)})
 		if kept := i >= 2; kept != (err == nil) || !kept && !errors.Is(err, tokenstore.ErrNotFound) {
 			t.Errorf("request %d: %v", i, err)
 		}

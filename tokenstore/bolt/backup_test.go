@@ -14,6 +14,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -54,10 +55,10 @@ func TestBackupUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				token := makeToken(t, s)
-				_, err := s.Revoke(token.ID, tokenstore.AnyVersion, testActor)
+				tok := makeToken(t, s)
+				_, err := s.Revoke(tok.ID, token.AnyVersion, testActor)
 				check(t, err)
-				check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+				check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 			}
 		})
 	}
@@ -73,7 +74,7 @@ func TestBackupUnderLoad(t *testing.T) {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		restored := storeOver(t, mustOpen(t, backup))
-		if match, err := restored.Authenticate(before.credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+		if match, err := restored.Authenticate(before.credential, testTime); err != nil || match.Status != token.StatusActive {
 			t.Errorf("%v, %v", match, err)
 		}
 		if got, err := restored.Get(before.ID); err != nil || got.Usage.Allowed != 1 {
@@ -93,13 +94,13 @@ func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	token := makeToken(t, s)
+	tok := makeToken(t, s)
 	content, _, err := s.Backup()
 	check(t, err)
 	defer content.Close()
 	for i := range 300 {
 		name := fmt.Sprint("name ", i)
-		_, err := s.Edit(testPolicy, token.ID, tokenstore.Edit{Name: &name}, testActor)
+		_, err := s.Edit(testPolicy, tok.ID, token.Edit{Name: &name}, testActor)
 		check(t, err)
 	}
 	info, err := os.Stat(path)
@@ -157,10 +158,10 @@ func TestCheckFinds(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
 			s := storeOver(t, mustOpen(t, path))
-			token := makeToken(t, s)
-			_, _, _, err := s.CreateOnce(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", Expiry: tokenstore.Expiry{ExpiresAt: testTime.AddDate(0, 1, 0)}}, testActor, tokenstore.Request{Key: "k"})
+			tok := makeToken(t, s)
+			_, _, _, err := s.CreateOnce(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{ExpiresAt: testTime.AddDate(0, 1, 0)}}, testActor, tokenstore.Request{Key: "k"})
 			check(t, err)
-			match, err := s.Authenticate(token.credential, testTime)
+			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)
 			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 			check(t, s.Close())

@@ -6,18 +6,19 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // benchmarkStore has many tokens, put there in one transaction.
-func benchmarkStore(b *testing.B, n int) (*Backend, []tokenstore.Digest) {
+func benchmarkStore(b *testing.B, n int) (*Backend, []token.Digest) {
 	b.Helper()
 	backend := mustOpen(b, newPath(b))
-	var digests []tokenstore.Digest
+	var digests []token.Digest
 	err := backend.update(func(tx *bbolt.Tx) error {
 		for i := range n {
-			token := &tokenstore.Token{
-				Terms: tokenstore.Terms{Kind: tokenstore.KindAPI, Account: "default", Scopes: tokenstore.Grants{"unikernel:list"}}, Format: tokenstore.FormatNative, Prefix: "mm", Name: "benchmark",
+			token := &token.Token{
+				Terms: token.Terms{Kind: token.KindAPI, Account: "default", Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm", Name: "benchmark",
 				CreatedAt: testTime, Version: 1,
 			}
 			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
@@ -79,7 +80,7 @@ func BenchmarkScan(b *testing.B) {
 	const tokens = 50_000
 	backend, _ := benchmarkStore(b, tokens)
 	s := storeOver(b, backend)
-	came := make(map[tokenstore.ID]tokenstore.Usage)
+	came := make(map[token.ID]tokenstore.Usage)
 	check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
 		came[t.Token.ID] = tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
 			Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels",

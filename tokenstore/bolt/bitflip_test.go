@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -21,9 +22,9 @@ type flipped struct {
 	raw      []byte
 	pageSize int64
 	tokens   []made
-	want     map[tokenstore.ID]*tokenstore.Token
+	want     map[token.ID]*token.Token
 	gone     []made
-	used     map[tokenstore.ID]tokenstore.Usage
+	used     map[token.ID]tokenstore.Usage
 	recorded time.Time
 }
 
@@ -37,10 +38,10 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 	b := mustOpen(t, path)
 	s := storeOver(t, b)
 	f := &flipped{
-		pageSize: int64(pageSize), want: make(map[tokenstore.ID]*tokenstore.Token), used: make(map[tokenstore.ID]tokenstore.Usage),
+		pageSize: int64(pageSize), want: make(map[token.ID]*token.Token), used: make(map[token.ID]tokenstore.Usage),
 	}
 	for i := range 40 {
-		f.tokens = append(f.tokens, makeToken(t, s, func(d *tokenstore.Draft) {
+		f.tokens = append(f.tokens, makeToken(t, s, func(d *token.Draft) {
 			d.AllowedIPs = []string{"203.0.113.0/24"}
 			d.Metadata = map[string]string{"number": fmt.Sprint(i)}
 		}))
@@ -52,22 +53,22 @@ func makeFlipped(t testing.TB, pageSize int) *flipped {
 		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7"})
 	}
 	check(t, s.Flush())
-	for i, token := range f.tokens {
-		mustChange(t, b, token.ID, func(token *tokenstore.Token) {
+	for i, tok := range f.tokens {
+		mustChange(t, b, tok.ID, func(tok *token.Token) {
 			switch i % 5 {
 			case 0:
-				token.RevokedAt = testTime
+				tok.RevokedAt = testTime
 			case 1:
-				token.DisabledAt = testTime
+				tok.DisabledAt = testTime
 			case 2:
-				token.ExpiresAt = testTime.Add(time.Second).Truncate(time.Second)
+				tok.ExpiresAt = testTime.Add(time.Second).Truncate(time.Second)
 			case 3:
-				token.Scopes = tokenstore.Grants{"unikernel:list"}
+				tok.Scopes = token.Grants{"unikernel:list"}
 			}
 		})
-		check(t, s.Delete(f.gone[i].ID, tokenstore.AnyVersion, testActor))
+		check(t, s.Delete(f.gone[i].ID, token.AnyVersion, testActor))
 	}
-	mustChange(t, b, f.tokens[4].ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
+	mustChange(t, b, f.tokens[4].ID, func(token *token.Token) { token.RevokedAt = testTime })
 	for _, token := range f.tokens {
 		stored, err := b.Token(token.ID)
 		check(t, err)
@@ -136,7 +137,7 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 		}
 	}
 	seen := 0
-	err = b.List(tokenstore.OrderExpires, nil, false, func(token *tokenstore.Token) bool {
+	err = b.List(tokenstore.OrderExpires, nil, false, func(token *token.Token) bool {
 		if want := f.want[token.ID]; want != nil && token.Version == want.Version && !reflect.DeepEqual(token, want) {
 			t.Errorf("token %s is listed as\n%+v, not\n%+v", token.ID, token, want)
 		}

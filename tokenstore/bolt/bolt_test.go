@@ -18,6 +18,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -52,7 +53,7 @@ func hold(path string) int {
 }
 
 // usageOf returns a token's saved usage, with the newest of its days.
-func usageOf(b *Backend, id tokenstore.ID) (usage tokenstore.Usage, err error) {
+func usageOf(b *Backend, id token.ID) (usage tokenstore.Usage, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		usage, err = savedUsage(tx, id)
 		return err
@@ -67,10 +68,10 @@ func recorded(b *Backend) (time.Time, error) {
 
 var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
-var testPolicy = tokenstore.Policy{
-	Prefixes: tokenstore.Prefixes{tokenstore.DefaultPrefix},
+var testPolicy = token.Policy{
+	Prefixes: token.Prefixes{token.DefaultPrefix},
 	Accounts: []string{"default"},
-	Catalog:  tokenstore.Catalog{Presets: map[string]tokenstore.Grants{"full": {"*"}}},
+	Catalog:  token.Catalog{Presets: map[string]token.Grants{"full": {"*"}}},
 }
 
 var testActor = tokenstore.Actor{Name: "caddy-admin"}
@@ -102,17 +103,17 @@ func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
 
 // made is a token with what is presented of it.
 type made struct {
-	*tokenstore.Token
-	credential tokenstore.Credential
+	*token.Token
+	credential token.Credential
 }
 
-func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*tokenstore.Draft)) made {
+func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*token.Draft)) made {
 	t.Helper()
-	week, err := tokenstore.ParseLifetime("1w")
+	week, err := token.ParseLifetime("1w")
 	if err != nil {
 		t.Fatal(err)
 	}
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "test", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: week}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "full", Expiry: token.Expiry{ExpiresIn: week}}
 	for _, f := range edit {
 		f(&draft)
 	}
@@ -128,8 +129,8 @@ func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*tokenstore.Draft
 }
 
 // change edits a stored token.
-func change(b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) error {
-	_, err := b.Apply(id, testTime, func(old *tokenstore.Token) (tokenstore.Change, error) {
+func change(b *Backend, id token.ID, edit func(*token.Token)) error {
+	_, err := b.Apply(id, testTime, func(old *token.Token) (tokenstore.Change, error) {
 		if old == nil {
 			return tokenstore.Change{}, tokenstore.ErrNotFound
 		}
@@ -141,7 +142,7 @@ func change(b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) error {
 	return err
 }
 
-func mustChange(t testing.TB, b *Backend, id tokenstore.ID, edit func(*tokenstore.Token)) {
+func mustChange(t testing.TB, b *Backend, id token.ID, edit func(*token.Token)) {
 	t.Helper()
 	if err := change(b, id, edit); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -61,11 +62,11 @@ type checker struct {
 func (c checker) tokens() error {
 	return c.tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {
 		c.report.Tokens++
-		if len(key) != len(tokenstore.ID{}) {
+		if len(key) != len(token.ID{}) {
 			c.report.add("a token's key has %d bytes", len(key))
 			return nil
 		}
-		id := tokenstore.ID(key)
+		id := token.ID(key)
 		token, err := vouched(c.tx, id)
 		if err != nil {
 			c.report.add("token %s: %v", id, err)
@@ -88,7 +89,7 @@ func (c checker) tokens() error {
 func (c checker) digests() error {
 	return c.tx.Bucket(digestsBucket).ForEach(func(key, entry []byte) error {
 		id, err := entryID(entry)
-		if err != nil || len(key) != len(tokenstore.Digest{}) {
+		if err != nil || len(key) != len(token.Digest{}) {
 			c.report.add("an entry of a secret is damaged")
 			return nil
 		}
@@ -110,7 +111,7 @@ func (c checker) orders() error {
 				c.report.add("an entry of a list is damaged")
 				return nil
 			}
-			id := tokenstore.ID(key[orderTimeLength:])
+			id := token.ID(key[orderTimeLength:])
 			token, err := vouched(c.tx, id)
 			if errors.Is(err, tokenstore.ErrNotFound) || err == nil && !bytes.Equal(key, orderKey(order, token)) {
 				c.report.add("token %s is listed at a wrong place", id)
@@ -123,11 +124,11 @@ func (c checker) orders() error {
 
 func (c checker) usage() error {
 	return c.tx.Bucket(usageBucket).ForEach(func(key, record []byte) error {
-		if len(key) != len(tokenstore.ID{}) || !has(c.tx.Bucket(tokensBucket), key) {
+		if len(key) != len(token.ID{}) || !has(c.tx.Bucket(tokensBucket), key) {
 			c.report.add("there is a usage record of a token that doesn't exist")
 			return nil
 		}
-		if _, err := tokenstore.DecodeUsage(tokenstore.ID(key), record); err != nil {
+		if _, err := tokenstore.DecodeUsage(token.ID(key), record); err != nil {
 			c.report.add("usage of token %s: %v", key, err)
 		}
 		return nil
@@ -136,12 +137,12 @@ func (c checker) usage() error {
 
 func (c checker) days() error {
 	return c.tx.Bucket(daysBucket).ForEach(func(key, record []byte) error {
-		if len(key) != dayKeyLength || !has(c.tx.Bucket(tokensBucket), key[dayKeyLength-len(tokenstore.ID{}):]) {
+		if len(key) != dayKeyLength || !has(c.tx.Bucket(tokensBucket), key[dayKeyLength-len(token.ID{}):]) {
 			c.report.add("there is a day's usage of a token that doesn't exist")
 			return nil
 		}
 		if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
-			c.report.add("usage of token %s on %s: %v", key[dayKeyLength-len(tokenstore.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
+			c.report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
 		}
 		return nil
 	})
@@ -162,11 +163,11 @@ func (c checker) audit() error {
 func (c checker) requests() error {
 	requested := c.tx.Bucket(requestedBucket)
 	return c.tx.Bucket(requestsBucket).ForEach(func(key, record []byte) error {
-		if len(key) != len(tokenstore.Digest{}) {
+		if len(key) != len(token.Digest{}) {
 			c.report.add("a kept request's key has %d bytes", len(key))
 			return nil
 		}
-		request, err := tokenstore.DecodeRequest(tokenstore.Digest(key), record)
+		request, err := tokenstore.DecodeRequest(token.Digest(key), record)
 		if err != nil {
 			c.report.add("a kept request: %v", err)
 		} else if !has(requested, requestedKey(&request)) {
@@ -182,11 +183,11 @@ func (c checker) ended() error {
 		return nil
 	}
 	return bucket.ForEach(func(key, record []byte) error {
-		if len(key) != len(tokenstore.Digest{}) {
+		if len(key) != len(token.Digest{}) {
 			c.report.add("the key of a secret that was taken out of service has %d bytes", len(key))
 			return nil
 		}
-		if _, err := tokenstore.DecodeEnded(tokenstore.Digest(key), record); err != nil {
+		if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
 			c.report.add("a secret that was taken out of service: %v", err)
 		}
 		id, err := entryID(c.tx.Bucket(digestsBucket).Get(key))

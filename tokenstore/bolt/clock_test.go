@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -29,7 +30,7 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 	b := pruning{mustOpen(t, path), make(chan struct{}, 1)}
 	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: time.Hour})
 	check(t, err)
-	twoYears, err := tokenstore.ParseLifetime("2y")
+	twoYears, err := token.ParseLifetime("2y")
 	check(t, err)
 	s.KeepAudit(twoYears)
 	<-b.begins
@@ -42,11 +43,11 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 // are as they were.
 func TestWrongClockLosesNothing(t *testing.T) {
 	t.Parallel()
-	year, err := tokenstore.ParseLifetime("1y")
+	year, err := token.ParseLifetime("1y")
 	check(t, err)
-	draft := tokenstore.Draft{
-		Kind: tokenstore.KindAPI, Name: "test", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: year},
-		Quota: &tokenstore.Quota{Requests: 10, Period: tokenstore.PeriodMonth},
+	draft := token.Draft{
+		Kind: token.KindAPI, Name: "test", Preset: "full", Expiry: token.Expiry{ExpiresIn: year},
+		Quota: &token.Quota{Requests: 10, Period: token.PeriodMonth},
 	}
 	request := tokenstore.Request{Key: "key", Body: []byte("body")}
 	later := testTime.Add(2 * time.Hour)
@@ -62,13 +63,13 @@ func TestWrongClockLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
-			var token made
+			var tok made
 			runWithClock(t, path, testTime, func(s *tokenstore.Store) {
 				created, secret, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
 				check(t, err)
 				credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
 				check(t, err)
-				token = made{created, credential}
+				tok = made{created, credential}
 				match, err := s.Authenticate(credential, testTime)
 				check(t, err)
 				for i := range 7 {
@@ -77,9 +78,9 @@ func TestWrongClockLosesNothing(t *testing.T) {
 			})
 			for _, wrong := range clocks {
 				runWithClock(t, path, wrong, func(s *tokenstore.Store) {
-					match, err := s.Authenticate(token.credential, s.Now())
+					match, err := s.Authenticate(tok.credential, s.Now())
 					check(t, err)
-					if match.Status == tokenstore.StatusActive {
+					if match.Status == token.StatusActive {
 						return
 					}
 					s.CountDenied(match, s.Now(), "a:b", "expired_token")
@@ -88,15 +89,15 @@ func TestWrongClockLosesNothing(t *testing.T) {
 			runWithClock(t, path, later, func(s *tokenstore.Store) {
 				_, _, err := s.AcceptClock(testActor)
 				check(t, err)
-				match, err := s.Authenticate(token.credential, s.Now())
-				if err != nil || match.Status != tokenstore.StatusActive {
+				match, err := s.Authenticate(tok.credential, s.Now())
+				if err != nil || match.Status != token.StatusActive {
 					t.Errorf("the token is %v, %v", match.Status, err)
 				}
-				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != token.ID {
+				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != tok.ID {
 					t.Errorf("the same request: repeated %v, %v", repeated, err)
 				}
 				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {
-					points, err := s.Series(token.ID, step, time.Time{}, later)
+					points, err := s.Series(tok.ID, step, time.Time{}, later)
 					if err != nil || len(points) != want {
 						t.Errorf("step %d: %d points, want %d, %v", step, len(points), want, err)
 					}

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -20,11 +21,11 @@ type committer struct {
 
 // pending is a change that waits for its commit.
 type pending struct {
-	id     tokenstore.ID
+	id     token.ID
 	change tokenstore.ChangeFunc
 	now    time.Time
 
-	token *tokenstore.Token
+	token *token.Token
 	err   error
 	done  chan struct{}
 }
@@ -61,7 +62,7 @@ func (c *committer) commit() {
 }
 
 // Apply implements tokenstore.Backend.
-func (b *Backend) Apply(id tokenstore.ID, now time.Time, change tokenstore.ChangeFunc) (*tokenstore.Token, error) {
+func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {
 	p := &pending{id: id, change: change, now: now}
 	b.commits.do(p)
 	return p.token, p.err

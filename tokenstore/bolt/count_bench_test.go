@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -54,7 +55,7 @@ func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	b.Cleanup(func() { _ = s.Close() })
 	matches := make([]tokenstore.Match, 0, n)
 	for _, digest := range digests {
-		match, err := s.Authenticate(tokenstore.Credential{Digest: digest}, testTime)
+		match, err := s.Authenticate(token.Credential{Digest: digest}, testTime)
 		check(b, err)
 		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"})
 		matches = append(matches, match)
@@ -132,13 +133,13 @@ func BenchmarkDuringFlush(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				name := fmt.Sprint("name ", i)
 				begun := time.Now()
-				_, err := s.Edit(testPolicy, matches[i*7919%tokens].Token.ID, tokenstore.Edit{Name: &name}, testActor)
+				_, err := s.Edit(testPolicy, matches[i*7919%tokens].Token.ID, token.Edit{Name: &name}, testActor)
 				changes = append(changes, time.Since(begun))
 				check(b, err)
 				for j := range 100 {
 					match := matches[(i*100+j)*7919%tokens]
 					begun := time.Now()
-					found, err := s.Authenticate(tokenstore.Credential{Digest: match.Digest}, testTime)
+					found, err := s.Authenticate(token.Credential{Digest: match.Digest}, testTime)
 					check(b, err)
 					s.CountAllowed(found, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", Route: "GET /api/unikernels"})
 					requests = append(requests, time.Since(begun))

@@ -3,6 +3,7 @@ package bolt
 import (
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -11,7 +12,7 @@ import (
 
 // checkEnded refuses a secret that was taken out of service, unless the token has it
 // already. An entry that can't be read refuses too.
-func checkEnded(tx *bbolt.Tx, old, token *tokenstore.Token) error {
+func checkEnded(tx *bbolt.Tx, old, token *token.Token) error {
 	if old != nil && old.Digest == token.Digest {
 		return nil
 	}
@@ -23,7 +24,7 @@ func checkEnded(tx *bbolt.Tx, old, token *tokenstore.Token) error {
 
 // endedSecret returns the entry of a secret that was taken out of service. Its time
 // is zero if it can't be read.
-func endedSecret(tx *bbolt.Tx, digest tokenstore.Digest) (ended tokenstore.EndedSecret, found bool) {
+func endedSecret(tx *bbolt.Tx, digest token.Digest) (ended tokenstore.EndedSecret, found bool) {
 	bucket := tx.Bucket(endedBucket)
 	if bucket == nil {
 		return ended, false

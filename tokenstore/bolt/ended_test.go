@@ -9,17 +9,18 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
-func takeOver(s *tokenstore.Store) (*tokenstore.Token, error) {
-	month, err := tokenstore.ParseLifetime("1mo")
+func takeOver(s *tokenstore.Store) (*token.Token, error) {
+	month, err := token.ParseLifetime("1mo")
 	if err != nil {
 		return nil, err
 	}
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "old", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: month}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: token.Expiry{ExpiresIn: month}}
 	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
 	return token, err
 }
@@ -36,17 +37,17 @@ func refusedAsEnded(t testing.TB, when string, s *tokenstore.Store) {
 // or deleted is refused in the next process, and after a backup was restored.
 func TestEndedSecretsStayEnded(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(*tokenstore.Store, tokenstore.ID) error{
-		"deleted": func(s *tokenstore.Store, id tokenstore.ID) error {
-			return s.Delete(id, tokenstore.AnyVersion, testActor)
+	for name, end := range map[string]func(*tokenstore.Store, token.ID) error{
+		"deleted": func(s *tokenstore.Store, id token.ID) error {
+			return s.Delete(id, token.AnyVersion, testActor)
 		},
-		"rotated": func(s *tokenstore.Store, id tokenstore.ID) error {
-			_, _, err := s.Rotate(testPolicy, id, tokenstore.Rotation{}, testActor)
+		"rotated": func(s *tokenstore.Store, id token.ID) error {
+			_, _, err := s.Rotate(testPolicy, id, token.Rotation{}, testActor)
 			return err
 		},
-		"rotated with a grace, and deleted": func(s *tokenstore.Store, id tokenstore.ID) error {
-			_, _, err := s.Rotate(testPolicy, id, tokenstore.Rotation{Grace: 240 * time.Hour}, testActor)
-			return errors.Join(err, s.Delete(id, tokenstore.AnyVersion, testActor))
+		"rotated with a grace, and deleted": func(s *tokenstore.Store, id token.ID) error {
+			_, _, err := s.Rotate(testPolicy, id, token.Rotation{Grace: 240 * time.Hour}, testActor)
+			return errors.Join(err, s.Delete(id, token.AnyVersion, testActor))
 		},
 	} {
 		path := newPath(t)
@@ -77,9 +78,9 @@ func TestEndedEntryDamaged(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	token, err := takeOver(s)
+	tok, err := takeOver(s)
 	check(t, err)
-	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	check(t, s.Close())
 	damageRecord(t, path, endedBucket)
 	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "taken out of service") {
@@ -113,7 +114,7 @@ func TestEndedSecretInUse(t *testing.T) {
 func TestEndedBesideImport(t *testing.T) {
 	t.Parallel()
 	s := storeOver(t, mustOpen(t, newPath(t)))
-	token, err := takeOver(s)
+	tok, err := takeOver(s)
 	check(t, err)
 	var all sync.WaitGroup
 	for range 8 {
@@ -126,7 +127,7 @@ func TestEndedBesideImport(t *testing.T) {
 		})
 	}
 	all.Go(func() {
-		if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil {
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 			t.Error(err)
 		}
 	})

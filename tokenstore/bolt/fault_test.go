@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -60,7 +61,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 					b.size.Store(0)
 				}
 				for round := range 2 {
-					if match, err := s.Authenticate(loaded.credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+					if match, err := s.Authenticate(loaded.credential, testTime); err != nil || match.Status != token.StatusActive {
 						t.Errorf("a token in memory: %v, %v", match.Status, err)
 					}
 					for what, f := range map[string]func() error{
@@ -73,10 +74,10 @@ func TestTruncatedWhileOpen(t *testing.T) {
 							return nil
 						},
 						"a new token": func() error {
-							_, _, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "x", Preset: "full", Expiry: tokenstore.Expiry{NeverExpires: true}}, testActor)
+							_, _, err := s.Create(testPolicy, token.Draft{Kind: token.KindAPI, Name: "x", Preset: "full", Expiry: token.Expiry{NeverExpires: true}}, testActor)
 							return err
 						},
-						"a deletion": func() error { return s.Delete(tokens[7+round].ID, tokenstore.AnyVersion, testActor) },
+						"a deletion": func() error { return s.Delete(tokens[7+round].ID, token.AnyVersion, testActor) },
 						"usage": func() error {
 							s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 							return s.Flush()
@@ -129,7 +130,7 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 			t.Errorf("a read: %v", err)
 		}
 		err := within(t, "a write", func() error {
-			return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil))
+			return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[token.ID]tokenstore.Usage](nil))
 		})
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a write: %v", err)
@@ -197,21 +198,21 @@ func TestReplacedWhileOpen(t *testing.T) {
 			path := newPath(t)
 			b := mustOpen(t, path)
 			s := storeOver(t, b)
-			token, unused := makeToken(t, s), makeToken(t, s)
-			match, err := s.Authenticate(token.credential, testTime)
+			tok, unused := makeToken(t, s), makeToken(t, s)
+			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)
 			c.take(t, path)
 			s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 			for what, err := range map[string]error{
-				"a deletion": s.Delete(token.ID, tokenstore.AnyVersion, testActor), "usage": s.Flush(),
+				"a deletion": s.Delete(tok.ID, token.AnyVersion, testActor), "usage": s.Flush(),
 			} {
 				if !errors.Is(err, tokenstore.ErrUnavailable) || !strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
 			// Who has a token is served from the file that was.
-			for _, credential := range []tokenstore.Credential{token.credential, unused.credential} {
-				if match, err := s.Authenticate(credential, testTime); err != nil || match.Status != tokenstore.StatusActive {
+			for _, credential := range []token.Credential{tok.credential, unused.credential} {
+				if match, err := s.Authenticate(credential, testTime); err != nil || match.Status != token.StatusActive {
 					t.Errorf("%v, %v", match.Status, err)
 				}
 			}
@@ -220,8 +221,8 @@ func TestReplacedWhileOpen(t *testing.T) {
 			}
 			c.giveBack(t, path)
 			check(t, s.Flush())
-			check(t, s.Delete(unused.ID, tokenstore.AnyVersion, testActor))
-			if got, err := s.Get(token.ID); err != nil || got.Usage.Allowed != 1 {
+			check(t, s.Delete(unused.ID, token.AnyVersion, testActor))
+			if got, err := s.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
 				t.Errorf("at last %+v, %v", got.Usage, err)
 			}
 		})
@@ -235,8 +236,8 @@ func TestFailedCommit(t *testing.T) {
 	path := newPath(t)
 	b := mustOpen(t, path)
 	s := storeOver(t, b)
-	token := makeToken(t, s)
-	match, err := s.Authenticate(token.credential, testTime)
+	tok := makeToken(t, s)
+	match, err := s.Authenticate(tok.credential, testTime)
 	check(t, err)
 	full := func(yes bool) {
 		b.writing.Lock()
@@ -249,18 +250,18 @@ func TestFailedCommit(t *testing.T) {
 	full(true)
 	var created int
 	for ; err == nil && created < 1000; created++ {
-		_, _, err = s.Create(testPolicy, tokenstore.Draft{
-			Kind: tokenstore.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", Expiry: tokenstore.Expiry{ExpiresAt: testTime.AddDate(1, 0, 0)},
+		_, _, err = s.Create(testPolicy, token.Draft{
+			Kind: token.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", Expiry: token.Expiry{ExpiresAt: testTime.AddDate(1, 0, 0)},
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Fatalf("a full disk after %d tokens: %v", created, err)
 	}
-	if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
+	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Errorf("a deletion: %v", err)
-	} else if stored, storeErr := b.Token(token.ID); (storeErr == nil) != (err != nil) {
+	} else if stored, storeErr := b.Token(tok.ID); (storeErr == nil) != (err != nil) {
 		t.Errorf("the deletion says %v, the file %v, %v", err, stored, storeErr)
-	} else if _, memoryErr := s.Authenticate(token.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
+	} else if _, memoryErr := s.Authenticate(tok.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
 		t.Errorf("the file says %v, memory %v", storeErr, memoryErr)
 	}
 	s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
@@ -288,15 +289,15 @@ func TestChangePanics(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
-	token := makeToken(t, s)
+	tok := makeToken(t, s)
 	err := within(t, "the change", func() error {
-		return change(b, token.ID, func(*tokenstore.Token) { panic("a mistake") })
+		return change(b, tok.ID, func(*token.Token) { panic("a mistake") })
 	})
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
-	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.Name = "after" })
-	if got, err := b.Token(token.ID); err != nil || got.Name != "after" || got.Version != 2 {
+	mustChange(t, b, tok.ID, func(token *token.Token) { token.Name = "after" })
+	if got, err := b.Token(tok.ID); err != nil || got.Name != "after" || got.Version != 2 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -311,7 +312,7 @@ func checkConsistent(t testing.TB, b *Backend) {
 		}
 		tokens, digests := 0, 0
 		err := tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {
-			token, err := vouched(tx, tokenstore.ID(key))
+			token, err := vouched(tx, token.ID(key))
 			if err != nil {
 				t.Errorf("token %s: %v", key, err)
 				return nil

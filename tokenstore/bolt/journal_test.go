@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // used returns a token's totals, and how many allowed requests its series has.
-func used(t testing.TB, s *tokenstore.Store, id tokenstore.ID) (usage tokenstore.Usage, series uint64) {
+func used(t testing.TB, s *tokenstore.Store, id token.ID) (usage tokenstore.Usage, series uint64) {
 	t.Helper()
 	found, err := s.Get(id)
 	check(t, err)
@@ -100,10 +101,10 @@ func TestDeletedAndCounted(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	token := makeToken(t, s)
-	match := authenticate(t, s, token)
+	tok := makeToken(t, s)
+	match := authenticate(t, s, tok)
 	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
-	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
 	killed := copied(t, path)
 	check(t, s.Close())

@@ -8,11 +8,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // List implements tokenstore.Backend.
-func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*tokenstore.Token) bool) error {
+func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*token.Token) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
 		tokens := tx.Bucket(tokensBucket).Cursor()
 		cursor := tx.Bucket(orderBucket(order)).Cursor()
@@ -26,12 +27,12 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 			}
 			// A token that can't be read can't be listed; asked for by its id it gives
 			// an error. At a wrong place it would lead the next page astray.
-			id := tokenstore.ID(key[orderTimeLength:])
+			id := token.ID(key[orderTimeLength:])
 			found, record := tokens.Seek(id[:])
 			if !bytes.Equal(found, id[:]) {
 				continue
 			}
-			token, err := tokenstore.DecodeToken(id, record)
+			token, err := token.DecodeToken(id, record)
 			if err != nil || !bytes.Equal(key, orderKey(order, token)) {
 				continue
 			}
@@ -75,10 +76,10 @@ func first(cursor *bbolt.Cursor, order tokenstore.Order, after *tokenstore.Posit
 
 const (
 	orderTimeLength = 8
-	orderKeyLength  = orderTimeLength + len(tokenstore.ID{})
+	orderKeyLength  = orderTimeLength + len(token.ID{})
 )
 
-func orderKey(order tokenstore.Order, token *tokenstore.Token) []byte {
+func orderKey(order tokenstore.Order, token *token.Token) []byte {
 	return positionKey(order, order.PositionOf(token))
 }
 

@@ -12,27 +12,28 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // putToken stores a token with these times.
-func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *tokenstore.Token {
+func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *token.Token {
 	t.Helper()
-	token := &tokenstore.Token{
-		ID:    tokenstore.ID([]byte(fmt.Sprintf("token%07d", i))),
-		Terms: tokenstore.Terms{Kind: tokenstore.KindAPI}, Format: tokenstore.FormatNative, CreatedAt: created, ExpiresAt: expires,
+	tok := &token.Token{
+		ID:    token.ID([]byte(fmt.Sprintf("token%07d", i))),
+		Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, CreatedAt: created, ExpiresAt: expires,
 		Digest: sha256.Sum256([]byte(fmt.Sprint(i))), Version: 1,
 	}
-	_, err := b.Apply(token.ID, testTime, func(*tokenstore.Token) (tokenstore.Change, error) {
-		return tokenstore.Change{Token: token, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: token.ID}}, nil
+	_, err := b.Apply(tok.ID, testTime, func(*token.Token) (tokenstore.Change, error) {
+		return tokenstore.Change{Token: tok, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: tok.ID}}, nil
 	})
 	check(t, err)
-	return token
+	return tok
 }
 
 // inOrder compares by the order's own rule.
-func inOrder(order tokenstore.Order) func(a, b *tokenstore.Token) int {
-	return func(a, b *tokenstore.Token) int {
+func inOrder(order tokenstore.Order) func(a, b *token.Token) int {
+	return func(a, b *token.Token) int {
 		first, second := a.CreatedAt, b.CreatedAt
 		if order == tokenstore.OrderExpires {
 			first, second = a.ExpiresAt, b.ExpiresAt
@@ -67,9 +68,9 @@ func testListPages(t *testing.T, order tokenstore.Order, descending bool, limit 
 	random := rand.New(rand.NewPCG(1, uint64(limit)))
 	// Times that many share, before and after 1970, and tokens without end.
 	moment := func() time.Time { return time.Unix(int64(random.IntN(9)-4)*1_000_000_000, 0).UTC() }
-	tokens := make(map[tokenstore.ID]*tokenstore.Token)
+	tokens := make(map[token.ID]*token.Token)
 	next := 0
-	add := func() *tokenstore.Token {
+	add := func() *token.Token {
 		created, expires := moment(), moment()
 		if random.IntN(4) == 0 {
 			expires = time.Time{}
@@ -81,8 +82,8 @@ func testListPages(t *testing.T, order tokenstore.Order, descending bool, limit 
 		token := add()
 		tokens[token.ID] = token
 	}
-	seen := make(map[tokenstore.ID]int)
-	var walk []*tokenstore.Token
+	seen := make(map[token.ID]int)
+	var walk []*token.Token
 	page := tokenstore.Page{Order: order, Descending: descending, Limit: limit}
 	for pages := 0; ; pages++ {
 		if pages > 200 {
@@ -101,11 +102,11 @@ func testListPages(t *testing.T, order tokenstore.Order, descending bool, limit 
 		// The token at the position goes, and another somewhere; others come.
 		last := found[len(found)-1].Token
 		if random.IntN(2) == 0 {
-			check(t, s.Delete(last.ID, tokenstore.AnyVersion, testActor))
+			check(t, s.Delete(last.ID, token.AnyVersion, testActor))
 		}
-		for id, token := range tokens {
+		for id, tok := range tokens {
 			if seen[id] == 0 && random.IntN(10) == 0 {
-				check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+				check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 				delete(tokens, id)
 				break
 			}
@@ -124,7 +125,7 @@ func testListPages(t *testing.T, order tokenstore.Order, descending bool, limit 
 	}
 	compare := inOrder(order)
 	if descending {
-		compare = func(a, b *tokenstore.Token) int { return inOrder(order)(b, a) }
+		compare = func(a, b *token.Token) int { return inOrder(order)(b, a) }
 	}
 	if !slices.IsSortedFunc(walk, compare) {
 		t.Error("the walk is out of order")
@@ -154,7 +155,7 @@ func TestListFromAnyPosition(t *testing.T) {
 		position := &tokenstore.Position{Time: at(c.second)}
 		copy(position.ID[:], c.id)
 		got := ""
-		check(t, b.List(tokenstore.OrderCreated, position, c.descending, func(token *tokenstore.Token) bool {
+		check(t, b.List(tokenstore.OrderCreated, position, c.descending, func(token *token.Token) bool {
 			got += string(token.ID[len(token.ID)-1])
 			return true
 		}))
@@ -165,7 +166,7 @@ func TestListFromAnyPosition(t *testing.T) {
 	empty := mustOpen(t, newPath(t))
 	for _, descending := range []bool{false, true} {
 		for _, position := range []*tokenstore.Position{nil, {}, {Time: testTime}} {
-			check(t, empty.List(tokenstore.OrderExpires, position, descending, func(*tokenstore.Token) bool {
+			check(t, empty.List(tokenstore.OrderExpires, position, descending, func(*token.Token) bool {
 				t.Error("an empty store lists a token")
 				return false
 			}))
@@ -179,7 +180,7 @@ func TestListLeavesOutDamaged(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
-	var ids []tokenstore.ID
+	var ids []token.ID
 	for i := range 6 {
 		ids = append(ids, putToken(t, b, i, time.Unix(int64(i), 0).UTC(), time.Time{}).ID)
 	}
@@ -199,7 +200,7 @@ func TestListLeavesOutDamaged(t *testing.T) {
 		}
 		return nil
 	}))
-	var got []tokenstore.ID
+	var got []token.ID
 	page := tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 1}
 	for range 10 {
 		tokens, after, err := s.List(page)
@@ -211,7 +212,7 @@ func TestListLeavesOutDamaged(t *testing.T) {
 			break
 		}
 	}
-	if want := []tokenstore.ID{ids[0], ids[2], ids[4], ids[5]}; !slices.Equal(got, want) {
+	if want := []token.ID{ids[0], ids[2], ids[4], ids[5]}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

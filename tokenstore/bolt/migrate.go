@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -36,7 +37,7 @@ var unreadBucket = []byte("unread")
 
 // counter is a slot of a counters file.
 type counter struct {
-	id                       tokenstore.ID
+	id                       token.ID
 	allowed, denied, lastUse uint64
 }
 
@@ -125,7 +126,7 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 
 // lastScope returns the scope of a token's last use, which is a field of the usage records
 // of that version.
-func lastScope(tx *bbolt.Tx, id tokenstore.ID) (scope string) {
+func lastScope(tx *bbolt.Tx, id token.ID) (scope string) {
 	const field protowire.Number = 13
 	record := tx.Bucket(usageBucket).Get(id[:])
 	for len(record) > crc32.Size {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -142,32 +143,32 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		check(t, err)
 		return s.Authenticate(credential, testTime)
 	}
-	for _, token := range want.Tokens {
-		match, err := find(token.Secret)
-		if err != nil || match.Token.ID.String() != token.ID || match.Status.String() != token.Status {
-			t.Errorf("%s: %s, %s, %v; want %s, %s", token.Name, match.Token.ID, match.Status, err, token.ID, token.Status)
+	for _, tok := range want.Tokens {
+		match, err := find(tok.Secret)
+		if err != nil || match.Token.ID.String() != tok.ID || match.Status.String() != tok.Status {
+			t.Errorf("%s: %s, %s, %v; want %s, %s", tok.Name, match.Token.ID, match.Status, err, tok.ID, tok.Status)
 		}
-		if token.PreviousSecret == "" {
+		if tok.PreviousSecret == "" {
 			continue
 		}
-		status := tokenstore.StatusActive
-		if !testTime.Before(token.Times["previous valid until"]) {
-			status = tokenstore.StatusRevoked
+		status := token.StatusActive
+		if !testTime.Before(tok.Times["previous valid until"]) {
+			status = token.StatusRevoked
 		}
-		if match, err := find(token.PreviousSecret); err != nil || match.Token.ID.String() != token.ID || !match.Previous || match.Status != status {
-			t.Errorf("%s: the previous secret is %s, %v; want %s", token.Name, match.Status, err, status)
+		if match, err := find(tok.PreviousSecret); err != nil || match.Token.ID.String() != tok.ID || !match.Previous || match.Status != status {
+			t.Errorf("%s: the previous secret is %s, %v; want %s", tok.Name, match.Status, err, status)
 		}
 	}
 	for _, text := range want.Deleted {
-		var id tokenstore.ID
+		var id token.ID
 		copy(id[:], text)
 		if _, err := s.Get(id); !errors.Is(err, tokenstore.ErrNotFound) {
 			t.Errorf("deleted %s: %v", text, err)
 		}
 	}
-	week, err := tokenstore.ParseLifetime("1w")
+	week, err := token.ParseLifetime("1w")
 	check(t, err)
-	draft := tokenstore.Draft{Kind: tokenstore.KindAPI, Name: "again", Preset: "full", Expiry: tokenstore.Expiry{ExpiresIn: week}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "again", Preset: "full", Expiry: token.Expiry{ExpiresIn: week}}
 	for _, secret := range want.Ended {
 		_, _, err := s.Import(testPolicy, draft, secret.Secret, testActor)
 		if ended, ok := errors.AsType[*tokenstore.EndedError](err); !ok || !ended.At.Equal(secret.At) {
@@ -239,32 +240,32 @@ func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
 	return found
 }
 
-func describeToken(t *testing.T, s *tokenstore.Store, token tokenstore.TokenUsage) contentsToken {
+func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage) contentsToken {
 	c := contentsToken{
-		ID: token.Token.ID.String(), Kind: token.Token.Kind.String(), Name: token.Token.Name, Status: token.Token.Status(s.Now()).String(),
-		Account: token.Token.Account, Scopes: strings.Join(token.Token.Scopes, " "), AllowedIPs: fmt.Sprint(token.Token.AllowedIPs),
-		RateLimit: token.Token.RateLimit.String(), Quota: token.Token.Quota.String(), CreatedBy: token.Token.CreatedBy,
-		Metadata: token.Token.Metadata, Times: make(map[string]time.Time), Version: token.Token.Version,
-		Allowed: token.Usage.Allowed, Denied: token.Usage.Denied,
+		ID: tok.Token.ID.String(), Kind: tok.Token.Kind.String(), Name: tok.Token.Name, Status: tok.Token.Status(s.Now()).String(),
+		Account: tok.Token.Account, Scopes: strings.Join(tok.Token.Scopes, " "), AllowedIPs: fmt.Sprint(tok.Token.AllowedIPs),
+		RateLimit: tok.Token.RateLimit.String(), Quota: tok.Token.Quota.String(), CreatedBy: tok.Token.CreatedBy,
+		Metadata: tok.Token.Metadata, Times: make(map[string]time.Time), Version: tok.Token.Version,
+		Allowed: tok.Usage.Allowed, Denied: tok.Usage.Denied,
 	}
 	for name, at := range map[string]time.Time{
-		"created": token.Token.CreatedAt, "updated": token.Token.UpdatedAt, "secret made": token.Token.SecretMadeAt, "expires": token.Token.ExpiresAt,
-		"not before": token.Token.NotBefore, "revoked": token.Token.RevokedAt, "disabled": token.Token.DisabledAt, "previous valid until": token.Token.PreviousValidUntil,
+		"created": tok.Token.CreatedAt, "updated": tok.Token.UpdatedAt, "secret made": tok.Token.SecretMadeAt, "expires": tok.Token.ExpiresAt,
+		"not before": tok.Token.NotBefore, "revoked": tok.Token.RevokedAt, "disabled": tok.Token.DisabledAt, "previous valid until": tok.Token.PreviousValidUntil,
 	} {
 		if !at.IsZero() {
 			c.Times[name] = at
 		}
 	}
-	if !token.Usage.Last.Time.IsZero() {
-		c.Last = &token.Usage.Last
+	if !tok.Usage.Last.Time.IsZero() {
+		c.Last = &tok.Usage.Last
 	}
-	_, previous, err := s.PreviousUse(token.Token.ID)
+	_, previous, err := s.PreviousUse(tok.Token.ID)
 	check(t, err)
 	if !previous.Time.IsZero() {
 		c.Previous = &previous
 	}
-	if token.Token.Quota != (tokenstore.Quota{}) {
-		standing, err := s.QuotaStanding(tokenstore.PrincipalOf(token.Token), s.Now())
+	if tok.Token.Quota != (token.Quota{}) {
+		standing, err := s.QuotaStanding(tokenstore.PrincipalOf(tok.Token), s.Now())
 		check(t, err)
 		c.QuotaRemaining = &standing.Remaining
 	}
@@ -272,7 +273,7 @@ func describeToken(t *testing.T, s *tokenstore.Store, token tokenstore.TokenUsag
 		step   tokenstore.Step
 		points *[]string
 	}{{tokenstore.StepDay, &c.Days}, {tokenstore.StepHour, &c.Hours}} {
-		points, err := s.Series(token.Token.ID, series.step, s.Now().AddDate(-1, 0, 0), s.Now().AddDate(0, 0, 1))
+		points, err := s.Series(tok.Token.ID, series.step, s.Now().AddDate(-1, 0, 0), s.Now().AddDate(0, 0, 1))
 		check(t, err)
 		for _, p := range points {
 			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope, p.Outcome, p.Count))

@@ -6,11 +6,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Request implements tokenstore.Backend.
-func (b *Backend) Request(key tokenstore.Digest) (request tokenstore.KeptRequest, err error) {
+func (b *Backend) Request(key token.Digest) (request tokenstore.KeptRequest, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		record := tx.Bucket(requestsBucket).Get(key[:])
 		if record == nil {

@@ -5,12 +5,13 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Scan implements tokenstore.Backend. Tokens and usage are kept in the same order,
 // so both are read from their beginning to their end, without a look-up each.
-func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokenstore.Usage) bool) error {
+func (b *Backend) Scan(after token.ID, yield func(*token.Token, tokenstore.Usage) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
 		var reader tokenstore.Reader
 		tokens, used := tx.Bucket(tokensBucket).Cursor(), tx.Bucket(usageBucket).Cursor()
@@ -19,7 +20,7 @@ func (b *Backend) Scan(after tokenstore.ID, yield func(*tokenstore.Token, tokens
 			if len(key) != len(after) {
 				continue
 			}
-			id := tokenstore.ID(key)
+			id := token.ID(key)
 			token, err := reader.Token(id, record)
 			if err != nil {
 				continue

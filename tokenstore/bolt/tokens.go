@@ -7,11 +7,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Token implements tokenstore.Backend.
-func (b *Backend) Token(id tokenstore.ID) (token *tokenstore.Token, err error) {
+func (b *Backend) Token(id token.ID) (token *token.Token, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		token, err = vouched(tx, id)
 		return err
@@ -20,7 +21,7 @@ func (b *Backend) Token(id tokenstore.ID) (token *tokenstore.Token, err error) {
 }
 
 // IDOf implements tokenstore.Backend.
-func (b *Backend) IDOf(digest tokenstore.Digest) (id tokenstore.ID, err error) {
+func (b *Backend) IDOf(digest token.Digest) (id token.ID, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		entry := tx.Bucket(digestsBucket).Get(digest[:])
 		if entry == nil {
@@ -33,33 +34,33 @@ func (b *Backend) IDOf(digest tokenstore.Digest) (id tokenstore.ID, err error) {
 }
 
 // digestEntry is what is kept in digests for a token's record.
-func digestEntry(id tokenstore.ID, record []byte) []byte {
+func digestEntry(id token.ID, record []byte) []byte {
 	sum := tokenstore.RecordChecksum(record)
 	return append(id[:], sum[:]...)
 }
 
-func entryID(entry []byte) (id tokenstore.ID, err error) {
+func entryID(entry []byte) (id token.ID, err error) {
 	if len(entry) != len(digestEntry(id, nil)) {
-		return id, fmt.Errorf("%w: the entry of its digest is too short or too long", tokenstore.ErrDamaged)
+		return id, fmt.Errorf("%w: the entry of its digest is too short or too long", token.ErrDamaged)
 	}
 	copy(id[:], entry)
 	return id, nil
 }
 
 // vouched reads a token and makes sure that its record is the newest.
-func vouched(tx *bbolt.Tx, id tokenstore.ID) (*tokenstore.Token, error) {
+func vouched(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 	record := tx.Bucket(tokensBucket).Get(id[:])
 	if record == nil {
 		return nil, tokenstore.ErrNotFound
 	}
-	token, err := tokenstore.DecodeToken(id, record)
+	tok, err := token.DecodeToken(id, record)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(tx.Bucket(digestsBucket).Get(token.Digest[:]), digestEntry(id, record)) {
-		return nil, fmt.Errorf("%w: it isn't the record that its digest is kept for", tokenstore.ErrDamaged)
+	if !bytes.Equal(tx.Bucket(digestsBucket).Get(tok.Digest[:]), digestEntry(id, record)) {
+		return nil, fmt.Errorf("%w: it isn't the record that its digest is kept for", token.ErrDamaged)
 	}
-	return token, nil
+	return tok, nil
 }
 
 // apply makes one change. The error it returns is about the file; what the change
@@ -113,7 +114,7 @@ func apply(tx *bbolt.Tx, p *pending) error {
 }
 
 // checkDigests makes sure that no other token is found by the token's digests.
-func checkDigests(tx *bbolt.Tx, token *tokenstore.Token) error {
+func checkDigests(tx *bbolt.Tx, token *token.Token) error {
 	for _, digest := range token.Digests() {
 		entry := tx.Bucket(digestsBucket).Get(digest[:])
 		if entry != nil && !bytes.HasPrefix(entry, token.ID[:]) {
@@ -124,7 +125,7 @@ func checkDigests(tx *bbolt.Tx, token *tokenstore.Token) error {
 }
 
 // remove takes a token out of the file, with its usage if it is for good.
-func remove(tx *bbolt.Tx, old *tokenstore.Token, forGood bool) error {
+func remove(tx *bbolt.Tx, old *token.Token, forGood bool) error {
 	err := errors.Join(
 		tx.Bucket(tokensBucket).Delete(old.ID[:]),
 		tx.Bucket(createdBucket).Delete(orderKey(tokenstore.OrderCreated, old)),
@@ -138,14 +139,14 @@ func remove(tx *bbolt.Tx, old *tokenstore.Token, forGood bool) error {
 	return err
 }
 
-func put(tx *bbolt.Tx, token *tokenstore.Token) error {
-	record := tokenstore.EncodeToken(token)
+func put(tx *bbolt.Tx, tok *token.Token) error {
+	record := token.EncodeToken(tok)
 	err := errors.Join(
-		tx.Bucket(tokensBucket).Put(token.ID[:], record),
-		tx.Bucket(createdBucket).Put(orderKey(tokenstore.OrderCreated, token), nil),
-		tx.Bucket(expiresBucket).Put(orderKey(tokenstore.OrderExpires, token), nil))
-	entry := digestEntry(token.ID, record)
-	for _, digest := range token.Digests() {
+		tx.Bucket(tokensBucket).Put(tok.ID[:], record),
+		tx.Bucket(createdBucket).Put(orderKey(tokenstore.OrderCreated, tok), nil),
+		tx.Bucket(expiresBucket).Put(orderKey(tokenstore.OrderExpires, tok), nil))
+	entry := digestEntry(tok.ID, record)
+	for _, digest := range tok.Digests() {
 		err = errors.Join(err, tx.Bucket(digestsBucket).Put(digest[:], entry))
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -21,28 +22,28 @@ func TestDigests(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
-	token, other := makeToken(t, s), makeToken(t, s)
-	next := tokenstore.Digest(sha256.Sum256([]byte("next")))
-	leads := func(digest tokenstore.Digest, want tokenstore.ID, wantErr error) {
+	tok, other := makeToken(t, s), makeToken(t, s)
+	next := token.Digest(sha256.Sum256([]byte("next")))
+	leads := func(digest token.Digest, want token.ID, wantErr error) {
 		t.Helper()
 		if id, err := b.IDOf(digest); id != want || !errors.Is(err, wantErr) {
 			t.Errorf("leads to %v, %v, want %v, %v", id, err, want, wantErr)
 		}
 	}
-	leads(token.Digest, token.ID, nil)
-	leads(next, tokenstore.ID{}, tokenstore.ErrNotFound)
-	leads(tokenstore.Digest{}, tokenstore.ID{}, tokenstore.ErrNotFound)
+	leads(tok.Digest, tok.ID, nil)
+	leads(next, token.ID{}, tokenstore.ErrNotFound)
+	leads(token.Digest{}, token.ID{}, tokenstore.ErrNotFound)
 
-	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.PreviousDigest, token.Digest = token.Digest, next })
-	leads(token.Digest, token.ID, nil)
-	leads(next, token.ID, nil)
+	mustChange(t, b, tok.ID, func(token *token.Token) { token.PreviousDigest, token.Digest = token.Digest, next })
+	leads(tok.Digest, tok.ID, nil)
+	leads(next, tok.ID, nil)
 	checkConsistent(t, b)
 
 	// Nobody gets a digest that leads to another, and then nothing is changed.
-	for _, digest := range []tokenstore.Digest{next, token.Digest} {
-		for _, edit := range []func(*tokenstore.Token){
-			func(other *tokenstore.Token) { other.Digest = digest },
-			func(other *tokenstore.Token) { other.PreviousDigest = digest },
+	for _, digest := range []token.Digest{next, tok.Digest} {
+		for _, edit := range []func(*token.Token){
+			func(other *token.Token) { other.Digest = digest },
+			func(other *token.Token) { other.PreviousDigest = digest },
 		} {
 			if err := change(b, other.ID, edit); !errors.Is(err, tokenstore.ErrTaken) {
 				t.Errorf("a digest twice: %v", err)
@@ -54,16 +55,16 @@ func TestDigests(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 
-	mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.PreviousDigest = tokenstore.Digest{} })
-	leads(token.Digest, tokenstore.ID{}, tokenstore.ErrNotFound)
-	leads(next, token.ID, nil)
-	mustChange(t, b, other.ID, func(other *tokenstore.Token) { other.PreviousDigest = token.Digest })
-	leads(token.Digest, other.ID, nil)
-	if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil {
+	mustChange(t, b, tok.ID, func(tok *token.Token) { tok.PreviousDigest = token.Digest{} })
+	leads(tok.Digest, token.ID{}, tokenstore.ErrNotFound)
+	leads(next, tok.ID, nil)
+	mustChange(t, b, other.ID, func(other *token.Token) { other.PreviousDigest = tok.Digest })
+	leads(tok.Digest, other.ID, nil)
+	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
-	leads(next, tokenstore.ID{}, tokenstore.ErrNotFound)
-	if err := s.Delete(other.ID, tokenstore.AnyVersion, testActor); err != nil {
+	leads(next, token.ID{}, tokenstore.ErrNotFound)
+	if err := s.Delete(other.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	checkConsistent(t, b)
@@ -74,7 +75,7 @@ func TestNoSecretInTheFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	_, secret, err := s.Create(testPolicy, tokenstore.Draft{Kind: tokenstore.KindAdmin, Name: "x", Expiry: tokenstore.Expiry{NeverExpires: true}}, testActor)
+	_, secret, err := s.Create(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{NeverExpires: true}}, testActor)
 	check(t, err)
 	check(t, s.Close())
 	raw, err := os.ReadFile(path)
@@ -107,9 +108,9 @@ func TestOutdatedRecord(t *testing.T) {
 		}
 		return nil
 	}))
-	mustChange(t, b, revoked.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
-	mustChange(t, b, rotated.ID, func(token *tokenstore.Token) { token.Digest[0] ^= 1 })
-	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
+	mustChange(t, b, revoked.ID, func(token *token.Token) { token.RevokedAt = testTime })
+	mustChange(t, b, rotated.ID, func(token *token.Token) { token.Digest[0] ^= 1 })
+	check(t, s.Delete(deleted.ID, token.AnyVersion, testActor))
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		for i, token := range tokens {
 			if err := tx.Bucket(tokensBucket).Put(token.ID[:], records[i]); err != nil {
@@ -124,7 +125,7 @@ func TestOutdatedRecord(t *testing.T) {
 	}{
 		// The secrets of the deleted token and of the rotated one are forgotten in
 		// digests, which is sound.
-		"revoked": {revoked, tokenstore.ErrDamaged}, "deleted": {deleted, tokenstore.ErrNotFound},
+		"revoked": {revoked, token.ErrDamaged}, "deleted": {deleted, tokenstore.ErrNotFound},
 		"rotated": {rotated, tokenstore.ErrNotFound}, "unchanged": {same, nil},
 	} {
 		if _, err := s.Authenticate(c.credential, testTime); !errors.Is(err, c.want) {
@@ -133,11 +134,11 @@ func TestOutdatedRecord(t *testing.T) {
 		if name == "unchanged" {
 			continue
 		}
-		if _, err := b.Token(c.ID); !errors.Is(err, tokenstore.ErrDamaged) {
+		if _, err := b.Token(c.ID); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: Token: %v", name, err)
 		}
 		// An edit would bring the old state back for good.
-		if err := change(b, c.ID, func(token *tokenstore.Token) { token.Name = "x" }); !errors.Is(err, tokenstore.ErrDamaged) {
+		if err := change(b, c.ID, func(token *token.Token) { token.Name = "x" }); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: Apply: %v", name, err)
 		}
 	}
@@ -149,7 +150,7 @@ func TestApplyRefusals(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	errNo := errors.New("no")
-	_, err := b.Apply(tokenstore.ID{1}, testTime, func(old *tokenstore.Token) (tokenstore.Change, error) {
+	_, err := b.Apply(token.ID{1}, testTime, func(old *token.Token) (tokenstore.Change, error) {
 		if old != nil {
 			t.Errorf("there is a token %v", old)
 		}
@@ -178,31 +179,31 @@ func TestManyChanges(t *testing.T) {
 	s := storeOver(t, b)
 	const makers, each = 16, 12
 	var mu sync.Mutex
-	kept := make(map[tokenstore.ID]*tokenstore.Token)
+	kept := make(map[token.ID]*token.Token)
 	lines := 0
 	var all sync.WaitGroup
 	for range makers {
 		all.Go(func() {
 			for i := range each {
-				token := makeToken(t, s)
+				tok := makeToken(t, s)
 				changes := 1
 				switch i % 3 {
 				case 0:
-					mustChange(t, b, token.ID, func(token *tokenstore.Token) { token.RevokedAt = testTime })
+					mustChange(t, b, tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 					changes++
 				case 1:
-					if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); err != nil {
+					if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 						t.Error(err)
 					}
 					changes++
-					if err := s.Delete(token.ID, tokenstore.AnyVersion, testActor); !errors.Is(err, tokenstore.ErrNotFound) {
+					if err := s.Delete(tok.ID, token.AnyVersion, testActor); !errors.Is(err, tokenstore.ErrNotFound) {
 						t.Errorf("a second deletion: %v", err)
 					}
 				}
 				mu.Lock()
 				lines += changes
 				if i%3 != 1 {
-					kept[token.ID] = token.Token
+					kept[tok.ID] = tok.Token
 				}
 				mu.Unlock()
 			}
@@ -213,7 +214,7 @@ func TestManyChanges(t *testing.T) {
 	b = mustOpen(t, path)
 	checkConsistent(t, b)
 	found := 0
-	check(t, b.List(tokenstore.OrderCreated, nil, false, func(token *tokenstore.Token) bool {
+	check(t, b.List(tokenstore.OrderCreated, nil, false, func(token *token.Token) bool {
 		found++
 		if kept[token.ID] == nil || (token.RevokedAt.IsZero() != (token.Version == 1)) {
 			t.Errorf("listed is %+v", token)
@@ -255,13 +256,13 @@ func TestSharedCommit(t *testing.T) {
 	var changes sync.WaitGroup
 	apply := func(i int) {
 		changes.Go(func() {
-			id := tokenstore.ID([]byte(fmt.Sprintf("token%07d", i)))
-			_, err := b.Apply(id, testTime, func(*tokenstore.Token) (tokenstore.Change, error) {
+			id := token.ID([]byte(fmt.Sprintf("token%07d", i)))
+			_, err := b.Apply(id, testTime, func(*token.Token) (tokenstore.Change, error) {
 				if i%5 == 3 {
 					return tokenstore.Change{}, errNo
 				}
-				return tokenstore.Change{Token: &tokenstore.Token{
-					ID: id, Terms: tokenstore.Terms{Kind: tokenstore.KindAPI}, Format: tokenstore.FormatNative, CreatedAt: testTime,
+				return tokenstore.Change{Token: &token.Token{
+					ID: id, Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, CreatedAt: testTime,
 					Digest: sha256.Sum256(id[:]), Version: 1,
 				}, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: id}}, nil
 			})
@@ -299,17 +300,17 @@ func TestUsage(t *testing.T) {
 	path := newPath(t)
 	b := mustOpen(t, path)
 	s := storeOver(t, b)
-	token, deleted := makeToken(t, s), makeToken(t, s)
-	check(t, s.Delete(deleted.ID, tokenstore.AnyVersion, testActor))
-	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used, tokenstore.Usage{}) {
+	tok, deleted := makeToken(t, s), makeToken(t, s)
+	check(t, s.Delete(deleted.ID, token.AnyVersion, testActor))
+	if used, err := usageOf(b, tok.ID); err != nil || !reflect.DeepEqual(used, tokenstore.Usage{}) {
 		t.Errorf("unused %+v, %v", used, err)
 	}
 	want := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: testTime.Truncate(time.Microsecond), IP: "::1", UserAgent: "curl", Route: "GET /x"}}
 	later := testTime.Add(time.Hour)
-	check(t, b.SaveUsage(later, tokenstore.FlushState{}, maps.All(map[tokenstore.ID]tokenstore.Usage{deleted.ID: want, token.ID: want})))
+	check(t, b.SaveUsage(later, tokenstore.FlushState{}, maps.All(map[token.ID]tokenstore.Usage{deleted.ID: want, tok.ID: want})))
 	check(t, b.Close())
 	b = mustOpen(t, path)
-	if used, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(used, want) {
+	if used, err := usageOf(b, tok.ID); err != nil || !reflect.DeepEqual(used, want) {
 		t.Errorf("used %+v, %v", used, err)
 	}
 	if used, err := usageOf(b, deleted.ID); err != nil || !reflect.DeepEqual(used, tokenstore.Usage{}) {
@@ -319,20 +320,20 @@ func TestUsage(t *testing.T) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	// An earlier time changes nothing.
-	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil)))
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[token.ID]tokenstore.Usage](nil)))
 	if recorded, err := recorded(b); err != nil || !recorded.Equal(later) {
 		t.Errorf("%s is recorded, %v", recorded, err)
 	}
 	check(t, b.Close())
 	for what, err := range map[string]error{
-		"SaveUsage": b.SaveUsage(later, tokenstore.FlushState{}, maps.All[map[tokenstore.ID]tokenstore.Usage](nil)), "Apply": change(b, token.ID, func(*tokenstore.Token) {}),
+		"SaveUsage": b.SaveUsage(later, tokenstore.FlushState{}, maps.All[map[token.ID]tokenstore.Usage](nil)), "Apply": change(b, tok.ID, func(*token.Token) {}),
 		"List": b.List(tokenstore.OrderCreated, nil, false, nil),
 	} {
 		if !errors.Is(err, tokenstore.ErrClosed) {
 			t.Errorf("%s after Close: %v", what, err)
 		}
 	}
-	if _, err := b.Token(token.ID); !errors.Is(err, tokenstore.ErrClosed) {
+	if _, err := b.Token(tok.ID); !errors.Is(err, tokenstore.ErrClosed) {
 		t.Errorf("Token after Close: %v", err)
 	}
 }
@@ -344,19 +345,19 @@ func TestCloseDuringUse(t *testing.T) {
 	for range 10 {
 		path := newPath(t)
 		b := mustOpen(t, path)
-		token := makeToken(t, storeOver(t, b))
+		tok := makeToken(t, storeOver(t, b))
 		begun := make(chan struct{}, 6)
 		var users sync.WaitGroup
 		for i, use := range []func() error{
-			func() error { _, err := b.IDOf(token.Digest); return err },
-			func() error { _, err := b.Token(token.ID); return err },
-			func() error { _, err := usageOf(b, token.ID); return err },
+			func() error { _, err := b.IDOf(tok.Digest); return err },
+			func() error { _, err := b.Token(tok.ID); return err },
+			func() error { _, err := usageOf(b, tok.ID); return err },
 			func() error {
-				return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All(map[tokenstore.ID]tokenstore.Usage{token.ID: {}}))
+				return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All(map[token.ID]tokenstore.Usage{tok.ID: {}}))
 			},
-			func() error { return change(b, token.ID, func(token *tokenstore.Token) { token.Name += "x" }) },
+			func() error { return change(b, tok.ID, func(token *token.Token) { token.Name += "x" }) },
 			func() error {
-				return b.List(tokenstore.OrderCreated, nil, false, func(*tokenstore.Token) bool { return true })
+				return b.List(tokenstore.OrderCreated, nil, false, func(*token.Token) bool { return true })
 			},
 		} {
 			users.Go(func() {

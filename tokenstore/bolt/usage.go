@@ -8,11 +8,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // Usage implements tokenstore.Backend. It takes one look-up a day.
-func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState, err error) {
+func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		state = flushState(tx)
 		saved, damaged := savedUsage(tx, id)
@@ -27,7 +28,7 @@ func (b *Backend) Usage(id tokenstore.ID, first, last tokenstore.Day) (usage tok
 	return usage, state, err
 }
 
-func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.Usage, error) {
+func savedUsage(tx *bbolt.Tx, id token.ID) (tokenstore.Usage, error) {
 	record := tx.Bucket(usageBucket).Get(id[:])
 	if record == nil {
 		return tokenstore.Usage{}, nil
@@ -36,7 +37,7 @@ func savedUsage(tx *bbolt.Tx, id tokenstore.ID) (tokenstore.Usage, error) {
 }
 
 // SaveUsage implements tokenstore.Backend.
-func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came iter.Seq2[tokenstore.ID, tokenstore.Usage]) error {
+func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came iter.Seq2[token.ID, tokenstore.Usage]) error {
 	return b.update(func(tx *bbolt.Tx) error {
 		for id, more := range came {
 			if err := addUsage(tx, id, more); err != nil {
@@ -48,7 +49,7 @@ func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came ite
 }
 
 // addUsage adds what came to the usage of a token.
-func addUsage(tx *bbolt.Tx, id tokenstore.ID, more tokenstore.Usage) error {
+func addUsage(tx *bbolt.Tx, id token.ID, more tokenstore.Usage) error {
 	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
 		return nil
 	}
@@ -64,10 +65,10 @@ func addUsage(tx *bbolt.Tx, id tokenstore.ID, more tokenstore.Usage) error {
 
 // A day's key is the day and the token's id, so that days are removed in the order
 // in which they end, and what is written at one time lies together.
-const dayKeyLength = 4 + len(tokenstore.ID{})
+const dayKeyLength = 4 + len(token.ID{})
 
 // dayKey keeps the order of days, also of those before 1970.
-func dayKey(day tokenstore.Day, id tokenstore.ID) []byte {
+func dayKey(day tokenstore.Day, id token.ID) []byte {
 	key := binary.BigEndian.AppendUint32(make([]byte, 0, dayKeyLength), uint32(day)^1<<31)
 	return append(key, id[:]...)
 }
@@ -77,7 +78,7 @@ func keyDay(key []byte) tokenstore.Day {
 }
 
 // addDay adds to a day that is over.
-func addDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.DayUsage) error {
+func addDay(tx *bbolt.Tx, id token.ID, day tokenstore.DayUsage) error {
 	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged one is replaced
 		day = saved.Plus(day)
 	}
@@ -86,7 +87,7 @@ func addDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.DayUsage) error {
 }
 
 // savedDay returns a day that is over, unless it is missing or damaged.
-func savedDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.Day) (tokenstore.DayUsage, bool) {
+func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsage, bool) {
 	key := dayKey(day, id)
 	record := tx.Bucket(daysBucket).Get(key)
 	if record == nil {
@@ -97,7 +98,7 @@ func savedDay(tx *bbolt.Tx, id tokenstore.ID, day tokenstore.Day) (tokenstore.Da
 }
 
 // removeUsage forgets all of a token's usage.
-func removeUsage(tx *bbolt.Tx, id tokenstore.ID) error {
+func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {
 		if err := removeDays(tx.Bucket(daysBucket), id); err != nil {
@@ -108,7 +109,7 @@ func removeUsage(tx *bbolt.Tx, id tokenstore.ID) error {
 }
 
 // removeDays takes a look-up for each day that is kept.
-func removeDays(days *bbolt.Bucket, id tokenstore.ID) error {
+func removeDays(days *bbolt.Bucket, id token.ID) error {
 	first, _ := days.Cursor().First()
 	last, _ := days.Cursor().Last()
 	if len(first) != dayKeyLength || len(last) != dayKeyLength {

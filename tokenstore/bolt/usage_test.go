@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -24,13 +25,13 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 }
 
 // save saves what came to tokens.
-func save(t testing.TB, b *Backend, came map[tokenstore.ID]tokenstore.Usage) {
+func save(t testing.TB, b *Backend, came map[token.ID]tokenstore.Usage) {
 	t.Helper()
 	check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, maps.All(came)))
 }
 
 // days returns the days that are stored apart from the usage record.
-func days(t testing.TB, b *Backend, id tokenstore.ID) (found []tokenstore.DayUsage) {
+func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 	t.Helper()
 	check(t, b.view(func(tx *bbolt.Tx) error {
 		for day := today - 2000; day <= today+2000; day++ {
@@ -49,26 +50,26 @@ func TestDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
-	token, other := makeToken(t, s), makeToken(t, s)
+	tok, other := makeToken(t, s), makeToken(t, s)
 	for _, days := range [][]tokenstore.DayUsage{
 		{usedOn(today-1, 1)},
 		{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)},
 		{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)},
 	} {
-		save(t, b, map[tokenstore.ID]tokenstore.Usage{
-			token.ID:                              {Allowed: 7, Days: days},
-			other.ID:                              {Days: []tokenstore.DayUsage{usedOn(today, 9)}},
-			tokenstore.ID([]byte("000000000000")): {Days: days}, // is no token
+		save(t, b, map[token.ID]tokenstore.Usage{
+			tok.ID:                           {Allowed: 7, Days: days},
+			other.ID:                         {Days: []tokenstore.DayUsage{usedOn(today, 9)}},
+			token.ID([]byte("000000000000")): {Days: days}, // is no token
 		})
 	}
 	want := []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today-1, 5)}
-	if got := days(t, b, token.ID); !reflect.DeepEqual(got, want) {
+	if got := days(t, b, tok.ID); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
-	if got, err := usageOf(b, token.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 5)}) || got.Allowed != 21 {
+	if got, err := usageOf(b, tok.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 5)}) || got.Allowed != 21 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, state, err := b.Usage(token.ID, today-3, today-2); err != nil || state.Flush != 7 || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today, 5)}) {
+	if got, state, err := b.Usage(tok.ID, today-3, today-2); err != nil || state.Flush != 7 || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today, 5)}) {
 		t.Errorf("some days: %+v, %+v, %v", got, state, err)
 	}
 	if got := days(t, b, other.ID); len(got) != 0 {
@@ -78,7 +79,7 @@ func TestDays(t *testing.T) {
 		t.Errorf("%d days, %v", n, err)
 	}
 	// A deleted token leaves nothing.
-	check(t, s.Delete(token.ID, tokenstore.AnyVersion, testActor))
+	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	if n, err := b.countKeys(daysBucket); err != nil || n != 0 {
 		t.Errorf("%d days are left, %v", n, err)
 	}
@@ -95,8 +96,8 @@ func TestPruneDays(t *testing.T) {
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
 	const tokens, kept = 300, 20
-	var ids []tokenstore.ID
-	came := make(map[tokenstore.ID]tokenstore.Usage)
+	var ids []token.ID
+	came := make(map[token.ID]tokenstore.Usage)
 	for range tokens {
 		id := makeToken(t, s).ID
 		var of tokenstore.Usage
@@ -156,26 +157,26 @@ func TestCheckDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
-	token := makeToken(t, s)
-	save(t, b, map[tokenstore.ID]tokenstore.Usage{token.ID: {Days: []tokenstore.DayUsage{usedOn(today-2, 1), usedOn(today-1, 1), usedOn(today, 1)}}})
+	tok := makeToken(t, s)
+	save(t, b, map[token.ID]tokenstore.Usage{tok.ID: {Days: []tokenstore.DayUsage{usedOn(today-2, 1), usedOn(today-1, 1), usedOn(today, 1)}}})
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		days := tx.Bucket(daysBucket)
-		record := slices.Clone(days.Get(dayKey(today-1, token.ID)))
+		record := slices.Clone(days.Get(dayKey(today-1, tok.ID)))
 		record[3] ^= 1
-		gone := dayKey(today, tokenstore.ID([]byte("000000000000")))
+		gone := dayKey(today, token.ID([]byte("000000000000")))
 		if err := days.Put(gone, tokenstore.EncodeDay(gone, usedOn(today, 1))); err != nil {
 			return err
 		}
-		return days.Put(dayKey(today-1, token.ID), record)
+		return days.Put(dayKey(today-1, tok.ID), record)
 	}))
-	if got := days(t, b, token.ID); len(got) != 1 {
+	if got := days(t, b, tok.ID); len(got) != 1 {
 		t.Errorf("%+v", got)
 	}
 	check(t, s.Close())
 	report, err := Check(b.path)
 	check(t, err)
 	want := []string{
-		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", token.ID, (today - 1).Start().Format("2006-01-02")),
+		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", tok.ID, (today - 1).Start().Format("2006-01-02")),
 		"there is a day's usage of a token that doesn't exist",
 	}
 	if len(report.Problems) != 2 || report.Problems[1] != want[1] || report.Problems[0][:40] != want[0][:40] {

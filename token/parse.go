@@ -1,4 +1,4 @@
-package tokenstore
+package token
 
 import (
 	"encoding/hex"

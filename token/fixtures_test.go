@@ -1,0 +1,69 @@
+package token
+
+import (
+	"bytes"
+	"hash/crc32"
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/internal/wire"
+)
+
+var testTime = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+
+var testPolicy = Policy{
+	Prefixes:    Prefixes{DefaultPrefix},
+	MaxLifetime: Lifetime{months: 24},
+	Accounts:    []string{"alice", "default"},
+	Catalog: Catalog{
+		Scopes: []CatalogScope{
+			{Scope: Scope{Name: "block:list"}}, {Scope: Scope{Name: "monitoring:update", Explicit: true}},
+			{Scope: Scope{Name: "unikernel:create"}}, {Scope: Scope{Name: "unikernel:list"}},
+		},
+		Presets: map[string]Grants{"read": {"unikernel:list", "block:list"}, "full": {"*"}},
+	},
+}
+
+var testID = ID([]byte("4fQ9Zt2LkVb7"))
+
+// vector is a token as Mollygate makes it.
+const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+
+// fullToken has every field set.
+func fullToken() *Token {
+	at := func(hours time.Duration) time.Time { return testTime.Add(hours * time.Hour) }
+	return &Token{
+		ID: testID, Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: RateLimit{1_000_000_000, 24 * time.Hour}, Quota: Quota{999_999_999_999_999, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+
+		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
+		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
+		Digest: DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
+	}
+}
+
+// leastToken has only what it must have.
+func leastToken() *Token {
+	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: DigestOf(vector), Version: 1}
+}
+
+func validDraft() Draft {
+	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
+}
+
+func mustLifetime(t *testing.T, text string) Lifetime {
+	t.Helper()
+	lifetime, err := ParseLifetime(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lifetime
+}
+
+const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
+
+// hostile returns fields from the fuzzer as a record with a right checksum.
+func hostile(kind byte, key, fields []byte) []byte { return wire.Seal(kind, key, bytes.Clone(fields)) }
+
+func fieldsOf(record []byte) []byte { return record[:len(record)-crc32.Size] }
