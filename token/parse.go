@@ -16,7 +16,7 @@ var ErrMalformed = errors.New("the token is malformed")
 // looked up.
 type Credential struct {
 	Format Format
-	// Kind and ID are what a FormatNative text says; it may lie. A [Store] finds
+	// Kind and ID are what a FormatNative text says; it may lie. A store finds
 	// tokens by the Digest alone.
 	Kind   Kind
 	ID     ID

@@ -97,7 +97,7 @@ func (l RateLimit) interval() int64 {
 }
 
 // clockSlack is how much later than others a goroutine may look at the clock and still
-// come before them, in nanoseconds: [Store.Now] goes back less than a second, and it
+// come before them, in nanoseconds: the time of a store goes back less than a second, and it
 // takes time to go on from there.
 const clockSlack = int64(10 * time.Second)
 
