@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/mollygate/mollygate/token"
@@ -82,9 +83,12 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 			case <-stop:
 				return
 			case <-s.journal.Full():
-				batch, _ := s.pending.cut(s.journal)
-				s.pending.saved()
-				s.journal.Saved(batch.end)
+				s.flusher.mu.Lock()
+				if batch, _ := s.pending.cut(s.journal); batch != nil {
+					s.pending.saved()
+					s.journal.Saved(batch.end)
+				}
+				s.flusher.mu.Unlock()
 			}
 		}
 	}()
@@ -144,4 +148,15 @@ func BenchmarkNow(b *testing.B) {
 			s.Now()
 		}
 	})
+}
+
+// BenchmarkCollect is a collection of garbage with a million tokens in use.
+func BenchmarkCollect(b *testing.B) {
+	s := openTestStore(b)
+	fill(s, 1_000_000)
+	runtime.GC()
+	for b.Loop() {
+		runtime.GC()
+	}
+	runtime.KeepAlive(s)
 }

@@ -242,7 +242,7 @@ func (s *Store) saveBatch(b *batch) error {
 	if f.state.Journal != f.id {
 		chunk = len(b.uses) // parts are of one journal
 	}
-	uses := slices.DeleteFunc(s.pending.ids(b), func(id token.ID) bool { return f.state.includes(b.flush, id) })
+	uses := slices.DeleteFunc(b.ids(), func(id token.ID) bool { return f.state.includes(b.flush, id) })
 	for len(uses) > 0 {
 		part := uses[:min(chunk, len(uses))]
 		uses = uses[len(part):]

@@ -180,10 +180,6 @@ func (p *pending) cut(j *journal.Journal) (b *batch, more bool) {
 	}
 	b = p.current
 	b.end = j.Position()
-	slices.SortFunc(b.uses, func(a, b tokenUse) int { return bytes.Compare(a.id[:], b.id[:]) })
-	for i := range b.uses {
-		b.numbers[b.uses[i].id] = i
-	}
 	p.saving, p.current = b, p.spare
 	if p.spare = nil; p.current == nil {
 		p.current = newBatch(0)
@@ -193,11 +189,12 @@ func (p *pending) cut(j *journal.Journal) (b *batch, more bool) {
 }
 
 // ids returns the tokens of a batch that is being saved, in their order.
-func (p *pending) ids(b *batch) []token.ID {
+func (b *batch) ids() []token.ID {
 	ids := make([]token.ID, len(b.uses))
 	for i := range b.uses {
 		ids[i] = b.uses[i].id
 	}
+	slices.SortFunc(ids, func(a, b token.ID) int { return bytes.Compare(a[:], b[:]) })
 	return ids
 }
 
