@@ -20,7 +20,8 @@ func Inspect(path string) error {
 		return err
 	}
 	_ = file.Close()
-	return nil
+	_, err = readCounters(path)
+	return err
 }
 
 // openInspected returns the open file if nothing is wrong with it.

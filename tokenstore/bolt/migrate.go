@@ -41,19 +41,28 @@ type counter struct {
 	allowed, denied, lastUse uint64
 }
 
-// migrateCounters adds what the counters file holds beyond the saved usage, and removes it.
-// A file that can't be read, or is damaged, is an error.
-func migrateCounters(b *Backend) error {
-	path := b.path + countersSuffix
+// readCounters returns the content of the counters file next to a store, or nil if there is
+// none. A file that can't be read, or is damaged, is an error.
+func readCounters(store string) ([]byte, error) {
+	path := store + countersSuffix
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err == nil && (len(content) < counterLength || !bytes.HasPrefix(content, []byte(countersHeader))) {
 		err = errors.New("it does not begin as such a file does")
 	}
 	if err != nil {
-		return fmt.Errorf("the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
+		return nil, fmt.Errorf("the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
+	}
+	return content, nil
+}
+
+// migrateCounters adds what the counters file holds beyond the saved usage, and removes it.
+func migrateCounters(b *Backend) error {
+	content, err := readCounters(b.path)
+	if content == nil {
+		return err
 	}
 	err = b.update(func(tx *bbolt.Tx) error {
 		for slot := counterLength; slot+counterLength <= len(content); slot += counterLength {
@@ -71,9 +80,9 @@ func migrateCounters(b *Backend) error {
 		return tx.DeleteBucket(unreadBucket)
 	})
 	if err != nil {
-		return fmt.Errorf("adding what %s counted: %w", path, err)
+		return fmt.Errorf("adding what %s counted: %w", b.path+countersSuffix, err)
 	}
-	return os.Remove(path)
+	return os.Remove(b.path + countersSuffix)
 }
 
 // readCounter reads a slot, unless it is unused or damaged, or all of it is saved.

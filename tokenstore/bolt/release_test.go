@@ -288,3 +288,20 @@ func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage)
 	}
 	return c
 }
+
+// TestUnreadableCounters: a counters file that can't be read is an error that says what to
+// do, before the store is opened as well, and stays.
+func TestUnreadableCounters(t *testing.T) {
+	t.Parallel()
+	path, _ := released(t, "killed")
+	check(t, os.WriteFile(path+releaseSuffix, []byte("x"), fileMode))
+	_, err := Open(path)
+	for what, err := range map[string]error{"Inspect": Inspect(path), "Open": err} {
+		if err == nil || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := os.Stat(path + releaseSuffix); err != nil {
+		t.Error(err)
+	}
+}
