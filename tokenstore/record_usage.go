@@ -81,6 +81,9 @@ func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error
 			dated = true
 			return setDay(f, &today)
 		case usageCount:
+			if !dated { // the counts' times follow from the day
+				return wire.ErrField
+			}
 			counted = true
 			if !withDay {
 				return nil
@@ -138,6 +141,9 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case dayWhole:
+			if len(d.Points) > 0 { // they were read as those of hours
+				return wire.ErrField
+			}
 			var whole int64
 			d.Whole = true
 			return f.SetPositive(&whole, 1)

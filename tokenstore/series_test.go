@@ -342,7 +342,7 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// TestDayRecords reads what it wrote, and nothing that is spelled otherwise.
+// TestDayRecords reads what was written, and no counts whose time is unknown or ambiguous.
 func TestDayRecords(t *testing.T) {
 	t.Parallel()
 	key := []byte("key")
@@ -379,13 +379,27 @@ func TestDayRecords(t *testing.T) {
 		"not in order":    append(count(1, 'b', 1, 'b', 3, 1), good...),
 		"whole, two":      append([]byte{1 << 3, 1}, count(1, 'a', 1, 'b', 1, 1)...),
 		"whole 2":         append([]byte{1 << 3, 2}, good...),
+		"whole at last":   append(slices.Clone(good), 1<<3, 1),
 		"unknown field":   {3 << 3, 1},
 	} {
 		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	if _, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], []byte{7 << 3, 1})); !errors.Is(err, token.ErrDamaged) {
-		t.Errorf("a day without counts: %v", err)
+	day := wire.AppendUint(nil, usageDay, 1)
+	counts := appendPoints(nil, usageCount, fullDay)
+	for name, fields := range map[string][]byte{
+		"a day without counts":    day,
+		"counts without a day":    counts,
+		"counts before their day": slices.Concat(counts, day),
+		"counts around their day": slices.Concat(counts, day, counts),
+		"two days":                slices.Concat(day, day, counts),
+	} {
+		if got, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if got, err := new(Reader).Usage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
+			t.Errorf("%s, read without days: %+v, %v", name, got, err)
+		}
 	}
 }
