@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 	"math"
 	"net/netip"
-	"testing"
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
@@ -35,8 +34,13 @@ const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 func fullToken() *Token {
 	at := func(hours time.Duration) time.Time { return testTime.Add(hours * time.Hour) }
 	return &Token{
-		ID: testID, Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")}, RateLimit: RateLimit{1_000_000_000, 24 * time.Hour}, Quota: Quota{999_999_999_999_999, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
-
+		ID: testID, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+		Terms: Terms{
+			Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")},
+			RateLimit:  RateLimit{maxRateRequests, maxWindow},
+			Quota:      Quota{maxQuotaRequests, PeriodMonth},
+		},
 		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
 		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
 		Digest: DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
@@ -50,15 +54,6 @@ func leastToken() *Token {
 
 func validDraft() Draft {
 	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
-}
-
-func mustLifetime(t *testing.T, text string) Lifetime {
-	t.Helper()
-	lifetime, err := ParseLifetime(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lifetime
 }
 
 const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"

@@ -184,7 +184,7 @@ func (t *Terms) setField(number protowire.Number, f wire.Field) error {
 // Clone returns a token that shares no memory with t.
 func (t *Token) Clone() *Token {
 	c := &Token{ID: t.ID}
-	_ = wire.Each(t.fields(), false, c.setField) // what was just encoded is good
+	copyFields(t.fields(), c.setField)
 	return c
 }
 
@@ -194,6 +194,14 @@ func (t *Terms) Key() string { return string(t.fields(nil)) }
 // Clone returns terms that share no memory with t.
 func (t *Terms) Clone() *Terms {
 	c := new(Terms)
-	_ = wire.Each(t.fields(nil), false, c.setField) // what was just encoded is good
+	copyFields(t.fields(nil), c.setField)
 	return c
+}
+
+// copyFields sets the fields that a valid token or its terms encode. It panics for others:
+// a copy that ends at a field would lack the restrictions after it.
+func copyFields(fields []byte, set func(protowire.Number, wire.Field) error) {
+	if err := wire.Each(fields, false, set); err != nil {
+		panic("token: copying what isn't valid: " + err.Error())
+	}
 }

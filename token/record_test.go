@@ -36,6 +36,70 @@ func TestTokenRecord(t *testing.T) {
 	}
 }
 
+// TestEveryFieldIsRecorded: fullToken leaves no field out, so TestTokenRecord fails for a
+// field that has no place in the record, and terms that differ in any field have another
+// key.
+func TestEveryFieldIsRecorded(t *testing.T) {
+	t.Parallel()
+	full := reflect.ValueOf(fullToken()).Elem()
+	eachField(full, func(name string, field reflect.Value) {
+		if field.IsZero() {
+			t.Errorf("fullToken has no %s", name)
+		}
+	})
+	key := fullToken().Key()
+	var terms Terms
+	eachField(reflect.ValueOf(&terms).Elem(), func(name string, field reflect.Value) {
+		terms = fullToken().Terms
+		if field.SetZero(); terms.Key() == key {
+			t.Errorf("terms that differ in %s have the same key", name)
+		}
+	})
+}
+
+// eachField calls visit with the fields of a struct, and with those of structs of this
+// package in their stead.
+func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if field.Kind() == reflect.Struct && field.Type().PkgPath() == v.Type().PkgPath() {
+			eachField(field, visit)
+			continue
+		}
+		visit(v.Type().Field(i).Name, field)
+	}
+}
+
+// TestClone: a clone is equal and shares no memory.
+func TestClone(t *testing.T) {
+	t.Parallel()
+	for _, token := range []*Token{fullToken(), leastToken(), {}} {
+		record := EncodeToken(token)
+		clone, terms := token.Clone(), token.Terms.Clone()
+		if !reflect.DeepEqual(clone, token) || !reflect.DeepEqual(*terms, token.Terms) {
+			t.Fatalf("got  %+v, %+v\nwant %+v", clone, terms, token)
+		}
+		clear(token.Scopes)
+		clear(token.AllowedIPs)
+		clear(token.Metadata)
+		if !bytes.Equal(EncodeToken(clone), record) || terms.Key() != clone.Key() {
+			t.Errorf("%+v, %+v changed with the token", clone, terms)
+		}
+	}
+}
+
+// TestCloneIsWhole: of what can't be copied there is no copy without restrictions.
+func TestCloneIsWhole(t *testing.T) {
+	t.Parallel()
+	terms := Terms{Kind: KindAPI, RateLimit: RateLimit{Requests: maxRateRequests + 1, Window: time.Second}, Quota: Quota{1, PeriodDay}}
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	t.Errorf("copied %+v", terms.Clone())
+}
+
 // TestTokenRecordTimes: every time that is accepted anywhere survives.
 func TestTokenRecordTimes(t *testing.T) {
 	t.Parallel()
@@ -52,7 +116,7 @@ func TestTokenRecordTimes(t *testing.T) {
 	}
 }
 
-// TestEncodingIsTotal: what a caller calls itself can't make a token unreadable.
+// TestTokenEncodingIsTotal: what a caller calls itself can't make a token unreadable.
 func TestTokenEncodingIsTotal(t *testing.T) {
 	t.Parallel()
 	token := leastToken()
@@ -231,6 +295,9 @@ func FuzzDecodeToken(f *testing.F) {
 		}
 		if again, err := DecodeToken(testID, EncodeToken(token)); err != nil || !reflect.DeepEqual(again, token) {
 			t.Fatalf("read %+v, wrote it and read %+v, %v", token, again, err)
+		}
+		if clone := token.Clone(); !reflect.DeepEqual(clone, token) {
+			t.Fatalf("the clone of %+v is %+v", token, clone)
 		}
 		if token.Status(testTime) == 0 || token.Digest.IsZero() || token.ExpiresAt.Year() > maxYear {
 			t.Fatalf("read %+v", token)

@@ -121,11 +121,11 @@ func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) er
 			return protowire.ParseError(n)
 		}
 		b = b[n:]
-		f := Field{wireType: wireType, borrowed: borrowed}
-		if number < 64 {
-			f.repeated = seen&(1<<number) != 0
-			seen |= 1 << number
+		if number >= 64 { // of which seen has no bit, and no record a field
+			return ErrUnknownField
 		}
+		f := Field{wireType: wireType, repeated: seen&(1<<number) != 0, borrowed: borrowed}
+		seen |= 1 << number
 		switch wireType {
 		case protowire.VarintType:
 			f.number, n = protowire.ConsumeVarint(b)
@@ -159,7 +159,7 @@ type Field struct {
 // text returns bytes of the record as a text.
 func (f Field) text(b []byte) string {
 	if f.borrowed {
-		return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see Reader
+		return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see Each
 	}
 	return string(b)
 }
