@@ -27,7 +27,7 @@ const (
 )
 
 // failureShard has for each address the time at which all its failures are
-// forgiven: the state of [tokenstore.RateLimit].
+// forgiven: the state of [token.RateLimit].
 type failureShard struct {
 	mu       sync.Mutex
 	forgiven map[netip.Prefix]int64

@@ -11,7 +11,7 @@ import (
 // Backend keeps tokens. It holds no rules: those are the [Store]'s. All methods
 // are safe for concurrent use.
 //
-// An error is, or wraps, [ErrNotFound], [ErrDamaged], [ErrTaken] or
+// An error is, or wraps, [ErrNotFound], [token.ErrDamaged], [ErrTaken] or
 // [ErrUnavailable]; any other error counts as ErrUnavailable, except those of a
 // ChangeFunc. After an ErrUnavailable of Apply the outcome is unknown: the change
 // may be in the store or not.

@@ -82,7 +82,7 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 }
 
 // Edit changes a token; the change is in force when Edit returns. An error about
-// the edit is a *FieldError; a revoked or expired token is [ErrConflict].
+// the edit is a *FieldError; a revoked or expired token is [token.ErrConflict].
 func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Actor) (*token.Token, error) {
 	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		changes, err := policy.Edit(token, edit, now)
@@ -92,7 +92,7 @@ func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Ac
 
 // Rotate gives a token a new secret under the same id. The old one works on until
 // the grace is over; the one before that stops at once. The secret is returned
-// this once. A revoked or expired token is [ErrConflict].
+// this once. A revoked or expired token is [token.ErrConflict].
 func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token, token.Secret, error) {
 	var secret token.Secret
 	tok, err := s.change(id, rotation.Version, "rotate", actor, func(token *token.Token, now time.Time) (changes map[string]string, err error) {
@@ -121,7 +121,7 @@ func (s *Store) Disable(id token.ID, version uint64, actor Actor) (*token.Token,
 	})
 }
 
-// Enable undoes [Store.Disable]. A revoked token is [ErrConflict].
+// Enable undoes [Store.Disable]. A revoked token is [token.ErrConflict].
 func (s *Store) Enable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "enable", actor, func(token *token.Token, _ time.Time) (map[string]string, error) {
 		changed, err := token.Enable()

@@ -60,7 +60,7 @@ func timeOfSeconds(seconds int64) time.Time {
 	return time.Unix(seconds+yearOne, 0).UTC()
 }
 
-// status is [Token.Status]. The lock is held.
+// status is [token.Token.Status]. The lock is held.
 func (e *entry) status(now time.Time) token.Status {
 	switch seconds := secondsOf(now); {
 	case e.state&stateRevoked != 0:

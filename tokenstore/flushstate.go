@@ -44,7 +44,7 @@ func EncodeFlushState(key []byte, s FlushState) []byte {
 	return wire.Seal(flushRecord, key, b)
 }
 
-// DecodeFlushState reads the state kept under key. The error wraps [ErrDamaged].
+// DecodeFlushState reads the state kept under key. The error wraps [token.ErrDamaged].
 func DecodeFlushState(key, record []byte) (s FlushState, err error) {
 	b, err := wire.Unseal(flushRecord, key, record)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // is nobody.
 type Principal struct {
 	ID token.ID
-	// ExpiresAt and NotBefore are as in [Token].
+	// ExpiresAt and NotBefore are as in [token.Token].
 	ExpiresAt, NotBefore time.Time
 	// began is when the life of the token's present secret began.
 	began time.Time
@@ -54,7 +54,7 @@ func PrincipalOf(t *token.Token) Principal {
 	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.Began(), Terms: &t.Terms}
 }
 
-// ExpiresSoon is [Token.ExpiresSoon].
+// ExpiresSoon is [token.Token.ExpiresSoon].
 func (p *Principal) ExpiresSoon(warning token.Lifetime, now time.Time) bool {
 	return token.NearEnd(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
 }

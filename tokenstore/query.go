@@ -22,7 +22,7 @@ func (s *Store) Ping() error {
 	return err
 }
 
-// Get returns a token. The errors are [ErrNotFound], [ErrDamaged] and
+// Get returns a token. The errors are [ErrNotFound], [token.ErrDamaged] and
 // [ErrUnavailable].
 func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	if s.closed.Load() {

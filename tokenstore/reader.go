@@ -15,7 +15,7 @@ type Reader struct {
 	id    token.ID
 }
 
-// Token reads the token kept under id. The error wraps [ErrDamaged].
+// Token reads the token kept under id. The error wraps [token.ErrDamaged].
 func (r *Reader) Token(id token.ID, record []byte) (*token.Token, error) {
 	if err := r.token.Decode(id, record, true); err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (r *Reader) Token(id token.ID, record []byte) (*token.Token, error) {
 	return &r.token, nil
 }
 
-// Usage reads the usage kept under id. The error wraps [ErrDamaged].
+// Usage reads the usage kept under id. The error wraps [token.ErrDamaged].
 func (r *Reader) Usage(id token.ID, record []byte) (Usage, error) {
 	r.id = id // whose memory is the Reader's
 	return decodeUsage(r.id[:], record, true, false)

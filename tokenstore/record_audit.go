@@ -34,7 +34,7 @@ func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 }
 
 // DecodeAuditEntry reads the audit entry kept under key. The error wraps
-// [ErrDamaged].
+// [token.ErrDamaged].
 func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
 	fields, err := wire.Unseal(auditRecord, key, record)
 	if err != nil {

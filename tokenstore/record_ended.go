@@ -17,7 +17,7 @@ func EncodeEnded(e EndedSecret) []byte {
 }
 
 // DecodeEnded reads the record of a secret that was taken out of service, kept under
-// its digest. The error wraps [ErrDamaged].
+// its digest. The error wraps [token.ErrDamaged].
 func DecodeEnded(digest token.Digest, record []byte) (EndedSecret, error) {
 	fields, err := wire.Unseal(endedRecord, digest[:], record)
 	if err != nil {

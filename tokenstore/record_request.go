@@ -25,7 +25,7 @@ func EncodeRequest(r KeptRequest) []byte {
 }
 
 // DecodeRequest reads the record of the request that is kept under key. The error
-// wraps [ErrDamaged].
+// wraps [token.ErrDamaged].
 func DecodeRequest(key token.Digest, record []byte) (KeptRequest, error) {
 	fields, err := wire.Unseal(requestRecord, key[:], record)
 	if err != nil {

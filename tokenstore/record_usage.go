@@ -49,7 +49,7 @@ func EncodeUsage(id token.ID, u Usage) []byte {
 	return wire.Seal(usageRecord, id[:], b)
 }
 
-// DecodeUsage reads the usage record kept under id. The error wraps [ErrDamaged].
+// DecodeUsage reads the usage record kept under id. The error wraps [token.ErrDamaged].
 // The usage shares no memory with the record.
 func DecodeUsage(id token.ID, record []byte) (Usage, error) {
 	return decodeUsage(id[:], record, false, true)
@@ -131,7 +131,7 @@ func EncodeDay(key []byte, d DayUsage) []byte {
 }
 
 // DecodeDay reads the record of a day kept under the key. The error wraps
-// [ErrDamaged].
+// [token.ErrDamaged].
 func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	d := DayUsage{Day: day}
 	fields, err := wire.Unseal(dayRecord, key, record)

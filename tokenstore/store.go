@@ -158,7 +158,7 @@ type Match struct {
 
 // Authenticate finds the token whose secret was presented. It doesn't look at
 // what the token may do. The errors are [ErrNotFound] for an unknown id and for a
-// wrong secret alike, [ErrDamaged] and [ErrUnavailable].
+// wrong secret alike, [token.ErrDamaged] and [ErrUnavailable].
 //
 // A token in use is found without allocating and without the backend.
 func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
