@@ -47,7 +47,7 @@ func released(t *testing.T, name string) (path string, want contents) {
 }
 
 // copied returns a store with all files beside it as they are on disk now.
-func copied(t *testing.T, path string) string {
+func copied(t testing.TB, path string) string {
 	t.Helper()
 	dir := t.TempDir()
 	check(t, os.CopyFS(dir, os.DirFS(filepath.Dir(path))))

@@ -1,0 +1,255 @@
+package backendtest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// testToken: a token is read as it was stored, by this process and by the next, also
+// after a kill.
+func testToken(s *site) {
+	want := []*token.Token{newToken(1), wholeToken(2)}
+	s.put(want...)
+	have := func(when string, s *site) {
+		s.Helper()
+		for _, token := range want {
+			got, err := s.Token(token.ID)
+			s.check(err)
+			s.equal(when, got, token)
+		}
+		if got, err := s.Token(idOf(9)); got != nil || !errors.Is(err, tokenstore.ErrNotFound) {
+			s.Errorf("%s: no token: %v, %v", when, got, err)
+		}
+	}
+	have("stored", s)
+	if killed := s.killed(); killed != nil {
+		have("after a kill", killed)
+		s.equal("audit after a kill", killed.entries(), s.entries())
+	}
+	s.reopen()
+	have("after Close", s)
+}
+
+// testChange: a change sees the token as stored and becomes what it says, with its
+// entry in the audit and its time in the state.
+func testChange(s *site) {
+	var entries []tokenstore.AuditEntry
+	var want *token.Token
+	for i, next := range []*token.Token{newToken(1), wholeToken(1), nil, newToken(1)} {
+		at := now.Add(time.Duration(i) * time.Second)
+		entry := tokenstore.AuditEntry{
+			Time: at, Actor: "me", Action: fmt.Sprint("action ", i), TokenID: idOf(1), TokenName: "name", Address: "::1",
+			Changes: map[string]string{"a": "b"},
+		}
+		got, err := s.Apply(idOf(1), at, func(old *token.Token) (tokenstore.Change, error) {
+			s.equal("what the change sees", old, want)
+			return tokenstore.Change{Token: next, Audit: entry}, nil
+		})
+		s.check(err)
+		s.equal("what Apply returns", got, next)
+		want, entries = next, append([]tokenstore.AuditEntry{entry}, entries...)
+		s.equal("audit", s.entries(), entries)
+		s.equal("recorded", s.state().Recorded, at)
+		for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
+			if listed := s.list(order, nil, false); (next == nil) != (len(listed) == 0) || next != nil && len(listed) != 1 {
+				s.Errorf("change %d: order %d lists %v", i, order, listed)
+			}
+		}
+	}
+	// An earlier time changes nothing.
+	recorded := s.state().Recorded
+	s.put(newToken(2))
+	s.equal("recorded", s.state().Recorded, recorded)
+}
+
+// testDigests: a token is found by its two digests, and nothing else is.
+func testDigests(s *site) {
+	a, b, next := digest("a"), digest("b"), digest("next")
+	one, other := newToken(1), newToken(2)
+	one.Digest, other.Digest = a, b
+	s.put(one, other)
+	leads := func(what string, digest token.Digest, want token.ID) {
+		s.Helper()
+		id, err := s.IDOf(digest)
+		if none := want == (token.ID{}); id != want || none != errors.Is(err, tokenstore.ErrNotFound) || !none && err != nil {
+			s.Errorf("%s leads to %v, %v, want %v", what, id, err, want)
+		}
+	}
+	must := func(err error) { s.Helper(); s.check(err) }
+	nobody := token.ID{}
+	leads("the digest", a, one.ID)
+	leads("an unknown digest", next, nobody)
+	leads("no digest", token.Digest{}, nobody)
+	near := a
+	near[31] ^= 1
+	leads("nearly the digest", near, nobody)
+
+	must(s.edit(one.ID, func(token *token.Token) { token.PreviousDigest, token.Digest = a, next }))
+	leads("the previous digest", a, one.ID)
+	leads("the new digest", next, one.ID)
+	for _, digest := range []token.Digest{a, next} {
+		for name, edit := range map[string]func(*token.Token){
+			"digest":          func(token *token.Token) { token.Digest = digest },
+			"previous digest": func(token *token.Token) { token.PreviousDigest = digest },
+		} {
+			if err := s.edit(other.ID, edit); !errors.Is(err, tokenstore.ErrTaken) {
+				s.Errorf("another token's as %s: %v", name, err)
+			}
+		}
+	}
+	leads("the other's digest", b, other.ID)
+
+	must(s.edit(one.ID, func(tok *token.Token) { tok.PreviousDigest = token.Digest{} }))
+	leads("a digest that was given up", a, nobody)
+	leads("the digest that stays", next, one.ID)
+	must(s.edit(other.ID, func(token *token.Token) { token.PreviousDigest = a }))
+	leads("a digest that was free", a, other.ID)
+	s.reopen()
+	leads("the digest, reopened", next, one.ID)
+	leads("the previous digest, reopened", a, other.ID)
+	s.remove(one.ID)
+	s.remove(other.ID)
+	for _, digest := range []token.Digest{a, b, next} {
+		leads("a deleted token's", digest, nobody)
+	}
+}
+
+// testRefusals: a change that is refused leaves nothing, and the next one is made.
+func testRefusals(s *site) {
+	at := now.Add(-time.Hour)
+	s.put(newToken(1), newToken(2))
+	s.check(s.apply(idOf(1), tokenstore.Change{
+		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("kept"), Body: digest("body"), ID: idOf(1), Time: now},
+		Ended: &tokenstore.EndedSecret{Digest: digest("ended"), At: at},
+	}))
+	errNo := errors.New("no")
+	taken, previous, ended := wholeToken(3), wholeToken(3), wholeToken(3)
+	taken.Digest, previous.PreviousDigest, ended.Digest = digest("1"), digest("1"), digest("ended")
+	before := s.content()
+	for name, c := range map[string]struct {
+		token *token.Token
+		key   string
+		err   error
+		want  error
+	}{
+		"by the change":             {wholeToken(3), "new", errNo, errNo},
+		"digest of another":         {taken, "new", nil, tokenstore.ErrTaken},
+		"previous digest of others": {previous, "new", nil, tokenstore.ErrTaken},
+		"ended":                     {ended, "new", nil, tokenstore.ErrTaken},
+		"repeated":                  {wholeToken(3), "kept", nil, tokenstore.ErrRepeated},
+	} {
+		for _, id := range []token.ID{idOf(3), idOf(2)} { // a new token, a stored one
+			c.token.ID = id
+			token, err := s.Apply(id, now.Add(time.Hour), func(*token.Token) (tokenstore.Change, error) {
+				return tokenstore.Change{
+					Token: c.token, Audit: tokenstore.AuditEntry{Time: now, TokenID: id},
+					Request: &tokenstore.KeptRequest{Key: digest(c.key), Body: digest(name), ID: id, Time: now},
+					Ended:   &tokenstore.EndedSecret{Digest: digest("unended"), At: at},
+				}, c.err
+			})
+			if token != nil || !errors.Is(err, c.want) || c.err != nil && err != c.err { //nolint:errorlint
+				s.Errorf("%s: %v, %v", name, token, err)
+			}
+			if e, is := errors.AsType[*tokenstore.EndedError](err); is != (name == "ended") || is && !e.At.Equal(at) {
+				s.Errorf("%s: %#v", name, err)
+			}
+		}
+		s.equal(name, s.content(), before)
+		if kept, err := s.Request(digest("new")); !errors.Is(err, tokenstore.ErrNotFound) {
+			s.Errorf("%s: the request is kept: %v, %v", name, kept, err)
+		}
+		if kept, err := s.Request(digest("kept")); err != nil || kept.Body != digest("body") {
+			s.Errorf("%s: the first request became %v, %v", name, kept, err)
+		}
+		if id, err := s.IDOf(wholeToken(3).PreviousDigest); !errors.Is(err, tokenstore.ErrNotFound) {
+			s.Errorf("%s: a digest leads to %v, %v", name, id, err)
+		}
+	}
+	free := newToken(3)
+	free.Digest = digest("unended")
+	s.put(free)
+}
+
+// testEnded: a secret that was ended is refused to every token that has another.
+func testEnded(s *site) {
+	early, late := now.Add(-time.Hour), now.Add(time.Hour)
+	end := func(text string, at time.Time, known bool) {
+		s.Helper()
+		s.check(s.apply(idOf(1), tokenstore.Change{Token: newToken(1), Ended: &tokenstore.EndedSecret{Digest: digest(text), At: at}, EndsKnown: known}))
+	}
+	ended := func(text string, want time.Time) {
+		s.Helper()
+		token := newToken(2)
+		token.Digest = digest(text)
+		err := s.apply(token.ID, tokenstore.Change{Token: token})
+		if e, is := errors.AsType[*tokenstore.EndedError](err); is == want.IsZero() || is && !e.At.Equal(want) || !is && err != nil {
+			s.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+	s.put(newToken(1), newToken(3))
+	end("x", late, false)
+	ended("x", late)
+	end("x", early, false)
+	ended("x", early)
+	end("x", late, false)
+	ended("x", early) // the earlier time stays
+	end("y", now, true)
+	ended("y", time.Time{}) // it was not known
+	end("z", late, false)
+	end("z", early, true)
+	ended("z", early)
+
+	// A token that has the secret already can be changed, and has it as its previous one.
+	end("3", now, false)
+	s.check(s.edit(idOf(3), func(token *token.Token) { token.Name = "still" }))
+	s.check(s.edit(idOf(3), func(token *token.Token) { token.PreviousDigest, token.Digest = token.Digest, digest("new") }))
+	s.reopen()
+	ended("x", early)
+	ended("z", early)
+	if err := s.edit(idOf(3), func(tok *token.Token) { tok.PreviousDigest, tok.Digest = token.Digest{}, digest("3") }); !errors.Is(err, tokenstore.ErrTaken) {
+		s.Errorf("a token's own ended secret: %v", err)
+	}
+}
+
+// testRequests: a request is kept with its change and refuses a repeat while it is kept.
+func testRequests(s *site) {
+	ask := func(i int, at time.Time) error {
+		return s.apply(idOf(i), tokenstore.Change{
+			Token:   newToken(i),
+			Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)), ID: idOf(i), Time: at},
+		})
+	}
+	kept := func(i int, at time.Time) {
+		s.Helper()
+		got, err := s.Request(digest("key"))
+		s.check(err)
+		got.Time = got.Time.UTC()
+		s.equal("request", got, tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)), ID: idOf(i), Time: at})
+	}
+	if _, err := s.Request(digest("key")); !errors.Is(err, tokenstore.ErrNotFound) {
+		s.Errorf("no request: %v", err)
+	}
+	s.check(ask(1, now))
+	kept(1, now)
+	s.put(newToken(9)) // a change without a request
+	s.reopen()
+	kept(1, now)
+	if err := ask(2, now.Add(tokenstore.RequestRetention-time.Second)); !errors.Is(err, tokenstore.ErrRepeated) {
+		s.Errorf("a repeat: %v", err)
+	}
+	kept(1, now)
+	again := now.Add(tokenstore.RequestRetention)
+	s.check(ask(3, again))
+	kept(3, again)
+	// What is pruned is the first one, not the one that replaced it.
+	for more := true; more; {
+		var err error
+		more, err = s.Prune(tokenstore.Retention{Requests: again})
+		s.check(err)
+	}
+	kept(3, again)
+}

@@ -1,0 +1,237 @@
+// Package backendtest tests that a [tokenstore.Backend] does what the interface's
+// documentation promises. Every store runs it in a test of its own package:
+//
+//	func TestBackend(t *testing.T) {
+//		backendtest.Run(t, backendtest.Kind{Open: open})
+//	}
+//
+// Run it with -race too. It can't test how long a call waits, so two promises are
+// left to the author: Token, IDOf and Usage don't wait for the network, and the cost
+// of IDOf doesn't depend on how near a digest is to that of a token.
+package backendtest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// Kind is a kind of store. Only Open is required; a check that needs another field is
+// left out without it.
+type Kind struct {
+	// Open opens the store in a directory, and makes it if there is none. Opening the
+	// same directory again, after Close, is a new process on the same store. A store that
+	// is not in files takes the directory for its name.
+	Open func(t testing.TB, dir string) tokenstore.Backend
+	// Kill returns where the store can be opened as if the process that has it open in
+	// dir were killed now. It may be a copy, or dir itself.
+	Kill func(t testing.TB, dir string) string
+	// Restore makes a store in a new directory from a backup.
+	Restore func(t testing.TB, backup io.Reader, dir string)
+	// Check reports a closed store that is not consistent.
+	Check func(t testing.TB, dir string)
+	// Damage makes a record of an open store unreadable. It returns false if this test
+	// can't damage such a record.
+	Damage func(t testing.TB, b tokenstore.Backend, record Record, id token.ID) bool
+	// PruneLimit is how many records of one kind Prune removes at most; 0 if there
+	// can't be so many that it matters.
+	PruneLimit int
+}
+
+// Record is what can be damaged.
+type Record int
+
+const (
+	// TokenRecord is the record of the token with the id.
+	TokenRecord Record = iota + 1
+	// UsageRecord is the token's totals.
+	UsageRecord
+	// AuditRecord is the newest audit entry.
+	AuditRecord
+)
+
+// Run tests a kind of store.
+func Run(t *testing.T, kind Kind) {
+	t.Helper()
+	for name, test := range map[string]func(*site){
+		"token": testToken, "change": testChange, "digests": testDigests, "refusals": testRefusals, "ended": testEnded, "requests": testRequests,
+		"list": testList, "pages": testPages, "scan": testScan,
+		"usage": testUsage, "usage of deleted": testUsageOfDeleted, "damage": testDamage,
+		"audit": testAudit, "prune": testPrune, "prune days": testPruneDays,
+		"state": testState, "backup": testBackup, "close": testClose, "close waits": testCloseWaits, "close during use": testCloseDuringUse, "concurrency": testConcurrency,
+		"store": testStore, "kill": testKill, "ended secrets": testEndedSecrets,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(open(t, kind, t.TempDir()))
+		})
+	}
+}
+
+// site is an open store.
+type site struct {
+	tokenstore.Backend
+	*testing.T
+	kind Kind
+	dir  string
+}
+
+func open(t *testing.T, kind Kind, dir string) *site {
+	t.Helper()
+	s := &site{kind.Open(t, dir), t, kind, dir}
+	t.Cleanup(func() {
+		s.check(s.Close())
+		if s.kind.Check != nil && !t.Failed() {
+			s.kind.Check(t, s.dir)
+		}
+	})
+	return s
+}
+
+// reopen is a new process on the same store.
+func (s *site) reopen() {
+	s.Helper()
+	s.check(s.Close())
+	s.Backend = s.kind.Open(s, s.dir)
+}
+
+// killed returns what a new process finds after this one was killed, or nil.
+func (s *site) killed() *site {
+	s.Helper()
+	if s.kind.Kill == nil {
+		return nil
+	}
+	return open(s.T, s.kind, s.kind.Kill(s, s.dir))
+}
+
+func (s *site) check(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *site) equal(what string, got, want any) {
+	s.Helper()
+	if !reflect.DeepEqual(got, want) {
+		s.Errorf("%s:\ngot  %+v\nwant %+v", what, got, want)
+	}
+}
+
+var (
+	now   = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+	today = tokenstore.DayOf(now)
+)
+
+func digest(text string) token.Digest { return sha256.Sum256([]byte(text)) }
+
+func idOf(i int) token.ID { return token.ID([]byte(fmt.Sprintf("token%07d", i))) }
+
+// newToken returns a token with only what it must have.
+func newToken(i int) *token.Token {
+	return &token.Token{
+		ID: idOf(i), Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, Digest: digest(fmt.Sprint(i)),
+		CreatedAt: now, Version: 1,
+	}
+}
+
+// wholeToken returns a token with every field.
+func wholeToken(i int) *token.Token {
+	tok := newToken(i)
+	tok.Name, tok.Account, tok.Prefix, tok.CreatedBy = "näme", "alice", "mm", "caddy-admin"
+	tok.Scopes = token.Grants{"a:b", "*"}
+	tok.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	tok.Metadata = map[string]string{"team": "x", "empty": ""}
+	tok.RateLimit = token.RateLimit{Requests: 60, Window: time.Minute}
+	tok.Quota = token.Quota{Requests: 1000, Period: token.PeriodMonth}
+	tok.PreviousDigest = digest(fmt.Sprint("previous", i))
+	for n, at := range []*time.Time{&tok.NotBefore, &tok.ExpiresAt, &tok.RevokedAt, &tok.DisabledAt, &tok.UpdatedAt, &tok.SecretMadeAt, &tok.PreviousValidUntil} {
+		*at = now.Truncate(time.Second).AddDate(0, 0, n)
+	}
+	tok.Version = 1 << 40
+	return tok
+}
+
+// apply makes a change, whatever the token was.
+func (s *site) apply(id token.ID, change tokenstore.Change) error {
+	change.Audit.TokenID = id
+	if change.Audit.Time.IsZero() {
+		change.Audit.Time = now
+	}
+	_, err := s.Apply(id, now, func(*token.Token) (tokenstore.Change, error) { return change, nil })
+	return err
+}
+
+func (s *site) put(tokens ...*token.Token) {
+	s.Helper()
+	for _, token := range tokens {
+		s.check(s.apply(token.ID, tokenstore.Change{Token: token}))
+	}
+}
+
+func (s *site) remove(id token.ID) {
+	s.Helper()
+	s.check(s.apply(id, tokenstore.Change{}))
+}
+
+// edit changes a stored token.
+func (s *site) edit(id token.ID, edit func(*token.Token)) error {
+	_, err := s.Apply(id, now, func(old *token.Token) (tokenstore.Change, error) {
+		if old == nil {
+			return tokenstore.Change{}, tokenstore.ErrNotFound
+		}
+		token := *old
+		token.Version++
+		edit(&token)
+		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: now, Action: "edit", TokenID: id}}, nil
+	})
+	return err
+}
+
+func (s *site) list(order tokenstore.Order, after *tokenstore.Position, descending bool) (tokens []*token.Token) {
+	s.Helper()
+	s.check(s.List(order, after, descending, func(token *token.Token) bool {
+		tokens = append(tokens, token)
+		return true
+	}))
+	return tokens
+}
+
+// entries returns the audit, newest first.
+func (s *site) entries() (entries []tokenstore.AuditEntry) {
+	s.Helper()
+	s.check(s.Audit(nil, func(_ tokenstore.AuditPosition, entry tokenstore.AuditEntry) bool {
+		entries = append(entries, entry)
+		return true
+	}))
+	return entries
+}
+
+func (s *site) state() tokenstore.State {
+	s.Helper()
+	state, err := s.State()
+	s.check(err)
+	for _, at := range []*time.Time{&state.Recorded, &state.Passed, &state.Told} {
+		*at = at.UTC()
+	}
+	return state
+}
+
+// content is what can be read of a store.
+type content struct {
+	Tokens []*token.Token
+	Audit  []tokenstore.AuditEntry
+	State  tokenstore.State
+}
+
+func (s *site) content() content {
+	s.Helper()
+	return content{s.list(tokenstore.OrderCreated, nil, false), s.entries(), s.state()}
+}

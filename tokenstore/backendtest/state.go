@@ -1,0 +1,259 @@
+package backendtest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// testState: times are kept until others are set, with the entry.
+func testState(s *site) {
+	s.equal("new", s.state(), tokenstore.State{})
+	want := tokenstore.State{}
+	for i, times := range []tokenstore.State{
+		{Recorded: now}, {Passed: now.Add(time.Second)}, {Told: now.Add(2 * time.Second)}, {},
+		{Recorded: now.Add(-time.Hour), Passed: now, Told: now.Add(time.Microsecond)}, // which may go back
+	} {
+		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded}, {&want.Passed, &times.Passed}, {&want.Told, &times.Told}} {
+			if !t.from.IsZero() {
+				*t.to = *t.from
+			}
+		}
+		times.Flush = tokenstore.FlushState{Flush: 99} // is no time
+		s.check(s.SetTimes(times, nil))
+		s.equal("state", s.state(), want)
+		if n := len(s.entries()); n != i {
+			s.Errorf("%d entries, want %d", n, i)
+		}
+		entry := tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second), Actor: "me", Action: "clock", Changes: map[string]string{"a": "b"}}
+		s.check(s.SetTimes(tokenstore.State{}, &entry))
+		s.equal("entry", s.entries()[0], entry)
+	}
+	if killed := s.killed(); killed != nil {
+		s.equal("after a kill", killed.content(), s.content())
+	}
+	path := s.JournalPath()
+	s.reopen()
+	s.equal("reopened", s.state(), want)
+	s.equal("the journal's path", s.JournalPath(), path)
+}
+
+// testBackup: the copy has its length and all that was there, and none of what comes
+// while it is read.
+func testBackup(s *site) {
+	s.put(newToken(1), wholeToken(2))
+	s.check(s.save(now, tokenstore.FlushState{Flush: 3}, map[token.ID]tokenstore.Usage{idOf(2): {Allowed: 5, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today, 2)}}}))
+	s.check(s.apply(idOf(1), tokenstore.Change{
+		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest("body"), ID: idOf(1), Time: now},
+		Ended: &tokenstore.EndedSecret{Digest: digest("ended"), At: now},
+	}))
+	want, days := s.content(), s.days(idOf(2))
+	backup, length, err := s.Backup()
+	s.check(err)
+	s.put(newToken(3)) // doesn't wait for the reader
+	content, err := io.ReadAll(backup)
+	s.check(errors.Join(err, backup.Close()))
+	if int64(len(content)) != length || length == 0 {
+		s.Errorf("%d bytes of %d", len(content), length)
+	}
+	if s.kind.Restore == nil {
+		return
+	}
+	dir := s.TempDir()
+	s.kind.Restore(s, bytes.NewReader(content), dir)
+	restored := open(s.T, s.kind, dir)
+	s.equal("restored", restored.content(), want)
+	s.equal("restored days", restored.days(idOf(2)), days)
+	if _, err := restored.Request(digest("key")); err != nil {
+		s.Error(err)
+	}
+	ended := newToken(4)
+	ended.Digest = digest("ended")
+	if err := restored.apply(ended.ID, tokenstore.Change{Token: ended}); !errors.Is(err, tokenstore.ErrTaken) {
+		s.Errorf("an ended secret: %v", err)
+	}
+}
+
+// calls are all methods that can fail, as calls of a token that is there.
+func (s *site) calls(i int) map[string]func() error {
+	tok := newToken(i)
+	return map[string]func() error{
+		"Token": func() error { _, err := s.Token(tok.ID); return err },
+		"IDOf":  func() error { _, err := s.IDOf(tok.Digest); return err },
+		"Apply": func() error { return s.edit(tok.ID, func(*token.Token) {}) },
+		"List": func() error {
+			return s.List(tokenstore.OrderExpires, nil, true, func(*token.Token) bool { return true })
+		},
+		"Scan": func() error {
+			return s.Scan(token.ID{}, func(*token.Token, tokenstore.Usage) bool { return true })
+		},
+		"Usage": func() error { _, _, err := s.Usage(tok.ID, today, today); return err },
+		"SaveUsage": func() error {
+			return s.save(now, tokenstore.FlushState{}, map[token.ID]tokenstore.Usage{tok.ID: {Allowed: 1}})
+		},
+		"Request": func() error {
+			if _, err := s.Request(tok.Digest); !errors.Is(err, tokenstore.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
+		"Audit": func() error {
+			return s.Audit(nil, func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool { return true })
+		},
+		"Prune":    func() error { _, err := s.Prune(tokenstore.Retention{}); return err },
+		"State":    func() error { _, err := s.State(); return err },
+		"SetTimes": func() error { return s.SetTimes(tokenstore.State{Passed: now}, nil) },
+		"Backup": func() error {
+			content, _, err := s.Backup()
+			if err != nil {
+				return err
+			}
+			return content.Close()
+		},
+	}
+}
+
+// testClose: every method gives ErrClosed afterwards, and closing again is harmless.
+func testClose(s *site) {
+	s.put(newToken(1))
+	for name, call := range s.calls(1) {
+		if err := call(); err != nil {
+			s.Errorf("%s: %v", name, err)
+		}
+	}
+	s.check(s.Close())
+	for name, call := range s.calls(1) {
+		if err := call(); !errors.Is(err, tokenstore.ErrClosed) {
+			s.Errorf("%s after Close: %v", name, err)
+		}
+	}
+	s.check(s.Close())
+}
+
+// testCloseWaits closes a store while it lists.
+func testCloseWaits(s *site) {
+	s.put(newToken(1))
+	var walked atomic.Bool
+	closed := make(chan struct{})
+	s.check(s.List(tokenstore.OrderCreated, nil, false, func(*token.Token) bool {
+		go func() {
+			defer close(closed)
+			if err := s.Close(); err != nil {
+				s.Error(err)
+			}
+			if !walked.Load() {
+				s.Error("Close doesn't wait for the walk")
+			}
+		}()
+		select {
+		case <-closed: // too early
+		case <-time.After(30 * time.Millisecond):
+		}
+		walked.Store(true)
+		return true
+	}))
+	<-closed
+}
+
+// testCloseDuringUse closes a store in the middle of everything: a call does its work
+// or fails with ErrClosed.
+func testCloseDuringUse(s *site) {
+	for range 5 {
+		s.put(newToken(1))
+		calls := s.calls(1)
+		begun := make(chan struct{}, len(calls))
+		var users sync.WaitGroup
+		for name, call := range calls {
+			users.Go(func() {
+				for n := 0; ; n++ {
+					if n == 2 {
+						begun <- struct{}{}
+					}
+					if err := call(); err != nil {
+						if !errors.Is(err, tokenstore.ErrClosed) {
+							s.Errorf("%s: %v", name, err)
+						}
+						if n < 2 {
+							begun <- struct{}{}
+						}
+						return
+					}
+				}
+			})
+		}
+		for range cap(begun) {
+			<-begun
+		}
+		s.check(s.Close())
+		users.Wait()
+		s.reopen()
+	}
+}
+
+// testConcurrency calls all methods from many goroutines: each change that is made is
+// in the store once, with its entry.
+func testConcurrency(s *site) {
+	const users, rounds = 4, 5
+	var all sync.WaitGroup
+	for i := range users {
+		s.put(newToken(i))
+		for name, call := range s.calls(i) {
+			all.Go(func() {
+				for range rounds {
+					if err := call(); err != nil {
+						s.Errorf("%s: %v", name, err)
+					}
+				}
+			})
+		}
+		// Changes of the same token, and ones that are refused between them.
+		all.Go(func() {
+			for n := range rounds {
+				if err := s.edit(idOf(0), func(token *token.Token) {}); err != nil {
+					s.Error(err)
+				}
+				errNo := errors.New("no")
+				if _, err := s.Apply(idOf(0), now, func(*token.Token) (tokenstore.Change, error) { return tokenstore.Change{}, errNo }); err != errNo { //nolint:errorlint
+					s.Errorf("a refused change: %v", err)
+				}
+				id := idOf(100 + i*rounds + n)
+				token := newToken(100 + i*rounds + n)
+				token.Digest = digest(string(rune('a' + n))) // that all want
+				if err := s.apply(id, tokenstore.Change{Token: token}); err != nil && !errors.Is(err, tokenstore.ErrTaken) {
+					s.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	s.reopen()
+	for i := range users {
+		token, err := s.Token(idOf(i))
+		s.check(err)
+		edits := rounds
+		if i == 0 {
+			edits += users * rounds
+		}
+		if int(token.Version) != 1+edits {
+			s.Errorf("token %d has version %d after %d edits", i, token.Version, edits)
+		}
+		used, _, err := s.Usage(idOf(i), today, today)
+		s.check(err)
+		if used.Allowed != rounds {
+			s.Errorf("token %d was used %d times, want %d", i, used.Allowed, rounds)
+		}
+	}
+	// Each of the secrets that all wanted is of one token.
+	if n := len(s.list(tokenstore.OrderCreated, nil, false)); n != users+rounds {
+		s.Errorf("%d tokens, want %d", n, users+rounds)
+	}
+	if n, want := len(s.entries()), users+users*rounds*2+rounds; n != want {
+		s.Errorf("%d entries, want %d", n, want)
+	}
+}

@@ -1,0 +1,205 @@
+package backendtest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+var (
+	policy = token.Policy{
+		Prefixes: token.Prefixes{token.DefaultPrefix},
+		Accounts: []string{"default"},
+		Catalog:  token.Catalog{Presets: map[string]token.Grants{"full": {"*"}}},
+	}
+	actor = tokenstore.Actor{Name: "caddy-admin"}
+)
+
+// store returns a store whose clock does not move. It closes the backend.
+func (s *site) store() *tokenstore.Store {
+	s.Helper()
+	store, err := tokenstore.Open(s.Backend, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1})
+	s.check(err)
+	s.Cleanup(func() { s.check(store.Close()) })
+	return store
+}
+
+func draft(t testing.TB) token.Draft {
+	t.Helper()
+	month, err := token.ParseLifetime("1mo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Draft{
+		Kind: token.KindAPI, Name: "test", Preset: "full", Expiry: token.Expiry{ExpiresIn: month},
+		Quota: &token.Quota{Requests: 100, Period: token.PeriodMonth},
+	}
+}
+
+// made is a token with its secret.
+type made struct {
+	id         token.ID
+	credential token.Credential
+}
+
+func (s *site) create(store *tokenstore.Store) made {
+	s.Helper()
+	token, secret, err := store.Create(policy, draft(s), actor)
+	s.check(err)
+	credential, err := policy.Prefixes.Parse(secret.Reveal())
+	s.check(err)
+	return made{token.ID, credential}
+}
+
+// use counts an allowed request and a denied one.
+func (s *site) use(store *tokenstore.Store, token made) {
+	s.Helper()
+	match, err := store.Authenticate(token.credential, now)
+	s.check(err)
+	if _, standing, err := store.TakeQuota(match, now); err != nil || standing.Exceeded {
+		s.Fatalf("the quota: %+v, %v", standing, err)
+	}
+	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl", Route: "GET /x"})
+	store.CountDenied(match, now, "a:b", "insufficient_scope")
+}
+
+// used checks the counts of a token: totals, history and quota.
+func (s *site) used(when string, store *tokenstore.Store, token made, want uint64) {
+	s.Helper()
+	match, err := store.Authenticate(token.credential, now)
+	s.check(err)
+	got, err := store.Get(token.id)
+	s.check(err)
+	if got.Usage.Allowed != want || got.Usage.Denied != want || want > 0 && !got.Usage.Last.Time.Equal(now) {
+		s.Errorf("%s: %+v, want %d", when, got.Usage, want)
+	}
+	points, err := store.Series(token.id, tokenstore.StepDay, now.AddDate(0, -1, 0), now.AddDate(0, 0, 1))
+	s.check(err)
+	var allowed uint64
+	for _, point := range points {
+		if point.Outcome == tokenstore.OutcomeOK {
+			allowed += point.Count
+		}
+	}
+	if allowed != want {
+		s.Errorf("%s: %d in the series, want %d", when, allowed, want)
+	}
+	if standing, err := store.QuotaStanding(match.Token, now); err != nil || standing.Remaining != int64(100-want) {
+		s.Errorf("%s: %+v of the quota, %v, want %d", when, standing, err, 100-want)
+	}
+}
+
+// testStore: a whole store over the backend keeps its promises for the next process.
+func testStore(s *site) {
+	store := s.store()
+	tok, revoked, deleted := s.create(store), s.create(store), s.create(store)
+	request := tokenstore.Request{Key: "key", Body: []byte("body")}
+	asked, _, _, err := store.CreateOnce(policy, draft(s), actor, request)
+	s.check(err)
+	s.use(store, tok)
+	s.use(store, deleted)
+	match, err := store.Authenticate(deleted.credential, now)
+	s.check(err)
+	_, err = store.Revoke(revoked.id, token.AnyVersion, actor)
+	s.check(err)
+	s.check(store.Delete(deleted.id, token.AnyVersion, actor))
+	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now}) // that was under way
+	s.used("before", store, tok, 1)
+	s.check(store.Close())
+
+	s.Backend = s.kind.Open(s, s.dir)
+	store = s.store()
+	s.used("after", store, tok, 1)
+	if match, err := store.Authenticate(revoked.credential, now); err != nil || match.Status != token.StatusRevoked {
+		s.Errorf("the revoked token: %v, %v", match.Status, err)
+	}
+	if _, err := store.Authenticate(deleted.credential, now); !errors.Is(err, tokenstore.ErrNotFound) {
+		s.Errorf("the deleted token: %v", err)
+	}
+	if again, _, repeated, err := store.CreateOnce(policy, draft(s), actor, request); err != nil || !repeated || again.ID != asked.ID {
+		s.Errorf("the same request: %v, %v, %v", again, repeated, err)
+	}
+	if entries, _, err := store.Audit(tokenstore.AuditPage{Limit: 100}); err != nil || len(entries) != 6 {
+		s.Errorf("%d audit entries, %v", len(entries), err)
+	}
+	s.check(store.Close())
+}
+
+// testKill: after a kill every request counts once: those that were flushed, and the
+// others too if the backend has a place for the journal.
+func testKill(s *site) {
+	if s.kind.Kill == nil {
+		s.Skip("the store can't be killed by this test")
+	}
+	store := s.store()
+	token := s.create(store)
+	want := uint64(0)
+	for round := range 4 {
+		for i := range 10 {
+			s.use(store, token)
+			if i == 2*round {
+				s.check(store.Flush())
+			}
+		}
+		want += 10
+		if s.JournalPath() == "" {
+			s.check(store.Flush())
+		}
+		next := s.killed()
+		nextStore := next.store()
+		next.used("killed", nextStore, token, want)
+		if round%2 == 1 { // what was replayed is not replayed again
+			next = next.killed()
+			nextStore = next.store()
+			next.used("killed again", nextStore, token, want)
+		}
+		s, store = next, nextStore
+	}
+}
+
+const imported = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
+
+// testEndedSecrets: an imported secret that was deleted is never imported again, also not
+// by those who try it while it is being deleted.
+func testEndedSecrets(s *site) {
+	store := s.store()
+	taken := func() error {
+		month := draft(s)
+		month.Quota = nil
+		_, _, err := store.Import(policy, month, imported, actor)
+		return err
+	}
+	s.check(taken())
+	id, err := s.IDOf(s.list(tokenstore.OrderCreated, nil, false)[0].Digest)
+	s.check(err)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 5 {
+				if err := taken(); !errors.Is(err, tokenstore.ErrTaken) {
+					s.Errorf("imported again: %v", err)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		if err := store.Delete(id, token.AnyVersion, actor); err != nil {
+			s.Error(err)
+		}
+	})
+	all.Wait()
+	for _, reopened := range []bool{false, true} {
+		if reopened {
+			s.check(store.Close())
+			s.Backend = s.kind.Open(s, s.dir)
+			store = s.store()
+		}
+		if _, is := errors.AsType[*tokenstore.EndedError](taken()); !is {
+			s.Errorf("reopened %v: not refused as ended", reopened)
+		}
+	}
+}

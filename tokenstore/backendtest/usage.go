@@ -1,0 +1,194 @@
+package backendtest
+
+import (
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/journal"
+)
+
+// usedOn is a day with one count in two hours.
+func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
+	point := func(hour time.Duration, n uint64) tokenstore.Point {
+		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
+	}
+	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
+}
+
+// save saves what came to tokens.
+func (s *site) save(at time.Time, state tokenstore.FlushState, came map[token.ID]tokenstore.Usage) error {
+	return s.SaveUsage(at, state, maps.All(came))
+}
+
+// usage returns a token's usage with the days from first to last. Usage may return
+// other days too; the store leaves them out.
+func (s *site) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
+	used, state, err := s.Usage(id, first, last)
+	if !slices.IsSortedFunc(used.Days, func(a, b tokenstore.DayUsage) int { return int(a.Day - b.Day) }) {
+		s.Errorf("the days are out of order: %+v", used.Days)
+	}
+	used.Days = slices.DeleteFunc(used.Days, func(d tokenstore.DayUsage) bool { return d.Day < first || d.Day > last })
+	return used, state, err
+}
+
+// days returns all days that are kept of a token.
+func (s *site) days(id token.ID) []tokenstore.DayUsage {
+	s.Helper()
+	used, _, err := s.usage(id, today-40, today+1)
+	s.check(err)
+	return used.Days
+}
+
+// testUsage: what comes is added, with the state, for tokens only.
+func testUsage(s *site) {
+	id, unused := idOf(1), idOf(2)
+	s.put(newToken(1), newToken(2))
+	states := []tokenstore.FlushState{{Journal: 5, Part: journal.Position{1, 2}, Last: id, Flush: 7}, {Journal: 6, Saved: journal.Position{3, 4}, Flush: 8, Whole: true}, {}}
+	last := func(second int) tokenstore.LastUse {
+		return tokenstore.LastUse{Time: now.Add(time.Duration(second) * time.Second), IP: "::1", UserAgent: "curl", Route: "GET /x"}
+	}
+	came := []tokenstore.Usage{
+		{Allowed: 7, Denied: 1, Last: last(1), Days: []tokenstore.DayUsage{usedOn(today-1, 1)}},
+		{Allowed: 7, Last: last(3), Previous: last(2), Days: []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)}},
+		{Denied: 2, Last: last(2), Previous: last(1), Days: []tokenstore.DayUsage{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)}},
+	}
+	var want tokenstore.Usage
+	for i, more := range came {
+		want = want.Plus(more)
+		s.check(s.save(now, states[i], map[token.ID]tokenstore.Usage{id: more, idOf(9): more})) // the other is no token
+		got, state, err := s.usage(id, today-5, today)
+		s.check(err)
+		s.equal("usage", got, want)
+		s.equal("state", state, states[i])
+		s.equal("state", s.state().Flush, states[i])
+	}
+	s.check(s.save(now, states[0], nil))
+	if killed := s.killed(); killed != nil {
+		got, state, err := killed.usage(id, today-5, today)
+		s.check(err)
+		s.equal("usage after a kill", got, want)
+		s.equal("state after a kill", state, states[0])
+	}
+	s.reopen()
+	for _, c := range []struct {
+		first, last tokenstore.Day
+		want        []tokenstore.DayUsage
+	}{
+		{today - 3, today, want.Days}, {today - 3, today - 2, want.Days[:1]}, {today - 2, today, want.Days[1:]},
+		{today - 1, today - 1, want.Days[1:2]}, {today - 9, today - 4, nil}, {today, today - 1, nil},
+	} {
+		got, state, err := s.usage(id, c.first, c.last)
+		s.check(err)
+		if !slices.EqualFunc(got.Days, c.want, func(a, b tokenstore.DayUsage) bool { return a.Day == b.Day && slices.Equal(a.Points, b.Points) }) {
+			s.Errorf("days %d to %d: %+v, want %+v", c.first-today, c.last-today, got.Days, c.want)
+		}
+		got.Days = want.Days
+		s.equal("totals", got, want)
+		s.equal("state", state, states[0])
+	}
+	got, state, err := s.usage(unused, today-5, today)
+	s.check(err)
+	if !reflect.DeepEqual(got, tokenstore.Usage{}) || state != states[0] {
+		s.Errorf("an unused token: %+v, %+v", got, state)
+	}
+
+	// A change of the token leaves its usage; the newest time is recorded.
+	s.check(s.edit(id, func(token *token.Token) { token.Name = "new" }))
+	s.equal("days of a changed token", s.days(id), want.Days)
+	later := now.Add(time.Hour)
+	s.check(s.save(later, states[1], nil))
+	s.check(s.save(now, states[1], nil))
+	s.check(s.save(time.Time{}, states[1], nil))
+	s.equal("recorded", s.state().Recorded, later)
+}
+
+// testUsageOfDeleted: nothing is left of the usage of a deleted token, nor does it come
+// back by what is saved late.
+func testUsageOfDeleted(s *site) {
+	id := idOf(1)
+	came := map[token.ID]tokenstore.Usage{
+		id: {Allowed: 3, Days: []tokenstore.DayUsage{usedOn(today-30, 1), usedOn(today-1, 1), usedOn(today, 2)}},
+	}
+	s.put(newToken(1))
+	s.check(s.save(now, tokenstore.FlushState{}, came))
+	s.remove(id)
+	for _, late := range []bool{false, true} {
+		if late {
+			s.check(s.save(now, tokenstore.FlushState{}, came))
+		}
+		s.put(newToken(1))
+		got, _, err := s.usage(id, today-40, today)
+		s.check(err)
+		if !reflect.DeepEqual(got, tokenstore.Usage{}) {
+			s.Errorf("saved late %v: a new token with the id has the usage %+v", late, got)
+		}
+		s.remove(id)
+	}
+}
+
+// testDamage: what can't be read is an error where it is asked for, is left out
+// elsewhere, and usage begins anew.
+func testDamage(s *site) {
+	if s.kind.Damage == nil {
+		s.Skip("the store can't be damaged by this test")
+	}
+	used := func(days ...tokenstore.DayUsage) {
+		s.Helper()
+		s.check(s.save(now, tokenstore.FlushState{}, map[token.ID]tokenstore.Usage{idOf(2): {Allowed: 5, Days: days}}))
+	}
+	s.put(newToken(1), newToken(2), newToken(3))
+	used(usedOn(today-1, 1), usedOn(today, 2))
+	if !s.kind.Damage(s, s.Backend, UsageRecord, idOf(2)) {
+		s.Fatal("no usage can be damaged")
+	}
+	got, _, err := s.usage(idOf(2), today-5, today)
+	if !errors.Is(err, token.ErrDamaged) || got.Allowed != 0 {
+		s.Errorf("damaged usage: %+v, %v", got, err)
+	}
+	if len(got.Days) == 0 {
+		s.Error("the days that can be read are missing")
+	}
+	s.check(s.Scan(token.ID{}, func(_ *token.Token, usage tokenstore.Usage) bool {
+		if !reflect.DeepEqual(usage, tokenstore.Usage{}) {
+			s.Errorf("scanned usage %+v", usage)
+		}
+		return true
+	}))
+	used(usedOn(today, 7))
+	if got, _, err := s.usage(idOf(2), today, today); err != nil || got.Allowed != 5 {
+		s.Errorf("the usage that began anew: %+v, %v", got, err)
+	}
+
+	before := s.entries()
+	if s.kind.Damage(s, s.Backend, AuditRecord, idOf(3)) {
+		s.equal("audit", s.entries(), before[1:])
+	}
+
+	if !s.kind.Damage(s, s.Backend, TokenRecord, idOf(1)) {
+		s.Fatal("no token can be damaged")
+	}
+	before = s.entries()
+	if _, err := s.Token(idOf(1)); !errors.Is(err, token.ErrDamaged) {
+		s.Errorf("Token: %v", err)
+	}
+	if err := s.apply(idOf(1), tokenstore.Change{Token: newToken(1)}); !errors.Is(err, token.ErrDamaged) {
+		s.Errorf("Apply: %v", err)
+	}
+	s.equal("audit", s.entries(), before)
+	var scanned, listed []token.ID
+	s.check(s.Scan(token.ID{}, func(token *token.Token, _ tokenstore.Usage) bool {
+		scanned = append(scanned, token.ID)
+		return true
+	}))
+	for _, token := range s.list(tokenstore.OrderCreated, nil, false) {
+		listed = append(listed, token.ID)
+	}
+	s.equal("scanned", scanned, []token.ID{idOf(2), idOf(3)})
+	s.equal("listed", listed, []token.ID{idOf(2), idOf(3)})
+	s.kind.Check = nil // which finds it
+}
