@@ -187,21 +187,3 @@ func (t *Token) Clone() *Token {
 	copyFields(t.fields(), c.setField)
 	return c
 }
-
-// Key returns a text that only equal terms have.
-func (t *Terms) Key() string { return string(t.fields(nil)) }
-
-// Clone returns terms that share no memory with t.
-func (t *Terms) Clone() *Terms {
-	c := new(Terms)
-	copyFields(t.fields(nil), c.setField)
-	return c
-}
-
-// copyFields sets the fields that a valid token or its terms encode. It panics for others:
-// a copy that ends at a field would lack the restrictions after it.
-func copyFields(fields []byte, set func(protowire.Number, wire.Field) error) {
-	if err := wire.Each(fields, false, set); err != nil {
-		panic("token: copying what isn't valid: " + err.Error())
-	}
-}

@@ -1,8 +1,6 @@
 package token
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -42,31 +40,6 @@ type Token struct {
 
 	// Version counts the token's changes from 1.
 	Version uint64
-}
-
-// Terms are what a token allows. Tokens that allow the same share them in memory; they are
-// never changed.
-type Terms struct {
-	Kind Kind
-	// Account names the backend user on whose behalf an API token acts; empty
-	// for admin tokens.
-	Account string
-	// Scopes are the grants as in [Grants]; empty for admin tokens.
-	Scopes Grants
-	// AllowedIPs restricts where the token may be used from; empty is anywhere.
-	AllowedIPs []netip.Prefix
-	RateLimit  RateLimit
-	Quota      Quota
-}
-
-// AllowsIP reports whether the token may be used from ip. An IPv4 address written
-// as IPv6 (::ffff:a.b.c.d) counts as IPv4.
-func (t *Terms) AllowsIP(ip netip.Addr) bool {
-	if len(t.AllowedIPs) == 0 {
-		return true
-	}
-	ip = ip.Unmap().WithZone("")
-	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // Hint returns the public part of the token's text, or "" for imported tokens,

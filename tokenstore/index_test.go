@@ -25,7 +25,7 @@ func TestTermsAreShared(t *testing.T) {
 		token.Account = fmt.Sprint("account ", i%100)
 		number := l.share(token)
 		numbers[number]++
-		if got := l.at(number); got.Account != token.Account || got.Key() != token.Terms.Key() {
+		if got := l.at(number); got.Account != token.Account || got.Key() != token.Key() {
 			t.Fatalf("%+v of %+v", got, token)
 		}
 	}
@@ -64,7 +64,7 @@ func TestTermsKey(t *testing.T) {
 	} {
 		token := base()
 		change(token)
-		key := token.Terms.Key()
+		key := token.Key()
 		if other, ok := keys[key]; ok {
 			t.Errorf("%s and %s have the same key", what, other)
 		}

@@ -187,11 +187,11 @@ func TestReplayKeepsEverything(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
 	tok, credential := s.create(t, func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
-	old := s.must(t, credential)
+	s.must(t, credential)
 	_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: 3600e9}, testActor)
 	check(t, err)
 	match := s.must(t, parsed(t, secret))
-	old = s.must(t, credential)
+	old := s.must(t, credential)
 	before := LastUse{Time: s.Now().Truncate(1000), IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /a"}
 	s.CountAllowed(old, "a:b", before)
 	last := LastUse{Time: s.Now().Add(1e9).Truncate(1000), IP: "2001:db8::1", UserAgent: "ci", Route: "GET /b"}

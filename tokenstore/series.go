@@ -96,11 +96,11 @@ const maxDayCounts = 64
 // Add adds requests to the day, which must not share its Points. Of the time of the point,
 // only the hour counts.
 func (d *DayUsage) Add(p Point) {
-	hour := time.Duration(p.Time.Hour())
+	start := d.Day.Start()
 	if d.Whole {
-		hour = 0
+		p.Time = start
 	}
-	p.Time = d.Day.Start().Add(hour * time.Hour)
+	p.Time = time.Date(start.Year(), start.Month(), start.Day(), p.Time.Hour(), 0, 0, 0, time.UTC)
 	i, found := slices.BinarySearchFunc(d.Points, p, comparePoints)
 	switch {
 	case p.Count == 0:

@@ -25,7 +25,7 @@ func (l *termsList) at(number uint32) *token.Terms { return (*l.terms.Load())[nu
 
 // share returns the number of a token's terms, for one entry more.
 func (l *termsList) share(token *token.Token) uint32 {
-	key := token.Terms.Key()
+	key := token.Key()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	number, ok := l.numbers[key]

@@ -5,10 +5,8 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"net/netip"
 	"slices"
@@ -29,35 +27,6 @@ var (
 	ErrMissingField = errors.New("a needed field is missing")
 	ErrField        = errors.New("a field has a value that it can't have, or is there twice")
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// Seal returns fields with the checksum of a record of a kind under a key.
-func Seal(kind byte, key, fields []byte) []byte {
-	return binary.BigEndian.AppendUint32(fields, checksum(kind, key, fields))
-}
-
-// Unseal returns the fields of a record. The error wraps [ErrDamaged].
-func Unseal(kind byte, key, record []byte) ([]byte, error) {
-	if len(record) < crc32.Size {
-		return nil, fmt.Errorf("%w: it is too short", ErrDamaged)
-	}
-	fields, sum := record[:len(record)-crc32.Size], record[len(record)-crc32.Size:]
-	if binary.BigEndian.Uint32(sum) != checksum(kind, key, fields) {
-		return nil, fmt.Errorf("%w: its checksum is wrong", ErrDamaged)
-	}
-	return fields, nil
-}
-
-func checksum(kind byte, key, fields []byte) uint32 {
-	// The first two bytes by hand: a slice of them would be allocated.
-	sum := ^uint32(0)
-	for _, b := range [...]byte{kind, byte(len(key))} {
-		sum = castagnoli[byte(sum)^b] ^ sum>>8
-	}
-	sum = crc32.Update(^sum, castagnoli, key)
-	return crc32.Update(sum, castagnoli, fields)
-}
 
 // Damaged returns an error that wraps [ErrDamaged], or nil for nil.
 func Damaged(err error) error {

@@ -14,10 +14,10 @@ import (
 
 // usedOn is a day with one count in two hours.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
-	point := func(hour time.Duration, n uint64) tokenstore.Point {
-		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
+	point := func(after time.Duration, n uint64) tokenstore.Point {
+		return tokenstore.Point{Time: day.Start().Add(after), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
 	}
-	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
+	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3*time.Hour, n), point(20*time.Hour, 2*n)}}
 }
 
 // save saves what came to tokens.

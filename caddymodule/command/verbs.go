@@ -1,0 +1,69 @@
+package command
+
+import (
+	"context"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// verb is one subcommand of "caddy api-token".
+type verb struct {
+	// command has the texts.
+	command cobra.Command
+	// flags declares the verb's own flags.
+	flags func(*pflag.FlagSet)
+	run   func(*invocation) error
+}
+
+// invocation is one run of a verb.
+type invocation struct {
+	*console
+	ctx   context.Context // as long as the run
+	flags caddycmd.Flags
+	args  []string
+	root  *cobra.Command // caddy itself
+}
+
+// addVerbs makes cmd the "api-token" command. All errors are printed here, once,
+// and all usage errors exit with the same code; cobra and Caddy would each do it
+// their own way.
+func addVerbs(cmd *cobra.Command, c *console) {
+	cmd.SetOut(c.out)
+	cmd.SetErr(c.err)
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return c.exit(cmd, usageErrorf("%v", err))
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.exit(cmd, usageErrorf("a command is missing"))
+		}
+		return c.exit(cmd, usageErrorf("there is no command %q", args[0]))
+	}
+	for _, v := range []verb{
+		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb, deleteVerb,
+		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, clockVerb, scanVerb, completionVerb,
+	} {
+		cmd.AddCommand(v.cobra(c))
+	}
+}
+
+func (v verb) cobra(c *console) *cobra.Command {
+	cmd := v.command
+	cmd.Args = cobra.ArbitraryArgs
+	v.flags(cmd.Flags())
+	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (if --config isn't used)")
+	cmd.Flags().StringP("config", "c", "", "Configuration file that says where the admin endpoint is (if --address isn't used)")
+	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply (if --config is used)")
+	complete(&cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		err := refuseSecrets(cmd.Flags(), args)
+		if err == nil {
+			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args, root: cmd.Root()})
+		}
+		return c.exit(cmd, err)
+	}
+	return &cmd
+}
