@@ -3,9 +3,7 @@ package bolt
 import (
 	"errors"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -23,53 +21,6 @@ func takeOver(s *tokenstore.Store) (*token.Token, error) {
 	draft := token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: token.Expiry{ExpiresIn: month}}
 	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
 	return token, err
-}
-
-func refusedAsEnded(t testing.TB, when string, s *tokenstore.Store) {
-	t.Helper()
-	_, err := takeOver(s)
-	if ended, ok := errors.AsType[*tokenstore.EndedError](err); !ok || ended.At.Sub(testTime).Abs() > time.Hour {
-		t.Errorf("%s: %v", when, err)
-	}
-}
-
-// TestEndedSecretsStayEnded verifies that an imported secret whose token was changed
-// or deleted is refused in the next process, and after a backup was restored.
-func TestEndedSecretsStayEnded(t *testing.T) {
-	t.Parallel()
-	for name, end := range map[string]func(*tokenstore.Store, token.ID) error{
-		"deleted": func(s *tokenstore.Store, id token.ID) error {
-			return s.Delete(id, token.AnyVersion, testActor)
-		},
-		"rotated": func(s *tokenstore.Store, id token.ID) error {
-			_, _, err := s.Rotate(testPolicy, id, token.Rotation{}, testActor)
-			return err
-		},
-		"rotated with a grace, and deleted": func(s *tokenstore.Store, id token.ID) error {
-			_, _, err := s.Rotate(testPolicy, id, token.Rotation{Grace: 240 * time.Hour}, testActor)
-			return errors.Join(err, s.Delete(id, token.AnyVersion, testActor))
-		},
-	} {
-		path := newPath(t)
-		s := storeOver(t, mustOpen(t, path))
-		token, err := takeOver(s)
-		check(t, err)
-		check(t, end(s, token.ID))
-		backup := saveBackup(t, s)
-		check(t, s.Close())
-		for when, path := range map[string]string{name: path, name + ", restored": newPath(t)} {
-			if strings.HasSuffix(when, "restored") {
-				_, err := Restore(backup, path, testTime)
-				check(t, err)
-			}
-			if report, err := Check(path); err != nil || len(report.Problems) > 0 {
-				t.Errorf("%s: %v, %v", when, report.Problems, err)
-			}
-			s := storeOver(t, mustOpen(t, path))
-			refusedAsEnded(t, when, s)
-			check(t, s.Close())
-		}
-	}
 }
 
 // TestEndedEntryDamaged verifies that an entry that can't be read still refuses, and
@@ -107,31 +58,4 @@ func TestEndedSecretInUse(t *testing.T) {
 	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], token.ID.String()) {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
-}
-
-// TestEndedBesideImport verifies that an import that comes with the deletion never
-// leaves the secret in service after the last deletion.
-func TestEndedBesideImport(t *testing.T) {
-	t.Parallel()
-	s := storeOver(t, mustOpen(t, newPath(t)))
-	tok, err := takeOver(s)
-	check(t, err)
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for range 5 {
-				if _, err := takeOver(s); !errors.Is(err, tokenstore.ErrTaken) {
-					t.Errorf("imported again: %v", err)
-				}
-			}
-		})
-	}
-	all.Go(func() {
-		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
-			t.Error(err)
-		}
-	})
-	all.Wait()
-	refusedAsEnded(t, "at the end", s)
-	check(t, s.Close())
 }

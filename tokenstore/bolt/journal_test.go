@@ -5,9 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"testing"
-	"time"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -35,44 +33,6 @@ func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Matc
 	return match
 }
 
-// TestKilled: everything that was counted is there after the process was killed, how often
-// that may be, and no request counts twice.
-func TestKilled(t *testing.T) {
-	t.Parallel()
-	path := newPath(t)
-	want := tokenstore.Usage{}
-	var token made
-	for round := range 6 {
-		s := storeOver(t, mustOpen(t, path))
-		if round == 0 {
-			token = makeToken(t, s)
-		}
-		for i := range 20 {
-			match := authenticate(t, s, token)
-			want.Last = tokenstore.LastUse{Time: testTime.Add(time.Duration(round*100+i) * time.Millisecond), IP: "203.0.113.7", UserAgent: "curl", Route: "GET /a"}
-			s.CountAllowed(match, "a:b", want.Last)
-			s.CountDenied(match, want.Last.Time, "a:b", "insufficient_scope")
-			want.Allowed++
-			want.Denied++
-			if i%7 == round%7 {
-				check(t, s.Flush())
-			}
-		}
-		want.Last.Time = want.Last.Time.Truncate(time.Microsecond)
-		next := copied(t, path)
-		check(t, s.Close())
-		path = next
-		for range 2 { // the second time nothing is left to replay
-			again := copied(t, path)
-			s := storeOver(t, mustOpen(t, again))
-			if got, series := used(t, s, token.ID); !reflect.DeepEqual(got, want) || series != want.Allowed {
-				t.Fatalf("round %d: %+v, %d in the series, want %+v", round, got, series, want)
-			}
-			check(t, s.Close())
-		}
-	}
-}
-
 // TestJournalFile: it is there while the store is, with nobody else's rights, and
 // gone when all is saved.
 func TestJournalFile(t *testing.T) {
@@ -93,26 +53,6 @@ func TestJournalFile(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
-	}
-}
-
-// TestDeletedAndCounted: what was counted for a token that is deleted is nowhere.
-func TestDeletedAndCounted(t *testing.T) {
-	t.Parallel()
-	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
-	tok := makeToken(t, s)
-	match := authenticate(t, s, tok)
-	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
-	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
-	s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
-	killed := copied(t, path)
-	check(t, s.Close())
-	for _, path := range []string{killed, path} {
-		check(t, storeOver(t, mustOpen(t, path)).Close())
-		if report, err := Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 0 {
-			t.Errorf("%+v, %v", report, err)
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package bolt
 import (
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -42,114 +41,6 @@ func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 		return nil
 	}))
 	return found
-}
-
-// TestDays: the newest day is with the totals, the others are by themselves, and all
-// that is saved is added.
-func TestDays(t *testing.T) {
-	t.Parallel()
-	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
-	tok, other := makeToken(t, s), makeToken(t, s)
-	for _, days := range [][]tokenstore.DayUsage{
-		{usedOn(today-1, 1)},
-		{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)},
-		{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)},
-	} {
-		save(t, b, map[token.ID]tokenstore.Usage{
-			tok.ID:                           {Allowed: 7, Days: days},
-			other.ID:                         {Days: []tokenstore.DayUsage{usedOn(today, 9)}},
-			token.ID([]byte("000000000000")): {Days: days}, // is no token
-		})
-	}
-	want := []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today-1, 5)}
-	if got := days(t, b, tok.ID); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v", got)
-	}
-	if got, err := usageOf(b, tok.ID); err != nil || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today, 5)}) || got.Allowed != 21 {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if got, state, err := b.Usage(tok.ID, today-3, today-2); err != nil || state.Flush != 7 || !reflect.DeepEqual(got.Days, []tokenstore.DayUsage{usedOn(today-3, 3), usedOn(today, 5)}) {
-		t.Errorf("some days: %+v, %+v, %v", got, state, err)
-	}
-	if got := days(t, b, other.ID); len(got) != 0 {
-		t.Errorf("of another token: %+v", got)
-	}
-	if n, err := b.countKeys(daysBucket); err != nil || n != 2 {
-		t.Errorf("%d days, %v", n, err)
-	}
-	// A deleted token leaves nothing.
-	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
-	if n, err := b.countKeys(daysBucket); err != nil || n != 0 {
-		t.Errorf("%d days are left, %v", n, err)
-	}
-	check(t, s.Close())
-	if report, err := Check(b.path); err != nil || len(report.Problems) > 0 {
-		t.Errorf("%+v, %v", report, err)
-	}
-}
-
-// TestPruneDays: hours are added up and days removed when they are old, a bounded
-// number at once, and each once.
-func TestPruneDays(t *testing.T) {
-	t.Parallel()
-	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
-	const tokens, kept = 300, 20
-	var ids []token.ID
-	came := make(map[token.ID]tokenstore.Usage)
-	for range tokens {
-		id := makeToken(t, s).ID
-		var of tokenstore.Usage
-		for day := today - kept; day <= today; day++ {
-			of.Days = append(of.Days, usedOn(day, 1))
-		}
-		ids = append(ids, id)
-		came[id] = of
-	}
-	save(t, b, came)
-	keep := tokenstore.Retention{Hours: today - 7, Days: today - 15}
-	rounds := 0
-	for more := true; more; rounds++ {
-		var err error
-		if more, err = b.Prune(keep); err != nil || rounds > 100 {
-			t.Fatalf("round %d: %v", rounds, err)
-		}
-	}
-	if rounds < tokens*(kept-7)/pruneLimit/2 {
-		t.Errorf("all in %d rounds", rounds)
-	}
-	for _, id := range ids {
-		var want []tokenstore.DayUsage
-		for day := today - 15; day < today; day++ {
-			if d := usedOn(day, 1); day < today-7 {
-				want = append(want, d.AsWhole())
-			} else {
-				want = append(want, d)
-			}
-		}
-		if got := days(t, b, id); !reflect.DeepEqual(got, want) {
-			t.Fatalf("%+v", got)
-		}
-	}
-	if more, err := b.Prune(keep); more || err != nil {
-		t.Errorf("again: %v, %v", more, err)
-	}
-	// A day later it is one day more. What is saved late is whole already.
-	keep.Hours++
-	keep.Days++
-	for more := true; more; {
-		var err error
-		more, err = b.Prune(keep)
-		check(t, err)
-	}
-	if got := days(t, b, ids[0]); len(got) != 14 || !reflect.DeepEqual(got[6], usedOn(today-8, 1).AsWhole()) && !got[7].Whole || got[8].Whole {
-		t.Errorf("%+v", got)
-	}
-	check(t, s.Close())
-	if report, err := Check(b.path); err != nil || len(report.Problems) > 0 {
-		t.Errorf("%+v, %v", report, err)
-	}
 }
 
 // TestCheckDays finds a day that is damaged, and one of no token.
