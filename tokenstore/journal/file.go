@@ -50,13 +50,14 @@ func create(path string, id uint64) (_ *file, err error) {
 			err = errors.Join(fmt.Errorf("creating the journal %s: %w", path, err), f.close(), os.Remove(path))
 		}
 	}()
-	block := make([]byte, fileHeaderSize)
-	binary.LittleEndian.PutUint64(block[copy(block, fileMagic):], id)
-	for range fileSize / fileHeaderSize {
-		if _, err := made.Write(block); err != nil {
-			return nil, err
-		}
-		clear(block)
+	header, zeros := make([]byte, fileHeaderSize), make([]byte, ringSize/16)
+	binary.LittleEndian.PutUint64(header[copy(header, fileMagic):], id)
+	_, err = made.Write(header)
+	for i := 0; err == nil && i < 16*Rings; i++ {
+		_, err = made.Write(zeros)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if f.mapped, err = mapFile(made, fileSize); err != nil {
 		return nil, err
