@@ -72,10 +72,13 @@ func (s *Store) Pending() int { return s.pending.tokens(s.journal) }
 // CountsAtRisk returns why counts are missing, or would be lost if the process were
 // killed now. It is an [ErrCountsUnread] if those of an earlier process are missing.
 func (s *Store) CountsAtRisk() error {
-	if err := s.flusher.atRisk.Load(); err != nil {
+	if err := s.flusher.atRisk.Load(); err != nil && *err != nil {
 		return *err
 	}
-	return nil
+	if s.flusher.path == "" {
+		return nil
+	}
+	return s.journal.Problem() // which tend may not have seen: a flush may take long
 }
 
 // openJournal adds what a killed process counted and did not save, and begins a journal.
@@ -139,23 +142,13 @@ func (s *Store) tend() {
 }
 
 // renewJournal begins a new file for the journal if there is none, or something is wrong
-// with it.
+// with it. What an earlier process left, and the new file's id, are saved before that.
 func (s *Store) renewJournal() error {
+	f := &s.flusher
 	problem := s.journal.Problem()
 	if problem == nil {
 		return nil
 	}
-	err := s.keepJournal()
-	if err == nil && s.flusher.opened {
-		s.logger.Warn("the usage journal was created anew; no counts are lost", zap.NamedError("reason", problem))
-	}
-	return err
-}
-
-// keepJournal begins a new file for the journal. What an earlier process left, and the new
-// file's id, are saved before that.
-func (s *Store) keepJournal() error {
-	f := &s.flusher
 	if err := s.flush(); err != nil {
 		return err
 	}
@@ -166,7 +159,16 @@ func (s *Store) keepJournal() error {
 			return err
 		}
 	}
-	return s.journal.Keep(f.path, f.id)
+	if s.journal.Problem() == nil { // it was full of entries that could not be saved
+		return nil
+	}
+	if err := s.journal.Keep(f.path, f.id); err != nil {
+		return err
+	}
+	if f.opened {
+		s.logger.Warn("the usage journal was created anew; no counts are lost", zap.NamedError("reason", problem))
+	}
+	return nil
 }
 
 // Flush saves the usage counted so far. What can't be saved stays counted for the next

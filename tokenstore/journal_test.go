@@ -260,7 +260,14 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 		"emptied":  func(path string) error { return os.Truncate(path, 0) },
 		"removed":  os.Remove,
 		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
-		"moved":    func(path string) error { return os.Rename(path, path+".moved") },
+		"overwritten": func(path string) error {
+			file, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err == nil {
+				_, err = file.Write(make([]byte, 4096))
+			}
+			return errors.Join(err, file.Close())
+		},
+		"moved": func(path string) error { return os.Rename(path, path+".moved") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -346,14 +353,48 @@ func TestFullJournal(t *testing.T) {
 		t.Error("not at risk")
 	}
 	s.memory.do(func() { s.memory.saveError = nil })
-	check(t, s.Flush())
+	before, err := os.Stat(s.memory.journal)
+	check(t, err)
 	s.tend()
+	if after, err := os.Stat(s.memory.journal); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the journal was created anew: %v", err)
+	}
 	if err := s.CountsAtRisk(); err != nil {
 		t.Errorf("still at risk: %v", err)
 	}
 	s = s.kill(t)
 	if totals, series := s.sums(t, token.ID); totals[0] != uses || series[0] != uses {
 		t.Errorf("%v, %v", totals, series)
+	}
+}
+
+// TestStalledFlush: while the backend takes long, the store says that a kill would lose what
+// the journal has no room for.
+func TestStalledFlush(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	_, credential := s.create(t)
+	match := s.must(t, credential)
+	stalled, goOn := make(chan struct{}), make(chan struct{})
+	s.memory.beforeSave = sync.OnceFunc(func() {
+		close(stalled)
+		<-goOn
+	})
+	s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
+	flushed := make(chan error)
+	go func() { flushed <- s.Flush() }()
+	<-stalled
+	for range 100_000 {
+		s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
+	}
+	if s.CountsAtRisk() == nil {
+		t.Error("not at risk")
+	}
+	close(goOn)
+	check(t, <-flushed)
+	check(t, s.Flush())
+	if err := s.CountsAtRisk(); err != nil {
+		t.Errorf("still at risk: %v", err)
 	}
 }
 

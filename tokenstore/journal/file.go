@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type file struct {
 	path     string
 	file     *os.File
 	identity fs.FileInfo
+	header   []byte
 	mapped   []byte // nil on systems without mmap
 	// broken is set when a write failed.
 	broken atomic.Bool
@@ -50,9 +52,9 @@ func create(path string, id uint64) (_ *file, err error) {
 			err = errors.Join(fmt.Errorf("creating the journal %s: %w", path, err), f.close(), os.Remove(path))
 		}
 	}()
-	header, zeros := make([]byte, fileHeaderSize), make([]byte, ringSize/16)
-	binary.LittleEndian.PutUint64(header[copy(header, fileMagic):], id)
-	_, err = made.Write(header)
+	f.header = binary.LittleEndian.AppendUint64([]byte(fileMagic), id)
+	zeros := make([]byte, ringSize/16)
+	_, err = made.Write(append(f.header, zeros[:fileHeaderSize-len(f.header)]...))
 	for i := 0; err == nil && i < 16*Rings; i++ {
 		_, err = made.Write(zeros)
 	}
@@ -101,6 +103,10 @@ func (f *file) problem() error {
 		return fmt.Errorf("the journal %s was replaced while in use", f.path)
 	case now.Size() < fileSize:
 		return fmt.Errorf("the journal %s was cut off while in use", f.path)
+	}
+	header := make([]byte, len(f.header))
+	if _, err := f.file.ReadAt(header, 0); err != nil || !bytes.Equal(header, f.header) {
+		return fmt.Errorf("the journal %s was overwritten while in use", f.path)
 	}
 	return nil
 }
