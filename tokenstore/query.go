@@ -163,15 +163,13 @@ const scanChunk = 10_000
 // meanwhile may be seen or not; all others are, once. It is the way to look at a
 // million tokens in less than a second; it fails when the context ends.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
-	// What has been counted is saved first, so that it is in what the backend scans.
-	var unsaved *FlushState
-	if s.Flush() != nil {
-		state, err := s.backend.State()
-		if err != nil {
-			return readError(err)
-		}
-		unsaved = &state.Flush
+	// What has been counted is saved first, so that it is in what the backend scans. If that
+	// fails, nothing is saved meanwhile.
+	unsaved, unlock, err := s.flushForScan()
+	if err != nil {
+		return readError(err)
 	}
+	defer unlock()
 	var after token.ID
 	for more := true; more; {
 		switch {
@@ -203,4 +201,20 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		}
 	}
 	return nil
+}
+
+// flushForScan saves what has been counted. If it can't, it returns the state that the
+// backend has until unlock.
+func (s *Store) flushForScan() (unsaved *FlushState, unlock func(), err error) {
+	s.flusher.mu.Lock()
+	if s.flush() == nil {
+		s.flusher.mu.Unlock()
+		return nil, func() {}, nil
+	}
+	state, err := s.backend.State()
+	if err != nil {
+		s.flusher.mu.Unlock()
+		return nil, nil, err
+	}
+	return &state.Flush, s.flusher.mu.Unlock, nil
 }

@@ -109,8 +109,14 @@ func Open(path string) (*Backend, error) {
 	return b, nil
 }
 
-// JournalPath implements tokenstore.Backend.
-func (b *Backend) JournalPath() string { return b.path + journalSuffix }
+// JournalPath implements tokenstore.Backend. The journal is next to the file itself, not to a
+// link that the store was opened by.
+func (b *Backend) JournalPath() string {
+	if path, err := realPath(b.path); err == nil {
+		return path + journalSuffix
+	}
+	return b.path + journalSuffix
+}
 
 // openAlone opens the file without the one beside it.
 func openAlone(path string) (*Backend, error) {

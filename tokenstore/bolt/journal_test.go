@@ -83,3 +83,18 @@ func TestRestoreWithJournal(t *testing.T) {
 		t.Errorf("the journal of the store that was replaced: %v", err)
 	}
 }
+
+// TestJournalOfALink: a store that is opened by a link has its journal where a restore
+// finds it.
+func TestJournalOfALink(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	check(t, storeOver(t, mustOpen(t, path)).Close())
+	link := filepath.Join(t.TempDir(), "link.db")
+	check(t, os.Symlink(path, link))
+	s := storeOver(t, mustOpen(t, link))
+	if _, err := os.Stat(path + journalSuffix); err != nil {
+		t.Error(err)
+	}
+	check(t, s.Close())
+}
