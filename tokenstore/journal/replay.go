@@ -35,17 +35,18 @@ func Replay(path string, id uint64, from Position, each func(ring int, at uint64
 			switch unsaved := at >= from[i] && at%ringSize == offset; {
 			case entry != nil && unsaved:
 				each(i, at, entry)
-			case size == alignment && unsaved && at < from[i]+ringSize && at > 0:
+			case size == 0 && unsaved && at < from[i]+ringSize && at > 0:
 				damaged++
 			}
+			size = max(size, alignment)
 			offset += size
 		}
 	}
 	return damaged, nil
 }
 
-// entryAt returns the entry at an offset of a ring, or nil if there is none, and the least
-// distance to the next one.
+// entryAt returns the entry at an offset of a ring, or nil if there is none, the position
+// that is written there, and the distance to the next entry, or 0 if that is unknown.
 func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	b := memory[offset:]
 	length, at := uint64(binary.LittleEndian.Uint32(b[4:])), binary.LittleEndian.Uint64(b[8:])
@@ -55,7 +56,7 @@ func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	}
 	if at%ringSize != offset || end > uint64(len(b)) || end > headerSize+MaxEntry ||
 		binary.LittleEndian.Uint32(b) != crc32.Checksum(b[4:end], castagnoli) {
-		return nil, at, alignment
+		return nil, at, 0
 	}
 	if length == skipLength {
 		return nil, at, uint64(len(b))
