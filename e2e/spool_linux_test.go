@@ -180,7 +180,7 @@ func TestSlowFields(t *testing.T) {
 func TestSpoolFaults(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
-	dir := smallDisk(t, c)
+	dir := smallDisk(t, c, "4m")
 	backend := mollymawktest.New(t, mollymawktest.Options{})
 	backend.AddBlock("alice", "default", "vol", 8, nil)
 	c.env["BACKEND"], c.env["UPSTREAM"] = backend.Addr(), backend.AddToken("alice", "gate", 1e15)

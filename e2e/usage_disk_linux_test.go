@@ -37,13 +37,13 @@ func fillDisk(t *testing.T, dir string) (free func()) {
 }
 
 // smallDisk is a file system of its own, in memory. Only root can mount one.
-func smallDisk(t *testing.T, c *caddy) string {
+func smallDisk(t *testing.T, c *caddy, size string) string {
 	t.Helper()
 	dir := c.path("disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
 		t.Skip("only root can mount a small disk")
 	} else if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func smallDisk(t *testing.T, c *caddy) string {
 func TestUsageOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
-	disk := smallDisk(t, c)
+	disk := smallDisk(t, c, "16m")
 	c.env["STORE"] = filepath.Join(disk, "tokens.db")
 	c.start(countingSite)
 	tokens := makeCounted(c)
@@ -121,7 +121,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 func TestUsageStartsOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
-	disk := smallDisk(t, c)
+	disk := smallDisk(t, c, "16m")
 	c.env["STORE"] = filepath.Join(disk, "tokens.db")
 	c.start(countingSite)
 	tokens := makeCounted(c)

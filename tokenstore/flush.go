@@ -211,7 +211,13 @@ func (s *Store) flushInBackground(flushing, atRisk *trouble, interval time.Durat
 		s.logger.Info("token usage is being saved again")
 	}
 	s.tend()
-	err = s.CountsAtRisk()
+	s.logRisk(atRisk)
+	return pace(took, interval)
+}
+
+// logRisk logs when a kill would begin to lose counts, and when it no longer would.
+func (s *Store) logRisk(atRisk *trouble) {
+	err := s.CountsAtRisk()
 	switch atRisk.changed(err != nil) {
 	case troubleBegan:
 		if errors.Is(err, ErrCountsUnread) {
@@ -222,7 +228,6 @@ func (s *Store) flushInBackground(flushing, atRisk *trouble, interval time.Durat
 	case troubleEnded:
 		s.logger.Info("token usage survives the process again")
 	}
-	return pace(took, interval)
 }
 
 // saveBatch saves a batch, or the rest of it.

@@ -255,6 +255,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	var flushing, atRisk, clock, ahead, noticing trouble
 	s.watchClock(&clock)
 	s.watchAhead(&ahead)
+	s.logRisk(&atRisk)
 	for {
 		select {
 		case <-s.stop:
