@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
 
@@ -21,21 +20,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-func init() {
-	caddy.RegisterModule(watchingHandler{})
-	httpcaddyfile.RegisterHandlerDirective("watching", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return watchingHandler{}, nil })
-	httpcaddyfile.RegisterDirectiveOrder("watching", httpcaddyfile.Before, "respond")
-}
+func init() { registerHandler("watching", watchingHandler) }
 
 // watchingHandler waits for the end of requests, as proxies do, and shows what it was
 // asked for.
-type watchingHandler struct{}
-
-func (watchingHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.watching", New: func() caddy.Module { return watchingHandler{} }}
-}
-
-func (watchingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func watchingHandler(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	select {
 	case <-r.Context().Done():
 		return r.Context().Err()

@@ -10,31 +10,20 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-func init() {
-	caddy.RegisterModule(lastingHandler{})
-	httpcaddyfile.RegisterHandlerDirective("lasting", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return lastingHandler{}, nil })
-	httpcaddyfile.RegisterDirectiveOrder("lasting", httpcaddyfile.Before, "respond")
-}
+func init() { registerHandler("lasting", lastingHandler) }
+
+// lasting receives nil when an answer has begun, and then why it ended.
+var lasting = make(chan error)
 
 // lastingHandler begins an answer without a length, in the way that the query says, and
 // then waits until it is told to end.
-type lastingHandler struct{}
-
-// lasting is told when an answer has begun, and why it ended.
-var lasting = make(chan error)
-
-func (lastingHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.lasting", New: func() caddy.Module { return lastingHandler{} }}
-}
-
-func (lastingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func lastingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	_, _ = io.WriteString(w, "a")
 	switch r.URL.RawQuery {
 	case "write":

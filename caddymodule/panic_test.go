@@ -18,7 +18,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -27,21 +26,13 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(panickingHandler{})
+	registerHandler("panicking", panickingHandler)
 	caddy.RegisterModule(new(panickingStore))
-	httpcaddyfile.RegisterHandlerDirective("panicking", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return panickingHandler{}, nil })
 }
 
-// panickingHandler is a faulty handler after the gate, faulty in the way that the
-// path says.
-type panickingHandler struct{}
-
-func (panickingHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.panicking", New: func() caddy.Module { return panickingHandler{} }}
-}
-
-// ServeHTTP has the request, and so the upstream token, on its stack.
-func (panickingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+// panickingHandler is a faulty handler after the gate, faulty in the way that the path
+// says. It has the request, and so the upstream token, on its stack.
+func panickingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	switch r.URL.Path {
 	case "/good":
 		w.WriteHeader(http.StatusNoContent)
@@ -307,8 +298,7 @@ func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whol
 }
 
 var (
-	_ caddyhttp.MiddlewareHandler = panickingHandler{}
-	_ StoreModule                 = (*panickingStore)(nil)
-	_ caddy.Provisioner           = (*panickingStore)(nil)
-	_ caddyfile.Unmarshaler       = (*panickingStore)(nil)
+	_ StoreModule           = (*panickingStore)(nil)
+	_ caddy.Provisioner     = (*panickingStore)(nil)
+	_ caddyfile.Unmarshaler = (*panickingStore)(nil)
 )

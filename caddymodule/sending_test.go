@@ -10,22 +10,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-func init() {
-	caddy.RegisterModule(sendingHandler{})
-	httpcaddyfile.RegisterHandlerDirective("sending", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return sendingHandler{}, nil })
-	httpcaddyfile.RegisterDirectiveOrder("sending", httpcaddyfile.Before, "respond")
-}
-
-// sendingHandler sends requests on when it is told to, as a proxy does in which they have
-// waited.
-type sendingHandler struct{}
+func init() { registerHandler("sending", sendingHandler) }
 
 // sending is what the handlers use.
 var sending struct {
@@ -35,11 +26,9 @@ var sending struct {
 	backend   string
 }
 
-func (sendingHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.sending", New: func() caddy.Module { return sendingHandler{} }}
-}
-
-func (sendingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+// sendingHandler sends requests on when it is told to, as a proxy does in which they have
+// waited.
+func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	sending.waiting.Done()
 	<-sending.release
 	out, err := http.NewRequestWithContext(r.Context(), http.MethodGet, sending.backend, nil)
