@@ -221,26 +221,25 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	return nil
 }
 
+// Scan yields the tokens as they are when it is called, like a transaction that reads.
 func (m *memory) Scan(after token.ID, yield func(*token.Token, Usage) bool) error {
 	end, err := m.begin("Scan")
 	if err != nil {
 		return err
 	}
-	defer end()
-	ids := slices.SortedFunc(maps.Keys(m.tokens), func(a, b token.ID) int { return slices.Compare(a[:], b[:]) })
+	tokens, used := maps.Clone(m.tokens), maps.Clone(m.used)
+	end()
+	ids := slices.SortedFunc(maps.Keys(tokens), func(a, b token.ID) int { return slices.Compare(a[:], b[:]) })
 	var reader Reader
 	for _, id := range ids {
 		if slices.Compare(id[:], after[:]) <= 0 {
 			continue
 		}
-		token, err := reader.Token(id, m.tokens[id])
+		token, err := reader.Token(id, tokens[id])
 		if err != nil {
 			continue
 		}
-		var usage Usage
-		if record, ok := m.used[id]; ok {
-			usage, _ = reader.Usage(id, record)
-		}
+		usage, _ := reader.Usage(id, used[id])
 		if !yield(token, usage) {
 			break
 		}

@@ -67,6 +67,40 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestScanBeforeSave: a scan that begins while usage can't be saved sees each count once,
+// even if a flush would succeed while the scan is under way.
+func TestScanBeforeSave(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	s.memory.do(func() { s.memory.saveError = errors.New("full") })
+	const tokens = 3
+	for range tokens {
+		_, credential := s.create(t)
+		s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
+	}
+	seen := 0
+	err := s.Scan(t.Context(), func(u TokenUsage) bool {
+		seen++
+		if u.Usage.Allowed != 1 {
+			t.Errorf("token %d has %d requests, want 1", seen, u.Usage.Allowed)
+		}
+		s.memory.do(func() { s.memory.saveError = nil })
+		if s.flusher.mu.TryLock() { // the lock that every flush takes
+			defer s.flusher.mu.Unlock()
+			if err := s.flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	})
+	if err != nil || seen != tokens {
+		t.Errorf("%d of %d tokens: %v", seen, tokens, err)
+	}
+	if err := s.Flush(); err != nil {
+		t.Errorf("after the scan: %v", err)
+	}
+}
+
 // TestCloneSharesNothing overwrites what a Reader read from.
 func TestCloneSharesNothing(t *testing.T) {
 	t.Parallel()
