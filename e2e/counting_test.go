@@ -22,16 +22,16 @@ const (
 	countingClients = 64
 	countingTokens  = 100
 
-	// usageFile is the file next to the store in which counts outlive a kill.
+	// usageFile is the usage journal's file, next to the store.
 	usageFile = "tokens.db.journal"
 
-	// What the log says when counts can't be saved in the store, and can again; and when
-	// a kill would lose what isn't saved, and would no longer.
-	saysUnsaved  = "saving token usage failed"
-	saysSaved    = "token usage is being saved again"
-	saysMortal   = "token usage that is not saved yet would be lost"
-	saysRenewed  = "the usage journal was created anew"
-	saysImmortal = "token usage survives the process again"
+	// Log messages of failed and resumed saves, and of when a kill would lose counts and
+	// when it no longer would.
+	saysUnsaved = "saving token usage failed"
+	saysSaved   = "token usage is being saved again"
+	saysAtRisk  = "token usage that is not saved yet would be lost"
+	saysRenewed = "the usage journal was created anew"
+	saysSafe    = "token usage survives the process again"
 )
 
 // countingSite answers by itself, so that as much as possible is counted.

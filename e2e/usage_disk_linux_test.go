@@ -57,16 +57,22 @@ func smallDisk(t *testing.T, c *caddy, size string) string {
 	return dir
 }
 
-// TestUsageOnAFullDisk: the gate serves on, says loudly that counts can't be saved,
-// saves them when there is room, and if it is killed loses none unless it said that it
-// would (USE-04, FT-11).
-func TestUsageOnAFullDisk(t *testing.T) {
-	t.Parallel()
-	c := newCaddy(t, nil)
-	disk := smallDisk(t, c, "16m")
+// countingOnDisk starts a Caddy whose store is on a disk of its own.
+func countingOnDisk(t *testing.T) (c *caddy, disk string, tokens []*counted) {
+	t.Helper()
+	c = newCaddy(t, nil)
+	disk = smallDisk(t, c, "16m")
 	c.env["STORE"] = filepath.Join(disk, "tokens.db")
 	c.start(countingSite)
-	tokens := makeCounted(c)
+	return c, disk, makeCounted(c)
+}
+
+// TestUsageOnAFullDisk verifies that the gate goes on serving on a full disk, logs that it
+// can't save counts, and saves them when there is space. A kill loses counts only if
+// healthz had warned of it.
+func TestUsageOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	c, disk, tokens := countingOnDisk(t)
 	count := func() {
 		t.Helper()
 		countFor(c, tokens, 500*time.Millisecond)
@@ -101,10 +107,10 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in", "1d"); code != 6 || !strings.Contains(stderr, "store") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	c.says(saysMortal, 1) // on the second start there was no room for the file
+	c.says(saysAtRisk, 1) // on the second start there was no space for the journal
 	free()
 	c.says(saysSaved, 1)
-	c.says(saysImmortal, 1)
+	c.says(saysSafe, 1)
 	count()
 	c.kill()
 	c.start(countingSite)
@@ -116,15 +122,11 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestUsageStartsOnAFullDisk: Caddy starts although there is no room for the file that
-// outlives a kill. It says so, counts, and makes the file when there is room.
+// TestUsageStartsOnAFullDisk verifies that Caddy starts without space for the journal. It
+// logs a warning, counts, and creates the journal when there is space.
 func TestUsageStartsOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	c := newCaddy(t, nil)
-	disk := smallDisk(t, c, "16m")
-	c.env["STORE"] = filepath.Join(disk, "tokens.db")
-	c.start(countingSite)
-	tokens := makeCounted(c)
+	c, disk, tokens := countingOnDisk(t)
 	countFor(c, tokens, 200*time.Millisecond)
 	c.stop()
 	if err := os.Remove(filepath.Join(disk, usageFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -134,13 +136,13 @@ func TestUsageStartsOnAFullDisk(t *testing.T) {
 	c.start(countingSite)
 	holds(c, tokens)
 	countFor(c, tokens, 500*time.Millisecond)
-	c.says(saysMortal, 1)
+	c.says(saysAtRisk, 1)
 	if c.healthWarning() == "" {
 		t.Error("healthz doesn't warn")
 	}
 	countFor(c, tokens, 500*time.Millisecond)
 	free()
-	c.says(saysImmortal, 1)
+	c.says(saysSafe, 1)
 	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
 	countFor(c, tokens, 200*time.Millisecond)
 	c.kill()

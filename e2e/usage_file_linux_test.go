@@ -9,10 +9,10 @@ import (
 
 const flippedBits = "flipped bits"
 
-// usageHarms is what may happen to the file that outlives a kill.
+// usageHarms is what may happen to the journal.
 var usageHarms = map[string]struct {
 	harm func(path string) error
-	// foreign says that something is there that isn't Caddy's to remove.
+	// foreign is true if Caddy must not remove what is there then.
 	foreign bool
 }{
 	"cut to nothing": {harm: func(path string) error { return os.Truncate(path, 0) }},
@@ -58,14 +58,14 @@ func flipBits(path string) error {
 	return os.WriteFile(path, content, 0o600)
 }
 
-// TestUsageFileHarmed harms the file that outlives a kill while Caddy has it open. It
-// counts on, says that a kill would lose counts, and makes a new file when it can. A
-// clean stop loses nothing.
+// TestUsageFileHarmed harms the journal while Caddy has it open. Caddy continues to count,
+// warns that a kill would lose counts, and creates a new journal when it can. A clean
+// stop loses nothing.
 func TestUsageFileHarmed(t *testing.T) {
 	t.Parallel()
 	for name, test := range usageHarms {
 		if name == flippedBits {
-			continue // nobody reads it while Caddy runs
+			continue // Caddy doesn't read it while it runs
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +80,7 @@ func TestUsageFileHarmed(t *testing.T) {
 				}
 				countFor(c, tokens, 200*time.Millisecond)
 				if test.foreign {
-					c.says(saysMortal, times)
+					c.says(saysAtRisk, times)
 				} else {
 					c.says(saysRenewed, times)
 				}
@@ -95,7 +95,7 @@ func TestUsageFileHarmed(t *testing.T) {
 				if err := os.Remove(c.path(usageFile)); err != nil {
 					t.Fatal(err)
 				}
-				c.says(saysImmortal, 1)
+				c.says(saysSafe, 1)
 			}
 			c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
 			countFor(c, tokens, 200*time.Millisecond)
@@ -120,9 +120,9 @@ func TestUsageFileHarmed(t *testing.T) {
 	}
 }
 
-// TestUsageFileHarmedBefore harms the file that a killed Caddy has left. Caddy starts,
-// with all that was saved and a history that agrees with the totals, and says what is
-// wrong. What it counts itself is safe as soon as it can be.
+// TestUsageFileHarmedBefore harms the journal that a killed Caddy has left. Caddy starts
+// with all saved counts and a history that agrees with the totals, and logs what is
+// wrong. New counts survive a kill as soon as there is a journal again.
 func TestUsageFileHarmedBefore(t *testing.T) {
 	t.Parallel()
 	for name, test := range usageHarms {

@@ -9,9 +9,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// FailureLimit throttles token guessing, per client address: each may fail so many times
-// immediately, and again as the window passes. It counts in memory, and never by token, so
-// that guesses don't lock the token's owner out. A FailureLimit may be used by any number
+// FailureLimit throttles token guessing, per client address: an address may have a burst of
+// failures, which refills evenly over the window. It counts in memory, and never by token,
+// so that guesses don't lock the token's owner out. A FailureLimit may be used by any number
 // of goroutines.
 type FailureLimit struct {
 	limit  token.RateLimit
@@ -34,7 +34,7 @@ type failureShard struct {
 	_        [32]byte // to avoid false sharing
 }
 
-// NewFailureLimit returns a limit of so many failures, at least 1, in a window.
+// NewFailureLimit returns a limit of failures, at least 1, in a window.
 func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
 	return &FailureLimit{limit: token.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }

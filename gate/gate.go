@@ -166,27 +166,26 @@ const (
 	checksEnd
 )
 
-// Decide decides on a request. It reads the request only, and writes to decision only,
-// which must be its zero value. The checks are made in order, and the first that fails
-// decides.
-func (g *Gate) Decide(store Store, request *Request, decision *Decision) {
-	d, s := decision, scratch{store: store}
+// Decide decides on a request, which it only reads. It writes the decision to d, which must
+// be its zero value. The checks are made in order, and the first that fails decides.
+func (g *Gate) Decide(store Store, r *Request, d *Decision) {
+	s := scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched && d.Redirect == ""; c++ {
-		g.check(c, request, d, &s)
+		g.check(c, r, d, &s)
 	}
 	if d.Refused() {
 		d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
 	}
 	switch {
-	case request.StrayToken:
-		g.config.Failures.CountStray(&d.Refusal, request.ClientIP, request.Now)
+	case r.StrayToken:
+		g.config.Failures.CountStray(&d.Refusal, r.ClientIP, r.Now)
 	case d.Refused():
-		g.config.Failures.Count(&d.Refusal, request.ClientIP, request.Now)
+		g.config.Failures.Count(&d.Refusal, r.ClientIP, r.Now)
 	}
 }
 
-// scratch is what the checks on one request need, and leave to those after them. It lies
-// on the stack, because no pointer to the request or the decision is in it.
+// scratch is what the checks on one request need, and leave to those after them. It stays
+// on the stack, because it has no pointer to the request or the decision.
 type scratch struct {
 	store Store
 	// readOnly makes the checks take nothing of the token's limits.

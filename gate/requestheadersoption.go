@@ -18,8 +18,8 @@ var necessary = []string{
 	"Sec-Websocket-Extensions", "Sec-Websocket-Key", "Sec-Websocket-Protocol", "Sec-Websocket-Version",
 }
 
-// CheckRequestHeaders returns an error that says what is wrong with [Config.RequestHeaders]. Nil is no
-// restriction.
+// CheckRequestHeaders returns an error that says what is wrong with
+// [Config.RequestHeaders]. Nil is no restriction.
 func CheckRequestHeaders(names []string) error {
 	if names != nil && len(names) == 0 {
 		return errors.New("request_headers is empty: name the headers that the backend needs, for example Accept")

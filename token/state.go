@@ -42,7 +42,7 @@ func (t *Token) CheckVersion(version uint64) error {
 func (t *Token) Ended(now time.Time) error {
 	switch {
 	case !t.RevokedAt.IsZero():
-		return conflictf("the token was revoked at %s, for good; make a new one", formatTime(t.RevokedAt))
+		return conflictf("the token was permanently revoked at %s; make a new one", formatTime(t.RevokedAt))
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return conflictf("the token expired at %s and isn't brought back to life; make a new one", formatTime(t.ExpiresAt))
 	}

@@ -47,7 +47,7 @@ type Backend interface {
 	// SaveUsage adds what came to the usage of tokens, [Usage.Plus], and stores the
 	// state, in one transaction. Ids that are no tokens are left out, so that counts that
 	// are saved late bring nothing of a deleted token back. A usage that can't be read
-	// begins anew.
+	// begins at zero.
 	SaveUsage(now time.Time, state FlushState, came iter.Seq2[token.ID, Usage]) error
 	// JournalPath returns where the counts that are not saved survive the process, always
 	// the same, or "" if the backend has no such place. No other process uses it.
@@ -66,9 +66,9 @@ type Backend interface {
 	// it is nil, to the audit.
 	SetTimes(times State, entry *AuditEntry) error
 	// Backup returns a copy of the whole store as it is now, and its length in
-	// bytes. Reading it slowly hinders nobody.
+	// bytes. A slow reader does not block writers.
 	Backup() (content io.ReadCloser, length int64, err error)
-	// Close waits for calls under way. Calls that come later fail with ErrClosed.
+	// Close waits for calls under way. Later calls fail with ErrClosed.
 	Close() error
 }
 
@@ -78,7 +78,7 @@ type State struct {
 	Recorded time.Time
 	// Passed is the time that is known to have passed.
 	Passed time.Time
-	// Told is up to when tokens have been told of that come near their end.
+	// Told is the expiry time up to which expiring tokens have been reported.
 	Told time.Time
 	// Flush is the one given to SaveUsage.
 	Flush FlushState
@@ -92,12 +92,12 @@ type Retention struct {
 	Hours, Days Day
 }
 
-// ChangeFunc turns a token into what it shall be.
+// ChangeFunc returns what becomes of a token.
 type ChangeFunc func(old *token.Token) (Change, error)
 
 // Change is what becomes of a token.
 type Change struct {
-	// Token is what the token shall be; nil deletes it.
+	// Token is the token after the change; nil deletes it.
 	Token *token.Token
 	Audit AuditEntry
 	// Request, unless it is nil, is kept to know a repeat by.

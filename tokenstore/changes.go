@@ -91,7 +91,7 @@ func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Ac
 }
 
 // Rotate gives a token a new secret under the same id. The old one works on until
-// the grace is over; the one before that stops at once. The secret is returned
+// the grace is over; the one before that stops immediately. The secret is returned
 // this once. A revoked or expired token is [token.ErrConflict].
 func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token, token.Secret, error) {
 	var secret token.Secret
@@ -105,7 +105,7 @@ func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation
 	return tok, secret, nil
 }
 
-// Revoke ends a token permanently; it stops working at once and stays listed.
+// Revoke ends a token permanently; it stops working immediately and stays listed.
 // Revoking it again is harmless.
 func (s *Store) Revoke(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "revoke", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
@@ -137,9 +137,8 @@ func unlessChanged(changed bool, err error) error {
 	return err
 }
 
-// change makes a new version of a token. edit turns a copy of the token into what
-// it shall be and says in words what it changed; errUnchanged leaves the token,
-// which is then returned as it is.
+// change makes a new version of a token. edit changes a copy of the token and returns
+// what it changed, for the audit. With errUnchanged the token is returned as it was.
 func (s *Store) change(id token.ID, version uint64, action string, actor Actor, edit func(token *token.Token, now time.Time) (map[string]string, error)) (*token.Token, error) {
 	now := s.Now()
 	var unchanged *token.Token

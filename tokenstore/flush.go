@@ -70,7 +70,7 @@ func pace(took, interval time.Duration) time.Duration {
 func (s *Store) Pending() int { return s.pending.tokens(s.journal) }
 
 // CountsAtRisk returns why counts are missing, or would be lost if the process were
-// killed now. It is an [ErrCountsUnread] if those of an earlier process are missing.
+// killed now. It is an [ErrCountsUnread] if the counts of an earlier process are missing.
 func (s *Store) CountsAtRisk() error {
 	if err := s.flusher.atRisk.Load(); err != nil && *err != nil {
 		return *err
@@ -94,7 +94,8 @@ func (s *Store) openJournal(state FlushState) {
 	f.opened = true
 }
 
-// replay adds what a killed process counted and did not save.
+// replay adds what a killed process counted and did not save. The lock is held, or the
+// store isn't open yet.
 func (s *Store) replay() {
 	f := &s.flusher
 	var unsaved [][]byte
@@ -106,7 +107,7 @@ func (s *Store) replay() {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, journal.ErrOther):
-		s.logger.Warn("ignoring the usage journal beside the token store: it does not continue what the store has", zap.Error(err))
+		s.logger.Warn("ignoring the usage journal next to the token store: it is not the journal of this store", zap.Error(err))
 	default:
 		if errors.Is(err, fs.ErrPermission) {
 			err = fmt.Errorf("%w: give it to the user that Caddy runs as (chown %d %s), and Caddy adds what it holds", err, os.Geteuid(), f.path)

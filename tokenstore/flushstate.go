@@ -12,7 +12,7 @@ import (
 
 // FlushState says which counted requests the saved usage includes. A backend stores it
 // together with the usage, in one transaction, so that each request is counted exactly
-// once, whenever the process is killed. The zero FlushState is that of a new store.
+// once, whenever the process is killed. A new store has the zero FlushState.
 type FlushState struct {
 	// Journal identifies the file of the journal that the positions belong to.
 	Journal uint64

@@ -55,7 +55,7 @@ func (n *numbers[K]) remove(key K, number uint32) {
 	}
 }
 
-// extras are those of the entries whose numbers are equal modulo shardCount.
+// extras has the extra of each entry whose number is in the shard, by number.
 type extras struct {
 	mu     sync.RWMutex
 	extras map[uint32]extra
@@ -103,8 +103,8 @@ func (l *entryList) at(number uint32) *entry {
 	return &(*l.chunks.Load())[number/chunkLength][number%chunkLength]
 }
 
-// take returns an entry that no token has. Whoever found the token that had it before
-// must compare the id.
+// take returns an unused entry. A reader that found the entry's previous token must
+// compare the id.
 func (l *entryList) take() uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,7 +271,7 @@ func (x *index) remove(number uint32) {
 	x.entries.giveBack(number)
 }
 
-// forgetQuotas makes each token's quota be counted anew from its saved usage.
+// forgetQuotas makes the store recompute each token's quota from its usage.
 func (x *index) forgetQuotas() {
 	x.entries.mu.Lock()
 	last := x.entries.next

@@ -9,9 +9,9 @@ import (
 // rateState is the state of a token's rate limit.
 type rateState struct{ arrival int64 }
 
-// take takes one request, or only looks whether it could. What seems to be the state
-// of a clock that was put back may be that of a goroutine that came later and was
-// faster, so the clock is looked at again.
+// take takes one request, or only looks whether it could. A state that is
+// ahead of now may be due to a clock that was put back, or to a faster goroutine with a
+// later time. So the clock is read again.
 func (s *rateState) take(l token.RateLimit, now time.Time, clock Clock, look bool) token.Standing {
 	at := now.UnixNano()
 	if l.Ahead(s.arrival, at) {
@@ -36,8 +36,8 @@ func (s *Store) TakeRate(m Match, now time.Time) token.Standing {
 
 // RateStanding returns what TakeRate would of a request with the token, and takes
 // nothing.
-func (s *Store) RateStanding(token Principal, now time.Time) token.Standing {
-	return s.rate(s.index.byID(token.ID), token, now, true)
+func (s *Store) RateStanding(tok Principal, now time.Time) token.Standing {
+	return s.rate(s.index.byID(tok.ID), tok, now, true)
 }
 
 func (s *Store) rate(number uint32, tok Principal, now time.Time, look bool) (standing token.Standing) {
@@ -50,16 +50,16 @@ func (s *Store) rate(number uint32, tok Principal, now time.Time, look bool) (st
 }
 
 // quotaState is what a token has taken of its quota in one period, which lasts from the
-// beginning of start to that of end. The zero quotaState is of no period. It begins with
-// what the token's usage tells, so that it survives restarts.
+// beginning of start to the beginning of end. The zero quotaState is of no period. The
+// state is first computed from the token's usage, so that it survives restarts.
 type quotaState struct {
 	taken      int64
 	start, end Day
 }
 
 // lateTime is how long after a period's end a request may still be counted that began
-// in it; it counts in the new period. A time that is earlier is that of a clock that was
-// put back.
+// in it; it counts in the new period. An earlier time comes from a clock that was put
+// back.
 const lateTime = time.Hour
 
 // holds reports whether the state is of the period that a time is in.
@@ -118,8 +118,8 @@ func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, token.Standing, 
 
 // QuotaStanding returns what TakeQuota would of a request with the token, and takes
 // nothing. The errors are [ErrNotFound] and [ErrUnavailable].
-func (s *Store) QuotaStanding(token Principal, now time.Time) (token.Standing, error) {
-	standing, _, err := s.quota(s.index.byID(token.ID), token, now, true)
+func (s *Store) QuotaStanding(tok Principal, now time.Time) (token.Standing, error) {
+	standing, _, err := s.quota(s.index.byID(tok.ID), tok, now, true)
 	return standing, err
 }
 

@@ -130,7 +130,7 @@ func (b *batch) use(id token.ID) *tokenUse {
 	return &b.uses[n]
 }
 
-// begin makes the use that of a token which was not used yet.
+// begin sets the use to the one of an unused token. It keeps the memory.
 func (u *tokenUse) begin(id token.ID) {
 	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0]}
 }

@@ -268,7 +268,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			err := s.tellExpiry()
 			switch noticing.changed(err != nil) {
 			case troubleBegan:
-				s.logger.Error("it can't be looked for tokens that come near their end, or not be noted which were told of; it is tried again", zap.Error(err))
+				s.logger.Error("checking for expiring tokens failed; will retry", zap.Error(err))
 			case troubleEnded:
 				s.logger.Info("tokens that come near their end are looked for again")
 			}
@@ -276,7 +276,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-prune:
 			wait := pruneInterval
 			if more, err := s.prune(); err != nil {
-				s.logger.Warn("the audit can't be cut to what is to be kept of it; it is tried again", zap.Error(err))
+				s.logger.Warn("pruning old audit entries failed; will retry", zap.Error(err))
 			} else if more {
 				wait = pruneAgain
 			}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// maxCount is where counts stop rather than wrap: a total that began anew would defeat
+// maxCount is where counts stop rather than wrap: a total that restarted at zero would defeat
 // every limit on it.
 const maxCount = math.MaxInt64
 

@@ -44,7 +44,7 @@ func (c *Client) Rotate(ctx context.Context, id string, request RotateRequest) (
 	return c.created(ctx, call{method: http.MethodPost, path: path + "/rotate", body: request})
 }
 
-// Revoke ends a token for good.
+// Revoke ends a token permanently.
 func (c *Client) Revoke(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "revoke")
 }

@@ -71,7 +71,7 @@ func (i *invocation) create() error {
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the token may have been made all the same, look at the list"
+			unreachable.text += "; the token may have been made nevertheless; look at the list"
 		}
 		return err
 	}

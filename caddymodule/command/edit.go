@@ -30,7 +30,7 @@ If somebody else changes the token at the same time, one of the two is told
 		flags.StringArray("scope", nil, "What it may do, in place of what it could (repeatable)")
 		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
 		flags.StringArray("allowed-ip", nil, "Address or range it may be used from (repeatable), or none for anywhere")
-		flags.StringArray("metadata", nil, "Note of the form key=value, beside those there are (repeatable)")
+		flags.StringArray("metadata", nil, "Note of the form key=value, added to the present ones (repeatable)")
 		flags.StringArray("remove-metadata", nil, "Key of a note to remove (repeatable)")
 		flags.String("not-before", "", "When it begins, such as 2030-01-01T00:00:00Z, or none")
 		flags.String("expires-in", "", "How long it lives from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")

@@ -28,10 +28,10 @@ The token alone goes to standard output, as by create.`,
   $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 0s --yes   # the old secret is known to others`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("grace", "24h", "How long the old secret works on: 12h, 7d, a number of seconds; 0s is at once")
+		flags.String("grace", "24h", "How long the old secret works on: 12h, 7d, a number of seconds; 0s is immediately")
 		flags.String("expires-in", "", "How long the new secret lives: 12h, 90d, 6mo, 2y, a number of seconds, or never (default as before)")
 		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
-		flags.Bool("yes", false, "Don't ask, if the old secret stops at once")
+		flags.Bool("yes", false, "Don't ask, if the old secret stops immediately")
 		outputFlag(flags, "table: the token; json: the object with the token in it")
 	},
 	run: (*invocation).rotate,
@@ -55,7 +55,7 @@ func (i *invocation) rotate() error {
 		return err
 	}
 	if strings.Trim(string(request.Grace), "0") == "" || request.Grace == "0s" {
-		if err := i.confirm(api, []string{id}, "Rotate it without a grace? Its present secret stops working at once."); err != nil {
+		if err := i.confirm(api, []string{id}, "Rotate it without a grace? Its present secret stops working immediately."); err != nil {
 			return err
 		}
 	}
@@ -63,7 +63,7 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the token may have been rotated all the same, look at it with show"
+			unreachable.text += "; the token may have been rotated nevertheless; look at it with show"
 		}
 		return err
 	}

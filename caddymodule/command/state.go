@@ -29,19 +29,19 @@ func stateVerb(use, short, long, done string, change func(*client.Client, *invoc
 
 var (
 	disableVerb = stateVerb("disable <id>...", "Stops tokens from working until they are enabled", `
-Stops tokens from working, at once, until they are enabled again.`,
+Stops tokens from working immediately, until they are enabled again.`,
 		"Disabled", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Disable(i.ctx, id) }, "")
 	enableVerb = stateVerb("enable <id>...", "Lets disabled tokens work again", `
 Lets disabled tokens work again. A revoked one stays revoked (exit status 5).`,
 		"Enabled", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Enable(i.ctx, id) }, "")
-	revokeVerb = stateVerb("revoke <id>...", "Ends tokens for good", `
-Ends tokens for good. They stop working at once and stay listed. No request that
+	revokeVerb = stateVerb("revoke <id>...", "Revokes tokens permanently", `
+Revokes tokens permanently. They stop working immediately and stay listed. No request that
 begins after the command is done passes; answers that go on (event streams,
 downloads, websockets) are ended within a second, which --wait waits for.
 
 On a terminal it asks first; elsewhere --yes is needed.`,
 		"Revoked", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Revoke(i.ctx, id) },
-		"Revoke %d? They stop working at once, for good.")
+		"Revoke %d? They stop working immediately and can't be enabled again.")
 )
 
 // answersEnd is how long the server takes to end answers of a token that is no
@@ -80,8 +80,8 @@ func (i *invocation) changeState(done string, change func(*client.Client, *invoc
 	return err
 }
 
-// each does something to one token after the other. One that isn't there, or isn't
-// in the right state, doesn't hinder the next.
+// each does something to one token after the other. It goes on after a token that
+// isn't there or isn't in the right state.
 func (i *invocation) each(ids []string, do func(id string) error) error {
 	var failed []error
 	for _, id := range ids {

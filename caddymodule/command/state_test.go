@@ -25,8 +25,8 @@ func TestCommandStates(t *testing.T) {
 	if got := runCommand(c, "revoke", a, "--yes", "--wait", "--address", s.address()); got.code != exitOK || !waited || s.present(t, first) != "revoked" {
 		t.Errorf("%+v, waited %v", got, waited)
 	}
-	// One that is in the wrong state doesn't hinder the next.
-	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "for good") || !strings.Contains(got.err, "Enabled "+b) {
+	// The command goes on after a token in the wrong state.
+	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "permanently") || !strings.Contains(got.err, "Enabled "+b) {
 		t.Errorf("%+v", got)
 	}
 	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||

@@ -177,7 +177,7 @@ func (f Field) SetTime(t *time.Time) error {
 	}
 	decoded := time.UnixMicro(protowire.DecodeZigZag(f.number)).UTC()
 	if year := decoded.Year(); year < MinYear || year > MaxYear {
-		return errors.New("a time lies outside of all years that are used")
+		return fmt.Errorf("a time is in the year %d, which is not between %d and %d", year, MinYear, MaxYear)
 	}
 	*t = decoded
 	return nil

@@ -132,7 +132,7 @@ func testUsageOfDeleted(s *site) {
 }
 
 // testDamage: what can't be read is an error where it is asked for, is left out
-// elsewhere, and usage begins anew.
+// elsewhere, and usage starts at zero.
 func testDamage(s *site) {
 	if s.kind.Damage == nil {
 		s.Skip("the store can't be damaged by this test")
@@ -161,7 +161,7 @@ func testDamage(s *site) {
 	}))
 	used(usedOn(today, 7))
 	if got, _, err := s.usage(idOf(2), today, today); err != nil || got.Allowed != 5 {
-		s.Errorf("the usage that began anew: %+v, %v", got, err)
+		s.Errorf("the usage that started at zero: %+v, %v", got, err)
 	}
 
 	before := s.entries()

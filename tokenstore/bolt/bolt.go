@@ -118,7 +118,7 @@ func (b *Backend) JournalPath() string {
 	return b.path + journalSuffix
 }
 
-// openAlone opens the file without the one beside it.
+// openAlone opens the file without the counts of an earlier release next to it.
 func openAlone(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

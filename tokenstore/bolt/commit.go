@@ -69,7 +69,7 @@ func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc
 }
 
 // commit applies a batch in one transaction. A change that is refused leaves
-// nothing behind and doesn't hinder the others.
+// nothing behind, and the others are made.
 func (b *Backend) commit(batch []*pending) {
 	err := b.update(func(tx *bbolt.Tx) error {
 		newest := time.Time{}
@@ -81,7 +81,7 @@ func (b *Backend) commit(batch []*pending) {
 				newest = p.now
 			}
 		}
-		return record(tx, newest)
+		return recordTime(tx, newest)
 	})
 	if err == nil {
 		return

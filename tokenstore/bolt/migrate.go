@@ -111,7 +111,7 @@ const outcomeUnknown = "unknown"
 // addCounter adds what a slot has beyond the saved usage. These requests were like the last
 // use: that version saved others within a second.
 func addCounter(tx *bbolt.Tx, c counter) error {
-	saved, _ := savedUsage(tx, c.id) // one that can't be read begins anew
+	saved, _ := savedUsage(tx, c.id) // one that can't be read starts at zero
 	if unread := tx.Bucket(unreadBucket); unread != nil {
 		if kept, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
 			saved.Allowed, saved.Denied = kept.Allowed, kept.Denied

@@ -46,7 +46,7 @@ func released(t *testing.T, name string) (path string, want contents) {
 	return path, want
 }
 
-// copied returns a store with all files beside it as they are on disk now.
+// copied returns a store with all files next to it as they are on disk now.
 func copied(t testing.TB, path string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -25,8 +25,8 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 	return state, err
 }
 
-// flushState returns the state of the flushes. A damaged one is that of a new store: the
-// journal is not the store's then.
+// flushState returns the state of the flushes. For a damaged one it returns the zero
+// FlushState, with which no journal is replayed.
 func flushState(tx *bbolt.Tx) (state tokenstore.FlushState) {
 	if bucket := tx.Bucket(flushBucket); bucket != nil {
 		state, _ = tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey))
@@ -63,8 +63,8 @@ func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry)
 	})
 }
 
-// record keeps the newest time seen.
-func record(tx *bbolt.Tx, now time.Time) error {
+// recordTime keeps the newest time seen.
+func recordTime(tx *bbolt.Tx, now time.Time) error {
 	recorded, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
 	if err != nil || !now.After(recorded) {
 		return err

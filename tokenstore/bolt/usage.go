@@ -44,7 +44,7 @@ func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came ite
 				return err
 			}
 		}
-		return errors.Join(putFlushState(tx, state), record(tx, now))
+		return errors.Join(putFlushState(tx, state), recordTime(tx, now))
 	})
 }
 
@@ -53,7 +53,7 @@ func addUsage(tx *bbolt.Tx, id token.ID, more tokenstore.Usage) error {
 	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
 		return nil
 	}
-	saved, _ := savedUsage(tx, id) // one that can't be read begins anew
+	saved, _ := savedUsage(tx, id) // one that can't be read starts at zero
 	usage := saved.Plus(more)
 	for i := range len(usage.Days) - 1 {
 		if err := addDay(tx, id, usage.Days[i]); err != nil {

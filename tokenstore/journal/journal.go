@@ -67,8 +67,8 @@ type ring struct {
 }
 
 // An entry begins with a header: a CRC-32C of all that follows it, the length of the
-// content, and the entry's position. The position distinguishes an entry from those of
-// earlier laps. Entries begin at multiples of alignment, so that there is always room
+// content, and the entry's position. The position distinguishes an entry from entries
+// of earlier laps. Entries begin at multiples of alignment, so that there is always space
 // for a header.
 const (
 	headerSize = 16
@@ -106,7 +106,7 @@ type Writer struct {
 	at      uint64
 }
 
-// Begin makes room for an entry of the given length, at most MaxEntry. It returns false
+// Begin reserves space for an entry of the given length, at most MaxEntry. It returns false
 // if the ring is full of entries that have not been read; the caller then reads them and
 // tries again.
 func (j *Journal) Begin(length int) (Writer, bool) {
@@ -160,7 +160,7 @@ func (r *ring) header(at uint64, length uint32) {
 	binary.LittleEndian.PutUint64(b[8:], at)
 }
 
-// seal adds the checksum to an entry of so many bytes and copies it to the file. The
+// seal adds the checksum to an entry of the given length and copies it to the file. The
 // lock is held.
 func (r *ring) seal(at uint64, length int) {
 	b := r.memory[at%ringSize:][:length]

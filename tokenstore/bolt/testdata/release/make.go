@@ -20,7 +20,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// opened is the clock of whoever opens the stores.
+// opened is the time at which tests open the stores.
 var opened = time.Date(2027, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 
 const (
