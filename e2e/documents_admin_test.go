@@ -32,7 +32,7 @@ func TestAdminPage(t *testing.T) {
 	const patched = `{"owner":null}}' "$BASE/tokens/`
 	script := commands(t, "docs/admin.md", nil,
 		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1", "the site is another"},
-		change{"curl -H", "curl -sS --fail-with-body -H", "a refusal shall be seen"},
+		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 		change{`If-Match: "3"`, `If-Match: "1"`, "the token is new"},
 		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the one before was deleted"},
 		change{"4fQ9Zt2LkVb7", tokenID(one), "it has another id"},

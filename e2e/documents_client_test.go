@@ -48,7 +48,7 @@ func TestClientPage(t *testing.T) {
 		change{console, console + " || [ $? = 28 ]", "curl ends so when the time is over"},
 		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
 curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/api/unikernels"
-` + again, "there shall be something to wait for"},
+` + again, "to have something to wait for"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)

@@ -61,7 +61,7 @@ func TestReadme(t *testing.T) {
 		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it runs"},
 		change{"scripts/test", ": scripts/test", "this test is a part of it"},
 		change{"https://molly.example.com", c.url(""), "the site is another"},
-		change{"curl -H", "curl -sS --fail-with-body -H", "a refusal shall be seen"},
+		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 	))
 	if err != nil || strings.Contains(out, `"success":false`) {
 		t.Errorf("%v:\n%s", err, redacted(out))

@@ -26,7 +26,7 @@ type Draft struct {
 	Expiry
 }
 
-// Expiry is when a token shall end: one of the fields is set.
+// Expiry is when a token ends: one of the fields is set.
 type Expiry struct {
 	ExpiresIn Lifetime
 	ExpiresAt time.Time

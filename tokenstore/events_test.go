@@ -201,7 +201,7 @@ func TestExpiryEvents(t *testing.T) {
 	s = again
 	at(199*day + 2*time.Hour)
 	want()
-	// A store that can't be written tells all the same, and once.
+	// A store that can't be written reports it nevertheless, and once.
 	s.memory.saveError = errors.New("full")
 	s.clock.set(testTime.Add(200 * day))
 	if err := s.tellExpiry(); err == nil {

@@ -100,7 +100,8 @@ func (c *call) updateUnikernel() {
 	c.envelope(http.StatusOK, "Update Successful", "Update successful. "+name+" is now running on build "+build)
 }
 
-// liveliness returns what is wrong with the checks that a request asks for. Nothing is fetched: an address fails if nothing can be fetched from it.
+// liveliness returns what is wrong with the checks that a request asks for. It fetches
+// nothing: an address fails if its form is wrong.
 func liveliness(o object) (problem string) {
 	address, problem := optionalText(o, "http_liveliness_address")
 	if problem != "" {

@@ -124,8 +124,8 @@ func checkDigests(tx *bbolt.Tx, token *token.Token) error {
 	return nil
 }
 
-// remove takes a token out of the file, with its usage if it is for good.
-func remove(tx *bbolt.Tx, old *token.Token, forGood bool) error {
+// remove deletes a token from the file, and its usage if withUsage is set.
+func remove(tx *bbolt.Tx, old *token.Token, withUsage bool) error {
 	err := errors.Join(
 		tx.Bucket(tokensBucket).Delete(old.ID[:]),
 		tx.Bucket(createdBucket).Delete(orderKey(tokenstore.OrderCreated, old)),
@@ -133,7 +133,7 @@ func remove(tx *bbolt.Tx, old *token.Token, forGood bool) error {
 	for _, digest := range old.Digests() {
 		err = errors.Join(err, tx.Bucket(digestsBucket).Delete(digest[:]))
 	}
-	if forGood {
+	if withUsage {
 		err = errors.Join(err, removeUsage(tx, old.ID))
 	}
 	return err
