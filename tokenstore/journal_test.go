@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -48,6 +49,21 @@ func (m *memory) copy(t *testing.T) *memory {
 	return c
 }
 
+// whileReplaying opens the backend and returns copies of it from before each transaction
+// until the counts of the killed process are saved, and from after the last one, when
+// there is no new journal yet.
+func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memory) {
+	t.Helper()
+	m.beforeSave = func() { copies = append(copies, m.copy(t)) }
+	journal, err := os.ReadFile(m.journal)
+	check(t, err)
+	reopen(t, m, clock)
+	m.beforeSave = nil
+	last := m.copy(t)
+	check(t, os.WriteFile(last.journal, journal, 0o600))
+	return append(copies, last)
+}
+
 // sums returns a token's totals, and the sums of its series.
 func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 	t.Helper()
@@ -74,7 +90,7 @@ func TestKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := openJournaled(t)
-	const tokens = 2*minChunk + 100 // three transactions a flush
+	const tokens = 2*minChunk + 100 // at least two transactions a flush
 	credentials, counts, ids := make([]token.Credential, tokens), make([][2]uint64, tokens), make([]token.ID, tokens)
 	for i := range tokens {
 		token, credential := s.create(t)
@@ -100,6 +116,8 @@ func TestKilled(t *testing.T) {
 	for round := range rounds {
 		count(random.IntN(3000))
 		var killed *memory
+		var atKill [][2]uint64 // the counts when it was killed
+		kill := func() { killed, atKill = s.memory.copy(t), slices.Clone(counts) }
 		fails, saves, after := random.IntN(3) == 0, random.IntN(2) == 0, random.IntN(4)
 		s.memory.beforeSave = func() {
 			if random.IntN(5) == 0 { // a request comes meanwhile
@@ -108,29 +126,24 @@ func TestKilled(t *testing.T) {
 			if after--; after == 0 && fails {
 				s.memory.do(func() { s.memory.saveError, s.memory.saves = errors.New("EIO"), saves })
 			} else if after == 0 {
-				killed = s.memory.copy(t)
+				kill()
 			}
 		}
-		atKill := counts
 		_ = s.Flush()
 		s.memory.beforeSave = nil
 		s.memory.do(func() { s.memory.saveError = nil })
-		if random.IntN(2) == 0 {
-			_ = s.Flush()
-		}
 		if killed == nil {
-			atKill = counts
+			if random.IntN(2) == 0 {
+				_ = s.Flush()
+			}
 			count(random.IntN(50))
-			killed = s.memory.copy(t)
-		} else {
-			killed = s.memory.copy(t) // requests that came after the copy would be missing
+			kill()
 		}
-		_ = atKill
-		s = reopen(t, killed, s.clock)
 		if round%3 == 0 { // killed while it replays
-			killed = s.memory.copy(t)
-			s = reopen(t, killed, s.clock)
+			replaying := killed.whileReplaying(t, s.clock)
+			killed = replaying[random.IntN(len(replaying))]
 		}
+		s, counts = reopen(t, killed, s.clock), atKill
 		for range 50 {
 			i := random.IntN(tokens)
 			if totals, series := s.sums(t, ids[i]); totals != counts[i] || series != counts[i] {
@@ -178,6 +191,30 @@ func TestKilledInFlush(t *testing.T) {
 			}
 			check(t, again.Close())
 		}
+	}
+}
+
+// TestKilledInReplay kills the process while it saves what an earlier one had counted.
+func TestKilledInReplay(t *testing.T) {
+	t.Parallel()
+	s := openJournaled(t)
+	ids := make([]token.ID, 3*minChunk)
+	for i := range ids {
+		token, credential := s.create(t)
+		ids[i] = token.ID
+		match := s.must(t, credential)
+		s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
+		s.CountDenied(match, s.Now(), "a:b", "insufficient_scope")
+	}
+	replaying := s.memory.copy(t).whileReplaying(t, s.clock)
+	for n, memory := range replaying {
+		again := reopen(t, memory, s.clock)
+		for _, id := range ids {
+			if totals, series := again.sums(t, id); totals != [2]uint64{1, 1} || series != totals {
+				t.Fatalf("killed at %d of %d: %v, %v", n+1, len(replaying), totals, series)
+			}
+		}
+		check(t, again.Close())
 	}
 }
 
