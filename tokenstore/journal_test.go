@@ -248,13 +248,22 @@ func TestReplayKeepsEverything(t *testing.T) {
 }
 
 // TestUnreadJournal: what a killed process counted, and can't be read at first, is added
-// once when it can, also after another kill; meanwhile counting goes on.
+// once when it can, also after another kill, and to quotas that are in use; meanwhile
+// counting goes on.
 func TestUnreadJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
-	token, credential := s.create(t)
-	for range 3 {
-		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+	tok, credential := s.create(t, func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
+	use := func(remaining int64) {
+		t.Helper()
+		match := s.must(t, credential)
+		if _, standing, err := s.TakeQuota(match, s.Now()); err != nil || standing.Remaining != remaining {
+			t.Errorf("%+v remain, want %d, %v", standing, remaining, err)
+		}
+		s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
+	}
+	for n := range int64(3) {
+		use(9 - n)
 	}
 	killed := s.memory.copy(t)
 	path := killed.journal
@@ -264,24 +273,27 @@ func TestUnreadJournal(t *testing.T) {
 	if err := s.CountsAtRisk(); !errors.Is(err, ErrCountsUnread) {
 		t.Fatalf("at risk: %v", err)
 	}
-	for range 2 {
-		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+	for n := range int64(2) {
+		use(9 - n)
 		check(t, s.Flush())
 	}
-	if totals, series := s.sums(t, token.ID); totals[0] != 2 || series[0] != 2 {
+	if totals, series := s.sums(t, tok.ID); totals[0] != 2 || series[0] != 2 {
 		t.Errorf("unread: %v, %v", totals, series)
 	}
 	check(t, os.Remove(path))
 	check(t, os.Rename(path+".kept", path))
-	again := reopen(t, s.memory.copy(t), s.clock) // killed while it was unread
+	again := s.kill(t) // while the journal is unread
 	s.tend()
 	if err := s.CountsAtRisk(); err != nil {
 		t.Errorf("still at risk: %v", err)
 	}
 	for name, s := range map[string]*testStore{"read": s, "killed": again} {
 		for range 2 {
-			if totals, series := s.sums(t, token.ID); totals[0] != 5 || series[0] != 5 {
+			if totals, series := s.sums(t, tok.ID); totals[0] != 5 || series[0] != 5 {
 				t.Errorf("%s: %v, %v", name, totals, series)
+			}
+			if standing, err := s.QuotaStanding(s.must(t, credential).Token, s.Now()); err != nil || standing.Remaining != 5 {
+				t.Errorf("%s: %+v remain, want 5, %v", name, standing, err)
 			}
 			s = s.kill(t)
 		}
