@@ -316,6 +316,37 @@ func TestFlushInterval(t *testing.T) {
 	eventually(t, "the use is saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
 }
 
+// TestPace: flushes take at most a hundredth of the time, but come no more often than each
+// interval and no less often than every fifteenth.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		0: 2 * time.Second, 20 * time.Millisecond: 2 * time.Second, 21 * time.Millisecond: 2100 * time.Millisecond,
+		299 * time.Millisecond: 29_900 * time.Millisecond, 301 * time.Millisecond: 30 * time.Second, time.Hour: 30 * time.Second,
+	} {
+		if got := pace(took, 2*time.Second); got != want {
+			t.Errorf("after a flush of %s the next comes in %s, want %s", took, got, want)
+		}
+	}
+}
+
+// TestFlushOfHalfFullJournal: the store saves before its interval ends when the journal is
+// half full.
+func TestFlushOfHalfFullJournal(t *testing.T) {
+	t.Parallel()
+	backend := newMemory()
+	store, err := Open(backend, Options{FlushInterval: time.Hour})
+	check(t, err)
+	defer store.Close()
+	s := &testStore{store, backend, nil}
+	token, credential := s.create(t)
+	match := s.must(t, credential)
+	for range 4096 { // of more than 1 KiB, so that one of the four rings is half full
+		s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), Route: strings.Repeat("r", maxRouteLength)})
+	}
+	eventually(t, "the uses are saved", func() bool { return s.used(t, token.ID).Allowed > 0 })
+}
+
 // eventually waits until something is so.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
