@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,8 +19,8 @@ func init() { registerHandler("sending", sendingHandler) }
 
 // sending is what the handlers use.
 var sending struct {
-	waiting   sync.WaitGroup
-	release   chan struct{}
+	arrived   chan struct{} // receives a value for each request that waits
+	release   chan struct{} // closed when they are sent on
 	transport *http.Transport
 	backend   string
 }
@@ -29,7 +28,7 @@ var sending struct {
 // sendingHandler sends requests on when it is told to, as a proxy does in which they have
 // waited.
 func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	sending.waiting.Done()
+	sending.arrived <- struct{}{}
 	<-sending.release
 	out, err := http.NewRequestWithContext(r.Context(), http.MethodGet, sending.backend, nil)
 	if err != nil {
@@ -73,29 +72,38 @@ func TestExpiredRequestIsNotSent(t *testing.T) {
 			backend.Start()
 		}
 		sending.transport = &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		sending.backend, sending.release = backend.URL, make(chan struct{})
-		var ended sync.WaitGroup
+		sending.backend, sending.arrived, sending.release = backend.URL, make(chan struct{}, requests), make(chan struct{})
 		token, secret, err := store.Create(policy, token.Draft{
 			Kind: token.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: token.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
 		}, tokenstore.Actor{Name: "test"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var answers [requests]*httptest.ResponseRecorder
-		sending.waiting.Add(requests)
-		for i := range answers {
-			answers[i] = httptest.NewRecorder()
+		answers := make(chan *httptest.ResponseRecorder, requests)
+		for range requests {
 			r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
 			r.Host = "gated-sending"
 			r.Header = http.Header{"Authorization": {"Bearer " + secret.Reveal()}}
-			ended.Go(func() { sites["gated-sending"].ServeHTTP(answers[i], r) })
+			go func() {
+				answer := httptest.NewRecorder()
+				sites["gated-sending"].ServeHTTP(answer, r)
+				answers <- answer
+			}()
 		}
-		sending.waiting.Wait()
+		unanswered := requests
+		for arrived := 0; arrived < unanswered; {
+			select {
+			case <-sending.arrived:
+				arrived++
+			case answer := <-answers:
+				unanswered--
+				t.Errorf("%s: answered %d %s before it could wait", name, answer.Code, answer.Body)
+			}
+		}
 		time.Sleep(token.ExpiresAt.Sub(store.Now()))
 		close(sending.release)
-		ended.Wait()
-		for _, answer := range answers {
-			if answer.Code != http.StatusUnauthorized {
+		for range unanswered {
+			if answer := <-answers; answer.Code != http.StatusUnauthorized {
 				t.Errorf("%s: answered %d %s", name, answer.Code, answer.Body)
 			}
 		}
