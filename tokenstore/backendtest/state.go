@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,10 +141,11 @@ func testClose(s *site) {
 func testCloseWaits(s *site) {
 	s.put(newToken(1))
 	var walked atomic.Bool
-	closed := make(chan struct{})
+	began, closed := make(chan struct{}), make(chan struct{})
 	s.check(s.List(tokenstore.OrderCreated, nil, false, func(*token.Token) bool {
 		go func() {
 			defer close(closed)
+			close(began)
 			if err := s.Close(); err != nil {
 				s.Error(err)
 			}
@@ -151,9 +153,9 @@ func testCloseWaits(s *site) {
 				s.Error("Close doesn't wait for the walk")
 			}
 		}()
-		select {
-		case <-closed: // too early
-		case <-time.After(30 * time.Millisecond):
+		<-began
+		for range 10_000 { // gives a Close that doesn't wait the chance to end
+			runtime.Gosched()
 		}
 		walked.Store(true)
 		return true
