@@ -93,7 +93,7 @@ func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db
 func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
 	t.Helper()
 	s, err := tokenstore.Open(b, tokenstore.Options{
-		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), FlushInterval: -1,
+		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), Elapsed: func() time.Duration { return 0 }, FlushInterval: -1,
 	})
 	if err != nil {
 		t.Fatal(err)
