@@ -41,6 +41,6 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	}
 	c.stop()
 	if _, err := os.Stat(c.path(usageFile)); err == nil {
-		t.Error("the counters file is left although all is saved")
+		t.Error("the journal is left although all is saved")
 	}
 }

@@ -15,9 +15,9 @@ import (
 const nobody = 65534
 
 // TestQuotaOfAnotherUser kills a Caddy, gives its store to another user but not the
-// counters beside it, and starts Caddy as that user. It serves and says what to do;
-// when that is done the counts of both are added, and the quota is as used up as it is.
-// Without root there is one user, who loses the right to read the counters.
+// journal next to it, and starts Caddy as that user. It serves and says what to do; when
+// that is done, the counts of both are added, and the quota includes the requests of both.
+// Without root there is one user, who loses the right to read the journal.
 func TestQuotaOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -36,18 +36,18 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	}
 	c.kill()
 
-	counters := c.path(usageFile)
+	journal := c.path(usageFile)
 	readable := func(is bool) {
 		t.Helper()
 		var err error
 		switch {
 		case os.Geteuid() == 0 && is:
-			err = os.Chown(counters, nobody, nobody)
+			err = os.Chown(journal, nobody, nobody)
 		case os.Geteuid() == 0:
 			err = os.Chmod(filepath.Dir(binary), 0o711)
 			c.attributes = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 			_ = filepath.WalkDir(c.dir, func(path string, _ fs.DirEntry, walkErr error) error {
-				if walkErr == nil && path != counters {
+				if walkErr == nil && path != journal {
 					walkErr = os.Chown(path, nobody, nobody)
 				}
 				if walkErr != nil {
@@ -56,9 +56,9 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 				return nil
 			})
 		case is:
-			err = os.Chmod(counters, 0o600)
+			err = os.Chmod(journal, 0o600)
 		default:
-			err = os.Chmod(counters, 0)
+			err = os.Chmod(journal, 0)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -68,13 +68,13 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	c.start(countingSite)
 	for range 3 {
 		if got := status(); got != http.StatusOK {
-			t.Errorf("while the counters can't be read: %d", got)
+			t.Errorf("while the journal can't be read: %d", got)
 		}
 	}
 	c.eventually("healthz warns", func() bool {
 		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts of an earlier Caddy process can't be read")
 	})
-	if log := c.output.String(); !strings.Contains(log, counters) || !strings.Contains(log, "chown ") || !strings.Contains(log, "Caddy adds what it holds") {
+	if log := c.output.String(); !strings.Contains(log, journal) || !strings.Contains(log, "chown ") || !strings.Contains(log, "Caddy adds what it holds") {
 		t.Errorf("the log doesn't say what to do:\n%s", log)
 	}
 	c.stop()

@@ -33,8 +33,8 @@ func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Matc
 	return match
 }
 
-// TestJournalFile: it is there while the store is, with nobody else's rights, and
-// gone when all is saved.
+// TestJournalFile: the file exists while the store is open, only its owner can read it,
+// and it is removed when all is saved.
 func TestJournalFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -47,7 +47,7 @@ func TestJournalFile(t *testing.T) {
 		t.Errorf("%v", info.Mode())
 	}
 	check(t, s.Close())
-	// Checking and restoring make none.
+	// Checking makes none.
 	if _, err := Check(path); err != nil {
 		t.Error(err)
 	}
