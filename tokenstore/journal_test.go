@@ -33,12 +33,13 @@ func (s *testStore) kill(t *testing.T) *testStore {
 }
 
 // copy returns a copy of the backend as it is on disk, with the journal.
-func (m *memory) copy(t *testing.T) *memory {
+func (m *memory) copy(t testing.TB) *memory {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := newMemory()
 	c.tokens, c.digests, c.used, c.days, c.state = maps.Clone(m.tokens), maps.Clone(m.digests), maps.Clone(m.used), maps.Clone(m.days), m.state
+	c.audit, c.requests, c.ended = slices.Clone(m.audit), maps.Clone(m.requests), maps.Clone(m.ended)
 	c.journal = filepath.Join(t.TempDir(), "journal")
 	content, err := os.ReadFile(m.journal)
 	if err == nil {

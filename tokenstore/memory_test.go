@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"maps"
 	"slices"
@@ -139,7 +140,7 @@ func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.To
 		}
 	}
 	if request := changed.Request; request != nil {
-		if kept, ok := m.requests[request.Key]; ok && now.Sub(kept.Time) < RequestRetention {
+		if kept, ok := m.requests[request.Key]; ok && request.Time.Sub(kept.Time) < RequestRetention {
 			return nil, ErrRepeated
 		}
 		m.requests[request.Key] = *request
@@ -161,6 +162,7 @@ func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.To
 		m.put(token)
 	} else {
 		delete(m.used, id)
+		maps.DeleteFunc(m.days, func(key dayOfToken, _ DayUsage) bool { return key.id == id })
 	}
 	m.audit = append(m.audit, changed.Audit)
 	m.record(now)
@@ -260,18 +262,27 @@ func (m *memory) Request(key token.Digest) (KeptRequest, error) {
 	return kept, nil
 }
 
-// Audit takes the entry's index for its sequence number.
+// Audit numbers the entries of each time in the order in which they came. Prune removes all
+// of a time, so the numbers of the others stay.
 func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error {
 	end, err := m.begin("Audit")
 	if err != nil {
 		return err
 	}
 	defer end()
-	for i, entry := range slices.Backward(m.audit) {
-		if before != nil && uint64(i) >= before.Sequence {
+	entries := slices.SortedStableFunc(slices.Values(m.audit), func(a, b AuditEntry) int { return a.Time.Compare(b.Time) })
+	positions := make([]AuditPosition, len(entries))
+	for i, entry := range entries {
+		positions[i].Time = entry.Time
+		if i > 0 && entry.Time.Equal(entries[i-1].Time) {
+			positions[i].Sequence = positions[i-1].Sequence + 1
+		}
+	}
+	for i, at := range slices.Backward(positions) {
+		if before != nil && cmp.Or(at.Time.Compare(before.Time), cmp.Compare(at.Sequence, before.Sequence)) >= 0 {
 			continue
 		}
-		if !yield(AuditPosition{Time: entry.Time, Sequence: uint64(i)}, entry) {
+		if !yield(at, entries[i]) {
 			break
 		}
 	}
@@ -286,6 +297,12 @@ func (m *memory) Prune(keep Retention) (bool, error) {
 	}
 	m.audit = slices.DeleteFunc(m.audit, func(e AuditEntry) bool { return e.Time.Before(keep.Audit) })
 	maps.DeleteFunc(m.requests, func(_ token.Digest, r KeptRequest) bool { return r.Time.Before(keep.Requests) })
+	maps.DeleteFunc(m.days, func(key dayOfToken, _ DayUsage) bool { return key.day < keep.Days })
+	for key, day := range m.days {
+		if key.day < keep.Hours {
+			m.days[key] = day.AsWhole()
+		}
+	}
 	return false, nil
 }
 
