@@ -102,6 +102,9 @@ type withSecret struct {
 	Token string `json:"token"`
 }
 
+// damagedName is shown in place of the name of a token that can't be read.
+const damagedName = "(damaged)"
+
 func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) object {
 	o := object{
 		ID:         t.ID.String(),
@@ -126,6 +129,9 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 
 		Format:  t.Format.String(),
 		Version: t.Version,
+	}
+	if t.Damaged {
+		o.Name, o.TokenHint, o.Format = damagedName, "", "unknown"
 	}
 	o.ExpiresSoon = t.Status(now) == token.StatusActive && t.ExpiresSoon(c.WarnBefore, now)
 	if len(t.Scopes) > 0 {

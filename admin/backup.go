@@ -18,8 +18,14 @@ func (c *call) backup() *Refusal {
 		return c.storeRefusal(err)
 	}
 	defer func() { _ = content.Close() }() // it was only read
-	c.Logger.Info("backup taken", zap.Inline(loggedActor(c.actor)), zap.Int64("bytes", length))
 	h := c.w.Header()
+	if damaged := store.Health().Damaged; damaged > 0 {
+		h.Set("Mollygate-Damaged-Tokens", strconv.Itoa(damaged))
+	}
+	if health := store.Health(); health.Write != nil {
+		h.Set("Mollygate-Unsaved-Tokens", strconv.Itoa(store.Pending()))
+	}
+	c.Logger.Info("backup taken", zap.Inline(loggedActor(c.actor)), zap.Int64("bytes", length))
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
 	h.Set("Content-Disposition", `attachment; filename="mollygate-`+store.Now().UTC().Format("20060102T150405Z")+`.db"`)

@@ -166,4 +166,8 @@ func (memory) SetTimes(tokenstore.State, *tokenstore.AuditEntry) error { return 
 
 func (memory) JournalPath() string { return "" }
 
+func (memory) Sequence() uint64 { return 0 }
+
+func (memory) Health() tokenstore.Health { return tokenstore.Health{DiskFree: -1} }
+
 func (memory) Close() error { return nil }

@@ -168,7 +168,7 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 		return c.storeRefusal(err)
 	default:
 		refusal := c.storeRefusal(err)
-		refusal.Problem.Detail = "The token store couldn't be written; Caddy's log says why. Import again: what has been imported already is skipped then."
+		refusal.Problem.Detail = "The token store couldn't be written" + cause(err) + ". Caddy's log says more. Import again: what has been imported already is skipped then."
 		return refusal
 	}
 	result.Imported = append(result.Imported, taken.ID.String())

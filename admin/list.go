@@ -147,7 +147,7 @@ const statusExpiring = "expiring"
 func statusNames() []string {
 	return []string{
 		token.StatusActive.String(), token.StatusExpired.String(), token.StatusNotYetValid.String(),
-		token.StatusDisabled.String(), token.StatusRevoked.String(), statusExpiring,
+		token.StatusDisabled.String(), token.StatusRevoked.String(), token.StatusDamaged.String(), statusExpiring,
 	}
 }
 

@@ -232,7 +232,7 @@ func TestStats(t *testing.T) {
 		f.store.CountDenied(match, f.store.Now(), "unikernel:create", "insufficient_scope")
 	}
 	f.pass(time.Minute)
-	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2},"requests":{"ok":7,"denied":5}}`
+	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2,"damaged":0},"requests":{"ok":7,"denied":5}}`
 	if w := f.do(http.MethodGet, "/stats", ""); w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

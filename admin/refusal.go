@@ -184,13 +184,13 @@ const (
 // storeRefusal answers an error of the store's that came before anything was
 // changed.
 func (c *call) storeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store can't answer at the moment; Caddy's log says why. Try again.")
+	return c.errorRefusal(err, "The token store can't answer at the moment"+cause(err)+". Caddy's log says more. Try again.")
 }
 
 // changeRefusal answers an error of a change. If the store couldn't be written, the
 // change may have been made all the same.
 func (c *call) changeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store couldn't be written; Caddy's log says why. Look at the list of tokens before you try again.")
+	return c.errorRefusal(err, "The token store couldn't be written"+cause(err)+". Caddy's log says more. Look at the list of tokens before you try again.")
 }
 
 func (c *call) errorRefusal(err error, unavailable string) *Refusal {
@@ -216,7 +216,7 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		return refuseError(codeIdempotency, "This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
 	}
 	if errors.Is(err, token.ErrDamaged) {
-		unavailable = "The token's record is damaged, so the token can't be used or changed. Restore a backup."
+		unavailable = "The token's record is damaged, so the token can't be used or changed. Delete it and make a new one, or restore a backup."
 	}
 	refusal := refuseError(codeStore, unavailable).header("Retry-After", storeRetryAfter)
 	refusal.Err = err

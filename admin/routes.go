@@ -49,6 +49,7 @@ var routes = []route{
 	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
 	{method: http.MethodGet, path: "/healthz", serve: (*call).health},
 	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock},
+	{method: http.MethodPost, path: "/compact", serve: (*call).compactStore},
 	{method: http.MethodGet, path: "/backup", serve: (*call).backup},
 	{method: http.MethodPost, path: "/import", serve: (*call).importTokens},
 	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn},

@@ -17,6 +17,7 @@ type tokenStats struct {
 	NotYetValid int `json:"not_yet_valid"`
 	Disabled    int `json:"disabled"`
 	Revoked     int `json:"revoked"`
+	Damaged     int `json:"damaged"`
 }
 
 // requestStats sums up the uses of the tokens there are.
@@ -38,7 +39,7 @@ func (c *call) stats() *Refusal {
 		Tokens: tokenStats{
 			Active: census.ByStatus[token.StatusActive], Expired: census.ByStatus[token.StatusExpired],
 			NotYetValid: census.ByStatus[token.StatusNotYetValid], Disabled: census.ByStatus[token.StatusDisabled],
-			Revoked: census.ByStatus[token.StatusRevoked],
+			Revoked: census.ByStatus[token.StatusRevoked], Damaged: census.ByStatus[token.StatusDamaged],
 		},
 		Requests: requestStats{OK: census.Allowed, Denied: census.Denied},
 	})

@@ -51,8 +51,11 @@ func (c *call) deleteToken() *Refusal {
 		return refusal
 	}
 	found, err := store.Get(c.id)
-	if err != nil {
+	if errors.Is(err, tokenstore.ErrNotFound) {
 		return c.storeRefusal(err)
+	}
+	if err != nil { // it may be possible to delete it, as a damaged one is
+		found.Token = &token.Token{ID: c.id}
 	}
 	if err := store.Delete(c.id, version, c.actor); err != nil {
 		return c.changeRefusal(err)

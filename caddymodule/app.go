@@ -27,6 +27,7 @@ const (
 	defaultMaxLifetime = "2y"
 	defaultWarnBefore  = "30d"
 	defaultAudit       = "2y"
+	defaultHistory     = "400d"
 	unlimited          = "unlimited"
 )
 
@@ -57,6 +58,10 @@ type App struct {
 	// `max_lifetime`; `unlimited` keeps it permanently. Default: `2y`.
 	AuditRetention string `json:"audit_retention,omitempty"`
 
+	// How long the history of each token's use is kept, day by day: from `32d` to `10y`.
+	// Same form as `max_lifetime`. Default: `400d`.
+	HistoryRetention string `json:"history_retention,omitempty"`
+
 	// The two letters that tokens begin with. The first is given to new tokens,
 	// all are accepted. Default: `mm`.
 	Prefixes []string `json:"prefixes,omitempty"`
@@ -66,8 +71,10 @@ type App struct {
 	policy     token.Policy
 	warnBefore token.Lifetime
 	keepAudit  token.Lifetime
-	logger     *zap.Logger
-	emitter    *eventEmitter
+	// keepHistory is in days.
+	keepHistory int
+	logger      *zap.Logger
+	emitter     *eventEmitter
 	// stopped says that another configuration has taken over, or that Caddy ends.
 	stopped atomic.Bool
 	// previous is the app that ran when this one started, or nil.
@@ -149,6 +156,12 @@ func (a *App) provisionPolicy() error {
 			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
+	if a.HistoryRetention == "" {
+		a.HistoryRetention = defaultHistory
+	}
+	if a.keepHistory, err = historyDays(a.HistoryRetention); err != nil {
+		return fmt.Errorf("history_retention %s: %w", gate.ConfigWord(a.HistoryRetention), err)
+	}
 	if len(a.Prefixes) == 0 {
 		a.Prefixes = []string{token.DefaultPrefix}
 	}
@@ -171,6 +184,19 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	return a.store.provision(a.source, a.logger)
 }
 
+// historyDays returns the days of history_retention. A month has 30 days and a year 366.
+func historyDays(text string) (int, error) {
+	lifetime, err := token.ParseLifetime(text)
+	if err != nil {
+		return 0, err
+	}
+	days := lifetime.Days()
+	if days < tokenstore.MinHistory || days > tokenstore.MaxHistory {
+		return 0, fmt.Errorf("must be from %dd, which the quota of a month needs, to 10y", tokenstore.MinHistory)
+	}
+	return days, nil
+}
+
 // Start opens the store, unless this process has it open already.
 func (a *App) Start() error {
 	a.previous = runningApp()
@@ -181,6 +207,7 @@ func (a *App) Start() error {
 		removeSpools(dir)
 	}
 	a.store.opened.Load().KeepAudit(a.keepAudit)
+	a.store.opened.Load().KeepHistory(a.keepHistory)
 	a.startEvents()
 	return nil
 }

@@ -27,6 +27,7 @@ func init() {
 //		max_lifetime <lifetime>|unlimited
 //		warn_before  <lifetime>
 //		audit_retention <lifetime>|unlimited
+//		history_retention <lifetime>
 //		prefix       <letters...>
 //	}
 //
@@ -82,13 +83,20 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 		if a.AuditRetention != unlimited {
 			return checkLifetime(d, option, a.AuditRetention)
 		}
+	case "history_retention":
+		if !d.AllArgs(&a.HistoryRetention) {
+			return oneWord(d, option)
+		}
+		if _, err := historyDays(a.HistoryRetention); err != nil {
+			return d.Errf("%s %s: %v", option, gate.ConfigWord(a.HistoryRetention), err)
+		}
 	case "prefix":
 		a.Prefixes = d.RemainingArgs()
 		if err := token.Prefixes(a.Prefixes).Validate(); err != nil {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("api_tokens has no option %s; there are account, audit_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
+		return d.Errf("api_tokens has no option %s; there are account, audit_retention, history_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
 	}
 	return nil
 }

@@ -106,7 +106,10 @@ var (
 	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time and have no more than a quarter of their life left, counted at most once a minute.", []string{"within"}, nil)
 	pendingDesc  = prometheus.NewDesc("caddy_api_tokens_usage_pending", "Tokens with counts of use that are not saved yet.", nil, nil)
 	behindDesc   = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds", "How far the clock is behind the newest time that the token store has recorded.", nil, nil)
-	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store answers.", nil, nil)
+	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store can be read, and was last written without an error.", nil, nil)
+	sizeDesc     = prometheus.NewDesc("caddy_api_tokens_store_bytes", "Size of the token store.", nil, nil)
+	freeDesc     = prometheus.NewDesc("caddy_api_tokens_disk_free_bytes", "Free space on the disk of the token store.", nil, nil)
+	repairsDesc  = prometheus.NewDesc("caddy_api_tokens_store_repairs", "Repairs of a damaged token store since it was opened.", nil, nil)
 )
 
 // expiringWithin are the times of expiringDesc.
@@ -119,7 +122,7 @@ var expiringWithin = []struct {
 
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc} {
+	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc, sizeDesc, freeDesc, repairsDesc} {
 		descs <- desc
 	}
 }
@@ -135,7 +138,17 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 		gauge(upDesc, 0)
 		return
 	}
-	gauge(upDesc, 1)
+	health := store.Health()
+	up := 1.0
+	if health.Write != nil {
+		up = 0
+	}
+	gauge(upDesc, up)
+	gauge(sizeDesc, float64(health.Size))
+	if health.DiskFree >= 0 {
+		gauge(freeDesc, float64(health.DiskFree))
+	}
+	gauge(repairsDesc, float64(len(health.Repairs)))
 	gauge(pendingDesc, float64(store.Pending()))
 	gauge(behindDesc, store.ClockBehind().Truncate(time.Second).Seconds())
 	census, err := store.census.take(store.Store)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -28,7 +29,8 @@ type BoltStore struct {
 	// `mollygate/tokens.db` in Caddy's data directory.
 	Path string `json:"path,omitempty"`
 
-	path string // canonical
+	path   string // canonical
+	logger *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -49,9 +51,14 @@ func (s *BoltStore) Provision(ctx caddy.Context) error {
 		path = DefaultStorePath()
 	}
 	if s.path, err = canonicalPath(path); err != nil {
-		return fmt.Errorf("the path of the token store: %w", err)
+		err = fmt.Errorf("the path of the token store, %s: %w", gate.ConfigWord(path), err)
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: give the user that Caddy runs as the right to use the directory", err)
+		}
+		return err
 	}
-	warnOfAccess(ctx.Logger(), s.path)
+	s.logger = ctx.Logger()
+	warnOfAccess(s.logger, s.path)
 	return nil
 }
 
@@ -93,7 +100,14 @@ func (s *BoltStore) Inspect() error {
 }
 
 // Open implements StoreModule.
-func (s *BoltStore) Open() (tokenstore.Backend, error) { return bolt.Open(s.path) }
+func (s *BoltStore) Open() (tokenstore.Backend, error) {
+	missing := errors.Is(bolt.Inspect(s.path), fs.ErrNotExist)
+	backend, err := bolt.Open(s.path)
+	if err == nil && missing {
+		s.logger.Info("made a new token store", zap.String("path", s.path))
+	}
+	return backend, err
+}
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //

@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -91,6 +92,13 @@ func (l Lifetime) From(start time.Time) (time.Time, error) {
 		return time.Time{}, errAfterMaxYear
 	}
 	return end, nil
+}
+
+// Days returns the lifetime in whole days, a month being 30 days and 12 months 366. An
+// unlimited one has 0.
+func (l Lifetime) Days() int {
+	const day = 24 * 60 * 60
+	return l.months/12*366 + l.months%12*30 + int(min(l.seconds/day, math.MaxInt32))
 }
 
 // Before returns when a lifetime began that ends at end; the zero time if it never

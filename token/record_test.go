@@ -43,7 +43,7 @@ func TestEveryFieldIsRecorded(t *testing.T) {
 	t.Parallel()
 	full := reflect.ValueOf(fullToken()).Elem()
 	eachField(full, func(name string, field reflect.Value) {
-		if field.IsZero() {
+		if field.IsZero() && name != "Damaged" { // which stands for a record
 			t.Errorf("fullToken has no %s", name)
 		}
 	})

@@ -40,6 +40,10 @@ type Token struct {
 
 	// Version counts the token's changes from 1.
 	Version uint64
+
+	// Damaged is set if the record can't be read. Then only the ID is known, and possibly
+	// CreatedAt or ExpiresAt.
+	Damaged bool
 }
 
 // Hint returns the public part of the token's text, or "" for imported tokens,
@@ -61,6 +65,8 @@ const (
 	StatusNotYetValid
 	StatusExpired
 	StatusActive
+	// StatusDamaged is the state of a token whose record can't be read.
+	StatusDamaged
 )
 
 // String returns the status as the admin API writes it.
@@ -76,6 +82,8 @@ func (s Status) String() string {
 		return "expired"
 	case StatusActive:
 		return "active"
+	case StatusDamaged:
+		return "damaged"
 	}
 	return "unknown"
 }
@@ -84,6 +92,8 @@ func (s Status) String() string {
 // on (as RFC 7519 section 4.1.4 has it for "exp").
 func (t *Token) Status(now time.Time) Status {
 	switch {
+	case t.Damaged:
+		return StatusDamaged
 	case !t.RevokedAt.IsZero():
 		return StatusRevoked
 	case !t.DisabledAt.IsZero():

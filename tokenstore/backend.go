@@ -23,8 +23,9 @@ type Backend interface {
 	// nearly that of a token.
 	IDOf(digest token.Digest) (token.ID, error)
 	// Apply changes one token in one transaction with its audit entry and returns
-	// what it became. The change is on disk when Apply returns. change sees the
-	// token as stored, or nil if there is none, and may be called more than once;
+	// what it became. The change is on disk when Apply returns, and so is what a refusal
+	// rests on. change sees the token as stored, or nil if there is none, and may be called
+	// more than once; of a damaged one it sees the ID only, and can only delete it;
 	// its error is returned as it is and nothing is changed. It must not keep or
 	// alter what it is given. If another token has one of the digests, the error is
 	// ErrTaken; if the token's Digest is new and was ended by an earlier change, it is
@@ -32,12 +33,13 @@ type Backend interface {
 	// nothing is changed.
 	Apply(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error)
 	// List walks the tokens of order, beginning after the position, backwards if
-	// descending, until yield returns false. Damaged tokens are left out. yield must
+	// descending, until yield returns false. Of damaged tokens only the ID and the time of
+	// their position are set. yield must
 	// not call the backend and may keep what it is given.
 	List(order Order, after *Position, descending bool, yield func(*token.Token) bool) error
 	// Scan walks all tokens whose ids come after the given one, in the order of their
-	// ids, with their saved usage, until yield returns false. Damaged tokens are left
-	// out. What yield is given is valid during the call only; it must not call the
+	// ids, with their saved usage, until yield returns false. Of damaged tokens only the ID is
+	// set. What yield is given is valid during the call only; it must not call the
 	// backend.
 	Scan(after token.ID, yield func(*token.Token, Usage) bool) error
 	// Usage returns what SaveUsage stored of the token, or none, with at least its days from
@@ -65,6 +67,16 @@ type Backend interface {
 	// SetTimes stores those times of a state that are not zero, and adds the entry, unless
 	// it is nil, to the audit.
 	SetTimes(times State, entry *AuditEntry) error
+	// Health returns the condition of the place where the tokens are. It doesn't wait for
+	// a disk.
+	Health() Health
+	// Sequence returns the number of the newest change that was written. It grows with
+	// each of them, and a copy of the store from before a change has a smaller one.
+	Sequence() uint64
+	// Compact gives back the space of what was deleted, and returns how many bytes the
+	// store took before and after. Changes wait meanwhile. A backend that can't returns
+	// [errors.ErrUnsupported].
+	Compact() (before, after int64, err error)
 	// Backup returns a copy of the whole store as it is now, and its length in
 	// bytes. A slow reader does not block writers.
 	Backup() (content io.ReadCloser, length int64, err error)
@@ -82,6 +94,8 @@ type State struct {
 	Told time.Time
 	// Flush is the one given to SaveUsage.
 	Flush FlushState
+	// Identity distinguishes the store, with all its copies, from others. 0 is unknown.
+	Identity uint64
 }
 
 // Retention says from when on things are kept.
@@ -133,4 +147,36 @@ func (o Order) PositionOf(t *token.Token) Position {
 		return Position{Time: t.ExpiresAt, ID: t.ID}
 	}
 	return Position{Time: t.CreatedAt, ID: t.ID}
+}
+
+// Health is the condition of the place where a backend keeps tokens.
+type Health struct {
+	// Write is why the last change could not be written or the next can't be, or nil.
+	Write error
+	// Damaged is how many tokens can't be read. They are listed as damaged.
+	Damaged int
+	// Repairs are the repairs since the backend was opened.
+	Repairs []Repair
+	// Unrepaired is why damage could not be repaired, or nil.
+	Unrepaired error
+	// Size is how many bytes are in use, DiskFree how many more can be written, or -1 if
+	// that is unknown.
+	Size, DiskFree int64
+}
+
+// Repair is how damage was repaired.
+type Repair struct {
+	Time time.Time
+	// Faults say what was wrong.
+	Faults []string
+	// Lost is what could not be read.
+	Lost []Loss
+	// Kept is where the damaged store is kept.
+	Kept string
+}
+
+// Loss is something that could not be read.
+type Loss struct {
+	// Bucket is the kind of record, What which one.
+	Bucket, What string
 }

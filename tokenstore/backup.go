@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"go.uber.org/zap"
 )
 
 // maxBackups is how many backups may be open at a time. Each is a copy of the whole
@@ -14,7 +16,7 @@ const maxBackups = 2
 var ErrTooManyBackups = errors.New("two backups are being taken already")
 
 // Backup returns a copy of the store, consistent and with all that has been
-// counted, and its length in bytes. The store serves on meanwhile; the caller
+// counted and can be saved, and its length in bytes. The store serves on meanwhile; the caller
 // closes the copy. At most two copies are open at a time; a third is
 // [ErrTooManyBackups].
 func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
@@ -32,7 +34,7 @@ func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 		}
 	}()
 	if err := s.Flush(); err != nil {
-		return nil, 0, readError(err)
+		s.logger.Warn("the backup lacks the counts that could not be saved", zap.Error(err))
 	}
 	content, length, err = s.backend.Backup()
 	if err != nil {

@@ -40,15 +40,16 @@ func TestBackupsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.memory.saveError = errors.New("the disk is full")
-	_, credential := s.create(t)
-	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
+	s.memory.backupError = errors.New("the disk is full")
 	for range 3 {
 		if _, _, err := s.Backup(); err == nil || errors.Is(err, ErrTooManyBackups) {
 			t.Errorf("a backup that fails: %v", err)
 		}
 	}
-	s.memory.saveError = nil
+	// Counts that can't be saved prevent no backup.
+	_, credential := s.create(t)
+	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
+	s.memory.backupError, s.memory.saveError = nil, errors.New("the disk is full")
 	if content, _, err := s.Backup(); err != nil {
 		t.Error(err)
 	} else if err := content.Close(); err != nil {

@@ -21,7 +21,7 @@ type Census struct {
 // Census counts all tokens, in the time of a [Store.Scan].
 func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, error) {
 	now := s.Now()
-	var statuses [token.StatusActive + 1]int
+	var statuses [token.StatusDamaged + 1]int
 	c := Census{Expiring: make([]int, len(within)), ByStatus: make(map[token.Status]int, len(statuses)-1)}
 	err := s.Scan(ctx, func(t TokenUsage) bool {
 		status := t.Token.Status(now)
@@ -37,7 +37,7 @@ func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, er
 		}
 		return true
 	})
-	for status := token.StatusRevoked; status <= token.StatusActive; status++ {
+	for status := token.StatusRevoked; status <= token.StatusDamaged; status++ {
 		c.ByStatus[status] = statuses[status]
 	}
 	return c, err

@@ -73,6 +73,9 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 		if old == nil {
 			return Change{}, ErrNotFound
 		}
+		if old.Damaged {
+			return Change{Audit: AuditEntry{Time: now, Actor: actor.Name, Address: actor.Address, Action: "delete", TokenID: id}}, nil
+		}
 		if err := old.CheckVersion(version); err != nil {
 			return Change{}, err
 		}
@@ -146,6 +149,9 @@ func (s *Store) change(id token.ID, version uint64, action string, actor Actor, 
 		if old == nil {
 			return Change{}, ErrNotFound
 		}
+		if old.Damaged {
+			return Change{}, token.ErrDamaged
+		}
 		if err := old.CheckVersion(version); err != nil {
 			return Change{}, err
 		}
@@ -193,26 +199,36 @@ func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc
 	if err != nil {
 		return nil, changeError(err)
 	}
+	s.written()
 	s.tellChange(now, before, &made)
 	return token, nil
 }
 
 func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error) {
 	defer s.index.locks.lock(id)()
-	token, err := s.backend.Apply(id, now, change)
+	var before *token.Token
+	var made *Change
+	tok, err := s.backend.Apply(id, now, func(old *token.Token) (Change, error) {
+		before, made = old, nil
+		changed, err := change(old)
+		if err == nil {
+			made = &changed
+		}
+		return changed, err
+	})
 	number := s.index.byID(id)
 	switch {
+	case err != nil && made != nil && outcomeUnknown(err):
+		s.keepNarrower(id, before, made.Token, now, err)
 	case number == 0: // unused so far; its first use will read it
 	case err != nil:
-		// The outcome of a failed commit is unknown (a meta page may be visible
-		// although its sync failed), so memory follows what the backend holds now.
 		s.reload(id, number)
-	case token == nil:
+	case tok == nil:
 		s.index.remove(number)
 	default:
-		s.index.replace(number, token)
+		s.index.replace(number, tok)
 	}
-	return token, err
+	return tok, err
 }
 
 // reload makes memory say what the backend says. While the backend can't be asked

@@ -34,7 +34,7 @@
 //   - A clock that jumps back: see [Store.Now]. The last use never goes back.
 //
 // The series ([Store.Series]) has a count for each hour, scope and outcome. Hours are added
-// up to days after a week, and days are removed after two years. A day has at most
+// up to days after a week, and days are removed after [Store.KeepHistory]. A day has at most
 // maxDayCounts scopes and outcomes. Within that time, totals are the sum of the series.
 //
 // # Memory

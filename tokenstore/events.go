@@ -156,7 +156,7 @@ func (s *Store) tellExpiry() error {
 // doesn't tell of a token again and again.
 func (s *Store) setToldExpiry(now time.Time) error {
 	s.toldExpiry = now
-	if err := s.backend.SetTimes(State{Told: now}, nil); err != nil {
+	if err := s.setTimes(State{Told: now}, nil); err != nil {
 		return readError(err)
 	}
 	return nil

@@ -48,9 +48,10 @@ type flusher struct {
 	// end is how far this process's journal is saved.
 	end    journal.Position
 	opened bool
-	// path is the journal's file, or empty; id is what the backend stores for it.
-	path string
-	id   uint64
+	// path is the journal's file, or empty; id is what the backend stores for it, and store
+	// the identity of the backend's store.
+	path      string
+	id, store uint64
 	// unread is why the file that an earlier process left can't be read, or nil. Its
 	// entries are added as soon as they can be.
 	unread error
@@ -82,16 +83,32 @@ func (s *Store) CountsAtRisk() error {
 }
 
 // openJournal adds what a killed process counted and did not save, and begins a journal.
-func (s *Store) openJournal(state FlushState) {
+func (s *Store) openJournal(state State) error {
 	f := &s.flusher
-	f.state, f.path, f.id = state, s.backend.JournalPath(), rand.Uint64()|1 //nolint:gosec // distinguishes files
+	f.state, f.path, f.id, f.store = state.Flush, s.backend.JournalPath(), rand.Uint64()|1, state.Identity //nolint:gosec // distinguishes files
 	s.journal = journal.New()
-	s.pending = newPending(state.Flush + 1)
+	s.pending = newPending(state.Flush.Flush + 1)
 	if f.path != "" {
+		if err := s.checkJournal(state); err != nil {
+			return err
+		}
+		s.journal.Mark(s.backend.Sequence())
 		s.replay()
 		s.tend()
 	}
 	f.opened = true
+	return nil
+}
+
+// checkJournal returns an [ErrOlder] if the store is older than its journal: the journal
+// has the number of the last change.
+func (s *Store) checkJournal(state State) error {
+	store, mark, err := journal.Inspect(s.flusher.path)
+	if err != nil || store == 0 || store != state.Identity || mark <= s.backend.Sequence() {
+		return nil //nolint:nilerr // replay reports it
+	}
+	return fmt.Errorf("%w: the journal %s has seen change %d, and the store ends at change %d; restore a backup with caddy api-token restore, or put the newer store back; to go on with the older one, in which revoked tokens may be valid, remove the journal",
+		ErrOlder, s.flusher.path, mark, s.backend.Sequence())
 }
 
 // replay adds what a killed process counted and did not save. The lock is held, or the
@@ -163,7 +180,7 @@ func (s *Store) renewJournal() error {
 	if s.journal.Problem() == nil { // it was full of entries that could not be saved
 		return nil
 	}
-	if err := s.journal.Keep(f.path, f.id); err != nil {
+	if err := s.journal.Keep(f.path, f.id, f.store); err != nil {
 		return err
 	}
 	if f.opened {
@@ -211,6 +228,8 @@ func (s *Store) flushInBackground(flushing, atRisk *trouble, interval time.Durat
 	case troubleEnded:
 		s.logger.Info("token usage is being saved again")
 	}
+	_ = s.settleChanges() // logged by the changes that failed
+	s.probe()
 	s.tend()
 	s.logRisk(atRisk)
 	return pace(took, interval)
@@ -286,5 +305,6 @@ func (s *Store) saveUsage(state FlushState, came iter.Seq2[token.ID, Usage]) err
 		return err
 	}
 	f.state = state
+	s.written()
 	return nil
 }

@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -23,6 +24,7 @@ type memory struct {
 	requests map[token.Digest]KeptRequest
 	ended    map[token.Digest]time.Time
 	state    State
+	sequence uint64
 	closed   bool
 	// calls counts the calls of the reading methods by name.
 	calls map[string]int
@@ -33,11 +35,13 @@ type memory struct {
 	afterToken func(token.ID)
 	// applyError, if set, is what Apply returns; applyLoses says that the change
 	// isn't made then.
-	applyError error
-	applyLoses bool
-	tokenError error
-	saveError  error
-	stateError error
+	applyError  error
+	applyLoses  bool
+	tokenError  error
+	saveError   error
+	stateError  error
+	timesError  error
+	backupError error
 	// saves says that SaveUsage saves although it returns saveError.
 	saves bool
 	// journal is the path of the journal, if there is one.
@@ -114,18 +118,24 @@ func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.To
 		return nil, err
 	}
 	defer end()
-	if m.applyError != nil && m.applyLoses {
-		return nil, m.applyError
-	}
 	old, err := m.token(id)
-	if err == ErrNotFound {
+	switch {
+	case err == ErrNotFound:
 		old = nil
-	} else if err != nil {
+	case errors.Is(err, token.ErrDamaged):
+		old = &token.Token{ID: id, Damaged: true}
+	case err != nil:
 		return nil, err
 	}
 	changed, err := change(old)
+	if m.applyError != nil && m.applyLoses {
+		return nil, m.applyError
+	}
 	if err != nil {
 		return nil, err
+	}
+	if changed.Token != nil && old != nil && old.Damaged {
+		return nil, token.ErrDamaged
 	}
 	if changed.Token != nil {
 		for _, digest := range changed.Token.Digests() {
@@ -166,6 +176,7 @@ func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.To
 	}
 	m.audit = append(m.audit, changed.Audit)
 	m.record(now)
+	m.wrote(m.applyError)
 	return token, m.applyError
 }
 
@@ -173,6 +184,13 @@ func (m *memory) put(tok *token.Token) {
 	m.tokens[tok.ID] = token.EncodeToken(tok)
 	for _, digest := range tok.Digests() {
 		m.digests[digest] = tok.ID
+	}
+}
+
+// wrote counts a change that was written.
+func (m *memory) wrote(err error) {
+	if err == nil {
+		m.sequence++
 	}
 }
 
@@ -199,9 +217,11 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	}
 	var tokens []*token.Token
 	for id := range m.tokens {
-		if token, err := m.token(id); err == nil {
-			tokens = append(tokens, token)
+		tok, err := m.token(id)
+		if err != nil {
+			tok = &token.Token{ID: id, Damaged: true}
 		}
+		tokens = append(tokens, tok)
 	}
 	slices.SortFunc(tokens, func(a, b *token.Token) int {
 		c := compare(order.PositionOf(a), order.PositionOf(b))
@@ -237,12 +257,12 @@ func (m *memory) Scan(after token.ID, yield func(*token.Token, Usage) bool) erro
 		if slices.Compare(id[:], after[:]) <= 0 {
 			continue
 		}
-		token, err := reader.Token(id, tokens[id])
+		tok, err := reader.Token(id, tokens[id])
 		if err != nil {
-			continue
+			tok = &token.Token{ID: id, Damaged: true}
 		}
 		usage, _ := reader.Usage(id, used[id])
-		if !yield(token, usage) {
+		if !yield(tok, usage) {
 			break
 		}
 	}
@@ -313,6 +333,9 @@ func (m *memory) Backup() (io.ReadCloser, int64, error) {
 		return nil, 0, err
 	}
 	defer end()
+	if m.backupError != nil {
+		return nil, 0, m.backupError
+	}
 	all := bytes.Join(slices.Collect(maps.Values(m.tokens)), nil)
 	return io.NopCloser(bytes.NewReader(all)), int64(len(all)), nil
 }

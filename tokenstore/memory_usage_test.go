@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"errors"
 	"iter"
 	"time"
 
@@ -64,10 +65,21 @@ func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[token
 	}
 	m.state.Flush = state
 	m.record(now)
+	m.wrote(m.saveError)
 	return m.saveError
 }
 
 func (m *memory) JournalPath() string { return m.journal }
+
+func (m *memory) Compact() (before, after int64, err error) { return 0, 0, errors.ErrUnsupported }
+
+func (m *memory) Health() Health { return Health{DiskFree: -1} }
+
+func (m *memory) Sequence() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sequence
+}
 
 func (m *memory) State() (State, error) {
 	end, err := m.begin("State")
@@ -94,8 +106,12 @@ func (m *memory) SetTimes(times State, entry *AuditEntry) error {
 	if entry != nil {
 		m.audit = append(m.audit, *entry)
 	}
-	if times.Told.IsZero() {
-		return nil
+	if m.timesError != nil {
+		return m.timesError
 	}
-	return m.saveError
+	if !times.Told.IsZero() && m.saveError != nil {
+		return m.saveError
+	}
+	m.wrote(nil)
+	return nil
 }

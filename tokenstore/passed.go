@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -87,7 +88,7 @@ func (s *Store) openPassed(passed time.Time, elapsed func() time.Duration) {
 // prune removes what is no longer kept, a bounded number of records, and reports
 // whether there is more.
 func (s *Store) prune() (more bool, err error) {
-	if err := s.backend.SetTimes(State{Passed: s.passed.at()}, nil); err != nil {
+	if err := s.setTimes(State{Passed: s.passed.at()}, nil); err != nil {
 		return false, err
 	}
 	if s.ClockAhead() > 0 {
@@ -98,7 +99,11 @@ func (s *Store) prune() (more bool, err error) {
 	if retention := s.auditRetention.Load(); retention != nil {
 		audit = retention.Before(now)
 	}
-	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: daysSince(now)})
+	days := Day(math.MinInt32) // nothing, until it is known how long the history is kept
+	if s.historyDays.Load() > 0 {
+		days = s.daysSince(now)
+	}
+	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: days})
 }
 
 // watchAhead logs when the clock runs ahead and when it no longer does.

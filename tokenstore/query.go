@@ -28,6 +28,9 @@ func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	if s.closed.Load() {
 		return TokenUsage{}, ErrClosed
 	}
+	if err := s.uncertain.check(id); err != nil {
+		return TokenUsage{}, err
+	}
 	token, err := s.backend.Token(id)
 	if err != nil {
 		return TokenUsage{}, readError(err)

@@ -57,6 +57,9 @@ func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 // repeated returns the token that the request has made before, or ErrNotFound if
 // it is no repeat. A token that has been deleted since is [token.ErrConflict].
 func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
+	if err := s.settleChanges(); err != nil {
+		return nil, readError(err)
+	}
 	kept, err := s.backend.Request(request.Key)
 	if err != nil {
 		return nil, readError(err)

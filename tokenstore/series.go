@@ -129,17 +129,33 @@ func (d *DayUsage) full(p Point) bool {
 	return n >= maxDayCounts
 }
 
-// What is kept of a token's history: hours for a week, days for two years.
+// hourRetention is for how many days the hours of a token's history are kept.
+const hourRetention = 7
+
+// MinHistory, MaxHistory and DefaultHistory are for how many days the history of tokens can
+// be kept, and is kept. The quota of a month is counted from it.
 const (
-	hourRetention = 7 // days
-	dayRetention  = 2 // years
+	MinHistory     = 32
+	MaxHistory     = 3660
+	DefaultHistory = 400
 )
+
+// KeepHistory sets for how many days, from [MinHistory] to [MaxHistory], the history of
+// tokens is kept. Until it is called, nothing is deleted, and [DefaultHistory] days are
+// returned.
+func (s *Store) KeepHistory(days int) { s.historyDays.Store(int64(days)) }
 
 // hoursSince and daysSince return the first day whose hours, or which at all, are
 // kept.
 func hoursSince(now time.Time) Day { return DayOf(now) - hourRetention }
 
-func daysSince(now time.Time) Day { return DayOf(now.AddDate(-dayRetention, 0, 0)) }
+func (s *Store) daysSince(now time.Time) Day {
+	days := s.historyDays.Load()
+	if days == 0 {
+		days = DefaultHistory
+	}
+	return DayOf(now) - Day(days)
+}
 
 // Step is the time that a point of a series stands for.
 type Step uint8
@@ -147,7 +163,7 @@ type Step uint8
 const (
 	// StepHour is kept for 7 days.
 	StepHour Step = iota + 1
-	// StepDay is kept for 2 years.
+	// StepDay is kept as long as [Store.KeepHistory] says.
 	StepDay
 )
 
@@ -160,7 +176,7 @@ func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, err
 		return nil, ErrClosed
 	}
 	now := s.passedNow() // as prune has it: what is kept is returned
-	first, last := max(DayOf(from), daysSince(now)), DayOf(to)
+	first, last := max(DayOf(from), s.daysSince(now)), DayOf(to)
 	if step == StepHour {
 		first = max(first, hoursSince(now))
 	}

@@ -120,7 +120,7 @@ func TestSeriesRange(t *testing.T) {
 	}
 }
 
-// TestSeriesRetention: hours are told for 7 days, days for 2 years.
+// TestSeriesRetention: hours are returned for 7 days, days for 400.
 func TestSeriesRetention(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -134,8 +134,8 @@ func TestSeriesRetention(t *testing.T) {
 		{testTime, 1, 1},
 		{midnight.AddDate(0, 0, 8).Add(-1), 1, 1},
 		{midnight.AddDate(0, 0, 8), 0, 1},
-		{midnight.AddDate(2, 0, 1).Add(-1), 0, 1},
-		{midnight.AddDate(2, 0, 1), 0, 0},
+		{midnight.AddDate(0, 0, DefaultHistory+1).Add(-1), 0, 1},
+		{midnight.AddDate(0, 0, DefaultHistory+1), 0, 0},
 	} {
 		s.clock.pass(test.later.Sub(s.clock.Now()))
 		from, to := testTime.AddDate(-5, 0, 0), testTime.AddDate(5, 0, 0)

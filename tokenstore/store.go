@@ -63,12 +63,18 @@ type Store struct {
 	tell    func(Event)
 
 	auditRetention atomic.Pointer[token.Lifetime]
+	historyDays    atomic.Int64 // 0 is DefaultHistory
 
 	// newest is what Now doesn't go back behind, in microseconds since 1970.
 	newest atomic.Int64
 	// passed is the time that is known to have passed.
 	passed passedTime
 
+	uncertain uncertain
+	// repairs is how many of the backend's repairs have been logged, and damaged how many
+	// tokens are damaged.
+	repairs int
+	damaged atomic.Int64
 	watches watchLists
 	// backups is the number of backups that are open.
 	backups atomic.Int32
@@ -117,7 +123,10 @@ func Open(backend Backend, options Options) (*Store, error) {
 	}
 	s.newest.Store(state.Recorded.UnixMicro())
 	s.openPassed(state.Passed, options.Elapsed)
-	s.openJournal(state.Flush)
+	if err := s.openJournal(state); err != nil {
+		return nil, err
+	}
+	s.logRepairs()
 	interval := options.FlushInterval
 	if interval == 0 {
 		interval = defaultFlushInterval
@@ -134,7 +143,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.backend.SetTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(), s.backend.Close())
+		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(), s.backend.Close())
 	})
 	return s.closeErr
 }
@@ -169,7 +178,7 @@ func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	if !s.index.match(c.Digest, now, &m) {
 		// Memory doesn't know, or a change is just taking the secret away.
 		if err := s.load(c.Digest); err != nil {
-			return Match{}, err
+			return Match{}, s.orDamaged(c, err)
 		}
 		if !s.index.match(c.Digest, now, &m) {
 			return Match{}, ErrNotFound // taken away since
@@ -201,6 +210,9 @@ func (s *Store) load(digest token.Digest) error {
 	if s.index.match(digest, time.Time{}, new(Match)) {
 		return nil
 	}
+	if err := s.uncertain.check(id); err != nil {
+		return err
+	}
 	tok, err := s.backend.Token(id)
 	if err == nil {
 		if _, ok := tok.SecretOf(digest); ok {
@@ -217,6 +229,18 @@ func (s *Store) load(digest token.Digest) error {
 		return readError(err)
 	}
 	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", token.ErrDamaged, id)
+}
+
+// orDamaged returns err, or that the token is damaged if that is why nobody has its secret.
+// Only then the id in a secret is looked at.
+func (s *Store) orDamaged(c token.Credential, err error) error {
+	if s.damaged.Load() == 0 || !errors.Is(err, ErrNotFound) || c.ID == (token.ID{}) {
+		return err
+	}
+	if _, tokenErr := s.backend.Token(c.ID); errors.Is(tokenErr, token.ErrDamaged) {
+		return tokenErr
+	}
+	return err
 }
 
 // activate puts a token into the index. The id's lock is held.
@@ -261,6 +285,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-s.stop:
 			return
 		case <-expire.C:
+			s.logRepairs()
 			s.watches.endDisallowed(&s.index, s.Now())
 			s.watchClock(&clock)
 			s.watchAhead(&ahead)

@@ -332,68 +332,6 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// TestFailedCommit: the outcome is unknown, so memory follows what the backend
-// holds.
-func TestFailedCommit(t *testing.T) {
-	t.Parallel()
-	errDisk := errors.New("input/output error")
-	for name, c := range map[string]struct {
-		lost   bool
-		token  error
-		want   token.Status
-		failed error
-	}{
-		"the change is lost":          {lost: true, want: token.StatusActive},
-		"the change is there":         {want: token.StatusRevoked},
-		"the record is damaged since": {token: token.ErrDamaged, failed: token.ErrDamaged},
-		"the backend can't be asked":  {token: errDisk, want: token.StatusActive},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := openTestStore(t)
-			tok, credential := s.create(t)
-			match := s.must(t, credential)
-			s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
-			s.memory.do(func() { s.memory.applyError, s.memory.applyLoses, s.memory.tokenError = errDisk, c.lost, c.token })
-			err := s.tryAlter(tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
-			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
-				t.Errorf("the change: %v", err)
-			}
-			got, err := s.Authenticate(credential, testTime)
-			if !errors.Is(err, c.failed) || got.Status != c.want {
-				t.Errorf("afterwards %v, %v", got.Status, err)
-			}
-			// When the disk is well again so is the token, and no use is lost.
-			s.memory.do(func() { s.memory.applyError, s.memory.tokenError = nil, nil })
-			s.alter(t, tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
-			match = s.must(t, credential)
-			if match.Status != token.StatusRevoked {
-				t.Errorf("at last %v", match.Status)
-			}
-			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
-			if err := s.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			if used, err := s.memory.saved(tok.ID); err != nil || used.Allowed != 1 || used.Denied != 1 {
-				t.Errorf("used %+v, %v", used, err)
-			}
-		})
-	}
-	t.Run("a deletion", func(t *testing.T) {
-		t.Parallel()
-		s := openTestStore(t)
-		tok, credential := s.create(t)
-		s.must(t, credential)
-		s.memory.applyError = errDisk
-		if err := s.Delete(tok.ID, token.AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("Delete: %v", err)
-		}
-		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
-			t.Errorf("afterwards: %v", err)
-		}
-	})
-}
-
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
 	backend := newMemory()

@@ -5,26 +5,53 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
-// Backup returns a copy of the server's store and its length in bytes. The caller
-// closes it; a copy that breaks off gives io.ErrUnexpectedEOF.
-func (c *Client) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
+// Backup is a copy of the token store that is being received.
+type Backup struct {
+	io.ReadCloser
+	// Length is its length in bytes, or -1 if that is unknown.
+	Length int64
+	// Damaged is how many tokens it lacks because they can't be read.
+	Damaged int
+	// Unsaved is of how many tokens it lacks the last counts, because they can't be saved.
+	Unsaved int
+}
+
+// Backup asks for a copy of the token store. The caller closes it.
+func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 	request, err := c.request(ctx, call{method: http.MethodGet, path: "/backup"})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	request.Header.Set("Accept", "application/octet-stream, application/problem+json")
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, 0, transportError(err)
+		return nil, transportError(err)
 	}
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
-		return nil, 0, readError(response)
+		return nil, readError(response)
 	}
-	return response.Body, response.ContentLength, nil
+	number := func(header string) int {
+		n, _ := strconv.Atoi(response.Header.Get(header)) // 0 if it is missing
+		return n
+	}
+	return &Backup{response.Body, response.ContentLength, number("Mollygate-Damaged-Tokens"), number("Mollygate-Unsaved-Tokens")}, nil
+}
+
+// Compacted is the length of the store's file in bytes, before and after it was rebuilt.
+type Compacted struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
+}
+
+// Compact makes the server rebuild the store's file.
+func (c *Client) Compact(ctx context.Context) (compacted Compacted, err error) {
+	err = c.value(ctx, call{method: http.MethodPost, path: "/compact"}, &compacted)
+	return compacted, err
 }
 
 // ImportRequest takes over the tokens of one of Mollymawk's users. What is zero

@@ -10,7 +10,8 @@ import (
 
 // UsageQuery chooses from a token's history. What is zero isn't asked for.
 type UsageQuery struct {
-	// Step is "hour" (kept for 7 days) or "day" (kept for 2 years), the default.
+	// Step is "hour" (kept for 7 days) or "day" (kept for 400 days unless the server is
+	// configured otherwise), the default.
 	Step string
 	// From and To are the times that the hours or days lie between.
 	From, To time.Time

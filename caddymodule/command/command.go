@@ -42,8 +42,8 @@ tokens are named by their ids.
 Exit status: 0 done; 1 another failure, and 'scan' if something was not read; 2 the
 command was wrong; 3 not found; 4 refused, and
 'list --status expiring' and 'scan' if there are some, 'explain' if the request
-would be refused, 'check' if something is damaged; 5 conflict; 6 no answer from
-the server, or none that could be used.`,
+would be refused, 'check' if something is damaged, 'repair' if anything was lost;
+5 conflict; 6 no answer from the server, or none that could be used.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,

@@ -39,9 +39,9 @@ func (i *invocation) completion() error {
 var choices = map[string][]string{
 	"output": {outputTable, outputJSON, outputID},
 	"kind":   {"api", "admin"},
-	"status": {"active", "expiring", "expired", "not_yet_valid", "disabled", "revoked"},
+	"status": {"active", "expiring", "expired", "not_yet_valid", "disabled", "revoked", "damaged"},
 	"sort":   {"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at", "-last_used_at", "usage_count", "-usage_count"},
-	"action": {"create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import"},
+	"action": {"create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "accept clock", "compact", "repair"},
 }
 
 // complete lets shells complete the values of a verb's flags.

@@ -72,13 +72,19 @@ func (i *invocation) backupTo(api *endpointClient, name string) (length int64, e
 }
 
 func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) {
-	content, length, err := api.Backup(i.ctx)
+	backup, err := api.Backup(i.ctx)
 	if err != nil {
 		return 0, api.explain(err)
 	}
-	defer func() { _ = content.Close() }() // it was only read
-	n, err := io.Copy(to, content)
-	if err == nil && length >= 0 && n != length {
+	defer func() { _ = backup.Close() }() // it was only read
+	if backup.Damaged > 0 {
+		i.tell("The backup lacks %d tokens that can't be read; caddy api-token list --status damaged lists them.", backup.Damaged)
+	}
+	if backup.Unsaved > 0 {
+		i.tell("The backup lacks the last counts of %d tokens, which can't be saved; caddy api-token backup again when the store can be written.", backup.Unsaved)
+	}
+	n, err := io.Copy(to, backup)
+	if err == nil && backup.Length >= 0 && n != backup.Length {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
@@ -134,6 +140,9 @@ func (i *invocation) checkFile(name string) error {
 	}
 	if err != nil {
 		return usageErrorf("%v", err)
+	}
+	for _, id := range report.Damaged {
+		report.Problems = append(report.Problems, fmt.Sprintf("token %s was lost to damage; delete it, or restore a backup", id))
 	}
 	for _, problem := range report.Problems {
 		if _, err := fmt.Fprintln(i.out, printable(problem)); err != nil {

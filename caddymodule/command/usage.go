@@ -20,7 +20,7 @@ where, by what and for what.
 
 With --step, --from or --to it shows the history of one token instead: how many
 requests for which scope had which outcome, by the hour (kept for 7 days) or by the
-day (2 years), in UTC.`,
+day (history_retention, 400 days unless set), in UTC.`,
 		Example: `  $ caddy api-token usage 4fQ9Zt2LkVb7
   $ caddy api-token usage 4fQ9Zt2LkVb7 --step hour --from 2026-11-25T00:00:00Z`,
 	},

@@ -44,7 +44,7 @@ func addVerbs(cmd *cobra.Command, c *console) {
 	}
 	for _, v := range []verb{
 		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb, deleteVerb,
-		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, clockVerb, scanVerb, completionVerb,
+		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, repairVerb, compactVerb, clockVerb, scanVerb, completionVerb,
 	} {
 		cmd.AddCommand(v.cobra(c))
 	}

@@ -131,8 +131,8 @@ func testUsageOfDeleted(s *site) {
 	}
 }
 
-// testDamage: what can't be read is an error where it is asked for, is left out
-// elsewhere, and usage starts at zero.
+// testDamage: what can't be read is an error where it is asked for, a token that can't be
+// read is listed as damaged and can be deleted, and usage starts at zero.
 func testDamage(s *site) {
 	if s.kind.Damage == nil {
 		s.Skip("the store can't be damaged by this test")
@@ -188,7 +188,18 @@ func testDamage(s *site) {
 	for _, token := range s.list(tokenstore.OrderCreated, nil, false) {
 		listed = append(listed, token.ID)
 	}
-	s.equal("scanned", scanned, []token.ID{idOf(2), idOf(3)})
-	s.equal("listed", listed, []token.ID{idOf(2), idOf(3)})
-	s.kind.Check = nil // which finds it
+	s.equal("scanned", scanned, []token.ID{idOf(1), idOf(2), idOf(3)})
+	s.equal("listed", listed, []token.ID{idOf(1), idOf(2), idOf(3)})
+	for _, listed := range s.list(tokenstore.OrderCreated, nil, false) {
+		if damaged := listed.ID == idOf(1); damaged != listed.Damaged {
+			s.Errorf("token %s is damaged: %v", listed.ID, listed.Damaged)
+		}
+	}
+
+	s.check(s.apply(idOf(1), tokenstore.Change{}))
+	if _, err := s.Token(idOf(1)); !errors.Is(err, tokenstore.ErrNotFound) {
+		s.Errorf("a damaged token that was deleted: %v", err)
+	}
+	s.check(s.apply(idOf(4), tokenstore.Change{Token: newToken(4)}))
+	s.kind.Check = nil // which finds the audit entry
 }

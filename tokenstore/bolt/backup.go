@@ -12,13 +12,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Backup implements tokenstore.Backend. The copy lies beside the store, without a
-// name: while a transaction is open the store's file only grows, so nobody reads
+// Backup implements tokenstore.Backend. The copy is next to the store, or else where
+// temporary files are, without a name: while a transaction is open the store's file only grows, so nobody reads
 // it at a client's pace.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
-	file, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".backup-*")
+	name := filepath.Base(b.path) + ".backup-*"
+	file, err := os.CreateTemp(filepath.Dir(b.path), name)
+	if err != nil { // the directory may be read-only
+		file, err = os.CreateTemp("", name)
+	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: a copy needs room beside the store: %w", tokenstore.ErrUnavailable, err)
+		return nil, 0, fmt.Errorf("%w: a copy needs space next to the store: %w", tokenstore.ErrUnavailable, err)
 	}
 	defer func() {
 		if err != nil {
@@ -29,6 +33,9 @@ func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 		return nil, 0, err
 	}
 	err = b.view(func(tx *bbolt.Tx) error {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
 		length, err = tx.WriteTo(file)
 		return err
 	})

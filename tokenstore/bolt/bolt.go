@@ -7,6 +7,8 @@
 //	├── version   1, 4 bytes
 //	├── recorded  newest time seen, 8 bytes and a checksum
 //	├── passed    time that is known to have passed, the same
+//	├── identity  distinguishes the store, and its copies, from others
+//	├── transaction  by which the root page was written
 //	├── told      up to when tokens near their end were told of, the same
 //	└── whole     key of the last day whose hours were added up
 //	tokens    id                          token record
@@ -41,25 +43,24 @@
 //
 // # Faults
 //
-// A damaged or truncated file makes the call that meets it fail; it doesn't end
-// the process. Page numbers that lead in circles are looked for when it is opened.
-// A file that was truncated, moved away or replaced under a running process is no
-// longer written to.
+// bbolt believes its pages, so every page of the file is read before bbolt opens it, and
+// nothing is written into a file whose structure was not verified (package boltfile). If
+// anything is wrong with the file, all records that verify are copied into a new file,
+// which takes its place; the damaged one is kept next to it (rebuild.go). A token that
+// could not be read stays there as a damaged one, so that its secret is not unknown.
+//
+// The same happens when a call meets damage while the store is open. A file that was
+// truncated, moved away, replaced or overwritten under a running process is no longer
+// written to.
 package bolt
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -71,55 +72,33 @@ const (
 	// journalSuffix is what the journal's name has more than the store's.
 	journalSuffix = ".journal"
 
-	// lockTimeout is long enough for a store that this process is just closing.
-	lockTimeout = 3 * time.Second
+	// maxVerifiedRecords is how long a file is at most, in bytes, whose records are all
+	// verified before the store is opened. Those of a longer one are verified later.
+	maxVerifiedRecords = 64 << 20
 )
 
 // Backend is a tokenstore.Backend in one file.
 type Backend struct {
-	db   *bbolt.DB
 	path string
-	// file is the one that bbolt uses, fd its number, and identity what it was when
-	// it was opened.
-	file     *os.File
-	fd       uintptr
-	identity fs.FileInfo
-	// size is how many bytes of the file are in use.
-	size atomic.Int64
-	// stuck says that bbolt holds a lock of its own for ever.
-	stuck  atomic.Bool
-	closed atomic.Bool
+	// current is the file that is served. A rebuild puts another in its place.
+	current atomic.Pointer[handle]
+	closed  atomic.Bool
 
-	// writing is held by the one write transaction.
+	// writing is held by the one write transaction, and while the file is rebuilt.
 	writing sync.Mutex
 	commits committer
+	// sequence is the number of the newest change; see [Backend.Sequence].
+	sequence atomic.Uint64
+
+	health     health
+	background background
 }
 
-// Open opens the file at path and locks it, or makes it if there is none. An
-// empty, damaged or foreign file is an error, and left as it is. A file that
-// another process has open is a [*LockedError] after some seconds.
+// Open opens the file at path and locks it, or makes it if there is none. A damaged file
+// is rebuilt. An empty file, one of another program, and one without a valid meta page is
+// an error, and left as it is. A file that another process has open is a [*LockedError]
+// after some seconds.
 func Open(path string) (*Backend, error) {
-	b, err := openAlone(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := migrateCounters(b); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	return b, nil
-}
-
-// JournalPath implements tokenstore.Backend. The journal is next to the file itself, not to a
-// link that the store was opened by.
-func (b *Backend) JournalPath() string {
-	if path, err := realPath(b.path); err == nil {
-		return path + journalSuffix
-	}
-	return b.path + journalSuffix
-}
-
-// openAlone opens the file without the counts of an earlier release next to it.
-func openAlone(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening token store: %w", err)
@@ -134,104 +113,42 @@ func openAlone(path string) (*Backend, error) {
 	b := &Backend{path: path}
 	b.commits.run = b.commit
 	if err := b.open(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening token store %s: %w", path, err)
 	}
-	err = inspectTrees(b.file)
-	if err == nil {
-		err = b.view(checkSchema)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening token store %s: %w", path, err), b.Close())
+	if err := migrateCounters(b); err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-// open lets bbolt open the file.
-func (b *Backend) open() (err error) {
-	defer func() {
-		if err != nil && b.file != nil {
-			_ = b.abandon() // bbolt has closed it unless it panicked
-		}
-	}()
-	defer func() {
-		if r := recover(); r != nil {
-			err = damage(r)
-		}
-	}()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	options := boltOptions()
-	options.OpenFile = b.openFile
-	b.db, err = bbolt.Open(b.path, fileMode, options)
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return &LockedError{Path: b.path, PID: lockHolder(b.path)}
-	case err != nil:
-		return fmt.Errorf("opening token store %s: %w", b.path, err)
+// JournalPath implements tokenstore.Backend. The journal is next to the file itself, not to a
+// link that the store was opened by.
+func (b *Backend) JournalPath() string { return journalPath(b.path) }
+
+func journalPath(path string) string {
+	if target, err := realPath(path); err == nil {
+		path = target
 	}
-	b.fd = b.file.Fd()
-	if b.identity, err = b.file.Stat(); err != nil {
-		return fmt.Errorf("opening token store: %w", err)
-	}
-	return b.measure()
+	return path + journalSuffix
 }
 
-// openFile opens the file for bbolt: never with O_CREATE, because bbolt would make
-// a file that was moved away since it was inspected, and never an empty one,
-// because bbolt would take it for a new database.
-func (b *Backend) openFile(path string, _ int, _ fs.FileMode) (*os.File, error) {
-	file, err := openInspected(path)
-	if b.db == nil { // it is being opened, and not for a copy
-		b.file = file
-	}
-	return file, err
-}
-
-func boltOptions() *bbolt.Options {
-	return &bbolt.Options{
-		Timeout:      lockTimeout,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true, // a lock for each look-up
-	}
-}
-
-// LockedError says that another process has the file open.
-type LockedError struct {
-	Path string
-	// PID is the process that holds the lock, or 0 if the system doesn't tell.
-	PID int
-}
-
-func (e *LockedError) Error() string {
-	holder := "another process"
-	if e.PID != 0 {
-		holder = fmt.Sprintf("process %d", e.PID)
-	}
-	return fmt.Sprintf("token store %s is in use by %s, usually another running Caddy: "+
-		"change that one's configuration with `caddy reload`, stop it, or give this one a store file of its own", e.Path, holder)
-}
+// Sequence implements tokenstore.Backend. It is the sequence number of the bucket meta.
+func (b *Backend) Sequence() uint64 { return b.sequence.Load() }
 
 // Close waits for transactions under way and unlocks the file.
 func (b *Backend) Close() error {
 	b.writing.Lock()
-	defer b.writing.Unlock()
 	if b.closed.Swap(true) {
+		b.writing.Unlock()
 		return nil
 	}
-	var err error
-	if b.stuck.Load() {
-		err = b.abandon() // bbolt would wait for its own lock
-	} else {
-		err = b.db.Close()
-	}
+	err := b.current.Load().close()
+	b.writing.Unlock()
+	b.background.close()
 	if err != nil {
 		return fmt.Errorf("closing token store %s: %w", b.path, err)
 	}
 	return nil
-}
-
-// abandon gives the file back without bbolt. Its mapping is left.
-func (b *Backend) abandon() error {
-	return errors.Join(unlock(b.file), b.file.Close())
 }
 
 var _ tokenstore.Backend = (*Backend)(nil)

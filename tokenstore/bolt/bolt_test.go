@@ -267,7 +267,7 @@ func TestOpenMakesAtOnce(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if n := len(files(t, filepath.Dir(path))); n != 1 {
+	if n := len(files(t, filepath.Dir(path))); n != 2 { // with the journal
 		t.Errorf("the directory holds %d files", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,6 +18,9 @@ import (
 type Report struct {
 	Tokens       int
 	AuditEntries int
+	// Damaged are the tokens that were lost when the file was rebuilt. They are kept until
+	// they are deleted.
+	Damaged []token.ID
 	// Problems say what is damaged or contradicts itself; none is a sound store.
 	// Beyond [maxProblems] they are only counted.
 	Problems []string
@@ -34,171 +38,229 @@ func (r *Report) add(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// Check reads all of a store's file, such as that of a backup: every record, and
-// whether what leads to the records agrees with them. It changes nothing. A file
-// that is in use is a [*LockedError], and one that isn't a store at all an error.
+// Check reads all of a store's file, such as that of a backup: every page, every record, and
+// whether what leads to the records agrees with them. It changes nothing. A file that is in
+// use is a [*LockedError], and one that isn't a store at all an error.
 func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
 	}
-	b, err := openAlone(path)
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Report{}, fmt.Errorf("checking token store: %w", err)
+	}
+	file, err := lockPath(path)
 	if err != nil {
 		return Report{}, err
 	}
+	structure, err := verify(file)
+	if err != nil {
+		return Report{}, errors.Join(storeError(path, err), file.Close())
+	}
 	var report Report
-	err = b.view(func(tx *bbolt.Tx) error {
-		report = Report{}
-		c := checker{tx: tx, report: &report}
-		return errors.Join(c.tokens(), c.digests(), c.orders(), c.usage(), c.days(), c.audit(), c.requests(), c.ended())
-	})
+	for _, fault := range structureFaults(structure) {
+		report.add("the file: %s", fault)
+	}
+	if len(report.Problems) > 0 { // bbolt must not read it
+		return report, file.Close()
+	}
+	b := &Backend{path: path}
+	h, err := newHandle(file)
+	if err != nil {
+		return Report{}, storeError(path, err)
+	}
+	b.current.Store(h)
+	if err = b.view(checkSchema); err == nil {
+		err = checkRecords(b.view, checkStep, &report, func() bool { return false })
+	}
 	return report, errors.Join(err, b.Close())
 }
 
-type checker struct {
-	tx     *bbolt.Tx
-	report *Report
-}
+// checkStep is how many entries are checked in one transaction while the store is in use:
+// until a transaction that reads ends, the file only grows.
+const checkStep = 5000
 
-func (c checker) tokens() error {
-	return c.tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {
-		c.report.Tokens++
-		if len(key) != len(token.ID{}) {
-			c.report.add("a token's key has %d bytes", len(key))
-			return nil
-		}
-		id := token.ID(key)
-		token, err := vouched(c.tx, id)
-		if err != nil {
-			c.report.add("token %s: %v", id, err)
-			return nil
-		}
-		for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
-			if !has(c.tx.Bucket(orderBucket(order)), orderKey(order, token)) {
-				c.report.add("token %s is missing from one of the lists", id)
-			}
-		}
-		for _, digest := range token.Digests() {
-			if entry, err := entryID(c.tx.Bucket(digestsBucket).Get(digest[:])); err != nil || entry != id {
-				c.report.add("token %s can't be found by one of its secrets", id)
-			}
-		}
-		return nil
-	})
-}
-
-func (c checker) digests() error {
-	return c.tx.Bucket(digestsBucket).ForEach(func(key, entry []byte) error {
-		id, err := entryID(entry)
-		if err != nil || len(key) != len(token.Digest{}) {
-			c.report.add("an entry of a secret is damaged")
-			return nil
-		}
-		token, err := vouched(c.tx, id)
-		if errors.Is(err, tokenstore.ErrNotFound) {
-			c.report.add("a secret leads to token %s, which doesn't exist", id)
-		} else if err == nil && !bytes.Equal(key, token.Digest[:]) && !bytes.Equal(key, token.PreviousDigest[:]) {
-			c.report.add("a secret leads to token %s, which doesn't have it", id)
-		}
-		return nil
-	})
-}
-
-func (c checker) orders() error {
-	var err error
-	for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
-		err = errors.Join(err, c.tx.Bucket(orderBucket(order)).ForEach(func(key, _ []byte) error {
-			if len(key) != orderKeyLength {
-				c.report.add("an entry of a list is damaged")
+// checkRecords checks all records, some in each transaction that view makes, until stop
+// returns true.
+func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Report, stop func() bool) error {
+	if err := view(func(tx *bbolt.Tx) error { checkMeta(tx, report); return nil }); err != nil {
+		return err
+	}
+	for _, part := range checks {
+		var last []byte
+		for more := true; more && !stop(); {
+			err := view(func(tx *bbolt.Tx) error {
+				more = false
+				bucket := tx.Bucket(part.bucket)
+				if bucket == nil {
+					return nil
+				}
+				cursor := bucket.Cursor()
+				n := 0
+				for key, value := behindKey(cursor, last); key != nil; key, value = cursor.Next() {
+					if n++; n > step {
+						more = true
+						return nil
+					}
+					part.check(tx, report, key, value)
+					last = append(last[:0], key...)
+				}
 				return nil
+			})
+			if err != nil {
+				return err
 			}
-			id := token.ID(key[orderTimeLength:])
-			token, err := vouched(c.tx, id)
-			if errors.Is(err, tokenstore.ErrNotFound) || err == nil && !bytes.Equal(key, orderKey(order, token)) {
-				c.report.add("token %s is listed at a wrong place", id)
+		}
+	}
+	return nil
+}
+
+// checks are what is checked of each entry of a bucket.
+var checks = []struct {
+	bucket []byte
+	check  func(tx *bbolt.Tx, report *Report, key, value []byte)
+}{
+	{tokensBucket, checkToken},
+	{digestsBucket, checkDigest},
+	{createdBucket, checkOrder(tokenstore.OrderCreated)},
+	{expiresBucket, checkOrder(tokenstore.OrderExpires)},
+	{usageBucket, checkUsage},
+	{daysBucket, checkDay},
+	{auditBucket, checkAudit},
+	{requestsBucket, checkKeptRequest},
+	{endedBucket, checkEndedSecret},
+}
+
+// checkMeta looks at the times and at how far the usage is saved.
+func checkMeta(tx *bbolt.Tx, report *Report) {
+	meta := tx.Bucket(metaBucket)
+	for _, key := range [][]byte{recordedKey, passedKey, toldKey} {
+		if value := meta.Get(key); value != nil || bytes.Equal(key, recordedKey) {
+			if _, err := decodeTime(value); err != nil {
+				report.add("the time %q: %v", key, err)
 			}
-			return nil
-		}))
+		}
 	}
-	return err
-}
-
-func (c checker) usage() error {
-	return c.tx.Bucket(usageBucket).ForEach(func(key, record []byte) error {
-		if len(key) != len(token.ID{}) || !has(c.tx.Bucket(tokensBucket), key) {
-			c.report.add("there is a usage record of a token that doesn't exist")
-			return nil
+	if bucket := tx.Bucket(flushBucket); bucket != nil {
+		if _, err := tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey)); err != nil {
+			report.add("how far the usage is saved: %v", err)
 		}
-		if _, err := tokenstore.DecodeUsage(token.ID(key), record); err != nil {
-			c.report.add("usage of token %s: %v", key, err)
-		}
-		return nil
-	})
-}
-
-func (c checker) days() error {
-	return c.tx.Bucket(daysBucket).ForEach(func(key, record []byte) error {
-		if len(key) != dayKeyLength || !has(c.tx.Bucket(tokensBucket), key[dayKeyLength-len(token.ID{}):]) {
-			c.report.add("there is a day's usage of a token that doesn't exist")
-			return nil
-		}
-		if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
-			c.report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
-		}
-		return nil
-	})
-}
-
-func (c checker) audit() error {
-	return c.tx.Bucket(auditBucket).ForEach(func(key, record []byte) error {
-		c.report.AuditEntries++
-		if len(key) != auditKeyLength {
-			c.report.add("an audit entry's key has %d bytes", len(key))
-		} else if _, err := tokenstore.DecodeAuditEntry(key, record); err != nil {
-			c.report.add("audit entry of %s: %v", auditPosition(key).Time.Format("2006-01-02 15:04:05"), err)
-		}
-		return nil
-	})
-}
-
-func (c checker) requests() error {
-	requested := c.tx.Bucket(requestedBucket)
-	return c.tx.Bucket(requestsBucket).ForEach(func(key, record []byte) error {
-		if len(key) != len(token.Digest{}) {
-			c.report.add("a kept request's key has %d bytes", len(key))
-			return nil
-		}
-		request, err := tokenstore.DecodeRequest(token.Digest(key), record)
-		if err != nil {
-			c.report.add("a kept request: %v", err)
-		} else if !has(requested, requestedKey(&request)) {
-			c.report.add("a kept request would never be forgotten")
-		}
-		return nil
-	})
-}
-
-func (c checker) ended() error {
-	bucket := c.tx.Bucket(endedBucket)
-	if bucket == nil {
-		return nil
 	}
-	return bucket.ForEach(func(key, record []byte) error {
-		if len(key) != len(token.Digest{}) {
-			c.report.add("the key of a secret that was taken out of service has %d bytes", len(key))
-			return nil
+}
+
+func checkToken(tx *bbolt.Tx, report *Report, key, _ []byte) {
+	report.Tokens++
+	if len(key) != len(token.ID{}) {
+		report.add("a token's key has %d bytes", len(key))
+		return
+	}
+	id := token.ID(key)
+	tok, err := vouched(tx, id)
+	if errors.Is(err, errLost) {
+		report.Damaged = append(report.Damaged, id)
+		return
+	}
+	if err != nil {
+		report.add("token %s: %v", id, err)
+		return
+	}
+	for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
+		if !has(tx.Bucket(orderBucket(order)), orderKey(order, tok)) {
+			report.add("token %s is missing from one of the lists", id)
 		}
-		if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
-			c.report.add("a secret that was taken out of service: %v", err)
+	}
+	for _, digest := range tok.Digests() {
+		if entry, err := entryID(tx.Bucket(digestsBucket).Get(digest[:])); err != nil || entry != id {
+			report.add("token %s can't be found by one of its secrets", id)
 		}
-		id, err := entryID(c.tx.Bucket(digestsBucket).Get(key))
-		if err != nil {
-			return nil // it leads to no token, as it should
+	}
+}
+
+func checkDigest(tx *bbolt.Tx, report *Report, key, entry []byte) {
+	id, err := entryID(entry)
+	if err != nil || len(key) != len(token.Digest{}) {
+		report.add("an entry of a secret is damaged")
+		return
+	}
+	tok, err := vouched(tx, id)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		report.add("a secret leads to token %s, which doesn't exist", id)
+	} else if err == nil && !bytes.Equal(key, tok.Digest[:]) && !bytes.Equal(key, tok.PreviousDigest[:]) {
+		report.add("a secret leads to token %s, which doesn't have it", id)
+	}
+}
+
+func checkOrder(order tokenstore.Order) func(tx *bbolt.Tx, report *Report, key, _ []byte) {
+	return func(tx *bbolt.Tx, report *Report, key, _ []byte) {
+		if len(key) != orderKeyLength {
+			report.add("an entry of a list is damaged")
+			return
 		}
-		if token, err := vouched(c.tx, id); err == nil && bytes.Equal(key, token.Digest[:]) {
-			c.report.add("token %s has a secret that was taken out of service", id)
+		id := token.ID(key[orderTimeLength:])
+		tok, err := vouched(tx, id)
+		if errors.Is(err, tokenstore.ErrNotFound) || err == nil && !bytes.Equal(key, orderKey(order, tok)) {
+			report.add("token %s is listed at a wrong place", id)
 		}
-		return nil
-	})
+	}
+}
+
+func checkUsage(tx *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != len(token.ID{}) || !has(tx.Bucket(tokensBucket), key) {
+		report.add("there is a usage record of a token that doesn't exist")
+		return
+	}
+	if _, err := tokenstore.DecodeUsage(token.ID(key), record); err != nil {
+		report.add("usage of token %s: %v", key, err)
+	}
+}
+
+func checkDay(tx *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != dayKeyLength || !has(tx.Bucket(tokensBucket), key[dayKeyLength-len(token.ID{}):]) {
+		report.add("there is a day's usage of a token that doesn't exist")
+		return
+	}
+	if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
+		report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
+	}
+}
+
+func checkAudit(_ *bbolt.Tx, report *Report, key, record []byte) {
+	report.AuditEntries++
+	if len(key) != auditKeyLength {
+		report.add("an audit entry's key has %d bytes", len(key))
+	} else if _, err := tokenstore.DecodeAuditEntry(key, record); err != nil {
+		report.add("audit entry of %s: %v", auditPosition(key).Time.Format("2006-01-02 15:04:05"), err)
+	}
+}
+
+func checkKeptRequest(tx *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != len(token.Digest{}) {
+		report.add("a kept request's key has %d bytes", len(key))
+		return
+	}
+	request, err := tokenstore.DecodeRequest(token.Digest(key), record)
+	if err != nil {
+		report.add("a kept request: %v", err)
+	} else if !has(tx.Bucket(requestedBucket), requestedKey(&request)) {
+		report.add("a kept request would never be forgotten")
+	}
+}
+
+func checkEndedSecret(tx *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != len(token.Digest{}) {
+		report.add("the key of a secret that was taken out of service has %d bytes", len(key))
+		return
+	}
+	if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
+		report.add("a secret that was taken out of service: %v", err)
+	}
+	id, err := entryID(tx.Bucket(digestsBucket).Get(key))
+	if err != nil {
+		return // it leads to no token, as it should
+	}
+	if tok, err := vouched(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
+		report.add("token %s has a secret that was taken out of service", id)
+	}
 }
 
 func has(bucket *bbolt.Bucket, key []byte) bool {

@@ -27,7 +27,9 @@ type pending struct {
 
 	token *token.Token
 	err   error
-	done  chan struct{}
+	// damaged is set if the token before the change could not be read.
+	damaged bool
+	done    chan struct{}
 }
 
 // do adds a change to the next commit and waits until it is on disk or refused.
@@ -69,7 +71,8 @@ func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc
 }
 
 // commit applies a batch in one transaction. A change that is refused leaves
-// nothing behind, and the others are made.
+// nothing behind, and the others are made. A refusal rests on what the transaction read,
+// so if the transaction fails, all of them fail.
 func (b *Backend) commit(batch []*pending) {
 	err := b.update(func(tx *bbolt.Tx) error {
 		newest := time.Time{}
@@ -83,12 +86,12 @@ func (b *Backend) commit(batch []*pending) {
 		}
 		return recordTime(tx, newest)
 	})
-	if err == nil {
-		return
-	}
 	for _, p := range batch {
-		if p.err == nil { // a refusal stays a refusal
+		switch {
+		case err != nil:
 			p.token, p.err = nil, err
+		case p.err == nil && p.damaged:
+			b.health.deleted()
 		}
 	}
 }

@@ -54,11 +54,11 @@ func TestTruncatedWhileOpen(t *testing.T) {
 
 				size := size
 				if size < 0 {
-					size = b.size.Load() - 4096
+					size = b.current.Load().size.Load() - 4096
 				}
 				check(t, os.Truncate(path, size))
 				if surprise {
-					b.size.Store(0)
+					b.current.Load().size.Store(0)
 				}
 				for round := range 2 {
 					if match, err := s.Authenticate(loaded.credential, testTime); err != nil || match.Status != token.StatusActive {
@@ -106,7 +106,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 					return
 				}
 				// The lock is given back, so that a restored store can be opened.
-				check(t, os.Remove(path))
+				check(t, errors.Join(os.Remove(path), os.Remove(path+journalSuffix)))
 				if err := within(t, "Open", func() error { return mustOpen(t, path).Close() }); err != nil {
 					t.Errorf("a new store: %v", err)
 				}
@@ -124,7 +124,7 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	check(t, err)
 	check(t, os.Truncate(path, 0))
-	b.size.Store(0)
+	b.current.Load().size.Store(0)
 	for range 2 {
 		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a read: %v", err)
@@ -136,7 +136,7 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 			t.Errorf("a write: %v", err)
 		}
 	}
-	if !b.stuck.Load() {
+	if !b.current.Load().stuck.Load() {
 		t.Fatal("bbolt isn't stuck, so nothing is tested")
 	}
 	check(t, os.WriteFile(path, whole, 0o600))
@@ -155,7 +155,7 @@ func TestFaultsOfManyReaders(t *testing.T) {
 		tokens = append(tokens, makeToken(t, s))
 	}
 	check(t, os.Truncate(path, 8192)) // the meta pages stay
-	b.size.Store(0)
+	b.current.Load().size.Store(0)
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {
@@ -167,7 +167,7 @@ func TestFaultsOfManyReaders(t *testing.T) {
 		})
 	}
 	check(t, within(t, "a reader", func() error { readers.Wait(); return nil }))
-	if b.stuck.Load() {
+	if b.current.Load().stuck.Load() {
 		t.Error("faults in the pages of tokens take the whole store away")
 	}
 	check(t, within(t, "Close", b.Close))
@@ -187,7 +187,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 		"replaced": {
 			func(t *testing.T, path string) {
 				check(t, os.Rename(path, path+".old"))
-				check(t, mustOpen(t, path).Close())
+				makeStore(t, path, 0, makeSchema)
 			},
 			func(t *testing.T, path string) { check(t, os.Rename(path+".old", path)) },
 		},
@@ -242,9 +242,9 @@ func TestFailedCommit(t *testing.T) {
 	full := func(yes bool) {
 		b.writing.Lock()
 		defer b.writing.Unlock()
-		b.db.MaxSize = 0
+		b.current.Load().db.MaxSize = 0
 		if yes {
-			b.db.MaxSize = 1 // no page more
+			b.current.Load().db.MaxSize = 1 // no page more
 		}
 	}
 	full(true)

@@ -2,7 +2,10 @@
 
 package bolt
 
-import "os"
+import (
+	"io/fs"
+	"os"
+)
 
 // writableDir leaves the question to the making of the file.
 func writableDir(string) error { return nil }
@@ -18,3 +21,9 @@ func fileSize(file *os.File, _ uintptr) (int64, error) {
 	}
 	return info.Size(), nil
 }
+
+// copyOwner leaves it to the directory, which gives its files their access rights.
+func copyOwner(fs.FileInfo, *os.File) error { return nil }
+
+// diskFree returns -1: it is unknown.
+func diskFree(string) int64 { return -1 }

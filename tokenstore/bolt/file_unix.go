@@ -5,7 +5,9 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,4 +35,27 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// copyOwner gives a file the owner that info tells.
+func copyOwner(info fs.FileInfo, to *os.File) error {
+	now, err := to.Stat()
+	if err != nil {
+		return err
+	}
+	want, ok := info.Sys().(*syscall.Stat_t)
+	have, ok2 := now.Sys().(*syscall.Stat_t)
+	if !ok || !ok2 || want.Uid == have.Uid && want.Gid == have.Gid {
+		return nil
+	}
+	return to.Chown(int(want.Uid), int(want.Gid))
+}
+
+// diskFree returns how many bytes can be written where dir is, or -1 if that is unknown.
+func diskFree(dir string) int64 {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return -1
+	}
+	return int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // other types on other systems
 }

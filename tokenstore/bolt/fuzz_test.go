@@ -90,26 +90,29 @@ func FuzzInspect(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		defer removeKept(t, path)
 		if err := Inspect(path); err != nil {
 			t.Fatalf("Inspect: %v", err)
 		}
-		b := &Backend{path: path}
-		if err := b.open(); err != nil {
-			t.Fatalf("what Inspect finds good can't be opened: %v", err)
-		}
-		if err := b.Close(); err != nil {
-			t.Fatal(err)
+		sound := len(structureFaults(file.Verify(rootAge(file)))) == 0
+		if _, err := Check(path); err != nil && sound {
+			t.Fatalf("Check of a sound file: %v", err)
 		}
 		after, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(after, content) {
-			t.Fatal("the file was changed")
+			t.Fatal("Inspect or Check changed the file")
 		}
-		// Whatever else is in it, opening it is an error at most.
+		// Whatever is in it, opening it is an error at most.
 		if b, err := Open(path); err == nil {
 			_ = b.Close()
+			if report, err := Check(path); err != nil || len(report.Problems) > 0 {
+				t.Fatalf("after Open: %v, %v", report.Problems, err)
+			}
+		} else if sound {
+			t.Fatalf("Open of a sound file: %v", err)
 		}
 	})
 }

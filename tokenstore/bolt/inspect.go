@@ -56,23 +56,10 @@ func inspectContent(file *os.File) error {
 // inspectSchema is checkSchema of a file that isn't open. The meta bucket is small,
 // so that bbolt keeps it where it can be read.
 func inspectSchema(content *boltfile.File) error {
-	if err := checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey)); err != nil {
-		return err
+	if content.Err() != nil || formatDamaged(content) {
+		return nil // a damaged file, which is rebuilt when it is opened
 	}
-	return checkBuckets(content.HasBucket)
-}
-
-// inspectTrees follows the page numbers in a file that nobody writes to.
-func inspectTrees(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	content, err := boltfile.Read(file, info.Size())
-	if err != nil {
-		return fileError(err)
-	}
-	return fileError(content.CheckTrees())
+	return checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
 }
 
 // fileError turns an error of boltfile into one that says what to do.
@@ -82,10 +69,8 @@ func fileError(err error) error {
 		return errors.New("the file is empty: restore a backup, or remove the file to begin with an empty store")
 	case errors.Is(err, boltfile.ErrNotBolt):
 		return errors.New("the file is not a token store: name another file (one that doesn't exist yet is made), or restore a backup if it was a store")
-	case errors.Is(err, boltfile.ErrManyBuckets):
-		return errForeign
 	case errors.Is(err, boltfile.ErrDamaged):
-		return fmt.Errorf("the file is %w; restore a backup", err)
+		return fmt.Errorf("the file is %w; run caddy api-token repair, or restore a backup", err)
 	}
 	return err
 }
@@ -97,6 +82,8 @@ func inspectPath(path string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return inspectMissing(path, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("token store: %w: give the user that Caddy runs as the right to use the directory", err)
 	case err != nil:
 		return fmt.Errorf("token store: %w", err)
 	case info.IsDir():
@@ -118,6 +105,12 @@ func inspectMissing(path string, missing error) error {
 	if err := inspectDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("token store %s can't be made: %w", path, err)
 	}
+	if journal := journalPath(path); exists(journal) {
+		if exists(path) {
+			return inspectPath(path) // it has just been made, and then its journal
+		}
+		return fmt.Errorf("token store %s is missing, but its usage journal %s is there: put the store back, restore a backup with caddy api-token restore, or remove the journal to begin with an empty store", path, journal)
+	}
 	return fmt.Errorf("token store: %w", missing)
 }
 
@@ -133,4 +126,16 @@ func inspectDir(dir string) error {
 		return fmt.Errorf("%s is not a directory", dir)
 	}
 	return writableDir(dir)
+}
+
+// formatDamaged reports whether a file has no word of what it is, but the buckets of a
+// store.
+func formatDamaged(content *boltfile.File) bool {
+	err := checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
+	return errors.Is(err, errForeign) && len(missingBuckets(content)) <= 2
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

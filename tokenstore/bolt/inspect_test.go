@@ -65,32 +65,24 @@ func TestRefusedFiles(t *testing.T) {
 		make func(*testing.T, string)
 		says string
 	}{
-		"empty":              {write(""), "is empty"},
-		"one byte":           {write("x"), notOurs},
-		"text":               {write(strings.Repeat("tokens\n", 5000)), notOurs},
-		"zeros":              {write(strings.Repeat("\x00", 1<<16)), notOurs},
-		"random":             {write(string(random)), notOurs},
-		"another database":   {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
-		"directory":          {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
-		"link to a device":   {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) }, "not a regular file"},
-		"link to itself":     {func(t *testing.T, path string) { check(t, os.Symlink(path, path)) }, "token store"},
-		"empty bbolt":        {made(0, func(*bbolt.Tx) error { return nil }), foreign},
-		"foreign":            {made(0, bucket("acme", "nonces")), foreign},
-		"foreign, 16 KiB":    {made(1<<14, bucket("acme", "nonces")), foreign},
-		"foreign, large":     {made(0, bucket(many...)), foreign},
-		"foreign, meta too":  {made(0, bucket("meta", "tokens")), foreign},
-		"meta is no bucket":  {ours(func(tx *bbolt.Tx) error { return errors.Join(tx.DeleteBucket(metaBucket)) }), foreign},
-		"other format":       {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("other")) }), foreign},
-		"no format":          {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(formatKey) }), foreign},
-		"no version":         {ours(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(versionKey) }), foreign},
-		"long version":       {ours(version([]byte{0, 0, 0, 0, 1})), foreign},
-		"newer version":      {ours(version([]byte{0, 0, 0, 2})), "schema version 2 and this Mollygate knows 1"},
-		"version 0":          {ours(version([]byte{0, 0, 0, 0})), "schema version 0"},
-		"highest version":    {ours(version([]byte{255, 255, 255, 255})), "schema version 4294967295"},
-		"no tokens":          {ours(func(tx *bbolt.Tx) error { return tx.DeleteBucket(tokensBucket) }), `"tokens" part is missing`},
-		"no digests":         {ours(func(tx *bbolt.Tx) error { return tx.DeleteBucket(digestsBucket) }), `"digests" part is missing`},
-		"without a freelist": {withoutFreelist, "no list of free pages"},
-		"damaged meta page":  {damagedMeta, "the file is damaged: one of its two meta pages isn't valid"},
+		"empty":             {write(""), "is empty"},
+		"one byte":          {write("x"), notOurs},
+		"text":              {write(strings.Repeat("tokens\n", 5000)), notOurs},
+		"zeros":             {write(strings.Repeat("\x00", 1<<16)), notOurs},
+		"random":            {write(string(random)), notOurs},
+		"another database":  {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
+		"directory":         {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
+		"link to a device":  {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) }, "not a regular file"},
+		"link to itself":    {func(t *testing.T, path string) { check(t, os.Symlink(path, path)) }, "token store"},
+		"empty bbolt":       {made(0, func(*bbolt.Tx) error { return nil }), foreign},
+		"foreign":           {made(0, bucket("acme", "nonces")), foreign},
+		"foreign, 16 KiB":   {made(1<<14, bucket("acme", "nonces")), foreign},
+		"foreign, large":    {made(0, bucket(many...)), foreign},
+		"foreign, meta too": {made(0, bucket("meta", "tokens")), foreign},
+		"newer version":     {ours(version([]byte{0, 0, 0, 2})), "schema version 2 and this Mollygate knows 1"},
+		"version 0":         {ours(version([]byte{0, 0, 0, 0})), "schema version 0"},
+		"highest version":   {ours(version([]byte{255, 255, 255, 255})), "schema version 4294967295"},
+		"damaged meta page": {damagedMeta, "the file is damaged: one of its two meta pages isn't valid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,13 +116,6 @@ func check(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func withoutFreelist(t *testing.T, path string) {
-	t.Helper()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true})
-	check(t, err)
-	check(t, errors.Join(db.Update(makeSchema), db.Close()))
 }
 
 // damagedMeta makes a store whose first meta page has another transaction.
@@ -174,7 +159,7 @@ func TestTruncated(t *testing.T) {
 	for range 300 {
 		makeToken(t, s)
 	}
-	used := b.size.Load()
+	used := b.current.Load().size.Load()
 	check(t, s.Close())
 	whole, err := os.ReadFile(path)
 	check(t, err)
@@ -189,7 +174,7 @@ func TestTruncated(t *testing.T) {
 			path := newPath(t)
 			check(t, os.WriteFile(path, whole[:size], 0o600))
 			before := files(t, filepath.Dir(path))
-			says := fmt.Sprintf("it has %d bytes and %d pages of 4096 are expected; restore a backup", size, used/4096)
+			says := fmt.Sprintf("it has %d bytes and %d pages of 4096 are expected; run caddy api-token repair, or restore a backup", size, used/4096)
 			switch {
 			case size == 0:
 				says = "is empty: restore a backup"

@@ -2,9 +2,9 @@ package bolt
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mollygate/mollygate/token"
@@ -34,7 +34,7 @@ func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Matc
 }
 
 // TestJournalFile: the file exists while the store is open, only its owner can read it,
-// and it is removed when all is saved.
+// and its header is left when all is saved.
 func TestJournalFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -47,12 +47,64 @@ func TestJournalFile(t *testing.T) {
 		t.Errorf("%v", info.Mode())
 	}
 	check(t, s.Close())
+	if info, err := os.Stat(path + journalSuffix); err != nil || info.Size() > 4096 {
+		t.Errorf("after Close: %v, %v", info, err)
+	}
+	check(t, os.Remove(path+journalSuffix))
 	// Checking makes none.
 	if _, err := Check(path); err != nil {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestOlderStore: an older copy in the place of the store is refused, after a kill as after
+// a close, until it is restored or the journal is removed. So is a missing store.
+func TestOlderStore(t *testing.T) {
+	t.Parallel()
+	open := func(path string) error {
+		b, err := Open(path)
+		if err != nil {
+			return err
+		}
+		s, err := tokenstore.Open(b, tokenstore.Options{FlushInterval: -1})
+		if err != nil {
+			return errors.Join(err, b.Close())
+		}
+		return s.Close()
+	}
+	for _, killed := range []bool{false, true} {
+		path := newPath(t)
+		s := storeOver(t, mustOpen(t, path))
+		revoked := makeToken(t, s)
+		backup := saveBackup(t, s)
+		_, err := s.Revoke(revoked.ID, token.AnyVersion, testActor)
+		check(t, err)
+		if killed {
+			path = copied(t, path)
+		} else {
+			check(t, s.Close())
+		}
+		older, err := os.ReadFile(backup)
+		check(t, err)
+		check(t, os.WriteFile(path, older, fileMode))
+		for range 2 {
+			if err := open(path); !errors.Is(err, tokenstore.ErrOlder) || !strings.Contains(err.Error(), "caddy api-token restore") {
+				t.Errorf("killed %v: an older store: %v", killed, err)
+			}
+		}
+		check(t, os.Remove(path))
+		if err := open(path); err == nil || !strings.Contains(err.Error(), path+journalSuffix+" is there") {
+			t.Errorf("killed %v: a missing store: %v", killed, err)
+		}
+		_, err = Restore(backup, path, testTime)
+		check(t, err)
+		check(t, open(path))
+		check(t, os.Remove(path))
+		check(t, os.Remove(path+journalSuffix))
+		check(t, open(path))
 	}
 }
 
@@ -79,7 +131,7 @@ func TestRestoreWithJournal(t *testing.T) {
 		}
 		check(t, again.Close())
 	}
-	if _, err := os.Stat(kept + journalSuffix); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(kept + journalSuffix); err != nil {
 		t.Errorf("the journal of the store that was replaced: %v", err)
 	}
 }

@@ -25,23 +25,36 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 			if len(key) != orderKeyLength {
 				continue
 			}
-			// A token that can't be read can't be listed; asked for by its id it gives
-			// an error. At a wrong place it would lead the next page astray.
+			// At a wrong place a token would lead the next page astray.
 			id := token.ID(key[orderTimeLength:])
 			found, record := tokens.Seek(id[:])
 			if !bytes.Equal(found, id[:]) {
 				continue
 			}
-			token, err := token.DecodeToken(id, record)
-			if err != nil || !bytes.Equal(key, orderKey(order, token)) {
+			tok, err := token.DecodeToken(id, record)
+			if err != nil {
+				tok = damagedAt(order, key)
+			} else if !bytes.Equal(key, orderKey(order, tok)) {
 				continue
 			}
-			if !yield(token) {
+			if !yield(tok) {
 				return nil
 			}
 		}
 		return nil
 	})
+}
+
+// damagedAt returns a token that can't be read, with the time that it is listed by.
+func damagedAt(order tokenstore.Order, key []byte) *token.Token {
+	tok := &token.Token{ID: token.ID(key[orderTimeLength:]), Damaged: true}
+	switch at := keyTime(key); {
+	case order == tokenstore.OrderCreated:
+		tok.CreatedAt = at
+	case binary.BigEndian.Uint64(key) != math.MaxUint64:
+		tok.ExpiresAt = at
+	}
+	return tok
 }
 
 func orderBucket(order tokenstore.Order) []byte {

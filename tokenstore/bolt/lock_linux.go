@@ -2,11 +2,13 @@ package bolt
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,4 +45,18 @@ func lockHolder(path string) int {
 		}
 	}
 	return 0
+}
+
+// lockRetry is the time between two attempts to get a lock that another process holds.
+const lockRetry = 50 * time.Millisecond
+
+// lockFile locks a file as bbolt does, which finds it locked by itself then. It waits
+// while another process holds the lock, up to lockTimeout.
+func lockFile(file *os.File) error {
+	for begun := time.Now(); ; time.Sleep(lockRetry) {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Since(begun) > lockTimeout {
+			return err
+		}
+	}
 }

@@ -21,9 +21,9 @@ func (b *Backend) Scan(after token.ID, yield func(*token.Token, tokenstore.Usage
 				continue
 			}
 			id := token.ID(key)
-			token, err := reader.Token(id, record)
+			tok, err := reader.Token(id, record)
 			if err != nil {
-				continue
+				tok = &token.Token{ID: id, Damaged: true}
 			}
 			for usedKey != nil && bytes.Compare(usedKey, key) < 0 {
 				usedKey, usage = used.Next()
@@ -32,7 +32,7 @@ func (b *Backend) Scan(after token.ID, yield func(*token.Token, tokenstore.Usage
 			if bytes.Equal(usedKey, key) {
 				total, _ = reader.Usage(id, usage) // a damaged record counts as none
 			}
-			if !yield(token, total) {
+			if !yield(tok, total) {
 				return nil
 			}
 		}

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,7 +40,20 @@ var (
 	stateKey    = []byte("state")
 	// wholeKey is missing until there is a day that is over for long.
 	wholeKey = []byte("whole")
+	// identityKey is missing in stores of earlier versions until they are first opened.
+	identityKey = []byte("identity")
+	// transactionKey has the number of the transaction that wrote the root page. It is
+	// missing in stores of earlier versions until they are first written.
+	transactionKey = []byte("transaction")
 )
+
+// putTransaction notes by which transaction the root page is written.
+func putTransaction(tx *bbolt.Tx) error {
+	return tx.Bucket(metaBucket).Put(transactionKey, binary.BigEndian.AppendUint64(nil, uint64(tx.ID())))
+}
+
+// metaKeys are the keys of the meta bucket but format and version.
+var metaKeys = [][]byte{recordedKey, passedKey, toldKey, wholeKey, identityKey}
 
 // buckets are those that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
@@ -57,28 +71,26 @@ func makeSchema(tx *bbolt.Tx) error {
 	return errors.Join(
 		meta.Put(formatKey, []byte(formatName)),
 		meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, schemaVersion)),
-		meta.Put(recordedKey, encodeTime(time.Time{})))
+		meta.Put(recordedKey, encodeTime(time.Time{})),
+		putIdentity(meta),
+		putTransaction(tx))
 }
+
+// putIdentity gives a store a random name, by which its journal is recognized.
+func putIdentity(meta *bbolt.Bucket) error {
+	identity := make([]byte, identityLength)
+	_, _ = rand.Read(identity) // never fails
+	return meta.Put(identityKey, identity)
+}
+
+const identityLength = 8
 
 func checkSchema(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil {
 		return errForeign
 	}
-	if err := checkFormat(meta.Get(formatKey), meta.Get(versionKey)); err != nil {
-		return err
-	}
-	return checkBuckets(func(name []byte) bool { return tx.Bucket(name) != nil })
-}
-
-// checkBuckets returns an error that names a bucket that isn't there.
-func checkBuckets(has func(name []byte) bool) error {
-	for _, name := range buckets {
-		if !has(name) {
-			return fmt.Errorf("the file is damaged: its %q part is missing; restore a backup", name)
-		}
-	}
-	return nil
+	return checkFormat(meta.Get(formatKey), meta.Get(versionKey))
 }
 
 var errForeign = errors.New("the file is a bbolt database of another program; name another file")

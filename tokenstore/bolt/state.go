@@ -16,6 +16,9 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		state.Flush = flushState(tx)
+		if identity := meta.Get(identityKey); len(identity) == identityLength {
+			state.Identity = binary.BigEndian.Uint64(identity)
+		}
 		var errs [3]error
 		state.Recorded, errs[0] = decodeTime(meta.Get(recordedKey))
 		state.Passed, errs[1] = optionalTime(meta.Get(passedKey))

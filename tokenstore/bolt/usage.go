@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"iter"
@@ -14,7 +15,7 @@ import (
 
 // Usage implements tokenstore.Backend. It takes one look-up a day.
 func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState, err error) {
-	err = b.view(func(tx *bbolt.Tx) error {
+	err = b.viewNow(func(tx *bbolt.Tx) error {
 		state = flushState(tx)
 		saved, damaged := savedUsage(tx, id)
 		usage = saved
@@ -108,15 +109,19 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	return tx.Bucket(usageBucket).Delete(id[:])
 }
 
-// removeDays takes a look-up for each day that is kept.
+// removeDays takes two look-ups for each day of which anything is kept.
 func removeDays(days *bbolt.Bucket, id token.ID) error {
-	first, _ := days.Cursor().First()
-	last, _ := days.Cursor().Last()
-	if len(first) != dayKeyLength || len(last) != dayKeyLength {
-		return nil
+	var keys [][]byte
+	cursor := days.Cursor()
+	for key, _ := cursor.First(); len(key) == dayKeyLength; {
+		day := keyDay(key)
+		if key, _ = cursor.Seek(dayKey(day, id)); bytes.Equal(key, dayKey(day, id)) {
+			keys = append(keys, bytes.Clone(key))
+		}
+		key, _ = cursor.Seek(dayKey(day+1, token.ID{}))
 	}
-	for day := keyDay(first); day <= keyDay(last); day++ {
-		if err := days.Delete(dayKey(day, id)); err != nil {
+	for _, key := range keys {
+		if err := days.Delete(key); err != nil {
 			return err
 		}
 	}

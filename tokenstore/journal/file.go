@@ -12,10 +12,12 @@ import (
 )
 
 // A journal's file is a header and the rings. The header is the magic text, which ends
-// with the version of the format, and the journal's id. All numbers are little endian.
+// with the version of the format, the journal's id, and the store's. The mark follows at an
+// offset of its own. All numbers are little endian.
 const (
 	fileMagic      = "mollygate journal 1\n"
 	fileHeaderSize = 4096
+	fileMarkOffset = 64
 	fileSize       = fileHeaderSize + Rings*ringSize
 
 	fileMode = 0o600 // it holds addresses and user agents
@@ -34,7 +36,7 @@ type file struct {
 }
 
 // create makes the file of a journal, in place of the one that is there.
-func create(path string, id uint64) (_ *file, err error) {
+func create(path string, id, store, mark uint64) (_ *file, err error) {
 	err = inspect(path)
 	if err == nil {
 		err = os.Remove(path)
@@ -53,8 +55,12 @@ func create(path string, id uint64) (_ *file, err error) {
 		}
 	}()
 	f.header = binary.LittleEndian.AppendUint64([]byte(fileMagic), id)
+	f.header = binary.LittleEndian.AppendUint64(f.header, store)
+	header := make([]byte, fileHeaderSize)
+	copy(header, f.header)
+	binary.LittleEndian.PutUint64(header[fileMarkOffset:], mark)
+	_, err = made.Write(header)
 	zeros := make([]byte, ringSize/16)
-	_, err = made.Write(append(f.header, zeros[:fileHeaderSize-len(f.header)]...))
 	for i := 0; err == nil && i < 16*Rings; i++ {
 		_, err = made.Write(zeros)
 	}
@@ -111,12 +117,12 @@ func (f *file) problem() error {
 	return nil
 }
 
-// remove removes the file, unless another one is in its place.
-func (f *file) remove() error {
+// shorten removes the entries from the closed file, unless another one is in its place.
+func (f *file) shorten() error {
 	if now, err := os.Stat(f.path); err != nil || !os.SameFile(now, f.identity) {
 		return nil
 	}
-	return os.Remove(f.path)
+	return os.Truncate(f.path, fileHeaderSize)
 }
 
 func (f *file) close() error {

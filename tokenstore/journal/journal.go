@@ -48,6 +48,7 @@ type Journal struct {
 	mu   sync.Mutex // held to change the file
 	file *file      // nil without one; each ring has it too
 	err  error      // of the last attempt to make a file
+	mark uint64
 }
 
 // ring is the newest entries of some writers. What is written, read and saved are
@@ -233,15 +234,30 @@ func (j *Journal) Problem() error {
 
 var errOverrun = errors.New("the journal is full of entries that could not be saved, and overwrites the oldest")
 
+// Mark keeps a number in the file: the one of the newest change of the store that the
+// entries belong to. A lower number is ignored.
+func (j *Journal) Mark(n uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if n <= j.mark {
+		return
+	}
+	j.mark = n
+	if j.file != nil {
+		j.file.write(binary.LittleEndian.AppendUint64(nil, n), fileMarkOffset)
+	}
+}
+
 // Keep begins a new file at path, in place of the one that is there, with all entries that
-// are in memory. The caller has stored id, by which [Replay] recognizes the file.
-func (j *Journal) Keep(path string, id uint64) error {
+// are in memory. The caller has stored id, by which [Replay] recognizes the file. store
+// identifies the store that the entries belong to, see [Inspect].
+func (j *Journal) Keep(path string, id, store uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if _, err := j.detach(); err != nil {
 		return err
 	}
-	j.file, j.err = create(path, id)
+	j.file, j.err = create(path, id, store, j.mark)
 	if j.err != nil {
 		return j.err
 	}
@@ -273,15 +289,15 @@ func (j *Journal) detach() (saved bool, err error) {
 	return saved, err
 }
 
-// Close closes the file. It removes the file if all entries in it are saved, and otherwise
-// leaves it for [Replay]. Later entries are in memory only.
+// Close closes the file, and leaves it for [Replay]. If all entries in it are saved, only
+// the header is left, with the mark. Later entries are in memory only.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	file := j.file
 	saved, err := j.detach()
 	if file != nil && saved {
-		err = errors.Join(err, file.remove())
+		err = errors.Join(err, file.shorten())
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -73,7 +72,7 @@ func TestJournal(t *testing.T) {
 			next++
 		}
 		if round == 0 {
-			if err := j.Keep(path, 7); err != nil {
+			if err := j.Keep(path, 7, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -102,7 +101,7 @@ func TestJournal(t *testing.T) {
 			if j.Problem() == nil {
 				t.Error("no problem without the file")
 			}
-			if err := j.Keep(path, 7); err != nil {
+			if err := j.Keep(path, 7, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -110,8 +109,8 @@ func TestJournal(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(path); len(unsaved) == 0 != errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%d entries are not saved, the file: %v", len(unsaved), err)
+	if info, err := os.Stat(path); err != nil || len(unsaved) == 0 != (info.Size() == fileHeaderSize) {
+		t.Errorf("%d entries are not saved, the file: %v, %v", len(unsaved), info, err)
 	}
 }
 
@@ -120,7 +119,7 @@ func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
 	j := New()
-	if err := j.Keep(path, 1); err != nil {
+	if err := j.Keep(path, 1, 0); err != nil {
 		t.Fatal(err)
 	}
 	const writers, each = 8, 3000
@@ -149,7 +148,7 @@ func TestDamage(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
 	j := New()
-	if err := j.Keep(path, 1); err != nil {
+	if err := j.Keep(path, 1, 0); err != nil {
 		t.Fatal(err)
 	}
 	const entries = 200
@@ -203,7 +202,7 @@ func TestDamage(t *testing.T) {
 	if _, err := Replay(path, 1, Position{}, nil); err == nil || errors.Is(err, ErrOther) {
 		t.Errorf("a foreign file: %v", err)
 	}
-	if err := j.Keep(path, 1); err == nil {
+	if err := j.Keep(path, 1, 0); err == nil {
 		t.Error("a foreign file is replaced")
 	}
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
@@ -222,7 +221,7 @@ func TestIntact(t *testing.T) {
 	for range 5 {
 		path := filepath.Join(t.TempDir(), "journal")
 		j := New()
-		if err := j.Keep(path, 1); err != nil {
+		if err := j.Keep(path, 1, 0); err != nil {
 			t.Fatal(err)
 		}
 		// fill adds entries until all rings are written up to end.
@@ -254,7 +253,7 @@ func TestIntact(t *testing.T) {
 func FuzzReplay(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "seed")
 	j := New()
-	if err := j.Keep(path, 1); err != nil {
+	if err := j.Keep(path, 1, 0); err != nil {
 		f.Fatal(err)
 	}
 	for n := range uint64(50) {
@@ -281,7 +280,7 @@ func FuzzReplay(f *testing.F) {
 // BenchmarkAppend is what an entry of the usual length costs.
 func BenchmarkAppend(b *testing.B) {
 	j := New()
-	if err := j.Keep(filepath.Join(b.TempDir(), "journal"), 1); err != nil {
+	if err := j.Keep(filepath.Join(b.TempDir(), "journal"), 1, 0); err != nil {
 		b.Fatal(err)
 	}
 	entry := numbered(1, 110)

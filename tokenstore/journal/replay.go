@@ -14,6 +14,22 @@ import (
 // of the store: its entries were saved already, or belong elsewhere.
 var ErrOther = errors.New("the journal belongs to another store, or to an earlier state of this one")
 
+// Inspect returns which store the file at path belongs to, and the mark that was kept in it.
+// Both are 0 if nothing was kept, and for a file that is damaged or no journal. A missing
+// file is fs.ErrNotExist.
+func Inspect(path string) (store, mark uint64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer file.Close()
+	header := make([]byte, fileMarkOffset+8)
+	if _, err := io.ReadFull(file, header); err != nil || string(header[:len(fileMagic)]) != fileMagic {
+		return 0, 0, nil //nolint:nilerr // Replay reports it
+	}
+	return binary.LittleEndian.Uint64(header[len(fileMagic)+8:]), binary.LittleEndian.Uint64(header[fileMarkOffset:]), nil
+}
+
 // Replay calls each with every entry that the file at path holds behind a position, which
 // are those that were not saved. ring and at say where the entry is. The file is not
 // changed. A missing file is fs.ErrNotExist.

@@ -81,7 +81,7 @@ const verbs = {
 // actions are what can be done with a key in its state.
 export function actions(token, changed, gone) {
   const ended = token.status === "revoked" || token.status === "expired";
-  const possible = ended ? (token.status === "revoked" ? ["delete"] : ["revoke", "delete"]) : ["edit", "rotate", token.status === "disabled" ? "enable" : "disable", "revoke", "delete"];
+  const possible = token.status === "damaged" ? ["delete"] : ended ? (token.status === "revoked" ? ["delete"] : ["revoke", "delete"]) : ["edit", "rotate", token.status === "disabled" ? "enable" : "disable", "revoke", "delete"];
   const menu = el("details", { className: "menu" });
   const summary = el("summary", { "data-control": "menu", "aria-label": `Actions for ${token.name}` }, "Actions");
   menu.append(summary, el("div", { className: "items" }, possible.map((verb) => {

@@ -29,7 +29,7 @@ export function openNew(prefilled) {
 export async function listPage(page) {
   const title = el("h1", {}, "API Keys");
   const search = el("input", { type: "search", value: view.q, placeholder: "Part of a name, or an id", "aria-label": "Search", spellcheck: false });
-  const status = select("Status", view.status, [["", "All"], ["active", "Active"], ["expiring", "Expiring"], ["not_yet_valid", "Not yet valid"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"]]);
+  const status = select("Status", view.status, [["", "All"], ["active", "Active"], ["expiring", "Expiring"], ["not_yet_valid", "Not yet valid"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"], ["damaged", "Damaged"]]);
   const accounts = (await get("accounts")).data.map(({ name }) => name);
   const account = select("Account", view.account, [["", "All accounts"], ...accounts.map((name) => [name, name])]);
   const used = select("Use", view.used, [["", "Used or not"], ["never", "Never used"], ["90", "Unused for 90 days"]]);

@@ -1,10 +1,10 @@
 // Package boltfile reads bbolt files without opening them with bbolt.
 //
-// bbolt trusts the file it opens: a wrong page number or length ends the process,
-// or makes bbolt return data from the wrong page. [Read] checks what bbolt relies
-// on when it opens a file, and finds the buckets. [File.CheckTrees] follows the page
-// numbers. Neither writes, locks or maps the file, and neither panics, whatever the
-// file holds.
+// bbolt trusts the file it opens: a wrong page number or length ends the process, or
+// makes bbolt return data from the wrong page, and the next write spreads the damage.
+// [Read] checks what nothing works without, the two meta pages. [File.Verify] reads every
+// page, and its [Structure] returns what can be read of a damaged file. Nothing here
+// writes, locks or maps the file, and nothing panics or loops, whatever the file holds.
 //
 // # Format
 //
@@ -32,9 +32,6 @@ var (
 	ErrEmpty = errors.New("empty")
 	// ErrNotBolt is the error for a file that bbolt did not write.
 	ErrNotBolt = errors.New("not a bbolt file")
-	// ErrManyBuckets is the error for a root bucket of more than 64 pages, which is
-	// not read.
-	ErrManyBuckets = errors.New("more buckets than can be read")
 	// ErrDamaged is the error for a file that contradicts itself. It is wrapped in an
 	// error that describes the damage.
 	ErrDamaged = errors.New("damaged")
@@ -44,18 +41,39 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
 }
 
-// File is a bbolt file whose meta pages, root bucket and list of free pages are
-// sound.
+// File is a bbolt file whose meta pages are valid.
 type File struct {
 	pages pages
-	root  []page // all pages of the root bucket
-	free  freelist
+	// root is all pages of the root bucket, as far as they can be read.
+	root    []page
+	rootErr error
+	free    freelist
+	freeErr error
 }
 
 // Read reads a file of size bytes that nobody writes to. It returns one of the
-// package's errors if the file isn't sound.
+// package's errors if the two meta pages are not both valid.
 func Read(r io.ReaderAt, size int64) (*File, error) {
-	return read(r, size, readMetas(r))
+	meta, err := readMetas(r).newest(size)
+	if err != nil {
+		return nil, err
+	}
+	return read(r, meta), nil
+}
+
+// ReadDamaged is like Read, but one valid meta page is enough, and the file may be shorter
+// than it should be. The last transaction may then be missing, and missing is the error
+// that Read returns.
+func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
+	metas := readMetas(r)
+	meta, err := metas.newest(size)
+	if err != nil {
+		missing = err
+		if meta, err = metas.best(size); err != nil {
+			return nil, nil, err
+		}
+	}
+	return read(r, meta), missing, nil
 }
 
 // ReadShared is like Read, for a file that another process may be writing to. It
@@ -69,32 +87,51 @@ func ReadShared(file *os.File) (*File, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := read(file, info.Size(), before)
+		meta, err := before.newest(info.Size())
+		var f *File
+		if err == nil {
+			f = read(file, meta)
+		}
 		if attempt == attempts || before == readMetas(file) {
 			return f, err
 		}
 	}
 }
 
-func read(r io.ReaderAt, size int64, m metas) (*File, error) {
-	meta, err := m.newest(size)
-	if err != nil {
-		return nil, err
-	}
+func read(r io.ReaderAt, meta metaPage) *File {
 	f := &File{pages: pages{r, meta}}
-	if f.root, err = f.pages.rootBucket(); err != nil {
-		return nil, err
-	}
-	if f.free, err = f.pages.freelist(); err != nil {
-		return nil, err
-	}
-	return f, nil
+	f.root, f.rootErr = f.pages.rootBucket()
+	f.free, f.freeErr = f.pages.freelist()
+	return f
 }
+
+// Err returns an [ErrDamaged] if the root bucket or the list of free pages can't be read.
+// Other pages are not looked at.
+func (f *File) Err() error {
+	if f.rootErr != nil {
+		return f.rootErr
+	}
+	return f.freeErr
+}
+
+// Transaction returns the number of the last transaction.
+func (f *File) Transaction() uint64 { return f.pages.meta.transaction }
 
 // HasBucket reports whether the root has a bucket of this name.
 func (f *File) HasBucket(name []byte) bool {
 	_, ok := f.bucket(name)
 	return ok
+}
+
+// Buckets returns the names of the buckets in the root.
+func (f *File) Buckets() (names []string) {
+	for _, p := range f.root {
+		elements, _ := leafElements(p.content)
+		for _, e := range elements {
+			names = append(names, string(e.key))
+		}
+	}
+	return names
 }
 
 // Get returns a value from a small bucket, one that is kept inside its entry. It
@@ -107,6 +144,15 @@ func (f *File) Get(bucket, key []byte) []byte {
 	}
 	e, _ := find(entry[bucketLength:], key)
 	return e.value
+}
+
+// Sequence returns the sequence number of a bucket, or 0 if there is no such bucket.
+func (f *File) Sequence(bucket []byte) uint64 {
+	entry, ok := f.bucket(bucket)
+	if !ok || len(entry) < bucketLength {
+		return 0
+	}
+	return byteOrder.Uint64(entry[8:])
 }
 
 // bucket returns the entry of a bucket in the root.

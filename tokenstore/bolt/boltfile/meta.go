@@ -109,3 +109,60 @@ func (m metas) newest(size int64) (metaPage, error) {
 	}
 	return newest, nil
 }
+
+// best returns the newest valid meta page, also of a file that was cut off or has just
+// one: pages behind its end are out of range then.
+func (m metas) best(size int64) (metaPage, error) {
+	var best metaPage
+	for _, meta := range m.pages {
+		if meta.valid && meta.transaction >= best.transaction {
+			best = meta
+		}
+	}
+	if !best.valid {
+		return best, damaged("none of its meta pages is valid")
+	}
+	best.pages = min(best.pages, uint64(size)/uint64(best.pageSize))
+	return best, nil
+}
+
+// Meta is the meta page that counts. Two are equal if they say the same.
+type Meta struct {
+	page   metaPage
+	number int64
+}
+
+// ReadMeta reads the meta page that counts. It returns one of the package's errors if the
+// two meta pages are not both valid, or if size is less than they say.
+func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
+	metas := readMetas(r)
+	newest, err := metas.newest(size)
+	if err != nil {
+		return Meta{}, err
+	}
+	m := Meta{page: newest}
+	if newest == metas.pages[1] {
+		m.number = 1
+	}
+	return m, nil
+}
+
+// Transaction returns the number of the transaction that wrote the page.
+func (m Meta) Transaction() uint64 { return m.page.transaction }
+
+// Size returns how many bytes of the file are in use.
+func (m Meta) Size() int64 { return int64(m.page.pages) * m.page.pageSize }
+
+// Rewrite writes the meta page again, as it is. After a failed sync it may be in the
+// system's memory only, and the system believes that it is on disk.
+func (m Meta) Rewrite(file interface {
+	io.ReaderAt
+	io.WriterAt
+}) error {
+	page := make([]byte, m.page.pageSize)
+	if _, err := file.ReadAt(page, m.number*m.page.pageSize); err != nil {
+		return err
+	}
+	_, err := file.WriteAt(page, m.number*m.page.pageSize)
+	return err
+}

@@ -3,6 +3,7 @@ package boltfile
 import (
 	"bytes"
 	"io"
+	"slices"
 )
 
 // A page begins with its number (8 bytes), flags (2), how many elements it has (2)
@@ -24,6 +25,9 @@ const (
 	noFreelist = 1<<64 - 1
 	// maxRootPages is the most pages of the root bucket that are read.
 	maxRootPages = 64
+	// maxDepth is more levels than the tree of any bucket has: each has at least two
+	// pages for each page above it.
+	maxDepth = 64
 )
 
 // page is a page, with those that it overflows into.
@@ -32,84 +36,92 @@ type page struct {
 	content []byte
 }
 
+// kind returns the flags of a page.
+func (p page) kind() uint16 { return byteOrder.Uint16(p.content[8:]) }
+
 // pages are those of a file that its meta page knows.
 type pages struct {
 	io.ReaderAt
 	meta metaPage
 }
 
-// read returns a page that says it is of this number and kind.
-func (p pages) read(number uint64, kind uint16) (page, error) {
+// load reads a page, of any kind, that says it is of this number. It uses the memory of
+// buffer if that is long enough.
+func (p pages) load(number uint64, buffer []byte) (page, error) {
 	if number < 2 || number >= p.meta.pages {
 		return page{}, damaged("page %d is out of range", number)
 	}
-	offset := int64(number) * p.meta.pageSize
-	header := make([]byte, headerLength)
-	if _, err := p.ReadAt(header, offset); err != nil {
-		return page{}, damaged("page %d can't be read (%w)", number, err)
+	size := p.meta.pageSize
+	offset := int64(number) * size
+	if int64(cap(buffer)) < size {
+		buffer = make([]byte, size)
 	}
-	overflow := uint64(byteOrder.Uint32(header[12:]))
-	if byteOrder.Uint64(header) != number || byteOrder.Uint16(header[8:]) != kind || overflow >= p.meta.pages-number {
-		return page{}, damaged("page %d isn't what it should be", number)
-	}
-	content := make([]byte, int64(overflow+1)*p.meta.pageSize)
+	content := buffer[:size]
 	if _, err := p.ReadAt(content, offset); err != nil {
 		return page{}, damaged("page %d can't be read (%w)", number, err)
 	}
-	return page{number, content}, nil
+	overflow := uint64(byteOrder.Uint32(content[12:]))
+	if byteOrder.Uint64(content) != number || overflow >= p.meta.pages-number {
+		return page{}, damaged("page %d isn't what it should be", number)
+	}
+	if overflow == 0 {
+		return page{number, content}, nil
+	}
+	whole := make([]byte, int64(overflow+1)*size)
+	copy(whole, content)
+	if _, err := p.ReadAt(whole[size:], offset+size); err != nil {
+		return page{}, damaged("page %d can't be read (%w)", number, err)
+	}
+	return page{number, whole}, nil
 }
 
-// leaf reports whether a page is a leaf page. It returns an error if the page is
-// neither a leaf page nor a branch page.
-func (p pages) leaf(number uint64) (bool, error) {
-	if _, err := p.read(number, leafFlag); err == nil {
-		return true, nil
+// read reads a page of this kind.
+func (p pages) read(number uint64, kind uint16) (page, error) {
+	found, err := p.load(number, nil)
+	if err == nil && found.kind() != kind {
+		err = damaged("page %d isn't what it should be", number)
 	}
-	_, err := p.read(number, branchFlag)
-	return false, err
+	return found, err
 }
 
-// branch returns a branch page and the pages that it leads to, at least one.
-func (p pages) branch(number uint64) (branch page, targets []uint64, err error) {
-	if branch, err = p.read(number, branchFlag); err != nil {
-		return page{}, nil, err
-	}
-	targets, ok := branchTargets(branch.content)
-	if !ok {
-		return page{}, nil, damaged("page %d isn't what it should be", number)
-	}
-	return branch, targets, nil
-}
-
-// rootBucket returns all pages of the root bucket. It has more than one when small
-// buckets, which are kept inside it, together outgrow a page.
+// rootBucket returns all pages of the root bucket, or those that can be read and an
+// error. It has more than one when small buckets, which are kept inside it, together
+// outgrow a page.
 func (p pages) rootBucket() (all []page, err error) {
 	for level := []uint64{p.meta.root}; len(level) > 0; {
-		leaf, err := p.leaf(level[0])
-		if err != nil {
-			return nil, err
-		}
 		var next []uint64
 		for _, number := range level {
 			if len(all) == maxRootPages {
-				return nil, ErrManyBuckets
+				return all, damaged("its root bucket has more than %d pages", maxRootPages)
 			}
-			var one page
-			var targets []uint64
-			if leaf {
-				one, err = p.read(number, leafFlag)
-			} else {
-				one, targets, err = p.branch(number)
+			one, loadErr := p.load(number, nil)
+			if loadErr != nil {
+				err = loadErr
+				continue
 			}
-			if err != nil {
-				return nil, err
+			switch one.kind() {
+			case leafFlag:
+				elements, ok := leafElements(one.content)
+				if !ok || slices.ContainsFunc(elements, func(e element) bool { return e.flags != bucketFlag }) {
+					err = damaged("page %d isn't what it should be", number)
+				}
+			case branchFlag:
+				branches, ok := branchElements(one.content)
+				if !ok {
+					err = damaged("page %d isn't what it should be", number)
+				}
+				for _, b := range branches {
+					next = append(next, b.page)
+				}
+			default:
+				err = damaged("page %d isn't what it should be", number)
+				continue
 			}
 			all = append(all, one)
-			next = append(next, targets...)
 		}
 		level = next
 	}
-	return all, nil
+	return all, err
 }
 
 // freelist is the list of free pages.
@@ -137,7 +149,7 @@ func (p pages) freelist() (freelist, error) {
 	if count > uint64(len(numbers)/8) {
 		return freelist{}, damaged("its list of free pages is too long")
 	}
-	var free []uint64
+	free := make([]uint64, 0, count)
 	last := uint64(1)
 	for i := range count {
 		number := byteOrder.Uint64(numbers[i*8:])
@@ -156,56 +168,78 @@ type element struct {
 	key, value []byte
 }
 
-// leafElements returns the entries of a leaf page, or false if it isn't one that
-// bbolt wrote. Every length is checked, because the page may hold anything.
-func leafElements(page []byte) ([]element, bool) {
+// leafElements returns the entries of a leaf page. If it isn't one that bbolt wrote, it
+// returns false and those entries that lie within the page.
+func leafElements(page []byte) (elements []element, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != leafFlag {
 		return nil, false
 	}
-	var elements []element
-	for i := range int(byteOrder.Uint16(page[10:])) {
-		start := headerLength + i*elementLength
-		if len(page) < start+elementLength {
-			return nil, false
+	sound = true
+	count := int(byteOrder.Uint16(page[10:]))
+	elements = make([]element, 0, min(count, len(page)/elementLength))
+	for i := range count {
+		e, ok := leafElement(page, i, count)
+		if !ok {
+			sound = false
+			continue
 		}
-		raw := page[start:]
-		position, keyLength, valueLength := uint64(byteOrder.Uint32(raw[4:])), uint64(byteOrder.Uint32(raw[8:])), uint64(byteOrder.Uint32(raw[12:]))
-		if position+keyLength+valueLength > uint64(len(raw)) {
-			return nil, false
-		}
-		e := element{
-			flags: byteOrder.Uint32(raw),
-			key:   raw[position : position+keyLength],
-			value: raw[position+keyLength : position+keyLength+valueLength],
-		}
-		if i > 0 && bytes.Compare(elements[i-1].key, e.key) >= 0 {
-			return nil, false
+		if n := len(elements); n > 0 && bytes.Compare(elements[n-1].key, e.key) >= 0 {
+			sound = false
 		}
 		elements = append(elements, e)
 	}
-	return elements, true
+	return elements, sound
 }
 
-// branchTargets returns the pages that a branch page leads to, at least one, or
-// false if it isn't one that bbolt wrote.
-func branchTargets(page []byte) (targets []uint64, ok bool) {
-	var last []byte
-	for i := range int(byteOrder.Uint16(page[10:])) {
+// leafElement returns an entry of a leaf page, or false if it isn't within the page.
+func leafElement(page []byte, i, count int) (e element, ok bool) {
+	start := headerLength + i*elementLength
+	if len(page) < start+elementLength {
+		return e, false
+	}
+	raw := page[start:]
+	position, keyLength, valueLength := uint64(byteOrder.Uint32(raw[4:])), uint64(byteOrder.Uint32(raw[8:])), uint64(byteOrder.Uint32(raw[12:]))
+	if position < uint64(count-i)*elementLength || position+keyLength+valueLength > uint64(len(raw)) {
+		return e, false
+	}
+	return element{
+		flags: byteOrder.Uint32(raw),
+		key:   raw[position : position+keyLength : position+keyLength],
+		value: raw[position+keyLength : position+keyLength+valueLength : position+keyLength+valueLength],
+	}, true
+}
+
+// branch is an entry of a branch page: a page and its first key.
+type branch struct {
+	key  []byte
+	page uint64
+}
+
+// branchElements returns the entries of a branch page. If it isn't one that bbolt wrote,
+// it returns false and those entries that lie within the page.
+func branchElements(page []byte) (branches []branch, sound bool) {
+	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != branchFlag {
+		return nil, false
+	}
+	count := int(byteOrder.Uint16(page[10:]))
+	sound = count > 0
+	branches = make([]branch, 0, min(count, len(page)/elementLength))
+	for i := range count {
 		start := headerLength + i*elementLength
 		if len(page) < start+elementLength {
-			return nil, false
+			return branches, false
 		}
-		element := page[start:]
-		position, length := uint64(byteOrder.Uint32(element)), uint64(byteOrder.Uint32(element[4:]))
-		if position+length > uint64(len(element)) {
-			return nil, false
+		raw := page[start:]
+		position, length := uint64(byteOrder.Uint32(raw)), uint64(byteOrder.Uint32(raw[4:]))
+		if position < uint64(count-i)*elementLength || position+length > uint64(len(raw)) {
+			sound = false
+			continue
 		}
-		key := element[position : position+length]
-		if i > 0 && bytes.Compare(last, key) >= 0 {
-			return nil, false
+		b := branch{raw[position : position+length : position+length], byteOrder.Uint64(raw[8:])}
+		if n := len(branches); n > 0 && bytes.Compare(branches[n-1].key, b.key) >= 0 {
+			sound = false
 		}
-		last = key
-		targets = append(targets, byteOrder.Uint64(element[8:]))
+		branches = append(branches, b)
 	}
-	return targets, len(targets) > 0
+	return branches, sound
 }

@@ -1,0 +1,172 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
+)
+
+// open verifies the file before anything relies on it: first every page, then the records.
+// If anything is wrong, the file is rebuilt.
+func (b *Backend) open() error {
+	file, err := lockPath(b.path)
+	if err != nil {
+		return err
+	}
+	structure, err := verify(file)
+	if err != nil {
+		return errors.Join(storeError(b.path, err), file.Close())
+	}
+	h, err := b.openVerified(file, structure)
+	if err != nil {
+		return storeError(b.path, err)
+	}
+	b.current.Store(h)
+	if err := b.begin(h); err != nil {
+		return errors.Join(storeError(b.path, err), b.Close())
+	}
+	if h.size.Load() > maxVerifiedRecords {
+		b.background.start(b.verifyRecords)
+	} else {
+		b.verifyRecords()
+	}
+	return nil
+}
+
+// storeError adds the path of the store to an error.
+func storeError(path string, err error) error {
+	return fmt.Errorf("opening token store %s: %w", path, err)
+}
+
+// verify reads all pages of a locked file.
+func verify(file *os.File) (*boltfile.Structure, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	content, err := boltfile.Read(file, info.Size())
+	if err != nil {
+		return nil, fileError(err)
+	}
+	return content.Verify(rootAge(content)), nil
+}
+
+// openVerified opens the file if it is sound, and otherwise one that it is rebuilt into.
+// file is closed if it is not the one that is opened.
+func (b *Backend) openVerified(file *os.File, structure *boltfile.Structure) (*handle, error) {
+	faults := structureFaults(structure)
+	if len(faults) == 0 {
+		return newHandle(file)
+	}
+	h, err := b.replaceBy(structure, faults, true)
+	if err != nil {
+		err = fmt.Errorf("the file is damaged (%s) and could not be rebuilt: %w", faults[0], err)
+	}
+	return h, errors.Join(err, file.Close())
+}
+
+// rootAge compares the transaction that the root page was written by with the last one.
+func rootAge(content *boltfile.File) boltfile.RootAge {
+	number := content.Get(metaBucket, transactionKey)
+	switch {
+	case len(number) != 8:
+		return boltfile.RootUnknown
+	case binary.BigEndian.Uint64(number) == content.Transaction():
+		return boltfile.RootCurrent
+	}
+	return boltfile.RootOutdated
+}
+
+// structureFaults returns what is wrong with the pages of a file, and which buckets are
+// missing.
+func structureFaults(structure *boltfile.Structure) (faults []string) {
+	content := structure.File()
+	found, more := structure.Faults()
+	for _, f := range found {
+		faults = append(faults, f.String())
+	}
+	if more > 0 {
+		faults = append(faults, fmt.Sprintf("and %d more faults", more))
+	}
+	if formatDamaged(content) {
+		faults = append(faults, "it does not say that it is a token store")
+	}
+	for _, name := range missingBuckets(content) {
+		faults = append(faults, fmt.Sprintf("its %q part is missing", name))
+	}
+	return faults
+}
+
+// missingBuckets returns the buckets that the root should have. Those that not every store
+// has are missing if there is one whose name differs from theirs in one bit. Other unknown
+// buckets may be those of a newer version.
+func missingBuckets(content *boltfile.File) (missing [][]byte) {
+	for _, name := range append(slices.Clone(buckets), metaBucket) {
+		if !content.HasBucket(name) {
+			missing = append(missing, name)
+		}
+	}
+	for _, name := range [][]byte{endedBucket, flushBucket} {
+		if !content.HasBucket(name) && slices.ContainsFunc(content.Buckets(), func(other string) bool { return bitsDiffer(other, string(name)) == 1 }) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// bitsDiffer returns in how many bits two names differ, or -1 if one is longer.
+func bitsDiffer(a, b string) (n int) {
+	if len(a) != len(b) {
+		return -1
+	}
+	for i := range len(a) {
+		n += bits.OnesCount8(a[i] ^ b[i])
+	}
+	return n
+}
+
+// begin makes sure that what the file says is on disk, which a killed process may not have
+// done, and reads the newest change.
+func (b *Backend) begin(h *handle) error {
+	if err := b.viewNow(checkSchema); err != nil {
+		return err
+	}
+	if err := h.settle(); err != nil {
+		return err
+	}
+	var named bool
+	err := b.view(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		b.sequence.Store(meta.Sequence())
+		named = len(meta.Get(identityKey)) == identityLength
+		return nil
+	})
+	if err != nil || named {
+		return err
+	}
+	return b.update(func(tx *bbolt.Tx) error { return putIdentity(tx.Bucket(metaBucket)) })
+}
+
+// verifyRecords reads every record, and rebuilds the file if one is damaged or contradicts
+// another.
+func (b *Backend) verifyRecords() {
+	var report Report
+	err := checkRecords(b.view, checkStep, &report, b.closed.Load)
+	switch {
+	case b.closed.Load():
+		return
+	case err != nil:
+		report.add("%v", err)
+	}
+	b.health.setDamaged(len(report.Damaged))
+	if len(report.Problems) > 0 {
+		b.repairRecords(b.current.Load(), report.Problems)
+	}
+}

@@ -1,0 +1,436 @@
+//go:build unix
+
+package bolt
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// filledStore makes a closed store with tokens, half of them used, and returns them.
+func filledStore(t *testing.T, n int) (path string, tokens []made) {
+	t.Helper()
+	path = newPath(t)
+	s := storeOver(t, mustOpen(t, path))
+	for i := range n {
+		tok := makeToken(t, s)
+		tokens = append(tokens, tok)
+		if i%2 == 0 {
+			s.CountAllowed(authenticate(t, s, tok), "a:b", tokenstore.LastUse{Time: testTime})
+		}
+	}
+	check(t, s.Close())
+	return path, tokens
+}
+
+// damageLeaf overwrites the first leaf page of a bucket in a closed store.
+func damageLeaf(t *testing.T, path string, bucket []byte) {
+	t.Helper()
+	db, err := bbolt.Open(path, fileMode, nil)
+	check(t, err)
+	var page int
+	check(t, db.View(func(tx *bbolt.Tx) error {
+		for page = int(tx.Bucket(bucket).Root()); ; {
+			info, err := tx.Page(page)
+			if err != nil || info.Type == "leaf" {
+				return err
+			}
+			page = int(firstChild(t, path, page, int64(tx.DB().Info().PageSize)))
+		}
+	}))
+	pageSize := int64(db.Info().PageSize)
+	check(t, db.Close())
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(t, err)
+	defer file.Close()
+	_, err = file.WriteAt([]byte(strings.Repeat("damage", int(pageSize)/6)), int64(page)*pageSize)
+	check(t, err)
+}
+
+// firstChild returns the page that the first entry of a branch page leads to.
+func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
+	t.Helper()
+	file, err := os.Open(path)
+	check(t, err)
+	defer file.Close()
+	number := make([]byte, 8)
+	_, err = file.ReadAt(number, int64(page)*pageSize+16+8)
+	check(t, err)
+	return nativeUint64(number)
+}
+
+// TestDamagedBucket: whichever bucket a page of is damaged, tokens can be revoked, disabled
+// and deleted, usage is saved, and what was lost is reported once.
+func TestDamagedBucket(t *testing.T) {
+	t.Parallel()
+	for _, bucket := range buckets {
+		t.Run(string(bucket), func(t *testing.T) {
+			t.Parallel()
+			path, tokens := filledStore(t, 200)
+			db, err := bbolt.Open(path, fileMode, nil)
+			check(t, err)
+			empty := false
+			check(t, db.View(func(tx *bbolt.Tx) error {
+				empty = tx.Bucket(bucket).Root() == 0 // it is kept in the root page
+				return nil
+			}))
+			check(t, db.Close())
+			if empty {
+				t.Skip("the bucket has no page of its own")
+			}
+			damageLeaf(t, path, bucket)
+			b := mustOpen(t, path)
+			s := storeOver(t, b)
+			health := s.Health()
+			if len(health.Repairs) != 1 || health.Write != nil || health.Unrepaired != nil {
+				t.Fatalf("%+v", health)
+			}
+			if kept := health.Repairs[0].Kept; !strings.HasPrefix(kept, path+damagedSuffix) {
+				t.Errorf("kept as %s", kept)
+			} else if _, err := os.Stat(kept); err != nil {
+				t.Error(err)
+			}
+			damaged := 0
+			for i, tok := range tokens {
+				match, err := s.Authenticate(tok.credential, testTime)
+				switch {
+				case errors.Is(err, token.ErrDamaged):
+					damaged++
+					if _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); !errors.Is(err, token.ErrDamaged) {
+						t.Errorf("revoking a damaged token: %v", err)
+					}
+					check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
+					if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, tokenstore.ErrNotFound) {
+						t.Errorf("a damaged token that was deleted: %v", err)
+					}
+					continue
+				case err != nil:
+					t.Fatalf("token %s: %v", tok.ID, err)
+				}
+				s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
+				switch i % 3 {
+				case 0:
+					_, err = s.Revoke(tok.ID, token.AnyVersion, testActor)
+				case 1:
+					_, err = s.Disable(tok.ID, token.AnyVersion, testActor)
+				case 2:
+					err = s.Delete(tok.ID, token.AnyVersion, testActor)
+				}
+				check(t, err)
+			}
+			if damaged != health.Damaged || (damaged > 0) != (string(bucket) == "tokens" || string(bucket) == "digests") {
+				t.Errorf("%d tokens are damaged, and %d by the health", damaged, health.Damaged)
+			}
+			check(t, s.Flush())
+			entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 1000})
+			check(t, err)
+			actions := make(map[string]int)
+			for _, entry := range entries {
+				actions[entry.Action]++
+			}
+			if actions["repair"] != 1 || actions["revoke"] < 40 {
+				t.Errorf("the audit has %v", actions)
+			}
+			check(t, s.Close())
+			if report, err := Check(path); err != nil || len(report.Problems) > 0 || len(report.Damaged) > 0 {
+				t.Errorf("%+v, %v", report, err)
+			}
+			if again := mustOpen(t, path); len(again.Health().Repairs) > 0 {
+				t.Error("it is repaired again")
+			}
+		})
+	}
+}
+
+// TestDamagedStays: a token that was lost stays damaged over restarts, backups and another
+// rebuild, until it is deleted.
+func TestDamagedStays(t *testing.T) {
+	t.Parallel()
+	path, tokens := filledStore(t, 100)
+	damageLeaf(t, path, tokensBucket)
+	count := func(path string) (damaged int) {
+		b := mustOpen(t, path)
+		s := storeOver(t, b)
+		defer func() { check(t, s.Close()) }()
+		for _, tok := range tokens {
+			if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) {
+				damaged++
+			} else {
+				check(t, err)
+			}
+		}
+		listed := 0
+		check(t, b.List(tokenstore.OrderExpires, nil, true, func(tok *token.Token) bool {
+			if tok.Damaged {
+				listed++
+			}
+			return true
+		}))
+		if health := b.Health(); listed != damaged || health.Damaged != damaged {
+			t.Errorf("%d are listed and the health says %d, want %d", listed, health.Damaged, damaged)
+		}
+		_, _, err := b.Compact()
+		check(t, err)
+		return damaged
+	}
+	want := count(path)
+	if want == 0 {
+		t.Fatal("nothing is damaged")
+	}
+	if got := count(path); got != want {
+		t.Errorf("after a restart %d, want %d", got, want)
+	}
+	s := storeOver(t, mustOpen(t, path))
+	backup := saveBackup(t, s)
+	check(t, s.Close())
+	restored := newPath(t)
+	_, err := Restore(backup, restored, testTime)
+	check(t, err)
+	if got := count(restored); got != want {
+		t.Errorf("restored %d, want %d", got, want)
+	}
+}
+
+// TestRepair: a file that Open refuses is repaired as far as it can be read, and a sound one
+// is left as it is.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(raw []byte){
+		"sound": func([]byte) {},
+		"meta":  func(raw []byte) { raw[16+48] ^= 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, tokens := filledStore(t, 100)
+			raw, err := os.ReadFile(path)
+			check(t, err)
+			damage(raw)
+			check(t, os.WriteFile(path, raw, fileMode))
+			if b, err := Open(path); (err == nil) != (name == "sound") {
+				t.Errorf("Open: %v", err)
+			} else if err == nil {
+				check(t, b.Close())
+			} else if !strings.Contains(err.Error(), "caddy api-token repair") {
+				t.Errorf("it does not say what to do: %v", err)
+			}
+			done, err := Repair(path, testTime)
+			check(t, err)
+			if sound := name == "sound"; sound != (done.Kept == "") || sound != (len(done.Faults) == 0) {
+				t.Errorf("%+v", done)
+			}
+			s := storeOver(t, mustOpen(t, path))
+			for _, tok := range tokens {
+				authenticate(t, s, tok)
+			}
+		})
+	}
+	if _, err := Repair(filepath.Join(t.TempDir(), "missing.db"), testTime); err == nil {
+		t.Error("a missing file is repaired")
+	}
+	path := newPath(t)
+	mustOpen(t, path)
+	if _, err := Repair(path, testTime); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a store in use: %v", err)
+	}
+}
+
+// TestCompact: the file shrinks to what it holds, while it is read and changed.
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	kept := makeToken(t, s)
+	s.CountAllowed(authenticate(t, s, kept), "a:b", tokenstore.LastUse{Time: testTime})
+	for range 3 {
+		var gone []token.ID
+		for range 200 {
+			gone = append(gone, makeToken(t, s).ID)
+		}
+		for _, id := range gone {
+			check(t, s.Delete(id, token.AnyVersion, testActor))
+		}
+	}
+	check(t, b.update(func(tx *bbolt.Tx) error { // what the audit has of them
+		return prune(tx, auditBucket, func([]byte) bool { return true }, nil)
+	}))
+	check(t, b.update(func(tx *bbolt.Tx) error { return prune(tx, auditBucket, func([]byte) bool { return true }, nil) }))
+	reading, read := make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		done <- b.view(func(tx *bbolt.Tx) error { // goes on in the old file
+			close(reading)
+			<-read
+			if _, err := vouched(tx, kept.ID); err != nil {
+				return err
+			}
+			return nil
+		})
+	}()
+	<-reading
+	before, after, err := s.Compact(testActor)
+	check(t, err)
+	if after >= before || after > 256<<10 {
+		t.Errorf("%d bytes became %d", before, after)
+	}
+	sequence := b.Sequence()
+	makeToken(t, s)
+	close(read)
+	check(t, <-done)
+	if b.Sequence() <= sequence {
+		t.Error("the sequence doesn't go on")
+	}
+	if got, err := s.Get(kept.ID); err != nil || got.Usage.Allowed != 1 {
+		t.Errorf("%+v, %v", got.Usage, err)
+	}
+	check(t, s.Close())
+	if report, err := Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 2 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	s = storeOver(t, mustOpen(t, path)) // its journal fits
+	check(t, s.Close())
+	if left, _ := filepath.Glob(path + ".[dn]*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestDamageWhileOpen: a call that meets damage in the running store has it rebuilt, and
+// the next one works.
+func TestDamageWhileOpen(t *testing.T) {
+	t.Parallel()
+	path, tokens := filledStore(t, 200)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	var page int
+	var pageSize int64
+	check(t, b.view(func(tx *bbolt.Tx) error {
+		pageSize = int64(tx.DB().Info().PageSize)
+		for page = int(tx.Bucket(auditBucket).Root()); ; {
+			info, err := tx.Page(page)
+			if err != nil || info.Type == "leaf" {
+				return err
+			}
+			page = int(lastChild(t, path, page, pageSize))
+		}
+	}))
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(t, err)
+	_, err = file.WriteAt(make([]byte, pageSize), int64(page)*pageSize)
+	check(t, errors.Join(err, file.Close()))
+	for _, tok := range tokens {
+		if _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); err != nil {
+			t.Fatalf("revoking: %v", err)
+		}
+	}
+	if health := s.Health(); len(health.Repairs) != 1 || health.Write != nil || health.Damaged != 0 {
+		t.Errorf("%+v", health)
+	}
+	check(t, s.Close())
+	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// lastChild returns the page that the last entry of a branch page leads to.
+func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
+	t.Helper()
+	file, err := os.Open(path)
+	check(t, err)
+	defer file.Close()
+	raw := make([]byte, pageSize)
+	_, err = file.ReadAt(raw, int64(page)*pageSize)
+	check(t, err)
+	count := int64(raw[10]) | int64(raw[11])<<8
+	return nativeUint64(raw[16+(count-1)*16+8:])
+}
+
+// TestGrowth: while a reader is slow, the file can grow without any call waiting.
+func TestGrowth(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := storeOver(t, b)
+	tok := makeToken(t, s)
+	reading, read := make(chan struct{}), make(chan struct{})
+	defer close(read)
+	go func() {
+		_ = b.view(func(*bbolt.Tx) error {
+			close(reading)
+			<-read
+			return nil
+		})
+	}()
+	<-reading
+	check(t, within(t, "growing", func() error {
+		for range 20 {
+			err := b.update(func(tx *bbolt.Tx) error {
+				return tx.Bucket(auditBucket).Put([]byte(strings.Repeat("k", 16)), make([]byte, 1<<20))
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	if size := b.Health().Size; size < 16<<20 {
+		t.Errorf("the file has only %d bytes", size)
+	}
+	check(t, within(t, "reading", func() error {
+		_, err := b.Token(tok.ID)
+		return err
+	}))
+}
+
+// TestRestoreKeepsAccess: a restored store has the owner and the mode of the one that was
+// there, also if root restores it.
+func TestRestoreKeepsAccess(t *testing.T) {
+	t.Parallel()
+	path, _ := filledStore(t, 3)
+	s := storeOver(t, mustOpen(t, path))
+	backup := saveBackup(t, s)
+	check(t, s.Close())
+	check(t, os.Chmod(path, 0o640))
+	if os.Geteuid() == 0 {
+		check(t, os.Chown(path, 65534, 65533))
+	}
+	before, err := os.Stat(path)
+	check(t, err)
+	_, err = Restore(backup, path, testTime)
+	check(t, err)
+	after, err := os.Stat(path)
+	check(t, err)
+	if after.Mode() != before.Mode() || !sameOwner(before, after) {
+		t.Errorf("%v, want %v", after, before)
+	}
+}
+
+// TestReplacedWhileWaiting: the store that is opened is the one at the path, also if
+// another takes its place while the opening waits for the lock.
+func TestReplacedWhileWaiting(t *testing.T) {
+	t.Parallel()
+	path, _ := filledStore(t, 3)
+	other, _ := filledStore(t, 5)
+	holder := mustOpen(t, path)
+	opened := make(chan *os.File)
+	go func() {
+		file, err := lockPath(path)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- file
+	}()
+	check(t, os.Rename(other, path))
+	check(t, holder.Close())
+	file := <-opened
+	if file == nil || !isAt(file, path) {
+		t.Error("a file was opened that is no longer at the path")
+	}
+	check(t, file.Close())
+}

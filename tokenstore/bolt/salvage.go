@@ -1,0 +1,113 @@
+package bolt
+
+import (
+	"bytes"
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// recordBuckets are the buckets whose entries are copied, with what tells a sound one.
+var recordBuckets = map[string]func(key, value []byte) bool{
+	string(tokensBucket): func(key, value []byte) bool {
+		if len(key) != len(token.ID{}) {
+			return false
+		}
+		_, err := token.DecodeToken(token.ID(key), value)
+		return err == nil || bytes.Equal(value, lostRecord)
+	},
+	string(digestsBucket): func(key, value []byte) bool {
+		id, err := entryID(value)
+		if err == nil {
+			_, err = token.ParseID(id.String()) // other records may have that length
+		}
+		return err == nil && len(key) == len(token.Digest{})
+	},
+	string(usageBucket): func(key, value []byte) bool {
+		if len(key) != len(token.ID{}) {
+			return false
+		}
+		_, err := tokenstore.DecodeUsage(token.ID(key), value)
+		return err == nil
+	},
+	string(daysBucket): func(key, value []byte) bool {
+		if len(key) != dayKeyLength {
+			return false
+		}
+		_, err := tokenstore.DecodeDay(key, keyDay(key), value)
+		return err == nil
+	},
+	string(auditBucket): func(key, value []byte) bool {
+		_, err := tokenstore.DecodeAuditEntry(key, value)
+		return err == nil && len(key) == auditKeyLength
+	},
+	string(requestsBucket): func(key, value []byte) bool {
+		if len(key) != len(token.Digest{}) {
+			return false
+		}
+		_, err := tokenstore.DecodeRequest(token.Digest(key), value)
+		return err == nil
+	},
+	string(endedBucket): func(key, value []byte) bool {
+		if len(key) != len(token.Digest{}) {
+			return false
+		}
+		_, err := tokenstore.DecodeEnded(token.Digest(key), value)
+		return err == nil
+	},
+	string(metaBucket): func(key, _ []byte) bool {
+		return slices.ContainsFunc(metaKeys, func(known []byte) bool { return bytes.Equal(key, known) })
+	},
+	string(flushBucket): func(key, _ []byte) bool { return bytes.Equal(key, stateKey) },
+}
+
+// salvage collects the records of the buckets that are not sound.
+func (r *rebuilder) salvage() {
+	r.salvaged = make(map[string][]entry)
+	for _, name := range missingBuckets(r.source.File()) {
+		r.salvaged[string(name)] = nil
+	}
+	for name := range recordBuckets {
+		if !r.source.Sound() && !r.source.BucketSound(name) {
+			r.salvaged[name] = nil
+		}
+	}
+	if len(r.salvaged) == 0 {
+		return
+	}
+	for key, value := range r.source.Salvage() {
+		for name := range r.salvaged {
+			if sound := recordBuckets[name]; sound != nil && sound(key, value) {
+				r.salvaged[name] = append(r.salvaged[name], entry{bytes.Clone(key), bytes.Clone(value)})
+			}
+		}
+		// The record of a token or its usage that is damaged tells that there was one.
+		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) && !recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) {
+			r.salvaged[string(tokensBucket)] = append(tokens, entry{bytes.Clone(key), lostRecord})
+		}
+	}
+	for name := range r.salvaged {
+		slices.SortStableFunc(r.salvaged[name], func(a, b entry) int {
+			return cmp.Or(bytes.Compare(a.key, b.key), bytes.Compare(a.value, b.value))
+		})
+	}
+}
+
+// entries yields the entries of a bucket in the order of their keys. err is set if it ends
+// early.
+func (r *rebuilder) entries(bucket []byte, err *error) iter.Seq2[[]byte, []byte] {
+	salvaged, ok := r.salvaged[string(bucket)]
+	if !ok {
+		return r.source.Entries(string(bucket), err)
+	}
+	return func(yield func(key, value []byte) bool) {
+		for _, e := range salvaged {
+			if !yield(e.key, e.value) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package tokenstore
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/token"
+)
+
+var errDisk = errors.New("input/output error")
+
+// fail lets changes fail, or be made but not reported as such.
+func (s *testStore) fail(err error, lost bool) {
+	s.memory.do(func() {
+		s.memory.applyError, s.memory.applyLoses, s.memory.saveError, s.memory.timesError = err, lost, err, err
+	})
+}
+
+// TestFailedChange: while it is unknown whether a change is stored, the narrower state is
+// in force, and afterwards what is stored.
+func TestFailedChange(t *testing.T) {
+	t.Parallel()
+	revoke := func(tok *token.Token) { tok.RevokedAt = testTime }
+	disable := func(tok *token.Token) { tok.DisabledAt = testTime }
+	enable := func(tok *token.Token) { tok.DisabledAt = time.Time{} }
+	for name, c := range map[string]struct {
+		before, change func(*token.Token)
+		// meanwhile is the state until the outcome is known, or fails is the error.
+		meanwhile     token.Status
+		fails         error
+		stored, other token.Status // if it is stored, and if not
+	}{
+		"revoke":          {nil, revoke, token.StatusRevoked, nil, token.StatusRevoked, token.StatusActive},
+		"disable":         {nil, disable, token.StatusDisabled, nil, token.StatusDisabled, token.StatusActive},
+		"enable":          {disable, enable, token.StatusDisabled, nil, token.StatusActive, token.StatusDisabled},
+		"a shorter life":  {nil, func(tok *token.Token) { tok.ExpiresAt = testTime.Add(-time.Hour).Truncate(time.Second) }, token.StatusExpired, nil, token.StatusExpired, token.StatusActive},
+		"narrower wider":  {nil, func(tok *token.Token) { tok.Scopes, tok.ExpiresAt = token.Grants{"block:list"}, time.Time{} }, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
+		"another address": {nil, func(tok *token.Token) { tok.Account = "alice" }, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
+	} {
+		for _, lost := range []bool{false, true} {
+			for _, used := range []bool{false, true} {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					s := openTestStore(t)
+					tok, credential := s.create(t)
+					other, _ := s.create(t)
+					if c.before != nil {
+						s.alter(t, tok.ID, c.before)
+					}
+					if used {
+						s.must(t, credential)
+					}
+					s.fail(errDisk, lost)
+					if err := s.tryAlter(tok.ID, c.change); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
+						t.Errorf("the change: %v", err)
+					}
+					if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) || got.Status != c.meanwhile {
+						t.Errorf("meanwhile: %v, %v", got.Status, err)
+					}
+					if _, err := s.Get(tok.ID); !errors.Is(err, ErrUnavailable) {
+						t.Errorf("Get meanwhile: %v", err)
+					}
+					for _, change := range []func(*token.Token){c.change, func(tok *token.Token) { tok.Name = "renamed" }} {
+						if err := s.tryAlter(tok.ID, change); !errors.Is(err, ErrUnavailable) {
+							t.Errorf("another change: %v", err)
+						}
+						if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) || got.Status != c.meanwhile {
+							t.Errorf("after another change: %v, %v", got.Status, err)
+						}
+					}
+
+					s.fail(nil, false)
+					s.alter(t, other.ID, disable)
+					want := c.stored
+					if lost {
+						want = c.other
+					}
+					if got := s.must(t, credential); got.Status != want {
+						t.Errorf("at last %v, want %v", got.Status, want)
+					}
+					if _, err := s.Get(tok.ID); err != nil {
+						t.Errorf("Get at last: %v", err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestFailedDeletion and a creation: both are refused until the outcome is known.
+func TestFailedDeletion(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		s := openTestStore(t)
+		tok, credential := s.create(t)
+		s.fail(errDisk, lost)
+		if err := s.Delete(tok.ID, token.AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Delete: %v", err)
+		}
+		if got, err := s.Authenticate(credential, testTime); err != nil || got.Status != token.StatusRevoked {
+			t.Errorf("meanwhile: %v, %v", got.Status, err)
+		}
+		s.fail(nil, false)
+		check(t, s.settleChanges())
+		got, err := s.Authenticate(credential, testTime)
+		if lost && (err != nil || got.Status != token.StatusActive) || !lost && err != ErrNotFound {
+			t.Errorf("lost %v, at last: %v, %v", lost, got.Status, err)
+		}
+	}
+}
+
+// TestFailedCreation: a repeat of a request isn't answered by what may not be stored.
+func TestFailedCreation(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	request := Request{Key: "key", Body: []byte("body")}
+	s.fail(errDisk, false)
+	if _, _, _, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if _, _, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("repeated %v: %v", repeated, err)
+	}
+	s.fail(nil, false)
+	if _, secret, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); err != nil || !repeated || secret.Reveal() != "" {
+		t.Errorf("repeated %v: %v", repeated, err)
+	}
+}
+
+// TestFlushSettles: nothing else has to happen for the outcome to become known.
+func TestFlushSettles(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	tok, credential := s.create(t)
+	s.fail(errDisk, true)
+	_ = s.tryAlter(tok.ID, func(tok *token.Token) { tok.RevokedAt = testTime })
+	s.fail(nil, false)
+	var flushing, atRisk trouble
+	s.flushInBackground(&flushing, &atRisk, time.Second)
+	if got := s.must(t, credential); got.Status != token.StatusActive {
+		t.Errorf("%v", got.Status)
+	}
+}
+
+// TestAddressesNarrow is about what counts as narrower.
+func TestAddressesNarrow(t *testing.T) {
+	t.Parallel()
+	prefixes := func(texts ...string) (list []netip.Prefix) {
+		for _, text := range texts {
+			list = append(list, netip.MustParsePrefix(text))
+		}
+		return list
+	}
+	s := openTestStore(t)
+	tok, _ := s.create(t)
+	wide, narrow := *tok, *tok
+	wide.AllowedIPs, narrow.AllowedIPs = prefixes("10.0.0.0/8", "fd00::/8"), prefixes("10.1.0.0/16")
+	narrow.Scopes = token.Grants{"block:list"}
+	wide.Scopes = token.Grants{"block:*", "unikernel:list"}
+	if token.Narrower(&wide, &narrow, testTime) != &narrow || token.Narrower(&narrow, &wide, testTime) != &narrow {
+		t.Error("a part of the addresses and scopes is not narrower")
+	}
+	narrow.AllowedIPs = prefixes("11.0.0.0/8")
+	if token.Narrower(&wide, &narrow, testTime) != nil {
+		t.Error("other addresses are narrower")
+	}
+	narrow.AllowedIPs = nil
+	if token.Narrower(&wide, &narrow, testTime) != nil {
+		t.Error("any address is narrower")
+	}
+}
