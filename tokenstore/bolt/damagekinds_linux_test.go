@@ -1,0 +1,179 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+)
+
+// damageKind is a way in which a file is damaged.
+type damageKind struct {
+	name string
+	// do damages a file that nobody has open, or while it is open.
+	do func(*damaging)
+	// open is set if the file is damaged while a store has it open.
+	open bool
+	// older is set if the file is replaced by an older one, so that all that came since is
+	// missing.
+	older bool
+}
+
+// damaging is a file that is being damaged.
+type damaging struct {
+	*lived
+	*rand.Rand
+	path string
+	raw  []byte // the file's content, which do may replace
+}
+
+const sectorSize = 512
+
+var damageKinds = []damageKind{
+	{name: "bit flip", do: flipBit},
+	{name: "zeroed sector", do: zeroSector},
+	{name: "stale sector", do: staleSector},
+	{name: "lost page write", do: losePage},
+	{name: "misdirected page write", do: misdirectPage},
+	{name: "garbage pages", do: garbagePages},
+	{name: "circular pointers", do: circlePointers},
+	{name: "truncated file", do: truncateFile},
+	{name: "older file, newer journal", do: olderFile, older: true},
+	{name: "copied over while open (cp)", do: copyOver, open: true, older: true},
+	{name: "copied over while open (rsync)", do: copyInPlace, open: true, older: true},
+}
+
+// livePage returns a page that is in use.
+func (d *damaging) livePage() int { return d.Live[d.IntN(len(d.Live))] }
+
+// liveSector returns a part of a page that is in use.
+func (d *damaging) liveSector() (begin, end int) {
+	begin = d.livePage()*d.PageSize + d.IntN(d.PageSize/sectorSize)*sectorSize
+	return begin, begin + sectorSize
+}
+
+func flipBit(d *damaging) {
+	d.raw[d.livePage()*d.PageSize+d.IntN(d.PageSize)] ^= 1 << d.IntN(8)
+}
+
+func zeroSector(d *damaging) {
+	for {
+		begin, end := d.liveSector()
+		if sector := d.raw[begin:end]; !bytes.Equal(sector, make([]byte, sectorSize)) {
+			clear(sector)
+			return
+		}
+	}
+}
+
+// staleSector brings back what was in a sector earlier.
+func staleSector(d *damaging) {
+	for {
+		begin, end := d.liveSector()
+		image := d.image(d.IntN(d.Images - 1))
+		if d.IntN(3) == 0 {
+			image = d.read(olderName)
+		}
+		if end <= len(image) && !bytes.Equal(image[begin:end], d.raw[begin:end]) {
+			copy(d.raw[begin:end], image[begin:end])
+			return
+		}
+	}
+}
+
+// lastWrites returns a page other than the meta pages that one of the last transactions
+// wrote and that is still as it was written, and what it held before.
+func (d *damaging) lastWrites() (number int, former []byte) {
+	for {
+		i := 1 + d.IntN(d.Images-1)
+		before, after := d.image(i-1), d.image(i)
+		var written []int
+		for _, page := range d.Live {
+			now := d.page(d.raw, page)
+			if page > 1 && bytes.Equal(now, d.page(after, page)) && !bytes.Equal(now, d.page(before, page)) {
+				written = append(written, page)
+			}
+		}
+		if len(written) == 0 {
+			continue
+		}
+		number = written[d.IntN(len(written))]
+		former = make([]byte, d.PageSize) // beyond the end of the former file it is zeros
+		copy(former, d.page(before, number))
+		return number, former
+	}
+}
+
+func losePage(d *damaging) {
+	number, former := d.lastWrites()
+	copy(d.page(d.raw, number), former)
+}
+
+// misdirectPage writes a page to the place of another one.
+func misdirectPage(d *damaging) {
+	number, former := d.lastWrites()
+	target := d.livePage()
+	if d.IntN(4) == 0 {
+		target = d.IntN(len(d.raw) / d.PageSize)
+	}
+	copy(d.page(d.raw, target), d.page(d.raw, number))
+	if target != number {
+		copy(d.page(d.raw, number), former)
+	}
+}
+
+func garbagePages(d *damaging) {
+	for range 1 + d.IntN(3) {
+		page := d.page(d.raw, d.livePage())
+		for i := range page {
+			page[i] = byte(d.Uint32())
+		}
+	}
+}
+
+// circlePointers lets branch pages lead to other branch pages, and to themselves.
+func circlePointers(d *damaging) {
+	for range 1 + d.IntN(2) {
+		page := d.page(d.raw, d.Branches[d.IntN(len(d.Branches))])
+		offsets := branchTargets(page)
+		target := d.Branches[d.IntN(len(d.Branches))]
+		if d.IntN(4) == 0 {
+			target = d.livePage()
+		}
+		binary.NativeEndian.PutUint64(page[offsets[d.IntN(len(offsets))]:], uint64(target))
+	}
+}
+
+func truncateFile(d *damaging) {
+	size := d.IntN(len(d.raw))
+	if d.IntN(2) == 0 {
+		size -= size % d.PageSize
+	}
+	d.raw = d.raw[:size]
+}
+
+func olderFile(d *damaging) { d.raw = d.read(olderName) }
+
+// copyOver does what cp does: it truncates the file and writes it anew.
+func copyOver(d *damaging) {
+	must(os.WriteFile(d.path, d.read(olderName), fileMode))
+}
+
+// copyInPlace does what rsync --inplace does: it writes over the file and then cuts it to
+// its length.
+func copyInPlace(d *damaging) {
+	raw := d.read(olderName)
+	file, err := os.OpenFile(d.path, os.O_WRONLY, 0)
+	must(err)
+	defer file.Close()
+	_, err = file.WriteAt(raw, 0)
+	must(err)
+	must(file.Truncate(int64(len(raw))))
+}
+
+// must ends a child in which something fails that is not tested.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

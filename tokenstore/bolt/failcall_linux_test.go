@@ -1,0 +1,131 @@
+package bolt
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
+)
+
+var failRuns = flag.Int("fail-runs", 3, "how many calls TestFailedCalls lets fail of each kind; 0 is all")
+
+// failedCall is a kind of system call that fails, and how.
+type failedCall struct {
+	calls, err string
+	// later is set if all later calls of the kind fail too.
+	later bool
+	// own is set if only calls about the store's file or its journal fail: those of Go's
+	// runtime must not.
+	own bool
+	// fresh is set if the store is a new one.
+	fresh bool
+	// often is set if four times as many calls of the kind fail.
+	often bool
+}
+
+var failedCalls = []failedCall{
+	{calls: "pwrite64", err: "EIO"},
+	{calls: "pwrite64", err: "EIO", later: true},
+	{calls: "pwrite64", err: "ENOSPC"},
+	{calls: "fdatasync", err: "EIO", often: true},
+	{calls: "fdatasync", err: "EIO", later: true},
+	{calls: "fsync", err: "EIO"},
+	{calls: "ftruncate", err: "EIO"},
+	{calls: "ftruncate", err: "ENOSPC"},
+	{calls: "mmap", err: "ENOMEM", own: true},
+	{calls: "openat", err: "EMFILE", own: true},
+	{calls: "unlinkat", err: "EIO"},
+	{calls: "pwrite64", err: "EIO", fresh: true},
+	{calls: "fdatasync", err: "EIO", fresh: true},
+	{calls: "fsync", err: "EIO", fresh: true},
+	{calls: "linkat", err: "EPERM", fresh: true},
+	{calls: "linkat,rename,renameat,renameat2", err: "EIO", fresh: true},
+}
+
+func (f failedCall) String() string {
+	text := f.calls + " " + f.err
+	if f.later {
+		text += " from then on"
+	}
+	if f.fresh {
+		text += ", new store"
+	}
+	return text
+}
+
+// TestFailedCalls lets the first, the second, the third call of each kind fail, and so on. A
+// change whose call fails may be made or not. All that was acknowledged is in the store that
+// is opened next, also if the power fails right after the answer, and the process goes on.
+//
+// strace counts the calls of each thread, so a run may let more than one call fail; the log
+// shows how many of the calls failed in at least one run. For all calls:
+//
+//	go test ./tokenstore/bolt -run TestFailedCalls -fail-runs 0 -timeout 1h -v
+func TestFailedCalls(t *testing.T) {
+	t.Parallel()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed; it makes system calls fail")
+	}
+	probe := exec.CommandContext(t.Context(), strace, "-f", "-qq", "--seccomp-bpf", "-e", "inject=fsync:error=EIO", strace, "-V")
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("strace can't trace a process here: %v: %s", err, out)
+	}
+	for _, fail := range failedCalls {
+		t.Run(fail.String(), func(t *testing.T) {
+			t.Parallel()
+			testFailedCall(t, strace, fail)
+		})
+	}
+}
+
+func testFailedCall(t *testing.T, strace string, fail failedCall) {
+	store := newPath(t)
+	spec := failSpec{Model: new(backendtest.Model)}
+	var content []byte
+	if !fail.fresh {
+		var err error
+		spec, err = newFailSpec(store)
+		check(t, err)
+		content, err = os.ReadFile(store)
+		check(t, err)
+	}
+	// run returns how many calls there were, and the numbers of those that failed.
+	run := func(n int) (total int, hit []int) {
+		r := &failRun{failedCall: fail, dir: t.TempDir(), model: cloneModel(t, spec.Model), content: content}
+		for _, call := range r.run(t, strace, n) {
+			if slices.Contains(strings.Split(fail.calls, ","), call.name) && (!fail.own || r.owns(call.path)) {
+				if total++; call.injected {
+					hit = append(hit, total)
+				}
+			}
+		}
+		for _, problem := range r.problems {
+			t.Errorf("call %d: %s", n, problem)
+		}
+		return total, hit
+	}
+	total, _ := run(0)
+	step := 1
+	if *failRuns > 0 {
+		step = max(1, total / *failRuns)
+	}
+	if fail.often {
+		step = max(1, step/4)
+	}
+	failed := make(map[int]bool)
+	for n := 1; n <= total; n += step {
+		_, hit := run(n)
+		for _, number := range hit {
+			failed[number] = true
+		}
+	}
+	t.Logf("%d calls failed; a run without a fault makes %d", len(failed), total)
+	if len(failed) == 0 {
+		t.Error("no call fails, so nothing is tested")
+	}
+}

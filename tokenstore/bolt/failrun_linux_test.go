@@ -1,0 +1,157 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
+)
+
+// failRun is a run of the script in which a call fails.
+type failRun struct {
+	failedCall
+	dir string
+	// model is what is known of the tokens, content the store before the run, if there is
+	// one.
+	model   *backendtest.Model
+	content []byte
+	// problems is what was wrong.
+	problems []string
+}
+
+func (r *failRun) path() string { return filepath.Join(r.dir, "tokens.db") }
+func (r *failRun) out() string  { return filepath.Join(r.dir, "out") }
+
+func (r *failRun) owns(path string) bool { return strings.HasPrefix(path, r.path()) || path == "" }
+
+func (r *failRun) problem(when string, found ...backendtest.Violation) {
+	for _, v := range found {
+		r.problems = append(r.problems, fmt.Sprintf("%s: %s: %s: %s", when, v.Kind, v.ID, v.Text))
+	}
+}
+
+// failDeadline is how long a run may take at most.
+const failDeadline = 2 * time.Minute
+
+// run lets the n-th call fail, or none if n is 0, and returns what strace has logged.
+func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
+	t.Helper()
+	if r.content != nil {
+		check(t, os.WriteFile(r.path(), r.content, fileMode))
+	}
+	log := filepath.Join(r.dir, "log")
+	wrapper := append([]string{strace, "-o", log, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,writev," + r.calls}, straceOptions...)
+	if n > 0 {
+		when := fmt.Sprint(n)
+		if r.later {
+			when += "+"
+		}
+		wrapper = append(wrapper, "-e", "inject="+r.calls+":error="+r.err+":when="+when)
+	}
+	if r.own {
+		wrapper = append(wrapper, "-P", r.path(), "-P", r.path()+journalSuffix, "-P", r.out())
+	}
+	c := newChild(t, failEnvironment, failSpec{Path: r.path(), Model: r.model}, wrapper...)
+	out, err := os.Create(r.out())
+	check(t, err)
+	defer out.Close()
+	c.Stdout = out
+	check(t, c.Start())
+	watchdog := time.AfterFunc(failDeadline, func() { _ = c.Process.Kill() })
+	if err := c.Wait(); err != nil {
+		r.problems = append(r.problems, fmt.Sprintf("the process ended: %v: %s", err, c.firstLine()))
+	}
+	if !watchdog.Stop() {
+		r.problems = append(r.problems, "the process hangs")
+	}
+	calls, err := readStrace(log)
+	check(t, err)
+	if !r.fresh {
+		r.cutPower(t, calls)
+	}
+	r.checkEnd(t)
+	return calls
+}
+
+// checkEnd opens the store that the process left.
+func (r *failRun) checkEnd(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(r.out())
+	check(t, err)
+	var end failLine
+	for line := range bytes.Lines(text) {
+		end = failLine{}
+		check(t, json.Unmarshal(line, &end))
+		switch {
+		case end.Token != nil:
+			r.model.Learn(end.Token)
+		case end.Violation != nil:
+			r.problem("while it failed", *end.Violation)
+		}
+	}
+	s, err := openModelStore(r.path(), testTime)
+	if err != nil {
+		r.problems = append(r.problems, "afterwards: "+err.Error())
+		return
+	}
+	defer s.Close()
+	for _, violation := range r.model.Check(s) {
+		if violation.Kind != backendtest.UsageUnsaved || end.Done && !end.AtRisk {
+			r.problem("afterwards", violation)
+		}
+	}
+}
+
+// cutPower looks at what is on the disk at each answer.
+func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
+	t.Helper()
+	disk := cutDisk{durable: slices.Clone(r.content)}
+	m := cloneModel(t, r.model)
+	for _, call := range calls {
+		switch {
+		case call.path == r.out() && !call.failed:
+			var line failLine
+			check(t, json.Unmarshal(call.data, &line))
+			if line.Token == nil {
+				break
+			}
+			changed := changes(m, line.Token)
+			if m.Learn(line.Token); changed {
+				r.checkDurable(t, m, disk.durable)
+			}
+		case call.path != r.path():
+		case call.name == "fdatasync" || call.name == "fsync":
+			disk.sync(call.failed)
+		case call.failed:
+		case call.name == "pwrite64":
+			disk.write(call.data, call.offset)
+		case call.name == "ftruncate":
+			disk.truncate(call.size)
+		}
+		if len(r.problems) > 0 {
+			return // the others follow from the first
+		}
+	}
+}
+
+// changes reports whether a model learns more than a count from what is said of a token.
+func changes(m *backendtest.Model, t *backendtest.ModelToken) bool {
+	i := slices.IndexFunc(m.Tokens, func(known *backendtest.ModelToken) bool { return known.ID == t.ID })
+	return i < 0 || !slices.Equal(m.Tokens[i].States, t.States) || m.Tokens[i].Saved != t.Saved
+}
+
+// checkDurable opens the store as it is after a power cut, which the journal doesn't
+// survive.
+func (r *failRun) checkDurable(t *testing.T, m *backendtest.Model, content []byte) {
+	t.Helper()
+	path := filepath.Join(r.dir, "cut.db")
+	check(t, os.WriteFile(path, content, fileMode))
+	r.problem("after a power cut", checkCut(path, m)...)
+}

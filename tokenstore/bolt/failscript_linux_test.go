@@ -1,0 +1,170 @@
+package bolt
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
+)
+
+// failEnvironment is the job of a child whose system calls fail.
+const failEnvironment = "MOLLYGATE_TEST_FAIL"
+
+func init() { jobs[failEnvironment] = runFailScript }
+
+// failSpec is what such a child works with.
+type failSpec struct {
+	Path  string
+	Model *backendtest.Model
+}
+
+// failLine is a line of its results. One of the fields is set.
+type failLine struct {
+	// Token is what is known of a token from now on.
+	Token *backendtest.ModelToken `json:",omitempty"`
+	// Violation is an answer that was wrong.
+	Violation *backendtest.Violation `json:",omitempty"`
+	// Refused is why the store can't be opened.
+	Refused string `json:",omitempty"`
+	// Done is set at the end, and AtRisk if what was counted would not survive a kill.
+	Done, AtRisk bool `json:",omitempty"`
+}
+
+// runFailScript opens a store and does all that writes to the disk: changes of tokens,
+// flushes, a backup, the growth of the file, and closing it. Each step that fails is retried
+// immediately: the answer must not rest on what the failed call left in memory.
+func runFailScript(file string) int {
+	runtime.GOMAXPROCS(1) // strace counts the calls of each thread
+	var spec failSpec
+	readSpec(file, &spec)
+	m := spec.Model
+	m.Report = func(t *backendtest.ModelToken) { sayLine(failLine{Token: t}) }
+	s, err := openModelStore(spec.Path, testTime)
+	if err != nil {
+		sayLine(failLine{Refused: err.Error()})
+		return 0
+	}
+	random := rand.New(rand.NewPCG(3, 1))
+	try := func(step func() []backendtest.Violation) {
+		for range 3 {
+			found := step()
+			for _, violation := range found {
+				if violation.Kind != backendtest.Unavailable {
+					sayLine(failLine{Violation: &violation})
+				}
+			}
+			if !slices.ContainsFunc(found, isUnavailable) {
+				return
+			}
+		}
+	}
+	for range 20 {
+		if len(m.Tokens) < 7 { // it is a new store
+			try(func() []backendtest.Violation { return m.Create(s, random) })
+		}
+	}
+	tokens := slices.Clone(m.Tokens)
+	if len(tokens) < 7 {
+		sayLine(failLine{Done: true, AtRisk: true})
+		_ = s.Close()
+		return 0
+	}
+	use := func() []backendtest.Violation { return m.Use(s, tokens[0], random) }
+	create := func() []backendtest.Violation { return m.Create(s, random) }
+	flush := func() []backendtest.Violation { return m.Flush(s) }
+	for _, step := range []func() []backendtest.Violation{
+		create, use, flush,
+		func() []backendtest.Violation { return m.Revoke(s, tokens[1]) },
+		func() []backendtest.Violation { return m.Rotate(s, tokens[2], 0) },
+		func() []backendtest.Violation { return m.Rotate(s, tokens[3], time.Hour) },
+		func() []backendtest.Violation { return m.Toggle(s, tokens[4]) },
+		func() []backendtest.Violation { return m.Toggle(s, tokens[4]) },
+		func() []backendtest.Violation { return m.Edit(s, tokens[5], randomGrants) },
+		use,
+		func() []backendtest.Violation { return m.Delete(s, tokens[6]) },
+		func() []backendtest.Violation { return backUp(s) },
+		create, create, create, create, create, create, create, create, use,
+	} {
+		try(step)
+	}
+	for _, violation := range m.Check(s) {
+		if violation.Kind != backendtest.Unavailable {
+			sayLine(failLine{Violation: &violation})
+		}
+	}
+	atRisk := s.CountsAtRisk() != nil
+	if err := s.Close(); err == nil {
+		m.Flushed()
+	}
+	sayLine(failLine{Done: true, AtRisk: atRisk})
+	return 0
+}
+
+// sayLine writes a line of the results by a system call that nothing else makes.
+func sayLine(line failLine) {
+	text, err := json.Marshal(line)
+	must(err)
+	_, err = unix.Writev(1, [][]byte{append(text, '\n')})
+	must(err)
+}
+
+// randomGrants are scopes that no token of a Model has at first.
+var randomGrants = []string{"block:list"}
+
+func isUnavailable(v backendtest.Violation) bool { return v.Kind == backendtest.Unavailable }
+
+// backUp reads a backup and opens it.
+func backUp(s *tokenstore.Store) []backendtest.Violation {
+	content, _, err := s.Backup()
+	if err != nil {
+		kind := backendtest.OtherError
+		if errors.Is(err, tokenstore.ErrUnavailable) {
+			kind = backendtest.Unavailable
+		}
+		return []backendtest.Violation{{Kind: kind, Text: "backup: " + err.Error()}}
+	}
+	defer content.Close()
+	if _, err := io.Copy(io.Discard, content); err != nil {
+		return []backendtest.Violation{{Kind: backendtest.OtherError, Text: "reading a backup: " + err.Error()}}
+	}
+	return nil
+}
+
+// newFailSpec makes a store for such a child, in a file that has to grow soon.
+func newFailSpec(path string) (spec failSpec, err error) {
+	s, err := openModelStore(path, testTime)
+	if err != nil {
+		return spec, err
+	}
+	spec = failSpec{Path: path, Model: new(backendtest.Model)}
+	random := rand.New(rand.NewPCG(3, 0))
+	for range 12 {
+		spec.Model.Create(s, random)
+	}
+	spec.Model.Use(s, spec.Model.Tokens[0], random)
+	spec.Model.Flush(s)
+	if err := s.Close(); err != nil {
+		return spec, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return spec, err
+	}
+	defer file.Close()
+	meta, err := boltfile.ReadMeta(file, math.MaxInt64)
+	if err != nil {
+		return spec, err
+	}
+	return spec, os.Truncate(path, meta.Size())
+}

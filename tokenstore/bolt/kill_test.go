@@ -1,0 +1,138 @@
+package bolt
+
+import (
+	"flag"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
+)
+
+var kills = flag.Int("kills", 12, "how often TestKill kills a process")
+
+// killEnvironment is the job of a child that works until it is killed.
+const killEnvironment = "MOLLYGATE_TEST_KILL"
+
+func init() { jobs[killEnvironment] = workUntilKilled }
+
+// killSpec is a store and what is known of its tokens. Each of the models works in a
+// goroutine of its own, so that changes share commits.
+type killSpec struct {
+	Path   string
+	Seed   uint64
+	Models []*backendtest.Model
+}
+
+// killLine is what a child says: that it begins to open the store, what is known of a
+// token from now on, or what was wrong.
+type killLine struct {
+	Opens     bool                    `json:",omitempty"`
+	Model     int                     `json:",omitempty"`
+	Token     *backendtest.ModelToken `json:",omitempty"`
+	Violation string                  `json:",omitempty"`
+}
+
+// workUntilKilled is the job of a child.
+func workUntilKilled(file string) int {
+	var spec killSpec
+	readSpec(file, &spec)
+	say(killLine{Opens: true})
+	s, err := openModelStore(spec.Path, testTime)
+	if err != nil {
+		say(killLine{Violation: err.Error()})
+		return 1
+	}
+	var workers sync.WaitGroup
+	for i, m := range spec.Models {
+		m.Report = func(t *backendtest.ModelToken) { say(killLine{Model: i, Token: t}) }
+		workers.Go(func() {
+			random := rand.New(rand.NewPCG(spec.Seed, uint64(i)))
+			for {
+				for _, violation := range m.Work(s, random, 1) {
+					say(killLine{Violation: string(violation.Kind) + ": " + violation.Text})
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return 0
+}
+
+// TestKill kills a process that works with a store at random moments. All that was
+// acknowledged, and each request that was counted, is in the store that the next process
+// opens. For many kills:
+//
+//	go test ./tokenstore/bolt -run TestKill -kills 1000 -timeout 1h -v
+func TestKill(t *testing.T) {
+	t.Parallel()
+	spec := killSpec{Path: newPath(t), Models: make([]*backendtest.Model, 3)}
+	for i := range spec.Models {
+		spec.Models[i] = new(backendtest.Model)
+	}
+	random := rand.New(rand.NewPCG(9, 9))
+	changes := 0
+	for round := range *kills {
+		spec.Seed = uint64(round)
+		left := random.IntN(300)
+		if random.IntN(4) == 0 {
+			left = 0 // it is killed while it opens the store
+		}
+		changes += spec.round(t, left)
+		spec.check(t, random.IntN(2) == 0)
+		if t.Failed() {
+			t.Fatalf("in round %d, killed after %d lines", round, left)
+		}
+	}
+	t.Logf("%d kills, %d reports of changes", *kills, changes)
+}
+
+// round lets a child work until it has printed that many lines, kills it, and returns how many
+// lines there were in all.
+func (spec *killSpec) round(t *testing.T, left int) (lines int) {
+	t.Helper()
+	c := startChild(t, killEnvironment, spec)
+	for line := (killLine{}); c.next(&line); line = (killLine{}) {
+		if lines++; lines == left+1 {
+			check(t, c.Process.Kill())
+		}
+		switch {
+		case line.Violation != "":
+			t.Error(line.Violation)
+		case line.Token != nil:
+			spec.Models[line.Model].Learn(line.Token)
+		}
+	}
+	_ = c.Wait()
+	if c.stderr.Len() > 0 {
+		t.Errorf("the process said %s", c.firstLine())
+	}
+	return lines
+}
+
+// check opens the store that the killed process has left, or a copy, so that the next
+// process begins with what the kill has left too.
+func (spec *killSpec) check(t *testing.T, onCopy bool) {
+	t.Helper()
+	path := spec.Path
+	if onCopy {
+		path = copied(t, path)
+	}
+	s, err := openModelStore(path, testTime)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, m := range spec.Models {
+		for _, violation := range m.Check(s) {
+			t.Errorf("%+v", violation)
+		}
+	}
+	check(t, s.Close())
+	if onCopy {
+		return
+	}
+	for _, m := range spec.Models {
+		m.Flushed()
+	}
+}

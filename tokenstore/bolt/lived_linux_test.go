@@ -1,0 +1,184 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
+)
+
+// lived is a store that has lived for some days: it has free pages, an audit, and tokens
+// with usage that were changed and deleted. It is in a directory, for other processes.
+type lived struct {
+	dir string
+
+	PageSize int
+	Time     time.Time
+	// Live are the pages in use, those that others overflow into included. Branches are
+	// those that lead to other pages.
+	Live, Branches []int
+	// Images is how many images there are of the file, one after each of its last
+	// transactions. The last one is the file itself.
+	Images int
+	// Older is a backup from before many of the changes.
+	Older *backendtest.Model
+	// Killed is what was acknowledged when the last image was taken, with the journal.
+	Killed *backendtest.Model
+}
+
+const (
+	livedTokens = 300
+	livedGone   = 200 // deleted later
+	livedDays   = 4
+	livedImages = 24
+
+	olderName   = "older.db"
+	journalName = "killed.journal"
+	livedName   = "lived.json"
+)
+
+func byID(a, b *backendtest.ModelToken) int { return strings.Compare(a.ID, b.ID) }
+
+func imageName(i int) string { return fmt.Sprintf("%d.db", i) }
+
+// makeLived makes a store that has lived in dir, unless there is one.
+func makeLived(t testing.TB, dir string, pageSize int) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, livedName)); err == nil {
+		return
+	}
+	check(t, os.MkdirAll(dir, 0o700))
+	path := filepath.Join(dir, "tokens.db")
+	makeStore(t, path, pageSize, makeSchema)
+	b := mustOpen(t, path)
+	b.current.Load().db.NoSync = true // nothing here depends on the disk
+	l := &lived{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, livedDays)}
+	var days atomic.Int32
+	s, err := tokenstore.Open(b, tokenstore.Options{
+		Clock: tokenstore.ClockFunc(func() time.Time { return testTime.AddDate(0, 0, int(days.Load())) }), FlushInterval: -1,
+	})
+	check(t, err)
+	random := rand.New(rand.NewPCG(7, uint64(pageSize)))
+	m := &backendtest.Model{}
+	var found []backendtest.Violation
+	for range livedTokens + livedGone {
+		found = append(found, m.Create(s, random)...)
+	}
+	for day := range livedDays {
+		days.Add(1)
+		for _, token := range m.Tokens {
+			found = append(found, m.Use(s, token, random)...)
+		}
+		found = append(append(found, m.Flush(s)...), m.Work(s, random, 150)...)
+		if day == livedDays/2 {
+			// So many pages become free here that the file doesn't grow from then on.
+			for _, token := range slices.SortedFunc(slices.Values(m.Tokens), byID)[livedTokens:] {
+				found = append(found, m.Delete(s, token)...)
+			}
+			l.Older = cloneModel(t, m)
+			check(t, os.Rename(saveBackup(t, s), filepath.Join(dir, olderName)))
+		}
+	}
+	for l.Images < livedImages {
+		found = append(found, m.Work(s, random, 1)...)
+		l.addImage(t, path)
+	}
+	l.Killed = m
+	journal, err := os.ReadFile(path + journalSuffix)
+	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, journalName), journal, fileMode)))
+	for _, violation := range append(found, m.Check(s)...) {
+		t.Errorf("making a store: %+v", violation)
+	}
+	check(t, s.Close())
+	check(t, errors.Join(os.Remove(path)))
+	l.findPages(t)
+	text, err := json.Marshal(l)
+	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, livedName), text, fileMode)))
+}
+
+// addImage adds the file unless it is still as in the last image.
+func (l *lived) addImage(t testing.TB, path string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	check(t, err)
+	if l.Images == 0 || string(raw) != string(l.image(l.Images-1)) {
+		check(t, os.WriteFile(filepath.Join(l.dir, imageName(l.Images)), raw, fileMode))
+		l.Images++
+	}
+}
+
+// findPages sets Live and Branches.
+func (l *lived) findPages(t testing.TB) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(l.dir, imageName(l.Images-1)), fileMode, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
+	check(t, err)
+	check(t, errors.Join(db.View(func(tx *bbolt.Tx) error {
+		for number := 0; number < int(tx.Size())/l.PageSize; {
+			info, err := tx.Page(number)
+			if err != nil {
+				return err
+			}
+			if info.Type == "branch" {
+				l.Branches = append(l.Branches, number)
+			}
+			for i := range info.OverflowCount + 1 {
+				if info.Type != "free" {
+					l.Live = append(l.Live, number+i)
+				}
+			}
+			number += info.OverflowCount + 1
+		}
+		return nil
+	}), db.Close()))
+}
+
+// readLived reads what makeLived made.
+func readLived(dir string) (*lived, error) {
+	text, err := os.ReadFile(filepath.Join(dir, livedName))
+	if err != nil {
+		return nil, err
+	}
+	l := &lived{dir: dir}
+	return l, json.Unmarshal(text, l)
+}
+
+// image returns the file as it was after a transaction.
+func (l *lived) image(i int) []byte { return l.read(imageName(i)) }
+
+func (l *lived) read(name string) []byte {
+	raw, err := os.ReadFile(filepath.Join(l.dir, name))
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// page returns a page of a file, shorter or empty if the file ends before.
+func (l *lived) page(raw []byte, number int) []byte {
+	begin := min(number*l.PageSize, len(raw))
+	return raw[begin:min(begin+l.PageSize, len(raw))]
+}
+
+// branchTargets returns where a branch page has its page numbers.
+func branchTargets(page []byte) (offsets []int) {
+	const header, element, number = 16, 16, 8
+	for i := range int(binary.NativeEndian.Uint16(page[10:])) {
+		if offset := header + i*element + number; offset+8 <= len(page) {
+			offsets = append(offsets, offset)
+		}
+	}
+	return offsets
+}

@@ -1,0 +1,96 @@
+package bolt
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// sysCall is a system call that strace has logged with the options straceOptions.
+type sysCall struct {
+	name string
+	// path is the path of the file descriptor that is the first argument, or empty.
+	path string
+	// data, size and offset are what was written where.
+	data         []byte
+	size, offset int64
+	failed       bool
+	injected     bool
+}
+
+// straceOptions lets strace log the bytes that are written, all of them, as numbers.
+var straceOptions = []string{"-f", "-qq", "--seccomp-bpf", "-y", "-xx", "-s", "1048576"}
+
+// readStrace reads a log of strace.
+func readStrace(name string) (calls []sysCall, err error) {
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	begun := make(map[string]string)
+	for line := range strings.Lines(string(content)) {
+		thread, line, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		line = strings.TrimLeft(line, " ")
+		if begin, unfinished := strings.CutSuffix(line, " <unfinished ...>"); unfinished {
+			begun[thread] = begin
+			continue
+		}
+		if strings.HasPrefix(line, "<... ") {
+			_, end, _ := strings.Cut(line, " resumed>")
+			line = begun[thread] + end
+		}
+		name, _, isCall := strings.Cut(line, "(")
+		result := strings.LastIndex(line, " = ")
+		if !isCall || result < 0 {
+			continue // a signal, or the end of a thread
+		}
+		call := sysCall{
+			name: name, path: straceFile(line[len(name)+1:]),
+			failed: strings.HasPrefix(line[result:], " = -"), injected: strings.Contains(line[result:], "INJECTED"),
+		}
+		if err := call.setWritten(strings.TrimRight(line[len(name)+1:result], ") ")); err != nil {
+			return nil, fmt.Errorf("%w in %.200q", err, line)
+		}
+		calls = append(calls, call)
+	}
+	return calls, nil
+}
+
+// straceFile returns the path of the file descriptor that the arguments begin with, or
+// nothing.
+func straceFile(arguments string) string {
+	number, rest, _ := strings.Cut(arguments, "<")
+	path, _, found := strings.Cut(rest, ">")
+	if _, err := strconv.Atoi(number); err != nil || !found {
+		return ""
+	}
+	return string(unhex(path))
+}
+
+// setWritten reads what a call wrote from its arguments.
+func (c *sysCall) setWritten(arguments string) (err error) {
+	last := arguments[strings.LastIndex(arguments, ", ")+1:]
+	switch c.name {
+	case "pwrite64":
+		c.offset, err = strconv.ParseInt(strings.TrimSpace(last), 10, 64)
+		fallthrough
+	case "writev":
+		_, rest, _ := strings.Cut(arguments, `"`)
+		text, _, _ := strings.Cut(rest, `"`)
+		c.data = unhex(text)
+	case "ftruncate":
+		c.size, err = strconv.ParseInt(strings.TrimSpace(last), 10, 64)
+	}
+	return err
+}
+
+// unhex reads bytes of which each is written as \x and two digits.
+func unhex(text string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(text, `\x`, ""))
+	if err != nil {
+		return []byte(text) // such as pipe:[1]
+	}
+	return b
+}
