@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -56,6 +57,8 @@ type caddy struct {
 	// on 127.0.0.1), and what the test adds.
 	env map[string]string
 
+	// program is what runs as Caddy.
+	program string
 	// attributes are those of the process, such as its user.
 	attributes *syscall.SysProcAttr
 
@@ -72,7 +75,7 @@ func newCaddy(t *testing.T, env map[string]string) *caddy {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c := &caddy{t: t, dir: dir, output: new(output), env: map[string]string{
+	c := &caddy{t: t, dir: dir, program: binary, output: new(output), env: map[string]string{
 		"DIR": dir, "HTTP": freePort(t), "HTTPS": freePort(t),
 	}}
 	for name, value := range env {
@@ -93,18 +96,31 @@ func (c *caddy) start(caddyfile string) {
 	c.t.Helper()
 	c.launch(caddyfile)
 	c.eventually("Caddy serves", func() bool {
-		select {
-		case <-c.exited:
+		if c.ended() {
 			c.t.Fatalf("Caddy ended:\n%s", c.output)
-		default:
 		}
-		response, err := c.admin().Get("http://caddy/api_tokens/v1/healthz")
-		if err != nil {
-			return false
-		}
-		_ = response.Body.Close()
-		return response.StatusCode == http.StatusOK
+		return c.serves()
 	})
+}
+
+// serves reports whether Caddy answers and has its store.
+func (c *caddy) serves() bool {
+	response, err := c.admin().Get("http://caddy/api_tokens/v1/healthz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// ended reports whether the process has ended.
+func (c *caddy) ended() bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // launch starts a Caddy with this Caddyfile and doesn't wait.
@@ -177,7 +193,7 @@ func (c *caddy) kill() {
 
 // command returns a call of Caddy's command line in this Caddy's environment.
 func (c *caddy) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(c.program, args...)
 	cmd.Dir = c.dir
 	cmd.Env = []string{
 		"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "XDG_DATA_HOME=" + c.path("data"), "XDG_CONFIG_HOME=" + c.path("config"),
@@ -386,19 +402,28 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// Ports for Caddy are below those that Linux gives to clients, of which some tests have
+// thousands: one of these could be the port that Caddy is about to listen on.
+const firstPort, portCount = 12000, 20000
+
+// givenPorts are the ports that this process has used.
+var givenPorts sync.Map
+
 // freePort returns a port on 127.0.0.1 that nobody listened on a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := strconv.Itoa(firstPort + rand.IntN(portCount))
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		if listener, err := net.Listen("tcp", ":"+port); err == nil {
+			_ = listener.Close()
+			return port
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 // curl calls the system's curl and returns the status, the header and the body of

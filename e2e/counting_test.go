@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -135,9 +136,14 @@ func useTokens(ctx context.Context, c *caddy, tokens []*counted, failed func(err
 
 // useTokensBy is useTokens with a seed.
 func useTokensBy(ctx context.Context, c *caddy, tokens []*counted, seed uint64, failed func(error)) {
-	var all sync.WaitGroup
 	transport := &http.Transport{MaxIdleConnsPerHost: countingClients}
 	defer transport.CloseIdleConnections()
+	useTokensOver(ctx, c, transport, tokens, seed, failed)
+}
+
+// useTokensOver is useTokensBy with a transport.
+func useTokensOver(ctx context.Context, c *caddy, transport http.RoundTripper, tokens []*counted, seed uint64, failed func(error)) {
+	var all sync.WaitGroup
 	for client := range countingClients {
 		random := rand.New(rand.NewPCG(seed, uint64(client)))
 		all.Go(func() {
@@ -199,10 +205,15 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	case err != nil:
 		return nil, err
 	case outcome != "ok" && outcome != "insufficient_scope" && !n.ends:
-		return nil, fmt.Errorf("%s of %s: status %d, %s", path, n.name, response.StatusCode, outcome)
+		return nil, refusedError(fmt.Sprintf("%s of %s: status %d, %s", path, n.name, response.StatusCode, outcome))
 	}
 	return response.Header, nil
 }
+
+// refusedError is a request that was refused although it should not have been.
+type refusedError string
+
+func (e refusedError) Error() string { return string(e) }
 
 // outcomeOf returns what the history calls an answer.
 func outcomeOf(response *http.Response) (string, error) {
@@ -392,14 +403,18 @@ func sumOf(series map[count]uint64) (sum uint64) {
 	return sum
 }
 
-// healthWarning returns what healthz warns of, or nothing.
+// healthWarning returns what healthz warns of, or nothing. While the store can't be written,
+// that is only what it says of the journal.
 func (c *caddy) healthWarning() string {
 	c.t.Helper()
-	var health struct{ Warning string }
+	var health struct {
+		Warning string
+		Checks  struct{ Journal struct{ Detail string } }
+	}
 	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/healthz")), &health); err != nil {
 		c.t.Fatal(err)
 	}
-	return health.Warning
+	return cmp.Or(health.Warning, health.Checks.Journal.Detail)
 }
 
 // says waits until the log has said a text so often.

@@ -91,7 +91,7 @@ func TestDocuments(t *testing.T) {
 		"docs/migrate.md caddyfile":  "TestMigrate",
 		"docs/operator.md sh":        "TestOperatorPage",
 		"docs/operator.md caddyfile": "TestOperatorPage",
-		"docs/operator.md ini":       "TestUnits",
+		"docs/operator.md ini":       "TestUnits and TestBackupUnits",
 	}
 	used := make(map[string]bool)
 	for _, page := range pages(t) {

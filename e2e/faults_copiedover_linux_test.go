@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// copiesOver are the ways in which programs overwrite a file with another one.
+var copiesOver = map[string]func(from, to string) error{
+	"cp": func(from, to string) error { return exec.Command("cp", from, to).Run() },
+	// As rsync --inplace and dd conv=notrunc do.
+	"in place": func(from, to string) error {
+		source, err := os.Open(from)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = source.Close() }()
+		target, err := os.OpenFile(to, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = target.Close() }()
+		_, err = io.Copy(target, source)
+		return err
+	},
+}
+
+// livedIn makes and deletes many tokens, so that the store's file has free pages. Then it
+// takes a backup and revokes tokens. It returns their secrets and one that is good. The
+// store hardly grows meanwhile, so that its older file is not noticed by being shorter.
+func (c *caddy) livedIn(backup string, tokens []*counted) (revoked []string, good string) {
+	c.t.Helper()
+	deleted := make([]string, 200)
+	inParallel(len(deleted), func(i int) { deleted[i] = c.token("--name", strings.Repeat("x", 100), "--scope", "test:allowed") })
+	inParallel(len(deleted), func(i int) { c.call(http.MethodDelete, "tokens/"+tokenID(deleted[i]), nil, http.StatusNoContent) })
+	good = c.token("--scope", "test:allowed")
+	for range 20 {
+		revoked = append(revoked, c.token("--scope", "test:allowed"))
+	}
+	useFor(c, tokens, 300*time.Millisecond)
+	if _, stderr, code := c.run("api-token", "backup", backup); code != 0 {
+		c.t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, token := range revoked {
+		c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
+		c.wantStatus("a token that was revoked", token, http.StatusUnauthorized)
+	}
+	useFor(c, tokens, 300*time.Millisecond)
+	return revoked, good
+}
+
+// faultCopiedOver copies an old backup over the store of a running Caddy. No token that
+// was revoked after the backup ever passes, changes are refused with the name of the file,
+// and healthz fails. After the backup is restored in the way that operator.md shows, Caddy
+// starts.
+func faultCopiedOver(f *fault) {
+	for range f.size(1, 10) {
+		for name, copyOver := range copiesOver {
+			f.Run(name, func(t *testing.T) { copyOverRunning(t, copyOver, false) })
+			// After a restart, no token is in memory.
+			f.Run(name+", after a restart", func(t *testing.T) { copyOverRunning(t, copyOver, true) })
+		}
+	}
+}
+
+func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restarted bool) {
+	c := newCaddy(t, nil)
+	c.env["STORE"] = c.path("tokens.db")
+	c.start(countingSite)
+	tokens := makeCounted(c)[:10]
+	backup := c.path("old.db")
+	revoked, good := c.livedIn(backup, tokens)
+	if restarted {
+		c.stop()
+		c.start(countingSite)
+	}
+	// Clients try some of the revoked tokens all the time.
+	checked := make(chan struct{})
+	var clients sync.WaitGroup
+	for _, token := range revoked[:4] {
+		clients.Go(func() {
+			for {
+				if c.statusOf(token, "/allowed") == http.StatusOK {
+					t.Error("meanwhile a revoked token answers 200")
+					return
+				}
+				select {
+				case <-checked:
+					return
+				default:
+				}
+			}
+		})
+	}
+	changed := c.token("--scope", "test:allowed")
+	if err := copyOver(backup, c.env["STORE"]); err != nil {
+		t.Fatal(err)
+	}
+	c.refusesChanges(changed, c.env["STORE"])
+	if status, text := c.tryAdmin(c.admin(), http.MethodGet, "healthz", nil); status != http.StatusServiceUnavailable {
+		t.Errorf("healthz has status %d: %s", status, text)
+	}
+	alive := 0
+	for _, token := range revoked {
+		if c.statusOf(token, "/allowed") == http.StatusOK {
+			alive++
+		}
+	}
+	if alive > 0 {
+		t.Errorf("%d of %d revoked tokens answer 200", alive, len(revoked))
+	}
+	if status := c.statusOf(good, "/allowed"); status != http.StatusOK && status != http.StatusServiceUnavailable {
+		t.Errorf("a good token answers %d", status)
+	}
+	close(checked)
+	clients.Wait()
+	c.kill()
+	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"]).CombinedOutput(); err != nil {
+		t.Errorf("restoring: %v: %s", err, out)
+	}
+	c.start(countingSite)
+	c.wantStatus("a token of the backup", good, http.StatusOK)
+	c.call(http.MethodPost, "tokens/"+tokenID(good)+"/revoke", nil, http.StatusOK)
+	c.wantStatus("a token that is revoked now", good, http.StatusUnauthorized)
+}

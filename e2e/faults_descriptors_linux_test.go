@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keptAdmin is a client of the admin endpoint that keeps its one connection.
+func (c *caddy) keptAdmin() *http.Client {
+	transport := &http.Transport{
+		MaxConnsPerHost: 1,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.path("admin.sock"))
+		},
+	}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// limitFiles sets how many files and sockets Caddy may have open.
+func (c *caddy) limitFiles(limit int) {
+	c.t.Helper()
+	var now unix.Rlimit
+	err := unix.Prlimit(c.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &now)
+	if err == nil {
+		err = unix.Prlimit(c.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(limit), Max: now.Max}, nil)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// faultDescriptors uses up all file descriptors of a running Caddy with idle connections.
+// Open connections are still served. A token can be revoked on an open connection, and on a
+// new one as soon as descriptors are free. No count is lost.
+func faultDescriptors(f *fault) {
+	c := newCaddy(f.T, nil)
+	c.env["STORE"] = c.path("tokens.db")
+	c.start(countingSite)
+	tokens := makeCounted(c)
+	for range f.size(2, 20) {
+		admin, kept := c.keptAdmin(), c.keptAdmin()
+		first, second, good := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
+		client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+		ask := func(what, token string, want int) {
+			f.Helper()
+			request, err := http.NewRequestWithContext(f.Context(), http.MethodGet, c.url("/allowed"), nil)
+			if err != nil {
+				f.Fatal(err)
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			if answer := answerTo(client, request); answer.err != nil || answer.status != want {
+				f.Errorf("%s: answered %v, want %d", what, answer, want)
+			}
+		}
+		ask("before", good, http.StatusOK)
+		for _, client := range []*http.Client{admin, kept} {
+			if status, text := c.tryAdmin(client, http.MethodGet, "healthz", nil); status != http.StatusOK {
+				f.Errorf("healthz: status %d: %s", status, text)
+			}
+		}
+		stop := useMeanwhile(c, tokens, f.random.Uint64())
+		answeredMore(c, tokens, 1000) // all clients are connected
+
+		limit := c.openFiles() + 4
+		c.limitFiles(limit)
+		var idle []net.Conn
+		for range 100 {
+			conn, err := net.Dial("tcp", "127.0.0.1:"+c.env["HTTP"])
+			if err != nil {
+				f.Fatal(err)
+			}
+			idle = append(idle, conn)
+		}
+		c.eventually("all descriptors are taken", func() bool { return c.openFiles() >= limit })
+		answeredMore(c, tokens, 2000)
+		ask("a token", good, http.StatusOK)
+		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke", nil); status != http.StatusOK {
+			f.Errorf("revoking on an open connection: status %d: %s", status, text)
+		}
+		ask("a token that was revoked on an open connection", first, http.StatusUnauthorized)
+
+		// A new connection waits until descriptors are free.
+		revoked := make(chan int, 1)
+		go func() {
+			request, err := http.NewRequestWithContext(f.Context(), http.MethodPost, "http://caddy/api_tokens/v1/tokens/"+tokenID(second)+"/revoke", nil)
+			if err != nil {
+				panic(err)
+			}
+			revoked <- answerTo(c.admin(), request).status
+		}()
+		ask("a token that isn't revoked yet", second, http.StatusOK)
+		for _, conn := range idle {
+			_ = conn.Close()
+		}
+		select {
+		case status := <-revoked:
+			if status != http.StatusOK {
+				f.Errorf("revoking on a new connection: status %d", status)
+			}
+		case <-time.After(wirePatience):
+			f.Error("a new connection isn't served although descriptors are free")
+		}
+		ask("a token that was revoked on a new connection", second, http.StatusUnauthorized)
+		stop()
+		c.limitFiles(limit + 1000)
+		client.CloseIdleConnections()
+		admin.CloseIdleConnections()
+		kept.CloseIdleConnections()
+		holds(c, tokens)
+		if f.Failed() {
+			return
+		}
+	}
+	c.restart(countingSite)
+	last := holds(c, tokens)
+	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+}

@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+)
+
+// faultDisk fills the disk, frees it and fills it again while clients use tokens. Changes
+// are refused, and the log says why. No request is refused, and all counts are exact
+// afterwards. TestUsageOnAFullDisk tests what a kill on a full disk loses.
+func faultDisk(f *fault) {
+	c, disk, tokens := countingOnDisk(f.T)
+	for i, n := range tokens {
+		n.agents = i%2 == 0 // these have more to save
+	}
+	stop := useMeanwhile(c, tokens, f.random.Uint64())
+	name := strings.Repeat("x", 100)
+	for range f.size(3, 20) {
+		kept := c.token("--scope", "test:allowed")
+		free := fillDisk(f.T, disk)
+		// The store's file has free pages. Changes use them up.
+		c.eventually("a change is refused", func() bool {
+			status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody(name))
+			return status == http.StatusServiceUnavailable
+		})
+		mark := c.logMark()
+		if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody(name)); status == http.StatusServiceUnavailable {
+			if said := c.refusalSince(mark); !strings.Contains(said, "no space left on device") {
+				f.Errorf("the log doesn't say why a change was refused:\n%s", said)
+			}
+		}
+		answeredMore(c, tokens, 1000)
+		c.wantStatus("a token on a full disk", kept, http.StatusOK)
+		free()
+		c.eventually("changes are made again", func() bool {
+			status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody("made"))
+			return status == http.StatusCreated
+		})
+		c.call(http.MethodPost, "tokens/"+tokenID(kept)+"/revoke", nil, http.StatusOK)
+		c.wantStatus("a revoked token", kept, http.StatusUnauthorized)
+		if f.Failed() {
+			break
+		}
+	}
+	stop()
+	holds(c, tokens)
+	c.says(saysSaved, strings.Count(c.output.String(), saysUnsaved))
+	c.restart(countingSite)
+	last := holds(c, tokens)
+	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	c.stop()
+	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
+		f.Errorf("exit code %d: %s", code, stderr)
+	}
+}

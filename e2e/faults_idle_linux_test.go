@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// needFiles raises the limit of open files and sockets of this process, and of a Caddy that
+// it starts later, to n and some more. It skips the test if that is forbidden.
+func (f *fault) needFiles(n int) {
+	f.Helper()
+	filesLimit.Lock()
+	defer filesLimit.Unlock()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		f.Fatal(err)
+	}
+	want := uint64(n + 2000) // other tests run at the same time
+	if limit.Cur >= want && limit.Max >= want {
+		return
+	}
+	limit.Cur, limit.Max = max(limit.Cur, want), max(limit.Max, want)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		f.Skipf("%d files can't be open here: %v", want, err)
+	}
+}
+
+var filesLimit sync.Mutex
+
+// inParallel calls do for each number below n, some at a time.
+func inParallel(n int, do func(i int)) {
+	const workers = 64
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < n; i += workers {
+				do(i)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// faultIdle opens many connections and leaves them idle: before the first byte, in the
+// middle of a request's head, and after an answer. Other requests and a revocation pass.
+// The revocation is in force on idle connections, too.
+func faultIdle(f *fault) {
+	idle := f.size(1000, 10_000)
+	f.needFiles(idle)
+	c := newCaddy(f.T, nil)
+	c.env["STORE"] = c.path("tokens.db")
+	c.start(countingSite)
+	tokens := makeCounted(c)
+	good, revoked := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
+	request := func(token string) string {
+		return "GET /allowed HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(token) + "\r\n\r\n"
+	}
+	files := c.openFiles()
+	useFor(c, tokens, 200*time.Millisecond)
+	c.eventually("the clients' connections are closed", func() bool { return c.openFiles() <= files })
+	goroutines := c.goroutines()
+	heap, resident := c.live()
+
+	conns := make([]*h1Conn, idle)
+	begun := time.Now()
+	inParallel(idle, func(i int) {
+		conn, err := dialH1("127.0.0.1:" + c.env["HTTP"])
+		if err != nil {
+			f.Error(err)
+			return
+		}
+		conns[i] = conn
+		_ = conn.SetDeadline(time.Time{})
+		said := [...]string{"", "GET /allowed HTTP/1.1\r\nHost:", request(good), request(revoked)}[i%4]
+		if _, err := io.WriteString(conn, said); err != nil {
+			f.Error(err)
+		}
+		if i%4 >= 2 {
+			if answer := conn.answer(http.MethodGet); answer.status != http.StatusOK {
+				f.Errorf("connection %d: answered %+v", i, answer)
+			}
+		}
+	})
+	defer func() {
+		for _, conn := range conns {
+			if conn != nil {
+				conn.close()
+			}
+		}
+	}()
+	if f.Failed() {
+		return
+	}
+	c.eventually("all connections are accepted", func() bool { return c.openFiles() >= idle })
+	opened := time.Since(begun)
+	heapNow, residentNow := c.live()
+
+	stop := useMeanwhile(c, tokens, f.random.Uint64())
+	answeredMore(c, tokens, 1000)
+	begun = time.Now()
+	c.call(http.MethodPost, "tokens/"+tokenID(revoked)+"/revoke", nil, http.StatusOK)
+	revoking := time.Since(begun)
+	answeredMore(c, tokens, 1000)
+	stop()
+	ask := func(i int, token string, want int) {
+		f.Helper()
+		_ = conns[i].SetDeadline(time.Now().Add(wirePatience))
+		if _, err := io.WriteString(conns[i], request(token)); err != nil {
+			f.Errorf("connection %d: %v", i, err)
+		} else if answer := conns[i].answer(http.MethodGet); answer.status != want {
+			f.Errorf("connection %d: answered %+v, want %d", i, answer, want)
+		}
+	}
+	inParallel(idle/4, func(i int) {
+		ask(4*i, good, http.StatusOK) // the first request on it
+		ask(4*i+2, good, http.StatusOK)
+		ask(4*i+3, revoked, http.StatusUnauthorized)
+	})
+	f.Logf("%d connections were opened in %v and take %d KiB of heap and %d KiB of memory each; the revocation took %v",
+		idle, opened, (heapNow-heap)>>10/int64(idle), (residentNow-resident)>>10/int64(idle), revoking)
+	most := int64(idle)*64<<10 + 32<<20
+	if raceFlag == "-race=true" {
+		most *= 4
+	}
+	if grown := residentNow - resident; grown > most {
+		f.Errorf("Caddy has grown by %d MiB", grown>>20)
+	}
+	holds(c, tokens)
+	for _, conn := range conns {
+		conn.close()
+	}
+	c.leavesNothing(goroutines, files)
+}

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// chown gives a file or a folder and all in it to a user.
+func (c *caddy) chown(path string, user int) {
+	c.t.Helper()
+	err := filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = os.Chown(name, user, user)
+		}
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// faultOwner gives the store to another user than Caddy's, before a start and while Caddy
+// runs. The start fails with an error that says what to do. A running Caddy serves as
+// before, refuses changes while it can't reach the file, and loses no count.
+// TestQuotaOfAnotherUser does the same with the journal.
+func faultOwner(f *fault) {
+	if os.Geteuid() != 0 {
+		f.Skip("only root can run Caddy as another user")
+	}
+	c := newCaddy(f.T, nil)
+	dir := c.path("store")
+	store := filepath.Join(dir, "tokens.db")
+	c.env["STORE"] = store
+	c.start(countingSite)
+	tokens := makeCounted(c)[:20]
+	kept := c.token("--scope", "test:allowed")
+	c.stop()
+
+	if err := os.Chmod(filepath.Dir(binary), 0o711); err != nil {
+		f.Fatal(err)
+	}
+	c.attributes = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	c.chown(c.dir, nobody)
+	c.chown(dir, 0)
+	c.refusesToStart(countingSite, store, "permission denied", "the user that Caddy runs as")
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		f.Fatal(err)
+	}
+	c.refusesToStart(countingSite, store, "permission denied", "the user that Caddy runs as")
+	c.chown(dir, nobody)
+	c.start(countingSite)
+	c.wantStatus("a token", kept, http.StatusOK)
+
+	stop := useMeanwhile(c, tokens, f.random.Uint64())
+	for range f.size(2, 20) {
+		answeredMore(c, tokens, 1000)
+		kept, changed := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
+		c.chown(dir, 0)
+		c.refusesChanges(changed, store)
+		answeredMore(c, tokens, 1000)
+		c.wantStatus("a token", kept, http.StatusOK)
+		c.chown(dir, nobody)
+		c.call(http.MethodPost, "tokens/"+tokenID(kept)+"/revoke", nil, http.StatusOK)
+		c.wantStatus("a revoked token", kept, http.StatusUnauthorized)
+		if f.Failed() {
+			break
+		}
+	}
+	stop()
+	holds(c, tokens)
+	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+	c.restart(countingSite)
+	holds(c, tokens)
+}
