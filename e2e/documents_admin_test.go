@@ -4,12 +4,42 @@ import (
 	"encoding/json"
 	"maps"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
+
+// checkSameForm compares the members of two JSON objects, and those of the objects in them.
+func checkSameForm(t *testing.T, shown, got string) {
+	t.Helper()
+	var values [2]any
+	for i, text := range []string{shown, got} {
+		if err := json.Unmarshal([]byte(text), &values[i]); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	if want := formOf(values[0]); !reflect.DeepEqual(formOf(values[1]), want) {
+		t.Errorf("an answer has the form of\n%s\nand the page shows\n%s", got, shown)
+	}
+}
+
+// formOf returns a value of JSON without what is in its numbers.
+func formOf(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		form := make(map[string]any)
+		for name, member := range value {
+			form[name] = formOf(member)
+		}
+		return form
+	case float64:
+		return 0
+	}
+	return value
+}
 
 // TestAdminPage makes the calls of docs/admin.md with the page's own commands: by
 // command line, and by the admin API on a site.
@@ -44,7 +74,7 @@ func TestAdminPage(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
 	}
-	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `"preset`, `"203.0.113.0/24"`} {
+	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `{"before":`, `"preset`, `"203.0.113.0/24"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, redacted(out))
 		}
@@ -56,6 +86,7 @@ func TestAdminPage(t *testing.T) {
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
 		t.Errorf("a token that may be used from elsewhere only: %s", body)
 	}
+	checkSameForm(t, fenced(t, "docs/admin.md", "json")[1].text, s.getAdmin("/api_tokens/v1/healthz"))
 	type history struct {
 		Step string
 		Data []map[string]any

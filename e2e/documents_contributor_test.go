@@ -25,6 +25,9 @@ func TestContributorPage(t *testing.T) {
 		"scripts/vulnerabilities": "scripts/test",
 		"scripts/fuzz":            "scripts/test",
 		"go test ./gate":          "scripts/test",
+
+		"go test ./tokenstore/bolt": "scripts/test, in a small size",
+		"go test -C e2e":            "scripts/test, in a small size",
 	}
 	var found []string // of them
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {

@@ -26,6 +26,7 @@ case $1 in
 start | stop) $1 ;;
 restart) stop && start ;;
 reload) caddy reload --force --config etc/caddy/Caddyfile ;;
+daemon-reload | enable) ;; # TestBackupUnits runs the units
 *) exit 2 ;;
 esac
 `,
@@ -75,11 +76,12 @@ func TestOperatorPage(t *testing.T) {
 		change{"/usr/bin/caddy.", c.path("usr/bin/caddy."), "the root is another"},
 		change{"/etc/caddy/", c.path("etc/caddy") + "/", "the root is another"},
 		change{"/var/lib/caddy/", home + "/", "the root is another"},
+		change{"http://localhost:2019/", "--unix-socket " + c.path("admin.sock") + " http://caddy/", "the admin endpoint is another"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
 	}
-	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as "} {
+	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as ", "is sound; nothing was changed", "bytes now; it had", `"status":"ok"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, redacted(out))
 		}
@@ -94,8 +96,10 @@ func TestOperatorPage(t *testing.T) {
 			t.Errorf("%s: %v, want mode %v", path, err, want)
 		}
 	}
-	if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-*"); len(kept) != 1 {
-		t.Errorf("kept are %q", kept)
+	for _, pattern := range []string{"*Z", "*Z.journal"} {
+		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(kept) != 1 {
+			t.Errorf("kept are %q", kept)
+		}
 	}
 	// The token that was made before all that opens the gate.
 	token := tokenIn(out)
@@ -121,11 +125,11 @@ func tokenIn(out string) string {
 // Caddy as they have it.
 func TestUnits(t *testing.T) {
 	t.Parallel()
-	dropIns := fenced(t, "docs/operator.md", "ini")
-	if len(dropIns) != 3 {
-		t.Fatalf("there are %d drop-ins: try the new one here", len(dropIns))
+	units := fenced(t, "docs/operator.md", "ini")
+	if len(units) != 5 {
+		t.Fatalf("there are %d units and drop-ins: try the new one here", len(units))
 	}
-	credential, environment, tighter := dropIns[0].text, dropIns[1].text, dropIns[2].text
+	credential, environment, tighter := units[2].text, units[3].text, units[4].text
 	verifyUnits(t, credential, environment, tighter)
 
 	page, err := os.ReadFile("../docs/operator.md")
@@ -161,6 +165,69 @@ func TestUnits(t *testing.T) {
 				t.Errorf("that --environ shows the upstream token is %v", shown)
 			}
 		})
+	}
+}
+
+// TestBackupUnits runs the backup that docs/operator.md lets a timer start. What the page
+// sends to another machine stays in a directory.
+func TestBackupUnits(t *testing.T) {
+	t.Parallel()
+	units := fenced(t, "docs/operator.md", "ini")
+	service, timer := units[0].text, units[1].text
+	verifyBackupUnits(t, service, timer)
+
+	c := newCaddy(t, nil)
+	c.shell()
+	c.start(countingSite)
+	c.token("--scope", "test:allowed")
+	sent := c.path("sent")
+	if err := os.Mkdir(sent, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	scp := "#!/bin/sh\n[ $# = 3 ] && [ \"$1\" = -q ] || exit 2\nexec cp \"$2\" \"" + sent + "/${3#*:}\"\n"
+	if err := os.Chmod(c.write("usr/bin/scp", scp), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	script := "set -e\n"
+	for line := range strings.Lines(service) {
+		if command, ok := strings.CutPrefix(line, "ExecStart="); ok {
+			// As systemd has them: %% is a percent sign, $$ a dollar sign.
+			script += strings.NewReplacer("%%", "%", "$$", "$", "/usr/bin/caddy", "caddy").Replace(command)
+		}
+	}
+	for range 2 { // the next day, the file is there
+		if out, err := c.bash(script); err != nil || !strings.Contains(out, "0 problems") {
+			t.Fatalf("%v:\n%s\nof\n%s", err, out, script)
+		}
+	}
+	backups, _ := filepath.Glob(filepath.Join(sent, "tokens-????-??-??.db"))
+	if len(backups) == 0 {
+		t.Fatal("nothing was sent")
+	}
+	if out, err := c.command("api-token", "check", backups[0]).CombinedOutput(); err != nil {
+		t.Errorf("what was sent: %v: %s", err, out)
+	}
+}
+
+// verifyBackupUnits asks systemd, where there is one, about the service and its timer.
+func verifyBackupUnits(t *testing.T, service, timer string) {
+	t.Helper()
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("this machine has no systemd-analyze: whether systemd knows the words isn't looked at")
+		return
+	}
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for name, text := range map[string]string{"service": service, "timer": timer} {
+		unit := filepath.Join(dir, "mollygate-backup."+name)
+		if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/bin/caddy", binary)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, unit)
+	}
+	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -176,7 +176,7 @@ func TestMonitoring(t *testing.T) {
 		}
 		return true
 	})
-	if n := len(rules.Groups[0].Rules); n != 8 {
+	if n := len(rules.Groups[0].Rules); n != 11 {
 		t.Errorf("%d alerts", n)
 	}
 	// An alert about a metric that doesn't exist never comes.
