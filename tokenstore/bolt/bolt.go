@@ -113,7 +113,7 @@ func Open(path string) (*Backend, error) {
 	b := &Backend{path: path}
 	b.commits.run = b.commit
 	if err := b.open(); err != nil {
-		return nil, fmt.Errorf("opening token store %s: %w", path, err)
+		return nil, err
 	}
 	if err := migrateCounters(b); err != nil {
 		return nil, errors.Join(err, b.Close())

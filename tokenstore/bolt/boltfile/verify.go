@@ -88,6 +88,7 @@ func (f *File) Verify(root RootAge) *Structure {
 		s.fault("", damaged("its root page is that of an earlier transaction"))
 	}
 	if f.rootErr != nil {
+		s.root = RootOutdated // what can be read of it may be
 		s.fault("", f.rootErr)
 	}
 	for _, p := range f.root {
