@@ -135,7 +135,38 @@ func (r *rebuilder) tokens() error {
 	for id := range vouched {
 		damaged[id] = true
 	}
+	if err := r.addUnfound(damaged); err != nil {
+		return err
+	}
 	return r.keepDamaged(damaged)
+}
+
+// addUnfound adds the tokens of a damaged file of which only the place in a list or the
+// usage is left.
+func (r *rebuilder) addUnfound(damaged map[token.ID]bool) (err error) {
+	if r.source.Sound() {
+		return nil
+	}
+	add := func(key []byte) {
+		id, idErr := token.ParseID(string(key))
+		if idErr != nil || damaged[id] {
+			return
+		}
+		record, getErr := r.sink.get(tokensBucket, id[:])
+		if err = errors.Join(err, getErr); record == nil {
+			damaged[id] = true
+		}
+	}
+	var readErr error
+	if r.source.BucketSound(string(createdBucket)) {
+		for key := range r.source.Entries(string(createdBucket), &readErr) {
+			add(key[min(len(key), orderTimeLength):])
+		}
+	}
+	for key := range r.entries(usageBucket, &readErr) {
+		add(key)
+	}
+	return errors.Join(err, readErr)
 }
 
 // newer reports whether a record of a token is sound and newer than another.
