@@ -101,9 +101,9 @@ func (s *BoltStore) Inspect() error {
 
 // Open implements StoreModule.
 func (s *BoltStore) Open() (tokenstore.Backend, error) {
-	missing := errors.Is(bolt.Inspect(s.path), fs.ErrNotExist)
+	_, missing := os.Lstat(s.path)
 	backend, err := bolt.Open(s.path)
-	if err == nil && missing {
+	if err == nil && errors.Is(missing, fs.ErrNotExist) {
 		s.logger.Info("made a new token store", zap.String("path", s.path))
 	}
 	return backend, err

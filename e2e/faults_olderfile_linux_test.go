@@ -49,15 +49,8 @@ func faultOlderFile(f *fault) {
 		return
 	}
 
-	aside(f, c.path("newest.db"), store)
-	c.start(countingSite)
-	holds(c, tokens)
-	useFor(c, tokens, 200*time.Millisecond)
-	c.kill()
-	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", store).CombinedOutput(); err != nil {
-		f.Errorf("restoring: %v: %s", err, out)
-	}
-	c.start(countingSite)
+	newestIsBack(f, c, tokens)
+	restores(f, c, backup)
 }
 
 // faultRemovedFile removes the store after a kill and leaves the journal. Caddy doesn't
@@ -75,15 +68,28 @@ func faultRemovedFile(f *fault) {
 		return
 	}
 
-	aside(f, c.path("newest.db"), store)
+	newestIsBack(f, c, tokens)
+	if err := os.Remove(store); err != nil {
+		f.Fatal(err)
+	}
+	restores(f, c, backup)
+}
+
+// newestIsBack puts the newest store back in its place. Caddy starts with all counts, and is
+// killed again.
+func newestIsBack(f *fault, c *caddy, tokens []*counted) {
+	f.Helper()
+	aside(f, c.path("newest.db"), c.env["STORE"])
 	c.start(countingSite)
 	holds(c, tokens)
 	useFor(c, tokens, 200*time.Millisecond)
 	c.kill()
-	if err := os.Remove(store); err != nil {
-		f.Fatal(err)
-	}
-	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", store).CombinedOutput(); err != nil {
+}
+
+// restores restores a backup, with which Caddy starts.
+func restores(f *fault, c *caddy, backup string) {
+	f.Helper()
+	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"]).CombinedOutput(); err != nil {
 		f.Errorf("restoring: %v: %s", err, out)
 	}
 	c.start(countingSite)

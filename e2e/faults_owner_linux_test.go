@@ -63,15 +63,12 @@ func faultOwner(f *fault) {
 		answeredMore(c, tokens, 1000)
 		c.wantStatus("a token", kept, http.StatusOK)
 		c.chown(dir, nobody)
-		c.call(http.MethodPost, "tokens/"+tokenID(kept)+"/revoke", nil, http.StatusOK)
-		c.wantStatus("a revoked token", kept, http.StatusUnauthorized)
+		c.revokes(kept)
 		if f.Failed() {
 			break
 		}
 	}
 	stop()
-	holds(c, tokens)
-	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
-	c.restart(countingSite)
+	recovers(c, tokens)
 	holds(c, tokens)
 }

@@ -272,3 +272,19 @@ func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 		}
 	}
 }
+
+// revokes revokes a token, which is refused from then on.
+func (c *caddy) revokes(token string) {
+	c.t.Helper()
+	c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
+	c.wantStatus("a revoked token", token, http.StatusUnauthorized)
+}
+
+// recovers checks that after a fault all counts are exact, nothing is left to warn of, and
+// Caddy can be restarted.
+func recovers(c *caddy, tokens []*counted) {
+	c.t.Helper()
+	holds(c, tokens)
+	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+	c.restart(countingSite)
+}

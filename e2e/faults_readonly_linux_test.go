@@ -205,17 +205,14 @@ func faultImmutable(f *fault) {
 		c.says(saysUnsaved, unsaved+1)
 		c.wantStatus("a token", kept, http.StatusOK)
 		disk.setImmutable(false, files...)
-		c.call(http.MethodPost, "tokens/"+tokenID(kept)+"/revoke", nil, http.StatusOK)
-		c.wantStatus("a revoked token", kept, http.StatusUnauthorized)
+		c.revokes(kept)
 		c.says(saysSaved, unsaved+1)
 		if f.Failed() {
 			break
 		}
 	}
 	stop()
-	holds(c, tokens)
-	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
-	c.restart(countingSite)
+	recovers(c, tokens)
 	last := holds(c, tokens)
 	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 }

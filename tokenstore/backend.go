@@ -25,22 +25,20 @@ type Backend interface {
 	// Apply changes one token in one transaction with its audit entry and returns
 	// what it became. The change is on disk when Apply returns, and so is what a refusal
 	// rests on. change sees the token as stored, or nil if there is none, and may be called
-	// more than once; of a damaged one it sees the ID only, and can only delete it;
-	// its error is returned as it is and nothing is changed. It must not keep or
-	// alter what it is given. If another token has one of the digests, the error is
+	// more than once. Of a damaged token it sees the ID only, and can only delete it. Its
+	// error is returned as it is and nothing is changed. It must not keep or alter what it
+	// is given. If another token has one of the digests, the error is
 	// ErrTaken; if the token's Digest is new and was ended by an earlier change, it is
 	// an [*EndedError]; if the change's request is a repeat, it is ErrRepeated. Then
 	// nothing is changed.
 	Apply(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error)
 	// List walks the tokens of order, beginning after the position, backwards if
 	// descending, until yield returns false. Of damaged tokens only the ID and the time of
-	// their position are set. yield must
-	// not call the backend and may keep what it is given.
+	// their position are set. yield must not call the backend and may keep what it is given.
 	List(order Order, after *Position, descending bool, yield func(*token.Token) bool) error
 	// Scan walks all tokens whose ids come after the given one, in the order of their
 	// ids, with their saved usage, until yield returns false. Of damaged tokens only the ID is
-	// set. What yield is given is valid during the call only; it must not call the
-	// backend.
+	// set. What yield is given is valid during the call only; it must not call the backend.
 	Scan(after token.ID, yield func(*token.Token, Usage) bool) error
 	// Usage returns what SaveUsage stored of the token, or none, with at least its days from
 	// first to last, and the state as it was then. It must not wait for the network. With

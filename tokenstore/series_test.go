@@ -403,3 +403,32 @@ func TestDayRecords(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryIsKeptUntilItIsKnown: nothing of the history is deleted before it is known for
+// how long it is kept, which is only after the store was opened.
+func TestHistoryIsKeptUntilItIsKnown(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	_, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })
+	s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: testTime})
+	check(t, s.Flush())
+	s.clock.pass(500 * 24 * time.Hour)
+	s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: s.Now()})
+	check(t, s.Flush())
+	prune := func() int {
+		_, err := s.prune()
+		check(t, err)
+		return len(s.memory.days)
+	}
+	if n := prune(); n != 1 {
+		t.Errorf("%d days are left, want 1", n)
+	}
+	s.KeepHistory(600)
+	if n := prune(); n != 1 {
+		t.Errorf("%d days of 600 are left, want 1", n)
+	}
+	s.KeepHistory(400)
+	if n := prune(); n != 0 {
+		t.Errorf("%d days of 400 are left, want none", n)
+	}
+}

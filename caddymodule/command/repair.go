@@ -49,16 +49,18 @@ func (i *invocation) repair() error {
 		i.tell("%s is sound; nothing was changed.", name)
 		return nil
 	}
-	for _, lost := range done.Lost.Records {
-		if _, err := fmt.Fprintf(i.out, "lost from %s: %s\n", lost.Bucket, printable(lost.What)); err != nil {
-			return err
-		}
+	var lost []string
+	for _, l := range done.Lost.Records {
+		lost = append(lost, "lost from "+l.Bucket+": "+l.What)
+	}
+	if err := i.printLines(lost); err != nil {
+		return err
 	}
 	for _, fault := range done.Faults {
 		i.tell("Found: %s", printable(fault))
 	}
-	i.tell("Rebuilt %s; %d records are lost. The damaged file is kept as %s.", name, len(done.Lost.Records), done.Kept)
-	if len(done.Lost.Records) > 0 {
+	i.tell("Rebuilt %s; %d records are lost. The damaged file is kept as %s.", name, len(lost), done.Kept)
+	if len(lost) > 0 {
 		return exitError(exitRefused)
 	}
 	return nil
@@ -71,7 +73,7 @@ var compactVerb = verb{
 		Long: `
 Rebuilds the token store's file, so that it and its backups are no longer than what
 they hold. Caddy goes on serving. Changes of tokens wait meanwhile, up to half a
-minute for a million tokens. The disk needs room for a second copy.`,
+minute for a million tokens. The disk needs space for a second copy.`,
 		Example: `  $ caddy api-token compact`,
 	},
 	flags: func(*pflag.FlagSet) {},

@@ -144,10 +144,8 @@ func (i *invocation) checkFile(name string) error {
 	for _, id := range report.Damaged {
 		report.Problems = append(report.Problems, fmt.Sprintf("token %s was lost to damage; delete it, or restore a backup", id))
 	}
-	for _, problem := range report.Problems {
-		if _, err := fmt.Fprintln(i.out, printable(problem)); err != nil {
-			return err
-		}
+	if err := i.printLines(report.Problems); err != nil {
+		return err
 	}
 	if report.More > 0 {
 		i.tell("and %d more", report.More)
@@ -155,6 +153,16 @@ func (i *invocation) checkFile(name string) error {
 	i.tell("%d tokens, %d audit entries, %d problems", report.Tokens, report.AuditEntries, len(report.Problems)+report.More)
 	if len(report.Problems) > 0 {
 		return exitError(exitRefused)
+	}
+	return nil
+}
+
+// printLines prints texts that may hold anything, a line each.
+func (i *invocation) printLines(lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(i.out, printable(line)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -135,12 +135,13 @@ func (b *Backend) updateOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 // unsettle notes whether a change that failed may have reached the file.
 func (h *handle) unsettle() {
 	size, err := fileSize(h.file, h.fd)
-	if err != nil {
-		return
+	if err == nil {
+		var meta boltfile.Meta
+		if meta, err = boltfile.ReadMeta(h.file, size); err == nil && meta == h.meta {
+			return
+		}
 	}
-	if meta, err := boltfile.ReadMeta(h.file, size); err == nil && meta != h.meta {
-		h.unsettled.Store(true)
-	}
+	h.unsettled.Store(true)
 }
 
 // settle makes sure that the last change is on disk or not visible.

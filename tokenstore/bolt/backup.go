@@ -13,8 +13,8 @@ import (
 )
 
 // Backup implements tokenstore.Backend. The copy is next to the store, or else where
-// temporary files are, without a name: while a transaction is open the store's file only grows, so nobody reads
-// it at a client's pace.
+// temporary files are, and has no name. A client reads the copy at its own pace, and not in
+// a transaction: while one is open, the store's file only grows.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 	name := filepath.Base(b.path) + ".backup-*"
 	file, err := os.CreateTemp(filepath.Dir(b.path), name)

@@ -7,10 +7,10 @@
 //	├── version   1, 4 bytes
 //	├── recorded  newest time seen, 8 bytes and a checksum
 //	├── passed    time that is known to have passed, the same
+//	├── told      expiry time up to which expiring tokens were reported, the same
+//	├── whole     key of the last day whose hours were added up
 //	├── identity  distinguishes the store, and its copies, from others
-//	├── transaction  by which the root page was written
-//	├── told      up to when tokens near their end were told of, the same
-//	└── whole     key of the last day whose hours were added up
+//	└── transaction  by which the root page was written
 //	tokens    id                          token record
 //	digests   digest                      id, checksum of the token record
 //	usage     id                          usage record, with the newest day

@@ -42,20 +42,40 @@ func TestEndedEntryDamaged(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	check(t, s.Close())
+	checkRepaired(t, path)
+}
+
+// checkRepaired verifies that nothing is wrong with a closed store that was repaired.
+func checkRepaired(t *testing.T, path string) {
+	t.Helper()
+	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%v, %v", report.Problems, err)
+	}
+	b := mustOpen(t, path)
+	if repairs := b.Health().Repairs; len(repairs) > 0 {
+		t.Errorf("it is repaired again: %v", repairs)
+	}
+	check(t, b.Close())
 }
 
 // TestEndedSecretInUse verifies that a token whose secret was taken out of service is
-// reported.
+// reported, and is damaged from then on.
 func TestEndedSecretInUse(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	token := makeToken(t, storeOver(t, b))
+	tok := makeToken(t, storeOver(t, b))
 	check(t, b.update(func(tx *bbolt.Tx) error {
-		return putEnded(tx, tokenstore.EndedSecret{Digest: token.Digest, At: testTime}, false)
+		return putEnded(tx, tokenstore.EndedSecret{Digest: tok.Digest, At: testTime}, false)
 	}))
 	check(t, b.Close())
-	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], token.ID.String()) {
+	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], tok.ID.String()) {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
+	s := storeOver(t, mustOpen(t, path))
+	if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, token.ErrDamaged) {
+		t.Errorf("it is used: %v", err)
+	}
+	check(t, s.Close())
+	checkRepaired(t, path)
 }

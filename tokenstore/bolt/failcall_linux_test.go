@@ -69,7 +69,7 @@ func TestFailedCalls(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed; it makes system calls fail")
+		t.Fatalf("%v: install strace, which makes system calls fail", err)
 	}
 	probe := exec.CommandContext(t.Context(), strace, "-f", "-qq", "--seccomp-bpf", "-e", "inject=fsync:error=EIO", strace, "-V")
 	if out, err := probe.CombinedOutput(); err != nil {

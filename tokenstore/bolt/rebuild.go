@@ -41,7 +41,9 @@ type rebuilder struct {
 
 	created, expires []orderEntry
 	digests          []secretEntry
-	newest           time.Time // of what was copied
+	// endedSecrets are those that were taken out of service.
+	endedSecrets map[token.Digest]bool
+	newest       time.Time // of what was copied
 }
 
 // entry is a key and its value.
@@ -69,9 +71,9 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	if err := db.Update(makeSchema); err != nil {
 		return Losses{}, err
 	}
-	r := &rebuilder{source: source, sink: sink{db: db}}
+	r := &rebuilder{source: source, sink: sink{db: db}, endedSecrets: make(map[token.Digest]bool)}
 	r.salvage()
-	for _, part := range []func() error{r.tokens, r.orders, r.usage, r.days, r.audit, r.requests, r.ended, r.meta, r.sink.commit} {
+	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.audit, r.requests, r.ended, r.meta, r.sink.commit} {
 		if err := part(); err != nil {
 			r.sink.rollback()
 			return Losses{}, err
@@ -85,6 +87,24 @@ func (r *rebuilder) lose(bucket []byte, format string, args ...any) {
 	r.lost.Records = append(r.lost.Records, tokenstore.Loss{Bucket: string(bucket), What: fmt.Sprintf(format, args...)})
 }
 
+// readEnded collects the secrets that were taken out of service: a token that has one of
+// them is an outdated one.
+func (r *rebuilder) readEnded() (err error) {
+	for key := range r.entries(endedBucket, &err) {
+		r.endedSecrets[digestOf(key)] = true
+	}
+	return err
+}
+
+// damagedTokens are tokens that become damaged ones. The value is false for those that were
+// damaged before.
+type damagedTokens map[token.ID]bool
+
+func (d damagedTokens) has(id token.ID) bool {
+	_, found := d[id]
+	return found
+}
+
 // tokens copies the tokens that an entry of a secret vouches for. All others that there
 // are signs of become damaged ones.
 func (r *rebuilder) tokens() error {
@@ -92,7 +112,7 @@ func (r *rebuilder) tokens() error {
 	if err != nil {
 		return err
 	}
-	damaged := make(map[token.ID]bool)
+	damaged := make(damagedTokens)
 	var reader tokenstore.Reader
 	var best entry // of the entries with one id
 	flush := func() error {
@@ -104,14 +124,14 @@ func (r *rebuilder) tokens() error {
 		delete(vouched, id)
 		tok, err := reader.Token(id, best.value)
 		switch {
-		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id]:
+		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id] && !r.endedSecrets[tok.Digest]:
 			return r.copyToken(tok, best.value)
 		case err == nil:
 			for _, d := range tok.Digests() {
 				r.digests = append(r.digests, secretEntry{d, [entryLength]byte(digestEntry(id, nil))})
 			}
 		}
-		damaged[id] = true
+		damaged[id] = !bytes.Equal(best.value, lostRecord)
 		return nil
 	}
 	var readErr error
@@ -141,15 +161,11 @@ func (r *rebuilder) tokens() error {
 	return r.keepDamaged(damaged)
 }
 
-// addUnfound adds the tokens of a damaged file of which only the place in a list or the
-// usage is left.
-func (r *rebuilder) addUnfound(damaged map[token.ID]bool) (err error) {
-	if r.source.Sound() {
-		return nil
-	}
+// addUnfound adds the tokens of which only the place in a list or the usage is left.
+func (r *rebuilder) addUnfound(damaged damagedTokens) (err error) {
 	add := func(key []byte) {
 		id, idErr := token.ParseID(string(key))
-		if idErr != nil || damaged[id] {
+		if idErr != nil || damaged.has(id) {
 			return
 		}
 		record, getErr := r.sink.get(tokensBucket, id[:])
@@ -216,7 +232,7 @@ func (r *rebuilder) seen(t time.Time) {
 
 // keepDamaged keeps the ids of tokens that can't be read, where they were in the orders,
 // and the entries of their secrets.
-func (r *rebuilder) keepDamaged(damaged map[token.ID]bool) error {
+func (r *rebuilder) keepDamaged(damaged damagedTokens) error {
 	if len(damaged) == 0 {
 		return nil
 	}
@@ -224,13 +240,13 @@ func (r *rebuilder) keepDamaged(damaged map[token.ID]bool) error {
 	places := make(map[token.ID]orderEntry)
 	if r.source.BucketSound(string(createdBucket)) {
 		for key := range r.source.Entries(string(createdBucket), &err) {
-			if len(key) == orderKeyLength && damaged[token.ID(key[orderTimeLength:])] {
+			if len(key) == orderKeyLength && damaged.has(token.ID(key[orderTimeLength:])) {
 				places[token.ID(key[orderTimeLength:])] = orderEntry(key)
 			}
 		}
 	}
 	for key, value := range r.entries(digestsBucket, &err) {
-		if id, entryErr := entryID(value); entryErr == nil && damaged[id] && len(key) == len(token.Digest{}) {
+		if id, entryErr := entryID(value); entryErr == nil && damaged.has(id) && len(key) == len(token.Digest{}) {
 			r.digests = append(r.digests, secretEntry{token.Digest(key), [entryLength]byte(digestEntry(id, nil))})
 		}
 	}
@@ -243,7 +259,9 @@ func (r *rebuilder) keepDamaged(damaged map[token.ID]bool) error {
 		}
 		r.created = append(r.created, place)
 		r.expires = append(r.expires, orderEntry(orderKey(tokenstore.OrderExpires, unknown)))
-		r.lose(tokensBucket, "token %s", id)
+		if damaged[id] {
+			r.lose(tokensBucket, "token %s", id)
+		}
 		err = errors.Join(err, r.sink.put(tokensBucket, id[:], lostRecord))
 	}
 	return err
@@ -279,7 +297,7 @@ func (r *rebuilder) orders() error {
 
 // usage copies the usage of tokens that there are.
 func (r *rebuilder) usage() error {
-	return r.copyRecords(usageBucket, func(key, value, before []byte) (bool, string) {
+	return r.copyRecords(usageBucket, len(token.ID{}), func(key, value, before []byte) (bool, string) {
 		used, err := tokenstore.DecodeUsage(token.ID(key), value)
 		if err != nil {
 			return false, fmt.Sprintf("the usage of token %s", key)
@@ -287,18 +305,59 @@ func (r *rebuilder) usage() error {
 		r.seen(used.Last.Time)
 		kept, _ := tokenstore.DecodeUsage(token.ID(key), before)
 		return used.Allowed+used.Denied >= kept.Allowed+kept.Denied, ""
-	}, func(key []byte) []byte { return key })
+	})
 }
 
 func (r *rebuilder) days() error {
-	return r.copyRecords(daysBucket, func(key, value, before []byte) (bool, string) {
+	return r.copyRecords(daysBucket, dayKeyLength, func(key, value, before []byte) (bool, string) {
 		day, err := tokenstore.DecodeDay(key, keyDay(key), value)
 		if err != nil {
 			return false, fmt.Sprintf("the usage of token %s on %s", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly))
 		}
 		kept, _ := tokenstore.DecodeDay(key, keyDay(key), before)
 		return dayTotal(day) >= dayTotal(kept), ""
-	}, func(key []byte) []byte { return key[dayKeyLength-len(token.ID{}):] })
+	})
+}
+
+// restoreUsage makes the usage of tokens whose record of it is lost from their days: the
+// totals are the sum of them, and the newest day becomes part of it. Without usage, the
+// deletion of a token would leave its days.
+func (r *rebuilder) restoreUsage() error {
+	if r.source.Sound() {
+		return nil
+	}
+	days, err := r.sink.bucket(daysBucket)
+	if err != nil {
+		return err
+	}
+	restored := make(map[token.ID]tokenstore.Usage)
+	err = days.ForEach(func(key, record []byte) error {
+		id := token.ID(key[dayKeyLength-len(token.ID{}):])
+		saved, err := r.sink.get(usageBucket, id[:])
+		if err != nil || saved != nil {
+			return err
+		}
+		day, err := tokenstore.DecodeDay(key, keyDay(key), record)
+		if err != nil {
+			return err
+		}
+		usage := restored[id]
+		for _, p := range day.Points {
+			if p.Outcome == tokenstore.OutcomeOK {
+				usage.Allowed += p.Count
+			} else {
+				usage.Denied += p.Count
+			}
+		}
+		usage.Days = []tokenstore.DayUsage{day} // the newest comes last
+		restored[id] = usage
+		return nil
+	})
+	for id, usage := range restored {
+		newest := dayKey(usage.Days[0].Day, id)
+		err = errors.Join(err, r.sink.put(usageBucket, id[:], tokenstore.EncodeUsage(id, usage)), r.sink.delete(daysBucket, newest))
+	}
+	return err
 }
 
 func dayTotal(day tokenstore.DayUsage) (n uint64) {
@@ -308,25 +367,22 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 	return n
 }
 
-// copyRecords copies records of tokens. better reports whether a record is to be kept
-// rather than another with its key, or what is lost if it is damaged.
-func (r *rebuilder) copyRecords(bucket []byte, better func(key, value, before []byte) (bool, string), id func(key []byte) []byte) error {
-	length := len(token.ID{})
-	if bytes.Equal(bucket, daysBucket) {
-		length = dayKeyLength
-	}
+// copyRecords copies records of tokens, whose keys have a length and end with the id. better
+// reports whether a record replaces another with its key, or what is lost if it is damaged.
+func (r *rebuilder) copyRecords(bucket []byte, length int, better func(key, value, before []byte) (bool, string)) error {
 	var readErr error
 	for key, value := range r.entries(bucket, &readErr) {
 		if len(key) != length {
 			r.lose(bucket, "an entry with a damaged key")
 			continue
 		}
-		exists, err := r.sink.get(tokensBucket, id(key))
+		id := key[length-len(token.ID{}):]
+		record, err := r.sink.get(tokensBucket, id)
 		if err != nil {
 			return err
 		}
-		if exists == nil {
-			r.lose(bucket, "an entry of a token that does not exist, %s", printableID(id(key)))
+		if record == nil {
+			r.lose(bucket, "an entry of a token that does not exist, %s", printableID(id))
 			continue
 		}
 		before, err := r.sink.get(bucket, key)
@@ -406,7 +462,7 @@ func (r *rebuilder) ended() error {
 			if len(key) != len(token.Digest{}) {
 				continue
 			}
-			value = nil // which still refuses the secret
+			value = tokenstore.EncodeEnded(tokenstore.EndedSecret{Digest: digestOf(key), At: r.newest})
 		}
 		if err := r.sink.put(endedBucket, key, value); err != nil {
 			return err

@@ -35,7 +35,7 @@ func (b *Backend) repairRecords(h *handle, faults []string) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	if b.current.Load() == h && b.check(h) == nil {
-		b.rebuildCurrent(h, faults)
+		b.rebuildCurrent(h, faults, true)
 	}
 }
 
@@ -46,17 +46,16 @@ func (b *Backend) repairNow(h *handle, cause error) bool {
 		return false
 	}
 	h.repaired = true
-	_, found, err := b.verifyCurrent(h)
-	if err == nil && len(found) == 0 && !h.stuck.Load() {
-		return false
-	}
-	return b.rebuildCurrent(h, []string{cause.Error()})
+	return b.rebuildCurrent(h, []string{cause.Error()}, h.stuck.Load())
 }
 
-// rebuildCurrent puts a rebuilt file in the place of the one that is served, which is
-// damaged. writing is held.
-func (b *Backend) rebuildCurrent(h *handle, faults []string) bool {
+// rebuildCurrent puts a rebuilt file in the place of the one that is served, if its pages
+// are damaged or anyway is set. writing is held.
+func (b *Backend) rebuildCurrent(h *handle, faults []string, anyway bool) bool {
 	structure, found, err := b.verifyCurrent(h)
+	if err == nil && len(found) == 0 && !anyway {
+		return false
+	}
 	if err == nil {
 		var next *handle
 		if next, err = b.replaceBy(structure, append(faults, found...), true); err == nil {
@@ -213,7 +212,7 @@ func keepAside(path, suffix string, now time.Time) (kept string, err error) {
 		case err == nil:
 			return kept, nil
 		case !errors.Is(err, fs.ErrExist):
-			return kept, errors.Join(copyTo(path, kept)) // a file system without links
+			return kept, copyTo(path, kept) // a file system without links
 		}
 	}
 }

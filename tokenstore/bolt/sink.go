@@ -16,7 +16,7 @@ type sink struct {
 const (
 	// sinkLimit is how many entries a transaction has at most.
 	sinkLimit = 50_000
-	// sinkFill is how full pages become. Some room is left for what is added later.
+	// sinkFill is how full pages become. The rest is for entries that are added later.
 	sinkFill = 0.9
 )
 
@@ -58,6 +58,15 @@ func (s *sink) get(name, key []byte) ([]byte, error) {
 		return nil, err
 	}
 	return bucket.Get(key), nil
+}
+
+// delete removes an entry.
+func (s *sink) delete(name, key []byte) error {
+	bucket, err := s.bucket(name)
+	if err != nil {
+		return err
+	}
+	return bucket.Delete(key)
 }
 
 // setSequence sets the sequence number of a bucket.

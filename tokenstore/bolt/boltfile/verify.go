@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Fault is a place where a file contradicts itself.
@@ -157,8 +158,7 @@ func (s *Structure) File() *File { return s.file }
 // Unless the root page is known to be current, no bucket is sound if there are pages that
 // nothing leads to: an outdated root page leads to other pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
-	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.root != RootOutdated &&
-		s.file.HasBucket([]byte(name)) && !s.broken[name]
+	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) && !s.broken[name]
 }
 
 func (s *Structure) fault(bucket string, err error) {
@@ -364,9 +364,10 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 			if err != nil || p.kind() != leafFlag {
 				continue
 			}
+			root := slices.ContainsFunc(s.file.root, func(r page) bool { return r.number == number })
 			elements, _ := leafElements(p.content)
 			for _, e := range elements {
-				if !s.salvageElement(e, yield) {
+				if !s.salvageElement(e, root, yield) {
 					return
 				}
 			}
@@ -374,9 +375,11 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-func (s *Structure) salvageElement(e element, yield func(key, value []byte) bool) bool {
+// salvageElement yields an entry, or the entries of a small bucket. Of a root page, other
+// entries are those of an earlier page.
+func (s *Structure) salvageElement(e element, root bool, yield func(key, value []byte) bool) bool {
 	if e.flags != bucketFlag {
-		return yield(e.key, e.value)
+		return root || yield(e.key, e.value)
 	}
 	if len(e.value) < bucketLength || byteOrder.Uint64(e.value) != 0 {
 		return true

@@ -1,0 +1,153 @@
+package boltfile_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
+)
+
+// aged are the states of a file after each of some transactions. Each of them changes two
+// buckets: an entry of both has the transaction's number as its value.
+func aged(t *testing.T) (images [][]byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "test.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: pageSize, NoSync: true})
+	check(t, err)
+	check(t, errors.Join(db.Update(bucket("first", 100)), db.Update(bucket("second", 100))))
+	for i := range 12 {
+		check(t, db.Update(func(tx *bbolt.Tx) (err error) {
+			value := binary.BigEndian.AppendUint64(nil, uint64(tx.ID()))
+			for _, name := range []string{"first", "second"} {
+				b := tx.Bucket([]byte(name))
+				err = errors.Join(err, b.Put([]byte("key 0050"), value))
+				for k := range i * 5 % 7 { // so that pages change their use
+					err = errors.Join(err, b.Put(fmt.Appendf(nil, "key %04d", 15*k), value))
+				}
+			}
+			return err
+		}))
+		raw, err := os.ReadFile(path)
+		check(t, err)
+		images = append(images, raw)
+	}
+	check(t, db.Close())
+	return images
+}
+
+// outdated calls try with each image and a page of it, of which numberOf returns the number,
+// as it was before it was last written, and with the number of the transaction that wrote it.
+// The page was of the same kind before.
+func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, transaction []byte)) {
+	t.Helper()
+	tried := 0
+	for range 5 {
+		images := aged(t)
+		for last := len(images) - 1; last > 0; last-- {
+			number := numberOf(images[last])
+			page := images[last][number*pageSize:][:pageSize]
+			for i := range last {
+				if int(number+1)*pageSize > len(images[i]) {
+					continue // the file has become longer since
+				}
+				earlier := images[i][number*pageSize:][:pageSize]
+				if bytes.Equal(earlier, page) || !bytes.Equal(earlier[:10], page[:10]) {
+					continue
+				}
+				raw := bytes.Clone(images[last])
+				copy(raw[number*pageSize:], earlier)
+				_, _, transaction := newestMeta(raw)
+				try(raw, transaction)
+				tried++
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("no page was of this kind before")
+	}
+}
+
+// value returns the entry that each transaction of aged changes.
+func value(t *testing.T, s *boltfile.Structure, name string) []byte {
+	t.Helper()
+	var err error
+	for key, value := range s.Entries(name, &err) {
+		if string(key) == "key 0050" {
+			return bytes.Clone(value)
+		}
+	}
+	t.Fatalf("%s: no entry, %v", name, err)
+	return nil
+}
+
+// newestMeta returns the root page and the page of the list of free pages.
+func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
+	at := 0
+	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(raw[metaTransactions:]) {
+		at = pageSize
+	}
+	transaction = binary.BigEndian.AppendUint64(nil, binary.NativeEndian.Uint64(raw[at+metaTransactions:]))
+	return binary.NativeEndian.Uint64(raw[at+metaRoot:]), binary.NativeEndian.Uint64(raw[at+metaFreelist:]), transaction
+}
+
+// TestOutdatedFreelist: if the root page is current, a list of free pages that was not
+// written takes nothing away: the buckets are as the last transaction left them.
+func TestOutdatedFreelist(t *testing.T) {
+	t.Parallel()
+	freelist := func(raw []byte) uint64 {
+		_, freelist, _ := newestMeta(raw)
+		return freelist
+	}
+	outdated(t, freelist, func(raw, want []byte) {
+		f, err := read(raw)
+		check(t, err)
+		s := f.Verify(boltfile.RootCurrent)
+		if s.Sound() {
+			t.Error("nothing is found")
+		}
+		for _, name := range []string{"first", "second"} {
+			if !s.BucketSound(name) || !bytes.Equal(value(t, s, name), want) {
+				t.Errorf("%s isn't as it was last written", name)
+			}
+		}
+	})
+}
+
+// TestOutdatedRoot: what a root page leads to that was not written is not used, but what
+// the last transaction wrote.
+func TestOutdatedRoot(t *testing.T) {
+	t.Parallel()
+	root := func(raw []byte) uint64 {
+		root, _, _ := newestMeta(raw)
+		return root
+	}
+	outdated(t, root, func(raw, want []byte) {
+		f, err := read(raw)
+		check(t, err)
+		s := f.Verify(boltfile.RootOutdated)
+		if s.Sound() || s.BucketSound("first") || s.BucketSound("second") {
+			t.Error("a bucket is taken for sound")
+		}
+		if got := salvaged(s); len(got) != 1 || !got[string(want)] {
+			t.Errorf("salvaged %v, want %q", got, want)
+		}
+	})
+}
+
+// salvaged returns the values of the entry that each transaction of aged changes.
+func salvaged(s *boltfile.Structure) map[string]bool {
+	values := make(map[string]bool)
+	for key, value := range s.Salvage() {
+		if string(key) == "key 0050" {
+			values[string(value)] = true
+		}
+	}
+	return values
+}

@@ -1,0 +1,73 @@
+package bolt
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// TestBatchFails: if a transaction fails, no change in it is refused for another reason:
+// what the refusal rests on may not be on disk.
+func TestBatchFails(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	refused := &pending{id: token.ID([]byte("unknown00000")), now: testTime, change: func(*token.Token) (tokenstore.Change, error) {
+		return tokenstore.Change{}, tokenstore.ErrNotFound
+	}}
+	failing := &pending{id: token.ID([]byte("failing00000")), now: testTime, change: func(*token.Token) (tokenstore.Change, error) {
+		panic("the disk fails")
+	}}
+	b.commit([]*pending{refused})
+	if refused.err != tokenstore.ErrNotFound {
+		t.Errorf("alone: %v", refused.err)
+	}
+	b.commit([]*pending{refused, failing})
+	for _, p := range []*pending{refused, failing} {
+		if !errors.Is(p.err, tokenstore.ErrUnavailable) || errors.Is(p.err, tokenstore.ErrNotFound) {
+			t.Errorf("%s: %v", p.id, p.err)
+		}
+	}
+}
+
+// TestUnsettled: while it is unknown whether the last transaction is on disk, nothing is
+// written, and nothing but single tokens is read. Then all works again.
+func TestUnsettled(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	b := mustOpen(t, path)
+	s := storeOver(t, b)
+	tok := makeToken(t, s)
+	h := b.current.Load()
+	readOnly, err := os.Open(path)
+	check(t, err)
+	defer readOnly.Close()
+	writable := h.file
+	h.file = readOnly // to which no meta page can be written
+	h.unsettled.Store(true)
+	nothing := func(*bbolt.Tx) error { return nil }
+	for what, err := range map[string]error{"update": b.update(nothing), "view": b.view(nothing)} {
+		if !errors.Is(err, tokenstore.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if b.Health().Write == nil {
+		t.Error("the health tells nothing")
+	}
+	if _, err := b.Token(tok.ID); err != nil {
+		t.Errorf("a token: %v", err)
+	}
+	h.file = writable
+	check(t, b.view(nothing))
+	if h.unsettled.Load() {
+		t.Error("it stays unsettled")
+	}
+	check(t, b.update(nothing))
+	if err := b.Health().Write; err != nil {
+		t.Errorf("the health still tells %v", err)
+	}
+}
