@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
@@ -48,7 +49,7 @@ func FuzzInspect(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	const all = 1 << 31
+	all := uint32(len(whole))
 	at := func(offset int, b ...byte) (edit []byte) {
 		for i, c := range b {
 			edit = append(binary.BigEndian.AppendUint16(edit, uint16(offset+i)), c)
@@ -70,9 +71,17 @@ func FuzzInspect(f *testing.F) {
 		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a leaf of all elements
 		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // far positions
 	} {
-		f.Add(edit, uint32(all), true)
-		f.Add(edit, uint32(all), false)
+		f.Add(edit, all, true)
+		f.Add(edit, all, false)
 		f.Add(edit, uint32(5*pageSize-1), true)
+	}
+	for _, key := range append(slices.Clone(metaKeys), formatKey, versionKey, transactionKey) {
+		for offset := range whole {
+			if bytes.HasPrefix(whole[offset:], key) { // in its name, and in its value
+				f.Add(at(offset+len(key)-1, 'x'), all, true)
+				f.Add(at(offset+len(key), 0xff, 0xff), all, true)
+			}
+		}
 	}
 	f.Add([]byte(nil), uint32(0), false)
 	f.Add([]byte(nil), uint32(79), false)

@@ -487,7 +487,7 @@ func (r *rebuilder) meta() error {
 	for key, value := range r.entries(metaBucket, &readErr) {
 		found[string(key)] = bytes.Clone(value) // of two, the later one, as times are in order
 	}
-	if r.newest.IsZero() && found[string(recordedKey)] == nil {
+	if r.newest.IsZero() && len(found) == 0 {
 		return errNothingFound
 	}
 	for _, key := range metaKeys {

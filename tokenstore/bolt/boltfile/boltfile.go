@@ -126,7 +126,7 @@ func (f *File) HasBucket(name []byte) bool {
 // Buckets returns the names of the buckets in the root.
 func (f *File) Buckets() (names []string) {
 	for _, p := range f.root {
-		elements, _ := leafElements(p.content)
+		elements, _ := leafElements(p.content, bucketFlag)
 		for _, e := range elements {
 			names = append(names, string(e.key))
 		}
@@ -167,7 +167,7 @@ func (f *File) bucket(name []byte) (entry []byte, ok bool) {
 
 // find looks for a key in a leaf page, which may hold anything.
 func find(content, key []byte) (element, bool) {
-	elements, _ := leafElements(content)
+	elements, _ := leafElements(content, 0)
 	for _, e := range elements {
 		if bytes.Equal(e.key, key) {
 			return e, true

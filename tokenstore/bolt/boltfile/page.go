@@ -3,7 +3,6 @@ package boltfile
 import (
 	"bytes"
 	"io"
-	"slices"
 )
 
 // A page begins with its number (8 bytes), flags (2), how many elements it has (2)
@@ -101,8 +100,7 @@ func (p pages) rootBucket() (all []page, err error) {
 			}
 			switch one.kind() {
 			case leafFlag:
-				elements, ok := leafElements(one.content)
-				if !ok || slices.ContainsFunc(elements, func(e element) bool { return e.flags != bucketFlag }) {
+				if _, ok := leafElements(one.content, bucketFlag); !ok {
 					err = damaged("page %d isn't what it should be", number)
 				}
 			case branchFlag:
@@ -168,9 +166,9 @@ type element struct {
 	key, value []byte
 }
 
-// leafElements returns the entries of a leaf page. If it isn't one that bbolt wrote, it
-// returns false and those entries that lie within the page.
-func leafElements(page []byte) (elements []element, sound bool) {
+// leafElements returns the entries of a leaf page, all of which should have these flags. If
+// it isn't a page that bbolt wrote, it returns false and the entries within the page.
+func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != leafFlag {
 		return nil, false
 	}
@@ -183,7 +181,7 @@ func leafElements(page []byte) (elements []element, sound bool) {
 			sound = false
 			continue
 		}
-		if n := len(elements); n > 0 && bytes.Compare(elements[n-1].key, e.key) >= 0 {
+		if n := len(elements); e.flags != flags || n > 0 && bytes.Compare(elements[n-1].key, e.key) >= 0 {
 			sound = false
 		}
 		elements = append(elements, e)

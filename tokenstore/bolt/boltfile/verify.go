@@ -202,7 +202,7 @@ func (s *Structure) unreached() (n int) {
 
 // verifyBuckets goes through the buckets that a leaf page of the root has.
 func (s *Structure) verifyBuckets(leaf page) {
-	elements, _ := leafElements(leaf.content) // its faults are in rootErr
+	elements, _ := leafElements(leaf.content, bucketFlag) // its faults are in rootErr
 	for _, e := range elements {
 		name := string(e.key)
 		if e.flags != bucketFlag || len(e.value) < bucketLength {
@@ -211,8 +211,8 @@ func (s *Structure) verifyBuckets(leaf page) {
 		}
 		if root := byteOrder.Uint64(e.value); root != 0 {
 			s.verifyTree(name, root, nil, nil, true, 0)
-		} else if _, ok := leafElements(e.value[bucketLength:]); !ok {
-			s.fault(name, damaged("its entries are out of order"))
+		} else if _, ok := leafElements(e.value[bucketLength:], 0); !ok {
+			s.fault(name, damaged("its entries in the root are damaged"))
 		}
 	}
 }
@@ -314,7 +314,7 @@ func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte]
 			_, *err = s.walk(root, 0, yield)
 			return
 		}
-		elements, _ := leafElements(entry[bucketLength:])
+		elements, _ := leafElements(entry[bucketLength:], 0)
 		for _, e := range elements {
 			if !yield(e.key, e.value) {
 				return
@@ -338,7 +338,7 @@ func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte)
 		}
 		return true, nil
 	}
-	elements, _ := leafElements(p.content)
+	elements, _ := leafElements(p.content, 0)
 	for _, e := range elements {
 		if !yield(e.key, e.value) {
 			return false, nil
@@ -365,7 +365,7 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 				continue
 			}
 			root := slices.ContainsFunc(s.file.root, func(r page) bool { return r.number == number })
-			elements, _ := leafElements(p.content)
+			elements, _ := leafElements(p.content, 0)
 			for _, e := range elements {
 				if !s.salvageElement(e, root, yield) {
 					return
@@ -384,7 +384,7 @@ func (s *Structure) salvageElement(e element, root bool, yield func(key, value [
 	if len(e.value) < bucketLength || byteOrder.Uint64(e.value) != 0 {
 		return true
 	}
-	elements, _ := leafElements(e.value[bucketLength:])
+	elements, _ := leafElements(e.value[bucketLength:], 0)
 	for _, e := range elements {
 		if e.flags == 0 && !yield(e.key, e.value) {
 			return false
