@@ -26,12 +26,15 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
 	for _, path := range []string{
-		"/", "/tokens/", "//tokens", "/tokens//", "/tokens/" + id + "/", "/tokens/" + id + "/rotat", "/tokens/" + id + "/rotate/", "/tokens//" + id,
+		"/", "/tokens/", "//tokens", "/tokens//", "/tokens/" + id + "/", "/tokens/" + id + "/rotat",
+		"/tokens/" + id + "/rotate/", "/tokens//" + id,
 		"/x/../tokens", "/./tokens", "/%74okens", "/tokens%2f" + id, "/Tokens", "/tokens;x", "/scopes/x", "/Stats",
 		"/audit/", "/lookup/x", "/tokens/{id}", "/tokens/%7Bid%7D", "/tokens/{id}/rotate",
 		// Security case ADM-13: ids that are none.
-		"/tokens/..%2f..", "/tokens/..", "/tokens/%00", "/tokens/" + strings.Repeat("a", 300), "/tokens/" + id[:11], "/tokens/" + id + "x",
-		"/tokens/%" + fmt.Sprintf("%x", id[0]) + id[1:], "/tokens/" + id + "%00", "/tokens/%c3%a9", "/tokens/aaaaaaaaaaa-",
+		"/tokens/..%2f..", "/tokens/..", "/tokens/%00", "/tokens/" + strings.Repeat("a", 300), "/tokens/" + id[:11],
+		"/tokens/" + id + "x",
+		"/tokens/%" + fmt.Sprintf("%x", id[0]) + id[1:], "/tokens/" + id + "%00", "/tokens/%c3%a9",
+		"/tokens/aaaaaaaaaaa-",
 		"/tokens/000000000000",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodDelete} {
@@ -126,7 +129,8 @@ func TestTokenInURL(t *testing.T) {
 		}
 	}
 	for _, entry := range f.logs.All() {
-		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, vector[20:]) || strings.Contains(text, secret[20:]) {
+		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, vector[20:]) ||
+			strings.Contains(text, secret[20:]) {
 			t.Errorf("the log has a token: %s", text)
 		}
 	}
@@ -277,7 +281,8 @@ func TestScopesAndAccounts(t *testing.T) {
 		`{"name":"volume:list","routes":[],"presets":["full","read"]}]}`; got != want {
 		t.Errorf("scopes:\n%s", got)
 	}
-	if got, want := f.do(http.MethodGet, "/accounts", "").Body.String(), `{"data":[{"name":"default"},{"name":"alice"}]}`; got != want {
+	if got, want := f.do(http.MethodGet, "/accounts", "").Body.String(),
+		`{"data":[{"name":"default"},{"name":"alice"}]}`; got != want {
 		t.Errorf("accounts:\n%s", got)
 	}
 	empty := newFixture(t, func(c *Config) { c.Policy = token.Policy{Prefixes: c.Policy.Prefixes} })

@@ -47,7 +47,8 @@ func (c *call) listAudit() *Refusal {
 	answer := auditPage{Data: make([]auditObject, 0, len(entries))}
 	for _, e := range entries {
 		line := auditObject{
-			Time: moment(e.Time), Actor: maybe(e.Actor), Action: e.Action, TokenName: maybe(e.TokenName), Address: maybe(e.Address), Changes: e.Changes,
+			Time: moment(e.Time), Actor: maybe(e.Actor), Action: e.Action, TokenName: maybe(e.TokenName),
+			Address: maybe(e.Address), Changes: e.Changes,
 		}
 		if e.TokenID != (token.ID{}) {
 			line.TokenID = maybe(e.TokenID.String())
@@ -65,7 +66,8 @@ func (c *call) listAudit() *Refusal {
 const auditChunk = 10_000
 
 // searchAudit returns a page of the entries that match, and where to go on.
-func searchAudit(ctx context.Context, store *tokenstore.Store, page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
+func searchAudit(ctx context.Context, store *tokenstore.Store,
+	page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
 	limit, match := page.Limit, page.Match
 	for {
 		if err := ctx.Err(); err != nil {

@@ -76,7 +76,8 @@ type credential struct {
 // admit counts what has become of a credential, and lets a good one in from where its
 // token may be used. A session's reads count once a minute: an open dashboard reads all
 // the time.
-func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential, refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
+func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential,
+	refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
 	if refusal.Code == "" {
 		refusal = c.refuse()
 	}
@@ -89,7 +90,8 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 	}
 	address := gate.AddressText(c.ip)
 	if c.session == "" || !onlyReads(r) || b.Sessions().countRead(c.session, now) {
-		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(), Route: routeName(r)})
+		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(),
+			Route: routeName(r)})
 	}
 	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
 }

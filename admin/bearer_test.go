@@ -55,7 +55,8 @@ func TestBearerLetsAdminTokensIn(t *testing.T) {
 	}
 	// Each of them counted, with who used it for what.
 	want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"192.0.2.1","last_used_user_agent":`
-	if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, want) || !strings.Contains(got, `"last_used_route":"POST /tokens"`) {
+	if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, want) ||
+		!strings.Contains(got, `"last_used_route":"POST /tokens"`) {
 		t.Errorf("%s", got)
 	}
 }
@@ -76,7 +77,8 @@ func TestBearerRefuses(t *testing.T) {
 		for _, target := range []string{"/tokens", "/nothing", "/healthz"} {
 			w := site.do(http.MethodGet, target, "", headers...)
 			site.refused(w, status, code, members...)
-			if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, challenge) || (challenge == "") != (got == "") {
+			if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, challenge) ||
+				(challenge == "") != (got == "") {
 				t.Errorf("%v: WWW-Authenticate is %q", headers, got)
 			}
 		}
@@ -86,20 +88,23 @@ func TestBearerRefuses(t *testing.T) {
 	test([]string{"Cookie: token=" + admin}, 401, "missing_token", `realm`)
 	test([]string{"X-Api-Key: " + admin}, 401, "missing_token", `realm`)
 	test([]string{"Proxy-Authorization: Bearer " + admin}, 401, "missing_token", `realm`)
-	test([]string{"Authorization: Bearer " + admin, "Authorization: Bearer " + admin}, 400, "invalid_request", `error="invalid_request"`)
+	test([]string{"Authorization: Bearer " + admin, "Authorization: Bearer " + admin}, 400, "invalid_request",
+		`error="invalid_request"`)
 	test([]string{"Authorization: Bearer  " + admin}, 400, "invalid_request", `error="invalid_request"`)
 	test([]string{"Authorization: Bearer " + admin + "x"}, 401, "malformed_token", `error="invalid_token"`)
 	test([]string{"Authorization: Bearer " + vector}, 401, "unknown_token", `error="invalid_token"`)
 	test([]string{"Authorization: Bearer " + deleted}, 401, "unknown_token", `error="invalid_token"`)
 	test([]string{"Authorization: Bearer " + api}, 403, "wrong_kind", "", "token_id="+apiID)
 	test([]string{"Authorization: Bearer " + later}, 401, "not_yet_valid", `error="invalid_token"`, "token_id="+laterID)
-	test([]string{"Authorization: Bearer " + elsewhere}, 403, "ip_denied", "", "token_id="+elsewhereID, "client_ip=192.0.2.1")
+	test([]string{"Authorization: Bearer " + elsewhere}, 403, "ip_denied", "", "token_id="+elsewhereID,
+		"client_ip=192.0.2.1")
 	console.pass(time.Hour)
 	test([]string{"Authorization: Bearer " + admin}, 401, "expired_token", `error="invalid_token"`, "token_id="+adminID)
 
 	// Three refusals each, and no use.
 	for _, id := range []string{adminID, apiID, elsewhereID, laterID} {
-		if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, `"usage_count":0,"denied_count":3,"last_used_at":null`) {
+		if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got,
+			`"usage_count":0,"denied_count":3,"last_used_at":null`) {
 			t.Errorf("%s", got)
 		}
 	}

@@ -38,7 +38,8 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 		makers.Go(func() {
 			for n := made.Add(1); n <= int64(tokens); n = made.Add(1) {
 				draft := token.Draft{
-					Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: []string{"default", "alice"}[n%2], Preset: "read",
+					Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: []string{"default", "alice"}[n%2],
+					Preset:   "read",
 					Metadata: map[string]string{"team": "infra"}, Expiry: token.Expiry{ExpiresIn: mustLifetime("90d")},
 				}
 				_, secret, err := store.Create(testPolicy, draft, tokenstore.Actor{Name: "caddy-admin"})
@@ -60,7 +61,8 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 					return
 				}
 				for range n % 5 {
-					store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: store.Now(), IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+					store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: store.Now(), IP: "203.0.113.7",
+						UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 				}
 			}
 		})
@@ -70,7 +72,8 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 		b.Fatal(err)
 	}
 	api := New(Config{
-		Store: func(context.Context) (*tokenstore.Store, error) { return store, nil }, Policy: testPolicy, WarnBefore: mustLifetime("30d"),
+		Store: func(context.Context) (*tokenstore.Store, error) { return store, nil }, Policy: testPolicy,
+		WarnBefore: mustLifetime("30d"),
 		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) {
 			return tokenstore.Actor{Name: "caddy-admin"}, nil
 		},
@@ -119,7 +122,8 @@ func BenchmarkAPI(b *testing.B) {
 				var searching sync.WaitGroup
 				searching.Go(func() {
 					for ctx.Err() == nil {
-						api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/tokens?q=pipeline+77777&count=true", nil))
+						api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet,
+							"/tokens?q=pipeline+77777&count=true", nil))
 					}
 				})
 				benchmarkRequests(b, store, credentials)
@@ -134,7 +138,8 @@ func BenchmarkAPI(b *testing.B) {
 // slowest of them take.
 func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []token.Credential) {
 	b.Helper()
-	credentials = slices.DeleteFunc(slices.Clone(credentials), func(c token.Credential) bool { return c.Digest.IsZero() })
+	credentials = slices.DeleteFunc(slices.Clone(credentials),
+		func(c token.Credential) bool { return c.Digest.IsZero() })
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		begun := time.Now()
@@ -142,7 +147,8 @@ func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []toke
 		if err != nil {
 			b.Fatal(err)
 		}
-		store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: begun, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+		store.CountAllowed(match, "unikernel:list",
+			tokenstore.LastUse{Time: begun, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 		took = append(took, time.Since(begun))
 	}
 	slices.Sort(took)

@@ -23,7 +23,8 @@ func TestBodyTimeout(t *testing.T) {
 		server.StartTLS()
 		t.Cleanup(server.Close)
 		for path, part := range map[string]string{
-			"/tokens": goodBody[:len(goodBody)/2], "/introspect": "token=", "/tokens/000000000000/rotate": "{", "/import": "",
+			"/tokens": goodBody[:len(goodBody)/2], "/introspect": "token=", "/tokens/000000000000/rotate": "{",
+			"/import": "",
 		} {
 			reader, writer := io.Pipe()
 			defer writer.Close()
@@ -41,7 +42,8 @@ func TestBodyTimeout(t *testing.T) {
 				t.Fatal(err)
 			}
 			text, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(text), `"code":"body_timeout"`) || response.ProtoMajor == 2 != http2 {
+			if err != nil || response.StatusCode != http.StatusRequestTimeout ||
+				!strings.Contains(string(text), `"code":"body_timeout"`) || response.ProtoMajor == 2 != http2 {
 				t.Errorf("%s, %s: %s %s %v", response.Proto, path, response.Status, text, err)
 			}
 			_ = response.Body.Close()
@@ -63,7 +65,8 @@ func TestBodyTimeoutOfATrickle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_, _ = fmt.Fprintf(conn, "POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{")
+	_, _ = fmt.Fprintf(conn,
+		"POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{")
 	answered := make(chan string)
 	go func() {
 		line, _ := bufio.NewReader(conn).ReadString('\n')
@@ -133,7 +136,9 @@ func TestBodyOnAKeptConnection(t *testing.T) {
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	for range 3 {
-		_, _ = fmt.Fprintf(conn, "POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(goodBody), goodBody)
+		_, _ = fmt.Fprintf(conn,
+			"POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			len(goodBody), goodBody)
 		response, err := http.ReadResponse(reader, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -66,7 +66,8 @@ func TestEdit(t *testing.T) {
 		`{"rate_limit":{"requests":600000,"window":"3600s"}}`: `{"rate_limit":{"requests":600000,"window":"1h"}}`,
 	} {
 		f := newFixture(t)
-		id, _ := f.create(`{"allowed_ips":["192.0.2.0/24"],"metadata":{"a":"1","b":"2"},"not_before":"2026-03-01T12:30:00Z",
+		id, _ := f.create(
+			`{"allowed_ips":["192.0.2.0/24"],"metadata":{"a":"1","b":"2"},"not_before":"2026-03-01T12:30:00Z",
 			"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10,"period":"day"}}`)
 		f.pass(time.Hour)
 		w := f.do(http.MethodPatch, "/tokens/"+id, body, "Content-Type: ", "Content-Type: application/merge-patch+json")
@@ -217,7 +218,8 @@ func TestIfMatch(t *testing.T) {
 	version := 1
 	for _, call := range versionedCalls {
 		for _, tag := range []string{`"99"`, `W/"99"`, fmt.Sprint(version), `"x"`, `""`} {
-			f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, "If-Match: "+tag), 412, "precondition_failed")
+			f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, "If-Match: "+tag), 412,
+				"precondition_failed")
 		}
 		w := f.do(call.method, "/tokens/"+id+call.path, call.body, fmt.Sprintf(`If-Match: "99", "%d"`, version))
 		if w.Code/100 != 2 {
@@ -258,14 +260,16 @@ func TestOptionalBody(t *testing.T) {
 			{"{", "application/json", -1, 400},
 			{`{"x":1}`, "application/json", 7, 400},
 		} {
-			r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/"+action, io.MultiReader(strings.NewReader(test.body)))
+			r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/"+action,
+				io.MultiReader(strings.NewReader(test.body)))
 			r.ContentLength = test.length
 			if test.contentType != "" {
 				r.Header.Set("Content-Type", test.contentType)
 			}
 			w := f.serve(r)
 			if w.Code != test.status {
-				t.Errorf("%s with %q, %s, length %d: %d %s", action, test.body, test.contentType, test.length, w.Code, w.Body)
+				t.Errorf("%s with %q, %s, length %d: %d %s", action, test.body, test.contentType, test.length,
+					w.Code, w.Body)
 			}
 		}
 	}
@@ -321,7 +325,8 @@ func TestRotate(t *testing.T) {
 		`{"grace":"1mo"}`:     {"2026-04-01T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
 		`{"grace":"2y"}`:      {"2026-05-30T12:00:00Z", "2026-05-30T12:00:00Z", "active"},
 		`{"expires_in":"1y"}`: {"2026-03-02T12:00:00Z", "2027-03-01T12:00:00Z", "active"},
-		`{"expires_at":"2026-03-01T18:00:00Z","grace":"1h"}`: {"2026-03-01T13:00:00Z", "2026-03-01T18:00:00Z", "active"},
+		`{"expires_at":"2026-03-01T18:00:00Z","grace":"1h"}`: {"2026-03-01T13:00:00Z", "2026-03-01T18:00:00Z",
+			"active"},
 	} {
 		f := newFixture(t)
 		id, old := f.create(`{}`)
@@ -329,10 +334,12 @@ func TestRotate(t *testing.T) {
 		w := f.do(http.MethodPost, "/tokens/"+id+"/rotate", body)
 		got := answered(t, w, http.StatusOK)
 		secret, _ := got["token"].(string)
-		if got["id"] != id || fmt.Sprint(got["previous_valid_until"]) != want.previous || got["expires_at"] != want.expires || f.status(old) != want.old || f.status(secret) != "active" {
+		if got["id"] != id || fmt.Sprint(got["previous_valid_until"]) != want.previous ||
+			got["expires_at"] != want.expires || f.status(old) != want.old || f.status(secret) != "active" {
 			t.Errorf("%s: %v, the old one is %s", body, got, f.status(old))
 		}
-		if shown := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); strings.Contains(shown, secret[17:]) || strings.Contains(shown, `"token":`) {
+		if shown := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); strings.Contains(shown, secret[17:]) ||
+			strings.Contains(shown, `"token":`) {
 			t.Errorf("%s: the secret is shown again", body)
 		}
 	}
@@ -401,17 +408,20 @@ func TestIdempotentCreate(t *testing.T) {
 		t.Errorf("%d were made, with %d ids", made, len(ids))
 	}
 	// Another spelling of the same request, another request, another key.
-	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `, key); w.Code != http.StatusOK {
+	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `,
+		key); w.Code != http.StatusOK {
 		t.Errorf("another spelling: %d %s", w.Code, w.Body)
 	}
-	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422, "idempotency_mismatch")
+	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422,
+		"idempotency_mismatch")
 	if w := f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: another"); w.Code != http.StatusCreated {
 		t.Errorf("another key: %d", w.Code)
 	}
 	for _, bad := range []string{"\u00e4", "a b", strings.Repeat("a", 256), vector} {
 		f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: "+bad), 400, "invalid_request")
 	}
-	f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: a", "Idempotency-Key: b"), 400, "invalid_request")
+	f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: a", "Idempotency-Key: b"), 400,
+		"invalid_request")
 	f.pass(tokenstore.RequestRetention)
 	if w := f.do(http.MethodPost, "/tokens", body, key); w.Code != http.StatusCreated {
 		t.Errorf("a day later: %d", w.Code)
@@ -432,7 +442,8 @@ func TestAcceptClock(t *testing.T) {
 		t.Error("healthz has no warning")
 	}
 	got := answered(t, f.do(http.MethodPost, "/clock", ""), 200)
-	if got["changed"] != true || got["from"] != "2026-06-09T12:00:00Z" || got["to"] != "2026-03-01T13:00:00Z" || f.status(secret) != "active" {
+	if got["changed"] != true || got["from"] != "2026-06-09T12:00:00Z" || got["to"] != "2026-03-01T13:00:00Z" ||
+		f.status(secret) != "active" {
 		t.Errorf("%v, the token is %s", got, f.status(secret))
 	}
 	if got := answered(t, f.do(http.MethodPost, "/clock", "{}"), 200); got["changed"] != false {
@@ -444,10 +455,12 @@ func TestAcceptClock(t *testing.T) {
 
 	// A clock that is ahead of the time that has passed.
 	f.set(start.AddDate(10, 0, 0))
-	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]), "clock accept") {
+	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]),
+		"clock accept") {
 		t.Errorf("healthz of a clock that is ahead: %v", got)
 	}
-	if got := answered(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true || got["to"] != "2036-03-01T12:00:00Z" {
+	if got := answered(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true ||
+		got["to"] != "2036-03-01T12:00:00Z" {
 		t.Errorf("%v", got)
 	}
 	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {

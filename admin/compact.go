@@ -26,8 +26,10 @@ func (c *call) compactStore() *Refusal {
 		return refuseError(codeConflict, "This kind of token store can't be compacted.")
 	}
 	if err != nil {
-		return c.errorRefusal(err, "The token store couldn't be compacted"+cause(err)+". It is as it was. Caddy's log says more.")
+		return c.errorRefusal(err, "The token store couldn't be compacted"+cause(err)+
+			". It is as it was. Caddy's log says more.")
 	}
-	c.Logger.Info("token store compacted", zap.Inline(loggedActor(c.actor)), zap.Int64("before", before), zap.Int64("after", after))
+	c.Logger.Info("token store compacted", zap.Inline(loggedActor(c.actor)), zap.Int64("before", before),
+		zap.Int64("after", after))
 	return c.answer(http.StatusOK, compacted{before, after})
 }

@@ -153,10 +153,14 @@ func (c *call) idempotent() (tokenstore.Request, *Refusal) {
 	}
 	visible := func(r rune) bool { return r <= ' ' || r > '~' }
 	if len(keys) != 1 || keys[0] == "" || len(keys[0]) > maxIdempotencyKey || strings.ContainsFunc(keys[0], visible) {
-		return tokenstore.Request{}, refuseError(codeInvalidHeader, fmt.Sprintf("Send Idempotency-Key once, with 1 to %d visible ASCII characters.", maxIdempotencyKey))
+		return tokenstore.Request{},
+			refuseError(codeInvalidHeader,
+				fmt.Sprintf("Send Idempotency-Key once, with 1 to %d visible ASCII characters.", maxIdempotencyKey))
 	}
 	if c.Policy.Prefixes.Find(keys[0]) >= 0 {
-		return tokenstore.Request{}, refuseError(codeInvalidHeader, "The Idempotency-Key holds a token. Use a random text, and replace the token.")
+		return tokenstore.Request{},
+			refuseError(codeInvalidHeader,
+				"The Idempotency-Key holds a token. Use a random text, and replace the token.")
 	}
 	body := jsontext.Value(slices.Clone(c.body))
 	if err := body.Canonicalize(); err != nil {

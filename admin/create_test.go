@@ -103,8 +103,9 @@ func TestCreateDefaults(t *testing.T) {
 		want map[string]any
 	}{
 		{`{"name":"a","expires_in":"1mo","preset":"read"}`, map[string]any{
-			"kind": "api", "account": "default", "status": "active", "scopes": []any{"unikernel:list", "volume:list"}, "allowed_ips": nil,
-			"metadata": nil, "not_before": nil, "expires_at": "2026-04-01T12:00:00Z",
+			"kind": "api", "account": "default", "status": "active", "scopes": []any{"unikernel:list", "volume:list"},
+			"allowed_ips": nil,
+			"metadata":    nil, "not_before": nil, "expires_at": "2026-04-01T12:00:00Z",
 		}},
 		{`{"name":"b","expires_in":3600,"kind":"admin"}`, map[string]any{
 			"kind": "admin", "account": nil, "scopes": nil, "expires_at": "2026-03-01T13:00:00Z",
@@ -325,7 +326,8 @@ func TestCreateSuggestsTheMemberMeant(t *testing.T) {
 func TestCreateRepeatsNoSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	w := f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"90d","preset":"`+strings.Repeat("long", 10_000)+`"}`)
+	w := f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"90d","preset":"`+strings.Repeat("long",
+		10_000)+`"}`)
 	f.refused(w, 400, "invalid_field", "field=preset")
 	if w.Body.Len() > 3*maxDetail {
 		t.Errorf("the answer is %d bytes long", w.Body.Len())
@@ -366,7 +368,8 @@ func TestLocationIsAbsoluteWhereTheMountTellsThePath(t *testing.T) {
 		c.ClientPath = func(r *http.Request) string { return "/keys/api/v1" + r.URL.Path }
 	})
 	w := f.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"90d"}`)
-	if got := w.Header().Get("Location"); !strings.HasPrefix(got, "/keys/api/v1/tokens/") || len(got) != len("/keys/api/v1/tokens/")+12 {
+	if got := w.Header().Get("Location"); !strings.HasPrefix(got, "/keys/api/v1/tokens/") ||
+		len(got) != len("/keys/api/v1/tokens/")+12 {
 		t.Errorf("Location is %q", got)
 	}
 }

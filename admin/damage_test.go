@@ -28,7 +28,8 @@ func (u unwell) Token(id token.ID) (*token.Token, error) {
 	return u.Backend.Token(id)
 }
 
-func (u unwell) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*token.Token) bool) error {
+func (u unwell) List(order tokenstore.Order, after *tokenstore.Position, descending bool,
+	yield func(*token.Token) bool) error {
 	return u.Backend.List(order, after, descending, func(t *token.Token) bool {
 		if t.ID == *u.damaged {
 			t = &token.Token{ID: t.ID, CreatedAt: t.CreatedAt, Damaged: true}
@@ -48,23 +49,28 @@ func TestHealthFails(t *testing.T) {
 		checks string // of the store, and of the damage
 	}{
 		{tokenstore.Health{}, 200, "", "ok ok"},
-		{tokenstore.Health{Write: fmt.Errorf("%w: writing /secret/tokens.db: %w", tokenstore.ErrUnavailable, syscall.ENOSPC)}, 503, "no space left on device", "failed ok"},
-		{tokenstore.Health{Write: fmt.Errorf("%w: /secret/tokens.db", tokenstore.ErrReplaced)}, 503, "caddy api-token restore", "failed ok"},
+		{tokenstore.Health{Write: fmt.Errorf("%w: writing /secret/tokens.db: %w", tokenstore.ErrUnavailable,
+			syscall.ENOSPC)}, 503, "no space left on device", "failed ok"},
+		{tokenstore.Health{Write: fmt.Errorf("%w: /secret/tokens.db", tokenstore.ErrReplaced)}, 503,
+			"caddy api-token restore", "failed ok"},
 		{tokenstore.Health{Damaged: 2}, 200, "can't be read: 2. Delete them", "ok warning"},
 		{tokenstore.Health{Repairs: []tokenstore.Repair{{}}}, 200, "has been repaired", "ok warning"},
-		{tokenstore.Health{Unrepaired: fmt.Errorf("/secret: %w", syscall.EROFS)}, 200, "read-only file system. Stop Caddy and run caddy api-token repair", "ok warning"},
+		{tokenstore.Health{Unrepaired: fmt.Errorf("/secret: %w", syscall.EROFS)}, 200,
+			"read-only file system. Stop Caddy and run caddy api-token repair", "ok warning"},
 		{tokenstore.Health{Size: 1 << 40}, 200, "Free some", "ok ok"},
 	} {
 		health := c.health
 		health.DiskFree = 1 << 30
-		f := newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return unwell{b, &health, new(token.ID)} })
+		f := newFixtureOver(t,
+			func(b tokenstore.Backend) tokenstore.Backend { return unwell{b, &health, new(token.ID)} })
 		w := f.do(http.MethodGet, "/healthz", "")
 		answer := answered(t, w, c.status)
 		text, _ := answer["warning"].(string)
 		if c.status == 503 {
 			text, _ = answer["detail"].(string)
 		}
-		if !strings.Contains(text, c.says) || (text == "") != (c.says == "") || strings.Contains(w.Body.String(), "/secret") {
+		if !strings.Contains(text, c.says) || (text == "") != (c.says == "") ||
+			strings.Contains(w.Body.String(), "/secret") {
 			t.Errorf("%+v: %s", c.health, w.Body)
 		}
 		checks, _ := answer["checks"].(map[string]any)
@@ -85,12 +91,14 @@ func TestHealthFails(t *testing.T) {
 func TestDamagedToken(t *testing.T) {
 	t.Parallel()
 	var damaged token.ID
-	f := newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return unwell{b, new(tokenstore.Health), &damaged} })
+	f := newFixtureOver(t,
+		func(b tokenstore.Backend) tokenstore.Backend { return unwell{b, new(tokenstore.Health), &damaged} })
 	id, _ := f.create(`{}`)
 	f.create(`{}`)
 	damaged = token.ID([]byte(id))
 	w := f.do(http.MethodGet, "/tokens?status=damaged", "")
-	if text := w.Body.String(); strings.Count(text, `"id":`) != 1 || !strings.Contains(text, `"status":"damaged"`) || !strings.Contains(text, id) {
+	if text := w.Body.String(); strings.Count(text, `"id":`) != 1 || !strings.Contains(text, `"status":"damaged"`) ||
+		!strings.Contains(text, id) {
 		t.Errorf("%s", text)
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/"+id, ""), 503, "store_unavailable")

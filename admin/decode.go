@@ -91,7 +91,8 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 			return nil
 		}
 	}
-	return refuseError(codeMediaType, "Send the header 'Content-Type: "+allowed[len(allowed)-1]+"', once, and the body as UTF-8.")
+	return refuseError(codeMediaType, "Send the header 'Content-Type: "+allowed[len(allowed)-1]+
+		"', once, and the body as UTF-8.")
 }
 
 // readBody reads the whole body, within the time there is for it, and then checks
@@ -123,7 +124,9 @@ func (c *call) refuseBody(err error) *Refusal {
 		return c.refuseLarge()
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return refuseError(codeBodyTimeout, fmt.Sprintf("The body did not arrive within %v. Nothing was changed; send the request again.", c.BodyTimeout))
+		return refuseError(codeBodyTimeout,
+			fmt.Sprintf("The body did not arrive within %v. Nothing was changed; send the request again.",
+				c.BodyTimeout))
 	}
 	return refuseError(codeInvalidJSON, "The body broke off before its end.")
 }
@@ -190,7 +193,10 @@ func checkForm(body []byte) *Refusal {
 		isName := container == '{' && length%2 == 1
 		if parent > 0 && kind != '}' && kind != ']' && !isName {
 			if values++; values > maxValues {
-				return refuseError(codeInvalidJSON, fmt.Sprintf("The body has more than %d members and elements in all. Split it into several requests.", maxValues))
+				return refuseError(codeInvalidJSON,
+					fmt.Sprintf(
+						"The body has more than %d members and elements in all. Split it into several requests.",
+						maxValues))
 			}
 		}
 		switch kind {
@@ -207,7 +213,9 @@ func checkForm(body []byte) *Refusal {
 			}
 			name := fold(token.String())
 			if _, twice := open[depth-1][name]; twice {
-				return refuseError(codeInvalidJSON, redact(fmt.Sprintf("The member %q is given twice; letter case makes no difference.", shorten(token.String()))))
+				return refuseError(codeInvalidJSON,
+					redact(fmt.Sprintf("The member %q is given twice; letter case makes no difference.",
+						shorten(token.String()))))
 			}
 			open[depth-1][name] = struct{}{}
 		}
@@ -238,9 +246,11 @@ func refuseSyntax(err error) *Refusal {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return refuseError(codeInvalidJSON, "The JSON ends too early.")
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return refuseError(codeInvalidJSON, redact(fmt.Sprintf("The member %q is given twice.", shorten(syntactic.JSONPointer.LastToken()))))
+		return refuseError(codeInvalidJSON,
+			redact(fmt.Sprintf("The member %q is given twice.", shorten(syntactic.JSONPointer.LastToken()))))
 	case ok:
-		return refuseError(codeInvalidJSON, fmt.Sprintf("The body isn't valid JSON at byte %d: %v.", syntactic.ByteOffset, syntactic.Err))
+		return refuseError(codeInvalidJSON, fmt.Sprintf("The body isn't valid JSON at byte %d: %v.",
+			syntactic.ByteOffset, syntactic.Err))
 	}
 	return refuseError(codeInvalidJSON, "The body isn't valid JSON.")
 }

@@ -15,7 +15,8 @@ func TestEarlyDataChangesNothing(t *testing.T) {
 	id, _ := f.create(`{}`)
 	f.do(http.MethodPost, "/tokens/"+id+"/disable", "")
 	before := f.do(http.MethodGet, "/tokens?limit=10", "").Body.String()
-	for _, call := range append([]struct{ method, path, body string }{{http.MethodPost, "/session", `{"token":"x"}`}}, append(bodyCalls, bareCalls...)...) {
+	for _, call := range append([]struct{ method, path, body string }{{http.MethodPost, "/session", `{"token":"x"}`}},
+		append(bodyCalls, bareCalls...)...) {
 		path := strings.ReplaceAll(call.path, "$ID", id)
 		r := httptest.NewRequest(call.method, path, strings.NewReader(strings.ReplaceAll(call.body, "$ID", id)))
 		r.Header.Set("Content-Type", "application/json")

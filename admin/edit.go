@@ -77,7 +77,8 @@ func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 		rule string
 	}{
 		{"name", in.Name.null, "can't be removed"},
-		{"account", in.Account.given && !in.Account.null && in.Account.value == "", "is empty; write null for the default account"},
+		{"account", in.Account.given && !in.Account.null && in.Account.value == "",
+			"is empty; write null for the default account"},
 		{"scopes", in.Scopes.null, "can't be removed; a token without scopes could do nothing, so revoke it"},
 		{"preset", in.Preset.null, "can't be removed; give other scopes instead"},
 		{"preset", in.Preset.given && in.Preset.value == "", ruleEmpty},

@@ -148,7 +148,8 @@ var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens/$ID/disable", `{}`},
 	{http.MethodPost, "/tokens/$ID/enable", `{}`},
 	{http.MethodPost, "/clock", `{}`},
-	{http.MethodPost, "/import", `{"format":"mollymawk","data":{"tokens":[{"name":"a","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`},
+	{http.MethodPost, "/import",
+		`{"format":"mollymawk","data":{"tokens":[{"name":"a","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`},
 	{http.MethodPost, "/lookup", `{"token":"$SECRET"}`},
 	{http.MethodPost, "/introspect", `token=$SECRET`},
 	{http.MethodPost, "/explain", `{"token":"$SECRET","method":"GET","path":"/"}`},
@@ -200,7 +201,8 @@ func (s *endingSite) everything() string {
 	var all strings.Builder
 	err := s.console.store.Scan(context.Background(), func(found tokenstore.TokenUsage) bool {
 		token := found.Token
-		all.WriteString(strings.Join([]string{token.ID.String(), token.Name, token.Status(start).String(), token.SecretMadeAt.String(), "\n"}, " "))
+		all.WriteString(strings.Join([]string{token.ID.String(), token.Name, token.Status(start).String(),
+			token.SecretMadeAt.String(), "\n"}, " "))
 		return true
 	})
 	if err != nil {
@@ -223,7 +225,9 @@ func TestEndedSession(t *testing.T) {
 		"its key revoked": func(s *endingSite, id string, _ *http.Cookie) {
 			s.console.do(http.MethodPost, "/tokens/"+id+"/revoke", "")
 		},
-		"its key deleted": func(s *endingSite, id string, _ *http.Cookie) { s.console.do(http.MethodDelete, "/tokens/"+id, "") },
+		"its key deleted": func(s *endingSite, id string, _ *http.Cookie) {
+			s.console.do(http.MethodDelete, "/tokens/"+id, "")
+		},
 		"its key not allowed": func(s *endingSite, id string, _ *http.Cookie) {
 			rightEnds["bound to another address"].end(s.console, id)
 		},
@@ -255,9 +259,18 @@ func TestEndedSession(t *testing.T) {
 func TestRightStays(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(c *fixture, id string){
-		"rotated with grace":   func(c *fixture, id string) { c.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`) },
-		"renamed":              func(c *fixture, id string) { c.do(http.MethodPatch, "/tokens/"+id, `{"name":"another"}`) },
-		"bound to the address": func(c *fixture, id string) { c.do(http.MethodPatch, "/tokens/"+id, `{"allowed_ips":["192.0.2.0/24"]}`) },
+		"rotated with grace": func(c *fixture, id string) {
+			c.do(http.MethodPost, "/tokens/"+id+"/rotate",
+				`{"grace":"1h"}`)
+		},
+		"renamed": func(c *fixture,
+			id string) {
+			c.do(http.MethodPatch, "/tokens/"+id, `{"name":"another"}`)
+		},
+		"bound to the address": func(c *fixture,
+			id string) {
+			c.do(http.MethodPatch, "/tokens/"+id, `{"allowed_ips":["192.0.2.0/24"]}`)
+		},
 		"disabled for a while": func(c *fixture, id string) {
 			c.do(http.MethodPost, "/tokens/"+id+"/disable", "")
 			c.do(http.MethodPost, "/tokens/"+id+"/enable", "")
@@ -265,7 +278,8 @@ func TestRightStays(t *testing.T) {
 	} {
 		s := newEndingSite(t)
 		id, secret := s.console.create(`{"kind":"admin"}`)
-		w := s.send(http.MethodPost, "/tokens", goodBody, "Authorization: Bearer "+secret, func() { change(s.console, id) })
+		w := s.send(http.MethodPost, "/tokens", goodBody, "Authorization: Bearer "+secret,
+			func() { change(s.console, id) })
 		if w.Code != http.StatusCreated {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
@@ -282,8 +296,10 @@ func TestEndedRightIsCounted(t *testing.T) {
 		if body == "" {
 			method, path = http.MethodDelete, "/tokens/"+s.victim
 		}
-		s.send(method, path, body, "Authorization: Bearer "+secret, func() { s.console.do(http.MethodPost, "/tokens/"+id+"/disable", "") })
-		if got := s.console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, `"usage_count":1,"denied_count":1`) {
+		s.send(method, path, body, "Authorization: Bearer "+secret,
+			func() { s.console.do(http.MethodPost, "/tokens/"+id+"/disable", "") })
+		if got := s.console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got,
+			`"usage_count":1,"denied_count":1`) {
 			t.Errorf("%s", got)
 		}
 	}
@@ -297,7 +313,8 @@ func TestImportStopsWithTheRight(t *testing.T) {
 	id, secret := s.console.create(`{"kind":"admin"}`)
 	var tokens []string
 	for _, digit := range "0123456789" {
-		tokens = append(tokens, `{"name":"n","value":"`+strings.Repeat(string(digit), 8)+`-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}`)
+		tokens = append(tokens, `{"name":"n","value":"`+strings.Repeat(string(digit), 8)+
+			`-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}`)
 	}
 	applied := 0
 	var again func()

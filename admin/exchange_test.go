@@ -46,7 +46,8 @@ func recordExchange(r *http.Request, body []byte, w *httptest.ResponseRecorder) 
 	if exchanges.count[kind]++; exchanges.count[kind] > most {
 		return nil
 	}
-	line, err := json.Marshal(exchange{r.Method, pattern, id, r.URL.String(), r.Header, body, w.Code, w.Header(), w.Body.Bytes()})
+	line, err := json.Marshal(exchange{r.Method, pattern, id, r.URL.String(), r.Header, body, w.Code, w.Header(),
+		w.Body.Bytes()})
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,8 @@ func (c *call) explain() *Refusal {
 // that know most of the route.
 func (c *call) gatesFor(question gate.Question, name *string) ([]gate.Named, *Refusal) {
 	if len(c.Gates) == 0 {
-		return nil, refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
+		return nil,
+			refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
 	}
 	if name == nil {
 		return gate.Knowing(c.Gates, question.Method, question.Target), nil
@@ -111,7 +112,8 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // a method is a token, too
 		return question, refuseField("method", `is required: write for example "GET"`)
 	case in.Path == nil || !strings.HasPrefix(*in.Path, "/"):
-		return question, refuseField("path", `is required: write for example "/api/unikernels", with the query if there is one`)
+		return question,
+			refuseField("path", `is required: write for example "/api/unikernels", with the query if there is one`)
 	case (in.Token == nil) == (in.TokenID == nil):
 		return question, refuseField("token", "give either token or token_id")
 	}
@@ -151,7 +153,8 @@ func (e gateExplanation) sameAs(other gateExplanation) bool {
 }
 
 func newExplanation(name string, e gate.Explanation) gateExplanation {
-	out := gateExplanation{Gate: name, Allowed: true, Status: http.StatusOK, Code: explainAllowed, Checks: make([]explainCheck, 0, len(e.Checks))}
+	out := gateExplanation{Gate: name, Allowed: true, Status: http.StatusOK, Code: explainAllowed,
+		Checks: make([]explainCheck, 0, len(e.Checks))}
 	if e.Refusal.Code != "" {
 		out.Allowed, out.Status, out.Code = false, e.Refusal.Status, string(e.Refusal.Code)
 	}

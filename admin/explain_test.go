@@ -41,17 +41,29 @@ func TestExplain(t *testing.T) {
 		tokenID string
 		failed  string
 	}{
-		"allowed":          {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?instance=a"}`, 200, "ok", id, ""},
-		"by its id":        {`{"token_id":"` + id + `","method":"GET","path":"/api/unikernels","ip":"203.0.113.9"}`, 200, "ok", id, ""},
-		"scope":            {`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create"}`, 403, "insufficient_scope", id, "scope"},
-		"scope, address":   {`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create","ip":"198.51.100.1"}`, 403, "ip_denied", id, "client_ip scope"},
-		"method":           {`{"token_id":"` + id + `","method":"DELETE","path":"/api/unikernels"}`, 405, "method_not_allowed", id, "route"},
-		"path":             {`{"token_id":"` + id + `","method":"GET","path":"//api/unikernels"}`, 400, "invalid_path", id, "path route"},
-		"kind":             {`{"token_id":"` + other + `","method":"GET","path":"/api/unikernels"}`, 403, "wrong_kind", other, "kind scope"},
-		"unknown":          {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token", "", "token"},
-		"unknown, again":   {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token", "", "token"},
-		"malformed":        {`{"token":"mmk_x","method":"GET","path":"/api/unikernels"}`, 401, "malformed_token", "", "token"},
-		"a token in a URL": {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?t=` + secret + `"}`, 400, "token_in_url", id, "url"},
+		"allowed": {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?instance=a"}`, 200, "ok",
+			id, ""},
+		"by its id": {`{"token_id":"` + id + `","method":"GET","path":"/api/unikernels","ip":"203.0.113.9"}`,
+			200, "ok", id, ""},
+		"scope": {`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create"}`, 403,
+			"insufficient_scope", id, "scope"},
+		"scope, address": {
+			`{"token_id":"` + id + `","method":"POST","path":"/api/unikernel/create","ip":"198.51.100.1"}`, 403,
+			"ip_denied", id, "client_ip scope"},
+		"method": {`{"token_id":"` + id + `","method":"DELETE","path":"/api/unikernels"}`, 405,
+			"method_not_allowed", id, "route"},
+		"path": {`{"token_id":"` + id + `","method":"GET","path":"//api/unikernels"}`, 400, "invalid_path",
+			id, "path route"},
+		"kind": {`{"token_id":"` + other + `","method":"GET","path":"/api/unikernels"}`, 403, "wrong_kind",
+			other, "kind scope"},
+		"unknown": {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token",
+			"", "token"},
+		"unknown, again": {`{"token":"` + vector + `","method":"GET","path":"/api/unikernels"}`, 401, "unknown_token",
+			"", "token"},
+		"malformed": {`{"token":"mmk_x","method":"GET","path":"/api/unikernels"}`, 401, "malformed_token", "",
+			"token"},
+		"a token in a URL": {`{"token":"` + secret + `","method":"GET","path":"/api/unikernels?t=` + secret + `"}`, 400,
+			"token_in_url", id, "url"},
 	} {
 		w := f.do(http.MethodPost, "/explain", test.body)
 		var got explanation
@@ -65,7 +77,8 @@ func TestExplain(t *testing.T) {
 				failed = append(failed, c.Name)
 			}
 		}
-		if got.Code != test.code || got.Status != test.status || got.Allowed != (test.code == "ok") || string(got.TokenID) != test.tokenID || strings.Join(failed, " ") != test.failed {
+		if got.Code != test.code || got.Status != test.status || got.Allowed != (test.code == "ok") ||
+			string(got.TokenID) != test.tokenID || strings.Join(failed, " ") != test.failed {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if strings.Contains(w.Body.String(), secret[17:]) {
@@ -91,8 +104,10 @@ func TestExplainSeveralGates(t *testing.T) {
 	}
 	f := newFixture(t, func(c *Config) {
 		c.Gates = []gate.Named{
-			made("a", "unikernel:list"), made("b", "block:delete"), made("c", "unikernel:list"), made("d", "block:delete"),
-			made("e", "unikernel:list", gate.Route{Method: "GET", Path: "/only", Scope: token.Scope{Name: "unikernel:list"}}),
+			made("a", "unikernel:list"), made("b", "block:delete"), made("c", "unikernel:list"),
+			made("d", "block:delete"),
+			made("e", "unikernel:list",
+				gate.Route{Method: "GET", Path: "/only", Scope: token.Scope{Name: "unikernel:list"}}),
 		}
 	})
 	id, _ := f.create(`{"scopes":["unikernel:list"]}`)
@@ -121,7 +136,8 @@ func TestExplainSeveralGates(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "f", "A"} {
-		f.refused(f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"GET","path":"/only","gate":"`+name+`"}`), 400, "invalid_field", "field=gate")
+		f.refused(f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"GET","path":"/only","gate":"`+name+
+			`"}`), 400, "invalid_field", "field=gate")
 	}
 }
 

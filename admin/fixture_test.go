@@ -74,7 +74,8 @@ type counting struct {
 	listed *atomic.Int64
 }
 
-func (c counting) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*token.Token) bool) error {
+func (c counting) List(order tokenstore.Order, after *tokenstore.Position, descending bool,
+	yield func(*token.Token) bool) error {
 	return c.Backend.List(order, after, descending, func(t *token.Token) bool {
 		c.listed.Add(1)
 		return yield(t)
@@ -188,7 +189,8 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || contentType != "application/problem+json" {
 			f.t.Errorf("%s %s: %d isn't problem JSON: %s %s", r.Method, r.URL.Path, w.Code, contentType, w.Body)
 		}
-		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" || p.Data != p.Detail || p.Success == nil || *p.Success {
+		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" ||
+			p.Data != p.Detail || p.Success == nil || *p.Success {
 			f.t.Errorf("%s %s: the envelope isn't whole: %s", r.Method, r.URL.Path, w.Body)
 		}
 	case r.URL.Path == "/backup" && contentType == "application/octet-stream":

@@ -36,7 +36,8 @@ func (one) Usage(token.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usage, to
 
 // fuzzed is the one token there is. It was rotated, and restricted in every way.
 var fuzzed = &token.Token{
-	ID: token.ID([]byte("4fQ9Zt2LkVb7")), Terms: token.Terms{Kind: token.KindAPI, Account: "alice", Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm",
+	ID: token.ID([]byte("4fQ9Zt2LkVb7")), Terms: token.Terms{Kind: token.KindAPI, Account: "alice",
+		Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm",
 	Name: "ci", Metadata: map[string]string{"a": "1", "b": "2"},
 	CreatedAt: start, UpdatedAt: start.Truncate(time.Second), SecretMadeAt: start.Truncate(time.Second),
 	NotBefore: start.Truncate(time.Second).Add(-time.Hour), ExpiresAt: start.Truncate(time.Second).AddDate(0, 3, 0),
@@ -44,7 +45,8 @@ var fuzzed = &token.Token{
 }
 
 // fuzzHandler is a handler over a backend.
-func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, body string, r *http.Request) (status int, answer map[string]any) {
+func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, body string, r *http.Request) (status int,
+	answer map[string]any) {
 	store, err := tokenstore.Open(backend, tokenstore.Options{
 		Clock:         tokenstore.ClockFunc(func() time.Time { return start }),
 		FlushInterval: -1,
@@ -81,11 +83,15 @@ func jsonRequest(method, path, body string) *http.Request {
 // token as another parser, and RFC 7396, have it.
 func FuzzPatchJSON(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, `{"name":"new","account":null,"scopes":["*"],"allowed_ips":["203.0.113.0/24"],"metadata":{"a":null,"c":"3"},"not_before":null,"expires_in":"1mo"}`,
+		`{}`,
+		`{"name":"new","account":null,"scopes":["*"],"allowed_ips":["203.0.113.0/24"],"metadata":{"a":null,"c":"3"},"not_before":null,"expires_in":"1mo"}`,
 		`{"preset":"full","metadata":null,"allowed_ips":null,"expires_at":"2026-06-01T00:00:00Z","rate_limit":null,"quota":null}`,
-		`{"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":1,"period":"day"}}`, `{"rate_limit":{},"quota":{"period":"month"}}`,
-		`{"expires_at":null,"expires_in":3600}`, `{"metadata":{"A":"x"}}`, `{"metadata":{"a":null,"A":"x"}}`, `{"metadata":{"":null}}`,
-		`{"name":null}`, `{"scopes":null}`, `{"kind":"admin"}`, `{"name":"a","n\u0061me":"b"}`, `{"metadata":{"a":{"b":null}}}`, `[]`, `null`,
+		`{"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":1,"period":"day"}}`,
+		`{"rate_limit":{},"quota":{"period":"month"}}`,
+		`{"expires_at":null,"expires_in":3600}`, `{"metadata":{"A":"x"}}`, `{"metadata":{"a":null,"A":"x"}}`,
+		`{"metadata":{"":null}}`,
+		`{"name":null}`, `{"scopes":null}`, `{"kind":"admin"}`, `{"name":"a","n\u0061me":"b"}`,
+		`{"metadata":{"a":{"b":null}}}`, `[]`, `null`,
 	} {
 		f.Add(seed)
 	}
@@ -128,15 +134,18 @@ func FuzzPatchJSON(f *testing.F) {
 				t.Errorf("%q was accepted", body)
 			}
 		}
-		if got["name"] != want["name"] || got["account"] != want["account"] || !maps.Equal(orNone(got["metadata"]), want["metadata"].(map[string]any)) {
+		if got["name"] != want["name"] || got["account"] != want["account"] ||
+			!maps.Equal(orNone(got["metadata"]), want["metadata"].(map[string]any)) {
 			t.Errorf("%q: %v", body, got)
 		}
 		for _, member := range []string{"allowed_ips", "not_before"} {
-			if value, given := in[member]; given && (value == nil) != (got[member] == nil) && fmt.Sprint(value) != "[]" {
+			if value, given := in[member]; given && (value == nil) != (got[member] == nil) &&
+				fmt.Sprint(value) != "[]" {
 				t.Errorf("%q: %s is %v", body, member, got[member])
 			}
 		}
-		if got["kind"] != "api" || got["expires_at"] == nil || got["status"] == "expired" || len(got["scopes"].([]any)) == 0 {
+		if got["kind"] != "api" || got["expires_at"] == nil || got["status"] == "expired" ||
+			len(got["scopes"].([]any)) == 0 {
 			t.Errorf("%q: %v", body, got)
 		}
 	})
@@ -151,8 +160,10 @@ func orNone(value any) map[string]any {
 // outlives the token as it was, and the new one is good.
 func FuzzRotateJSON(f *testing.F) {
 	for _, seed := range []string{
-		``, `{}`, `{"grace":"0s"}`, `{"grace":0}`, `{"grace":-0}`, `{"grace":null,"expires_in":"2y"}`, `{"grace":"9999y"}`, `{"grace":9223372036854775807}`,
-		`{"grace":"1mo","expires_at":"2026-04-01T00:00:00Z"}`, `{"grace":"never"}`, `{"grace":{"grace":"0s"}}`, `{"expires_in":"never"}`, ` `,
+		``, `{}`, `{"grace":"0s"}`, `{"grace":0}`, `{"grace":-0}`, `{"grace":null,"expires_in":"2y"}`,
+		`{"grace":"9999y"}`, `{"grace":9223372036854775807}`,
+		`{"grace":"1mo","expires_at":"2026-04-01T00:00:00Z"}`, `{"grace":"never"}`, `{"grace":{"grace":"0s"}}`,
+		`{"expires_in":"never"}`, ` `,
 	} {
 		f.Add(seed)
 	}
@@ -172,7 +183,8 @@ func FuzzRotateJSON(f *testing.F) {
 				t.Errorf("%q: the old secret is good until %s", body, until)
 			}
 		}
-		if end, err := time.Parse(time.RFC3339, fmt.Sprint(got["expires_at"])); err != nil || !end.After(start) || end.After(start.AddDate(2, 0, 0)) {
+		if end, err := time.Parse(time.RFC3339, fmt.Sprint(got["expires_at"])); err != nil || !end.After(start) ||
+			end.After(start.AddDate(2, 0, 0)) {
 			t.Errorf("%q: it expires at %v", body, got["expires_at"])
 		}
 	})
@@ -181,11 +193,15 @@ func FuzzRotateJSON(f *testing.F) {
 // FuzzImportJSON throws records at POST import. Each token in them is imported or
 // skipped, and no value shows.
 func FuzzImportJSON(f *testing.F) {
-	tokens := recordToken("ci", uuidOne, 29030400, recently) + "," + recordToken(uuidOne, uuidTwo, 1<<62, recently) + "," + recordToken("", "x", -1, "")
+	tokens := recordToken("ci", uuidOne, 29030400, recently) + "," + recordToken(uuidOne, uuidTwo, 1<<62, recently) +
+		"," + recordToken("", "x", -1, "")
 	for _, seed := range []string{
-		userRecord(tokens), `{"status":200,"data":` + userRecord(tokens) + `}`, `{"tokens":[]}`, `{"tokens":null}`, `{"tokens":[{}]}`, `{"data":{"data":{"tokens":[]}}}`,
-		`{"tokens":[{"name":"\u202e\u0000` + uuidOne + `","value":"` + uuidOne + `","created_at":"9999-12-31 23:59:59-00:00","expires_in":1}]}`,
-		`{"tokens":[{"name":"\u202ex0000` + uuidOne + `_","value":"` + uuidOne + `","expires_in":1}]}`, `[]`, `null`, `"x"`, `{"tokens":{}}`,
+		userRecord(tokens), `{"status":200,"data":` + userRecord(tokens) + `}`, `{"tokens":[]}`, `{"tokens":null}`,
+		`{"tokens":[{}]}`, `{"data":{"data":{"tokens":[]}}}`,
+		`{"tokens":[{"name":"\u202e\u0000` + uuidOne + `","value":"` + uuidOne +
+			`","created_at":"9999-12-31 23:59:59-00:00","expires_in":1}]}`,
+		`{"tokens":[{"name":"\u202ex0000` + uuidOne + `_","value":"` + uuidOne + `","expires_in":1}]}`, `[]`, `null`,
+		`"x"`, `{"tokens":{}}`,
 	} {
 		f.Add(seed)
 	}
@@ -218,7 +234,8 @@ func FuzzImportJSON(f *testing.F) {
 			t.Errorf("%q: %v", body, got)
 		}
 		for _, token := range all {
-			if _, err := testPolicy.Prefixes.Parse(token.Value); err == nil && strings.Contains(fmt.Sprint(got), token.Value) {
+			if _, err := testPolicy.Prefixes.Parse(token.Value); err == nil &&
+				strings.Contains(fmt.Sprint(got), token.Value) {
 				t.Errorf("%q: a value shows: %v", body, got)
 			}
 		}

@@ -31,7 +31,8 @@ func FuzzCreateJSON(f *testing.F) {
 		`{"name":"a","expires_at":"2026-11-23T23:59:60Z"}`,
 		`{"name":"` + vector + `","expires_in":"1d","preset":"read"}`,
 		`{"scopes":[null,["*"]],"metadata":{"a":{"b":[1]}}}`,
-		`[{}]`, `null`, `{}`, `{}{}`, "\ufeff{}", `{"a":` + strings.Repeat("[", 40), "{\"\xff\":1}", `{"name":"\ud800"}`, "",
+		`[{}]`, `null`, `{}`, `{}{}`, "\ufeff{}", `{"a":` + strings.Repeat("[", 40), "{\"\xff\":1}",
+		`{"name":"\ud800"}`, "",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -134,7 +135,8 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 	if len(out.AllowedIPs) > len(in.AllowedIPs) || (len(out.AllowedIPs) == 0) != (len(in.AllowedIPs) == 0) {
 		t.Errorf("%q: allowed_ips %v", body, out.AllowedIPs)
 	}
-	for _, moment := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt}, {in.NotBefore, out.NotBefore}} {
+	for _, moment := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
+		{in.NotBefore, out.NotBefore}} {
 		if moment.in != nil && (moment.out == nil || !moment.in.Truncate(time.Second).Equal(*moment.out)) {
 			t.Errorf("%q became %s", body, answer)
 		}

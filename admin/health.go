@@ -72,10 +72,12 @@ func (c *call) health() *Refusal {
 		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be read" + cause(err) + "."}
 	case health.Write != nil:
 		err = health.Write
-		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) + ". Tokens in use go on working; nothing can be changed."}
+		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) +
+			". Tokens in use go on working; nothing can be changed."}
 	}
 	if err != nil {
-		refusal := refuseError(codeStore, checks.Store.Detail+" Caddy's log says more.").header("Retry-After", storeRetryAfter)
+		refusal := refuseError(codeStore, checks.Store.Detail+" Caddy's log says more.").header("Retry-After",
+			storeRetryAfter)
 		refusal.Problem = refusal.Problem.With("checks", checks)
 		refusal.Err = err
 		return refusal
@@ -101,11 +103,13 @@ func summarize(checks healthChecks) health {
 
 func clockCheck(store *tokenstore.Store) healthCheck {
 	if behind := store.ClockBehind(); behind > 0 {
-		return healthCheck{Status: checkWarning, Detail: "The clock is " + behind.Round(time.Second).String() + " behind the newest time the token store has recorded. " +
+		return healthCheck{Status: checkWarning, Detail: "The clock is " + behind.Round(time.Second).String() +
+			" behind the newest time the token store has recorded. " +
 			"The recorded time counts until the clock has caught up; set the clock right."}
 	}
 	if ahead := store.ClockAhead(); ahead > 0 {
-		return healthCheck{Status: checkWarning, Detail: "The clock is " + ahead.Round(time.Second).String() + " ahead of the time that has passed while the token store was in use. " +
+		return healthCheck{Status: checkWarning, Detail: "The clock is " + ahead.Round(time.Second).String() +
+			" ahead of the time that has passed while the token store was in use. " +
 			"Nothing old is deleted until it is confirmed with caddy api-token clock accept, or set right."}
 	}
 	return healthCheck{Status: checkOK}
@@ -114,9 +118,11 @@ func clockCheck(store *tokenstore.Store) healthCheck {
 func journalCheck(store *tokenstore.Store) healthCheck {
 	switch err := store.CountsAtRisk(); {
 	case errors.Is(err, tokenstore.ErrCountsUnread):
-		return healthCheck{Status: checkWarning, Detail: "Counts of an earlier Caddy process can't be read and are missing, also in quotas. Caddy's log says what to do."}
+		return healthCheck{Status: checkWarning,
+			Detail: "Counts of an earlier Caddy process can't be read and are missing, also in quotas. Caddy's log says what to do."}
 	case err != nil:
-		return healthCheck{Status: checkWarning, Detail: "Counts that aren't saved yet would be lost if Caddy were killed, or have been. Caddy's log says why."}
+		return healthCheck{Status: checkWarning,
+			Detail: "Counts that aren't saved yet would be lost if Caddy were killed, or have been. Caddy's log says why."}
 	}
 	return healthCheck{Status: checkOK}
 }
@@ -128,7 +134,9 @@ func diskCheck(health tokenstore.Health) healthCheck {
 	check := healthCheck{Status: checkOK, Bytes: &health.DiskFree}
 	if need := minDiskFree + health.Size; health.DiskFree < need {
 		check.Status = checkWarning
-		check.Detail = fmt.Sprintf("The disk of the token store has %d MiB left, and a backup or a repair needs %d MiB. Free some.", health.DiskFree>>20, need>>20)
+		check.Detail = fmt.Sprintf(
+			"The disk of the token store has %d MiB left, and a backup or a repair needs %d MiB. Free some.",
+			health.DiskFree>>20, need>>20)
 	}
 	return check
 }
@@ -137,13 +145,17 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 	check := healthCheck{Status: checkOK, Tokens: &health.Damaged}
 	var details []string
 	if health.Unrepaired != nil {
-		details = append(details, "The token store is damaged and could not be repaired"+cause(health.Unrepaired)+". Stop Caddy and run caddy api-token repair, or restore a backup.")
+		details = append(details, "The token store is damaged and could not be repaired"+cause(health.Unrepaired)+
+			". Stop Caddy and run caddy api-token repair, or restore a backup.")
 	}
 	if len(health.Repairs) > 0 {
-		details = append(details, "The token store was damaged and has been repaired. Caddy's log and the audit say what was lost; the damaged file is kept next to the store.")
+		details = append(details,
+			"The token store was damaged and has been repaired. Caddy's log and the audit say what was lost; the damaged file is kept next to the store.")
 	}
 	if health.Damaged > 0 {
-		details = append(details, fmt.Sprintf("Tokens that can't be read: %d. Delete them (they are listed with the status damaged), or restore a backup.", health.Damaged))
+		details = append(details,
+			fmt.Sprintf(
+				"Tokens that can't be read: %d. Delete them (they are listed with the status damaged), or restore a backup.", health.Damaged))
 	}
 	if len(details) > 0 {
 		check.Status, check.Detail = checkWarning, strings.Join(details, " ")

@@ -33,7 +33,8 @@ func TestHealthOfCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store, err := tokenstore.Open(elsewhere{backend, filepath.Join(dir, path)}, tokenstore.Options{FlushInterval: -1})
+		store, err := tokenstore.Open(elsewhere{backend, filepath.Join(dir, path)},
+			tokenstore.Options{FlushInterval: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

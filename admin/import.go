@@ -168,7 +168,8 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 		return c.storeRefusal(err)
 	default:
 		refusal := c.storeRefusal(err)
-		refusal.Problem.Detail = "The token store couldn't be written" + cause(err) + ". Caddy's log says more. Import again: what has been imported already is skipped then."
+		refusal.Problem.Detail = "The token store couldn't be written" + cause(err) +
+			". Caddy's log says more. Import again: what has been imported already is skipped then."
 		return refusal
 	}
 	result.Imported = append(result.Imported, taken.ID.String())
@@ -191,7 +192,8 @@ func endedReason(ended *tokenstore.EndedError) string {
 	if ended.At.IsZero() {
 		return "its secret was taken out of service"
 	}
-	return "its secret was taken out of service on " + ended.At.UTC().Format(time.DateOnly) + ", when its token was rotated or deleted"
+	return "its secret was taken out of service on " + ended.At.UTC().Format(time.DateOnly) +
+		", when its token was rotated or deleted"
 }
 
 // importedExpiry returns when Mollymawk would have taken the token for the last

@@ -36,7 +36,8 @@ func TestImportEndedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var tokens []string
-	for i, name := range []string{"deleted", "rotated", "in its grace", "grace over", "narrowed and rotated", "revoked", "kept"} {
+	for i, name := range []string{"deleted", "rotated", "in its grace", "grace over", "narrowed and rotated", "revoked",
+		"kept"} {
 		tokens = append(tokens, recordToken(name, fmt.Sprintf("0b5e7a52-6a31-4b8c-9d2f-%012d", i), 29030400, recently))
 	}
 	ids, skipped := f.imports(tokens...)
@@ -66,7 +67,8 @@ func TestImportEndedAgain(t *testing.T) {
 	if len(ids) != 0 {
 		t.Errorf("imported again: %v", ids)
 	}
-	const out, already = "its secret was taken out of service on 2026-03-03, when its token was rotated or deleted", "it has been imported already"
+	const out, already = "its secret was taken out of service on 2026-03-03, when its token was rotated or deleted",
+		"it has been imported already"
 	for name, want := range map[string]string{
 		"deleted": out, "rotated": out, "grace over": out, "narrowed and rotated": out,
 		"in its grace": already, "revoked": already, "kept": already,
@@ -98,14 +100,16 @@ func TestImportUpstreamToken(t *testing.T) {
 		recordToken("broken", "nothing", 29030400, recently),
 	}
 	const reason = "it is an upstream token of the gate; give its clients keys of their own"
-	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["two"] != reason || f.status(uuidOne) != "active" || f.status(uuidTwo) != "no such token" {
+	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["two"] != reason ||
+		f.status(uuidOne) != "active" || f.status(uuidTwo) != "no such token" {
 		t.Errorf("%v, %v", ids, skipped)
 	}
 	// The configured token may change while the gate runs.
 	delete(upstream, uuidTwo)
 	upstream[uuidThree] = true
 	record = append(record, recordToken("three", uuidThree, 29030400, recently))
-	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["three"] != reason || f.status(uuidTwo) != "active" {
+	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["three"] != reason ||
+		f.status(uuidTwo) != "active" {
 		t.Errorf("%v, %v", ids, skipped)
 	}
 }

@@ -23,11 +23,13 @@ import (
 // seen again marked.
 func userRecord(tokens string) string {
 	return `{"name":"alice","email":"alice@example.com","email_verified":null,"password":"SECRET-hash","uuid":"0c4b8a52-1111-4222-8333-944455556666",` +
-		`"tokens":[` + tokens + `],"cookies":[{"name":"molly_session","value":"SECRET-cookie","expires_in":604800}],"active":true,"super_user":false,"unikernel_updates":[]}`
+		`"tokens":[` + tokens +
+		`],"cookies":[{"name":"molly_session","value":"SECRET-cookie","expires_in":604800}],"active":true,"super_user":false,"unikernel_updates":[]}`
 }
 
 func recordToken(name, value string, expiresIn int64, created string) string {
-	return fmt.Sprintf(`{"token_type":"Bearer","value":%q,"expires_in":%d,"created_at":%q,"last_access":%q,"name":%q,"usage_count":68}`, value, expiresIn, created, created, name)
+	return fmt.Sprintf(
+		`{"token_type":"Bearer","value":%q,"expires_in":%d,"created_at":%q,"last_access":%q,"name":%q,"usage_count":68}`, value, expiresIn, created, created, name)
 }
 
 const (
@@ -72,7 +74,8 @@ func TestImport(t *testing.T) {
 	if strings.Join(reasons, "|") != want {
 		t.Errorf("skipped:\n%s\nwant\n%s", strings.Join(reasons, "|"), want)
 	}
-	if !strings.Contains(w.Body.String(), `"capped":[{"id":"`+got.Imported[1]+`","name":"long","expires_at":"2028-03-01T12:00:00Z"}]`) {
+	if !strings.Contains(w.Body.String(),
+		`"capped":[{"id":"`+got.Imported[1]+`","name":"long","expires_at":"2028-03-01T12:00:00Z"}]`) {
 		t.Errorf("capped: %s", w.Body)
 	}
 	for _, secret := range []string{"SECRET", uuidOne, uuidTwo} {
@@ -92,11 +95,13 @@ func TestImport(t *testing.T) {
 	if fmt.Sprint(first["scopes"]) != "[*]" || f.status(uuidOne) != "active" || f.status(uuidTwo) != "active" {
 		t.Errorf("%v, %s, %s", first["scopes"], f.status(uuidOne), f.status(uuidTwo))
 	}
-	if unnamed := answered(t, f.do(http.MethodGet, "/tokens/"+got.Imported[2], ""), 200); unnamed["name"] != "imported from Mollymawk" {
+	if unnamed := answered(t, f.do(http.MethodGet, "/tokens/"+got.Imported[2], ""),
+		200); unnamed["name"] != "imported from Mollymawk" {
 		t.Errorf("%v", unnamed["name"])
 	}
 	// Once more, from the whole answer of a sign-in: harmless.
-	w = f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":{"status":200,"title":"Success","success":true,"data":`+record+`}}`)
+	w = f.do(http.MethodPost, "/import",
+		`{"format":"mollymawk","data":{"status":200,"title":"Success","success":true,"data":`+record+`}}`)
 	if !strings.HasPrefix(w.Body.String(), `{"imported":[],"skipped":[`) {
 		t.Errorf("again: %s", w.Body)
 	}
@@ -109,12 +114,14 @@ func TestImportScopes(t *testing.T) {
 		`"scopes":["unikernel:list"]`: "[unikernel:list]",
 	} {
 		f := newFixture(t)
-		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk",`+grant+`,"data":`+userRecord(recordToken("ci", uuidOne, 29030400, recently))+`}`)
+		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk",`+grant+`,"data":`+
+			userRecord(recordToken("ci", uuidOne, 29030400, recently))+`}`)
 		ids, _ := answered(t, w, 200)["imported"].([]any)
 		if len(ids) != 1 {
 			t.Fatalf("%s", w.Body)
 		}
-		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""), 200); fmt.Sprint(token["scopes"]) != want {
+		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
+			200); fmt.Sprint(token["scopes"]) != want {
 			t.Errorf("%s: %v", grant, token["scopes"])
 		}
 	}
@@ -137,9 +144,10 @@ func TestImportRefusals(t *testing.T) {
 		`{"format":"mollymawk","preset":"none","data":` + record + `}`:  "preset",
 		`{"format":"mollymawk","preset":"","data":` + record + `}`:      "preset",
 		`{"format":"mollymawk","data":{"status":400,"title":"400","success":false,"data":"Invalid email or password."}}`: "data",
-		`{"format":"mollymawk","scopes":["x:y"],"data":` + record + `}`:                                                  "scopes",
-		`{"format":"mollymawk","preset":"read","scopes":["*"],"data":` + record + `}`:                                    "preset",
-		`{"format":"mollymawk","users":1,"data":` + record + `}`:                                                         "users",
+		`{"format":"mollymawk","scopes":["x:y"],"data":` + record +
+			`}`: "scopes",
+		`{"format":"mollymawk","preset":"read","scopes":["*"],"data":` + record + `}`: "preset",
+		`{"format":"mollymawk","users":1,"data":` + record + `}`:                      "users",
 	} {
 		w := f.do(http.MethodPost, "/import", body)
 		f.refused(w, 400, "invalid_field", "field="+field)
@@ -161,7 +169,8 @@ func TestImportOfASignIn(t *testing.T) {
 		backend := mollymawktest.New(t, mollymawktest.Options{Clock: func() time.Time { return start.Add(-time.Hour) }})
 		value := backend.AddToken("alice", "ci", 28*24*time.Hour)
 		backend.AddToken("alice", "old", time.Minute)
-		response, err := http.Post(backend.URL()+"/api/login", "application/json", strings.NewReader(`{"email":"alice@example.com","password":"`+mollymawktest.Password+`"}`))
+		response, err := http.Post(backend.URL()+"/api/login", "application/json",
+			strings.NewReader(`{"email":"alice@example.com","password":"`+mollymawktest.Password+`"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,14 +183,17 @@ func TestImportOfASignIn(t *testing.T) {
 		if !whole {
 			record = answer.Data
 		}
-		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","account":"alice","preset":"read","data":`+string(record)+`}`)
+		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","account":"alice","preset":"read","data":`+
+			string(record)+`}`)
 		got := answered(t, w, 200)
 		ids, _ := got["imported"].([]any)
-		if len(ids) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:old reason:it has expired]]" || f.status(value) != "active" {
+		if len(ids) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:old reason:it has expired]]" ||
+			f.status(value) != "active" {
 			t.Fatalf("whole %v: %s, the token is %s", whole, w.Body, f.status(value))
 		}
 		// It ends when Mollymawk would have ended it.
-		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""), 200); token["expires_at"] != "2026-03-29T11:00:00Z" || token["name"] != "ci" {
+		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
+			200); token["expires_at"] != "2026-03-29T11:00:00Z" || token["name"] != "ci" {
 			t.Errorf("%v", token)
 		}
 	}
@@ -206,13 +218,15 @@ func TestImportedNames(t *testing.T) {
 		hidden:                               "REDACTED",
 		"x0000" + uuidOne + "_ and 00000000000000000000000000000000" + uuidOne: "xREDACTED_ and REDACTED",
 		"mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5Kc":                                  "mmk_4fQ9Zt2LkVb7_REDACTED",
-		strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_N":                        strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_RE",
-		"<script>alert(1)</script>":                                            "<script>alert(1)</script>",
+		strings.Repeat("x", 80) + " mmk_4fQ9Zt2LkVb7_N": strings.Repeat("x", 80) +
+			" mmk_4fQ9Zt2LkVb7_RE",
+		"<script>alert(1)</script>": "<script>alert(1)</script>",
 	} {
 		f := newFixture(t)
 		for i, seconds := range []int64{29030400, 60} { // imported, and skipped
 			text, _ := json.Marshal(name)
-			record := fmt.Sprintf(`{"tokens":[{"value":%q,"expires_in":%d,"created_at":%q,"name":%s}]}`, uuidOne, seconds, recently, text)
+			record := fmt.Sprintf(`{"tokens":[{"value":%q,"expires_in":%d,"created_at":%q,"name":%s}]}`, uuidOne,
+				seconds, recently, text)
 			w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
 			got := answered(t, w, 200)
 			for _, skipped := range got["skipped"].([]any) {
@@ -227,10 +241,12 @@ func TestImportedNames(t *testing.T) {
 		for _, target := range []string{"/tokens", "/audit"} {
 			w := f.do(http.MethodGet, target, "")
 			answered(t, w, 200)
-			if text, _ := json.Marshal(want); !strings.Contains(unescapeHTML(w.Body.String()), unescapeHTML(string(text))) {
+			if text, _ := json.Marshal(want); !strings.Contains(unescapeHTML(w.Body.String()),
+				unescapeHTML(string(text))) {
 				t.Errorf("%q: %s is %s", name, target, w.Body)
 			}
-			if seen := w.Body.String() + fmt.Sprint(f.logs.All()); strings.Contains(seen, uuidOne) || strings.Contains(seen, uuidOne[9:]) {
+			if seen := w.Body.String() + fmt.Sprint(f.logs.All()); strings.Contains(seen, uuidOne) ||
+				strings.Contains(seen, uuidOne[9:]) {
 				t.Errorf("%q: a secret shows", name)
 			}
 		}
@@ -260,7 +276,8 @@ func TestImportGoesOn(t *testing.T) {
 		}, ","))
 		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
 		got := answered(t, w, 200)
-		if f.status(uuidOne) != "active" || f.status(uuidThree) != "active" || len(got["imported"].([]any))+len(got["skipped"].([]any)) != 10 ||
+		if f.status(uuidOne) != "active" || f.status(uuidThree) != "active" ||
+			len(got["imported"].([]any))+len(got["skipped"].([]any)) != 10 ||
 			f.status("0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a12") != "no such token" {
 			t.Errorf("%s: %s", name, w.Body)
 		}
@@ -298,14 +315,16 @@ func TestImportOfAFailingStore(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
 	})
-	body := `{"format":"mollymawk","data":` + userRecord(recordToken("a", uuidOne, 29030400, recently)+","+recordToken("b", uuidTwo, 29030400, recently)) + `}`
+	body := `{"format":"mollymawk","data":` + userRecord(recordToken("a", uuidOne, 29030400, recently)+","+
+		recordToken("b", uuidTwo, 29030400, recently)) + `}`
 	problem := f.refused(f.do(http.MethodPost, "/import", body), 503, "store_unavailable")
 	if detail, _ := problem["detail"].(string); !strings.Contains(detail, "Import again") {
 		t.Errorf("detail is %q", detail)
 	}
 	failing.left.Store(10)
 	got := answered(t, f.do(http.MethodPost, "/import", body), 200)
-	if len(got["imported"].([]any)) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:a reason:it has been imported already]]" {
+	if len(got["imported"].([]any)) != 1 ||
+		fmt.Sprint(got["skipped"]) != "[map[name:a reason:it has been imported already]]" {
 		t.Errorf("%v", got)
 	}
 }

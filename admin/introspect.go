@@ -42,7 +42,8 @@ func (c *call) introspect() *Refusal {
 		return refusal
 	}
 	if bytes.Count(body, []byte("&")) >= maxValues {
-		return refuseParameter("token", "comes with too many other fields; send token and, if you like, token_type_hint")
+		return refuseParameter("token",
+			"comes with too many other fields; send token and, if you like, token_type_hint")
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil || len(form["token"]) != 1 {
@@ -78,7 +79,8 @@ func newIntrospection(t *token.Token, previous bool, now time.Time) introspectio
 		}
 	}
 	return introspection{
-		Active: true, Scope: strings.Join(t.Scopes, " "), TokenType: "Bearer", ID: t.ID.String(), Subject: t.Account, Username: t.Account,
+		Active: true, Scope: strings.Join(t.Scopes, " "), TokenType: "Bearer", ID: t.ID.String(), Subject: t.Account,
+		Username: t.Account,
 		IssuedAt: unix(made), NotBefore: unix(t.NotBefore), Expires: unix(end), Name: t.Name, Kind: t.Kind.String(),
 	}
 }

@@ -15,7 +15,8 @@ func TestIntrospectTheTimes(t *testing.T) {
 	f := newFixture(t)
 	id, old := f.create(`{}`)
 	f.pass(time.Hour)
-	current := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"24h","expires_in":"12h"}`), 200)["token"].(string)
+	current := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"24h","expires_in":"12h"}`),
+		200)["token"].(string)
 	const hour = 60 * 60
 	for text, want := range map[string][2]any{
 		old:     {nil, float64(start.Unix() + 13*hour)},
@@ -34,7 +35,8 @@ func TestIntrospectTheTimes(t *testing.T) {
 			t.Errorf("%s", w.Body)
 		}
 	}
-	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(), `"usage_count":0,"denied_count":0`) {
+	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(),
+		`"usage_count":0,"denied_count":0`) {
 		t.Errorf("introspection counted: %s", w.Body)
 	}
 }
@@ -51,15 +53,18 @@ func TestIntrospectTheForm(t *testing.T) {
 		return f.do(http.MethodPost, "/introspect", body, headers...)
 	}
 	for _, text := range []string{
-		"token=" + secret, "client_id=x&client_secret=y&token=" + secret, "token=" + strings.ReplaceAll(secret, "_", "%5F"), "token=" + secret + "&", "token=" + admin,
+		"token=" + secret, "client_id=x&client_secret=y&token=" + secret,
+		"token=" + strings.ReplaceAll(secret, "_", "%5F"), "token=" + secret + "&", "token=" + admin,
 	} {
 		w := post(text)
-		if got := answered(t, w, 200); got["active"] != true || strings.Contains(w.Body.String(), secret[17:]) || strings.Contains(w.Body.String(), admin[17:]) {
+		if got := answered(t, w, 200); got["active"] != true || strings.Contains(w.Body.String(), secret[17:]) ||
+			strings.Contains(w.Body.String(), admin[17:]) {
 			t.Errorf("%s: %s", text, w.Body)
 		}
 	}
 	for _, text := range []string{
-		"Token=" + secret, "token=" + secret + "&token=" + secret, "token=" + secret + "&token=", "token=" + secret + ";x=y", "token=" + secret + "&x=%zz", secret,
+		"Token=" + secret, "token=" + secret + "&token=" + secret, "token=" + secret + "&token=",
+		"token=" + secret + ";x=y", "token=" + secret + "&x=%zz", secret,
 	} {
 		w := post(text)
 		f.refused(w, 400, "invalid_parameter", "parameter=token")
@@ -67,10 +72,13 @@ func TestIntrospectTheForm(t *testing.T) {
 			t.Errorf("%s: the answer repeats the secret", text)
 		}
 	}
-	if got := answered(t, post("token="+admin), 200); got["scope"] != nil || got["sub"] != nil || got["kind"] != "admin" {
+	if got := answered(t, post("token="+admin), 200); got["scope"] != nil || got["sub"] != nil ||
+		got["kind"] != "admin" {
 		t.Errorf("%v", got)
 	}
-	f.refused(f.do(http.MethodPost, "/introspect", "token=x", "Content-Type: ", "Content-Type: application/x-www-form-urlencoded; charset=utf-16"), 415, "unsupported_media_type")
-	f.refused(f.do(http.MethodPost, "/introspect", "token="+strings.Repeat("x", maxBody), "Content-Type: ", "Content-Type: application/x-www-form-urlencoded"), 413, "body_too_large")
+	f.refused(f.do(http.MethodPost, "/introspect", "token=x", "Content-Type: ",
+		"Content-Type: application/x-www-form-urlencoded; charset=utf-16"), 415, "unsupported_media_type")
+	f.refused(f.do(http.MethodPost, "/introspect", "token="+strings.Repeat("x", maxBody), "Content-Type: ",
+		"Content-Type: application/x-www-form-urlencoded"), 413, "body_too_large")
 	f.refused(f.do(http.MethodGet, "/introspect?token=x", ""), 405, "method_not_allowed")
 }

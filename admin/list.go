@@ -17,7 +17,8 @@ const (
 	maxQuery = 400
 )
 
-var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used", "unused_since", "count"}
+var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used",
+	"unused_since", "count"}
 
 // listQuery is what GET tokens was asked for.
 type listQuery struct {
@@ -177,7 +178,8 @@ type filter struct {
 
 // any says whether the filter keeps every token.
 func (f *filter) any() bool {
-	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil && f.unusedSince.IsZero()
+	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil &&
+		f.unusedSince.IsZero()
 }
 
 func (f *filter) keeps(t tokenstore.TokenUsage) bool {

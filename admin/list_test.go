@@ -230,7 +230,8 @@ func TestListExpiring(t *testing.T) {
 		var object struct {
 			ExpiresSoon bool `json:"expires_soon"`
 		}
-		if err := json.Unmarshal(f.do(http.MethodGet, "/tokens/"+id, "").Body.Bytes(), &object); err != nil || object.ExpiresSoon != (test.want == 1) {
+		if err := json.Unmarshal(f.do(http.MethodGet, "/tokens/"+id, "").Body.Bytes(), &object); err != nil ||
+			object.ExpiresSoon != (test.want == 1) {
 			t.Errorf("at %s: expires_soon is %v, %v", test.now, object.ExpiresSoon, err)
 		}
 	}
@@ -249,7 +250,8 @@ func TestListExpiring(t *testing.T) {
 // break the cursor, whose own row may be gone.
 func TestListWhileTokensComeAndGo(t *testing.T) {
 	t.Parallel()
-	for _, sort := range []string{"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "usage_count", "-last_used_at"} {
+	for _, sort := range []string{"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name",
+		"usage_count", "-last_used_at"} {
 		t.Run(sort, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
@@ -305,7 +307,8 @@ func TestListScansInChunks(t *testing.T) {
 	if total := f.list("count=true&limit=1&q=many.").Total; *total != want {
 		t.Errorf("total is %d, want %d", *total, want)
 	}
-	for _, query := range []string{"limit=200&sort=name", "limit=200&q=many.", "limit=200&sort=-usage_count", "limit=200"} {
+	for _, query := range []string{"limit=200&sort=name", "limit=200&q=many.", "limit=200&sort=-usage_count",
+		"limit=200"} {
 		ids := make(map[string]bool)
 		cursor, pages := "", 0
 		for {
@@ -347,7 +350,8 @@ func TestPickAsWalk(t *testing.T) {
 					}
 					picked, err := query.pick(ctx, f.store)
 					if err != nil || !reflect.DeepEqual(picked, walked) {
-						t.Fatalf("%v %+v after %v: picked %v, walked %v: %v", query.sort, keep, query.after, picked, walked, err)
+						t.Fatalf("%v %+v after %v: picked %v, walked %v: %v", query.sort, keep, query.after, picked,
+							walked, err)
 					}
 					if len(walked) <= query.limit {
 						break
@@ -466,7 +470,8 @@ func TestListOfNothingMoreEnds(t *testing.T) {
 	for _, token := range f.list("").Data {
 		f.do(http.MethodDelete, "/tokens/"+token.ID, "")
 	}
-	if rest := f.list("limit=5&sort=expires_at&cursor=" + *page.NextCursor); len(rest.Data) != 0 || rest.NextCursor != nil {
+	if rest := f.list("limit=5&sort=expires_at&cursor=" + *page.NextCursor); len(rest.Data) != 0 ||
+		rest.NextCursor != nil {
 		t.Errorf("%v", rest)
 	}
 }

@@ -36,14 +36,17 @@ func TestMollymawkCalls(t *testing.T) {
 	made := data(w)
 	secret, _ := made["value"].(string)
 	want := `"expires_in":2419200,"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
-	if !strings.HasSuffix(w.Body.String(), want) || !strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {
+	if !strings.HasSuffix(w.Body.String(), want) ||
+		!strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {
 		t.Errorf("%s", w.Body)
 	}
-	if updated := data(call("update", `{"token_name":"new","token_expiry":7257600,"token_value":"`+secret+`"}`)); updated["name"] != "new" ||
+	if updated := data(call("update", `{"token_name":"new","token_expiry":7257600,"token_value":"`+secret+
+		`"}`)); updated["name"] != "new" ||
 		updated["expires_in"] != 7257600.0 || updated["value"] != secret[:17]+"…" {
 		t.Errorf("%v", updated)
 	}
-	if updated := data(call("update", `{"token_name":"by id","token_value":"`+secret[4:16]+`"}`)); updated["name"] != "by id" || updated["expires_in"] != 7257600.0 {
+	if updated := data(call("update", `{"token_name":"by id","token_value":"`+secret[4:16]+
+		`"}`)); updated["name"] != "by id" || updated["expires_in"] != 7257600.0 {
 		t.Errorf("%v", updated)
 	}
 	f.refused(call("create", `{"token_name":"ci"}`), 400, "invalid_field", "field=token_expiry")
@@ -51,17 +54,21 @@ func TestMollymawkCalls(t *testing.T) {
 	f.refused(call("create", `{"token_name":"`+vector+`","token_expiry":60}`), 400, "invalid_field", "field=token_name")
 	f.refused(call("create", `{"token_name":"x","token_expiry":-1}`), 400, "invalid_field", "field=token_expiry")
 	f.refused(call("create", `{"token_name":"x","token_expiry":1e9}`), 400, "invalid_field", "field=token_expiry")
-	f.refused(call("create", `{"token_name":"x","token_expiry":1000000000}`), 400, "invalid_field", "field=token_expiry")
+	f.refused(call("create", `{"token_name":"x","token_expiry":1000000000}`), 400, "invalid_field",
+		"field=token_expiry")
 	f.refused(call("update", `{"token_name":"x"}`), 400, "invalid_field", "field=token_value")
 	for _, path := range []string{"update", "delete"} {
-		body := f.refused(call(path, `{"token_name":"x","token_expiry":60,"token_value":"`+vector+`"}`), 404, "not_found")
+		body := f.refused(call(path, `{"token_name":"x","token_expiry":60,"token_value":"`+vector+`"}`), 404,
+			"not_found")
 		if body["data"] != "Token not found" || body["success"] != false {
 			t.Errorf("%v", body)
 		}
 	}
 	f.refused(f.do(http.MethodGet, "/api/tokens/create", ""), 405, "method_not_allowed")
 	f.refused(call("list", "{}"), 404, "not_found")
-	if w := call("delete", `{"token_value":"`+secret+`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,"data":"Token deleted successfully"}` {
+	if w := call("delete",
+		`{"token_value":"`+secret+
+			`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,"data":"Token deleted successfully"}` {
 		t.Errorf("%s", w.Body)
 	}
 	if got := f.status(secret); got != "no such token" {
@@ -69,7 +76,8 @@ func TestMollymawkCalls(t *testing.T) {
 	}
 }
 
-func newMollymawkFixture(t *testing.T, change ...func(*Config)) (f *fixture, call func(path, body string, headers ...string) *httptest.ResponseRecorder) {
+func newMollymawkFixture(t *testing.T, change ...func(*Config)) (f *fixture,
+	call func(path, body string, headers ...string) *httptest.ResponseRecorder) {
 	f = newFixture(t, change...)
 	calls := *f
 	calls.handler = NewMollymawk(f.config)
@@ -87,7 +95,8 @@ func TestMollymawkUpdate(t *testing.T) {
 	id, secret := f.create(`{"name":"ci"}`)
 	f.pass(time.Hour)
 	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
-	want := `{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"mmk_` + id + `_…","expires_in":7200,` +
+	want := `{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"mmk_` + id +
+		`_…","expires_in":7200,` +
 		`"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 13:00:00-00:00","name":"ci","usage_count":3}}`
 	if got := call("update", `{"token_expiry":7200,"token_value":"`+id+`"}`).Body.String(); got != want {
 		t.Errorf("%s", got)
@@ -95,7 +104,8 @@ func TestMollymawkUpdate(t *testing.T) {
 	if got := answered(t, f.do(http.MethodGet, "/tokens/"+id, ""), 200); got["expires_at"] != "2026-03-01T14:00:00Z" {
 		t.Errorf("%v", got)
 	}
-	for _, seconds := range []string{"0", "3600", "60", "99999999999999", "9223372036854775807", "9223372036854775808", "1.5", `"60"`, "null"} {
+	for _, seconds := range []string{"0", "3600", "60", "99999999999999", "9223372036854775807", "9223372036854775808",
+		"1.5", `"60"`, "null"} {
 		w := call("update", `{"token_name":"changed","token_expiry":`+seconds+`,"token_value":"`+secret+`"}`)
 		if seconds == "null" {
 			answered(t, w, 200)
@@ -106,18 +116,23 @@ func TestMollymawkUpdate(t *testing.T) {
 			t.Errorf("%s: the answer repeats the secret", seconds)
 		}
 	}
-	f.refused(call("update", `{"token_name":"`+vector+`","token_value":"`+id+`"}`), 400, "invalid_field", "field=token_name")
+	f.refused(call("update", `{"token_name":"`+vector+`","token_value":"`+id+`"}`), 400, "invalid_field",
+		"field=token_name")
 	f.pass(time.Hour)
 	f.refused(call("update", `{"token_name":"x","token_expiry":7257600,"token_value":"`+id+`"}`), 409, "conflict")
 
 	// An imported token has no part that may be shown.
-	imported := answered(t, f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+userRecord(recordToken("old", uuidOne, 29030400, recently))+`}`), 200)
+	imported := answered(t,
+		f.do(http.MethodPost, "/import",
+			`{"format":"mollymawk","data":`+userRecord(recordToken("old", uuidOne, 29030400, recently))+`}`), 200)
 	id = imported["imported"].([]any)[0].(string)
 	w := call("update", `{"token_name":"new","token_value":"`+uuidOne+`"}`)
-	if data := answered(t, w, 200)["data"].(map[string]any); data["value"] != id || data["name"] != "new" || strings.Contains(w.Body.String(), uuidOne) {
+	if data := answered(t, w, 200)["data"].(map[string]any); data["value"] != id || data["name"] != "new" ||
+		strings.Contains(w.Body.String(), uuidOne) {
 		t.Errorf("%s", w.Body)
 	}
-	if data := answered(t, call("delete", `{"token_value":"`+uuidOne+`"}`), 200); data["data"] != "Token deleted successfully" || f.status(uuidOne) != "no such token" {
+	if data := answered(t, call("delete", `{"token_value":"`+uuidOne+`"}`),
+		200); data["data"] != "Token deleted successfully" || f.status(uuidOne) != "no such token" {
 		t.Errorf("%v", data)
 	}
 }
@@ -137,7 +152,8 @@ func TestMollymawkRefusals(t *testing.T) {
 		f.refused(call("create", body), 400, "invalid_field", "field="+want)
 	}
 	f.refused(call("create", `{"token_name":"x","token_name":"y","token_expiry":60}`), 400, "invalid_json")
-	f.refused(call("create", "token_name=x", "Content-Type: ", "Content-Type: application/x-www-form-urlencoded"), 415, "unsupported_media_type")
+	f.refused(call("create", "token_name=x", "Content-Type: ", "Content-Type: application/x-www-form-urlencoded"), 415,
+		"unsupported_media_type")
 	f.refused(call("create", `{"token_name":"x","token_expiry":60}`, "Sec-Fetch-Site: cross-site"), 403, "cross_site")
 	f.refused(call("create?t="+vector, `{"token_name":"x","token_expiry":60}`), 400, "token_in_url")
 	for _, path := range []string{"", "create/", "Create", "%63reate", "../tokens/create", "create%00"} {
@@ -172,10 +188,12 @@ func TestMollymawkBearer(t *testing.T) {
 	f.refused(call("create", body, "Cookie: molly_session=x"), 401, "missing_token")
 	w := call("create", body, "Authorization: Bearer "+secret)
 	value := answered(t, w, 200)["data"].(map[string]any)["value"].(string)
-	if got := answered(t, console.do(http.MethodGet, "/tokens/"+value[4:16], ""), 200); got["created_by"] != id || got["account"] != "default" || fmt.Sprint(got["scopes"]) != "[*]" {
+	if got := answered(t, console.do(http.MethodGet, "/tokens/"+value[4:16], ""), 200); got["created_by"] != id ||
+		got["account"] != "default" || fmt.Sprint(got["scopes"]) != "[*]" {
 		t.Errorf("%v", got)
 	}
-	if got := answered(t, console.do(http.MethodGet, "/tokens/"+id, ""), 200); got["usage_count"] != 1.0 || got["last_used_route"] != "POST /api/tokens/create" {
+	if got := answered(t, console.do(http.MethodGet, "/tokens/"+id, ""), 200); got["usage_count"] != 1.0 ||
+		got["last_used_route"] != "POST /api/tokens/create" {
 		t.Errorf("%v", got)
 	}
 	if got := fmt.Sprint(f.logs.All()); strings.Contains(got, value[17:]) {

@@ -103,7 +103,8 @@ func TestDescriptionHasAllCalls(t *testing.T) {
 func TestDescriptionHasAllMembers(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
-	for schema, body := range map[string]any{"CreateToken": &createInput{}, "EditToken": &editInput{}, "RotateToken": &rotateInput{}} {
+	for schema, body := range map[string]any{"CreateToken": &createInput{}, "EditToken": &editInput{},
+		"RotateToken": &rotateInput{}} {
 		properties := d.Components.Schemas[schema].Properties
 		// The refusal of an unknown member lists the known ones.
 		refusal := decode([]byte(`{"unknown member":1}`), body)

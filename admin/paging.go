@@ -177,7 +177,8 @@ const maxWalk = 20 * walkChunk
 
 // page returns the tokens asked for and the place to go on from, or nil if these
 // are the last. It holds two pages' worth of tokens at most.
-func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, next *place, err error) {
+func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, next *place,
+	err error) {
 	order, kept := q.sort.kept()
 	done := false
 	if kept {
@@ -196,7 +197,8 @@ func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens [
 
 // walk collects a page, and one more token, in an order that the store keeps. It
 // isn't done if it has looked at too many tokens.
-func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store, order tokenstore.Order) (tokens []tokenstore.TokenUsage, done bool, err error) {
+func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
+	order tokenstore.Order) (tokens []tokenstore.TokenUsage, done bool, err error) {
 	request := tokenstore.Page{Order: order, Descending: q.sort.descending, Limit: walkChunk}
 	if q.after != nil {
 		request.After = q.after.position()

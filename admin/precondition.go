@@ -31,5 +31,6 @@ func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 }
 
 func refuseVersion(version uint64) *Refusal {
-	return refuseError(codePrecondition, `If-Match doesn't name the token as it is now: its ETag is "`+strconv.FormatUint(version, 10)+`". Look at it again.`)
+	return refuseError(codePrecondition, `If-Match doesn't name the token as it is now: its ETag is "`+
+		strconv.FormatUint(version, 10)+`". Look at it again.`)
 }

@@ -102,7 +102,8 @@ func TestAudit(t *testing.T) {
 	if got := read("token_id=" + id); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if edit := page.Data[5]; edit.Time != "2026-03-01T12:01:00Z" || fmt.Sprint(edit.Changes) != "map[name:first -> second scopes:unikernel:list volume:list -> *]" {
+	if edit := page.Data[5]; edit.Time != "2026-03-01T12:01:00Z" ||
+		fmt.Sprint(edit.Changes) != "map[name:first -> second scopes:unikernel:list volume:list -> *]" {
 		t.Errorf("%+v", edit)
 	}
 	var pages []string
@@ -124,7 +125,8 @@ func TestAudit(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	for query, parameter := range map[string]string{
-		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id", "from=1": "from",
+		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id",
+		"from=1": "from",
 		"actor=": "actor", "action=": "action", "token_id=": "token_id", "actor=a&actor=b": "actor",
 		"cursor=" + place{id: token.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
 	} {
@@ -170,8 +172,10 @@ func TestIntrospect(t *testing.T) {
 	f.do(http.MethodPost, "/tokens/"+disabledID+"/disable", "")
 	_, early := f.create(`{"not_before":"2026-03-02T00:00:00Z"}`)
 	for text, want := range map[string]string{
-		current:  `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci","kind":"api"}`,
-		old:      `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id + `","sub":"alice","username":"alice","nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
+		current: `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id +
+			`","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci","kind":"api"}`,
+		old: `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id +
+			`","sub":"alice","username":"alice","nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
 		admin:    `"kind":"admin"`,
 		disabled: `{"active":false}`,
 		early:    `{"active":false}`,
@@ -180,7 +184,8 @@ func TestIntrospect(t *testing.T) {
 	} {
 		body, headers := form("token_type_hint=access_token&token=" + text)
 		w := f.do(http.MethodPost, "/introspect", body, headers...)
-		if got := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(got, want) || strings.Contains(want, "{") && got != want {
+		if got := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(got, want) ||
+			strings.Contains(want, "{") && got != want {
 			t.Errorf("%d %s, want %s", w.Code, got, want)
 		}
 	}
@@ -199,7 +204,8 @@ func TestIntrospect(t *testing.T) {
 	f.refused(f.do(http.MethodPost, "/introspect", `{"token":"x"}`), 415, "unsupported_media_type")
 	// A form can be posted by a page of another site.
 	body, headers := form("token=" + current)
-	f.refused(f.do(http.MethodPost, "/introspect", body, append(headers, "Sec-Fetch-Site: cross-site")...), 403, "cross_site")
+	f.refused(f.do(http.MethodPost, "/introspect", body, append(headers, "Sec-Fetch-Site: cross-site")...), 403,
+		"cross_site")
 	f.pass(time.Hour)
 	body, headers = form("token=" + old)
 	if w := f.do(http.MethodPost, "/introspect", body, headers...); w.Body.String() != `{"active":false}` {
@@ -297,7 +303,8 @@ type longAudit struct {
 	after               func(walked int) // is called with each entry
 }
 
-func (l *longAudit) Audit(before *tokenstore.AuditPosition, yield func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool) error {
+func (l *longAudit) Audit(before *tokenstore.AuditPosition,
+	yield func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool) error {
 	newest := uint64(l.length)
 	if before != nil {
 		newest = before.Sequence - 1
@@ -305,7 +312,8 @@ func (l *longAudit) Audit(before *tokenstore.AuditPosition, yield func(tokenstor
 	for n := newest; n > 0; n-- {
 		l.walked++
 		l.after(l.walked)
-		entry := tokenstore.AuditEntry{Time: start, Actor: "frequent", Action: "edit", TokenName: strconv.FormatUint(n, 10)}
+		entry := tokenstore.AuditEntry{Time: start, Actor: "frequent", Action: "edit",
+			TokenName: strconv.FormatUint(n, 10)}
 		if n%uint64(l.nth) == 0 {
 			entry.Actor = "rare"
 		}
@@ -431,7 +439,8 @@ func TestBackupClosesTheCopy(t *testing.T) {
 			c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
 		})
 		w := f.do(http.MethodGet, "/backup", "")
-		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !content.closed || f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
+		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !content.closed ||
+			f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
 			t.Errorf("%s: %d %v, closed %v, logs %v", name, w.Code, w.Header(), content.closed, f.logs.All())
 		}
 	}

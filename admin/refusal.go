@@ -47,15 +47,18 @@ func fromGate(r gate.Refusal, realm string) *Refusal {
 // over loopback nor over a unix socket, and without a verified client
 // certificate.
 func RefuseExposed() *Refusal {
-	return refuseError(codeAdminExposed, "Caddy's admin endpoint is open to the network and asks nobody who they are, so it gives no tokens away. "+
-		"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
+	return refuseError(codeAdminExposed,
+		"Caddy's admin endpoint is open to the network and asks nobody who they are, so it gives no tokens away. "+
+			"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
 // RefuseReconfigured answers a call whose caller was let in by a configuration that has
 // been replaced since, and may not be let in by the present one.
 func RefuseReconfigured() error {
-	return &refusalError{refuseError(codeReconfigured, "Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
-		header("Retry-After", "1")}
+	return &refusalError{
+		refuseError(codeReconfigured,
+			"Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
+			header("Retry-After", "1")}
 }
 
 // The codes that are the admin API's own, or that have another text here than at
@@ -162,7 +165,8 @@ func refuseParameter(parameter, rule string) *Refusal {
 // Mollygate's form with any prefix, any length and any checksum, and UUIDs, which
 // Mollymawk's are, with all that could be a part of them: which digits of a longer
 // run are the UUID can't be told.
-var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
+var secretLike = regexp.MustCompile(
+	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
 
 func redact(text string) string { return secretLike.ReplaceAllString(text, "${1}REDACTED") }
 
@@ -184,13 +188,15 @@ const (
 // storeRefusal answers an error of the store's that came before anything was
 // changed.
 func (c *call) storeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store can't answer at the moment"+cause(err)+". Caddy's log says more. Try again.")
+	return c.errorRefusal(err, "The token store can't answer at the moment"+cause(err)+
+		". Caddy's log says more. Try again.")
 }
 
 // changeRefusal answers an error of a change. If the store couldn't be written, the
 // change may have been made all the same.
 func (c *call) changeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store couldn't be written"+cause(err)+". Caddy's log says more. Look at the list of tokens before you try again.")
+	return c.errorRefusal(err, "The token store couldn't be written"+cause(err)+
+		". Caddy's log says more. Look at the list of tokens before you try again.")
 }
 
 func (c *call) errorRefusal(err error, unavailable string) *Refusal {
@@ -203,7 +209,9 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	case errors.Is(err, tokenstore.ErrUnauthorized) && errors.As(err, &ended):
 		return ended.Refusal
 	case errors.Is(err, tokenstore.ErrTooManyBackups):
-		return refuseError(codeTooManyBackups, "Two backups are being taken already. Wait until one of them is done.").header("Retry-After", backupRetryAfter)
+		return refuseError(codeTooManyBackups,
+			"Two backups are being taken already. Wait until one of them is done.").header("Retry-After",
+			backupRetryAfter)
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)
 	case errors.As(err, &version):
@@ -213,7 +221,8 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 	case errors.Is(err, token.ErrConflict):
 		return refuseError(codeConflict, sentence(strings.TrimPrefix(err.Error(), token.ErrConflict.Error()+": ")))
 	case errors.Is(err, tokenstore.ErrRepeatDiffers):
-		return refuseError(codeIdempotency, "This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
+		return refuseError(codeIdempotency,
+			"This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
 	}
 	if errors.Is(err, token.ErrDamaged) {
 		unavailable = "The token's record is damaged, so the token can't be used or changed. Delete it and make a new one, or restore a backup."
@@ -236,7 +245,8 @@ func (c *call) refuse(refusal *Refusal) {
 		level = zap.ErrorLevel
 	}
 	if check := c.Logger.Check(level, "admin API call refused"); check != nil {
-		check.Write(zap.String("method", c.r.Method), zap.String("code", refusal.Problem.Code), zap.Int("status", refusal.Problem.Status),
+		check.Write(zap.String("method", c.r.Method), zap.String("code", refusal.Problem.Code),
+			zap.Int("status", refusal.Problem.Status),
 			zap.String("actor", c.actor.Name), zap.Error(refusal.Err))
 	}
 	if refusal.counted != nil {

@@ -18,7 +18,8 @@ func TestRepeatShowsTheTokenAsItIs(t *testing.T) {
 	answered(t, f.do(http.MethodPatch, "/tokens/"+id, `{"name":"renamed"}`), 200)
 	f.use(made["token"].(string), 2, tokenstore.LastUse{Time: f.store.Now()})
 	w := f.do(http.MethodPost, "/tokens", goodBody, key)
-	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK || w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {
+	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK ||
+		w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {
 		t.Errorf("%d %s %s, and is %s", w.Code, w.Header().Get("ETag"), w.Body, again.Body)
 	}
 	if n := f.logs.FilterMessage("token created").Len(); n != 1 {
@@ -29,7 +30,10 @@ func TestRepeatShowsTheTokenAsItIs(t *testing.T) {
 	}
 	other := *f
 	config := f.config
-	config.Authenticate = func(*http.Request) (tokenstore.Actor, *Refusal) { return tokenstore.Actor{Name: "alice"}, nil }
+	config.Authenticate = func(*http.Request) (tokenstore.Actor, *Refusal) {
+		return tokenstore.Actor{Name: "alice"},
+			nil
+	}
 	other.handler = New(config)
 	if w := other.do(http.MethodPost, "/tokens", goodBody, key); w.Code != http.StatusCreated {
 		t.Errorf("another actor: %d %s", w.Code, w.Body)

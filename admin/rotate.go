@@ -23,7 +23,8 @@ type rotateInput struct {
 func (c *call) rotateToken() *Refusal {
 	if _, given := c.r.Header["Idempotency-Key"]; given {
 		// A repeat would take the secret away that the first one made.
-		return refuseError(codeInvalidHeader, "A rotation can't be repeated, so it takes no Idempotency-Key. If its answer was lost, look at the token and rotate it once more.")
+		return refuseError(codeInvalidHeader,
+			"A rotation can't be repeated, so it takes no Idempotency-Key. If its answer was lost, look at the token and rotate it once more.")
 	}
 	var in rotateInput
 	if refusal := c.decodeOptional(&in); refusal != nil {
@@ -44,7 +45,8 @@ func (c *call) rotateToken() *Refusal {
 	c.logChange("token rotated", token)
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusOK, withSecret{object: c.object(token, found.Usage, store.Now()), Token: secret.Reveal()})
+	return c.answer(http.StatusOK, withSecret{object: c.object(token, found.Usage, store.Now()),
+		Token: secret.Reveal()})
 }
 
 // grace is a lifetime that may be none: "0s" or 0.

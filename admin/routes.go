@@ -75,7 +75,8 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 		found, allow = nil, ""
 	}
 	if found == nil && allow == "" {
-		return nil, "", refuseError(codeNotFound, "There is nothing at this path. Paths are exact: there is no slash at their end.")
+		return nil, "",
+			refuseError(codeNotFound, "There is nothing at this path. Paths are exact: there is no slash at their end.")
 	}
 	return found, allow, nil
 }

@@ -22,7 +22,8 @@ var bodies = map[string]string{
 	"POST /lookup":       `{"token":"` + vector + `"}`,
 	"POST /introspect":   "token=" + vector,
 	"POST /explain":      `{"token":"` + vector + `","method":"GET","path":"/"}`,
-	"POST /import":       `{"format":"mollymawk","data":{"tokens":[{"value":"` + uuidOne + `","expires_in":29030400,"created_at":"` + recently + `","name":"a"}]}}`,
+	"POST /import": `{"format":"mollymawk","data":{"tokens":[{"value":"` + uuidOne +
+		`","expires_in":29030400,"created_at":"` + recently + `","name":"a"}]}}`,
 }
 
 // everyCall makes each call there is, Mollymawk's among them, for the token.
@@ -39,7 +40,8 @@ func (f *fixture) everyCall(id string, headers []string, look func(name string, 
 	calls := *f
 	calls.handler = NewMollymawk(f.config)
 	for path := range mollymawkCalls {
-		look("POST "+path, calls.do(http.MethodPost, path, `{"token_name":"x","token_expiry":3600,"token_value":"`+id+`"}`, headers...))
+		look("POST "+path, calls.do(http.MethodPost, path, `{"token_name":"x","token_expiry":3600,"token_value":"`+id+
+			`"}`, headers...))
 	}
 }
 
@@ -50,7 +52,8 @@ func TestEveryCallIsGuarded(t *testing.T) {
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
 	before := f.do(http.MethodGet, "/tokens/"+id, "").Body.String()
-	for _, header := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Origin: https://evil.example", "Origin: null"} {
+	for _, header := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site",
+		"Origin: https://evil.example", "Origin: null"} {
 		f.everyCall(id, []string{header}, func(name string, w *httptest.ResponseRecorder) {
 			if !strings.HasPrefix(name, "GET ") {
 				t.Log(name, header)
@@ -62,7 +65,8 @@ func TestEveryCallIsGuarded(t *testing.T) {
 	nobody := newFixture(t, func(c *Config) {
 		c.Store = func(context.Context) (*tokenstore.Store, error) { return f.store, nil }
 		c.Authenticate = func(*http.Request) (tokenstore.Actor, *Refusal) {
-			return tokenstore.Actor{}, &Refusal{Problem: problem.Problem{Status: 401, Code: "missing_token", Title: "t", Detail: "d"}}
+			return tokenstore.Actor{},
+				&Refusal{Problem: problem.Problem{Status: 401, Code: "missing_token", Title: "t", Detail: "d"}}
 		}
 	})
 	nobody.everyCall(id, nil, func(name string, w *httptest.ResponseRecorder) {
@@ -109,7 +113,8 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 				t.Errorf("%s: %v %s", name, w.Header(), w.Body)
 			}
 			detail, _ := body["detail"].(string)
-			if strings.Contains(detail, "written") && (f == away || !slices.Contains(written, name) && !strings.Contains(name, "{id}")) {
+			if strings.Contains(detail, "written") &&
+				(f == away || !slices.Contains(written, name) && !strings.Contains(name, "{id}")) {
 				t.Errorf("%s: %s", name, detail)
 			}
 		})
@@ -196,13 +201,15 @@ func TestSecretsShowOnce(t *testing.T) {
 // TestCodesAreTheGates: a code that the gate has too says the same.
 func TestCodesAreTheGates(t *testing.T) {
 	t.Parallel()
-	if all := Codes(); !slices.IsSorted(all) || !slices.Contains(all, "idempotency_mismatch") || slices.Contains(all, "idempotency_unsupported") {
+	if all := Codes(); !slices.IsSorted(all) || !slices.Contains(all, "idempotency_mismatch") ||
+		slices.Contains(all, "idempotency_unsupported") {
 		t.Errorf("%q", all)
 	}
 	for _, code := range gate.Codes() {
 		if ours, shared := codes[string(code)]; shared {
 			if theirs := gate.Refuse(code).Problem(); theirs.Status != ours.status || theirs.Title != ours.title {
-				t.Errorf("%s: %d %s here, %d %s at the gate", code, ours.status, ours.title, theirs.Status, theirs.Title)
+				t.Errorf("%s: %d %s here, %d %s at the gate", code, ours.status, ours.title, theirs.Status,
+					theirs.Title)
 			}
 		}
 	}

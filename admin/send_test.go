@@ -32,10 +32,19 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func TestBackupEndsWithTheRight(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(console, site *fixture, id, cookie string){
-		"token revoked":  func(console, _ *fixture, id, _ string) { console.do(http.MethodPost, "/tokens/"+id+"/revoke", "") },
-		"token deleted":  func(console, _ *fixture, id, _ string) { console.do(http.MethodDelete, "/tokens/"+id, "") },
-		"other address":  func(console, _ *fixture, id, _ string) { rightEnds["bound to another address"].end(console, id) },
-		"session closed": func(_, site *fixture, _, cookie string) { site.do(http.MethodDelete, "https://x/session", "", cookie) },
+		"token revoked": func(console, _ *fixture, id,
+			_ string) {
+			console.do(http.MethodPost, "/tokens/"+id+"/revoke", "")
+		},
+		"token deleted": func(console, _ *fixture, id, _ string) { console.do(http.MethodDelete, "/tokens/"+id, "") },
+		"other address": func(console, _ *fixture, id,
+			_ string) {
+			rightEnds["bound to another address"].end(console, id)
+		},
+		"session closed": func(_, site *fixture, _, cookie string) {
+			site.do(http.MethodDelete, "https://x/session", "",
+				cookie)
+		},
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -61,7 +70,8 @@ func TestBackupEndsWithTheRight(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer response.Body.Close()
-				if response.StatusCode != http.StatusOK || response.ContentLength != largeBackup || response.ProtoMajor == 2 != http2 {
+				if response.StatusCode != http.StatusOK || response.ContentLength != largeBackup ||
+					response.ProtoMajor == 2 != http2 {
 					t.Fatalf("%s, %d bytes, %s", response.Status, response.ContentLength, response.Proto)
 				}
 				if _, err := io.ReadFull(response.Body, make([]byte, 1<<20)); err != nil {

@@ -185,8 +185,9 @@ func (c *call) signIn() *Refusal {
 	}
 	secure := c.Bearer.Secure(c.r)
 	if !secure && !toLoopback(c.r) {
-		return refuseError(codeInsecure, "Signing in over plain HTTP would show the key to the network. Use https, or on this machine http://localhost. "+
-			"If a proxy in front of Caddy speaks https, name it in trusted_proxies.")
+		return refuseError(codeInsecure,
+			"Signing in over plain HTTP would show the key to the network. Use https, or on this machine http://localhost. "+
+				"If a proxy in front of Caddy speaks https, name it in trusted_proxies.")
 	}
 	// As if it had come as bearer: with the same checks, counts and limit of failures.
 	request := c.r.Clone(c.r.Context())

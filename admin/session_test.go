@@ -49,21 +49,26 @@ func TestSession(t *testing.T) {
 	if want := `{"actor":"` + id + `","name":"carol","expires_at":"2026-03-02T00:00:00Z"}`; w.Body.String() != want {
 		t.Errorf("%s, want %s", w.Body, want)
 	}
-	if cookie.Name != secureCookie || !cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Domain != "" || cookie.MaxAge != 12*60*60 {
+	if cookie.Name != secureCookie || !cookie.Secure || !cookie.HttpOnly ||
+		cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Domain != "" ||
+		cookie.MaxAge != 12*60*60 {
 		t.Errorf("cookie %s", cookie)
 	}
-	if len(cookie.Value) < 26 || strings.Contains(secret, cookie.Value) || strings.Contains(w.Body.String(), cookie.Value) {
+	if len(cookie.Value) < 26 || strings.Contains(secret, cookie.Value) ||
+		strings.Contains(w.Body.String(), cookie.Value) {
 		t.Errorf("cookie %s", cookie)
 	}
 	if got := f.do(http.MethodGet, site+"/session", "", with(cookie)); got.Body.String() != w.Body.String() {
 		t.Errorf("%s", got.Body)
 	}
-	if got := f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie)); got.Code != http.StatusCreated || !strings.Contains(got.Body.String(), `"created_by":"`+id+`"`) {
+	if got := f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie)); got.Code != http.StatusCreated ||
+		!strings.Contains(got.Body.String(), `"created_by":"`+id+`"`) {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}
 	// Another site's page has the cookie sent with its forms by browsers that don't know
 	// SameSite.
-	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site",
+		"Sec-Fetch-Site: same-site"} {
 		f.refused(f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie), header), 403, "cross_site")
 		f.refused(f.do(http.MethodDelete, site+"/session", "", with(cookie), header), 403, "cross_site")
 		if w, _ := f.signIn(site, secret, header); w.Code != http.StatusForbidden {
@@ -73,25 +78,29 @@ func TestSession(t *testing.T) {
 	// A plain cookie isn't taken over TLS, where anybody on the way could have set it.
 	f.refused(f.do(http.MethodGet, site+"/session", "", "Cookie: "+plainCookie+"="+cookie.Value), 401, "missing_token")
 	// What is presented beside a session counts instead of it.
-	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie), "Authorization: Bearer x"), 401, "malformed_token")
+	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie), "Authorization: Bearer x"), 401,
+		"malformed_token")
 	// The handler of another configuration knows it, too.
 	again := newFixture(t, func(c *Config) { *c = f.config })
 	if got := again.do(http.MethodGet, site+"/session", "", with(cookie)); got.Code != http.StatusOK {
 		t.Errorf("after a reload: %d", got.Code)
 	}
 	for _, bad := range []string{"", "x", cookie.Value + "x", strings.ToLower(cookie.Value), secret} {
-		if got := f.do(http.MethodGet, site+"/session", "", "Cookie: "+secureCookie+"="+bad); got.Code != http.StatusUnauthorized {
+		if got := f.do(http.MethodGet, site+"/session", "",
+			"Cookie: "+secureCookie+"="+bad); got.Code != http.StatusUnauthorized {
 			t.Errorf("%q: %d", bad, got.Code)
 		}
 	}
 
 	out := f.do(http.MethodDelete, site+"/session", "", with(cookie))
-	if out.Code != http.StatusNoContent || !strings.Contains(out.Header().Get("Set-Cookie"), secureCookie+"=; Path=/; Max-Age=0") {
+	if out.Code != http.StatusNoContent ||
+		!strings.Contains(out.Header().Get("Set-Cookie"), secureCookie+"=; Path=/; Max-Age=0") {
 		t.Errorf("signed out: %d %s", out.Code, out.Header())
 	}
 	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie)), 401, "missing_token")
 	for _, line := range f.logs.All() {
-		if text := line.Message + " " + strings.Join(fieldTexts(line.ContextMap()), " "); strings.Contains(text, cookie.Value) || strings.Contains(text, secret) {
+		if text := line.Message + " " + strings.Join(fieldTexts(line.ContextMap()), " "); strings.Contains(text,
+			cookie.Value) || strings.Contains(text, secret) {
 			t.Errorf("a secret is in the log: %s", line.Message)
 		}
 	}
@@ -132,7 +141,8 @@ func TestSessionEnds(t *testing.T) {
 		console.pass(-12*time.Hour + time.Second)
 		end(console, id)
 		for range 2 {
-			if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusUnauthorized && got.Code != http.StatusForbidden {
+			if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusUnauthorized &&
+				got.Code != http.StatusForbidden {
 				t.Errorf("%s: %d after it", name, got.Code)
 			}
 		}
@@ -172,9 +182,11 @@ func TestSignInRefuses(t *testing.T) {
 			t.Errorf("%s: %v %s", test.body, w.Header(), w.Body)
 		}
 	}
-	for _, site := range []string{"http://localhost:8080", "http://keys.localhost", "http://127.0.0.1:8080", "http://[::1]:8080", "https://keys.example.com"} {
+	for _, site := range []string{"http://localhost:8080", "http://keys.localhost", "http://127.0.0.1:8080",
+		"http://[::1]:8080", "https://keys.example.com"} {
 		_, cookie := f.signIn(site, " "+secret+" ") // as it was pasted
-		if cookie == nil || cookie.Secure != strings.HasPrefix(site, "https") || (cookie.Name == secureCookie) != cookie.Secure {
+		if cookie == nil || cookie.Secure != strings.HasPrefix(site, "https") ||
+			(cookie.Name == secureCookie) != cookie.Secure {
 			t.Errorf("%s: %v", site, cookie)
 		} else if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
 			t.Errorf("%s: %d", site, got.Code)

@@ -24,7 +24,8 @@ func TestSignInIsSmall(t *testing.T) {
 	if w := f.do(http.MethodPost, site+"/session", padded(maxSignIn)); w.Code != http.StatusOK {
 		t.Errorf("%d bytes: %d %s", maxSignIn, w.Code, w.Body)
 	}
-	for _, body := range []string{padded(maxSignIn + 1), padded(maxBody), `{"token":"` + strings.Repeat("x", maxBody), strings.Repeat("[", maxSignIn+1)} {
+	for _, body := range []string{padded(maxSignIn + 1), padded(maxBody), `{"token":"` + strings.Repeat("x", maxBody),
+		strings.Repeat("[", maxSignIn+1)} {
 		f.refused(f.do(http.MethodPost, site+"/session", body), 413, "body_too_large")
 		r := httptest.NewRequest(http.MethodPost, site+"/session", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
@@ -46,8 +47,13 @@ func TestFailedSignInsCount(t *testing.T) {
 		"not JSON": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"token"`)
 		},
-		"no body":  func(f, _ *fixture) *httptest.ResponseRecorder { return f.do(http.MethodPost, site+"/session", ``) },
-		"no token": func(f, _ *fixture) *httptest.ResponseRecorder { return f.do(http.MethodPost, site+"/session", `{}`) },
+		"no body": func(f, _ *fixture) *httptest.ResponseRecorder {
+			return f.do(http.MethodPost, site+"/session", ``)
+		},
+		"no token": func(f, _ *fixture) *httptest.ResponseRecorder {
+			return f.do(http.MethodPost, site+"/session",
+				`{}`)
+		},
 		"another member": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"key":"x"}`)
 		},
@@ -110,7 +116,8 @@ func TestOtherSitesDontFailSignIns(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)
 	for range 50 {
-		f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`, "Origin: https://evil.example"), 403, "cross_site")
+		f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`,
+			"Origin: https://evil.example"), 403, "cross_site")
 	}
 	f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`), 401, "malformed_token")
 }
@@ -173,7 +180,8 @@ func TestReadsOfASession(t *testing.T) {
 	if now := *console.now.Load(); true {
 		var s Sessions
 		value, _ := s.begin(token.Credential{}, now)
-		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) || !s.countRead(value, now.Add(-time.Hour)) {
+		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) ||
+			!s.countRead(value, now.Add(-time.Hour)) {
 			t.Error("a clock that was put back")
 		}
 	}
@@ -211,8 +219,10 @@ func TestManyMembers(t *testing.T) {
 		}
 	}
 	// In the data of an import they are as many as elsewhere.
-	f.refused(f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":{"tokens":[],"cookies":{`+members(1000)+`}}}`), 400, "invalid_json")
-	f.refused(f.do(http.MethodPost, "/introspect", "token=x"+strings.Repeat("&a", 1000), "Content-Type: ", "Content-Type: application/x-www-form-urlencoded"), 400, "invalid_parameter")
+	f.refused(f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":{"tokens":[],"cookies":{`+members(1000)+
+		`}}}`), 400, "invalid_json")
+	f.refused(f.do(http.MethodPost, "/introspect", "token=x"+strings.Repeat("&a", 1000), "Content-Type: ",
+		"Content-Type: application/x-www-form-urlencoded"), 400, "invalid_parameter")
 }
 
 // TestManyParameters: no unauthenticated call costs more than its length.
@@ -220,7 +230,8 @@ func TestManyParameters(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)
 	for name, query := range map[string]string{
-		"unknown": strings.Repeat("a=b&", 100_000), "empty": strings.Repeat("&", 500_000), "one": "limit=" + strings.Repeat("%20", 100_000),
+		"unknown": strings.Repeat("a=b&", 100_000), "empty": strings.Repeat("&", 500_000),
+		"one":   "limit=" + strings.Repeat("%20", 100_000),
 		"names": strings.Repeat("%61", 200_000), "escapes": strings.Repeat("%", 500_000),
 	} {
 		begun := time.Now()

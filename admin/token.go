@@ -87,7 +87,8 @@ func (c *call) enableToken() *Refusal {
 	return c.changeState("token enabled", (*tokenstore.Store).Enable)
 }
 
-func (c *call) changeState(message string, change func(*tokenstore.Store, token.ID, uint64, tokenstore.Actor) (*token.Token, error)) *Refusal {
+func (c *call) changeState(message string,
+	change func(*tokenstore.Store, token.ID, uint64, tokenstore.Actor) (*token.Token, error)) *Refusal {
 	if refusal := c.decodeNothing(); refusal != nil {
 		return refusal
 	}
@@ -127,7 +128,8 @@ func (c *call) lookUpToken() *Refusal {
 	}
 	found, _, err := store.Lookup(credential)
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		return refuseError(codeNotFound, "This token is not known here. It may have been deleted, or be of another installation.")
+		return refuseError(codeNotFound,
+			"This token is not known here. It may have been deleted, or be of another installation.")
 	}
 	if err != nil {
 		return c.storeRefusal(err)

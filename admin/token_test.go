@@ -16,11 +16,13 @@ func TestGetShowsUse(t *testing.T) {
 	id, secret := f.create(`{}`)
 	f.pass(90 * time.Second)
 	f.use(secret, 3, tokenstore.LastUse{
-		Time: f.store.Now(), IP: netip.MustParseAddr("203.0.113.9").String(), UserAgent: "curl/8.9", Route: "GET /api/unikernels",
+		Time: f.store.Now(), IP: netip.MustParseAddr("203.0.113.9").String(), UserAgent: "curl/8.9",
+		Route: "GET /api/unikernels",
 	})
 	w := f.do(http.MethodGet, "/tokens/"+id, "")
 	if want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:30Z","last_used_ip":"203.0.113.9",` +
-		`"last_used_user_agent":"curl/8.9","last_used_route":"GET /api/unikernels"`; !strings.Contains(w.Body.String(), want) {
+		`"last_used_user_agent":"curl/8.9","last_used_route":"GET /api/unikernels"`; !strings.Contains(w.Body.String(),
+		want) {
 		t.Errorf("%s", w.Body)
 	}
 }
@@ -40,7 +42,8 @@ func TestGetShowsTheStatusNow(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.set(now)
-		if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(), `"status":"`+test.status+`"`) {
+		if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(),
+			`"status":"`+test.status+`"`) {
 			t.Errorf("at %s: %s, want %s", test.now, w.Body, test.status)
 		}
 	}
@@ -64,7 +67,8 @@ func TestDelete(t *testing.T) {
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/"+id, ""), 404, "not_found")
 	f.refused(f.do(http.MethodDelete, "/tokens/"+id, ""), 404, "not_found")
-	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), other) || strings.Contains(w.Body.String(), id) {
+	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), other) ||
+		strings.Contains(w.Body.String(), id) {
 		t.Errorf("the list is %s", w.Body)
 	}
 	if f.logs.FilterMessage("token deleted").Len() != 1 {
@@ -91,7 +95,8 @@ func TestPreviousSecret(t *testing.T) {
 	id, secret := f.create(`{}`)
 	check := func(want string) {
 		t.Helper()
-		if got := f.do(http.MethodGet, "/tokens/"+id+"/previous", ""); got.Code != http.StatusOK || got.Body.String() != want {
+		if got := f.do(http.MethodGet, "/tokens/"+id+"/previous", ""); got.Code != http.StatusOK ||
+			got.Body.String() != want {
 			t.Errorf("%d %s, want %s", got.Code, got.Body, want)
 		}
 	}
@@ -99,7 +104,9 @@ func TestPreviousSecret(t *testing.T) {
 	check(`{"valid_until":null,` + none)
 	f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`)
 	check(`{"valid_until":"2026-03-01T13:00:00Z",` + none)
-	f.use(secret, 1, tokenstore.LastUse{Time: start.Add(time.Minute), IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
-	check(`{"valid_until":"2026-03-01T13:00:00Z","last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"203.0.113.7","last_used_user_agent":"curl/8.5.0","last_used_route":"GET /api/unikernels"}`)
+	f.use(secret, 1, tokenstore.LastUse{Time: start.Add(time.Minute), IP: "203.0.113.7", UserAgent: "curl/8.5.0",
+		Route: "GET /api/unikernels"})
+	check(
+		`{"valid_until":"2026-03-01T13:00:00Z","last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"203.0.113.7","last_used_user_agent":"curl/8.5.0","last_used_route":"GET /api/unikernels"}`)
 	f.refused(f.do(http.MethodGet, "/tokens/000000000000/previous", ""), 404, "not_found")
 }

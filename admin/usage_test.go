@@ -49,10 +49,13 @@ func TestTokenUsage(t *testing.T) {
 		}
 	}
 	for query, parameter := range map[string]string{
-		"step=week": "step", "step=": "step", "from=yesterday": "from", "to=1767225600": "to", "from=": "from", "from=2026-03-01": "from",
-		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z": "to", "by=scope": "by", "step=day&step=day": "step", "to=0000-01-01T00:00:00Z": "to",
+		"step=week": "step", "step=": "step", "from=yesterday": "from", "to=1767225600": "to", "from=": "from",
+		"from=2026-03-01": "from",
+		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z": "to", "by=scope": "by", "step=day&step=day": "step",
+		"to=0000-01-01T00:00:00Z": "to",
 	} {
-		f.refused(f.do(http.MethodGet, "/tokens/"+id+"/usage?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
+		f.refused(f.do(http.MethodGet, "/tokens/"+id+"/usage?"+query, ""), 400, "invalid_parameter",
+			"parameter="+parameter)
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/000000000000/usage", ""), 404, "not_found")
 	f.refused(f.do(http.MethodGet, "/tokens/"+secret+"/usage", ""), 400, "token_in_url")

@@ -66,7 +66,8 @@ func TestJudge(t *testing.T) {
 }
 
 func TestSpread(t *testing.T) {
-	if got, want := spread([]float64{4, 1, 3, 2, 5}), (Spread{Median: 3, Low: 2, High: 4, Min: 1, Max: 5}); got != want {
+	if got, want := spread([]float64{4, 1, 3, 2, 5}),
+		(Spread{Median: 3, Low: 2, High: 4, Min: 1, Max: 5}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if got := median([]float64{1, 2}); got != 1.5 {
@@ -80,17 +81,21 @@ func TestSpread(t *testing.T) {
 // TestReadAnswer: what is read ends where the answer ends.
 func TestReadAnswer(t *testing.T) {
 	for name, answer := range map[string]string{
-		"length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde", "none": "HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n",
+		"length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde",
+		"none":   "HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n",
 		"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
 	} {
-		c := &connection{reader: bufio.NewReader(strings.NewReader(answer + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
+		c := &connection{
+			reader: bufio.NewReader(
+				strings.NewReader(answer + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
 		for _, want := range []int{200, 401} {
 			if status, err := c.readAnswer(); err != nil || status != want {
 				t.Errorf("%s: status %d, %v", name, status, err)
 			}
 		}
 	}
-	for _, broken := range []string{"", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"} {
+	for _, broken := range []string{"", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"} {
 		c := &connection{reader: bufio.NewReader(strings.NewReader(broken))}
 		if status, err := c.readAnswer(); err == nil {
 			t.Errorf("%q: status %d", broken, status)
@@ -124,7 +129,8 @@ func TestLoadNotices(t *testing.T) {
 		}
 	}()
 	for _, good := range []bool{true, false} {
-		l := &load{server: &server{address: listener.Addr().String()}, requests: [][]byte{fmt.Append(nil, "GET / HTTP/1.1\r\n\r\n")}, good: []bool{good}}
+		l := &load{server: &server{address: listener.Addr().String()},
+			requests: [][]byte{fmt.Append(nil, "GET / HTTP/1.1\r\n\r\n")}, good: []bool{good}}
 		if err := l.dial(t.Context(), 2); err != nil {
 			t.Fatal(err)
 		}

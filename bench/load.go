@@ -51,7 +51,8 @@ func (l *load) dial(ctx context.Context, connections int) error {
 		if err != nil {
 			return err
 		}
-		l.connections = append(l.connections, &connection{conn, bufio.NewReader(conn), i * len(l.requests) / connections})
+		l.connections = append(l.connections,
+			&connection{conn, bufio.NewReader(conn), i * len(l.requests) / connections})
 	}
 	return nil
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-var errNotLinux = errors.New("the measurements need Linux: they keep processes on processors of their own and read their clocks")
+var errNotLinux = errors.New(
+	"the measurements need Linux: they keep processes on processors of their own and read their clocks")
 
 func cpuTime(int) (time.Duration, error)   { return 0, errNotLinux }
 func pinSelf() error                       { return errNotLinux }

@@ -54,7 +54,8 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure the rows whose name begins so, with their controls")
 	flag.BoolVar(&o.pairs, "pairs", true, "measure requests")
 	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: its start, memory, changes")
-	flag.StringVar(&o.profiles, "profiles", "", "write a profile of the processor time of each row's Caddy to this directory")
+	flag.StringVar(&o.profiles, "profiles", "",
+		"write a profile of the processor time of each row's Caddy to this directory")
 	flag.StringVar(&o.json, "json", "", "write all figures to this file")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this file, in Markdown")
 	flag.Parse()
@@ -72,7 +73,8 @@ func run(o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	report := Report{Machine: describeMachine(), Begun: time.Now().UTC().Truncate(time.Second), Slices: o.slices, Slice: o.slice.String(), Connections: o.connections}
+	report := Report{Machine: describeMachine(), Begun: time.Now().UTC().Truncate(time.Second), Slices: o.slices,
+		Slice: o.slice.String(), Connections: o.connections}
 	fmt.Println(report.Machine)
 	stores := &stores{dir: dir, filled: make(map[string]filledStore)}
 	if o.scale { // first: it isn't kept on one processor

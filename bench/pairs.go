@@ -279,6 +279,7 @@ func (c *contest) result() Pair {
 	p.CostP50 = median(column(func(s *slice) float64 { return micros(s.own.quantile(0.5)) }))
 	p.BaseP99 = median(column(func(s *slice) float64 { return micros(s.base.quantile(0.99)) }))
 	p.CostP99 = median(column(func(s *slice) float64 { return micros(s.own.quantile(0.99)) }))
-	p.P99 = spread(column(func(s *slice) float64 { return micros(s.own.quantile(0.99)) / micros(s.base.quantile(0.99)) }))
+	p.P99 = spread(
+		column(func(s *slice) float64 { return micros(s.own.quantile(0.99)) / micros(s.base.quantile(0.99)) }))
 	return p
 }

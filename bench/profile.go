@@ -31,7 +31,8 @@ func (c *contest) profile(ctx context.Context, dir string) error {
 }
 
 func takeProfile(ctx context.Context, socket, path string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://caddy/debug/pprof/profile?seconds=%d", profileSeconds), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		fmt.Sprintf("http://caddy/debug/pprof/profile?seconds=%d", profileSeconds), nil)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ func (m Machine) String() string {
 }
 
 func describeMachine() Machine {
-	m := Machine{Processor: processorName(), Processors: runtime.NumCPU(), Kernel: kernelRelease(), Go: runtime.Version()}
+	m := Machine{Processor: processorName(), Processors: runtime.NumCPU(), Kernel: kernelRelease(),
+		Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		revision := "of a tree without revision"
 		for _, setting := range info.Settings {
@@ -118,19 +119,25 @@ func (r *Report) judge() {
 		if group == "proxy" {
 			most = 1.02
 		}
-		add(fmt.Sprintf("%s: processor time of a request with the gate at most %.2f of that without", group, most), group, gate.Ratio.String(), gate.Ratio.Median <= most)
+		add(fmt.Sprintf("%s: processor time of a request with the gate at most %.2f of that without", group, most),
+			group, gate.Ratio.String(), gate.Ratio.Median <= most)
 		if bad, ok := rows[group+"/gate, 10k tokens, half of them bad"]; ok && group == "respond" {
-			add("respond: with every second token bad no more than with all good", group, fmt.Sprintf("%.2f against %.2f µs added", bad.Added, gate.Added), bad.Added <= gate.Added)
+			add("respond: with every second token bad no more than with all good", group,
+				fmt.Sprintf("%.2f against %.2f µs added", bad.Added, gate.Added), bad.Added <= gate.Added)
 		}
 		if forward, ok := rows[group+"/forward_auth"]; ok {
-			add(group+": forward_auth adds at least 50 times as much", group, fmt.Sprintf("%.2f against %.2f µs: %.0f times", forward.Added, gate.Added, forward.Added/gate.Added), forward.Added >= 50*gate.Added)
+			add(group+": forward_auth adds at least 50 times as much", group,
+				fmt.Sprintf("%.2f against %.2f µs: %.0f times", forward.Added, gate.Added, forward.Added/gate.Added),
+				forward.Added >= 50*gate.Added)
 		}
 		if churned, ok := rows[group+"/gate, 10k tokens, 100 changes/s"]; ok {
-			add(group+": with 100 changes a second the 99th percentile at most 1.1 of that without", group, churned.P99.String(), churned.P99.Median <= 1.1)
+			add(group+": with 100 changes a second the 99th percentile at most 1.1 of that without", group,
+				churned.P99.String(), churned.P99.Median <= 1.1)
 		}
 		for name, row := range rows {
 			if strings.HasPrefix(name, group+"/gate, ") && strings.HasSuffix(name, "M tokens") {
-				add(group+": no slice with a large store above 1.3", group, fmt.Sprintf("%.3f at most", row.Ratio.Max), row.Ratio.Max <= 1.3)
+				add(group+": no slice with a large store above 1.3", group, fmt.Sprintf("%.3f at most", row.Ratio.Max),
+					row.Ratio.Max <= 1.3)
 			}
 		}
 	}
@@ -148,12 +155,17 @@ func (r *Report) judgeScale(s Scale) {
 		r.Verdicts = append(r.Verdicts, Verdict{Goal: goal, Figure: figure, Verdict: verdict})
 	}
 	many := short(s.Tokens) + " tokens: "
-	add(many+"the first answer at most 200 ms later than with none", fmt.Sprintf("%.0f ms later", s.Start-s.StartEmpty), s.Start-s.StartEmpty <= 200)
+	add(many+"the first answer at most 200 ms later than with none", fmt.Sprintf("%.0f ms later", s.Start-s.StartEmpty),
+		s.Start-s.StartEmpty <= 200)
 	add(many+"at most 64 MiB more memory until they are used", mebibytes(s.Memory), s.Memory <= 64<<20)
-	add(many+"at most 200 bytes of memory each once used", fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory, s.ActiveObjects), s.ActiveMemory <= 200)
+	add(many+"at most 200 bytes of memory each once used", fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory,
+		s.ActiveObjects), s.ActiveMemory <= 200)
 	add(many+"garbage collected within 5 ms once all are used", fmt.Sprintf("%.1f ms", s.Collection), s.Collection <= 5)
-	add(many+"at least 2000 creates a second from 64 callers", fmt.Sprintf("%.0f", s.CreatesPerSecond), s.CreatesPerSecond >= 2000)
-	add(many+"a revoke at most 10 ms longer while use is being saved", fmt.Sprintf("p99 %.1f ms, %.1f ms otherwise", s.RevokeFlushP99, s.RevokeIdleP99), s.RevokeFlushP99-s.RevokeIdleP99 <= 10)
+	add(many+"at least 2000 creates a second from 64 callers", fmt.Sprintf("%.0f", s.CreatesPerSecond),
+		s.CreatesPerSecond >= 2000)
+	add(many+"a revoke at most 10 ms longer while use is being saved",
+		fmt.Sprintf("p99 %.1f ms, %.1f ms otherwise", s.RevokeFlushP99, s.RevokeIdleP99),
+		s.RevokeFlushP99-s.RevokeIdleP99 <= 10)
 }
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
@@ -170,7 +182,8 @@ func (r *Report) write(o options) error {
 	var errs []error
 	if o.markdown != "" {
 		var markdown strings.Builder
-		fmt.Fprintf(&markdown, "%s\n\n%s, %d slices of %s, %d connections to each server; took %s.\n", r.Machine, r.Begun.Format(time.DateOnly), r.Slices, r.Slice, r.Connections, r.Took)
+		fmt.Fprintf(&markdown, "%s\n\n%s, %d slices of %s, %d connections to each server; took %s.\n", r.Machine,
+			r.Begun.Format(time.DateOnly), r.Slices, r.Slice, r.Connections, r.Took)
 		for _, t := range tables {
 			t.writeMarkdown(&markdown)
 		}
@@ -192,10 +205,12 @@ type table struct {
 func (r *Report) tables() []table {
 	var tables []table
 	if len(r.Pairs) > 0 {
-		pairs := table{header: []string{"", "CPU ratio", "slices from .. to", "without µs", "with µs", "added µs", "requests ratio", "p50 µs", "p99 µs"}}
+		pairs := table{header: []string{"", "CPU ratio", "slices from .. to", "without µs", "with µs", "added µs",
+			"requests ratio", "p50 µs", "p99 µs"}}
 		for _, p := range r.Pairs {
 			pairs.rows = append(pairs.rows, []string{
-				p.Name, p.Ratio.String(), fmt.Sprintf("%.2f .. %.2f", p.Ratio.Min, p.Ratio.Max), number(p.Base), number(p.Cost), number(p.Added), fmt.Sprintf("%.3f", p.Rate.Median),
+				p.Name, p.Ratio.String(), fmt.Sprintf("%.2f .. %.2f", p.Ratio.Min, p.Ratio.Max), number(p.Base),
+				number(p.Cost), number(p.Added), fmt.Sprintf("%.3f", p.Rate.Median),
 				fmt.Sprintf("%.0f → %.0f", p.BaseP50, p.CostP50), fmt.Sprintf("%.0f → %.0f", p.BaseP99, p.CostP99),
 			})
 		}
@@ -208,14 +223,22 @@ func (r *Report) tables() []table {
 			of   func(*Scale) string
 		}{
 			{"file", func(s *Scale) string { return mebibytes(s.FileSize) }},
-			{"start to first answer (empty store)", func(s *Scale) string { return fmt.Sprintf("%.0f ms (%.0f ms)", s.Start, s.StartEmpty) }},
+			{"start to first answer (empty store)",
+				func(s *Scale) string { return fmt.Sprintf("%.0f ms (%.0f ms)", s.Start, s.StartEmpty) }},
 			{"memory over an empty store, unused", func(s *Scale) string { return mebibytes(s.Memory) }},
-			{"memory of a used token", func(s *Scale) string { return fmt.Sprintf("%.0f B in %.1f objects", s.ActiveMemory, s.ActiveObjects) }},
-			{"forced garbage collection, all used (none used)", func(s *Scale) string { return fmt.Sprintf("%.1f ms (%.1f ms)", s.Collection, s.CollectionBefore) }},
+			{"memory of a used token",
+				func(s *Scale) string {
+					return fmt.Sprintf("%.0f B in %.1f objects", s.ActiveMemory,
+						s.ActiveObjects)
+				}},
+			{"forced garbage collection, all used (none used)",
+				func(s *Scale) string { return fmt.Sprintf("%.1f ms (%.1f ms)", s.Collection, s.CollectionBefore) }},
 			{"find and count, in random order", func(s *Scale) string { return fmt.Sprintf("%.0f ns", s.Use) }},
 			{"creates a second, 64 callers", func(s *Scale) string { return fmt.Sprintf("%.0f", s.CreatesPerSecond) }},
-			{"revoke, p50 and p99", func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeIdleP50, s.RevokeIdleP99) }},
-			{"revoke while use is saved, p50 and p99", func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeFlushP50, s.RevokeFlushP99) }},
+			{"revoke, p50 and p99",
+				func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeIdleP50, s.RevokeIdleP99) }},
+			{"revoke while use is saved, p50 and p99",
+				func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeFlushP50, s.RevokeFlushP99) }},
 		}
 		for _, line := range lines {
 			row := []string{line.name}

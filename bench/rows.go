@@ -50,7 +50,8 @@ const gateDirective = `bearer_auth {
 
 // rows are what is measured, in the order of the table.
 func rows(large int) []row {
-	limits, bad, churned := gateRow("gate, 10k tokens, limits", 10_000), gateRow("gate, 10k tokens, half of them bad", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
+	limits, bad, churned := gateRow("gate, 10k tokens, limits", 10_000),
+		gateRow("gate, 10k tokens, half of them bad", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
 	limits.limited, bad.bad, churned.churn = true, true, true
 	kinds := []row{
 		{name: "control", control: true},
@@ -70,15 +71,18 @@ func rows(large int) []row {
 			all = append(all, r)
 		}
 	}
-	for _, r := range []row{{name: "respond over TLS/control", control: true}, gateRow("respond over TLS/gate, 10k tokens", 10_000)} {
+	for _, r := range []row{{name: "respond over TLS/control", control: true},
+		gateRow("respond over TLS/gate, 10k tokens", 10_000)} {
 		r.secure = true
 		all = append(all, r)
 	}
 	for _, r := range []row{
 		{name: "nginx", program: "nginx", config: func(b *builder) string { return nginxConfig(b, false) }},
-		{name: "nginx, map of a token", program: "nginx", config: func(b *builder) string { return nginxConfig(b, true) }},
+		{name: "nginx, map of a token", program: "nginx",
+			config: func(b *builder) string { return nginxConfig(b, true) }},
 		{name: "HAProxy", program: "haproxy", config: func(b *builder) string { return haproxyConfig(b, false) }},
-		{name: "HAProxy, map of a token", program: "haproxy", config: func(b *builder) string { return haproxyConfig(b, true) }},
+		{name: "HAProxy, map of a token", program: "haproxy",
+			config: func(b *builder) string { return haproxyConfig(b, true) }},
 	} {
 		if _, err := exec.LookPath(r.program); err == nil {
 			r.proxied = true
@@ -194,27 +198,32 @@ func (b *builder) startCaddy() error {
 		}
 	}
 	var global strings.Builder
-	global.WriteString("\tpersist_config off\n\tauto_https disable_redirects\n\tlog {\n\t\tlevel ERROR\n\t}\n\tservers {\n\t\tprotocols h1\n\t}\n")
+	global.WriteString(
+		"\tpersist_config off\n\tauto_https disable_redirects\n\tlog {\n\t\tlevel ERROR\n\t}\n\tservers {\n\t\tprotocols h1\n\t}\n")
 	if b.row.churn || b.admin {
 		fmt.Fprintf(&global, "\tadmin unix/%s\n", b.adminSocket())
 	} else {
 		global.WriteString("\tadmin off\n")
 	}
 	if b.row.tokens > 0 {
-		fmt.Fprintf(&global, "\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n\t\t\tupstream_token upstream\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
+		fmt.Fprintf(&global,
+			"\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n\t\t\tupstream_token upstream\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
 	}
 	site, secure := "http://"+b.server.address, ""
 	if b.row.secure {
 		site, secure = "https://"+b.server.address, "tls internal"
-		global.WriteString("\tskip_install_trust\n\tdefault_sni 127.0.0.1\n\tstorage file_system " + filepath.Join(b.home, "storage") + "\n")
+		global.WriteString("\tskip_install_trust\n\tdefault_sni 127.0.0.1\n\tstorage file_system " +
+			filepath.Join(b.home, "storage") + "\n")
 	}
 	answer := fmt.Sprintf("respond `%s`", body)
 	if b.row.proxied {
 		// Caddy keeps 32 by default; with more clients than that it opens connections
 		// all the time, and the figures are about that.
-		answer = fmt.Sprintf("reverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", b.backend)
+		answer = fmt.Sprintf(
+			"reverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", b.backend)
 	}
-	config := fmt.Sprintf("{\n%s}\n%s {\n\tbind 127.0.0.1\n\t%s\n\troute {\n\t%s\n\t%s\n\t}\n}\n", global.String(), site, secure, check, answer)
+	config := fmt.Sprintf("{\n%s}\n%s {\n\tbind 127.0.0.1\n\t%s\n\troute {\n\t%s\n\t%s\n\t}\n}\n", global.String(),
+		site, secure, check, answer)
 	return b.server.startCaddy(b.ctx, b.home, config)
 }
 
@@ -241,12 +250,15 @@ func (b *builder) load() *load {
 }
 
 func (b *builder) request(authorization string) []byte {
-	return fmt.Appendf(nil, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", b.server.address, authorization)
+	return fmt.Appendf(nil,
+		"GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", b.server.address, authorization)
 }
 
 // headerMatcher is Caddy's own way to check one token.
 func headerMatcher(b *builder) (string, error) {
-	return fmt.Sprintf("@good header Authorization \"Bearer %s\"\n\t@bad not header Authorization \"Bearer %s\"\n\trespond @bad 401", b.tokens[0], b.tokens[0]), nil
+	return fmt.Sprintf(
+		"@good header Authorization \"Bearer %s\"\n\t@bad not header Authorization \"Bearer %s\"\n\trespond @bad 401",
+		b.tokens[0], b.tokens[0]), nil
 }
 
 const (
@@ -272,7 +284,9 @@ func forwardAuth(b *builder) (string, error) {
 	if err := (&server{address: address}).await(b.ctx); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("forward_auth %s {\n\t\turi /\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", address), nil
+	return fmt.Sprintf(
+		"forward_auth %s {\n\t\turi /\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}",
+		address), nil
 }
 
 func (b *builder) startProgram() error {
@@ -311,7 +325,8 @@ http {
 func haproxyConfig(b *builder, check bool) string {
 	refuse := ""
 	if check {
-		refuse = fmt.Sprintf("http-request deny deny_status 401 unless { req.hdr(Authorization) -m str \"Bearer %s\" }", b.tokens[0])
+		refuse = fmt.Sprintf("http-request deny deny_status 401 unless { req.hdr(Authorization) -m str \"Bearer %s\" }",
+			b.tokens[0])
 	}
 	return fmt.Sprintf(`global
 	nbthread 1

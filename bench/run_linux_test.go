@@ -13,10 +13,12 @@ import (
 // serves, is measured and written down.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
-	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/", "proxy/gate, 10k tokens, 100"} {
+	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/",
+		"proxy/gate, 10k tokens, 100"} {
 		o := options{
-			slices: 1, slice: 50 * time.Millisecond, connections: 4, tokens: 2_000, starts: 1, only: only, pairs: true, scale: strings.HasPrefix(only, "proxy"),
-			json: filepath.Join(dir, "bench.json"), markdown: filepath.Join(dir, "bench.md"),
+			slices: 1, slice: 50 * time.Millisecond, connections: 4, tokens: 2_000, starts: 1, only: only, pairs: true,
+			scale: strings.HasPrefix(only, "proxy"),
+			json:  filepath.Join(dir, "bench.json"), markdown: filepath.Join(dir, "bench.md"),
 		}
 		if err := run(o); err != nil {
 			t.Fatalf("%s: %v", only, err)
@@ -44,11 +46,13 @@ func TestRun(t *testing.T) {
 		}
 		if o.scale {
 			large := report.Scale[len(report.Scale)-1]
-			if len(report.Scale) != 2 || large.Tokens != o.tokens || large.Start <= 0 || large.ActiveMemory <= 0 || large.CreatesPerSecond <= 0 || large.RevokeFlushP99 <= 0 {
+			if len(report.Scale) != 2 || large.Tokens != o.tokens || large.Start <= 0 || large.ActiveMemory <= 0 ||
+				large.CreatesPerSecond <= 0 || large.RevokeFlushP99 <= 0 {
 				t.Errorf("scale %+v", report.Scale)
 			}
 		}
-		if table, err := os.ReadFile(o.markdown); err != nil || !strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
+		if table, err := os.ReadFile(o.markdown); err != nil ||
+			!strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
 			t.Errorf("the tables are\n%s%v", table, err)
 		}
 	}

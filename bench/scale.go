@@ -172,7 +172,8 @@ func answered(ctx context.Context, address string) bool {
 		return false
 	}
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", address, unknownToken)
+	_, err = fmt.Fprintf(conn, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", address,
+		unknownToken)
 	if err != nil {
 		return false
 	}
@@ -243,7 +244,8 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	use := func(h handle, at time.Time) error {
 		match, err := store.Authenticate(token.Credential{Digest: h.digest}, at)
 		if err == nil {
-			store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: at, IP: "192.0.2.1", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
+			store.CountAllowed(match, "unikernel:list",
+				tokenstore.LastUse{Time: at, IP: "192.0.2.1", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 		}
 		return err
 	}

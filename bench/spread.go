@@ -22,7 +22,8 @@ func (s Spread) String() string {
 
 func spread(values []float64) Spread {
 	return Spread{
-		Median: median(values), Low: quantile(values, 0.25), High: quantile(values, 0.75), Min: slices.Min(values), Max: slices.Max(values),
+		Median: median(values), Low: quantile(values, 0.25), High: quantile(values, 0.75), Min: slices.Min(values),
+		Max: slices.Max(values),
 	}
 }
 

@@ -32,7 +32,8 @@ var benchActor = tokenstore.Actor{Name: "bench"}
 
 func draft(n int64) token.Draft {
 	return token.Draft{
-		Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: "default", Preset: "deploy", Expiry: token.Expiry{NeverExpires: true},
+		Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: "default", Preset: "deploy",
+		Expiry: token.Expiry{NeverExpires: true},
 	}
 }
 

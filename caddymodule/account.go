@@ -95,13 +95,15 @@ func newUpstreamCredential(token string) *upstreamCredential {
 // The secret may have been changed where it is kept, so it is read again.
 func (a *Account) refused(sent string, now time.Time) {
 	a.refusedSince.CompareAndSwap(0, now.Unix())
-	a.logger.Error("the backend refuses the upstream token of an account; requests on its behalf fail until it is replaced",
+	a.logger.Error(
+		"the backend refuses the upstream token of an account; requests on its behalf fail until it is replaced",
 		zap.String("account", a.name),
 		zap.Time("since", time.Unix(a.refusedSince.Load(), 0).UTC()))
 	token, err := a.resolve()
 	switch {
 	case err != nil:
-		a.logger.Error("reading the upstream token of an account again failed", zap.String("account", a.name), zap.Error(err))
+		a.logger.Error("reading the upstream token of an account again failed", zap.String("account", a.name),
+			zap.Error(err))
 	case token != sent:
 		a.current.Store(newUpstreamCredential(token))
 		a.logger.Info("read a changed upstream token of an account", zap.String("account", a.name))
@@ -123,7 +125,8 @@ func (a *Account) accepted() {
 // into the wrong place.
 func accountLabel(name string) string {
 	if len(name) > maxShownName || !accountName.MatchString(name) {
-		return fmt.Sprintf("account (a name of %d characters, not shown: it may be a token)", utf8.RuneCountInString(name))
+		return fmt.Sprintf("account (a name of %d characters, not shown: it may be a token)",
+			utf8.RuneCountInString(name))
 	}
 	return "account " + name
 }
@@ -143,7 +146,8 @@ func checkAccountName(name string) error {
 	}
 	for _, r := range name {
 		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
-			return fmt.Errorf("%s: the name holds %U; use letters, digits and signs without white space", accountLabel(name), r)
+			return fmt.Errorf("%s: the name holds %U; use letters, digits and signs without white space",
+				accountLabel(name), r)
 		}
 	}
 	return nil

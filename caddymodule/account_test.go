@@ -14,7 +14,8 @@ import (
 // one that has just taken its place in a file.
 func TestIsUpstreamToken(t *testing.T) {
 	t.Parallel()
-	const first, second, third = "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10", "6f1c9b1e-0d5e-4c1a-8a57-2f4f1f0e9b33"
+	const first, second, third = "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10",
+		"6f1c9b1e-0d5e-4c1a-8a57-2f4f1f0e9b33"
 	file := filepath.Join(t.TempDir(), "token")
 	put := func(text string) {
 		t.Helper()

@@ -58,7 +58,8 @@ func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 	}
 	app, err := running.AppIfConfigured(appName)
 	if err != nil {
-		refuseEndpoint(w, "The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it.")
+		refuseEndpoint(w,
+			"The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it.")
 		return nil
 	}
 	http.StripPrefix(EndpointMount, app.(*App).endpoint()).ServeHTTP(w, r)

@@ -36,7 +36,8 @@ func TestRunningConfig(t *testing.T) {
 					}
 					return caddy.Context{Context: t.Context()}
 				})
-				if waited := time.Since(start); ok != test.want || (running.Context != nil) != test.want || waited != test.waited {
+				if waited := time.Since(start); ok != test.want || (running.Context != nil) != test.want ||
+					waited != test.waited {
 					t.Errorf("%v after %v, want %v after %v", ok, waited, test.want, test.waited)
 				}
 			})

@@ -139,7 +139,8 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.MaxLifetime != unlimited {
 		if a.policy.MaxLifetime, err = token.ParseLifetime(a.MaxLifetime); err != nil {
-			return fmt.Errorf("max_lifetime %s: %w; for no limit write %s", gate.ConfigWord(a.MaxLifetime), err, unlimited)
+			return fmt.Errorf("max_lifetime %s: %w; for no limit write %s", gate.ConfigWord(a.MaxLifetime), err,
+				unlimited)
 		}
 	}
 	if a.WarnBefore == "" {
@@ -153,7 +154,8 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.AuditRetention != unlimited {
 		if a.keepAudit, err = token.ParseLifetime(a.AuditRetention); err != nil {
-			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s", gate.ConfigWord(a.AuditRetention), err, unlimited)
+			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s",
+				gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
 	if a.HistoryRetention == "" {
@@ -312,7 +314,8 @@ func (a *App) maxScopes() (map[string]token.Grants, error) {
 		}
 		for _, text := range texts {
 			if _, err := catalog.Expand([]string{text}); err != nil {
-				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a scope here; known are %s", accountLabel(name), gate.ConfigWord(text), catalog.Known()))
+				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a scope here; known are %s",
+					accountLabel(name), gate.ConfigWord(text), catalog.Known()))
 			}
 		}
 		most[name], _ = catalog.Expand(texts)

@@ -222,7 +222,8 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 	return nil
 }
 
-var errNoStoreOption = errors.New(`bearer_auth needs a token store. Add to the global options at the top of the Caddyfile:
+var errNoStoreOption = errors.New(
+	`bearer_auth needs a token store. Add to the global options at the top of the Caddyfile:
 
 	{
 		api_tokens {
@@ -288,13 +289,16 @@ func (h *BearerAuth) table() (gate.Table, error) {
 		table.Routes = append(table.Routes, custom.route())
 	}
 	if len(table.Routes) == 0 {
-		return table, fmt.Errorf("bearer_auth has no routes, so it would refuse everything: add `routes %s`, or `route <method> <path> <scope>` lines", strings.Join(gate.TableNames(), "|"))
+		return table,
+			fmt.Errorf(
+				"bearer_auth has no routes, so it would refuse everything: add `routes %s`, or `route <method> <path> <scope>` lines", strings.Join(gate.TableNames(), "|"))
 	}
 	return table, nil
 }
 
 func errUnknownTable(name string) error {
-	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name), strings.Join(gate.TableNames(), ", "))
+	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name),
+		strings.Join(gate.TableNames(), ", "))
 }
 
 // Validate checks the settings.
@@ -307,7 +311,8 @@ func (h *BearerAuth) Validate() error {
 	}
 	for option, size := range map[string]int64{"max_body": h.MaxBody, "max_anonymous_body": h.MaxAnonymousBody} {
 		if h.MaxBuffered > 0 && h.MaxBuffered <= size {
-			return fmt.Errorf("max_buffered is %d bytes, so a body of %s, %d bytes, could never be held: raise max_buffered, or lower %[2]s", h.MaxBuffered, option, size)
+			return fmt.Errorf(
+				"max_buffered is %d bytes, so a body of %s, %d bytes, could never be held: raise max_buffered, or lower %[2]s", h.MaxBuffered, option, size)
 		}
 	}
 	if h.DetachedRequests < -1 || h.MaxBuffered < -1 || h.MaxAnonymousBody < -1 {
@@ -378,7 +383,8 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 }
 
 // facts gathers what the gate decides by.
-func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens, now time.Time) gate.Request {
+func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens,
+	now time.Time) gate.Request {
 	facts := gate.Request{
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),

@@ -25,7 +25,8 @@ func hasBody(r *http.Request) bool {
 // readBody reads the body of an ordinary request, so that the backend sees all of it or
 // nothing of the request. It returns the refusal of a body that is too large, too slow or
 // broken.
-func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer, route *gate.Route) gate.Refusal {
+func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer,
+	route *gate.Route) gate.Refusal {
 	defer h.limitReading(w)()
 	body.budget = h.MaxBuffered
 	err := body.readFrom(r.Body, h.gate.MaxBody(route), r.ContentLength)

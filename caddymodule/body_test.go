@@ -20,7 +20,9 @@ func TestBodyBuffer(t *testing.T) {
 	for length := range 3100 {
 		body := strings.Repeat("x", length)
 		for _, declared := range []int64{-1, int64(length), int64(length) + 1} {
-			for name, r := range map[string]io.Reader{"whole": strings.NewReader(body), "with its end": iotest.DataErrReader(strings.NewReader(body)), "in halves": iotest.HalfReader(strings.NewReader(body))} {
+			for name, r := range map[string]io.Reader{"whole": strings.NewReader(body),
+				"with its end": iotest.DataErrReader(strings.NewReader(body)),
+				"in halves":    iotest.HalfReader(strings.NewReader(body))} {
 				b := bodyBuffer{budget: -1}
 				err := b.readFrom(r, limit, declared)
 				switch {
@@ -36,7 +38,8 @@ func TestBodyBuffer(t *testing.T) {
 					t.Fatalf("%d bytes, declared %d, %s: %v, read %d", length, declared, name, err, len(b.bytes))
 				}
 				if cap(b.bytes) > max(firstBuffer, 2*length) || int64(cap(b.bytes)) != b.taken {
-					t.Fatalf("%d bytes, declared %d, %s: %d bytes of memory, %d counted", length, declared, name, cap(b.bytes), b.taken)
+					t.Fatalf("%d bytes, declared %d, %s: %d bytes of memory, %d counted", length, declared, name,
+						cap(b.bytes), b.taken)
 				}
 				b.release()
 			}
@@ -50,12 +53,16 @@ func TestBodyRefusal(t *testing.T) {
 		err  error
 		want string
 	}{
-		"too large":            {errBodyTooLarge, "413 body_too_large"},
-		"outer limit":          {caddyhttp.Error(http.StatusRequestEntityTooLarge, &http.MaxBytesError{Limit: 1}), "413 body_too_large"},
-		"outer limit, bare":    {&http.MaxBytesError{Limit: 1}, "413 body_too_large"},
-		"outer limit, own":     {caddyhttp.Error(http.StatusInsufficientStorage, &http.MaxBytesError{Limit: 1}), "507 body_too_large"},
-		"outer handler":        {caddyhttp.Error(http.StatusUnprocessableEntity, errors.New("x")), "422 invalid_request"},
-		"outer time limit":     {caddyhttp.Error(http.StatusGatewayTimeout, os.ErrDeadlineExceeded), "504 body_timeout"},
+		"too large": {errBodyTooLarge, "413 body_too_large"},
+		"outer limit": {caddyhttp.Error(http.StatusRequestEntityTooLarge, &http.MaxBytesError{Limit: 1}),
+			"413 body_too_large"},
+		"outer limit, bare": {&http.MaxBytesError{Limit: 1}, "413 body_too_large"},
+		"outer limit, own": {caddyhttp.Error(http.StatusInsufficientStorage, &http.MaxBytesError{Limit: 1}),
+			"507 body_too_large"},
+		"outer handler": {caddyhttp.Error(http.StatusUnprocessableEntity, errors.New("x")),
+			"422 invalid_request"},
+		"outer time limit": {caddyhttp.Error(http.StatusGatewayTimeout, os.ErrDeadlineExceeded),
+			"504 body_timeout"},
 		"no status of its own": {caddyhttp.Error(0, errors.New("x")), "400 invalid_request"},
 		"time limit":           {fmt.Errorf("reading: %w", os.ErrDeadlineExceeded), "408 body_timeout"},
 		"memory":               {errBuffersFull, "503 overloaded"},

@@ -96,7 +96,8 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("api_tokens has no option %s; there are account, audit_retention, history_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
+		return d.Errf(
+			"api_tokens has no option %s; there are account, audit_retention, history_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
 	}
 	return nil
 }
@@ -152,10 +153,12 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				return d.Err("upstream_token is given twice")
 			}
 			if !d.AllArgs(&account.UpstreamToken) {
-				return d.Err("upstream_token: give one word, for example {env.UPSTREAM_TOKEN} or {file./run/secrets/alice}")
+				return d.Err(
+					"upstream_token: give one word, for example {env.UPSTREAM_TOKEN} or {file./run/secrets/alice}")
 			}
 			if account.UpstreamToken == "" {
-				return d.Errf("upstream_token of %s is empty; leave the line out if the backend needs none", accountLabel(name))
+				return d.Errf("upstream_token of %s is empty; leave the line out if the backend needs none",
+					accountLabel(name))
 			}
 		case "max_scopes":
 			if account.MaxScopes != nil {
@@ -166,7 +169,9 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 			}
 			for _, text := range account.MaxScopes {
 				if !grantOrPreset.MatchString(text) {
-					return d.Errf("max_scopes %s: write scopes such as unikernel:list, unikernel:* or *, or names of presets", gate.ConfigWord(text))
+					return d.Errf(
+						"max_scopes %s: write scopes such as unikernel:list, unikernel:* or *, or names of presets",
+						gate.ConfigWord(text))
 				}
 			}
 		default:

@@ -97,7 +97,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "keys_page":
 		if !d.AllArgs(&h.KeysPage) || h.KeysPage == "" {
-			return d.Err("keys_page: give the URL of the page where people make API keys, for example https://keys.example.com/")
+			return d.Err(
+				"keys_page: give the URL of the page where people make API keys, for example https://keys.example.com/")
 		}
 	case "realm":
 		if !d.AllArgs(&h.Realm) {
@@ -133,7 +134,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return oneWord(d, option)
 		}
 	default:
-		return d.Errf("bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route, routes and spool_uploads", gate.ConfigWord(option))
+		return d.Errf(
+			"bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route, routes and spool_uploads", gate.ConfigWord(option))
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)
@@ -144,7 +146,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	var custom CustomRoute
 	if !d.AllArgs(&custom.Method, &custom.Path, &custom.Scope) {
-		return d.Err("route: give a method, a path and a scope, and one line for each method, for example: route POST /api/custom/build custom:build")
+		return d.Err(
+			"route: give a method, a path and a scope, and one line for each method, for example: route POST /api/custom/build custom:build")
 	}
 	route := custom.route()
 	if err := route.Check(); err != nil {
@@ -169,7 +172,8 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 }
 
 // parseOrOff reads one word, which may be off; that is -1.
-func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option string, value *T, parse func(text string) (T, error)) error {
+func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option string, value *T,
+	parse func(text string) (T, error)) error {
 	var text string
 	if !d.AllArgs(&text) {
 		return oneWord(d, option)

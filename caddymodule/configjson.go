@@ -33,7 +33,8 @@ func unmarshalOptions(data []byte, options any) error {
 		name := strings.ToLower(member) // encoding/json ignores letter case, too
 		field, ok := fields[name]
 		if !ok {
-			return optionError(fmt.Sprintf("there is no option %s; there are %s", gate.ConfigWord(member), strings.Join(names, ", ")))
+			return optionError(fmt.Sprintf("there is no option %s; there are %s", gate.ConfigWord(member),
+				strings.Join(names, ", ")))
 		}
 		if seen[name] {
 			return optionError(name + " is given twice, in different letter case")

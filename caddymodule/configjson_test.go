@@ -20,7 +20,8 @@ func TestMistakesInJSON(t *testing.T) {
 		`["secret-secret"]`:                             "write an object with options",
 	} {
 		err := json.Unmarshal([]byte(text), new(BearerAuth))
-		if (want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+		if (want == "") != (err == nil) || err != nil &&
+			(!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

@@ -50,7 +50,9 @@ func placeholderValue(key string) (string, error) {
 		value, set := os.LookupEnv(name)
 		switch {
 		case !set:
-			return "", errors.New("the environment variable of its placeholder {env.…} is not set; set it for the Caddy process, or correct its name")
+			return "",
+				errors.New(
+					"the environment variable of its placeholder {env.…} is not set; set it for the Caddy process, or correct its name")
 		case value == "":
 			return "", errors.New("the environment variable of its placeholder {env.…} is empty")
 		}
@@ -62,7 +64,9 @@ func placeholderValue(key string) (string, error) {
 	if value, ok := caddy.NewReplacer().GetString(key); ok && value != "" {
 		return value, nil
 	}
-	return "", errors.New("its placeholder names neither an environment variable nor a file; write {env.NAME} or {file./path}, or a token without braces")
+	return "",
+		errors.New(
+			"its placeholder names neither an environment variable nor a file; write {env.NAME} or {file./path}, or a token without braces")
 }
 
 // fileValue returns the text of a file without a line break at its end.
@@ -72,7 +76,9 @@ func fileValue(path string) (string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", errors.New("the file of its placeholder {file.…} does not exist; create it, or correct the path")
 	case errors.Is(err, fs.ErrPermission):
-		return "", errors.New("the file of its placeholder {file.…} can't be read: permission denied; let the user that Caddy runs as read it, and look into the directories above it")
+		return "",
+			errors.New(
+				"the file of its placeholder {file.…} can't be read: permission denied; let the user that Caddy runs as read it, and look into the directories above it")
 	case err != nil:
 		reason := err
 		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
@@ -101,7 +107,8 @@ func readSecretFile(path string) (string, error) {
 func bearerMistake(secret string) string {
 	scheme, _, _ := strings.Cut(secret, " ")
 	switch {
-	case strings.HasPrefix(secret, "\ufeff"), strings.HasPrefix(secret, "\xff\xfe"), strings.HasPrefix(secret, "\xfe\xff"):
+	case strings.HasPrefix(secret, "\ufeff"), strings.HasPrefix(secret, "\xff\xfe"),
+		strings.HasPrefix(secret, "\xfe\xff"):
 		return "it begins with a byte order mark; save the file as plain ASCII or UTF-8 without one"
 	case strings.Trim(secret, "\r\n") == "":
 		return "it is empty"

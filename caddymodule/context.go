@@ -107,7 +107,8 @@ func (c *requestContext) wroteRequest() {
 // backend hasn't been sent whole ends by itself, when its body can't be read. It is called
 // with the lock held.
 func (c *requestContext) detach() {
-	if c.closed || !c.gone || c.release != nil || c.passage.upload != nil && c.passage.right.attempt.Load() != sentWhole {
+	if c.closed || !c.gone || c.release != nil || c.passage.upload != nil &&
+		c.passage.right.attempt.Load() != sentWhole {
 		return
 	}
 	if c.release = c.passage.handler.detach(c.token); c.release == nil {

@@ -49,7 +49,9 @@ func loadChains(t testing.TB) (chains, string) {
 	var sites strings.Builder
 	for name, handlers := range map[string]string{
 		"open": "respond ok", "gated": "bearer_auth {\n\t\troutes mollymawk\n\t\tfailure_limit off\n\t}\n\trespond ok",
-		"open-watched": "watching\n\trespond ok", "gated-lasting": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tlasting", "gated-sending": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
+		"open-watched":  "watching\n\trespond ok",
+		"gated-lasting": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tlasting",
+		"gated-sending": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
 		"gated-watched": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
 	} {
 		fmt.Fprintf(&sites, "http://%s {\n\tbind unix/%s/%s\n\t%s\n}\n", name, dir, name, handlers)
@@ -128,7 +130,8 @@ func TestHandedOn(t *testing.T) {
 		if got := w.Header()["X-Asked-For"]; !slices.Equal(got, []string{want, want}) {
 			t.Errorf("%s: status %d, handed on as %q", asked, w.Code, got)
 		}
-		if r.RequestURI != asked || r.URL.RequestURI() != asked || len(r.Header) != 1 || r.Header.Get("Accept") != "*/*" {
+		if r.RequestURI != asked || r.URL.RequestURI() != asked || len(r.Header) != 1 ||
+			r.Header.Get("Accept") != "*/*" {
 			t.Errorf("%s: the request has become %s %s %v", asked, r.RequestURI, r.URL.RequestURI(), r.Header)
 		}
 	}
@@ -205,7 +208,8 @@ func TestAllocations(t *testing.T) {
 func BenchmarkChain(b *testing.B) {
 	sites, token := loadChains(b)
 	for _, bb := range []struct{ name, site, token string }{
-		{"open", "open", token}, {"gated", "gated", token}, {"open and watched", "open-watched", token}, {"gated and watched", "gated-watched", token},
+		{"open", "open", token}, {"gated", "gated", token}, {"open and watched", "open-watched", token},
+		{"gated and watched", "gated-watched", token},
 		{"unknown", "gated", unknownToken}, {"malformed", "gated", malformedToken},
 	} {
 		b.Run(bb.name, func(b *testing.B) {

@@ -34,7 +34,8 @@ type eventEmitter struct {
 }
 
 func newEventQueue() *eventQueue {
-	q := &eventQueue{waiting: make(chan tokenstore.Event, eventQueueLength), stop: make(chan struct{}), ended: make(chan struct{})}
+	q := &eventQueue{waiting: make(chan tokenstore.Event, eventQueueLength), stop: make(chan struct{}),
+		ended: make(chan struct{})}
 	go q.run()
 	return q
 }

@@ -30,7 +30,8 @@ func (l *FailureLimit) validate() error {
 		return nil
 	}
 	if l.Failures == 0 || l.Window < caddy.Duration(time.Second) {
-		return errors.New("failure_limit: give at least 1 failure in a window of at least 1s, or -1 failures for no limit")
+		return errors.New(
+			"failure_limit: give at least 1 failure in a window of at least 1s, or -1 failures for no limit")
 	}
 	return nil
 }

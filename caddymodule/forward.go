@@ -52,7 +52,8 @@ type passage struct {
 var (
 	errAnswerTimeout = errors.New("the backend did not begin to answer in time")
 	errTokenEnded    = errors.New("the token is no longer valid")
-	errClientGone    = errors.New("the client has gone, and detached_requests requests of its token already continue without theirs")
+	errClientGone    = errors.New(
+		"the client has gone, and detached_requests requests of its token already continue without theirs")
 )
 
 // canceledError is the cause of an end that is no fault of the backend. Caddy's proxy
@@ -204,7 +205,8 @@ func (p *passage) beginContext(r *http.Request) {
 		p.context = requestContext{passage: p, parent: r.Context()}
 		return
 	}
-	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context(), token: p.Match.Token.ID}
+	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context(),
+		token: p.Match.Token.ID}
 }
 
 // detach lets a request of a token continue without its client, or returns nil if too

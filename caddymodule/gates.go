@@ -89,7 +89,8 @@ func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resou
 	return g.explicit, true, nil
 }
 
-var errElsewhere = errors.New("bearer_auth must be in a route of the http app's configuration: what a token may do at one gate depends on the routes of all")
+var errElsewhere = errors.New(
+	"bearer_auth must be in a route of the http app's configuration: what a token may do at one gate depends on the routes of all")
 
 // madeGate notes the gate of a configuration.
 func (a *App) madeGate(own configuredGate) {

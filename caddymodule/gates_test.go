@@ -122,7 +122,8 @@ func TestGateWithMistake(t *testing.T) {
 	}
 	_, err := gatesOf(&caddyhttp.App{Servers: map[string]*caddyhttp.Server{
 		"srv0": {Routes: raw(`{"handler":"bearer_auth","routes":"mollymawk"}`)},
-		"srv1": {Routes: raw(`{"handler":"subroute","routes":[{"handle":[{"handler":"bearer_auth","routes":"molly"}]}]}`)},
+		"srv1": {
+			Routes: raw(`{"handler":"subroute","routes":[{"handle":[{"handler":"bearer_auth","routes":"molly"}]}]}`)},
 	}})
 	if err == nil || !strings.Contains(err.Error(), `"molly"`) {
 		t.Errorf("%v", err)

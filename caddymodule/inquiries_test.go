@@ -46,7 +46,8 @@ func TestInquiries(t *testing.T) {
 			return step.answer
 		})
 		if got.refusal.Code != step.want || sent != step.sent {
-			t.Errorf("step %d: %q after %d inquiries, want %q after %d", i, got.refusal.Code, sent, step.want, step.sent)
+			t.Errorf("step %d: %q after %d inquiries, want %q after %d", i, got.refusal.Code, sent, step.want,
+				step.sent)
 		}
 	}
 }
@@ -118,7 +119,8 @@ func TestInquiryPanics(t *testing.T) {
 		defer func() { _ = recover() }()
 		q.ask(t.Context(), "a", time.Now(), func() inquiryResult { panic("x") })
 	}()
-	if got := q.ask(t.Context(), "a", time.Now(), func() inquiryResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
+	if got := q.ask(t.Context(), "a", time.Now(),
+		func() inquiryResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
 		t.Errorf("afterwards: %+v", got)
 	}
 }

@@ -24,7 +24,8 @@ const (
 // the call, unless it is known. trusted says that the call has the gate's credential: the
 // answer to another may be about that one's, and is neither kept nor shared. It returns why the
 // call must not be made, or nothing. err is that of the handlers.
-func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool, now time.Time) (refusal gate.Refusal, err error) {
+func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool,
+	now time.Time) (refusal gate.Refusal, err error) {
 	send := func() inquiryResult { return sendInquiry(next, call, ask) }
 	var result inquiryResult
 	switch target := ask.Path + "?" + ask.Query; {
@@ -48,7 +49,8 @@ func sendInquiry(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry) 
 	r := call.WithContext(ctx)
 	ask.Apply(r)
 	answer := &inquiryAnswer{header: make(http.Header), enough: cancel}
-	err := callNext(next, answer, withOwnPlaceholders(r), func() bool { return true }) // what it broke off after is enough
+	// what it broke off after is enough
+	err := callNext(next, answer, withOwnPlaceholders(r), func() bool { return true })
 	switch {
 	case answer.status != 0:
 		refusal, known := ask.Judge(answer.status, answer.body)

@@ -12,7 +12,8 @@ import (
 // backend wasn't reached, or Caddy's proxy had a connection to it, which broke off. A
 // transport that doesn't report connections may have had one.
 func (a *answerWriter) lostBackend(err caddyhttp.HandlerError) gate.Code {
-	if a.passage.right.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable { // no backend is left to ask
+	// no backend is left to ask
+	if a.passage.right.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {
 		return gate.BackendUnreachable
 	}
 	return gate.BackendBrokeOff

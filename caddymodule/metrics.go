@@ -92,7 +92,8 @@ func (a *App) register(registry *prometheus.Registry) error {
 		return nil
 	}
 	var errs []error
-	for _, collector := range []prometheus.Collector{metrics.requests, metrics.verify, metrics.flush, storeCollector{a}} {
+	for _, collector := range []prometheus.Collector{metrics.requests, metrics.verify, metrics.flush,
+		storeCollector{a}} {
 		errs = append(errs, registry.Register(collector))
 	}
 	return errors.Join(errs...)
@@ -102,14 +103,21 @@ func (a *App) register(registry *prometheus.Registry) error {
 type storeCollector struct{ app *App }
 
 var (
-	tokensDesc   = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.", []string{"status"}, nil)
-	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring", "Active tokens that end within a time and have no more than a quarter of their life left, counted at most once a minute.", []string{"within"}, nil)
-	pendingDesc  = prometheus.NewDesc("caddy_api_tokens_usage_pending", "Tokens with counts of use that are not saved yet.", nil, nil)
-	behindDesc   = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds", "How far the clock is behind the newest time that the token store has recorded.", nil, nil)
-	upDesc       = prometheus.NewDesc("caddy_api_tokens_store_up", "Whether the token store can be read, and was last written without an error.", nil, nil)
-	sizeDesc     = prometheus.NewDesc("caddy_api_tokens_store_bytes", "Size of the token store.", nil, nil)
-	freeDesc     = prometheus.NewDesc("caddy_api_tokens_disk_free_bytes", "Free space on the disk of the token store.", nil, nil)
-	repairsDesc  = prometheus.NewDesc("caddy_api_tokens_store_repairs", "Repairs of a damaged token store since it was opened.", nil, nil)
+	tokensDesc = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.",
+		[]string{"status"}, nil)
+	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring",
+		"Active tokens that end within a time and have no more than a quarter of their life left, counted at most once a minute.", []string{"within"}, nil)
+	pendingDesc = prometheus.NewDesc("caddy_api_tokens_usage_pending",
+		"Tokens with counts of use that are not saved yet.", nil, nil)
+	behindDesc = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds",
+		"How far the clock is behind the newest time that the token store has recorded.", nil, nil)
+	upDesc = prometheus.NewDesc("caddy_api_tokens_store_up",
+		"Whether the token store can be read, and was last written without an error.", nil, nil)
+	sizeDesc = prometheus.NewDesc("caddy_api_tokens_store_bytes", "Size of the token store.", nil, nil)
+	freeDesc = prometheus.NewDesc("caddy_api_tokens_disk_free_bytes", "Free space on the disk of the token store.",
+		nil, nil)
+	repairsDesc = prometheus.NewDesc("caddy_api_tokens_store_repairs",
+		"Repairs of a damaged token store since it was opened.", nil, nil)
 )
 
 // expiringWithin are the times of expiringDesc.
@@ -122,7 +130,8 @@ var expiringWithin = []struct {
 
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc, sizeDesc, freeDesc, repairsDesc} {
+	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc, sizeDesc,
+		freeDesc, repairsDesc} {
 		descs <- desc
 	}
 }

@@ -100,10 +100,12 @@ func TestPanics(t *testing.T) {
 		{name: "none", path: "/good", token: token, status: 204, whole: true},
 		{name: "at once", path: "/now", token: token, logged: "out of order: /now"},
 		{name: "through nil", path: "/nil", token: token, logged: "nil pointer dereference"},
-		{name: "after the beginning of an answer", path: "/late", token: token, status: 200, logged: "out of order: /late"},
+		{name: "after the beginning of an answer", path: "/late", token: token, status: 200,
+			logged: "out of order: /late"},
 		{name: "after the head of an answer that is held", path: "/held", token: token, logged: "out of order: /held"},
 		{name: "to abort the request", path: "/aborted", token: token},
-		{name: "as a proxy whose backend broke off", path: "/broken", token: token, status: 418, whole: true, logged: `"code":"backend_error"`},
+		{name: "as a proxy whose backend broke off", path: "/broken", token: token, status: 418, whole: true,
+			logged: `"code":"backend_error"`},
 		{name: "refused", path: "/now", token: unknown, status: 401, whole: true},
 		{name: "in the gate", path: "/good", token: unknown, storeToo: true, logged: "out of order: the store"},
 		{name: "none, at last", path: "/good", token: token, status: 204, whole: true},
@@ -177,12 +179,13 @@ func startPanicking(t *testing.T, upstream string) *panickingCaddy {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = output.Close() })
-	c := &panickingCaddy{dir: dir, address: listener.Addr().String(), output: output, admin: &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "admin.sock"))
-		},
-	}}}
+	c := &panickingCaddy{dir: dir, address: listener.Addr().String(), output: output,
+		admin: &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "admin.sock"))
+			},
+		}}}
 	_ = listener.Close()
 	config := fmt.Sprintf(`{
 	debug
@@ -215,7 +218,8 @@ http://%[2]s {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCaddyProcess$")
-	cmd.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join([]string{"caddy", "run", "--config", file}, "\n"),
+	cmd.Env = append(os.Environ(),
+		"MOLLYGATE_TEST_ARGS="+strings.Join([]string{"caddy", "run", "--config", file}, "\n"),
 		"UPSTREAM="+upstream, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	cmd.Stdout, cmd.Stderr = c.output, c.output
 	if err := cmd.Start(); err != nil {
@@ -249,7 +253,8 @@ func (c *panickingCaddy) wait(t *testing.T, what string, condition func() bool) 
 
 func (c *panickingCaddy) mint(t *testing.T) string {
 	t.Helper()
-	response, err := c.admin.Post("http://caddy/api_tokens/v1/tokens", "application/json", strings.NewReader(`{"name":"x","expires_in":"1d","scopes":["a:b"]}`))
+	response, err := c.admin.Post("http://caddy/api_tokens/v1/tokens", "application/json",
+		strings.NewReader(`{"name":"x","expires_in":"1d","scopes":["a:b"]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,8 @@ func (r redactor) plain(s string) string {
 			break
 		}
 		secret := i + id + 2
-		if s[secret-1] != '_' || !r.isPrefix(s[i-before:i-kind]) || !isAlphanumeric(s[i-kind]) || alphanumerics(s[i+1:]) != id {
+		if s[secret-1] != '_' || !r.isPrefix(s[i-before:i-kind]) || !isAlphanumeric(s[i-kind]) ||
+			alphanumerics(s[i+1:]) != id {
 			continue
 		}
 		end := secret + alphanumerics(s[secret:])

@@ -92,7 +92,8 @@ func (n *namedToken) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 func (n *namedToken) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 	enc.AppendString(n.Token)
 	enc.AppendByteString([]byte(n.Token))
-	return errors.Join(enc.AppendReflected(map[string]string{n.Token: "x"}), enc.AppendObject(n), enc.AppendArray(caddyhttp.LoggableStringArray{n.Token}))
+	return errors.Join(enc.AppendReflected(map[string]string{n.Token: "x"}), enc.AppendObject(n),
+		enc.AppendArray(caddyhttp.LoggableStringArray{n.Token}))
 }
 
 // TestRedactingLogger: whatever kind of field holds a token, and whenever it is added,
@@ -132,9 +133,11 @@ func TestRedactingLogger(t *testing.T) {
 			"message": func(l *zap.Logger) { l.Error(unknownToken, zap.String("f", "x")) },
 		} {
 			var out bytes.Buffer
-			core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out), zapcore.InfoLevel)
+			core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out),
+				zapcore.InfoLevel)
 			write(testRedactor.logger(zap.New(zapcore.NewTee(core, zapcore.NewNopCore()))))
-			if text := out.String(); strings.Contains(text, unknownToken[17:]) || !strings.Contains(text, "REDACTED") || !json.Valid(out.Bytes()) {
+			if text := out.String(); strings.Contains(text, unknownToken[17:]) || !strings.Contains(text, "REDACTED") ||
+				!json.Valid(out.Bytes()) {
 				t.Errorf("%s, %s: %s", name, how, text)
 			}
 		}
@@ -142,14 +145,19 @@ func TestRedactingLogger(t *testing.T) {
 
 	var plain, redacted bytes.Buffer
 	clean := []zap.Field{
-		zap.Int("n", 1), zap.Duration("d", time.Second), zap.Error(errors.New("x")), zap.Error(nil), zap.NamedError("nil", (*FieldlessError)(nil)),
-		zap.Stringer("s", netip.MustParseAddr("192.0.2.1")), zap.Stringer("nil stringer", (*namedToken)(nil)), zap.Reflect("r", map[string]int{"a": 1}),
-		zap.Strings("strings", []string{"a", "%20"}), zap.Binary("b", []byte{1}), zap.Bool("t", true), zap.Time("at", time.Unix(0, 0)), zap.Namespace("in"), zap.String("u", "/%2561?a=b"),
+		zap.Int("n", 1), zap.Duration("d", time.Second), zap.Error(errors.New("x")), zap.Error(nil),
+		zap.NamedError("nil", (*FieldlessError)(nil)),
+		zap.Stringer("s", netip.MustParseAddr("192.0.2.1")), zap.Stringer("nil stringer", (*namedToken)(nil)),
+		zap.Reflect("r", map[string]int{"a": 1}),
+		zap.Strings("strings", []string{"a", "%20"}), zap.Binary("b", []byte{1}), zap.Bool("t", true),
+		zap.Time("at", time.Unix(0, 0)), zap.Namespace("in"), zap.String("u", "/%2561?a=b"),
 	}
-	for out, wrap := range map[*bytes.Buffer]func(*zap.Logger) *zap.Logger{&plain: func(l *zap.Logger) *zap.Logger { return l }, &redacted: testRedactor.logger} {
+	for out, wrap := range map[*bytes.Buffer]func(*zap.Logger) *zap.Logger{
+		&plain: func(l *zap.Logger) *zap.Logger { return l }, &redacted: testRedactor.logger} {
 		config := zap.NewProductionEncoderConfig()
 		config.TimeKey = ""
-		logger := wrap(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.AddSync(out), zapcore.InfoLevel), zap.WithCaller(false)))
+		logger := wrap(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.AddSync(out), zapcore.InfoLevel),
+			zap.WithCaller(false)))
 		logger.Debug("not written", clean...)
 		logger.Named("a").With(zap.Int("with", 2)).Error("message", clean...)
 	}

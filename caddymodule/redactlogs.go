@@ -42,8 +42,9 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	r.earlierLoggers(ctx)
 	for _, name := range []string{"http", "http.log.error"} {
 		if !slices.Contains(found, name) {
-			return fmt.Errorf("tokens can't be kept out of Caddy's logs: this version of Caddy has its logger %s elsewhere; "+
-				"build with the version of Caddy in mollygate's go.mod", name)
+			return fmt.Errorf(
+				"tokens can't be kept out of Caddy's logs: this version of Caddy has its logger %s elsewhere; "+
+					"build with the version of Caddy in mollygate's go.mod", name)
 		}
 	}
 	return nil
@@ -62,7 +63,8 @@ func (r redactor) earlierLoggers(ctx caddy.Context) {
 			continue
 		}
 		for i := range modules.Len() {
-			if module := modules.Index(i).Elem(); module.Kind() == reflect.Pointer && module.Elem().Kind() == reflect.Struct {
+			if module := modules.Index(i).Elem(); module.Kind() == reflect.Pointer &&
+				module.Elem().Kind() == reflect.Struct {
 				r.loggersOf(module)
 			}
 		}

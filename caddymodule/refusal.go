@@ -64,7 +64,8 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.String("client_ip", loggedAddress(clientIP(r))),
 	}
 	if refusal.Token.Known() {
-		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID), zap.String("token_name", refusal.Token.Name()))
+		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID),
+			zap.String("token_name", refusal.Token.Name()))
 	}
 	if refusal.Err != nil {
 		fields = append(fields, zap.Error(refusal.Err))
@@ -106,7 +107,8 @@ func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(a
 // clientIPText returns the text of clientIP. That of an IPv4 address has one spelling,
 // so it is there already.
 func clientIPText(r *http.Request, address netip.Addr) string {
-	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() && !strings.Contains(text, ":") {
+	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() &&
+		!strings.Contains(text, ":") {
 		return text
 	}
 	return gate.AddressText(address)

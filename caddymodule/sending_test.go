@@ -59,22 +59,27 @@ func TestExpiredRequestIsNotSent(t *testing.T) {
 	policy := app.policy
 	policy.Catalog = app.gates.catalog()
 	for name, set := range map[string]func(*http.Protocols, bool){
-		"h1": (*http.Protocols).SetHTTP1, "h2": (*http.Protocols).SetHTTP2, "h2c": (*http.Protocols).SetUnencryptedHTTP2,
+		"h1": (*http.Protocols).SetHTTP1, "h2": (*http.Protocols).SetHTTP2,
+		"h2c": (*http.Protocols).SetUnencryptedHTTP2,
 	} {
 		var received atomic.Int64
 		protocols := new(http.Protocols)
 		set(protocols, true)
-		backend := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
+		backend := httptest.NewUnstartedServer(
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
 		backend.Config.Protocols = protocols
 		if backend.EnableHTTP2 = name == "h2"; backend.EnableHTTP2 {
 			backend.StartTLS()
 		} else {
 			backend.Start()
 		}
-		sending.transport = &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		sending.backend, sending.arrived, sending.release = backend.URL, make(chan struct{}, requests), make(chan struct{})
+		sending.transport = &http.Transport{Protocols: protocols,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		sending.backend, sending.arrived, sending.release = backend.URL, make(chan struct{}, requests),
+			make(chan struct{})
 		token, secret, err := store.Create(policy, token.Draft{
-			Kind: token.KindAPI, Name: "ci", Account: "default", Preset: "full", Expiry: token.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
+			Kind: token.KindAPI, Name: "ci", Account: "default", Preset: "full",
+			Expiry: token.Expiry{ExpiresAt: store.Now().Add(2 * time.Second)},
 		}, tokenstore.Actor{Name: "test"})
 		if err != nil {
 			t.Fatal(err)

@@ -138,7 +138,8 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	default:
 		problem.Write(w, problem.Problem{
 			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
-			Detail: "There is nothing at this path. The dashboard is at /, the admin API below " + siteMount + "/, for example " + siteMount + "/tokens.",
+			Detail: "There is nothing at this path. The dashboard is at /, the admin API below " + siteMount +
+				"/, for example " + siteMount + "/tokens.",
 		})
 	}
 	return nil
@@ -183,7 +184,8 @@ func sitePath(r *http.Request) string {
 // authenticate says who calls: an admin token, or else a trusted user.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
-		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)), Authorize: h.stillTrusts()}, nil
+		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)),
+			Authorize: h.stillTrusts()}, nil
 	}
 	return h.bearer(r)
 }

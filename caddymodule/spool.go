@@ -102,9 +102,11 @@ func checkSpool(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("spool_uploads: there is no directory %s: create it, writable for Caddy's user only", gate.ConfigWord(dir))
+		return fmt.Errorf("spool_uploads: there is no directory %s: create it, writable for Caddy's user only",
+			gate.ConfigWord(dir))
 	case err == nil && !info.IsDir():
-		return fmt.Errorf("spool_uploads: %s is not a directory: name one on a disk with room for uploads", gate.ConfigWord(dir))
+		return fmt.Errorf("spool_uploads: %s is not a directory: name one on a disk with room for uploads",
+			gate.ConfigWord(dir))
 	case err == nil:
 		var s *spool
 		s, err = newSpool(dir)

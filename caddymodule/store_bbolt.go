@@ -45,7 +45,8 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 func (s *BoltStore) Provision(ctx caddy.Context) error {
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
-		return fmt.Errorf("a placeholder in the path of the token store, %s, stands for nothing; write {env.NAME} of a variable that is set, or the path itself", gate.ConfigWord(s.Path))
+		return fmt.Errorf(
+			"a placeholder in the path of the token store, %s, stands for nothing; write {env.NAME} of a variable that is set, or the path itself", gate.ConfigWord(s.Path))
 	}
 	if path == "" {
 		path = DefaultStorePath()

@@ -34,7 +34,8 @@ func warnOfAccess(logger *zap.Logger, path string) {
 			message = "every user may write to the directory of the token store, and so make its files before Caddy does"
 		}
 		logger.Warn(message,
-			zap.String("directory", dir), zap.Stringer("mode", mode), zap.String("fix", "chmod o-w "+dir+", or keep the store elsewhere"))
+			zap.String("directory", dir), zap.Stringer("mode", mode),
+			zap.String("fix", "chmod o-w "+dir+", or keep the store elsewhere"))
 	}
 }
 

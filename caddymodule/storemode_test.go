@@ -52,7 +52,8 @@ func TestWarnOfAccess(t *testing.T) {
 		warnOfAccess(zap.New(core), path)
 		for i, line := range logs.All() {
 			fix, _ := line.ContextMap()["fix"].(string)
-			if i >= len(test.want) || !strings.Contains(line.Message, test.want[i]) || line.Level != zapcore.WarnLevel || !strings.HasPrefix(fix, "chmod ") || !strings.Contains(fix, dir) {
+			if i >= len(test.want) || !strings.Contains(line.Message, test.want[i]) ||
+				line.Level != zapcore.WarnLevel || !strings.HasPrefix(fix, "chmod ") || !strings.Contains(fix, dir) {
 				t.Errorf("%s: %s %v", name, line.Message, line.ContextMap())
 			}
 		}

@@ -22,7 +22,8 @@ func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
 	app := &App{policy: token.Policy{Prefixes: token.Prefixes{"mm"}}, store: sharedStore{ready: make(chan struct{})}}
-	h := &BearerAuth{Realm: "x", Refusals: refusalsByErrorRoutes, app: app, logger: app.redactor().logger(zap.New(core))}
+	h := &BearerAuth{Realm: "x", Refusals: refusalsByErrorRoutes, app: app,
+		logger: app.redactor().logger(zap.New(core))}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for target, want := range map[string]int{
@@ -55,7 +56,8 @@ func TestStrayWarnings(t *testing.T) {
 	var warnings strayWarnings
 	r := preparedRequest(t.Context(), "/")
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for _, after := range []time.Duration{0, 0, time.Second, 59 * time.Second, time.Minute, 90 * time.Second, time.Hour, -time.Hour, -time.Hour} {
+	for _, after := range []time.Duration{0, 0, time.Second, 59 * time.Second, time.Minute, 90 * time.Second, time.Hour,
+		-time.Hour, -time.Hour} {
 		warnings.note(zap.New(core), r, strayTokens{headers: []string{"X-Junk"}}, start.Add(after))
 	}
 	var suppressed []int64
@@ -65,7 +67,8 @@ func TestStrayWarnings(t *testing.T) {
 			t.Errorf("client_ip is %v", ip)
 		}
 	}
-	if want := []int64{0, 3, 1, 0}; len(suppressed) != len(want) || suppressed[0] != want[0] || suppressed[1] != want[1] || suppressed[2] != want[2] || suppressed[3] != want[3] {
+	if want := []int64{0, 3, 1, 0}; len(suppressed) != len(want) || suppressed[0] != want[0] ||
+		suppressed[1] != want[1] || suppressed[2] != want[2] || suppressed[3] != want[3] {
 		t.Errorf("warnings with %v suppressed before, want %v", suppressed, want)
 	}
 }

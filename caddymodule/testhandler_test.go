@@ -18,7 +18,10 @@ type testHandler struct {
 func registerHandler(name string, serve func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error) {
 	h := testHandler{name, serve}
 	caddy.RegisterModule(h)
-	httpcaddyfile.RegisterHandlerDirective(name, func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return h, nil })
+	httpcaddyfile.RegisterHandlerDirective(name, func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler,
+		error) {
+		return h, nil
+	})
 	httpcaddyfile.RegisterDirectiveOrder(name, httpcaddyfile.Before, "respond")
 }
 

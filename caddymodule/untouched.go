@@ -17,7 +17,8 @@ import (
 // forwardUntouched hands a request without a token on, for the backend to answer. Its
 // credential and its answer are the client's own affair. But what a body could do to the
 // backend doesn't depend on who sends it.
-func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time, next caddyhttp.Handler) error {
+func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time,
+	next caddyhttp.Handler) error {
 	out := handOn(r.Context(), r)
 	gate.SetUpgrade(out.Header, d.Upgrade)
 	gate.SendOnce(out.Method, out.Header)
@@ -46,7 +47,8 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 
 // sendUntouched makes a call. Before it, it asks what must be known; of an answer whose form
 // is known, it says if it was cut short.
-func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time, next caddyhttp.Handler) error {
+func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time,
+	next caddyhttp.Handler) error {
 	if call.Ask != nil {
 		switch refusal, err := h.inquire(next, out, call.Ask, false, now); {
 		case refusal.Code != "":
@@ -73,7 +75,8 @@ func countUntouched(r *http.Request) {
 }
 
 // forwardUpload streams an upload without a token, in chunks like any other.
-func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route, next caddyhttp.Handler) error {
+func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route,
+	next caddyhttp.Handler) error {
 	sent := newLimitedBody(r, h.gate.MaxBody(route))
 	var spooled *spool
 	opened, err := h.openUpload(w, r, route, &sent, &spooled)

@@ -60,7 +60,8 @@ func (p *passage) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
 // openUpload returns what is sent to the backend for an upload. It reads what has to be
 // known before: the fields of a form, or all of the body if there is a directory for that,
 // into the spool. The caller closes the spool.
-func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *gate.Route, body io.Reader, spooled **spool) (gate.Upload, error) {
+func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *gate.Route, body io.Reader,
+	spooled **spool) (gate.Upload, error) {
 	u := gate.Upload{ContentType: r.Header["Content-Type"], Body: body}
 	switch {
 	case h.SpoolUploads != "":

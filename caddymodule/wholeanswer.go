@@ -46,7 +46,8 @@ func (a *wholeAnswer) serve(next caddyhttp.Handler, out *http.Request, logger *z
 		return nil
 	}
 	// The client only sees the end of the connection.
-	logger.Error("a download was cut short by the backend, or by its client; repeat it", zap.Int64("bytes", a.length), zap.Int64("unit", a.form.Unit))
+	logger.Error("a download was cut short by the backend, or by its client; repeat it", zap.Int64("bytes", a.length),
+		zap.Int64("unit", a.form.Unit))
 	a.reset(out)
 	panic(http.ErrAbortHandler)
 }

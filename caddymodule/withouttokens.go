@@ -64,5 +64,6 @@ func checkStoreModule(raw json.RawMessage) error {
 const storeNamespace = "api_tokens.stores."
 
 func errUnknownStore(name string) error {
-	return optionError("this Caddy has no token store " + gate.ConfigWord(name) + ": write bbolt, or build Caddy with the module that brings it")
+	return optionError("this Caddy has no token store " + gate.ConfigWord(name) +
+		": write bbolt, or build Caddy with the module that brings it")
 }

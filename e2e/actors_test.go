@@ -26,7 +26,8 @@ http://127.0.0.1:{$HTTP} {
 `, mollymawktest.Options{})
 	create := func(args ...string) {
 		t.Helper()
-		status, _, body := curl(t, append(args, "-H", "Content-Type: application/json", "-H", "Idempotency-Key: same", "-d", `{"name":"made","kind":"admin","expires_in":"1d"}`)...)
+		status, _, body := curl(t, append(args, "-H", "Content-Type: application/json", "-H", "Idempotency-Key: same",
+			"-d", `{"name":"made","kind":"admin","expires_in":"1d"}`)...)
 		if status != http.StatusCreated {
 			t.Errorf("%d %s", status, body)
 		}

@@ -53,20 +53,23 @@ func TestAdminSite(t *testing.T) {
 		status int
 		code   string
 	}{
-		"admin token":              {bearer(admin), "/keys/api/v1/tokens", 200, ""},
-		"nobody":                   {nil, "/keys/api/v1/tokens", 401, "missing_token"},
-		"API token":                {bearer(api), "/keys/api/v1/tokens", 403, "wrong_kind"},
-		"wrong path":               {bearer(admin), "/keys/tokens", 404, "not_found"},
-		"token in the URL":         {bearer(admin), "/api/v1/tokens?q=" + api, 400, "token_in_url"},
-		"cross-site":               {append(bearer(admin), "-X", "POST", "-H", "Sec-Fetch-Site: cross-site"), "/keys/api/v1/tokens", 403, "cross_site"},
-		"form":                     {append(bearer(admin), "-d", "{}"), "/keys/api/v1/tokens", 415, "unsupported_media_type"},
+		"admin token":      {bearer(admin), "/keys/api/v1/tokens", 200, ""},
+		"nobody":           {nil, "/keys/api/v1/tokens", 401, "missing_token"},
+		"API token":        {bearer(api), "/keys/api/v1/tokens", 403, "wrong_kind"},
+		"wrong path":       {bearer(admin), "/keys/tokens", 404, "not_found"},
+		"token in the URL": {bearer(admin), "/api/v1/tokens?q=" + api, 400, "token_in_url"},
+		"cross-site": {append(bearer(admin), "-X", "POST", "-H", "Sec-Fetch-Site: cross-site"),
+			"/keys/api/v1/tokens", 403, "cross_site"},
+		"form": {append(bearer(admin), "-d", "{}"), "/keys/api/v1/tokens", 415,
+			"unsupported_media_type"},
 		"trusted user":             {[]string{"-u", "carol:hiccup"}, "/trusting/api/v1/tokens", 200, ""},
 		"another user":             {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401, "missing_token"},
 		"user who isn't asked for": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
 		// What the admin API sees is the upstream credential, which it refuses.
-		"a gate's user is none":          {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
-		"the gate lets no admins past":   {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
-		"the admin API allows no origin": {append(bearer(admin), "-H", "Origin: https://evil.example"), "/keys/api/v1/tokens", 200, ""},
+		"a gate's user is none":        {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
+		"the gate lets no admins past": {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
+		"the admin API allows no origin": {append(bearer(admin), "-H", "Origin: https://evil.example"),
+			"/keys/api/v1/tokens", 200, ""},
 	} {
 		status, header, body := curl(t, append(test.args, s.url(test.path))...)
 		if status != test.status {

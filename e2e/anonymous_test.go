@@ -13,7 +13,8 @@ import (
 )
 
 // webSite lets Mollymawk's own pages through.
-var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB\n\t\t\tmax_anonymous_body 2KiB\n\t\t\tmax_upload 300KiB", 1)
+var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+	"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB\n\t\t\tmax_anonymous_body 2KiB\n\t\t\tmax_upload 300KiB", 1)
 
 // TestAnonymousBodies: bodies without a token are held to the limits and read before the
 // backend is contacted.
@@ -39,24 +40,31 @@ func TestAnonymousBodies(t *testing.T) {
 		want string // status and code
 		seen int    // requests at the backend
 	}{
-		"sign-in":                       {"/api/login", post(login), "200", 1},
-		"sign-in, chunked":              {"/api/login", post(login, chunked), "200", 1},
-		"sign-in, another path":         {"//x/api/login", post(login), "200", 1},
-		"sign-in, empty":                {"/api/login", []string{"-X", "POST"}, "400", 1},
-		"largest":                       {"/api/login", post(text(2048)), "400", 1},
-		"too large":                     {"/api/login", post(text(2049)), "413 body_too_large", 0},
-		"too large, chunked":            {"/api/login", post(text(2049), chunked), "413 body_too_large", 0},
-		"too large, GET":                {"/api/login", post(text(2049), []string{"-X", "GET"}), "413 body_too_large", 0},
-		"NaN":                           {"/api/login", post(`{"email":NaN}`), "400 invalid_request_body", 0},
-		"NaN, chunked":                  {"/api/login", post(`{"email":NaN}`, chunked), "400 invalid_request_body", 0},
-		"NaN, escaped path":             {"/api/%6Cogin", post(`{"email":NaN}`), "400 invalid_request_body", 0},
-		"NaN, as a form":                {"/api/login", post(`{"email":NaN}`, []string{"-H", "Content-Type: multipart/form-data; boundary=x"}), "400 invalid_request_body", 0},
-		"NaN, by cookie":                {"/api/tokens/create", post(`{"token_expiry":NaN}`, cookie), "400 invalid_request_body", 0},
-		"listed, without a cookie":      {"/api/unikernel/destroy", post("{}"), "401 missing_token", 0},
-		"listed":                        {"/api/unikernel/destroy", post(`{"name":"none","albatross_instance":"default","molly_csrf":"`+csrf+`"}`, cookie), "", 1},
-		"listed, too large":             {"/api/unikernel/destroy", post(text(1025), cookie), "413 body_too_large", 0},
-		"listed, too large, chunked":    {"/api/unikernel/destroy", post(text(1025), cookie, chunked), "413 body_too_large", 0},
-		"listed, a comma too many":      {"/api/unikernel/destroy", post(`{"name":"hello",}`, cookie), "400 invalid_request_body", 0},
+		"sign-in":               {"/api/login", post(login), "200", 1},
+		"sign-in, chunked":      {"/api/login", post(login, chunked), "200", 1},
+		"sign-in, another path": {"//x/api/login", post(login), "200", 1},
+		"sign-in, empty":        {"/api/login", []string{"-X", "POST"}, "400", 1},
+		"largest":               {"/api/login", post(text(2048)), "400", 1},
+		"too large":             {"/api/login", post(text(2049)), "413 body_too_large", 0},
+		"too large, chunked":    {"/api/login", post(text(2049), chunked), "413 body_too_large", 0},
+		"too large, GET": {"/api/login", post(text(2049), []string{"-X", "GET"}),
+			"413 body_too_large", 0},
+		"NaN":               {"/api/login", post(`{"email":NaN}`), "400 invalid_request_body", 0},
+		"NaN, chunked":      {"/api/login", post(`{"email":NaN}`, chunked), "400 invalid_request_body", 0},
+		"NaN, escaped path": {"/api/%6Cogin", post(`{"email":NaN}`), "400 invalid_request_body", 0},
+		"NaN, as a form": {"/api/login",
+			post(`{"email":NaN}`, []string{"-H", "Content-Type: multipart/form-data; boundary=x"}),
+			"400 invalid_request_body", 0},
+		"NaN, by cookie": {"/api/tokens/create", post(`{"token_expiry":NaN}`, cookie),
+			"400 invalid_request_body", 0},
+		"listed, without a cookie": {"/api/unikernel/destroy", post("{}"), "401 missing_token", 0},
+		"listed": {"/api/unikernel/destroy",
+			post(`{"name":"none","albatross_instance":"default","molly_csrf":"`+csrf+`"}`, cookie), "", 1},
+		"listed, too large": {"/api/unikernel/destroy", post(text(1025), cookie), "413 body_too_large", 0},
+		"listed, too large, chunked": {"/api/unikernel/destroy", post(text(1025), cookie, chunked),
+			"413 body_too_large", 0},
+		"listed, a comma too many": {"/api/unikernel/destroy", post(`{"name":"hello",}`, cookie),
+			"400 invalid_request_body", 0},
 		"listed, escaped":               {"/api/unikernel/%64estroy", post("{}", cookie), "400 invalid_path", 0},
 		"listed, escaped, lower case":   {"/api/unikernel%2fdestroy", post("{}", cookie), "400 invalid_path", 0},
 		"listed, escaped, no cookie":    {"/api/unikernel/%64estroy", post("{}"), "400 invalid_path", 0},
@@ -65,13 +73,16 @@ func TestAnonymousBodies(t *testing.T) {
 		"listed, doubled slash":         {"//api/unikernel/destroy", post("{}", cookie), "400 invalid_path", 0},
 		"listed, other table's name":    {"/api/%76olume/create", post("{}", cookie), "400 invalid_path", 0},
 		"escaped, not listed":           {"/api/unikernel/%78", post("{}", cookie), "", 1},
-		"upload, too large":             {"/api/unikernel/create", []string{"-H", "Cookie: " + session, "-F", "binary=@" + s.write("large", strings.Repeat("x", 400<<10))}, "413 body_too_large", 0},
+		"upload, too large": {"/api/unikernel/create",
+			[]string{"-H", "Cookie: " + session, "-F", "binary=@" + s.write("large", strings.Repeat("x", 400<<10))},
+			"413 body_too_large", 0},
 	} {
 		before := len(s.backend.Requests())
 		status, _, body := curl(t, append(tt.args, "--path-as-is", s.url(tt.path))...)
 		var problem struct{ Code string }
 		_ = json.Unmarshal([]byte(body), &problem)
-		if got := (slowAnswer{status: status, code: problem.Code}).String(); tt.want != "" && got != tt.want || problem.Code != "" && tt.want == "" {
+		if got := (slowAnswer{status: status, code: problem.Code}).String(); tt.want != "" && got != tt.want ||
+			problem.Code != "" && tt.want == "" {
 			t.Errorf("%s: answered %s %.200s, want %s", name, got, body, tt.want)
 		}
 		if seen := len(s.backend.Requests()) - before; seen != tt.seen {
@@ -81,19 +92,25 @@ func TestAnonymousBodies(t *testing.T) {
 	// What Mollymawk would make room for.
 	for _, path := range []string{"/api/login", "/api/register", "/nowhere"} {
 		before := len(s.backend.Requests())
-		if status := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n"); status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
+		if status := s.raw(t,
+			"POST "+path+
+				" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n"); status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
 			t.Errorf("%s: announced: status %d, %d requests", path, status, len(s.backend.Requests())-before)
 		}
 	}
 	// Targets that only Mollymawk takes for a listed path.
-	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download", "//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download", "http://127.0.0.1//api/block/%64ownload"} {
+	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download",
+		"//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download",
+		"http://127.0.0.1//api/block/%64ownload"} {
 		before := len(s.backend.Requests())
-		if status := s.raw(t, "POST "+target+" HTTP/1.1\r\nHost: molly\r\nCookie: "+session+"\r\nContent-Length: 2\r\n\r\n{}"); status != http.StatusBadRequest || len(s.backend.Requests()) != before {
+		if status := s.raw(t, "POST "+target+" HTTP/1.1\r\nHost: molly\r\nCookie: "+session+
+			"\r\nContent-Length: 2\r\n\r\n{}"); status != http.StatusBadRequest || len(s.backend.Requests()) != before {
 			t.Errorf("%s: status %d, %d requests", target, status, len(s.backend.Requests())-before)
 		}
 	}
 	// Chunk extensions and trailers stay here.
-	s.raw(t, "POST /api/login HTTP/1.1\r\nHost: molly\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"+"2;ext=\"secret-extension\"\r\n{}\r\n0\r\nX-Late: secret-trailer\r\n\r\n")
+	s.raw(t, "POST /api/login HTTP/1.1\r\nHost: molly\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"+
+		"2;ext=\"secret-extension\"\r\n{}\r\n0\r\nX-Late: secret-trailer\r\n\r\n")
 	for _, connection := range s.backend.Connections() {
 		for _, what := range []string{"secret-extension", "secret-trailer", "X-Late", "hunked"} {
 			if strings.Contains(string(connection.Raw), what) {
@@ -112,15 +129,18 @@ func TestWebUpload(t *testing.T) {
 	s := startSite(t, webSite, mollymawktest.Options{})
 	session, csrf := s.backend.Session("alice"), s.backend.CSRF("alice")
 	form := []string{
-		"-H", "Cookie: " + session, "-F", "albatross_instance=default", "-F", "unikernel_name=web", "-F", `unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`,
-		"-F", "unikernel_force_create=false", "-F", "molly_csrf=" + csrf, "-F", "deploy_mode=manual", "-F", "binary=@" + s.write("image", unikernelImage),
+		"-H", "Cookie: " + session, "-F", "albatross_instance=default", "-F", "unikernel_name=web", "-F",
+		`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`,
+		"-F", "unikernel_force_create=false", "-F", "molly_csrf=" + csrf, "-F", "deploy_mode=manual", "-F",
+		"binary=@" + s.write("image", unikernelImage),
 	}
 	status, _, body := curl(t, append(form, s.url("/api/unikernel/create"))...)
 	if status != http.StatusOK || len(s.backend.Unikernels("alice")) != 1 {
 		t.Errorf("answered %d %s", status, body)
 	}
 	requests := s.backend.Requests()
-	if last := requests[len(requests)-1]; len(last.Values("Transfer-Encoding")) != 1 || len(last.Values("Content-Length")) != 0 {
+	if last := requests[len(requests)-1]; len(last.Values("Transfer-Encoding")) != 1 ||
+		len(last.Values("Content-Length")) != 0 {
 		t.Errorf("not in chunks: %q", last.Lines)
 	}
 }
@@ -129,8 +149,11 @@ func TestWebUpload(t *testing.T) {
 func TestAnonymousBodyOption(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
-	for option, want := range map[string]int{"": http.StatusOK, "max_anonymous_body off": http.StatusOK, "max_anonymous_body 1KiB": http.StatusRequestEntityTooLarge} {
-		c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route GET /x plain:read\nbrowser_sessions session\n"+option)+"reverse_proxy "+backend.addr()+"\n}",
+	for option, want := range map[string]int{"": http.StatusOK, "max_anonymous_body off": http.StatusOK,
+		"max_anonymous_body 1KiB": http.StatusRequestEntityTooLarge} {
+		c := startCaddy(t,
+			globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route GET /x plain:read\nbrowser_sessions session\n"+
+				option)+"reverse_proxy "+backend.addr()+"\n}",
 			map[string]string{"UPSTREAM": "backend-token"})
 		values := url.Values{"x": {strings.Repeat("NaN", 1<<20)}}
 		status, _, _ := curl(t, "--data-binary", "@"+c.write("body", values.Encode()), c.url("/form"))

@@ -25,7 +25,8 @@ func problem(t *testing.T, body string) map[string]any {
 }
 
 // expectProblem makes a call and checks the status and code of its refusal.
-func (s *site) expectProblem(t *testing.T, token, path string, status int, code string, args ...string) (http.Header, map[string]any) {
+func (s *site) expectProblem(t *testing.T, token, path string, status int, code string, args ...string) (http.Header,
+	map[string]any) {
 	t.Helper()
 	got, header, body := curl(t, append(append(bearer(token), args...), s.url(path))...)
 	members := problem(t, body)
@@ -40,7 +41,8 @@ func (s *site) expectProblem(t *testing.T, token, path string, status int, code 
 // All count as passed.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tanswer_timeout 300ms", 1), mollymawktest.Options{})
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+		"routes mollymawk\n\t\t\tanswer_timeout 300ms", 1), mollymawktest.Options{})
 	token := s.token("--preset", "full")
 
 	header, _ := s.expectProblem(t, token, "/api/unikernel/restart", 400, "backend_redirect", "-d", "{}")
@@ -52,18 +54,24 @@ func TestAnswers(t *testing.T) {
 		path, body, detail, backendCode string
 		status                          int
 	}{
-		{"/api/unikernel/restart?instance=default", "{}", "Couldn't find unikernel in query params", "missing_parameter", 400},
-		{"/api/unikernel/restart?instance=nowhere&unikernel=x", "{}", "Couldn't find albatross instance with name: nowhere", "not_found", 404},
+		{"/api/unikernel/restart?instance=default", "{}", "Couldn't find unikernel in query params",
+			"missing_parameter", 400},
+		{"/api/unikernel/restart?instance=nowhere&unikernel=x", "{}",
+			"Couldn't find albatross instance with name: nowhere", "not_found", 404},
 		{"/api/unikernel/restart?instance=default&unikernel=x", "{}", "failure: destroy: not found", "not_found", 404},
-		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"default"}`, "failure: destroy: not found", "not_found", 404},
-		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"away"}`, "Error finding albatross instance: away", "not_found", 404},
+		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"default"}`, "failure: destroy: not found",
+			"not_found", 404},
+		{"/api/unikernel/destroy", `{"name":"x","albatross_instance":"away"}`, "Error finding albatross instance: away",
+			"not_found", 404},
 	} {
 		_, members := s.expectProblem(t, token, said.path, said.status, "backend_error", "-d", said.body)
-		if members["detail"] != said.detail || members["data"] != said.detail || members["backend_code"] != said.backendCode {
+		if members["detail"] != said.detail || members["data"] != said.detail ||
+			members["backend_code"] != said.backendCode {
 			t.Errorf("%s: %v", said.path, members)
 		}
 	}
-	_, members := s.expectProblem(t, token, "/api/unikernel/scaling/update?instance=default&unikernel=x", 400, "backend_error", "-F", "should_scale=on")
+	_, members := s.expectProblem(t, token, "/api/unikernel/scaling/update?instance=default&unikernel=x", 400,
+		"backend_error", "-F", "should_scale=on")
 	if _, known := members["backend_code"]; known || members["detail"] != "Missing max number of clones to spawn." {
 		t.Errorf("scaling: %v", members)
 	}
@@ -136,7 +144,8 @@ func TestAccounts(t *testing.T) {
 	t.Parallel()
 	withAlice := strings.Replace(plainSite, "account default {", "account nobody\n\t\taccount alice {", 1)
 	s := startSite(t, withAlice, mollymawktest.Options{})
-	alice, nobody := s.token("--preset", "full", "--account", "alice"), s.token("--preset", "full", "--account", "nobody")
+	alice, nobody := s.token("--preset", "full", "--account", "alice"),
+		s.token("--preset", "full", "--account", "nobody")
 	s.expect(alice, http.StatusOK)
 	s.checkBackend(alice)
 	if got := s.backend.Requests()[0].Values("X-Token-Account"); len(got) != 1 || got[0] != "alice" {
@@ -176,7 +185,8 @@ func TestExpiry(t *testing.T) {
 			return false
 		}
 		members := problem(t, body)
-		if members["code"] != "expired_token" || members["expired_at"] != header.Get("Api-Key-Expires") || members["token_id"] != tokenID(token) {
+		if members["code"] != "expired_token" || members["expired_at"] != header.Get("Api-Key-Expires") ||
+			members["token_id"] != tokenID(token) {
 			t.Errorf("the refusal is %s", body)
 		}
 		return true
@@ -186,7 +196,8 @@ func TestExpiry(t *testing.T) {
 // TestBrowserSessions lets the web UI through and nothing else.
 func TestBrowserSessions(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+		"routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
 	token := s.token("--preset", "full")
 	session := s.backend.Session("alice")
 	for name, test := range map[string]struct {
@@ -195,21 +206,25 @@ func TestBrowserSessions(t *testing.T) {
 		status int
 		passed bool
 	}{
-		"page":                            {nil, "/", 200, true},
-		"page with session":               {[]string{"-H", "Cookie: " + session}, "/dashboard", 200, true},
-		"page without session":            {nil, "/dashboard", 302, true},
-		"unknown page":                    {nil, "/nowhere", 400, true},
-		"listed with session":             {[]string{"-H", "Cookie: " + session}, "/api/unikernels", 200, true},
-		"listed without":                  {nil, "/api/unikernels", 401, false},
-		"listed with another cookie":      {[]string{"-H", "Cookie: x=y"}, "/api/unikernels", 401, false},
-		"listed with an empty one":        {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
-		"listed with another method":      {[]string{"-X", "PUT", "-H", "Cookie: " + session}, "/api/unikernels", 405, false},
-		"basic is removed":                {[]string{"-u", "a:b", "-H", "Cookie: " + session}, "/api/unikernels", 200, true},
-		"bad token with session":          {append(bearer("mmk_nonsense"), "-H", "Cookie: "+session), "/api/unikernels", 401, false},
-		"bad token on a page":             {bearer("mmk_nonsense"), "/", 401, false},
-		"token on a page":                 {bearer(token), "/", 403, false},
-		"token in the URL of a page":      {nil, "/?x=" + token, 400, false},
-		"token and session: token counts": {append(bearer(token), "-H", "Cookie: "+session), "/api/unikernels", 200, true},
+		"page":                       {nil, "/", 200, true},
+		"page with session":          {[]string{"-H", "Cookie: " + session}, "/dashboard", 200, true},
+		"page without session":       {nil, "/dashboard", 302, true},
+		"unknown page":               {nil, "/nowhere", 400, true},
+		"listed with session":        {[]string{"-H", "Cookie: " + session}, "/api/unikernels", 200, true},
+		"listed without":             {nil, "/api/unikernels", 401, false},
+		"listed with another cookie": {[]string{"-H", "Cookie: x=y"}, "/api/unikernels", 401, false},
+		"listed with an empty one":   {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
+		"listed with another method": {[]string{"-X", "PUT", "-H", "Cookie: " + session}, "/api/unikernels",
+			405, false},
+		"basic is removed": {[]string{"-u", "a:b", "-H", "Cookie: " + session}, "/api/unikernels",
+			200, true},
+		"bad token with session": {append(bearer("mmk_nonsense"), "-H", "Cookie: "+session), "/api/unikernels",
+			401, false},
+		"bad token on a page":        {bearer("mmk_nonsense"), "/", 401, false},
+		"token on a page":            {bearer(token), "/", 403, false},
+		"token in the URL of a page": {nil, "/?x=" + token, 400, false},
+		"token and session: token counts": {append(bearer(token), "-H", "Cookie: "+session), "/api/unikernels",
+			200, true},
 	} {
 		s.backend.Reset()
 		status, _, _ := curl(t, append(test.args, s.url(test.path))...)
@@ -221,7 +236,8 @@ func TestBrowserSessions(t *testing.T) {
 			authorization, cookies := request.Values("Authorization"), request.Values("Cookie")
 			if name == "token and session: token counts" {
 				if len(authorization) != 1 || len(cookies) != 0 {
-					t.Errorf("%s: %d Authorization headers and %d cookies reached the backend", name, len(authorization), len(cookies))
+					t.Errorf("%s: %d Authorization headers and %d cookies reached the backend", name,
+						len(authorization), len(cookies))
 				}
 			} else if len(authorization) != 0 || len(request.Values("X-Token-Id")) != 0 {
 				t.Errorf("%s: something was injected", name)
@@ -251,7 +267,8 @@ func TestAccessLog(t *testing.T) {
 		t.Fatalf("the access log is %+v", lines)
 	}
 	for _, line := range lines[2:4] {
-		if want := "/api/unikernels?token=mmk_" + tokenID(token) + "_…REDACTED"; line.Status != 400 || line.Request.URI != want {
+		if want := "/api/unikernels?token=mmk_" + tokenID(token) + "_…REDACTED"; line.Status != 400 ||
+			line.Request.URI != want {
 			t.Errorf("the access log has %+v, want 400 of %s", line, want)
 		}
 	}
@@ -267,10 +284,12 @@ func TestOtherBackend(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		_, _ = fmt.Fprintf(w, "%s %s?%s %s", r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Get("X-Token-Name"))
+		_, _ = fmt.Fprintf(w, "%s %s?%s %s", r.Method, r.URL.EscapedPath(), r.URL.RawQuery,
+			r.Header.Get("X-Token-Name"))
 	}))
 	defer backend.Close()
-	c := startCaddy(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "route GET /files/*/meta file:read\n\t\t\troute PUT /files/* file:write {\n\t\t\t\tupload\n\t\t\t}", 1),
+	c := startCaddy(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+		"route GET /files/*/meta file:read\n\t\t\troute PUT /files/* file:write {\n\t\t\t\tupload\n\t\t\t}", 1),
 		map[string]string{"BACKEND": strings.TrimPrefix(backend.URL, "http://"), "UPSTREAM": "abc"})
 	s := &site{caddy: c, upstream: "abc-not-in-any-answer"}
 	token := s.token("--scope", "file:*", "--name", "Käthe 100%")

@@ -109,7 +109,8 @@ func (b *browser) listen() {
 		defer b.mu.Unlock()
 		switch e := event.(type) {
 		case *runtime.EventExceptionThrown:
-			b.complaints = append(b.complaints, fmt.Sprint(e.ExceptionDetails.Text, " ", e.ExceptionDetails.Exception.Description))
+			b.complaints = append(b.complaints,
+				fmt.Sprint(e.ExceptionDetails.Text, " ", e.ExceptionDetails.Exception.Description))
 		case *log.EventEntryAdded:
 			// Refusals of the API are told here, too, and are no complaints.
 			if e.Entry.Source != log.EntrySourceNetwork {
@@ -176,7 +177,8 @@ func (b *browser) press(button string) {
 func (b *browser) fill(label, text string) {
 	b.t.Helper()
 	input := b.byText("label", label) + `/..//*[self::input or self::textarea]`
-	b.do(chromedp.WaitVisible(input), chromedp.Focus(input), chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.SendKeys(input, text))
+	b.do(chromedp.WaitVisible(input), chromedp.Focus(input),
+		chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.SendKeys(input, text))
 }
 
 // choose sets a select of a label to a value.
@@ -184,7 +186,9 @@ func (b *browser) choose(label, value string) {
 	b.t.Helper()
 	list := b.byText("label", label) + `/..//select`
 	b.do(chromedp.WaitVisible(list), chromedp.SetValue(list, value))
-	b.script(fmt.Sprintf(`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue.dispatchEvent(new Event("change"))`, list))
+	b.script(
+		fmt.Sprintf(
+			`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue.dispatchEvent(new Event("change"))`, list))
 }
 
 // script runs a script in the page.

@@ -172,8 +172,10 @@ func (c *caddy) checkRaces() {
 	for part := range strings.SplitSeq(c.output.String(), border) {
 		switch {
 		case !strings.Contains(part, "WARNING: DATA RACE"):
-		case strings.Contains(part, "caddytls.(*TLS).CaddyModule()") && strings.Contains(part, "caddytls.(*TLS).Start()"),
-			strings.Contains(part, "reverseproxy.writeCloseControl()") && strings.Contains(part, "caddyhttp.(*hijackedConn).ReadFrom()"):
+		case strings.Contains(part, "caddytls.(*TLS).CaddyModule()") &&
+			strings.Contains(part, "caddytls.(*TLS).Start()"),
+			strings.Contains(part, "reverseproxy.writeCloseControl()") &&
+				strings.Contains(part, "caddyhttp.(*hijackedConn).ReadFrom()"):
 			c.t.Logf("Caddy's own data race:\n%s", part)
 		default:
 			c.t.Errorf("Caddy has a data race:\n%s", part)
@@ -196,7 +198,8 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(c.program, args...)
 	cmd.Dir = c.dir
 	cmd.Env = []string{
-		"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "XDG_DATA_HOME=" + c.path("data"), "XDG_CONFIG_HOME=" + c.path("config"),
+		"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "XDG_DATA_HOME=" + c.path("data"),
+		"XDG_CONFIG_HOME=" + c.path("config"),
 		"GORACE=halt_on_error=0",
 	}
 	for name, value := range c.env {
@@ -234,7 +237,8 @@ func (c *caddy) token(flags ...string) string {
 			continue
 		case "rate_limit", "quota":
 			number, per, _ := strings.Cut(flags[i+1], "/")
-			body[member] = map[string]any{"requests": json.Number(number), map[string]string{"rate_limit": "window", "quota": "period"}[member]: per}
+			body[member] = map[string]any{"requests": json.Number(number),
+				map[string]string{"rate_limit": "window", "quota": "period"}[member]: per}
 			continue
 		case "expires_at":
 			delete(body, "expires_in")

@@ -38,9 +38,11 @@ func TestCalls(t *testing.T) {
 			}
 			s.checkBackend(token)
 			s.checkLogs(token)
-			if allowed, denied := s.usage(token); allowed == 0 || denied != 0 || int(allowed) != len(s.backend.Requests())-1 {
+			if allowed, denied := s.usage(token); allowed == 0 || denied != 0 ||
+				int(allowed) != len(s.backend.Requests())-1 {
 				// Before the first download the gate asks once for the instance.
-				t.Errorf("counted %d allowed and %d denied requests, the backend saw %d", allowed, denied, len(s.backend.Requests()))
+				t.Errorf("counted %d allowed and %d denied requests, the backend saw %d", allowed, denied,
+					len(s.backend.Requests()))
 			}
 			if s.backend.Crashes() != 0 {
 				t.Errorf("%d requests would have ended the backend", s.backend.Crashes())
@@ -133,7 +135,8 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 	form := func(data string) []string {
 		return []string{
 			"-F", "albatross_instance=default", "-F", "molly_csrf=",
-			"-F", `json_data={"block_name":"disk","block_size":1,"block_compressed":false}`, "-F", "block_data=@" + s.write("disk.img", data),
+			"-F", `json_data={"block_name":"disk","block_size":1,"block_compressed":false}`, "-F",
+			"block_data=@" + s.write("disk.img", data),
 		}
 	}
 	s.call(t, token, path+"create", form("first")...)
@@ -142,8 +145,9 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 		t.Errorf("%s: the block holds %q", path, data)
 	}
 	file := s.path("download.img")
-	status, _, _ := curl(t, append(bearer(token), "-d", `{"albatross_instance":"default","block_name":"disk","compression_level":0}`,
-		"-o", file, s.url(path+"download"))...)
+	status, _, _ := curl(t,
+		append(bearer(token), "-d", `{"albatross_instance":"default","block_name":"disk","compression_level":0}`,
+			"-o", file, s.url(path+"download"))...)
 	got, err := os.ReadFile(file)
 	if err != nil || status != http.StatusOK || len(got) != 1<<20 || !bytes.HasPrefix(got, []byte("second")) {
 		t.Errorf("%sdownload: status %d, %d bytes, %v", path, status, len(got), err)

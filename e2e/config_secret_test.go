@@ -103,7 +103,8 @@ func TestTokenInWrongMember(t *testing.T) {
 	s.write("token", misplaced)
 	load := func(app, handler string) {
 		t.Helper()
-		config := `{"admin":{"listen":"unix/` + s.path("admin.sock") + `"},"apps":{"api_tokens":` + app + `,"http":{"servers":{"x":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` + handler + `]}]}}}}}`
+		config := `{"admin":{"listen":"unix/` + s.path("admin.sock") + `"},"apps":{"api_tokens":` + app +
+			`,"http":{"servers":{"x":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` + handler + `]}]}}}}}`
 		if !json.Valid([]byte(config)) {
 			t.Fatal(config)
 		}
@@ -114,7 +115,8 @@ func TestTokenInWrongMember(t *testing.T) {
 	try := func(app, handler, want string) {
 		t.Helper()
 		load(app, handler)
-		status, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: application/json", "--data-binary", "@"+s.path("config.json"), "http://caddy/load")
+		status, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: application/json",
+			"--data-binary", "@"+s.path("config.json"), "http://caddy/load")
 		checkMisplaced(t, app+handler, want, body, status == 200)
 	}
 	const good = `{"accounts":{"default":{"upstream_token":"` + misplaced + `"}}}`
@@ -131,8 +133,10 @@ func TestTokenInWrongMember(t *testing.T) {
 		{`{"store":{"module":"` + misplaced + `"}}`, "store bbolt"},
 		{`{"store":{"module":"bbolt","` + misplaced + `":1}}`, "no option path"},
 		{`{"store":{"module":"bbolt","path":["` + misplaced + `"]}}`, "path string"},
-		{`{"store":{"module":"bbolt","path":"/proc/` + misplaced + `/x"},"accounts":{"a":{"upstream_token":"` + misplaced + `"}}}`, "/proc/"},
-		{`{"store":{"module":"bbolt","path":"/proc/` + misplaced + `/x"},"accounts":{"a":{"upstream_token":"{file.` + s.path("token") + `}"}}}`, "/proc/"},
+		{`{"store":{"module":"bbolt","path":"/proc/` + misplaced + `/x"},"accounts":{"a":{"upstream_token":"` +
+			misplaced + `"}}}`, "/proc/"},
+		{`{"store":{"module":"bbolt","path":"/proc/` + misplaced + `/x"},"accounts":{"a":{"upstream_token":"{file.` +
+			s.path("token") + `}"}}}`, "/proc/"},
 		{`{"store":{"module":"bbolt","path":"{` + misplaced + `}"}}`, "placeholder path"},
 		{`{"accounts":"` + misplaced + `"}`, "accounts object"},
 		{`{"accounts":{"` + misplaced + ` ":{}}}`, "account white space"},
@@ -182,7 +186,8 @@ func checkMisplaced(t *testing.T, config, want, got string, taken bool) {
 	folded := strings.ToLower(got)
 	for _, part := range []string{misplaced[:8], misplaced[24:], "123456789012345678901234567890", "999999999999"} {
 		if strings.Contains(folded, part) {
-			t.Errorf("%s\nthe error holds what is configured: %s", config, strings.ReplaceAll(folded, misplaced, "(TOKEN)"))
+			t.Errorf("%s\nthe error holds what is configured: %s", config,
+				strings.ReplaceAll(folded, misplaced, "(TOKEN)"))
 		}
 	}
 	for _, word := range strings.Fields(want) {

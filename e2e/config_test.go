@@ -15,7 +15,8 @@ import (
 // (a credential that is nothing) and PATH-32 (a path that isn't canonical).
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
-	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {env.UPSTREAM}\n\t\t}\n\t}\n}\n" // 7 lines
+	// 7 lines
+	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {env.UPSTREAM}\n\t\t}\n\t}\n}\n"
 	gate := func(lines string) string {
 		return head + ":80 {\n\tbearer_auth {\n" + lines + "\n\t}\n}\n" // the block begins in line 10
 	}
@@ -27,63 +28,100 @@ func TestBadConfiguration(t *testing.T) {
 		caddyfile string
 		want      []string
 	}{
-		"no option":               {":80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n", []string{"Caddyfile:2", "api_tokens {", "upstream_token"}},
-		"admin without option":    {":80 {\n\tapi_tokens_admin\n}\n", []string{"Caddyfile:2", "api_tokens {"}},
-		"no routes":               {gate("\t\trealm x"), []string{"Caddyfile:11", "routes mollymawk"}},
-		"unknown table":           {gate("\t\troutes molly"), []string{"Caddyfile:10", `"molly"`, "mollymawk-2025"}},
-		"unknown option":          {gate("\t\troutes mollymawk\n\t\tscope a"), []string{"Caddyfile:11", `"scope"`, "answer_timeout"}},
-		"twice":                   {gate("\t\troutes mollymawk\n\t\troutes mollymawk"), []string{"Caddyfile:11", "twice"}},
-		"argument":                {head + ":80 {\n\tbearer_auth realm {\n\t}\n}\n", []string{"Caddyfile:9", `"realm"`}},
-		"size":                    {gate("\t\troutes mollymawk\n\t\tmax_body large"), []string{"Caddyfile:11", "1MiB"}},
-		"timeout":                 {gate("\t\troutes mollymawk\n\t\tanswer_timeout soon"), []string{"Caddyfile:11", "5m"}},
-		"realm":                   {gate("\t\troutes mollymawk\n\t\trealm `a\"b`"), []string{"Caddyfile:11", "realm"}},
-		"cookie":                  {gate("\t\troutes mollymawk\n\t\tbrowser_sessions `a b`"), []string{"Caddyfile:11", "session_id"}},
-		"keys page, none":         {gate("\t\troutes mollymawk\n\t\tkeys_page"), []string{"Caddyfile:11", "https://keys.example.com/"}},
-		"keys page, relative":     {gate("\t\troutes mollymawk\n\t\tkeys_page keys.example.com"), []string{"Caddyfile:11", "begins with /"}},
-		"keys page, no scheme":    {gate("\t\troutes mollymawk\n\t\tkeys_page //keys.example.com"), []string{"Caddyfile:11", "begins with /"}},
-		"keys page, scheme":       {gate("\t\troutes mollymawk\n\t\tkeys_page javascript:alert(1)"), []string{"Caddyfile:11", "begins with /"}},
-		"keys page, blank":        {gate("\t\troutes mollymawk\n\t\tkeys_page `https://x/a b`"), []string{"Caddyfile:11", "percent-encode"}},
-		"keys page, password":     {gate("\t\troutes mollymawk\n\t\tkeys_page https://a:secret@x/"), []string{"Caddyfile:11", "a user or password"}},
-		"keys page, itself":       {gate("\t\troutes mollymawk\n\t\tkeys_page /tokens"), []string{"Caddyfile:11", "sent to itself"}},
+		"no option": {":80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n",
+			[]string{"Caddyfile:2", "api_tokens {", "upstream_token"}},
+		"admin without option": {":80 {\n\tapi_tokens_admin\n}\n", []string{"Caddyfile:2", "api_tokens {"}},
+		"no routes":            {gate("\t\trealm x"), []string{"Caddyfile:11", "routes mollymawk"}},
+		"unknown table":        {gate("\t\troutes molly"), []string{"Caddyfile:10", `"molly"`, "mollymawk-2025"}},
+		"unknown option": {gate("\t\troutes mollymawk\n\t\tscope a"),
+			[]string{"Caddyfile:11", `"scope"`, "answer_timeout"}},
+		"twice": {gate("\t\troutes mollymawk\n\t\troutes mollymawk"),
+			[]string{"Caddyfile:11", "twice"}},
+		"argument": {head + ":80 {\n\tbearer_auth realm {\n\t}\n}\n",
+			[]string{"Caddyfile:9", `"realm"`}},
+		"size": {gate("\t\troutes mollymawk\n\t\tmax_body large"), []string{"Caddyfile:11", "1MiB"}},
+		"timeout": {gate("\t\troutes mollymawk\n\t\tanswer_timeout soon"),
+			[]string{"Caddyfile:11", "5m"}},
+		"realm": {gate("\t\troutes mollymawk\n\t\trealm `a\"b`"), []string{"Caddyfile:11", "realm"}},
+		"cookie": {gate("\t\troutes mollymawk\n\t\tbrowser_sessions `a b`"),
+			[]string{"Caddyfile:11", "session_id"}},
+		"keys page, none": {gate("\t\troutes mollymawk\n\t\tkeys_page"),
+			[]string{"Caddyfile:11", "https://keys.example.com/"}},
+		"keys page, relative": {gate("\t\troutes mollymawk\n\t\tkeys_page keys.example.com"),
+			[]string{"Caddyfile:11", "begins with /"}},
+		"keys page, no scheme": {gate("\t\troutes mollymawk\n\t\tkeys_page //keys.example.com"),
+			[]string{"Caddyfile:11", "begins with /"}},
+		"keys page, scheme": {gate("\t\troutes mollymawk\n\t\tkeys_page javascript:alert(1)"),
+			[]string{"Caddyfile:11", "begins with /"}},
+		"keys page, blank": {gate("\t\troutes mollymawk\n\t\tkeys_page `https://x/a b`"),
+			[]string{"Caddyfile:11", "percent-encode"}},
+		"keys page, password": {gate("\t\troutes mollymawk\n\t\tkeys_page https://a:secret@x/"),
+			[]string{"Caddyfile:11", "a user or password"}},
+		"keys page, itself": {gate("\t\troutes mollymawk\n\t\tkeys_page /tokens"),
+			[]string{"Caddyfile:11", "sent to itself"}},
 		"keys page, itself first": {gate("\t\tkeys_page /tokens\n\t\troutes mollymawk"), []string{"sent to itself"}},
-		"keys page, not a URL":    {gate("\t\troutes mollymawk\n\t\tkeys_page https://[x"), []string{"Caddyfile:11", "write a whole URL"}},
-		"headers, none":           {gate("\t\troutes mollymawk\n\t\trequest_headers"), []string{"Caddyfile:11", "request_headers is empty", "Accept"}},
-		"headers, ours":           {gate("\t\troutes mollymawk\n\t\trequest_headers Accept X-Token-Id"), []string{"Caddyfile:11", "X-Token-Id", "always removed"}},
-		"headers, wildcard":       {gate("\t\troutes mollymawk\n\t\trequest_headers X-*"), []string{"Caddyfile:11", `"X-*"`, "whole names"}},
-		"headers, twice":          {gate("\t\troutes mollymawk\n\t\trequest_headers A\n\t\trequest_headers B"), []string{"Caddyfile:12", "twice"}},
-		"route's words":           {gate("\t\troute POST /x"), []string{"Caddyfile:10", "route POST /api/custom/build custom:build"}},
-		"route's method":          {gate("\t\troute post /x a:b"), []string{"Caddyfile:10", "POST"}},
-		"route's method, any":     {gate("\t\troute * /x a:b"), []string{"Caddyfile:10", `method "*"`, "one route line for each method", "GET"}},
-		"route's method, ANY":     {gate("\t\troute ANY /x a:b"), []string{"Caddyfile:10", `method "ANY"`, "one route line for each method"}},
-		"route's methods":         {gate("\t\troute GET,POST /x a:b"), []string{"Caddyfile:10", `method "GET,POST"`, "one route line for each method: GET, POST"}},
-		"route's methods, words":  {gate("\t\troute GET POST /x a:b"), []string{"Caddyfile:10", "one line for each method"}},
-		"route's colon":           {gate("\t\troute GET /x/:id a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
-		"route's braces":          {gate("\t\troute GET /x/{id} a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
-		"route's escaped slash":   {gate("\t\troute GET /x/a%2Fb a:b"), []string{"Caddyfile:10", "%2F", "refuses every request with one"}},
-		"route's path":            {gate("\t\troute GET /api//x a:b"), []string{"Caddyfile:10", "did you mean /api/x"}},
-		"route's dots":            {gate("\t\troute GET /api/../x a:b"), []string{"Caddyfile:10", "did you mean /x"}},
-		"route's escape":          {gate("\t\troute GET /api/%75 a:b"), []string{"Caddyfile:10", "did you mean /api/u"}},
-		"route's scope":           {gate("\t\troute GET /x build"), []string{"Caddyfile:10", "resource:action"}},
-		"route's option":          {gate("\t\troute GET /x a:b {\n\t\t\tlarge\n\t\t}"), []string{"Caddyfile:11", "upload and websocket"}},
-		"route twice":             {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
-		"unknown global":          {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
-		"lifetime":                {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
-		"audit":                   {option("\t\taudit_retention forever"), []string{"Caddyfile:3", "90d"}},
-		"warning":                 {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
-		"prefix":                  {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
-		"store":                   {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},
-		"store's path":            {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
-		"account twice":           {option("\t\taccount a\n\t\taccount a"), []string{"Caddyfile:4", "account a", "twice"}},
-		"account's option":        {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"), []string{"Caddyfile:4", `"token"`, "upstream_token"}},
-		"account's scopes":        {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"), []string{"Caddyfile:4", `"unikernel:lis*"`, "unikernel:list"}},
-		"account's no scopes":     {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"), []string{"Caddyfile:4", "max_scopes read unikernel:restart"}},
-		"upstream unset":          {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"), []string{"account a", "upstream_token", "environment variable", "is not set"}},
-		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"), []string{"account a", "upstream_token", "environment variable", "is empty"}},
-		"upstream file empty":     {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"), []string{"account a", "upstream_token", "file", "is empty"}},
-		"upstream file missing":   {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"), []string{"account a", "upstream_token", "file", "does not exist"}},
-		"empty store":             {option("\t\tstore bbolt " + c.path("empty")), []string{c.path("empty"), "empty", "restore a backup"}},
-		"foreign store":           {option("\t\tstore bbolt " + c.path("foreign")), []string{c.path("foreign"), "not a token store"}},
-		"directory":               {option("\t\tstore bbolt " + c.dir), []string{c.dir, "is a directory"}},
+		"keys page, not a URL": {gate("\t\troutes mollymawk\n\t\tkeys_page https://[x"),
+			[]string{"Caddyfile:11", "write a whole URL"}},
+		"headers, none": {gate("\t\troutes mollymawk\n\t\trequest_headers"),
+			[]string{"Caddyfile:11", "request_headers is empty", "Accept"}},
+		"headers, ours": {gate("\t\troutes mollymawk\n\t\trequest_headers Accept X-Token-Id"),
+			[]string{"Caddyfile:11", "X-Token-Id", "always removed"}},
+		"headers, wildcard": {gate("\t\troutes mollymawk\n\t\trequest_headers X-*"),
+			[]string{"Caddyfile:11", `"X-*"`, "whole names"}},
+		"headers, twice": {gate("\t\troutes mollymawk\n\t\trequest_headers A\n\t\trequest_headers B"),
+			[]string{"Caddyfile:12", "twice"}},
+		"route's words": {gate("\t\troute POST /x"),
+			[]string{"Caddyfile:10", "route POST /api/custom/build custom:build"}},
+		"route's method": {gate("\t\troute post /x a:b"), []string{"Caddyfile:10", "POST"}},
+		"route's method, any": {gate("\t\troute * /x a:b"),
+			[]string{"Caddyfile:10", `method "*"`, "one route line for each method", "GET"}},
+		"route's method, ANY": {gate("\t\troute ANY /x a:b"),
+			[]string{"Caddyfile:10", `method "ANY"`, "one route line for each method"}},
+		"route's methods": {gate("\t\troute GET,POST /x a:b"),
+			[]string{"Caddyfile:10", `method "GET,POST"`, "one route line for each method: GET, POST"}},
+		"route's methods, words": {gate("\t\troute GET POST /x a:b"),
+			[]string{"Caddyfile:10", "one line for each method"}},
+		"route's colon":  {gate("\t\troute GET /x/:id a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
+		"route's braces": {gate("\t\troute GET /x/{id} a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
+		"route's escaped slash": {gate("\t\troute GET /x/a%2Fb a:b"),
+			[]string{"Caddyfile:10", "%2F", "refuses every request with one"}},
+		"route's path": {gate("\t\troute GET /api//x a:b"), []string{"Caddyfile:10", "did you mean /api/x"}},
+		"route's dots": {gate("\t\troute GET /api/../x a:b"), []string{"Caddyfile:10", "did you mean /x"}},
+		"route's escape": {gate("\t\troute GET /api/%75 a:b"),
+			[]string{"Caddyfile:10", "did you mean /api/u"}},
+		"route's scope": {gate("\t\troute GET /x build"), []string{"Caddyfile:10", "resource:action"}},
+		"route's option": {gate("\t\troute GET /x a:b {\n\t\t\tlarge\n\t\t}"),
+			[]string{"Caddyfile:11", "upload and websocket"}},
+		"route twice":    {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
+		"unknown global": {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
+		"lifetime":       {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
+		"audit":          {option("\t\taudit_retention forever"), []string{"Caddyfile:3", "90d"}},
+		"warning":        {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
+		"prefix":         {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
+		"store":          {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},
+		"store's path":   {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
+		"account twice": {option("\t\taccount a\n\t\taccount a"),
+			[]string{"Caddyfile:4", "account a", "twice"}},
+		"account's option": {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"),
+			[]string{"Caddyfile:4", `"token"`, "upstream_token"}},
+		"account's scopes": {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"),
+			[]string{"Caddyfile:4", `"unikernel:lis*"`, "unikernel:list"}},
+		"account's no scopes": {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"),
+			[]string{"Caddyfile:4", "max_scopes read unikernel:restart"}},
+		"upstream unset": {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"),
+			[]string{"account a", "upstream_token", "environment variable", "is not set"}},
+		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"),
+			[]string{"account a", "upstream_token", "environment variable", "is empty"}},
+		"upstream file empty": {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"),
+			[]string{"account a", "upstream_token", "file", "is empty"}},
+		"upstream file missing": {
+			option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"),
+			[]string{"account a", "upstream_token", "file", "does not exist"}},
+		"empty store": {option("\t\tstore bbolt " + c.path("empty")),
+			[]string{c.path("empty"), "empty", "restore a backup"}},
+		"foreign store": {option("\t\tstore bbolt " + c.path("foreign")),
+			[]string{c.path("foreign"), "not a token store"}},
+		"directory": {option("\t\tstore bbolt " + c.dir), []string{c.dir, "is a directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "Caddyfile")
@@ -138,11 +176,13 @@ func TestUpstreamTokenInNoError(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: validate takes it", name)
 		}
-		reloaded, err := s.command("reload", "--adapter", "caddyfile", "--config", s.path("wrong"), "--address", "unix/"+s.path("admin.sock")).CombinedOutput()
+		reloaded, err := s.command("reload", "--adapter", "caddyfile", "--config", s.path("wrong"), "--address",
+			"unix/"+s.path("admin.sock")).CombinedOutput()
 		if err == nil {
 			t.Errorf("%s: reload takes it", name)
 		}
-		_, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: text/caddyfile", "--data-binary", "@"+s.path("wrong"), "http://caddy/load")
+		_, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: text/caddyfile",
+			"--data-binary", "@"+s.path("wrong"), "http://caddy/load")
 		for where, text := range map[string]string{"validate": string(out), "reload": string(reloaded), "load": body} {
 			if strings.Contains(text, secret[:8]) {
 				t.Errorf("%s: %s tells %s", name, where, strings.ReplaceAll(text, secret, "(SECRET)"))
@@ -175,7 +215,8 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	backend := mollymawktest.New(t, mollymawktest.Options{})
-	c := newCaddy(t, map[string]string{"MOLLYMAWK_URL": backend.URL(), "MOLLYMAWK_TOKEN": backend.AddToken("alice", "gate", 1e15)})
+	c := newCaddy(t,
+		map[string]string{"MOLLYMAWK_URL": backend.URL(), "MOLLYMAWK_TOKEN": backend.AddToken("alice", "gate", 1e15)})
 	c.env["CADDY_ADMIN"], c.env["MOLLYGATE_PORT"] = "unix/"+c.path("admin.sock"), c.env["HTTP"]
 	c.start(string(example))
 	formatted, err := c.command("fmt", c.path("Caddyfile")).Output()
@@ -191,7 +232,8 @@ func TestExample(t *testing.T) {
 		t.Errorf("calling the backend: %d %s", status, body)
 	}
 	keys := "http://keys.localhost:" + c.env["HTTP"] + "/api/v1/tokens"
-	if status, _, body := curl(t, append(bearer(admin), keys)...); status != 200 || !strings.Contains(body, tokenID(token)) {
+	if status, _, body := curl(t, append(bearer(admin), keys)...); status != 200 ||
+		!strings.Contains(body, tokenID(token)) {
 		t.Errorf("calling the admin API: %d %s", status, body)
 	}
 	if status, _, body := curl(t, c.url("/style.css")); status != 200 {

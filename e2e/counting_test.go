@@ -142,7 +142,8 @@ func useTokensBy(ctx context.Context, c *caddy, tokens []*counted, seed uint64, 
 }
 
 // useTokensOver is useTokensBy with a transport.
-func useTokensOver(ctx context.Context, c *caddy, transport http.RoundTripper, tokens []*counted, seed uint64, failed func(error)) {
+func useTokensOver(ctx context.Context, c *caddy, transport http.RoundTripper, tokens []*counted, seed uint64,
+	failed func(error)) {
 	var all sync.WaitGroup
 	for client := range countingClients {
 		random := rand.New(rand.NewPCG(seed, uint64(client)))
@@ -328,7 +329,8 @@ func holds(c *caddy, tokens []*counted) (all sums) {
 		if wrong == 3 {
 			c.t.Fatal("more tokens are not compared")
 		}
-		all.sent, all.answered, all.counted = all.sent+n.all.sent, all.answered+n.all.answered, all.counted+n.all.counted
+		all.sent, all.answered, all.counted = all.sent+n.all.sent, all.answered+n.all.answered,
+			all.counted+n.all.counted
 	}
 	return all
 }
@@ -362,7 +364,8 @@ func (n *counted) compare(c *caddy) (right bool) {
 		before, answered, shown uint64
 	}{{"allowed", n.before.Allowed, allowed, shown.Allowed}, {"denied", n.before.Denied, denied, shown.Denied}} {
 		if least := total.before + total.answered; total.shown < least || total.shown > least+unanswered {
-			wrong("totals", "%d %s, want %d, of which %d are new, and at most %d that were not answered", total.shown, total.name, least, total.answered, unanswered)
+			wrong("totals", "%d %s, want %d, of which %d are new, and at most %d that were not answered", total.shown,
+				total.name, least, total.answered, unanswered)
 		}
 	}
 	if before := n.before.Allowed + n.before.Denied; shown.Allowed+shown.Denied > before+now.sent {
@@ -370,7 +373,8 @@ func (n *counted) compare(c *caddy) (right bool) {
 	}
 	n.compareSeries(&shown, unanswered, wrong)
 	n.compareLast(&shown, wrong)
-	n.all.sent, n.all.answered, n.all.counted = n.all.sent+now.sent, n.all.answered+now.answered, shown.Allowed+shown.Denied
+	n.all.sent, n.all.answered, n.all.counted = n.all.sent+now.sent, n.all.answered+now.answered,
+		shown.Allowed+shown.Denied
 	n.before, n.now = shown, ledger{}
 	return right
 }
@@ -384,7 +388,8 @@ func settle(c *caddy, tokens []*counted) {
 		n.mu.Lock()
 		before, total := n.before.Allowed+n.before.Denied, shown.Allowed+shown.Denied
 		if shown.Allowed < n.before.Allowed || shown.Denied < n.before.Denied || total > before+n.now.sent {
-			c.t.Errorf("%s (%s): %d allowed and %d denied; before it was %d and %d, and %d were sent", n.name, tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
+			c.t.Errorf("%s (%s): %d allowed and %d denied; before it was %d and %d, and %d were sent", n.name,
+				tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
 		}
 		for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
 			if sum := sumOf(series); sum != total {
@@ -453,7 +458,8 @@ func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(w
 			}
 		}
 		if allowed != shown.Allowed || denied != shown.Denied {
-			wrong("sum of "+step, "%d allowed and %d denied, want %d and %d", allowed, denied, shown.Allowed, shown.Denied)
+			wrong("sum of "+step, "%d allowed and %d denied, want %d and %d", allowed, denied, shown.Allowed,
+				shown.Denied)
 		}
 		before := n.before.days
 		if step == "hours" {
@@ -468,7 +474,8 @@ func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(w
 				unknown = unanswered
 			}
 			if least := before[kind] + n.now.outcomes[kind]; series[kind] < least || series[kind] > least+unknown {
-				wrong(step, "%d of %v, want %d, of which %d are new, and at most %d that were not answered", series[kind], kind, least, n.now.outcomes[kind], unknown)
+				wrong(step, "%d of %v, want %d, of which %d are new, and at most %d that were not answered",
+					series[kind], kind, least, n.now.outcomes[kind], unknown)
 			}
 		}
 	}
@@ -499,7 +506,8 @@ func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, a
 			return
 		}
 	}
-	wrong("last use", "%s: %s; the newest that was answered began at %s", shown.last(), same, newest.UTC().Format(time.RFC3339Nano))
+	wrong("last use", "%s: %s; the newest that was answered began at %s", shown.last(), same,
+		newest.UTC().Format(time.RFC3339Nano))
 }
 
 // compareQuota verifies that the quota has lost what is counted, and no more, with one
@@ -522,7 +530,8 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 		c.t.Fatalf("RateLimit is %q: %v", limit, err)
 	}
 	if want := n.quota - min(shown.today+1, n.quota); shown.today > n.quota || remaining != want {
-		c.t.Errorf("quota of %s (%s): %d remain of %d, want %d: %d were counted before", n.name, tokenID(n.token), remaining, n.quota, want, shown.today)
+		c.t.Errorf("quota of %s (%s): %d remain of %d, want %d: %d were counted before", n.name, tokenID(n.token),
+			remaining, n.quota, want, shown.today)
 	}
 }
 

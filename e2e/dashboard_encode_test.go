@@ -15,7 +15,8 @@ var long = map[string]string{"note": strings.Repeat("long ", 40)}
 // an ETag, with the ETag as it was received (caddyserver/caddy#7096).
 func TestEncodedAdminSite(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1), mollymawktest.Options{})
+	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),
+		mollymawktest.Options{})
 	admin := s.token("--kind", "admin")
 	call := func(method, path, body string, args ...string) (int, http.Header) {
 		t.Helper()
@@ -43,11 +44,13 @@ func TestEncodedAdminSite(t *testing.T) {
 			}
 			stale := strings.Replace(tag, `"`, `"9`, 1)
 			for _, other := range []string{stale, "W/" + stale} {
-				if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H", "If-Match: "+other); status != http.StatusPreconditionFailed {
+				if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H",
+					"If-Match: "+other); status != http.StatusPreconditionFailed {
 					t.Errorf("%s %s, If-Match %s: %d", change.method, change.path, other, status)
 				}
 			}
-			if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H", "If-Match: "+tag); status/100 != 2 {
+			if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H",
+				"If-Match: "+tag); status/100 != 2 {
 				t.Errorf("%s %s, If-Match %s: %d", change.method, change.path, tag, status)
 			}
 		}
@@ -58,8 +61,10 @@ func TestEncodedAdminSite(t *testing.T) {
 // somebody else changes meanwhile.
 func TestDashboardEncoded(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1), mollymawktest.Options{})
-	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),
+		mollymawktest.Options{})
+	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/",
+		admin: s.token("--kind", "admin", "--name", "carol")}
 	key := s.mint(map[string]any{"name": "CI", "preset": "deploy", "expires_in": "1d", "metadata": long})
 	d.open(d.url)
 	d.signIn()

@@ -102,7 +102,8 @@ func TestDashboardPictures(t *testing.T) {
 	names := []string{"GitHub CI", "Release", "Backup at night", "Old server", "Monitoring"}
 	var keys []string
 	for i, name := range names {
-		keys = append(keys, d.site.token("--name", name, "--preset", []string{"deploy", "read", "backup"}[i%3], "--expires-in", []string{"90d", "12h", "1y"}[i%3]))
+		keys = append(keys, d.site.token("--name", name, "--preset", []string{"deploy", "read", "backup"}[i%3],
+			"--expires-in", []string{"90d", "12h", "1y"}[i%3]))
 		for range i * 3 {
 			d.ask(keys[i])
 		}
@@ -129,7 +130,8 @@ func TestDashboardPictures(t *testing.T) {
 				if page.name == "list" && *takePictures {
 					time.Sleep(300 * time.Millisecond) // the charts, which come one by one
 				}
-				if wide := evaluate[int](d.browser, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+				if wide := evaluate[int](d.browser,
+					`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
 					t.Errorf("%s is %d pixels wider than %d", page.name, wide, width)
 				}
 				if *takePictures {

@@ -29,7 +29,8 @@ func TestDashboardSnippets(t *testing.T) {
 		reverse_proxy {$BACKEND}
 	}
 }`, "http://localhost:$PORT/keys/", "http://localhost:$PORT"},
-		"other names": {strings.Replace(named, "keys.localhost", "admin.localhost", 1), "http://admin.localhost:$PORT/", "$MOLLY"},
+		"other names": {strings.Replace(named, "keys.localhost", "admin.localhost", 1), "http://admin.localhost:$PORT/",
+			"$MOLLY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -48,13 +49,16 @@ func TestDashboardSnippets(t *testing.T) {
 			key := d.secret()
 			var snippets []string
 			for i := range evaluate[int](d.browser, `document.querySelectorAll("dialog pre").length`) {
-				snippets = append(snippets, evaluate[string](d.browser, fmt.Sprintf(`document.querySelectorAll("dialog pre")[%d].textContent`, i)))
+				snippets = append(snippets,
+					evaluate[string](d.browser,
+						fmt.Sprintf(`document.querySelectorAll("dialog pre")[%d].textContent`, i)))
 			}
 			if len(snippets) != 2 {
 				t.Fatalf("%d snippets", len(snippets))
 			}
 			text := d.text()
-			if strings.Contains(text, "MOLLYMAWK_TOKEN") || !strings.Contains(text, "secret MOLLYGATE_KEY") || strings.Contains(text, "MOLLY.") != strings.HasPrefix(test.gate, "$") {
+			if strings.Contains(text, "MOLLYMAWK_TOKEN") || !strings.Contains(text, "secret MOLLYGATE_KEY") ||
+				strings.Contains(text, "MOLLY.") != strings.HasPrefix(test.gate, "$") {
 				t.Errorf("the dialog says %s", text)
 			}
 			for _, snippet := range snippets {
@@ -93,7 +97,8 @@ func TestDashboardSnippets(t *testing.T) {
 			if out, err := s.bash("set -e\n" + snippets[0]); err == nil {
 				t.Errorf("a bad key: %s", out)
 			}
-			if status, _, _ := curl(t, append(bearer(key), "-H", fill("Host: localhost:$PORT"), s.url("/api/unikernels"))...); status != http.StatusOK {
+			if status, _, _ := curl(t, append(bearer(key), "-H", fill("Host: localhost:$PORT"),
+				s.url("/api/unikernels"))...); status != http.StatusOK {
 				t.Errorf("the key: %d", status)
 			}
 			s.checkLogs(key)

@@ -32,7 +32,8 @@ type dashboard struct {
 func openDashboard(t *testing.T) *dashboard {
 	t.Helper()
 	s := startSite(t, browserSite, mollymawktest.Options{})
-	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/",
+		admin: s.token("--kind", "admin", "--name", "carol")}
 	d.open(d.url)
 	return d
 }
@@ -48,10 +49,12 @@ func (d *dashboard) signIn() {
 // act chooses from the menu of a key.
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
-	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` + quoteJS(name) + `)`
+	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` +
+		quoteJS(name) + `)`
 	d.eventually(name+" is in the list", func() bool { return evaluate[bool](d.browser, row+` !== undefined`) })
 	d.script(row + `.querySelector("summary").click()`)
-	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//details[@open]//button[normalize-space()=%q]`, action)), chromedp.NodeVisible))
+	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//details[@open]//button[normalize-space()=%q]`, action)),
+		chromedp.NodeVisible))
 }
 
 func quoteJS(s string) string {
@@ -75,7 +78,8 @@ func (d *dashboard) secret() string {
 // keep says that the key that is shown is kept.
 func (d *dashboard) keep() {
 	d.t.Helper()
-	d.script(`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+	d.script(
+		`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
 	d.press("Done")
 }
 
@@ -119,7 +123,8 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	}
 	d.hides("CI\nnever used") // by itself, within seconds
 	d.eventually("its chart is drawn", func() bool {
-		return evaluate[int](d.browser, `document.querySelectorAll("svg[aria-label='Last 30 days: 1 requests, 0 refused']").length`) == 1
+		return evaluate[int](d.browser,
+			`document.querySelectorAll("svg[aria-label='Last 30 days: 1 requests, 0 refused']").length`) == 1
 	})
 
 	d.act("CI", "Edit Key")
@@ -175,7 +180,8 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 // hostileNames are names that a page may not take for anything but text. Security case
 // UI-01.
 var hostileNames = []string{
-	`<img src=x onerror="document.title='pwned'">`, `"><script>document.title='pwned'</script>`, "javascript:alert(1)", "{{7*7}}${7*7}", "שלום עולם", "مفتاح", strings.Repeat("W", 100),
+	`<img src=x onerror="document.title='pwned'">`, `"><script>document.title='pwned'</script>`, "javascript:alert(1)",
+	"{{7*7}}${7*7}", "שלום עולם", "مفتاح", strings.Repeat("W", 100),
 }
 
 // TestDashboardHostileNames are text wherever they are shown.
@@ -228,7 +234,8 @@ func TestDashboardTabs(t *testing.T) {
 	if got := evaluate[string](d.browser, `document.querySelector("dialog input").value`); got != "Release" {
 		t.Errorf("the name is %q", got)
 	}
-	if got := evaluate[string](d.browser, `document.querySelector("dialog [aria-pressed=true]").textContent`); got != "deploy" {
+	if got := evaluate[string](d.browser,
+		`document.querySelector("dialog [aria-pressed=true]").textContent`); got != "deploy" {
 		t.Errorf("the preset is %q", got)
 	}
 	// Another tab signs out.
@@ -246,7 +253,8 @@ func TestDashboardTabs(t *testing.T) {
 		t.Error("a key isn't good")
 	}
 	var made struct{ Scopes []string }
-	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(release))), &made); err != nil || len(made.Scopes) < 2 {
+	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(release))), &made); err != nil ||
+		len(made.Scopes) < 2 {
 		t.Errorf("the key has %q, %v", made.Scopes, err)
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
@@ -264,8 +272,10 @@ func TestDashboardKeyPage(t *testing.T) {
 	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
 	d.open(d.url + "#key/" + tokenID(key))
 	d.signIn()
-	d.shows("CI", "100 in 1m", "unikernel:list", "insufficient_scope", "127.0.0.0/8", "Scopes that were not used in 90 days")
-	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got != "By day, for 90 days: 3 requests, 1 refused" {
+	d.shows("CI", "100 in 1m", "unikernel:list", "insufficient_scope", "127.0.0.0/8",
+		"Scopes that were not used in 90 days")
+	if got := evaluate[string](d.browser,
+		`document.querySelector("section svg").getAttribute("aria-label")`); got != "By day, for 90 days: 3 requests, 1 refused" {
 		t.Errorf("the chart is %q", got)
 	}
 	d.press("By hour, for 7 days")
@@ -277,7 +287,8 @@ func TestDashboardKeyPage(t *testing.T) {
 	d.press("Remove them and keep unikernel:list")
 	d.shows("All of them were used.", "edit")
 	var token struct{ Scopes []string }
-	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil || fmt.Sprint(token.Scopes) != "[unikernel:list]" {
+	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil ||
+		fmt.Sprint(token.Scopes) != "[unikernel:list]" {
 		t.Errorf("the key has %q, %v", token.Scopes, err)
 	}
 	d.open(d.url + "#key/000000000000")
@@ -297,7 +308,8 @@ func TestDashboardManyKeys(t *testing.T) {
 		makers.Go(func() {
 			for n := made.Add(1); n <= many; n = made.Add(1) {
 				body := fmt.Sprintf(`{"name":"pipeline %05d","preset":"read","expires_in":"90d"}`, n)
-				response, err := d.site.admin().Post("http://caddy/api_tokens/v1/tokens", "application/json", strings.NewReader(body))
+				response, err := d.site.admin().Post("http://caddy/api_tokens/v1/tokens", "application/json",
+					strings.NewReader(body))
 				if err != nil {
 					t.Error(err)
 					return
@@ -330,7 +342,8 @@ func TestDashboardManyKeys(t *testing.T) {
 		d.do(chromedp.KeyEvent(kb.Enter)) // the focus has stayed on the heading
 		d.eventually("the order is turned", func() bool { return first() == "pipeline 10000" })
 	})
-	if got := evaluate[string](d.browser, `document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
+	if got := evaluate[string](d.browser,
+		`document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
 		t.Errorf("sorted is %q", got)
 	}
 	timed("the next page", "Page 2 of 201", func() { d.press("Next") })
@@ -356,12 +369,14 @@ func (d *dashboard) eventually(what string, condition func() bool) {
 // opens the way out of its panel, which Esc doesn't.
 func TestDashboardOverTLS(t *testing.T) {
 	t.Parallel()
-	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}", `https://keys.localhost:{$HTTPS} {
+	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
+		`https://keys.localhost:{$HTTPS} {
 	tls internal
 	api_tokens_admin
 }`, 1)
 	s := startSite(t, secure, mollymawktest.Options{})
-	d := &dashboard{browser: newBrowser(t, chromedp.IgnoreCertErrors), site: s, url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	d := &dashboard{browser: newBrowser(t, chromedp.IgnoreCertErrors), site: s,
+		url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
 	for _, name := range []string{"clipboard-read", "clipboard-write"} {
 		if _, err := chromedp.CallBrowser(d.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
 			Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: "granted",
@@ -376,12 +391,15 @@ func TestDashboardOverTLS(t *testing.T) {
 		got, err := cdp.Call(ctx, tab, network.GetCookies, network.GetCookiesParams{})
 		return got.Cookies, err
 	})
-	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure || !cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
+	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure ||
+		!cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
 		t.Errorf("%d cookies, %v", len(cookies), err)
 	}
 	// Mollymawk's own calls are for tokens alone, and a gate hands no session on.
-	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H", "Content-Type: application/json"}
-	if status, _, body := curl(t, append(cookie, "-d", "{}", d.url+"api/tokens/create")...); status != http.StatusUnauthorized {
+	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H",
+		"Content-Type: application/json"}
+	if status, _, body := curl(t,
+		append(cookie, "-d", "{}", d.url+"api/tokens/create")...); status != http.StatusUnauthorized {
 		t.Errorf("%d %s", status, body)
 	}
 	d.press("New API Key")
@@ -397,7 +415,8 @@ func TestDashboardOverTLS(t *testing.T) {
 	}
 	d.press("Copy")
 	d.shows("Copied.")
-	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`, chromedp.EvalAwaitPromise))
+	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`,
+		chromedp.EvalAwaitPromise))
 	if err != nil || copied != key {
 		t.Errorf("the clipboard has something else, %v", err)
 	}
@@ -410,8 +429,10 @@ func TestDashboardOverTLS(t *testing.T) {
 // sends it and whatever for.
 func TestSessionCookieStaysHere(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
-	curl(t, "-H", "Cookie: mollygate_session=secret1; molly_session=x; __Host-mollygate_session=secret2", s.url("/dashboard"))
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+		"routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
+	curl(t, "-H", "Cookie: mollygate_session=secret1; molly_session=x; __Host-mollygate_session=secret2",
+		s.url("/dashboard"))
 	requests := s.backend.Requests()
 	if len(requests) != 1 {
 		t.Fatalf("the backend saw %d requests", len(requests))
@@ -424,7 +445,8 @@ func TestSessionCookieStaysHere(t *testing.T) {
 // TestDashboardBelowAPath works there, too, and a trusted user needs no sign-in.
 func TestDashboardBelowAPath(t *testing.T) {
 	t.Parallel()
-	caddyfile := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}", `http://keys.localhost:{$HTTP} {
+	caddyfile := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
+		`http://keys.localhost:{$HTTP} {
 	redir /keys /keys/
 	handle_path /keys/* {
 		basic_auth {
@@ -436,14 +458,16 @@ func TestDashboardBelowAPath(t *testing.T) {
 	}
 }`, 1)
 	backend := mollymawktest.New(t, mollymawktest.Options{})
-	c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": backend.AddToken("alice", "gate", 24*time.Hour)})
+	c := newCaddy(t,
+		map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": backend.AddToken("alice", "gate", 24*time.Hour)})
 	hash, err := c.command("hash-password", "--plaintext", "secret").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.env["HASH"] = strings.TrimSpace(string(hash))
 	c.start(caddyfile)
-	d := &dashboard{browser: newBrowser(t), site: &site{caddy: c, backend: backend}, url: "http://keys.localhost:" + c.env["HTTP"] + "/keys"}
+	d := &dashboard{browser: newBrowser(t), site: &site{caddy: c, backend: backend},
+		url: "http://keys.localhost:" + c.env["HTTP"] + "/keys"}
 	d.open(strings.Replace(d.url, "//", "//dave:secret@", 1))
 	d.shows("API Keys (0)", "dave", "There are no keys yet.")
 	d.press("New API Key")

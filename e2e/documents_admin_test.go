@@ -51,7 +51,8 @@ func TestAdminPage(t *testing.T) {
 	s.env["ADMIN_TOKEN"] = admin
 	for _, args := range [][]string{
 		{"init", "-q"},
-		{"-c", "user.name=e2e", "-c", "user.email=e2e@localhost", "commit", "-q", "--allow-empty", "-m", "a key that got out: " + one},
+		{"-c", "user.name=e2e", "-c", "user.email=e2e@localhost", "commit", "-q", "--allow-empty", "-m",
+			"a key that got out: " + one},
 	} {
 		git := exec.Command("git", args...)
 		git.Dir = s.dir
@@ -61,7 +62,8 @@ func TestAdminPage(t *testing.T) {
 	}
 	const patched = `{"owner":null}}' "$BASE/tokens/`
 	script := commands(t, "docs/admin.md", nil,
-		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1", "the site is another"},
+		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1",
+			"the site is another"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 		change{`If-Match: "3"`, `If-Match: "1"`, "the token is new"},
 		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the one before was deleted"},
@@ -74,7 +76,8 @@ func TestAdminPage(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
 	}
-	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `{"before":`, `"preset`, `"203.0.113.0/24"`} {
+	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `{"before":`,
+		`"preset`, `"203.0.113.0/24"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, redacted(out))
 		}

@@ -64,7 +64,8 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 	}
 	if allowed, denied := s.usage(token); int(allowed) != len(s.backend.Requests())-1 || denied != 2 {
 		// Before the first download the gate asks once for the instance.
-		t.Errorf("%d requests were allowed and %d refused, want 2: a GET and a POST that were repeated", allowed, denied)
+		t.Errorf("%d requests were allowed and %d refused, want 2: a GET and a POST that were repeated",
+			allowed, denied)
 	}
 	var names []string
 	for _, unikernel := range s.backend.Unikernels("alice") {

@@ -57,7 +57,8 @@ func TestContributorPage(t *testing.T) {
 
 	c := newCaddy(t, nil)
 	standIn := c.path("mollymawktest")
-	if out, err := exec.Command("go", "build", "-C", "..", "-o", standIn, "./mollymawk/mollymawktest/cmd/mollymawktest").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "..", "-o", standIn,
+		"./mollymawk/mollymawktest/cmd/mollymawktest").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	command := exec.Command(standIn, "-listen", "127.0.0.1:"+c.env["HTTP"])
@@ -103,7 +104,8 @@ func TestContributorPage(t *testing.T) {
 	}
 	_, helpers, _ := strings.Cut(string(page), "### e2e")
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(helpers, -1) {
-		for _, name := range regexp.MustCompile("`(?:s\\.|d\\.)?([a-z][A-Za-z]+)(?:\\(|`)").FindAllStringSubmatch(row[1], -1) {
+		for _, name := range regexp.MustCompile("`(?:s\\.|d\\.)?([a-z][A-Za-z]+)(?:\\(|`)").FindAllStringSubmatch(
+			row[1], -1) {
 			if !regexp.MustCompile(`\b` + name[1] + `\b`).MatchString(tests.String()) {
 				t.Errorf("the page names %s, which no test has", name[1])
 			}

@@ -15,7 +15,8 @@ func TestErrorsPage(t *testing.T) {
 	token := s.token("--preset", "deploy")
 	_, _, body := curl(t, append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
 	var shown, got map[string]any
-	for text, into := range map[string]*map[string]any{fenced(t, "docs/errors.md", "json")[0].text: &shown, body: &got} {
+	for text, into := range map[string]*map[string]any{fenced(t, "docs/errors.md", "json")[0].text: &shown,
+		body: &got} {
 		if err := json.Unmarshal([]byte(text), into); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}

@@ -62,7 +62,8 @@ func TestOperatorPage(t *testing.T) {
 			return ""
 		}
 		return "cat >/etc/caddy/Caddyfile <<'EOF'\n" +
-			strings.NewReplacer("molly.example.com", c.url(""), "mollymawk.internal:8080", backend.Addr()).Replace(b.text) + "EOF\n"
+			strings.NewReplacer("molly.example.com", c.url(""), "mollymawk.internal:8080",
+				backend.Addr()).Replace(b.text) + "EOF\n"
 	}
 	c.stopAtEnd()
 	out, err := c.bash("systemctl start\n" + commands(t, "docs/operator.md", inPlaceOf,
@@ -76,12 +77,14 @@ func TestOperatorPage(t *testing.T) {
 		change{"/usr/bin/caddy.", c.path("usr/bin/caddy."), "the root is another"},
 		change{"/etc/caddy/", c.path("etc/caddy") + "/", "the root is another"},
 		change{"/var/lib/caddy/", home + "/", "the root is another"},
-		change{"http://localhost:2019/", "--unix-socket " + c.path("admin.sock") + " http://caddy/", "the admin endpoint is another"},
+		change{"http://localhost:2019/", "--unix-socket " + c.path("admin.sock") + " http://caddy/",
+			"the admin endpoint is another"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
 	}
-	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as ", "is sound; nothing was changed", "bytes now; it had", `"status":"ok"`} {
+	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as ",
+		"is sound; nothing was changed", "bytes now; it had", `"status":"ok"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q:\n%s", want, redacted(out))
 		}
@@ -97,7 +100,8 @@ func TestOperatorPage(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{"*Z", "*Z.journal"} {
-		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(kept) != 1 {
+		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(
+			kept) != 1 {
 			t.Errorf("kept are %q", kept)
 		}
 	}
@@ -139,8 +143,9 @@ func TestUnits(t *testing.T) {
 	backend := mollymawktest.New(t, mollymawktest.Options{})
 	upstream := backend.AddToken("alice", "gate", 24*time.Hour)
 	for name, test := range map[string]struct{ placeholder, unit, needs string }{
-		"credential":  {"{file./run/credentials/caddy.service/mollymawk}", credential, "LoadCredential=mollymawk:"},
-		"environment": {"{env.MOLLYMAWK_TOKEN}", environment, "ExecStart=/usr/bin/caddy run --config /etc/caddy/Caddyfile\n"},
+		"credential": {"{file./run/credentials/caddy.service/mollymawk}", credential, "LoadCredential=mollymawk:"},
+		"environment": {"{env.MOLLYMAWK_TOKEN}", environment,
+			"ExecStart=/usr/bin/caddy run --config /etc/caddy/Caddyfile\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -148,14 +153,16 @@ func TestUnits(t *testing.T) {
 				t.Fatalf("the page has no %q or no %q", test.needs, test.placeholder)
 			}
 			// As systemd would give it: a file that only the service reads, or a variable.
-			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk", "MOLLYMAWK_TOKEN": upstream})
+			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk",
+				"MOLLYMAWK_TOKEN": upstream})
 			if name == "credential" {
 				c.env["MOLLYMAWK_TOKEN"] = ""
 				c.write("mollymawk", upstream+"\n")
 			}
 			placeholder := strings.Replace(test.placeholder, "/run/credentials/caddy.service", c.dir, 1)
 			c.start(strings.Replace(plainSite, "{env.UPSTREAM}", placeholder, 1))
-			if status, _, body := curl(t, append(bearer(c.token("--preset", "read")), c.url("/api/unikernels"))...); status != 200 {
+			if status, _, body := curl(t,
+				append(bearer(c.token("--preset", "read")), c.url("/api/unikernels"))...); status != 200 {
 				t.Errorf("status %d: %s", status, body)
 			}
 			checkNoSecret(t, "the journal", c.output.String(), upstream)
@@ -241,7 +248,8 @@ func verifyUnits(t *testing.T, dropIns ...string) {
 	}
 	for _, dropIn := range dropIns {
 		unit := filepath.Join(t.TempDir(), "caddy.service")
-		text := "[Service]\nType=notify\nExecStart=" + binary + " run --environ --config /etc/caddy/Caddyfile\n" + strings.ReplaceAll(dropIn, "/usr/bin/caddy", binary)
+		text := "[Service]\nType=notify\nExecStart=" + binary + " run --environ --config /etc/caddy/Caddyfile\n" +
+			strings.ReplaceAll(dropIn, "/usr/bin/caddy", binary)
 		if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

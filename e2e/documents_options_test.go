@@ -125,7 +125,8 @@ func TestExampleInFull(t *testing.T) {
 	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
 	var full strings.Builder
 	for line := range strings.Lines(string(example)) {
-		if option := regexp.MustCompile(`^(\t+)# (.*\n)$`).FindStringSubmatch(line); option != nil && isConfiguration(option[2], parsedOptions(t)) {
+		if option := regexp.MustCompile(`^(\t+)# (.*\n)$`).FindStringSubmatch(line); option != nil &&
+			isConfiguration(option[2], parsedOptions(t)) {
 			line = option[1] + option[2]
 		}
 		full.WriteString(line)
@@ -139,7 +140,8 @@ func TestExampleInFull(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s\nof\n%s", err, out, text)
 	}
-	for _, member := range []string{`"max_scopes":["read","unikernel:restart"]`, `"websocket":true`, `"refusals":"handle_errors"`, `"trusted_users":["carol"]`} {
+	for _, member := range []string{`"max_scopes":["read","unikernel:restart"]`, `"websocket":true`,
+		`"refusals":"handle_errors"`, `"trusted_users":["carol"]`} {
 		if !strings.Contains(string(out), member) {
 			t.Errorf("it has no %s:\n%s", member, out)
 		}

@@ -18,7 +18,8 @@ func TestReadme(t *testing.T) {
 	c.shell()
 	// "go run" is this, but leaves a process behind when it is killed.
 	firstRun := c.path("firstrun")
-	if out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-o", firstRun, "./cmd/firstrun").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-o", firstRun,
+		"./cmd/firstrun").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	example, err := filepath.Abs("../Caddyfile.example")
@@ -42,7 +43,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the first run ended with %v", err)
 		}
 	})
-	eventually(t, "the first run says how to stop it", func() bool { return strings.Contains(printed.String(), "Stop with Ctrl-C.") }, c.output)
+	eventually(t, "the first run says how to stop it",
+		func() bool { return strings.Contains(printed.String(), "Stop with Ctrl-C.") }, c.output)
 
 	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
 	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())
@@ -50,7 +52,8 @@ func TestReadme(t *testing.T) {
 	// terminal may not have CADDY_ADMIN.
 	for _, line := range regexp.MustCompile(`(?m)^  (curl .*|go run .*)$`).FindAllStringSubmatch(printed.String(), -1) {
 		shown := strings.Replace(line[1], "go run ./cmd/mollygate", "caddy", 1)
-		if out, err := c.bash("unset CADDY_ADMIN; " + strings.Replace(shown, "curl ", "curl -sS --fail-with-body ", 1)); err != nil {
+		if out, err := c.bash("unset CADDY_ADMIN; " + strings.Replace(shown, "curl ", "curl -sS --fail-with-body ",
+			1)); err != nil {
 			t.Errorf("%s: %v: %s", redacted(shown), err, redacted(out))
 		}
 	}

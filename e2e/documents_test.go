@@ -135,8 +135,10 @@ func TestCaddyfiles(t *testing.T) {
 					continue next
 				}
 			}
-			whole := regexp.MustCompile(`\{file\.[^}]*\}`).ReplaceAllLiteralString(wholeCaddyfile(b.text), "{file."+upstream+"}")
-			whole = strings.NewReplacer(" /var/", " "+c.path("var")+"/", "unix//run/", "unix/"+c.path("run")+"/").Replace(whole)
+			whole := regexp.MustCompile(`\{file\.[^}]*\}`).ReplaceAllLiteralString(wholeCaddyfile(b.text),
+				"{file."+upstream+"}")
+			whole = strings.NewReplacer(" /var/", " "+c.path("var")+"/", "unix//run/",
+				"unix/"+c.path("run")+"/").Replace(whole)
 			if out, err := c.command("validate", "--config", c.write("Caddyfile", whole)).CombinedOutput(); err != nil {
 				t.Errorf("%v: %v\n%s\nof\n%s", b, err, out, whole)
 			}
@@ -164,7 +166,8 @@ func wholeCaddyfile(fragment string) string {
 	case !strings.Contains(first, ".") && first != "{\n" && !strings.HasPrefix(fragment, "{"):
 		fragment = "molly.example.com {\n" + fragment + "}\n"
 	}
-	if regexp.MustCompile(`(?m)^\s*(bearer_auth|api_tokens_admin)\b`).MatchString(fragment) && !strings.Contains(fragment, "api_tokens {") {
+	if regexp.MustCompile(`(?m)^\s*(bearer_auth|api_tokens_admin)\b`).MatchString(fragment) &&
+		!strings.Contains(fragment, "api_tokens {") {
 		fragment = "{\n\tapi_tokens\n}\n" + fragment
 	}
 	return fragment

@@ -22,7 +22,8 @@ import (
 const downloadHost = "download.test"
 
 // downloadSite is a gate that all protocols reach.
-const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost + ":{$HTTPS} {\ntls internal\nlog\nroute {\nbearer_auth {\nfailure_limit off\nroutes mollymawk\nroute GET /other plain:read\n}\nreverse_proxy {$BACKEND} {\ntransport http {\nversions 1.1\nkeepalive off\n}\n}\n}\n}"
+const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost +
+	":{$HTTPS} {\ntls internal\nlog\nroute {\nbearer_auth {\nfailure_limit off\nroutes mollymawk\nroute GET /other plain:read\n}\nreverse_proxy {$BACKEND} {\ntransport http {\nversions 1.1\nkeepalive off\n}\n}\n}\n}"
 
 // curlProtocols are curl's arguments for the protocols that it speaks, and whether it
 // speaks TLS.
@@ -46,7 +47,8 @@ func (s *site) downloadBy(t *testing.T, protocol, token, body string) (exit int,
 		return s.download(t, token, body, p.args...)
 	}
 	host := downloadHost + ":" + s.env["HTTPS"]
-	return downloadFrom(t, "https://"+host, token, body, append([]string{"--insecure", "--resolve", host + ":127.0.0.1"}, p.args...)...)
+	return downloadFrom(t, "https://"+host, token, body,
+		append([]string{"--insecure", "--resolve", host + ":127.0.0.1"}, p.args...)...)
 }
 
 // TestShortDownloadProtocols: an HTTP/1.0 client, such as a proxy in front, takes the end of
@@ -59,10 +61,13 @@ func TestShortDownloadProtocols(t *testing.T) {
 	token := s.token("--preset", "backup")
 	for protocol := range curlProtocols {
 		for _, level := range []string{"0", "6"} {
-			for short, whole := range map[int64]bool{0: true, 1: false, 1<<20 - 1: false, 1<<20 + 1: false, 2<<20 - 1: false} {
+			for short, whole := range map[int64]bool{0: true, 1: false, 1<<20 - 1: false, 1<<20 + 1: false,
+				2<<20 - 1: false} {
 				s.backend.SetFaults(mollymawktest.Faults{ShortDownload: short})
-				if exit, status, file := s.downloadBy(t, protocol, token, downloadBody("data", level)); status != "200" && status != "000" || (exit == 0) != whole {
-					t.Errorf("%s, level %s, %d bytes: exit %d, status %s, %d bytes", protocol, level, short, exit, status, len(file))
+				if exit, status, file := s.downloadBy(t, protocol, token,
+					downloadBody("data", level)); status != "200" && status != "000" || (exit == 0) != whole {
+					t.Errorf("%s, level %s, %d bytes: exit %d, status %s, %d bytes", protocol, level, short, exit,
+						status, len(file))
 				}
 			}
 		}
@@ -85,11 +90,14 @@ func TestShortDownloadHTTP3(t *testing.T) {
 		}
 		return conn, err
 	}
-	transport := &http3.Transport{TLSClientConfig: &tls.Config{ServerName: downloadHost, InsecureSkipVerify: true}, Dial: dial}
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{ServerName: downloadHost, InsecureSkipVerify: true},
+		Dial: dial}
 	for _, level := range []string{"0", "6"} {
 		for short, whole := range map[int64]bool{0: true, 1: false, 1<<20 + 1: false, 2<<20 - 1: false} {
 			s.backend.SetFaults(mollymawktest.Faults{ShortDownload: short})
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://127.0.0.1:"+s.env["HTTPS"]+"/api/block/download", strings.NewReader(downloadBody("data", level)))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+				"https://127.0.0.1:"+s.env["HTTPS"]+"/api/block/download",
+				strings.NewReader(downloadBody("data", level)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,16 +125,19 @@ func TestBrokenDownload(t *testing.T) {
 		if err != nil {
 			return
 		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+strconv.FormatInt(int64(sent), 16)+"\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			strconv.FormatInt(int64(sent), 16)+"\r\n")
 		_, _ = conn.Write(randomBytes(sent))
 		_ = conn.Close()
 	})
-	s := &site{caddy: startCaddy(t, downloadSite, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+	s := &site{caddy: startCaddy(t, downloadSite,
+		map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
 	s.waitForCertificates(downloadSite)
 	token := s.token("--preset", "backup")
 	for protocol := range curlProtocols {
 		for _, level := range []string{"0", "6"} {
-			if exit, status, data := s.downloadBy(t, protocol, token, downloadBody("data", level)); exit == 0 || status != "200" {
+			if exit, status, data := s.downloadBy(t, protocol, token, downloadBody("data", level)); exit == 0 ||
+				status != "200" {
 				t.Errorf("%s, level %s: exit %d, status %s, %d bytes", protocol, level, exit, status, len(data))
 			}
 		}
@@ -167,14 +178,16 @@ func TestDownloadStandsStill(t *testing.T) {
 			}
 			stand(r)
 		}})
-		s := &site{caddy: startCaddy(t, downloadSite, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+		s := &site{caddy: startCaddy(t, downloadSite,
+			map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
 		heads := func() int { return strings.Count(s.output.String(), `"msg":"upstream roundtrip"`) }
 		for _, level := range []string{"0", "6"} {
 			begin := func(ctx context.Context, t *testing.T) (token string, answer <-chan string) {
 				t.Helper()
 				token, before := s.limited("block:download"), heads()
 				answer = beginDownload(ctx, t, s.url("/api/block/download"), token, level)
-				s.eventually("the backend stands still", func() bool { return standing.Load() == 1 && (place == "question" || heads() > before) })
+				s.eventually("the backend stands still",
+					func() bool { return standing.Load() == 1 && (place == "question" || heads() > before) })
 				return token, answer
 			}
 			for way, lost := range lostRights {
@@ -213,7 +226,8 @@ func TestDownloadStandsStill(t *testing.T) {
 // beginDownload gives the status and code of the answer, or "broken" if it isn't whole.
 func beginDownload(ctx context.Context, t *testing.T, url, token, level string) <-chan string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(downloadBody("data", level)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
+		strings.NewReader(downloadBody("data", level)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,12 +266,15 @@ func TestSharedInquiries(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}})
 	rewriting := strings.Replace(downloadSite, "reverse_proxy", "rewrite * /base{http.request.uri}\nreverse_proxy", 1)
-	s := &site{caddy: startCaddy(t, rewriting, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
+	s := &site{
+		caddy:    startCaddy(t, rewriting, map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}),
+		upstream: "backend-token"}
 	token := s.token("--preset", "backup")
 	var all sync.WaitGroup
 	for range calls {
 		all.Go(func() {
-			s.expectProblem(t, token, "/api/block/download", http.StatusNotFound, "backend_error", "-d", downloadBody("data", "0"))
+			s.expectProblem(t, token, "/api/block/download", http.StatusNotFound, "backend_error", "-d",
+				downloadBody("data", "0"))
 		})
 	}
 	s.eventually("the gate has let all pass", func() bool {

@@ -36,7 +36,8 @@ func (s *site) download(t *testing.T, token, body string, args ...string) (exit 
 func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "block")
-	args = append(append(args, bearer(token)...), "-sS", "-o", name, "-w", "%{http_code}", "-d", body, origin+"/api/block/download")
+	args = append(append(args, bearer(token)...), "-sS", "-o", name, "-w", "%{http_code}", "-d", body,
+		origin+"/api/block/download")
 	out, err := exec.CommandContext(t.Context(), "curl", args...).Output()
 	if exitErr, ok := err.(*exec.ExitError); ok {
 		exit = exitErr.ExitCode()
@@ -69,7 +70,8 @@ func TestShortDownloads(t *testing.T) {
 	token := s.token("--scope", "block:download")
 	for name, args := range map[string][]string{"h1": nil, "h2c": {"--http2-prior-knowledge"}} {
 		s.backend.SetFaults(mollymawktest.Faults{})
-		if exit, status, file := s.download(t, token, downloadBody("v1", "0"), args...); exit != 0 || status != "200" || !bytes.Equal(file, data) {
+		if exit, status, file := s.download(t, token, downloadBody("v1", "0"), args...); exit != 0 || status != "200" ||
+			!bytes.Equal(file, data) {
 			t.Errorf("%s, whole: exit %d, status %s, %d bytes", name, exit, status, len(file))
 		}
 		s.backend.SetFaults(mollymawktest.Faults{ShortDownload: mollymawktest.Random})
@@ -93,13 +95,15 @@ func TestShortDownloads(t *testing.T) {
 			"502 backend_broke_off":  {mollymawktest.Faults{ShortDownload: mollymawktest.NoAnswer}, "v1"},
 		} {
 			s.backend.SetFaults(tt.faults)
-			if exit, status, file := s.download(t, token, downloadBody(tt.block, "0"), args...); exit != 0 || status+" "+code(file) != want {
+			if exit, status, file := s.download(t, token, downloadBody(tt.block, "0"), args...); exit != 0 ||
+				status+" "+code(file) != want {
 				t.Errorf("%s: exit %d, status %s, %.300s, want %s", name, exit, status, file, want)
 			}
 		}
 		s.backend.SetFaults(mollymawktest.Faults{})
 		for _, block := range []string{"used", "none"} {
-			if exit, status, file := s.download(t, token, downloadBody(block, "0"), args...); exit != 0 || status+" "+code(file) != "502 backend_incomplete" {
+			if exit, status, file := s.download(t, token, downloadBody(block, "0"), args...); exit != 0 ||
+				status+" "+code(file) != "502 backend_incomplete" {
 				t.Errorf("%s, block %s: exit %d, status %s, %.300s", name, block, exit, status, file)
 			}
 		}
@@ -141,27 +145,37 @@ func TestDownloadLevels(t *testing.T) {
 		}
 	}
 	// As Mollymawk's own page asks for it.
-	status, _, body := curl(t, "-H", "Cookie: "+session, "-d", strings.TrimSuffix(downloadBody("v1", "0"), "}")+`,"molly_csrf":"`+csrf+`"}`, s.url("/api/block/download"))
+	status, _, body := curl(t, "-H", "Cookie: "+session, "-d", strings.TrimSuffix(downloadBody("v1", "0"), "}")+
+		`,"molly_csrf":"`+csrf+`"}`, s.url("/api/block/download"))
 	if status != http.StatusOK || body != string(data) {
 		t.Errorf("by cookie: status %d, %d bytes", status, len(body))
 	}
 	for _, request := range s.backend.Requests() {
-		if strings.HasSuffix(request.Target, "/download") && !strings.Contains(string(request.Body), `"compression_level":0`) {
+		if strings.HasSuffix(request.Target, "/download") &&
+			!strings.Contains(string(request.Body), `"compression_level":0`) {
 			t.Errorf("the backend was asked for %s", request.Body)
 		}
 	}
 	before := len(s.backend.Requests())
 	for _, tt := range []struct{ body, want string }{
-		{downloadBody("v1", "-1"), "compression_level"}, {downloadBody("v1", "10"), "compression_level"}, {downloadBody("v1", "1.5"), "compression_level"},
-		{downloadBody("v1", `"6"`), "compression_level"}, {downloadBody("v1", "1e0"), "compression_level"}, {downloadBody("v1", "null"), "compression_level"}, {downloadBody("v1", "5.0"), "compression_level"},
-		{downloadBody("data_vol_1", "0"), "block_name"}, {downloadBody("a/b", "0"), "block_name"}, {downloadBody("", "0"), "block_name"}, {downloadBody("-v", "0"), "block_name"}, {downloadBody(strings.Repeat("v", 64), "0"), "block_name"},
-		{`{"albatross_instance":"_","block_name":"v1","compression_level":0}`, "albatross_instance"}, {`{"block_name":"v1","compression_level":0}`, "albatross_instance"},
-		{`{"albatross_instance":"default","block_name":1,"compression_level":0}`, "block_name"}, {`[]`, "JSON object"}, {``, "JSON object"}, {`x`, "JSON object"},
-		{`{"albatross_instance":"default","block_name":"v1","compression_level":0,"compression_level":9}`, "twice"}, {`{"albatross_instance":"default","block_name":"v1","compression_level":5,}`, "comma"},
+		{downloadBody("v1", "-1"), "compression_level"}, {downloadBody("v1", "10"), "compression_level"},
+		{downloadBody("v1", "1.5"), "compression_level"},
+		{downloadBody("v1", `"6"`), "compression_level"}, {downloadBody("v1", "1e0"), "compression_level"},
+		{downloadBody("v1", "null"), "compression_level"}, {downloadBody("v1", "5.0"), "compression_level"},
+		{downloadBody("data_vol_1", "0"), "block_name"}, {downloadBody("a/b", "0"), "block_name"},
+		{downloadBody("", "0"), "block_name"}, {downloadBody("-v", "0"), "block_name"},
+		{downloadBody(strings.Repeat("v", 64), "0"), "block_name"},
+		{`{"albatross_instance":"_","block_name":"v1","compression_level":0}`, "albatross_instance"},
+		{`{"block_name":"v1","compression_level":0}`, "albatross_instance"},
+		{`{"albatross_instance":"default","block_name":1,"compression_level":0}`, "block_name"}, {`[]`, "JSON object"},
+		{``, "JSON object"}, {`x`, "JSON object"},
+		{`{"albatross_instance":"default","block_name":"v1","compression_level":0,"compression_level":9}`, "twice"},
+		{`{"albatross_instance":"default","block_name":"v1","compression_level":5,}`, "comma"},
 	} {
 		for caller, args := range map[string][]string{"token": bearer(token), "cookie": {"-H", "Cookie: " + session}} {
 			status, _, body := curl(t, append(args, "-d", tt.body, s.url("/api/block/download"))...)
-			if status != http.StatusBadRequest || code([]byte(body)) != "invalid_request_body" || !strings.Contains(body, tt.want) {
+			if status != http.StatusBadRequest || code([]byte(body)) != "invalid_request_body" ||
+				!strings.Contains(body, tt.want) {
 				t.Errorf("%s by %s: status %d %.300s, want %s", tt.body, caller, status, body, tt.want)
 			}
 		}
@@ -183,7 +197,8 @@ func TestUnknownInstance(t *testing.T) {
 	for _, cookie := range []string{session, "molly_session=nobody"} {
 		for range 2 {
 			status, _, body := curl(t, append(bearer(token), "-d", unknown, s.url("/api/block/download"))...)
-			if status != http.StatusNotFound || code([]byte(body)) != "backend_error" || !strings.Contains(body, "other") || !strings.Contains(body, `"backend_code":"not_found"`) {
+			if status != http.StatusNotFound || code([]byte(body)) != "backend_error" ||
+				!strings.Contains(body, "other") || !strings.Contains(body, `"backend_code":"not_found"`) {
 				t.Errorf("status %d %s", status, body)
 			}
 			status, _, body = curl(t, "-H", "Cookie: "+cookie, "-d", unknown, s.url("/api/block/download"))
@@ -201,7 +216,8 @@ func TestUnknownInstance(t *testing.T) {
 		return n
 	}
 	for range 3 {
-		if exit, status, file := s.download(t, token, downloadBody("v1", "0")); exit != 0 || status != "200" || len(file) != 1<<20 {
+		if exit, status, file := s.download(t, token, downloadBody("v1", "0")); exit != 0 || status != "200" ||
+			len(file) != 1<<20 {
 			t.Errorf("exit %d, status %s, %d bytes", exit, status, len(file))
 		}
 	}

@@ -23,7 +23,8 @@ func (s *site) tokenEvents(id string) (events []string) {
 			Origin string         `json:"origin"`
 			Data   map[string]any `json:"data"`
 		}
-		if json.Unmarshal([]byte(line), &entry) != nil || entry.Logger != "events" || entry.Msg != "event" || !strings.HasPrefix(entry.Name, "token.") || entry.Data["id"] != id {
+		if json.Unmarshal([]byte(line), &entry) != nil || entry.Logger != "events" || entry.Msg != "event" ||
+			!strings.HasPrefix(entry.Name, "token.") || entry.Data["id"] != id {
 			continue
 		}
 		if entry.Origin != "api_tokens" {
@@ -68,7 +69,8 @@ func TestEvents(t *testing.T) {
 	command("revoke", id, "--yes")
 	use(401)
 	use(401)
-	want := []string{"created ci by caddy-admin", "disabled ci by caddy-admin", "enabled ci by caddy-admin", "revoked ci by caddy-admin", "used_after_revoke ci"}
+	want := []string{"created ci by caddy-admin", "disabled ci by caddy-admin", "enabled ci by caddy-admin",
+		"revoked ci by caddy-admin", "used_after_revoke ci"}
 	s.eventually("the events are told", func() bool { return len(s.tokenEvents(id)) >= len(want) })
 
 	// One that ends while Caddy doesn't run is told of by the next.

@@ -63,12 +63,15 @@ func TestExplainIsTrue(t *testing.T) {
 		"cut":        "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7",
 		"garbage":    "x",
 	}
-	names := []string{"all", "full", "monitoring", "list", "custom", "elsewhere", "here", "limited", "used up", "later", "admin", "other site", "cut", "garbage"}
+	names := []string{"all", "full", "monitoring", "list", "custom", "elsewhere", "here", "limited", "used up", "later",
+		"admin", "other site", "cut", "garbage"}
 	methods := []string{"GET", "GET", "GET", "POST", "DELETE", "PUT", "OPTIONS", "TRACE", "get"}
 	targets := []string{
-		"/api/unikernels", "/api/unikernels?instance=default", "/api/block/delete", "/custom/a/report", "/custom//report", "/custom/a/b/report",
+		"/api/unikernels", "/api/unikernels?instance=default", "/api/block/delete", "/custom/a/report",
+		"/custom//report", "/custom/a/b/report",
 		"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/restart",
-		"/api/unikernel/destroy", "/api/nothing", "/", "//api/unikernels", "/api/./unikernels", "/api/unikernels/", "/api/%75nikernels", "/api/unikernels;x",
+		"/api/unikernel/destroy", "/api/nothing", "/", "//api/unikernels", "/api/./unikernels", "/api/unikernels/",
+		"/api/%75nikernels", "/api/unikernels;x",
 		"/api/unikernels?t=" + tokens["list"], "/custom/%c3%a9/report", "/custom/%C3%A9/report",
 	}
 	random := rand.New(rand.NewPCG(3, 4))
@@ -84,7 +87,8 @@ func TestExplainIsTrue(t *testing.T) {
 		explained := s.explain(question)
 		status, code := s.ask(host, method, target, tokens[name])
 		if explained.Gate != gates[host] || explained.Code != code || (code != "ok" && explained.Status != status) {
-			t.Fatalf("%s %s at %s with %q: explained as %d %s of %q, and it was %d %s", method, target, host, name, explained.Status, explained.Code, explained.Gate, status, code)
+			t.Fatalf("%s %s at %s with %q: explained as %d %s of %q, and it was %d %s", method, target, host, name,
+				explained.Status, explained.Code, explained.Gate, status, code)
 		}
 		outcomes[code]++
 
@@ -92,7 +96,8 @@ func TestExplainIsTrue(t *testing.T) {
 		// know as much of the route and answer otherwise are there.
 		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
 			if one.Gate == gates[host] && one.Code != code {
-				t.Fatalf("%s %s at %s with %q: explained as %s among others, and it was %s", method, target, host, name, one.Code, code)
+				t.Fatalf("%s %s at %s with %q: explained as %s among others, and it was %s", method, target, host, name,
+					one.Code, code)
 			}
 		}
 		if len(anywhere.OtherGates) > 0 {
@@ -103,7 +108,8 @@ func TestExplainIsTrue(t *testing.T) {
 		t.Error("the gates never differed")
 	}
 	for _, code := range []string{
-		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token", "route_not_allowed", "method_not_allowed", "invalid_path", "token_in_url",
+		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token",
+		"route_not_allowed", "method_not_allowed", "invalid_path", "token_in_url",
 		"rate_limited", "quota_exceeded",
 	} {
 		if outcomes[code] == 0 {
@@ -133,7 +139,9 @@ func (s *site) ask(host, method, target, token string) (status int, code string)
 		s.t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}", method, target, host, token); err != nil {
+	if _, err := fmt.Fprintf(conn,
+		"%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}",
+		method, target, host, token); err != nil {
 		s.t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
@@ -180,7 +188,8 @@ func (s *site) explain(question map[string]string) (e explained) {
 		s.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&e); err != nil || response.StatusCode != http.StatusOK || e.Allowed != (e.Code == "ok") {
+	if err := json.NewDecoder(response.Body).Decode(&e); err != nil || response.StatusCode != http.StatusOK ||
+		e.Allowed != (e.Code == "ok") {
 		s.t.Fatalf("%d, %v, %+v", response.StatusCode, err, e)
 	}
 	return e

@@ -75,7 +75,8 @@ var shifted = sync.OnceValues(func() (name string, err error) {
 		return "", err
 	}
 	name = filepath.Join(dir, "mollygate-shifted")
-	out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-overlay", file, "-o", name, "./cmd/mollygate").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-overlay", file, "-o", name,
+		"./cmd/mollygate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building Caddy with another clock: %w: %s", err, out)
 	}
@@ -93,7 +94,8 @@ type kept struct {
 const day = 24 * time.Hour
 
 // clockJumps are wrong clocks.
-var clockJumps = []time.Duration{3 * 365 * day, -day, 400 * day, -20 * 365 * day, 40 * 365 * day, -time.Hour, 26 * time.Hour}
+var clockJumps = []time.Duration{3 * 365 * day, -day, 400 * day, -20 * 365 * day, 40 * 365 * day, -time.Hour,
+	26 * time.Hour}
 
 // faultClock sets the clock forward and back while clients use tokens, and kills Caddy in
 // between. Nothing is pruned, and no token that has ended is accepted. After the clock was
@@ -127,13 +129,15 @@ func faultClock(f *fault) {
 		c.wantStatus("a token before it is "+way, dead[way], http.StatusOK)
 		c.takeRight(dead[way], way)
 	}
-	dead["not valid yet"] = c.token("--scope", "test:allowed", "--not-before", time.Now().Add(60*day).UTC().Format(time.RFC3339))
+	dead["not valid yet"] = c.token("--scope", "test:allowed", "--not-before",
+		time.Now().Add(60*day).UTC().Format(time.RFC3339))
 	for range 5 {
 		c.wantStatus("a token", good, http.StatusOK)
 	}
 	create := func() (id string, replayed bool) {
 		f.Helper()
-		status, header, body := curl(f.T, "--unix-socket", c.path("admin.sock"), "-H", "Content-Type: application/json", "-H", "Idempotency-Key: once",
+		status, header, body := curl(f.T, "--unix-socket", c.path("admin.sock"), "-H", "Content-Type: application/json",
+			"-H", "Idempotency-Key: once",
 			"-d", `{"name":"once","scopes":["test:allowed"],"expires_in":"1d"}`, "http://caddy/api_tokens/v1/tokens")
 		id, _ = problem(f.T, body)["id"].(string)
 		if id == "" {
@@ -196,10 +200,12 @@ func faultClock(f *fault) {
 		mark := c.logMark()
 		switch {
 		case jump > day:
-			c.eventually("healthz warns of a clock that is ahead", func() bool { return strings.Contains(c.healthWarning(), "ahead") })
+			c.eventually("healthz warns of a clock that is ahead",
+				func() bool { return strings.Contains(c.healthWarning(), "ahead") })
 		case jump < 0:
 			c.eventually("the log says that the clock is behind", func() bool {
-				return strings.Contains(c.logSince(mark), "the clock is behind") || strings.Contains(c.healthWarning(), "behind")
+				return strings.Contains(c.logSince(mark), "the clock is behind") ||
+					strings.Contains(c.healthWarning(), "behind")
 			})
 		}
 		answeredMore(c, tokens, 500) // meanwhile Caddy looks for old records

@@ -37,8 +37,10 @@ var copiesOver = map[string]func(from, to string) error{
 func (c *caddy) livedIn(backup string, tokens []*counted) (revoked []string, good string) {
 	c.t.Helper()
 	deleted := make([]string, 200)
-	inParallel(len(deleted), func(i int) { deleted[i] = c.token("--name", strings.Repeat("x", 100), "--scope", "test:allowed") })
-	inParallel(len(deleted), func(i int) { c.call(http.MethodDelete, "tokens/"+tokenID(deleted[i]), nil, http.StatusNoContent) })
+	inParallel(len(deleted),
+		func(i int) { deleted[i] = c.token("--name", strings.Repeat("x", 100), "--scope", "test:allowed") })
+	inParallel(len(deleted),
+		func(i int) { c.call(http.MethodDelete, "tokens/"+tokenID(deleted[i]), nil, http.StatusNoContent) })
 	good = c.token("--scope", "test:allowed")
 	for range 20 {
 		revoked = append(revoked, c.token("--scope", "test:allowed"))
@@ -121,7 +123,8 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 	close(checked)
 	clients.Wait()
 	c.kill()
-	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"]).CombinedOutput(); err != nil {
+	if out, err := c.command("api-token", "restore", backup, "--yes", "--store",
+		c.env["STORE"]).CombinedOutput(); err != nil {
 		t.Errorf("restoring: %v: %s", err, out)
 	}
 	c.start(countingSite)

@@ -44,7 +44,8 @@ func faultDescriptors(f *fault) {
 	tokens := makeCounted(c)
 	for range f.size(2, 20) {
 		admin, kept := c.keptAdmin(), c.keptAdmin()
-		first, second, good := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
+		first, second, good := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"),
+			c.token("--scope", "test:allowed")
 		client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
 		ask := func(what, token string, want int) {
 			f.Helper()
@@ -79,7 +80,8 @@ func faultDescriptors(f *fault) {
 		c.eventually("all descriptors are taken", func() bool { return c.openFiles() >= limit })
 		answeredMore(c, tokens, 2000)
 		ask("a token", good, http.StatusOK)
-		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke", nil); status != http.StatusOK {
+		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke",
+			nil); status != http.StatusOK {
 			f.Errorf("revoking on an open connection: status %d: %s", status, text)
 		}
 		ask("a token that was revoked on an open connection", first, http.StatusUnauthorized)
@@ -87,7 +89,8 @@ func faultDescriptors(f *fault) {
 		// A new connection waits until descriptors are free.
 		revoked := make(chan int, 1)
 		go func() {
-			request, err := http.NewRequestWithContext(f.Context(), http.MethodPost, "http://caddy/api_tokens/v1/tokens/"+tokenID(second)+"/revoke", nil)
+			request, err := http.NewRequestWithContext(f.Context(), http.MethodPost,
+				"http://caddy/api_tokens/v1/tokens/"+tokenID(second)+"/revoke", nil)
 			if err != nil {
 				panic(err)
 			}

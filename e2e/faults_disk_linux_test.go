@@ -24,7 +24,8 @@ func faultDisk(f *fault) {
 			return status == http.StatusServiceUnavailable
 		})
 		mark := c.logMark()
-		if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody(name)); status == http.StatusServiceUnavailable {
+		if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens",
+			newTokenBody(name)); status == http.StatusServiceUnavailable {
 			if said := c.refusalSince(mark); !strings.Contains(said, "no space left on device") {
 				f.Errorf("the log doesn't say why a change was refused:\n%s", said)
 			}

@@ -77,8 +77,10 @@ func faultFlood(f *fault) {
 	for _, n := range tokens {
 		calls += n.now.answered
 	}
-	f.Logf("%d unknown tokens in %v: %v. The heap was %d and is %d MiB, resident %d and %d MiB. %d good calls, the slowest in %v",
-		sent, took.Round(time.Millisecond), statuses, heap>>20, heapNow>>20, resident>>20, residentNow>>20, calls, time.Duration(slowest.Load()))
+	f.Logf(
+		"%d unknown tokens in %v: %v. The heap was %d and is %d MiB, resident %d and %d MiB. %d good calls, the slowest in %v",
+		sent, took.Round(time.Millisecond), statuses, heap>>20, heapNow>>20, resident>>20, residentNow>>20, calls,
+		time.Duration(slowest.Load()))
 	if statuses[http.StatusUnauthorized] != sent {
 		f.Errorf("the answers were %v, want %d times 401", statuses, sent)
 	}

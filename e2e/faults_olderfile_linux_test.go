@@ -89,7 +89,8 @@ func newestIsBack(f *fault, c *caddy, tokens []*counted) {
 // restores restores a backup, with which Caddy starts.
 func restores(f *fault, c *caddy, backup string) {
 	f.Helper()
-	if out, err := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"]).CombinedOutput(); err != nil {
+	if out, err := c.command("api-token", "restore", backup, "--yes", "--store",
+		c.env["STORE"]).CombinedOutput(); err != nil {
 		f.Errorf("restoring: %v: %s", err, out)
 	}
 	c.start(countingSite)

@@ -231,7 +231,8 @@ func (c *caddy) refusesChanges(token string, causes ...string) {
 		said := answer + c.refusalSince(mark)
 		for _, cause := range causes {
 			if !strings.Contains(said, cause) {
-				c.t.Errorf("%s %s: neither the answer nor the log says %q:\n%s", change.method, change.path, cause, said)
+				c.t.Errorf("%s %s: neither the answer nor the log says %q:\n%s", change.method, change.path,
+					cause, said)
 			}
 		}
 	}

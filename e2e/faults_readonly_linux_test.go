@@ -108,7 +108,8 @@ func faultReadOnly(f *fault) {
 	for range f.size(1, 10) {
 		stop := useMeanwhile(c, tokens, f.random.Uint64())
 		answeredMore(c, tokens, 1000)
-		kept, revoked, changed := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
+		kept, revoked, changed := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"),
+			c.token("--scope", "test:allowed")
 		c.call(http.MethodPost, "tokens/"+tokenID(revoked)+"/revoke", nil, http.StatusOK)
 		stop()
 		c.stop()
@@ -128,7 +129,8 @@ func faultReadOnly(f *fault) {
 				metadata[fmt.Sprint(key)] = strings.Repeat("x", 1000)
 			}
 			body["metadata"] = metadata
-			if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", body); status != http.StatusServiceUnavailable {
+			if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens",
+				body); status != http.StatusServiceUnavailable {
 				f.Errorf("one of many changes has status %d, want 503", status)
 			}
 		})

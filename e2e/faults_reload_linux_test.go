@@ -27,11 +27,17 @@ func faultReload(f *fault) {
 		want   int
 	}{
 		{"good", good, http.StatusOK},
-		{"rejected route", bytes.Replace(good, []byte(`"scope":"test:allowed"`), []byte(`"scope":"no scope"`), 1), http.StatusBadRequest},
+		{"rejected route", bytes.Replace(good, []byte(`"scope":"test:allowed"`), []byte(`"scope":"no scope"`), 1),
+			http.StatusBadRequest},
 		{"rejected store", bytes.Replace(good, []byte("tokens.db"), []byte("tokens.db/x"), 1), http.StatusBadRequest},
 		{"another route", option("route {\n", "route {\n\t\trespond /more more\n"), http.StatusOK},
-		{"other limits", option("bearer_auth {\n", "bearer_auth {\n\t\t\tfailure_limit 7 10m\n\t\t\tmax_body 3KiB\n\t\t\tbody_timeout 7s\n"), http.StatusOK},
-		{"other options of the store", option("account default\n", "account default\n\t\taccount other\n\t\tmax_lifetime 1y\n\t\taudit_retention 1y\n"), http.StatusOK},
+		{"other limits",
+			option("bearer_auth {\n",
+				"bearer_auth {\n\t\t\tfailure_limit 7 10m\n\t\t\tmax_body 3KiB\n\t\t\tbody_timeout 7s\n"),
+			http.StatusOK},
+		{"other options of the store",
+			option("account default\n",
+				"account default\n\t\taccount other\n\t\tmax_lifetime 1y\n\t\taudit_retention 1y\n"), http.StatusOK},
 		{"access log", option("route {\n", "log\n\troute {\n"), http.StatusOK},
 	}
 	for _, config := range configs {
@@ -111,5 +117,6 @@ func faultReload(f *fault) {
 	}
 	c.restart(countingSite)
 	last := holds(c, tokens)
-	f.Logf("%d reloads: %d requests were sent, %d answered, %d counted, %d got no answer", reloads, last.sent, last.answered, last.counted, lost.Load())
+	f.Logf("%d reloads: %d requests were sent, %d answered, %d counted, %d got no answer", reloads, last.sent,
+		last.answered, last.counted, lost.Load())
 }

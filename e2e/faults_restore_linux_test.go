@@ -86,7 +86,8 @@ func faultRestore(f *fault) {
 		if round%3 == 0 {
 			c.eventually("Caddy gives up", c.ended)
 		} else {
-			c.eventually("Caddy waits for the store", func() bool { return c.ended() || c.timesOpen(c.env["STORE"]) > 0 })
+			c.eventually("Caddy waits for the store",
+				func() bool { return c.ended() || c.timesOpen(c.env["STORE"]) > 0 })
 		}
 		if err := r.process.Signal(syscall.SIGCONT); err != nil {
 			f.Fatal(err)
@@ -95,7 +96,8 @@ func faultRestore(f *fault) {
 		c.eventually("Caddy ends or serves", func() bool { return c.ended() || c.serves() })
 		serves := !c.ended()
 		f.Logf("round %d: the restore succeeded: %v; Caddy serves: %v", round, succeeded, serves)
-		if !succeeded && (!strings.Contains(r.said.String(), c.env["STORE"]) || !strings.Contains(r.said.String(), "in use")) {
+		if !succeeded && (!strings.Contains(r.said.String(), c.env["STORE"]) ||
+			!strings.Contains(r.said.String(), "in use")) {
 			f.Errorf("restore failed without saying why: %s", r.said)
 		}
 		if !serves {

@@ -48,7 +48,8 @@ func faultSecond(f *fault) {
 		}
 		loser.cmd = nil
 		said := loser.output.String()
-		for _, want := range []string{winner.env["STORE"], fmt.Sprint("in use by process ", winner.cmd.Process.Pid), "caddy reload", "stop it"} {
+		for _, want := range []string{winner.env["STORE"], fmt.Sprint("in use by process ", winner.cmd.Process.Pid),
+			"caddy reload", "stop it"} {
 			if !strings.Contains(said, want) {
 				f.Errorf("the error lacks %q:\n%s", want, said)
 			}

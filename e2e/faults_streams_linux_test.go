@@ -173,7 +173,8 @@ func faultStreams(f *fault) {
 		all[i] = &tokenStreams{token: c.token("--scope", "stream:read"), opened: streams / tokens}
 	}
 	var clients [2]*http.Client
-	for i, set := range []func(*http.Protocols, bool){(*http.Protocols).SetHTTP1, (*http.Protocols).SetUnencryptedHTTP2} {
+	for i, set := range []func(*http.Protocols, bool){(*http.Protocols).SetHTTP1,
+		(*http.Protocols).SetUnencryptedHTTP2} {
 		transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
 		set(transport.Protocols, true)
 		clients[i] = &http.Client{Transport: transport}
@@ -218,15 +219,18 @@ func faultStreams(f *fault) {
 		lost := lostRights[way]
 		begun := time.Now()
 		c.call(lost.method, "tokens/"+tokenID(ending.token)+lost.path, lost.body, lost.status)
-		c.eventually("all streams of the token that is "+way+" have ended", func() bool { return ending.ended.Load() == int64(ending.opened) })
+		c.eventually("all streams of the token that is "+way+" have ended",
+			func() bool { return ending.ended.Load() == int64(ending.opened) })
 		slowest = max(slowest, time.Unix(0, ending.lastEnded.Load()).Sub(begun))
 		if n := ending.complete.Load(); n > 0 {
 			f.Errorf("%s: %d streams that were cut off look complete", way, n)
 		}
-		c.eventually("the gate has closed them at the backend", func() bool { return backend.open() == len(living)*living[0].opened })
+		c.eventually("the gate has closed them at the backend",
+			func() bool { return backend.open() == len(living)*living[0].opened })
 		goesOn(living)
 	}
-	f.Logf("%d streams were opened in %v. Heap %d MiB, resident %d MiB. The last of %d streams of an ended token ended after %v",
+	f.Logf(
+		"%d streams were opened in %v. Heap %d MiB, resident %d MiB. The last of %d streams of an ended token ended after %v",
 		streams, opened, heap>>20, resident>>20, streams/tokens, slowest)
 	if slowest > closingPatience {
 		f.Errorf("streams went on for %v", slowest)

@@ -25,7 +25,9 @@ func formBody(parts ...string) string {
 
 const named = `Content-Disposition: form-data; name=`
 
-var createFields = []string{"albatross_instance=default", "unikernel_name=web", `unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "unikernel_force_create=true", "deploy_mode=manual", "molly_csrf=$CSRF"}
+var createFields = []string{"albatross_instance=default", "unikernel_name=web",
+	`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "unikernel_force_create=true", "deploy_mode=manual",
+	"molly_csrf=$CSRF"}
 
 // ambiguousForms are forced creates that Mollymawk and others read in different ways, or
 // that end Mollymawk, and uploads to a block. late ones are seen for what they are only
@@ -34,30 +36,46 @@ var ambiguousForms = map[string]struct {
 	path, body string
 	late       bool
 }{
-	"flag":                  {body: form("unikernel_force_create=TRUE")},
-	"flag in base64":        {body: form(named + "\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64\r\n\r\nTVVTVA==")},
-	"flag in quotable":      {body: form(named + "\"unikernel_force_create\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ntru=65")},
+	"flag": {body: form("unikernel_force_create=TRUE")},
+	"flag in base64": {
+		body: form(named + "\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64\r\n\r\nTVVTVA==")},
+	"flag in quotable": {
+		body: form(named + "\"unikernel_force_create\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ntru=65")},
 	"flag as a second name": {body: form(named + "\"x\"; name=\"unikernel_force_create\"\r\n\r\nTRUE")},
 	"flag in pieces":        {body: form(named[:len(named)-1] + "*0=unikernel_force; name*1=_create\r\n\r\nTRUE")},
 	"flag, encoded name":    {body: form(named[:len(named)-1] + "*=utf-8''unikernel_force_create\r\n\r\nTRUE")},
 	"flag, second header":   {body: form(named + "\"x\"\r\n" + named + "\"unikernel_force_create\"\r\n\r\nTRUE")},
 	"flag twice":            {body: form("unikernel_force_create=false")},
-	"nested":                {body: form("Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n" + named + "\"unikernel_force_create\"\r\n\r\nTRUE\r\n--c--")},
-	"NUL":                   {body: form("x=a\x00b")},
-	"NaN":                   {body: formBody("albatross_instance=default", "unikernel_name=web", `unikernel_config={"memory":NaN}`, "unikernel_force_create=true", "binary=x")},
-	"no file":               {body: formBody(createFields...)},
-	"no form":               {body: "{}"},
-	"empty":                 {},
-	"two files":             {late: true, body: formBody(append(createFields, "binary="+unikernelImage, "binary=x")...)},
-	"field after the file":  {late: true, body: formBody(append(createFields, "binary="+unikernelImage, "unikernel_force_create=TRUE")...)},
-	"no last boundary":      {late: true, body: strings.TrimSuffix(formBody(append(createFields, "binary="+unikernelImage)...), "--b--\r\n")},
-	"cut in the file":       {late: true, body: strings.TrimSuffix(formBody(append(createFields, "binary="+unikernelImage)...), "\r\n--b--\r\n")},
-	"more after the form":   {late: true, body: formBody(append(createFields, "binary="+unikernelImage)...) + formBody("binary=x")},
-	"block, NaN":            {path: "/api/block/upload", body: formBody("molly_csrf=$CSRF", "albatross_instance=default", `json_data={"block_name":"vol","block_size":Infinity,"block_compressed":false}`, "block_data=x")},
-	"block, two files":      {path: "/api/block/upload", late: true, body: formBody("molly_csrf=$CSRF", "albatross_instance=default", `json_data={"block_name":"vol","block_size":1,"block_compressed":false}`, "block_data=x", "block_data=y")},
-	"scaling, twice":        {path: "/api/unikernel/scaling/update?instance=default&unikernel=web", body: formBody("max_instances=1", "max_instances=2")},
-	"scaling, two names":    {path: "/api/unikernel/scaling/update?instance=default&unikernel=web", body: formBody(named + "\"x\"; name=\"max_instances\"\r\n\r\n2")},
-	"monitoring, in base64": {path: "/api/unikernel/monitoring/update", body: formBody("unikernel_name=web", named+"\"command\"\r\nContent-Transfer-Encoding: base64\r\n\r\nTCo=")},
+	"nested": {body: form("Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n" + named +
+		"\"unikernel_force_create\"\r\n\r\nTRUE\r\n--c--")},
+	"NUL": {body: form("x=a\x00b")},
+	"NaN": {body: formBody("albatross_instance=default", "unikernel_name=web",
+		`unikernel_config={"memory":NaN}`, "unikernel_force_create=true", "binary=x")},
+	"no file": {body: formBody(createFields...)},
+	"no form": {body: "{}"},
+	"empty":   {},
+	"two files": {late: true,
+		body: formBody(append(createFields, "binary="+unikernelImage, "binary=x")...)},
+	"field after the file": {late: true,
+		body: formBody(append(createFields, "binary="+unikernelImage, "unikernel_force_create=TRUE")...)},
+	"no last boundary": {late: true,
+		body: strings.TrimSuffix(formBody(append(createFields, "binary="+unikernelImage)...), "--b--\r\n")},
+	"cut in the file": {late: true,
+		body: strings.TrimSuffix(formBody(append(createFields, "binary="+unikernelImage)...), "\r\n--b--\r\n")},
+	"more after the form": {late: true, body: formBody(append(createFields, "binary="+unikernelImage)...) +
+		formBody("binary=x")},
+	"block, NaN": {path: "/api/block/upload",
+		body: formBody("molly_csrf=$CSRF", "albatross_instance=default",
+			`json_data={"block_name":"vol","block_size":Infinity,"block_compressed":false}`, "block_data=x")},
+	"block, two files": {path: "/api/block/upload", late: true,
+		body: formBody("molly_csrf=$CSRF", "albatross_instance=default",
+			`json_data={"block_name":"vol","block_size":1,"block_compressed":false}`, "block_data=x", "block_data=y")},
+	"scaling, twice": {path: "/api/unikernel/scaling/update?instance=default&unikernel=web",
+		body: formBody("max_instances=1", "max_instances=2")},
+	"scaling, two names": {path: "/api/unikernel/scaling/update?instance=default&unikernel=web",
+		body: formBody(named + "\"x\"; name=\"max_instances\"\r\n\r\n2")},
+	"monitoring, in base64": {path: "/api/unikernel/monitoring/update",
+		body: formBody("unikernel_name=web", named+"\"command\"\r\nContent-Transfer-Encoding: base64\r\n\r\nTCo=")},
 }
 
 func form(part string) string {
@@ -83,16 +101,19 @@ func TestAmbiguousForms(t *testing.T) {
 						tt.path = "/api/unikernel/create"
 					}
 					// The query tells the cases apart: the backend may get a late one after curl has its answer.
-					target := tt.path + map[bool]string{false: "?", true: "&"}[strings.Contains(tt.path, "?")] + "case=" + strings.NewReplacer(" ", "-", ",", "").Replace(name+"-"+caller)
+					target := tt.path + map[bool]string{false: "?", true: "&"}[strings.Contains(tt.path, "?")] +
+						"case=" + strings.NewReplacer(" ", "-", ",", "").Replace(name+"-"+caller)
 					tt.body = strings.ReplaceAll(tt.body, "$CSRF", s.backend.CSRF("alice"))
-					args := append([]string{"-H", "Content-Type: multipart/form-data; boundary=b", "--data-binary", "@" + s.write("form", tt.body), s.url(target)}, args...)
+					args := append([]string{"-H", "Content-Type: multipart/form-data; boundary=b", "--data-binary",
+						"@" + s.write("form", tt.body), s.url(target)}, args...)
 					status, _, body := curl(t, args...)
 					var problem struct{ Code string }
 					_ = json.Unmarshal([]byte(body), &problem)
 					if status != http.StatusBadRequest || problem.Code != "invalid_request_body" {
 						t.Errorf("%s, %s: %d %s", name, caller, status, body)
 					}
-					contacted := slices.ContainsFunc(s.backend.Requests(), func(r mollymawktest.Request) bool { return r.Target == target })
+					contacted := slices.ContainsFunc(s.backend.Requests(),
+						func(r mollymawktest.Request) bool { return r.Target == target })
 					if contacted && (spool != "" || !tt.late) {
 						t.Errorf("%s, %s: the backend got the request", name, caller)
 					}
@@ -115,11 +136,15 @@ func TestFormsThatWork(t *testing.T) {
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, formSite("browser_sessions molly_session\n"+spool), mollymawktest.Options{Jobs: []string{"dns"}})
+			s := startSite(t, formSite("browser_sessions molly_session\n"+spool),
+				mollymawktest.Options{Jobs: []string{"dns"}})
 			token := bearer(s.token("--preset", "full"))
-			cookie, csrf := []string{"-H", "Cookie: " + s.backend.Session("alice")}, "molly_csrf="+s.backend.CSRF("alice")
+			cookie, csrf := []string{"-H", "Cookie: " + s.backend.Session("alice")},
+				"molly_csrf="+s.backend.CSRF("alice")
 			image, data := s.write("image", unikernelImage), s.write("disk.img", "new")
-			const instance, config, volume = "albatross_instance=default", `unikernel_config={"cpuids":[0],"memory":32}`, `json_data={"block_name":"vol","block_size":1,"block_compressed":false}`
+			const instance, config, volume = "albatross_instance=default",
+				`unikernel_config={"cpuids":[0],"memory":32}`,
+				`json_data={"block_name":"vol","block_size":1,"block_compressed":false}`
 			s.backend.AddBlock("alice", "default", "vol", 1, nil)
 			for name, tt := range map[string]struct {
 				caller []string
@@ -127,18 +152,34 @@ func TestFormsThatWork(t *testing.T) {
 				parts  []string
 				want   string // spooled, if it is another streamed
 			}{
-				"create, no defaults":  {token, "unikernel/create", []string{instance, "unikernel_name=a", config, "binary=@" + image}, ""},
-				"create, file first":   {token, "unikernel/create", []string{"binary=@" + image, instance, "unikernel_name=b", config}, "send albatross_instance, unikernel_name, unikernel_config before binary"},
-				"create, in JSON file": {token, "unikernel/create", []string{instance, "unikernel_name=c", "unikernel_config=@" + s.write("unikernel.json", `{"typ":"solo5","cpuids":[0]}`), "binary=@" + image}, ""},
-				"create, by builder":   {token, "unikernel/create", []string{instance, "unikernel_name=d", config, "deploy_mode=builder", "builder_job=dns", "binary="}, ""},
-				"create, quotes":       {token, "unikernel/create", []string{instance, "unikernel_name=e", config, "molly_csrf=''", "binary=@" + image}, ""},
-				"create, page":         {cookie, "unikernel/create", []string{instance, "unikernel_name=f", config, "unikernel_force_create=false", csrf, "deploy_mode=manual", "binary=@" + image}, ""},
-				"create, page builder": {cookie, "unikernel/create", []string{instance, "unikernel_name=g", config, "unikernel_force_create=false", csrf, "deploy_mode=builder", "builder_job=dns", "binary="}, ""},
-				"upload":               {token, "block/upload", []string{instance, volume, "block_data=@" + data}, ""},
-				"upload, file first":   {token, "block/upload", []string{"block_data=@" + data, instance, volume}, "send albatross_instance, json_data before block_data"},
-				"upload, file between": {token, "volume/upload", []string{instance, "block_data=@" + data, volume}, "send json_data before block_data"},
-				"upload, page":         {cookie, "block/upload", []string{volume, instance, csrf, "block_data=@" + data}, ""},
-				"create block, page":   {cookie, "block/create", []string{csrf, instance, strings.Replace(volume, "vol", "other", 1), "block_data=undefined"}, ""},
+				"create, no defaults": {token, "unikernel/create",
+					[]string{instance, "unikernel_name=a", config, "binary=@" + image}, ""},
+				"create, file first": {token, "unikernel/create",
+					[]string{"binary=@" + image, instance, "unikernel_name=b", config},
+					"send albatross_instance, unikernel_name, unikernel_config before binary"},
+				"create, in JSON file": {token, "unikernel/create",
+					[]string{instance, "unikernel_name=c", "unikernel_config=@" + s.write("unikernel.json",
+						`{"typ":"solo5","cpuids":[0]}`), "binary=@" + image}, ""},
+				"create, by builder": {token, "unikernel/create",
+					[]string{instance, "unikernel_name=d", config, "deploy_mode=builder", "builder_job=dns", "binary="},
+					""},
+				"create, quotes": {token, "unikernel/create",
+					[]string{instance, "unikernel_name=e", config, "molly_csrf=''", "binary=@" + image}, ""},
+				"create, page": {cookie, "unikernel/create",
+					[]string{instance, "unikernel_name=f", config, "unikernel_force_create=false", csrf,
+						"deploy_mode=manual", "binary=@" + image}, ""},
+				"create, page builder": {cookie, "unikernel/create",
+					[]string{instance, "unikernel_name=g", config, "unikernel_force_create=false", csrf,
+						"deploy_mode=builder", "builder_job=dns", "binary="}, ""},
+				"upload": {token, "block/upload", []string{instance, volume, "block_data=@" + data}, ""},
+				"upload, file first": {token, "block/upload", []string{"block_data=@" + data, instance, volume},
+					"send albatross_instance, json_data before block_data"},
+				"upload, file between": {token, "volume/upload", []string{instance, "block_data=@" + data, volume},
+					"send json_data before block_data"},
+				"upload, page": {cookie, "block/upload", []string{volume, instance, csrf, "block_data=@" + data},
+					""},
+				"create block, page": {cookie, "block/create",
+					[]string{csrf, instance, strings.Replace(volume, "vol", "other", 1), "block_data=undefined"}, ""},
 			} {
 				args := append([]string{s.url("/api/" + tt.path)}, tt.caller...)
 				for _, part := range tt.parts {
@@ -146,7 +187,8 @@ func TestFormsThatWork(t *testing.T) {
 				}
 				status, _, body := curl(t, args...)
 				works := status == http.StatusOK && strings.Contains(body, `"success":true`)
-				if refused := tt.want != "" && spool == ""; works == refused || refused && !strings.Contains(body, tt.want) {
+				if refused := tt.want != "" && spool == ""; works == refused || refused &&
+					!strings.Contains(body, tt.want) {
 					t.Errorf("%s: %d %s", name, status, body)
 				}
 			}
@@ -161,7 +203,8 @@ func TestFormsThatWork(t *testing.T) {
 			if !strings.HasPrefix(string(block), "new") || strings.HasPrefix(string(block), "new\n") {
 				t.Errorf("the block has %.20q", block)
 			}
-			if block, _ := s.backend.Block("alice", "default", "other"); !strings.HasPrefix(string(block), "undefined") {
+			if block, _ := s.backend.Block("alice", "default", "other"); !strings.HasPrefix(string(block),
+				"undefined") {
 				t.Errorf("the other block has %.20q", block)
 			}
 		})
@@ -173,12 +216,15 @@ func TestUpdateResolver(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("browser_sessions molly_session"), mollymawktest.Options{Jobs: []string{"dns"}})
 	s.backend.AddUnikernel("alice", "default", "web")
-	for caller, args := range map[string][]string{"by token": bearer(s.token("--preset", "full")), "by cookie": {"-H", "Cookie: " + s.backend.Session("alice")}} {
-		for address, want := range map[string]int{"192.0.2.1:-5": 400, "192.0.2.1:x": 400, ":-5": 400, "192.0.2.1:53": 200} {
+	for caller, args := range map[string][]string{"by token": bearer(s.token("--preset", "full")),
+		"by cookie": {"-H", "Cookie: " + s.backend.Session("alice")}} {
+		for address, want := range map[string]int{"192.0.2.1:-5": 400, "192.0.2.1:x": 400, ":-5": 400,
+			"192.0.2.1:53": 200} {
 			body := `{"albatross_instance":"default","job":"dns","to_be_updated_unikernel":"a","currently_running_unikernel":"b","unikernel_name":"web","dns_liveliness":{"dns_address":"` + address + `","dns_name":"example.com"},"molly_csrf":"` + s.backend.CSRF("alice") + `"}`
 			before := len(s.backend.Requests())
 			status, _, answer := curl(t, append(args, "-d", body, s.url("/api/unikernel/update"))...)
-			if status != want || strings.Contains(answer, "invalid_request_body") != (want == 400) || want == 400 && len(s.backend.Requests()) != before {
+			if status != want || strings.Contains(answer, "invalid_request_body") != (want == 400) || want == 400 &&
+				len(s.backend.Requests()) != before {
 				t.Errorf("%s, %s: %d %s", address, caller, status, answer)
 			}
 		}

@@ -16,20 +16,28 @@ import (
 // before a current Mollymawk and before one of 2025: "works", or the status and, of a
 // refusal, its code and what the backend says. After a change, copy what the test prints.
 var handbookWant = map[string][2]string{
-	"Authentication":                       {"works", "works"},
-	"List unikernels":                      {"works", "works"},
-	"Deploy a unikernel":                   {"works", "works"},
-	"Destroy a Unikernel":                  {"works", "works"},
-	"Restart a Unikernel":                  {"works", "works"},
-	"Stream Unikernel Console":             {"works", "works"},
-	"Create a block device":                {"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.", "400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
-	"Delete a block device":                {"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma.", "400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma."},
-	"Upload Data to a block device":        {"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.", "400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
-	"Downloading Data from a block device": {"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma.", "400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma."},
-	"Create a new API Key (Token)":         {"403 route_not_allowed", "403 route_not_allowed"},
-	"Upade an API Key":                     {"403 route_not_allowed", "403 route_not_allowed"},
-	"Delete an API Key":                    {"403 route_not_allowed", "403 route_not_allowed"},
-	"Retry Albatross Connection (Admin)":   {"403 route_not_allowed", "403 route_not_allowed"},
+	"Authentication":           {"works", "works"},
+	"List unikernels":          {"works", "works"},
+	"Deploy a unikernel":       {"works", "works"},
+	"Destroy a Unikernel":      {"works", "works"},
+	"Restart a Unikernel":      {"works", "works"},
+	"Stream Unikernel Console": {"works", "works"},
+	"Create a block device": {
+		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.",
+		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
+	"Delete a block device": {
+		"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma.",
+		"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma."},
+	"Upload Data to a block device": {
+		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.",
+		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
+	"Downloading Data from a block device": {
+		"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma.",
+		"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma."},
+	"Create a new API Key (Token)":       {"403 route_not_allowed", "403 route_not_allowed"},
+	"Upade an API Key":                   {"403 route_not_allowed", "403 route_not_allowed"},
+	"Delete an API Key":                  {"403 route_not_allowed", "403 route_not_allowed"},
+	"Retry Albatross Connection (Admin)": {"403 route_not_allowed", "403 route_not_allowed"},
 }
 
 // example is a curl command of the handbook, under its heading.
@@ -60,7 +68,8 @@ func TestHandbook(t *testing.T) {
 	for i, name := range []string{"current", "2025"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session", 1),
+			s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+				"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session", 1),
 				mollymawktest.Options{Generation: generations[name], Instances: []string{"eu-west-2", "default"}})
 			token := s.token("--preset", "full")
 			for _, e := range examples {
@@ -97,7 +106,8 @@ func TestHandbookSpooled(t *testing.T) {
 func (s *site) follow(t *testing.T, token string, e example) string {
 	t.Helper()
 	const instance, unikernel = "eu-west-2", "hello-world"
-	if needsUnikernel := regexp.MustCompile(`^(Destroy|Restart|Stream) `); needsUnikernel.MatchString(e.name) && !s.backend.Emit("alice", instance, unikernel, "hello") {
+	if needsUnikernel := regexp.MustCompile(`^(Destroy|Restart|Stream) `); needsUnikernel.MatchString(e.name) &&
+		!s.backend.Emit("alice", instance, unikernel, "hello") {
 		s.backend.AddUnikernel("alice", instance, unikernel)
 		s.backend.Emit("alice", instance, unikernel, "hello")
 	}
@@ -110,7 +120,8 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 		"https://mollymawk.test", s.url(""), "<access_token>", token, "<existing_token>", token,
 		"user@example.com", "alice@example.com", "password123", mollymawktest.Password,
 		"/path/to/hello_world.hvt", s.write("image.hvt", unikernelImage),
-		"/path/to/disk_image.img", s.write("disk.img", "a disk"), "/path/to/image.iso", s.write("image.iso", "an image"),
+		"/path/to/disk_image.img", s.write("disk.img", "a disk"), "/path/to/image.iso",
+		s.write("image.iso", "an image"),
 	).Replace(e.command)
 	const end = "\nstatus "
 	script := `curl() { command curl -sS --max-time 3 -w '` + end + `%{http_code}' "$@"; }` + "\n" + command
@@ -139,7 +150,8 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 	}
 	_ = json.Unmarshal([]byte(body), &said) // or it is no JSON
 	text := strings.Join(strings.Fields(strings.Join([]string{status, said.Code, said.BackendCode}, " ")), " ")
-	if data, _ := said.Data.(string); said.Code == "" || said.Code == "invalid_request_body" || strings.HasPrefix(said.Code, "backend_") {
+	if data, _ := said.Data.(string); said.Code == "" || said.Code == "invalid_request_body" ||
+		strings.HasPrefix(said.Code, "backend_") {
 		text += ": " + data
 	}
 	return text

@@ -23,14 +23,17 @@ func TestImportAgain(t *testing.T) {
 	}
 	var listed []string
 	for name, value := range tokens {
-		listed = append(listed, fmt.Sprintf(`{"name":%q,"value":%q,"expires_in":86400,"created_at":%q}`, name, value, time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
+		listed = append(listed, fmt.Sprintf(`{"name":%q,"value":%q,"expires_in":86400,"created_at":%q}`, name, value,
+			time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
 	}
-	listed = append(listed, fmt.Sprintf(`{"name":"gate","value":%q,"expires_in":86400,"created_at":%q}`, s.upstream, time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
+	listed = append(listed, fmt.Sprintf(`{"name":"gate","value":%q,"expires_in":86400,"created_at":%q}`, s.upstream,
+		time.Now().UTC().Format("2006-01-02 15:04:05-00:00")))
 	record := s.write("user.json", `{"name":"alice","tokens":[`+strings.Join(listed, ",")+`]}`)
 
 	ids := make(map[string]string)
 	_, stderr, code := s.run("api-token", "import", record)
-	if code != 0 || !strings.Contains(stderr, `"gate": it is an upstream token of the gate`) || !strings.Contains(stderr, "Imported 4 of 5 tokens.") {
+	if code != 0 || !strings.Contains(stderr, `"gate": it is an upstream token of the gate`) ||
+		!strings.Contains(stderr, "Imported 4 of 5 tokens.") {
 		t.Fatalf("%d %s", code, stderr)
 	}
 	stdout, stderr, _ := s.run("api-token", "list", "--output", "json")
@@ -63,12 +66,14 @@ func TestImportAgain(t *testing.T) {
 	}
 	for _, when := range []string{"in the same process", "after a kill"} {
 		_, stderr, code := s.run("api-token", "import", record)
-		if code != 0 || !strings.Contains(stderr, "Imported 0 of 5 tokens.") || !strings.Contains(stderr, `left out "kept": it has been imported already`) {
+		if code != 0 || !strings.Contains(stderr, "Imported 0 of 5 tokens.") ||
+			!strings.Contains(stderr, `left out "kept": it has been imported already`) {
 			t.Errorf("%s: %d %s", when, code, stderr)
 		}
 		today := time.Now().UTC().Format(time.DateOnly)
 		for _, name := range []string{"deleted", "rotated", "twice"} {
-			if want := fmt.Sprintf("left out %q: its secret was taken out of service on %s", name, today); !strings.Contains(stderr, want) {
+			if want := fmt.Sprintf("left out %q: its secret was taken out of service on %s", name,
+				today); !strings.Contains(stderr, want) {
 				t.Errorf("%s: %s doesn't say %s", when, stderr, want)
 			}
 			if got := status(tokens[name]); got != http.StatusUnauthorized {

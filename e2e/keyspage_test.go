@@ -11,7 +11,8 @@ import (
 
 const keysPage = "https://keys.molly.example.com/#keys"
 
-var keysSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tkeys_page "+keysPage, 1)
+var keysSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+	"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tkeys_page "+keysPage, 1)
 
 // ownKey makes a key at Mollymawk's page, at its own address, as a user with this
 // session does.
@@ -29,8 +30,10 @@ func (s *site) ownKey(t *testing.T, session, name string) string {
 func (s *site) createOwnKey(t *testing.T, base, session, name string) (status int, body string) {
 	t.Helper()
 	_, header, _ := curl(t, "-H", "Cookie: "+session, s.backend.URL()+"/tokens")
-	status, _, body = curl(t, "-H", "Cookie: "+session, "-H", "Content-Type: application/json", "-H", "Sec-Fetch-Mode: cors",
-		"-d", `{"token_name":"`+name+`","token_expiry":2419200,"molly_csrf":"`+header.Get("X-Molly-Csrf")+`"}`, base+"/api/tokens/create")
+	status, _, body = curl(t, "-H", "Cookie: "+session, "-H", "Content-Type: application/json", "-H",
+		"Sec-Fetch-Mode: cors",
+		"-d", `{"token_name":"`+name+`","token_expiry":2419200,"molly_csrf":"`+header.Get("X-Molly-Csrf")+`"}`,
+		base+"/api/tokens/create")
 	return status, body
 }
 
@@ -51,18 +54,25 @@ func TestKeysPage(t *testing.T) {
 		status int
 		code   string
 	}{
-		"a browser":                   {[]string{"-H", "Accept: text/html,application/xhtml+xml;q=0.9"}, "/tokens", 303, ""},
-		"a browser of today":          {[]string{"-H", "Accept: */*", "-H", "Sec-Fetch-Mode: navigate"}, "/tokens?x=y", 303, ""},
-		"a browser, escaped":          {[]string{"-H", "Accept: text/html"}, "/%74okens", 303, ""},
-		"a browser, to the call":      {[]string{"-H", "Accept: text/html"}, "/api/tokens/create", 303, ""},
-		"a script":                    {nil, "/tokens", 403, "route_not_allowed"},
-		"a page's script":             {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: cors"}, "/tokens", 403, "route_not_allowed"},
-		"a form":                      {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: navigate", "-d", "x"}, "/api/tokens/create", 403, "route_not_allowed"},
-		"another name in the way":     {[]string{"-X", "PUT"}, "/api/tokens/update", 403, "route_not_allowed"},
-		"a token":                     {append(bearer(token), "-H", "Accept: text/html"), "/tokens", 403, "route_not_allowed"},
-		"a token that makes a token":  {append(bearer(token), "-d", "{}"), "/api/tokens/create", 403, "route_not_allowed"},
-		"a key of Mollymawk's":        {bearer(own), "/api/unikernels", 401, "unknown_token"},
-		"a key of Mollymawk's, posts": {append(bearer(own), "-d", "{}"), "/api/unikernel/destroy", 401, "unknown_token"},
+		"a browser": {[]string{"-H", "Accept: text/html,application/xhtml+xml;q=0.9"}, "/tokens",
+			303, ""},
+		"a browser of today": {[]string{"-H", "Accept: */*", "-H", "Sec-Fetch-Mode: navigate"}, "/tokens?x=y",
+			303, ""},
+		"a browser, escaped":     {[]string{"-H", "Accept: text/html"}, "/%74okens", 303, ""},
+		"a browser, to the call": {[]string{"-H", "Accept: text/html"}, "/api/tokens/create", 303, ""},
+		"a script":               {nil, "/tokens", 403, "route_not_allowed"},
+		"a page's script": {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: cors"}, "/tokens",
+			403, "route_not_allowed"},
+		"a form": {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: navigate", "-d",
+			"x"}, "/api/tokens/create", 403, "route_not_allowed"},
+		"another name in the way": {[]string{"-X", "PUT"}, "/api/tokens/update", 403, "route_not_allowed"},
+		"a token": {append(bearer(token), "-H", "Accept: text/html"), "/tokens", 403,
+			"route_not_allowed"},
+		"a token that makes a token": {append(bearer(token), "-d", "{}"), "/api/tokens/create", 403,
+			"route_not_allowed"},
+		"a key of Mollymawk's": {bearer(own), "/api/unikernels", 401, "unknown_token"},
+		"a key of Mollymawk's, posts": {append(bearer(own), "-d", "{}"), "/api/unikernel/destroy", 401,
+			"unknown_token"},
 	} {
 		status, header, body := curl(t, append(append(test.args, cookie...), s.url(test.path))...)
 		if status != test.status {
@@ -76,7 +86,8 @@ func TestKeysPage(t *testing.T) {
 			continue
 		}
 		members := problem(t, body)
-		if detail, _ := members["detail"].(string); members["code"] != test.code || !strings.Contains(detail, keysPage) {
+		if detail, _ := members["detail"].(string); members["code"] != test.code ||
+			!strings.Contains(detail, keysPage) {
 			t.Errorf("%s: %s", name, body)
 		}
 		if status == http.StatusUnauthorized && !strings.Contains(body, "looks like one of Mollymawk's own keys") {
@@ -84,7 +95,8 @@ func TestKeysPage(t *testing.T) {
 		}
 	}
 	status, body := s.createOwnKey(t, s.url(""), session, "another")
-	if members := problem(t, body); status != http.StatusForbidden || members["data"] != members["detail"] || members["status"] != 403.0 {
+	if members := problem(t, body); status != http.StatusForbidden || members["data"] != members["detail"] ||
+		members["status"] != 403.0 {
 		t.Errorf("Mollymawk's page is told %d %s", status, body)
 	}
 	for _, request := range s.backend.Requests() {
@@ -94,11 +106,14 @@ func TestKeysPage(t *testing.T) {
 	}
 	// All else of the web UI goes on, also deleting what was made meanwhile.
 	for _, path := range []string{"/dashboard", "/style.css"} {
-		if status, _, body := curl(t, append(cookie, "-H", "Accept: text/html", s.url(path))...); status != http.StatusOK {
+		if status, _, body := curl(t,
+			append(cookie, "-H", "Accept: text/html", s.url(path))...); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
-	if status, _, body := curl(t, append(cookie, "-d", "{}", s.url("/api/tokens/delete"))...); status != http.StatusBadRequest || strings.Contains(body, `"code"`) {
+	if status, _, body := curl(t,
+		append(cookie, "-d", "{}", s.url("/api/tokens/delete"))...); status != http.StatusBadRequest ||
+		strings.Contains(body, `"code"`) {
 		t.Errorf("delete: %d %s", status, body)
 	}
 	s.checkLogs(token, own)
@@ -133,7 +148,8 @@ func TestImportMeanwhile(t *testing.T) {
 	before := s.ownKey(t, session, "before")
 	signIn := func() string {
 		file := s.path("user.json")
-		status, _, _ := curl(t, "-d", `{"email":"alice@example.com","password":"`+mollymawktest.Password+`"}`, "-H", "Content-Type: application/json", "-o", file, s.backend.URL()+"/api/login")
+		status, _, _ := curl(t, "-d", `{"email":"alice@example.com","password":"`+mollymawktest.Password+`"}`, "-H",
+			"Content-Type: application/json", "-o", file, s.backend.URL()+"/api/login")
 		if status != http.StatusOK {
 			t.Fatal(status)
 		}

@@ -40,17 +40,22 @@ func makeKillTokens(c *caddy) (tokens killTokens) {
 		flags         []string
 	}{
 		{n: &counted{name: "steady", agent: "steady"}, scopes: "test:allowed", paths: "/allowed"},
-		{n: &counted{name: "steady, from two addresses", agent: "steady", addresses: 1}, scopes: "test:allowed", paths: "/allowed"},
+		{n: &counted{name: "steady, from two addresses", agent: "steady", addresses: 1}, scopes: "test:allowed",
+			paths: "/allowed"},
 		{n: &counted{name: "many manners", agents: true, addresses: 250}, scopes: scopes, paths: limited},
 		{n: &counted{name: "many agents", agents: true}, scopes: scopes, paths: "/allowed"},
 		{n: &counted{name: "two routes", agent: "two"}, scopes: scopes, paths: "/allowed /other"},
 		{n: &counted{name: "denied", agent: "denied"}, scopes: "test:allowed", paths: "/denied"},
-		{n: &counted{name: "daily quota", agents: true, quota: 10_000_000}, scopes: scopes, paths: limited, flags: []string{"--quota", "10000000/day"}},
-		{n: &counted{name: "used up", ends: true, agent: "used up", quota: 200}, scopes: scopes, paths: "/allowed", flags: []string{"--quota", "200/day"}},
-		{n: &counted{name: "rate limit", ends: true, agent: "rate"}, scopes: scopes, paths: limited, flags: []string{"--rate-limit", "20/1m"}},
+		{n: &counted{name: "daily quota", agents: true, quota: 10_000_000}, scopes: scopes, paths: limited,
+			flags: []string{"--quota", "10000000/day"}},
+		{n: &counted{name: "used up", ends: true, agent: "used up", quota: 200}, scopes: scopes, paths: "/allowed",
+			flags: []string{"--quota", "200/day"}},
+		{n: &counted{name: "rate limit", ends: true, agent: "rate"}, scopes: scopes, paths: limited,
+			flags: []string{"--rate-limit", "20/1m"}},
 		{n: &counted{name: "rotated", agents: true, addresses: 3}, scopes: scopes, paths: limited},
 		{n: &counted{name: "revoked", ends: true, agent: "revoked"}, scopes: scopes, paths: limited},
-		{n: &counted{name: "expiring", ends: true, agent: "expiring"}, scopes: scopes, paths: limited, flags: []string{"--expires-in", "5s"}},
+		{n: &counted{name: "expiring", ends: true, agent: "expiring"}, scopes: scopes, paths: limited,
+			flags: []string{"--expires-in", "5s"}},
 	} {
 		n := made.n
 		flags := append([]string{"--name", n.name}, made.flags...)
@@ -76,7 +81,8 @@ func (tokens *killTokens) changeDuring(c *caddy, round int) {
 	switch round {
 	case rotateRound:
 		var made struct{ Token string }
-		if err := json.Unmarshal([]byte(c.postAdmin("/api_tokens/v1/tokens/"+tokenID(tokens.rotated.token)+"/rotate", `{"grace": "1d"}`)), &made); err != nil || made.Token == "" {
+		if err := json.Unmarshal([]byte(c.postAdmin("/api_tokens/v1/tokens/"+tokenID(tokens.rotated.token)+"/rotate",
+			`{"grace": "1d"}`)), &made); err != nil || made.Token == "" {
 			c.t.Errorf("rotating a token: %v", err)
 			return
 		}
@@ -115,11 +121,13 @@ func (tokens *killTokens) compare(c *caddy, random *rand.Rand) sums {
 	var previous struct {
 		LastAt *time.Time `json:"last_used_at"`
 	}
-	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(tokens.rotated.token)+"/previous")), &previous); err != nil {
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(tokens.rotated.token)+"/previous")),
+		&previous); err != nil {
 		c.t.Error(err)
 	}
 	if !newestOld.IsZero() && (previous.LastAt == nil || previous.LastAt.Before(newestOld.Truncate(time.Second))) {
-		c.t.Errorf("previous secret: last used at %v, want %s", previous.LastAt, newestOld.UTC().Format(time.RFC3339Nano))
+		c.t.Errorf("previous secret: last used at %v, want %s", previous.LastAt,
+			newestOld.UTC().Format(time.RFC3339Nano))
 	}
 	return all
 }

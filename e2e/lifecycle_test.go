@@ -48,7 +48,8 @@ func TestReloads(t *testing.T) {
 	if err := os.Symlink(s.dir, s.path("link")); err != nil {
 		t.Fatal(err)
 	}
-	spellings := []string{"{$DIR}/tokens.db", "{$DIR}/link/tokens.db", "{$DIR}//tokens.db", "{$DIR}/link/../" + filepath.Base(s.dir) + "/tokens.db", "tokens.db"}
+	spellings := []string{"{$DIR}/tokens.db", "{$DIR}/link/tokens.db", "{$DIR}//tokens.db",
+		"{$DIR}/link/../" + filepath.Base(s.dir) + "/tokens.db", "tokens.db"}
 	reload := func(i int) {
 		t.Helper()
 		if err := s.reload(strings.Replace(plainSite, spellings[0], spellings[i%len(spellings)], 1)); err != nil {
@@ -95,11 +96,14 @@ func TestRejectedReload(t *testing.T) {
 	token := s.token("--preset", "read")
 	s.write("foreign", "this is somebody's letter")
 	for name, test := range map[string]struct{ config, want string }{
-		"syntax":                {strings.Replace(plainSite, "bearer_auth", "bearer_auht", 1), "bearer_auht"},
-		"secret":                {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1), "account default: upstream_token"},
-		"foreign store":         {strings.Replace(plainSite, "tokens.db", "foreign", 1), "not a token store"},
-		"port taken":            {strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "address already in use"},
-		"port taken, new store": {strings.Replace(strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1), "tokens.db", "new.db", 1), "address already in use"},
+		"syntax": {strings.Replace(plainSite, "bearer_auth", "bearer_auht", 1), "bearer_auht"},
+		"secret": {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1),
+			"account default: upstream_token"},
+		"foreign store": {strings.Replace(plainSite, "tokens.db", "foreign", 1), "not a token store"},
+		"port taken": {strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1),
+			"address already in use"},
+		"port taken, new store": {strings.Replace(strings.Replace(plainSite, "{$HTTP}", mustPort(s.backend.Addr()), 1),
+			"tokens.db", "new.db", 1), "address already in use"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.reload(test.config)
@@ -132,7 +136,8 @@ func TestValidateBeside(t *testing.T) {
 	s.expect(token, http.StatusOK)
 
 	fresh := strings.Replace(plainSite, "tokens.db", "never/made.db", 1)
-	if out, err := s.command("validate", "--config", s.write("Fresh", fresh), "--adapter", "caddyfile").CombinedOutput(); err != nil {
+	if out, err := s.command("validate", "--config", s.write("Fresh", fresh), "--adapter",
+		"caddyfile").CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 	if _, err := os.Stat(s.path("never")); err == nil {
@@ -154,7 +159,8 @@ func TestSecondProcess(t *testing.T) {
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
 		t.Fatalf("the second Caddy ended with %v", err)
 	}
-	for _, want := range []string{s.path("tokens.db"), "in use by process " + strconv.Itoa(s.cmd.Process.Pid), "caddy reload"} {
+	for _, want := range []string{s.path("tokens.db"), "in use by process " + strconv.Itoa(s.cmd.Process.Pid),
+		"caddy reload"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the error lacks %q:\n%s", want, out.String())
 		}

@@ -35,7 +35,8 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%d %s, explained as %s, want %s", status, gotCode, explained.Code, code)
 		}
 		for name, want := range header {
-			if value := got.Get(name); value != want && (!strings.HasSuffix(want, "…") || !strings.HasPrefix(value, strings.TrimSuffix(want, "…"))) {
+			if value := got.Get(name); value != want &&
+				(!strings.HasSuffix(want, "…") || !strings.HasPrefix(value, strings.TrimSuffix(want, "…"))) {
 				t.Errorf("%s: %s, want %s", name, value, want)
 			}
 		}
@@ -46,15 +47,22 @@ func TestLimits(t *testing.T) {
 		time.Sleep(left) // the quota must not begin anew in the middle
 		month = month.AddDate(0, 1, 0)
 	}
-	policy := fmt.Sprintf(`"rate_limit";q=4;w=14400, "quota";q=2;w=%d`, int(month.AddDate(0, 1, 0).Sub(month).Seconds()))
-	answer("/api/unikernels", "ok", map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=3;t=3600, "quota";r=1;t=…`, "Retry-After": ""})
+	policy := fmt.Sprintf(`"rate_limit";q=4;w=14400, "quota";q=2;w=%d`,
+		int(month.AddDate(0, 1, 0).Sub(month).Seconds()))
+	answer("/api/unikernels", "ok",
+		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=3;t=3600, "quota";r=1;t=…`,
+			"Retry-After": ""})
 	// What is refused for its scope takes of the rate limit only; what isn't a route, of
 	// neither.
 	answer("/api/nothing", "route_not_allowed", map[string]string{"RateLimit": "", "RateLimit-Policy": ""})
-	answer("/api/unikernel/console", "insufficient_scope", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=2;t=7200`})
+	answer("/api/unikernel/console", "insufficient_scope",
+		map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=2;t=7200`})
 	answer("/api/unikernels", "ok", map[string]string{"RateLimit": `"rate_limit";r=1;t=10800, "quota";r=0;t=…`})
-	answer("/api/unikernels", "quota_exceeded", map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=0;t=3600, "quota";r=0;t=…`, "Cache-Control": "no-store"})
-	answer("/api/unikernels", "rate_limited", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=0;t=3600`, "Retry-After": "3600"})
+	answer("/api/unikernels", "quota_exceeded",
+		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=0;t=3600, "quota";r=0;t=…`,
+			"Cache-Control": "no-store"})
+	answer("/api/unikernels", "rate_limited", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`,
+		"RateLimit": `"rate_limit";r=0;t=3600`, "Retry-After": "3600"})
 	answer("/api/unikernel/console", "rate_limited", nil)
 	// A reload forgets nothing, and a change is in force at once.
 	if err := s.reload(plainSite); err != nil {
@@ -87,10 +95,12 @@ func TestLimits(t *testing.T) {
 // TestUndeclaredBodyTakesNothing of the quota, if it is too large to go to the backend.
 func TestUndeclaredBodyTakesNothing(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tmax_body 1KiB", 1), mollymawktest.Options{})
+	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tmax_body 1KiB",
+		1), mollymawktest.Options{})
 	token := s.token("--scope", "*", "--quota", "1/month")
 	for range 3 {
-		status, header, body := curl(t, append(bearer(token), "-H", "Transfer-Encoding: chunked", "-d", strings.Repeat("x", 1025), s.url("/api/unikernel/destroy"))...)
+		status, header, body := curl(t, append(bearer(token), "-H", "Transfer-Encoding: chunked", "-d",
+			strings.Repeat("x", 1025), s.url("/api/unikernel/destroy"))...)
 		if status != http.StatusRequestEntityTooLarge || !strings.HasPrefix(header.Get("RateLimit"), `"quota";r=1;`) {
 			t.Fatalf("%d %v %s", status, header, body)
 		}
@@ -159,7 +169,8 @@ func TestRateLimitIsExact(t *testing.T) {
 	t.Logf("%d requests in %v: %d were let through, %d could have been", sent, took, answered, most)
 	allowed, denied := c.usage(token)
 	if allowed > most || sent > 2*limit && allowed < limit || answered > allowed || allowed+denied > sent {
-		t.Errorf("%d were let through and %d refused of %d; %d could have been let through", allowed, denied, sent, most)
+		t.Errorf("%d were let through and %d refused of %d; %d could have been let through", allowed, denied,
+			sent, most)
 	}
 }
 
@@ -205,7 +216,8 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 		switch {
 		case test.seen == "" && status != http.StatusOK:
 			t.Errorf("%s: %d %s", name, status, body)
-		case test.seen != "" && (status != http.StatusForbidden || problem(t, body)["code"] != "ip_denied" || problem(t, body)["client_ip"] != test.seen):
+		case test.seen != "" && (status != http.StatusForbidden || problem(t, body)["code"] != "ip_denied" ||
+			problem(t, body)["client_ip"] != test.seen):
 			t.Errorf("%s: %d %s, want it refused as %s", name, status, body, test.seen)
 		}
 	}
@@ -235,21 +247,27 @@ func TestMaxScopes(t *testing.T) {
 	}{
 		{append(create, "--preset", "full"), `--preset: "*" is more than account default gives, which is `},
 		{append(create, "--scope", "unikernel:*"), `--scope: "unikernel:*" is more than account default gives`},
-		{append(create, "--scope", "unikernel:list", "--scope", "unikernel:create"), `--scope: "unikernel:create" is more`},
+		{append(create, "--scope", "unikernel:list", "--scope", "unikernel:create"),
+			`--scope: "unikernel:create" is more`},
 		{[]string{"api-token", "edit", tokenID(token), "--preset", "deploy"}, "--preset: "},
 	} {
 		if _, stderr, code := s.run(test.args...); code != 2 || !strings.Contains(stderr, test.want) {
 			t.Errorf("%q: %d %s, want %s", test.args, code, stderr, test.want)
 		}
 	}
-	record := s.write("user.json", `{"name":"alice","uuid":"7c8a9f10-1f6a-4e4d-9a0e-8f7f5c1d2e3b","tokens":[{"name":"old","value":"3f0c8a52-6a1e-4f7d-8c2b-9d5e7f1a2b3c",`+
-		`"token_type":"Bearer","expires_in":31536000,"created_at":"`+time.Now().UTC().Format("2006-01-02 15:04:05-00:00")+`","last_access":"","usage_count":0}]}`)
-	if _, stderr, code := s.run("api-token", "import", record, "--account", "default"); code == 0 || !strings.Contains(stderr, "is more than account default gives") {
+	record := s.write("user.json",
+		`{"name":"alice","uuid":"7c8a9f10-1f6a-4e4d-9a0e-8f7f5c1d2e3b","tokens":[{"name":"old","value":"3f0c8a52-6a1e-4f7d-8c2b-9d5e7f1a2b3c",`+
+			`"token_type":"Bearer","expires_in":31536000,"created_at":"`+
+			time.Now().UTC().Format("2006-01-02 15:04:05-00:00")+`","last_access":"","usage_count":0}]}`)
+	if _, stderr, code := s.run("api-token", "import", record, "--account", "default"); code == 0 ||
+		!strings.Contains(stderr, "is more than account default gives") {
 		t.Errorf("import: %d %s", code, stderr)
 	}
 	// What no route needs would give nothing and is told when the configuration is
 	// loaded; the running one stays.
-	if err := s.reload(with("\t\t\tmax_scopes unikernel:lsit\n")); err == nil || !strings.Contains(err.Error(), "account default: max_scopes") || !strings.Contains(err.Error(), "unikernel:lsit") {
+	if err := s.reload(with("\t\t\tmax_scopes unikernel:lsit\n")); err == nil ||
+		!strings.Contains(err.Error(), "account default: max_scopes") ||
+		!strings.Contains(err.Error(), "unikernel:lsit") {
 		t.Errorf("%v", err)
 	}
 	if status, _, body := curl(t, append(bearer(token), s.url("/api/unikernels"))...); status != http.StatusOK {

@@ -42,8 +42,10 @@ func requestsTotal(outcome string) string {
 // second, over reloads, and with two gates in one configuration.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	site := strings.Replace(plainSite, "\thandle {\n", "\thandle /other/* {\n\t\tbearer_auth {\n\t\t\troute GET /other/x other:read\n\t\t}\n\t\trespond ok\n\t}\n\thandle {\n", 1)
-	site = strings.Replace(site, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB", 1)
+	site := strings.Replace(plainSite, "\thandle {\n",
+		"\thandle /other/* {\n\t\tbearer_auth {\n\t\t\troute GET /other/x other:read\n\t\t}\n\t\trespond ok\n\t}\n\thandle {\n", 1)
+	site = strings.Replace(site, "routes {$ROUTES:mollymawk}",
+		"routes mollymawk\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB", 1)
 	s := startSite(t, site, mollymawktest.Options{})
 	before := s.scrape()
 	for _, code := range append([]gate.Code{"ok", "browser"}, gate.Codes()...) {
@@ -51,7 +53,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v before the first request", code, value)
 		}
 	}
-	token := s.token("--scope", "unikernel:list", "--scope", "unikernel:console", "--scope", "unikernel:restart", "--quota", "6/day")
+	token := s.token("--scope", "unikernel:list", "--scope", "unikernel:console", "--scope", "unikernel:restart",
+		"--quota", "6/day")
 	s.token("--preset", "read", "--expires-in", "12h")
 	want := make(map[string]float64)
 	ask := func(outcome string, args ...string) {
@@ -64,7 +67,8 @@ func TestMetrics(t *testing.T) {
 			ask("ok", append(bearer(token), s.url("/api/unikernels"))...)
 		}
 		ask("insufficient_scope", append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
-		ask("body_too_large", append(bearer(token), "-H", "Transfer-Encoding: chunked", "-d", strings.Repeat("x", 1025), s.url("/api/unikernel/restart"))...)
+		ask("body_too_large", append(bearer(token), "-H", "Transfer-Encoding: chunked", "-d", strings.Repeat("x", 1025),
+			s.url("/api/unikernel/restart"))...)
 		ask("backend_redirect", append(bearer(token), s.url("/api/unikernel/console"))...)
 		ask("browser", s.url("/style.css"))
 		ask("missing_token", s.url("/api/unikernels"))
@@ -92,7 +96,8 @@ func TestMetrics(t *testing.T) {
 	// The census was taken with the first scrape, before there were tokens.
 	for name, want := range map[string]float64{
 		"caddy_api_tokens_store_up": 1, `caddy_api_tokens{status="active"}`: 0, `caddy_api_tokens{status="revoked"}`: 0,
-		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0, `caddy_api_tokens_expiring{within="30d"}`: 0,
+		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0,
+		`caddy_api_tokens_expiring{within="30d"}`: 0,
 	} {
 		if value, there := got[name]; !there || value != want {
 			t.Errorf("%s is %v (%v), want %v", name, value, there, want)
@@ -100,7 +105,8 @@ func TestMetrics(t *testing.T) {
 	}
 	s.eventually("the counts are saved", func() bool {
 		samples := s.scrape()
-		return samples["caddy_api_tokens_usage_pending"] == 0 && samples["caddy_api_tokens_usage_flush_duration_seconds_count"] > 0
+		return samples["caddy_api_tokens_usage_pending"] == 0 &&
+			samples["caddy_api_tokens_usage_flush_duration_seconds_count"] > 0
 	})
 	if _, there := got["caddy_bearer_auth_verify_duration_seconds_count"]; !there {
 		t.Error("no histogram of decisions")
@@ -132,15 +138,18 @@ func TestMetricsOfTokens(t *testing.T) {
 	c.start(plainSite)
 	got := c.scrape()
 	for name, want := range map[string]float64{
-		`caddy_api_tokens{status="active"}`: 3, `caddy_api_tokens{status="revoked"}`: 1, `caddy_api_tokens{status="expired"}`: 0,
+		`caddy_api_tokens{status="active"}`: 3, `caddy_api_tokens{status="revoked"}`: 1,
+		`caddy_api_tokens{status="expired"}`:  0,
 		`caddy_api_tokens{status="disabled"}`: 0, `caddy_api_tokens{status="not_yet_valid"}`: 0,
-		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0, `caddy_api_tokens_expiring{within="30d"}`: 0,
+		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0,
+		`caddy_api_tokens_expiring{within="30d"}`: 0,
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)
 		}
 	}
-	if status, _, body := curl(t, append(bearer(revoked), c.url("/api/unikernels"))...); status != http.StatusUnauthorized {
+	if status, _, body := curl(t,
+		append(bearer(revoked), c.url("/api/unikernels"))...); status != http.StatusUnauthorized {
 		t.Errorf("%d %s", status, body)
 	}
 }

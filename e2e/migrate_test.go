@@ -31,7 +31,9 @@ func TestMigrate(t *testing.T) {
 	if len(configs) != 1 {
 		t.Fatalf("%d Caddyfiles", len(configs))
 	}
-	c.write("Caddyfile", strings.NewReplacer("/etc/caddy/secrets", secrets, "keys.molly.example.com", "keys.molly.example.com", "molly.example.com", c.url(""), "mollymawk.internal:8080", backend.Addr()).Replace(configs[0].text))
+	c.write("Caddyfile", strings.NewReplacer("/etc/caddy/secrets", secrets, "keys.molly.example.com",
+		"keys.molly.example.com", "molly.example.com", c.url(""), "mollymawk.internal:8080",
+		backend.Addr()).Replace(configs[0].text))
 
 	c.stopAtEnd()
 	out, err := c.bash(commands(t, "docs/migrate.md", nil,

@@ -34,13 +34,15 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - {job_name: caddy, static_configs: [{targets: [%q]}]}\n", rules, target)
+	text := fmt.Sprintf(
+		"global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - {job_name: caddy, static_configs: [{targets: [%q]}]}\n", rules, target)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := &prometheusServer{t, "127.0.0.1:" + freePort(t)}
 	ctx, stop := context.WithCancel(context.Background())
-	command := exec.CommandContext(ctx, "prometheus", "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", p.address, "--log.level", "warn")
+	command := exec.CommandContext(ctx, "prometheus", "--config.file", config, "--storage.tsdb.path",
+		filepath.Join(dir, "data"), "--web.listen-address", p.address, "--log.level", "warn")
 	log := new(output)
 	command.Stdout, command.Stderr = log, log
 	if err := command.Start(); err != nil {
@@ -157,7 +159,9 @@ func TestMonitoring(t *testing.T) {
 		t.Errorf("the dashboard has %d queries", queries)
 	}
 	s.eventually("the dashboard shows requests", func() bool {
-		return len(p.samples(`sum(rate(caddy_bearer_auth_requests_total{outcome="ok"}[1m])) > 0 and sum(rate(caddy_bearer_auth_requests_total{outcome="route_not_allowed"}[1m])) > 0`)) == 1
+		return len(
+			p.samples(
+				`sum(rate(caddy_bearer_auth_requests_total{outcome="ok"}[1m])) > 0 and sum(rate(caddy_bearer_auth_requests_total{outcome="route_not_allowed"}[1m])) > 0`)) == 1
 	})
 
 	var rules struct {
@@ -193,7 +197,8 @@ func TestMonitoring(t *testing.T) {
 // TestAlertRules says when each alert comes.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.CommandContext(t.Context(), "promtool", "test", "rules", filepath.Join(monitoring, "alerts_test.yml")).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "promtool", "test", "rules",
+		filepath.Join(monitoring, "alerts_test.yml")).CombinedOutput(); err != nil {
 		t.Errorf("%v:\n%s", err, out)
 	}
 }

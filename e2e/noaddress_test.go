@@ -53,17 +53,21 @@ http://users.test {
 	if address, ok := refusal["client_ip"]; !ok || address != nil || refusal["code"] != "ip_denied" {
 		t.Errorf("refused with %s", body)
 	}
-	create := []string{"-H", "Content-Type: application/json", "-d", `{"name":"made","scopes":["plain:read"],"expires_in":"1d"}`}
-	if status, body := call(append(append(bearer(adminKey), create...), "http://keys.test/api/v1/tokens")...); status != http.StatusCreated {
+	create := []string{"-H", "Content-Type: application/json", "-d",
+		`{"name":"made","scopes":["plain:read"],"expires_in":"1d"}`}
+	if status, body := call(append(append(bearer(adminKey), create...),
+		"http://keys.test/api/v1/tokens")...); status != http.StatusCreated {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, body := call(append([]string{"-u", "alice:hiccup", "-H", "Sec-Fetch-Site: same-origin"}, append(create, "http://users.test/api/v1/tokens")...)...); status != http.StatusCreated {
+	if status, body := call(append([]string{"-u", "alice:hiccup", "-H", "Sec-Fetch-Site: same-origin"},
+		append(create, "http://users.test/api/v1/tokens")...)...); status != http.StatusCreated {
 		t.Errorf("%d %s", status, body)
 	}
 	for _, token := range []string{key, adminKey} {
 		var got map[string]any
 		s.decode(s.getAdmin("/api_tokens/v1/tokens/"+tokenID(token)), &got)
-		if address, ok := got["last_used_ip"]; !ok || address != nil || got["last_used_at"] == nil || got["last_used_route"] == nil {
+		if address, ok := got["last_used_ip"]; !ok || address != nil || got["last_used_at"] == nil ||
+			got["last_used_route"] == nil {
 			t.Errorf("the token is %v", got)
 		}
 	}

@@ -99,8 +99,10 @@ func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 	item := document.Paths.Value(e.Pattern)
 	input := &openapi3filter.RequestValidationInput{
 		Request: request, PathParams: map[string]string{"id": e.ID}, QueryParams: request.URL.Query(),
-		Route:   &routers.Route{Spec: document, Path: e.Pattern, PathItem: item, Method: e.Method, Operation: item.GetOperation(e.Method)},
-		Options: &openapi3filter.Options{IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true},
+		Route: &routers.Route{Spec: document, Path: e.Pattern, PathItem: item, Method: e.Method,
+			Operation: item.GetOperation(e.Method)},
+		Options: &openapi3filter.Options{IncludeResponseStatus: true,
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true},
 	}
 	if e.Status < 300 {
 		if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil {
@@ -134,7 +136,8 @@ func TestCheckDescribed(t *testing.T) {
 	} {
 		err := checkDescribed(t, document, describedCall{
 			Method: http.MethodGet, Pattern: "/tokens", URL: "/tokens",
-			Status: answer.status, AnswerHeader: http.Header{"Content-Type": {"application/json"}}, Answer: []byte(answer.body),
+			Status: answer.status, AnswerHeader: http.Header{"Content-Type": {"application/json"}},
+			Answer: []byte(answer.body),
 		})
 		if err == nil {
 			t.Errorf("%s: it isn't noticed", name)

@@ -16,7 +16,8 @@ func TestRequestHeaders(t *testing.T) {
 			request_headers Accept x-request-id If-Match`, 1), mollymawktest.Options{})
 	token := s.token("--scope", "*")
 	sent := []string{
-		"Accept: text/plain", "X-Request-Id: 7", "If-Match: x", "X-Custom: no", "Referer: no", "X-Request-Ids: no", "Accept-Language: no", "X-Tenant: no", "Sudo: root", "Content-Type: application/json",
+		"Accept: text/plain", "X-Request-Id: 7", "If-Match: x", "X-Custom: no", "Referer: no", "X-Request-Ids: no",
+		"Accept-Language: no", "X-Tenant: no", "Sudo: root", "Content-Type: application/json",
 	}
 	args := []string{"-H", "User-Agent: no"}
 	for _, line := range sent {
@@ -37,7 +38,9 @@ func TestRequestHeaders(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	want := []string{"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Host", "If-Match", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"} // Caddy's proxy sets some
+	// Caddy's proxy sets some
+	want := []string{"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type",
+		"Host", "If-Match", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
 	if !slices.Equal(got, want) || string(requests[0].Body) != body {
 		t.Errorf("with a token the backend saw the headers %q, want %q, and the body %q", got, want, requests[0].Body)
 	}

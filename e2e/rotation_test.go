@@ -81,7 +81,8 @@ func (c *callers) refuse(what string) {
 func (c *callers) passes(n int64) {
 	c.s.t.Helper()
 	target := c.passed.Load() + n
-	c.s.eventually(fmt.Sprint(n, " requests pass"), func() bool { return c.passed.Load() >= target || len(c.failures()) > 0 })
+	c.s.eventually(fmt.Sprint(n, " requests pass"),
+		func() bool { return c.passed.Load() >= target || len(c.failures()) > 0 })
 }
 
 func (c *callers) failures() []string {
@@ -145,8 +146,10 @@ func TestRotation(t *testing.T) {
 func TestChangeIsInForce(t *testing.T) {
 	t.Parallel()
 	// Requests with a token that was deleted count as guesses.
-	s := startSite(t, strings.Replace(plainSite, "bearer_auth {", "bearer_auth {\n failure_limit off", 1), mollymawktest.Options{})
-	for verb, want := range map[string]string{"revoke": "revoked_token", "disable": "disabled_token", "delete": "unknown_token"} {
+	s := startSite(t, strings.Replace(plainSite, "bearer_auth {", "bearer_auth {\n failure_limit off", 1),
+		mollymawktest.Options{})
+	for verb, want := range map[string]string{"revoke": "revoked_token", "disable": "disabled_token",
+		"delete": "unknown_token"} {
 		for round := range 5 {
 			token := s.token("--scope", "unikernel:list")
 			clients := startCallers(s, 20, token)
@@ -179,7 +182,9 @@ func (s *site) get(token string) (status int, code string) {
 		return 0, err.Error()
 	}
 	defer conn.Close()
-	_, _ = fmt.Fprintf(conn, "GET /api/unikernels HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n", token)
+	_, _ = fmt.Fprintf(conn,
+		"GET /api/unikernels HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n",
+		token)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return 0, err.Error()
@@ -267,7 +272,8 @@ func TestAcknowledgedChangesSurviveKill(t *testing.T) {
 	rotated := strings.TrimSpace(stdout)
 	s.kill()
 	s.start(plainSite)
-	for token, want := range map[string]string{kept: "", revoked: "revoked_token", rotatedOld: "unknown_token", rotated: ""} {
+	for token, want := range map[string]string{kept: "", revoked: "revoked_token", rotatedOld: "unknown_token",
+		rotated: ""} {
 		if status, code := s.get(token); code != want || (want == "") != (status == 200) {
 			t.Errorf("%s: %d %s, want %s", tokenID(token), status, code, want)
 		}

@@ -27,7 +27,8 @@ func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *half
 	}
 	t.Cleanup(conn.close)
 	half := len(body) / 2
-	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n%s\r\n\r\n",
+	_, _ = fmt.Fprintf(conn,
+		"POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n%s\r\n\r\n",
 		path, s.env["HTTP"], len(body), strings.Join(header, "\r\n"))
 	line, err := conn.r.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
@@ -65,11 +66,14 @@ func TestSecurityAdminRight(t *testing.T) {
 		victim := s.token("--name", "victim", "--scope", "admin:list")
 		by := "Authorization: Bearer " + token
 		calls := map[string]*halfSent{
-			"POST tokens":      s.sendHalf(t, "/api/v1/tokens", `{"kind":"admin","name":"successor","expires_in":"90d"}`, by),
-			"rotate":           s.sendHalf(t, "/api/v1/tokens/"+tokenID(victim)+"/rotate", `{"grace":"0s"}`, by),
-			"import":           s.sendHalf(t, "/api/v1/import", `{"format":"mollymawk","data":{"tokens":[{"name":"i","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":315360000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`, by),
-			"lookup":           s.sendHalf(t, "/api/v1/lookup", `{"token":"`+victim+`"}`, by),
-			"Mollymawk update": s.sendHalf(t, "/keys/api/tokens/update", `{"token_value":"`+tokenID(victim)+`","token_name":"successor"}`, by),
+			"POST tokens": s.sendHalf(t, "/api/v1/tokens",
+				`{"kind":"admin","name":"successor","expires_in":"90d"}`, by),
+			"rotate": s.sendHalf(t, "/api/v1/tokens/"+tokenID(victim)+"/rotate", `{"grace":"0s"}`, by),
+			"import": s.sendHalf(t, "/api/v1/import",
+				`{"format":"mollymawk","data":{"tokens":[{"name":"i","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":315360000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`, by),
+			"lookup": s.sendHalf(t, "/api/v1/lookup", `{"token":"`+victim+`"}`, by),
+			"Mollymawk update": s.sendHalf(t, "/keys/api/tokens/update",
+				`{"token_value":"`+tokenID(victim)+`","token_name":"successor"}`, by),
 		}
 		s.caddy.call(end.method, "tokens/"+tokenID(token)+end.path, end.body, end.status)
 		for call, half := range calls {
@@ -77,20 +81,24 @@ func TestSecurityAdminRight(t *testing.T) {
 				t.Errorf("%s, %s: %d %v %s", name, call, answer.status, answer.err, shortened(answer.body))
 			}
 		}
-		if status, _, _ := curl(t, append(bearer(victim), s.url("/behind/api/v1/tokens"))...); status == http.StatusUnauthorized {
+		if status, _, _ := curl(t,
+			append(bearer(victim), s.url("/behind/api/v1/tokens"))...); status == http.StatusUnauthorized {
 			t.Errorf("%s: the victim was rotated", name)
 		}
 	}
-	if list := s.getAdmin("/api_tokens/v1/tokens?limit=100"); strings.Contains(list, "successor") || strings.Contains(list, `"imported"`) {
+	if list := s.getAdmin("/api_tokens/v1/tokens?limit=100"); strings.Contains(list, "successor") ||
+		strings.Contains(list, `"imported"`) {
 		t.Errorf("made were %s", list)
 	}
 	// One whose right goes on is carried out, and its connection is kept.
 	token := s.token("--kind", "admin")
-	half := s.sendHalf(t, "/api/v1/tokens", `{"kind":"admin","name":"made","expires_in":"90d"}`, "Authorization: Bearer "+token)
+	half := s.sendHalf(t, "/api/v1/tokens", `{"kind":"admin","name":"made","expires_in":"90d"}`,
+		"Authorization: Bearer "+token)
 	if answer := half.finish(); answer.status != http.StatusCreated || answer.closed {
 		t.Errorf("%d %v %s", answer.status, answer.err, shortened(answer.body))
 	}
-	_, _ = fmt.Fprintf(half.conn, "GET /api/v1/healthz HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nAuthorization: Bearer %s\r\n\r\n", s.env["HTTP"], token)
+	_, _ = fmt.Fprintf(half.conn,
+		"GET /api/v1/healthz HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nAuthorization: Bearer %s\r\n\r\n", s.env["HTTP"], token)
 	if answer := half.conn.answer(http.MethodGet); answer.status != http.StatusOK {
 		t.Errorf("the next call on the connection: %d %v", answer.status, answer.err)
 	}
@@ -109,7 +117,8 @@ func TestSecurityTrustedUserRight(t *testing.T) {
 	}
 	half := s.sendHalf(t, "/trusting/api/v1/tokens", body, carol)
 	reloaded := make(chan error, 1)
-	changed := strings.Replace(adminSite, "trust_user carol", "trust_user dave", 1) + "http://localhost:{$HTTP} {\nrespond /marker changed\n}\n"
+	changed := strings.Replace(adminSite, "trust_user carol", "trust_user dave", 1) +
+		"http://localhost:{$HTTP} {\nrespond /marker changed\n}\n"
 	go func() { reloaded <- s.reload(changed) }() // may wait for the call
 	eventually(t, "the other configuration serves", func() bool {
 		_, _, text := curl(t, "-H", "Host: localhost:"+s.env["HTTP"], s.url("/marker"))
@@ -124,7 +133,8 @@ func TestSecurityTrustedUserRight(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	answer := half.finish()
-	if answer.status != http.StatusServiceUnavailable || problem(t, answer.body)["code"] != "configuration_changed" || answer.header.Get("Retry-After") == "" {
+	if answer.status != http.StatusServiceUnavailable || problem(t, answer.body)["code"] != "configuration_changed" ||
+		answer.header.Get("Retry-After") == "" {
 		t.Errorf("%d %v %s", answer.status, answer.err, shortened(answer.body))
 	}
 	if err := <-reloaded; err != nil {
@@ -150,14 +160,17 @@ func TestSecurityAdminEarlyData(t *testing.T) {
 	}
 	// What a proxy in front says can't be taken back by the client's Connection.
 	for _, w := range a.wires()[:1] {
-		for _, header := range [][]string{{"Early-Data: 1"}, {"Early-Data: 1", "Connection: Early-Data"}, {"early-data: 1", "Connection: close, early-data"}} {
-			answer := w.exchange(calling(keysHost, "POST", victim+"/rotate", "", by("$M", header...)...).expand(a.names.Replace), 1)[0]
+		for _, header := range [][]string{{"Early-Data: 1"}, {"Early-Data: 1", "Connection: Early-Data"},
+			{"early-data: 1", "Connection: close, early-data"}} {
+			answer := w.exchange(calling(keysHost, "POST", victim+"/rotate", "",
+				by("$M", header...)...).expand(a.names.Replace), 1)[0]
 			if answer.status != http.StatusTooEarly {
 				t.Errorf("%s, %q: %d %v", w, header, answer.status, answer.err)
 			}
 		}
 	}
-	if answer := early.exchange(calling(keysHost, "GET", tokensURL, "", by("$M")...).expand(a.names.Replace), 1)[0]; answer.status != http.StatusOK {
+	if answer := early.exchange(calling(keysHost, "GET", tokensURL, "", by("$M")...).expand(a.names.Replace),
+		1)[0]; answer.status != http.StatusOK {
 		t.Errorf("a read: %d %v", answer.status, answer.err)
 	}
 }

@@ -48,9 +48,11 @@ const (
 
 // backendAnswers are what the backend of net/http says to ?answer=name.
 var backendAnswers = map[string]http.HandlerFunc{
-	"template": say("text/html", 200, text(`{{$r := .Req}}rendered {{.Req.Header.Get "Authorization"}} {{.Req.Header}} {{.OriginalReq.Header}} {{placeholder "http.request.header.Authorization"}}`)),
-	"include":  say("text/html", 200, text(`{{httpInclude "/plain/read?included"}}`)),
-	"ok-html":  say("text/html", 200, text(htmlPage)),
+	"template": say("text/html", 200,
+		text(
+			`{{$r := .Req}}rendered {{.Req.Header.Get "Authorization"}} {{.Req.Header}} {{.OriginalReq.Header}} {{placeholder "http.request.header.Authorization"}}`)),
+	"include": say("text/html", 200, text(`{{httpInclude "/plain/read?included"}}`)),
+	"ok-html": say("text/html", 200, text(htmlPage)),
 	"html-public": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=60")
 		say("text/html", 404, text(htmlPage))(w, r)
@@ -82,8 +84,10 @@ var backendAnswers = map[string]http.HandlerFunc{
 		}
 		return `{"data":"` + quoted + `"}`
 	}),
-	"echo-url":        say("text/plain", 400, func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "%2D") }),
-	"echo-html":       say("text/plain", 400, func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "&#45;") }),
+	"echo-url": say("text/plain", 400,
+		func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "%2D") }),
+	"echo-html": say("text/plain", 400,
+		func(r *http.Request) string { return strings.ReplaceAll(echo(r), "-", "&#45;") }),
 	"echo-header":     sayHeader("X-Echo", "Bearer $", 200),
 	"echo-cookie":     sayHeader("Set-Cookie", "last=$; Path=/", 200),
 	"echo-location":   sayHeader("Location", "/x?token=$", 307),
@@ -92,12 +96,16 @@ var backendAnswers = map[string]http.HandlerFunc{
 	"gzip":            gzipped("gzip", 400),
 	"gzip-302":        gzipped("gzip", 302),
 	"encoded":         gzipped("unheard-of", 400),
-	"large":           say("application/json", 400, func(r *http.Request) string { return strings.Repeat(" ", 2<<20) + echo(r) }),
+	"large": say("application/json", 400,
+		func(r *http.Request) string { return strings.Repeat(" ", 2<<20) + echo(r) }),
 	"cut": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		say("application/json", 400, echo)(w, r)
 	},
-	"echo-early":           func(w http.ResponseWriter, r *http.Request) { early(w, r); say("text/plain", 200, text("late"))(w, r) },
+	"echo-early": func(w http.ResponseWriter, r *http.Request) {
+		early(w, r)
+		say("text/plain", 200, text("late"))(w, r)
+	},
 	"echo-trailer":         trailed(200),
 	"echo-trailer-unnamed": unannounced,
 	"hop": func(w http.ResponseWriter, r *http.Request) {
@@ -126,25 +134,29 @@ var backendAnswers = map[string]http.HandlerFunc{
 			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nAlt-Svc: h3=\"evil:443\"\r\nKeep-Alive: timeout=9\r\n"+
 			"Proxy-Authenticate: Basic\r\nTrailer: X-Sum\r\nX-Hop: x\r\nX-Echo: "+echo(r)+"\r\nX-Kept: yes\r\n\r\n")
 	},
-	"echo-upper":  say("text/plain", 400, func(r *http.Request) string { return strings.ToUpper(echo(r)) }),
-	"echo-base64": say("text/plain", 500, func(r *http.Request) string { return base64.StdEncoding.EncodeToString([]byte(echo(r))) }),
-	"echo-hex":    say("application/json", 400, func(r *http.Request) string { return `{"sent":"` + hex.EncodeToString([]byte(echo(r))) + `"}` }),
+	"echo-upper": say("text/plain", 400, func(r *http.Request) string { return strings.ToUpper(echo(r)) }),
+	"echo-base64": say("text/plain", 500,
+		func(r *http.Request) string { return base64.StdEncoding.EncodeToString([]byte(echo(r))) }),
+	"echo-hex": say("application/json", 400,
+		func(r *http.Request) string { return `{"sent":"` + hex.EncodeToString([]byte(echo(r))) + `"}` }),
 	"echo-twice": say("text/plain", 400, func(r *http.Request) string {
 		return url.QueryEscape(url.QueryEscape(strings.ReplaceAll(echo(r), "-", "%2d")))
 	}),
 	"echo-utf16": say("text/plain; charset=utf-16le", 400, func(r *http.Request) string {
 		return "\xff\xfe" + strings.Join(strings.Split(echo(r), ""), "\x00") + "\x00"
 	}),
-	"echo-utf16be": say("text/plain", 500, func(r *http.Request) string { return "\x00" + strings.Join(strings.Split(echo(r), ""), "\x00") }),
-	"echo-gzip":    squeezed("application/json", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
-	"echo-zlib":    squeezed("text/plain", func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }),
-	"echo-deflate": squeezed("text/plain", func(w io.Writer) io.WriteCloser { z, _ := flate.NewWriter(w, 9); return z }),
-	"echo-300":     say("text/html", 300, func(r *http.Request) string { return `<a href="/x?` + echo(r) + `">this</a>` }),
-	"echo-301":     moved(301),
-	"echo-303":     moved(303),
-	"echo-307":     moved(307),
-	"echo-308":     moved(308),
-	"plain-301":    say("text/html", 301, text(`<a href="/elsewhere">Moved Permanently</a>.`)),
+	"echo-utf16be": say("text/plain", 500,
+		func(r *http.Request) string { return "\x00" + strings.Join(strings.Split(echo(r), ""), "\x00") }),
+	"echo-gzip": squeezed("application/json", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
+	"echo-zlib": squeezed("text/plain", func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }),
+	"echo-deflate": squeezed("text/plain",
+		func(w io.Writer) io.WriteCloser { z, _ := flate.NewWriter(w, 9); return z }),
+	"echo-300":  say("text/html", 300, func(r *http.Request) string { return `<a href="/x?` + echo(r) + `">this</a>` }),
+	"echo-301":  moved(301),
+	"echo-303":  moved(303),
+	"echo-307":  moved(307),
+	"echo-308":  moved(308),
+	"plain-301": say("text/html", 301, text(`<a href="/elsewhere">Moved Permanently</a>.`)),
 	"base64-header": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Echo", base64.StdEncoding.EncodeToString([]byte(echo(r))))
 	},
@@ -166,9 +178,12 @@ var backendAnswers = map[string]http.HandlerFunc{
 		w.Header().Set(http.TrailerPrefix+strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer ")), "x")
 	},
 	// After each of them the backend would go on in another protocol.
-	"switch":         sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Kept: yes\r\n\r\n"),
-	"switch-other":   sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\nX-Kept: yes\r\n\r\n"),
-	"switch-odd":     sayBytes("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: w\xc3\xa9b\r\nX-Kept: yes\r\n\r\n"),
+	"switch": sayBytes(
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Kept: yes\r\n\r\n"),
+	"switch-other": sayBytes(
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\nX-Kept: yes\r\n\r\n"),
+	"switch-odd": sayBytes(
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: w\xc3\xa9b\r\nX-Kept: yes\r\n\r\n"),
 	"switch-unnamed": sayBytes("HTTP/1.1 101 Switching Protocols\r\nX-Kept: yes\r\n\r\nbytes of another protocol"),
 	"nothing":        sayBytes(""),
 	"half-a-head":    sayBytes("HTTP/1.1 200 OK\r\nX-Echo: $\r\n"),
@@ -215,7 +230,8 @@ var backendAnswers = map[string]http.HandlerFunc{
 		}
 		defer func() { _ = conn.Close() }()
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nSet-Cookie: "+openedSession+"\r\n\r\n"+
-			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nset-cookie: "+openedSession+"\r\nSET-COOKIE2: "+openedSession+"\r\n\r\n")
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nset-cookie: "+
+			openedSession+"\r\nSET-COOKIE2: "+openedSession+"\r\n\r\n")
 	},
 	"ours": func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Key-Expires", "never")
@@ -317,104 +333,181 @@ const createForm = "--b\r\nContent-Disposition: form-data; name=\"albatross_inst
 // are. That the credential shows nowhere is one of
 // the invariants.
 var answerAttacks = []attack{
-	{id: "ANS-01 HTML", wireRequest: asking("html", "$R"), want: answered("$R", 404, "backend_error"), then: nothingOf(htmlPage)},
-	{id: "ANS-01 HTML, 500", wireRequest: asking("html-500", "$R"), want: answered("$R", 500, "backend_error"), then: nothingOf(htmlPage)},
-	{id: "ANS-01 XHTML", wireRequest: asking("xhtml", "$R"), want: answered("$R", 503, "backend_error"), then: nothingOf(htmlPage)},
-	{id: "ANS-01 without a type", wireRequest: asking("untyped", "$R"), want: answered("$R", 404, "backend_error"), then: nothingOf(htmlPage)},
+	{id: "ANS-01 HTML", wireRequest: asking("html", "$R"), want: answered("$R", 404, "backend_error"),
+		then: nothingOf(htmlPage)},
+	{id: "ANS-01 HTML, 500", wireRequest: asking("html-500", "$R"), want: answered("$R", 500, "backend_error"),
+		then: nothingOf(htmlPage)},
+	{id: "ANS-01 XHTML", wireRequest: asking("xhtml", "$R"), want: answered("$R", 503, "backend_error"),
+		then: nothingOf(htmlPage)},
+	{id: "ANS-01 without a type", wireRequest: asking("untyped", "$R"), want: answered("$R", 404, "backend_error"),
+		then: nothingOf(htmlPage)},
 	{id: "ANS-01 JSON", wireRequest: asking("json", "$R"), want: answered("$R", 404, ""), then: bodyOf(jsonText)},
-	{id: "ANS-01 HTML, good", wireRequest: asking("ok-html", "$R"), want: answered("$R", 200, ""), then: bodyOf(htmlPage)},
-	{id: "ANS-01 HTML, untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css?answer=html"}, want: untouched(404), then: bodyOf(htmlPage)},
-	{id: "ANS-01 HTML of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/restart?instance=nowhere&unikernel=x", header: by("$A"), body: "{}"}, want: answered("$A", 404, "backend_error")},
-	{id: "ANS-02 redirect", wireRequest: asking("redirect", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("Location")},
-	{id: "ANS-02 redirect, with the credential", wireRequest: asking("echo-redirect", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("Location")},
-	{id: "ANS-02 redirect, encoded", wireRequest: asking("gzip-302", "$R"), want: answered("$R", 400, "backend_redirect"), then: withoutHeader("X-Encoded")},
-	{id: "ANS-02 redirect of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/restart", header: by("$A"), body: "{}"}, want: answered("$A", 400, "backend_redirect"), then: withoutHeader("Set-Cookie")},
-	{id: "ANS-02 redirect, untouched", wireRequest: wireRequest{host: browserHost, target: "/dashboard?answer=redirect"}, want: untouched(302)},
+	{id: "ANS-01 HTML, good", wireRequest: asking("ok-html", "$R"), want: answered("$R", 200, ""),
+		then: bodyOf(htmlPage)},
+	{id: "ANS-01 HTML, untouched", wireRequest: wireRequest{host: browserHost, target: "/style.css?answer=html"},
+		want: untouched(404), then: bodyOf(htmlPage)},
+	{id: "ANS-01 HTML of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST",
+		target: "/api/unikernel/restart?instance=nowhere&unikernel=x", header: by("$A"), body: "{}"},
+		want: answered("$A", 404, "backend_error")},
+	{id: "ANS-02 redirect", wireRequest: asking("redirect", "$R"), want: answered("$R", 400, "backend_redirect"),
+		then: withoutHeader("Location")},
+	{id: "ANS-02 redirect, with the credential", wireRequest: asking("echo-redirect", "$R"),
+		want: answered("$R", 400, "backend_redirect"), then: withoutHeader("Location")},
+	{id: "ANS-02 redirect, encoded", wireRequest: asking("gzip-302", "$R"),
+		want: answered("$R", 400, "backend_redirect"), then: withoutHeader("X-Encoded")},
+	{id: "ANS-02 redirect of a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST",
+		target: "/api/unikernel/restart", header: by("$A"), body: "{}"}, want: answered("$A", 400, "backend_redirect"),
+		then: withoutHeader("Set-Cookie")},
+	{id: "ANS-02 redirect, untouched",
+		wireRequest: wireRequest{host: browserHost, target: "/dashboard?answer=redirect"}, want: untouched(302)},
 	{id: "ANS-02 permanent", wireRequest: asking("permanent", "$R"), want: answered("$R", 301, "")},
 	{id: "ANS-02 see other", wireRequest: asking("see-other", "$R"), want: answered("$R", 303, "")},
 	{id: "ANS-02 not modified", wireRequest: asking("not-modified", "$R"), want: answered("$R", 304, "")},
 	{id: "ANS-02 no content", wireRequest: asking("no-content", "$R"), want: answered("$R", 204, "")},
-	{id: "ANS-03 credential refused", wireRequest: asking("401", "$R"), want: answered("$R", 502, "upstream_credential"), then: refusalIsLoud("default")},
-	{id: "ANS-03 credential refused, HTML", wireRequest: asking("401-html", "$R"), want: answered("$R", 502, "upstream_credential")},
-	{id: "ANS-03 credential refused, challenge", wireRequest: asking("401-challenge", "$R"), want: answered("$R", 502, "upstream_credential"), then: withoutHeader("Www-Authenticate")},
+	{id: "ANS-03 credential refused", wireRequest: asking("401", "$R"),
+		want: answered("$R", 502, "upstream_credential"), then: refusalIsLoud("default")},
+	{id: "ANS-03 credential refused, HTML", wireRequest: asking("401-html", "$R"),
+		want: answered("$R", 502, "upstream_credential")},
+	{id: "ANS-03 credential refused, challenge", wireRequest: asking("401-challenge", "$R"),
+		want: answered("$R", 502, "upstream_credential"), then: withoutHeader("Www-Authenticate")},
 	{id: "ANS-03 no credential sent", wireRequest: asking("403", "$N"), want: answered("$N", 403, "")},
 	{id: "ANS-03 no credential sent, 401", wireRequest: asking("401", "$N"), want: answered("$N", 401, "")},
 	{id: "ANS-03 forbidden", wireRequest: asking("403", "$R"), want: answered("$R", 403, ""), then: bodyOf(jsonText)},
-	{id: "ANS-03 credential refused by a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$S")}, want: answered("$S", 502, "upstream_credential"), then: refusalIsLoud("stale")},
-	{id: "ANS-03 credential refused by a Mollymawk, upload", wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/create", header: by("$S", "Content-Type: multipart/form-data; boundary=b"), body: createForm}, want: answered("$S", 502, "upstream_credential")},
-	{id: "ANS-03 no session at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$N")}, want: answered("$N", 502, "upstream_credential"), then: refusalIsLoud("bare")},
+	{id: "ANS-03 credential refused by a Mollymawk",
+		wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels", header: by("$S")},
+		want:        answered("$S", 502, "upstream_credential"), then: refusalIsLoud("stale")},
+	{id: "ANS-03 credential refused by a Mollymawk, upload",
+		wireRequest: wireRequest{host: gatedMollyHost, method: "POST", target: "/api/unikernel/create",
+			header: by("$S", "Content-Type: multipart/form-data; boundary=b"), body: createForm},
+		want: answered("$S", 502, "upstream_credential")},
+	{id: "ANS-03 no session at a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels",
+		header: by("$N")}, want: answered("$N", 502, "upstream_credential"), then: refusalIsLoud("bare")},
 	{id: "ANS-04 repeated", wireRequest: asking("echo-400", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 repeated, 500", wireRequest: asking("echo-500", "$R"), want: answered("$R", 500, "backend_error")},
 	{id: "ANS-04 repeated in JSON", wireRequest: asking("echo-json", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 repeated in a URL", wireRequest: asking("echo-url", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 repeated in HTML", wireRequest: asking("echo-html", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated in an error's header", wireRequest: asking("echo-400-header", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Echo")},
-	{id: "ANS-04 repeated, encoded", wireRequest: asking("gzip", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
-	{id: "ANS-04 repeated, encoded on request", wireRequest: get("/plain/read?answer=gzip", by("$R", "Accept-Encoding: gzip, br, zstd")...), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
-	{id: "ANS-04 unknown encoding", wireRequest: asking("encoded", "$R"), want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
+	{id: "ANS-04 repeated in an error's header", wireRequest: asking("echo-400-header", "$R"),
+		want: answered("$R", 400, "backend_error"), then: withoutHeader("X-Echo")},
+	{id: "ANS-04 repeated, encoded", wireRequest: asking("gzip", "$R"), want: answered("$R", 400, "backend_error"),
+		then: withoutHeader("X-Encoded", "Content-Encoding")},
+	{id: "ANS-04 repeated, encoded on request",
+		wireRequest: get("/plain/read?answer=gzip", by("$R", "Accept-Encoding: gzip, br, zstd")...),
+		want:        answered("$R", 400, "backend_error"), then: withoutHeader("X-Encoded", "Content-Encoding")},
+	{id: "ANS-04 unknown encoding", wireRequest: asking("encoded", "$R"), want: answered("$R", 400, "backend_error"),
+		then: withoutHeader("X-Encoded", "Content-Encoding")},
 	{id: "ANS-04 large", wireRequest: asking("large", "$R"), want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 cut off", wireRequest: asking("cut", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated in upper case", wireRequest: asking("echo-upper", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated in base64", wireRequest: asking("echo-base64", "$R"), want: answered("$R", 500, "backend_error")},
-	{id: "ANS-04 repeated in hexadecimal", wireRequest: asking("echo-hex", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated, escaped three times", wireRequest: asking("echo-twice", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated in UTF-16", wireRequest: asking("echo-utf16", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated in UTF-16, unsaid", wireRequest: asking("echo-utf16be", "$R"), want: answered("$R", 500, "backend_error")},
-	{id: "ANS-04 repeated, gzip, unsaid", wireRequest: asking("echo-gzip", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated, zlib, unsaid", wireRequest: asking("echo-zlib", "$R"), want: answered("$R", 400, "backend_error")},
-	{id: "ANS-04 repeated, deflate, unsaid", wireRequest: asking("echo-deflate", "$R"), want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in upper case", wireRequest: asking("echo-upper", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in base64", wireRequest: asking("echo-base64", "$R"),
+		want: answered("$R", 500, "backend_error")},
+	{id: "ANS-04 repeated in hexadecimal", wireRequest: asking("echo-hex", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, escaped three times", wireRequest: asking("echo-twice", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in UTF-16", wireRequest: asking("echo-utf16", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated in UTF-16, unsaid", wireRequest: asking("echo-utf16be", "$R"),
+		want: answered("$R", 500, "backend_error")},
+	{id: "ANS-04 repeated, gzip, unsaid", wireRequest: asking("echo-gzip", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, zlib, unsaid", wireRequest: asking("echo-zlib", "$R"),
+		want: answered("$R", 400, "backend_error")},
+	{id: "ANS-04 repeated, deflate, unsaid", wireRequest: asking("echo-deflate", "$R"),
+		want: answered("$R", 400, "backend_error")},
 	{id: "ANS-04 repeated in 300", wireRequest: asking("echo-300", "$R"), want: answered("$R", 502, "backend_error")},
-	{id: "ANS-04 repeated in 301", wireRequest: asking("echo-301", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
-	{id: "ANS-04 repeated in 303", wireRequest: asking("echo-303", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
-	{id: "ANS-04 repeated in 307", wireRequest: asking("echo-307", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
-	{id: "ANS-04 repeated in 308", wireRequest: asking("echo-308", "$R"), want: answered("$R", 502, "backend_error"), then: withoutHeader("Location")},
-	{id: "ANS-04 repeated in the headers of 308 alone", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=echo-308", header: by("$C"), body: "x"}, want: answered("$C", 308, ""), then: withoutHeader("Location")},
-	{id: "ANS-04 nothing repeated in 301", wireRequest: asking("plain-301", "$R"), want: answered("$R", 301, ""), then: bodyOf(`<a href="/elsewhere">Moved Permanently</a>.`)},
-	{id: "ANS-05 repeated in a header in base64", wireRequest: asking("base64-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
-	{id: "ANS-05 repeated in a header in upper case", wireRequest: asking("upper-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
+	{id: "ANS-04 repeated in 301", wireRequest: asking("echo-301", "$R"), want: answered("$R", 502, "backend_error"),
+		then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 303", wireRequest: asking("echo-303", "$R"), want: answered("$R", 502, "backend_error"),
+		then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 307", wireRequest: asking("echo-307", "$R"), want: answered("$R", 502, "backend_error"),
+		then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in 308", wireRequest: asking("echo-308", "$R"), want: answered("$R", 502, "backend_error"),
+		then: withoutHeader("Location")},
+	{id: "ANS-04 repeated in the headers of 308 alone",
+		wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=echo-308", header: by("$C"), body: "x"},
+		want:        answered("$C", 308, ""), then: withoutHeader("Location")},
+	{id: "ANS-04 nothing repeated in 301", wireRequest: asking("plain-301", "$R"), want: answered("$R", 301, ""),
+		then: bodyOf(`<a href="/elsewhere">Moved Permanently</a>.`)},
+	{id: "ANS-05 repeated in a header in base64", wireRequest: asking("base64-header", "$R"),
+		want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
+	{id: "ANS-05 repeated in a header in upper case", wireRequest: asking("upper-header", "$R"),
+		want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
 	{id: "ANS-05 repeated in a header's name", wireRequest: asking("name-header", "$R"), want: answered("$R", 200, "")},
-	{id: "ANS-05 repeated in a trailer's name", wireRequest: asking("name-trailer", "$R"), want: answered("$R", 200, "")},
-	{id: "ANS-05 repeated in a trailer's name not announced", wireRequest: asking("name-trailer-unnamed", "$R"), want: answered("$R", 200, "")},
-	{id: "ANS-08 closed before an answer", wireRequest: wireRequest{method: "POST", target: "/plain/write?answer=nothing", header: by("$C"), body: "x"}, want: answered("$C", 502, "backend_broke_off")},
-	{id: "ANS-08 closed within the head", wireRequest: asking("half-a-head", "$R"), want: answered("$R", 502, "backend_broke_off"), then: withoutHeader("X-Echo")},
-	{id: "ANS-08 malformed status", wireRequest: asking("bad-status", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 malformed version", wireRequest: asking("bad-version", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 malformed header", wireRequest: asking("bad-header", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 malformed length", wireRequest: asking("bad-length", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 unknown coding", wireRequest: asking("bad-coding", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 malformed status, upper case", wireRequest: asking("bad-upper", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-08 malformed status, base64", wireRequest: asking("bad-base64", "$R"), want: answered("$R", 502, "backend_broke_off")},
-	{id: "ANS-05 repeated in a header", wireRequest: asking("echo-header", "$R"), want: answered("$R", 200, ""), then: withoutHeader("X-Echo")},
-	{id: "ANS-05 repeated in a cookie", wireRequest: asking("echo-cookie", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Set-Cookie")},
-	{id: "ANS-05 repeated in a location", wireRequest: asking("echo-location", "$R"), want: answered("$R", 307, ""), then: withoutHeader("Location")},
+	{id: "ANS-05 repeated in a trailer's name", wireRequest: asking("name-trailer", "$R"),
+		want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer's name not announced", wireRequest: asking("name-trailer-unnamed", "$R"),
+		want: answered("$R", 200, "")},
+	{id: "ANS-08 closed before an answer",
+		wireRequest: wireRequest{method: "POST", target: "/plain/write?answer=nothing", header: by("$C"), body: "x"},
+		want:        answered("$C", 502, "backend_broke_off")},
+	{id: "ANS-08 closed within the head", wireRequest: asking("half-a-head", "$R"),
+		want: answered("$R", 502, "backend_broke_off"), then: withoutHeader("X-Echo")},
+	{id: "ANS-08 malformed status", wireRequest: asking("bad-status", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 malformed version", wireRequest: asking("bad-version", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 malformed header", wireRequest: asking("bad-header", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 malformed length", wireRequest: asking("bad-length", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 unknown coding", wireRequest: asking("bad-coding", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 malformed status, upper case", wireRequest: asking("bad-upper", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-08 malformed status, base64", wireRequest: asking("bad-base64", "$R"),
+		want: answered("$R", 502, "backend_broke_off")},
+	{id: "ANS-05 repeated in a header", wireRequest: asking("echo-header", "$R"), want: answered("$R", 200, ""),
+		then: withoutHeader("X-Echo")},
+	{id: "ANS-05 repeated in a cookie", wireRequest: asking("echo-cookie", "$R"), want: answered("$R", 200, ""),
+		then: withoutHeader("Set-Cookie")},
+	{id: "ANS-05 repeated in a location", wireRequest: asking("echo-location", "$R"), want: answered("$R", 307, ""),
+		then: withoutHeader("Location")},
 	{id: "ANS-05 repeated in early hints", wireRequest: asking("echo-early", "$R"), want: answered("$R", 200, "")},
 	{id: "ANS-05 repeated in a trailer", wireRequest: asking("echo-trailer", "$R"), want: answered("$R", 200, "")},
-	{id: "ANS-05 repeated in a trailer not announced", wireRequest: asking("echo-trailer-unnamed", "$R"), want: answered("$R", 200, "")},
+	{id: "ANS-05 repeated in a trailer not announced", wireRequest: asking("echo-trailer-unnamed", "$R"),
+		want: answered("$R", 200, "")},
 	{id: "ANS-07 cookie", wireRequest: asking("cookie", "$R"), want: answered("$R", 200, ""), then: bodyOf("hello")},
-	{id: "ANS-07 cookie, account without a credential", wireRequest: asking("cookie", "$N"), want: answered("$N", 200, "")},
-	{id: "ANS-07 cookie, error", wireRequest: asking("cookie-404", "$R"), want: answered("$R", 404, ""), then: bodyOf(jsonText)},
+	{id: "ANS-07 cookie, account without a credential", wireRequest: asking("cookie", "$N"),
+		want: answered("$N", 200, "")},
+	{id: "ANS-07 cookie, error", wireRequest: asking("cookie-404", "$R"), want: answered("$R", 404, ""),
+		then: bodyOf(jsonText)},
 	{id: "ANS-07 cookie, redirect", wireRequest: asking("cookie-301", "$R"), want: answered("$R", 301, "")},
 	{id: "ANS-07 cookie, not modified", wireRequest: asking("cookie-304", "$R"), want: answered("$R", 304, "")},
-	{id: "ANS-07 cookie, stream", wireRequest: asking("cookie-stream", "$R"), want: answered("$R", 200, ""), then: bodyOf("line\nline\nline\n")},
-	{id: "ANS-07 cookie, early hints", wireRequest: asking("cookie-early", "$R"), want: answered("$R", 200, ""), then: bodyOf("late")},
-	{id: "ANS-07 cookie, trailer", wireRequest: asking("cookie-trailer", "$R"), want: answered("$R", 200, ""), then: bodyOf("body")},
-	{id: "ANS-07 cookie, trailer not announced", wireRequest: asking("cookie-trailer-unnamed", "$R"), want: answered("$R", 200, ""), then: bodyOf("body")},
-	{id: "ANS-07 cookie, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=cookie", header: by("$C"), body: "x"}, want: answered("$C", 200, "")},
-	{id: "ANS-07 cookie, HEAD", wireRequest: wireRequest{method: "HEAD", target: "/plain/read?answer=cookie", header: by("$R")}, want: refused(405, "method_not_allowed", "$R")},
-	{id: "ANS-07 cookie, untouched", wireRequest: wireRequest{host: browserHost, target: "/login?answer=cookie"}, want: untouched(200), then: func(t *testing.T, x *exchange) {
-		if got := x.answers[0].header["Set-Cookie"]; !slices.Equal(got, []string{openedSession, "other=1"}) {
-			t.Errorf("the client got the cookies %q", got)
-		}
-	}},
-	{id: "ANS-06 hop by hop", wireRequest: asking("hop", "$R"), want: answered("$R", 200, ""), then: withoutHeader("Keep-Alive")},
-	{id: "ANS-06 the gate's own headers", wireRequest: asking("ours", "$R"), want: answered("$R", 200, ""), then: func(t *testing.T, x *exchange) {
-		if got := x.answers[0].header.Get("Api-Key-Expires"); got == "never" {
-			t.Errorf("the backend's Api-Key-Expires reached the client")
-		}
-	}},
-	{id: "USE-06 backend away", wireRequest: wireRequest{host: awayHost, header: by("$R")}, want: answeredByNobody("$R", 502, "backend_unreachable")},
-	{id: "USE-06 backend away, upload", wireRequest: wireRequest{host: awayHost, method: "POST", target: "/plain/upload", header: by("$C"), body: "hello"}, want: answeredByNobody("$C", 502, "backend_unreachable")},
-	{id: "USE-06 backend away, refused", wireRequest: wireRequest{host: awayHost, header: by("$C")}, want: refused(403, "insufficient_scope", "$C")},
+	{id: "ANS-07 cookie, stream", wireRequest: asking("cookie-stream", "$R"), want: answered("$R", 200, ""),
+		then: bodyOf("line\nline\nline\n")},
+	{id: "ANS-07 cookie, early hints", wireRequest: asking("cookie-early", "$R"), want: answered("$R", 200, ""),
+		then: bodyOf("late")},
+	{id: "ANS-07 cookie, trailer", wireRequest: asking("cookie-trailer", "$R"), want: answered("$R", 200, ""),
+		then: bodyOf("body")},
+	{id: "ANS-07 cookie, trailer not announced", wireRequest: asking("cookie-trailer-unnamed", "$R"),
+		want: answered("$R", 200, ""), then: bodyOf("body")},
+	{id: "ANS-07 cookie, upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload?answer=cookie",
+		header: by("$C"), body: "x"}, want: answered("$C", 200, "")},
+	{id: "ANS-07 cookie, HEAD", wireRequest: wireRequest{method: "HEAD", target: "/plain/read?answer=cookie",
+		header: by("$R")}, want: refused(405, "method_not_allowed", "$R")},
+	{id: "ANS-07 cookie, untouched", wireRequest: wireRequest{host: browserHost, target: "/login?answer=cookie"},
+		want: untouched(200), then: func(t *testing.T, x *exchange) {
+			if got := x.answers[0].header["Set-Cookie"]; !slices.Equal(got, []string{openedSession, "other=1"}) {
+				t.Errorf("the client got the cookies %q", got)
+			}
+		}},
+	{id: "ANS-06 hop by hop", wireRequest: asking("hop", "$R"), want: answered("$R", 200, ""),
+		then: withoutHeader("Keep-Alive")},
+	{id: "ANS-06 the gate's own headers", wireRequest: asking("ours", "$R"), want: answered("$R", 200, ""),
+		then: func(t *testing.T, x *exchange) {
+			if got := x.answers[0].header.Get("Api-Key-Expires"); got == "never" {
+				t.Errorf("the backend's Api-Key-Expires reached the client")
+			}
+		}},
+	{id: "USE-06 backend away", wireRequest: wireRequest{host: awayHost, header: by("$R")},
+		want: answeredByNobody("$R", 502, "backend_unreachable")},
+	{id: "USE-06 backend away, upload", wireRequest: wireRequest{host: awayHost, method: "POST",
+		target: "/plain/upload", header: by("$C"), body: "hello"},
+		want: answeredByNobody("$C", 502, "backend_unreachable")},
+	{id: "USE-06 backend away, refused", wireRequest: wireRequest{host: awayHost, header: by("$C")},
+		want: refused(403, "insufficient_scope", "$C")},
 }
 
 func nothingOf(body string) func(*testing.T, *exchange) {
@@ -452,7 +545,8 @@ func refusalIsLoud(account string) func(*testing.T, *exchange) {
 				Level, Logger, Account string
 				Since                  any
 			}
-			if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" && entry.Logger == "api_tokens" && entry.Account == account && entry.Since != nil {
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" && entry.Logger == "api_tokens" &&
+				entry.Account == account && entry.Since != nil {
 				return
 			}
 		}

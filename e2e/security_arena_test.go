@@ -60,8 +60,9 @@ const (
 var arenaSites = map[string]arenaSite{
 	gatedHost: {plain: true, victims: true}, browserHost: {plain: true, victims: true},
 	gatedMollyHost: {}, browserMollyHost: {},
-	pathHost: {plain: true, victims: true}, prefixHost: {plain: true, victims: true}, rewriteHost: {plain: true, victims: true},
-	awayHost: {plain: true},
+	pathHost: {plain: true, victims: true}, prefixHost: {plain: true, victims: true},
+	rewriteHost: {plain: true, victims: true},
+	awayHost:    {plain: true},
 }
 
 // routeLines are the routes before the backend of net/http.
@@ -120,7 +121,9 @@ const arenaHead = `
 
 // arenaBlock returns the site of a host, for all protocols.
 func arenaBlock(host, body string) string {
-	return fmt.Sprintf("http://%[1]s:{$HTTP}, https://%[1]s:{$HTTPS}, http://%[1]s:{$ALIASES} {\n\ttls internal\n\tlog\n%[2]s\n}\n", host, body)
+	return fmt.Sprintf(
+		"http://%[1]s:{$HTTP}, https://%[1]s:{$HTTPS}, http://%[1]s:{$ALIASES} {\n\ttls internal\n\tlog\n%[2]s\n}\n",
+		host, body)
 }
 
 func gateBlock(options string) string {
@@ -133,11 +136,13 @@ func arenaConfig() string {
 	return arenaHead +
 		arenaBlock(gatedHost, "handle {\n"+routes+plain+"}") +
 		arenaBlock(browserHost, "handle {\n"+gateBlock(routeLines+session)+plain+"}") +
-		arenaBlock(gatedMollyHost, "handle {\n"+gateBlock("routes mollymawk\nmax_body 1KiB\nmax_upload 64KiB\n")+"import mollymawk\n}") +
+		arenaBlock(gatedMollyHost, "handle {\n"+gateBlock("routes mollymawk\nmax_body 1KiB\nmax_upload 64KiB\n")+
+			"import mollymawk\n}") +
 		arenaBlock(browserMollyHost, "handle {\n"+gateBlock("routes mollymawk\n"+session)+"import mollymawk\n}") +
 		arenaBlock(pathHost, "handle_path /v1/* {\n"+routes+plain+"}\nrespond 404") +
 		arenaBlock(prefixHost, "uri strip_prefix /v1\nhandle {\n"+routes+plain+"}") +
-		arenaBlock(rewriteHost, "rewrite /old/* /plain/read\nrewrite /query /plain/read?new=1\nrewrite /dots /plain/../plain/read\nhandle {\n"+routes+plain+"}") +
+		arenaBlock(rewriteHost,
+			"rewrite /old/* /plain/read\nrewrite /query /plain/read?new=1\nrewrite /dots /plain/../plain/read\nhandle {\n"+routes+plain+"}") +
 		arenaBlock(awayHost, "handle {\n"+routes+"reverse_proxy 127.0.0.1:1\n}")
 }
 
@@ -156,7 +161,8 @@ func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc
 		shown:     make(map[string]bool),
 	}
 	a.caddy = startCaddy(t, config, map[string]string{
-		"BACKEND": backend.Addr(), "PLAIN": a.plain.addr(), "LEGACY": a.legacy.addr(), "UPSTREAM": a.upstream, "STALE": a.stale, "ALIASES": freePort(t),
+		"BACKEND": backend.Addr(), "PLAIN": a.plain.addr(), "LEGACY": a.legacy.addr(), "UPSTREAM": a.upstream,
+		"STALE": a.stale, "ALIASES": freePort(t),
 		// So that an extended CONNECT reaches the gate over HTTP/2, too.
 		"GODEBUG": "http2xconnect=1",
 	})
@@ -179,11 +185,13 @@ func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc
 //	$Q  is the cookie of a browser session, $B the backend's own token
 func (a *arena) mintAll() {
 	a.t.Helper()
-	reading := []string{"plain:read", "plain:console", "plain:socket", "wild:read", "unikernel:list", "unikernel:console"}
+	reading := []string{"plain:read", "plain:console", "plain:socket", "wild:read", "unikernel:list",
+		"unikernel:console"}
 	all := []string{"*"}
 	a.tokens = map[string]string{
 		"$R": a.mint(map[string]any{"scopes": reading}),
-		"$C": a.mint(map[string]any{"scopes": []string{"plain:write", "plain:upload", "wild:write", "unikernel:create", "unikernel:destroy", "block:delete"}}),
+		"$C": a.mint(map[string]any{"scopes": []string{"plain:write", "plain:upload", "wild:write", "unikernel:create",
+			"unikernel:destroy", "block:delete"}}),
 		"$A": a.mint(map[string]any{"scopes": all}),
 		"$V": a.mint(map[string]any{"scopes": all}),
 		"$I": a.mint(map[string]any{"scopes": all, "allowed_ips": []string{"192.0.2.0/24", "::1/128"}}),
@@ -209,7 +217,8 @@ func (a *arena) mintAll() {
 		for i := range len(token) {
 			fmt.Fprintf(&escaped, "%%%02x", token[i])
 		}
-		pairs = append(pairs, escapedTwice(name), strings.ReplaceAll(escaped.String(), "%", "%25"), escapedName(name), escaped.String(), name, token, strings.ToLower(name), strings.ReplaceAll(token, "_", "%5f"))
+		pairs = append(pairs, escapedTwice(name), strings.ReplaceAll(escaped.String(), "%", "%25"), escapedName(name),
+			escaped.String(), name, token, strings.ToLower(name), strings.ReplaceAll(token, "_", "%5f"))
 	}
 	a.names = strings.NewReplacer(pairs...)
 }

@@ -270,7 +270,8 @@ func (x *exchange) checkAnswers(t *testing.T, want []verdict) {
 			checkNoCookie(t, answer)
 		}
 		if !slices.Contains(v.status, answer.status) {
-			t.Errorf("answer %d has status %d (%v), want %v: %s", i+1, answer.status, answer.err, v.status, shortened(answer.body))
+			t.Errorf("answer %d has status %d (%v), want %v: %s", i+1, answer.status, answer.err, v.status,
+				shortened(answer.body))
 			continue
 		}
 		switch {
@@ -294,7 +295,8 @@ func checkNoCookie(t *testing.T, answer wireAnswer) {
 	for _, part := range append(answer.interim, answer) {
 		for _, header := range []http.Header{part.header, part.trailer} {
 			for name, values := range header {
-				if len(values) > 0 && strings.HasPrefix(foldName(name), "set-cookie") { // one can be announced and not sent
+				// one can be announced and not sent
+				if len(values) > 0 && strings.HasPrefix(foldName(name), "set-cookie") {
 					t.Errorf("the client got %s: %q with status %d", name, values, part.status)
 				}
 			}
@@ -329,7 +331,8 @@ func (x *exchange) checkRefusal(t *testing.T, answer wireAnswer) {
 		t.Errorf("the connection was to be closed and is open")
 	}
 	if x.wire.String() == "h1" && x.request.raw == "" {
-		if want := x.request.announces() || x.request.asksToClose() || x.request.method == http.MethodConnect; closes != want {
+		if want := x.request.announces() || x.request.asksToClose() ||
+			x.request.method == http.MethodConnect; closes != want {
 			t.Errorf("the refusal closes the connection: %t, want %t", closes, want)
 		}
 	}

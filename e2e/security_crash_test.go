@@ -11,7 +11,8 @@ import (
 // cookie and by token.
 func TestCrashingRequests(t *testing.T) {
 	t.Parallel()
-	site := strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1)
+	site := strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
+		"routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1)
 	s := startSite(t, site, mollymawktest.Options{})
 	s.backend.AddUnikernel("alice", "default", "hello")
 	s.backend.AddBlock("alice", "default", "v1", 1, []byte("data"))

@@ -133,7 +133,8 @@ func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 	if slow > streams/20 { // a busy machine makes one wait now and then
 		t.Errorf("%d of %d refusals took more than %v", slow, streams, promptly)
 	}
-	s.eventually("no stream holds a goroutine", func() bool { return s.goroutines() <= goroutines+5 }) // those of the connection
+	// those of the connection
+	s.eventually("no stream holds a goroutine", func() bool { return s.goroutines() <= goroutines+5 })
 	good := wireRequest{host: host, method: "GET", target: "/api/unikernels", header: by(token)}
 	if err := conn.send(2*streams+1, good); err != nil {
 		t.Fatal(err)

@@ -133,7 +133,8 @@ func TestFloodOfGuesses(t *testing.T) {
 	good.Wait()
 
 	heapNow, residentNow := s.live()
-	t.Logf("%d guesses in %v: %v. Heap %d and then %d KiB, resident %d and then %d KiB. %d good calls beside them, the slowest in %v",
+	t.Logf(
+		"%d guesses in %v: %v. Heap %d and then %d KiB, resident %d and then %d KiB. %d good calls beside them, the slowest in %v",
 		guesses, took, statuses, heap>>10, heapNow>>10, resident>>10, residentNow>>10, calls, slowest)
 	if statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests] != guesses {
 		t.Errorf("the answers were %v", statuses)
@@ -171,7 +172,8 @@ func TestFloodOfTokensInURLs(t *testing.T) {
 	}
 	s.stop() // so that all has been written
 	most := 1 + int(time.Since(start)/time.Minute)
-	if lines := strings.Count(s.output.String(), "a request holds a token outside the Authorization header"); lines < 1 || lines > most {
+	if lines := strings.Count(s.output.String(),
+		"a request holds a token outside the Authorization header"); lines < 1 || lines > most {
 		t.Errorf("%d warnings were logged, want 1 to %d", lines, most)
 	}
 }
@@ -191,10 +193,12 @@ func TestFloodOfAdminGuesses(t *testing.T) {
 	}
 	start := time.Now()
 	statuses := s.flood(t, guesses, func(i int) string {
-		return "GET /keys/api/v1/tokens HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(tokens[i%len(tokens)](i)) + "\r\n\r\n"
+		return "GET /keys/api/v1/tokens HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(tokens[i%len(tokens)](i)) +
+			"\r\n\r\n"
 	})
 	forgiven := int(time.Since(start).Seconds()*limit/60) + 1
-	if n := statuses[http.StatusUnauthorized]; n < limit || n > limit+forgiven || n+statuses[http.StatusTooManyRequests] != guesses {
+	if n := statuses[http.StatusUnauthorized]; n < limit || n > limit+forgiven ||
+		n+statuses[http.StatusTooManyRequests] != guesses {
 		t.Errorf("the answers were %v", statuses)
 	}
 	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
@@ -216,9 +220,11 @@ func TestFirstStart(t *testing.T) {
 	}
 	for _, path := range []string{"/keys/api/v1/tokens", "/api/v1/tokens", "/trusting/api/v1/tokens"} {
 		for name, credential := range map[string][]string{
-			"nobody": nil, "a guess": bearer(guess("mma", 0)), "the known ones": bearer("admin"), "a password": {"-u", "admin:admin"}, "Mollymawk's": bearer(s.upstream),
+			"nobody": nil, "a guess": bearer(guess("mma", 0)), "the known ones": bearer("admin"),
+			"a password": {"-u", "admin:admin"}, "Mollymawk's": bearer(s.upstream),
 		} {
-			args := append(credential, "-H", "Content-Type: application/json", "-d", `{"name":"first","kind":"admin","expires_in":"1d"}`, s.url(path))
+			args := append(credential, "-H", "Content-Type: application/json", "-d",
+				`{"name":"first","kind":"admin","expires_in":"1d"}`, s.url(path))
 			if status, _, body := curl(t, args...); status != http.StatusUnauthorized {
 				t.Errorf("%s of %s: status %d: %s", path, name, status, body)
 			}

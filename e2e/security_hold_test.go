@@ -32,7 +32,8 @@ func TestBodyTimeout(t *testing.T) {
 			a.plain.forget()
 			token := a.mint(map[string]any{"scopes": []string{"plain:write"}})
 			for range 2 {
-				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, "never whole")
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token,
+					"never whole")
 				if answer := <-request.answer; answer.String() != "408 body_timeout" {
 					t.Errorf("answered %v", answer)
 				}
@@ -45,7 +46,8 @@ func TestBodyTimeout(t *testing.T) {
 			}
 			// The limit ends with the body, also for what follows on the connection.
 			for range 2 {
-				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write?answer=slow", token, "whole")
+				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write?answer=slow",
+					token, "whole")
 				_ = request.body.Close()
 				if answer := <-request.answer; answer.String() != "200" {
 					t.Errorf("answered %v", answer)
@@ -124,7 +126,8 @@ func TestMaxBuffered(t *testing.T) {
 		}
 	}
 	held, _ = begin()
-	status, header, _ := curl(t, append(bearer(a.tokens["$C"]), "-H", "Host: "+gatedHost, "--data-binary", "@"+a.write("part", part), "http://127.0.0.1:"+a.env["HTTP"]+"/plain/write")...)
+	status, header, _ := curl(t, append(bearer(a.tokens["$C"]), "-H", "Host: "+gatedHost, "--data-binary",
+		"@"+a.write("part", part), "http://127.0.0.1:"+a.env["HTTP"]+"/plain/write")...)
 	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("status %d, Retry-After %q", status, header.Get("Retry-After"))
 	}
@@ -145,13 +148,15 @@ func TestAnnouncedBodies(t *testing.T) {
 		}
 		defer conn.close()
 		for i := range uint32(streams) {
-			if err := conn.send(2*i+1, wireRequest{host: gatedHost, method: "POST", target: "/plain/write", header: by(a.tokens["$C"], "Content-Length: 1048576"), unfinished: true}); err != nil {
+			if err := conn.send(2*i+1, wireRequest{host: gatedHost, method: "POST", target: "/plain/write",
+				header: by(a.tokens["$C"], "Content-Length: 1048576"), unfinished: true}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	goroutines := 0
-	a.eventually("the requests are held", func() bool { goroutines = a.goroutines(); return goroutines >= connections*streams })
+	a.eventually("the requests are held",
+		func() bool { goroutines = a.goroutines(); return goroutines >= connections*streams })
 	heap, _ := a.live()
 	if grown := heap - before; grown > 64<<20 {
 		t.Errorf("%d bodies that were announced take %d MiB", connections*streams, grown>>20)
@@ -189,7 +194,8 @@ func TestDetachedRequests(t *testing.T) {
 		defer mu.Unlock()
 		return *n
 	}
-	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", fmt.Sprintf("max_body 1KiB\ndetached_requests %d", limit))
+	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB",
+		fmt.Sprintf("max_body 1KiB\ndetached_requests %d", limit))
 	a := startArena(t, config, map[string]http.HandlerFunc{"wait": wait})
 	for protocol, client := range a.clients(t) {
 		t.Run(protocol, func(t *testing.T) {
@@ -203,7 +209,8 @@ func TestDetachedRequests(t *testing.T) {
 				before := count(&begun)
 				var open []*slowRequest
 				for range requests {
-					request := send(ctx, t, client.Client, gatedHost, client.origin+"/plain/write?answer=wait", token, "whole")
+					request := send(ctx, t, client.Client, gatedHost, client.origin+"/plain/write?answer=wait", token,
+						"whole")
 					_ = request.body.Close()
 					open = append(open, request)
 				}
@@ -241,7 +248,9 @@ func TestDetachedRequests(t *testing.T) {
 func TestOuterBodyLimit(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
-	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\nrequest_body {\nmax_size 10KB\n}\n"+gateBlock("route POST /x plain:write\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+backend.addr()+"\n}",
+	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\nrequest_body {\nmax_size 10KB\n}\n"+
+		gateBlock("route POST /x plain:write\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+
+		backend.addr()+"\n}",
 		map[string]string{"UPSTREAM": "backend-token"})
 	token := c.mint(map[string]any{"scopes": []string{"plain:write", "plain:upload"}})
 	file := c.write("large", strings.Repeat("x", 20_000))

@@ -123,7 +123,8 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 		name = "50%25 na%C3%AFve {env.UPSTREAM}"
 	}
 	if got := seen.header["Authorization"]; !slices.Equal(got, credential) {
-		t.Errorf("%s reached the backend with %d Authorization headers, or not with the account's credential", seen, len(got))
+		t.Errorf("%s reached the backend with %d Authorization headers, or not with the account's credential", seen,
+			len(got))
 	}
 	ours := map[string]string{"x-token-id": tokenID(x.tokens[token]), "x-token-name": name, "x-token-account": account}
 	for header, values := range seen.header {
@@ -139,7 +140,8 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 	for header := range ours {
 		t.Errorf("the backend didn't see %s", header)
 	}
-	for _, header := range append([]string{"Cookie", "Proxy-Authorization", "Expect", "Trailer", "Http2-Settings"}, foreign...) {
+	for _, header := range append([]string{"Cookie", "Proxy-Authorization", "Expect", "Trailer", "Http2-Settings"},
+		foreign...) {
 		if values, ok := seen.header[header]; ok {
 			t.Errorf("the backend saw %s: %q", header, values)
 		}
@@ -172,8 +174,10 @@ func checkClean(t *testing.T, seen seenRequest) {
 	t.Helper()
 	for header, values := range seen.header {
 		switch folded := foldName(header); {
-		case folded == "x-http-method-override", folded == "x-http-method", folded == "x-method-override", folded == "x-original-url",
-			folded == "x-rewrite-url", folded == "x-original-method", folded == "x-forwarded-method", folded == "x-forwarded-uri",
+		case folded == "x-http-method-override", folded == "x-http-method", folded == "x-method-override",
+			folded == "x-original-url",
+			folded == "x-rewrite-url", folded == "x-original-method", folded == "x-forwarded-method",
+			folded == "x-forwarded-uri",
 			folded == "x-middleware-subrequest":
 			t.Errorf("the backend saw %s: %q", header, values)
 		case folded == "upgrade" && !slices.Equal(values, []string{"websocket"}):
@@ -206,7 +210,8 @@ func plainPath(escaped string) bool {
 			return false
 		}
 	}
-	return err == nil && strings.HasPrefix(path, "/") && path == (&url.URL{Path: "/"}).JoinPath(path).Path && !strings.ContainsAny(path, "\\;\x00")
+	return err == nil && strings.HasPrefix(path, "/") && path == (&url.URL{Path: "/"}).JoinPath(path).Path &&
+		!strings.ContainsAny(path, "\\;\x00")
 }
 
 // checkCounts holds by how much the counts have moved against by how much they

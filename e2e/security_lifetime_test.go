@@ -27,7 +27,8 @@ var endings = map[string]struct {
 	"revoked":  {method: http.MethodPost, path: "/revoke", status: http.StatusOK},
 	"disabled": {method: http.MethodPost, path: "/disable", status: http.StatusOK},
 	"rotated":  {method: http.MethodPost, path: "/rotate", body: map[string]any{"grace": "0s"}, status: http.StatusOK},
-	"expired":  {method: http.MethodPatch, body: map[string]any{"expires_in": 1}, status: http.StatusOK, after: time.Second},
+	"expired": {method: http.MethodPatch, body: map[string]any{"expires_in": 1}, status: http.StatusOK,
+		after: time.Second},
 }
 
 // TestAnswersEndWithToken: security cases UPG-04 and UPG-11. A websocket and an
@@ -35,7 +36,8 @@ var endings = map[string]struct {
 func TestAnswersEndWithToken(t *testing.T) {
 	t.Parallel()
 	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"stream": ticking})
-	for kind, open := range map[string]func(*testing.T, string) (next func() error){"websocket": a.openWebsocket, "event stream": a.openStream} {
+	for kind, open := range map[string]func(*testing.T, string) (next func() error){"websocket": a.openWebsocket,
+		"event stream": a.openStream} {
 		for ending := range endings {
 			t.Run(kind+", "+ending, func(t *testing.T) {
 				// Who has to wait tries twice more, because a busy machine makes one wait.
@@ -157,7 +159,8 @@ func TestBytesBeforeTheUpgrade(t *testing.T) {
 		defer func() { _ = conn.Close() }()
 		close(asked)
 		<-switching
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_, _ = io.WriteString(conn,
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		_, _ = io.Copy(conn, buffer)
 	}})
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
@@ -193,7 +196,8 @@ func uploadSite(t *testing.T, backend http.HandlerFunc) *caddy {
 	t.Helper()
 	server := httptest.NewServer(backend)
 	t.Cleanup(server.Close)
-	return startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /up plain:upload {\nupload\n}")+"reverse_proxy {$UPLOADS}\n}",
+	return startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /up plain:upload {\nupload\n}")+
+		"reverse_proxy {$UPLOADS}\n}",
 		map[string]string{"UPLOADS": server.Listener.Addr().String(), "UPSTREAM": "backend-token"})
 }
 
@@ -208,7 +212,8 @@ func TestUploadIsStreamed(t *testing.T) {
 	})
 	token := c.mint(map[string]any{"scopes": []string{"plain:upload"}})
 	before := c.memory()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url("/up"), io.LimitReader(zeros{}, size))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url("/up"),
+		io.LimitReader(zeros{}, size))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +271,8 @@ func TestUploadBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, "POST /up HTTP/1.1\r\nHost: 127.0.0.1\r\n"+bearerLine(token)+"\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 64<<10)); err != nil {
+	if _, err := io.WriteString(conn, "POST /up HTTP/1.1\r\nHost: 127.0.0.1\r\n"+bearerLine(token)+
+		"\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 64<<10)); err != nil {
 		t.Fatal(err)
 	}
 	<-begun

@@ -18,16 +18,20 @@ func TestSecretInAnotherHeader(t *testing.T) {
 		shows  bool
 	}{
 		"as it is": {"", true},
-		"filtered": {"\tlog default {\n\t\tformat filter {\n\t\t\trequest>headers>X-Backend-Key delete\n\t\t}\n\t}\n", false},
+		"filtered": {"\tlog default {\n\t\tformat filter {\n\t\t\trequest>headers>X-Backend-Key delete\n\t\t}\n\t}\n",
+			false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := make(chan string, 1)
-			backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get("X-Backend-Key") }))
+			backend := httptest.NewServer(
+				http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get("X-Backend-Key") }))
 			t.Cleanup(backend.Close)
-			config := strings.Replace(globals, "{\n", "{\n"+test.format, 1) + "http://127.0.0.1:{$HTTP} {\n\tlog\n" + gateBlock("route GET /read plain:read") +
+			config := strings.Replace(globals, "{\n", "{\n"+test.format, 1) + "http://127.0.0.1:{$HTTP} {\n\tlog\n" +
+				gateBlock("route GET /read plain:read") +
 				"reverse_proxy {$KEYED} {\n\theader_up X-Backend-Key {env.KEY}\n}\n}"
-			c := startCaddy(t, config, map[string]string{"KEYED": backend.Listener.Addr().String(), "UPSTREAM": "backend-token", "KEY": key})
+			c := startCaddy(t, config, map[string]string{"KEYED": backend.Listener.Addr().String(),
+				"UPSTREAM": "backend-token", "KEY": key})
 			token := c.mint(map[string]any{"scopes": []string{"plain:read"}})
 			if status, _, body := curl(t, append(bearer(token), c.url("/read"))...); status != http.StatusOK {
 				t.Fatalf("status %d: %s", status, body)

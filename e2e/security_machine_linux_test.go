@@ -27,7 +27,8 @@ func TestAdminSocket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, strings.Replace(plainSite, "admin.sock", "admin.sock"+test.suffix, 1), mollymawktest.Options{})
+			s := startSite(t, strings.Replace(plainSite, "admin.sock", "admin.sock"+test.suffix, 1),
+				mollymawktest.Options{})
 			info, err := os.Stat(s.path("admin.sock"))
 			if err != nil {
 				t.Fatal(err)
@@ -68,7 +69,10 @@ func TestAdminSocket(t *testing.T) {
 // are their owner's.
 func TestFilesHoldNoSecret(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, strings.Replace(plainSite, "\tlog\n", "\tlog {\n\t\toutput file {$DIR}/access.log\n\t}\n\thandle_path /keys/* {\n\t\tapi_tokens_admin\n\t}\n", 1), mollymawktest.Options{})
+	s := startSite(t,
+		strings.Replace(plainSite, "\tlog\n",
+			"\tlog {\n\t\toutput file {$DIR}/access.log\n\t}\n\thandle_path /keys/* {\n\t\tapi_tokens_admin\n\t}\n", 1),
+		mollymawktest.Options{})
 	token, admin := s.token("--preset", "read"), s.token("--kind", "admin")
 	s.expect(token, http.StatusOK)
 	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {

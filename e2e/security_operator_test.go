@@ -49,57 +49,110 @@ var combinations = []combination{
 	{host: "matcher.test", body: "@api path /plain/* /wild/*\nGATE\nhandle @api {\nPROXY\n}\nhandle {\nrespond 404\n}"},
 	{host: "fallback.test", body: "handle /other/* {\nPROXY\n}\nhandle {\nGATE\nPROXY\n}"},
 	{host: "encode.test", body: "encode gzip zstd\nhandle {\nGATE\nPROXY\n}", attacks: answers("encode.test")},
-	{host: "encode-after.test", body: "handle {\nGATE\nencode {\nminimum_length 1\n}\nPROXY\n}", attacks: answers("encode-after.test")},
-	{host: "encode-before.test", body: "route {\nencode {\nminimum_length 1\n}\nGATE\nPROXY\n}", attacks: answers("encode-before.test")},
-	{host: "logs.test", body: "log_append sent {http.request.header.Authorization}\nlog_append who {http.auth.user.name}\nlog_append given {http.reverse_proxy.header.X-Echo}\nhandle {\nGATE\nlog_append later {http.request.header.Authorization}\nPROXY\n}"},
-	{host: "header.test", body: "header >X-Leak " + leaks + "\nroute {\nGATE\nheader X-Later " + leaks + "\nheader >X-Deferred " + leaks + "\nPROXY\n}"},
-	{host: "header-down.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down X-Leak {http.request.header.Authorization}\nheader_down X-Who " + leaks + "\n}\n}"},
-	{host: "header-up.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up X-Copy " + leaks + "\nheader_up X-Who {http.auth.user.name}\n}\n}",
-		attacks: []attack{{id: "odd name", wireRequest: wireRequest{host: "header-up.test", header: by("$W")}, want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
+	{host: "encode-after.test", body: "handle {\nGATE\nencode {\nminimum_length 1\n}\nPROXY\n}",
+		attacks: answers("encode-after.test")},
+	{host: "encode-before.test", body: "route {\nencode {\nminimum_length 1\n}\nGATE\nPROXY\n}",
+		attacks: answers("encode-before.test")},
+	{host: "logs.test",
+		body: "log_append sent {http.request.header.Authorization}\nlog_append who {http.auth.user.name}\nlog_append given {http.reverse_proxy.header.X-Echo}\nhandle {\nGATE\nlog_append later {http.request.header.Authorization}\nPROXY\n}"},
+	{host: "header.test", body: "header >X-Leak " + leaks + "\nroute {\nGATE\nheader X-Later " + leaks +
+		"\nheader >X-Deferred " + leaks + "\nPROXY\n}"},
+	{host: "header-down.test",
+		body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down X-Leak {http.request.header.Authorization}\nheader_down X-Who " + leaks + "\n}\n}"},
+	{host: "header-up.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up X-Copy " + leaks +
+		"\nheader_up X-Who {http.auth.user.name}\n}\n}",
+		attacks: []attack{{id: "odd name", wireRequest: wireRequest{host: "header-up.test", header: by("$W")},
+			want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
 	// What security.md says to write where there are caches.
 	{host: "private.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down Cache-Control private\n}\n}",
-		attacks: []attack{{id: "CACHE-02 made private", wireRequest: wireRequest{host: "private.test", target: "/plain/read?answer=public", header: by("$R")}, want: passed("$R"), then: hasHeader("Cache-Control", "private")}}},
-	{host: "header-own.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up Authorization \"Bearer {env.UPSTREAM}\"\n}\n}",
-		attacks: []attack{{id: "HOP-08 named in Connection", wireRequest: wireRequest{host: "header-own.test", header: by("$R", "Connection: Authorization")}, want: passed("$R")}}},
-	{host: "request-header.test", body: "handle {\nGATE\nrequest_header X-Who {http.auth.user.name}\nrequest_header X-Copy {http.request.header.Authorization}\nPROXY\n}",
-		attacks: []attack{{id: "odd name", wireRequest: wireRequest{host: "request-header.test", header: by("$W")}, want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
-	{host: "request-header-before.test", body: "route {\nrequest_header X-Token-Name operator\nrequest_header X-Seen {http.request.header.X-Token-Id}\nGATE\nPROXY\n}"},
-	{host: "templates.test", body: "handle {\nGATE\ntemplates {\nmime text/html text/plain\n}\nPROXY\n}", attacks: []attack{
-		{id: "LOG-07 template", wireRequest: wireRequest{host: "templates.test", target: "/plain/read?answer=template", header: by("$R")}, want: passed("$R"), then: bodyHas("rendered")},
-		{id: "LOG-07 template of an upload", wireRequest: wireRequest{host: "templates.test", method: "POST", target: "/plain/upload?answer=template", header: by("$C"), body: "hello"}, want: passed("$C"), then: bodyHas("rendered")},
-		{id: "LOG-07 template, include", wireRequest: wireRequest{host: "templates.test", target: "/plain/read?answer=include", header: by("$R")}, want: []verdict{{outcome: passes, status: []int{200, 401, 500}, token: "$R"}}},
+		attacks: []attack{
+			{id: "CACHE-02 made private",
+				wireRequest: wireRequest{host: "private.test", target: "/plain/read?answer=public", header: by("$R")},
+				want:        passed("$R"), then: hasHeader("Cache-Control", "private")}}},
+	{host: "header-own.test",
+		body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_up Authorization \"Bearer {env.UPSTREAM}\"\n}\n}",
+		attacks: []attack{
+			{id: "HOP-08 named in Connection", wireRequest: wireRequest{host: "header-own.test",
+				header: by("$R", "Connection: Authorization")}, want: passed("$R")}}},
+	{host: "request-header.test",
+		body: "handle {\nGATE\nrequest_header X-Who {http.auth.user.name}\nrequest_header X-Copy {http.request.header.Authorization}\nPROXY\n}",
+		attacks: []attack{{id: "odd name", wireRequest: wireRequest{host: "request-header.test", header: by("$W")},
+			want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
+	{host: "request-header-before.test",
+		body: "route {\nrequest_header X-Token-Name operator\nrequest_header X-Seen {http.request.header.X-Token-Id}\nGATE\nPROXY\n}"},
+	{host: "templates.test", body: "handle {\nGATE\ntemplates {\nmime text/html text/plain\n}\nPROXY\n}",
+		attacks: []attack{
+			{id: "LOG-07 template",
+				wireRequest: wireRequest{host: "templates.test", target: "/plain/read?answer=template",
+					header: by("$R")}, want: passed("$R"), then: bodyHas("rendered")},
+			{id: "LOG-07 template of an upload", wireRequest: wireRequest{host: "templates.test", method: "POST",
+				target: "/plain/upload?answer=template", header: by("$C"), body: "hello"}, want: passed("$C"),
+				then: bodyHas("rendered")},
+			{id: "LOG-07 template, include",
+				wireRequest: wireRequest{host: "templates.test", target: "/plain/read?answer=include",
+					header: by("$R")}, want: []verdict{{outcome: passes, status: []int{200, 401, 500}, token: "$R"}}},
+		}},
+	{host: "errors.test", body: "handle {\nREFUSING\nPROXY\n}\nhandle_errors {\nrespond \"" + leaks +
+		" {http.error.status_code} {http.request.header.Cookie}\"\n}", refuses: byErrorRoutes, attacks: []attack{
+		{id: "LOG-06 token in the URL", wireRequest: wireRequest{host: "errors.test", target: "/plain/read?t=$R"},
+			want: refused(400, "token_in_url")},
+		{id: "LOG-06 TRACE", wireRequest: wireRequest{host: "errors.test", method: "TRACE", header: by("$R")},
+			want: refusedElsewhere(405)},
 	}},
-	{host: "errors.test", body: "handle {\nREFUSING\nPROXY\n}\nhandle_errors {\nrespond \"" + leaks + " {http.error.status_code} {http.request.header.Cookie}\"\n}", refuses: byErrorRoutes, attacks: []attack{
-		{id: "LOG-06 token in the URL", wireRequest: wireRequest{host: "errors.test", target: "/plain/read?t=$R"}, want: refused(400, "token_in_url")},
-		{id: "LOG-06 TRACE", wireRequest: wireRequest{host: "errors.test", method: "TRACE", header: by("$R")}, want: refusedElsewhere(405)},
-	}},
-	{host: "errors-own.test", body: "handle {\nGATE\nPROXY\n}\nhandle_errors {\nrespond \"" + leaks + " {http.error.status_code}\"\n}"},
-	{host: "errors-away.test", body: "handle {\nREFUSING\nreverse_proxy 127.0.0.1:1\n}\nhandle_errors {\nrespond \"" + leaks + "\"\n}", refuses: byErrorRoutes, good: answeredByNobody("$R", 502, "")},
-	{host: "errors-later.test", body: "handle {\nGATE\nerror \"" + leaks + "\" 418\n}\nhandle_errors {\nrespond \"" + leaks + " {http.error.message}\"\n}", good: answeredByNobody("$R", 418, "")},
+	{host: "errors-own.test", body: "handle {\nGATE\nPROXY\n}\nhandle_errors {\nrespond \"" + leaks +
+		" {http.error.status_code}\"\n}"},
+	{host: "errors-away.test", body: "handle {\nREFUSING\nreverse_proxy 127.0.0.1:1\n}\nhandle_errors {\nrespond \"" +
+		leaks + "\"\n}", refuses: byErrorRoutes, good: answeredByNobody("$R", 502, "")},
+	{host: "errors-later.test", body: "handle {\nGATE\nerror \"" + leaks + "\" 418\n}\nhandle_errors {\nrespond \"" +
+		leaks + " {http.error.message}\"\n}", good: answeredByNobody("$R", 418, "")},
 	{host: "abort.test", body: "route {\nGATE\nabort\n}", good: answeredByNobody("$R", 0, "")},
-	{host: "legacy.test", body: "handle {\nREFUSING\nPROXY\n}\nhandle_errors {\nreverse_proxy {$LEGACY}\n}", refuses: elsewhere, attacks: []attack{
-		{id: "IDH-09 spoofed", wireRequest: wireRequest{host: "legacy.test", header: by("$U", spoofed...)}, want: refusedElsewhere(200)},
-		{id: "IDH-09 spoofed, Connection", wireRequest: wireRequest{host: "legacy.test", header: by("$U", "X-Token-Name: root", "Connection: X-Forwarded-For")}, want: refusedElsewhere(200)},
-		{id: "IDH-09 trailers", wireRequest: wireRequest{host: "legacy.test", method: "POST", target: "/plain/write", header: by("$U", "Trailer: X-Token-Name"), body: "x", trailer: []string{"X-Token-Name: root"}}, want: refusedElsewhere(200)},
-		{id: "IDH-09 tunnel", wireRequest: tunnel("legacy.test", by("$R")...), want: refusedElsewhere(405), then: legacySawNothing},
-		{id: "IDH-09 tunnel, no token", wireRequest: tunnel("legacy.test"), want: refusedElsewhere(405), then: legacySawNothing},
-		{id: "IDH-09 TRACE", wireRequest: wireRequest{host: "legacy.test", method: "TRACE", header: by("$R")}, want: refusedElsewhere(405), then: legacySawNothing},
-		{id: "IDH-09 upgrade", wireRequest: wireRequest{host: "legacy.test", target: "/plain/socket", header: by("$U", "Connection: Upgrade", "Upgrade: websocket")}, want: refusedElsewhere(200)},
-	}},
-	{host: "basic.test", body: "route {\nbasic_auth {\nadmin " + hash + "\n}\nGATE\nPROXY\n}", good: refusedElsewhere(401), refuses: func(int, string, ...string) []verdict { return refusedElsewhere(401) }, attacks: []attack{
-		{id: "CFG-13 password alone", wireRequest: wireRequest{host: "basic.test", header: []string{"Authorization: Basic YWRtaW46c2VjcmV0"}}, want: refused(401, "missing_token")},
-		{id: "CFG-13 password and token", wireRequest: wireRequest{host: "basic.test", header: []string{"Authorization: Basic YWRtaW46c2VjcmV0", bearerLine("$R")}}, want: refused(400, "invalid_request")},
-	}},
-	{host: "basic-after.test", body: "basic_auth {\nadmin " + hash + "\n}\nGATE\nPROXY", good: answeredByNobody("$R", 401, ""), attacks: []attack{
-		{id: "CFG-13 password alone", wireRequest: wireRequest{host: "basic-after.test", header: []string{"Authorization: Basic YWRtaW46c2VjcmV0"}}, want: refused(401, "missing_token")},
-	}},
-	{host: "forward.test", body: "route {\nforward_auth {$LEGACY} {\nuri " + authCheck + "\nheader_up -Authorization\ncopy_headers X-User>X-Token-Name\n}\nGATE\nPROXY\n}"},
-	{host: "forward-after.test", body: "GATE\nforward_auth {$LEGACY} {\nuri " + authCheck + "\nheader_up -Authorization\nheader_up -X-Token-*\n}\nPROXY"},
-	{host: "retry.test", body: "handle {\nGATE\nreverse_proxy 127.0.0.1:1 {$PLAIN} {\nlb_policy first\nfail_duration 1m\nlb_try_duration 2s\nlb_try_interval 1ms\n}\n}"},
+	{host: "legacy.test", body: "handle {\nREFUSING\nPROXY\n}\nhandle_errors {\nreverse_proxy {$LEGACY}\n}",
+		refuses: elsewhere, attacks: []attack{
+			{id: "IDH-09 spoofed", wireRequest: wireRequest{host: "legacy.test", header: by("$U", spoofed...)},
+				want: refusedElsewhere(200)},
+			{id: "IDH-09 spoofed, Connection",
+				wireRequest: wireRequest{host: "legacy.test",
+					header: by("$U", "X-Token-Name: root", "Connection: X-Forwarded-For")},
+				want: refusedElsewhere(200)},
+			{id: "IDH-09 trailers", wireRequest: wireRequest{host: "legacy.test", method: "POST",
+				target: "/plain/write", header: by("$U", "Trailer: X-Token-Name"), body: "x",
+				trailer: []string{"X-Token-Name: root"}}, want: refusedElsewhere(200)},
+			{id: "IDH-09 tunnel", wireRequest: tunnel("legacy.test", by("$R")...), want: refusedElsewhere(405),
+				then: legacySawNothing},
+			{id: "IDH-09 tunnel, no token", wireRequest: tunnel("legacy.test"), want: refusedElsewhere(405),
+				then: legacySawNothing},
+			{id: "IDH-09 TRACE", wireRequest: wireRequest{host: "legacy.test", method: "TRACE", header: by("$R")},
+				want: refusedElsewhere(405), then: legacySawNothing},
+			{id: "IDH-09 upgrade", wireRequest: wireRequest{host: "legacy.test", target: "/plain/socket",
+				header: by("$U", "Connection: Upgrade", "Upgrade: websocket")}, want: refusedElsewhere(200)},
+		}},
+	{host: "basic.test", body: "route {\nbasic_auth {\nadmin " + hash + "\n}\nGATE\nPROXY\n}",
+		good: refusedElsewhere(401), refuses: func(int, string, ...string) []verdict { return refusedElsewhere(401) },
+		attacks: []attack{
+			{id: "CFG-13 password alone",
+				wireRequest: wireRequest{host: "basic.test", header: []string{"Authorization: Basic YWRtaW46c2VjcmV0"}},
+				want:        refused(401, "missing_token")},
+			{id: "CFG-13 password and token",
+				wireRequest: wireRequest{host: "basic.test", header: []string{"Authorization: Basic YWRtaW46c2VjcmV0",
+					bearerLine("$R")}}, want: refused(400, "invalid_request")},
+		}},
+	{host: "basic-after.test", body: "basic_auth {\nadmin " + hash + "\n}\nGATE\nPROXY",
+		good: answeredByNobody("$R", 401, ""), attacks: []attack{
+			{id: "CFG-13 password alone", wireRequest: wireRequest{host: "basic-after.test",
+				header: []string{"Authorization: Basic YWRtaW46c2VjcmV0"}}, want: refused(401, "missing_token")},
+		}},
+	{host: "forward.test", body: "route {\nforward_auth {$LEGACY} {\nuri " + authCheck +
+		"\nheader_up -Authorization\ncopy_headers X-User>X-Token-Name\n}\nGATE\nPROXY\n}"},
+	{host: "forward-after.test", body: "GATE\nforward_auth {$LEGACY} {\nuri " + authCheck +
+		"\nheader_up -Authorization\nheader_up -X-Token-*\n}\nPROXY"},
+	{host: "retry.test",
+		body: "handle {\nGATE\nreverse_proxy 127.0.0.1:1 {$PLAIN} {\nlb_policy first\nfail_duration 1m\nlb_try_duration 2s\nlb_try_interval 1ms\n}\n}"},
 	{host: "h2c.test", body: "handle {\nGATE\nreverse_proxy h2c://{$PLAIN}\n}"},
 	{host: "invoke.test", body: "invoke gated"},
 	{host: "size.test", body: "request_body {\nmax_size 10\n}\nhandle {\nGATE\nPROXY\n}", attacks: []attack{
-		{id: "larger body", wireRequest: wireRequest{host: "size.test", method: "POST", target: "/plain/write", header: by("$C"), body: "01234567890"}, want: []verdict{{outcome: mayPass, status: []int{400, 413}, token: "$C"}}},
+		{id: "larger body", wireRequest: wireRequest{host: "size.test", method: "POST", target: "/plain/write",
+			header: by("$C"), body: "01234567890"},
+			want: []verdict{{outcome: mayPass, status: []int{400, 413}, token: "$C"}}},
 	}},
 	{host: "timeouts.test", body: "timeouts {\nread_timeout 5s\n}\nhandle {\nGATE\nPROXY\n}"},
 }
@@ -122,8 +175,10 @@ func (c combination) common() []attack {
 		{id: "spoofed", wireRequest: at(get("/plain/read", by("$R", spoofed...)...)), want: good},
 		{id: "named in Connection", wireRequest: at(nominating("Authorization, X-Token-Name, X-Token-Id")), want: good},
 		{id: "no token", wireRequest: at(get("/plain/read", spoofed...)), want: refuses(401, "missing_token")},
-		{id: "bad token", wireRequest: at(get("/plain/read", by("$U", spoofed...)...)), want: refuses(401, "unknown_token")},
-		{id: "expired token", wireRequest: at(get("/plain/read", by("$E")...)), want: refuses(401, "expired_token", "$E")},
+		{id: "bad token", wireRequest: at(get("/plain/read", by("$U", spoofed...)...)),
+			want: refuses(401, "unknown_token")},
+		{id: "expired token", wireRequest: at(get("/plain/read", by("$E")...)),
+			want: refuses(401, "expired_token", "$E")},
 		{id: "scope missing", wireRequest: at(post("x", by("$R")...)), want: refuses(403, "insufficient_scope", "$R")},
 		{id: "path", wireRequest: at(get("/plain/../plain/read", by("$R")...)), want: refuses(400, "invalid_path")},
 	}
@@ -133,7 +188,8 @@ func (c combination) common() []attack {
 // that takes encoded ones.
 func answers(host string) []attack {
 	asks := func(answer string) wireRequest {
-		return wireRequest{host: host, target: "/plain/read?answer=" + answer, header: by("$R", "Accept-Encoding: gzip, zstd")}
+		return wireRequest{host: host, target: "/plain/read?answer=" + answer,
+			header: by("$R", "Accept-Encoding: gzip, zstd")}
 	}
 	return []attack{
 		{id: "ANS redirect", wireRequest: asks("redirect"), want: answered("$R", 400, "")},
@@ -159,14 +215,17 @@ func TestSecurityOperators(t *testing.T) {
 	// LOG-04: log_credentials shows what Caddy hides, but no secret of a token.
 	t.Run("log_credentials", func(t *testing.T) {
 		mark := a.logMark()
-		answer := h1{"127.0.0.1:" + a.env["ALIASES"]}.exchange(wireRequest{host: "handle.test", method: "GET", target: "/plain/read", header: by(a.tokens["$R"])}, 1)[0]
+		answer := h1{"127.0.0.1:" + a.env["ALIASES"]}.exchange(wireRequest{host: "handle.test", method: "GET",
+			target: "/plain/read", header: by(a.tokens["$R"])}, 1)[0]
 		if answer.status != http.StatusOK {
 			t.Errorf("the answer is %+v", answer)
 		}
 		for _, secret := range a.secrets() {
 			checkNoSecret(t, "the answer", answer.text(), secret)
 		}
-		eventually(t, "the log shows whose credential it is", func() bool { return strings.Contains(a.logSince(mark), "Bearer "+a.tokens["$R"][:17]+"…REDACTED") }, noNote{})
+		eventually(t, "the log shows whose credential it is",
+			func() bool { return strings.Contains(a.logSince(mark), "Bearer "+a.tokens["$R"][:17]+"…REDACTED") },
+			noNote{})
 		for _, token := range a.tokens {
 			checkNoSecret(t, "the log", a.logSince(mark), token)
 		}
@@ -175,8 +234,10 @@ func TestSecurityOperators(t *testing.T) {
 
 func operatorsConfig() string {
 	var b strings.Builder
-	b.WriteString(strings.Replace(arenaHead, "expected_underscore_headers X_Token_* X-Token_* X_Http_* X_Remote_* Remote_* X_Token.Name\n\t\texpected_dot_headers X.Token.* X-Token.*", "log_credentials", 1))
-	expand := strings.NewReplacer("GATE", gateBlock(routeLines), "REFUSING", gateBlock(routeLines+"refusals handle_errors\n"), "PROXY", proxy)
+	b.WriteString(strings.Replace(arenaHead,
+		"expected_underscore_headers X_Token_* X-Token_* X_Http_* X_Remote_* Remote_* X_Token.Name\n\t\texpected_dot_headers X.Token.* X-Token.*", "log_credentials", 1))
+	expand := strings.NewReplacer("GATE", gateBlock(routeLines), "REFUSING",
+		gateBlock(routeLines+"refusals handle_errors\n"), "PROXY", proxy)
 	b.WriteString("&(gated) {\n" + expand.Replace("route {\nGATE\nPROXY\n}") + "\n}\n")
 	b.WriteString(arenaBlock(gatedMollyHost, "handle {\n"+gateBlock("routes mollymawk")+"import mollymawk\n}"))
 	for _, c := range combinations {

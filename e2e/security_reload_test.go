@@ -236,7 +236,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	if n := reset.Load(); n > reloads {
 		t.Errorf("%d requests got no answer", n)
 	}
-	t.Logf("%d requests passed, %d got no answer; of the calls of the admin API %v were answered and %d lost", passed.Load(), reset.Load(), admin.calls, admin.lost)
+	t.Logf("%d requests passed, %d got no answer; of the calls of the admin API %v were answered and %d lost",
+		passed.Load(), reset.Load(), admin.calls, admin.lost)
 	for status := range admin.calls {
 		if status != http.StatusCreated && status != http.StatusServiceUnavailable {
 			t.Errorf("the admin API answered %d", status)
@@ -305,7 +306,8 @@ func TestRefusedReloads(t *testing.T) {
 		"store with a slash":          strings.Replace(plainSite, "tokens.db", "tokens.db/", 1),
 		// CFG-02: bbolt can't open a file twice, and this isn't seen to be the same.
 		"hard link to the store": strings.Replace(plainSite, "tokens.db", "hard.db", 1),
-		"another site's port":    plainSite + "\nhttp://127.0.0.1:" + mustPort(s.backend.Addr()) + " {\n\tapi_tokens_admin\n}\n",
+		"another site's port": plainSite + "\nhttp://127.0.0.1:" + mustPort(s.backend.Addr()) +
+			" {\n\tapi_tokens_admin\n}\n",
 	} {
 		for range 2 {
 			if err := s.reload(config); err == nil {
@@ -321,7 +323,8 @@ func TestRefusedReloads(t *testing.T) {
 	if err := s.reload(strings.Replace(plainSite, "tokens.db", "other.db", 1)); err != nil {
 		t.Fatal(err)
 	}
-	s.eventually("the store is closed", func() bool { return s.timesOpen(s.path("tokens.db"))+s.timesOpen(s.path("hard.db")) == 0 })
+	s.eventually("the store is closed",
+		func() bool { return s.timesOpen(s.path("tokens.db"))+s.timesOpen(s.path("hard.db")) == 0 })
 	s.expect(token, http.StatusUnauthorized)
 	// Now it is free, by whatever name.
 	if err := s.reload(strings.Replace(plainSite, "tokens.db", "hard.db", 1)); err != nil {
@@ -383,7 +386,8 @@ func TestReloadToTakenStore(t *testing.T) {
 	if took := time.Since(start); took > wirePatience {
 		t.Errorf("that took %v", took)
 	}
-	for _, want := range []string{holder.path("tokens.db"), "in use by process " + strconv.Itoa(holder.cmd.Process.Pid)} {
+	for _, want := range []string{holder.path("tokens.db"),
+		"in use by process " + strconv.Itoa(holder.cmd.Process.Pid)} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q: %v", want, err)
 		}

@@ -27,7 +27,8 @@ func newClientCertificate(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "admin"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "admin"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -48,7 +49,8 @@ func TestRemoteAdmin(t *testing.T) {
 	var config map[string]any
 	s.decode(string(s.adapted(plainSite)), &config)
 	admin := config["admin"].(map[string]any)
-	admin["identity"] = map[string]any{"identifiers": []string{"localhost"}, "issuers": []any{map[string]any{"module": "internal"}}}
+	admin["identity"] = map[string]any{"identifiers": []string{"localhost"},
+		"issuers": []any{map[string]any{"module": "internal"}}}
 	admin["remote"] = map[string]any{"listen": ":" + port, "access_control": []any{map[string]any{
 		"public_keys": []string{base64.StdEncoding.EncodeToString(reader.Certificate[0])},
 		"permissions": []any{map[string]any{"paths": []string{"/api_tokens/v1/tokens"}, "methods": []string{"GET"}}},
@@ -62,12 +64,15 @@ func TestRemoteAdmin(t *testing.T) {
 	}
 	client := func(certificates ...tls.Certificate) *http.Client {
 		return &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", Certificates: certificates}},
+			Transport: &http.Transport{DisableKeepAlives: true,
+				TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
+					Certificates: certificates}},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
 	call := func(client *http.Client, method, path string) (int, string, error) {
-		request, err := http.NewRequestWithContext(t.Context(), method, "https://"+host+":"+port+path, strings.NewReader(newToken))
+		request, err := http.NewRequestWithContext(t.Context(), method, "https://"+host+":"+port+path,
+			strings.NewReader(newToken))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +113,8 @@ func TestRemoteAdmin(t *testing.T) {
 	} {
 		status, body, err := call(client(reader), test.method, test.path)
 		if err != nil || status != test.want || !strings.Contains(body, test.has) {
-			t.Errorf("%s %s: status %d, %v, want %d: %s", test.method, test.path, status, err, test.want, shortened(body))
+			t.Errorf("%s %s: status %d, %v, want %d: %s", test.method, test.path, status, err, test.want,
+				shortened(body))
 		}
 	}
 	for name, client := range map[string]*http.Client{"nobody": client(), "a stranger": client(stranger)} {

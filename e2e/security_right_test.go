@@ -33,11 +33,15 @@ var lostRights = map[string]struct {
 	"deleted":  {method: http.MethodDelete, status: http.StatusNoContent, want: "401 unknown_token"},
 	"revoked":  {method: http.MethodPost, path: "/revoke", status: http.StatusOK, want: "401 revoked_token"},
 	"disabled": {method: http.MethodPost, path: "/disable", status: http.StatusOK, want: "401 disabled_token"},
-	"rotated":  {method: http.MethodPost, path: "/rotate", body: map[string]any{"grace": "0s"}, status: http.StatusOK, want: "401 unknown_token"},
-	"expired":  {method: http.MethodPatch, body: map[string]any{"expires_in": 1}, status: http.StatusOK, want: "401 expired_token"},
-	"narrowed": {method: http.MethodPatch, body: map[string]any{"scopes": []string{"plain:read"}}, status: http.StatusOK, want: "403 insufficient_scope"},
-	"bound":    {method: http.MethodPatch, body: map[string]any{"allowed_ips": []string{"192.0.2.0/24"}}, status: http.StatusOK, want: "403 ip_denied"},
-	"moved":    {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
+	"rotated": {method: http.MethodPost, path: "/rotate", body: map[string]any{"grace": "0s"}, status: http.StatusOK,
+		want: "401 unknown_token"},
+	"expired": {method: http.MethodPatch, body: map[string]any{"expires_in": 1}, status: http.StatusOK,
+		want: "401 expired_token"},
+	"narrowed": {method: http.MethodPatch, body: map[string]any{"scopes": []string{"plain:read"}},
+		status: http.StatusOK, want: "403 insufficient_scope"},
+	"bound": {method: http.MethodPatch, body: map[string]any{"allowed_ips": []string{"192.0.2.0/24"}},
+		status: http.StatusOK, want: "403 ip_denied"},
+	"moved": {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
 }
 
 // takeRight takes a token's right away and waits until it has ended.
@@ -80,10 +84,12 @@ func (a *arena) clients(t *testing.T) map[string]struct {
 		origin string
 	}
 	clients := map[string]client{
-		"h1":  {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP1)}}, plain},
-		"h2c": {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetUnencryptedHTTP2)}}, plain},
-		"h2":  {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP2), TLSClientConfig: config()}}, secure},
-		"h3":  {&http.Client{Transport: h3}, secure},
+		"h1": {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP1)}}, plain},
+		"h2c": {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetUnencryptedHTTP2)}},
+			plain},
+		"h2": {&http.Client{Transport: &http.Transport{Protocols: protocols((*http.Protocols).SetHTTP2),
+			TLSClientConfig: config()}}, secure},
+		"h3": {&http.Client{Transport: h3}, secure},
 	}
 	for _, c := range clients {
 		t.Cleanup(c.CloseIdleConnections)
@@ -183,7 +189,8 @@ func TestSlowBody(t *testing.T) {
 				if lost.want != "" && len(seen) != 0 {
 					t.Errorf("the backend got %d requests", len(seen))
 				}
-				if lost.want == "" && (len(seen) != 1 || seen[0].header.Get("Authorization") != "" || seen[0].header.Get("X-Token-Account") != "bare") {
+				if lost.want == "" && (len(seen) != 1 || seen[0].header.Get("Authorization") != "" ||
+					seen[0].header.Get("X-Token-Account") != "bare") {
 					t.Errorf("the backend got %+v", seen)
 				}
 				if way != "deleted" {
@@ -243,7 +250,8 @@ func TestUploadEndsWithToken(t *testing.T) {
 					t.Errorf("answered %v, want %s", answer, lost.want)
 				}
 				// The client notices the end of the connection after one write or a few.
-				for _, err := io.WriteString(request.body, "x"); err == nil && protocol != "h3"; _, err = io.WriteString(request.body, "x") {
+				for _, err := io.WriteString(request.body, "x"); err == nil && protocol != "h3"; _,
+					err = io.WriteString(request.body, "x") {
 					if time.Since(lastly) > 10*time.Second {
 						t.Fatal("the client may go on sending")
 					}
@@ -275,7 +283,8 @@ func TestRetriedRequest(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /x plain:write")+"reverse_proxy "+address+" {\nlb_try_duration 20s\nlb_try_interval 50ms\n}\n}",
+	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("route POST /x plain:write")+"reverse_proxy "+
+		address+" {\nlb_try_duration 20s\nlb_try_interval 50ms\n}\n}",
 		map[string]string{"UPSTREAM": "backend-token"})
 	for name, body := range map[string]string{"with a body": "whole", "without": ""} {
 		token := c.limited("plain:write")
@@ -294,8 +303,10 @@ func TestRetriedRequest(t *testing.T) {
 func TestAccountTakenAway(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
-	for kind, route := range map[string]string{"body": "route POST /x plain:write", "spooled upload": "spool_uploads " + t.TempDir() + "\nroute POST /x plain:write {\nupload\n}"} {
-		takeAccountAway(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+backend.addr()+"\n}")
+	for kind, route := range map[string]string{"body": "route POST /x plain:write",
+		"spooled upload": "spool_uploads " + t.TempDir() + "\nroute POST /x plain:write {\nupload\n}"} {
+		takeAccountAway(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+
+			backend.addr()+"\n}")
 	}
 }
 
@@ -303,7 +314,8 @@ func takeAccountAway(t *testing.T, kind string, backend *goBackend, config strin
 	for name, tt := range map[string]struct{ from, to, want, credential string }{
 		"account":        {"account default {", "account other {", "502 account_not_configured", ""},
 		"upstream token": {"{env.UPSTREAM}", "replaced-token", "200", "Bearer replaced-token"},
-		"store option":   {config[strings.Index(config, "\tapi_tokens {") : strings.Index(config, "\n}\n")+1], "", "503 store_unavailable", ""},
+		"store option": {config[strings.Index(config, "\tapi_tokens {") : strings.Index(config, "\n}\n")+1], "",
+			"503 store_unavailable", ""},
 	} {
 		t.Run(kind+", "+name, func(t *testing.T) {
 			backend.forget()
@@ -323,7 +335,8 @@ func takeAccountAway(t *testing.T, kind string, backend *goBackend, config strin
 				t.Errorf("answered %v, want %s", answer, tt.want)
 			}
 			seen := backend.requests()
-			if (tt.credential != "") != (len(seen) == 1) || len(seen) == 1 && seen[0].header.Get("Authorization") != tt.credential {
+			if (tt.credential != "") != (len(seen) == 1) || len(seen) == 1 &&
+				seen[0].header.Get("Authorization") != tt.credential {
 				t.Errorf("the backend got %+v", seen)
 			}
 		})
@@ -342,12 +355,14 @@ func TestAnswerStandsStill(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}
-	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"head": stands("10", ""), "part": stands("10", "part"), "long": stands("2000000", "part")})
+	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"head": stands("10", ""),
+		"part": stands("10", "part"), "long": stands("2000000", "part")})
 	for protocol, client := range a.clients(t) {
 		for answer := range a.plain.answers {
 			t.Run(protocol+", "+answer, func(t *testing.T) {
 				token := a.mint(map[string]any{"scopes": []string{"plain:read"}})
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client.origin+"/plain/read?answer="+answer, nil)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+					client.origin+"/plain/read?answer="+answer, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -394,13 +409,15 @@ func TestBrokenUploadIsNotWhole(t *testing.T) {
 		"--b\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"\r\n\r\ntrue\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"molly_csrf\"\r\n\r\n\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"deploy_mode\"\r\n\r\nmanual\r\n" +
-		"--b\r\nContent-Disposition: form-data; name=\"binary\"; filename=\"web.hvt\"\r\n\r\n" + unikernelImage[:len(unikernelImage)/2]
+		"--b\r\nContent-Disposition: form-data; name=\"binary\"; filename=\"web.hvt\"\r\n\r\n" +
+		unikernelImage[:len(unikernelImage)/2]
 	for name, breakOff := range map[string]func(*h1Conn, string){
 		"client leaves":        func(conn *h1Conn, _ string) { conn.close() },
 		"client stops sending": func(conn *h1Conn, _ string) { _ = conn.Conn.(*net.TCPConn).CloseWrite() },
 		"token is revoked":     func(_ *h1Conn, token string) { s.takeRight(token, "revoked") },
 		"token loses its scope": func(_ *h1Conn, token string) {
-			s.caddy.call(http.MethodPatch, "tokens/"+tokenID(token), map[string]any{"scopes": []string{"unikernel:list"}}, http.StatusOK)
+			s.caddy.call(http.MethodPatch, "tokens/"+tokenID(token),
+				map[string]any{"scopes": []string{"unikernel:list"}}, http.StatusOK)
 		},
 	} {
 		for range 3 {
@@ -410,7 +427,9 @@ func TestBrokenUploadIsNotWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			head := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(token) + "\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: " + strconv.Itoa(len(form)+1000) + "\r\n\r\n"
+			head := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearerLine(token) +
+				"\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: " + strconv.Itoa(len(form)+1000) +
+				"\r\n\r\n"
 			if _, err := io.WriteString(conn, head+form); err != nil {
 				t.Fatal(err)
 			}

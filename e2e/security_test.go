@@ -56,7 +56,8 @@ func (a *arena) checkLeftovers(t *testing.T, goroutines, files int) {
 	}
 	told := map[string]string{"the store's file": string(store)}
 	for _, path := range []string{
-		"/metrics", "/config/", "/debug/pprof/goroutine?debug=2", "/reverse_proxy/upstreams", "/api_tokens/v1/tokens?limit=200", "/api_tokens/v1/accounts",
+		"/metrics", "/config/", "/debug/pprof/goroutine?debug=2", "/reverse_proxy/upstreams",
+		"/api_tokens/v1/tokens?limit=200", "/api_tokens/v1/accounts",
 	} {
 		told[path] = a.getAdmin(path)
 	}

@@ -23,13 +23,17 @@ func TestWaitingRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			release := make(chan struct{})
-			backend := newGoBackend(t, map[string]http.HandlerFunc{"held": func(_ http.ResponseWriter, r *http.Request) {
-				select {
-				case <-release:
-				case <-r.Context().Done():
-				}
-			}})
-			c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("answer_timeout off\nroute GET /other plain:read\nroute GET /x plain:write\nroute POST /x plain:write\nroute DELETE /x plain:write")+"reverse_proxy "+backend.addr()+" {\n"+proxy+"}\n}",
+			backend := newGoBackend(t,
+				map[string]http.HandlerFunc{"held": func(_ http.ResponseWriter, r *http.Request) {
+					select {
+					case <-release:
+					case <-r.Context().Done():
+					}
+				}})
+			c := startCaddy(t,
+				globals+"http://127.0.0.1:{$HTTP} {\n"+
+					gateBlock(
+						"answer_timeout off\nroute GET /other plain:read\nroute GET /x plain:write\nroute POST /x plain:write\nroute DELETE /x plain:write")+"reverse_proxy "+backend.addr()+" {\n"+proxy+"}\n}",
 				map[string]string{"UPSTREAM": "backend-token"})
 			// Only one at a time gets to the backend, as all others wait for it.
 			first := c.limited("plain:write")
@@ -70,7 +74,8 @@ func TestWaitingRequest(t *testing.T) {
 				check()
 			}
 			second := c.limited("plain:write")
-			if answer := <-ask(t.Context(), t, http.MethodPost, c.url("/x?answer=last"), second); answer.String() != "200" {
+			if answer := <-ask(t.Context(), t, http.MethodPost, c.url("/x?answer=last"),
+				second); answer.String() != "200" {
 				t.Errorf("afterwards: answered %v", answer)
 			}
 			if seen := backend.requests(); len(seen) != 2 {

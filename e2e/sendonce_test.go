@@ -50,7 +50,8 @@ func (b *breakingBackend) serve(conn net.Conn) {
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		b.mu.Lock()
-		b.seen = append(b.seen, r.Method+" "+r.URL.Path+" "+r.Header.Get("Idempotency-Key")+r.Header.Get("X-Idempotency-Key"))
+		b.seen = append(b.seen, r.Method+" "+r.URL.Path+" "+r.Header.Get("Idempotency-Key")+
+			r.Header.Get("X-Idempotency-Key"))
 		b.mu.Unlock()
 		if i == 0 {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -95,8 +96,10 @@ http://127.0.0.1:{$HTTP} {
 	token := c.token("--scope", "*")
 	n := 0
 	for _, method := range []string{"POST", "DELETE", "PUT", "PATCH"} {
-		for _, header := range []string{"Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "X-Idempotency-Key", "x-idempotency-key"} {
-			for path, credential := range map[string]string{"/change": "Authorization: Bearer " + token, "/upload": "Authorization: Bearer " + token, "/login": "X-None: of them"} {
+		for _, header := range []string{"Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "X-Idempotency-Key",
+			"x-idempotency-key"} {
+			for path, credential := range map[string]string{"/change": "Authorization: Bearer " + token,
+				"/upload": "Authorization: Bearer " + token, "/login": "X-None: of them"} {
 				if path == "/upload" && method != "POST" {
 					continue
 				}
@@ -108,7 +111,8 @@ http://127.0.0.1:{$HTTP} {
 				}
 				status, _, _ := curl(t, "-X", method, "-H", credential, "-H", header+": "+key, c.url(path))
 				if got := backend.count(method + " " + path + " " + key); got != 1 || status != 502 {
-					t.Errorf("%s %s with %s: the backend saw it %d times, the client got %d", method, path, header, got, status)
+					t.Errorf("%s %s with %s: the backend saw it %d times, the client got %d", method, path, header,
+						got, status)
 				}
 			}
 		}

@@ -61,7 +61,8 @@ func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *s
 		routes = "mollymawk-2025"
 	}
 	return &site{
-		caddy:    startCaddy(t, caddyfile, map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": upstream, "ROUTES": routes}),
+		caddy: startCaddy(t, caddyfile, map[string]string{"BACKEND": backend.Addr(), "UPSTREAM": upstream,
+			"ROUTES": routes}),
 		backend:  backend,
 		upstream: upstream,
 	}
@@ -72,7 +73,8 @@ func (s *site) checkBackend(tokens ...string) {
 	s.t.Helper()
 	for _, request := range s.backend.Requests() {
 		if got := request.Values("Authorization"); len(got) != 1 || got[0] != "Bearer "+s.upstream {
-			s.t.Errorf("%s %s reached the backend with %d Authorization headers, or not with the account's token", request.Method, request.Target, len(got))
+			s.t.Errorf("%s %s reached the backend with %d Authorization headers, or not with the account's token",
+				request.Method, request.Target, len(got))
 		}
 	}
 	for _, connection := range s.backend.Connections() {
@@ -94,7 +96,8 @@ func (s *site) checkLogs(tokens ...string) {
 // until the context ends or the body is closed.
 func (s *site) openConsole(ctx context.Context, token string) *http.Response {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		s.url("/api/unikernel/console?unikernel=hello&instance=default"), nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -15,8 +15,10 @@ import (
 )
 
 // uploadForm is a form for a block, up to the block's data.
-const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named + "\"json_data\"\r\n\r\n" +
-	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named + "\"block_data\"; filename=\"vol.img\"\r\n\r\n"
+const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named +
+	"\"json_data\"\r\n\r\n" +
+	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named +
+	"\"block_data\"; filename=\"vol.img\"\r\n\r\n"
 
 // formClient sets the content type that send doesn't.
 type formClient struct{ http.RoundTripper }
@@ -39,7 +41,8 @@ func newFormClient(t *testing.T) *http.Client {
 func TestSpoolFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, content := range map[string]string{"mollygate-upload-123": "left", "mollygate-upload-1x": "other", "mine": "other", "mollygate-upload-": "other"} {
+	for name, content := range map[string]string{"mollygate-upload-123": "left", "mollygate-upload-1x": "other",
+		"mine": "other", "mollygate-upload-": "other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +171,8 @@ func TestSlowFields(t *testing.T) {
 	if answer := <-request.answer; answer.String() != "408 body_timeout" || len(s.backend.Requests()) != 0 {
 		t.Errorf("fields: answered %v, and the backend got %d requests", answer, len(s.backend.Requests()))
 	}
-	status, _, body := curl(t, append(bearer(token), "--limit-rate", "20k", "-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol","block_size":1,"block_compressed":false}`,
+	status, _, body := curl(t, append(bearer(token), "--limit-rate", "20k", "-F", "albatross_instance=default", "-F",
+		`json_data={"block_name":"vol","block_size":1,"block_compressed":false}`,
 		"-F", "block_data=@"+s.write("disk.img", strings.Repeat("x", 60<<10)), s.url("/api/block/upload"))...)
 	if status != http.StatusOK {
 		t.Errorf("file: %d %s", status, body)
@@ -189,10 +193,14 @@ func TestSpoolFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.start(formSite("browser_sessions molly_session\nspool_uploads " + spool))
-	callers := map[string][]string{"by token": bearer(c.token("--preset", "full")), "by cookie": {"-H", "Cookie: " + backend.Session("alice")}}
+	callers := map[string][]string{"by token": bearer(c.token("--preset", "full")),
+		"by cookie": {"-H", "Cookie: " + backend.Session("alice")}}
 	upload := func(caller []string, size int) (int, http.Header, string) {
-		return curl(t, append(caller, "-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol","block_size":8,"block_compressed":false}`, "-F", "molly_csrf="+backend.CSRF("alice"),
-			"-F", "block_data=@"+c.write("disk.img", strings.Repeat("x", size)), "-H", "Transfer-Encoding: chunked", c.url("/api/block/upload"))...)
+		return curl(t, append(caller, "-F", "albatross_instance=default", "-F",
+			`json_data={"block_name":"vol","block_size":8,"block_compressed":false}`, "-F",
+			"molly_csrf="+backend.CSRF("alice"),
+			"-F", "block_data=@"+c.write("disk.img", strings.Repeat("x", size)), "-H", "Transfer-Encoding: chunked",
+			c.url("/api/block/upload"))...)
 	}
 	refused := func(what string, caller []string, size, want int, code, cause string) {
 		t.Helper()
@@ -240,7 +248,8 @@ func TestSpoolOption(t *testing.T) {
 	} {
 		c.write("Caddyfile", formSite("spool_uploads "+value))
 		out, err := c.command("validate", "--config", c.path("Caddyfile")).CombinedOutput()
-		if text := strings.ReplaceAll(string(out), `\"`, `"`); err == nil || !strings.Contains(text, want) || !strings.Contains(text, "Caddyfile:") {
+		if text := strings.ReplaceAll(string(out), `\"`, `"`); err == nil || !strings.Contains(text, want) ||
+			!strings.Contains(text, "Caddyfile:") {
 			t.Errorf("%q: %v %s", value, err, text)
 		}
 	}
@@ -250,12 +259,17 @@ func TestSpoolOption(t *testing.T) {
 func TestSpooledCustomUpload(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
-	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock("spool_uploads "+t.TempDir()+"\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+backend.addr()+"\n}",
+	c := startCaddy(t,
+		globals+"http://127.0.0.1:{$HTTP} {\n"+
+			gateBlock("spool_uploads "+t.TempDir()+"\nroute POST /up plain:upload {\nupload\n}")+"reverse_proxy "+
+			backend.addr()+"\n}",
 		map[string]string{"UPSTREAM": "backend-token"})
 	body := strings.Repeat("--b\r\nany", 20<<10)
-	status, _, _ := curl(t, append(bearer(c.limited("plain:upload")), "-H", "Content-Type: multipart/form-data; boundary=b", "--data-binary", "@"+c.write("body", body), c.url("/up"))...)
+	status, _, _ := curl(t, append(bearer(c.limited("plain:upload")), "-H",
+		"Content-Type: multipart/form-data; boundary=b", "--data-binary", "@"+c.write("body", body), c.url("/up"))...)
 	seen := backend.requests()
-	if status != http.StatusOK || len(seen) != 1 || seen[0].body != body || seen[0].header.Get("Content-Type") != "multipart/form-data; boundary=b" {
+	if status != http.StatusOK || len(seen) != 1 || seen[0].body != body ||
+		seen[0].header.Get("Content-Type") != "multipart/form-data; boundary=b" {
 		t.Errorf("status %d, the backend got %d requests", status, len(seen))
 	}
 }

@@ -18,7 +18,8 @@ func TestAdminEndpointWhileStarting(t *testing.T) {
 	t.Parallel()
 	first := startSite(t, plainSite, mollymawktest.Options{})
 	key := first.token("--preset", "read")
-	second := newCaddy(t, map[string]string{"BACKEND": first.backend.Addr(), "UPSTREAM": first.upstream, "ROUTES": "mollymawk"})
+	second := newCaddy(t, map[string]string{"BACKEND": first.backend.Addr(), "UPSTREAM": first.upstream,
+		"ROUTES": "mollymawk"})
 	second.launch(strings.ReplaceAll(plainSite, "{$DIR}/tokens.db", first.path("tokens.db")))
 	asked := make(chan struct{})
 	type answer struct {
@@ -30,7 +31,8 @@ func TestAdminEndpointWhileStarting(t *testing.T) {
 	go func() {
 		tell := sync.OnceFunc(func() { close(asked) })
 		trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { tell() }}
-		request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, "http://caddy/api_tokens/v1/tokens", nil)
+		request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet,
+			"http://caddy/api_tokens/v1/tokens", nil)
 		if err != nil {
 			answers <- answer{err: err}
 			return

@@ -30,7 +30,8 @@ func TestStoreOfOthers(t *testing.T) {
 		t.Errorf("a reload warns %d times, want 1", n)
 	}
 	out, err := s.command("validate", "--config", s.path("Caddyfile")).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), warning) || !strings.Contains(string(out), "chmod 600 "+s.path("tokens.db")) {
+	if err != nil || !strings.Contains(string(out), warning) ||
+		!strings.Contains(string(out), "chmod 600 "+s.path("tokens.db")) {
 		t.Errorf("validate says %s", out)
 	}
 	s.stop()

@@ -140,7 +140,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 	}
 	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("a:b"))
 	hosts := []string{"127.0.0.1", "a.gated.test", "plain.test", "keys.test"}
-	paths := []string{"/", "/503", "/404", "/templates", "/rewritten", "/before", "/before2", "/before3", "/down", "/proxied", "/api/v1/tokens"}
+	paths := []string{"/", "/503", "/404", "/templates", "/rewritten", "/before", "/before2", "/before3", "/down",
+		"/proxied", "/api/v1/tokens"}
 	sent := 0
 	for name, head := range heads {
 		for _, host := range hosts {
@@ -163,7 +164,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 					method = key
 				}
 				for _, credential := range []string{"", "Authorization: Bearer " + key + "\r\n", basic + "\r\n"} {
-					s.rawRequest(method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + credential + head + strings.Repeat("\r\n", 1+min(len(head), 1)))
+					s.rawRequest(method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" +
+						credential + head + strings.Repeat("\r\n", 1+min(len(head), 1)))
 					sent++
 				}
 			}
@@ -184,7 +186,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 		for _, secret := range secrets {
 			// The names of headers change their letter case, which the checksum gives away.
 			if strings.Contains(strings.ToLower(line), strings.ToLower(secret[:15])) {
-				t.Errorf("a token is logged: %s", strings.NewReplacer(secret, "(SECRET)", secret[:15], "(SECRET)").Replace(line))
+				t.Errorf("a token is logged: %s",
+					strings.NewReplacer(secret, "(SECRET)", secret[:15], "(SECRET)").Replace(line))
 			}
 		}
 		if strings.Contains(line, escaped.String()[3*17:3*40]) || strings.Contains(line, twice.String()[5*17:5*40]) {
@@ -194,7 +197,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 	if lines := strings.Count(string(file), `"http.log.access`); lines != sent {
 		t.Errorf("%d lines in the access log for %d requests", lines, sent)
 	}
-	for _, what := range []string{`"logger":"http.log.error`, `"level":"error","ts"`, "X-A", "REDACTED", `"logger":"http.handlers.reverse_proxy`, "overloaded"} {
+	for _, what := range []string{`"logger":"http.log.error`, `"level":"error","ts"`, "X-A", "REDACTED",
+		`"logger":"http.handlers.reverse_proxy`, "overloaded"} {
 		if !strings.Contains(log+string(file), what) {
 			t.Errorf("nothing is logged with %s, so the test tests too little", what)
 		}
@@ -257,13 +261,17 @@ http://127.0.0.1:{$HTTP} {
 			t.Fatal(err)
 		}
 		lines = append(lines, l)
-		if l.Tenant != "blue" || l.Logger != "http.log.access.gate" || l.Duration <= 0 || l.Request.ClientIP != "127.0.0.1" || l.Request.RemoteIP != "127.0.0.1" || l.Request.Host == "" ||
-			l.Request.Proto != "HTTP/1.1" || l.Request.Headers.Get("X-Junk") != "mmk_0123456789AB_…REDACTED" || l.Request.Headers.Get("User-Agent") != "agent" || l.Size == 0 {
+		if l.Tenant != "blue" || l.Logger != "http.log.access.gate" || l.Duration <= 0 ||
+			l.Request.ClientIP != "127.0.0.1" || l.Request.RemoteIP != "127.0.0.1" || l.Request.Host == "" ||
+			l.Request.Proto != "HTTP/1.1" || l.Request.Headers.Get("X-Junk") != "mmk_0123456789AB_…REDACTED" ||
+			l.Request.Headers.Get("User-Agent") != "agent" || l.Size == 0 {
 			t.Errorf("a line lacks something: %s", text)
 		}
 	}
-	if len(lines) != 3 || lines[0].Status != 200 || lines[0].UserID != tokenID(key) || lines[0].BytesRead != 5 || lines[0].Size != 5 || lines[0].Level != "info" ||
-		lines[1].Status != 400 || lines[1].Request.URI != "/echo?t=mmk_0123456789AB_…REDACTED" || lines[2].Status != 401 {
+	if len(lines) != 3 || lines[0].Status != 200 || lines[0].UserID != tokenID(key) || lines[0].BytesRead != 5 ||
+		lines[0].Size != 5 || lines[0].Level != "info" ||
+		lines[1].Status != 400 || lines[1].Request.URI != "/echo?t=mmk_0123456789AB_…REDACTED" ||
+		lines[2].Status != 401 {
 		t.Errorf("the access log is %+v", lines)
 	}
 	if got := strings.Count(s.output.String(), "a request holds a token outside"); got != 1 {
@@ -282,7 +290,8 @@ http://127.0.0.1:{$PORT%d} {
 	respond "open"
 }
 `
-	config := strings.Replace(globals, "auto_https disable_redirects", "http_port {$HTTP}\n\thttps_port {$HTTPS}\n\tdefault_bind 127.0.0.1", 1) + `
+	config := strings.Replace(globals, "auto_https disable_redirects",
+		"http_port {$HTTP}\n\thttps_port {$HTTPS}\n\tdefault_bind 127.0.0.1", 1) + `
 gated.test {
 	tls internal
 	log
@@ -307,7 +316,8 @@ gated.test {
 			t.Errorf("%d to %d bytes", status, len(header.Get("Location")))
 		}
 		for _, port := range ports {
-			if status, _, _ := curl(t, "-H", "X-Api-Key: "+key, "http://127.0.0.1:"+port+"/?token="+key); status != http.StatusOK {
+			if status, _, _ := curl(t, "-H", "X-Api-Key: "+key,
+				"http://127.0.0.1:"+port+"/?token="+key); status != http.StatusOK {
 				t.Errorf("an open server answers with %d", status)
 			}
 		}
@@ -366,7 +376,8 @@ func TestTokenInURLOfAdminSite(t *testing.T) {
 	s := startSite(t, straySite, mollymawktest.Options{})
 	key := s.mint(map[string]any{"kind": "admin"})
 	for _, target := range []string{
-		"/?token=" + key, "/app.js?x=" + key, "/" + key, "/nothing?" + key, "/api/v1/tokens?q=" + key, "/api/v1/session?x=" + key, "/api/tokens/?t=" + key,
+		"/?token=" + key, "/app.js?x=" + key, "/" + key, "/nothing?" + key, "/api/v1/tokens?q=" + key,
+		"/api/v1/session?x=" + key, "/api/tokens/?t=" + key,
 		"/?token=" + strings.ReplaceAll(key, "_", "%5F"), "/?token=" + strings.ReplaceAll(key, "_", "%25255f"),
 	} {
 		status, header, body := curl(t, "-H", "Host: keys.test", s.url(target))

@@ -72,7 +72,8 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 func TestUploadCutOff(t *testing.T) {
 	t.Parallel()
 	for _, caller := range []string{"token", "cookie"} {
-		for protocol, flags := range map[string][]string{"h1": nil, "h1 chunked": {"-H", "Transfer-Encoding: chunked"}, "h2c": {"--http2-prior-knowledge"}} {
+		for protocol, flags := range map[string][]string{"h1": nil, "h1 chunked": {"-H", "Transfer-Encoding: chunked"},
+			"h2c": {"--http2-prior-knowledge"}} {
 			for _, spooled := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, by %s, spooled %v", protocol, caller, spooled), func(t *testing.T) {
 					t.Parallel()
@@ -92,16 +93,21 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 	token := s.token("--preset", "full")
 	credential := bearer(token)
 	if caller == "cookie" {
-		credential = []string{"-H", "Cookie: " + s.backend.Session("alice"), "-F", "molly_csrf=" + s.backend.CSRF("alice")}
+		credential = []string{"-H", "Cookie: " + s.backend.Session("alice"), "-F",
+			"molly_csrf=" + s.backend.CSRF("alice")}
 	}
 	old := bytes.Repeat([]byte("old "), 1<<18)
 	s.backend.AddUnikernel("alice", "default", "web")
-	image := s.write("image", string(mollymawktest.Image(mollymawktest.Manifest{}, bytes.Repeat([]byte("new"), 100_000))))
+	image := s.write("image",
+		string(mollymawktest.Image(mollymawktest.Manifest{}, bytes.Repeat([]byte("new"), 100_000))))
 	data := s.write("disk.img", strings.Repeat("new ", 1<<18))
 	paths := 0
 	for path, args := range map[string][]string{
-		"/api/unikernel/create": {"-F", "albatross_instance=default", "-F", "unikernel_name=web", "-F", `unikernel_config={"cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=true", "-F", "binary=@" + image},
-		"/api/block/upload":     {"-F", "albatross_instance=default", "-F", `json_data={"block_name":"vol$N","block_size":1,"block_compressed":false}`, "-F", "block_data=@" + data},
+		"/api/unikernel/create": {"-F", "albatross_instance=default", "-F", "unikernel_name=web", "-F",
+			`unikernel_config={"cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=true", "-F",
+			"binary=@" + image},
+		"/api/block/upload": {"-F", "albatross_instance=default", "-F",
+			`json_data={"block_name":"vol$N","block_size":1,"block_compressed":false}`, "-F", "block_data=@" + data},
 	} {
 		credential := slices.Clone(credential)
 		args := append(append(credential, flags...), append(args, "-sS", "-H", "Expect:", "--max-time", "20")...)
@@ -149,7 +155,8 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 			if running := s.backend.Unikernels("alice"); len(running) != 1 || !running[0].Started.Equal(started) {
 				t.Fatalf("%s, cut off at %d of %d bytes: %v", path, end, total, running)
 			}
-			if block, ok := s.backend.Block("alice", "default", name); !ok || len(seen) == 0 && !bytes.Equal(block, old) {
+			if block, ok := s.backend.Block("alice", "default", name); !ok || len(seen) == 0 &&
+				!bytes.Equal(block, old) {
 				t.Errorf("%s, cut off at %d of %d bytes: the block has changed", path, end, total)
 			}
 		}
@@ -174,15 +181,18 @@ func TestSlowBackend(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = listener.Close() })
-				c := startCaddy(t, formSite("browser_sessions molly_session\n"+option), map[string]string{"UPSTREAM": "backend-token", "BACKEND": listener.Addr().String()})
+				c := startCaddy(t, formSite("browser_sessions molly_session\n"+option),
+					map[string]string{"UPSTREAM": "backend-token", "BACKEND": listener.Addr().String()})
 				token := c.mint(map[string]any{"scopes": []string{"unikernel:create"}})
 				credential := bearer(token)
 				if caller == "cookie" {
 					credential = []string{"-H", "Cookie: molly_session=x"}
 				}
 				image := c.write("image", strings.Repeat("image", 5<<20))
-				client := exec.CommandContext(t.Context(), "curl", append(credential, "-sS", "-H", "Expect:", "-F", "albatross_instance=default", "-F", "unikernel_name=web",
-					"-F", "unikernel_config={}", "-F", "unikernel_force_create=true", "-F", "binary=@"+image, c.url("/api/unikernel/create"))...)
+				client := exec.CommandContext(t.Context(), "curl", append(credential, "-sS", "-H", "Expect:", "-F",
+					"albatross_instance=default", "-F", "unikernel_name=web",
+					"-F", "unikernel_config={}", "-F", "unikernel_force_create=true", "-F", "binary=@"+image,
+					c.url("/api/unikernel/create"))...)
 				if err := client.Start(); err != nil {
 					t.Fatal(err)
 				}

@@ -43,7 +43,8 @@ func smallDisk(t *testing.T, c *caddy, size string) string {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); errors.Is(err, syscall.EPERM) ||
+		errors.Is(err, syscall.EACCES) {
 		t.Skip("only root can mount a small disk")
 	} else if err != nil {
 		t.Fatal(err)
@@ -81,7 +82,8 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	free := fillDisk(t, disk)
 	// What the file has left in itself is used up, and the records become longer.
 	for {
-		if _, _, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed", "--expires-in", "1d"); code != 0 {
+		if _, _, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed",
+			"--expires-in", "1d"); code != 0 {
 			break
 		}
 	}
@@ -104,7 +106,8 @@ func TestUsageOnAFullDisk(t *testing.T) {
 		}
 	}
 	// A change fails, and says so; requests don't.
-	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in", "1d"); code != 6 || !strings.Contains(stderr, "store") {
+	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in",
+		"1d"); code != 6 || !strings.Contains(stderr, "store") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	c.says(saysAtRisk, 1) // on the second start there was no space for the journal

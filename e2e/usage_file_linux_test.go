@@ -33,7 +33,8 @@ var usageHarms = map[string]struct {
 		return errors.Join(os.WriteFile(path+".copy", content, 0o600), os.Rename(path+".copy", path))
 	}},
 	"replaced by a letter": {foreign: true, harm: func(path string) error {
-		return errors.Join(os.WriteFile(path+".letter", []byte("this is somebody's letter"), 0o600), os.Rename(path+".letter", path))
+		return errors.Join(os.WriteFile(path+".letter", []byte("this is somebody's letter"), 0o600),
+			os.Rename(path+".letter", path))
 	}},
 	"replaced by a directory": {foreign: true, harm: func(path string) error {
 		return errors.Join(os.Remove(path), os.Mkdir(path, 0o700))

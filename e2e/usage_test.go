@@ -35,7 +35,8 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	c.cmd = nil
 	c.start(countingSite)
 	last := holds(c, tokens)
-	t.Logf("%d reloads and a SIGTERM: %d requests were sent, %d answered, %d counted", reloads, last.sent, last.answered, last.counted)
+	t.Logf("%d reloads and a SIGTERM: %d requests were sent, %d answered, %d counted", reloads, last.sent,
+		last.answered, last.counted)
 	if _, err := os.Stat(c.path(usageFile)); err != nil {
 		t.Error(err)
 	}

@@ -72,9 +72,11 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 		}
 	}
 	c.eventually("healthz warns", func() bool {
-		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"), "Counts of an earlier Caddy process can't be read")
+		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"),
+			"Counts of an earlier Caddy process can't be read")
 	})
-	if log := c.output.String(); !strings.Contains(log, journal) || !strings.Contains(log, "chown ") || !strings.Contains(log, "Caddy adds what it holds") {
+	if log := c.output.String(); !strings.Contains(log, journal) || !strings.Contains(log, "chown ") ||
+		!strings.Contains(log, "Caddy adds what it holds") {
 		t.Errorf("the log doesn't say what to do:\n%s", log)
 	}
 	c.stop()
@@ -83,7 +85,8 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	var shown struct {
 		Count int `json:"usage_count"`
 	}
-	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &shown); err != nil || shown.Count != 10 {
+	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &shown); err != nil ||
+		shown.Count != 10 {
 		t.Errorf("%d are counted, want 10: %v", shown.Count, err)
 	}
 	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {

@@ -58,17 +58,23 @@ http://127.0.0.1:{$HTTPS} {
 `
 	running := startCaddy(t, head+"read"+options+first, nil)
 	for name, test := range map[string]struct{ caddyfile, refused string }{
-		"known":                            {head + "unikernel:list read" + options + first, ""},
-		"unknown scope":                    {head + "unikernel:lst" + options + first, `account a: max_scopes: "unikernel:lst" is not a scope here`},
-		"unknown preset":                   {head + "unikernel:list reed" + options + first, `account a: max_scopes: "reed" is not a scope here`},
-		"unknown resource":                 {head + "unikernels:*" + options + first, `account a: max_scopes: "unikernels:*" is not a scope here`},
-		"the second gate's scope":          {head + "report:read unikernel:list" + options + first + second, ""},
-		"the second gate's scope, alone":   {head + "report:read" + options + second, ""},
-		"no gate's scope":                  {head + "report:write" + options + first + second, `account a: max_scopes: "report:write" is not a scope here`},
+		"known": {head + "unikernel:list read" + options + first, ""},
+		"unknown scope": {head + "unikernel:lst" + options + first,
+			`account a: max_scopes: "unikernel:lst" is not a scope here`},
+		"unknown preset": {head + "unikernel:list reed" + options + first,
+			`account a: max_scopes: "reed" is not a scope here`},
+		"unknown resource": {head + "unikernels:*" + options + first,
+			`account a: max_scopes: "unikernels:*" is not a scope here`},
+		"the second gate's scope":        {head + "report:read unikernel:list" + options + first + second, ""},
+		"the second gate's scope, alone": {head + "report:read" + options + second, ""},
+		"no gate's scope": {head + "report:write" + options + first + second,
+			`account a: max_scopes: "report:write" is not a scope here`},
 		"a gate's scope in an error route": {head + "report:read" + options + first + inErrors, ""},
-		"no gate's scope, error route":     {head + "report:list" + options + first + inErrors, `account a: max_scopes: "report:list" is not a scope here`},
-		"another preset than of the gate":  {head + "read" + options + second, `account a: max_scopes: "read" is not a scope here`},
-		"no gate":                          {head + "unikernel:lst" + options, ""},
+		"no gate's scope, error route": {head + "report:list" + options + first + inErrors,
+			`account a: max_scopes: "report:list" is not a scope here`},
+		"another preset than of the gate": {head + "read" + options + second,
+			`account a: max_scopes: "read" is not a scope here`},
+		"no gate": {head + "unikernel:lst" + options, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +103,8 @@ http://127.0.0.1:{$HTTPS} {
 			if test.refused == "" {
 				return // a configuration without a mistake would run on
 			}
-			response, err := running.admin().Post("http://caddy/load", "text/caddyfile", strings.NewReader(test.caddyfile))
+			response, err := running.admin().Post("http://caddy/load", "text/caddyfile",
+				strings.NewReader(test.caddyfile))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +113,8 @@ http://127.0.0.1:{$HTTPS} {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if response.StatusCode != http.StatusBadRequest || !strings.Contains(strings.ReplaceAll(string(body), `\"`, `"`), test.refused) {
+			if response.StatusCode != http.StatusBadRequest ||
+				!strings.Contains(strings.ReplaceAll(string(body), `\"`, `"`), test.refused) {
 				t.Errorf("load: %d %s", response.StatusCode, body)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

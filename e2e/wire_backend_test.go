@@ -66,7 +66,8 @@ func (b *goBackend) serve(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	b.changes++
 	b.seen = append(b.seen, seenRequest{
-		method: r.Method, target: r.RequestURI, header: r.Header.Clone(), trailer: r.Trailer.Clone(), body: string(body), broken: err != nil,
+		method: r.Method, target: r.RequestURI, header: r.Header.Clone(), trailer: r.Trailer.Clone(),
+		body: string(body), broken: err != nil,
 	})
 	b.mu.Unlock()
 	if answer := b.answers[r.URL.Query().Get("answer")]; answer != nil {
@@ -171,7 +172,8 @@ func (b mollymawkBackend) requests() []seenRequest {
 			name, value, _ := strings.Cut(line, ":")
 			header.Add(name, strings.Trim(value, " \t"))
 		}
-		seen = append(seen, seenRequest{method: r.Method, target: r.Target, header: header, body: string(r.Body), broken: r.BodyBroken})
+		seen = append(seen, seenRequest{method: r.Method, target: r.Target, header: header, body: string(r.Body),
+			broken: r.BodyBroken})
 	}
 	return seen
 }

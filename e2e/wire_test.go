@@ -64,7 +64,8 @@ func (r wireRequest) hasHeader(name string) bool {
 
 // announces says whether the server has to expect a body.
 func (r wireRequest) announces() bool {
-	return r.body != "" || r.chunked || len(r.trailer) > 0 || r.hasHeader("Content-Length") || r.hasHeader("Transfer-Encoding")
+	return r.body != "" || r.chunked || len(r.trailer) > 0 || r.hasHeader("Content-Length") ||
+		r.hasHeader("Transfer-Encoding")
 }
 
 // fields returns the header fields of HTTP/2 and HTTP/3.
@@ -157,7 +158,8 @@ func (c *caddy) wires() []wire {
 func newSessions() tls.ClientSessionCache { return tls.NewLRUClientSessionCache(0) }
 
 func clientTLS(host, protocol string, sessions tls.ClientSessionCache) *tls.Config {
-	return &tls.Config{ServerName: host, NextProtos: []string{protocol}, ClientSessionCache: sessions, InsecureSkipVerify: true}
+	return &tls.Config{ServerName: host, NextProtos: []string{protocol}, ClientSessionCache: sessions,
+		InsecureSkipVerify: true}
 }
 
 // h1 is HTTP/1 without TLS.

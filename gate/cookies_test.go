@@ -53,7 +53,8 @@ func TestDropTokens(t *testing.T) {
 	if want := []string{"Cookie", "Referer", "X-Api-Key"}; !slices.Equal(names, want) {
 		t.Errorf("dropped %q, want %q", names, want)
 	}
-	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"}, "User-Agent": {token[:54]}}); !reflect.DeepEqual(h, want) {
+	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"},
+		"User-Agent": {token[:54]}}); !reflect.DeepEqual(h, want) {
 		t.Errorf("left are %d headers, or the wrong ones", len(h))
 	}
 }

@@ -28,10 +28,12 @@ func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 			t.Error(err)
 		}
 	})
-	policy := token.Policy{Prefixes: testPrefixes, Accounts: []string{"default"}, Catalog: Catalog(Table{Routes: testRoutes()})}
+	policy := token.Policy{Prefixes: testPrefixes, Accounts: []string{"default"},
+		Catalog: Catalog(Table{Routes: testRoutes()})}
 	create := func(rate *token.RateLimit, quota *token.Quota) string {
 		_, secret, err := store.Create(policy, token.Draft{
-			Kind: token.KindAPI, Name: "ci", Account: "default", Scopes: token.Grants{"*"}, Expiry: token.Expiry{NeverExpires: true},
+			Kind: token.KindAPI, Name: "ci", Account: "default", Scopes: token.Grants{"*"},
+			Expiry:    token.Expiry{NeverExpires: true},
 			RateLimit: rate, Quota: quota,
 		}, tokenstore.Actor{Name: "test"})
 		if err != nil {
@@ -40,7 +42,8 @@ func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 		return secret.Reveal()
 	}
 	return store, create(nil, nil), create(
-		&token.RateLimit{Requests: 1e9, Window: time.Second}, &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
+		&token.RateLimit{Requests: 1e9, Window: time.Second},
+		&token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
 }
 
 // Neither an allowed request nor one of the refusals that a flood is made of
@@ -56,11 +59,14 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		request *Request
 		want    string
 	}{
-		"allowed":   {g, store, request(token, func(r *Request) { r.Now = store.Now() }), ""},
-		"limited":   {g, store, request(within, func(r *Request) { r.Now = store.Now() }), ""},
-		"wildcard":  {g, store, request(token, func(r *Request) { r.Now, r.Path = store.Now(), "/api/logs/h%C3%A9/live" }), ""},
-		"alias":     {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "/old/report" }), ""},
-		"untouched": {withSessions, tokens, request("", func(r *Request) { r.Authorization, r.Path = nil, "/dashboard" }), ""},
+		"allowed": {g, store, request(token, func(r *Request) { r.Now = store.Now() }), ""},
+		"limited": {g, store, request(within, func(r *Request) { r.Now = store.Now() }), ""},
+		"wildcard": {g, store,
+			request(token, func(r *Request) { r.Now, r.Path = store.Now(), "/api/logs/h%C3%A9/live" }), ""},
+		"alias": {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "/old/report" }),
+			""},
+		"untouched": {withSessions, tokens,
+			request("", func(r *Request) { r.Authorization, r.Path = nil, "/dashboard" }), ""},
 		"missing":   {g, tokens, request("", func(r *Request) { r.Authorization = nil }), "401 missing_token"},
 		"invalid":   {g, tokens, request("a b", nil), "400 invalid_request"},
 		"in URL":    {g, tokens, request(tokens.good, func(r *Request) { r.TokenInURL = true }), "400 token_in_url"},
@@ -73,9 +79,11 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		"address":   {g, tokens, request(tokens.local, nil), "403 ip_denied"},
 		"unlisted":  {g, tokens, request(tokens.good, func(r *Request) { r.Path = "/x" }), "403 route_not_allowed"},
 		"method":    {g, tokens, request(tokens.good, func(r *Request) { r.Method = "PUT" }), "405 method_not_allowed"},
-		"CONNECT":   {g, tokens, request(tokens.good, func(r *Request) { r.Method = "CONNECT" }), "405 method_not_allowed"},
-		"scope":     {g, tokens, request(tokens.reader, func(r *Request) { r.Method = "POST" }), "403 insufficient_scope"},
-		"body":      {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }), "413 body_too_large"},
+		"CONNECT": {g, tokens, request(tokens.good, func(r *Request) { r.Method = "CONNECT" }),
+			"405 method_not_allowed"},
+		"scope": {g, tokens, request(tokens.reader, func(r *Request) { r.Method = "POST" }), "403 insufficient_scope"},
+		"body": {g, tokens, request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 }),
+			"413 body_too_large"},
 	} {
 		var d Decision
 		allocations := testing.AllocsPerRun(100, func() { d = Decision{}; tt.gate.Decide(tt.store, tt.request, &d) })
@@ -115,7 +123,8 @@ func BenchmarkDecide(b *testing.B) {
 
 func BenchmarkTakeHeaders(b *testing.B) {
 	lines := []string{
-		"Accept: */*", "User-Agent: curl/8.0", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "X-Request-Id: 1", "Accept-Language: en", "Cookie: a=b",
+		"Accept: */*", "User-Agent: curl/8.0", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1",
+		"X-Request-Id: 1", "Accept-Language: en", "Cookie: a=b",
 	}
 	h := headers(b, lines...)
 	authorization := []string{"Bearer x"}

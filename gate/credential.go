@@ -23,7 +23,8 @@ type Store interface {
 // present. It returns a refusal if that isn't a valid token of this kind. It is for callers
 // that have no routes; a [Gate] makes the same checks with the path rule between them.
 // The match is set as soon as the secret matched, also with a refusal.
-func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string, now time.Time) (tokenstore.Match, Refusal) {
+func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string,
+	now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
 	if code != "" {
 		return tokenstore.Match{}, Refuse(code)

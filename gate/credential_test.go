@@ -74,7 +74,8 @@ var (
 
 func FuzzAuthorization(f *testing.F) {
 	for _, value := range []string{
-		"", " ", "Bearer", "bearer abc", "Bearer  abc", "Bearer\tabc", "\tBearer abc ", "Bearer abc,def", "Bearer: abc", "Bearer a==", "Bearer a=b", "Basic abc", "B", "Be a", "Bearer,a",
+		"", " ", "Bearer", "bearer abc", "Bearer  abc", "Bearer\tabc", "\tBearer abc ", "Bearer abc,def", "Bearer: abc",
+		"Bearer a==", "Bearer a=b", "Basic abc", "B", "Be a", "Bearer,a",
 	} {
 		f.Add(value)
 	}
@@ -113,11 +114,12 @@ func TestAuthenticate(t *testing.T) {
 		"expired":           {token.KindAPI, []string{"Bearer " + tokens.expired}, "401 expired_token", true},
 		"unknown":           {token.KindAPI, []string{"Bearer " + tokens.unknown}, "401 unknown_token", false},
 		"malformed":         {token.KindAPI, []string{"Bearer " + tokens.malformed}, "401 malformed_token", false},
-		"upper case":        {token.KindAPI, []string{"Bearer " + strings.ToUpper(tokens.good)}, "401 malformed_token", false},
-		"padded":            {token.KindAPI, []string{"Bearer " + tokens.good + "=="}, "401 malformed_token", false},
-		"very long":         {token.KindAPI, []string{"Bearer " + strings.Repeat("a", 15<<10)}, "401 malformed_token", false},
-		"missing":           {token.KindAPI, nil, "401 missing_token", false},
-		"invalid":           {token.KindAPI, []string{"Bearer"}, "400 invalid_request", false},
+		"upper case": {token.KindAPI, []string{"Bearer " + strings.ToUpper(tokens.good)},
+			"401 malformed_token", false},
+		"padded":    {token.KindAPI, []string{"Bearer " + tokens.good + "=="}, "401 malformed_token", false},
+		"very long": {token.KindAPI, []string{"Bearer " + strings.Repeat("a", 15<<10)}, "401 malformed_token", false},
+		"missing":   {token.KindAPI, nil, "401 missing_token", false},
+		"invalid":   {token.KindAPI, []string{"Bearer"}, "400 invalid_request", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			match, refusal := Authenticate(tokens, testPrefixes, tt.kind, tt.authorization, testNow)
@@ -149,7 +151,8 @@ func TestWrongKindDetail(t *testing.T) {
 
 func TestAuthenticateStoreError(t *testing.T) {
 	cause := errors.New("the disk is gone")
-	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, token.KindAPI, []string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
+	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, token.KindAPI,
+		[]string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
 	if match.Token.Known() || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
 		t.Errorf("match %v, refusal %q, cause %v", match.Token, refusalText(refusal), refusal.Err)
 	}

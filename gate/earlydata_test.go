@@ -14,11 +14,12 @@ func TestCameEarly(t *testing.T) {
 		header http.Header
 		want   bool
 	}{
-		"no TLS":                   {},
-		"handshake over":           {tls: &tls.ConnectionState{HandshakeComplete: true}},
-		"handshake not over":       {tls: &tls.ConnectionState{}, want: true},
-		"says the proxy before":    {header: http.Header{"Early-Data": {"1"}}, want: true},
-		"says it over TLS":         {tls: &tls.ConnectionState{HandshakeComplete: true}, header: http.Header{"Early-Data": {"1"}}, want: true},
+		"no TLS":                {},
+		"handshake over":        {tls: &tls.ConnectionState{HandshakeComplete: true}},
+		"handshake not over":    {tls: &tls.ConnectionState{}, want: true},
+		"says the proxy before": {header: http.Header{"Early-Data": {"1"}}, want: true},
+		"says it over TLS": {tls: &tls.ConnectionState{HandshakeComplete: true},
+			header: http.Header{"Early-Data": {"1"}}, want: true},
 		"says it twice and wrong":  {header: http.Header{"Early-Data": {"0", "no"}}, want: true},
 		"other headers say little": {header: http.Header{"X-Early-Data": {"1"}}},
 	} {
@@ -38,20 +39,30 @@ func TestDecideEarlyData(t *testing.T) {
 		want    string
 		matched bool
 	}{
-		"GET":                 {request: request(tokens.good, nil), matched: true},
-		"GET, bad token":      {request: request(tokens.unknown, nil), want: "401 unknown_token"},
-		"GET, bound token":    {request: request(tokens.local, nil), want: "425 too_early", matched: true},
-		"HEAD":                {request: request(tokens.good, func(r *Request) { r.Method = "HEAD" }), want: "405 method_not_allowed", matched: true},
-		"OPTIONS":             {request: request(tokens.good, func(r *Request) { r.Method = "OPTIONS" }), want: "405 method_not_allowed", matched: true},
-		"POST":                {request: request(tokens.good, func(r *Request) { r.Method = "POST" }), want: "425 too_early"},
-		"POST, bound token":   {request: request(tokens.local, func(r *Request) { r.Method = "POST" }), want: "425 too_early"},
-		"POST, bad token":     {request: request(tokens.unknown, func(r *Request) { r.Method = "POST" }), want: "425 too_early"},
-		"POST, garbage":       {request: request("x", func(r *Request) { r.Method = "POST" }), want: "425 too_early"},
-		"unlisted method":     {request: request(tokens.good, func(r *Request) { r.Method = "get" }), want: "425 too_early"},
-		"POST, wrong path":    {request: request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "//" }), want: "400 invalid_path"},
-		"POST, no token":      {request: request("", func(r *Request) { r.Method, r.Authorization = "POST", nil }), want: "401 missing_token"},
-		"POST, session":       {request: request("", func(r *Request) { r.Method, r.Authorization, r.Session = "POST", nil, true })},
-		"POST, backend's own": {request: request("", func(r *Request) { r.Method, r.Path, r.Authorization = "POST", "/login", nil })},
+		"GET":              {request: request(tokens.good, nil), matched: true},
+		"GET, bad token":   {request: request(tokens.unknown, nil), want: "401 unknown_token"},
+		"GET, bound token": {request: request(tokens.local, nil), want: "425 too_early", matched: true},
+		"HEAD": {request: request(tokens.good, func(r *Request) { r.Method = "HEAD" }),
+			want: "405 method_not_allowed", matched: true},
+		"OPTIONS": {request: request(tokens.good, func(r *Request) { r.Method = "OPTIONS" }),
+			want: "405 method_not_allowed", matched: true},
+		"POST": {request: request(tokens.good, func(r *Request) { r.Method = "POST" }),
+			want: "425 too_early"},
+		"POST, bound token": {request: request(tokens.local, func(r *Request) { r.Method = "POST" }),
+			want: "425 too_early"},
+		"POST, bad token": {request: request(tokens.unknown, func(r *Request) { r.Method = "POST" }),
+			want: "425 too_early"},
+		"POST, garbage": {request: request("x", func(r *Request) { r.Method = "POST" }), want: "425 too_early"},
+		"unlisted method": {request: request(tokens.good, func(r *Request) { r.Method = "get" }),
+			want: "425 too_early"},
+		"POST, wrong path": {request: request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "//" }),
+			want: "400 invalid_path"},
+		"POST, no token": {request: request("", func(r *Request) { r.Method, r.Authorization = "POST", nil }),
+			want: "401 missing_token"},
+		"POST, session": {
+			request: request("", func(r *Request) { r.Method, r.Authorization, r.Session = "POST", nil, true })},
+		"POST, backend's own": {
+			request: request("", func(r *Request) { r.Method, r.Path, r.Authorization = "POST", "/login", nil })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.request.EarlyData = true

@@ -30,7 +30,8 @@ func TestPlainText(t *testing.T) {
 func TestBackendCode(t *testing.T) {
 	refusal := backendSaid(ErrorText{Text: "destroy: not found", Code: "not_found", Status: 404})
 	p := refusal.Problem()
-	if p.Status != 404 || p.Detail != "destroy: not found" || len(p.Members) != 1 || p.Members[0].Name != "backend_code" || p.Members[0].Value != "not_found" {
+	if p.Status != 404 || p.Detail != "destroy: not found" || len(p.Members) != 1 ||
+		p.Members[0].Name != "backend_code" || p.Members[0].Value != "not_found" {
 		t.Errorf("%+v", p)
 	}
 	if p := backendSaid(ErrorText{Text: "x", Status: 500}).Problem(); len(p.Members) != 0 {

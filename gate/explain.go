@@ -71,12 +71,14 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	s := scratch{store: store, readOnly: true}
 	var d Decision
 	if question.Text == "" {
-		d.Match = tokenstore.Match{Token: tokenstore.PrincipalOf(question.Token), Status: question.Token.Status(question.Now)}
+		d.Match = tokenstore.Match{Token: tokenstore.PrincipalOf(question.Token),
+			Status: question.Token.Status(question.Now)}
 	}
 	var e Explanation
 	for c := range checksEnd {
 		name := checkNames[c]
-		if name == "" || (question.Text == "" && (c == checkCredential || c == checkToken)) || (c == checkClientIP && !question.ClientIP.IsValid()) {
+		if name == "" || (question.Text == "" && (c == checkCredential || c == checkToken)) ||
+			(c == checkClientIP && !question.ClientIP.IsValid()) {
 			continue
 		}
 		if needsToken := c >= checkKind && c != checkRoute; needsToken && !d.Matched() {
@@ -139,7 +141,8 @@ func (d *Decision) passed(c check, r *Request) string {
 		return "The path is spelled the one way that is accepted."
 	case checkToken:
 		if d.Match.Previous {
-			return "It is the secret of token " + d.Match.Token.ID.String() + " from before its last rotation, valid until " + shown(d.Match.PreviousValidUntil) + "."
+			return "It is the secret of token " + d.Match.Token.ID.String() +
+				" from before its last rotation, valid until " + shown(d.Match.PreviousValidUntil) + "."
 		}
 		return "It is the secret of token " + d.Match.Token.ID.String() + "."
 	case checkKind:

@@ -24,7 +24,8 @@ func TestExplainIsTrue(t *testing.T) {
 		c.Failures = NewFailureLimit(1, time.Hour)
 	})
 	texts := []string{
-		tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed,
+		tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled,
+		tokens.local, tokens.unknown, tokens.malformed,
 		tokens.add(t, "mmk", "bobs00000000", func(token *token.Token) { token.Account = "bob" }), "x", "a b", "ä",
 	}
 	for i, limits := range []struct{ rate, quota int64 }{{10, 0}, {0, 10}, {20, 5}, {1000, 1000}} {
@@ -35,23 +36,28 @@ func TestExplainIsTrue(t *testing.T) {
 	}
 	methods := []string{"GET", "POST", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "DELETE"}
 	targets := []string{
-		"/api/report", "/api/report?x=1", "/old/report", "/api/image", "/api/logs/a/live", "/api/logs//live", "/api/logs/%2e%2e/live", "/api/other-users",
-		"/api/nothing", "/", "//api/report", "/api/report/", "/api/report?t=" + tokens.good, "/" + tokens.good, "/%zz", "/api report", "/api/report?a b", "/api/report?a=\"b\"", "/api/report?a[b]=%20",
+		"/api/report", "/api/report?x=1", "/old/report", "/api/image", "/api/logs/a/live", "/api/logs//live",
+		"/api/logs/%2e%2e/live", "/api/other-users",
+		"/api/nothing", "/", "//api/report", "/api/report/", "/api/report?t=" + tokens.good, "/" + tokens.good, "/%zz",
+		"/api report", "/api/report?a b", "/api/report?a=\"b\"", "/api/report?a[b]=%20",
 	}
 	addresses := []string{"10.1.2.3", "192.0.2.1", "::ffff:10.0.0.1", "2001:db8::1", "::1"}
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(from []string) string { return from[random.IntN(len(from))] }
 	outcomes := make(map[Code]int)
 	for range 20_000 {
-		question := Question{Method: pick(methods), Target: pick(targets), Text: pick(texts), ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
-		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text}, ClientIP: question.ClientIP, Now: testNow}
+		question := Question{Method: pick(methods), Target: pick(targets), Text: pick(texts),
+			ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
+		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text},
+			ClientIP: question.ClientIP, Now: testNow}
 		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http answers others itself
 			r.Path, r.Query, r.TokenInURL = RawPath(u), u.RawQuery, URLHasToken(testPrefixes, u)
 		}
 		e := g.Explain(tokens, question)
 		// By the token alone, and before its limits are taken from.
 		var byToken Explanation
-		if credential, err := testPrefixes.Parse(question.Text); err == nil && tokens.known[credential.Digest].token != nil {
+		if credential, err := testPrefixes.Parse(question.Text); err == nil &&
+			tokens.known[credential.Digest].token != nil {
 			asked := question
 			asked.Text, asked.Token = "", tokens.known[credential.Digest].token
 			byToken = g.Explain(tokens, asked)
@@ -59,18 +65,22 @@ func TestExplainIsTrue(t *testing.T) {
 		// Without the limit of failures, which depends on what came before.
 		decision := decide(newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }), tokens, &r)
 		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
-			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target, question.ClientIP, e.Refusal.Code, decision.Refusal.Code)
+			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target,
+				question.ClientIP, e.Refusal.Code, decision.Refusal.Code)
 		}
 		outcomes[e.Refusal.Code]++
 		checkOrder(t, e)
 
 		if decision.Matched() && byToken.Refusal.Code != decision.Refusal.Code {
-			t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target, decision.Match.Token.ID, byToken.Refusal.Code, decision.Refusal.Code)
+			t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target,
+				decision.Match.Token.ID, byToken.Refusal.Code, decision.Refusal.Code)
 		}
 	}
 	for _, code := range []Code{
-		"", InvalidRequest, TokenInURL, MalformedToken, UnknownToken, WrongKind, ExpiredToken, NotYetValid, RevokedToken, DisabledToken,
-		InsufficientScope, RouteNotAllowed, IPDenied, MethodNotAllowed, InvalidPath, AccountNotConfigured, RateLimited, QuotaExceeded,
+		"", InvalidRequest, TokenInURL, MalformedToken, UnknownToken, WrongKind, ExpiredToken, NotYetValid,
+		RevokedToken, DisabledToken,
+		InsufficientScope, RouteNotAllowed, IPDenied, MethodNotAllowed, InvalidPath, AccountNotConfigured, RateLimited,
+		QuotaExceeded,
 	} {
 		if outcomes[code] == 0 {
 			t.Errorf("no request came to %q", code)
@@ -109,7 +119,9 @@ func TestExplainEverything(t *testing.T) {
 	e := newTestGate(t, nil).Explain(tokens, Question{
 		Method: "POST", Target: "/api/image", Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1"),
 		Token: &token.Token{
-			ID: token.ID([]byte("expired00000")), Terms: token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"report:*"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ExpiresAt: testNow,
+			ID: token.ID([]byte("expired00000")),
+			Terms: token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"report:*"},
+				AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ExpiresAt: testNow,
 		},
 	})
 	var failed []string
@@ -127,7 +139,8 @@ func TestExplainDetails(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
 	e := newTestGate(t, nil).Explain(tokens, Question{
-		Method: "GET", Target: "/api/report", Text: tokens.local, Now: testNow, ClientIP: netip.MustParseAddr("::ffff:10.0.0.9"),
+		Method: "GET", Target: "/api/report", Text: tokens.local, Now: testNow,
+		ClientIP: netip.MustParseAddr("::ffff:10.0.0.9"),
 	})
 	details := make(map[string]string)
 	for _, c := range e.Checks {
@@ -154,9 +167,11 @@ func TestKnowing(t *testing.T) {
 	with := func(name string, routes ...Route) Named {
 		return Named{name, newTestGate(t, func(c *Config) { c.Routes = routes })}
 	}
-	gates := []Named{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")), with("2", route("POST", "/a"), route("GET", "/both"))}
+	gates := []Named{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")),
+		with("2", route("POST", "/a"), route("GET", "/both"))}
 	for question, want := range map[string]string{
-		"GET /a": "0", "GET /b": "1", "POST /a": "2", "PUT /a": "02", "PUT /b": "1", "GET /c": "012", "GET /%zz": "012", "GET /a?x": "0", "POST /a?/b": "2",
+		"GET /a": "0", "GET /b": "1", "POST /a": "2", "PUT /a": "02", "PUT /b": "1", "GET /c": "012", "GET /%zz": "012",
+		"GET /a?x": "0", "POST /a?/b": "2",
 		"GET /both": "12", "PUT /both": "12",
 	} {
 		method, target, _ := strings.Cut(question, " ")

@@ -93,12 +93,13 @@ func TestStrayTokensCount(t *testing.T) {
 		request *Request
 		then    string // its answer when there were too many
 	}{
-		"missing":       {request("", without), "429 too_many_failures"},
-		"unknown":       {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
-		"in the URL":    {request(tokens.good, stray(func(r *Request) { r.TokenInURL = true })), "400 token_in_url"},
-		"good":          {request(tokens.good, stray(nil)), ""},
-		"without scope": {request(tokens.reader, stray(func(r *Request) { r.Method = "POST" })), "403 insufficient_scope"},
-		"expired":       {request(tokens.expired, stray(nil)), "401 expired_token"},
+		"missing":    {request("", without), "429 too_many_failures"},
+		"unknown":    {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
+		"in the URL": {request(tokens.good, stray(func(r *Request) { r.TokenInURL = true })), "400 token_in_url"},
+		"good":       {request(tokens.good, stray(nil)), ""},
+		"without scope": {request(tokens.reader, stray(func(r *Request) { r.Method = "POST" })),
+			"403 insufficient_scope"},
+		"expired": {request(tokens.expired, stray(nil)), "401 expired_token"},
 	} {
 		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
 		for range 2 {

@@ -74,7 +74,8 @@ func (s *fakeStore) RateStanding(tok tokenstore.Principal, _ time.Time) token.St
 		return token.Standing{}
 	}
 	left := limit.Requests - s.rates[tok.ID]
-	return token.Standing{Limit: limit.Requests, Window: limit.Window, Remaining: left, Reset: limit.Window / 2, Exceeded: left == 0}
+	return token.Standing{Limit: limit.Requests, Window: limit.Window, Remaining: left, Reset: limit.Window / 2,
+		Exceeded: left == 0}
 }
 
 func (s *fakeStore) TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error) {
@@ -92,7 +93,8 @@ func (s *fakeStore) QuotaStanding(tok tokenstore.Principal, _ time.Time) (token.
 		return token.Standing{}, s.quotaErr
 	}
 	left := quota.Requests - s.quotas[tok.ID]
-	return token.Standing{Limit: quota.Requests, Window: 31 * 24 * time.Hour, Remaining: left, Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
+	return token.Standing{Limit: quota.Requests, Window: 31 * 24 * time.Hour, Remaining: left,
+		Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
 }
 
 // add returns the text of a new token.
@@ -104,7 +106,8 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 		t.Fatal(err)
 	}
 	tok := &token.Token{
-		ID: credential.ID, Terms: token.Terms{Kind: credential.Kind, Account: "alice", Scopes: token.Grants{"*"}}, Format: token.FormatNative,
+		ID: credential.ID, Terms: token.Terms{Kind: credential.Kind, Account: "alice", Scopes: token.Grants{"*"}},
+		Format:    token.FormatNative,
 		Name:      "ci " + id,
 		ExpiresAt: testNow.Add(time.Hour),
 	}
@@ -135,7 +138,8 @@ func newTestTokens(t testing.TB) testTokens {
 		reader:    s.add(t, "mmk", "reader000000", func(tok *token.Token) { tok.Scopes = token.Grants{"report:read"} }),
 		admin:     s.add(t, "mma", "admin0000000", nil),
 		expired:   s.add(t, "mmk", "expired00000", func(token *token.Token) { token.ExpiresAt = testNow }),
-		early:     s.add(t, "mmk", "early0000000", func(token *token.Token) { token.NotBefore = testNow.Add(time.Second) }),
+		early: s.add(t, "mmk", "early0000000",
+			func(token *token.Token) { token.NotBefore = testNow.Add(time.Second) }),
 		revoked: s.add(t, "mmk", "revoked00000", func(token *token.Token) {
 			token.RevokedAt, token.DisabledAt, token.ExpiresAt = past, past, past
 		}),
@@ -143,7 +147,8 @@ func newTestTokens(t testing.TB) testTokens {
 			token.DisabledAt, token.NotBefore, token.ExpiresAt = past, testNow.Add(time.Second), past
 		}),
 		local: s.add(t, "mmk", "local0000000", func(token *token.Token) {
-			token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+			token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+				netip.MustParsePrefix("2001:db8::/32")}
 		}),
 		unknown:   tokenText("mmk", "unknown00000"),
 		malformed: strings.Replace(tokenText("mmk", "good00000000"), "good", "goof", 1),

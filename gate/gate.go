@@ -61,7 +61,8 @@ func New(config Config) (*Gate, error) {
 	if err := CheckRequestHeaders(config.RequestHeaders); err != nil {
 		return nil, err
 	}
-	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders), ownKey: config.ownKeyDetail()}, nil
+	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders),
+		ownKey: config.ownKeyDetail()}, nil
 }
 
 // Request is the facts of a request.

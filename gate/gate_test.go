@@ -20,9 +20,12 @@ func TestDecideWithToken(t *testing.T) {
 		route   string
 		path    string
 	}{
-		"allowed":       {request: request(tokens.good, nil), matched: true, route: "GET /api/report", path: "/api/report"},
-		"by its scope":  {request: request(tokens.reader, nil), matched: true, route: "GET /api/report", path: "/api/report"},
-		"second prefix": {request: request(tokens.add(t, "xyk", "second000000", nil), nil), matched: true, route: "GET /api/report", path: "/api/report"},
+		"allowed": {request: request(tokens.good, nil), matched: true, route: "GET /api/report",
+			path: "/api/report"},
+		"by its scope": {request: request(tokens.reader, nil), matched: true, route: "GET /api/report",
+			path: "/api/report"},
+		"second prefix": {request: request(tokens.add(t, "xyk", "second000000", nil), nil), matched: true,
+			route: "GET /api/report", path: "/api/report"},
 		"alias": {
 			request: request(tokens.good, func(r *Request) { r.Method, r.Path = "POST", "/old/report" }),
 			matched: true, route: "POST /api/report", path: "/api/report",
@@ -36,22 +39,32 @@ func TestDecideWithToken(t *testing.T) {
 			matched: true, route: "GET /api/logs/*/live", path: "/api/logs/*/live",
 		},
 
-		"no credential":   {request: request("", func(r *Request) { r.Authorization = nil }), want: "401 missing_token"},
-		"two credentials": {request: request("", func(r *Request) { r.Authorization = []string{"Bearer " + tokens.good, "Bearer " + tokens.good} }), want: "400 invalid_request"},
-		"token in URL":    {request: request(tokens.good, func(r *Request) { r.TokenInURL = true }), want: "400 token_in_url"},
-		"malformed":       {request: request(tokens.malformed, nil), want: "401 malformed_token"},
-		"unknown":         {request: request(tokens.unknown, nil), want: "401 unknown_token"},
-		"admin token":     {request: request(tokens.admin, nil), want: "403 wrong_kind", matched: true},
-		"expired":         {request: request(tokens.expired, nil), want: "401 expired_token", matched: true},
-		"not yet valid":   {request: request(tokens.early, nil), want: "401 not_yet_valid", matched: true},
-		"revoked":         {request: request(tokens.revoked, nil), want: "401 revoked_token", matched: true},
-		"disabled":        {request: request(tokens.disabled, nil), want: "401 disabled_token", matched: true},
-		"path":            {request: request(tokens.good, func(r *Request) { r.Path = "//api/report" }), want: "400 invalid_path"},
-		"client IP":       {request: request(tokens.local, nil), want: "403 ip_denied", matched: true},
-		"no client IP":    {request: request(tokens.local, func(r *Request) { r.ClientIP = netip.Addr{} }), want: "403 ip_denied", matched: true},
-		"unlisted":        {request: request(tokens.good, func(r *Request) { r.Path = "/api/reports" }), want: "403 route_not_allowed", matched: true},
-		"other case":      {request: request(tokens.good, func(r *Request) { r.Path = "/api/Report" }), want: "403 route_not_allowed", matched: true},
-		"cache deception": {request: request(tokens.good, func(r *Request) { r.Path = "/api/report/x.css" }), want: "403 route_not_allowed", matched: true},
+		"no credential": {request: request("", func(r *Request) { r.Authorization = nil }),
+			want: "401 missing_token"},
+		"two credentials": {
+			request: request("",
+				func(r *Request) { r.Authorization = []string{"Bearer " + tokens.good, "Bearer " + tokens.good} }),
+			want: "400 invalid_request"},
+		"token in URL": {request: request(tokens.good, func(r *Request) { r.TokenInURL = true }),
+			want: "400 token_in_url"},
+		"malformed":     {request: request(tokens.malformed, nil), want: "401 malformed_token"},
+		"unknown":       {request: request(tokens.unknown, nil), want: "401 unknown_token"},
+		"admin token":   {request: request(tokens.admin, nil), want: "403 wrong_kind", matched: true},
+		"expired":       {request: request(tokens.expired, nil), want: "401 expired_token", matched: true},
+		"not yet valid": {request: request(tokens.early, nil), want: "401 not_yet_valid", matched: true},
+		"revoked":       {request: request(tokens.revoked, nil), want: "401 revoked_token", matched: true},
+		"disabled":      {request: request(tokens.disabled, nil), want: "401 disabled_token", matched: true},
+		"path": {request: request(tokens.good, func(r *Request) { r.Path = "//api/report" }),
+			want: "400 invalid_path"},
+		"client IP": {request: request(tokens.local, nil), want: "403 ip_denied", matched: true},
+		"no client IP": {request: request(tokens.local, func(r *Request) { r.ClientIP = netip.Addr{} }),
+			want: "403 ip_denied", matched: true},
+		"unlisted": {request: request(tokens.good, func(r *Request) { r.Path = "/api/reports" }),
+			want: "403 route_not_allowed", matched: true},
+		"other case": {request: request(tokens.good, func(r *Request) { r.Path = "/api/Report" }),
+			want: "403 route_not_allowed", matched: true},
+		"cache deception": {request: request(tokens.good, func(r *Request) { r.Path = "/api/report/x.css" }),
+			want: "403 route_not_allowed", matched: true},
 		"explicit scope": {
 			request: request(tokens.good, func(r *Request) { r.Path = "/api/other-users" }),
 			want:    "403 insufficient_scope", matched: true, route: "GET /api/other-users", path: "/api/other-users",
@@ -73,12 +86,18 @@ func TestDecideWithToken(t *testing.T) {
 			matched: true, route: "POST /api/report", path: "/api/report",
 		},
 		"upload": {
-			request: request(tokens.good, func(r *Request) { r.Method, r.Path, r.ContentLength = "POST", "/api/image", 1_000_000 }),
+			request: request(tokens.good, func(r *Request) {
+				r.Method, r.Path, r.ContentLength = "POST", "/api/image",
+					1_000_000
+			}),
 			matched: true, route: "POST /api/image", path: "/api/image",
 		},
 		"upload too large": {
-			request: request(tokens.good, func(r *Request) { r.Method, r.Path, r.ContentLength = "POST", "/api/image", 1_000_001 }),
-			want:    "413 body_too_large", matched: true, route: "POST /api/image", path: "/api/image",
+			request: request(tokens.good, func(r *Request) {
+				r.Method, r.Path, r.ContentLength = "POST", "/api/image",
+					1_000_001
+			}),
+			want: "413 body_too_large", matched: true, route: "POST /api/image", path: "/api/image",
 		},
 		"local address": {
 			request: request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:10.1.2.3") }),
@@ -189,14 +208,18 @@ func TestDecideMethods(t *testing.T) {
 	tokens := newTestTokens(t)
 	withSessions := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	for _, g := range []*Gate{newTestGate(t, nil), withSessions} {
-		for _, authorization := range [][]string{nil, {"Basic eDp5"}, {"Bearer " + tokens.good}, {"Bearer " + tokens.admin}, {"Bearer " + tokens.unknown}} {
+		for _, authorization := range [][]string{nil, {"Basic eDp5"}, {"Bearer " + tokens.good},
+			{"Bearer " + tokens.admin}, {"Bearer " + tokens.unknown}} {
 			for _, method := range []string{"CONNECT", "TRACE"} {
 				for path, allow := range map[string]string{
-					"/api/report": "GET, POST", "/api/logs/a/live": "GET", "/api/nothing": "", "": "", "*": "", "//": "",
+					"/api/report": "GET, POST", "/api/logs/a/live": "GET", "/api/nothing": "", "": "", "*": "",
+					"//": "",
 				} {
-					d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: authorization, Session: true, Now: testNow})
+					d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: authorization,
+						Session: true, Now: testNow})
 					if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != allow {
-						t.Errorf("%s %q with %d credentials: %q, Allow %q, want Allow %q", method, path, len(authorization), got, d.Refusal.Allow, allow)
+						t.Errorf("%s %q with %d credentials: %q, Allow %q, want Allow %q", method, path,
+							len(authorization), got, d.Refusal.Allow, allow)
 					}
 				}
 			}
@@ -232,12 +255,16 @@ func TestDecideWithoutToken(t *testing.T) {
 		"wildcard needs a segment": {method: "GET", path: "/api/logs//live"},
 		"session":                  {method: "GET", path: "/api/report", session: true, route: "GET /api/report"},
 		"session, wrong method":    {method: "PUT", path: "/api/report", session: true, want: "405 method_not_allowed"},
-		"bad bearer":               {method: "GET", path: "/dashboard", session: true, authorization: []string{"Bearer x"}, want: "401 malformed_token"},
-		"broken bearer":            {method: "GET", path: "/dashboard", session: true, authorization: []string{"Bearer"}, want: "400 invalid_request"},
-		"two headers":              {method: "GET", path: "/dashboard", session: true, authorization: []string{"Basic x", "Basic x"}, want: "400 invalid_request"},
+		"bad bearer": {method: "GET", path: "/dashboard", session: true,
+			authorization: []string{"Bearer x"}, want: "401 malformed_token"},
+		"broken bearer": {method: "GET", path: "/dashboard", session: true, authorization: []string{"Bearer"},
+			want: "400 invalid_request"},
+		"two headers": {method: "GET", path: "/dashboard", session: true, authorization: []string{"Basic x", "Basic x"},
+			want: "400 invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := decide(g, &fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization, Session: tt.session, Now: testNow})
+			d := decide(g, &fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization,
+				Session: tt.session, Now: testNow})
 			if got := refusalText(d.Refusal); got != tt.want {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
@@ -300,8 +327,10 @@ func TestDecideStoreErrors(t *testing.T) {
 		fmt.Errorf("reading: %w", token.ErrDamaged), errors.New("anything else"),
 	} {
 		d := decide(g, &fakeStore{err: err}, request(tok, nil))
-		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 || !errors.Is(d.Refusal.Err, err) {
-			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter, d.Refusal.Err)
+		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 ||
+			!errors.Is(d.Refusal.Err, err) {
+			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter,
+				d.Refusal.Err)
 		}
 	}
 	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(tok, nil))

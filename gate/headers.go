@@ -55,7 +55,8 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 		delete(h, name)
 	}
 	if len(connection) > 0 {
-		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 && strings.EqualFold(protocols[0], "websocket") {
+		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 &&
+			strings.EqualFold(protocols[0], "websocket") {
 			upgrade = "websocket"
 		}
 		dropNominated(h, connection)
@@ -140,10 +141,14 @@ func (g *Gate) passes(name string) bool {
 // ordinary are headers that many clients send and that are in none of the lists, which
 // take longer to search.
 var ordinary = map[string]bool{
-	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true, "If-Match": true, "If-Modified-Since": true,
-	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true, "Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,
-	"Sec-Ch-Ua-Platform": true, "Sec-Fetch-Dest": true, "Sec-Fetch-Mode": true, "Sec-Fetch-Site": true, "Te": true, "Traceparent": true, "Tracestate": true,
-	"User-Agent": true, "Via": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true, "X-Request-Id": true, "X-Requested-With": true,
+	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true,
+	"If-Match": true, "If-Modified-Since": true,
+	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true,
+	"Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,
+	"Sec-Ch-Ua-Platform": true, "Sec-Fetch-Dest": true, "Sec-Fetch-Mode": true, "Sec-Fetch-Site": true, "Te": true,
+	"Traceparent": true, "Tracestate": true,
+	"User-Agent": true, "Via": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true,
+	"X-Request-Id": true, "X-Requested-With": true,
 }
 
 // clientsOwn are headers that end at the gate.

@@ -49,39 +49,55 @@ func TestTakeHeaders(t *testing.T) {
 			authorization: []string{"Bearer a"},
 		},
 		"nominated": {
-			lines: []string{"Connection: close, X-One", "Connection: keep-alive,\tx-two ,, cookie", "X-One: 1", "X-Two: 2", "X-Three: 3", "Cookie: a=b"},
-			left:  []string{"X-Three: 3"},
+			lines: []string{"Connection: close, X-One", "Connection: keep-alive,\tx-two ,, cookie", "X-One: 1",
+				"X-Two: 2", "X-Three: 3", "Cookie: a=b"},
+			left: []string{"X-Three: 3"},
 		},
 		"nominated, but vouched for by a proxy in front": {
-			lines: []string{"Connection: early-data, X-Forwarded-For, x-forwarded-proto, X-Forwarded-User, Forwarded, Via, Remote-User, X-Real-IP, X-Mine", "Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice", "X-Real-IP: 192.0.2.1", "X-Mine: 1"},
-			left:  []string{"Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice", "X-Real-IP: 192.0.2.1"},
+			lines: []string{
+				"Connection: early-data, X-Forwarded-For, x-forwarded-proto, X-Forwarded-User, Forwarded, Via, Remote-User, X-Real-IP, X-Mine", "Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice", "X-Real-IP: 192.0.2.1", "X-Mine: 1"},
+			left: []string{"Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https",
+				"X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice",
+				"X-Real-IP: 192.0.2.1"},
 		},
 		"nominated framing": {
-			lines: []string{"Connection: Content-Length, Transfer-Encoding, Host, TE, Trailer", "Content-Length: 3", "Transfer-Encoding: chunked", "Host: x", "Te: trailers", "Trailer: X"},
-			left:  []string{"Content-Length: 3", "Transfer-Encoding: chunked", "Host: x", "Te: trailers"},
+			lines: []string{"Connection: Content-Length, Transfer-Encoding, Host, TE, Trailer", "Content-Length: 3",
+				"Transfer-Encoding: chunked", "Host: x", "Te: trailers", "Trailer: X"},
+			left: []string{"Content-Length: 3", "Transfer-Encoding: chunked", "Host: x", "Te: trailers"},
 		},
 		"websocket": {
 			lines:   []string{"Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-Websocket-Key: k"},
 			upgrade: "websocket",
 			left:    []string{"Sec-Websocket-Key: k"},
 		},
-		"websocket in capitals":        {lines: []string{"Connection: UPGRADE", "Upgrade: WebSocket"}, upgrade: "websocket"},
+		"websocket in capitals": {lines: []string{"Connection: UPGRADE", "Upgrade: WebSocket"},
+			upgrade: "websocket"},
 		"websocket without Connection": {lines: []string{"Upgrade: websocket"}},
 		"websocket that isn't named":   {lines: []string{"Connection: close", "Upgrade: websocket"}},
 		"websocket and another":        {lines: []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}},
 		"websocket and another line":   {lines: []string{"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"}},
-		"h2c":                          {lines: []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"}},
-		"h2c, settings not nominated":  {lines: []string{"Connection: Upgrade", "Upgrade: H2C", "HTTP2-Settings: x"}},
-		"identity":                     {lines: []string{"X-Token-Id: 1", "x-token-name: root", "X-TOKEN-ACCOUNT: a", "X-Token-Anything: x"}},
-		"identity, spelled otherwise":  {lines: []string{"X_Token_Name: root", "X-Token_Name: root", "x.token.name: root", "X_TOKEN-Id: 1"}},
-		"nearly identity":              {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}, left: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}},
-		"method override":              {lines: []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE"}},
-		"path override":                {lines: []string{"X-Original-URL: /admin", "X-Rewrite-URL: /admin", "X-Original-URI: /admin", "X-Override-URL: /admin"}},
-		"what a proxy was asked for":   {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET", "X-Forwarded-Uri: /public", "X-Forwarded-Path: /public"}},
-		"framework internals":          {lines: []string{"x-middleware-subrequest: src/middleware", "X-Middleware-Rewrite: /admin", "x-invoke-path: /admin"}},
+		"h2c": {lines: []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+			"HTTP2-Settings: x"}},
+		"h2c, settings not nominated": {lines: []string{"Connection: Upgrade", "Upgrade: H2C", "HTTP2-Settings: x"}},
+		"identity": {lines: []string{"X-Token-Id: 1", "x-token-name: root", "X-TOKEN-ACCOUNT: a",
+			"X-Token-Anything: x"}},
+		"identity, spelled otherwise": {lines: []string{"X_Token_Name: root", "X-Token_Name: root",
+			"x.token.name: root", "X_TOKEN-Id: 1"}},
+		"nearly identity": {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"},
+			left: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}},
+		"method override": {lines: []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE",
+			"X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE"}},
+		"path override": {lines: []string{"X-Original-URL: /admin", "X-Rewrite-URL: /admin",
+			"X-Original-URI: /admin", "X-Override-URL: /admin"}},
+		"what a proxy was asked for": {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET",
+			"X-Forwarded-Uri: /public", "X-Forwarded-Path: /public"}},
+		"framework internals": {lines: []string{"x-middleware-subrequest: src/middleware",
+			"X-Middleware-Rewrite: /admin", "x-invoke-path: /admin"}},
 		"forwarding headers are proxied": {
-			lines: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
-			left:  []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https", "Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
+			lines: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https",
+				"Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
+			left: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https",
+				"Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
 		},
 		"users of other gateways stay without a token": {
 			lines: []string{"Remote-User: alice"},
@@ -93,7 +109,8 @@ func TestTakeHeaders(t *testing.T) {
 			h := headers(t, tt.lines...)
 			authorization, upgrade := TakeHeaders(h)
 			if !slices.Equal(authorization, tt.authorization) || upgrade != tt.upgrade {
-				t.Errorf("authorization %q, upgrade %q, want %q, %q", authorization, upgrade, tt.authorization, tt.upgrade)
+				t.Errorf("authorization %q, upgrade %q, want %q, %q", authorization, upgrade, tt.authorization,
+					tt.upgrade)
 			}
 			if want := headers(t, tt.left...); !reflect.DeepEqual(h, want) {
 				t.Errorf("left: %v, want %v", h, want)
@@ -110,8 +127,11 @@ func TestForward(t *testing.T) {
 	token := tokenstore.PrincipalOf(&token.Token{ID: id, Name: "CI für 100%", Terms: token.Terms{Account: "alice"}})
 	g := newTestGate(t, nil)
 	client := []string{
-		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br", "Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue", "Trailer: X-Token-Name",
-		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root", "X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
+		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br",
+		"Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue",
+		"Trailer: X-Token-Name",
+		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root",
+		"X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
 	}
 	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "User-Agent: curl"}
 	ours := []string{"X-Token-Id: good00000000", "X-Token-Name: CI f%C3%BCr 100%25", "X-Token-Account: alice"}
@@ -146,7 +166,8 @@ func TestForward(t *testing.T) {
 // never find the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
-	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &token.Terms{}}, "", nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
+	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &token.Terms{}}, "",
+		nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
 		t.Errorf("X-Token-Account: %q", got)
 	}
 }
@@ -191,7 +212,8 @@ func TestHeaderNames(t *testing.T) {
 			if string(folded) != name || len(name) > 64 {
 				t.Errorf("%q would never be found", name)
 			}
-			if !list.contain(http.CanonicalHeaderKey(name)) || !list.contain(strings.ReplaceAll(strings.ToUpper(name), "-", "_")) {
+			if !list.contain(http.CanonicalHeaderKey(name)) ||
+				!list.contain(strings.ReplaceAll(strings.ToUpper(name), "-", "_")) {
 				t.Errorf("%q isn't found", name)
 			}
 		}
@@ -200,7 +222,8 @@ func TestHeaderNames(t *testing.T) {
 		}
 	}
 	for name := range ordinary {
-		if name != http.CanonicalHeaderKey(name) || overriding.contain(name) || clientsOwn.contain(name) || foreignIdentity.contain(name) {
+		if name != http.CanonicalHeaderKey(name) || overriding.contain(name) || clientsOwn.contain(name) ||
+			foreignIdentity.contain(name) {
 			t.Errorf("%q isn't ordinary", name)
 		}
 	}
@@ -247,7 +270,8 @@ func FuzzTakeHeaders(f *testing.F) {
 			}
 			for token := range strings.SplitSeq(nominated, ",") {
 				token = strings.Trim(token, " \t")
-				if token == strings.ToLower(name) && !vouched.contain(token) && !foreignIdentity.contain(token) && !slices.Contains([]string{"content-length", "transfer-encoding", "host", "te", "trailer"}, token) {
+				if token == strings.ToLower(name) && !vouched.contain(token) && !foreignIdentity.contain(token) &&
+					!slices.Contains([]string{"content-length", "transfer-encoding", "host", "te", "trailer"}, token) {
 					t.Errorf("%q is left, though Connection names it", name)
 				}
 			}

@@ -14,9 +14,11 @@ package gate
 // a client can only send those it has.
 var foreignIdentity = newHeaderNames([]string{
 	// Who calls, in one word.
-	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo", "x-email", "x-group", "x-subject",
+	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo",
+	"x-email", "x-group", "x-subject",
 	"eppn", "persistent-id", "targeted-id", // Shibboleth
-	"oidc-access-token", "x-access-token", "x-id-token", "x-jwt", "x-refresh-token", // tokens that a proxy got for the user
+	// tokens that a proxy got for the user
+	"oidc-access-token", "x-access-token", "x-id-token", "x-jwt", "x-refresh-token",
 	"x-scope-orgid", // Cortex, Loki, Mimir, Tempo
 	// Acting as somebody else, which a backend allows to privileged credentials.
 	"act-as", "api-username", // Discourse
@@ -29,8 +31,10 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-arr-clientcert", // Azure
 	// The client's address. Caddy's proxy tells it in X-Forwarded-For, by
 	// trusted_proxies; in these it would be the client's word.
-	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "client-ip", "fastly-client-ip", "fly-client-ip", "forwarded", "forwarded-for",
-	"forwarded-for-ip", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded", "x-host-ip",
+	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "client-ip", "fastly-client-ip", "fly-client-ip",
+	"forwarded", "forwarded-for",
+	"forwarded-for-ip", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "x-client-ip", "x-cluster-client-ip",
+	"x-forwarded", "x-host-ip",
 	"x-originating-ip", "x-real-ip", "x-real-port", "x-remoteip",
 }, []string{
 	"cf-access-",        // Cloudflare Access
@@ -94,12 +98,14 @@ var foreignIdentity = newHeaderNames([]string{
 	// What an X-Forwarded header says of the way, not of who went it. Caddy's proxy
 	// sets the first three itself.
 	"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
-	"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-ssl",
+	"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-server",
+	"x-forwarded-ssl",
 	"x-user-agent", // gRPC-Web
 	"x-user-language", "x-user-locale", "x-user-timezone",
 ).withWords(
 	// Kong's X-Consumer-Id, oauth2-proxy's X-Auth-Request-Email, Trino's X-Trino-User,
 	// GitLab's X-Gitlab-Sudo, and what custom gateways call the caller.
-	"account", "admin", "auth", "authenticated", "caller", "consumer", "credential", "groups", "iap", "identity", "impersonate", "login", "principal", "role", "roles",
+	"account", "admin", "auth", "authenticated", "caller", "consumer", "credential", "groups", "iap", "identity",
+	"impersonate", "login", "principal", "role", "roles",
 	"runas", "sso", "sudo", "userid", "userinfo", "username",
 )

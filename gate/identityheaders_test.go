@@ -15,8 +15,10 @@ import (
 // spellings returns a header's name as backends may take it for the same.
 func spellings(name string) []string {
 	return []string{
-		name, http.CanonicalHeaderKey(name), strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"),
-		strings.ReplaceAll(strings.ToUpper(name), "-", "_"), strings.ReplaceAll(name, "-", "."), strings.Replace(name, "-", "_", 1), strings.ReplaceAll(strings.ToLower(name), "-", "_"),
+		name, http.CanonicalHeaderKey(name), strings.ToLower(name), strings.ToUpper(name),
+		strings.ReplaceAll(name, "-", "_"),
+		strings.ReplaceAll(strings.ToUpper(name), "-", "_"), strings.ReplaceAll(name, "-", "."),
+		strings.Replace(name, "-", "_", 1), strings.ReplaceAll(strings.ToLower(name), "-", "_"),
 	}
 }
 
@@ -64,9 +66,10 @@ func TestIdentityHeaders(t *testing.T) {
 			}
 		}
 	}
-	for name := range strings.FieldsSeq("Accept Accept-Language User-Agent X-User-Agent Content-Type X-Request-Id Traceparent X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix " +
-		"If-Match If-None-Match Range Origin Referer X-Requested-With X-Amz-Date X-Api-Key X-Custom Remote X-Consumers X-Google Impersonated Cf-Ray Author X-Author Idempotency-Key X-Ms-Version Userdata Sec-Fetch-Site " +
-		"Sec-Fetch-User X-Amz-User-Agent X-Original-User-Agent X-Ms-Useragent X-Author-Id X-Authority X-Accounting X-Administration X-Rolex X-Used X-Csrf-Token X-Amz-Security-Token X-Client-User-Language") {
+	for name := range strings.FieldsSeq(
+		"Accept Accept-Language User-Agent X-User-Agent Content-Type X-Request-Id Traceparent X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix " +
+			"If-Match If-None-Match Range Origin Referer X-Requested-With X-Amz-Date X-Api-Key X-Custom Remote X-Consumers X-Google Impersonated Cf-Ray Author X-Author Idempotency-Key X-Ms-Version Userdata Sec-Fetch-Site " +
+			"Sec-Fetch-User X-Amz-User-Agent X-Original-User-Agent X-Ms-Useragent X-Author-Id X-Authority X-Accounting X-Administration X-Rolex X-Used X-Csrf-Token X-Amz-Security-Token X-Client-User-Language") {
 		if got := g.Forward(http.Header{name: {"x"}}, token, "", nil); !slices.Equal(got[name], []string{"x"}) {
 			t.Errorf("%s doesn't pass", name)
 		}
@@ -76,11 +79,14 @@ func TestIdentityHeaders(t *testing.T) {
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	g := newTestGate(t, func(c *Config) { c.RequestHeaders = []string{"accept", "X-Request-Id", "IF-MATCH"} })
-	h := headers(t, "Accept: a", "X-Request-Id: 1", "If-Match: 2", "Content-Type: text/plain", "Content-Length: 3", "Content-Encoding: gzip", "Early-Data: 1", "Sec-WebSocket-Key: k",
-		"X-Custom: no", "User-Agent: no", "X-Forwarded-For: 192.0.2.1", "Referer: no", "X-Tenant: no", "Sudo: root", "Cookie: a=b", "X_request_id: no", "Accept-Language: no")
+	h := headers(t, "Accept: a", "X-Request-Id: 1", "If-Match: 2", "Content-Type: text/plain", "Content-Length: 3",
+		"Content-Encoding: gzip", "Early-Data: 1", "Sec-WebSocket-Key: k",
+		"X-Custom: no", "User-Agent: no", "X-Forwarded-For: 192.0.2.1", "Referer: no", "X-Tenant: no", "Sudo: root",
+		"Cookie: a=b", "X_request_id: no", "Accept-Language: no")
 	got := g.Forward(h, &tokenstore.Principal{Terms: &token.Terms{Account: "alice"}}, "Bearer upstream", nil)
 	want := []string{
-		"Accept", "Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Early-Data", "If-Match", "Sec-Websocket-Key", "X-Request-Id", "X-Token-Account", "X-Token-Id", "X-Token-Name",
+		"Accept", "Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Early-Data", "If-Match",
+		"Sec-Websocket-Key", "X-Request-Id", "X-Token-Account", "X-Token-Id", "X-Token-Name",
 	}
 	if names := slices.Sorted(maps.Keys(got)); !reflect.DeepEqual(names, want) {
 		t.Errorf("passed are %q, want %q", names, want)
@@ -89,16 +95,21 @@ func TestRequestHeaders(t *testing.T) {
 
 func TestCheckRequestHeaders(t *testing.T) {
 	t.Parallel()
-	for _, names := range [][]string{nil, {"Accept"}, {"x-tenant-id", "If-Match", "Content-Length", "Content-Type", "X-Forwarded-For", "Idempotency-Key"}} {
+	for _, names := range [][]string{nil, {"Accept"}, {"x-tenant-id", "If-Match", "Content-Length", "Content-Type",
+		"X-Forwarded-For", "Idempotency-Key"}} {
 		if err := CheckRequestHeaders(names); err != nil {
 			t.Errorf("%q: %v", names, err)
 		}
 	}
 	for name, says := range map[string]string{
-		"": "not the name of a header", "a b": "not the name of a header", "X-*": "not the name of a header", "Accept:": "not the name of a header",
-		"Authorization": "ends at the gate", "cookie": "ends at the gate", "proxy_authorization": "ends at the gate", "Connection": "ends at the gate", "Upgrade": "ends at the gate",
-		"Transfer-Encoding": "ends at the gate", "Trailer": "ends at the gate", "Host": "ends at the gate", "Accept-Encoding": "ends at the gate",
-		"X-Token-Id": "always removed", "sudo": "always removed", "X-Forwarded-User": "always removed", "Remote_User": "always removed", "X-HTTP-Method-Override": "always removed",
+		"": "not the name of a header", "a b": "not the name of a header", "X-*": "not the name of a header",
+		"Accept:":       "not the name of a header",
+		"Authorization": "ends at the gate", "cookie": "ends at the gate", "proxy_authorization": "ends at the gate",
+		"Connection": "ends at the gate", "Upgrade": "ends at the gate",
+		"Transfer-Encoding": "ends at the gate", "Trailer": "ends at the gate", "Host": "ends at the gate",
+		"Accept-Encoding": "ends at the gate",
+		"X-Token-Id":      "always removed", "sudo": "always removed", "X-Forwarded-User": "always removed",
+		"Remote_User": "always removed", "X-HTTP-Method-Override": "always removed",
 	} {
 		for _, names := range [][]string{{name}, {"Accept", name}} {
 			if err := CheckRequestHeaders(names); err == nil || !strings.Contains(err.Error(), says) {
@@ -116,7 +127,8 @@ func TestCheckRequestHeaders(t *testing.T) {
 
 func BenchmarkForward(b *testing.B) {
 	h := headers(b,
-		"Accept: */*", "User-Agent: curl/8.0", "Content-Type: application/json", "Content-Length: 2", "X-Forwarded-For: 192.0.2.1", "X-Request-Id: 1", "Accept-Language: en", "Traceparent: 00-1-2-03",
+		"Accept: */*", "User-Agent: curl/8.0", "Content-Type: application/json", "Content-Length: 2",
+		"X-Forwarded-For: 192.0.2.1", "X-Request-Id: 1", "Accept-Language: en", "Traceparent: 00-1-2-03",
 	)
 	token := &tokenstore.Principal{Terms: new(token.Terms)}
 	g := newTestGate(b, nil)

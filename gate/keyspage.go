@@ -9,20 +9,23 @@ import (
 	"strings"
 )
 
-var errKeysPage = errors.New("keys_page: write a whole URL such as https://keys.example.com/, or a path that begins with /")
+var errKeysPage = errors.New(
+	"keys_page: write a whole URL such as https://keys.example.com/, or a path that begins with /")
 
 // CheckKeysPage returns an error that says what is wrong with a keys page. It doesn't
 // quote it: a value in the wrong place may be a secret. keyPaths are as in [Table].
 func CheckKeysPage(page string, keyPaths []string) error {
 	u, err := url.Parse(page)
 	switch {
-	case strings.ContainsFunc(page, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"\\<>^`{|}", r) }):
+	case strings.ContainsFunc(page,
+		func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"\\<>^`{|}", r) }):
 		return errors.New("keys_page: write printable ASCII, and percent-encode everything else")
 	case err != nil, strings.HasPrefix(page, "//"), u.Scheme == "" && !strings.HasPrefix(page, "/"):
 		return errKeysPage
 	case u.Scheme == "":
 		if slices.Contains(keyPaths, u.Path) {
-			return fmt.Errorf("keys_page %s is the page that it stands for: requests for it would be sent to itself", u.Path)
+			return fmt.Errorf("keys_page %s is the page that it stands for: requests for it would be sent to itself",
+				u.Path)
 		}
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return errKeysPage

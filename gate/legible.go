@@ -34,7 +34,8 @@ func legible(header http.Header, body []byte) bool {
 // compressed are the first bytes of compressed data: of gzip, zlib at its levels (the
 // one that is left out begins with text), Zstandard, bzip2, xz, LZ4 and compress.
 var compressed = []string{
-	"\x1f\x8b", "\x78\x01", "\x78\x9c", "\x78\xda", "\x28\xb5\x2f\xfd", "BZh91AY&SY", "\xfd7zXZ\x00", "\x04\x22\x4d\x18", "\x1f\x9d",
+	"\x1f\x8b", "\x78\x01", "\x78\x9c", "\x78\xda", "\x28\xb5\x2f\xfd", "BZh91AY&SY", "\xfd7zXZ\x00",
+	"\x04\x22\x4d\x18", "\x1f\x9d",
 }
 
 // isText reports whether a media type is of text. What doesn't say its type is taken

@@ -37,8 +37,10 @@ func (l *Limits) Headers(set func(name, value string)) {
 		if len(policy) > 0 {
 			policy, left = append(policy, ", "...), append(left, ", "...)
 		}
-		policy = appendParameter(appendParameter(strconv.AppendQuote(policy, limit.name), ";q=", limit.Limit), ";w=", seconds(limit.Window))
-		left = appendParameter(appendParameter(strconv.AppendQuote(left, limit.name), ";r=", limit.Remaining), ";t=", seconds(limit.Reset))
+		policy = appendParameter(appendParameter(strconv.AppendQuote(policy, limit.name), ";q=", limit.Limit), ";w=",
+			seconds(limit.Window))
+		left = appendParameter(appendParameter(strconv.AppendQuote(left, limit.name), ";r=", limit.Remaining), ";t=",
+			seconds(limit.Reset))
 	}
 	set("RateLimit-Policy", string(policy))
 	set("RateLimit", string(left))

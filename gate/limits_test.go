@@ -47,14 +47,16 @@ func TestWhatLimitsCount(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 		if rate, quota := tokens.rates[id], tokens.quotas[id]; rate != test.rate || quota != test.quota {
-			t.Errorf("%s: took %d of the rate limit and %d of the quota, want %d and %d", name, rate, quota, test.rate, test.quota)
+			t.Errorf("%s: took %d of the rate limit and %d of the quota, want %d and %d", name, rate, quota, test.rate,
+				test.quota)
 		}
 		delete(tokens.rates, id)
 		delete(tokens.quotas, id)
 	}
 	text := limited(t, &tokens, "limited00000")
 	g := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
-	if d := decide(g, tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured || tokens.quotas[d.Match.Token.ID] != 0 {
+	if d := decide(g, tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured ||
+		tokens.quotas[d.Match.Token.ID] != 0 {
 		t.Errorf("%q, the quota lost %d", d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
 	}
 }
@@ -96,13 +98,15 @@ func TestLimitRefusals(t *testing.T) {
 	ask()
 	d, h = ask()
 	check(h, `"rate_limit";q=2;w=60`, `"rate_limit";r=0;t=30`, "30")
-	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 rate_limited" || got.Detail != "This API key may make 2 requests in 1m. It may make the next one in 30 s." {
+	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 rate_limited" ||
+		got.Detail != "This API key may make 2 requests in 1m. It may make the next one in 30 s." {
 		t.Errorf("%+v", got)
 	}
 	tokens.rates[id], tokens.quotas[id] = 0, 3
 	d, h = ask()
 	check(h, policies, `"rate_limit";r=1;t=30, "quota";r=0;t=129600`, "129600")
-	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 quota_exceeded" || got.Detail != "This API key has used up its 3 requests of this month, in UTC. It may make the next one in 129600 s." {
+	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 quota_exceeded" ||
+		got.Detail != "This API key has used up its 3 requests of this month, in UTC. It may make the next one in 129600 s." {
 		t.Errorf("%+v", got)
 	}
 	tokens.rates[id] = 1

@@ -86,7 +86,9 @@ func TestCanonicalPathBytes(t *testing.T) {
 		raw := canonicalPath("/a" + string([]byte{byte(c)}) + "b")
 		upper := canonicalPath("/a" + string(appendEscaped(nil, byte(c))) + "b")
 		lower := canonicalPath("/a" + strings.ToLower(string(appendEscaped(nil, byte(c)))) + "b")
-		unreserved := strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=/", rune(c)) && c < utf8.RuneSelf
+		unreserved := strings.ContainsRune(
+			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=/", rune(c)) &&
+			c < utf8.RuneSelf
 		if raw != unreserved || upper || lower {
 			t.Errorf("%#02x: as it is %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
 		}
@@ -184,8 +186,10 @@ func everyPath(t testing.TB) *Gate {
 // (section 5.2.4), and see whether that changed anything.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
-		"/", "/api/unikernel/create", "//api", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a\\b", "/%63", "/%2563", "/%C3%A9", "/%c3%a9",
-		"/%C0%AF", "/%ff", "/a;b", "/a#b", "/a?b", "*", "", "a", "/a:b@c!d$e&f'g(h)i*j+k,l=m", "/%ED%A0%80", "/%F0%9F%90%A6", "/%EF%BF%BD", "/a/", "/...", "/.a/..b",
+		"/", "/api/unikernel/create", "//api", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a\\b",
+		"/%63", "/%2563", "/%C3%A9", "/%c3%a9",
+		"/%C0%AF", "/%ff", "/a;b", "/a#b", "/a?b", "*", "", "a", "/a:b@c!d$e&f'g(h)i*j+k,l=m", "/%ED%A0%80",
+		"/%F0%9F%90%A6", "/%EF%BF%BD", "/a/", "/...", "/.a/..b",
 	} {
 		f.Add(seed)
 	}
@@ -202,7 +206,8 @@ func FuzzPath(f *testing.F) {
 		if want := referenceCanonical(p); allowed != want {
 			t.Fatalf("%q: allowed %v, want %v", p, allowed, want)
 		}
-		d := decide(g, store, &Request{Method: "GET", Path: p, Authorization: []string{"Bearer " + token}, ClientIP: netip.IPv6Loopback(), Now: testNow})
+		d := decide(g, store, &Request{Method: "GET", Path: p, Authorization: []string{"Bearer " + token},
+			ClientIP: netip.IPv6Loopback(), Now: testNow})
 		if (d.Refusal.Code == InvalidPath) == allowed {
 			t.Errorf("%q: allowed %v, but the gate says %q", p, allowed, d.Refusal.Code)
 		}
@@ -231,7 +236,8 @@ func FuzzPath(f *testing.F) {
 func referenceCanonical(p string) bool {
 	decoded, ok := referenceDecode(p)
 	return ok && utf8.ValidString(decoded) && referenceEncode(decoded) == p &&
-		removeDotSegments(p) == p && !strings.Contains(p, "//") && (p == "/" || !strings.HasSuffix(p, "/")) && strings.HasPrefix(p, "/")
+		removeDotSegments(p) == p && !strings.Contains(p, "//") && (p == "/" || !strings.HasSuffix(p, "/")) &&
+		strings.HasPrefix(p, "/")
 }
 
 // referenceDecode resolves percent-encodings.
@@ -309,7 +315,8 @@ func removeDotSegments(input string) string {
 func TestMeant(t *testing.T) {
 	t.Parallel()
 	router, err := newRouter([]Route{
-		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"}, Scope: token.Scope{Name: "block:download"}},
+		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"},
+			Scope: token.Scope{Name: "block:download"}},
 		{Method: "GET", Path: "/jobs/*/log", Scope: token.Scope{Name: "job:read"}},
 	}, nil)
 	if err != nil {
@@ -317,10 +324,13 @@ func TestMeant(t *testing.T) {
 	}
 	const listed = "/api/block/download"
 	for path, want := range map[string]string{
-		"/api/block/%64ownload": listed, "/api%2fblock%2Fdownload": listed, "//api/block/download": listed, "/./api/block/download": listed, "/x/../api/block/download": listed,
-		"//x/api/block/download": listed, "//x:80%2fapi/block/download": listed, "//:80%2fapi/block/download": listed, "//[::1]%2fapi/block/download": listed,
-		"//x%23/api/block/download": listed, "/%2f/x/api/block/download": listed, "%2fapi/block/download": listed, "/%61pi/volume/download": "/api/volume/download",
-		"/jobs/1/%6cog": "/jobs/1/log",
+		"/api/block/%64ownload": listed, "/api%2fblock%2Fdownload": listed, "//api/block/download": listed,
+		"/./api/block/download": listed, "/x/../api/block/download": listed,
+		"//x/api/block/download": listed, "//x:80%2fapi/block/download": listed, "//:80%2fapi/block/download": listed,
+		"//[::1]%2fapi/block/download": listed,
+		"//x%23/api/block/download":    listed, "/%2f/x/api/block/download": listed, "%2fapi/block/download": listed,
+		"/%61pi/volume/download": "/api/volume/download",
+		"/jobs/1/%6cog":          "/jobs/1/log",
 		// Themselves, and others.
 		listed: "", "/x/api/block/download": "", "/api/block/%78": "", "//x/y": "", "*": "", "/": "", "/a%20b": "",
 	} {

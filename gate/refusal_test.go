@@ -44,39 +44,50 @@ func TestRefusalTable(t *testing.T) {
 	}{
 		MissingToken:   {refusal(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
 		InvalidRequest: {refusal(request("a b", nil)), 400, invalidRequest, nil, nil, ""},
-		TokenInURL:     {refusal(request(tokens.good, func(r *Request) { r.TokenInURL = true })), 400, invalidRequest, nil, nil, ""},
+		TokenInURL: {refusal(request(tokens.good, func(r *Request) { r.TokenInURL = true })), 400, invalidRequest,
+			nil, nil, ""},
 		MalformedToken: {refusal(request(tokens.malformed, nil)), 401, invalidToken, nil, nil, ""},
 		UnknownToken:   {refusal(request(tokens.unknown, nil)), 401, invalidToken, nil, nil, ""},
 		WrongKind:      {refusal(request(tokens.admin, nil)), 403, "", nil, nil, "admin0000000"},
-		ExpiredToken:   {refusal(request(tokens.expired, nil)), 401, invalidToken, nil, map[string]any{"expired_at": "2026-08-21T12:00:00Z"}, "expired00000"},
-		NotYetValid:    {refusal(request(tokens.early, nil)), 401, invalidToken, nil, map[string]any{"not_before": "2026-08-21T12:00:01Z"}, "early0000000"},
-		RevokedToken:   {refusal(request(tokens.revoked, nil)), 401, invalidToken, nil, nil, "revoked00000"},
-		DisabledToken:  {refusal(request(tokens.disabled, nil)), 401, invalidToken, nil, nil, "disabled0000"},
+		ExpiredToken: {refusal(request(tokens.expired, nil)), 401, invalidToken, nil,
+			map[string]any{"expired_at": "2026-08-21T12:00:00Z"}, "expired00000"},
+		NotYetValid: {refusal(request(tokens.early, nil)), 401, invalidToken, nil,
+			map[string]any{"not_before": "2026-08-21T12:00:01Z"}, "early0000000"},
+		RevokedToken:  {refusal(request(tokens.revoked, nil)), 401, invalidToken, nil, nil, "revoked00000"},
+		DisabledToken: {refusal(request(tokens.disabled, nil)), 401, invalidToken, nil, nil, "disabled0000"},
 		InsufficientScope: {
 			refusal(request(tokens.reader, func(r *Request) { r.Method = "POST" })), 403,
-			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil, map[string]any{"required_scope": "report:write"}, "reader000000",
+			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil,
+			map[string]any{"required_scope": "report:write"}, "reader000000",
 		},
-		RouteNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil, "good00000000"},
+		RouteNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil,
+			"good00000000"},
 		IPDenied: {
-			refusal(request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") })), 403,
+			refusal(request(tokens.local, func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") })),
+			403,
 			"", nil, map[string]any{"client_ip": "192.0.2.7"}, "local0000000",
 		},
-		MethodNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "", http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
-		InvalidPath:      {refusal(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
+		MethodNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Method = "PUT" })), 405, "",
+			http.Header{"Allow": {"GET, POST"}}, nil, "good00000000"},
+		InvalidPath: {refusal(request(tokens.good, func(r *Request) { r.Path = "//" })), 400, "", nil, nil, ""},
 		RateLimited: {
 			refusal(request(rated, nil)), 429, "", http.Header{
-				"Retry-After": {"30"}, "Ratelimit-Policy": {`"rate_limit";q=2;w=60`}, "Ratelimit": {`"rate_limit";r=0;t=30`},
+				"Retry-After": {"30"}, "Ratelimit-Policy": {`"rate_limit";q=2;w=60`},
+				"Ratelimit": {`"rate_limit";r=0;t=30`},
 			}, nil, "rated0000000",
 		},
 		QuotaExceeded: {
 			refusal(request(used, nil)), 429, "", http.Header{
 				"Retry-After":      {"129600"},
-				"Ratelimit-Policy": {`"rate_limit";q=2;w=60, "quota";q=3;w=2678400`}, "Ratelimit": {`"rate_limit";r=1;t=30, "quota";r=0;t=129600`},
+				"Ratelimit-Policy": {`"rate_limit";q=2;w=60, "quota";q=3;w=2678400`},
+				"Ratelimit":        {`"rate_limit";r=1;t=30, "quota";r=0;t=129600`},
 			}, nil, "used00000000",
 		},
-		TooEarly: {refusal(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "", nil, nil, ""},
+		TooEarly: {refusal(request(tokens.good, func(r *Request) { r.Method, r.EarlyData = "POST", true })), 425, "",
+			nil, nil, ""},
 		BodyTooLarge: {
-			refusal(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil, nil, "good00000000",
+			refusal(request(tokens.good, func(r *Request) { r.Method, r.ContentLength = "POST", 1001 })), 413, "", nil,
+			nil, "good00000000",
 		},
 		InvalidRequestBody: {Refuse(InvalidRequestBody), 400, "", nil, nil, ""},
 		BodyTimeout:        {Refuse(BodyTimeout), 408, "", nil, nil, ""},
@@ -86,16 +97,18 @@ func TestRefusalTable(t *testing.T) {
 			"", http.Header{"Retry-After": {"5"}}, nil, "",
 		},
 		TooManyFailures: {
-			decide(guarded, tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}}, nil, "admin0000000",
+			decide(guarded, tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}},
+			nil, "admin0000000",
 		},
-		AccountNotConfigured: {decide(homeless, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil, "good00000000"},
-		UpstreamCredential:   {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
-		BackendUnreachable:   {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
-		BackendBrokeOff:      {Refuse(BackendBrokeOff), 502, "", nil, nil, ""},
-		BackendIncomplete:    {Refuse(BackendIncomplete), 502, "", nil, nil, ""},
-		BackendTimeout:       {Refuse(BackendTimeout), 504, "", nil, nil, ""},
-		BackendRedirect:      {route.Judge(302, nil, []byte{}, "x"), 400, "", nil, nil, ""},
-		BackendError:         {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
+		AccountNotConfigured: {decide(homeless, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil,
+			"good00000000"},
+		UpstreamCredential: {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
+		BackendUnreachable: {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
+		BackendBrokeOff:    {Refuse(BackendBrokeOff), 502, "", nil, nil, ""},
+		BackendIncomplete:  {Refuse(BackendIncomplete), 502, "", nil, nil, ""},
+		BackendTimeout:     {Refuse(BackendTimeout), 504, "", nil, nil, ""},
+		BackendRedirect:    {route.Judge(302, nil, []byte{}, "x"), 400, "", nil, nil, ""},
+		BackendError:       {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
 	}
 	if got, want := Codes(), slices.Sorted(maps.Keys(tests)); !slices.Equal(got, want) {
 		t.Errorf("the closed list is\n%q, want\n%q", got, want)
@@ -116,7 +129,8 @@ func TestRefusalTable(t *testing.T) {
 			}
 
 			body := answer.Body.String()
-			for _, secret := range []string{tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early, tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed} {
+			for _, secret := range []string{tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early,
+				tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed} {
 				if strings.Contains(body+fmt.Sprint(answer.Header())+fmt.Sprintf("%+v", tt.refusal), secret) {
 					t.Error("the token stands in the refusal")
 				}
@@ -131,7 +145,8 @@ func TestRefusalTable(t *testing.T) {
 				t.Errorf("title %q, detail %q", title, detail)
 			}
 			want := map[string]any{
-				"type": "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#" + string(code), "title": title, "status": float64(tt.status), "detail": detail,
+				"type":  "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#" + string(code),
+				"title": title, "status": float64(tt.status), "detail": detail,
 				"code": string(code), "success": false, "data": detail,
 			}
 			maps.Copy(want, tt.members)

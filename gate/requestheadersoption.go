@@ -27,9 +27,11 @@ func CheckRequestHeaders(names []string) error {
 	for _, name := range names {
 		switch folded := http.CanonicalHeaderKey(name); {
 		case !httpguts.ValidHeaderFieldName(name) || strings.Contains(name, "*"):
-			return fmt.Errorf("request_headers: %s is not the name of a header: write whole names, for example Accept", ConfigWord(name))
+			return fmt.Errorf("request_headers: %s is not the name of a header: write whole names, for example Accept",
+				ConfigWord(name))
 		case overriding.contain(name), foreignIdentity.contain(name):
-			return fmt.Errorf("request_headers: a client's %s is always removed, because a backend may take it for the caller's identity or for another request: set it after the gate, or leave it out", folded)
+			return fmt.Errorf(
+				"request_headers: a client's %s is always removed, because a backend may take it for the caller's identity or for another request: set it after the gate, or leave it out", folded)
 		case clientsOwn.contain(name), connectionHeaders[folded], framingHeaders[folded] && folded != "Content-Length":
 			return fmt.Errorf("request_headers: a client's %s ends at the gate: leave it out", folded)
 		}

@@ -38,7 +38,8 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 		}
 		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
 		if route.Scope.Explicit && !explicit.with(route.Scope) {
-			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but the other gates don't know that", route.Name(), route.Scope.Name))
+			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but the other gates don't know that",
+				route.Name(), route.Scope.Name))
 			continue
 		}
 		route.Scope.Explicit = explicit.with(route.Scope)

@@ -76,7 +76,8 @@ func TestRouterFind(t *testing.T) {
 				allow = ""
 			}
 			if routeName(found) != tt.route || allow != tt.allow {
-				t.Errorf("%s %s: route %q, allow %q, want %q, %q", tt.method, tt.path, routeName(found), allow, tt.route, tt.allow)
+				t.Errorf("%s %s: route %q, allow %q, want %q, %q", tt.method, tt.path, routeName(found), allow,
+					tt.route, tt.allow)
 			}
 		}
 	}
@@ -126,22 +127,31 @@ func TestNewErrors(t *testing.T) {
 	}{
 		{"no method", []Route{{Path: "/a", Scope: token.Scope{Name: "a:b"}}}, []string{`"" is not a method`}},
 		{"broken method", []Route{route("G@T /a a:b")}, []string{`"G@T" is not a method`}},
-		{"all methods", []Route{route("* /a a:b")}, []string{`method "*"`, "no request would match it", "write one route line for each method"}},
+		{"all methods", []Route{route("* /a a:b")},
+			[]string{`method "*"`, "no request would match it", "write one route line for each method"}},
 		{"any method", []Route{route("ANY /a a:b")}, []string{`method "ANY"`, "write one route line for each method"}},
-		{"all methods, lower case", []Route{route("all /a a:b")}, []string{`method "all"`, "write one route line for each method"}},
-		{"two methods, comma", []Route{route("GET,POST /a a:b")}, []string{`method "GET,POST"`, "write one route line for each method: GET, POST"}},
-		{"two methods, bar", []Route{route("GET|HEAD /a a:b")}, []string{"write one route line for each method: GET, HEAD"}},
-		{"three methods, slashes", []Route{route("GET/HEAD/PUT /a a:b")}, []string{"write one route line for each method: GET, HEAD, PUT"}},
-		{"two methods, plus", []Route{route("GET+POST /a a:b")}, []string{"write one route line for each method: GET, POST"}},
-		{"colon", []Route{route("GET /x/:id a:b")}, []string{`path "/x/:id"`, "write * for a segment", "did you mean /x/*?"}},
+		{"all methods, lower case", []Route{route("all /a a:b")},
+			[]string{`method "all"`, "write one route line for each method"}},
+		{"two methods, comma", []Route{route("GET,POST /a a:b")},
+			[]string{`method "GET,POST"`, "write one route line for each method: GET, POST"}},
+		{"two methods, bar", []Route{route("GET|HEAD /a a:b")},
+			[]string{"write one route line for each method: GET, HEAD"}},
+		{"three methods, slashes", []Route{route("GET/HEAD/PUT /a a:b")},
+			[]string{"write one route line for each method: GET, HEAD, PUT"}},
+		{"two methods, plus", []Route{route("GET+POST /a a:b")},
+			[]string{"write one route line for each method: GET, POST"}},
+		{"colon", []Route{route("GET /x/:id a:b")},
+			[]string{`path "/x/:id"`, "write * for a segment", "did you mean /x/*?"}},
 		{"colons", []Route{route("GET /x/:id/y/:other_id? a:b")}, []string{"did you mean /x/*/y/*?"}},
 		{"braces", []Route{route("GET /x/{id}/y a:b")}, []string{"did you mean /x/*/y?"}},
 		{"braces with a type", []Route{route("GET /x/{id:[0-9]+} a:b")}, []string{"did you mean /x/*?"}},
 		{"angles", []Route{route("GET /x/<int:id> a:b")}, []string{"did you mean /x/*?"}},
 		{"brackets", []Route{route("GET /x/[id] a:b")}, []string{"did you mean /x/*?"}},
-		{"escaped slash, upper case", []Route{route("GET /a%2Fb a:b")}, []string{"%2F", "refuses every request with one", "did you mean /a/b?"}},
+		{"escaped slash, upper case", []Route{route("GET /a%2Fb a:b")},
+			[]string{"%2F", "refuses every request with one", "did you mean /a/b?"}},
 		{"escaped backslash", []Route{route("GET /a%5cb a:b")}, []string{"%5c", "refuses every request with one"}},
-		{"twice escaped slash", []Route{route("GET /a%252Fb a:b")}, []string{"%252F", "refuses every request with one"}},
+		{"twice escaped slash", []Route{route("GET /a%252Fb a:b")},
+			[]string{"%252F", "refuses every request with one"}},
 		{"lower-case method", []Route{route("get /a a:b")}, []string{"did you mean GET?"}},
 		{"CONNECT", []Route{route("CONNECT /a a:b")}, []string{"CONNECT can't be allowed"}},
 		{"TRACE", []Route{route("TRACE /a a:b")}, []string{"TRACE can't be allowed"}},
@@ -151,19 +161,26 @@ func TestNewErrors(t *testing.T) {
 		{"lower-case escape", []Route{route("GET /h%c3%a9 a:b")}, []string{"did you mean /h%C3%A9?"}},
 		{"no slash", []Route{route("GET api/x a:b")}, []string{"did you mean /api/x?"}},
 		{"trailing slash", []Route{route("GET /api/ a:b")}, []string{"did you mean /api?"}},
-		{"nothing to suggest", []Route{route("GET /a;b a:b")}, []string{`"/a;b" is not canonical`, "write it as the backend has it"}},
+		{"nothing to suggest", []Route{route("GET /a;b a:b")},
+			[]string{`"/a;b" is not canonical`, "write it as the backend has it"}},
 		{"half a wildcard", []Route{route("GET /api/*.png a:b")}, []string{`"/api/*.png"`, "write * alone"}},
 		{"double wildcard", []Route{route("GET /api/** a:b")}, []string{"write * alone"}},
-		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: token.Scope{Name: "a:b"}}}, []string{"did you mean /b?"}},
-		{"wildcard alias", []Route{{Method: "GET", Path: "/a/*", Aliases: []string{"/b/*"}, Scope: token.Scope{Name: "a:b"}}}, []string{"a route with aliases can't have a *"}},
+		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: token.Scope{Name: "a:b"}}},
+			[]string{"did you mean /b?"}},
+		{"wildcard alias",
+			[]Route{{Method: "GET", Path: "/a/*", Aliases: []string{"/b/*"}, Scope: token.Scope{Name: "a:b"}}},
+			[]string{"a route with aliases can't have a *"}},
 		{"no scope", []Route{{Method: "GET", Path: "/a"}}, []string{`scope ""`, "write resource:action"}},
 		{"scope without action", []Route{route("GET /a report")}, []string{"write resource:action"}},
 		{"scope of three parts", []Route{route("GET /a a:b:c")}, []string{"write resource:action"}},
 		{"scope in capitals", []Route{route("GET /a Report:read")}, []string{"write resource:action"}},
 		{"wildcard scope", []Route{route("GET /a report:*")}, []string{"write resource:action"}},
 		{"twice", []Route{route("GET /a a:b"), route("GET /a a:c")}, []string{"route GET /a is declared twice"}},
-		{"wildcard twice", []Route{route("GET /a/* a:b"), route("GET /a/* a:c")}, []string{"route GET /a/* is declared twice"}},
-		{"alias of another", []Route{route("GET /a a:b"), {Method: "GET", Path: "/b", Aliases: []string{"/a"}, Scope: token.Scope{Name: "a:b"}}}, []string{"route GET /a is declared twice"}},
+		{"wildcard twice", []Route{route("GET /a/* a:b"), route("GET /a/* a:c")},
+			[]string{"route GET /a/* is declared twice"}},
+		{"alias of another",
+			[]Route{route("GET /a a:b"), {Method: "GET", Path: "/b", Aliases: []string{"/a"},
+				Scope: token.Scope{Name: "a:b"}}}, []string{"route GET /a is declared twice"}},
 		{"several", []Route{route("get /a a:b"), route("GET /b x")}, []string{"route get /a", "route GET /b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,7 +200,8 @@ func TestNewErrors(t *testing.T) {
 // What looks like a habit of other programs but is a method or a path.
 func TestUnusualRoutes(t *testing.T) {
 	t.Parallel()
-	for _, line := range []string{"M-SEARCH /a a:b", "PURGE /a a:b", "GET /v1/items:batch a:b", "GET /@user/(x) a:b", "GET /a/b:c/:1 a:b", "ALLOW /a a:b"} {
+	for _, line := range []string{"M-SEARCH /a a:b", "PURGE /a a:b", "GET /v1/items:batch a:b", "GET /@user/(x) a:b",
+		"GET /a/b:c/:1 a:b", "ALLOW /a a:b"} {
 		r := route(line)
 		if err := r.Check(); err != nil {
 			t.Errorf("%s: %v", line, err)
@@ -265,7 +283,8 @@ func TestExplicitEverywhere(t *testing.T) {
 		{Method: "GET", Path: "/monitoring", Scope: token.Scope{Name: "monitoring:read", Explicit: true}},
 		route("GET /report report:read"),
 	}}
-	lines := Table{Routes: []Route{route("GET /status monitoring:read"), route("POST /status monitoring:restart"), route("GET /report report:read")}}
+	lines := Table{Routes: []Route{route("GET /status monitoring:read"), route("POST /status monitoring:restart"),
+		route("GET /report report:read")}}
 	explicit := ExplicitResources(lines, table)
 	tokens := newTestTokens(t)
 	for _, gate := range []struct {
@@ -275,13 +294,16 @@ func TestExplicitEverywhere(t *testing.T) {
 		want     map[string]Code
 	}{
 		{"the table's gate", table, explicit, map[string]Code{"GET /monitoring": InsufficientScope, "GET /report": ""}},
-		{"the other gate", lines, explicit, map[string]Code{"GET /status": InsufficientScope, "POST /status": InsufficientScope, "GET /report": ""}},
+		{"the other gate", lines, explicit,
+			map[string]Code{"GET /status": InsufficientScope, "POST /status": InsufficientScope, "GET /report": ""}},
 		{"a gate alone", lines, nil, map[string]Code{"GET /status": "", "POST /status": ""}},
 	} {
 		g := newTestGate(t, func(c *Config) { c.Routes, c.Explicit = gate.table.Routes, gate.explicit })
 		for request, want := range gate.want {
 			method, path, _ := strings.Cut(request, " ")
-			d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: []string{"Bearer " + tokens.good}, Now: testNow, ClientIP: netip.MustParseAddr("192.0.2.1")})
+			d := decide(g, tokens,
+				&Request{Method: method, Path: path, Authorization: []string{"Bearer " + tokens.good}, Now: testNow,
+					ClientIP: netip.MustParseAddr("192.0.2.1")})
 			if d.Refusal.Code != want {
 				t.Errorf("%s: %s: %q, want %q", gate.name, request, d.Refusal.Code, want)
 			}

@@ -101,11 +101,13 @@ func (r *Route) Check() error {
 		}
 		return fmt.Errorf("method %s: write one route line for each method: %s", ConfigWord(r.Method), list)
 	case anyMethod[strings.ToUpper(r.Method)]:
-		return fmt.Errorf("method %s: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", ConfigWord(r.Method))
+		return fmt.Errorf(
+			"method %s: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", ConfigWord(r.Method))
 	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
 		return fmt.Errorf("%s is not a method: write for example GET", ConfigWord(r.Method))
 	case r.Method != strings.ToUpper(r.Method):
-		return fmt.Errorf("method %s: methods are told apart by letter case, so write it in upper case%s", ConfigWord(r.Method), didYouMean(strings.ToUpper(r.Method)))
+		return fmt.Errorf("method %s: methods are told apart by letter case, so write it in upper case%s",
+			ConfigWord(r.Method), didYouMean(strings.ToUpper(r.Method)))
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
 		return fmt.Errorf("method %s can't be allowed: it would let requests past the gate", r.Method)
 	}
@@ -143,16 +145,21 @@ func checkPattern(path string) error {
 		}
 	}
 	if pattern := strings.Join(segments, "/"); pattern != path {
-		return fmt.Errorf("path %s: write * for a segment that may be anything%s", ConfigWord(path), didYouMean(pattern))
+		return fmt.Errorf("path %s: write * for a segment that may be anything%s", ConfigWord(path),
+			didYouMean(pattern))
 	}
 	if escape := escapedSeparator.FindString(path); escape != "" {
-		return fmt.Errorf("path %s holds %s: programs differ about what it means, so the gate refuses every request with one%s", ConfigWord(path), escape, didYouMean(suggestPath(path)))
+		return fmt.Errorf(
+			"path %s holds %s: programs differ about what it means, so the gate refuses every request with one%s",
+			ConfigWord(path), escape, didYouMean(suggestPath(path)))
 	}
 	if !canonicalPath(path) {
 		if suggestion := didYouMean(suggestPath(path)); suggestion != "" {
 			return fmt.Errorf("path %s is not canonical, so no request would match it%s", ConfigWord(path), suggestion)
 		}
-		return fmt.Errorf("path %s is not canonical, so no request would match it: write it as the backend has it, beginning with /", ConfigWord(path))
+		return fmt.Errorf(
+			"path %s is not canonical, so no request would match it: write it as the backend has it, beginning with /",
+			ConfigWord(path))
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "*" && strings.Contains(segment, "*") {

@@ -11,7 +11,8 @@ func TestSendOnce(t *testing.T) {
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "QUERY"} {
 		h := http.Header{"Idempotency-Key": {"a", "b"}, "X-Idempotency-Key": {"c"}, "Accept": {"*/*"}}
 		SendOnce(method, h)
-		if want := (http.Header{"idempotency-key": {"a", "b"}, "x-idempotency-key": {"c"}, "Accept": {"*/*"}}); !reflect.DeepEqual(h, want) {
+		if want := (http.Header{"idempotency-key": {"a", "b"}, "x-idempotency-key": {"c"},
+			"Accept": {"*/*"}}); !reflect.DeepEqual(h, want) {
 			t.Errorf("%s: %v, want %v", method, h, want)
 		}
 	}

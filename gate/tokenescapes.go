@@ -160,7 +160,8 @@ func entity(s string) (r rune, length int) {
 	}
 	if 1+end == min(len(s), maxEntity) || s[1+end] != ';' {
 		// One by number may lack its end.
-		for end = 1; 1+end < min(len(s), maxEntity) && unhex(s[1+end]) >= 0 || end == 1 && len(s) > 2 && lower(s[2]) == 'x'; end++ {
+		for end = 1; 1+end < min(len(s), maxEntity) && unhex(s[1+end]) >= 0 || end == 1 && len(s) > 2 &&
+			lower(s[2]) == 'x'; end++ {
 		}
 		if !strings.HasPrefix(s, "&#") {
 			return 0, 0

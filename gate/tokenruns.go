@@ -101,7 +101,8 @@ func hasHex(text string, enough int) bool {
 // decodeRuns decodes the runs of digits in a text that are long enough, beginning with
 // each of the first few digits. Of what comes of it only that is kept which is text and
 // can hold a token.
-func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted, decode func([]byte) []byte) (decoded []string) {
+func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted,
+	decode func([]byte) []byte) (decoded []string) {
 	var runs [][]byte
 	for start := 0; start < len(text); start++ {
 		end := start

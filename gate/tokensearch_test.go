@@ -76,10 +76,16 @@ var repetitions = map[string]func(string) string{
 	"UTF-32LE":             each("%c\x00\x00\x00"),
 	"base64":               func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"base64, 1":            behind("a", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
-	"base64, 2":            behind("ab", func(s string) string { return base64.RawStdEncoding.EncodeToString([]byte(s)) }),
-	"base64url":            func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("Bearer " + s)) },
-	"base64, glued":        func(s string) string { return "token" + base64.StdEncoding.EncodeToString([]byte(s)) + "end" },
-	"base64, in a path":    func(s string) string { return "/a/" + base64.RawURLEncoding.EncodeToString([]byte(s)) + "/b" },
+	"base64, 2": behind("ab",
+		func(s string) string { return base64.RawStdEncoding.EncodeToString([]byte(s)) }),
+	"base64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("Bearer " + s)) },
+	"base64, glued": func(s string) string {
+		return "token" + base64.StdEncoding.EncodeToString([]byte(s)) +
+			"end"
+	},
+	"base64, in a path": func(s string) string {
+		return "/a/" + base64.RawURLEncoding.EncodeToString([]byte(s)) + "/b"
+	},
 	"base64, lines": func(s string) string {
 		text := base64.StdEncoding.EncodeToString([]byte("user:" + s))
 		return text[:20] + "\r\n" + text[20:40] + "\n" + text[40:]
@@ -125,15 +131,20 @@ func dashesAs(sign string) func(string) string {
 
 // rawRepetitions are spellings of the 16 bytes that a UUID stands for.
 var rawRepetitions = map[string]func(string) string{
-	"base64":             func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"base64url":          func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-	"base64, in a text":  func(s string) string { return "token " + base64.StdEncoding.EncodeToString([]byte(s)) + " is wrong" },
-	"base64, among more": func(s string) string { return base64.StdEncoding.EncodeToString([]byte("\x00\xff" + s + "\x80")) },
-	"URL":                each("%%%02x"),
-	"JavaScript":         each(`\x%02x`),
-	"octal":              each(`\%03o`),
-	"hex, list":          each("0x%02x,"),
-	"bytes":              func(s string) string { return s },
+	"base64":    func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"base64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"base64, in a text": func(s string) string {
+		return "token " + base64.StdEncoding.EncodeToString([]byte(s)) +
+			" is wrong"
+	},
+	"base64, among more": func(s string) string {
+		return base64.StdEncoding.EncodeToString([]byte("\x00\xff" + s + "\x80"))
+	},
+	"URL":        each("%%%02x"),
+	"JavaScript": each(`\x%02x`),
+	"octal":      each(`\%03o`),
+	"hex, list":  each("0x%02x,"),
+	"bytes":      func(s string) string { return s },
 }
 
 // TestRawToken finds the bytes of a UUID.
@@ -147,7 +158,8 @@ func TestRawToken(t *testing.T) {
 	swapped := []byte{raw[3], raw[2], raw[1], raw[0], raw[5], raw[4], raw[7], raw[6]}
 	swapped = append(swapped, raw[8:]...)
 	for name, spell := range rawRepetitions {
-		if !sent.inText(spell(string(raw))) || !sent.inText(base64.StdEncoding.EncodeToString([]byte(spell(string(raw))))) {
+		if !sent.inText(spell(string(raw))) ||
+			!sent.inText(base64.StdEncoding.EncodeToString([]byte(spell(string(raw))))) {
 			t.Errorf("%s isn't found", name)
 		}
 		if !sent.inText(spell(string(swapped))) {
@@ -162,11 +174,14 @@ func TestRawToken(t *testing.T) {
 // cuts are spellings that are put somewhere into the text, ofLongUnits those that break when
 // that is within one of their units.
 var (
-	cuts = map[string]bool{"cut by white space": true, "two strings": true, "two members": true, "terminal, escaped": true, "terminal, link": true, "an empty tag": true, "list": true, "zero width, HTML": true}
+	cuts = map[string]bool{"cut by white space": true, "two strings": true, "two members": true,
+		"terminal, escaped": true, "terminal, link": true, "an empty tag": true, "list": true, "zero width, HTML": true}
 
 	ofLongUnits = map[string]bool{
-		"zero width, HTML": true, "soft hyphens, HTML": true, "terminal": true, "terminal, link": true, "terminal, escaped": true, "JSON, dashes": true, "JSON, all": true,
-		"JavaScript": true, "JavaScript, braces": true, "octal": true, "octal, unpadded": true, "HTML, decimal": true, "HTML, hexadecimal": true, "URL, UTF-16": true, "two members": true,
+		"zero width, HTML": true, "soft hyphens, HTML": true, "terminal": true, "terminal, link": true,
+		"terminal, escaped": true, "JSON, dashes": true, "JSON, all": true,
+		"JavaScript": true, "JavaScript, braces": true, "octal": true, "octal, unpadded": true, "HTML, decimal": true,
+		"HTML, hexadecimal": true, "URL, UTF-16": true, "two members": true,
 	}
 )
 
@@ -203,10 +218,12 @@ func TestTokenSpellings(t *testing.T) {
 			found(first, second)
 		}
 	}
-	escapes := []string{"URL, all", "URL, dashes", "URL, query", "JSON, dashes", "JSON string", "HTML, decimal", "HTML text", "base64", "base64url", "UTF-16LE", "hex"}
+	escapes := []string{"URL, all", "URL, dashes", "URL, query", "JSON, dashes", "JSON string", "HTML, decimal",
+		"HTML text", "base64", "base64url", "UTF-16LE", "hex"}
 	random := rand.New(rand.NewPCG(5, 6))
 	for range 300 {
-		found(escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))])
+		found(escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))],
+			escapes[random.IntN(len(escapes))])
 	}
 	for range 6 { // n-fold
 		escapes = append(escapes, "URL, query")
@@ -228,8 +245,11 @@ func TestOtherTexts(t *testing.T) {
 	for i := range noise {
 		noise[i] = byte(random.UintN(256))
 	}
-	page := strings.Repeat(`{"error":"it \"broke\" at /a?b=c&amp;d=%20e","sha256":"`+strings.Repeat("0123456789abcdef", 4)+`","id":"`+base64.StdEncoding.EncodeToString(noise[:60])+"\"}\n", 50)
-	for _, text := range []string{"", `\`, `\u`, `\u12`, `\uzzzz`, `\u{`, `\u{zz}`, `\x`, `\0`, "%", "%2", "%u", "%u00", "%uzzzz", `\e`, `\7`, "<", "<a", "<a<", "\x1b", "\x1b[", "\x1b[1", "\x1b]", "\x1b(", `"`, `"a"`, `"a" :`, "&", "&#", "=", "=\n", upstreamToken[1:], upstreamToken[:35], strings.Repeat(`\u0061`, 50), string(noise), page} {
+	page := strings.Repeat(`{"error":"it \"broke\" at /a?b=c&amp;d=%20e","sha256":"`+strings.Repeat("0123456789abcdef",
+		4)+`","id":"`+base64.StdEncoding.EncodeToString(noise[:60])+"\"}\n", 50)
+	for _, text := range []string{"", `\`, `\u`, `\u12`, `\uzzzz`, `\u{`, `\u{zz}`, `\x`, `\0`, "%", "%2", "%u", "%u00",
+		"%uzzzz", `\e`, `\7`, "<", "<a", "<a<", "\x1b", "\x1b[", "\x1b[1", "\x1b]", "\x1b(", `"`, `"a"`, `"a" :`, "&",
+		"&#", "=", "=\n", upstreamToken[1:], upstreamToken[:35], strings.Repeat(`\u0061`, 50), string(noise), page} {
 		if sent.inText(text) {
 			t.Errorf("found in %.40q", text)
 		}
@@ -238,13 +258,15 @@ func TestOtherTexts(t *testing.T) {
 		}
 	}
 	// Letters and digits alone aren't compared if there are few of them.
-	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde", "the-token": "the token"} {
+	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde",
+		"the-token": "the token"} {
 		if searchFor(token).inText(text) {
 			t.Errorf("%q is found in %q", token, text)
 		}
 	}
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
-		if searchFor(token).inText("b") || searchFor(token).inLine("b") || searchFor(token).inText("") || !searchFor(token).inText("x"+token+"x") {
+		if searchFor(token).inText("b") || searchFor(token).inLine("b") || searchFor(token).inText("") ||
+			!searchFor(token).inText("x"+token+"x") {
 			t.Errorf("%q", token)
 		}
 	}
@@ -255,7 +277,8 @@ func TestLines(t *testing.T) {
 	t.Parallel()
 	for name, spell := range repetitions {
 		switch name {
-		case "cut by white space", "list", "hex, colons", "hex, dump", "base64, lines", "quoted-printable", "quoted-printable cut", "UTF-16LE with a mark",
+		case "cut by white space", "list", "hex, colons", "hex, dump", "base64, lines", "quoted-printable",
+			"quoted-printable cut", "UTF-16LE with a mark",
 			"hex, list", "hex, code points", "tags", "an empty tag", "terminal", "terminal, link", "two members":
 			continue // in no header
 		}
@@ -277,11 +300,12 @@ func TestRedact(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"EOF": "EOF",
-		"dial tcp 127.0.0.1:1: connect: connection refused":                 "dial tcp 127.0.0.1:1: connect: connection refused",
-		"bad " + upstreamToken + " and " + upstreamToken + "!":              "bad [redacted] and [redacted]!",
-		"bad " + strings.ToUpper(upstreamToken):                             "bad [redacted]",
-		"bad " + strings.ReplaceAll(upstreamToken, "-", ""):                 "bad [redacted]",
-		"bad " + hex.EncodeToString([]byte(upstreamToken)):                  "[redacted: it repeats the upstream token]",
+		"dial tcp 127.0.0.1:1: connect: connection refused":    "dial tcp 127.0.0.1:1: connect: connection refused",
+		"bad " + upstreamToken + " and " + upstreamToken + "!": "bad [redacted] and [redacted]!",
+		"bad " + strings.ToUpper(upstreamToken):                "bad [redacted]",
+		"bad " + strings.ReplaceAll(upstreamToken, "-", ""):    "bad [redacted]",
+		"bad " +
+			hex.EncodeToString([]byte(upstreamToken)): "[redacted: it repeats the upstream token]",
 		`a "b" ` + base64.StdEncoding.EncodeToString([]byte(upstreamToken)): `a "[redacted]"`,
 	} {
 		if got := Redact(text, upstreamToken); got != want {
@@ -296,8 +320,10 @@ func TestRedact(t *testing.T) {
 // BenchmarkScrubHeaders is what every good answer costs.
 func BenchmarkScrubHeaders(b *testing.B) {
 	h := headers(b,
-		"Content-Type: application/json", "Content-Length: 1234", "Date: Fri, 21 Aug 2026 12:00:00 GMT", "Server: mirage-crypto", "Via: 1.1 Caddy", "Cache-Control: private, no-cache, max-age=0, must-revalidate",
-		`Etag: "5d41402abc4b2a76b9719d911017c592"`, "X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77", "Strict-Transport-Security: max-age=31536000; includeSubDomains",
+		"Content-Type: application/json", "Content-Length: 1234", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
+		"Server: mirage-crypto", "Via: 1.1 Caddy", "Cache-Control: private, no-cache, max-age=0, must-revalidate",
+		`Etag: "5d41402abc4b2a76b9719d911017c592"`, "X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77",
+		"Strict-Transport-Security: max-age=31536000; includeSubDomains",
 	)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -307,7 +333,9 @@ func BenchmarkScrubHeaders(b *testing.B) {
 
 // TestScrubAllocatesNothing for the headers of a usual answer.
 func TestScrubAllocatesNothing(t *testing.T) {
-	h := headers(t, "Content-Type: application/json", "Date: Fri, 21 Aug 2026 12:00:00 GMT", "X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77", "Cache-Control: private, no-cache, max-age=0, must-revalidate",
+	h := headers(t, "Content-Type: application/json", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
+		"X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77",
+		"Cache-Control: private, no-cache, max-age=0, must-revalidate",
 		`Etag: "5d41402abc4b2a76b9719d911017c592"`)
 	if n := testing.AllocsPerRun(100, func() { ScrubHeaders(h, upstreamToken) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -329,7 +357,8 @@ func BenchmarkSearchToken(b *testing.B) {
 // looked into as often as an error can be.
 func BenchmarkSearchNested(b *testing.B) {
 	text := ""
-	for _, name := range []string{"tags", "terminal", "JSON, all", "two members", "zero width", "HTML, decimal", "hex", "base64", "URL, all"} {
+	for _, name := range []string{"tags", "terminal", "JSON, all", "two members", "zero width", "HTML, decimal", "hex",
+		"base64", "URL, all"} {
 		text += repetitions[name]("some words, and "+strings.Repeat("x", 36)) + "=\n"
 	}
 	for range 3 {

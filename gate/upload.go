@@ -25,7 +25,8 @@ func (g *Gate) AdaptUpload(route *Route, u *Upload) error {
 	if u.Spool == nil {
 		return nil
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, u.Body, make([]byte, 32<<10)) // io.Discard itself would take small pieces
+	// io.Discard itself would take small pieces
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, u.Body, make([]byte, 32<<10))
 	u.Body = io.NewSectionReader(u.Spool, 0, n)
 	return err
 }

@@ -89,7 +89,8 @@ func knowsInstance(name string) *gate.Inquiry {
 // checkLabel checks a name by albatross's rule for labels.
 func checkLabel(member, name string) error {
 	if n := len(name); n < 1 || n > 63 || name[0] == '-' || strings.Trim(name, labelCharacters) != "" {
-		return invalid("%s %.70q is no name: use 1 to 63 letters, digits, dots and dashes, not beginning with a dash.", member, name)
+		return invalid("%s %.70q is no name: use 1 to 63 letters, digits, dots and dashes, not beginning with a dash.",
+			member, name)
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ var knownTexts = []knownText{
 	{"This page cannot be found.", http.StatusNotFound, notFound},
 	{"Couldn't find albatross instance with name: *", http.StatusNotFound, notFound},
 	{"Couldn't find albatross instance with name *", http.StatusNotFound, notFound},
-	{"Couldn't find albatross instance, * with error: Expected one unikernel, but got 0", http.StatusNotFound, notFound},
+	{"Couldn't find albatross instance, * with error: Expected one unikernel, but got 0", http.StatusNotFound,
+		notFound},
 	{"Couldn't find albatross instance, *", http.StatusNotFound, notFound},
 	{"Error finding albatross instance: *", http.StatusNotFound, notFound},
 	{"An error * while finding albatross instance *", http.StatusNotFound, notFound},
@@ -92,8 +93,10 @@ var knownTexts = []knownText{
 
 	{"* rollback failed. We can't do a rollback after 10 minutes of an update.", http.StatusConflict, tooLate},
 
-	{"Update failed. * while fetching the binary from builds.robur.coop with error: *", http.StatusBadGateway, imageNotFetched},
-	{"Rollback failed. * while fetching the binary from builds.robur.coop with error: *", http.StatusBadGateway, imageNotFetched},
+	{"Update failed. * while fetching the binary from builds.robur.coop with error: *", http.StatusBadGateway,
+		imageNotFetched},
+	{"Rollback failed. * while fetching the binary from builds.robur.coop with error: *", http.StatusBadGateway,
+		imageNotFetched},
 	{"Update failed. * Force create: Error querying albatross: *", http.StatusBadGateway, albatrossUnreachable},
 	{"Rollback failed. * Force create: Error querying albatross: *", http.StatusBadGateway, albatrossUnreachable},
 	{"Error querying albatross: *", http.StatusBadGateway, albatrossUnreachable},
@@ -103,7 +106,8 @@ var knownTexts = []knownText{
 
 var knownPatterns = func() (list []*regexp.Regexp) {
 	for _, known := range knownTexts {
-		list = append(list, regexp.MustCompile(`(?s)^`+strings.ReplaceAll(regexp.QuoteMeta(known.text), `\*`, `.*`)+`$`))
+		list = append(list,
+			regexp.MustCompile(`(?s)^`+strings.ReplaceAll(regexp.QuoteMeta(known.text), `\*`, `.*`)+`$`))
 	}
 	return list
 }()
@@ -135,7 +139,8 @@ func meaning(text string) gate.ErrorText {
 	}
 	_, ofAlbatross, _ := strings.Cut(text, "failure: ")
 	for i, known := range knownTexts {
-		if pattern := knownPatterns[i]; pattern.MatchString(text) || ofAlbatross != "" && pattern.MatchString(ofAlbatross) {
+		if pattern := knownPatterns[i]; pattern.MatchString(text) || ofAlbatross != "" &&
+			pattern.MatchString(ofAlbatross) {
 			said.Code, said.Status = known.code, known.status
 			return said
 		}

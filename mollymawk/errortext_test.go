@@ -23,13 +23,16 @@ func TestErrorPages(t *testing.T) {
 		page, text, code string
 		status           int
 	}{
-		"real":             {page(`\&quot;Couldn&#39;t find albatross instance with name: nope\&quot;`), "Couldn't find albatross instance with name: nope", notFound, 404},
-		"unquoted entity":  {page(`\"Couldn't find unikernel in query params\"`), "Couldn't find unikernel in query params", missingParameter, 400},
-		"unknown":          {page(`\&quot;a &lt;b&gt; &amp; c\&quot;`), "a <b> & c", "", 0},
-		"escapes":          {page(`\&quot;a\\\&quot;b\\n\195\188\\u0001\&quot;`), "a\"b\nü\x01", "", 0},
-		"an object":        {page(`{\&quot;a\&quot;:1}`), `{\"a\":1}`, "", 0},
-		"nothing":          {page(``), "404", "", 0},
-		"tags inside":      {page(`\&quot;destroy: <b>not</b> found<script>x</script>\&quot;`), "destroy: not found", notFound, 404},
+		"real": {page(`\&quot;Couldn&#39;t find albatross instance with name: nope\&quot;`),
+			"Couldn't find albatross instance with name: nope", notFound, 404},
+		"unquoted entity": {page(`\"Couldn't find unikernel in query params\"`),
+			"Couldn't find unikernel in query params", missingParameter, 400},
+		"unknown":   {page(`\&quot;a &lt;b&gt; &amp; c\&quot;`), "a <b> & c", "", 0},
+		"escapes":   {page(`\&quot;a\\\&quot;b\\n\195\188\\u0001\&quot;`), "a\"b\nü\x01", "", 0},
+		"an object": {page(`{\&quot;a\&quot;:1}`), `{\"a\":1}`, "", 0},
+		"nothing":   {page(``), "404", "", 0},
+		"tags inside": {page(`\&quot;destroy: <b>not</b> found<script>x</script>\&quot;`), "destroy: not found",
+			notFound, 404},
 		"another page":     {`<html><body><p>Hello</p><p>Error 500, really</p></body></html>`, "", "", 0},
 		"too short":        {`<p>Error 500</p><p>500</p>`, "", "", 0},
 		"cut off":          {`<p>Error 500</p><p>500</p><p>\&quot;fai`, `\"fai`, "", 0},
@@ -52,19 +55,26 @@ func TestErrorAnswers(t *testing.T) {
 		body, text, code string
 		status           int
 	}{
-		"of albatross":      {envelope("failure: destroy: not found"), "failure: destroy: not found", notFound, 404},
-		"within another":    {envelope("unexpected field. got failure: file already exists"), "unexpected field. got failure: file already exists", alreadyExists, 409},
-		"of create":         {envelope("Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy"), "Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy", notAllowedByPolicy, 403},
-		"of update":         {envelope("Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached"), "Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached", limitReached, 409},
-		"fragment":          {`<div class="x"><p>Error: you can spawn a maximum of 0 clones.</p></div>`, "Error: you can spawn a maximum of 0 clones.", limitReached, 409},
-		"unknown fragment":  {`<div><p>Missing max number of clones to spawn.</p></div>`, "Missing max number of clones to spawn.", "", 0},
-		"unknown":           {envelope("Couldn't find unikernel name in json"), "", "", 0},
-		"the client's text": {envelope(`unexpected field. got {"block_name":"failure: file already exists"}`), "", "", 0},
-		"not the whole":     {envelope("failure: destroy: not found."), "", "", 0},
-		"not a text":        {`{"data":["failure: destroy: not found"]}`, "", "", 0},
-		"not JSON":          {`failure: destroy: not found`, "", "", 0},
-		"long":              {envelope("Error querying albatross: " + strings.Repeat("x", maxKnownText)), "", "", 0},
-		"empty":             {``, "", "", 0},
+		"of albatross": {envelope("failure: destroy: not found"), "failure: destroy: not found", notFound, 404},
+		"within another": {envelope("unexpected field. got failure: file already exists"),
+			"unexpected field. got failure: file already exists", alreadyExists, 409},
+		"of create": {envelope("Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy"),
+			"Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy", notAllowedByPolicy, 403},
+		"of update": {
+			envelope(
+				"Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached"), "Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached", limitReached, 409},
+		"fragment": {`<div class="x"><p>Error: you can spawn a maximum of 0 clones.</p></div>`,
+			"Error: you can spawn a maximum of 0 clones.", limitReached, 409},
+		"unknown fragment": {`<div><p>Missing max number of clones to spawn.</p></div>`,
+			"Missing max number of clones to spawn.", "", 0},
+		"unknown": {envelope("Couldn't find unikernel name in json"), "", "", 0},
+		"the client's text": {envelope(`unexpected field. got {"block_name":"failure: file already exists"}`),
+			"", "", 0},
+		"not the whole": {envelope("failure: destroy: not found."), "", "", 0},
+		"not a text":    {`{"data":["failure: destroy: not found"]}`, "", "", 0},
+		"not JSON":      {`failure: destroy: not found`, "", "", 0},
+		"long":          {envelope("Error querying albatross: " + strings.Repeat("x", maxKnownText)), "", "", 0},
+		"empty":         {``, "", "", 0},
 	} {
 		got, ok := readError(false, []byte(tt.body))
 		if ok != (tt.text != "") || ok && (got.Text != tt.text || got.Code != tt.code || got.Status != tt.status) {
@@ -94,12 +104,14 @@ func TestDocumentedTexts(t *testing.T) {
 	}
 	listed := 0
 	for line := range strings.Lines(string(page)) {
-		if strings.HasPrefix(line, "| `") && strings.Count(line, "|") == 4 && strings.Contains(line, "` | `") == false && strings.HasSuffix(line, "` |\n") {
+		if strings.HasPrefix(line, "| `") && strings.Count(line, "|") == 4 &&
+			strings.Contains(line, "` | `") == false && strings.HasSuffix(line, "` |\n") {
 			listed++
 		}
 	}
 	for _, known := range knownTexts {
-		if row := "| `" + known.text + "` | " + strconv.Itoa(known.status) + " | `" + known.code + "` |\n"; !strings.Contains(string(page), row) {
+		if row := "| `" + known.text + "` | " + strconv.Itoa(known.status) + " | `" + known.code +
+			"` |\n"; !strings.Contains(string(page), row) {
 			t.Errorf("missing: %s", row)
 		}
 	}

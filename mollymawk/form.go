@@ -40,7 +40,8 @@ func (g generation) createForm() *form {
 		file:     "binary",
 		needed:   []string{"albatross_instance", "unikernel_name", "unikernel_config"},
 		defaults: []formField{{"molly_csrf", ""}},
-		check:    map[string]func(string) (string, error){"unikernel_force_create": checkFlag, "unikernel_config": checkConfig},
+		check: map[string]func(string) (string, error){"unikernel_force_create": checkFlag,
+			"unikernel_config": checkConfig},
 	}
 	if g == generation2025 {
 		f.needed = append(f.needed, "unikernel_force_create")
@@ -232,7 +233,8 @@ func (r *formReader) missing() string {
 // explain returns an error of reading in words for the client, if it is one of the form.
 func (r *formReader) explain(err error) error {
 	if errors.Is(err, errManyFields) {
-		return invalid("The fields of the form are larger than %d KiB. Send small fields, and %s after them.", maxFields>>10, r.form.file)
+		return invalid("The fields of the form are larger than %d KiB. Send small fields, and %s after them.",
+			maxFields>>10, r.form.file)
 	}
 	return err
 }

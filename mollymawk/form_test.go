@@ -17,7 +17,8 @@ import (
 
 // formPart returns a part of a form with the boundary b.
 func formPart(disposition, content string, header ...string) string {
-	return "--b\r\nContent-Disposition: form-data; " + disposition + "\r\n" + strings.Join(append(header, ""), "\r\n") + "\r\n" + content + "\r\n"
+	return "--b\r\nContent-Disposition: form-data; " + disposition + "\r\n" + strings.Join(append(header, ""), "\r\n") +
+		"\r\n" + content + "\r\n"
 }
 
 func formOf(fields ...string) (body string) {
@@ -36,7 +37,8 @@ const formType = `multipart/form-data; boundary=b`
 
 // adaptForm returns the parts that the backend is sent, as name=value, or the error. The
 // error may come with the last part.
-func adaptForm(f *form, contentType []string, body string, spool bool, through func(io.Reader) io.Reader) (parts []string, err error) {
+func adaptForm(f *form, contentType []string, body string, spool bool, through func(io.Reader) io.Reader) (
+	parts []string, err error) {
 	u := gate.Upload{ContentType: contentType, Body: through(strings.NewReader(body))}
 	if spool {
 		u.Spool = strings.NewReader(body)
@@ -85,7 +87,8 @@ const (
 	octets = "application/octet-stream:f.bin:"
 )
 
-var wholeCreate = []string{"albatross_instance=i", "unikernel_name=u", "unikernel_config=" + config, "unikernel_force_create=true", "molly_csrf=c", "deploy_mode=manual", "binary=image"}
+var wholeCreate = []string{"albatross_instance=i", "unikernel_name=u", "unikernel_config=" + config,
+	"unikernel_force_create=true", "molly_csrf=c", "deploy_mode=manual", "binary=image"}
 
 func createWith(name, value string) []string {
 	fields := slices.Clone(wholeCreate)
@@ -111,28 +114,58 @@ func TestFormRewritten(t *testing.T) {
 	}{
 		"whole":          {form: current, body: formOf(wholeCreate...), want: same},
 		"whole, of 2025": {form: old, body: formOf(wholeCreate...), want: same},
-		"defaults": {form: current, body: formOf("albatross_instance=i", "unikernel_name=u", "unikernel_config="+config, "binary=image"),
-			want: []string{"molly_csrf=", "deploy_mode=manual", "unikernel_force_create=false", "albatross_instance=i", "unikernel_name=u", "unikernel_config=" + config, octets + "binary=image"}},
+		"defaults": {form: current, body: formOf("albatross_instance=i", "unikernel_name=u", "unikernel_config="+config,
+			"binary=image"),
+			want: []string{"molly_csrf=", "deploy_mode=manual", "unikernel_force_create=false", "albatross_instance=i",
+				"unikernel_name=u", "unikernel_config=" + config, octets + "binary=image"}},
 		"defaults of 2025": {form: old, body: formOf(createWithout("molly_csrf")...),
-			want: slices.Concat([]string{"molly_csrf="}, wholeCreate[:4], wholeCreate[5:6], []string{octets + "binary=image"})},
-		"handbook's quotes": {form: current, body: formOf(createWith("molly_csrf", "''")...), want: slices.Concat(wholeCreate[:4], []string{"molly_csrf=''", "deploy_mode=manual", octets + "binary=image"})},
-		"no typ":            {form: current, body: formOf(createWith("unikernel_config", "\n { \"cpuids\" : [0] }")...), want: slices.Concat(wholeCreate[:2], []string{"unikernel_config=\n {\"typ\":\"solo5\", \"cpuids\" : [0] }"}, wholeCreate[3:6], []string{octets + "binary=image"})},
-		"no typ in {}":      {form: current, body: formOf(createWith("unikernel_config", "{}")...), want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"typ":"solo5"}`}, wholeCreate[3:6], []string{octets + "binary=image"})},
-		"no typ, of 2025":   {form: old, body: formOf(createWith("unikernel_config", `{"cpuid":0}`)...), want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"cpuid":0}`}, wholeCreate[3:6], []string{octets + "binary=image"})},
-		"another typ":       {form: current, body: formOf(createWith("unikernel_config", `{"typ":null}`)...), want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"typ":null}`}, wholeCreate[3:6], []string{octets + "binary=image"})},
-		"builder": {form: current, body: formOf("albatross_instance=i", "unikernel_name=u", "unikernel_config="+config, "deploy_mode=builder", "builder_job=j", "binary="),
-			want: []string{"molly_csrf=", "unikernel_force_create=false", "albatross_instance=i", "unikernel_name=u", "unikernel_config=" + config, "deploy_mode=builder", "builder_job=j", octets + "binary="}},
-		"boundary begun in the file": {form: current, body: formOf(createWith("binary", boundaryInFile)...), want: slices.Concat(wholeCreate[:6], []string{octets + "binary=" + boundaryInFile})},
-		"no line end after the form": {form: current, body: strings.TrimSuffix(formOf(wholeCreate...), "\r\n"), want: same},
-		"unknown field":              {form: current, body: formOf(append([]string{"later=1"}, wholeCreate...)...), want: append([]string{"later=1"}, same...)},
-		"field from a file":          {form: current, body: formPart(`name="albatross_instance"; filename="x.txt"`, "i", "Content-Type: text/plain") + formOf(wholeCreate[1:]...), want: same},
-		"undefined":                  {form: blockForm(), body: strings.TrimSuffix(formOf("molly_csrf=c", "albatross_instance=i", "json_data={}"), "--b--\r\n") + formPart(`name="block_data"`, "undefined") + "--b--\r\n", want: []string{"molly_csrf=c", "albatross_instance=i", "json_data={}", "block_data=undefined"}},
-		"file first":                 {form: blockForm(), onlySpools: true, body: formOf("block_data=data", "albatross_instance=i", "json_data={}"), want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}", octets + "block_data=data"}},
-		"file between":               {form: blockForm(), onlySpools: true, body: formOf("albatross_instance=i", "block_data=data", "json_data={}"), want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}", octets + "block_data=data"}},
-		"file names": {form: blockForm(), body: strings.TrimSuffix(formOf("albatross_instance=i", "json_data={}"), "--b--\r\n") + formPart(`name="block_data"; filename="a\"b/ü.img"`, "data", "Content-Type: text/plain; charset=x", "Content-Transfer-Encoding: binary", "X-More: y") + "--b--\r\n",
-			want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}", "application/octet-stream:block_data:block_data=data"}},
+			want: slices.Concat([]string{"molly_csrf="}, wholeCreate[:4], wholeCreate[5:6],
+				[]string{octets + "binary=image"})},
+		"handbook's quotes": {form: current, body: formOf(createWith("molly_csrf", "''")...),
+			want: slices.Concat(wholeCreate[:4],
+				[]string{"molly_csrf=''", "deploy_mode=manual", octets + "binary=image"})},
+		"no typ": {form: current, body: formOf(createWith("unikernel_config", "\n { \"cpuids\" : [0] }")...),
+			want: slices.Concat(wholeCreate[:2], []string{"unikernel_config=\n {\"typ\":\"solo5\", \"cpuids\" : [0] }"},
+				wholeCreate[3:6], []string{octets + "binary=image"})},
+		"no typ in {}": {form: current, body: formOf(createWith("unikernel_config", "{}")...),
+			want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"typ":"solo5"}`}, wholeCreate[3:6],
+				[]string{octets + "binary=image"})},
+		"no typ, of 2025": {form: old, body: formOf(createWith("unikernel_config", `{"cpuid":0}`)...),
+			want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"cpuid":0}`}, wholeCreate[3:6],
+				[]string{octets + "binary=image"})},
+		"another typ": {form: current, body: formOf(createWith("unikernel_config", `{"typ":null}`)...),
+			want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"typ":null}`}, wholeCreate[3:6],
+				[]string{octets + "binary=image"})},
+		"builder": {form: current, body: formOf("albatross_instance=i", "unikernel_name=u", "unikernel_config="+config,
+			"deploy_mode=builder", "builder_job=j", "binary="),
+			want: []string{"molly_csrf=", "unikernel_force_create=false", "albatross_instance=i", "unikernel_name=u",
+				"unikernel_config=" + config, "deploy_mode=builder", "builder_job=j", octets + "binary="}},
+		"boundary begun in the file": {form: current, body: formOf(createWith("binary", boundaryInFile)...),
+			want: slices.Concat(wholeCreate[:6], []string{octets + "binary=" + boundaryInFile})},
+		"no line end after the form": {form: current, body: strings.TrimSuffix(formOf(wholeCreate...), "\r\n"),
+			want: same},
+		"unknown field": {form: current, body: formOf(append([]string{"later=1"}, wholeCreate...)...),
+			want: append([]string{"later=1"}, same...)},
+		"field from a file": {form: current, body: formPart(`name="albatross_instance"; filename="x.txt"`, "i",
+			"Content-Type: text/plain") + formOf(wholeCreate[1:]...), want: same},
+		"undefined": {form: blockForm(),
+			body: strings.TrimSuffix(formOf("molly_csrf=c", "albatross_instance=i", "json_data={}"), "--b--\r\n") +
+				formPart(`name="block_data"`, "undefined") + "--b--\r\n",
+			want: []string{"molly_csrf=c", "albatross_instance=i", "json_data={}", "block_data=undefined"}},
+		"file first": {form: blockForm(), onlySpools: true, body: formOf("block_data=data", "albatross_instance=i",
+			"json_data={}"), want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}",
+			octets + "block_data=data"}},
+		"file between": {form: blockForm(), onlySpools: true, body: formOf("albatross_instance=i", "block_data=data",
+			"json_data={}"), want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}",
+			octets + "block_data=data"}},
+		"file names": {form: blockForm(), body: strings.TrimSuffix(formOf("albatross_instance=i", "json_data={}"),
+			"--b--\r\n") + formPart(`name="block_data"; filename="a\"b/ü.img"`, "data",
+			"Content-Type: text/plain; charset=x", "Content-Transfer-Encoding: binary", "X-More: y") + "--b--\r\n",
+			want: []string{"molly_csrf=", "albatross_instance=i", "json_data={}",
+				"application/octet-stream:block_data:block_data=data"}},
 	} {
-		for reader, through := range map[string]func(io.Reader) io.Reader{"at once": func(r io.Reader) io.Reader { return r }, "in bytes": iotest.OneByteReader} {
+		for reader, through := range map[string]func(io.Reader) io.Reader{
+			"at once": func(r io.Reader) io.Reader { return r }, "in bytes": iotest.OneByteReader} {
 			for _, spool := range []bool{false, true} {
 				if tt.onlySpools && !spool {
 					continue
@@ -152,57 +185,66 @@ func refusedForms() map[string][2]string {
 	begin := func(part string) string { return part + whole }
 	header := func(line string) string { return begin(formPart(`name="x"`, "y", line)) }
 	forms := map[string][2]string{
-		"empty":                        {"", "last boundary"},
-		"text before":                  {"text\r\n" + whole, "RFC 7578"},
-		"line end before":              {"\r\n" + whole, "RFC 7578"},
-		"text after":                   {whole + "x", "after its last"},
-		"line ends after":              {whole + "\r\n", "after its last"},
-		"a form after":                 {whole + whole, "after its last"},
-		"LF only":                      {strings.ReplaceAll(whole, "\r\n", "\n"), "RFC 7578"},
-		"longer boundary":              {strings.Replace(whole, "\r\n--b\r\n", "\r\n--bc\r\n", 1), "RFC 7578"},
-		"space after the boundary":     {strings.Replace(whole, "--b\r\n", "--b \r\n", 1), "RFC 7578"},
-		"one dash at the end":          {strings.TrimSuffix(whole, "-\r\n"), ""},
-		"no last boundary":             {strings.TrimSuffix(whole, "--b--\r\n"), ""},
-		"no file":                      {formOf(wholeCreate[:6]...), "lacks the part binary"},
-		"no name":                      {begin("--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n"), "Name each part"},
-		"no disposition":               {begin("--b\r\nX: y\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
-		"no header":                    {begin("--b\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
-		"two dispositions":             {begin(formPart(`name="x"`, "y", `Content-Disposition: form-data; name="z"`)), "exactly one Content-Disposition"},
-		"two names":                    {begin(formPart(`name="x"; name="unikernel_force_create"`, "y")), "Name each part"},
-		"two names, other case":        {begin(formPart(`name="x"; NAME="unikernel_force_create"`, "y")), "Name each part"},
+		"empty":                    {"", "last boundary"},
+		"text before":              {"text\r\n" + whole, "RFC 7578"},
+		"line end before":          {"\r\n" + whole, "RFC 7578"},
+		"text after":               {whole + "x", "after its last"},
+		"line ends after":          {whole + "\r\n", "after its last"},
+		"a form after":             {whole + whole, "after its last"},
+		"LF only":                  {strings.ReplaceAll(whole, "\r\n", "\n"), "RFC 7578"},
+		"longer boundary":          {strings.Replace(whole, "\r\n--b\r\n", "\r\n--bc\r\n", 1), "RFC 7578"},
+		"space after the boundary": {strings.Replace(whole, "--b\r\n", "--b \r\n", 1), "RFC 7578"},
+		"one dash at the end":      {strings.TrimSuffix(whole, "-\r\n"), ""},
+		"no last boundary":         {strings.TrimSuffix(whole, "--b--\r\n"), ""},
+		"no file":                  {formOf(wholeCreate[:6]...), "lacks the part binary"},
+		"no name":                  {begin("--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n"), "Name each part"},
+		"no disposition":           {begin("--b\r\nX: y\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
+		"no header":                {begin("--b\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
+		"two dispositions": {begin(formPart(`name="x"`, "y", `Content-Disposition: form-data; name="z"`)),
+			"exactly one Content-Disposition"},
+		"two names": {begin(formPart(`name="x"; name="unikernel_force_create"`, "y")),
+			"Name each part"},
+		"two names, other case": {begin(formPart(`name="x"; NAME="unikernel_force_create"`, "y")),
+			"Name each part"},
 		"encoded name":                 {begin(formPart(`name*=utf-8''x`, "y")), "Name each part"},
 		"encoded name and a plain one": {begin(formPart(`name="x"; name*=utf-8''z`, "y")), "Name each part"},
 		"encoded name with a space":    {begin(formPart(`name="x"; name *= utf-8''z`, "y")), "Name each part"},
 		"name in pieces":               {begin(formPart(`name*0="x"; name*1="z"`, "y")), "Name each part"},
 		"escaped name":                 {begin(formPart(`name="\x"; `, "y")), "Name each part"},
-		"attachment":                   {begin("--b\r\nContent-Disposition: attachment; name=x\r\n\r\ny\r\n"), "Name each part"},
-		"no semicolon":                 {begin(formPart(`name="x" name="z"`, "y")), "Name each part"},
-		"empty name":                   {begin(formPart(`name=""`, "y")), "Name each part"},
-		"base64":                       {header("Content-Transfer-Encoding: base64"), "Transfer-Encoding"},
-		"quoted-printable":             {header("Content-Transfer-Encoding:  Quoted-Printable "), "Transfer-Encoding"},
-		"unknown encoding":             {header("content-transfer-encoding: x"), "Transfer-Encoding"},
-		"nested":                       {header("Content-Type: Multipart/mixed; boundary=c"), "holds parts itself"},
-		"message":                      {header("Content-Type: message/rfc822"), "holds parts itself"},
-		"two types":                    {header("Content-Type: text/plain\r\nContent-Type: multipart/mixed"), "two Content-Type"},
-		"NUL in the header":            {header("X: a\x00b"), ""},
-		"NUL in a name":                {begin(formPart("name=\"x\x00\"", "y")), ""},
-		"NUL in a field":               {formOf(createWith("unikernel_name", "u\x00v")...), "not text"},
-		"no text":                      {formOf(createWith("unikernel_name", "u\xff")...), "not text"},
-		"no line between":              {begin("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--b\r\n"), "RFC 7578"},
-		"field twice":                  {begin(formPart(`name="deploy_mode"`, "builder")), `"deploy_mode" twice`},
-		"unknown field twice":          {begin(formPart(`name="x"`, "1") + formPart(`name="x"`, "2")), `"x" twice`},
-		"file twice":                   {strings.TrimSuffix(whole, "--b--\r\n") + formPart(`name="binary"`, "again") + "--b--\r\n", ""},
-		"field after the file, twice":  {strings.TrimSuffix(whole, "--b--\r\n") + formPart(`name="unikernel_force_create"`, "false") + "--b--\r\n", ""},
-		"flag":                         {formOf(createWith("unikernel_force_create", "TRUE")...), "true or false"},
-		"flag, empty":                  {formOf(createWith("unikernel_force_create", "")...), "true or false"},
-		"flag, with a line end":        {formOf(createWith("unikernel_force_create", "true\n")...), "true or false"},
-		"NaN":                          {formOf(createWith("unikernel_config", `{"memory":NaN}`)...), "JSON"},
-		"member twice":                 {formOf(createWith("unikernel_config", `{"typ":1,"typ":2}`)...), "twice"},
-		"deep":                         {formOf(createWith("unikernel_config", strings.Repeat("[", 1000))...), "nested"},
-		"no JSON":                      {formOf(createWith("unikernel_config", " \n")...), "JSON is missing"},
-		"comma":                        {formOf(createWith("unikernel_config", `{"typ":"solo5",}`)...), "comma"},
-		"large fields":                 {formOf(append([]string{"x=" + strings.Repeat("x", maxFields)}, wholeCreate...)...), "larger than 64 KiB"},
-		"large header":                 {header("X: " + strings.Repeat("x", maxFields)), "larger than 64 KiB"},
+		"attachment": {begin("--b\r\nContent-Disposition: attachment; name=x\r\n\r\ny\r\n"),
+			"Name each part"},
+		"no semicolon":     {begin(formPart(`name="x" name="z"`, "y")), "Name each part"},
+		"empty name":       {begin(formPart(`name=""`, "y")), "Name each part"},
+		"base64":           {header("Content-Transfer-Encoding: base64"), "Transfer-Encoding"},
+		"quoted-printable": {header("Content-Transfer-Encoding:  Quoted-Printable "), "Transfer-Encoding"},
+		"unknown encoding": {header("content-transfer-encoding: x"), "Transfer-Encoding"},
+		"nested":           {header("Content-Type: Multipart/mixed; boundary=c"), "holds parts itself"},
+		"message":          {header("Content-Type: message/rfc822"), "holds parts itself"},
+		"two types": {header("Content-Type: text/plain\r\nContent-Type: multipart/mixed"),
+			"two Content-Type"},
+		"NUL in the header": {header("X: a\x00b"), ""},
+		"NUL in a name":     {begin(formPart("name=\"x\x00\"", "y")), ""},
+		"NUL in a field":    {formOf(createWith("unikernel_name", "u\x00v")...), "not text"},
+		"no text":           {formOf(createWith("unikernel_name", "u\xff")...), "not text"},
+		"no line between": {begin("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--b\r\n"),
+			"RFC 7578"},
+		"field twice":         {begin(formPart(`name="deploy_mode"`, "builder")), `"deploy_mode" twice`},
+		"unknown field twice": {begin(formPart(`name="x"`, "1") + formPart(`name="x"`, "2")), `"x" twice`},
+		"file twice": {strings.TrimSuffix(whole, "--b--\r\n") + formPart(`name="binary"`, "again") +
+			"--b--\r\n", ""},
+		"field after the file, twice": {strings.TrimSuffix(whole, "--b--\r\n") +
+			formPart(`name="unikernel_force_create"`, "false") + "--b--\r\n", ""},
+		"flag":                  {formOf(createWith("unikernel_force_create", "TRUE")...), "true or false"},
+		"flag, empty":           {formOf(createWith("unikernel_force_create", "")...), "true or false"},
+		"flag, with a line end": {formOf(createWith("unikernel_force_create", "true\n")...), "true or false"},
+		"NaN":                   {formOf(createWith("unikernel_config", `{"memory":NaN}`)...), "JSON"},
+		"member twice":          {formOf(createWith("unikernel_config", `{"typ":1,"typ":2}`)...), "twice"},
+		"deep":                  {formOf(createWith("unikernel_config", strings.Repeat("[", 1000))...), "nested"},
+		"no JSON":               {formOf(createWith("unikernel_config", " \n")...), "JSON is missing"},
+		"comma":                 {formOf(createWith("unikernel_config", `{"typ":"solo5",}`)...), "comma"},
+		"large fields": {formOf(append([]string{"x=" + strings.Repeat("x", maxFields)}, wholeCreate...)...),
+			"larger than 64 KiB"},
+		"large header": {header("X: " + strings.Repeat("x", maxFields)), "larger than 64 KiB"},
 	}
 	for _, name := range []string{"albatross_instance", "unikernel_name", "unikernel_config"} {
 		forms["without "+name] = [2]string{formOf(createWithout(name)...), name}
@@ -226,9 +268,11 @@ func TestFormRefused(t *testing.T) {
 	}
 	for _, contentType := range [][]string{
 		nil, {}, {""}, {"text/plain"}, {"multipart/form-data"}, {formType, formType}, {"multipart/mixed; boundary=b"},
-		{"multipart/form-data; boundary=b; boundary=c"}, {"multipart/form-data; boundary*=b"}, {`multipart/form-data; boundary="b\"c"`}, {"multipart/form-data; boundary=\"b \""},
+		{"multipart/form-data; boundary=b; boundary=c"}, {"multipart/form-data; boundary*=b"},
+		{`multipart/form-data; boundary="b\"c"`}, {"multipart/form-data; boundary=\"b \""},
 	} {
-		if _, err := adaptForm(current.createForm(), contentType, formOf(wholeCreate...), false, iotest.DataErrReader); !errors.Is(err, errNoForm) {
+		if _, err := adaptForm(current.createForm(), contentType, formOf(wholeCreate...), false,
+			iotest.DataErrReader); !errors.Is(err, errNoForm) {
 			t.Errorf("%q: %v", contentType, err)
 		}
 	}
@@ -238,11 +282,13 @@ func TestFormRefused(t *testing.T) {
 func TestFormOrder(t *testing.T) {
 	t.Parallel()
 	const want = "Mollymawk reads a form in order: send albatross_instance, json_data before block_data."
-	_, err := adaptForm(blockForm(), []string{formType}, formOf("block_data=data", "albatross_instance=i", "json_data={}"), false, iotest.DataErrReader)
+	_, err := adaptForm(blockForm(), []string{formType},
+		formOf("block_data=data", "albatross_instance=i", "json_data={}"), false, iotest.DataErrReader)
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	_, err = adaptForm(blockForm(), []string{formType}, formOf("albatross_instance=i", "json_data={}", "block_data=data", "molly_csrf=c"), false, iotest.DataErrReader)
+	_, err = adaptForm(blockForm(), []string{formType},
+		formOf("albatross_instance=i", "json_data={}", "block_data=data", "molly_csrf=c"), false, iotest.DataErrReader)
 	if err == nil || !strings.Contains(err.Error(), "goes on after block_data") {
 		t.Errorf("a field after the file: %v", err)
 	}
@@ -254,7 +300,8 @@ func TestFormCutOff(t *testing.T) {
 	whole := strings.TrimSuffix(formOf(wholeCreate...), "\r\n")
 	for end := range len(whole) {
 		for _, spool := range []bool{false, true} {
-			if parts, err := adaptForm(current.createForm(), []string{formType}, whole[:end], spool, iotest.HalfReader); err == nil {
+			if parts, err := adaptForm(current.createForm(), []string{formType}, whole[:end], spool,
+				iotest.HalfReader); err == nil {
 				t.Fatalf("%d bytes, spool %v: %q", end, spool, parts)
 			}
 		}
@@ -269,7 +316,8 @@ func TestFormReadError(t *testing.T) {
 		through := func(r io.Reader) io.Reader {
 			return io.MultiReader(io.LimitReader(r, int64(end)), iotest.ErrReader(broken))
 		}
-		if _, err := adaptForm(current.createForm(), []string{formType}, formOf(wholeCreate...), end%2 == 0, through); !errors.Is(err, broken) {
+		if _, err := adaptForm(current.createForm(), []string{formType}, formOf(wholeCreate...), end%2 == 0,
+			through); !errors.Is(err, broken) {
 			t.Fatalf("after %d bytes: %v", end, err)
 		}
 	}
@@ -281,7 +329,8 @@ func TestFormFields(t *testing.T) {
 	if err := adaptFields(&call); err != nil {
 		t.Fatal(err)
 	}
-	if parts, err := readForm(call.ContentType, call.Body); err != nil || !slices.Equal(parts, []string{"unikernel_name=u", "command=L"}) {
+	if parts, err := readForm(call.ContentType, call.Body); err != nil ||
+		!slices.Equal(parts, []string{"unikernel_name=u", "command=L"}) {
 		t.Errorf("%q, %v", parts, err)
 	}
 	for name, body := range map[string]string{
@@ -303,8 +352,10 @@ func TestFormFields(t *testing.T) {
 func TestResolver(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{
-		`"192.0.2.1"`: true, `"192.0.2.1:53"`: true, `"2001:db8::1"`: true, `"[2001:db8::1]:5353"`: true, `null`: true, `""`: true, `1`: true,
-		`":-5"`: false, `":x"`: false, `"192.0.2.1:-5"`: false, `"192.0.2.1:x"`: false, `"192.0.2.1:"`: false, `"192.0.2.1:0x35"`: false, `"192.0.2.1:65536"`: false,
+		`"192.0.2.1"`: true, `"192.0.2.1:53"`: true, `"2001:db8::1"`: true, `"[2001:db8::1]:5353"`: true, `null`: true,
+		`""`: true, `1`: true,
+		`":-5"`: false, `":x"`: false, `"192.0.2.1:-5"`: false, `"192.0.2.1:x"`: false, `"192.0.2.1:"`: false,
+		`"192.0.2.1:0x35"`: false, `"192.0.2.1:65536"`: false,
 		`"[2001:db8::1]:-5"`: false, `"192.0.2.1:53:-5"`: false, `"192.0.2.1\u003ax"`: false,
 	} {
 		body := `{"unikernel_name":"u","dns_liveliness":{"dns_name":"example.com","dns_address":` + address + `}}`
@@ -367,10 +418,12 @@ func TestEndlessHeader(t *testing.T) {
 	t.Parallel()
 	fields := "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\na\r\n--b\r\nContent-Disposition: form-data; name=\"json_data\"\r\n\r\n{}\r\n"
 	file := "--b\r\nContent-Disposition: form-data; name=\"block_data\"\r\n\r\nx\r\n"
-	for name, begin := range map[string]string{"first": "--b\r\n", "before the file": fields + "--b\r\n", "after the file": fields + file + "--b\r\n"} {
+	for name, begin := range map[string]string{"first": "--b\r\n", "before the file": fields + "--b\r\n",
+		"after the file": fields + file + "--b\r\n"} {
 		for _, text := range []string{"x", "x:\r\n", "x: y\r\n"} {
 			rest := &endless{text: text}
-			u := gate.Upload{ContentType: []string{"multipart/form-data; boundary=b"}, Body: io.MultiReader(strings.NewReader(begin), rest)}
+			u := gate.Upload{ContentType: []string{"multipart/form-data; boundary=b"},
+				Body: io.MultiReader(strings.NewReader(begin), rest)}
 			err := blockForm().adaptUpload(&u)
 			if err == nil {
 				_, err = io.Copy(io.Discard, u.Body)

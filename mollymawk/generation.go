@@ -24,7 +24,8 @@ func (g generation) lacks(route gate.Route) bool {
 	if g == current {
 		return false
 	}
-	return strings.HasPrefix(route.Path, "/api/unikernel/scaling/") || strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
+	return strings.HasPrefix(route.Path, "/api/unikernel/scaling/") ||
+		strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
 }
 
 // restart spells a restart as the generation has it.

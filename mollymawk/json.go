@@ -92,7 +92,8 @@ func syntaxError(body []byte, err error) error {
 	case bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte("/")):
 		return invalid("The JSON has a comment at byte %d; remove it.", at)
 	case notANumber.Match(rest):
-		return invalid("The JSON has NaN or Infinity at byte %d, which are no JSON; leave the member out or write a number.", at)
+		return invalid(
+			"The JSON has NaN or Infinity at byte %d, which are no JSON; leave the member out or write a number.", at)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return invalid("The JSON ends too early; it may have been cut off.")
 	}

@@ -71,7 +71,8 @@ func TestCheckBody(t *testing.T) {
 }
 
 func FuzzCheckJSON(f *testing.F) {
-	for _, body := range []string{"", "{}", `{"a":1,}`, `{"a":NaN}`, "[[[]]]", `{"a":1e999}`, "/**/{}", `{"a":"\u00e9"}`} {
+	for _, body := range []string{"", "{}", `{"a":1,}`, `{"a":NaN}`, "[[[]]]", `{"a":1e999}`, "/**/{}",
+		`{"a":"\u00e9"}`} {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -53,7 +53,8 @@ func boundaryOf(contentType []string) (string, error) {
 }
 
 var (
-	errNoForm  = invalid("Send a form: one Content-Type header with multipart/form-data and a boundary, as curl -F does.")
+	errNoForm = invalid(
+		"Send a form: one Content-Type header with multipart/form-data and a boundary, as curl -F does.")
 	errForm    = invalid("The form is not multipart/form-data as RFC 7578 has it. Send it as curl -F does.")
 	errCutOff  = invalid("The form ends without its last boundary; it may have been cut off.")
 	errPartEnd = invalid("The form goes on after its last boundary.")
@@ -214,7 +215,8 @@ func readPart(header textproto.MIMEHeader) (part, error) {
 		return part{}, invalid("Each part of the form needs exactly one Content-Disposition header.")
 	}
 	disposition, parameters, err := mime.ParseMediaType(lines[0])
-	if err != nil || disposition != "form-data" || !partName.MatchString(parameters["name"]) || strings.Contains(quoted.ReplaceAllString(lines[0], ""), "*") {
+	if err != nil || disposition != "form-data" || !partName.MatchString(parameters["name"]) ||
+		strings.Contains(quoted.ReplaceAllString(lines[0], ""), "*") {
 		return part{}, invalid(`Name each part of the form plainly and once: Content-Disposition: form-data; name="…".`)
 	}
 	p := part{name: parameters["name"], fileName: parameters["filename"]}

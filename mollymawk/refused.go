@@ -28,7 +28,8 @@ func envelopeText(body []byte) string {
 		Data any `json:"data"`
 	}
 	// The text holds what the backend was sent, which may be anything.
-	if err := json.Unmarshal(body, &envelope, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := json.Unmarshal(body, &envelope, jsontext.AllowInvalidUTF8(true),
+		jsontext.AllowDuplicateNames(true)); err != nil {
 		return ""
 	}
 	text, _ := envelope.Data.(string)

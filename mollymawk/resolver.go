@@ -23,7 +23,8 @@ func checkUpdate(call *gate.Call) error {
 		return nil
 	}
 	if address, ok := lookup.text("dns_address"); ok && address != "" && !isResolver(address) {
-		return invalid("dns_address must be an IP address, or one with a port such as 192.0.2.1:53 or [2001:db8::1]:53.")
+		return invalid(
+			"dns_address must be an IP address, or one with a port such as 192.0.2.1:53 or [2001:db8::1]:53.")
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ func TestRestartByQuery(t *testing.T) {
 		"blanks":        {"", " {\n \"name\" : \"hello\" ,\t\"albatross_instance\":\"default\" } \n", inQuery, `{}`},
 		"escaped names": {"", `{"n\u0061me":"hello","albatross_instance":"def\u0061ult"}`, inQuery, `{}`},
 		"arguments": {
-			"", `{"name":"hello","arguments":"{\"typ\": \"solo5\",\u0020\"memory\":32}","albatross_instance":"default"}`,
+			"",
+			`{"name":"hello","arguments":"{\"typ\": \"solo5\",\u0020\"memory\":32}","albatross_instance":"default"}`,
 			inQuery, `{"arguments":"{\"typ\": \"solo5\",\u0020\"memory\":32}"}`,
 		},
 		"other members": {
@@ -31,32 +32,44 @@ func TestRestartByQuery(t *testing.T) {
 			inQuery, `{"a":[1, 2.50,{"b":null}],"c":1e400,"d":{}}`,
 		},
 		"other parameters": {"x=1&y", inBody, "x=1&y&" + inQuery, `{}`},
-		"escaping":         {"", `{"name":"a&b=c d,é\/%","albatross_instance":"+#"}`, "instance=%2B%23&unikernel=a%26b%3Dc+d%2C%C3%A9%2F%25", `{}`},
-		"empty names":      {"", `{"name":"","albatross_instance":""}`, "instance=&unikernel=", `{}`},
+		"escaping": {"", `{"name":"a&b=c d,é\/%","albatross_instance":"+#"}`,
+			"instance=%2B%23&unikernel=a%26b%3Dc+d%2C%C3%A9%2F%25", `{}`},
+		"empty names": {"", `{"name":"","albatross_instance":""}`, "instance=&unikernel=", `{}`},
 
-		"query already":           {inQuery, `{}`, inQuery, `{}`},
-		"query, escaped names":    {"%69nstance=a&unikernel=b", inBody, "%69nstance=a&unikernel=b", inBody},
-		"both":                    {inQuery, inBody, inQuery, inBody},
-		"half a query":            {"instance=default", inBody, "instance=default", inBody},
-		"empty parameter":         {"unikernel", inBody, "unikernel", inBody},
-		"half a body":             {"", `{"name":"hello"}`, "", `{"name":"hello"}`},
-		"empty object":            {"", `{}`, "", `{}`},
-		"not a text":              {"", `{"name":1,"albatross_instance":"default"}`, "", `{"name":1,"albatross_instance":"default"}`},
-		"null":                    {"", `{"name":null,"albatross_instance":"default"}`, "", `{"name":null,"albatross_instance":"default"}`},
-		"other letters":           {"", `{"Name":"hello","albatross_instance":"default"}`, "", `{"Name":"hello","albatross_instance":"default"}`},
-		"doubled name":            {"", `{"name":"a","name":"b","albatross_instance":"c"}`, "", `{"name":"a","name":"b","albatross_instance":"c"}`},
-		"doubled, escaped":        {"", `{"name":"a","n\u0061me":"b","albatross_instance":"c"}`, "", `{"name":"a","n\u0061me":"b","albatross_instance":"c"}`},
-		"doubled deeper":          {"", `{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`, "", `{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`},
-		"comment":                 {"", `{/* x */"name":"a","albatross_instance":"c"}`, "", `{/* x */"name":"a","albatross_instance":"c"}`},
-		"NaN":                     {"", `{"x":NaN,"name":"a","albatross_instance":"c"}`, "", `{"x":NaN,"name":"a","albatross_instance":"c"}`},
-		"more after it":           {"", inBody + `{}`, "", inBody + `{}`},
-		"cut off":                 {"", inBody[:len(inBody)-1], "", inBody[:len(inBody)-1]},
-		"invalid UTF-8":           {"", "{\"name\":\"\xff\",\"albatross_instance\":\"c\"}", "", "{\"name\":\"\xff\",\"albatross_instance\":\"c\"}"},
-		"half a surrogate":        {"", `{"name":"\ud800","albatross_instance":"c"}`, "", `{"name":"\ud800","albatross_instance":"c"}`},
-		"byte order mark":         {"", "\ufeff" + inBody, "", "\ufeff" + inBody},
-		"array":                   {"", `[` + inBody + `]`, "", `[` + inBody + `]`},
-		"text":                    {"", `"x"`, "", `"x"`},
-		"form":                    {"", "name=hello&albatross_instance=default", "", "name=hello&albatross_instance=default"},
+		"query already":        {inQuery, `{}`, inQuery, `{}`},
+		"query, escaped names": {"%69nstance=a&unikernel=b", inBody, "%69nstance=a&unikernel=b", inBody},
+		"both":                 {inQuery, inBody, inQuery, inBody},
+		"half a query":         {"instance=default", inBody, "instance=default", inBody},
+		"empty parameter":      {"unikernel", inBody, "unikernel", inBody},
+		"half a body":          {"", `{"name":"hello"}`, "", `{"name":"hello"}`},
+		"empty object":         {"", `{}`, "", `{}`},
+		"not a text": {"", `{"name":1,"albatross_instance":"default"}`, "",
+			`{"name":1,"albatross_instance":"default"}`},
+		"null": {"", `{"name":null,"albatross_instance":"default"}`, "",
+			`{"name":null,"albatross_instance":"default"}`},
+		"other letters": {"", `{"Name":"hello","albatross_instance":"default"}`, "",
+			`{"Name":"hello","albatross_instance":"default"}`},
+		"doubled name": {"", `{"name":"a","name":"b","albatross_instance":"c"}`, "",
+			`{"name":"a","name":"b","albatross_instance":"c"}`},
+		"doubled, escaped": {"", `{"name":"a","n\u0061me":"b","albatross_instance":"c"}`, "",
+			`{"name":"a","n\u0061me":"b","albatross_instance":"c"}`},
+		"doubled deeper": {"", `{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`, "",
+			`{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`},
+		"comment": {"", `{/* x */"name":"a","albatross_instance":"c"}`, "",
+			`{/* x */"name":"a","albatross_instance":"c"}`},
+		"NaN": {"", `{"x":NaN,"name":"a","albatross_instance":"c"}`, "",
+			`{"x":NaN,"name":"a","albatross_instance":"c"}`},
+		"more after it": {"", inBody + `{}`, "", inBody + `{}`},
+		"cut off":       {"", inBody[:len(inBody)-1], "", inBody[:len(inBody)-1]},
+		"invalid UTF-8": {"", "{\"name\":\"\xff\",\"albatross_instance\":\"c\"}", "",
+			"{\"name\":\"\xff\",\"albatross_instance\":\"c\"}"},
+		"half a surrogate": {"", `{"name":"\ud800","albatross_instance":"c"}`, "",
+			`{"name":"\ud800","albatross_instance":"c"}`},
+		"byte order mark": {"", "\ufeff" + inBody, "", "\ufeff" + inBody},
+		"array":           {"", `[` + inBody + `]`, "", `[` + inBody + `]`},
+		"text":            {"", `"x"`, "", `"x"`},
+		"form": {"", "name=hello&albatross_instance=default", "",
+			"name=hello&albatross_instance=default"},
 		"empty":                   {"", "", "", ""},
 		"broken query is kept":    {"%zz", inBody, "%zz&" + inQuery, `{}`},
 		"semicolon separates not": {"x;instance=1", inBody, "x;instance=1&" + inQuery, `{}`},
@@ -67,15 +80,18 @@ func TestRestartByQuery(t *testing.T) {
 
 func TestRestartByBody(t *testing.T) {
 	for name, tt := range map[string]struct{ query, body, wantQuery, wantBody string }{
-		"query":            {inQuery, `{}`, "", inBody},
-		"other order":      {"unikernel=hello&instance=default", `{}`, "", inBody},
-		"escaped":          {"%69nstance=default&unikernel=h%65llo", `{}`, "", inBody},
-		"plus is a blank":  {"instance=a+b&unikernel=c%2Bd", `{}`, "", `{"name":"c+d","albatross_instance":"a b"}`},
-		"quotes":           {"instance=%22&unikernel=%5C%0A", `{}`, "", `{"name":"\\\n","albatross_instance":"\""}`},
-		"comma list":       {"instance=a,b&unikernel=c", `{}`, "", `{"name":"c","albatross_instance":"a,b"}`},
-		"the first counts": {"instance=a&unikernel=b&instance=c&unikernel=d", `{}`, "", `{"name":"b","albatross_instance":"a"}`},
-		"other parameters": {"x=1&instance=a&y&unikernel=b&z=%zz", `{}`, "x=1&y&z=%zz", `{"name":"b","albatross_instance":"a"}`},
-		"arguments":        {inQuery, `{"arguments" : "{ }" , "x":[1, 2]}`, "", `{"name":"hello","albatross_instance":"default","arguments":"{ }","x":[1, 2]}`},
+		"query":           {inQuery, `{}`, "", inBody},
+		"other order":     {"unikernel=hello&instance=default", `{}`, "", inBody},
+		"escaped":         {"%69nstance=default&unikernel=h%65llo", `{}`, "", inBody},
+		"plus is a blank": {"instance=a+b&unikernel=c%2Bd", `{}`, "", `{"name":"c+d","albatross_instance":"a b"}`},
+		"quotes":          {"instance=%22&unikernel=%5C%0A", `{}`, "", `{"name":"\\\n","albatross_instance":"\""}`},
+		"comma list":      {"instance=a,b&unikernel=c", `{}`, "", `{"name":"c","albatross_instance":"a,b"}`},
+		"the first counts": {"instance=a&unikernel=b&instance=c&unikernel=d", `{}`, "",
+			`{"name":"b","albatross_instance":"a"}`},
+		"other parameters": {"x=1&instance=a&y&unikernel=b&z=%zz", `{}`, "x=1&y&z=%zz",
+			`{"name":"b","albatross_instance":"a"}`},
+		"arguments": {inQuery, `{"arguments" : "{ }" , "x":[1, 2]}`, "",
+			`{"name":"hello","albatross_instance":"default","arguments":"{ }","x":[1, 2]}`},
 		"empty parameters": {"instance=&unikernel", `{}`, "", `{"name":"","albatross_instance":""}`},
 
 		"handbook":           {"", inBody, "", inBody},
@@ -95,7 +111,8 @@ func TestRestartByBody(t *testing.T) {
 	}
 }
 
-func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, []byte), query, body, wantQuery, wantBody string) {
+func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, []byte), query, body, wantQuery,
+	wantBody string) {
 	t.Helper()
 	given := []byte(body)
 	gotQuery, gotBody := adapt(query, given)
@@ -119,13 +136,17 @@ func TestRestartOfGeneration(t *testing.T) {
 }
 
 func FuzzAdapt(f *testing.F) {
-	for _, query := range []string{"", inQuery, "instance=a", "x=1&unikernel=b&instance=c", "instance=%zz&unikernel=%ff", "&&=&", "instance=a+b&unikernel=c;d"} {
-		for _, body := range []string{"", "{}", inBody, `{"name":"a","name":"b"}`, `{"arguments":"{}","name":"a","albatross_instance":"\u00e9"}`, `{/**/}`, `{"x":{"y":[1,2]}}`, "[]", `{"name":1}`, inBody + "x"} {
+	for _, query := range []string{"", inQuery, "instance=a", "x=1&unikernel=b&instance=c",
+		"instance=%zz&unikernel=%ff", "&&=&", "instance=a+b&unikernel=c;d"} {
+		for _, body := range []string{"", "{}", inBody, `{"name":"a","name":"b"}`,
+			`{"arguments":"{}","name":"a","albatross_instance":"\u00e9"}`, `{/**/}`, `{"x":{"y":[1,2]}}`, "[]",
+			`{"name":1}`, inBody + "x"} {
 			f.Add(query, []byte(body))
 		}
 	}
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
-		for name, adapt := range map[string]func(string, []byte) (string, []byte){"by query": restartByQuery, "by body": restartByBody} {
+		for name, adapt := range map[string]func(string, []byte) (string, []byte){"by query": restartByQuery,
+			"by body": restartByBody} {
 			given := bytes.Clone(body)
 			newQuery, newBody := adapt(query, body)
 			if !bytes.Equal(body, given) {
@@ -136,7 +157,8 @@ func FuzzAdapt(f *testing.F) {
 			if isObject != stillObject {
 				t.Fatalf("%s: %q became %q", name, body, newBody)
 			}
-			if againQuery, againBody := adapt(newQuery, newBody); againQuery != newQuery || !bytes.Equal(againBody, newBody) {
+			if againQuery, againBody := adapt(newQuery, newBody); againQuery != newQuery ||
+				!bytes.Equal(againBody, newBody) {
 				t.Fatalf("%s: once %q %q, twice %q %q", name, newQuery, newBody, againQuery, againBody)
 			}
 			if newQuery == query && bytes.Equal(newBody, body) {

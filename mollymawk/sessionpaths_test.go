@@ -14,7 +14,8 @@ import (
 // none of them opens to a token.
 func TestSessionPaths(t *testing.T) {
 	t.Parallel()
-	for name, generation := range map[string]mollymawktest.Generation{"mollymawk": mollymawktest.Current, "mollymawk-2025": mollymawktest.Generation2025} {
+	for name, generation := range map[string]mollymawktest.Generation{"mollymawk": mollymawktest.Current,
+		"mollymawk-2025": mollymawktest.Generation2025} {
 		backend := mollymawktest.New(t, mollymawktest.Options{Generation: generation})
 		table, _ := gate.TableByName(name)
 		if !slices.IsSorted(table.SessionPaths) {
@@ -25,9 +26,12 @@ func TestSessionPaths(t *testing.T) {
 				t.Errorf("%s: %s is a token's", name, table.Routes[i].Path)
 			}
 		}
-		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 		for _, path := range table.SessionPaths {
-			if path == "/blocks" && generation == mollymawktest.Generation2025 || path == "/volumes" && generation == mollymawktest.Current {
+			if path == "/blocks" && generation == mollymawktest.Generation2025 || path == "/volumes" &&
+				generation == mollymawktest.Current {
 				continue
 			}
 			response, err := client.Get(backend.URL() + path)

@@ -33,20 +33,26 @@ func table(g generation) gate.Table {
 	routes := []gate.Route{
 		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
 		// The image comes as a part of the body.
-		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true, AdaptUpload: g.createForm().adaptUpload},
+		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true,
+			AdaptUpload: g.createForm().adaptUpload},
 		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
 		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart},
 		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate},
 		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
 		// Not even the headers come before the unikernel's next line.
 		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
-		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"), Adapt: adaptFields},
+		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"),
+			Adapt: adaptFields},
 		// Monitoring reaches the unikernels of every user, so "*" doesn't grant it.
 		{Method: http.MethodGet, Path: "/api/unikernel/monitoring/status", Scope: explicit("monitoring:read")},
-		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write"), Adapt: adaptFields},
-		{Method: http.MethodPost, Path: "/api/block/create", Scope: scope("block:create"), Upload: true, AdaptUpload: blockForm().adaptUpload},
-		{Method: http.MethodPost, Path: "/api/block/upload", Scope: scope("block:upload"), Upload: true, AdaptUpload: blockForm().adaptUpload},
-		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true, Adapt: download},
+		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write"),
+			Adapt: adaptFields},
+		{Method: http.MethodPost, Path: "/api/block/create", Scope: scope("block:create"), Upload: true,
+			AdaptUpload: blockForm().adaptUpload},
+		{Method: http.MethodPost, Path: "/api/block/upload", Scope: scope("block:upload"), Upload: true,
+			AdaptUpload: blockForm().adaptUpload},
+		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true,
+			Adapt: download},
 		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
 	}
 	routes = slices.DeleteFunc(routes, g.lacks)
@@ -54,14 +60,16 @@ func table(g generation) gate.Table {
 		routes[i].CredentialRefused, routes[i].ReadError = credentialRefused, readError
 		g.renameBlock(&routes[i])
 	}
-	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk", SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
+	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk",
+		SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }
 
 // presets are what tokens are often for.
 func presets() map[string]token.Grants {
 	return map[string]token.Grants{
-		"read":   {"unikernel:list", "unikernel:console"},
-		"deploy": {"unikernel:list", "unikernel:create", "unikernel:restart", "unikernel:update", "unikernel:rollback", "unikernel:console"},
+		"read": {"unikernel:list", "unikernel:console"},
+		"deploy": {"unikernel:list", "unikernel:create", "unikernel:restart", "unikernel:update", "unikernel:rollback",
+			"unikernel:console"},
 		"backup": {"block:download"},
 		"full":   {"*"},
 	}

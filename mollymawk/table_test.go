@@ -50,9 +50,11 @@ var tables = map[string][]string{
 }
 
 func describe(route *gate.Route) string {
-	line := fmt.Sprintf("%s %s %s", route.Method, strings.Join(append([]string{route.Path}, route.Aliases...), "="), route.Scope.Name)
+	line := fmt.Sprintf("%s %s %s", route.Method, strings.Join(append([]string{route.Path}, route.Aliases...), "="),
+		route.Scope.Name)
 	words := map[string]bool{
-		"upload": route.Upload, "stream": route.Stream, "adapt": route.Adapt != nil || route.AdaptUpload != nil, "explicit": route.Scope.Explicit, "websocket": route.WebSocket,
+		"upload": route.Upload, "stream": route.Stream, "adapt": route.Adapt != nil || route.AdaptUpload != nil,
+		"explicit": route.Scope.Explicit, "websocket": route.WebSocket,
 	}
 	for _, word := range slices.Sorted(maps.Keys(words)) {
 		if words[word] {
@@ -93,11 +95,13 @@ func TestTables(t *testing.T) {
 func TestPresets(t *testing.T) {
 	table, _ := gate.TableByName("mollymawk")
 	want := map[string][]string{
-		"read":   {"unikernel:console", "unikernel:list"},
-		"deploy": {"unikernel:console", "unikernel:create", "unikernel:list", "unikernel:restart", "unikernel:rollback", "unikernel:update"},
+		"read": {"unikernel:console", "unikernel:list"},
+		"deploy": {"unikernel:console", "unikernel:create", "unikernel:list", "unikernel:restart", "unikernel:rollback",
+			"unikernel:update"},
 		"backup": {"block:download"},
 		"full": {
-			"block:create", "block:delete", "block:download", "block:upload", "unikernel:console", "unikernel:create", "unikernel:destroy",
+			"block:create", "block:delete", "block:download", "block:upload", "unikernel:console", "unikernel:create",
+			"unikernel:destroy",
 			"unikernel:list", "unikernel:restart", "unikernel:rollback", "unikernel:scale", "unikernel:update",
 		},
 	}
@@ -149,12 +153,14 @@ func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
 		table, _ := gate.TableByName(name)
-		g, err := gate.New(gate.Config{Table: table, Prefixes: token.Prefixes{"mm"}, MaxBody: 1 << 20, MaxUpload: 1 << 30})
+		g, err := gate.New(gate.Config{Table: table, Prefixes: token.Prefixes{"mm"}, MaxBody: 1 << 20,
+			MaxUpload: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}
 		decide := func(method, path string) gate.Decision {
-			request := gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid}, ClientIP: netip.IPv6Loopback()}
+			request := gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid},
+				ClientIP: netip.IPv6Loopback()}
 			var d gate.Decision
 			g.Decide(anyone{}, &request, &d)
 			return d
@@ -175,7 +181,8 @@ func TestGateOfTable(t *testing.T) {
 			if d := decide(route.Method, route.Path); d.Refusal.Code != want || d.Path != route.Path {
 				t.Errorf("%s: %s: %q, sent as %q", name, route.Name(), d.Refusal.Code, d.Path)
 			}
-			if d := decide("HEAD", route.Path); d.Refusal.Code != gate.MethodNotAllowed || d.Refusal.Allow != route.Method {
+			if d := decide("HEAD", route.Path); d.Refusal.Code != gate.MethodNotAllowed ||
+				d.Refusal.Allow != route.Method {
 				t.Errorf("%s: HEAD %s: %q", name, route.Path, d.Refusal.Code)
 			}
 		}
@@ -183,14 +190,18 @@ func TestGateOfTable(t *testing.T) {
 		const sessionOnly, spelling = "browser's session", "Check its spelling"
 		for detail, paths := range map[string][]string{
 			sessionOnly: {
-				"/api/tokens/create", "/api/tokens/delete", "/api/login", "/api/register", "/api/account/sessions/close", "/account", "/logout",
-				"/api/admin/settings/albatross/create", "/admin/users", "/dashboard", "/tokens", "/select/instance", "/unikernel/info", "/sign-in",
+				"/api/tokens/create", "/api/tokens/delete", "/api/login", "/api/register",
+				"/api/account/sessions/close", "/account", "/logout",
+				"/api/admin/settings/albatross/create", "/admin/users", "/dashboard", "/tokens", "/select/instance",
+				"/unikernel/info", "/sign-in",
 			},
-			spelling: {"/", "/main.js", "/api/unikernel", "/api/unikernels/x", "/api/block", "/api/Unikernels", "/api/tokens", "/api/tokens/create/x"},
+			spelling: {"/", "/main.js", "/api/unikernel", "/api/unikernels/x", "/api/block", "/api/Unikernels",
+				"/api/tokens", "/api/tokens/create/x"},
 		} {
 			for _, path := range paths {
 				for _, method := range []string{"GET", "POST"} {
-					if d := decide(method, path); d.Refusal.Code != gate.RouteNotAllowed || !strings.Contains(d.Refusal.Problem().Detail, detail) {
+					if d := decide(method, path); d.Refusal.Code != gate.RouteNotAllowed ||
+						!strings.Contains(d.Refusal.Problem().Detail, detail) {
 						t.Errorf("%s: %s %s: %q, %s", name, method, path, d.Refusal.Code, d.Refusal.Problem().Detail)
 					}
 				}

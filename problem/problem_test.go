@@ -14,7 +14,8 @@ import (
 )
 
 var denied = problem.Problem{
-	Status: http.StatusForbidden, Code: "insufficient_scope", Title: "Insufficient scope", Detail: `This key lacks the scope "a:b".`,
+	Status: http.StatusForbidden, Code: "insufficient_scope", Title: "Insufficient scope",
+	Detail: `This key lacks the scope "a:b".`,
 }
 
 // The body is RFC 9457's, and Mollymawk's clients find success and data in it.
@@ -98,7 +99,8 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s: status %d", method, answer.StatusCode)
 		}
 		for name, want := range map[string]string{
-			"Content-Type": "application/problem+json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Allow": "GET",
+			"Content-Type": "application/problem+json", "Cache-Control": "no-store",
+			"X-Content-Type-Options": "nosniff", "Allow": "GET",
 		} {
 			if got := strings.Join(answer.Header.Values(name), "|"); got != want {
 				t.Errorf("%s: %s: %s, want %s", method, name, got, want)

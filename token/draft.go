@@ -127,9 +127,13 @@ func (p Policy) account(d Draft) (string, error) {
 	}
 	if !slices.Contains(p.Accounts, account) {
 		if len(p.Accounts) == 0 {
-			return "", fieldErrorf("account", "%s is not configured; no account is: add an account block to api_tokens in the Caddyfile", quote(account))
+			return "",
+				fieldErrorf("account",
+					"%s is not configured; no account is: add an account block to api_tokens in the Caddyfile",
+					quote(account))
 		}
-		return "", fieldErrorf("account", "%s is not configured; the accounts here are %s", quote(account), strings.Join(p.Accounts, ", "))
+		return "", fieldErrorf("account", "%s is not configured; the accounts here are %s", quote(account),
+			strings.Join(p.Accounts, ", "))
 	}
 	return account, nil
 }
@@ -150,13 +154,15 @@ func (p Policy) grants(d Draft) (Grants, error) {
 		}
 		grants, ok := p.Catalog.Presets[d.Preset]
 		if !ok {
-			return nil, fieldErrorf("preset", "%s is not known; the presets here are %s", quote(d.Preset), strings.Join(p.Catalog.presetNames(), ", "))
+			return nil, fieldErrorf("preset", "%s is not known; the presets here are %s", quote(d.Preset),
+				strings.Join(p.Catalog.presetNames(), ", "))
 		}
 		return p.known("preset", grants)
 	}
 	switch n := len(d.Scopes); {
 	case n == 0:
-		return nil, fieldErrorf("scopes", "give at least one scope, or a preset (%s)", strings.Join(p.Catalog.presetNames(), ", "))
+		return nil, fieldErrorf("scopes", "give at least one scope, or a preset (%s)",
+			strings.Join(p.Catalog.presetNames(), ", "))
 	case n > maxScopes:
 		return nil, fieldErrorf("scopes", "%d are given; %d are allowed", n, maxScopes)
 	}
@@ -178,7 +184,8 @@ func (p Policy) withinAccount(token *Token, field string) error {
 		return nil
 	}
 	if grant, exceeds := p.Catalog.exceeding(token.Scopes, most); exceeds {
-		return fieldErrorf(field, "%s is more than account %s gives, which is %s", quote(grant), token.Account, strings.Join(most, ", "))
+		return fieldErrorf(field, "%s is more than account %s gives, which is %s", quote(grant), token.Account,
+			strings.Join(most, ", "))
 	}
 	return nil
 }
@@ -216,12 +223,15 @@ func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) 
 	}
 	switch {
 	case given == 0:
-		return time.Time{}, fieldErrorf("expires_in", `is required: write for example "90d", or give expires_at%s`, p.neverHint())
+		return time.Time{}, fieldErrorf("expires_in", `is required: write for example "90d", or give expires_at%s`,
+			p.neverHint())
 	case given > 1:
 		return time.Time{}, fieldErrorf("expires_at", "give either expires_in or expires_at, not both")
 	case d.NeverExpires:
 		if !p.MaxLifetime.Unlimited() {
-			return time.Time{}, fieldErrorf("expires_in", `"never" is only possible with max_lifetime unlimited; here it is %s`, p.MaxLifetime)
+			return time.Time{},
+				fieldErrorf("expires_in", `"never" is only possible with max_lifetime unlimited; here it is %s`,
+					p.MaxLifetime)
 		}
 		return time.Time{}, nil
 	}

@@ -15,7 +15,8 @@ func TestDraft(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
 	draft := Draft{
-		Kind: KindAPI, Name: "GitHub CI", Account: "alice", Scopes: Grants{"unikernel:list", "block:*", "unikernel:list"},
+		Kind: KindAPI, Name: "GitHub CI", Account: "alice",
+		Scopes:     Grants{"unikernel:list", "block:*", "unikernel:list"},
 		AllowedIPs: []string{"203.0.113.0/24", "203.0.113.0/24", "2001:db8::1"},
 		RateLimit:  &RateLimit{60, time.Minute}, Quota: &Quota{10000, PeriodMonth},
 		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
@@ -26,7 +27,10 @@ func TestDraft(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Token{
-		Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128")}, RateLimit: RateLimit{60, time.Minute}, Quota: Quota{10000, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
+		Terms: Terms{Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"),
+				netip.MustParsePrefix("2001:db8::1/128")}, RateLimit: RateLimit{60, time.Minute},
+			Quota: Quota{10000, PeriodMonth}}, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
 
 		Metadata:  map[string]string{"env": "prod", "note": "two\nlines"},
 		CreatedAt: testTime, UpdatedAt: made, SecretMadeAt: made,
@@ -98,49 +102,83 @@ func TestDraftRules(t *testing.T) {
 		"tag":                      {edit: func(d *Draft) { d.Name = "a\U000e0041b" }, field: "name"},
 		"Hebrew, emoji and joiner": {edit: func(d *Draft) { d.Name = "שלום 👩\u200d💻 می\u200cخواهم" }},
 
-		"default account":              {edit: func(d *Draft) { d.Account = "" }},
-		"unknown account":              {edit: func(d *Draft) { d.Account = "bob" }, field: "account", rule: "alice, default"},
-		"account by case":              {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
-		"no account there":             {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil }, field: "account", rule: "account block"},
-		"scopes of the account":        {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:list", "block:*"} }, policy: narrow},
-		"more than the account gives":  {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:list", "unikernel:create"} }, policy: narrow, field: "scopes", rule: `"unikernel:create" is more than account alice gives, which is block:*, unikernel:list`},
-		"all actions of the account":   {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:*"} }, policy: narrow, field: "scopes"},
-		"everything of the account":    {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"*"} }, policy: narrow, field: "scopes"},
-		"preset of the account":        {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "read" }, policy: narrow},
-		"preset beyond the account":    {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "full" }, policy: narrow, field: "preset", rule: "account alice"},
-		"another account":              {edit: func(d *Draft) { d.Scopes = Grants{"*"} }, policy: narrow},
-		"account with all":             {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "*"} }, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }},
-		"account without the explicit": {edit: func(d *Draft) { d.Scopes = Grants{"monitoring:*"} }, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }, field: "scopes"},
-		"account that gives nothing":   {edit: func(*Draft) {}, policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": nil} }, field: "scopes"},
+		"default account": {edit: func(d *Draft) { d.Account = "" }},
+		"unknown account": {edit: func(d *Draft) { d.Account = "bob" }, field: "account",
+			rule: "alice, default"},
+		"account by case": {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
+		"no account there": {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil },
+			field: "account", rule: "account block"},
+		"scopes of the account": {edit: func(d *Draft) {
+			d.Account, d.Scopes = "alice",
+				Grants{"unikernel:list", "block:*"}
+		}, policy: narrow},
+		"more than the account gives": {edit: func(d *Draft) {
+			d.Account, d.Scopes = "alice",
+				Grants{"unikernel:list", "unikernel:create"}
+		}, policy: narrow, field: "scopes",
+			rule: `"unikernel:create" is more than account alice gives, which is block:*, unikernel:list`},
+		"all actions of the account": {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:*"} },
+			policy: narrow, field: "scopes"},
+		"everything of the account": {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"*"} },
+			policy: narrow, field: "scopes"},
+		"preset of the account": {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "read" },
+			policy: narrow},
+		"preset beyond the account": {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "full" },
+			policy: narrow, field: "preset", rule: "account alice"},
+		"another account": {edit: func(d *Draft) { d.Scopes = Grants{"*"} }, policy: narrow},
+		"account with all": {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "*"} },
+			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }},
+		"account without the explicit": {edit: func(d *Draft) { d.Scopes = Grants{"monitoring:*"} },
+			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }, field: "scopes"},
+		"account that gives nothing": {edit: func(*Draft) {},
+			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": nil} }, field: "scopes"},
 
-		"rate limit":              {edit: func(d *Draft) { d.RateLimit = &RateLimit{60, time.Minute} }},
-		"highest rate":            {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9, 24 * time.Hour} }},
-		"rate too high":           {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9 + 1, time.Minute} }, field: "rate_limit", rule: "1000000000"},
-		"rate of none":            {edit: func(d *Draft) { d.RateLimit = &RateLimit{0, time.Minute} }, field: "rate_limit", rule: "requests"},
-		"negative rate":           {edit: func(d *Draft) { d.RateLimit = &RateLimit{-1, time.Minute} }, field: "rate_limit", rule: "requests"},
-		"no window":               {edit: func(d *Draft) { d.RateLimit = &RateLimit{Requests: 1} }, field: "rate_limit", rule: "window"},
-		"window too long":         {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 24*time.Hour + time.Second} }, field: "rate_limit", rule: "window"},
-		"part of a second":        {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 1500 * time.Millisecond} }, field: "rate_limit", rule: "window"},
-		"rate limit of an admin":  {edit: func(d *Draft) { d.Kind, d.Scopes, d.RateLimit = KindAdmin, nil, &RateLimit{1, time.Minute} }, field: "rate_limit"},
-		"quota":                   {edit: func(d *Draft) { d.Quota = &Quota{1, PeriodMonth} }},
-		"daily quota":             {edit: func(d *Draft) { d.Quota = &Quota{999_999_999_999_999, PeriodDay} }},
-		"quota too high":          {edit: func(d *Draft) { d.Quota = &Quota{1_000_000_000_000_000, PeriodDay} }, field: "quota", rule: "999999999999999"},
-		"quota of none":           {edit: func(d *Draft) { d.Quota = &Quota{Period: PeriodMonth} }, field: "quota", rule: "requests"},
-		"no period":               {edit: func(d *Draft) { d.Quota = &Quota{Requests: 1} }, field: "quota", rule: "period"},
-		"unknown period":          {edit: func(d *Draft) { d.Quota = &Quota{1, 3} }, field: "quota", rule: "period"},
-		"quota of an admin token": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Quota = KindAdmin, nil, &Quota{1, PeriodMonth} }, field: "quota"},
+		"rate limit":   {edit: func(d *Draft) { d.RateLimit = &RateLimit{60, time.Minute} }},
+		"highest rate": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9, 24 * time.Hour} }},
+		"rate too high": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9 + 1, time.Minute} },
+			field: "rate_limit", rule: "1000000000"},
+		"rate of none": {edit: func(d *Draft) { d.RateLimit = &RateLimit{0, time.Minute} },
+			field: "rate_limit", rule: "requests"},
+		"negative rate": {edit: func(d *Draft) { d.RateLimit = &RateLimit{-1, time.Minute} },
+			field: "rate_limit", rule: "requests"},
+		"no window": {edit: func(d *Draft) { d.RateLimit = &RateLimit{Requests: 1} }, field: "rate_limit",
+			rule: "window"},
+		"window too long": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 24*time.Hour + time.Second} },
+			field: "rate_limit", rule: "window"},
+		"part of a second": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1, 1500 * time.Millisecond} },
+			field: "rate_limit", rule: "window"},
+		"rate limit of an admin": {edit: func(d *Draft) {
+			d.Kind, d.Scopes, d.RateLimit = KindAdmin, nil,
+				&RateLimit{1, time.Minute}
+		}, field: "rate_limit"},
+		"quota":       {edit: func(d *Draft) { d.Quota = &Quota{1, PeriodMonth} }},
+		"daily quota": {edit: func(d *Draft) { d.Quota = &Quota{999_999_999_999_999, PeriodDay} }},
+		"quota too high": {edit: func(d *Draft) { d.Quota = &Quota{1_000_000_000_000_000, PeriodDay} },
+			field: "quota", rule: "999999999999999"},
+		"quota of none": {edit: func(d *Draft) { d.Quota = &Quota{Period: PeriodMonth} }, field: "quota",
+			rule: "requests"},
+		"no period": {edit: func(d *Draft) { d.Quota = &Quota{Requests: 1} }, field: "quota",
+			rule: "period"},
+		"unknown period": {edit: func(d *Draft) { d.Quota = &Quota{1, 3} }, field: "quota", rule: "period"},
+		"quota of an admin token": {edit: func(d *Draft) {
+			d.Kind, d.Scopes, d.Quota = KindAdmin, nil,
+				&Quota{1, PeriodMonth}
+		}, field: "quota"},
 
-		"no account for admin": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Account = KindAdmin, nil, "alice" }, field: "account"},
+		"no account for admin": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Account = KindAdmin, nil, "alice" },
+			field: "account"},
 
-		"admin":                  {edit: func(d *Draft) { d.Kind, d.Scopes = KindAdmin, nil }},
-		"admin with scopes":      {edit: func(d *Draft) { d.Kind = KindAdmin }, field: "scopes"},
-		"admin with preset":      {edit: func(d *Draft) { d.Kind, d.Scopes, d.Preset = KindAdmin, nil, "read" }, field: "preset"},
-		"no scope":               {edit: func(d *Draft) { d.Scopes = nil }, field: "scopes", rule: "full, read"},
-		"preset":                 {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "read" }},
-		"preset and scopes":      {edit: func(d *Draft) { d.Preset = "read" }, field: "preset"},
-		"preset and none":        {edit: func(d *Draft) { d.Preset, d.Scopes = "read", Grants{} }, field: "preset"},
-		"unknown preset":         {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "write" }, field: "preset"},
-		"preset that is wrong":   {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "bad" }, policy: func(p *Policy) { p.Catalog.Presets = map[string]Grants{"bad": {"x:y"}} }, field: "preset"},
+		"admin":             {edit: func(d *Draft) { d.Kind, d.Scopes = KindAdmin, nil }},
+		"admin with scopes": {edit: func(d *Draft) { d.Kind = KindAdmin }, field: "scopes"},
+		"admin with preset": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Preset = KindAdmin, nil, "read" },
+			field: "preset"},
+		"no scope":          {edit: func(d *Draft) { d.Scopes = nil }, field: "scopes", rule: "full, read"},
+		"preset":            {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "read" }},
+		"preset and scopes": {edit: func(d *Draft) { d.Preset = "read" }, field: "preset"},
+		"preset and none":   {edit: func(d *Draft) { d.Preset, d.Scopes = "read", Grants{} }, field: "preset"},
+		"unknown preset":    {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "write" }, field: "preset"},
+		"preset that is wrong": {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "bad" },
+			policy: func(p *Policy) { p.Catalog.Presets = map[string]Grants{"bad": {"x:y"}} }, field: "preset"},
 		"everything":             {edit: func(d *Draft) { d.Scopes = Grants{"*"} }},
 		"every action":           {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "monitoring:*"} }},
 		"unknown scope":          {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:destroy"} }, field: "scopes"},
@@ -157,42 +195,84 @@ func TestDraftRules(t *testing.T) {
 		"too many IPs":           {edit: func(d *Draft) { d.AllowedIPs = many(257) }, field: "allowed_ips"},
 		"no IP":                  {edit: func(d *Draft) { d.AllowedIPs = []string{""} }, field: "allowed_ips"},
 
-		"too many entries":      {edit: func(d *Draft) { d.Metadata = manyEntries }, field: "metadata"},
-		"empty key":             {edit: func(d *Draft) { d.Metadata = map[string]string{"": "x"} }, field: "metadata"},
-		"empty value":           {edit: func(d *Draft) { d.Metadata = map[string]string{"x": ""} }},
-		"longest entry":         {edit: func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("ä", 64): strings.Repeat("ä", 1024)} }},
-		"key too long":          {edit: func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("a", 65): ""} }, field: "metadata"},
-		"value too long":        {edit: func(d *Draft) { d.Metadata = map[string]string{"a": strings.Repeat("a", 1025)} }, field: "metadata"},
-		"key with control":      {edit: func(d *Draft) { d.Metadata = map[string]string{"a\nb": ""} }, field: "metadata"},
-		"key invalid":           {edit: func(d *Draft) { d.Metadata = map[string]string{"a\xff": ""} }, field: "metadata"},
-		"value invalid":         {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\xff"} }, field: "metadata"},
-		"value with escape":     {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\x1b[2J"} }, field: "metadata", rule: "U+001B"},
-		"value turns direction": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\u202ey"} }, field: "metadata"},
-		"value with lines":      {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\n\ty"} }},
-		"keys differ by case":   {edit: func(d *Draft) { d.Metadata = map[string]string{"Env": "", "env": ""} }, field: "metadata", rule: `"Env" and "env"`},
-		"empty metadata":        {edit: func(d *Draft) { d.Metadata = map[string]string{} }},
-		"no expiry":             {edit: func(d *Draft) { d.ExpiresIn = Lifetime{} }, field: "expires_in"},
-		"two expiries":          {edit: func(d *Draft) { d.ExpiresAt = testTime.Add(time.Hour) }, field: "expires_at"},
-		"expiry and never":      {edit: func(d *Draft) { d.NeverExpires = true }, policy: unlimited, field: "expires_at"},
-		"never":                 {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true }, policy: unlimited},
-		"never, with a limit":   {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true }, field: "expires_in", rule: "2y"},
-		"longest lifetime":      {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 24} }},
-		"longer than longest":   {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 25} }, field: "expires_in", rule: "2y"},
-		"latest end":            {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:26Z") }},
-		"latest end and less":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:26.999Z") }},
-		"later than latest":     {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("2029-03-14T15:09:27Z") }, field: "expires_at"},
-		"already expired":       {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime }, field: "expires_at"},
-		"expires within now":    {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime.Add(400*time.Millisecond) }, field: "expires_at"},
-		"expires next second":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime.Add(time.Second) }},
-		"last second of all":    {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("9999-12-31T23:59:59Z") }, policy: unlimited},
-		"first year too many":   {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, at("9999-12-31T23:59:59-01:00") }, policy: unlimited, field: "expires_at"},
-		"in too many years":     {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 9000} }, policy: unlimited, field: "expires_in"},
-		"limit that has no end": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 1000} }, policy: func(p *Policy) { p.MaxLifetime = Lifetime{months: 12 * 9000} }},
-		"begins at the end":     {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:26Z") }, field: "not_before"},
+		"too many entries": {edit: func(d *Draft) { d.Metadata = manyEntries }, field: "metadata"},
+		"empty key":        {edit: func(d *Draft) { d.Metadata = map[string]string{"": "x"} }, field: "metadata"},
+		"empty value":      {edit: func(d *Draft) { d.Metadata = map[string]string{"x": ""} }},
+		"longest entry": {
+			edit: func(d *Draft) {
+				d.Metadata = map[string]string{strings.Repeat("ä", 64): strings.Repeat("ä", 1024)}
+			}},
+		"key too long": {edit: func(d *Draft) { d.Metadata = map[string]string{strings.Repeat("a", 65): ""} },
+			field: "metadata"},
+		"value too long": {
+			edit: func(d *Draft) { d.Metadata = map[string]string{"a": strings.Repeat("a", 1025)} }, field: "metadata"},
+		"key with control": {edit: func(d *Draft) { d.Metadata = map[string]string{"a\nb": ""} },
+			field: "metadata"},
+		"key invalid": {edit: func(d *Draft) { d.Metadata = map[string]string{"a\xff": ""} },
+			field: "metadata"},
+		"value invalid": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\xff"} },
+			field: "metadata"},
+		"value with escape": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\x1b[2J"} },
+			field: "metadata", rule: "U+001B"},
+		"value turns direction": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\u202ey"} },
+			field: "metadata"},
+		"value with lines": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\n\ty"} }},
+		"keys differ by case": {edit: func(d *Draft) { d.Metadata = map[string]string{"Env": "", "env": ""} },
+			field: "metadata", rule: `"Env" and "env"`},
+		"empty metadata": {edit: func(d *Draft) { d.Metadata = map[string]string{} }},
+		"no expiry":      {edit: func(d *Draft) { d.ExpiresIn = Lifetime{} }, field: "expires_in"},
+		"two expiries":   {edit: func(d *Draft) { d.ExpiresAt = testTime.Add(time.Hour) }, field: "expires_at"},
+		"expiry and never": {edit: func(d *Draft) { d.NeverExpires = true }, policy: unlimited,
+			field: "expires_at"},
+		"never": {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true },
+			policy: unlimited},
+		"never, with a limit": {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true },
+			field: "expires_in", rule: "2y"},
+		"longest lifetime": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 24} }},
+		"longer than longest": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 25} }, field: "expires_in",
+			rule: "2y"},
+		"latest end": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				at("2029-03-14T15:09:26Z")
+		}},
+		"latest end and less": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				at("2029-03-14T15:09:26.999Z")
+		}},
+		"later than latest": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				at("2029-03-14T15:09:27Z")
+		}, field: "expires_at"},
+		"already expired": {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime },
+			field: "expires_at"},
+		"expires within now": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				testTime.Add(400*time.Millisecond)
+		}, field: "expires_at"},
+		"expires next second": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				testTime.Add(time.Second)
+		}},
+		"last second of all": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				at("9999-12-31T23:59:59Z")
+		}, policy: unlimited},
+		"first year too many": {edit: func(d *Draft) {
+			d.ExpiresIn, d.ExpiresAt = Lifetime{},
+				at("9999-12-31T23:59:59-01:00")
+		}, policy: unlimited, field: "expires_at"},
+		"in too many years": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 9000} }, policy: unlimited,
+			field: "expires_in"},
+		"limit that has no end": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 1000} },
+			policy: func(p *Policy) { p.MaxLifetime = Lifetime{months: 12 * 9000} }},
+		"begins at the end": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:26Z") },
+			field: "not_before"},
 		"begins before the end": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:25Z") }},
 		"began long ago":        {edit: func(d *Draft) { d.NotBefore = at("1970-01-01T00:00:00Z") }},
-		"began in the year 0":   {edit: func(d *Draft) { d.NotBefore = at("0000-06-01T00:00:00Z") }, field: "not_before"},
-		"began in no year":      {edit: func(d *Draft) { d.NotBefore = at("0001-01-01T00:00:00+01:00") }, field: "not_before"},
+		"began in the year 0": {edit: func(d *Draft) { d.NotBefore = at("0000-06-01T00:00:00Z") },
+			field: "not_before"},
+		"began in no year": {edit: func(d *Draft) { d.NotBefore = at("0001-01-01T00:00:00+01:00") },
+			field: "not_before"},
 		"begins after all years": {edit: func(d *Draft) {
 			d.ExpiresIn, d.NeverExpires, d.NotBefore = Lifetime{}, true, at("9999-12-31T23:59:59-01:00")
 		}, policy: unlimited, field: "not_before"},
@@ -209,7 +289,8 @@ func TestDraftRules(t *testing.T) {
 			switch {
 			case c.field == "" && err != nil:
 				t.Errorf("refused: %v", err)
-			case c.field != "" && (!errors.As(err, &broken) || broken.Field != c.field || !strings.Contains(broken.Rule, c.rule)):
+			case c.field != "" && (!errors.As(err, &broken) || broken.Field != c.field ||
+				!strings.Contains(broken.Rule, c.rule)):
 				t.Errorf("got %v, want an error about %s %s", err, c.field, c.rule)
 			case c.field != "" && !reflect.ValueOf(token).IsZero():
 				t.Error("there is a token beside the error")
@@ -256,9 +337,12 @@ func TestParseAllowedIPs(t *testing.T) {
 		"203.0.113.7": "203.0.113.7/32", "203.0.113.0/24": "203.0.113.0/24", "0.0.0.0/0": "0.0.0.0/0", "::/0": "::/0",
 		"2001:DB8::": "2001:db8::/128", "2001:db8::/32": "2001:db8::/32", "::ffff:203.0.113.7": "203.0.113.7/32",
 		"::ffff:203.0.113.0/120": "203.0.113.0/24", "::ffff:0.0.0.0/96": "0.0.0.0/0",
-		"": "", " 10.0.0.1": "", "10.0.0.1 ": "", "10.0.0.1/8": "", "10.0.0.0/33": "", "10.0.0.0/-1": "", "10.0.0.0/08": "", "10.0.0.0/": "",
-		"10.0.0": "", "10.0.0.256": "", "010.0.0.1": "", "0x0a.0.0.1": "", "167772161": "", "example.com": "", "10.0.0.0-10.0.0.9": "",
-		"fe80::1%eth0": "", "fe80::%eth0/64": "", "::ffff:1.2.3.4/64": "", "2001:db8::1/32": "", "[::1]": "", "10.0.0.1:80": "", "*": "",
+		"": "", " 10.0.0.1": "", "10.0.0.1 ": "", "10.0.0.1/8": "", "10.0.0.0/33": "", "10.0.0.0/-1": "",
+		"10.0.0.0/08": "", "10.0.0.0/": "",
+		"10.0.0": "", "10.0.0.256": "", "010.0.0.1": "", "0x0a.0.0.1": "", "167772161": "", "example.com": "",
+		"10.0.0.0-10.0.0.9": "",
+		"fe80::1%eth0":      "", "fe80::%eth0/64": "", "::ffff:1.2.3.4/64": "", "2001:db8::1/32": "", "[::1]": "",
+		"10.0.0.1:80": "", "*": "",
 	} {
 		prefixes, err := parseAllowedIPs([]string{text})
 		switch {
@@ -268,7 +352,8 @@ func TestParseAllowedIPs(t *testing.T) {
 			t.Errorf("%q is %v, %v, want %s", text, prefixes, err, want)
 		}
 	}
-	if prefixes, err := parseAllowedIPs([]string{"::ffff:10.0.0.0/104", "10.0.0.0/8"}); err != nil || len(prefixes) != 1 {
+	if prefixes, err := parseAllowedIPs([]string{"::ffff:10.0.0.0/104", "10.0.0.0/8"}); err != nil ||
+		len(prefixes) != 1 {
 		t.Errorf("one range in two spellings is %v, %v", prefixes, err)
 	}
 }

@@ -69,18 +69,20 @@ func TestFindAndRedact(t *testing.T) {
 		at   int
 		safe string
 	}{
-		"nothing":                  {"", -1, ""},
-		"no token":                 {"hello_world", -1, "hello_world"},
-		"alone":                    {vector, 0, redactedVector},
-		"after text":               {"token=" + vector, 6, "token=" + redactedVector},
-		"before text":              {vector + "&x=1", 0, redactedVector + "&x=1"},
-		"in a word":                {"mmk_x" + vector + "y", 5, "mmk_x" + redactedVector + "y"},
-		"underscores before":       {"____" + vector, 4, "____" + redactedVector},
-		"two":                      {vector + vector, 0, redactedVector + redactedVector},
-		"two apart":                {"a " + vector + " b " + vector + " c", 2, "a " + redactedVector + " b " + redactedVector + " c"},
-		"wrong check":              {vector[:54] + "E", -1, vector[:54] + "E"},
-		"begins with a half":       {vector[:30] + vector, 30, vector[:30] + redactedVector},
-		"second begins in first":   {overlap[:52] + vector, 0, vector[:secretStart] + Redacted + "_4fQ9Zt2LkVb7_" + Redacted},
+		"nothing":            {"", -1, ""},
+		"no token":           {"hello_world", -1, "hello_world"},
+		"alone":              {vector, 0, redactedVector},
+		"after text":         {"token=" + vector, 6, "token=" + redactedVector},
+		"before text":        {vector + "&x=1", 0, redactedVector + "&x=1"},
+		"in a word":          {"mmk_x" + vector + "y", 5, "mmk_x" + redactedVector + "y"},
+		"underscores before": {"____" + vector, 4, "____" + redactedVector},
+		"two":                {vector + vector, 0, redactedVector + redactedVector},
+		"two apart": {"a " + vector + " b " + vector + " c", 2,
+			"a " + redactedVector + " b " + redactedVector + " c"},
+		"wrong check":        {vector[:54] + "E", -1, vector[:54] + "E"},
+		"begins with a half": {vector[:30] + vector, 30, vector[:30] + redactedVector},
+		"second begins in first": {overlap[:52] + vector, 0, vector[:secretStart] + Redacted + "_4fQ9Zt2LkVb7_" +
+			Redacted},
 		"imported is none":         {importedText, -1, importedText},
 		"other prefix":             {"mn" + vector[2:], -1, "mn" + vector[2:]},
 		"cut short":                {vector[:54], -1, vector[:54]},
@@ -104,7 +106,8 @@ func TestFindAndRedact(t *testing.T) {
 func TestFindTakesLinearTime(t *testing.T) {
 	near := vector[:54] + "E" // everything is right but the checksum
 	for name, piece := range map[string]string{
-		"underscores": "_", "almost tokens": near, "beginnings": "mmk_", "almost beginnings": "mmk_4fQ9Zt2LkVb7_", "tokens": vector,
+		"underscores": "_", "almost tokens": near, "beginnings": "mmk_", "almost beginnings": "mmk_4fQ9Zt2LkVb7_",
+		"tokens": vector,
 	} {
 		prefixes := Prefixes{"zz", "mm"}
 		cost := func(length int) time.Duration {

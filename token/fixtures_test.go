@@ -37,23 +37,28 @@ func fullToken() *Token {
 		ID: testID, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
 		Terms: Terms{
 			Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"},
-			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")},
-			RateLimit:  RateLimit{maxRateRequests, maxWindow},
-			Quota:      Quota{maxQuotaRequests, PeriodMonth},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+				netip.MustParsePrefix("0.0.0.0/0")},
+			RateLimit: RateLimit{maxRateRequests, maxWindow},
+			Quota:     Quota{maxQuotaRequests, PeriodMonth},
 		},
 		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
-		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
-		Digest: DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
+		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3),
+		RevokedAt: at(4), DisabledAt: at(5),
+		Digest: DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: DigestOf("old"), PreviousValidUntil: at(7),
+		Version: math.MaxUint64,
 	}
 }
 
 // leastToken has only what it must have.
 func leastToken() *Token {
-	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: DigestOf(vector), Version: 1}
+	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(),
+		Digest: DigestOf(vector), Version: 1}
 }
 
 func validDraft() Draft {
-	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"}, Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
+	return Draft{Kind: KindAPI, Name: "GitHub CI", Scopes: Grants{"unikernel:list"},
+		Expiry: Expiry{ExpiresIn: Lifetime{months: 1}}}
 }
 
 const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"

@@ -17,7 +17,8 @@ func (p Policy) Check(draft Draft, now time.Time) error {
 func (p Policy) Import(draft Draft, text string, now time.Time) (token Token, capped bool, err error) {
 	credential, err := p.Prefixes.Parse(text)
 	if err != nil || credential.Format != FormatImported {
-		return Token{}, false, fieldErrorf("value", "is none of Mollymawk's tokens, which are UUIDs of version 4 in lower case")
+		return Token{}, false,
+			fieldErrorf("value", "is none of Mollymawk's tokens, which are UUIDs of version 4 in lower case")
 	}
 	draft.Expiry, capped = p.cap(draft.Expiry, now)
 	if token, err = p.New(draft, now); err != nil {

@@ -56,7 +56,8 @@ func ParseLifetime(s string) (Lifetime, error) {
 	case "y":
 		return Lifetime{months: int(n) * 12}, nil
 	case "m":
-		return Lifetime{}, fmt.Errorf(`%q could be minutes or months: write %dmo for months or %ds for minutes`, s, n, n*60)
+		return Lifetime{}, fmt.Errorf(`%q could be minutes or months: write %dmo for months or %ds for minutes`, s,
+			n, n*60)
 	}
 	return Lifetime{}, errLifetimeForm
 }

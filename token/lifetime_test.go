@@ -13,10 +13,12 @@ func TestParseLifetime(t *testing.T) {
 		lifetime Lifetime
 		printed  string
 	}{
-		"1s": {Lifetime{seconds: 1}, "1s"}, "3600s": {Lifetime{seconds: 3600}, "1h"}, "3601s": {Lifetime{seconds: 3601}, "3601s"},
-		"12h": {Lifetime{seconds: 12 * 3600}, "12h"}, "24h": {Lifetime{seconds: day}, "1d"},
+		"1s": {Lifetime{seconds: 1}, "1s"}, "3600s": {Lifetime{seconds: 3600}, "1h"},
+		"3601s": {Lifetime{seconds: 3601}, "3601s"},
+		"12h":   {Lifetime{seconds: 12 * 3600}, "12h"}, "24h": {Lifetime{seconds: day}, "1d"},
 		"90d": {Lifetime{seconds: 90 * day}, "90d"}, "2w": {Lifetime{seconds: 14 * day}, "14d"},
-		"1mo": {Lifetime{months: 1}, "1mo"}, "6mo": {Lifetime{months: 6}, "6mo"}, "12mo": {Lifetime{months: 12}, "1y"}, "2y": {Lifetime{months: 24}, "2y"},
+		"1mo": {Lifetime{months: 1}, "1mo"}, "6mo": {Lifetime{months: 6}, "6mo"}, "12mo": {Lifetime{months: 12}, "1y"},
+		"2y":          {Lifetime{months: 24}, "2y"},
 		"007d":        {Lifetime{seconds: 7 * day}, "7d"},
 		"2147483647s": {Lifetime{seconds: math.MaxInt32}, "2147483647s"},
 	} {
@@ -33,7 +35,8 @@ func TestParseLifetime(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "d", "90", "0d", "00s", "-1d", "+1d", " 1d", "1d ", "1 d", "1m", "1M", "1D", "1mo ", "1mon", "1.5h", "1h30m",
+		"", "d", "90", "0d", "00s", "-1d", "+1d", " 1d", "1d ", "1 d", "1m", "1M", "1D", "1mo ", "1mon", "1.5h",
+		"1h30m",
 		"never", "unlimited", "1d1d", "9999999999d", "99999999999999999999s", "１d", "1\u00a0d", "1e3s", "0x1d",
 	} {
 		if got, err := ParseLifetime(bad); err == nil {
@@ -133,7 +136,8 @@ func TestLifetimeDaysOfTheMonth(t *testing.T) {
 			}
 			month := (int(start.Month())-1+months)%12 + 1
 			next := end.AddDate(0, 0, 1)
-			if int(end.Month()) != month || (end.Day() != start.Day() && (end.Day() > start.Day() || next.Day() != 1)) ||
+			if int(end.Month()) != month ||
+				(end.Day() != start.Day() && (end.Day() > start.Day() || next.Day() != 1)) ||
 				end.Format("15:04:05") != "05:06:07" {
 				t.Fatalf("%s + %dmo is %s", start, months, end)
 			}

@@ -54,6 +54,9 @@ func within(a, b []netip.Prefix) bool {
 		return true
 	}
 	return len(a) > 0 && !slices.ContainsFunc(a, func(p netip.Prefix) bool {
-		return !slices.ContainsFunc(b, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) })
+		return !slices.ContainsFunc(b, func(q netip.Prefix) bool {
+			return q.Bits() <= p.Bits() &&
+				q.Contains(p.Addr())
+		})
 	})
 }

@@ -20,8 +20,10 @@ func TestNarrowerKnowsAllTerms(t *testing.T) {
 		}
 	}
 	for name, set := range map[string]func(*Token){
-		"RevokedAt": func(tok *Token) { tok.RevokedAt = time.Time{} }, "DisabledAt": func(tok *Token) { tok.DisabledAt = time.Time{} },
-		"ExpiresAt": func(tok *Token) { tok.ExpiresAt = time.Time{} }, "NotBefore": func(tok *Token) { tok.NotBefore = time.Time{} },
+		"RevokedAt":  func(tok *Token) { tok.RevokedAt = time.Time{} },
+		"DisabledAt": func(tok *Token) { tok.DisabledAt = time.Time{} },
+		"ExpiresAt":  func(tok *Token) { tok.ExpiresAt = time.Time{} },
+		"NotBefore":  func(tok *Token) { tok.NotBefore = time.Time{} },
 	} {
 		other := *full
 		set(&other)

@@ -34,7 +34,8 @@ func (p Prefixes) Validate() error {
 	}
 	for i, prefix := range p {
 		if len(prefix) != prefixLength || strings.Trim(prefix, "abcdefghijklmnopqrstuvwxyz") != "" {
-			return fmt.Errorf("token prefix %d of %d: write two lower-case letters, for example: prefix mm", i+1, len(p))
+			return fmt.Errorf("token prefix %d of %d: write two lower-case letters, for example: prefix mm",
+				i+1, len(p))
 		}
 		if slices.Contains(p[:i], prefix) {
 			return fmt.Errorf("token prefix %q is listed twice", prefix)
@@ -77,7 +78,8 @@ func (p Prefixes) check(text string) (Kind, bool) {
 // isUUIDv4 accepts the one spelling that Mollymawk writes: lower case, dashes,
 // version 4. Mollymawk compares byte for byte, so no other spelling ever worked.
 func isUUIDv4(s string) bool {
-	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' || strings.IndexByte("89ab", s[19]) < 0 {
+	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' ||
+		strings.IndexByte("89ab", s[19]) < 0 {
 		return false
 	}
 	var compact [32]byte

@@ -105,7 +105,8 @@ func TestPrefixesValidate(t *testing.T) {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []Prefixes{nil, {}, {""}, {"m"}, {"mmm"}, {"MM"}, {"m1"}, {"m_"}, {"_m"}, {"é"}, {"mm", "mm"}, {"mm", ""}} {
+	for _, bad := range []Prefixes{nil, {}, {""}, {"m"}, {"mmm"}, {"MM"}, {"m1"}, {"m_"}, {"_m"}, {"é"}, {"mm", "mm"},
+		{"mm", ""}} {
 		if bad.Validate() == nil {
 			t.Errorf("%q is accepted", bad)
 		}

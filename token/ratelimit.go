@@ -47,7 +47,8 @@ func ParseWindow(s string) (time.Duration, error) {
 		if unit.name != s[digits:] {
 			continue
 		}
-		if window := time.Duration(n) * unit.length; n <= int64(maxWindow/time.Second) && window >= minWindow && window <= maxWindow {
+		if window := time.Duration(n) * unit.length; n <= int64(maxWindow/time.Second) && window >= minWindow &&
+			window <= maxWindow {
 			return window, nil
 		}
 		return 0, errors.New("the window is from 1s to 1d long; for a longer time set a quota")
@@ -83,9 +84,11 @@ func checkRateLimit(l *RateLimit) (RateLimit, error) {
 	case l == nil:
 		return RateLimit{}, nil
 	case l.Requests < 1 || l.Requests > maxRateRequests:
-		return RateLimit{}, fieldErrorf("rate_limit", "requests is needed, from 1 to %d: %s", maxRateRequests, rateLimitForm)
+		return RateLimit{}, fieldErrorf("rate_limit", "requests is needed, from 1 to %d: %s", maxRateRequests,
+			rateLimitForm)
 	case !l.valid():
-		return RateLimit{}, fieldErrorf("rate_limit", "window is needed, whole seconds from 1s to 1d: %s", rateLimitForm)
+		return RateLimit{}, fieldErrorf("rate_limit", "window is needed, whole seconds from 1s to 1d: %s",
+			rateLimitForm)
 	}
 	return *l, nil
 }

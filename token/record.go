@@ -112,7 +112,8 @@ func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	if err == nil && (t.Kind == 0 || t.Format == 0 || t.CreatedAt.IsZero() || t.Digest.IsZero() || t.Version == 0) {
 		err = wire.ErrMissingField
 	}
-	if err == nil && (t.RateLimit != (RateLimit{}) && !t.RateLimit.valid() || t.Quota != (Quota{}) && !t.Quota.valid()) {
+	if err == nil && (t.RateLimit != (RateLimit{}) && !t.RateLimit.valid() || t.Quota != (Quota{}) &&
+		!t.Quota.valid()) {
 		err = errors.New("a limit is only half there")
 	}
 	return wire.Damaged(err)

@@ -66,7 +66,8 @@ func TestRandomBase62(t *testing.T) {
 func TestRandomBase62WithoutRandom(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 5, idLength, idLength + 2} {
-		if _, err := NewID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := NewID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) &&
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("an id of %d random bytes: %v", n, err)
 		}
 	}
@@ -142,21 +143,25 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}{secret, secret, digest, &Token{Digest: digest, PreviousDigest: digest}}
 
 	var log bytes.Buffer
-	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log), zap.DebugLevel))
-	logger.Info("", zap.Any("secret", secret), zap.Any("digest", digest), zap.Any("holder", holder), zap.Reflect("holder", &holder),
+	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log),
+		zap.DebugLevel))
+	logger.Info("", zap.Any("secret", secret), zap.Any("digest", digest), zap.Any("holder", holder),
+		zap.Reflect("holder", &holder),
 		zap.Stringer("secret", secret), zap.Any("list", []Secret{secret}))
 	text1, json1 := slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewJSONHandler(&log, nil))
 	text1.Info("", "secret", secret, "digest", digest, "holder", holder)
 	json1.Info("", "secret", secret, "digest", digest, "holder", holder)
 
-	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest), fmt.Errorf("%w: %v", ErrMalformed, secret).Error()}
+	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest),
+		fmt.Errorf("%w: %v", ErrMalformed, secret).Error()}
 	// fmt asks no method about %p and %w, so that they show an array; a Secret has
 	// none.
 	for _, verb := range []string{"p", "w"} {
 		printed = append(printed, fmt.Sprintf("%"+verb, secret), fmt.Sprintf("%"+verb, &secret))
 	}
 	for _, verb := range strings.Split("v +v #v s q x X #x # x d b o O c U e E f F g G t T 100s .3s", " ") {
-		for _, value := range []any{secret, &secret, digest, &digest, []any{secret, digest}, map[any]any{digest: secret}} {
+		for _, value := range []any{secret, &secret, digest, &digest, []any{secret, digest},
+			map[any]any{digest: secret}} {
 			printed = append(printed, fmt.Sprintf("%"+verb, value))
 		}
 	}
@@ -185,7 +190,8 @@ func TestNothingPrintsASecret(t *testing.T) {
 		"the digest in hex":      whole,
 		"the digest in numbers":  numbers,
 		"the digest with commas": strings.ReplaceAll(numbers, " ", ","),
-		"the digest as Go":       strings.Trim(strings.TrimPrefix(fmt.Sprintf("%#v", [len(digest)]byte(digest)), "[32]uint8"), "{}"),
+		"the digest as Go": strings.Trim(strings.TrimPrefix(fmt.Sprintf("%#v", [len(digest)]byte(digest)),
+			"[32]uint8"), "{}"),
 	}
 	for _, out := range printed {
 		for what, text := range forbidden {
@@ -208,7 +214,8 @@ func TestParseID(t *testing.T) {
 	if err != nil || id.String() != "4fQ9Zt2LkVb7" {
 		t.Errorf("got %v, %v", id, err)
 	}
-	for _, bad := range []string{"", "4fQ9Zt2LkVb", "4fQ9Zt2LkVb77", "4fQ9Zt2LkVb_", "4fQ9Zt2LkVbé", "4fQ9 t2LkVb7", vector} {
+	for _, bad := range []string{"", "4fQ9Zt2LkVb", "4fQ9Zt2LkVb77", "4fQ9Zt2LkVb_", "4fQ9Zt2LkVbé", "4fQ9 t2LkVb7",
+		vector} {
 		if _, err := ParseID(bad); err == nil || strings.Contains(err.Error(), vector) {
 			t.Errorf("ParseID(%q): %v", bad, err)
 		}
@@ -220,8 +227,9 @@ func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		KindAPI.String(): "api", KindAdmin.String(): "admin", Kind(0).String(): "unknown",
 		FormatNative.String(): "native", FormatImported.String(): "imported",
-		StatusRevoked.String(): "revoked", StatusDisabled.String(): "disabled", StatusNotYetValid.String(): "not_yet_valid",
-		StatusExpired.String(): "expired", StatusActive.String(): "active",
+		StatusRevoked.String(): "revoked", StatusDisabled.String(): "disabled",
+		StatusNotYetValid.String(): "not_yet_valid",
+		StatusExpired.String():     "expired", StatusActive.String(): "active",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -44,7 +44,8 @@ func (t *Token) Ended(now time.Time) error {
 	case !t.RevokedAt.IsZero():
 		return conflictf("the token was permanently revoked at %s; make a new one", formatTime(t.RevokedAt))
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
-		return conflictf("the token expired at %s and isn't brought back to life; make a new one", formatTime(t.ExpiresAt))
+		return conflictf("the token expired at %s and isn't brought back to life; make a new one",
+			formatTime(t.ExpiresAt))
 	}
 	return nil
 }

@@ -24,9 +24,10 @@ func TestStatus(t *testing.T) {
 		"disabled":                   {Token{DisabledAt: at(-9)}, StatusDisabled},
 		"revoked":                    {Token{RevokedAt: at(-9)}, StatusRevoked},
 		"revoked in the future":      {Token{RevokedAt: at(9)}, StatusRevoked},
-		"all of them":                {Token{RevokedAt: at(-1), DisabledAt: at(-2), NotBefore: at(1), ExpiresAt: at(-1)}, StatusRevoked},
-		"all but revoked":            {Token{DisabledAt: at(-2), NotBefore: at(1), ExpiresAt: at(-1)}, StatusDisabled},
-		"never valid":                {Token{NotBefore: at(1), ExpiresAt: at(-1)}, StatusNotYetValid},
+		"all of them": {Token{RevokedAt: at(-1), DisabledAt: at(-2), NotBefore: at(1),
+			ExpiresAt: at(-1)}, StatusRevoked},
+		"all but revoked": {Token{DisabledAt: at(-2), NotBefore: at(1), ExpiresAt: at(-1)}, StatusDisabled},
+		"never valid":     {Token{NotBefore: at(1), ExpiresAt: at(-1)}, StatusNotYetValid},
 	} {
 		if got := c.token.Status(testTime); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -69,7 +70,9 @@ func TestSecretOf(t *testing.T) {
 
 func TestAllowsIP(t *testing.T) {
 	t.Parallel()
-	token := Token{Terms: Terms{AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fe80::/10")}}}
+	token := Token{
+		Terms: Terms{AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"),
+			netip.MustParsePrefix("fe80::/10")}}}
 	for ip, want := range map[string]bool{
 		"203.0.113.7": true, "::ffff:203.0.113.7": true, "203.0.114.7": false, "fe80::1": true, "fe80::1%eth0": true,
 		"::203.0.113.7": false, "2001:db8::1": false, "::ffff:10.0.0.1%eth0": false,
@@ -95,8 +98,10 @@ func TestCover(t *testing.T) {
 	}{
 		{"unikernel:list", true, false}, {"unikernel:*", true, false}, {"*", true, false},
 		{"monitoring:*", false, true}, {"monitoring:update", false, true},
-		{"", false, false}, {"unikernel", false, false}, {"unikernel:", false, false}, {"unikernel:l*", false, false}, {"unikernel*", false, false},
-		{"Unikernel:list", false, false}, {"unikernel:lis", false, false}, {"unikernel:list ", false, false}, {":*", false, false},
+		{"", false, false}, {"unikernel", false, false}, {"unikernel:", false, false}, {"unikernel:l*", false, false},
+		{"unikernel*", false, false},
+		{"Unikernel:list", false, false}, {"unikernel:lis", false, false}, {"unikernel:list ", false, false},
+		{":*", false, false},
 		{"**", false, false}, {"*:list", false, false}, {"*:*", false, false}, {"kernel:*", false, false},
 	} {
 		if got := (Grants{"block:get", c.grant}).Cover(list); got != c.list {

@@ -82,18 +82,22 @@ func parseAllowedIP(text string) (netip.Prefix, error) {
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fieldErrorf("allowed_ips", "%s is not an address range: write for example 203.0.113.0/24 or 2001:db8::/32", quote(text))
+		return netip.Prefix{},
+			fieldErrorf("allowed_ips", "%s is not an address range: write for example 203.0.113.0/24 or 2001:db8::/32",
+				quote(text))
 	}
 	if addr := prefix.Addr(); addr.Is4In6() {
 		// The gate compares unmapped addresses, so the mapped range means the IPv4
 		// range inside it.
 		if prefix.Bits() < 96 {
-			return netip.Prefix{}, fieldErrorf("allowed_ips", "%s mixes IPv4 and IPv6: list the ranges apart", quote(text))
+			return netip.Prefix{}, fieldErrorf("allowed_ips", "%s mixes IPv4 and IPv6: list the ranges apart",
+				quote(text))
 		}
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return netip.Prefix{}, fieldErrorf("allowed_ips", "%s has bits set behind its length: did you mean %s?", quote(text), masked)
+		return netip.Prefix{}, fieldErrorf("allowed_ips", "%s has bits set behind its length: did you mean %s?",
+			quote(text), masked)
 	}
 	return prefix, nil
 }
@@ -133,7 +137,8 @@ func checkMetadataEntry(key, value string) error {
 		return fieldErrorf("metadata", "the key %s holds the control character %U", quote(key), r)
 	}
 	if n := utf8.RuneCountInString(value); n > maxMetadataLength {
-		return fieldErrorf("metadata", "the value of %s has %d characters; %d are allowed", quote(key), n, maxMetadataLength)
+		return fieldErrorf("metadata", "the value of %s has %d characters; %d are allowed", quote(key), n,
+			maxMetadataLength)
 	}
 	isControlButLine := func(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }
 	if r, found := findRune(value, isControlButLine); found {

@@ -49,7 +49,8 @@ func TestAuditPages(t *testing.T) {
 		}
 	}
 	want := []string{"edit name 7 -> name 8", "edit name 6 -> name 7"}
-	if len(actions) != 10 || !slices.Equal(actions[:2], want) || actions[8] != "edit test -> name 0" || actions[9] != "create " {
+	if len(actions) != 10 || !slices.Equal(actions[:2], want) || actions[8] != "edit test -> name 0" ||
+		actions[9] != "create " {
 		t.Errorf("%q", actions)
 	}
 }

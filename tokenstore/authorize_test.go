@@ -16,11 +16,13 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 	actor := Actor{Name: "carol", Authorize: func() error { return errEnded }}
 	for name, change := range map[string]func(s *testStore, id token.ID) error{
 		"create": func(s *testStore, _ token.ID) error {
-			_, _, err := s.Create(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "successor", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}, actor)
+			_, _, err := s.Create(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "successor",
+				Expiry: token.Expiry{ExpiresIn: seconds(3600)}}, actor)
 			return err
 		},
 		"import": func(s *testStore, _ token.ID) error {
-			draft := token.Draft{Kind: token.KindAPI, Name: "imported", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
+			draft := token.Draft{Kind: token.KindAPI, Name: "imported", Preset: "read",
+				Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
 			_, _, err := s.Import(testPolicy, draft, "0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b", actor)
 			return err
 		},
@@ -32,10 +34,18 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 			_, _, err := s.Rotate(testPolicy, id, token.Rotation{}, actor)
 			return err
 		},
-		"revoke":  func(s *testStore, id token.ID) error { _, err := s.Revoke(id, token.AnyVersion, actor); return err },
-		"disable": func(s *testStore, id token.ID) error { _, err := s.Disable(id, token.AnyVersion, actor); return err },
-		"enable":  func(s *testStore, id token.ID) error { _, err := s.Enable(id, token.AnyVersion, actor); return err },
-		"delete":  func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, actor) },
+		"revoke": func(s *testStore, id token.ID) error {
+			_,
+				err := s.Revoke(id, token.AnyVersion, actor)
+			return err
+		},
+		"disable": func(s *testStore, id token.ID) error {
+			_,
+				err := s.Disable(id, token.AnyVersion, actor)
+			return err
+		},
+		"enable": func(s *testStore, id token.ID) error { _, err := s.Enable(id, token.AnyVersion, actor); return err },
+		"delete": func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, actor) },
 		"accept clock": func(s *testStore, _ token.ID) error {
 			s.Now() // sees the later time
 			s.clock.set(s.clock.Now().Add(-time.Hour))
@@ -46,11 +56,13 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 		s := openTestStore(t)
 		tok, credential := s.create(t)
 		before := s.Now()
-		if err := change(s, tok.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) || errors.Is(err, ErrUnavailable) {
+		if err := change(s, tok.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) ||
+			errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 		page, _, err := s.List(Page{Order: OrderCreated, Limit: 10})
-		if err != nil || len(page) != 1 || page[0].Token.Version != tok.Version || page[0].Token.Status(before) != token.StatusActive {
+		if err != nil || len(page) != 1 || page[0].Token.Version != tok.Version ||
+			page[0].Token.Status(before) != token.StatusActive {
 			t.Errorf("%s: the tokens have changed: %v", name, err)
 		}
 		if match := s.must(t, credential); match.Status != token.StatusActive {

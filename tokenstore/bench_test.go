@@ -30,7 +30,11 @@ func TestAllocations(t *testing.T) {
 			m, _ := s.Authenticate(credential, s.Now())
 			s.CountDenied(m, testTime, "unikernel:list", "insufficient_scope")
 		},
-		"Authenticate and CountAllowed": func() { m, _ := s.Authenticate(credential, s.Now()); s.CountAllowed(m, "unikernel:list", use) },
+		"Authenticate and CountAllowed": func() {
+			m, _ := s.Authenticate(credential, s.Now())
+			s.CountAllowed(m,
+				"unikernel:list", use)
+		},
 		"from Parse to CountAllowed": func() {
 			c, _ := testPolicy.Prefixes.Parse(text)
 			m, _ := s.Authenticate(c, s.Now())

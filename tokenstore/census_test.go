@@ -27,13 +27,15 @@ func TestCensus(t *testing.T) {
 	}
 	later := testTime.Add(time.Hour)
 	s.create(t, func(d *token.Draft) { d.NotBefore = later })
-	if _, _, err := s.Create(token.Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts, Catalog: testPolicy.Catalog}, token.Draft{
+	if _, _, err := s.Create(token.Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts,
+		Catalog: testPolicy.Catalog}, token.Draft{
 		Kind: token.KindAPI, Name: "for ever", Preset: "read", Expiry: token.Expiry{NeverExpires: true},
 	}, testActor); err != nil {
 		t.Fatal(err)
 	}
 	want := Census{
-		ByStatus: map[token.Status]int{token.StatusActive: 5, token.StatusRevoked: 1, token.StatusNotYetValid: 1, token.StatusDisabled: 0, token.StatusExpired: 0, token.StatusDamaged: 0},
+		ByStatus: map[token.Status]int{token.StatusActive: 5, token.StatusRevoked: 1, token.StatusNotYetValid: 1,
+			token.StatusDisabled: 0, token.StatusExpired: 0, token.StatusDamaged: 0},
 		Expiring: []int{0, 0, 0}, Allowed: 4, Denied: 8,
 	}
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {

@@ -21,7 +21,8 @@ func (s *Store) Create(policy token.Policy, draft token.Draft, actor Actor) (*to
 // CreateOnce makes a token unless the request is a repeat: then it returns the
 // token that was made before, as it is now, without a secret. A repeat that asks
 // for something else is [ErrRepeatDiffers].
-func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, request Request) (tok *token.Token, secret token.Secret, repeated bool, err error) {
+func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, request Request) (tok *token.Token,
+	secret token.Secret, repeated bool, err error) {
 	now := s.Now()
 	if kept := request.keep(actor, token.ID{}, s.passedNow()); kept != nil {
 		// Before the draft is looked at: what was right then may be wrong now.
@@ -74,7 +75,8 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 			return Change{}, ErrNotFound
 		}
 		if old.Damaged {
-			return Change{Audit: AuditEntry{Time: now, Actor: actor.Name, Address: actor.Address, Action: "delete", TokenID: id}}, nil
+			return Change{Audit: AuditEntry{Time: now, Actor: actor.Name, Address: actor.Address, Action: "delete",
+				TokenID: id}}, nil
 		}
 		if err := old.CheckVersion(version); err != nil {
 			return Change{}, err
@@ -87,7 +89,8 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 // Edit changes a token; the change is in force when Edit returns. An error about
 // the edit is a *FieldError; a revoked or expired token is [token.ErrConflict].
 func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Actor) (*token.Token, error) {
-	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
+	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string,
+		error) {
 		changes, err := policy.Edit(token, edit, now)
 		return changes, unlessChanged(len(changes) > 0, err)
 	})
@@ -96,12 +99,14 @@ func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Ac
 // Rotate gives a token a new secret under the same id. The old one works on until
 // the grace is over; the one before that stops immediately. The secret is returned
 // this once. A revoked or expired token is [token.ErrConflict].
-func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token, token.Secret, error) {
+func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token,
+	token.Secret, error) {
 	var secret token.Secret
-	tok, err := s.change(id, rotation.Version, "rotate", actor, func(token *token.Token, now time.Time) (changes map[string]string, err error) {
-		secret, changes, err = policy.Rotate(token, rotation, now, s.random)
-		return changes, err
-	})
+	tok, err := s.change(id, rotation.Version, "rotate", actor,
+		func(token *token.Token, now time.Time) (changes map[string]string, err error) {
+			secret, changes, err = policy.Rotate(token, rotation, now, s.random)
+			return changes, err
+		})
 	if err != nil {
 		return nil, token.Secret{}, err
 	}
@@ -142,7 +147,8 @@ func unlessChanged(changed bool, err error) error {
 
 // change makes a new version of a token. edit changes a copy of the token and returns
 // what it changed, for the audit. With errUnchanged the token is returned as it was.
-func (s *Store) change(id token.ID, version uint64, action string, actor Actor, edit func(token *token.Token, now time.Time) (map[string]string, error)) (*token.Token, error) {
+func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
+	edit func(token *token.Token, now time.Time) (map[string]string, error)) (*token.Token, error) {
 	now := s.Now()
 	var unchanged *token.Token
 	token, err := s.apply(id, now, actor, func(old *token.Token) (Change, error) {
@@ -252,7 +258,8 @@ func changeError(err error) error {
 		field   *token.FieldError
 		version *token.VersionError
 	)
-	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) || errors.Is(err, token.ErrConflict) ||
+	if errors.As(err, &field) || errors.As(err, &version) || errors.Is(err, ErrTaken) ||
+		errors.Is(err, token.ErrConflict) ||
 		errors.Is(err, ErrRepeated) || errors.Is(err, ErrUnauthorized) || errors.Is(err, errUnchanged) {
 		return err
 	}

@@ -100,7 +100,8 @@ func (s *Store) watchClock(behind *trouble) {
 	clock, now := s.clock.Now(), s.Now()
 	switch behind.changed(s.ClockBehind() > 0) {
 	case troubleBegan:
-		s.logger.Error("the clock is behind the newest time the token store has recorded; the recorded time counts until the clock has caught up",
+		s.logger.Error(
+			"the clock is behind the newest time the token store has recorded; the recorded time counts until the clock has caught up",
 			zap.Time("clock", clock), zap.Time("recorded", now))
 	case troubleEnded:
 		s.logger.Info("the clock has caught up with the newest time the token store has recorded")

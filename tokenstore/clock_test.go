@@ -31,7 +31,8 @@ func TestExpiryBoundary(t *testing.T) {
 		from time.Duration
 		want token.Status
 	}{
-		{-time.Second, token.StatusActive}, {-time.Nanosecond, token.StatusActive}, {0, token.StatusExpired}, {time.Nanosecond, token.StatusExpired}, {time.Second, token.StatusExpired},
+		{-time.Second, token.StatusActive}, {-time.Nanosecond, token.StatusActive}, {0, token.StatusExpired},
+		{time.Nanosecond, token.StatusExpired}, {time.Second, token.StatusExpired},
 	} {
 		s.clock.set(tok.ExpiresAt.Add(c.from))
 		if match := s.must(t, credential); match.Status != c.want {
@@ -178,7 +179,8 @@ func TestFlushTroubleIsTold(t *testing.T) {
 		return backend.calls["SaveUsage"] > 3
 	})
 	backend.do(func() { backend.saveError = nil })
-	eventually(t, "usage is saved again", func() bool { return logs.FilterMessageSnippet("being saved again").Len() == 1 })
+	eventually(t, "usage is saved again",
+		func() bool { return logs.FilterMessageSnippet("being saved again").Len() == 1 })
 	if n := logs.FilterMessageSnippet("saving token usage failed").Len(); n != 1 {
 		t.Errorf("told %d times", n)
 	}

@@ -16,8 +16,10 @@ func TestEdit(t *testing.T) {
 	t.Parallel()
 	made := testTime.Truncate(time.Second)
 	draft := token.Draft{
-		Kind: token.KindAPI, Name: "old", Account: "alice", Scopes: token.Grants{"unikernel:list"}, AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &token.RateLimit{Requests: 60, Window: time.Minute},
-		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour), Expiry: token.Expiry{ExpiresIn: months(1)},
+		Kind: token.KindAPI, Name: "old", Account: "alice", Scopes: token.Grants{"unikernel:list"},
+		AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &token.RateLimit{Requests: 60, Window: time.Minute},
+		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour),
+		Expiry: token.Expiry{ExpiresIn: months(1)},
 	}
 	text := func(s string) *string { return &s }
 	for name, test := range map[string]struct {
@@ -25,19 +27,24 @@ func TestEdit(t *testing.T) {
 		want    func(*token.Token)
 		changes map[string]string
 	}{
-		"nothing":  {token.Edit{}, func(*token.Token) {}, nil},
-		"the same": {token.Edit{Name: text("old"), Metadata: map[string]*string{"a": text("1"), "c": nil}}, func(*token.Token) {}, nil},
-		"name":     {token.Edit{Name: text("new")}, func(t *token.Token) { t.Name = "new" }, map[string]string{"name": "old -> new"}},
-		"account":  {token.Edit{Account: text("")}, func(t *token.Token) { t.Account = "default" }, map[string]string{"account": "alice -> default"}},
+		"nothing": {token.Edit{}, func(*token.Token) {}, nil},
+		"the same": {token.Edit{Name: text("old"), Metadata: map[string]*string{"a": text("1"), "c": nil}},
+			func(*token.Token) {}, nil},
+		"name": {token.Edit{Name: text("new")}, func(t *token.Token) { t.Name = "new" },
+			map[string]string{"name": "old -> new"}},
+		"account": {token.Edit{Account: text("")}, func(t *token.Token) { t.Account = "default" },
+			map[string]string{"account": "alice -> default"}},
 		"scopes": {
 			token.Edit{Scopes: token.Grants{"*"}}, func(t *token.Token) { t.Scopes = token.Grants{"*"} },
 			map[string]string{"scopes": "unikernel:list -> *"},
 		},
 		"preset": {
-			token.Edit{Preset: text("read")}, func(t *token.Token) { t.Scopes = token.Grants{"block:list", "unikernel:list"} },
+			token.Edit{Preset: text("read")},
+			func(t *token.Token) { t.Scopes = token.Grants{"block:list", "unikernel:list"} },
 			map[string]string{"scopes": "unikernel:list -> block:list unikernel:list"},
 		},
-		"addresses": {token.Edit{AllowedIPs: new([]string)}, func(t *token.Token) { t.AllowedIPs = nil }, map[string]string{"allowed_ips": "10.0.0.0/8 -> none"}},
+		"addresses": {token.Edit{AllowedIPs: new([]string)}, func(t *token.Token) { t.AllowedIPs = nil },
+			map[string]string{"allowed_ips": "10.0.0.0/8 -> none"}},
 		"limits": {
 			token.Edit{
 				RateLimit: func(old *token.RateLimit) *token.RateLimit {
@@ -51,29 +58,34 @@ func TestEdit(t *testing.T) {
 				},
 			},
 			func(t *token.Token) {
-				t.RateLimit, t.Quota = token.RateLimit{Requests: 61, Window: time.Minute}, token.Quota{Requests: 1000, Period: token.PeriodDay}
+				t.RateLimit, t.Quota = token.RateLimit{Requests: 61, Window: time.Minute},
+					token.Quota{Requests: 1000, Period: token.PeriodDay}
 			},
 			map[string]string{"rate_limit": "60/1m -> 61/1m", "quota": "none -> 1000/day"},
 		},
 		"no limit": {
-			token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return nil }}, func(t *token.Token) { t.RateLimit = token.RateLimit{} },
+			token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return nil }},
+			func(t *token.Token) { t.RateLimit = token.RateLimit{} },
 			map[string]string{"rate_limit": "60/1m -> none"},
 		},
 		"metadata": {
 			token.Edit{Metadata: map[string]*string{"a": nil, "b": text("3"), "c": text("4")}},
-			func(t *token.Token) { t.Metadata = map[string]string{"b": "3", "c": "4"} }, map[string]string{"metadata": "a, b, c"},
+			func(t *token.Token) { t.Metadata = map[string]string{"b": "3", "c": "4"} },
+			map[string]string{"metadata": "a, b, c"},
 		},
 		"other metadata": {
 			token.Edit{ClearMetadata: true, Metadata: map[string]*string{"b": text("2")}},
 			func(t *token.Token) { t.Metadata = map[string]string{"b": "2"} }, map[string]string{"metadata": "a"},
 		},
-		"no metadata": {token.Edit{ClearMetadata: true}, func(t *token.Token) { t.Metadata = nil }, map[string]string{"metadata": "a, b"}},
+		"no metadata": {token.Edit{ClearMetadata: true}, func(t *token.Token) { t.Metadata = nil },
+			map[string]string{"metadata": "a, b"}},
 		"not before": {
 			token.Edit{NotBefore: new(time.Time)}, func(t *token.Token) { t.NotBefore = time.Time{} },
 			map[string]string{"not_before": "2027-03-14T14:09:26Z -> none"},
 		},
 		"longer, from now": {
-			token.Edit{Expiry: &token.Expiry{ExpiresIn: months(2)}}, func(t *token.Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
+			token.Edit{Expiry: &token.Expiry{ExpiresIn: months(2)}},
+			func(t *token.Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
 			map[string]string{"expires_at": "2027-04-14T15:09:26Z -> 2027-05-14T16:09:26Z"},
 		},
 	} {
@@ -101,7 +113,8 @@ func TestEdit(t *testing.T) {
 		if inForce := s.must(t, parsed(t, secret)).Token; !reflect.DeepEqual(inForce, PrincipalOf(got)) {
 			t.Errorf("%s: in force is %+v", name, inForce)
 		}
-		if entry := s.lastAudit(t); test.changes != nil && (entry.Action != "edit" || !reflect.DeepEqual(entry.Changes, test.changes)) {
+		if entry := s.lastAudit(t); test.changes != nil &&
+			(entry.Action != "edit" || !reflect.DeepEqual(entry.Changes, test.changes)) {
 			t.Errorf("%s: audit %+v", name, entry)
 		} else if test.changes == nil && entry.Action != "create" {
 			t.Errorf("%s: audit %+v", name, entry)
@@ -119,21 +132,26 @@ func TestEditRefusals(t *testing.T) {
 		edit  token.Edit
 		field string
 	}{
-		"name":                {token.Edit{Name: text("")}, "name"},
-		"account":             {token.Edit{Account: text("bob")}, "account"},
-		"scopes":              {token.Edit{Scopes: token.Grants{}}, "scopes"},
-		"unknown scope":       {token.Edit{Scopes: token.Grants{"x:y"}}, "scopes"},
-		"preset":              {token.Edit{Preset: text("none")}, "preset"},
-		"preset and scopes":   {token.Edit{Preset: text("read"), Scopes: token.Grants{"*"}}, "preset"},
-		"address":             {token.Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
-		"metadata":            {token.Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
-		"half a rate limit":   {token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return &token.RateLimit{Requests: 1} }}, "rate_limit"},
-		"half a quota":        {token.Edit{Quota: func(*token.Quota) *token.Quota { return &token.Quota{Period: token.PeriodDay} }}, "quota"},
+		"name":              {token.Edit{Name: text("")}, "name"},
+		"account":           {token.Edit{Account: text("bob")}, "account"},
+		"scopes":            {token.Edit{Scopes: token.Grants{}}, "scopes"},
+		"unknown scope":     {token.Edit{Scopes: token.Grants{"x:y"}}, "scopes"},
+		"preset":            {token.Edit{Preset: text("none")}, "preset"},
+		"preset and scopes": {token.Edit{Preset: text("read"), Scopes: token.Grants{"*"}}, "preset"},
+		"address":           {token.Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
+		"metadata":          {token.Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
+		"half a rate limit": {
+			token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return &token.RateLimit{Requests: 1} }},
+			"rate_limit"},
+		"half a quota": {
+			token.Edit{Quota: func(*token.Quota) *token.Quota { return &token.Quota{Period: token.PeriodDay} }},
+			"quota"},
 		"account gives less":  {token.Edit{Account: text("alice")}, "account"},
 		"more than it gives":  {token.Edit{Account: text("alice"), Scopes: token.Grants{"*"}}, "scopes"},
 		"begins after it end": {token.Edit{NotBefore: &later}, "not_before"},
 		"ends before it begins": {
-			token.Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &token.Expiry{ExpiresIn: seconds(3600)}}, "not_before",
+			token.Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &token.Expiry{ExpiresIn: seconds(3600)}},
+			"not_before",
 		},
 		"over":      {token.Edit{Expiry: &token.Expiry{ExpiresAt: testTime}}, "expires_at"},
 		"never":     {token.Edit{Expiry: &token.Expiry{NeverExpires: true}}, "expires_in"},
@@ -154,11 +172,13 @@ func TestEditRefusals(t *testing.T) {
 	}
 	s := openTestStore(t)
 	tok, _ := s.create(t)
-	if _, err := s.Edit(policy, tok.ID, token.Edit{Account: text("alice"), Scopes: token.Grants{"block:list"}}, testActor); err != nil {
+	if _, err := s.Edit(policy, tok.ID, token.Edit{Account: text("alice"), Scopes: token.Grants{"block:list"}},
+		testActor); err != nil {
 		t.Errorf("an account that gives less, with less: %v", err)
 	}
 	s.clock.set(tok.ExpiresAt)
-	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, token.ErrConflict) {
+	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: months(1)}},
+		testActor); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("expired: %v", err)
 	}
 }
@@ -173,7 +193,8 @@ func TestEditEndsGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, end := range []int64{3600, 24 * 3600} {
-		if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: seconds(end)}}, testActor); err != nil {
+		if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: seconds(end)}},
+			testActor); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -41,7 +41,8 @@ type Event struct {
 
 // eventKinds are those of changes, by what the audit calls them.
 var eventKinds = map[string]EventKind{
-	"create": EventCreated, "import": EventCreated, "rotate": EventRotated, "disable": EventDisabled, "enable": EventEnabled,
+	"create": EventCreated, "import": EventCreated, "rotate": EventRotated, "disable": EventDisabled,
+	"enable": EventEnabled,
 	"revoke": EventRevoked, "delete": EventDeleted,
 }
 
@@ -55,7 +56,8 @@ func (s *Store) tellChange(now time.Time, old *token.Token, change *Change) {
 	if token == nil {
 		token = old
 	}
-	s.tell(Event{Kind: kind, Time: now, Token: token, Actor: Actor{Name: change.Audit.Actor, Address: change.Audit.Address}})
+	s.tell(Event{Kind: kind, Time: now, Token: token,
+		Actor: Actor{Name: change.Audit.Actor, Address: change.Audit.Address}})
 }
 
 // usedAfterRevoke remembers which tokens were told of in the present hour.
@@ -127,7 +129,8 @@ func (s *Store) tellExpiry() error {
 			}
 			// What was already so when the token was last changed, its admin knows.
 			near := token.NearEnd(t.Began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
-			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) && (status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
+			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) &&
+				(status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
 				if within == 0 {
 					e.Kind = EventExpired

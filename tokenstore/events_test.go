@@ -64,12 +64,16 @@ func TestChangeEvents(t *testing.T) {
 	}{
 		{func() error { return nil }, "created ci by caddy-admin"},
 		{func() error { _, err := s.Edit(testPolicy, tok.ID, token.Edit{Name: &name}, testActor); return err }, ""},
-		{func() error { _, err := s.Disable(tok.ID, token.AnyVersion, testActor); return err }, "disabled new by caddy-admin"},
+		{func() error { _, err := s.Disable(tok.ID, token.AnyVersion, testActor); return err },
+			"disabled new by caddy-admin"},
 		{func() error { _, err := s.Disable(tok.ID, token.AnyVersion, testActor); return err }, ""},
-		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return err }, "enabled new by caddy-admin"},
-		{func() error { _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); return err }, "rotated new by caddy-admin"},
+		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return err },
+			"enabled new by caddy-admin"},
+		{func() error { _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); return err },
+			"rotated new by caddy-admin"},
 		{func() error { _, err := s.Revoke(tok.ID, 77, testActor); return ignore(err) }, ""},
-		{func() error { _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); return err }, "revoked new by caddy-admin"},
+		{func() error { _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); return err },
+			"revoked new by caddy-admin"},
 		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return ignore(err) }, ""},
 		{func() error { return s.Delete(tok.ID, token.AnyVersion, testActor) }, "deleted new by caddy-admin"},
 		{func() error { return ignore(s.Delete(tok.ID, token.AnyVersion, testActor)) }, ""},
@@ -117,7 +121,8 @@ func TestUsedAfterRevoke(t *testing.T) {
 		use(first)
 		use(second)
 	}
-	if got, want := told.take(), []string{"used_after_revoke one", "used_after_revoke two"}; !reflect.DeepEqual(got, want) {
+	if got, want := told.take(),
+		[]string{"used_after_revoke one", "used_after_revoke two"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
 	s.clock.set(testTime.Add(time.Hour))

@@ -25,23 +25,28 @@ func fullToken() *token.Token {
 		ID: testID, Format: token.FormatNative, Prefix: "mm", Name: "GitHub CI",
 		Terms: token.Terms{
 			Kind: token.KindAPI, Account: "alice", Scopes: token.Grants{"block:*", "unikernel:list"},
-			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")},
-			RateLimit:  token.RateLimit{Requests: 1_000_000_000, Window: 24 * time.Hour},
-			Quota:      token.Quota{Requests: 999_999_999_999_999, Period: token.PeriodMonth},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+				netip.MustParsePrefix("0.0.0.0/0")},
+			RateLimit: token.RateLimit{Requests: 1_000_000_000, Window: 24 * time.Hour},
+			Quota:     token.Quota{Requests: 999_999_999_999_999, Period: token.PeriodMonth},
 		},
 		Metadata:  map[string]string{"a": "1", "b": "", "": "no name", "ä": "ö"},
-		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3), RevokedAt: at(4), DisabledAt: at(5),
-		Digest: token.DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: token.DigestOf("old"), PreviousValidUntil: at(7), Version: math.MaxUint64,
+		CreatedAt: at(0), CreatedBy: "caddy-admin", UpdatedAt: at(1), NotBefore: at(2), ExpiresAt: at(3),
+		RevokedAt: at(4), DisabledAt: at(5),
+		Digest: token.DigestOf(vector), SecretMadeAt: at(6), PreviousDigest: token.DigestOf("old"),
+		PreviousValidUntil: at(7), Version: math.MaxUint64,
 	}
 }
 
 // leastToken has only what it must have.
 func leastToken() *token.Token {
-	return &token.Token{ID: testID, Terms: token.Terms{Kind: token.KindAdmin}, Format: token.FormatImported, CreatedAt: time.UnixMicro(1).UTC(), Digest: token.DigestOf(vector), Version: 1}
+	return &token.Token{ID: testID, Terms: token.Terms{Kind: token.KindAdmin}, Format: token.FormatImported,
+		CreatedAt: time.UnixMicro(1).UTC(), Digest: token.DigestOf(vector), Version: 1}
 }
 
 func validDraft() token.Draft {
-	return token.Draft{Kind: token.KindAPI, Name: "GitHub CI", Scopes: token.Grants{"unikernel:list"}, Expiry: token.Expiry{ExpiresIn: months(1)}}
+	return token.Draft{Kind: token.KindAPI, Name: "GitHub CI", Scopes: token.Grants{"unikernel:list"},
+		Expiry: token.Expiry{ExpiresIn: months(1)}}
 }
 
 func mustLifetime(t *testing.T, text string) token.Lifetime {

@@ -107,7 +107,8 @@ func (s *Store) checkJournal(state State) error {
 	if err != nil || store == 0 || store != state.Identity || mark <= s.backend.Sequence() {
 		return nil //nolint:nilerr // replay reports it
 	}
-	return fmt.Errorf("%w: the journal %s has seen change %d, and the store ends at change %d; restore a backup with caddy api-token restore, or put the newer store back; to go on with the older one, in which revoked tokens may be valid, remove the journal",
+	return fmt.Errorf(
+		"%w: the journal %s has seen change %d, and the store ends at change %d; restore a backup with caddy api-token restore, or put the newer store back; to go on with the older one, in which revoked tokens may be valid, remove the journal",
 		ErrOlder, s.flusher.path, mark, s.backend.Sequence())
 }
 
@@ -124,16 +125,19 @@ func (s *Store) replay() {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, journal.ErrOther):
-		s.logger.Warn("ignoring the usage journal next to the token store: it is not the journal of this store", zap.Error(err))
+		s.logger.Warn("ignoring the usage journal next to the token store: it is not the journal of this store",
+			zap.Error(err))
 	default:
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: give it to the user that Caddy runs as (chown %d %s), and Caddy adds what it holds", err, os.Geteuid(), f.path)
+			err = fmt.Errorf("%w: give it to the user that Caddy runs as (chown %d %s), and Caddy adds what it holds",
+				err, os.Geteuid(), f.path)
 		}
 		f.unread, f.renews = fmt.Errorf("%w: %w", ErrCountsUnread, err), math.MaxUint64
 		return
 	}
 	if damaged > 0 {
-		s.logger.Warn("the usage journal was damaged; some of the last counts before Caddy was killed are lost", zap.Int("entries", damaged))
+		s.logger.Warn("the usage journal was damaged; some of the last counts before Caddy was killed are lost",
+			zap.Int("entries", damaged))
 	}
 	f.unread, f.renews = nil, s.pending.addAll(unsaved)
 	if len(unsaved) > 0 {
@@ -224,7 +228,8 @@ func (s *Store) flushInBackground(flushing, atRisk *trouble, interval time.Durat
 	took := time.Since(begun)
 	switch flushing.changed(err != nil) {
 	case troubleBegan:
-		s.logger.Error("saving token usage failed; it stays counted in memory until the store can be written again", zap.Error(err))
+		s.logger.Error("saving token usage failed; it stays counted in memory until the store can be written again",
+			zap.Error(err))
 	case troubleEnded:
 		s.logger.Info("token usage is being saved again")
 	}
@@ -241,10 +246,12 @@ func (s *Store) logRisk(atRisk *trouble) {
 	switch atRisk.changed(err != nil) {
 	case troubleBegan:
 		if errors.Is(err, ErrCountsUnread) {
-			s.logger.Error("the usage journal of an earlier process can't be read; its counts are missing, also in quotas, until it can", zap.Error(err))
+			s.logger.Error(
+				"the usage journal of an earlier process can't be read; its counts are missing, also in quotas, until it can", zap.Error(err))
 			break
 		}
-		s.logger.Error("token usage that is not saved yet would be lost if the process were killed; will retry", zap.Error(err))
+		s.logger.Error("token usage that is not saved yet would be lost if the process were killed; will retry",
+			zap.Error(err))
 	case troubleEnded:
 		s.logger.Info("token usage survives the process again")
 	}

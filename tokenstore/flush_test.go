@@ -70,7 +70,8 @@ func TestLastUseNeverGoesBack(t *testing.T) {
 		from     string
 		wantTime time.Duration
 		wantFrom string
-	}{{5, "a", 5, "a"}, {3, "b", 5, "a"}, {4, "a", 5, "a"}, {6, "a", 6, "a"}, {6, "c", 6, "c"}, {7, "d", 7, "d"}, {-1 << 30, "e", 7, "d"}} {
+	}{{5, "a", 5, "a"}, {3, "b", 5, "a"}, {4, "a", 5, "a"}, {6, "a", 6, "a"}, {6, "c", 6, "c"}, {7, "d", 7, "d"},
+		{-1 << 30, "e", 7, "d"}} {
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime.Add(c.seconds * time.Second), IP: c.from})
 		got, err := s.Get(token.ID)
 		if err != nil {
@@ -141,7 +142,8 @@ func TestConcurrentUses(t *testing.T) {
 			}
 		}
 		// Among 64 users at once the newest use is the last of the last user.
-		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(want.Truncate(time.Microsecond)) {
+		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(
+			want.Truncate(time.Microsecond)) {
 			t.Errorf("last used at %s, want %s", used.Last.Time, want)
 		}
 	}
@@ -248,7 +250,8 @@ func TestDeleteDuringSave(t *testing.T) {
 // (USE-05).
 func TestCountsSaturate(t *testing.T) {
 	t.Parallel()
-	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1, math.MaxUint64} {
+	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1,
+		math.MaxUint64} {
 		s := openTestStore(t)
 		token, credential := s.create(t)
 		s.memory.used[token.ID] = EncodeUsage(token.ID, Usage{Allowed: base, Denied: base})
@@ -322,7 +325,8 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	for took, want := range map[time.Duration]time.Duration{
 		0: 2 * time.Second, 20 * time.Millisecond: 2 * time.Second, 21 * time.Millisecond: 2100 * time.Millisecond,
-		299 * time.Millisecond: 29_900 * time.Millisecond, 301 * time.Millisecond: 30 * time.Second, time.Hour: 30 * time.Second,
+		299 * time.Millisecond: 29_900 * time.Millisecond, 301 * time.Millisecond: 30 * time.Second,
+		time.Hour: 30 * time.Second,
 	} {
 		if got := pace(took, 2*time.Second); got != want {
 			t.Errorf("after a flush of %s the next comes in %s, want %s", took, got, want)

@@ -23,7 +23,8 @@ func (s *Store) logRepairs() {
 		}
 		s.logger.Error("the token store was damaged and has been rebuilt; the damaged file is kept",
 			zap.Strings("faults", r.Faults), zap.Strings("lost", lost), zap.String("kept", r.Kept))
-		entry := AuditEntry{Time: s.Now(), Actor: "mollygate", Action: "repair", Changes: map[string]string{"lost": summary(lost)}}
+		entry := AuditEntry{Time: s.Now(), Actor: "mollygate", Action: "repair",
+			Changes: map[string]string{"lost": summary(lost)}}
 		if err := s.setTimes(State{}, &entry); err != nil {
 			s.logger.Warn("the audit lacks an entry about a repair", zap.Error(err))
 		}

@@ -14,7 +14,8 @@ import (
 // already is [ErrTaken], and one whose secret was taken out of service an
 // [*EndedError]. An error about the draft, or about the text ("value"), is
 // a *FieldError.
-func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool, err error) {
+func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool,
+	err error) {
 	now := s.Now()
 	wanted, capped, err := policy.Import(draft, text, now)
 	if err != nil {

@@ -30,7 +30,8 @@ func TestImport(t *testing.T) {
 	} {
 		s := openTestStore(t)
 		tok, capped, err := s.Import(testPolicy, draft(test.expiry), text, testActor)
-		if err != nil || capped != test.capped || !tok.ExpiresAt.Equal(test.want) || tok.Format != token.FormatImported || tok.Hint() != "" {
+		if err != nil || capped != test.capped || !tok.ExpiresAt.Equal(test.want) ||
+			tok.Format != token.FormatImported || tok.Hint() != "" {
 			t.Errorf("%s: %+v, %v, %v", name, tok, capped, err)
 			continue
 		}
@@ -43,13 +44,15 @@ func TestImport(t *testing.T) {
 		}
 		// Its next secret is one of ours; the old one works through the grace.
 		_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
-		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+tok.ID.String()) || s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
+		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+tok.ID.String()) ||
+			s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
 			t.Errorf("%s, rotated: %v, %v", name, secret, err)
 		}
 	}
 	s := openTestStore(t)
 	for _, bad := range []string{"", "x", strings.ToUpper(text), strings.Replace(text, "-4", "-1", 1)} {
-		if _, _, err := s.Import(testPolicy, draft(token.Expiry{NeverExpires: true}), bad, testActor); err == nil || strings.Contains(err.Error(), "0b5e") {
+		if _, _, err := s.Import(testPolicy, draft(token.Expiry{NeverExpires: true}), bad, testActor); err == nil ||
+			strings.Contains(err.Error(), "0b5e") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -157,12 +160,14 @@ func TestImportAgain(t *testing.T) {
 			switch {
 			case !errors.Is(err, ErrTaken) || isEnded != (test.at != 0):
 				t.Errorf("%s, %s: %v", name, process, err)
-			case isEnded && ended.At.Sub(testTime).Abs() > test.at+time.Second, isEnded && ended.At.Sub(testTime) < test.at-time.Second:
+			case isEnded && ended.At.Sub(testTime).Abs() > test.at+time.Second, isEnded &&
+				ended.At.Sub(testTime) < test.at-time.Second:
 				t.Errorf("%s, %s: taken out of service at %s", name, process, ended.At)
 			}
 			after, afterErr := s.Authenticate(credential, s.Now())
 			if !errors.Is(afterErr, beforeErr) || after.Status != before.Status || after.Token.ID != before.Token.ID {
-				t.Errorf("%s, %s: the secret was %v, %v and is %v, %v", name, process, before.Status, beforeErr, after.Status, afterErr)
+				t.Errorf("%s, %s: the secret was %v, %v and is %v, %v", name, process, before.Status, beforeErr,
+					after.Status, afterErr)
 			}
 			check(t, s.Close())
 			s = reopen(t, s.memory, s.clock)

@@ -54,13 +54,19 @@ func TestTermsKey(t *testing.T) {
 	keys := make(map[string]string)
 	base := fullToken
 	for what, change := range map[string]func(*token.Token){
-		"nothing": func(*token.Token) {}, "kind": func(tok *token.Token) { tok.Kind = token.KindAdmin }, "account": func(token *token.Token) { token.Account = "x" },
-		"no account": func(token *token.Token) { token.Account = "" }, "a scope": func(tok *token.Token) { tok.Scopes = append(token.Grants{"z:z"}, tok.Scopes...) },
-		"scopes": func(token *token.Token) { token.Scopes = nil }, "account and scope": func(tok *token.Token) { tok.Account, tok.Scopes = "a", token.Grants{"b"} },
-		"scope and account": func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"a", "b"} }, "one scope": func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"ab"} },
-		"addresses": func(token *token.Token) { token.AllowedIPs = nil }, "rate": func(token *token.Token) { token.RateLimit.Requests++ },
-		"window": func(token *token.Token) { token.RateLimit.Window += time.Second }, "quota": func(token *token.Token) { token.Quota.Requests++ },
-		"period": func(token *token.Token) { token.Quota.Period ^= 3 },
+		"nothing": func(*token.Token) {}, "kind": func(tok *token.Token) { tok.Kind = token.KindAdmin },
+		"account":           func(token *token.Token) { token.Account = "x" },
+		"no account":        func(token *token.Token) { token.Account = "" },
+		"a scope":           func(tok *token.Token) { tok.Scopes = append(token.Grants{"z:z"}, tok.Scopes...) },
+		"scopes":            func(token *token.Token) { token.Scopes = nil },
+		"account and scope": func(tok *token.Token) { tok.Account, tok.Scopes = "a", token.Grants{"b"} },
+		"scope and account": func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"a", "b"} },
+		"one scope":         func(tok *token.Token) { tok.Account, tok.Scopes = "", token.Grants{"ab"} },
+		"addresses":         func(token *token.Token) { token.AllowedIPs = nil },
+		"rate":              func(token *token.Token) { token.RateLimit.Requests++ },
+		"window":            func(token *token.Token) { token.RateLimit.Window += time.Second },
+		"quota":             func(token *token.Token) { token.Quota.Requests++ },
+		"period":            func(token *token.Token) { token.Quota.Period ^= 3 },
 	} {
 		token := base()
 		change(token)
@@ -94,7 +100,8 @@ func TestReusedEntries(t *testing.T) {
 					continue
 				}
 				m, err := s.Authenticate(token.Credential{Digest: old.Digest}, testTime)
-				if err == nil && (m.Token.ID != old.Token.ID || m.Token.Name() != old.Token.Name() || m.Token.Account != old.Token.Account) {
+				if err == nil && (m.Token.ID != old.Token.ID || m.Token.Name() != old.Token.Name() ||
+					m.Token.Account != old.Token.Account) {
 					t.Errorf("a mixture: %+v of %+v", m.Token, old.Token)
 					return
 				}
@@ -163,7 +170,8 @@ func TestMemoryOfTokens(t *testing.T) {
 func pointers(kind reflect.Type) bool {
 	switch kind.Kind() {
 	case reflect.Struct:
-		return slices.ContainsFunc(reflect.VisibleFields(kind), func(f reflect.StructField) bool { return len(f.Index) == 1 && pointers(f.Type) })
+		return slices.ContainsFunc(reflect.VisibleFields(kind),
+			func(f reflect.StructField) bool { return len(f.Index) == 1 && pointers(f.Type) })
 	case reflect.Array:
 		return kind.Len() > 0 && pointers(kind.Elem())
 	}

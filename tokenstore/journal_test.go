@@ -38,7 +38,8 @@ func (m *memory) copy(t testing.TB) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := newMemory()
-	c.tokens, c.digests, c.used, c.days, c.state = maps.Clone(m.tokens), maps.Clone(m.digests), maps.Clone(m.used), maps.Clone(m.days), m.state
+	c.tokens, c.digests, c.used, c.days, c.state = maps.Clone(m.tokens), maps.Clone(m.digests), maps.Clone(m.used),
+		maps.Clone(m.days), m.state
 	c.audit, c.requests, c.ended = slices.Clone(m.audit), maps.Clone(m.requests), maps.Clone(m.ended)
 	c.journal = filepath.Join(t.TempDir(), "journal")
 	content, err := os.ReadFile(m.journal)
@@ -225,7 +226,8 @@ func TestKilledInReplay(t *testing.T) {
 func TestReplayKeepsEverything(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
-	tok, credential := s.create(t, func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
+	tok, credential := s.create(t,
+		func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
 	s.must(t, credential)
 	_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: 3600e9}, testActor)
 	check(t, err)
@@ -244,7 +246,8 @@ func TestReplayKeepsEverything(t *testing.T) {
 	if _, previous, err := s.PreviousUse(tok.ID); err != nil || previous != before {
 		t.Errorf("previous %+v, want %+v, %v", previous, before, err)
 	}
-	if standing, err := s.QuotaStanding(s.must(t, parsed(t, secret)).Token, s.Now()); err != nil || standing.Remaining != 8 {
+	if standing, err := s.QuotaStanding(s.must(t, parsed(t, secret)).Token, s.Now()); err != nil ||
+		standing.Remaining != 8 {
 		t.Errorf("%+v, %v", standing, err)
 	}
 }
@@ -255,7 +258,8 @@ func TestReplayKeepsEverything(t *testing.T) {
 func TestUnreadJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
-	tok, credential := s.create(t, func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
+	tok, credential := s.create(t,
+		func(d *token.Draft) { d.Quota = &token.Quota{Requests: 10, Period: token.PeriodDay} })
 	use := func(remaining int64) {
 		t.Helper()
 		match := s.must(t, credential)
@@ -294,7 +298,8 @@ func TestUnreadJournal(t *testing.T) {
 			if totals, series := s.sums(t, tok.ID); totals[0] != 5 || series[0] != 5 {
 				t.Errorf("%s: %v, %v", name, totals, series)
 			}
-			if standing, err := s.QuotaStanding(s.must(t, credential).Token, s.Now()); err != nil || standing.Remaining != 5 {
+			if standing, err := s.QuotaStanding(s.must(t, credential).Token, s.Now()); err != nil ||
+				standing.Remaining != 5 {
 				t.Errorf("%s: %+v remain, want 5, %v", name, standing, err)
 			}
 			s = s.kill(t)
@@ -386,7 +391,9 @@ func TestFullJournal(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range uses / 4 {
-				s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
+				s.CountAllowed(match, "a:b",
+					LastUse{Time: s.Now(),
+						UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
 			}
 		})
 	}
@@ -436,7 +443,8 @@ func TestStalledFlush(t *testing.T) {
 	go func() { flushed <- s.Flush() }()
 	<-stalled
 	for range 100_000 {
-		s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
+		s.CountAllowed(match, "a:b",
+			LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
 	}
 	if s.CountsAtRisk() == nil {
 		t.Error("not at risk")
@@ -458,7 +466,8 @@ func FuzzDecodeCounted(f *testing.F) {
 		if _, ok := decodeCounted(b); !ok && use != (LastUse{}) {
 			t.Fatalf("%x is no entry, but its use is %+v", b, use)
 		}
-		c := counted{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route, address: address, agent: agent}
+		c := counted{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
+			address: address, agent: agent}
 		c.cut()
 		if c.length() > journal.MaxEntry {
 			t.Fatalf("%d bytes", c.length())
@@ -466,7 +475,8 @@ func FuzzDecodeCounted(f *testing.F) {
 		entry := make([]byte, c.length())
 		c.encode(entry)
 		e, ok := decodeCounted(entry)
-		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route), textAddress: []byte(c.address), textAgent: []byte(c.agent)}
+		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route),
+			textAddress: []byte(c.address), textAgent: []byte(c.agent)}
 		if !ok || e.id != c.id || e.at != c.at || !e.previous || !slices.EqualFunc(e.texts[:], texts[:], bytes.Equal) {
 			t.Fatalf("%+v", e)
 		}

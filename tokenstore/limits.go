@@ -64,13 +64,15 @@ const lateTime = time.Hour
 
 // holds reports whether the state is of the period that a time is in.
 func (q *quotaState) holds(period token.Period, now time.Time) bool {
-	return (q.end-q.start == 1) == (period == token.PeriodDay) && now.Before(q.end.Start()) && !now.Before(q.start.Start().Add(-lateTime))
+	return (q.end-q.start == 1) == (period == token.PeriodDay) && now.Before(q.end.Start()) &&
+		!now.Before(q.start.Start().Add(-lateTime))
 }
 
 // take takes one request, or only looks whether it could.
 func (q *quotaState) take(limit int64, now time.Time, look bool) token.Standing {
 	end := q.end.Start()
-	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken, Reset: end.Sub(now)}
+	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken,
+		Reset: end.Sub(now)}
 	switch {
 	case q.taken >= limit:
 		standing.Remaining, standing.Exceeded = 0, true
@@ -125,7 +127,8 @@ func (s *Store) QuotaStanding(tok Principal, now time.Time) (token.Standing, err
 
 // quota takes one request of a token's quota, or only looks whether it could, and returns
 // the beginning of the period.
-func (s *Store) quota(number uint32, tok Principal, now time.Time, look bool) (standing token.Standing, start Day, err error) {
+func (s *Store) quota(number uint32, tok Principal, now time.Time, look bool) (standing token.Standing, start Day,
+	err error) {
 	quota := tok.Quota
 	if quota == (token.Quota{}) {
 		return token.Standing{}, 0, nil

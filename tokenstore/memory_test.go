@@ -57,8 +57,10 @@ type dayOfToken struct {
 
 func newMemory() *memory {
 	return &memory{
-		tokens: make(map[token.ID][]byte), digests: make(map[token.Digest]token.ID), used: make(map[token.ID][]byte), days: make(map[dayOfToken]DayUsage),
-		requests: make(map[token.Digest]KeptRequest), ended: make(map[token.Digest]time.Time), calls: make(map[string]int),
+		tokens: make(map[token.ID][]byte), digests: make(map[token.Digest]token.ID), used: make(map[token.ID][]byte),
+		days:     make(map[dayOfToken]DayUsage),
+		requests: make(map[token.Digest]KeptRequest), ended: make(map[token.Digest]time.Time),
+		calls: make(map[string]int),
 	}
 }
 
@@ -290,7 +292,8 @@ func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEnt
 		return err
 	}
 	defer end()
-	entries := slices.SortedStableFunc(slices.Values(m.audit), func(a, b AuditEntry) int { return a.Time.Compare(b.Time) })
+	entries := slices.SortedStableFunc(slices.Values(m.audit),
+		func(a, b AuditEntry) int { return a.Time.Compare(b.Time) })
 	positions := make([]AuditPosition, len(entries))
 	for i, entry := range entries {
 		positions[i].Time = entry.Time

@@ -103,7 +103,8 @@ func (s *Store) prune() (more bool, err error) {
 	if s.historyDays.Load() > 0 {
 		days = s.daysSince(now)
 	}
-	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now), Days: days})
+	return s.backend.Prune(Retention{Audit: audit, Requests: now.Add(-RequestRetention), Hours: hoursSince(now),
+		Days: days})
 }
 
 // watchAhead logs when the clock runs ahead and when it no longer does.
@@ -111,7 +112,8 @@ func (s *Store) watchAhead(ahead *trouble) {
 	by := s.ClockAhead()
 	switch ahead.changed(by > 0) {
 	case troubleBegan:
-		s.logger.Error("the clock is more than a day ahead of the time that has passed; old audit entries and usage are kept until it is set right or confirmed with caddy api-token clock accept",
+		s.logger.Error(
+			"the clock is more than a day ahead of the time that has passed; old audit entries and usage are kept until it is set right or confirmed with caddy api-token clock accept",
 			zap.Time("clock", s.Now()), zap.Duration("ahead", by.Round(time.Second)))
 	case troubleEnded:
 		s.logger.Info("the clock agrees with the time that has passed; old audit entries and usage are deleted again")

@@ -41,10 +41,13 @@ func TestPruneByPassedTime(t *testing.T) {
 		want    int // of three entries, of today, of 300 and of 400 days ago
 		ahead   bool
 	}{
-		"nothing":              {func(_ *testing.T, s *testStore) *testStore { return s }, 2, false},
-		"100 days pass":        {func(_ *testing.T, s *testStore) *testStore { s.clock.pass(100 * aDay); return s }, 1, false},
-		"clock 10 years ahead": {func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.AddDate(10, 0, 0)); return s }, 3, true},
-		"clock a day ahead":    {func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.Add(aDay)); return s }, 2, false},
+		"nothing": {func(_ *testing.T, s *testStore) *testStore { return s }, 2, false},
+		"100 days pass": {func(_ *testing.T, s *testStore) *testStore { s.clock.pass(100 * aDay); return s },
+			1, false},
+		"clock 10 years ahead": {
+			func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.AddDate(10, 0, 0)); return s }, 3, true},
+		"clock a day ahead": {func(_ *testing.T, s *testStore) *testStore { s.clock.set(testTime.Add(aDay)); return s },
+			2, false},
 		"clock behind": {func(_ *testing.T, s *testStore) *testStore {
 			s.Now()
 			s.clock.set(testTime.AddDate(-57, 0, 0))
@@ -130,8 +133,10 @@ func TestPruneByPassedTime(t *testing.T) {
 			s.clock.pass(107 * aDay)
 			return s
 		}, 1, false},
-		"started after 20 hours": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.Add(20*time.Hour)) }, 2, false},
-		"started after 200 days": {func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.AddDate(0, 0, 200)) }, 3, true},
+		"started after 20 hours": {
+			func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.Add(20*time.Hour)) }, 2, false},
+		"started after 200 days": {
+			func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.AddDate(0, 0, 200)) }, 3, true},
 		"started after 200 days, and accepted": {func(t *testing.T, s *testStore) *testStore {
 			s = s.restart(t, testTime.AddDate(0, 0, 200))
 			s.accept(t)
@@ -164,7 +169,8 @@ func TestPruneByPassedTime(t *testing.T) {
 
 func (s *testStore) accept(t *testing.T) {
 	t.Helper()
-	if from, to, err := s.AcceptClock(testActor); err != nil || from.Equal(to) || !to.Equal(s.clock.Now()) || s.ClockAhead() != 0 || s.ClockBehind() != 0 {
+	if from, to, err := s.AcceptClock(testActor); err != nil || from.Equal(to) || !to.Equal(s.clock.Now()) ||
+		s.ClockAhead() != 0 || s.ClockBehind() != 0 {
 		t.Errorf("accepted %v instead of %v: %v", to, from, err)
 	}
 	if from, to, err := s.AcceptClock(testActor); err != nil || !from.Equal(to) {
@@ -193,7 +199,8 @@ func TestRepeatsByPassedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.clock.set(testTime.AddDate(10, 0, 0))
-	if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != first.ID {
+	if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated ||
+		again.ID != first.ID {
 		t.Errorf("with the clock ahead: repeated %v, %v", repeated, err)
 	}
 	s.clock.pass(RequestRetention)
@@ -233,7 +240,8 @@ func TestSeriesWithClockAhead(t *testing.T) {
 		want := []string{"03-13 15h a:b ok 1", "03-14 15h a:b ok 1"}
 		told := func(when string) {
 			t.Helper()
-			if got := s.points(t, token.ID, StepHour, midnight.Add(-aDay), midnight.Add(aDay)); !slices.Equal(got, want) {
+			if got := s.points(t, token.ID, StepHour, midnight.Add(-aDay), midnight.Add(aDay)); !slices.Equal(
+				got, want) {
 				t.Errorf("%s ahead, %s: hours %q", name, when, got)
 			}
 			if got := s.points(t, token.ID, StepDay, time.Time{}, midnight.Add(aDay)); len(got) != 2 {

@@ -149,7 +149,8 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 func (u *tokenUse) usage() Usage {
 	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
 	slices.SortFunc(u.counts, func(a, b hourCount) int {
-		return cmp.Or(cmp.Compare(dayOfHour(a.hour), dayOfHour(b.hour)), cmp.Compare(a.scope, b.scope), cmp.Compare(a.outcome, b.outcome))
+		return cmp.Or(cmp.Compare(dayOfHour(a.hour), dayOfHour(b.hour)), cmp.Compare(a.scope, b.scope),
+			cmp.Compare(a.outcome, b.outcome))
 	})
 	for _, c := range u.counts {
 		if c.outcome == OutcomeOK {

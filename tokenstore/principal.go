@@ -51,7 +51,8 @@ func newTokenName(name string) (n tokenName) {
 
 // PrincipalOf returns what a request needs of a token.
 func PrincipalOf(t *token.Token) Principal {
-	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore, began: t.Began(), Terms: &t.Terms}
+	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore,
+		began: t.Began(), Terms: &t.Terms}
 }
 
 // ExpiresSoon is [token.Token.ExpiresSoon].

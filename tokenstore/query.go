@@ -75,7 +75,8 @@ func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 	used, state, err := s.backend.Usage(id, first, last)
 	if errors.Is(err, token.ErrDamaged) {
 		// The token is good; only its history is lost. That refuses nobody.
-		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id), zap.Error(err))
+		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id),
+			zap.Error(err))
 	} else if err != nil {
 		return Usage{}, readError(err)
 	}
@@ -84,7 +85,8 @@ func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 			used = used.Plus(d.usage)
 		}
 	}
-	if used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last }); len(used.Days) == 0 {
+	if used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last }); len(
+		used.Days) == 0 {
 		used.Days = nil
 	}
 	return used, nil

@@ -23,7 +23,8 @@ func TestLookup(t *testing.T) {
 	}
 	for c, wantPrevious := range map[token.Credential]bool{old: true, parsed(t, secret): false} {
 		found, previous, err := s.Lookup(c)
-		if err != nil || found.Token.ID != tok.ID || previous != wantPrevious || !reflect.DeepEqual(found.Usage, Usage{}) {
+		if err != nil || found.Token.ID != tok.ID || previous != wantPrevious ||
+			!reflect.DeepEqual(found.Usage, Usage{}) {
 			t.Errorf("%+v, %v, %v", found, previous, err)
 		}
 	}

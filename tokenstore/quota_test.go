@@ -43,7 +43,8 @@ func (q *quotaTest) exceeded() {
 	q.Helper()
 	match := q.must(q.T, q.credential)
 	_, standing, err := q.TakeQuota(match, q.Now())
-	if looked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded || standing.Remaining != 0 || looked != standing {
+	if looked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded ||
+		standing.Remaining != 0 || looked != standing {
 		q.Errorf("%s: %+v, looked at %+v, %v", q.Now(), standing, looked, err)
 	}
 }
@@ -89,7 +90,8 @@ func TestMonthlyQuota(t *testing.T) {
 	q.restart()
 	q.exceeded()
 	match := q.must(t, q.credential)
-	if _, standing, _ := q.TakeQuota(match, q.Now()); standing.Reset != time.Second || standing.Window != 29*24*time.Hour || standing.Limit != 3 {
+	if _, standing, _ := q.TakeQuota(match, q.Now()); standing.Reset != time.Second ||
+		standing.Window != 29*24*time.Hour || standing.Limit != 3 {
 		t.Errorf("%+v", standing)
 	}
 	q.at("2028-03-01T00:00:00Z")
@@ -112,7 +114,8 @@ func TestDailyQuota(t *testing.T) {
 	q.left(1)
 	// A request that began before midnight takes of the new day, and takes nothing
 	// back.
-	if got, err := q.QuotaStanding(PrincipalOf(q.token), q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 || got.Reset != 24*time.Hour+time.Second {
+	if got, err := q.QuotaStanding(PrincipalOf(q.token), q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 ||
+		got.Reset != 24*time.Hour+time.Second {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -202,7 +205,8 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	}
 	set := func(quota *token.Quota) {
 		t.Helper()
-		token, err := q.Edit(testPolicy, q.token.ID, token.Edit{Quota: func(*token.Quota) *token.Quota { return quota }}, testActor)
+		token, err := q.Edit(testPolicy, q.token.ID,
+			token.Edit{Quota: func(*token.Quota) *token.Quota { return quota }}, testActor)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,8 +48,10 @@ func TestRateLimit(t *testing.T) {
 			{0, false, 2, 714285715}, {0, false, 1, 857142858}, {0, false, 0, 142857143}, {0, true, 0, 142857143},
 			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
 		}},
-		"one a day": {token.RateLimit{Requests: 1, Window: day}, []step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
-		"the most":  {token.RateLimit{Requests: 1_000_000_000, Window: time.Second}, []step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
+		"one a day": {token.RateLimit{Requests: 1, Window: day},
+			[]step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
+		"the most": {token.RateLimit{Requests: 1_000_000_000, Window: time.Second},
+			[]step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
 	} {
 		var state rateState
 		for i, step := range test.steps {
@@ -59,7 +61,8 @@ func TestRateLimit(t *testing.T) {
 			if again := state.take(test.limit, now, clock, true); again != looked || looked.Exceeded != step.exceeded {
 				t.Errorf("%s, step %d: looking finds %+v, then %+v", name, i, looked, again)
 			}
-			want := token.Standing{Limit: test.limit.Requests, Window: test.limit.Window, Remaining: step.remaining, Reset: step.reset, Exceeded: step.exceeded}
+			want := token.Standing{Limit: test.limit.Requests, Window: test.limit.Window, Remaining: step.remaining,
+				Reset: step.reset, Exceeded: step.exceeded}
 			if got := state.take(test.limit, now, clock, false); got != want {
 				t.Errorf("%s, step %d: %+v, want %+v", name, i, got, want)
 			}
@@ -123,7 +126,8 @@ func TestRateLimitOfASlowLook(t *testing.T) {
 func TestTakeRate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	tok, credential := s.create(t, func(d *token.Draft) { d.RateLimit = &token.RateLimit{Requests: 2, Window: time.Minute} })
+	tok, credential := s.create(t,
+		func(d *token.Draft) { d.RateLimit = &token.RateLimit{Requests: 2, Window: time.Minute} })
 	other, _ := s.create(t, func(d *token.Draft) { d.RateLimit = &token.RateLimit{Requests: 1, Window: time.Minute} })
 	take := func(exceeded bool, remaining int64) {
 		t.Helper()

@@ -23,14 +23,18 @@ func TestScan(t *testing.T) {
 	s.memory.do(func() {
 		for i := range scanChunk + 7 {
 			token := &token.Token{
-				ID: token.ID([]byte(fmt.Sprintf("token%07d", i))), Terms: token.Terms{Kind: token.KindAPI, Account: "default", Scopes: token.Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2]}, Format: token.FormatNative, Prefix: "mm", Name: fmt.Sprint("name ", i),
+				ID: token.ID([]byte(fmt.Sprintf("token%07d", i))),
+				Terms: token.Terms{Kind: token.KindAPI, Account: "default",
+					Scopes: token.Grants{"block:list", fmt.Sprint("x:", i)}[:1+i%2]}, Format: token.FormatNative,
+				Prefix: "mm", Name: fmt.Sprint("name ", i),
 				CreatedAt: testTime, Version: 1, Digest: sha256.Sum256([]byte{byte(i), byte(i >> 8)}),
 			}
 			if i%3 == 0 {
 				token.Metadata = map[string]string{"number": fmt.Sprint(i)}
 				token.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 			}
-			usage := Usage{Allowed: uint64(i), Last: LastUse{Time: testTime.Truncate(time.Microsecond), IP: fmt.Sprint("192.0.2.", i%256), Route: "GET /"}}
+			usage := Usage{Allowed: uint64(i), Last: LastUse{Time: testTime.Truncate(time.Microsecond),
+				IP: fmt.Sprint("192.0.2.", i%256), Route: "GET /"}}
 			s.memory.put(token)
 			s.memory.used[token.ID] = EncodeUsage(token.ID, usage)
 			want[token.ID] = TokenUsage{Token: token, Usage: usage}
@@ -38,7 +42,8 @@ func TestScan(t *testing.T) {
 	})
 	used, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
-	want[used.ID] = TokenUsage{Token: used, Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
+	want[used.ID] = TokenUsage{Token: used,
+		Usage: Usage{Allowed: 1, Last: LastUse{Time: testTime.Truncate(time.Microsecond)}}}
 
 	got := make(map[token.ID]TokenUsage)
 	err := s.Scan(t.Context(), func(t TokenUsage) bool {
@@ -117,8 +122,10 @@ func TestCloneSharesNothing(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", clone, tok)
 	}
 	metadata := maps.Clone(clone.Metadata)
-	empty := token.EncodeToken(&token.Token{ID: tok.ID, Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, CreatedAt: testTime, Digest: tok.Digest, Version: 1})
-	if read, err = r.Token(tok.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 || len(read.AllowedIPs) > 0 || read.Name != "" {
+	empty := token.EncodeToken(&token.Token{ID: tok.ID, Terms: token.Terms{Kind: token.KindAPI},
+		Format: token.FormatNative, CreatedAt: testTime, Digest: tok.Digest, Version: 1})
+	if read, err = r.Token(tok.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 ||
+		len(read.AllowedIPs) > 0 || read.Name != "" {
 		t.Errorf("the next token has something of the last: %+v, %v", read, err)
 	}
 	if !maps.Equal(metadata, clone.Metadata) {

@@ -14,8 +14,14 @@ import (
 
 func FuzzDecodeUsage(f *testing.F) {
 	f.Add(fieldsOf(EncodeUsage(testID, Usage{})))
-	f.Add(fieldsOf(EncodeUsage(testID, Usage{Allowed: math.MaxUint64, Denied: 1, Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}})))
-	f.Add(fieldsOf(EncodeUsage(testID, Usage{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}})))
+	f.Add(
+		fieldsOf(EncodeUsage(testID,
+			Usage{Allowed: math.MaxUint64, Denied: 1,
+				Last: LastUse{testTime, "203.0.113.7", "curl/8.9", "GET /api/unikernels"}})))
+	f.Add(
+		fieldsOf(EncodeUsage(testID,
+			Usage{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9",
+				Route: "GET /api/unikernels"}})))
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
@@ -29,7 +35,8 @@ func FuzzDecodeUsage(f *testing.F) {
 			}
 			return
 		}
-		if again, err := DecodeUsage(testID, EncodeUsage(testID, usage)); err != nil || !reflect.DeepEqual(again, usage) {
+		if again, err := DecodeUsage(testID, EncodeUsage(testID, usage)); err != nil ||
+			!reflect.DeepEqual(again, usage) {
 			t.Fatalf("read %+v, wrote it and read %+v, %v", usage, again, err)
 		}
 	})
@@ -63,7 +70,9 @@ func FuzzDecodeDay(f *testing.F) {
 func FuzzDecodeAuditEntry(f *testing.F) {
 	key := binary.BigEndian.AppendUint64(make([]byte, 8), 7)
 	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{})))
-	f.Add(fieldsOf(EncodeAuditEntry(key, AuditEntry{testTime, "caddy-admin", "create", testID, "CI", "127.0.0.1", map[string]string{"name": "a", "scopes": "b"}})))
+	f.Add(
+		fieldsOf(EncodeAuditEntry(key, AuditEntry{testTime, "caddy-admin", "create", testID, "CI", "127.0.0.1",
+			map[string]string{"name": "a", "scopes": "b"}})))
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeAuditEntry(key, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
@@ -76,7 +85,8 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 			}
 			return
 		}
-		if again, err := DecodeAuditEntry(key, EncodeAuditEntry(key, entry)); err != nil || !reflect.DeepEqual(again, entry) {
+		if again, err := DecodeAuditEntry(key, EncodeAuditEntry(key, entry)); err != nil ||
+			!reflect.DeepEqual(again, entry) {
 			t.Fatalf("read %+v, wrote it and read %+v, %v", entry, again, err)
 		}
 	})
@@ -128,7 +138,8 @@ func TestRecordChecksum(t *testing.T) {
 // TestEncodingIsTotal: what a caller calls itself can't make a record unreadable.
 func TestEncodingIsTotal(t *testing.T) {
 	t.Parallel()
-	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0", Changes: map[string]string{"name": "\x80"}}
+	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0",
+		Changes: map[string]string{"name": "\x80"}}
 	if _, err := DecodeAuditEntry(nil, EncodeAuditEntry(nil, entry)); err != nil {
 		t.Error(err)
 	}

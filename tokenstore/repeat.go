@@ -72,7 +72,10 @@ func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
 	}
 	tok, err := s.backend.Token(kept.ID)
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("%w: the token that this request made, %s, has been deleted since; use another key to make a new one", token.ErrConflict, kept.ID)
+		return nil,
+			fmt.Errorf(
+				"%w: the token that this request made, %s, has been deleted since; use another key to make a new one",
+				token.ErrConflict, kept.ID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -14,7 +14,8 @@ import (
 func TestRepeatedCreate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read",
+		Expiry: token.Expiry{ExpiresIn: seconds(3600)}}
 	request := Request{Key: "key", Body: []byte("body")}
 	type result struct {
 		token    *token.Token
@@ -67,7 +68,8 @@ func TestRepeatedCreate(t *testing.T) {
 		t.Fatal(repeated, err)
 	}
 	s.clock.pass(2 * time.Hour)
-	if token, secret, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil || !repeated || token.Name != "late" || secret.Reveal() != "" {
+	if token, secret, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil ||
+		!repeated || token.Name != "late" || secret.Reveal() != "" {
 		t.Errorf("after its end: %v, %v, %v", token, repeated, err)
 	}
 	for id := range ids {

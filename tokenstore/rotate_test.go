@@ -27,7 +27,8 @@ func TestRotate(t *testing.T) {
 			}
 			current := parsed(t, secret)
 			ends := testTime.Add(2 * time.Hour).Truncate(time.Second)
-			if rotated.ID != tok.ID || !rotated.PreviousValidUntil.Equal(ends) || !rotated.ExpiresAt.Equal(tok.ExpiresAt) || rotated.Version != 2 {
+			if rotated.ID != tok.ID || !rotated.PreviousValidUntil.Equal(ends) ||
+				!rotated.ExpiresAt.Equal(tok.ExpiresAt) || rotated.Version != 2 {
 				t.Errorf("rotated: %+v", rotated)
 			}
 			for _, at := range []struct {
@@ -44,7 +45,8 @@ func TestRotate(t *testing.T) {
 					t.Errorf("at %s: old %q, new %q", at.time, old, current)
 				}
 			}
-			if entry := s.lastAudit(t); entry.Action != "rotate" || !reflect.DeepEqual(entry.Changes, map[string]string{"grace": "3600s"}) {
+			if entry := s.lastAudit(t); entry.Action != "rotate" ||
+				!reflect.DeepEqual(entry.Changes, map[string]string{"grace": "3600s"}) {
 				t.Errorf("audit: %+v", entry)
 			}
 		})
@@ -59,14 +61,20 @@ func TestRotateExpiries(t *testing.T) {
 		rotation          token.Rotation
 		expires, previous time.Time
 	}{
-		"at once":                 {token.Rotation{}, made.Add(24 * time.Hour), time.Time{}},
-		"grace":                   {token.Rotation{Grace: time.Minute}, made.Add(24 * time.Hour), made.Add(time.Minute)},
-		"grace beyond the end":    {token.Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour), made.Add(24 * time.Hour)},
-		"longer":                  {token.Rotation{Grace: 48 * time.Hour, Expiry: token.Expiry{ExpiresIn: months(1)}}, made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
-		"shorter":                 {token.Rotation{Grace: 2 * time.Hour, Expiry: token.Expiry{ExpiresIn: hour}}, made.Add(time.Hour), made.Add(time.Hour)},
-		"as long as it may be":    {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0), time.Time{}},
-		"a grace of half a tick":  {token.Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
-		"to a moment of the year": {token.Rotation{Expiry: token.Expiry{ExpiresAt: made.AddDate(1, 0, 0)}}, made.AddDate(1, 0, 0), time.Time{}},
+		"at once": {token.Rotation{}, made.Add(24 * time.Hour), time.Time{}},
+		"grace": {token.Rotation{Grace: time.Minute}, made.Add(24 * time.Hour),
+			made.Add(time.Minute)},
+		"grace beyond the end": {token.Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour),
+			made.Add(24 * time.Hour)},
+		"longer": {token.Rotation{Grace: 48 * time.Hour, Expiry: token.Expiry{ExpiresIn: months(1)}},
+			made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
+		"shorter": {token.Rotation{Grace: 2 * time.Hour, Expiry: token.Expiry{ExpiresIn: hour}},
+			made.Add(time.Hour), made.Add(time.Hour)},
+		"as long as it may be": {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0),
+			time.Time{}},
+		"a grace of half a tick": {token.Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
+		"to a moment of the year": {token.Rotation{Expiry: token.Expiry{ExpiresAt: made.AddDate(1, 0, 0)}},
+			made.AddDate(1, 0, 0), time.Time{}},
 	} {
 		s := openTestStore(t)
 		token, old := s.create(t)
@@ -75,7 +83,8 @@ func TestRotateExpiries(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if !rotated.ExpiresAt.Equal(test.expires) || !rotated.PreviousValidUntil.Equal(test.previous) || !rotated.SecretMadeAt.Equal(made) {
+		if !rotated.ExpiresAt.Equal(test.expires) || !rotated.PreviousValidUntil.Equal(test.previous) ||
+			!rotated.SecretMadeAt.Equal(made) {
 			t.Errorf("%s: %+v", name, rotated)
 		}
 		if got := s.present(t, old); (got == "previous active") != !test.previous.IsZero() {
@@ -98,7 +107,8 @@ func TestRotateTwice(t *testing.T) {
 	}
 	second := rotate()
 	third := rotate()
-	if a, b, c := s.present(t, first), s.present(t, second), s.present(t, third); a != "unknown" || b != "previous active" || c != "active" {
+	if a, b, c := s.present(t, first), s.present(t, second), s.present(t, third); a != "unknown" ||
+		b != "previous active" || c != "active" {
 		t.Errorf("%s, %s, %s", a, b, c)
 	}
 }
@@ -120,7 +130,8 @@ func TestRotateRefusals(t *testing.T) {
 		_, secret, err := s.Rotate(testPolicy, tok.ID, test.rotation, testActor)
 		field, _ := errors.AsType[*token.FieldError](err)
 		version, _ := errors.AsType[*token.VersionError](err)
-		if err == nil || secret.Reveal() != "" || (test.field != "" && (field == nil || field.Field != test.field)) || (test.field == "" && (version == nil || version.Version != 1)) {
+		if err == nil || secret.Reveal() != "" || (test.field != "" && (field == nil || field.Field != test.field)) ||
+			(test.field == "" && (version == nil || version.Version != 1)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -128,7 +139,8 @@ func TestRotateRefusals(t *testing.T) {
 		t.Errorf("a refused rotation left the secret %s", got)
 	}
 	s.clock.set(tok.ExpiresAt)
-	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Expiry: token.Expiry{ExpiresIn: months(1)}}, testActor); !errors.Is(err, token.ErrConflict) {
+	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Expiry: token.Expiry{ExpiresIn: months(1)}},
+		testActor); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("an expired token: %v", err)
 	}
 	revoked, _ := s.create(t)
@@ -208,7 +220,8 @@ func TestExpiresSoonAfterRotation(t *testing.T) {
 	s := openTestStore(t)
 	tok, _ := s.create(t, func(d *token.Draft) { d.ExpiresIn = mustLifetime(t, "100d") })
 	s.clock.set(testTime.Add(80 * 24 * time.Hour))
-	if token, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); err != nil || token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
+	if token, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); err != nil ||
+		token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
 		t.Errorf("%v", err)
 	}
 }

@@ -52,13 +52,15 @@ func TestSeries(t *testing.T) {
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: midnight.Add(49*time.Hour + 1)})
 	day := func(date string, counts ...int) (lines []string) {
-		for i, scope := range []string{" route_not_allowed", "block:list ok", "unikernel:create insufficient_scope", "unikernel:list ok"} {
+		for i, scope := range []string{" route_not_allowed", "block:list ok", "unikernel:create insufficient_scope",
+			"unikernel:list ok"} {
 			lines = append(lines, fmt.Sprintf("%s %s %d", date, scope, counts[min(i/3, len(counts)-1)]))
 		}
 		return lines
 	}
 	days := slices.Concat(day("03-14 00h", 4), day("03-15 00h", 1), day("03-16 00h", 1, 2))
-	hours := slices.Concat(day("03-14 00h", 2), day("03-14 01h", 1), day("03-14 23h", 1), day("03-15 00h", 1), day("03-16 01h", 1, 2))
+	hours := slices.Concat(day("03-14 00h", 2), day("03-14 01h", 1), day("03-14 23h", 1), day("03-15 00h", 1),
+		day("03-16 01h", 1, 2))
 	end := midnight.AddDate(0, 0, 5)
 	check := func(when string, s *testStore) {
 		t.Helper()
@@ -139,7 +141,8 @@ func TestSeriesRetention(t *testing.T) {
 	} {
 		s.clock.pass(test.later.Sub(s.clock.Now()))
 		from, to := testTime.AddDate(-5, 0, 0), testTime.AddDate(5, 0, 0)
-		if hours, days := s.points(t, token.ID, StepHour, from, to), s.points(t, token.ID, StepDay, from, to); len(hours) != test.hours || len(days) != test.days {
+		if hours, days := s.points(t, token.ID, StepHour, from, to),
+			s.points(t, token.ID, StepDay, from, to); len(hours) != test.hours || len(days) != test.days {
 			t.Errorf("at %s: %q, %q", test.later, hours, days)
 		}
 	}
@@ -336,7 +339,8 @@ func TestDays(t *testing.T) {
 	t.Parallel()
 	for day, date := range map[Day]string{0: "1970-01-01", -1: "1969-12-31", 1: "1970-01-02", 20891: "2027-03-14"} {
 		start := day.Start()
-		if start.Format(time.DateOnly) != date || DayOf(start) != day || DayOf(start.Add(-1)) != day-1 || DayOf(start.Add(24*time.Hour-1)) != day {
+		if start.Format(time.DateOnly) != date || DayOf(start) != day || DayOf(start.Add(-1)) != day-1 ||
+			DayOf(start.Add(24*time.Hour-1)) != day {
 			t.Errorf("%d: %s", day, start)
 		}
 	}
@@ -356,11 +360,13 @@ func TestDayRecords(t *testing.T) {
 		}
 	}
 	used := Usage{Allowed: 1, Days: []DayUsage{{Day: -9, Points: fullDay.Points}, fullDay}}
-	if got, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil || len(got.Days) != 1 || !reflect.DeepEqual(got.Days[0], fullDay) {
+	if got, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil || len(got.Days) != 1 ||
+		!reflect.DeepEqual(got.Days[0], fullDay) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	var reader Reader
-	if got, err := reader.Usage(testID, EncodeUsage(testID, used)); err != nil || !reflect.DeepEqual(got, Usage{Allowed: 1}) {
+	if got, err := reader.Usage(testID, EncodeUsage(testID, used)); err != nil ||
+		!reflect.DeepEqual(got, Usage{Allowed: 1}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	count := func(b ...byte) []byte { return append([]byte{2<<3 | 2, byte(len(b))}, b...) }
@@ -382,7 +388,8 @@ func TestDayRecords(t *testing.T) {
 		"whole at last":   append(slices.Clone(good), 1<<3, 1),
 		"unknown field":   {3 << 3, 1},
 	} {
-		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
+		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err,
+			token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -395,10 +402,12 @@ func TestDayRecords(t *testing.T) {
 		"counts around their day": slices.Concat(counts, day, counts),
 		"two days":                slices.Concat(day, day, counts),
 	} {
-		if got, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
+		if got, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err,
+			token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		if got, err := new(Reader).Usage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err, token.ErrDamaged) {
+		if got, err := new(Reader).Usage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(
+			err, token.ErrDamaged) {
 			t.Errorf("%s, read without days: %+v, %v", name, got, err)
 		}
 	}

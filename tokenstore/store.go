@@ -143,7 +143,8 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(), s.backend.Close())
+		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(),
+			s.backend.Close())
 	})
 	return s.closeErr
 }

@@ -44,7 +44,8 @@ func TestCreateAndAuthenticate(t *testing.T) {
 	if len(s.memory.audit) != 1 {
 		t.Fatalf("%d audit entries", len(s.memory.audit))
 	}
-	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != tok.ID || entry.TokenName != "GitHub CI" ||
+	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != tok.ID ||
+		entry.TokenName != "GitHub CI" ||
 		entry.Actor != "caddy-admin" || entry.Address != "127.0.0.1" || !entry.Time.Equal(testTime) {
 		t.Errorf("audited as %+v", entry)
 	}
@@ -113,7 +114,9 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 			m.put(&other)
 			m.digests[tok.Digest] = testID
 		},
-		"error of the backend's": func(m *memory, _ *token.Token) { m.tokenError = fmt.Errorf("%w: lost", token.ErrDamaged) },
+		"error of the backend's": func(m *memory, _ *token.Token) {
+			m.tokenError = fmt.Errorf("%w: lost", token.ErrDamaged)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +124,8 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 			tok, c := s.create(t)
 			s.memory.do(func() { damage(s.memory, tok) })
 			for range 2 {
-				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) || errors.Is(err, ErrNotFound) {
+				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) ||
+					errors.Is(err, ErrNotFound) {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -194,11 +198,12 @@ func TestStates(t *testing.T) {
 		edit func(*token.Token)
 		want token.Status
 	}{
-		"revoked":       {func(token *token.Token) { token.RevokedAt = testTime }, token.StatusRevoked},
-		"disabled":      {func(token *token.Token) { token.DisabledAt = testTime }, token.StatusDisabled},
-		"not yet valid": {func(token *token.Token) { token.NotBefore = testTime.Add(time.Second) }, token.StatusNotYetValid},
-		"expired":       {func(token *token.Token) { token.ExpiresAt = testTime }, token.StatusExpired},
-		"active":        {func(*token.Token) {}, token.StatusActive},
+		"revoked":  {func(token *token.Token) { token.RevokedAt = testTime }, token.StatusRevoked},
+		"disabled": {func(token *token.Token) { token.DisabledAt = testTime }, token.StatusDisabled},
+		"not yet valid": {func(token *token.Token) { token.NotBefore = testTime.Add(time.Second) },
+			token.StatusNotYetValid},
+		"expired": {func(token *token.Token) { token.ExpiresAt = testTime }, token.StatusExpired},
+		"active":  {func(*token.Token) {}, token.StatusActive},
 	} {
 		for _, loaded := range []bool{false, true} {
 			token, credential := s.create(t)
@@ -310,7 +315,8 @@ func TestCreateTaken(t *testing.T) {
 	if _, _, err = s.Create(testPolicy, validDraft(), testActor); err != nil {
 		t.Fatal(err)
 	}
-	if _, secret, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, ErrTaken) || secret.Reveal() != "" {
+	if _, secret, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, ErrTaken) ||
+		secret.Reveal() != "" {
 		t.Errorf("with one id for all: %v", err)
 	}
 	s.random = bytes.NewReader(nil)
@@ -384,7 +390,8 @@ func TestList(t *testing.T) {
 			}
 		}
 	}
-	odd := Page{Order: OrderCreated, Limit: 2, Match: func(token *token.Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
+	odd := Page{Order: OrderCreated, Limit: 2,
+		Match: func(token *token.Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
 	first, next, err := s.List(odd)
 	if err != nil || len(first) != 2 || next == nil {
 		t.Fatalf("%v, %v, %v", first, next, err)

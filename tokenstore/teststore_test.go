@@ -40,7 +40,9 @@ func openTestStore(t testing.TB) *testStore {
 func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 	t.Helper()
 	backend.reopen()
-	store, err := Open(backend, Options{Clock: clock, Elapsed: func() time.Duration { return time.Duration(clock.elapsed.Load()) }, FlushInterval: -1})
+	store, err := Open(backend,
+		Options{Clock: clock, Elapsed: func() time.Duration { return time.Duration(clock.elapsed.Load()) },
+			FlushInterval: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,8 @@ func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 // create makes a token that lives for a day.
 func (s *testStore) create(t testing.TB, edit ...func(*token.Draft)) (*token.Token, token.Credential) {
 	t.Helper()
-	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: seconds(24 * 60 * 60)}}
+	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read",
+		Expiry: token.Expiry{ExpiresIn: seconds(24 * 60 * 60)}}
 	for _, f := range edit {
 		f(&draft)
 	}

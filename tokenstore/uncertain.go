@@ -57,7 +57,8 @@ func (u *uncertain) check(id token.ID) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if failed, found := u.tokens[id]; found {
-		return fmt.Errorf("%w: the last change of this token could not be written; whether it is in force is known when the store can be written again: %w", ErrUnavailable, failed.cause)
+		return fmt.Errorf(
+			"%w: the last change of this token could not be written; whether it is in force is known when the store can be written again: %w", ErrUnavailable, failed.cause)
 	}
 	return nil
 }
@@ -84,7 +85,8 @@ func (u *uncertain) remove(id token.ID) {
 // outcomeUnknown reports whether a change may be in the backend although it failed.
 func outcomeUnknown(err error) bool {
 	_, ended := errors.AsType[*EndedError](err)
-	return !ended && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrRepeated) && !errors.Is(err, ErrClosed) && !errors.Is(err, token.ErrDamaged)
+	return !ended && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrRepeated) && !errors.Is(err, ErrClosed) &&
+		!errors.Is(err, token.ErrDamaged)
 }
 
 // keepNarrower lets memory hold the narrower of two states of a token, or neither if none

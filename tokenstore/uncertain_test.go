@@ -32,12 +32,18 @@ func TestFailedChange(t *testing.T) {
 		fails         error
 		stored, other token.Status // if it is stored, and if not
 	}{
-		"revoke":          {nil, revoke, token.StatusRevoked, nil, token.StatusRevoked, token.StatusActive},
-		"disable":         {nil, disable, token.StatusDisabled, nil, token.StatusDisabled, token.StatusActive},
-		"enable":          {disable, enable, token.StatusDisabled, nil, token.StatusActive, token.StatusDisabled},
-		"a shorter life":  {nil, func(tok *token.Token) { tok.ExpiresAt = testTime.Add(-time.Hour).Truncate(time.Second) }, token.StatusExpired, nil, token.StatusExpired, token.StatusActive},
-		"narrower wider":  {nil, func(tok *token.Token) { tok.Scopes, tok.ExpiresAt = token.Grants{"block:list"}, time.Time{} }, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
-		"another address": {nil, func(tok *token.Token) { tok.Account = "alice" }, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
+		"revoke":  {nil, revoke, token.StatusRevoked, nil, token.StatusRevoked, token.StatusActive},
+		"disable": {nil, disable, token.StatusDisabled, nil, token.StatusDisabled, token.StatusActive},
+		"enable":  {disable, enable, token.StatusDisabled, nil, token.StatusActive, token.StatusDisabled},
+		"a shorter life": {nil,
+			func(tok *token.Token) { tok.ExpiresAt = testTime.Add(-time.Hour).Truncate(time.Second) },
+			token.StatusExpired, nil, token.StatusExpired, token.StatusActive},
+		"narrower wider": {nil, func(tok *token.Token) {
+			tok.Scopes, tok.ExpiresAt = token.Grants{"block:list"},
+				time.Time{}
+		}, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
+		"another address": {nil, func(tok *token.Token) { tok.Account = "alice" }, 0, ErrUnavailable,
+			token.StatusActive, token.StatusActive},
 	} {
 		for _, lost := range []bool{false, true} {
 			for _, used := range []bool{false, true} {
@@ -53,20 +59,24 @@ func TestFailedChange(t *testing.T) {
 						s.must(t, credential)
 					}
 					s.fail(errDisk, lost)
-					if err := s.tryAlter(tok.ID, c.change); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
+					if err := s.tryAlter(tok.ID, c.change); !errors.Is(err, ErrUnavailable) ||
+						!errors.Is(err, errDisk) {
 						t.Errorf("the change: %v", err)
 					}
-					if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) || got.Status != c.meanwhile {
+					if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) ||
+						got.Status != c.meanwhile {
 						t.Errorf("meanwhile: %v, %v", got.Status, err)
 					}
 					if _, err := s.Get(tok.ID); !errors.Is(err, ErrUnavailable) {
 						t.Errorf("Get meanwhile: %v", err)
 					}
-					for _, change := range []func(*token.Token){c.change, func(tok *token.Token) { tok.Name = "renamed" }} {
+					for _, change := range []func(*token.Token){c.change,
+						func(tok *token.Token) { tok.Name = "renamed" }} {
 						if err := s.tryAlter(tok.ID, change); !errors.Is(err, ErrUnavailable) {
 							t.Errorf("another change: %v", err)
 						}
-						if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) || got.Status != c.meanwhile {
+						if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) ||
+							got.Status != c.meanwhile {
 							t.Errorf("after another change: %v, %v", got.Status, err)
 						}
 					}
@@ -120,11 +130,13 @@ func TestFailedCreation(t *testing.T) {
 	if _, _, _, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if _, _, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err, ErrUnavailable) {
+	if _, _, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err,
+		ErrUnavailable) {
 		t.Errorf("repeated %v: %v", repeated, err)
 	}
 	s.fail(nil, false)
-	if _, secret, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); err != nil || !repeated || secret.Reveal() != "" {
+	if _, secret, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); err != nil ||
+		!repeated || secret.Reveal() != "" {
 		t.Errorf("repeated %v: %v", repeated, err)
 	}
 }

@@ -29,7 +29,8 @@ func TestWatch(t *testing.T) {
 		edit func(*testStore, *token.Token) error
 		ends bool
 	}{
-		"deleted": {func(s *testStore, tok *token.Token) error { return s.Delete(tok.ID, token.AnyVersion, testActor) }, true},
+		"deleted": {func(s *testStore, tok *token.Token) error { return s.Delete(tok.ID, token.AnyVersion, testActor) },
+			true},
 		"revoked": {func(s *testStore, tok *token.Token) error {
 			return s.tryAlter(tok.ID, func(token *token.Token) { token.RevokedAt = testTime })
 		}, true},
@@ -49,7 +50,8 @@ func TestWatch(t *testing.T) {
 			return s.tryAlter(tok.ID, func(tok *token.Token) { tok.Scopes = token.Grants{"other:read"} })
 		}, true},
 		"rotated twice": {func(s *testStore, token *token.Token) error {
-			return errors.Join(s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))), s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))))
+			return errors.Join(s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))),
+				s.tryAlter(token.ID, rotate(testTime.Add(time.Hour))))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +61,8 @@ func TestWatch(t *testing.T) {
 			match := s.must(t, credential)
 			var kept, first, stopped, last watched
 			kept.allowed = func(m *Match) bool {
-				return !m.Token.Scopes.Cover(token.Scope{Name: "other:read"}) || m.Token.Scopes.Cover(token.Scope{Name: tok.Scopes[0]})
+				return !m.Token.Scopes.Cover(token.Scope{Name: "other:read"}) ||
+					m.Token.Scopes.Cover(token.Scope{Name: tok.Scopes[0]})
 			}
 			for _, w := range []*watched{&first, &stopped, &kept, &last} {
 				s.Watch(&w.Watch, &match, w)

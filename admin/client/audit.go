@@ -22,7 +22,8 @@ type AuditQuery struct {
 
 func (q AuditQuery) values() url.Values {
 	values := url.Values{}
-	for name, value := range map[string]string{"cursor": q.Cursor, "token_id": q.TokenID, "actor": q.Actor, "action": q.Action} {
+	for name, value := range map[string]string{"cursor": q.Cursor, "token_id": q.TokenID, "actor": q.Actor,
+		"action": q.Action} {
 		if value != "" {
 			values.Set(name, value)
 		}

@@ -94,7 +94,8 @@ func (c *Client) do(ctx context.Context, call call) error {
 		return transportError(err)
 	}
 	if len(body) > maxAnswer || !json.Valid(body) {
-		return fmt.Errorf("the server's answer to %s %s isn't JSON; is this Mollygate's admin API?", call.method, call.path)
+		return fmt.Errorf("the server's answer to %s %s isn't JSON; is this Mollygate's admin API?", call.method,
+			call.path)
 	}
 	*call.answer = body
 	return nil

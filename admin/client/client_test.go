@@ -76,9 +76,12 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if created.Name != "ci" || created.Kind != "api" || created.Status != "not_yet_valid" || !created.ExpiresAt.Equal(end) ||
-		!created.NotBefore.Equal(end.Add(-time.Hour)) || created.CreatedBy != "caddy-admin" || created.Metadata["a"] != "b" ||
-		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() || created.Version != 1 {
+	if created.Name != "ci" || created.Kind != "api" || created.Status != "not_yet_valid" ||
+		!created.ExpiresAt.Equal(end) ||
+		!created.NotBefore.Equal(end.Add(-time.Hour)) || created.CreatedBy != "caddy-admin" ||
+		created.Metadata["a"] != "b" ||
+		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() ||
+		created.Version != 1 {
 		t.Errorf("created %+v", created.Token)
 	}
 	if _, err := (token.Prefixes{"mm"}).Parse(created.Secret.Reveal()); err != nil {
@@ -93,13 +96,15 @@ func TestClient(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, lifetime := range []client.Lifetime{"3600", "1h", "never"} {
-		if _, err := c.Create(ctx, client.CreateRequest{Name: "other", Preset: "read", ExpiresIn: lifetime}); err != nil {
+		if _, err := c.Create(ctx,
+			client.CreateRequest{Name: "other", Preset: "read", ExpiresIn: lifetime}); err != nil {
 			t.Errorf("%s: %v", lifetime, err)
 		}
 	}
 	neverUsed := true
-	page, err := c.List(ctx, client.ListQuery{Limit: 2, Sort: "name", Status: "active", Account: "default", Scope: "volume:list",
-		Q: "OTH", NeverUsed: &neverUsed, Count: true})
+	page, err := c.List(ctx, client.ListQuery{Limit: 2, Sort: "name", Status: "active", Account: "default",
+		Scope: "volume:list",
+		Q:     "OTH", NeverUsed: &neverUsed, Count: true})
 	if err != nil || len(page.Tokens) != 2 || page.NextCursor == "" || page.Total == nil || *page.Total != 3 {
 		t.Errorf("%+v, %v", page, err)
 	}
@@ -134,11 +139,13 @@ func TestClientTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	c := newAPI(t)
 	_, err := c.Create(t.Context(), client.CreateRequest{Name: "a", Preset: "read", ExpiresIn: "5m"})
-	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Field != "expires_in" || refused.Code != "invalid_field" {
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Field != "expires_in" ||
+		refused.Code != "invalid_field" {
 		t.Errorf("%v", err)
 	}
 	_, err = c.List(t.Context(), client.ListQuery{Sort: "nope"})
-	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Parameter != "sort" || !strings.HasSuffix(refused.Error(), "(400 invalid_parameter)") {
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Parameter != "sort" ||
+		!strings.HasSuffix(refused.Error(), "(400 invalid_parameter)") {
 		t.Errorf("%v", err)
 	}
 }
@@ -146,10 +153,13 @@ func TestClientTellsWhatIsWrong(t *testing.T) {
 // What isn't an id doesn't get into a URL, and isn't repeated.
 func TestClientSendsIDsOnly(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, "/", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL.Path) }))
-	for _, id := range []string{"", "x", "../../config", "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D", "4fQ9Zt2LkVb7/"} {
+	c := newClient(t, "/",
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL.Path) }))
+	for _, id := range []string{"", "x", "../../config", "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D",
+		"4fQ9Zt2LkVb7/"} {
 		for _, err := range []error{c.Delete(t.Context(), id), second(c.Get(t.Context(), id))} {
-			if err == nil || (id != "" && strings.Contains(err.Error(), id+" ")) || strings.Contains(err.Error(), "N3sXw8") {
+			if err == nil || (id != "" && strings.Contains(err.Error(), id+" ")) ||
+				strings.Contains(err.Error(), "N3sXw8") {
 				t.Errorf("%q: %v", id, err)
 			}
 		}
@@ -202,7 +212,8 @@ func TestClientWithoutAnAnswer(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{"no JSON": "<html>", "another form": `{"data":5}`, "nothing": ""} {
-		c := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		c := newClient(t, "/",
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		_, err := c.List(t.Context(), client.ListQuery{})
 		_, transport := errors.AsType[*client.TransportError](err)
 		_, refused := errors.AsType[*client.Error](err)
@@ -210,8 +221,13 @@ func TestClientWithoutAnAnswer(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	secretless := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"id":"4fQ9Zt2LkVb7"}`)) }))
-	if _, err := secretless.Create(t.Context(), client.CreateRequest{}); err == nil || !strings.Contains(err.Error(), "4fQ9Zt2LkVb7") {
+	secretless := newClient(t, "/",
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = w.Write([]byte(`{"id":"4fQ9Zt2LkVb7"}`))
+		}))
+	if _, err := secretless.Create(t.Context(), client.CreateRequest{}); err == nil ||
+		!strings.Contains(err.Error(), "4fQ9Zt2LkVb7") {
 		t.Errorf("%v", err)
 	}
 }
@@ -235,7 +251,8 @@ func TestPagesEnd(t *testing.T) {
 
 func TestNewRefusesAddresses(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"", "localhost:2019", "/api", "http://", "http://x/?q", "http://x/#f", "http://x\x00"} {
+	for _, address := range []string{"", "localhost:2019", "/api", "http://", "http://x/?q", "http://x/#f",
+		"http://x\x00"} {
 		if _, err := client.New(http.DefaultClient, address); err == nil {
 			t.Errorf("%q is taken", address)
 		}
@@ -252,7 +269,8 @@ func TestSecretsDontPrint(t *testing.T) {
 	secret := created.Secret.Reveal()
 	for _, value := range []any{created, &created, created.Token, created.Secret, &created.Secret} {
 		for _, form := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			if text := fmt.Sprintf(form, value); strings.Contains(text, secret[20:]) || strings.Contains(text, fmt.Sprintf("%#x", secret[20])+", ") {
+			if text := fmt.Sprintf(form, value); strings.Contains(text, secret[20:]) ||
+				strings.Contains(text, fmt.Sprintf("%#x", secret[20])+", ") {
 				t.Errorf("%s of a %T is %s", form, value, text)
 			}
 		}

@@ -90,7 +90,9 @@ func (c *Client) created(ctx context.Context, call call) (Created, error) {
 	}
 	created.Replayed = header.Get("Idempotency-Replayed") == "true"
 	if secret.Token == "" && !created.Replayed {
-		return Created{}, errors.New("the server made a secret for token " + created.ID + " but didn't send it; rotate it, or delete it and try again")
+		return Created{},
+			errors.New("the server made a secret for token " + created.ID +
+				" but didn't send it; rotate it, or delete it and try again")
 	}
 	created.Secret = Secret{text: secret.Token}
 	return created, nil

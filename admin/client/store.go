@@ -39,7 +39,8 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 		n, _ := strconv.Atoi(response.Header.Get(header)) // 0 if it is missing
 		return n
 	}
-	return &Backup{response.Body, response.ContentLength, number("Mollygate-Damaged-Tokens"), number("Mollygate-Unsaved-Tokens")}, nil
+	return &Backup{response.Body, response.ContentLength, number("Mollygate-Damaged-Tokens"),
+		number("Mollygate-Unsaved-Tokens")}, nil
 }
 
 // Compacted is the length of the store's file in bytes, before and after it was rebuilt.

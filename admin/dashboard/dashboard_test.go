@@ -24,7 +24,8 @@ func serve(method, path string, headers ...string) *httptest.ResponseRecorder {
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	types := map[string]string{
-		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8", "/main.js": "text/javascript; charset=utf-8",
+		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8",
+		"/main.js":   "text/javascript; charset=utf-8",
 		"/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
 	}
 	for path, want := range types {
@@ -37,12 +38,15 @@ func TestFiles(t *testing.T) {
 				t.Errorf("%s: %s is %q", path, name, w.Header().Get(name))
 			}
 		}
-		for _, tag := range []string{w.Header().Get("ETag"), "W/" + w.Header().Get("ETag"), `"x", ` + w.Header().Get("ETag")} {
-			if again := serve(http.MethodGet, path, "If-None-Match", tag); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+		for _, tag := range []string{w.Header().Get("ETag"), "W/" + w.Header().Get("ETag"),
+			`"x", ` + w.Header().Get("ETag")} {
+			if again := serve(http.MethodGet, path, "If-None-Match", tag); again.Code != http.StatusNotModified ||
+				again.Body.Len() != 0 {
 				t.Errorf("%s with %s: %d", path, tag, again.Code)
 			}
 		}
-		if w := serve(http.MethodPost, path); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+		if w := serve(http.MethodPost, path); w.Code != http.StatusMethodNotAllowed ||
+			w.Header().Get("Allow") != "GET, HEAD" {
 			t.Errorf("POST %s: %d", path, w.Code)
 		}
 	}
@@ -57,7 +61,8 @@ func TestFiles(t *testing.T) {
 // nothing is loaded from elsewhere, and there is nothing inline.
 func TestNothingReadsHTML(t *testing.T) {
 	t.Parallel()
-	forbidden := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\(|new Function|setTimeout\("|setHTML|createContextualFragment|https?://[^w]|style=|<style|<script>|onclick="`)
+	forbidden := regexp.MustCompile(
+		`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\(|new Function|setTimeout\("|setHTML|createContextualFragment|https?://[^w]|style=|<style|<script>|onclick="`)
 	err := fs.WalkDir(files, "static", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -59,4 +59,5 @@ func isForm(received, tag string) bool {
 
 // codingSuffix is what servers are known to add: "-gzip" (Caddy, Apache), "--gzip" and
 // ";gzip" (Jetty), with the names of all content codings.
-var codingSuffix = regexp.MustCompile(`(?i)[-;:_.+]{1,2}(?:(?:x-)?(?:gzip|gz|compress)|deflate|br|zstd|dcb|dcz|identity)"$`)
+var codingSuffix = regexp.MustCompile(
+	`(?i)[-;:_.+]{1,2}(?:(?:x-)?(?:gzip|gz|compress)|deflate|br|zstd|dcb|dcz|identity)"$`)

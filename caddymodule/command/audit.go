@@ -28,7 +28,8 @@ flags ask for.`,
 		flags.String("cursor", "", "Where to go on, as told by an audit with --limit")
 		flags.String("token-id", "", "Id of the token that was changed")
 		flags.String("actor", "", "Who changed it: an admin token's id, a Caddy user or caddy-admin")
-		flags.String("action", "", "create, edit, rotate, revoke, disable, enable, delete, import, compact, repair or 'accept clock'")
+		flags.String("action", "",
+			"create, edit, rotate, revoke, disable, enable, delete, import, compact, repair or 'accept clock'")
 		flags.StringP("output", "o", outputTable, "table or json (one array)")
 	},
 	run: (*invocation).audit,
@@ -78,7 +79,8 @@ func (i *invocation) audit() error {
 }
 
 var auditColumns = []column{
-	{name: "TIME"}, {name: "ACTION"}, {name: "TOKEN"}, {name: "NAME", least: 6}, {name: "ACTOR", least: 6}, {name: "CHANGES", least: 8},
+	{name: "TIME"}, {name: "ACTION"}, {name: "TOKEN"}, {name: "NAME", least: 6}, {name: "ACTOR", least: 6},
+	{name: "CHANGES", least: 8},
 }
 
 func auditRow(e client.AuditEntry) []string {

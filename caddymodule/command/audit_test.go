@@ -14,7 +14,8 @@ func TestCommandAudit(t *testing.T) {
 	s.run("disable", id)
 	got := s.run("audit")
 	lines := strings.Split(strings.TrimSuffix(got.out, "\n"), "\n")
-	if got.code != exitOK || len(lines) != 4 || !strings.HasPrefix(lines[0], "TIME") || !strings.Contains(squeeze(lines[2]), " edit "+id+" second caddy") || !strings.Contains(lines[3], "create") {
+	if got.code != exitOK || len(lines) != 4 || !strings.HasPrefix(lines[0], "TIME") ||
+		!strings.Contains(squeeze(lines[2]), " edit "+id+" second caddy") || !strings.Contains(lines[3], "create") {
 		t.Errorf("%+v", got)
 	}
 	for _, line := range lines {
@@ -28,7 +29,8 @@ func TestCommandAudit(t *testing.T) {
 		TokenID string `json:"token_id"`
 		Changes map[string]string
 	}
-	if err := json.Unmarshal([]byte(got.out), &entries); err != nil || len(entries) != 1 || entries[0].TokenID != id || entries[0].Changes["name"] != "first -> second" {
+	if err := json.Unmarshal([]byte(got.out), &entries); err != nil || len(entries) != 1 || entries[0].TokenID != id ||
+		entries[0].Changes["name"] != "first -> second" {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("audit", "--actor", "nobody"); got.code != exitOK || got.out != "" || got.err != "no changes\n" {
@@ -39,7 +41,8 @@ func TestCommandAudit(t *testing.T) {
 	if !found {
 		t.Fatalf("%+v", got)
 	}
-	if got := s.run("audit", "--cursor", strings.TrimSpace(cursor), "-o", "json"); strings.Count(got.out, `"action"`) != 2 {
+	if got := s.run("audit", "--cursor", strings.TrimSpace(cursor), "-o", "json"); strings.Count(got.out,
+		`"action"`) != 2 {
 		t.Errorf("%+v", got)
 	}
 }

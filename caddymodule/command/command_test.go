@@ -79,7 +79,8 @@ func newCommandServer(t *testing.T) *commandServer {
 		t.Fatal(err)
 	}
 	other, err := gate.New(gate.Config{
-		Table:    gate.Table{Routes: []gate.Route{{Method: "GET", Path: "/api/both", Scope: token.Scope{Name: "volume:list"}}}},
+		Table: gate.Table{
+			Routes: []gate.Route{{Method: "GET", Path: "/api/both", Scope: token.Scope{Name: "volume:list"}}}},
 		Prefixes: token.Prefixes{"mm"},
 	})
 	if err != nil {
@@ -93,7 +94,8 @@ func newCommandServer(t *testing.T) *commandServer {
 			MaxLifetime: maxLifetime,
 			Accounts:    []string{"default", "alice"},
 			Catalog: token.Catalog{
-				Scopes:  []token.CatalogScope{{Scope: token.Scope{Name: "unikernel:list"}}, {Scope: token.Scope{Name: "volume:list"}}},
+				Scopes: []token.CatalogScope{{Scope: token.Scope{Name: "unikernel:list"}},
+					{Scope: token.Scope{Name: "volume:list"}}},
 				Presets: map[string]token.Grants{"read": {"unikernel:list"}},
 			},
 		},
@@ -338,7 +340,8 @@ func TestCommandExitCodes(t *testing.T) {
 	s := newCommandServer(t)
 	answer := func(status int, code string) func() *admin.Refusal {
 		return func() *admin.Refusal {
-			return &admin.Refusal{Problem: problem.Problem{Status: status, Code: code, Title: "t", Detail: "the detail"}}
+			return &admin.Refusal{Problem: problem.Problem{Status: status, Code: code, Title: "t",
+				Detail: "the detail"}}
 		}
 	}
 	for _, test := range []struct {
@@ -359,9 +362,11 @@ func TestCommandExitCodes(t *testing.T) {
 		{503, exitUnreachable, "store_unavailable"},
 	} {
 		s.refuse = answer(test.status, test.code)
-		for _, args := range [][]string{{"list"}, {"show", "000000000000"}, {"delete", "--yes", "000000000000"}, {"create", "--name", "a"}} {
+		for _, args := range [][]string{{"list"}, {"show", "000000000000"}, {"delete", "--yes", "000000000000"},
+			{"create", "--name", "a"}} {
 			got := s.run(args...)
-			if got.code != test.want || !strings.Contains(got.err, "the detail") || strings.Count(got.err, "Error") != 1 || got.out != "" {
+			if got.code != test.want || !strings.Contains(got.err, "the detail") ||
+				strings.Count(got.err, "Error") != 1 || got.out != "" {
 				t.Errorf("%d to %v: %+v, want exit code %d", test.status, args, got, test.want)
 			}
 		}

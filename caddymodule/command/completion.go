@@ -40,8 +40,10 @@ var choices = map[string][]string{
 	"output": {outputTable, outputJSON, outputID},
 	"kind":   {"api", "admin"},
 	"status": {"active", "expiring", "expired", "not_yet_valid", "disabled", "revoked", "damaged"},
-	"sort":   {"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at", "-last_used_at", "usage_count", "-usage_count"},
-	"action": {"create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "accept clock", "compact", "repair"},
+	"sort": {"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at",
+		"-last_used_at", "usage_count", "-usage_count"},
+	"action": {"create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "accept clock", "compact",
+		"repair"},
 }
 
 // complete lets shells complete the values of a verb's flags.
@@ -50,7 +52,8 @@ func complete(cmd *cobra.Command) {
 		if cmd.Flags().Lookup(name) == nil {
 			continue
 		}
-		_ = cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		_ = cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, begun string) ([]string,
+			cobra.ShellCompDirective) {
 			var fitting []string
 			for _, value := range values {
 				if strings.HasPrefix(value, begun) {

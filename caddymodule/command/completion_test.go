@@ -8,7 +8,8 @@ import (
 func TestCommandCompletion(t *testing.T) {
 	t.Parallel()
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
-		if got := runCommand(nil, "completion", shell); got.code != exitOK || !strings.Contains(got.out, "caddy") || len(got.out) < 1000 || got.err != "" {
+		if got := runCommand(nil, "completion", shell); got.code != exitOK || !strings.Contains(got.out, "caddy") ||
+			len(got.out) < 1000 || got.err != "" {
 			t.Errorf("%s: %d bytes, %s", shell, len(got.out), got.err)
 		}
 	}

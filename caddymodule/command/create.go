@@ -76,10 +76,12 @@ func (i *invocation) create() error {
 		return err
 	}
 	if created.Replayed {
-		return fmt.Errorf("the token %s was made, but the answer with its secret was lost; give it another with `rotate %s --grace 0s --yes`", created.ID, created.ID)
+		return fmt.Errorf(
+			"the token %s was made, but the answer with its secret was lost; give it another with `rotate %s --grace 0s --yes`", created.ID, created.ID)
 	}
 	return i.handOver(form, created, "made", func() {
-		i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name, created.ID, i.end(created.Token))
+		i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name,
+			created.ID, i.end(created.Token))
 	})
 }
 

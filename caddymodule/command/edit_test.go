@@ -47,7 +47,8 @@ func (s *commandServer) match(t *testing.T, secret string) (tokenstore.Match, er
 func TestCommandEdit(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
-	id, _ := s.create(t, "--name", "old", "--metadata", "a=1", "--metadata", "b=2", "--allowed-ip", "10.0.0.0/8", "--not-before", "2026-01-01T00:00:00Z")
+	id, _ := s.create(t, "--name", "old", "--metadata", "a=1", "--metadata", "b=2", "--allowed-ip", "10.0.0.0/8",
+		"--not-before", "2026-01-01T00:00:00Z")
 	for _, test := range []struct {
 		args string
 		want string
@@ -66,7 +67,9 @@ func TestCommandEdit(t *testing.T) {
 	} {
 		got := s.run(append([]string{"edit", id}, strings.Fields(test.args)...)...)
 		stored := s.stored(t, id)
-		if text := strings.TrimSpace(fmt.Sprint(stored.Name, " ", stored.Scopes, " ", stored.AllowedIPs, " ", stored.Metadata, " ", stored.Account, " ", stored.RateLimit, " ", stored.Quota)); got.code != exitOK || text != test.want {
+		if text := strings.TrimSpace(fmt.Sprint(stored.Name, " ", stored.Scopes, " ", stored.AllowedIPs, " ",
+			stored.Metadata, " ", stored.Account, " ", stored.RateLimit, " ", stored.Quota)); got.code != exitOK ||
+			text != test.want {
 			t.Errorf("%s: %+v\nstored %s\nwant   %s", test.args, got, text, test.want)
 		}
 	}
@@ -76,14 +79,16 @@ func TestCommandEdit(t *testing.T) {
 	if !s.stored(t, id).NotBefore.IsZero() {
 		t.Error("not_before is still there")
 	}
-	if got := s.run("edit", id, "--name", "new"); got.code != exitOK || !strings.Contains(got.err, "Nothing had to change") {
+	if got := s.run("edit", id, "--name", "new"); got.code != exitOK ||
+		!strings.Contains(got.err, "Nothing had to change") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("edit", id, "--name", "x", "-o", "json"); !json.Valid([]byte(got.out)) {
 		t.Errorf("%+v", got)
 	}
 	s.run("revoke", id, "--yes")
-	if got := s.run("edit", id, "--name", "y"); got.code != exitConflict || !strings.Contains(got.err, "make a new one") {
+	if got := s.run("edit", id, "--name", "y"); got.code != exitConflict ||
+		!strings.Contains(got.err, "make a new one") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("edit", "000000000000", "--name", "y"); got.code != exitNotFound {

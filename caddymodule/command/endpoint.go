@@ -56,7 +56,8 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 		address, err = caddycmd.DetermineAdminAPIAddress("", config, found, adapter)
 	}
 	if err != nil && adjacent {
-		err = errors.New("the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
+		err = errors.New(
+			"the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
 	}
 	// The default address comes from Caddy or CADDY_ADMIN, not from the file.
 	return adminAddress{text: address, adjacent: adjacent && found != "" && address != caddy.DefaultAdminListen}, err
@@ -123,13 +124,16 @@ func (c *endpointClient) explain(err error) error {
 	}
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		if refused.Code == "" && refused.Status == http.StatusNotFound {
-			return &unreachableError{err: err, text: fmt.Sprintf("the Caddy at %s has no %s: is Mollygate compiled into it?", c.address, caddymodule.EndpointMount)}
+			return &unreachableError{err: err,
+				text: fmt.Sprintf("the Caddy at %s has no %s: is Mollygate compiled into it?", c.address,
+					caddymodule.EndpointMount)}
 		}
 		return flagError(err)
 	}
 	if _, ok := errors.AsType[*client.TransportError](err); ok {
 		return &unreachableError{err: err, text: fmt.Sprintf("no answer from Caddy's admin endpoint at %s: %v; "+
-			"is Caddy running? Another endpoint is named with --address; with `admin off` there is none", c.address, withoutAddress(err))}
+			"is Caddy running? Another endpoint is named with --address; with `admin off` there is none", c.address,
+			withoutAddress(err))}
 	}
 	return &unreachableError{err: err, text: err.Error()}
 }
@@ -150,15 +154,20 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	parsed, err := caddy.ParseNetworkAddress(address.text)
 	switch {
 	case address.adjacent && (err != nil || !isLocal(parsed)):
-		return nil, usageErrorf("the admin endpoint that the Caddyfile in the current directory names isn't a loopback address or a unix socket; " +
-			"if the Caddyfile is yours, say so with `--config Caddyfile`, or name the endpoint with --address")
+		return nil,
+			usageErrorf(
+				"the admin endpoint that the Caddyfile in the current directory names isn't a loopback address or a unix socket; " +
+					"if the Caddyfile is yours, say so with `--config Caddyfile`, or name the endpoint with --address")
 	case err != nil:
 		return nil, usageErrorf("the admin endpoint's address %q: %v; %s", address.text, err, addressForms)
 	case parsed.IsFdNetwork():
-		return nil, usageErrorf("the admin endpoint's address %q is a file descriptor of the server's; name one that can be reached with --address", address.text)
+		return nil,
+			usageErrorf(
+				"the admin endpoint's address %q is a file descriptor of the server's; name one that can be reached with --address", address.text)
 	case parsed.IsUnixNetwork():
 	case !strings.HasPrefix(parsed.Network, "tcp") || parsed.PortRangeSize() != 1 || parsed.StartPort == 0:
-		return nil, usageErrorf("the admin endpoint's address %q isn't a host with one port; %s", address.text, addressForms)
+		return nil, usageErrorf("the admin endpoint's address %q isn't a host with one port; %s", address.text,
+			addressForms)
 	}
 	network, target, shown := parsed.Network, parsed.JoinHostPort(0), address.text
 	origin := "http://" + target

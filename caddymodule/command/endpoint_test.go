@@ -34,14 +34,19 @@ func TestCommandUnreachable(t *testing.T) {
 	}{
 		{"nobody there", address, exitUnreachable, "is Caddy running?"},
 		{"no socket there", "unix/" + filepath.Join(t.TempDir(), "none.sock"), exitUnreachable, "is Caddy running?"},
-		{"another server", foreign(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), exitUnreachable, "isn't JSON"},
+		{"another server", foreign(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }),
+			exitUnreachable, "isn't JSON"},
 		{"a Caddy without Mollygate", foreign(http.NotFound), exitUnreachable, "is Mollygate compiled into it?"},
 		{"a refused origin", foreign(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte(`{"error":"client is not allowed to access from origin"}`))
 		}), exitRefused, "not allowed to access"},
-		{"a redirect", foreign(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }), exitUnreachable, "302"},
-		{"a connection that breaks off", foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), exitUnreachable, "EOF"},
+		{"a redirect",
+			foreign(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			}), exitUnreachable, "302"},
+		{"a connection that breaks off",
+			foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), exitUnreachable, "EOF"},
 		{"no port", "localhost", exitUsage, "one port"},
 		{"many ports", "localhost:2019-2020", exitUsage, "one port"},
 		{"a URL", "http://localhost:2019", exitUsage, "write for example"},
@@ -54,10 +59,12 @@ func TestCommandUnreachable(t *testing.T) {
 	}
 	// Whether a token was made isn't known if the answer got lost.
 	lost := foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	if got := runCommand(nil, "create", "--name", "a", "--address", lost); !strings.Contains(got.err, "may have been made") {
+	if got := runCommand(nil, "create", "--name", "a", "--address", lost); !strings.Contains(got.err,
+		"may have been made") {
 		t.Errorf("%+v", got)
 	}
-	if got := runCommand(nil, "create", "--name", "a", "--address", address); strings.Contains(got.err, "may have been made") {
+	if got := runCommand(nil, "create", "--name", "a", "--address", address); strings.Contains(got.err,
+		"may have been made") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -77,10 +84,12 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin "+s.address()+"\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := runCommand(nil, "list", "-o", "id", "-c", caddyfile, "-a", "caddyfile"); got.code != exitOK || got.out != id+"\n" {
+	if got := runCommand(nil, "list", "-o", "id", "-c", caddyfile, "-a", "caddyfile"); got.code != exitOK ||
+		got.out != id+"\n" {
 		t.Errorf("by its Caddyfile: %+v", got)
 	}
-	if got := runCommand(nil, "list", "--config", config+".none"); got.code != exitUsage || !strings.Contains(got.err, "--address") {
+	if got := runCommand(nil, "list", "--config", config+".none"); got.code != exitUsage ||
+		!strings.Contains(got.err, "--address") {
 		t.Errorf("a missing file: %+v", got)
 	}
 
@@ -144,7 +153,8 @@ func runProcess(t *testing.T, dir string, env []string, in string, args ...strin
 	t.Helper()
 	caddy := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
 	caddy.Dir = dir
-	caddy.Env = append(os.Environ(), "MOLLYGATE_TEST_ARGS="+strings.Join(append([]string{"caddy", "api-token"}, args...), "\n"))
+	caddy.Env = append(os.Environ(),
+		"MOLLYGATE_TEST_ARGS="+strings.Join(append([]string{"caddy", "api-token"}, args...), "\n"))
 	caddy.Env = append(caddy.Env, env...)
 	caddy.Stdin = strings.NewReader(in)
 	var out, errs bytes.Buffer
@@ -184,14 +194,16 @@ func TestCommandInCaddy(t *testing.T) {
 		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no answer"},
 	} {
 		got := run(test.args...)
-		if got.code != test.code || !strings.HasPrefix(got.err, test.err) || strings.Count(got.err, "Error") != min(1, len(test.err)) {
+		if got.code != test.code || !strings.HasPrefix(got.err, test.err) ||
+			strings.Count(got.err, "Error") != min(1, len(test.err)) {
 			t.Errorf("%q: %+v, want exit code %d and %q", test.args, got, test.code, test.err)
 		}
 	}
 	if got := run("--help"); got.code != exitOK || !strings.Contains(got.out, "create") || got.err != "" {
 		t.Errorf("%+v", got)
 	}
-	if got := run("create", "--help"); got.code != exitOK || !strings.Contains(got.out, "--expires-in") || got.err != "" {
+	if got := run("create", "--help"); got.code != exitOK || !strings.Contains(got.out, "--expires-in") ||
+		got.err != "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -232,7 +244,8 @@ func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte("{\n\tadmin "+address+"\n}\n"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte("{\n\tadmin "+address+"\n}\n"),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 			verbs := [][]string{{"lookup"}}
@@ -284,7 +297,8 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 		}
 	}
 	for _, address := range []string{
-		"127.0.0.1:" + port, "localhost:" + port, "tcp/127.0.0.1:" + port, "tcp4/localhost:" + port, "[::ffff:127.0.0.1]:" + port,
+		"127.0.0.1:" + port, "localhost:" + port, "tcp/127.0.0.1:" + port, "tcp4/localhost:" + port,
+		"[::ffff:127.0.0.1]:" + port,
 		":" + port, "0.0.0.0:" + port, "{$LOOPBACK}:" + port, "{$UNSET:127.0.0.1}:" + port,
 		"unix//{$DIR}/caddy.sock", "unix/caddy.sock", "unix/caddy.sock|0200", "unix+h2c/caddy.sock",
 	} {
@@ -294,10 +308,12 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%s: %+v", address, got)
 		}
 	}
-	for address, want := range map[string]string{nobody: nobody, "unix//tmp/{$HIDDEN}": "Caddyfile", "unix//tmp/{$HIDDEN}/" + strings.Repeat("x", 200): "Caddyfile"} {
+	for address, want := range map[string]string{nobody: nobody, "unix//tmp/{$HIDDEN}": "Caddyfile",
+		"unix//tmp/{$HIDDEN}/" + strings.Repeat("x", 200): "Caddyfile"} {
 		write("Caddyfile", "{\n\tadmin "+address+"\n}\n")
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
-		if got.code != exitUnreachable || !strings.Contains(got.err, want) || strings.Contains(got.err, hidden) || strings.Contains(got.err, secret[17:]) {
+		if got.code != exitUnreachable || !strings.Contains(got.err, want) || strings.Contains(got.err, hidden) ||
+			strings.Contains(got.err, secret[17:]) {
 			t.Errorf("%s: %+v, want %q", address, got, want)
 		}
 	}
@@ -311,11 +327,13 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	}
 	// So is CADDY_ADMIN, if the Caddyfile names none.
 	write("Caddyfile", ":80\n")
-	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret, "lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
+	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret,
+		"lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
 		t.Errorf("CADDY_ADMIN: %+v", got)
 	}
 	// Errors in the file itself are not shown either.
-	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n", "import {$HIDDEN}\n"} {
+	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n",
+		"import {$HIDDEN}\n"} {
 		write("Caddyfile", text)
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
 		if got.code != exitUsage || !strings.Contains(got.err, "--address") || strings.Contains(got.err, hidden) {
@@ -329,7 +347,8 @@ func TestCommandFollowsNoRedirect(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		asked := make(chan string, 10)
-		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Method }))
+		elsewhere := httptest.NewServer(
+			http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Method }))
 		t.Cleanup(elsewhere.Close)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, status)
@@ -339,7 +358,8 @@ func TestCommandFollowsNoRedirect(t *testing.T) {
 			{"lookup"}, {"scan", "-"}, {"explain", "GET", "/", "--token-file", "-"}, {"list"},
 			{"create", "--name", "a", "--expires-in", "1d", "--preset", "read"},
 		} {
-			got := runCommand(&console{in: strings.NewReader(commandVector)}, append(args, "--address", server.Listener.Addr().String())...)
+			got := runCommand(&console{in: strings.NewReader(commandVector)},
+				append(args, "--address", server.Listener.Addr().String())...)
 			want := exitUnreachable
 			if args[0] == "scan" {
 				want = exitRefused // it found one, whatever its state

@@ -45,7 +45,8 @@ func (i *invocation) explainRequest() error {
 	if form == outputID {
 		return usageErrorf("--output: write table or json")
 	}
-	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"), IP: i.flags.String("ip"), Gate: i.flags.String("gate")}
+	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"),
+		IP: i.flags.String("ip"), Gate: i.flags.String("gate")}
 	file := i.flags.String("token-file")
 	if (question.TokenID == "") == (file == "") {
 		return usageErrorf("say which token with --token-id or --token-file")

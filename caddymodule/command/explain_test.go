@@ -10,30 +10,39 @@ func TestCommandExplain(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	id, secret := s.create(t, "--name", "ci")
-	if got := s.run("explain", "GET", "/api/unikernels", "--token-id", id); got.code != exitOK || !strings.HasPrefix(got.out, "allowed\nCHECK") || !strings.Contains(got.out, "scope") {
+	if got := s.run("explain", "GET", "/api/unikernels", "--token-id", id); got.code != exitOK ||
+		!strings.HasPrefix(got.out, "allowed\nCHECK") || !strings.Contains(got.out, "scope") {
 		t.Errorf("%+v", got)
 	}
-	got := runCommand(&console{in: strings.NewReader(secret)}, "explain", "GET", "/api/volumes", "--token-file", "-", "-o", "json", "--address", s.address())
+	got := runCommand(&console{in: strings.NewReader(secret)}, "explain", "GET", "/api/volumes", "--token-file", "-",
+		"-o", "json", "--address", s.address())
 	var e struct {
 		Allowed bool
 		Code    string
 	}
-	if err := json.Unmarshal([]byte(got.out), &e); err != nil || got.code != exitRefused || e.Code != "insufficient_scope" || strings.Contains(got.out, secret[20:]) {
+	if err := json.Unmarshal([]byte(got.out), &e); err != nil || got.code != exitRefused ||
+		e.Code != "insufficient_scope" || strings.Contains(got.out, secret[20:]) {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("explain", "POST", "/api/nothing", "--token-id", id); got.code != exitRefused || !strings.HasPrefix(got.out, "refused with 403 route_not_allowed\n") || got.err != "" {
+	if got := s.run("explain", "POST", "/api/nothing", "--token-id", id); got.code != exitRefused ||
+		!strings.HasPrefix(got.out, "refused with 403 route_not_allowed\n") || got.err != "" {
 		t.Errorf("%+v", got)
 	}
 
 	// Gates that differ.
 	got = s.run("explain", "GET", "/api/both", "--token-id", id)
-	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"), strings.Index(got.out, "\nat other.example.com: refused with 403 insufficient_scope\n"); got.code != exitRefused || first < 0 || second < first {
+	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"),
+		strings.Index(got.out,
+			"\nat other.example.com: refused with 403 insufficient_scope\n"); got.code != exitRefused || first < 0 ||
+		second < first {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "api.example.com"); got.code != exitOK || !strings.HasPrefix(got.out, "allowed\n") {
+	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "api.example.com"); got.code != exitOK ||
+		!strings.HasPrefix(got.out, "allowed\n") {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "nowhere"); got.code == exitOK || !strings.Contains(got.err, "--gate") || !strings.Contains(got.err, "other.example.com") {
+	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "nowhere"); got.code == exitOK ||
+		!strings.Contains(got.err, "--gate") || !strings.Contains(got.err, "other.example.com") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -109,7 +109,8 @@ func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	}
 	if err := jsonv2.Unmarshal([]byte(text), &whole); err != nil {
 		// The error may quote from the record.
-		return nil, usageErrorf("the user record isn't JSON of the right form: give what Mollymawk's /api/login answers with")
+		return nil,
+			usageErrorf("the user record isn't JSON of the right form: give what Mollymawk's /api/login answers with")
 	}
 	tokens := whole.Tokens
 	if tokens.Kind() != '[' {
@@ -145,7 +146,8 @@ func (i *invocation) printImported(form string, imported client.Imported) error 
 		i.tell("left out %q: %s", skipped.Name, skipped.Reason)
 	}
 	for _, capped := range imported.Capped {
-		i.tell("%s %q ends at %s, as max_lifetime has it", capped.ID, capped.Name, capped.ExpiresAt.UTC().Format(time.RFC3339))
+		i.tell("%s %q ends at %s, as max_lifetime has it", capped.ID, capped.Name,
+			capped.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	if all := len(imported.IDs) + len(imported.Skipped); all > 0 {
 		i.tell("Imported %d of %d tokens.", len(imported.IDs), all)

@@ -16,18 +16,23 @@ func TestCommandImport(t *testing.T) {
 		{"name":"ci","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"},
 		{"name":"old","value":"0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10","expires_in":1,"created_at":"2026-01-01 00:00:00-00:00"}]}`
 	run := func(args ...string) outcome {
-		return runCommand(&console{in: strings.NewReader(record)}, append([]string{"import", "-", "--address", s.address(), "--preset", "read"}, args...)...)
+		return runCommand(&console{in: strings.NewReader(record)},
+			append([]string{"import", "-", "--address", s.address(), "--preset", "read"}, args...)...)
 	}
 	got := run("--account", "alice")
 	id := strings.TrimSpace(got.out)
-	if got.code != exitOK || s.present(t, "d9428888-122b-41e1-b85c-61fa1f9d5c2e") != "active" || s.stored(t, id).Account != "alice" ||
-		!strings.Contains(got.err, `left out "old": it has expired`) || !strings.Contains(got.err, "as max_lifetime has it") || !strings.Contains(got.err, "Imported 1 of 2 tokens.") {
+	if got.code != exitOK || s.present(t, "d9428888-122b-41e1-b85c-61fa1f9d5c2e") != "active" ||
+		s.stored(t, id).Account != "alice" ||
+		!strings.Contains(got.err, `left out "old": it has expired`) ||
+		!strings.Contains(got.err, "as max_lifetime has it") || !strings.Contains(got.err, "Imported 1 of 2 tokens.") {
 		t.Errorf("%+v", got)
 	}
-	if got := run("-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it has been imported already"}`) {
+	if got := run("-o", "json"); got.code != exitOK ||
+		!strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it has been imported already"}`) {
 		t.Errorf("%+v", got)
 	}
-	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") || strings.Contains(got.err, "SECRET") {
+	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") ||
+		strings.Contains(got.err, "SECRET") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -39,11 +44,14 @@ func TestCommandImportMany(t *testing.T) {
 	const count = 450
 	var tokens []string
 	for i := range count {
-		tokens = append(tokens, fmt.Sprintf(`{"token_type":"Bearer","name":"ci %d","value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00","last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
+		tokens = append(tokens,
+			fmt.Sprintf(
+				`{"token_type":"Bearer","name":"ci %d","value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00","last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
 	}
 	record := `{"tokens":[` + strings.Join(tokens, ",") + `]}`
 	for _, want := range []string{"Imported 450 of 450 tokens.", "Imported 0 of 450 tokens."} {
-		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "id")
+		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset",
+			"read", "-o", "id")
 		if got.code != exitOK || !strings.Contains(got.err, want) {
 			t.Errorf("want %s: %d, %.300s", want, got.code, got.err)
 		}
@@ -53,19 +61,24 @@ func TestCommandImportMany(t *testing.T) {
 			t.Errorf("token %d is %s", last, status)
 		}
 	}
-	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
+	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(),
+		"--preset", "read", "-o", "json"); got.code != exitOK ||
+		!strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
 		t.Errorf("none: %+v", got)
 	}
 	none := func(args ...string) outcome {
 		return runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, append([]string{"import", "-"}, args...)...)
 	}
-	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" || got.err != "The user record has no tokens: there is nothing to import.\n" {
+	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" ||
+		got.err != "The user record has no tokens: there is nothing to import.\n" {
 		t.Errorf("none, as a table: %+v", got)
 	}
-	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage || !strings.Contains(got.err, "nobody") {
+	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage ||
+		!strings.Contains(got.err, "nobody") {
 		t.Errorf("none, of an unknown account: %+v", got)
 	}
-	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage || !strings.Contains(got.err, "nothing:here") {
+	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage ||
+		!strings.Contains(got.err, "nothing:here") {
 		t.Errorf("none, of an unknown scope: %+v", got)
 	}
 	if got := none("--address", "127.0.0.1:1"); got.code != exitUnreachable {
@@ -85,7 +98,8 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	run := func(record string) outcome {
-		return runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", server.Listener.Addr().String())
+		return runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address",
+			server.Listener.Addr().String())
 	}
 	const rest = `"email":"SECRET@example.com","password":"SECRET","cookies":[{"value":"SECRET"}]`
 	for name, record := range map[string]string{
@@ -101,7 +115,8 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 			continue
 		}
-		if body := <-sent; body != `{"format":"mollymawk","data":{"tokens":`+strings.ReplaceAll(tokens, `\u00e9`, "é")+`}}` && body != `{"format":"mollymawk","data":{"tokens":`+tokens+`}}` {
+		if body := <-sent; body != `{"format":"mollymawk","data":{"tokens":`+strings.ReplaceAll(tokens, `\u00e9`, "é")+
+			`}}` && body != `{"format":"mollymawk","data":{"tokens":`+tokens+`}}` {
 			t.Errorf("%s: sent %s", name, body)
 		}
 	}
@@ -117,7 +132,8 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 		"more behind it":    `{"tokens":` + tokens + `} SECRET`,
 		"not JSON":          `SECRET`,
 	} {
-		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") || strings.Contains(got.err, "SECRET") {
+		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") ||
+			strings.Contains(got.err, "SECRET") {
 			t.Errorf("%s: %+v", name, got)
 		}
 		select {

@@ -25,7 +25,8 @@ can tell.`,
 	flags: func(flags *pflag.FlagSet) {
 		flags.Int("limit", 0, "Most tokens to list, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
 		flags.String("cursor", "", "Where to go on, as told by a list with --limit")
-		flags.String("sort", "", "created_at, expires_at, name, last_used_at or usage_count; with - before it descending (default -created_at)")
+		flags.String("sort", "",
+			"created_at, expires_at, name, last_used_at or usage_count; with - before it descending (default -created_at)")
 		flags.String("q", "", "Part of the name, or the beginning of the id")
 		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled or revoked")
 		flags.String("account", "", "Account on whose behalf the tokens act")

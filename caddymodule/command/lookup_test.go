@@ -16,7 +16,8 @@ func TestCommandLookup(t *testing.T) {
 		t.Fatal(err)
 	}
 	look := func(in string, args ...string) outcome {
-		return runCommand(&console{in: strings.NewReader(in)}, append([]string{"lookup", "--address", s.address()}, args...)...)
+		return runCommand(&console{in: strings.NewReader(in)},
+			append([]string{"lookup", "--address", s.address()}, args...)...)
 	}
 	for name, got := range map[string]outcome{
 		"standard input": look(" "+secret+"\r\n", "-o", "id"),

@@ -9,8 +9,10 @@ func TestAgo(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for seconds, want := range map[int64]string{
-		-5: "0 s ago", 0: "0 s ago", 12: "12 s ago", 59: "59 s ago", 60: "1 m ago", 3599: "59 m ago", 3600: "1 h ago", 86399: "23 h ago",
-		86400: "1 d ago", 604799: "6 d ago", 604800: "1 w ago", 2591999: "4 w ago", 2592000: "1 mo ago", 4838400: "2 mo ago",
+		-5: "0 s ago", 0: "0 s ago", 12: "12 s ago", 59: "59 s ago", 60: "1 m ago", 3599: "59 m ago", 3600: "1 h ago",
+		86399: "23 h ago",
+		86400: "1 d ago", 604799: "6 d ago", 604800: "1 w ago", 2591999: "4 w ago", 2592000: "1 mo ago",
+		4838400:  "2 mo ago",
 		31535999: "12 mo ago", 31536000: "1 y ago", 63072000: "2 y ago",
 	} {
 		if got := ago(now.Add(-time.Duration(seconds)*time.Second), now); got != want {

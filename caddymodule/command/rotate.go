@@ -28,8 +28,10 @@ The token alone goes to standard output, as by create.`,
   $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 0s --yes   # the old secret is known to others`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("grace", "24h", "How long the old secret works on: 12h, 7d, a number of seconds; 0s is immediately")
-		flags.String("expires-in", "", "How long the new secret lives: 12h, 90d, 6mo, 2y, a number of seconds, or never (default as before)")
+		flags.String("grace", "24h",
+			"How long the old secret works on: 12h, 7d, a number of seconds; 0s is immediately")
+		flags.String("expires-in", "",
+			"How long the new secret lives: 12h, 90d, 6mo, 2y, a number of seconds, or never (default as before)")
 		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
 		flags.Bool("yes", false, "Don't ask, if the old secret stops immediately")
 		outputFlag(flags, "table: the token; json: the object with the token in it")
@@ -46,7 +48,8 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		return err
 	}
-	request := client.RotateRequest{Grace: client.Lifetime(i.flags.String("grace")), ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
+	request := client.RotateRequest{Grace: client.Lifetime(i.flags.String("grace")),
+		ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
 	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {
 		return err
 	}
@@ -55,7 +58,8 @@ func (i *invocation) rotate() error {
 		return err
 	}
 	if strings.Trim(string(request.Grace), "0") == "" || request.Grace == "0s" {
-		if err := i.confirm(api, []string{id}, "Rotate it without a grace? Its present secret stops working immediately."); err != nil {
+		if err := i.confirm(api, []string{id},
+			"Rotate it without a grace? Its present secret stops working immediately."); err != nil {
 			return err
 		}
 	}
@@ -72,7 +76,8 @@ func (i *invocation) rotate() error {
 		if end := rotated.PreviousValidUntil; !end.IsZero() {
 			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), relative(end, i.now()))
 		}
-		i.tell("Rotated %q (%s), which expires %s. The old secret %s. The new one can't be shown again.", rotated.Name, rotated.ID, i.end(rotated.Token), until)
+		i.tell("Rotated %q (%s), which expires %s. The old secret %s. The new one can't be shown again.", rotated.Name,
+			rotated.ID, i.end(rotated.Token), until)
 	})
 }
 
@@ -83,7 +88,9 @@ func (i *invocation) handOver(form string, made client.Created, done string, tol
 		text = printableJSON(made.JSON())
 	}
 	if _, err := io.WriteString(i.out, text+"\n"); err != nil {
-		return fmt.Errorf("the token %s was %s but couldn't be written to standard output, so it is lost; delete it: %w", made.ID, done, err)
+		return fmt.Errorf(
+			"the token %s was %s but couldn't be written to standard output, so it is lost; delete it: %w", made.ID,
+			done, err)
 	}
 	told()
 	return nil

@@ -26,13 +26,15 @@ func TestCommandRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.store.Now(), IP: "203.0.113.9", UserAgent: "curl/8.5.0"})
+	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.store.Now(), IP: "203.0.113.9",
+		UserAgent: "curl/8.5.0"})
 	if got := s.run("show", id); !strings.Contains(got.err, "s ago from 203.0.113.9 by curl/8.5.0.") {
 		t.Errorf("%+v", got)
 	}
 	got = s.run("rotate", id, "--grace", "0s", "--yes", "-o", "json")
 	var object struct{ ID, Token string }
-	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.ID != id || s.present(t, object.Token) != "active" ||
+	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.ID != id ||
+		s.present(t, object.Token) != "active" ||
 		s.present(t, second) == "active" || !strings.Contains(got.err, "has stopped working") {
 		t.Errorf("%+v", got)
 	}

@@ -39,7 +39,8 @@ found.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.Bool("offline", false, "Don't ask the server")
-		flags.StringArray("prefix", []string{token.DefaultPrefix}, "First two letters of tokens, as the option prefix has them (repeatable)")
+		flags.StringArray("prefix", []string{token.DefaultPrefix},
+			"First two letters of tokens, as the option prefix has them (repeatable)")
 		outputFlag(flags, "table, json (one array) or id")
 	},
 	run: (*invocation).scan,
@@ -106,7 +107,8 @@ func (i *invocation) findingWriter(form string) rowWriter {
 	case outputID:
 		return idWriter{out: i.out, column: 2}
 	}
-	return tableWriter{newTable(i.out, []column{{name: "WHERE", least: 20}, {name: "TOKEN"}, {name: "ID"}, {name: "STATUS"}})}
+	return tableWriter{
+		newTable(i.out, []column{{name: "WHERE", least: 20}, {name: "TOKEN"}, {name: "ID"}, {name: "STATUS"}})}
 }
 
 // scanner looks for tokens in one file after the other.
@@ -134,7 +136,8 @@ func (s *scanner) report(name string, line int, secret string) error {
 		return err // it has just been found
 	}
 	id := credential.ID.String()
-	f := finding{Path: name, Line: line, ID: id, Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…", Status: statusUnchecked}
+	f := finding{Path: name, Line: line, ID: id, Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…",
+		Status: statusUnchecked}
 	if s.api != nil {
 		token, err := s.api.Lookup(s.ctx, secret)
 		refused, _ := errors.AsType[*client.Error](err)

@@ -59,10 +59,12 @@ func TestCommandScanSpecialFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	if code, _, left := scanned(t, nil, dir, "."); code != 1 || !strings.Contains(left, "b/fifo") || !strings.Contains(left, "socket") || strings.Count(left, "not read: ") != 2 {
+	if code, _, left := scanned(t, nil, dir, "."); code != 1 || !strings.Contains(left, "b/fifo") ||
+		!strings.Contains(left, "socket") || strings.Count(left, "not read: ") != 2 {
 		t.Errorf("below a directory: exit code %d: %s", code, left)
 	}
-	if code, _, left := scanned(t, nil, dir, "socket"); code != 1 || !strings.Contains(left, "not read: open "+dir+"/socket") {
+	if code, _, left := scanned(t, nil, dir, "socket"); code != 1 ||
+		!strings.Contains(left, "not read: open "+dir+"/socket") {
 		t.Errorf("a socket: exit code %d: %s", code, left)
 	}
 }
@@ -91,8 +93,10 @@ func asNobody(t *testing.T, f func()) {
 // What may not be read is named, and the rest is looked through.
 func TestCommandScanUnreadable(t *testing.T) {
 	t.Parallel()
-	dir := tree(t, map[string]string{"a": "x", "secret": commandVector, "d/e/b": commandVector, "d/f": "x", "shut/c": "x", "l -> shut/c": "", "found/t": commandVector})
-	for name, mode := range map[string]os.FileMode{"..": 0o755, "": 0o755, "a": 0o644, "d/f": 0o644, "found/t": 0o644, "secret": 0, "d/e": 0, "shut": 0o644} {
+	dir := tree(t, map[string]string{"a": "x", "secret": commandVector, "d/e/b": commandVector, "d/f": "x",
+		"shut/c": "x", "l -> shut/c": "", "found/t": commandVector})
+	for name, mode := range map[string]os.FileMode{"..": 0o755, "": 0o755, "a": 0o644, "d/f": 0o644, "found/t": 0o644,
+		"secret": 0, "d/e": 0, "shut": 0o644} {
 		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -112,22 +116,26 @@ func TestCommandScanUnreadable(t *testing.T) {
 			{[]string{"shut"}, 1, []string{dir + "/shut/c: permission denied"}},
 			{[]string{"a", "secret", "d/f"}, 1, []string{"open " + dir + "/secret: permission denied"}},
 			{[]string{"a", "d/f"}, 0, nil},
-			{[]string{"."}, 4, []string{dir + "/d/e: permission denied", dir + "/l", dir + "/secret: permission denied", dir + "/shut/c: permission denied"}},
+			{[]string{"."}, 4, []string{dir + "/d/e: permission denied", dir + "/l", dir + "/secret: permission denied",
+				dir + "/shut/c: permission denied"}},
 			{[]string{"secret", "found"}, 4, []string{dir + "/secret: permission denied"}},
 		} {
 			code, found, left := scanned(t, nil, dir, test.names...)
-			if code != test.code || (code == 4) != (found == "found/t:1") || strings.Count(left, "not read: ") != len(test.left) {
+			if code != test.code || (code == 4) != (found == "found/t:1") ||
+				strings.Count(left, "not read: ") != len(test.left) {
 				t.Errorf("%q: exit code %d, found %q, want %d: %s", test.names, code, found, test.code, left)
 			}
 			for _, text := range test.left {
-				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") && !strings.Contains(left, text+":") {
+				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") &&
+					!strings.Contains(left, text+":") {
 					t.Errorf("%q: nothing says %q: %s", test.names, text, left)
 				}
 			}
 		}
 	})
 	// A read that fails after the file was opened.
-	if code, _, left := scanned(t, nil, "", "/proc/self/mem"); code != 1 || !strings.Contains(left, "not read: read /proc/self/mem: ") {
+	if code, _, left := scanned(t, nil, "", "/proc/self/mem"); code != 1 ||
+		!strings.Contains(left, "not read: read /proc/self/mem: ") {
 		t.Errorf("a read error: exit code %d: %s", code, left)
 	}
 }
@@ -141,7 +149,8 @@ func TestCommandScanDescriptors(t *testing.T) {
 				t.Errorf("%s: %+v, want exit code %d", name, got, want)
 			}
 		}
-		shell := exec.Command("bash", "-c", `scan() { MOLLYGATE_TEST_ARGS=$'caddy\napi-token\nscan\n--offline\n'$1 "$0" -test.run='^TestCommandProcess$'; }; scan <(printf %s "$TEXT")`, os.Args[0])
+		shell := exec.Command("bash", "-c",
+			`scan() { MOLLYGATE_TEST_ARGS=$'caddy\napi-token\nscan\n--offline\n'$1 "$0" -test.run='^TestCommandProcess$'; }; scan <(printf %s "$TEXT")`, os.Args[0])
 		shell.Env = append(os.Environ(), "TEXT="+text)
 		var out bytes.Buffer
 		shell.Stdout, shell.Stderr = &out, &out

@@ -76,36 +76,62 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 		found string
 		left  []string // each in a line of its own
 	}{
-		"a file":                  {files: map[string]string{"a": commandVector}, args: []string{"a"}, code: 4, found: "a:1"},
-		"a link to a file":        {files: map[string]string{"a": commandVector, "l -> a": ""}, args: []string{"l"}, code: 4, found: "l:1"},
-		"a link to a link":        {files: map[string]string{"a": commandVector, "k -> a": "", "l -> k": ""}, args: []string{"l"}, code: 4, found: "l:1"},
-		"a link to outside":       {files: map[string]string{"l -> " + outside: ""}, args: []string{"l"}, code: 4, found: "l/token:1"},
-		"a link to a tree":        {files: map[string]string{"releases/7/b/a": commandVector, "current -> releases/7": ""}, args: []string{"current"}, code: 4, found: "current/b/a:1"},
-		"a link and a slash":      {files: map[string]string{"releases/7/a": commandVector, "current -> releases/7": ""}, args: []string{"current/"}, code: 4, found: "current/a:1"},
-		"a link behind a link":    {files: map[string]string{"r/7/a": commandVector, "r/7/b -> a": "", "l -> r/7": ""}, args: []string{"l"}, code: 4, found: "l/a:1"},
-		"a clean link":            {files: map[string]string{"a": "x", "l -> a": ""}, args: []string{"l"}},
-		"a file that is called -": {files: map[string]string{"-": commandVector}, args: []string{"./-"}, code: 4, found: "./-:1"},
-		"binary":                  {files: map[string]string{"a": "\x00\xff\n\x01" + commandVector + "\xfe"}, args: []string{"."}, code: 4, found: "a:2"},
+		"a file": {files: map[string]string{"a": commandVector}, args: []string{"a"}, code: 4,
+			found: "a:1"},
+		"a link to a file": {files: map[string]string{"a": commandVector, "l -> a": ""}, args: []string{"l"},
+			code: 4, found: "l:1"},
+		"a link to a link": {files: map[string]string{"a": commandVector, "k -> a": "", "l -> k": ""},
+			args: []string{"l"}, code: 4, found: "l:1"},
+		"a link to outside": {files: map[string]string{"l -> " + outside: ""}, args: []string{"l"}, code: 4,
+			found: "l/token:1"},
+		"a link to a tree": {files: map[string]string{"releases/7/b/a": commandVector,
+			"current -> releases/7": ""}, args: []string{"current"}, code: 4, found: "current/b/a:1"},
+		"a link and a slash": {files: map[string]string{"releases/7/a": commandVector,
+			"current -> releases/7": ""}, args: []string{"current/"}, code: 4, found: "current/a:1"},
+		"a link behind a link": {files: map[string]string{"r/7/a": commandVector, "r/7/b -> a": "", "l -> r/7": ""},
+			args: []string{"l"}, code: 4, found: "l/a:1"},
+		"a clean link": {files: map[string]string{"a": "x", "l -> a": ""}, args: []string{"l"}},
+		"a file that is called -": {files: map[string]string{"-": commandVector}, args: []string{"./-"}, code: 4,
+			found: "./-:1"},
+		"binary": {files: map[string]string{"a": "\x00\xff\n\x01" + commandVector + "\xfe"}, args: []string{"."},
+			code: 4, found: "a:2"},
 
-		"links within":             {files: map[string]string{"d/a": "x", "d/e/l -> ../a": "", "d/k -> e": "", "d/up -> ..": "", "d/self -> .": ""}, args: []string{"."}},
-		"a tree in a circle":       {files: map[string]string{"d/a": commandVector, "d/e/up -> ../../d": ""}, args: []string{"d"}, code: 4, found: "d/a:1"},
-		"a link between names":     {files: map[string]string{"d/l -> ../e/a": "", "e/a": "x"}, args: []string{"d", "e"}},
-		"a link to a named file":   {files: map[string]string{"d/l -> ../e/a": "", "e/a": "x"}, args: []string{"e/a", "d"}},
-		"a link out of the tree":   {files: map[string]string{"d/l -> " + outside + "/token": ""}, args: []string{"d"}, code: 1, left: []string{"d/l"}},
-		"a tree out of the tree":   {files: map[string]string{"d/l -> " + outside: "", "d/k -> l": ""}, args: []string{"d"}, code: 1, left: []string{"d/k", "d/l"}},
-		"a link to a namesake":     {files: map[string]string{"d/l -> ../d2/a": "", "d2/a": "x"}, args: []string{"d"}, code: 1, left: []string{"d/l"}},
-		"a link to the parent":     {files: map[string]string{"d/l -> ..": "", "a": commandVector}, args: []string{"d"}, code: 1, left: []string{"d/l"}},
-		"a link to nothing below":  {files: map[string]string{"d/l -> nothing": ""}, args: []string{"d"}, code: 1, left: []string{"d/l"}},
-		"links in a circle below":  {files: map[string]string{"d/k -> l": "", "d/l -> k": ""}, args: []string{"d"}, code: 1, left: []string{"d/k", "d/l"}},
-		"a name with a line break": {files: map[string]string{"d/a\nb -> nothing": ""}, args: []string{"d"}, code: 1, left: []string{`d/a\u{a}b`}},
+		"links within": {files: map[string]string{"d/a": "x", "d/e/l -> ../a": "", "d/k -> e": "",
+			"d/up -> ..": "", "d/self -> .": ""}, args: []string{"."}},
+		"a tree in a circle": {files: map[string]string{"d/a": commandVector, "d/e/up -> ../../d": ""},
+			args: []string{"d"}, code: 4, found: "d/a:1"},
+		"a link between names": {files: map[string]string{"d/l -> ../e/a": "", "e/a": "x"},
+			args: []string{"d", "e"}},
+		"a link to a named file": {files: map[string]string{"d/l -> ../e/a": "", "e/a": "x"},
+			args: []string{"e/a", "d"}},
+		"a link out of the tree": {files: map[string]string{"d/l -> " + outside + "/token": ""}, args: []string{"d"},
+			code: 1, left: []string{"d/l"}},
+		"a tree out of the tree": {files: map[string]string{"d/l -> " + outside: "", "d/k -> l": ""},
+			args: []string{"d"}, code: 1, left: []string{"d/k", "d/l"}},
+		"a link to a namesake": {files: map[string]string{"d/l -> ../d2/a": "", "d2/a": "x"}, args: []string{"d"},
+			code: 1, left: []string{"d/l"}},
+		"a link to the parent": {files: map[string]string{"d/l -> ..": "", "a": commandVector}, args: []string{"d"},
+			code: 1, left: []string{"d/l"}},
+		"a link to nothing below": {files: map[string]string{"d/l -> nothing": ""}, args: []string{"d"}, code: 1,
+			left: []string{"d/l"}},
+		"links in a circle below": {files: map[string]string{"d/k -> l": "", "d/l -> k": ""}, args: []string{"d"},
+			code: 1, left: []string{"d/k", "d/l"}},
+		"a name with a line break": {files: map[string]string{"d/a\nb -> nothing": ""}, args: []string{"d"}, code: 1,
+			left: []string{`d/a\u{a}b`}},
 
-		"a named link to nothing": {files: map[string]string{"l -> nothing": ""}, args: []string{"l"}, code: 1, left: []string{"/l: no such file"}},
-		"a named circle":          {files: map[string]string{"k -> l": "", "l -> k": ""}, args: []string{"l"}, code: 1, left: []string{"/l: too many"}},
-		"nothing":                 {args: []string{"nothing"}, code: 2, left: []string{"nothing: no such file"}},
-		"nothing, and a token":    {files: map[string]string{"a": commandVector}, args: []string{"nothing", "a"}, code: 4, found: "a:1", left: []string{"nothing: no such file"}},
-		"nothing and unread":      {files: map[string]string{"l -> nothing": ""}, args: []string{"nothing", "l"}, code: 2, left: []string{"nothing: no such file", "/l: no such file"}},
-		"a file as a directory":   {files: map[string]string{"a": "x"}, args: []string{"a/b"}, code: 1, left: []string{"a/b: not a directory"}},
-		"unread, and a token":     {files: map[string]string{"l -> nothing": "", "z": commandVector}, args: []string{"."}, code: 4, found: "z:1", left: []string{"l"}},
+		"a named link to nothing": {files: map[string]string{"l -> nothing": ""}, args: []string{"l"}, code: 1,
+			left: []string{"/l: no such file"}},
+		"a named circle": {files: map[string]string{"k -> l": "", "l -> k": ""}, args: []string{"l"}, code: 1,
+			left: []string{"/l: too many"}},
+		"nothing": {args: []string{"nothing"}, code: 2, left: []string{"nothing: no such file"}},
+		"nothing, and a token": {files: map[string]string{"a": commandVector}, args: []string{"nothing", "a"}, code: 4,
+			found: "a:1", left: []string{"nothing: no such file"}},
+		"nothing and unread": {files: map[string]string{"l -> nothing": ""}, args: []string{"nothing", "l"}, code: 2,
+			left: []string{"nothing: no such file", "/l: no such file"}},
+		"a file as a directory": {files: map[string]string{"a": "x"}, args: []string{"a/b"}, code: 1,
+			left: []string{"a/b: not a directory"}},
+		"unread, and a token": {files: map[string]string{"l -> nothing": "", "z": commandVector}, args: []string{"."},
+			code: 4, found: "z:1", left: []string{"l"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +157,8 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 			}
 		})
 	}
-	if got := runCommand(nil, "scan", "--offline", tree(t, map[string]string{"a -> nothing": ""})); strings.Contains(got.err, "no tokens found") || strings.Count(got.err, "Error") != 1 {
+	if got := runCommand(nil, "scan", "--offline", tree(t, map[string]string{"a -> nothing": ""})); strings.Contains(
+		got.err, "no tokens found") || strings.Count(got.err, "Error") != 1 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -140,15 +167,19 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 func TestCommandScanBrokenRead(t *testing.T) {
 	t.Parallel()
 	broken := func(before string) *console {
-		return &console{in: io.MultiReader(strings.NewReader(before), iotest.ErrReader(fmt.Errorf("the disk is on fire")))}
+		return &console{in: io.MultiReader(strings.NewReader(before),
+			iotest.ErrReader(fmt.Errorf("the disk is on fire")))}
 	}
 	for before, want := range map[string]int{"": 1, "x\n": 1, strings.Repeat("x", 3*scanBuffer): 1, commandVector: 4} {
-		if code, _, left := scanned(t, broken(before), "", "-"); code != want || !strings.Contains(left, "not read: -") || !strings.Contains(left, "on fire") {
+		if code, _, left := scanned(t, broken(before), "", "-"); code != want ||
+			!strings.Contains(left, "not read: -") || !strings.Contains(left, "on fire") {
 			t.Errorf("%d bytes: exit code %d, want %d: %s", len(before), code, want, left)
 		}
 	}
 	// What comes in small pieces is put together.
-	if code, found, _ := scanned(t, &console{in: iotest.OneByteReader(strings.NewReader("\n" + commandVector + "\n\n" + commandVector))}, "", "-"); code != 4 || found != "-:2 -:4" {
+	if code, found, _ := scanned(t,
+		&console{in: iotest.OneByteReader(strings.NewReader("\n" + commandVector + "\n\n" + commandVector))}, "",
+		"-"); code != 4 || found != "-:2 -:4" {
 		t.Errorf("byte by byte: exit code %d, found %q", code, found)
 	}
 }
@@ -169,7 +200,8 @@ func TestCommandScanDisappearing(t *testing.T) {
 		dir := tree(t, files)
 		gone := filepath.Join(dir, "b")
 		got := runCommand(&console{out: remover(gone)}, "scan", "--offline", "-o", "id", dir)
-		if got.code != exitRefused || strings.Count(got.out, "\n") != 1 || !strings.HasPrefix(got.err, "not read: ") || !strings.Contains(got.err, gone) {
+		if got.code != exitRefused || strings.Count(got.out, "\n") != 1 || !strings.HasPrefix(got.err, "not read: ") ||
+			!strings.Contains(got.err, gone) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -184,7 +216,8 @@ func TestCommandScanEncodings(t *testing.T) {
 			width := len(encode("xx")) - len(encode("x"))
 			for _, length := range []int{0, 1, scanBuffer/width - 20} { // the last is over the end of a piece
 				file := fmt.Sprint(name, " ", shift, " ", length)
-				files[file] = strings.Repeat("\x00", shift) + encode("é\n"+strings.Repeat("x", length)+commandVector+"\n")
+				files[file] = strings.Repeat("\x00", shift) +
+					encode("é\n"+strings.Repeat("x", length)+commandVector+"\n")
 				want = append(want, file+":2")
 			}
 		}
@@ -213,7 +246,8 @@ func TestCommandScanEncodings(t *testing.T) {
 		encodeUTF16(binary.LittleEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token): "-:2",
 		encodeUTF16(binary.BigEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token):    "-:2",
 	} {
-		for _, in := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)), iotest.DataErrReader(strings.NewReader(text))} {
+		for _, in := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)),
+			iotest.DataErrReader(strings.NewReader(text))} {
 			if _, found, _ := scanned(t, &console{in: in}, "", "-"); found != lines {
 				t.Errorf("%q: found %q, want %q", strings.ReplaceAll(text, token, "TOKEN"), found, lines)
 			}
@@ -227,7 +261,8 @@ func TestCommandScanOverlap(t *testing.T) {
 	first := ""
 	for n := 0; first == ""; n++ {
 		secret := fmt.Sprintf("%032d", n)
-		if text := withCheck("mmk_000000000000_" + secret); strings.HasSuffix(text, "mmk") || strings.HasSuffix(text, "mma") {
+		if text := withCheck("mmk_000000000000_" + secret); strings.HasSuffix(text, "mmk") ||
+			strings.HasSuffix(text, "mma") {
 			first = text
 		}
 	}
@@ -260,7 +295,8 @@ func TestCommandScanMemory(t *testing.T) { // not parallel: it measures
 			t.Errorf("%s: exit code %d, found %q: %s", name, code, found, left)
 		}
 		runtime.ReadMemStats(&after)
-		if held := int64(after.HeapSys) - int64(before.HeapSys); held > 64<<20 { // the garbage of one collection is allowed
+		// the garbage of one collection is allowed
+		if held := int64(after.HeapSys) - int64(before.HeapSys); held > 64<<20 {
 			t.Errorf("%s: the heap grew by %d MiB", name, held>>20)
 		}
 	}
@@ -324,7 +360,8 @@ func TestCommandScan(t *testing.T) {
 	in := func(text string, args ...string) outcome {
 		return runCommand(&console{in: strings.NewReader(text)}, append([]string{"scan", "-"}, args...)...)
 	}
-	if got := in("x "+secret, "--offline"); got.code != exitRefused || !strings.Contains(got.out, "mmk_"+id+"_…") || !strings.Contains(got.out, "unchecked") {
+	if got := in("x "+secret, "--offline"); got.code != exitRefused || !strings.Contains(got.out, "mmk_"+id+"_…") ||
+		!strings.Contains(got.out, "unchecked") {
 		t.Errorf("%+v", got)
 	}
 	if got := in("x "+secret, "--offline", "-o", "id"); got.out != id+"\n" {
@@ -336,7 +373,8 @@ func TestCommandScan(t *testing.T) {
 		}
 	}
 	// The server isn't there: what was found is still shown, and nothing is called clean.
-	if got := in(secret, "--address", "127.0.0.1:1"); got.code != exitRefused || !strings.Contains(got.out, "unchecked") || !strings.Contains(got.err, "not looked up") {
+	if got := in(secret, "--address", "127.0.0.1:1"); got.code != exitRefused ||
+		!strings.Contains(got.out, "unchecked") || !strings.Contains(got.err, "not looked up") {
 		t.Errorf("%+v", got)
 	}
 }

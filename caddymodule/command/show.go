@@ -54,7 +54,8 @@ func (i *invocation) show() error {
 	if old.LastUsedAt.IsZero() {
 		i.tell("The secret from before the rotation was not used since.")
 	} else {
-		i.tell("The secret from before the rotation was last used %s from %s by %s.", relative(old.LastUsedAt, i.now()), orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
+		i.tell("The secret from before the rotation was last used %s from %s by %s.", relative(old.LastUsedAt, i.now()),
+			orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/mollygate/mollygate/admin/client"
 )
 
-func stateVerb(use, short, long, done string, change func(*client.Client, *invocation, string) (client.Token, error), question string) verb {
+func stateVerb(use, short, long, done string, change func(*client.Client, *invocation, string) (client.Token, error),
+	question string) verb {
 	return verb{
 		command: cobra.Command{Use: use, Short: short, Long: long},
 		flags: func(flags *pflag.FlagSet) {
@@ -30,17 +31,26 @@ func stateVerb(use, short, long, done string, change func(*client.Client, *invoc
 var (
 	disableVerb = stateVerb("disable <id>...", "Stops tokens from working until they are enabled", `
 Stops tokens from working immediately, until they are enabled again.`,
-		"Disabled", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Disable(i.ctx, id) }, "")
+		"Disabled", func(c *client.Client, i *invocation, id string) (client.Token,
+			error) {
+			return c.Disable(i.ctx, id)
+		}, "")
 	enableVerb = stateVerb("enable <id>...", "Lets disabled tokens work again", `
 Lets disabled tokens work again. A revoked one stays revoked (exit status 5).`,
-		"Enabled", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Enable(i.ctx, id) }, "")
+		"Enabled", func(c *client.Client, i *invocation, id string) (client.Token,
+			error) {
+			return c.Enable(i.ctx, id)
+		}, "")
 	revokeVerb = stateVerb("revoke <id>...", "Revokes tokens permanently", `
 Revokes tokens permanently. They stop working immediately and stay listed. No request that
 begins after the command is done passes; answers that go on (event streams,
 downloads, websockets) are ended within a second, which --wait waits for.
 
 On a terminal it asks first; elsewhere --yes is needed.`,
-		"Revoked", func(c *client.Client, i *invocation, id string) (client.Token, error) { return c.Revoke(i.ctx, id) },
+		"Revoked", func(c *client.Client, i *invocation, id string) (client.Token,
+			error) {
+			return c.Revoke(i.ctx, id)
+		},
 		"Revoke %d? They stop working immediately and can't be enabled again.")
 )
 
@@ -48,7 +58,8 @@ On a terminal it asks first; elsewhere --yes is needed.`,
 // longer valid.
 const answersEnd = time.Second
 
-func (i *invocation) changeState(done string, change func(*client.Client, *invocation, string) (client.Token, error), question string) error {
+func (i *invocation) changeState(done string, change func(*client.Client, *invocation, string) (client.Token, error),
+	question string) error {
 	ids, err := i.ids()
 	if err != nil {
 		return err

@@ -11,10 +11,12 @@ func TestCommandStates(t *testing.T) {
 	s := newCommandServer(t)
 	a, first := s.create(t, "--name", "a")
 	b, second := s.create(t, "--name", "b")
-	if got := s.run("disable", a, b); got.code != exitOK || s.present(t, first) != "disabled" || s.present(t, second) != "disabled" {
+	if got := s.run("disable", a, b); got.code != exitOK || s.present(t, first) != "disabled" ||
+		s.present(t, second) != "disabled" {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("enable", a, "000000000000", b); got.code != exitNotFound || s.present(t, first) != "active" || s.present(t, second) != "active" {
+	if got := s.run("enable", a, "000000000000", b); got.code != exitNotFound || s.present(t, first) != "active" ||
+		s.present(t, second) != "active" {
 		t.Errorf("%+v", got)
 	}
 	waited := false
@@ -22,11 +24,13 @@ func TestCommandStates(t *testing.T) {
 		waited = d == answersEnd
 		return time.After(0)
 	}}
-	if got := runCommand(c, "revoke", a, "--yes", "--wait", "--address", s.address()); got.code != exitOK || !waited || s.present(t, first) != "revoked" {
+	if got := runCommand(c, "revoke", a, "--yes", "--wait", "--address", s.address()); got.code != exitOK || !waited ||
+		s.present(t, first) != "revoked" {
 		t.Errorf("%+v, waited %v", got, waited)
 	}
 	// The command goes on after a token in the wrong state.
-	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "permanently") || !strings.Contains(got.err, "Enabled "+b) {
+	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "permanently") ||
+		!strings.Contains(got.err, "Enabled "+b) {
 		t.Errorf("%+v", got)
 	}
 	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||

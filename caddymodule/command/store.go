@@ -78,10 +78,12 @@ func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) 
 	}
 	defer func() { _ = backup.Close() }() // it was only read
 	if backup.Damaged > 0 {
-		i.tell("The backup lacks %d tokens that can't be read; caddy api-token list --status damaged lists them.", backup.Damaged)
+		i.tell("The backup lacks %d tokens that can't be read; caddy api-token list --status damaged lists them.",
+			backup.Damaged)
 	}
 	if backup.Unsaved > 0 {
-		i.tell("The backup lacks the last counts of %d tokens, which can't be saved; caddy api-token backup again when the store can be written.", backup.Unsaved)
+		i.tell(
+			"The backup lacks the last counts of %d tokens, which can't be saved; caddy api-token backup again when the store can be written.", backup.Unsaved)
 	}
 	n, err := io.Copy(to, backup)
 	if err == nil && backup.Length >= 0 && n != backup.Length {
@@ -142,7 +144,8 @@ func (i *invocation) checkFile(name string) error {
 		return usageErrorf("%v", err)
 	}
 	for _, id := range report.Damaged {
-		report.Problems = append(report.Problems, fmt.Sprintf("token %s was lost to damage; delete it, or restore a backup", id))
+		report.Problems = append(report.Problems,
+			fmt.Sprintf("token %s was lost to damage; delete it, or restore a backup", id))
 	}
 	if err := i.printLines(report.Problems); err != nil {
 		return err
@@ -150,7 +153,8 @@ func (i *invocation) checkFile(name string) error {
 	if report.More > 0 {
 		i.tell("and %d more", report.More)
 	}
-	i.tell("%d tokens, %d audit entries, %d problems", report.Tokens, report.AuditEntries, len(report.Problems)+report.More)
+	i.tell("%d tokens, %d audit entries, %d problems", report.Tokens, report.AuditEntries,
+		len(report.Problems)+report.More)
 	if len(report.Problems) > 0 {
 		return exitError(exitRefused)
 	}
@@ -200,7 +204,8 @@ func (i *invocation) restore() error {
 	if store == "" {
 		store = caddymodule.DefaultStorePath()
 	}
-	if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]), printable(store))); err != nil {
+	if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]),
+		printable(store))); err != nil {
 		return err
 	}
 	kept, err := bolt.Restore(i.args[0], store, i.now())
@@ -244,7 +249,8 @@ func (i *invocation) clock() error {
 	if err != nil {
 		return err
 	}
-	if err := i.ask("Take the server's clock for right? Tokens that had expired by a later recorded time may be valid again, and old audit entries and usage are deleted by it."); err != nil {
+	if err := i.ask(
+		"Take the server's clock for right? Tokens that had expired by a later recorded time may be valid again, and old audit entries and usage are deleted by it."); err != nil {
 		return err
 	}
 	clock, err := api.AcceptClock(i.ctx)

@@ -17,7 +17,8 @@ func TestCommandStore(t *testing.T) {
 	id, _ := s.create(t, "--name", "kept")
 	dir := t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if got := s.run("backup", backup); got.code != exitOK || got.out != "" || !strings.Contains(got.err, "Wrote "+backup) {
+	if got := s.run("backup", backup); got.code != exitOK || got.out != "" ||
+		!strings.Contains(got.err, "Wrote "+backup) {
 		t.Fatalf("%+v", got)
 	}
 	if info, err := os.Stat(backup); err != nil || info.Mode().Perm() != 0o600 {
@@ -38,13 +39,15 @@ func TestCommandStore(t *testing.T) {
 		}
 	}
 	store := filepath.Join(dir, "store", "tokens.db")
-	if got := s.run("restore", backup, "--store", store, "--yes"); got.code != exitOK || got.err != "Restored "+store+".\n" {
+	if got := s.run("restore", backup, "--store", store, "--yes"); got.code != exitOK ||
+		got.err != "Restored "+store+".\n" {
 		t.Errorf("%+v", got)
 	}
 	if got := runAsked("n\n", "restore", backup, "--store", store); got.code != exitRefused {
 		t.Errorf("%+v", got)
 	}
-	if got := runAsked("y\n", "restore", backup, "--store", store); got.code != exitOK || !strings.Contains(got.err, "is kept as "+store+".replaced-") {
+	if got := runAsked("y\n", "restore", backup, "--store", store); got.code != exitOK ||
+		!strings.Contains(got.err, "is kept as "+store+".replaced-") {
 		t.Errorf("%+v", got)
 	}
 	b, err := bolt.Open(store)
@@ -66,7 +69,8 @@ func TestCommandStore(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.new-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if got := s.run("clock", "accept", "--yes"); got.code != exitOK || !strings.Contains(got.err, "Nothing had to change") {
+	if got := s.run("clock", "accept", "--yes"); got.code != exitOK ||
+		!strings.Contains(got.err, "Nothing had to change") {
 		t.Errorf("%+v", got)
 	}
 }

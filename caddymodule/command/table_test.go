@@ -13,8 +13,9 @@ import (
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string][]string{
-		"short":    {"4fQ9Zt2LkVb7", "ci", "default", "active", "*", "never", "never", "0"},
-		"long":     {"4fQ9Zt2LkVb7", strings.Repeat("name ", 20), strings.Repeat("account", 5), "not_yet_valid", "monitoring:read,unikernel:create,+12", "in 23 mo", "13 mo ago", "123456"},
+		"short": {"4fQ9Zt2LkVb7", "ci", "default", "active", "*", "never", "never", "0"},
+		"long": {"4fQ9Zt2LkVb7", strings.Repeat("name ", 20), strings.Repeat("account", 5), "not_yet_valid",
+			"monitoring:read,unikernel:create,+12", "in 23 mo", "13 mo ago", "123456"},
 		"wide":     {"4fQ9Zt2LkVb7", strings.Repeat("名前", 30), "默认", "active", "*", "never", "never", "0"},
 		"combined": {"4fQ9Zt2LkVb7", strings.Repeat("e\u0301", 80), "a", "active", "*", "never", "never", "0"},
 	} {
@@ -54,7 +55,8 @@ func TestTableStreams(t *testing.T) {
 		if err := w.row([]string{fmt.Sprint(i), "x"}); err != nil {
 			t.Fatal(err)
 		}
-		if lines := strings.Count(out.String(), "\n"); (i+1 < tableHead) != (lines == 0) || i+1 >= tableHead && lines != i+2 {
+		if lines := strings.Count(out.String(), "\n"); (i+1 < tableHead) != (lines == 0) || i+1 >= tableHead &&
+			lines != i+2 {
 			t.Fatalf("%d lines after %d rows", lines, i+1)
 		}
 	}

@@ -24,7 +24,9 @@ func (i *invocation) secretFrom(name string) (string, error) {
 	secret := strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
 	switch {
 	case err != nil, strings.ContainsFunc(secret, unicode.IsSpace):
-		return "", usageErrorf("more was read than a token; put the token alone into the file, or use scan to find tokens in a text")
+		return "",
+			usageErrorf(
+				"more was read than a token; put the token alone into the file, or use scan to find tokens in a text")
 	case secret == "":
 		return "", usageErrorf("the token that was to be read is empty")
 	}

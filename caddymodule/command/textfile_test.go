@@ -48,10 +48,12 @@ func TestCommandReadsEncodings(t *testing.T) {
 	record := `{"name":"é 𝄞","tokens":[{"name":"é 𝄞","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]}`
 	for name, encode := range encodings {
 		for form, text := range map[string]string{
-			"alone": secret, "a line": secret + "\n", "a line of Windows": secret + "\r\n", "an empty line": "\r\n" + secret + "\r\n\r\n",
+			"alone": secret, "a line": secret + "\n", "a line of Windows": secret + "\r\n",
+			"an empty line":    "\r\n" + secret + "\r\n\r\n",
 			"a no-break space": secret + "\u00a0\r\n",
 		} {
-			got := runCommand(&console{in: strings.NewReader(encode(text))}, "lookup", "-o", "id", "--address", s.address())
+			got := runCommand(&console{in: strings.NewReader(encode(text))}, "lookup", "-o", "id", "--address",
+				s.address())
 			if got.code != exitOK || got.out != id+"\n" {
 				t.Errorf("lookup in %s, %s: %+v", name, form, got)
 			}
@@ -60,15 +62,19 @@ func TestCommandReadsEncodings(t *testing.T) {
 		if err := os.WriteFile(path, []byte(encode(secret+"\r\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.run("explain", "GET", "/api/unikernels", "--token-file", path); got.code != exitOK || !strings.HasPrefix(got.out, "allowed\n") {
+		if got := s.run("explain", "GET", "/api/unikernels", "--token-file", path); got.code != exitOK ||
+			!strings.HasPrefix(got.out, "allowed\n") {
 			t.Errorf("explain in %s: %+v", name, got)
 		}
-		got := runCommand(&console{in: strings.NewReader(encode(record))}, "import", "-", "--address", s.address(), "--preset", "read", "-o", "json")
-		if got.code != exitOK || !strings.Contains(got.out, `{"imported":["`) && !strings.Contains(got.out, `"name":"é 𝄞","reason":"it has been imported already"`) {
+		got := runCommand(&console{in: strings.NewReader(encode(record))}, "import", "-", "--address", s.address(),
+			"--preset", "read", "-o", "json")
+		if got.code != exitOK || !strings.Contains(got.out, `{"imported":["`) &&
+			!strings.Contains(got.out, `"name":"é 𝄞","reason":"it has been imported already"`) {
 			t.Errorf("import in %s: %+v", name, got)
 		}
 	}
-	if got := runCommand(&console{in: strings.NewReader("\u00a0\ufeff" + secret)}, "lookup", "-o", "id", "--address", s.address()); got.out != id+"\n" {
+	if got := runCommand(&console{in: strings.NewReader("\u00a0\ufeff" + secret)}, "lookup", "-o", "id", "--address",
+		s.address()); got.out != id+"\n" {
 		t.Errorf("%+v", got)
 	}
 	// What isn't a token alone stays that.

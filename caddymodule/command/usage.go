@@ -66,12 +66,14 @@ func (i *invocation) usage() error {
 		if err != nil {
 			return api.explain(err)
 		}
-		text, err := marshal(usageObject{t.ID, t.Name, t.UsageCount, t.DeniedCount, shownTime(t.LastUsedAt), t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute})
+		text, err := marshal(usageObject{t.ID, t.Name, t.UsageCount, t.DeniedCount, shownTime(t.LastUsedAt),
+			t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute})
 		if err != nil {
 			return err
 		}
 		return out.write(text, []string{
-			t.ID, strconv.FormatUint(t.UsageCount, 10), strconv.FormatUint(t.DeniedCount, 10), ago(t.LastUsedAt, i.now()),
+			t.ID, strconv.FormatUint(t.UsageCount, 10), strconv.FormatUint(t.DeniedCount, 10),
+			ago(t.LastUsedAt, i.now()),
 			t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute,
 		})
 	})
@@ -121,7 +123,8 @@ func (i *invocation) usageHistory() error {
 	return nil
 }
 
-var usageColumns = []column{{name: "TIME (UTC)"}, {name: "SCOPE", least: 8}, {name: "OUTCOME", least: 8}, {name: "REQUESTS", right: true}}
+var usageColumns = []column{{name: "TIME (UTC)"}, {name: "SCOPE", least: 8}, {name: "OUTCOME", least: 8},
+	{name: "REQUESTS", right: true}}
 
 // usageObject is the part of a token that is about its use, with the API's names.
 type usageObject struct {

@@ -43,8 +43,10 @@ func addVerbs(cmd *cobra.Command, c *console) {
 		return c.exit(cmd, usageErrorf("there is no command %q", args[0]))
 	}
 	for _, v := range []verb{
-		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb, deleteVerb,
-		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, repairVerb, compactVerb, clockVerb, scanVerb, completionVerb,
+		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb,
+		deleteVerb,
+		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, repairVerb, compactVerb,
+		clockVerb, scanVerb, completionVerb,
 	} {
 		cmd.AddCommand(v.cobra(c))
 	}
@@ -55,13 +57,15 @@ func (v verb) cobra(c *console) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
 	v.flags(cmd.Flags())
 	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (if --config isn't used)")
-	cmd.Flags().StringP("config", "c", "", "Configuration file that says where the admin endpoint is (if --address isn't used)")
+	cmd.Flags().StringP("config", "c", "",
+		"Configuration file that says where the admin endpoint is (if --address isn't used)")
 	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply (if --config is used)")
 	complete(&cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := refuseSecrets(cmd.Flags(), args)
 		if err == nil {
-			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args, root: cmd.Root()})
+			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()},
+				args: args, root: cmd.Root()})
 		}
 		return c.exit(cmd, err)
 	}

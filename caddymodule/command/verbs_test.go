@@ -22,31 +22,37 @@ import (
 func TestCommandCreate(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
-	got := s.run("create", "--name", "ci", "--expires-in", "90d", "--account", "alice", "--scope", "volume:list", "--scope", "unikernel:*",
-		"--allowed-ip", "203.0.113.0/24", "--allowed-ip", "::1", "--metadata", "team=infra", "--metadata", "url=https://x/?a=b,c", "--not-before", "2026-01-01T00:00:00+01:00")
+	got := s.run("create", "--name", "ci", "--expires-in", "90d", "--account", "alice", "--scope", "volume:list",
+		"--scope", "unikernel:*",
+		"--allowed-ip", "203.0.113.0/24", "--allowed-ip", "::1", "--metadata", "team=infra", "--metadata",
+		"url=https://x/?a=b,c", "--not-before", "2026-01-01T00:00:00+01:00")
 	secret := strings.TrimSuffix(got.out, "\n")
 	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
 		t.Fatalf("standard output isn't the token alone: %+v", got)
 	}
-	if strings.Contains(got.err, secret[20:]) || !strings.Contains(got.err, `api token "ci" (`+credential.ID.String()+`)`) {
+	if strings.Contains(got.err, secret[20:]) ||
+		!strings.Contains(got.err, `api token "ci" (`+credential.ID.String()+`)`) {
 		t.Errorf("standard error: %s", got.err)
 	}
 	stored, err := s.store.Get(credential.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := fmt.Sprint(stored.Token.Account, stored.Token.Scopes, stored.Token.AllowedIPs, stored.Token.Metadata, stored.Token.NotBefore); text !=
+	if text := fmt.Sprint(stored.Token.Account, stored.Token.Scopes, stored.Token.AllowedIPs, stored.Token.Metadata,
+		stored.Token.NotBefore); text !=
 		"alice[unikernel:* volume:list] [203.0.113.0/24 ::1/128] map[team:infra url:https://x/?a=b,c] 2025-12-31 23:00:00 +0000 UTC" {
 		t.Errorf("stored: %s", text)
 	}
 
 	got = s.run("create", "--name", "ops", "--kind", "admin", "--expires-in", "3600", "-o", "json")
 	var object struct{ ID, Kind, Token string }
-	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.Kind != "admin" || !strings.HasPrefix(object.Token, "mma_"+object.ID) {
+	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.Kind != "admin" ||
+		!strings.HasPrefix(object.Token, "mma_"+object.ID) {
 		t.Errorf("%+v", got)
 	}
-	got = s.run("create", "--name", "at", "--preset", "read", "--expires-at", time.Now().Add(48*time.Hour).Format(time.RFC3339))
+	got = s.run("create", "--name", "at", "--preset", "read", "--expires-at",
+		time.Now().Add(48*time.Hour).Format(time.RFC3339))
 	if got.code != exitOK || !strings.Contains(got.err, "(in 2 d)") {
 		t.Errorf("%+v", got)
 	}
@@ -65,7 +71,8 @@ func TestCommandList(t *testing.T) {
 		t.Errorf("no ids: %+v", got)
 	}
 	used, secret := s.create(t, "--name", "used")
-	unused, _ := s.create(t, "--name", "never used", "--preset", "", "--scope", "unikernel:*", "--scope", "volume:list", "--scope", "volume:*", "--scope", "*")
+	unused, _ := s.create(t, "--name", "never used", "--preset", "", "--scope", "unikernel:*", "--scope", "volume:list",
+		"--scope", "volume:*", "--scope", "*")
 	match, err := s.match(t, secret)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +97,8 @@ func TestCommandList(t *testing.T) {
 		{"-o id --account alice", ""},
 		{"-o id --status expired", ""},
 	} {
-		if got := s.run(append([]string{"list"}, strings.Fields(test.args)...)...); got.code != exitOK || got.out != test.want {
+		if got := s.run(append([]string{"list"}, strings.Fields(test.args)...)...); got.code != exitOK ||
+			got.out != test.want {
 			t.Errorf("%s: %+v", test.args, got)
 		}
 	}
@@ -125,7 +133,8 @@ func TestCommandListExpiring(t *testing.T) {
 		t.Errorf("new: %+v", got)
 	}
 	s.pass(22 * 24 * time.Hour)
-	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitRefused || got.out != soon+"\n" || got.err != "" {
+	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitRefused || got.out != soon+"\n" ||
+		got.err != "" {
 		t.Errorf("one: %+v", got)
 	}
 	if got := s.run("list", "--status", "active", "-o", "id"); got.code != exitOK {
@@ -144,7 +153,8 @@ func TestCommandListJoinsPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		draft := token.Draft{Kind: token.KindAdmin, Name: fmt.Sprint("token ", i), Expiry: token.Expiry{ExpiresIn: lifetime}}
+		draft := token.Draft{Kind: token.KindAdmin, Name: fmt.Sprint("token ", i),
+			Expiry: token.Expiry{ExpiresIn: lifetime}}
 		if _, _, err := s.store.Create(policy, draft, tokenstore.Actor{}); err != nil {
 			t.Fatal(err)
 		}
@@ -170,8 +180,10 @@ func TestCommandShow(t *testing.T) {
 	s := newCommandServer(t)
 	id, secret := s.create(t, "--name", "ci", "--metadata", "b=2", "--metadata", "a=1", "--allowed-ip", "10.0.0.0/8")
 	got := s.run("show", id)
-	for _, line := range []string{"id " + id, "name ci", "token mmk_" + id + "_…", "status active", "account default", "scopes unikernel:list",
-		"allowed ips 10.0.0.0/8", "metadata a=1\nmetadata b=2", "created by caddy-admin", "not before -", "last used never", "uses 0"} {
+	for _, line := range []string{"id " + id, "name ci", "token mmk_" + id + "_…", "status active", "account default",
+		"scopes unikernel:list",
+		"allowed ips 10.0.0.0/8", "metadata a=1\nmetadata b=2", "created by caddy-admin", "not before -",
+		"last used never", "uses 0"} {
 		if !strings.Contains(squeeze(got.out), line+"\n") {
 			t.Errorf("%q is missing in\n%s", line, got.out)
 		}
@@ -179,13 +191,15 @@ func TestCommandShow(t *testing.T) {
 	if got.code != exitOK || got.err != "" || strings.Contains(got.out, secret[20:]) {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("show", id, "-o", "json"); !json.Valid([]byte(got.out)) || !strings.HasPrefix(got.out, `{"id":"`+id) {
+	if got := s.run("show", id, "-o", "json"); !json.Valid([]byte(got.out)) ||
+		!strings.HasPrefix(got.out, `{"id":"`+id) {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("show", id, "-o", "id"); got.out != id+"\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("show", "000000000000"); got.code != exitNotFound || got.out != "" || strings.Count(got.err, "\n") != 1 {
+	if got := s.run("show", "000000000000"); got.code != exitNotFound || got.out != "" ||
+		strings.Count(got.err, "\n") != 1 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -201,11 +215,13 @@ func TestCommandDelete(t *testing.T) {
 	}
 	// Asked on a terminal, everything but a yes deletes nothing.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
-		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") || !strings.Contains(got.err, "Delete 2?") {
+		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") ||
+			!strings.Contains(got.err, "Delete 2?") {
 			t.Errorf("%q: %+v", answer, got)
 		}
 	}
-	if got := ask("y\n", "delete", a, "000000000000"); got.code != exitNotFound || !strings.Contains(got.err, "nothing was done") {
+	if got := ask("y\n", "delete", a, "000000000000"); got.code != exitNotFound ||
+		!strings.Contains(got.err, "nothing was done") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
@@ -215,7 +231,8 @@ func TestCommandDelete(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// Several: those there are get deleted, also behind one that isn't there.
-	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound || !strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
+	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound ||
+		!strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("list", "-o", "id"); got.out != "" {
@@ -227,7 +244,8 @@ func TestCommandDelete(t *testing.T) {
 func TestCommandEscapes(t *testing.T) {
 	t.Parallel()
 	const name = "\x1b[2J\u009b\u202ereversed\u00ad"
-	object, err := json.Marshal(map[string]any{"id": "4fQ9Zt2LkVb7", "name": name, "account": name, "scopes": []string{name}, "status": name,
+	object, err := json.Marshal(map[string]any{"id": "4fQ9Zt2LkVb7", "name": name, "account": name,
+		"scopes": []string{name}, "status": name,
 		"last_used_user_agent": name, "metadata": map[string]string{name: name}})
 	if err != nil {
 		t.Fatal(err)
@@ -249,12 +267,14 @@ func TestCommandEscapes(t *testing.T) {
 		{"show", "4fQ9Zt2LkVb7"}, {"show", "4fQ9Zt2LkVb7", "-o", "json"}, {"show", "000000000000"},
 	} {
 		got := runCommand(nil, append(args, "--address", server.Listener.Addr().String())...)
-		if i := strings.IndexFunc(got.out+got.err, func(r rune) bool { return r != '\n' && printable(string(r)) != string(r) }); i >= 0 {
+		if i := strings.IndexFunc(got.out+got.err,
+			func(r rune) bool { return r != '\n' && printable(string(r)) != string(r) }); i >= 0 {
 			t.Errorf("%q: %q", args, got.out+got.err)
 		}
 		if strings.Contains(strings.Join(args, " "), "json") {
 			var value any
-			if err := json.Unmarshal([]byte(got.out), &value); err != nil || !strings.Contains(fmt.Sprint(value), name) {
+			if err := json.Unmarshal([]byte(got.out), &value); err != nil ||
+				!strings.Contains(fmt.Sprint(value), name) {
 				t.Errorf("%q: the JSON means something else: %q %v", args, got.out, err)
 			}
 		}
@@ -274,7 +294,8 @@ func TestCommandTellsThatATokenIsLost(t *testing.T) {
 	cmd := &cobra.Command{Use: "api-token"}
 	addVerbs(cmd, c)
 	cmd.SetArgs([]string{"create", "--name", "a", "--preset", "read", "--expires-in", "90d", "--address", s.address()})
-	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete it") || strings.Contains(errs.String(), "mmk_") {
+	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete it") ||
+		strings.Contains(errs.String(), "mmk_") {
 		t.Errorf("%v: %s", err, errs.String())
 	}
 	if got := s.run("list", "-o", "id"); !strings.Contains(errs.String(), strings.TrimSpace(got.out)) {

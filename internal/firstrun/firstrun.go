@@ -98,7 +98,10 @@ func logFile(dir string) string { return filepath.Join(dir, "caddy.log") }
 func chooseBackend() (string, error) {
 	if url := os.Getenv(urlVariable); url != "" {
 		if os.Getenv(tokenVariable) == "" {
-			return "", fmt.Errorf("%s is set but %s isn't: set it to a token of Mollymawk's own, which it shows on its page /tokens", urlVariable, tokenVariable)
+			return "",
+				fmt.Errorf(
+					"%s is set but %s isn't: set it to a token of Mollymawk's own, which it shows on its page /tokens",
+					urlVariable, tokenVariable)
 		}
 		return "the Mollymawk at " + url, nil
 	}

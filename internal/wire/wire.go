@@ -23,7 +23,8 @@ var ErrDamaged = errors.New("the token's record is damaged")
 
 // Errors of fields. Their text is for people.
 var (
-	ErrUnknownField = errors.New("it holds a field that this version doesn't know; a newer Mollygate may have written it")
+	ErrUnknownField = errors.New(
+		"it holds a field that this version doesn't know; a newer Mollygate may have written it")
 	ErrMissingField = errors.New("a needed field is missing")
 	ErrField        = errors.New("a field has a value that it can't have, or is there twice")
 )

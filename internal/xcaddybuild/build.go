@@ -23,7 +23,8 @@ import (
 // go.sum of the project the manifest lies in.
 func (m *Manifest) Build(ctx context.Context, output string) error {
 	if info, err := os.Stat(output); err == nil && info.IsDir() {
-		return fmt.Errorf("the output %s is a directory: name the file to write, such as %s", output, filepath.Join(output, "caddy"))
+		return fmt.Errorf("the output %s is a directory: name the file to write, such as %s", output,
+			filepath.Join(output, "caddy"))
 	}
 	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
 		return fmt.Errorf("making the output's directory: %w", err)

@@ -138,7 +138,8 @@ func (m *Manifest) addReplacement(t table) {
 		return // already a mistake
 	}
 	if !importPath.MatchString(r.Old) {
-		t.mistake(t.line("old"), "old = %q is no module path: write one such as \"example.com/plugin\", without a version", r.Old)
+		t.mistake(t.line("old"),
+			"old = %q is no module path: write one such as \"example.com/plugin\", without a version", r.Old)
 	}
 	if slices.ContainsFunc(m.Replacements, func(other Replacement) bool { return other.Old == r.Old }) {
 		t.mistake(t.line("old"), "%q is replaced twice: delete one of the two [[replacements]]", r.Old)
@@ -147,10 +148,12 @@ func (m *Manifest) addReplacement(t table) {
 	case isDirectory(r.New):
 		r.New = t.path(r.New)
 		if _, err := os.Stat(filepath.Join(r.New, "go.mod")); err != nil {
-			t.mistake(t.line("new"), "there is no go.mod in %s: write the directory of a module's go.mod, relative to this file", r.New)
+			t.mistake(t.line("new"),
+				"there is no go.mod in %s: write the directory of a module's go.mod, relative to this file", r.New)
 		}
 	case !importPath.MatchString(path) || version == "":
-		t.mistake(t.line("new"), "new = %q is neither a directory nor a module: write a directory as \"./%s\", a module as \"example.com/fork@v1.2.3\"", r.New, r.New)
+		t.mistake(t.line("new"),
+			"new = %q is neither a directory nor a module: write a directory as \"./%s\", a module as \"example.com/fork@v1.2.3\"", r.New, r.New)
 	}
 	m.Replacements = append(m.Replacements, r)
 }
@@ -165,7 +168,8 @@ func (m *Manifest) addPlugin(t table) {
 		return // already a mistake
 	}
 	if !importPath.MatchString(p.Module) {
-		t.mistake(t.line("module"), "module = %q is no import path: write one such as \"example.com/plugin\", and its version as version = \"v1.2.3\"", p.Module)
+		t.mistake(t.line("module"),
+			"module = %q is no import path: write one such as \"example.com/plugin\", and its version as version = \"v1.2.3\"", p.Module)
 	}
 	if slices.ContainsFunc(m.Plugins, func(other Plugin) bool { return other.Module == p.Module }) {
 		t.mistake(t.line("module"), "plugin %q is listed twice: delete one of the two [[plugins]]", p.Module)
@@ -174,10 +178,14 @@ func (m *Manifest) addPlugin(t table) {
 	case m.replaced(p.Module):
 		// Its code comes from the replacement.
 	case t.empty("version"):
-		t.mistake(t.line("version"), "plugin %q has no version: write version = \"v1.2.3\", or version = \"latest\" to build whatever is newest", p.Module)
+		t.mistake(t.line("version"),
+			"plugin %q has no version: write version = \"v1.2.3\", or version = \"latest\" to build whatever is newest",
+			p.Module)
 	case majorBelow.MatchString(p.Module) && strings.HasPrefix(p.Version, "v"):
 		// xcaddy would ask for example.com/plugin/v2/caddy/v2.
-		t.mistake(t.line("version"), "xcaddy cannot pin %q, a package below a /vN module, to a version: write the commit that is tagged %s", p.Module, p.Version)
+		t.mistake(t.line("version"),
+			"xcaddy cannot pin %q, a package below a /vN module, to a version: write the commit that is tagged %s",
+			p.Module, p.Version)
 	}
 	t.checkVersion(t.line("version"), p.Version)
 	m.Plugins = append(m.Plugins, p)

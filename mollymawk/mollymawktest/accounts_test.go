@@ -31,7 +31,8 @@ func TestLogin(t *testing.T) {
 		t.Fatalf("got %s", a.head)
 	}
 	// The whole record comes along.
-	for _, secret := range []string{token, strings.TrimPrefix(cookie, "molly_session="), `"password":"`, `"super_user":false`} {
+	for _, secret := range []string{token, strings.TrimPrefix(cookie, "molly_session="), `"password":"`,
+		`"super_user":false`} {
 		if !strings.Contains(a.body, secret) {
 			t.Errorf("%s is not in %s", secret, a.body)
 		}
@@ -51,7 +52,8 @@ func TestTokenRoutes(t *testing.T) {
 	session := "Cookie: " + s.Session("alice")
 	csrf := fetch(t, s, "/tokens", session).header("X-MOLLY-CSRF")
 	a := post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60,"molly_csrf":"`+csrf+`"}`, session)
-	value, rest, _ := strings.Cut(strings.TrimPrefix(a.body, `{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"`), `"`)
+	value, rest, _ := strings.Cut(strings.TrimPrefix(a.body,
+		`{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"`), `"`)
 	const fields = `,"expires_in":60,"created_at":"2026-08-21 12:00:00-00:00","last_access":"2026-08-21 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if len(value) != 36 || value[14] != '4' || rest != fields {
 		t.Fatalf("got %s", a.body)
@@ -59,9 +61,11 @@ func TestTokenRoutes(t *testing.T) {
 	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 200 {
 		t.Errorf("new token: %s", a.body)
 	}
-	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_expiry":1.5,"token_name":"","molly_csrf":"`+csrf+`"}`, session), 400, "",
+	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_expiry":1.5,"token_name":"","molly_csrf":"`+csrf+`"}`,
+		session), 400, "",
 		`"Create token: Unexpected fields. Got {\\\"token_expiry\\\":1.5,\\\"token_name\\\":\\\"\\\",\\\"molly_csrf\\\":\\\"`+csrf+`\\\"}"`)
-	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60}`, session), 400, "", `"Couldn't find CSRF token"`)
+	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60}`, session), 400, "",
+		`"Couldn't find CSRF token"`)
 }
 
 // TestBrowserCalls: what only browsers call checks who calls and reads the body.
@@ -71,11 +75,13 @@ func TestBrowserCalls(t *testing.T) {
 	s.SetAdmin("root", true)
 	root, alice := "Cookie: "+s.Session("root"), "Cookie: "+s.Session("alice")
 	csrf := func(user string) string { return `"molly_csrf":"` + s.CSRF(user) + `"` }
-	wantEnvelope(t, post(t, s, "/api/register", `{"name":"x"}`), 400, "", `"Register: Unexpected fields. Got {\\\"name\\\":\\\"x\\\"}"`)
+	wantEnvelope(t, post(t, s, "/api/register", `{"name":"x"}`), 400, "",
+		`"Register: Unexpected fields. Got {\\\"name\\\":\\\"x\\\"}"`)
 	wantEnvelope(t, post(t, s, "/api/admin/user/admin/toggle", `{`+csrf("root")+`}`, root), 200, "", `"done"`)
 	wantEnvelope(t, post(t, s, "/api/admin/user/admin/toggle", `{}`, root), 400, "", `"Couldn't find CSRF token"`)
 	wantEnvelope(t, fetch(t, s, "/api/admin/albatross/retry", root), 200, "", `"done"`)
-	wantEnvelope(t, post(t, s, "/api/account/session/close", `{"session_value":"x",`+csrf("alice")+`}`, alice), 200, "", `"done"`)
+	wantEnvelope(t, post(t, s, "/api/account/session/close", `{"session_value":"x",`+csrf("alice")+`}`, alice), 200, "",
+		`"done"`)
 	a := post(t, s, "/api/account/session/close", `{`+csrf("alice")+`}`, alice)
 	if a.status != 400 || !strings.Contains(a.body, "Close session: Unexpected fields") {
 		t.Errorf("got %s", a.body)
@@ -92,7 +98,8 @@ func TestPages(t *testing.T) {
 	session := "Cookie: " + s.Session("alice")
 	for _, path := range []string{"/dashboard", "/tokens", "/blocks", "/unikernel/info", "/admin/users"} {
 		a := fetch(t, s, path, session)
-		if a.status != 200 || a.header("content-type") != "text/html" || len(a.header("X-MOLLY-CSRF")) != 48 || !strings.Contains(a.body, `<p id="user">alice</p>`) {
+		if a.status != 200 || a.header("content-type") != "text/html" || len(a.header("X-MOLLY-CSRF")) != 48 ||
+			!strings.Contains(a.body, `<p id="user">alice</p>`) {
 			t.Errorf("%s: %s\n%s", path, a.head, a.body)
 		}
 	}

@@ -79,7 +79,8 @@ func (s *Server) domain(instance, user string) *domain {
 	if d == nil {
 		d = &domain{
 			user: user, policy: s.options.Policy,
-			unikernels: make(map[string]*unikernel), blocks: make(map[string]*block), consoles: make(map[string]*console),
+			unikernels: make(map[string]*unikernel), blocks: make(map[string]*block),
+			consoles: make(map[string]*console),
 		}
 		i.domains[user] = d
 	}

@@ -12,7 +12,8 @@ func configured(name, config string, m Manifest) []part {
 func TestOrderOfRefusals(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
-	s.SetPolicy("alice", "default", &Policy{Unikernels: 2, CPUs: []int{0, 2}, Memory: 512, Block: 10, Bridges: []string{"service"}})
+	s.SetPolicy("alice", "default", &Policy{Unikernels: 2, CPUs: []int{0, 2}, Memory: 512, Block: 10,
+		Bridges: []string{"service"}})
 	s.AddBlock("alice", "default", "used", 1, nil)
 	s.AddUnikernel("alice", "default", "hello", "used")
 	const failure = "Albatross Response Error: failure: "
@@ -23,19 +24,28 @@ func TestOrderOfRefusals(t *testing.T) {
 		text  string
 	}{
 		{"name first", configured("hello", bad, Manifest{}), "Unikernel with same name is already running"},
-		{"memory", configured("u", bad, Manifest{}), "maximum allowed memory (512, used 32) would be exceeded (requesting 600)"},
-		{"CPUs", configured("u", `{"typ":"solo5","cpuids":[1,0,3],"network_interfaces":["wan"],"block_devices":["v9"]}`, Manifest{}),
+		{"memory", configured("u", bad, Manifest{}),
+			"maximum allowed memory (512, used 32) would be exceeded (requesting 600)"},
+		{"CPUs", configured("u", `{"typ":"solo5","cpuids":[1,0,3],"network_interfaces":["wan"],"block_devices":["v9"]}`,
+			Manifest{}),
 			"CPUids 1, 3 are not allowed by policy"},
-		{"bridges", configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["wan","service",{"name":"service","host_device":"lan"}],"block_devices":["v9"]}`, Manifest{}),
+		{"bridges",
+			configured("u",
+				`{"typ":"solo5","cpuids":[0],"network_interfaces":["wan","service",{"name":"service","host_device":"lan"}],"block_devices":["v9"]}`, Manifest{}),
 			"bridges wan, lan not allowed by policy"},
-		{"block missing", configured("u", `{"typ":"solo5","cpuids":[0],"block_devices":["v9"]}`, Manifest{}), "block device alice:v9 not found"},
-		{"block in use", configured("u", `{"typ":"solo5","cpuids":[0],"block_devices":[{"name":"data","host_device":"used"}]}`, Manifest{}),
+		{"block missing", configured("u", `{"typ":"solo5","cpuids":[0],"block_devices":["v9"]}`, Manifest{}),
+			"block device alice:v9 not found"},
+		{"block in use",
+			configured("u", `{"typ":"solo5","cpuids":[0],"block_devices":[{"name":"data","host_device":"used"}]}`,
+				Manifest{}),
 			"block device alice:used already in use"},
-		{"manifest, blocks before bridges", configured("u", `{"typ":"solo5","cpuids":[0]}`, Manifest{Networks: []string{"service"}, Blocks: []string{"data"}}),
+		{"manifest, blocks before bridges", configured("u", `{"typ":"solo5","cpuids":[0]}`,
+			Manifest{Networks: []string{"service"}, Blocks: []string{"data"}}),
 			`specified block device(s) does not match with manifest. Devices present in manifest: net \\\"service\\\", block \\\"data\\\"`},
 		{"manifest, bridges", configured("u", `{"typ":"solo5","cpuids":[0]}`, Manifest{Networks: []string{"service"}}),
 			`specified bridge(s) does not match with the manifest. Devices present in manifest: net \\\"service\\\"`},
-		{"manifest without devices", configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`, Manifest{}),
+		{"manifest without devices", configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`,
+			Manifest{}),
 			"specified bridge(s) does not match with the manifest. Devices present in manifest: "},
 		{"no ELF file", create([]part{{"unikernel_name", "u"}, {"@binary", "image"}}), "error during ELF parsing"},
 		{"empty", create([]part{{"unikernel_name", "u"}, {"@binary", ""}}), "error during ELF parsing"},
@@ -45,7 +55,8 @@ func TestOrderOfRefusals(t *testing.T) {
 			t.Errorf("%s: got %s\nwant %s", test.name, a.body, want)
 		}
 	}
-	parts := configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`, Manifest{Networks: []string{"service"}})
+	parts := configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`,
+		Manifest{Networks: []string{"service"}})
 	wantEnvelope(t, postForm(t, s, token, pathCreate, parts...), 200, "", `"created unikernel"`)
 	wantEnvelope(t, postForm(t, s, token, pathCreate, configured("u3", bad, Manifest{})...), 500, "",
 		`"`+failure+`maximum amount of unikernels (2) reached"`)
@@ -68,7 +79,8 @@ func TestForceEndsTheOldFirst(t *testing.T) {
 		s, token := start(t, Options{})
 		s.AddUnikernel("alice", "default", "hello")
 		a := postForm(t, s, token, pathCreate,
-			create([]part{{"unikernel_force_create", "true"}, {"unikernel_config", test.config}, {"@binary", test.image}})...)
+			create([]part{{"unikernel_force_create", "true"}, {"unikernel_config", test.config},
+				{"@binary", test.image}})...)
 		wantEnvelope(t, a, 500, "", `"Albatross Response Error: failure: `+test.text+`"`)
 		if runs := len(s.Unikernels("alice")) == 1; runs != test.remains {
 			t.Errorf("%s: hello runs: %t", name, runs)
@@ -81,7 +93,8 @@ func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.SetPolicy("alice", "default", nil)
-	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 200, "Unikernel Information", `{"data":[[]],"errors":[]}`)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 200, "Unikernel Information",
+		`{"data":[[]],"errors":[]}`)
 	wantEnvelope(t, postForm(t, s, token, pathCreate, create(nil)...), 500, "",
 		`"Albatross Response Error: failure: maximum amount of unikernels (0) reached"`)
 	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v1", 1, false), "x")...), 400, "",
@@ -102,7 +115,8 @@ func TestBlockRefusals(t *testing.T) {
 		name   string
 		text   string
 	}{
-		{"create", 100000, "v2", "block device policy limit of 2000 MB (used 1 MB) would be exceeded by the request (100000 MB)"},
+		{"create", 100000, "v2",
+			"block device policy limit of 2000 MB (used 1 MB) would be exceeded by the request (100000 MB)"},
 		{"create", 100000, "v1", "file already exists"},
 		{"create", 0, "v2", "overflow while computing bytes"},
 		{"upload", 1, "v2", "writing block data"},
@@ -125,7 +139,8 @@ func TestBlockTooLarge(t *testing.T) {
 	if got, _ := s.Block("alice", "default", "v1"); string(got) == "old" {
 		t.Error("the block wasn't touched")
 	}
-	wantEnvelope(t, postForm(t, s, token, pathUpload, blockParts(jsonData("v2", 1, false), data[1:])...), 200, "", `"set block device"`)
+	wantEnvelope(t, postForm(t, s, token, pathUpload, blockParts(jsonData("v2", 1, false), data[1:])...), 200, "",
+		`"set block device"`)
 }
 
 // An update or a builder's job without an image replaces the unikernel by nothing.
@@ -134,12 +149,15 @@ func TestUpdateWithoutImage(t *testing.T) {
 	s, token := start(t, Options{})
 	s.AddUnikernel("alice", "default", "hello")
 	a := postJSON(t, s, token, "/api/unikernel/update", update(`"job":"nothing",`))
-	wantEnvelope(t, a, 500, "Update Error", `"Update failed. hello failed to update to build new with error update :an error `+occurred+
-		` while fetching the binary from builds.robur.coop with error: returned not found"`)
+	wantEnvelope(t, a, 500, "Update Error",
+		`"Update failed. hello failed to update to build new with error update :an error `+occurred+
+			` while fetching the binary from builds.robur.coop with error: returned not found"`)
 	if n := len(s.Unikernels("alice")); n != 0 {
 		t.Errorf("%d unikernels run", n)
 	}
-	wantEnvelope(t, postForm(t, s, token, pathCreate, create([]part{{"deploy_mode", "builder"}, {"builder_job", "nothing"}, {"@binary", ""}})...),
+	wantEnvelope(t,
+		postForm(t, s, token, pathCreate,
+			create([]part{{"deploy_mode", "builder"}, {"builder_job", "nothing"}, {"@binary", ""}})...),
 		500, "", `"Albatross Response Error: failure: error during ELF parsing"`)
 }
 
@@ -150,7 +168,8 @@ func TestRestartWithRefusedArguments(t *testing.T) {
 	s, token := start(t, Options{})
 	wantEnvelope(t, postForm(t, s, token, pathCreate, create(nil)...), 200, "", `"created unikernel"`)
 	restart := func(config string) answer {
-		return postJSON(t, s, token, "/api/unikernel/restart?instance=default&unikernel=hello", encode(object{{"arguments", config}}))
+		return postJSON(t, s, token, "/api/unikernel/restart?instance=default&unikernel=hello",
+			encode(object{{"arguments", config}}))
 	}
 	wantEnvelope(t, restart(`{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`), 500, "",
 		`"failure: specified bridge(s) does not match with the manifest. Devices present in manifest: "`)

@@ -126,7 +126,8 @@ func (c *call) checkCSRF(value string) bool {
 	case known == nil:
 		c.envelope(http.StatusBadRequest, "Missing CSRF Token", "Missing CSRF token. Please refresh and try again.")
 	case !valid(known.created, now, known.expiresIn):
-		c.envelope(http.StatusBadRequest, "CSRF Token Mismatch", "Invalid CSRF token error. Please refresh and try again.")
+		c.envelope(http.StatusBadRequest, "CSRF Token Mismatch",
+			"Invalid CSRF token error. Please refresh and try again.")
 	default:
 		return true
 	}

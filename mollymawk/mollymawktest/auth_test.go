@@ -20,12 +20,15 @@ func TestTokens(t *testing.T) {
 		headers []string
 		data    string // "" = let through
 	}{
-		"token":                       {[]string{bearer(token)}, ""},
-		"unknown":                     {[]string{bearer("x-y")}, `"Failed to find user with token x-y"`},
-		"unknown with quote":          {[]string{bearer(`a"b\c`)}, `"Failed to find user with token a\"b\\c"`},
-		"empty":                       {[]string{"Authorization: Bearer "}, none}, // the blank is trimmed, so it isn't "Bearer "
-		"token in upper case":         {[]string{bearer(strings.ToUpper(token))}, `"Failed to find user with token ` + strings.ToUpper(token) + `"`},
-		"two blanks":                  {[]string{"Authorization: Bearer  " + token}, `"Failed to find user with token  ` + token + `"`},
+		"token":              {[]string{bearer(token)}, ""},
+		"unknown":            {[]string{bearer("x-y")}, `"Failed to find user with token x-y"`},
+		"unknown with quote": {[]string{bearer(`a"b\c`)}, `"Failed to find user with token a\"b\\c"`},
+		// the blank is trimmed, so it isn't "Bearer "
+		"empty": {[]string{"Authorization: Bearer "}, none},
+		"token in upper case": {[]string{bearer(strings.ToUpper(token))},
+			`"Failed to find user with token ` + strings.ToUpper(token) + `"`},
+		"two blanks": {[]string{"Authorization: Bearer  " + token},
+			`"Failed to find user with token  ` + token + `"`},
 		"inactive":                    {[]string{bearer(asleep)}, `"User account is deactivated"`},
 		"nothing":                     {nil, none},
 		"scheme in lower case":        {[]string{"Authorization: bearer " + token}, none},
@@ -94,7 +97,8 @@ func TestUsageCount(t *testing.T) {
 		t.Errorf("usage count %d after refusals", n)
 	}
 	s.RevokeToken(token)
-	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "", `"Failed to find user with token `+token+`"`)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "",
+		`"Failed to find user with token `+token+`"`)
 	if n := usageCount(s, token); n != -1 {
 		t.Errorf("usage count %d of no token", n)
 	}
@@ -107,20 +111,24 @@ func TestSessionRoutes(t *testing.T) {
 	s, token := start(t, Options{})
 	session := "Cookie: " + s.Session("alice")
 	const none = `"No molly-session in cookie header. User not found"`
-	for _, path := range []string{"/api/tokens/create", "/api/tokens/update", "/api/tokens/delete", "/api/admin/user/admin/toggle"} {
+	for _, path := range []string{"/api/tokens/create", "/api/tokens/update", "/api/tokens/delete",
+		"/api/admin/user/admin/toggle"} {
 		wantEnvelope(t, postJSON(t, s, token, path, "{}"), 400, "", none)
 	}
-	for _, path := range []string{"/dashboard", "/tokens", "/account", "/blocks", "/usage", "/select/instance", "/admin/users", "/unikernel/info"} {
+	for _, path := range []string{"/dashboard", "/tokens", "/account", "/blocks", "/usage", "/select/instance",
+		"/admin/users", "/unikernel/info"} {
 		a := fetch(t, s, path, bearer(token))
 		const flash = "flash_msg=error: No%20molly-session%20in%20cookie%20header.%20User%20not%20found;Path=/;"
 		if a.status != 302 || a.header("location") != "/sign-in" ||
-			!strings.Contains(a.head, "Set-Cookie: molly_session=; Path=/; HttpOnly=true;\r\nSet-Cookie: "+flash+"\r\n") ||
+			!strings.Contains(a.head, "Set-Cookie: molly_session=; Path=/; HttpOnly=true;\r\nSet-Cookie: "+flash+
+				"\r\n") ||
 			!strings.Contains(a.body, "<title>Redirecting</title>") {
 			t.Errorf("%s: got %s", path, a.head)
 		}
 	}
 	const forbidden = "You don't have the necessary permissions to access this service."
-	wantEnvelope(t, roundTrip(t, s, message("POST", "/api/admin/user/admin/toggle", "{}", session)), 400, "", `"`+forbidden+`"`)
+	wantEnvelope(t, roundTrip(t, s, message("POST", "/api/admin/user/admin/toggle", "{}", session)), 400, "",
+		`"`+forbidden+`"`)
 	if a := fetch(t, s, "/admin/users", session); a.status != 302 {
 		t.Errorf("a user at /admin/users: %d", a.status)
 	}
@@ -150,14 +158,18 @@ func TestCSRF(t *testing.T) {
 	s := New(t, Options{Clock: clock.Now})
 	session := "Cookie: " + s.Session("alice")
 	destroy := func(csrf string) answer {
-		return roundTrip(t, s, message("POST", "/api/unikernel/destroy", `{`+csrf+`"name":"x","albatross_instance":"default"}`, session))
+		return roundTrip(t, s,
+			message("POST", "/api/unikernel/destroy", `{`+csrf+`"name":"x","albatross_instance":"default"}`, session))
 	}
 	wantEnvelope(t, destroy(""), 400, "", `"Couldn't find CSRF token"`)
-	wantEnvelope(t, destroy(`"molly_csrf":"x",`), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
+	wantEnvelope(t, destroy(`"molly_csrf":"x",`), 400, "Missing CSRF Token",
+		`"Missing CSRF token. Please refresh and try again."`)
 	of := s.CSRF("bob")
-	wantEnvelope(t, destroy(`"molly_csrf":"`+of+`",`), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
+	wantEnvelope(t, destroy(`"molly_csrf":"`+of+`",`), 400, "Missing CSRF Token",
+		`"Missing CSRF token. Please refresh and try again."`)
 	csrf := s.CSRF("alice")
 	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 500, "", `"failure: destroy: not found"`)
 	clock.add(time.Hour)
-	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 400, "CSRF Token Mismatch", `"Invalid CSRF token error. Please refresh and try again."`)
+	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 400, "CSRF Token Mismatch",
+		`"Invalid CSRF token error. Please refresh and try again."`)
 }

@@ -34,24 +34,36 @@ func TestCreateAndUploadBlock(t *testing.T) {
 		data         string
 	}{
 		{"create", "create", blockParts(jsonData("V1", 1, false), "one"), 200, "set block device"},
-		{"create again", "create", blockParts(jsonData("v1", 1, false), "two"), 400, "unexpected field. got failure: file already exists"},
+		{"create again", "create", blockParts(jsonData("v1", 1, false), "two"), 400,
+			"unexpected field. got failure: file already exists"},
 		{"upload", "upload", blockParts(jsonData("v1", 9, false), "three"), 200, "set block device"},
-		{"upload compressed", "upload", blockParts(jsonData("v1", 9, true), compress(t, "four")), 200, "set block device"},
-		{"upload to unknown", "upload", blockParts(jsonData("v2", 1, false), tooLarge), 400, "unexpected field. got failure: writing block data"},
-		{"upload to used", "upload", blockParts(jsonData("used", 1, false), "x"), 400, "unexpected field. got failure: writing block data"},
-		{"not compressed", "upload", blockParts(jsonData("v1", 1, true), "plain text"), 400, "unexpected field. got failure: error writing to file descriptor"},
-		{"no data", "create", blockParts(jsonData("v3", 1, true), "x"), 400, "unexpected field. got failure: error writing to file descriptor"},
-		{"no size", "create", blockParts(jsonData("v4", 0, false), ""), 400, "unexpected field. got failure: overflow while computing bytes"},
+		{"upload compressed", "upload", blockParts(jsonData("v1", 9, true), compress(t, "four")), 200,
+			"set block device"},
+		{"upload to unknown", "upload", blockParts(jsonData("v2", 1, false), tooLarge), 400,
+			"unexpected field. got failure: writing block data"},
+		{"upload to used", "upload", blockParts(jsonData("used", 1, false), "x"), 400,
+			"unexpected field. got failure: writing block data"},
+		{"not compressed", "upload", blockParts(jsonData("v1", 1, true), "plain text"), 400,
+			"unexpected field. got failure: error writing to file descriptor"},
+		{"no data", "create", blockParts(jsonData("v3", 1, true), "x"), 400,
+			"unexpected field. got failure: error writing to file descriptor"},
+		{"no size", "create", blockParts(jsonData("v4", 0, false), ""), 400,
+			"unexpected field. got failure: overflow while computing bytes"},
 		{"upload without size", "upload", blockParts(`{"block_name":"v1","block_compressed":false}`, ""), 400,
 			`unexpected field. got {\\\"block_name\\\":\\\"v1\\\",\\\"block_compressed\\\":false}`},
-		{"bad name", "create", blockParts(jsonData("a/b", 1, false), ""), 400, "Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
+		{"bad name", "create", blockParts(jsonData("a/b", 1, false), ""), 400,
+			"Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
 		{"no object", "create", blockParts(`[]`, ""), 400, "expected a dictionary"},
 		{"no JSON", "create", blockParts(`{`, ""), 400, "expected a dictionary"},
-		{"unknown instance", "create", append([]part{{"x", ""}}, []part{{"molly_csrf", ""}, {"albatross_instance", "Other"}, {"json_data", "{}"}, {"@block_data", ""}}...),
+		{"unknown instance", "create",
+			append([]part{{"x", ""}}, []part{{"molly_csrf", ""}, {"albatross_instance", "Other"}, {"json_data", "{}"},
+				{"@block_data", ""}}...),
 			404, "Couldn't find albatross instance with name other"},
-		{"bad instance", "create", []part{{"molly_csrf", ""}, {"albatross_instance", "_"}, {"json_data", "{}"}, {"@block_data", ""}}, 400,
+		{"bad instance", "create", []part{{"molly_csrf", ""}, {"albatross_instance", "_"}, {"json_data", "{}"},
+			{"@block_data", ""}}, 400,
 			"Couldn't convert name to albatross instance invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
-		{"handbook's order", "create", []part{{"albatross_instance", "default"}, {"molly_csrf", ""}, {"@block_data", "x"}, {"json_data", jsonData("v5", 1, false)}},
+		{"handbook's order", "create", []part{{"albatross_instance", "default"}, {"molly_csrf", ""},
+			{"@block_data", "x"}, {"json_data", jsonData("v5", 1, false)}},
 			400, "One or more required fields are missing."},
 	} {
 		a := postForm(t, s, token, "/api/block/"+test.target, test.parts...)
@@ -68,7 +80,8 @@ func TestCreateAndUploadBlock(t *testing.T) {
 		t.Errorf("v1 holds %q", data)
 	}
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
-	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v6", 1, false), "")...), 500, "", `"an error with albatross. got timeout"`)
+	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v6", 1, false), "")...), 500, "",
+		`"an error with albatross. got timeout"`)
 }
 
 func TestUploadWithoutAnswer(t *testing.T) {
@@ -108,7 +121,8 @@ func TestDeleteBlock(t *testing.T) {
 		}
 	}
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
-	wantEnvelope(t, postJSON(t, s, token, "/api/block/delete", `{"block_name":"used","albatross_instance":"default"}`), 200, "", `"removed block"`)
+	wantEnvelope(t, postJSON(t, s, token, "/api/block/delete", `{"block_name":"used","albatross_instance":"default"}`),
+		200, "", `"removed block"`)
 }
 
 func TestDownloadBlock(t *testing.T) {
@@ -118,7 +132,8 @@ func TestDownloadBlock(t *testing.T) {
 	s.AddBlock("alice", "default", "v1", 3, data)
 	want := append(bytes.Clone(data), make([]byte, 3<<20-len(data))...)
 
-	a := postJSON(t, s, token, "/api/block/download", `{"albatross_instance":"default","block_name":"V1","compression_level":0}`)
+	a := postJSON(t, s, token, "/api/block/download",
+		`{"albatross_instance":"default","block_name":"V1","compression_level":0}`)
 	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"V1_dump\""
 	if a.head != head || a.body != string(want) {
 		t.Errorf("got %q and %d bytes", a.head, len(a.body))
@@ -133,10 +148,11 @@ func TestDownloadCloses(t *testing.T) {
 	for name, test := range map[string]struct {
 		request, data string
 	}{
-		"wrong method":   {message("GET", path, "", bearer(token)), `"Bad HTTP request method."`},
-		"bad token":      {message("POST", path, "{}", bearer("x")), `"Failed to find user with token x"`},
-		"fields missing": {message("POST", path, `{"albatross_instance":"default","block_name":"v1"}`, bearer(token)), `"Couldn't find block name in json"`},
-		"no JSON":        {message("POST", path, `[]`, bearer(token)), `"not a dictionary"`},
+		"wrong method": {message("GET", path, "", bearer(token)), `"Bad HTTP request method."`},
+		"bad token":    {message("POST", path, "{}", bearer("x")), `"Failed to find user with token x"`},
+		"fields missing": {message("POST", path, `{"albatross_instance":"default","block_name":"v1"}`, bearer(token)),
+			`"Couldn't find block name in json"`},
+		"no JSON": {message("POST", path, `[]`, bearer(token)), `"not a dictionary"`},
 	} {
 		c := dial(t, s)
 		c.send(test.request)

@@ -175,7 +175,8 @@ func (c *call) queryInstance() (string, bool) {
 	}
 	name, err := label(text)
 	if err != nil {
-		c.errorPage(http.StatusBadRequest, "Albatross instance error", "Error with albatross instance name: "+err.Error())
+		c.errorPage(http.StatusBadRequest, "Albatross instance error",
+			"Error with albatross instance name: "+err.Error())
 		return "", false
 	}
 	if !c.srv.hasInstance(name) {

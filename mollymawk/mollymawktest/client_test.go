@@ -164,7 +164,8 @@ func envelope(status int, title, data string) string {
 
 func wantEnvelope(t *testing.T, a answer, status int, title, data string) {
 	t.Helper()
-	if want := envelope(status, title, data); a.status != status || a.body != want || a.header("content-type") != "application/json" {
+	if want := envelope(status, title, data); a.status != status || a.body != want ||
+		a.header("content-type") != "application/json" {
 		t.Errorf("got %d %s %s\nwant %s", a.status, a.header("content-type"), a.body, want)
 	}
 }

@@ -41,7 +41,8 @@ func TestCrashes(t *testing.T) {
 			if n := s.Crashes(); n != 1 {
 				t.Errorf("%d crashes", n)
 			}
-			if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 || !strings.Contains(a.body, "hello") {
+			if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 ||
+				!strings.Contains(a.body, "hello") {
 				t.Errorf("afterwards: %d %s", a.status, a.body)
 			}
 		})
@@ -59,19 +60,31 @@ func TestNoCrashes(t *testing.T) {
 		request string
 		status  int
 	}{
-		"NaN in a member that isn't quoted": {message("POST", "/api/login", `{"email":"alice@example.com","password":"mollymawk","x":NaN}`), 200},
-		"NaN where no error quotes":         {message("POST", pathDestroy, `{"name":NaN}`, "$T"), 400},
-		"NaN in a configuration":            {message("POST", pathCreate, form(create([]part{{"unikernel_config", `{"cpuid":0,"memory":NaN}`}})...), "$T", formType), 400},
-		"small exponent":                    {message("POST", "/api/login", `{"email":1e-999}`), 400},
-		"nested":                            {message("POST", "/api/login", `{"email":`+strings.Repeat("[", 100000)+strings.Repeat("]", 100000)+`}`), 400},
-		"length that fits":                  {message("POST", "/api/login", `{"x":"`+strings.Repeat("x", 1<<19)+`"}`), 400},
-		"length of an upload":               {message("POST", pathUpload, form(blockParts(jsonData("v1", 1, false), strings.Repeat("x", 1<<20))...), "$T", formType), 200},
-		"bad token before length":           {message("POST", pathDestroy, "", bearer("nobody"), "Content-Length: 99999999999"), 400},
-		"wrong method before length":        {message("GET", "/api/login", "", "Content-Length: 99999999999"), 400},
-		"port of a resolver":                {message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:53","dns_name":"a.b"},`), "$T"), 200},
-		"port without a name to resolve":    {message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:x"},`), "$T"), 200},
+		"NaN in a member that isn't quoted": {
+			message("POST", "/api/login", `{"email":"alice@example.com","password":"mollymawk","x":NaN}`), 200},
+		"NaN where no error quotes": {message("POST", pathDestroy, `{"name":NaN}`, "$T"), 400},
+		"NaN in a configuration": {
+			message("POST", pathCreate, form(create([]part{{"unikernel_config", `{"cpuid":0,"memory":NaN}`}})...), "$T",
+				formType), 400},
+		"small exponent": {message("POST", "/api/login", `{"email":1e-999}`), 400},
+		"nested": {
+			message("POST", "/api/login", `{"email":`+strings.Repeat("[", 100000)+strings.Repeat("]", 100000)+`}`),
+			400},
+		"length that fits": {message("POST", "/api/login", `{"x":"`+strings.Repeat("x", 1<<19)+`"}`),
+			400},
+		"length of an upload": {
+			message("POST", pathUpload, form(blockParts(jsonData("v1", 1, false), strings.Repeat("x", 1<<20))...), "$T",
+				formType), 200},
+		"bad token before length": {message("POST", pathDestroy, "", bearer("nobody"),
+			"Content-Length: 99999999999"), 400},
+		"wrong method before length": {message("GET", "/api/login", "", "Content-Length: 99999999999"), 400},
+		"port of a resolver": {message("POST", "/api/unikernel/update",
+			update(`"dns_liveliness":{"dns_address":"192.0.2.1:53","dns_name":"a.b"},`), "$T"), 200},
+		"port without a name to resolve": {message("POST", "/api/unikernel/update",
+			update(`"dns_liveliness":{"dns_address":"192.0.2.1:x"},`), "$T"), 200},
 		"label in base64": {message("POST", pathCreate, withPart(encoded(
-			"Content-Disposition: form-data; name=\"unikernel_name\"\r\nContent-Transfer-Encoding: base64", "aGVsbG8y"), create(nil)...), "$T", formType), 200},
+			"Content-Disposition: form-data; name=\"unikernel_name\"\r\nContent-Transfer-Encoding: base64", "aGVsbG8y"),
+			create(nil)...), "$T", formType), 200},
 	} {
 		a := roundTrip(t, s, fill(test.request, token, session, csrf))
 		if a.status != test.status || s.Crashes() != 0 {
@@ -86,7 +99,8 @@ func TestSecondFile(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
 		"image": message("POST", pathCreate, form(append(create(nil), part{"@binary", "again"})...), "$T", formType),
-		"block": message("POST", pathUpload, form(append(blockParts(jsonData("v1", 1, false), "one"), part{"@block_data", "two"})...), "$T", formType),
+		"block": message("POST", pathUpload,
+			form(append(blockParts(jsonData("v1", 1, false), "one"), part{"@block_data", "two"})...), "$T", formType),
 		"image after a refusal": message("POST", pathCreate,
 			form(append(create([]part{{"unikernel_name", "_"}}), part{"@binary", "again"})...), "$T", formType),
 	} {

@@ -29,15 +29,18 @@ var crashing = map[string]string{
 	"chunk without its end": message("POST", "/api/login", "", withChunks) + "2\r\n{}x\r\n0\r\n\r\n",
 	"trailers":              message("POST", "/api/register", "", withChunks) + "2\r\n{}\r\n0\r\nA: b\r\n\r\n",
 	"chunk extension, form": message("POST", pathCreate, "", "$T", formType, withChunks) +
-		strings.Replace(chunk(forcedCreate(80000), len(forcedCreate(80000))), "\r\nhello\r\n", "\r\nother\r\n", 1) + "\r\n2;x\r\n",
+		strings.Replace(chunk(forcedCreate(80000), len(forcedCreate(80000))), "\r\nhello\r\n", "\r\nother\r\n", 1) +
+		"\r\n2;x\r\n",
 
 	// The memory for a body is taken before it is read.
-	"length":                 message("POST", "/api/login", "", "Content-Length: 99999999999"),
-	"length, register":       message("POST", "/api/register", "", "Content-Length: 99999999999"),
-	"length in hex":          message("POST", "/api/login", "", "Content-Length: 0x7fffffffff"),
-	"length besides chunks":  message("POST", "/api/login", "", withChunks, "Content-Length: 99999999999") + "0\r\n\r\n",
-	"length, with a token":   message("POST", pathDestroy, "", "$T", "Content-Length: 99999999999"),
-	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType, "Content-Length: 99999999999"),
+	"length":           message("POST", "/api/login", "", "Content-Length: 99999999999"),
+	"length, register": message("POST", "/api/register", "", "Content-Length: 99999999999"),
+	"length in hex":    message("POST", "/api/login", "", "Content-Length: 0x7fffffffff"),
+	"length besides chunks": message("POST", "/api/login", "", withChunks, "Content-Length: 99999999999") +
+		"0\r\n\r\n",
+	"length, with a token": message("POST", pathDestroy, "", "$T", "Content-Length: 99999999999"),
+	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType,
+		"Content-Length: 99999999999"),
 
 	// Numbers that Yojson reads and refuses to write, where an error quotes them.
 	"NaN":                 message("POST", "/api/login", `{"email":NaN}`),
@@ -50,41 +53,59 @@ var crashing = map[string]string{
 	"1e999, update token": message("POST", "/api/tokens/update", `{"token_expiry":1e999,$X}`, "$C"),
 	"NaN, session":        message("POST", "/api/account/session/close", `{"session_value":NaN,$X}`, "$C"),
 	"NaN, update":         message("POST", "/api/unikernel/update", update(`"http_liveliness_address":NaN,`), "$T"),
-	"NaN, resolver":       message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":1e999,"dns_name":"a.b"},`), "$T"),
-	"NaN, arguments":      message("POST", "/api/unikernel/update", update(`"unikernel_arguments":{"memory":NaN},`), "$T"),
-	"NaN, json_data":      message("POST", "/api/block/create", form(blockParts(`{"block_name":"v2","block_size":NaN,"block_compressed":false}`, "x")...), "$T", formType),
+	"NaN, resolver": message("POST", "/api/unikernel/update",
+		update(`"dns_liveliness":{"dns_address":1e999,"dns_name":"a.b"},`), "$T"),
+	"NaN, arguments": message("POST", "/api/unikernel/update", update(`"unikernel_arguments":{"memory":NaN},`), "$T"),
+	"NaN, json_data": message("POST", "/api/block/create",
+		form(blockParts(`{"block_name":"v2","block_size":NaN,"block_compressed":false}`, "x")...), "$T", formType),
 
 	// Deeper than the parser's stack.
 	"deep":            message("POST", "/api/login", strings.Repeat("[", 160000)),
 	"deep objects":    message("POST", "/api/register", strings.Repeat(`{"a":`, 160000)),
 	"deep, any route": message("POST", pathDestroy, `{"x":`+strings.Repeat("[", 160000), "$T"),
-	"deep, config":    message("POST", pathCreate, form(create([]part{{"unikernel_config", strings.Repeat("[", 160000)}})...), "$T", formType),
+	"deep, config": message("POST", pathCreate,
+		form(create([]part{{"unikernel_config", strings.Repeat("[", 160000)}})...), "$T", formType),
 
 	// The port of a resolver.
-	"port -5":     message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:-5","dns_name":"a.b"},`), "$T"),
-	"port x":      message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"192.0.2.1:x","dns_name":"a.b"},`), "$T"),
-	"port x, IP6": message("POST", "/api/unikernel/update", update(`"dns_liveliness":{"dns_address":"[2001:db8::1]:x","dns_name":"a.b"},`), "$T"),
+	"port -5": message("POST", "/api/unikernel/update",
+		update(`"dns_liveliness":{"dns_address":"192.0.2.1:-5","dns_name":"a.b"},`), "$T"),
+	"port x": message("POST", "/api/unikernel/update",
+		update(`"dns_liveliness":{"dns_address":"192.0.2.1:x","dns_name":"a.b"},`), "$T"),
+	"port x, IP6": message("POST", "/api/unikernel/update",
+		update(`"dns_liveliness":{"dns_address":"[2001:db8::1]:x","dns_name":"a.b"},`), "$T"),
 
 	// The force flag, as far as a front end may read it differently.
-	"force TRUE":      message("POST", pathCreate, form(create([]part{{"unikernel_force_create", "TRUE"}})...), "$T", formType),
-	"force empty":     message("POST", pathCreate, form(create([]part{{"unikernel_force_create", ""}})...), "$T", formType),
-	"force, repeated": message("POST", pathCreate, form(append([]part{{"unikernel_force_create", "true"}}, create([]part{{"unikernel_force_create", "1"}})...)...), "$T", formType),
+	"force TRUE": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", "TRUE"}})...), "$T",
+		formType),
+	"force empty": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", ""}})...), "$T",
+		formType),
+	"force, repeated": message("POST", pathCreate,
+		form(append([]part{{"unikernel_force_create", "true"}}, create([]part{{"unikernel_force_create", "1"}})...)...),
+		"$T", formType),
 	"force, base64": message("POST", pathCreate, withPart(encoded(
-		"Content-Disposition: form-data; name=\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64", "true"), create(nil)...), "$T", formType),
+		"Content-Disposition: form-data; name=\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64", "true"),
+		create(nil)...), "$T", formType),
 	"force, quoted-printable": message("POST", pathCreate, withPart(encoded(
 		"content-transfer-encoding:  Quoted-Printable\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"", "true"), create(nil)...), "$T", formType),
 	"force, second name": message("POST", pathCreate, withPart(encoded(
-		`Content-Disposition: form-data; name="x"; name="unikernel_force_create"`, "yes"), create(nil)...), "$T", formType),
+		`Content-Disposition: form-data; name="x"; name="unikernel_force_create"`, "yes"), create(nil)...), "$T",
+		formType),
 	"force, name without quotes": message("POST", pathCreate, withPart(encoded(
 		`Content-Disposition: form-data; name=unikernel_force_create`, "yes"), create(nil)...), "$T", formType),
 
 	// Names on download, where 200 has been said already.
-	"download, unknown instance": message("POST", "/api/block/download", `{"albatross_instance":"other","block_name":"v1","compression_level":0}`, "$T"),
-	"download, bad instance":     message("POST", "/api/block/download", `{"albatross_instance":"_","block_name":"v1","compression_level":0}`, "$T"),
-	"download, bad block":        message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"a/b","compression_level":0}`, "$T"),
-	"download, escaped path":     message("POST", "/api/block/%64ownload", `{"albatross_instance":"default","block_name":"v1","compression_level":5,$X}`, "$C"),
-	"download, level 1":          message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":1}`, "$T"),
-	"download, level 9":          message("POST", "/api/block/download", `{"albatross_instance":"default","block_name":"v1","compression_level":9}`, "$T"),
+	"download, unknown instance": message("POST", "/api/block/download",
+		`{"albatross_instance":"other","block_name":"v1","compression_level":0}`, "$T"),
+	"download, bad instance": message("POST", "/api/block/download",
+		`{"albatross_instance":"_","block_name":"v1","compression_level":0}`, "$T"),
+	"download, bad block": message("POST", "/api/block/download",
+		`{"albatross_instance":"default","block_name":"a/b","compression_level":0}`, "$T"),
+	"download, escaped path": message("POST", "/api/block/%64ownload",
+		`{"albatross_instance":"default","block_name":"v1","compression_level":5,$X}`, "$C"),
+	"download, level 1": message("POST", "/api/block/download",
+		`{"albatross_instance":"default","block_name":"v1","compression_level":1}`, "$T"),
+	"download, level 9": message("POST", "/api/block/download",
+		`{"albatross_instance":"default","block_name":"v1","compression_level":9}`, "$T"),
 }
 
 // fill writes the credentials of a server into a request, with its length right.
@@ -146,7 +167,8 @@ func form(parts ...part) string {
 const formType = "Content-Type: multipart/form-data; boundary=" + boundary
 
 func blockParts(jsonData, data string) []part {
-	return []part{{"molly_csrf", "''"}, {"albatross_instance", "default"}, {"json_data", jsonData}, {"@block_data", data}}
+	return []part{{"molly_csrf", "''"}, {"albatross_instance", "default"}, {"json_data", jsonData},
+		{"@block_data", data}}
 }
 
 func jsonData(name string, size int, compressed bool) string {

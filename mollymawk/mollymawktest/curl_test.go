@@ -50,23 +50,29 @@ func TestCurl(t *testing.T) {
 	}
 	want(curl(t, "-H", auth, "-F", "albatross_instance=default", "-F", "unikernel_name=hello",
 		"-F", `unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=false",
-		"-F", "molly_csrf=''", "-F", "deploy_mode=manual", "-F", "binary=@"+image, url+"/api/unikernel/create"), `"created unikernel"`)
+		"-F", "molly_csrf=''", "-F", "deploy_mode=manual", "-F", "binary=@"+image, url+"/api/unikernel/create"),
+		`"created unikernel"`)
 	if got := curl(t, "-H", auth, url+"/api/unikernels"); !strings.Contains(got, `"data":[[{"name":"hello",`) {
 		t.Errorf("list %s", got)
 	}
-	want(curl(t, "-X", "POST", "-H", auth, "-d", "{}", url+"/api/unikernel/restart?instance=default&unikernel=hello"), `"created unikernel"`)
+	want(curl(t, "-X", "POST", "-H", auth, "-d", "{}", url+"/api/unikernel/restart?instance=default&unikernel=hello"),
+		`"created unikernel"`)
 	want(curl(t, "-H", auth, "-F", "albatross_instance=default", "-F", "molly_csrf=",
-		"-F", `json_data={"block_name":"v1","block_size":1,"block_compressed":false}`, "-F", "block_data=@"+disk, url+"/api/block/create"), `"set block device"`)
+		"-F", `json_data={"block_name":"v1","block_size":1,"block_compressed":false}`, "-F", "block_data=@"+disk,
+		url+"/api/block/create"), `"set block device"`)
 	copied := filepath.Join(dir, "v1.img")
-	curl(t, "-H", auth, "-d", `{"albatross_instance":"default","block_name":"v1","compression_level":0}`, "-o", copied, url+"/api/block/download")
+	curl(t, "-H", auth, "-d", `{"albatross_instance":"default","block_name":"v1","compression_level":0}`, "-o", copied,
+		url+"/api/block/download")
 	got, err := os.ReadFile(copied)
 	if err != nil || !bytes.Equal(got, bytes.Repeat([]byte("x"), 1<<20)) {
 		t.Errorf("downloaded %d bytes, %v", len(got), err)
 	}
-	want(curl(t, "-H", auth, "-d", `{"name":"hello","albatross_instance":"default"}`, url+"/api/unikernel/destroy"), `"destroyed unikernel"`)
+	want(curl(t, "-H", auth, "-d", `{"name":"hello","albatross_instance":"default"}`, url+"/api/unikernel/destroy"),
+		`"destroyed unikernel"`)
 
 	// HEAD: curl is told of a body by the header and takes none.
-	if got := curl(t, "-I", url+"/style.css"); !strings.HasPrefix(got, "HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\n") {
+	if got := curl(t, "-I", url+"/style.css"); !strings.HasPrefix(got,
+		"HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\n") {
 		t.Errorf("HEAD %s", got)
 	}
 	// A browser's way in.

@@ -46,7 +46,8 @@ func TestShortDownload(t *testing.T) {
 		s.SetFaults(Faults{ShortDownload: short})
 		for range 3 {
 			a := postJSON(t, s, token, pathDownload, download("v1", "0"))
-			if a.status != 200 || len(a.body) < lengths[0] || len(a.body) > lengths[1] || !bytes.HasPrefix(data, []byte(a.body)) {
+			if a.status != 200 || len(a.body) < lengths[0] || len(a.body) > lengths[1] ||
+				!bytes.HasPrefix(data, []byte(a.body)) {
 				t.Errorf("ShortDownload %d: %d, %d bytes", short, a.status, len(a.body))
 			}
 		}
@@ -91,7 +92,8 @@ func TestDownloadRefused(t *testing.T) {
 	} {
 		s.SetFaults(test.faults)
 		c := dial(t, s)
-		c.send(message("POST", pathDownload, download(test.block, "0"), bearer(token)) + message("GET", "/style.css", ""))
+		c.send(message("POST", pathDownload, download(test.block, "0"), bearer(token)) + message("GET",
+			"/style.css", ""))
 		if a := c.read(); a.head != strings.Replace(downloadHead, "%", test.block, 1) || a.body != "" {
 			t.Errorf("%s: got %s %q", name, a.head, a.body)
 		}
@@ -118,13 +120,15 @@ func TestCompressionLevels(t *testing.T) {
 	for i, level := range []string{"10", "-1", "4611686018427387903"} {
 		a := postJSON(t, s, token, pathDownload, download("zeros", level))
 		if a.status != 200 || a.body != "" || s.AlbatrossCrashes() != i+1 {
-			t.Errorf("level %s: %d, %d bytes, %d crashes of albatross", level, a.status, len(a.body), s.AlbatrossCrashes())
+			t.Errorf("level %s: %d, %d bytes, %d crashes of albatross", level, a.status, len(a.body),
+				s.AlbatrossCrashes())
 		}
 	}
 	if s.Crashes() != 0 {
 		t.Errorf("%d crashes", s.Crashes())
 	}
-	wantEnvelope(t, postJSON(t, s, token, pathDownload, download("zeros", "1.0")), 400, "", `"Couldn't find block name in json"`)
+	wantEnvelope(t, postJSON(t, s, token, pathDownload, download("zeros", "1.0")), 400, "",
+		`"Couldn't find block name in json"`)
 	s.Reset()
 	if s.AlbatrossCrashes() != 0 {
 		t.Error("Reset keeps the crashes of albatross")

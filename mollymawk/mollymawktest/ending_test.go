@@ -50,10 +50,12 @@ func TestBodyEndsWithConnection(t *testing.T) {
 			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)+1), 500, elf, false,
 		},
 		"image, chunk announced": {
-			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n" + chunk("", 1), 500, elf, false,
+			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n" + chunk("", 1), 500,
+			elf, false,
 		},
 		"image, all but the last boundary": {
-			message("POST", pathCreate, "", formType, withLength) + strings.TrimSuffix(forcedCreate(0), "\r\n--"+boundary+"--\r\n"),
+			message("POST", pathCreate, "", formType, withLength) + strings.TrimSuffix(forcedCreate(0),
+				"\r\n--"+boundary+"--\r\n"),
 			200, `"created unikernel"`, true,
 		},
 	} {
@@ -99,7 +101,8 @@ func TestBodyEndsBetweenChunks(t *testing.T) {
 		}
 	}
 	c := dial(t, s)
-	c.send(message("POST", pathDestroy, "", bearer(token), withChunks) + chunk(`{"name":"hello","albatross_instance":"default"}`, 47))
+	c.send(message("POST", pathDestroy, "", bearer(token), withChunks) +
+		chunk(`{"name":"hello","albatross_instance":"default"}`, 47))
 	c.closeWrite()
 	c.wantClosed()
 	if len(s.Unikernels("alice")) != 1 {
@@ -116,9 +119,10 @@ func TestBlockUploadBreaksOff(t *testing.T) {
 		request  string
 		answered bool
 	}{
-		"length":        {message("POST", pathUpload, "", formType, withLength) + half, true},
-		"within chunk":  {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)+100), true},
-		"behind chunks": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)) + "\r\n", false},
+		"length":       {message("POST", pathUpload, "", formType, withLength) + half, true},
+		"within chunk": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)+100), true},
+		"behind chunks": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)) + "\r\n",
+			false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -149,8 +153,9 @@ func TestResetEndsProcess(t *testing.T) {
 		remains bool
 	}{
 		"image with length": {message("POST", pathCreate, "", formType, withLength) + half, false},
-		"image in chunks":   {message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n", false},
-		"JSON":              {message("POST", pathDestroy, "", withLength) + "{", true},
+		"image in chunks": {message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n",
+			false},
+		"JSON": {message("POST", pathDestroy, "", withLength) + "{", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

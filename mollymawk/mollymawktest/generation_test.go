@@ -32,19 +32,29 @@ func TestGeneration2025(t *testing.T) {
 	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", parts...), 200, "", `"created unikernel"`)
 
 	const path = "/api/unikernel/restart"
-	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"hello","albatross_instance":"default"}`), 200, "", `"created unikernel"`)
-	wantEnvelope(t, postJSON(t, s, token, path+"?instance=default&unikernel=hello", `{}`), 400, "", `"Couldn't find unikernel name in json"`)
-	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"other","albatross_instance":"default"}`), 500, "", `"failure: destroy: not found"`)
-	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"hello","albatross_instance":"_"}`), 400, "", `"Error converting albatross name to instance name: `+badLabel+`"`)
+	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"hello","albatross_instance":"default"}`), 200, "",
+		`"created unikernel"`)
+	wantEnvelope(t, postJSON(t, s, token, path+"?instance=default&unikernel=hello", `{}`), 400, "",
+		`"Couldn't find unikernel name in json"`)
+	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"other","albatross_instance":"default"}`), 500, "",
+		`"failure: destroy: not found"`)
+	wantEnvelope(t, postJSON(t, s, token, path, `{"name":"hello","albatross_instance":"_"}`), 400, "",
+		`"Error converting albatross name to instance name: `+badLabel+`"`)
 
-	wantEnvelope(t, postForm(t, s, token, "/api/volume/create", blockParts(jsonData("v1", 1, false), "one")...), 200, "", `"set block device"`)
-	wantEnvelope(t, postForm(t, s, token, "/api/volume/upload", blockParts(`{"block_name":"v1","block_compressed":false}`, "two")...), 200, "", `"set block device"`)
-	a := postJSON(t, s, token, "/api/volume/download", `{"albatross_instance":"default","block_name":"v1","compression_level":0}`)
+	wantEnvelope(t, postForm(t, s, token, "/api/volume/create", blockParts(jsonData("v1", 1, false), "one")...), 200,
+		"", `"set block device"`)
+	wantEnvelope(t,
+		postForm(t, s, token, "/api/volume/upload", blockParts(`{"block_name":"v1","block_compressed":false}`,
+			"two")...), 200, "", `"set block device"`)
+	a := postJSON(t, s, token, "/api/volume/download",
+		`{"albatross_instance":"default","block_name":"v1","compression_level":0}`)
 	if a.status != 200 || len(a.body) != 1<<20 || !strings.HasPrefix(a.body, "two\x00") {
 		t.Errorf("download: %d, %d bytes", a.status, len(a.body))
 	}
-	wantEnvelope(t, postJSON(t, s, token, "/api/volume/delete", `{"block_name":"v1","albatross_instance":"default"}`), 200, "", `"removed block"`)
-	wantEnvelope(t, fetch(t, s, "/api/unikernels", "Cookie: molly_session=abc"), 400, "", `"Failed to find user with cookie abc"`)
+	wantEnvelope(t, postJSON(t, s, token, "/api/volume/delete", `{"block_name":"v1","albatross_instance":"default"}`),
+		200, "", `"removed block"`)
+	wantEnvelope(t, fetch(t, s, "/api/unikernels", "Cookie: molly_session=abc"), 400, "",
+		`"Failed to find user with cookie abc"`)
 }
 
 // With the current generation, the handbook's restart is sent to choose an

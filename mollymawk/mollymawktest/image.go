@@ -43,7 +43,8 @@ func Image(m Manifest, content []byte) []byte {
 	sections := []elf.Section64{{}}
 	add := func(name string, kind elf.SectionType, data []byte) {
 		sections = append(sections, elf.Section64{
-			Name: uint32(names.Len()), Type: uint32(kind), Off: uint64(headerLength + body.Len()), Size: uint64(len(data)), Addralign: 1,
+			Name: uint32(names.Len()), Type: uint32(kind), Off: uint64(headerLength + body.Len()),
+			Size: uint64(len(data)), Addralign: 1,
 		})
 		names.WriteString(name + "\x00")
 		body.Write(data)
@@ -59,8 +60,9 @@ func Image(m Manifest, content []byte) []byte {
 			0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT),
 		},
 		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
-		Ehsize: headerLength, Shentsize: sectionLength, Shnum: uint16(len(sections)), Shstrndx: uint16(len(sections) - 1),
-		Shoff: uint64(headerLength + body.Len()),
+		Ehsize: headerLength, Shentsize: sectionLength, Shnum: uint16(len(sections)),
+		Shstrndx: uint16(len(sections) - 1),
+		Shoff:    uint64(headerLength + body.Len()),
 	}
 	var file bytes.Buffer
 	_ = binary.Write(&file, binary.LittleEndian, h) // a buffer takes all
@@ -143,9 +145,11 @@ func (d devices) match(cfg config) error {
 	}
 	switch {
 	case !same(deviceBlock, blocks):
-		return failureError("specified block device(s) does not match with manifest. Devices present in manifest: " + d.String())
+		return failureError("specified block device(s) does not match with manifest. Devices present in manifest: " +
+			d.String())
 	case !same(deviceNet, networks):
-		return failureError("specified bridge(s) does not match with the manifest. Devices present in manifest: " + d.String())
+		return failureError("specified bridge(s) does not match with the manifest. Devices present in manifest: " +
+			d.String())
 	}
 	return nil
 }

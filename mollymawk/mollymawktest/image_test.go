@@ -12,8 +12,9 @@ func TestImage(t *testing.T) {
 		image []byte
 		want  string
 	}{
-		"devices": {Image(Manifest{Networks: []string{"a", "b"}, Blocks: []string{"c"}}, nil), `net "a", net "b", block "c"`},
-		"large":   {Image(Manifest{Blocks: []string{"c"}}, bytes.Repeat([]byte("content"), 200000)), `block "c"`},
+		"devices": {Image(Manifest{Networks: []string{"a", "b"}, Blocks: []string{"c"}}, nil),
+			`net "a", net "b", block "c"`},
+		"large": {Image(Manifest{Blocks: []string{"c"}}, bytes.Repeat([]byte("content"), 200000)), `block "c"`},
 	} {
 		var f imageFile
 		for i := 0; i < len(test.image); i += 1000 {
@@ -24,7 +25,8 @@ func TestImage(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, m, err)
 		}
 		// No part of it is a whole image.
-		for _, n := range []int{0, 1, 4, 63, 64, 65, 300, len(test.image) / 2, len(test.image) - 65, len(test.image) - 1} {
+		for _, n := range []int{0, 1, 4, 63, 64, 65, 300, len(test.image) / 2, len(test.image) - 65,
+			len(test.image) - 1} {
 			var f imageFile
 			_, _ = f.Write(test.image[:n])
 			if m, err := f.manifest(); err == nil {

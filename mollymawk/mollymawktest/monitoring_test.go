@@ -7,7 +7,8 @@ import (
 
 func wantFragment(t *testing.T, a answer, status int, text string) {
 	t.Helper()
-	if a.status != status || a.header("content-type") != "text/plain" || !strings.HasPrefix(a.body, "<div ") || !strings.Contains(a.body, text) {
+	if a.status != status || a.header("content-type") != "text/plain" || !strings.HasPrefix(a.body, "<div ") ||
+		!strings.Contains(a.body, text) {
 		t.Errorf("got %d %s %s\nwant %d and %s", a.status, a.header("content-type"), a.body, status, text)
 	}
 }
@@ -33,20 +34,25 @@ func TestMonitoring(t *testing.T) {
 	}{
 		{[]part{{"unikernel_name", "his"}, {"command", "L*:info,app:debug"}}, 200, "Updated " + successfully + ": "},
 		{[]part{{"unikernel_name", "his"}, {"command", "Mx:enable"}}, 200, "Updated " + successfully + ": "},
-		{[]part{{"command", "X"}, {"unikernel_name", "his"}, {"command", "M*:disable"}}, 200, "Updated " + successfully + ": "},
-		{[]part{{"unikernel_name", "a/b"}, {"command", "L*:info"}}, 400, "An error " + occurred + ": [monitoring] Failed to connect to a/b."},
+		{[]part{{"command", "X"}, {"unikernel_name", "his"}, {"command", "M*:disable"}}, 200,
+			"Updated " + successfully + ": "},
+		{[]part{{"unikernel_name", "a/b"}, {"command", "L*:info"}}, 400,
+			"An error " + occurred + ": [monitoring] Failed to connect to a/b."},
 		{[]part{{"unikernel_name", "his"}}, 400, "Missing unikernel name or command in request."},
-		{[]part{{"unikernel_name", "his"}, {"command", "L"}}, 400, "Command is malformated. Command: L, Received error: Command is too short. got L"},
+		{[]part{{"unikernel_name", "his"}, {"command", "L"}}, 400,
+			"Command is malformated. Command: L, Received error: Command is too short. got L"},
 		{[]part{{"unikernel_name", "his"}, {"command", "L*:loud"}}, 400, "Invalid logs configuration. got L*:loud"},
 		{[]part{{"unikernel_name", "his"}, {"command", "M*:on"}}, 400, "Invalid metrics configuration. got M*:on"},
-		{[]part{{"unikernel_name", "his"}, {"command", "x*:on"}}, 400, "Invalid command prefix (must be L or M). got x*:on"},
+		{[]part{{"unikernel_name", "his"}, {"command", "x*:on"}}, 400,
+			"Invalid command prefix (must be L or M). got x*:on"},
 	} {
 		wantFragment(t, postForm(t, s, token, path, test.parts...), test.status, test.text)
 	}
 	wantEnvelope(t, postJSON(t, s, token, path, "{}"), 400, "", `"Expected multipart form data"`)
 	for _, broken := range []string{"xyz", form(), "", "--" + boundary + "\r\nno header"} {
 		a := roundTrip(t, s, message("POST", path, broken, bearer(token), formType))
-		wantEnvelope(t, a, 400, "", `"Couldn't process multipart request: Couldn't decode multipart data: Invalid input"`)
+		wantEnvelope(t, a, 400, "",
+			`"Couldn't process multipart request: Couldn't decode multipart data: Invalid input"`)
 	}
 }
 
@@ -54,7 +60,8 @@ func TestScaling(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{Policy: &Policy{Unikernels: 5, CPUs: []int{0}, Memory: 1024, Block: 1024}})
 	const path = "/api/unikernel/scaling/update?instance=default&unikernel=hello"
-	const updated, nothing = "Unikernel scaling policy updated successfully.", "No scaling policy exist for this unikernel. Nothing to do here."
+	const updated, nothing = "Unikernel scaling policy updated successfully.",
+		"No scaling policy exist for this unikernel. Nothing to do here."
 	for _, test := range []struct {
 		parts  []part
 		status int

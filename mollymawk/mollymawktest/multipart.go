@@ -13,7 +13,8 @@ import (
 // that came before. A later field of the same name overwrites an earlier one;
 // parts in neither list are skipped. A part that the body ends in is complete.
 // Without a file there is no answer.
-func (c *call) streamForm(file string, required, optional []string, use func(fields map[string]string, file io.Reader)) {
+func (c *call) streamForm(file string, required, optional []string,
+	use func(fields map[string]string, file io.Reader)) {
 	contentType, ok := c.head.last("content-type")
 	if !ok {
 		c.say(http.StatusBadRequest, "Missing Content-Type header")

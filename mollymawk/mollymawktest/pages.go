@@ -11,8 +11,10 @@ import (
 // header, which is what scripts take from it.
 func (s *Server) pages() map[string]route {
 	pages := map[string]route{
-		"/style.css":           {http.MethodGet, public, func(c *call) { c.respond(http.StatusOK, "text/css", "body { margin: 0 }\n") }, false},
-		"/albatross/instances": {http.MethodGet, public, func(c *call) { c.redirect("/select/instance?callback="+percentEncode("/dashboard"), "") }, false},
+		"/style.css": {http.MethodGet, public,
+			func(c *call) { c.respond(http.StatusOK, "text/css", "body { margin: 0 }\n") }, false},
+		"/albatross/instances": {http.MethodGet, public,
+			func(c *call) { c.redirect("/select/instance?callback="+percentEncode("/dashboard"), "") }, false},
 	}
 	add := func(access access, handle func(*call), paths ...string) {
 		for _, path := range paths {
@@ -20,10 +22,12 @@ func (s *Server) pages() map[string]route {
 		}
 	}
 	add(public, (*call).guestPage, "/", "/sign-in", "/sign-up")
-	add(bySession, (*call).userPage, "/dashboard", "/account", "/tokens", "/usage", "/"+s.blockWord()+"s", "/select/instance",
+	add(bySession, (*call).userPage, "/dashboard", "/account", "/tokens", "/usage", "/"+s.blockWord()+"s",
+		"/select/instance",
 		"/verify-email", "/auth/verify", "/unikernel/deploy", "/unikernel/info", "/unikernel/update",
 		"/unikernel/update/compare-changes", "/unikernel/console")
-	add(byAdmin, (*call).userPage, "/admin/users", "/admin/user/profile", "/admin/user/unikernels", "/admin/user/policy",
+	add(byAdmin, (*call).userPage, "/admin/users", "/admin/user/profile", "/admin/user/unikernels",
+		"/admin/user/policy",
 		"/admin/u/policy/edit", "/admin/settings/albatross", "/admin/settings/email", "/admin/albatross/errors")
 	return pages
 }
@@ -36,7 +40,8 @@ func (c *call) userPage() {
 	c.srv.mu.Lock()
 	csrf := c.user.addCookie(csrfCookie, csrfLifetime, agent, c.srv.now()).value
 	c.srv.mu.Unlock()
-	c.respond(http.StatusOK, "text/html", html(c.path, `<p id="user">`+escapeHTML(c.user.name)+`</p>`), field{"X-MOLLY-CSRF", csrf})
+	c.respond(http.StatusOK, "text/html", html(c.path, `<p id="user">`+escapeHTML(c.user.name)+`</p>`),
+		field{"X-MOLLY-CSRF", csrf})
 }
 
 var htmlEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
@@ -44,7 +49,8 @@ var htmlEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"
 func escapeHTML(s string) string { return htmlEscaper.Replace(s) }
 
 func html(title, content string) string {
-	return "<!DOCTYPE html>\n" + `<html xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="UTF-8"/><title>` + escapeHTML(title) +
+	return "<!DOCTYPE html>\n" + `<html xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="UTF-8"/><title>` +
+		escapeHTML(title) +
 		`</title></head><body>` + content + `</body></html>`
 }
 

@@ -38,7 +38,8 @@ func (p *Policy) allow(d *domain, cfg config) error {
 	case len(d.unikernels)+1 > p.Unikernels:
 		return failureError(fmt.Sprintf("maximum amount of unikernels (%d) reached", p.Unikernels))
 	case cfg.memory > int64(p.Memory)-memory:
-		return failureError(fmt.Sprintf("maximum allowed memory (%d, used %d) would be exceeded (requesting %d)", p.Memory, memory, cfg.memory))
+		return failureError(fmt.Sprintf("maximum allowed memory (%d, used %d) would be exceeded (requesting %d)",
+			p.Memory, memory, cfg.memory))
 	case len(cpus) > 0:
 		return failureError("CPUids " + strings.Join(cpus, ", ") + " are not allowed by policy")
 	case len(bridges) > 0:
@@ -57,7 +58,9 @@ func (p *Policy) allowBlock(d *domain, size int64) error {
 		used += b.size
 	}
 	if size > int64(p.Block)-used {
-		return failureError(fmt.Sprintf("block device policy limit of %d MB (used %d MB) would be exceeded by the request (%d MB)", p.Block, used, size))
+		return failureError(
+			fmt.Sprintf("block device policy limit of %d MB (used %d MB) would be exceeded by the request (%d MB)",
+				p.Block, used, size))
 	}
 	return nil
 }

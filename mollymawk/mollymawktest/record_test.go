@@ -16,16 +16,19 @@ func TestRecord(t *testing.T) {
 	c.send(text)
 	c.read()
 	r := waitForRequests(t, s, 1)[0]
-	if r.Method != "POST" || r.Target != "/api//x?y#z" || r.Proto != "HTTP/1.1" || r.Connection != 1 || r.Status != 400 {
+	if r.Method != "POST" || r.Target != "/api//x?y#z" || r.Proto != "HTTP/1.1" || r.Connection != 1 ||
+		r.Status != 400 {
 		t.Errorf("request %+v", r)
 	}
-	if want := []string{"Host: molly", "a:  b ", "A: c", bearer(token), "Content-Length: 43"}; !slices.Equal(r.Lines, want) {
+	if want := []string{"Host: molly", "a:  b ", "A: c", bearer(token), "Content-Length: 43"}; !slices.Equal(r.Lines,
+		want) {
 		t.Errorf("lines %q", r.Lines)
 	}
 	if got := r.Values("A"); !slices.Equal(got, []string{"b", "c"}) {
 		t.Errorf("values %q", got)
 	}
-	if string(r.Body) != body || r.BodyLength != 43 || r.BodySHA256 != sha256.Sum256([]byte(body)) || !r.BodyEnded || r.BodyBroken {
+	if string(r.Body) != body || r.BodyLength != 43 || r.BodySHA256 != sha256.Sum256([]byte(body)) || !r.BodyEnded ||
+		r.BodyBroken {
 		t.Errorf("body %+v", r)
 	}
 	s.Reset()
@@ -53,7 +56,8 @@ func TestRecordChunks(t *testing.T) {
 	if r := waitForRequests(t, s, 1)[0]; string(r.Body) != "[]" {
 		t.Errorf("body %q", r.Body)
 	}
-	if c := s.Connections()[0]; len(c.Raw) != 60 || !c.Truncated || !strings.HasPrefix(string(c.Raw), "POST /api/login") {
+	if c := s.Connections()[0]; len(c.Raw) != 60 || !c.Truncated ||
+		!strings.HasPrefix(string(c.Raw), "POST /api/login") {
 		t.Errorf("raw %q, truncated %t", c.Raw, c.Truncated)
 	}
 }

@@ -46,27 +46,29 @@ func (s *Server) table() map[string]route {
 		restart = (*call).restartUnikernelByName
 	}
 	routes := map[string]route{
-		"/api/unikernels":                      {get, byToken, (*call).listUnikernels, false},
-		"/api/unikernel/create":                {post, byToken, (*call).createUnikernel, false},
-		"/api/unikernel/destroy":               {post, byToken, (*call).destroyUnikernel, false},
-		"/api/unikernel/restart":               {post, byToken, restart, false},
-		"/api/unikernel/console":               {get, byToken, (*call).console, false},
-		"/api/unikernel/update":                {post, byToken, (*call).updateUnikernel, false},
-		"/api/unikernel/rollback":              {post, byToken, (*call).rollbackUnikernel, false},
-		"/api/unikernel/monitoring/status":     {get, byToken, (*call).monitoringStatus, false},
-		"/api/unikernel/monitoring/update":     {post, byToken, (*call).monitoringUpdate, false},
-		"/api/unikernel/scaling/update":        {post, byToken, (*call).scalingUpdate, false},
-		"/api/" + blocks + "/create":           {post, byToken, (*call).createBlock, false},
-		"/api/" + blocks + "/upload":           {post, byToken, (*call).uploadBlock, false},
-		"/api/" + blocks + "/delete":           {post, byToken, (*call).deleteBlock, false},
-		"/api/" + blocks + "/download":         {post, byToken, (*call).downloadBlock, true},
-		"/api/tokens/create":                   {post, bySessionJSON, (*call).createToken, false},
-		"/api/tokens/update":                   {post, bySessionJSON, accept("Update token", "token_name", "token_value"), false},
-		"/api/tokens/delete":                   {post, bySessionJSON, accept("Delete token", "token_value"), false},
-		"/api/login":                           {post, public, (*call).login, false},
-		"/api/register":                        {post, public, (*call).register, false},
-		"/logout":                              {post, bySession, accept(""), false},
-		"/account/password/update":             {post, bySession, accept("Update password", "current_password", "new_password", "confirm_password"), false},
+		"/api/unikernels":                  {get, byToken, (*call).listUnikernels, false},
+		"/api/unikernel/create":            {post, byToken, (*call).createUnikernel, false},
+		"/api/unikernel/destroy":           {post, byToken, (*call).destroyUnikernel, false},
+		"/api/unikernel/restart":           {post, byToken, restart, false},
+		"/api/unikernel/console":           {get, byToken, (*call).console, false},
+		"/api/unikernel/update":            {post, byToken, (*call).updateUnikernel, false},
+		"/api/unikernel/rollback":          {post, byToken, (*call).rollbackUnikernel, false},
+		"/api/unikernel/monitoring/status": {get, byToken, (*call).monitoringStatus, false},
+		"/api/unikernel/monitoring/update": {post, byToken, (*call).monitoringUpdate, false},
+		"/api/unikernel/scaling/update":    {post, byToken, (*call).scalingUpdate, false},
+		"/api/" + blocks + "/create":       {post, byToken, (*call).createBlock, false},
+		"/api/" + blocks + "/upload":       {post, byToken, (*call).uploadBlock, false},
+		"/api/" + blocks + "/delete":       {post, byToken, (*call).deleteBlock, false},
+		"/api/" + blocks + "/download":     {post, byToken, (*call).downloadBlock, true},
+		"/api/tokens/create":               {post, bySessionJSON, (*call).createToken, false},
+		"/api/tokens/update": {post, bySessionJSON,
+			accept("Update token", "token_name", "token_value"), false},
+		"/api/tokens/delete": {post, bySessionJSON, accept("Delete token", "token_value"), false},
+		"/api/login":         {post, public, (*call).login, false},
+		"/api/register":      {post, public, (*call).register, false},
+		"/logout":            {post, bySession, accept(""), false},
+		"/account/password/update": {post, bySession,
+			accept("Update password", "current_password", "new_password", "confirm_password"), false},
 		"/api/account/session/close":           {post, bySession, accept("Close session", "session_value"), false},
 		"/api/account/sessions/close":          {post, bySession, accept(""), false},
 		"/api/admin/albatross/retry":           {get, byAdminJSON, (*call).done, false},
@@ -81,7 +83,8 @@ func (s *Server) table() map[string]route {
 		"/api/admin/settings/albatross/delete": {post, byAdminJSON, accept(""), false},
 	}
 	if s.options.Generation == Generation2025 { // since May 2026
-		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update", "/api/unikernel/scaling/update"} {
+		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update",
+			"/api/unikernel/scaling/update"} {
 			delete(routes, path)
 		}
 	}

@@ -58,7 +58,8 @@ func (o Options) withDefaults() Options {
 		o.Instances = []string{"default"}
 	}
 	if o.Policy == nil {
-		o.Policy = &Policy{Unikernels: 20, CPUs: []int{0, 1, 2, 3}, Memory: 16 << 10, Block: 64 << 10, Bridges: []string{"service", "lan"}}
+		o.Policy = &Policy{Unikernels: 20, CPUs: []int{0, 1, 2, 3}, Memory: 16 << 10, Block: 64 << 10,
+			Bridges: []string{"service", "lan"}}
 	}
 	if o.Memory == 0 {
 		o.Memory = 512 << 20

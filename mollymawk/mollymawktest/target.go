@@ -9,7 +9,8 @@ var (
 	scheme = regexp.MustCompile(`^[^:/?#]*:`)
 	// authority is //user@host:port. What of it isn't well formed already counts as
 	// path.
-	authority = regexp.MustCompile(`^//(?:(?:[-A-Za-z0-9._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?(?:\[[0-9A-Fa-f:.]*\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?`)
+	authority = regexp.MustCompile(
+		`^//(?:(?:[-A-Za-z0-9._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?(?:\[[0-9A-Fa-f:.]*\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?`)
 )
 
 // splitTarget takes a request's target apart as ocaml-uri does with a reference:

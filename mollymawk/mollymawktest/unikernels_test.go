@@ -59,25 +59,41 @@ func TestCreateUnikernel(t *testing.T) {
 		status int
 		data   string
 	}{
-		{"same name", create(nil), 500, "Albatross Response Error: failure: Unikernel with same name is already running"},
-		{"force", create([]part{{"unikernel_force_create", "true"}, {"@binary", string(Image(Manifest{}, []byte("other")))}}), 200, "created unikernel"},
-		{"last field counts", create([]part{{"unikernel_force_create", "true"}, {"x", "y"}, {"unikernel_name", "hello"}}), 200, "created unikernel"},
+		{"same name", create(nil), 500,
+			"Albatross Response Error: failure: Unikernel with same name is already running"},
+		{"force",
+			create([]part{{"unikernel_force_create", "true"}, {"@binary", string(Image(Manifest{}, []byte("other")))}}),
+			200, "created unikernel"},
+		{"last field counts",
+			create([]part{{"unikernel_force_create", "true"}, {"x", "y"}, {"unikernel_name", "hello"}}), 200,
+			"created unikernel"},
 		{"no instance", create(nil, "albatross_instance"), 400, "One or more required fields are missing."},
 		{"no csrf", create(nil, "molly_csrf"), 400, "One or more required fields are missing."},
 		{"no deploy_mode", create(nil, "deploy_mode"), 400, "One or more required fields are missing."},
-		{"image too early", append([]part{{"@binary", anImage}}, create(nil, "@binary")...), 400, "One or more required fields are missing."},
-		{"bad instance", create([]part{{"albatross_instance", "-x"}}), 400, "Error converting instance name: " + badLabel},
+		{"image too early", append([]part{{"@binary", anImage}}, create(nil, "@binary")...), 400,
+			"One or more required fields are missing."},
+		{"bad instance", create([]part{{"albatross_instance", "-x"}}), 400,
+			"Error converting instance name: " + badLabel},
 		{"bad name", create([]part{{"unikernel_name", ""}}), 400, "Error converting unikernel name: " + badLabel},
-		{"long name", create([]part{{"unikernel_name", strings.Repeat("a", 64)}}), 400, "Error converting unikernel name: " + badLabel},
-		{"unknown instance", create([]part{{"albatross_instance", "Nowhere"}}), 404, "Error finding albatross instance: nowhere"},
-		{"bad config", create([]part{{"unikernel_config", "[]"}}), 400, "Invalid unikernel arguments: not a json assoc"},
-		{"no typ", create([]part{{"unikernel_config", `{"cpuids":[0]}`}}), 400, "Invalid unikernel arguments: typ must be provided"},
-		{"no block", create([]part{{"unikernel_name", "u"}, {"unikernel_config", `{"typ":"solo5","cpuid":0,"block_devices":["v9"]}`}}),
+		{"long name", create([]part{{"unikernel_name", strings.Repeat("a", 64)}}), 400,
+			"Error converting unikernel name: " + badLabel},
+		{"unknown instance", create([]part{{"albatross_instance", "Nowhere"}}), 404,
+			"Error finding albatross instance: nowhere"},
+		{"bad config", create([]part{{"unikernel_config", "[]"}}), 400,
+			"Invalid unikernel arguments: not a json assoc"},
+		{"no typ", create([]part{{"unikernel_config", `{"cpuids":[0]}`}}), 400,
+			"Invalid unikernel arguments: typ must be provided"},
+		{"no block",
+			create([]part{{"unikernel_name", "u"},
+				{"unikernel_config", `{"typ":"solo5","cpuid":0,"block_devices":["v9"]}`}}),
 			500, "Albatross Response Error: failure: block device alice:v9 not found"},
 		{"deploy mode", create([]part{{"deploy_mode", "x"}}), 400, "Invalid deploy mode"},
 		{"builder without job", create([]part{{"deploy_mode", "builder"}}), 400, "Missing builder job or uuid"},
-		{"builder", create([]part{{"deploy_mode", "builder"}, {"builder_job", "hello"}, {"unikernel_name", "u2"}, {"@binary", ""}}), 200, "created unikernel"},
-		{"too many", create([]part{{"unikernel_name", "u3"}}), 500, "Albatross Response Error: failure: maximum amount of unikernels (2) reached"},
+		{"builder",
+			create([]part{{"deploy_mode", "builder"}, {"builder_job", "hello"}, {"unikernel_name", "u2"},
+				{"@binary", ""}}), 200, "created unikernel"},
+		{"too many", create([]part{{"unikernel_name", "u3"}}), 500,
+			"Albatross Response Error: failure: maximum amount of unikernels (2) reached"},
 	}
 	for _, test := range tests {
 		a := postForm(t, s, token, "/api/unikernel/create", test.parts...)
@@ -86,7 +102,8 @@ func TestCreateUnikernel(t *testing.T) {
 		}
 	}
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
-	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create(nil)...), 500, "", `"Albatross Query Error: timeout"`)
+	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create(nil)...), 500, "",
+		`"Albatross Query Error: timeout"`)
 }
 
 func TestCreateNeedsAForm(t *testing.T) {
@@ -98,7 +115,8 @@ func TestCreateNeedsAForm(t *testing.T) {
 		"Content-Type: text/plain": `"Expected multipart/form-data"`,
 		"Content-Type: Multipart/form-data; boundary=" + boundary: `"Expected multipart/form-data"`,
 	} {
-		wantEnvelope(t, roundTrip(t, s, message("POST", "/api/unikernel/create", body, bearer(token), header)), 400, "", data)
+		wantEnvelope(t, roundTrip(t, s, message("POST", "/api/unikernel/create", body, bearer(token), header)), 400,
+			"", data)
 	}
 }
 
@@ -107,10 +125,13 @@ func TestCreateWithoutAnswer(t *testing.T) {
 	s, token := start(t, Options{})
 	whole := form(create(nil)...)
 	for name, request := range map[string]string{
-		"no image":       message("POST", "/api/unikernel/create", form(create(nil, "@binary")...), bearer(token), formType),
-		"no form":        message("POST", "/api/unikernel/create", "xyz", bearer(token), formType),
-		"no boundary":    message("POST", "/api/unikernel/create", whole, bearer(token), "Content-Type: multipart/form-data"),
-		"image too late": message("POST", "/api/unikernel/create", whole[:len(whole)-40], bearer(token), formType, "Content-Length: 100000"),
+		"no image": message("POST", "/api/unikernel/create", form(create(nil, "@binary")...), bearer(token),
+			formType),
+		"no form": message("POST", "/api/unikernel/create", "xyz", bearer(token), formType),
+		"no boundary": message("POST", "/api/unikernel/create", whole, bearer(token),
+			"Content-Type: multipart/form-data"),
+		"image too late": message("POST", "/api/unikernel/create", whole[:len(whole)-40], bearer(token), formType,
+			"Content-Length: 100000"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,7 +156,8 @@ func TestNestedForm(t *testing.T) {
 	whole := form(create(nil)...)
 	file := strings.LastIndex(whole[:strings.LastIndex(whole, "--"+boundary)], "--"+boundary)
 	body := whole[:file] + "--" + boundary + "\r\n" + inner + "\r\n" + whole[file:]
-	wantEnvelope(t, roundTrip(t, s, message("POST", pathCreate, body, bearer(token), formType)), 200, "", `"created unikernel"`)
+	wantEnvelope(t, roundTrip(t, s, message("POST", pathCreate, body, bearer(token), formType)), 200, "",
+		`"created unikernel"`)
 	if list := s.Unikernels("alice"); len(list) != 1 || list[0].Name != "nested" {
 		t.Errorf("unikernels %+v", list)
 	}
@@ -169,7 +191,8 @@ func TestCreateWithSession(t *testing.T) {
 	s := New(t, Options{})
 	session := "Cookie: " + s.Session("alice")
 	post := func(csrf string) answer {
-		return roundTrip(t, s, message("POST", "/api/unikernel/create", form(create([]part{{"molly_csrf", csrf}})...), session, formType))
+		return roundTrip(t, s, message("POST", "/api/unikernel/create", form(create([]part{{"molly_csrf", csrf}})...),
+			session, formType))
 	}
 	wantEnvelope(t, post(""), 400, "Missing CSRF Token", `"Missing CSRF token. Please refresh and try again."`)
 	wantEnvelope(t, post(s.CSRF("alice")), 200, "", `"created unikernel"`)
@@ -180,8 +203,10 @@ func TestLargeImage(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	large := string(Image(Manifest{}, bytes.Repeat([]byte("0123456789abcdef"), 20<<16)))
-	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create([]part{{"@binary", large}})...), 200, "", `"created unikernel"`)
-	if got := s.Unikernels("alice")[0]; got.ImageSize != int64(len(large)) || got.ImageSHA256 != sha256.Sum256([]byte(large)) {
+	wantEnvelope(t, postForm(t, s, token, "/api/unikernel/create", create([]part{{"@binary", large}})...), 200, "",
+		`"created unikernel"`)
+	if got := s.Unikernels("alice")[0]; got.ImageSize != int64(len(large)) ||
+		got.ImageSHA256 != sha256.Sum256([]byte(large)) {
 		t.Errorf("image of %d bytes", got.ImageSize)
 	}
 	if r := s.Requests()[0]; r.Body != nil || r.BodyLength < 20<<20 || !r.BodyEnded {
@@ -257,7 +282,8 @@ func TestDestroyUnikernel(t *testing.T) {
 		{`{"name":"x","albatross_instance":"other"}`, 404, "Error finding albatross instance: other"},
 		{`[]`, 400, "not a dictionary"},
 		// The first of two members counts, comments are skipped and names need no quotes.
-		{`{"name":"x","name":"his",albatross_instance:"other"/*"default"*/,"albatross_instance":"default"}`, 404, "Error finding albatross instance: other"},
+		{`{"name":"x","name":"his",albatross_instance:"other"/*"default"*/,"albatross_instance":"default"}`, 404,
+			"Error finding albatross instance: other"},
 	} {
 		a := postJSON(t, s, token, "/api/unikernel/destroy", test.body)
 		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
@@ -288,8 +314,10 @@ func TestRestartUnikernel(t *testing.T) {
 		{"?instance=default&unikernel=other", `{}`, 500, "failure: destroy: not found"},
 		{"?instance=default&unikernel=hello", ``, 400, "Blank input data"},
 		{"?instance=default&unikernel=hello", `{"arguments":{}}`, 400, "Arguments is expected to be a string"},
-		{"?instance=default&unikernel=hello", `{"arguments":"{}"}`, 400, "Error parsing arguments: cpuids must be a list of integers"},
-		{"?instance=default&unikernel=hello", `{"arguments":"{\"typ\":\"solo5\",\"cpuid\":0,\"arguments\":[\"--new\"]}"}`, 200, "created unikernel"},
+		{"?instance=default&unikernel=hello", `{"arguments":"{}"}`, 400,
+			"Error parsing arguments: cpuids must be a list of integers"},
+		{"?instance=default&unikernel=hello",
+			`{"arguments":"{\"typ\":\"solo5\",\"cpuid\":0,\"arguments\":[\"--new\"]}"}`, 200, "created unikernel"},
 	} {
 		a := postJSON(t, s, token, path+test.query, test.body)
 		if want := envelope(test.status, "", `"`+test.data+`"`); a.status != test.status || a.body != want {
@@ -307,18 +335,22 @@ func TestQueryErrors(t *testing.T) {
 	s, token := start(t, Options{})
 	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
 	for _, route := range []struct{ method, path string }{
-		{"POST", "/api/unikernel/restart"}, {"GET", "/api/unikernel/console"}, {"POST", "/api/unikernel/scaling/update"},
+		{"POST", "/api/unikernel/restart"}, {"GET", "/api/unikernel/console"},
+		{"POST", "/api/unikernel/scaling/update"},
 	} {
 		ask := func(query string) answer {
 			return roundTrip(t, s, message(route.method, route.path+query, "", bearer(token)))
 		}
-		wantPage(t, ask("?instance=a_b&unikernel=x"), 400, "Albatross instance error", "Error with albatross instance name: "+badLabel)
+		wantPage(t, ask("?instance=a_b&unikernel=x"), 400, "Albatross instance error",
+			"Error with albatross instance name: "+badLabel)
 		wantPage(t, ask("?instance=Other&unikernel=x"), 404, "404", "Couldn't find albatross instance with name: other")
 		wantPage(t, ask("?instance=default"), 400, "400", "Couldn't find unikernel in query params")
-		wantPage(t, ask("?instance=default&unikernel=-"), 400, "Unikernel name error", "Error with unikernel name: "+badLabel)
+		wantPage(t, ask("?instance=default&unikernel=-"), 400, "Unikernel name error",
+			"Error with unikernel name: "+badLabel)
 
 		a := ask("?unikernel=x,y+z")
-		if a.status != 302 || a.header("Set-Cookie") != "flash_msg=;Path=/;" || !strings.Contains(a.body, "Redirecting") {
+		if a.status != 302 || a.header("Set-Cookie") != "flash_msg=;Path=/;" ||
+			!strings.Contains(a.body, "Redirecting") {
 			t.Errorf("%s without instance: got %s", route.path, a.head)
 		}
 	}

@@ -56,16 +56,19 @@ func (c *call) updateUnikernel() {
 	}
 	instance, err := label(fields[0])
 	if err != nil {
-		c.envelope(http.StatusBadRequest, "Error: Bad instance name", "Couldn't convert the instance name, error: "+err.Error())
+		c.envelope(http.StatusBadRequest, "Error: Bad instance name", "Couldn't convert the instance name, error: "+
+			err.Error())
 		return
 	}
 	name, err := label(fields[4])
 	if err != nil {
-		c.envelope(http.StatusBadRequest, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: "+err.Error())
+		c.envelope(http.StatusBadRequest, "Error: Bad unikernel name", "Couldn't convert the unikernel name, error: "+
+			err.Error())
 		return
 	}
 	if !c.srv.hasInstance(instance) {
-		c.envelope(http.StatusNotFound, "Albatross Instance Error", "An error "+occurred+" while finding albatross instance "+instance)
+		c.envelope(http.StatusNotFound, "Albatross Instance Error",
+			"An error "+occurred+" while finding albatross instance "+instance)
 		return
 	}
 	if arguments, _ := o.get("unikernel_arguments"); arguments != nil {
@@ -76,7 +79,8 @@ func (c *call) updateUnikernel() {
 			err = errors.New("not a json assoc")
 		}
 		c.envelope(http.StatusBadRequest, "Error with Unikernel Arguments Json",
-			"Could not get the unikernel arguments json: invalid json for unikernel_arguments: "+text+"failed with: "+err.Error())
+			"Could not get the unikernel arguments json: invalid json for unikernel_arguments: "+text+"failed with: "+
+				err.Error())
 		return
 	}
 	var cfg config
@@ -92,7 +96,8 @@ func (c *call) updateUnikernel() {
 		c.say(http.StatusBadRequest, "Couldn't find albatross instance, "+instance+" with error: "+err.Error())
 		return
 	}
-	if err := c.deploy(instance, &unikernelUpdate{name: name, job: job, uuid: running, config: cfg}, "update"); err != nil {
+	if err := c.deploy(instance, &unikernelUpdate{name: name, job: job, uuid: running, config: cfg},
+		"update"); err != nil {
 		c.envelope(http.StatusInternalServerError, "Update Error",
 			"Update failed. "+name+" failed to update to build "+build+" with error "+err.Error())
 		return
@@ -185,7 +190,8 @@ func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	}
 	_, err := c.command(instance, func(d *domain) (string, error) { return d.create(u.name, next, true) })
 	if next.problem != nil {
-		return errors.New(kind + " :an error " + occurred + " while fetching the binary from builds.robur.coop with error: returned not found")
+		return errors.New(kind + " :an error " + occurred +
+			" while fetching the binary from builds.robur.coop with error: returned not found")
 	}
 	if _, ok := errors.AsType[unreachableError](err); ok {
 		return errors.New("Force create: Error querying albatross: " + err.Error())
@@ -228,7 +234,8 @@ func (c *call) rollbackUnikernel() {
 	c.srv.mu.Unlock()
 	switch {
 	case i < 0:
-		c.envelope(http.StatusNotFound, "Rollback Error", name+" rollback failed. Could not find the build information.")
+		c.envelope(http.StatusNotFound, "Rollback Error",
+			name+" rollback failed. Could not find the build information.")
 	case now.Sub(last.time).Truncate(time.Second) >= rollbackLimit:
 		c.envelope(http.StatusBadRequest, "Rollback Failed",
 			name+" rollback failed. We can't do a rollback after 10 minutes of an update.")

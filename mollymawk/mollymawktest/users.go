@@ -243,7 +243,8 @@ func (c *cookie) json(uuid string) object {
 // json is the whole record, as sign-in and registration return it: with the hash
 // of the password, all sessions and all tokens.
 func (u *user) json() object {
-	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password}, {"uuid", u.uuid}}
+	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password},
+		{"uuid", u.uuid}}
 	tokens, cookies, updates, scaling := []any{}, []any{}, []any{}, []any{}
 	for _, t := range u.tokens {
 		tokens = append(tokens, t.json())

@@ -21,7 +21,8 @@ func TestAnswersByteByByte(t *testing.T) {
 
 	page := fetch(t, s, "/nowhere")
 	wantPage(t, page, 400, "Page not found", "This page cannot be found.")
-	if strings.Contains(strings.ToLower(page.head), "date:") || strings.Contains(strings.ToLower(page.head), "server:") {
+	if strings.Contains(strings.ToLower(page.head), "date:") ||
+		strings.Contains(strings.ToLower(page.head), "server:") {
 		t.Errorf("head %q", page.head)
 	}
 }
@@ -114,21 +115,23 @@ func TestMalformedGetsNoAnswer(t *testing.T) {
 	s := New(t, Options{})
 	const next = "GET /style.css HTTP/1.1\r\n\r\n"
 	for name, text := range map[string]string{
-		"no version":          "GET /style.css\r\n\r\n",
-		"two blanks":          "GET  /style.css HTTP/1.1\r\n\r\n",
-		"bad version":         "GET /style.css HTTP/x.1\r\n\r\n",
-		"bare line feeds":     "GET /style.css HTTP/1.1\nHost: x\n\n",
-		"blank before colon":  "GET /style.css HTTP/1.1\r\nHost : x\r\n\r\n",
-		"folded header":       "GET /style.css HTTP/1.1\r\nA: x\r\n y\r\n\r\n",
-		"no colon":            "GET /style.css HTTP/1.1\r\nHost\r\n\r\n",
-		"two lengths":         message("POST", "/api/login", "", "Content-Length: 5", "Content-Length: 6"),
-		"negative length":     message("POST", "/api/login", "", "Content-Length: -5"),
-		"length list":         message("POST", "/api/login", "", "Content-Length: 5, 5"),
-		"length text":         message("POST", "/api/login", "", "Content-Length: x"),
-		"unknown coding":      message("POST", "/api/login", "", "Transfer-Encoding: gzip"),
-		"coding list":         message("POST", "/api/login", "", "Transfer-Encoding: gzip, chunked"),
-		"last coding unknown": message("POST", "/api/login", "", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
-		"upgrade with body":   message("POST", "/api/login", "{}", "Connection: keep-alive, Upgrade", "Upgrade: websocket"),
+		"no version":         "GET /style.css\r\n\r\n",
+		"two blanks":         "GET  /style.css HTTP/1.1\r\n\r\n",
+		"bad version":        "GET /style.css HTTP/x.1\r\n\r\n",
+		"bare line feeds":    "GET /style.css HTTP/1.1\nHost: x\n\n",
+		"blank before colon": "GET /style.css HTTP/1.1\r\nHost : x\r\n\r\n",
+		"folded header":      "GET /style.css HTTP/1.1\r\nA: x\r\n y\r\n\r\n",
+		"no colon":           "GET /style.css HTTP/1.1\r\nHost\r\n\r\n",
+		"two lengths":        message("POST", "/api/login", "", "Content-Length: 5", "Content-Length: 6"),
+		"negative length":    message("POST", "/api/login", "", "Content-Length: -5"),
+		"length list":        message("POST", "/api/login", "", "Content-Length: 5, 5"),
+		"length text":        message("POST", "/api/login", "", "Content-Length: x"),
+		"unknown coding":     message("POST", "/api/login", "", "Transfer-Encoding: gzip"),
+		"coding list":        message("POST", "/api/login", "", "Transfer-Encoding: gzip, chunked"),
+		"last coding unknown": message("POST", "/api/login", "", "Transfer-Encoding: chunked",
+			"Transfer-Encoding: identity"),
+		"upgrade with body": message("POST", "/api/login", "{}", "Connection: keep-alive, Upgrade",
+			"Upgrade: websocket"),
 		"upgrade with chunks": message("POST", "/api/login", "", "Connection: upgrade", "Transfer-Encoding: chunked"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,14 +150,17 @@ func TestFraming(t *testing.T) {
 	s := New(t, Options{})
 	const empty = `"Update password: Unexpected fields. Got {}"`
 	for name, text := range map[string]string{
-		"length":             message("POST", "/api/login", "", "Content-Length: 2") + "{}",
-		"same length twice":  message("POST", "/api/login", "", "Content-Length: 2", "content-length: 2") + "{}",
-		"length with sign":   message("POST", "/api/login", "", "Content-Length: +2") + "{}",
-		"length in hex":      message("POST", "/api/login", "", "Content-Length: 0x2") + "{}",
-		"length with line":   message("POST", "/api/login", "", "Content-Length: 0_2") + "{}",
-		"chunked":            message("POST", "/api/login", "", "Transfer-Encoding: chunked") + "1\r\n{\r\n01\r\n}\r\n0\r\n\r\n",
-		"chunked and length": message("POST", "/api/login", "", "Transfer-Encoding: CHUNKED", "Content-Length: 99") + "2\r\n{}\r\n0\r\n\r\n",
-		"last coding counts": message("POST", "/api/login", "", "Transfer-Encoding: identity", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n",
+		"length":            message("POST", "/api/login", "", "Content-Length: 2") + "{}",
+		"same length twice": message("POST", "/api/login", "", "Content-Length: 2", "content-length: 2") + "{}",
+		"length with sign":  message("POST", "/api/login", "", "Content-Length: +2") + "{}",
+		"length in hex":     message("POST", "/api/login", "", "Content-Length: 0x2") + "{}",
+		"length with line":  message("POST", "/api/login", "", "Content-Length: 0_2") + "{}",
+		"chunked": message("POST", "/api/login", "", "Transfer-Encoding: chunked") +
+			"1\r\n{\r\n01\r\n}\r\n0\r\n\r\n",
+		"chunked and length": message("POST", "/api/login", "", "Transfer-Encoding: CHUNKED", "Content-Length: 99") +
+			"2\r\n{}\r\n0\r\n\r\n",
+		"last coding counts": message("POST", "/api/login", "", "Transfer-Encoding: identity",
+			"Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n",
 	} {
 		c := dial(t, s)
 		c.send(text)
@@ -241,7 +247,8 @@ func TestConnectionEnds(t *testing.T) {
 func TestSmuggledRequestsAreRecorded(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
-	text := message("POST", "/api/unikernel/destroy", "", bearer(token), "Transfer-Encoding: chunked", "Content-Length: 60") +
+	text := message("POST", "/api/unikernel/destroy", "", bearer(token), "Transfer-Encoding: chunked",
+		"Content-Length: 60") +
 		"0\r\n\r\nGET /api/unikernels?smuggled HTTP/1.1\r\nX-Token-Name: root\r\n\r\n"
 	c := dial(t, s)
 	c.send(text)
@@ -278,7 +285,8 @@ func TestPublicFiles(t *testing.T) {
 		}
 	}
 	a := fetch(t, s, "/albatross/instances")
-	if a.status != 302 || a.header("location") != "/select/instance?callback=%2Fdashboard" || a.header("Set-Cookie") != "flash_msg=;Path=/;" {
+	if a.status != 302 || a.header("location") != "/select/instance?callback=%2Fdashboard" ||
+		a.header("Set-Cookie") != "flash_msg=;Path=/;" {
 		t.Errorf("got %s", a.head)
 	}
 }

@@ -42,7 +42,8 @@ func testChange(s *site) {
 	for i, next := range []*token.Token{newToken(1), wholeToken(1), nil, newToken(1)} {
 		at := now.Add(time.Duration(i) * time.Second)
 		entry := tokenstore.AuditEntry{
-			Time: at, Actor: "me", Action: fmt.Sprint("action ", i), TokenID: idOf(1), TokenName: "name", Address: "::1",
+			Time: at, Actor: "me", Action: fmt.Sprint("action ", i), TokenID: idOf(1), TokenName: "name",
+			Address: "::1",
 			Changes: map[string]string{"a": "b"},
 		}
 		got, err := s.Apply(idOf(1), at, func(old *token.Token) (tokenstore.Change, error) {
@@ -55,7 +56,8 @@ func testChange(s *site) {
 		s.equal("audit", s.entries(), entries)
 		s.equal("recorded", s.state().Recorded, at)
 		for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
-			if listed := s.list(order, nil, false); (next == nil) != (len(listed) == 0) || next != nil && len(listed) != 1 {
+			if listed := s.list(order, nil, false); (next == nil) != (len(listed) == 0) || next != nil &&
+				len(listed) != 1 {
 				s.Errorf("change %d: order %d lists %v", i, order, listed)
 			}
 		}
@@ -75,7 +77,8 @@ func testDigests(s *site) {
 	leads := func(what string, digest token.Digest, want token.ID) {
 		s.Helper()
 		id, err := s.IDOf(digest)
-		if none := want == (token.ID{}); id != want || none != errors.Is(err, tokenstore.ErrNotFound) || !none && err != nil {
+		if none := want == (token.ID{}); id != want || none != errors.Is(err, tokenstore.ErrNotFound) || !none &&
+			err != nil {
 			s.Errorf("%s leads to %v, %v, want %v", what, id, err, want)
 		}
 	}
@@ -123,7 +126,8 @@ func testRefusals(s *site) {
 	at := now.Add(-time.Hour)
 	s.put(newToken(1), newToken(2))
 	s.check(s.apply(idOf(1), tokenstore.Change{
-		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("kept"), Body: digest("body"), ID: idOf(1), Time: now},
+		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("kept"), Body: digest("body"), ID: idOf(1),
+			Time: now},
 		Ended: &tokenstore.EndedSecret{Digest: digest("ended"), At: at},
 	}))
 	errNo := errors.New("no")
@@ -179,14 +183,18 @@ func testEnded(s *site) {
 	early, late := now.Add(-time.Hour), now.Add(time.Hour)
 	end := func(text string, at time.Time, known bool) {
 		s.Helper()
-		s.check(s.apply(idOf(1), tokenstore.Change{Token: newToken(1), Ended: &tokenstore.EndedSecret{Digest: digest(text), At: at}, EndsKnown: known}))
+		s.check(
+			s.apply(idOf(1),
+				tokenstore.Change{Token: newToken(1), Ended: &tokenstore.EndedSecret{Digest: digest(text), At: at},
+					EndsKnown: known}))
 	}
 	ended := func(text string, want time.Time) {
 		s.Helper()
 		token := newToken(2)
 		token.Digest = digest(text)
 		err := s.apply(token.ID, tokenstore.Change{Token: token})
-		if e, is := errors.AsType[*tokenstore.EndedError](err); is == want.IsZero() || is && !e.At.Equal(want) || !is && err != nil {
+		if e, is := errors.AsType[*tokenstore.EndedError](err); is == want.IsZero() || is && !e.At.Equal(want) || !is &&
+			err != nil {
 			s.Errorf("%s: %v, want %v", text, err, want)
 		}
 	}
@@ -206,11 +214,17 @@ func testEnded(s *site) {
 	// A token that has the secret already can be changed, and has it as its previous one.
 	end("3", now, false)
 	s.check(s.edit(idOf(3), func(token *token.Token) { token.Name = "still" }))
-	s.check(s.edit(idOf(3), func(token *token.Token) { token.PreviousDigest, token.Digest = token.Digest, digest("new") }))
+	s.check(s.edit(idOf(3), func(token *token.Token) {
+		token.PreviousDigest, token.Digest = token.Digest,
+			digest("new")
+	}))
 	s.reopen()
 	ended("x", early)
 	ended("z", early)
-	if err := s.edit(idOf(3), func(tok *token.Token) { tok.PreviousDigest, tok.Digest = token.Digest{}, digest("3") }); !errors.Is(err, tokenstore.ErrTaken) {
+	if err := s.edit(idOf(3), func(tok *token.Token) {
+		tok.PreviousDigest, tok.Digest = token.Digest{},
+			digest("3")
+	}); !errors.Is(err, tokenstore.ErrTaken) {
 		s.Errorf("a token's own ended secret: %v", err)
 	}
 }
@@ -219,8 +233,9 @@ func testEnded(s *site) {
 func testRequests(s *site) {
 	ask := func(i int, at time.Time) error {
 		return s.apply(idOf(i), tokenstore.Change{
-			Token:   newToken(i),
-			Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)), ID: idOf(i), Time: at},
+			Token: newToken(i),
+			Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)), ID: idOf(i),
+				Time: at},
 		})
 	}
 	kept := func(i int, at time.Time) {
@@ -228,7 +243,8 @@ func testRequests(s *site) {
 		got, err := s.Request(digest("key"))
 		s.check(err)
 		got.Time = got.Time.UTC()
-		s.equal("request", got, tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)), ID: idOf(i), Time: at})
+		s.equal("request", got, tokenstore.KeptRequest{Key: digest("key"), Body: digest(fmt.Sprint("body", i)),
+			ID: idOf(i), Time: at})
 	}
 	if _, err := s.Request(digest("key")); !errors.Is(err, tokenstore.ErrNotFound) {
 		s.Errorf("no request: %v", err)

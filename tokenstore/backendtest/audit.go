@@ -97,7 +97,10 @@ func testPrune(s *site) {
 	for i := range entries {
 		notes.Go(func() { // together, which is faster
 			_, err := s.Apply(idOf(1), now, func(*token.Token) (tokenstore.Change, error) {
-				return tokenstore.Change{Token: newToken(1), Audit: tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second), Action: fmt.Sprint(i)}}, nil
+				return tokenstore.Change{Token: newToken(1),
+						Audit: tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second),
+							Action: fmt.Sprint(i)}},
+					nil
 			})
 			if err != nil {
 				s.Error(err)
@@ -108,14 +111,16 @@ func testPrune(s *site) {
 	for i := range 5 {
 		s.check(s.apply(idOf(1), tokenstore.Change{
 			Token: newToken(1), Audit: tokenstore.AuditEntry{Time: now.Add(time.Hour)},
-			Request: &tokenstore.KeptRequest{Key: digest(fmt.Sprint(i)), Body: digest("body"), ID: idOf(1), Time: now.Add(time.Duration(i) * time.Hour)},
+			Request: &tokenstore.KeptRequest{Key: digest(fmt.Sprint(i)), Body: digest("body"), ID: idOf(1),
+				Time: now.Add(time.Duration(i) * time.Hour)},
 		}))
 	}
 	s.prune(tokenstore.Retention{Audit: now, Requests: now}, 0)
 	if left := len(s.entries()); left != entries+5 {
 		s.Errorf("%d are left of %d", left, entries+5)
 	}
-	s.prune(tokenstore.Retention{Audit: now.Add(time.Duration(entries-10) * time.Second), Requests: now.Add(2 * time.Hour)}, entries-10)
+	s.prune(tokenstore.Retention{Audit: now.Add(time.Duration(entries-10) * time.Second),
+		Requests: now.Add(2 * time.Hour)}, entries-10)
 	s.reopen()
 	kept := 0
 	for _, entry := range s.entries() {

@@ -61,11 +61,13 @@ const (
 func Run(t *testing.T, kind Kind) {
 	t.Helper()
 	for name, test := range map[string]func(*site){
-		"token": testToken, "change": testChange, "digests": testDigests, "refusals": testRefusals, "ended": testEnded, "requests": testRequests,
-		"list": testList, "pages": testPages, "scan": testScan,
+		"token": testToken, "change": testChange, "digests": testDigests, "refusals": testRefusals, "ended": testEnded,
+		"requests": testRequests,
+		"list":     testList, "pages": testPages, "scan": testScan,
 		"usage": testUsage, "usage of deleted": testUsageOfDeleted, "damage": testDamage,
 		"audit": testAudit, "prune": testPrune, "prune days": testPruneDays,
-		"state": testState, "backup": testBackup, "close": testClose, "close waits": testCloseWaits, "close during use": testCloseDuringUse, "concurrency": testConcurrency,
+		"state": testState, "backup": testBackup, "close": testClose, "close waits": testCloseWaits,
+		"close during use": testCloseDuringUse, "concurrency": testConcurrency,
 		"store": testStore, "kill": testKill, "ended secrets": testEndedSecrets,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +154,8 @@ func wholeToken(i int) *token.Token {
 	tok.RateLimit = token.RateLimit{Requests: 60, Window: time.Minute}
 	tok.Quota = token.Quota{Requests: 1000, Period: token.PeriodMonth}
 	tok.PreviousDigest = digest(fmt.Sprint("previous", i))
-	for n, at := range []*time.Time{&tok.NotBefore, &tok.ExpiresAt, &tok.RevokedAt, &tok.DisabledAt, &tok.UpdatedAt, &tok.SecretMadeAt, &tok.PreviousValidUntil} {
+	for n, at := range []*time.Time{&tok.NotBefore, &tok.ExpiresAt, &tok.RevokedAt, &tok.DisabledAt, &tok.UpdatedAt,
+		&tok.SecretMadeAt, &tok.PreviousValidUntil} {
 		*at = now.Truncate(time.Second).AddDate(0, 0, n)
 	}
 	tok.Version = 1 << 40
@@ -190,7 +193,8 @@ func (s *site) edit(id token.ID, edit func(*token.Token)) error {
 		token := *old
 		token.Version++
 		edit(&token)
-		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: now, Action: "edit", TokenID: id}}, nil
+		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: now, Action: "edit", TokenID: id}},
+			nil
 	})
 	return err
 }

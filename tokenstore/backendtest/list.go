@@ -66,8 +66,10 @@ func testList(s *site) {
 	}{
 		{-1, "", false, "01234"}, {-1, "", true, ""}, {0, "", false, "01234"}, {0, "", true, ""},
 		{0, "token0000000", false, "1234"}, {0, "token0000000", true, ""}, {0, "zzzzzzzzzzzz", true, "0"},
-		{20, "token0000002", false, "34"}, {20, "token0000002", true, "10"}, {15, "", false, "234"}, {15, "", true, "10"},
-		{40, "token0000004", false, ""}, {40, "token0000004", true, "3210"}, {99, "", false, ""}, {99, "", true, "43210"},
+		{20, "token0000002", false, "34"}, {20, "token0000002", true, "10"}, {15, "", false, "234"},
+		{15, "", true, "10"},
+		{40, "token0000004", false, ""}, {40, "token0000004", true, "3210"}, {99, "", false, ""},
+		{99, "", true, "43210"},
 	} {
 		position := &tokenstore.Position{Time: second(c.second)}
 		copy(position.ID[:], c.id)
@@ -142,7 +144,8 @@ func testPages(s *site) {
 				}
 				for id := range wanted {
 					if seen[id] != 1 {
-						s.Errorf("order %d, descending %v, pages of %d: token %s is seen %d times", order, descending, limit, id, seen[id])
+						s.Errorf("order %d, descending %v, pages of %d: token %s is seen %d times", order, descending,
+							limit, id, seen[id])
 					}
 				}
 				if !slices.IsSortedFunc(walk, compare(order, descending)) {
@@ -163,7 +166,8 @@ func testPages(s *site) {
 
 // testScan: all tokens are walked by their ids, with their usage.
 func testScan(s *site) {
-	used := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl", Route: "GET /x"}}
+	used := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl",
+		Route: "GET /x"}}
 	for _, i := range []int{5, 1, 3, 4, 2} {
 		token := newToken(i)
 		if i == 3 {
@@ -184,7 +188,8 @@ func testScan(s *site) {
 				wantUsage = tokenstore.Usage{Denied: 1}
 			}
 			// The slices and maps of the token before may be used again.
-			if !reflect.DeepEqual(token.EncodeToken(tok), token.EncodeToken(want)) || !reflect.DeepEqual(usage, wantUsage) {
+			if !reflect.DeepEqual(token.EncodeToken(tok), token.EncodeToken(want)) ||
+				!reflect.DeepEqual(usage, wantUsage) {
 				s.Errorf("scanned is %+v, %+v", tok, usage)
 			}
 			found = append(found, tok.ID)

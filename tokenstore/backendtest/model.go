@@ -60,7 +60,8 @@ var ModelPolicy = token.Policy{
 	Prefixes: token.Prefixes{token.DefaultPrefix},
 	Accounts: []string{"default"},
 	Catalog: token.Catalog{Scopes: []token.CatalogScope{
-		{Scope: token.Scope{Name: "block:list"}}, {Scope: token.Scope{Name: "block:write"}}, {Scope: token.Scope{Name: "unikernel:list"}},
+		{Scope: token.Scope{Name: "block:list"}}, {Scope: token.Scope{Name: "block:write"}},
+		{Scope: token.Scope{Name: "unikernel:list"}},
 	}},
 }
 
@@ -155,7 +156,8 @@ func (m *Model) Create(s *tokenstore.Store, random *rand.Rand) []Violation {
 		return []Violation{refusal("", "create", err)}
 	}
 	m.Keys = nil
-	t := &ModelToken{ID: tok.ID.String(), States: []ModelState{{Scopes: strings.Join(scopes, " "), Current: noSecret, Previous: noSecret}}}
+	t := &ModelToken{ID: tok.ID.String(),
+		States: []ModelState{{Scopes: strings.Join(scopes, " "), Current: noSecret, Previous: noSecret}}}
 	if !repeated {
 		t.Secrets, t.States[0].Current = []string{secret.Reveal()}, 0
 	}
@@ -249,7 +251,8 @@ func conflictIf(yes bool) error {
 
 // change makes a change and notes what the token may be afterwards. after makes the
 // change to a state, or returns the error that is expected in that state.
-func (m *Model) change(t *ModelToken, name string, call func(token.ID) error, after func(*ModelState) error) []Violation {
+func (m *Model) change(t *ModelToken, name string, call func(token.ID) error,
+	after func(*ModelState) error) []Violation {
 	before := t.States
 	t.States = slices.Clone(before)
 	for _, state := range before {
@@ -318,7 +321,8 @@ func (m *Model) Use(s *tokenstore.Store, t *ModelToken, random *rand.Rand) []Vio
 	if random.IntN(8) == 0 {
 		s.CountDenied(match, s.Now(), "block:write", "insufficient_scope")
 	} else {
-		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.Now(), IP: "2001:db8::7", UserAgent: "curl", Route: "GET /x"})
+		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.Now(), IP: "2001:db8::7", UserAgent: "curl",
+			Route: "GET /x"})
 	}
 	t.Counted++
 	m.report(t)

@@ -82,9 +82,10 @@ func (t *ModelToken) present(s *tokenstore.Store, number int) (tokenstore.Match,
 	if err == nil {
 		scopes = match.Token.Scopes
 	}
-	return match, t.judge(fmt.Sprintf("secret %d", number), answer(match.Status, scopes, err), func(state ModelState) string {
-		return state.ofSecret(number, now)
-	})
+	return match, t.judge(fmt.Sprintf("secret %d", number), answer(match.Status, scopes, err),
+		func(state ModelState) string {
+			return state.ofSecret(number, now)
+		})
 }
 
 // checkStored looks at what the Store shows of the token.
@@ -96,11 +97,13 @@ func (t *ModelToken) checkStored(s *tokenstore.Store) []Violation {
 	}
 	switch total := got.Usage.Allowed + got.Usage.Denied; {
 	case total > t.MayBeCounted:
-		found = append(found, Violation{UsageOver, t.ID, fmt.Sprintf("%d requests, at most %d were sent", total, t.MayBeCounted)})
+		found = append(found,
+			Violation{UsageOver, t.ID, fmt.Sprintf("%d requests, at most %d were sent", total, t.MayBeCounted)})
 	case total < t.Saved:
 		found = append(found, Violation{UsageLost, t.ID, fmt.Sprintf("%d requests, %d were saved", total, t.Saved)})
 	case total < t.Counted:
-		found = append(found, Violation{UsageUnsaved, t.ID, fmt.Sprintf("%d requests, %d were counted", total, t.Counted)})
+		found = append(found,
+			Violation{UsageUnsaved, t.ID, fmt.Sprintf("%d requests, %d were counted", total, t.Counted)})
 	}
 	return found
 }

@@ -21,7 +21,8 @@ func testState(s *site) {
 		{Recorded: now}, {Passed: now.Add(time.Second)}, {Told: now.Add(2 * time.Second)}, {},
 		{Recorded: now.Add(-time.Hour), Passed: now, Told: now.Add(time.Microsecond)}, // which may go back
 	} {
-		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded}, {&want.Passed, &times.Passed}, {&want.Told, &times.Told}} {
+		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded},
+			{&want.Passed, &times.Passed}, {&want.Told, &times.Told}} {
 			if !t.from.IsZero() {
 				*t.to = *t.from
 			}
@@ -32,7 +33,8 @@ func testState(s *site) {
 		if n := len(s.entries()); n != i {
 			s.Errorf("%d entries, want %d", n, i)
 		}
-		entry := tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second), Actor: "me", Action: "clock", Changes: map[string]string{"a": "b"}}
+		entry := tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second), Actor: "me", Action: "clock",
+			Changes: map[string]string{"a": "b"}}
 		s.check(s.SetTimes(tokenstore.State{}, &entry))
 		s.equal("entry", s.entries()[0], entry)
 	}
@@ -49,9 +51,12 @@ func testState(s *site) {
 // while it is read.
 func testBackup(s *site) {
 	s.put(newToken(1), wholeToken(2))
-	s.check(s.save(now, tokenstore.FlushState{Flush: 3}, map[token.ID]tokenstore.Usage{idOf(2): {Allowed: 5, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today, 2)}}}))
+	s.check(s.save(now, tokenstore.FlushState{Flush: 3},
+		map[token.ID]tokenstore.Usage{
+			idOf(2): {Allowed: 5, Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today, 2)}}}))
 	s.check(s.apply(idOf(1), tokenstore.Change{
-		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest("body"), ID: idOf(1), Time: now},
+		Token: newToken(1), Request: &tokenstore.KeptRequest{Key: digest("key"), Body: digest("body"), ID: idOf(1),
+			Time: now},
 		Ended: &tokenstore.EndedSecret{Digest: digest("ended"), At: now},
 	}))
 	want, days := s.content(), s.days(idOf(2))
@@ -227,7 +232,8 @@ func testConcurrency(s *site) {
 				id := idOf(100 + i*rounds + n)
 				token := newToken(100 + i*rounds + n)
 				token.Digest = digest(string(rune('a' + n))) // that all want
-				if err := s.apply(id, tokenstore.Change{Token: token}); err != nil && !errors.Is(err, tokenstore.ErrTaken) {
+				if err := s.apply(id, tokenstore.Change{Token: token}); err != nil &&
+					!errors.Is(err, tokenstore.ErrTaken) {
 					s.Error(err)
 				}
 			}

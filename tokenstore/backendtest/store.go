@@ -22,7 +22,8 @@ var (
 // store returns a store whose clock does not move. It closes the backend.
 func (s *site) store() *tokenstore.Store {
 	s.Helper()
-	store, err := tokenstore.Open(s.Backend, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1})
+	store, err := tokenstore.Open(s.Backend,
+		tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1})
 	s.check(err)
 	s.Cleanup(func() { s.check(store.Close()) })
 	return store
@@ -120,7 +121,8 @@ func testStore(s *site) {
 	if _, err := store.Authenticate(deleted.credential, now); !errors.Is(err, tokenstore.ErrNotFound) {
 		s.Errorf("the deleted token: %v", err)
 	}
-	if again, _, repeated, err := store.CreateOnce(policy, draft(s), actor, request); err != nil || !repeated || again.ID != asked.ID {
+	if again, _, repeated, err := store.CreateOnce(policy, draft(s), actor, request); err != nil || !repeated ||
+		again.ID != asked.ID {
 		s.Errorf("the same request: %v, %v, %v", again, repeated, err)
 	}
 	if entries, _, err := store.Audit(tokenstore.AuditPage{Limit: 100}); err != nil || len(entries) != 6 {

@@ -48,14 +48,18 @@ func (s *site) days(id token.ID) []tokenstore.DayUsage {
 func testUsage(s *site) {
 	id, unused := idOf(1), idOf(2)
 	s.put(newToken(1), newToken(2))
-	states := []tokenstore.FlushState{{Journal: 5, Part: journal.Position{1, 2}, Last: id, Flush: 7}, {Journal: 6, Saved: journal.Position{3, 4}, Flush: 8, Whole: true}, {}}
+	states := []tokenstore.FlushState{{Journal: 5, Part: journal.Position{1, 2}, Last: id, Flush: 7},
+		{Journal: 6, Saved: journal.Position{3, 4}, Flush: 8, Whole: true}, {}}
 	last := func(second int) tokenstore.LastUse {
-		return tokenstore.LastUse{Time: now.Add(time.Duration(second) * time.Second), IP: "::1", UserAgent: "curl", Route: "GET /x"}
+		return tokenstore.LastUse{Time: now.Add(time.Duration(second) * time.Second), IP: "::1", UserAgent: "curl",
+			Route: "GET /x"}
 	}
 	came := []tokenstore.Usage{
 		{Allowed: 7, Denied: 1, Last: last(1), Days: []tokenstore.DayUsage{usedOn(today-1, 1)}},
-		{Allowed: 7, Last: last(3), Previous: last(2), Days: []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)}},
-		{Denied: 2, Last: last(2), Previous: last(1), Days: []tokenstore.DayUsage{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)}},
+		{Allowed: 7, Last: last(3), Previous: last(2),
+			Days: []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)}},
+		{Denied: 2, Last: last(2), Previous: last(1),
+			Days: []tokenstore.DayUsage{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)}},
 	}
 	var want tokenstore.Usage
 	for i, more := range came {
@@ -84,7 +88,10 @@ func testUsage(s *site) {
 	} {
 		got, state, err := s.usage(id, c.first, c.last)
 		s.check(err)
-		if !slices.EqualFunc(got.Days, c.want, func(a, b tokenstore.DayUsage) bool { return a.Day == b.Day && slices.Equal(a.Points, b.Points) }) {
+		if !slices.EqualFunc(got.Days, c.want, func(a, b tokenstore.DayUsage) bool {
+			return a.Day == b.Day &&
+				slices.Equal(a.Points, b.Points)
+		}) {
 			s.Errorf("days %d to %d: %+v, want %+v", c.first-today, c.last-today, got.Days, c.want)
 		}
 		got.Days = want.Days

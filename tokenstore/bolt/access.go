@@ -39,7 +39,8 @@ func (b *Backend) viewNow(fn func(*bbolt.Tx) error) error {
 	for {
 		h := b.current.Load()
 		err := b.viewOf(h, fn)
-		if b.current.Load() != h && (errors.Is(err, tokenstore.ErrClosed) || errors.Is(err, errDamage)) && !b.closed.Load() {
+		if b.current.Load() != h && (errors.Is(err, tokenstore.ErrClosed) || errors.Is(err, errDamage)) &&
+			!b.closed.Load() {
 			continue // the file was rebuilt meanwhile
 		}
 		if errors.Is(err, errDamage) {
@@ -188,11 +189,13 @@ func (b *Backend) check(h *handle) error {
 	case replaced != nil:
 		return *replaced
 	case h.stuck.Load():
-		return fmt.Errorf("%w: %w and could not be rebuilt; restore a backup of %s and restart Caddy", tokenstore.ErrUnavailable, errDamage, b.path)
+		return fmt.Errorf("%w: %w and could not be rebuilt; restore a backup of %s and restart Caddy",
+			tokenstore.ErrUnavailable, errDamage, b.path)
 	case err != nil:
 		return fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
 	case size < used:
-		return fmt.Errorf("%w: the file %s was truncated while in use, to %d of %d bytes; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
+		return fmt.Errorf(
+			"%w: the file %s was truncated while in use, to %d of %d bytes; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
 			tokenstore.ErrReplaced, b.path, size, used)
 	}
 	return nil
@@ -203,7 +206,8 @@ func (b *Backend) check(h *handle) error {
 // the next start.
 func (b *Backend) checkPlace(h *handle) error {
 	if now, err := os.Stat(b.path); err != nil || !os.SameFile(now, h.identity) {
-		return fmt.Errorf("%w: the file at %s was moved away or replaced while in use; put it back, or restart Caddy to use the new one",
+		return fmt.Errorf(
+			"%w: the file at %s was moved away or replaced while in use; put it back, or restart Caddy to use the new one",
 			tokenstore.ErrReplaced, b.path)
 	}
 	size, err := fileSize(h.file, h.fd)
@@ -227,7 +231,8 @@ func (b *Backend) overwritten(h *handle, want, got uint64) error {
 	if got != 0 {
 		found = fmt.Sprintf("its content is that of transaction %d", got)
 	}
-	err := fmt.Errorf("%w: the file %s was overwritten while in use: the content of transaction %d was expected, and %s; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
+	err := fmt.Errorf(
+		"%w: the file %s was overwritten while in use: the content of transaction %d was expected, and %s; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
 		tokenstore.ErrReplaced, b.path, want, found)
 	h.replaced.CompareAndSwap(nil, &err)
 	return *h.replaced.Load()

@@ -32,7 +32,8 @@ func appendAudit(tx *bbolt.Tx, entry tokenstore.AuditEntry) error {
 }
 
 // Audit implements tokenstore.Backend.
-func (b *Backend) Audit(before *tokenstore.AuditPosition, yield func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool) error {
+func (b *Backend) Audit(before *tokenstore.AuditPosition,
+	yield func(tokenstore.AuditPosition, tokenstore.AuditEntry) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
 		cursor := tx.Bucket(auditBucket).Cursor()
 		key, record := cursor.Last()

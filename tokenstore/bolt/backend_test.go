@@ -34,7 +34,8 @@ func TestBackend(t *testing.T) {
 		Damage: func(t testing.TB, b tokenstore.Backend, record backendtest.Record, id token.ID) bool {
 			check(t, b.(*Backend).update(func(tx *bbolt.Tx) error {
 				bucket := tx.Bucket(map[backendtest.Record][]byte{
-					backendtest.TokenRecord: tokensBucket, backendtest.UsageRecord: usageBucket, backendtest.AuditRecord: auditBucket,
+					backendtest.TokenRecord: tokensBucket, backendtest.UsageRecord: usageBucket,
+					backendtest.AuditRecord: auditBucket,
 				}[record])
 				key := id[:]
 				if record == backendtest.AuditRecord {

@@ -74,7 +74,8 @@ func TestBackupUnderLoad(t *testing.T) {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		restored := storeOver(t, mustOpen(t, backup))
-		if match, err := restored.Authenticate(before.credential, testTime); err != nil || match.Status != token.StatusActive {
+		if match, err := restored.Authenticate(before.credential, testTime); err != nil ||
+			match.Status != token.StatusActive {
 			t.Errorf("%v, %v", match, err)
 		}
 		if got, err := restored.Get(before.ID); err != nil || got.Usage.Allowed != 1 {
@@ -159,7 +160,10 @@ func TestCheckFinds(t *testing.T) {
 			path := newPath(t)
 			s := storeOver(t, mustOpen(t, path))
 			tok := makeToken(t, s)
-			_, _, _, err := s.CreateOnce(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{ExpiresAt: testTime.AddDate(0, 1, 0)}}, testActor, tokenstore.Request{Key: "k"})
+			_, _, _, err := s.CreateOnce(testPolicy,
+				token.Draft{Kind: token.KindAdmin, Name: "x",
+					Expiry: token.Expiry{ExpiresAt: testTime.AddDate(0, 1, 0)}}, testActor,
+				tokenstore.Request{Key: "k"})
 			check(t, err)
 			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)

@@ -18,7 +18,8 @@ func benchmarkStore(b *testing.B, n int) (*Backend, []token.Digest) {
 	err := backend.update(func(tx *bbolt.Tx) error {
 		for i := range n {
 			token := &token.Token{
-				Terms: token.Terms{Kind: token.KindAPI, Account: "default", Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm", Name: "benchmark",
+				Terms:  token.Terms{Kind: token.KindAPI, Account: "default", Scopes: token.Grants{"unikernel:list"}},
+				Format: token.FormatNative, Prefix: "mm", Name: "benchmark",
 				CreatedAt: testTime, Version: 1,
 			}
 			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)})

@@ -103,7 +103,8 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 		return
 	}
 	defer func() { check(t, b.Close()) }()
-	s, err := tokenstore.Open(withoutJournal{b}, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), FlushInterval: -1})
+	s, err := tokenstore.Open(withoutJournal{b},
+		tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), FlushInterval: -1})
 	if err != nil {
 		o.refused++
 		return
@@ -124,7 +125,8 @@ func (f *flipped) try(t testing.TB, path string, o *outcome) {
 			harm = true
 			o.denied++
 		}
-		if used, err := usageOf(b, token.ID); err == nil && !reflect.DeepEqual(used, f.used[token.ID]) && !reflect.DeepEqual(used, tokenstore.Usage{}) {
+		if used, err := usageOf(b, token.ID); err == nil && !reflect.DeepEqual(used, f.used[token.ID]) &&
+			!reflect.DeepEqual(used, tokenstore.Usage{}) {
 			t.Errorf("token %s is used %+v, not %+v", token.ID, used, f.used[token.ID])
 		}
 		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {
@@ -200,7 +202,8 @@ func TestBitFlips(t *testing.T) {
 				t.Fatalf("with bit %d of byte %d flipped, pages of %d", bit%8, bit/8, pageSize)
 			}
 		}
-		t.Logf("%d flips with pages of %d: %d refused, %d harmless; %d tokens denied", len(bits), pageSize, o.refused, o.harmless, o.denied)
+		t.Logf("%d flips with pages of %d: %d refused, %d harmless; %d tokens denied", len(bits), pageSize, o.refused,
+			o.harmless, o.denied)
 		if o.refused == 0 || o.harmless == 0 || o.denied == 0 {
 			t.Error("one of the outcomes never came about")
 		}

@@ -93,7 +93,8 @@ func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db
 func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
 	t.Helper()
 	s, err := tokenstore.Open(b, tokenstore.Options{
-		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), Elapsed: func() time.Duration { return 0 }, FlushInterval: -1,
+		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), Elapsed: func() time.Duration { return 0 },
+		FlushInterval: -1,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +138,8 @@ func change(b *Backend, id token.ID, edit func(*token.Token)) error {
 		token := *old
 		token.Version++
 		edit(&token)
-		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: testTime, Action: "edit", TokenID: id}}, nil
+		return tokenstore.Change{Token: &token, Audit: tokenstore.AuditEntry{Time: testTime, Action: "edit",
+			TokenID: id}}, nil
 	})
 	return err
 }
@@ -189,7 +191,8 @@ func TestOpenMakes(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
 		t.Errorf("the directory holds %v", got)
 	}
-	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir, filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
+	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir,
+		filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s has mode %v, %v", filepath.Base(path), info.Mode(), err)
 		}
@@ -372,7 +375,8 @@ func TestLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := files(t, dir)
-	if _, err := Open(link); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "link to a file that doesn't exist") {
+	if _, err := Open(link); err == nil || errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), "link to a file that doesn't exist") {
 		t.Errorf("got %v", err)
 	}
 	if !maps.Equal(before, files(t, dir)) {

@@ -220,7 +220,8 @@ func checkDay(tx *bbolt.Tx, report *Report, key, record []byte) {
 		return
 	}
 	if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
-		report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly), err)
+		report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):],
+			keyDay(key).Start().Format(time.DateOnly), err)
 	}
 }
 

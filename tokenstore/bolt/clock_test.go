@@ -28,7 +28,8 @@ func (p pruning) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) 
 func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.Store)) {
 	t.Helper()
 	b := pruning{mustOpen(t, path), make(chan struct{}, 1)}
-	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: time.Hour})
+	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }),
+		FlushInterval: time.Hour})
 	check(t, err)
 	twoYears, err := token.ParseLifetime("2y")
 	check(t, err)
@@ -52,9 +53,10 @@ func TestWrongClockLosesNothing(t *testing.T) {
 	request := tokenstore.Request{Key: "key", Body: []byte("body")}
 	later := testTime.Add(2 * time.Hour)
 	for name, clocks := range map[string][]time.Time{
-		"right":                  {testTime.Add(time.Hour)},
-		"10 years ahead":         {testTime.AddDate(10, 0, 0)},
-		"ahead again and again":  {testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 1), testTime.AddDate(9, 0, 0)},
+		"right":          {testTime.Add(time.Hour)},
+		"10 years ahead": {testTime.AddDate(10, 0, 0)},
+		"ahead again and again": {testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 1),
+			testTime.AddDate(9, 0, 0)},
 		"of 1970":                {time.Unix(0, 0)},
 		"of 1970, then ahead":    {time.Unix(0, 0), testTime.AddDate(10, 0, 0)},
 		"a month ahead, behind":  {testTime.AddDate(0, 1, 0), testTime.AddDate(0, -1, 0)},
@@ -73,7 +75,8 @@ func TestWrongClockLosesNothing(t *testing.T) {
 				match, err := s.Authenticate(credential, testTime)
 				check(t, err)
 				for i := range 7 {
-					s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime.Add(time.Duration(i-6) * 24 * time.Hour)})
+					s.CountAllowed(match, "a:b",
+						tokenstore.LastUse{Time: testTime.Add(time.Duration(i-6) * 24 * time.Hour)})
 				}
 			})
 			for _, wrong := range clocks {
@@ -93,7 +96,8 @@ func TestWrongClockLosesNothing(t *testing.T) {
 				if err != nil || match.Status != token.StatusActive {
 					t.Errorf("the token is %v, %v", match.Status, err)
 				}
-				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated || again.ID != tok.ID {
+				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil ||
+					!repeated || again.ID != tok.ID {
 					t.Errorf("the same request: repeated %v, %v", repeated, err)
 				}
 				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {

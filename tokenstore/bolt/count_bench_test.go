@@ -18,7 +18,8 @@ func BenchmarkCount(b *testing.B) {
 	for _, tokens := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			s, matches := usedTokens(b, tokens)
-			use := tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
+			use := tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9",
+				Route: "GET /api/unikernels"}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				use.Time = use.Time.Add(1000)
@@ -31,7 +32,8 @@ func BenchmarkCount(b *testing.B) {
 		s, matches := usedTokens(b, 1)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
-			use := tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
+			use := tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9",
+				Route: "GET /api/unikernels"}
 			for pb.Next() {
 				use.Time = use.Time.Add(1000)
 				s.CountAllowed(matches[0], "unikernel:list", use)
@@ -57,7 +59,8 @@ func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	for _, digest := range digests {
 		match, err := s.Authenticate(token.Credential{Digest: digest}, testTime)
 		check(b, err)
-		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"})
+		s.CountAllowed(match, "unikernel:list",
+			tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"})
 		matches = append(matches, match)
 	}
 	return s, matches
@@ -102,7 +105,8 @@ func BenchmarkFlush(b *testing.B) {
 // useEach counts one request for each of some tokens that are spread over all.
 func useEach(s *tokenstore.Store, matches []tokenstore.Match, n int) {
 	for i := range n {
-		s.CountAllowed(matches[i*len(matches)/n], "unikernel:list", tokenstore.LastUse{Time: testTime.Add(time.Duration(i)), IP: "203.0.113.7", Route: "GET /api/unikernels"})
+		s.CountAllowed(matches[i*len(matches)/n], "unikernel:list",
+			tokenstore.LastUse{Time: testTime.Add(time.Duration(i)), IP: "203.0.113.7", Route: "GET /api/unikernels"})
 	}
 }
 
@@ -141,7 +145,8 @@ func BenchmarkDuringFlush(b *testing.B) {
 					begun := time.Now()
 					found, err := s.Authenticate(token.Credential{Digest: match.Digest}, testTime)
 					check(b, err)
-					s.CountAllowed(found, "unikernel:list", tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", Route: "GET /api/unikernels"})
+					s.CountAllowed(found, "unikernel:list",
+						tokenstore.LastUse{Time: testTime, IP: "203.0.113.7", Route: "GET /api/unikernels"})
 					requests = append(requests, time.Since(begun))
 				}
 			}

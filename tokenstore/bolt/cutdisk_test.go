@@ -50,7 +50,8 @@ func checkCut(path string, m *backendtest.Model) (found []backendtest.Violation)
 	}
 	s, err := modelStore(withoutJournal{b}, testTime)
 	if err == nil {
-		found = slices.DeleteFunc(m.Check(s), func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
+		found = slices.DeleteFunc(m.Check(s),
+			func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
 		_ = b.Close() // so that closing the store writes nothing
 		err = s.Close()
 	}

@@ -64,7 +64,8 @@ const maxDetails = 2
 
 func newDamageTable() *damageTable {
 	d := &damageTable{
-		cases: make(map[string]int), with: make(map[string]map[string]int), tokens: make(map[string]map[string]int), details: make(map[string][]string),
+		cases: make(map[string]int), with: make(map[string]map[string]int), tokens: make(map[string]map[string]int),
+		details: make(map[string][]string),
 	}
 	for _, kind := range damageKinds {
 		d.with[kind.name], d.tokens[kind.name] = make(map[string]int), make(map[string]int)
@@ -199,7 +200,8 @@ func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 			line.Outcomes, line.Details = map[string]int{hung: 1}, map[string]string{hung: c.stderr.String()}
 			table.add(line)
 		case line.Begin:
-			line.Outcomes, line.Details = map[string]int{crashed: 1}, map[string]string{crashed: fmt.Sprintf("%v: %s", err, c.firstLine())}
+			line.Outcomes, line.Details = map[string]int{crashed: 1},
+				map[string]string{crashed: fmt.Sprintf("%v: %s", err, c.firstLine())}
 			table.add(line)
 		}
 		spec.First = line.Case + spec.Step

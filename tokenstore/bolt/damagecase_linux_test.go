@@ -86,8 +86,10 @@ func runDamageCases(file string) int {
 		dir := filepath.Join(spec.Work, fmt.Sprint(i))
 		must(os.Mkdir(dir, 0o700))
 		c := damageCase{
-			damaging: damaging{lived: l, Rand: rand.New(rand.NewPCG(19, uint64(i))), path: filepath.Join(dir, "tokens.db")},
-			kind:     kind, line: damageLine{Case: i, Kind: kind.name, Outcomes: make(map[string]int), Details: make(map[string]string)},
+			damaging: damaging{lived: l, Rand: rand.New(rand.NewPCG(19, uint64(i))),
+				path: filepath.Join(dir, "tokens.db")},
+			kind: kind, line: damageLine{Case: i, Kind: kind.name, Outcomes: make(map[string]int),
+				Details: make(map[string]string)},
 		}
 		c.run()
 		watchdog.Stop()

@@ -34,7 +34,8 @@ func TestEndedEntryDamaged(t *testing.T) {
 	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	check(t, s.Close())
 	damageRecord(t, path, endedBucket)
-	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "taken out of service") {
+	if report, err := Check(path); err != nil || len(report.Problems) != 1 ||
+		!strings.Contains(report.Problems[0], "taken out of service") {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
 	s = storeOver(t, mustOpen(t, path))
@@ -69,7 +70,8 @@ func TestEndedSecretInUse(t *testing.T) {
 		return putEnded(tx, tokenstore.EndedSecret{Digest: tok.Digest, At: testTime}, false)
 	}))
 	check(t, b.Close())
-	if report, err := Check(path); err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], tok.ID.String()) {
+	if report, err := Check(path); err != nil || len(report.Problems) != 1 ||
+		!strings.Contains(report.Problems[0], tok.ID.String()) {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
 	s := storeOver(t, mustOpen(t, path))

@@ -71,7 +71,8 @@ func TestFailedCalls(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: install strace, which makes system calls fail", err)
 	}
-	probe := exec.CommandContext(t.Context(), strace, "-f", "-qq", "--seccomp-bpf", "-e", "inject=fsync:error=EIO", strace, "-V")
+	probe := exec.CommandContext(t.Context(), strace, "-f", "-qq", "--seccomp-bpf", "-e", "inject=fsync:error=EIO",
+		strace, "-V")
 	if out, err := probe.CombinedOutput(); err != nil {
 		t.Skipf("strace can't trace a process here: %v: %s", err, out)
 	}

@@ -47,7 +47,8 @@ func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 		check(t, os.WriteFile(r.path(), r.content, fileMode))
 	}
 	log := filepath.Join(r.dir, "log")
-	wrapper := append([]string{strace, "-o", log, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,writev," + r.calls}, straceOptions...)
+	wrapper := append([]string{strace, "-o", log, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,writev," + r.calls},
+		straceOptions...)
 	if n > 0 {
 		when := fmt.Sprint(n)
 		if r.later {

@@ -61,7 +61,8 @@ func TestTruncatedWhileOpen(t *testing.T) {
 					b.current.Load().size.Store(0)
 				}
 				for round := range 2 {
-					if match, err := s.Authenticate(loaded.credential, testTime); err != nil || match.Status != token.StatusActive {
+					if match, err := s.Authenticate(loaded.credential, testTime); err != nil ||
+						match.Status != token.StatusActive {
 						t.Errorf("a token in memory: %v, %v", match.Status, err)
 					}
 					for what, f := range map[string]func() error{
@@ -74,7 +75,9 @@ func TestTruncatedWhileOpen(t *testing.T) {
 							return nil
 						},
 						"a new token": func() error {
-							_, _, err := s.Create(testPolicy, token.Draft{Kind: token.KindAPI, Name: "x", Preset: "full", Expiry: token.Expiry{NeverExpires: true}}, testActor)
+							_, _, err := s.Create(testPolicy,
+								token.Draft{Kind: token.KindAPI, Name: "x", Preset: "full",
+									Expiry: token.Expiry{NeverExpires: true}}, testActor)
 							return err
 						},
 						"a deletion": func() error { return s.Delete(tokens[7+round].ID, token.AnyVersion, testActor) },
@@ -84,7 +87,9 @@ func TestTruncatedWhileOpen(t *testing.T) {
 						},
 					} {
 						err := within(t, what, f)
-						if err != nil && (!errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrNotFound)) || err == nil && !surprise {
+						if err != nil &&
+							(!errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrNotFound)) ||
+							err == nil && !surprise {
 							t.Errorf("%s: %v", what, err)
 						}
 						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
@@ -126,7 +131,8 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 	check(t, os.Truncate(path, 0))
 	b.current.Load().size.Store(0)
 	for range 2 {
-		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err, tokenstore.ErrUnavailable) {
+		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err,
+			tokenstore.ErrUnavailable) {
 			t.Errorf("a read: %v", err)
 		}
 		err := within(t, "a write", func() error {
@@ -206,13 +212,15 @@ func TestReplacedWhileOpen(t *testing.T) {
 			for what, err := range map[string]error{
 				"a deletion": s.Delete(tok.ID, token.AnyVersion, testActor), "usage": s.Flush(),
 			} {
-				if !errors.Is(err, tokenstore.ErrUnavailable) || !strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
+				if !errors.Is(err, tokenstore.ErrUnavailable) ||
+					!strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
 			// Who has a token is served from the file that was.
 			for _, credential := range []token.Credential{tok.credential, unused.credential} {
-				if match, err := s.Authenticate(credential, testTime); err != nil || match.Status != token.StatusActive {
+				if match, err := s.Authenticate(credential, testTime); err != nil ||
+					match.Status != token.StatusActive {
 					t.Errorf("%v, %v", match.Status, err)
 				}
 			}
@@ -251,7 +259,8 @@ func TestFailedCommit(t *testing.T) {
 	var created int
 	for ; err == nil && created < 1000; created++ {
 		_, _, err = s.Create(testPolicy, token.Draft{
-			Kind: token.KindAPI, Name: strings.Repeat("x", 100), Preset: "full", Expiry: token.Expiry{ExpiresAt: testTime.AddDate(1, 0, 0)},
+			Kind: token.KindAPI, Name: strings.Repeat("x", 100), Preset: "full",
+			Expiry: token.Expiry{ExpiresAt: testTime.AddDate(1, 0, 0)},
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
@@ -318,7 +327,8 @@ func checkConsistent(t testing.TB, b *Backend) {
 				return nil
 			}
 			tokens, digests = tokens+1, digests+len(token.Digests())
-			for bucket, order := range map[string]tokenstore.Order{"created": tokenstore.OrderCreated, "expires": tokenstore.OrderExpires} {
+			for bucket, order := range map[string]tokenstore.Order{"created": tokenstore.OrderCreated,
+				"expires": tokenstore.OrderExpires} {
 				if tx.Bucket([]byte(bucket)).Get(orderKey(order, token)) == nil {
 					t.Errorf("token %s isn't in %s", key, bucket)
 				}

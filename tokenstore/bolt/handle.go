@@ -161,7 +161,8 @@ func (e *LockedError) Error() string {
 		holder = fmt.Sprintf("process %d", e.PID)
 	}
 	return fmt.Sprintf("token store %s is in use by %s, usually another running Caddy: "+
-		"change that one's configuration with `caddy reload`, stop it, or give this one a store file of its own", e.Path, holder)
+		"change that one's configuration with `caddy reload`, stop it, or give this one a store file of its own",
+		e.Path, holder)
 }
 
 // close waits for transactions under way and unlocks the file.

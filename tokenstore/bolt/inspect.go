@@ -68,7 +68,8 @@ func fileError(err error) error {
 	case errors.Is(err, boltfile.ErrEmpty):
 		return errors.New("the file is empty: restore a backup, or remove the file to begin with an empty store")
 	case errors.Is(err, boltfile.ErrNotBolt):
-		return errors.New("the file is not a token store: name another file (one that doesn't exist yet is made), or restore a backup if it was a store")
+		return errors.New(
+			"the file is not a token store: name another file (one that doesn't exist yet is made), or restore a backup if it was a store")
 	case errors.Is(err, boltfile.ErrDamaged):
 		return fmt.Errorf("the file is %w; run caddy api-token repair, or restore a backup", err)
 	}
@@ -87,7 +88,8 @@ func inspectPath(path string) error {
 	case err != nil:
 		return fmt.Errorf("token store: %w", err)
 	case info.IsDir():
-		return fmt.Errorf("token store %s is a directory: name a file in it, for example %s", path, filepath.Join(path, "tokens.db"))
+		return fmt.Errorf("token store %s is a directory: name a file in it, for example %s", path,
+			filepath.Join(path, "tokens.db"))
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("token store %s is not a regular file: name another", path)
 	}
@@ -98,7 +100,8 @@ func inspectPath(path string) error {
 // that it is missing.
 func inspectMissing(path string, missing error) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("token store %s is a link to a file that doesn't exist: restore that file, or remove the link", path)
+		return fmt.Errorf(
+			"token store %s is a link to a file that doesn't exist: restore that file, or remove the link", path)
 	} else if err == nil {
 		return inspectPath(path) // it has just been made
 	}
@@ -109,7 +112,8 @@ func inspectMissing(path string, missing error) error {
 		if exists(path) {
 			return inspectPath(path) // it has just been made, and then its journal
 		}
-		return fmt.Errorf("token store %s is missing, but its usage journal %s is there: put the store back, restore a backup with caddy api-token restore, or remove the journal to begin with an empty store", path, journal)
+		return fmt.Errorf(
+			"token store %s is missing, but its usage journal %s is there: put the store back, restore a backup with caddy api-token restore, or remove the journal to begin with an empty store", path, journal)
 	}
 	return fmt.Errorf("token store: %w", missing)
 }

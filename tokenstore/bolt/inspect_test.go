@@ -65,14 +65,15 @@ func TestRefusedFiles(t *testing.T) {
 		make func(*testing.T, string)
 		says string
 	}{
-		"empty":             {write(""), "is empty"},
-		"one byte":          {write("x"), notOurs},
-		"text":              {write(strings.Repeat("tokens\n", 5000)), notOurs},
-		"zeros":             {write(strings.Repeat("\x00", 1<<16)), notOurs},
-		"random":            {write(string(random)), notOurs},
-		"another database":  {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
-		"directory":         {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
-		"link to a device":  {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) }, "not a regular file"},
+		"empty":            {write(""), "is empty"},
+		"one byte":         {write("x"), notOurs},
+		"text":             {write(strings.Repeat("tokens\n", 5000)), notOurs},
+		"zeros":            {write(strings.Repeat("\x00", 1<<16)), notOurs},
+		"random":           {write(string(random)), notOurs},
+		"another database": {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
+		"directory":        {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
+		"link to a device": {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) },
+			"not a regular file"},
 		"link to itself":    {func(t *testing.T, path string) { check(t, os.Symlink(path, path)) }, "token store"},
 		"empty bbolt":       {made(0, func(*bbolt.Tx) error { return nil }), foreign},
 		"foreign":           {made(0, bucket("acme", "nonces")), foreign},
@@ -100,7 +101,8 @@ func TestRefusedFiles(t *testing.T) {
 				},
 			} {
 				err := f(path)
-				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.says) ||
+					!strings.Contains(err.Error(), path) {
 					t.Errorf("%s: %v, want %q", verb, err, c.says)
 				}
 			}
@@ -167,14 +169,17 @@ func TestTruncated(t *testing.T) {
 		t.Fatalf("%d bytes of %d are used", used, len(whole))
 	}
 	for _, size := range []int64{
-		0, 1, 79, 80, 100, 4095, 4096, 4096 + 79, 4096 + 80, 8191, 8192, 8193, 12288, 16384, 65536, used / 2, used - 4096, used - 1,
+		0, 1, 79, 80, 100, 4095, 4096, 4096 + 79, 4096 + 80, 8191, 8192, 8193, 12288, 16384, 65536, used / 2,
+		used - 4096, used - 1,
 	} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
 			check(t, os.WriteFile(path, whole[:size], 0o600))
 			before := files(t, filepath.Dir(path))
-			says := fmt.Sprintf("it has %d bytes and %d pages of 4096 are expected; run caddy api-token repair, or restore a backup", size, used/4096)
+			says := fmt.Sprintf(
+				"it has %d bytes and %d pages of 4096 are expected; run caddy api-token repair, or restore a backup",
+				size, used/4096)
 			switch {
 			case size == 0:
 				says = "is empty: restore a backup"

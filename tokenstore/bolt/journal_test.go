@@ -91,7 +91,8 @@ func TestOlderStore(t *testing.T) {
 		check(t, err)
 		check(t, os.WriteFile(path, older, fileMode))
 		for range 2 {
-			if err := open(path); !errors.Is(err, tokenstore.ErrOlder) || !strings.Contains(err.Error(), "caddy api-token restore") {
+			if err := open(path); !errors.Is(err, tokenstore.ErrOlder) ||
+				!strings.Contains(err.Error(), "caddy api-token restore") {
 				t.Errorf("killed %v: an older store: %v", killed, err)
 			}
 		}

@@ -13,7 +13,8 @@ import (
 )
 
 // List implements tokenstore.Backend.
-func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool, yield func(*token.Token) bool) error {
+func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, descending bool,
+	yield func(*token.Token) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
 		tokens := tx.Bucket(tokensBucket).Cursor()
 		cursor := tx.Bucket(orderBucket(order)).Cursor()

@@ -68,7 +68,8 @@ func makeLived(t testing.TB, dir string, pageSize int) {
 	l := &lived{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, livedDays)}
 	var days atomic.Int32
 	s, err := tokenstore.Open(b, tokenstore.Options{
-		Clock: tokenstore.ClockFunc(func() time.Time { return testTime.AddDate(0, 0, int(days.Load())) }), FlushInterval: -1,
+		Clock:         tokenstore.ClockFunc(func() time.Time { return testTime.AddDate(0, 0, int(days.Load())) }),
+		FlushInterval: -1,
 	})
 	check(t, err)
 	random := rand.New(rand.NewPCG(7, uint64(pageSize)))
@@ -123,7 +124,8 @@ func (l *lived) addImage(t testing.TB, path string) {
 // findPages sets Live and Branches.
 func (l *lived) findPages(t testing.TB) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(l.dir, imageName(l.Images-1)), fileMode, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
+	db, err := bbolt.Open(filepath.Join(l.dir, imageName(l.Images-1)), fileMode,
+		&bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
 	check(t, err)
 	check(t, errors.Join(db.View(func(tx *bbolt.Tx) error {
 		for number := 0; number < int(tx.Size())/l.PageSize; {

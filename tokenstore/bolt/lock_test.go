@@ -63,7 +63,9 @@ func TestLocked(t *testing.T) {
 				}
 			}
 			// Where the kernel tells, it tells of the right process.
-			if locked.PID != 0 && (locked.PID != holder.Process.Pid || !strings.Contains(err.Error(), fmt.Sprint("process ", locked.PID))) {
+			if locked.PID != 0 &&
+				(locked.PID != holder.Process.Pid ||
+					!strings.Contains(err.Error(), fmt.Sprint("process ", locked.PID))) {
 				t.Errorf("process %d has it, said is %d", holder.Process.Pid, locked.PID)
 			}
 			if killed {

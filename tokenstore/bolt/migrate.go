@@ -53,7 +53,9 @@ func readCounters(store string) ([]byte, error) {
 		err = errors.New("it does not begin as such a file does")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
+		return nil,
+			fmt.Errorf(
+				"the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
 	}
 	return content, nil
 }
@@ -117,7 +119,8 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 			saved.Allowed, saved.Denied = kept.Allowed, kept.Denied
 		}
 	}
-	more := tokenstore.Usage{Allowed: c.allowed - min(c.allowed, saved.Allowed), Denied: c.denied - min(c.denied, saved.Denied), Last: saved.Last}
+	more := tokenstore.Usage{Allowed: c.allowed - min(c.allowed, saved.Allowed),
+		Denied: c.denied - min(c.denied, saved.Denied), Last: saved.Last}
 	at, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
 	if err != nil {
 		return err

@@ -77,7 +77,8 @@ func TestModel(t *testing.T) {
 	}
 	check(t, s.Close())
 	for _, kind := range []backendtest.ViolationKind{
-		backendtest.DeadAlive, backendtest.LiveUnknown, backendtest.RevokedUnknown, backendtest.ChangeLost, backendtest.Unlisted, backendtest.UsageLost,
+		backendtest.DeadAlive, backendtest.LiveUnknown, backendtest.RevokedUnknown, backendtest.ChangeLost,
+		backendtest.Unlisted, backendtest.UsageLost,
 	} {
 		if kinds[kind] == 0 {
 			t.Errorf("an older file: no %q is found", kind)

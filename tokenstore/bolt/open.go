@@ -114,7 +114,9 @@ func missingBuckets(content *boltfile.File) (missing [][]byte) {
 		}
 	}
 	for _, name := range [][]byte{endedBucket, flushBucket} {
-		if !content.HasBucket(name) && slices.ContainsFunc(content.Buckets(), func(other string) bool { return bitsDiffer(other, string(name)) == 1 }) {
+		if !content.HasBucket(name) &&
+			slices.ContainsFunc(content.Buckets(),
+				func(other string) bool { return bitsDiffer(other, string(name)) == 1 }) {
 			missing = append(missing, name)
 		}
 	}

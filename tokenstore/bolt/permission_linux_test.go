@@ -45,11 +45,13 @@ func TestPermission(t *testing.T) {
 	check(t, os.Chmod(path, 0o400))
 	asNobody(t, func() {
 		for verb, err := range map[string]error{"Inspect": Inspect(path), "Open": openAndClose(path)} {
-			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "the right to read and write it") {
+			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) ||
+				!strings.Contains(err.Error(), "the right to read and write it") {
 				t.Errorf("%s: %v", verb, err)
 			}
 		}
-		if _, err := Restore(path, path+".new", testTime); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "the backup "+path) {
+		if _, err := Restore(path, path+".new", testTime); !errors.Is(err, fs.ErrPermission) ||
+			!strings.Contains(err.Error(), "the backup "+path) {
 			t.Errorf("Restore: %v", err)
 		}
 	})

@@ -226,5 +226,6 @@ func (c *powerCut) checkJournal(t *testing.T, journals []journalImage, m *backen
 		return []backendtest.Violation{{Kind: backendtest.OtherError, Text: err.Error()}}
 	}
 	defer s.Close()
-	return slices.DeleteFunc(m.Check(s), func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
+	return slices.DeleteFunc(m.Check(s),
+		func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
 }

@@ -46,7 +46,8 @@ func isOld(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 		bucket []byte
 		old    func(key []byte) bool
 	}{
-		{auditBucket, isBefore(keep.Audit)}, {requestedBucket, isBefore(keep.Requests)}, {daysBucket, isDayBefore(keep.Days)},
+		{auditBucket, isBefore(keep.Audit)}, {requestedBucket, isBefore(keep.Requests)},
+		{daysBucket, isDayBefore(keep.Days)},
 	} {
 		if key, _ := tx.Bucket(part.bucket).Cursor().First(); key != nil && part.old(key) {
 			return true
@@ -107,7 +108,8 @@ func addHours(tx *bbolt.Tx, before tokenstore.Day) error {
 	days := tx.Bucket(daysBucket)
 	var keys, records [][]byte
 	cursor := days.Cursor()
-	for key, record := behindKey(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit && isDayBefore(before)(key); key, record = cursor.Next() {
+	for key, record := behindKey(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit &&
+		isDayBefore(before)(key); key, record = cursor.Next() {
 		keys, records = append(keys, bytes.Clone(key)), append(records, record)
 	}
 	if len(keys) == 0 {

@@ -73,7 +73,8 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	}
 	r := &rebuilder{source: source, sink: sink{db: db}, endedSecrets: make(map[token.Digest]bool)}
 	r.salvage()
-	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.audit, r.requests, r.ended, r.meta, r.sink.commit} {
+	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.audit,
+		r.requests, r.ended, r.meta, r.sink.commit} {
 		if err := part(); err != nil {
 			r.sink.rollback()
 			return Losses{}, err
@@ -124,7 +125,8 @@ func (r *rebuilder) tokens() error {
 		delete(vouched, id)
 		tok, err := reader.Token(id, best.value)
 		switch {
-		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id] && !r.endedSecrets[tok.Digest]:
+		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id] &&
+			!r.endedSecrets[tok.Digest]:
 			return r.copyToken(tok, best.value)
 		case err == nil:
 			for _, d := range tok.Digests() {
@@ -192,7 +194,8 @@ func newer(id token.ID, record, than []byte) bool {
 		return false
 	}
 	b, err := token.DecodeToken(id, than)
-	return err != nil || a.Version > b.Version || a.Version == b.Version && b.RevokedAt.IsZero() && !a.RevokedAt.IsZero()
+	return err != nil || a.Version > b.Version || a.Version == b.Version && b.RevokedAt.IsZero() &&
+		!a.RevokedAt.IsZero()
 }
 
 // vouched returns the checksums of the tokens' records that the entries of secrets have.
@@ -312,7 +315,8 @@ func (r *rebuilder) days() error {
 	return r.copyRecords(daysBucket, dayKeyLength, func(key, value, before []byte) (bool, string) {
 		day, err := tokenstore.DecodeDay(key, keyDay(key), value)
 		if err != nil {
-			return false, fmt.Sprintf("the usage of token %s on %s", key[dayKeyLength-len(token.ID{}):], keyDay(key).Start().Format(time.DateOnly))
+			return false, fmt.Sprintf("the usage of token %s on %s", key[dayKeyLength-len(token.ID{}):],
+				keyDay(key).Start().Format(time.DateOnly))
 		}
 		kept, _ := tokenstore.DecodeDay(key, keyDay(key), before)
 		return dayTotal(day) >= dayTotal(kept), ""
@@ -355,7 +359,8 @@ func (r *rebuilder) restoreUsage() error {
 	})
 	for id, usage := range restored {
 		newest := dayKey(usage.Days[0].Day, id)
-		err = errors.Join(err, r.sink.put(usageBucket, id[:], tokenstore.EncodeUsage(id, usage)), r.sink.delete(daysBucket, newest))
+		err = errors.Join(err, r.sink.put(usageBucket, id[:], tokenstore.EncodeUsage(id, usage)),
+			r.sink.delete(daysBucket, newest))
 	}
 	return err
 }
@@ -369,7 +374,8 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 
 // copyRecords copies records of tokens, whose keys have a length and end with the id. better
 // reports whether a record replaces another with its key, or what is lost if it is damaged.
-func (r *rebuilder) copyRecords(bucket []byte, length int, better func(key, value, before []byte) (bool, string)) error {
+func (r *rebuilder) copyRecords(bucket []byte, length int,
+	better func(key, value, before []byte) (bool, string)) error {
 	var readErr error
 	for key, value := range r.entries(bucket, &readErr) {
 		if len(key) != length {
@@ -447,7 +453,8 @@ func (r *rebuilder) requests() error {
 			r.lose(requestsBucket, "an idempotency key")
 			continue
 		}
-		if err := errors.Join(r.sink.put(requestsBucket, key, value), r.sink.put(requestedBucket, requestedKey(&request), nil)); err != nil {
+		if err := errors.Join(r.sink.put(requestsBucket, key, value),
+			r.sink.put(requestedBucket, requestedKey(&request), nil)); err != nil {
 			return err
 		}
 	}

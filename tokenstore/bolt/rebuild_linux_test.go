@@ -100,7 +100,8 @@ func TestDamagedBucket(t *testing.T) {
 			}
 			damaged := 0
 			for i, tok := range tokens {
-				if used, _, err := b.Usage(tok.ID, 0, 0); err != nil || string(bucket) == "usage" && i%2 == 0 && used.Allowed == 0 {
+				if used, _, err := b.Usage(tok.ID, 0, 0); err != nil || string(bucket) == "usage" && i%2 == 0 &&
+					used.Allowed == 0 {
 					t.Errorf("token %s: usage %+v, %v", tok.ID, used, err) // its days have it
 				}
 				match, err := s.Authenticate(tok.credential, testTime)
@@ -129,7 +130,8 @@ func TestDamagedBucket(t *testing.T) {
 				}
 				check(t, err)
 			}
-			if damaged != health.Damaged || (damaged > 0) != (string(bucket) == "tokens" || string(bucket) == "digests") {
+			if damaged != health.Damaged ||
+				(damaged > 0) != (string(bucket) == "tokens" || string(bucket) == "digests") {
 				t.Errorf("%d tokens are damaged, and %d by the health", damaged, health.Damaged)
 			}
 			check(t, s.Flush())
@@ -260,7 +262,8 @@ func TestCompact(t *testing.T) {
 	check(t, b.update(func(tx *bbolt.Tx) error { // what the audit has of them
 		return prune(tx, auditBucket, func([]byte) bool { return true }, nil)
 	}))
-	check(t, b.update(func(tx *bbolt.Tx) error { return prune(tx, auditBucket, func([]byte) bool { return true }, nil) }))
+	check(t,
+		b.update(func(tx *bbolt.Tx) error { return prune(tx, auditBucket, func([]byte) bool { return true }, nil) }))
 	reading, read := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
 	go func() {
@@ -445,7 +448,8 @@ func TestUnfoundToken(t *testing.T) {
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		var err error
 		for i, tok := range tokens[:2] {
-			err = errors.Join(err, tx.Bucket(tokensBucket).Delete(tok.ID[:]), tx.Bucket(digestsBucket).Delete(tok.Digest[:]))
+			err = errors.Join(err, tx.Bucket(tokensBucket).Delete(tok.ID[:]),
+				tx.Bucket(digestsBucket).Delete(tok.Digest[:]))
 			if i == 0 { // which was used
 				err = errors.Join(err, tx.Bucket(createdBucket).Delete(orderKey(tokenstore.OrderCreated, tok.Token)))
 			}
@@ -455,7 +459,8 @@ func TestUnfoundToken(t *testing.T) {
 	check(t, b.Close())
 	s := storeOver(t, mustOpen(t, path))
 	for i, tok := range tokens {
-		if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) != (i < 2) || errors.Is(err, tokenstore.ErrNotFound) {
+		if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) != (i < 2) ||
+			errors.Is(err, tokenstore.ErrNotFound) {
 			t.Errorf("token %d: %v", i, err)
 		}
 	}

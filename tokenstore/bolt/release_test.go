@@ -97,7 +97,8 @@ func TestRelease(t *testing.T) {
 func compareContents(t *testing.T, when string, got, want *contents) {
 	t.Helper()
 	if !got.Recorded.Equal(want.Recorded) || !got.Passed.Equal(want.Passed) || !got.Told.Equal(want.Told) {
-		t.Errorf("%s: recorded %s, passed %s, told %s; want %s, %s, %s", when, got.Recorded, got.Passed, got.Told, want.Recorded, want.Passed, want.Told)
+		t.Errorf("%s: recorded %s, passed %s, told %s; want %s, %s, %s", when, got.Recorded, got.Passed, got.Told,
+			want.Recorded, want.Passed, want.Told)
 	}
 	if !slices.Equal(got.Audit, want.Audit) {
 		t.Errorf("%s: the audit is\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"), strings.Join(want.Audit, "\n"))
@@ -110,7 +111,8 @@ func compareContents(t *testing.T, when string, got, want *contents) {
 		// Where the counters file's denied requests are shown is open, but each is shown
 		// at most once.
 		if got.AllowedInDays != got.Allowed || got.DeniedInDays > got.Denied || got.DeniedInDays < want.DeniedInDays {
-			t.Errorf("%s: %s: %d allowed and %d denied in its history, %d and %d in its totals", when, want.Name, got.AllowedInDays, got.DeniedInDays, got.Allowed, got.Denied)
+			t.Errorf("%s: %s: %d allowed and %d denied in its history, %d and %d in its totals", when, want.Name,
+				got.AllowedInDays, got.DeniedInDays, got.Allowed, got.Denied)
 		}
 		if got.DeniedInDays != want.DeniedInDays {
 			got.Days, want.Days = allowedPoints(got.Days), allowedPoints(want.Days)
@@ -158,7 +160,8 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		if !testTime.Before(tok.Times["previous valid until"]) {
 			status = token.StatusRevoked
 		}
-		if match, err := find(tok.PreviousSecret); err != nil || match.Token.ID.String() != tok.ID || !match.Previous || match.Status != status {
+		if match, err := find(tok.PreviousSecret); err != nil || match.Token.ID.String() != tok.ID || !match.Previous ||
+			match.Status != status {
 			t.Errorf("%s: the previous secret is %s, %v; want %s", tok.Name, match.Status, err, status)
 		}
 	}
@@ -179,7 +182,8 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		}
 	}
 	for name, id := range want.Requests {
-		token, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, tokenstore.Request{Key: "create " + name, Body: []byte(name)})
+		token, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor,
+			tokenstore.Request{Key: "create " + name, Body: []byte(name)})
 		if err != nil || !repeated || token.ID.String() != id {
 			t.Errorf("the request that made %s: %v, repeated %t, want %s: %v", name, token, repeated, id, err)
 		}
@@ -207,10 +211,11 @@ type contentsEnded struct {
 
 type contentsToken struct {
 	ID, Kind, Name, Status, Account, Scopes, AllowedIPs, RateLimit, Quota, CreatedBy string
-	Secret, PreviousSecret                                                           string            `json:",omitempty"`
-	Metadata                                                                         map[string]string `json:",omitempty"`
-	Times                                                                            map[string]time.Time
-	Version                                                                          uint64
+	Secret,
+	PreviousSecret string `json:",omitempty"`
+	Metadata map[string]string `json:",omitempty"`
+	Times    map[string]time.Time
+	Version  uint64
 
 	Allowed, Denied uint64
 	// Last and Previous are nil for never.
@@ -238,22 +243,27 @@ func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
 	for _, e := range entries {
 		text, err := json.Marshal(e.Changes)
 		check(t, err)
-		found.Audit = append(found.Audit, fmt.Sprintf("%s %s by %s from %s: %s %q %s", e.Time.Format(time.RFC3339Nano), e.Action, e.Actor, e.Address, e.TokenID, e.TokenName, text))
+		found.Audit = append(found.Audit, fmt.Sprintf("%s %s by %s from %s: %s %q %s", e.Time.Format(time.RFC3339Nano),
+			e.Action, e.Actor, e.Address, e.TokenID, e.TokenName, text))
 	}
 	return found
 }
 
 func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage) contentsToken {
 	c := contentsToken{
-		ID: tok.Token.ID.String(), Kind: tok.Token.Kind.String(), Name: tok.Token.Name, Status: tok.Token.Status(s.Now()).String(),
-		Account: tok.Token.Account, Scopes: strings.Join(tok.Token.Scopes, " "), AllowedIPs: fmt.Sprint(tok.Token.AllowedIPs),
-		RateLimit: tok.Token.RateLimit.String(), Quota: tok.Token.Quota.String(), CreatedBy: tok.Token.CreatedBy,
+		ID: tok.Token.ID.String(), Kind: tok.Token.Kind.String(), Name: tok.Token.Name,
+		Status:  tok.Token.Status(s.Now()).String(),
+		Account: tok.Token.Account, Scopes: strings.Join(tok.Token.Scopes, " "),
+		AllowedIPs: fmt.Sprint(tok.Token.AllowedIPs),
+		RateLimit:  tok.Token.RateLimit.String(), Quota: tok.Token.Quota.String(), CreatedBy: tok.Token.CreatedBy,
 		Metadata: tok.Token.Metadata, Times: make(map[string]time.Time), Version: tok.Token.Version,
 		Allowed: tok.Usage.Allowed, Denied: tok.Usage.Denied,
 	}
 	for name, at := range map[string]time.Time{
-		"created": tok.Token.CreatedAt, "updated": tok.Token.UpdatedAt, "secret made": tok.Token.SecretMadeAt, "expires": tok.Token.ExpiresAt,
-		"not before": tok.Token.NotBefore, "revoked": tok.Token.RevokedAt, "disabled": tok.Token.DisabledAt, "previous valid until": tok.Token.PreviousValidUntil,
+		"created": tok.Token.CreatedAt, "updated": tok.Token.UpdatedAt, "secret made": tok.Token.SecretMadeAt,
+		"expires":    tok.Token.ExpiresAt,
+		"not before": tok.Token.NotBefore, "revoked": tok.Token.RevokedAt, "disabled": tok.Token.DisabledAt,
+		"previous valid until": tok.Token.PreviousValidUntil,
 	} {
 		if !at.IsZero() {
 			c.Times[name] = at
@@ -279,7 +289,8 @@ func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage)
 		points, err := s.Series(tok.Token.ID, series.step, s.Now().AddDate(-1, 0, 0), s.Now().AddDate(0, 0, 1))
 		check(t, err)
 		for _, p := range points {
-			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope, p.Outcome, p.Count))
+			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope,
+				p.Outcome, p.Count))
 			switch {
 			case series.step != tokenstore.StepDay:
 			case p.Outcome == tokenstore.OutcomeOK:

@@ -160,7 +160,8 @@ func (b *Backend) replaceBy(structure *boltfile.Structure, faults []string, keep
 		return nil, errors.Join(err, h.close())
 	}
 	if len(faults) > 0 {
-		b.health.addRepair(tokenstore.Repair{Time: now, Faults: faults, Lost: lost.Records, Kept: kept}, len(lost.Tokens))
+		b.health.addRepair(tokenstore.Repair{Time: now, Faults: faults, Lost: lost.Records, Kept: kept},
+			len(lost.Tokens))
 	}
 	return h, nil
 }

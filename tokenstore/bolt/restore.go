@@ -21,13 +21,17 @@ import (
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
-		return "", fmt.Errorf("the backup %s can't be opened, or not by this user: copy it to where the user that Caddy runs as may read and write it, and restore that: %w", backup, fs.ErrPermission)
+		return "",
+			fmt.Errorf(
+				"the backup %s can't be opened, or not by this user: copy it to where the user that Caddy runs as may read and write it, and restore that: %w", backup, fs.ErrPermission)
 	}
 	if err != nil {
 		return "", err
 	}
 	if len(report.Problems) > 0 {
-		return "", fmt.Errorf("the backup %s is damaged and not restored; take another one, or first run caddy api-token repair %s: %s", backup, backup, strings.Join(report.Problems, "; "))
+		return "",
+			fmt.Errorf(
+				"the backup %s is damaged and not restored; take another one, or first run caddy api-token repair %s: %s", backup, backup, strings.Join(report.Problems, "; "))
 	}
 	if path, err = realPath(path); err != nil {
 		return "", fmt.Errorf("restoring token store: %w", err)
@@ -172,7 +176,8 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 	}
 	content, missing, err := boltfile.ReadDamaged(file, info.Size())
 	if errors.Is(err, boltfile.ErrDamaged) {
-		return done, fmt.Errorf("token store %s: the file is %w, so nothing in it can be found; restore a backup", path, err)
+		return done, fmt.Errorf("token store %s: the file is %w, so nothing in it can be found; restore a backup",
+			path, err)
 	}
 	if err != nil {
 		return done, fmt.Errorf("token store %s: %w", path, fileError(err))

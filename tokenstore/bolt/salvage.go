@@ -85,7 +85,8 @@ func (r *rebuilder) salvage() {
 			}
 		}
 		// The record of a token or its usage that is damaged tells that there was one.
-		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) && !recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) {
+		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) &&
+			!recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) {
 			r.salvaged[string(tokensBucket)] = append(tokens, entry{bytes.Clone(key), lostRecord})
 		}
 	}

@@ -56,7 +56,8 @@ func putTransaction(tx *bbolt.Tx) error {
 var metaKeys = [][]byte{recordedKey, passedKey, toldKey, wholeKey, identityKey}
 
 // buckets are those that every store has, in addition to meta.
-var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket, requestsBucket, requestedBucket}
+var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,
+	requestsBucket, requestedBucket}
 
 func makeSchema(tx *bbolt.Tx) error {
 	for _, name := range buckets {
@@ -100,7 +101,8 @@ func checkFormat(format, version []byte) error {
 		return errForeign
 	}
 	if v := binary.BigEndian.Uint32(version); v != schemaVersion {
-		return fmt.Errorf("the file has schema version %d and this Mollygate knows %d: run the Mollygate that wrote it, or a newer one", v, schemaVersion)
+		return fmt.Errorf(
+			"the file has schema version %d and this Mollygate knows %d: run the Mollygate that wrote it, or a newer one", v, schemaVersion)
 	}
 	return nil
 }

@@ -16,12 +16,14 @@ import (
 func TestBatchFails(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
-	refused := &pending{id: token.ID([]byte("unknown00000")), now: testTime, change: func(*token.Token) (tokenstore.Change, error) {
-		return tokenstore.Change{}, tokenstore.ErrNotFound
-	}}
-	failing := &pending{id: token.ID([]byte("failing00000")), now: testTime, change: func(*token.Token) (tokenstore.Change, error) {
-		panic("the disk fails")
-	}}
+	refused := &pending{id: token.ID([]byte("unknown00000")), now: testTime,
+		change: func(*token.Token) (tokenstore.Change, error) {
+			return tokenstore.Change{}, tokenstore.ErrNotFound
+		}}
+	failing := &pending{id: token.ID([]byte("failing00000")), now: testTime,
+		change: func(*token.Token) (tokenstore.Change, error) {
+			panic("the disk fails")
+		}}
 	b.commit([]*pending{refused})
 	if refused.err != tokenstore.ErrNotFound {
 		t.Errorf("alone: %v", refused.err)

@@ -55,7 +55,8 @@ func entryID(entry []byte) (id token.ID, err error) {
 var lostRecord = []byte{0}
 
 // errLost is the error for such a token.
-var errLost = fmt.Errorf("%w: it was lost when the token store was rebuilt; delete it, or restore a backup", token.ErrDamaged)
+var errLost = fmt.Errorf("%w: it was lost when the token store was rebuilt; delete it, or restore a backup",
+	token.ErrDamaged)
 
 // vouched reads a token and makes sure that its record is the newest.
 func vouched(tx *bbolt.Tx, id token.ID) (*token.Token, error) {

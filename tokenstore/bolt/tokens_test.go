@@ -21,7 +21,8 @@ func TestNoSecretInTheFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := storeOver(t, mustOpen(t, path))
-	_, secret, err := s.Create(testPolicy, token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{NeverExpires: true}}, testActor)
+	_, secret, err := s.Create(testPolicy,
+		token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{NeverExpires: true}}, testActor)
 	check(t, err)
 	check(t, s.Close())
 	raw, err := os.ReadFile(path)

@@ -14,7 +14,8 @@ import (
 )
 
 // Usage implements tokenstore.Backend. It takes one look-up a day.
-func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState, err error) {
+func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState,
+	err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
 		state = flushState(tx)
 		saved, damaged := savedUsage(tx, id)
@@ -38,7 +39,8 @@ func savedUsage(tx *bbolt.Tx, id token.ID) (tokenstore.Usage, error) {
 }
 
 // SaveUsage implements tokenstore.Backend.
-func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState, came iter.Seq2[token.ID, tokenstore.Usage]) error {
+func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState,
+	came iter.Seq2[token.ID, tokenstore.Usage]) error {
 	return b.update(func(tx *bbolt.Tx) error {
 		for id, more := range came {
 			if err := addUsage(tx, id, more); err != nil {

@@ -18,7 +18,8 @@ var today = tokenstore.DayOf(testTime)
 // usedOn is a day with one count in two hours.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	point := func(hour time.Duration, n uint64) tokenstore.Point {
-		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
+		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK,
+			Count: n}
 	}
 	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
 }
@@ -49,7 +50,9 @@ func TestCheckDays(t *testing.T) {
 	b := mustOpen(t, newPath(t))
 	s := storeOver(t, b)
 	tok := makeToken(t, s)
-	save(t, b, map[token.ID]tokenstore.Usage{tok.ID: {Days: []tokenstore.DayUsage{usedOn(today-2, 1), usedOn(today-1, 1), usedOn(today, 1)}}})
+	save(t, b,
+		map[token.ID]tokenstore.Usage{
+			tok.ID: {Days: []tokenstore.DayUsage{usedOn(today-2, 1), usedOn(today-1, 1), usedOn(today, 1)}}})
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		days := tx.Bucket(daysBucket)
 		record := slices.Clone(days.Get(dayKey(today-1, tok.ID)))
@@ -67,7 +70,8 @@ func TestCheckDays(t *testing.T) {
 	report, err := Check(b.path)
 	check(t, err)
 	want := []string{
-		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", tok.ID, (today - 1).Start().Format("2006-01-02")),
+		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", tok.ID,
+			(today - 1).Start().Format("2006-01-02")),
 		"there is a day's usage of a token that doesn't exist",
 	}
 	if len(report.Problems) != 2 || report.Problems[1] != want[1] || report.Problems[0][:40] != want[0][:40] {

@@ -27,7 +27,8 @@ func Inspect(path string) (store, mark uint64, err error) {
 	if _, err := io.ReadFull(file, header); err != nil || string(header[:len(fileMagic)]) != fileMagic {
 		return 0, 0, nil //nolint:nilerr // Replay reports it
 	}
-	return binary.LittleEndian.Uint64(header[len(fileMagic)+8:]), binary.LittleEndian.Uint64(header[fileMarkOffset:]), nil
+	return binary.LittleEndian.Uint64(header[len(fileMagic)+8:]), binary.LittleEndian.Uint64(header[fileMarkOffset:]),
+		nil
 }
 
 // Replay calls each with every entry that the file at path holds behind a position, which
@@ -36,7 +37,8 @@ func Inspect(path string) (store, mark uint64, err error) {
 //
 // Bytes that are no entry are skipped. Replay returns how many entries are damaged, as far
 // as that shows: after a kill the last one may be, and after a power cut any of them.
-func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int, err error) {
+func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int,
+	err error) {
 	content, err := read(path)
 	if err != nil {
 		return 0, err

@@ -83,7 +83,8 @@ func verify(f *boltfile.File, err error) error {
 
 func TestBuckets(t *testing.T) {
 	t.Parallel()
-	f, err := read(makeFile(t, bbolt.Options{}, bucket("large", 200), bucket("small", 1), bucket("gone", 1), remove("gone")))
+	f, err := read(makeFile(t, bbolt.Options{}, bucket("large", 200), bucket("small", 1), bucket("gone", 1),
+		remove("gone")))
 	check(t, verify(f, err))
 	for name, want := range map[string]bool{"large": true, "small": true, "gone": false, "": false} {
 		if f.HasBucket([]byte(name)) != want {
@@ -158,10 +159,12 @@ func TestRefused(t *testing.T) {
 		"older meta damaged": {flipped(older + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
 		"newer meta damaged": {flipped(newer + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
 		"both metas damaged": {flipped(metaPageSize, pageSize+metaRoot), boltfile.ErrDamaged, "none of its meta pages"},
-		"no free list":       {makeFile(t, bbolt.Options{NoFreelistSync: true}, bucket("large", 20)), boltfile.ErrDamaged, "no list of free pages"},
-		"other free page":    {flipped(freelist + 16), boltfile.ErrDamaged, "list of free pages is out of order"},
-		"long free list":     {flipped(freelist + 11), boltfile.ErrDamaged, "list of free pages is too long"},
-		"root page":          {flipped(int(whole[newer+metaRoot]) * pageSize), boltfile.ErrDamaged, "isn't what it should be"},
+		"no free list": {makeFile(t, bbolt.Options{NoFreelistSync: true}, bucket("large", 20)),
+			boltfile.ErrDamaged, "no list of free pages"},
+		"other free page": {flipped(freelist + 16), boltfile.ErrDamaged, "list of free pages is out of order"},
+		"long free list":  {flipped(freelist + 11), boltfile.ErrDamaged, "list of free pages is too long"},
+		"root page": {flipped(int(whole[newer+metaRoot]) * pageSize), boltfile.ErrDamaged,
+			"isn't what it should be"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -179,7 +182,8 @@ func TestRefused(t *testing.T) {
 // TestWrongBranches lets each branch of a tree lead to every other page.
 func TestWrongBranches(t *testing.T) {
 	t.Parallel()
-	raw := makeFile(t, bbolt.Options{}, bucket("large", 500), bucket("other", 500), remove("other"), bucket("other", 20))
+	raw := makeFile(t, bbolt.Options{}, bucket("large", 500), bucket("other", 500), remove("other"),
+		bucket("other", 20))
 	f, err := read(raw)
 	check(t, verify(f, err))
 	const branchFlag = 1

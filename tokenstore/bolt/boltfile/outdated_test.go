@@ -90,7 +90,8 @@ func value(t *testing.T, s *boltfile.Structure, name string) []byte {
 // newestMeta returns the root page and the page of the list of free pages.
 func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	at := 0
-	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(raw[metaTransactions:]) {
+	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(
+		raw[metaTransactions:]) {
 		at = pageSize
 	}
 	transaction = binary.BigEndian.AppendUint64(nil, binary.NativeEndian.Uint64(raw[at+metaTransactions:]))

@@ -196,7 +196,8 @@ func leafElement(page []byte, i, count int) (e element, ok bool) {
 		return e, false
 	}
 	raw := page[start:]
-	position, keyLength, valueLength := uint64(byteOrder.Uint32(raw[4:])), uint64(byteOrder.Uint32(raw[8:])), uint64(byteOrder.Uint32(raw[12:]))
+	position, keyLength, valueLength := uint64(byteOrder.Uint32(raw[4:])), uint64(byteOrder.Uint32(raw[8:])),
+		uint64(byteOrder.Uint32(raw[12:]))
 	if position < uint64(count-i)*elementLength || position+keyLength+valueLength > uint64(len(raw)) {
 		return e, false
 	}

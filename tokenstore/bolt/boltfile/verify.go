@@ -81,7 +81,8 @@ const (
 // and one that leads in a circle, which would let bbolt end the process with a stack
 // overflow, is not followed.
 func (f *File) Verify(root RootAge) *Structure {
-	s := &Structure{file: f, use: make([]pageUse, f.pages.meta.pages), broken: make(map[string]bool), root: root, listed: make(map[uint64]bool), owners: make(map[uint64]string)}
+	s := &Structure{file: f, use: make([]pageUse, f.pages.meta.pages), broken: make(map[string]bool), root: root,
+		listed: make(map[uint64]bool), owners: make(map[uint64]string)}
 	for _, number := range f.free.free {
 		s.listed[number] = true
 	}
@@ -158,7 +159,8 @@ func (s *Structure) File() *File { return s.file }
 // Unless the root page is known to be current, no bucket is sound if there are pages that
 // nothing leads to: an outdated root page leads to other pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
-	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) && !s.broken[name]
+	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) &&
+		!s.broken[name]
 }
 
 func (s *Structure) fault(bucket string, err error) {

@@ -15,7 +15,8 @@ import (
 // License 2.0. MPL-2.0 asks for the source of its own files only, which nobody changes
 // here; OFL is that of a font in chroma, which is MIT itself.
 var fitting = []string{
-	"Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "BSD-Source-Code", "0BSD", "ISC", "CC0-1.0", "Unlicense", "Zlib", "MPL-2.0", "OFL-1.1-no-RFN",
+	"Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "BSD-Source-Code", "0BSD", "ISC", "CC0-1.0",
+	"Unlicense", "Zlib", "MPL-2.0", "OFL-1.1-no-RFN",
 }
 
 type component struct {
@@ -50,7 +51,8 @@ func main() {
 		}
 		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(fitting, name) }) {
 			wrong++
-			fmt.Printf("%s %s: [%s] doesn't fit; replace it, or add its license to the list if it does\n", c.Name, c.Version, strings.Join(names, ", "))
+			fmt.Printf("%s %s: [%s] doesn't fit; replace it, or add its license to the list if it does\n", c.Name,
+				c.Version, strings.Join(names, ", "))
 		}
 	}
 	if wrong > 0 || len(bom.Components) == 0 {

@@ -90,7 +90,8 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 	for _, user := range users {
 		server.AddUnikernel(user, instance, "hello")
 	}
-	fmt.Fprintf(stderr, "POST %s/api/login signs in %s@example.com with the password %s\n", server.URL(), defaultUser, mollymawktest.Password)
+	fmt.Fprintf(stderr, "POST %s/api/login signs in %s@example.com with the password %s\n", server.URL(), defaultUser,
+		mollymawktest.Password)
 	if _, err := fmt.Fprintln(stdout, server.URL()); err != nil {
 		return fmt.Errorf("telling the address: %w", err)
 	}

@@ -32,7 +32,8 @@ var policy = tokenstore.Policy{
 	Prefixes: tokenstore.Prefixes{tokenstore.DefaultPrefix},
 	Accounts: []string{"default", "other"},
 	Catalog: tokenstore.Catalog{
-		Scopes:  []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "unikernel:list"}}, {Scope: tokenstore.Scope{Name: "unikernel:create"}}, {Scope: tokenstore.Scope{Name: "volume:list"}}},
+		Scopes: []tokenstore.CatalogScope{{Scope: tokenstore.Scope{Name: "unikernel:list"}},
+			{Scope: tokenstore.Scope{Name: "unikernel:create"}}, {Scope: tokenstore.Scope{Name: "volume:list"}}},
 		Presets: map[string]tokenstore.Grants{"full": {"*"}, "read": {"unikernel:list", "volume:list"}},
 	},
 }
@@ -82,7 +83,8 @@ type maker struct {
 func newMaker(seed byte) *maker {
 	dir, err := os.MkdirTemp("", "release-")
 	check(err)
-	return &maker{dir: dir, path: filepath.Join(dir, "tokens.db"), random: rand.NewChaCha8([32]byte{seed}), tokens: make(map[string]*made), requests: make(map[string]string)}
+	return &maker{dir: dir, path: filepath.Join(dir, "tokens.db"), random: rand.NewChaCha8([32]byte{seed}),
+		tokens: make(map[string]*made), requests: make(map[string]string)}
 }
 
 // run starts a process at a time before opened.
@@ -103,7 +105,8 @@ func (m *maker) add(name string, draft tokenstore.Draft) *made {
 	if draft.Expiry == (tokenstore.Expiry{}) {
 		draft.Expiry = in("1y")
 	}
-	token, secret, _, err := m.store.CreateOnce(policy, draft, actor, tokenstore.Request{Key: "create " + name, Body: []byte(name)})
+	token, secret, _, err := m.store.CreateOnce(policy, draft, actor,
+		tokenstore.Request{Key: "create " + name, Body: []byte(name)})
 	check(err)
 	if opened.Sub(m.now) < tokenstore.RequestRetention {
 		m.requests[name] = token.ID.String()
@@ -112,7 +115,8 @@ func (m *maker) add(name string, draft tokenstore.Draft) *made {
 }
 
 func (m *maker) imported(name, uuid string) *made {
-	token, _, err := m.store.Import(policy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: name, Scopes: tokenstore.Grants{"unikernel:*"}, Expiry: in("90d")}, uuid, actor)
+	token, _, err := m.store.Import(policy, tokenstore.Draft{Kind: tokenstore.KindAPI, Name: name,
+		Scopes: tokenstore.Grants{"unikernel:*"}, Expiry: in("90d")}, uuid, actor)
 	check(err)
 	return m.note(name, &made{id: token.ID, secret: uuid})
 }
@@ -158,14 +162,16 @@ func (m *maker) useBy(name, secret, scope string, n int) {
 	for range n {
 		_, _, err := m.store.TakeQuota(match, m.now)
 		check(err)
-		m.store.CountAllowed(match, scope, tokenstore.LastUse{Time: m.now, IP: "203.0.113.7", UserAgent: "agent of " + name, Route: routes[scope]})
+		m.store.CountAllowed(match, scope,
+			tokenstore.LastUse{Time: m.now, IP: "203.0.113.7", UserAgent: "agent of " + name, Route: routes[scope]})
 		token.allowed++
 		token.last = m.now.Truncate(time.Microsecond)
 		m.pass(time.Second)
 	}
 }
 
-var routes = map[string]string{"unikernel:list": "GET /api/unikernels", "unikernel:create": "POST /api/unikernel/create", "volume:list": "GET /api/volumes", "": "GET /api/tokens"}
+var routes = map[string]string{"unikernel:list": "GET /api/unikernels",
+	"unikernel:create": "POST /api/unikernel/create", "volume:list": "GET /api/volumes", "": "GET /api/tokens"}
 
 // deny makes refused requests, a second apart.
 func (m *maker) deny(name, scope, outcome string, n int) {
@@ -190,8 +196,10 @@ func (m *maker) fill() {
 	m.add("never", tokenstore.Draft{Expiry: tokenstore.Expiry{NeverExpires: true}, NotBefore: opened.Add(week)})
 	m.add("rotated", tokenstore.Draft{})
 	m.add("daily", tokenstore.Draft{
-		Quota: &tokenstore.Quota{Requests: 100, Period: tokenstore.PeriodDay}, RateLimit: &tokenstore.RateLimit{Requests: 60, Window: time.Minute},
-		Metadata: map[string]string{"team": "green", "ticket": "OPS-7"}, AllowedIPs: []string{"203.0.113.0/24", "2001:db8::/32"},
+		Quota:      &tokenstore.Quota{Requests: 100, Period: tokenstore.PeriodDay},
+		RateLimit:  &tokenstore.RateLimit{Requests: 60, Window: time.Minute},
+		Metadata:   map[string]string{"team": "green", "ticket": "OPS-7"},
+		AllowedIPs: []string{"203.0.113.0/24", "2001:db8::/32"},
 	})
 	m.add("monthly", tokenstore.Draft{Quota: &tokenstore.Quota{Requests: 1000, Period: tokenstore.PeriodMonth}})
 	m.add("midnight", tokenstore.Draft{})
@@ -206,7 +214,8 @@ func (m *maker) fill() {
 	delete(m.tokens, "deleted")
 	m.order = m.order[:len(m.order)-1]
 	m.deleted = append(m.deleted, deleted.id)
-	for _, name := range []string{"plain", "scopes", "denied", "revoked", "disabled", "expired", "rotated", "monthly", "imported", "imported, ended"} {
+	for _, name := range []string{"plain", "scopes", "denied", "revoked", "disabled", "expired", "rotated", "monthly",
+		"imported", "imported, ended"} {
 		m.use(name, "unikernel:list", 4)
 		m.use(name, "volume:list", 2)
 	}
@@ -251,7 +260,8 @@ func (m *maker) fill() {
 	check(m.backend.SetToldTime(m.now))
 	m.rotate("rotated", 3*day)
 	m.rotate("imported, rotated", 2*time.Hour)
-	m.ended = append(m.ended, contentsEnded{Secret: m.tokens["imported, rotated"].previous, At: m.now.Add(-time.Second).Truncate(time.Second).Add(2 * time.Hour)})
+	m.ended = append(m.ended, contentsEnded{Secret: m.tokens["imported, rotated"].previous,
+		At: m.now.Add(-time.Second).Truncate(time.Second).Add(2 * time.Hour)})
 	m.use("rotated", "unikernel:list", 1)
 	m.usePrevious("rotated", "unikernel:list", 2)
 	m.usePrevious("imported, rotated", "volume:list", 1)
@@ -380,7 +390,8 @@ func (m *maker) write(name string) {
 	}
 	backend, err := bolt.Open(copied)
 	check(err)
-	store, err := tokenstore.Open(backend, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return opened }), FlushInterval: -1})
+	store, err := tokenstore.Open(backend,
+		tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return opened }), FlushInterval: -1})
 	check(err)
 	found := describe(store, backend)
 	check(store.Close())
@@ -388,7 +399,8 @@ func (m *maker) write(name string) {
 		token := &found.Tokens[i]
 		made := secrets[token.ID]
 		token.Secret, token.PreviousSecret = made.secret, made.previous
-		if token.Allowed != made.allowed || token.Denied != made.denied || token.Last == nil && made.allowed > 0 || token.Last != nil && !token.Last.Time.Equal(made.last) {
+		if token.Allowed != made.allowed || token.Denied != made.denied || token.Last == nil && made.allowed > 0 ||
+			token.Last != nil && !token.Last.Time.Equal(made.last) {
 			log.Fatalf("%s, %s: found %+v, made %+v", name, token.Name, token, made)
 		}
 	}
@@ -434,10 +446,11 @@ type contentsEnded struct {
 
 type contentsToken struct {
 	ID, Kind, Name, Status, Account, Scopes, AllowedIPs, RateLimit, Quota, CreatedBy string
-	Secret, PreviousSecret                                                           string            `json:",omitempty"`
-	Metadata                                                                         map[string]string `json:",omitempty"`
-	Times                                                                            map[string]time.Time
-	Version                                                                          uint64
+	Secret,
+	PreviousSecret string `json:",omitempty"`
+	Metadata map[string]string `json:",omitempty"`
+	Times    map[string]time.Time
+	Version  uint64
 
 	Allowed, Denied uint64
 	// Last and Previous are nil for never.
@@ -469,22 +482,26 @@ func describe(s *tokenstore.Store, b *bolt.Backend) (found contents) {
 	for _, e := range entries {
 		text, err := json.Marshal(e.Changes)
 		check(err)
-		found.Audit = append(found.Audit, fmt.Sprintf("%s %s by %s from %s: %s %q %s", e.Time.Format(time.RFC3339Nano), e.Action, e.Actor, e.Address, e.TokenID, e.TokenName, text))
+		found.Audit = append(found.Audit, fmt.Sprintf("%s %s by %s from %s: %s %q %s", e.Time.Format(time.RFC3339Nano),
+			e.Action, e.Actor, e.Address, e.TokenID, e.TokenName, text))
 	}
 	return found
 }
 
 func describeToken(s *tokenstore.Store, t tokenstore.TokenUsage) contentsToken {
 	c := contentsToken{
-		ID: t.Token.ID.String(), Kind: t.Token.Kind.String(), Name: t.Token.Name, Status: t.Token.Status(s.Now()).String(),
+		ID: t.Token.ID.String(), Kind: t.Token.Kind.String(), Name: t.Token.Name,
+		Status:  t.Token.Status(s.Now()).String(),
 		Account: t.Token.Account, Scopes: strings.Join(t.Token.Scopes, " "), AllowedIPs: fmt.Sprint(t.Token.AllowedIPs),
 		RateLimit: t.Token.RateLimit.String(), Quota: t.Token.Quota.String(), CreatedBy: t.Token.CreatedBy,
 		Metadata: t.Token.Metadata, Times: make(map[string]time.Time), Version: t.Token.Version,
 		Allowed: t.Usage.Allowed, Denied: t.Usage.Denied,
 	}
 	for name, at := range map[string]time.Time{
-		"created": t.Token.CreatedAt, "updated": t.Token.UpdatedAt, "secret made": t.Token.SecretMadeAt, "expires": t.Token.ExpiresAt,
-		"not before": t.Token.NotBefore, "revoked": t.Token.RevokedAt, "disabled": t.Token.DisabledAt, "previous valid until": t.Token.PreviousValidUntil,
+		"created": t.Token.CreatedAt, "updated": t.Token.UpdatedAt, "secret made": t.Token.SecretMadeAt,
+		"expires":    t.Token.ExpiresAt,
+		"not before": t.Token.NotBefore, "revoked": t.Token.RevokedAt, "disabled": t.Token.DisabledAt,
+		"previous valid until": t.Token.PreviousValidUntil,
 	} {
 		if !at.IsZero() {
 			c.Times[name] = at
@@ -510,7 +527,8 @@ func describeToken(s *tokenstore.Store, t tokenstore.TokenUsage) contentsToken {
 		points, err := s.Series(t.Token.ID, series.step, s.Now().AddDate(-1, 0, 0), s.Now().AddDate(0, 0, 1))
 		check(err)
 		for _, p := range points {
-			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope, p.Outcome, p.Count))
+			*series.points = append(*series.points, fmt.Sprintf("%s %q %s %d", p.Time.Format(time.RFC3339), p.Scope,
+				p.Outcome, p.Count))
 			switch {
 			case series.step != tokenstore.StepDay:
 			case p.Outcome == tokenstore.OutcomeOK:
