@@ -52,34 +52,34 @@ func (c *call) withUsage(store *tokenstore.Store, token *token.Token) tokenstore
 
 // object is a token as the API shows it. What isn't there is null.
 type object struct {
-	ID         string   `json:"id"`
-	Kind       string   `json:"kind"`
-	Name       string   `json:"name"`
-	TokenHint  maybe    `json:"token_hint"`
-	Status     string   `json:"status"`
-	Account    maybe    `json:"account"`
-	Scopes     []string `json:"scopes"`
-	AllowedIPs []string `json:"allowed_ips"`
+	ID         string     `json:"id"`
+	Kind       string     `json:"kind"`
+	Name       string     `json:"name"`
+	TokenHint  textOrNull `json:"token_hint"`
+	Status     string     `json:"status"`
+	Account    textOrNull `json:"account"`
+	Scopes     []string   `json:"scopes"`
+	AllowedIPs []string   `json:"allowed_ips"`
 
 	RateLimit *shownRateLimit   `json:"rate_limit"`
 	Quota     *shownQuota       `json:"quota"`
 	Metadata  map[string]string `json:"metadata"`
 
-	CreatedAt          moment `json:"created_at"`
-	CreatedBy          maybe  `json:"created_by"`
-	UpdatedAt          moment `json:"updated_at"`
-	NotBefore          moment `json:"not_before"`
-	ExpiresAt          moment `json:"expires_at"`
-	ExpiresSoon        bool   `json:"expires_soon"`
-	RevokedAt          moment `json:"revoked_at"`
-	PreviousValidUntil moment `json:"previous_valid_until"`
+	CreatedAt          timeOrNull `json:"created_at"`
+	CreatedBy          textOrNull `json:"created_by"`
+	UpdatedAt          timeOrNull `json:"updated_at"`
+	NotBefore          timeOrNull `json:"not_before"`
+	ExpiresAt          timeOrNull `json:"expires_at"`
+	ExpiresSoon        bool       `json:"expires_soon"`
+	RevokedAt          timeOrNull `json:"revoked_at"`
+	PreviousValidUntil timeOrNull `json:"previous_valid_until"`
 
-	UsageCount        uint64 `json:"usage_count"`
-	DeniedCount       uint64 `json:"denied_count"`
-	LastUsedAt        moment `json:"last_used_at"`
-	LastUsedIP        maybe  `json:"last_used_ip"`
-	LastUsedUserAgent maybe  `json:"last_used_user_agent"`
-	LastUsedRoute     maybe  `json:"last_used_route"`
+	UsageCount        uint64     `json:"usage_count"`
+	DeniedCount       uint64     `json:"denied_count"`
+	LastUsedAt        timeOrNull `json:"last_used_at"`
+	LastUsedIP        textOrNull `json:"last_used_ip"`
+	LastUsedUserAgent textOrNull `json:"last_used_user_agent"`
+	LastUsedRoute     textOrNull `json:"last_used_route"`
 
 	Format  string `json:"format"`
 	Version uint64 `json:"version"`
@@ -110,22 +110,22 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 		ID:         t.ID.String(),
 		Kind:       t.Kind.String(),
 		Name:       t.Name,
-		TokenHint:  maybe(t.Hint()),
+		TokenHint:  textOrNull(t.Hint()),
 		Status:     t.Status(now).String(),
-		Account:    maybe(t.Account),
-		CreatedAt:  moment(t.CreatedAt),
-		CreatedBy:  maybe(t.CreatedBy),
-		UpdatedAt:  moment(t.UpdatedAt),
-		NotBefore:  moment(t.NotBefore),
-		ExpiresAt:  moment(t.ExpiresAt),
-		RevokedAt:  moment(t.RevokedAt),
+		Account:    textOrNull(t.Account),
+		CreatedAt:  timeOrNull(t.CreatedAt),
+		CreatedBy:  textOrNull(t.CreatedBy),
+		UpdatedAt:  timeOrNull(t.UpdatedAt),
+		NotBefore:  timeOrNull(t.NotBefore),
+		ExpiresAt:  timeOrNull(t.ExpiresAt),
+		RevokedAt:  timeOrNull(t.RevokedAt),
 		UsageCount: usage.Allowed, DeniedCount: usage.Denied,
-		LastUsedAt:        moment(usage.Last.Time),
-		LastUsedIP:        maybe(usage.Last.IP),
-		LastUsedUserAgent: maybe(usage.Last.UserAgent),
-		LastUsedRoute:     maybe(usage.Last.Route),
+		LastUsedAt:        timeOrNull(usage.Last.Time),
+		LastUsedIP:        textOrNull(usage.Last.IP),
+		LastUsedUserAgent: textOrNull(usage.Last.UserAgent),
+		LastUsedRoute:     textOrNull(usage.Last.Route),
 
-		PreviousValidUntil: moment(t.PreviousValidUntil),
+		PreviousValidUntil: timeOrNull(t.PreviousValidUntil),
 
 		Format:  t.Format.String(),
 		Version: t.Version,
@@ -152,22 +152,22 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 	return o
 }
 
-// maybe is a text that is null if it is empty.
-type maybe string
+// textOrNull is a text that is null if it is empty.
+type textOrNull string
 
 // MarshalJSONTo implements json.MarshalerTo.
-func (m maybe) MarshalJSONTo(enc *jsontext.Encoder) error {
+func (m textOrNull) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if m == "" {
 		return enc.WriteToken(jsontext.Null)
 	}
 	return enc.WriteToken(jsontext.String(string(m)))
 }
 
-// moment is a time in whole seconds, UTC, or null if it is zero.
-type moment time.Time
+// timeOrNull is a time in whole seconds, UTC, or null if it is zero.
+type timeOrNull time.Time
 
 // MarshalJSONTo implements json.MarshalerTo.
-func (m moment) MarshalJSONTo(enc *jsontext.Encoder) error {
+func (m timeOrNull) MarshalJSONTo(enc *jsontext.Encoder) error {
 	t := time.Time(m)
 	if t.IsZero() {
 		return enc.WriteToken(jsontext.Null)
@@ -176,7 +176,7 @@ func (m moment) MarshalJSONTo(enc *jsontext.Encoder) error {
 }
 
 var (
-	_ json.MarshalerTo = maybe("")
-	_ json.MarshalerTo = moment{}
+	_ json.MarshalerTo = textOrNull("")
+	_ json.MarshalerTo = timeOrNull{}
 	_ http.Handler     = (*api)(nil)
 )

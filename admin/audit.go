@@ -16,18 +16,18 @@ var auditParameters = []string{"limit", "cursor", "token_id", "actor", "action"}
 
 // auditObject is a line of the audit.
 type auditObject struct {
-	Time      moment            `json:"time"`
-	Actor     maybe             `json:"actor"`
+	Time      timeOrNull        `json:"time"`
+	Actor     textOrNull        `json:"actor"`
 	Action    string            `json:"action"`
-	TokenID   maybe             `json:"token_id"`
-	TokenName maybe             `json:"token_name"`
-	Address   maybe             `json:"address"`
+	TokenID   textOrNull        `json:"token_id"`
+	TokenName textOrNull        `json:"token_name"`
+	Address   textOrNull        `json:"address"`
 	Changes   map[string]string `json:"changes"`
 }
 
 type auditPage struct {
 	Data       []auditObject `json:"data"`
-	NextCursor maybe         `json:"next_cursor"`
+	NextCursor textOrNull    `json:"next_cursor"`
 }
 
 // listAudit lists the changes of tokens, newest first.
@@ -47,16 +47,16 @@ func (c *call) listAudit() *Refusal {
 	answer := auditPage{Data: make([]auditObject, 0, len(entries))}
 	for _, e := range entries {
 		line := auditObject{
-			Time: moment(e.Time), Actor: maybe(e.Actor), Action: e.Action, TokenName: maybe(e.TokenName),
-			Address: maybe(e.Address), Changes: e.Changes,
+			Time: timeOrNull(e.Time), Actor: textOrNull(e.Actor), Action: e.Action, TokenName: textOrNull(e.TokenName),
+			Address: textOrNull(e.Address), Changes: e.Changes,
 		}
 		if e.TokenID != (token.ID{}) {
-			line.TokenID = maybe(e.TokenID.String())
+			line.TokenID = textOrNull(e.TokenID.String())
 		}
 		answer.Data = append(answer.Data, line)
 	}
 	if next != nil {
-		answer.NextCursor = maybe(auditCursor(*next))
+		answer.NextCursor = textOrNull(auditCursor(*next))
 	}
 	return c.answer(http.StatusOK, answer)
 }

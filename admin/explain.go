@@ -40,7 +40,7 @@ type gateExplanation struct {
 	Allowed bool           `json:"allowed"`
 	Status  int            `json:"status"`
 	Code    string         `json:"code"`
-	TokenID maybe          `json:"token_id"`
+	TokenID textOrNull     `json:"token_id"`
 	Checks  []explainCheck `json:"checks"`
 }
 
@@ -159,7 +159,7 @@ func newExplanation(name string, e gate.Explanation) gateExplanation {
 		out.Allowed, out.Status, out.Code = false, e.Refusal.Status, string(e.Refusal.Code)
 	}
 	if e.Token.Known() {
-		out.TokenID = maybe(e.Token.ID.String())
+		out.TokenID = textOrNull(e.Token.ID.String())
 	}
 	for _, check := range e.Checks {
 		out.Checks = append(out.Checks, explainCheck(check))

@@ -135,9 +135,9 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 	if len(out.AllowedIPs) > len(in.AllowedIPs) || (len(out.AllowedIPs) == 0) != (len(in.AllowedIPs) == 0) {
 		t.Errorf("%q: allowed_ips %v", body, out.AllowedIPs)
 	}
-	for _, moment := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
+	for _, timeOrNull := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
 		{in.NotBefore, out.NotBefore}} {
-		if moment.in != nil && (moment.out == nil || !moment.in.Truncate(time.Second).Equal(*moment.out)) {
+		if timeOrNull.in != nil && (timeOrNull.out == nil || !timeOrNull.in.Truncate(time.Second).Equal(*timeOrNull.out)) {
 			t.Errorf("%q became %s", body, answer)
 		}
 	}

@@ -178,9 +178,9 @@ func cause(err error) string {
 }
 
 type acceptedClock struct {
-	From    moment `json:"from"`
-	To      moment `json:"to"`
-	Changed bool   `json:"changed"`
+	From    timeOrNull `json:"from"`
+	To      timeOrNull `json:"to"`
+	Changed bool       `json:"changed"`
 }
 
 // acceptClock takes the clock for right: after it wrongly ran ahead, or after the store
@@ -206,5 +206,5 @@ func (c *call) acceptClock() *Refusal {
 		c.Logger.Warn("clock accepted: "+consequence,
 			zap.Time("recorded", from), zap.Time("clock", to), zap.Inline(loggedActor(c.actor)))
 	}
-	return c.answer(http.StatusOK, acceptedClock{moment(from), moment(to), changed})
+	return c.answer(http.StatusOK, acceptedClock{timeOrNull(from), timeOrNull(to), changed})
 }

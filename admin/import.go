@@ -56,9 +56,9 @@ type skippedImport struct {
 }
 
 type cappedImport struct {
-	ID        string `json:"id"`
-	Name      string `json:"name"`
-	ExpiresAt moment `json:"expires_at"`
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
 // presetOfImports is what imported tokens may do unless it is said: what they
@@ -174,7 +174,7 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 	}
 	result.Imported = append(result.Imported, taken.ID.String())
 	if capped {
-		result.Capped = append(result.Capped, cappedImport{taken.ID.String(), taken.Name, moment(taken.ExpiresAt)})
+		result.Capped = append(result.Capped, cappedImport{taken.ID.String(), taken.Name, timeOrNull(taken.ExpiresAt)})
 	}
 	c.Logger.Info("token imported", zap.Stringer("token_id", taken.ID), zap.String("token_name", taken.Name),
 		zap.Inline(loggedActor(c.actor)), zap.Bool("capped", capped))

@@ -32,7 +32,7 @@ type introspection struct {
 
 const mediaTypeForm = "application/x-www-form-urlencoded"
 
-// introspect says whether a token is good at this moment.
+// introspect says whether a token is good at this timeOrNull.
 func (c *call) introspect() *Refusal {
 	if refusal := checkMediaType(c.r.Header, mediaTypeForm); refusal != nil {
 		return refusal

@@ -30,9 +30,9 @@ type listQuery struct {
 }
 
 type page struct {
-	Data       []object `json:"data"`
-	NextCursor maybe    `json:"next_cursor"`
-	Total      *int     `json:"total,omitzero"`
+	Data       []object   `json:"data"`
+	NextCursor textOrNull `json:"next_cursor"`
+	Total      *int       `json:"total,omitzero"`
 }
 
 func (c *call) listTokens() *Refusal {
@@ -54,7 +54,7 @@ func (c *call) listTokens() *Refusal {
 		answer.Data = append(answer.Data, c.object(t.Token, t.Usage, now))
 	}
 	if next != nil {
-		answer.NextCursor = maybe(next.cursor(query.sort))
+		answer.NextCursor = textOrNull(next.cursor(query.sort))
 	}
 	if query.count {
 		total, err := query.total(c.r.Context(), store)

@@ -188,7 +188,7 @@ const (
 // storeRefusal answers an error of the store's that came before anything was
 // changed.
 func (c *call) storeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store can't answer at the moment"+cause(err)+
+	return c.errorRefusal(err, "The token store can't answer at the timeOrNull"+cause(err)+
 		". Caddy's log says more. Try again.")
 }
 

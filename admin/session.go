@@ -157,9 +157,9 @@ func refuseEndedSession() gate.Refusal {
 type signedIn struct {
 	Actor string `json:"actor"`
 	// Name is the token's; null for users that a site trusts.
-	Name maybe `json:"name"`
+	Name textOrNull `json:"name"`
 	// ExpiresAt is when the session ends; null without one.
-	ExpiresAt moment `json:"expires_at"`
+	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
 // maxSignIn is the most bytes of a sign-in's body, which anybody may send. A key has
@@ -224,10 +224,10 @@ func (c *call) showSession() *Refusal {
 }
 
 func (c *call) answerSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
-	answer := signedIn{Actor: actor.Name, ExpiresAt: moment(expires)}
+	answer := signedIn{Actor: actor.Name, ExpiresAt: timeOrNull(expires)}
 	if id, err := token.ParseID(actor.Name); err == nil { // else a trusted user
 		if found, err := store.Get(id); err == nil {
-			answer.Name = maybe(found.Token.Name)
+			answer.Name = textOrNull(found.Token.Name)
 		}
 	}
 	return c.answer(http.StatusOK, answer)

@@ -23,11 +23,11 @@ func (c *call) getToken() *Refusal {
 
 // previousUse is who still uses the secret from before the last rotation.
 type previousUse struct {
-	ValidUntil        moment `json:"valid_until"`
-	LastUsedAt        moment `json:"last_used_at"`
-	LastUsedIP        maybe  `json:"last_used_ip"`
-	LastUsedUserAgent maybe  `json:"last_used_user_agent"`
-	LastUsedRoute     maybe  `json:"last_used_route"`
+	ValidUntil        timeOrNull `json:"valid_until"`
+	LastUsedAt        timeOrNull `json:"last_used_at"`
+	LastUsedIP        textOrNull `json:"last_used_ip"`
+	LastUsedUserAgent textOrNull `json:"last_used_user_agent"`
+	LastUsedRoute     textOrNull `json:"last_used_route"`
 }
 
 func (c *call) previousSecret() *Refusal {
@@ -40,8 +40,8 @@ func (c *call) previousSecret() *Refusal {
 		return c.storeRefusal(err)
 	}
 	return c.answer(http.StatusOK, previousUse{
-		ValidUntil: moment(token.PreviousValidUntil), LastUsedAt: moment(last.Time),
-		LastUsedIP: maybe(last.IP), LastUsedUserAgent: maybe(last.UserAgent), LastUsedRoute: maybe(last.Route),
+		ValidUntil: timeOrNull(token.PreviousValidUntil), LastUsedAt: timeOrNull(last.Time),
+		LastUsedIP: textOrNull(last.IP), LastUsedUserAgent: textOrNull(last.UserAgent), LastUsedRoute: textOrNull(last.Route),
 	})
 }
 

@@ -21,12 +21,12 @@ type usageSeries struct {
 }
 
 type usagePoint struct {
-	Time moment `json:"time"`
+	Time timeOrNull `json:"time"`
 	// Scope is null if the request was refused before it was known what it asks for,
 	// and for calls of this API.
-	Scope   maybe  `json:"scope"`
-	Outcome string `json:"outcome"`
-	Count   uint64 `json:"count"`
+	Scope   textOrNull `json:"scope"`
+	Outcome string     `json:"outcome"`
+	Count   uint64     `json:"count"`
 }
 
 // tokenUsage tells a token's history.
@@ -67,7 +67,7 @@ func (c *call) tokenUsage() *Refusal {
 	}
 	answer.Data = make([]usagePoint, 0, len(points))
 	for _, p := range points {
-		answer.Data = append(answer.Data, usagePoint{moment(p.Time), maybe(p.Scope), p.Outcome, p.Count})
+		answer.Data = append(answer.Data, usagePoint{timeOrNull(p.Time), textOrNull(p.Scope), p.Outcome, p.Count})
 	}
 	return c.answer(http.StatusOK, answer)
 }

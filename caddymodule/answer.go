@@ -19,8 +19,8 @@ import (
 // ends the answer with its token, may be called by another.
 type answerWriter struct {
 	http.ResponseWriter
-	request *http.Request // as the client sent it
-	passage *passage
+	request  *http.Request // as the client sent it
+	exchange *exchange
 	// before are the headers that the answer had before the backend set its own.
 	before headerLines
 
@@ -46,8 +46,8 @@ type answerWriter struct {
 var handedOver = new(gate.Refusal)
 
 // begin makes a the writer of an answer to r.
-func (a *answerWriter) begin(w http.ResponseWriter, r *http.Request, p *passage) {
-	a.ResponseWriter, a.request, a.passage = w, r, p
+func (a *answerWriter) begin(w http.ResponseWriter, r *http.Request, p *exchange) {
+	a.ResponseWriter, a.request, a.exchange = w, r, p
 	a.body.budget = p.handler.MaxBuffered
 	a.before.copy(w.Header())
 }
@@ -60,7 +60,7 @@ func (a *answerWriter) stop(refusal *gate.Refusal, cause error) bool {
 	if !a.outcome.CompareAndSwap(nil, &instead) {
 		return false
 	}
-	a.passage.context.end(cause)
+	a.exchange.context.end(cause)
 	return true
 }
 
@@ -74,8 +74,8 @@ func (a *answerWriter) late() {
 // has taken the request means that an answer is there. From then on a handler such
 // as templates could show the credential, which isn't needed any more.
 func (a *answerWriter) Header() http.Header {
-	if a.passage.right.attempt.Load() != noAttempt {
-		delete(a.passage.out.Header, "Authorization")
+	if a.exchange.right.attempt.Load() != noAttempt {
+		delete(a.exchange.out.Header, "Authorization")
 	}
 	return a.ResponseWriter.Header()
 }
@@ -85,9 +85,9 @@ func (a *answerWriter) WriteHeader(status int) {
 	switch {
 	case a.status != 0 || a.headerSent():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
-		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
+		gate.ScrubHeaders(a.Header(), a.exchange.upstream.token)
 		a.ResponseWriter.WriteHeader(status) // an interim answer
-	case gate.LookInto(status) || a.unaskedSwitch(status) || !a.outcome.CompareAndSwap(nil, handedOver):
+	case gate.MustBuffer(status) || a.unaskedSwitch(status) || !a.outcome.CompareAndSwap(nil, handedOver):
 		a.status = status
 	default:
 		a.sendHeader(status)
@@ -96,7 +96,7 @@ func (a *answerWriter) WriteHeader(status int) {
 
 // sendHeader gives the answer's headers to the client, with what the gate has to say.
 func (a *answerWriter) sendHeader(status int) {
-	p, header := a.passage, a.Header()
+	p, header := a.exchange, a.Header()
 	p.countPassed()
 	gate.ScrubHeaders(header, p.upstream.token)
 	p.setNotices(header)
@@ -127,7 +127,7 @@ func (a *answerWriter) cutOff() {
 	if a.over {
 		return
 	}
-	a.passage.context.end(canceledError{errTokenEnded})
+	a.exchange.context.end(canceledError{errTokenEnded})
 	_ = http.NewResponseController(innermost(a.ResponseWriter)).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
 }
 
@@ -162,7 +162,7 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 	if a.headerSent() {
 		return a.ResponseWriter.Write(p)
 	}
-	if !a.tooLong && (len(a.body.bytes)+len(p) > gate.MaxAnswerBody || !a.body.append(p)) {
+	if !a.tooLong && (len(a.body.bytes)+len(p) > gate.MaxResponseBody || !a.body.append(p)) {
 		a.tooLong = true
 		a.body.release()
 	}
@@ -190,7 +190,7 @@ func (a *answerWriter) headerSent() bool { return a.outcome.Load() == handedOver
 // held answer goes to the client, or a refusal in its place.
 func (a *answerWriter) finish(err error) error {
 	if a.status == 0 { // trailers, or what handlers set before they failed
-		gate.ScrubHeaders(a.Header(), a.passage.upstream.token)
+		gate.ScrubHeaders(a.Header(), a.exchange.upstream.token)
 	}
 	switch {
 	case a.headerSent():
@@ -202,7 +202,7 @@ func (a *answerWriter) finish(err error) error {
 	case a.unaskedSwitch(a.status), a.status == 0 && a.proxySawSwitch():
 		return a.replace(gate.BackendError, errUnaskedSwitch)
 	case a.status == 0:
-		a.passage.setNotices(a.Header()) // no handler answered: Caddy will, with 200
+		a.exchange.setNotices(a.Header()) // no handler answered: Caddy will, with 200
 		return nil
 	}
 	body := a.body.bytes
@@ -211,15 +211,15 @@ func (a *answerWriter) finish(err error) error {
 	} else if body == nil {
 		body = []byte{}
 	}
-	route := a.passage.Route
-	refusal := route.Judge(a.status, a.Header(), body, a.passage.upstream.token)
+	route := a.exchange.Route
+	refusal := route.Judge(a.status, a.Header(), body, a.exchange.upstream.token)
 	if refusal.Code == "" {
 		a.sendHeader(a.status)
 		_, _ = a.ResponseWriter.Write(body) // the client may be gone
 		return nil
 	}
 	if refusal.Code == gate.UpstreamCredential {
-		a.passage.account.refused(a.passage.upstream.token, a.passage.now)
+		a.exchange.account.refused(a.exchange.upstream.token, a.exchange.now)
 	}
 	refusal.Err = err
 	return a.refuse(refusal)
@@ -255,11 +255,11 @@ func (a *answerWriter) replace(code gate.Code, cause error) error {
 func (a *answerWriter) refuse(refusal gate.Refusal) error {
 	header := a.Header()
 	a.before.restore(header)
-	a.passage.setNotices(header)
-	a.passage.counted = true
-	refusal.Token = a.passage.Match.Token
+	a.exchange.setNotices(header)
+	a.exchange.counted = true
+	refusal.Token = a.exchange.Match.Token
 	refusal.Err = a.redact(refusal.Err)
-	return a.passage.handler.refuse(a.ResponseWriter, a.request, refusal)
+	return a.exchange.handler.refuse(a.ResponseWriter, a.request, refusal)
 }
 
 // close ends the answer: its writer is of no use any more.

@@ -131,8 +131,8 @@ type BearerAuth struct {
 	gate   *gate.Gate
 	logger *zap.Logger
 	strays strayWarnings
-	// inquiries are what the backend has said of the calls to come.
-	inquiries inquiries
+	// probes are what the backend has said of the calls to come.
+	probes probes
 }
 
 // CustomRoute is a route of a backend that has no built-in table.
@@ -375,11 +375,11 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
-	case decision.Untouched:
+	case decision.PassThrough:
 		return h.forwardUntouched(w, r, &decision, now, next)
 	}
-	passage := &passage{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
-	return passage.forward(w, r, next)
+	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
+	return exchange.forward(w, r, next)
 }
 
 // facts gathers what the gate decides by.

@@ -161,7 +161,7 @@ func (b *bodyBuffer) grow(size int64) bool {
 
 // append adds to the buffer, and reports whether there was room.
 func (b *bodyBuffer) append(p []byte) bool {
-	if need := int64(len(b.bytes) + len(p)); need > b.taken && !b.grow(max(need, min(2*b.taken, gate.MaxAnswerBody))) {
+	if need := int64(len(b.bytes) + len(p)); need > b.taken && !b.grow(max(need, min(2*b.taken, gate.MaxResponseBody))) {
 		return false
 	}
 	b.bytes = append(b.bytes, p...)

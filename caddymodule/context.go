@@ -15,8 +15,8 @@ import (
 // allocations, so they are made when they are first asked for, as proxies do and most
 // other handlers don't.
 type requestContext struct {
-	passage *passage
-	parent  context.Context // the client's, or one without its end
+	exchange *exchange
+	parent   context.Context // the client's, or one without its end
 	// client is the client's context if its end doesn't end this one. Of the requests of
 	// token, only so many continue after it.
 	client context.Context
@@ -83,7 +83,7 @@ func (c *requestContext) withTrace() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.traced == nil {
-		c.traced = httptrace.WithClientTrace(ending, c.passage.trace())
+		c.traced = httptrace.WithClientTrace(ending, c.exchange.trace())
 	}
 	return c.traced
 }
@@ -107,11 +107,11 @@ func (c *requestContext) wroteRequest() {
 // backend hasn't been sent whole ends by itself, when its body can't be read. It is called
 // with the lock held.
 func (c *requestContext) detach() {
-	if c.closed || !c.gone || c.release != nil || c.passage.upload != nil &&
-		c.passage.right.attempt.Load() != sentWhole {
+	if c.closed || !c.gone || c.release != nil || c.exchange.upload != nil &&
+		c.exchange.right.attempt.Load() != sentWhole {
 		return
 	}
-	if c.release = c.passage.handler.detach(c.token); c.release == nil {
+	if c.release = c.exchange.handler.detach(c.token); c.release == nil {
 		c.cancel(canceledError{errClientGone})
 	}
 }
@@ -135,7 +135,7 @@ func (c *requestContext) expect(limit time.Duration) {
 // startTimer is called with the lock held.
 func (c *requestContext) startTimer() {
 	if c.limit > 0 && c.timer == nil {
-		c.timer = time.AfterFunc(c.limit, c.passage.answer.late)
+		c.timer = time.AfterFunc(c.limit, c.exchange.answer.late)
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// passage is an allowed request on its way to the backend. All that it needs is one
+// exchange is an allowed request on its way to the backend. All that it needs is one
 // piece of memory.
-type passage struct {
+type exchange struct {
 	handler *BearerAuth
 	store   *tokenstore.Store
 	gate.Finding
@@ -69,7 +69,7 @@ func (e canceledError) Unwrap() error { return e.error }
 
 // forward hands an allowed request to the next handlers, and their answer to the
 // client.
-func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
 		defer p.body.release()
@@ -116,9 +116,9 @@ func (p *passage) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 // send hands the request to the next handlers. Before it, it asks what must be known; of an
 // answer whose form is known, it says if it was cut short.
-func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
-	if ask := p.call.Ask; ask != nil {
-		refusal, err := p.handler.inquire(next, out, ask, true, p.now)
+func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
+	if ask := p.call.Probe; ask != nil {
+		refusal, err := p.handler.probe(next, out, ask, true, p.now)
 		if refusal.Code != "" {
 			p.answer.stop(&refusal, errNotAsked)
 		}
@@ -126,10 +126,10 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 			return err
 		}
 	}
-	if p.call.Answer.Unit == 0 {
+	if p.call.Response.Unit == 0 {
 		return callNext(next, &p.answer, out, p.answer.holds)
 	}
-	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Answer, answering: p.right.answering}
+	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Response, answering: p.right.answering}
 	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 		return whole.serve(next, r, logger)
@@ -139,7 +139,7 @@ func (p *passage) send(next caddyhttp.Handler, out *http.Request) error {
 var errNotAsked = errors.New("the backend was asked first, and the call would harm it")
 
 // recheck decides again by the token as it is now.
-func (p *passage) recheck() gate.Refusal {
+func (p *exchange) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
 }
@@ -147,7 +147,7 @@ func (p *passage) recheck() gate.Refusal {
 // copyRequest returns the copy that is given to the next handlers: what they do to it
 // doesn't show in error routes and logs, and what the client mustn't tell the backend
 // isn't in it.
-func (p *passage) copyRequest(r *http.Request) *http.Request {
+func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
 	out.Trailer = nil
@@ -162,7 +162,7 @@ func (p *passage) copyRequest(r *http.Request) *http.Request {
 
 // expectAnswer begins to count the time that the backend has for its answer. It is
 // called at the end of the request's body, by its reader.
-func (p *passage) expectAnswer() {
+func (p *exchange) expectAnswer() {
 	limit := time.Duration(p.handler.AnswerTimeout)
 	if limit > 0 && !p.Route.Stream {
 		p.context.expect(limit)
@@ -170,7 +170,7 @@ func (p *passage) expectAnswer() {
 }
 
 // close ends what goes with the request.
-func (p *passage) close() {
+func (p *exchange) close() {
 	p.right.watched.Stop()
 	p.answer.close()
 	p.context.close()
@@ -179,7 +179,7 @@ func (p *passage) close() {
 }
 
 // refuseUncontacted refuses a request that the backend has seen nothing of.
-func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
+func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	p.store.CountDenied(p.Match, p.now, p.Scope(), string(refusal.Code))
 	p.Release()
 	p.counted = true
@@ -189,7 +189,7 @@ func (p *passage) refuseUncontacted(w http.ResponseWriter, r *http.Request, refu
 
 // countPassed counts the request as passed when its answer begins, or ends without
 // one.
-func (p *passage) countPassed() {
+func (p *exchange) countPassed() {
 	if !p.counted {
 		p.counted = true
 		metrics.passed.Inc()
@@ -200,12 +200,12 @@ func (p *passage) countPassed() {
 // reads is of no use any more; one that changes something is left to finish, because
 // half a change is worse than either. Only so many of a token are: see
 // [detachedRequests].
-func (p *passage) beginContext(r *http.Request) {
+func (p *exchange) beginContext(r *http.Request) {
 	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
-		p.context = requestContext{passage: p, parent: r.Context()}
+		p.context = requestContext{exchange: p, parent: r.Context()}
 		return
 	}
-	p.context = requestContext{passage: p, parent: context.WithoutCancel(r.Context()), client: r.Context(),
+	p.context = requestContext{exchange: p, parent: context.WithoutCancel(r.Context()), client: r.Context(),
 		token: p.Match.Token.ID}
 }
 
@@ -216,7 +216,7 @@ func (h *BearerAuth) detach(token token.ID) (release func()) {
 }
 
 // uploading reports whether the body of an upload is still on its way.
-func (p *passage) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
+func (p *exchange) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
 
 // callNext calls the handlers after the gate. A backend that breaks off an answer makes
 // Caddy's proxy panic. While held reports that the client has nothing of the answer, that

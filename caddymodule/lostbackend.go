@@ -13,7 +13,7 @@ import (
 // transport that doesn't report connections may have had one.
 func (a *answerWriter) lostBackend(err caddyhttp.HandlerError) gate.Code {
 	// no backend is left to ask
-	if a.passage.right.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {
+	if a.exchange.right.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {
 		return gate.BackendUnreachable
 	}
 	return gate.BackendBrokeOff

@@ -75,7 +75,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 
 // setNotices sets the headers that an allowed answer carries. They are about the
 // secret that was presented: one from before a rotation ends with its grace.
-func (p *passage) setNotices(header http.Header) {
+func (p *exchange) setNotices(header http.Header) {
 	p.Limits.Headers(header.Set)
 	token := &p.Match.Token
 	switch {

@@ -14,8 +14,8 @@ import (
 // for a backend that isn't busy, and must not reach the backend after its token has
 // ended. What the backend has received whole is left to finish.
 type right struct {
-	passage *passage
-	watched tokenstore.Watch
+	exchange *exchange
+	watched  tokenstore.Watch
 	// attempt is how far the proxy's latest attempt to send the request has come.
 	attempt atomic.Int32
 	// answered says that the backend has begun to answer, ended that the right has ended.
@@ -35,15 +35,15 @@ const (
 )
 
 // watch begins to watch the right to a request that is ready to be handed on.
-func (r *right) watch(p *passage) {
-	r.passage = p
+func (r *right) watch(p *exchange) {
+	r.exchange = p
 	p.store.Watch(&r.watched, &p.Match, r)
 }
 
 // StillAllowed implements tokenstore.Watched.
 func (r *right) StillAllowed(m *tokenstore.Match) bool {
-	p := r.passage
-	refusal := p.handler.gate.RefuseRight(&p.Finding, m, p.clientIP, time.Time{})
+	p := r.exchange
+	refusal := p.handler.gate.RecheckMatch(&p.Finding, m, p.clientIP, time.Time{})
 	if refusal.Code == "" {
 		return true
 	}
@@ -56,7 +56,7 @@ func (r *right) StillAllowed(m *tokenstore.Match) bool {
 // End implements tokenstore.Watched.
 func (r *right) End() {
 	r.ended.Store(true)
-	switch p := r.passage; {
+	switch p := r.exchange; {
 	case p.uploading():
 		p.upload.end()
 	case p.upload == nil && r.attempt.Load() != sentWhole, r.answered.Load(), p.answer.headerSent():
@@ -67,7 +67,7 @@ func (r *right) End() {
 // cut ends a request whose right has ended: with a refusal, or in its answer if that has
 // begun.
 func (r *right) cut() {
-	if answer := &r.passage.answer; !answer.stop(&r.refusal, canceledError{errTokenEnded}) && answer.headerSent() {
+	if answer := &r.exchange.answer; !answer.stop(&r.refusal, canceledError{errTokenEnded}) && answer.headerSent() {
 		answer.end()
 	}
 }
@@ -76,19 +76,19 @@ func (r *right) cut() {
 // soon if the right has ended before.
 func (r *right) answering() {
 	if !r.answered.Swap(true) && r.ended.Load() {
-		r.passage.store.Watch(&r.watched, &r.passage.Match, r)
+		r.exchange.store.Watch(&r.watched, &r.exchange.Match, r)
 	}
 }
 
 // trace returns the hooks that follow a proxy's attempts to send the request. Each stops a
 // request whose right has ended: the store notices an expiry a little later. The hooks may
-// be called by any goroutine, so they read the passage only, and must not block.
-func (p *passage) trace() *httptrace.ClientTrace {
+// be called by any goroutine, so they read the exchange only, and must not block.
+func (p *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn: func(string) {
 			p.right.attempt.Store(connecting)
 			match, _ := p.store.Refresh(p.Match, p.store.Now())
-			if refusal := p.handler.gate.RefuseRight(&p.Finding, &match, p.clientIP, time.Time{}); refusal.Code != "" {
+			if refusal := p.handler.gate.RecheckMatch(&p.Finding, &match, p.clientIP, time.Time{}); refusal.Code != "" {
 				p.answer.stop(&refusal, canceledError{errTokenEnded})
 			}
 		},

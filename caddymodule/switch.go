@@ -14,7 +14,7 @@ var errUnaskedSwitch = errors.New("the backend switched to a protocol that it wa
 // unaskedSwitch reports whether an answer with this status switches the protocol without
 // having been asked to.
 func (a *answerWriter) unaskedSwitch(status int) bool {
-	return status == http.StatusSwitchingProtocols && a.passage.Upgrade == ""
+	return status == http.StatusSwitchingProtocols && a.exchange.Upgrade == ""
 }
 
 // proxySawSwitch reports whether Caddy's proxy got an answer that switches the protocol.

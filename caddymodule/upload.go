@@ -16,7 +16,7 @@ type upload struct {
 	limitedBody
 	// Upload is what is sent to the backend, once that is known.
 	gate.Upload
-	passage *passage
+	exchange *exchange
 	// begun is set when the backend's side begins to read it, ended when the right to it
 	// has ended.
 	begun atomic.Bool
@@ -40,8 +40,8 @@ func streams(route *gate.Route, r *http.Request) bool {
 
 // receive begins the upload, watches the right to it, and reads what is read before the
 // backend is contacted. It returns a refusal if that can't be forwarded.
-func (p *passage) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
-	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), passage: p}
+func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
+	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), exchange: p}
 	p.right.watch(p)
 	opened, err := p.handler.openUpload(w, r, p.Route, arriving{p.upload}, &p.spool)
 	switch outcome := p.answer.outcome.Load(); {
@@ -119,7 +119,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		return n, u.fail(err)
 	case !u.complete.Swap(true):
-		u.passage.expectAnswer() // the backend has it all
+		u.exchange.expectAnswer() // the backend has it all
 	}
 	return n, err
 }
@@ -128,7 +128,7 @@ func (u *upload) Read(b []byte) (int, error) {
 func (u *upload) fail(err error) error {
 	refusal := bodyRefusal(err)
 	err = canceledError{err}
-	u.passage.answer.stop(&refusal, err)
+	u.exchange.answer.stop(&refusal, err)
 	return err
 }
 
@@ -139,17 +139,17 @@ func (u *upload) fail(err error) error {
 // upload that is whole in the spool is left to finish.
 func (u *upload) end() {
 	begun := u.begun.Load()
-	if begun && u.passage.spool != nil {
+	if begun && u.exchange.spool != nil {
 		return
 	}
 	u.ended.Store(true)
-	u.passage.answer.stopReading()
+	u.exchange.answer.stopReading()
 	// A read that had just begun may have put Caddy's own deadline in place.
-	time.AfterFunc(cutOffAgain, u.passage.answer.stopReading)
+	time.AfterFunc(cutOffAgain, u.exchange.answer.stopReading)
 	switch {
 	case !begun:
 		_ = u.cut()
-	case u.passage.Route.AdaptUpload != nil:
+	case u.exchange.Route.AdaptUpload != nil:
 		time.AfterFunc(formGrace, func() { _ = u.cut() })
 	default:
 		time.AfterFunc(uploadGrace, func() { _ = u.cut() })
@@ -158,7 +158,7 @@ func (u *upload) end() {
 
 // cut ends a request whose right has ended, unless it is being refused already.
 func (u *upload) cut() error {
-	u.passage.right.cut()
+	u.exchange.right.cut()
 	return canceledError{errTokenEnded}
 }
 

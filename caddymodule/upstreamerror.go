@@ -15,7 +15,7 @@ func (a *answerWriter) redact(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := gate.Redact(err.Error(), a.passage.upstream.token)
+	text := gate.Redact(err.Error(), a.exchange.upstream.token)
 	if text == err.Error() {
 		return err
 	}

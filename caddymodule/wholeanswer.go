@@ -19,7 +19,7 @@ import (
 // replaced. It is used by the goroutine that serves the request.
 type wholeAnswer struct {
 	http.ResponseWriter
-	form   gate.AnswerForm
+	form   gate.ResponseForm
 	head   int   // the status that waits for the first byte, or 0
 	begun  bool  // an answer of this form has gone to the client
 	length int64 // bytes that the backend has sent of it

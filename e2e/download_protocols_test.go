@@ -255,9 +255,9 @@ func beginDownload(ctx context.Context, t *testing.T, url, token, level string) 
 	return answer
 }
 
-// TestSharedInquiries: calls that ask the same at the same time ask once, and each with the
-// path of the inquiry, whatever the handlers after the gate make the path of.
-func TestSharedInquiries(t *testing.T) {
+// TestSharedProbes: calls that ask the same at the same time ask once, and each with the
+// path of the probe, whatever the handlers after the gate make the path of.
+func TestSharedProbes(t *testing.T) {
 	t.Parallel()
 	const calls = 20
 	answer := make(chan struct{})
@@ -285,7 +285,7 @@ func TestSharedInquiries(t *testing.T) {
 	all.Wait()
 	seen := backend.requests()
 	if len(seen) > calls/2 {
-		t.Errorf("%d calls made %d inquiries", calls, len(seen))
+		t.Errorf("%d calls made %d probes", calls, len(seen))
 	}
 	for _, request := range seen {
 		if request.target != "/base/api/unikernel/console?instance=default&unikernel=-" {

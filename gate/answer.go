@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// MaxAnswerBody is how much of an answer that must be looked into is held, in
+// MaxResponseBody is how much of an answer that must be looked into is held, in
 // bytes. A longer one is replaced whole.
-const MaxAnswerBody = 1 << 20
+const MaxResponseBody = 1 << 20
 
-// LookInto reports whether an answer of the backend must be seen whole before any of
+// MustBuffer reports whether an answer of the backend must be seen whole before any of
 // it goes to the client: every error and every redirect. They are short, and may
 // repeat the credential that the gate sent.
-func LookInto(status int) bool {
+func MustBuffer(status int) bool {
 	return status >= http.StatusMultipleChoices && status != http.StatusNotModified
 }
 
 // Judge returns the refusal that takes the place of an answer for which
-// [LookInto] is true, or none if the answer may go to the client as it is. Nothing
+// [MustBuffer] is true, or none if the answer may go to the client as it is. Nothing
 // of a replaced answer may be handed on, its headers included. body is nil if it
-// can't be read because it is longer than [MaxAnswerBody] or broke off; an encoded
+// can't be read because it is longer than [MaxResponseBody] or broke off; an encoded
 // one needs no decoding. upstreamToken is what [Forward] was given.
 func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken string) Refusal {
 	if status == http.StatusFound {

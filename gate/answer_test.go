@@ -10,7 +10,7 @@ import (
 
 func TestLookInto(t *testing.T) {
 	for status := 100; status < 600; status++ {
-		if got, want := LookInto(status), status >= 300 && status != 304; got != want {
+		if got, want := MustBuffer(status), status >= 300 && status != 304; got != want {
 			t.Errorf("%d: %v, want %v", status, got, want)
 		}
 	}

@@ -12,13 +12,13 @@ type Call struct {
 	// Body is empty if there is none. It must not be changed in place.
 	Body []byte
 	// Ask, unless it is nil, must be answered well before the call is made.
-	Ask *Inquiry
-	// Answer is what is known of an answer with status 200.
-	Answer AnswerForm
+	Probe *Probe
+	// Response is what is known of an answer with status 200.
+	Response ResponseForm
 }
 
-// Inquiry is a harmless GET request that finds out whether a call would harm the backend.
-type Inquiry struct {
+// Probe is a harmless GET request that finds out whether a call would harm the backend.
+type Probe struct {
 	// Path and Query are the target.
 	Path, Query string
 	// Judge says what an answer means: why the call must not be made, or nothing. known
@@ -26,8 +26,8 @@ type Inquiry struct {
 	Judge func(status int, body []byte) (refusal Refusal, known bool)
 }
 
-// AnswerForm is what is known of an answer. The zero AnswerForm is nothing.
-type AnswerForm struct {
+// ResponseForm is what is known of an answer. The zero ResponseForm is nothing.
+type ResponseForm struct {
 	// Unit, unless it is 0, is what the length of a whole answer in bytes is a multiple
 	// of, at least once. Any other answer was cut short.
 	Unit int64
@@ -37,7 +37,7 @@ type AnswerForm struct {
 }
 
 // Apply gives a copy of a request to the backend this target, without a body.
-func (q *Inquiry) Apply(r *http.Request) {
+func (q *Probe) Apply(r *http.Request) {
 	location := *r.URL
 	location.Path, location.RawPath, location.RawQuery = q.Path, "", q.Query
 	r.Method, r.URL, r.RequestURI = http.MethodGet, &location, location.RequestURI()

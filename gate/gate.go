@@ -102,8 +102,8 @@ type Request struct {
 type Decision struct {
 	// Refusal says why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal
-	// Untouched requests carry no token and are the backend's to answer.
-	Untouched bool
+	// PassThrough requests carry no token and are the backend's to answer.
+	PassThrough bool
 	// Redirect is where a browser is sent in place of the backend's page; empty is
 	// nowhere.
 	Redirect string
@@ -171,7 +171,7 @@ const (
 // be its zero value. The checks are made in order, and the first that fails decides.
 func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	s := scratch{store: store}
-	for c := checkMethod; c < checksEnd && !d.Refused() && !d.Untouched && d.Redirect == ""; c++ {
+	for c := checkMethod; c < checksEnd && !d.Refused() && !d.PassThrough && d.Redirect == ""; c++ {
 		g.check(c, r, d, &s)
 	}
 	if d.Refused() {
@@ -319,7 +319,7 @@ func (g *Gate) withoutToken(r *Request, d *Decision) {
 	case g.MaxBody(route) > 0 && r.ContentLength > g.MaxBody(route):
 		d.Refusal = Refuse(BodyTooLarge)
 	default:
-		d.Untouched = true
+		d.PassThrough = true
 		d.setRoute(r, route)
 	}
 }

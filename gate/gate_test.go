@@ -109,7 +109,7 @@ func TestDecideWithToken(t *testing.T) {
 			if got := refusalText(d.Refusal); got != tt.want || d.Refused() != (tt.want != "") {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
-			if d.Untouched {
+			if d.PassThrough {
 				t.Error("untouched, with a token")
 			}
 			if d.Matched() != tt.matched {
@@ -268,8 +268,8 @@ func TestDecideWithoutToken(t *testing.T) {
 			if got := refusalText(d.Refusal); got != tt.want {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
-			if d.Untouched == d.Refused() {
-				t.Errorf("untouched %v, refused %v", d.Untouched, d.Refused())
+			if d.PassThrough == d.Refused() {
+				t.Errorf("untouched %v, refused %v", d.PassThrough, d.Refused())
 			}
 			if got := routeName(d.Route); got != tt.route {
 				t.Errorf("route %q, want %q", got, tt.route)
@@ -285,8 +285,8 @@ func TestDecideWithoutToken(t *testing.T) {
 func TestDecideTokenInURLOfUntouched(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	d := decide(g, &fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
-	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.Untouched {
-		t.Errorf("refusal %q, untouched %v", got, d.Untouched)
+	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.PassThrough {
+		t.Errorf("refusal %q, untouched %v", got, d.PassThrough)
 	}
 }
 

@@ -27,13 +27,13 @@ func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Ti
 		return refusal
 	}
 	f.Match = match
-	return g.RefuseRight(f, &match, clientIP, now)
+	return g.RecheckMatch(f, &match, clientIP, now)
 }
 
-// RefuseRight returns the refusal of a token that no longer has the right to what f
+// RecheckMatch returns the refusal of a token that no longer has the right to what f
 // found, or none. A match whose token is not known is of a secret that has been taken
-// away. RefuseRight reads only f's route and takes nothing of the token's limits.
-func (g *Gate) RefuseRight(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
+// away. RecheckMatch reads only f's route and takes nothing of the token's limits.
+func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)
 	}

@@ -344,7 +344,7 @@ func TestScrubAllocatesNothing(t *testing.T) {
 
 // BenchmarkSearchToken is what the largest error costs that is looked into.
 func BenchmarkSearchToken(b *testing.B) {
-	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n", MaxAnswerBody/70)
+	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n", MaxResponseBody/70)
 	b.SetBytes(int64(len(page)))
 	for b.Loop() {
 		if sent.inText(page) {
@@ -364,7 +364,7 @@ func BenchmarkSearchNested(b *testing.B) {
 	for range 3 {
 		text = quoted(text)
 	}
-	page := strings.Repeat(text, MaxAnswerBody/len(text))
+	page := strings.Repeat(text, MaxResponseBody/len(text))
 	b.SetBytes(int64(len(page)))
 	for b.Loop() {
 		sent.inText(page)

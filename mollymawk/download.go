@@ -44,8 +44,8 @@ func download(call *gate.Call) error {
 	members = append(members.without(bodyLevel), member{bodyLevel, jsontext.Value("0")})
 	instance, _ := members.text(bodyInstance)
 	call.Body = members.append(nil)
-	call.Answer = gate.AnswerForm{Unit: blockUnit, Compress: level}
-	call.Ask = knowsInstance(instance)
+	call.Response = gate.ResponseForm{Unit: blockUnit, Compress: level}
+	call.Probe = knowsInstance(instance)
 	return nil
 }
 
@@ -65,8 +65,8 @@ func (o object) level() (int, error) {
 // knowsInstance asks for the console of a unikernel whose name is no label: Mollymawk
 // answers 404 if it doesn't know the instance, and 400 because of the name if it does. It
 // also says 400 to a credential that it refuses, and then to the download, too.
-func knowsInstance(name string) *gate.Inquiry {
-	return &gate.Inquiry{
+func knowsInstance(name string) *gate.Probe {
+	return &gate.Probe{
 		Path:  "/api/unikernel/console",
 		Query: queryInstance + "=" + url.QueryEscape(name) + "&" + queryUnikernel + "=-",
 		Judge: func(status int, body []byte) (gate.Refusal, bool) {

@@ -47,7 +47,7 @@ const (
 )
 
 // EncodeToken returns the record of a token for a backend to keep under its id.
-func EncodeToken(t *Token) []byte { return wire.Seal(tokenRecord, t.ID[:], t.fields()) }
+func EncodeToken(t *Token) []byte { return wire.AddChecksum(tokenRecord, t.ID[:], t.fields()) }
 
 func (t *Token) fields() []byte {
 	b := t.Terms.fields(make([]byte, 0, 256))
@@ -104,7 +104,7 @@ func DecodeToken(id ID, record []byte) (*Token, error) {
 func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	clear(t.Metadata)
 	*t = Token{ID: id, Terms: Terms{Scopes: t.Scopes[:0], AllowedIPs: t.AllowedIPs[:0]}, Metadata: t.Metadata}
-	fields, err := wire.Unseal(tokenRecord, t.ID[:], record)
+	fields, err := wire.VerifyChecksum(tokenRecord, t.ID[:], record)
 	if err != nil {
 		return err
 	}

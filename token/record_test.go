@@ -145,8 +145,8 @@ func TestDamagedRecords(t *testing.T) {
 		refused("a cut", testID, record[:i])
 	}
 	refused("another's record", ID([]byte("4fQ9Zt2LkVb8")), record)
-	refused("a usage record", testID, wire.Seal('u', testID[:], nil))
-	refused("an audit record", testID, wire.Seal('a', testID[:], nil))
+	refused("a usage record", testID, wire.AddChecksum('u', testID[:], nil))
+	refused("an audit record", testID, wire.AddChecksum('a', testID[:], nil))
 	refused("a zero more", testID, append(bytes.Clone(record), 0))
 	refused("twice", testID, append(bytes.Clone(record), record...))
 	refused("nothing", testID, nil)
@@ -198,7 +198,7 @@ func TestHostileRecords(t *testing.T) {
 		}
 		return text(fieldMetadata, string(b))
 	}
-	if _, err := DecodeToken(testID, wire.Seal(tokenRecord, testID[:], least())); err != nil {
+	if _, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], least())); err != nil {
 		t.Fatal(err)
 	}
 	for name, fields := range map[string][]byte{
@@ -279,7 +279,7 @@ func TestHostileRecords(t *testing.T) {
 		"length beyond the end":   with(fieldName, []byte{byte(fieldName)<<3 | 2, 0xff, 0xff, 0xff, 0xff, 0x0f}),
 		"zero after":              append(least(), 0),
 	} {
-		token, err := DecodeToken(testID, wire.Seal(tokenRecord, testID[:], fields))
+		token, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], fields))
 		if !errors.Is(err, ErrDamaged) || token != nil {
 			t.Errorf("%s: %v, %v", name, token, err)
 		}

@@ -86,10 +86,10 @@ type Backend interface {
 type State struct {
 	// Recorded is the newest time given to Apply or SaveUsage.
 	Recorded time.Time
-	// Passed is the time that is known to have passed.
-	Passed time.Time
-	// Told is the expiry time up to which expiring tokens have been reported.
-	Told time.Time
+	// Elapsed is the time that is known to have passed.
+	Elapsed time.Time
+	// Announced is the expiry time up to which expiring tokens have been reported.
+	Announced time.Time
 	// Flush is the one given to SaveUsage.
 	Flush FlushState
 	// Identity distinguishes the store, with all its copies, from others. 0 is unknown.

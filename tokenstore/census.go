@@ -30,7 +30,7 @@ func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, er
 		c.Denied += t.Usage.Denied
 		if status == token.StatusActive {
 			for i, time := range within {
-				if token.NearEnd(t.Token.Began(), t.Token.ExpiresAt, now, now.Add(time)) {
+				if token.NearExpiry(t.Token.ValidFrom(), t.Token.ExpiresAt, now, now.Add(time)) {
 					c.Expiring[i]++
 				}
 			}

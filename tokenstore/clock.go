@@ -74,7 +74,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if err := actor.authorize(); err != nil {
 		return from, to, err
 	}
-	if err := s.setTimes(State{Recorded: to, Passed: to}, &entry); err != nil {
+	if err := s.setTimes(State{Recorded: to, Elapsed: to}, &entry); err != nil {
 		return from, to, readError(err)
 	}
 	s.newest.Store(to.UnixMicro())

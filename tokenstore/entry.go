@@ -78,7 +78,7 @@ func (e *entry) status(now time.Time) token.Status {
 // set makes the entry say what a token is. The lock is held.
 func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
 	e.terms, e.digest = terms, tok.Digest
-	e.expires, e.notBefore, e.began = secondsOf(tok.ExpiresAt), secondsOf(tok.NotBefore), secondsOf(tok.Began())
+	e.expires, e.notBefore, e.began = secondsOf(tok.ExpiresAt), secondsOf(tok.NotBefore), secondsOf(tok.ValidFrom())
 	e.state = stateKnown
 	if !tok.RevokedAt.IsZero() {
 		e.state |= stateRevoked

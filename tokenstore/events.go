@@ -108,7 +108,7 @@ func (s *Store) tellExpiry() error {
 		if err != nil {
 			return readError(err)
 		}
-		told := state.Told
+		told := state.Announced
 		if told.IsZero() { // nobody has asked so far: all that comes from here on is told
 			return s.setToldExpiry(now)
 		}
@@ -128,7 +128,7 @@ func (s *Store) tellExpiry() error {
 				return false
 			}
 			// What was already so when the token was last changed, its admin knows.
-			near := token.NearEnd(t.Began(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
+			near := token.NearExpiry(t.ValidFrom(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
 			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) &&
 				(status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
@@ -159,7 +159,7 @@ func (s *Store) tellExpiry() error {
 // doesn't tell of a token again and again.
 func (s *Store) setToldExpiry(now time.Time) error {
 	s.toldExpiry = now
-	if err := s.setTimes(State{Told: now}, nil); err != nil {
+	if err := s.setTimes(State{Announced: now}, nil); err != nil {
 		return readError(err)
 	}
 	return nil

@@ -94,6 +94,8 @@ func checksumOf(text string) string {
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // hostile returns fields from the fuzzer as a record with a right checksum.
-func hostile(kind byte, key, fields []byte) []byte { return wire.Seal(kind, key, bytes.Clone(fields)) }
+func hostile(kind byte, key, fields []byte) []byte {
+	return wire.AddChecksum(kind, key, bytes.Clone(fields))
+}
 
 func fieldsOf(record []byte) []byte { return record[:len(record)-crc32.Size] }

@@ -41,12 +41,12 @@ func (s *FlushState) replays(ring int, at uint64, id token.ID) bool {
 // EncodeFlushState returns the record of a state for a backend to keep under key.
 func EncodeFlushState(key []byte, s FlushState) []byte {
 	b, _ := binary.Append(nil, binary.BigEndian, s) // has a fixed size
-	return wire.Seal(flushRecord, key, b)
+	return wire.AddChecksum(flushRecord, key, b)
 }
 
 // DecodeFlushState reads the state kept under key. The error wraps [token.ErrDamaged].
 func DecodeFlushState(key, record []byte) (s FlushState, err error) {
-	b, err := wire.Unseal(flushRecord, key, record)
+	b, err := wire.VerifyChecksum(flushRecord, key, record)
 	if err != nil {
 		return s, err
 	}

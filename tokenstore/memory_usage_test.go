@@ -97,7 +97,7 @@ func (m *memory) SetTimes(times State, entry *AuditEntry) error {
 	}
 	defer end()
 	for _, t := range []struct{ to, from *time.Time }{
-		{&m.state.Recorded, &times.Recorded}, {&m.state.Passed, &times.Passed}, {&m.state.Told, &times.Told},
+		{&m.state.Recorded, &times.Recorded}, {&m.state.Elapsed, &times.Elapsed}, {&m.state.Announced, &times.Announced},
 	} {
 		if !t.from.IsZero() {
 			*t.to = *t.from
@@ -109,7 +109,7 @@ func (m *memory) SetTimes(times State, entry *AuditEntry) error {
 	if m.timesError != nil {
 		return m.timesError
 	}
-	if !times.Told.IsZero() && m.saveError != nil {
+	if !times.Announced.IsZero() && m.saveError != nil {
 		return m.saveError
 	}
 	m.wrote(nil)

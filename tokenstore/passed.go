@@ -88,7 +88,7 @@ func (s *Store) openPassed(passed time.Time, elapsed func() time.Duration) {
 // prune removes what is no longer kept, a bounded number of records, and reports
 // whether there is more.
 func (s *Store) prune() (more bool, err error) {
-	if err := s.setTimes(State{Passed: s.passed.at()}, nil); err != nil {
+	if err := s.setTimes(State{Elapsed: s.passed.at()}, nil); err != nil {
 		return false, err
 	}
 	if s.ClockAhead() > 0 {

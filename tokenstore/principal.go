@@ -52,10 +52,10 @@ func newTokenName(name string) (n tokenName) {
 // PrincipalOf returns what a request needs of a token.
 func PrincipalOf(t *token.Token) Principal {
 	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore,
-		began: t.Began(), Terms: &t.Terms}
+		began: t.ValidFrom(), Terms: &t.Terms}
 }
 
 // ExpiresSoon is [token.Token.ExpiresSoon].
 func (p *Principal) ExpiresSoon(warning token.Lifetime, now time.Time) bool {
-	return token.NearEnd(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
+	return token.NearExpiry(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
 }

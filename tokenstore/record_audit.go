@@ -30,13 +30,13 @@ func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 	b = wire.AppendString(b, auditTokenName, e.TokenName)
 	b = wire.AppendString(b, auditAddress, e.Address)
 	b = wire.AppendMap(b, auditChange, e.Changes)
-	return wire.Seal(auditRecord, key, b)
+	return wire.AddChecksum(auditRecord, key, b)
 }
 
 // DecodeAuditEntry reads the audit entry kept under key. The error wraps
 // [token.ErrDamaged].
 func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
-	fields, err := wire.Unseal(auditRecord, key, record)
+	fields, err := wire.VerifyChecksum(auditRecord, key, record)
 	if err != nil {
 		return AuditEntry{}, err
 	}

@@ -13,13 +13,13 @@ const endedAt protowire.Number = 1
 // EncodeEnded returns the record of a secret that was taken out of service, for a
 // backend to keep under its digest.
 func EncodeEnded(e EndedSecret) []byte {
-	return wire.Seal(endedRecord, e.Digest[:], wire.AppendTime(nil, endedAt, e.At))
+	return wire.AddChecksum(endedRecord, e.Digest[:], wire.AppendTime(nil, endedAt, e.At))
 }
 
 // DecodeEnded reads the record of a secret that was taken out of service, kept under
 // its digest. The error wraps [token.ErrDamaged].
 func DecodeEnded(digest token.Digest, record []byte) (EndedSecret, error) {
-	fields, err := wire.Unseal(endedRecord, digest[:], record)
+	fields, err := wire.VerifyChecksum(endedRecord, digest[:], record)
 	if err != nil {
 		return EndedSecret{}, err
 	}

@@ -21,13 +21,13 @@ func EncodeRequest(r KeptRequest) []byte {
 	b = wire.AppendBytes(b, requestBody, r.Body[:])
 	b = wire.AppendBytes(b, requestTokenID, r.ID[:])
 	b = wire.AppendTime(b, requestTime, r.Time)
-	return wire.Seal(requestRecord, r.Key[:], b)
+	return wire.AddChecksum(requestRecord, r.Key[:], b)
 }
 
 // DecodeRequest reads the record of the request that is kept under key. The error
 // wraps [token.ErrDamaged].
 func DecodeRequest(key token.Digest, record []byte) (KeptRequest, error) {
-	fields, err := wire.Unseal(requestRecord, key[:], record)
+	fields, err := wire.VerifyChecksum(requestRecord, key[:], record)
 	if err != nil {
 		return KeptRequest{}, err
 	}

@@ -46,7 +46,7 @@ func EncodeUsage(id token.ID, u Usage) []byte {
 	b = wire.AppendString(b, usagePreviousIP, u.Previous.IP)
 	b = wire.AppendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
 	b = wire.AppendString(b, usagePreviousRoute, u.Previous.Route)
-	return wire.Seal(usageRecord, id[:], b)
+	return wire.AddChecksum(usageRecord, id[:], b)
 }
 
 // DecodeUsage reads the usage record kept under id. The error wraps [token.ErrDamaged].
@@ -57,7 +57,7 @@ func DecodeUsage(id token.ID, record []byte) (Usage, error) {
 
 // decodeUsage reads the day only if it is asked for.
 func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error) {
-	fields, err := wire.Unseal(usageRecord, key, record)
+	fields, err := wire.VerifyChecksum(usageRecord, key, record)
 	if err != nil {
 		return Usage{}, err
 	}
@@ -127,14 +127,14 @@ func EncodeDay(key []byte, d DayUsage) []byte {
 	if d.Whole {
 		b = wire.AppendUint(b, dayWhole, 1)
 	}
-	return wire.Seal(dayRecord, key, appendPoints(b, dayCount, d))
+	return wire.AddChecksum(dayRecord, key, appendPoints(b, dayCount, d))
 }
 
 // DecodeDay reads the record of a day kept under the key. The error wraps
 // [token.ErrDamaged].
 func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	d := DayUsage{Day: day}
-	fields, err := wire.Unseal(dayRecord, key, record)
+	fields, err := wire.VerifyChecksum(dayRecord, key, record)
 	if err != nil {
 		return DayUsage{}, err
 	}

@@ -371,7 +371,7 @@ func TestDayRecords(t *testing.T) {
 	}
 	count := func(b ...byte) []byte { return append([]byte{2<<3 | 2, byte(len(b))}, b...) }
 	good := count(1, 'a', 1, 'b', 3, 1, 4, 1)
-	if _, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, good)); err != nil {
+	if _, err := DecodeDay(key, 1, wire.AddChecksum(dayRecord, key, good)); err != nil {
 		t.Error(err)
 	}
 	for name, fields := range map[string][]byte{
@@ -388,7 +388,7 @@ func TestDayRecords(t *testing.T) {
 		"whole at last":   append(slices.Clone(good), 1<<3, 1),
 		"unknown field":   {3 << 3, 1},
 	} {
-		if got, err := DecodeDay(key, 1, wire.Seal(dayRecord, key, bytes.Clone(fields))); !errors.Is(err,
+		if got, err := DecodeDay(key, 1, wire.AddChecksum(dayRecord, key, bytes.Clone(fields))); !errors.Is(err,
 			token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -402,11 +402,11 @@ func TestDayRecords(t *testing.T) {
 		"counts around their day": slices.Concat(counts, day, counts),
 		"two days":                slices.Concat(day, day, counts),
 	} {
-		if got, err := DecodeUsage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err,
+		if got, err := DecodeUsage(testID, wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err,
 			token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		if got, err := new(Reader).Usage(testID, wire.Seal(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(
+		if got, err := new(Reader).Usage(testID, wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(
 			err, token.ErrDamaged) {
 			t.Errorf("%s, read without days: %+v, %v", name, got, err)
 		}

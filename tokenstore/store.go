@@ -122,7 +122,7 @@ func Open(backend Backend, options Options) (*Store, error) {
 		return nil, fmt.Errorf("reading the token store's state: %w", err)
 	}
 	s.newest.Store(state.Recorded.UnixMicro())
-	s.openPassed(state.Passed, options.Elapsed)
+	s.openPassed(state.Elapsed, options.Elapsed)
 	if err := s.openJournal(state); err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Passed: s.passed.at()}, nil), s.journal.Close(),
+		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Elapsed: s.passed.at()}, nil), s.journal.Close(),
 			s.backend.Close())
 	})
 	return s.closeErr

@@ -124,7 +124,7 @@ func (s *Store) becomeCertain(id token.ID) {
 // probe writes something if the last write failed, so that health tells how it is now.
 func (s *Store) probe() {
 	if s.backend.Health().Write != nil {
-		_ = s.setTimes(State{Passed: s.passed.at()}, nil) // health has the error
+		_ = s.setTimes(State{Elapsed: s.passed.at()}, nil) // health has the error
 	}
 }
 
@@ -134,7 +134,7 @@ func (s *Store) settleChanges() error {
 	if s.uncertain.n.Load() == 0 {
 		return nil
 	}
-	return s.setTimes(State{Passed: s.passed.at()}, nil)
+	return s.setTimes(State{Elapsed: s.passed.at()}, nil)
 }
 
 // setTimes is [Backend.SetTimes].

@@ -8,13 +8,13 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Seal returns fields with the checksum of a record of a kind under a key.
-func Seal(kind byte, key, fields []byte) []byte {
+// AddChecksum returns fields with the checksum of a record of a kind under a key.
+func AddChecksum(kind byte, key, fields []byte) []byte {
 	return binary.BigEndian.AppendUint32(fields, checksum(kind, key, fields))
 }
 
-// Unseal returns the fields of a record. The error wraps [ErrDamaged].
-func Unseal(kind byte, key, record []byte) ([]byte, error) {
+// VerifyChecksum returns the fields of a record. The error wraps [ErrDamaged].
+func VerifyChecksum(kind byte, key, record []byte) ([]byte, error) {
 	if len(record) < crc32.Size {
 		return nil, fmt.Errorf("%w: it is too short", ErrDamaged)
 	}

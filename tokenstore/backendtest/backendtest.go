@@ -222,7 +222,7 @@ func (s *site) state() tokenstore.State {
 	s.Helper()
 	state, err := s.State()
 	s.check(err)
-	for _, at := range []*time.Time{&state.Recorded, &state.Passed, &state.Told} {
+	for _, at := range []*time.Time{&state.Recorded, &state.Elapsed, &state.Announced} {
 		*at = at.UTC()
 	}
 	return state

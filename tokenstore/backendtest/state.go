@@ -18,11 +18,11 @@ func testState(s *site) {
 	want := tokenstore.State{Identity: s.state().Identity} // which never changes
 	s.equal("new", s.state(), want)
 	for i, times := range []tokenstore.State{
-		{Recorded: now}, {Passed: now.Add(time.Second)}, {Told: now.Add(2 * time.Second)}, {},
-		{Recorded: now.Add(-time.Hour), Passed: now, Told: now.Add(time.Microsecond)}, // which may go back
+		{Recorded: now}, {Elapsed: now.Add(time.Second)}, {Announced: now.Add(2 * time.Second)}, {},
+		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // which may go back
 	} {
 		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded},
-			{&want.Passed, &times.Passed}, {&want.Told, &times.Told}} {
+			{&want.Elapsed, &times.Elapsed}, {&want.Announced, &times.Announced}} {
 			if !t.from.IsZero() {
 				*t.to = *t.from
 			}
@@ -114,7 +114,7 @@ func (s *site) calls(i int) map[string]func() error {
 		},
 		"Prune":    func() error { _, err := s.Prune(tokenstore.Retention{}); return err },
 		"State":    func() error { _, err := s.State(); return err },
-		"SetTimes": func() error { return s.SetTimes(tokenstore.State{Passed: now}, nil) },
+		"SetTimes": func() error { return s.SetTimes(tokenstore.State{Elapsed: now}, nil) },
 		"Backup": func() error {
 			content, _, err := s.Backup()
 			if err != nil {

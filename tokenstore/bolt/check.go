@@ -134,7 +134,7 @@ var checks = []struct {
 // checkMeta looks at the times and at how far the usage is saved.
 func checkMeta(tx *bbolt.Tx, report *Report) {
 	meta := tx.Bucket(metaBucket)
-	for _, key := range [][]byte{recordedKey, passedKey, toldKey} {
+	for _, key := range [][]byte{recordedKey, elapsedKey, announcedKey} {
 		if value := meta.Get(key); value != nil || bytes.Equal(key, recordedKey) {
 			if _, err := decodeTime(value); err != nil {
 				report.add("the time %q: %v", key, err)

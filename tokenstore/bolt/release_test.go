@@ -232,7 +232,7 @@ type contentsToken struct {
 func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
 	state, err := b.State()
 	check(t, err)
-	found.Recorded, found.Passed, found.Told = state.Recorded, state.Passed, state.Told
+	found.Recorded, found.Passed, found.Told = state.Recorded, state.Elapsed, state.Announced
 	tokens, _, err := s.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 1000})
 	check(t, err)
 	for _, token := range tokens {

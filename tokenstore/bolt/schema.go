@@ -32,12 +32,12 @@ var (
 	endedBucket = []byte("ended")
 	flushBucket = []byte("flush")
 
-	toldKey     = []byte("told")
-	passedKey   = []byte("passed")
-	formatKey   = []byte("format")
-	versionKey  = []byte("version")
-	recordedKey = []byte("recorded")
-	stateKey    = []byte("state")
+	announcedKey = []byte("told")
+	elapsedKey   = []byte("passed")
+	formatKey    = []byte("format")
+	versionKey   = []byte("version")
+	recordedKey  = []byte("recorded")
+	stateKey     = []byte("state")
 	// wholeKey is missing until there is a day that is over for long.
 	wholeKey = []byte("whole")
 	// identityKey is missing in stores of earlier versions until they are first opened.
@@ -53,7 +53,7 @@ func putTransaction(tx *bbolt.Tx) error {
 }
 
 // metaKeys are the keys of the meta bucket but format and version.
-var metaKeys = [][]byte{recordedKey, passedKey, toldKey, wholeKey, identityKey}
+var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identityKey}
 
 // buckets are those that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,

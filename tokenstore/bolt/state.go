@@ -21,8 +21,8 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 		}
 		var errs [3]error
 		state.Recorded, errs[0] = decodeTime(meta.Get(recordedKey))
-		state.Passed, errs[1] = optionalTime(meta.Get(passedKey))
-		state.Told, errs[2] = optionalTime(meta.Get(toldKey))
+		state.Elapsed, errs[1] = optionalTime(meta.Get(elapsedKey))
+		state.Announced, errs[2] = optionalTime(meta.Get(announcedKey))
 		return errors.Join(errs[:]...)
 	})
 	return state, err
@@ -51,7 +51,7 @@ func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry)
 		for _, t := range []struct {
 			key  []byte
 			time time.Time
-		}{{recordedKey, times.Recorded}, {passedKey, times.Passed}, {toldKey, times.Told}} {
+		}{{recordedKey, times.Recorded}, {elapsedKey, times.Elapsed}, {announcedKey, times.Announced}} {
 			if t.time.IsZero() {
 				continue
 			}

@@ -8,7 +8,7 @@ const units = [
 export function relative(text, now = Date.now()) {
   if (!text) return "never";
   const seconds = Math.floor((now - Date.parse(text)) / 1000);
-  // What is to come is rounded to minutes first: what was made a moment ago for 12 hours ends in 12.
+  // What is to come is rounded to minutes first: what was made a timeOrNull ago for 12 hours ends in 12.
   const distance = seconds <= -60 ? Math.round(-seconds / 60) * 60 : Math.abs(seconds);
   const [unit, , length] = units.find(([, begins]) => distance >= begins);
   // 28-day months would make 13 of a year.

@@ -49,8 +49,8 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 // is known, it says if it was cut short.
 func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time,
 	next caddyhttp.Handler) error {
-	if call.Ask != nil {
-		switch refusal, err := h.inquire(next, out, call.Ask, false, now); {
+	if call.Probe != nil {
+		switch refusal, err := h.probe(next, out, call.Probe, false, now); {
 		case refusal.Code != "":
 			return h.refuse(w, r, refusal)
 		case err != nil:
@@ -58,10 +58,10 @@ func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, 
 		}
 	}
 	countUntouched(r)
-	if call.Answer.Unit == 0 {
+	if call.Response.Unit == 0 {
 		return next.ServeHTTP(w, out)
 	}
-	whole := &wholeAnswer{ResponseWriter: w, form: call.Answer}
+	whole := &wholeAnswer{ResponseWriter: w, form: call.Response}
 	err := whole.serve(next, out, h.logger.With(zap.String("route", r.URL.Path)))
 	if errors.Is(err, errNothingSent) {
 		return h.refuse(w, r, gate.Refuse(gate.BackendIncomplete))

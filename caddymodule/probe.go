@@ -14,56 +14,56 @@ import (
 )
 
 const (
-	// inquiryTimeout is how long the answer to an inquiry may take.
-	inquiryTimeout = 10 * time.Second
-	// maxInquiryBody is how much of an answer is looked at, in bytes.
-	maxInquiryBody = 16 << 10
+	// probeTimeout is how long the answer to a probe may take.
+	probeTimeout = 10 * time.Second
+	// maxProbeBody is how much of an answer is looked at, in bytes.
+	maxProbeBody = 16 << 10
 )
 
-// inquire asks the backend what must be known before a call is made, with the credential of
+// probe asks the backend what must be known before a call is made, with the credential of
 // the call, unless it is known. trusted says that the call has the gate's credential: the
 // answer to another may be about that one's, and is neither kept nor shared. It returns why the
 // call must not be made, or nothing. err is that of the handlers.
-func (h *BearerAuth) inquire(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry, trusted bool,
+func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, ask *gate.Probe, trusted bool,
 	now time.Time) (refusal gate.Refusal, err error) {
-	send := func() inquiryResult { return sendInquiry(next, call, ask) }
-	var result inquiryResult
+	send := func() probeResult { return sendProbe(next, call, ask) }
+	var result probeResult
 	switch target := ask.Path + "?" + ask.Query; {
 	case trusted:
-		result = h.inquiries.ask(call.Context(), target, now, send)
-	case !h.inquiries.remembers(target, now):
+		result = h.probes.ask(call.Context(), target, now, send)
+	case !h.probes.remembers(target, now):
 		result = send()
 	}
 	return result.refusal, result.err
 }
 
-// sendInquiry sends an inquiry, which ends with the call, and judges its answer.
-func sendInquiry(next caddyhttp.Handler, call *http.Request, ask *gate.Inquiry) inquiryResult {
+// sendProbe sends a probe, which ends with the call, and judges its answer.
+func sendProbe(next caddyhttp.Handler, call *http.Request, ask *gate.Probe) probeResult {
 	values := call.Context()
 	if c, ok := values.(*requestContext); ok {
-		values = c.parent // without the trace, which would take the inquiry for the call
+		values = c.parent // without the trace, which would take the probe for the call
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), inquiryTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), probeTimeout)
 	defer cancel()
 	defer context.AfterFunc(call.Context(), cancel)()
 	r := call.WithContext(ctx)
 	ask.Apply(r)
-	answer := &inquiryAnswer{header: make(http.Header), enough: cancel}
+	answer := &probeAnswer{header: make(http.Header), enough: cancel}
 	// what it broke off after is enough
 	err := callNext(next, answer, withOwnPlaceholders(r), func() bool { return true })
 	switch {
 	case answer.status != 0:
 		refusal, known := ask.Judge(answer.status, answer.body)
-		return inquiryResult{refusal: refusal, known: known}
+		return probeResult{refusal: refusal, known: known}
 	case err == nil, errors.Is(err, errBrokenOff):
-		return inquiryResult{refusal: gate.Refuse(gate.BackendBrokeOff)}
+		return probeResult{refusal: gate.Refuse(gate.BackendBrokeOff)}
 	}
-	return inquiryResult{err: err}
+	return probeResult{err: err}
 }
 
-// withOwnPlaceholders gives an inquiry placeholders and variables of its own. Those of the
+// withOwnPlaceholders gives a probe placeholders and variables of its own. Those of the
 // call would show handlers the call's path, and error routes and logs what became of the
-// inquiry.
+// probe.
 func withOwnPlaceholders(r *http.Request) *http.Request {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	placeholders := caddy.NewReplacer()
@@ -75,8 +75,8 @@ func withOwnPlaceholders(r *http.Request) *http.Request {
 	return out
 }
 
-// inquiryAnswer takes the answer to an inquiry.
-type inquiryAnswer struct {
+// probeAnswer takes the answer to a probe.
+type probeAnswer struct {
 	header http.Header
 	status int
 	body   []byte
@@ -84,19 +84,19 @@ type inquiryAnswer struct {
 }
 
 // Header implements http.ResponseWriter.
-func (a *inquiryAnswer) Header() http.Header { return a.header }
+func (a *probeAnswer) Header() http.Header { return a.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *inquiryAnswer) WriteHeader(status int) {
+func (a *probeAnswer) WriteHeader(status int) {
 	if a.status == 0 && status >= http.StatusOK {
 		a.status = status
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (a *inquiryAnswer) Write(p []byte) (int, error) {
+func (a *probeAnswer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	if free := maxInquiryBody - len(a.body); len(p) >= free {
+	if free := maxProbeBody - len(a.body); len(p) >= free {
 		a.body = append(a.body, p[:free]...)
 		a.enough()
 		return len(p), nil

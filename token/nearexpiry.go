@@ -2,11 +2,11 @@ package token
 
 import "time"
 
-// NearEnd reports whether a token that is valid from began until end is near its end at
+// NearExpiry reports whether a token that is valid from began until end is near its end at
 // now: it ends by horizon, and no more than a quarter of its life is left. Otherwise
 // short-lived tokens would be near their end from their first use. A zero end is never
 // near; a zero horizon is no bound.
-func NearEnd(began, end, now, horizon time.Time) bool {
+func NearExpiry(began, end, now, horizon time.Time) bool {
 	if end.IsZero() || !horizon.IsZero() && end.After(horizon) {
 		return false
 	}
@@ -17,7 +17,7 @@ func NearEnd(began, end, now, horizon time.Time) bool {
 // and no more than a quarter of its life is left. An unlimited warning leaves the
 // quarter alone to decide. The token's status doesn't matter.
 func (t *Token) ExpiresSoon(warning Lifetime, now time.Time) bool {
-	return NearEnd(t.Began(), t.ExpiresAt, now, Horizon(warning, now))
+	return NearExpiry(t.ValidFrom(), t.ExpiresAt, now, Horizon(warning, now))
 }
 
 // Horizon returns the end of a lifetime that begins now; the zero time if it has none.
@@ -29,9 +29,9 @@ func Horizon(l Lifetime, now time.Time) time.Time {
 	return end
 }
 
-// Began returns the time from which the token's present secret is valid, which is when
+// ValidFrom returns the time from which the token's present secret is valid, which is when
 // its life begins.
-func (t *Token) Began() time.Time {
+func (t *Token) ValidFrom() time.Time {
 	if t.NotBefore.After(t.SecretMadeAt) {
 		return t.NotBefore
 	}

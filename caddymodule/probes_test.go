@@ -13,26 +13,26 @@ import (
 )
 
 var (
-	knownInstance   = inquiryResult{known: true}
-	unknownInstance = inquiryResult{refusal: gate.Refuse(gate.BackendError)}
+	knownInstance   = probeResult{known: true}
+	unknownInstance = probeResult{refusal: gate.Refuse(gate.BackendError)}
 )
 
 // An answer that holds is remembered for a minute, and others are not.
-func TestInquiries(t *testing.T) {
+func TestProbes(t *testing.T) {
 	t.Parallel()
-	var q inquiries
+	var q probes
 	now := time.Unix(1_800_000_000, 0)
 	sent := 0
 	for i, step := range []struct {
 		after  time.Duration
 		target string
-		answer inquiryResult
+		answer probeResult
 		want   gate.Code
 		sent   int
 	}{
 		{0, "a", unknownInstance, gate.BackendError, 1},
 		{0, "a", unknownInstance, gate.BackendError, 2},
-		{0, "a", inquiryResult{}, "", 3},
+		{0, "a", probeResult{}, "", 3},
 		{0, "a", knownInstance, "", 4},
 		{0, "a", unknownInstance, "", 4},
 		{59 * time.Second, "a", unknownInstance, "", 4},
@@ -41,43 +41,43 @@ func TestInquiries(t *testing.T) {
 		{0, "a", knownInstance, "", 7},
 	} {
 		now = now.Add(step.after)
-		got := q.ask(t.Context(), step.target, now, func() inquiryResult {
+		got := q.ask(t.Context(), step.target, now, func() probeResult {
 			sent++
 			return step.answer
 		})
 		if got.refusal.Code != step.want || sent != step.sent {
-			t.Errorf("step %d: %q after %d inquiries, want %q after %d", i, got.refusal.Code, sent, step.want,
+			t.Errorf("step %d: %q after %d probes, want %q after %d", i, got.refusal.Code, sent, step.want,
 				step.sent)
 		}
 	}
 }
 
 // What is remembered is bounded.
-func TestInquiriesAreBounded(t *testing.T) {
+func TestProbesAreBounded(t *testing.T) {
 	t.Parallel()
-	var q inquiries
+	var q probes
 	for i := range 3 * maxAnswersKept {
-		q.ask(t.Context(), fmt.Sprint(i), time.Unix(1_800_000_000, 0), func() inquiryResult { return knownInstance })
+		q.ask(t.Context(), fmt.Sprint(i), time.Unix(1_800_000_000, 0), func() probeResult { return knownInstance })
 	}
 	if len(q.answers) > maxAnswersKept || len(q.open) != 0 {
-		t.Errorf("%d answers are kept, %d inquiries are open", len(q.answers), len(q.open))
+		t.Errorf("%d answers are kept, %d probes are open", len(q.answers), len(q.open))
 	}
 }
 
 // Calls that ask at the same time share an answer, whatever it is. One that ends takes no
 // other along.
-func TestInquiriesAtTheSameTime(t *testing.T) {
+func TestProbesAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []inquiryResult{knownInstance, unknownInstance} {
+	for _, answer := range []probeResult{knownInstance, unknownInstance} {
 		synctest.Test(t, func(t *testing.T) {
-			var q inquiries
+			var q probes
 			var sent atomic.Int64
-			ask := func(ctx context.Context) inquiryResult {
-				return q.ask(ctx, "a", time.Now(), func() inquiryResult {
+			ask := func(ctx context.Context) probeResult {
+				return q.ask(ctx, "a", time.Now(), func() probeResult {
 					sent.Add(1)
 					select {
 					case <-ctx.Done():
-						return inquiryResult{err: ctx.Err()}
+						return probeResult{err: ctx.Err()}
 					case <-time.After(time.Second):
 						return answer
 					}
@@ -105,22 +105,22 @@ func TestInquiriesAtTheSameTime(t *testing.T) {
 			end()
 			others.Wait()
 			if n := sent.Load(); n != 2 {
-				t.Errorf("sent %d inquiries, want 2", n)
+				t.Errorf("sent %d probes, want 2", n)
 			}
 		})
 	}
 }
 
 // A panic leaves no call waiting.
-func TestInquiryPanics(t *testing.T) {
+func TestProbePanics(t *testing.T) {
 	t.Parallel()
-	var q inquiries
+	var q probes
 	func() {
 		defer func() { _ = recover() }()
-		q.ask(t.Context(), "a", time.Now(), func() inquiryResult { panic("x") })
+		q.ask(t.Context(), "a", time.Now(), func() probeResult { panic("x") })
 	}()
 	if got := q.ask(t.Context(), "a", time.Now(),
-		func() inquiryResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
+		func() probeResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
 		t.Errorf("afterwards: %+v", got)
 	}
 }
