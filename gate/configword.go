@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// ConfigWord returns a wrong value of a configuration as an error quotes it, or says
-// that it isn't shown: a value in the wrong place may be the backend's token. Shown are
-// short words without digits, and paths of such words or of very short ones.
+// ConfigWord quotes an invalid configuration value for an error message. A value that may be a
+// misplaced upstream token is replaced by a note. Only short words without digits, and paths
+// made of short words or very short segments, are quoted.
 func ConfigWord(value string) string {
 	if mayBeToken(value) {
 		return "(not shown: it may be a token)"

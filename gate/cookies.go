@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// SessionCookie is the name of the dashboard's session cookie: over TLS one that a
-// browser gives to no other host (RFC 6265bis section 4.1.3.2).
+// SessionCookie returns the name of the dashboard's session cookie. Over TLS its name keeps
+// browsers from sending it to any other host (RFC 6265bis section 4.1.3.2).
 func SessionCookie(secure bool) string {
 	if secure {
 		return "__Host-mollygate_session"
@@ -14,8 +14,8 @@ func SessionCookie(secure bool) string {
 	return "mollygate_session"
 }
 
-// RemoveSessionCookies deletes the dashboard's session cookies, which are nothing to
-// the backend.
+// RemoveSessionCookies deletes the dashboard's session cookies, which the backend must not
+// see.
 func RemoveSessionCookies(h http.Header) {
 	if len(h["Cookie"]) == 0 {
 		return
@@ -25,8 +25,7 @@ func RemoveSessionCookies(h http.Header) {
 	}
 }
 
-// removeCookie deletes the cookie of this name and leaves the others as they
-// were sent.
+// removeCookie deletes the cookie with this name and leaves the others as they were sent.
 func removeCookie(h http.Header, name string) {
 	dropCookies(h, func(pair string) bool {
 		key, _, _ := strings.Cut(pair, "=")
@@ -34,7 +33,7 @@ func removeCookie(h http.Header, name string) {
 	})
 }
 
-// dropCookies deletes the cookies for which drop is true of "name=value".
+// dropCookies deletes the cookies for which drop returns true. drop gets a "name=value" pair.
 func dropCookies(h http.Header, drop func(pair string) bool) {
 	var kept []string
 	for _, line := range h["Cookie"] {

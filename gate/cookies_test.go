@@ -20,7 +20,7 @@ func TestRemoveCookie(t *testing.T) {
 		"several lines":    {[]string{"ours=1", "a=2", "b=3; ours=1"}, []string{"a=2", "b=3"}},
 		"without a value":  {[]string{"ours; a=2"}, []string{"a=2"}},
 		"blanks":           {[]string{"\tours = 1 ; a=2"}, []string{"a=2"}},
-		"others as sent":   {[]string{`a="x";b=;  c ; =d`}, []string{`a="x";b=;  c ; =d`}},
+		"others unchanged": {[]string{`a="x";b=;  c ; =d`}, []string{`a="x";b=;  c ; =d`}},
 		"name in a value":  {[]string{"a=ours; b=ours=1"}, []string{"a=ours; b=ours=1"}},
 		"name in a name":   {[]string{"ours2=1; notours=2"}, []string{"ours2=1; notours=2"}},
 		"other letter":     {[]string{"Ours=1"}, []string{"Ours=1"}},
@@ -37,7 +37,7 @@ func TestRemoveCookie(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 		if _, there := h["Cookie"]; there && tt.want == nil {
-			t.Errorf("%s: the header is left empty", name)
+			t.Errorf("%s: an empty header remains", name)
 		}
 	}
 }
@@ -55,7 +55,7 @@ func TestDropTokens(t *testing.T) {
 	}
 	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"},
 		"User-Agent": {token[:54]}}); !reflect.DeepEqual(h, want) {
-		t.Errorf("left are %d headers, or the wrong ones", len(h))
+		t.Errorf("%d headers remain, want 3 with the right values", len(h))
 	}
 }
 
@@ -71,7 +71,7 @@ func TestRemoveSessionCookies(t *testing.T) {
 			h["Cookie"] = []string{sent}
 		}
 		if RemoveSessionCookies(h); h.Get("Cookie") != want {
-			t.Errorf("%q has become %q, want %q", sent, h.Get("Cookie"), want)
+			t.Errorf("%q became %q, want %q", sent, h.Get("Cookie"), want)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// openStore returns a real store and the text of an API token that may do
-// everything, and of one that may do it within limits.
+// openStore returns a real store and the texts of two API tokens with all scopes; the second
+// has limits.
 func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -46,8 +46,7 @@ func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 		&token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
 }
 
-// Neither an allowed request nor one of the refusals that a flood is made of
-// costs an allocation.
+// Neither an allowed request nor the typical refusals of a flood cost an allocation.
 func TestDecideAllocatesNothing(t *testing.T) {
 	tokens := newTestTokens(t)
 	store, token, within := openStore(t)
@@ -135,7 +134,7 @@ func BenchmarkTakeHeaders(b *testing.B) {
 	}
 }
 
-// BenchmarkLimitHeaders is what an answer costs more if its token has limits.
+// BenchmarkLimitHeaders measures the extra cost of a response if its token has limits.
 func BenchmarkLimitHeaders(b *testing.B) {
 	limits := Limits{
 		Rate:  token.Standing{Limit: 60, Window: time.Minute, Remaining: 59, Reset: time.Second},

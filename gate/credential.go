@@ -9,20 +9,20 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Store is what a gate asks about tokens; a *tokenstore.Store is one.
+// Store looks up tokens and counts their requests; *tokenstore.Store implements it.
 type Store interface {
 	Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error)
 	TakeRate(m tokenstore.Match, now time.Time) token.Standing
 	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error)
-	// RateStanding and QuotaStanding take nothing.
+	// RateStanding and QuotaStanding report the standing without counting a request.
 	RateStanding(token tokenstore.Principal, now time.Time) token.Standing
 	QuotaStanding(token tokenstore.Principal, now time.Time) (token.Standing, error)
 }
 
-// Authenticate finds the token that the Authorization values of a request
-// present. It returns a refusal if that isn't a valid token of this kind. It is for callers
-// that have no routes; a [Gate] makes the same checks with the path rule between them.
-// The match is set as soon as the secret matched, also with a refusal.
+// Authenticate finds the token that the Authorization values of a request present. It returns
+// a refusal if that isn't a valid token of this kind. It serves callers without routes; a
+// [Gate] makes the same checks, with the path check in between. The match is set once the
+// secret has matched, even if the token is refused.
 func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string,
 	now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
@@ -36,7 +36,7 @@ func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authori
 	return Present(store, credential, kind, now)
 }
 
-// Present makes the checks of [Authenticate] for a credential that was read before.
+// Present makes the checks of [Authenticate] for a credential that has already been parsed.
 func Present(store Store, credential token.Credential, kind token.Kind, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
 	if err != nil {
@@ -52,13 +52,13 @@ func Present(store Store, credential token.Credential, kind token.Kind, now time
 	return match, refusal
 }
 
-// refuseLookup returns the refusal of a token that the store doesn't give.
+// refuseLookup returns the refusal for an error of Store.Authenticate.
 func refuseLookup(err error) Refusal {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return Refuse(UnknownToken)
 	}
-	// Damaged and unavailable alike: a 401 would make clients discard a
-	// token that may be valid.
+	// A damaged record and an unavailable store are the same here: a 401 would make clients
+	// discard a token that may be valid.
 	refusal := Refuse(StoreUnavailable)
 	refusal.Err = err
 	return refusal
@@ -70,13 +70,12 @@ func refuseKind(kind, wanted token.Kind) Refusal {
 	}
 	refusal := Refuse(WrongKind)
 	if wanted == token.KindAdmin {
-		refusal.Detail = "This is an API key, and API keys do not call the admin API. Use an admin key."
+		refusal.Detail = "This is an API key, which can't call the admin API. Use an admin key."
 	}
 	return refusal
 }
 
-// RefuseStatus returns the refusal of a token that is in this state, or none if
-// it is active.
+// RefuseStatus returns the refusal for a token with this status, or none if it is active.
 func RefuseStatus(status token.Status) Refusal {
 	switch status {
 	case token.StatusActive:
@@ -93,26 +92,27 @@ func RefuseStatus(status token.Status) Refusal {
 	return Refuse(StoreUnavailable)
 }
 
-// bearer returns the token of the Authorization values, or why there is none. The
-// scheme is compared without regard to letter case (RFC 9110 section 11.1); the
-// rest is RFC 6750 section 2.1, strictly: one line, one space, one token.
+// bearer returns the token in the Authorization values, or the code of the refusal. It
+// compares the scheme case-insensitively (RFC 9110 section 11.1) and otherwise follows RFC
+// 6750 section 2.1 strictly: one header line, one space, one token.
 func bearer(values []string) (token string, code Code) {
 	switch len(values) {
 	case 0:
 		return "", MissingToken
 	case 1:
 	default:
-		// Programs differ in which of two lines they believe (CVE-2021-32777).
+		// Programs differ in which of two lines they use (CVE-2021-32777).
 		return "", InvalidRequest
 	}
-	// Go trims the values of HTTP/1 but not those of HTTP/2 and HTTP/3, and a
-	// credential must mean the same over each.
+	// Go trims header values of HTTP/1 but not of HTTP/2 and HTTP/3, and a credential must
+	// mean the same over each.
 	value := values[0]
 	if value != "" && (isBlank(value[0]) || isBlank(value[len(value)-1])) {
 		value = strings.Trim(value, " \t")
 	}
 	const scheme = "bearer"
-	if len(value) < len(scheme) || value[:len(scheme)] != "Bearer" && !strings.EqualFold(value[:len(scheme)], scheme) {
+	if len(value) < len(scheme) ||
+		value[:len(scheme)] != "Bearer" && !strings.EqualFold(value[:len(scheme)], scheme) {
 		return "", MissingToken
 	}
 	rest := value[len(scheme):]
@@ -128,15 +128,15 @@ func bearer(values []string) (token string, code Code) {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
-// HasBearer reports whether the Authorization values try to present a bearer token,
-// well or badly.
+// HasBearer reports whether the Authorization values present a bearer token, well-formed or
+// not.
 func HasBearer(authorization []string) bool {
 	_, code := bearer(authorization)
 	return code != MissingToken
 }
 
-// isToken68 reports whether s is a b64token of RFC 6750: anything else is a broken
-// header rather than a broken token.
+// isToken68 reports whether s is a b64token of RFC 6750. Anything else is an invalid header
+// rather than an invalid token.
 func isToken68(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {

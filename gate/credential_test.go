@@ -65,11 +65,11 @@ func TestBearer(t *testing.T) {
 	}
 }
 
-// The same rules as regular expressions.
+// The rules of bearer as regular expressions.
 var (
-	outerBlanks = regexp.MustCompile(`^[ \t]+|[ \t]+$`)
-	ownScheme   = regexp.MustCompile(`^(?i:bearer)([ \t,]|$)`)
-	wellFormed  = regexp.MustCompile(`^(?i:bearer) ([A-Za-z0-9._~+/-]+=*)$`)
+	surroundingBlanks = regexp.MustCompile(`^[ \t]+|[ \t]+$`)
+	bearerScheme      = regexp.MustCompile(`^(?i:bearer)([ \t,]|$)`)
+	wellFormed        = regexp.MustCompile(`^(?i:bearer) ([A-Za-z0-9._~+/-]+=*)$`)
 )
 
 func FuzzAuthorization(f *testing.F) {
@@ -81,11 +81,11 @@ func FuzzAuthorization(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		token, code := bearer([]string{value})
-		value = outerBlanks.ReplaceAllString(value, "")
+		value = surroundingBlanks.ReplaceAllString(value, "")
 		wantToken, wantCode := "", MissingToken
 		if match := wellFormed.FindStringSubmatch(value); match != nil {
 			wantToken, wantCode = match[1], ""
-		} else if ownScheme.MatchString(value) {
+		} else if bearerScheme.MatchString(value) {
 			wantCode = InvalidRequest
 		}
 		if token != wantToken || code != wantCode {
@@ -96,7 +96,7 @@ func FuzzAuthorization(f *testing.F) {
 
 func TestAuthenticate(t *testing.T) {
 	tokens := newTestTokens(t)
-	retired := tokens.add(t, "mma", "retired00000", func(token *token.Token) { token.DisabledAt = testNow })
+	disabledAdmin := tokens.add(t, "mma", "retired00000", func(token *token.Token) { token.DisabledAt = testNow })
 	for name, tt := range map[string]struct {
 		kind          token.Kind
 		authorization []string
@@ -107,8 +107,8 @@ func TestAuthenticate(t *testing.T) {
 		"admin":             {token.KindAdmin, []string{"Bearer " + tokens.admin}, "", true},
 		"admin as api":      {token.KindAPI, []string{"Bearer " + tokens.admin}, "403 wrong_kind", true},
 		"api as admin":      {token.KindAdmin, []string{"Bearer " + tokens.good}, "403 wrong_kind", true},
-		"kind before state": {token.KindAPI, []string{"Bearer " + retired}, "403 wrong_kind", true},
-		"disabled":          {token.KindAdmin, []string{"Bearer " + retired}, "401 disabled_token", true},
+		"kind before state": {token.KindAPI, []string{"Bearer " + disabledAdmin}, "403 wrong_kind", true},
+		"disabled":          {token.KindAdmin, []string{"Bearer " + disabledAdmin}, "401 disabled_token", true},
 		"revoked":           {token.KindAPI, []string{"Bearer " + tokens.revoked}, "401 revoked_token", true},
 		"early":             {token.KindAPI, []string{"Bearer " + tokens.early}, "401 not_yet_valid", true},
 		"expired":           {token.KindAPI, []string{"Bearer " + tokens.expired}, "401 expired_token", true},
@@ -127,16 +127,16 @@ func TestAuthenticate(t *testing.T) {
 				t.Errorf("refusal %q, want %q", got, tt.want)
 			}
 			if match.Token.Known() != tt.matched {
-				t.Errorf("match %v, want one: %v", match.Token, tt.matched)
+				t.Errorf("match %v, want a known token: %v", match.Token, tt.matched)
 			}
 			if refusal.Code != "" && refusal.Token != match.Token {
-				t.Errorf("the refusal is of the token %v, want %v", refusal.Token, match.Token)
+				t.Errorf("the refusal has the token %v, want %v", refusal.Token, match.Token)
 			}
 		})
 	}
 }
 
-// Each side says what the other kind is for.
+// The refusal of a token of the wrong kind says which kind to use.
 func TestWrongKindDetail(t *testing.T) {
 	tokens := newTestTokens(t)
 	_, atGate := Authenticate(tokens, testPrefixes, token.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
@@ -158,7 +158,7 @@ func TestAuthenticateStoreError(t *testing.T) {
 	}
 }
 
-// A status that isn't known yet must not open the gate.
+// An unknown status must not open the gate.
 func TestRefuseStatus(t *testing.T) {
 	for status, want := range map[token.Status]string{
 		token.StatusActive:      "",

@@ -1,20 +1,20 @@
-// Package gate decides what happens to one request. It is given the facts of the
-// request and returns a decision; it writes nothing and knows nothing of Caddy.
+// Package gate decides what happens to a request. It takes the facts of the request and
+// returns a decision; it performs no I/O and doesn't depend on Caddy.
 //
 //	headers ──> TakeHeaders ──> Request ──> Gate.Decide ──> Decision
 //	                                                          ├── Refusal
 //	                                                          └── Route, Match ──> Forward
-//	backend's answer ──> MustBuffer, Route.Judge ──> as it is, or a Refusal
+//	backend's response ──> MustBuffer, Route.Judge ──> passed on unchanged, or a Refusal
 //
-// A [Gate] is made once of a configuration, is not changed afterwards, and may be used by
-// any number of goroutines. docs/errors.md explains each refusal.
+// A [Gate] is built once from a configuration and never changes. Any number of goroutines may
+// use it. docs/errors.md explains each refusal.
 //
 //   - A backend is a [Table] of routes, which its package registers with [RegisterTable].
-//   - [Gate.Decide] makes all checks. While a request is under way, [Gate.Recheck] and
-//     [Gate.RecheckMatch] repeat those whose outcome changes with the token, and
-//     [Gate.Explain] makes them for a question. All use the same checks.
+//   - [Gate.Decide] makes all checks. While a request is in progress, [Gate.Recheck] and
+//     [Gate.RecheckMatch] repeat the checks that depend on the token's state. [Gate.Explain]
+//     makes them for a hypothetical request. All of these share the same checks.
 //   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] clean what the client sent;
-//     [Gate.Forward], [SetUpgrade], [SendOnce] and [SetPath] make what the backend gets.
-//   - [Gate.Adapt] and [Gate.AdaptUpload] check a body, as the route's table says.
-//   - [ScrubHeaders] and [Redact] keep the backend's token from the client.
+//     [Gate.Forward], [SetUpgrade], [SendOnce] and [SetPath] prepare what the backend gets.
+//   - [Gate.Adapt] and [Gate.AdaptUpload] check a body as the route's table requires.
+//   - [ScrubHeaders] and [Redact] keep the upstream token from the client.
 package gate

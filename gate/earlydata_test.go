@@ -14,14 +14,14 @@ func TestCameEarly(t *testing.T) {
 		header http.Header
 		want   bool
 	}{
-		"no TLS":                {},
-		"handshake over":        {tls: &tls.ConnectionState{HandshakeComplete: true}},
-		"handshake not over":    {tls: &tls.ConnectionState{}, want: true},
-		"says the proxy before": {header: http.Header{"Early-Data": {"1"}}, want: true},
-		"says it over TLS": {tls: &tls.ConnectionState{HandshakeComplete: true},
+		"no TLS":               {},
+		"handshake complete":   {tls: &tls.ConnectionState{HandshakeComplete: true}},
+		"handshake incomplete": {tls: &tls.ConnectionState{}, want: true},
+		"header of a proxy":    {header: http.Header{"Early-Data": {"1"}}, want: true},
+		"header of a proxy, over TLS": {tls: &tls.ConnectionState{HandshakeComplete: true},
 			header: http.Header{"Early-Data": {"1"}}, want: true},
-		"says it twice and wrong":  {header: http.Header{"Early-Data": {"0", "no"}}, want: true},
-		"other headers say little": {header: http.Header{"X-Early-Data": {"1"}}},
+		"invalid header, twice": {header: http.Header{"Early-Data": {"0", "no"}}, want: true},
+		"other header":          {header: http.Header{"X-Early-Data": {"1"}}},
 	} {
 		if got := CameEarly(&http.Request{TLS: tt.tls, Header: tt.header}); got != tt.want {
 			t.Errorf("%s: %v", name, got)
@@ -29,7 +29,7 @@ func TestCameEarly(t *testing.T) {
 	}
 }
 
-// UPG-07: what may be replayed must do no harm then, and shows no address.
+// Early data may be replayed, so it must be harmless and doesn't prove a client address.
 func TestDecideEarlyData(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -61,7 +61,7 @@ func TestDecideEarlyData(t *testing.T) {
 			want: "401 missing_token"},
 		"POST, session": {
 			request: request("", func(r *Request) { r.Method, r.Authorization, r.Session = "POST", nil, true })},
-		"POST, backend's own": {
+		"POST, unlisted path": {
 			request: request("", func(r *Request) { r.Method, r.Path, r.Authorization = "POST", "/login", nil })},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,8 +74,8 @@ func TestDecideEarlyData(t *testing.T) {
 	}
 }
 
-// Nothing that came too early counts as a guess.
-func TestEarlyDataIsNoFailure(t *testing.T) {
+// Early data doesn't count as a token guess.
+func TestEarlyDataDoesNotCountAsFailure(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
 	g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(1, time.Minute) })

@@ -6,42 +6,42 @@ import (
 	"unicode"
 )
 
-// ErrorText is what a backend says in an error.
+// ErrorText is the text of a backend's error response, and what it means.
 type ErrorText struct {
-	// Text is the backend's own text. Refusals show it cleaned and cut.
+	// Text is the backend's own text. Refusals show a cleaned and shortened form of it.
 	Text string
-	// Code names for programs what the text means; empty if that isn't known.
+	// Code identifies the meaning of the text for programs; empty if unknown.
 	Code string
-	// Status is the HTTP status that fits the text; 0 leaves the answer's.
+	// Status is the HTTP status that fits the text; 0 keeps the status of the response.
 	Status int
 }
 
-// readError returns what the backend says in an answer with status 400 or more that
-// has nothing of the gate's credential in it.
-func (r *Route) readError(status int, header http.Header, body []byte) (said ErrorText, ok bool) {
+// readError extracts the text of a response with status 400 or more. The caller has checked
+// that the response doesn't contain the gate's credential.
+func (r *Route) readError(status int, header http.Header, body []byte) (text ErrorText, ok bool) {
 	if r.ReadError == nil || body == nil {
 		return ErrorText{}, false
 	}
-	said, ok = r.ReadError(isHTML(header, body), body)
-	if said.Status == 0 {
-		said.Status = status
+	text, ok = r.ReadError(isHTML(header, body), body)
+	if text.Status == 0 {
+		text.Status = status
 	}
-	said.Text = plainText(said.Text)
-	return said, ok
+	text.Text = plainText(text.Text)
+	return text, ok
 }
 
-// backendSaid returns the refusal that hands on what the backend says.
-func backendSaid(said ErrorText) Refusal {
-	refusal := backendError(said.Status, said.Text)
-	refusal.BackendCode = said.Code
+// backendTextRefusal returns the refusal that passes on the backend's error text.
+func backendTextRefusal(text ErrorText) Refusal {
+	refusal := backendError(text.Status, text.Text)
+	refusal.BackendCode = text.Code
 	return refusal
 }
 
-// maxBackendText is how much of a backend's text a refusal shows, in characters.
+// maxBackendText limits the backend text that a refusal shows, in characters.
 const maxBackendText = 500
 
-// plainText returns the printable characters of a text, with one space for any white
-// space, and no more of it than maxBackendText.
+// plainText returns the printable characters of a text, with runs of white space replaced by
+// one space, cut after maxBackendText characters.
 func plainText(s string) string {
 	var b strings.Builder
 	space, n := false, 0
@@ -50,7 +50,7 @@ func plainText(s string) string {
 			space = n > 0
 			continue
 		}
-		if !unicode.IsPrint(r) { // also controls that change the direction of text
+		if !unicode.IsPrint(r) { // includes bidirectional control characters
 			continue
 		}
 		if n >= maxBackendText {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestPlainText: what a refusal shows of a backend's text is printable, on one line and
+// TestPlainText checks that the backend text in a refusal is printable, on one line and
 // bounded.
 func TestPlainText(t *testing.T) {
 	for text, want := range map[string]string{
@@ -28,13 +28,13 @@ func TestPlainText(t *testing.T) {
 }
 
 func TestBackendCode(t *testing.T) {
-	refusal := backendSaid(ErrorText{Text: "destroy: not found", Code: "not_found", Status: 404})
+	refusal := backendTextRefusal(ErrorText{Text: "destroy: not found", Code: "not_found", Status: 404})
 	p := refusal.Problem()
 	if p.Status != 404 || p.Detail != "destroy: not found" || len(p.Members) != 1 ||
 		p.Members[0].Name != "backend_code" || p.Members[0].Value != "not_found" {
 		t.Errorf("%+v", p)
 	}
-	if p := backendSaid(ErrorText{Text: "x", Status: 500}).Problem(); len(p.Members) != 0 {
+	if p := backendTextRefusal(ErrorText{Text: "x", Status: 500}).Problem(); len(p.Members) != 0 {
 		t.Errorf("%+v", p)
 	}
 }

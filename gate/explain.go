@@ -12,29 +12,27 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Question is a request that somebody asks about: what would become of it?
+// Question describes a hypothetical request: what would the gate do with it?
 type Question struct {
 	Method string
 	// Target is the path, with the query if there is one, as a client would send it.
 	Target string
-	// Text is the presented token. If it is empty, Token is the one that is
-	// presented, with its present secret.
+	// Text is the presented token. If it is empty, Token is presented with its current secret.
 	Text  string
 	Token *token.Token
-	// ClientIP may be none: then it isn't looked at where the token may be used
-	// from.
+	// ClientIP may be the zero Addr: then Explain skips the check of the client address.
 	ClientIP netip.Addr
 	Now      time.Time
 }
 
-// Explanation is what would become of a request and why.
+// Explanation is the outcome of a hypothetical request.
 type Explanation struct {
-	// Refusal is the first one; its Code is empty if the request would be allowed.
+	// Refusal is the first refusal; its Code is empty if the request would be allowed.
 	Refusal Refusal
-	// Token is the presented one, if there is one.
+	// Token is the presented token, if there is one.
 	Token tokenstore.Principal
-	// Checks are those that could be made, in their order. The first that fails
-	// decides; the others would have to be fixed, too.
+	// Checks are the checks that could be made, in order. The first one that fails decides;
+	// later failures would have to be fixed too.
 	Checks []CheckResult
 }
 
@@ -45,8 +43,8 @@ type CheckResult struct {
 	Detail string
 }
 
-// checkNames are what the checks are called in an explanation. Those without a
-// name depend on what a question doesn't tell, such as the length of a body.
+// checkNames are the names of the checks in an explanation. Checks without a name depend on
+// facts that a Question lacks, such as the length of the body.
 var checkNames = [checksEnd]string{
 	checkMethod:     "method",
 	checkURL:        "url",
@@ -63,9 +61,8 @@ var checkNames = [checksEnd]string{
 	checkQuota:      "quota",
 }
 
-// Explain returns what the gate would do with a request. It makes the checks that
-// [Gate.Decide] makes, but doesn't stop at the first that fails, and counts
-// nothing.
+// Explain returns what the gate would do with a request. It makes the checks of [Gate.Decide],
+// but continues after a failed check and counts nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
 	s := scratch{store: store, readOnly: true}
@@ -111,8 +108,8 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	return e
 }
 
-// request returns the facts of the request that a question is about, and whether
-// an HTTP server could read its target at all.
+// request returns the facts of the hypothetical request. readable reports whether an HTTP
+// server could parse its target at all.
 func (question Question) request(prefixes token.Prefixes) (r Request, readable bool) {
 	r = Request{Method: question.Method, ClientIP: question.ClientIP, Now: question.Now}
 	if question.Text != "" {
@@ -128,36 +125,36 @@ func (question Question) request(prefixes token.Prefixes) (r Request, readable b
 	return r, true
 }
 
-// passed returns what a check that has been passed found.
+// passed describes the outcome of a check that passed.
 func (d *Decision) passed(c check, r *Request) string {
 	switch c {
 	case checkMethod:
-		return r.Method + " may be asked for."
+		return r.Method + " is accepted."
 	case checkURL:
-		return "There is no token in the URL."
+		return "The URL contains no API key."
 	case checkCredential:
-		return "It is one bearer token."
+		return "The request has exactly one bearer token."
 	case checkPath:
-		return "The path is spelled the one way that is accepted."
+		return "The path is canonical."
 	case checkToken:
 		if d.Match.Previous {
-			return "It is the secret of token " + d.Match.Token.ID.String() +
-				" from before its last rotation, valid until " + shown(d.Match.PreviousValidUntil) + "."
+			return "The secret is the previous one of key " + d.Match.Token.ID.String() +
+				", valid until " + formatTime(d.Match.PreviousValidUntil) + "."
 		}
-		return "It is the secret of token " + d.Match.Token.ID.String() + "."
+		return "The secret is the current one of key " + d.Match.Token.ID.String() + "."
 	case checkKind:
-		return "It is an API token."
+		return "The key is an API key."
 	case checkState:
 		if d.Match.Token.ExpiresAt.IsZero() {
-			return "It is active and has no end."
+			return "The key is active and never expires."
 		}
-		return "It is active until " + shown(d.Match.Token.ExpiresAt) + "."
+		return "The key is active until " + formatTime(d.Match.Token.ExpiresAt) + "."
 	case checkClientIP:
 		return passedIP(&d.Match.Token, r.ClientIP)
 	case checkRoute:
-		return "It is the route " + d.Route.Name() + ", which needs the scope " + d.Route.Scope.Name + "."
+		return "The route is " + d.Route.Name() + ", which requires the scope " + d.Route.Scope.Name + "."
 	case checkScope:
-		return "The token has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."
+		return "The key has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."
 	case checkAccount:
 		return "The account " + d.Match.Token.Account + " is configured."
 	case checkRate:
@@ -170,21 +167,22 @@ func (d *Decision) passed(c check, r *Request) string {
 
 func passedLimit(standing token.Standing, name, limit string) string {
 	if standing.Limit == 0 {
-		return "The token has no " + name + "."
+		return "The key has no " + name + "."
 	}
-	return "Of its " + name + " " + limit + " the token has " + strconv.FormatInt(standing.Remaining, 10) + " left."
+	return strconv.FormatInt(standing.Remaining, 10) + " of " + strconv.FormatInt(standing.Limit, 10) +
+		" requests left (" + name + " " + limit + ")."
 }
 
 func passedIP(token *tokenstore.Principal, ip netip.Addr) string {
 	if len(token.AllowedIPs) == 0 {
-		return "The token may be used from anywhere."
+		return "The key may be used from any address."
 	}
 	ip = ip.Unmap().WithZone("")
 	i := slices.IndexFunc(token.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 	return ip.String() + " is in " + token.AllowedIPs[i].String() + "."
 }
 
-// coveringGrants returns those of the grants that cover the scope.
+// coveringGrants returns the grants that cover the scope.
 func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) {
 	for _, grant := range grants {
 		if (token.Grants{grant}).Cover(scope) {
@@ -194,14 +192,14 @@ func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) 
 	return covering
 }
 
-// Named is a gate of a configuration with the name that an explanation calls it by.
+// Named is a gate with its name in explanations.
 type Named struct {
 	Name string
 	*Gate
 }
 
-// Knowing returns the gates that know most of a route: those that have it, else
-// those that have its path with other methods, else all.
+// Knowing returns the gates that match a request best: those with its route or, if there are
+// none, those that have its path with other methods or, if there are none, all gates.
 func Knowing(gates []Named, method, target string) []Named {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {

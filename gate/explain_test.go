@@ -13,10 +13,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestExplainIsTrue compares what Explain says with what Decide does, for random
-// requests of every kind, asked with the secret and, where the secret is right, by
-// the token alone.
-func TestExplainIsTrue(t *testing.T) {
+// TestExplainMatchesDecide compares Explain with Decide for random requests of every kind. It
+// presents the secret and, where the secret is valid, also the token alone.
+func TestExplainMatchesDecide(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
 	g := newTestGate(t, func(c *Config) {
@@ -50,19 +49,19 @@ func TestExplainIsTrue(t *testing.T) {
 			ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
 		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text},
 			ClientIP: question.ClientIP, Now: testNow}
-		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http answers others itself
+		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http rejects the others itself
 			r.Path, r.Query, r.TokenInURL = RawPath(u), u.RawQuery, URLHasToken(testPrefixes, u)
 		}
 		e := g.Explain(tokens, question)
-		// By the token alone, and before its limits are taken from.
+		// With the token alone, and before Decide counts against its limits.
 		var byToken Explanation
 		if credential, err := testPrefixes.Parse(question.Text); err == nil &&
 			tokens.known[credential.Digest].token != nil {
-			asked := question
-			asked.Text, asked.Token = "", tokens.known[credential.Digest].token
-			byToken = g.Explain(tokens, asked)
+			withToken := question
+			withToken.Text, withToken.Token = "", tokens.known[credential.Digest].token
+			byToken = g.Explain(tokens, withToken)
 		}
-		// Without the limit of failures, which depends on what came before.
+		// Without the failure limit, which depends on earlier requests.
 		decision := decide(newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }), tokens, &r)
 		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
 			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target,
@@ -72,7 +71,7 @@ func TestExplainIsTrue(t *testing.T) {
 		checkOrder(t, e)
 
 		if decision.Matched() && byToken.Refusal.Code != decision.Refusal.Code {
-			t.Fatalf("%s %s of token %s: explained as %q, decided as %q", question.Method, question.Target,
+			t.Fatalf("%s %s with token %s: explained as %q, decided as %q", question.Method, question.Target,
 				decision.Match.Token.ID, byToken.Refusal.Code, decision.Refusal.Code)
 		}
 	}
@@ -83,12 +82,12 @@ func TestExplainIsTrue(t *testing.T) {
 		QuotaExceeded,
 	} {
 		if outcomes[code] == 0 {
-			t.Errorf("no request came to %q", code)
+			t.Errorf("no request had the outcome %q", code)
 		}
 	}
 }
 
-// checkOrder holds an explanation's checks against its refusal.
+// checkOrder compares an explanation's checks with its refusal.
 func checkOrder(t *testing.T, e Explanation) {
 	t.Helper()
 	last := -1
@@ -96,7 +95,7 @@ func checkOrder(t *testing.T, e Explanation) {
 	for _, c := range e.Checks {
 		at := slices.Index(checkNames[:], c.Name)
 		if at <= last || c.Detail == "" {
-			t.Fatalf("%+v is out of order or says nothing", e.Checks)
+			t.Fatalf("%+v: out of order, or a detail is missing", e.Checks)
 		}
 		last = at
 		if !c.Pass && !failed {
@@ -111,8 +110,8 @@ func checkOrder(t *testing.T, e Explanation) {
 	}
 }
 
-// An explanation goes on behind the first check that fails, so that all that is
-// wrong can be mended at once.
+// An explanation continues after the first failed check, so that an admin can fix all problems
+// in one go.
 func TestExplainEverything(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -131,7 +130,7 @@ func TestExplainEverything(t *testing.T) {
 		}
 	}
 	if got := strings.Join(failed, " "); got != "state client_ip scope" || e.Refusal.Code != ExpiredToken {
-		t.Errorf("failed are %q, the refusal is %q", got, e.Refusal.Code)
+		t.Errorf("failed checks: %q; refusal: %q", got, e.Refusal.Code)
 	}
 }
 
@@ -147,11 +146,11 @@ func TestExplainDetails(t *testing.T) {
 		details[c.Name] = c.Detail
 	}
 	for name, want := range map[string]string{
-		"token":     "It is the secret of token local0000000.",
-		"state":     "It is active until 2026-08-21T13:00:00Z.",
+		"token":     "The secret is the current one of key local0000000.",
+		"state":     "The key is active until 2026-08-21T13:00:00Z.",
 		"client_ip": "10.0.0.9 is in 10.0.0.0/8.",
-		"route":     "It is the route GET /api/report, which needs the scope report:read.",
-		"scope":     "The token has *.",
+		"route":     "The route is GET /api/report, which requires the scope report:read.",
+		"scope":     "The key has *.",
 	} {
 		if details[name] != want {
 			t.Errorf("%s: %q, want %q", name, details[name], want)
@@ -184,6 +183,6 @@ func TestKnowing(t *testing.T) {
 		}
 	}
 	if len(Knowing(nil, "GET", "/a")) != 0 {
-		t.Error("there is no gate")
+		t.Error("got a gate, want none")
 	}
 }

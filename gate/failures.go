@@ -9,10 +9,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// FailureLimit throttles token guessing, per client address: an address may have a burst of
-// failures, which refills evenly over the window. It counts in memory, and never by token,
-// so that guesses don't lock the token's owner out. A FailureLimit may be used by any number
-// of goroutines.
+// FailureLimit throttles token guessing, per client address. Each address may have a burst of
+// failures, which refills evenly over the window. It counts in memory, and never by token, so
+// guesses can't lock out the token's owner. Any number of goroutines may use a FailureLimit.
 type FailureLimit struct {
 	limit  token.RateLimit
 	seed   maphash.Seed
@@ -21,27 +20,27 @@ type FailureLimit struct {
 
 const (
 	failureShards = 64
-	// maxFailureAddresses is how many addresses a shard remembers. Beyond that it
-	// forgets some: memory must not grow with the number of attackers.
+	// maxFailureAddresses is how many addresses a shard tracks. Beyond that it evicts some, so
+	// that memory doesn't grow with the number of attackers.
 	maxFailureAddresses = 4096
 )
 
-// failureShard has for each address the time at which all its failures are
-// forgiven: the state of [token.RateLimit].
+// failureShard maps an address to the time at which it has no failures left: the state of
+// [token.RateLimit].
 type failureShard struct {
-	mu       sync.Mutex
-	forgiven map[netip.Prefix]int64
-	_        [32]byte // to avoid false sharing
+	mu      sync.Mutex
+	clearAt map[netip.Prefix]int64
+	_       [32]byte // to avoid false sharing
 }
 
-// NewFailureLimit returns a limit of failures, at least 1, in a window.
+// NewFailureLimit returns a limit on the number of failures, at least 1, in a window.
 func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
 	return &FailureLimit{limit: token.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
-// Count counts a refusal that may be of a guess: of a malformed or unknown token, or of one
-// of another kind. If its address had too many of them, it becomes TooManyFailures. A
-// missing, expired or revoked token is no guess and doesn't count. A nil limit counts
+// Count counts a refusal that may be due to guessing: of a malformed or unknown token, or of
+// one of the wrong kind. If the address has had too many, Count replaces the refusal with
+// TooManyFailures. Missing, expired and revoked tokens don't count. A nil limit counts
 // nothing.
 func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil || refusal.Code != MalformedToken && refusal.Code != UnknownToken && refusal.Code != WrongKind {
@@ -55,10 +54,10 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 	}
 }
 
-// CountStray counts a request with a token outside the Authorization header, which
-// anyone can make of a public checksum, whatever became of the request. An allowed
-// request stays so, and so do the refusals of a token whose secret matched and of one in
-// the URL; see [Refusal.Final]. A nil limit counts nothing.
+// CountStray counts a request that has a token outside the Authorization header, whether or
+// not the gate allows it: the checksum is public, so anyone can produce such a token.
+// CountStray never replaces the decision for an allowed request, for a token whose secret
+// matched, or for a token in the URL; see [Refusal.Final]. A nil limit counts nothing.
 func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil {
 		return
@@ -70,46 +69,46 @@ func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time
 	}
 }
 
-// fail counts a failure of an address. If there were too many, it returns how
-// long it takes until one is forgiven; that failure isn't counted.
+// fail counts a failure of an address. If the address has had too many, fail doesn't count
+// this one and returns how long until the next is allowed.
 func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	address := failureAddress(ip)
 	shard := &l.shards[maphash.Comparable(l.seed, address)%failureShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	forgiven, ok := l.limit.Next(shard.forgiven[address], now.UnixNano())
+	clearAt, ok := l.limit.Next(shard.clearAt[address], now.UnixNano())
 	if !ok {
-		shard.forgiven[address] = forgiven
-		return l.limit.Standing(forgiven, now.UnixNano()).Reset
+		shard.clearAt[address] = clearAt
+		return l.limit.Standing(clearAt, now.UnixNano()).Reset
 	}
-	if shard.forgiven == nil {
-		shard.forgiven = make(map[netip.Prefix]int64)
+	if shard.clearAt == nil {
+		shard.clearAt = make(map[netip.Prefix]int64)
 	}
-	if len(shard.forgiven) >= maxFailureAddresses {
-		shard.forget(now)
+	if len(shard.clearAt) >= maxFailureAddresses {
+		shard.evict(now)
 	}
-	shard.forgiven[address] = forgiven
+	shard.clearAt[address] = clearAt
 	return 0
 }
 
-// forget makes room for many: it drops the addresses that owe nothing and, while
-// more than half of the room is taken, any.
-func (s *failureShard) forget(now time.Time) {
-	for address, forgiven := range s.forgiven {
-		if forgiven <= now.UnixNano() {
-			delete(s.forgiven, address)
+// evict removes the addresses without failures and then, while the shard is more than half
+// full, arbitrary ones.
+func (s *failureShard) evict(now time.Time) {
+	for address, clearAt := range s.clearAt {
+		if clearAt <= now.UnixNano() {
+			delete(s.clearAt, address)
 		}
 	}
-	for address := range s.forgiven {
-		if len(s.forgiven) <= maxFailureAddresses/2 {
+	for address := range s.clearAt {
+		if len(s.clearAt) <= maxFailureAddresses/2 {
 			return
 		}
-		delete(s.forgiven, address)
+		delete(s.clearAt, address)
 	}
 }
 
-// failureAddress is what counts as one address: with IPv6 a /64, which is what one
-// customer gets at least.
+// failureAddress returns the prefix that counts as one address. For IPv6 that is a /64, the
+// least that a customer gets.
 func failureAddress(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := ip.BitLen()

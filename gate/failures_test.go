@@ -23,16 +23,16 @@ func TestFailureLimit(t *testing.T) {
 		{here, 0, 0},
 		{here, 0, 0},
 		{here, 0, 20 * time.Second},
-		{netip.MustParseAddr("::ffff:192.0.2.1"), 0, 20 * time.Second}, // the same
+		{netip.MustParseAddr("::ffff:192.0.2.1"), 0, 20 * time.Second}, // the same address
 		{there, 0, 0},
-		{here, 19 * time.Second, time.Second}, // refused ones aren't counted
+		{here, 19 * time.Second, time.Second}, // refused failures don't count
 		{here, 20 * time.Second, 0},
 		{here, 20 * time.Second, 20 * time.Second},
 		{here, 10 * time.Minute, 0},
 		{here, 10 * time.Minute, 0},
 		{here, 10 * time.Minute, 0},
 		{here, 10 * time.Minute, 20 * time.Second},
-		{here, -time.Hour, 20 * time.Second}, // a clock set back forgives nothing, and locks nobody out
+		{here, -time.Hour, 20 * time.Second}, // setting the clock back neither clears failures nor locks anyone out
 		{here, 20*time.Second - time.Hour, 0},
 	} {
 		if got := limit.fail(step.ip, start.Add(step.after)); got != step.wait {
@@ -41,8 +41,8 @@ func TestFailureLimit(t *testing.T) {
 	}
 }
 
-// Only what may be a guess counts, and a good token always passes.
-func TestFailuresThatCount(t *testing.T) {
+// Only possible guesses count, and a valid token always passes.
+func TestWhichRefusalsCountAsFailures(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
 	for name, test := range map[string]struct {
@@ -67,16 +67,17 @@ func TestFailuresThatCount(t *testing.T) {
 			}
 		}
 		if d := decide(g, tokens, test.request); (d.Refusal.Code == TooManyFailures) != test.counts {
-			t.Errorf("%s: the third one is %s", name, d.Refusal.Code)
+			t.Errorf("%s: the third request is %s", name, d.Refusal.Code)
 		}
 		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
-			t.Errorf("%s: a good token is refused: %s", name, d.Refusal.Code)
+			t.Errorf("%s: a valid token is refused: %s", name, d.Refusal.Code)
 		}
 	}
 }
 
-// TestStrayTokensCount: a token outside the Authorization header counts, whatever
-// becomes of the request, and takes nothing away from tokens whose secret matched.
+// TestStrayTokensCount checks that a token outside the Authorization header counts as a
+// failure, whatever the decision on the request, and that tokens whose secret matched keep
+// working.
 func TestStrayTokensCount(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -91,7 +92,7 @@ func TestStrayTokensCount(t *testing.T) {
 	without := stray(func(r *Request) { r.Authorization = nil })
 	for name, test := range map[string]struct {
 		request *Request
-		then    string // its answer when there were too many
+		then    string // the refusal after too many
 	}{
 		"missing":    {request("", without), "429 too_many_failures"},
 		"unknown":    {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
@@ -108,13 +109,13 @@ func TestStrayTokensCount(t *testing.T) {
 			}
 		}
 		if got := refusalText(decide(g, tokens, test.request).Refusal); got != test.then {
-			t.Errorf("%s: the third one is %q, want %q", name, got, test.then)
+			t.Errorf("%s: the third request is %q, want %q", name, got, test.then)
 		}
 		if d := decide(g, tokens, request(tokens.unknown, nil)); d.Refusal.Code != TooManyFailures {
-			t.Errorf("%s: it didn't count: %s", name, d.Refusal.Code)
+			t.Errorf("%s: the stray tokens didn't count: %s", name, d.Refusal.Code)
 		}
 		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
-			t.Errorf("%s: a good token is refused: %s", name, d.Refusal.Code)
+			t.Errorf("%s: a valid token is refused: %s", name, d.Refusal.Code)
 		}
 	}
 	g := newTestGate(t, nil) // without a limit
@@ -133,7 +134,7 @@ func TestFailureLimitCountsNetworks(t *testing.T) {
 		}
 	}
 	if limit.fail(netip.MustParseAddr("2001:db8::ffff:1%eth0"), now) == 0 {
-		t.Error("an address of the same /64 is let through")
+		t.Error("another address of the same /64 has its own limit")
 	}
 }
 
@@ -157,11 +158,11 @@ func TestFailureLimitIsExactUnderConcurrency(t *testing.T) {
 	}
 	wg.Wait()
 	if passed != allowed {
-		t.Errorf("%d failures were let through, want %d", passed, allowed)
+		t.Errorf("%d failures were within the limit, want %d", passed, allowed)
 	}
 }
 
-func TestFailureLimitForgets(t *testing.T) {
+func TestFailureLimitBoundsMemory(t *testing.T) {
 	t.Parallel()
 	now, limit := time.Now(), NewFailureLimit(1, time.Minute)
 	var before, after runtime.MemStats
@@ -173,8 +174,8 @@ func TestFailureLimitForgets(t *testing.T) {
 		limit.fail(netip.AddrFrom16(raw), now)
 	}
 	for i := range limit.shards {
-		if n := len(limit.shards[i].forgiven); n > maxFailureAddresses {
-			t.Fatalf("a shard remembers %d addresses, want at most %d", n, maxFailureAddresses)
+		if n := len(limit.shards[i].clearAt); n > maxFailureAddresses {
+			t.Fatalf("a shard tracks %d addresses, want at most %d", n, maxFailureAddresses)
 		}
 	}
 	runtime.GC()

@@ -17,7 +17,7 @@ var (
 	testPrefixes = token.Prefixes{"mm", "xy"}
 )
 
-// tokenText makes a token's text of an id, with a secret that follows from it.
+// tokenText returns the text of a token with this id and a secret derived from it.
 func tokenText(prefixAndKind, id string) string {
 	text := prefixAndKind + "_" + id + "_" + strings.Repeat(id, 3)[:32]
 	sum := crc32.ChecksumIEEE([]byte(text))
@@ -29,16 +29,16 @@ func tokenText(prefixAndKind, id string) string {
 	return text + string(check)
 }
 
-// fakeStore knows the tokens it was given.
+// fakeStore is a Store with the added tokens.
 type fakeStore struct {
 	known map[token.Digest]knownToken
-	// err is its answer to everything, if set.
+	// err, if set, is returned by Authenticate.
 	err error
-	// asked counts the questions.
+	// asked counts the calls of Authenticate.
 	asked int
-	// rates and quotas count what was taken, by token. Nothing comes back.
+	// rates and quotas count the requests by token. They never reset.
 	rates, quotas map[token.ID]int64
-	// quotaErr is the answer to questions about quotas, if set.
+	// quotaErr, if set, is returned for quotas.
 	quotaErr error
 }
 
@@ -97,7 +97,7 @@ func (s *fakeStore) QuotaStanding(tok tokenstore.Principal, _ time.Time) (token.
 		Reset: 36*time.Hour - time.Millisecond, Exceeded: left == 0}, nil
 }
 
-// add returns the text of a new token.
+// add adds a token and returns its text.
 func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*token.Token)) string {
 	t.Helper()
 	text := tokenText(prefixAndKind, id)
@@ -122,7 +122,7 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 	return text
 }
 
-// testTokens are one token for each way to be refused.
+// testTokens has one token for each kind of refusal.
 type testTokens struct {
 	*fakeStore
 	good, reader, admin, expired, early, revoked, disabled, local, unknown, malformed string
@@ -155,7 +155,7 @@ func newTestTokens(t testing.TB) testTokens {
 	}
 }
 
-// testRoutes has each kind of route.
+// testRoutes returns one route of each kind.
 func testRoutes() []Route {
 	named := func(name string) token.Scope { return token.Scope{Name: name} }
 	return []Route{
@@ -180,8 +180,7 @@ func newTestGate(t testing.TB, change func(*Config)) *Gate {
 	return g
 }
 
-// request is a request with a token that nothing is wrong with but what change
-// makes of it.
+// request returns a valid request with the token, modified by change.
 func request(token string, change func(*Request)) *Request {
 	r := &Request{
 		Method: "GET", Path: "/api/report", Authorization: []string{"Bearer " + token},
@@ -193,7 +192,7 @@ func request(token string, change func(*Request)) *Request {
 	return r
 }
 
-// refusalText is a refusal in one line, for comparing.
+// refusalText returns the status and code of a refusal, or "".
 func refusalText(r Refusal) string {
 	if r.Code == "" {
 		return ""

@@ -9,32 +9,31 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Config is what a gate is made of: the table of its backend, and its options.
+// Config configures a gate: the table of its backend, and options.
 type Config struct {
 	Table
-	// KeysPage is where people make API keys for this gate: a URL, or a path. Browsers
-	// that ask for one of KeyPaths are sent there. Empty is none.
+	// KeysPage is where people get API keys for this gate: a URL or a path. The gate redirects
+	// browsers that ask for one of KeyPaths to it. Empty is none.
 	KeysPage string
-	// Explicit is the resources that the grant "*" doesn't open at any gate of the
+	// Explicit is the set of resources that the grant "*" doesn't cover at any gate of the
 	// configuration; see [ExplicitResources]. Nil means those of Routes.
 	Explicit Resources
 	Prefixes token.Prefixes
-	// BrowserSessions lets requests without a bearer credential through for the
-	// backend to answer.
+	// BrowserSessions lets requests without a bearer credential pass through to the backend.
 	BrowserSessions bool
-	// HasAccount reports whether an account is configured. Nil is yes. A right that is
-	// asked about again by [Gate.Recheck] asks again.
+	// HasAccount reports whether an account is configured. Nil means that all are.
+	// [Gate.Recheck] calls it again.
 	HasAccount func(name string) bool
-	// Failures throttles token guessing. Nil is no limit.
+	// Failures throttles token guessing. Nil means no limit.
 	Failures *FailureLimit
-	// MaxBody and MaxUpload are the largest bodies, in bytes, of ordinary routes
-	// and of Upload routes.
+	// MaxBody and MaxUpload limit the bodies, in bytes, of ordinary routes and of Upload
+	// routes.
 	MaxBody, MaxUpload int64
-	// MaxAnonymousBody is the largest body, in bytes, of a request without a token to a
-	// path that no route has; 0 is any, which is then not checked either.
+	// MaxAnonymousBody limits the body, in bytes, of a request without a token to a path that
+	// isn't in the route table. 0 means no limit; such a body isn't checked either.
 	MaxAnonymousBody int64
-	// RequestHeaders, unless it is nil, names the only headers of the client that a
-	// request with a token carries upstream; see [CheckRequestHeaders].
+	// RequestHeaders, unless it is nil, lists the only client headers that a request with a
+	// token carries upstream; see [CheckRequestHeaders].
 	RequestHeaders []string
 }
 
@@ -42,10 +41,11 @@ type Config struct {
 type Gate struct {
 	config Config
 	router *router
-	// allowed are the headers of Config.RequestHeaders, or nil.
+	// allowed is the set of headers in Config.RequestHeaders and requiredHeaders, or nil.
 	allowed map[string]bool
-	// ownKey is the detail for what looks like one of the backend's own keys.
-	ownKey string
+	// backendKeyDetail is the detail for a token that looks like one of the backend's own
+	// keys.
+	backendKeyDetail string
 }
 
 // New returns a gate. It returns an error that names each invalid route. The routes are
@@ -62,68 +62,67 @@ func New(config Config) (*Gate, error) {
 		return nil, err
 	}
 	return &Gate{config: config, router: router, allowed: allowedHeaders(config.RequestHeaders),
-		ownKey: config.ownKeyDetail()}, nil
+		backendKeyDetail: config.backendKeyDetail()}, nil
 }
 
-// Request is the facts of a request.
+// Request holds the facts of a request.
 type Request struct {
 	Method string
 	// Path is escaped, as [RawPath] returns it.
 	Path string
-	// Query is as the client, or a rewrite before the gate, spelled it.
+	// Query is spelled as the client, or a rewrite before the gate, spelled it.
 	Query string
-	// Authorization is the values of the header, a value each line.
+	// Authorization holds the values of the header, one per header line.
 	Authorization []string
-	// TokenInURL says that a token is in the current or the original URL.
+	// TokenInURL reports whether the current or the original URL contains a token.
 	TokenInURL bool
-	// StrayToken says that a token is in the URL or in a header other than
+	// StrayToken reports whether there is a token in the URL or in a header other than
 	// Authorization.
 	StrayToken bool
-	// Session says that the request has the cookie of a browser session.
+	// Session reports whether the request has the cookie of a browser session.
 	Session bool
-	// Navigation says that a browser asks for a page to show. It is needed only for
-	// requests without a token, at a gate with a keys page.
+	// Navigation reports whether a browser is loading a page. It matters only for requests
+	// without a token, at a gate with a keys page.
 	Navigation bool
 	// Upgrade is the protocol that [TakeHeaders] returned.
 	Upgrade string
-	// ClientIP is as Caddy determined it.
+	// ClientIP is the client address that Caddy determined.
 	ClientIP netip.Addr
-	// EarlyData says that the request came before the TLS handshake was over; see
+	// EarlyData reports whether the request arrived before the TLS handshake was complete; see
 	// [CameEarly].
 	EarlyData bool
-	// ContentLength is the declared one, or -1 if there is a body without.
+	// ContentLength is the declared length, or -1 for a body of unknown length.
 	ContentLength int64
 	// Now is the store's time.
 	Now time.Time
 }
 
-// Decision is what happens to a request: it is refused, untouched or redirected, or
-// else allowed.
+// Decision is what happens to a request: it is refused, passed through, redirected or,
+// otherwise, allowed.
 type Decision struct {
-	// Refusal says why the request is refused; its Code is empty if it isn't.
+	// Refusal is why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal
-	// PassThrough requests carry no token and are the backend's to answer.
+	// PassThrough reports that the request has no token and goes to the backend as it is.
 	PassThrough bool
-	// Redirect is where a browser is sent in place of the backend's page; empty is
-	// nowhere.
+	// Redirect is where the gate sends a browser instead of to the backend's page; empty is
+	// none.
 	Redirect string
 	Finding
 }
 
-// Finding is what has been found out about a request.
+// Finding is what the checks found out about a request.
 type Finding struct {
-	// Route is what the request asks for, if it got that far.
+	// Route is the requested route, if the checks got that far.
 	Route *Route
-	// Match is the token, if the secret matched, also of a refused request.
+	// Match is the token, if the secret matched, even if the request is refused.
 	Match tokenstore.Match
-	// Path is what goes upstream for an allowed request; see [SetPath].
+	// Path is the path that goes upstream for an allowed request; see [SetPath].
 	Path string
-	// Upgrade is the protocol the connection may be switched to, or empty; see
-	// [SetUpgrade].
+	// Upgrade is the protocol that the connection may switch to, or empty; see [SetUpgrade].
 	Upgrade string
-	// Limits is what is left of the token's, as far as the request came to them.
+	// Limits is what is left of the token's limits, if the checks got that far.
 	Limits Limits
-	// Reservation is what an allowed request took of its token's quota; see
+	// Reservation is the part of the token's quota that an allowed request has used; see
 	// [Finding.Release].
 	Reservation tokenstore.Reservation
 }
@@ -131,10 +130,10 @@ type Finding struct {
 // Refused reports whether the request is refused.
 func (d *Decision) Refused() bool { return d.Refusal.Code != "" }
 
-// Matched reports whether the secret was one of a token.
+// Matched reports whether the secret matched a token.
 func (f *Finding) Matched() bool { return f.Match.Token.Known() }
 
-// Scope names the scope that the request needs, or is empty if it wasn't found out.
+// Scope returns the scope that the request requires, or "" if no route was found.
 func (f *Finding) Scope() string {
 	if f.Route == nil {
 		return ""
@@ -145,9 +144,9 @@ func (f *Finding) Scope() string {
 // check is one of the checks on a request.
 type check uint8
 
-// The checks, in their order. The cheap ones that need no token come
-// first; nothing is said about a token's state before its secret has matched, and
-// nothing about routes and scopes before the token is known to be good.
+// The checks, in order. Cheap checks that need no token come first. The gate reveals nothing
+// about a token's state before its secret has matched, and nothing about routes and scopes
+// before it knows that the token is valid.
 const (
 	checkMethod check = iota
 	checkURL
@@ -167,8 +166,8 @@ const (
 	checksEnd
 )
 
-// Decide decides on a request, which it only reads. It writes the decision to d, which must
-// be its zero value. The checks are made in order, and the first that fails decides.
+// Decide decides on a request, which it only reads. It writes the decision to d, which must be
+// a zero Decision. It makes the checks in order; the first one that fails decides.
 func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	s := scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.PassThrough && d.Redirect == ""; c++ {
@@ -185,20 +184,20 @@ func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	}
 }
 
-// scratch is what the checks on one request need, and leave to those after them. It stays
-// on the stack, because it has no pointer to the request or the decision.
+// scratch holds the inputs of the checks on one request, and the results that later checks
+// use. It stays on the stack because it has no pointer to the request or the decision.
 type scratch struct {
 	store Store
-	// readOnly makes the checks take nothing of the token's limits.
+	// readOnly keeps the checks from counting the request against the token's limits.
 	readOnly bool
 	// text is the presented token.
 	text string
-	// resource is what the path stands for, if it is the exact path of routes.
+	// resource is the resource of the path if the path is the exact path of a route.
 	resource *resource
 }
 
-// MaxBody returns the largest body that the route takes, in bytes. Without a route it is
-// that of a request without a token; 0 is any.
+// MaxBody returns the largest body that the route accepts, in bytes. A nil route means a
+// request without a token to a path that isn't in the route table; 0 means no limit.
 func (g *Gate) MaxBody(route *Route) int64 {
 	switch {
 	case route == nil:
@@ -209,8 +208,8 @@ func (g *Gate) MaxBody(route *Route) int64 {
 	return g.config.MaxBody
 }
 
-// check makes one check; those before it have passed. It is a switch and not a list of
-// functions, because calls by value would move every decision to the heap.
+// check makes one check, after all earlier checks have passed. It is a switch rather than a
+// list of functions because indirect calls would move every decision to the heap.
 func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	switch c {
 	case checkMethod:
@@ -224,7 +223,7 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	case checkCredential:
 		g.credential(r, d, s)
 	case checkPath:
-		// The path of a route is canonical: see Route.Check.
+		// The path of a route is canonical; see Route.Check.
 		if s.resource = g.router.exact[r.Path]; s.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		} else if !canonicalQuery(r.Query) {
@@ -235,7 +234,7 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 			d.Refusal = Refuse(TooEarly)
 		}
 	case checkToken:
-		g.find(r, d, s)
+		g.lookUpToken(r, d, s)
 	case checkKind:
 		if d.Match.Token.Kind != token.KindAPI {
 			d.Refusal = Refuse(WrongKind)
@@ -268,9 +267,9 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	}
 }
 
-// refuseForbiddenMethod refuses CONNECT, which Caddy's proxy would turn into a
-// request of its own, unchecked (CVE-2026-71324), and TRACE, whose answer would
-// echo the backend's credential.
+// refuseForbiddenMethod refuses CONNECT, which Caddy's proxy would turn into an unchecked
+// request of its own (CVE-2026-71324), and TRACE, whose response would echo the upstream
+// token.
 func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 	_, allow := g.router.find(r.Method, r.Path)
 	d.Refusal = refuseMethod(allow)
@@ -278,43 +277,45 @@ func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 	d.Refusal.forbiddenMethod = true
 }
 
-// credential reads the bearer token, or lets a browser's request pass without.
+// credential reads the bearer token. Without one, it decides whether the request may pass
+// through.
 func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
 	var code Code
 	s.text, code = bearer(r.Authorization)
 	switch {
 	case code == "":
 	case code == MissingToken && g.config.BrowserSessions:
-		g.withoutToken(r, d)
+		g.decideWithoutToken(r, d)
 	default:
 		d.Refusal = Refuse(code)
 	}
 }
 
-// refuseQuery refuses a query that holds what no query may. HTTP/2 and HTTP/3 bring it
-// through as it is, and it would be a part of the line that the backend reads the method
-// and the path from.
+// refuseQuery refuses a query with invalid characters. HTTP/2 and HTTP/3 transport them
+// unchanged, and over HTTP/1 they would end up in the request line, from which the backend
+// reads the method and the path.
 func (d *Decision) refuseQuery() {
 	d.Refusal = Refuse(InvalidPath)
-	d.Refusal.Detail = "The query holds a character that must be percent-encoded, such as a space, a quote or one outside ASCII."
+	d.Refusal.Detail = "The query contains a character that must be percent-encoded, " +
+		"such as a space, a quote or a non-ASCII character."
 }
 
-// withoutToken decides about a request of a browser: what is listed needs a
-// session, all else is the backend's own affair. The path rule is for tokens, but
-// before a backend whose routes have checks of their own, what it may take for a listed
-// path is refused, because it would go unchecked. The query must only leave the request
-// line whole: browsers send more than RFC 3986 allows.
-func (g *Gate) withoutToken(r *Request, d *Decision) {
+// decideWithoutToken decides on a request without a token. A listed path, one that is in the
+// route table, needs a browser session; every other request passes through. The path rule
+// applies to tokens only. But if the table checks bodies, the gate refuses paths that the
+// backend may treat as a listed one, because they would bypass the check. The query must only
+// be safe in a request line: browsers send more than RFC 3986 allows.
+func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {
 	case listed && !r.Session:
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
-	case !listed && g.config.CheckBody != nil && g.anotherSpelling(r, d):
+	case !listed && g.config.CheckBody != nil && g.refuseAlternateSpelling(r, d):
 	case !listed && g.config.replacesPage(r.Path):
-		g.keysElsewhere(r, d)
-	case !requestLine(r.Query):
+		g.redirectToKeysPage(r, d)
+	case !safeInRequestLine(r.Query):
 		d.refuseQuery()
 	case g.MaxBody(route) > 0 && r.ContentLength > g.MaxBody(route):
 		d.Refusal = Refuse(BodyTooLarge)
@@ -324,9 +325,10 @@ func (g *Gate) withoutToken(r *Request, d *Decision) {
 	}
 }
 
-// anotherSpelling refuses a path that the backend may take for a listed one.
-func (g *Gate) anotherSpelling(r *Request, d *Decision) bool {
-	if r.Path == "" { // a URL that isn't one of a path, such as http:%2fapi
+// refuseAlternateSpelling refuses a path that the backend may treat as a listed one, and
+// reports whether it did.
+func (g *Gate) refuseAlternateSpelling(r *Request, d *Decision) bool {
+	if r.Path == "" { // a URL without a path, such as http:%2fapi
 		d.Refusal = Refuse(InvalidPath)
 		return true
 	}
@@ -335,15 +337,15 @@ func (g *Gate) anotherSpelling(r *Request, d *Decision) bool {
 		return false
 	}
 	d.Refusal = Refuse(InvalidPath)
-	d.Refusal.Detail = "This is another spelling of " + listed + ". Write the path in that form."
+	d.Refusal.Detail = "This is a non-canonical spelling of " + listed + ". Use that path."
 	return true
 }
 
-// malformed is what a flood of garbage is answered with.
+// malformed is a shared refusal, so that a flood of malformed tokens costs little.
 var malformed = Refuse(MalformedToken)
 
-// find looks the presented token up.
-func (g *Gate) find(r *Request, d *Decision, s *scratch) {
+// lookUpToken looks up the presented token.
+func (g *Gate) lookUpToken(r *Request, d *Decision, s *scratch) {
 	credential, err := g.config.Prefixes.Parse(s.text)
 	if err != nil {
 		d.Refusal.Code, d.Refusal.Status = malformed.Code, malformed.Status
@@ -352,13 +354,13 @@ func (g *Gate) find(r *Request, d *Decision, s *scratch) {
 	if d.Match, err = s.store.Authenticate(credential, r.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
 		if d.Refusal.Code == UnknownToken && credential.Format == token.FormatImported {
-			d.Refusal.Detail = g.ownKey
+			d.Refusal.Detail = g.backendKeyDetail
 		}
 	}
 }
 
-// clientIP checks the address that a token is bound to. Early data may come from
-// an address that isn't its sender's, which only the handshake shows.
+// clientIP checks the addresses that a token is restricted to. The source address of early
+// data may be spoofed; only the completed handshake proves it.
 func (d *Decision) clientIP(r *Request) {
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
@@ -369,7 +371,7 @@ func (d *Decision) clientIP(r *Request) {
 	}
 }
 
-// route finds what the request asks for.
+// route finds the requested route.
 func (g *Gate) route(r *Request, d *Decision, s *scratch) {
 	route, allow := g.router.findIn(s.resource, r.Method, r.Path)
 	switch {
@@ -386,7 +388,7 @@ func (g *Gate) route(r *Request, d *Decision, s *scratch) {
 	}
 }
 
-// setRoute sets the route and the upgrade that it allows.
+// setRoute sets the route, and the upgrade if the route allows it.
 func (d *Decision) setRoute(r *Request, route *Route) {
 	d.Route = route
 	if route != nil && route.WebSocket {

@@ -22,7 +22,7 @@ func TestDecideWithToken(t *testing.T) {
 	}{
 		"allowed": {request: request(tokens.good, nil), matched: true, route: "GET /api/report",
 			path: "/api/report"},
-		"by its scope": {request: request(tokens.reader, nil), matched: true, route: "GET /api/report",
+		"exact scope": {request: request(tokens.reader, nil), matched: true, route: "GET /api/report",
 			path: "/api/report"},
 		"second prefix": {request: request(tokens.add(t, "xyk", "second000000", nil), nil), matched: true,
 			route: "GET /api/report", path: "/api/report"},
@@ -110,13 +110,13 @@ func TestDecideWithToken(t *testing.T) {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
 			if d.PassThrough {
-				t.Error("untouched, with a token")
+				t.Error("passed through despite a token")
 			}
 			if d.Matched() != tt.matched {
 				t.Errorf("matched %v, want %v", d.Matched(), tt.matched)
 			}
 			if want := d.Match.Token; tt.want != "" && d.Refusal.Token != want {
-				t.Errorf("the refusal is of the token %v, want %v", d.Refusal.Token, want)
+				t.Errorf("the refusal has the token %v, want %v", d.Refusal.Token, want)
 			}
 			if got := routeName(d.Route); got != tt.route {
 				t.Errorf("route %q, want %q", got, tt.route)
@@ -135,11 +135,11 @@ func routeName(r *Route) string {
 	return r.Name()
 }
 
-// Each request fails at one check and all later ones: the first decides.
+// Each request fails one check and all later ones; the first failure decides.
 func TestDecideOrder(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
-	// From the last check to the first, each adds its fault to those before.
+	// From the last check to the first: each entry adds a fault to the earlier ones.
 	faults := []struct {
 		want string
 		add  func(*Request)
@@ -177,8 +177,8 @@ func TestDecideOrder(t *testing.T) {
 
 func use(r *Request, token string) { r.Authorization = []string{"Bearer " + token} }
 
-// What is refused before the lookup doesn't reach the store, nor a hash (DOS-04).
-func TestDecideAsksStoreOnce(t *testing.T) {
+// A request that is refused before the lookup reaches neither the store nor a hash function.
+func TestDecideCallsStoreOnce(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
 	for name, tt := range map[string]struct {
@@ -197,13 +197,13 @@ func TestDecideAsksStoreOnce(t *testing.T) {
 		tokens.asked = 0
 		decide(g, tokens, tt.request)
 		if tokens.asked != tt.want {
-			t.Errorf("%s: the store was asked %d times, want %d", name, tokens.asked, tt.want)
+			t.Errorf("%s: the store was called %d times, want %d", name, tokens.asked, tt.want)
 		}
 	}
 }
 
-// The methods that are never allowed are refused to everyone, and a wrong method
-// says which are right.
+// CONNECT and TRACE are refused for everyone, and the refusal of an unsupported method lists
+// the supported ones.
 func TestDecideMethods(t *testing.T) {
 	tokens := newTestTokens(t)
 	withSessions := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
@@ -246,7 +246,7 @@ func TestDecideWithoutToken(t *testing.T) {
 		"unlisted, Basic":          {method: "GET", path: "/dashboard", authorization: []string{"Basic eDp5"}},
 		"unlisted, empty":          {method: "GET", path: "/dashboard", authorization: []string{" "}},
 		"unlisted, any method":     {method: "PROPFIND", path: "/dashboard"},
-		"unlisted, spelled freely": {method: "GET", path: "//a/%2e%2e/;x"},
+		"unlisted, not canonical":  {method: "GET", path: "//a/%2e%2e/;x"},
 		"unlisted, no path":        {method: "OPTIONS", path: "*"},
 		"listed":                   {method: "GET", path: "/api/report", want: "401 missing_token"},
 		"listed, wrong method":     {method: "PUT", path: "/api/report", want: "401 missing_token"},
@@ -269,7 +269,7 @@ func TestDecideWithoutToken(t *testing.T) {
 				t.Fatalf("refusal %q, want %q", got, tt.want)
 			}
 			if d.PassThrough == d.Refused() {
-				t.Errorf("untouched %v, refused %v", d.PassThrough, d.Refused())
+				t.Errorf("pass through %v, refused %v", d.PassThrough, d.Refused())
 			}
 			if got := routeName(d.Route); got != tt.route {
 				t.Errorf("route %q, want %q", got, tt.route)
@@ -281,12 +281,12 @@ func TestDecideWithoutToken(t *testing.T) {
 	}
 }
 
-// A token in the URL is refused also where no token is needed.
-func TestDecideTokenInURLOfUntouched(t *testing.T) {
+// A token in the URL is refused even where no token is needed.
+func TestDecideTokenInURLWithoutCredential(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	d := decide(g, &fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
 	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.PassThrough {
-		t.Errorf("refusal %q, untouched %v", got, d.PassThrough)
+		t.Errorf("refusal %q, pass through %v", got, d.PassThrough)
 	}
 }
 
@@ -313,12 +313,12 @@ func TestDecideUpgrade(t *testing.T) {
 		}
 		r.Upgrade = ""
 		if d := decide(g, tokens, r); d.Upgrade != "" {
-			t.Errorf("%s: upgrade %q, which the client didn't ask for", name, d.Upgrade)
+			t.Errorf("%s: upgrade %q, which the client didn't request", name, d.Upgrade)
 		}
 	}
 }
 
-// A store that can't answer is never the client's fault.
+// A failing store is never blamed on the client.
 func TestDecideStoreErrors(t *testing.T) {
 	g := newTestGate(t, nil)
 	tok := tokenText("mmk", "good00000000")

@@ -6,26 +6,26 @@ import (
 	"strings"
 )
 
-// headerNames are names of headers that must not come from a client, in lower
-// case and with dashes. They stand for every spelling that a backend may take for
-// them: without regard to letter case, and with "_" or "." for "-", which are the
-// same to all that make variables of headers, such as CGI and WSGI
-// (CVE-2025-64484, GHSA-49wc-4hcv-v58q).
+// headerNames is a set of header names that a client must not send, in lower case with dashes.
+// A name matches every spelling that a backend may treat as the same: in any letter case, and
+// with "_" or "." for "-". Gateway interfaces that map headers to variables, such as CGI and
+// WSGI, don't distinguish these characters (CVE-2025-64484, GHSA-49wc-4hcv-v58q).
 type headerNames struct {
 	names map[string]bool
-	// prefixes stand for all names that begin with them, but for except. They are
-	// sorted, and none begins with another.
+	// prefixes match all names that begin with them, unless they are in except. They are
+	// sorted, and none is a prefix of another.
 	prefixes []string
 	except   map[string]bool
-	// words stand for all names that begin with "x-" and have one of them between
-	// dashes; see inWords.
+	// words match all names that begin with "x-" and contain one of them between dashes; see
+	// matchesWord.
 	words map[string]bool
-	// first has the first letters of all: few headers share them.
+	// first is the set of first letters of all of the above, which rules out most headers
+	// quickly.
 	first [256]bool
 }
 
-// newHeaderNames returns the names, and those that begin with the prefixes and are not
-// in except.
+// newHeaderNames returns the set of the names and of all names that begin with the prefixes
+// and aren't in except.
 func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
 	l := &headerNames{names: make(map[string]bool, len(names)), except: make(map[string]bool, len(except))}
 	for _, name := range names {
@@ -46,16 +46,15 @@ func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
 	return l
 }
 
-// overriding headers are deleted from every request.
-var overriding = newHeaderNames([]string{
-	// Another method than the one that was checked (OWASP ASVS 5.0 section
-	// 4.1.4).
+// overrideHeaders are deleted from every request.
+var overrideHeaders = newHeaderNames([]string{
+	// A method other than the one that was checked (OWASP ASVS 5.0 section 4.1.4).
 	"x-http-method-override",
 	"x-http-method",
 	"x-method-override",
 	"x-rewrite-method",
-	// Another path than the one that was checked; some frameworks and IIS
-	// route by these (CVE-2018-14773).
+	// A path other than the one that was checked; some frameworks and IIS route by these
+	// (CVE-2018-14773).
 	"x-original-url",
 	"x-original-uri",
 	"x-original-path",
@@ -66,22 +65,22 @@ var overriding = newHeaderNames([]string{
 	"x-request-uri",
 	"x-matched-path",
 	"x-now-route-matches",
-	// What a proxy before the backend was asked for, which only a proxy may
-	// say; auth services decide by it (CVE-2026-40575, CVE-2026-33495).
+	// The request that a proxy in front received, which only a proxy may set; authentication
+	// services rely on it (CVE-2026-40575, CVE-2026-33495).
 	"x-original-method",
 	"x-forwarded-method",
 	"x-forwarded-uri",
 	"x-forwarded-path",
 }, []string{
-	// Who calls, as the gate tells the backend.
+	// The caller's identity, which the gate sets for the backend.
 	"x-token-",
-	// How a framework's own parts talk to each other: it skips its checks or
-	// serves another page when it finds them (CVE-2025-29927).
+	// Internal headers of frameworks: a framework that finds them skips its checks or serves
+	// another page (CVE-2025-29927).
 	"x-middleware-",
 	"x-invoke-",
 })
 
-// withWords adds the names that begin with "x-" and have one of the words in them.
+// withWords adds the names that begin with "x-" and contain one of the words between dashes.
 func (l *headerNames) withWords(words ...string) *headerNames {
 	l.words = make(map[string]bool, len(words))
 	for _, word := range words {
@@ -91,9 +90,9 @@ func (l *headerNames) withWords(words ...string) *headerNames {
 	return l
 }
 
-// inWords reports whether a name has one of the words in it. What ends with a word "user",
-// such as "remoteuser", is one too; what says what the user's program is like is none.
-func (l *headerNames) inWords(folded []byte) bool {
+// matchesWord reports whether a name contains one of the words. A word that ends in "user",
+// such as "remoteuser", counts too, unless the name describes the client program.
+func (l *headerNames) matchesWord(folded []byte) bool {
 	rest, ok := bytes.CutPrefix(folded, []byte("x-"))
 	if !ok || len(l.words) == 0 {
 		return false
@@ -101,16 +100,16 @@ func (l *headerNames) inWords(folded []byte) bool {
 	for len(rest) > 0 {
 		var word []byte
 		word, rest, _ = bytes.Cut(rest, []byte("-"))
-		if l.words[string(word)] || bytes.HasSuffix(word, []byte("user")) && !aboutProgram(rest) {
+		if l.words[string(word)] || bytes.HasSuffix(word, []byte("user")) && !describesClient(rest) {
 			return true
 		}
 	}
 	return false
 }
 
-// aboutProgram reports whether what follows the word "user" says what the user's program is
-// like, not who the user is.
-func aboutProgram(rest []byte) bool {
+// describesClient reports whether the part of a name after the word "user" refers to the
+// client program rather than to the user, as in "user-agent".
+func describesClient(rest []byte) bool {
 	switch string(rest) {
 	case "agent", "language", "locale", "timezone":
 		return true
@@ -123,7 +122,7 @@ func (l *headerNames) contain(name string) bool {
 	if name == "" || !l.first[foldNameByte(name[0])] {
 		return false
 	}
-	var buf [64]byte // as long as any name in the lists, so nothing is allocated
+	var buf [64]byte // at least as long as any name in the lists, to avoid allocating
 	folded := buf[:0]
 	for i := range min(len(name), len(buf)) {
 		folded = append(folded, foldNameByte(name[i]))
@@ -136,7 +135,7 @@ func (l *headerNames) contain(name string) bool {
 			return false
 		}
 	}
-	// If a prefix fits, it is the last one that doesn't come after the name.
+	// If a prefix matches, it is the last one that doesn't sort after the name.
 	low, high := 0, len(l.prefixes)
 	for low < high {
 		if middle := (low + high) / 2; l.prefixes[middle] <= string(folded) {
@@ -148,7 +147,7 @@ func (l *headerNames) contain(name string) bool {
 	if low > 0 && strings.HasPrefix(string(folded), l.prefixes[low-1]) {
 		return true
 	}
-	return l.inWords(folded)
+	return l.matchesWord(folded)
 }
 
 func foldNameByte(c byte) byte {

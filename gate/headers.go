@@ -12,8 +12,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// framingHeaders say where a message ends and what its trailers may be. Naming
-// them in Connection has no effect.
+// framingHeaders frame a message and announce its trailers. Naming them in Connection has no
+// effect.
 var framingHeaders = map[string]bool{
 	"Content-Length":    true,
 	"Transfer-Encoding": true,
@@ -22,20 +22,19 @@ var framingHeaders = map[string]bool{
 	"Trailer":           true,
 }
 
-// vouched are headers that a proxy in front of Caddy sets, with those of
-// [foreignIdentity]. A client that names one in Connection wants it to be deleted after
-// the proxy has vouched for it; the proxy should have done that itself (RFC 9110
-// section 7.6.1).
-var vouched = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
+// proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. A client could
+// name one in Connection to have it deleted after the proxy has set it. The proxy should have
+// resolved Connection itself (RFC 9110 section 7.6.1).
+var proxyHeaders = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
 
-// TakeHeaders returns the Authorization values of a request and cleans its
-// headers in place: neither the credential nor anything that could pass for an
-// identity of ours is left, and Connection has been resolved, so that a proxy
-// after the gate can't be made to delete what the gate sets. upgrade is the
-// protocol the client would like to switch to, if it is a websocket.
+// TakeHeaders returns the Authorization values of a request and cleans its headers in place.
+// Afterwards the headers contain neither the credential nor anything that could pass for an
+// identity set by the gate, and Connection has been resolved, so that a proxy after the gate
+// can't be made to delete what the gate sets. upgrade is "websocket" if the client asks to
+// switch to it, otherwise "".
 //
-// It must be called on the original request before anything else, so that error
-// routes, placeholders and logs can't show the credential either.
+// It must be called on the original request before anything else, so that error routes,
+// placeholders and logs can't expose the credential.
 func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 	var connection, protocols []string
 	for name, values := range h {
@@ -48,7 +47,7 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 			protocols = values
 		case "Trailer", "Http2-Settings":
 		default:
-			if !overriding.contain(name) {
+			if !overrideHeaders.contain(name) {
 				continue
 			}
 		}
@@ -64,22 +63,22 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 	return authorization, upgrade
 }
 
-// dropNominated deletes the fields that Connection names (RFC 9110 section
-// 7.6.1), but for those that a client can't have meant.
+// dropNominated deletes the fields that Connection names (RFC 9110 section 7.6.1), except
+// those that a client has no reason to name.
 func dropNominated(h http.Header, connection []string) {
 	for _, value := range connection {
 		for name := range strings.SplitSeq(value, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))
-			if name != "" && !framingHeaders[name] && !vouched.contain(name) && !foreignIdentity.contain(name) {
+			if name != "" && !framingHeaders[name] && !proxyHeaders.contain(name) && !identityHeaders.contain(name) {
 				delete(h, name)
 			}
 		}
 	}
 }
 
-// DropTokens deletes the headers that hold a token, after [TakeHeaders] has taken
-// the one where it belongs, and returns their names. Of cookies only those that
-// hold one are dropped.
+// DropTokens deletes the headers that contain a token, after [TakeHeaders] has taken the
+// Authorization header, and returns their names. In Cookie it deletes only the cookies that
+// contain a token.
 func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 	for name, values := range h {
 		for _, value := range values {
@@ -99,22 +98,22 @@ func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 	return names
 }
 
-// Forward returns the headers that go upstream: a copy of those that [TakeHeaders]
-// has cleaned, without what the backend must not see of the client, and with what it
-// needs to know of the token. authorization is the account's; empty sends none. The
-// copied values are put into the room behind values, as far as there is any.
+// Forward returns the headers that go upstream: a copy of those that [TakeHeaders] has
+// cleaned, without those meant for the gate only, and with the token's identity. authorization
+// is the account's upstream credential; empty sends none. Forward stores the copied values in
+// the spare capacity of values, as far as there is any.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
-	const ours = 4
-	out := make(http.Header, len(h)+ours)
+	const added = 4 // headers
+	out := make(http.Header, len(h)+added)
 	set := func(name, value string) {
 		values = append(values, value)
 		out[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	for name, lines := range h {
-		if !g.passes(name) {
+		if !g.forwards(name) {
 			continue
 		}
-		if lines == nil { // for the proxy that is another thing than no lines
+		if lines == nil { // a nil entry has a meaning for the proxy
 			out[name] = nil
 			continue
 		}
@@ -130,17 +129,17 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 	return out
 }
 
-// passes reports whether a client's header is handed on with a token.
-func (g *Gate) passes(name string) bool {
+// forwards reports whether a request with a token carries this client header upstream.
+func (g *Gate) forwards(name string) bool {
 	if g.allowed != nil && !g.allowed[name] {
 		return false
 	}
-	return ordinary[name] || !clientsOwn.contain(name) && !foreignIdentity.contain(name)
+	return commonHeaders[name] || !strippedHeaders.contain(name) && !identityHeaders.contain(name)
 }
 
-// ordinary are headers that many clients send and that are in none of the lists, which
-// take longer to search.
-var ordinary = map[string]bool{
+// commonHeaders are headers that many clients send and that are in none of the lists. Looking
+// them up here is faster than searching the lists.
+var commonHeaders = map[string]bool{
 	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true,
 	"If-Match": true, "If-Modified-Since": true,
 	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true,
@@ -151,19 +150,19 @@ var ordinary = map[string]bool{
 	"X-Request-Id": true, "X-Requested-With": true,
 }
 
-// clientsOwn are headers that end at the gate.
-var clientsOwn = newHeaderNames([]string{
+// strippedHeaders are meant for the gate and never go upstream.
+var strippedHeaders = newHeaderNames([]string{
 	"authorization",
 	"cookie",
 	"cookie2",
 	"proxy-authorization",
-	"accept-encoding", // an error answer must be readable
-	"expect",          // answered here
+	"accept-encoding", // the gate must be able to read error responses
+	"expect",          // handled by the gate
 	"trailer",
 }, nil)
 
-// SetUpgrade sets the headers that ask for the protocol of [Decision.Upgrade], if
-// there is one.
+// SetUpgrade sets the headers that ask for protocol, which is [Decision.Upgrade], unless it is
+// empty.
 func SetUpgrade(h http.Header, protocol string) {
 	if protocol != "" {
 		h["Connection"] = []string{"Upgrade"}
@@ -171,8 +170,8 @@ func SetUpgrade(h http.Header, protocol string) {
 	}
 }
 
-// headerText returns a text for a header: percent-encoded where it isn't
-// printable ASCII, and "%" itself.
+// headerText encodes a text for a header: it percent-encodes "%" and everything but printable
+// ASCII.
 func headerText(s string) string {
 	plain := func(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }
 	escapes := 0

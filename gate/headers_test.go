@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// headers reads lines as a server reads them.
+// headers parses header lines as a server does.
 func headers(t testing.TB, lines ...string) http.Header {
 	t.Helper()
 	h := make(http.Header)
@@ -53,9 +53,13 @@ func TestTakeHeaders(t *testing.T) {
 				"X-Two: 2", "X-Three: 3", "Cookie: a=b"},
 			left: []string{"X-Three: 3"},
 		},
-		"nominated, but vouched for by a proxy in front": {
+		"nominated, but set by a proxy in front": {
 			lines: []string{
-				"Connection: early-data, X-Forwarded-For, x-forwarded-proto, X-Forwarded-User, Forwarded, Via, Remote-User, X-Real-IP, X-Mine", "Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice", "X-Real-IP: 192.0.2.1", "X-Mine: 1"},
+				"Connection: early-data, X-Forwarded-For, x-forwarded-proto, X-Forwarded-User, Forwarded, Via, " +
+					"Remote-User, X-Real-IP, X-Mine",
+				"Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-User: alice",
+				"Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice", "X-Real-IP: 192.0.2.1",
+				"X-Mine: 1"},
 			left: []string{"Early-Data: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https",
 				"X-Forwarded-User: alice", "Forwarded: for=192.0.2.1", "Via: 1.1 front", "Remote-User: alice",
 				"X-Real-IP: 192.0.2.1"},
@@ -72,16 +76,17 @@ func TestTakeHeaders(t *testing.T) {
 		},
 		"websocket in capitals": {lines: []string{"Connection: UPGRADE", "Upgrade: WebSocket"},
 			upgrade: "websocket"},
-		"websocket without Connection": {lines: []string{"Upgrade: websocket"}},
-		"websocket that isn't named":   {lines: []string{"Connection: close", "Upgrade: websocket"}},
-		"websocket and another":        {lines: []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}},
-		"websocket and another line":   {lines: []string{"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"}},
+		"websocket without Connection":   {lines: []string{"Upgrade: websocket"}},
+		"websocket not in Connection":    {lines: []string{"Connection: close", "Upgrade: websocket"}},
+		"websocket and another protocol": {lines: []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}},
+		"websocket and another line": {
+			lines: []string{"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"}},
 		"h2c": {lines: []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
 			"HTTP2-Settings: x"}},
 		"h2c, settings not nominated": {lines: []string{"Connection: Upgrade", "Upgrade: H2C", "HTTP2-Settings: x"}},
 		"identity": {lines: []string{"X-Token-Id: 1", "x-token-name: root", "X-TOKEN-ACCOUNT: a",
 			"X-Token-Anything: x"}},
-		"identity, spelled otherwise": {lines: []string{"X_Token_Name: root", "X-Token_Name: root",
+		"identity, other spellings": {lines: []string{"X_Token_Name: root", "X-Token_Name: root",
 			"x.token.name: root", "X_TOKEN-Id: 1"}},
 		"nearly identity": {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"},
 			left: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}},
@@ -89,17 +94,17 @@ func TestTakeHeaders(t *testing.T) {
 			"X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE"}},
 		"path override": {lines: []string{"X-Original-URL: /admin", "X-Rewrite-URL: /admin",
 			"X-Original-URI: /admin", "X-Override-URL: /admin"}},
-		"what a proxy was asked for": {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET",
+		"original request of a proxy": {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET",
 			"X-Forwarded-Uri: /public", "X-Forwarded-Path: /public"}},
 		"framework internals": {lines: []string{"x-middleware-subrequest: src/middleware",
 			"X-Middleware-Rewrite: /admin", "x-invoke-path: /admin"}},
-		"forwarding headers are proxied": {
+		"forwarding headers stay": {
 			lines: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https",
 				"Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
 			left: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https",
 				"Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
 		},
-		"users of other gateways stay without a token": {
+		"identity of other gateways stays": {
 			lines: []string{"Remote-User: alice"},
 			left:  []string{"Remote-User: alice"},
 		},
@@ -113,7 +118,7 @@ func TestTakeHeaders(t *testing.T) {
 					tt.upgrade)
 			}
 			if want := headers(t, tt.left...); !reflect.DeepEqual(h, want) {
-				t.Errorf("left: %v, want %v", h, want)
+				t.Errorf("remaining headers %v, want %v", h, want)
 			}
 		})
 	}
@@ -133,17 +138,18 @@ func TestForward(t *testing.T) {
 		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root",
 		"X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
 	}
-	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1", "User-Agent: curl"}
-	ours := []string{"X-Token-Id: good00000000", "X-Token-Name: CI f%C3%BCr 100%25", "X-Token-Account: alice"}
+	kept := []string{"Accept: */*", "Content-Type: application/json", "X-Forwarded-For: 192.0.2.1",
+		"User-Agent: curl"}
+	added := []string{"X-Token-Id: good00000000", "X-Token-Name: CI f%C3%BCr 100%25", "X-Token-Account: alice"}
 	for authorization, credential := range map[string][]string{
 		"Bearer upstream-secret": {"Authorization: Bearer upstream-secret"},
 		"":                       nil,
 	} {
 		h := headers(t, append(slices.Clone(client), kept...)...)
 		before := h.Clone()
-		for room := range 20 {
-			got := g.Forward(h, &token, authorization, make([]string, 0, room))
-			if want := headers(t, slices.Concat(kept, ours, credential)...); !reflect.DeepEqual(got, want) {
+		for spare := range 20 {
+			got := g.Forward(h, &token, authorization, make([]string, 0, spare))
+			if want := headers(t, slices.Concat(kept, added, credential)...); !reflect.DeepEqual(got, want) {
 				t.Errorf("with the credential %q:\n%v, want\n%v", authorization, got, want)
 			}
 			for name, values := range got {
@@ -162,8 +168,7 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// Headers of ours are there also when there is nothing to say: a backend must
-// never find the client's.
+// The gate sets its headers even if they are empty: a backend must never see the client's.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
 	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &token.Terms{}}, "",
@@ -200,10 +205,9 @@ func TestHeaderText(t *testing.T) {
 	}
 }
 
-// The lists are in the spelling they are compared in, and no longer than what is
-// compared.
+// The lists are in the form that contain compares, and no longer than its buffer.
 func TestHeaderNames(t *testing.T) {
-	for _, list := range []headerNames{*overriding, *foreignIdentity, *clientsOwn, *cookies} {
+	for _, list := range []headerNames{*overrideHeaders, *identityHeaders, *strippedHeaders, *setCookieHeaders} {
 		for _, name := range append(slices.Collect(maps.Keys(list.names)), list.prefixes...) {
 			folded := []byte(name)
 			for i := range folded {
@@ -218,17 +222,17 @@ func TestHeaderNames(t *testing.T) {
 			}
 		}
 		if long := "X-" + strings.Repeat("a", 100); list.contain(long) || list.contain("") || list.contain("X-") {
-			t.Error("something else is found")
+			t.Error("a name that isn't in the list is found")
 		}
 	}
-	for name := range ordinary {
-		if name != http.CanonicalHeaderKey(name) || overriding.contain(name) || clientsOwn.contain(name) ||
-			foreignIdentity.contain(name) {
-			t.Errorf("%q isn't ordinary", name)
+	for name := range commonHeaders {
+		if name != http.CanonicalHeaderKey(name) || overrideHeaders.contain(name) || strippedHeaders.contain(name) ||
+			identityHeaders.contain(name) {
+			t.Errorf("%q is in one of the lists", name)
 		}
 	}
-	if !overriding.contain("X-Token-" + strings.Repeat("a", 100)) {
-		t.Error("a long name with our prefix isn't found")
+	if !overrideHeaders.contain("X-Token-" + strings.Repeat("a", 100)) {
+		t.Error("a long name with the prefix X-Token- isn't found")
 	}
 }
 
@@ -256,7 +260,7 @@ func FuzzTakeHeaders(f *testing.F) {
 			t.Errorf("authorization %q, want %q", authorization, before["Authorization"])
 		}
 		if upgrade != "" && (upgrade != "websocket" || len(before["Upgrade"]) != 1 || len(before["Connection"]) == 0) {
-			t.Errorf("upgrade %q of %q", upgrade, before)
+			t.Errorf("upgrade %q from %q", upgrade, before)
 		}
 		nominated := strings.ToLower(strings.Join(before["Connection"], ","))
 		for name, values := range h {
@@ -264,15 +268,15 @@ func FuzzTakeHeaders(f *testing.F) {
 			switch {
 			case folded == "authorization", folded == "connection", folded == "upgrade", folded == "http2-settings",
 				strings.HasPrefix(folded, "x-token-"), folded == "x-http-method-override", folded == "x-original-url":
-				t.Errorf("%q is left", name)
+				t.Errorf("%q remains", name)
 			case !slices.Equal(values, before[name]):
 				t.Errorf("%q was changed", name)
 			}
 			for token := range strings.SplitSeq(nominated, ",") {
 				token = strings.Trim(token, " \t")
-				if token == strings.ToLower(name) && !vouched.contain(token) && !foreignIdentity.contain(token) &&
+				if token == strings.ToLower(name) && !proxyHeaders.contain(token) && !identityHeaders.contain(token) &&
 					!slices.Contains([]string{"content-length", "transfer-encoding", "host", "te", "trailer"}, token) {
-					t.Errorf("%q is left, though Connection names it", name)
+					t.Errorf("%q remains although Connection names it", name)
 				}
 			}
 		}

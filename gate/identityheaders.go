@@ -1,39 +1,40 @@
 package gate
 
-// foreignIdentity headers are those in which gateways, authenticating proxies and load
-// balancers tell a backend who calls, and from where. A request that acts for a token
-// must not name another caller next to it: with a privileged upstream token some of
-// these switch the user (Impersonate-User, Sudo). They are left on requests without a
-// token, where a gateway in front may have set them, and handlers after the gate can
-// set them.
+// identityHeaders are headers in which gateways, authenticating proxies and load balancers
+// tell a backend who the caller is and where the request comes from. A request with a token
+// must not name a second caller: with a privileged upstream token some of these headers switch
+// the user (Impersonate-User, Sudo). The gate leaves them on requests without a token, where a
+// gateway in front may have set them. Handlers after the gate can set them.
 //
-// Names that begin with X- are found by the words in them, others one by one. A backend can
-// believe any other header. For such a backend there is [Config.RequestHeaders].
+// Most names that begin with X- are matched by the words in them, the others are listed. A
+// backend may trust other headers too; use [Config.RequestHeaders] for such a backend.
 //
-// Credentials of a backend's own, such as X-Api-Key or Private-Token, are not in it:
+// Credentials for the backend itself, such as X-Api-Key or Private-Token, are not in the list:
 // a client can only send those it has.
-var foreignIdentity = newHeaderNames([]string{
-	// Who calls, in one word.
+var identityHeaders = newHeaderNames([]string{
+	// The caller.
 	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo",
 	"x-email", "x-group", "x-subject",
 	"eppn", "persistent-id", "targeted-id", // Shibboleth
-	// tokens that a proxy got for the user
+	// Tokens that a proxy obtained for the user.
 	"oidc-access-token", "x-access-token", "x-id-token", "x-jwt", "x-refresh-token",
 	"x-scope-orgid", // Cortex, Loki, Mimir, Tempo
-	// Acting as somebody else, which a backend allows to privileged credentials.
+	// Impersonation, which a backend allows with privileged credentials.
 	"act-as", "api-username", // Discourse
-	"on-behalf-of", "run-as", "switch-user", "x-act-as", "x-on-behalf-of", "x-run-as", "sudo", // Gitea, Forgejo, GitLab
+	"on-behalf-of", "run-as", "switch-user", "x-act-as", "x-on-behalf-of", "x-run-as",
+	"sudo",                                                   // Gitea, Forgejo, GitLab
 	"es-security-runas-user",                                 // Elasticsearch
 	"x-doas",                                                 // Trino, Hadoop
-	"x-original-authorization", "x-serverless-authorization", // what a proxy took out of Authorization
-	// Certificates that a proxy has checked.
+	"x-original-authorization", "x-serverless-authorization", // moved from Authorization by a proxy
+	// Client certificates that a proxy has verified.
 	"client-cert", "client-cert-chain", // RFC 9440
 	"x-arr-clientcert", // Azure
-	// The client's address. Caddy's proxy tells it in X-Forwarded-For, by
-	// trusted_proxies; in these it would be the client's word.
+	// The client address. Caddy's proxy sends it in X-Forwarded-For and respects
+	// trusted_proxies; in these headers the client could send any address.
 	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "client-ip", "fastly-client-ip", "fly-client-ip",
 	"forwarded", "forwarded-for",
-	"forwarded-for-ip", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "x-client-ip", "x-cluster-client-ip",
+	"forwarded-for-ip", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "x-client-ip",
+	"x-cluster-client-ip",
 	"x-forwarded", "x-host-ip",
 	"x-originating-ip", "x-real-ip", "x-real-port", "x-remoteip",
 }, []string{
@@ -56,16 +57,16 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-authelia-",       // Authelia
 	"x-authentik-",      // authentik
 	"x-authz-",          // Envoy, Istio
-	"x-azure-",          // Azure Front Door: address
+	"x-azure-",          // Azure Front Door: client address
 	"x-claim",           // X-Claims, X-Claim-Sub
 	"x-client-cert",     // nginx, Kong
 	"x-client-dn",       // nginx
 	"x-client-verif",    // nginx
 	"x-dex-",            // Dex
 	"x-endpoint-api-",   // Google Cloud Endpoints
-	"x-envoy-",          // Envoy: internal, peer, address
+	"x-envoy-",          // Envoy: internal flag, peer, client address
 	"x-ext-authz-",      // Envoy
-	"x-forwarded-",      // X-Forwarded-User and the like; see below
+	"x-forwarded-",      // X-Forwarded-User and similar; see except below
 	"x-goog-",           // Google IAP
 	"x-grafana-device-", // Grafana
 	"x-hasura-",         // Hasura
@@ -90,13 +91,13 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-spiffe-",         // SPIFFE
 	"x-ssl-",            // HAProxy, nginx: client certificates
 	"x-tls-",            // HAProxy, nginx: client certificates
-	"x-user",            // X-User, X-User-Id, X-Userinfo, X-Username; see below
+	"x-user",            // X-User, X-User-Id, X-Userinfo, X-Username; see except below
 	"x-vouch-",          // Vouch Proxy
-	"x-webauth-",        // Grafana and its kin
+	"x-webauth-",        // Grafana and similar
 	"x-zitadel-",        // Zitadel
 },
-	// What an X-Forwarded header says of the way, not of who went it. Caddy's proxy
-	// sets the first three itself.
+	// Exceptions: X-Forwarded headers that describe the route rather than the caller. Caddy's
+	// proxy sets the first three itself.
 	"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
 	"x-forwarded-port", "x-forwarded-prefix", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-server",
 	"x-forwarded-ssl",
@@ -104,7 +105,7 @@ var foreignIdentity = newHeaderNames([]string{
 	"x-user-language", "x-user-locale", "x-user-timezone",
 ).withWords(
 	// Kong's X-Consumer-Id, oauth2-proxy's X-Auth-Request-Email, Trino's X-Trino-User,
-	// GitLab's X-Gitlab-Sudo, and what custom gateways call the caller.
+	// GitLab's X-Gitlab-Sudo, and common names for the caller in custom gateways.
 	"account", "admin", "auth", "authenticated", "caller", "consumer", "credential", "groups", "iap", "identity",
 	"impersonate", "login", "principal", "role", "roles",
 	"runas", "sso", "sudo", "userid", "userinfo", "username",

@@ -10,10 +10,10 @@ import (
 )
 
 var errKeysPage = errors.New(
-	"keys_page: write a whole URL such as https://keys.example.com/, or a path that begins with /")
+	"keys_page: write a full URL such as https://keys.example.com/, or a path that begins with /")
 
-// CheckKeysPage returns an error that says what is wrong with a keys page. It doesn't
-// quote it: a value in the wrong place may be a secret. keyPaths are as in [Table].
+// CheckKeysPage returns an error if page isn't a valid keys page. The error doesn't quote it,
+// because a misplaced value may be a secret. keyPaths is as in [Table].
 func CheckKeysPage(page string, keyPaths []string) error {
 	u, err := url.Parse(page)
 	switch {
@@ -24,35 +24,35 @@ func CheckKeysPage(page string, keyPaths []string) error {
 		return errKeysPage
 	case u.Scheme == "":
 		if slices.Contains(keyPaths, u.Path) {
-			return fmt.Errorf("keys_page %s is the page that it stands for: requests for it would be sent to itself",
+			return fmt.Errorf("keys_page %s is the page that it replaces: it would redirect to itself",
 				u.Path)
 		}
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return errKeysPage
 	case u.User != nil:
-		return errors.New("keys_page has a user or password in it: everyone would see them")
+		return errors.New("keys_page contains a user name or password, which everyone would see")
 	}
 	return nil
 }
 
-// whereKeysAre is where clients get keys that work here.
-func (c *Config) whereKeysAre() string {
+// keysPageHint tells a client where to get a key that works here.
+func (c *Config) keysPageHint() string {
 	if c.KeysPage == "" {
 		return "Ask the operator for an API key."
 	}
 	return "Get an API key at " + c.KeysPage + " instead."
 }
 
-// ownKeyDetail is said to a key that looks like the backend's own.
-func (c *Config) ownKeyDetail() string {
-	return "This looks like one of " + c.backend() + "'s own keys, which do not work here. " + c.whereKeysAre()
+// backendKeyDetail is the detail for a key that looks like the backend's own.
+func (c *Config) backendKeyDetail() string {
+	return "This looks like one of " + c.backendName() + "'s own keys, which do not work here. " + c.keysPageHint()
 }
 
-// backend is what details call the backend.
-func (c *Config) backend() string { return cmp.Or(c.Backend, "the backend") }
+// backendName returns the name that details use for the backend.
+func (c *Config) backendName() string { return cmp.Or(c.Backend, "the backend") }
 
-// replacesPage reports whether a path is one where the backend makes keys of its own,
-// while the operator has another page for that.
+// replacesPage reports whether the backend creates its own keys at this path and the keys page
+// replaces it.
 func (c *Config) replacesPage(path string) bool {
 	if c.KeysPage == "" {
 		return false
@@ -65,27 +65,28 @@ func (c *Config) replacesPage(path string) bool {
 	return slices.Contains(c.KeyPaths, path)
 }
 
-// keysElsewhere sends a browser that wants the backend's page of keys to the operator's,
-// and refuses all else there: keys that the backend makes would not work here.
-func (g *Gate) keysElsewhere(r *Request, d *Decision) {
+// redirectToKeysPage redirects a browser that asks for the backend's keys page to the
+// operator's, and refuses every other request there: keys that the backend creates don't work
+// here.
+func (g *Gate) redirectToKeysPage(r *Request, d *Decision) {
 	config := &g.config
 	if r.Navigation {
 		d.Redirect = config.KeysPage
 		return
 	}
 	d.Refusal = Refuse(RouteNotAllowed)
-	d.Refusal.Detail = "Keys that " + config.backend() + " makes do not work here. " + config.whereKeysAre()
+	d.Refusal.Detail = "Keys created by " + config.backendName() + " do not work here. " + config.keysPageHint()
 }
 
-// refuseRoute refuses a token on a path that no token opens.
+// refuseRoute refuses a request with a token to a path that isn't in the route table.
 func (g *Gate) refuseRoute(r *Request, d *Decision) {
 	d.Refusal = Refuse(RouteNotAllowed)
 	config := &g.config
 	if !slices.Contains(config.SessionPaths, r.Path) {
 		return
 	}
-	d.Refusal.Detail = "This path works only with a browser's session, not with an API key."
+	d.Refusal.Detail = "This path works only with a browser session, not with an API key."
 	if config.replacesPage(r.Path) {
-		d.Refusal.Detail += " " + config.whereKeysAre()
+		d.Refusal.Detail += " " + config.keysPageHint()
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Limits is how much is left of a token's limits, as far as a request came to them.
+// Limits is what is left of a token's limits, if the checks of a request got that far.
 type Limits struct {
 	Rate, Quota token.Standing
 }
 
-// The names of the limits for clients are those of the token's fields.
+// Clients see the limits under the names of the token's fields.
 const (
 	rateName  = "rate_limit"
 	quotaName = "quota"
 )
 
-// Headers calls set for the fields that tell a client of its limits
+// Headers calls set for the headers that tell a client its limits
 // (draft-ietf-httpapi-ratelimit-headers-10), if it has any.
 func (l *Limits) Headers(set func(name, value string)) {
 	if l.Rate.Limit == 0 && l.Quota.Limit == 0 {
@@ -50,11 +50,11 @@ func appendParameter(b []byte, name string, value int64) []byte {
 	return strconv.AppendInt(append(b, name...), value, 10)
 }
 
-// seconds rounds up: what is said to be possible then is.
+// seconds rounds up, so that a request after the announced wait is within the limit.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// rate takes a request of the token's rate limit. That a request is refused later
-// gives nothing back, so that a token can't be used to scan for what it may do.
+// rate counts a request against the token's rate limit. It counts even if a later check
+// refuses the request, so that a client can't probe what its token may do without a limit.
 func (d *Decision) rate(r *Request, s *scratch) {
 	if d.Match.Token.RateLimit == (token.RateLimit{}) {
 		return
@@ -70,7 +70,7 @@ func (d *Decision) rate(r *Request, s *scratch) {
 	}
 }
 
-// quota takes a request of the token's quota.
+// quota counts a request against the token's quota.
 func (d *Decision) quota(r *Request, s *scratch) {
 	if d.Match.Token.Quota == (token.Quota{}) {
 		return
@@ -83,7 +83,7 @@ func (d *Decision) quota(r *Request, s *scratch) {
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		d.Refusal = Refuse(UnknownToken) // it was deleted just now
+		d.Refusal = Refuse(UnknownToken) // deleted concurrently
 	case err != nil:
 		d.Refusal = Refuse(StoreUnavailable)
 		d.Refusal.Err = err
@@ -93,8 +93,8 @@ func (d *Decision) quota(r *Request, s *scratch) {
 	}
 }
 
-// Release gives back what an allowed request took of its token's quota, because
-// nothing of it has gone to the backend.
+// Release returns the quota that an allowed request has used. It is for requests of which the
+// backend has seen nothing.
 func (f *Finding) Release() {
 	f.Reservation.Release()
 	f.Reservation = tokenstore.Reservation{}

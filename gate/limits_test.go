@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// limited has two requests in a minute and three in a month.
+// limited adds a token with two requests per minute and three per month, and returns its text.
 func limited(t testing.TB, tokens *testTokens, id string) string {
 	t.Helper()
 	return tokens.add(t, "mmk", id, func(tok *token.Token) {
@@ -20,9 +20,10 @@ func limited(t testing.TB, tokens *testTokens, id string) string {
 	})
 }
 
-// TestWhatLimitsCount: what comes before the rate limit costs nothing; a scope that is
-// missing costs a request of the rate limit, because a good token mustn't scan for what
-// it may do; only what goes to the backend costs a request of the quota.
+// TestWhatLimitsCount checks which requests count. Requests refused before the rate limit cost
+// nothing. A request without the required scope counts against the rate limit, so that a
+// client can't probe what its token may do without a limit. Only requests that go to the
+// backend count against the quota.
 func TestWhatLimitsCount(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -47,8 +48,8 @@ func TestWhatLimitsCount(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 		if rate, quota := tokens.rates[id], tokens.quotas[id]; rate != test.rate || quota != test.quota {
-			t.Errorf("%s: took %d of the rate limit and %d of the quota, want %d and %d", name, rate, quota, test.rate,
-				test.quota)
+			t.Errorf("%s: counted %d for the rate limit and %d for the quota, want %d and %d", name, rate, quota,
+				test.rate, test.quota)
 		}
 		delete(tokens.rates, id)
 		delete(tokens.quotas, id)
@@ -57,11 +58,12 @@ func TestWhatLimitsCount(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	if d := decide(g, tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured ||
 		tokens.quotas[d.Match.Token.ID] != 0 {
-		t.Errorf("%q, the quota lost %d", d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
+		t.Errorf("%q, the quota counted %d", d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
 	}
 }
 
-// TestLimitRefusals: what a refusal says, and that explaining takes nothing.
+// TestLimitRefusals checks the text and headers of a refusal, and that explaining counts
+// nothing.
 func TestLimitRefusals(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -99,14 +101,14 @@ func TestLimitRefusals(t *testing.T) {
 	d, h = ask()
 	check(h, `"rate_limit";q=2;w=60`, `"rate_limit";r=0;t=30`, "30")
 	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 rate_limited" ||
-		got.Detail != "This API key may make 2 requests in 1m. It may make the next one in 30 s." {
+		got.Detail != "This API key may make 2 requests per 1m. Try again in 30 s." {
 		t.Errorf("%+v", got)
 	}
 	tokens.rates[id], tokens.quotas[id] = 0, 3
 	d, h = ask()
 	check(h, policies, `"rate_limit";r=1;t=30, "quota";r=0;t=129600`, "129600")
 	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 quota_exceeded" ||
-		got.Detail != "This API key has used up its 3 requests of this month, in UTC. It may make the next one in 129600 s." {
+		got.Detail != "This API key has used all of its 3 requests for this month (UTC). Try again in 129600 s." {
 		t.Errorf("%+v", got)
 	}
 	tokens.rates[id] = 1
@@ -121,7 +123,7 @@ func TestLimitRefusals(t *testing.T) {
 	}
 	tokens.quotaErr = tokenstore.ErrNotFound
 	if d, _ := ask(); d.Refusal.Code != UnknownToken {
-		t.Errorf("a token that was deleted meanwhile: %+v", d.Refusal)
+		t.Errorf("a token deleted concurrently: %+v", d.Refusal)
 	}
 	h = make(http.Header)
 	unlimited := decide(g, tokens, request(tokens.good, nil))

@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Backends, proxies and this gate disagree about what "//", "%2e" or "\" in a
-// path means, and gateways fell to each of them (CVE-2021-43557, CVE-2026-33494,
-// CVE-2026-48020). So a path has one spelling, and any other is refused.
+// Backends, proxies and the gate may disagree about the meaning of "//", "%2e" or "\" in a
+// path, which has broken several gateways (CVE-2021-43557, CVE-2026-33494, CVE-2026-48020). So
+// the gate accepts one spelling of each path and refuses any other.
 
-// canonicalPath reports whether an escaped path is spelled the one way that is
-// accepted: "/"-separated segments, none of them empty, "." or "..", of the
-// unreserved and sub-delim characters without ";" of RFC 3986, ":" and "@";
-// anything else is not ASCII, valid UTF-8 and percent-encoded in upper case.
+// canonicalPath reports whether an escaped path has its canonical spelling: segments separated
+// by "/", none of them empty, "." or "..". A segment consists of ":", "@" and the unreserved
+// and sub-delim characters of RFC 3986 except ";". All other characters must be non-ASCII,
+// valid UTF-8 and percent-encoded in upper case.
 func canonicalPath(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
@@ -47,15 +47,16 @@ func canonicalSegment(segment string) bool {
 	return true
 }
 
-// pathCharacters may stand in a path as they are.
+// pathCharacters may occur unescaped in a path.
 var pathCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=")
 
-// queryCharacters may be in a query as they are: those of RFC 3986 section 3.4, and "["
-// and "]", which many clients send ("filter[name]=x") and no program takes for another.
-var queryCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/?%[]")
+// queryCharacters may occur unescaped in a query: those of RFC 3986 section 3.4, and "[" and
+// "]", which many clients send ("filter[name]=x") and no program misinterprets.
+var queryCharacters = characters(
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/?%[]")
 
-// canonicalQuery reports whether a query holds only what a query may. How it is escaped
-// is the backend's affair.
+// canonicalQuery reports whether a query contains only valid characters. Whether it is escaped
+// correctly is up to the backend.
 func canonicalQuery(query string) bool {
 	for i := range len(query) {
 		if !queryCharacters[query[i]] {
@@ -65,8 +66,9 @@ func canonicalQuery(query string) bool {
 	return true
 }
 
-// requestLine reports whether a query leaves the line whole in which HTTP/1 has it.
-func requestLine(query string) bool {
+// safeInRequestLine reports whether a query contains no character that would break the request
+// line of HTTP/1.
+func safeInRequestLine(query string) bool {
 	for i := range len(query) {
 		if query[i] <= ' ' || query[i] == 0x7f {
 			return false
@@ -75,8 +77,8 @@ func requestLine(query string) bool {
 	return true
 }
 
-// escapedRune returns the length of the percent-encoded character that s begins
-// with, or 0 if it is none that needs to be encoded.
+// escapedRune returns the length of the percent-encoded non-ASCII character at the start of s,
+// or 0 if there is none.
 func escapedRune(s string) int {
 	var raw [utf8.UTFMax]byte
 	for n := range raw {
@@ -100,9 +102,9 @@ func escapedByte(s string) (byte, bool) {
 	return byte(high<<4 | low), high >= 0 && low >= 0
 }
 
-// listedFor returns the listed path that a backend may take another spelling for, or "".
-// Backends unescape a path, and take what comes before it for a scheme and a host, in ways
-// of their own. So any spelling that ends in a listed path may mean it.
+// listedFor returns the path in the route table that a backend may mistake path for, or "".
+// Backends differ in how they unescape a path, and some take its beginning for a scheme and a
+// host. So any spelling that ends in a listed path may mean that path.
 func (rt *router) listedFor(path string) string {
 	if canonicalPath(path) || path == "*" {
 		return ""
@@ -123,8 +125,7 @@ func (rt *router) listedFor(path string) string {
 	return ""
 }
 
-// suggestPath returns how the path of a route should have been written, or "" if
-// there is no telling.
+// suggestPath returns the canonical spelling of path, or "" if it has none.
 func suggestPath(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	decoded, err := url.PathUnescape(path)

@@ -22,7 +22,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/h%C3%A9",
 		"/%E2%82%AC",
 		"/%F0%9F%90%A6",
-		"/%EF%BF%BD", // U+FFFD itself is a character like any other
+		"/%EF%BF%BD", // a literal U+FFFD is valid
 	} {
 		if !canonicalPath(good) {
 			t.Errorf("%q is refused", good)
@@ -58,8 +58,8 @@ func TestCanonicalPath(t *testing.T) {
 		"/public/%c0%ae%c0%ae/api/unikernel/create",
 		"/public/%C0%AE%C0%AE/api/unikernel/create",
 		"/%E0%80%AF", "/%F0%80%80%AF", // overlong
-		"/%ED%A0%80",    // a surrogate
-		"/%F4%90%80%80", // beyond the last character
+		"/%ED%A0%80",    // surrogate
+		"/%F4%90%80%80", // beyond U+10FFFF
 		"/%ff", "/%FF", "/%C3", "/%C3/", "/%C3x", "/%C3%", "/%C3%A", "/%A9", "/%C3%C3",
 		"/h%c3%a9", "/h%C3%a9", "/h%c3%A9",
 		"/hé",
@@ -90,12 +90,12 @@ func TestCanonicalPathBytes(t *testing.T) {
 			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=/", rune(c)) &&
 			c < utf8.RuneSelf
 		if raw != unreserved || upper || lower {
-			t.Errorf("%#02x: as it is %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
+			t.Errorf("%#02x: unescaped %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
 		}
 	}
 }
 
-// The forms a request target may have: only the path of it counts.
+// Whatever form a request target has, only its path counts.
 func TestDecideRequestTargets(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
@@ -130,7 +130,7 @@ func TestDecideRequestTargets(t *testing.T) {
 	}
 }
 
-// The path rule comes before the token, whatever the token.
+// The path is checked before any token is.
 func TestDecidePathBeforeToken(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
@@ -173,7 +173,7 @@ func TestSuggestPath(t *testing.T) {
 	}
 }
 
-// everyPath has a route for every path of up to eight segments.
+// everyPath returns a gate with routes for all paths of up to eight segments.
 func everyPath(t testing.TB) *Gate {
 	var routes []Route
 	for pattern := "/*"; len(routes) < 8; pattern += "/*" {
@@ -182,8 +182,8 @@ func everyPath(t testing.TB) *Gate {
 	return newTestGate(t, func(c *Config) { c.Routes = routes })
 }
 
-// PATH-29. The rule as RFC 3986 has it: decode, encode again, remove dot segments
-// (section 5.2.4), and see whether that changed anything.
+// The rule according to RFC 3986: decode, encode again, remove dot segments (section 5.2.4),
+// and compare with the original.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
 		"/", "/api/unikernel/create", "//api", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a\\b",
@@ -199,7 +199,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p string) {
 		if u, err := url.ParseRequestURI(p); err == nil && strings.HasPrefix(p, "/") {
 			if sent, _, _ := strings.Cut(p, "?"); RawPath(u) != sent {
-				t.Errorf("%q was read as %q", p, RawPath(u))
+				t.Errorf("%q was parsed as %q", p, RawPath(u))
 			}
 		}
 		allowed := canonicalPath(p)
@@ -232,7 +232,7 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// referenceCanonical says whether a path is its own normal form.
+// referenceCanonical reports whether a path is its own normal form.
 func referenceCanonical(p string) bool {
 	decoded, ok := referenceDecode(p)
 	return ok && utf8.ValidString(decoded) && referenceEncode(decoded) == p &&
@@ -240,7 +240,7 @@ func referenceCanonical(p string) bool {
 		strings.HasPrefix(p, "/")
 }
 
-// referenceDecode resolves percent-encodings.
+// referenceDecode decodes percent-encodings.
 func referenceDecode(s string) (string, bool) {
 	const digits = "0123456789abcdef"
 	parts := strings.Split(s, "%")
@@ -259,8 +259,8 @@ func referenceDecode(s string) (string, bool) {
 	return decoded, true
 }
 
-// referenceEncode encodes all that isn't ASCII, and what may not stand in a path
-// as something that no path is equal to.
+// referenceEncode percent-encodes everything that isn't ASCII, and replaces characters that a
+// path can't contain by "%", so that the result never equals a path.
 func referenceEncode(s string) string {
 	var encoded strings.Builder
 	for _, c := range []byte(s) {
@@ -278,7 +278,7 @@ func referenceEncode(s string) string {
 	return encoded.String()
 }
 
-// removeDotSegments is RFC 3986 section 5.2.4, step by step.
+// removeDotSegments implements RFC 3986 section 5.2.4 step by step.
 func removeDotSegments(input string) string {
 	output := ""
 	for input != "" {
@@ -311,8 +311,9 @@ func removeDotSegments(input string) string {
 	return output
 }
 
-// TestMeant: what Mollymawk may take for a listed path is known for it.
-func TestMeant(t *testing.T) {
+// TestListedFor checks that a spelling that the backend may mistake for a listed path is
+// recognized.
+func TestListedFor(t *testing.T) {
 	t.Parallel()
 	router, err := newRouter([]Route{
 		{Method: "POST", Path: "/api/block/download", Aliases: []string{"/api/volume/download"},
@@ -331,7 +332,7 @@ func TestMeant(t *testing.T) {
 		"//x%23/api/block/download":    listed, "/%2f/x/api/block/download": listed, "%2fapi/block/download": listed,
 		"/%61pi/volume/download": "/api/volume/download",
 		"/jobs/1/%6cog":          "/jobs/1/log",
-		// Themselves, and others.
+		// Canonical and unrelated paths.
 		listed: "", "/x/api/block/download": "", "/api/block/%78": "", "//x/y": "", "*": "", "/": "", "/a%20b": "",
 	} {
 		if got := router.listedFor(path); got != want {

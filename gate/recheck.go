@@ -8,17 +8,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// A request is decided about when its head has arrived. A client that sends its body
-// slowly could go on acting long after its token has ended, and choose the rest of the
-// body then. So the right is checked again when the body is complete, and while an
-// upload or an answer goes on.
+// The gate decides on a request once its headers have arrived. A client that sends the body
+// slowly could keep acting long after its token has expired or been revoked, and choose the
+// rest of the body only then. So the gate checks the token again when the body is complete,
+// and during uploads and responses.
 
-// rightChecks are the checks whose outcome changes with the token. Limits are not among
-// them: a request takes of them once.
-var rightChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkAccount}
+// tokenChecks are the checks that depend on the token's state. The limits aren't among them: a
+// request counts against them only once.
+var tokenChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkAccount}
 
-// Recheck decides again about an allowed request, by its token as it is now. It updates
-// the finding even if it refuses the request.
+// Recheck decides again on an allowed request, based on the current state of its token. It
+// updates the finding even if it refuses the request.
 func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Time) Refusal {
 	match, err := store.Authenticate(token.Credential{Digest: f.Match.Digest}, now)
 	if err != nil {
@@ -30,16 +30,16 @@ func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Ti
 	return g.RecheckMatch(f, &match, clientIP, now)
 }
 
-// RecheckMatch returns the refusal of a token that no longer has the right to what f
-// found, or none. A match whose token is not known is of a secret that has been taken
-// away. RecheckMatch reads only f's route and takes nothing of the token's limits.
+// RecheckMatch returns a refusal if the matched token no longer allows the request that f
+// describes. A match without a known token means that the secret is no longer valid.
+// RecheckMatch reads only f's route and doesn't count against the token's limits.
 func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)
 	}
 	request := Request{ClientIP: clientIP, Now: now}
 	d := Decision{Finding: Finding{Route: f.Route, Match: *m}}
-	for _, c := range rightChecks {
+	for _, c := range tokenChecks {
 		if g.check(c, &request, &d, &scratch{}); d.Refused() {
 			d.Refusal.Token = m.Token
 			break

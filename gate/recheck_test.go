@@ -10,16 +10,16 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestRecheck changes a token after its request was allowed. What is decided again says
-// the same as a new request with the token would be told.
+// TestRecheck changes a token after its request was allowed. Recheck must decide as Decide
+// would for a new request with the token.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	past := testNow.Add(-time.Hour)
 	for name, tt := range map[string]struct {
 		change func(*token.Token)
-		// gone is what the store says of the secret, if it isn't found.
+		// gone is the error of the store, if it doesn't return the token.
 		gone error
-		// accounts are those that are configured by then.
+		// accounts are the accounts configured at the recheck; nil leaves them unchanged.
 		accounts map[string]bool
 		later    time.Duration
 		want     string
@@ -35,16 +35,17 @@ func TestRecheck(t *testing.T) {
 		"expired":   {later: time.Hour, want: "401 expired_token"},
 		"narrowed": {change: func(tok *token.Token) { tok.Scopes = token.Grants{"report:write"} },
 			want: "403 insufficient_scope"},
-		"bound": {change: func(token *token.Token) { token.AllowedIPs = prefixes("10.0.0.0/8") },
+		"restricted": {change: func(token *token.Token) { token.AllowedIPs = prefixes("10.0.0.0/8") },
 			want: "403 ip_denied"},
-		"bound to here": {change: func(token *token.Token) { token.AllowedIPs = prefixes("192.0.2.0/24") }},
-		"another kind":  {change: func(tok *token.Token) { tok.Kind = token.KindAdmin }, want: "403 wrong_kind"},
+		"restricted to here": {change: func(token *token.Token) { token.AllowedIPs = prefixes("192.0.2.0/24") }},
+		"another kind": {change: func(tok *token.Token) { tok.Kind = token.KindAdmin },
+			want: "403 wrong_kind"},
 		"moved to an account that is not configured": {change: func(token *token.Token) { token.Account = "bob" },
 			want: "502 account_not_configured"},
-		"account taken away": {accounts: map[string]bool{}, want: "502 account_not_configured"},
-		"deleted":            {gone: tokenstore.ErrNotFound, want: "401 unknown_token"},
-		"damaged":            {gone: token.ErrDamaged, want: "503 store_unavailable"},
-		"store away":         {gone: errors.New("away"), want: "503 store_unavailable"},
+		"account removed":   {accounts: map[string]bool{}, want: "502 account_not_configured"},
+		"deleted":           {gone: tokenstore.ErrNotFound, want: "401 unknown_token"},
+		"damaged":           {gone: token.ErrDamaged, want: "503 store_unavailable"},
+		"store unavailable": {gone: errors.New("unavailable"), want: "503 store_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +54,7 @@ func TestRecheck(t *testing.T) {
 			g := newTestGate(t, func(c *Config) { c.HasAccount = func(name string) bool { return accounts[name] } })
 			d := decide(g, tokens, request(tokens.good, nil))
 			if d.Refused() {
-				t.Fatalf("refused at first: %v", d.Refusal.Code)
+				t.Fatalf("refused initially: %v", d.Refusal.Code)
 			}
 			if tt.accounts != nil {
 				accounts = tt.accounts
@@ -72,7 +73,7 @@ func TestRecheck(t *testing.T) {
 				t.Error("the refusal doesn't name its token")
 			}
 			if tt.gone == nil && d.Match.Token.Name() != tokens.known[d.Match.Digest].token.Name {
-				t.Errorf("the finding is of %q", d.Match.Token.Name())
+				t.Errorf("the finding has the token %q", d.Match.Token.Name())
 			}
 		})
 	}

@@ -14,10 +14,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Code names why a request was refused. The set is closed; metrics use it.
+// Code identifies why a request was refused. The set of codes is closed; metrics use it as a
+// label.
 type Code string
 
-// The codes. docs/errors.md tells what each means.
+// docs/errors.md explains the codes.
 const (
 	MissingToken         Code = "missing_token"
 	InvalidRequest       Code = "invalid_request"
@@ -53,7 +54,7 @@ const (
 	BackendError         Code = "backend_error"
 )
 
-// challenge is what WWW-Authenticate says (RFC 6750 section 3).
+// challenge is the kind of WWW-Authenticate challenge (RFC 6750 section 3).
 type challenge uint8
 
 const (
@@ -64,7 +65,7 @@ const (
 	insufficientScopeChallenge
 )
 
-// rule is all there is to know of a code apart from the request at hand.
+// rule is what all refusals with a code have in common.
 type rule struct {
 	status    int
 	challenge challenge
@@ -72,103 +73,112 @@ type rule struct {
 	detail    string
 }
 
-// The details are also the error_description of the challenge, so they hold no
-// quotes, backslashes or characters outside ASCII.
+// A detail is also the error_description of the challenge, so it must not contain quotes,
+// backslashes or non-ASCII characters.
 var rules = map[Code]rule{
 	MissingToken: {http.StatusUnauthorized, bareChallenge, "Token missing",
 		"Send the API key in the header 'Authorization: Bearer <key>'."},
 	InvalidRequest: {http.StatusBadRequest, invalidRequestChallenge, "Invalid request",
-		"Send exactly one header 'Authorization: Bearer <key>' with one space and nothing else in it."},
+		"Send exactly one header 'Authorization: Bearer <key>', with one space and nothing after the key."},
 	TokenInURL: {http.StatusBadRequest, invalidRequestChallenge, "Token in the URL",
-		"The URL holds an API key, and URLs are logged by many programs. Send it in the Authorization header, and replace it: others may have seen it."},
+		"The URL contains an API key, and many programs log URLs. " +
+			"Send the key in the Authorization header, and replace it: others may have seen it."},
 	MalformedToken: {http.StatusUnauthorized, invalidTokenChallenge, "Malformed token",
-		"This is not an API key: it was cut, changed or is of another system. Compare it with the one you were given."},
+		"This is not a valid API key. Check that you copied all of it."},
 	UnknownToken: {http.StatusUnauthorized, invalidTokenChallenge, "Unknown token",
-		"This API key is not known here. It may have been deleted, or be of another installation."},
+		"This API key is unknown here. It may have been deleted, or it belongs to another installation."},
 	WrongKind: {http.StatusForbidden, noChallenge, "Wrong kind of token",
-		"This is an admin key, and admin keys do not call the backend. Use an API key."},
+		"This is an admin key, which can't call the backend. Use an API key."},
 	ExpiredToken: {http.StatusUnauthorized, invalidTokenChallenge, "Token expired",
 		"This API key has expired. Ask for a new one."},
 	NotYetValid: {http.StatusUnauthorized, invalidTokenChallenge, "Token not yet valid",
 		"This API key is not valid yet."},
 	RevokedToken: {http.StatusUnauthorized, invalidTokenChallenge, "Token revoked",
-		"This API key was revoked. Ask for a new one."},
+		"This API key has been revoked. Ask for a new one."},
 	DisabledToken: {http.StatusUnauthorized, invalidTokenChallenge, "Token disabled",
 		"This API key is disabled. An admin can enable it again."},
 	InsufficientScope: {http.StatusForbidden, insufficientScopeChallenge, "Insufficient scope",
-		"This API key may not do that."},
+		"This API key lacks a scope that the request requires."},
 	RouteNotAllowed: {http.StatusForbidden, noChallenge, "Route not allowed",
-		"No API key opens this path. Check its spelling; paths are exact."},
+		"API keys can't be used on this path. Check its spelling: paths must match exactly."},
 	IPDenied: {http.StatusForbidden, noChallenge, "Address not allowed",
 		"This API key may not be used from your address."},
 	MethodNotAllowed: {http.StatusMethodNotAllowed, noChallenge, "Method not allowed",
-		"This path has no such method: see the Allow header for those it has."},
+		"This path doesn't support the method. The Allow header lists the methods it supports."},
 	InvalidPath: {http.StatusBadRequest, noChallenge, "Path not canonical",
-		"Write the path in its plain form: no empty, . or .. segments, no escapes of ASCII characters."},
+		"Write the path in canonical form: without empty, . or .. segments and without escaped ASCII characters."},
 	RateLimited: {http.StatusTooManyRequests, noChallenge, "Rate limit reached",
-		"This API key makes too many requests. Wait as long as the Retry-After header says."},
+		"This API key is making too many requests. Wait for the number of seconds in the Retry-After header."},
 	QuotaExceeded: {http.StatusTooManyRequests, noChallenge, "Quota used up",
-		"This API key has used up its requests of this period. Wait as long as the Retry-After header says."},
+		"This API key has used all of its requests for this period. " +
+			"Wait for the number of seconds in the Retry-After header."},
 	TooEarly: {http.StatusTooEarly, noChallenge, "Too early",
-		"The request came before the TLS handshake was over, so others could repeat it. Send it again once the handshake is over."},
+		"The request arrived before the TLS handshake was complete, so an attacker could replay it. " +
+			"Send it again after the handshake."},
 	TooManyFailures: {http.StatusTooManyRequests, noChallenge, "Too many failures",
-		"Too many wrong tokens came from your address. A valid one is let through all the same; check yours, and wait before you try another."},
+		"Too many invalid API keys came from your address. " +
+			"Valid keys still work: check yours, and wait before you try another."},
 	InvalidRequestBody: {http.StatusBadRequest, noChallenge, "Invalid request body",
-		"The request's body is not what this path takes."},
+		"The request body is not valid for this path."},
 	BodyTooLarge: {http.StatusRequestEntityTooLarge, noChallenge, "Body too large",
-		"The request's body is larger than this route takes."},
+		"The request body is larger than this route accepts."},
 	BodyTimeout: {http.StatusRequestTimeout, noChallenge, "Body timeout",
-		"The request's body did not arrive in time. Send it again, faster or in smaller parts."},
+		"The request body did not arrive in time. Send it again, faster or in smaller parts."},
 	Overloaded: {http.StatusServiceUnavailable, noChallenge, "Gateway overloaded",
-		"The gateway holds too many request bodies in memory. Try again after the time in the Retry-After header."},
+		"The gateway is buffering too many request bodies. " +
+			"Try again after the number of seconds in the Retry-After header."},
 	StoreUnavailable: {http.StatusServiceUnavailable, noChallenge, "Token store unavailable",
 		"API keys can't be checked at the moment. Keep your key and try again."},
 	AccountNotConfigured: {http.StatusBadGateway, noChallenge, "Account not configured",
-		"The account this API key acts for is no longer configured. Tell the operator."},
+		"The account of this API key is no longer configured. Contact the operator."},
 	UpstreamCredential: {http.StatusBadGateway, noChallenge, "Gateway credential refused",
-		"The backend refused the gateway's own credential. Your API key is fine. Tell the operator."},
+		"The backend refused the gateway's own credential. Your API key is fine. Contact the operator."},
 	BackendUnreachable: {http.StatusBadGateway, noChallenge, "Backend unreachable",
 		"The backend can't be reached. Try again later."},
-	BackendBrokeOff: {http.StatusBadGateway, noChallenge, "Backend broke off",
-		"The backend closed the connection before it answered. It may have done what was asked for, or have failed at it: look before you send this again."},
+	BackendBrokeOff: {http.StatusBadGateway, noChallenge, "Backend closed the connection",
+		"The backend closed the connection before it responded. " +
+			"It may or may not have carried out the request: check before you send it again."},
 	BackendIncomplete: {http.StatusBadGateway, noChallenge, "Backend sent nothing",
-		"The backend began a download and sent nothing. The block device may be in use by a unikernel, or not exist; the backend does not say which."},
+		"The backend started a download but sent no data. " +
+			"The block device may be in use by a unikernel, or not exist; the backend does not say which."},
 	BackendTimeout: {http.StatusGatewayTimeout, noChallenge, "Backend timeout",
-		"The backend did not answer in time. What was asked for may have happened all the same."},
+		"The backend did not respond in time. It may still have carried out the request."},
 	BackendRedirect: {http.StatusBadRequest, noChallenge, "Backend redirect",
-		"The backend answered with a redirect to a page instead of an answer. Usually a query parameter is missing, such as 'instance'."},
-	BackendError: {http.StatusBadGateway, noChallenge, "Backend error", "The backend answered with an error page."},
+		"The backend redirected the request to a page. " +
+			"Usually a query parameter is missing, such as 'instance'."},
+	BackendError: {http.StatusBadGateway, noChallenge, "Backend error", "The backend sent an error page."},
 }
 
-// Codes returns every code there is, sorted.
+// Codes returns all codes, sorted.
 func Codes() []Code {
 	return slices.Sorted(maps.Keys(rules))
 }
 
-// Refusal is why a request isn't let through, or its answer not handed on. The
-// zero Refusal is none.
+// Refusal is why the gate refuses a request or doesn't pass on its response. The zero Refusal
+// is none.
 type Refusal struct {
 	Code Code
-	// Status is the code's, except for BackendError.
+	// Status is the HTTP status of the code; for BackendError it may differ.
 	Status int
-	// Token is set if the secret matched.
+	// Token is the token, if the secret matched.
 	Token tokenstore.Principal
-	// Scope is the missing one.
+	// Scope is the missing scope.
 	Scope string
-	// ClientIP is the address as the gate saw it; set for IPDenied only.
+	// ClientIP is the client address that the gate saw; set for IPDenied only.
 	ClientIP netip.Addr
-	// Allow is the methods that a path has; empty if it has none. It is said for
+	// Allow lists the methods that the path supports; it may be empty. It is used for
 	// MethodNotAllowed only.
 	Allow string
-	// RetryAfter is in seconds; 0 is not said.
+	// RetryAfter is in seconds; 0 omits the header.
 	RetryAfter int
-	// Limits is what is left of the token's limits, as far as the request came to them.
+	// Limits is what is left of the token's limits, if the checks got that far.
 	Limits Limits
-	// Detail replaces the code's, if set.
+	// Detail replaces the detail of the code, if set.
 	Detail string
-	// BackendCode names what the backend says, for BackendError only; empty is not said.
+	// BackendCode identifies what the backend's text means, for BackendError only; empty if
+	// unknown.
 	BackendCode string
-	// Err is what went wrong, for the log only.
+	// Err is the underlying error, for the log only.
 	Err error
 
 	forbiddenMethod bool
@@ -180,7 +190,7 @@ const (
 	overloadRetryAfter = 5
 )
 
-// Refuse returns the refusal of a code with no more to say. Set Token if the
+// Refuse returns the refusal for a code, without details of the request. Set Token if the
 // secret matched.
 func Refuse(code Code) Refusal {
 	r := Refusal{Code: code, Status: rules[code].status}
@@ -193,8 +203,8 @@ func Refuse(code Code) Refusal {
 	return r
 }
 
-// Final reports whether only the gate may answer the request: neither a URL with a
-// token in it nor a forbidden method may reach a backend, such as that of an error route.
+// Final reports whether only the gate may respond to the request. A URL with a token in it and
+// a forbidden method must not reach any backend, not even that of an error route.
 func (r *Refusal) Final() bool { return r.Code == TokenInURL || r.forbiddenMethod }
 
 func refuseMethod(allow string) Refusal {
@@ -203,7 +213,7 @@ func refuseMethod(allow string) Refusal {
 	return r
 }
 
-// Problem returns the refusal's body.
+// Problem returns the body of the response.
 func (r Refusal) Problem() problem.Problem {
 	p := problem.Problem{Status: r.Status, Code: string(r.Code), Title: rules[r.Code].title, Detail: r.detail()}
 	if r.Token.Known() {
@@ -211,9 +221,9 @@ func (r Refusal) Problem() problem.Problem {
 	}
 	switch {
 	case r.Code == ExpiredToken && r.Token.Known():
-		p = p.With("expired_at", shown(r.Token.ExpiresAt))
+		p = p.With("expired_at", formatTime(r.Token.ExpiresAt))
 	case r.Code == NotYetValid && r.Token.Known():
-		p = p.With("not_before", shown(r.Token.NotBefore))
+		p = p.With("not_before", formatTime(r.Token.NotBefore))
 	case r.Code == InsufficientScope:
 		p = p.With("required_scope", r.Scope)
 	case r.Code == IPDenied:
@@ -224,7 +234,7 @@ func (r Refusal) Problem() problem.Problem {
 	return p
 }
 
-// detail is the code's own text, or one that knows the request.
+// detail returns the detail for the request, or that of the code.
 func (r Refusal) detail() string {
 	switch {
 	case r.Detail != "":
@@ -233,27 +243,27 @@ func (r Refusal) detail() string {
 		return "This API key lacks the scope " + r.Scope + "."
 	case r.Code == IPDenied:
 		if !r.ClientIP.IsValid() {
-			return "This API key may be used from some addresses only, and this client has none."
+			return "This API key is restricted to certain addresses, and this client has none."
 		}
 		return "This API key may not be used from the address " + AddressText(r.ClientIP) + "."
 	case r.Code == ExpiredToken && r.Token.Known():
-		return "This API key expired at " + shown(r.Token.ExpiresAt) + ". Ask for a new one."
+		return "This API key expired at " + formatTime(r.Token.ExpiresAt) + ". Ask for a new one."
 	case r.Code == NotYetValid && r.Token.Known():
-		return "This API key is not valid before " + shown(r.Token.NotBefore) + "."
+		return "This API key is not valid before " + formatTime(r.Token.NotBefore) + "."
 	case r.Code == RateLimited && r.Token.Known():
 		limit := r.Token.RateLimit
-		return fmt.Sprintf("This API key may make %d requests in %s. It may make the next one in %d s.", limit.Requests,
+		return fmt.Sprintf("This API key may make %d requests per %s. Try again in %d s.", limit.Requests,
 			token.FormatWindow(limit.Window), r.RetryAfter)
 	case r.Code == QuotaExceeded && r.Token.Known():
 		quota := r.Token.Quota
 		return fmt.Sprintf(
-			"This API key has used up its %d requests of this %s, in UTC. It may make the next one in %d s.",
+			"This API key has used all of its %d requests for this %s (UTC). Try again in %d s.",
 			quota.Requests, quota.Period, r.RetryAfter)
 	}
 	return rules[r.Code].detail
 }
 
-// clientIP is the member: null if the client has no address.
+// clientIP returns the value of the client_ip member: null if the client has no address.
 func (r Refusal) clientIP() any {
 	if !r.ClientIP.IsValid() {
 		return nil
@@ -261,16 +271,15 @@ func (r Refusal) clientIP() any {
 	return AddressText(r.ClientIP)
 }
 
-func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Headers calls set for each header that goes with the refusal. The values
-// replace those already there.
+// Headers calls set for each header of the refusal. The values replace existing ones.
 func (r Refusal) Headers(realm string, set func(name, value string)) {
 	if text := r.challenge(realm); text != "" {
 		set("Www-Authenticate", text)
 	}
 	if r.Code == MethodNotAllowed {
-		set("Allow", r.Allow) // also empty: RFC 9110 sections 10.2.1 and 15.5.6
+		set("Allow", r.Allow) // even if empty: RFC 9110 sections 10.2.1 and 15.5.6
 	}
 	if r.RetryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.RetryAfter))
@@ -282,14 +291,14 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	set("Cache-Control", "no-store")
 }
 
-// challenge returns what WWW-Authenticate says; empty is nothing.
+// challenge returns the value of WWW-Authenticate, or "".
 func (r Refusal) challenge(realm string) string {
 	kind := rules[r.Code].challenge
 	if kind == noChallenge {
 		return ""
 	}
-	var room [256]byte
-	b := appendQuoted(append(room[:0], "Bearer realm="...), realm)
+	var buf [256]byte
+	b := appendQuoted(append(buf[:0], "Bearer realm="...), realm)
 	switch kind {
 	case noChallenge, bareChallenge:
 	case invalidRequestChallenge:
@@ -302,8 +311,8 @@ func (r Refusal) challenge(realm string) string {
 	return string(b)
 }
 
-// appendQuoted appends a quoted-string (RFC 9110 section 5.6.4) without what a header
-// can't hold.
+// appendQuoted appends s as a quoted-string (RFC 9110 section 5.6.4), without the characters
+// that a header can't contain.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := range len(s) {

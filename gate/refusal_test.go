@@ -17,8 +17,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// What each refusal says: challenge and headers with R for the realm
-// and … for any text.
+// TestRefusalTable checks the challenge, headers and body of each refusal. In challenges, R is
+// the realm and … any text.
 func TestRefusalTable(t *testing.T) {
 	const (
 		bare           = `Bearer realm="R"`
@@ -32,14 +32,14 @@ func TestRefusalTable(t *testing.T) {
 	decide(guarded, tokens, request(tokens.unknown, nil))
 	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
 	tokens.rates[token.ID([]byte("rated0000000"))], tokens.quotas[token.ID([]byte("used00000000"))] = 2, 3
-	homeless := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
+	noAccount := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	route := &Route{}
 	tests := map[Code]struct {
 		refusal   Refusal
 		status    int
 		challenge string
-		headers   http.Header    // besides Cache-Control, WWW-Authenticate and Vary
-		members   map[string]any // besides those that all have
+		headers   http.Header    // in addition to Cache-Control, WWW-Authenticate and Vary
+		members   map[string]any // in addition to the common ones
 		matched   string
 	}{
 		MissingToken:   {refusal(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
@@ -100,7 +100,7 @@ func TestRefusalTable(t *testing.T) {
 			decide(guarded, tokens, request(tokens.admin, nil)).Refusal, 429, "", http.Header{"Retry-After": {"60"}},
 			nil, "admin0000000",
 		},
-		AccountNotConfigured: {decide(homeless, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil,
+		AccountNotConfigured: {decide(noAccount, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil,
 			"good00000000"},
 		UpstreamCredential: {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
 		BackendUnreachable: {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
@@ -111,28 +111,28 @@ func TestRefusalTable(t *testing.T) {
 		BackendError:       {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
 	}
 	if got, want := Codes(), slices.Sorted(maps.Keys(tests)); !slices.Equal(got, want) {
-		t.Errorf("the closed list is\n%q, want\n%q", got, want)
+		t.Errorf("codes\n%q, want\n%q", got, want)
 	}
 	for code, tt := range tests {
 		t.Run(string(code), func(t *testing.T) {
 			if tt.refusal.Code != code {
 				t.Fatalf("code %q, want %q", tt.refusal.Code, code)
 			}
-			answer := httptest.NewRecorder()
-			tt.refusal.Headers("R", answer.Header().Set)
-			if got := answer.Header().Get("Cache-Control"); got != "no-store" {
-				t.Errorf("Cache-Control %q before the body is written, which error routes may do", got)
+			recorder := httptest.NewRecorder()
+			tt.refusal.Headers("R", recorder.Header().Set)
+			if got := recorder.Header().Get("Cache-Control"); got != "no-store" {
+				t.Errorf("Cache-Control %q, want no-store even if an error route writes the body", got)
 			}
-			problem.Write(answer, tt.refusal.Problem())
-			if answer.Code != tt.status {
-				t.Errorf("status %d, want %d", answer.Code, tt.status)
+			problem.Write(recorder, tt.refusal.Problem())
+			if recorder.Code != tt.status {
+				t.Errorf("status %d, want %d", recorder.Code, tt.status)
 			}
 
-			body := answer.Body.String()
+			body := recorder.Body.String()
 			for _, secret := range []string{tokens.good, tokens.reader, tokens.admin, tokens.expired, tokens.early,
 				tokens.revoked, tokens.disabled, tokens.local, tokens.unknown, tokens.malformed} {
-				if strings.Contains(body+fmt.Sprint(answer.Header())+fmt.Sprintf("%+v", tt.refusal), secret) {
-					t.Error("the token stands in the refusal")
+				if strings.Contains(body+fmt.Sprint(recorder.Header())+fmt.Sprintf("%+v", tt.refusal), secret) {
+					t.Error("the refusal contains the token")
 				}
 			}
 			var members map[string]any
@@ -168,16 +168,15 @@ func TestRefusalTable(t *testing.T) {
 			if tt.status == 401 {
 				wantHeader["Vary"] = []string{"Authorization"}
 			}
-			if got := answer.Header(); !reflect.DeepEqual(got, wantHeader) {
+			if got := recorder.Header(); !reflect.DeepEqual(got, wantHeader) {
 				t.Errorf("headers %v, want %v", got, wantHeader)
 			}
 		})
 	}
 }
 
-// Allow is said with every 405, also where nothing is allowed (RFC 9110 section
-// 15.5.6).
-func TestAllowOfNothing(t *testing.T) {
+// Every 405 has an Allow header, even an empty one (RFC 9110 section 15.5.6).
+func TestEmptyAllow(t *testing.T) {
 	g := newTestGate(t, nil)
 	refusal := decide(g, &fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal
 	h := make(http.Header)
@@ -187,7 +186,7 @@ func TestAllowOfNothing(t *testing.T) {
 	}
 }
 
-// error_description and scope have few characters (RFC 6750 section 3).
+// error_description and scope allow few characters (RFC 6750 section 3).
 func TestRefusalTexts(t *testing.T) {
 	for code, rule := range rules {
 		if rule.title == "" || rule.detail == "" || rule.status < 400 {
@@ -199,7 +198,7 @@ func TestRefusalTexts(t *testing.T) {
 	}
 }
 
-// A refusal without its token is poorer but whole.
+// A refusal without its token has fewer details but is complete.
 func TestRefusalWithoutToken(t *testing.T) {
 	for _, code := range Codes() {
 		details := Refuse(code).Problem()

@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// router finds routes by method and path. It is not changed once it is made.
+// router finds routes by method and path. It never changes after newRouter.
 type router struct {
 	exact map[string]*resource
-	// patterns have a "*" in them. They are kept by their number of segments, the
-	// most specific first.
+	// patterns are the paths that contain "*", by their number of segments, most specific
+	// first.
 	patterns map[int][]*resource
 }
 
-// resource is a path and what may be done with it.
+// resource is a path and its routes.
 type resource struct {
 	segments []string
-	// routes are by method. Those of an exact path include what the patterns that
-	// match it add.
+	// routes maps methods to routes. For an exact path it includes the routes of matching
+	// patterns.
 	routes map[string]*Route
 	allow  string
 }
@@ -38,7 +38,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 		}
 		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
 		if route.Scope.Explicit && !explicit.with(route.Scope) {
-			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but the other gates don't know that",
+			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but not at the other gates",
 				route.Name(), route.Scope.Name))
 			continue
 		}
@@ -56,7 +56,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 	return rt, nil
 }
 
-// resource returns the path's, which is new if need be.
+// resource returns the resource of a path, and creates it if it doesn't exist.
 func (rt *router) resource(path string) *resource {
 	if res := rt.exact[path]; res != nil {
 		return res
@@ -75,7 +75,7 @@ func (rt *router) resource(path string) *resource {
 	return res
 }
 
-// add reports false if the method is taken.
+// add adds a route. It reports false if the method is taken.
 func (res *resource) add(route *Route) bool {
 	if res.routes[route.Method] != nil {
 		return false
@@ -84,7 +84,7 @@ func (res *resource) add(route *Route) bool {
 	return true
 }
 
-// precompute sets the order of the patterns and the values of Allow.
+// precompute sorts the patterns and sets the Allow values.
 func (rt *router) precompute() {
 	for _, patterns := range rt.patterns {
 		slices.SortFunc(patterns, moreSpecific)
@@ -104,14 +104,13 @@ func (rt *router) precompute() {
 	}
 }
 
-// methods returns the value of an Allow header.
+// methods returns the methods of the resource as the value of an Allow header.
 func (res *resource) methods() string {
 	return strings.Join(slices.Sorted(maps.Keys(res.routes)), ", ")
 }
 
-// moreSpecific sorts the pattern first that is literal where the other is not,
-// seen from the left, so that the order of the configuration doesn't matter
-// (CVE-2026-48794).
+// moreSpecific compares patterns from left to right and sorts a literal segment before a "*",
+// so that the order in the configuration doesn't matter (CVE-2026-48794).
 func moreSpecific(a, b *resource) int {
 	for i := range a.segments {
 		if wildA, wildB := a.segments[i] == "*", b.segments[i] == "*"; wildA != wildB {
@@ -124,14 +123,14 @@ func moreSpecific(a, b *resource) int {
 	return cmp.Compare(strings.Join(a.segments, "/"), strings.Join(b.segments, "/"))
 }
 
-// find returns the most specific route of this method, or what the path allows if
-// it is listed with other methods only, or "" if it isn't listed at all.
+// find returns the most specific route for this method. Without one, allow lists the methods
+// that the path supports, or is "" if the path isn't in the route table.
 func (rt *router) find(method, path string) (route *Route, allow string) {
 	return rt.findIn(rt.exact[path], method, path)
 }
 
-// findIn is find for a caller that has looked up the exact path: exact is its resource, or
-// nil.
+// findIn is find for a caller that has already looked up exact, the resource of the exact
+// path, or nil.
 func (rt *router) findIn(exact *resource, method, path string) (route *Route, allow string) {
 	if exact != nil {
 		return exact.routes[method], exact.allow
@@ -148,7 +147,7 @@ func (rt *router) findIn(exact *resource, method, path string) (route *Route, al
 	return nil, allow
 }
 
-// joinMethods returns the Allow values of two patterns as one.
+// joinMethods merges two Allow values.
 func joinMethods(a, b string) string {
 	if a == "" || a == b {
 		return b
@@ -158,8 +157,8 @@ func joinMethods(a, b string) string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// match reports whether the pattern, which has as many segments as the path, matches
-// it. No segment of the path is empty if it does.
+// match reports whether the pattern, which has as many segments as the path, matches it. A
+// path with an empty segment never matches.
 func (res *resource) match(path string) bool {
 	if path[0] != '/' {
 		return false

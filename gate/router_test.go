@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// route returns a route of "METHOD /path scope".
+// route parses "METHOD /path scope".
 func route(line string) Route {
 	fields := strings.Fields(line)
 	return Route{Method: fields[0], Path: fields[1], Scope: token.Scope{Name: fields[2]}}
@@ -35,7 +35,7 @@ func TestRouterFind(t *testing.T) {
 		{"HEAD", "/api/report", "", "GET, POST"},
 		{"get", "/api/report", "", "GET, POST"},
 		{"GET", "/api/other", "GET /api/*", ""},
-		{"POST", "/api/other", "", "GET"}, // a rule for GET opens nothing else
+		{"POST", "/api/other", "", "GET"}, // a route for GET allows no other method
 		{"GET", "/api", "", ""},
 		{"GET", "/api/", "", ""},
 		{"GET", "/api//", "", ""},
@@ -45,10 +45,10 @@ func TestRouterFind(t *testing.T) {
 		{"GET", "/api/x/console", "GET /api/*/console", ""},
 		{"GET", "/api//console", "", ""},
 		{"GET", "/api/a/b/console", "", ""},
-		{"GET", "/api/unikernel/console", "GET /api/unikernel/*", ""}, // literal from the left
+		{"GET", "/api/unikernel/console", "GET /api/unikernel/*", ""}, // the leftmost literal wins
 		{"GET", "/api/unikernel/create", "GET /api/unikernel/create", ""},
 		{"POST", "/api/unikernel/create", "POST /api/unikernel/create", ""},
-		{"PUT", "/api/unikernel/create", "PUT /api/unikernel/*", ""}, // nothing more specific has the method
+		{"PUT", "/api/unikernel/create", "PUT /api/unikernel/*", ""}, // no more specific route has the method
 		{"DELETE", "/api/unikernel/create", "DELETE /*/*/*", ""},
 		{"PATCH", "/api/unikernel/create", "", "DELETE, GET, POST, PUT"},
 		{"PATCH", "/api/unikernel/console", "", "DELETE, GET, PUT"},
@@ -60,7 +60,7 @@ func TestRouterFind(t *testing.T) {
 		{"GET", "xapi/report", "", ""},
 		{"GET", "xapi/other", "", ""},
 	}
-	// The order in which routes are declared doesn't matter.
+	// The order of the routes doesn't matter.
 	for _, order := range [][]string{lines, reversed(lines), sorted(lines)} {
 		routes := make([]Route, 0, len(order))
 		for _, line := range order {
@@ -83,7 +83,7 @@ func TestRouterFind(t *testing.T) {
 	}
 }
 
-// A target that isn't a path, which may pass untouched, is no route.
+// A target that isn't a path, such as "*", matches no route.
 func TestRouterFindNoPath(t *testing.T) {
 	rt, err := newRouter([]Route{route("GET /* any:read"), route("GET /*/* any:read")}, nil)
 	if err != nil {
@@ -108,7 +108,7 @@ func sorted(lines []string) []string {
 	return lines
 }
 
-// A gate isn't changed by what becomes of the configuration it was made of.
+// Changing the configuration after New doesn't change the gate.
 func TestNewCopiesRoutes(t *testing.T) {
 	tokens := newTestTokens(t)
 	routes := testRoutes()
@@ -148,10 +148,11 @@ func TestNewErrors(t *testing.T) {
 		{"angles", []Route{route("GET /x/<int:id> a:b")}, []string{"did you mean /x/*?"}},
 		{"brackets", []Route{route("GET /x/[id] a:b")}, []string{"did you mean /x/*?"}},
 		{"escaped slash, upper case", []Route{route("GET /a%2Fb a:b")},
-			[]string{"%2F", "refuses every request with one", "did you mean /a/b?"}},
-		{"escaped backslash", []Route{route("GET /a%5cb a:b")}, []string{"%5c", "refuses every request with one"}},
+			[]string{"%2F", "refuses every request that contains it", "did you mean /a/b?"}},
+		{"escaped backslash", []Route{route("GET /a%5cb a:b")},
+			[]string{"%5c", "refuses every request that contains it"}},
 		{"twice escaped slash", []Route{route("GET /a%252Fb a:b")},
-			[]string{"%252F", "refuses every request with one"}},
+			[]string{"%252F", "refuses every request that contains it"}},
 		{"lower-case method", []Route{route("get /a a:b")}, []string{"did you mean GET?"}},
 		{"CONNECT", []Route{route("CONNECT /a a:b")}, []string{"CONNECT can't be allowed"}},
 		{"TRACE", []Route{route("TRACE /a a:b")}, []string{"TRACE can't be allowed"}},
@@ -162,7 +163,7 @@ func TestNewErrors(t *testing.T) {
 		{"no slash", []Route{route("GET api/x a:b")}, []string{"did you mean /api/x?"}},
 		{"trailing slash", []Route{route("GET /api/ a:b")}, []string{"did you mean /api?"}},
 		{"nothing to suggest", []Route{route("GET /a;b a:b")},
-			[]string{`"/a;b" is not canonical`, "write it as the backend has it"}},
+			[]string{`"/a;b" is not canonical`, "write it as the backend does"}},
 		{"half a wildcard", []Route{route("GET /api/*.png a:b")}, []string{`"/api/*.png"`, "write * alone"}},
 		{"double wildcard", []Route{route("GET /api/** a:b")}, []string{"write * alone"}},
 		{"alias", []Route{{Method: "GET", Path: "/a", Aliases: []string{"/b/"}, Scope: token.Scope{Name: "a:b"}}},
@@ -197,7 +198,7 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// What looks like a habit of other programs but is a method or a path.
+// Valid methods and paths that resemble the syntax of other programs.
 func TestUnusualRoutes(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"M-SEARCH /a a:b", "PURGE /a a:b", "GET /v1/items:batch a:b", "GET /@user/(x) a:b",
@@ -209,8 +210,7 @@ func TestUnusualRoutes(t *testing.T) {
 	}
 }
 
-// What one route keeps from the grant "*", another route of the same resource
-// doesn't open.
+// If one route of a resource is explicit, the grant "*" covers no other route of it either.
 func TestExplicitResource(t *testing.T) {
 	tokens := newTestTokens(t)
 	read := tokens.add(t, "mmk", "monitor00000", func(tok *token.Token) { tok.Scopes = token.Grants{"monitoring:*"} })
@@ -268,15 +268,15 @@ func TestCatalog(t *testing.T) {
 		}
 	}
 	if len(first.Presets["read"]) != 1 || len(second.Presets["read"]) != 2 {
-		t.Error("merging presets changed a table's own")
+		t.Error("merging presets changed the presets of a table")
 	}
 	if empty := Catalog(); len(empty.Scopes) != 0 || empty.Presets == nil {
-		t.Errorf("catalog of nothing: %v", empty)
+		t.Errorf("empty catalog: %v", empty)
 	}
 }
 
-// TestExplicitEverywhere: what one table withholds from "*" is withheld by every gate
-// of the configuration, also by one that knows the resource from other routes only.
+// TestExplicitEverywhere checks that a scope that one table excludes from "*" is excluded at
+// every gate of the configuration, even at one that has other routes of the resource only.
 func TestExplicitEverywhere(t *testing.T) {
 	t.Parallel()
 	table := Table{Routes: []Route{
@@ -293,10 +293,11 @@ func TestExplicitEverywhere(t *testing.T) {
 		explicit Resources
 		want     map[string]Code
 	}{
-		{"the table's gate", table, explicit, map[string]Code{"GET /monitoring": InsufficientScope, "GET /report": ""}},
-		{"the other gate", lines, explicit,
+		{"gate of the table", table, explicit,
+			map[string]Code{"GET /monitoring": InsufficientScope, "GET /report": ""}},
+		{"other gate", lines, explicit,
 			map[string]Code{"GET /status": InsufficientScope, "POST /status": InsufficientScope, "GET /report": ""}},
-		{"a gate alone", lines, nil, map[string]Code{"GET /status": "", "POST /status": ""}},
+		{"single gate", lines, nil, map[string]Code{"GET /status": "", "POST /status": ""}},
 	} {
 		g := newTestGate(t, func(c *Config) { c.Routes, c.Explicit = gate.table.Routes, gate.explicit })
 		for request, want := range gate.want {
@@ -311,10 +312,10 @@ func TestExplicitEverywhere(t *testing.T) {
 	}
 	for _, scope := range Catalog(lines, table).Scopes {
 		if scope.Explicit != explicit.with(scope.Scope) {
-			t.Errorf("the catalog has %s as explicit: %t", scope.Name, scope.Explicit)
+			t.Errorf("in the catalog, explicit of %s is %t", scope.Name, scope.Explicit)
 		}
 	}
 	if _, err := New(Config{Table: table, Explicit: Resources{}}); err == nil {
-		t.Error("a gate was made whose explicit scopes the others don't know")
+		t.Error("New accepts an explicit scope that isn't in Config.Explicit")
 	}
 }

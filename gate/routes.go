@@ -13,47 +13,46 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Route is one thing a token may be allowed to do: a method and an exact path.
+// Route is a method and an exact path that tokens can be allowed to use.
 type Route struct {
 	Method string
-	// Path is canonical; a segment "*" stands for one segment that isn't empty.
-	// It is also the path sent upstream, with the request's own segments for "*".
+	// Path is canonical; a segment "*" matches one segment that isn't empty. It is also the
+	// path sent upstream, with the request's own segments for "*".
 	Path string
-	// Aliases are further paths that mean this route. They and its Path have no
-	// "*".
+	// Aliases are additional paths for this route. A route with aliases can't have a "*" in
+	// any of its paths.
 	Aliases []string
-	// Scope is what the token needs.
+	// Scope is the scope that the token needs.
 	Scope token.Scope
 
-	// Upload routes take large bodies, which are streamed and not held.
+	// Upload routes accept large bodies, which the gate streams instead of buffering them.
 	Upload bool
-	// Stream routes may be silent for as long as they like before and while they
-	// answer.
+	// Stream routes may be silent for any length of time, before and during the response.
 	Stream bool
-	// WebSocket routes may be upgraded.
+	// WebSocket routes allow an upgrade to the websocket protocol.
 	WebSocket bool
 
-	// Adapt checks a request and makes of it what the backend understands; nil leaves
-	// all as they are. It is not called for Upload routes. Its error is a *BodyError.
+	// Adapt checks a request and turns it into what the backend understands; nil leaves it
+	// unchanged. It is not called for Upload routes. Its error is a *BodyError.
 	Adapt func(*Call) error
-	// AdaptUpload does so for Upload routes; see [Gate.AdaptUpload]. Nil leaves the body
-	// as it is.
+	// AdaptUpload is Adapt for Upload routes; see [Gate.AdaptUpload]. Nil leaves the body
+	// unchanged.
 	AdaptUpload func(*Upload) error
-	// CredentialRefused tells from an answer with status 400 or more that the
-	// backend refused the credential the gate gave it. body is nil if it couldn't
-	// be read. A nil CredentialRefused says so of every 401.
+	// CredentialRefused reports whether a response with status 400 or more means that the
+	// backend refused the gate's credential. body is nil if it couldn't be read. If
+	// CredentialRefused is nil, every 401 means that.
 	CredentialRefused func(status int, body []byte) bool
-	// ReadError returns what the backend says in an answer with status 400 or more, or
-	// false to leave the answer as it is. html reports whether the answer is an HTML
-	// page. A nil ReadError knows no answer.
+	// ReadError extracts the backend's text from a response with status 400 or more; it
+	// returns false to leave the response unchanged. html reports whether the response is an
+	// HTML page. Nil leaves all responses unchanged.
 	ReadError func(html bool, body []byte) (ErrorText, bool)
 
-	// What each request would have to be made for, in routes of a gate.
+	// Computed once, for the routes of a gate.
 	name    string
 	pattern bool
 }
 
-// label returns the route as errors name it: by its place, if a word of it isn't shown.
+// label returns the route's name in errors: its position if the name might contain a token.
 func (r *Route) label(index int, path string) string {
 	if mayBeToken(r.Method) || mayBeToken(path) {
 		return fmt.Sprintf("route %d", index+1)
@@ -69,29 +68,27 @@ func (r *Route) Name() string {
 	return r.Method + " " + r.Path
 }
 
-// paths returns all paths that mean the route.
+// paths returns all paths of the route.
 func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...) }
 
-// Table is the routes of a backend, with names for what they are often granted
-// for.
+// Table describes a backend: its routes, and presets for common sets of grants.
 type Table struct {
 	Routes  []Route
 	Presets map[string]token.Grants
-	// CheckBody keeps away from the backend what would harm it: the whole body of any
-	// request but those of Upload routes, from any client and to any path. Nil lets
-	// all through. Its error is a *BodyError.
+	// CheckBody checks bodies that could damage the backend: the complete body of any request
+	// to any path, from any client, except for Upload routes. Nil accepts every body. Its
+	// error is a *BodyError.
 	CheckBody func(body []byte) error
-	// Backend is the backend's name; empty if it has none.
+	// Backend is the name of the backend; empty if it has none.
 	Backend string
-	// KeyPaths are those of SessionPaths where the backend makes keys of its own, or
-	// prolongs them.
+	// KeyPaths are the SessionPaths where the backend creates or renews its own keys.
 	KeyPaths []string
-	// SessionPaths are further paths of the backend, for browsers only. Refusals of
-	// tokens there say so.
+	// SessionPaths are additional paths of the backend for browsers only. Refusals of tokens
+	// on these paths say so.
 	SessionPaths []string
 }
 
-// Check returns an error that says what is wrong with a route.
+// Check returns an error if the route is invalid.
 func (r *Route) Check() error {
 	switch methods := strings.FieldsFunc(r.Method, betweenMethods); {
 	case len(methods) > 1:
@@ -102,14 +99,15 @@ func (r *Route) Check() error {
 		return fmt.Errorf("method %s: write one route line for each method: %s", ConfigWord(r.Method), list)
 	case anyMethod[strings.ToUpper(r.Method)]:
 		return fmt.Errorf(
-			"method %s: methods are compared as they are, so no request would match it: write one route line for each method, such as GET and POST", ConfigWord(r.Method))
-	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
+			"method %s: methods are compared literally, so no request would match it: "+
+				"write one route line for each method, such as GET and POST", ConfigWord(r.Method))
+	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token (RFC 9110) too
 		return fmt.Errorf("%s is not a method: write for example GET", ConfigWord(r.Method))
 	case r.Method != strings.ToUpper(r.Method):
-		return fmt.Errorf("method %s: methods are told apart by letter case, so write it in upper case%s",
+		return fmt.Errorf("method %s: methods are case-sensitive, so write it in upper case%s",
 			ConfigWord(r.Method), didYouMean(strings.ToUpper(r.Method)))
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
-		return fmt.Errorf("method %s can't be allowed: it would let requests past the gate", r.Method)
+		return fmt.Errorf("method %s can't be allowed: it would let requests bypass the gate", r.Method)
 	}
 	for _, path := range r.paths() {
 		if err := checkPattern(path); err != nil {
@@ -122,21 +120,20 @@ func (r *Route) Check() error {
 	return checkScopeName(r.Scope.Name)
 }
 
-// anyMethod is what other programs take for all methods.
+// anyMethod holds the words that mean all methods in other programs.
 var anyMethod = map[string]bool{"*": true, "ANY": true, "ALL": true, "EVERY": true}
 
-// betweenMethods reports whether other programs separate methods by a character.
+// betweenMethods reports whether other programs use a character to separate methods.
 func betweenMethods(r rune) bool { return strings.ContainsRune(" ,;|/+&", r) }
 
-// escapedSeparator is what some programs take for a slash.
+// escapedSeparator matches escapes that some programs treat as a slash.
 var escapedSeparator = regexp.MustCompile(`(?i)%(25)*(2f|5c)`)
 
-// parameter is a segment that stands for any in other programs: :id, {id}, {id:int}, <id>
-// or [id].
+// parameter matches the wildcard segments of other programs: :id, {id}, {id:int}, <id> or
+// [id].
 var parameter = regexp.MustCompile(`^(:[A-Za-z_][A-Za-z0-9_]*[?*+]?|\{.*\}|<.*>|\[.*\])$`)
 
-// checkPattern returns an error unless the path is canonical and each * in it is a
-// segment.
+// checkPattern returns an error unless the path is canonical and each "*" is a whole segment.
 func checkPattern(path string) error {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
@@ -145,12 +142,13 @@ func checkPattern(path string) error {
 		}
 	}
 	if pattern := strings.Join(segments, "/"); pattern != path {
-		return fmt.Errorf("path %s: write * for a segment that may be anything%s", ConfigWord(path),
+		return fmt.Errorf("path %s: write * for a segment that can be anything%s", ConfigWord(path),
 			didYouMean(pattern))
 	}
 	if escape := escapedSeparator.FindString(path); escape != "" {
 		return fmt.Errorf(
-			"path %s holds %s: programs differ about what it means, so the gate refuses every request with one%s",
+			"path %s contains %s: programs interpret it differently, "+
+				"so the gate refuses every request that contains it%s",
 			ConfigWord(path), escape, didYouMean(suggestPath(path)))
 	}
 	if !canonicalPath(path) {
@@ -158,19 +156,19 @@ func checkPattern(path string) error {
 			return fmt.Errorf("path %s is not canonical, so no request would match it%s", ConfigWord(path), suggestion)
 		}
 		return fmt.Errorf(
-			"path %s is not canonical, so no request would match it: write it as the backend has it, beginning with /",
+			"path %s is not canonical, so no request would match it: write it as the backend does, starting with /",
 			ConfigWord(path))
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "*" && strings.Contains(segment, "*") {
-			return fmt.Errorf("path %s: * stands for a whole segment; write * alone between slashes", ConfigWord(path))
+			return fmt.Errorf("path %s: * matches a whole segment; write * alone between slashes", ConfigWord(path))
 		}
 	}
 	return nil
 }
 
-// didYouMean returns a question for the end of an error, or nothing if there is no
-// suggestion or it may be a token.
+// didYouMean returns a question to append to an error, or "" if there is no suggestion or it
+// may be a token.
 func didYouMean(suggestion string) string {
 	if suggestion == "" || mayBeToken(suggestion) {
 		return ""
@@ -189,14 +187,14 @@ func checkScopeName(name string) error {
 	return nil
 }
 
-// Resources is a set of resources. The resource of a scope is its name up to the
+// Resources is a set of resources. The resource of a scope is the part of its name before the
 // colon.
 type Resources map[string]bool
 
-// ExplicitResources returns the resources that have a route with an explicit scope
-// in any of the tables. All scopes of such a resource are explicit: no other route,
-// of whichever table, may open to the grant "*" what one table withholds from it.
-// So a configuration's gates and its [Catalog] must be given the same tables.
+// ExplicitResources returns the resources that have a route with an explicit scope in any of
+// the tables. All scopes of such a resource are explicit: no route of any table may let the
+// grant "*" cover what one table excludes from it. So all gates of a configuration and its
+// [Catalog] must use the same tables.
 func ExplicitResources(tables ...Table) Resources {
 	explicit := make(Resources)
 	for _, table := range tables {
@@ -209,7 +207,7 @@ func ExplicitResources(tables ...Table) Resources {
 	return explicit
 }
 
-// with reports whether the scope's resource is in the set.
+// with reports whether the set contains the scope's resource.
 func (r Resources) with(scope token.Scope) bool { return r[resourceOf(scope.Name)] }
 
 func resourceOf(scopeName string) string {
@@ -217,8 +215,8 @@ func resourceOf(scopeName string) string {
 	return resource
 }
 
-// Catalog returns what tokens can be granted on these tables. A preset that several
-// tables have grants what it grants in each.
+// Catalog returns what tokens can be granted on these tables. If several tables have a preset
+// with the same name, it grants the union of their grants.
 func Catalog(tables ...Table) token.Catalog {
 	byName := make(map[string]*token.CatalogScope)
 	explicit := ExplicitResources(tables...)

@@ -7,26 +7,25 @@ import (
 	"sync"
 )
 
-// registered are the tables of the backends whose packages are part of the program.
+// registered holds the tables of all backends compiled into the program.
 var registered = struct {
 	sync.RWMutex
 	tables map[string]Table
 }{tables: make(map[string]Table)}
 
-// RegisterTable gives a backend's table the name by which configurations choose it. A
-// package does so in its init function. It panics if the name is taken.
+// RegisterTable registers a backend's table under the name that configurations use. Packages
+// call it in an init function. It panics if the name is taken.
 func RegisterTable(name string, table Table) {
 	registered.Lock()
 	defer registered.Unlock()
 	if _, taken := registered.tables[name]; taken {
-		panic(fmt.Sprintf("gate: there are two tables %q", name))
+		panic(fmt.Sprintf("gate: table %q is registered twice", name))
 	}
-	table.Routes = slices.Clip(table.Routes) // who adds to them gets a copy
+	table.Routes = slices.Clip(table.Routes) // appending to them makes a copy
 	registered.tables[name] = table
 }
 
-// TableByName returns the table that is registered by this name. Its routes must not be
-// changed.
+// TableByName returns the table registered under this name. Its routes must not be changed.
 func TableByName(name string) (Table, bool) {
 	registered.RLock()
 	defer registered.RUnlock()
@@ -34,7 +33,7 @@ func TableByName(name string) (Table, bool) {
 	return table, ok
 }
 
-// TableNames returns the names that are registered, sorted.
+// TableNames returns the registered names, sorted.
 func TableNames() []string {
 	registered.RLock()
 	defer registered.RUnlock()

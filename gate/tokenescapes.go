@@ -7,35 +7,35 @@ import (
 	"unicode/utf8"
 )
 
-// wanted is what decodings look for.
-type wanted struct {
-	loose  bool     // see [tokenSearch]
-	least  int      // bytes of a text that can hold the token
-	binary []string // see [tokenSearch.binary]
+// searchTarget is what the search looks for in decoded texts.
+type searchTarget struct {
+	loose     bool     // see [tokenSearch]
+	minLength int      // length in bytes of the shortest text that can contain the token
+	binary    []string // see [tokenSearch.binary]
 }
 
-// decodings each undo an encoding everywhere in a text that may hold what is wanted. They
-// return nothing if there is none of it, and several texts if it can be read in several
-// ways. Each makes a text shorter.
-var decodings = []func(text string, want wanted) []string{
-	rewriting("%&\\", unescape),
-	rewriting("=", quotedPrintable),
-	rewriting(markup+notASCII, unseen),
-	compact,
+// decoders each undo one encoding everywhere in a text that may contain the target. They
+// return nothing if the text doesn't use the encoding, and several texts if it can be read in
+// several ways. Each shortens the text.
+var decoders = []func(text string, want searchTarget) []string{
+	replacing("%&\\", decodeEscape),
+	replacing("=", quotedPrintable),
+	replacing(markup+nonASCII, stripInvisible),
+	stripSeparators,
 	decodeBase64,
 	decodeHex,
 }
 
-// nothing takes the place of what is dropped from a text.
-const nothing rune = -1
+// removed as a replacement removes characters from a text.
+const removed rune = -1
 
-// rewriting returns a decoding of texts that hold one of these bytes. It calls replace
-// with the rest of the text from each of them on. replace returns what takes the place of
-// the beginning of that, and its length, which is 0 if it stays. Characters below 256
-// become bytes, since some escapes stand for bytes.
-func rewriting(marks string, replace func(rest string) (with rune, length int)) func(string, wanted) []string {
+// replacing returns a decoder of texts that contain one of the mark bytes. At each mark it
+// calls replace with the rest of the text. replace returns the replacement and the number of
+// bytes it replaces, which is 0 to leave them. Replacements below 256 become single bytes,
+// since some escapes stand for bytes.
+func replacing(marks string, replace func(rest string) (with rune, length int)) func(string, searchTarget) []string {
 	marked := characters(marks)
-	return func(text string, _ wanted) []string {
+	return func(text string, _ searchTarget) []string {
 		var b []byte
 		done := 0
 		for i := 0; i < len(text); {
@@ -53,7 +53,7 @@ func rewriting(marks string, replace func(rest string) (with rune, length int)) 
 			}
 			b = append(b, text[done:i]...)
 			switch {
-			case with == nothing:
+			case with == removed:
 			case with < 256:
 				b = append(b, byte(with))
 			default:
@@ -69,21 +69,21 @@ func rewriting(marks string, replace func(rest string) (with rune, length int)) 
 	}
 }
 
-// unescape returns the character that an escape of URLs, HTML, JSON or a program stands
-// for, and its length.
-func unescape(s string) (r rune, length int) {
+// decodeEscape decodes an escape of URLs, HTML, JSON or a programming language, and returns
+// the character and the length of the escape.
+func decodeEscape(s string) (r rune, length int) {
 	switch s[0] {
 	case '%':
-		return percented(s)
+		return percentEscape(s)
 	case '\\':
-		return backslashed(s)
+		return backslashEscape(s)
 	}
-	return entity(s)
+	return htmlEntity(s)
 }
 
-// percented returns the byte or, for %u0041, the character that s, which begins with a
-// percent sign, stands for, and how much of s that is; 0 if it is none.
-func percented(s string) (r rune, length int) {
+// percentEscape decodes the percent escape that s begins with: %41 to a byte, %u0041 to a
+// character. length is 0 if there is none.
+func percentEscape(s string) (r rune, length int) {
 	if len(s) >= 3 {
 		if high, low := unhex(s[1]), unhex(s[2]); high >= 0 && low >= 0 {
 			return rune(high<<4 | low), 3
@@ -97,10 +97,9 @@ func percented(s string) (r rune, length int) {
 	return 0, 0
 }
 
-// backslashed returns the character that s, which begins with a backslash, stands for,
-// and how much of s that is (RFC 8259 section 7, and strings in programs); 0 if nothing
-// follows.
-func backslashed(s string) (r rune, length int) {
+// backslashEscape decodes the backslash escape that s begins with (RFC 8259 section 7, and
+// string literals of programming languages). length is 0 if nothing follows the backslash.
+func backslashEscape(s string) (r rune, length int) {
 	if len(s) < 2 {
 		return 0, 0
 	}
@@ -139,27 +138,27 @@ func backslashed(s string) (r rune, length int) {
 	}
 	n, err := strconv.ParseUint(digits, base, 32)
 	if err != nil || n > utf8.MaxRune {
-		return nothing, 1 // the next character stands for itself
+		return removed, 1 // the next character is literal
 	}
 	return rune(n), length
 }
 
-// escape begins the control sequences of terminals, bell ends some.
+// escape begins terminal control sequences; bell ends some of them.
 const escape, bell = 0x1b, 0x07
 
-// maxEntity is longer than any name of a character that a token can have or that isn't
-// seen in one.
+// maxEntity is longer than the name of any character that a token can contain, or that is
+// invisible.
 const maxEntity = 20
 
-// entity returns the character that the reference in HTML stands for that s begins
-// with, and how much of s that is; 0 if it is none.
-func entity(s string) (r rune, length int) {
+// htmlEntity decodes the HTML character reference that s begins with, and returns its length;
+// 0 if there is none.
+func htmlEntity(s string) (r rune, length int) {
 	end := 0
 	for 1+end < min(len(s), maxEntity) && s[1+end] != ';' && s[1+end] != '&' && s[1+end] != ' ' {
 		end++
 	}
 	if 1+end == min(len(s), maxEntity) || s[1+end] != ';' {
-		// One by number may lack its end.
+		// A numeric reference may lack its semicolon.
 		for end = 1; 1+end < min(len(s), maxEntity) && unhex(s[1+end]) >= 0 || end == 1 && len(s) > 2 &&
 			lower(s[2]) == 'x'; end++ {
 		}
@@ -182,8 +181,8 @@ func entity(s string) (r rune, length int) {
 	return r, len(reference)
 }
 
-// quotedPrintable returns the byte that s, which begins with =, stands for (RFC 2045
-// section 6.7), or none at the end of a line, and how much of s that is; 0 if it is none.
+// quotedPrintable decodes the quoted-printable escape that s begins with (RFC 2045 section
+// 6.7): to a byte, or to nothing for a soft line break. length is 0 if there is none.
 func quotedPrintable(s string) (r rune, length int) {
 	if len(s) >= 3 {
 		if high, low := unhex(s[1]), unhex(s[2]); high >= 0 && low >= 0 {
@@ -191,7 +190,7 @@ func quotedPrintable(s string) (r rune, length int) {
 		}
 	}
 	if rest := strings.TrimPrefix(s[1:], "\r"); strings.HasPrefix(rest, "\n") {
-		return nothing, len(s) - len(rest) + 1
+		return removed, len(s) - len(rest) + 1
 	}
 	return 0, 0
 }

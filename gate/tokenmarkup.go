@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// markup begins tags of HTML and XML, and control sequences of terminals.
+// markup holds the characters that begin HTML or XML tags and terminal control sequences.
 const markup = "<\x1b"
 
-// notASCII begins all other characters, such as invisible ones. The zeros of UTF-16 and
-// UTF-32 are among them, in either byte order.
-var notASCII = func() string {
+// nonASCII holds the first bytes of all non-ASCII characters, such as invisible ones, and the
+// zero bytes of UTF-16 and UTF-32 in either byte order.
+var nonASCII = func() string {
 	bytes := []byte{0}
 	for c := utf8.RuneSelf; c < 256; c++ {
 		bytes = append(bytes, byte(c))
@@ -18,22 +18,22 @@ var notASCII = func() string {
 	return string(bytes)
 }()
 
-// unseen drops what a reader doesn't see, and all that isn't ASCII.
-func unseen(s string) (rune, int) {
+// stripInvisible removes what a reader doesn't see, and everything that isn't ASCII.
+func stripInvisible(s string) (rune, int) {
 	switch s[0] {
 	case '<':
-		return nothing, tagLength(s)
+		return removed, tagLength(s)
 	case escape:
-		return nothing, controlLength(s)
+		return removed, controlLength(s)
 	}
-	return nothing, 1
+	return removed, 1
 }
 
-// tagLength returns the length of the tag, comment or declaration that s, which begins
-// with <, begins with, or 0.
+// tagLength returns the length of the tag, comment or declaration that s begins with, or 0. s
+// begins with "<".
 func tagLength(s string) int {
-	const most = 256 // bytes; a longer one is taken for text
-	s = s[:min(len(s), most)]
+	const maxLength = 256 // bytes; a longer tag counts as text
+	s = s[:min(len(s), maxLength)]
 	if len(s) < 2 || !isLetter(s[1]) && s[1] != '/' && s[1] != '!' && s[1] != '?' {
 		return 0
 	}
@@ -43,12 +43,11 @@ func tagLength(s string) int {
 	return 0
 }
 
-// controlLength returns the length of the control sequence (ECMA-48, section 5.4) that s,
-// which begins with escape, begins with, or of a command to the terminal, such as a link; 0
-// if it is neither.
+// controlLength returns the length of the control sequence (ECMA-48, section 5.4) or operating
+// system command, such as a link, that s begins with, or 0. s begins with escape.
 func controlLength(s string) int {
-	const most = 256 // bytes
-	s = s[:min(len(s), most)]
+	const maxLength = 256 // bytes
+	s = s[:min(len(s), maxLength)]
 	switch {
 	case strings.HasPrefix(s[1:], "["):
 		for i := 2; i < len(s) && s[i] >= ' ' && s[i] <= '~'; i++ {
@@ -64,11 +63,11 @@ func controlLength(s string) int {
 	return 0
 }
 
-// nameLength returns the length of the name of a member, with the colon, that s, which
-// begins with a quote, begins with, or 0.
+// nameLength returns the length of the JSON member name that s begins with, including the
+// colon, or 0. s begins with a quote.
 func nameLength(s string) int {
-	const most = 64 // bytes
-	s = s[:min(len(s), most)]
+	const maxLength = 64 // bytes
+	s = s[:min(len(s), maxLength)]
 	end := strings.IndexByte(s[1:], '"')
 	if end < 0 {
 		return 0

@@ -7,30 +7,30 @@ import (
 	"unicode/utf8"
 )
 
-// separators break base64 into lines, and characters into lists.
+// separators separate lines of base64, and characters in lists.
 const separators = " \t\r\n,:;\"'[]"
 
-var withoutSeparators = rewriting(separators, separator)
+var withoutSeparators = replacing(separators, separator)
 
-// compact drops the separators, unless the token is so short that words on both sides of
-// one could make it.
-func compact(text string, want wanted) []string {
+// stripSeparators removes the separators, unless the token is so short that words on both
+// sides of a separator could form it by chance.
+func stripSeparators(text string, want searchTarget) []string {
 	if !want.loose {
 		return nil
 	}
 	return withoutSeparators(text, want)
 }
 
-// separator drops a separator, or the name of a member of JSON with what is around it.
+// separator removes a separator, or the name of a JSON member with its punctuation.
 func separator(s string) (rune, int) {
 	if s[0] == '"' {
-		return nothing, max(nameLength(s), 1)
+		return removed, max(nameLength(s), 1)
 	}
-	return nothing, 1
+	return removed, 1
 }
 
-// base64Digits has the digits of both alphabets (RFC 4648 sections 4 and 5), each as
-// that of the first, and 0 for all else. hexDigits has those of base 16.
+// base64Digits maps the digits of both base64 alphabets (RFC 4648 sections 4 and 5) to the
+// first one, and all other bytes to 0. hexDigits does so for base 16.
 var base64Digits, hexDigits = func() (base64, hex [256]byte) {
 	for i := range 256 {
 		switch c := byte(i); {
@@ -48,41 +48,41 @@ var base64Digits, hexDigits = func() (base64, hex [256]byte) {
 	return base64, hex
 }()
 
-// base64Length returns the fewest digits of base64 that hold n bytes. The bits that are left
-// over may be in digits that the bytes share with what is around them.
+// base64Length returns the minimum number of base64 digits that hold n bytes. The remaining
+// bits may be in digits shared with adjacent bytes.
 func base64Length(n int) int { return n * 8 / 6 }
 
-// decodeBase64 decodes what may be base64. Where a part of it begins isn't known, so
-// there are four ways.
-func decodeBase64(text string, want wanted) []string {
-	return decodeRuns(text, base64Length(want.least), 4, &base64Digits, want, func(digits []byte) []byte {
+// decodeBase64 decodes possible base64. The alignment is unknown, so it tries all four
+// offsets.
+func decodeBase64(text string, want searchTarget) []string {
+	return decodeRuns(text, base64Length(want.minLength), 4, &base64Digits, want, func(digits []byte) []byte {
 		if len(digits)%4 == 1 {
 			digits = digits[:len(digits)-1]
 		}
-		decoded, _ := base64.RawStdEncoding.AppendDecode(nil, digits) // these digits are right
+		decoded, _ := base64.RawStdEncoding.AppendDecode(nil, digits) // the digits are valid
 		return decoded
 	})
 }
 
-// decodeHex decodes what may be hexadecimal digits, in two ways. Whatever stands between
-// them is skipped, and so are the 0x and U+00 before them.
-func decodeHex(text string, want wanted) []string {
-	if !hasHex(text, 2*want.least) {
+// decodeHex decodes possible hexadecimal digits, at both offsets. It skips everything between
+// the digits, and the prefixes 0x and U+00.
+func decodeHex(text string, want searchTarget) []string {
+	if !hasHex(text, 2*want.minLength) {
 		return nil
 	}
-	digits := onlyFolded(text)
+	digits := foldedOnly(text)
 	for _, mark := range []string{"0x", "u00"} {
 		digits = strings.ReplaceAll(digits, mark, "")
 	}
-	return decodeRuns(digits, 2*want.least, 2, &hexDigits, want, func(digits []byte) []byte {
+	return decodeRuns(digits, 2*want.minLength, 2, &hexDigits, want, func(digits []byte) []byte {
 		decoded, _ := hex.AppendDecode(nil, digits[:len(digits)-len(digits)%2])
 		return decoded
 	})
 }
 
-// hasHex reports whether a text has so many hexadecimal digits without another letter
-// between them than those of 0x and U+00.
-func hasHex(text string, enough int) bool {
+// hasHex reports whether a text has at least minDigits hexadecimal digits in a row. Only
+// letters interrupt the row, and not those of 0x and U+00.
+func hasHex(text string, minDigits int) bool {
 	run := 0
 	for i := range len(text) {
 		switch c := folded[text[i]]; {
@@ -90,7 +90,7 @@ func hasHex(text string, enough int) bool {
 		case hexDigits[c] == 0:
 			run = 0
 		default:
-			if run++; run == enough {
+			if run++; run == minDigits {
 				return true
 			}
 		}
@@ -98,10 +98,9 @@ func hasHex(text string, enough int) bool {
 	return false
 }
 
-// decodeRuns decodes the runs of digits in a text that are long enough, beginning with
-// each of the first few digits. Of what comes of it only that is kept which is text and
-// can hold a token.
-func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted,
+// decodeRuns decodes the runs of digits in a text that are long enough, starting at each of
+// the first few digits. It returns only output that is text and can contain a token.
+func decodeRuns(text string, minDigits, offsets int, digits *[256]byte, want searchTarget,
 	decode func([]byte) []byte) (decoded []string) {
 	var runs [][]byte
 	for start := 0; start < len(text); start++ {
@@ -109,7 +108,7 @@ func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted,
 		for end < len(text) && digits[text[end]] != 0 {
 			end++
 		}
-		if end-start >= max(enough, ways) {
+		if end-start >= max(minDigits, offsets) {
 			run := []byte(text[start:end])
 			for i, c := range run {
 				run[i] = digits[c]
@@ -118,10 +117,10 @@ func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted,
 		}
 		start = end
 	}
-	for skipped := range ways {
+	for offset := range offsets {
 		var found []byte
 		for _, run := range runs {
-			found = appendTexts(found, decode(run[skipped:]), want)
+			found = appendTexts(found, decode(run[offset:]), want)
 		}
 		if len(found) > 0 {
 			decoded = append(decoded, string(found))
@@ -130,9 +129,9 @@ func decodeRuns(text string, enough, ways int, digits *[256]byte, want wanted,
 	return decoded
 }
 
-// appendTexts appends the parts of bytes that are text, in UTF-16 too, and long enough;
-// or all of bytes, if they hold what is wanted as it is.
-func appendTexts(b, bytes []byte, want wanted) []byte {
+// appendTexts appends the parts of bytes that are text, UTF-16 included, and long enough. If
+// bytes contain the binary target, it appends all of them.
+func appendTexts(b, bytes []byte, want searchTarget) []byte {
 	if containsAny(string(bytes), want.binary) {
 		return append(b, bytes...)
 	}
@@ -146,7 +145,7 @@ func appendTexts(b, bytes []byte, want wanted) []byte {
 			i += length
 			continue
 		}
-		if i-start >= want.least {
+		if i-start >= want.minLength {
 			b = append(append(b, bytes[start:i]...), '|')
 		}
 		i++
@@ -155,8 +154,7 @@ func appendTexts(b, bytes []byte, want wanted) []byte {
 	return b
 }
 
-// textLength returns the length of the character that bytes begin with, or 0 if it isn't
-// one of a text.
+// textLength returns the length of the text character that bytes begin with, or 0.
 func textLength(bytes []byte) int {
 	switch c := bytes[0]; {
 	case c >= ' ' && c < utf8.RuneSelf, c == 0, c == '\t', c == '\r', c == '\n', c == bell, c == escape:

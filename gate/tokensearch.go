@@ -6,22 +6,21 @@ import (
 	"strings"
 )
 
-// tokenSearch finds the token that the gate sent to the backend and that no client may see,
-// in any spelling in which a backend may repeat it. A token of 16 letters and
-// digits or more is compared by these alone, without regard to letter case: whatever
-// stands between them, such as other dashes, quotes or invisible characters, is skipped.
-// A shorter token would be found in other texts then, so it is compared as a whole. Both
-// are done again with what is left when encodings are undone, in any order and as often
-// as there is something to undo.
+// tokenSearch finds the upstream token, which no client may see, in any spelling in which a
+// backend may repeat it. It compares a token with 16 or more letters and digits by these
+// alone, case-insensitively, and skips everything between them, such as other dashes, quotes
+// or invisible characters. A shorter token would cause false matches this way, so it is
+// compared as a whole. The search repeats on everything that decoding yields, with encodings
+// nested in any order and to any depth.
 type tokenSearch struct {
 	token string
-	// least is the number of bytes of the shortest spelling.
-	least int
-	// loose says that only letters and digits are compared.
+	// minLength is the length in bytes of the shortest spelling.
+	minLength int
+	// loose reports whether only letters and digits are compared.
 	loose bool
 }
 
-const leastLoose = 16 // letters and digits
+const minLooseLength = 16 // letters and digits
 
 func searchFor(token string) tokenSearch {
 	n := 0
@@ -30,37 +29,37 @@ func searchFor(token string) tokenSearch {
 			n++
 		}
 	}
-	if n >= leastLoose {
+	if n >= minLooseLength {
 		return tokenSearch{token, n, true}
 	}
 	return tokenSearch{token, len(token), false}
 }
 
-// maxTexts is how many decodings of a text are looked into. One that has more isn't
-// trusted.
+// maxTexts is how many decodings of a text are searched. A text with more is treated as
+// containing the token.
 const maxTexts = 100
 
-// inText reports whether a text holds the token. It takes time in proportion to the
-// length of the text, for each of its decodings.
+// inText reports whether a text contains the token. It takes time proportional to the length
+// of the text, for each of its decodings.
 func (s tokenSearch) inText(text string) bool {
 	if s.token == "" {
 		return false
 	}
-	want := wanted{s.loose, s.least, s.binary()}
+	want := searchTarget{s.loose, s.minLength, s.binary()}
 	for _, bytes := range want.binary {
-		want.least = min(want.least, len(bytes))
+		want.minLength = min(want.minLength, len(bytes))
 	}
-	if len(text) < want.least {
+	if len(text) < want.minLength {
 		return false
 	}
 	texts := []string{text}
 	for i := 0; i < len(texts); i++ {
-		if s.in(texts[i]) || containsAny(texts[i], want.binary) {
+		if s.contains(texts[i]) || containsAny(texts[i], want.binary) {
 			return true
 		}
-		for _, decode := range decodings {
+		for _, decode := range decoders {
 			for _, decoded := range decode(texts[i], want) {
-				if len(decoded) < want.least || slices.Contains(texts, decoded) {
+				if len(decoded) < want.minLength || slices.Contains(texts, decoded) {
 					continue
 				}
 				if len(texts) == maxTexts {
@@ -73,11 +72,11 @@ func (s tokenSearch) inText(text string) bool {
 	return false
 }
 
-// binary returns the bytes that the token stands for if it is hexadecimal, as a UUID is:
-// in its own order and in that of Windows. Otherwise it returns nil.
+// binary returns the bytes that the token encodes if it is 32 hexadecimal digits, as in a
+// UUID: in their own order and in that of a Windows GUID. Otherwise it returns nil.
 func (s tokenSearch) binary() []string {
 	const uuid = 32 // digits
-	digits := onlyFolded(s.token)
+	digits := foldedOnly(s.token)
 	bytes, err := hex.DecodeString(digits)
 	if err != nil || len(digits) != uuid {
 		return nil
@@ -93,23 +92,23 @@ func containsAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
-// inLine is inText for the lines of a header. Most lines of good answers cost a look at
-// their length, or at each of their bytes.
-func (s tokenSearch) inLine(line string) bool {
-	if s.token == "" || len(line) < s.least {
+// inHeaderLine is inText for header lines. For most lines of successful responses it only
+// checks the length, or scans the bytes once.
+func (s tokenSearch) inHeaderLine(line string) bool {
+	if s.token == "" || len(line) < s.minLength {
 		return false
 	}
-	return s.in(line) || s.mayBeEncoded(line) && s.inText(line)
+	return s.contains(line) || s.mayBeEncoded(line) && s.inText(line)
 }
 
-// leastRun is the length of a word in a header that is taken for base64. Words of usual
-// headers are shorter, and a token of 24 bytes is longer in it.
-const leastRun = 32
+// minEncodedRun is the length from which a word in a header may be base64. Words in common
+// headers are shorter, and the encoding of a 24-byte token is longer.
+const minEncodedRun = 32
 
-// mayBeEncoded reports whether a line has a mark of an encoding that headers have, or
-// is long enough without a break to hold the token in base64 or hexadecimal digits.
+// mayBeEncoded reports whether a line contains an escape character that occurs in headers, or
+// an unbroken run that is long enough to hold the token in base64 or hexadecimal digits.
 func (s tokenSearch) mayBeEncoded(line string) bool {
-	run, enough := 0, max(base64Length(s.least), leastRun)
+	run, minRun := 0, max(base64Length(s.minLength), minEncodedRun)
 	for i := range len(line) {
 		c := line[i]
 		if c == '%' || c == '&' || c == '\\' || c == 0 {
@@ -119,29 +118,29 @@ func (s tokenSearch) mayBeEncoded(line string) bool {
 			run = 0
 			continue
 		}
-		if run++; run >= enough {
+		if run++; run >= minRun {
 			return true
 		}
 	}
 	return false
 }
 
-// in reports whether the token is in the text as it is.
-func (s tokenSearch) in(text string) bool {
-	if len(text) < s.least {
+// contains reports whether the text contains the token without decoding.
+func (s tokenSearch) contains(text string) bool {
+	if len(text) < s.minLength {
 		return false
 	}
-	first := s.first()
-	for i := range len(text) - s.least + 1 {
-		if folded[text[i]] == first && s.begins(text[i:]) > 0 {
+	first := s.firstByte()
+	for i := range len(text) - s.minLength + 1 {
+		if folded[text[i]] == first && s.matchLength(text[i:]) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// first returns what folded has for the byte that a spelling of the token begins with.
-func (s tokenSearch) first() byte {
+// firstByte returns the folded first byte of any spelling of the token.
+func (s tokenSearch) firstByte() byte {
 	i := 0
 	for s.loose && folded[s.token[i]] == 0 {
 		i++
@@ -149,8 +148,8 @@ func (s tokenSearch) first() byte {
 	return folded[s.token[i]]
 }
 
-// begins returns the length of the spelling of the token that the text begins with, or 0.
-func (s tokenSearch) begins(text string) int {
+// matchLength returns the length of the spelling of the token at the start of the text, or 0.
+func (s tokenSearch) matchLength(text string) int {
 	if !s.loose {
 		if len(text) < len(s.token) || !strings.EqualFold(text[:len(s.token)], s.token) {
 			return 0
@@ -174,7 +173,7 @@ func (s tokenSearch) begins(text string) int {
 	return length
 }
 
-// folded has the letters, in lower case, and the digits. It has 0 for all other bytes.
+// folded maps letters to lower case, digits to themselves, and all other bytes to 0.
 var folded = func() (letters [256]byte) {
 	for c := range letters {
 		if isAlphanumeric(byte(c)) {
@@ -184,8 +183,8 @@ var folded = func() (letters [256]byte) {
 	return letters
 }()
 
-// onlyFolded returns the letters, in lower case, and the digits of s.
-func onlyFolded(s string) string {
+// foldedOnly returns the letters of s, in lower case, and its digits.
+func foldedOnly(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := range len(s) {
 		if c := folded[s[i]]; c != 0 {
@@ -202,8 +201,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// Redact returns a text, such as that of an error, without the token that the gate sent
-// to the backend.
+// Redact returns a text, such as that of an error, without the upstream token.
 func Redact(text, upstreamToken string) string {
 	s := searchFor(upstreamToken)
 	if !s.inText(text) {
@@ -211,7 +209,7 @@ func Redact(text, upstreamToken string) string {
 	}
 	var b strings.Builder
 	for i := 0; i < len(text); {
-		if length := s.begins(text[i:]); length > 0 {
+		if length := s.matchLength(text[i:]); length > 0 {
 			b.WriteString("[redacted]")
 			i += length
 			continue
@@ -222,7 +220,7 @@ func Redact(text, upstreamToken string) string {
 	if redacted := b.String(); !s.inText(redacted) {
 		return redacted
 	}
-	// In another spelling. Errors quote what they found.
+	// The text has the token in another spelling. Errors quote their input.
 	if before, _, quoted := strings.Cut(text, `"`); quoted && !s.inText(before) {
 		return before + `"[redacted]"`
 	}

@@ -13,7 +13,7 @@ import (
 	"unicode/utf16"
 )
 
-// each spells every character by itself.
+// each formats every byte separately.
 func each(format string) func(string) string {
 	return func(s string) string {
 		var b strings.Builder
@@ -50,7 +50,7 @@ func quoted(s string) string {
 
 var sent = searchFor(upstreamToken)
 
-// repetitions are spellings in which a backend may repeat what it was sent.
+// repetitions are the spellings in which a backend may repeat the token.
 var repetitions = map[string]func(string) string{
 	"plain":                func(s string) string { return s },
 	"upper case":           strings.ToUpper,
@@ -72,7 +72,7 @@ var repetitions = map[string]func(string) string{
 	"quoted-printable cut": func(s string) string { return s[:10] + "=\r\n" + s[10:] },
 	"UTF-16LE":             units(0),
 	"UTF-16BE":             units(1),
-	"UTF-16LE with a mark": func(s string) string { return "\xff\xfe" + units(0)(s) },
+	"UTF-16LE with a BOM":  func(s string) string { return "\xff\xfe" + units(0)(s) },
 	"UTF-32LE":             each("%c\x00\x00\x00"),
 	"base64":               func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"base64, 1":            behind("a", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
@@ -104,7 +104,7 @@ var repetitions = map[string]func(string) string{
 	"octal, unpadded":    each(`\%o`),
 	"URL, UTF-16":        each("%%u%04x"),
 	"underscores":        dashesAs("_"),
-	"points":             dashesAs("."),
+	"dots":               dashesAs("."),
 	"pluses":             dashesAs("+"),
 	"colons":             dashesAs(":"),
 	"slashes":            dashesAs("/"),
@@ -129,7 +129,7 @@ func dashesAs(sign string) func(string) string {
 	return func(s string) string { return strings.ReplaceAll(s, "-", sign) }
 }
 
-// rawRepetitions are spellings of the 16 bytes that a UUID stands for.
+// rawRepetitions are spellings of the 16 bytes that a UUID encodes.
 var rawRepetitions = map[string]func(string) string{
 	"base64":    func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"base64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
@@ -147,7 +147,7 @@ var rawRepetitions = map[string]func(string) string{
 	"bytes":      func(s string) string { return s },
 }
 
-// TestRawToken finds the bytes of a UUID.
+// TestRawToken finds the bytes that a UUID encodes.
 func TestRawToken(t *testing.T) {
 	t.Parallel()
 	raw, err := hex.DecodeString(strings.ReplaceAll(upstreamToken, "-", ""))
@@ -166,13 +166,13 @@ func TestRawToken(t *testing.T) {
 			t.Errorf("%s isn't found in the byte order of Windows", name)
 		}
 		if sent.inText(spell(string(other))) {
-			t.Errorf("another token, %s, is taken for ours", name)
+			t.Errorf("another token, %s, is mistaken for the upstream token", name)
 		}
 	}
 }
 
-// cuts are spellings that are put somewhere into the text, ofLongUnits those that break when
-// that is within one of their units.
+// cuts are spellings that insert something in the middle of the text. ofLongUnits are those
+// that an insertion within one of their units breaks.
 var (
 	cuts = map[string]bool{"cut by white space": true, "two strings": true, "two members": true,
 		"terminal, escaped": true, "terminal, link": true, "an empty tag": true, "list": true, "zero width, HTML": true}
@@ -185,7 +185,7 @@ var (
 	}
 )
 
-// TestTokenSpellings finds the token in every spelling, in every pair of them, and in
+// TestTokenSpellings finds the token in every spelling, in every pair of spellings, and in
 // random sequences.
 func TestTokenSpellings(t *testing.T) {
 	t.Parallel()
@@ -207,13 +207,13 @@ func TestTokenSpellings(t *testing.T) {
 		found(first)
 		for _, second := range names {
 			if strings.HasPrefix(first, "base64") && (changesCase(second) || second == "without dashes") {
-				continue // no spelling of it any more
+				continue // destroys the base64
 			}
 			if first == "quoted-printable cut" && (second == "list" || second == "URL, query") {
-				continue // what was cut can't be told from the rest
+				continue // the cut can't be recognized
 			}
 			if cuts[second] && ofLongUnits[first] || strings.HasSuffix(first, ", HTML") && changesCase(second) {
-				continue // breaks what the first has written
+				continue // breaks the first spelling
 			}
 			found(first, second)
 		}
@@ -231,13 +231,13 @@ func TestTokenSpellings(t *testing.T) {
 	}
 }
 
-// TestOtherTexts: what doesn't hold the token isn't found.
+// TestOtherTexts checks that texts without the token don't match.
 func TestOtherTexts(t *testing.T) {
 	t.Parallel()
 	other := strings.Replace(upstreamToken, "0b0e", "0b0f", 1)
 	for name, spell := range repetitions {
 		if text := spell(other); sent.inText(text) {
-			t.Errorf("another token, %s, is taken for ours", name)
+			t.Errorf("another token, %s, is mistaken for the upstream token", name)
 		}
 	}
 	random := rand.New(rand.NewPCG(7, 8))
@@ -253,11 +253,11 @@ func TestOtherTexts(t *testing.T) {
 		if sent.inText(text) {
 			t.Errorf("found in %.40q", text)
 		}
-		if searchFor("").inText(text) || searchFor("").inLine(text) {
+		if searchFor("").inText(text) || searchFor("").inHeaderLine(text) {
 			t.Errorf("an empty token is found in %.40q", text)
 		}
 	}
-	// Letters and digits alone aren't compared if there are few of them.
+	// A token with few letters and digits is compared as a whole.
 	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde",
 		"the-token": "the token"} {
 		if searchFor(token).inText(text) {
@@ -265,24 +265,24 @@ func TestOtherTexts(t *testing.T) {
 		}
 	}
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
-		if searchFor(token).inText("b") || searchFor(token).inLine("b") || searchFor(token).inText("") ||
+		if searchFor(token).inText("b") || searchFor(token).inHeaderLine("b") || searchFor(token).inText("") ||
 			!searchFor(token).inText("x"+token+"x") {
 			t.Errorf("%q", token)
 		}
 	}
 }
 
-// TestLines compares the short way with the long one.
+// TestLines finds the token in header lines, for which the search takes a shortcut.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	for name, spell := range repetitions {
 		switch name {
 		case "cut by white space", "list", "hex, colons", "hex, dump", "base64, lines", "quoted-printable",
-			"quoted-printable cut", "UTF-16LE with a mark",
+			"quoted-printable cut", "UTF-16LE with a BOM",
 			"hex, list", "hex, code points", "tags", "an empty tag", "terminal", "terminal, link", "two members":
-			continue // in no header
+			continue // never in a header
 		}
-		if !sent.inLine(spell(upstreamToken)) {
+		if !sent.inHeaderLine(spell(upstreamToken)) {
 			t.Errorf("%s isn't found in a line", name)
 		}
 	}
@@ -317,7 +317,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// BenchmarkScrubHeaders is what every good answer costs.
+// BenchmarkScrubHeaders measures the cost for every successful response.
 func BenchmarkScrubHeaders(b *testing.B) {
 	h := headers(b,
 		"Content-Type: application/json", "Content-Length: 1234", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
@@ -331,7 +331,7 @@ func BenchmarkScrubHeaders(b *testing.B) {
 	}
 }
 
-// TestScrubAllocatesNothing for the headers of a usual answer.
+// TestScrubAllocatesNothing checks the headers of a typical response.
 func TestScrubAllocatesNothing(t *testing.T) {
 	h := headers(t, "Content-Type: application/json", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
 		"X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77",
@@ -342,9 +342,10 @@ func TestScrubAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkSearchToken is what the largest error costs that is looked into.
+// BenchmarkSearchToken measures the cost of the largest error that is searched.
 func BenchmarkSearchToken(b *testing.B) {
-	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n", MaxResponseBody/70)
+	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n",
+		MaxResponseBody/70)
 	b.SetBytes(int64(len(page)))
 	for b.Loop() {
 		if sent.inText(page) {
@@ -353,8 +354,8 @@ func BenchmarkSearchToken(b *testing.B) {
 	}
 }
 
-// BenchmarkSearchNested is what an error costs that has every encoding in it, and is
-// looked into as often as an error can be.
+// BenchmarkSearchNested measures the cost of an error that contains every encoding and needs
+// the maximum number of decodings.
 func BenchmarkSearchNested(b *testing.B) {
 	text := ""
 	for _, name := range []string{"tags", "terminal", "JSON, all", "two members", "zero width", "HTML, decimal", "hex",

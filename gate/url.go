@@ -7,26 +7,25 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// RawPath returns a URL's path as the client, or a rewrite before the gate,
-// spelled it. net/url keeps a spelling of its own only where it differs from the
-// default one.
+// RawPath returns a URL's path as the client, or a rewrite before the gate, spelled it.
+// net/url stores a RawPath only if it differs from the default encoding.
 func RawPath(u *url.URL) string {
 	if u.RawPath != "" {
 		if unescaped, err := url.PathUnescape(u.RawPath); err != nil || unescaped == u.Path {
 			return u.RawPath
 		}
-		// A rewrite changed the path and left the old spelling behind; net/url
-		// ignores it then, and so does the backend's side.
+		// A rewrite changed Path and left an outdated RawPath behind. net/url ignores it, and
+		// so does the proxy.
 	}
 	return u.EscapedPath()
 }
 
-// SetPath sets a URL's path to an escaped one, such as [Decision.Path], in that
+// SetPath sets a URL's path to an escaped path, such as [Decision.Path], and preserves its
 // spelling.
 func SetPath(u *url.URL, escaped string) {
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		path = escaped // a path of ours can't fail
+		path = escaped // can't happen with a path of a Decision
 	}
 	u.Path, u.RawPath = path, ""
 	if u.EscapedPath() != escaped {
@@ -34,8 +33,8 @@ func SetPath(u *url.URL, escaped string) {
 	}
 }
 
-// URLHasToken reports whether a URL holds a token anywhere, as it is written or
-// percent-encoded, once or more often.
+// URLHasToken reports whether any part of a URL contains a token, plain or percent-encoded any
+// number of times.
 func URLHasToken(prefixes token.Prefixes, u *url.URL) bool {
 	return tokenInText(prefixes, u.Path) || tokenInText(prefixes, u.RawPath) ||
 		tokenInText(prefixes, u.RawQuery) || tokenInText(prefixes, u.Fragment) ||
@@ -49,9 +48,9 @@ func tokenInText(prefixes token.Prefixes, text string) bool {
 	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(UnescapeAll(text)) >= 0
 }
 
-// UnescapeAll decodes what is validly percent-encoded, however often, and leaves the rest,
-// so that a text can be searched for what hides in it. It takes time in proportion to the
-// text's length.
+// UnescapeAll decodes all valid percent-encodings, however deeply nested, and leaves the rest,
+// so that a text can be searched for encoded tokens. It takes time proportional to the length
+// of s.
 func UnescapeAll(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := range len(s) {
@@ -61,7 +60,7 @@ func UnescapeAll(s string) string {
 			if high < 0 || low < 0 {
 				break
 			}
-			b = append(b[:n-3], byte(high<<4|low)) // which may complete another escape
+			b = append(b[:n-3], byte(high<<4|low)) // may complete another escape
 		}
 	}
 	return string(b)

@@ -12,13 +12,13 @@ func TestRawPath(t *testing.T) {
 		url  url.URL
 		want string
 	}{
-		"default spelling":           {url.URL{Path: "/hé"}, "/h%C3%A9"},
-		"own spelling":               {url.URL{Path: "/abc", RawPath: "/%61bc"}, "/%61bc"},
-		"spelling net/url refuses":   {url.URL{Path: `/a\b`, RawPath: `/a\b`}, `/a\b`},
-		"broken":                     {url.URL{Path: "/a", RawPath: "/a%zz"}, "/a%zz"},
-		"rewritten":                  {url.URL{Path: "/new", RawPath: "/%6Fld"}, "/new"},
-		"rewritten, needing escapes": {url.URL{Path: "/a b", RawPath: "/%6Fld"}, "/a%20b"},
-		"none":                       {url.URL{}, ""},
+		"default spelling":             {url.URL{Path: "/hé"}, "/h%C3%A9"},
+		"RawPath":                      {url.URL{Path: "/abc", RawPath: "/%61bc"}, "/%61bc"},
+		"RawPath that net/url rejects": {url.URL{Path: `/a\b`, RawPath: `/a\b`}, `/a\b`},
+		"invalid RawPath":              {url.URL{Path: "/a", RawPath: "/a%zz"}, "/a%zz"},
+		"rewritten":                    {url.URL{Path: "/new", RawPath: "/%6Fld"}, "/new"},
+		"rewritten, needing escapes":   {url.URL{Path: "/a b", RawPath: "/%6Fld"}, "/a%20b"},
+		"none":                         {url.URL{}, ""},
 	} {
 		if got := RawPath(&tt.url); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
@@ -64,7 +64,7 @@ func TestURLHasToken(t *testing.T) {
 		"/api?key=" + strings.ReplaceAll(escaped, "%", "%25"): true,
 		"/" + tokenText("mma", "adm000000000"):                true,
 		"/" + tokenText("xyk", "adm000000000"):                true,
-		"/" + tokenText("zzk", "adm000000000"):                false, // not ours
+		"/" + tokenText("zzk", "adm000000000"):                false, // unknown prefix
 		"/" + wrong:                                           false,
 		"/api?key=" + wrong:                                   false,
 		"/" + token[:54]:                                      false,
@@ -112,16 +112,16 @@ func TestUnescapeAll(t *testing.T) {
 	}
 }
 
-// TestUnescapeAllTakesLinearTime: a header as large as Caddy takes is decoded at once,
-// however often it is encoded.
+// TestUnescapeAllTakesLinearTime decodes a header as large as Caddy accepts, encoded as often
+// as possible.
 func TestUnescapeAllTakesLinearTime(t *testing.T) {
 	t.Parallel()
 	text := "%" + strings.Repeat("25", 1<<20)
 	start := time.Now()
 	if got := UnescapeAll(text); got != "%" {
-		t.Errorf("%d bytes are left", len(got))
+		t.Errorf("%d bytes remain, want 1", len(got))
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
+		t.Errorf("UnescapeAll took %v", took)
 	}
 }

@@ -7,22 +7,21 @@ import (
 )
 
 const (
-	// lingerTime and lingerLength are how long, and how much of it in bytes, a
-	// client that is just sending its body may go on after it has been refused.
+	// A client that is still sending its body after a refusal may continue for lingerTime, up
+	// to lingerLength bytes.
 	lingerTime   = 500 * time.Millisecond
 	lingerLength = 64 << 20
 )
 
-// WriteLast answers like [Write] a request whose body, if it announced one, nobody
-// wants. Over HTTP/1 the answer is then the last on its connection: the server would
-// wait for the body otherwise, Caddy up to a minute. A client that is just sending
-// is listened to for a moment, because one that is cut off while it sends may not
-// get to see the answer (RFC 9112 section 9.6). HTTP/2 and HTTP/3 have streams,
-// which end by themselves.
+// WriteLast is like [Write] for a request whose body, if it announced one, will not be read.
+// Over HTTP/1 it makes the response the last on its connection: otherwise the server would
+// wait for the body, in Caddy for up to a minute. It keeps reading from a client that is still
+// sending for a moment, because a client that is cut off while sending may not see the
+// response (RFC 9112 section 9.6). HTTP/2 and HTTP/3 end each stream separately.
 func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 	EndConnection(w, r)
 	Write(w, p)
-	if !announced(r) || r.Body == nil {
+	if !bodyAnnounced(r) || r.Body == nil {
 		return
 	}
 	controller := http.NewResponseController(w)
@@ -31,20 +30,20 @@ func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 	}
 }
 
-// EndConnection makes the answer, which somebody else is about to write, the last
-// on its connection, as [WriteLast] does.
+// EndConnection makes the response, which the caller is about to write, the last on its
+// connection, as [WriteLast] does.
 func EndConnection(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
-		// What follows may be meant for the tunnel that there is not. Go's server does so
-		// too, from 1.26.10 on.
+		// The following bytes may be meant for the tunnel that wasn't established. Go's server
+		// closes the connection too, since 1.26.10.
 		w.Header().Set("Connection", "close")
 	}
-	if announced(r) {
+	if bodyAnnounced(r) {
 		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime)) // not all writers can
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime)) // not all writers support it
 	}
 }
 
-// announced says whether a body was announced on a connection that would have to
-// wait for it.
-func announced(r *http.Request) bool { return r.ProtoMajor == 1 && r.ContentLength != 0 }
+// bodyAnnounced reports whether the request announced a body on a connection that would have
+// to wait for it.
+func bodyAnnounced(r *http.Request) bool { return r.ProtoMajor == 1 && r.ContentLength != 0 }

@@ -1,6 +1,6 @@
-// Package problem is the form of every error that Mollygate answers over HTTP:
-// problem details (RFC 9457) that clients of Mollymawk can read too, because they
-// carry its envelope's success and data.
+// Package problem defines the form of all errors that Mollygate returns over HTTP: problem
+// details (RFC 9457) that clients of Mollymawk can read too, because they include the success
+// and data members of its envelope.
 package problem
 
 import (
@@ -15,36 +15,36 @@ import (
 // contentType is the media type of the body.
 const contentType = "application/problem+json"
 
-// typeBase is where the codes are explained; the code is the anchor.
+// typeBase is the page that explains the codes; the code is the anchor.
 const typeBase = "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#"
 
-// Problem is an error as its receiver sees it. It never holds a secret.
+// Problem is an error as the client sees it. It never contains a secret.
 type Problem struct {
 	Status int
 	// Code is stable and meant for programs.
 	Code string
-	// Title is the same for all problems of a code, Detail is about this one and
-	// says what to do.
+	// Title is the same for all problems with a code. Detail describes this problem and says
+	// what to do.
 	Title  string
 	Detail string
-	// Members are added as they are, in order.
+	// Members are added to the body in order.
 	Members []Member
 }
 
-// Member is a further member of the body.
+// Member is an additional member of the body.
 type Member struct {
 	Name  string
 	Value any
 }
 
-// With returns the problem with a further member.
+// With returns a copy of the problem with an additional member.
 func (p Problem) With(name string, value any) Problem {
 	p.Members = append(slices.Clip(p.Members), Member{Name: name, Value: value})
 	return p
 }
 
-// appendJSON appends the body. A flood of refusals is written with it, so it is made
-// without reflection as far as it goes.
+// appendJSON appends the body. It mostly avoids reflection, so that a flood of refusals is
+// cheap.
 func (p Problem) appendJSON(b []byte) []byte {
 	b = appendString(append(b, `{"type":`...), typeBase+p.Code)
 	b = appendString(append(b, `,"title":`...), p.Title)
@@ -59,7 +59,7 @@ func (p Problem) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendString replaces what isn't UTF-8.
+// appendString appends a JSON string, with invalid UTF-8 replaced.
 func appendString(b []byte, s string) []byte {
 	b, _ = jsontext.AppendQuote(b, s)
 	return b
@@ -74,14 +74,14 @@ func appendValue(b []byte, value any) []byte {
 	}
 	text, err := json.Marshal(value, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
-		text = []byte("null") // no member of ours can fail; the rest is right all the same
+		text = []byte("null") // can't happen with our members; the rest is still valid
 	}
 	return append(b, text...)
 }
 
-// Write answers a request with the problem. Further headers are set before.
+// Write writes the problem as the response. Set additional headers before calling it.
 func Write(w http.ResponseWriter, p Problem) {
-	body := p.appendJSON(make([]byte, 0, 768)) // longer than most
+	body := p.appendJSON(make([]byte, 0, 768)) // enough for most
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -18,13 +18,14 @@ var denied = problem.Problem{
 	Detail: `This key lacks the scope "a:b".`,
 }
 
-// The body is RFC 9457's, and Mollymawk's clients find success and data in it.
+// The body follows RFC 9457 and has the success and data members for Mollymawk's clients.
 func TestBody(t *testing.T) {
 	body, err := json.Marshal(jsonOf(t, denied.With("required_scope", "a:b").With("n", 3)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"code":"insufficient_scope","data":"This key lacks the scope \"a:b\".","detail":"This key lacks the scope \"a:b\".","n":3,` +
+	const want = `{"code":"insufficient_scope","data":"This key lacks the scope \"a:b\".",` +
+		`"detail":"This key lacks the scope \"a:b\".","n":3,` +
 		`"required_scope":"a:b","status":403,"success":false,"title":"Insufficient scope",` +
 		`"type":"https://github.com/mollygate/mollygate/blob/main/docs/errors.md#insufficient_scope"}`
 	if string(body) != want {
@@ -34,16 +35,16 @@ func TestBody(t *testing.T) {
 
 func jsonOf(t *testing.T, p problem.Problem) any {
 	t.Helper()
-	answer := httptest.NewRecorder()
-	problem.Write(answer, p)
+	response := httptest.NewRecorder()
+	problem.Write(response, p)
 	var value any
-	if err := json.Unmarshal(answer.Body.Bytes(), &value); err != nil {
+	if err := json.Unmarshal(response.Body.Bytes(), &value); err != nil {
 		t.Fatal(err)
 	}
 	return value
 }
 
-// With returns a new problem; the same base can be used for several.
+// With returns a new problem and leaves its receiver unchanged.
 func TestWithLeavesTheBase(t *testing.T) {
 	members := []problem.Member{{Name: "a", Value: 1}, {Name: "b", Value: 2}, {Name: "c", Value: 3}}
 	base := denied.With("a", 1).With("b", 2).With("c", 3)
@@ -63,11 +64,11 @@ func TestWithLeavesTheBase(t *testing.T) {
 	}
 }
 
-// Text that isn't UTF-8 can't spoil an answer.
+// Invalid UTF-8 doesn't make the response invalid.
 func TestInvalidUTF8(t *testing.T) {
 	value := jsonOf(t, denied.With("client_ip", "\xff")).(map[string]any)
 	if value["client_ip"] != "\ufffd" || value["code"] != "insufficient_scope" {
-		t.Errorf("%v", value)
+		t.Errorf("got %v", value)
 	}
 }
 
@@ -84,29 +85,29 @@ func TestWrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, err := http.DefaultClient.Do(request)
+		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(answer.Body)
+		body, err := io.ReadAll(response.Body)
 		if err != nil {
 			t.Error(err)
 		}
-		if err := answer.Body.Close(); err != nil {
+		if err := response.Body.Close(); err != nil {
 			t.Error(err)
 		}
-		if answer.StatusCode != http.StatusForbidden {
-			t.Errorf("%s: status %d", method, answer.StatusCode)
+		if response.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: status %d", method, response.StatusCode)
 		}
 		for name, want := range map[string]string{
 			"Content-Type": "application/problem+json", "Cache-Control": "no-store",
 			"X-Content-Type-Options": "nosniff", "Allow": "GET",
 		} {
-			if got := strings.Join(answer.Header.Values(name), "|"); got != want {
+			if got := strings.Join(response.Header.Values(name), "|"); got != want {
 				t.Errorf("%s: %s: %s, want %s", method, name, got, want)
 			}
 		}
-		lengths[method] = answer.Header.Get("Content-Length")
+		lengths[method] = response.Header.Get("Content-Length")
 		if sent := strconv.Itoa(len(body)); method == http.MethodGet && lengths[method] != sent {
 			t.Errorf("Content-Length %s of %s bytes", lengths[method], sent)
 		}

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Catalog is what tokens can be granted: the scopes of every route that the
-// configured gates know, and named sets of grants.
+// Catalog is what tokens can be granted: the scopes of all routes of the configured gates, and
+// named sets of grants.
 type Catalog struct {
-	// Scopes are sorted by name, without doubles.
+	// Scopes are sorted by name, without duplicates.
 	Scopes []CatalogScope
 	// Presets are named sets of grants.
 	Presets map[string]Grants
 }
 
-// CatalogScope is a scope and what it opens.
+// CatalogScope is a scope and the routes that it allows.
 type CatalogScope struct {
 	Scope
-	// Routes are "METHOD /path".
+	// Routes are the names of the routes, "METHOD /path".
 	Routes []string
 }
 
@@ -34,12 +34,12 @@ func (c Catalog) PresetsWith(scope Scope) []string {
 	return names
 }
 
-// check returns the grants sorted and without doubles, or says which of them
-// means nothing here.
+// check returns the grants sorted and without duplicates, or an error that names an unknown
+// one.
 func (c Catalog) check(grants Grants) (Grants, error) {
 	for _, grant := range grants {
 		if !c.knows(grant) {
-			return nil, fmt.Errorf("%s is not a scope here; known are %s", quote(grant), c.Known())
+			return nil, fmt.Errorf("%s is not a known scope; known are %s", quote(grant), c.Known())
 		}
 	}
 	grants = slices.Clone(grants)
@@ -58,20 +58,20 @@ func (c Catalog) knows(grant string) bool {
 	})
 }
 
-// exceeding returns a grant that opens more than most does, if there is one. What
-// opens the actions of a resource that there are is less than what opens all that
-// there will be.
-func (c Catalog) exceeding(grants, most Grants) (grant string, exceeds bool) {
+// exceeding returns a grant that allows more than maximum does, if there is one. A grant of
+// all existing actions of a resource allows less than "resource:*", which also covers future
+// actions.
+func (c Catalog) exceeding(grants, maximum Grants) (grant string, exceeds bool) {
 	for _, grant := range grants {
-		if !c.within(grant, most) {
+		if !c.within(grant, maximum) {
 			return grant, true
 		}
 	}
 	return "", false
 }
 
-func (c Catalog) within(grant string, most Grants) bool {
-	if slices.Contains(most, grant) {
+func (c Catalog) within(grant string, maximum Grants) bool {
+	if slices.Contains(maximum, grant) {
 		return true
 	}
 	resource, wild := strings.CutSuffix(grant, "*")
@@ -79,20 +79,19 @@ func (c Catalog) within(grant string, most Grants) bool {
 	for _, scope := range c.Scopes {
 		switch {
 		case !wild && scope.Name == grant:
-			return most.Cover(scope.Scope)
+			return maximum.Cover(scope.Scope)
 		case wild && resource != "" && strings.HasPrefix(scope.Name, resource):
 			if scope.Explicit {
 				return false
 			}
-			within = slices.Contains(most, "*")
+			within = slices.Contains(maximum, "*")
 		}
 	}
 	return within
 }
 
-// Expand returns the grants with those of the presets in place of their names, which
-// are told from grants by having neither ":" nor "*". The error names what isn't
-// known.
+// Expand returns the grants, with the names of presets replaced by their grants. Names of
+// presets contain neither ":" nor "*". The error names an unknown grant.
 func (c Catalog) Expand(texts []string) (Grants, error) {
 	var grants Grants
 	for _, text := range texts {
@@ -105,13 +104,13 @@ func (c Catalog) Expand(texts []string) (Grants, error) {
 	return c.check(grants)
 }
 
-// Known returns a list of what can be granted, for an error.
+// Known lists what can be granted, for error messages.
 func (c Catalog) Known() string {
 	names := make([]string, 0, len(c.Scopes)+2)
 	for _, scope := range c.Scopes {
 		names = append(names, scope.Name)
 	}
-	return strings.Join(append(names, "a resource with :* for all its actions", "*"), ", ")
+	return strings.Join(append(names, "a resource followed by :* for all its actions", "*"), ", ")
 }
 
 func (c Catalog) presetNames() []string {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Draft is a token as somebody asks for it. Exactly one of Scopes and Preset is
-// set for API tokens, none for admin tokens.
+// Draft is a request for a new token. API tokens need exactly one of Scopes and Preset; admin
+// tokens have neither.
 type Draft struct {
 	Kind       Kind
 	Name       string
@@ -17,7 +17,7 @@ type Draft struct {
 	Scopes     Grants
 	Preset     string
 	AllowedIPs []string
-	// RateLimit and Quota are nil for none.
+	// RateLimit and Quota are nil for no limit.
 	RateLimit *RateLimit
 	Quota     *Quota
 	Metadata  map[string]string
@@ -26,40 +26,38 @@ type Draft struct {
 	Expiry
 }
 
-// Expiry is when a token ends: one of the fields is set.
+// Expiry is when a token expires. Exactly one field is set.
 type Expiry struct {
 	ExpiresIn Lifetime
 	ExpiresAt time.Time
-	// NeverExpires asks for a token without end.
+	// NeverExpires requests a token that never expires.
 	NeverExpires bool
 }
 
-// Policy is what the configuration allows tokens to be.
+// Policy defines which tokens the configuration allows.
 type Policy struct {
 	Prefixes Prefixes
-	// MaxLifetime is the longest time between the making of a secret and its
-	// expiry.
+	// MaxLifetime is the maximum time between the creation of a secret and its expiry.
 	MaxLifetime Lifetime
 	// Accounts are the configured account names.
 	Accounts []string
-	// MaxScopes has what tokens of an account can be granted at most; an account that
-	// isn't in it gives everything.
+	// MaxScopes maps an account to the maximum scopes of its tokens. An account that isn't in
+	// it has no maximum.
 	MaxScopes map[string]Grants
 	Catalog   Catalog
 }
 
-// New checks the draft against the policy and returns the token it asks for,
-// without an id or a secret. The error is a *FieldError.
+// New checks the draft against the policy and returns the requested token, without an ID or a
+// secret. The error is a *FieldError.
 func (p Policy) New(d Draft, now time.Time) (Token, error) {
 	token, err := p.checked(d, now)
 	return token, p.redacted(err)
 }
 
-// redacted takes secrets out of an error: what was written into the wrong field
-// may be a token.
+// redacted removes secrets from an error: a value in the wrong field may be a token.
 func (p Policy) redacted(err error) error {
-	if broken, ok := errors.AsType[*FieldError](err); ok {
-		return &FieldError{Field: broken.Field, Rule: p.Prefixes.Redact(broken.Rule)}
+	if fieldErr, ok := errors.AsType[*FieldError](err); ok {
+		return &FieldError{Field: fieldErr.Field, Rule: p.Prefixes.Redact(fieldErr.Rule)}
 	}
 	return err
 }
@@ -75,8 +73,8 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 		CreatedAt: now.UTC().Truncate(time.Microsecond),
 		Version:   1,
 	}
-	// Times that are shown have whole seconds, so that what is shown is the
-	// truth; a token never lives longer than it was asked for.
+	// Displayed times have whole seconds, so that they are exact. Rounding down means that a
+	// token never lives longer than requested.
 	made := token.CreatedAt.Truncate(time.Second)
 	token.UpdatedAt, token.SecretMadeAt = made, made
 
@@ -129,10 +127,11 @@ func (p Policy) account(d Draft) (string, error) {
 		if len(p.Accounts) == 0 {
 			return "",
 				fieldErrorf("account",
-					"%s is not configured; no account is: add an account block to api_tokens in the Caddyfile",
+					"%s is not configured, nor is any other account: "+
+						"add an account block to api_tokens in the Caddyfile",
 					quote(account))
 		}
-		return "", fieldErrorf("account", "%s is not configured; the accounts here are %s", quote(account),
+		return "", fieldErrorf("account", "%s is not configured; the configured accounts are %s", quote(account),
 			strings.Join(p.Accounts, ", "))
 	}
 	return account, nil
@@ -154,22 +153,22 @@ func (p Policy) grants(d Draft) (Grants, error) {
 		}
 		grants, ok := p.Catalog.Presets[d.Preset]
 		if !ok {
-			return nil, fieldErrorf("preset", "%s is not known; the presets here are %s", quote(d.Preset),
+			return nil, fieldErrorf("preset", "%s is not a known preset; the presets are %s", quote(d.Preset),
 				strings.Join(p.Catalog.presetNames(), ", "))
 		}
-		return p.known("preset", grants)
+		return p.checkGrants("preset", grants)
 	}
 	switch n := len(d.Scopes); {
 	case n == 0:
 		return nil, fieldErrorf("scopes", "give at least one scope, or a preset (%s)",
 			strings.Join(p.Catalog.presetNames(), ", "))
 	case n > maxScopes:
-		return nil, fieldErrorf("scopes", "%d are given; %d are allowed", n, maxScopes)
+		return nil, fieldErrorf("scopes", "%d given; at most %d are allowed", n, maxScopes)
 	}
-	return p.known("scopes", d.Scopes)
+	return p.checkGrants("scopes", d.Scopes)
 }
 
-// scopesField names the field that says what the token may do.
+// scopesField returns the name of the field that determines the scopes.
 func (d Draft) scopesField() string {
 	if d.Preset != "" {
 		return "preset"
@@ -177,15 +176,15 @@ func (d Draft) scopesField() string {
 	return "scopes"
 }
 
-// withinAccount checks that the token has no scope that its account doesn't give.
+// withinAccount checks the token's scopes against the maximum of its account.
 func (p Policy) withinAccount(token *Token, field string) error {
-	most, limited := p.MaxScopes[token.Account]
+	maximum, limited := p.MaxScopes[token.Account]
 	if !limited {
 		return nil
 	}
-	if grant, exceeds := p.Catalog.exceeding(token.Scopes, most); exceeds {
-		return fieldErrorf(field, "%s is more than account %s gives, which is %s", quote(grant), token.Account,
-			strings.Join(most, ", "))
+	if grant, exceeds := p.Catalog.exceeding(token.Scopes, maximum); exceeds {
+		return fieldErrorf(field, "%s exceeds the maximum of account %s, which is %s", quote(grant), token.Account,
+			strings.Join(maximum, ", "))
 	}
 	return nil
 }
@@ -204,7 +203,7 @@ func (p Policy) quota(kind Kind, quota *Quota) (Quota, error) {
 	return checkQuota(quota)
 }
 
-func (p Policy) known(field string, grants Grants) (Grants, error) {
+func (p Policy) checkGrants(field string, grants Grants) (Grants, error) {
 	grants, err := p.Catalog.check(grants)
 	if err != nil {
 		return nil, fieldErrorf(field, "%v", err)
@@ -212,8 +211,8 @@ func (p Policy) known(field string, grants Grants) (Grants, error) {
 	return grants, nil
 }
 
-// expiry returns when a token ends whose secret was made at made and whose
-// lifetime counts from start; the zero time is never.
+// expiry returns when a token expires whose secret was created at made and whose lifetime
+// counts from start; the zero time means never.
 func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) {
 	given := 0
 	for _, set := range []bool{!d.ExpiresIn.Unlimited(), !d.ExpiresAt.IsZero(), d.NeverExpires} {
@@ -223,14 +222,14 @@ func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) 
 	}
 	switch {
 	case given == 0:
-		return time.Time{}, fieldErrorf("expires_in", `is required: write for example "90d", or give expires_at%s`,
+		return time.Time{}, fieldErrorf("expires_in", `is required, for example "90d"; or give expires_at%s`,
 			p.neverHint())
 	case given > 1:
 		return time.Time{}, fieldErrorf("expires_at", "give either expires_in or expires_at, not both")
 	case d.NeverExpires:
 		if !p.MaxLifetime.Unlimited() {
 			return time.Time{},
-				fieldErrorf("expires_in", `"never" is only possible with max_lifetime unlimited; here it is %s`,
+				fieldErrorf("expires_in", `"never" requires max_lifetime unlimited; it is %s`,
 					p.MaxLifetime)
 		}
 		return time.Time{}, nil
@@ -246,14 +245,14 @@ func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) 
 	}
 	switch {
 	case !now.Before(end):
-		return time.Time{}, fieldErrorf(field, "the token would have expired already, at %s", formatTime(end))
+		return time.Time{}, fieldErrorf(field, "the token would already have expired, at %s", formatTime(end))
 	case end.Year() > maxYear:
 		return time.Time{}, fieldErrorf(field, "%v", errAfterMaxYear)
 	case p.MaxLifetime.Unlimited():
 		return end, nil
 	}
 	latest, err := p.MaxLifetime.From(made)
-	if err == nil && end.After(latest) { // an error is a maximum that can't be reached
+	if err == nil && end.After(latest) { // an error means that the limit is beyond the last year
 		return time.Time{}, fieldErrorf(field, "would be %s, later than max_lifetime %s allows (%s)",
 			formatTime(end), p.MaxLifetime, formatTime(latest))
 	}
@@ -276,21 +275,21 @@ func checkNotBefore(notBefore, expiresAt time.Time) (time.Time, error) {
 	case notBefore.Year() > maxYear:
 		return time.Time{}, fieldErrorf("not_before", "%v", errAfterMaxYear)
 	case notBefore.Year() < minYear:
-		return time.Time{}, fieldErrorf("not_before", "lies before the year %d; leave it out instead", minYear)
+		return time.Time{}, fieldErrorf("not_before", "is before the year %d; leave it out instead", minYear)
 	case !expiresAt.IsZero() && !notBefore.Before(expiresAt):
-		return time.Time{}, fieldErrorf("not_before", "is not before the token's end at %s", formatTime(expiresAt))
+		return time.Time{}, fieldErrorf("not_before", "is not before the token's expiry at %s", formatTime(expiresAt))
 	}
 	return notBefore, nil
 }
 
 func formatTime(t time.Time) string { return t.Format(time.RFC3339) }
 
-// quote returns what somebody wrote for a message about it. It cuts nothing that
-// could be a token, so that [Prefixes.Redact] finds it.
+// quote quotes user input for a message. It never shortens it to a part that could be a token,
+// so that [Prefixes.Redact] can find tokens.
 func quote(s string) string {
-	const enough = 200
-	if len(s) > enough {
-		return "what is given (" + strconv.Itoa(len(s)) + " bytes)"
+	const maxLength = 200
+	if len(s) > maxLength {
+		return "the value (" + strconv.Itoa(len(s)) + " bytes)"
 	}
 	return strconv.Quote(s)
 }

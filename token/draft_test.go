@@ -39,7 +39,7 @@ func TestDraft(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	// The token keeps nothing of the caller's.
+	// The token shares no memory with the draft.
 	draft.Scopes[0], draft.Metadata["env"] = "*", "changed"
 	if got.Metadata["env"] != "prod" || got.Scopes[0] != "block:*" {
 		t.Error("the token changes with the draft")
@@ -70,10 +70,10 @@ func TestDraftRules(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit   func(*Draft)
 		policy func(*Policy)
-		// field is the one that is wrong; empty is none.
+		// field is the invalid field; empty if the draft is valid.
 		field, rule string
 	}{
-		"as it is": {edit: func(*Draft) {}},
+		"unchanged": {edit: func(*Draft) {}},
 
 		"no kind":      {edit: func(d *Draft) { d.Kind = 0 }, field: "kind"},
 		"unknown kind": {edit: func(d *Draft) { d.Kind = 3 }, field: "kind"},
@@ -105,18 +105,18 @@ func TestDraftRules(t *testing.T) {
 		"default account": {edit: func(d *Draft) { d.Account = "" }},
 		"unknown account": {edit: func(d *Draft) { d.Account = "bob" }, field: "account",
 			rule: "alice, default"},
-		"account by case": {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
-		"no account there": {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil },
+		"account in other case": {edit: func(d *Draft) { d.Account = "Alice" }, field: "account"},
+		"no accounts": {edit: func(*Draft) {}, policy: func(p *Policy) { p.Accounts = nil },
 			field: "account", rule: "account block"},
-		"scopes of the account": {edit: func(d *Draft) {
+		"scopes within the account's maximum": {edit: func(d *Draft) {
 			d.Account, d.Scopes = "alice",
 				Grants{"unikernel:list", "block:*"}
 		}, policy: narrow},
-		"more than the account gives": {edit: func(d *Draft) {
+		"more than the account's maximum": {edit: func(d *Draft) {
 			d.Account, d.Scopes = "alice",
 				Grants{"unikernel:list", "unikernel:create"}
 		}, policy: narrow, field: "scopes",
-			rule: `"unikernel:create" is more than account alice gives, which is block:*, unikernel:list`},
+			rule: `"unikernel:create" exceeds the maximum of account alice, which is block:*, unikernel:list`},
 		"all actions of the account": {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"unikernel:*"} },
 			policy: narrow, field: "scopes"},
 		"everything of the account": {edit: func(d *Draft) { d.Account, d.Scopes = "alice", Grants{"*"} },
@@ -126,18 +126,18 @@ func TestDraftRules(t *testing.T) {
 		"preset beyond the account": {edit: func(d *Draft) { d.Account, d.Scopes, d.Preset = "alice", nil, "full" },
 			policy: narrow, field: "preset", rule: "account alice"},
 		"another account": {edit: func(d *Draft) { d.Scopes = Grants{"*"} }, policy: narrow},
-		"account with all": {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "*"} },
+		"account with *": {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "*"} },
 			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }},
-		"account without the explicit": {edit: func(d *Draft) { d.Scopes = Grants{"monitoring:*"} },
+		"explicit scope, account with *": {edit: func(d *Draft) { d.Scopes = Grants{"monitoring:*"} },
 			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": {"*"}} }, field: "scopes"},
-		"account that gives nothing": {edit: func(*Draft) {},
+		"account without scopes": {edit: func(*Draft) {},
 			policy: func(p *Policy) { p.MaxScopes = map[string]Grants{"default": nil} }, field: "scopes"},
 
 		"rate limit":   {edit: func(d *Draft) { d.RateLimit = &RateLimit{60, time.Minute} }},
 		"highest rate": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9, 24 * time.Hour} }},
 		"rate too high": {edit: func(d *Draft) { d.RateLimit = &RateLimit{1e9 + 1, time.Minute} },
 			field: "rate_limit", rule: "1000000000"},
-		"rate of none": {edit: func(d *Draft) { d.RateLimit = &RateLimit{0, time.Minute} },
+		"rate of 0": {edit: func(d *Draft) { d.RateLimit = &RateLimit{0, time.Minute} },
 			field: "rate_limit", rule: "requests"},
 		"negative rate": {edit: func(d *Draft) { d.RateLimit = &RateLimit{-1, time.Minute} },
 			field: "rate_limit", rule: "requests"},
@@ -155,7 +155,7 @@ func TestDraftRules(t *testing.T) {
 		"daily quota": {edit: func(d *Draft) { d.Quota = &Quota{999_999_999_999_999, PeriodDay} }},
 		"quota too high": {edit: func(d *Draft) { d.Quota = &Quota{1_000_000_000_000_000, PeriodDay} },
 			field: "quota", rule: "999999999999999"},
-		"quota of none": {edit: func(d *Draft) { d.Quota = &Quota{Period: PeriodMonth} }, field: "quota",
+		"quota of 0": {edit: func(d *Draft) { d.Quota = &Quota{Period: PeriodMonth} }, field: "quota",
 			rule: "requests"},
 		"no period": {edit: func(d *Draft) { d.Quota = &Quota{Requests: 1} }, field: "quota",
 			rule: "period"},
@@ -172,12 +172,12 @@ func TestDraftRules(t *testing.T) {
 		"admin with scopes": {edit: func(d *Draft) { d.Kind = KindAdmin }, field: "scopes"},
 		"admin with preset": {edit: func(d *Draft) { d.Kind, d.Scopes, d.Preset = KindAdmin, nil, "read" },
 			field: "preset"},
-		"no scope":          {edit: func(d *Draft) { d.Scopes = nil }, field: "scopes", rule: "full, read"},
-		"preset":            {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "read" }},
-		"preset and scopes": {edit: func(d *Draft) { d.Preset = "read" }, field: "preset"},
-		"preset and none":   {edit: func(d *Draft) { d.Preset, d.Scopes = "read", Grants{} }, field: "preset"},
-		"unknown preset":    {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "write" }, field: "preset"},
-		"preset that is wrong": {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "bad" },
+		"no scope":                {edit: func(d *Draft) { d.Scopes = nil }, field: "scopes", rule: "full, read"},
+		"preset":                  {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "read" }},
+		"preset and scopes":       {edit: func(d *Draft) { d.Preset = "read" }, field: "preset"},
+		"preset and empty scopes": {edit: func(d *Draft) { d.Preset, d.Scopes = "read", Grants{} }, field: "preset"},
+		"unknown preset":          {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "write" }, field: "preset"},
+		"preset with unknown scope": {edit: func(d *Draft) { d.Scopes, d.Preset = nil, "bad" },
 			policy: func(p *Policy) { p.Catalog.Presets = map[string]Grants{"bad": {"x:y"}} }, field: "preset"},
 		"everything":             {edit: func(d *Draft) { d.Scopes = Grants{"*"} }},
 		"every action":           {edit: func(d *Draft) { d.Scopes = Grants{"unikernel:*", "monitoring:*"} }},
@@ -189,11 +189,11 @@ func TestDraftRules(t *testing.T) {
 		"two stars":              {edit: func(d *Draft) { d.Scopes = Grants{"**"} }, field: "scopes"},
 		"empty scope":            {edit: func(d *Draft) { d.Scopes = Grants{""} }, field: "scopes"},
 		"only a colon":           {edit: func(d *Draft) { d.Scopes = Grants{":*"} }, field: "scopes"},
-		"scope by case":          {edit: func(d *Draft) { d.Scopes = Grants{"Unikernel:list"} }, field: "scopes"},
+		"scope in other case":    {edit: func(d *Draft) { d.Scopes = Grants{"Unikernel:list"} }, field: "scopes"},
 		"too many scopes":        {edit: func(d *Draft) { d.Scopes = make(Grants, 257) }, field: "scopes"},
 		"as many IPs as allowed": {edit: func(d *Draft) { d.AllowedIPs = many(256) }},
 		"too many IPs":           {edit: func(d *Draft) { d.AllowedIPs = many(257) }, field: "allowed_ips"},
-		"no IP":                  {edit: func(d *Draft) { d.AllowedIPs = []string{""} }, field: "allowed_ips"},
+		"empty IP":               {edit: func(d *Draft) { d.AllowedIPs = []string{""} }, field: "allowed_ips"},
 
 		"too many entries": {edit: func(d *Draft) { d.Metadata = manyEntries }, field: "metadata"},
 		"empty key":        {edit: func(d *Draft) { d.Metadata = map[string]string{"": "x"} }, field: "metadata"},
@@ -214,7 +214,7 @@ func TestDraftRules(t *testing.T) {
 			field: "metadata"},
 		"value with escape": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "\x1b[2J"} },
 			field: "metadata", rule: "U+001B"},
-		"value turns direction": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\u202ey"} },
+		"value with bidi control": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\u202ey"} },
 			field: "metadata"},
 		"value with lines": {edit: func(d *Draft) { d.Metadata = map[string]string{"a": "x\n\ty"} }},
 		"keys differ by case": {edit: func(d *Draft) { d.Metadata = map[string]string{"Env": "", "env": ""} },
@@ -229,23 +229,23 @@ func TestDraftRules(t *testing.T) {
 		"never, with a limit": {edit: func(d *Draft) { d.ExpiresIn, d.NeverExpires = Lifetime{}, true },
 			field: "expires_in", rule: "2y"},
 		"longest lifetime": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 24} }},
-		"longer than longest": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 25} }, field: "expires_in",
+		"lifetime too long": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 25} }, field: "expires_in",
 			rule: "2y"},
-		"latest end": {edit: func(d *Draft) {
+		"latest expiry": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				at("2029-03-14T15:09:26Z")
 		}},
-		"latest end and less": {edit: func(d *Draft) {
+		"latest expiry and a fraction": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				at("2029-03-14T15:09:26.999Z")
 		}},
-		"later than latest": {edit: func(d *Draft) {
+		"later than the latest expiry": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				at("2029-03-14T15:09:27Z")
 		}, field: "expires_at"},
 		"already expired": {edit: func(d *Draft) { d.ExpiresIn, d.ExpiresAt = Lifetime{}, testTime },
 			field: "expires_at"},
-		"expires within now": {edit: func(d *Draft) {
+		"expires within the current second": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				testTime.Add(400*time.Millisecond)
 		}, field: "expires_at"},
@@ -253,27 +253,27 @@ func TestDraftRules(t *testing.T) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				testTime.Add(time.Second)
 		}},
-		"last second of all": {edit: func(d *Draft) {
+		"last valid second": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				at("9999-12-31T23:59:59Z")
 		}, policy: unlimited},
-		"first year too many": {edit: func(d *Draft) {
+		"first invalid year": {edit: func(d *Draft) {
 			d.ExpiresIn, d.ExpiresAt = Lifetime{},
 				at("9999-12-31T23:59:59-01:00")
 		}, policy: unlimited, field: "expires_at"},
-		"in too many years": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 9000} }, policy: unlimited,
+		"too many years": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 9000} }, policy: unlimited,
 			field: "expires_in"},
-		"limit that has no end": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 1000} },
+		"unreachable max_lifetime": {edit: func(d *Draft) { d.ExpiresIn = Lifetime{months: 12 * 1000} },
 			policy: func(p *Policy) { p.MaxLifetime = Lifetime{months: 12 * 9000} }},
-		"begins at the end": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:26Z") },
+		"not_before at expiry": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:26Z") },
 			field: "not_before"},
-		"begins before the end": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:25Z") }},
-		"began long ago":        {edit: func(d *Draft) { d.NotBefore = at("1970-01-01T00:00:00Z") }},
-		"began in the year 0": {edit: func(d *Draft) { d.NotBefore = at("0000-06-01T00:00:00Z") },
+		"not_before before expiry": {edit: func(d *Draft) { d.NotBefore = at("2027-04-14T15:09:25Z") }},
+		"not_before long ago":      {edit: func(d *Draft) { d.NotBefore = at("1970-01-01T00:00:00Z") }},
+		"not_before in the year 0": {edit: func(d *Draft) { d.NotBefore = at("0000-06-01T00:00:00Z") },
 			field: "not_before"},
-		"began in no year": {edit: func(d *Draft) { d.NotBefore = at("0001-01-01T00:00:00+01:00") },
+		"not_before before the year 1": {edit: func(d *Draft) { d.NotBefore = at("0001-01-01T00:00:00+01:00") },
 			field: "not_before"},
-		"begins after all years": {edit: func(d *Draft) {
+		"not_before after the last year": {edit: func(d *Draft) {
 			d.ExpiresIn, d.NeverExpires, d.NotBefore = Lifetime{}, true, at("9999-12-31T23:59:59-01:00")
 		}, policy: unlimited, field: "not_before"},
 	} {
@@ -285,17 +285,17 @@ func TestDraftRules(t *testing.T) {
 				c.policy(&policy)
 			}
 			token, err := policy.New(draft, testTime)
-			var broken *FieldError
+			var fieldErr *FieldError
 			switch {
 			case c.field == "" && err != nil:
 				t.Errorf("refused: %v", err)
-			case c.field != "" && (!errors.As(err, &broken) || broken.Field != c.field ||
-				!strings.Contains(broken.Rule, c.rule)):
+			case c.field != "" && (!errors.As(err, &fieldErr) || fieldErr.Field != c.field ||
+				!strings.Contains(fieldErr.Rule, c.rule)):
 				t.Errorf("got %v, want an error about %s %s", err, c.field, c.rule)
 			case c.field != "" && !reflect.ValueOf(token).IsZero():
-				t.Error("there is a token beside the error")
+				t.Error("a token is returned with the error")
 			case c.field == "":
-				// Whatever is accepted can be stored and read back as it is.
+				// Every valid token can be stored and read back unchanged.
 				token.Digest = DigestOf(vector)
 				decoded, err := DecodeToken(token.ID, EncodeToken(&token))
 				if err != nil {
@@ -309,8 +309,8 @@ func TestDraftRules(t *testing.T) {
 	}
 }
 
-// TestFieldErrorsHoldNoSecret puts a token into every field that an error quotes.
-func TestFieldErrorsHoldNoSecret(t *testing.T) {
+// TestFieldErrorsContainNoSecret puts a token into every field that an error quotes.
+func TestFieldErrorsContainNoSecret(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*Draft){
 		"account":      func(d *Draft) { d.Account = vector },
@@ -326,7 +326,7 @@ func TestFieldErrorsHoldNoSecret(t *testing.T) {
 		edit(&draft)
 		_, err := testPolicy.New(draft, testTime)
 		if err == nil || strings.Contains(err.Error(), vector[secretStart:secretStart+8]) {
-			t.Errorf("%s: the error holds the secret or is none", name)
+			t.Errorf("%s: no error, or it contains the secret", name)
 		}
 	}
 }
@@ -354,7 +354,7 @@ func TestParseAllowedIPs(t *testing.T) {
 	}
 	if prefixes, err := parseAllowedIPs([]string{"::ffff:10.0.0.0/104", "10.0.0.0/8"}); err != nil ||
 		len(prefixes) != 1 {
-		t.Errorf("one range in two spellings is %v, %v", prefixes, err)
+		t.Errorf("two spellings of one range: %v, %v", prefixes, err)
 	}
 }
 
@@ -372,6 +372,6 @@ func TestCatalogPresets(t *testing.T) {
 	}
 	presets := maps.Clone(c.Presets)
 	if _, err := c.check(Grants{"unikernel:list", "block:list"}); err != nil || !reflect.DeepEqual(presets, c.Presets) {
-		t.Errorf("checking changes the catalog, or fails: %v", err)
+		t.Errorf("check changed the catalog or failed: %v", err)
 	}
 }

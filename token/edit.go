@@ -8,33 +8,32 @@ import (
 	"time"
 )
 
-// Edit changes some of a token's fields. What is nil stays as it is; the rules are
-// those of a [Draft].
+// Edit changes some fields of a token. Nil fields stay unchanged. The rules are those of a
+// [Draft].
 type Edit struct {
 	Name    *string
 	Account *string
-	// Scopes and Preset exclude each other.
+	// Scopes and Preset are mutually exclusive.
 	Scopes     Grants
 	Preset     *string
 	AllowedIPs *[]string
-	// RateLimit and Quota return what the token's becomes; nil is none.
+	// RateLimit and Quota return the new limit; nil is no limit.
 	RateLimit func(old *RateLimit) *RateLimit
 	Quota     func(old *Quota) *Quota
-	// Metadata is merged into the token's; an entry that is nil is removed.
+	// Metadata is merged into the token's; nil values remove entries.
 	Metadata map[string]*string
-	// ClearMetadata removes the token's before the merge.
+	// ClearMetadata removes the token's metadata before the merge.
 	ClearMetadata bool
-	// NotBefore, if zero, removes the token's.
+	// NotBefore, if it is the zero time, removes the token's.
 	NotBefore *time.Time
 	// Expiry counts from now.
 	Expiry *Expiry
-	// Version is the one the edit is meant for, or [AnyVersion].
+	// Version is the version that the edit is based on, or [AnyVersion].
 	Version uint64
 }
 
-// Edit changes a token and returns what that changed, field by field, in words for the
-// audit. An error about the edit is a *FieldError; a revoked or expired token is
-// [ErrConflict].
+// Edit changes a token and describes the changes field by field, for the audit log. An error
+// about the edit is a *FieldError; a revoked or expired token is [ErrConflict].
 func (p Policy) Edit(token *Token, edit Edit, now time.Time) (changes map[string]string, err error) {
 	if err := token.Ended(now); err != nil {
 		return nil, err
@@ -46,8 +45,8 @@ func (p Policy) Edit(token *Token, edit Edit, now time.Time) (changes map[string
 	return differences(&old, token), nil
 }
 
-// edit checks only what is changed: what a token has may stay, also if it can no
-// longer be given.
+// edit checks only the changed fields: a token may keep values that can no longer be given to
+// new tokens.
 func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 	if edit.Name != nil {
 		if token.Name, err = checkName(*edit.Name); err != nil {
@@ -76,7 +75,7 @@ func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 	return p.editValidity(token, edit, now)
 }
 
-// editScopes is called with the account already changed, which may give less.
+// editScopes runs after the account has changed, since the new one may have a lower maximum.
 func (p Policy) editScopes(token *Token, edit Edit) (err error) {
 	if edit.Scopes == nil && edit.Preset == nil {
 		if edit.Account != nil {
@@ -96,18 +95,18 @@ func (p Policy) editScopes(token *Token, edit Edit) (err error) {
 
 func (p Policy) editLimits(token *Token, edit Edit) (err error) {
 	if edit.RateLimit != nil {
-		if token.RateLimit, err = p.rateLimit(token.Kind, edit.RateLimit(given(token.RateLimit))); err != nil {
+		if token.RateLimit, err = p.rateLimit(token.Kind, edit.RateLimit(nilIfZero(token.RateLimit))); err != nil {
 			return err
 		}
 	}
 	if edit.Quota != nil {
-		token.Quota, err = p.quota(token.Kind, edit.Quota(given(token.Quota)))
+		token.Quota, err = p.quota(token.Kind, edit.Quota(nilIfZero(token.Quota)))
 	}
 	return err
 }
 
-// given returns a pointer to a copy of what isn't zero, or nil.
-func given[T comparable](value T) *T {
+// nilIfZero returns a pointer to a copy of value, or nil if it is the zero value.
+func nilIfZero[T comparable](value T) *T {
 	if value == *new(T) {
 		return nil
 	}
@@ -123,7 +122,7 @@ func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error)
 		if token.ExpiresAt, err = p.expiry(*edit.Expiry, made, now.UTC().Truncate(time.Second), now); err != nil {
 			return err
 		}
-		// What ends with the token isn't brought back by a later edit.
+		// A later edit must not revive a previous secret that ends with the token.
 		if end := token.ExpiresAt; !end.IsZero() && token.PreviousValidUntil.After(end) {
 			token.PreviousValidUntil = end
 		}
@@ -136,7 +135,8 @@ func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error)
 	return err
 }
 
-// metadata returns what becomes of a token's metadata, in a map of its own.
+// metadata returns the edited metadata. An unchanged map is returned as is, otherwise the
+// result is a new map.
 func (e Edit) metadata(old map[string]string) map[string]string {
 	if e.Metadata == nil && !e.ClearMetadata {
 		return old
@@ -155,19 +155,19 @@ func (e Edit) metadata(old map[string]string) map[string]string {
 	return merged
 }
 
-// differences says for the audit what an edit changed, field by field.
+// differences describes the changes of an edit field by field, for the audit log.
 func differences(old, token *Token) map[string]string {
 	changes := make(map[string]string)
-	noteText(changes, "name", old.Name, token.Name)
-	noteText(changes, "account", old.Account, token.Account)
-	noteText(changes, "scopes", strings.Join(old.Scopes, " "), strings.Join(token.Scopes, " "))
-	noteText(changes, "allowed_ips", joinPrefixes(old.AllowedIPs), joinPrefixes(token.AllowedIPs))
-	noteText(changes, "rate_limit", old.RateLimit.String(), token.RateLimit.String())
-	noteText(changes, "quota", old.Quota.String(), token.Quota.String())
-	noteTime(changes, "not_before", old.NotBefore, token.NotBefore)
-	noteTime(changes, "expires_at", old.ExpiresAt, token.ExpiresAt)
-	noteTime(changes, "previous_valid_until", old.PreviousValidUntil, token.PreviousValidUntil)
-	// Values may be long, and may be what nobody should read later.
+	addChange(changes, "name", old.Name, token.Name)
+	addChange(changes, "account", old.Account, token.Account)
+	addChange(changes, "scopes", strings.Join(old.Scopes, " "), strings.Join(token.Scopes, " "))
+	addChange(changes, "allowed_ips", joinPrefixes(old.AllowedIPs), joinPrefixes(token.AllowedIPs))
+	addChange(changes, "rate_limit", old.RateLimit.String(), token.RateLimit.String())
+	addChange(changes, "quota", old.Quota.String(), token.Quota.String())
+	addTimeChange(changes, "not_before", old.NotBefore, token.NotBefore)
+	addTimeChange(changes, "expires_at", old.ExpiresAt, token.ExpiresAt)
+	addTimeChange(changes, "previous_valid_until", old.PreviousValidUntil, token.PreviousValidUntil)
+	// Values may be long, and may be confidential.
 	var keys []string
 	for key := range token.Metadata {
 		if value, had := old.Metadata[key]; !had || value != token.Metadata[key] {
@@ -185,32 +185,32 @@ func differences(old, token *Token) map[string]string {
 	return changes
 }
 
-// maxNoted is how many bytes of a value the audit keeps.
-const maxNoted = 200
+// maxAuditValue limits a value in the audit log, in bytes.
+const maxAuditValue = 200
 
-func noteText(changes map[string]string, field, before, after string) {
+func addChange(changes map[string]string, field, before, after string) {
 	if before != after {
-		changes[field] = noted(before) + " -> " + noted(after)
+		changes[field] = auditValue(before) + " -> " + auditValue(after)
 	}
 }
 
-func noteTime(changes map[string]string, field string, before, after time.Time) {
+func addTimeChange(changes map[string]string, field string, before, after time.Time) {
 	if !before.Equal(after) {
 		changes[field] = NotedTime(before) + " -> " + NotedTime(after)
 	}
 }
 
-func noted(value string) string {
+func auditValue(value string) string {
 	switch {
 	case value == "":
 		return "none"
-	case len(value) > maxNoted:
-		return strings.ToValidUTF8(value[:maxNoted], "") + "…"
+	case len(value) > maxAuditValue:
+		return strings.ToValidUTF8(value[:maxAuditValue], "") + "…"
 	}
 	return value
 }
 
-// NotedTime returns a time as the audit notes it.
+// NotedTime formats a time for the audit log.
 func NotedTime(t time.Time) string {
 	if t.IsZero() {
 		return "none"

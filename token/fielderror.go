@@ -2,12 +2,12 @@ package token
 
 import "fmt"
 
-// FieldError says which field of a request breaks which rule. Its text never
-// repeats a secret.
+// FieldError reports which field of a request breaks which rule. Its text never contains a
+// secret.
 type FieldError struct {
 	// Field is the field's name in the admin API.
 	Field string
-	// Rule says what the field must be.
+	// Rule is the rule, or what is wrong with the value.
 	Rule string
 }
 

@@ -2,9 +2,8 @@ package token
 
 import "strings"
 
-// Find looks for a token of Mollygate's own form with a right checksum anywhere
-// in text and returns where it begins, or -1. It takes time in proportion to the
-// text's length, whatever the text.
+// Find returns the index of the first token in text that has Mollygate's own form and a valid
+// checksum, or -1. It takes time proportional to the length of any text.
 func (p Prefixes) Find(text string) int {
 	for from := 0; len(text)-from >= SecretTextLength; {
 		// A token's first underscore is its fourth byte.
@@ -24,11 +23,11 @@ func (p Prefixes) Find(text string) int {
 	return -1
 }
 
-// Redacted takes the place of a secret. Its first character occurs in no token, so it
-// makes none with the characters around it.
+// Redacted replaces a secret. Its first character occurs in no token, so that it can't form a
+// token with adjacent characters.
 const Redacted = "…REDACTED"
 
-// Redact returns text with the secret part of every token in it replaced.
+// Redact returns text with the secret part of every token replaced by [Redacted].
 func (p Prefixes) Redact(text string) string {
 	var b strings.Builder
 	done := 0

@@ -14,7 +14,7 @@ var (
 	naiveUUID = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 )
 
-// naiveToken says in the plainest way whether s is a token.
+// naiveToken reports whether s is a token, in the most straightforward way.
 func naiveToken(prefixes Prefixes, s string) bool {
 	form := naiveForm.FindStringSubmatch(s)
 	if form == nil || strings.HasSuffix(s, "\n") {
@@ -43,8 +43,8 @@ func naiveFind(prefixes Prefixes, text string) int {
 	return -1
 }
 
-// tokenEnding returns a token that ends with the given three characters of its
-// checksum, so that the next can begin within it.
+// tokenEnding returns a token whose checksum ends with the given three characters, so that
+// another token can begin within it.
 func tokenEnding(t testing.TB, end string) string {
 	t.Helper()
 	for i := range 62 * 62 * 62 * 100 {
@@ -56,7 +56,7 @@ func tokenEnding(t testing.TB, end string) string {
 			return string(text) + string(check[:])
 		}
 	}
-	t.Fatal("there is none")
+	t.Fatal("no such token found")
 	return ""
 }
 
@@ -80,13 +80,13 @@ func TestFindAndRedact(t *testing.T) {
 		"two apart": {"a " + vector + " b " + vector + " c", 2,
 			"a " + redactedVector + " b " + redactedVector + " c"},
 		"wrong check":        {vector[:54] + "E", -1, vector[:54] + "E"},
-		"begins with a half": {vector[:30] + vector, 30, vector[:30] + redactedVector},
-		"second begins in first": {overlap[:52] + vector, 0, vector[:secretStart] + Redacted + "_4fQ9Zt2LkVb7_" +
+		"after half a token": {vector[:30] + vector, 30, vector[:30] + redactedVector},
+		"second begins within first": {overlap[:52] + vector, 0, vector[:secretStart] + Redacted + "_4fQ9Zt2LkVb7_" +
 			Redacted},
-		"imported is none":         {importedText, -1, importedText},
-		"other prefix":             {"mn" + vector[2:], -1, "mn" + vector[2:]},
-		"cut short":                {vector[:54], -1, vector[:54]},
-		"begins at the last place": {"\x00\xff" + vector, 2, "\x00\xff" + redactedVector},
+		"imported":             {importedText, -1, importedText},
+		"other prefix":         {"mn" + vector[2:], -1, "mn" + vector[2:]},
+		"cut short":            {vector[:54], -1, vector[:54]},
+		"at the last position": {"\x00\xff" + vector, 2, "\x00\xff" + redactedVector},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,10 +101,9 @@ func TestFindAndRedact(t *testing.T) {
 	}
 }
 
-// TestFindTakesLinearTime doubles texts that are made to cost much: each may cost
-// little more than twice.
+// TestFindTakesLinearTime compares the cost of worst-case texts of different lengths.
 func TestFindTakesLinearTime(t *testing.T) {
-	near := vector[:54] + "E" // everything is right but the checksum
+	near := vector[:54] + "E" // only the checksum is wrong
 	for name, piece := range map[string]string{
 		"underscores": "_", "almost tokens": near, "beginnings": "mmk_", "almost beginnings": "mmk_4fQ9Zt2LkVb7_",
 		"tokens": vector,
@@ -123,7 +122,7 @@ func TestFindTakesLinearTime(t *testing.T) {
 		// A quadratic search would cost 256 times as much rather than 16.
 		small, large := cost(1<<16), cost(1<<20)
 		if large > 80*max(small, 100*time.Microsecond) {
-			t.Errorf("%s: 64 KiB cost %v, 1 MiB %v", name, small, large)
+			t.Errorf("%s: 64 KiB took %v, 1 MiB took %v", name, small, large)
 		}
 	}
 }
@@ -141,7 +140,7 @@ func FuzzFind(f *testing.F) {
 		if got, want := prefixes.Find(text), naiveFind(prefixes, text); got != want {
 			t.Fatalf("Find is %d, want %d", got, want)
 		}
-		// A token put into the text is found, and none is left after Redact.
+		// Find finds a token inserted into the text, and Redact leaves none.
 		for _, text := range []string{text, text + vector, text[:len(text)/2] + vector + text[len(text)/2:]} {
 			want := naiveFind(prefixes, text)
 			if got := prefixes.Find(text); got != want {
@@ -152,7 +151,7 @@ func FuzzFind(f *testing.F) {
 				t.Fatalf("after Redact there is a token at %d", at)
 			}
 			if (safe == text) != (want < 0) {
-				t.Fatal("Redact changes a text without a token, or leaves one with a token")
+				t.Fatal("Redact changed a text without a token, or didn't change one with a token")
 			}
 			if again := prefixes.Redact(safe); again != safe {
 				t.Fatal("Redact isn't idempotent")

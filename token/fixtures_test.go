@@ -27,7 +27,7 @@ var testPolicy = Policy{
 
 var testID = ID([]byte("4fQ9Zt2LkVb7"))
 
-// vector is a token as Mollygate makes it.
+// vector is a token in the form that Mollygate creates.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // fullToken has every field set.
@@ -50,10 +50,10 @@ func fullToken() *Token {
 	}
 }
 
-// leastToken has only what it must have.
-func leastToken() *Token {
-	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported, CreatedAt: time.UnixMicro(1).UTC(),
-		Digest: DigestOf(vector), Version: 1}
+// minimalToken has only the required fields.
+func minimalToken() *Token {
+	return &Token{ID: testID, Terms: Terms{Kind: KindAdmin}, Format: FormatImported,
+		CreatedAt: time.UnixMicro(1).UTC(), Digest: DigestOf(vector), Version: 1}
 }
 
 func validDraft() Draft {
@@ -63,8 +63,8 @@ func validDraft() Draft {
 
 const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
 
-// hostile returns fields from the fuzzer as a record with a right checksum.
-func hostile(kind byte, key, fields []byte) []byte {
+// seal returns fields from the fuzzer as a record with a valid checksum.
+func seal(kind byte, key, fields []byte) []byte {
 	return wire.AddChecksum(kind, key, bytes.Clone(fields))
 }
 

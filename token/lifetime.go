@@ -11,16 +11,15 @@ import (
 	"github.com/mollygate/mollygate/internal/wire"
 )
 
-// Lifetime is how long a token lives, in calendar steps: months and years are
-// added as the calendar counts them, in UTC, and clamped to the month's last day
-// (31 January + 1mo is 28 or 29 February); everything else is a fixed number of
-// seconds. The zero Lifetime is unlimited.
+// Lifetime is how long a token is valid, in calendar units. Months and years are calendar
+// months and years in UTC, clamped to the last day of the month (31 January + 1mo is 28 or 29
+// February). All other units are a fixed number of seconds. The zero Lifetime is unlimited.
 type Lifetime struct {
 	months  int
 	seconds int64
 }
 
-// The years that a token's times may be in.
+// The years in which a token's times must be.
 const (
 	minYear = wire.MinYear
 	maxYear = wire.MaxYear
@@ -28,8 +27,8 @@ const (
 
 var errLifetimeForm = errors.New(`write a number and a unit: 12h, 90d, 2w, 6mo or 2y`)
 
-// ParseLifetime reads "12h", "90d", "2w", "6mo", "2y" or "3600s". A bare "m" is
-// refused because it could be minutes or months.
+// ParseLifetime parses "12h", "90d", "2w", "6mo", "2y" or "3600s". It refuses a bare "m",
+// which could be minutes or months.
 func ParseLifetime(s string) (Lifetime, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	if digits == 0 || digits == len(s) {
@@ -37,10 +36,10 @@ func ParseLifetime(s string) (Lifetime, error) {
 	}
 	n, err := strconv.ParseInt(s[:digits], 10, 32)
 	if err != nil {
-		return Lifetime{}, errors.New("it is too long a time")
+		return Lifetime{}, errors.New("the lifetime is too long")
 	}
 	if n == 0 {
-		return Lifetime{}, errors.New("a lifetime is longer than nothing")
+		return Lifetime{}, errors.New("a lifetime must be longer than 0")
 	}
 	switch unit := s[digits:]; unit {
 	case "s":
@@ -62,25 +61,24 @@ func ParseLifetime(s string) (Lifetime, error) {
 	return Lifetime{}, errLifetimeForm
 }
 
-// LifetimeOfSeconds returns a lifetime of so many seconds, which must be more
-// than none.
+// LifetimeOfSeconds returns a lifetime of n seconds. n must be positive.
 func LifetimeOfSeconds(n int64) (Lifetime, error) {
 	if n <= 0 {
-		return Lifetime{}, errors.New("a lifetime is longer than nothing")
+		return Lifetime{}, errors.New("a lifetime must be longer than 0")
 	}
 	return Lifetime{seconds: n}, nil
 }
 
-// Unlimited says whether the lifetime has no end.
+// Unlimited reports whether the lifetime has no end.
 func (l Lifetime) Unlimited() bool { return l == Lifetime{} }
 
-// From returns the moment at which the lifetime ends if it begins at start. It
-// fails for ends after the year 9999 and for an unlimited lifetime.
+// From returns the time at which the lifetime ends if it begins at start. It returns an error
+// for an end after the year 9999 and for an unlimited lifetime.
 func (l Lifetime) From(start time.Time) (time.Time, error) {
 	if l.Unlimited() {
 		return time.Time{}, errors.New("an unlimited lifetime has no end")
 	}
-	// 300 years of seconds is beyond time.Duration, so days are added apart.
+	// A time.Duration holds less than 300 years, so days are added separately.
 	const day = 24 * 60 * 60
 	if l.seconds/day > 366*maxYear || l.months > 12*maxYear {
 		return time.Time{}, errAfterMaxYear
@@ -95,15 +93,15 @@ func (l Lifetime) From(start time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// Days returns the lifetime in whole days, a month being 30 days and 12 months 366. An
-// unlimited one has 0.
+// Days returns the lifetime in whole days, counting a month as 30 days and 12 months as 366.
+// It returns 0 for an unlimited lifetime.
 func (l Lifetime) Days() int {
 	const day = 24 * 60 * 60
 	return l.months/12*366 + l.months%12*30 + int(min(l.seconds/day, math.MaxInt32))
 }
 
-// Before returns when a lifetime began that ends at end; the zero time if it never
-// ends.
+// Before returns the start of a lifetime that ends at end; the zero time if the lifetime is
+// unlimited.
 func (l Lifetime) Before(end time.Time) time.Time {
 	if l.Unlimited() {
 		return time.Time{}
@@ -116,7 +114,7 @@ func (l Lifetime) Before(end time.Time) time.Time {
 
 var errAfterMaxYear = fmt.Errorf("ends after the year %d", maxYear)
 
-// addMonths adds calendar months and clamps the day to the month's last.
+// addMonths adds calendar months and clamps the day to the last of the month.
 func addMonths(t time.Time, months int) time.Time {
 	if months == 0 {
 		return t
@@ -124,11 +122,12 @@ func addMonths(t time.Time, months int) time.Time {
 	year, month, day := t.Date()
 	lastDay := time.Date(year, month+time.Month(months)+1, 0, 0, 0, 0, 0, time.UTC).Day()
 	hour, minute, second := t.Clock()
-	return time.Date(year, month+time.Month(months), min(day, lastDay), hour, minute, second, t.Nanosecond(), time.UTC)
+	return time.Date(year, month+time.Month(months), min(day, lastDay), hour, minute, second, t.Nanosecond(),
+		time.UTC)
 }
 
-// String returns the lifetime as [ParseLifetime] reads it, in the largest unit
-// that divides it, or "unlimited".
+// String returns the lifetime in a form that [ParseLifetime] accepts, in the largest unit that
+// divides it, or "unlimited".
 func (l Lifetime) String() string {
 	switch {
 	case l.Unlimited():

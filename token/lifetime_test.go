@@ -61,16 +61,16 @@ func TestLifetimeOfSeconds(t *testing.T) {
 	}
 }
 
-// TestLifetimeFrom: lifetimes are steps of the calendar in UTC, whatever the time
-// zone (API-13), and none overflows (API-10).
+// TestLifetimeFrom checks that lifetimes are calendar steps in UTC, whatever the time zone,
+// and don't overflow.
 func TestLifetimeFrom(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ start, lifetime, end string }{
-		// Months are clamped to their last day.
+		// Days are clamped to the last day of the month.
 		{"2027-01-31T12:00:00Z", "1mo", "2027-02-28T12:00:00Z"},
 		{"2028-01-31T12:00:00Z", "1mo", "2028-02-29T12:00:00Z"},
-		{"2100-01-31T12:00:00Z", "1mo", "2100-02-28T12:00:00Z"}, // no leap year
-		{"2000-01-31T12:00:00Z", "1mo", "2000-02-29T12:00:00Z"}, // but this is
+		{"2100-01-31T12:00:00Z", "1mo", "2100-02-28T12:00:00Z"}, // not a leap year
+		{"2000-01-31T12:00:00Z", "1mo", "2000-02-29T12:00:00Z"}, // a leap year
 		{"2027-01-31T12:00:00Z", "2mo", "2027-03-31T12:00:00Z"},
 		{"2027-03-31T23:59:59Z", "1mo", "2027-04-30T23:59:59Z"},
 		{"2027-12-31T00:00:00Z", "2mo", "2028-02-29T00:00:00Z"},
@@ -79,14 +79,14 @@ func TestLifetimeFrom(t *testing.T) {
 		{"2028-02-29T01:02:03Z", "4y", "2032-02-29T01:02:03Z"},
 		{"2027-02-28T00:00:00Z", "1mo", "2027-03-28T00:00:00Z"},
 		{"2027-12-15T00:00:00Z", "1mo", "2028-01-15T00:00:00Z"},
-		// Days have 24 hours and hours 60 minutes, whatever the calendar.
+		// Days always have 24 hours, and hours 60 minutes.
 		{"2027-03-27T12:00:00Z", "1d", "2027-03-28T12:00:00Z"},
 		{"2028-02-28T12:00:00Z", "1d", "2028-02-29T12:00:00Z"},
 		{"2028-02-28T12:00:00Z", "366d", "2029-02-28T12:00:00Z"},
 		{"2027-01-01T00:00:00Z", "2w", "2027-01-15T00:00:00Z"},
 		{"2027-01-01T00:00:00Z", "90s", "2027-01-01T00:01:30Z"},
-		{"2027-01-01T00:00:00Z", "150000d", "2437-09-08T00:00:00Z"}, // more than a time.Duration
-		// It is counted in UTC.
+		{"2027-01-01T00:00:00Z", "150000d", "2437-09-08T00:00:00Z"}, // too long for a time.Duration
+		// In UTC.
 		{"2027-01-31T23:30:00-02:00", "1mo", "2027-03-01T01:30:00Z"},
 		// The last year.
 		{"9998-12-31T23:59:59Z", "1y", "9999-12-31T23:59:59Z"},
@@ -117,7 +117,7 @@ func TestLifetimeFrom(t *testing.T) {
 		}
 	}
 	if _, err := (Lifetime{}).From(testTime); err == nil {
-		t.Error("an unlimited lifetime has an end")
+		t.Error("From returned no error for an unlimited lifetime")
 	}
 	if got := (Lifetime{}).String(); got != "unlimited" || !(Lifetime{}).Unlimited() {
 		t.Errorf("the zero lifetime is %q", got)

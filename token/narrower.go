@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Narrower returns the one of two states of a token that allows nothing which the other
-// doesn't, or nil if neither does. nil is a token that doesn't exist. A token that is
-// deleted is returned as a revoked one. As far as secrets go, the newer state is the
-// narrower one: nobody was given a secret that only it has.
+// Narrower returns the narrower of two states of a token: the one that allows nothing that the
+// other doesn't. It returns nil if neither does. A nil state means that the token doesn't
+// exist; for a deleted token, Narrower returns a revoked copy. If the secrets differ, only the
+// newer state can be the narrower one, because nobody has been given its secret yet.
 func Narrower(before, after *Token, now time.Time) *Token {
 	switch {
 	case before == nil:
-		return nil // a new token: nobody was given its secret
+		return nil // a new token, whose secret nobody has
 	case after == nil:
 		gone := *before
 		gone.RevokedAt = now
@@ -27,8 +27,8 @@ func Narrower(before, after *Token, now time.Time) *Token {
 	return nil
 }
 
-// allowsNoMore reports whether t allows nothing that other does not. It may report false
-// for a token that in fact allows no more.
+// allowsNoMore reports whether t allows nothing that other doesn't. It may report false for a
+// token that in fact allows no more.
 func (t *Token) allowsNoMore(other *Token) bool {
 	return t.Kind == other.Kind && t.Account == other.Account &&
 		(!t.RevokedAt.IsZero() || other.RevokedAt.IsZero()) &&
@@ -41,14 +41,14 @@ func (t *Token) allowsNoMore(other *Token) bool {
 		(t.Quota == other.Quota || other.Quota == Quota{})
 }
 
-// includes reports whether a grant is among the grants, or for an action of a resource for
-// which they have "resource:*".
+// includes reports whether the grants contain grant, or "resource:*" for its resource.
 func (g Grants) includes(grant string) bool {
 	resource, _, _ := strings.Cut(grant, ":")
 	return slices.Contains(g, grant) || slices.Contains(g, resource+":*")
 }
 
-// within reports whether a is no wider than b. No prefixes are all addresses.
+// within reports whether the prefixes of a are all within those of b. An empty list means all
+// addresses.
 func within(a, b []netip.Prefix) bool {
 	if len(b) == 0 {
 		return true

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestNarrowerKnowsAllTerms: tokens whose terms differ in any field are not taken for
-// equally narrow, so that no new restriction is forgotten.
-func TestNarrowerKnowsAllTerms(t *testing.T) {
+// TestNarrowerComparesAllTerms checks that every field of the terms affects the comparison, so
+// that a new restriction can't be forgotten.
+func TestNarrowerComparesAllTerms(t *testing.T) {
 	t.Parallel()
 	full := fullToken()
 	terms := reflect.TypeFor[Terms]()
@@ -16,7 +16,7 @@ func TestNarrowerKnowsAllTerms(t *testing.T) {
 		other := *full
 		reflect.ValueOf(&other.Terms).Elem().Field(i).SetZero()
 		if full.allowsNoMore(&other) && other.allowsNoMore(full) {
-			t.Errorf("%s makes no difference", terms.Field(i).Name)
+			t.Errorf("%s isn't compared", terms.Field(i).Name)
 		}
 	}
 	for name, set := range map[string]func(*Token){
@@ -28,7 +28,7 @@ func TestNarrowerKnowsAllTerms(t *testing.T) {
 		other := *full
 		set(&other)
 		if !full.allowsNoMore(&other) || other.allowsNoMore(full) {
-			t.Errorf("without %s a token allows no more", name)
+			t.Errorf("a token without %s isn't wider", name)
 		}
 	}
 }

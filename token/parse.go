@@ -8,26 +8,25 @@ import (
 	"strings"
 )
 
-// ErrMalformed says that a text isn't a token: its prefix, length, alphabet or
-// checksum is wrong. No store was asked.
+// ErrMalformed means that a text isn't a token: its prefix, length, alphabet or checksum is
+// wrong. It is returned without a lookup in the store.
 var ErrMalformed = errors.New("the token is malformed")
 
-// Credential is what a presented token says about itself before anything is
-// looked up.
+// Credential is what a presented token says about itself before any lookup.
 type Credential struct {
 	Format Format
-	// Kind and ID are what a FormatNative text says; it may lie. A store finds
-	// tokens by the Digest alone.
+	// Kind and ID are set for FormatNative only. They are not verified: a store finds tokens
+	// by the Digest alone.
 	Kind   Kind
 	ID     ID
 	Digest Digest
 }
 
-// Prefixes are the two-letter beginnings of tokens. The first is given to new
-// tokens, all are accepted.
+// Prefixes are the two-letter prefixes of tokens. New tokens get the first one; all are
+// accepted.
 type Prefixes []string
 
-// Validate says what is wrong with the list.
+// Validate returns an error if the list is invalid.
 func (p Prefixes) Validate() error {
 	if len(p) == 0 {
 		return errors.New("at least one token prefix is needed, for example: prefix mm")
@@ -44,8 +43,7 @@ func (p Prefixes) Validate() error {
 	return nil
 }
 
-// Parse reads a presented token without looking anything up. The error is always
-// [ErrMalformed].
+// Parse parses a presented token without a lookup. The error is always [ErrMalformed].
 func (p Prefixes) Parse(text string) (Credential, error) {
 	if len(text) == importedLength && isUUIDv4(text) {
 		return Credential{Format: FormatImported, Digest: DigestOf(text)}, nil
@@ -59,7 +57,7 @@ func (p Prefixes) Parse(text string) (Credential, error) {
 	return credential, nil
 }
 
-// check holds a text against the form of Mollygate's own tokens.
+// check reports whether a text has the form of Mollygate's own tokens.
 func (p Prefixes) check(text string) (Kind, bool) {
 	if len(text) != SecretTextLength || text[idStart-1] != '_' || text[secretStart-1] != '_' {
 		return 0, false
@@ -68,15 +66,15 @@ func (p Prefixes) check(text string) (Kind, bool) {
 	if !ok || !slices.Contains(p, text[:prefixLength]) {
 		return 0, false
 	}
-	// The checksum first: it is what a random text fails at.
+	// Check the checksum first: it rules out nearly all other texts.
 	if check := checkDigits(text[:checkStart]); string(check[:]) != text[checkStart:] {
 		return 0, false
 	}
 	return kind, isBase62(text[idStart:idStart+idLength]) && isBase62(text[secretStart:])
 }
 
-// isUUIDv4 accepts the one spelling that Mollymawk writes: lower case, dashes,
-// version 4. Mollymawk compares byte for byte, so no other spelling ever worked.
+// isUUIDv4 reports whether s is a UUID as Mollymawk writes it: lower case, with dashes,
+// version 4. Mollymawk compares tokens byte for byte, so it never accepted another spelling.
 func isUUIDv4(s string) bool {
 	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' ||
 		strings.IndexByte("89ab", s[19]) < 0 {

@@ -7,8 +7,6 @@ import (
 	"testing"
 )
 
-// A UUID of version 4 as Mollymawk writes it (RFC 9562 section 4).
-
 func TestParse(t *testing.T) {
 	t.Parallel()
 	withCheck := func(s string) string {
@@ -38,7 +36,7 @@ func TestParse(t *testing.T) {
 		"long":                    {text: vector + "0"},
 		"space before":            {text: " " + vector},
 		"space after":             {text: vector + " "},
-		"space in place":          {text: vector[:SecretTextLength-1] + " "},
+		"space as last character": {text: vector[:SecretTextLength-1] + " "},
 		"wrong check":             {text: vector[:SecretTextLength-1] + "E"},
 		"wrong id":                {text: "mmk_4fQ9Zt2LkVb8" + vector[16:]},
 		"wrong secret":            {text: vector[:20] + "x" + vector[21:]},
@@ -85,7 +83,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseAllocates: a flood of tokens, right or wrong, makes no garbage.
+// TestParseAllocates checks that Parse doesn't allocate, so that a flood of tokens makes no
+// garbage.
 func TestParseAllocates(t *testing.T) {
 	prefixes := Prefixes{"zz", "mm"}
 	for name, text := range map[string]string{
@@ -129,7 +128,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("got %v and error %v", c.Format, err)
 			}
 		} else if c.Digest != sha256.Sum256([]byte(text)) {
-			t.Fatal("the digest isn't that of the text")
+			t.Fatal("wrong digest")
 		}
 		if native := c.Format == FormatNative; native != (naiveToken(prefixes, text)) {
 			t.Fatalf("native is %v", native)
@@ -137,12 +136,12 @@ func FuzzParse(f *testing.F) {
 		if imported := c.Format == FormatImported; imported != naiveUUIDv4(text) {
 			t.Fatalf("imported is %v", imported)
 		}
-		// With its checksum put right, a text of the right form is a token.
+		// A text of the right form with a corrected checksum is a token.
 		if len(text) == SecretTextLength {
 			check := checkDigits(text[:checkStart])
 			fixed := text[:checkStart] + string(check[:])
 			if _, err := prefixes.Parse(fixed); (err == nil) != naiveToken(prefixes, fixed) {
-				t.Fatalf("with a right checksum: %v", err)
+				t.Fatalf("with a valid checksum: %v", err)
 			}
 		}
 	})

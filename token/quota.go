@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Quota is how many requests may go to the backend in a period of the calendar, in
-// UTC. The zero Quota is none.
+// Quota is the number of requests that may go to the backend in a calendar period, in UTC. The
+// zero Quota is no quota.
 type Quota struct {
-	// Requests is at most what JSON numbers and structured fields can hold
-	// (RFC 9651 section 3.3.1).
+	// Requests is at most what JSON numbers and structured fields can represent (RFC 9651
+	// section 3.3.1).
 	Requests int64
 	Period   Period
 }
@@ -18,22 +18,22 @@ type Quota struct {
 const (
 	maxQuotaRequests = 999_999_999_999_999
 
-	quotaForm = `write for example {"requests": 10000, "period": "month"}`
+	quotaForm = `for example {"requests": 10000, "period": "month"}`
 )
 
-// Period is a piece of the calendar.
+// Period is a calendar period.
 type Period uint8
 
 const (
 	// PeriodDay begins at midnight, UTC.
 	PeriodDay Period = iota + 1
-	// PeriodMonth begins with the first day of a month.
+	// PeriodMonth begins on the first day of a month.
 	PeriodMonth
 )
 
-var errPeriod = errors.New(`the period is "day" or "month"`)
+var errPeriod = errors.New(`the period must be "day" or "month"`)
 
-// ParsePeriod reads "day" or "month".
+// ParsePeriod parses "day" or "month".
 func ParsePeriod(s string) (Period, error) {
 	for _, p := range []Period{PeriodDay, PeriodMonth} {
 		if p.String() == s {
@@ -43,7 +43,7 @@ func ParsePeriod(s string) (Period, error) {
 	return 0, errPeriod
 }
 
-// String returns the period as the admin API writes it.
+// String returns the name of the period in the admin API.
 func (p Period) String() string {
 	switch p {
 	case PeriodDay:
@@ -54,7 +54,7 @@ func (p Period) String() string {
 	return ""
 }
 
-// Around returns the period that a time lies in.
+// Around returns the period that contains now.
 func (p Period) Around(now time.Time) (start, end time.Time) {
 	year, month, day := now.UTC().Date()
 	if p == PeriodMonth {
@@ -65,7 +65,7 @@ func (p Period) Around(now time.Time) (start, end time.Time) {
 	return start, start.AddDate(0, 0, 1)
 }
 
-// String returns the quota as the command line writes it, such as "10000/month".
+// String returns the quota in command-line form, such as "10000/month", or "" for none.
 func (q Quota) String() string {
 	if q == (Quota{}) {
 		return ""
@@ -82,9 +82,9 @@ func checkQuota(q *Quota) (Quota, error) {
 	case q == nil:
 		return Quota{}, nil
 	case q.Requests < 1 || q.Requests > maxQuotaRequests:
-		return Quota{}, fieldErrorf("quota", "requests is needed, from 1 to %d: %s", maxQuotaRequests, quotaForm)
+		return Quota{}, fieldErrorf("quota", "requests must be from 1 to %d, %s", maxQuotaRequests, quotaForm)
 	case !q.valid():
-		return Quota{}, fieldErrorf("quota", "period is needed, day or month: %s", quotaForm)
+		return Quota{}, fieldErrorf("quota", "period must be day or month, %s", quotaForm)
 	}
 	return *q, nil
 }

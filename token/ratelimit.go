@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// RateLimit is so many requests at once, which come back evenly over the window.
-// The zero RateLimit is none.
+// RateLimit allows a burst of requests and refills evenly over the window. The zero RateLimit
+// is no limit.
 type RateLimit struct {
-	// Requests is at most 1e9.
+	// Requests is the size of the burst, at most 1e9.
 	Requests int64
-	// Window is whole seconds, at most a day.
+	// Window is the time in which the burst refills, in whole seconds, at most a day.
 	Window time.Duration
 }
 
@@ -22,12 +22,12 @@ const (
 	minWindow       = time.Second
 	maxWindow       = 24 * time.Hour
 
-	rateLimitForm = `write for example {"requests": 60, "window": "1m"}`
+	rateLimitForm = `for example {"requests": 60, "window": "1m"}`
 )
 
 var errWindowForm = errors.New(`write a number and a unit: 1s, 1m, 1h or 1d`)
 
-// windowUnits are those that a window is written in, the largest first.
+// windowUnits are the units of a window, largest first.
 var windowUnits = []struct {
 	name   string
 	length time.Duration
@@ -35,8 +35,8 @@ var windowUnits = []struct {
 	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second},
 }
 
-// ParseWindow reads the window of a rate limit: "1s", "1m", "1h" or "1d". Unlike in
-// a [Lifetime], an m is a minute: no window is as long as a month.
+// ParseWindow parses the window of a rate limit: "1s", "1m", "1h" or "1d". Unlike in a
+// [Lifetime], "m" means minutes: no window is as long as a month.
 func ParseWindow(s string) (time.Duration, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	n, err := strconv.ParseInt(s[:digits], 10, 32)
@@ -51,12 +51,12 @@ func ParseWindow(s string) (time.Duration, error) {
 			window <= maxWindow {
 			return window, nil
 		}
-		return 0, errors.New("the window is from 1s to 1d long; for a longer time set a quota")
+		return 0, errors.New("the window must be from 1s to 1d; for a longer period, set a quota")
 	}
 	return 0, errWindowForm
 }
 
-// FormatWindow returns a window as [ParseWindow] reads it.
+// FormatWindow formats a window in a form that [ParseWindow] accepts.
 func FormatWindow(window time.Duration) string {
 	for _, unit := range windowUnits {
 		if window%unit.length == 0 {
@@ -66,7 +66,7 @@ func FormatWindow(window time.Duration) string {
 	return window.String()
 }
 
-// String returns the limit as the command line writes it, such as "60/1m".
+// String returns the limit in command-line form, such as "60/1m", or "" for none.
 func (l RateLimit) String() string {
 	if l == (RateLimit{}) {
 		return ""
@@ -84,47 +84,46 @@ func checkRateLimit(l *RateLimit) (RateLimit, error) {
 	case l == nil:
 		return RateLimit{}, nil
 	case l.Requests < 1 || l.Requests > maxRateRequests:
-		return RateLimit{}, fieldErrorf("rate_limit", "requests is needed, from 1 to %d: %s", maxRateRequests,
+		return RateLimit{}, fieldErrorf("rate_limit", "requests must be from 1 to %d, %s", maxRateRequests,
 			rateLimitForm)
 	case !l.valid():
-		return RateLimit{}, fieldErrorf("rate_limit", "window is needed, whole seconds from 1s to 1d: %s",
+		return RateLimit{}, fieldErrorf("rate_limit", "window must be whole seconds from 1s to 1d, %s",
 			rateLimitForm)
 	}
 	return *l, nil
 }
 
-// interval is the time in which one request comes back, in nanoseconds. It is rounded
-// up, so that there are never more than the limit.
+// interval is the time in which one request refills, in nanoseconds. It is rounded up, so that
+// the limit is never exceeded.
 func (l RateLimit) interval() int64 {
 	return (int64(l.Window) + l.Requests - 1) / l.Requests
 }
 
-// clockSlack is how much later than others a goroutine may look at the clock and still
-// come before them, in nanoseconds: the time of a store goes back less than a second, and it
-// takes time to go on from there.
+// clockSlack is how much an older clock reading may lag behind the state, in nanoseconds.
+// Goroutines may read the clock in one order and update the state in another, and the store's
+// time may go back by less than a second.
 const clockSlack = int64(10 * time.Second)
 
-// Ahead reports whether a state can't be of a request that came at about now: it is of a
-// longer limit, or of a later time. Times are in nanoseconds since 1970.
+// Ahead reports whether a state can't be from a request at about now, but must be from a
+// longer limit or a later time. Times are in nanoseconds since 1970.
 func (l RateLimit) Ahead(arrival, now int64) bool {
 	return arrival > now+l.interval()*l.Requests+clockSlack
 }
 
-// Next is the limit's rule: the generic cell rate algorithm (ITU-T I.371). Its state
-// is the theoretical arrival time, when all requests will have come back. It returns
-// the state after one more request at now, and whether that is within the limit; if
-// not, the request doesn't count. Times are in nanoseconds since 1970.
+// Next implements the generic cell rate algorithm (ITU-T I.371). Its state is the theoretical
+// arrival time: when the burst will have refilled completely. Next returns the state after one
+// more request at now, and reports whether that request is within the limit; if not, it
+// doesn't count. Times are in nanoseconds since 1970.
 //
-// golang.org/x/time/rate isn't used because its bucket fills twice over a time that
-// was gone back, as between two goroutines that looked at the clock one after the
-// other, and because it needs a lock.
+// golang.org/x/time/rate isn't used because it needs a lock, and because its bucket refills
+// twice for the same period if the clock readings of two goroutines arrive out of order.
 func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	interval := l.interval()
 	latest := now + interval*l.Requests
 	arrival = max(arrival, now)
 	if l.Ahead(arrival, now) {
-		// It is of a longer limit, or of a clock that was put back since: it must not
-		// lock the token out.
+		// The state is from a longer limit, or from before the clock was set back. It must not
+		// lock out the token.
 		arrival = latest
 	}
 	if arrival+interval > latest {
@@ -133,12 +132,13 @@ func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	return arrival + interval, true
 }
 
-// Standing returns how much is left of the limit in a state that Next returned.
+// Standing returns how much of the limit is left in a state returned by Next.
 func (l RateLimit) Standing(arrival, now int64) Standing {
 	interval := l.interval()
 	taken := max(arrival-now, 0)
 	left := interval*l.Requests - taken
-	s := Standing{Limit: l.Requests, Window: l.Window, Remaining: max(left, 0) / interval, Reset: time.Duration(taken)}
+	s := Standing{Limit: l.Requests, Window: l.Window, Remaining: max(left, 0) / interval,
+		Reset: time.Duration(taken)}
 	if s.Remaining == 0 {
 		s.Reset = time.Duration(interval - left)
 	}
@@ -147,14 +147,14 @@ func (l RateLimit) Standing(arrival, now int64) Standing {
 
 // Standing is how much of a limit is left.
 type Standing struct {
-	// Limit is how many requests there are in Window; 0 is no limit.
+	// Limit is the number of requests per Window; 0 is no limit.
 	Limit  int64
 	Window time.Duration
-	// Remaining is how many may come now.
+	// Remaining is the number of requests allowed now.
 	Remaining int64
-	// Reset is how long it takes until one may come again, if none may, or else until
-	// as many as ever may.
+	// Reset is the time until the next request is allowed if none is allowed now, otherwise
+	// the time until the limit has refilled completely.
 	Reset time.Duration
-	// Exceeded says that the request that was asked about may not come.
+	// Exceeded reports whether the request is over the limit.
 	Exceeded bool
 }

@@ -9,16 +9,14 @@ import (
 	"github.com/mollygate/mollygate/internal/wire"
 )
 
-// ErrDamaged says that the token's record should be there and isn't, fails its
-// checksum, can't be read or isn't the newest. The token must be treated as
-// unusable, never as unknown.
+// ErrDamaged means that the token's record is missing, fails its checksum, can't be decoded or
+// isn't the newest. The token must be treated as unusable, never as unknown.
 var ErrDamaged = wire.ErrDamaged
 
-// tokenRecord is the kind of a token's record.
+// tokenRecord is the record kind of tokens.
 const tokenRecord byte = 't'
 
-// Field numbers of a token. A number is never used for something else; new fields
-// get new numbers.
+// Field numbers of a token. Numbers are never reused; new fields get new numbers.
 const (
 	fieldKind protowire.Number = iota + 1
 	fieldFormat
@@ -46,7 +44,7 @@ const (
 	fieldQuotaPeriod
 )
 
-// EncodeToken returns the record of a token for a backend to keep under its id.
+// EncodeToken returns the record of a token, which a backend stores under the token's ID.
 func EncodeToken(t *Token) []byte { return wire.AddChecksum(tokenRecord, t.ID[:], t.fields()) }
 
 func (t *Token) fields() []byte {
@@ -71,7 +69,7 @@ func (t *Token) fields() []byte {
 	return wire.AppendUint(b, fieldVersion, t.Version)
 }
 
-// fields appends the terms' fields to b. Two terms are equal if these are.
+// fields appends the encoded terms to b. Terms are equal if and only if their encodings are.
 func (t *Terms) fields(b []byte) []byte {
 	b = wire.AppendUint(b, fieldKind, uint64(t.Kind))
 	b = wire.AppendString(b, fieldAccount, t.Account)
@@ -88,8 +86,8 @@ func (t *Terms) fields(b []byte) []byte {
 	return wire.AppendUint(b, fieldQuotaPeriod, uint64(t.Quota.Period))
 }
 
-// DecodeToken reads the record kept under id. The error wraps [ErrDamaged]. The
-// token shares no memory with the record.
+// DecodeToken decodes the record stored under id. The error wraps [ErrDamaged]. The token
+// shares no memory with the record.
 func DecodeToken(id ID, record []byte) (*Token, error) {
 	t := new(Token)
 	if err := t.Decode(id, record, false); err != nil {
@@ -98,9 +96,9 @@ func DecodeToken(id ID, record []byte) (*Token, error) {
 	return t, nil
 }
 
-// Decode makes the token what the record kept under id says. The error wraps
-// [ErrDamaged]. If borrowed, the token is valid only as long as the record's memory is.
-// Slices and maps that the token had are used again.
+// Decode sets the token from the record stored under id. The error wraps [ErrDamaged]. If
+// borrowed is true, the token is valid only as long as the record's memory is. Decode reuses
+// the token's slices and maps.
 func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	clear(t.Metadata)
 	*t = Token{ID: id, Terms: Terms{Scopes: t.Scopes[:0], AllowedIPs: t.AllowedIPs[:0]}, Metadata: t.Metadata}
@@ -114,7 +112,7 @@ func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	}
 	if err == nil && (t.RateLimit != (RateLimit{}) && !t.RateLimit.valid() || t.Quota != (Quota{}) &&
 		!t.Quota.valid()) {
-		err = errors.New("a limit is only half there")
+		err = errors.New("a limit is incomplete")
 	}
 	return wire.Damaged(err)
 }
@@ -182,7 +180,7 @@ func (t *Terms) setField(number protowire.Number, f wire.Field) error {
 	return wire.ErrUnknownField
 }
 
-// Clone returns a token that shares no memory with t.
+// Clone returns a copy that shares no memory with t.
 func (t *Token) Clone() *Token {
 	c := &Token{ID: t.ID}
 	copyFields(t.fields(), c.setField)

@@ -16,7 +16,7 @@ import (
 
 func TestTokenRecord(t *testing.T) {
 	t.Parallel()
-	for _, token := range []*Token{fullToken(), leastToken()} {
+	for _, token := range []*Token{fullToken(), minimalToken()} {
 		record := EncodeToken(token)
 		decoded, err := DecodeToken(token.ID, record)
 		if err != nil {
@@ -28,7 +28,7 @@ func TestTokenRecord(t *testing.T) {
 		// The token shares no memory with the record.
 		clear(record)
 		if !reflect.DeepEqual(decoded, token) {
-			t.Error("the token changes with its record")
+			t.Error("the token changed with its record")
 		}
 	}
 	if a, b := EncodeToken(fullToken()), EncodeToken(fullToken()); !bytes.Equal(a, b) {
@@ -36,15 +36,15 @@ func TestTokenRecord(t *testing.T) {
 	}
 }
 
-// TestEveryFieldIsRecorded: fullToken leaves no field out, so TestTokenRecord fails for a
-// field that has no place in the record, and terms that differ in any field have another
-// key.
+// TestEveryFieldIsRecorded checks that fullToken sets every field, so that TestTokenRecord
+// fails for a field that is missing in the record, and that terms that differ in any field
+// have different keys.
 func TestEveryFieldIsRecorded(t *testing.T) {
 	t.Parallel()
 	full := reflect.ValueOf(fullToken()).Elem()
 	eachField(full, func(name string, field reflect.Value) {
-		if field.IsZero() && name != "Damaged" { // which stands for a record
-			t.Errorf("fullToken has no %s", name)
+		if field.IsZero() && name != "Damaged" { // set if there is no record
+			t.Errorf("fullToken doesn't set %s", name)
 		}
 	})
 	key := fullToken().Key()
@@ -57,8 +57,7 @@ func TestEveryFieldIsRecorded(t *testing.T) {
 	})
 }
 
-// eachField calls visit with the fields of a struct, and with those of structs of this
-// package in their stead.
+// eachField calls visit for the fields of a struct, and descends into structs of this package.
 func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
 	for i := range v.NumField() {
 		field := v.Field(i)
@@ -70,10 +69,10 @@ func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
 	}
 }
 
-// TestClone: a clone is equal and shares no memory.
+// TestClone checks that a clone is equal and shares no memory.
 func TestClone(t *testing.T) {
 	t.Parallel()
-	for _, token := range []*Token{fullToken(), leastToken(), {}} {
+	for _, token := range []*Token{fullToken(), minimalToken(), {}} {
 		record := EncodeToken(token)
 		clone, terms := token.Clone(), token.Terms.Clone()
 		if !reflect.DeepEqual(clone, token) || !reflect.DeepEqual(*terms, token.Terms) {
@@ -88,8 +87,9 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// TestCloneIsWhole: of what can't be copied there is no copy without restrictions.
-func TestCloneIsWhole(t *testing.T) {
+// TestCloneInvalid checks that Clone panics for invalid terms instead of returning a copy
+// without restrictions.
+func TestCloneInvalid(t *testing.T) {
 	t.Parallel()
 	terms := Terms{Kind: KindAPI, RateLimit: RateLimit{Requests: maxRateRequests + 1, Window: time.Second},
 		Quota: Quota{1, PeriodDay}}
@@ -101,26 +101,26 @@ func TestCloneIsWhole(t *testing.T) {
 	t.Errorf("copied %+v", terms.Clone())
 }
 
-// TestTokenRecordTimes: every time that is accepted anywhere survives.
+// TestTokenRecordTimes checks that every valid time survives encoding.
 func TestTokenRecordTimes(t *testing.T) {
 	t.Parallel()
 	for _, at := range []time.Time{
 		time.Date(minYear, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(0, 0).UTC(), time.UnixMicro(-1).UTC(),
 		time.Date(maxYear, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
 	} {
-		token := leastToken()
+		token := minimalToken()
 		token.ExpiresAt = at
 		decoded, err := DecodeToken(token.ID, EncodeToken(token))
 		if err != nil || !decoded.ExpiresAt.Equal(at) {
-			t.Errorf("%s is read as %v, %v", at, decoded, err)
+			t.Errorf("%s was decoded as %v, %v", at, decoded, err)
 		}
 	}
 }
 
-// TestTokenEncodingIsTotal: what a caller calls itself can't make a token unreadable.
-func TestTokenEncodingIsTotal(t *testing.T) {
+// TestEncodeInvalidUTF8 checks that the name of an actor can't make a token unreadable.
+func TestEncodeInvalidUTF8(t *testing.T) {
 	t.Parallel()
-	token := leastToken()
+	token := minimalToken()
 	token.CreatedBy = "bob\xff"
 	if decoded, err := DecodeToken(token.ID, EncodeToken(token)); err != nil || decoded.CreatedBy != "bob\ufffd" {
 		t.Errorf("got %v, %v", decoded, err)
@@ -142,31 +142,31 @@ func TestDamagedRecords(t *testing.T) {
 			flipped[i] ^= 1 << bit
 			refused("a flipped bit", testID, flipped)
 		}
-		refused("a cut", testID, record[:i])
+		refused("a truncation", testID, record[:i])
 	}
-	refused("another's record", ID([]byte("4fQ9Zt2LkVb8")), record)
+	refused("the record of another token", ID([]byte("4fQ9Zt2LkVb8")), record)
 	refused("a usage record", testID, wire.AddChecksum('u', testID[:], nil))
 	refused("an audit record", testID, wire.AddChecksum('a', testID[:], nil))
-	refused("a zero more", testID, append(bytes.Clone(record), 0))
-	refused("twice", testID, append(bytes.Clone(record), record...))
-	refused("nothing", testID, nil)
+	refused("a trailing zero", testID, append(bytes.Clone(record), 0))
+	refused("a repeated record", testID, append(bytes.Clone(record), record...))
+	refused("an empty record", testID, nil)
 	refused("zeros", testID, make([]byte, 100))
 }
 
-// TestHostileRecords seals fields that this program doesn't write. None may be
-// read, for a reader that is lenient could be led to see a wider token.
-func TestHostileRecords(t *testing.T) {
+// TestInvalidFields adds valid checksums to fields that EncodeToken never writes. Decoding
+// must fail for all of them: a lenient decoder might return a token with wider terms.
+func TestInvalidFields(t *testing.T) {
 	t.Parallel()
 	const tag = protowire.VarintType
-	least := func() []byte {
-		record := EncodeToken(leastToken())
+	minimal := func() []byte {
+		record := EncodeToken(minimalToken())
 		return record[:len(record)-crc32.Size]
 	}
-	// with returns the least token's fields with others put in at their place.
+	// with returns the minimal token's fields, with those of this number replaced.
 	with := func(number protowire.Number, fields ...[]byte) []byte {
 		var out []byte
 		added := false
-		b := least()
+		b := minimal()
 		for len(b) > 0 {
 			n, _, length := protowire.ConsumeField(b)
 			if !added && n >= number {
@@ -198,33 +198,33 @@ func TestHostileRecords(t *testing.T) {
 		}
 		return text(fieldMetadata, string(b))
 	}
-	if _, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], least())); err != nil {
+	if _, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], minimal())); err != nil {
 		t.Fatal(err)
 	}
 	for name, fields := range map[string][]byte{
-		"no fields":         {},
-		"no kind":           with(fieldKind),
-		"no format":         with(fieldFormat),
-		"no creation":       with(fieldCreatedAt),
-		"no digest":         with(fieldDigest),
-		"no version":        with(fieldVersion),
-		"unknown field":     with(100, number(100, 1)),
-		"next field":        with(fieldQuotaPeriod+1, number(fieldQuotaPeriod+1, 1)),
-		"half a rate limit": with(fieldRateRequests, number(fieldRateRequests, 1)),
-		"another half":      with(fieldRateWindow, number(fieldRateWindow, 1)),
+		"no fields":                  {},
+		"no kind":                    with(fieldKind),
+		"no format":                  with(fieldFormat),
+		"no creation time":           with(fieldCreatedAt),
+		"no digest":                  with(fieldDigest),
+		"no version":                 with(fieldVersion),
+		"unknown field":              with(100, number(100, 1)),
+		"next field":                 with(fieldQuotaPeriod+1, number(fieldQuotaPeriod+1, 1)),
+		"half a rate limit":          with(fieldRateRequests, number(fieldRateRequests, 1)),
+		"other half of a rate limit": with(fieldRateWindow, number(fieldRateWindow, 1)),
 		"rate too high": with(fieldRateRequests, number(fieldRateRequests, maxRateRequests+1),
 			number(fieldRateWindow, 1)),
 		"rate, negative": with(fieldRateRequests, number(fieldRateRequests, 1<<63), number(fieldRateWindow, 1)),
 		"rate of 0":      with(fieldRateRequests, number(fieldRateRequests, 0), number(fieldRateWindow, 1)),
 		"window too long": with(fieldRateRequests, number(fieldRateRequests, 1),
 			number(fieldRateWindow, 24*60*60+1)),
-		"window that wraps":  with(fieldRateRequests, number(fieldRateRequests, 1), number(fieldRateWindow, 1<<63)),
-		"half a quota":       with(fieldQuotaRequests, number(fieldQuotaRequests, 1)),
-		"quota's other half": with(fieldQuotaPeriod, number(fieldQuotaPeriod, 1)),
+		"window that overflows": with(fieldRateRequests, number(fieldRateRequests, 1), number(fieldRateWindow, 1<<63)),
+		"half a quota":          with(fieldQuotaRequests, number(fieldQuotaRequests, 1)),
+		"quota's other half":    with(fieldQuotaPeriod, number(fieldQuotaPeriod, 1)),
 		"quota too high": with(fieldQuotaRequests, number(fieldQuotaRequests, maxQuotaRequests+1),
 			number(fieldQuotaPeriod, 1)),
 		"unknown period":  with(fieldQuotaRequests, number(fieldQuotaRequests, 1), number(fieldQuotaPeriod, 3)),
-		"field 0":         append([]byte{0}, least()...),
+		"field 0":         append([]byte{0}, minimal()...),
 		"kind 0":          with(fieldKind, number(fieldKind, 0)),
 		"kind 3":          with(fieldKind, number(fieldKind, 3)),
 		"kind 257":        with(fieldKind, number(fieldKind, 257)),
@@ -245,13 +245,13 @@ func TestHostileRecords(t *testing.T) {
 		"digest, short":   with(fieldDigest, text(fieldDigest, string(digest[:31]))),
 		"digest, long":    with(fieldDigest, text(fieldDigest, string(digest[:])+"x")),
 		"digest of zeros": with(fieldDigest, text(fieldDigest, string(make([]byte, 32)))),
-		// The zero time would be no end at all.
-		"expiry that is none": with(fieldExpiresAt, timeField(fieldExpiresAt, time.Time{}.UnixMicro())),
+		// The zero time would mean that the token never expires.
+		"expiry at the zero time": with(fieldExpiresAt, timeField(fieldExpiresAt, time.Time{}.UnixMicro())),
 		"expiry twice": with(fieldExpiresAt, timeField(fieldExpiresAt, 1),
 			timeField(fieldExpiresAt, math.MaxInt64)),
-		"expiry in no year":    with(fieldExpiresAt, timeField(fieldExpiresAt, math.MaxInt64)),
-		"expiry in the year 0": with(fieldExpiresAt, timeField(fieldExpiresAt, math.MinInt64)),
-		"expiry as text":       with(fieldExpiresAt, text(fieldExpiresAt, "\x01")),
+		"expiry after the last year": with(fieldExpiresAt, timeField(fieldExpiresAt, math.MaxInt64)),
+		"expiry in the year 0":       with(fieldExpiresAt, timeField(fieldExpiresAt, math.MinInt64)),
+		"expiry as text":             with(fieldExpiresAt, text(fieldExpiresAt, "\x01")),
 		"expiry as fixed64": with(fieldExpiresAt,
 			protowire.AppendFixed64(protowire.AppendTag(nil, fieldExpiresAt, protowire.Fixed64Type), 1)),
 		"expiry as fixed32": with(fieldExpiresAt,
@@ -259,25 +259,25 @@ func TestHostileRecords(t *testing.T) {
 		"expiry as group": with(fieldExpiresAt,
 			protowire.AppendGroup(protowire.AppendTag(nil, fieldExpiresAt, protowire.StartGroupType),
 				fieldExpiresAt, nil)),
-		"revocation that is none": with(fieldRevokedAt, timeField(fieldRevokedAt, time.Time{}.UnixMicro())),
-		"range of no kind":        with(fieldAllowedIP, text(fieldAllowedIP, "\x00")),
-		"range, empty":            with(fieldAllowedIP, text(fieldAllowedIP, "")),
-		"range, too long":         with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x21")),
-		"range with a zone":       with(fieldAllowedIP, text(fieldAllowedIP, string(make([]byte, 16))+"eth0\x40")),
-		"range, odd length":       with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x00\x08")),
-		"range as number":         with(fieldAllowedIP, number(fieldAllowedIP, 1)),
-		"entry, empty":            with(fieldMetadata, entry()),
-		"entry, only a key":       with(fieldMetadata, entry("a")),
-		"entry with more":         with(fieldMetadata, entry("a", "b", "c")),
-		"entry invalid":           with(fieldMetadata, entry("a", "\xff")),
-		"entry as number":         with(fieldMetadata, number(fieldMetadata, 1)),
-		"entries twice":           with(fieldMetadata, entry("a", "b"), entry("a", "c")),
-		"entry after a number":    with(fieldMetadata, number(fieldMetadata, 1), entry("a", "")),
-		"cut in a tag":            append(least(), 0x80),
-		"cut in a number":         append(least(), number(fieldVersion, 1)[0], 0x80),
-		"cut in a text":           append(least(), byte(100<<3&0x7f)|2, 9, 'a'),
-		"length beyond the end":   with(fieldName, []byte{byte(fieldName)<<3 | 2, 0xff, 0xff, 0xff, 0xff, 0x0f}),
-		"zero after":              append(least(), 0),
+		"revocation at the zero time": with(fieldRevokedAt, timeField(fieldRevokedAt, time.Time{}.UnixMicro())),
+		"range of no family":          with(fieldAllowedIP, text(fieldAllowedIP, "\x00")),
+		"range, empty":                with(fieldAllowedIP, text(fieldAllowedIP, "")),
+		"range, too long":             with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x21")),
+		"range with a zone":           with(fieldAllowedIP, text(fieldAllowedIP, string(make([]byte, 16))+"eth0\x40")),
+		"range, odd length":           with(fieldAllowedIP, text(fieldAllowedIP, "\x0a\x00\x00\x00\x00\x08")),
+		"range as number":             with(fieldAllowedIP, number(fieldAllowedIP, 1)),
+		"entry, empty":                with(fieldMetadata, entry()),
+		"entry, only a key":           with(fieldMetadata, entry("a")),
+		"entry with more":             with(fieldMetadata, entry("a", "b", "c")),
+		"entry invalid":               with(fieldMetadata, entry("a", "\xff")),
+		"entry as number":             with(fieldMetadata, number(fieldMetadata, 1)),
+		"duplicate entries":           with(fieldMetadata, entry("a", "b"), entry("a", "c")),
+		"entry after a number":        with(fieldMetadata, number(fieldMetadata, 1), entry("a", "")),
+		"cut in a tag":                append(minimal(), 0x80),
+		"cut in a number":             append(minimal(), number(fieldVersion, 1)[0], 0x80),
+		"cut in a text":               append(minimal(), byte(100<<3&0x7f)|2, 9, 'a'),
+		"length beyond the end":       with(fieldName, []byte{byte(fieldName)<<3 | 2, 0xff, 0xff, 0xff, 0xff, 0x0f}),
+		"trailing zero":               append(minimal(), 0),
 	} {
 		token, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], fields))
 		if !errors.Is(err, ErrDamaged) || token != nil {
@@ -288,14 +288,14 @@ func TestHostileRecords(t *testing.T) {
 
 func FuzzDecodeToken(f *testing.F) {
 	f.Add(fieldsOf(EncodeToken(fullToken())))
-	f.Add(fieldsOf(EncodeToken(leastToken())))
+	f.Add(fieldsOf(EncodeToken(minimalToken())))
 	f.Add([]byte{})
 	f.Add([]byte{8, 1, 16, 1})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeToken(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
 			t.Fatalf("without a checksum: %v", err)
 		}
-		record := hostile(tokenRecord, testID[:], fields)
+		record := seal(tokenRecord, testID[:], fields)
 		token, err := DecodeToken(testID, record)
 		if err != nil {
 			if token != nil || !errors.Is(err, ErrDamaged) {
@@ -304,13 +304,13 @@ func FuzzDecodeToken(f *testing.F) {
 			return
 		}
 		if again, err := DecodeToken(testID, EncodeToken(token)); err != nil || !reflect.DeepEqual(again, token) {
-			t.Fatalf("read %+v, wrote it and read %+v, %v", token, again, err)
+			t.Fatalf("decoded %+v, but after encoding %+v, %v", token, again, err)
 		}
 		if clone := token.Clone(); !reflect.DeepEqual(clone, token) {
 			t.Fatalf("the clone of %+v is %+v", token, clone)
 		}
 		if token.Status(testTime) == 0 || token.Digest.IsZero() || token.ExpiresAt.Year() > maxYear {
-			t.Fatalf("read %+v", token)
+			t.Fatalf("decoded %+v", token)
 		}
 	})
 }

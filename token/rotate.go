@@ -6,20 +6,22 @@ import (
 	"time"
 )
 
-// Rotation is how a token gets a new secret.
+// Rotation configures how a token gets a new secret.
 type Rotation struct {
-	// Grace is how long the old secret is still accepted, in whole seconds. It ends
-	// earlier if the token, as it was before, would have ended.
+	// Grace is how long the old secret remains valid, in whole seconds. It never outlives the
+	// token's old or new expiry.
 	Grace time.Duration
-	// Expiry of the new secret, counted from now; the zero value keeps the token's.
+	// Expiry is the expiry of the new secret, counted from now; the zero value keeps the
+	// token's expiry.
 	Expiry Expiry
-	// Version is the one the rotation is meant for, or [AnyVersion].
+	// Version is the version that the rotation is based on, or [AnyVersion].
 	Version uint64
 }
 
-// Rotate gives a token a new secret, which it returns with what it changed, in words for
-// the audit. The old secret works on until the grace is over; the one before that stops.
-// random is the system's CSPRNG if it is nil. A revoked or expired token is [ErrConflict].
+// Rotate gives the token a new secret. It returns the secret, and the changes for the audit
+// log. The old secret remains valid during the grace period; any older one becomes invalid
+// immediately. If random is nil, Rotate uses the system's CSPRNG. A revoked or expired token
+// is [ErrConflict].
 func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader) (Secret, map[string]string, error) {
 	if err := token.Ended(now); err != nil {
 		return Secret{}, nil, err
@@ -37,7 +39,7 @@ func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader
 		}
 	}
 	changes := map[string]string{"grace": strconv.FormatInt(int64(r.Grace/time.Second), 10) + "s"}
-	noteTime(changes, "expires_at", token.ExpiresAt, expires)
+	addTimeChange(changes, "expires_at", token.ExpiresAt, expires)
 	token.ExpiresAt = expires
 	if !expires.IsZero() && previousEnds.After(expires) {
 		previousEnds = expires
@@ -54,8 +56,8 @@ func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader
 	return secret, changes, err
 }
 
-// NewSecret gives the token a secret made from random, which is the system's CSPRNG if it
-// is nil.
+// NewSecret gives the token a secret generated from random, or from the system's CSPRNG if
+// random is nil.
 func (t *Token) NewSecret(random io.Reader) (Secret, error) {
 	secret, err := newSecret(random, t.Prefix, t.Kind, t.ID)
 	if err == nil {

@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// The text form of a token: <prefix><kind>_<id>_<secret><check>, 55 characters,
-// of which everything but the secret may be shown.
+// The text of a token is <prefix><kind>_<id>_<secret><check>, 55 characters. Everything but
+// the secret may be shown.
 const (
 	prefixLength = 2
 	idLength     = 12
@@ -23,20 +23,19 @@ const (
 	secretStart = idStart + idLength + len("_")
 	checkStart  = secretStart + secretLength
 
-	// SecretTextLength is the length in bytes of a token as Mollygate makes it.
+	// SecretTextLength is the length in bytes of a token created by Mollygate.
 	SecretTextLength = checkStart + checkLength
-	// importedLength is the length of a UUID's text, the form of Mollymawk's
-	// own tokens (RFC 9562 section 4).
+	// importedLength is the length of a UUID, the form of Mollymawk's own tokens (RFC 9562
+	// section 4).
 	importedLength = 36
 )
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// DefaultPrefix is the two letters that tokens begin with unless configured
-// otherwise.
+// DefaultPrefix is the token prefix unless another is configured.
 const DefaultPrefix = "mm"
 
-// Kind says what a token is for. Its letter is the third of the token's text.
+// Kind is the kind of a token. Its letter is the third character of the token's text.
 type Kind uint8
 
 const (
@@ -46,7 +45,7 @@ const (
 	KindAdmin
 )
 
-// String returns the kind's name in the admin API.
+// String returns the name of the kind in the admin API.
 func (k Kind) String() string {
 	switch k {
 	case KindAPI:
@@ -74,18 +73,18 @@ func kindOfLetter(letter byte) (Kind, bool) {
 	return 0, false
 }
 
-// Format says where a token's text comes from.
+// Format is the origin of a token's text.
 type Format uint8
 
 const (
-	// FormatNative tokens were made by Mollygate.
+	// FormatNative tokens were created by Mollygate.
 	FormatNative Format = iota + 1
-	// FormatImported tokens are UUIDs that Mollymawk made; they carry no id and
-	// no checksum and are found by their digest.
+	// FormatImported tokens are UUIDs created by Mollymawk. They contain no ID and no checksum
+	// and are found by their digest.
 	FormatImported
 )
 
-// String returns the format's name in the admin API.
+// String returns the name of the format in the admin API.
 func (f Format) String() string {
 	if f == FormatImported {
 		return "imported"
@@ -93,50 +92,47 @@ func (f Format) String() string {
 	return "native"
 }
 
-// ID is a token's public handle: 12 base62 characters. It may be shown and
-// logged.
+// ID is a token's public identifier: 12 base62 characters. It may be shown and logged.
 type ID [idLength]byte
 
-// ParseID reads an id as [ID.String] prints it.
+// ParseID parses an ID as [ID.String] prints it.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if len(s) != idLength || !isBase62(s) {
-		return id, fmt.Errorf("a token id is %d characters of 0-9, A-Z, a-z", idLength)
+		return id, fmt.Errorf("a token ID has %d characters from 0-9, A-Z and a-z", idLength)
 	}
 	copy(id[:], s)
 	return id, nil
 }
 
-// String returns the id's 12 characters.
+// String returns the 12 characters of the ID.
 func (id ID) String() string { return string(id[:]) }
 
-// Digest is the SHA-256 of a token's whole text, the only form of a secret that
-// is kept. A slow password hash is not needed for 190 random bits (OWASP ASVS 5.0
-// section 6.5.2).
+// Digest is the SHA-256 digest of a token's complete text. The secret is stored in no other
+// form. 190 random bits don't need a slow password hash (OWASP ASVS 5.0 section 6.5.2).
 type Digest [sha256.Size]byte
 
-// String returns nothing of the digest, so that none can reach a log.
+// String reveals nothing of the digest, so that it can't end up in a log.
 func (Digest) String() string { return "[digest]" }
 
-// Format prints nothing of the digest, whatever the verb; %d and %#v would not
-// ask String.
+// Format reveals nothing of the digest for any verb; %d and %#v wouldn't call String.
 func (d Digest) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, d.String()) }
 
-// MarshalText returns nothing of the digest, for JSON and other encoders.
+// MarshalText reveals nothing of the digest to JSON and other encoders.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// IsZero says whether no digest is set.
+// IsZero reports whether the digest is unset.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
-// Secret is the text of a token just made. It prints as its public part; only
-// [Secret.Reveal] gives the text away.
+// Secret is the text of a newly created token. It prints as its public part; only
+// [Secret.Reveal] returns the complete text.
 type Secret struct {
-	// text is pointed to, because fmt prints what an unexported field of another
-	// struct holds without asking its methods.
+	// text is a pointer because fmt prints unexported fields of other structs without calling
+	// their methods.
 	text *string
 }
 
-// Reveal returns the token's whole text, for the one answer that shows it.
+// Reveal returns the complete text of the token, for the one response that shows it.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -152,19 +148,17 @@ func (s Secret) String() string {
 	return (*s.text)[:secretStart] + "…"
 }
 
-// Format prints the public part, whatever the verb; %d and %#v would not ask
-// String.
+// Format prints the public part for any verb; %d and %#v wouldn't call String.
 func (s Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
 
 // MarshalText returns the public part, for JSON and other encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// newSecret makes a token's text from random, which is the system's CSPRNG
-// except in tests.
+// newSecret generates a token's text from random, which is nil except in tests.
 func newSecret(random io.Reader, prefix string, kind Kind, id ID) (Secret, error) {
 	secret, err := randomBase62(random, secretLength)
 	if err != nil {
-		return Secret{}, fmt.Errorf("making a secret: %w", err)
+		return Secret{}, fmt.Errorf("generating a secret: %w", err)
 	}
 	var b strings.Builder
 	b.Grow(SecretTextLength)
@@ -180,17 +174,17 @@ func newSecret(random io.Reader, prefix string, kind Kind, id ID) (Secret, error
 	return Secret{text: &text}, nil
 }
 
-// NewID makes a random id. random is the system's CSPRNG if it is nil.
+// NewID returns a random ID. It uses the system's CSPRNG if random is nil.
 func NewID(random io.Reader) (ID, error) {
 	b, err := randomBase62(random, idLength)
 	if err != nil {
-		return ID{}, fmt.Errorf("making a token id: %w", err)
+		return ID{}, fmt.Errorf("generating a token ID: %w", err)
 	}
 	return ID(b), nil
 }
 
-// randomBase62 draws n characters, each equally likely: bytes from 248 on are
-// thrown away, because 256 is no multiple of 62.
+// randomBase62 returns n uniformly distributed characters. It discards bytes from 248 on,
+// because 256 isn't a multiple of 62.
 func randomBase62(random io.Reader, n int) ([]byte, error) {
 	if random == nil {
 		random = rand.Reader
@@ -213,7 +207,7 @@ func randomBase62(random io.Reader, n int) ([]byte, error) {
 
 // checkDigits returns the CRC-32 (IEEE) of s as six base62 digits.
 func checkDigits(s string) [checkLength]byte {
-	// A copy would be allocated, for each presented token; crc32 only reads.
+	// Avoid a copy, which would be allocated for each presented token; crc32 only reads.
 	sum := crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s))) //nolint:gosec // see above
 	var digits [checkLength]byte
 	for i := checkLength - 1; i >= 0; i-- {
@@ -225,7 +219,7 @@ func checkDigits(s string) [checkLength]byte {
 
 // DigestOf returns the digest of a token's text.
 func DigestOf(text string) Digest {
-	var buf [64]byte // a token's text fits, so nothing is allocated
+	var buf [64]byte // large enough for a token's text, to avoid allocating
 	if len(text) > len(buf) {
 		return sha256.Sum256([]byte(text))
 	}
@@ -233,7 +227,7 @@ func DigestOf(text string) Digest {
 	return sha256.Sum256(buf[:n])
 }
 
-// inBase62 says of every byte whether it is a base62 digit.
+// inBase62 is the set of base62 digits.
 var inBase62 = func() (in [256]bool) {
 	for i := range len(base62) {
 		in[base62[i]] = true

@@ -37,18 +37,18 @@ func TestVector(t *testing.T) {
 	}
 }
 
-// TestRandomBase62 feeds every byte once: each character must come of as many.
+// TestRandomBase62 feeds every byte once: each character must result from the same number of
+// bytes.
 func TestRandomBase62(t *testing.T) {
 	t.Parallel()
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)
 	}
-	const wanted = 4 * len(base62)
-	// The generator reads more than it needs; what follows are bytes it must throw
-	// away.
+	const length = 4 * len(base62)
+	// randomBase62 reads more than it needs; it must discard these extra bytes.
 	random := io.MultiReader(bytes.NewReader(all), bytes.NewReader(bytes.Repeat([]byte{255}, 1000)))
-	out, err := randomBase62(random, wanted)
+	out, err := randomBase62(random, length)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestRandomBase62(t *testing.T) {
 	}
 	for i := range len(base62) {
 		if counts[base62[i]] != 4 {
-			t.Errorf("%q comes of %d bytes of 256, want 4", base62[i], counts[base62[i]])
+			t.Errorf("%q results from %d of 256 bytes, want 4", base62[i], counts[base62[i]])
 		}
 	}
 }
@@ -68,16 +68,16 @@ func TestRandomBase62WithoutRandom(t *testing.T) {
 	for _, n := range []int{0, 5, idLength, idLength + 2} {
 		if _, err := NewID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) &&
 			!errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("an id of %d random bytes: %v", n, err)
+			t.Errorf("NewID with %d random bytes: %v", n, err)
 		}
 	}
 	if _, err := newSecret(strings.NewReader(""), "mm", KindAPI, ID{}); err == nil {
-		t.Error("a secret of no random bytes")
+		t.Error("newSecret succeeds without random bytes")
 	}
 }
 
-// TestGenerator makes many tokens: none twice, each character as frequent as any
-// other at every place (TIM-03).
+// TestGenerator generates many tokens and checks that all are different and that all
+// characters are equally frequent at every position.
 func TestGenerator(t *testing.T) {
 	t.Parallel()
 	n := 1_000_000
@@ -100,37 +100,36 @@ func TestGenerator(t *testing.T) {
 		for i := idStart; i < checkStart; i++ {
 			counts[i][text[i]]++
 		}
-		// Half the secret is enough to tell tokens apart by, and half the memory.
+		// Half the secret suffices to distinguish tokens and saves memory.
 		seen[[16]byte([]byte(text[secretStart:][:16]))] = struct{}{}
 		ids[id] = struct{}{}
 	}
 	if len(seen) != n || len(ids) != n {
-		t.Errorf("of %d tokens %d secrets and %d ids are different", n, len(seen), len(ids))
+		t.Errorf("%d tokens have %d different secrets and %d different IDs", n, len(seen), len(ids))
 	}
 	expected := float64(n) / float64(len(base62))
-	places := 0
+	positions := 0
 	var total float64
 	for i := idStart; i < checkStart; i++ {
 		if i == secretStart-1 {
 			continue
 		}
-		places++
+		positions++
 		for c := range len(base62) {
 			d := float64(counts[i][base62[c]]) - expected
 			total += d * d / expected
 		}
 	}
-	// Chi-square with places*61 degrees of freedom, as good as normal: six sigma is
-	// one failure in a thousand million.
-	freedom := float64(places * (len(base62) - 1))
+	// The chi-square distribution with positions*61 degrees of freedom is nearly normal:
+	// exceeding six sigma has a probability of about one in a billion.
+	freedom := float64(positions * (len(base62) - 1))
 	if sigma := (total - freedom) / math.Sqrt(2*freedom); math.Abs(sigma) > 6 {
 		t.Errorf("chi-square %.0f with %.0f degrees of freedom is %.1f sigma off", total, freedom, sigma)
 	}
 }
 
-// TestNothingPrintsASecret prints a secret in every way that a log or an answer
-// might.
-func TestNothingPrintsASecret(t *testing.T) {
+// TestSecretIsNeverPrinted formats a secret in every way that a log or a response might.
+func TestSecretIsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	text := vector
 	secret := Secret{text: &text}
@@ -154,8 +153,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 
 	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest),
 		fmt.Errorf("%w: %v", ErrMalformed, secret).Error()}
-	// fmt asks no method about %p and %w, so that they show an array; a Secret has
-	// none.
+	// fmt calls no method for %p and %w, so they print an array, which a Secret doesn't have.
 	for _, verb := range []string{"p", "w"} {
 		printed = append(printed, fmt.Sprintf("%"+verb, secret), fmt.Sprintf("%"+verb, &secret))
 	}
@@ -201,7 +199,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		}
 	}
 	if secret.Reveal() != vector || !strings.HasPrefix(secret.String(), vector[:secretStart]) {
-		t.Error("the secret doesn't give away what it should")
+		t.Error("Reveal or String returns the wrong text")
 	}
 	if got := (Secret{}).String() + (Secret{}).Reveal(); got != "[secret]" {
 		t.Errorf("the zero secret prints %q", got)

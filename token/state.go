@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// ErrConflict says that a token is in a state in which it can't be changed so.
-// The text behind it says why, and what to do.
+// ErrConflict means that the state of a token doesn't allow a change. The wrapped text says
+// why, and what to do.
 var ErrConflict = errors.New("conflict")
 
 func conflictf(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrConflict, fmt.Errorf(format, args...))
 }
 
-// VersionError says that a token has another version than the change was made
-// for.
+// VersionError means that a token no longer has the version that a change is based on.
 type VersionError struct {
-	// Version is the token's now.
+	// Version is the token's current version.
 	Version uint64
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("the token has been changed since: its version is %d", e.Version)
+	return fmt.Sprintf("the token has changed since: its version is now %d", e.Version)
 }
 
-// AnyVersion is the version to name in a change of a token whatever it has become.
+// AnyVersion as the version of a change applies the change to any version of the token.
 const AnyVersion = 0
 
-// CheckVersion returns a [*VersionError] unless the token has the version, or that is
+// CheckVersion returns a [*VersionError] unless version is the token's version or
 // [AnyVersion].
 func (t *Token) CheckVersion(version uint64) error {
 	if version != AnyVersion && version != t.Version {
@@ -37,20 +36,20 @@ func (t *Token) CheckVersion(version uint64) error {
 	return nil
 }
 
-// Ended returns why a token can't be brought back to life, if its life is over. It is an
-// [ErrConflict].
+// Ended returns an [ErrConflict] if the token is revoked or expired, so that it can't become
+// valid again.
 func (t *Token) Ended(now time.Time) error {
 	switch {
 	case !t.RevokedAt.IsZero():
-		return conflictf("the token was permanently revoked at %s; make a new one", formatTime(t.RevokedAt))
+		return conflictf("the token was permanently revoked at %s; create a new one", formatTime(t.RevokedAt))
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
-		return conflictf("the token expired at %s and isn't brought back to life; make a new one",
+		return conflictf("the token expired at %s and can't become valid again; create a new one",
 			formatTime(t.ExpiresAt))
 	}
 	return nil
 }
 
-// Revoke ends the token permanently, and reports whether that changed it.
+// Revoke revokes the token permanently and reports whether that changed it.
 func (t *Token) Revoke(now time.Time) bool {
 	if !t.RevokedAt.IsZero() {
 		return false
@@ -59,8 +58,8 @@ func (t *Token) Revoke(now time.Time) bool {
 	return true
 }
 
-// Disable stops the token until [Token.Enable], and reports whether that changed it. A
-// revoked token stays as it is.
+// Disable disables the token until [Token.Enable] and reports whether that changed it. A
+// revoked token stays unchanged.
 func (t *Token) Disable(now time.Time) bool {
 	if !t.DisabledAt.IsZero() || !t.RevokedAt.IsZero() {
 		return false
@@ -69,8 +68,8 @@ func (t *Token) Disable(now time.Time) bool {
 	return true
 }
 
-// Enable undoes [Token.Disable], and reports whether that changed the token. A revoked
-// token is [ErrConflict].
+// Enable reverts [Token.Disable] and reports whether that changed the token. A revoked token
+// is [ErrConflict].
 func (t *Token) Enable() (changed bool, err error) {
 	if !t.RevokedAt.IsZero() {
 		return false, t.Ended(t.RevokedAt)
@@ -80,5 +79,5 @@ func (t *Token) Enable() (changed bool, err error) {
 	return changed, nil
 }
 
-// wholeSecond returns the second that a time is in, in UTC.
+// wholeSecond truncates a time to the second, in UTC.
 func wholeSecond(now time.Time) time.Time { return now.UTC().Truncate(time.Second) }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Token is a token's stored record, without its usage. A Token that a store returned is
-// shared and must not be changed. Times are UTC; a zero time is "none".
+// Token is a token's stored record, without its usage. A Token that a store returned is shared
+// and must not be changed. Times are in UTC; the zero time means none.
 type Token struct {
 	ID     ID
 	Format Format
@@ -19,35 +19,34 @@ type Token struct {
 	Name       string
 	Terms
 
-	// Prefix is the two letters the present secret begins with; empty for
-	// FormatImported.
+	// Prefix is the two-letter prefix of the current secret; empty for FormatImported.
 	Prefix   string
 	Metadata map[string]string
 
-	// CreatedAt has microseconds, which keep the creation order; they are never
-	// shown.
+	// CreatedAt has microsecond precision to preserve the creation order; the microseconds are
+	// never shown.
 	CreatedAt time.Time
-	// CreatedBy is the actor of the creating call.
+	// CreatedBy is the actor who created the token.
 	CreatedBy string
 	UpdatedAt time.Time
-	// SecretMadeAt is when the present secret was made; the longest lifetime
-	// counts from it.
+	// SecretMadeAt is when the current secret was created. The maximum lifetime counts from
+	// it.
 	SecretMadeAt time.Time
-	// PreviousDigest is of the secret before the last rotation, accepted until
-	// PreviousValidUntil, a whole second like all that validity depends on.
+	// PreviousDigest is the digest of the secret before the last rotation. That secret is
+	// accepted until PreviousValidUntil, which has whole seconds like all times that affect
+	// validity.
 	PreviousDigest     Digest
 	PreviousValidUntil time.Time
 
-	// Version counts the token's changes from 1.
+	// Version counts the changes of the token, starting at 1.
 	Version uint64
 
-	// Damaged is set if the record can't be read. Then only the ID is known, and possibly
+	// Damaged reports that the record can't be read. Then only the ID is known, and possibly
 	// CreatedAt or ExpiresAt.
 	Damaged bool
 }
 
-// Hint returns the public part of the token's text, or "" for imported tokens,
-// which have none.
+// Hint returns the public part of the token's text, or "" for imported tokens.
 func (t *Token) Hint() string {
 	if t.Format != FormatNative {
 		return ""
@@ -55,21 +54,21 @@ func (t *Token) Hint() string {
 	return t.Prefix + string(t.Kind.letter()) + "_" + t.ID.String() + "_…"
 }
 
-// Status is a token's state at a moment.
+// Status is the state of a token at a point in time.
 type Status uint8
 
-// A token is in the first of these states that applies.
+// If several states apply, the first one counts.
 const (
 	StatusRevoked Status = iota + 1
 	StatusDisabled
 	StatusNotYetValid
 	StatusExpired
 	StatusActive
-	// StatusDamaged is the state of a token whose record can't be read.
+	// StatusDamaged is the status of a token whose record can't be read.
 	StatusDamaged
 )
 
-// String returns the status as the admin API writes it.
+// String returns the name of the status in the admin API.
 func (s Status) String() string {
 	switch s {
 	case StatusRevoked:
@@ -88,8 +87,8 @@ func (s Status) String() string {
 	return "unknown"
 }
 
-// Status returns the token's state at now. A token is expired from its ExpiresAt
-// on (as RFC 7519 section 4.1.4 has it for "exp").
+// Status returns the token's status at now. A token is expired from ExpiresAt on, as "exp" in
+// RFC 7519 section 4.1.4.
 func (t *Token) Status(now time.Time) Status {
 	switch {
 	case t.Damaged:
@@ -106,8 +105,8 @@ func (t *Token) Status(now time.Time) Status {
 	return StatusActive
 }
 
-// SecretStatus is the state of one of the token's secrets: an outdated one whose
-// grace is over is as good as revoked.
+// SecretStatus returns the status of one of the token's secrets. A previous secret counts as
+// revoked once its grace period is over.
 func (t *Token) SecretStatus(previous bool, now time.Time) Status {
 	if previous && !now.Before(t.PreviousValidUntil) {
 		return StatusRevoked
@@ -115,7 +114,7 @@ func (t *Token) SecretStatus(previous bool, now time.Time) Status {
 	return t.Status(now)
 }
 
-// Digests returns the digests of the token's secrets, which it is found by.
+// Digests returns the digests of the token's secrets, by which the store finds it.
 func (t *Token) Digests() []Digest {
 	if t.PreviousDigest.IsZero() {
 		return []Digest{t.Digest}
@@ -123,11 +122,11 @@ func (t *Token) Digests() []Digest {
 	return []Digest{t.Digest, t.PreviousDigest}
 }
 
-// SecretOf reports whether the digest is of one of the token's secrets, and whether
-// of the previous one.
+// SecretOf reports whether the digest is that of one of the token's secrets, and whether it is
+// the previous one.
 //
-// How long it takes tells how much of a digest was right. Whoever presents secrets
-// doesn't choose their digests, and the token was found by the whole digest before.
+// Its timing reveals how much of a digest matched. That is harmless: a client can't choose the
+// digest of the secret it presents, and the token was already found by its complete digest.
 func (t *Token) SecretOf(d Digest) (previous, ok bool) {
 	if d == t.Digest {
 		return false, true
@@ -135,19 +134,19 @@ func (t *Token) SecretOf(d Digest) (previous, ok bool) {
 	return true, d == t.PreviousDigest && !d.IsZero()
 }
 
-// Scope is what a route needs: "resource:action".
+// Scope is a permission that a route requires.
 type Scope struct {
+	// Name is "resource:action".
 	Name string
 	// Explicit scopes are not covered by the grant "*".
 	Explicit bool
 }
 
-// Grants are the scopes a token has been given. Each is a scope's name,
-// "resource:*" for every action on a resource, or "*" for all but the explicit
-// scopes.
+// Grants are the scopes granted to a token. Each is the name of a scope, "resource:*" for
+// every action on a resource, or "*" for all scopes that aren't explicit.
 type Grants []string
 
-// Cover says whether the grants include scope. Names are compared byte for byte.
+// Cover reports whether the grants include scope. Names are case-sensitive.
 func (g Grants) Cover(scope Scope) bool {
 	for _, grant := range g {
 		if grant == scope.Name || (grant == "*" && !scope.Explicit) {

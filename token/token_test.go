@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestStatus: a token begins and ends to the nanosecond, without allowance (TIME-02).
+// TestStatus checks that a token's validity begins and ends to the nanosecond, without
+// tolerance.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	at := func(seconds time.Duration) time.Time { return testTime.Add(seconds * time.Second) }
@@ -14,13 +15,13 @@ func TestStatus(t *testing.T) {
 		token Token
 		want  Status
 	}{
-		"without end":                {Token{}, StatusActive},
+		"never expires":              {Token{}, StatusActive},
 		"active":                     {Token{NotBefore: at(-1), ExpiresAt: at(1)}, StatusActive},
-		"begins now":                 {Token{NotBefore: at(0)}, StatusActive},
+		"valid from now":             {Token{NotBefore: at(0)}, StatusActive},
 		"a nanosecond before":        {Token{NotBefore: testTime.Add(1)}, StatusNotYetValid},
-		"a nanosecond before end":    {Token{ExpiresAt: testTime.Add(1)}, StatusActive},
-		"ends now":                   {Token{ExpiresAt: at(0)}, StatusExpired},
-		"a nanosecond after the end": {Token{ExpiresAt: testTime.Add(-1)}, StatusExpired},
+		"a nanosecond before expiry": {Token{ExpiresAt: testTime.Add(1)}, StatusActive},
+		"expires now":                {Token{ExpiresAt: at(0)}, StatusExpired},
+		"a nanosecond after expiry":  {Token{ExpiresAt: testTime.Add(-1)}, StatusExpired},
 		"disabled":                   {Token{DisabledAt: at(-9)}, StatusDisabled},
 		"revoked":                    {Token{RevokedAt: at(-9)}, StatusRevoked},
 		"revoked in the future":      {Token{RevokedAt: at(9)}, StatusRevoked},
@@ -33,7 +34,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 		if got := c.token.SecretStatus(false, testTime); got != c.want {
-			t.Errorf("%s: the present secret is %v, want %v", name, got, c.want)
+			t.Errorf("%s: the current secret is %v, want %v", name, got, c.want)
 		}
 		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
 			t.Errorf("%s: a previous secret without grace is %v", name, got)
@@ -57,7 +58,7 @@ func TestSecretOf(t *testing.T) {
 		digest       Digest
 		previous, ok bool
 	}{
-		"present":          {Token{Digest: one, PreviousDigest: two}, one, false, true},
+		"current":          {Token{Digest: one, PreviousDigest: two}, one, false, true},
 		"previous":         {Token{Digest: one, PreviousDigest: two}, two, true, true},
 		"neither":          {Token{Digest: one}, two, true, false},
 		"no digest at all": {Token{Digest: one}, Digest{}, true, false},
@@ -82,10 +83,10 @@ func TestAllowsIP(t *testing.T) {
 		}
 	}
 	if token.AllowsIP(netip.Addr{}) {
-		t.Error("an unknown address is allowed where addresses are listed")
+		t.Error("an unknown address is allowed despite a restriction")
 	}
 	if !new(Terms).AllowsIP(netip.Addr{}) {
-		t.Error("an unknown address isn't allowed where none is listed")
+		t.Error("an unknown address isn't allowed without a restriction")
 	}
 }
 
@@ -112,7 +113,7 @@ func TestCover(t *testing.T) {
 		}
 	}
 	if (Grants)(nil).Cover(list) {
-		t.Error("no grant covers a scope")
+		t.Error("a scope is covered without grants")
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// What a token's fields may hold at most.
+// Limits of a token's fields.
 const (
 	maxNameLength     = 100 // characters
 	maxScopes         = 256
@@ -24,28 +24,28 @@ func checkName(name string) (string, error) {
 	case n == 0:
 		return "", fieldErrorf("name", "is required: say what the token is for, in 1 to %d characters", maxNameLength)
 	case n > maxNameLength:
-		return "", fieldErrorf("name", "has %d characters; %d are allowed", n, maxNameLength)
+		return "", fieldErrorf("name", "has %d characters; at most %d are allowed", n, maxNameLength)
 	case !utf8.ValidString(name):
 		return "", fieldErrorf("name", "is not valid UTF-8")
 	case strings.TrimSpace(name) != name:
 		return "", fieldErrorf("name", "begins or ends with white space")
 	}
 	if r, found := findRune(name, isControl); found {
-		return "", fieldErrorf("name", "holds the control character %U", r)
+		return "", fieldErrorf("name", "contains the control character %U", r)
 	}
 	return name, nil
 }
 
-// isControl reports what must not stand in a name: control characters, line and
-// paragraph separators, and what turns the writing direction or can't be seen and
-// so makes a name look like another ("Trojan Source", CVE-2021-42574). The
-// joiners U+200C and U+200D are not among them; scripts and emoji need them.
+// isControl reports whether a name must not contain a character: control characters, line and
+// paragraph separators, and bidirectional or invisible characters, which make a name look like
+// another ("Trojan Source", CVE-2021-42574). The joiners U+200C and U+200D are allowed because
+// scripts and emoji need them.
 func isControl(r rune) bool {
 	if r < 0x80 {
 		return r < ' ' || r == 0x7f
 	}
 	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) ||
-		r == '\u00ad' || r == '\u200b' || r == '\u2060' || r == '\ufeff' || // soft hyphen, spaces without width
+		r == '\u00ad' || r == '\u200b' || r == '\u2060' || r == '\ufeff' || // soft hyphen, zero-width spaces
 		(r >= '\U000e0000' && r <= '\U000e007f') // tags
 }
 
@@ -60,7 +60,7 @@ func findRune(s string, is func(rune) bool) (rune, bool) {
 
 func parseAllowedIPs(texts []string) ([]netip.Prefix, error) {
 	if len(texts) > maxAllowedIPs {
-		return nil, fieldErrorf("allowed_ips", "%d are given; %d are allowed", len(texts), maxAllowedIPs)
+		return nil, fieldErrorf("allowed_ips", "%d given; at most %d are allowed", len(texts), maxAllowedIPs)
 	}
 	var prefixes []netip.Prefix
 	for _, text := range texts {
@@ -83,14 +83,14 @@ func parseAllowedIP(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
 		return netip.Prefix{},
-			fieldErrorf("allowed_ips", "%s is not an address range: write for example 203.0.113.0/24 or 2001:db8::/32",
+			fieldErrorf("allowed_ips", "%s is not an address range, such as 203.0.113.0/24 or 2001:db8::/32",
 				quote(text))
 	}
 	if addr := prefix.Addr(); addr.Is4In6() {
-		// The gate compares unmapped addresses, so the mapped range means the IPv4
-		// range inside it.
+		// The gate compares unmapped addresses, so an IPv4-mapped range stands for the IPv4
+		// range.
 		if prefix.Bits() < 96 {
-			return netip.Prefix{}, fieldErrorf("allowed_ips", "%s mixes IPv4 and IPv6: list the ranges apart",
+			return netip.Prefix{}, fieldErrorf("allowed_ips", "%s mixes IPv4 and IPv6: list the ranges separately",
 				quote(text))
 		}
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
@@ -102,13 +102,13 @@ func parseAllowedIP(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// checkMetadata returns a copy of its own.
+// checkMetadata returns a copy of valid metadata.
 func checkMetadata(metadata map[string]string) (map[string]string, error) {
 	if len(metadata) == 0 {
 		return nil, nil
 	}
 	if len(metadata) > maxMetadata {
-		return nil, fieldErrorf("metadata", "has %d entries; %d are allowed", len(metadata), maxMetadata)
+		return nil, fieldErrorf("metadata", "has %d entries; at most %d are allowed", len(metadata), maxMetadata)
 	}
 	folded := make(map[string]string, len(metadata))
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
@@ -117,7 +117,7 @@ func checkMetadata(metadata map[string]string) (map[string]string, error) {
 		}
 		lower := strings.ToLower(key)
 		if other, twice := folded[lower]; twice {
-			return nil, fieldErrorf("metadata", "%s and %s differ only by letter case", quote(other), quote(key))
+			return nil, fieldErrorf("metadata", "%s and %s differ only in letter case", quote(other), quote(key))
 		}
 		folded[lower] = key
 	}
@@ -127,28 +127,28 @@ func checkMetadata(metadata map[string]string) (map[string]string, error) {
 func checkMetadataEntry(key, value string) error {
 	switch n := utf8.RuneCountInString(key); {
 	case n == 0:
-		return fieldErrorf("metadata", "a key is empty; it has 1 to %d characters", maxMetadataKey)
+		return fieldErrorf("metadata", "a key is empty; keys have 1 to %d characters", maxMetadataKey)
 	case n > maxMetadataKey:
-		return fieldErrorf("metadata", "a key has %d characters; %d are allowed", n, maxMetadataKey)
+		return fieldErrorf("metadata", "a key has %d characters; at most %d are allowed", n, maxMetadataKey)
 	case !utf8.ValidString(key), !utf8.ValidString(value):
 		return fieldErrorf("metadata", "the entry %s is not valid UTF-8", quote(key))
 	}
 	if r, found := findRune(key, isControl); found {
-		return fieldErrorf("metadata", "the key %s holds the control character %U", quote(key), r)
+		return fieldErrorf("metadata", "the key %s contains the control character %U", quote(key), r)
 	}
 	if n := utf8.RuneCountInString(value); n > maxMetadataLength {
-		return fieldErrorf("metadata", "the value of %s has %d characters; %d are allowed", quote(key), n,
+		return fieldErrorf("metadata", "the value of %s has %d characters; at most %d are allowed", quote(key), n,
 			maxMetadataLength)
 	}
-	isControlButLine := func(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }
-	if r, found := findRune(value, isControlButLine); found {
-		return fieldErrorf("metadata", "the value of %s holds the control character %U", quote(key), r)
+	isControlExceptLine := func(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }
+	if r, found := findRune(value, isControlExceptLine); found {
+		return fieldErrorf("metadata", "the value of %s contains the control character %U", quote(key), r)
 	}
 	return nil
 }
 
-// Printable returns text without invalid UTF-8 and without characters that could steer the
-// terminal or the page that shows it.
+// Printable returns text without invalid UTF-8 and without characters that could manipulate a
+// terminal or a page that shows it.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isControl(r) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestLookInto(t *testing.T) {
+func TestMustBuffer(t *testing.T) {
 	for status := 100; status < 600; status++ {
 		if got, want := MustBuffer(status), status >= 300 && status != 304; got != want {
 			t.Errorf("%d: %v, want %v", status, got, want)
@@ -23,7 +23,7 @@ func TestJudge(t *testing.T) {
 		return status == 400 && string(body) == "bad credential"
 	}}
 	byStatus := &Route{}
-	byWords := &Route{ReadError: func(html bool, body []byte) (ErrorText, bool) {
+	byReadError := &Route{ReadError: func(html bool, body []byte) (ErrorText, bool) {
 		text := string(body)
 		switch {
 		case strings.HasPrefix(text, "known secret"):
@@ -38,8 +38,8 @@ func TestJudge(t *testing.T) {
 		status int
 		lines  []string
 		body   string
-		noBody bool // it couldn't be read
-		noSent bool // no credential was sent
+		noBody bool // the body couldn't be read
+		noSent bool // the gate sent no credential
 		want   string
 	}{
 		"JSON error":        {status: 400, lines: []string{"Content-Type: application/json"}, body: `{"status":400}`},
@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 			want: "500 backend_error"},
 		"XHTML": {status: 400, lines: []string{"Content-Type: application/xhtml+xml"}, body: "<p>",
 			want: "400 backend_error"},
-		"HTML, not said": {status: 400, body: "<!DOCTYPE html><html>", want: "400 backend_error"},
+		"HTML without a content type": {status: 400, body: "<!DOCTYPE html><html>", want: "400 backend_error"},
 		"encoded": {status: 400, lines: []string{"Content-Encoding: gzip"}, body: "\x1f\x8b",
 			want: "400 backend_error"},
 		"encoded twice": {status: 400, lines: []string{"Content-Encoding: identity, br"}, body: "x",
@@ -68,18 +68,18 @@ func TestJudge(t *testing.T) {
 			want: "503 backend_error"},
 		"unreadable":         {status: 400, noBody: true, want: "400 backend_error"},
 		"credential refused": {route: byText, status: 400, body: "bad credential", want: "502 upstream_credential"},
-		"HTML comes after the credential": {
+		"credential refused in HTML": {
 			route: byText, status: 400, lines: []string{"Content-Type: text/html"}, body: "bad credential",
 			want: "502 upstream_credential",
 		},
-		"other 400":            {route: byText, status: 400, body: "bad name"},
-		"401 where text tells": {route: byText, status: 401, body: "bad credential"},
-		"401":                  {status: 401, body: "no", want: "502 upstream_credential"},
+		"other 400":             {route: byText, status: 400, body: "bad name"},
+		"401 with another text": {route: byText, status: 401, body: "bad credential"},
+		"401":                   {status: 401, body: "no", want: "502 upstream_credential"},
 		"401 encoded": {status: 401, lines: []string{"Content-Encoding: gzip"}, body: "x",
 			want: "502 upstream_credential"},
-		"401 unreadable":       {status: 401, noBody: true, want: "502 upstream_credential"},
-		"401 to no credential": {status: 401, body: "no", noSent: true},
-		"403":                  {status: 403, body: "no"},
+		"401 unreadable":           {status: 401, noBody: true, want: "502 upstream_credential"},
+		"401 without a credential": {status: 401, body: "no", noSent: true},
+		"403":                      {status: 403, body: "no"},
 		"token in the body": {status: 400, body: "bad " + upstreamToken + "!",
 			want: "400 backend_error"},
 		"token in JSON": {status: 422, lines: []string{"Content-Type: application/json"},
@@ -98,66 +98,66 @@ func TestJudge(t *testing.T) {
 			want: "400 backend_error"},
 		"another token": {status: 400,
 			body: strings.ReplaceAll(upstreamToken, "0b0e5b6a", "0b0e5b6b")},
-		"redirect for good": {status: 301, lines: []string{"Location: /x", "Content-Type: text/html"},
+		"permanent redirect": {status: 301, lines: []string{"Location: /x", "Content-Type: text/html"},
 			body: `<a href="/x">Moved Permanently</a>.`},
-		"see other":                          {status: 303, lines: []string{"Location: /x"}},
-		"redirect, not modified":             {status: 304},
-		"redirect, its headers are scrubbed": {status: 307, lines: []string{"Location: /x?t=" + upstreamToken}},
+		"See Other":                           {status: 303, lines: []string{"Location: /x"}},
+		"not modified":                        {status: 304},
+		"redirect with the token in a header": {status: 307, lines: []string{"Location: /x?t=" + upstreamToken}},
 		"token in a redirect": {status: 301, lines: []string{"Content-Type: text/html"},
 			body: `<a href="/x?t=` + upstreamToken + `">Moved Permanently</a>.`, want: "502 backend_error"},
 		"token in multiple choices": {status: 300, body: upstreamToken, want: "502 backend_error"},
-		"token in a see other": {status: 303, body: "/x?t=0b0e5b6a%2d7d2c%2D4c1e-9d43-6a5c1f0e8b77",
+		"token in a See Other": {status: 303, body: "/x?t=0b0e5b6a%2d7d2c%2D4c1e-9d43-6a5c1f0e8b77",
 			want: "502 backend_error"},
-		"token in a temporary": {status: 307, body: strings.ToUpper(upstreamToken), want: "502 backend_error"},
-		"token in a permanent": {status: 308,
+		"token in a temporary redirect": {status: 307, body: strings.ToUpper(upstreamToken), want: "502 backend_error"},
+		"token in a permanent redirect": {status: 308,
 			body: base64.StdEncoding.EncodeToString([]byte("Bearer " + upstreamToken)), want: "502 backend_error"},
 		"token in 399": {status: 399, body: upstreamToken, want: "502 backend_error"},
 		"redirect, encoded body": {status: 301, lines: []string{"Content-Encoding: gzip"}, body: "\x1f\x8b",
 			want: "502 backend_error"},
 		"redirect, unreadable":   {status: 308, noBody: true, want: "502 backend_error"},
 		"redirect, nothing sent": {status: 301, body: upstreamToken, noSent: true},
-		"gzip, not said": {status: 400, lines: []string{"Content-Type: application/json"},
+		"undeclared gzip": {status: 400, lines: []string{"Content-Type: application/json"},
 			body: "\x1f\x8b\x08\x00rest", want: "400 backend_error"},
-		"gzip, a type of its own": {status: 400, lines: []string{"Content-Type: application/octet-stream"},
+		"gzip as octet-stream": {status: 400, lines: []string{"Content-Type: application/octet-stream"},
 			body: "\x1f\x8b\x08\x00rest", want: "400 backend_error"},
-		"zlib, not said": {status: 500, lines: []string{"Content-Type: text/plain"},
+		"undeclared zlib": {status: 500, lines: []string{"Content-Type: text/plain"},
 			body: "\x78\x9crest", want: "500 backend_error"},
-		"zlib, text's first letters": {status: 500, lines: []string{"Content-Type: text/plain"},
+		"zlib that begins like text": {status: 500, lines: []string{"Content-Type: text/plain"},
 			body: "x^\xca\x00\x02", want: "500 backend_error"},
-		"zstd, not said": {status: 500, body: "\x28\xb5\x2f\xfdrest", want: "500 backend_error"},
-		"brotli, not said": {status: 500, lines: []string{"Content-Type: application/problem+json"},
+		"undeclared zstd": {status: 500, body: "\x28\xb5\x2f\xfdrest", want: "500 backend_error"},
+		"undeclared brotli": {status: 500, lines: []string{"Content-Type: application/problem+json"},
 			body: "\x8b\x02\x80rest\x03", want: "500 backend_error"},
 		"text that begins like zlib": {status: 400, lines: []string{"Content-Type: text/plain"},
 			body: "x^2 is negative"},
 		"Latin 1": {status: 400, lines: []string{"Content-Type: text/plain; charset=iso-8859-1"},
 			body: "f\xfcr"},
-		"Latin 1, not said": {status: 400, lines: []string{"Content-Type: text/plain"}, body: "f\xfcr",
+		"undeclared Latin 1": {status: 400, lines: []string{"Content-Type: text/plain"}, body: "f\xfcr",
 			want: "400 backend_error"},
 		"UTF-8": {status: 400, lines: []string{"Content-Type: text/plain"}, body: "für"},
 		"UTF-16": {status: 400, lines: []string{"Content-Type: text/plain"},
 			body: "n\x00o\x00t\x00 \x00h\x00e\x00r\x00e\x00"},
 		"an image": {status: 404, lines: []string{"Content-Type: image/png"},
 			body: "\x89PNG\r\n\x1a\n\x00"},
-		"known page": {route: byWords, status: 400, lines: []string{"Content-Type: text/html"},
+		"known page": {route: byReadError, status: 400, lines: []string{"Content-Type: text/html"},
 			body: "known", want: "404 backend_error gone: known"},
-		"known text": {route: byWords, status: 500, body: "known",
+		"known text": {route: byReadError, status: 500, body: "known",
 			want: "404 backend_error gone: known"},
-		"known text, no status": {route: byWords, status: 500, body: "words",
+		"known text, no status": {route: byReadError, status: 500, body: "words",
 			want: "500 backend_error : words"},
-		"unknown page": {route: byWords, status: 400, lines: []string{"Content-Type: text/html"},
+		"unknown page": {route: byReadError, status: 400, lines: []string{"Content-Type: text/html"},
 			body: "other", want: "400 backend_error"},
-		"unknown text": {route: byWords, status: 400, body: "other"},
-		"known page with the token": {route: byWords, status: 400, lines: []string{"Content-Type: text/html"},
+		"unknown text": {route: byReadError, status: 400, body: "other"},
+		"known page with the token": {route: byReadError, status: 400, lines: []string{"Content-Type: text/html"},
 			body: "known " + upstreamToken, want: "400 backend_error"},
-		"known text with the token": {route: byWords, status: 500, body: "known " + upstreamToken,
+		"known text with the token": {route: byReadError, status: 500, body: "known " + upstreamToken,
 			want: "500 backend_error"},
-		"known text, token in a header": {route: byWords, status: 500, lines: []string{"X-Debug: " + upstreamToken},
+		"known text, token in a header": {route: byReadError, status: 500, lines: []string{"X-Debug: " + upstreamToken},
 			body: "known", want: "500 backend_error"},
-		"the token in the words alone": {route: byWords, status: 500, lines: []string{"Content-Type: text/html"},
+		"token only in extracted text": {route: byReadError, status: 500, lines: []string{"Content-Type: text/html"},
 			body: "known secret", want: "500 backend_error"},
-		"known text, compressed": {route: byWords, status: 500, lines: []string{"Content-Encoding: gzip"},
+		"known text, compressed": {route: byReadError, status: 500, lines: []string{"Content-Encoding: gzip"},
 			body: "known", want: "500 backend_error"},
-		"known redirect": {route: byWords, status: 303, body: "known"},
+		"known redirect": {route: byReadError, status: 303, body: "known"},
 		"nothing sent":   {status: 400, body: "bad " + upstreamToken, noSent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestJudge(t *testing.T) {
 			}
 			refusal := route.Judge(tt.status, headers(t, tt.lines...), body, sent)
 			got := refusalText(refusal)
-			if route == byWords && refusal.Detail != "" && !strings.HasPrefix(refusal.Detail, "The backend") {
+			if route == byReadError && refusal.Detail != "" && !strings.HasPrefix(refusal.Detail, "The backend") {
 				got += " " + refusal.BackendCode + ": " + refusal.Detail
 			}
 			if got != tt.want {

@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// legible reports whether the token could be found in a body if it were there. A
-// compressed body that doesn't say so is taken for what it is: by its first bytes, or
-// because it says that it is text and isn't.
-func legible(header http.Header, body []byte) bool {
+// searchable reports whether a search would find the token in a body that contains it. It
+// recognizes compressed bodies without a Content-Encoding by their first bytes, or because
+// they are declared as text but aren't text.
+func searchable(header http.Header, body []byte) bool {
 	for _, magic := range compressed {
 		if bytes.HasPrefix(body, []byte(magic)) {
 			return false
@@ -31,15 +31,14 @@ func legible(header http.Header, body []byte) bool {
 	return utf8.Valid(body) || charset != "" && charset != "utf-8"
 }
 
-// compressed are the first bytes of compressed data: of gzip, zlib at its levels (the
-// one that is left out begins with text), Zstandard, bzip2, xz, LZ4 and compress.
+// compressed lists the first bytes of compressed data: gzip, zlib at all levels but one, whose
+// header consists of printable characters, Zstandard, bzip2, xz, LZ4 and compress.
 var compressed = []string{
 	"\x1f\x8b", "\x78\x01", "\x78\x9c", "\x78\xda", "\x28\xb5\x2f\xfd", "BZh91AY&SY", "\xfd7zXZ\x00",
 	"\x04\x22\x4d\x18", "\x1f\x9d",
 }
 
-// isText reports whether a media type is of text. What doesn't say its type is taken
-// for text.
+// isText reports whether a media type is textual. An empty one counts as text.
 func isText(mediaType string) bool {
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	if mediaType == "" || strings.HasPrefix(mediaType, "text/") {
@@ -53,14 +52,14 @@ func isText(mediaType string) bool {
 	return false
 }
 
-// isBinary reports whether a character is in no text.
+// isBinary reports whether a character never occurs in text.
 func isBinary(r rune) bool {
 	const escape = 0x1b
 	return r < ' ' && r != '\t' && r != '\n' && r != '\v' && r != '\f' && r != '\r' && r != escape
 }
 
-// isUTF16 reports whether a body is text in UTF-16, or else UTF-32: it says so by its
-// first character, or every other byte of nearly all of it is 0.
+// isUTF16 reports whether a body is UTF-16 or UTF-32 text: it begins with a byte order mark,
+// or nearly every other byte is 0.
 func isUTF16(body []byte) bool {
 	if bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff")) {
 		return true

@@ -1,0 +1,127 @@
+package gate
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// MaxResponseBody is how much of a response the gate buffers to inspect it, in bytes. A longer
+// response is replaced.
+const MaxResponseBody = 1 << 20
+
+// MustBuffer reports whether a response of the backend must be inspected in full before any of
+// it goes to the client. That is every error and every redirect: they are short and may repeat
+// the credential that the gate sent.
+func MustBuffer(status int) bool {
+	return status >= http.StatusMultipleChoices && status != http.StatusNotModified
+}
+
+// Judge returns the refusal that replaces a response for which [MustBuffer] is true, or none
+// if the response may go to the client unchanged. No part of a replaced response may be passed
+// on, not even its headers. body is nil if it couldn't be read, because it is longer than
+// [MaxResponseBody] or was cut short; an encoded body need not be decoded. upstreamToken is
+// the one given to [Gate.Forward].
+func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken string) Refusal {
+	if status == http.StatusFound {
+		return Refuse(BackendRedirect)
+	}
+	if encoded(header) {
+		body = nil
+	}
+	sent := searchFor(upstreamToken)
+	withhold := func() bool { return body == nil || !searchable(header, body) || sent.inText(string(body)) }
+	switch {
+	case status < http.StatusBadRequest:
+		if withhold() { // ScrubHeaders takes care of the headers
+			return backendError(http.StatusBadGateway, "The backend sent a redirect that can't be shown here.")
+		}
+	case r.credentialRefused(status, body, upstreamToken):
+		return Refuse(UpstreamCredential)
+	default:
+		return r.judgeError(status, header, body, sent, withhold() || sent.inHeader(header))
+	}
+	return Refusal{}
+}
+
+// judgeError is [Route.Judge] for an error that doesn't refuse the credential. withhold
+// reports whether the response must not be shown.
+func (r *Route) judgeError(status int, header http.Header, body []byte, sent tokenSearch, withhold bool) Refusal {
+	if !withhold {
+		if text, ok := r.readError(status, header, body); ok && !sent.inText(text.Text) {
+			return backendTextRefusal(text)
+		}
+	}
+	switch {
+	case body != nil && isHTML(header, body):
+		return backendError(status, "")
+	case withhold:
+		return backendError(status, "The backend sent an error that can't be shown here.")
+	}
+	return Refusal{}
+}
+
+// credentialRefused reports whether the response shows that the backend refused the gate's
+// credential.
+func (r *Route) credentialRefused(status int, body []byte, upstreamToken string) bool {
+	if r.CredentialRefused != nil {
+		return r.CredentialRefused(status, body)
+	}
+	return status == http.StatusUnauthorized && upstreamToken != ""
+}
+
+func backendError(status int, detail string) Refusal {
+	refusal := Refuse(BackendError)
+	refusal.Status = status
+	refusal.Detail = detail
+	return refusal
+}
+
+func encoded(header http.Header) bool {
+	for _, value := range header["Content-Encoding"] {
+		if value != "" && !strings.EqualFold(value, "identity") {
+			return true
+		}
+	}
+	return false
+}
+
+// isHTML reports whether a response is HTML according to its Content-Type or, without one,
+// according to the content sniffing that a browser would do.
+func isHTML(header http.Header, body []byte) bool {
+	contentType := header.Get("Content-Type")
+	if contentType == "" {
+		contentType = http.DetectContentType(body)
+	}
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
+	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
+}
+
+// setCookieHeaders open a session for the caller. Given to a token's client, it would be a
+// session of the account, with all of its rights.
+var setCookieHeaders = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
+
+// ScrubHeaders deletes the headers and trailers of any response, successful ones included,
+// that set cookies or repeat the token that the gate sent to the backend.
+func ScrubHeaders(h http.Header, upstreamToken string) {
+	sent := searchFor(upstreamToken)
+	for name, values := range h {
+		if setCookieHeaders.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || sent.inHeaderField(name, values) {
+			delete(h, name)
+		}
+	}
+}
+
+func (s tokenSearch) inHeader(h http.Header) bool {
+	for name, values := range h {
+		if s.inHeaderField(name, values) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s tokenSearch) inHeaderField(name string, values []string) bool {
+	return s.inHeaderLine(name) || slices.ContainsFunc(values, s.inHeaderLine)
+}

@@ -1,0 +1,26 @@
+package gate
+
+import (
+	"net/http"
+	"strings"
+)
+
+// retryHeaders make Go's HTTP client treat any request as safe to send again after the
+// connection broke (net/http.Request.isReplayable). The gate doesn't know whether the backend
+// honors these headers, and it has counted the request only once.
+var retryHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
+
+// SendOnce keeps Go's HTTP client from sending a request twice unless its method is safe to
+// repeat. The client recognizes the headers only in canonical form, so SendOnce changes them
+// to lower case, which is equivalent for every backend (RFC 9110 section 5.1).
+func SendOnce(method string, h http.Header) {
+	if safeMethod(method) {
+		return
+	}
+	for _, name := range retryHeaders {
+		if values, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = values
+		}
+	}
+}
