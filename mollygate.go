@@ -1,9 +1,7 @@
-// Package mollygate registers all of Mollygate's Caddy modules and does nothing
-// else, so that
+// Package mollygate registers all of Mollygate's Caddy modules. To build a Caddy that
+// includes them, run:
 //
 //	xcaddy build v2.11.9 --with github.com/mollygate/mollygate
-//
-// builds a Caddy with the gate in it.
 package mollygate
 
 import (

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestIsUpstreamToken finds the tokens of all accounts, the one in use as well as the
-// one that has just taken its place in a file.
+// TestIsUpstreamToken checks that isUpstreamToken recognizes the tokens of all accounts,
+// including a replacement in a file that hasn't been loaded yet.
 func TestIsUpstreamToken(t *testing.T) {
 	t.Parallel()
 	const first, second, third = "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10",
@@ -51,12 +51,12 @@ func TestIsUpstreamToken(t *testing.T) {
 			}
 		}
 		if app.isUpstreamToken(token.Digest{}) {
-			t.Errorf("%s: no token is taken for one", when)
+			t.Errorf("%s: the zero digest is recognized as a token", when)
 		}
 	}
 	check("at first", first, third)
 	put(second)
-	check("after the file was changed", first, second, third)
+	check("after changing the file", first, second, third)
 	put("")
 	check("with an empty file", first, third)
 }

@@ -21,14 +21,13 @@ func init() {
 	caddy.RegisterModule(new(AdminEndpoint))
 }
 
-// EndpointMount is where the admin API is on Caddy's admin endpoint.
+// EndpointMount is the path of the admin API on Caddy's admin endpoint.
 const EndpointMount = "/api_tokens/v1"
 
-// AdminEndpoint serves the admin API on Caddy's own admin endpoint, below
-// `/api_tokens/v1/`. Caddy decides who may call: a client that reaches the
-// endpoint could replace the whole configuration. So it is refused where the
-// endpoint listens on more than loopback or a unix socket and the client shows no
-// certificate.
+// AdminEndpoint serves the admin API on Caddy's own admin endpoint, below `/api_tokens/v1/`.
+// Caddy controls access to the endpoint: a client that reaches it could replace the whole
+// configuration. If the endpoint listens on more than loopback or a unix socket, the API
+// refuses clients without a verified certificate.
 type AdminEndpoint struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -47,19 +46,19 @@ func (*AdminEndpoint) Routes() []caddy.AdminRoute {
 	}}
 }
 
-// serveEndpoint finds the app anew each time: after a rejected reload Caddy
-// serves the routers of the rejected configuration, while the running one is
-// another.
+// serveEndpoint looks up the app for each request. After a rejected reload, Caddy serves the
+// routers of the rejected configuration while another configuration is running.
 func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 	running, ok := runningConfig(r.Context(), caddy.ActiveContext)
 	if !ok {
-		refuseEndpoint(w, "Caddy is starting, or stopping. Try again in a moment.")
+		refuseEndpoint(w, "Caddy is starting or stopping. Try again in a moment.")
 		return nil
 	}
 	app, err := running.AppIfConfigured(appName)
 	if err != nil {
 		refuseEndpoint(w,
-			"The running configuration has no token store. Add the global option api_tokens to the Caddyfile, and reload it.")
+			"The running configuration has no token store. "+
+				"Add the global option api_tokens to the Caddyfile and reload it.")
 		return nil
 	}
 	http.StripPrefix(EndpointMount, app.(*App).endpoint()).ServeHTTP(w, r)
@@ -73,13 +72,13 @@ func refuseEndpoint(w http.ResponseWriter, detail string) {
 	problem.Write(w, refusal.Problem())
 }
 
-// startPoll is how often runningConfig looks for a configuration: Caddy doesn't report
-// that it has started.
+// startPoll is how often runningConfig checks for a configuration: Caddy doesn't signal that
+// it has started.
 const startPoll = 10 * time.Millisecond
 
-// runningConfig returns the context of the running configuration. There is none yet while
-// Caddy starts, though its admin endpoint already serves: runningConfig waits for it as
-// long as a request at the gate waits for the store. It reports whether there is one.
+// runningConfig returns the context of the running configuration and reports whether there is
+// one. Caddy's admin endpoint serves before the first configuration runs, so runningConfig
+// waits for up to [storeWait], like requests at a gate.
 func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Context, bool) {
 	timeout, poll := time.NewTimer(storeWait), time.NewTicker(startPoll)
 	defer timeout.Stop()
@@ -101,8 +100,8 @@ func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Cont
 	}
 }
 
-// exposed reports whether a call came in on an address that isn't this machine's
-// alone, without a verified client certificate.
+// exposed reports whether a request arrived on an address that isn't local to this machine,
+// without a verified client certificate.
 func exposed(r *http.Request) bool {
 	if verified(r.TLS) {
 		return false
@@ -125,10 +124,10 @@ func verified(state *tls.ConnectionState) bool {
 	return state != nil && len(state.VerifiedChains) > 0
 }
 
-// endpointActorName is the name under which callers on Caddy's admin endpoint act.
+// endpointActorName is the actor name of callers on Caddy's admin endpoint.
 const endpointActorName = "caddy-admin"
 
-// endpointActor is who calls on Caddy's admin endpoint.
+// endpointActor returns the actor of a request to Caddy's admin endpoint.
 func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if exposed(r) {
 		return tokenstore.Actor{}, admin.RefuseExposed()
@@ -136,14 +135,14 @@ func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	return tokenstore.Actor{Name: endpointActorName, Address: peerAddress(r)}, nil
 }
 
-// endpointPath returns the path that a client called on the endpoint.
+// endpointPath returns the path that the client requested on the endpoint.
 func endpointPath(r *http.Request) string { return EndpointMount + r.URL.EscapedPath() }
 
-// endpointLogger returns the logger of the running configuration for the endpoint,
-// whose router isn't part of any.
+// endpointLogger returns the logger of the running configuration for the endpoint, whose
+// router doesn't belong to any configuration.
 func endpointLogger() *zap.Logger { return caddy.Log().Named("admin.api.api_tokens") }
 
-// peerAddress returns the address a request came from, or "" for a unix socket.
+// peerAddress returns the address that a request came from, or "" for a unix socket.
 func peerAddress(r *http.Request) string {
 	address, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestRunningConfig: calls on Caddy's admin endpoint wait for a configuration that is
-// just starting, as requests at the gate wait for the store.
+// TestRunningConfig checks that requests to Caddy's admin endpoint wait for a configuration
+// that is starting, as requests at the gate wait for the store.
 func TestRunningConfig(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -35,35 +35,36 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App is the token store of a configuration and its settings. The `bearer_auth`
-// handlers check tokens against it; the admin API creates them in it.
+// App holds a configuration's token store and its settings. The `bearer_auth` handlers check
+// tokens against the store; the admin API creates tokens in it.
 type App struct {
-	// Where tokens live: a module of the namespace `api_tokens.stores`. Default:
-	// `bbolt` with the file `mollygate/tokens.db` in Caddy's data directory.
+	// The token store: a module in the namespace `api_tokens.stores`. Default: `bbolt` with
+	// the file `mollygate/tokens.db` in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=api_tokens.stores inline_key=module"`
 
-	// The backend users on whose behalf tokens can act, by name. A token that
-	// names none acts for `default`.
+	// The backend users on whose behalf tokens can act, by name. A token without an account
+	// acts for `default`.
 	Accounts map[string]*Account `json:"accounts,omitempty"`
 
-	// The longest time a token may live: a number and `h`, `d`, `w`, `mo` or `y`
-	// (months and years are calendar steps), or `unlimited`. Default: `2y`.
+	// The maximum lifetime of a token: a number followed by `h`, `d`, `w`, `mo` or `y` (months
+	// and years are calendar steps), or `unlimited`. Default: `2y`.
 	MaxLifetime string `json:"max_lifetime,omitempty"`
 
-	// How long before its token expires an answer begins to warn of it. Same form
-	// as `max_lifetime`; never before the last quarter of a token's life. Default: `30d`.
+	// How long before a token expires responses start to carry a warning, in the same format
+	// as `max_lifetime`. The warning never starts before the last quarter of the token's
+	// lifetime. Default: `30d`.
 	WarnBefore string `json:"warn_before,omitempty"`
 
-	// How long the record of who changed which token is kept. Same form as
-	// `max_lifetime`; `unlimited` keeps it permanently. Default: `2y`.
+	// How long audit log entries are kept, in the same format as `max_lifetime`; `unlimited`
+	// keeps them permanently. Default: `2y`.
 	AuditRetention string `json:"audit_retention,omitempty"`
 
-	// How long the history of each token's use is kept, day by day: from `32d` to `10y`.
-	// Same form as `max_lifetime`. Default: `400d`.
+	// How long the daily usage history of each token is kept, from `32d` to `10y`, in the same
+	// format as `max_lifetime`. Default: `400d`.
 	HistoryRetention string `json:"history_retention,omitempty"`
 
-	// The two letters that tokens begin with. The first is given to new tokens,
-	// all are accepted. Default: `mm`.
+	// The two-letter token prefixes. New tokens get the first; all are accepted. Default:
+	// `mm`.
 	Prefixes []string `json:"prefixes,omitempty"`
 
 	source     StoreModule
@@ -75,17 +76,17 @@ type App struct {
 	keepHistory int
 	logger      *zap.Logger
 	emitter     *eventEmitter
-	// stopped says that another configuration has taken over, or that Caddy ends.
+	// stopped is set when another configuration has taken over or Caddy is exiting.
 	stopped atomic.Bool
-	// previous is the app that ran when this one started, or nil.
+	// previous is the app that was running when this one started, or nil.
 	previous any
-	// spools are the directories of spool_uploads of all gates.
+	// spools are the spool_uploads directories of all gates.
 	spools []string
 
-	// The gates of this configuration, which are provisioned after the app.
+	// gates are this configuration's gates, which are provisioned after the app.
 	gates gates
 
-	// endpoint is the admin API for Caddy's own admin endpoint.
+	// endpoint returns the admin API served on Caddy's own admin endpoint.
 	endpoint func() http.Handler
 }
 
@@ -97,10 +98,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the settings and looks at the store's file. It locks and
-// creates nothing, because `caddy validate` provisions too.
+// Provision resolves the settings and inspects the store's file. It neither locks nor creates
+// anything, because `caddy validate` also provisions modules.
 func (a *App) Provision(ctx caddy.Context) error {
-	return a.withoutTokens(a.provision(ctx))
+	return a.redactConfigError(a.provision(ctx))
 }
 
 func (a *App) provision(ctx caddy.Context) error {
@@ -139,7 +140,7 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.MaxLifetime != unlimited {
 		if a.policy.MaxLifetime, err = token.ParseLifetime(a.MaxLifetime); err != nil {
-			return fmt.Errorf("max_lifetime %s: %w; for no limit write %s", gate.ConfigWord(a.MaxLifetime), err,
+			return fmt.Errorf("max_lifetime %s: %w; write %s for no limit", gate.ConfigWord(a.MaxLifetime), err,
 				unlimited)
 		}
 	}
@@ -154,7 +155,7 @@ func (a *App) provisionPolicy() error {
 	}
 	if a.AuditRetention != unlimited {
 		if a.keepAudit, err = token.ParseLifetime(a.AuditRetention); err != nil {
-			return fmt.Errorf("audit_retention %s: %w; to keep it without a limit write %s",
+			return fmt.Errorf("audit_retention %s: %w; write %s to keep entries permanently",
 				gate.ConfigWord(a.AuditRetention), err, unlimited)
 		}
 	}
@@ -180,13 +181,13 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	}
 	module, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
-		return fmt.Errorf("loading the token store: %w", err)
+		return fmt.Errorf("loading the token store module: %w", err)
 	}
 	a.source = module.(StoreModule)
 	return a.store.provision(a.source, a.logger)
 }
 
-// historyDays returns the days of history_retention. A month has 30 days and a year 366.
+// historyDays returns history_retention in days. A month counts as 30 days, a year as 366.
 func historyDays(text string) (int, error) {
 	lifetime, err := token.ParseLifetime(text)
 	if err != nil {
@@ -194,16 +195,16 @@ func historyDays(text string) (int, error) {
 	}
 	days := lifetime.Days()
 	if days < tokenstore.MinHistory || days > tokenstore.MaxHistory {
-		return 0, fmt.Errorf("must be from %dd, which the quota of a month needs, to 10y", tokenstore.MinHistory)
+		return 0, fmt.Errorf("must be between %dd, the minimum for monthly quotas, and 10y", tokenstore.MinHistory)
 	}
 	return days, nil
 }
 
-// Start opens the store, unless this process has it open already.
+// Start opens the store unless this process already has it open.
 func (a *App) Start() error {
 	a.previous = runningApp()
 	if err := a.store.open(a.source); err != nil {
-		return a.withoutTokens(err)
+		return a.redactConfigError(err)
 	}
 	for _, dir := range a.spools {
 		removeSpools(dir)
@@ -214,7 +215,7 @@ func (a *App) Start() error {
 	return nil
 }
 
-// runningApp returns the app of the configuration that runs, or nil.
+// runningApp returns the app of the running configuration, or nil.
 func runningApp() any {
 	app, err := caddy.ActiveContext().AppIfConfigured(appName)
 	if err != nil {
@@ -223,8 +224,8 @@ func runningApp() any {
 	return app
 }
 
-// replaced reports whether another configuration has taken this one's place. One that is
-// just starting hasn't been, and Caddy's own end replaces none.
+// replaced reports whether another configuration has replaced this one. It is false for a
+// configuration that is still starting, and when Caddy itself is exiting.
 func (a *App) replaced() bool {
 	if caddy.Exiting() || caddy.ActiveContext().Context == nil {
 		return false
@@ -233,28 +234,28 @@ func (a *App) replaced() bool {
 	return running != any(a) && (a.stopped.Load() || running != a.previous)
 }
 
-// Stop leaves the store open: requests may still be under way. See [App.Cleanup].
+// Stop leaves the store open because requests may still be in flight. See [App.Cleanup].
 func (a *App) Stop() error {
 	a.stopped.Store(true)
 	return nil
 }
 
-// Cleanup gives the store back. The last configuration that uses it closes it.
+// Cleanup releases the store. The last configuration that uses it closes it.
 func (a *App) Cleanup() error {
-	err := a.store.release() // the last events are still this configuration's
+	err := a.store.release() // may emit events, which this configuration still handles
 	a.stopEvents()
 	return err
 }
 
-// Store returns the open store. While Caddy starts, it waits for the store to be
-// opened, at most [storeWait].
+// Store returns the open store. While Caddy is starting, it waits up to [storeWait] for the
+// store to open.
 func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 	return a.store.get(ctx)
 }
 
-// account returns the configured account of this name, or nil. A request that outlives
-// its configuration gets the account of the one that runs now: the old one may name an
-// account, or an upstream token, that was taken away.
+// account returns the configured account with this name, or nil. A request that outlives its
+// configuration gets the account of the running configuration, because an account or upstream
+// token of the old one may have been removed.
 func (a *App) account(name string) *Account {
 	if a.stopped.Load() && !caddy.Exiting() {
 		running, ok := runningApp().(*App)
@@ -266,12 +267,13 @@ func (a *App) account(name string) *Account {
 	return a.Accounts[name]
 }
 
-// redactor returns what takes tokens out of logs.
+// redactor returns a redactor that removes tokens from logs.
 func (a *App) redactor() redactor { return redactor{a.policy.Prefixes} }
 
-// adminConfig returns what the admin API is made of for a mount, which says who
-// may call and how a client spells a path. Called after all gates have been
-// provisioned, it knows their routes.
+// adminConfig returns the configuration of the admin API for one mount point. The mount point
+// provides functions that authenticate the caller and return the path as the client sent it.
+// adminConfig must be called after all gates have been provisioned, so that it knows their
+// routes.
 func (a *App) adminConfig(
 	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
 	clientPath func(*http.Request) string,
@@ -279,7 +281,7 @@ func (a *App) adminConfig(
 ) admin.Config {
 	policy := a.policy
 	policy.Catalog = a.gates.catalog()
-	policy.MaxScopes, _ = a.maxScopes() // without gates nothing can be granted at all
+	policy.MaxScopes, _ = a.maxScopes() // without gates no scope can be granted
 	return admin.Config{
 		Store:           a.Store,
 		Policy:          policy,
@@ -292,7 +294,7 @@ func (a *App) adminConfig(
 	}
 }
 
-// isUpstreamToken reports whether a digest is of an upstream token of any account.
+// isUpstreamToken reports whether digest is the digest of any account's upstream token.
 func (a *App) isUpstreamToken(digest token.Digest) bool {
 	for _, account := range a.Accounts {
 		if account.presents(digest) {
@@ -302,9 +304,10 @@ func (a *App) isUpstreamToken(digest token.Digest) bool {
 	return false
 }
 
-// maxScopes returns what the accounts give at most, or says what in it isn't known.
+// maxScopes returns the max_scopes of each account that sets it, and an error that names the
+// unknown scopes.
 func (a *App) maxScopes() (map[string]token.Grants, error) {
-	most := make(map[string]token.Grants)
+	limits := make(map[string]token.Grants)
 	catalog := a.gates.catalog()
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
@@ -314,13 +317,13 @@ func (a *App) maxScopes() (map[string]token.Grants, error) {
 		}
 		for _, text := range texts {
 			if _, err := catalog.Expand([]string{text}); err != nil {
-				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a scope here; known are %s",
+				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a known scope; known are %s",
 					accountLabel(name), gate.ConfigWord(text), catalog.Known()))
 			}
 		}
-		most[name], _ = catalog.Expand(texts)
+		limits[name], _ = catalog.Expand(texts)
 	}
-	return most, unknown
+	return limits, unknown
 }
 
 // Interface guards

@@ -30,125 +30,123 @@ const (
 	defaultAnswerTimeout = 5 * time.Minute
 	defaultDetached      = 16
 
-	// refusalsByErrorRoutes is the value of Refusals that leaves bodies to the
-	// site's error routes.
+	// refusalsByErrorRoutes is the value of Refusals that lets the site's error routes
+	// write refusal bodies.
 	refusalsByErrorRoutes = "handle_errors"
 )
 
-// BearerAuth is a gate: it lets requests with a valid API token through to the
-// handlers after it, on routes that it knows, and refuses all others.
+// BearerAuth is a gate: it passes requests with a valid API token to the handlers after it, on
+// routes that it knows, and refuses all others.
 //
-// What is handed on is a copy of the request, with the token replaced by the
-// upstream token of the token's account, and with the headers `X-Token-Id`,
-// `X-Token-Name` and `X-Token-Account`. The client's token is removed from the
-// original request before anything else happens, so that neither can show in error
-// routes, placeholders or logs.
+// The next handlers receive a copy of the request, in which the upstream token of the token's
+// account replaces the client's token and the headers `X-Token-Id`, `X-Token-Name` and
+// `X-Token-Account` are set. The gate first removes the client's token from the original
+// request, so that neither token can appear in error routes, placeholders or logs.
 //
-// Placeholders for what comes after:
+// Later handlers can use these placeholders:
 //
 // Placeholder | Description
 // ------------|------------
-// `{http.auth.user.id}` | The token's id, also the `user_id` of the access log
+// `{http.auth.user.id}` | The token's ID, also the `user_id` in the access log
 // `{http.auth.user.name}` | The token's name
-// `{http.auth.user.account}` | The account it acts for
-// `{http.auth.user.scopes}` | Its scopes, separated by spaces
-// `{http.auth.candidate.*}` | The same, of a refused request whose token is known
+// `{http.auth.user.account}` | The account that the token acts for
+// `{http.auth.user.scopes}` | The token's scopes, separated by spaces
+// `{http.auth.candidate.*}` | The same for a refused request, if its token is known
 // `{http.bearer_auth.code}` | Why the request was refused
 type BearerAuth struct {
-	// The route table of the backend, one that is built into this Caddy.
+	// The name of a built-in route table for the backend.
 	Routes string `json:"routes,omitempty"`
 
-	// Further routes, for any other backend.
+	// Additional routes, for any other backend.
 	CustomRoutes []CustomRoute `json:"custom_routes,omitempty"`
 
-	// The cookie of the backend's browser sessions. If set, requests without a
-	// bearer token are let through untouched for the backend to answer, on the
-	// token's routes only with this cookie. Default: none; every request needs a
-	// token.
+	// The cookie of the backend's browser sessions. If set, requests without a bearer token
+	// pass through to the backend unchanged. On the routes of the gate, this requires the
+	// cookie. Default: none; every request needs a token.
 	BrowserSessions string `json:"browser_sessions,omitempty"`
 
-	// Where people make API keys for this gate: a URL, or a path that begins with /.
-	// With browser_sessions, browsers that ask for the backend's own page of keys are
-	// sent there, and its calls that make keys are refused: such keys don't work here.
-	// Refusals name it. Default: none.
+	// Where people create API keys for this gate: a URL, or a path that begins with /. With
+	// browser_sessions, browsers that request the backend's own API key page are redirected
+	// here, and calls that create backend keys are refused, because those keys don't work at
+	// this gate. Refusals include this URL. Default: none.
 	KeysPage string `json:"keys_page,omitempty"`
 
-	// The realm that refusals name. Default: the name of the backend that `routes` is of,
-	// in lower case; `api` without.
+	// The realm named in refusals. Default: the lower-case name of the backend in `routes`, or
+	// `api` without `routes`.
 	Realm string `json:"realm,omitempty"`
 
-	// The largest body of an ordinary route, in bytes. It is read before the
-	// backend is contacted. Default: 1 MiB.
+	// The maximum body size on an ordinary route, in bytes. The gate reads the body before it
+	// contacts the backend. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// The largest body, in bytes, of a request without a token that is for none of the
-	// routes; -1 for any, which is then neither held nor checked. It is read before the
-	// backend is contacted. Default: 1 MiB with `routes`, otherwise -1.
+	// The maximum body size, in bytes, of a request without a token that matches none of the
+	// routes. The gate reads the body before it contacts the backend. -1 means no limit; such
+	// bodies are neither buffered nor checked. Default: 1 MiB with `routes`, otherwise -1.
 	MaxAnonymousBody int64 `json:"max_anonymous_body,omitempty"`
 
-	// The largest body of an upload route, in bytes. It is streamed. Default: 1 GiB.
+	// The maximum body size on an upload route, in bytes. The body is streamed. Default: 1
+	// GiB.
 	MaxUpload int64 `json:"max_upload,omitempty"`
 
-	// A directory in which uploads are kept until they are whole. The backend is contacted
-	// after that, and sees nothing of an upload that its client breaks off. Default: none;
+	// A directory that stores uploads until they are complete. The gate contacts the backend
+	// only then, so the backend never sees an upload that the client aborts. Default: none;
 	// uploads are streamed.
 	SpoolUploads string `json:"spool_uploads,omitempty"`
 
-	// How long the body of an ordinary route, or what comes before the file in a form, may
-	// take to arrive, from the end of the request's head; -1 for as long as Caddy allows.
-	// Default: 1m.
+	// How long a body on an ordinary route may take to arrive, counted from the end of the
+	// request header. In a form, this applies to the part before the file. -1 means no limit
+	// other than Caddy's. Default: 1m.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
-	// The most memory for bodies that are held, of all requests of the process
-	// together, in bytes; -1 for no limit. Requests beyond it are refused with 503 and Retry-After.
-	// Default: 256 MiB.
+	// The maximum memory for buffered bodies of all requests in the process, in bytes; -1 for
+	// no limit. Requests that exceed it are refused with 503 and Retry-After. Default: 256
+	// MiB.
 	MaxBuffered int64 `json:"max_buffered,omitempty"`
 
-	// How many requests of one token may continue after their clients have gone; -1
-	// for any number. Requests that only read never do. Default: 16.
+	// How many requests per token may continue after their clients have disconnected; -1 for
+	// no limit. GET requests never continue. Default: 16.
 	DetachedRequests int `json:"detached_requests,omitempty"`
 
-	// How long the backend may take to begin its answer, from the end of the
-	// request's body; -1 for as long as it likes. Console and download have no
-	// limit. Default: 5m.
+	// How long the backend may take to begin its response, counted from the end of the request
+	// body; -1 for no limit. Console and download have no limit. Default: 5m.
 	AnswerTimeout caddy.Duration `json:"answer_timeout,omitempty"`
 
-	// The only headers of the client that a request with a token carries to the
-	// backend, in addition to those that the body and a websocket need. Default: all but
-	// those that the gate removes.
+	// The only client headers that requests with a token carry to the backend, in addition to
+	// those required for the body and websockets. Default: all except those that the gate
+	// removes.
 	RequestHeaders []string `json:"request_headers,omitempty"`
 
-	// How many wrong tokens an address may present in a time before it has to
-	// wait; good ones from it always pass. Default: 100 in 1m.
+	// How many invalid tokens a client address may present within a time window before its
+	// requests are throttled. Valid tokens from the address still work. Default: 100 in 1m.
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
 
-	// `handle_errors` leaves the bodies of refusals to the site's error routes,
-	// except for a token in the URL, which no error route may hand on. By default
-	// the gate writes them itself.
+	// `handle_errors` lets the site's error routes write refusal bodies, except if the URL
+	// contains a token, which no error route may pass on. By default, the gate writes them
+	// itself.
 	Refusals string `json:"refusals,omitempty"`
 
 	app    *App
 	gate   *gate.Gate
 	logger *zap.Logger
 	strays strayWarnings
-	// probes are what the backend has said of the calls to come.
-	probes probes
+	// probes caches the backend's responses to probes.
+	probes probeCache
 }
 
 // CustomRoute is a route of a backend that has no built-in table.
 type CustomRoute struct {
 	Method string `json:"method"`
-	// The exact path; `*` stands for one segment.
+	// The exact path; `*` matches one segment.
 	Path string `json:"path"`
 	// The scope that the token needs, as `resource:action`.
 	Scope string `json:"scope"`
-	// Whether the body may be as large as `max_upload`, and is streamed.
+	// Whether the body may be as large as `max_upload` and is streamed.
 	Upload bool `json:"upload,omitempty"`
 	// Whether the connection may be upgraded to a websocket.
 	WebSocket bool `json:"websocket,omitempty"`
 }
 
-// route returns the route as the gate knows it.
+// route returns c as a gate.Route.
 func (c CustomRoute) route() gate.Route {
 	return gate.Route{
 		Method: c.Method, Path: c.Path, Scope: token.Scope{Name: c.Scope},
@@ -164,7 +162,7 @@ func (*BearerAuth) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision compiles the gate.
+// Provision sets up the gate.
 func (h *BearerAuth) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	app, err := ctx.AppIfConfigured(appName)
@@ -175,7 +173,7 @@ func (h *BearerAuth) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	return h.app.withoutTokens(h.provision(ctx))
+	return h.app.redactConfigError(h.provision(ctx))
 }
 
 func (h *BearerAuth) provision(ctx caddy.Context) error {
@@ -215,7 +213,7 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gate = own.gate
-	h.app.madeGate(own)
+	h.app.addGate(own)
 	if h.SpoolUploads != "" {
 		h.app.spools = append(h.app.spools, h.SpoolUploads)
 	}
@@ -263,7 +261,7 @@ func (h *BearerAuth) setDefaults(backend string) {
 	}
 }
 
-// defaultAnonymousBody returns max_anonymous_body where it isn't set: 1 MiB, or less where
+// defaultAnonymousBody returns the default of max_anonymous_body: 1 MiB, or less if
 // max_buffered is small.
 func (h *BearerAuth) defaultAnonymousBody() int64 {
 	switch {
@@ -289,15 +287,16 @@ func (h *BearerAuth) table() (gate.Table, error) {
 		table.Routes = append(table.Routes, custom.route())
 	}
 	if len(table.Routes) == 0 {
-		return table,
-			fmt.Errorf(
-				"bearer_auth has no routes, so it would refuse everything: add `routes %s`, or `route <method> <path> <scope>` lines", strings.Join(gate.TableNames(), "|"))
+		return table, fmt.Errorf(
+			"bearer_auth has no routes and would refuse every request: "+
+				"add `routes %s`, or `route <method> <path> <scope>` lines",
+			strings.Join(gate.TableNames(), "|"))
 	}
 	return table, nil
 }
 
 func errUnknownTable(name string) error {
-	return fmt.Errorf("there is no built-in route table %s; there are %s", gate.ConfigWord(name),
+	return fmt.Errorf("unknown route table %s; the built-in tables are %s", gate.ConfigWord(name),
 		strings.Join(gate.TableNames(), ", "))
 }
 
@@ -307,16 +306,18 @@ func (h *BearerAuth) Validate() error {
 		return errors.New("realm: write printable ASCII without quotes and backslashes")
 	}
 	if h.MaxBody < 0 || h.MaxUpload < 0 {
-		return errors.New("max_body and max_upload are numbers of bytes, 1 or more")
+		return errors.New("max_body and max_upload must be 1 byte or more")
 	}
 	for option, size := range map[string]int64{"max_body": h.MaxBody, "max_anonymous_body": h.MaxAnonymousBody} {
 		if h.MaxBuffered > 0 && h.MaxBuffered <= size {
 			return fmt.Errorf(
-				"max_buffered is %d bytes, so a body of %s, %d bytes, could never be held: raise max_buffered, or lower %[2]s", h.MaxBuffered, option, size)
+				"max_buffered is %d bytes, too small to buffer a body of %s (%d bytes): "+
+					"raise max_buffered, or lower %[2]s", h.MaxBuffered, option, size)
 		}
 	}
 	if h.DetachedRequests < -1 || h.MaxBuffered < -1 || h.MaxAnonymousBody < -1 {
-		return errors.New("detached_requests, max_buffered and max_anonymous_body are 1 or more, or -1 for no limit")
+		return errors.New(
+			"detached_requests, max_buffered and max_anonymous_body must be 1 or more, or -1 for no limit")
 	}
 	if err := h.FailureLimit.validate(); err != nil {
 		return err
@@ -328,13 +329,13 @@ func (h *BearerAuth) Validate() error {
 		return fmt.Errorf("refusals %s: the only value is %s", gate.ConfigWord(h.Refusals), refusalsByErrorRoutes)
 	}
 	if h.KeysPage != "" {
-		table, _ := h.table() // that there are routes is checked elsewhere
+		table, _ := h.table() // other code checks that there are routes
 		if err := gate.CheckKeysPage(h.KeysPage, table.KeyPaths); err != nil {
 			return err
 		}
 	}
 	if h.BrowserSessions != "" && !validCookieName(h.BrowserSessions) {
-		return fmt.Errorf("browser_sessions: %s is not the name of a cookie", gate.ConfigWord(h.BrowserSessions))
+		return fmt.Errorf("browser_sessions: %s is not a valid cookie name", gate.ConfigWord(h.BrowserSessions))
 	}
 	return nil
 }
@@ -343,11 +344,11 @@ func validCookieName(name string) bool {
 	return httpguts.ValidHeaderFieldName(name) // both are tokens (RFC 6265 section 4.1.1)
 }
 
-// ServeHTTP decides on the request and carries the decision out.
+// ServeHTTP refuses, redirects or forwards the request as the gate decides.
 func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	authorization, upgrade := gate.TakeHeaders(r.Header)
 	gate.RemoveSessionCookies(r.Header)
-	r.Trailer = nil // also for error routes; net/http would fill it in
+	r.Trailer = nil // hides trailers from error routes too; net/http would fill them in
 	stray := h.app.takeStrayTokens(r)
 	store, err := h.app.Store(r.Context())
 	if err != nil {
@@ -359,7 +360,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	}
 	facts := h.facts(r, authorization, upgrade, stray, now)
 	var decision gate.Decision
-	begun := metrics.decisionBegins()
+	begun := metrics.startDecision()
 	h.gate.Decide(store, &facts, &decision)
 	metrics.observeDecision(begun)
 	switch {
@@ -376,13 +377,13 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	case decision.PassThrough:
-		return h.forwardUntouched(w, r, &decision, now, next)
+		return h.passThrough(w, r, &decision, now, next)
 	}
 	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
 	return exchange.forward(w, r, next)
 }
 
-// facts gathers what the gate decides by.
+// facts collects the properties of the request that the gate decides on.
 func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens,
 	now time.Time) gate.Request {
 	facts := gate.Request{
@@ -406,7 +407,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 	return facts
 }
 
-// isNavigation reports whether a browser asks for a page to show.
+// isNavigation reports whether the request is a browser navigating to a page.
 func isNavigation(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return r.Method == http.MethodGet && mode == "navigate"

@@ -14,17 +14,15 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-var errBodyTooLarge = errors.New("the body is larger than the route takes")
+var errBodyTooLarge = errors.New("the body is larger than the route allows")
 
-// hasBody reports whether a request has a body, as far as that is known before it is
-// read.
+// hasBody reports whether a request has a body, as far as its header shows.
 func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// readBody reads the body of an ordinary request, so that the backend sees all of it or
-// nothing of the request. It returns the refusal of a body that is too large, too slow or
-// broken.
+// readBody reads the body of an ordinary request, so that the backend sees either the whole
+// request or nothing. It returns a refusal if the body is too large, too slow or malformed.
 func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer,
 	route *gate.Route) gate.Refusal {
 	defer h.limitReading(w)()
@@ -36,29 +34,30 @@ func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *body
 	return bodyRefusal(err)
 }
 
-// limitReading lets body_timeout begin, and returns what ends it. Caddy's own limit is for
-// each read. Ours is for all that is read: a client could send a byte now and then for
-// years.
+// limitReading starts body_timeout and returns a function that stops it. Caddy's own limit
+// applies to each read. This one applies to the whole body: otherwise a client could send one
+// byte at a time for years.
 func (h *BearerAuth) limitReading(w http.ResponseWriter) (end func()) {
 	timeout := time.Duration(h.BodyTimeout)
 	controller := http.NewResponseController(w)
-	if timeout <= 0 || controller.SetReadDeadline(time.Now().Add(timeout)) != nil { // not all writers can
+	if timeout <= 0 || controller.SetReadDeadline(time.Now().Add(timeout)) != nil { // some writers don't support it
 		return func() {}
 	}
 	return func() { _ = controller.SetReadDeadline(time.Time{}) }
 }
 
-// bodyRefusal returns the refusal of a request whose body could not be read.
+// bodyRefusal returns the refusal for a request whose body could not be read.
 func bodyRefusal(err error) gate.Refusal {
 	var refusal gate.Refusal
 	handlerErr, byHandler := errors.AsType[caddyhttp.HandlerError](err)
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	invalid, isInvalid := errors.AsType[*gate.BodyError](err)
-	_, noRoom := errors.AsType[*spoolError](err)
+	_, spoolFailed := errors.AsType[*spoolError](err)
 	switch {
-	case noRoom:
+	case spoolFailed:
 		refusal = gate.Refuse(gate.Overloaded)
-		refusal.Detail = "The gateway can't keep the upload on its disk. Try again after the time in the Retry-After header, and tell the operator if that doesn't help."
+		refusal.Detail = "The gateway can't store the upload on its disk. " +
+			"Try again after the time in the Retry-After header, and tell the operator if that doesn't help."
 	case isInvalid:
 		refusal = gate.Refuse(gate.InvalidRequestBody)
 		refusal.Detail = invalid.Detail
@@ -70,16 +69,16 @@ func bodyRefusal(err error) gate.Refusal {
 		refusal = gate.Refuse(gate.BodyTimeout)
 	default:
 		refusal = gate.Refuse(gate.InvalidRequest)
-		refusal.Detail = "The request's body could not be read to its end."
+		refusal.Detail = "The request body could not be read completely."
 	}
 	if byHandler && handlerErr.StatusCode >= http.StatusBadRequest {
-		refusal.Status = handlerErr.StatusCode // a handler before the gate knows why
+		refusal.Status = handlerErr.StatusCode // set by a handler before the gate
 	}
 	refusal.Err = err
 	return refusal
 }
 
-// setCall gives a request the query and the body that the backend is to get.
+// setCall sets the query and body of a request to the backend.
 func setCall(out *http.Request, call *gate.Call) {
 	out.URL.RawQuery = call.Query
 	if len(call.ContentType) > 0 {
@@ -94,33 +93,33 @@ func setCall(out *http.Request, call *gate.Call) {
 	}
 }
 
-// bodyBuffer holds a body in memory. It grows with what has arrived, not with what was
-// announced: announcing costs a client nothing.
+// bodyBuffer holds a body in memory. It grows as data arrives, not by the announced length,
+// because announcing a length costs a client nothing.
 type bodyBuffer struct {
 	bytes []byte
-	// budget is the most that all buffers of the process may hold together, in bytes;
-	// negative is no limit.
+	// budget is the maximum memory of all buffers in the process together, in bytes; negative
+	// means no limit.
 	budget int64
-	// taken is this buffer's part of what all hold.
+	// taken is the memory reserved for this buffer, in bytes.
 	taken int64
 }
 
-// bufferedBytes is the memory that all buffers of the process hold, in bytes.
+// bufferedBytes is the memory reserved for all buffers of the process, in bytes.
 var bufferedBytes atomic.Int64
 
-var errBuffersFull = errors.New("the buffers for bodies are full; max_buffered limits them")
+var errBuffersFull = errors.New("buffered bodies would exceed max_buffered")
 
-// firstBuffer is the room in bytes that a body gets before any of it has arrived.
+// firstBuffer is the initial size of a buffer, in bytes.
 const firstBuffer = 1 << 10
 
-// readFrom reads a body of at most limit bytes. declared is its announced length, or
-// negative.
+// readFrom reads a body of at most limit bytes. declared is its announced length, or negative
+// if unknown.
 func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
 	most := limit
 	if declared >= 0 {
 		most = min(most, declared)
 	}
-	most++ // one more shows that the body goes on, or ends
+	most++ // one more byte to detect whether the body continues
 	if !b.grow(min(firstBuffer, most)) {
 		return errBuffersFull
 	}
@@ -138,7 +137,7 @@ func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
 			switch length := int64(len(b.bytes)); {
 			case length > limit:
 				return errBodyTooLarge
-			case length < declared: // over HTTP/3 that is no error of reading
+			case length < declared: // over HTTP/3, Read returns no error for this
 				return io.ErrUnexpectedEOF
 			}
 			return nil
@@ -148,7 +147,7 @@ func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
 	}
 }
 
-// grow makes room for size bytes, and reports whether there is room for them.
+// grow increases the capacity to size bytes and reports whether the budget allows it.
 func (b *bodyBuffer) grow(size int64) bool {
 	if !b.take(size - b.taken) {
 		return false
@@ -159,16 +158,17 @@ func (b *bodyBuffer) grow(size int64) bool {
 	return true
 }
 
-// append adds to the buffer, and reports whether there was room.
+// append appends p to the buffer and reports whether the budget allows it.
 func (b *bodyBuffer) append(p []byte) bool {
-	if need := int64(len(b.bytes) + len(p)); need > b.taken && !b.grow(max(need, min(2*b.taken, gate.MaxResponseBody))) {
+	need := int64(len(b.bytes) + len(p))
+	if need > b.taken && !b.grow(max(need, min(2*b.taken, gate.MaxResponseBody))) {
 		return false
 	}
 	b.bytes = append(b.bytes, p...)
 	return true
 }
 
-// take reserves more bytes of the budget and reports whether they were free.
+// take reserves more bytes of the budget and reports whether they were available.
 func (b *bodyBuffer) take(more int64) bool {
 	if total := bufferedBytes.Add(more); b.budget >= 0 && total > b.budget {
 		bufferedBytes.Add(-more)
@@ -178,7 +178,7 @@ func (b *bodyBuffer) take(more int64) bool {
 	return true
 }
 
-// release gives the memory back.
+// release returns the reserved memory to the budget and drops the body.
 func (b *bodyBuffer) release() {
 	bufferedBytes.Add(-b.taken)
 	b.taken, b.bytes = 0, nil

@@ -38,7 +38,7 @@ func TestBodyBuffer(t *testing.T) {
 					t.Fatalf("%d bytes, declared %d, %s: %v, read %d", length, declared, name, err, len(b.bytes))
 				}
 				if cap(b.bytes) > max(firstBuffer, 2*length) || int64(cap(b.bytes)) != b.taken {
-					t.Fatalf("%d bytes, declared %d, %s: %d bytes of memory, %d counted", length, declared, name,
+					t.Fatalf("%d bytes, declared %d, %s: allocated %d bytes, reserved %d", length, declared, name,
 						cap(b.bytes), b.taken)
 				}
 				b.release()
@@ -57,16 +57,16 @@ func TestBodyRefusal(t *testing.T) {
 		"outer limit": {caddyhttp.Error(http.StatusRequestEntityTooLarge, &http.MaxBytesError{Limit: 1}),
 			"413 body_too_large"},
 		"outer limit, bare": {&http.MaxBytesError{Limit: 1}, "413 body_too_large"},
-		"outer limit, own": {caddyhttp.Error(http.StatusInsufficientStorage, &http.MaxBytesError{Limit: 1}),
+		"outer limit with status": {caddyhttp.Error(http.StatusInsufficientStorage, &http.MaxBytesError{Limit: 1}),
 			"507 body_too_large"},
 		"outer handler": {caddyhttp.Error(http.StatusUnprocessableEntity, errors.New("x")),
 			"422 invalid_request"},
 		"outer time limit": {caddyhttp.Error(http.StatusGatewayTimeout, os.ErrDeadlineExceeded),
 			"504 body_timeout"},
-		"no status of its own": {caddyhttp.Error(0, errors.New("x")), "400 invalid_request"},
-		"time limit":           {fmt.Errorf("reading: %w", os.ErrDeadlineExceeded), "408 body_timeout"},
-		"memory":               {errBuffersFull, "503 overloaded"},
-		"broken off":           {io.ErrUnexpectedEOF, "400 invalid_request"},
+		"no status":  {caddyhttp.Error(0, errors.New("x")), "400 invalid_request"},
+		"time limit": {fmt.Errorf("reading: %w", os.ErrDeadlineExceeded), "408 body_timeout"},
+		"memory":     {errBuffersFull, "503 overloaded"},
+		"truncated":  {io.ErrUnexpectedEOF, "400 invalid_request"},
 	} {
 		refusal := bodyRefusal(tt.err)
 		if got := fmt.Sprintf("%d %s", refusal.Status, refusal.Code); got != tt.want || refusal.Err == nil {

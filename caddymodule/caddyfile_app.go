@@ -31,12 +31,12 @@ func init() {
 //		prefix       <letters...>
 //	}
 //
-// account may be repeated. Placeholders in upstream tokens and paths are replaced
-// when the configuration is loaded, not when it is adapted.
+// account may be repeated. Placeholders in upstream tokens and paths are replaced when the
+// configuration is loaded, not when the Caddyfile is adapted.
 func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 	d.Next() // the option's name
 	if previous != nil {
-		return nil, d.Err("the option api_tokens is given twice; put everything into one block")
+		return nil, d.Err("api_tokens is given twice; put all its options into one block")
 	}
 	if d.NextArg() {
 		return nil, d.Errf("api_tokens takes a block, not an argument such as %s", gate.ConfigWord(d.Val()))
@@ -96,16 +96,16 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf(
-			"api_tokens has no option %s; there are account, audit_retention, history_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
+		return d.Errf("unknown option %s; the options of api_tokens are account, audit_retention, "+
+			"history_retention, max_lifetime, prefix, store and warn_before", gate.ConfigWord(option))
 	}
 	return nil
 }
 
-// oneWord returns the error of an option without a value, or with several. That of
-// Caddy quotes the last of them.
+// oneWord returns the error for an option that needs exactly one value. Caddy's own error
+// quotes the last value.
 func oneWord(d *caddyfile.Dispenser, option string) error {
-	return d.Errf("%s: give one word", option)
+	return d.Errf("%s: must have exactly one value", option)
 }
 
 func checkLifetime(d *caddyfile.Dispenser, option, text string) error {
@@ -117,7 +117,7 @@ func checkLifetime(d *caddyfile.Dispenser, option, text string) error {
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("store: say which, for example: store bbolt /var/lib/caddy/tokens.db")
+		return d.Err("store: name a store module, for example: store bbolt /var/lib/caddy/tokens.db")
 	}
 	name := d.Val()
 	module, err := caddyfile.UnmarshalModule(d, storeNamespace+name)
@@ -131,13 +131,13 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// grantOrPreset is "*", "resource:action", "resource:*" or the name of a preset.
+// grantOrPreset matches "*", "resource:action", "resource:*" and the names of presets.
 var grantOrPreset = regexp.MustCompile(`^(\*|[a-z0-9._-]+(:(\*|[a-z0-9._-]+))?)$`)
 
 func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 	var name string
 	if !d.AllArgs(&name) {
-		return d.Err("account: give its name, for example: account default { ... }")
+		return d.Err("account: must have exactly one name, for example: account default { ... }")
 	}
 	if err := checkAccountName(name); err != nil {
 		return d.WrapErr(err)
@@ -153,19 +153,19 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				return d.Err("upstream_token is given twice")
 			}
 			if !d.AllArgs(&account.UpstreamToken) {
-				return d.Err(
-					"upstream_token: give one word, for example {env.UPSTREAM_TOKEN} or {file./run/secrets/alice}")
+				return d.Err("upstream_token: must have exactly one value, for example {env.UPSTREAM_TOKEN} " +
+					"or {file./run/secrets/alice}")
 			}
 			if account.UpstreamToken == "" {
-				return d.Errf("upstream_token of %s is empty; leave the line out if the backend needs none",
+				return d.Errf("upstream_token of %s is empty; omit the line if the backend needs no token",
 					accountLabel(name))
 			}
 		case "max_scopes":
 			if account.MaxScopes != nil {
-				return d.Err("max_scopes is given twice; put all into one line")
+				return d.Err("max_scopes is given twice; put all scopes on one line")
 			}
 			if account.MaxScopes = d.RemainingArgs(); len(account.MaxScopes) == 0 {
-				return d.Err("max_scopes: give scopes or presets, for example: max_scopes read unikernel:restart")
+				return d.Err("max_scopes: name scopes or presets, for example: max_scopes read unikernel:restart")
 			}
 			for _, text := range account.MaxScopes {
 				if !grantOrPreset.MatchString(text) {
@@ -175,7 +175,8 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				}
 			}
 		default:
-			return d.Errf("account has no option %s; there are max_scopes and upstream_token", gate.ConfigWord(d.Val()))
+			return d.Errf("unknown option %s; the options of account are max_scopes and upstream_token",
+				gate.ConfigWord(d.Val()))
 		}
 	}
 	if a.Accounts == nil {

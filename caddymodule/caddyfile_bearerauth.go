@@ -17,8 +17,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("bearer_auth", parseBearerAuth)
-	// Before rate_limit and the like, whose keys may be {http.auth.user.id}: other
-	// plugins are ordered around basic_auth.
+	// bearer_auth runs before plugins such as rate_limit, which are ordered relative to
+	// basic_auth and whose keys may be {http.auth.user.id}.
 	httpcaddyfile.RegisterDirectiveOrder("bearer_auth", httpcaddyfile.After, "try_files")
 }
 
@@ -84,7 +84,7 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "routes":
 		if !d.AllArgs(&h.Routes) {
-			return d.Errf("routes: name one built-in table: %s", strings.Join(gate.TableNames(), " or "))
+			return d.Errf("routes: name one built-in route table: %s", strings.Join(gate.TableNames(), " or "))
 		}
 		if _, ok := gate.TableByName(h.Routes); !ok {
 			return d.WrapErr(errUnknownTable(h.Routes))
@@ -93,12 +93,12 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 		return h.parseRoute(d)
 	case "browser_sessions":
 		if !d.AllArgs(&h.BrowserSessions) || !validCookieName(h.BrowserSessions) {
-			return d.Err("browser_sessions: give the name of the backend's session cookie, for example session_id")
+			return d.Err("browser_sessions: name the backend's session cookie, for example session_id")
 		}
 	case "keys_page":
 		if !d.AllArgs(&h.KeysPage) || h.KeysPage == "" {
-			return d.Err(
-				"keys_page: give the URL of the page where people make API keys, for example https://keys.example.com/")
+			return d.Err("keys_page: write the URL of the page where people create API keys, " +
+				"for example https://keys.example.com/")
 		}
 	case "realm":
 		if !d.AllArgs(&h.Realm) {
@@ -134,8 +134,10 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 			return oneWord(d, option)
 		}
 	default:
-		return d.Errf(
-			"bearer_auth has no option %s; there are answer_timeout, body_timeout, browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, max_buffered, max_upload, realm, refusals, request_headers, route, routes and spool_uploads", gate.ConfigWord(option))
+		return d.Errf("unknown option %s; the options of bearer_auth are answer_timeout, body_timeout, "+
+			"browser_sessions, detached_requests, failure_limit, keys_page, max_anonymous_body, max_body, "+
+			"max_buffered, max_upload, realm, refusals, request_headers, route, routes and spool_uploads",
+			gate.ConfigWord(option))
 	}
 	if err := h.Validate(); err != nil {
 		return d.WrapErr(err)
@@ -146,8 +148,8 @@ func (h *BearerAuth) parseOption(d *caddyfile.Dispenser, option string) error {
 func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	var custom CustomRoute
 	if !d.AllArgs(&custom.Method, &custom.Path, &custom.Scope) {
-		return d.Err(
-			"route: give a method, a path and a scope, and one line for each method, for example: route POST /api/custom/build custom:build")
+		return d.Err("route: write a method, a path and a scope, with one line for each method, " +
+			"for example: route POST /api/custom/build custom:build")
 	}
 	route := custom.route()
 	if err := route.Check(); err != nil {
@@ -161,7 +163,7 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 		case "websocket":
 			custom.WebSocket = true
 		default:
-			return d.Errf("route has no option %s; there are upload and websocket", gate.ConfigWord(option))
+			return d.Errf("unknown option %s; the options of route are upload and websocket", gate.ConfigWord(option))
 		}
 		if d.NextArg() {
 			return d.Errf("%s takes no argument", option)
@@ -171,7 +173,7 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseOrOff reads one word, which may be off; that is -1.
+// parseOrOff parses the option's only value into *value. The value off becomes -1.
 func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option string, value *T,
 	parse func(text string) (T, error)) error {
 	var text string
@@ -190,7 +192,7 @@ func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option s
 	return nil
 }
 
-// parseSizeOption reads a size.
+// parseSizeOption parses the option's only value as a size in bytes.
 func parseSizeOption(d *caddyfile.Dispenser, option string, size *int64) error {
 	var text string
 	if !d.AllArgs(&text) {
@@ -223,7 +225,7 @@ func parseNumber(text string) (int, error) {
 func parseTimeout(text string) (caddy.Duration, error) {
 	duration, err := caddy.ParseDuration(text)
 	if err != nil || duration <= 0 {
-		return 0, errors.New("write a time such as 30s or 5m")
+		return 0, errors.New("write a duration such as 30s or 5m")
 	}
 	return caddy.Duration(duration), nil
 }

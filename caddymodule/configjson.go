@@ -13,27 +13,26 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// optionError is a mistake in the JSON of a configuration. Its text holds no value.
+// optionError is an error in a configuration's JSON. Its text doesn't include values.
 type optionError string
 
 func (e optionError) Error() string { return string(e) }
 
-// unmarshalOptions fills the struct that options points to from a JSON object. A member
-// that isn't an option is an error, as it is for Caddy, and so is a value of another type.
-// In contrast to the errors of encoding/json and caddy.ParseDuration, those here quote
-// nothing that may be a token.
+// unmarshalOptions decodes a JSON object into the struct that options points to. Like Caddy,
+// it returns an error for unknown members and values of the wrong type. Unlike the errors of
+// encoding/json and caddy.ParseDuration, its errors quote nothing that may be a token.
 func unmarshalOptions(data []byte, options any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
-		return optionError("write an object with options")
+		return optionError("must be an object with options")
 	}
 	fields, names := fieldsByOption(options)
 	seen := make(map[string]bool)
 	for member, value := range members {
-		name := strings.ToLower(member) // encoding/json ignores letter case, too
+		name := strings.ToLower(member) // encoding/json also ignores letter case
 		field, ok := fields[name]
 		if !ok {
-			return optionError(fmt.Sprintf("there is no option %s; there are %s", gate.ConfigWord(member),
+			return optionError(fmt.Sprintf("unknown option %s; the options are %s", gate.ConfigWord(member),
 				strings.Join(names, ", ")))
 		}
 		if seen[name] {
@@ -45,14 +44,13 @@ func unmarshalOptions(data []byte, options any) error {
 			return optionError(name+": ") + inner
 		}
 		if err != nil {
-			return optionError(fmt.Sprintf("%s: its value can't be read; write %s", name, jsonKind(field.Type())))
+			return optionError(fmt.Sprintf("%s: invalid value; write %s", name, jsonKind(field.Type())))
 		}
 	}
 	return nil
 }
 
-// fieldsByOption returns the fields of a struct by the names that they have in JSON,
-// and those names in order.
+// fieldsByOption returns a struct's fields by their JSON names, and the sorted names.
 func fieldsByOption(options any) (fields map[string]reflect.Value, names []string) {
 	fields = make(map[string]reflect.Value)
 	value := reflect.ValueOf(options).Elem()
@@ -69,10 +67,10 @@ func fieldsByOption(options any) (fields map[string]reflect.Value, names []strin
 
 var durationType = reflect.TypeFor[caddy.Duration]()
 
-// jsonKind says what a value of a type is in JSON.
+// jsonKind describes the JSON values that decode into type t.
 func jsonKind(t reflect.Type) string {
 	if t == durationType {
-		return `a time such as "30s"`
+		return `a duration such as "30s"`
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -82,7 +80,7 @@ func jsonKind(t reflect.Type) string {
 	case reflect.Slice:
 		return "an array"
 	case reflect.Int, reflect.Int64:
-		return "a whole number"
+		return "an integer"
 	}
 	return "an object"
 }
@@ -90,10 +88,10 @@ func jsonKind(t reflect.Type) string {
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *App) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, a) }
 
-// UnmarshalJSON implements json.Unmarshaler. It leaves a mistake to provision, which
+// UnmarshalJSON implements json.Unmarshaler. It stores a decoding error for provision, which
 // knows the account's name.
 func (a *Account) UnmarshalJSON(data []byte) error {
-	a.mistake = unmarshalOptions(data, a)
+	a.jsonErr = unmarshalOptions(data, a)
 	return nil
 }
 

@@ -13,9 +13,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestUpstreamTokenMistakes: an error about an upstream token names the account and the
-// kind of mistake, and holds nothing of what is configured, which may be the token.
-func TestUpstreamTokenMistakes(t *testing.T) {
+// TestUpstreamTokenErrors checks that errors about an upstream token name the account and the
+// kind of problem, but contain nothing of the configured value, which may be the token.
+func TestUpstreamTokenErrors(t *testing.T) {
 	const secret = "15232af5-6194-407b-818d-50267002ba07"
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -63,16 +63,16 @@ func TestUpstreamTokenMistakes(t *testing.T) {
 		a := &Account{UpstreamToken: configured}
 		err := a.provision("alice", zap.NewNop())
 		if err == nil {
-			t.Errorf("%s is taken", strings.ReplaceAll(configured, secret, "(SECRET)"))
+			t.Errorf("%s is accepted", strings.ReplaceAll(configured, secret, "(SECRET)"))
 			continue
 		}
 		text := err.Error()
 		if !strings.HasPrefix(text, "account alice: upstream_token: ") || !strings.Contains(text, want) {
-			t.Errorf("%s: %q, want something with %q", strings.ReplaceAll(configured, secret, "(SECRET)"), text, want)
+			t.Errorf("%s: %q, want an error with %q", strings.ReplaceAll(configured, secret, "(SECRET)"), text, want)
 		}
 		for _, part := range []string{secret[:8], secret[24:], dir, "EMPTY_X", "BRACES", "second"} {
 			if strings.Contains(text, part) {
-				t.Errorf("an error holds %q of what is configured", part)
+				t.Errorf("an error contains %q, a part of the configured value", part)
 			}
 		}
 	}
@@ -81,7 +81,7 @@ func TestUpstreamTokenMistakes(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "unreadable"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.ReadFile(filepath.Join(dir, "unreadable")); err != nil { // root reads it
+	if _, err := os.ReadFile(filepath.Join(dir, "unreadable")); err != nil { // root can read it
 		if _, err := resolveSecret(unreadable); err == nil || !strings.Contains(err.Error(), "permission denied") {
 			t.Errorf("unreadable: %v", err)
 		}
@@ -99,13 +99,14 @@ func TestUpstreamTokenMistakes(t *testing.T) {
 		"{system.os}":                  caddy.NewReplacer().ReplaceAll("{system.os}", ""),
 	} {
 		if got, err := resolveSecret(configured); err != nil || got != want {
-			t.Errorf("a good one isn't taken: %v", err)
+			t.Errorf("a valid token is refused: %v", err)
 		}
 	}
 }
 
-// TestUpstreamTokenReadAgain: nor is anything of it logged when the token is read again.
-func TestUpstreamTokenReadAgain(t *testing.T) {
+// TestUpstreamTokenReload checks that the log contains nothing of the configured value when
+// reloading the token fails.
+func TestUpstreamTokenReload(t *testing.T) {
 	t.Parallel()
 	const secret = "15232af5-6194-407b-818d-50267002ba07"
 	path := filepath.Join(t.TempDir(), secret)
@@ -131,13 +132,13 @@ func TestUpstreamTokenReadAgain(t *testing.T) {
 	for _, line := range logs.All() {
 		text, _ := line.ContextMap()["error"].(string)
 		if strings.Contains(line.Message+text, secret[:8]) {
-			t.Errorf("a line of the log holds what is configured")
+			t.Errorf("a log entry contains the configured value")
 		}
-		if strings.Contains(line.Message, "again failed") {
+		if strings.Contains(line.Message, "reloading the upstream token") {
 			failed++
 		}
 	}
 	if failed != 3 || a.credential().token != "first" {
-		t.Errorf("%d lines of failures, want 3", failed)
+		t.Errorf("%d failures logged, want 3", failed)
 	}
 }

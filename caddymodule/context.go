@@ -11,45 +11,47 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// requestContext is the context of a request that is handed on. Its end and its trace cost
-// allocations, so they are made when they are first asked for, as proxies do and most
-// other handlers don't.
+// requestContext is the context of a forwarded request. Cancellation and tracing need
+// allocations, so they are set up lazily: proxies use them, but most other handlers don't.
 type requestContext struct {
 	exchange *exchange
-	parent   context.Context // the client's, or one without its end
-	// client is the client's context if its end doesn't end this one. Of the requests of
-	// token, only so many continue after it.
+	parent   context.Context // the client's context, possibly without its cancellation
+	// client is the client's context if its cancellation doesn't cancel this one directly.
+	// token is the request's token, which limits how many such requests continue after their
+	// clients have disconnected.
 	client context.Context
 	token  token.ID
 
 	mu sync.Mutex
-	// ending is parent with an end, and traced is ending with the trace; nil until made.
-	ending context.Context
-	traced context.Context
-	cancel context.CancelCauseFunc
-	closed bool
-	// limit, unless it is 0, is how long the answer may take from now on. It doesn't
-	// bind handlers that never call Done.
+	// cancelable is parent with cancellation, and traced is cancelable with the trace. Both
+	// are nil until first used.
+	cancelable context.Context
+	traced     context.Context
+	cancel     context.CancelCauseFunc
+	closed     bool
+	// limit, if not 0, is the time allowed for the backend to begin its response. It has no
+	// effect on handlers that never use the context's cancellation.
 	limit time.Duration
 	timer *time.Timer
-	// attached ends the wait for the client's end. gone says that the client has gone.
-	// release gives back what the request has taken to go on without it.
-	attached func() bool
-	gone     bool
-	release  func()
+	// stopWatching stops watching the client's context. gone is set when the client has
+	// disconnected. release frees the slot that a request takes to continue without its
+	// client.
+	stopWatching func() bool
+	gone         bool
+	release      func()
 }
 
-// Deadline implements context.Context. Neither Caddy nor the gate sets one.
+// Deadline implements context.Context. Neither Caddy nor the gate sets a deadline.
 func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
 
 // Done implements context.Context.
-func (c *requestContext) Done() <-chan struct{} { return c.withEnd().Done() }
+func (c *requestContext) Done() <-chan struct{} { return c.withCancel().Done() }
 
 // Err implements context.Context.
-func (c *requestContext) Err() error { return c.withEnd().Err() }
+func (c *requestContext) Err() error { return c.withCancel().Err() }
 
-// Value implements context.Context. Caddy's own keys, for which every handler asks, are
-// neither of the trace nor of what package context finds a parent by.
+// Value implements context.Context. Every handler looks up Caddy's own keys, which need
+// neither the trace nor the cancelable context.
 func (c *requestContext) Value(key any) any {
 	if _, ok := key.(caddy.CtxKey); ok {
 		return c.parent.Value(key)
@@ -57,38 +59,38 @@ func (c *requestContext) Value(key any) any {
 	return c.withTrace().Value(key)
 }
 
-// withEnd returns the context with its end.
-func (c *requestContext) withEnd() context.Context {
+// withCancel returns the cancelable context.
+func (c *requestContext) withCancel() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ending != nil {
-		return c.ending
+	if c.cancelable != nil {
+		return c.cancelable
 	}
-	c.ending, c.cancel = context.WithCancelCause(c.parent)
+	c.cancelable, c.cancel = context.WithCancelCause(c.parent)
 	if c.closed {
 		c.cancel(nil)
-		return c.ending
+		return c.cancelable
 	}
 	c.startTimer()
 	if c.client != nil {
-		c.attached = context.AfterFunc(c.client, c.clientGone)
+		c.stopWatching = context.AfterFunc(c.client, c.clientGone)
 	}
-	return c.ending
+	return c.cancelable
 }
 
-// withTrace returns the context with its end and with the trace of the right, which is
-// added to those of handlers before.
+// withTrace returns the cancelable context with the trace that checks the authorization. The
+// trace is added to those of earlier handlers.
 func (c *requestContext) withTrace() context.Context {
-	ending := c.withEnd()
+	cancelable := c.withCancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.traced == nil {
-		c.traced = httptrace.WithClientTrace(ending, c.exchange.trace())
+		c.traced = httptrace.WithClientTrace(cancelable, c.exchange.trace())
 	}
 	return c.traced
 }
 
-// clientGone is called when the client of a request has gone whose context outlives it.
+// clientGone is called when the client disconnects from a request whose context outlives it.
 func (c *requestContext) clientGone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,12 +105,12 @@ func (c *requestContext) wroteRequest() {
 	c.detach()
 }
 
-// detach decides whether a request whose client has gone continues. An upload that the
-// backend hasn't been sent whole ends by itself, when its body can't be read. It is called
-// with the lock held.
+// detach decides whether a request continues after its client has disconnected. An upload that
+// hasn't been sent completely ends by itself, when reading its body fails. The caller must
+// hold c.mu.
 func (c *requestContext) detach() {
 	if c.closed || !c.gone || c.release != nil || c.exchange.upload != nil &&
-		c.exchange.right.attempt.Load() != sentWhole {
+		c.exchange.auth.attempt.Load() != sentWhole {
 		return
 	}
 	if c.release = c.exchange.handler.detach(c.token); c.release == nil {
@@ -116,30 +118,30 @@ func (c *requestContext) detach() {
 	}
 }
 
-// end ends the context for a reason.
+// end cancels the context with a cause.
 func (c *requestContext) end(cause error) {
-	c.withEnd()
+	c.withCancel()
 	c.cancel(cause)
 }
 
-// expect begins to count the time that an answer may take.
-func (c *requestContext) expect(limit time.Duration) {
+// limitResponse starts the timeout for the backend to begin its response.
+func (c *requestContext) limitResponse(limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.limit = limit
-	if c.ending != nil && !c.closed {
+	if c.cancelable != nil && !c.closed {
 		c.startTimer()
 	}
 }
 
-// startTimer is called with the lock held.
+// startTimer starts the response timeout, if there is one. The caller must hold c.mu.
 func (c *requestContext) startTimer() {
 	if c.limit > 0 && c.timer == nil {
-		c.timer = time.AfterFunc(c.limit, c.exchange.answer.late)
+		c.timer = time.AfterFunc(c.limit, c.exchange.response.timeOut)
 	}
 }
 
-// close ends the context after the request, even if a handler still uses it.
+// close cancels the context after the request, even if a handler still uses it.
 func (c *requestContext) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,13 +149,13 @@ func (c *requestContext) close() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	if c.attached != nil {
-		c.attached()
+	if c.stopWatching != nil {
+		c.stopWatching()
 	}
 	if c.release != nil {
 		c.release()
 	}
-	if c.ending != nil {
+	if c.cancelable != nil {
 		c.cancel(nil)
 	}
 }

@@ -6,17 +6,17 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// detachedRequests counts the requests that continue after their clients have gone, by
-// token. Without a limit, clients that disconnect immediately hold a backend connection each until
-// the backend has answered. The zero value has none. Its methods may be called by any
-// number of goroutines.
+// detachedRequests counts, for each token, the requests that continue after their clients have
+// disconnected. Without a limit, a client that disconnects immediately after each request
+// could tie up a backend connection with each. The zero value is ready to use. Its methods are
+// safe for concurrent use.
 type detachedRequests struct {
 	mu      sync.Mutex
 	byToken map[token.ID]int
 }
 
-// take counts another request of a token. It returns nil if there are limit already;
-// a negative limit is none.
+// take adds a request of the token and returns a function that removes it. It returns nil if
+// the token already has limit requests; a negative limit means no limit.
 func (d *detachedRequests) take(id token.ID, limit int) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

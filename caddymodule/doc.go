@@ -1,7 +1,6 @@
-// Package caddymodule is Mollygate as Caddy modules and Caddyfile directives. It
-// translates configuration, requests and answers, and decides nothing: what
-// happens to a request is decided in package gate, what a token is in package
-// tokenstore, and what admins can do in package admin.
+// Package caddymodule provides Mollygate's Caddy modules and Caddyfile directives. It only
+// translates configuration, requests and responses: package gate decides what happens to a
+// request, package tokenstore defines tokens, and package admin implements the admin API.
 //
 //	module                         Caddyfile                     file
 //	api_tokens                     { api_tokens { … } }          app.go
@@ -10,12 +9,12 @@
 //	http.handlers.api_tokens_admin api_tokens_admin              siteadmin.go
 //	admin.api.api_tokens           (on Caddy's admin endpoint)   adminendpoint.go
 //
-// Its command line is package command.
+// The command line is in package command.
 //
-// # Life of the store
+// # Lifetime of the store
 //
-// The app looks at the store's file while it is provisioned, and opens it when it
-// starts, unless this process has it open already: the open store is shared, by
-// its canonical path, by the configurations before and after a reload. The last
-// one to be cleaned up closes it.
+// The app inspects the store's file when it is provisioned and opens it when it starts, unless
+// this process already has it open. Configurations before and after a reload share the open
+// store, which is identified by its canonical path. The last configuration to be cleaned up
+// closes it.
 package caddymodule

@@ -12,21 +12,21 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// eventQueueLength is how many events may wait for their handlers. What comes beyond
-// is lost, because nothing that causes events may wait.
+// eventQueueLength is the maximum number of events waiting for their handlers. Events beyond
+// it are dropped, because the code that emits them must not block.
 const eventQueueLength = 10_000
 
-// eventQueue gives a store's events to Caddy's events app, one after the other, aside
-// from what causes them: handlers may take their time.
+// eventQueue passes a store's events to Caddy's events app, one at a time, in its own
+// goroutine, because event handlers may be slow.
 type eventQueue struct {
 	waiting     chan tokenstore.Event
 	stop, ended chan struct{}
-	// emitter is that of the newest configuration, or nil between two.
+	// emitter is the newest configuration's emitter, or nil between two configurations.
 	emitter atomic.Pointer[eventEmitter]
 	lost    atomic.Uint64
 }
 
-// eventEmitter emits as the app of a configuration.
+// eventEmitter emits events for one configuration.
 type eventEmitter struct {
 	events *caddyevents.App
 	ctx    caddy.Context
@@ -60,7 +60,7 @@ func (q *eventQueue) run() {
 	}
 }
 
-// add is for [tokenstore.Options].
+// add queues an event; it implements the Events function of [tokenstore.Options].
 func (q *eventQueue) add(e tokenstore.Event) {
 	select {
 	case q.waiting <- e:
@@ -69,8 +69,7 @@ func (q *eventQueue) add(e tokenstore.Event) {
 	}
 }
 
-// close waits until the handlers have had what was added. What is added later is
-// dropped.
+// close waits until the handlers have received all queued events. Later events are dropped.
 func (q *eventQueue) close() {
 	close(q.stop)
 	<-q.ended
@@ -82,12 +81,13 @@ func (q *eventQueue) emit(e tokenstore.Event) {
 		return
 	}
 	if lost := q.lost.Swap(0); lost > 0 {
-		emitter.logger.Error("events were lost, because their handlers take too long", zap.Uint64("events", lost))
+		emitter.logger.Error("dropped events because their handlers are too slow", zap.Uint64("events", lost))
 	}
 	emitter.events.Emit(emitter.ctx, "token."+string(e.Kind), eventData(e))
 }
 
-// eventData returns an event for handlers, as in the audit; never a secret.
+// eventData returns the event's data for handlers, in the form of the audit log, without
+// secrets.
 func eventData(e tokenstore.Event) map[string]any {
 	data := map[string]any{
 		"time": e.Time.UTC().Format(time.RFC3339),
@@ -114,14 +114,14 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 	return nil
 }
 
-// startEvents makes this configuration the one whose handlers get the events.
+// startEvents directs the store's events to this configuration's handlers.
 func (a *App) startEvents() {
 	if open := a.store.current(); open != nil {
 		open.events.emitter.Store(a.emitter)
 	}
 }
 
-// stopEvents undoes startEvents, unless another configuration has followed.
+// stopEvents undoes startEvents, unless another configuration has started since.
 func (a *App) stopEvents() {
 	if open := a.store.current(); open != nil {
 		open.events.emitter.CompareAndSwap(a.emitter, nil)

@@ -16,12 +16,12 @@ const (
 	defaultFailureWindow = time.Minute
 )
 
-// FailureLimit is how many wrong tokens an address may present. An address is one
-// of IPv4, or a /64 of IPv6.
+// FailureLimit limits how many invalid tokens a client address may present. An address is an
+// IPv4 address or an IPv6 /64.
 type FailureLimit struct {
-	// So many at once; -1 is no limit.
+	// The maximum number of failures in a burst; -1 for no limit.
 	Failures int `json:"failures,omitempty"`
-	// The time after which they are all forgiven. They are forgiven evenly.
+	// The time in which the limit refills completely. It refills evenly.
 	Window caddy.Duration `json:"window,omitempty"`
 }
 
@@ -31,12 +31,12 @@ func (l *FailureLimit) validate() error {
 	}
 	if l.Failures == 0 || l.Window < caddy.Duration(time.Second) {
 		return errors.New(
-			"failure_limit: give at least 1 failure in a window of at least 1s, or -1 failures for no limit")
+			"failure_limit: must allow at least 1 failure in a window of at least 1s; -1 failures means no limit")
 	}
 	return nil
 }
 
-// limit returns the limit that the gate uses, or nil for none.
+// limit returns the gate's limit, or nil for no limit.
 func (l *FailureLimit) limit() *gate.FailureLimit {
 	if l.Failures < 0 {
 		return nil
@@ -44,7 +44,7 @@ func (l *FailureLimit) limit() *gate.FailureLimit {
 	return gate.NewFailureLimit(l.Failures, time.Duration(l.Window))
 }
 
-// parseFailureLimit reads "100 1m", or "off".
+// parseFailureLimit parses arguments such as "100 1m", or "off".
 func (h *BearerAuth) parseFailureLimit(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 1 && args[0] == "off" {
@@ -52,15 +52,15 @@ func (h *BearerAuth) parseFailureLimit(d *caddyfile.Dispenser) error {
 		return nil
 	}
 	if len(args) != 2 {
-		return d.Err("failure_limit: give a number and a time, for example: failure_limit 100 1m; or off")
+		return d.Err("failure_limit: write a number and a window, for example: failure_limit 100 1m, or off")
 	}
 	failures, err := strconv.Atoi(args[0])
 	if err != nil || failures < 1 {
-		return d.Err("failure_limit: the number of failures is 1 or more, for example: failure_limit 100 1m")
+		return d.Err("failure_limit: the number of failures must be 1 or more, for example: failure_limit 100 1m")
 	}
 	window, err := caddy.ParseDuration(args[1])
 	if err != nil || window < time.Second {
-		return d.Err("failure_limit: the time is 1s or more, for example: failure_limit 100 1m")
+		return d.Err("failure_limit: the window must be 1s or more, for example: failure_limit 100 1m")
 	}
 	h.FailureLimit = &FailureLimit{Failures: failures, Window: caddy.Duration(window)}
 	return nil

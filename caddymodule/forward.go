@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// exchange is an allowed request on its way to the backend. All that it needs is one
-// piece of memory.
+// exchange is an allowed request on its way to the backend. Everything it needs is in one
+// allocation.
 type exchange struct {
 	handler *BearerAuth
 	store   *tokenstore.Store
@@ -28,47 +28,46 @@ type exchange struct {
 
 	account  *Account
 	upstream *upstreamCredential
-	// counted says that the metrics know what has become of the request.
+	// counted is set when the metrics have counted the request's outcome.
 	counted bool
 
-	// body holds the body of an ordinary route, and call is what is made of it; upload is
-	// the body of an upload route, or nil, and spool where it is kept, or nil.
+	// body holds the body of an ordinary route, and call is the request made from it. upload
+	// is the body of an upload route, or nil, and spool stores it, or is nil.
 	body   bodyBuffer
 	call   gate.Call
 	upload *upload
 	spool  *spool
 
-	context requestContext
-	answer  answerWriter
-	right   right
-	// What is handed on: the request, its URL, and the values of its headers as far
-	// as there is room.
+	context  requestContext
+	response responseWriter
+	auth     authorization
+	// out is the forwarded request. url is its URL, and values has room for a few header
+	// values.
 	out    http.Request
 	url    url.URL
 	values [8]string
 }
 
-// Why a request's context was ended by the gate.
+// The reasons for which the gate cancels a request's context.
 var (
-	errAnswerTimeout = errors.New("the backend did not begin to answer in time")
-	errTokenEnded    = errors.New("the token is no longer valid")
-	errClientGone    = errors.New(
-		"the client has gone, and detached_requests requests of its token already continue without theirs")
+	errResponseTimeout = errors.New("the backend did not begin its response in time")
+	errTokenEnded      = errors.New("the token is no longer valid")
+	errClientGone      = errors.New(
+		"the client disconnected, and its token already has the maximum of detached_requests")
 )
 
-// canceledError is the cause of an end that is no fault of the backend. Caddy's proxy
-// takes it for the client's own end: it neither tries again nor counts a failure, with
-// which clients could take the backend away from each other.
+// canceledError is a cancellation cause for which the backend isn't at fault. Caddy's proxy
+// treats it as a cancellation by the client: it neither retries nor counts a failure.
+// Otherwise clients could make the proxy mark the backend as down for everyone.
 type canceledError struct{ error }
 
-// Is makes it the same as context.Canceled, which Caddy's proxy asks for.
+// Is makes errors.Is report a match with context.Canceled, which Caddy's proxy checks for.
 func (canceledError) Is(target error) bool { return target == context.Canceled }
 
-// Unwrap implements what errors.Is uses.
+// Unwrap returns the underlying error.
 func (e canceledError) Unwrap() error { return e.error }
 
-// forward hands an allowed request to the next handlers, and their answer to the
-// client.
+// forward passes an allowed request to the next handlers and their response to the client.
 func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
@@ -87,14 +86,14 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 		}
 	}
 	p.beginContext(r)
-	p.answer.begin(w, r, p)
+	p.response.begin(w, r, p)
 	defer p.close()
 	if streamed {
 		if refusal := p.receive(w, r); refusal.Code != "" {
 			return p.refuseUncontacted(w, r, refusal)
 		}
 	}
-	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // since it was checked
+	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // removed since the check
 		return p.refuseUncontacted(w, r, gate.Refuse(gate.AccountNotConfigured))
 	}
 	p.upstream = p.account.credential()
@@ -103,50 +102,53 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 		sendInChunks(out, p.upload.ContentType, p.upload)
 	} else {
 		setCall(out, &p.call)
-		p.expectAnswer()
-		p.right.watch(p)
+		p.startResponseTimeout()
+		p.auth.watch(p)
 	}
 	out.RequestURI = out.URL.RequestURI()
 	p.identity.accept(r, &p.Match.Token)
 	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
 	})
-	return p.answer.finish(p.send(next, out))
+	return p.response.finish(p.send(next, out))
 }
 
-// send hands the request to the next handlers. Before it, it asks what must be known; of an
-// answer whose form is known, it says if it was cut short.
+// send passes the request to the next handlers. If the call needs a probe, it sends that
+// first. If the response's form is known, it makes sure that the client notices a truncated
+// response.
 func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
 	if ask := p.call.Probe; ask != nil {
 		refusal, err := p.handler.probe(next, out, ask, true, p.now)
 		if refusal.Code != "" {
-			p.answer.stop(&refusal, errNotAsked)
+			p.response.stop(&refusal, errProbeRefused)
 		}
 		if err != nil || refusal.Code != "" {
 			return err
 		}
 	}
 	if p.call.Response.Unit == 0 {
-		return callNext(next, &p.answer, out, p.answer.holds)
+		return callNext(next, &p.response, out, p.response.buffering)
 	}
-	whole := &wholeAnswer{ResponseWriter: &p.answer, form: p.call.Response, answering: p.right.answering}
+	verified := &verifiedResponse{
+		ResponseWriter: &p.response, form: p.call.Response, responseStarted: p.auth.responseStarted,
+	}
 	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
-		return whole.serve(next, r, logger)
-	}), &p.answer, out, p.answer.holds)
+		return verified.serve(next, r, logger)
+	}), &p.response, out, p.response.buffering)
 }
 
-var errNotAsked = errors.New("the backend was asked first, and the call would harm it")
+var errProbeRefused = errors.New("a probe showed that the call would harm the backend")
 
-// recheck decides again by the token as it is now.
+// recheck checks the request against the current state of the token.
 func (p *exchange) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
 }
 
-// copyRequest returns the copy that is given to the next handlers: what they do to it
-// doesn't show in error routes and logs, and what the client mustn't tell the backend
-// isn't in it.
+// copyRequest returns a copy of the request for the next handlers. Their changes to it don't
+// show in error routes and logs, and it lacks everything that the client must not send to the
+// backend.
 func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
@@ -160,25 +162,25 @@ func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	return out
 }
 
-// expectAnswer begins to count the time that the backend has for its answer. It is
-// called at the end of the request's body, by its reader.
-func (p *exchange) expectAnswer() {
+// startResponseTimeout starts the timeout for the backend to begin its response. The reader of
+// the request body calls it at the end of the body.
+func (p *exchange) startResponseTimeout() {
 	limit := time.Duration(p.handler.AnswerTimeout)
 	if limit > 0 && !p.Route.Stream {
-		p.context.expect(limit)
+		p.context.limitResponse(limit)
 	}
 }
 
-// close ends what goes with the request.
+// close releases the request's resources.
 func (p *exchange) close() {
-	p.right.watched.Stop()
-	p.answer.close()
+	p.auth.watched.Stop()
+	p.response.close()
 	p.context.close()
 	p.spool.close()
-	p.countPassed() // if nothing was answered
+	p.countPassed() // if there was no response
 }
 
-// refuseUncontacted refuses a request that the backend has seen nothing of.
+// refuseUncontacted refuses a request before the backend has seen any of it.
 func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	p.store.CountDenied(p.Match, p.now, p.Scope(), string(refusal.Code))
 	p.Release()
@@ -187,8 +189,7 @@ func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, ref
 	return p.handler.refuse(w, r, refusal)
 }
 
-// countPassed counts the request as passed when its answer begins, or ends without
-// one.
+// countPassed counts the request as passed when its response begins, or ends without one.
 func (p *exchange) countPassed() {
 	if !p.counted {
 		p.counted = true
@@ -196,10 +197,10 @@ func (p *exchange) countPassed() {
 	}
 }
 
-// beginContext decides what ends a request whose client has gone away: one that only
-// reads is of no use any more; one that changes something is left to finish, because
-// half a change is worse than either. Only so many of a token are: see
-// [detachedRequests].
+// beginContext decides what happens to a request whose client disconnects. GET requests,
+// streams and websockets end, because nobody needs their responses. A request that changes
+// something continues, because a partial change is worse than a complete one or none. The
+// number of such requests per token is limited; see [detachedRequests].
 func (p *exchange) beginContext(r *http.Request) {
 	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
 		p.context = requestContext{exchange: p, parent: r.Context()}
@@ -209,24 +210,24 @@ func (p *exchange) beginContext(r *http.Request) {
 		token: p.Match.Token.ID}
 }
 
-// detach lets a request of a token continue without its client, or returns nil if too
-// many of them do already.
+// detach lets a token's request continue without its client and returns a function that ends
+// this. It returns nil if the token has reached its limit.
 func (h *BearerAuth) detach(token token.ID) (release func()) {
 	return h.app.store.current().detached.take(token, h.DetachedRequests)
 }
 
-// uploading reports whether the body of an upload is still on its way.
+// uploading reports whether the body of an upload is still being read.
 func (p *exchange) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
 
-// callNext calls the handlers after the gate. A backend that breaks off an answer makes
-// Caddy's proxy panic. While held reports that the client has nothing of the answer, that
-// is errBrokenOff. Whatever else panics must end the request as it would without the gate:
-// a handler that was to abort it hasn't answered with 200.
-func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, held func() bool) (err error) {
+// callNext calls the handlers after the gate. Caddy's proxy panics if a backend aborts a
+// response; if catchAbort reports true, callNext returns errBrokenOff instead. All other
+// panics continue and end the request as they would without the gate. Otherwise a response
+// that a handler meant to abort would become a 200.
+func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, catchAbort func() bool) (err error) {
 	defer func() {
 		switch cause := recover(); {
 		case cause == nil:
-		case cause == http.ErrAbortHandler && held(): //nolint:errorlint // the proxy panics with this very value
+		case cause == http.ErrAbortHandler && catchAbort(): //nolint:errorlint // the exact value
 			err = errBrokenOff
 		default:
 			panic(cause)
@@ -235,4 +236,4 @@ func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, 
 	return next.ServeHTTP(w, out)
 }
 
-var errBrokenOff = errors.New("the backend broke off its answer")
+var errBrokenOff = errors.New("the backend aborted its response")

@@ -17,20 +17,20 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// gates are the gates of a configuration. What one gate lets "*" open depends on the
-// tables of all, and Caddy provisions handlers one by one, in no order. So the first
-// gate reads the routes of all from the configuration of the http app, before any is
-// made. Nothing is changed once all are made.
+// gates are the gates of a configuration. What "*" allows at one gate depends on the tables of
+// all gates, but Caddy provisions handlers one by one, in no particular order. So the first
+// gate to be provisioned reads the routes of all gates from the http app's configuration.
+// After provisioning, gates doesn't change.
 type gates struct {
 	mu sync.Mutex
-	// configured are those in the configuration of the http app, in its order. Nil
-	// means that none has been provisioned.
+	// configured are the gates in the http app's configuration, in its order. Nil means that
+	// no gate has been provisioned.
 	configured []configuredGate
 	explicit   gate.Resources
 	granted    token.Catalog
 }
 
-// catalog returns what tokens can be granted.
+// catalog returns the scopes that tokens can be granted.
 func (g *gates) catalog() token.Catalog {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -40,17 +40,17 @@ func (g *gates) catalog() token.Catalog {
 	return g.granted
 }
 
-// configuredGate is a gate in the configuration. Several that are configured alike
-// share one [gate.Gate].
+// configuredGate is a gate in the configuration. Gates with the same configuration share one
+// [gate.Gate].
 type configuredGate struct {
 	name   string
 	config string // as JSON
 	table  gate.Table
-	gate   *gate.Gate // nil until it is made
+	gate   *gate.Gate // nil until provisioned
 }
 
-// readGates reads all gates of the configuration, unless another of them has done so,
-// and checks what depends on all of them. own is the one that is being provisioned.
+// readGates reads all gates of the configuration unless another gate has already done so, and
+// checks settings that depend on all gates. own is the gate being provisioned.
 func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
 	explicit, first, err := a.gates.read(ctx, own)
 	if err == nil && first {
@@ -59,13 +59,13 @@ func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, 
 	return explicit, err
 }
 
-// read does the first part of readGates. It reports whether it was the first call.
+// read reads all gates on its first call, and reports whether this is the first call.
 func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resources, first bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.configured != nil {
-		if !slices.ContainsFunc(g.configured, own.alike) {
-			return nil, false, errElsewhere
+		if !slices.ContainsFunc(g.configured, own.sameConfig) {
+			return nil, false, errOutsideRoutes
 		}
 		return g.explicit, false, nil
 	}
@@ -78,7 +78,7 @@ func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resou
 			return nil, true, err
 		}
 	}
-	if !slices.ContainsFunc(g.configured, own.alike) {
+	if !slices.ContainsFunc(g.configured, own.sameConfig) {
 		g.configured = append(g.configured, own)
 	}
 	tables := make([]gate.Table, 0, len(g.configured))
@@ -89,22 +89,22 @@ func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resou
 	return g.explicit, true, nil
 }
 
-var errElsewhere = errors.New(
-	"bearer_auth must be in a route of the http app's configuration: what a token may do at one gate depends on the routes of all")
+var errOutsideRoutes = errors.New("bearer_auth must be in a route of the http app's configuration, " +
+	"because the permissions of a token depend on the routes of all gates")
 
-// madeGate notes the gate of a configuration.
-func (a *App) madeGate(own configuredGate) {
+// addGate records a provisioned gate.
+func (a *App) addGate(own configuredGate) {
 	g := &a.gates
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := range g.configured {
-		if own.alike(g.configured[i]) {
+		if own.sameConfig(g.configured[i]) {
 			g.configured[i].gate = own.gate
 		}
 	}
 }
 
-// named returns the gates with their names.
+// named returns the provisioned gates with their names.
 func (g *gates) named() []gate.Named {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -117,8 +117,8 @@ func (g *gates) named() []gate.Named {
 	return all
 }
 
-// newConfiguredGate returns what is known of a gate before it is made. It must be
-// called before the handler is given its defaults.
+// newConfiguredGate returns a gate before it is provisioned. It must be called before the
+// handler's defaults are set.
 func newConfiguredGate(h *BearerAuth) (configuredGate, error) {
 	config, err := json.Marshal(h)
 	if err != nil {
@@ -128,15 +128,15 @@ func newConfiguredGate(h *BearerAuth) (configuredGate, error) {
 	return configuredGate{name: "bearer_auth", config: string(config), table: table}, err
 }
 
-func (c configuredGate) alike(other configuredGate) bool { return c.config == other.config }
+func (c configuredGate) sameConfig(other configuredGate) bool { return c.config == other.config }
 
-// gatesOf returns the gates in the routes of an http app that has not provisioned any
-// of them yet.
+// gatesOf returns the gates in the routes of an http app that hasn't provisioned any of them
+// yet.
 func gatesOf(web *caddyhttp.App) ([]configuredGate, error) {
 	var found gateFinder
 	for _, name := range slices.Sorted(maps.Keys(web.Servers)) {
 		server := web.Servers[name]
-		here := place{host: strings.Join(server.Listen, ", ")}
+		here := location{host: strings.Join(server.Listen, ", ")}
 		found.inRoutes(here, server.Routes)
 		if server.Errors != nil {
 			found.inRoutes(here, server.Errors.Routes)
@@ -148,27 +148,27 @@ func gatesOf(web *caddyhttp.App) ([]configuredGate, error) {
 	return found.gates, found.err
 }
 
-// gateFinder collects gates. Handlers of any kind can have routes in them, so it looks
-// for gates in all of a handler's configuration.
+// gateFinder collects gates. Any kind of handler can contain routes, so it searches each
+// handler's whole configuration.
 type gateFinder struct {
 	gates []configuredGate
-	err   error // of the first gate with a mistake
+	err   error // from the first invalid gate
 }
 
-// place is where a gate stands, as an operator knows it.
-type place struct{ host, path string }
+// location describes to an operator where a gate is.
+type location struct{ host, path string }
 
-func (p place) String() string { return strings.TrimSpace(p.host + " " + p.path) }
+func (l location) String() string { return strings.TrimSpace(l.host + " " + l.path) }
 
-// within returns the place of what is behind a matcher.
-func (p place) within(hosts, paths []string) place {
-	return place{cmp.Or(strings.Join(hosts, ", "), p.host), cmp.Or(strings.Join(paths, ", "), p.path)}
+// within returns the location of handlers behind a matcher.
+func (l location) within(hosts, paths []string) location {
+	return location{cmp.Or(strings.Join(hosts, ", "), l.host), cmp.Or(strings.Join(paths, ", "), l.path)}
 }
 
-func (f *gateFinder) inRoutes(here place, routes caddyhttp.RouteList) {
+func (f *gateFinder) inRoutes(here location, routes caddyhttp.RouteList) {
 	for _, route := range routes {
 		var hosts, paths []string
-		for _, set := range route.MatcherSets { // those that have been provisioned
+		for _, set := range route.MatcherSets { // matchers that have been provisioned
 			for _, matcher := range set {
 				switch m := matcher.(type) {
 				case *caddyhttp.MatchHost:
@@ -187,7 +187,7 @@ func (f *gateFinder) inRoutes(here place, routes caddyhttp.RouteList) {
 	}
 }
 
-func (f *gateFinder) inJSON(here place, raw json.RawMessage) {
+func (f *gateFinder) inJSON(here location, raw json.RawMessage) {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) == nil {
 		for _, element := range list {
@@ -222,7 +222,7 @@ func isGate(handler map[string]json.RawMessage) bool {
 	return json.Unmarshal(handler["handler"], &name) == nil && name == "bearer_auth"
 }
 
-func (f *gateFinder) add(here place, options map[string]json.RawMessage) {
+func (f *gateFinder) add(here location, options map[string]json.RawMessage) {
 	h, c := new(BearerAuth), configuredGate{}
 	raw, err := json.Marshal(options)
 	if err == nil {
@@ -242,7 +242,7 @@ func (f *gateFinder) add(here place, options map[string]json.RawMessage) {
 	f.gates = append(f.gates, c)
 }
 
-// texts returns the strings of a JSON array, and nothing of anything else.
+// texts returns the strings of a JSON array, or nil for any other value.
 func texts(raw json.RawMessage) (list []string) {
 	if json.Unmarshal(raw, &list) != nil {
 		return nil

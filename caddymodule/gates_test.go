@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestGatesOf finds gates wherever a Caddyfile can have them.
+// TestGatesOf checks that gatesOf finds gates anywhere a Caddyfile can have them.
 func TestGatesOf(t *testing.T) {
 	t.Parallel()
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
@@ -89,11 +89,11 @@ a.example.com, b.example.com {
 	}
 }
 
-// TestGatesElsewhere: a gate that the http app's configuration doesn't have can't change
-// what other gates were made with.
-func TestGatesElsewhere(t *testing.T) {
+// TestGateOutsideRoutes checks that a gate outside the http app's configuration is refused,
+// because it would affect gates that are already set up.
+func TestGateOutsideRoutes(t *testing.T) {
 	t.Parallel()
-	made := func(path string) configuredGate {
+	configured := func(path string) configuredGate {
 		c, err := newConfiguredGate(&BearerAuth{CustomRoutes: []CustomRoute{{Method: "GET", Path: path, Scope: "a:b"}}})
 		if err != nil {
 			t.Fatal(err)
@@ -102,20 +102,21 @@ func TestGatesElsewhere(t *testing.T) {
 	}
 	app := new(App)
 	if catalog := app.gates.catalog(); catalog.Presets == nil || len(catalog.Scopes) != 0 {
-		t.Errorf("without gates the catalog is %+v", catalog)
+		t.Errorf("the catalog without gates is %+v", catalog)
 	}
 	for _, step := range []struct {
 		path string
 		want error
-	}{{"/a", nil}, {"/a", nil}, {"/b", errElsewhere}} {
-		if _, err := app.readGates(caddy.Context{}, made(step.path)); !errors.Is(err, step.want) {
+	}{{"/a", nil}, {"/a", nil}, {"/b", errOutsideRoutes}} {
+		if _, err := app.readGates(caddy.Context{}, configured(step.path)); !errors.Is(err, step.want) {
 			t.Errorf("%s: %v, want %v", step.path, err, step.want)
 		}
 	}
 }
 
-// TestGateWithMistake: the mistake of one gate is told whichever is provisioned first.
-func TestGateWithMistake(t *testing.T) {
+// TestGateError checks that an invalid gate is reported regardless of which gate is
+// provisioned first.
+func TestGateError(t *testing.T) {
 	t.Parallel()
 	raw := func(text string) caddyhttp.RouteList {
 		return caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{json.RawMessage(text)}}}

@@ -2,8 +2,8 @@ package caddymodule
 
 import "testing"
 
-// TestHistoryRetention: the history is kept for at least the month that quotas are counted
-// from, and at most ten years.
+// TestHistoryRetention checks the limits of history_retention: at least 32 days, for monthly
+// quotas, and at most ten years.
 func TestHistoryRetention(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{

@@ -11,18 +11,20 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// identity is what a gate has found out about who sent a request. Its placeholders
-// are made when somebody asks for them.
+// identity is what a gate knows about the sender of a request. Its placeholders are computed
+// on demand.
 type identity struct {
 	user      *tokenstore.Principal // or nil
 	candidate *tokenstore.Principal
 	code      gate.Code
 }
 
-// identityVar is the variable of a request that has been at a gate: its *identity.
+// identityVar is the request variable that holds its *identity after a gate has seen the
+// request.
 const identityVar = "bearer_auth.identity"
 
-// identify begins a request's identity, unless it has one from another gate.
+// identify makes id the request's identity, unless an earlier gate has already set one, and
+// returns the request's identity.
 func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
 	vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if known, ok := vars[identityVar].(*identity); ok {
@@ -33,10 +35,10 @@ func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
 	return id
 }
 
-// mark notes that a request has been at a gate that found out nothing.
+// mark records that a gate has seen the request but doesn't know its sender.
 func (id *identity) mark(r *http.Request) { id.identify(r, replacer(r)) }
 
-// atGate reports whether a request has been at a gate.
+// atGate reports whether a gate has seen the request.
 func atGate(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), identityVar) != nil }
 
 const (
@@ -45,8 +47,8 @@ const (
 	codePlaceholder = "http.bearer_auth.code"
 )
 
-// accept makes the token the request's user, in place of one that another
-// authenticator has found, of which nothing is left.
+// accept makes the token the request's user. It replaces any user set by another
+// authenticator.
 func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl := replacer(r)
 	id = id.identify(r, repl)
@@ -54,7 +56,7 @@ func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl.DeleteByPrefix(userPrefix)
 }
 
-// refuse notes why the request was refused, and whose it may be, if that is known.
+// refuse records why the request was refused, and its token if that is known.
 func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
 	id = id.identify(r, replacer(r))
 	id.code = refusal.Code

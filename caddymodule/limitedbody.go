@@ -6,24 +6,24 @@ import (
 	"net/http"
 )
 
-// limitedBody is a request's body while it is streamed.
+// limitedBody is a request body that is being streamed.
 type limitedBody struct {
 	io.Closer
 	source io.Reader
-	left   int64 // bytes that may still come
-	// missing is how many bytes of the announced length have not arrived; negative if
-	// none was announced.
+	left   int64 // bytes that may still arrive
+	// missing is how many bytes of the announced length have not arrived yet; negative if the
+	// length is unknown.
 	missing int64
 }
 
-// newLimitedBody returns the body of a request, of which limit bytes are taken.
+// newLimitedBody returns the request's body, limited to limit bytes.
 func newLimitedBody(r *http.Request, limit int64) limitedBody {
 	return limitedBody{Closer: r.Body, source: r.Body, left: limit, missing: r.ContentLength}
 }
 
-// Read implements io.Reader. It fails with errBodyTooLarge beyond the limit, and with
-// io.ErrUnexpectedEOF if the body is shorter than announced, which over HTTP/3 is no error
-// of reading.
+// Read implements io.Reader. It returns errBodyTooLarge beyond the limit, and
+// io.ErrUnexpectedEOF if the body is shorter than announced, which over HTTP/3 is not
+// otherwise an error.
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	b.left -= int64(n)

@@ -8,12 +8,12 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// lostBackend returns why there is no answer, by an error with status 502 or 503: the
-// backend wasn't reached, or Caddy's proxy had a connection to it, which broke off. A
-// transport that doesn't report connections may have had one.
-func (a *answerWriter) lostBackend(err caddyhttp.HandlerError) gate.Code {
-	// no backend is left to ask
-	if a.exchange.right.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {
+// lostBackend returns the code for an error with status 502 or 503: either the proxy could not
+// reach the backend, or the connection broke. If a transport doesn't report connections,
+// lostBackend assumes that there was one.
+func (rw *responseWriter) lostBackend(err caddyhttp.HandlerError) gate.Code {
+	// 503 means that no upstream is available.
+	if rw.exchange.auth.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {
 		return gate.BackendUnreachable
 	}
 	return gate.BackendBrokeOff

@@ -13,23 +13,23 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Outcomes of requests besides the codes of refusals.
+// Request outcomes other than refusal codes.
 const (
 	outcomeOK      = tokenstore.OutcomeOK
 	outcomeBrowser = "browser"
 )
 
-// metrics are collectors that outlive configurations: Caddy has a new registry for
-// each, and counters that began anew with every reload would be of little use. They
-// can be registered with any number of registries.
+// metrics are collectors that outlive configurations. Caddy creates a new registry for each
+// configuration, and counters should not reset at every reload. The collectors can be
+// registered with any number of registries.
 var metrics = newCollectors()
 
-// collectors are what requests and flushes are counted with.
+// collectors are the metrics of requests and flushes.
 type collectors struct {
 	requests *prometheus.CounterVec
-	// outcomes are the counters of requests, found without a lock.
+	// outcomes are the counters in requests, for lookup without a lock.
 	outcomes map[string]prometheus.Counter
-	passed   prometheus.Counter // that of outcomeOK
+	passed   prometheus.Counter // the counter of outcomeOK
 	verify   prometheus.Histogram
 	flush    prometheus.Histogram
 }
@@ -38,17 +38,18 @@ func newCollectors() *collectors {
 	c := &collectors{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "caddy", Subsystem: "bearer_auth", Name: "requests_total",
-			Help: "Requests at the gates by what became of them: ok, browser for those passed untouched, or the code of the refusal.",
+			Help: "Requests at the gates by outcome: ok, browser (passed through without a token), " +
+				"or the code of the refusal.",
 		}, []string{"outcome"}),
 		outcomes: make(map[string]prometheus.Counter),
 		verify: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "caddy", Subsystem: "bearer_auth", Name: "verify_duration_seconds",
-			Help:    "How long it took to decide about a request, of one in 64.",
+			Help:    "Time taken to decide on a request (1 in 64 sampled).",
 			Buckets: prometheus.ExponentialBuckets(250e-9, 4, 10), // to 65 ms
 		}),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "caddy", Subsystem: "api_tokens", Name: "usage_flush_duration_seconds",
-			Help:    "How long it took to save what was counted, if there was something.",
+			Help:    "Time taken to flush pending usage to the store.",
 			Buckets: prometheus.ExponentialBuckets(500e-6, 4, 8), // to 8 s
 		}),
 	}
@@ -57,36 +58,37 @@ func newCollectors() *collectors {
 		outcomes = append(outcomes, string(code))
 	}
 	for _, outcome := range outcomes {
-		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // all are there from the start
+		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // export all outcomes from the start
 	}
 	c.passed = c.outcomes[outcomeOK]
 	return c
 }
 
-// count counts a request once it is known what becomes of it.
+// count counts a request with this outcome.
 func (c *collectors) count(outcome string) { c.outcomes[outcome].Inc() }
 
-// verifySample is one in how many decisions are timed.
+// verifySample is the sampling rate of decision times: 1 in verifySample.
 const verifySample = 64
 
-// decisionBegins returns the time now if the decision that begins is one of those that
-// are timed, and otherwise the zero time.
-func (*collectors) decisionBegins() time.Time {
+// startDecision returns the current time if the decision is sampled, and otherwise the zero
+// time.
+func (*collectors) startDecision() time.Time {
 	if rand.Uint32()%verifySample != 0 { //nolint:gosec // a sample
 		return time.Time{}
 	}
 	return time.Now()
 }
 
-// observeDecision takes how long a decision took, unless the time it began is zero.
+// observeDecision records the duration of a decision that began at begun, unless begun is
+// zero.
 func (c *collectors) observeDecision(begun time.Time) {
 	if !begun.IsZero() {
 		c.verify.Observe(time.Since(begun).Seconds())
 	}
 }
 
-// register makes the collectors, and what is known of the store, known to a
-// configuration's registry. Nothing is registered there by anybody else.
+// register registers the collectors and the store's metrics with a configuration's registry.
+// No other code registers these there.
 func (a *App) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
@@ -99,28 +101,29 @@ func (a *App) register(registry *prometheus.Registry) error {
 	return errors.Join(errs...)
 }
 
-// storeCollector tells of a configuration's store.
+// storeCollector collects metrics of a configuration's store.
 type storeCollector struct{ app *App }
 
 var (
 	tokensDesc = prometheus.NewDesc("caddy_api_tokens", "Tokens by status, counted at most once a minute.",
 		[]string{"status"}, nil)
 	expiringDesc = prometheus.NewDesc("caddy_api_tokens_expiring",
-		"Active tokens that end within a time and have no more than a quarter of their life left, counted at most once a minute.", []string{"within"}, nil)
+		"Active tokens that expire within this time and are in the last quarter of their lifetime, "+
+			"counted at most once a minute.", []string{"within"}, nil)
 	pendingDesc = prometheus.NewDesc("caddy_api_tokens_usage_pending",
-		"Tokens with counts of use that are not saved yet.", nil, nil)
+		"Tokens with usage that has not been flushed to the store yet.", nil, nil)
 	behindDesc = prometheus.NewDesc("caddy_api_tokens_clock_behind_seconds",
-		"How far the clock is behind the newest time that the token store has recorded.", nil, nil)
+		"Seconds that the clock is behind the latest time recorded in the token store.", nil, nil)
 	upDesc = prometheus.NewDesc("caddy_api_tokens_store_up",
-		"Whether the token store can be read, and was last written without an error.", nil, nil)
-	sizeDesc = prometheus.NewDesc("caddy_api_tokens_store_bytes", "Size of the token store.", nil, nil)
-	freeDesc = prometheus.NewDesc("caddy_api_tokens_disk_free_bytes", "Free space on the disk of the token store.",
+		"Whether the token store is readable and its last write succeeded.", nil, nil)
+	sizeDesc = prometheus.NewDesc("caddy_api_tokens_store_bytes", "Size of the token store in bytes.", nil, nil)
+	freeDesc = prometheus.NewDesc("caddy_api_tokens_disk_free_bytes", "Free space in bytes on the token store's disk.",
 		nil, nil)
 	repairsDesc = prometheus.NewDesc("caddy_api_tokens_store_repairs",
 		"Repairs of a damaged token store since it was opened.", nil, nil)
 )
 
-// expiringWithin are the times of expiringDesc.
+// expiringWithin are the values of the label within of expiringDesc.
 var expiringWithin = []struct {
 	name string
 	time time.Duration
@@ -136,8 +139,8 @@ func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. A store that doesn't answer has no tokens
-// to tell of.
+// Collect implements prometheus.Collector. If the store doesn't respond, it collects only
+// that.
 func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		collected <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
@@ -172,11 +175,11 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	}
 }
 
-// censusAge is how long a census is good. It looks at every token there is.
+// censusAge is how long a census is reused. Taking one reads every token.
 const censusAge = time.Minute
 
-// census is the last count of a store's tokens. It outlives configurations, so that
-// reloads don't make it be taken more often.
+// census caches the latest count of a store's tokens. It outlives configurations, so that
+// reloads don't cause additional counts.
 type census struct {
 	mu    sync.Mutex
 	last  tokenstore.Census

@@ -30,8 +30,8 @@ func init() {
 	caddy.RegisterModule(new(panickingStore))
 }
 
-// panickingHandler is a faulty handler after the gate, faulty in the way that the path
-// says. It has the request, and so the upstream token, on its stack.
+// panickingHandler is a handler after the gate that fails in a way selected by the path. The
+// request, and therefore the upstream token, is on its stack.
 func panickingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	switch r.URL.Path {
 	case "/good":
@@ -43,18 +43,18 @@ func panickingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handle
 	case "/held":
 		w.WriteHeader(http.StatusTeapot)
 	case "/aborted":
-		panic(http.ErrAbortHandler) // as Caddy's abort directive
+		panic(http.ErrAbortHandler) // like Caddy's abort directive
 	case "/broken":
 		w.WriteHeader(http.StatusTeapot)
-		panic(http.ErrAbortHandler) // as Caddy's proxy
+		panic(http.ErrAbortHandler) // like Caddy's proxy
 	case "/nil":
 		w.Header()["X"] = (*http.Request)(nil).TransferEncoding
 	}
 	panic(errors.New("out of order: " + r.URL.Path))
 }
 
-// panickingStore is a bbolt store that panics when it is asked for what it hasn't,
-// while there is a file "armed" beside it.
+// panickingStore is a bbolt store that panics when it looks up a digest, while a file named
+// "armed" exists next to it.
 type panickingStore struct{ BoltStore }
 
 func (*panickingStore) CaddyModule() caddy.ModuleInfo {
@@ -78,10 +78,9 @@ func (b panickingBackend) IDOf(digest token.Digest) (token.ID, error) {
 	return b.Backend.IDOf(digest)
 }
 
-// TestPanics: security cases CFG-11 and LOG-13. When a handler after the gate
-// panics, or the gate itself, the request ends without an answer that could pass
-// for a good one, nothing of it goes on, no credential is logged, and Caddy serves
-// the next.
+// TestPanics checks what happens when the gate or a handler after it panics: the request ends
+// without a response that could pass for a complete one, nothing more of it is forwarded, no
+// credential is logged, and Caddy serves the next request.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	const upstream = "the-upstream-token-5b7d4e6f"
@@ -92,23 +91,23 @@ func TestPanics(t *testing.T) {
 	for _, test := range []struct {
 		name, path, token string
 		storeToo          bool
-		// status is 0 for none; of the answers with one none may be whole.
+		// status is the response's status, or 0 for no response.
 		status int
 		whole  bool
 		logged string
 	}{
 		{name: "none", path: "/good", token: token, status: 204, whole: true},
-		{name: "at once", path: "/now", token: token, logged: "out of order: /now"},
-		{name: "through nil", path: "/nil", token: token, logged: "nil pointer dereference"},
-		{name: "after the beginning of an answer", path: "/late", token: token, status: 200,
+		{name: "immediately", path: "/now", token: token, logged: "out of order: /now"},
+		{name: "nil pointer", path: "/nil", token: token, logged: "nil pointer dereference"},
+		{name: "after the response began", path: "/late", token: token, status: 200,
 			logged: "out of order: /late"},
-		{name: "after the head of an answer that is held", path: "/held", token: token, logged: "out of order: /held"},
+		{name: "after the header of a buffered response", path: "/held", token: token, logged: "out of order: /held"},
 		{name: "to abort the request", path: "/aborted", token: token},
-		{name: "as a proxy whose backend broke off", path: "/broken", token: token, status: 418, whole: true,
+		{name: "like a proxy whose backend aborted", path: "/broken", token: token, status: 418, whole: true,
 			logged: `"code":"backend_error"`},
 		{name: "refused", path: "/now", token: unknown, status: 401, whole: true},
 		{name: "in the gate", path: "/good", token: unknown, storeToo: true, logged: "out of order: the store"},
-		{name: "none, at last", path: "/good", token: token, status: 204, whole: true},
+		{name: "none, after the others", path: "/good", token: token, status: 204, whole: true},
 	} {
 		if test.storeToo {
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
@@ -117,9 +116,9 @@ func TestPanics(t *testing.T) {
 		}
 		status, whole := c.get(t, test.path, test.token)
 		if status != test.status || whole != test.whole {
-			t.Errorf("%s: status %d, whole %t, want %d and %t", test.name, status, whole, test.status, test.whole)
+			t.Errorf("%s: status %d, complete %t, want %d and %t", test.name, status, whole, test.status, test.whole)
 		}
-		c.wait(t, test.name+" is logged", func() bool { return strings.Contains(c.printed(t), test.logged) })
+		c.wait(t, "the log has "+test.name, func() bool { return strings.Contains(c.printed(t), test.logged) })
 		if test.storeToo {
 			if err := os.Remove(armed); err != nil {
 				t.Fatal(err)
@@ -128,23 +127,23 @@ func TestPanics(t *testing.T) {
 	}
 	for _, secret := range []string{token, token[17:49], unknown, upstream} {
 		if strings.Contains(c.printed(t), secret) {
-			t.Error("the log holds a credential")
+			t.Error("the log contains a credential")
 		}
 	}
 	if allowed := c.used(t, token); allowed != 8 {
-		t.Errorf("counted %d requests, want those of the token", allowed)
+		t.Errorf("counted %d allowed requests, want 8", allowed)
 	}
 }
 
-// panickingCaddy is a Caddy with what panics, in a process of its own; see
-// TestCommandProcess.
+// panickingCaddy is a Caddy with the panicking modules in a separate process; see
+// TestCaddyProcess.
 type panickingCaddy struct {
 	dir, address string
 	output       *os.File
 	admin        *http.Client
 }
 
-// printed is what the process has printed so far.
+// printed returns the process's output so far.
 func (c *panickingCaddy) printed(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(c.output.Name())
@@ -154,7 +153,7 @@ func (c *panickingCaddy) printed(t *testing.T) string {
 	return string(text)
 }
 
-// TestCaddyProcess is Caddy itself, in a process of its own.
+// TestCaddyProcess runs Caddy in a separate process when a test starts it as such.
 func TestCaddyProcess(*testing.T) {
 	if args := os.Getenv("MOLLYGATE_TEST_ARGS"); args != "" {
 		os.Args = strings.Split(args, "\n")
@@ -165,7 +164,7 @@ func TestCaddyProcess(*testing.T) {
 
 func startPanicking(t *testing.T, upstream string) *panickingCaddy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // socket paths must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +227,7 @@ http://%[2]s {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("Caddy ended with %v", err)
+			t.Errorf("Caddy exited with %v", err)
 		}
 	})
 	c.wait(t, "Caddy serves", func() bool {
@@ -246,7 +245,7 @@ func (c *panickingCaddy) wait(t *testing.T, what string, condition func() bool) 
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what) // the output may hold what it must not
+			t.Fatalf("timed out waiting until %s", what) // without the output, which may contain credentials
 		}
 	}
 }
@@ -282,8 +281,8 @@ func (c *panickingCaddy) used(t *testing.T, token string) (allowed int) {
 	return object.UsageCount
 }
 
-// get makes a call and returns the status of the answer, or 0, and whether it came
-// to its end.
+// get sends a request and returns the response's status, or 0 for no response, and whether the
+// response was complete.
 func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whole bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", c.address)

@@ -14,19 +14,18 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// forwardUntouched hands a request without a token on, for the backend to answer. Its
-// credential and its answer are the client's own affair. But what a body could do to the
-// backend doesn't depend on who sends it.
-func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time,
+// passThrough forwards a request without a token. The gate leaves its credential and response
+// alone, but checks its body, because a harmful body is harmful no matter who sends it.
+func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time,
 	next caddyhttp.Handler) error {
-	out := handOn(r.Context(), r)
+	out := cloneRequest(r.Context(), r)
 	gate.SetUpgrade(out.Header, d.Upgrade)
 	gate.SendOnce(out.Method, out.Header)
 	switch {
 	case d.Route != nil && streams(d.Route, r):
 		return h.forwardUpload(w, r, out, d.Route, next)
 	case d.Route == nil && (h.gate.MaxBody(nil) == 0 || !hasBody(r)):
-		countUntouched(r)
+		countPassThrough(r)
 		return next.ServeHTTP(w, out)
 	}
 	var body bodyBuffer
@@ -42,12 +41,13 @@ func (h *BearerAuth) forwardUntouched(w http.ResponseWriter, r *http.Request, d 
 	}
 	setCall(out, &call)
 	out.RequestURI = out.URL.RequestURI()
-	return h.sendUntouched(w, r, out, &call, now, next)
+	return h.sendPassThrough(w, r, out, &call, now, next)
 }
 
-// sendUntouched makes a call. Before it, it asks what must be known; of an answer whose form
-// is known, it says if it was cut short.
-func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time,
+// sendPassThrough passes the request to the next handlers. If the call needs a probe, it sends
+// that first. If the response's form is known, it makes sure that the client notices a
+// truncated response.
+func (h *BearerAuth) sendPassThrough(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time,
 	next caddyhttp.Handler) error {
 	if call.Probe != nil {
 		switch refusal, err := h.probe(next, out, call.Probe, false, now); {
@@ -57,24 +57,24 @@ func (h *BearerAuth) sendUntouched(w http.ResponseWriter, r, out *http.Request, 
 			return err
 		}
 	}
-	countUntouched(r)
+	countPassThrough(r)
 	if call.Response.Unit == 0 {
 		return next.ServeHTTP(w, out)
 	}
-	whole := &wholeAnswer{ResponseWriter: w, form: call.Response}
-	err := whole.serve(next, out, h.logger.With(zap.String("route", r.URL.Path)))
-	if errors.Is(err, errNothingSent) {
+	verified := &verifiedResponse{ResponseWriter: w, form: call.Response}
+	err := verified.serve(next, out, h.logger.With(zap.String("route", r.URL.Path)))
+	if errors.Is(err, errEmptyResponse) {
 		return h.refuse(w, r, gate.Refuse(gate.BackendIncomplete))
 	}
 	return err
 }
 
-func countUntouched(r *http.Request) {
+func countPassThrough(r *http.Request) {
 	metrics.count(outcomeBrowser)
 	new(identity).mark(r)
 }
 
-// forwardUpload streams an upload without a token, in chunks like any other.
+// forwardUpload streams an upload without a token, in chunks like any other upload.
 func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route,
 	next caddyhttp.Handler) error {
 	sent := newLimitedBody(r, h.gate.MaxBody(route))
@@ -84,9 +84,9 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	// A client that leaves shows in its body, at the end of a chunk. Its context ends the
-	// request only after the backend has been sent all of the body; package net/http says so
-	// before it has written the last few bytes, so they are given time.
+	// If the client disconnects, reading its body fails at the end of a chunk. Its context
+	// cancels the request only after the whole body has been sent to the backend. net/http
+	// reports that before it has written the last few bytes, so allow some time for them.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -96,20 +96,20 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	}))
 	body := &browserUpload{Reader: opened.Body, Closer: r.Body}
 	sendInChunks(out, opened.ContentType, body)
-	countUntouched(r)
-	answer := &uploadAnswer{ResponseWriter: w, upload: body}
-	if err := next.ServeHTTP(answer, out); body.err == nil || answer.begun {
+	countPassThrough(r)
+	response := &uploadResponse{ResponseWriter: w, upload: body}
+	if err := next.ServeHTTP(response, out); body.err == nil || response.begun {
 		return err
 	}
 	return h.refuse(w, r, bodyRefusal(body.err))
 }
 
-// browserUpload is the body of an upload without a token. It is read by one goroutine
-// until the handlers have returned.
+// browserUpload is the body of an upload without a token. Only one goroutine reads it before
+// the handlers return.
 type browserUpload struct {
 	io.Reader
 	io.Closer
-	err error // what is wrong with the body
+	err error // from reading the body
 }
 
 // Read implements io.Reader.
@@ -122,39 +122,38 @@ func (b *browserUpload) Read(p []byte) (int, error) {
 	return n, canceledError{err}
 }
 
-// uploadAnswer keeps back the answer that Caddy's proxy makes up for a request that its
-// client has ended.
-type uploadAnswer struct {
+// uploadResponse suppresses the response that Caddy's proxy generates for a request canceled
+// by its client.
+type uploadResponse struct {
 	http.ResponseWriter
 	upload *browserUpload
 	begun  bool
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *uploadAnswer) WriteHeader(status int) {
-	if status == statusClientClosed && a.upload.err != nil {
+func (u *uploadResponse) WriteHeader(status int) {
+	if status == statusClientClosed && u.upload.err != nil {
 		return
 	}
-	a.begun = a.begun || status >= http.StatusOK
-	a.ResponseWriter.WriteHeader(status)
+	u.begun = u.begun || status >= http.StatusOK
+	u.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
-func (a *uploadAnswer) Write(p []byte) (int, error) {
-	a.begun = true
-	return a.ResponseWriter.Write(p)
+func (u *uploadResponse) Write(p []byte) (int, error) {
+	u.begun = true
+	return u.ResponseWriter.Write(p)
 }
 
-// Unwrap gives http.ResponseController the writer below.
-func (a *uploadAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+// Unwrap returns the underlying writer for http.ResponseController.
+func (u *uploadResponse) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
-// statusClientClosed is what Caddy's proxy answers to a client that has gone.
+// statusClientClosed is the status that Caddy's proxy sends when the client has disconnected.
 const statusClientClosed = 499
 
-// handOn returns a copy of a request whose credential hasn't been replaced, for the
-// handlers that answer it: what they do to it doesn't show in error routes and logs,
-// and the client's trailers don't reach it.
-func handOn(ctx context.Context, r *http.Request) *http.Request {
+// cloneRequest returns a copy of a request whose credential isn't replaced, for the next
+// handlers. Their changes to it don't show in error routes and logs, and it has no trailers.
+func cloneRequest(ctx context.Context, r *http.Request) *http.Request {
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()
 	delete(out.Header, "Trailer")

@@ -14,93 +14,92 @@ import (
 )
 
 const (
-	// probeTimeout is how long the answer to a probe may take.
+	// probeTimeout is the time allowed for the response to a probe.
 	probeTimeout = 10 * time.Second
-	// maxProbeBody is how much of an answer is looked at, in bytes.
+	// maxProbeBody is how much of the response body is inspected, in bytes.
 	maxProbeBody = 16 << 10
 )
 
-// probe asks the backend what must be known before a call is made, with the credential of
-// the call, unless it is known. trusted says that the call has the gate's credential: the
-// answer to another may be about that one's, and is neither kept nor shared. It returns why the
-// call must not be made, or nothing. err is that of the handlers.
-func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, ask *gate.Probe, trusted bool,
+// probe sends the probe that a call needs with the call's credential, unless the result is
+// cached. trusted reports whether the call has the gate's own credential. The response for any
+// other credential may be specific to it, so it is neither cached nor shared. probe returns
+// the reason to refuse the call, if any; err is an error of the handlers.
+func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe, trusted bool,
 	now time.Time) (refusal gate.Refusal, err error) {
-	send := func() probeResult { return sendProbe(next, call, ask) }
+	send := func() probeResult { return sendProbe(next, call, probe) }
 	var result probeResult
-	switch target := ask.Path + "?" + ask.Query; {
+	switch target := probe.Path + "?" + probe.Query; {
 	case trusted:
-		result = h.probes.ask(call.Context(), target, now, send)
-	case !h.probes.remembers(target, now):
+		result = h.probes.get(call.Context(), target, now, send)
+	case !h.probes.cached(target, now):
 		result = send()
 	}
 	return result.refusal, result.err
 }
 
-// sendProbe sends a probe, which ends with the call, and judges its answer.
-func sendProbe(next caddyhttp.Handler, call *http.Request, ask *gate.Probe) probeResult {
+// sendProbe sends a probe, which is canceled with the call, and evaluates its response.
+func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) probeResult {
 	values := call.Context()
 	if c, ok := values.(*requestContext); ok {
-		values = c.parent // without the trace, which would take the probe for the call
+		values = c.parent // without the trace, which is for the call, not the probe
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), probeTimeout)
 	defer cancel()
 	defer context.AfterFunc(call.Context(), cancel)()
 	r := call.WithContext(ctx)
-	ask.Apply(r)
-	answer := &probeAnswer{header: make(http.Header), enough: cancel}
-	// what it broke off after is enough
-	err := callNext(next, answer, withOwnPlaceholders(r), func() bool { return true })
+	probe.Apply(r)
+	response := &probeResponse{header: make(http.Header), cancel: cancel}
+	// A truncated response can be enough.
+	err := callNext(next, response, withOwnPlaceholders(r), func() bool { return true })
 	switch {
-	case answer.status != 0:
-		refusal, known := ask.Judge(answer.status, answer.body)
-		return probeResult{refusal: refusal, known: known}
+	case response.status != 0:
+		refusal, cacheable := probe.Judge(response.status, response.body)
+		return probeResult{refusal: refusal, cacheable: cacheable}
 	case err == nil, errors.Is(err, errBrokenOff):
 		return probeResult{refusal: gate.Refuse(gate.BackendBrokeOff)}
 	}
 	return probeResult{err: err}
 }
 
-// withOwnPlaceholders gives a probe placeholders and variables of its own. Those of the
-// call would show handlers the call's path, and error routes and logs what became of the
-// probe.
+// withOwnPlaceholders gives a probe its own placeholders and variables. With those of the
+// call, handlers would see the call's path, and error routes and logs the probe's outcome.
 func withOwnPlaceholders(r *http.Request) *http.Request {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	placeholders := caddy.NewReplacer()
 	out := caddyhttp.PrepareRequest(r, placeholders, nil, server)
-	placeholders.Map(replacer(r).Get) // what handlers before have set
+	placeholders.Map(replacer(r).Get) // set by earlier handlers
 	if set, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
 		maps.Copy(out.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), set)
 	}
 	return out
 }
 
-// probeAnswer takes the answer to a probe.
-type probeAnswer struct {
+// probeResponse records the response to a probe.
+type probeResponse struct {
 	header http.Header
 	status int
 	body   []byte
-	enough func() // ends an answer that is longer than is looked at
+	cancel func() // called when the body is longer than is inspected
 }
 
 // Header implements http.ResponseWriter.
-func (a *probeAnswer) Header() http.Header { return a.header }
+func (p *probeResponse) Header() http.Header { return p.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *probeAnswer) WriteHeader(status int) {
-	if a.status == 0 && status >= http.StatusOK {
-		a.status = status
+func (p *probeResponse) WriteHeader(status int) {
+	if p.status == 0 && status >= http.StatusOK {
+		p.status = status
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (a *probeAnswer) Write(p []byte) (int, error) {
-	a.WriteHeader(http.StatusOK)
-	if free := maxProbeBody - len(a.body); len(p) >= free {
-		a.body = append(a.body, p[:free]...)
-		a.enough()
-		return len(p), nil
+func (p *probeResponse) Write(b []byte) (int, error) {
+	p.WriteHeader(http.StatusOK)
+	if free := maxProbeBody - len(p.body); len(b) >= free {
+		p.body = append(p.body, b[:free]...)
+		p.cancel()
+		return len(b), nil
 	}
-	a.body = append(a.body, p...)
-	return len(p), nil
+	p.body = append(p.body, b...)
+	return len(b), nil
 }

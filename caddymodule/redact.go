@@ -7,14 +7,13 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// redactor removes the secrets of tokens from what is logged. It goes by the form of
-// a token alone, in any letter case and however long the secret is: net/http changes
-// the case of header names, and a mistyped or truncated token gives away most of
-// itself.
+// redactor removes the secrets of tokens from log output. It recognizes tokens by their format
+// alone, in any letter case and with secrets of any length: net/http changes the case of
+// header names, and a mistyped or truncated token still reveals most of its secret.
 type redactor struct{ prefixes token.Prefixes }
 
-// text returns s without the secrets in it. If some are hidden by percent-encoding,
-// at any depth, all of s is returned decoded.
+// text returns s without secrets. If a secret is hidden by percent-encoding, at any depth,
+// text returns the fully decoded string.
 func (r redactor) text(s string) string {
 	s = r.plain(s)
 	if strings.Contains(s, "%") {
@@ -26,8 +25,8 @@ func (r redactor) text(s string) string {
 	return s
 }
 
-// plain is text for secrets that are not encoded. A token is two letters of a
-// prefix, one of a kind, and then an id and a secret, each after an underscore.
+// plain removes secrets that are not encoded. A token is a two-letter prefix and a letter for
+// its kind, followed by an ID and a secret, each after an underscore.
 func (r redactor) plain(s string) string {
 	const kind, before, id = 1, 3, len(token.ID{})
 	var b strings.Builder
@@ -70,7 +69,7 @@ func (r redactor) isPrefix(s string) bool {
 	return false
 }
 
-// alphanumerics returns how many letters and digits s begins with.
+// alphanumerics returns the number of letters and digits at the start of s.
 func alphanumerics(s string) int {
 	for i := range len(s) {
 		if !isAlphanumeric(s[i]) {

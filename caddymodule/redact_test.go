@@ -42,7 +42,7 @@ func TestRedact(t *testing.T) {
 		head + "-N":                        head + "-N",
 		token[:54] + "!":                   head + redacted + "!",
 		"xya" + token[3:]:                  "xya" + head[3:] + redacted,
-		"zzk" + token[3:]:                  "zzk" + token[3:], // another program's
+		"zzk" + token[3:]:                  "zzk" + token[3:], // another program's prefix
 		"Mmk" + strings.ToLower(token[3:]): "Mmk" + strings.ToLower(head[3:]) + redacted,
 		strings.ToUpper(token):             strings.ToUpper(head) + redacted,
 		"_" + token:                        "_" + head + redacted,
@@ -51,7 +51,7 @@ func TestRedact(t *testing.T) {
 		"/?t=" + strings.ReplaceAll(token, "_", "%5F"):       "/?t=" + head + redacted,
 		"/?t=" + strings.ReplaceAll(token, "_", "%2525255f"): "/?t=" + head + redacted,
 		token + escaped: head + redacted + head + redacted,
-		"/%2561?a=%zz":  "/%2561?a=%zz", // as it was sent
+		"/%2561?a=%zz":  "/%2561?a=%zz", // unchanged
 	} {
 		if got := testRedactor.text(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
@@ -59,8 +59,8 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// Hostile texts take no more time than their length.
-func TestRedactTakesLinearTime(t *testing.T) {
+// TestRedactIsLinear checks that hostile texts take only linear time.
+func TestRedactIsLinear(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"%25", "%2525", "_", "mmk_", "mmk_4fQ9Zt2LkVb7_", unknownToken, "%6d", "a"} {
 		text := strings.Repeat(unit, 1<<20/len(unit))
@@ -96,8 +96,8 @@ func (n *namedToken) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 		enc.AppendArray(caddyhttp.LoggableStringArray{n.Token}))
 }
 
-// TestRedactingLogger: whatever kind of field holds a token, and whenever it is added,
-// it isn't written, and all else is written as it was.
+// TestRedactingLogger checks that tokens are removed from every kind of field, however it is
+// added, and that everything else is logged unchanged.
 func TestRedactingLogger(t *testing.T) {
 	t.Parallel()
 	value := &namedToken{"x", unknownToken}
@@ -126,7 +126,7 @@ func TestRedactingLogger(t *testing.T) {
 	}
 	for name, field := range fields {
 		for how, write := range map[string]func(*zap.Logger){
-			"at once": func(l *zap.Logger) { l.Error("message", field) },
+			"direct":  func(l *zap.Logger) { l.Error("message", field) },
 			"before":  func(l *zap.Logger) { l.With(field).Error("message") },
 			"lazily":  func(l *zap.Logger) { l.WithLazy(field).Named("name").Error("message") },
 			"checked": func(l *zap.Logger) { l.Check(zapcore.ErrorLevel, "message").Write(field) },
@@ -162,11 +162,11 @@ func TestRedactingLogger(t *testing.T) {
 		logger.Named("a").With(zap.Int("with", 2)).Error("message", clean...)
 	}
 	if plain.String() != redacted.String() {
-		t.Errorf("what holds no token is written as\n%s, want\n%s", redacted.String(), plain.String())
+		t.Errorf("fields without tokens are logged as\n%s, want\n%s", redacted.String(), plain.String())
 	}
 }
 
-// FieldlessError is an error that is a nil pointer.
+// FieldlessError is an error type whose nil pointer panics in Error.
 type FieldlessError struct{}
 
 func (e *FieldlessError) Error() string { return (*e).text() }

@@ -15,15 +15,14 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// redactHTTPLogs makes the loggers of Caddy's HTTP servers remove tokens from everything
-// they write: the access logs and the error logs above all. It is called when a handler is
-// provisioned.
+// redactHTTPLogs makes the loggers of Caddy's HTTP servers, including the access and error
+// logs, remove tokens from everything they write. It is called when a handler is provisioned.
 //
-// Both print a copy of the request that Caddy makes before any handler runs, so no
-// handler can clean it. Caddy even drops headers between the copy and the first
-// handler, such as X_Api_Key, and redirects to https in a server of its own, with the URL
-// in its access log. Nor can a handler replace a line of the access log with one as
-// complete. The loggers are unexported; nothing uses them before the servers start.
+// Both logs print a copy of the request that Caddy makes before any handler runs, so handlers
+// can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, between the
+// copy and the first handler, and it redirects to HTTPS in a separate server whose access log
+// contains the URL. Handlers can't replace access log entries with equally complete ones
+// either. The loggers are in unexported fields; nothing uses them before the servers start.
 func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	var web *caddyhttp.App
 	for _, module := range ctx.Modules() {
@@ -34,29 +33,29 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	if web == nil {
 		return nil // no server runs the handler
 	}
-	// The servers after this one make their loggers of the app's.
-	found := r.loggersOf(reflect.ValueOf(web))
+	// Servers provisioned later derive their loggers from the app's.
+	found := r.redactLoggers(reflect.ValueOf(web))
 	for _, server := range web.Servers {
-		found = append(found, r.loggersOf(reflect.ValueOf(server))...)
+		found = append(found, r.redactLoggers(reflect.ValueOf(server))...)
 	}
-	r.earlierLoggers(ctx)
+	r.redactEarlierLoggers(ctx)
 	for _, name := range []string{"http", "http.log.error"} {
 		if !slices.Contains(found, name) {
 			return fmt.Errorf(
-				"tokens can't be kept out of Caddy's logs: this version of Caddy has its logger %s elsewhere; "+
-					"build with the version of Caddy in mollygate's go.mod", name)
+				"can't redact tokens in Caddy's logs: this version of Caddy has no logger %s where expected; "+
+					"build with the version of Caddy in Mollygate's go.mod", name)
 		}
 	}
 	return nil
 }
 
-// earlierLoggers makes the modules that have been provisioned so far remove tokens from
-// what they log. Among them are the handlers and matchers that see a request before this
-// one does: with debug, rewrite and forward_auth log its URL and headers.
-func (r redactor) earlierLoggers(ctx caddy.Context) {
+// redactEarlierLoggers makes the modules provisioned so far remove tokens from their logs.
+// They include the handlers and matchers that run before this handler: with debug enabled,
+// rewrite and forward_auth log the URL and headers.
+func (r redactor) redactEarlierLoggers(ctx caddy.Context) {
 	instances := reflect.ValueOf(ctx).FieldByName("moduleInstances")
 	if instances.Kind() != reflect.Map {
-		return // another version of Caddy; docs/security.md says what its debug log shows
+		return // another version of Caddy; docs/security.md covers its debug log
 	}
 	for id, modules := range instances.Seq2() {
 		if !strings.HasPrefix(id.String(), "http.") {
@@ -65,15 +64,15 @@ func (r redactor) earlierLoggers(ctx caddy.Context) {
 		for i := range modules.Len() {
 			if module := modules.Index(i).Elem(); module.Kind() == reflect.Pointer &&
 				module.Elem().Kind() == reflect.Struct {
-				r.loggersOf(module)
+				r.redactLoggers(module)
 			}
 		}
 	}
 }
 
-// loggersOf makes the loggers that are fields of a struct remove tokens, and returns their
+// redactLoggers makes the loggers in a struct's fields remove tokens, and returns the loggers'
 // names.
-func (r redactor) loggersOf(pointer reflect.Value) (names []string) {
+func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 	for _, field := range pointer.Elem().Fields() {
 		if field.Type() != reflect.TypeFor[*zap.Logger]() || field.IsNil() {
 			continue
@@ -87,12 +86,12 @@ func (r redactor) loggersOf(pointer reflect.Value) (names []string) {
 	return names
 }
 
-// logger returns a logger that writes what another would, without tokens.
+// logger returns a copy of logger that removes tokens.
 func (r redactor) logger(logger *zap.Logger) *zap.Logger {
 	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return &redactingCore{core, r} }))
 }
 
-// redactingCore removes tokens from entries before the core that it wraps sees them.
+// redactingCore removes tokens from entries before passing them to the wrapped core.
 type redactingCore struct {
 	zapcore.Core
 	redactor redactor
@@ -103,8 +102,8 @@ func (c *redactingCore) With(fields []zap.Field) zapcore.Core {
 	return &redactingCore{c.Core.With(c.redactor.fields(fields)), c.redactor}
 }
 
-// Check implements zapcore.Core. The wrapped core decides which of its own cores write
-// the entry; redactedEntry is written in their stead.
+// Check implements zapcore.Core. The wrapped core decides which of its own cores write the
+// entry; a redactedEntry writes to them.
 func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if inner := c.Core.Check(entry, nil); inner != nil {
 		return checked.AddCore(entry, &redactedEntry{c.Core, inner, c.redactor})
@@ -112,14 +111,14 @@ func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry
 	return checked
 }
 
-// redactedEntry is an entry that the cores behind a redactingCore have agreed to write.
+// redactedEntry is an entry that cores wrapped by a redactingCore have agreed to write.
 type redactedEntry struct {
 	zapcore.Core
 	inner    *zapcore.CheckedEntry
 	redactor redactor
 }
 
-// stderr is where zap reports that an entry could not be written.
+// stderr is where zap reports entries that could not be written.
 var stderr = zapcore.Lock(os.Stderr)
 
 // Write implements zapcore.Core.
@@ -168,8 +167,7 @@ func (r redactor) field(f zap.Field) zap.Field {
 	return f
 }
 
-// errorText returns the text of an error, or none if it is a nil pointer, which zap
-// handles itself.
+// errorText returns the error's text, or "" for a nil pointer, which zap handles itself.
 func errorText(err error) string {
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
 		return ""
@@ -177,11 +175,11 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// reflected returns a value that zap would write as JSON, without tokens.
+// reflected returns value without tokens. zap writes such values as JSON.
 func (r redactor) reflected(value any) any {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return value // zap can't write it either
+		return value // zap can't encode it either
 	}
 	if clean := r.text(string(text)); clean != string(text) {
 		return clean
@@ -189,7 +187,7 @@ func (r redactor) reflected(value any) any {
 	return value
 }
 
-// redactedStringer is a fmt.Stringer without tokens.
+// redactedStringer is a fmt.Stringer whose text contains no tokens.
 type redactedStringer struct {
 	fmt.Stringer
 	redactor redactor
@@ -197,12 +195,13 @@ type redactedStringer struct {
 
 func (s redactedStringer) String() string {
 	if v := reflect.ValueOf(s.Stringer); v.Kind() == reflect.Pointer && v.IsNil() {
-		return "<nil>" // as zap writes it
+		return "<nil>" // as in zap
 	}
 	return s.redactor.text(s.Stringer.String())
 }
 
-// redactedObject is an object, such as a request or its headers, without tokens.
+// redactedObject is an object, such as a request or its headers, that is logged without
+// tokens.
 type redactedObject struct {
 	zapcore.ObjectMarshaler
 	redactor redactor
@@ -212,8 +211,8 @@ func (o redactedObject) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return o.ObjectMarshaler.MarshalLogObject(redactingObject{enc, o.redactor})
 }
 
-// array returns an array without tokens. The values of a header keep their type,
-// because the filters of Caddy's log format know them by it.
+// array returns an array that is logged without tokens. Header values keep their type, because
+// the filters of Caddy's log format check for it.
 func (r redactor) array(array zapcore.ArrayMarshaler) zapcore.ArrayMarshaler {
 	values, ok := array.(caddyhttp.LoggableStringArray)
 	if !ok {
@@ -226,7 +225,7 @@ func (r redactor) array(array zapcore.ArrayMarshaler) zapcore.ArrayMarshaler {
 	return clean
 }
 
-// redactedArray is an array without tokens.
+// redactedArray is an array that is logged without tokens.
 type redactedArray struct {
 	zapcore.ArrayMarshaler
 	redactor redactor
@@ -236,8 +235,8 @@ func (a redactedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 	return a.ArrayMarshaler.MarshalLogArray(redactingArray{enc, a.redactor})
 }
 
-// redactingObject removes tokens from the members of an object. Names of members are
-// those of headers, too.
+// redactingObject removes tokens from the members of an object. Keys can contain tokens too,
+// because header names are keys.
 type redactingObject struct {
 	zapcore.ObjectEncoder
 	redactor redactor

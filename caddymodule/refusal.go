@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/problem"
 )
 
-// refuse answers a request with a refusal.
+// refuse responds to a request with a refusal.
 func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	metrics.count(string(refusal.Code))
 	new(identity).refuse(r, &refusal)
@@ -32,8 +32,8 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 	return nil
 }
 
-// refuseWithoutStore refuses a request that can't be decided on without the store. The
-// URL can: a client with a token in it must not try again.
+// refuseWithoutStore refuses a request because the store is unavailable. A token in the URL is
+// refused as such even then, because the client must not retry.
 func (h *BearerAuth) refuseWithoutStore(w http.ResponseWriter, r *http.Request, stray strayTokens, err error) error {
 	code := gate.StoreUnavailable
 	if stray.inURL {
@@ -44,8 +44,7 @@ func (h *BearerAuth) refuseWithoutStore(w http.ResponseWriter, r *http.Request, 
 	return h.refuse(w, r, refusal)
 }
 
-// logRefusal writes what the operator should know: everything that is the
-// client's fault is for debugging.
+// logRefusal logs a refusal: server errors at level error, client errors at level debug.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	level := zapcore.DebugLevel
 	if refusal.Status >= http.StatusInternalServerError {
@@ -73,8 +72,8 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	line.Write(fields...)
 }
 
-// setNotices sets the headers that an allowed answer carries. They are about the
-// secret that was presented: one from before a rotation ends with its grace.
+// setNotices sets the headers of an allowed response. They describe the secret that was
+// presented: after a rotation, the previous secret expires at the end of its grace period.
 func (p *exchange) setNotices(header http.Header) {
 	p.Limits.Headers(header.Set)
 	token := &p.Match.Token
@@ -93,19 +92,19 @@ func (p *exchange) setNotices(header http.Header) {
 	}
 }
 
-// clientIP returns the client's address as Caddy determined it, which counts
-// trusted_proxies; the zero address if there is none.
+// clientIP returns the client address as determined by Caddy, which takes trusted_proxies into
+// account, or the zero address if there is none.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	address, _ := netip.ParseAddr(text)
 	return address.Unmap()
 }
 
-// loggedAddress returns the text of an address for logs: "-" if there is none.
+// loggedAddress returns the address as text for logs, or "-" if there is none.
 func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
 
-// clientIPText returns the text of clientIP. That of an IPv4 address has one spelling,
-// so it is there already.
+// clientIPText returns clientIP as text. For IPv4 addresses, which have only one spelling, it
+// returns the text that is already available.
 func clientIPText(r *http.Request, address netip.Addr) string {
 	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() &&
 		!strings.Contains(text, ":") {

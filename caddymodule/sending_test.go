@@ -17,16 +17,16 @@ import (
 
 func init() { registerHandler("sending", sendingHandler) }
 
-// sending is what the handlers use.
+// sending is the state that the test and sendingHandler share.
 var sending struct {
-	arrived   chan struct{} // receives a value for each request that waits
-	release   chan struct{} // closed when they are sent on
+	arrived   chan struct{} // receives a value for each waiting request
+	release   chan struct{} // closed to send the requests
 	transport *http.Transport
 	backend   string
 }
 
-// sendingHandler sends requests on when it is told to, as a proxy does in which they have
-// waited.
+// sendingHandler sends requests after a delay, like a proxy in which requests wait for a
+// connection.
 func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	sending.arrived <- struct{}{}
 	<-sending.release
@@ -42,8 +42,8 @@ func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler)
 	return response.Body.Close()
 }
 
-// TestExpiredRequestIsNotSent: a request that waited until its token expired isn't sent
-// over any protocol, even before the store looks for expired tokens.
+// TestExpiredRequestIsNotSent checks that a request whose token expires while it waits isn't
+// sent over any protocol, even before the store looks for expired tokens.
 func TestExpiredRequestIsNotSent(t *testing.T) {
 	sites, _ := loadChains(t)
 	module, err := caddy.ActiveContext().App(appName)
@@ -84,38 +84,38 @@ func TestExpiredRequestIsNotSent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers := make(chan *httptest.ResponseRecorder, requests)
+		responses := make(chan *httptest.ResponseRecorder, requests)
 		for range requests {
 			r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
 			r.Host = "gated-sending"
 			r.Header = http.Header{"Authorization": {"Bearer " + secret.Reveal()}}
 			go func() {
-				answer := httptest.NewRecorder()
-				sites["gated-sending"].ServeHTTP(answer, r)
-				answers <- answer
+				response := httptest.NewRecorder()
+				sites["gated-sending"].ServeHTTP(response, r)
+				responses <- response
 			}()
 		}
-		unanswered := requests
-		for arrived := 0; arrived < unanswered; {
+		pending := requests
+		for arrived := 0; arrived < pending; {
 			select {
 			case <-sending.arrived:
 				arrived++
-			case answer := <-answers:
-				unanswered--
-				t.Errorf("%s: answered %d %s before it could wait", name, answer.Code, answer.Body)
+			case response := <-responses:
+				pending--
+				t.Errorf("%s: response %d %s before the handler was called", name, response.Code, response.Body)
 			}
 		}
 		time.Sleep(token.ExpiresAt.Sub(store.Now()))
 		close(sending.release)
-		for range unanswered {
-			if answer := <-answers; answer.Code != http.StatusUnauthorized {
-				t.Errorf("%s: answered %d %s", name, answer.Code, answer.Body)
+		for range pending {
+			if response := <-responses; response.Code != http.StatusUnauthorized {
+				t.Errorf("%s: response %d %s", name, response.Code, response.Body)
 			}
 		}
 		sending.transport.CloseIdleConnections()
-		backend.Close() // which waits for what has arrived
+		backend.Close() // waits for requests in progress
 		if n := received.Load(); n != 0 {
-			t.Errorf("%s: the backend got %d of %d requests", name, n, requests)
+			t.Errorf("%s: the backend received %d of %d requests", name, n, requests)
 		}
 	}
 }

@@ -28,29 +28,29 @@ func init() {
 }
 
 const (
-	// siteMount is where the admin API is below the handler's own mount.
+	// siteMount is the path of the admin API relative to the handler's own path.
 	siteMount  = "/api/v1"
 	adminRealm = "mollygate admin"
 )
 
-// SiteAdmin serves the dashboard on a site, the admin API below `/api/v1/`, and
-// Mollymawk's own calls for tokens below `/api/tokens/`. It lets in whoever presents
-// an admin token as bearer or has signed in with one, and nobody else unless
-// `trust_user` says so. Give it a host of its own.
+// SiteAdmin serves the dashboard on a site, the admin API below `/api/v1/`, and Mollymawk's
+// own token API below `/api/tokens/`. It admits clients that present an admin token as a
+// bearer token or have signed in with one, and also trusted users if `trust_user` is set. Use
+// a separate host for it.
 type SiteAdmin struct {
-	// Also let in users that an authenticator before this handler has put into
-	// `{http.auth.user.id}`, such as `basic_auth`. Requests that passed a
-	// `bearer_auth` gate are never such users. Default: false.
+	// Also admit users that an authenticator before this handler, such as `basic_auth`, has
+	// set in `{http.auth.user.id}`. Requests that passed a `bearer_auth` gate never count as
+	// such users. Default: false.
 	TrustUsers bool `json:"trust_users,omitempty"`
 
-	// The users that are let in. Default: all that the authenticator lets in.
+	// The users that are admitted. Default: all users that the authenticator accepts.
 	TrustedUsers []string `json:"trusted_users,omitempty"`
 
 	app      *App
 	logger   *zap.Logger
 	failures *gate.FailureLimit
 	strays   strayWarnings
-	// api and mollymawk are made when all gates are known.
+	// api and mollymawk are initialized lazily, after all gates have been provisioned.
 	api       func() http.Handler
 	mollymawk func() http.Handler
 	bearer    func(*http.Request) (tokenstore.Actor, *admin.Refusal)
@@ -65,7 +65,7 @@ func (*SiteAdmin) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the token store.
+// Provision finds the token store and sets up the dashboard and the APIs.
 func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	app, err := ctx.AppIfConfigured(appName)
 	if errors.Is(err, caddy.ErrNotConfigured) {
@@ -87,7 +87,7 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 		Secure:   overTLS,
 	}
 	h.bearer = admin.BearerAuthenticator(bearer)
-	// Mollymawk's own calls are for programs.
+	// Mollymawk's own API is for programs, so it accepts no sessions.
 	tokenOnly := bearer
 	tokenOnly.Sessions = nil
 	h.api = sync.OnceValue(func() http.Handler {
@@ -108,21 +108,22 @@ func (h *SiteAdmin) config() admin.Config {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls next.
 func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	// As at the gate, the credential must not show in error routes and logs.
+	// As at the gate, the credential must not appear in error routes and logs.
 	early := r.Header["Early-Data"]
 	authorization, _ := gate.TakeHeaders(r.Header)
 	if early != nil {
-		r.Header["Early-Data"] = early // of a proxy in front, which Connection can't take back
+		r.Header["Early-Data"] = early // set by a proxy in front, so Connection can't remove it
 	}
 	original := r
-	r = handOn(r.Context(), r)
+	r = cloneRequest(r.Context(), r)
 	gate.RemoveSessionCookies(original.Header)
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
-	// The API may look at its own copy: an Idempotency-Key with a token in it is refused.
+	// The API gets the headers with stray tokens in its copy, so that it can refuse an
+	// Idempotency-Key that contains a token.
 	if stray := h.app.takeStrayTokens(original); stray.found() {
-		if refusal := h.judgeStray(original, stray); refusal.Code != "" {
+		if refusal := h.checkStray(original, stray); refusal.Code != "" {
 			refusal.Headers(adminRealm, w.Header().Set)
 			problem.WriteLast(w, original, refusal.Problem())
 			return nil
@@ -138,20 +139,21 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	default:
 		problem.Write(w, problem.Problem{
 			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
-			Detail: "There is nothing at this path. The dashboard is at /, the admin API below " + siteMount +
+			Detail: "Nothing is at this path. The dashboard is at /, and the admin API is below " + siteMount +
 				"/, for example " + siteMount + "/tokens.",
 		})
 	}
 	return nil
 }
 
-// judgeStray counts a request with stray tokens for the limit of failures, and returns
-// its refusal if one is in the URL.
-func (h *SiteAdmin) judgeStray(r *http.Request, stray strayTokens) gate.Refusal {
+// checkStray counts a request with stray tokens against the failure limit, and returns a
+// refusal if one is in the URL.
+func (h *SiteAdmin) checkStray(r *http.Request, stray strayTokens) gate.Refusal {
 	var refusal gate.Refusal
 	if stray.inURL {
 		refusal = gate.Refuse(gate.TokenInURL)
-		refusal.Detail = "The URL holds a key, and URLs are logged by many programs. Sign in with it at /, or send it in the Authorization header; and replace it: others may have seen it."
+		refusal.Detail = "The URL contains an API key, and many programs log URLs. Replace the key, because " +
+			"others may have seen it. Sign in with it at /, or send it in the Authorization header."
 	}
 	if store := h.app.store.current(); store != nil {
 		now := store.Now()
@@ -161,8 +163,8 @@ func (h *SiteAdmin) judgeStray(r *http.Request, stray strayTokens) gate.Refusal 
 	return refusal
 }
 
-// overTLS reports whether the client uses TLS, to Caddy or to a trusted proxy. Of a
-// chain of proxies, the first one names what the client used.
+// overTLS reports whether the client uses TLS, either to Caddy or to a trusted proxy. In a
+// chain of proxies, the first reports the client's protocol.
 func overTLS(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
@@ -172,8 +174,8 @@ func overTLS(r *http.Request) bool {
 	return trusted && strings.EqualFold(strings.Trim(first, " \t"), "https")
 }
 
-// sitePath returns the path that a client called on the site, before handle_path
-// and the like took something off.
+// sitePath returns the path that the client requested on the site, before directives such as
+// handle_path stripped a prefix.
 func sitePath(r *http.Request) string {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return original.URL.EscapedPath()
@@ -181,7 +183,7 @@ func sitePath(r *http.Request) string {
 	return siteMount + r.URL.EscapedPath()
 }
 
-// authenticate says who calls: an admin token, or else a trusted user.
+// authenticate returns the actor of a request: a trusted user, or else the admin token's.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
 		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)),
@@ -190,9 +192,9 @@ func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refu
 	return h.bearer(r)
 }
 
-// stillTrusts returns what checks that a trusted user's right hasn't ended. Who the
-// users are, and which of them are trusted, is up to the configuration, so the right
-// ends when the configuration is replaced. It outlasts Caddy's own end.
+// stillTrusts returns a function that checks whether a trusted user is still authorized. The
+// configuration determines the users and which of them are trusted, so authorization ends when
+// it is replaced, but not when Caddy itself is exiting.
 func (h *SiteAdmin) stillTrusts() func() error {
 	return func() error {
 		if h.app.replaced() {
@@ -202,12 +204,12 @@ func (h *SiteAdmin) stillTrusts() func() error {
 	}
 }
 
-// userMark begins the name of an actor that is a trusted user, where the user's own
-// name could be taken for another actor's.
+// userMark is the prefix for a trusted user's actor name if the user's own name could be
+// confused with another actor's.
 const userMark = "user:"
 
-// userActor returns the name under which a trusted user acts. It never equals a token's
-// ID or endpointActorName.
+// userActor returns the actor name of a trusted user. It never equals a token's ID or
+// endpointActorName.
 func userActor(user string) string {
 	_, err := token.ParseID(user)
 	if err == nil || user == endpointActorName || strings.HasPrefix(user, userMark) {
@@ -216,8 +218,8 @@ func userActor(user string) string {
 	return user
 }
 
-// trustedUser returns the user that an authenticator before this handler has let
-// in, if that counts here.
+// trustedUser returns the user that an authenticator before this handler has set, if the
+// handler trusts that user, and otherwise "".
 func (h *SiteAdmin) trustedUser(r *http.Request) string {
 	if !h.TrustUsers || atGate(r) {
 		return ""
@@ -254,12 +256,13 @@ func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "trust_user":
 			if h.TrustUsers {
-				return d.Err("trust_user is given twice; list all users in one line")
+				return d.Err("trust_user is given twice; list all users on one line")
 			}
 			h.TrustUsers = true
 			h.TrustedUsers = d.RemainingArgs()
 		default:
-			return d.Errf("api_tokens_admin has no option %s; there is trust_user", gate.ConfigWord(d.Val()))
+			return d.Errf("unknown option %s; the only option of api_tokens_admin is trust_user",
+				gate.ConfigWord(d.Val()))
 		}
 	}
 	return nil

@@ -11,13 +11,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// preparedRequest returns a request as Caddy gives it to handlers.
+// preparedRequest returns a request as Caddy passes it to handlers.
 func preparedRequest(ctx context.Context, target string) *http.Request {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), new(caddyhttp.Server))
 }
 
-// TestOverTLS: of a chain of trusted proxies, the first names what the client used.
+// TestOverTLS checks that in a chain of trusted proxies, the first reports the client's
+// protocol.
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -38,9 +39,9 @@ func TestOverTLS(t *testing.T) {
 		"two lines, http first":  {protocols: []string{"http", "https"}},
 		"two lines, two lists":   {protocols: []string{"https, http", "http"}, want: true},
 		"an empty element first": {protocols: []string{",https"}},
-		"something like it":      {protocols: []string{"httpsx"}},
+		"similar scheme":         {protocols: []string{"httpsx"}},
 		"a websocket":            {protocols: []string{"wss"}},
-		"nobody trusted":         {protocols: []string{"https"}, untrusted: true},
+		"untrusted":              {protocols: []string{"https"}, untrusted: true},
 		"TLS":                    {tls: true, untrusted: true, want: true},
 		"TLS, and http":          {tls: true, protocols: []string{"http"}, want: true},
 	} {
@@ -56,8 +57,8 @@ func TestOverTLS(t *testing.T) {
 	}
 }
 
-// TestUserActor: no trusted user is taken for a token or for Caddy's admin endpoint, nor
-// for another user.
+// TestUserActor checks that a trusted user's actor name can't be confused with a token,
+// Caddy's admin endpoint or another user.
 func TestUserActor(t *testing.T) {
 	t.Parallel()
 	actors := make(map[string]string)

@@ -12,23 +12,23 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// spool is an upload on disk until it is whole. Its file has no name, so that nothing is
-// left of it, whatever happens; on systems where a file in use can't be removed, it is
-// removed by close, or when the next gate starts.
+// spool stores an upload on disk until it is complete. Its file is deleted immediately after
+// it is created, so that nothing remains even after a crash. On systems that can't delete open
+// files, close deletes it, or else the next start of the gate.
 type spool struct {
 	file *os.File
 	dir  string
-	// named says that the file still has its name.
+	// named is set if the file still has its name.
 	named bool
 }
 
-// spoolPattern is the name of a spool's file for os.CreateTemp, and spoolName matches
-// such names.
+// spoolPattern is the pattern of spool file names for os.CreateTemp. spoolName matches such
+// names.
 const spoolPattern = "mollygate-upload-*"
 
 var spoolName = regexp.MustCompile(`^mollygate-upload-[0-9]+$`)
 
-// newSpool returns an empty spool in a directory. Its errors are *spoolError.
+// newSpool returns an empty spool in dir. Its errors are of type *spoolError.
 func newSpool(dir string) (*spool, error) {
 	file, err := os.CreateTemp(dir, spoolPattern) // with mode 0600
 	if err != nil {
@@ -56,18 +56,18 @@ func (s *spool) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// close removes the spool. A nil spool is none.
+// close removes the spool. It does nothing on a nil spool.
 func (s *spool) close() {
 	if s == nil {
 		return
 	}
-	_ = s.file.Close() // nothing in it is needed any more
+	_ = s.file.Close() // the data is no longer needed
 	if s.named {
 		_ = os.Remove(s.file.Name())
 	}
 }
 
-// spoolError is a fault of the directory for uploads.
+// spoolError is an error of the upload directory.
 type spoolError struct {
 	dir   string
 	cause error
@@ -75,10 +75,10 @@ type spoolError struct {
 
 // Error implements error.
 func (e *spoolError) Error() string {
-	return fmt.Sprintf("keeping an upload in spool_uploads %s failed: %v", e.dir, causeOf(e))
+	return fmt.Sprintf("storing an upload in spool_uploads %s failed: %v", e.dir, causeOf(e))
 }
 
-// causeOf returns an error of the file system without the path.
+// causeOf returns the cause of a file system error, without the path.
 func causeOf(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
@@ -89,12 +89,12 @@ func causeOf(err error) error {
 	return err
 }
 
-// Unwrap implements what errors.Is uses.
+// Unwrap returns the underlying error.
 func (e *spoolError) Unwrap() error { return e.cause }
 
 var errSpoolPath = errors.New("spool_uploads: write the absolute path of one directory")
 
-// checkSpool returns an error unless files can be made in a directory.
+// checkSpool returns an error unless files can be created in dir.
 func checkSpool(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return errSpoolPath
@@ -102,10 +102,10 @@ func checkSpool(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("spool_uploads: there is no directory %s: create it, writable for Caddy's user only",
+		return fmt.Errorf("spool_uploads: directory %s doesn't exist: create it, writable only by Caddy's user",
 			gate.ConfigWord(dir))
 	case err == nil && !info.IsDir():
-		return fmt.Errorf("spool_uploads: %s is not a directory: name one on a disk with room for uploads",
+		return fmt.Errorf("spool_uploads: %s is not a directory: name a directory on a disk with space for uploads",
 			gate.ConfigWord(dir))
 	case err == nil:
 		var s *spool
@@ -118,12 +118,12 @@ func checkSpool(dir string) error {
 	return nil
 }
 
-// removeSpools removes what a killed process left in a directory. Where a file in use can
-// be removed, its process goes on with it; elsewhere it can't be removed.
+// removeSpools deletes the files that a killed process left in dir. Where open files can be
+// deleted, another process that uses one keeps working; elsewhere, deleting it fails.
 func removeSpools(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return // checkSpool has looked, and each upload will
+		return // checkSpool has reported it, and each upload will
 	}
 	for _, entry := range entries {
 		if entry.Type().IsRegular() && spoolName.MatchString(entry.Name()) {

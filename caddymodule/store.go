@@ -14,25 +14,24 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// StoreModule is what a module of the namespace api_tokens.stores is: a place
-// where tokens can live.
+// StoreModule is a module in the namespace api_tokens.stores, which stores tokens.
 type StoreModule interface {
-	// Key identifies the place in this process, however it is spelled.
+	// Key returns an identifier of the store that is unique in this process and doesn't depend
+	// on how its path is spelled.
 	Key() string
-	// Inspect returns an error if the place can't be opened, as far as that can be
-	// seen without locking, making or changing anything. It must not use the
-	// network.
+	// Inspect returns an error if the store can't be opened, as far as it can check without
+	// locking, creating or changing anything. It must not use the network.
 	Inspect() error
-	// Open opens the place. It may wait some seconds for a lock.
+	// Open opens the store. It may wait several seconds for a lock.
 	Open() (tokenstore.Backend, error)
 }
 
-// storeWait is how long a request waits for the store while Caddy starts.
+// storeWait is how long a request waits for the store while Caddy is starting.
 const storeWait = 5 * time.Second
 
-// stores are the open stores of this process by their keys. During a reload two
-// configurations are alive, and neither bbolt nor the memory of a store bears
-// being opened twice (caddyserver/caddy#3865).
+// stores are the open stores of this process by key. During a reload, two configurations are
+// alive, but a store must not be opened twice: bbolt locks the file, and each tokenstore.Store
+// keeps state in memory (caddyserver/caddy#3865).
 var stores = caddy.NewUsagePool()
 
 // openStore is a store in the pool.
@@ -40,9 +39,9 @@ type openStore struct {
 	*tokenstore.Store
 	census census
 	events *eventQueue
-	// sessions are those of the dashboards over the store.
+	// sessions are the sessions of all dashboards that use the store.
 	sessions admin.Sessions
-	// detached are requests of all gates over the store.
+	// detached counts the detached requests of all gates that use the store.
 	detached detachedRequests
 }
 
@@ -53,21 +52,21 @@ func (s *openStore) Destruct() error {
 	return err
 }
 
-// sharedStore is one configuration's hold on a store.
+// sharedStore is one configuration's reference to a store.
 type sharedStore struct {
 	key    string
 	logger *zap.Logger
-	// held says that this configuration owes the pool a release.
+	// held is set if this configuration must release the store to the pool.
 	held   bool
 	opened atomic.Pointer[openStore]
-	// ready is closed when the store is open, or will not be.
+	// ready is closed when the store is open.
 	ready chan struct{}
 }
 
 var errNotOpen = errors.New("not open in this process")
 
-// provision takes hold of the store if this process has it open, and only looks
-// at it otherwise.
+// provision acquires the store if this process already has it open, and otherwise only
+// inspects it.
 func (s *sharedStore) provision(module StoreModule, logger *zap.Logger) error {
 	s.logger = logger
 	s.ready = make(chan struct{})
@@ -79,7 +78,7 @@ func (s *sharedStore) provision(module StoreModule, logger *zap.Logger) error {
 	return err
 }
 
-// open opens the store unless provision has got hold of it.
+// open opens the store unless provision has acquired it.
 func (s *sharedStore) open(module StoreModule) error {
 	if s.held {
 		return nil
@@ -114,7 +113,7 @@ func (s *sharedStore) acquire(construct caddy.Constructor) error {
 	return nil
 }
 
-// release gives back what acquire took, if it took anything.
+// release releases the store if it was acquired.
 func (s *sharedStore) release() error {
 	if !s.held {
 		return nil
@@ -127,8 +126,8 @@ func (s *sharedStore) release() error {
 // current returns the open store, or nil.
 func (s *sharedStore) current() *openStore { return s.opened.Load() }
 
-// get returns the open store, and waits for it if Caddy is just starting. The
-// error is a [tokenstore.ErrUnavailable].
+// get returns the open store. While Caddy is starting, it waits for the store. Its errors wrap
+// [tokenstore.ErrUnavailable].
 func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
 	if store := s.opened.Load(); store != nil {
 		return store.Store, nil

@@ -21,12 +21,12 @@ func init() {
 	caddy.RegisterModule(new(BoltStore))
 }
 
-// BoltStore keeps tokens in one file on this machine, an embedded bbolt database.
-// One process at a time can have it open.
+// BoltStore stores tokens in a file on this machine, an embedded bbolt database. Only one
+// process at a time can open it.
 type BoltStore struct {
-	// The file. One that doesn't exist is made; one that is empty or another
-	// program's is refused. Placeholders are replaced. Default:
-	// `mollygate/tokens.db` in Caddy's data directory.
+	// The file. It is created if it doesn't exist; an empty file, or a file of another
+	// program, is refused. Placeholders are replaced. Default: `mollygate/tokens.db` in
+	// Caddy's data directory.
 	Path string `json:"path,omitempty"`
 
 	path   string // canonical
@@ -45,30 +45,30 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 func (s *BoltStore) Provision(ctx caddy.Context) error {
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
-		return fmt.Errorf(
-			"a placeholder in the path of the token store, %s, stands for nothing; write {env.NAME} of a variable that is set, or the path itself", gate.ConfigWord(s.Path))
+		return fmt.Errorf("a placeholder in the token store's path, %s, has no value; "+
+			"write {env.NAME} with a variable that is set, or write the path itself", gate.ConfigWord(s.Path))
 	}
 	if path == "" {
 		path = DefaultStorePath()
 	}
 	if s.path, err = canonicalPath(path); err != nil {
-		err = fmt.Errorf("the path of the token store, %s: %w", gate.ConfigWord(path), err)
+		err = fmt.Errorf("the token store's path, %s: %w", gate.ConfigWord(path), err)
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: give the user that Caddy runs as the right to use the directory", err)
+			err = fmt.Errorf("%w: give the user that Caddy runs as access to the directory", err)
 		}
 		return err
 	}
 	s.logger = ctx.Logger()
-	warnOfAccess(s.logger, s.path)
+	warnAboutPermissions(s.logger, s.path)
 	return nil
 }
 
 // Key implements StoreModule.
 func (s *BoltStore) Key() string { return "bbolt:" + s.path }
 
-// canonicalPath makes a path absolute and resolves the links in the part of it
-// that exists, so that a file is one store however it is spelled. It leaves the
-// path as it is until then, because "link/.." isn't what a cleaned path says it is.
+// canonicalPath makes a path absolute and resolves symbolic links in the part of it that
+// exists, so that different spellings identify the same store. It doesn't clean the path
+// before that, because cleaning changes the meaning of "link/..".
 func canonicalPath(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		dir, err := os.Getwd()
@@ -95,7 +95,7 @@ func canonicalPath(path string) (string, error) {
 func (s *BoltStore) Inspect() error {
 	err := bolt.Inspect(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the first start makes it
+		return nil // created at the first start
 	}
 	return err
 }
@@ -105,7 +105,7 @@ func (s *BoltStore) Open() (tokenstore.Backend, error) {
 	_, missing := os.Lstat(s.path)
 	backend, err := bolt.Open(s.path)
 	if err == nil && errors.Is(missing, fs.ErrNotExist) {
-		s.logger.Info("made a new token store", zap.String("path", s.path))
+		s.logger.Info("created a new token store", zap.String("path", s.path))
 	}
 	return backend, err
 }
@@ -119,15 +119,15 @@ func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		s.Path = d.Val()
 	}
 	if d.NextArg() {
-		return d.Errf("the bbolt store is one file; %s is too much", gate.ConfigWord(d.Val()))
+		return d.Errf("the bbolt store takes only one path; remove %s", gate.ConfigWord(d.Val()))
 	}
 	if d.NextBlock(d.Nesting()) {
-		return d.Errf("the bbolt store has no options; %s is none", gate.ConfigWord(d.Val()))
+		return d.Errf("the bbolt store has no options; remove %s", gate.ConfigWord(d.Val()))
 	}
 	return nil
 }
 
-// DefaultStorePath is where tokens are unless it is said.
+// DefaultStorePath returns the default path of the token store.
 func DefaultStorePath() string { return filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db") }
 
 // Interface guards

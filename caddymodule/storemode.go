@@ -9,37 +9,38 @@ import (
 	"go.uber.org/zap"
 )
 
-// warnOfAccess logs a warning if users other than Caddy's may read or change the file of a
-// store, or replace it. A user who changes it can make tokens for themselves. A file that isn't
-// there yet will be made with mode 0600.
-func warnOfAccess(logger *zap.Logger, path string) {
+// warnAboutPermissions logs a warning if users other than Caddy's may read, change or replace
+// a store's file. A user who can change the file can create tokens. A file that doesn't exist
+// yet will be created with mode 0600.
+func warnAboutPermissions(logger *zap.Logger, path string) {
 	if runtime.GOOS == "windows" {
-		return // its modes don't tell who may do what
+		return // file modes don't reflect permissions there
 	}
 	const (
 		othersRead, othersWrite = 0o044, 0o022
 		anyoneWrites            = 0o002
 	)
 	if mode, ok := permissions(path); ok && mode&(othersRead|othersWrite) != 0 {
-		message := "other users may read the token store, which holds digests of tokens"
+		message := "other users may read the token store, which contains token digests"
 		if mode&othersWrite != 0 {
-			message = "other users may change the token store, and so give themselves tokens"
+			message = "other users may change the token store, which lets them create tokens"
 		}
 		logger.Warn(message, zap.String("file", path), zap.Stringer("mode", mode), zap.String("fix", "chmod 600 "+path))
 	}
 	dir := filepath.Dir(path)
 	if mode, ok := permissions(dir); ok && mode&anyoneWrites != 0 {
-		message := "every user may write to the directory of the token store, and so replace its files"
+		message := "every user may write to the token store's directory, which lets them replace its files"
 		if mode&fs.ModeSticky != 0 {
-			message = "every user may write to the directory of the token store, and so make its files before Caddy does"
+			message = "every user may write to the token store's directory, " +
+				"which lets them create its files before Caddy does"
 		}
 		logger.Warn(message,
 			zap.String("directory", dir), zap.Stringer("mode", mode),
-			zap.String("fix", "chmod o-w "+dir+", or keep the store elsewhere"))
+			zap.String("fix", "chmod o-w "+dir+", or move the store to another directory"))
 	}
 }
 
-// permissions returns the permissions of what is at a path, if something is.
+// permissions returns the mode of the file at path and reports whether it could be read.
 func permissions(path string) (mode fs.FileMode, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil {

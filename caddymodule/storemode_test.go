@@ -12,28 +12,28 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestWarnOfAccess(t *testing.T) {
+func TestWarnAboutPermissions(t *testing.T) {
 	t.Parallel()
-	const readable, changeable, directory = "may read", "may change", "the directory"
+	const readable, changeable, directory = "may read", "may change", "store's directory"
 	for name, test := range map[string]struct {
 		file, dir fs.FileMode
 		want      []string
 	}{
-		"as it is made":         {0o600, 0o700, nil},
-		"0666":                  {0o666, 0o700, []string{changeable}},
-		"0644":                  {0o644, 0o755, []string{readable}},
-		"0640":                  {0o640, 0o700, []string{readable}},
-		"0604":                  {0o604, 0o700, []string{readable}},
-		"0620":                  {0o620, 0o700, []string{changeable}},
-		"0602":                  {0o602, 0o700, []string{changeable}},
-		"read-only":             {0o400, 0o500, nil},
-		"executable":            {0o711, 0o711, nil},
-		"a directory of anyone": {0o600, 0o777, []string{directory}},
-		"a sticky one":          {0o600, 0o777 | fs.ModeSticky, []string{directory}},
-		"a group's directory":   {0o600, 0o770, nil},
-		"both":                  {0o666, 0o777, []string{changeable, directory}},
-		"no file yet":           {0, 0o777, []string{directory}},
-		"no file, no warning":   {0, 0o700, nil},
+		"default":             {0o600, 0o700, nil},
+		"0666":                {0o666, 0o700, []string{changeable}},
+		"0644":                {0o644, 0o755, []string{readable}},
+		"0640":                {0o640, 0o700, []string{readable}},
+		"0604":                {0o604, 0o700, []string{readable}},
+		"0620":                {0o620, 0o700, []string{changeable}},
+		"0602":                {0o602, 0o700, []string{changeable}},
+		"read-only":           {0o400, 0o500, nil},
+		"executable":          {0o711, 0o711, nil},
+		"world-writable dir":  {0o600, 0o777, []string{directory}},
+		"sticky dir":          {0o600, 0o777 | fs.ModeSticky, []string{directory}},
+		"group-writable dir":  {0o600, 0o770, nil},
+		"both":                {0o666, 0o777, []string{changeable, directory}},
+		"no file":             {0, 0o777, []string{directory}},
+		"no file, no warning": {0, 0o700, nil},
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "tokens.db")
@@ -49,7 +49,7 @@ func TestWarnOfAccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zapcore.DebugLevel)
-		warnOfAccess(zap.New(core), path)
+		warnAboutPermissions(zap.New(core), path)
 		for i, line := range logs.All() {
 			fix, _ := line.ContextMap()["fix"].(string)
 			if i >= len(test.want) || !strings.Contains(line.Message, test.want[i]) ||

@@ -11,23 +11,23 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// strayTokens is where a request has tokens other than in Authorization.
+// strayTokens lists where a request contains tokens outside the Authorization header.
 type strayTokens struct {
-	headers []string // their names
+	headers []string // names
 	inURL   bool
 }
 
 func (s *strayTokens) found() bool { return s.inURL || len(s.headers) > 0 }
 
-// takeStrayTokens removes the tokens from the headers of a request whose
-// Authorization has been taken, and reports where it found tokens. The logs have
-// their own copy of the request; see [redactHTTPLogs].
+// takeStrayTokens removes tokens from the headers of a request whose Authorization header has
+// already been removed, and reports where it found tokens. The logs have their own copy of the
+// request; see [redactHTTPLogs].
 func (a *App) takeStrayTokens(r *http.Request) strayTokens {
 	return strayTokens{headers: gate.DropTokens(r.Header, a.policy.Prefixes), inURL: a.tokenInURL(r)}
 }
 
-// tokenInURL reports whether the URL of a request holds a token, as it is now or as
-// the client sent it.
+// tokenInURL reports whether the request's URL, in its current or original form, contains a
+// token.
 func (a *App) tokenInURL(r *http.Request) bool {
 	if gate.URLHasToken(a.policy.Prefixes, r.URL) {
 		return true
@@ -36,11 +36,12 @@ func (a *App) tokenInURL(r *http.Request) bool {
 	return ok && original.URL != nil && *original.URL != *r.URL && gate.URLHasToken(a.policy.Prefixes, original.URL)
 }
 
-// strayWarnings warns of stray tokens, at most once in strayWarningInterval: anyone
-// can send what looks like a token. Each such request has its line in the access log.
+// strayWarnings logs warnings about stray tokens, at most once per strayWarningInterval,
+// because anyone can send text that looks like a token. The access log has an entry for each
+// such request.
 type strayWarnings struct {
 	mu sync.Mutex
-	// next is when the next warning may be logged.
+	// next is the earliest time for the next warning.
 	next time.Time
 	// suppressed is the number of requests since the last warning.
 	suppressed int
@@ -48,11 +49,11 @@ type strayWarnings struct {
 
 const strayWarningInterval = time.Minute
 
-// note logs a warning about a request with stray tokens, unless there was one just
-// before. The logger must redact.
+// note logs a warning about a request with stray tokens, unless it logged one recently. The
+// logger must redact.
 func (w *strayWarnings) note(logger *zap.Logger, r *http.Request, stray strayTokens, now time.Time) {
 	w.mu.Lock()
-	if now.Before(w.next) && w.next.Sub(now) <= strayWarningInterval { // a clock set back doesn't silence it
+	if now.Before(w.next) && w.next.Sub(now) <= strayWarningInterval { // works after the clock was set back, too
 		w.suppressed++
 		w.mu.Unlock()
 		return
@@ -60,7 +61,7 @@ func (w *strayWarnings) note(logger *zap.Logger, r *http.Request, stray strayTok
 	suppressed := w.suppressed
 	w.next, w.suppressed = now.Add(strayWarningInterval), 0
 	w.mu.Unlock()
-	logger.Warn("a request holds a token outside the Authorization header; replace the token",
+	logger.Warn("request contains a token outside the Authorization header; replace the token",
 		zap.Bool("in_url", stray.inURL),
 		zap.Strings("headers", stray.headers),
 		zap.String("method", r.Method),

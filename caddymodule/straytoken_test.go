@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestTokenInURLBeforeStoreIsOpen: a token in the URL is refused as that, also by a
-// gate whose store is still being opened, and never left to error routes.
+// TestTokenInURLBeforeStoreIsOpen checks that a token in the URL is refused as such even while
+// the store is being opened, and that error routes never handle it.
 func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -46,7 +46,7 @@ func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 		}
 	}
 	if logs.Len() != 2 {
-		t.Errorf("%d lines in the log, want 2", logs.Len())
+		t.Errorf("%d log entries, want 2", logs.Len())
 	}
 }
 
@@ -69,6 +69,6 @@ func TestStrayWarnings(t *testing.T) {
 	}
 	if want := []int64{0, 3, 1, 0}; len(suppressed) != len(want) || suppressed[0] != want[0] ||
 		suppressed[1] != want[1] || suppressed[2] != want[2] || suppressed[3] != want[3] {
-		t.Errorf("warnings with %v suppressed before, want %v", suppressed, want)
+		t.Errorf("suppressed counts are %v, want %v", suppressed, want)
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// testHandler is a handler module of tests.
+// testHandler is a handler module for tests.
 type testHandler struct {
 	name  string
 	serve func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error
 }
 
-// registerHandler registers a handler as a module and as a directive of the name.
+// registerHandler registers a handler as a module and as a directive with this name.
 func registerHandler(name string, serve func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error) {
 	h := testHandler{name, serve}
 	caddy.RegisterModule(h)

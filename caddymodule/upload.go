@@ -10,42 +10,43 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// upload is the body of an upload route while it is streamed to the backend. It ends
-// with its token's right: what the client chooses later must not be forwarded.
+// upload is the body of an upload route while it is streamed to the backend. It ends when the
+// request's authorization ends, so that data the client sends later isn't forwarded.
 type upload struct {
 	limitedBody
-	// Upload is what is sent to the backend, once that is known.
+	// Upload is the body sent to the backend, once that is known.
 	gate.Upload
 	exchange *exchange
-	// begun is set when the backend's side begins to read it, ended when the right to it
-	// has ended.
+	// begun is set when the backend's side starts to read the body, and ended when the
+	// authorization has ended.
 	begun atomic.Bool
 	ended atomic.Bool
 	// complete is set when the backend's side has read the whole body.
 	complete atomic.Bool
 }
 
-// How long an upload that is to end may take to reach the end of a chunk, or of the body.
-// Nothing more is read of it. A form that is cut off within a chunk may do harm.
+// The time that an upload has to reach the end of a chunk, or of the body, after its
+// authorization ends. Nothing more of its body is read. A form that is cut off within a
+// chunk may do harm, so forms have more time.
 const (
 	uploadGrace = 500 * time.Millisecond
 	formGrace   = 30 * time.Second
 )
 
-// streams reports whether the body of a request is streamed. A form that is missing is one
-// that is wrong.
+// streams reports whether the request's body is streamed. A missing form is treated as a
+// malformed form.
 func streams(route *gate.Route, r *http.Request) bool {
 	return route.Upload && (hasBody(r) || route.AdaptUpload != nil)
 }
 
-// receive begins the upload, watches the right to it, and reads what is read before the
-// backend is contacted. It returns a refusal if that can't be forwarded.
+// receive starts the upload, watches its authorization, and reads the part that must be read
+// before the backend is contacted. It returns a refusal if the upload can't be forwarded.
 func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
 	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), exchange: p}
-	p.right.watch(p)
-	opened, err := p.handler.openUpload(w, r, p.Route, arriving{p.upload}, &p.spool)
-	switch outcome := p.answer.outcome.Load(); {
-	case outcome != nil: // the right has ended
+	p.auth.watch(p)
+	opened, err := p.handler.openUpload(w, r, p.Route, uploadSource{p.upload}, &p.spool)
+	switch outcome := p.response.outcome.Load(); {
+	case outcome != nil: // the authorization has ended
 		return *outcome
 	case err != nil:
 		return bodyRefusal(err)
@@ -57,9 +58,8 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 	return p.recheck()
 }
 
-// openUpload returns what is sent to the backend for an upload. It reads what has to be
-// known before: the fields of a form, or all of the body if there is a directory for that,
-// into the spool. The caller closes the spool.
+// openUpload returns the upload to send to the backend. It first reads the fields of a form,
+// or the whole body into a spool if spool_uploads is set. The caller must close the spool.
 func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *gate.Route, body io.Reader,
 	spooled **spool) (gate.Upload, error) {
 	u := gate.Upload{ContentType: r.Header["Content-Type"], Body: body}
@@ -77,9 +77,9 @@ func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *g
 	return u, h.gate.AdaptUpload(route, &u)
 }
 
-// sendInChunks gives a request an upload, which body reads, and hides its length, so that
-// the proxy sends it in chunks: a backend may take the end of the connection for the end of
-// a body whose length it knows, and the part that arrived for the whole.
+// sendInChunks sets body as the body of a request and hides its length, so that the proxy
+// sends it in chunks. If a backend knows the length, it may take the end of the connection for
+// the end of the body, and a partial upload for a complete one.
 func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
 	if len(contentType) > 0 {
 		out.Header["Content-Type"] = contentType
@@ -90,17 +90,17 @@ func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
 	out.Body = body
 }
 
-// arriving is what the client sends of an upload, for as long as the right to it lasts.
-type arriving struct{ *upload }
+// uploadSource reads an upload from the client until its authorization ends.
+type uploadSource struct{ *upload }
 
 // Read implements io.Reader.
-func (a arriving) Read(b []byte) (int, error) {
+func (a uploadSource) Read(b []byte) (int, error) {
 	if a.ended.Load() {
 		return 0, a.cut()
 	}
 	n, err := a.limitedBody.Read(b)
 	if a.ended.Load() {
-		return 0, a.cut() // what arrived meanwhile has no right either
+		return 0, a.cut() // data that arrived during the read must not be forwarded
 	}
 	return n, err
 }
@@ -119,33 +119,34 @@ func (u *upload) Read(b []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		return n, u.fail(err)
 	case !u.complete.Swap(true):
-		u.exchange.expectAnswer() // the backend has it all
+		u.exchange.startResponseTimeout() // the backend has the whole body
 	}
 	return n, err
 }
 
-// fail ends a request whose body is too large, too slow, broken or no form.
+// fail ends a request whose body is too large, too slow or malformed.
 func (u *upload) fail(err error) error {
 	refusal := bodyRefusal(err)
 	err = canceledError{err}
-	u.exchange.answer.stop(&refusal, err)
+	u.exchange.response.stop(&refusal, err)
 	return err
 }
 
-// end is called when the right has ended. What the proxy has not begun to send is refused.
-// Of what it has, it leaves the body at the end of a chunk, because its next read fails: a
-// backend may take a chunk that is cut off for the end of the body, and the part that
-// arrived for the whole. So a proxy that is held up within a chunk has time for it, and an
-// upload that is whole in the spool is left to finish.
+// end is called when the authorization has ended. If the proxy has not started to send the
+// upload, end refuses it. Otherwise the next read of the body fails, so that the upload stops
+// at the end of a chunk: a backend may take a truncated chunk for the end of the body, and a
+// partial upload for a complete one. A proxy that is within a chunk gets some time to finish
+// it, and an upload that is complete in the spool is allowed to finish.
 func (u *upload) end() {
 	begun := u.begun.Load()
 	if begun && u.exchange.spool != nil {
 		return
 	}
 	u.ended.Store(true)
-	u.exchange.answer.stopReading()
-	// A read that had just begun may have put Caddy's own deadline in place.
-	time.AfterFunc(cutOffAgain, u.exchange.answer.stopReading)
+	u.exchange.response.stopReading()
+	// A concurrent read may have just set Caddy's own deadline.
+	// A concurrent read may have just set Caddy's own deadline.
+	time.AfterFunc(cutOffAgain, u.exchange.response.stopReading)
 	switch {
 	case !begun:
 		_ = u.cut()
@@ -156,9 +157,9 @@ func (u *upload) end() {
 	}
 }
 
-// cut ends a request whose right has ended, unless it is being refused already.
+// cut ends a request whose authorization has ended, unless it is already being refused.
 func (u *upload) cut() error {
-	u.exchange.right.cut()
+	u.exchange.auth.cut()
 	return canceledError{errTokenEnded}
 }
 

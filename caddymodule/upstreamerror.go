@@ -8,14 +8,14 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// redact returns an error without the upstream token. Go's HTTP client quotes what it
-// cannot read of an answer, and a backend may repeat the token there. An error without
-// it is returned as it is.
-func (a *answerWriter) redact(err error) error {
+// redact returns an error without the upstream token. Go's HTTP client quotes parts of
+// responses that it can't parse, and a backend may repeat the token there. An error without
+// the token is returned unchanged.
+func (rw *responseWriter) redact(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := gate.Redact(err.Error(), a.exchange.upstream.token)
+	text := gate.Redact(err.Error(), rw.exchange.upstream.token)
 	if text == err.Error() {
 		return err
 	}

@@ -16,18 +16,17 @@ import (
 var auditVerb = verb{
 	command: cobra.Command{
 		Use:   "audit",
-		Short: "Lists who changed which token when",
+		Short: "Lists changes of API keys",
 		Long: `
-Lists the changes of tokens, newest first: all that is kept of them, or what the
-flags ask for.`,
+Lists the entries of the audit log, newest first. Flags select some of them.`,
 		Example: `  $ caddy api-token audit --limit 20
   $ caddy api-token audit --token-id 4fQ9Zt2LkVb7 --output json`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.Int("limit", 0, "Most lines to list, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
-		flags.String("cursor", "", "Where to go on, as told by an audit with --limit")
-		flags.String("token-id", "", "Id of the token that was changed")
-		flags.String("actor", "", "Who changed it: an admin token's id, a Caddy user or caddy-admin")
+		flags.Int("limit", 0, "Maximum number of entries, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
+		flags.String("cursor", "", "Cursor for the next page, printed by audit with --limit")
+		flags.String("token-id", "", "ID of the key that was changed")
+		flags.String("actor", "", "Who made the change: an admin key's ID, a Caddy user or caddy-admin")
 		flags.String("action", "",
 			"create, edit, rotate, revoke, disable, enable, delete, import, compact, repair or 'accept clock'")
 		flags.StringP("output", "o", outputTable, "table or json (one array)")
@@ -37,7 +36,7 @@ flags ask for.`,
 
 func (i *invocation) audit() error {
 	if len(i.args) > 0 {
-		return usageErrorf("audit takes flags only; a token is named with --token-id")
+		return usageErrorf("audit takes only flags; select a key with --token-id")
 	}
 	out, err := i.listWriter(auditColumns)
 	if err != nil {
@@ -73,7 +72,7 @@ func (i *invocation) audit() error {
 		return err
 	}
 	if listed == 0 {
-		i.tell("no changes")
+		i.message("no changes")
 	}
 	return nil
 }

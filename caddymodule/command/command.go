@@ -24,26 +24,25 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "api-token",
 		Usage: "<command>",
-		Short: "Manages the API tokens of a running Caddy",
+		Short: "Manages the API keys of a running Caddy",
 		Long: `
-Makes, finds, changes and withdraws the tokens that the bearer_auth gate of a
+Creates, finds, edits and revokes the API keys that the bearer_auth gate of a
 running Caddy accepts.
 
-The commands talk to Caddy's admin endpoint, which is found as 'caddy reload'
-finds it: at --address, or where the configuration says (--config and
---adapter, or a Caddyfile in this directory), or at ` + caddy.DefaultAdminListen + `.
-A Caddyfile in this directory counts only if its endpoint is a loopback address or
-a unix socket, because commands send whole tokens there.
+The commands talk to Caddy's admin endpoint. Like 'caddy reload', they find it
+at --address, or in the configuration (--config and --adapter, or a Caddyfile in
+this directory), or at ` + caddy.DefaultAdminListen + `. Commands send whole keys there, so a
+Caddyfile in this directory is used only if its endpoint is a loopback address or
+a unix socket.
 
-Results go to standard output and all else to standard error. A token itself is
-never an argument, because arguments show in process lists and shell histories:
-tokens are named by their ids.
+Results go to standard output, everything else to standard error. Never pass a
+key as an argument, because arguments show in process lists and shell histories.
+Pass its ID instead.
 
-Exit status: 0 done; 1 another failure, and 'scan' if something was not read; 2 the
-command was wrong; 3 not found; 4 refused, and
-'list --status expiring' and 'scan' if there are some, 'explain' if the request
-would be refused, 'check' if something is damaged, 'repair' if anything was lost;
-5 conflict; 6 no answer from the server, or none that could be used.`,
+Exit status: 0 success; 1 other failure, or 'scan' could not read something;
+2 invalid command; 3 not found; 4 refused, or 'list --status expiring' or 'scan'
+found keys, 'explain' reports a refusal, 'check' found damage, or 'repair' lost
+records; 5 conflict; 6 no response, or no usable response, from the server.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,
@@ -55,11 +54,11 @@ would be refused, 'check' if something is damaged, 'repair' if anything was lost
 	})
 }
 
-// Exit codes, as the help text tells them.
+// Exit codes, as documented in the help text.
 const (
 	exitOK = iota
-	// exitFailed is for what has no code of its own, such as a standard output
-	// that can't be written.
+	// exitFailed is for errors without their own code, such as a failed write to standard
+	// output.
 	exitFailed
 	exitUsage
 	exitNotFound
@@ -68,53 +67,52 @@ const (
 	exitUnreachable
 )
 
-// console is where commands read from and write to.
+// console is the terminal that commands read from and write to.
 type console struct {
 	in       io.Reader
 	out, err io.Writer
-	// interactive says that somebody is there to be asked.
+	// interactive reports whether commands can ask questions.
 	interactive bool
 	now         func() time.Time
 	after       func(time.Duration) <-chan time.Time
 }
 
-// exit prints what went wrong and returns the error that makes Caddy exit with
-// its code.
+// exit prints the error and returns an error that makes Caddy exit with its code.
 func (c *console) exit(cmd *cobra.Command, err error) error {
 	code := exitCode(err)
 	if code == exitOK {
 		return nil
 	}
 	if _, ok := errors.AsType[exitError](err); !ok {
-		c.tell("Error: %s", secretLike.ReplaceAllString(err.Error(), "${1}REDACTED"))
+		c.message("Error: %s", secretLike.ReplaceAllString(err.Error(), "${1}REDACTED"))
 	}
 	if code == exitUsage {
-		c.tell("See '%s --help'.", cmd.CommandPath())
+		c.message("See '%s --help'.", cmd.CommandPath())
 	}
 	cmd.SilenceErrors = true
 	if code == exitFailed {
 		return err
 	}
-	// Caddy keeps its own error with an exit code to itself.
+	// Caddy doesn't export its error type for exit codes.
 	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }
 
-// tell writes something for people to standard error, on lines of its own.
-func (c *console) tell(format string, args ...any) {
+// message writes a message for people to standard error, followed by a line break.
+func (c *console) message(format string, args ...any) {
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
-		_, _ = fmt.Fprintln(c.err, printable(line)) // where else could that be told?
+		_, _ = fmt.Fprintln(c.err, printable(line)) // there is nowhere else to report an error
 	}
 }
 
-// usageError says that the command was wrong; nothing was done.
+// usageError reports an invalid command that had no effect.
 type usageError string
 
 func usageErrorf(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 func (e usageError) Error() string { return string(e) }
 
-// exitError is an outcome that is no mistake but has an exit code of its own.
-// What there is to say has been said.
+// exitError is an outcome that isn't a failure but has its own exit code. The command has
+// already printed its messages.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -139,7 +137,7 @@ func exitCode(err error) int {
 	case refused.Status == 401 || refused.Status == 403:
 		return exitRefused
 	case refused.Code == "":
-		return exitUnreachable // some other server, or another part of this one
+		return exitUnreachable // from another server, or another part of this one
 	case refused.Status == 404:
 		return exitNotFound
 	case refused.Status == 409 || refused.Status == 412 || refused.Status == 422:
@@ -150,10 +148,10 @@ func exitCode(err error) int {
 	return exitUnreachable
 }
 
-// secretLike is whatever may be a token, of any prefix, or most of one.
+// secretLike matches everything that may be a token, with any prefix, or most of one.
 var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}`)
 
-// refuseSecrets refuses a token among the arguments, whatever they are for.
+// refuseSecrets returns an error if any argument or flag contains a token.
 func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 	found := false
 	for _, arg := range args {
@@ -163,19 +161,19 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 	if !found {
 		return nil
 	}
-	return usageErrorf("a token was given as an argument, and arguments show in process lists and shell histories; " +
-		"give its id instead, the 12 characters after its first _, and replace the token")
+	return usageErrorf("an API key was passed as an argument, and arguments show in process lists and shell " +
+		"histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 }
 
-// ids returns the arguments as ids.
+// ids returns the arguments as IDs, without duplicates.
 func (i *invocation) ids() ([]string, error) {
 	if len(i.args) == 0 {
-		return nil, usageErrorf("the token's id is missing; `list` shows it")
+		return nil, usageErrorf("missing key ID; `list` shows the IDs")
 	}
 	var ids []string
 	for _, arg := range i.args {
 		if _, err := token.ParseID(arg); err != nil {
-			return nil, usageErrorf("an argument is no id: %v", err)
+			return nil, usageErrorf("invalid key ID: %v; `list --q` finds keys by name", err)
 		}
 		if !slices.Contains(ids, arg) {
 			ids = append(ids, arg)
@@ -184,20 +182,19 @@ func (i *invocation) ids() ([]string, error) {
 	return ids, nil
 }
 
-// oneID returns the only argument as an id.
+// oneID returns the only argument as an ID.
 func (i *invocation) oneID(verb string) (string, error) {
 	ids, err := i.ids()
 	if err != nil {
 		return "", err
 	}
 	if len(ids) > 1 {
-		return "", usageErrorf("%s takes one id", verb)
+		return "", usageErrorf("%s takes one key ID", verb)
 	}
 	return ids[0], nil
 }
 
-// flagError puts the name of the flag in place of the name that the API has for
-// it.
+// flagError replaces the API's name of a field with the name of the flag.
 func flagError(err error) error {
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok {

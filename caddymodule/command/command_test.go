@@ -25,23 +25,23 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// commandVector is the documented example of a token.
+// commandVector is the example token from the documentation.
 const commandVector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
-// commandServer is an admin endpoint with the admin API on it.
+// commandServer is an admin endpoint that serves the admin API.
 type commandServer struct {
 	*httptest.Server
 	store *tokenstore.Store
-	// refuse, if set, answers in place of the API.
+	// refuse, if set, returns the refusal of all requests.
 	refuse func() *admin.Refusal
-	// ahead is how far the store's clock is ahead of the machine's, in nanoseconds.
+	// ahead is how far the store's clock is ahead of the machine's clock, in nanoseconds.
 	ahead atomic.Int64
 }
 
 // Now implements tokenstore.Clock.
 func (s *commandServer) Now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 
-// pass moves the store's clock on.
+// pass advances the store's clock.
 func (s *commandServer) pass(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func newCommandServer(t *testing.T) *commandServer {
@@ -116,7 +116,7 @@ func newCommandServer(t *testing.T) *commandServer {
 
 func (s *commandServer) address() string { return s.Listener.Addr().String() }
 
-// outcome is what a command left behind.
+// outcome is the result of a command.
 type outcome struct {
 	code     int
 	out, err string
@@ -142,7 +142,7 @@ func runCommand(c *console, args ...string) outcome {
 	}
 	c.out, c.err = io.MultiWriter(c.out, &out), &errs
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
-	root.SetOut(&errs) // nothing must come by this way
+	root.SetOut(&errs) // should receive nothing
 	root.SetErr(&errs)
 	cmd := &cobra.Command{Use: "api-token <command>"}
 	addVerbs(cmd, c)
@@ -157,7 +157,7 @@ func runCommand(c *console, args ...string) outcome {
 	return outcome{code, out.String(), errs.String()}
 }
 
-// runAsked runs a command on a terminal where somebody answers its question.
+// runAsked runs a command on a terminal and answers its question.
 func runAsked(answer string, args ...string) outcome {
 	return runCommand(&console{in: strings.NewReader(answer), interactive: true}, args...)
 }
@@ -166,7 +166,7 @@ func (s *commandServer) run(args ...string) outcome {
 	return runCommand(nil, append(args, "--address", s.address())...)
 }
 
-// create makes a token with the command line and returns its id.
+// create creates a token with the command line and returns its ID and secret.
 func (s *commandServer) create(t *testing.T, args ...string) (id, secret string) {
 	t.Helper()
 	got := s.run(append([]string{"create", "--expires-in", "90d", "--preset", "read"}, args...)...)
@@ -178,7 +178,8 @@ func (s *commandServer) create(t *testing.T, args ...string) (id, secret string)
 	return credential.ID.String(), secret
 }
 
-// Usage errors exit with 2, are told once, and change nothing.
+// TestCommandUsageErrors checks that usage errors exit with 2, are printed once, and change
+// nothing.
 func TestCommandUsageErrors(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -187,11 +188,11 @@ func TestCommandUsageErrors(t *testing.T) {
 	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
 	for _, test := range []struct {
 		args []string
-		tell string
+		want string
 	}{
-		{[]string{}, "a command is missing"},
-		{[]string{"nope"}, `no command "nope"`},
-		{[]string{"renew", id}, `no command "renew"`},
+		{[]string{}, "missing command"},
+		{[]string{"nope"}, `unknown command "nope"`},
+		{[]string{"renew", id}, `unknown command "renew"`},
 		{[]string{"create"}, "--name: is required"},
 		{[]string{"create", "--name", "a", "--preset", "read"}, "--expires-in: is required"},
 		{[]string{"create", "--name", "a", "--expires-in", "90d"}, "--scope: give at least one scope"},
@@ -215,26 +216,26 @@ func TestCommandUsageErrors(t *testing.T) {
 		{with("--metadata", "x"), "key=value"},
 		{with("--metadata", "x=1", "--metadata", "x=2"), "given twice"},
 		{with("-o", "yaml"), "table, json or id"},
-		{with("-o", "id"), "would lose the token"},
-		{[]string{"list", "x"}, "flags only"},
+		{with("-o", "id"), "would lose the key"},
+		{[]string{"list", "x"}, "only flags"},
 		{[]string{"list", "--limit", "x"}, "invalid argument"},
 		{[]string{"list", "--limit", "0"}, "--limit: must be"},
-		{[]string{"list", "--unused-since", "90d"}, "--unused-since: write a time with its zone"},
+		{[]string{"list", "--unused-since", "90d"}, "--unused-since: write a time with a time zone"},
 		{[]string{"list", "--limit", "201"}, "--limit: must be"},
 		{[]string{"list", "--status", "nope"}, "--status: must be"},
 		{[]string{"list", "--sort", "nope"}, "--sort: must be"},
 		{[]string{"list", "--cursor", "nope"}, "--cursor: isn't"},
 		{[]string{"list", "-o", ""}, "table, json or id"},
-		{[]string{"show"}, "id is missing"},
+		{[]string{"show"}, "missing key ID"},
 		{[]string{"show", "x"}, "12 characters"},
-		{[]string{"show", id, "000000000000"}, "one id"},
-		{[]string{"delete"}, "id is missing"},
+		{[]string{"show", id, "000000000000"}, "one key ID"},
+		{[]string{"delete"}, "missing key ID"},
 		{[]string{"delete", id, "x"}, "12 characters"},
 		{[]string{"delete", id}, "--yes"},
 		{[]string{"delete", "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "--yes"}, "12 characters"},
-		{[]string{"edit"}, "id is missing"},
-		{[]string{"edit", id}, "nothing is given"},
-		{[]string{"edit", id, "000000000000", "--name", "x"}, "one id"},
+		{[]string{"edit"}, "missing key ID"},
+		{[]string{"edit", id}, "no changes given"},
+		{[]string{"edit", id, "000000000000", "--name", "x"}, "one key ID"},
 		{[]string{"edit", id, "--name", ""}, "--name: is required"},
 		{[]string{"edit", id, "--scope", "x:y"}, "--scope"},
 		{[]string{"edit", id, "--scope", "none"}, "--scope"},
@@ -246,19 +247,19 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"edit", id, "--rate-limit", "60/1w"}, "--rate-limit: window: write a number and a unit"},
 		{[]string{"edit", id, "--metadata", "x"}, "key=value"},
 		{[]string{"edit", id, "--metadata", "x=1", "--remove-metadata", "x"}, "also given"},
-		{[]string{"rotate"}, "id is missing"},
+		{[]string{"rotate"}, "missing key ID"},
 		{[]string{"rotate", id, "--grace", "never"}, "--grace"},
 		{[]string{"rotate", id, "--grace", "0s"}, "--yes"},
-		{[]string{"rotate", id, "-o", "id"}, "would lose the token"},
+		{[]string{"rotate", id, "-o", "id"}, "would lose the key"},
 		{[]string{"rotate", id, "--expires-in", "3y"}, "--expires-in"},
 		{[]string{"revoke", id}, "--yes"},
-		{[]string{"revoke"}, "id is missing"},
+		{[]string{"revoke"}, "missing key ID"},
 		{[]string{"disable", "x"}, "12 characters"},
-		{[]string{"lookup", "x"}, "flags only"},
+		{[]string{"lookup", "x"}, "only flags"},
 		{[]string{"lookup"}, "is empty"},
 		{[]string{"lookup", "--token-file", "/nonexistent/file"}, "no such file"},
-		{[]string{"usage"}, "id is missing"},
-		{[]string{"audit", "x"}, "flags only"},
+		{[]string{"usage"}, "missing key ID"},
+		{[]string{"audit", "x"}, "only flags"},
 		{[]string{"audit", "--limit", "0"}, "--limit: must be"},
 		{[]string{"audit", "--token-id", "x"}, "--token-id"},
 		{[]string{"audit", "-o", "id"}, "table or json"},
@@ -268,35 +269,35 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"explain", "GET", "/", "--token-id", "x"}, "--token-id"},
 		{[]string{"explain", "GET", "api", "--token-id", id}, "path"},
 		{[]string{"explain", "GET", "/", "--token-id", id, "--ip", "x"}, "--ip"},
-		{[]string{"import"}, "name the file"},
+		{[]string{"import"}, "pass the file"},
 		{[]string{"import", "/nonexistent/file"}, "no such file"},
 		{[]string{"import", "-"}, "isn't JSON"},
-		{[]string{"backup"}, "name the file"},
+		{[]string{"backup"}, "pass the file"},
 		{[]string{"backup", "/nonexistent/dir/file"}, "no such file"},
 		{[]string{"check", "a", "b"}, "one file"},
 		{[]string{"check", "/nonexistent/file"}, "no such file"},
-		{[]string{"restore"}, "name the backup"},
+		{[]string{"restore"}, "pass the backup"},
 		{[]string{"restore", "x"}, "--yes"},
 		{[]string{"restore", "/nonexistent/file", "--yes"}, "no such file"},
 		{[]string{"clock"}, "accept"},
 		{[]string{"clock", "reset"}, "accept"},
 		{[]string{"clock", "accept"}, "--yes"},
-		{[]string{"scan"}, "name what to look through"},
+		{[]string{"scan"}, "pass the paths to search"},
 		{[]string{"scan", "/nonexistent/file"}, "no such file"},
 		{[]string{"scan", "-", "--prefix", "M"}, "--prefix"},
-		{[]string{"completion"}, "name a shell"},
-		{[]string{"completion", "tcsh"}, "name a shell"},
+		{[]string{"completion"}, "name of a shell"},
+		{[]string{"completion", "tcsh"}, "name of a shell"},
 	} {
 		args := test.args
 		if len(args) > 0 && !slices.Contains([]string{"nope", "renew"}, args[0]) {
 			args = slices.Insert(slices.Clone(args), 1, "--address", s.address())
 		}
 		got := runCommand(nil, args...)
-		if got.code != exitUsage || !strings.Contains(got.err, test.tell) || got.out != "" {
-			t.Errorf("%q: %+v, want %q", test.args, got, test.tell)
+		if got.code != exitUsage || !strings.Contains(got.err, test.want) || got.out != "" {
+			t.Errorf("%q: %+v, want %q", test.args, got, test.want)
 		}
 		if strings.Count(got.err, "Error") != 1 {
-			t.Errorf("%q: told more than once: %s", test.args, got.err)
+			t.Errorf("%q: want one error: %s", test.args, got.err)
 		}
 	}
 	if got := s.run("list", "-o", "id"); got.out != id+"\n" {
@@ -304,8 +305,8 @@ func TestCommandUsageErrors(t *testing.T) {
 	}
 }
 
-// A token is never an argument: it is refused without being repeated, wherever it
-// stands.
+// TestCommandRefusesTokensAsArguments checks that a token in any argument is refused without
+// being repeated.
 func TestCommandRefusesTokensAsArguments(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{commandVector, "zza" + commandVector[3:], commandVector[:len(commandVector)-1]} {
@@ -329,7 +330,7 @@ func TestCommandRefusesTokensAsArguments(t *testing.T) {
 				t.Errorf("%q: %+v", args, got)
 			}
 			if strings.Contains(got.err, secret[20:]) {
-				t.Errorf("%q: the answer repeats the secret: %s", args, got.err)
+				t.Errorf("%q: the output repeats the secret: %s", args, got.err)
 			}
 		}
 	}
@@ -338,7 +339,7 @@ func TestCommandRefusesTokensAsArguments(t *testing.T) {
 func TestCommandExitCodes(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
-	answer := func(status int, code string) func() *admin.Refusal {
+	refusal := func(status int, code string) func() *admin.Refusal {
 		return func() *admin.Refusal {
 			return &admin.Refusal{Problem: problem.Problem{Status: status, Code: code, Title: "t",
 				Detail: "the detail"}}
@@ -361,7 +362,7 @@ func TestCommandExitCodes(t *testing.T) {
 		{500, exitUnreachable, "internal"},
 		{503, exitUnreachable, "store_unavailable"},
 	} {
-		s.refuse = answer(test.status, test.code)
+		s.refuse = refusal(test.status, test.code)
 		for _, args := range [][]string{{"list"}, {"show", "000000000000"}, {"delete", "--yes", "000000000000"},
 			{"create", "--name", "a"}} {
 			got := s.run(args...)

@@ -11,10 +11,9 @@ import (
 var completionVerb = verb{
 	command: cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
-		Short: "Prints a script that lets a shell complete caddy's commands",
+		Short: "Prints a shell completion script for caddy",
 		Long: `
-Prints the completion script of the whole caddy command, as 'caddy completion'
-does.`,
+Prints the completion script for the whole caddy command, like 'caddy completion'.`,
 		Example:   `  $ source <(caddy api-token completion bash)`,
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 	},
@@ -30,12 +29,12 @@ func (i *invocation) completion() error {
 		"powershell": (*cobra.Command).GenPowerShellCompletionWithDesc,
 	}
 	if len(i.args) != 1 || scripts[i.args[0]] == nil {
-		return usageErrorf("name a shell: bash, zsh, fish or powershell")
+		return usageErrorf("pass the name of a shell: bash, zsh, fish or powershell")
 	}
 	return scripts[i.args[0]](i.root, i.out)
 }
 
-// choices are the values of flags that have a few.
+// choices are the values of flags that accept only a few.
 var choices = map[string][]string{
 	"output": {outputTable, outputJSON, outputID},
 	"kind":   {"api", "admin"},
@@ -52,15 +51,15 @@ func complete(cmd *cobra.Command) {
 		if cmd.Flags().Lookup(name) == nil {
 			continue
 		}
-		_ = cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, begun string) ([]string,
+		_ = cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, prefix string) ([]string,
 			cobra.ShellCompDirective) {
-			var fitting []string
+			var matching []string
 			for _, value := range values {
-				if strings.HasPrefix(value, begun) {
-					fitting = append(fitting, value)
+				if strings.HasPrefix(value, prefix) {
+					matching = append(matching, value)
 				}
 			}
-			return fitting, cobra.ShellCompDirectiveNoFileComp
-		}) // the flag is there, and has no other
+			return matching, cobra.ShellCompDirectiveNoFileComp
+		}) // the flag exists and has no other completion function
 	}
 }

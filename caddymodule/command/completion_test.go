@@ -14,6 +14,6 @@ func TestCommandCompletion(t *testing.T) {
 		}
 	}
 	if got := runCommand(nil, "completion", "bash"); !strings.Contains(got.out, "__complete") {
-		t.Error("the script doesn't ask caddy")
+		t.Error("the script doesn't call caddy")
 	}
 }

@@ -17,38 +17,38 @@ import (
 var createVerb = verb{
 	command: cobra.Command{
 		Use:   "create --name <name> --expires-in <time> --preset <name>|--scope <scope>...",
-		Short: "Makes a token and prints it, this once",
+		Short: "Creates an API key and prints it once",
 		Long: `
-Makes a token. The token alone goes to standard output, so that it can be taken
-into a variable; nobody can ever see it again.
+Creates an API key. Only the key goes to standard output, so that a script can
+store it in a variable. It can't be shown again.
 
-The server says what there is to choose from if a scope, a preset or an account
-isn't known.`,
+If a scope, preset or account is unknown, the server lists the known ones.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
   $ caddy api-token create --name ops --kind admin --expires-in 12h
-  $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z --scope unikernel:list --allowed-ip 203.0.113.0/24`,
+  $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z \
+      --scope unikernel:list --allowed-ip 203.0.113.0/24`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("name", "", "What the token is for")
-		flags.String("kind", "", "api: calls the backend; admin: calls the admin API (default api)")
-		flags.String("account", "", "Account on whose behalf the token acts (default default)")
-		flags.String("expires-in", "", "How long it lives: 12h, 90d, 6mo, 2y, a number of seconds, or never")
-		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
-		flags.String("not-before", "", "When it begins, such as 2030-01-01T00:00:00Z")
-		flags.StringArray("scope", nil, "What it may do, such as unikernel:create, unikernel:* or * (repeatable)")
-		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
-		flags.StringArray("allowed-ip", nil, "Address or range it may be used from (repeatable)")
-		flags.String("rate-limit", "", "Requests in a time, such as 60/1m")
-		flags.String("quota", "", "Requests in a period, such as 10000/month")
-		flags.StringArray("metadata", nil, "Note of the form key=value (repeatable)")
-		outputFlag(flags, "table: the token; json: the object with the token in it")
+		flags.String("name", "", "What the key is for")
+		flags.String("kind", "", "api: calls the backend; admin: manages keys (default api)")
+		flags.String("account", "", "Account that the key acts for (default default)")
+		flags.String("expires-in", "", "Lifetime: 12h, 90d, 6mo, 2y, a number of seconds, or never")
+		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
+		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z")
+		flags.StringArray("scope", nil, "Scope of the key, such as unikernel:create, unikernel:* or * (repeatable)")
+		flags.String("preset", "", "Named set of scopes (instead of --scope)")
+		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable)")
+		flags.String("rate-limit", "", "Requests per time, such as 60/1m")
+		flags.String("quota", "", "Requests per calendar period, such as 10000/month")
+		flags.StringArray("metadata", nil, "Metadata in the form key=value (repeatable)")
+		outputFlag(flags, "table: only the key; json: the object that contains the key")
 	},
 	run: (*invocation).create,
 }
 
 func (i *invocation) create() error {
 	if len(i.args) > 0 {
-		return usageErrorf("create takes flags only; the name is given with --name")
+		return usageErrorf("create takes only flags; set the name with --name")
 	}
 	form, err := i.secretOutput()
 	if err != nil {
@@ -62,7 +62,7 @@ func (i *invocation) create() error {
 	if err != nil {
 		return err
 	}
-	// With a key, a request whose answer was lost can be made once more.
+	// The idempotency key makes it safe to repeat a request whose response was lost.
 	request.IdempotencyKey = rand.Text()
 	created, err := api.Create(i.ctx, request)
 	if _, lost := errors.AsType[*client.TransportError](err); lost {
@@ -71,30 +71,37 @@ func (i *invocation) create() error {
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the token may have been made nevertheless; look at the list"
+			unreachable.text += "; the key may have been created anyway: check with list"
 		}
 		return err
 	}
 	if created.Replayed {
-		return fmt.Errorf(
-			"the token %s was made, but the answer with its secret was lost; give it another with `rotate %s --grace 0s --yes`", created.ID, created.ID)
+		return fmt.Errorf("API key %[1]s was created, but the response with its secret was lost; "+
+			"create a new secret with `rotate %[1]s --grace 0s --yes`", created.ID)
 	}
-	return i.handOver(form, created, "made", func() {
-		i.tell("Made %s token %q (%s), which expires %s. It can't be shown again.", created.Kind, created.Name,
-			created.ID, i.end(created.Token))
+	return i.printSecret(form, created, "created", func() {
+		i.message("Created %s key %q (%s), %s. This is the only time it is shown.", kindName(created.Kind),
+			created.Name, created.ID, i.expiry(created.Token))
 	})
 }
 
-// end says when a token ends, for a sentence.
-func (i *invocation) end(t client.Token) string {
+// expiry says when a token expires, for a sentence.
+func (i *invocation) expiry(t client.Token) string {
 	if t.ExpiresAt.IsZero() {
-		return never
+		return "never expires"
 	}
-	return fmt.Sprintf("at %s (%s)", t.ExpiresAt.Format(time.RFC3339), relative(t.ExpiresAt, i.now()))
+	return fmt.Sprintf("expires %s (%s)", t.ExpiresAt.Format(time.RFC3339), relative(t.ExpiresAt, i.now()))
 }
 
-// createRequest reads the flags. What can be wrong with their meaning is left to
-// the server.
+// kindName returns a token's kind as written in prose.
+func kindName(kind string) string {
+	if kind == "api" {
+		return "API"
+	}
+	return kind
+}
+
+// createRequest builds the request from the flags. The server validates their values.
 func (i *invocation) createRequest() (request client.CreateRequest, err error) {
 	request = client.CreateRequest{
 		Name:      i.flags.String("name"),
@@ -136,12 +143,12 @@ func (i *invocation) timeFlag(name string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return time.Time{}, usageErrorf("--%s: write a time with its zone, for example 2030-12-31T23:59:59Z", name)
+		return time.Time{}, usageErrorf("--%s: write a time with a time zone, for example 2030-12-31T23:59:59Z", name)
 	}
 	return t, nil
 }
 
-// ratioFlag reads "number/unit".
+// ratioFlag parses "number/unit".
 func (i *invocation) ratioFlag(name, example string) (int64, string, error) {
 	text := i.flags.String(name)
 	if text == "" {
@@ -150,7 +157,7 @@ func (i *invocation) ratioFlag(name, example string) (int64, string, error) {
 	number, unit, _ := strings.Cut(text, "/")
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n <= 0 || unit == "" {
-		return 0, "", usageErrorf("--%s: write for example %s", name, example)
+		return 0, "", usageErrorf("--%s: write, for example, %s", name, example)
 	}
 	return n, unit, nil
 }

@@ -12,14 +12,14 @@ import (
 var deleteVerb = verb{
 	command: cobra.Command{
 		Use:   "delete <id>...",
-		Short: "Deletes tokens, which stop working at once",
+		Short: "Deletes API keys and their usage history",
 		Long: `
-Deletes tokens with all that is known of their use. They stop working at once,
-and nothing brings them back.
+Permanently deletes API keys and their usage history. They stop working
+immediately. To keep the history, revoke them instead.
 
-On a terminal it asks first; elsewhere --yes is needed.`,
+On a terminal, the command asks for confirmation. Elsewhere, add --yes.`,
 	},
-	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask") },
+	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask for confirmation") },
 	run:   (*invocation).delete,
 }
 
@@ -32,20 +32,28 @@ func (i *invocation) delete() error {
 	if err != nil {
 		return err
 	}
-	if err := i.confirm(api, ids, fmt.Sprintf("Delete %d? They stop working at once.", len(ids))); err != nil {
+	question := fmt.Sprintf("Delete %s? This also deletes the usage history and can't be undone.", countKeys(len(ids)))
+	if err := i.confirm(api, ids, question); err != nil {
 		return err
 	}
 	return i.each(ids, func(id string) error {
 		if err := api.Delete(i.ctx, id); err != nil {
 			return api.explain(err)
 		}
-		i.tell("Deleted %s.", id)
+		i.message("Deleted %s.", id)
 		return nil
 	})
 }
 
-// confirm shows the tokens that something would be done to and asks for a yes,
-// unless --yes was given.
+// countKeys returns a number of API keys, for a sentence.
+func countKeys(n int) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
+}
+
+// confirm shows the affected tokens and asks for confirmation, unless --yes was given.
 func (i *invocation) confirm(api *endpointClient, ids []string, question string) error {
 	if err := i.canConfirm(); err != nil || i.flags.Bool("yes") {
 		return err
@@ -53,32 +61,32 @@ func (i *invocation) confirm(api *endpointClient, ids []string, question string)
 	for _, id := range ids {
 		token, err := api.Get(i.ctx, id)
 		if err != nil {
-			return fmt.Errorf("%s: %w; nothing was done", id, api.explain(err))
+			return fmt.Errorf("%s: %w; nothing was changed", id, api.explain(err))
 		}
-		i.tell("%s  %s (%s, used %d times)", token.ID, token.Name, token.Status, token.UsageCount)
+		i.message("%s  %s (%s, used %d times)", token.ID, token.Name, token.Status, token.UsageCount)
 	}
 	return i.ask(question)
 }
 
-// canConfirm says whether there is a yes, or somebody to ask for it.
+// canConfirm returns an error if --yes is missing and there is nobody to ask.
 func (i *invocation) canConfirm() error {
 	if !i.flags.Bool("yes") && !i.interactive {
-		return usageErrorf("there is nobody to ask; confirm with --yes")
+		return usageErrorf("not a terminal: add --yes to confirm")
 	}
 	return nil
 }
 
-// ask asks for a yes, unless --yes was given; everything else is a no.
+// ask asks for confirmation, unless --yes was given. Anything but yes means no.
 func (i *invocation) ask(question string) error {
 	if i.flags.Bool("yes") {
 		return nil
 	}
 	_, _ = fmt.Fprintf(i.err, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(i.in).ReadString('\n') // an end without an answer is a no
+	answer, _ := bufio.NewReader(i.in).ReadString('\n') // end of input means no
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil
 	}
-	i.tell("Nothing was done.")
+	i.message("Nothing was changed.")
 	return exitError(exitRefused)
 }

@@ -1,8 +1,8 @@
-// Package command is the command line of Mollygate, "caddy api-token": a client of the
-// admin API, with a file for each verb or for verbs that are alike. Only check and
-// restore read the file of a store themselves, because no Caddy runs then.
+// Package command implements Mollygate's command line, "caddy api-token", as a client of the
+// admin API. Each verb, or group of similar verbs, has its own file. Only check, repair and
+// restore access a store's file directly, because no Caddy is using that file.
 //
-// [addVerbs] hangs the verbs under Caddy's own command. A verb runs as an invocation,
-// which has the flags and the console, and returns an error that says what to do next;
-// the kind of the error is the exit status.
+// [addVerbs] adds the verbs to Caddy's command. A verb runs as a method of invocation, which
+// holds the flags and the console. It returns an error that tells people what to do next; the
+// type of the error determines the exit status.
 package command

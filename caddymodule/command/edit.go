@@ -12,31 +12,31 @@ import (
 var editVerb = verb{
 	command: cobra.Command{
 		Use:   "edit <id>",
-		Short: "Changes what a token may do, and until when",
+		Short: "Changes an API key's settings",
 		Long: `
-Changes a token; the change is in force when the command is done. Only what is
-given changes. An expired or revoked token isn't brought back to life, and no
-secret lives longer than max_lifetime from when it was made: use rotate.
+Changes the given settings of an API key. The change takes effect before the
+command returns. Editing doesn't make an expired or revoked key valid again, and
+can't extend a secret beyond max_lifetime from its creation: use rotate.
 
-If somebody else changes the token at the same time, one of the two is told
-(exit status 5) and nothing is lost.`,
+If someone else changes the key at the same time, one of the two commands fails
+with exit status 5, and no change is lost.`,
 		Example: `  $ caddy api-token edit 4fQ9Zt2LkVb7 --name "ci, staging" --expires-in 90d
   $ caddy api-token edit 4fQ9Zt2LkVb7 --scope unikernel:list --allowed-ip none
   $ caddy api-token edit 4fQ9Zt2LkVb7 --metadata team=infra --remove-metadata owner`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("name", "", "What the token is for")
-		flags.String("account", "", "Account on whose behalf the token acts")
-		flags.StringArray("scope", nil, "What it may do, in place of what it could (repeatable)")
-		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
-		flags.StringArray("allowed-ip", nil, "Address or range it may be used from (repeatable), or none for anywhere")
-		flags.StringArray("metadata", nil, "Note of the form key=value, added to the present ones (repeatable)")
-		flags.StringArray("remove-metadata", nil, "Key of a note to remove (repeatable)")
-		flags.String("not-before", "", "When it begins, such as 2030-01-01T00:00:00Z, or none")
-		flags.String("expires-in", "", "How long it lives from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")
-		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
-		flags.String("rate-limit", "", "Requests in a time, such as 60/1m, or none")
-		flags.String("quota", "", "Requests in a period, such as 10000/month, or none")
+		flags.String("name", "", "What the key is for")
+		flags.String("account", "", "Account that the key acts for")
+		flags.StringArray("scope", nil, "New scope, replacing all present ones (repeatable)")
+		flags.String("preset", "", "Named set of scopes (instead of --scope)")
+		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable), or none for any")
+		flags.StringArray("metadata", nil, "Metadata to add in the form key=value (repeatable)")
+		flags.StringArray("remove-metadata", nil, "Key of metadata to remove (repeatable)")
+		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z, or none")
+		flags.String("expires-in", "", "Lifetime from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")
+		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
+		flags.String("rate-limit", "", "Requests per time, such as 60/1m, or none")
+		flags.String("quota", "", "Requests per calendar period, such as 10000/month, or none")
 		outputFlag(flags, "table, json or id")
 	},
 	run: (*invocation).edit,
@@ -56,7 +56,7 @@ func (i *invocation) edit() error {
 		return err
 	}
 	if len(request) == 0 {
-		return usageErrorf("nothing is given that should change")
+		return usageErrorf("no changes given; see the flags")
 	}
 	api, err := i.client()
 	if err != nil {
@@ -71,16 +71,15 @@ func (i *invocation) edit() error {
 		return api.explain(err)
 	}
 	if token.Version == before.Version {
-		i.tell("Nothing had to change.")
+		i.message("No change was needed.")
 	}
 	return i.showToken(form, token)
 }
 
-// none in place of a value removes what there is.
+// none is the flag value that removes a setting.
 const none = "none"
 
-// editRequest reads the flags that were given. What can be wrong with their
-// meaning is left to the server.
+// editRequest builds the request from the given flags. The server validates their values.
 func (i *invocation) editRequest() (client.EditRequest, error) {
 	request := client.EditRequest{}
 	for flag, member := range map[string]string{"name": "name", "account": "account", "preset": "preset"} {
@@ -125,7 +124,7 @@ func (i *invocation) editList(request client.EditRequest, flag, member string) e
 	return err
 }
 
-// editOr takes "none" for the removal of a member.
+// editOr sets a member to the value that read returns, or to null if the flag is "none".
 func (i *invocation) editOr(request client.EditRequest, flag, member string, read func() (any, error)) error {
 	if !i.flags.Changed(flag) {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// stored returns what the store has of a token.
+// stored returns a token from the store.
 func (s *commandServer) stored(t *testing.T, id string) *token.Token {
 	t.Helper()
 	parsed, err := token.ParseID(id)
@@ -25,7 +25,7 @@ func (s *commandServer) stored(t *testing.T, id string) *token.Token {
 	return found.Token
 }
 
-// present returns what the store makes of a secret.
+// present returns the status of the token that the secret belongs to, or an error text.
 func (s *commandServer) present(t *testing.T, secret string) string {
 	t.Helper()
 	match, err := s.match(t, secret)
@@ -74,13 +74,13 @@ func TestCommandEdit(t *testing.T) {
 		}
 	}
 	if end := time.Until(s.stored(t, id).ExpiresAt); end > time.Hour || end < 50*time.Minute {
-		t.Errorf("it ends in %s", end)
+		t.Errorf("the token expires in %s", end)
 	}
 	if !s.stored(t, id).NotBefore.IsZero() {
-		t.Error("not_before is still there")
+		t.Error("not_before is still set")
 	}
 	if got := s.run("edit", id, "--name", "new"); got.code != exitOK ||
-		!strings.Contains(got.err, "Nothing had to change") {
+		!strings.Contains(got.err, "No change was needed") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("edit", id, "--name", "x", "-o", "json"); !json.Valid([]byte(got.out)) {

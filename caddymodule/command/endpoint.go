@@ -20,31 +20,30 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// answerTimeout is longer than the server waits for its store to open.
-	answerTimeout = 30 * time.Second
+	// responseTimeout is longer than the server waits for its store to open.
+	responseTimeout = 30 * time.Second
 )
 
 // client returns a client of the admin API on Caddy's admin endpoint.
 func (i *invocation) client() (*endpointClient, error) {
 	address, err := i.adminAddress()
 	if err != nil {
-		return nil, usageErrorf("finding Caddy's admin endpoint: %v; name it with --address", err)
+		return nil, usageErrorf("finding Caddy's admin endpoint: %v; set its address with --address", err)
 	}
 	return newEndpointClient(address)
 }
 
-// adminAddress is where Caddy's admin endpoint is, as the "admin" option has it.
+// adminAddress is the address of Caddy's admin endpoint, in the form of the "admin" option.
 type adminAddress struct {
 	text string
-	// adjacent reports whether the address comes from a Caddyfile that Caddy found in
-	// the current directory, without --config. The directory may be a checkout of
-	// somebody else's repository, and commands send whole tokens to this address. So
-	// it must be on this machine. Errors don't show it, because it may hold any value
-	// from the environment.
+	// adjacent reports whether the address comes from a Caddyfile that Caddy found in the
+	// current directory, without --config. The directory may be a checkout of someone else's
+	// repository, and commands send whole tokens to this address, so it must be on this
+	// machine. Errors don't include it, because it may contain any value from the environment.
 	adjacent bool
 }
 
-// adminAddress finds the endpoint as "caddy reload" does.
+// adminAddress finds the endpoint in the same way as "caddy reload".
 func (i *invocation) adminAddress() (adminAddress, error) {
 	address, file, adapter := i.flags.String("address"), i.flags.String("config"), i.flags.String("adapter")
 	if address != "" {
@@ -57,14 +56,15 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 	}
 	if err != nil && adjacent {
 		err = errors.New(
-			"the Caddyfile in the current directory is wrong or can't be read; run `caddy adapt` to see why")
+			"the Caddyfile in the current directory is invalid or can't be read; run `caddy adapt` to see why")
 	}
 	// The default address comes from Caddy or CADDY_ADMIN, not from the file.
 	return adminAddress{text: address, adjacent: adjacent && found != "" && address != caddy.DefaultAdminListen}, err
 }
 
-// isLocal reports whether a network address can only lead to this machine. Of all
-// names only localhost can: resolving another one already shows it to a DNS server.
+// isLocal reports whether a network address can only lead to this machine. The only host name
+// for which this holds is localhost: resolving any other name already reveals it to a DNS
+// server.
 func isLocal(address caddy.NetworkAddress) bool {
 	switch address.Network {
 	case "unix", "unix+h2c":
@@ -75,33 +75,34 @@ func isLocal(address caddy.NetworkAddress) bool {
 	return false
 }
 
-// isLocalIP reports whether a connection to ip stays on this machine. That includes
-// the unspecified address, the configured address of an endpoint that listens on all.
+// isLocalIP reports whether a connection to ip stays on this machine. This includes the
+// unspecified address, which an endpoint that listens on all addresses has in its
+// configuration.
 func isLocalIP(ip string) bool {
 	if ip == "" {
-		return true // for net.Dial, too
+		return true // net.Dial uses the local system
 	}
 	parsed, err := netip.ParseAddr(ip)
 	parsed = parsed.Unmap()
 	return err == nil && parsed.Zone() == "" && (parsed.IsLoopback() || parsed.IsUnspecified())
 }
 
-// localOnly is a net.Dialer's Control that refuses to leave this machine, in case
-// localhost doesn't resolve to a loopback address.
+// localOnly is a Control function for net.Dialer that refuses to connect to other machines, in
+// case localhost doesn't resolve to a loopback address.
 func localOnly(network, address string, _ syscall.RawConn) error {
 	if host, _, err := net.SplitHostPort(address); !strings.HasPrefix(network, "tcp") || err == nil && isLocalIP(host) {
 		return nil
 	}
-	return errors.New("localhost isn't this machine")
+	return errors.New("localhost doesn't resolve to a loopback address")
 }
 
-// endpointClient is a client.Client whose errors know where they come from.
+// endpointClient is a client.Client that adds its address to errors.
 type endpointClient struct {
 	*client.Client
 	address string // for errors
 }
 
-// unreachableError says that no answer came, or none of the admin API's.
+// unreachableError means that there was no response, or none from the admin API.
 type unreachableError struct {
 	text string
 	err  error
@@ -111,13 +112,13 @@ func (e *unreachableError) Error() string { return e.text }
 
 func (e *unreachableError) Unwrap() error { return e.err }
 
-// sent says whether the request may have reached the server.
+// sent reports whether the request may have reached the server.
 func (e *unreachableError) sent() bool {
 	operation, ok := errors.AsType[*net.OpError](e.err)
 	return !ok || operation.Op != "dial"
 }
 
-// explain makes an error of the client's say what to do about it.
+// explain adds to a client's error what people can do about it.
 func (c *endpointClient) explain(err error) error {
 	if err == nil {
 		return nil
@@ -125,21 +126,21 @@ func (c *endpointClient) explain(err error) error {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		if refused.Code == "" && refused.Status == http.StatusNotFound {
 			return &unreachableError{err: err,
-				text: fmt.Sprintf("the Caddy at %s has no %s: is Mollygate compiled into it?", c.address,
+				text: fmt.Sprintf("the Caddy at %s doesn't serve %s: does this build include Mollygate?", c.address,
 					caddymodule.EndpointMount)}
 		}
 		return flagError(err)
 	}
 	if _, ok := errors.AsType[*client.TransportError](err); ok {
-		return &unreachableError{err: err, text: fmt.Sprintf("no answer from Caddy's admin endpoint at %s: %v; "+
-			"is Caddy running? Another endpoint is named with --address; with `admin off` there is none", c.address,
+		return &unreachableError{err: err, text: fmt.Sprintf("no response from Caddy's admin endpoint at %s: %v; "+
+			"is Caddy running? Choose another endpoint with --address; with `admin off` there is none", c.address,
 			withoutAddress(err))}
 	}
 	return &unreachableError{err: err, text: err.Error()}
 }
 
-// withoutAddress drops the addresses that package net adds to its errors.
-// [endpointClient.address] is shown instead.
+// withoutAddress removes the addresses that package net adds to its errors. Messages contain
+// [endpointClient.address] instead.
 func withoutAddress(err error) error {
 	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		return operation.Err
@@ -147,39 +148,36 @@ func withoutAddress(err error) error {
 	return err
 }
 
-var addressForms = "write for example " + caddy.DefaultAdminListen + " or unix//run/caddy.sock"
+var addressForms = "write, for example, " + caddy.DefaultAdminListen + " or unix//run/caddy.sock"
 
 // newEndpointClient returns a client for the endpoint at an address.
 func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	parsed, err := caddy.ParseNetworkAddress(address.text)
 	switch {
 	case address.adjacent && (err != nil || !isLocal(parsed)):
-		return nil,
-			usageErrorf(
-				"the admin endpoint that the Caddyfile in the current directory names isn't a loopback address or a unix socket; " +
-					"if the Caddyfile is yours, say so with `--config Caddyfile`, or name the endpoint with --address")
+		return nil, usageErrorf("the admin endpoint in the Caddyfile in the current directory isn't a loopback " +
+			"address or a unix socket; if you trust the Caddyfile, add `--config Caddyfile`, or use --address")
 	case err != nil:
 		return nil, usageErrorf("the admin endpoint's address %q: %v; %s", address.text, err, addressForms)
 	case parsed.IsFdNetwork():
-		return nil,
-			usageErrorf(
-				"the admin endpoint's address %q is a file descriptor of the server's; name one that can be reached with --address", address.text)
+		return nil, usageErrorf("the admin endpoint's address %q is a file descriptor of the server; "+
+			"set an address that can be reached with --address", address.text)
 	case parsed.IsUnixNetwork():
 	case !strings.HasPrefix(parsed.Network, "tcp") || parsed.PortRangeSize() != 1 || parsed.StartPort == 0:
-		return nil, usageErrorf("the admin endpoint's address %q isn't a host with one port; %s", address.text,
+		return nil, usageErrorf("the admin endpoint's address %q must have a host and a single port; %s", address.text,
 			addressForms)
 	}
 	network, target, shown := parsed.Network, parsed.JoinHostPort(0), address.text
 	origin := "http://" + target
 	e := &endpoint{origin: origin}
 	if parsed.IsUnixNetwork() {
-		// The address may end in the socket's permissions. The host is one that
-		// Caddy takes on any endpoint; a browser couldn't get here.
+		// The address may end in the socket's permissions. Caddy accepts this host at
+		// any endpoint; browsers can't connect to a unix socket.
 		network = strings.TrimSuffix(network, "+h2c")
 		target, _, _ = strings.Cut(target, "|")
 		origin, e.origin = "http://127.0.0.1", ""
 		if address.adjacent {
-			shown = "the unix socket that the Caddyfile in the current directory names"
+			shown = "the unix socket in the Caddyfile in the current directory"
 		}
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
@@ -190,7 +188,7 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
 		},
-		ResponseHeaderTimeout: answerTimeout,
+		ResponseHeaderTimeout: responseTimeout,
 	}
 	c, err := client.New(&http.Client{
 		Transport:     e,
@@ -202,8 +200,8 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	return &endpointClient{Client: c, address: shown}, nil
 }
 
-// endpoint sends requests to one admin endpoint, whatever their URL, and with the
-// Origin that Caddy wants if it enforces origins.
+// endpoint sends requests to one admin endpoint, regardless of their URL, with the Origin
+// header that Caddy requires if it enforces origins.
 type endpoint struct {
 	transport http.RoundTripper
 	origin    string

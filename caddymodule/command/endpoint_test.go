@@ -30,13 +30,13 @@ func TestCommandUnreachable(t *testing.T) {
 	for _, test := range []struct {
 		name, address string
 		code          int
-		tell          string
+		want          string
 	}{
-		{"nobody there", address, exitUnreachable, "is Caddy running?"},
-		{"no socket there", "unix/" + filepath.Join(t.TempDir(), "none.sock"), exitUnreachable, "is Caddy running?"},
+		{"no server", address, exitUnreachable, "is Caddy running?"},
+		{"no socket", "unix/" + filepath.Join(t.TempDir(), "none.sock"), exitUnreachable, "is Caddy running?"},
 		{"another server", foreign(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }),
 			exitUnreachable, "isn't JSON"},
-		{"a Caddy without Mollygate", foreign(http.NotFound), exitUnreachable, "is Mollygate compiled into it?"},
+		{"a Caddy without Mollygate", foreign(http.NotFound), exitUnreachable, "does this build include Mollygate?"},
 		{"a refused origin", foreign(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte(`{"error":"client is not allowed to access from origin"}`))
@@ -45,26 +45,26 @@ func TestCommandUnreachable(t *testing.T) {
 			foreign(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)
 			}), exitUnreachable, "302"},
-		{"a connection that breaks off",
+		{"an aborted connection",
 			foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), exitUnreachable, "EOF"},
-		{"no port", "localhost", exitUsage, "one port"},
-		{"many ports", "localhost:2019-2020", exitUsage, "one port"},
-		{"a URL", "http://localhost:2019", exitUsage, "write for example"},
+		{"no port", "localhost", exitUsage, "a single port"},
+		{"many ports", "localhost:2019-2020", exitUsage, "a single port"},
+		{"a URL", "http://localhost:2019", exitUsage, "write, for example,"},
 		{"a descriptor", "fd/3", exitUsage, "file descriptor"},
 	} {
 		got := runCommand(nil, "list", "--address", test.address)
-		if got.code != test.code || !strings.Contains(got.err, test.tell) || strings.Count(got.err, "Error") != 1 {
-			t.Errorf("%s: %+v, want exit code %d and %q", test.name, got, test.code, test.tell)
+		if got.code != test.code || !strings.Contains(got.err, test.want) || strings.Count(got.err, "Error") != 1 {
+			t.Errorf("%s: %+v, want exit code %d and %q", test.name, got, test.code, test.want)
 		}
 	}
-	// Whether a token was made isn't known if the answer got lost.
+	// If the response is lost, the command can't know whether the token was created.
 	lost := foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	if got := runCommand(nil, "create", "--name", "a", "--address", lost); !strings.Contains(got.err,
-		"may have been made") {
+		"may have been created") {
 		t.Errorf("%+v", got)
 	}
 	if got := runCommand(nil, "create", "--name", "a", "--address", address); strings.Contains(got.err,
-		"may have been made") {
+		"may have been created") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -78,7 +78,7 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := runCommand(nil, "list", "-o", "id", "--config", config); got.code != exitOK || got.out != id+"\n" {
-		t.Errorf("by its JSON: %+v", got)
+		t.Errorf("with --config: %+v", got)
 	}
 	caddyfile := filepath.Join(t.TempDir(), "my.conf")
 	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin "+s.address()+"\n}\n"), 0o600); err != nil {
@@ -86,14 +86,14 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 	}
 	if got := runCommand(nil, "list", "-o", "id", "-c", caddyfile, "-a", "caddyfile"); got.code != exitOK ||
 		got.out != id+"\n" {
-		t.Errorf("by its Caddyfile: %+v", got)
+		t.Errorf("with --config and --adapter: %+v", got)
 	}
 	if got := runCommand(nil, "list", "--config", config+".none"); got.code != exitUsage ||
 		!strings.Contains(got.err, "--address") {
 		t.Errorf("a missing file: %+v", got)
 	}
 
-	// A unix socket, with the permissions that the admin option may name.
+	// A unix socket, with the permissions that the admin option may contain.
 	socket := filepath.Join(t.TempDir(), "caddy.sock")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -120,8 +120,8 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 	}
 }
 
-// On TCP the endpoint may enforce origins, so one is sent, and it is the one that
-// Caddy takes by default.
+// TestCommandSendsAnOrigin checks that the command sends an Origin over TCP, which the
+// endpoint may require, and that it is one that Caddy accepts by default.
 func TestCommandSendsAnOrigin(t *testing.T) {
 	t.Parallel()
 	var origin string
@@ -138,8 +138,7 @@ func TestCommandSendsAnOrigin(t *testing.T) {
 	}
 }
 
-// TestCommandProcess is Caddy itself, in a process of its own; see
-// TestCommandInCaddy.
+// TestCommandProcess runs Caddy in a separate process; see runProcess.
 func TestCommandProcess(*testing.T) {
 	if args := os.Getenv("MOLLYGATE_TEST_ARGS"); args != "" {
 		os.Args = strings.Split(args, "\n")
@@ -165,8 +164,8 @@ func runProcess(t *testing.T, dir string, env []string, in string, args ...strin
 	return outcome{caddy.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// Caddy itself turns the outcomes into exit codes, and adds nothing to what is
-// told.
+// TestCommandInCaddy checks that Caddy turns the outcomes into exit codes and adds nothing to
+// the output.
 func TestCommandInCaddy(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -187,11 +186,11 @@ func TestCommandInCaddy(t *testing.T) {
 	}{
 		{append([]string{"explain", "GET", "/", "--token-id", secret[4:16]}, address...), exitRefused, ""},
 		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this id."},
-		{append([]string{"show", "x"}, address...), exitUsage, "Error: an argument is no id"},
+		{append([]string{"show", "x"}, address...), exitUsage, "Error: invalid key ID"},
 		{[]string{"list", "--nope"}, exitUsage, "Error: unknown flag: --nope\nSee 'caddy api-token list --help'.\n"},
-		{[]string{"nope"}, exitUsage, "Error: there is no command \"nope\"\nSee 'caddy api-token --help'.\n"},
-		{nil, exitUsage, "Error: a command is missing\n"},
-		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no answer"},
+		{[]string{"nope"}, exitUsage, "Error: unknown command \"nope\"\nSee 'caddy api-token --help'.\n"},
+		{nil, exitUsage, "Error: missing command\n"},
+		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no response"},
 	} {
 		got := run(test.args...)
 		if got.code != test.code || !strings.HasPrefix(got.err, test.err) ||
@@ -208,9 +207,9 @@ func TestCommandInCaddy(t *testing.T) {
 	}
 }
 
-// A Caddyfile that happens to be in the current directory may be somebody else's. It
-// cannot make the command line send secrets to another machine, nor put a value from
-// the environment into an error.
+// TestCommandRefusesAnEndpointElsewhere checks that a Caddyfile in the current directory,
+// which may be someone else's, can't make the command send secrets to another machine, or put
+// a value from the environment into an error.
 func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 	t.Parallel()
 	const hidden = "value-of-the-environment"
@@ -268,8 +267,8 @@ func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 	}
 }
 
-// An endpoint on this machine is used wherever its address was found, and its errors
-// tell no value from the environment.
+// TestCommandFindsAnAdjacentCaddyfile checks that an endpoint on this machine is used however
+// its address is written, and that errors contain no value from the environment.
 func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -287,7 +286,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
 	closed := httptest.NewServer(nil)
-	nobody := closed.Listener.Addr().String()
+	unused := closed.Listener.Addr().String()
 	closed.Close()
 	const hidden = "value-of-the-environment"
 	write := func(name, text string) {
@@ -308,7 +307,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%s: %+v", address, got)
 		}
 	}
-	for address, want := range map[string]string{nobody: nobody, "unix//tmp/{$HIDDEN}": "Caddyfile",
+	for address, want := range map[string]string{unused: unused, "unix//tmp/{$HIDDEN}": "Caddyfile",
 		"unix//tmp/{$HIDDEN}/" + strings.Repeat("x", 200): "Caddyfile"} {
 		write("Caddyfile", "{\n\tadmin "+address+"\n}\n")
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
@@ -317,7 +316,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", address, got, want)
 		}
 	}
-	// A file that was named is the caller's word, as is --address.
+	// The user trusts a file passed with --config, and an address passed with --address.
 	for _, args := range [][]string{{"--config", "Caddyfile"}, {"--address", "name.invalid:2019"}} {
 		write("Caddyfile", "{\n\tadmin name.invalid:2019\n}\n")
 		got := runProcess(t, dir, nil, secret, append([]string{"lookup"}, args...)...)
@@ -325,13 +324,13 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%q: %+v", args, got)
 		}
 	}
-	// So is CADDY_ADMIN, if the Caddyfile names none.
+	// The same applies to CADDY_ADMIN, if the Caddyfile has no address.
 	write("Caddyfile", ":80\n")
 	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret,
 		"lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
 		t.Errorf("CADDY_ADMIN: %+v", got)
 	}
-	// Errors in the file itself are not shown either.
+	// Errors in the file aren't shown either.
 	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n",
 		"import {$HIDDEN}\n"} {
 		write("Caddyfile", text)
@@ -342,13 +341,14 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	}
 }
 
-// A redirect is never followed: what was sent is for the endpoint alone.
+// TestCommandFollowsNoRedirect checks that redirects are never followed, because requests are
+// meant only for the endpoint.
 func TestCommandFollowsNoRedirect(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		asked := make(chan string, 10)
+		received := make(chan string, 10)
 		elsewhere := httptest.NewServer(
-			http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Method }))
+			http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Method }))
 		t.Cleanup(elsewhere.Close)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, status)
@@ -362,22 +362,22 @@ func TestCommandFollowsNoRedirect(t *testing.T) {
 				append(args, "--address", server.Listener.Addr().String())...)
 			want := exitUnreachable
 			if args[0] == "scan" {
-				want = exitRefused // it found one, whatever its state
+				want = exitRefused // a token was found
 			}
 			if got.code != want || strings.Contains(got.out+got.err, commandVector[17:]) {
 				t.Errorf("%d to %q: %+v", status, args, got)
 			}
 			select {
-			case method := <-asked:
-				t.Errorf("%d to %q: followed by a %s", status, args, method)
+			case method := <-received:
+				t.Errorf("%d to %q: redirected %s request", status, args, method)
 			default:
 			}
 		}
 	}
 }
 
-// Whatever localhost resolves to, a connection to an endpoint of this machine doesn't
-// leave it.
+// TestCommandStaysOnThisMachine checks that a connection to a local endpoint doesn't leave
+// this machine, whatever localhost resolves to.
 func TestCommandStaysOnThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

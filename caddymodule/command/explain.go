@@ -12,23 +12,23 @@ import (
 var explainVerb = verb{
 	command: cobra.Command{
 		Use:   "explain <method> <path>",
-		Short: "Says what the gate would do with a request, and why",
+		Short: "Explains how the gate would treat a request",
 		Long: `
-Makes the gate's own checks for a request that isn't sent, and counts nothing.
-The token is named by its id, or read whole from standard input or a file.
+Runs the gate's checks for a request without sending or counting it. Identify the
+API key by its ID, or read the whole key from standard input or a file.
 
-If several gates know the route and differ about the request, each one's answer is
-printed; --gate asks one of them.
+If several gates have the route and their results differ, all results are
+printed; --gate selects one gate.
 
-Exit status is 4 if the request would be refused, by any of the gates printed.`,
+Exit status is 4 if any of these gates would refuse the request.`,
 		Example: `  $ caddy api-token explain POST /api/unikernel/create --token-id 4fQ9Zt2LkVb7 --ip 203.0.113.7
   $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("token-id", "", "Id of the token")
+		flags.String("token-id", "", "ID of the key")
 		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
-		flags.String("gate", "", "Name of the gate that is asked (default: all that know the route)")
-		flags.String("ip", "", "Address that the request comes from (default: it isn't looked at)")
+		flags.String("gate", "", "Name of the gate (default: all gates with the route)")
+		flags.String("ip", "", "Client address of the request (default: not checked)")
 		flags.StringP("output", "o", outputTable, "table or json")
 	},
 	run: (*invocation).explainRequest,
@@ -36,7 +36,8 @@ Exit status is 4 if the request would be refused, by any of the gates printed.`,
 
 func (i *invocation) explainRequest() error {
 	if len(i.args) != 2 {
-		return usageErrorf("explain takes a method and a path, such as: explain GET /api/unikernels --token-id <id>")
+		return usageErrorf(
+			"explain takes a method and a path, for example: explain GET /api/unikernels --token-id <id>")
 	}
 	form, err := i.output()
 	if err != nil {
@@ -49,7 +50,7 @@ func (i *invocation) explainRequest() error {
 		IP: i.flags.String("ip"), Gate: i.flags.String("gate")}
 	file := i.flags.String("token-file")
 	if (question.TokenID == "") == (file == "") {
-		return usageErrorf("say which token with --token-id or --token-file")
+		return usageErrorf("select an API key with either --token-id or --token-file")
 	}
 	if file != "" {
 		if question.Token, err = i.secretFrom(file); err != nil {
@@ -83,12 +84,13 @@ func (i *invocation) explainRequest() error {
 	return nil
 }
 
-// printExplanation prints what becomes of the request, at each gate if they differ.
+// printExplanation prints how the gates treat the request, separately for each gate if they
+// differ.
 func (i *invocation) printExplanation(e client.Explanation) error {
 	if len(e.OtherGates) == 0 {
 		return i.printOutcome(e.GateExplanation, "")
 	}
-	if _, err := fmt.Fprintln(i.out, "The gates differ about this request."); err != nil {
+	if _, err := fmt.Fprintln(i.out, "The gates treat this request differently."); err != nil {
 		return err
 	}
 	for _, outcome := range append([]client.GateExplanation{e.GateExplanation}, e.OtherGates...) {

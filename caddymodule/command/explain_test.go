@@ -29,7 +29,7 @@ func TestCommandExplain(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	// Gates that differ.
+	// Gates whose results differ.
 	got = s.run("explain", "GET", "/api/both", "--token-id", id)
 	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"),
 		strings.Index(got.out,

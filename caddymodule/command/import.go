@@ -17,32 +17,33 @@ import (
 var importVerb = verb{
 	command: cobra.Command{
 		Use:   "import <file|->",
-		Short: "Takes over the tokens of one of Mollymawk's users",
+		Short: "Imports a Mollymawk user's API keys",
 		Long: `
-Reads the user record that Mollymawk's /api/login answers with, from a file or
-standard input, and takes over its tokens: clients keep theirs. What else is in
-the record, such as the hash of a password and cookies, is sent nowhere.
+Reads the user record returned by Mollymawk's /api/login from a file or standard
+input, and imports its keys, so that clients can continue to use them. Everything
+else in the record, such as the password hash and cookies, stays on this machine.
 
-A record can be imported again: tokens that were imported before are skipped, also
-if they have been rotated, revoked or deleted since. So is a token that the gate
-presents to Mollymawk itself.`,
-		Example: `  $ curl -s https://molly.internal/api/login -d @login.json | caddy api-token import - --account alice`,
+You can import a record again: keys that were imported before are skipped, even
+if they have been rotated, revoked or deleted since. Upstream tokens of the gate
+are skipped too.`,
+		Example: `  $ curl -s https://molly.internal/api/login -d @login.json |
+      caddy api-token import - --account alice`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("account", "", "Account on whose behalf the tokens act (default default)")
-		flags.StringArray("scope", nil, "What they may do (repeatable; default: everything they could)")
-		flags.String("preset", "", "Name of a set of scopes (instead of --scope)")
-		outputFlag(flags, "table, json, or id: of the imported ones")
+		flags.String("account", "", "Account that the keys act for (default default)")
+		flags.StringArray("scope", nil, "Scope of the keys (repeatable; default: everything they can do in Mollymawk)")
+		flags.String("preset", "", "Named set of scopes (instead of --scope)")
+		outputFlag(flags, "table, json, or id (IDs of the imported keys)")
 	},
 	run: (*invocation).importTokens,
 }
 
-// maxUserRecord is more than any user record has, in bytes.
+// maxUserRecord is larger than any user record, in bytes.
 const maxUserRecord = 16 << 20
 
 func (i *invocation) importTokens() error {
 	if len(i.args) != 1 {
-		return usageErrorf("name the file with the user record, or - for standard input")
+		return usageErrorf("pass the file with the user record, or - for standard input")
 	}
 	form, err := i.output()
 	if err != nil {
@@ -63,7 +64,7 @@ func (i *invocation) importTokens() error {
 	all := client.Imported{IDs: []string{}, Skipped: []client.SkippedImport{}, Capped: []client.CappedImported{}}
 	batches := slices.Collect(slices.Chunk(tokens, importBatch))
 	if len(batches) == 0 {
-		batches = append(batches, nil) // so that the account and the scopes are checked
+		batches = append(batches, nil) // so that the server checks the account and scopes
 	}
 	for _, batch := range batches {
 		if request.Data, err = jsonv2.Marshal(userRecord{batch}); err != nil {
@@ -78,22 +79,22 @@ func (i *invocation) importTokens() error {
 		all.Capped = append(all.Capped, imported.Capped...)
 	}
 	if len(tokens) == 0 && form != outputJSON {
-		i.tell("The user record has no tokens: there is nothing to import.")
+		i.message("The user record contains no API keys to import.")
 	}
 	return i.printImported(form, all)
 }
 
-// importBatch is how many tokens are sent in one call. A token has 7 members, and a body
-// may have 1,000 values.
+// importBatch is how many tokens are sent in one request. A token has 7 members, and a request
+// body may have 1,000 values.
 const importBatch = 100
 
-// userRecord is the part of a Mollymawk user record that is sent.
+// userRecord is the part of a Mollymawk user record that is sent to the server.
 type userRecord struct {
 	Tokens []jsontext.Value `json:"tokens"`
 }
 
-// userTokens returns the tokens of a user record. The rest, with the hash of a password
-// and cookies, stays here.
+// userTokens returns the tokens of a user record. The rest of the record, including the
+// password hash and cookies, isn't sent anywhere.
 func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	text, err := i.readText(name, maxUserRecord)
 	if err != nil {
@@ -104,20 +105,20 @@ func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	}
 	var whole struct {
 		record
-		// Data is set if the whole answer was given and not only its data.
+		// Data is set if the input is the whole response and not only its data.
 		Data record `json:"data"`
 	}
 	if err := jsonv2.Unmarshal([]byte(text), &whole); err != nil {
-		// The error may quote from the record.
-		return nil,
-			usageErrorf("the user record isn't JSON of the right form: give what Mollymawk's /api/login answers with")
+		// The error may quote the record.
+		return nil, usageErrorf(
+			"the user record isn't JSON of the expected form: use the response of Mollymawk's /api/login")
 	}
 	tokens := whole.Tokens
 	if tokens.Kind() != '[' {
 		tokens = whole.Data.Tokens
 	}
 	if tokens.Kind() != '[' {
-		return nil, usageErrorf("the user record has no list of tokens: give what Mollymawk's /api/login answers with")
+		return nil, usageErrorf("the user record has no list of tokens: use the response of Mollymawk's /api/login")
 	}
 	var list []jsontext.Value
 	if err := jsonv2.Unmarshal(tokens, &list); err != nil {
@@ -143,14 +144,14 @@ func (i *invocation) printImported(form string, imported client.Imported) error 
 		}
 	}
 	for _, skipped := range imported.Skipped {
-		i.tell("left out %q: %s", skipped.Name, skipped.Reason)
+		i.message("skipped %q: %s", skipped.Name, skipped.Reason)
 	}
 	for _, capped := range imported.Capped {
-		i.tell("%s %q ends at %s, as max_lifetime has it", capped.ID, capped.Name,
+		i.message("%s %q expires at %s, limited by max_lifetime", capped.ID, capped.Name,
 			capped.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	if all := len(imported.IDs) + len(imported.Skipped); all > 0 {
-		i.tell("Imported %d of %d tokens.", len(imported.IDs), all)
+		i.message("Imported %d of %d keys.", len(imported.IDs), all)
 	}
 	return nil
 }

@@ -13,8 +13,10 @@ func TestCommandImport(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	record := `{"name":"alice","password":"SECRET","tokens":[
-		{"name":"ci","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"},
-		{"name":"old","value":"0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10","expires_in":1,"created_at":"2026-01-01 00:00:00-00:00"}]}`
+		{"name":"ci","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,
+			"created_at":"2026-01-01 00:00:00-00:00"},
+		{"name":"old","value":"0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10","expires_in":1,
+			"created_at":"2026-01-01 00:00:00-00:00"}]}`
 	run := func(args ...string) outcome {
 		return runCommand(&console{in: strings.NewReader(record)},
 			append([]string{"import", "-", "--address", s.address(), "--preset", "read"}, args...)...)
@@ -23,8 +25,8 @@ func TestCommandImport(t *testing.T) {
 	id := strings.TrimSpace(got.out)
 	if got.code != exitOK || s.present(t, "d9428888-122b-41e1-b85c-61fa1f9d5c2e") != "active" ||
 		s.stored(t, id).Account != "alice" ||
-		!strings.Contains(got.err, `left out "old": it has expired`) ||
-		!strings.Contains(got.err, "as max_lifetime has it") || !strings.Contains(got.err, "Imported 1 of 2 tokens.") {
+		!strings.Contains(got.err, `skipped "old": it has expired`) ||
+		!strings.Contains(got.err, "limited by max_lifetime") || !strings.Contains(got.err, "Imported 1 of 2 keys.") {
 		t.Errorf("%+v", got)
 	}
 	if got := run("-o", "json"); got.code != exitOK ||
@@ -37,19 +39,19 @@ func TestCommandImport(t *testing.T) {
 	}
 }
 
-// TestCommandImportMany imports more tokens than one call of the admin API takes.
+// TestCommandImportMany imports more tokens than one request to the admin API can contain.
 func TestCommandImportMany(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	const count = 450
 	var tokens []string
 	for i := range count {
-		tokens = append(tokens,
-			fmt.Sprintf(
-				`{"token_type":"Bearer","name":"ci %d","value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00","last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
+		tokens = append(tokens, fmt.Sprintf(`{"token_type":"Bearer","name":"ci %d",
+			"value":"d9428888-122b-41e1-b85c-%012d","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00",
+			"last_access":"2026-01-01 00:00:00-00:00","usage_count":1}`, i, i))
 	}
 	record := `{"tokens":[` + strings.Join(tokens, ",") + `]}`
-	for _, want := range []string{"Imported 450 of 450 tokens.", "Imported 0 of 450 tokens."} {
+	for _, want := range []string{"Imported 450 of 450 keys.", "Imported 0 of 450 keys."} {
 		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset",
 			"read", "-o", "id")
 		if got.code != exitOK || !strings.Contains(got.err, want) {
@@ -70,26 +72,28 @@ func TestCommandImportMany(t *testing.T) {
 		return runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, append([]string{"import", "-"}, args...)...)
 	}
 	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" ||
-		got.err != "The user record has no tokens: there is nothing to import.\n" {
-		t.Errorf("none, as a table: %+v", got)
+		got.err != "The user record contains no API keys to import.\n" {
+		t.Errorf("none, table: %+v", got)
 	}
 	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage ||
 		!strings.Contains(got.err, "nobody") {
-		t.Errorf("none, of an unknown account: %+v", got)
+		t.Errorf("none, unknown account: %+v", got)
 	}
 	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage ||
 		!strings.Contains(got.err, "nothing:here") {
-		t.Errorf("none, of an unknown scope: %+v", got)
+		t.Errorf("none, unknown scope: %+v", got)
 	}
 	if got := none("--address", "127.0.0.1:1"); got.code != exitUnreachable {
-		t.Errorf("none, without a server: %+v", got)
+		t.Errorf("none, no server: %+v", got)
 	}
 }
 
-// Of the user record, only the tokens leave this process.
+// TestCommandImportSendsTokensOnly checks that only the tokens of the user record leave this
+// process.
 func TestCommandImportSendsTokensOnly(t *testing.T) {
 	t.Parallel()
-	const tokens = `[{"name":"ci \u00e9","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]`
+	const tokens = `[{"name":"ci \u00e9","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,` +
+		`"created_at":"2026-01-01 00:00:00-00:00"}]`
 	sent := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -104,7 +108,7 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 	const rest = `"email":"SECRET@example.com","password":"SECRET","cookies":[{"value":"SECRET"}]`
 	for name, record := range map[string]string{
 		"the record":            `{` + rest + `,"tokens":` + tokens + `}`,
-		"the whole answer":      `{"status":200,"data":{` + rest + `,"tokens":` + tokens + `}}`,
+		"the whole response":    `{"status":200,"data":{` + rest + `,"tokens":` + tokens + `}}`,
 		"tokens in both":        `{"tokens":` + tokens + `,"data":{` + rest + `,"tokens":[]}}`,
 		"no tokens at the top":  `{"tokens":null,"data":{` + rest + `,"tokens":` + tokens + `}}`,
 		"tokens of other names": `{"Tokens":[{"value":"SECRET"}],"TOKENS":["SECRET"],"tokens":` + tokens + `}`,
@@ -128,8 +132,8 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 		"a list":            `[{` + rest + `,"tokens":` + tokens + `}]`,
 		"other letter case": `{` + rest + `,"Tokens":` + tokens + `}`,
 		"a name twice":      `{"tokens":` + tokens + `,` + rest + `,"tokens":[{"value":"SECRET"}]}`,
-		"cut":               `{` + rest + `,"tokens":` + tokens,
-		"more behind it":    `{"tokens":` + tokens + `} SECRET`,
+		"truncated":         `{` + rest + `,"tokens":` + tokens,
+		"trailing data":     `{"tokens":` + tokens + `} SECRET`,
 		"not JSON":          `SECRET`,
 	} {
 		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") ||

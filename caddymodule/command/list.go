@@ -12,36 +12,36 @@ import (
 var listVerb = verb{
 	command: cobra.Command{
 		Use:   "list",
-		Short: "Lists tokens",
+		Short: "Lists API keys",
 		Long: `
-Lists the tokens, newest first: all of them, or those that the flags ask for.
+Lists API keys, newest first. Flags select some of them.
 
-With --status expiring, the exit status is 4 if there are some, so that a timer
-can tell.`,
+With --status expiring, the exit status is 4 if any keys are listed, so that
+scripts can check for it.`,
 		Example: `  $ caddy api-token list --account alice --sort -last_used_at
   $ caddy api-token list --status expiring --output id
   $ caddy api-token list --never-used --output json | jq -r '.[].name'`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.Int("limit", 0, "Most tokens to list, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
-		flags.String("cursor", "", "Where to go on, as told by a list with --limit")
+		flags.Int("limit", 0, "Maximum number of keys, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
+		flags.String("cursor", "", "Cursor for the next page, printed by list with --limit")
 		flags.String("sort", "",
-			"created_at, expires_at, name, last_used_at or usage_count; with - before it descending (default -created_at)")
-		flags.String("q", "", "Part of the name, or the beginning of the id")
+			"created_at, expires_at, name, last_used_at or usage_count; prefix - for descending (default -created_at)")
+		flags.String("q", "", "Part of the name, or the beginning of the ID")
 		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled or revoked")
-		flags.String("account", "", "Account on whose behalf the tokens act")
-		flags.String("scope", "", "Scope that the tokens may use")
-		flags.Bool("never-used", false, "Those never used; =false: those used")
-		flags.String("unused-since", "", "Those neither used nor made since, such as 2030-01-01T00:00:00Z")
-		flags.Bool("count", false, "Also tell how many there are in all")
-		outputFlag(flags, "table, json (one array) or id (one a line)")
+		flags.String("account", "", "Account that the keys act for")
+		flags.String("scope", "", "Scope that the keys have")
+		flags.Bool("never-used", false, "Only keys that were never used; =false: only used keys")
+		flags.String("unused-since", "", "Only keys neither used nor created since, such as 2030-01-01T00:00:00Z")
+		flags.Bool("count", false, "Also print the total number")
+		outputFlag(flags, "table, json (one array) or id (one per line)")
 	},
 	run: (*invocation).list,
 }
 
 func (i *invocation) list() error {
 	if len(i.args) > 0 {
-		return usageErrorf("list takes flags only; to see one token, use show")
+		return usageErrorf("list takes only flags; use show for a single key")
 	}
 	form, err := i.output()
 	if err != nil {
@@ -61,7 +61,7 @@ func (i *invocation) list() error {
 			return api.explain(err)
 		}
 		if page.Total != nil {
-			i.tell("%d in all", *page.Total)
+			i.message("%d in total", *page.Total)
 		}
 		for _, token := range page.Tokens {
 			if err := out.write(token.JSON(), i.tokenRow(token)); err != nil {
@@ -77,7 +77,7 @@ func (i *invocation) list() error {
 		return err
 	}
 	if listed == 0 && form == outputTable {
-		i.tell("no tokens")
+		i.message("no API keys")
 	}
 	if query.Status == client.StatusExpiring && listed > 0 {
 		return exitError(exitRefused)
@@ -110,26 +110,25 @@ func (i *invocation) listQuery() (client.ListQuery, error) {
 	return query, nil
 }
 
-// limitFlag returns the most to list at once.
+// limitFlag returns the maximum number of entries per page.
 func (i *invocation) limitFlag() (int, error) {
 	if !i.flags.Changed("limit") {
 		return client.MaxPage, nil
 	}
 	limit := i.flags.Int("limit")
 	if limit < 1 || limit > client.MaxPage {
-		return 0, usageErrorf("--limit: must be a whole number from 1 to %d", client.MaxPage)
+		return 0, usageErrorf("--limit: must be an integer from 1 to %d", client.MaxPage)
 	}
 	return limit, nil
 }
 
-// onePage reports whether no more than one page was asked for, and tells how to go
-// on behind it.
+// onePage reports whether only one page was requested, and prints how to request the next.
 func (i *invocation) onePage(next string) bool {
 	if !i.flags.Changed("limit") {
 		return false
 	}
 	if next != "" {
-		i.tell("There are more: --cursor %s", next)
+		i.message("More entries: --cursor %s", next)
 	}
 	return true
 }

@@ -8,10 +8,10 @@ import (
 var lookupVerb = verb{
 	command: cobra.Command{
 		Use:   "lookup",
-		Short: "Finds the token that a secret belongs to",
+		Short: "Finds the ID of an API key",
 		Long: `
-Reads a whole token from standard input, or from a file, and shows the token it
-belongs to. It is never an argument, because arguments show in process lists and
+Reads a whole API key from standard input or a file, and shows which key it is.
+Never pass the key as an argument, because arguments show in process lists and
 shell histories.`,
 		Example: `  $ caddy api-token lookup < leaked.txt
   $ pass show ci/mollymawk | caddy api-token lookup -o id`,
@@ -25,7 +25,7 @@ shell histories.`,
 
 func (i *invocation) lookup() error {
 	if len(i.args) > 0 {
-		return usageErrorf("lookup takes flags only; the token is read from standard input or --token-file")
+		return usageErrorf("lookup takes only flags; it reads the key from standard input or --token-file")
 	}
 	form, err := i.output()
 	if err != nil {

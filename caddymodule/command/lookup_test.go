@@ -35,7 +35,7 @@ func TestCommandLookup(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
-	// Never as an argument.
+	// The token isn't accepted as an argument.
 	if got := s.run("lookup", secret); got.code != exitUsage || strings.Contains(got.err, secret[20:]) {
 		t.Errorf("%+v", got)
 	}

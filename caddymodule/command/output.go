@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/admin/client"
 )
 
-// Forms of output.
+// Output formats.
 const (
 	outputTable = "table"
 	outputJSON  = "json"
@@ -34,24 +34,23 @@ func (i *invocation) output() (string, error) {
 	return "", usageErrorf("--output: write table, json or id")
 }
 
-// secretOutput is the output of a command that shows a secret, this once.
+// secretOutput returns the output format of a command that shows a secret only once.
 func (i *invocation) secretOutput() (string, error) {
 	form, err := i.output()
 	if form == outputID {
-		return "", usageErrorf("--output id would lose the token, which is shown this once; write table or json")
+		return "", usageErrorf("--output id would lose the key, which is shown only once; write table or json")
 	}
 	return form, err
 }
 
-// rowWriter writes objects one after the other, each as the server's JSON and as a
-// row for people.
+// rowWriter writes objects one by one, each as the server's JSON and as a table row.
 type rowWriter interface {
 	write(object json.RawMessage, row []string) error
-	// end is called after the last.
+	// end is called after the last object.
 	end() error
 }
 
-// listWriter writes what has no ids.
+// listWriter returns a writer for objects without IDs.
 func (i *invocation) listWriter(columns []column) (rowWriter, error) {
 	switch i.flags.String("output") {
 	case outputJSON:
@@ -89,12 +88,12 @@ func (i *invocation) tokenRow(t client.Token) []string {
 	}
 }
 
-// tableWriter writes a table for people.
+// tableWriter writes a table.
 type tableWriter struct{ *table }
 
 func (w tableWriter) write(_ json.RawMessage, row []string) error { return w.row(row) }
 
-// marshal writes an object as the API does.
+// marshal encodes an object like the API.
 func marshal(object any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -103,7 +102,7 @@ func marshal(object any) (json.RawMessage, error) {
 	return bytes.TrimRight(b.Bytes(), "\n"), err
 }
 
-// someOf lists the first few.
+// someOf returns the first few scopes and the number of others.
 func someOf(scopes []string) string {
 	const most = 3
 	if len(scopes) <= most {
@@ -119,16 +118,16 @@ func orDash(s string) string {
 	return printable(s)
 }
 
-// jsonWriter writes one array of the objects as the server sent them.
+// jsonWriter writes the objects as the server sent them, in one array.
 type jsonWriter struct {
-	out   io.Writer
-	begun bool
+	out     io.Writer
+	started bool
 }
 
 func (w *jsonWriter) write(object json.RawMessage, _ []string) error {
 	separator := ",\n"
-	if !w.begun {
-		separator, w.begun = "[\n", true
+	if !w.started {
+		separator, w.started = "[\n", true
 	}
 	_, err := io.WriteString(w.out, separator+printableJSON(object))
 	return err
@@ -136,14 +135,14 @@ func (w *jsonWriter) write(object json.RawMessage, _ []string) error {
 
 func (w *jsonWriter) end() error {
 	text := "\n]\n"
-	if !w.begun {
+	if !w.started {
 		text = "[]\n"
 	}
 	_, err := io.WriteString(w.out, text)
 	return err
 }
 
-// idWriter writes the ids, one a line, which are in one of the columns.
+// idWriter writes the IDs from one of the columns, one per line.
 type idWriter struct {
 	out    io.Writer
 	column int
@@ -156,8 +155,8 @@ func (w idWriter) write(_ json.RawMessage, row []string) error {
 
 func (idWriter) end() error { return nil }
 
-// printable escapes what could do something to a terminal, or make a text look
-// like another. No name holds any of it; but it isn't this program that decides.
+// printable escapes characters that could affect a terminal or make one text look like
+// another. Names can't contain them, but only the server enforces that.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -170,8 +169,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableJSON does the same to JSON and leaves its meaning: outside of strings
-// there is nothing to escape but line breaks.
+// printableJSON does the same for JSON without changing its meaning: outside strings, the only
+// unprintable characters are line breaks.
 func printableJSON(value json.RawMessage) string {
 	var b strings.Builder
 	for _, r := range string(value) {

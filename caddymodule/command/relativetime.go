@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// never is written in place of a zero time.
+// never is the text for a zero time.
 const never = "never"
 
-// The units in seconds, as Mollymawk counts them: a month has 28 days but begins
-// after 30.
+// Units in seconds, as in Mollymawk: a month has 28 days, but months are used only
+// from 30 days on.
 const (
 	minute = 60
 	hour   = 60 * minute
@@ -21,9 +21,9 @@ const (
 	firstMonth = 30 * day
 )
 
-// ago returns how long before now t was, in Mollymawk's words: "12 s ago",
-// "3 m ago", "5 h ago", "3 d ago", "2 w ago", "4 mo ago", "1 y ago"; "never" for a
-// zero t. A t after now, from a clock that runs ahead, counts as now.
+// ago returns how long before now t was, in Mollymawk's format: "12 s ago", "3 m ago", "5 h
+// ago", "3 d ago", "2 w ago", "4 mo ago" or "1 y ago"; "never" for a zero t. A t after now,
+// from a clock that is ahead, counts as now.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return never
@@ -31,9 +31,9 @@ func ago(t, now time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
-// relative returns when t is, seen from now: "in 4 w" or "3 d ago"; "never" for a
-// zero t. A time in the future is first rounded to minutes, so that a token that was
-// created a moment ago for 12 hours expires "in 12 h".
+// relative returns t relative to now, such as "in 4 w" or "3 d ago"; "never" for a zero t.
+// Future times are rounded to minutes first, so that a token that was just created for 12
+// hours expires "in 12 h".
 func relative(t, now time.Time) string {
 	left := t.Sub(now)
 	switch {
@@ -59,7 +59,7 @@ func span(d time.Duration) string {
 	case seconds < firstMonth:
 		return unit(seconds/week, "w")
 	case seconds < year:
-		// 28-day months would make 13 of a year.
+		// A year would have 13 months of 28 days.
 		return unit(min(12, seconds/month), "mo")
 	}
 	return unit(seconds/year, "y")

@@ -12,27 +12,27 @@ import (
 var repairVerb = verb{
 	command: cobra.Command{
 		Use:   "repair <file>",
-		Short: "Rebuild a damaged token store from every record that can be read",
+		Short: "Rebuilds a damaged key store from its readable records",
 		Long: `
-Copies every record that verifies into a new file, which takes the place of the
-damaged one, and lists what was lost. The damaged file is kept next to it. No Caddy
-may be using the store.
+Copies all valid records to a new file, replaces the damaged file with it, and
+lists the lost records. The damaged file is kept next to the new one. Stop Caddy
+before you repair its store.
 
-Caddy does the same by itself when it opens a damaged store. Use this command for a
-backup, or for a file that Caddy refuses to open.
+Caddy does the same when it opens a damaged store. Use this command for a backup,
+or for a file that Caddy refuses to open.
 
-A token that can't be read stays listed as damaged: requests with it are answered
-with 503 until you delete it or restore a backup. Exit status is 4 if anything was
-lost.`,
+API keys that can't be read are listed as damaged: requests with them get status
+503 until you delete them or restore a backup. Exit status is 4 if any records
+were lost.`,
 		Example: `  $ caddy api-token repair /var/lib/caddy/tokens.db`,
 	},
-	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask") },
+	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask for confirmation") },
 	run:   (*invocation).repair,
 }
 
 func (i *invocation) repair() error {
 	if len(i.args) != 1 {
-		return usageErrorf("name the file to repair")
+		return usageErrorf("pass the file to repair")
 	}
 	if err := i.canConfirm(); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (i *invocation) repair() error {
 		return usageErrorf("%v", err)
 	}
 	if done.Kept == "" {
-		i.tell("%s is sound; nothing was changed.", name)
+		i.message("%s is not damaged; nothing was changed.", name)
 		return nil
 	}
 	var lost []string
@@ -57,9 +57,9 @@ func (i *invocation) repair() error {
 		return err
 	}
 	for _, fault := range done.Faults {
-		i.tell("Found: %s", printable(fault))
+		i.message("Found: %s", printable(fault))
 	}
-	i.tell("Rebuilt %s; %d records are lost. The damaged file is kept as %s.", name, len(lost), done.Kept)
+	i.message("Rebuilt %s; %d records were lost. The damaged file is kept as %s.", name, len(lost), done.Kept)
 	if len(lost) > 0 {
 		return exitError(exitRefused)
 	}
@@ -69,11 +69,11 @@ func (i *invocation) repair() error {
 var compactVerb = verb{
 	command: cobra.Command{
 		Use:   "compact",
-		Short: "Give back the disk space of what was deleted",
+		Short: "Frees the disk space of deleted records",
 		Long: `
-Rebuilds the token store's file, so that it and its backups are no longer than what
-they hold. Caddy goes on serving. Changes of tokens wait meanwhile, up to half a
-minute for a million tokens. The disk needs space for a second copy.`,
+Rebuilds the key store's file, so that it and its backups have no unused space.
+Caddy continues to serve requests, but changes of keys wait, for up to half a
+minute with a million keys. The disk needs space for a second copy.`,
 		Example: `  $ caddy api-token compact`,
 	},
 	flags: func(*pflag.FlagSet) {},
@@ -92,6 +92,6 @@ func (i *invocation) compact() error {
 	if err != nil {
 		return api.explain(err)
 	}
-	i.tell("The token store has %d bytes now; it had %d.", compacted.After, compacted.Before)
+	i.message("Compacted the key store from %[2]d to %[1]d bytes.", compacted.After, compacted.Before)
 	return nil
 }

@@ -16,25 +16,26 @@ import (
 var rotateVerb = verb{
 	command: cobra.Command{
 		Use:   "rotate <id>",
-		Short: "Gives a token a new secret and prints it, this once",
+		Short: "Creates a new secret for an API key and prints it once",
 		Long: `
-Makes a new secret for a token under the same id. The old secret works on until
-the grace is over, so that its users can change over without an outage; answers
-to who still uses it carry a warning.
+Creates a new secret for an API key; its ID stays the same. The old secret
+continues to work for the grace period, so that clients can switch without an
+outage. Responses to requests with the old secret carry a warning.
 
-The token alone goes to standard output, as by create.`,
+As with create, only the key goes to standard output.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token rotate 4fQ9Zt2LkVb7)
   $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 7d --expires-in 1y
-  $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 0s --yes   # the old secret is known to others`,
+  $ caddy api-token rotate 4fQ9Zt2LkVb7 --grace 0s --yes   # the old secret has leaked`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("grace", "24h",
-			"How long the old secret works on: 12h, 7d, a number of seconds; 0s is immediately")
+			"How long the old secret keeps working: 12h, 7d, a number of seconds; 0s stops it immediately")
 		flags.String("expires-in", "",
-			"How long the new secret lives: 12h, 90d, 6mo, 2y, a number of seconds, or never (default as before)")
-		flags.String("expires-at", "", "When it ends, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
-		flags.Bool("yes", false, "Don't ask, if the old secret stops immediately")
-		outputFlag(flags, "table: the token; json: the object with the token in it")
+			"Lifetime of the new secret: 12h, 90d, 6mo, 2y, a number of seconds, or never (default: unchanged)")
+		flags.String("expires-at", "",
+			"When the new secret expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
+		flags.Bool("yes", false, "Don't ask for confirmation with --grace 0s")
+		outputFlag(flags, "table: only the key; json: the object that contains the key")
 	},
 	run: (*invocation).rotate,
 }
@@ -59,7 +60,7 @@ func (i *invocation) rotate() error {
 	}
 	if strings.Trim(string(request.Grace), "0") == "" || request.Grace == "0s" {
 		if err := i.confirm(api, []string{id},
-			"Rotate it without a grace? Its present secret stops working immediately."); err != nil {
+			"Rotate this key without a grace period? Its current secret stops working immediately."); err != nil {
 			return err
 		}
 	}
@@ -67,31 +68,31 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the token may have been rotated nevertheless; look at it with show"
+			unreachable.text += "; the key may have been rotated anyway: check with show"
 		}
 		return err
 	}
-	return i.handOver(form, rotated, "rotated", func() {
+	return i.printSecret(form, rotated, "rotated", func() {
 		until := "has stopped working"
 		if end := rotated.PreviousValidUntil; !end.IsZero() {
 			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), relative(end, i.now()))
 		}
-		i.tell("Rotated %q (%s), which expires %s. The old secret %s. The new one can't be shown again.", rotated.Name,
-			rotated.ID, i.end(rotated.Token), until)
+		i.message("Rotated %q (%s), %s. The old secret %s. This is the only time the new one is shown.",
+			rotated.Name, rotated.ID, i.expiry(rotated.Token), until)
 	})
 }
 
-// handOver writes a secret to standard output, or says that it is lost.
-func (i *invocation) handOver(form string, made client.Created, done string, told func()) error {
-	text := made.Secret.Reveal()
+// printSecret writes a new secret to standard output and then calls report.
+func (i *invocation) printSecret(form string, created client.Created, done string, report func()) error {
+	text := created.Secret.Reveal()
 	if form == outputJSON {
-		text = printableJSON(made.JSON())
+		text = printableJSON(created.JSON())
 	}
 	if _, err := io.WriteString(i.out, text+"\n"); err != nil {
 		return fmt.Errorf(
-			"the token %s was %s but couldn't be written to standard output, so it is lost; delete it: %w", made.ID,
-			done, err)
+			"API key %s was %s, but its secret is lost because writing to standard output failed; delete the key: %w",
+			created.ID, done, err)
 	}
-	told()
+	report()
 	return nil
 }

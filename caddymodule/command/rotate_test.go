@@ -19,7 +19,7 @@ func TestCommandRotate(t *testing.T) {
 		!strings.Contains(got.err, "The old secret works until ") || strings.Contains(got.err, second[20:]) {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("show", id); !strings.Contains(got.err, "from before the rotation was not used since") {
+	if got := s.run("show", id); !strings.Contains(got.err, "The old secret has not been used since the rotation") {
 		t.Errorf("%+v", got)
 	}
 	match, err := s.match(t, first)
@@ -49,7 +49,7 @@ func TestCommandRotate(t *testing.T) {
 	}
 	got = s.run("rotate", id, "--expires-in", "1h", "--grace", "60")
 	if end := time.Until(s.stored(t, id).ExpiresAt); got.code != exitOK || end > time.Hour {
-		t.Errorf("%+v, ends in %s", got, end)
+		t.Errorf("%+v, expires in %s", got, end)
 	}
 	if got := s.run("rotate", "000000000000"); got.code != exitNotFound || got.out != "" {
 		t.Errorf("%+v", got)

@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -16,31 +15,31 @@ import (
 var scanVerb = verb{
 	command: cobra.Command{
 		Use:   "scan <path|->...",
-		Short: "Finds tokens in files and shows their state",
+		Short: "Finds API keys in files and shows their status",
 		Long: `
-Looks for tokens, by their form and checksum, in files, in whole directories, or
-in standard input, and asks the server which they are. It prints where each is,
-its public part, its id and its state, never the secret. Tokens in UTF-16 are
-found, those in compressed or encrypted data are not.
+Searches files, directories or standard input for API keys, by their format and
+checksum, and looks them up on the server. It prints the location, public part,
+ID and status of each key, but never the secret. It finds keys in UTF-16, but not
+in compressed or encrypted data.
 
-What is named is read, whatever it is: a file, a link, a pipe, a device. Below a
-directory, only regular files are read. Whatever was not read is listed on standard
-error, one line each: what may not be read, pipes and devices below a directory,
-and links that lead to something that isn't searched anyway. Name these too to have
-them read. A file called - is written ./-.
+Paths in arguments are read even if they are links, pipes or devices. Below a
+directory, only regular files are read. Everything that was not read is listed on
+standard error, one per line: unreadable files, pipes and devices below a
+directory, and links to targets outside the search. Pass these as arguments to
+search them too. Write ./- for a file named -.
 
-Exit status is 4 if any token was found, so that a commit hook or a timer can tell;
-otherwise 2 if a name doesn't exist, or 1 if something was not read. It is 0 only if
-everything was read. Tokens imported from Mollymawk look like any UUID and aren't
-found.`,
+Exit status is 4 if any key was found, so that commit hooks and scripts can check
+for it; otherwise 2 if a path doesn't exist, or 1 if something was not read. It
+is 0 only if everything was read. Keys imported from Mollymawk look like any UUID
+and can't be found.`,
 		Example: `  $ caddy api-token scan .
   $ git log -p | caddy api-token scan -
   $ caddy api-token scan --offline --prefix mm --prefix xy /srv/backup`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.Bool("offline", false, "Don't ask the server")
+		flags.Bool("offline", false, "Don't look up keys on the server")
 		flags.StringArray("prefix", []string{token.DefaultPrefix},
-			"First two letters of tokens, as the option prefix has them (repeatable)")
+			"Two-letter prefix of keys, as in the option prefix (repeatable)")
 		outputFlag(flags, "table, json (one array) or id")
 	},
 	run: (*invocation).scan,
@@ -55,7 +54,7 @@ type finding struct {
 	Status string `json:"status"`
 }
 
-// Statuses of a finding that are no token's.
+// Statuses of a finding other than token statuses.
 const (
 	statusUnknown   = "unknown"
 	statusUnchecked = "unchecked"
@@ -63,7 +62,7 @@ const (
 
 func (i *invocation) scan() error {
 	if len(i.args) == 0 {
-		return usageErrorf("name what to look through: files, directories, or - for standard input")
+		return usageErrorf("pass the paths to search: files, directories, or - for standard input")
 	}
 	form, err := i.output()
 	if err != nil {
@@ -83,7 +82,7 @@ func (i *invocation) scan() error {
 	}
 	err = errors.Join(s.scan(i.args), s.out.end())
 	if s.lookupErr != nil {
-		i.tell("tokens were not looked up: %v", s.lookupErr)
+		i.message("API keys were not looked up: %v", s.lookupErr)
 	}
 	switch {
 	case err != nil:
@@ -91,11 +90,11 @@ func (i *invocation) scan() error {
 	case s.found > 0:
 		return exitError(exitRefused)
 	case s.missing > 0:
-		return usageErrorf("%d of the names don't exist; no tokens were found elsewhere", s.missing)
+		return usageErrorf("%d of the paths don't exist; no API key was found elsewhere", s.missing)
 	case s.unread > 0:
-		return fmt.Errorf("not everything was read; no tokens were found in the rest")
+		return errors.New("not everything was read; no API key was found in the rest")
 	case form == outputTable:
-		i.tell("no tokens found")
+		i.message("no API keys found")
 	}
 	return nil
 }
@@ -111,21 +110,22 @@ func (i *invocation) findingWriter(form string) rowWriter {
 		newTable(i.out, []column{{name: "WHERE", least: 20}, {name: "TOKEN"}, {name: "ID"}, {name: "STATUS"}})}
 }
 
-// scanner looks for tokens in one file after the other.
+// scanner searches files for tokens, one by one.
 type scanner struct {
 	*invocation
 	prefixes token.Prefixes
-	// api is nil if the server isn't to be asked, or can't be; then lookupErr says why.
+	// api is nil if tokens are not looked up on the server. If that is because of an error,
+	// lookupErr is that error.
 	api       *endpointClient
 	lookupErr error
 	out       rowWriter
 	found     int
-	// unread counts what was not read to its end. missing counts those of them that
-	// are names of nothing.
+	// unread counts the files that were not read completely. missing counts those that don't
+	// exist.
 	unread, missing int
-	// roots are the real paths of all that was named.
+	// roots are the real paths of the arguments.
 	roots []string
-	// piece and chunk are used for one text after the other.
+	// piece and chunk are buffers that all texts share.
 	piece, chunk []byte
 }
 
@@ -133,7 +133,7 @@ func (s *scanner) report(name string, line int, secret string) error {
 	s.found++
 	credential, err := s.prefixes.Parse(secret)
 	if err != nil {
-		return err // it has just been found
+		return err // unreachable: Find has checked the token
 	}
 	id := credential.ID.String()
 	f := finding{Path: name, Line: line, ID: id, Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…",
@@ -147,7 +147,7 @@ func (s *scanner) report(name string, line int, secret string) error {
 		case refused != nil && refused.Code == "not_found":
 			f.Status = statusUnknown
 		default:
-			// What was found matters more than its state. The server is not asked again.
+			// Findings matter more than their status, so continue without the server.
 			s.lookupErr, s.api = s.api.explain(err), nil
 		}
 	}

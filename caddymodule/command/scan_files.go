@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 )
 
-// scan searches everything that was named. What can't be read is reported and counted;
-// an error is about the server or the output.
+// scan searches the named files and directories. It reports and counts unreadable files; its
+// errors concern the server or the output.
 func (s *scanner) scan(names []string) error {
 	for _, name := range names {
 		if name == "-" {
 			continue
 		}
-		if path, err := realPath(name); err == nil { // else it can't be read, and no link leads there
+		if path, err := realPath(name); err == nil { // otherwise it is unreadable, and no link leads to it
 			s.roots = append(s.roots, path)
 		}
 	}
@@ -27,7 +27,7 @@ func (s *scanner) scan(names []string) error {
 	return nil
 }
 
-// named searches one thing that was named, whatever it is. Links are followed.
+// named searches a path from the arguments, whatever its type. It follows links.
 func (s *scanner) named(name string) error {
 	if name == "-" {
 		return s.read("-", s.in)
@@ -46,12 +46,12 @@ func (s *scanner) named(name string) error {
 	return s.file(name)
 }
 
-// directory searches everything below a directory. Files that aren't regular are not
-// opened: a FIFO would block, and a device may have no end.
+// directory searches everything below a directory. It doesn't open irregular files: a FIFO
+// would block, and a device may be endless.
 func (s *scanner) directory(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		s.notRead(err) // entries are those before the error
+		s.notRead(err) // entries has those before the error
 	}
 	for _, entry := range entries {
 		name := filepath.Join(dir, entry.Name())
@@ -73,8 +73,8 @@ func (s *scanner) directory(dir string) error {
 	return nil
 }
 
-// link reports a link below a directory, unless its target is searched anyway. Links
-// there are never followed: they may form a circle or lead to a tree that nobody meant.
+// link reports a link below a directory, unless its target is searched anyway. Such links are
+// never followed, because they may form a cycle or lead to an unintended directory.
 func (s *scanner) link(name string) {
 	target, err := realPath(name)
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *scanner) link(name string) {
 			return
 		}
 	}
-	s.notRead(fmt.Errorf("the link %s leads to %s, which is outside of what was named", name, target))
+	s.notRead(fmt.Errorf("the link %s leads to %s, which is outside the searched paths", name, target))
 }
 
 func (s *scanner) file(name string) error {
@@ -95,17 +95,17 @@ func (s *scanner) file(name string) error {
 		s.notRead(err)
 		return nil
 	}
-	defer func() { _ = file.Close() }() // it was only read
+	defer func() { _ = file.Close() }() // opened for reading only
 	return s.read(name, file)
 }
 
-// notRead reports something that wasn't read, or not to its end.
+// notRead reports a file that was not read completely.
 func (s *scanner) notRead(err error) {
 	s.unread++
-	s.tell("%s", printable("not read: "+err.Error()))
+	s.message("%s", printable("not read: "+err.Error()))
 }
 
-// realPath returns the absolute path of a file without links in it.
+// realPath returns the absolute path of a file with all links resolved.
 func realPath(name string) (string, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipe makes a FIFO that holds a text.
+// pipe creates a FIFO that delivers a text.
 func pipe(t *testing.T, path, text string) {
 	t.Helper()
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -22,15 +22,16 @@ func pipe(t *testing.T, path, text string) {
 	go func() {
 		file, err := os.OpenFile(path, os.O_WRONLY, 0) // waits for a reader
 		if err != nil {
-			return // nobody reads it
+			return // no reader
 		}
 		_, _ = file.WriteString(text)
 		_ = file.Close()
 	}()
 }
 
-// A named FIFO is read to its end. One below a directory would be waited for, so it
-// is only named, as everything else there that isn't a file.
+// TestCommandScanSpecialFiles checks that a FIFO in the arguments is read to its end. A FIFO
+// below a directory could block, so it is only reported, like everything else there that isn't
+// a regular file.
 func TestCommandScanSpecialFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -69,7 +70,7 @@ func TestCommandScanSpecialFiles(t *testing.T) {
 	}
 }
 
-// asNobody runs f as a user without any rights, also if the tests are run by root.
+// asNobody runs f as a user without privileges, even if root runs the tests.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -90,7 +91,8 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// What may not be read is named, and the rest is looked through.
+// TestCommandScanUnreadable checks that unreadable files are reported and the rest is
+// searched.
 func TestCommandScanUnreadable(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"a": "x", "secret": commandVector, "d/e/b": commandVector, "d/f": "x",
@@ -128,19 +130,20 @@ func TestCommandScanUnreadable(t *testing.T) {
 			for _, text := range test.left {
 				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") &&
 					!strings.Contains(left, text+":") {
-					t.Errorf("%q: nothing says %q: %s", test.names, text, left)
+					t.Errorf("%q: %q isn't reported: %s", test.names, text, left)
 				}
 			}
 		}
 	})
-	// A read that fails after the file was opened.
+	// A read that fails after opening the file succeeded.
 	if code, _, left := scanned(t, nil, "", "/proc/self/mem"); code != 1 ||
 		!strings.Contains(left, "not read: read /proc/self/mem: ") {
 		t.Errorf("a read error: exit code %d: %s", code, left)
 	}
 }
 
-// What a shell makes of <(...) and what stands for standard input is read.
+// TestCommandScanDescriptors checks that process substitutions and paths of standard input are
+// read.
 func TestCommandScanDescriptors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{commandVector: 4, "x": 0} {
@@ -150,7 +153,10 @@ func TestCommandScanDescriptors(t *testing.T) {
 			}
 		}
 		shell := exec.Command("bash", "-c",
-			`scan() { MOLLYGATE_TEST_ARGS=$'caddy\napi-token\nscan\n--offline\n'$1 "$0" -test.run='^TestCommandProcess$'; }; scan <(printf %s "$TEXT")`, os.Args[0])
+			`scan() {
+	MOLLYGATE_TEST_ARGS=$'caddy\napi-token\nscan\n--offline\n'$1 "$0" -test.run='^TestCommandProcess$'
+}
+scan <(printf %s "$TEXT")`, os.Args[0])
 		shell.Env = append(os.Environ(), "TEXT="+text)
 		var out bytes.Buffer
 		shell.Stdout, shell.Stderr = &out, &out

@@ -14,8 +14,8 @@ import (
 	"testing/iotest"
 )
 
-// tree makes files below a new directory. A name that ends in a slash is a directory,
-// one with an arrow in it a link.
+// tree creates files below a new directory. A name that ends in a slash is a directory, and a
+// name with an arrow is a link.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,13 +39,14 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// scanned is what a scan without a server found, without "dir/", and what it left out.
+// scanned runs a scan without a server. It returns what the scan found, without "dir/", and
+// its report of files that it didn't read.
 func scanned(t *testing.T, c *console, dir string, names ...string) (code int, found, left string) {
 	t.Helper()
 	args := []string{"scan", "--offline", "-o", "json"}
 	for _, name := range names {
 		if name != "-" && !strings.HasPrefix(name, "/") {
-			name = dir + "/" + name // not cleaned: a slash at the end has a meaning
+			name = dir + "/" + name // not cleaned, because a trailing slash matters
 		}
 		args = append(args, name)
 	}
@@ -59,13 +60,14 @@ func scanned(t *testing.T, c *console, dir string, names ...string) (code int, f
 		where = append(where, fmt.Sprint(strings.TrimPrefix(f.Path, dir+"/"), ":", f.Line))
 	}
 	if strings.Contains(got.out+got.err, commandVector[17:]) {
-		t.Error("a secret is shown")
+		t.Error("the output contains a secret")
 	}
 	return got.code, strings.Join(where, " "), got.err
 }
 
-// What was named is read, whatever it is. What was not read is named, and makes the
-// exit code 1 unless a token was found elsewhere.
+// TestCommandScanReadsOrSaysSo checks that paths in arguments are read, whatever their type,
+// and that files that were not read are reported and make the exit code 1, unless a token was
+// found elsewhere.
 func TestCommandScanReadsOrSaysSo(t *testing.T) {
 	t.Parallel()
 	outside := tree(t, map[string]string{"token": commandVector})
@@ -74,7 +76,7 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 		args  []string
 		code  int
 		found string
-		left  []string // each in a line of its own
+		left  []string // each on its own line
 	}{
 		"a file": {files: map[string]string{"a": commandVector}, args: []string{"a"}, code: 4,
 			found: "a:1"},
@@ -88,17 +90,17 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 			"current -> releases/7": ""}, args: []string{"current"}, code: 4, found: "current/b/a:1"},
 		"a link and a slash": {files: map[string]string{"releases/7/a": commandVector,
 			"current -> releases/7": ""}, args: []string{"current/"}, code: 4, found: "current/a:1"},
-		"a link behind a link": {files: map[string]string{"r/7/a": commandVector, "r/7/b -> a": "", "l -> r/7": ""},
+		"a link below a link": {files: map[string]string{"r/7/a": commandVector, "r/7/b -> a": "", "l -> r/7": ""},
 			args: []string{"l"}, code: 4, found: "l/a:1"},
 		"a clean link": {files: map[string]string{"a": "x", "l -> a": ""}, args: []string{"l"}},
-		"a file that is called -": {files: map[string]string{"-": commandVector}, args: []string{"./-"}, code: 4,
+		"a file named -": {files: map[string]string{"-": commandVector}, args: []string{"./-"}, code: 4,
 			found: "./-:1"},
 		"binary": {files: map[string]string{"a": "\x00\xff\n\x01" + commandVector + "\xfe"}, args: []string{"."},
 			code: 4, found: "a:2"},
 
 		"links within": {files: map[string]string{"d/a": "x", "d/e/l -> ../a": "", "d/k -> e": "",
 			"d/up -> ..": "", "d/self -> .": ""}, args: []string{"."}},
-		"a tree in a circle": {files: map[string]string{"d/a": commandVector, "d/e/up -> ../../d": ""},
+		"a cyclic tree": {files: map[string]string{"d/a": commandVector, "d/e/up -> ../../d": ""},
 			args: []string{"d"}, code: 4, found: "d/a:1"},
 		"a link between names": {files: map[string]string{"d/l -> ../e/a": "", "e/a": "x"},
 			args: []string{"d", "e"}},
@@ -114,14 +116,14 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 			code: 1, left: []string{"d/l"}},
 		"a link to nothing below": {files: map[string]string{"d/l -> nothing": ""}, args: []string{"d"}, code: 1,
 			left: []string{"d/l"}},
-		"links in a circle below": {files: map[string]string{"d/k -> l": "", "d/l -> k": ""}, args: []string{"d"},
+		"cyclic links below": {files: map[string]string{"d/k -> l": "", "d/l -> k": ""}, args: []string{"d"},
 			code: 1, left: []string{"d/k", "d/l"}},
 		"a name with a line break": {files: map[string]string{"d/a\nb -> nothing": ""}, args: []string{"d"}, code: 1,
 			left: []string{`d/a\u{a}b`}},
 
 		"a named link to nothing": {files: map[string]string{"l -> nothing": ""}, args: []string{"l"}, code: 1,
 			left: []string{"/l: no such file"}},
-		"a named circle": {files: map[string]string{"k -> l": "", "l -> k": ""}, args: []string{"l"}, code: 1,
+		"a named cycle": {files: map[string]string{"k -> l": "", "l -> k": ""}, args: []string{"l"}, code: 1,
 			left: []string{"/l: too many"}},
 		"nothing": {args: []string{"nothing"}, code: 2, left: []string{"nothing: no such file"}},
 		"nothing, and a token": {files: map[string]string{"a": commandVector}, args: []string{"nothing", "a"}, code: 4,
@@ -144,26 +146,27 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 			for line := range strings.Lines(left) {
 				if strings.HasPrefix(line, "not read: ") {
 					if lines >= len(test.left) || !strings.Contains(line, test.left[lines]) {
-						t.Errorf("left out %s, want %q", line, test.left)
+						t.Errorf("not read: %s, want %q", line, test.left)
 					}
 					lines++
 				}
 			}
 			if lines != len(test.left) {
-				t.Errorf("%d were left out, want %q:\n%s", lines, test.left, left)
+				t.Errorf("%d were not read, want %q:\n%s", lines, test.left, left)
 			}
-			if clean := strings.Contains(left, "no tokens found"); clean && code != 0 {
-				t.Errorf("said to be clean: %s", left)
+			if clean := strings.Contains(left, "no API keys found"); clean && code != 0 {
+				t.Errorf("reported as clean: %s", left)
 			}
 		})
 	}
 	if got := runCommand(nil, "scan", "--offline", tree(t, map[string]string{"a -> nothing": ""})); strings.Contains(
-		got.err, "no tokens found") || strings.Count(got.err, "Error") != 1 {
+		got.err, "no API keys found") || strings.Count(got.err, "Error") != 1 {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A text that can't be read to its end isn't clean.
+// TestCommandScanBrokenRead checks that a text that can't be read completely isn't reported as
+// clean.
 func TestCommandScanBrokenRead(t *testing.T) {
 	t.Parallel()
 	broken := func(before string) *console {
@@ -176,7 +179,7 @@ func TestCommandScanBrokenRead(t *testing.T) {
 			t.Errorf("%d bytes: exit code %d, want %d: %s", len(before), code, want, left)
 		}
 	}
-	// What comes in small pieces is put together.
+	// Tokens are found across small reads.
 	if code, found, _ := scanned(t,
 		&console{in: iotest.OneByteReader(strings.NewReader("\n" + commandVector + "\n\n" + commandVector))}, "",
 		"-"); code != 4 || found != "-:2 -:4" {
@@ -189,7 +192,8 @@ type remover string
 
 func (r remover) Write(text []byte) (int, error) { return len(text), os.RemoveAll(string(r)) }
 
-// What disappears before it is read is named.
+// TestCommandScanDisappearing checks that files that disappear before they are read are
+// reported.
 func TestCommandScanDisappearing(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
@@ -207,14 +211,14 @@ func TestCommandScanDisappearing(t *testing.T) {
 	}
 }
 
-// Tokens are found in UTF-16 as well, wherever they begin.
+// TestCommandScanEncodings checks that tokens in UTF-16 and UTF-32 are found at any offset.
 func TestCommandScanEncodings(t *testing.T) {
 	t.Parallel()
 	files, want := map[string]string{}, []string{}
 	for name, encode := range encodings {
 		for shift := range 4 {
 			width := len(encode("xx")) - len(encode("x"))
-			for _, length := range []int{0, 1, scanBuffer/width - 20} { // the last is over the end of a piece
+			for _, length := range []int{0, 1, scanBuffer/width - 20} { // the last one crosses the end of a piece
 				file := fmt.Sprint(name, " ", shift, " ", length)
 				files[file] = strings.Repeat("\x00", shift) +
 					encode("é\n"+strings.Repeat("x", length)+commandVector+"\n")
@@ -224,15 +228,15 @@ func TestCommandScanEncodings(t *testing.T) {
 	}
 	dir := tree(t, files)
 	code, found, left := scanned(t, nil, dir, ".")
-	for _, place := range want {
-		if !strings.Contains(found, place) {
-			t.Errorf("not found: %s", place)
+	for _, location := range want {
+		if !strings.Contains(found, location) {
+			t.Errorf("not found: %s", location)
 		}
 	}
 	if code != 4 || left != "" || strings.Count(found, ":") != len(want) {
 		t.Errorf("exit code %d, %d found, want %d\n%s", code, strings.Count(found, ":"), len(want), left)
 	}
-	// Within other text, and one behind the other.
+	// Within other text, and directly after each other.
 	token := commandVector
 	for text, lines := range map[string]string{
 		"key=" + encodeUTF16(binary.LittleEndian, token) + token + encodeUTF16(binary.BigEndian, token): "-:1 -:1 -:1",
@@ -242,7 +246,7 @@ func TestCommandScanEncodings(t *testing.T) {
 		encodeUTF16(binary.LittleEndian, token[:len(token)-1]):     "",
 		encodeUTF16(binary.LittleEndian, "\ufeffa\r\nb\r\n"+token): "-:3",
 		encodeUTF16(binary.BigEndian, "\ufeffa\r\nb\r\n"+token):    "-:3",
-		// Characters with a byte that would be a line break.
+		// Characters with a byte that looks like a line break.
 		encodeUTF16(binary.LittleEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token): "-:2",
 		encodeUTF16(binary.BigEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token):    "-:2",
 	} {
@@ -255,7 +259,7 @@ func TestCommandScanEncodings(t *testing.T) {
 	}
 }
 
-// A token may begin with the last characters of another, as far as its form goes.
+// TestCommandScanOverlap checks that overlapping tokens are both found.
 func TestCommandScanOverlap(t *testing.T) {
 	t.Parallel()
 	first := ""
@@ -272,7 +276,7 @@ func TestCommandScanOverlap(t *testing.T) {
 	}
 }
 
-// withCheck puts the checksum behind a token without one.
+// withCheck appends the checksum to a token without one.
 func withCheck(text string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	check := make([]byte, 6)
@@ -284,8 +288,8 @@ func withCheck(text string) string {
 	return text + string(check)
 }
 
-// However large a text is, a few MiB hold what is looked at.
-func TestCommandScanMemory(t *testing.T) { // not parallel: it measures
+// TestCommandScanMemory checks that scanning a large text needs only a few MiB of memory.
+func TestCommandScanMemory(t *testing.T) { // not parallel: it measures memory
 	const size = 128 << 20
 	for name, text := range map[string]string{"letters": "x", "UTF-16": "x\x00"} {
 		var before, after runtime.MemStats
@@ -295,19 +299,19 @@ func TestCommandScanMemory(t *testing.T) { // not parallel: it measures
 			t.Errorf("%s: exit code %d, found %q: %s", name, code, found, left)
 		}
 		runtime.ReadMemStats(&after)
-		// the garbage of one collection is allowed
+		// Allow for garbage of one collection.
 		if held := int64(after.HeapSys) - int64(before.HeapSys); held > 64<<20 {
 			t.Errorf("%s: the heap grew by %d MiB", name, held>>20)
 		}
 	}
 }
 
-// repeating reads the same text again and again.
+// repeating is a reader that repeats the same text forever.
 type repeating string
 
 func (r repeating) Read(into []byte) (int, error) { return copy(into, r), nil }
 
-// TestCommandScan finds tokens wherever they are in files, and asks which they are.
+// TestCommandScan checks that tokens are found anywhere in files and looked up on the server.
 func TestCommandScan(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -329,7 +333,7 @@ func TestCommandScan(t *testing.T) {
 	write("empty", "")
 	write("config.yaml", "a: 1\ntoken: "+secret+"\nb: 2\n")
 	write("deep/binary", strings.Repeat("\x00\n", 10)+revoked+"\x00"+commandVector)
-	// Over the end of a piece that is read at once.
+	// One token crosses the end of a read.
 	write("large", strings.Repeat("x", scanBuffer-20)+"\n"+secret+strings.Repeat("\n", scanBuffer)+secret)
 	if err := os.Symlink(filepath.Join(dir, "config.yaml"), filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
@@ -354,7 +358,7 @@ func TestCommandScan(t *testing.T) {
 	}
 	for _, text := range []string{secret, revoked, commandVector} {
 		if strings.Contains(got.out+got.err, text[17:]) {
-			t.Error("a secret is shown")
+			t.Error("the output contains a secret")
 		}
 	}
 	in := func(text string, args ...string) outcome {
@@ -368,11 +372,11 @@ func TestCommandScan(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, clean := range []string{"", "nothing", secret[:54], "xy" + secret[2:]} {
-		if got := in(clean, "--offline"); got.code != exitOK || got.out != "" || got.err != "no tokens found\n" {
+		if got := in(clean, "--offline"); got.code != exitOK || got.out != "" || got.err != "no API keys found\n" {
 			t.Errorf("%+v", got)
 		}
 	}
-	// The server isn't there: what was found is still shown, and nothing is called clean.
+	// Without a server, findings are still shown, and nothing is reported as clean.
 	if got := in(secret, "--address", "127.0.0.1:1"); got.code != exitRefused ||
 		!strings.Contains(got.out, "unchecked") || !strings.Contains(got.err, "not looked up") {
 		t.Errorf("%+v", got)

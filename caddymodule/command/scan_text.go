@@ -10,11 +10,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// scanBuffer is how much of a text is read at once, in bytes.
+// scanBuffer is the size of the read buffer, in bytes.
 const scanBuffer = 1 << 20
 
-// read searches a text piece by piece. A piece begins with the end of the one
-// before, as long as a token could have begun in it.
+// read searches a text in pieces. Consecutive pieces overlap, so that no token is missed.
 func (s *scanner) read(name string, from io.Reader) error {
 	const overlap = token.SecretTextLength - 1
 	if s.chunk == nil {
@@ -33,7 +32,7 @@ func (s *scanner) read(name string, from io.Reader) error {
 		}
 		if err != nil {
 			if name == "-" {
-				err = fmt.Errorf("-: %w", err) // other errors name the file
+				err = fmt.Errorf("-: %w", err) // other errors include the file name
 			}
 			s.notRead(err)
 			return nil
@@ -44,35 +43,35 @@ func (s *scanner) read(name string, from io.Reader) error {
 	}
 }
 
-// search reports the tokens in a piece of a text; line is the one that the piece begins
-// in. No token is found twice, because the pieces overlap by less than a token.
+// search reports the tokens in a piece of a text. line is the line number of the piece's
+// beginning. No token is found twice, because pieces overlap by less than a token.
 func (s *scanner) search(name string, line int, text string) error {
 	for at := s.prefixes.Find(text); at >= 0; at = s.prefixes.Find(text) {
 		line += strings.Count(text[:at], "\n")
 		if err := s.report(name, line, text[at:at+token.SecretTextLength]); err != nil {
 			return err
 		}
-		text = text[at+1:] // the next may begin with this one's last characters
+		text = text[at+1:] // the next token may overlap with this one
 	}
 	return nil
 }
 
-// narrower removes the zero bytes from a text. A token then has the same bytes whether
-// it was in UTF-8, UTF-16 or UTF-32, in either byte order and at any offset. Files that
-// mix encodings, as appending in PowerShell makes them, need no special case.
+// narrower removes zero bytes from a text, so that a token has the same bytes in UTF-8, UTF-16
+// and UTF-32, in either byte order and at any offset. Files with mixed encodings, such as
+// those that PowerShell creates by appending, need no special case.
 //
-// In UTF-16, half of another character may look like a line break. In a text with a
-// byte order mark these become spaces, so that line numbers are right.
+// In UTF-16, half of a character may look like a line break. In a text with a byte order mark,
+// these bytes become spaces to keep line numbers correct.
 type narrower struct {
-	length int64 // of the text so far, in bytes
-	last   byte  // the last byte of it
+	length int64 // bytes of text so far
+	last   byte  // last byte of text so far
 	utf16  bool
 }
 
 // append appends the next part of the text to a piece.
 func (n *narrower) append(piece, text []byte) []byte {
 	if n.length > 1 && !n.utf16 && bytes.IndexByte(text, 0) < 0 {
-		return append(piece, text...) // most texts; what they end with doesn't matter
+		return append(piece, text...) // most texts; last isn't needed
 	}
 	for _, b := range text {
 		if n.length == 1 {
@@ -81,7 +80,7 @@ func (n *narrower) append(piece, text []byte) []byte {
 		if b != 0 {
 			piece = append(piece, b)
 		}
-		if n.utf16 && n.length%2 == 1 && n.last != 0 && b != 0 { // both bytes of a character are in the piece
+		if n.utf16 && n.length%2 == 1 && n.last != 0 && b != 0 { // both bytes of a character are nonzero
 			for i := len(piece) - 2; i < len(piece); i++ {
 				if piece[i] == '\n' {
 					piece[i] = ' '

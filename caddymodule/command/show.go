@@ -18,10 +18,10 @@ import (
 var showVerb = verb{
 	command: cobra.Command{
 		Use:   "show <id>",
-		Short: "Shows all there is to know of a token",
+		Short: "Shows the details of an API key",
 		Long: `
-Shows a token: what it may do, until when, and who used it last for what. The
-secret part isn't kept anywhere and can't be shown.`,
+Shows an API key's settings, status and last use. The secret isn't stored, so it
+can't be shown.`,
 	},
 	flags: func(flags *pflag.FlagSet) { outputFlag(flags, "table, json or id") },
 	run:   (*invocation).show,
@@ -52,15 +52,15 @@ func (i *invocation) show() error {
 		return api.explain(err)
 	}
 	if old.LastUsedAt.IsZero() {
-		i.tell("The secret from before the rotation was not used since.")
+		i.message("The old secret has not been used since the rotation.")
 	} else {
-		i.tell("The secret from before the rotation was last used %s from %s by %s.", relative(old.LastUsedAt, i.now()),
+		i.message("The old secret was last used %s from %s by %s.", relative(old.LastUsedAt, i.now()),
 			orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
 	}
 	return nil
 }
 
-// showToken writes one token.
+// showToken prints one token.
 func (i *invocation) showToken(form string, token client.Token) (err error) {
 	switch form {
 	case outputJSON:
@@ -73,7 +73,7 @@ func (i *invocation) showToken(form string, token client.Token) (err error) {
 	return err
 }
 
-// showAll writes a line for each member.
+// showAll prints a token with one line per field.
 func (i *invocation) showAll(t client.Token) error {
 	out := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
 	line := func(name, value string) {

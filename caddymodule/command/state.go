@@ -18,10 +18,10 @@ func stateVerb(use, short, long, done string, change func(*client.Client, *invoc
 		command: cobra.Command{Use: use, Short: short, Long: long},
 		flags: func(flags *pflag.FlagSet) {
 			if question != "" {
-				flags.Bool("yes", false, "Don't ask")
+				flags.Bool("yes", false, "Don't ask for confirmation")
 			}
 			if strings.HasPrefix(use, "revoke") {
-				flags.Bool("wait", false, "Come back when no answer goes on that was begun with the token")
+				flags.Bool("wait", false, "Wait until all responses to requests with the key have ended")
 			}
 		},
 		run: func(i *invocation) error { return i.changeState(done, change, question) },
@@ -29,34 +29,34 @@ func stateVerb(use, short, long, done string, change func(*client.Client, *invoc
 }
 
 var (
-	disableVerb = stateVerb("disable <id>...", "Stops tokens from working until they are enabled", `
-Stops tokens from working immediately, until they are enabled again.`,
+	disableVerb = stateVerb("disable <id>...", "Disables API keys until they are enabled again", `
+Disables API keys. They stop working immediately, until they are enabled again.`,
 		"Disabled", func(c *client.Client, i *invocation, id string) (client.Token,
 			error) {
 			return c.Disable(i.ctx, id)
 		}, "")
-	enableVerb = stateVerb("enable <id>...", "Lets disabled tokens work again", `
-Lets disabled tokens work again. A revoked one stays revoked (exit status 5).`,
+	enableVerb = stateVerb("enable <id>...", "Enables disabled API keys", `
+Makes disabled API keys work again. Revoked keys can't be enabled (exit status 5).`,
 		"Enabled", func(c *client.Client, i *invocation, id string) (client.Token,
 			error) {
 			return c.Enable(i.ctx, id)
 		}, "")
-	revokeVerb = stateVerb("revoke <id>...", "Revokes tokens permanently", `
-Revokes tokens permanently. They stop working immediately and stay listed. No request that
-begins after the command is done passes; answers that go on (event streams,
-downloads, websockets) are ended within a second, which --wait waits for.
+	revokeVerb = stateVerb("revoke <id>...", "Revokes API keys permanently", `
+Revokes API keys permanently. They stop working immediately and stay listed. Once
+the command returns, no new request with them passes. Running responses (event
+streams, downloads, websockets) end within a second; --wait waits for that.
 
-On a terminal it asks first; elsewhere --yes is needed.`,
+On a terminal, the command asks for confirmation. Elsewhere, add --yes.`,
 		"Revoked", func(c *client.Client, i *invocation, id string) (client.Token,
 			error) {
 			return c.Revoke(i.ctx, id)
 		},
-		"Revoke %d? They stop working immediately and can't be enabled again.")
+		"Revoke %s? Requests are refused immediately, and this can't be undone.")
 )
 
-// answersEnd is how long the server takes to end answers of a token that is no
-// longer valid.
-const answersEnd = time.Second
+// responsesEnd is how long the server takes to end the responses of a token that is no longer
+// valid.
+const responsesEnd = time.Second
 
 func (i *invocation) changeState(done string, change func(*client.Client, *invocation, string) (client.Token, error),
 	question string) error {
@@ -69,7 +69,7 @@ func (i *invocation) changeState(done string, change func(*client.Client, *invoc
 		return err
 	}
 	if question != "" {
-		if err := i.confirm(api, ids, fmt.Sprintf(question, len(ids))); err != nil {
+		if err := i.confirm(api, ids, fmt.Sprintf(question, countKeys(len(ids)))); err != nil {
 			return err
 		}
 	}
@@ -78,12 +78,12 @@ func (i *invocation) changeState(done string, change func(*client.Client, *invoc
 		if err != nil {
 			return api.explain(err)
 		}
-		i.tell("%s %s %q, which is %s now.", done, id, token.Name, token.Status)
+		i.message("%s %q (%s). Status: %s.", done, token.Name, id, token.Status)
 		return nil
 	})
 	if err == nil && i.flags.Lookup("wait") != nil && i.flags.Bool("wait") {
 		select {
-		case <-i.after(answersEnd):
+		case <-i.after(responsesEnd):
 		case <-i.ctx.Done():
 			return i.ctx.Err()
 		}
@@ -91,8 +91,8 @@ func (i *invocation) changeState(done string, change func(*client.Client, *invoc
 	return err
 }
 
-// each does something to one token after the other. It goes on after a token that
-// isn't there or isn't in the right state.
+// each calls do for one token after the other. It continues after a token that doesn't exist
+// or has the wrong status.
 func (i *invocation) each(ids []string, do func(id string) error) error {
 	var failed []error
 	for _, id := range ids {
@@ -102,7 +102,7 @@ func (i *invocation) each(ids []string, do func(id string) error) error {
 		case exitNotFound, exitConflict:
 			failed = append(failed, fmt.Errorf("%s: %w", id, err))
 		default:
-			// The next would fail for the same reason.
+			// The next token would fail for the same reason.
 			return errors.Join(append(failed, fmt.Errorf("%s: %w", id, err))...)
 		}
 	}

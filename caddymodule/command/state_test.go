@@ -21,16 +21,16 @@ func TestCommandStates(t *testing.T) {
 	}
 	waited := false
 	c := &console{after: func(d time.Duration) <-chan time.Time {
-		waited = d == answersEnd
+		waited = d == responsesEnd
 		return time.After(0)
 	}}
 	if got := runCommand(c, "revoke", a, "--yes", "--wait", "--address", s.address()); got.code != exitOK || !waited ||
 		s.present(t, first) != "revoked" {
 		t.Errorf("%+v, waited %v", got, waited)
 	}
-	// The command goes on after a token in the wrong state.
+	// The command continues after a token with the wrong status.
 	if got := s.run("enable", a, b); got.code != exitConflict || !strings.Contains(got.err, "permanently") ||
-		!strings.Contains(got.err, "Enabled "+b) {
+		!strings.Contains(got.err, `Enabled "b" (`+b) {
 		t.Errorf("%+v", got)
 	}
 	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||

@@ -18,23 +18,23 @@ import (
 var backupVerb = verb{
 	command: cobra.Command{
 		Use:   "backup <file|->",
-		Short: "Writes a copy of the token store, which goes on serving",
+		Short: "Backs up the key store of a running Caddy",
 		Long: `
-Takes a consistent copy of all tokens with their usage and the audit while Caddy
-serves, and writes it to a new file that only its owner can read. It holds no
-secret that could be presented, but who may do what.
+Writes a consistent copy of all API keys, their usage and the audit log to a new
+file that only its owner can read. Caddy continues to serve requests. The copy
+contains no secrets, but it shows who may do what.
 
-Check it with check, and put it in place of a lost store with restore.`,
+Verify it with check. Replace a lost store with restore.`,
 		Example: `  $ caddy api-token backup tokens-$(date +%F).db
   $ caddy api-token backup - | age -r … > tokens.db.age`,
 	},
-	flags: func(flags *pflag.FlagSet) { flags.Bool("force", false, "Replace a file that is there") },
+	flags: func(flags *pflag.FlagSet) { flags.Bool("force", false, "Overwrite an existing file") },
 	run:   (*invocation).backup,
 }
 
 func (i *invocation) backup() error {
 	if len(i.args) != 1 {
-		return usageErrorf("name the file to write, or - for standard output")
+		return usageErrorf("pass the file to write, or - for standard output")
 	}
 	name := i.args[0]
 	api, err := i.client()
@@ -46,18 +46,18 @@ func (i *invocation) backup() error {
 		return err
 	}
 	if _, err := os.Lstat(name); err == nil && !i.flags.Bool("force") {
-		return usageErrorf("%s is there already; name another file, or replace it with --force", name)
+		return usageErrorf("%s already exists; choose another file, or overwrite it with --force", name)
 	}
 	length, err := i.backupTo(api, name)
 	if err != nil {
 		return err
 	}
-	i.tell("Wrote %s, %d bytes.", name, length)
+	i.message("Wrote %s (%d bytes).", name, length)
 	return nil
 }
 
-// backupTo writes a backup that appears under its name only when it is whole and
-// on disk.
+// backupTo writes a backup to a temporary file and renames it once it is complete and synced
+// to disk.
 func (i *invocation) backupTo(api *endpointClient, name string) (length int64, err error) {
 	draft, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".new-*") // with mode 0600
 	if err != nil {
@@ -76,21 +76,21 @@ func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) 
 	if err != nil {
 		return 0, api.explain(err)
 	}
-	defer func() { _ = backup.Close() }() // it was only read
+	defer func() { _ = backup.Close() }() // opened for reading only
 	if backup.Damaged > 0 {
-		i.tell("The backup lacks %d tokens that can't be read; caddy api-token list --status damaged lists them.",
+		i.message("The backup lacks %d damaged keys; list them with `caddy api-token list --status damaged`.",
 			backup.Damaged)
 	}
 	if backup.Unsaved > 0 {
-		i.tell(
-			"The backup lacks the last counts of %d tokens, which can't be saved; caddy api-token backup again when the store can be written.", backup.Unsaved)
+		i.message("The backup lacks recent usage of %d keys, because the store can't be written; "+
+			"repeat `caddy api-token backup` when it can.", backup.Unsaved)
 	}
 	n, err := io.Copy(to, backup)
 	if err == nil && backup.Length >= 0 && n != backup.Length {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return n, fmt.Errorf("the backup broke off after %d bytes and is of no use: %w", n, err)
+		return n, fmt.Errorf("the backup ended after %d bytes and is unusable: %w", n, err)
 	}
 	return n, nil
 }
@@ -98,13 +98,13 @@ func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) 
 var checkVerb = verb{
 	command: cobra.Command{
 		Use:   "check [<file>]",
-		Short: "Reads a whole token store and says whether it is sound",
+		Short: "Checks a key store for damage",
 		Long: `
-Reads every record of a store's file, such as a backup, and whether all that leads
-to the records agrees with them. Without a file it takes a backup from the running
+Reads every record of a store's file, such as a backup, and checks that the
+indexes agree with the records. Without a file, it takes a backup from the running
 Caddy and checks that.
 
-Exit status is 4 if something is damaged.`,
+Exit status is 4 if anything is damaged.`,
 		Example: `  $ caddy api-token check
   $ caddy api-token check tokens-2026-11-25.db`,
 	},
@@ -138,22 +138,22 @@ func (i *invocation) check() error {
 func (i *invocation) checkFile(name string) error {
 	report, err := bolt.Check(name)
 	if _, locked := errors.AsType[*bolt.LockedError](err); locked {
-		return usageErrorf("%s is in use by a running Caddy; check without a file asks that Caddy", name)
+		return usageErrorf("%s is in use by a running Caddy; to check that Caddy's store, omit the file", name)
 	}
 	if err != nil {
 		return usageErrorf("%v", err)
 	}
 	for _, id := range report.Damaged {
 		report.Problems = append(report.Problems,
-			fmt.Sprintf("token %s was lost to damage; delete it, or restore a backup", id))
+			fmt.Sprintf("key %s is damaged and can't be read; delete it, or restore a backup", id))
 	}
 	if err := i.printLines(report.Problems); err != nil {
 		return err
 	}
 	if report.More > 0 {
-		i.tell("and %d more", report.More)
+		i.message("and %d more", report.More)
 	}
-	i.tell("%d tokens, %d audit entries, %d problems", report.Tokens, report.AuditEntries,
+	i.message("%d keys, %d audit entries, %d problems", report.Tokens, report.AuditEntries,
 		len(report.Problems)+report.More)
 	if len(report.Problems) > 0 {
 		return exitError(exitRefused)
@@ -161,7 +161,7 @@ func (i *invocation) checkFile(name string) error {
 	return nil
 }
 
-// printLines prints texts that may hold anything, a line each.
+// printLines prints arbitrary texts, one per line.
 func (i *invocation) printLines(lines []string) error {
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(i.out, printable(line)); err != nil {
@@ -174,20 +174,20 @@ func (i *invocation) printLines(lines []string) error {
 var restoreVerb = verb{
 	command: cobra.Command{
 		Use:   "restore <backup>",
-		Short: "Puts a backup in the place of a stopped Caddy's token store",
+		Short: "Restores a stopped Caddy's key store from a backup",
 		Long: `
-Checks a backup and puts a copy of it in the place of the token store. Caddy must
-be stopped. The store that was there is kept beside the new one.
+Checks a backup and replaces the key store with a copy of it. Stop Caddy first.
+The previous store is kept next to the new one.
 
-What was changed after the backup is undone: tokens that were revoked since work
-again, and newer ones are unknown.`,
+This undoes all changes since the backup: keys revoked since then work again, and
+newer keys are unknown.`,
 		Example: `  $ systemctl stop caddy
   $ install -m 0600 -o caddy -g caddy tokens-2026-11-25.db /var/lib/caddy/restore.db
   $ sudo -u caddy caddy api-token restore /var/lib/caddy/restore.db --store /var/lib/caddy/tokens.db
   $ systemctl start caddy`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("store", "", "File of the token store (default: mollygate/tokens.db in Caddy's data directory)")
+		flags.String("store", "", "File of the key store (default: mollygate/tokens.db in Caddy's data directory)")
 		flags.Bool("yes", false, "Don't ask")
 	},
 	run: (*invocation).restore,
@@ -195,7 +195,7 @@ again, and newer ones are unknown.`,
 
 func (i *invocation) restore() error {
 	if len(i.args) != 1 {
-		return usageErrorf("name the backup to restore")
+		return usageErrorf("pass the backup to restore")
 	}
 	if err := i.canConfirm(); err != nil {
 		return err
@@ -204,17 +204,17 @@ func (i *invocation) restore() error {
 	if store == "" {
 		store = caddymodule.DefaultStorePath()
 	}
-	if err := i.ask(fmt.Sprintf("Put %s in the place of %s? What was changed since is undone.", printable(i.args[0]),
-		printable(store))); err != nil {
+	if err := i.ask(fmt.Sprintf("Replace %[2]s with %[1]s? This undoes all changes since the backup.",
+		printable(i.args[0]), printable(store))); err != nil {
 		return err
 	}
 	kept, err := bolt.Restore(i.args[0], store, i.now())
 	if err != nil {
 		return usageErrorf("%v", err)
 	}
-	i.tell("Restored %s.", store)
+	i.message("Restored %s.", store)
 	if kept != "" {
-		i.tell("The store that was there is kept as %s.", kept)
+		i.message("The previous store is kept as %s.", kept)
 	}
 	return nil
 }
@@ -222,17 +222,18 @@ func (i *invocation) restore() error {
 var clockVerb = verb{
 	command: cobra.Command{
 		Use:   "clock accept",
-		Short: "Takes the server's clock for right after it wrongly ran ahead",
+		Short: "Accepts the server's current clock after it wrongly ran ahead",
 		Long: `
-The newest time that a store has recorded counts, so that a clock that falls back
-brings no token back to life. If the clock once ran ahead by mistake, tokens seem
-to have expired until it has caught up: this takes the present clock for right.
+The key store never goes back in time: if the clock is behind the latest recorded
+time, the recorded time counts, so that expired keys stay expired. If the clock
+wrongly ran ahead, keys seem to have expired until it catches up. This command
+accepts the current clock instead.
 
-A clock that is more than a day ahead of the time that has passed, by mistake or
-because the server was off, stops the deletion of old audit entries and usage until
-it is accepted here.
+If the clock is more than a day ahead of the elapsed time, by mistake or because
+the server was off, Caddy stops deleting old audit entries and usage until you
+accept the clock with this command.
 
-The command is written into the audit.`,
+The audit log records this command.`,
 	},
 	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask") },
 	run:   (*invocation).clock,
@@ -240,7 +241,7 @@ The command is written into the audit.`,
 
 func (i *invocation) clock() error {
 	if len(i.args) != 1 || i.args[0] != "accept" {
-		return usageErrorf("clock takes the word accept")
+		return usageErrorf("clock takes one argument, accept")
 	}
 	if err := i.canConfirm(); err != nil {
 		return err
@@ -249,8 +250,8 @@ func (i *invocation) clock() error {
 	if err != nil {
 		return err
 	}
-	if err := i.ask(
-		"Take the server's clock for right? Tokens that had expired by a later recorded time may be valid again, and old audit entries and usage are deleted by it."); err != nil {
+	if err := i.ask("Accept the server's current clock? Keys that expired by a later recorded time may become " +
+		"valid again, and old audit entries and usage are deleted by it."); err != nil {
 		return err
 	}
 	clock, err := api.AcceptClock(i.ctx)
@@ -258,9 +259,10 @@ func (i *invocation) clock() error {
 		return api.explain(err)
 	}
 	if !clock.Changed {
-		i.tell("Nothing had to change: the clock agrees with the time that the store has recorded.")
+		i.message("No change was needed: the clock agrees with the recorded time.")
 		return nil
 	}
-	i.tell("It is %s now; %s had counted.", clock.To.UTC().Format(time.RFC3339), clock.From.UTC().Format(time.RFC3339))
+	i.message("Accepted %s as the current time; it was %s.", clock.To.UTC().Format(time.RFC3339),
+		clock.From.UTC().Format(time.RFC3339))
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// TestCommandStore backs up, checks and restores.
+// TestCommandStore backs up, checks and restores a store.
 func TestCommandStore(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -34,7 +34,7 @@ func TestCommandStore(t *testing.T) {
 		t.Errorf("%d bytes, %s", len(got.out), got.err)
 	}
 	for _, args := range [][]string{{"check"}, {"check", backup}} {
-		if got := s.run(args...); got.code != exitOK || got.err != "1 tokens, 1 audit entries, 0 problems\n" {
+		if got := s.run(args...); got.code != exitOK || got.err != "1 keys, 1 audit entries, 0 problems\n" {
 			t.Errorf("%q: %+v", args, got)
 		}
 	}
@@ -57,7 +57,7 @@ func TestCommandStore(t *testing.T) {
 	if _, err := b.Token(token.ID([]byte(id))); err != nil {
 		t.Error(err)
 	}
-	// In use, as by a running Caddy.
+	// The store is in use, as by a running Caddy.
 	for _, args := range [][]string{{"restore", backup, "--store", store, "--yes"}, {"check", store}} {
 		if got := s.run(args...); got.code != exitUsage || !strings.Contains(got.err, "in use") {
 			t.Errorf("%q: %+v", args, got)
@@ -70,7 +70,7 @@ func TestCommandStore(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 	if got := s.run("clock", "accept", "--yes"); got.code != exitOK ||
-		!strings.Contains(got.err, "Nothing had to change") {
+		!strings.Contains(got.err, "No change was needed") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -7,34 +7,34 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// tableWidth is how many columns of a terminal a table has at most.
+// tableWidth is the maximum width of a table, in terminal columns.
 const tableWidth = 80
 
-// tableHead is how many rows a table looks at before it decides how wide its
-// columns are; so much of it is in memory.
+// tableHead is how many rows a table buffers before it computes the column widths.
 const tableHead = 200
 
-// column is one of a table's.
+// column is a column of a table.
 type column struct {
 	name string
-	// least is how narrow it may become to make the table fit; 0 is never.
+	// least is the minimum width to which the column may shrink to fit the table; 0 means that
+	// it never shrinks.
 	least int
-	// right aligns it to the right.
+	// right aligns the column to the right.
 	right bool
 }
 
-// table writes rows in columns, so that each fits into a terminal's line. What is
-// too long for its column is cut.
+// table writes rows in columns that fit the width of a terminal. It truncates cells that are
+// too long.
 type table struct {
 	out     io.Writer
 	columns []column
 	rows    [][]string
-	widths  []int // nil until they are decided
+	widths  []int // nil until computed
 }
 
 func newTable(out io.Writer, columns []column) *table { return &table{out: out, columns: columns} }
 
-// row adds a row; what isn't printable in it is escaped.
+// row adds a row and escapes unprintable characters in it.
 func (t *table) row(cells []string) error {
 	row := make([]string, len(cells))
 	for i, cell := range cells {
@@ -49,7 +49,7 @@ func (t *table) row(cells []string) error {
 	return t.flush()
 }
 
-// end writes what is left.
+// end writes the buffered rows.
 func (t *table) end() error {
 	if t.widths != nil || len(t.rows) == 0 {
 		return nil
@@ -74,8 +74,8 @@ func (t *table) flush() error {
 
 const gap = "  "
 
-// fit decides the widths: as wide as the cells are, less where they may be cut,
-// the widest first.
+// fit computes the column widths: the width of the widest cell, reduced for columns that may
+// shrink, the widest first.
 func (t *table) fit() []int {
 	widths := make([]int, len(t.columns))
 	total := len(gap) * (len(t.columns) - 1)

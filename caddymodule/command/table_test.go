@@ -8,8 +8,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// TestTableFits: whatever is in it, a table fits into a terminal's line, and no
-// column that must be whole is cut.
+// TestTableFits checks that a table fits the width of a terminal for any content, and that
+// columns that may not shrink are not truncated.
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string][]string{
@@ -40,13 +40,13 @@ func TestTableFits(t *testing.T) {
 		}
 		for _, i := range []int{0, 3, 5, 6, 7} {
 			if !strings.Contains(lines[1], row[i]) {
-				t.Errorf("%s: %q was cut: %s", name, row[i], lines[1])
+				t.Errorf("%s: %q was truncated: %s", name, row[i], lines[1])
 			}
 		}
 	}
 }
 
-// TestTableStreams: rows are written as they come once the widths are known.
+// TestTableStreams checks that rows are written immediately once the widths are known.
 func TestTableStreams(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

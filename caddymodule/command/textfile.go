@@ -10,25 +10,24 @@ import (
 	"unicode/utf16"
 )
 
-const tokenFileUsage = "File with the token in it; - is standard input"
+const tokenFileUsage = "File that contains the key; - means standard input"
 
-// maxSecretFile is more than any token needs, in bytes.
+// maxSecretFile is larger than any token, in bytes.
 const maxSecretFile = 4096
 
-// secretFrom reads a secret that a file holds alone.
+// secretFrom reads a secret from a file that contains nothing else.
 func (i *invocation) secretFrom(name string) (string, error) {
 	text, err := i.readText(name, maxSecretFile)
 	if err != nil && !errors.Is(err, errTooLarge) {
-		return "", usageErrorf("reading the token: %v", err)
+		return "", usageErrorf("reading the API key: %v", err)
 	}
 	secret := strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
 	switch {
 	case err != nil, strings.ContainsFunc(secret, unicode.IsSpace):
-		return "",
-			usageErrorf(
-				"more was read than a token; put the token alone into the file, or use scan to find tokens in a text")
+		return "", usageErrorf("the input contains more than an API key; " +
+			"write only the key to the file, or use scan to find keys in a text")
 	case secret == "":
-		return "", usageErrorf("the token that was to be read is empty")
+		return "", usageErrorf("the input is empty; it must contain an API key")
 	}
 	return secret, nil
 }
@@ -44,7 +43,7 @@ func (i *invocation) readText(name string, limit int64) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		defer func() { _ = file.Close() }() // it was only read
+		defer func() { _ = file.Close() }() // opened for reading only
 		from = file
 	}
 	text, err := io.ReadAll(io.LimitReader(from, limit+1))
@@ -57,15 +56,15 @@ func (i *invocation) readText(name string, limit int64) (string, error) {
 	return decodeText(text), nil
 }
 
-// byteOrderMark begins texts in UTF-16, and many in UTF-8 that come from Windows.
+// byteOrderMark begins texts in UTF-16, and many UTF-8 texts from Windows.
 const byteOrderMark = '\ufeff'
 
-// decodeText returns a text as UTF-8 without a byte order mark. Programs on Windows
-// also write UTF-16 (PowerShell 5 for >, Notepad for "Unicode") and UTF-32. Without a
-// mark, the zero bytes of the first character tell which it is: that is ASCII in
-// tokens and in JSON.
+// decodeText returns a text as UTF-8 without a byte order mark. Programs on Windows also write
+// UTF-16 (PowerShell 5 for >, Notepad for "Unicode") and UTF-32. Without a byte order mark,
+// the zero bytes around the first character show the encoding, because tokens and JSON begin
+// with an ASCII character.
 func decodeText(text []byte) string {
-	// An x in a pattern stands for any byte but zero.
+	// An x in a pattern matches any byte except zero.
 	begins := func(pattern string) bool {
 		if len(text) < len(pattern) {
 			return false
@@ -93,8 +92,8 @@ func decodeText(text []byte) string {
 	return strings.TrimPrefix(decoded, string(byteOrderMark))
 }
 
-// decodeUTF16 decodes UTF-16. An odd byte at the end, such as a line break that
-// another program appended, is kept.
+// decodeUTF16 decodes UTF-16. It keeps an odd byte at the end, such as a line break that
+// another program appended.
 func decodeUTF16(text []byte, order binary.ByteOrder) string {
 	units := make([]uint16, len(text)/2)
 	for i := range units {
@@ -103,7 +102,7 @@ func decodeUTF16(text []byte, order binary.ByteOrder) string {
 	return string(utf16.Decode(units)) + string(text[2*len(units):])
 }
 
-// decodeUTF32 decodes UTF-32, and keeps bytes that are left at the end.
+// decodeUTF32 decodes UTF-32. It keeps extra bytes at the end.
 func decodeUTF32(text []byte, order binary.ByteOrder) string {
 	runes := make([]rune, len(text)/4)
 	for i := range runes {

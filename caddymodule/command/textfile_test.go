@@ -9,7 +9,7 @@ import (
 	"unicode/utf16"
 )
 
-// encodings are those that programs on Windows write text in.
+// encodings are the text encodings that programs on Windows use.
 var encodings = map[string]func(string) string{
 	"UTF-8":                      func(s string) string { return s },
 	"UTF-8 with a mark":          func(s string) string { return "\ufeff" + s },
@@ -40,12 +40,14 @@ func encodeUTF32(order binary.AppendByteOrder, s string) string {
 	return string(b)
 }
 
-// Tokens and user records are read as Windows writes them.
+// TestCommandReadsEncodings checks that tokens and user records are read in the encodings of
+// Windows.
 func TestCommandReadsEncodings(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	id, secret := s.create(t, "--name", "lost")
-	record := `{"name":"é 𝄞","tokens":[{"name":"é 𝄞","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e","expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]}`
+	record := `{"name":"é 𝄞","tokens":[{"name":"é 𝄞","value":"d9428888-122b-41e1-b85c-61fa1f9d5c2e",
+		"expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]}`
 	for name, encode := range encodings {
 		for form, text := range map[string]string{
 			"alone": secret, "a line": secret + "\n", "a line of Windows": secret + "\r\n",
@@ -77,7 +79,7 @@ func TestCommandReadsEncodings(t *testing.T) {
 		s.address()); got.out != id+"\n" {
 		t.Errorf("%+v", got)
 	}
-	// What isn't a token alone stays that.
+	// Input that isn't exactly one token is refused in every encoding.
 	for name, text := range map[string]string{
 		"two tokens":       secret + "\r\n" + secret,
 		"a space within":   secret[:20] + " " + secret[20:],

@@ -13,21 +13,21 @@ import (
 var usageVerb = verb{
 	command: cobra.Command{
 		Use:   "usage <id>...",
-		Short: "Shows how often tokens were used, and when last",
+		Short: "Shows the usage of API keys",
 		Long: `
-Shows how often tokens were used and refused, when they were used last, from
-where, by what and for what.
+Shows how often API keys were used and refused, and the time, client address, user
+agent and route of their last use.
 
-With --step, --from or --to it shows the history of one token instead: how many
-requests for which scope had which outcome, by the hour (kept for 7 days) or by the
-day (history_retention, 400 days unless set), in UTC.`,
+With --step, --from or --to, it shows the history of one key instead: the number
+of requests by scope and outcome, per hour (kept for 7 days) or per day (kept for
+history_retention, by default 400 days), in UTC.`,
 		Example: `  $ caddy api-token usage 4fQ9Zt2LkVb7
   $ caddy api-token usage 4fQ9Zt2LkVb7 --step hour --from 2026-11-25T00:00:00Z`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("step", "", "History by hour or day (default day, if --from or --to is given)")
-		flags.String("from", "", "Where the history begins, such as 2026-11-01T00:00:00Z (default all that is kept)")
-		flags.String("to", "", "Where it ends (default now)")
+		flags.String("step", "", "Show the history per hour or day (default day with --from or --to)")
+		flags.String("from", "", "Start of the history, such as 2026-11-01T00:00:00Z (default: all)")
+		flags.String("to", "", "End of the history (default now)")
 		outputFlag(flags, "table, json (one array) or id")
 	},
 	run: (*invocation).usage,
@@ -83,7 +83,7 @@ func (i *invocation) usage() error {
 	return err
 }
 
-// usageHistory shows what a token was used for over time.
+// usageHistory shows a token's usage over time.
 func (i *invocation) usageHistory() error {
 	id, err := i.oneID("usage with --step, --from or --to")
 	if err != nil {
@@ -118,7 +118,7 @@ func (i *invocation) usageHistory() error {
 		return err
 	}
 	if len(points) == 0 {
-		i.tell("no requests")
+		i.message("no requests")
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (i *invocation) usageHistory() error {
 var usageColumns = []column{{name: "TIME (UTC)"}, {name: "SCOPE", least: 8}, {name: "OUTCOME", least: 8},
 	{name: "REQUESTS", right: true}}
 
-// usageObject is the part of a token that is about its use, with the API's names.
+// usageObject contains the usage fields of a token, with the API's names.
 type usageObject struct {
 	ID            string  `json:"id"`
 	Name          string  `json:"name"`

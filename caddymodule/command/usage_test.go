@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestCommandUsage shows counts and the last use.
+// TestCommandUsage checks the counts, the last use and the history.
 func TestCommandUsage(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -46,7 +46,7 @@ func TestCommandUsage(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	// The history, of which a token has one.
+	// The history.
 	day := now.UTC().Format(time.DateOnly)
 	got = s.run("usage", id, "--step", "day")
 	if want := "TIME (UTC) SCOPE OUTCOME REQUESTS\n" + day + " 00:00 unikernel:create insufficient_scope 1\n" + day +

@@ -10,7 +10,7 @@ import (
 
 // verb is one subcommand of "caddy api-token".
 type verb struct {
-	// command has the texts.
+	// command contains the help texts.
 	command cobra.Command
 	// flags declares the verb's own flags.
 	flags func(*pflag.FlagSet)
@@ -20,15 +20,15 @@ type verb struct {
 // invocation is one run of a verb.
 type invocation struct {
 	*console
-	ctx   context.Context // as long as the run
+	ctx   context.Context // canceled at the end of the run
 	flags caddycmd.Flags
 	args  []string
 	root  *cobra.Command // caddy itself
 }
 
-// addVerbs makes cmd the "api-token" command. All errors are printed here, once,
-// and all usage errors exit with the same code; cobra and Caddy would each do it
-// their own way.
+// addVerbs turns cmd into the "api-token" command. It prints all errors in one place and uses
+// one exit code for all usage errors, because cobra and Caddy would each handle them
+// differently.
 func addVerbs(cmd *cobra.Command, c *console) {
 	cmd.SetOut(c.out)
 	cmd.SetErr(c.err)
@@ -38,9 +38,9 @@ func addVerbs(cmd *cobra.Command, c *console) {
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return c.exit(cmd, usageErrorf("a command is missing"))
+			return c.exit(cmd, usageErrorf("missing command"))
 		}
-		return c.exit(cmd, usageErrorf("there is no command %q", args[0]))
+		return c.exit(cmd, usageErrorf("unknown command %q", args[0]))
 	}
 	for _, v := range []verb{
 		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb,
@@ -56,10 +56,10 @@ func (v verb) cobra(c *console) *cobra.Command {
 	cmd := v.command
 	cmd.Args = cobra.ArbitraryArgs
 	v.flags(cmd.Flags())
-	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (if --config isn't used)")
+	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (without --config)")
 	cmd.Flags().StringP("config", "c", "",
-		"Configuration file that says where the admin endpoint is (if --address isn't used)")
-	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply (if --config is used)")
+		"Configuration file with the admin endpoint's address (without --address)")
+	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter (with --config)")
 	complete(&cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := refuseSecrets(cmd.Flags(), args)

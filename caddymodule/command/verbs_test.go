@@ -29,10 +29,10 @@ func TestCommandCreate(t *testing.T) {
 	secret := strings.TrimSuffix(got.out, "\n")
 	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
-		t.Fatalf("standard output isn't the token alone: %+v", got)
+		t.Fatalf("standard output isn't only the token: %+v", got)
 	}
 	if strings.Contains(got.err, secret[20:]) ||
-		!strings.Contains(got.err, `api token "ci" (`+credential.ID.String()+`)`) {
+		!strings.Contains(got.err, `Created API key "ci" (`+credential.ID.String()+`)`) {
 		t.Errorf("standard error: %s", got.err)
 	}
 	stored, err := s.store.Get(credential.ID)
@@ -41,7 +41,8 @@ func TestCommandCreate(t *testing.T) {
 	}
 	if text := fmt.Sprint(stored.Token.Account, stored.Token.Scopes, stored.Token.AllowedIPs, stored.Token.Metadata,
 		stored.Token.NotBefore); text !=
-		"alice[unikernel:* volume:list] [203.0.113.0/24 ::1/128] map[team:infra url:https://x/?a=b,c] 2025-12-31 23:00:00 +0000 UTC" {
+		"alice[unikernel:* volume:list] [203.0.113.0/24 ::1/128] map[team:infra url:https://x/?a=b,c] "+
+			"2025-12-31 23:00:00 +0000 UTC" {
 		t.Errorf("stored: %s", text)
 	}
 
@@ -61,7 +62,7 @@ func TestCommandCreate(t *testing.T) {
 func TestCommandList(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
-	if got := s.run("list"); got.code != exitOK || got.out != "" || got.err != "no tokens\n" {
+	if got := s.run("list"); got.code != exitOK || got.out != "" || got.err != "no API keys\n" {
 		t.Errorf("an empty table: %+v", got)
 	}
 	if got := s.run("list", "-o", "json"); got.code != exitOK || got.out != "[]\n" || got.err != "" {
@@ -103,7 +104,7 @@ func TestCommandList(t *testing.T) {
 		}
 	}
 	got = s.run("list", "-o", "id", "--limit", "1", "--count")
-	if !strings.HasPrefix(got.err, "2 in all\nThere are more: --cursor ") || got.out != unused+"\n" {
+	if !strings.HasPrefix(got.err, "2 in total\nMore entries: --cursor ") || got.out != unused+"\n" {
 		t.Fatalf("%+v", got)
 	}
 	cursor := strings.TrimSpace(got.err[strings.LastIndex(got.err, " "):])
@@ -112,7 +113,7 @@ func TestCommandList(t *testing.T) {
 	}
 }
 
-// squeeze makes one space of several: how wide a column is doesn't matter.
+// squeeze replaces runs of spaces with one space, because column widths don't matter.
 func squeeze(s string) string {
 	for strings.Contains(s, "  ") {
 		s = strings.ReplaceAll(s, "  ", " ")
@@ -120,7 +121,7 @@ func squeeze(s string) string {
 	return s
 }
 
-// A timer can tell by the exit code whether tokens are about to expire.
+// TestCommandListExpiring checks that the exit code shows whether tokens are about to expire.
 func TestCommandListExpiring(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -142,7 +143,8 @@ func TestCommandListExpiring(t *testing.T) {
 	}
 }
 
-// JSON is one array, however many pages the server made of it.
+// TestCommandListJoinsPages checks that all of the server's pages are printed as one JSON
+// array.
 func TestCommandListJoinsPages(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -213,15 +215,15 @@ func TestCommandDelete(t *testing.T) {
 	ask := func(answer string, args ...string) outcome {
 		return runAsked(answer, append(args, "--address", s.address())...)
 	}
-	// Asked on a terminal, everything but a yes deletes nothing.
+	// Without a yes on the terminal, nothing is deleted.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
 		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") ||
-			!strings.Contains(got.err, "Delete 2?") {
+			!strings.Contains(got.err, "Delete 2 keys?") {
 			t.Errorf("%q: %+v", answer, got)
 		}
 	}
 	if got := ask("y\n", "delete", a, "000000000000"); got.code != exitNotFound ||
-		!strings.Contains(got.err, "nothing was done") {
+		!strings.Contains(got.err, "nothing was changed") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
@@ -230,7 +232,7 @@ func TestCommandDelete(t *testing.T) {
 	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, "Deleted "+a) {
 		t.Errorf("%+v", got)
 	}
-	// Several: those there are get deleted, also behind one that isn't there.
+	// Existing tokens are deleted even after one that doesn't exist.
 	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound ||
 		!strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
 		t.Errorf("%+v", got)
@@ -240,7 +242,8 @@ func TestCommandDelete(t *testing.T) {
 	}
 }
 
-// A server that breaks its promises can't do anything to the terminal.
+// TestCommandEscapes checks that a misbehaving server can't send control characters to the
+// terminal.
 func TestCommandEscapes(t *testing.T) {
 	t.Parallel()
 	const name = "\x1b[2J\u009b\u202ereversed\u00ad"
@@ -275,7 +278,7 @@ func TestCommandEscapes(t *testing.T) {
 			var value any
 			if err := json.Unmarshal([]byte(got.out), &value); err != nil ||
 				!strings.Contains(fmt.Sprint(value), name) {
-				t.Errorf("%q: the JSON means something else: %q %v", args, got.out, err)
+				t.Errorf("%q: the JSON has a different meaning: %q %v", args, got.out, err)
 			}
 		}
 	}
@@ -286,7 +289,7 @@ type unwritable struct{}
 
 func (unwritable) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-func TestCommandTellsThatATokenIsLost(t *testing.T) {
+func TestCommandReportsLostSecret(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	var errs bytes.Buffer
@@ -294,11 +297,11 @@ func TestCommandTellsThatATokenIsLost(t *testing.T) {
 	cmd := &cobra.Command{Use: "api-token"}
 	addVerbs(cmd, c)
 	cmd.SetArgs([]string{"create", "--name", "a", "--preset", "read", "--expires-in", "90d", "--address", s.address()})
-	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete it") ||
+	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete the key") ||
 		strings.Contains(errs.String(), "mmk_") {
 		t.Errorf("%v: %s", err, errs.String())
 	}
 	if got := s.run("list", "-o", "id"); !strings.Contains(errs.String(), strings.TrimSpace(got.out)) {
-		t.Errorf("the id isn't told: %s", errs.String())
+		t.Errorf("the ID isn't reported: %s", errs.String())
 	}
 }

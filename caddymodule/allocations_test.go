@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what it writes
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and the modules of its output
 
 	_ "github.com/mollygate/mollygate/mollymawk" // its routes
 	"github.com/mollygate/mollygate/token"
@@ -22,26 +22,25 @@ import (
 
 func init() { registerHandler("watching", watchingHandler) }
 
-// watchingHandler waits for the end of requests, as proxies do, and shows what it was
-// asked for.
+// watchingHandler checks for cancellation of the request, as proxies do, and returns the
+// request's URIs in a header.
 func watchingHandler(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	select {
 	case <-r.Context().Done():
 		return r.Context().Err()
 	default:
-		w.Header()["X-Asked-For"] = []string{r.RequestURI, r.URL.RequestURI()}
+		w.Header()["X-Requested-Uri"] = []string{r.RequestURI, r.URL.RequestURI()}
 		return next.ServeHTTP(w, r)
 	}
 }
 
-// chains are Caddy's whole chains of handlers, without sockets, by the names of the
-// sites.
+// chains are Caddy's complete handler chains, without sockets, by site name.
 type chains map[string]*caddyhttp.Server
 
-// loadChains loads sites with a gate and without, and returns a token for them.
+// loadChains loads sites with and without a gate, and returns a token for them.
 func loadChains(t testing.TB) (chains, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // socket paths must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,10 +48,10 @@ func loadChains(t testing.TB) (chains, string) {
 	var sites strings.Builder
 	for name, handlers := range map[string]string{
 		"open": "respond ok", "gated": "bearer_auth {\n\t\troutes mollymawk\n\t\tfailure_limit off\n\t}\n\trespond ok",
-		"open-watched":  "watching\n\trespond ok",
-		"gated-lasting": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tlasting",
-		"gated-sending": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
-		"gated-watched": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
+		"open-watched":    "watching\n\trespond ok",
+		"gated-streaming": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tstreaming",
+		"gated-sending":   "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
+		"gated-watched":   "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
 	} {
 		fmt.Fprintf(&sites, "http://%s {\n\tbind unix/%s/%s\n\t%s\n}\n", name, dir, name, handlers)
 	}
@@ -110,34 +109,34 @@ func loadChains(t testing.TB) (chains, string) {
 	return loaded, secret.Reveal()
 }
 
-// TestHandedOn: what is handed on is one request, whatever handlers go by, and the
-// client's stays what it was.
-func TestHandedOn(t *testing.T) {
+// TestForwardedRequest checks that the path of the forwarded request is the same in RequestURI
+// and URL, and that the client's request is unchanged.
+func TestForwardedRequest(t *testing.T) {
 	sites, token := loadChains(t)
-	for asked, want := range map[string]string{
+	for requested, want := range map[string]string{
 		"/api/unikernels":                 "/api/unikernels",
 		"/api/unikernels?a=b%2fc&d":       "/api/unikernels?a=b%2fc&d",
 		"/api/volume/delete?block_name=x": "/api/block/delete?block_name=x",
 	} {
-		r := httptest.NewRequest(http.MethodGet, asked, nil)
-		if asked != want { // an alias
-			r = httptest.NewRequest(http.MethodPost, asked, strings.NewReader("{}"))
+		r := httptest.NewRequest(http.MethodGet, requested, nil)
+		if requested != want { // an alias
+			r = httptest.NewRequest(http.MethodPost, requested, strings.NewReader("{}"))
 		}
 		r.Host = "gated-watched"
 		r.Header = http.Header{"Authorization": {"Bearer " + token}, "Accept": {"*/*"}}
 		w := httptest.NewRecorder()
 		sites["gated-watched"].ServeHTTP(w, r)
-		if got := w.Header()["X-Asked-For"]; !slices.Equal(got, []string{want, want}) {
-			t.Errorf("%s: status %d, handed on as %q", asked, w.Code, got)
+		if got := w.Header()["X-Requested-Uri"]; !slices.Equal(got, []string{want, want}) {
+			t.Errorf("%s: status %d, forwarded as %q", requested, w.Code, got)
 		}
-		if r.RequestURI != asked || r.URL.RequestURI() != asked || len(r.Header) != 1 ||
+		if r.RequestURI != requested || r.URL.RequestURI() != requested || len(r.Header) != 1 ||
 			r.Header.Get("Accept") != "*/*" {
-			t.Errorf("%s: the request has become %s %s %v", asked, r.RequestURI, r.URL.RequestURI(), r.Header)
+			t.Errorf("%s: the request changed to %s %s %v", requested, r.RequestURI, r.URL.RequestURI(), r.Header)
 		}
 	}
 }
 
-// silentWriter is the connection of a request that costs nothing.
+// silentWriter is a response writer that doesn't allocate.
 type silentWriter struct {
 	header http.Header
 	status int
@@ -153,8 +152,8 @@ func (w *silentWriter) prepare(r *http.Request, token []string) {
 	r.Header["Authorization"] = token
 }
 
-// request returns a function that sends a request with the token to a site, and the
-// writer of its answers.
+// request returns a function that sends a request with the token to a site, and the writer of
+// its responses.
 func (c chains) request(site, token string) (send func(), w *silentWriter) {
 	r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
 	r.Host = site
@@ -172,8 +171,8 @@ const (
 	malformedToken = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7E"
 )
 
-// TestAllocations: what a request with a gate allocates more than one without. One
-// each is Caddy's own, for the directive.
+// TestAllocations compares the allocations of a request with and without a gate. One
+// allocation is Caddy's own, for the directive.
 func TestAllocations(t *testing.T) {
 	sites, token := loadChains(t)
 	allocations := func(site, token string, status int) float64 {
@@ -191,16 +190,16 @@ func TestAllocations(t *testing.T) {
 		without, most     float64
 	}{
 		{"allowed", "gated", token, http.StatusOK, open, 7},
-		// A handler that wants to be told of the end, such as a proxy, gets a context
-		// that can end, and an answer that is waited for, a timer.
+		// A handler that watches for cancellation, such as a proxy, causes a cancelable
+		// context and a timer for the response timeout.
 		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 12},
-		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // of which 6 are bbolt's
+		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // 6 of them by bbolt
 		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, 12},
 	} {
 		if n := allocations(tt.site, tt.token, tt.status) - tt.without; n > tt.most {
-			t.Errorf("%s: %v allocations more than without a gate, at most %v are to be", tt.name, n, tt.most)
+			t.Errorf("%s: %v more allocations than without a gate, want at most %v", tt.name, n, tt.most)
 		} else {
-			t.Logf("%s: %v allocations more than without a gate", tt.name, n)
+			t.Logf("%s: %v more allocations than without a gate", tt.name, n)
 		}
 	}
 }
@@ -220,8 +219,8 @@ func BenchmarkChain(b *testing.B) {
 			}
 		})
 	}
-	// With -mutexprofile: no lock is waited for that all requests share.
-	b.Run("gated, all processors", func(b *testing.B) {
+	// Run with -mutexprofile to check that requests don't contend for a shared lock.
+	b.Run("gated, parallel", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			send, _ := sites.request("gated", token)

@@ -13,20 +13,20 @@ import (
 )
 
 var (
-	knownInstance   = probeResult{known: true}
+	knownInstance   = probeResult{cacheable: true}
 	unknownInstance = probeResult{refusal: gate.Refuse(gate.BackendError)}
 )
 
-// An answer that holds is remembered for a minute, and others are not.
-func TestProbes(t *testing.T) {
+// TestProbeCache checks that cacheable results are cached for a minute and others aren't.
+func TestProbeCache(t *testing.T) {
 	t.Parallel()
-	var q probes
+	var c probeCache
 	now := time.Unix(1_800_000_000, 0)
 	sent := 0
 	for i, step := range []struct {
 		after  time.Duration
 		target string
-		answer probeResult
+		result probeResult
 		want   gate.Code
 		sent   int
 	}{
@@ -41,9 +41,9 @@ func TestProbes(t *testing.T) {
 		{0, "a", knownInstance, "", 7},
 	} {
 		now = now.Add(step.after)
-		got := q.ask(t.Context(), step.target, now, func() probeResult {
+		got := c.get(t.Context(), step.target, now, func() probeResult {
 			sent++
-			return step.answer
+			return step.result
 		})
 		if got.refusal.Code != step.want || sent != step.sent {
 			t.Errorf("step %d: %q after %d probes, want %q after %d", i, got.refusal.Code, sent, step.want,
@@ -52,34 +52,34 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// What is remembered is bounded.
-func TestProbesAreBounded(t *testing.T) {
+// TestProbeCacheIsBounded checks that the number of cached results is limited.
+func TestProbeCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	var q probes
-	for i := range 3 * maxAnswersKept {
-		q.ask(t.Context(), fmt.Sprint(i), time.Unix(1_800_000_000, 0), func() probeResult { return knownInstance })
+	var c probeCache
+	for i := range 3 * maxResults {
+		c.get(t.Context(), fmt.Sprint(i), time.Unix(1_800_000_000, 0), func() probeResult { return knownInstance })
 	}
-	if len(q.answers) > maxAnswersKept || len(q.open) != 0 {
-		t.Errorf("%d answers are kept, %d probes are open", len(q.answers), len(q.open))
+	if len(c.results) > maxResults || len(c.inflight) != 0 {
+		t.Errorf("%d results are cached, %d probes are in flight", len(c.results), len(c.inflight))
 	}
 }
 
-// Calls that ask at the same time share an answer, whatever it is. One that ends takes no
-// other along.
-func TestProbesAtTheSameTime(t *testing.T) {
+// TestConcurrentProbes checks that concurrent calls share a result, whether or not it is
+// cacheable, and that canceling one call doesn't affect the others.
+func TestConcurrentProbes(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []probeResult{knownInstance, unknownInstance} {
+	for _, result := range []probeResult{knownInstance, unknownInstance} {
 		synctest.Test(t, func(t *testing.T) {
-			var q probes
+			var c probeCache
 			var sent atomic.Int64
 			ask := func(ctx context.Context) probeResult {
-				return q.ask(ctx, "a", time.Now(), func() probeResult {
+				return c.get(ctx, "a", time.Now(), func() probeResult {
 					sent.Add(1)
 					select {
 					case <-ctx.Done():
 						return probeResult{err: ctx.Err()}
 					case <-time.After(time.Second):
-						return answer
+						return result
 					}
 				})
 			}
@@ -90,14 +90,14 @@ func TestProbesAtTheSameTime(t *testing.T) {
 			var others sync.WaitGroup
 			for range 10 {
 				others.Go(func() {
-					if got := ask(t.Context()); got.refusal.Code != answer.refusal.Code || got.err != nil {
-						t.Errorf("got %+v, want %+v", got, answer)
+					if got := ask(t.Context()); got.refusal.Code != result.refusal.Code || got.err != nil {
+						t.Errorf("got %+v, want %+v", got, result)
 					}
 				})
 			}
 			others.Go(func() {
 				if got := ask(waiting); got.err == nil {
-					t.Error("a call that has ended got an answer")
+					t.Error("a canceled call got a result")
 				}
 			})
 			synctest.Wait()
@@ -111,16 +111,16 @@ func TestProbesAtTheSameTime(t *testing.T) {
 	}
 }
 
-// A panic leaves no call waiting.
+// TestProbePanics checks that a panic leaves no call waiting.
 func TestProbePanics(t *testing.T) {
 	t.Parallel()
-	var q probes
+	var c probeCache
 	func() {
 		defer func() { _ = recover() }()
-		q.ask(t.Context(), "a", time.Now(), func() probeResult { panic("x") })
+		c.get(t.Context(), "a", time.Now(), func() probeResult { panic("x") })
 	}()
-	if got := q.ask(t.Context(), "a", time.Now(),
+	if got := c.get(t.Context(), "a", time.Now(),
 		func() probeResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
-		t.Errorf("afterwards: %+v", got)
+		t.Errorf("after a panic: %+v", got)
 	}
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-func init() { registerHandler("lasting", lastingHandler) }
+func init() { registerHandler("streaming", streamingHandler) }
 
-// lasting receives nil when an answer has begun, and then why it ended.
-var lasting = make(chan error)
+// streaming receives nil when a response has begun, and then the reason for its end.
+var streaming = make(chan error)
 
-// lastingHandler begins an answer without a length, in the way that the query says, and
-// then waits until it is told to end.
-func lastingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+// streamingHandler begins a response without a length, as selected by the query, and then
+// waits until the request is canceled.
+func streamingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	_, _ = io.WriteString(w, "a")
 	switch r.URL.RawQuery {
 	case "write":
@@ -31,19 +31,19 @@ func lastingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler)
 	case "flush":
 		_ = http.NewResponseController(w).Flush()
 	}
-	lasting <- nil
+	streaming <- nil
 	select {
 	case <-r.Context().Done():
-		lasting <- r.Context().Err()
+		streaming <- r.Context().Err()
 	case <-time.After(10 * time.Second):
-		lasting <- errors.New("it went on")
+		streaming <- errors.New("the request was not canceled")
 	}
 	return nil
 }
 
-// TestLastingAnswers: an answer of a handler of Caddy's own, too, ends with its token
-// once it comes in parts.
-func TestLastingAnswers(t *testing.T) {
+// TestStreamedResponseEndsWithToken checks that a streamed response ends when its token is
+// disabled, even if the handler is one of Caddy's own.
+func TestStreamedResponseEndsWithToken(t *testing.T) {
 	sites, text := loadChains(t)
 	module, err := caddy.ActiveContext().App(appName)
 	if err != nil {
@@ -60,17 +60,17 @@ func TestLastingAnswers(t *testing.T) {
 	actor := tokenstore.Actor{Name: "test"}
 	for _, way := range []string{"write", "flush"} {
 		r := httptest.NewRequest(http.MethodGet, "/api/unikernels?"+way, strings.NewReader(""))
-		r.Host = "gated-lasting"
+		r.Host = "gated-streaming"
 		r.Header = http.Header{"Authorization": {"Bearer " + text}}
-		go sites["gated-lasting"].ServeHTTP(httptest.NewRecorder(), r)
-		if err := <-lasting; err != nil {
+		go sites["gated-streaming"].ServeHTTP(httptest.NewRecorder(), r)
+		if err := <-streaming; err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.Disable(id, token.AnyVersion, actor); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-lasting; err == nil || err.Error() != "context canceled" {
-			t.Errorf("%s: the answer ended with %v", way, err)
+		if err := <-streaming; err == nil || err.Error() != "context canceled" {
+			t.Errorf("%s: the response ended with %v", way, err)
 		}
 		if _, err := store.Enable(id, token.AnyVersion, actor); err != nil {
 			t.Fatal(err)
@@ -78,14 +78,15 @@ func TestLastingAnswers(t *testing.T) {
 	}
 }
 
-// TestEventsAreNotWaitedFor: what doesn't fit is counted, and nobody who causes it waits.
-func TestEventsAreNotWaitedFor(t *testing.T) {
+// TestEventQueueNeverBlocks checks that a full queue drops and counts events instead of
+// blocking.
+func TestEventQueueNeverBlocks(t *testing.T) {
 	t.Parallel()
 	q := &eventQueue{waiting: make(chan tokenstore.Event, 1)}
 	for range 3 {
 		q.add(tokenstore.Event{})
 	}
 	if lost := q.lost.Load(); lost != 2 {
-		t.Errorf("%d events are lost, want 2", lost)
+		t.Errorf("%d events dropped, want 2", lost)
 	}
 }

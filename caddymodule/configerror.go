@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// redactedError is an error whose text had an upstream token.
+// redactedError is an error whose text contained an upstream token.
 type redactedError struct {
 	text  string
 	cause error
@@ -17,13 +17,13 @@ type redactedError struct {
 func (e *redactedError) Error() string { return e.text }
 func (e *redactedError) Unwrap() error { return e.cause }
 
-// leastHidden is how long an upstream token is, in bytes, that is removed from errors. A
-// shorter one can't be told from other words.
-const leastHidden = 8
+// minRedacted is the minimum length, in bytes, of an upstream token that is removed from
+// errors. Shorter tokens can't be distinguished from other words.
+const minRedacted = 8
 
-// withoutTokens returns an error of loading the configuration without the upstream tokens,
-// which may be in other options too, such as in the path of the store.
-func (a *App) withoutTokens(err error) error {
+// redactConfigError returns an error from loading the configuration without upstream tokens,
+// which may also appear in other options, such as the store's path.
+func (a *App) redactConfigError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -32,9 +32,9 @@ func (a *App) withoutTokens(err error) error {
 		if account == nil {
 			continue
 		}
-		token, _ := account.resolve() // its error is another matter
+		token, _ := account.resolve() // its error is reported elsewhere
 		for _, secret := range []string{token, account.UpstreamToken} {
-			if len(secret) >= leastHidden {
+			if len(secret) >= minRedacted {
 				text = gate.Redact(text, secret)
 			}
 		}
@@ -45,14 +45,14 @@ func (a *App) withoutTokens(err error) error {
 	return &redactedError{text, err}
 }
 
-// checkStoreModule returns an error if the configuration of a store names no module. That
-// of Caddy quotes what it names.
+// checkStoreModule returns an error if a store's configuration doesn't name a known module.
+// Caddy's own error quotes the name.
 func checkStoreModule(raw json.RawMessage) error {
 	var store struct {
 		Module string `json:"module"`
 	}
 	if json.Unmarshal(raw, &store) != nil || store.Module == "" {
-		return optionError(`store: write an object with a module, for example {"module":"bbolt"}`)
+		return optionError(`store: must be an object with a module, for example {"module":"bbolt"}`)
 	}
 	if _, err := caddy.GetModule(storeNamespace + store.Module); err != nil {
 		return errUnknownStore(store.Module)
@@ -60,10 +60,10 @@ func checkStoreModule(raw json.RawMessage) error {
 	return nil
 }
 
-// storeNamespace begins the IDs of modules that are stores.
+// storeNamespace is the ID prefix of store modules.
 const storeNamespace = "api_tokens.stores."
 
 func errUnknownStore(name string) error {
-	return optionError("this Caddy has no token store " + gate.ConfigWord(name) +
-		": write bbolt, or build Caddy with the module that brings it")
+	return optionError("this build of Caddy has no token store " + gate.ConfigWord(name) +
+		": write bbolt, or build Caddy with the module that provides it")
 }

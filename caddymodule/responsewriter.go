@@ -1,0 +1,304 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/gate"
+)
+
+// responseWriter writes the backend's response to the client. It buffers a response that the
+// gate must inspect, and streams all others.
+//
+// Only the goroutine that serves the request may use it, except for timeOut, stop, abort,
+// stopReading and headerSent, which any goroutine may call.
+type responseWriter struct {
+	http.ResponseWriter
+	request  *http.Request // as the client sent it
+	exchange *exchange
+	// initial are the response headers from before the backend set its own.
+	initial headerSnapshot
+
+	// outcome is set once: to responseSent when the response header is sent to the client, or
+	// to the refusal that replaces the response.
+	outcome atomic.Pointer[gate.Refusal]
+
+	// status is the status of a buffered response, or 0. body is its body, and tooLong is
+	// set if the body is too long to inspect.
+	status  int
+	body    bodyBuffer
+	tooLong bool
+
+	// mu guards closed, which is set when the request is done. Nothing may touch the
+	// connection then: it may already be serving the next request.
+	mu     sync.Mutex
+	closed bool
+	// aborted is set when the token stops being valid during the response.
+	aborted atomic.Bool
+}
+
+// responseSent is the outcome of a response whose header has been sent to the client.
+var responseSent = new(gate.Refusal)
+
+// begin prepares rw to write the response to r.
+func (rw *responseWriter) begin(w http.ResponseWriter, r *http.Request, p *exchange) {
+	rw.ResponseWriter, rw.request, rw.exchange = w, r, p
+	rw.body.budget = p.handler.MaxBuffered
+	rw.initial.copy(w.Header())
+}
+
+// stop replaces a response that hasn't begun with a refusal and ends the request. It reports
+// whether it did; it does nothing if the response has begun. Any goroutine may call it.
+func (rw *responseWriter) stop(refusal *gate.Refusal, cause error) bool {
+	instead := *refusal // a copy, because refusal may be shared
+	instead.Err = cause
+	if !rw.outcome.CompareAndSwap(nil, &instead) {
+		return false
+	}
+	rw.exchange.context.end(cause)
+	return true
+}
+
+// timeOut is called when the backend has not begun its response in time.
+func (rw *responseWriter) timeOut() {
+	refusal := gate.Refuse(gate.BackendTimeout)
+	rw.stop(&refusal, errResponseTimeout)
+}
+
+// Header returns the response headers. A call after a proxy has sent the request means that a
+// response has arrived. The credential is no longer needed then, so Header removes it from the
+// request, where handlers such as templates could reveal it.
+func (rw *responseWriter) Header() http.Header {
+	if rw.exchange.auth.attempt.Load() != noAttempt {
+		delete(rw.exchange.out.Header, "Authorization")
+	}
+	return rw.ResponseWriter.Header()
+}
+
+// WriteHeader sends the backend's status and headers, or holds them back if the response must
+// be buffered.
+func (rw *responseWriter) WriteHeader(status int) {
+	switch {
+	case rw.status != 0 || rw.headerSent():
+	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
+		gate.ScrubHeaders(rw.Header(), rw.exchange.upstream.token)
+		rw.ResponseWriter.WriteHeader(status) // an interim response
+	case gate.MustBuffer(status) || rw.unsolicitedUpgrade(status) || !rw.outcome.CompareAndSwap(nil, responseSent):
+		rw.status = status
+	default:
+		rw.sendHeader(status)
+	}
+}
+
+// sendHeader sends the response header with the gate's own headers to the client.
+func (rw *responseWriter) sendHeader(status int) {
+	p, header := rw.exchange, rw.Header()
+	p.countPassed()
+	gate.ScrubHeaders(header, p.upstream.token)
+	p.setNotices(header)
+	p.auth.responseStarted()
+	if status != statusClientClosed { // set by the proxy, not the backend
+		p.account.accepted()
+	}
+	rw.ResponseWriter.WriteHeader(status)
+}
+
+// abort ends a response that has begun because its token is no longer valid.
+func (rw *responseWriter) abort() {
+	rw.aborted.Store(true)
+	rw.cutOff()
+	// A concurrent write may have just set Caddy's own deadline.
+	// A concurrent write may have just set Caddy's own deadline.
+	time.AfterFunc(cutOffAgain, rw.cutOff)
+}
+
+// cutOffAgain is when a deadline is set again. It is well below the second within which a
+// response has to end.
+const cutOffAgain = 200 * time.Millisecond
+
+// cutOff ends the response even if the client doesn't read it. It may run concurrently with
+// the handler: the writers of net/http allow that. Caddy's wrappers around them don't, so
+// cutOff bypasses them.
+func (rw *responseWriter) cutOff() {
+	rw.mu.Lock()
+	defer rw.mu.Unlock()
+	if rw.closed {
+		return
+	}
+	rw.exchange.context.end(canceledError{errTokenEnded})
+	// Some writers don't support deadlines.
+	_ = http.NewResponseController(innermost(rw.ResponseWriter)).SetWriteDeadline(time.Unix(1, 0))
+}
+
+// innermost returns the net/http or HTTP/3 writer below Caddy's wrappers.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
+}
+
+// stopReading makes pending reads of the request body fail.
+func (rw *responseWriter) stopReading() {
+	rw.mu.Lock()
+	defer rw.mu.Unlock()
+	if !rw.closed {
+		// Some writers don't support deadlines.
+		_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Write sends or buffers a part of the response body.
+func (rw *responseWriter) Write(p []byte) (int, error) {
+	if rw.status == 0 && !rw.headerSent() {
+		rw.WriteHeader(http.StatusOK)
+	}
+	if rw.aborted.Load() {
+		return 0, errTokenEnded
+	}
+	if rw.headerSent() {
+		return rw.ResponseWriter.Write(p)
+	}
+	if !rw.tooLong && (len(rw.body.bytes)+len(p) > gate.MaxResponseBody || !rw.body.append(p)) {
+		rw.tooLong = true
+		rw.body.release()
+	}
+	return len(p), nil
+}
+
+// FlushError implements the method that http.ResponseController calls. It doesn't flush
+// buffered data.
+func (rw *responseWriter) FlushError() error {
+	if !rw.headerSent() {
+		return nil
+	}
+	return http.NewResponseController(rw.ResponseWriter).Flush()
+}
+
+// Unwrap returns the underlying writer for http.ResponseController.
+func (rw *responseWriter) Unwrap() http.ResponseWriter { return rw.ResponseWriter }
+
+// buffering reports whether a response has begun and is being buffered.
+func (rw *responseWriter) buffering() bool { return rw.status != 0 }
+
+// headerSent reports whether the response header has been sent to the client.
+func (rw *responseWriter) headerSent() bool { return rw.outcome.Load() == responseSent }
+
+// finish completes the response after the next handlers have returned err. It sends a buffered
+// response, or a refusal instead.
+func (rw *responseWriter) finish(err error) error {
+	if rw.status == 0 { // trailers, or headers set by handlers that failed
+		gate.ScrubHeaders(rw.Header(), rw.exchange.upstream.token)
+	}
+	switch {
+	case rw.headerSent():
+		return rw.redact(err)
+	case !rw.outcome.CompareAndSwap(nil, responseSent):
+		return rw.refuse(*rw.outcome.Load())
+	case err != nil && !errors.Is(err, errBrokenOff):
+		return rw.fail(err)
+	case rw.unsolicitedUpgrade(rw.status), rw.status == 0 && rw.proxyGotUpgrade():
+		return rw.replace(gate.BackendError, errUnsolicitedUpgrade)
+	case rw.status == 0:
+		rw.exchange.setNotices(rw.Header()) // no handler responded, so Caddy responds with 200
+		return nil
+	}
+	body := rw.body.bytes
+	if rw.tooLong || err != nil {
+		body = nil
+	} else if body == nil {
+		body = []byte{}
+	}
+	route := rw.exchange.Route
+	refusal := route.Judge(rw.status, rw.Header(), body, rw.exchange.upstream.token)
+	if refusal.Code == "" {
+		rw.sendHeader(rw.status)
+		_, _ = rw.ResponseWriter.Write(body) // the client may have disconnected
+		return nil
+	}
+	if refusal.Code == gate.UpstreamCredential {
+		rw.exchange.account.refused(rw.exchange.upstream.token, rw.exchange.now)
+	}
+	refusal.Err = err
+	return rw.refuse(refusal)
+}
+
+// fail turns errors of Caddy's proxy about an unreachable or unresponsive backend into
+// refusals. It returns errors of other handlers unchanged.
+func (rw *responseWriter) fail(err error) error {
+	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
+	switch {
+	case errors.Is(err, errEmptyResponse) && rw.request.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client has disconnected
+	case errors.Is(err, errEmptyResponse):
+		return rw.replace(gate.BackendIncomplete, err)
+	case rw.request.Context().Err() != nil || !ok:
+		return rw.redact(err)
+	case handlerErr.StatusCode == http.StatusGatewayTimeout:
+		return rw.replace(gate.BackendTimeout, err)
+	case handlerErr.StatusCode == http.StatusBadGateway, handlerErr.StatusCode == http.StatusServiceUnavailable:
+		return rw.replace(rw.lostBackend(handlerErr), err)
+	}
+	return rw.redact(err)
+}
+
+// replace sends a refusal because there is no usable response from the backend.
+func (rw *responseWriter) replace(code gate.Code, cause error) error {
+	refusal := gate.Refuse(code)
+	refusal.Err = cause
+	return rw.refuse(refusal)
+}
+
+// refuse sends a refusal in place of the backend's response.
+func (rw *responseWriter) refuse(refusal gate.Refusal) error {
+	header := rw.Header()
+	rw.initial.restore(header)
+	rw.exchange.setNotices(header)
+	rw.exchange.counted = true
+	refusal.Token = rw.exchange.Match.Token
+	refusal.Err = rw.redact(refusal.Err)
+	return rw.exchange.handler.refuse(rw.ResponseWriter, rw.request, refusal)
+}
+
+// close releases the buffer and prevents further use of the underlying writer.
+func (rw *responseWriter) close() {
+	rw.mu.Lock()
+	rw.closed = true
+	rw.mu.Unlock()
+	rw.body.release()
+}
+
+// headerSnapshot is a copy of a few headers and their values.
+type headerSnapshot struct {
+	lines []headerLine
+	buf   [2]headerLine // Caddy sets one header before it calls the handlers
+}
+
+type headerLine struct {
+	name   string
+	values []string
+}
+
+func (l *headerSnapshot) copy(h http.Header) {
+	l.lines = l.buf[:0]
+	for name, values := range h {
+		l.lines = append(l.lines, headerLine{name, values})
+	}
+}
+
+func (l *headerSnapshot) restore(h http.Header) {
+	clear(h)
+	for _, line := range l.lines {
+		h[line.name] = line.values
+	}
+}
+
+var _ http.ResponseWriter = (*responseWriter)(nil)
