@@ -7,9 +7,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestTrustedUserNamedLikeAnother: a user whose name is a token's id, or that of callers
-// on Caddy's admin endpoint, is told apart from them in the audit and by its
-// Idempotency-Keys.
+// TestTrustedUserNamedLikeAnother checks that the audit log and Idempotency-Keys distinguish a
+// trusted user from a token whose ID is the user's name, and from callers of Caddy's admin
+// endpoint.
 func TestTrustedUserNamedLikeAnother(t *testing.T) {
 	t.Parallel()
 	const id = "4fQ9Zt2LkVb7"
@@ -42,12 +42,12 @@ http://127.0.0.1:{$HTTP} {
 	s.decode(s.getAdmin("/api_tokens/v1/audit"), &audit)
 	var actors [3]string
 	if len(audit.Data) != 3 {
-		t.Fatalf("the audit has %d entries, want 3: a key of another actor was taken for the same", len(audit.Data))
+		t.Fatalf("the audit log has %d entries, want 3: two actors share an Idempotency-Key", len(audit.Data))
 	}
 	for i, entry := range audit.Data {
 		actors[2-i] = entry.Actor
 	}
 	if want := [3]string{"caddy-admin", "user:caddy-admin", "user:" + id}; actors != want {
-		t.Errorf("the actors are %q, want %q", actors, want)
+		t.Errorf("actors are %q, want %q", actors, want)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// adminSite serves the admin API in the ways that docs/admin.md names. The hash is
-// of the password "hiccup", with few rounds.
+// adminSite serves the admin API in every way that docs/admin.md describes. The hash is of the
+// password "hiccup", with a low cost.
 const adminSite = globals + `
 http://127.0.0.1:{$HTTP} {
 	log
@@ -54,7 +54,7 @@ func TestAdminSite(t *testing.T) {
 		code   string
 	}{
 		"admin token":      {bearer(admin), "/keys/api/v1/tokens", 200, ""},
-		"nobody":           {nil, "/keys/api/v1/tokens", 401, "missing_token"},
+		"no credential":    {nil, "/keys/api/v1/tokens", 401, "missing_token"},
 		"API token":        {bearer(api), "/keys/api/v1/tokens", 403, "wrong_kind"},
 		"wrong path":       {bearer(admin), "/keys/tokens", 404, "not_found"},
 		"token in the URL": {bearer(admin), "/api/v1/tokens?q=" + api, 400, "token_in_url"},
@@ -62,13 +62,13 @@ func TestAdminSite(t *testing.T) {
 			"/keys/api/v1/tokens", 403, "cross_site"},
 		"form": {append(bearer(admin), "-d", "{}"), "/keys/api/v1/tokens", 415,
 			"unsupported_media_type"},
-		"trusted user":             {[]string{"-u", "carol:hiccup"}, "/trusting/api/v1/tokens", 200, ""},
-		"another user":             {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401, "missing_token"},
-		"user who isn't asked for": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
-		// What the admin API sees is the upstream credential, which it refuses.
-		"a gate's user is none":        {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
-		"the gate lets no admins past": {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
-		"the admin API allows no origin": {append(bearer(admin), "-H", "Origin: https://evil.example"),
+		"trusted user":              {[]string{"-u", "carol:hiccup"}, "/trusting/api/v1/tokens", 200, ""},
+		"another user":              {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401, "missing_token"},
+		"basic auth not configured": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
+		// The admin API sees the upstream credential and refuses it.
+		"user of a gate":        {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
+		"admin token at a gate": {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
+		"no CORS headers": {append(bearer(admin), "-H", "Origin: https://evil.example"),
 			"/keys/api/v1/tokens", 200, ""},
 	} {
 		status, header, body := curl(t, append(test.args, s.url(test.path))...)
@@ -81,7 +81,7 @@ func TestAdminSite(t *testing.T) {
 			}
 		}
 		if header.Get("Cache-Control") != "no-store" || header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s: the headers are %v", name, header)
+			t.Errorf("%s: got headers %v", name, header)
 		}
 	}
 	status, header, body := curl(t, append(bearer(admin), "-H", "Content-Type: application/json",
@@ -99,7 +99,8 @@ func TestAdminSite(t *testing.T) {
 	s.checkLogs(admin, api, made)
 }
 
-// TestExposedEndpoint calls the admin endpoint by an address that others can reach.
+// TestExposedEndpoint calls the admin endpoint through an address that other machines can
+// reach.
 func TestExposedEndpoint(t *testing.T) {
 	t.Parallel()
 	address := outside(t)
@@ -120,7 +121,7 @@ func TestExposedEndpoint(t *testing.T) {
 	}
 }
 
-// outside returns an address of this machine that isn't a loopback one.
+// outside returns a non-loopback address of this machine.
 func outside(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -132,6 +133,6 @@ func outside(t *testing.T) string {
 			return ip.IP.String()
 		}
 	}
-	t.Skip("this machine has no address but its own")
+	t.Skip("this machine has only loopback addresses")
 	return ""
 }

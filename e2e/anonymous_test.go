@@ -12,12 +12,15 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// webSite lets Mollymawk's own pages through.
-var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
-	"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB\n\t\t\tmax_anonymous_body 2KiB\n\t\t\tmax_upload 300KiB", 1)
+// webSite also serves Mollymawk's own web pages.
+var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
+			browser_sessions molly_session
+			max_body 1KiB
+			max_anonymous_body 2KiB
+			max_upload 300KiB`, 1)
 
-// TestAnonymousBodies: bodies without a token are held to the limits and read before the
-// backend is contacted.
+// TestAnonymousBodies checks that bodies of requests without a token are limited in size and
+// read before the gate contacts the backend.
 func TestAnonymousBodies(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -63,16 +66,16 @@ func TestAnonymousBodies(t *testing.T) {
 		"listed, too large": {"/api/unikernel/destroy", post(text(1025), cookie), "413 body_too_large", 0},
 		"listed, too large, chunked": {"/api/unikernel/destroy", post(text(1025), cookie, chunked),
 			"413 body_too_large", 0},
-		"listed, a comma too many": {"/api/unikernel/destroy", post(`{"name":"hello",}`, cookie),
+		"listed, trailing comma": {"/api/unikernel/destroy", post(`{"name":"hello",}`, cookie),
 			"400 invalid_request_body", 0},
-		"listed, escaped":               {"/api/unikernel/%64estroy", post("{}", cookie), "400 invalid_path", 0},
-		"listed, escaped, lower case":   {"/api/unikernel%2fdestroy", post("{}", cookie), "400 invalid_path", 0},
-		"listed, escaped, no cookie":    {"/api/unikernel/%64estroy", post("{}"), "400 invalid_path", 0},
-		"listed, behind a host":         {"//x/api/unikernel/destroy", post("{}", cookie), "400 invalid_path", 0},
-		"listed, behind a host, escape": {"//x/api/unikernel/d%65stroy", post("{}", cookie), "400 invalid_path", 0},
-		"listed, doubled slash":         {"//api/unikernel/destroy", post("{}", cookie), "400 invalid_path", 0},
-		"listed, other table's name":    {"/api/%76olume/create", post("{}", cookie), "400 invalid_path", 0},
-		"escaped, not listed":           {"/api/unikernel/%78", post("{}", cookie), "", 1},
+		"listed, escaped":              {"/api/unikernel/%64estroy", post("{}", cookie), "400 invalid_path", 0},
+		"listed, escaped, lower case":  {"/api/unikernel%2fdestroy", post("{}", cookie), "400 invalid_path", 0},
+		"listed, escaped, no cookie":   {"/api/unikernel/%64estroy", post("{}"), "400 invalid_path", 0},
+		"listed, after a host":         {"//x/api/unikernel/destroy", post("{}", cookie), "400 invalid_path", 0},
+		"listed, after a host, escape": {"//x/api/unikernel/d%65stroy", post("{}", cookie), "400 invalid_path", 0},
+		"listed, doubled slash":        {"//api/unikernel/destroy", post("{}", cookie), "400 invalid_path", 0},
+		"listed, other table's name":   {"/api/%76olume/create", post("{}", cookie), "400 invalid_path", 0},
+		"escaped, not listed":          {"/api/unikernel/%78", post("{}", cookie), "", 1},
 		"upload, too large": {"/api/unikernel/create",
 			[]string{"-H", "Cookie: " + session, "-F", "binary=@" + s.write("large", strings.Repeat("x", 400<<10))},
 			"413 body_too_large", 0},
@@ -81,34 +84,33 @@ func TestAnonymousBodies(t *testing.T) {
 		status, _, body := curl(t, append(tt.args, "--path-as-is", s.url(tt.path))...)
 		var problem struct{ Code string }
 		_ = json.Unmarshal([]byte(body), &problem)
-		if got := (slowAnswer{status: status, code: problem.Code}).String(); tt.want != "" && got != tt.want ||
+		if got := (slowResponse{status: status, code: problem.Code}).String(); tt.want != "" && got != tt.want ||
 			problem.Code != "" && tt.want == "" {
-			t.Errorf("%s: answered %s %.200s, want %s", name, got, body, tt.want)
+			t.Errorf("%s: got %s %.200s, want %s", name, got, body, tt.want)
 		}
 		if seen := len(s.backend.Requests()) - before; seen != tt.seen {
-			t.Errorf("%s: the backend got %d requests, want %d", name, seen, tt.seen)
+			t.Errorf("%s: the backend saw %d requests, want %d", name, seen, tt.seen)
 		}
 	}
-	// What Mollymawk would make room for.
+	// Mollymawk would allocate memory for these announced bodies.
 	for _, path := range []string{"/api/login", "/api/register", "/nowhere"} {
 		before := len(s.backend.Requests())
-		if status := s.raw(t,
-			"POST "+path+
-				" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n"); status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
-			t.Errorf("%s: announced: status %d, %d requests", path, status, len(s.backend.Requests())-before)
+		status := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n")
+		if status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
+			t.Errorf("%s: body announced: status %d, the backend saw %d requests", path, status, len(s.backend.Requests())-before)
 		}
 	}
-	// Targets that only Mollymawk takes for a listed path.
+	// Only Mollymawk routes these targets to a listed path.
 	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download",
 		"//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download",
 		"http://127.0.0.1//api/block/%64ownload"} {
 		before := len(s.backend.Requests())
 		if status := s.raw(t, "POST "+target+" HTTP/1.1\r\nHost: molly\r\nCookie: "+session+
 			"\r\nContent-Length: 2\r\n\r\n{}"); status != http.StatusBadRequest || len(s.backend.Requests()) != before {
-			t.Errorf("%s: status %d, %d requests", target, status, len(s.backend.Requests())-before)
+			t.Errorf("%s: status %d, the backend saw %d requests", target, status, len(s.backend.Requests())-before)
 		}
 	}
-	// Chunk extensions and trailers stay here.
+	// The gate strips chunk extensions and trailers.
 	s.raw(t, "POST /api/login HTTP/1.1\r\nHost: molly\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"+
 		"2;ext=\"secret-extension\"\r\n{}\r\n0\r\nX-Late: secret-trailer\r\n\r\n")
 	for _, connection := range s.backend.Connections() {
@@ -119,7 +121,7 @@ func TestAnonymousBodies(t *testing.T) {
 		}
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 }
 
@@ -136,16 +138,17 @@ func TestWebUpload(t *testing.T) {
 	}
 	status, _, body := curl(t, append(form, s.url("/api/unikernel/create"))...)
 	if status != http.StatusOK || len(s.backend.Unikernels("alice")) != 1 {
-		t.Errorf("answered %d %s", status, body)
+		t.Errorf("got %d %s", status, body)
 	}
 	requests := s.backend.Requests()
 	if last := requests[len(requests)-1]; len(last.Values("Transfer-Encoding")) != 1 ||
 		len(last.Values("Content-Length")) != 0 {
-		t.Errorf("not in chunks: %q", last.Lines)
+		t.Errorf("the upload isn't chunked: %q", last.Lines)
 	}
 }
 
-// TestAnonymousBodyOption: without a built-in table nothing is held unless a limit is set.
+// TestAnonymousBodyOption checks that without a built-in route table, anonymous bodies are
+// unlimited unless an option limits them.
 func TestAnonymousBodyOption(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
@@ -161,12 +164,12 @@ func TestAnonymousBodyOption(t *testing.T) {
 			t.Errorf("%q: status %d, want %d", option, status, want)
 		}
 		if small, _, _ := curl(t, "-d", "{NaN}", c.url("/form")); small != http.StatusOK {
-			t.Errorf("%q: a small body: status %d", option, small)
+			t.Errorf("%q: small body: status %d", option, small)
 		}
 	}
 }
 
-// raw sends a request as it is written and returns the status of the answer, or 0.
+// raw sends a request unchanged and returns the status of the response, or 0 if there is none.
 func (c *caddy) raw(t *testing.T, request string) int {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + c.env["HTTP"])
@@ -176,7 +179,7 @@ func (c *caddy) raw(t *testing.T, request string) int {
 	defer conn.close()
 	request = strings.Replace(request, "\r\nHost: molly\r\n", "\r\nHost: 127.0.0.1\r\n", 1)
 	request = strings.Replace(request, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
-	go func() { _, _ = conn.Write([]byte(request)) }() // the answer may come before all is sent
+	go func() { _, _ = conn.Write([]byte(request)) }() // the response may come before everything is sent
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

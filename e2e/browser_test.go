@@ -18,8 +18,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browserSite has the dashboard on a host of its own and the gate on another, as the
-// README shows it. Chromium takes names below localhost for this machine.
+// browserSite serves the dashboard on one host and the gate on another, as in the README.
+// Chromium resolves names under localhost to this machine.
 const browserSite = globals + `
 http://keys.localhost:{$HTTP} {
 	api_tokens_admin
@@ -39,23 +39,23 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// patience is how long something in the browser may take, on a machine that does much
-// else.
-const patience = time.Minute
+// browserTimeout limits each step in the browser. It is generous because the machine may be
+// busy.
+const browserTimeout = time.Minute
 
-// browser is a tab of Debian's Chromium.
+// browser is a tab in Debian's Chromium.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
 
 	mu sync.Mutex
-	// complaints are what scripts threw and what the browser refused to do.
+	// complaints are the exceptions that scripts threw and the browser's error log.
 	complaints []string
-	// hosts are those that anything was asked of.
+	// hosts are the hosts that the page sent requests to.
 	hosts map[string]bool
 }
 
-// chromium is the browser's program; Debian's name comes first.
+// chromium returns the path of the browser; Debian's name comes first.
 func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -63,11 +63,11 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	t.Fatal("there is no Chromium: install Debian's package chromium, as scripts/test does")
+	t.Fatal("Chromium not found: install Debian's package chromium, as scripts/test does")
 	return ""
 }
 
-// newBrowser starts a browser with a profile of its own.
+// newBrowser starts a browser with its own profile.
 func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -81,7 +81,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	b := &browser{t: t, ctx: ctx, hosts: make(map[string]bool)}
 	t.Cleanup(func() {
 		if t.Failed() {
-			b.picture("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+			b.screenshot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
 		}
 		_ = chromedp.Cancel(tab)
 		cancel()
@@ -93,7 +93,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	return b
 }
 
-// tab opens another tab of the same browser.
+// tab opens another tab in the same browser.
 func (b *browser) tab() *browser {
 	b.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
@@ -112,7 +112,7 @@ func (b *browser) listen() {
 			b.complaints = append(b.complaints,
 				fmt.Sprint(e.ExceptionDetails.Text, " ", e.ExceptionDetails.Exception.Description))
 		case *log.EventEntryAdded:
-			// Refusals of the API are told here, too, and are no complaints.
+			// Refusals by the API are logged here, too, and are expected.
 			if e.Entry.Source != log.EntrySourceNetwork {
 				b.complaints = append(b.complaints, e.Entry.Text)
 			}
@@ -126,29 +126,29 @@ func (b *browser) listen() {
 	}
 }
 
-// checkQuiet says what went wrong in the page: exceptions, violations of its content
-// security policy, requests to other hosts.
+// checkQuiet reports exceptions, violations of the content security policy, and requests to
+// hosts other than host.
 func (b *browser) checkQuiet(host string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, complaint := range b.complaints {
-		b.t.Errorf("the browser complains: %s", complaint)
+		b.t.Errorf("the browser reports: %s", complaint)
 	}
 	for asked := range b.hosts {
 		if asked != host {
-			b.t.Errorf("the page asks %s for something", asked)
+			b.t.Errorf("the page sent a request to %s", asked)
 		}
 	}
 }
 
-// do does something in the page, and waits for what it is about, but not for ever.
+// do performs actions in the page and waits for their elements, up to browserTimeout.
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, browserTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
-		b.t.Fatalf("in the browser: %v", err)
+		b.t.Fatalf("browser: %v", err)
 	}
 }
 
@@ -157,8 +157,8 @@ func (b *browser) open(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
-// byText is an XPath of the elements of a name in the topmost dialog, or else in the
-// page, that say exactly this.
+// byText returns an XPath for the elements with the given tag name and exactly this text, in
+// the topmost dialog if one is open, else in the page.
 func (b *browser) byText(element, text string) chromedp.Search {
 	b.t.Helper()
 	top := ""
@@ -173,7 +173,7 @@ func (b *browser) press(button string) {
 	b.do(chromedp.Click(b.byText("button", button), chromedp.NodeVisible))
 }
 
-// fill writes into the input of a label.
+// fill types text into the input with the given label.
 func (b *browser) fill(label, text string) {
 	b.t.Helper()
 	input := b.byText("label", label) + `/..//*[self::input or self::textarea]`
@@ -181,14 +181,14 @@ func (b *browser) fill(label, text string) {
 		chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.SendKeys(input, text))
 }
 
-// choose sets a select of a label to a value.
+// choose sets the select with the given label to a value.
 func (b *browser) choose(label, value string) {
 	b.t.Helper()
 	list := b.byText("label", label) + `/..//select`
 	b.do(chromedp.WaitVisible(list), chromedp.SetValue(list, value))
-	b.script(
-		fmt.Sprintf(
-			`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue.dispatchEvent(new Event("change"))`, list))
+	const change = `document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE)` +
+		`.singleNodeValue.dispatchEvent(new Event("change"))`
+	b.script(fmt.Sprintf(change, list))
 }
 
 // script runs a script in the page.
@@ -197,63 +197,63 @@ func (b *browser) script(script string) {
 	b.do(chromedp.Evaluate[chromedp.Void](script))
 }
 
-// evaluate returns what an expression is in the page.
+// evaluate returns the value of an expression in the page.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, browserTimeout)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
-		b.t.Fatalf("in the browser: %v", err)
+		b.t.Fatalf("browser: %v", err)
 	}
 	return value
 }
 
-// text is what stands in the page.
+// text returns the visible text of the page.
 func (b *browser) text() string {
 	b.t.Helper()
 	return evaluate[string](b, `document.body?.innerText ?? ""`)
 }
 
-// shows waits until the page says something.
+// shows waits until the page contains each text.
 func (b *browser) shows(texts ...string) {
 	b.t.Helper()
 	for _, text := range texts {
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(browserTimeout)
 		for !strings.Contains(b.text(), text) {
 			if time.Now().After(deadline) {
-				b.t.Fatalf("the page doesn't say %q:\n%s", text, b.text())
+				b.t.Fatalf("the page lacks %q:\n%s", text, b.text())
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
 }
 
-// hides waits until the page says something no more.
+// hides waits until the page no longer contains text.
 func (b *browser) hides(text string) {
 	b.t.Helper()
-	eventually(b.t, "the page says "+text+" no more", func() bool { return !strings.Contains(b.text(), text) }, b)
+	eventually(b.t, "the page no longer says "+text, func() bool { return !strings.Contains(b.text(), text) }, b)
 }
 
-// String is for what went wrong.
+// String implements fmt.Stringer for eventually.
 func (b *browser) String() string { return b.text() }
 
-// pictures is where screenshots are written, an ignored folder.
-const pictures = "screenshots"
+// screenshots is the directory for screenshots; Git ignores it.
+const screenshots = "screenshots"
 
-// picture takes a picture of the whole page.
-func (b *browser) picture(name string) {
+// screenshot writes a screenshot of the whole page.
+func (b *browser) screenshot(name string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err != nil {
-		b.t.Logf("no picture %s: %v", name, err)
+		b.t.Logf("taking screenshot %s: %v", name, err)
 		return
 	}
-	err = os.MkdirAll(pictures, 0o755)
+	err = os.MkdirAll(screenshots, 0o755)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(pictures, name+".png"), png, 0o644)
+		err = os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644)
 	}
 	if err != nil {
 		b.t.Log(err)

@@ -20,13 +20,13 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mollygate/mollygate" // what the binary is made of, for go test's cache
+	_ "github.com/mollygate/mollygate" // makes go test's cache depend on the binary's sources
 )
 
 // binary is the Caddy under test, built from this tree.
 var binary string
 
-// raceFlag makes the Caddy under test look for data races if the tests do.
+// raceFlag builds the Caddy under test with the race detector if the tests run with it.
 var raceFlag = "-race=false"
 
 func TestMain(m *testing.M) {
@@ -51,15 +51,15 @@ func TestMain(m *testing.M) {
 // caddy is a running Caddy.
 type caddy struct {
 	t *testing.T
-	// dir is its home: configuration, data, admin socket.
+	// dir contains its configuration, data and admin socket.
 	dir string
-	// env is what its configuration can use as {$NAME}: DIR, HTTP and HTTPS (ports
-	// on 127.0.0.1), and what the test adds.
+	// env holds the variables that its configuration can use as {$NAME}: DIR, HTTP and HTTPS
+	// (ports on 127.0.0.1), and those that the test adds.
 	env map[string]string
 
-	// program is what runs as Caddy.
+	// program is the executable that runs as Caddy.
 	program string
-	// attributes are those of the process, such as its user.
+	// attributes are the attributes of the process, such as its user.
 	attributes *syscall.SysProcAttr
 
 	cmd    *exec.Cmd
@@ -70,7 +70,7 @@ type caddy struct {
 // newCaddy prepares a Caddy without starting it.
 func newCaddy(t *testing.T, env map[string]string) *caddy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because a socket's path must be
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because the length of a socket path is limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,13 +97,13 @@ func (c *caddy) start(caddyfile string) {
 	c.launch(caddyfile)
 	c.eventually("Caddy serves", func() bool {
 		if c.ended() {
-			c.t.Fatalf("Caddy ended:\n%s", c.output)
+			c.t.Fatalf("Caddy exited:\n%s", c.output)
 		}
 		return c.serves()
 	})
 }
 
-// serves reports whether Caddy answers and has its store.
+// serves reports whether Caddy responds and has opened its store.
 func (c *caddy) serves() bool {
 	response, err := c.admin().Get("http://caddy/api_tokens/v1/healthz")
 	if err != nil {
@@ -123,7 +123,7 @@ func (c *caddy) ended() bool {
 	}
 }
 
-// launch starts a Caddy with this Caddyfile and doesn't wait.
+// launch starts a Caddy with this Caddyfile without waiting for it.
 func (c *caddy) launch(caddyfile string) {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
@@ -142,7 +142,7 @@ func (c *caddy) launch(caddyfile string) {
 	c.t.Cleanup(c.stop)
 }
 
-// stop ends Caddy as systemd would, and checks that it went in order.
+// stop ends Caddy as systemd would, and checks that it exits cleanly.
 func (c *caddy) stop() {
 	c.t.Helper()
 	if c.cmd == nil {
@@ -152,20 +152,20 @@ func (c *caddy) stop() {
 	select {
 	case <-c.exited:
 	case <-time.After(20 * time.Second):
-		c.t.Errorf("Caddy didn't end")
+		c.t.Errorf("Caddy didn't exit")
 		_ = c.cmd.Process.Kill()
 		<-c.exited
 	}
 	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
-		c.t.Errorf("Caddy ended with exit code %d:\n%s", code, c.output)
+		c.t.Errorf("Caddy exited with code %d:\n%s", code, c.output)
 	}
 	c.checkRaces()
 	c.cmd = nil
 }
 
-// checkRaces looks for data races. Two are Caddy's own (v2.11.9): when a certificate is
-// obtained while the TLS app starts, caddytls.(*TLS).CaddyModule copies what Start
-// writes; and the proxy says goodbye on a connection that is being copied to.
+// checkRaces looks for data races. It ignores two that are Caddy's own (v2.11.9): when a
+// certificate is obtained while the TLS app starts, caddytls.(*TLS).CaddyModule copies what
+// Start writes; and the proxy sends a close message on a connection that is being copied to.
 func (c *caddy) checkRaces() {
 	c.t.Helper()
 	const border = "=================="
@@ -183,7 +183,7 @@ func (c *caddy) checkRaces() {
 	}
 }
 
-// kill ends Caddy without a chance to do anything.
+// kill kills Caddy without giving it a chance to clean up.
 func (c *caddy) kill() {
 	c.t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil {
@@ -193,7 +193,7 @@ func (c *caddy) kill() {
 	c.cmd = nil
 }
 
-// command returns a call of Caddy's command line in this Caddy's environment.
+// command returns a Caddy command with this Caddy's environment.
 func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(c.program, args...)
 	cmd.Dir = c.dir
@@ -208,8 +208,8 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run calls Caddy's command line with the address of this Caddy's admin endpoint
-// and returns what it prints.
+// run runs a Caddy command with the address of this Caddy's admin endpoint and returns its
+// output.
 func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
 	c.t.Helper()
 	cmd := c.command(append(args, "--address", "unix/"+c.path("admin.sock"))...)
@@ -222,9 +222,8 @@ func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// token makes a token with the flags of "caddy api-token create". It asks the admin
-// API itself, because a process of Caddy's for each token would take most of the
-// tests' time.
+// token creates a token. It takes the flags of "caddy api-token create" but calls the admin
+// API directly, because starting a process for each token would dominate the tests' time.
 func (c *caddy) token(flags ...string) string {
 	c.t.Helper()
 	body := map[string]any{"name": "test", "expires_in": "90d"}
@@ -256,12 +255,12 @@ func (c *caddy) token(flags ...string) string {
 	defer func() { _ = response.Body.Close() }()
 	var made struct{ Token, Detail string }
 	if err := json.NewDecoder(response.Body).Decode(&made); err != nil || response.StatusCode != http.StatusCreated {
-		c.t.Fatalf("making a token: %d %v %s", response.StatusCode, err, made.Detail)
+		c.t.Fatalf("creating a token: %d %v %s", response.StatusCode, err, made.Detail)
 	}
 	return made.Token
 }
 
-// reload gives Caddy another configuration; the error is Caddy's answer.
+// reload loads another configuration. The error is Caddy's output.
 func (c *caddy) reload(caddyfile string) error {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
@@ -272,7 +271,7 @@ func (c *caddy) reload(caddyfile string) error {
 	return nil
 }
 
-// admin returns a client of the admin endpoint, whatever the host in the URL.
+// admin returns a client that connects to the admin endpoint, whatever the host in the URL.
 func (c *caddy) admin() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -282,7 +281,7 @@ func (c *caddy) admin() *http.Client {
 	}}
 }
 
-// getAdmin returns the body of an answer of the admin endpoint.
+// getAdmin returns the body of a response of the admin endpoint.
 func (c *caddy) getAdmin(path string) string {
 	c.t.Helper()
 	response, err := c.admin().Get("http://caddy" + path)
@@ -297,7 +296,7 @@ func (c *caddy) getAdmin(path string) string {
 	return string(body)
 }
 
-// goroutines returns how many goroutines Caddy has.
+// goroutines returns the number of goroutines in Caddy.
 func (c *caddy) goroutines() int {
 	c.t.Helper()
 	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/goroutine?debug=1"), "goroutine profile: total ")
@@ -309,7 +308,7 @@ func (c *caddy) goroutines() int {
 	return n
 }
 
-// openFiles returns how many files and sockets Caddy has open.
+// openFiles returns the number of files and sockets that Caddy has open.
 func (c *caddy) openFiles() int {
 	c.t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
@@ -319,7 +318,7 @@ func (c *caddy) openFiles() int {
 	return len(entries)
 }
 
-// usage returns a token's counts as the admin API tells them.
+// usage returns a token's counts as reported by the admin API.
 func (c *caddy) usage(token string) (allowed, denied uint64) {
 	c.t.Helper()
 	var object struct {
@@ -334,7 +333,7 @@ func (c *caddy) usage(token string) (allowed, denied uint64) {
 
 func tokenID(token string) string { return token[4:16] }
 
-// url returns an address on the plain site.
+// url returns a URL on the plain HTTP site.
 func (c *caddy) url(path string) string { return "http://127.0.0.1:" + c.env["HTTP"] + path }
 
 func (c *caddy) path(name string) string { return filepath.Join(c.dir, name) }
@@ -353,19 +352,19 @@ func (c *caddy) eventually(what string, condition func() bool) {
 	eventually(c.t, what, condition, c.output)
 }
 
-// eventually waits at most a minute until condition holds; note is shown if it doesn't.
+// eventually waits up to a minute until condition holds, and reports note if it doesn't.
 func eventually(t *testing.T, what string, condition func() bool, note fmt.Stringer) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s\n%s", what, note)
+			t.Fatalf("timed out waiting: %s\n%s", what, note)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// accessLog returns the access log's lines so far.
+// accessLog returns the lines of the access log so far.
 func (c *caddy) accessLog() []accessLine {
 	var lines []accessLine
 	for text := range strings.Lines(c.output.String()) {
@@ -388,7 +387,7 @@ type accessLine struct {
 	} `json:"request"`
 }
 
-// output is what a process prints, safe to read while it does.
+// output collects a process's output. It can be read while the process writes.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -406,14 +405,14 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// Ports for Caddy are below those that Linux gives to clients, of which some tests have
-// thousands: one of these could be the port that Caddy is about to listen on.
+// Caddy's ports lie below Linux's ephemeral ports. Some tests have thousands of client
+// connections, and one could otherwise take the port that Caddy is about to listen on.
 const firstPort, portCount = 12000, 20000
 
 // givenPorts are the ports that this process has used.
 var givenPorts sync.Map
 
-// freePort returns a port on 127.0.0.1 that nobody listened on a moment ago.
+// freePort returns a port on 127.0.0.1 that was free a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -426,12 +425,11 @@ func freePort(t *testing.T) string {
 			return port
 		}
 	}
-	t.Fatal("no port is free")
+	t.Fatal("found no free port")
 	return ""
 }
 
-// curl calls the system's curl and returns the status, the header and the body of
-// the last answer.
+// curl runs the system's curl and returns the status, header and body of the last response.
 func curl(t *testing.T, args ...string) (status int, header http.Header, body string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "curl", append([]string{
@@ -446,18 +444,18 @@ func curl(t *testing.T, args ...string) (status int, header http.Header, body st
 	return status, header, stdout.String()
 }
 
-// parseHead reads the last of the answers' heads that curl dumped.
+// parseHead parses the last of the response heads that curl dumped.
 func parseHead(t *testing.T, text string) (status int, header http.Header) {
 	t.Helper()
 	heads := strings.Split(strings.TrimSpace(text), "\r\n\r\n")
 	lines := strings.Split(heads[len(heads)-1], "\r\n")
 	fields := strings.Fields(lines[0])
 	if len(fields) < 2 {
-		t.Fatalf("curl printed no status line but %q", text)
+		t.Fatalf("curl printed no status line: %q", text)
 	}
 	status, err := strconv.Atoi(fields[1])
 	if err != nil {
-		t.Fatalf("curl printed no status line but %q", lines[0])
+		t.Fatalf("curl printed no status line: %q", lines[0])
 	}
 	header = make(http.Header)
 	for _, line := range lines[1:] {
@@ -467,5 +465,5 @@ func parseHead(t *testing.T, text string) (status int, header http.Header) {
 	return status, header
 }
 
-// bearer is curl's arguments for a token.
+// bearer returns curl's arguments for a token.
 func bearer(token string) []string { return []string{"-H", "Authorization: Bearer " + token} }

@@ -20,8 +20,8 @@ var generations = map[string]mollymawktest.Generation{
 	"2025":    mollymawktest.Generation2025,
 }
 
-// TestCalls makes every call of an API client with curl, in the spelling of both
-// generations, against a backend of either.
+// TestCalls makes every call of an API client with curl, with the paths of both generations of
+// Mollymawk, against a backend of either generation.
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	for name, generation := range generations {
@@ -29,7 +29,7 @@ func TestCalls(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, plainSite, mollymawktest.Options{Generation: generation})
 			token := s.token("--preset", "full")
-			// Both spellings of block and of restart, whatever the backend speaks.
+			// Use both names for blocks and for restart, whichever generation the backend is.
 			for i, path := range []string{"/api/block/", "/api/volume/"} {
 				s.createUnikernel(t, token, "hello")
 				s.restartUnikernel(t, token, "hello", i == 0)
@@ -40,12 +40,12 @@ func TestCalls(t *testing.T) {
 			s.checkLogs(token)
 			if allowed, denied := s.usage(token); allowed == 0 || denied != 0 ||
 				int(allowed) != len(s.backend.Requests())-1 {
-				// Before the first download the gate asks once for the instance.
+				// Before the first download the gate probes the instance once.
 				t.Errorf("counted %d allowed and %d denied requests, the backend saw %d", allowed, denied,
 					len(s.backend.Requests()))
 			}
 			if s.backend.Crashes() != 0 {
-				t.Errorf("%d requests would have ended the backend", s.backend.Crashes())
+				t.Errorf("%d requests would have crashed the backend", s.backend.Crashes())
 			}
 		})
 	}
@@ -63,7 +63,7 @@ func (s *site) call(t *testing.T, token, path string, args ...string) json.RawMe
 		t.Fatalf("%s: status %d: %s", path, status, body)
 	}
 	if header.Get("Api-Key-Expires") == "" {
-		t.Errorf("%s: the answer doesn't say when the token expires", path)
+		t.Errorf("%s: the response lacks Api-Key-Expires", path)
 	}
 	return envelope.Data
 }
@@ -85,7 +85,7 @@ func (s *site) names(t *testing.T, token string) []string {
 	return names
 }
 
-// createUnikernel uploads an image of 20 MB.
+// createUnikernel uploads a 20 MB image.
 func (s *site) createUnikernel(t *testing.T, token, name string) {
 	t.Helper()
 	content := make([]byte, 20_000_000)
@@ -105,7 +105,7 @@ func (s *site) createUnikernel(t *testing.T, token, name string) {
 	}
 }
 
-// restartUnikernel restarts in the query form, or in the JSON form of the
+// restartUnikernel restarts a unikernel with query parameters, or with JSON as in the
 // handbook.
 func (s *site) restartUnikernel(t *testing.T, token, name string, query bool) {
 	t.Helper()
@@ -129,7 +129,7 @@ func (s *site) destroyUnikernel(t *testing.T, token, name string) {
 	}
 }
 
-// useBlock makes, fills, reads and deletes a block device.
+// useBlock creates, fills, reads and deletes a block device.
 func (s *site) useBlock(t *testing.T, token, path string) {
 	t.Helper()
 	form := func(data string) []string {
@@ -158,8 +158,8 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 	}
 }
 
-// TestConsole reads an event stream while it goes on, and sees it end when the
-// token is deleted: security case UPG-11, as TestAnswersEndWithToken.
+// TestConsole reads an event stream and checks that it ends when the token is deleted. See
+// also TestResponsesEndWithToken.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -202,14 +202,14 @@ func TestConsole(t *testing.T) {
 	select {
 	case event, open := <-events:
 		if open {
-			t.Errorf("the console went on with %q after its token was deleted", event)
+			t.Errorf("the console sent %q after its token was deleted", event)
 		}
 	case <-time.After(time.Second):
-		t.Errorf("the console is open a second after its token was deleted")
+		t.Errorf("the console is still open one second after its token was deleted")
 	}
 }
 
-// TestClientGone leaves a console and an upload.
+// TestClientGone closes a console from the client side.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

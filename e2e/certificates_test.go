@@ -7,8 +7,8 @@ import (
 
 var httpsSite = regexp.MustCompile(`https://([a-z0-9.-]+):\{\$HTTPS\}`)
 
-// waitForCertificates waits until Caddy's own authority has made the certificates
-// of all sites of a Caddyfile, which it does beside starting.
+// waitForCertificates waits until Caddy's internal CA has issued the certificates of all sites
+// in a Caddyfile. Caddy issues them in the background while it starts.
 func (c *caddy) waitForCertificates(caddyfile string) {
 	c.t.Helper()
 	for _, match := range httpsSite.FindAllStringSubmatch(caddyfile, -1) {

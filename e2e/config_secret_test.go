@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// misplaced is an upstream token, in the configuration of an account and in a place where
-// it doesn't belong.
+// misplaced is an upstream token that is configured both correctly and where it doesn't
+// belong.
 const misplaced = "15232af5-6194-407b-818d-50267002ba07"
 
-// TestTokenInWrongOption puts the upstream token into every option of a Caddyfile. The
-// error names the file, the line and the option, and not the token.
+// TestTokenInWrongOption puts the upstream token into every option of a Caddyfile. The error
+// names the file, the line and the option, but not the token.
 func TestTokenInWrongOption(t *testing.T) {
 	t.Parallel()
 	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {$TOKEN}\n\t\t}\n" // 5 lines
@@ -95,8 +95,8 @@ func TestTokenInWrongOption(t *testing.T) {
 	}
 }
 
-// TestTokenInWrongMember puts the upstream token into members of the JSON that Caddy's
-// admin endpoint is given.
+// TestTokenInWrongMember puts the upstream token into members of the JSON that is loaded
+// through Caddy's admin endpoint.
 func TestTokenInWrongMember(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -176,17 +176,17 @@ func TestTokenInWrongMember(t *testing.T) {
 	s.checkLogs(misplaced)
 }
 
-// checkMisplaced checks an error about a configuration that was refused.
+// checkMisplaced checks the error about a refused configuration.
 func checkMisplaced(t *testing.T, config, want, got string, taken bool) {
 	t.Helper()
 	config = strings.ReplaceAll(config, misplaced, "(TOKEN)")
 	if taken {
-		t.Errorf("%s\nis taken", config)
+		t.Errorf("%s\nwas accepted", config)
 	}
 	folded := strings.ToLower(got)
 	for _, part := range []string{misplaced[:8], misplaced[24:], "123456789012345678901234567890", "999999999999"} {
 		if strings.Contains(folded, part) {
-			t.Errorf("%s\nthe error holds what is configured: %s", config,
+			t.Errorf("%s\nthe error contains a configured value: %s", config,
 				strings.ReplaceAll(folded, misplaced, "(TOKEN)"))
 		}
 	}

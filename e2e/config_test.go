@@ -9,10 +9,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestBadConfiguration adapts and validates Caddyfiles with a mistake in them. The
-// error says in which file and line it is, where there is a line, what is wrong,
-// and what to write. Security cases CFG-09 (no routes, no scope, no store), CFG-14
-// (a credential that is nothing) and PATH-32 (a path that isn't canonical).
+// TestBadConfiguration validates Caddyfiles with a mistake. The error names the file and,
+// where possible, the line, and says what is wrong and what to write. Among them are a gate
+// without routes, scope or store, an empty credential, and a path that isn't canonical.
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
 	// 7 lines
@@ -23,16 +22,16 @@ func TestBadConfiguration(t *testing.T) {
 	option := func(lines string) string { return "{\n\tapi_tokens {\n" + lines + "\n\t}\n}\n" } // in line 3
 	c := newCaddy(t, map[string]string{"UPSTREAM": "secret", "EMPTY": ""})
 	c.write("empty", "")
-	c.write("foreign", "this is somebody's letter")
+	c.write("foreign", "this is not a token store")
 	for name, test := range map[string]struct {
 		caddyfile string
 		want      []string
 	}{
-		"no option": {":80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n",
+		"no api_tokens": {":80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n",
 			[]string{"Caddyfile:2", "api_tokens {", "upstream_token"}},
-		"admin without option": {":80 {\n\tapi_tokens_admin\n}\n", []string{"Caddyfile:2", "api_tokens {"}},
-		"no routes":            {gate("\t\trealm x"), []string{"Caddyfile:11", "routes mollymawk"}},
-		"unknown table":        {gate("\t\troutes molly"), []string{"Caddyfile:10", `"molly"`, "mollymawk-2025"}},
+		"admin without api_tokens": {":80 {\n\tapi_tokens_admin\n}\n", []string{"Caddyfile:2", "api_tokens {"}},
+		"no routes":                {gate("\t\trealm x"), []string{"Caddyfile:11", "routes mollymawk"}},
+		"unknown table":            {gate("\t\troutes molly"), []string{"Caddyfile:10", `"molly"`, "mollymawk-2025"}},
 		"unknown option": {gate("\t\troutes mollymawk\n\t\tscope a"),
 			[]string{"Caddyfile:11", `"scope"`, "answer_timeout"}},
 		"twice": {gate("\t\troutes mollymawk\n\t\troutes mollymawk"),
@@ -64,53 +63,53 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"Caddyfile:11", "write a whole URL"}},
 		"headers, none": {gate("\t\troutes mollymawk\n\t\trequest_headers"),
 			[]string{"Caddyfile:11", "request_headers is empty", "Accept"}},
-		"headers, ours": {gate("\t\troutes mollymawk\n\t\trequest_headers Accept X-Token-Id"),
+		"headers, X-Token-Id": {gate("\t\troutes mollymawk\n\t\trequest_headers Accept X-Token-Id"),
 			[]string{"Caddyfile:11", "X-Token-Id", "always removed"}},
 		"headers, wildcard": {gate("\t\troutes mollymawk\n\t\trequest_headers X-*"),
 			[]string{"Caddyfile:11", `"X-*"`, "whole names"}},
 		"headers, twice": {gate("\t\troutes mollymawk\n\t\trequest_headers A\n\t\trequest_headers B"),
 			[]string{"Caddyfile:12", "twice"}},
-		"route's words": {gate("\t\troute POST /x"),
+		"route, no scope": {gate("\t\troute POST /x"),
 			[]string{"Caddyfile:10", "route POST /api/custom/build custom:build"}},
-		"route's method": {gate("\t\troute post /x a:b"), []string{"Caddyfile:10", "POST"}},
-		"route's method, any": {gate("\t\troute * /x a:b"),
+		"route, lower-case method": {gate("\t\troute post /x a:b"), []string{"Caddyfile:10", "POST"}},
+		"route, method *": {gate("\t\troute * /x a:b"),
 			[]string{"Caddyfile:10", `method "*"`, "one route line for each method", "GET"}},
-		"route's method, ANY": {gate("\t\troute ANY /x a:b"),
+		"route, method ANY": {gate("\t\troute ANY /x a:b"),
 			[]string{"Caddyfile:10", `method "ANY"`, "one route line for each method"}},
-		"route's methods": {gate("\t\troute GET,POST /x a:b"),
+		"route, methods with a comma": {gate("\t\troute GET,POST /x a:b"),
 			[]string{"Caddyfile:10", `method "GET,POST"`, "one route line for each method: GET, POST"}},
-		"route's methods, words": {gate("\t\troute GET POST /x a:b"),
+		"route, two methods": {gate("\t\troute GET POST /x a:b"),
 			[]string{"Caddyfile:10", "one line for each method"}},
-		"route's colon":  {gate("\t\troute GET /x/:id a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
-		"route's braces": {gate("\t\troute GET /x/{id} a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
-		"route's escaped slash": {gate("\t\troute GET /x/a%2Fb a:b"),
+		"route, colon":  {gate("\t\troute GET /x/:id a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
+		"route, braces": {gate("\t\troute GET /x/{id} a:b"), []string{"Caddyfile:10", "write * ", "/x/*"}},
+		"route, escaped slash": {gate("\t\troute GET /x/a%2Fb a:b"),
 			[]string{"Caddyfile:10", "%2F", "refuses every request with one"}},
-		"route's path": {gate("\t\troute GET /api//x a:b"), []string{"Caddyfile:10", "did you mean /api/x"}},
-		"route's dots": {gate("\t\troute GET /api/../x a:b"), []string{"Caddyfile:10", "did you mean /x"}},
-		"route's escape": {gate("\t\troute GET /api/%75 a:b"),
+		"route, two slashes": {gate("\t\troute GET /api//x a:b"), []string{"Caddyfile:10", "did you mean /api/x"}},
+		"route, dots":        {gate("\t\troute GET /api/../x a:b"), []string{"Caddyfile:10", "did you mean /x"}},
+		"route, escaped letter": {gate("\t\troute GET /api/%75 a:b"),
 			[]string{"Caddyfile:10", "did you mean /api/u"}},
-		"route's scope": {gate("\t\troute GET /x build"), []string{"Caddyfile:10", "resource:action"}},
-		"route's option": {gate("\t\troute GET /x a:b {\n\t\t\tlarge\n\t\t}"),
+		"route, invalid scope": {gate("\t\troute GET /x build"), []string{"Caddyfile:10", "resource:action"}},
+		"route, unknown option": {gate("\t\troute GET /x a:b {\n\t\t\tlarge\n\t\t}"),
 			[]string{"Caddyfile:11", "upload and websocket"}},
-		"route twice":    {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
-		"unknown global": {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
-		"lifetime":       {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
-		"audit":          {option("\t\taudit_retention forever"), []string{"Caddyfile:3", "90d"}},
-		"warning":        {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
-		"prefix":         {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
-		"store":          {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},
-		"store's path":   {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
+		"route twice":      {gate("\t\troute GET /x a:b\n\t\troute GET /x a:c"), []string{"GET /x", "twice"}},
+		"unknown global":   {option("\t\tacount x"), []string{"Caddyfile:3", `"acount"`, "account"}},
+		"lifetime":         {option("\t\tmax_lifetime 3m"), []string{"Caddyfile:3", "3mo"}},
+		"audit":            {option("\t\taudit_retention forever"), []string{"Caddyfile:3", "90d"}},
+		"warning":          {option("\t\twarn_before forever"), []string{"Caddyfile:3", "90d"}},
+		"prefix":           {option("\t\tprefix Molly"), []string{"Caddyfile:3", "two lower-case letters"}},
+		"store":            {option("\t\tstore sqlite x"), []string{"Caddyfile:3", `"sqlite"`, "bbolt"}},
+		"store, two paths": {option("\t\tstore bbolt a b"), []string{"Caddyfile:3", `"b"`}},
 		"account twice": {option("\t\taccount a\n\t\taccount a"),
 			[]string{"Caddyfile:4", "account a", "twice"}},
-		"account's option": {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"),
+		"account, unknown option": {option("\t\taccount a {\n\t\t\ttoken x\n\t\t}"),
 			[]string{"Caddyfile:4", `"token"`, "upstream_token"}},
-		"account's scopes": {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"),
+		"account, invalid scope": {option("\t\taccount a {\n\t\t\tmax_scopes unikernel:lis*\n\t\t}"),
 			[]string{"Caddyfile:4", `"unikernel:lis*"`, "unikernel:list"}},
-		"account's no scopes": {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"),
+		"account, no scopes": {option("\t\taccount a {\n\t\t\tmax_scopes\n\t\t}"),
 			[]string{"Caddyfile:4", "max_scopes read unikernel:restart"}},
 		"upstream unset": {option("\t\taccount a {\n\t\t\tupstream_token {env.UNSET}\n\t\t}"),
 			[]string{"account a", "upstream_token", "environment variable", "is not set"}},
-		"upstream set to nothing": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"),
+		"upstream empty": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"),
 			[]string{"account a", "upstream_token", "environment variable", "is empty"}},
 		"upstream file empty": {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"),
 			[]string{"account a", "upstream_token", "file", "is empty"}},
@@ -143,10 +142,9 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestUpstreamTokenInNoError configures an upstream token in ways that don't work. Nobody
-// is told what it is: neither who validates or starts Caddy, nor who loads it by the admin
-// endpoint, nor the log.
-func TestUpstreamTokenInNoError(t *testing.T) {
+// TestNoErrorRevealsUpstreamToken configures an upstream token in ways that don't work.
+// Neither validate, reload, a load through the admin endpoint nor the log reveals the token.
+func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 	t.Parallel()
 	const secret = "15232af5-6194-407b-818d-50267002ba07"
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -154,10 +152,10 @@ func TestUpstreamTokenInNoError(t *testing.T) {
 	s.write(secret, secret+"\n\n")
 	for name, line := range map[string]string{
 		"braces":                "upstream_token {" + secret + "}",
-		"braces and more":       "upstream_token x{" + secret + "}",
+		"text and braces":       "upstream_token x{" + secret + "}",
 		"variable with braces":  "upstream_token {$BRACES}",
 		"variable of two words": "upstream_token {$WORDS}",
-		"a quoted one of them":  "upstream_token \"{$WORDS}\"",
+		"quoted variable":       "upstream_token \"{$WORDS}\"",
 		"env":                   "upstream_token {env." + secret + "}",
 		"env with braces":       "upstream_token {env.BRACES}",
 		"file":                  "upstream_token {file." + secret + "}",
@@ -174,26 +172,25 @@ func TestUpstreamTokenInNoError(t *testing.T) {
 		s.write("wrong", strings.Replace(plainSite, "upstream_token {env.UPSTREAM}", line, 1))
 		out, err := s.command("validate", "--adapter", "caddyfile", "--config", s.path("wrong")).CombinedOutput()
 		if err == nil {
-			t.Errorf("%s: validate takes it", name)
+			t.Errorf("%s: validate accepts it", name)
 		}
 		reloaded, err := s.command("reload", "--adapter", "caddyfile", "--config", s.path("wrong"), "--address",
 			"unix/"+s.path("admin.sock")).CombinedOutput()
 		if err == nil {
-			t.Errorf("%s: reload takes it", name)
+			t.Errorf("%s: reload accepts it", name)
 		}
 		_, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: text/caddyfile",
 			"--data-binary", "@"+s.path("wrong"), "http://caddy/load")
 		for where, text := range map[string]string{"validate": string(out), "reload": string(reloaded), "load": body} {
 			if strings.Contains(text, secret[:8]) {
-				t.Errorf("%s: %s tells %s", name, where, strings.ReplaceAll(text, secret, "(SECRET)"))
+				t.Errorf("%s: the output of %s is %s", name, where, strings.ReplaceAll(text, secret, "(SECRET)"))
 			}
 		}
 	}
 	s.checkLogs(secret)
 }
 
-// TestAdaptResolvesNothing adapts a configuration whose secrets are elsewhere
-// (CFG-16).
+// TestAdaptResolvesNothing adapts a configuration whose secrets come from placeholders.
 func TestAdaptResolvesNothing(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -207,7 +204,7 @@ func TestAdaptResolvesNothing(t *testing.T) {
 	}
 }
 
-// TestExample runs the shipped example, and holds it to Caddy's own format.
+// TestExample runs the shipped example and checks that it is formatted as caddy fmt would.
 func TestExample(t *testing.T) {
 	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")
@@ -237,6 +234,6 @@ func TestExample(t *testing.T) {
 		t.Errorf("calling the admin API: %d %s", status, body)
 	}
 	if status, _, body := curl(t, c.url("/style.css")); status != 200 {
-		t.Errorf("asking for a page of the backend: %d %s", status, body)
+		t.Errorf("getting a page of the backend: %d %s", status, body)
 	}
 }

@@ -17,25 +17,25 @@ import (
 	"time"
 )
 
-var killSeed = flag.Uint64("kill.seed", 0, "what clients and kills choose by; 0 is by the clock")
+var killSeed = flag.Uint64("kill.seed", 0, "seed of random choices; 0 uses the clock")
 
 const (
 	countingClients = 64
 	countingTokens  = 100
 
-	// usageFile is the usage journal's file, next to the store.
+	// usageFile is the name of the usage journal, next to the store.
 	usageFile = "tokens.db.journal"
 
-	// Log messages of failed and resumed saves, and of when a kill would lose counts and
-	// when it no longer would.
-	saysUnsaved = "saving token usage failed"
-	saysSaved   = "token usage is being saved again"
-	saysAtRisk  = "token usage that is not saved yet would be lost"
-	saysRenewed = "the usage journal was created anew"
-	saysSafe    = "token usage survives the process again"
+	// Log messages when saving usage fails and resumes, and when a kill would start and stop
+	// losing counts.
+	logUnsaved = "saving token usage failed"
+	logSaved   = "token usage is being saved again"
+	logAtRisk  = "token usage that is not saved yet would be lost"
+	logRenewed = "the usage journal was created anew"
+	logSafe    = "token usage survives the process again"
 )
 
-// countingSite answers by itself, so that as much as possible is counted.
+// countingSite responds without a backend, to count as many requests as possible.
 const countingSite = `{
 	admin unix/{$DIR}/admin.sock
 	servers {
@@ -59,64 +59,67 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// scopeOf returns the scope that a path of countingSite needs.
+// scopeOf returns the scope that a path of countingSite requires.
 func scopeOf(path string) string { return "test:" + path[1:] }
 
-// beforeRoute are the refusals of a request before it is known what it asks for.
+// beforeRoute contains the refusals that are counted without a scope, because the gate refuses
+// before it looks up the route.
 var beforeRoute = map[string]bool{"revoked_token": true, "expired_token": true}
 
-// counted is a token, how clients use it, and what they know of its use.
+// counted is a token, how clients use it, and the usage that they expect.
 type counted struct {
 	name, token string
-	// old is the secret from before a rotation, or empty.
+	// old is the previous secret after a rotation, or empty.
 	old string
-	// paths are what it is used for, each as often as it is listed.
+	// paths are the paths that clients request. A path that is listed twice is requested twice
+	// as often.
 	paths []string
-	// agent is the clients' User-Agent; it is changed only while nobody counts. If
-	// agents, each request has one of its own.
+	// agent is the clients' User-Agent; it changes only while no client runs. If agents is
+	// set, each request has its own.
 	agent  string
 	agents bool
-	// addresses is how many addresses it is used from besides 127.0.0.1.
+	// addresses is the number of client addresses in addition to 127.0.0.1.
 	addresses int
-	// quota is how many requests it has a day, or 0 for any number.
+	// quota is the number of requests per day, or 0 for no quota.
 	quota uint64
-	// ends says that it may be refused for another reason than its scopes.
+	// ends reports whether requests may be refused for reasons other than scope.
 	ends bool
 
 	mu  sync.Mutex
 	now ledger
-	// before is what the server told when it was compared last, all over all times.
+	// before is the usage that the server reported at the last comparison; all are the sums
+	// since the start.
 	before shownUse
 	all    sums
 }
 
-// ledger is what clients know of the requests since the last comparison.
+// ledger is what clients know about the requests since the last comparison.
 type ledger struct {
 	sent, answered uint64
 	outcomes       map[count]uint64
-	// unanswered are by their scopes.
+	// unanswered counts requests without a response, by scope.
 	unanswered map[string]uint64
-	// lasts are the requests that may be the last use: those that were allowed, and
-	// those without an answer.
+	// lasts are the requests that may be the last use: the allowed ones and those without a
+	// response.
 	lasts []sentRequest
-	// newest is when the newest allowed request was begun, and newestOld that with the
-	// secret from before a rotation.
+	// newest is when the newest allowed request began; newestOld is the same for requests with
+	// the previous secret.
 	newest, newestOld time.Time
 }
 
-// count is what the history of a token's use tells apart.
+// count is a key of a token's usage history.
 type count struct{ scope, outcome string }
 
-// sentRequest is a request and the time in which the server had it.
+// sentRequest is a request and the time during which the server handled it.
 type sentRequest struct {
 	begun, ended          time.Time
 	address, agent, route string
 }
 
-// sums are over all tokens.
+// sums are totals over all tokens.
 type sums struct{ sent, answered, counted uint64 }
 
-// makeCounted makes tokens that are used in one manner and denied once in four times.
+// makeCounted creates tokens that are all used alike; one request in four is refused.
 func makeCounted(c *caddy) []*counted {
 	tokens := make([]*counted, countingTokens)
 	for i := range tokens {
@@ -128,8 +131,8 @@ func makeCounted(c *caddy) []*counted {
 	return tokens
 }
 
-// useTokens lets clients use the tokens until the context ends. failed is called
-// with what goes wrong.
+// useTokens lets clients use the tokens until the context ends. It calls failed with each
+// error.
 func useTokens(ctx context.Context, c *caddy, tokens []*counted, failed func(error)) {
 	useTokensBy(ctx, c, tokens, rand.Uint64(), failed)
 }
@@ -164,7 +167,7 @@ func (n *counted) use(c *caddy, transport http.RoundTripper, random *rand.Rand) 
 	return err
 }
 
-// useFor makes one request and returns the header of its answer.
+// useFor makes one request and returns the header of the response.
 func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, random *rand.Rand) (http.Header, error) {
 	request, err := http.NewRequest(http.MethodGet, c.url(path), nil)
 	if err != nil {
@@ -186,7 +189,7 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	}
 	request.Header.Set("Authorization", "Bearer "+secret)
 	request.Header.Set("User-Agent", sent.agent)
-	// On a connection that breaks the transport tries again.
+	// The transport retries on another connection if one breaks.
 	tries := uint64(0)
 	request = request.WithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { tries++ },
@@ -211,12 +214,12 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	return response.Header, nil
 }
 
-// refusedError is a request that was refused although it should not have been.
+// refusedError is a request that was wrongly refused.
 type refusedError string
 
 func (e refusedError) Error() string { return string(e) }
 
-// outcomeOf returns what the history calls an answer.
+// outcomeOf returns the outcome of a response as the usage history names it.
 func outcomeOf(response *http.Response) (string, error) {
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
@@ -230,8 +233,8 @@ func outcomeOf(response *http.Response) (string, error) {
 	return problem.Code, nil
 }
 
-// note puts a request into the ledger, which was tried so often. The outcome is empty if
-// there was no answer.
+// note adds a request to the ledger, with the number of tries. The outcome is empty if there
+// was no response.
 func (n *counted) note(sent *sentRequest, tries uint64, path, outcome string, old bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -264,7 +267,7 @@ func (n *counted) note(sent *sentRequest, tries uint64, path, outcome string, ol
 	}
 }
 
-// shownUse is what the admin API tells of a token's use.
+// shownUse is a token's usage as reported by the admin API.
 type shownUse struct {
 	Allowed   uint64     `json:"usage_count"`
 	Denied    uint64     `json:"denied_count"`
@@ -274,7 +277,7 @@ type shownUse struct {
 	LastRoute string     `json:"last_used_route"`
 
 	days, hours map[count]uint64
-	// today is how many requests were allowed today.
+	// today is the number of requests that were allowed today.
 	today uint64
 }
 
@@ -286,7 +289,7 @@ func (u *shownUse) last() string {
 	return fmt.Sprintf("%s from %s by %q to %q", at, u.LastIP, u.LastAgent, u.LastRoute)
 }
 
-// shown asks the admin API.
+// shown asks the admin API for the token's usage.
 func (n *counted) shown(c *caddy) (u shownUse) {
 	c.t.Helper()
 	path := "/api_tokens/v1/tokens/" + tokenID(n.token)
@@ -316,10 +319,10 @@ func (n *counted) shown(c *caddy) (u shownUse) {
 	return u
 }
 
-// holds compares the server's counts with the clients': no answered request is
-// missing, and none is counted that wasn't sent. It returns the sums of all times. It
-// ends the test if several tokens are wrong.
-func holds(c *caddy, tokens []*counted) (all sums) {
+// checkUsage compares the server's counts with the clients': every answered request is
+// counted, and nothing is counted that wasn't sent. It returns the sums since the start. It
+// stops the test after three wrong tokens.
+func checkUsage(c *caddy, tokens []*counted) (all sums) {
 	c.t.Helper()
 	wrong := 0
 	for _, n := range tokens {
@@ -327,7 +330,7 @@ func holds(c *caddy, tokens []*counted) (all sums) {
 			wrong++
 		}
 		if wrong == 3 {
-			c.t.Fatal("more tokens are not compared")
+			c.t.Fatal("stopping after three wrong tokens")
 		}
 		all.sent, all.answered, all.counted = all.sent+n.all.sent, all.answered+n.all.answered,
 			all.counted+n.all.counted
@@ -335,8 +338,8 @@ func holds(c *caddy, tokens []*counted) (all sums) {
 	return all
 }
 
-// compare compares a token's use since the last comparison, and reports whether it is
-// right. What the server tells is then what the next one begins with.
+// compare compares a token's usage since the last comparison, and reports whether it is right.
+// The next comparison starts from the server's report.
 func (n *counted) compare(c *caddy) (right bool) {
 	c.t.Helper()
 	shown := n.shown(c)
@@ -364,12 +367,12 @@ func (n *counted) compare(c *caddy) (right bool) {
 		before, answered, shown uint64
 	}{{"allowed", n.before.Allowed, allowed, shown.Allowed}, {"denied", n.before.Denied, denied, shown.Denied}} {
 		if least := total.before + total.answered; total.shown < least || total.shown > least+unanswered {
-			wrong("totals", "%d %s, want %d, of which %d are new, and at most %d that were not answered", total.shown,
+			wrong("totals", "%d %s, want %d (%d new) and up to %d unanswered", total.shown,
 				total.name, least, total.answered, unanswered)
 		}
 	}
 	if before := n.before.Allowed + n.before.Denied; shown.Allowed+shown.Denied > before+now.sent {
-		wrong("totals", "%d, before it was %d, and %d were sent", shown.Allowed+shown.Denied, before, now.sent)
+		wrong("totals", "%d, was %d before, and %d requests were sent", shown.Allowed+shown.Denied, before, now.sent)
 	}
 	n.compareSeries(&shown, unanswered, wrong)
 	n.compareLast(&shown, wrong)
@@ -379,16 +382,16 @@ func (n *counted) compare(c *caddy) (right bool) {
 	return right
 }
 
-// settle is what holds is after counts may have been lost: none that were compared
-// before, and the history agrees with the totals.
-func settle(c *caddy, tokens []*counted) {
+// checkUsageAfterLoss is checkUsage for cases in which counts may have been lost: nothing that
+// was compared before is lost, and the history agrees with the totals.
+func checkUsageAfterLoss(c *caddy, tokens []*counted) {
 	c.t.Helper()
 	for _, n := range tokens {
 		shown := n.shown(c)
 		n.mu.Lock()
 		before, total := n.before.Allowed+n.before.Denied, shown.Allowed+shown.Denied
 		if shown.Allowed < n.before.Allowed || shown.Denied < n.before.Denied || total > before+n.now.sent {
-			c.t.Errorf("%s (%s): %d allowed and %d denied; before it was %d and %d, and %d were sent", n.name,
+			c.t.Errorf("%s (%s): %d allowed and %d denied; were %d and %d before, and %d requests were sent", n.name,
 				tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
 		}
 		for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
@@ -408,8 +411,8 @@ func sumOf(series map[count]uint64) (sum uint64) {
 	return sum
 }
 
-// healthWarning returns what healthz warns of, or nothing. While the store can't be written,
-// that is only what it says of the journal.
+// healthWarning returns the warning of healthz, or an empty string. While the store can't be
+// written, it returns only the journal's detail.
 func (c *caddy) healthWarning() string {
 	c.t.Helper()
 	var health struct {
@@ -422,13 +425,13 @@ func (c *caddy) healthWarning() string {
 	return cmp.Or(health.Warning, health.Checks.Journal.Detail)
 }
 
-// says waits until the log has said a text so often.
-func (c *caddy) says(text string, times int) {
+// waitForLog waits until the log contains text at least this many times.
+func (c *caddy) waitForLog(text string, times int) {
 	c.t.Helper()
 	c.eventually("the log says "+text, func() bool { return strings.Count(c.output.String(), text) >= times })
 }
 
-// useFor lets clients use the tokens for a time.
+// useFor lets clients use the tokens for a duration.
 func useFor(c *caddy, tokens []*counted, duration time.Duration) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), duration)
@@ -436,15 +439,15 @@ func useFor(c *caddy, tokens []*counted, duration time.Duration) {
 	useTokens(ctx, c, tokens, func(err error) { c.t.Error(err) })
 }
 
-// countFor lets clients use the tokens for a time and compares.
+// countFor lets clients use the tokens for a duration, then compares the counts.
 func countFor(c *caddy, tokens []*counted, duration time.Duration) {
 	c.t.Helper()
 	useFor(c, tokens, duration)
-	holds(c, tokens)
+	checkUsage(c, tokens)
 }
 
-// compareSeries verifies that the history's sum is the totals, and that each of its
-// counts is right.
+// compareSeries verifies that the history adds up to the totals, and that each of its counts
+// is right.
 func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(what, format string, args ...any)) {
 	for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
 		var allowed, denied uint64
@@ -474,15 +477,15 @@ func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(w
 				unknown = unanswered
 			}
 			if least := before[kind] + n.now.outcomes[kind]; series[kind] < least || series[kind] > least+unknown {
-				wrong(step, "%d of %v, want %d, of which %d are new, and at most %d that were not answered",
+				wrong(step, "%d of %v, want %d (%d new) and up to %d unanswered",
 					series[kind], kind, least, n.now.outcomes[kind], unknown)
 			}
 		}
 	}
 }
 
-// compareLast verifies that the last use is that of one request, and none older than
-// the newest that was answered.
+// compareLast verifies that the last use matches one request, and that the request isn't older
+// than the newest answered one.
 func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, args ...any)) {
 	newest := n.now.newest
 	if newest.IsZero() && shown.last() == n.before.last() {
@@ -492,26 +495,26 @@ func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, a
 		wrong("last use", "never, want one at %s", newest)
 		return
 	}
-	same := "no request was so"
+	same := "no such request was sent"
 	for _, sent := range n.now.lasts {
 		if sent.address != shown.LastIP || sent.agent != shown.LastAgent || sent.route != shown.LastRoute {
 			continue
 		}
 		switch {
 		case shown.LastAt.Before(sent.begun.Truncate(time.Second)) || shown.LastAt.After(sent.ended):
-			same = "a request was so at another time"
+			same = "such a request was sent at another time"
 		case sent.ended.Before(newest):
-			same = "that request ended before"
+			same = "that request ended earlier"
 		default:
 			return
 		}
 	}
-	wrong("last use", "%s: %s; the newest that was answered began at %s", shown.last(), same,
+	wrong("last use", "%s: %s; the newest answered request began at %s", shown.last(), same,
 		newest.UTC().Format(time.RFC3339Nano))
 }
 
-// compareQuota verifies that the quota has lost what is counted, and no more, with one
-// request.
+// compareQuota verifies with one request that the quota has been charged for the counted
+// requests, and only for those.
 func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 	c.t.Helper()
 	today, shown := time.Now().UTC().YearDay(), n.shown(c)
@@ -520,7 +523,7 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 		c.t.Fatal(err)
 	}
 	if today != time.Now().UTC().YearDay() {
-		return // the quota is a new one
+		return // a new period has begun
 	}
 	limit := header.Get("RateLimit")
 	_, rest, _ := strings.Cut(limit, `"quota";r=`)
@@ -530,12 +533,12 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 		c.t.Fatalf("RateLimit is %q: %v", limit, err)
 	}
 	if want := n.quota - min(shown.today+1, n.quota); shown.today > n.quota || remaining != want {
-		c.t.Errorf("quota of %s (%s): %d remain of %d, want %d: %d were counted before", n.name, tokenID(n.token),
+		c.t.Errorf("quota of %s (%s): %d of %d remain, want %d; %d were counted", n.name, tokenID(n.token),
 			remaining, n.quota, want, shown.today)
 	}
 }
 
-// newSeed returns what a test chooses by, and logs it.
+// newSeed returns the seed of a test's random choices, and logs it.
 func newSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := *killSeed

@@ -8,11 +8,11 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// long makes a token long enough for encode, which leaves short answers alone.
+// long is metadata that makes a response long enough for encode, which skips short ones.
 var long = map[string]string{"note": strings.Repeat("long ", 40)}
 
-// TestEncodedAdminSite changes a token behind Caddy's encode, which adds the coding to
-// an ETag, with the ETag as it was received (caddyserver/caddy#7096).
+// TestEncodedAdminSite changes a token through Caddy's encode handler, sending the ETag as
+// received. encode adds the coding to the ETag (caddyserver/caddy#7096).
 func TestEncodedAdminSite(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),
@@ -40,25 +40,25 @@ func TestEncodedAdminSite(t *testing.T) {
 			_, header := call("GET", tokenID(token), "", "-H", "Accept-Encoding: "+coding)
 			tag := header.Get("ETag")
 			if !strings.HasSuffix(tag, "-"+coding+`"`) {
-				t.Fatalf("the ETag is %s: nothing is encoded", tag)
+				t.Fatalf("the ETag is %s: the response isn't encoded", tag)
 			}
 			stale := strings.Replace(tag, `"`, `"9`, 1)
 			for _, other := range []string{stale, "W/" + stale} {
 				if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H",
 					"If-Match: "+other); status != http.StatusPreconditionFailed {
-					t.Errorf("%s %s, If-Match %s: %d", change.method, change.path, other, status)
+					t.Errorf("%s %s, If-Match %s: status %d", change.method, change.path, other, status)
 				}
 			}
 			if status, _ := call(change.method, tokenID(token)+change.path, change.body, "-H",
 				"If-Match: "+tag); status/100 != 2 {
-				t.Errorf("%s %s, If-Match %s: %d", change.method, change.path, tag, status)
+				t.Errorf("%s %s, If-Match %s: status %d", change.method, change.path, tag, status)
 			}
 		}
 	}
 }
 
-// TestDashboardEncoded edits a key in the dashboard behind encode, also one that
-// somebody else changes meanwhile.
+// TestDashboardEncoded edits a key in the dashboard behind encode, including one that someone
+// else changes at the same time.
 func TestDashboardEncoded(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),
@@ -80,7 +80,7 @@ func TestDashboardEncoded(t *testing.T) {
 	d.press("Update Key")
 	d.shows("has changed this key")
 	d.press("Cancel")
-	// The page of the key takes away what it doesn't need, by the same header.
+	// Removing unused scopes on the key's page uses the same header.
 	d.ask(key)
 	d.open(d.url + "#key/" + tokenID(key))
 	d.press("Remove them and keep unikernel:list")

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// TestDashboardLinks: a link fills the form in with what can be seen there, and the form
-// says so; an address with a name that every object has is no other page.
+// TestDashboardLinks checks that a link fills in the form, but only with visible values, and
+// that the form says so. A fragment that names a property of every object shows the start
+// page.
 func TestDashboardLinks(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -19,21 +20,22 @@ func TestDashboardLinks(t *testing.T) {
 		d.open(d.url + "#keys")
 		d.open(d.url + link)
 		d.shows("Create API Key", "A link filled in this form", "Scopes")
+		const kinds = `[...document.querySelectorAll("dialog select")].map((s) => s.value)`
 		if kind := evaluate[string](d.browser,
-			`[...document.querySelectorAll("dialog select")].map((s) => s.value).find((v) => v === "api" || v === "admin")`); kind != "api" {
-			t.Errorf("%s: the kind is %s", link, kind)
+			kinds+`.find((v) => v === "api" || v === "admin")`); kind != "api" {
+			t.Errorf("%s: kind is %s", link, kind)
 		}
 		want := strings.Count(link, "unikernel:list")
 		if n := evaluate[int](d.browser,
 			`document.querySelectorAll("dialog fieldset input:checked").length`); n != want {
-			t.Errorf("%s: %d scopes are chosen, want %d", link, n, want)
+			t.Errorf("%s: %d scopes are selected, want %d", link, n, want)
 		}
 		d.press("Cancel")
 	}
 	d.press("New API Key")
 	d.shows("Create API Key")
 	if strings.Contains(d.text(), "A link filled in") {
-		t.Error("nothing is filled in, and the form says so")
+		t.Error("the form says that a link filled it in, without a link")
 	}
 	d.press("Cancel")
 	for _, name := range []string{"constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "constructor/x",
@@ -44,7 +46,7 @@ func TestDashboardLinks(t *testing.T) {
 		d.shows("API Keys (1)", "carol")
 		if current := evaluate[string](d.browser,
 			`document.querySelector("nav a[aria-current]")?.hash ?? ""`); current != "#keys" {
-			t.Errorf("#%s: the current page is %q", name, current)
+			t.Errorf("#%s: current page is %q", name, current)
 		}
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])

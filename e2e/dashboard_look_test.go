@@ -13,22 +13,23 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// takePictures are the screenshots of every page:
+// takeScreenshots enables screenshots of every page:
 //
 //	go test ./e2e -run TestDashboardPictures -pictures
-var takePictures = flag.Bool("pictures", false, "write screenshots of the dashboard to e2e/screenshots")
+var takeScreenshots = flag.Bool("pictures", false, "write screenshots of the dashboard to e2e/screenshots")
 
 //go:embed testdata/axe-core/axe.min.js
 var axe string
 
-// accessible runs axe, by Deque Systems, over what is shown.
+// accessible runs axe, by Deque Systems, on the current page.
 func (d *dashboard) accessible(what string) {
 	d.t.Helper()
 	if !evaluate[bool](d.browser, `typeof axe === "object"`) {
 		d.script(axe)
 	}
-	const run = `axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations.map((v) => v.id + ": " + v.help + "\n" + v.nodes.map((n) => "  " + n.html + "\n  " + n.failureSummary).join("\n")))`
-	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	const run = `axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations.map((v) =>
+		v.id + ": " + v.help + "\n" + v.nodes.map((n) => "  " + n.html + "\n  " + n.failureSummary).join("\n")))`
+	ctx, cancel := context.WithTimeout(d.ctx, browserTimeout)
 	defer cancel()
 	violations, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -39,7 +40,7 @@ func (d *dashboard) accessible(what string) {
 	}
 }
 
-// scheme makes the page light or dark.
+// scheme switches the page to a light or dark color scheme.
 func (d *dashboard) scheme(name string) {
 	d.t.Helper()
 	d.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
@@ -50,7 +51,8 @@ func (d *dashboard) scheme(name string) {
 	}))
 }
 
-// TestDashboardAccessibility: axe finds nothing, in any page, dialog or colour scheme.
+// TestDashboardAccessibility checks that axe finds no violation on any page or dialog, in
+// either color scheme.
 func TestDashboardAccessibility(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -94,8 +96,8 @@ func TestDashboardAccessibility(t *testing.T) {
 	}
 }
 
-// TestDashboardPictures writes pictures of each page, light and dark, wide and narrow,
-// and looks that nothing is wider than the window.
+// TestDashboardPictures checks that nothing is wider than the window on any page, light and
+// dark, wide and narrow. With -pictures it also takes screenshots.
 func TestDashboardPictures(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -127,15 +129,15 @@ func TestDashboardPictures(t *testing.T) {
 			} {
 				d.open(d.url + page.hash)
 				d.shows(page.says)
-				if page.name == "list" && *takePictures {
-					time.Sleep(300 * time.Millisecond) // the charts, which come one by one
+				if page.name == "list" && *takeScreenshots {
+					time.Sleep(300 * time.Millisecond) // the charts load one by one
 				}
 				if wide := evaluate[int](d.browser,
 					`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
 					t.Errorf("%s is %d pixels wider than %d", page.name, wide, width)
 				}
-				if *takePictures {
-					d.picture(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
+				if *takeScreenshots {
+					d.screenshot(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
 				}
 			}
 		}

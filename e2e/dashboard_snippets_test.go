@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestDashboardSnippets runs what the dashboard tells to do with a new key: the command
+// TestDashboardSnippets runs the snippets that the dashboard shows for a new key: the command
 // in a shell, and the steps of the workflow as GitHub runs them.
 func TestDashboardSnippets(t *testing.T) {
 	t.Parallel()
@@ -54,7 +54,7 @@ func TestDashboardSnippets(t *testing.T) {
 						fmt.Sprintf(`document.querySelectorAll("dialog pre")[%d].textContent`, i)))
 			}
 			if len(snippets) != 2 {
-				t.Fatalf("%d snippets", len(snippets))
+				t.Fatalf("got %d snippets, want 2", len(snippets))
 			}
 			text := d.text()
 			if strings.Contains(text, "MOLLYMAWK_TOKEN") || !strings.Contains(text, "secret MOLLYGATE_KEY") ||
@@ -64,7 +64,7 @@ func TestDashboardSnippets(t *testing.T) {
 			for _, snippet := range snippets {
 				checkNoSecret(t, "a snippet", snippet, key)
 				if !strings.Contains(snippet, fill(test.gate)+"/api/unikernels") {
-					t.Errorf("it doesn't call the gate: %s", snippet)
+					t.Errorf("the snippet doesn't call the gate: %s", snippet)
 				}
 			}
 			s.shell()
@@ -84,7 +84,7 @@ func TestDashboardSnippets(t *testing.T) {
 					switch value {
 					case "${{ secrets.MOLLYGATE_KEY }}", "${{ vars.MOLLY }}":
 					default:
-						t.Errorf("nobody knows %s: %s", variable, value)
+						t.Errorf("variable %s has an unknown value: %s", variable, value)
 					}
 				}
 				if step.Env["MOLLYGATE_KEY"] == "" || strings.Contains(step.Run, "${{") {
@@ -92,14 +92,14 @@ func TestDashboardSnippets(t *testing.T) {
 				}
 				run("bash -e " + s.write("step.sh", step.Run))
 			}
-			// A key that isn't good fails the job.
+			// A bad key fails the job.
 			s.env["MOLLYGATE_KEY"] = "mmk_nonsense"
 			if out, err := s.bash("set -e\n" + snippets[0]); err == nil {
-				t.Errorf("a bad key: %s", out)
+				t.Errorf("the snippet succeeds with a bad key: %s", out)
 			}
 			if status, _, _ := curl(t, append(bearer(key), "-H", fill("Host: localhost:$PORT"),
 				s.url("/api/unikernels"))...); status != http.StatusOK {
-				t.Errorf("the key: %d", status)
+				t.Errorf("status %d", status)
 			}
 			s.checkLogs(key)
 		})
@@ -111,7 +111,7 @@ type workflowStep struct {
 	Env       map[string]string
 }
 
-// workflowSteps parses a workflow of GitHub's, in which nothing unknown may be.
+// workflowSteps parses a GitHub workflow. Unknown fields are errors.
 func workflowSteps(t *testing.T, text string) (steps []workflowStep) {
 	t.Helper()
 	var workflow struct {
@@ -128,11 +128,11 @@ func workflowSteps(t *testing.T, text string) (steps []workflowStep) {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	if workflow.On == "" || len(workflow.Jobs) != 1 {
-		t.Errorf("it never runs:\n%s", text)
+		t.Errorf("the workflow never runs:\n%s", text)
 	}
 	for _, job := range workflow.Jobs {
 		if job.RunsOn == "" || len(job.Steps) == 0 {
-			t.Errorf("there is nothing to run:\n%s", text)
+			t.Errorf("the job has nothing to run:\n%s", text)
 		}
 		steps = append(steps, job.Steps...)
 	}

@@ -20,12 +20,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// dashboard is a browser at the dashboard of a site.
+// dashboard is a browser on the dashboard of a site.
 type dashboard struct {
 	*browser
 	site *site
 	url  string
-	// admin is the key that is signed in with.
+	// admin is the admin key for signing in.
 	admin string
 }
 
@@ -46,7 +46,7 @@ func (d *dashboard) signIn() {
 	d.hides("Admin key")
 }
 
-// act chooses from the menu of a key.
+// act selects an action from the menu of a key.
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
 	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` +
@@ -68,24 +68,24 @@ func (d *dashboard) ask(key string) int {
 	return status
 }
 
-// secret is the key that is shown.
+// secret returns the secret that the dialog shows.
 func (d *dashboard) secret() string {
 	d.t.Helper()
 	d.shows("It can't be shown again.")
 	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
 }
 
-// keep says that the key that is shown is kept.
+// keep confirms that the secret was saved, and closes the dialog.
 func (d *dashboard) keep() {
 	d.t.Helper()
-	d.script(
-		`[...document.querySelectorAll("dialog label")].find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+	d.script(`[...document.querySelectorAll("dialog label")]` +
+		`.find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
 	d.press("Done")
 }
 
-// TestDashboardLifeOfAKey makes, uses, edits, rotates, disables, enables, revokes and
-// deletes a key, by clicks.
-func TestDashboardLifeOfAKey(t *testing.T) {
+// TestDashboardKeyLifecycle creates, uses, edits, rotates, disables, enables, revokes and
+// deletes a key by clicking.
+func TestDashboardKeyLifecycle(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	d.shows("Sign in", "Admin key")
@@ -106,9 +106,9 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	key := d.secret()
 	d.shows("API key created", "curl --header")
 	if !strings.HasPrefix(key, "mmk_") || strings.Contains(d.text(), key) {
-		t.Errorf("the key is %d characters long, or stands in the page's text", len(key))
+		t.Errorf("the key has %d characters, or the page's text contains it", len(key))
 	}
-	// Neither Esc nor Back loses it.
+	// Neither Esc nor Back discards it.
 	d.script(`document.querySelector("dialog").dispatchEvent(new Event("cancel", {cancelable: true}))`)
 	d.script(`history.back()`)
 	d.shows("The key would be lost")
@@ -119,7 +119,7 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	d.hides("It can't be shown again.")
 	d.shows("API Keys (2)", "never used")
 	if d.ask(key) != http.StatusOK {
-		t.Error("the new key isn't good")
+		t.Error("the new key doesn't work")
 	}
 	d.hides("CI\nnever used") // by itself, within seconds
 	d.eventually("its chart is drawn", func() bool {
@@ -138,11 +138,11 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	d.press("Rotate")
 	rotated := d.secret()
 	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
-		t.Error("after a rotation both secrets work")
+		t.Error("after a rotation a secret doesn't work, or the secret hasn't changed")
 	}
 	d.keep()
 	d.shows("rotating")
-	// Who still uses the old secret shows on the key's page, and before another rotation.
+	// The use of the old secret is shown on the key's page, and before another rotation.
 	d.open(d.url + "#key/" + tokenID(key))
 	d.shows("Old secret last used", "by curl/")
 	d.open(d.url + "#keys")
@@ -167,7 +167,7 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 		}
 		d.shows(step.says)
 		if got := d.ask(rotated); got != step.status {
-			t.Errorf("after %s the key is answered with %d, want %d", step.action, got, step.status)
+			t.Errorf("after %s: status %d, want %d", step.action, got, step.status)
 		}
 	}
 	d.shows("API Keys (1)")
@@ -177,14 +177,13 @@ func TestDashboardLifeOfAKey(t *testing.T) {
 	d.site.checkLogs(key, rotated, d.admin)
 }
 
-// hostileNames are names that a page may not take for anything but text. Security case
-// UI-01.
+// hostileNames are names that the page must treat as plain text.
 var hostileNames = []string{
 	`<img src=x onerror="document.title='pwned'">`, `"><script>document.title='pwned'</script>`, "javascript:alert(1)",
 	"{{7*7}}${7*7}", "שלום עולם", "مفتاح", strings.Repeat("W", 100),
 }
 
-// TestDashboardHostileNames are text wherever they are shown.
+// TestDashboardHostileNames checks that hostile names are shown as text everywhere.
 func TestDashboardHostileNames(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -200,9 +199,9 @@ func TestDashboardHostileNames(t *testing.T) {
 		if got := evaluate[string](d.browser, `document.querySelector("h1").textContent`); got != name {
 			t.Errorf("%q is shown as %q", name, got)
 		}
-		// A name written from right to left turns nothing around it.
+		// A right-to-left name must not reorder the text around it.
 		if dir := evaluate[string](d.browser, `document.querySelector("h1").dir`); dir != "auto" {
-			t.Errorf("%q is in a direction %q", name, dir)
+			t.Errorf("%q has dir %q", name, dir)
 		}
 	}
 	d.open(d.url + "#audit")
@@ -211,13 +210,13 @@ func TestDashboardHostileNames(t *testing.T) {
 		t.Error("a name was run as a script")
 	}
 	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script").length`); n != 0 {
-		t.Errorf("%d elements of names", n)
+		t.Errorf("names created %d elements", n)
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardTabs: what one tab changes shows in another, and a session that is over
-// asks for a sign-in without losing what was typed.
+// TestDashboardTabs checks that a change in one tab shows in another, and that an ended
+// session asks for a sign-in without losing what was typed.
 func TestDashboardTabs(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -244,24 +243,24 @@ func TestDashboardTabs(t *testing.T) {
 	d.press("Create Key")
 	d.shows("Sign in")
 	if n := evaluate[int](d.browser, `document.querySelectorAll("dialog[open]").length`); n != 2 {
-		t.Errorf("%d dialogs, want the form below the sign-in", n)
+		t.Errorf("%d open dialogs, want the sign-in above the form", n)
 	}
 	d.fill("Admin key", d.admin)
 	d.press("Sign in")
 	release := d.secret()
 	if d.ask(release) != http.StatusOK || d.ask(key) != http.StatusOK {
-		t.Error("a key isn't good")
+		t.Error("a key doesn't work")
 	}
 	var made struct{ Scopes []string }
 	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(release))), &made); err != nil ||
 		len(made.Scopes) < 2 {
-		t.Errorf("the key has %q, %v", made.Scopes, err)
+		t.Errorf("the key has scopes %q, %v", made.Scopes, err)
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardKeyPage: a key's page tells of its use, takes away what it doesn't need,
-// and says why a request is refused.
+// TestDashboardKeyPage checks that a key's page shows its use, removes unused scopes, and
+// explains refusals.
 func TestDashboardKeyPage(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -274,8 +273,8 @@ func TestDashboardKeyPage(t *testing.T) {
 	d.signIn()
 	d.shows("CI", "100 in 1m", "unikernel:list", "insufficient_scope", "127.0.0.0/8",
 		"Scopes that were not used in 90 days")
-	if got := evaluate[string](d.browser,
-		`document.querySelector("section svg").getAttribute("aria-label")`); got != "By day, for 90 days: 3 requests, 1 refused" {
+	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got !=
+		"By day, for 90 days: 3 requests, 1 refused" {
 		t.Errorf("the chart is %q", got)
 	}
 	d.press("By hour, for 7 days")
@@ -289,22 +288,22 @@ func TestDashboardKeyPage(t *testing.T) {
 	var token struct{ Scopes []string }
 	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil ||
 		fmt.Sprint(token.Scopes) != "[unikernel:list]" {
-		t.Errorf("the key has %q, %v", token.Scopes, err)
+		t.Errorf("the key has scopes %q, %v", token.Scopes, err)
 	}
 	d.open(d.url + "#key/000000000000")
 	d.shows("No token", "Try again")
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardManyKeys: with 10,000 of them search, sort and paging answer at once, by
-// mouse and keyboard.
+// TestDashboardManyKeys checks that search, sorting and paging work with 10,000 keys, by mouse
+// and keyboard.
 func TestDashboardManyKeys(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	const many = 10_000
 	var made atomic.Int64
 	var makers sync.WaitGroup
-	for range 100 { // who share their commits
+	for range 100 { // in parallel, so that they share commits
 		makers.Go(func() {
 			for n := made.Add(1); n <= many; n = made.Add(1) {
 				body := fmt.Sprintf(`{"name":"pipeline %05d","preset":"read","expires_in":"90d"}`, n)
@@ -325,7 +324,7 @@ func TestDashboardManyKeys(t *testing.T) {
 	makers.Wait()
 	d.signIn()
 	d.shows("API Keys (10001)", "Page 1 of 201")
-	// timed does something and says how long the page takes to show it.
+	// timed logs how long the page takes to show the result of do.
 	timed := func(what, says string, do func()) {
 		t.Helper()
 		begun := time.Now()
@@ -339,12 +338,12 @@ func TestDashboardManyKeys(t *testing.T) {
 		d.eventually("the order is by name", func() bool { return first() == "carol" })
 	})
 	timed("sorting by keyboard", "Page 1 of 201", func() {
-		d.do(chromedp.KeyEvent(kb.Enter)) // the focus has stayed on the heading
-		d.eventually("the order is turned", func() bool { return first() == "pipeline 10000" })
+		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has the focus
+		d.eventually("the order is reversed", func() bool { return first() == "pipeline 10000" })
 	})
 	if got := evaluate[string](d.browser,
 		`document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
-		t.Errorf("sorted is %q", got)
+		t.Errorf("sorted by %q", got)
 	}
 	timed("the next page", "Page 2 of 201", func() { d.press("Next") })
 	if got := first(); got != "pipeline 09950" {
@@ -355,7 +354,7 @@ func TestDashboardManyKeys(t *testing.T) {
 		d.do(chromedp.SendKeys(chromedp.CSS("input[type=search]"), "line 07777"))
 	})
 	if got := first(); got != "pipeline 07777" {
-		t.Errorf("found is %q", got)
+		t.Errorf("found %q", got)
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
@@ -365,8 +364,8 @@ func (d *dashboard) eventually(what string, condition func() bool) {
 	eventually(d.t, what, condition, d.browser)
 }
 
-// TestDashboardOverTLS: the cookie is one that no other host gets, and copying a key
-// opens the way out of its panel, which Esc doesn't.
+// TestDashboardOverTLS checks that the session cookie is bound to its host, and that only
+// copying the key allows the panel to be closed; Esc doesn't close it.
 func TestDashboardOverTLS(t *testing.T) {
 	t.Parallel()
 	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
@@ -393,9 +392,9 @@ func TestDashboardOverTLS(t *testing.T) {
 	})
 	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure ||
 		!cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
-		t.Errorf("%d cookies, %v", len(cookies), err)
+		t.Errorf("wrong cookies: %d, %v", len(cookies), err)
 	}
-	// Mollymawk's own calls are for tokens alone, and a gate hands no session on.
+	// Mollymawk's own calls require a token, and a gate doesn't accept the session.
 	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H",
 		"Content-Type: application/json"}
 	if status, _, body := curl(t,
@@ -407,27 +406,26 @@ func TestDashboardOverTLS(t *testing.T) {
 	d.press("read")
 	d.press("Create Key")
 	key := d.secret()
-	for range 3 { // real ones
+	for range 3 { // real key events
 		d.do(chromedp.KeyEvent(kb.Escape))
 	}
 	if d.secret() != key {
-		t.Error("Esc has closed the panel")
+		t.Error("Esc closed the panel")
 	}
 	d.press("Copy")
 	d.shows("Copied.")
 	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`,
 		chromedp.EvalAwaitPromise))
 	if err != nil || copied != key {
-		t.Errorf("the clipboard has something else, %v", err)
+		t.Errorf("the clipboard doesn't contain the key, %v", err)
 	}
 	d.press("Done")
 	d.hides("It can't be shown again.")
 	d.checkQuiet("keys.localhost:" + s.env["HTTPS"])
 }
 
-// TestSessionCookieStaysHere: the dashboard's cookie is nothing to the backend, whoever
-// sends it and whatever for.
-func TestSessionCookieStaysHere(t *testing.T) {
+// TestSessionCookieNotForwarded checks that the dashboard's cookie never reaches the backend.
+func TestSessionCookieNotForwarded(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
 		"routes mollymawk\n\t\t\tbrowser_sessions molly_session", 1), mollymawktest.Options{})
@@ -442,8 +440,9 @@ func TestSessionCookieStaysHere(t *testing.T) {
 	}
 }
 
-// TestDashboardBelowAPath works there, too, and a trusted user needs no sign-in.
-func TestDashboardBelowAPath(t *testing.T) {
+// TestDashboardUnderPath serves the dashboard under a path, to a trusted user who needs no
+// sign-in.
+func TestDashboardUnderPath(t *testing.T) {
 	t.Parallel()
 	caddyfile := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
 		`http://keys.localhost:{$HTTP} {
@@ -482,12 +481,13 @@ func TestDashboardBelowAPath(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	if strings.Contains(d.text(), "Sign out") {
-		t.Error("there is nothing to sign out of")
+		t.Error(`a trusted user sees "Sign out"`)
 	}
 	d.checkQuiet("keys.localhost:" + c.env["HTTP"])
 }
 
-// TestDashboardOffline: a Caddy that is away is told, and nothing is lost.
+// TestDashboardOffline checks that the dashboard reports an unreachable Caddy and loses
+// nothing.
 func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -501,10 +501,10 @@ func TestDashboardOffline(t *testing.T) {
 	d.shows("Caddy can't be reached. Nothing was lost here")
 	d.site.start(browserSite)
 	d.press("Create Key")
-	d.shows("Sign in") // sessions end with the process
+	d.shows("Sign in") // sessions don't outlive the process
 	d.fill("Admin key", d.admin)
 	d.press("Sign in")
 	if d.ask(d.secret()) != http.StatusOK {
-		t.Error("the key isn't good")
+		t.Error("the key doesn't work")
 	}
 }

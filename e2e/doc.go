@@ -1,4 +1,3 @@
-// Package e2e holds tests that cross the rooms of the house: they run a real Caddy
-// with Mollygate in it as a process of its own, with a stand-in Mollymawk behind
-// it and curl before it.
+// Package e2e tests Mollygate end to end. The tests run a real Caddy with Mollygate as a
+// separate process, with a stand-in for Mollymawk as the backend and curl as the client.
 package e2e

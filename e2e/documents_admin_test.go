@@ -12,8 +12,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// checkSameForm compares the members of two JSON objects, and those of the objects in them.
-func checkSameForm(t *testing.T, shown, got string) {
+// checkSameShape checks that two JSON objects, one from a page and one from the API, have the
+// same members, including those of nested objects.
+func checkSameShape(t *testing.T, shown, got string) {
 	t.Helper()
 	var values [2]any
 	for i, text := range []string{shown, got} {
@@ -21,28 +22,28 @@ func checkSameForm(t *testing.T, shown, got string) {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
-	if want := formOf(values[0]); !reflect.DeepEqual(formOf(values[1]), want) {
-		t.Errorf("an answer has the form of\n%s\nand the page shows\n%s", got, shown)
+	if want := shapeOf(values[0]); !reflect.DeepEqual(shapeOf(values[1]), want) {
+		t.Errorf("the response is\n%s\nand the page shows\n%s", got, shown)
 	}
 }
 
-// formOf returns a value of JSON without what is in its numbers.
-func formOf(value any) any {
+// shapeOf returns a JSON value with all numbers replaced by zero.
+func shapeOf(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
-		form := make(map[string]any)
+		shape := make(map[string]any)
 		for name, member := range value {
-			form[name] = formOf(member)
+			shape[name] = shapeOf(member)
 		}
-		return form
+		return shape
 	case float64:
 		return 0
 	}
 	return value
 }
 
-// TestAdminPage makes the calls of docs/admin.md with the page's own commands: by
-// command line, and by the admin API on a site.
+// TestAdminPage runs the commands of docs/admin.md, against the command line and the admin API
+// on a site.
 func TestAdminPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, browserSite, mollymawktest.Options{})
@@ -52,7 +53,7 @@ func TestAdminPage(t *testing.T) {
 	for _, args := range [][]string{
 		{"init", "-q"},
 		{"-c", "user.name=e2e", "-c", "user.email=e2e@localhost", "commit", "-q", "--allow-empty", "-m",
-			"a key that got out: " + one},
+			"a leaked key: " + one},
 	} {
 		git := exec.Command("git", args...)
 		git.Dir = s.dir
@@ -63,12 +64,12 @@ func TestAdminPage(t *testing.T) {
 	const patched = `{"owner":null}}' "$BASE/tokens/`
 	script := commands(t, "docs/admin.md", nil,
 		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1",
-			"the site is another"},
+			"the site has another address"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 		change{`If-Match: "3"`, `If-Match: "1"`, "the token is new"},
-		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the one before was deleted"},
-		change{"4fQ9Zt2LkVb7", tokenID(one), "it has another id"},
-		change{"# ends with 4 if there are any", "|| [ $? = 4 ]", "one for 12 hours was made"},
+		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the previous one was deleted"},
+		change{"4fQ9Zt2LkVb7", tokenID(one), "it has another ID"},
+		change{"# ends with 4 if there are any", "|| [ $? = 4 ]", "one that lasts 12 hours was created"},
 		change{"# ends with 4 if it would be refused", "|| [ $? = 4 ]", "the token is revoked by then"},
 		change{"# ends with 4 if it finds any", "|| [ $? = 4 ]", "one was committed"},
 	)
@@ -79,17 +80,17 @@ func TestAdminPage(t *testing.T) {
 	for _, want := range []string{"refused with 401 revoked_token", "-:5", `"next_cursor":null`, `{"before":`,
 		`"preset`, `"203.0.113.0/24"`} {
 		if !strings.Contains(out, want) {
-			t.Errorf("nothing says %q:\n%s", want, redacted(out))
+			t.Errorf("the output lacks %q:\n%s", want, redacted(out))
 		}
 	}
-	checkNoSecret(t, "what the commands wrote", out, admin)
+	checkNoSecret(t, "the output", out, admin)
 	s.checkLogs(admin, one, other)
 
-	// The history that the page shows has the form of a real one.
+	// The history on the page has the same members as a real one.
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
-		t.Errorf("a token that may be used from elsewhere only: %s", body)
+		t.Errorf("a token restricted to other addresses was allowed: %s", body)
 	}
-	checkSameForm(t, fenced(t, "docs/admin.md", "json")[1].text, s.getAdmin("/api_tokens/v1/healthz"))
+	checkSameShape(t, fenced(t, "docs/admin.md", "json")[1].text, s.getAdmin("/api_tokens/v1/healthz"))
 	type history struct {
 		Step string
 		Data []map[string]any
@@ -104,6 +105,6 @@ func TestAdminPage(t *testing.T) {
 		}
 	}
 	if keys := slices.Sorted(maps.Keys(told.Data[0])); !slices.Equal(keys, slices.Sorted(maps.Keys(shown.Data[0]))) {
-		t.Errorf("an entry has %q", keys)
+		t.Errorf("an entry has members %q", keys)
 	}
 }

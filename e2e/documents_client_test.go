@@ -13,12 +13,11 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// unikernelImage is what the commands of the documents upload.
+// unikernelImage is the image that the pages' commands upload.
 var unikernelImage = string(mollymawktest.Image(mollymawktest.Manifest{}, []byte("web")))
 
-// TestClientPage makes the calls of docs/client.md with the page's own commands. The
-// key has been rotated, so that the page's job sees the warning, and gets a rate limit before
-// what the page says about trying again.
+// TestClientPage runs the commands of docs/client.md. The key has been rotated, so that the
+// page's job sees the warning, and gets a rate limit before the commands on retrying.
 func TestClientPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -35,7 +34,7 @@ func TestClientPage(t *testing.T) {
 		again   = "curl -sS --fail-with-body --retry 6"
 	)
 	spoken := make(chan struct{})
-	go func() { // the unikernel says something as soon as it is there
+	go func() { // the unikernel writes to its console as soon as it exists
 		defer close(spoken)
 		for t.Context().Err() == nil && !s.backend.Emit("alice", "default", "web", "the unikernel speaks") {
 			time.Sleep(10 * time.Millisecond)
@@ -44,11 +43,11 @@ func TestClientPage(t *testing.T) {
 	out, err := s.bash(commands(t, "docs/client.md", nil,
 		change{"PRESENT-BUILD-UUID", "5b8a1f4e-3d2c-4f6a-8b1e-9c7d6e5f4a3b", "the page has no build"},
 		change{"NEW-BUILD-UUID", "6c9b2a5f-4e3d-4a7b-9c2f-0d8e7f6a5b4c", "the page has no build"},
-		change{"--max-time 60", "--max-time 2", "a console goes on"},
-		change{console, console + " || [ $? = 28 ]", "curl ends so when the time is over"},
+		change{"--max-time 60", "--max-time 2", "a console doesn't end"},
+		change{console, console + " || [ $? = 28 ]", "curl's exit status on a timeout"},
 		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
 curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/api/unikernels"
-` + again, "to have something to wait for"},
+` + again, "so that the retry has to wait"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
@@ -56,15 +55,15 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 	<-spoken
 	for _, want := range []string{"the unikernel speaks", "Api-Key-Warning: rotated", "ask for a new token"} {
 		if !strings.Contains(out, want) {
-			t.Errorf("nothing says %q:\n%s", want, out)
+			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
 	if strings.Contains(out, `"success":false`) {
 		t.Errorf("a call failed:\n%s", out)
 	}
 	if allowed, denied := s.usage(token); int(allowed) != len(s.backend.Requests())-1 || denied != 2 {
-		// Before the first download the gate asks once for the instance.
-		t.Errorf("%d requests were allowed and %d refused, want 2: a GET and a POST that were repeated",
+		// Before the first download the gate probes the instance once.
+		t.Errorf("%d requests were allowed and %d refused, want 2 refused: a retried GET and POST",
 			allowed, denied)
 	}
 	var names []string
@@ -72,18 +71,18 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 		names = append(names, unikernel.Name)
 	}
 	if slices.Sort(names); !slices.Equal(names, []string{"shop", "site"}) {
-		t.Errorf("left are the unikernels %q", names)
+		t.Errorf("the remaining unikernels are %q", names)
 	}
 	if data, err := os.ReadFile(s.path("data.img")); err != nil || !strings.HasPrefix(string(data), "a disk") {
 		t.Errorf("the download: %v: %.20q", err, data)
 	}
-	checkNoSecret(t, "what the commands wrote", out, token)
+	checkNoSecret(t, "the output", out, token)
 	s.checkBackend(token)
 	s.checkLogs(token)
 }
 
-// TestPipelines parses what docs/client.md says to GitHub and GitLab, and runs the
-// steps as these do.
+// TestPipelines parses the CI configurations for GitHub and GitLab in docs/client.md, and runs
+// the steps as these services do.
 func TestPipelines(t *testing.T) {
 	t.Parallel()
 	for _, b := range fenced(t, "docs/client.md", "yaml") {
@@ -102,14 +101,14 @@ func TestPipelines(t *testing.T) {
 			}
 			checkNoSecret(t, "the job's log", out, token)
 			if got := s.names(t, token); len(got) != 1 || got[0] != "web" {
-				t.Errorf("deployed are %q:\n%s", got, out)
+				t.Errorf("deployed %q:\n%s", got, out)
 			}
 		})
 	}
 }
 
-// pipeline returns the commands of a GitHub workflow or a GitLab job, and sets the
-// variables that they get there.
+// pipeline returns the commands of a GitHub workflow or a GitLab job, and sets the variables
+// that the service would set.
 func pipeline(t *testing.T, s *site, text, token string) string {
 	t.Helper()
 	var github struct {
@@ -140,7 +139,7 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 				value = token
 			}
 			if strings.Contains(value, "${{") {
-				t.Errorf("nobody knows %s: %s", name, value)
+				t.Errorf("variable %s has an unknown value: %s", name, value)
 			}
 			s.env[name] = value
 		}
@@ -151,9 +150,9 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 		for _, step := range github.Jobs["deploy"].Steps {
 			set(step.Env)
 			if strings.Contains(step.Run, "${{") {
-				t.Errorf("a secret can get into the script of %q", step.Name)
+				t.Errorf("the script of %q contains an expression", step.Name)
 			}
-			// GitHub writes each step into a file for "bash -e".
+			// GitHub writes each step to a file and runs it with "bash -e".
 			if step.Run != "" {
 				file := s.write(fmt.Sprintf("step%d.sh", script.Len()), step.Run)
 				script.WriteString("bash -e " + file + "\n")
@@ -161,10 +160,10 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 		}
 		return "set -e\n" + script.String()
 	} else if gitlabErr := decodeStrictly(text, &gitlab); gitlabErr != nil {
-		t.Fatalf("neither GitHub's (%v) nor GitLab's (%v):\n%s", err, gitlabErr, text)
+		t.Fatalf("not a GitHub workflow (%v) and not a GitLab job (%v):\n%s", err, gitlabErr, text)
 	}
 	s.env["GITLAB_CI"], s.env["MOLLYGATE_KEY"] = "true", token
-	s.write("web.hvt", unikernelImage) // from a job before
+	s.write("web.hvt", unikernelImage) // from an earlier job
 	set(gitlab["deploy"].Variables)
 	return "set -eo pipefail\n" + strings.Join(gitlab["deploy"].Script, "\n")
 }

@@ -8,19 +8,18 @@ import (
 	"testing"
 )
 
-// TestContributorPage runs the stand-in as docs/contributor.md has it, and looks
-// whether what else the page names is there. The rest of its commands build and test
-// this tree.
+// TestContributorPage runs the stand-in as docs/contributor.md describes, and checks that
+// everything else the page names exists. The page's other commands build and test this tree.
 func TestContributorPage(t *testing.T) {
 	t.Parallel()
-	run := map[string]string{ // a command without its arguments, and who runs it
+	run := map[string]string{ // a command without arguments, and what runs it
 		"go run ./cmd/firstrun": "TestReadme",
 		"go build":              "TestMain, into another directory",
 		"go run ./cmd/build":    "TestBuildShippedManifest of internal/xcaddybuild",
 		"go run ./mollymawk/mollymawktest/cmd/mollymawktest": "this test",
-		"git tag":                 "nobody: the tag would stay",
-		"scripts/release":         "nobody: it takes minutes; the release does",
-		"scripts/test":            "who runs this test",
+		"git tag":                 "nothing: the tag would remain",
+		"scripts/release":         "nothing: it takes minutes; a release runs it",
+		"scripts/test":            "whoever starts this test",
 		"scripts/licenses":        "scripts/test",
 		"scripts/vulnerabilities": "scripts/test",
 		"scripts/fuzz":            "scripts/test",
@@ -29,7 +28,7 @@ func TestContributorPage(t *testing.T) {
 		"go test ./tokenstore/bolt": "scripts/test, in a small size",
 		"go test -C e2e":            "scripts/test, in a small size",
 	}
-	var found []string // of them
+	var found []string // keys of run
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {
 	next:
 		for line := range strings.Lines(b.text) {
@@ -39,7 +38,7 @@ func TestContributorPage(t *testing.T) {
 					continue next
 				}
 			}
-			t.Errorf("%v: nobody runs %s", b, line)
+			t.Errorf("%v: no test runs %s", b, line)
 		}
 	}
 	for command := range run {
@@ -50,7 +49,7 @@ func TestContributorPage(t *testing.T) {
 	for _, name := range found {
 		if strings.HasPrefix(name, "scripts/") {
 			if info, err := os.Stat("../" + name); err != nil || info.Mode()&0o111 == 0 {
-				t.Errorf("%s: %v; it must be there and executable", name, err)
+				t.Errorf("%s: %v; it must exist and be executable", name, err)
 			}
 		}
 	}
@@ -70,15 +69,15 @@ func TestContributorPage(t *testing.T) {
 	t.Cleanup(func() {
 		_ = command.Process.Signal(os.Interrupt)
 		if err := command.Wait(); err != nil {
-			t.Errorf("the stand-in ended with %v: %s", err, printed)
+			t.Errorf("the stand-in exited with %v: %s", err, printed)
 		}
 	})
 	eventually(t, "the stand-in listens", func() bool { return printed.String() != "" }, printed)
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
-		t.Errorf("the stand-in's page: status %d", status)
+		t.Errorf("page of the stand-in: status %d", status)
 	}
 
-	// What the page shows of tests is in them.
+	// The test code that the page shows exists.
 	var tests strings.Builder
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -95,7 +94,7 @@ func TestContributorPage(t *testing.T) {
 	}
 	for _, b := range fenced(t, "docs/contributor.md", "go") {
 		if !strings.Contains(tests.String(), strings.TrimSpace(b.text)) {
-			t.Errorf("%v isn't in any test:\n%s", b, b.text)
+			t.Errorf("%v is not in any test:\n%s", b, b.text)
 		}
 	}
 	page, err := os.ReadFile("../docs/contributor.md")
@@ -107,7 +106,7 @@ func TestContributorPage(t *testing.T) {
 		for _, name := range regexp.MustCompile("`(?:s\\.|d\\.)?([a-z][A-Za-z]+)(?:\\(|`)").FindAllStringSubmatch(
 			row[1], -1) {
 			if !regexp.MustCompile(`\b` + name[1] + `\b`).MatchString(tests.String()) {
-				t.Errorf("the page names %s, which no test has", name[1])
+				t.Errorf("the page names %s, which doesn't exist in any test", name[1])
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestErrorsPage holds the refusal that docs/errors.md shows against a real one.
+// TestErrorsPage compares the refusal shown in docs/errors.md with a real one.
 func TestErrorsPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -23,6 +23,6 @@ func TestErrorsPage(t *testing.T) {
 	}
 	shown["token_id"] = tokenID(token)
 	if !reflect.DeepEqual(got, shown) {
-		t.Errorf("it is\n%v\nand the page says\n%v", got, shown)
+		t.Errorf("got\n%v\nand the page shows\n%v", got, shown)
 	}
 }

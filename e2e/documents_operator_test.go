@@ -11,13 +11,13 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// The programs of a machine with systemd that the page uses, as far as the page does,
-// below the test's own directory.
+// machinePrograms are stand-ins for programs of a machine with systemd, as far as the page
+// uses them. They work within the test's directory.
 var machinePrograms = map[string]string{
 	"systemctl": `#!/bin/sh
 set -e
 start() { caddy start --config etc/caddy/Caddyfile --pidfile pid; }
-stop() { # waits for the end, as systemd does
+stop() { # waits for the exit, as systemd does
 	pid=$(cat pid)
 	caddy stop
 	for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
@@ -33,8 +33,8 @@ esac
 	"sudo": "#!/bin/sh\n[ \"$1 $2\" = '-u caddy' ] && shift 2 && exec \"$@\"\n",
 }
 
-// TestOperatorPage installs, configures, backs up, restores and upgrades as
-// docs/operator.md has it, in a directory in the place of the machine's root.
+// TestOperatorPage installs, configures, backs up, restores and upgrades as docs/operator.md
+// describes, with a temporary directory in place of the root directory.
 func TestOperatorPage(t *testing.T) {
 	t.Parallel()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
@@ -56,7 +56,7 @@ func TestOperatorPage(t *testing.T) {
 		}
 	}
 	c.write("pasted", backend.AddToken("alice", "gate", 24*time.Hour)+"\n")
-	c.write("etc/caddy/Caddyfile", "http://127.0.0.1:"+c.env["HTTP"]+"\n") // the package has one
+	c.write("etc/caddy/Caddyfile", "http://127.0.0.1:"+c.env["HTTP"]+"\n") // the package installs one
 	inPlaceOf := func(b block) string {
 		if b.language != "caddyfile" || b.number != 1 {
 			return ""
@@ -73,12 +73,12 @@ func TestOperatorPage(t *testing.T) {
 		change{"useradd", ": useradd", "it changes the machine"},
 		change{" -o root -g caddy", "", "only root can"},
 		change{" -o caddy -g caddy", "", "only root can"},
-		change{"/dev/stdin", "pasted", "nobody pastes"},
-		change{"/usr/bin/caddy.", c.path("usr/bin/caddy."), "the root is another"},
-		change{"/etc/caddy/", c.path("etc/caddy") + "/", "the root is another"},
-		change{"/var/lib/caddy/", home + "/", "the root is another"},
+		change{"/dev/stdin", "pasted", "there is no terminal"},
+		change{"/usr/bin/caddy.", c.path("usr/bin/caddy."), "the root directory differs"},
+		change{"/etc/caddy/", c.path("etc/caddy") + "/", "the root directory differs"},
+		change{"/var/lib/caddy/", home + "/", "the root directory differs"},
 		change{"http://localhost:2019/", "--unix-socket " + c.path("admin.sock") + " http://caddy/",
-			"the admin endpoint is another"},
+			"the admin endpoint differs"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
@@ -86,7 +86,7 @@ func TestOperatorPage(t *testing.T) {
 	for _, want := range []string{"http.handlers.bearer_auth", "0 problems", "Restored ", "is kept as ",
 		"is sound; nothing was changed", "bytes now; it had", `"status":"ok"`} {
 		if !strings.Contains(out, want) {
-			t.Errorf("nothing says %q:\n%s", want, redacted(out))
+			t.Errorf("the output lacks %q:\n%s", want, redacted(out))
 		}
 	}
 	for path, want := range map[string]os.FileMode{
@@ -102,10 +102,10 @@ func TestOperatorPage(t *testing.T) {
 	for _, pattern := range []string{"*Z", "*Z.journal"} {
 		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(
 			kept) != 1 {
-			t.Errorf("kept are %q", kept)
+			t.Errorf("kept files: %q", kept)
 		}
 	}
-	// The token that was made before all that opens the gate.
+	// The token that was created first still opens the gate.
 	token := tokenIn(out)
 	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
 		t.Errorf("status %d: %s", status, body)
@@ -115,7 +115,7 @@ func TestOperatorPage(t *testing.T) {
 	}
 }
 
-// tokenIn returns the API token that a command wrote.
+// tokenIn returns the API token in a command's output.
 func tokenIn(out string) string {
 	for line := range strings.Lines(out) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "mmk_") && len(line) == 55 {
@@ -125,13 +125,13 @@ func tokenIn(out string) string {
 	return ""
 }
 
-// TestUnits holds the drop-ins of docs/operator.md to what systemd takes, and starts
-// Caddy as they have it.
+// TestUnits checks that systemd accepts the drop-ins of docs/operator.md, and starts Caddy as
+// they configure it.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
 	if len(units) != 5 {
-		t.Fatalf("there are %d units and drop-ins: try the new one here", len(units))
+		t.Fatalf("the page has %d units and drop-ins, want 5: update this test", len(units))
 	}
 	credential, environment, tighter := units[2].text, units[3].text, units[4].text
 	verifyUnits(t, credential, environment, tighter)
@@ -152,7 +152,7 @@ func TestUnits(t *testing.T) {
 			if !strings.Contains(test.unit, test.needs) || !strings.Contains(string(page), test.placeholder) {
 				t.Fatalf("the page has no %q or no %q", test.needs, test.placeholder)
 			}
-			// As systemd would give it: a file that only the service reads, or a variable.
+			// systemd would provide a file that only the service can read, or a variable.
 			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk",
 				"MOLLYMAWK_TOKEN": upstream})
 			if name == "credential" {
@@ -166,17 +166,17 @@ func TestUnits(t *testing.T) {
 				t.Errorf("status %d: %s", status, body)
 			}
 			checkNoSecret(t, "the journal", c.output.String(), upstream)
-			// What the page warns of.
+			// The page warns of this.
 			out, _ := c.command("run", "--environ", "--config", c.path("missing")).CombinedOutput()
 			if shown := strings.Contains(string(out), upstream); shown != (name == "environment") {
-				t.Errorf("that --environ shows the upstream token is %v", shown)
+				t.Errorf("--environ shows the upstream token: %v", shown)
 			}
 		})
 	}
 }
 
-// TestBackupUnits runs the backup that docs/operator.md lets a timer start. What the page
-// sends to another machine stays in a directory.
+// TestBackupUnits runs the backup that docs/operator.md starts by a timer. Instead of another
+// machine, the backup is sent to a directory.
 func TestBackupUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
@@ -198,30 +198,30 @@ func TestBackupUnits(t *testing.T) {
 	script := "set -e\n"
 	for line := range strings.Lines(service) {
 		if command, ok := strings.CutPrefix(line, "ExecStart="); ok {
-			// As systemd has them: %% is a percent sign, $$ a dollar sign.
+			// As systemd does: %% is a percent sign, $$ a dollar sign.
 			script += strings.NewReplacer("%%", "%", "$$", "$", "/usr/bin/caddy", "caddy").Replace(command)
 		}
 	}
-	for range 2 { // the next day, the file is there
+	for range 2 { // on the second day, the file exists
 		if out, err := c.bash(script); err != nil || !strings.Contains(out, "0 problems") {
 			t.Fatalf("%v:\n%s\nof\n%s", err, out, script)
 		}
 	}
 	backups, _ := filepath.Glob(filepath.Join(sent, "tokens-????-??-??.db"))
 	if len(backups) == 0 {
-		t.Fatal("nothing was sent")
+		t.Fatal("no backup was sent")
 	}
 	if out, err := c.command("api-token", "check", backups[0]).CombinedOutput(); err != nil {
-		t.Errorf("what was sent: %v: %s", err, out)
+		t.Errorf("checking the sent backup: %v: %s", err, out)
 	}
 }
 
-// verifyBackupUnits asks systemd, where there is one, about the service and its timer.
+// verifyBackupUnits runs systemd-analyze, if available, on the service and its timer.
 func verifyBackupUnits(t *testing.T, service, timer string) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Log("this machine has no systemd-analyze: whether systemd knows the words isn't looked at")
+		t.Log("no systemd-analyze on this machine: units not verified")
 		return
 	}
 	dir := t.TempDir()
@@ -238,12 +238,12 @@ func verifyBackupUnits(t *testing.T, service, timer string) {
 	}
 }
 
-// verifyUnits asks systemd, where there is one, whether it knows all of the drop-ins.
+// verifyUnits runs systemd-analyze, if available, on the drop-ins.
 func verifyUnits(t *testing.T, dropIns ...string) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Log("this machine has no systemd-analyze: whether systemd knows the words isn't looked at")
+		t.Log("no systemd-analyze on this machine: units not verified")
 		return
 	}
 	for _, dropIn := range dropIns {

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// parsedOptions returns the words that the Caddyfile parsers of caddymodule take, by
-// directive or block: all cases of functions that are given a Dispenser.
+// parsedOptions returns the option names that the Caddyfile parsers of caddymodule accept: all
+// switch cases of functions that take a Dispenser.
 func parsedOptions(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../caddymodule/*.go")
@@ -40,7 +40,7 @@ func parsedOptions(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(words))
 }
 
-// addCases adds the texts that a function's switches know.
+// addCases adds the string cases of a function's switches.
 func addCases(t *testing.T, function *ast.FuncDecl, words map[string]bool) {
 	t.Helper()
 	ast.Inspect(function, func(node ast.Node) bool {
@@ -72,8 +72,8 @@ func takesDispenser(function *ast.FuncDecl) bool {
 	return false
 }
 
-// TestOptions holds the options of docs/operator.md and Caddyfile.example to those
-// that there are: each has a row in a table and stands in an example.
+// TestOptions checks that every option has a table row and an example in docs/operator.md and
+// appears in Caddyfile.example, and that the page lists no other options.
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	options := parsedOptions(t)
@@ -94,7 +94,7 @@ func TestOptions(t *testing.T) {
 	}
 	_, reference, _ := strings.Cut(string(page), "## Options")
 	reference, _, _ = strings.Cut(reference, "### Placeholders")
-	// Options of a route have no row of their own.
+	// The options of a route have no row of their own.
 	reference = strings.Replace(reference, "may hold `upload` and `websocket`", "| `upload` | `websocket`", 1)
 	for _, option := range options {
 		if !regexp.MustCompile("\\| `" + option + "\\b").MatchString(reference) {
@@ -110,12 +110,12 @@ func TestOptions(t *testing.T) {
 	}
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)[^`]*` \\|").FindAllStringSubmatch(reference, -1) {
 		if !slices.Contains(options, row[1]) {
-			t.Errorf("docs/operator.md tells of an option %s, which nothing takes", row[1])
+			t.Errorf("docs/operator.md lists the option %s, which doesn't exist", row[1])
 		}
 	}
 }
 
-// TestExampleInFull loads Caddyfile.example with everything that it has as a comment.
+// TestExampleInFull validates Caddyfile.example with all commented-out options enabled.
 func TestExampleInFull(t *testing.T) {
 	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")
@@ -143,13 +143,13 @@ func TestExampleInFull(t *testing.T) {
 	for _, member := range []string{`"max_scopes":["read","unikernel:restart"]`, `"websocket":true`,
 		`"refusals":"handle_errors"`, `"trusted_users":["carol"]`} {
 		if !strings.Contains(string(out), member) {
-			t.Errorf("it has no %s:\n%s", member, out)
+			t.Errorf("the JSON lacks %s:\n%s", member, out)
 		}
 	}
 }
 
-// isConfiguration reports whether a comment is a line of a Caddyfile that was taken
-// out, and not a sentence.
+// isConfiguration reports whether a comment is a commented-out Caddyfile line rather than
+// prose.
 func isConfiguration(comment string, options []string) bool {
 	comment = strings.TrimSpace(comment)
 	first, _, _ := strings.Cut(comment, " ")

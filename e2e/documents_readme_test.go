@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// TestReadme gives the README's first command, does what that says on the screen, and
-// makes the calls that the README has for clients.
+// TestReadme runs the README's first command, follows its printed instructions, and runs the
+// README's commands for clients.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
 	c.shell()
-	// "go run" is this, but leaves a process behind when it is killed.
+	// This is the same as "go run", which leaves a process behind when it is killed.
 	firstRun := c.path("firstrun")
 	if out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-o", firstRun,
 		"./cmd/firstrun").CombinedOutput(); err != nil {
@@ -40,7 +40,7 @@ func TestReadme(t *testing.T) {
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGINT)
 		if err := command.Wait(); err != nil {
-			t.Errorf("the first run ended with %v", err)
+			t.Errorf("the first run exited with %v", err)
 		}
 	})
 	eventually(t, "the first run says how to stop it",
@@ -48,7 +48,7 @@ func TestReadme(t *testing.T) {
 
 	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
 	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())
-	// keys.localhost is this machine to curl and browsers, as the screen says it. Another
+	// curl and browsers resolve keys.localhost to this machine, as the output says. Another
 	// terminal may not have CADDY_ADMIN.
 	for _, line := range regexp.MustCompile(`(?m)^  (curl .*|go run .*)$`).FindAllStringSubmatch(printed.String(), -1) {
 		shown := strings.Replace(line[1], "go run ./cmd/mollygate", "caddy", 1)
@@ -61,15 +61,15 @@ func TestReadme(t *testing.T) {
 	c.write("web.hvt", unikernelImage)
 	c.env["MOLLYGATE_KEY"] = token
 	out, err := c.bash(commands(t, "README.md", nil,
-		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it runs"},
-		change{"scripts/test", ": scripts/test", "this test is a part of it"},
-		change{"https://molly.example.com", c.url(""), "the site is another"},
+		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it is running"},
+		change{"scripts/test", ": scripts/test", "this test is part of it"},
+		change{"https://molly.example.com", c.url(""), "the site has another address"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 	))
 	if err != nil || strings.Contains(out, `"success":false`) {
 		t.Errorf("%v:\n%s", err, redacted(out))
 	}
-	checkNoSecret(t, "what the commands wrote", out, token)
+	checkNoSecret(t, "the output", out, token)
 	log, err := os.ReadFile(c.path(".mollygate/caddy.log"))
 	if err != nil {
 		t.Fatal(err)

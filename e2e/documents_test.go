@@ -16,14 +16,14 @@ import (
 	markdown "github.com/yuin/goldmark/text"
 )
 
-// Every page's fenced blocks are held to what is true: those in sh are run and those
-// in caddyfile are loaded, in a test named after the page; a block that is new is run
-// too. What can't be run is in the test's leftOut, with the reason.
+// The fenced blocks of every page are tested: a test named after the page runs those in sh and
+// loads those in caddyfile. New blocks are included automatically. What can't be run is listed
+// in the test's leftOut, with the reason.
 
 // block is a fenced block of a page.
 type block struct {
 	page, language, text string
-	// number counts the page's blocks of the language, from 1.
+	// number counts the page's blocks in this language, from 1.
 	number int
 }
 
@@ -31,7 +31,7 @@ func (b block) String() string {
 	return fmt.Sprintf("%s, block %d of %s", b.page, b.number, b.language)
 }
 
-// pages returns the pages there are, by their paths from the root of the tree.
+// pages returns all pages, by their paths from the root of the repository.
 func pages(t *testing.T) []string {
 	t.Helper()
 	docs, err := filepath.Glob("../docs/*.md")
@@ -45,7 +45,7 @@ func pages(t *testing.T) []string {
 	return names
 }
 
-// blocks returns all fenced blocks of a page, in their order.
+// blocks returns all fenced blocks of a page in order.
 func blocks(t *testing.T, page string) (found []block) {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join("..", page))
@@ -68,14 +68,14 @@ func blocks(t *testing.T, page string) (found []block) {
 	return found
 }
 
-// fenced returns the blocks of a page in a language.
+// fenced returns the fenced blocks of a page in a language.
 func fenced(t *testing.T, page, language string) []block {
 	t.Helper()
 	return slices.DeleteFunc(blocks(t, page), func(b block) bool { return b.language != language })
 }
 
-// TestDocuments says which test is for which blocks, and fails for a page with blocks
-// that no test is for.
+// TestDocuments lists which test covers which blocks, and fails for blocks that no test
+// covers.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{ // by page and language
@@ -98,22 +98,22 @@ func TestDocuments(t *testing.T) {
 		for _, b := range blocks(t, page) {
 			key := page + " " + b.language
 			switch used[key] = true; {
-			case b.language == "": // not to be run: what a header looks like, a drawing
-			case b.language == "caddyfile": // TestCaddyfiles takes them all
+			case b.language == "": // not code to run: header examples, diagrams
+			case b.language == "caddyfile": // TestCaddyfiles covers them all
 			case tests[key] == "":
-				t.Errorf("%v is tested by nothing:\n%s", b, b.text)
+				t.Errorf("no test covers %v:\n%s", b, b.text)
 			}
 		}
 	}
 	for key, name := range tests {
 		if !used[key] {
-			t.Errorf("%s is for %s, but there is no such block", name, key)
+			t.Errorf("%s covers %s, but there is no such block", name, key)
 		}
 	}
 }
 
-// TestCaddyfiles validates every Caddyfile of every page, with what a fragment leaves
-// out around it, and holds it to Caddy's own format.
+// TestCaddyfiles completes and validates every Caddyfile fragment on every page, and checks
+// that it is formatted as caddy fmt would.
 func TestCaddyfiles(t *testing.T) {
 	t.Parallel()
 	leftOut := map[string]string{ // by a line
@@ -150,12 +150,12 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	for line, reason := range leftOut {
 		if !found[line] {
-			t.Errorf("nothing is left out for %q, because it %s", line, reason)
+			t.Errorf("leftOut lists %q (it %s), which is on no page", line, reason)
 		}
 	}
 }
 
-// wholeCaddyfile returns a Caddyfile with what a fragment leaves out: the store, the
+// wholeCaddyfile returns a Caddyfile with the parts that a fragment omits: the store, the
 // site, the directive.
 func wholeCaddyfile(fragment string) string {
 	first, _, _ := strings.Cut(fragment, " ")
@@ -173,13 +173,13 @@ func wholeCaddyfile(fragment string) string {
 	return fragment
 }
 
-// change is what a test puts in the place of something on a page, and why. Nothing in
-// its place: it isn't run.
+// change is a text that a test replaces on a page, and the reason. If new is empty, the text
+// is removed.
 type change struct{ old, new, why string }
 
-// commands joins the blocks of commands of a page to a script for bash that says the
-// number of each, so that it is known which failed. Other blocks may have a command of
-// the test's in their place. Every change must have a place.
+// commands joins the command blocks of a page into a bash script that prints the number of
+// each block, so that a failure can be located. inPlaceOf may return commands for other
+// blocks. Every change must match.
 func commands(t *testing.T, page string, inPlaceOf func(block) string, changes ...change) string {
 	t.Helper()
 	var script strings.Builder
@@ -201,8 +201,8 @@ func commands(t *testing.T, page string, inPlaceOf func(block) string, changes .
 	return all
 }
 
-// shell prepares the directory of a page's commands: with this Caddy as the first
-// "caddy" of the path, and its admin endpoint on a socket of its own.
+// shell prepares the directory for a page's commands: this Caddy is the first "caddy" in the
+// path, and its admin endpoint is a socket in the directory.
 func (c *caddy) shell() {
 	c.t.Helper()
 	c.env["CADDY_ADMIN"] = "unix/" + c.path("admin.sock")
@@ -215,11 +215,11 @@ func (c *caddy) shell() {
 	}
 }
 
-// bash runs a script in this Caddy's directory and environment, and returns what it
-// writes. A Caddy that it starts is stopped at the end of the test.
+// bash runs a script in this Caddy's directory and environment and returns its output. Call
+// stopAtEnd if it starts Caddy.
 func (c *caddy) bash(script string) (string, error) {
 	c.t.Helper()
-	// A file and not a pipe, which "caddy start" would hold open.
+	// "caddy start" would keep a pipe open, so this is a file.
 	out, err := os.Create(c.path("output"))
 	if err != nil {
 		c.t.Fatal(err)
@@ -233,7 +233,7 @@ func (c *caddy) bash(script string) (string, error) {
 	return string(written), errors.Join(err, readErr)
 }
 
-// stopAtEnd stops a Caddy that a script has started.
+// stopAtEnd stops a Caddy that a script started, at the end of the test.
 func (c *caddy) stopAtEnd() {
 	c.t.Cleanup(func() {
 		if out, err := c.bash("caddy stop"); err != nil && !c.t.Failed() { // it may not have been started
@@ -242,7 +242,7 @@ func (c *caddy) stopAtEnd() {
 	})
 }
 
-// redacted is what commands wrote, without the tokens that they were asked for.
+// redacted returns a command's output without the secrets of tokens.
 func redacted(out string) string {
 	return regexp.MustCompile(`(mm[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+`).ReplaceAllString(out, "$1…")
 }

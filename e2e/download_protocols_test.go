@@ -21,12 +21,26 @@ import (
 
 const downloadHost = "download.test"
 
-// downloadSite is a gate that all protocols reach.
-const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost +
-	":{$HTTPS} {\ntls internal\nlog\nroute {\nbearer_auth {\nfailure_limit off\nroutes mollymawk\nroute GET /other plain:read\n}\nreverse_proxy {$BACKEND} {\ntransport http {\nversions 1.1\nkeepalive off\n}\n}\n}\n}"
+// downloadSite is a gate that all protocols can reach.
+const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost + `:{$HTTPS} {
+	tls internal
+	log
+	route {
+		bearer_auth {
+			failure_limit off
+			routes mollymawk
+			route GET /other plain:read
+		}
+		reverse_proxy {$BACKEND} {
+			transport http {
+				versions 1.1
+				keepalive off
+			}
+		}
+	}
+}`
 
-// curlProtocols are curl's arguments for the protocols that it speaks, and whether it
-// speaks TLS.
+// curlProtocols are curl's arguments for each protocol, and whether it uses TLS.
 var curlProtocols = map[string]struct {
 	args   []string
 	secure bool
@@ -51,8 +65,9 @@ func (s *site) downloadBy(t *testing.T, protocol, token, body string) (exit int,
 		append([]string{"--insecure", "--resolve", host + ":127.0.0.1"}, p.args...)...)
 }
 
-// TestShortDownloadProtocols: an HTTP/1.0 client, such as a proxy in front, takes the end of
-// the connection for the end of an answer, so its connection is reset.
+// TestShortDownloadProtocols checks that no client takes a download that ends early for a
+// complete one. An HTTP/1.0 client, such as a proxy, takes the end of the connection for the
+// end of the response, so the gate resets its connection.
 func TestShortDownloadProtocols(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, downloadSite, mollymawktest.Options{})
@@ -74,15 +89,14 @@ func TestShortDownloadProtocols(t *testing.T) {
 	}
 }
 
-// TestShortDownloadHTTP3 is TestShortDownloads for a protocol that curl doesn't speak
-// everywhere.
+// TestShortDownloadHTTP3 is TestShortDownloads for HTTP/3, which not every curl supports.
 func TestShortDownloadHTTP3(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, downloadSite, mollymawktest.Options{})
 	s.waitForCertificates(downloadSite)
 	token := s.token("--preset", "backup")
 	s.backend.AddBlock("alice", "default", "data", 2, randomBytes(2<<20))
-	// The transport forgets connections on which a stream broke, and doesn't close them.
+	// The transport drops connections on which a stream broke without closing them.
 	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
 		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
 		if err == nil {
@@ -110,13 +124,13 @@ func TestShortDownloadHTTP3(t *testing.T) {
 				_ = response.Body.Close()
 			}
 			if (err == nil) != whole {
-				t.Errorf("level %s, %d bytes: got %d bytes, %v", level, short, n, err)
+				t.Errorf("level %s, %d bytes: got %d bytes, error %v", level, short, n, err)
 			}
 		}
 	}
 }
 
-// TestBrokenDownload resets the backend's connection after a whole number of MiB.
+// TestBrokenDownload breaks the backend's connection after a whole number of MiB.
 func TestBrokenDownload(t *testing.T) {
 	t.Parallel()
 	sent := 2 << 20
@@ -144,86 +158,87 @@ func TestBrokenDownload(t *testing.T) {
 	}
 }
 
-// downloadBackend knows every instance, and answers downloads as it is told.
-func downloadBackend(t *testing.T, answer http.HandlerFunc) *goBackend {
+// downloadBackend accepts every instance, and uses response to handle downloads.
+func downloadBackend(t *testing.T, response http.HandlerFunc) *goBackend {
 	t.Helper()
 	return newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		answer(w, r)
+		response(w, r)
 	}})
 }
 
-// TestDownloadStandsStill ends a token, and a client's interest, while a download waits
-// for the answer to the gate's own question, for its first byte and for more.
-func TestDownloadStandsStill(t *testing.T) {
+// TestDownloadStalls ends a token, or the client, while a download waits for the response to
+// the gate's probe, for the first byte, or for more bytes.
+func TestDownloadStalls(t *testing.T) {
 	t.Parallel()
-	for place, sent := range map[string]string{"question": "", "head": "", "part": "part"} {
-		var standing atomic.Int64
-		stand := func(r *http.Request) {
-			standing.Add(1)
-			defer standing.Add(-1)
+	for stage, sent := range map[string]string{"probe": "", "head": "", "part": "part"} {
+		var stalled atomic.Int64
+		stall := func(r *http.Request) {
+			stalled.Add(1)
+			defer stalled.Add(-1)
 			<-r.Context().Done()
 		}
 		backend := newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, r *http.Request) {
 			switch {
-			case r.Method == http.MethodGet && place != "question":
+			case r.Method == http.MethodGet && stage != "probe":
 				w.WriteHeader(http.StatusBadRequest)
 				return
 			case r.Method != http.MethodGet:
 				_, _ = io.WriteString(w, sent)
 				_ = http.NewResponseController(w).Flush()
 			}
-			stand(r)
+			stall(r)
 		}})
 		s := &site{caddy: startCaddy(t, downloadSite,
 			map[string]string{"BACKEND": backend.addr(), "UPSTREAM": "backend-token"}), upstream: "backend-token"}
 		heads := func() int { return strings.Count(s.output.String(), `"msg":"upstream roundtrip"`) }
 		for _, level := range []string{"0", "6"} {
-			begin := func(ctx context.Context, t *testing.T) (token string, answer <-chan string) {
+			begin := func(ctx context.Context, t *testing.T) (token string, response <-chan string) {
 				t.Helper()
 				token, before := s.limited("block:download"), heads()
-				answer = beginDownload(ctx, t, s.url("/api/block/download"), token, level)
-				s.eventually("the backend stands still",
-					func() bool { return standing.Load() == 1 && (place == "question" || heads() > before) })
-				return token, answer
+				response = beginDownload(ctx, t, s.url("/api/block/download"), token, level)
+				s.eventually("the backend stalls",
+					func() bool { return stalled.Load() == 1 && (stage == "probe" || heads() > before) })
+				return token, response
 			}
-			for way, lost := range lostRights {
+			for way, lost := range withdrawals {
 				if lost.want == "" {
 					continue
 				}
-				t.Run(place+", level "+level+", "+way, func(t *testing.T) {
-					token, answer := begin(t.Context(), t)
-					s.takeRight(token, way)
+				t.Run(stage+", level "+level+", "+way, func(t *testing.T) {
+					token, response := begin(t.Context(), t)
+					s.withdraw(token, way)
 					want := lost.want
-					if place == "part" {
+					if stage == "part" {
 						want = "broken"
 					}
 					select {
-					case got := <-answer:
+					case got := <-response:
 						if got != want {
-							t.Errorf("answered %s, want %s", got, want)
+							t.Errorf("got response %s, want %s", got, want)
 						}
 					case <-time.After(2 * time.Second):
-						t.Error("the download goes on")
+						t.Error("the download continues")
 					}
-					s.eventually("the backend's request is over", func() bool { return standing.Load() == 0 })
+					s.eventually("the backend's request has ended", func() bool { return stalled.Load() == 0 })
 				})
 			}
-			t.Run(place+", level "+level+", client leaves", func(t *testing.T) {
+			t.Run(stage+", level "+level+", client leaves", func(t *testing.T) {
 				ctx, leave := context.WithCancel(t.Context())
-				_, answer := begin(ctx, t)
+				_, response := begin(ctx, t)
 				leave()
-				<-answer
-				s.eventually("the backend's request is over", func() bool { return standing.Load() == 0 })
+				<-response
+				s.eventually("the backend's request has ended", func() bool { return stalled.Load() == 0 })
 			})
 		}
 	}
 }
 
-// beginDownload gives the status and code of the answer, or "broken" if it isn't whole.
+// beginDownload sends the status and error code of the response on the channel, or "broken" if
+// it is incomplete.
 func beginDownload(ctx context.Context, t *testing.T, url, token, level string) <-chan string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
@@ -232,37 +247,37 @@ func beginDownload(ctx context.Context, t *testing.T, url, token, level string) 
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	answer := make(chan string, 1)
+	result := make(chan string, 1)
 	go func() {
 		transport := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
 		response, err := (&http.Client{Transport: transport}).Do(request)
 		if err != nil {
-			answer <- "broken"
+			result <- "broken"
 			return
 		}
 		defer func() { _ = response.Body.Close() }()
 		body, err := io.ReadAll(response.Body)
 		if err != nil {
-			answer <- "broken"
+			result <- "broken"
 			return
 		}
 		code := ""
 		if _, after, ok := strings.Cut(string(body), `"code":"`); ok {
 			code, _, _ = strings.Cut(after, `"`)
 		}
-		answer <- strings.TrimSpace(strconv.Itoa(response.StatusCode) + " " + code)
+		result <- strings.TrimSpace(strconv.Itoa(response.StatusCode) + " " + code)
 	}()
-	return answer
+	return result
 }
 
-// TestSharedProbes: calls that ask the same at the same time ask once, and each with the
-// path of the probe, whatever the handlers after the gate make the path of.
+// TestSharedProbes checks that simultaneous calls for the same instance share one probe, and
+// that the probe has its own path, even if handlers after the gate rewrite the path.
 func TestSharedProbes(t *testing.T) {
 	t.Parallel()
 	const calls = 20
-	answer := make(chan struct{})
+	response := make(chan struct{})
 	backend := newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
-		<-answer
+		<-response
 		w.WriteHeader(http.StatusNotFound)
 	}})
 	rewriting := strings.Replace(downloadSite, "reverse_proxy", "rewrite * /base{http.request.uri}\nreverse_proxy", 1)
@@ -277,11 +292,11 @@ func TestSharedProbes(t *testing.T) {
 				downloadBody("data", "0"))
 		})
 	}
-	s.eventually("the gate has let all pass", func() bool {
+	s.eventually("the gate has allowed all calls", func() bool {
 		allowed, _ := s.usage(token)
 		return allowed == calls
 	})
-	close(answer)
+	close(response)
 	all.Wait()
 	seen := backend.requests()
 	if len(seen) > calls/2 {
@@ -289,7 +304,7 @@ func TestSharedProbes(t *testing.T) {
 	}
 	for _, request := range seen {
 		if request.target != "/base/api/unikernel/console?instance=default&unikernel=-" {
-			t.Errorf("asked for %s", request.target)
+			t.Errorf("the gate probed %s", request.target)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// randomBytes can't be compressed.
+// randomBytes returns n incompressible bytes.
 func randomBytes(n int) []byte {
 	random := rand.NewChaCha8([32]byte{17})
 	data := make([]byte, n)
@@ -25,14 +25,14 @@ func randomBytes(n int) []byte {
 	return data
 }
 
-// download downloads a block with curl. It returns curl's exit status, that of the
-// answer, and the file.
+// download downloads a block with curl. It returns curl's exit status, the status of the
+// response, and the file.
 func (s *site) download(t *testing.T, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	return downloadFrom(t, s.url(""), token, body, args...)
 }
 
-// downloadFrom is download from a site that isn't the plain one.
+// downloadFrom is download from an origin other than the plain site.
 func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "block")
@@ -44,7 +44,7 @@ func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exi
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	file, _ = os.ReadFile(name) // if there was anything to write
+	file, _ = os.ReadFile(name) // absent if nothing was written
 	return exit, string(out), file
 }
 
@@ -58,8 +58,8 @@ func code(body []byte) string {
 	return problem.Code
 }
 
-// TestShortDownloads: Mollymawk ends most downloads early, and says nothing of it. No
-// client takes one for whole.
+// TestShortDownloads checks that no client takes a download that ends early for a complete
+// one. Mollymawk ends most downloads early without an error.
 func TestShortDownloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -86,7 +86,7 @@ func TestShortDownloads(t *testing.T) {
 				short++
 			}
 		}
-		t.Logf("%s: 50 downloads ended early, %d after their head, none with exit 0", name, short)
+		t.Logf("%s: %d of 50 downloads ended early after a 200 response; none with exit status 0", name, short)
 		for want, tt := range map[string]struct {
 			faults mollymawktest.Faults
 			block  string
@@ -109,11 +109,11 @@ func TestShortDownloads(t *testing.T) {
 		}
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 }
 
-// TestDownloadLevels: the gate compresses, because Mollymawk can't.
+// TestDownloadLevels checks that the gate compresses downloads, because Mollymawk can't.
 func TestDownloadLevels(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -130,7 +130,7 @@ func TestDownloadLevels(t *testing.T) {
 		got := file
 		if level > 0 {
 			if len(file) > len(data)*3/5 {
-				t.Errorf("level %d: %d bytes of %d", level, len(file), len(data))
+				t.Errorf("level %d: %d bytes, compressed from %d", level, len(file), len(data))
 			}
 			z, err := zlib.NewReader(bytes.NewReader(file))
 			if err == nil {
@@ -141,10 +141,10 @@ func TestDownloadLevels(t *testing.T) {
 			}
 		}
 		if !bytes.Equal(got, data) {
-			t.Errorf("level %d: other data, %d bytes", level, len(got))
+			t.Errorf("level %d: wrong data, %d bytes", level, len(got))
 		}
 	}
-	// As Mollymawk's own page asks for it.
+	// Mollymawk's own page sends this request.
 	status, _, body := curl(t, "-H", "Cookie: "+session, "-d", strings.TrimSuffix(downloadBody("v1", "0"), "}")+
 		`,"molly_csrf":"`+csrf+`"}`, s.url("/api/block/download"))
 	if status != http.StatusOK || body != string(data) {
@@ -153,7 +153,7 @@ func TestDownloadLevels(t *testing.T) {
 	for _, request := range s.backend.Requests() {
 		if strings.HasSuffix(request.Target, "/download") &&
 			!strings.Contains(string(request.Body), `"compression_level":0`) {
-			t.Errorf("the backend was asked for %s", request.Body)
+			t.Errorf("the backend got %s", request.Body)
 		}
 	}
 	before := len(s.backend.Requests())
@@ -181,12 +181,13 @@ func TestDownloadLevels(t *testing.T) {
 		}
 	}
 	if n := len(s.backend.Requests()) - before; n != 0 {
-		t.Errorf("the backend got %d requests", n)
+		t.Errorf("the backend saw %d requests", n)
 	}
 }
 
-// TestUnknownInstance: an instance that Mollymawk doesn't know ends it on a download, so
-// it is asked for first, and what it knows is remembered for a while.
+// TestUnknownInstance checks that the gate probes an instance before a download, because a
+// download from an unknown instance crashes Mollymawk, and that it remembers the result for a
+// while.
 func TestUnknownInstance(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -222,12 +223,12 @@ func TestUnknownInstance(t *testing.T) {
 		}
 	}
 	if n := consoles(); n != 1 {
-		t.Errorf("asked for the instance %d times, want once", n)
+		t.Errorf("the gate probed the instance %d times, want 1", n)
 	}
 	if allowed, _ := s.usage(token); allowed != 7 {
-		t.Errorf("%d uses are counted, want 7", allowed)
+		t.Errorf("counted %d requests, want 7", allowed)
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// tokenEvents returns what Caddy's events app was told of a token, in order: the names,
-// with what else there is to see. Caddy logs every event if it logs for debugging.
+// tokenEvents returns a token's events in order: each name with the token's name and the
+// actor. Caddy logs every event at debug level.
 func (s *site) tokenEvents(id string) (events []string) {
 	s.t.Helper()
 	for line := range strings.Lines(s.output.String()) {
@@ -28,7 +28,7 @@ func (s *site) tokenEvents(id string) (events []string) {
 			continue
 		}
 		if entry.Origin != "api_tokens" {
-			s.t.Errorf("the origin of %s is %q", entry.Name, entry.Origin)
+			s.t.Errorf("origin of %s is %q", entry.Name, entry.Origin)
 		}
 		text := strings.TrimPrefix(entry.Name, "token.") + " " + fmt.Sprint(entry.Data["name"])
 		if actor, ok := entry.Data["actor"]; ok {
@@ -39,8 +39,7 @@ func (s *site) tokenEvents(id string) (events []string) {
 	return events
 }
 
-// TestEvents: Caddy's events app is told of what happens to tokens, over reloads and
-// restarts.
+// TestEvents checks that Caddy's events app receives token events across reloads and restarts.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -71,24 +70,24 @@ func TestEvents(t *testing.T) {
 	use(401)
 	want := []string{"created ci by caddy-admin", "disabled ci by caddy-admin", "enabled ci by caddy-admin",
 		"revoked ci by caddy-admin", "used_after_revoke ci"}
-	s.eventually("the events are told", func() bool { return len(s.tokenEvents(id)) >= len(want) })
+	s.eventually("the events are emitted", func() bool { return len(s.tokenEvents(id)) >= len(want) })
 
-	// One that ends while Caddy doesn't run is told of by the next.
+	// The expiry of a token while Caddy doesn't run is reported by the next process.
 	ending := s.mint(map[string]any{"name": "ending", "preset": "read", "expires_in": 1})
 	end := time.Now().Add(time.Second)
 	secrets = append(secrets, ending)
 	s.stop()
-	s.eventually("the token has ended", func() bool { return time.Now().After(end) })
+	s.eventually("the token has expired", func() bool { return time.Now().After(end) })
 	s.start(plainSite)
-	s.eventually("the end of a token is told", func() bool {
+	s.eventually("the expiry is emitted", func() bool {
 		got := s.tokenEvents(tokenID(ending))
 		return slices.Equal(got, []string{"created ending by caddy-admin", "expired ending"})
 	})
 	command("delete", id, "--yes")
 	want = append(want, "deleted ci by caddy-admin")
-	s.eventually("the deletion is told", func() bool { return len(s.tokenEvents(id)) >= len(want) })
+	s.eventually("the deletion is emitted", func() bool { return len(s.tokenEvents(id)) >= len(want) })
 	if got := s.tokenEvents(id); !slices.Equal(got, want) {
-		t.Errorf("told %q, want %q", got, want)
+		t.Errorf("got events %q, want %q", got, want)
 	}
 	for _, secret := range secrets {
 		checkNoSecret(t, "the log", s.output.String(), secret)

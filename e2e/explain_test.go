@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// twoGates is a site with two gates that differ: they share scopes and paths, but
-// not which scope a path needs. Only the first has a table.
+// twoGates is a site with two different gates. They share scopes and paths, but the same path
+// needs different scopes. Only the first gate has a route table.
 var twoGates = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
 			route GET /custom/*/report custom:read
 			failure_limit off`, 1) + `
@@ -39,9 +39,8 @@ http://second.test:{$HTTP} {
 }
 `
 
-// TestExplainIsTrue sends thousands of random requests through two gates and asks
-// what would become of them: an explanation is worth something only if it is the
-// truth.
+// TestExplainIsTrue sends thousands of random requests through two gates and compares the
+// outcome of each with its explanation.
 func TestExplainIsTrue(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, twoGates, mollymawktest.Options{})
@@ -87,16 +86,16 @@ func TestExplainIsTrue(t *testing.T) {
 		explained := s.explain(question)
 		status, code := s.ask(host, method, target, tokens[name])
 		if explained.Gate != gates[host] || explained.Code != code || (code != "ok" && explained.Status != status) {
-			t.Fatalf("%s %s at %s with %q: explained as %d %s of %q, and it was %d %s", method, target, host, name,
+			t.Fatalf("%s %s at %s with %q: explained as %d %s at %q, but was %d %s", method, target, host, name,
 				explained.Status, explained.Code, explained.Gate, status, code)
 		}
 		outcomes[code]++
 
-		// Asked without a gate, each answer is that of the gate it names, and all that
-		// know as much of the route and answer otherwise are there.
+		// Without a gate in the question, the explanation covers every gate that knows as much
+		// about the route and decides differently.
 		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
 			if one.Gate == gates[host] && one.Code != code {
-				t.Fatalf("%s %s at %s with %q: explained as %s among others, and it was %s", method, target, host, name,
+				t.Fatalf("%s %s at %s with %q: explained as %s among other gates, but was %s", method, target, host, name,
 					one.Code, code)
 			}
 		}
@@ -113,25 +112,25 @@ func TestExplainIsTrue(t *testing.T) {
 		"rate_limited", "quota_exceeded",
 	} {
 		if outcomes[code] == 0 {
-			t.Errorf("no request came to %q: %v", code, outcomes)
+			t.Errorf("no request had outcome %q: %v", code, outcomes)
 		}
 	}
 	t.Logf("outcomes: %v", outcomes)
 
-	// What was asked has left no trace: the counts are those of the requests alone.
+	// Explaining changes no counts.
 	allowed, denied := s.usage(tokens["list"])
 	for range 50 {
 		s.explain(map[string]string{"token": tokens["list"], "method": "GET", "path": "/api/unikernels"})
 		s.explain(map[string]string{"token": tokens["list"], "method": "POST", "path": "/api/unikernel/create"})
 	}
 	if a, d := s.usage(tokens["list"]); a != allowed || d != denied {
-		t.Errorf("usage was %d and %d, and is %d and %d", allowed, denied, a, d)
+		t.Errorf("usage was %d and %d, now %d and %d", allowed, denied, a, d)
 	}
 	s.checkLogs(tokens["all"], tokens["list"], tokens["admin"])
 }
 
-// ask sends a request as it is and returns the gate's code, or "ok" if it was let
-// through.
+// ask sends a request unchanged and returns the gate's error code, or "ok" if the gate allowed
+// it.
 func (s *site) ask(host, method, target, token string) (status int, code string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
@@ -157,7 +156,7 @@ func (s *site) ask(host, method, target, token string) (status int, code string)
 		code, _ = problem(s.t, string(body))["code"].(string)
 	}
 	switch code {
-	case "", "backend_redirect", "backend_error": // it went to the backend
+	case "", "backend_redirect", "backend_error": // forwarded to the backend
 		return response.StatusCode, "ok"
 	}
 	return response.StatusCode, code
@@ -168,7 +167,7 @@ type explained struct {
 	OtherGates []atGate `json:"other_gates"`
 }
 
-// atGate is what would become of a request at one gate.
+// atGate is the outcome of a request at one gate.
 type atGate struct {
 	Gate    string
 	Allowed bool
@@ -176,7 +175,7 @@ type atGate struct {
 	Code    string
 }
 
-// explain asks the admin API.
+// explain asks the admin API to explain a request.
 func (s *site) explain(question map[string]string) (e explained) {
 	s.t.Helper()
 	text, err := json.Marshal(question)

@@ -6,8 +6,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestFailedUpdate: what docs/client.md says of updates that fail, and of the first create
-// of an account without a policy.
+// TestFailedUpdate checks what docs/client.md says about failed updates.
 func TestFailedUpdate(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{Jobs: []string{"website"}})
@@ -46,7 +45,7 @@ func TestFailedUpdate(t *testing.T) {
 	s.createUnikernel(t, token, "web")
 }
 
-// TestNoPolicy: a user without a policy can list and create nothing.
+// TestNoPolicy checks that a user without a policy can list but not create.
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

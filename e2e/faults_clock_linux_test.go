@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// libfaketime can't change the clock of a Go program, which doesn't read it by the C
-// library, and a test must not set the machine's clock. So this test builds a Caddy with
-// two changes in package tokenstore: its clock is shifted by the duration that a file
-// contains, and it prunes old records ten times a second instead of every hour.
+// libfaketime can't change the clock of a Go program, which doesn't read it through the C
+// library, and a test must not set the machine's clock. Instead, this test builds a Caddy with
+// two changes in package tokenstore: the clock is shifted by the duration that a file
+// contains, and old records are pruned every 100 ms instead of every hour.
 
 // shiftedClock is added to package tokenstore.
 const shiftedClock = `package tokenstore
@@ -60,7 +60,7 @@ var shifted = sync.OnceValues(func() (name string, err error) {
 			return "", err
 		}
 		if strings.Count(string(text), change[0]) != 1 {
-			return "", fmt.Errorf("%s doesn't have %q once: change this test with it", source, change[0])
+			return "", fmt.Errorf("%s doesn't contain %q exactly once: update this test", source, change[0])
 		}
 		if err := put(source, strings.Replace(string(text), change[0], change[1], 1)); err != nil {
 			return "", err
@@ -78,14 +78,14 @@ var shifted = sync.OnceValues(func() (name string, err error) {
 	out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-overlay", file, "-o", name,
 		"./cmd/mollygate").CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("building Caddy with another clock: %w: %s", err, out)
+		return "", fmt.Errorf("building Caddy with a shifted clock: %w: %s", err, out)
 	}
 	return name, nil
 })
 
-// kept is what a wrong clock must not change: the audit, and the history and the counts of a
-// token.
-type kept struct {
+// records are the records that a wrong clock must not change: the audit log, and the history
+// and counts of a token.
+type records struct {
 	audit           []string
 	history         map[string]uint64
 	allowed, denied uint64
@@ -93,13 +93,13 @@ type kept struct {
 
 const day = 24 * time.Hour
 
-// clockJumps are wrong clocks.
+// clockJumps are the errors of the clock.
 var clockJumps = []time.Duration{3 * 365 * day, -day, 400 * day, -20 * 365 * day, 40 * 365 * day, -time.Hour,
 	26 * time.Hour}
 
 // faultClock sets the clock forward and back while clients use tokens, and kills Caddy in
-// between. Nothing is pruned, and no token that has ended is accepted. After the clock was
-// set right and accepted, everything is as before.
+// between. Nothing is pruned, and no invalid token is accepted. After the clock has been
+// corrected and accepted, everything is as before.
 func faultClock(f *fault) {
 	program, err := shifted()
 	if err != nil {
@@ -111,7 +111,7 @@ func faultClock(f *fault) {
 	site := strings.Replace(countingSite, "account default\n", "account default\n\t\tmax_lifetime unlimited\n", 1)
 	set := func(shift time.Duration) {
 		f.Helper()
-		// By rename, so that Caddy never reads half of it.
+		// By rename, so that Caddy never reads a partial file.
 		if err := os.Rename(c.write("shift.new", shift.String()), c.path("shift")); err != nil {
 			f.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func faultClock(f *fault) {
 	for _, way := range []string{"deleted", "revoked", "disabled", "rotated", "expired"} {
 		dead[way] = c.token("--scope", "test:allowed")
 		c.wantStatus("a token before it is "+way, dead[way], http.StatusOK)
-		c.takeRight(dead[way], way)
+		c.withdraw(dead[way], way)
 	}
 	dead["not valid yet"] = c.token("--scope", "test:allowed", "--not-before",
 		time.Now().Add(60*day).UTC().Format(time.RFC3339))
@@ -146,7 +146,7 @@ func faultClock(f *fault) {
 		return id, header.Get("Idempotency-Replayed") != ""
 	}
 	once, _ := create()
-	look := func() (k kept) {
+	look := func() (k records) {
 		f.Helper()
 		var page struct {
 			Data []struct {
@@ -179,7 +179,7 @@ func faultClock(f *fault) {
 		f.Helper()
 		for way, token := range dead {
 			if status := c.statusOf(token, "/allowed"); status == http.StatusOK {
-				f.Errorf("%s: a token that is %s answers 200", when, way)
+				f.Errorf("%s: a token that is %s gets status 200", when, way)
 			}
 		}
 	}
@@ -193,7 +193,7 @@ func faultClock(f *fault) {
 		answeredMore(c, tokens, 500)
 		begins := dead["not valid yet"]
 		if jump > 60*day {
-			delete(dead, "not valid yet") // its time has come
+			delete(dead, "not valid yet") // now it is valid
 		}
 		set(jump)
 		when := fmt.Sprintf("with a clock that is %s wrong", jump)
@@ -208,7 +208,7 @@ func faultClock(f *fault) {
 					strings.Contains(c.healthWarning(), "behind")
 			})
 		}
-		answeredMore(c, tokens, 500) // meanwhile Caddy looks for old records
+		answeredMore(c, tokens, 500) // meanwhile Caddy prunes old records
 		allDead(when)
 		if f.random.IntN(2) == 0 {
 			stop()
@@ -223,7 +223,7 @@ func faultClock(f *fault) {
 		if _, stderr, code := c.run("api-token", "clock", "accept", "--yes"); code != 0 {
 			f.Errorf("exit code %d: %s", code, stderr)
 		}
-		c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+		c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 		answeredMore(c, tokens, 500)
 		stop()
 		dead["not valid yet"] = begins
@@ -232,7 +232,7 @@ func faultClock(f *fault) {
 			f.Errorf("after a clock that was %s wrong: %+v, want %+v", jump, after, before)
 		}
 		if id, replayed := create(); id != once || !replayed {
-			f.Errorf("after a clock that was %s wrong a repeated request made token %s, want %s", jump, id, once)
+			f.Errorf("after a clock that was %s wrong: a repeated request created token %s, want %s", jump, id, once)
 		}
 		c.wantStatus("a token", good, http.StatusOK)
 		before = look()
@@ -242,20 +242,20 @@ func faultClock(f *fault) {
 	}
 	last := settled(c, tokens)
 	c.restart(site)
-	allDead("at last")
+	allDead("at the end")
 	if got := settled(c, tokens); got != last {
 		f.Errorf("after a kill %d requests are counted, want %d", got, last)
 	}
 }
 
 // settled checks the totals of tokens and returns their sum. It doesn't check the history,
-// because a wrong clock distributes counts over several days.
+// because a wrong clock spreads counts over several days.
 func settled(c *caddy, tokens []*counted) (sum uint64) {
 	c.t.Helper()
 	for _, n := range tokens {
 		allowed, denied := c.usage(n.token)
 		if allowed+denied != n.now.answered {
-			c.t.Errorf("%s (%s): %d are counted, want %d", n.name, tokenID(n.token), allowed+denied, n.now.answered)
+			c.t.Errorf("%s (%s): counted %d, want %d", n.name, tokenID(n.token), allowed+denied, n.now.answered)
 		}
 		sum += allowed + denied
 	}

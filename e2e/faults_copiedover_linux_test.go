@@ -31,10 +31,10 @@ var copiesOver = map[string]func(from, to string) error{
 	},
 }
 
-// livedIn makes and deletes many tokens, so that the store's file has free pages. Then it
-// takes a backup and revokes tokens. It returns their secrets and one that is good. The
-// store hardly grows meanwhile, so that its older file is not noticed by being shorter.
-func (c *caddy) livedIn(backup string, tokens []*counted) (revoked []string, good string) {
+// churnStore creates and deletes many tokens, so that the store's file has free pages. Then it
+// takes a backup and revokes tokens. It returns the revoked tokens and a valid one. The store
+// hardly grows in between, so that the backup isn't recognizable by a smaller size.
+func (c *caddy) churnStore(backup string, tokens []*counted) (revoked []string, good string) {
 	c.t.Helper()
 	deleted := make([]string, 200)
 	inParallel(len(deleted),
@@ -51,15 +51,15 @@ func (c *caddy) livedIn(backup string, tokens []*counted) (revoked []string, goo
 	}
 	for _, token := range revoked {
 		c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
-		c.wantStatus("a token that was revoked", token, http.StatusUnauthorized)
+		c.wantStatus("a revoked token", token, http.StatusUnauthorized)
 	}
 	useFor(c, tokens, 300*time.Millisecond)
 	return revoked, good
 }
 
-// faultCopiedOver copies an old backup over the store of a running Caddy. No token that
-// was revoked after the backup ever passes, changes are refused with the name of the file,
-// and healthz fails. After the backup is restored in the way that operator.md shows, Caddy
+// faultCopiedOver copies an old backup over the store of a running Caddy. No token that was
+// revoked after the backup is ever accepted, changes are refused with an error that names the
+// file, and healthz fails. After the backup is restored as operator.md describes, Caddy
 // starts.
 func faultCopiedOver(f *fault) {
 	for range f.size(1, 10) {
@@ -77,19 +77,19 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 	c.start(countingSite)
 	tokens := makeCounted(c)[:10]
 	backup := c.path("old.db")
-	revoked, good := c.livedIn(backup, tokens)
+	revoked, good := c.churnStore(backup, tokens)
 	if restarted {
 		c.stop()
 		c.start(countingSite)
 	}
-	// Clients try some of the revoked tokens all the time.
+	// Clients keep trying some of the revoked tokens.
 	checked := make(chan struct{})
 	var clients sync.WaitGroup
 	for _, token := range revoked[:4] {
 		clients.Go(func() {
 			for {
 				if c.statusOf(token, "/allowed") == http.StatusOK {
-					t.Error("meanwhile a revoked token answers 200")
+					t.Error("a revoked token gets status 200")
 					return
 				}
 				select {
@@ -115,10 +115,10 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 		}
 	}
 	if alive > 0 {
-		t.Errorf("%d of %d revoked tokens answer 200", alive, len(revoked))
+		t.Errorf("%d of %d revoked tokens get status 200", alive, len(revoked))
 	}
 	if status := c.statusOf(good, "/allowed"); status != http.StatusOK && status != http.StatusServiceUnavailable {
-		t.Errorf("a good token answers %d", status)
+		t.Errorf("a valid token gets status %d", status)
 	}
 	close(checked)
 	clients.Wait()
@@ -130,5 +130,5 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 	c.start(countingSite)
 	c.wantStatus("a token of the backup", good, http.StatusOK)
 	c.call(http.MethodPost, "tokens/"+tokenID(good)+"/revoke", nil, http.StatusOK)
-	c.wantStatus("a token that is revoked now", good, http.StatusUnauthorized)
+	c.wantStatus("a token revoked after the restore", good, http.StatusUnauthorized)
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptAdmin is a client of the admin endpoint that keeps its one connection.
-func (c *caddy) keptAdmin() *http.Client {
+// keepAliveAdmin returns a client of the admin endpoint that keeps a single connection.
+func (c *caddy) keepAliveAdmin() *http.Client {
 	transport := &http.Transport{
 		MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -21,7 +21,7 @@ func (c *caddy) keptAdmin() *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// limitFiles sets how many files and sockets Caddy may have open.
+// limitFiles limits the number of files and sockets that Caddy may open.
 func (c *caddy) limitFiles(limit int) {
 	c.t.Helper()
 	var now unix.Rlimit
@@ -34,16 +34,16 @@ func (c *caddy) limitFiles(limit int) {
 	}
 }
 
-// faultDescriptors uses up all file descriptors of a running Caddy with idle connections.
-// Open connections are still served. A token can be revoked on an open connection, and on a
-// new one as soon as descriptors are free. No count is lost.
+// faultDescriptors uses up all file descriptors of a running Caddy with idle connections. Open
+// connections are still served. A token can be revoked on an open connection, and on a new one
+// as soon as descriptors are free. No count is lost.
 func faultDescriptors(f *fault) {
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
 	c.start(countingSite)
 	tokens := makeCounted(c)
 	for range f.size(2, 20) {
-		admin, kept := c.keptAdmin(), c.keptAdmin()
+		admin, kept := c.keepAliveAdmin(), c.keepAliveAdmin()
 		first, second, good := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed"),
 			c.token("--scope", "test:allowed")
 		client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
@@ -54,8 +54,8 @@ func faultDescriptors(f *fault) {
 				f.Fatal(err)
 			}
 			request.Header.Set("Authorization", "Bearer "+token)
-			if answer := answerTo(client, request); answer.err != nil || answer.status != want {
-				f.Errorf("%s: answered %v, want %d", what, answer, want)
+			if response := doRequest(client, request); response.err != nil || response.status != want {
+				f.Errorf("%s: got %v, want %d", what, response, want)
 			}
 		}
 		ask("before", good, http.StatusOK)
@@ -77,14 +77,14 @@ func faultDescriptors(f *fault) {
 			}
 			idle = append(idle, conn)
 		}
-		c.eventually("all descriptors are taken", func() bool { return c.openFiles() >= limit })
+		c.eventually("all descriptors are used", func() bool { return c.openFiles() >= limit })
 		answeredMore(c, tokens, 2000)
 		ask("a token", good, http.StatusOK)
 		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke",
 			nil); status != http.StatusOK {
 			f.Errorf("revoking on an open connection: status %d: %s", status, text)
 		}
-		ask("a token that was revoked on an open connection", first, http.StatusUnauthorized)
+		ask("a token revoked on an open connection", first, http.StatusUnauthorized)
 
 		// A new connection waits until descriptors are free.
 		revoked := make(chan int, 1)
@@ -94,9 +94,9 @@ func faultDescriptors(f *fault) {
 			if err != nil {
 				panic(err)
 			}
-			revoked <- answerTo(c.admin(), request).status
+			revoked <- doRequest(c.admin(), request).status
 		}()
-		ask("a token that isn't revoked yet", second, http.StatusOK)
+		ask("a token not yet revoked", second, http.StatusOK)
 		for _, conn := range idle {
 			_ = conn.Close()
 		}
@@ -105,21 +105,21 @@ func faultDescriptors(f *fault) {
 			if status != http.StatusOK {
 				f.Errorf("revoking on a new connection: status %d", status)
 			}
-		case <-time.After(wirePatience):
+		case <-time.After(exchangeTimeout):
 			f.Error("a new connection isn't served although descriptors are free")
 		}
-		ask("a token that was revoked on a new connection", second, http.StatusUnauthorized)
+		ask("a token revoked on a new connection", second, http.StatusUnauthorized)
 		stop()
 		c.limitFiles(limit + 1000)
 		client.CloseIdleConnections()
 		admin.CloseIdleConnections()
 		kept.CloseIdleConnections()
-		holds(c, tokens)
+		checkUsage(c, tokens)
 		if f.Failed() {
 			return
 		}
 	}
 	c.restart(countingSite)
-	last := holds(c, tokens)
-	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	last := checkUsage(c, tokens)
+	f.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// faultDisk fills the disk, frees it and fills it again while clients use tokens. Changes
-// are refused, and the log says why. No request is refused, and all counts are exact
-// afterwards. TestUsageOnAFullDisk tests what a kill on a full disk loses.
+// faultDisk fills the disk, frees it and fills it again while clients use tokens. Changes are
+// refused, and the log says why. No request is refused, and all counts are exact afterwards.
+// TestUsageOnAFullDisk tests what a kill on a full disk loses.
 func faultDisk(f *fault) {
 	c, disk, tokens := countingOnDisk(f.T)
 	for i, n := range tokens {
@@ -33,7 +33,7 @@ func faultDisk(f *fault) {
 		answeredMore(c, tokens, 1000)
 		c.wantStatus("a token on a full disk", kept, http.StatusOK)
 		free()
-		c.eventually("changes are made again", func() bool {
+		c.eventually("changes succeed again", func() bool {
 			status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody("made"))
 			return status == http.StatusCreated
 		})
@@ -43,11 +43,11 @@ func faultDisk(f *fault) {
 		}
 	}
 	stop()
-	holds(c, tokens)
-	c.says(saysSaved, strings.Count(c.output.String(), saysUnsaved))
+	checkUsage(c, tokens)
+	c.waitForLog(logSaved, strings.Count(c.output.String(), logUnsaved))
 	c.restart(countingSite)
-	last := holds(c, tokens)
-	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	last := checkUsage(c, tokens)
+	f.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 	c.stop()
 	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
 		f.Errorf("exit code %d: %s", code, stderr)

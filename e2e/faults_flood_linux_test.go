@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// faultFlood presents unknown tokens, a million a minute, each from another address, so
-// that all of them are looked up in the store. The memory of Caddy stays bounded, and good
-// tokens work. TestFloodOfGuesses is about guesses from one address.
+// faultFlood presents a million unknown tokens a minute, each from another address, so that
+// all of them are looked up in the store. Caddy's memory stays bounded, and valid tokens work.
+// TestFloodOfGuesses tests guesses from one address.
 func faultFlood(f *fault) {
 	const (
 		rate = 1_000_000 / 60
@@ -67,7 +67,7 @@ func faultFlood(f *fault) {
 		if f.Failed() {
 			break
 		}
-		<-tick.C // a flood that can't be so fast is as fast as it can be
+		<-tick.C // if a flood falls behind, it goes as fast as it can
 	}
 	took := time.Since(begun)
 	close(ended)
@@ -77,24 +77,24 @@ func faultFlood(f *fault) {
 	for _, n := range tokens {
 		calls += n.now.answered
 	}
-	f.Logf(
-		"%d unknown tokens in %v: %v. The heap was %d and is %d MiB, resident %d and %d MiB. %d good calls, the slowest in %v",
+	f.Logf("%d unknown tokens in %v: %v. The heap was %d MiB, now %d MiB; resident %d MiB, now %d MiB. "+
+		"%d valid calls, the slowest took %v",
 		sent, took.Round(time.Millisecond), statuses, heap>>20, heapNow>>20, resident>>20, residentNow>>20, calls,
 		time.Duration(slowest.Load()))
 	if statuses[http.StatusUnauthorized] != sent {
-		f.Errorf("the answers were %v, want %d times 401", statuses, sent)
+		f.Errorf("got statuses %v, want 401 %d times", statuses, sent)
 	}
 	if heapNow > heap+mostHeap {
-		f.Errorf("the heap has grown by %d MiB", (heapNow-heap)>>20)
+		f.Errorf("the heap grew by %d MiB", (heapNow-heap)>>20)
 	}
 	if residentNow > resident+mostResident {
-		f.Errorf("Caddy has grown by %d MiB", (residentNow-resident)>>20)
+		f.Errorf("Caddy grew by %d MiB", (residentNow-resident)>>20)
 	}
 	if calls == 0 {
-		f.Error("no good call was made")
+		f.Error("no valid call was made")
 	}
 	if logged := c.logSince(mark); len(logged) > 10<<10 {
 		f.Errorf("%d bytes were logged: %s", len(logged), logged[:2000])
 	}
-	holds(c, tokens)
+	checkUsage(c, tokens)
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needFiles raises the limit of open files and sockets of this process, and of a Caddy that
-// it starts later, to n and some more. It skips the test if that is forbidden.
+// needFiles raises the limit of open files and sockets to n and some more, for this process
+// and any Caddy that it starts later. It skips the test if that isn't permitted.
 func (f *fault) needFiles(n int) {
 	f.Helper()
 	filesLimit.Lock()
@@ -25,7 +25,7 @@ func (f *fault) needFiles(n int) {
 	}
 	limit.Cur, limit.Max = max(limit.Cur, want), max(limit.Max, want)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		f.Skipf("%d files can't be open here: %v", want, err)
+		f.Skipf("can't raise the limit to %d open files: %v", want, err)
 	}
 }
 
@@ -45,9 +45,9 @@ func inParallel(n int, do func(i int)) {
 	all.Wait()
 }
 
-// faultIdle opens many connections and leaves them idle: before the first byte, in the
-// middle of a request's head, and after an answer. Other requests and a revocation pass.
-// The revocation is in force on idle connections, too.
+// faultIdle opens many connections and leaves them idle: before the first byte, in the middle
+// of a request head, and after a response. Other requests and a revocation succeed. The
+// revocation also takes effect on idle connections.
 func faultIdle(f *fault) {
 	idle := f.size(1000, 10_000)
 	f.needFiles(idle)
@@ -80,8 +80,8 @@ func faultIdle(f *fault) {
 			f.Error(err)
 		}
 		if i%4 >= 2 {
-			if answer := conn.answer(http.MethodGet); answer.status != http.StatusOK {
-				f.Errorf("connection %d: answered %+v", i, answer)
+			if response := conn.readResponse(http.MethodGet); response.status != http.StatusOK {
+				f.Errorf("connection %d: got %+v", i, response)
 			}
 		}
 	})
@@ -108,28 +108,28 @@ func faultIdle(f *fault) {
 	stop()
 	ask := func(i int, token string, want int) {
 		f.Helper()
-		_ = conns[i].SetDeadline(time.Now().Add(wirePatience))
+		_ = conns[i].SetDeadline(time.Now().Add(exchangeTimeout))
 		if _, err := io.WriteString(conns[i], request(token)); err != nil {
 			f.Errorf("connection %d: %v", i, err)
-		} else if answer := conns[i].answer(http.MethodGet); answer.status != want {
-			f.Errorf("connection %d: answered %+v, want %d", i, answer, want)
+		} else if response := conns[i].readResponse(http.MethodGet); response.status != want {
+			f.Errorf("connection %d: got %+v, want %d", i, response, want)
 		}
 	}
 	inParallel(idle/4, func(i int) {
-		ask(4*i, good, http.StatusOK) // the first request on it
+		ask(4*i, good, http.StatusOK) // the first request on the connection
 		ask(4*i+2, good, http.StatusOK)
 		ask(4*i+3, revoked, http.StatusUnauthorized)
 	})
-	f.Logf("%d connections were opened in %v and take %d KiB of heap and %d KiB of memory each; the revocation took %v",
+	f.Logf("%d connections opened in %v; each takes %d KiB of heap and %d KiB of memory; the revocation took %v",
 		idle, opened, (heapNow-heap)>>10/int64(idle), (residentNow-resident)>>10/int64(idle), revoking)
 	most := int64(idle)*64<<10 + 32<<20
 	if raceFlag == "-race=true" {
 		most *= 4
 	}
 	if grown := residentNow - resident; grown > most {
-		f.Errorf("Caddy has grown by %d MiB", grown>>20)
+		f.Errorf("Caddy grew by %d MiB", grown>>20)
 	}
-	holds(c, tokens)
+	checkUsage(c, tokens)
 	for _, conn := range conns {
 		conn.close()
 	}

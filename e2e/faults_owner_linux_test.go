@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// chown gives a file or a folder and all in it to a user.
+// chown gives a file, or a directory and everything in it, to a user.
 func (c *caddy) chown(path string, user int) {
 	c.t.Helper()
 	err := filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
@@ -22,10 +22,10 @@ func (c *caddy) chown(path string, user int) {
 	}
 }
 
-// faultOwner gives the store to another user than Caddy's, before a start and while Caddy
-// runs. The start fails with an error that says what to do. A running Caddy serves as
-// before, refuses changes while it can't reach the file, and loses no count.
-// TestQuotaOfAnotherUser does the same with the journal.
+// faultOwner gives the store to a user other than Caddy's, before a start and while Caddy
+// runs. The start fails with an error that says what to do. A running Caddy continues to
+// serve, refuses changes while it can't access the file, and loses no count.
+// TestJournalOfAnotherUser does the same with the journal.
 func faultOwner(f *fault) {
 	if os.Geteuid() != 0 {
 		f.Skip("only root can run Caddy as another user")
@@ -70,5 +70,5 @@ func faultOwner(f *fault) {
 	}
 	stop()
 	recovers(c, tokens)
-	holds(c, tokens)
+	checkUsage(c, tokens)
 }

@@ -17,14 +17,14 @@ import (
 
 // The fault tests run a real Caddy while something around it fails. Each test has a small
 // size, for CI, and a full size. The first command runs all tests in the small size, the
-// second one in the full size, and the third one runs them at random for 30 minutes:
+// second in the full size, and the third runs them in random order and size for 30 minutes:
 //
 //	go test -C e2e -run TestFaults .
 //	go test -C e2e -run TestFaults -faults.scale 1 -parallel 1 -timeout 2h .
 //	go test -C e2e -run TestFaultsAtRandom -faults.for 30m -timeout 2h -v .
 //
-// To repeat a run, give it the -kill.seed that it logged. With the race detector, all sizes
-// are small: it ends a process that has more than 8,128 goroutines.
+// To repeat a run, pass the -kill.seed that it logged. With the race detector, which ends a
+// process that has more than 8,128 goroutines, all sizes are small.
 var (
 	faultsScale = flag.Float64("faults.scale", 0, "size of the fault tests, from 0 for CI to 1 for the full size")
 	faultsFor   = flag.Duration("faults.for", 0, "how long TestFaultsAtRandom runs")
@@ -57,7 +57,7 @@ type fault struct {
 	random *rand.Rand
 }
 
-// size returns a number between the small and the full one.
+// size returns a number between small and full, depending on the scale.
 func (f *fault) size(small, full int) int {
 	if raceFlag == "-race=true" {
 		return small
@@ -98,8 +98,8 @@ func TestFaultsAtRandom(t *testing.T) {
 	}
 }
 
-// useMeanwhile lets clients use the tokens until stop is called. The test fails if a
-// request gets no answer or is wrongly refused.
+// useMeanwhile lets clients use the tokens until stop is called. The test fails if a request
+// gets no response or is wrongly refused.
 func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -108,7 +108,7 @@ func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 		useTokensBy(ctx, c, tokens, seed, func(err error) {
 			if ctx.Err() == nil {
 				c.t.Error(err)
-				cancel() // all others would fail, too
+				cancel() // the other clients would fail, too
 			}
 		})
 	})
@@ -120,7 +120,7 @@ func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 	return stop
 }
 
-// answeredMore waits until this number of further requests were answered.
+// answeredMore waits until this many more requests have been answered.
 func answeredMore(c *caddy, tokens []*counted, more uint64) {
 	c.t.Helper()
 	answered := func() (sum uint64) {
@@ -136,7 +136,7 @@ func answeredMore(c *caddy, tokens []*counted, more uint64) {
 }
 
 // leavesNothing waits until Caddy has no more goroutines and open files than before, except
-// for a few that it makes only once.
+// for a few that it creates only once.
 func (c *caddy) leavesNothing(goroutines, files int) {
 	c.t.Helper()
 	const once = 5
@@ -151,7 +151,7 @@ func (c *caddy) restart(caddyfile string) {
 	c.start(caddyfile)
 }
 
-// statusOf returns the status of a request with a token, on a connection of its own.
+// statusOf makes a request with a token on its own connection and returns the status.
 func (c *caddy) statusOf(token, path string) int {
 	c.t.Helper()
 	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url(path), nil)
@@ -159,11 +159,11 @@ func (c *caddy) statusOf(token, path string) int {
 		c.t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	answer := answerTo(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, request)
-	if answer.err != nil {
-		c.t.Errorf("%s: %v", path, answer.err)
+	response := doRequest(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, request)
+	if response.err != nil {
+		c.t.Errorf("%s: %v", path, response.err)
 	}
-	return answer.status
+	return response.status
 }
 
 // wantStatus makes a request with a token and checks the status.
@@ -174,7 +174,7 @@ func (c *caddy) wantStatus(what, token string, want int) {
 	}
 }
 
-// tryAdmin makes a call of the admin API and returns the status and the body.
+// tryAdmin calls the admin API and returns the status and the body.
 func (c *caddy) tryAdmin(client *http.Client, method, path string, body any) (status int, text string) {
 	c.t.Helper()
 	var reader io.Reader
@@ -195,21 +195,21 @@ func (c *caddy) tryAdmin(client *http.Client, method, path string, body any) (st
 		c.t.Fatalf("%s %s: %v\n%s", method, path, err, c.output)
 	}
 	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		c.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return response.StatusCode, string(answer)
+	return response.StatusCode, string(content)
 }
 
-// newTokenBody is a token for countingSite.
+// newTokenBody returns the JSON of a new token for countingSite.
 func newTokenBody(name string) map[string]any {
 	return map[string]any{"name": name, "scopes": []string{"test:allowed"}, "expires_in": "1d"}
 }
 
-// refusesChanges checks that changes are answered 503, and that each answer or Caddy's log
-// names the cause. Until the store can be written again, the token may be refused: it is
-// unknown which of the changes are in the store.
+// refusesChanges checks that changes get status 503, and that each response or Caddy's log
+// names the causes. Until the store can be written again, the token may be refused, because it
+// is unknown which of the changes are in the store.
 func (c *caddy) refusesChanges(token string, causes ...string) {
 	c.t.Helper()
 	id := tokenID(token)
@@ -223,23 +223,23 @@ func (c *caddy) refusesChanges(token string, causes ...string) {
 		{http.MethodPatch, "tokens/" + id, map[string]any{"name": "refused"}},
 	} {
 		mark := c.logMark()
-		status, answer := c.tryAdmin(c.admin(), change.method, change.path, change.body)
+		status, response := c.tryAdmin(c.admin(), change.method, change.path, change.body)
 		if status != http.StatusServiceUnavailable {
-			c.t.Errorf("%s %s: status %d, want 503: %s", change.method, change.path, status, answer)
+			c.t.Errorf("%s %s: status %d, want 503: %s", change.method, change.path, status, response)
 			continue
 		}
-		said := answer + c.refusalSince(mark)
+		said := response + c.refusalSince(mark)
 		for _, cause := range causes {
 			if !strings.Contains(said, cause) {
-				c.t.Errorf("%s %s: neither the answer nor the log says %q:\n%s", change.method, change.path,
+				c.t.Errorf("%s %s: neither the response nor the log contains %q:\n%s", change.method, change.path,
 					cause, said)
 			}
 		}
 	}
 }
 
-// refusalSince waits until the log says that a call of the admin API was refused, and
-// returns what it says since a mark.
+// refusalSince waits until the log reports a refused call of the admin API, and returns the
+// log since a mark.
 func (c *caddy) refusalSince(mark int) (said string) {
 	c.t.Helper()
 	c.eventually("the log says that a call was refused", func() bool {
@@ -249,15 +249,15 @@ func (c *caddy) refusalSince(mark int) (said string) {
 	return said
 }
 
-// refusesToStart starts Caddy and checks that it ends with an error that contains these
+// refusesToStart starts Caddy and checks that it exits with an error that contains these
 // words.
 func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	c.t.Helper()
 	mark := c.logMark()
 	c.launch(caddyfile)
-	c.eventually("Caddy ends or serves", func() bool { return c.ended() || c.serves() })
+	c.eventually("Caddy exits or serves", func() bool { return c.ended() || c.serves() })
 	if !c.ended() {
-		c.t.Errorf("Caddy starts, want an error that says %q:\n%s", words, c.logSince(mark))
+		c.t.Errorf("Caddy starts, want an error that contains %q:\n%s", words, c.logSince(mark))
 		c.kill()
 		return
 	}
@@ -265,7 +265,7 @@ func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	c.cmd = nil
 	said := c.logSince(mark)
 	if code == 0 {
-		c.t.Errorf("Caddy ended with exit code 0:\n%s", said)
+		c.t.Errorf("Caddy exited with code 0:\n%s", said)
 	}
 	for _, word := range words {
 		if !strings.Contains(said, word) {
@@ -274,18 +274,18 @@ func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	}
 }
 
-// revokes revokes a token, which is refused from then on.
+// revokes revokes a token and checks that it is refused.
 func (c *caddy) revokes(token string) {
 	c.t.Helper()
 	c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
 	c.wantStatus("a revoked token", token, http.StatusUnauthorized)
 }
 
-// recovers checks that after a fault all counts are exact, nothing is left to warn of, and
-// Caddy can be restarted.
+// recovers checks that after a fault all counts are exact, healthz has no warning, and Caddy
+// can be restarted.
 func recovers(c *caddy, tokens []*counted) {
 	c.t.Helper()
-	holds(c, tokens)
-	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+	checkUsage(c, tokens)
+	c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 	c.restart(countingSite)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ext4Disk is a file system in a file. No file system can be remounted read-only while a
-// file is open for writing, but ext4 becomes read-only by itself after an error.
+// ext4Disk is a file system in a file. No file system can be remounted read-only while a file
+// is open for writing, but ext4 becomes read-only by itself after an error.
 type ext4Disk struct {
 	*fault
 	image, dir string
@@ -79,7 +79,7 @@ func (d *ext4Disk) remount(flags uintptr) {
 	}
 }
 
-// fail lets the kernel see an error of the file system, after which it is read-only.
+// fail triggers an error of the file system, which makes it read-only.
 func (d *ext4Disk) fail() {
 	d.Helper()
 	mounts, err := os.ReadFile("/proc/mounts")
@@ -96,13 +96,13 @@ func (d *ext4Disk) fail() {
 		d.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(d.dir, "x"), nil, 0o600); err == nil {
-		d.Fatal("the file system can still be written")
+		d.Fatal("the file system is still writable")
 	}
 }
 
 // faultReadOnly makes the store's file system read-only under a running Caddy. Requests are
-// served, and changes are refused with the cause. A start fails with the cause, too. When
-// the file system can be written again, nothing is missing that was saved before.
+// served, and changes are refused with the cause. A start fails with the cause, too. When the
+// file system is writable again, everything that was saved before is still there.
 func faultReadOnly(f *fault) {
 	c, disk, tokens := countingOnExt4(f)
 	for range f.size(1, 10) {
@@ -114,13 +114,13 @@ func faultReadOnly(f *fault) {
 		stop()
 		c.stop()
 		c.start(countingSite)
-		holds(c, tokens) // all that is saved
+		checkUsage(c, tokens) // everything is saved
 
 		stop = useMeanwhile(c, tokens, f.random.Uint64())
-		unsaved := strings.Count(c.output.String(), saysUnsaved)
+		unsaved := strings.Count(c.output.String(), logUnsaved)
 		disk.fail()
 		c.refusesChanges(changed, "read-only file system")
-		// Changes that arrive together are one transaction, which needs more space than the
+		// Changes that arrive together share one transaction, which needs more space than the
 		// file has.
 		inParallel(200, func(i int) {
 			body := newTokenBody(fmt.Sprint("many ", i))
@@ -131,14 +131,14 @@ func faultReadOnly(f *fault) {
 			body["metadata"] = metadata
 			if status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens",
 				body); status != http.StatusServiceUnavailable {
-				f.Errorf("one of many changes has status %d, want 503", status)
+				f.Errorf("one of many changes got status %d, want 503", status)
 			}
 		})
 		if f.Failed() {
 			return
 		}
 		answeredMore(c, tokens, 1000)
-		c.says(saysUnsaved, unsaved+1)
+		c.waitForLog(logUnsaved, unsaved+1)
 		c.wantStatus("a token", kept, http.StatusOK)
 		c.wantStatus("a revoked token", revoked, http.StatusUnauthorized)
 		stop()
@@ -152,11 +152,11 @@ func faultReadOnly(f *fault) {
 		c.refusesToStart(countingSite, c.env["STORE"], "read-only file system")
 		disk.remount(0)
 		c.start(countingSite)
-		settle(c, tokens)
+		checkUsageAfterLoss(c, tokens)
 		c.wantStatus("a token", kept, http.StatusOK)
 		c.wantStatus("a revoked token", revoked, http.StatusUnauthorized)
 		c.call(http.MethodPost, "tokens/"+tokenID(kept)+"/revoke", nil, http.StatusOK)
-		c.wantStatus("a token that is revoked now", kept, http.StatusUnauthorized)
+		c.wantStatus("a token revoked after the fault", kept, http.StatusUnauthorized)
 		if f.Failed() {
 			return
 		}
@@ -166,7 +166,7 @@ func faultReadOnly(f *fault) {
 // immutable is the flag of "chattr +i".
 const immutable = 0x10
 
-// setImmutable makes files immutable or not.
+// setImmutable makes files immutable, or mutable again.
 func (d *ext4Disk) setImmutable(set bool, names ...string) {
 	d.Helper()
 	for _, name := range names {
@@ -189,7 +189,7 @@ func (d *ext4Disk) setImmutable(set bool, names ...string) {
 	}
 }
 
-// faultImmutable makes the store's files immutable under a running Caddy and writable again.
+// faultImmutable makes the store's files immutable under a running Caddy, then writable again.
 // Requests are served, changes are refused with the cause in between, and all counts are
 // exact.
 func faultImmutable(f *fault) {
@@ -200,21 +200,21 @@ func faultImmutable(f *fault) {
 	for range f.size(1, 20) {
 		answeredMore(c, tokens, 1000)
 		kept, changed := c.token("--scope", "test:allowed"), c.token("--scope", "test:allowed")
-		unsaved := strings.Count(c.output.String(), saysUnsaved)
+		unsaved := strings.Count(c.output.String(), logUnsaved)
 		disk.setImmutable(true, files...)
 		c.refusesChanges(changed, "operation not permitted")
 		answeredMore(c, tokens, 1000)
-		c.says(saysUnsaved, unsaved+1)
+		c.waitForLog(logUnsaved, unsaved+1)
 		c.wantStatus("a token", kept, http.StatusOK)
 		disk.setImmutable(false, files...)
 		c.revokes(kept)
-		c.says(saysSaved, unsaved+1)
+		c.waitForLog(logSaved, unsaved+1)
 		if f.Failed() {
 			break
 		}
 	}
 	stop()
 	recovers(c, tokens)
-	last := holds(c, tokens)
-	f.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	last := checkUsage(c, tokens)
+	f.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 }

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 )
 
-// faultReload reloads configurations under load: good ones, rejected ones, and ones with
-// other options. No request is refused, no count is lost, and no goroutine and no descriptor
-// is left behind. TestReloadUnderLoad (with changes of tokens) and TestUsageSurvivesReloads
-// (over HTTP/1) reload under load, too.
+// faultReload reloads configurations under load: valid ones, rejected ones, and ones with
+// other options. No request is refused, no count is lost, and no goroutine or descriptor is
+// left behind. TestReloadUnderLoad (with changes of tokens) and TestUsageSurvivesReloads (over
+// HTTP/1) also reload under load.
 func faultReload(f *fault) {
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -42,13 +42,12 @@ func faultReload(f *fault) {
 	}
 	for _, config := range configs {
 		if config.name != "good" && bytes.Equal(config.config, good) {
-			f.Fatalf("the configuration %q is the good one", config.name)
+			f.Fatalf("the configuration %q is the same as the good one", config.name)
 		}
 	}
 	var lost atomic.Int64
-	// A reload may reset a connection that is just being made, with Caddy alone, too, and
-	// with HTTP/1 others as well. So this is HTTP/2, whose one connection has the requests
-	// of all clients.
+	// A reload may reset a connection that is just being established, even without Mollygate,
+	// and with HTTP/1 also others. So this uses HTTP/2, with one connection for all clients.
 	use := func() (stop func()) {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
@@ -62,7 +61,7 @@ func faultReload(f *fault) {
 					f.Error(err)
 					cancel()
 				} else if lost.Add(1) == 1 {
-					f.Logf("the first request without an answer: %v", err)
+					f.Logf("the first request without a response: %v", err)
 				}
 			})
 		})
@@ -95,7 +94,7 @@ func faultReload(f *fault) {
 		}
 	}
 	stop := use()
-	for i := range configs { // Caddy makes some goroutines and files only once
+	for i := range configs { // Caddy creates some goroutines and files only once
 		reload(i)
 	}
 	stop()
@@ -113,10 +112,10 @@ func faultReload(f *fault) {
 	reset()
 	c.leavesNothing(goroutines, files)
 	if n := lost.Load(); n > int64(countingClients*(1+reloads/50)) {
-		f.Errorf("%d requests got no answer", n)
+		f.Errorf("%d requests got no response", n)
 	}
 	c.restart(countingSite)
-	last := holds(c, tokens)
-	f.Logf("%d reloads: %d requests were sent, %d answered, %d counted, %d got no answer", reloads, last.sent,
+	last := checkUsage(c, tokens)
+	f.Logf("%d reloads: %d requests sent, %d answered, %d counted, %d got no response", reloads, last.sent,
 		last.answered, last.counted, lost.Load())
 }

@@ -9,21 +9,21 @@ import (
 	"syscall"
 )
 
-// restoring is a restore that was stopped while it had the store's lock.
+// restoring is a restore that was suspended while it held the store's lock.
 type restoring struct {
 	process *os.Process
 	said    *output
-	// succeeded receives whether it did, when it has ended.
+	// succeeded receives the result when the process has exited.
 	succeeded chan bool
 }
 
-// holdRestore restores a backup and stops the process while it has the lock. The restore
-// may be over before that is seen; then the backup is restored again.
+// holdRestore restores a backup and suspends the process while it holds the lock. If the
+// restore finishes too early, holdRestore starts another one.
 func holdRestore(c *caddy, backup string) restoring {
 	c.t.Helper()
 	for range 20 {
 		kept, _ := filepath.Glob(c.env["STORE"] + ".replaced-*")
-		for _, name := range kept { // two in a second would have the same name
+		for _, name := range kept { // two in the same second would have the same name
 			_ = os.Remove(name)
 		}
 		cmd := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"])
@@ -35,7 +35,7 @@ func holdRestore(c *caddy, backup string) restoring {
 		r.process = cmd.Process
 		go func() { r.succeeded <- cmd.Wait() == nil }()
 		for r.process.Signal(syscall.Signal(0)) == nil {
-			// Its first file is made when it has the lock.
+			// The process creates its first file when it holds the lock.
 			if drafts, _ := filepath.Glob(c.env["STORE"] + ".new-*"); len(drafts) == 0 {
 				continue
 			}
@@ -47,12 +47,12 @@ func holdRestore(c *caddy, backup string) restoring {
 			c.t.Fatalf("restoring: %s", r.said)
 		}
 	}
-	c.t.Fatal("no restore was stopped in time")
+	c.t.Fatal("no restore was suspended in time")
 	return restoring{}
 }
 
-// faultRestore restores a backup while Caddy serves and while it starts. If Caddy has the
-// store, the restore fails and says what to do. If the restore has it, Caddy ends with an
+// faultRestore restores a backup while Caddy serves and while it starts. If Caddy holds the
+// store, the restore fails and says what to do. If the restore holds it, Caddy exits with an
 // error, or waits and then serves the restored store, never the replaced one.
 func faultRestore(f *fault) {
 	c := newCaddy(f.T, nil)
@@ -69,7 +69,7 @@ func faultRestore(f *fault) {
 	out, err := c.command(restore...).CombinedOutput()
 	for _, want := range []string{c.env["STORE"], fmt.Sprint("in use by process ", c.cmd.Process.Pid), "stop it"} {
 		if err == nil || !strings.Contains(string(out), want) {
-			f.Errorf("while Caddy serves, restore lacks %q: %v: %s", want, err, out)
+			f.Errorf("while Caddy serves, the error of restore lacks %q: %v: %s", want, err, out)
 		}
 	}
 	c.wantStatus("a newer token", newer, http.StatusOK)
@@ -84,7 +84,7 @@ func faultRestore(f *fault) {
 		mark := c.logMark()
 		c.launch(countingSite)
 		if round%3 == 0 {
-			c.eventually("Caddy gives up", c.ended)
+			c.eventually("Caddy exits", c.ended)
 		} else {
 			c.eventually("Caddy waits for the store",
 				func() bool { return c.ended() || c.timesOpen(c.env["STORE"]) > 0 })
@@ -93,7 +93,7 @@ func faultRestore(f *fault) {
 			f.Fatal(err)
 		}
 		succeeded := <-r.succeeded
-		c.eventually("Caddy ends or serves", func() bool { return c.ended() || c.serves() })
+		c.eventually("Caddy exits or serves", func() bool { return c.ended() || c.serves() })
 		serves := !c.ended()
 		f.Logf("round %d: the restore succeeded: %v; Caddy serves: %v", round, succeeded, serves)
 		if !succeeded && (!strings.Contains(r.said.String(), c.env["STORE"]) ||
@@ -113,12 +113,12 @@ func faultRestore(f *fault) {
 		if succeeded {
 			want = http.StatusUnauthorized
 		}
-		c.wantStatus("a token that is newer than the backup", newer, want)
+		c.wantStatus("a token newer than the backup", newer, want)
 		c.wantStatus("a token of the backup", old, http.StatusOK)
 		made := c.token("--scope", "test:allowed")
 		c.stop()
 		c.start(countingSite)
-		c.wantStatus("a token that was made after the restore", made, http.StatusOK)
+		c.wantStatus("a token created after the restore", made, http.StatusOK)
 		if f.Failed() {
 			return
 		}

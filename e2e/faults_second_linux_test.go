@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// another returns a Caddy with the store of c and with its own ports and admin socket.
+// another returns a Caddy with the store of c but its own ports and admin socket.
 func (c *caddy) another(name string) *caddy {
 	other := &caddy{t: c.t, dir: c.path(name), program: c.program, output: new(output), env: map[string]string{
 		"DIR": c.path(name), "HTTP": freePort(c.t), "HTTPS": freePort(c.t), "STORE": c.env["STORE"],
@@ -21,11 +21,11 @@ func (c *caddy) another(name string) *caddy {
 }
 
 // faultSecond starts two processes with one store at the same time. One serves. The other
-// ends with an error that names the process that has the store, and says what to do.
-// TestSecondProcess starts the second one when the first one already serves.
+// exits with an error that names the process that holds the store, and says what to do.
+// TestSecondProcess starts the second one when the first already serves.
 func faultSecond(f *fault) {
 	first := newCaddy(f.T, nil)
-	first.env["STORE"] = first.path("tokens.db") // the first round makes it
+	first.env["STORE"] = first.path("tokens.db") // the first round creates it
 	token := ""
 	for round := range f.size(2, 20) {
 		both := []*caddy{first, first.another(fmt.Sprint("b", round))}
@@ -39,12 +39,12 @@ func faultSecond(f *fault) {
 			winner, loser = both[1], both[0]
 		case <-both[1].exited:
 			winner, loser = both[0], both[1]
-		case <-time.After(wirePatience):
-			f.Fatal("both Caddys run")
+		case <-time.After(exchangeTimeout):
+			f.Fatal("both processes run")
 		}
 		winner.eventually("the other Caddy serves", winner.serves)
 		if code := loser.cmd.ProcessState.ExitCode(); code == 0 {
-			f.Errorf("the Caddy without the store ended with exit code 0")
+			f.Errorf("the process without the store exited with code 0")
 		}
 		loser.cmd = nil
 		said := loser.output.String()
@@ -60,7 +60,7 @@ func faultSecond(f *fault) {
 		winner.wantStatus("a token of the first round", token, http.StatusOK)
 		winner.stop()
 		if drafts, _ := filepath.Glob(first.path("tokens.db.new-*")); len(drafts) > 0 {
-			f.Errorf("left behind: %v", drafts)
+			f.Errorf("files left behind: %v", drafts)
 		}
 		if f.Failed() {
 			return

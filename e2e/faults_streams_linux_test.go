@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// streamsSite is a gate before a backend whose answers don't end.
+// streamsSite is a gate in front of a backend whose responses don't end.
 const streamsSite = `{
 	admin unix/{$DIR}/admin.sock
 	api_tokens {
@@ -32,7 +32,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// streamPiece is what streams consist of. No stream is complete before its test ends.
+// streamPiece is the repeated content of a stream. No stream completes before its test ends.
 const streamPiece = "data: a piece of a stream\n\n"
 
 var streamHeads = map[string]string{
@@ -40,8 +40,8 @@ var streamHeads = map[string]string{
 	"/download": "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000000000\r\n\r\n",
 }
 
-// streamBackend answers with streams. It uses net instead of net/http to need little memory
-// for each.
+// streamBackend responds with streams. It uses net instead of net/http to need little memory
+// per stream.
 type streamBackend struct {
 	net.Listener
 	mu    sync.Mutex
@@ -75,7 +75,7 @@ func newStreamBackend(f *fault) *streamBackend {
 	return b
 }
 
-// serve answers one request and waits until the gate closes the connection.
+// serve responds to one request and waits until the gate closes the connection.
 func (b *streamBackend) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	request, err := http.ReadRequest(bufio.NewReader(conn))
@@ -112,14 +112,14 @@ func (b *streamBackend) send() {
 // tokenStreams are the streams of one token.
 type tokenStreams struct {
 	token string
-	// opened is the number of streams, pieces that of received pieces, and ended that of
-	// streams that have ended. complete counts the ended streams that look complete.
+	// opened is the number of streams, pieces the number of received pieces, and ended the
+	// number of streams that have ended. complete counts the ended streams that look complete.
 	opened                  int
 	pieces, ended, complete atomic.Int64
 	lastEnded               atomic.Int64 // in nanoseconds since 1970
 }
 
-// begin opens a stream, waits for its first piece, and counts what comes.
+// begin opens a stream, waits for its first piece, and counts the following ones.
 func (s *tokenStreams) begin(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -156,14 +156,14 @@ func (s *tokenStreams) begin(ctx context.Context, client *http.Client, url strin
 	return nil
 }
 
-// faultStreams opens many event streams and downloads by some tokens, half of them over
-// HTTP/1 and half over HTTP/2, and ends the tokens in different ways, one after the other.
-// All streams of the token end, and no client can mistake one for complete. The others go
-// on.
+// faultStreams opens many event streams and downloads with some tokens, half of them over
+// HTTP/1 and half over HTTP/2, and ends the tokens in different ways, one after the other. All
+// streams of the token end, and no client can mistake one for complete. The other streams
+// continue.
 func faultStreams(f *fault) {
 	const tokens = 10
 	streams := f.size(500, 10_000)
-	f.needFiles(streams * 3 / 2) // all at the backend, and the half over HTTP/1
+	f.needFiles(streams * 3 / 2) // all at the backend, and half of them over HTTP/1
 	backend := newStreamBackend(f)
 	c := newCaddy(f.T, map[string]string{"STREAMS": backend.Addr().String()})
 	c.start(streamsSite)
@@ -193,8 +193,8 @@ func faultStreams(f *fault) {
 	}
 	opened := time.Since(begun)
 	heap, resident := c.live()
-	// goesOn checks that streams live: each receives a piece.
-	goesOn := func(living []*tokenStreams) {
+	// continues checks that streams are alive: each receives a piece.
+	continues := func(living []*tokenStreams) {
 		f.Helper()
 		before := make([]int64, len(living))
 		for i, s := range living {
@@ -206,34 +206,34 @@ func faultStreams(f *fault) {
 				return s.pieces.Load() == before[i]+int64(s.opened) || s.ended.Load() > 0
 			})
 			if n := s.ended.Load(); n > 0 {
-				f.Errorf("%d streams of a living token have ended", n)
+				f.Errorf("%d streams of an active token have ended", n)
 			}
 		}
 	}
-	goesOn(all)
+	continues(all)
 	living := all
 	var slowest time.Duration
 	for _, way := range []string{"revoked", "deleted", "disabled", "rotated"} {
 		ending := living[0]
 		living = living[1:]
-		lost := lostRights[way]
+		lost := withdrawals[way]
 		begun := time.Now()
 		c.call(lost.method, "tokens/"+tokenID(ending.token)+lost.path, lost.body, lost.status)
 		c.eventually("all streams of the token that is "+way+" have ended",
 			func() bool { return ending.ended.Load() == int64(ending.opened) })
 		slowest = max(slowest, time.Unix(0, ending.lastEnded.Load()).Sub(begun))
 		if n := ending.complete.Load(); n > 0 {
-			f.Errorf("%s: %d streams that were cut off look complete", way, n)
+			f.Errorf("%s: %d interrupted streams look complete", way, n)
 		}
 		c.eventually("the gate has closed them at the backend",
 			func() bool { return backend.open() == len(living)*living[0].opened })
-		goesOn(living)
+		continues(living)
 	}
-	f.Logf(
-		"%d streams were opened in %v. Heap %d MiB, resident %d MiB. The last of %d streams of an ended token ended after %v",
+	f.Logf("%d streams opened in %v. Heap %d MiB, resident %d MiB. "+
+		"The last of %d streams of an ended token ended after %v",
 		streams, opened, heap>>20, resident>>20, streams/tokens, slowest)
-	if slowest > closingPatience {
-		f.Errorf("streams went on for %v", slowest)
+	if slowest > closeTimeout {
+		f.Errorf("streams continued for %v", slowest)
 	}
 	for _, s := range living {
 		if allowed, denied := c.usage(s.token); allowed != uint64(s.opened) || denied != 0 {
@@ -243,7 +243,7 @@ func faultStreams(f *fault) {
 	cancel()
 	c.eventually("the gate has closed all streams", func() bool { return backend.open() == 0 })
 	c.eventually("the clients have closed their connections", func() bool {
-		for _, client := range clients { // which are idle when their last stream has ended
+		for _, client := range clients { // connections become idle when their last stream has ended
 			client.CloseIdleConnections()
 		}
 		return c.openFiles() <= files+5

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// formBody writes a form with the boundary b. Each part is a name and a value, or the
-// header and the content of a part if it begins with "Content-".
+// formBody returns a form with the boundary b. Each part is "name=value", or the header and
+// content of a part if it begins with "Content-".
 func formBody(parts ...string) string {
 	var b strings.Builder
 	for _, part := range parts {
@@ -29,9 +29,9 @@ var createFields = []string{"albatross_instance=default", "unikernel_name=web",
 	`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "unikernel_force_create=true", "deploy_mode=manual",
 	"molly_csrf=$CSRF"}
 
-// ambiguousForms are forced creates that Mollymawk and others read in different ways, or
-// that end Mollymawk, and uploads to a block. late ones are seen for what they are only
-// after the file has begun.
+// ambiguousForms are forced creates, and uploads to a block, that Mollymawk and other parsers
+// read differently or that crash Mollymawk. Late ones can be detected only after the file has
+// begun.
 var ambiguousForms = map[string]struct {
 	path, body string
 	late       bool
@@ -82,7 +82,8 @@ func form(part string) string {
 	return formBody(append(append([]string{}, createFields...), part, "binary=x")...)
 }
 
-// TestAmbiguousForms: they are refused whoever calls, and leave the unikernel alone.
+// TestAmbiguousForms checks that ambiguous forms are refused for every caller, and don't
+// change the unikernel.
 func TestAmbiguousForms(t *testing.T) {
 	t.Parallel()
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -100,7 +101,8 @@ func TestAmbiguousForms(t *testing.T) {
 					if tt.path == "" {
 						tt.path = "/api/unikernel/create"
 					}
-					// The query tells the cases apart: the backend may get a late one after curl has its answer.
+					// The query distinguishes the cases, because the backend may get a late
+					// one after curl has its response.
 					target := tt.path + map[bool]string{false: "?", true: "&"}[strings.Contains(tt.path, "?")] +
 						"case=" + strings.NewReplacer(" ", "-", ",", "").Replace(name+"-"+caller)
 					tt.body = strings.ReplaceAll(tt.body, "$CSRF", s.backend.CSRF("alice"))
@@ -115,22 +117,22 @@ func TestAmbiguousForms(t *testing.T) {
 					contacted := slices.ContainsFunc(s.backend.Requests(),
 						func(r mollymawktest.Request) bool { return r.Target == target })
 					if contacted && (spool != "" || !tt.late) {
-						t.Errorf("%s, %s: the backend got the request", name, caller)
+						t.Errorf("%s, %s: the backend saw the request", name, caller)
 					}
 					if running := s.backend.Unikernels("alice"); len(running) != 1 || running[0].ImageSize != 0 {
-						t.Errorf("%s, %s: %v run", name, caller, running)
+						t.Errorf("%s, %s: running unikernels: %v", name, caller, running)
 					}
 				}
 			}
 			if n := s.backend.Crashes(); n != 0 {
-				t.Errorf("the backend ended %d times", n)
+				t.Errorf("the backend crashed %d times", n)
 			}
 		})
 	}
 }
 
-// TestFormsThatWork makes the calls of other clients: the handbook's, those of Mollymawk's
-// own pages in the order of its main.js, one of 2025 without typ.
+// TestFormsThatWork makes the calls of other clients: the handbook's, those of Mollymawk's own
+// pages in the order of its main.js, and one of 2025 without typ.
 func TestFormsThatWork(t *testing.T) {
 	t.Parallel()
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -150,7 +152,7 @@ func TestFormsThatWork(t *testing.T) {
 				caller []string
 				path   string
 				parts  []string
-				want   string // spooled, if it is another streamed
+				want   string // when spooled, if it differs from streamed
 			}{
 				"create, no defaults": {token, "unikernel/create",
 					[]string{instance, "unikernel_name=a", config, "binary=@" + image}, ""},
@@ -197,21 +199,21 @@ func TestFormsThatWork(t *testing.T) {
 				want = 6
 			}
 			if n := len(s.backend.Unikernels("alice")); n != want || s.backend.Crashes() != 0 {
-				t.Errorf("%d unikernels run, want %d, and the backend ended %d times", n, want, s.backend.Crashes())
+				t.Errorf("%d unikernels run, want %d, and the backend crashed %d times", n, want, s.backend.Crashes())
 			}
 			block, _ := s.backend.Block("alice", "default", "vol")
 			if !strings.HasPrefix(string(block), "new") || strings.HasPrefix(string(block), "new\n") {
-				t.Errorf("the block has %.20q", block)
+				t.Errorf("the block contains %.20q", block)
 			}
 			if block, _ := s.backend.Block("alice", "default", "other"); !strings.HasPrefix(string(block),
 				"undefined") {
-				t.Errorf("the other block has %.20q", block)
+				t.Errorf("the other block contains %.20q", block)
 			}
 		})
 	}
 }
 
-// TestUpdateResolver: a port that would end Mollymawk doesn't reach it.
+// TestUpdateResolver checks that a port that would crash Mollymawk doesn't reach it.
 func TestUpdateResolver(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("browser_sessions molly_session"), mollymawktest.Options{Jobs: []string{"dns"}})
@@ -220,16 +222,18 @@ func TestUpdateResolver(t *testing.T) {
 		"by cookie": {"-H", "Cookie: " + s.backend.Session("alice")}} {
 		for address, want := range map[string]int{"192.0.2.1:-5": 400, "192.0.2.1:x": 400, ":-5": 400,
 			"192.0.2.1:53": 200} {
-			body := `{"albatross_instance":"default","job":"dns","to_be_updated_unikernel":"a","currently_running_unikernel":"b","unikernel_name":"web","dns_liveliness":{"dns_address":"` + address + `","dns_name":"example.com"},"molly_csrf":"` + s.backend.CSRF("alice") + `"}`
+			body := `{"albatross_instance":"default","job":"dns","to_be_updated_unikernel":"a",` +
+				`"currently_running_unikernel":"b","unikernel_name":"web","dns_liveliness":{"dns_address":"` + address +
+				`","dns_name":"example.com"},"molly_csrf":"` + s.backend.CSRF("alice") + `"}`
 			before := len(s.backend.Requests())
-			status, _, answer := curl(t, append(args, "-d", body, s.url("/api/unikernel/update"))...)
-			if status != want || strings.Contains(answer, "invalid_request_body") != (want == 400) || want == 400 &&
+			status, _, response := curl(t, append(args, "-d", body, s.url("/api/unikernel/update"))...)
+			if status != want || strings.Contains(response, "invalid_request_body") != (want == 400) || want == 400 &&
 				len(s.backend.Requests()) != before {
-				t.Errorf("%s, %s: %d %s", address, caller, status, answer)
+				t.Errorf("%s, %s: %d %s", address, caller, status, response)
 			}
 		}
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// handbookWant is what becomes of each example of Mollymawk's handbook at the gate,
-// before a current Mollymawk and before one of 2025: "works", or the status and, of a
-// refusal, its code and what the backend says. After a change, copy what the test prints.
+// handbookWant is the outcome of each example of Mollymawk's handbook, with a current
+// Mollymawk and one of 2025: "works", or the status and, for a refusal, its code and the
+// backend's message. After a change, copy what the test prints.
 var handbookWant = map[string][2]string{
 	"Authentication":           {"works", "works"},
 	"List unikernels":          {"works", "works"},
@@ -40,7 +40,7 @@ var handbookWant = map[string][2]string{
 	"Retry Albatross Connection (Admin)": {"403 route_not_allowed", "403 route_not_allowed"},
 }
 
-// example is a curl command of the handbook, under its heading.
+// example is a curl command of the handbook, named by its heading.
 type example struct{ name, command string }
 
 func handbook(t *testing.T) (list []example) {
@@ -56,14 +56,13 @@ func handbook(t *testing.T) (list []example) {
 	return list
 }
 
-// TestHandbook runs the examples of Mollymawk's handbook, which is what its users start
-// from, with the system's curl. Only the address, the token, the account and the names of
-// files are others.
+// TestHandbook runs the examples of Mollymawk's handbook, which its users start from, with the
+// system's curl. Only the address, the token, the account and the file names are replaced.
 func TestHandbook(t *testing.T) {
 	t.Parallel()
 	examples := handbook(t)
 	if len(examples) != len(handbookWant) {
-		t.Errorf("the handbook has %d examples, and the table %d", len(examples), len(handbookWant))
+		t.Errorf("the handbook has %d examples, handbookWant has %d", len(examples), len(handbookWant))
 	}
 	for i, name := range []string{"current", "2025"} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +73,7 @@ func TestHandbook(t *testing.T) {
 			token := s.token("--preset", "full")
 			for _, e := range examples {
 				if got, want := s.follow(t, token, e), handbookWant[e.name][i]; got != want {
-					t.Errorf("%q, before %s: %q, want %q", e.name, name, got, want)
+					t.Errorf("%q, Mollymawk %s: got %q, want %q", e.name, name, got, want)
 				}
 			}
 			s.checkLogs(token)
@@ -82,14 +81,15 @@ func TestHandbook(t *testing.T) {
 	}
 }
 
-// TestHandbookSpooled runs the examples whose file comes before a field, which a spool
-// allows. The block's name in one of them is none to Mollymawk.
+// TestHandbookSpooled runs the examples whose file comes before a field, which a spool allows.
+// Mollymawk refuses the block name in one of them.
 func TestHandbookSpooled(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("spool_uploads "+t.TempDir()), mollymawktest.Options{Instances: []string{"eu-west-2"}})
 	token := s.token("--preset", "full")
 	want := map[string]string{
-		"Create a block device":         "400: Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)",
+		"Create a block device": "400: Invalid block name: invalid label " +
+			"(only [a-zA-Z0-9-.] allowed, 1 to 63 chars)",
 		"Upload Data to a block device": "works",
 	}
 	for _, e := range handbook(t) {
@@ -102,7 +102,7 @@ func TestHandbookSpooled(t *testing.T) {
 	}
 }
 
-// follow runs an example, with all there that it needs, and returns what became of it.
+// follow runs an example, after creating everything that it needs, and returns the outcome.
 func (s *site) follow(t *testing.T, token string, e example) string {
 	t.Helper()
 	const instance, unikernel = "eu-west-2", "hello-world"
@@ -130,16 +130,16 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 	out, err := bash.Output()
 	body, status, ok := strings.Cut(string(out), end)
 	if !ok {
-		return fmt.Sprintf("no answer: %v", err)
+		return fmt.Sprintf("no response: %v", err)
 	}
-	if e.name != "Authentication" { // which answers with all of the user's record
-		checkNoSecret(t, "the answer", body, s.upstream)
+	if e.name != "Authentication" { // responds with the user's whole record
+		checkNoSecret(t, "the response", body, s.upstream)
 	}
 	if strings.Contains(command, "--output data_vol_1_dump.img") {
 		data, _ := os.ReadFile(s.path("data_vol_1_dump.img"))
 		body = string(data)
 	}
-	const over = 28 // a console goes on until curl's time is over
+	const over = 28 // a console doesn't end before curl's timeout
 	if status == "200" && (err == nil || strings.HasPrefix(body, "data:") && bash.ProcessState.ExitCode() == over) {
 		return "works"
 	}
@@ -148,7 +148,7 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 		Data        any
 		BackendCode string `json:"backend_code"`
 	}
-	_ = json.Unmarshal([]byte(body), &said) // or it is no JSON
+	_ = json.Unmarshal([]byte(body), &said) // fails if the body isn't JSON
 	text := strings.Join(strings.Fields(strings.Join([]string{status, said.Code, said.BackendCode}, " ")), " ")
 	if data, _ := said.Data.(string); said.Code == "" || said.Code == "invalid_request_body" ||
 		strings.HasPrefix(said.Code, "backend_") {

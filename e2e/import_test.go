@@ -11,9 +11,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestImportAgain imports a user record again after its tokens were rotated, narrowed
-// and deleted, also in the next process: none comes back. The gate's own token, which
-// the record has too, is never a client's.
+// TestImportAgain imports a user record again after its tokens were rotated, narrowed and
+// deleted, also in the next process. None of them becomes valid again. The gate's own upstream
+// token, which is also in the record, is never accepted from a client.
 func TestImportAgain(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -74,7 +74,7 @@ func TestImportAgain(t *testing.T) {
 		for _, name := range []string{"deleted", "rotated", "twice"} {
 			if want := fmt.Sprintf("left out %q: its secret was taken out of service on %s", name,
 				today); !strings.Contains(stderr, want) {
-				t.Errorf("%s: %s doesn't say %s", when, stderr, want)
+				t.Errorf("%s: the output %s lacks %s", when, stderr, want)
 			}
 			if got := status(tokens[name]); got != http.StatusUnauthorized {
 				t.Errorf("%s, %s: %d", name, when, got)

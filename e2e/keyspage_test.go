@@ -14,7 +14,7 @@ const keysPage = "https://keys.molly.example.com/#keys"
 var keysSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
 	"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tkeys_page "+keysPage, 1)
 
-// ownKey makes a key at Mollymawk's page, at its own address, as a user with this
+// ownKey creates a key on Mollymawk's page, at Mollymawk's own address, as a user with this
 // session does.
 func (s *site) ownKey(t *testing.T, session, name string) string {
 	t.Helper()
@@ -26,7 +26,7 @@ func (s *site) ownKey(t *testing.T, session, name string) string {
 	return made.Data.Value
 }
 
-// createOwnKey sends what Mollymawk's page sends for a new key, to base.
+// createOwnKey sends the request of Mollymawk's page for a new key to base.
 func (s *site) createOwnKey(t *testing.T, base, session, name string) (status int, body string) {
 	t.Helper()
 	_, header, _ := curl(t, "-H", "Cookie: "+session, s.backend.URL()+"/tokens")
@@ -37,8 +37,8 @@ func (s *site) createOwnKey(t *testing.T, base, session, name string) (status in
 	return status, body
 }
 
-// TestKeysPage: browsers are sent from Mollymawk's page of keys to the operator's, and a
-// key that Mollymawk made is told what it is.
+// TestKeysPage checks that browsers are redirected from Mollymawk's page of keys to the
+// operator's, and that the refusal of a key created by Mollymawk says what it is.
 func TestKeysPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, keysSite, mollymawktest.Options{})
@@ -56,7 +56,7 @@ func TestKeysPage(t *testing.T) {
 	}{
 		"a browser": {[]string{"-H", "Accept: text/html,application/xhtml+xml;q=0.9"}, "/tokens",
 			303, ""},
-		"a browser of today": {[]string{"-H", "Accept: */*", "-H", "Sec-Fetch-Mode: navigate"}, "/tokens?x=y",
+		"a modern browser": {[]string{"-H", "Accept: */*", "-H", "Sec-Fetch-Mode: navigate"}, "/tokens?x=y",
 			303, ""},
 		"a browser, escaped":     {[]string{"-H", "Accept: text/html"}, "/%74okens", 303, ""},
 		"a browser, to the call": {[]string{"-H", "Accept: text/html"}, "/api/tokens/create", 303, ""},
@@ -65,10 +65,10 @@ func TestKeysPage(t *testing.T) {
 			403, "route_not_allowed"},
 		"a form": {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: navigate", "-d",
 			"x"}, "/api/tokens/create", 403, "route_not_allowed"},
-		"another name in the way": {[]string{"-X", "PUT"}, "/api/tokens/update", 403, "route_not_allowed"},
+		"another method": {[]string{"-X", "PUT"}, "/api/tokens/update", 403, "route_not_allowed"},
 		"a token": {append(bearer(token), "-H", "Accept: text/html"), "/tokens", 403,
 			"route_not_allowed"},
-		"a token that makes a token": {append(bearer(token), "-d", "{}"), "/api/tokens/create", 403,
+		"a token that creates a token": {append(bearer(token), "-d", "{}"), "/api/tokens/create", 403,
 			"route_not_allowed"},
 		"a key of Mollymawk's": {bearer(own), "/api/unikernels", 401, "unknown_token"},
 		"a key of Mollymawk's, posts": {append(bearer(own), "-d", "{}"), "/api/unikernel/destroy", 401,
@@ -97,14 +97,14 @@ func TestKeysPage(t *testing.T) {
 	status, body := s.createOwnKey(t, s.url(""), session, "another")
 	if members := problem(t, body); status != http.StatusForbidden || members["data"] != members["detail"] ||
 		members["status"] != 403.0 {
-		t.Errorf("Mollymawk's page is told %d %s", status, body)
+		t.Errorf("Mollymawk's page got %d %s", status, body)
 	}
 	for _, request := range s.backend.Requests() {
-		if request.Target != "/tokens" || request.Method != http.MethodGet { // what createOwnKey asks for
+		if request.Target != "/tokens" || request.Method != http.MethodGet { // createOwnKey's own request
 			t.Errorf("the backend saw %s %s", request.Method, request.Target)
 		}
 	}
-	// All else of the web UI goes on, also deleting what was made meanwhile.
+	// The rest of the web UI works, including deleting the keys created in the meantime.
 	for _, path := range []string{"/dashboard", "/style.css"} {
 		if status, _, body := curl(t,
 			append(cookie, "-H", "Accept: text/html", s.url(path))...); status != http.StatusOK {
@@ -119,14 +119,15 @@ func TestKeysPage(t *testing.T) {
 	s.checkLogs(token, own)
 }
 
-// TestUnknownUUID: without a page the operator is the one to ask, and only what has the
-// form of Mollymawk's keys is taken for one.
+// TestUnknownUUID checks that without keys_page the refusal points to the operator, and that
+// only a token in the form of Mollymawk's keys is taken for one.
 func TestUnknownUUID(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	own := s.backend.AddToken("alice", "ci", 1e12)
 	_, members := s.expectProblem(t, own, "/api/unikernels", 401, "unknown_token")
-	if want := "This looks like one of Mollymawk's own keys, which do not work here. Ask the operator for an API key."; members["detail"] != want {
+	const want = "This looks like one of Mollymawk's own keys, which do not work here. Ask the operator for an API key."
+	if members["detail"] != want {
 		t.Errorf("%v", members)
 	}
 	token := s.token("--preset", "read")
@@ -139,9 +140,9 @@ func TestUnknownUUID(t *testing.T) {
 	}
 }
 
-// TestImportMeanwhile: keys that were made on Mollymawk's page after the first import
-// work once the record is imported again, and what was imported before stays as it is.
-func TestImportMeanwhile(t *testing.T) {
+// TestImportAgainAfterNewKeys checks that keys created on Mollymawk's page after the first
+// import work once the record is imported again, and that keys imported before are unchanged.
+func TestImportAgainAfterNewKeys(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, keysSite, mollymawktest.Options{})
 	session := s.backend.Session("alice")

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// How often and how long TestUsageSurvivesKill counts. To try it for long:
+// These flags set how often and how long TestUsageSurvivesKill counts. For a long run:
 //
 //	go test -C e2e -run TestUsageSurvivesKill -kills 100 -kill.time 10s -timeout 1h .
 var (
-	kills    = flag.Int("kills", 6, "how often Caddy is killed while it counts")
-	killTime = flag.Duration("kill.time", 2*time.Second, "how long it counts at most before it is killed")
+	kills    = flag.Int("kills", 6, "how often to kill Caddy while it counts")
+	killTime = flag.Duration("kill.time", 2*time.Second, "longest time before a kill")
 )
 
-// What is done in the rounds after the first.
+// Rounds in which tokens change.
 const (
 	rotateRound = 1
 	revokeRound = 2
 )
 
-// killTokens are the tokens of TestUsageSurvivesKill, one for each manner of use.
+// killTokens are the tokens of TestUsageSurvivesKill, one for each pattern of use.
 type killTokens struct {
 	all, limited     []*counted
 	rotated, revoked *counted
@@ -42,7 +42,7 @@ func makeKillTokens(c *caddy) (tokens killTokens) {
 		{n: &counted{name: "steady", agent: "steady"}, scopes: "test:allowed", paths: "/allowed"},
 		{n: &counted{name: "steady, from two addresses", agent: "steady", addresses: 1}, scopes: "test:allowed",
 			paths: "/allowed"},
-		{n: &counted{name: "many manners", agents: true, addresses: 250}, scopes: scopes, paths: limited},
+		{n: &counted{name: "many patterns", agents: true, addresses: 250}, scopes: scopes, paths: limited},
 		{n: &counted{name: "many agents", agents: true}, scopes: scopes, paths: "/allowed"},
 		{n: &counted{name: "two routes", agent: "two"}, scopes: scopes, paths: "/allowed /other"},
 		{n: &counted{name: "denied", agent: "denied"}, scopes: "test:allowed", paths: "/denied"},
@@ -94,7 +94,7 @@ func (tokens *killTokens) changeDuring(c *caddy, round int) {
 	}
 }
 
-// postAdmin returns the body of the admin endpoint's answer to a POST.
+// postAdmin returns the body of the admin endpoint's response to a POST.
 func (c *caddy) postAdmin(path, body string) string {
 	c.t.Helper()
 	response, err := c.admin().Post("http://caddy"+path, "application/json", strings.NewReader(body))
@@ -114,7 +114,7 @@ func (c *caddy) postAdmin(path, body string) string {
 func (tokens *killTokens) compare(c *caddy, random *rand.Rand) sums {
 	c.t.Helper()
 	newestOld := tokens.rotated.now.newestOld
-	all := holds(c, tokens.all)
+	all := checkUsage(c, tokens.all)
 	for _, n := range tokens.limited {
 		n.compareQuota(c, random)
 	}
@@ -132,9 +132,9 @@ func (tokens *killTokens) compare(c *caddy, random *rand.Rand) sums {
 	return all
 }
 
-// TestUsageSurvivesKill: kill -9 at a random moment, again and again, loses nothing of
-// an answered request: not its count, its scope, its outcome, what it took of the quota,
-// nor that it was the last use.
+// TestUsageSurvivesKill kills Caddy at random moments and checks that nothing of an answered
+// request is lost: its count, its scope, its outcome, its share of the quota, and that it was
+// the last use.
 func TestUsageSurvivesKill(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
@@ -170,8 +170,8 @@ func TestUsageSurvivesKill(t *testing.T) {
 		<-c.exited
 		c.cmd = nil
 	}
-	t.Logf("%d kills: %d requests were sent, %d answered, %d counted", *kills, last.sent, last.answered, last.counted)
+	t.Logf("%d kills: %d requests sent, %d answered, %d counted", *kills, last.sent, last.answered, last.counted)
 	if last.answered == 0 {
-		t.Error("nothing was answered")
+		t.Error("no request was answered")
 	}
 }

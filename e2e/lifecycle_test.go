@@ -15,8 +15,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCreatedAndDeleted uses a token made while Caddy runs in the next request,
-// and is refused in the next after it was deleted: security case CACHE-06.
+// TestCreatedAndDeleted checks that a token works in the next request after it is created, and
+// is refused in the next request after it is deleted.
 func TestCreatedAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -38,9 +38,8 @@ func (s *site) expect(token string, want int) {
 	}
 }
 
-// TestReloads reloads the same configuration, in all spellings of the store's
-// path, 50 times: the store stays open, and nothing is left behind (security cases
-// CFG-01 and CFG-02).
+// TestReloads reloads the same configuration 50 times, with the store's path spelled in
+// different ways. The store stays open, and nothing is left behind.
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -72,7 +71,7 @@ func TestReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestChangedStore reloads with another store, and back (CFG-02).
+// TestChangedStore reloads with another store, and back.
 func TestChangedStore(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -88,13 +87,13 @@ func TestChangedStore(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestRejectedReload leaves the running gate and its admin API unharmed: security
-// cases CFG-03 and ADM-16; see TestRefusedReloads for more.
+// TestRejectedReload checks that a rejected reload leaves the running gate and its admin API
+// intact. See also TestRefusedReloads.
 func TestRejectedReload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--preset", "read")
-	s.write("foreign", "this is somebody's letter")
+	s.write("foreign", "this is not a token store")
 	for name, test := range map[string]struct{ config, want string }{
 		"syntax": {strings.Replace(plainSite, "bearer_auth", "bearer_auht", 1), "bearer_auht"},
 		"secret": {strings.Replace(plainSite, "{env.UPSTREAM}", "{env.UNSET}", 1),
@@ -108,23 +107,23 @@ func TestRejectedReload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := s.reload(test.config)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("the reload says %v, want %q", err, test.want)
+				t.Errorf("reload: %v, want %q", err, test.want)
 			}
 			s.expect(token, http.StatusOK)
-			fresh := s.token("--preset", "read") // by the admin API
+			fresh := s.token("--preset", "read") // through the admin API
 			s.expect(fresh, http.StatusOK)
 		})
 	}
 	if err := s.reload(plainSite); err != nil {
-		t.Errorf("reloading after all: %v", err)
+		t.Errorf("reloading a valid configuration: %v", err)
 	}
 	s.expect(token, http.StatusOK)
 }
 
 func mustPort(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// TestValidateBeside validates the configuration of a running Caddy (CFG-16).
-func TestValidateBeside(t *testing.T) {
+// TestValidateWhileRunning validates the configuration of a running Caddy.
+func TestValidateWhileRunning(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--preset", "read")
@@ -141,12 +140,11 @@ func TestValidateBeside(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if _, err := os.Stat(s.path("never")); err == nil {
-		t.Errorf("validating made the store")
+		t.Errorf("validating created the store")
 	}
 }
 
-// TestSecondProcess starts another Caddy on the same store (CFG-17, as
-// TestReloadToTakenStore).
+// TestSecondProcess starts another Caddy on the same store. See also TestReloadToLockedStore.
 func TestSecondProcess(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -157,7 +155,7 @@ func TestSecondProcess(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
-		t.Fatalf("the second Caddy ended with %v", err)
+		t.Fatalf("the second Caddy exited with %v", err)
 	}
 	for _, want := range []string{s.path("tokens.db"), "in use by process " + strconv.Itoa(s.cmd.Process.Pid),
 		"caddy reload"} {
@@ -168,7 +166,7 @@ func TestSecondProcess(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestStoreMode keeps the store to its owner (LOG-14).
+// TestStoreMode checks that only the owner can access the store.
 func TestStoreMode(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -177,6 +175,6 @@ func TestStoreMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("the store's mode is %v", info.Mode())
+		t.Errorf("the store has mode %v", info.Mode())
 	}
 }

@@ -20,7 +20,7 @@ func TestLimits(t *testing.T) {
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--scope", "unikernel:list", "--rate-limit", "4/4h", "--quota", "2/month")
 	id := tokenID(token)
-	answer := func(path, code string, header map[string]string) {
+	response := func(path, code string, header map[string]string) {
 		t.Helper()
 		explained := s.explain(map[string]string{"token": token, "method": "GET", "path": path, "ip": "127.0.0.1"})
 		status, got, body := curl(t, append(bearer(token), s.url(path))...)
@@ -28,7 +28,7 @@ func TestLimits(t *testing.T) {
 		if status != http.StatusOK {
 			gotCode, _ = problem(t, body)["code"].(string)
 			if problem(t, body)["token_id"] != id {
-				t.Errorf("the body is %s", body)
+				t.Errorf("got body %s", body)
 			}
 		}
 		if gotCode != code || explained.Code != code {
@@ -44,56 +44,57 @@ func TestLimits(t *testing.T) {
 	begin := time.Now().UTC()
 	month := time.Date(begin.Year(), begin.Month(), 1, 0, 0, 0, 0, time.UTC)
 	if left := month.AddDate(0, 1, 0).Sub(begin); left < time.Minute {
-		time.Sleep(left) // the quota must not begin anew in the middle
+		time.Sleep(left) // the quota must not be reset during the test
 		month = month.AddDate(0, 1, 0)
 	}
 	policy := fmt.Sprintf(`"rate_limit";q=4;w=14400, "quota";q=2;w=%d`,
 		int(month.AddDate(0, 1, 0).Sub(month).Seconds()))
-	answer("/api/unikernels", "ok",
+	response("/api/unikernels", "ok",
 		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=3;t=3600, "quota";r=1;t=…`,
 			"Retry-After": ""})
-	// What is refused for its scope takes of the rate limit only; what isn't a route, of
-	// neither.
-	answer("/api/nothing", "route_not_allowed", map[string]string{"RateLimit": "", "RateLimit-Policy": ""})
-	answer("/api/unikernel/console", "insufficient_scope",
+	// A request refused for its scope counts against the rate limit only; a request without a
+	// route counts against neither.
+	response("/api/nothing", "route_not_allowed", map[string]string{"RateLimit": "", "RateLimit-Policy": ""})
+	response("/api/unikernel/console", "insufficient_scope",
 		map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=2;t=7200`})
-	answer("/api/unikernels", "ok", map[string]string{"RateLimit": `"rate_limit";r=1;t=10800, "quota";r=0;t=…`})
-	answer("/api/unikernels", "quota_exceeded",
+	response("/api/unikernels", "ok", map[string]string{"RateLimit": `"rate_limit";r=1;t=10800, "quota";r=0;t=…`})
+	response("/api/unikernels", "quota_exceeded",
 		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=0;t=3600, "quota";r=0;t=…`,
 			"Cache-Control": "no-store"})
-	answer("/api/unikernels", "rate_limited", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`,
+	response("/api/unikernels", "rate_limited", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`,
 		"RateLimit": `"rate_limit";r=0;t=3600`, "Retry-After": "3600"})
-	answer("/api/unikernel/console", "rate_limited", nil)
-	// A reload forgets nothing, and a change is in force at once.
+	response("/api/unikernel/console", "rate_limited", nil)
+	// A reload forgets nothing, and a change takes effect immediately.
 	if err := s.reload(plainSite); err != nil {
 		t.Fatal(err)
 	}
-	answer("/api/unikernels", "rate_limited", nil)
+	response("/api/unikernels", "rate_limited", nil)
 	for _, test := range []struct{ flag, limit, code string }{
 		{"--rate-limit", "none", "quota_exceeded"},
 		{"--quota", "3/month", "ok"},
 		{"--quota", "3/day", "quota_exceeded"},
-		{"--rate-limit", "1/1d", "rate_limited"}, // all four are still to come back
+		{"--rate-limit", "1/1d", "rate_limited"}, // all four have yet to be refilled
 		{"--rate-limit", "none", "quota_exceeded"},
 		{"--quota", "none", "ok"},
 	} {
 		if _, stderr, code := s.run("api-token", "edit", id, test.flag, test.limit); code != 0 {
 			t.Fatal(stderr)
 		}
-		answer("/api/unikernels", test.code, nil)
+		response("/api/unikernels", test.code, nil)
 	}
 	if allowed, denied := s.usage(token); allowed != 4 || denied != 10 {
-		t.Errorf("%d allowed, %d denied", allowed, denied)
+		t.Errorf("counted %d allowed, %d denied", allowed, denied)
 	}
 	if n := len(s.backend.Requests()); n != 4 {
-		t.Errorf("the backend has seen %d requests", n)
+		t.Errorf("the backend saw %d requests", n)
 	}
 	s.checkBackend(token)
 	s.checkLogs(token)
 }
 
-// TestUndeclaredBodyTakesNothing of the quota, if it is too large to go to the backend.
-func TestUndeclaredBodyTakesNothing(t *testing.T) {
+// TestUndeclaredBodyUsesNoQuota checks that a chunked body that is too large to forward
+// doesn't use the quota.
+func TestUndeclaredBodyUsesNoQuota(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tmax_body 1KiB",
 		1), mollymawktest.Options{})
@@ -112,9 +113,8 @@ func TestUndeclaredBodyTakesNothing(t *testing.T) {
 	}
 }
 
-// hammer lets clients use one token until the context ends and returns how many
-// requests were sent and how many were answered with 200. refused is called with other
-// statuses.
+// hammer lets clients use one token until the context ends and returns the numbers of requests
+// sent and of responses with status 200. It calls refused with any other status.
 func hammer(ctx context.Context, c *caddy, token string, refused func(status int)) (sent, answered uint64) {
 	var all sync.WaitGroup
 	var begun, passed atomic.Uint64
@@ -147,8 +147,8 @@ func hammer(ctx context.Context, c *caddy, token string, refused func(status int
 	return begun.Load(), passed.Load()
 }
 
-// TestRateLimitIsExact: 64 clients at once get the limit and what comes back meanwhile,
-// never more and hardly less. Security case DOS-07.
+// TestRateLimitIsExact checks that 64 simultaneous clients get the limit plus what is refilled
+// meanwhile, never more and hardly less.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -166,16 +166,16 @@ func TestRateLimitIsExact(t *testing.T) {
 	})
 	took := time.Since(begun)
 	most := limit + uint64(took*limit/window) + 1
-	t.Logf("%d requests in %v: %d were let through, %d could have been", sent, took, answered, most)
+	t.Logf("%d requests in %v: %d allowed, limit %d", sent, took, answered, most)
 	allowed, denied := c.usage(token)
 	if allowed > most || sent > 2*limit && allowed < limit || answered > allowed || allowed+denied > sent {
-		t.Errorf("%d were let through and %d refused of %d; %d could have been let through", allowed, denied,
+		t.Errorf("%d allowed and %d refused of %d requests, limit %d", allowed, denied,
 			sent, most)
 	}
 }
 
-// TestAllowedIPsBehindProxies: an address that a client claims to have counts only as
-// far as trusted_proxies vouches for it.
+// TestAllowedIPsBehindProxies checks that an address in a header counts only if
+// trusted_proxies vouches for it.
 func TestAllowedIPsBehindProxies(t *testing.T) {
 	t.Parallel()
 	proxies := func(options string) string {
@@ -218,13 +218,13 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 			t.Errorf("%s: %d %s", name, status, body)
 		case test.seen != "" && (status != http.StatusForbidden || problem(t, body)["code"] != "ip_denied" ||
 			problem(t, body)["client_ip"] != test.seen):
-			t.Errorf("%s: %d %s, want it refused as %s", name, status, body, test.seen)
+			t.Errorf("%s: %d %s, want ip_denied with client_ip %s", name, status, body, test.seen)
 		}
 	}
 }
 
-// TestMaxScopes: no token of an account is made, edited or imported with more than the
-// account gives, and what it has it keeps.
+// TestMaxScopes checks that no token can be created, edited or imported with more scopes than
+// its account allows, and that existing tokens keep theirs.
 func TestMaxScopes(t *testing.T) {
 	t.Parallel()
 	with := func(lines string) string {
@@ -236,7 +236,7 @@ func TestMaxScopes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, _, body := curl(t, append(bearer(before), s.url("/api/unikernels"))...); status != http.StatusOK {
-		t.Errorf("a token that has more keeps it: %d %s", status, body)
+		t.Errorf("a token created before the limit: %d %s", status, body)
 	}
 	token := s.token("--preset", "read")
 	s.token("--scope", "unikernel:restart", "--scope", "unikernel:list")
@@ -256,21 +256,22 @@ func TestMaxScopes(t *testing.T) {
 		}
 	}
 	record := s.write("user.json",
-		`{"name":"alice","uuid":"7c8a9f10-1f6a-4e4d-9a0e-8f7f5c1d2e3b","tokens":[{"name":"old","value":"3f0c8a52-6a1e-4f7d-8c2b-9d5e7f1a2b3c",`+
+		`{"name":"alice","uuid":"7c8a9f10-1f6a-4e4d-9a0e-8f7f5c1d2e3b",`+
+			`"tokens":[{"name":"old","value":"3f0c8a52-6a1e-4f7d-8c2b-9d5e7f1a2b3c",`+
 			`"token_type":"Bearer","expires_in":31536000,"created_at":"`+
 			time.Now().UTC().Format("2006-01-02 15:04:05-00:00")+`","last_access":"","usage_count":0}]}`)
 	if _, stderr, code := s.run("api-token", "import", record, "--account", "default"); code == 0 ||
 		!strings.Contains(stderr, "is more than account default gives") {
 		t.Errorf("import: %d %s", code, stderr)
 	}
-	// What no route needs would give nothing and is told when the configuration is
-	// loaded; the running one stays.
+	// A scope that no route needs would allow nothing, so loading the configuration fails and
+	// the running one stays.
 	if err := s.reload(with("\t\t\tmax_scopes unikernel:lsit\n")); err == nil ||
 		!strings.Contains(err.Error(), "account default: max_scopes") ||
 		!strings.Contains(err.Error(), "unikernel:lsit") {
 		t.Errorf("%v", err)
 	}
 	if status, _, body := curl(t, append(bearer(token), s.url("/api/unikernels"))...); status != http.StatusOK {
-		t.Errorf("after a refused reload: %d %s", status, body)
+		t.Errorf("after a rejected reload: %d %s", status, body)
 	}
 }

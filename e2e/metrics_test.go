@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// scrape returns the samples of Caddy's metrics that are ours.
+// scrape returns the samples of Mollygate's own metrics.
 func (c *caddy) scrape() map[string]float64 {
 	c.t.Helper()
 	samples := make(map[string]float64)
@@ -27,7 +27,7 @@ func (c *caddy) scrape() map[string]float64 {
 			c.t.Fatalf("%s: %v", line, err)
 		}
 		if _, twice := samples[line[:at]]; twice {
-			c.t.Errorf("%s is there twice", line[:at])
+			c.t.Errorf("%s occurs twice", line[:at])
 		}
 		samples[line[:at]] = value
 	}
@@ -38,19 +38,20 @@ func requestsTotal(outcome string) string {
 	return fmt.Sprintf("caddy_bearer_auth_requests_total{outcome=%q}", outcome)
 }
 
-// TestMetrics makes requests of several outcomes and looks at the metrics within a
-// second, over reloads, and with two gates in one configuration.
+// TestMetrics makes requests with several outcomes and checks the metrics, across reloads and
+// with two gates in one configuration.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	site := strings.Replace(plainSite, "\thandle {\n",
-		"\thandle /other/* {\n\t\tbearer_auth {\n\t\t\troute GET /other/x other:read\n\t\t}\n\t\trespond ok\n\t}\n\thandle {\n", 1)
+		"\thandle /other/* {\n\t\tbearer_auth {\n\t\t\troute GET /other/x other:read\n\t\t}\n"+
+			"\t\trespond ok\n\t}\n\thandle {\n", 1)
 	site = strings.Replace(site, "routes {$ROUTES:mollymawk}",
 		"routes mollymawk\n\t\t\tbrowser_sessions molly_session\n\t\t\tmax_body 1KiB", 1)
 	s := startSite(t, site, mollymawktest.Options{})
 	before := s.scrape()
 	for _, code := range append([]gate.Code{"ok", "browser"}, gate.Codes()...) {
 		if value, there := before[requestsTotal(string(code))]; !there || value != 0 {
-			t.Errorf("%s is %v before the first request", code, value)
+			t.Errorf("%s is %v before the first request, want 0", code, value)
 		}
 	}
 	token := s.token("--scope", "unikernel:list", "--scope", "unikernel:console", "--scope", "unikernel:restart",
@@ -75,7 +76,7 @@ func TestMetrics(t *testing.T) {
 		ask("malformed_token", append(bearer("x"), s.url("/api/unikernels"))...)
 		ask("invalid_path", append(bearer(token), s.url("//api/unikernels"))...)
 		ask("route_not_allowed", append(bearer(token), s.url("/other/y"))...)
-		// Caddy's registry is a new one, and ours outlive it.
+		// Caddy creates a new registry; Mollygate's metrics outlive it.
 		if err := s.reload(site); err != nil {
 			t.Fatal(err)
 		}
@@ -92,8 +93,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: %v, want %v", outcome, got[requestsTotal(outcome)], want[outcome])
 		}
 	}
-	t.Logf("the last request shows %v after its answer", time.Since(begun).Round(time.Millisecond))
-	// The census was taken with the first scrape, before there were tokens.
+	t.Logf("the last request shows %v after its response", time.Since(begun).Round(time.Millisecond))
+	// The tokens were counted at the first scrape, before any existed.
 	for name, want := range map[string]float64{
 		"caddy_api_tokens_store_up": 1, `caddy_api_tokens{status="active"}`: 0, `caddy_api_tokens{status="revoked"}`: 0,
 		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0,
@@ -113,18 +114,18 @@ func TestMetrics(t *testing.T) {
 	}
 	for name := range got {
 		if strings.Contains(name, tokenID(token)) {
-			t.Errorf("a token's id is a label: %s", name)
+			t.Errorf("a token's ID is a label: %s", name)
 		}
 	}
-	// Listing shows a use at once, too.
+	// A listing also shows a use immediately.
 	if allowed, denied := s.usage(token); allowed != uint64(want["ok"]+want["backend_redirect"]) || denied == 0 {
-		t.Errorf("listed are %d and %d", allowed, denied)
+		t.Errorf("listed %d allowed and %d denied", allowed, denied)
 	}
 }
 
-// TestMetricsOfTokens are right when they are first asked for, also of a store from
-// before.
-func TestMetricsOfTokens(t *testing.T) {
+// TestTokenMetrics checks that the metrics about tokens are right at the first scrape,
+// including those for tokens of an earlier process.
+func TestTokenMetrics(t *testing.T) {
 	t.Parallel()
 	c := startCaddy(t, plainSite, map[string]string{"UPSTREAM": "x", "BACKEND": "127.0.0.1:1"})
 	c.token("--preset", "read")

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestMigrate does what docs/migrate.md says, command by command, before a stand-in
-// with tokens in use.
+// TestMigrate runs the commands of docs/migrate.md one by one, with a stand-in whose tokens
+// are in use.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
@@ -29,7 +29,7 @@ func TestMigrate(t *testing.T) {
 	c.write("old.token", old+"\n")
 	configs := fenced(t, "docs/migrate.md", "caddyfile")
 	if len(configs) != 1 {
-		t.Fatalf("%d Caddyfiles", len(configs))
+		t.Fatalf("the page has %d Caddyfiles, want 1", len(configs))
 	}
 	c.write("Caddyfile", strings.NewReplacer("/etc/caddy/secrets", secrets, "keys.molly.example.com",
 		"keys.molly.example.com", "molly.example.com", c.url(""), "mollymawk.internal:8080",
@@ -37,7 +37,7 @@ func TestMigrate(t *testing.T) {
 
 	c.stopAtEnd()
 	out, err := c.bash(commands(t, "docs/migrate.md", nil,
-		change{`"$SECRETS/login.json" "$SECRETS/jar"`, `"$SECRETS/jar"`, "nobody writes the password again"},
+		change{`"$SECRETS/login.json" "$SECRETS/jar"`, `"$SECRETS/jar"`, "the file already exists"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
@@ -53,17 +53,17 @@ func TestMigrate(t *testing.T) {
 	}
 	key := strings.TrimSpace(string(created))
 	for _, secret := range []string{old, other, strings.TrimSpace(string(upstream)), key} {
-		checkNoSecret(t, "what the commands wrote", out, secret)
+		checkNoSecret(t, "the output", out, secret)
 	}
 	if left, _ := filepath.Glob(c.path("secrets/*")); len(left) != 1 {
-		t.Errorf("left are %q", left)
+		t.Errorf("remaining files: %q", left)
 	}
 	for token, want := range map[string]int{old: 401, other: 200, key: 200} {
 		if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != want {
 			t.Errorf("status %d, want %d: %s", status, want, body)
 		}
 	}
-	// The web UI goes on, and the backend has seen but the gate's token.
+	// The web UI works.
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
 		t.Errorf("the web UI: status %d", status)
 	}

@@ -20,7 +20,7 @@ import (
 
 const monitoring = "../monitoring"
 
-// prometheusServer is a Prometheus that scrapes a Caddy every second and has our alerts.
+// prometheusServer is a Prometheus that scrapes a Caddy every second, with our alerts.
 type prometheusServer struct {
 	t       *testing.T
 	address string
@@ -35,7 +35,8 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	text := fmt.Sprintf(
-		"global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - {job_name: caddy, static_configs: [{targets: [%q]}]}\n", rules, target)
+		"global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n"+
+			"  - {job_name: caddy, static_configs: [{targets: [%q]}]}\n", rules, target)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 	return p
 }
 
-// get asks Prometheus' API and decodes what it has to say; false if it can't.
+// get queries Prometheus' API and decodes the data. It reports whether Prometheus responded.
 func (p *prometheusServer) get(path string, query url.Values, data any) bool {
 	p.t.Helper()
 	response, err := http.Get("http://" + p.address + "/api/v1/" + path + "?" + query.Encode())
@@ -79,7 +80,7 @@ func (p *prometheusServer) get(path string, query url.Values, data any) bool {
 	}{data}) == nil && response.StatusCode == http.StatusOK
 }
 
-// samples returns what a query has as its result.
+// samples returns the result of a query.
 func (p *prometheusServer) samples(query string) (values []string) {
 	p.t.Helper()
 	var data struct {
@@ -96,15 +97,16 @@ func (p *prometheusServer) samples(query string) (values []string) {
 	return values
 }
 
-// TestMonitoring: a real Prometheus scrapes a real Caddy; each query of the Grafana
-// dashboard has a result, and no alert asks for what isn't there.
+// TestMonitoring runs a real Prometheus that scrapes a real Caddy. Each query of the Grafana
+// dashboard has a result, and no alert uses a metric that doesn't exist.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite+"\nhttp://127.0.0.1:{$HTTPS} {\n\tmetrics\n}\n", mollymawktest.Options{})
 	token := s.token("--preset", "read", "--expires-in", "3d")
 	p := startPrometheus(t, "127.0.0.1:"+s.env["HTTPS"])
 	s.eventually("Prometheus scrapes", func() bool { return len(p.samples("caddy_api_tokens_store_up == 1")) == 1 })
-	// Until the end: rates are of the last minute, and decisions are timed one in 64.
+	// Rates cover the last minute, and only one decision in 64 is timed, so requests continue
+	// until the end of the test.
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -156,12 +158,11 @@ func TestMonitoring(t *testing.T) {
 		}
 	}
 	if queries < 15 {
-		t.Errorf("the dashboard has %d queries", queries)
+		t.Errorf("the dashboard has only %d queries", queries)
 	}
 	s.eventually("the dashboard shows requests", func() bool {
-		return len(
-			p.samples(
-				`sum(rate(caddy_bearer_auth_requests_total{outcome="ok"}[1m])) > 0 and sum(rate(caddy_bearer_auth_requests_total{outcome="route_not_allowed"}[1m])) > 0`)) == 1
+		return len(p.samples(`sum(rate(caddy_bearer_auth_requests_total{outcome="ok"}[1m])) > 0 and `+
+			`sum(rate(caddy_bearer_auth_requests_total{outcome="route_not_allowed"}[1m])) > 0`)) == 1
 	})
 
 	var rules struct {
@@ -181,20 +182,20 @@ func TestMonitoring(t *testing.T) {
 		return true
 	})
 	if n := len(rules.Groups[0].Rules); n != 11 {
-		t.Errorf("%d alerts", n)
+		t.Errorf("got %d alerts, want 11", n)
 	}
-	// An alert about a metric that doesn't exist never comes.
+	// An alert on a metric that doesn't exist never fires.
 	selectors := regexp.MustCompile(`caddy_\w+(\{[^}]*\})?`)
 	for _, rule := range rules.Groups[0].Rules {
 		for _, selector := range selectors.FindAllString(rule.Query, -1) {
 			if len(p.samples(selector)) == 0 {
-				t.Errorf("%s asks for %s, which isn't there", rule.Name, selector)
+				t.Errorf("%s uses %s, which doesn't exist", rule.Name, selector)
 			}
 		}
 	}
 }
 
-// TestAlertRules says when each alert comes.
+// TestAlertRules tests when each alert fires.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.CommandContext(t.Context(), "promtool", "test", "rules",

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestClientWithoutAddress: a client on a unix socket has no address, and nothing is
-// made up for it: null in JSON, "-" in logs.
+// TestClientWithoutAddress checks that a client on a unix socket, which has no address, is
+// shown without one: as null in JSON and "-" in logs.
 func TestClientWithoutAddress(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
@@ -51,7 +51,7 @@ http://users.test {
 	var refusal map[string]any
 	s.decode(body, &refusal)
 	if address, ok := refusal["client_ip"]; !ok || address != nil || refusal["code"] != "ip_denied" {
-		t.Errorf("refused with %s", body)
+		t.Errorf("got refusal %s", body)
 	}
 	create := []string{"-H", "Content-Type: application/json", "-d",
 		`{"name":"made","scopes":["plain:read"],"expires_in":"1d"}`}
@@ -68,7 +68,7 @@ http://users.test {
 		s.decode(s.getAdmin("/api_tokens/v1/tokens/"+tokenID(token)), &got)
 		if address, ok := got["last_used_ip"]; !ok || address != nil || got["last_used_at"] == nil ||
 			got["last_used_route"] == nil {
-			t.Errorf("the token is %v", got)
+			t.Errorf("got token %v", got)
 		}
 	}
 	var audit struct{ Data []map[string]any }
@@ -76,14 +76,14 @@ http://users.test {
 	made := 0
 	for _, entry := range audit.Data {
 		if address, ok := entry["address"]; !ok || address != nil {
-			t.Errorf("an entry of the audit is %v", entry)
+			t.Errorf("got audit entry %v", entry)
 		}
 		if entry["token_name"] == "made" {
 			made++
 		}
 	}
 	if made != 2 {
-		t.Errorf("%d entries of what was made, want 2", made)
+		t.Errorf("the audit log has %d creations, want 2", made)
 	}
 	s.stop()
 	shown := 0
@@ -110,6 +110,6 @@ http://users.test {
 		}
 	}
 	if shown == 0 {
-		t.Error("no refusal is logged, so nothing is tested")
+		t.Error("no refusal was logged, so nothing was tested")
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 )
 
-// describedCall is a call that a test of package admin made, and its answer.
+// describedCall is a call by a test of package admin, and its response.
 type describedCall struct {
 	Method, Pattern, ID, URL string
 	Header                   http.Header
@@ -28,8 +28,8 @@ type describedCall struct {
 	Answer                   []byte
 }
 
-// TestOpenAPI runs the tests of package admin and compares their calls and answers
-// with openapi.json.
+// TestOpenAPI runs the tests of package admin and compares their calls and responses with
+// openapi.json.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	document := openAPI(t)
@@ -65,7 +65,7 @@ func TestOpenAPI(t *testing.T) {
 	for path, item := range document.Paths.Map() {
 		for method := range item.Operations() {
 			if !carriedOut[method+" "+path] {
-				t.Errorf("%s %s was never carried out", method, path)
+				t.Errorf("%s %s never succeeded", method, path)
 			}
 		}
 	}
@@ -87,8 +87,8 @@ func openAPI(t *testing.T) *openapi3.T {
 	return document
 }
 
-// checkDescribed returns an error if an answer isn't as the document describes it,
-// or if a request was carried out that the document doesn't allow.
+// checkDescribed returns an error if the response differs from openapi.json, or if a request
+// succeeded that openapi.json doesn't allow.
 func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), e.Method, e.URL, bytes.NewReader(e.Body))
@@ -106,27 +106,27 @@ func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 	}
 	if e.Status < 300 {
 		if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil {
-			return fmt.Errorf("it was carried out, and openapi.json doesn't allow it: %w", err)
+			return fmt.Errorf("openapi.json doesn't allow this request, but it succeeded: %w", err)
 		}
 	}
 	if e.Pattern == "/backup" && e.Status == http.StatusOK {
 		return nil
 	}
-	answer := &openapi3filter.ResponseValidationInput{
+	response := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: e.Status, Header: e.AnswerHeader, Options: input.Options,
 		Body: io.NopCloser(bytes.NewReader(e.Answer)),
 	}
-	if err := openapi3filter.ValidateResponse(t.Context(), answer); err != nil {
-		return fmt.Errorf("the answer %d isn't as openapi.json has it: %w", e.Status, err)
+	if err := openapi3filter.ValidateResponse(t.Context(), response); err != nil {
+		return fmt.Errorf("the response %d differs from openapi.json: %w", e.Status, err)
 	}
 	return nil
 }
 
-// TestCheckDescribed: the check notices what isn't described.
+// TestCheckDescribed tests checkDescribed.
 func TestCheckDescribed(t *testing.T) {
 	t.Parallel()
 	document := openAPI(t)
-	for name, answer := range map[string]struct {
+	for name, response := range map[string]struct {
 		status int
 		body   string
 	}{
@@ -136,11 +136,11 @@ func TestCheckDescribed(t *testing.T) {
 	} {
 		err := checkDescribed(t, document, describedCall{
 			Method: http.MethodGet, Pattern: "/tokens", URL: "/tokens",
-			Status: answer.status, AnswerHeader: http.Header{"Content-Type": {"application/json"}},
-			Answer: []byte(answer.body),
+			Status: response.status, AnswerHeader: http.Header{"Content-Type": {"application/json"}},
+			Answer: []byte(response.body),
 		})
 		if err == nil {
-			t.Errorf("%s: it isn't noticed", name)
+			t.Errorf("%s: got no error", name)
 		}
 	}
 }

@@ -12,8 +12,7 @@ import (
 
 const challenge = `Bearer realm="mollymawk"`
 
-// TestRefusals asks for each refusal that needs no
-// limits, with curl.
+// TestRefusals provokes every refusal that doesn't require limits, with curl.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -65,7 +64,7 @@ func TestRefusals(t *testing.T) {
 			invalidRequest, "", [2]string{}},
 		"checksum": {bearer(malformed), "/api/unikernels", 401, "malformed_token", invalidToken, "",
 			[2]string{}},
-		"another system's": {bearer("glpat-0123456789"), "/api/unikernels", 401, "malformed_token", invalidToken, "",
+		"token of another system": {bearer("glpat-0123456789"), "/api/unikernels", 401, "malformed_token", invalidToken, "",
 			[2]string{}},
 		"deleted":       {bearer(unknown), "/api/unikernels", 401, "unknown_token", invalidToken, "", [2]string{}},
 		"admin token":   {bearer(admin), "/api/unikernels", 403, "wrong_kind", "", admin, [2]string{}},
@@ -78,7 +77,7 @@ func TestRefusals(t *testing.T) {
 			[2]string{"client_ip", "127.0.0.1"}},
 		"method": {append(bearer(full), "-X", "DELETE"), "/api/unikernels", 405, "method_not_allowed", "", full,
 			[2]string{}},
-		"head": {append(bearer(full), "-X", "OPTIONS"), "/api/unikernels", 405, "method_not_allowed", "", full,
+		"OPTIONS": {append(bearer(full), "-X", "OPTIONS"), "/api/unikernels", 405, "method_not_allowed", "", full,
 			[2]string{}},
 		"two slashes": {bearer(full), "//api/unikernels", 400, "invalid_path", "", "", [2]string{}},
 		"dots":        {bearer(full), "/api/../api/unikernels", 400, "invalid_path", "", "", [2]string{}},
@@ -103,7 +102,7 @@ func TestRefusals(t *testing.T) {
 			if problem["status"] != float64(test.status) || problem["success"] != false ||
 				problem["data"] != problem["detail"] ||
 				problem["detail"] == "" || problem["title"] == "" || problem["type"] == "" {
-				t.Errorf("the body is %s", body)
+				t.Errorf("got body %s", body)
 			}
 			for name, want := range map[string]string{"Content-Type": "application/problem+json",
 				"Cache-Control": "no-store"} {

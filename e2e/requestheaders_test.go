@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestRequestHeaders sends headers through a gate with an allow-list of them.
+// TestRequestHeaders sends headers through a gate with an allowlist.
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
@@ -38,15 +38,15 @@ func TestRequestHeaders(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	// Caddy's proxy sets some
+	// Caddy's proxy adds some.
 	want := []string{"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type",
 		"Host", "If-Match", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
 	if !slices.Equal(got, want) || string(requests[0].Body) != body {
-		t.Errorf("with a token the backend saw the headers %q, want %q, and the body %q", got, want, requests[0].Body)
+		t.Errorf("with a token, the backend saw headers %q, want %q, and the body %q", got, want, requests[0].Body)
 	}
 	for _, name := range []string{"X-Custom", "Referer", "X-Tenant", "Sudo"} {
 		if len(requests[1].Values(name)) != 1 {
-			t.Errorf("without a token the backend didn't see %s", name)
+			t.Errorf("without a token, the backend didn't see %s", name)
 		}
 	}
 }

@@ -15,21 +15,20 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// callers call the gate with whatever token is current, until it is stopped, and
-// counts what it is answered.
+// callers call the gate with the current secret until they are stopped, and count the
+// responses.
 type callers struct {
 	s      *site
 	stop   context.CancelFunc
 	wait   sync.WaitGroup
 	secret atomic.Pointer[string]
 	passed atomic.Int64
-	// refused holds the first answers that weren't 200.
+	// refused holds the first responses with a status other than 200.
 	mu      sync.Mutex
 	refused []string
 }
 
-// startCallers starts clients that call all the time, each on connections of its
-// own.
+// startCallers starts n clients that call continuously, each on its own connections.
 func startCallers(s *site, n int, secret string) *callers {
 	ctx, stop := context.WithCancel(s.t.Context())
 	c := &callers{s: s, stop: stop}
@@ -77,7 +76,7 @@ func (c *callers) refuse(what string) {
 	}
 }
 
-// passes waits until so many more requests have passed.
+// passes waits until n more requests have been allowed.
 func (c *callers) passes(n int64) {
 	c.s.t.Helper()
 	target := c.passed.Load() + n
@@ -96,8 +95,8 @@ func (c *callers) end() {
 	c.wait.Wait()
 }
 
-// TestRotation gives a token a new secret while 50 clients call all the time: none
-// of their requests fails, whether they have changed over already or not.
+// TestRotation rotates a token while 50 clients call continuously. No request fails, whether
+// its client already uses the new secret or not.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -113,7 +112,7 @@ func TestRotation(t *testing.T) {
 	}
 	current := strings.TrimSpace(stdout)
 	if tokenID(current) != id || current == old {
-		t.Fatal("the new secret is of another token, or the old one")
+		t.Fatal("the new secret has another ID, or is the old one")
 	}
 	clients.passes(200) // with the old secret
 	url := s.url("/api/unikernels?instance=default")
@@ -127,7 +126,7 @@ func TestRotation(t *testing.T) {
 	}
 	clients.secret.Store(&current)
 	clients.passes(500)
-	s.eventually("the grace is over", func() bool {
+	s.eventually("the grace period is over", func() bool {
 		status, _, body := curl(t, append(bearer(old), url)...)
 		return status == 401 && problem(t, body)["code"] == "revoked_token"
 	})
@@ -141,11 +140,11 @@ func TestRotation(t *testing.T) {
 	s.checkLogs(old, current)
 }
 
-// TestChangeIsInForce: when a change of a token has returned, no request that begins
-// later passes, whatever is under way.
-func TestChangeIsInForce(t *testing.T) {
+// TestChangeTakesEffect checks that after a change of a token has returned, every later
+// request is refused, even with other requests in progress.
+func TestChangeTakesEffect(t *testing.T) {
 	t.Parallel()
-	// Requests with a token that was deleted count as guesses.
+	// Requests with a deleted token count as guesses.
 	s := startSite(t, strings.Replace(plainSite, "bearer_auth {", "bearer_auth {\n failure_limit off", 1),
 		mollymawktest.Options{})
 	for verb, want := range map[string]string{"revoke": "revoked_token", "disable": "disabled_token",
@@ -175,7 +174,7 @@ func TestChangeIsInForce(t *testing.T) {
 	}
 }
 
-// get calls the list of unikernels on a connection of its own.
+// get lists unikernels on its own connection.
 func (s *site) get(token string) (status int, code string) {
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
 	if err != nil {
@@ -199,8 +198,8 @@ func (s *site) get(token string) (status int, code string) {
 	return response.StatusCode, code
 }
 
-// TestCommandLine goes through the life of a token as an admin does, with a real
-// Caddy behind the command line.
+// TestCommandLine manages a token through its lifecycle with the command line and a real
+// Caddy.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -239,11 +238,11 @@ func TestCommandLine(t *testing.T) {
 	if out := run(4, "scan", leak); !strings.Contains(out, id+"  active") || strings.Contains(out, token[17:]) {
 		t.Errorf("scan: %s", out)
 	}
-	run(2, "restore", backup, "--store", s.path("tokens.db"), "--yes") // Caddy has it
+	run(2, "restore", backup, "--store", s.path("tokens.db"), "--yes") // Caddy holds it
 	run(0, "revoke", id, "--yes", "--wait")
 	run(5, "enable", id)
 
-	// Put back as it was, with Caddy stopped: what was done since is undone.
+	// After a restore with Caddy stopped, later changes are undone.
 	s.stop()
 	cmd := s.command("api-token", "restore", backup, "--store", s.path("tokens.db"), "--yes")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "is kept as") {
@@ -255,13 +254,13 @@ func TestCommandLine(t *testing.T) {
 	}
 	cmd = s.command("api-token", "list", "--address", "127.0.0.1:1")
 	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 6 {
-		t.Errorf("with nobody there: exit code %d: %s", cmd.ProcessState.ExitCode(), out)
+		t.Errorf("without a running Caddy: exit code %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 	s.checkLogs(token)
 }
 
-// TestAcknowledgedChangesSurviveKill: what a change was acknowledged for is there at
-// the next start, also after kill -9.
+// TestAcknowledgedChangesSurviveKill checks that an acknowledged change is there after kill
+// -9.
 func TestAcknowledgedChangesSurviveKill(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// checkNoSecret fails if a secret, its hash or what is left of it when its public
-// part is taken off stands in a text. It never prints the secret.
+// checkNoSecret fails if a text contains a secret, its hash or its secret part. It never
+// prints the secret.
 func checkNoSecret(t *testing.T, where, text, secret string) {
 	t.Helper()
 	sum := sha256.Sum256([]byte(secret))
@@ -32,7 +32,7 @@ func checkNoSecret(t *testing.T, where, text, secret string) {
 	}
 	for what, form := range forms {
 		if strings.Contains(text, form) {
-			t.Errorf("%s holds %s", where, what)
+			t.Errorf("%s contains %s", where, what)
 		}
 	}
 }

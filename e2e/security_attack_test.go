@@ -10,116 +10,117 @@ import (
 	"testing"
 )
 
-// attack is a case: a request, and what may come of it. It runs over every
-// protocol that can express it.
+// attack is a test case: a request and its permitted outcomes. It runs over every protocol
+// that can express it.
 type attack struct {
-	// id is that of the case and what is special about this form of it.
-	id string
+	// name says what is special about the request.
+	name string
 	wireRequest
-	// over are the protocols, by name; by default all, or HTTP/1 if the request is
-	// raw bytes or has a line that only HTTP/1 has.
+	// over names the protocols. The default is all, or only HTTP/1 if the request is raw bytes
+	// or has a header line that only HTTP/1 permits.
 	over []string
-	// want is a verdict for each answer.
+	// want contains a verdict for each response.
 	want []verdict
-	// otherwise is what is wanted over some protocols instead. "h2" counts for h2c.
+	// otherwise replaces want for some protocols. "h2" includes h2c.
 	otherwise map[string][]verdict
-	// aliases sends it to the port where names with "_" and "." are let in.
+	// aliases sends the request to the port that admits names with "_" and ".".
 	aliases bool
-	// then checks what else there is to the case.
+	// then makes additional checks.
 	then func(t *testing.T, x *exchange)
 }
 
-// exchange is an attack that has taken place.
+// exchange is an attack that has been carried out.
 type exchange struct {
-	*arena
-	wire    wire
-	request wireRequest
-	answers []wireAnswer
+	*testbed
+	wire      wire
+	request   wireRequest
+	responses []wireResponse
 	// seen are the requests that the backend saw.
 	seen []seenRequest
-	// log is what has been logged meanwhile, from mark on.
+	// log is what was logged from mark on.
 	log  string
 	mark int
 }
 
-// outcome says who answers a request.
+// outcome says who responds to a request.
 type outcome int
 
 const (
-	// passes the gate with a token.
+	// The gate allows the request with a token.
 	passes outcome = iota
-	// passesNowhere passes with a token and comes to no backend.
+	// The gate allows the request with a token, but it reaches no backend.
 	passesNowhere
-	// passesUntouched goes to the backend without.
+	// The gate passes the request through without a token.
 	passesUntouched
-	// isRefused by the gate.
+	// The gate refuses the request.
 	isRefused
-	// isRefusedElsewhere by the gate, with an answer by Caddy's error routes.
+	// The gate refuses the request, and Caddy's error routes respond.
 	isRefusedElsewhere
-	// isDropped by Go or by Caddy before it comes to the gate, or there is no site.
+	// Go or Caddy rejects the request before the gate, or no site matches.
 	isDropped
-	// mayPass either way, if only it does no harm: the request is broken after it
-	// was decided about.
+	// The gate allows or refuses the request, but it does no harm: the request breaks off
+	// after the decision.
 	mayPass
 )
 
-// verdict is what may come of a request.
+// verdict is the permitted outcome of a request.
 type verdict struct {
 	outcome outcome
-	// status are those that the answer may have. 0 is none at all.
+	// status lists the permitted statuses. 0 stands for no response.
 	status []int
 	code   string
-	// token names the one whose counts move.
+	// token names the token whose counts change.
 	token string
-	// sees is what the backend sees as method and target; by default, those sent.
+	// sees is the method and target that the backend sees. The default is what was sent.
 	sees string
 }
 
-// passed wants the request to pass with a token's authority.
+// passed wants the gate to allow the request with a token.
 func passed(token string) []verdict {
 	return []verdict{{outcome: passes, status: []int{200}, token: token}}
 }
 
-// passedAs wants it to pass, and to reach the backend in this spelling.
+// passedAs wants the gate to allow the request, and the backend to see this method and target.
 func passedAs(token, sees string) []verdict {
 	return []verdict{{outcome: passes, status: []int{200}, token: token, sees: sees}}
 }
 
-// answered wants it to pass, and this status from the backend or, with a code, in
-// place of its answer.
+// answered wants the gate to allow the request, and this status from the backend or, with a
+// code, from the gate in place of the backend's response.
 func answered(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passes, status: []int{status}, code: code, token: token}}
 }
 
-// answeredByNobody wants it to pass, and to come to no backend.
+// answeredByNobody wants the gate to allow the request, but no backend to see it.
 func answeredByNobody(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passesNowhere, status: []int{status}, code: code, token: token}}
 }
 
-// untouched wants it to pass without a token, and this status from the backend.
+// untouched wants the request to pass through without a token, and one of these statuses from
+// the backend.
 func untouched(status ...int) []verdict {
 	return []verdict{{outcome: passesUntouched, status: status}}
 }
 
-// refused wants the gate to refuse it; the token is named if its secret is right.
+// refused wants the gate to refuse the request. token is set if its secret is right.
 func refused(status int, code string, token ...string) []verdict {
 	return []verdict{{outcome: isRefused, status: []int{status}, code: code, token: strings.Join(token, "")}}
 }
 
-// refusedElsewhere wants the gate to leave the answer to Caddy's error routes.
+// refusedElsewhere wants the gate to refuse the request, and Caddy's error routes to respond.
 func refusedElsewhere(status int, token ...string) []verdict {
 	return []verdict{{outcome: isRefusedElsewhere, status: []int{status}, token: strings.Join(token, "")}}
 }
 
-// dropped wants it never to come to the gate.
+// dropped wants the request never to reach the gate.
 func dropped(status ...int) []verdict { return []verdict{{outcome: isDropped, status: status}} }
 
-// broken wants no harm.
+// broken wants the request to do no harm.
 func broken(token string, status ...int) []verdict {
 	return []verdict{{outcome: mayPass, status: status, token: token}}
 }
 
-// runs says whether the attack can be expressed over a protocol.
+// runs reports whether a protocol can express the attack.
 func (k *attack) runs(w wire) bool {
 	name := w.String()
 	switch {
@@ -132,7 +133,7 @@ func (k *attack) runs(w wire) bool {
 	case k.pseudo != nil:
 		return name != "h1"
 	case k.hasHeader("Connection"), k.hasHeader("Transfer-Encoding"), k.hasHeader("Upgrade"), k.hasHeader("Host"):
-		return name == "h1" // elsewhere malformed, see HOP-07
+		return name == "h1" // malformed in HTTP/2 and HTTP/3
 	}
 	return true
 }
@@ -148,7 +149,7 @@ func (k *attack) wants(w wire) []verdict {
 	return k.want
 }
 
-// withDefaults fills in what a line of a table leaves out.
+// withDefaults fills in what a table entry omits.
 func (k attack) withDefaults() attack {
 	if k.host == "" {
 		k.host = gatedHost
@@ -162,14 +163,14 @@ func (k attack) withDefaults() attack {
 	return k
 }
 
-// run makes the attacks of a table one by one, over each protocol in turn, and
-// checks the invariants after each.
-func (a *arena) run(t *testing.T, wires []wire, attacks []attack) {
+// run carries out the attacks of a table one by one, over each protocol in turn, and checks
+// the invariants after each.
+func (a *testbed) run(t *testing.T, wires []wire, attacks []attack) {
 	t.Helper()
 	a.counted = a.counts()
 	for _, k := range attacks {
 		k := k.withDefaults()
-		t.Run(k.id, func(t *testing.T) {
+		t.Run(k.name, func(t *testing.T) {
 			for _, w := range wires {
 				if k.runs(w) {
 					t.Run(w.String(), func(t *testing.T) { a.attack(t, w, k) })
@@ -179,7 +180,7 @@ func (a *arena) run(t *testing.T, wires []wire, attacks []attack) {
 	}
 }
 
-func (a *arena) attack(t *testing.T, w wire, k attack) {
+func (a *testbed) attack(t *testing.T, w wire, k attack) {
 	t.Helper()
 	backend := a.backendOf(k.host)
 	backend.forget()
@@ -189,13 +190,13 @@ func (a *arena) attack(t *testing.T, w wire, k attack) {
 	if k.aliases {
 		w = a.onAliases(w)
 	}
-	x := &exchange{arena: a, wire: w, request: k.expand(a.names.Replace), mark: mark}
-	x.answers = w.exchange(x.request, len(want))
+	x := &exchange{testbed: a, wire: w, request: k.expand(a.names.Replace), mark: mark}
+	x.responses = w.exchange(x.request, len(want))
 	if slices.ContainsFunc(want, func(v verdict) bool { return v.outcome == mayPass }) {
-		a.plain.settle(t)
+		a.plain.waitUntilIdle(t)
 	}
 	victim := ""
-	if arenaSites[k.host].victims {
+	if testbedSites[k.host].victims {
 		victim = a.victim(t, k.host)
 	}
 	x.seen = backend.requests()
@@ -203,7 +204,7 @@ func (a *arena) attack(t *testing.T, w wire, k attack) {
 	a.counted = a.counts()
 	x.log = a.logSince(mark)
 
-	x.checkAnswers(t, want)
+	x.checkResponses(t, want)
 	moved := x.checkSeen(t, want, victim)
 	checkCounts(t, before, a.counted, moved)
 	x.checkSecrets(t, backend.input())
@@ -212,14 +213,14 @@ func (a *arena) attack(t *testing.T, w wire, k attack) {
 	}
 }
 
-func (a *arena) backendOf(host string) recordingBackend {
-	if _, molly := arenaSites[host]; molly && !arenaSites[host].plain {
+func (a *testbed) backendOf(host string) recordingBackend {
+	if _, molly := testbedSites[host]; molly && !testbedSites[host].plain {
 		return a.mollymawk
 	}
 	return a.plain
 }
 
-func (a *arena) onAliases(w wire) wire {
+func (a *testbed) onAliases(w wire) wire {
 	address := "127.0.0.1:" + a.env["ALIASES"]
 	if w.String() == "h1" {
 		return h1{address}
@@ -227,9 +228,9 @@ func (a *arena) onAliases(w wire) wire {
 	return h2{address: address}
 }
 
-// victim makes a call of somebody else, on the connection to the backend that the
-// attack has used. Its answer must be its own. It returns what the backend sees.
-func (a *arena) victim(t *testing.T, host string) string {
+// victim makes a call of another client, over the backend connection that the attack has used.
+// The response must be its own. victim returns what the backend should see.
+func (a *testbed) victim(t *testing.T, host string) string {
 	t.Helper()
 	a.victims++
 	prefix := ""
@@ -255,47 +256,47 @@ func (a *arena) victim(t *testing.T, host string) string {
 	return "GET " + path
 }
 
-// checkAnswers holds the answers against the verdicts (I6).
-func (x *exchange) checkAnswers(t *testing.T, want []verdict) {
+// checkResponses compares the responses with the verdicts.
+func (x *exchange) checkResponses(t *testing.T, want []verdict) {
 	t.Helper()
 	for i, v := range want {
-		if i >= len(x.answers) {
+		if i >= len(x.responses) {
 			if !slices.Contains(v.status, 0) {
-				t.Errorf("answer %d is missing, want status %v", i+1, v.status)
+				t.Errorf("response %d is missing, want status %v", i+1, v.status)
 			}
 			continue
 		}
-		answer := x.answers[i]
+		response := x.responses[i]
 		if v.outcome != passesUntouched {
-			checkNoCookie(t, answer)
+			checkNoCookie(t, response)
 		}
-		if !slices.Contains(v.status, answer.status) {
-			t.Errorf("answer %d has status %d (%v), want %v: %s", i+1, answer.status, answer.err, v.status,
-				shortened(answer.body))
+		if !slices.Contains(v.status, response.status) {
+			t.Errorf("response %d has status %d (%v), want %v: %s", i+1, response.status, response.err, v.status,
+				shortened(response.body))
 			continue
 		}
 		switch {
 		case v.outcome == isRefused:
-			x.checkProblem(t, answer, v.code)
-			x.checkRefusal(t, answer)
+			x.checkProblem(t, response, v.code)
+			x.checkRefusal(t, response)
 		case v.outcome == isRefusedElsewhere && v.code != "":
-			x.checkRefusal(t, answer)
-		case v.code != "" && answer.header.Get("Content-Encoding") == "":
-			x.checkProblem(t, answer, v.code)
-		case v.outcome == passes && answer.status == http.StatusOK && answer.header.Get("Api-Key-Expires") == "":
-			t.Errorf("the answer doesn't say when the token expires")
+			x.checkRefusal(t, response)
+		case v.code != "" && response.header.Get("Content-Encoding") == "":
+			x.checkProblem(t, response, v.code)
+		case v.outcome == passes && response.status == http.StatusOK && response.header.Get("Api-Key-Expires") == "":
+			t.Errorf("the response lacks Api-Key-Expires")
 		}
 	}
 }
 
-// checkNoCookie checks that an answer, its trailers and interim answers included, sets
-// no cookie.
-func checkNoCookie(t *testing.T, answer wireAnswer) {
+// checkNoCookie checks that a response, including its trailers and interim responses, sets no
+// cookie.
+func checkNoCookie(t *testing.T, response wireResponse) {
 	t.Helper()
-	for _, part := range append(answer.interim, answer) {
+	for _, part := range append(response.interim, response) {
 		for _, header := range []http.Header{part.header, part.trailer} {
 			for name, values := range header {
-				// one can be announced and not sent
+				// a trailer can be announced but not sent
 				if len(values) > 0 && strings.HasPrefix(foldName(name), "set-cookie") {
 					t.Errorf("the client got %s: %q with status %d", name, values, part.status)
 				}
@@ -304,31 +305,31 @@ func checkNoCookie(t *testing.T, answer wireAnswer) {
 	}
 }
 
-// shortened cuts a body for a message.
+// shortened cuts a body to a length suitable for a message.
 func shortened(body string) string { return body[:min(len(body), 300)] }
 
-// checkRefusal holds the headers of a refusal to what docs/errors.md says, whoever
-// writes its body.
-func (x *exchange) checkRefusal(t *testing.T, answer wireAnswer) {
+// checkRefusal checks that the headers of a refusal match docs/errors.md, whoever writes its
+// body.
+func (x *exchange) checkRefusal(t *testing.T, response wireResponse) {
 	t.Helper()
-	if got := answer.header.Get("Cache-Control"); got != "no-store" {
-		t.Errorf("Cache-Control is %q", got)
+	if got := response.header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control is %q, want no-store", got)
 	}
-	challenge := answer.header.Get("WWW-Authenticate")
-	if answer.status == http.StatusUnauthorized {
+	challenge := response.header.Get("WWW-Authenticate")
+	if response.status == http.StatusUnauthorized {
 		if !strings.HasPrefix(challenge, `Bearer realm="`) {
 			t.Errorf("WWW-Authenticate is %q", challenge)
 		}
-		if got := answer.header.Get("Vary"); got != "Authorization" {
-			t.Errorf("Vary is %q", got)
+		if got := response.header.Get("Vary"); got != "Authorization" {
+			t.Errorf("Vary is %q, want Authorization", got)
 		}
 	}
-	if _, ok := answer.header["Allow"]; ok != (answer.status == http.StatusMethodNotAllowed) {
-		t.Errorf("Allow is %q with status %d", answer.header.Get("Allow"), answer.status)
+	if _, ok := response.header["Allow"]; ok != (response.status == http.StatusMethodNotAllowed) {
+		t.Errorf("Allow is %q with status %d", response.header.Get("Allow"), response.status)
 	}
-	closes := strings.EqualFold(answer.header.Get("Connection"), "close")
-	if closes && !answer.closed {
-		t.Errorf("the connection was to be closed and is open")
+	closes := strings.EqualFold(response.header.Get("Connection"), "close")
+	if closes && !response.closed {
+		t.Errorf("the connection is still open after Connection: close")
 	}
 	if x.wire.String() == "h1" && x.request.raw == "" {
 		if want := x.request.announces() || x.request.asksToClose() ||
@@ -345,7 +346,7 @@ func (r wireRequest) asksToClose() bool {
 	})
 }
 
-func (x *exchange) checkProblem(t *testing.T, answer wireAnswer, code string) {
+func (x *exchange) checkProblem(t *testing.T, response wireResponse, code string) {
 	t.Helper()
 	if x.request.method == http.MethodHead && x.request.raw == "" {
 		return // there is no body
@@ -355,14 +356,14 @@ func (x *exchange) checkProblem(t *testing.T, answer wireAnswer, code string) {
 		Status  int
 		Success *bool
 	}
-	if err := json.Unmarshal([]byte(answer.body), &problem); err != nil {
-		t.Errorf("the body is %q: %v", shortened(answer.body), err)
+	if err := json.Unmarshal([]byte(response.body), &problem); err != nil {
+		t.Errorf("the body is %q: %v", shortened(response.body), err)
 		return
 	}
-	if problem.Code != code || problem.Status != answer.status || problem.Success == nil || *problem.Success {
+	if problem.Code != code || problem.Status != response.status || problem.Success == nil || *problem.Success {
 		t.Errorf("the body says %+v, want code %s", problem, code)
 	}
-	if got := answer.header.Get("Content-Type"); got != "application/problem+json" {
+	if got := response.header.Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("Content-Type is %q", got)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCrashingRequests sends what ends Mollymawk through the gate: without a token, by
-// cookie and by token.
+// TestCrashingRequests sends requests that crash Mollymawk through the gate: without a token,
+// by cookie and by token.
 func TestCrashingRequests(t *testing.T) {
 	t.Parallel()
 	site := strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -20,7 +20,7 @@ func TestCrashingRequests(t *testing.T) {
 	session, csrf := s.backend.Session("alice"), s.backend.CSRF("alice")
 	requests := mollymawktest.CrashingRequests(token, session, csrf)
 	for name, request := range mollymawktest.CrashingRequests(token, session, csrf) {
-		// A gate that doesn't know the caller must not be less careful.
+		// The gate must check unauthenticated callers just as carefully.
 		requests[name+", by cookie"] = strings.Replace(request, "\r\n"+bearerLine(token), "\r\nCookie: "+session, 1)
 		requests[name+", by nobody"] = strings.Replace(request, "\r\n"+bearerLine(token), "", 1)
 	}
@@ -28,15 +28,15 @@ func TestCrashingRequests(t *testing.T) {
 	for name, request := range requests {
 		status := s.raw(t, request)
 		if n := s.backend.Crashes(); n != crashes {
-			t.Errorf("%s: ended the backend; answered %d", name, status)
+			t.Errorf("%s: crashed the backend; status %d", name, status)
 			crashes = n
 		}
 	}
 	if n, albatross := s.backend.Crashes(), s.backend.AlbatrossCrashes(); n != crashes || albatross != 0 {
-		t.Errorf("the backend ended %d times, albatross %d times", n, albatross)
+		t.Errorf("the backend crashed %d times, albatross %d times", n, albatross)
 	}
 	t.Logf("%d requests", len(requests))
 	if list := s.backend.Unikernels("alice"); len(list) != 1 {
-		t.Errorf("unikernels %+v", list)
+		t.Errorf("got unikernels %+v, want 1", list)
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// promptly is how soon a refusal comes, however large a body is announced.
+// promptly is the time limit for a refusal, however large the announced body is.
 const promptly = 100 * time.Millisecond
 
-// TestSecurityEarlyRefusal refuses clients that announce a body and send nothing.
-// Each gets its answer at once, and soon afterwards holds nothing in Caddy,
-// although none of them closes its connection.
+// TestSecurityEarlyRefusal refuses clients that announce a body and send nothing. Each gets
+// its response immediately, and soon holds no resources in Caddy, although none of them closes
+// its connection.
 func TestSecurityEarlyRefusal(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -31,8 +31,8 @@ func TestSecurityEarlyRefusal(t *testing.T) {
 			goroutines, files := s.goroutines(), s.openFiles()
 			request := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + test.framing + "\r\n"
 
-			// As few at a time as there are processors to serve them, because what is
-			// measured is how long each waits for nothing.
+			// Use as few workers as there are processors, to measure only the time that each
+			// client waits without reason.
 			queue := make(chan struct{}, test.clients)
 			for range test.clients {
 				queue <- struct{}{}
@@ -64,10 +64,10 @@ func TestSecurityEarlyRefusal(t *testing.T) {
 	}
 }
 
-// refuseEarly sends a request without its body and checks that the refusal comes
-// promptly. Who has to wait tries twice more, because a busy machine makes one
-// wait now and then, and a gate that waits for a body makes all. It returns the
-// connections, which are open on this side.
+// refuseEarly sends a request without its body and checks that the refusal comes promptly. It
+// tries up to three times, because a busy machine delays some responses, while a gate that
+// waits for a body would delay all. It returns the connections, which are still open on this
+// side.
 func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 	t.Helper()
 	var took time.Duration
@@ -84,7 +84,7 @@ func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 		}
 		response, err := http.ReadResponse(conn.r, nil)
 		if took = time.Since(start); err != nil {
-			t.Errorf("no answer: %v", err)
+			t.Errorf("no response: %v", err)
 			return open
 		}
 		_ = response.Body.Close()
@@ -99,8 +99,8 @@ func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 	return open
 }
 
-// TestSecurityEarlyRefusalOfStreams does the same with the streams of one HTTP/2
-// connection, which goes on afterwards.
+// TestSecurityEarlyRefusalOfStreams does the same with the streams of one HTTP/2 connection,
+// which stays usable.
 func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -122,25 +122,25 @@ func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 		if err := conn.send(stream, request); err != nil {
 			t.Fatal(err)
 		}
-		if answer := conn.answer(stream); answer.status != http.StatusUnauthorized {
-			t.Fatalf("stream %d: %+v", stream, answer)
+		if response := conn.readResponse(stream); response.status != http.StatusUnauthorized {
+			t.Fatalf("stream %d: %+v", stream, response)
 		}
 		if took := time.Since(start); took > promptly {
 			slow++
 			t.Logf("stream %d: the refusal took %v", stream, took)
 		}
 	}
-	if slow > streams/20 { // a busy machine makes one wait now and then
+	if slow > streams/20 { // a busy machine delays a few
 		t.Errorf("%d of %d refusals took more than %v", slow, streams, promptly)
 	}
-	// those of the connection
+	// The connection has goroutines of its own.
 	s.eventually("no stream holds a goroutine", func() bool { return s.goroutines() <= goroutines+5 })
 	good := wireRequest{host: host, method: "GET", target: "/api/unikernels", header: by(token)}
 	if err := conn.send(2*streams+1, good); err != nil {
 		t.Fatal(err)
 	}
-	if answer := conn.answer(2*streams + 1); answer.status != http.StatusOK {
-		t.Errorf("the next request on the connection: %+v", answer)
+	if response := conn.readResponse(2*streams + 1); response.status != http.StatusOK {
+		t.Errorf("the next request on the connection: %+v", response)
 	}
 	conn.close()
 	s.eventually("the connection's goroutines have ended", func() bool { return s.goroutines() <= goroutines })

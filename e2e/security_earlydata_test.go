@@ -2,52 +2,53 @@ package e2e
 
 import "testing"
 
-// earlyDataAttacks are requests in TLS early data, each followed by the same one
-// after the handshake: security case UPG-07 (RFC 8470, CVE-2024-39321).
+// earlyDataAttacks are requests in TLS early data, each repeated after the handshake (RFC
+// 8470, CVE-2024-39321).
 var earlyDataAttacks = []attack{
-	{id: "UPG-07 POST", wireRequest: post("x", by("$C")...), want: both(tooEarly, passed("$C"))},
-	{id: "UPG-07 POST without a body", wireRequest: wireRequest{method: "POST", target: "/plain/write",
+	{name: "POST", wireRequest: post("x", by("$C")...), want: both(tooEarly, passed("$C"))},
+	{name: "POST without a body", wireRequest: wireRequest{method: "POST", target: "/plain/write",
 		header: by("$C")}, want: both(tooEarly, passed("$C"))},
-	{id: "UPG-07 upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C"),
+	{name: "upload", wireRequest: wireRequest{method: "POST", target: "/plain/upload", header: by("$C"),
 		body: "hello"}, want: both(tooEarly, passed("$C"))},
-	{id: "UPG-07 DELETE", wireRequest: wireRequest{method: "DELETE", target: "/plain/write", header: by("$C")},
+	{name: "DELETE", wireRequest: wireRequest{method: "DELETE", target: "/plain/write", header: by("$C")},
 		want: both(tooEarly, passed("$C"))},
-	{id: "UPG-07 POST to a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST",
+	{name: "POST to a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, method: "POST",
 		target: "/api/block/delete", header: by("$C"), body: `{"block_name":"x","albatross_instance":"default"}`},
 		want: both(tooEarly, answered("$C", 404, "backend_error"))},
-	{id: "UPG-07 POST, scope missing", wireRequest: post("x", by("$R")...),
+	{name: "POST, insufficient scope", wireRequest: post("x", by("$R")...),
 		want: both(tooEarly, refused(403, "insufficient_scope", "$R"))},
-	{id: "UPG-07 POST, bad token", wireRequest: post("x", by("$U")...),
+	{name: "POST, bad token", wireRequest: post("x", by("$U")...),
 		want: both(tooEarly, refused(401, "unknown_token"))},
-	{id: "UPG-07 POST, no token", wireRequest: post("x"),
+	{name: "POST, no token", wireRequest: post("x"),
 		want: both(refused(401, "missing_token"), refused(401, "missing_token"))},
-	{id: "UPG-07 GET", wireRequest: get("/plain/read", by("$R")...), want: both(passed("$R"), passed("$R")),
+	{name: "GET", wireRequest: get("/plain/read", by("$R")...), want: both(passed("$R"), passed("$R")),
 		then: firstIsMarkedEarly},
-	{id: "UPG-07 GET, bad token", wireRequest: get("/plain/read", by("$U")...),
+	{name: "GET, bad token", wireRequest: get("/plain/read", by("$U")...),
 		want: both(refused(401, "unknown_token"), refused(401, "unknown_token"))},
-	{id: "UPG-07 GET, token bound to an address", wireRequest: get("/plain/read", by("$I")...),
+	{name: "GET, token bound to an address", wireRequest: get("/plain/read", by("$I")...),
 		want: both(refused(425, "too_early", "$I"), refused(403, "ip_denied", "$I"))},
-	{id: "UPG-07 GET from a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels",
+	{name: "GET from a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels",
 		header: by("$R")}, want: both(passed("$R"), passed("$R")), then: firstIsMarkedEarly},
-	// What the gate doesn't decide about is the backend's, which is told.
-	{id: "UPG-07 POST, untouched", wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login",
+	// The backend must decide about requests that pass through, and is told that they are
+	// early.
+	{name: "POST, untouched", wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login",
 		body: "x"}, want: both(untouched(200), untouched(200)), then: firstIsMarkedEarly},
 }
 
-// tooEarly wants a refusal of which nothing is counted.
+// tooEarly wants a refusal that isn't counted.
 var tooEarly = refused(425, "too_early")
 
-// TestSecurityEarlyData makes the attacks over HTTP/3 with early data, as Caddy
-// accepts it if it isn't told otherwise.
+// TestSecurityEarlyData carries out the attacks over HTTP/3 with early data, which Caddy
+// accepts by default.
 func TestSecurityEarlyData(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, arenaConfig(), nil)
+	a := startTestbed(t, testbedConfig(), nil)
 	early := h3Early{caddy: a.caddy, address: "127.0.0.1:" + a.env["HTTPS"], sessions: newSessions()}
 	a.run(t, []wire{early}, earlyDataAttacks)
 }
 
-// firstIsMarkedEarly checks that the backend can tell the request in early data
-// from its repetition.
+// firstIsMarkedEarly checks that the backend can distinguish the request in early data from
+// its repetition.
 func firstIsMarkedEarly(t *testing.T, x *exchange) {
 	var marks []string
 	for _, seen := range x.seen[:2] {

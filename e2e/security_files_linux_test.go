@@ -12,9 +12,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestFewFiles sends more requests at once than Caddy may have files open:
-// security case DOS-08. It recovers, and the store comes to no harm.
-func TestFewFiles(t *testing.T) {
+// TestFileLimit sends more simultaneous requests than Caddy may have files open. Caddy
+// recovers, and the store isn't damaged.
+func TestFileLimit(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--preset", "read")
@@ -46,7 +46,7 @@ func TestFewFiles(t *testing.T) {
 			switch response.StatusCode {
 			case http.StatusOK:
 				ok.Add(1)
-			case http.StatusBadGateway: // no file was left for the backend's connection
+			case http.StatusBadGateway: // no file was left for the connection to the backend
 				refused.Add(1)
 			default:
 				t.Errorf("status %d", response.StatusCode)
@@ -55,7 +55,7 @@ func TestFewFiles(t *testing.T) {
 	}
 	close(start)
 	group.Wait()
-	t.Logf("%d answers, %d failed to reach the backend, %d got none", ok.Load(), refused.Load(), none.Load())
+	t.Logf("%d requests answered, %d failed to reach the backend, %d got no response", ok.Load(), refused.Load(), none.Load())
 	if ok.Load() == 0 {
 		t.Errorf("no request was answered")
 	}

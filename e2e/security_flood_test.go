@@ -14,13 +14,13 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// guess returns a well-formed token that nobody was given; i makes it another.
+// guess returns a well-formed token that doesn't exist; each i gives a different one.
 func guess(prefix string, i int) string {
 	return signToken(fmt.Sprintf("%s_%012d_%s", prefix, i, strings.Repeat("aB3dE5gH", 4)))
 }
 
-// flood sends requests as fast as they are answered, many at a time on a few
-// connections, and returns how often each status was answered.
+// flood sends requests as fast as they are answered, pipelined on a few connections, and
+// returns how often each status occurred.
 func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) map[int]int {
 	t.Helper()
 	const connections, atOnce = 4, 50
@@ -36,7 +36,7 @@ func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) ma
 			}
 			defer conn.close()
 			for i := n; i < requests; i += connections * atOnce {
-				_ = conn.SetDeadline(time.Now().Add(wirePatience))
+				_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
 				var batch strings.Builder
 				sent := 0
 				for j := i; j < min(requests, i+connections*atOnce); j += connections {
@@ -50,11 +50,11 @@ func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) ma
 				for range sent {
 					response, err := http.ReadResponse(conn.r, nil)
 					if err != nil {
-						t.Errorf("no answer: %v", err)
+						t.Errorf("no response: %v", err)
 						return
 					}
 					if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") == "" {
-						t.Errorf("there is no Retry-After")
+						t.Errorf("the response lacks Retry-After")
 					}
 					_, _ = io.Copy(io.Discard, response.Body)
 					_ = response.Body.Close()
@@ -69,11 +69,10 @@ func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) ma
 	return statuses
 }
 
-// quietSite is a gate that logs what operators let it log: no debugging.
+// quietSite is a gate with the default logging: no debug level, no access log.
 var quietSite = strings.NewReplacer("\tdebug\n", "", "\tlog\n", "").Replace(plainSite)
 
-// live returns how much memory Caddy holds, in bytes: what is in use, after a
-// collection, and what the system has given it.
+// live returns Caddy's memory in bytes: the heap after a collection, and the resident set.
 func (c *caddy) live() (heap, resident int64) {
 	c.t.Helper()
 	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/heap?gc=1&debug=1"), "# HeapAlloc = ")
@@ -93,9 +92,9 @@ func (c *caddy) live() (heap, resident int64) {
 	return heap, pages * int64(os.Getpagesize())
 }
 
-// TestFloodOfGuesses shows the gate 200,000 tokens that nobody has: security cases
-// DOS-01 (nothing is kept of them, and who has a good one isn't disturbed) and
-// DOS-06 (nor is anything logged). What a miss does in the store is tested there.
+// TestFloodOfGuesses presents 200,000 tokens that don't exist. The gate keeps and logs nothing
+// about them, and valid tokens work undisturbed. The cost of a miss in the store is tested
+// there.
 func TestFloodOfGuesses(t *testing.T) {
 	t.Parallel()
 	guesses, warmUp := 200_000, 20_000
@@ -133,21 +132,21 @@ func TestFloodOfGuesses(t *testing.T) {
 	good.Wait()
 
 	heapNow, residentNow := s.live()
-	t.Logf(
-		"%d guesses in %v: %v. Heap %d and then %d KiB, resident %d and then %d KiB. %d good calls beside them, the slowest in %v",
+	t.Logf("%d guesses in %v: %v. Heap %d KiB, then %d KiB; resident %d KiB, then %d KiB. "+
+		"%d valid calls meanwhile, the slowest took %v",
 		guesses, took, statuses, heap>>10, heapNow>>10, resident>>10, residentNow>>10, calls, slowest)
 	if statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests] != guesses {
-		t.Errorf("the answers were %v", statuses)
+		t.Errorf("got statuses %v", statuses)
 	}
 	if calls == 0 {
-		t.Errorf("no good call was made")
+		t.Errorf("no valid call was made")
 	}
-	// 10 bytes for each guess would be 2 MB.
+	// 10 bytes per guess would be 2 MB.
 	if heapNow > heap+1<<20 {
-		t.Errorf("the heap has grown by %d KiB", (heapNow-heap)>>10)
+		t.Errorf("the heap grew by %d KiB", (heapNow-heap)>>10)
 	}
 	if residentNow > resident+32<<20 {
-		t.Errorf("Caddy has grown by %d KiB", (residentNow-resident)>>10)
+		t.Errorf("Caddy grew by %d KiB", (residentNow-resident)>>10)
 	}
 	if logged := s.logSince(mark); len(logged) > 10<<10 {
 		t.Errorf("%d bytes were logged: %s", len(logged), logged[:2000])
@@ -157,8 +156,8 @@ func TestFloodOfGuesses(t *testing.T) {
 	}
 }
 
-// TestFloodOfTokensInURLs: security case DOS-06. The gate warns of tokens in URLs once a
-// minute, however many there are.
+// TestFloodOfTokensInURLs checks that the gate warns of tokens in URLs once a minute, however
+// many there are.
 func TestFloodOfTokensInURLs(t *testing.T) {
 	t.Parallel()
 	const requests = 5000
@@ -168,9 +167,9 @@ func TestFloodOfTokensInURLs(t *testing.T) {
 		return "GET /?t=" + guess("mmk", i) + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 	})
 	if statuses[http.StatusBadRequest] != requests {
-		t.Errorf("the answers were %v", statuses)
+		t.Errorf("got statuses %v", statuses)
 	}
-	s.stop() // so that all has been written
+	s.stop() // flushes the log
 	most := 1 + int(time.Since(start)/time.Minute)
 	if lines := strings.Count(s.output.String(),
 		"a request holds a token outside the Authorization header"); lines < 1 || lines > most {
@@ -178,16 +177,16 @@ func TestFloodOfTokensInURLs(t *testing.T) {
 	}
 }
 
-// TestFloodOfAdminGuesses: security case ADM-19. Who guesses at admin tokens on a
-// site is slowed down, and an admin at the same address isn't.
+// TestFloodOfAdminGuesses checks that guessing admin tokens on a site is throttled, while an
+// admin at the same address isn't.
 func TestFloodOfAdminGuesses(t *testing.T) {
 	t.Parallel()
-	const guesses, limit = 10_000, 100 // in a minute
+	const guesses, limit = 10_000, 100 // per minute
 	s := startSite(t, adminSite, mollymawktest.Options{})
 	admin := s.token("--kind", "admin")
 	tokens := []func(i int) string{
 		func(i int) string { return guess("mma", i) },
-		func(i int) string { return signToken(fmt.Sprintf("%s%032d", admin[:17], i)) }, // the right id
+		func(i int) string { return signToken(fmt.Sprintf("%s%032d", admin[:17], i)) }, // with a valid ID
 		func(int) string { return "x" },
 		func(i int) string { return guess("mmk", i) },
 	}
@@ -199,19 +198,19 @@ func TestFloodOfAdminGuesses(t *testing.T) {
 	forgiven := int(time.Since(start).Seconds()*limit/60) + 1
 	if n := statuses[http.StatusUnauthorized]; n < limit || n > limit+forgiven ||
 		n+statuses[http.StatusTooManyRequests] != guesses {
-		t.Errorf("the answers were %v", statuses)
+		t.Errorf("got statuses %v", statuses)
 	}
 	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
 		t.Errorf("the admin got status %d: %s", status, body)
 	}
 	if n := strings.Count(s.output.String(), `"code":"too_many_failures"`); n < guesses-limit-forgiven {
-		t.Errorf("%d refusals were logged for debugging, of %d", n, guesses)
+		t.Errorf("%d of %d refusals were logged at debug level", n, guesses)
 	}
 	s.checkLogs(admin)
 }
 
-// TestFirstStart: security case ADM-22. A new store has no tokens, and nobody can
-// make the first but who reaches Caddy's own admin endpoint.
+// TestFirstStart checks that a new store has no tokens, and that only callers of Caddy's own
+// admin endpoint can create the first one.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
@@ -220,18 +219,18 @@ func TestFirstStart(t *testing.T) {
 	}
 	for _, path := range []string{"/keys/api/v1/tokens", "/api/v1/tokens", "/trusting/api/v1/tokens"} {
 		for name, credential := range map[string][]string{
-			"nobody": nil, "a guess": bearer(guess("mma", 0)), "the known ones": bearer("admin"),
+			"nobody": nil, "a guess": bearer(guess("mma", 0)), "a word": bearer("admin"),
 			"a password": {"-u", "admin:admin"}, "Mollymawk's": bearer(s.upstream),
 		} {
 			args := append(credential, "-H", "Content-Type: application/json", "-d",
 				`{"name":"first","kind":"admin","expires_in":"1d"}`, s.url(path))
 			if status, _, body := curl(t, args...); status != http.StatusUnauthorized {
-				t.Errorf("%s of %s: status %d: %s", path, name, status, body)
+				t.Errorf("%s with %s: status %d: %s", path, name, status, body)
 			}
 		}
 	}
 	if got := s.counts(); len(got) != 0 {
-		t.Errorf("somebody has made tokens: %v", got)
+		t.Errorf("tokens were created: %v", got)
 	}
 	if strings.Contains(s.output.String(), "mma_") {
 		t.Errorf("a token was printed")

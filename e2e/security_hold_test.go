@@ -11,14 +11,13 @@ import (
 	"time"
 )
 
-// What a client can make the gate hold is bounded: memory, time, connections to the
-// backend.
+// These tests check that the resources a client can make the gate hold are bounded: memory,
+// time, connections to the backend.
 
-// TestBodyTimeout sends bodies that are too slow, and one that is in time for an answer
-// that isn't.
+// TestBodyTimeout sends bodies that are too slow, and complete bodies whose response is slow.
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
-	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 300ms")
+	config := strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 300ms")
 	slow := func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-time.After(600 * time.Millisecond):
@@ -26,7 +25,7 @@ func TestBodyTimeout(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	}
-	a := startArena(t, config, map[string]http.HandlerFunc{"slow": slow})
+	a := startTestbed(t, config, map[string]http.HandlerFunc{"slow": slow})
 	for protocol, client := range a.clients(t) {
 		t.Run(protocol, func(t *testing.T) {
 			a.plain.forget()
@@ -34,33 +33,33 @@ func TestBodyTimeout(t *testing.T) {
 			for range 2 {
 				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token,
 					"never whole")
-				if answer := <-request.answer; answer.String() != "408 body_timeout" {
-					t.Errorf("answered %v", answer)
+				if response := <-request.response; response.String() != "408 body_timeout" {
+					t.Errorf("got %v", response)
 				}
 			}
 			if seen := a.plain.requests(); len(seen) != 0 {
-				t.Errorf("the backend got %d requests", len(seen))
+				t.Errorf("the backend saw %d requests", len(seen))
 			}
 			if allowed, denied := a.usage(token); allowed != 0 || denied != 2 {
 				t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 			}
-			// The limit ends with the body, also for what follows on the connection.
+			// The timeout ends with the body, also for later requests on the connection.
 			for range 2 {
 				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write?answer=slow",
 					token, "whole")
 				_ = request.body.Close()
-				if answer := <-request.answer; answer.String() != "200" {
-					t.Errorf("answered %v", answer)
+				if response := <-request.response; response.String() != "200" {
+					t.Errorf("got %v", response)
 				}
 			}
 		})
 	}
 }
 
-// TestBodyTimeoutOfDrips sends a byte now and then, which begins Caddy's own limit anew.
+// TestBodyTimeoutOfDrips sends single bytes, each of which restarts Caddy's own timeout.
 func TestBodyTimeoutOfDrips(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 500ms"), nil)
+	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 500ms"), nil)
 	for protocol, client := range a.clients(t) {
 		t.Run(protocol, func(t *testing.T) {
 			request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", a.tokens["$C"], "x")
@@ -73,12 +72,12 @@ func TestBodyTimeoutOfDrips(t *testing.T) {
 				}
 			}()
 			select {
-			case answer := <-request.answer:
-				if answer.String() != "408 body_timeout" {
-					t.Errorf("answered %v", answer)
+			case response := <-request.response:
+				if response.String() != "408 body_timeout" {
+					t.Errorf("got %v", response)
 				}
 			case <-time.After(10 * time.Second):
-				t.Error("the body goes on")
+				t.Error("the request wasn't ended")
 			}
 		})
 	}
@@ -87,30 +86,30 @@ func TestBodyTimeoutOfDrips(t *testing.T) {
 // TestMaxBuffered holds as many bodies as fit, and one more.
 func TestMaxBuffered(t *testing.T) {
 	t.Parallel()
-	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 200KiB\nmax_buffered 250KiB")
-	a := startArena(t, config, nil)
+	config := strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 200KiB\nmax_buffered 250KiB")
+	a := startTestbed(t, config, nil)
 	client := a.clients(t)["h2c"]
 	part := strings.Repeat("x", 150<<10)
 	begin := func() (*slowRequest, string) {
 		token := a.limited("plain:write")
 		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, part)
-		_, _ = io.WriteString(request.body, "y") // so that the part has been taken, whole
+		_, _ = io.WriteString(request.body, "y") // ensures that the whole part has been read
 		a.waitUntilDecided(token, "/plain/write")
 		return request, token
 	}
 	held, _ := begin()
 	second, token := begin()
-	if answer := <-second.answer; answer.String() != "503 overloaded" {
-		t.Errorf("the one too many is answered %v", answer)
+	if response := <-second.response; response.String() != "503 overloaded" {
+		t.Errorf("the excess request got %v", response)
 	}
 	if allowed, denied := a.usage(token); allowed != 0 || denied != 1 {
 		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 	}
 	_ = held.body.Close()
-	if answer := <-held.answer; answer.String() != "200" {
-		t.Errorf("the one that is held is answered %v", answer)
+	if response := <-held.response; response.String() != "200" {
+		t.Errorf("the held request got %v", response)
 	}
-	// What was held is given back, whatever became of it.
+	// Memory is released, whatever the outcome.
 	for i := range 20 {
 		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", a.tokens["$C"], part)
 		if i%2 == 0 {
@@ -121,8 +120,8 @@ func TestMaxBuffered(t *testing.T) {
 		if i%2 == 0 {
 			want = "413 body_too_large"
 		}
-		if answer := <-request.answer; answer.String() != want {
-			t.Fatalf("request %d is answered %v, want %s", i, answer, want)
+		if response := <-request.response; response.String() != want {
+			t.Fatalf("request %d got %v, want %s", i, response, want)
 		}
 	}
 	held, _ = begin()
@@ -132,13 +131,13 @@ func TestMaxBuffered(t *testing.T) {
 		t.Errorf("status %d, Retry-After %q", status, header.Get("Retry-After"))
 	}
 	_ = held.body.Close()
-	<-held.answer
+	<-held.response
 }
 
-// TestAnnouncedBodies announces a gigabyte in a thousand bodies and sends none of it.
+// TestAnnouncedBodies announces a gigabyte in a thousand bodies and sends nothing.
 func TestAnnouncedBodies(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, strings.ReplaceAll(arenaConfig(), "max_body 1KiB", "max_body 1MiB"), nil)
+	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1MiB"), nil)
 	before, _ := a.live()
 	const connections, streams = 4, 240
 	for range connections {
@@ -159,14 +158,14 @@ func TestAnnouncedBodies(t *testing.T) {
 		func() bool { goroutines = a.goroutines(); return goroutines >= connections*streams })
 	heap, _ := a.live()
 	if grown := heap - before; grown > 64<<20 {
-		t.Errorf("%d bodies that were announced take %d MiB", connections*streams, grown>>20)
+		t.Errorf("%d announced bodies take %d MiB", connections*streams, grown>>20)
 	} else {
-		t.Logf("%d bodies that were announced take %d KiB each", connections*streams, grown>>10/(connections*streams))
+		t.Logf("%d announced bodies take %d KiB each", connections*streams, grown>>10/(connections*streams))
 	}
 }
 
-// TestDetachedRequests leaves many requests that change something. So many of a token are
-// left to finish; the others end at the backend, too.
+// TestDetachedRequests abandons many requests that change something. For each token, a limited
+// number finishes; the others end at the backend, too.
 func TestDetachedRequests(t *testing.T) {
 	t.Parallel()
 	const requests, limit = 6, 2
@@ -194,9 +193,9 @@ func TestDetachedRequests(t *testing.T) {
 		defer mu.Unlock()
 		return *n
 	}
-	config := strings.ReplaceAll(arenaConfig(), "max_body 1KiB",
+	config := strings.ReplaceAll(testbedConfig(), "max_body 1KiB",
 		fmt.Sprintf("max_body 1KiB\ndetached_requests %d", limit))
-	a := startArena(t, config, map[string]http.HandlerFunc{"wait": wait})
+	a := startTestbed(t, config, map[string]http.HandlerFunc{"wait": wait})
 	for protocol, client := range a.clients(t) {
 		t.Run(protocol, func(t *testing.T) {
 			mu.Lock()
@@ -214,37 +213,37 @@ func TestDetachedRequests(t *testing.T) {
 					_ = request.body.Close()
 					open = append(open, request)
 				}
-				a.eventually("the backend has them all", func() bool { return count(&begun) == before+requests })
+				a.eventually("the backend has all requests", func() bool { return count(&begun) == before+requests })
 				cancel()
 				for _, request := range open {
-					if answer := <-request.answer; answer.err == nil {
-						t.Errorf("answered %v", answer)
+					if response := <-request.response; response.err == nil {
+						t.Errorf("got %v", response)
 					}
 				}
 			}
 			token := a.mint(map[string]any{"scopes": []string{"plain:write"}})
 			leave(token)
 			a.eventually("the others have ended", func() bool { return count(&ended) == requests-limit })
-			// Another token has its own.
+			// Each token has its own limit.
 			leave(a.mint(map[string]any{"scopes": []string{"plain:write"}}))
 			a.eventually("the others have ended", func() bool { return count(&ended) == 2*(requests-limit) })
 			close(finish)
-			a.eventually("those that were left have finished", func() bool { return count(&finished) == 2*limit })
-			// They give back what they took.
+			a.eventually("the detached requests have finished", func() bool { return count(&finished) == 2*limit })
+			// Finished requests free their slots.
 			finish = make(chan struct{})
-			a.eventually("the requests are over", func() bool {
+			a.eventually("the requests have ended", func() bool {
 				return strings.Count(a.output.String(), `"user_id":"`+tokenID(token)+`"`) == requests
 			})
 			leave(token)
 			a.eventually("the others have ended again", func() bool { return count(&ended) == 3*(requests-limit) })
 			close(finish)
-			a.eventually("those that were left have finished again", func() bool { return count(&finished) == 3*limit })
+			a.eventually("the detached requests have finished again", func() bool { return count(&finished) == 3*limit })
 		})
 	}
 }
 
-// TestOuterBodyLimit: a body that a handler before the gate cuts off has that handler's
-// status.
+// TestOuterBodyLimit checks that a body limit of a handler before the gate keeps that
+// handler's status.
 func TestOuterBodyLimit(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)

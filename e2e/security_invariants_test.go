@@ -8,25 +8,24 @@ import (
 	"testing"
 )
 
-// The invariants that hold after every attack are numbered as in the list of
-// security cases: I1 no token reaches the backend, I2 each request there has the
-// account's credential and no other, I3 each identity header is the gate's, I4 the
-// backend sees the method and the path that were allowed, I5 no request more than
-// was allowed, I6 a refusal is one, I7 no secret is told or logged, I8 nothing is
-// left behind, I9 the counts are right. I6 is checkAnswers; I8 is checked once, at
-// the end of all tables.
+// The tests check these invariants after every attack: no token reaches the backend; each
+// request there has only the account's credential; each identity header is the gate's; the
+// backend sees the method and path that were allowed; there are no more requests than were
+// allowed; a refusal has the documented form (see checkResponses); no secret is returned or
+// logged; and the counts are right. At the end of all tables they check that nothing is left
+// behind.
 
 // expectation is a request that the backend should see.
 type expectation struct {
 	sees string
-	// token is whose authority it has; empty for none.
+	// token names the token that allowed it; empty for none.
 	token string
-	// maybe it doesn't.
+	// maybe allows the request to be missing.
 	maybe bool
 }
 
-// checkSeen holds what the backend saw against the verdicts (I2 to I5), and
-// returns by how much the counts must have moved.
+// checkSeen compares what the backend saw with the verdicts, and returns by how much the
+// counts must have changed.
 func (x *exchange) checkSeen(t *testing.T, want []verdict, victim string) map[string]uses {
 	t.Helper()
 	moved := make(map[string]uses)
@@ -53,8 +52,8 @@ func (x *exchange) checkSeen(t *testing.T, want []verdict, victim string) map[st
 		case isRefused, isRefusedElsewhere:
 			move(v.token, uses{denied: 1})
 		case mayPass:
-			// Counted as what it was when it was decided about; the backend sees the
-			// beginning of one request, or none.
+			// The count depends on when the request broke; the backend sees the beginning of
+			// one request, or nothing.
 			moved[tokenID(x.tokens[v.token])] = eitherWay
 			expected = append(expected, expectation{sees: sees, token: v.token, maybe: true})
 		case isDropped:
@@ -87,20 +86,20 @@ func (x *exchange) checkExpected(t *testing.T, expected []expectation) {
 		left = left[1:]
 	}
 	if len(left) > 0 {
-		t.Errorf("the backend saw %v, of which nobody was allowed the last %d", x.seen, len(left))
+		t.Errorf("the backend saw %v; the last %d were not allowed", x.seen, len(left))
 	}
 }
 
-// checkLegacy checks what another backend saw, which gets no credential, and an
-// identity only of a request that has passed.
+// checkLegacy checks what the second backend saw. It gets no credential, and an identity only
+// for a request that was allowed.
 func (x *exchange) checkLegacy(t *testing.T, expected []expectation) {
 	t.Helper()
 	for _, seen := range x.legacy.requests() {
 		switch {
-		case len(expected) == 0 && seen.target != authCheck: // which the gate hasn't seen yet
+		case len(expected) == 0 && seen.target != authCheck: // sent before the gate
 			checkAnonymous(t, seen)
 		case len(seen.header["Authorization"]) > 0:
-			t.Errorf("another backend saw a credential in %s", seen)
+			t.Errorf("the second backend saw a credential in %s", seen)
 		}
 	}
 }
@@ -108,7 +107,7 @@ func (x *exchange) checkLegacy(t *testing.T, expected []expectation) {
 // eitherWay is one use, allowed or denied.
 var eitherWay = uses{-1, -1}
 
-// checkIdentity checks a request that passed with a token.
+// checkIdentity checks a request that was allowed with a token.
 func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 	t.Helper()
 	credential := []string{"Bearer " + x.upstream}
@@ -123,7 +122,7 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 		name = "50%25 na%C3%AFve {env.UPSTREAM}"
 	}
 	if got := seen.header["Authorization"]; !slices.Equal(got, credential) {
-		t.Errorf("%s reached the backend with %d Authorization headers, or not with the account's credential", seen,
+		t.Errorf("%s reached the backend with %d Authorization headers, want only the account's credential", seen,
 			len(got))
 	}
 	ours := map[string]string{"x-token-id": tokenID(x.tokens[token]), "x-token-name": name, "x-token-account": account}
@@ -146,7 +145,7 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 			t.Errorf("the backend saw %s: %q", header, values)
 		}
 	}
-	if got := seen.header.Get("Accept-Encoding"); got != "" && got != "gzip" { // which Caddy's proxy decodes itself
+	if got := seen.header.Get("Accept-Encoding"); got != "" && got != "gzip" { // Caddy's proxy decodes gzip itself
 		t.Errorf("the backend saw Accept-Encoding: %q", got)
 	}
 	checkClean(t, seen)
@@ -155,7 +154,7 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 	}
 }
 
-// checkAnonymous checks a request that passed without a token.
+// checkAnonymous checks a request that passed through without a token.
 func checkAnonymous(t *testing.T, seen seenRequest) {
 	t.Helper()
 	if got := seen.header["Authorization"]; len(got) != 0 {
@@ -169,7 +168,7 @@ func checkAnonymous(t *testing.T, seen seenRequest) {
 	checkClean(t, seen)
 }
 
-// checkClean checks what no request may bring to the backend.
+// checkClean checks that a request lacks headers that must never reach the backend.
 func checkClean(t *testing.T, seen seenRequest) {
 	t.Helper()
 	for header, values := range seen.header {
@@ -189,8 +188,7 @@ func checkClean(t *testing.T, seen seenRequest) {
 	}
 }
 
-// foldName folds the spellings of a header's name that backends take for the
-// same.
+// foldName maps the spellings of a header name that backends treat as equal to one.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r == '.' {
@@ -200,9 +198,9 @@ func foldName(name string) string {
 	}, strings.ToLower(name))
 }
 
-// plainPath says whether an escaped path has one reading only, which is decided
-// here without the code under test: removing dot segments (RFC 3986 section 5.2.4)
-// changes nothing, and there are no escapes but those of what isn't ASCII.
+// plainPath reports whether an escaped path has only one reading. It doesn't use the code
+// under test: removing dot segments (RFC 3986 section 5.2.4) must change nothing, and only
+// non-ASCII bytes may be escaped.
 func plainPath(escaped string) bool {
 	path, err := url.PathUnescape(escaped)
 	for _, escape := range strings.Split(escaped, "%")[1:] {
@@ -214,8 +212,7 @@ func plainPath(escaped string) bool {
 		!strings.ContainsAny(path, "\\;\x00")
 }
 
-// checkCounts holds by how much the counts have moved against by how much they
-// should have (I9).
+// checkCounts compares how the counts changed with how they should have changed.
 func checkCounts(t *testing.T, before, after map[string]uses, moved map[string]uses) {
 	t.Helper()
 	for id, now := range after {
@@ -225,42 +222,42 @@ func checkCounts(t *testing.T, before, after map[string]uses, moved map[string]u
 			continue
 		}
 		if got != want {
-			t.Errorf("the counts of token %s moved by %+v, want %+v", id, got, want)
+			t.Errorf("the counts of token %s changed by %+v, want %+v", id, got, want)
 		}
 	}
 }
 
-// checkSecrets looks for secrets in what the client was told, what was logged and
-// what the backend received (I1, I7).
+// checkSecrets looks for secrets in the responses, in the log and in what the backends
+// received.
 func (x *exchange) checkSecrets(t *testing.T, input string) {
 	t.Helper()
 	var told strings.Builder
-	for _, answer := range x.answers {
-		told.WriteString(answer.text())
+	for _, response := range x.responses {
+		told.WriteString(response.text())
 	}
 	for name, token := range x.tokens {
 		if !x.sentInBody(token) {
 			checkNoSecret(t, "the backend's input ("+name+")", input, token)
-			checkNoSecret(t, "the other backend's input ("+name+")", x.legacy.input(), token)
+			checkNoSecret(t, "the second backend's input ("+name+")", x.legacy.input(), token)
 		}
 	}
 	for _, secret := range x.secrets() {
-		checkNoSecret(t, "the answer", told.String(), secret)
+		checkNoSecret(t, "the response", told.String(), secret)
 	}
 	x.checkLog(t, x.log)
 }
 
-// noNote is nothing to add to why a test waited in vain.
+// noNote adds nothing to the message of a timeout.
 type noNote struct{}
 
 func (noNote) String() string { return "" }
 
-// sentInBody says whether the client itself has put a token into the body, which
-// is the backend's alone.
+// sentInBody reports whether the client itself put a token into the body, which only the
+// backend reads.
 func (x *exchange) sentInBody(token string) bool { return strings.Contains(x.request.body, token) }
 
-// checkLog looks for secrets in a part of the log and shows the line without them.
-func (a *arena) checkLog(t *testing.T, log string) {
+// checkLog looks for secrets in a part of the log and reports the line without them.
+func (a *testbed) checkLog(t *testing.T, log string) {
 	t.Helper()
 	log = withoutCaddysOwn(log)
 	for _, secret := range a.secrets() {
@@ -271,15 +268,15 @@ func (a *arena) checkLog(t *testing.T, log string) {
 		for line := range strings.Lines(log) {
 			if strings.Contains(line, secret) && !a.shown[line] {
 				a.shown[line] = true
-				t.Errorf("the log holds a secret: %s", strings.ReplaceAll(line, secret, "(SECRET)"))
+				t.Errorf("the log contains a secret: %s", strings.ReplaceAll(line, secret, "(SECRET)"))
 			}
 		}
 	}
 }
 
-// withoutCaddysOwn leaves out what Caddy itself logs for debugging and is out of
-// the gate's reach: the URL that a handler before the gate has rewritten, and the
-// header of a backend that repeats the credential there.
+// withoutCaddysOwn removes debug lines that Caddy itself logs and Mollygate can't change: the
+// URL before a handler in front of the gate rewrites it, and the response header of a backend
+// that repeats the credential.
 func withoutCaddysOwn(log string) string {
 	var b strings.Builder
 	for line := range strings.Lines(log) {
@@ -291,13 +288,13 @@ func withoutCaddysOwn(log string) string {
 	return b.String()
 }
 
-// bearerLine is a line of a request's header.
+// bearerLine returns an Authorization header line.
 func bearerLine(token string) string { return "Authorization: Bearer " + token }
 
-// by is the header of a request with a token and nothing else.
+// by returns the header lines of a request with a token, followed by lines.
 func by(token string, lines ...string) []string { return append([]string{bearerLine(token)}, lines...) }
 
-// get is a request for a path with these header lines.
+// get returns a GET request with these header lines.
 func get(target string, header ...string) wireRequest {
 	return wireRequest{method: http.MethodGet, target: target, header: header}
 }

@@ -31,16 +31,16 @@ var endings = map[string]struct {
 		after: time.Second},
 }
 
-// TestAnswersEndWithToken: security cases UPG-04 and UPG-11. A websocket and an
-// event stream end within a second when their token does, in whatever way.
-func TestAnswersEndWithToken(t *testing.T) {
+// TestResponsesEndWithToken checks that a websocket and an event stream end within a second
+// after their token ends, in every way.
+func TestResponsesEndWithToken(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"stream": ticking})
+	a := startTestbed(t, testbedConfig(), map[string]http.HandlerFunc{"stream": ticking})
 	for kind, open := range map[string]func(*testing.T, string) (next func() error){"websocket": a.openWebsocket,
 		"event stream": a.openStream} {
 		for ending := range endings {
 			t.Run(kind+", "+ending, func(t *testing.T) {
-				// Who has to wait tries twice more, because a busy machine makes one wait.
+				// Try three times, because a busy machine may cause delays.
 				var took time.Duration
 				for range 3 {
 					if took = a.end(t, open, ending); took <= time.Second {
@@ -52,34 +52,33 @@ func TestAnswersEndWithToken(t *testing.T) {
 		}
 	}
 	if n := len(a.plain.requests()); n < 2*len(endings) {
-		t.Errorf("the backend saw %d requests", n)
+		t.Errorf("the backend saw only %d requests", n)
 	}
 }
 
-// end opens an answer, ends its token, and returns how long it takes until the
-// answer ends, too.
-func (a *arena) end(t *testing.T, open func(*testing.T, string) func() error, ending string) time.Duration {
+// end opens a response, ends its token, and returns the time until the response ends, too.
+func (a *testbed) end(t *testing.T, open func(*testing.T, string) func() error, ending string) time.Duration {
 	t.Helper()
 	token := a.mint(map[string]any{"scopes": []string{"plain:socket", "plain:read"}})
 	next := open(t, token)
 	for range 3 {
 		if err := next(); err != nil {
-			t.Fatalf("it ended before: %v", err)
+			t.Fatalf("it ended early: %v", err)
 		}
 	}
 	way := endings[ending]
 	a.call(way.method, "tokens/"+tokenID(token)+way.path, way.body, way.status)
 	ended := time.Now().Add(way.after)
 	for next() == nil {
-		if time.Since(ended) > closingPatience {
-			t.Fatalf("it goes on %v after its token ended", time.Since(ended))
+		if time.Since(ended) > closeTimeout {
+			t.Fatalf("it is still open %v after its token ended", time.Since(ended))
 		}
 	}
 	return time.Since(ended)
 }
 
-// openWebsocket returns a function that says something and reads its echo.
-func (a *arena) openWebsocket(t *testing.T, token string) (next func() error) {
+// openWebsocket returns a function that sends bytes and reads their echo.
+func (a *testbed) openWebsocket(t *testing.T, token string) (next func() error) {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
 	if err != nil {
@@ -91,11 +90,11 @@ func (a *arena) openWebsocket(t *testing.T, token string) (next func() error) {
 	if _, err := io.WriteString(conn, request.h1()); err != nil {
 		t.Fatal(err)
 	}
-	if answer := conn.answer("GET"); answer.status != http.StatusSwitchingProtocols {
-		t.Fatalf("the answer is %+v", answer)
+	if response := conn.readResponse("GET"); response.status != http.StatusSwitchingProtocols {
+		t.Fatalf("got response %+v", response)
 	}
 	return func() error {
-		// What looks like a request is only bytes now.
+		// After the upgrade, what looks like a request is plain data.
 		if _, err := io.WriteString(conn, smuggledRequest); err != nil {
 			return err
 		}
@@ -104,14 +103,14 @@ func (a *arena) openWebsocket(t *testing.T, token string) (next func() error) {
 			return err
 		}
 		if string(got) != smuggledRequest {
-			t.Errorf("the echo is %q", got)
+			t.Errorf("got echo %q", got)
 		}
 		return nil
 	}
 }
 
 // openStream returns a function that reads the next event.
-func (a *arena) openStream(t *testing.T, token string) (next func() error) {
+func (a *testbed) openStream(t *testing.T, token string) (next func() error) {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
 	if err != nil {
@@ -125,7 +124,7 @@ func (a *arena) openStream(t *testing.T, token string) (next func() error) {
 	}
 	response, err := http.ReadResponse(conn.r, nil)
 	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("the answer is %+v: %v", response, err)
+		t.Fatalf("got response %+v: %v", response, err)
 	}
 	return func() error {
 		_, err := io.ReadFull(response.Body, make([]byte, len(tick)))
@@ -135,7 +134,7 @@ func (a *arena) openStream(t *testing.T, token string) (next func() error) {
 
 const tick = "data: tick\n\n"
 
-// ticking answers with an event stream.
+// ticking responds with an event stream.
 func ticking(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for r.Context().Err() == nil {
@@ -145,13 +144,13 @@ func ticking(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestBytesBeforeTheUpgrade: security case FRM-10 (CVE-2026-73548). What a client
-// sends right behind a handshake stays here until the backend has switched the
-// protocol: before that, it would be the next request.
-func TestBytesBeforeTheUpgrade(t *testing.T) {
+// TestBytesBeforeUpgrade checks that what a client sends right after a websocket handshake is
+// held back until the backend has switched protocols. Before that, the backend would read it
+// as the next request (CVE-2026-73548).
+func TestBytesBeforeUpgrade(t *testing.T) {
 	t.Parallel()
 	asked, switching := make(chan struct{}), make(chan struct{})
-	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"late": func(w http.ResponseWriter, _ *http.Request) {
+	a := startTestbed(t, testbedConfig(), map[string]http.HandlerFunc{"late": func(w http.ResponseWriter, _ *http.Request) {
 		conn, buffer, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
@@ -173,25 +172,25 @@ func TestBytesBeforeTheUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-asked
-	a.plain.settle(t)
+	a.plain.waitUntilIdle(t)
 	if input := a.plain.input(); strings.Contains(input, "smuggled") {
-		t.Errorf("before it switched, the backend got %q", input)
+		t.Errorf("before the switch, the backend got %q", input)
 	}
 	close(switching)
-	if answer := conn.answer("GET"); answer.status != http.StatusSwitchingProtocols {
-		t.Fatalf("the answer is %+v", answer)
+	if response := conn.readResponse("GET"); response.status != http.StatusSwitchingProtocols {
+		t.Fatalf("got response %+v", response)
 	}
-	// Then they are bytes of the new protocol, and none of them is lost.
+	// After the switch, the backend gets all of them as data.
 	echoed := make([]byte, len(smuggledRequest))
 	if _, err := io.ReadFull(conn.r, echoed); err != nil || string(echoed) != smuggledRequest {
-		t.Errorf("the echo is %q: %v", echoed, err)
+		t.Errorf("got echo %q: %v", echoed, err)
 	}
 	if n := len(a.plain.requests()); n != 1 {
 		t.Errorf("the backend saw %d requests", n)
 	}
 }
 
-// uploadSite is a gate before a backend that uploads go to.
+// uploadSite starts a gate with an upload route in front of a backend.
 func uploadSite(t *testing.T, backend http.HandlerFunc) *caddy {
 	t.Helper()
 	server := httptest.NewServer(backend)
@@ -201,7 +200,7 @@ func uploadSite(t *testing.T, backend http.HandlerFunc) *caddy {
 		map[string]string{"UPLOADS": server.Listener.Addr().String(), "UPSTREAM": "backend-token"})
 }
 
-// TestUploadIsStreamed sends more than Caddy may remember: security case BODY-06.
+// TestUploadIsStreamed uploads more than Caddy may keep in memory.
 func TestUploadIsStreamed(t *testing.T) {
 	t.Parallel()
 	const size = 256 << 20
@@ -227,7 +226,7 @@ func TestUploadIsStreamed(t *testing.T) {
 		t.Errorf("status %d, and the backend got %d bytes", response.StatusCode, n)
 	}
 	if grown := c.memory() - before; grown > size/4 {
-		t.Errorf("Caddy has grown by %d MiB", grown>>20)
+		t.Errorf("Caddy grew by %d MiB", grown>>20)
 	}
 }
 
@@ -238,7 +237,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// memory returns the most memory that Caddy has had so far, in bytes.
+// memory returns Caddy's peak memory in bytes.
 func (c *caddy) memory() int64 {
 	c.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
@@ -254,9 +253,9 @@ func (c *caddy) memory() int64 {
 	return kilobytes << 10
 }
 
-// TestUploadBrokenOff leaves in the middle of an upload: security case BODY-07. It
-// counts once, isn't tried again, and leaves nothing behind.
-func TestUploadBrokenOff(t *testing.T) {
+// TestUploadAborted closes the connection in the middle of an upload. The upload is counted
+// once, isn't retried, and leaves nothing behind.
+func TestUploadAborted(t *testing.T) {
 	t.Parallel()
 	begun, ended := make(chan struct{}, 10), make(chan error, 10)
 	c := uploadSite(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -278,25 +277,25 @@ func TestUploadBrokenOff(t *testing.T) {
 	<-begun
 	conn.close()
 	if err := <-ended; err == nil {
-		t.Errorf("the backend took it for the whole upload")
+		t.Errorf("the backend took it for a complete upload")
 	}
 	c.eventually("goroutines have ended", func() bool { return c.goroutines() <= goroutines })
 	c.eventually("connections are closed", func() bool { return c.openFiles() <= files })
 	if len(begun) > 0 {
-		t.Errorf("the upload was tried again")
+		t.Errorf("the upload was retried")
 	}
 	if allowed, denied := c.usage(token); allowed != 1 || denied != 0 {
 		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
-// TestRefusedUpload is refused while it sends: curl gets the answer, and no broken
-// connection. Security case BODY-05.
+// TestRefusedUpload checks that curl, refused while it uploads, gets the response and not a
+// broken connection.
 func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
 	c := uploadSite(t, func(http.ResponseWriter, *http.Request) { t.Errorf("the backend was called") })
 	file := c.write("large", strings.Repeat("x", 3<<20))
-	for range 10 { // whether a reset comes first is chance
+	for range 10 { // whether a reset comes first is random
 		status, header, body := curl(t, "-H", "Expect:", "--data-binary", "@"+file, c.url("/up"))
 		if status != http.StatusUnauthorized || !strings.Contains(body, "missing_token") {
 			t.Errorf("status %d: %v %s", status, header, body)
@@ -304,8 +303,8 @@ func TestRefusedUpload(t *testing.T) {
 	}
 }
 
-// TestOldConfigurationFinishes reloads to another store while a console is open:
-// security case CFG-05. The use has been counted, what still comes does no harm.
+// TestOldConfigurationFinishes reloads with another store while a console is open. The request
+// has been counted, and later events do no harm.
 func TestOldConfigurationFinishes(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -339,14 +338,14 @@ func TestOldConfigurationFinishes(t *testing.T) {
 	s.checkLogs(token, fresh)
 }
 
-// TestUnknownMember doesn't start a gate whose JSON has a word in it that is
-// none: security case CFG-15.
+// TestUnknownMember checks that a gate whose JSON has an unknown member doesn't start.
 func TestUnknownMember(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
 	for name, config := range map[string]string{
-		"gate": `{"apps":{"api_tokens":{},"http":{"servers":{"s":{"routes":[{"handle":[{"handler":"bearer_auth","routes":"mollymawk","scope":"x"}]}]}}}}}`,
-		"app":  `{"apps":{"api_tokens":{"account":{}}}}`,
+		"gate": `{"apps":{"api_tokens":{},"http":{"servers":{"s":{"routes":[{"handle":[` +
+			`{"handler":"bearer_auth","routes":"mollymawk","scope":"x"}]}]}}}}}`,
+		"app": `{"apps":{"api_tokens":{"account":{}}}}`,
 	} {
 		out, err := c.command("validate", "--config", c.write(name+".json", config)).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "there is no option") {

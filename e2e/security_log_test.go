@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestSecretInAnotherHeader: security case LOG-02. A credential that an operator
-// hands to a backend in a header of his own is in Caddy's log for debugging, which
-// security.md says; the filter there takes it out.
+// TestSecretInAnotherHeader checks that a credential that an operator passes to a backend in
+// another header appears in Caddy's debug log, as security.md warns, and that the filter given
+// there removes it.
 func TestSecretInAnotherHeader(t *testing.T) {
 	t.Parallel()
 	const key = "9f0c1a7e5b7d4e6f"
@@ -17,7 +17,7 @@ func TestSecretInAnotherHeader(t *testing.T) {
 		format string
 		shows  bool
 	}{
-		"as it is": {"", true},
+		"unfiltered": {"", true},
 		"filtered": {"\tlog default {\n\t\tformat filter {\n\t\t\trequest>headers>X-Backend-Key delete\n\t\t}\n\t}\n",
 			false},
 	} {
@@ -39,9 +39,9 @@ func TestSecretInAnotherHeader(t *testing.T) {
 			if sent := <-got; sent != key {
 				t.Errorf("the backend got %q", sent)
 			}
-			c.stop() // so that all has been written
+			c.stop() // flushes the log
 			if !strings.Contains(c.output.String(), `"upstream roundtrip"`) {
-				t.Errorf("the proxy logs nothing for debugging, so nothing is tested")
+				t.Errorf("the proxy logged nothing at debug level, so nothing was tested")
 			}
 			if shows := strings.Contains(c.output.String(), key); shows != test.shows {
 				t.Errorf("the key is in the log: %t, want %t", shows, test.shows)

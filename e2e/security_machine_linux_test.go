@@ -14,16 +14,16 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestAdminSocket: security cases ADM-06 and ADM-07. A unix socket keeps the
-// machine's other users from Caddy's admin endpoint, which a port doesn't.
+// TestAdminSocket checks that a unix socket, unlike a port, keeps other users of the machine
+// from Caddy's admin endpoint.
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		suffix string
 		mode   fs.FileMode
 	}{
-		"of operator.md":   {"|0600", 0o600},
-		"Caddy's own mode": {"", 0o200},
+		"mode of operator.md": {"|0600", 0o600},
+		"Caddy's own mode":    {"", 0o200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -45,8 +45,8 @@ func TestAdminSocket(t *testing.T) {
 				return cmd.Run()
 			}
 			before := len(s.counts())
-			if os.Geteuid() == 0 { // only root can try it as somebody else
-				if err := os.Chmod(s.dir, 0o755); err != nil { // so that only the socket is in the way
+			if os.Geteuid() == 0 { // only root can run a command as another user
+				if err := os.Chmod(s.dir, 0o755); err != nil { // so that only the socket's mode denies access
 					t.Fatal(err)
 				}
 				const nobody, couldNotConnect = 65534, 7
@@ -58,15 +58,14 @@ func TestAdminSocket(t *testing.T) {
 				t.Errorf("there are %d tokens, want %d", after, before)
 			}
 			if token := s.mint(map[string]any{"preset": "read"}); token == "" {
-				t.Errorf("Caddy's own user made no token")
+				t.Errorf("Caddy's own user couldn't create a token")
 			}
 		})
 	}
 }
 
-// TestFilesHoldNoSecret: security cases LOG-14 and LOG-01. Whatever Caddy has
-// written after everything was used holds no secret, and the store and its copies
-// are their owner's.
+// TestFilesHoldNoSecret checks that no file that Caddy has written contains a secret, and that
+// only their owner can access the store and its copies.
 func TestFilesHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	s := startSite(t,
@@ -103,12 +102,12 @@ func TestFilesHoldNoSecret(t *testing.T) {
 		name := filepath.Base(path)
 		looked[name] = true
 		for _, secret := range []string{token, rotated, admin} {
-			if strings.Contains(string(text), secret[17:25]) { // the store has ids and hashes
-				t.Errorf("%s holds a part of a secret", path)
+			if strings.Contains(string(text), secret[17:25]) { // the store contains IDs and hashes
+				t.Errorf("%s contains a part of a secret", path)
 			}
 		}
 		if strings.Contains(string(text), s.upstream) {
-			t.Errorf("%s holds the upstream token", path)
+			t.Errorf("%s contains the upstream token", path)
 		}
 		if info, err := entry.Info(); err != nil || strings.HasSuffix(name, ".db") && info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info, err)
@@ -120,14 +119,14 @@ func TestFilesHoldNoSecret(t *testing.T) {
 	}
 	for _, name := range []string{"tokens.db", "copy.db", "access.log", "autosave.json"} {
 		if !looked[name] {
-			t.Errorf("there is no %s among %v", name, looked)
+			t.Errorf("%s is missing in %v", name, looked)
 		}
 	}
 	s.checkLogs(token, rotated, admin)
 }
 
-// TestDumpHoldsNoSecret: security case LOG-15. What a process prints about its
-// goroutines when it is made to end holds no token of a request under way.
+// TestDumpHoldsNoSecret checks that the goroutine dump of an aborted process contains no token
+// of a request in progress.
 func TestDumpHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
@@ -148,7 +147,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	dump := s.output.String()
 	for where, text := range map[string]string{"the profile": profile, "the dump": dump} {
 		if !strings.Contains(text, "(*BearerAuth).ServeHTTP") {
-			t.Errorf("%s doesn't show the request under way, so nothing is tested", where)
+			t.Errorf("%s doesn't show the request in progress, so nothing was tested", where)
 		}
 	}
 	checkNoSecret(t, "the profile", profile, token)

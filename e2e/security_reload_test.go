@@ -33,17 +33,17 @@ func (c *caddy) adapted(caddyfile string) []byte {
 	return out
 }
 
-// load gives Caddy a configuration without a process for it, and returns the
-// status of the answer.
+// load loads a configuration through the admin endpoint, without a process for it, and returns
+// the status of the response.
 func (c *caddy) load(config []byte) (int, error) {
 	request, err := http.NewRequest(http.MethodPost, "http://caddy/load", bytes.NewReader(config))
 	if err != nil {
 		return 0, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Cache-Control", "must-revalidate") // also if it is the same
-	// Caddy replaces its admin endpoint with each configuration; a connection that is
-	// just being made to the old one is lost. Loading the same once more is harmless.
+	request.Header.Set("Cache-Control", "must-revalidate") // forces a reload of the same configuration
+	// Caddy replaces its admin endpoint with each configuration. A connection that is just
+	// being established to the old one is lost; loading the configuration again is harmless.
 	var response *http.Response
 	for range 5 {
 		request.Body = io.NopCloser(bytes.NewReader(config))
@@ -59,7 +59,7 @@ func (c *caddy) load(config []byte) (int, error) {
 	return response.StatusCode, err
 }
 
-// timesOpen returns how often Caddy has a file open.
+// timesOpen returns how many descriptors of a file Caddy has open.
 func (c *caddy) timesOpen(path string) (n int) {
 	c.t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid)
@@ -75,19 +75,19 @@ func (c *caddy) timesOpen(path string) (n int) {
 	return n
 }
 
-// minter makes tokens by the admin API, one after the other, whatever becomes of
-// Caddy meanwhile.
+// minter creates tokens through the admin API, one after the other, even while Caddy reloads
+// or stops.
 type minter struct {
 	s *site
-	// made are those that were acknowledged; calls counts the answers, lost those
-	// that were none.
+	// made contains the acknowledged tokens; calls counts the responses by status, and lost
+	// the calls without a response.
 	mu    sync.Mutex
 	made  map[string]bool
 	calls map[int]int
 	lost  int
 }
 
-// mint makes tokens until the context ends.
+// mint creates tokens until the context ends.
 func (m *minter) mint(ctx context.Context) {
 	client := m.s.admin()
 	for ctx.Err() == nil {
@@ -102,7 +102,7 @@ func (m *minter) mint(ctx context.Context) {
 		if err != nil {
 			m.lost++
 			m.mu.Unlock()
-			time.Sleep(time.Millisecond) // there may be nobody to call any more
+			time.Sleep(time.Millisecond) // Caddy may have exited
 			continue
 		}
 		var created struct{ ID string }
@@ -116,14 +116,14 @@ func (m *minter) mint(ctx context.Context) {
 	}
 }
 
-// answered returns how many answers had a status.
+// answered returns the number of responses with a status.
 func (m *minter) answered(status int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.calls[status]
 }
 
-func (m *minter) answers() int {
+func (m *minter) responses() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := 0
@@ -133,12 +133,11 @@ func (m *minter) answers() int {
 	return n
 }
 
-// TestReloadUnderLoad reloads again and again, now and then to a configuration
-// that is refused, while clients call and an admin makes tokens; then Caddy is
-// told to end while a request is still under way. Security cases CFG-01 (one store
-// all along, no request fails), ADM-16 (the admin API after a refused reload) and
-// ADM-15 (during a reload and after SIGTERM): what was acknowledged is there, and
-// nothing is counted twice or lost.
+// TestReloadUnderLoad reloads again and again, occasionally with a configuration that is
+// rejected, while clients call and an admin creates tokens. Then it sends SIGTERM while a
+// request is still in progress. The store stays open, no request fails, the admin API keeps
+// working after rejected reloads, acknowledged tokens exist, and nothing is counted twice or
+// lost.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	const reloads = 100
@@ -156,8 +155,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	var admins sync.WaitGroup
 	admins.Go(func() { admin.mint(minting) })
 
-	// A reload may reset a connection that is just being made, with Caddy alone, too,
-	// and with HTTP/1 others as well; so HTTP/2, and such a request is made again.
+	// A reload may reset a connection that is just being established, even without Mollygate,
+	// and with HTTP/1 also others. So this uses HTTP/2 and repeats such requests.
 	calling, stopCalling := context.WithCancel(t.Context())
 	defer stopCalling()
 	var clients sync.WaitGroup
@@ -208,39 +207,39 @@ func TestReloadUnderLoad(t *testing.T) {
 	console := s.openConsole(t.Context(), token).Body
 	defer console.Close()
 
-	answers := admin.answers()
+	responses := admin.responses()
 	if refused := admin.answered(http.StatusServiceUnavailable); refused > 0 {
-		t.Errorf("the admin API answered 503 to %d of %d calls during reloads", refused, answers)
+		t.Errorf("%d of %d calls of the admin API got status 503 during reloads", refused, responses)
 	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	s.eventually("the admin API answers while the last request is under way, or is gone", func() bool {
+	s.eventually("the admin API responds during the last request, or has stopped", func() bool {
 		admin.mu.Lock()
 		lost := admin.lost
 		admin.mu.Unlock()
-		return admin.answers() > answers+20 || lost > 20
+		return admin.responses() > responses+20 || lost > 20
 	})
 	console.Close()
 	select {
 	case <-s.exited:
-	case <-time.After(wirePatience):
-		t.Fatal("Caddy didn't end")
+	case <-time.After(exchangeTimeout):
+		t.Fatal("Caddy didn't exit")
 	}
 	stopMinting()
 	admins.Wait()
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("Caddy ended with exit code %d:\n%s", code, s.output)
+		t.Errorf("Caddy exited with code %d:\n%s", code, s.output)
 	}
 	s.cmd = nil
 	if n := reset.Load(); n > reloads {
-		t.Errorf("%d requests got no answer", n)
+		t.Errorf("%d requests got no response", n)
 	}
-	t.Logf("%d requests passed, %d got no answer; of the calls of the admin API %v were answered and %d lost",
+	t.Logf("%d requests passed, %d got no response; admin API calls by status: %v, without response: %d",
 		passed.Load(), reset.Load(), admin.calls, admin.lost)
 	for status := range admin.calls {
 		if status != http.StatusCreated && status != http.StatusServiceUnavailable {
-			t.Errorf("the admin API answered %d", status)
+			t.Errorf("the admin API responded with status %d", status)
 		}
 	}
 
@@ -248,10 +247,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	counts := s.allCounts()
 	for id := range admin.made {
 		if _, ok := counts[id]; !ok {
-			t.Errorf("token %s was acknowledged and is gone", id)
+			t.Errorf("token %s was acknowledged but is missing", id)
 		}
 	}
-	// One request before them, and the console.
+	// One request before the reloads, and the console.
 	least, most := int(passed.Load())+2, int(passed.Load()+reset.Load())+2
 	if got := counts[tokenID(token)]; got.allowed < least || got.allowed > most || got.denied != 0 {
 		t.Errorf("counted %+v, want %d to %d", got, least, most)
@@ -259,7 +258,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// allCounts returns the counts of all tokens, of which there may be many.
+// allCounts returns the counts of all tokens, page by page.
 func (c *caddy) allCounts() map[string]uses {
 	c.t.Helper()
 	counts := make(map[string]uses)
@@ -283,8 +282,8 @@ func (c *caddy) allCounts() map[string]uses {
 	}
 }
 
-// TestRefusedReloads: security case CFG-03. A configuration that is refused leaves
-// nothing behind, so that the store is closed when the last that uses it ends.
+// TestRefusedReloads checks that a rejected configuration leaves nothing behind, so that the
+// store is closed when its last user ends.
 func TestRefusedReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -304,18 +303,18 @@ func TestRefusedReloads(t *testing.T) {
 		"no store":                    strings.Replace(plainSite, "api_tokens {", "servers {\n}\n#", 1),
 		"store that is a folder":      strings.Replace(plainSite, "tokens.db", "data", 1),
 		"store with a slash":          strings.Replace(plainSite, "tokens.db", "tokens.db/", 1),
-		// CFG-02: bbolt can't open a file twice, and this isn't seen to be the same.
+		// bbolt can't open a file twice, and Mollygate doesn't recognize the hard link.
 		"hard link to the store": strings.Replace(plainSite, "tokens.db", "hard.db", 1),
 		"another site's port": plainSite + "\nhttp://127.0.0.1:" + mustPort(s.backend.Addr()) +
 			" {\n\tapi_tokens_admin\n}\n",
 	} {
 		for range 2 {
 			if err := s.reload(config); err == nil {
-				t.Errorf("%s: the configuration was taken", name)
+				t.Errorf("%s: the configuration was accepted", name)
 			}
 		}
 		s.expect(token, http.StatusOK)
-		s.expect(s.token("--preset", "read"), http.StatusOK) // ADM-16: by the admin API
+		s.expect(s.token("--preset", "read"), http.StatusOK) // through the admin API
 		if n := s.timesOpen(s.path("tokens.db")); n != 1 {
 			t.Errorf("%s: the store is open %d times", name, n)
 		}
@@ -326,7 +325,7 @@ func TestRefusedReloads(t *testing.T) {
 	s.eventually("the store is closed",
 		func() bool { return s.timesOpen(s.path("tokens.db"))+s.timesOpen(s.path("hard.db")) == 0 })
 	s.expect(token, http.StatusUnauthorized)
-	// Now it is free, by whatever name.
+	// The store is now free under every name.
 	if err := s.reload(strings.Replace(plainSite, "tokens.db", "hard.db", 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -334,8 +333,8 @@ func TestRefusedReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestStartAndStop: security case CFG-04. Caddy starts and stops its apps in any
-// order; the first request may come before the store is open, and waits for it.
+// TestStartAndStop checks that the first request, which may arrive before the store is open,
+// waits for it. Caddy starts and stops its apps in any order.
 func TestStartAndStop(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -355,13 +354,13 @@ func TestStartAndStop(t *testing.T) {
 			close(exited)
 		}()
 		request := wireRequest{host: "127.0.0.1", method: "GET", target: "/api/unikernels", header: by(token)}
-		var answer wireAnswer
+		var response wireResponse
 		s.eventually("Caddy listens", func() bool {
-			answer = h1{"127.0.0.1:" + s.env["HTTP"]}.exchange(request, 1)[0]
-			return answer.err == nil
+			response = h1{"127.0.0.1:" + s.env["HTTP"]}.exchange(request, 1)[0]
+			return response.err == nil
 		})
-		if answer.status != http.StatusOK {
-			t.Errorf("round %d: the first answer is %d: %s", i, answer.status, shortened(answer.body))
+		if response.status != http.StatusOK {
+			t.Errorf("round %d: the first response is %d: %s", i, response.status, shortened(response.body))
 		}
 		s.stop()
 	}
@@ -371,9 +370,8 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
-// TestReloadToTakenStore: security case CFG-17. Another process has the store that
-// a reload names.
-func TestReloadToTakenStore(t *testing.T) {
+// TestReloadToLockedStore reloads with a store that another process holds.
+func TestReloadToLockedStore(t *testing.T) {
 	t.Parallel()
 	holder := startSite(t, plainSite, mollymawktest.Options{})
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -383,8 +381,8 @@ func TestReloadToTakenStore(t *testing.T) {
 	if err == nil {
 		t.Fatal("the store is open in two processes")
 	}
-	if took := time.Since(start); took > wirePatience {
-		t.Errorf("that took %v", took)
+	if took := time.Since(start); took > exchangeTimeout {
+		t.Errorf("the reload took %v", took)
 	}
 	for _, want := range []string{holder.path("tokens.db"),
 		"in use by process " + strconv.Itoa(holder.cmd.Process.Pid)} {

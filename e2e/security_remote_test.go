@@ -19,7 +19,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// newClientCertificate makes a certificate that vouches for itself.
+// newClientCertificate creates a self-signed client certificate.
 func newClientCertificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -38,8 +38,8 @@ func newClientCertificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestRemoteAdmin: security case ADM-12. By Caddy's remote admin endpoint, who has
-// a certificate may do what its paths and methods say, and no more.
+// TestRemoteAdmin checks that on Caddy's remote admin endpoint, a client certificate grants
+// access to its paths and methods only.
 func TestRemoteAdmin(t *testing.T) {
 	t.Parallel()
 	host, port := outside(t), freePort(t)
@@ -117,9 +117,9 @@ func TestRemoteAdmin(t *testing.T) {
 				shortened(body))
 		}
 	}
-	for name, client := range map[string]*http.Client{"nobody": client(), "a stranger": client(stranger)} {
+	for name, client := range map[string]*http.Client{"no certificate": client(), "an unknown certificate": client(stranger)} {
 		if status, _, err := call(client, "GET", "/api_tokens/v1/tokens"); err == nil {
-			t.Errorf("%s got status %d", name, status)
+			t.Errorf("%s: got status %d", name, status)
 		}
 	}
 	if after := len(s.counts()); after != before {

@@ -6,31 +6,30 @@ import (
 	"testing"
 )
 
-// attackTables are the tables by the sections of the list of security cases. The
-// names of their lines begin with the cases' numbers.
+// attackTables are the tables of attacks, one for each topic.
 var attackTables = []struct {
 	name    string
 	attacks []attack
 }{
-	{"PATH", pathAttacks},
-	{"MET", methodAttacks},
-	{"CRED", credentialAttacks},
-	{"HOP", hopAttacks},
-	{"IDH", identityAttacks},
-	{"FRM", framingAttacks},
-	{"UPG", upgradeAttacks},
-	{"BODY", bodyAttacks},
-	{"ANS", answerAttacks},
-	{"CACHE", cacheAttacks},
-	{"LOG", urlAttacks},
+	{"path", pathAttacks},
+	{"method", methodAttacks},
+	{"credential", credentialAttacks},
+	{"hop-by-hop", hopAttacks},
+	{"identity", identityAttacks},
+	{"framing", framingAttacks},
+	{"upgrade", upgradeAttacks},
+	{"body", bodyAttacks},
+	{"response", responseAttacks},
+	{"cache", cacheAttacks},
+	{"url", urlAttacks},
 }
 
-// TestSecurity makes all attacks of the tables, each over every protocol.
+// TestSecurity carries out all attacks of the tables, each over every protocol.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, arenaConfig(), backendAnswers)
+	a := startTestbed(t, testbedConfig(), backendResponses)
 	wires := a.wires()
-	for _, w := range wires { // so that what is made once has been made
+	for _, w := range wires { // so that connections and files that Caddy keeps exist
 		w.exchange(wireRequest{host: gatedHost, method: "GET", target: "/plain/read"}, 1)
 	}
 	goroutines, files := a.goroutines(), a.openFiles()
@@ -40,13 +39,12 @@ func TestSecurity(t *testing.T) {
 	a.checkLeftovers(t, goroutines, files)
 }
 
-// checkLeftovers checks, at the end, that nothing is left behind (I8), and looks
-// for secrets in all that Caddy tells and keeps (I7): security case LOG-01, with
-// everything logged that can be.
-func (a *arena) checkLeftovers(t *testing.T, goroutines, files int) {
+// checkLeftovers checks that nothing is left behind, and that nothing that Caddy has logged,
+// stored or reports contains a secret.
+func (a *testbed) checkLeftovers(t *testing.T, goroutines, files int) {
 	t.Helper()
 	a.client.CloseIdleConnections()
-	a.plain.CloseClientConnections() // those that Caddy keeps for later requests
+	a.plain.CloseClientConnections() // idle connections of Caddy's proxy
 	a.eventually("goroutines have ended", func() bool { return a.goroutines() <= goroutines })
 	a.eventually("files and connections are closed", func() bool { return a.openFiles() <= files })
 	a.checkLog(t, a.logSince(0))
@@ -63,8 +61,8 @@ func (a *arena) checkLeftovers(t *testing.T, goroutines, files int) {
 	}
 	for where, text := range told {
 		for _, secret := range a.secrets() {
-			if strings.Contains(text, secret) { // the store may hold hashes
-				t.Errorf("%s holds a secret", where)
+			if strings.Contains(text, secret) { // the store may contain hashes
+				t.Errorf("%s contains a secret", where)
 			}
 		}
 	}

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// waitingProxies are the ways in which Caddy's proxy keeps a request waiting while
-// another is under way: for a connection, and for a backend that isn't busy. For the
-// latter it waits on whatever becomes of the request.
+// waitingProxies are the ways in which Caddy's proxy makes a request wait while another is in
+// progress: for a connection, and for a backend that isn't busy. In the second case it keeps
+// waiting, whatever happens to the request.
 var waitingProxies = map[string]string{
 	"connection": "transport http {\nmax_conns_per_host 1\n}\n",
 	"backend":    "lb_try_duration 5m\nlb_try_interval 50ms\nunhealthy_request_count 1\n",
 }
 
-// TestWaitingRequest takes a token's right away while its request waits in the proxy.
+// TestWaitingRequest withdraws a token's access while its request waits in the proxy.
 func TestWaitingRequest(t *testing.T) {
 	t.Parallel()
 	for name, proxy := range waitingProxies {
@@ -32,29 +32,30 @@ func TestWaitingRequest(t *testing.T) {
 				}})
 			c := startCaddy(t,
 				globals+"http://127.0.0.1:{$HTTP} {\n"+
-					gateBlock(
-						"answer_timeout off\nroute GET /other plain:read\nroute GET /x plain:write\nroute POST /x plain:write\nroute DELETE /x plain:write")+"reverse_proxy "+backend.addr()+" {\n"+proxy+"}\n}",
+					gateBlock("answer_timeout off\nroute GET /other plain:read\nroute GET /x plain:write\n"+
+						"route POST /x plain:write\nroute DELETE /x plain:write")+
+					"reverse_proxy "+backend.addr()+" {\n"+proxy+"}\n}",
 				map[string]string{"UPSTREAM": "backend-token"})
-			// Only one at a time gets to the backend, as all others wait for it.
+			// Only one request at a time reaches the backend, because all others wait for it.
 			first := c.limited("plain:write")
 			holding := ask(t.Context(), t, http.MethodPost, c.url("/x?answer=held"), first)
 			c.eventually("the backend has got the first request", func() bool { return len(backend.requests()) == 1 })
 			var later []func()
 			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
-				for way, lost := range lostRights {
+				for way, lost := range withdrawals {
 					if lost.want == "" {
 						continue
 					}
 					token := c.limited("plain:write")
 					waiting := ask(t.Context(), t, method, c.url("/x"), token)
-					c.eventually("the gate has let it pass", func() bool {
+					c.eventually("the gate has allowed the request", func() bool {
 						allowed, _ := c.usage(token)
 						return allowed == 1
 					})
-					c.takeRight(token, way)
+					c.withdraw(token, way)
 					check := func() {
-						if answer := <-waiting; answer.String() != lost.want {
-							t.Errorf("%s, %s: answered %v, want %s", method, way, answer, lost.want)
+						if response := <-waiting; response.String() != lost.want {
+							t.Errorf("%s, %s: got %v, want %s", method, way, response, lost.want)
 						}
 					}
 					if name == "backend" {
@@ -64,29 +65,29 @@ func TestWaitingRequest(t *testing.T) {
 					}
 				}
 			}
-			// What the backend has received whole is left to finish.
-			c.takeRight(first, "revoked")
+			// A request that the backend has received completely may finish.
+			c.withdraw(first, "revoked")
 			close(release)
-			if answer := <-holding; answer.String() != "200" {
-				t.Errorf("what the backend had received: answered %v", answer)
+			if response := <-holding; response.String() != "200" {
+				t.Errorf("request that the backend had received: got %v", response)
 			}
 			for _, check := range later {
 				check()
 			}
 			second := c.limited("plain:write")
-			if answer := <-ask(t.Context(), t, http.MethodPost, c.url("/x?answer=last"),
-				second); answer.String() != "200" {
-				t.Errorf("afterwards: answered %v", answer)
+			if response := <-ask(t.Context(), t, http.MethodPost, c.url("/x?answer=last"),
+				second); response.String() != "200" {
+				t.Errorf("afterwards: got %v", response)
 			}
 			if seen := backend.requests(); len(seen) != 2 {
-				t.Errorf("the backend got %d requests, want 2: %+v", len(seen), seen)
+				t.Errorf("the backend saw %d requests, want 2: %+v", len(seen), seen)
 			}
 		})
 	}
 }
 
-// ask sends a request, with a body if it is a POST, and gives its answer when it is there.
-func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan slowAnswer {
+// ask sends a request, with a body if it is a POST, and sends the response on the channel.
+func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan slowResponse {
 	t.Helper()
 	var body io.Reader
 	if method == http.MethodPost {
@@ -97,15 +98,15 @@ func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan sl
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	answer := make(chan slowAnswer, 1)
-	go func() { answer <- answerTo(new(http.Client), request) }()
-	return answer
+	response := make(chan slowResponse, 1)
+	go func() { response <- doRequest(new(http.Client), request) }()
+	return response
 }
 
-// TestEndedRequestIsNoFailure ends requests in ways that are no fault of the backend.
-// Passive health checks must not count them: whoever may upload could take the backend
-// away from everybody.
-func TestEndedRequestIsNoFailure(t *testing.T) {
+// TestEndedRequestIsNotBackendFailure ends requests in ways that aren't the backend's fault.
+// Passive health checks must not count them, or a client that may upload could make the
+// backend unavailable to everyone.
+func TestEndedRequestIsNotBackendFailure(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
 	c := startCaddy(t, globals+"http://127.0.0.1:{$HTTP} {\nlog\n"+
@@ -116,7 +117,7 @@ func TestEndedRequestIsNoFailure(t *testing.T) {
 	for name, end := range map[string]func(s *slowRequest, token string){
 		"client leaves": func(s *slowRequest, _ string) { _ = s.body.CloseWithError(io.ErrUnexpectedEOF) },
 		"token is revoked": func(s *slowRequest, token string) {
-			c.takeRight(token, "revoked")
+			c.withdraw(token, "revoked")
 			_ = s.body.Close()
 		},
 		"too large": func(s *slowRequest, _ string) {
@@ -128,17 +129,17 @@ func TestEndedRequestIsNoFailure(t *testing.T) {
 	} {
 		token := c.limited("plain:upload")
 		request := send(t.Context(), t, new(http.Client), "", c.url("/upload"), token, "first")
-		c.eventually("the gate has let it pass", func() bool {
+		c.eventually("the gate has allowed the request", func() bool {
 			allowed, _ := c.usage(token)
 			return allowed == 1
 		})
 		end(request, token)
-		<-request.answer
-		c.eventually("the request is over", func() bool {
+		<-request.response
+		c.eventually("the request has ended", func() bool {
 			return strings.Contains(c.output.String(), `"user_id":"`+tokenID(token)+`"`)
 		})
-		if answer := <-ask(t.Context(), t, http.MethodGet, c.url("/x"), reader); answer.String() != "200" {
-			t.Errorf("%s: afterwards answered %v", name, answer)
+		if response := <-ask(t.Context(), t, http.MethodGet, c.url("/x"), reader); response.String() != "200" {
+			t.Errorf("%s: afterwards got %v", name, response)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// breakingBackend answers the first request on each connection, and closes the
-// connection without an answer after it has read the second.
+// breakingBackend answers the first request on each connection, and closes the connection
+// without a response after it has read the second one.
 type breakingBackend struct {
 	net.Listener
 	mu   sync.Mutex
@@ -72,8 +72,8 @@ func (b *breakingBackend) count(request string) int {
 	return n
 }
 
-// TestSentOnce: a request that a client marks as idempotent isn't sent again by the
-// gate's Caddy when a kept connection breaks. The backend gets the mark.
+// TestSentOnce checks that Caddy doesn't resend a request that a client marks as idempotent
+// when a reused connection breaks. The backend gets the mark.
 func TestSentOnce(t *testing.T) {
 	t.Parallel()
 	backend := newBreakingBackend(t)
@@ -105,7 +105,7 @@ http://127.0.0.1:{$HTTP} {
 				}
 				n++
 				key := fmt.Sprint("key", n)
-				// So that there is a connection that was kept.
+				// Leave an idle connection for Caddy to reuse.
 				if status, _, body := curl(t, append(bearer(token), c.url("/kept"))...); status != 200 {
 					t.Fatalf("%d %s", status, body)
 				}
@@ -118,6 +118,6 @@ http://127.0.0.1:{$HTTP} {
 		}
 	}
 	if n < 30 {
-		t.Errorf("%d requests", n)
+		t.Errorf("only %d requests were tried", n)
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// site is a gate before a stand-in Mollymawk.
+// site is a gate in front of a stand-in for Mollymawk.
 type site struct {
 	*caddy
 	backend  *mollymawktest.Server
-	upstream string // the backend's token of the account default
+	upstream string // the upstream token of the account default
 }
 
-// globals are the global options of the tests' Caddyfiles. Everything is logged,
-// so that a secret in a log shows.
+// globals are the global options of the tests' Caddyfiles. Everything is logged, so that a
+// secret in a log is found.
 const globals = `
 {
 	debug
@@ -33,7 +33,7 @@ const globals = `
 }
 `
 
-// plainSite is a gate as the README shows it, without browser sessions.
+// plainSite is a gate as in the README, without browser sessions.
 const plainSite = globals + `
 http://127.0.0.1:{$HTTP} {
 	log
@@ -51,7 +51,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// startSite starts a gate with this Caddyfile before a stand-in.
+// startSite starts a gate with this Caddyfile in front of a stand-in.
 func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *site {
 	t.Helper()
 	backend := mollymawktest.New(t, options)
@@ -68,12 +68,12 @@ func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *s
 	}
 }
 
-// checkBackend holds what the backend has seen against what it may ever see.
+// checkBackend checks that the backend saw the upstream token and none of tokens.
 func (s *site) checkBackend(tokens ...string) {
 	s.t.Helper()
 	for _, request := range s.backend.Requests() {
 		if got := request.Values("Authorization"); len(got) != 1 || got[0] != "Bearer "+s.upstream {
-			s.t.Errorf("%s %s reached the backend with %d Authorization headers, or not with the account's token",
+			s.t.Errorf("%s %s reached the backend with %d Authorization headers, want only the upstream token",
 				request.Method, request.Target, len(got))
 		}
 	}
@@ -84,7 +84,7 @@ func (s *site) checkBackend(tokens ...string) {
 	}
 }
 
-// checkLogs looks for secrets in everything Caddy has logged.
+// checkLogs looks for secrets in everything that Caddy has logged.
 func (s *site) checkLogs(tokens ...string) {
 	s.t.Helper()
 	for _, secret := range append(tokens, s.upstream) {
@@ -92,8 +92,8 @@ func (s *site) checkLogs(tokens ...string) {
 	}
 }
 
-// openConsole begins to read the console of alice's unikernel "hello", which goes on
-// until the context ends or the body is closed.
+// openConsole starts to read the console of alice's unikernel "hello". The stream ends when
+// the context ends or the body is closed.
 func (s *site) openConsole(ctx context.Context, token string) *http.Response {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet,

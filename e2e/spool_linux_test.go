@@ -14,13 +14,13 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// uploadForm is a form for a block, up to the block's data.
+// uploadForm is an upload form for a block, up to the block's data.
 const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named +
 	"\"json_data\"\r\n\r\n" +
 	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named +
 	"\"block_data\"; filename=\"vol.img\"\r\n\r\n"
 
-// formClient sets the content type that send doesn't.
+// formClient sets the Content-Type, which send doesn't.
 type formClient struct{ http.RoundTripper }
 
 func (c formClient) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -35,9 +35,9 @@ func newFormClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: formClient{transport}}
 }
 
-// TestSpoolFiles: while an upload is on its way its file has no name, and Caddy's user
-// alone may read it. Nothing is left of it, however the upload ends. What a killed process
-// left is removed, and no other file.
+// TestSpoolFiles checks that the file of an upload in progress has no name and is readable
+// only by Caddy's user. It is removed however the upload ends. What a killed process left is
+// removed, but no other file.
 func TestSpoolFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -63,7 +63,7 @@ func TestSpoolFiles(t *testing.T) {
 	s := startSite(t, formSite("max_upload 1MiB\nspool_uploads "+dir), mollymawktest.Options{})
 	want := "[mine mollygate-upload- mollygate-upload-1x mollygate-upload-4]"
 	if got := fmt.Sprint(names()); got != want {
-		t.Fatalf("there are %s, want %s", got, want)
+		t.Fatalf("files are %s, want %s", got, want)
 	}
 	spooled := func() (open int) {
 		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.cmd.Process.Pid))
@@ -106,28 +106,28 @@ func TestSpoolFiles(t *testing.T) {
 		request := send(t.Context(), t, client, "", s.url("/api/block/upload"), token, uploadForm+"data")
 		s.eventually("the upload is on disk", func() bool { return spooled() == 1 })
 		if got := fmt.Sprint(names()); got != want {
-			t.Errorf("%s: there are %s, want %s", way, got, want)
+			t.Errorf("%s: files are %s, want %s", way, got, want)
 		}
 		before := len(s.backend.Requests())
-		answer := end(request)
-		if got := <-request.answer; got.String() != answer {
-			t.Errorf("%s: answered %v, want %s", way, got, answer)
+		response := end(request)
+		if got := <-request.response; got.String() != response {
+			t.Errorf("%s: got %v, want %s", way, got, response)
 		}
 		s.eventually("the file is closed", func() bool { return spooled() == 0 })
 		if n := len(s.backend.Requests()) - before; (n == 1) != (way == "whole") {
-			t.Errorf("%s: the backend got %d requests", way, n)
+			t.Errorf("%s: the backend saw %d requests", way, n)
 		}
 	}
 	if block, _ := s.backend.Block("alice", "default", "vol"); !bytes.HasPrefix(block, []byte("data")) {
-		t.Errorf("the block has %.10q", block)
+		t.Errorf("the block contains %.10q", block)
 	}
 	if allowed, denied := s.usage(token); allowed != 1 || denied != 3 {
 		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
-// TestSpooledUploadEndsWithToken takes a token's right away while its upload, or what
-// comes before the file, is on its way. The backend sees nothing of it.
+// TestSpooledUploadEndsWithToken withdraws a token's access during its upload, or before the
+// file begins. The backend sees no request.
 func TestSpooledUploadEndsWithToken(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ option, first string }{
@@ -137,16 +137,16 @@ func TestSpooledUploadEndsWithToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, formSite(tt.option), mollymawktest.Options{})
-			for way, lost := range lostRights {
-				if lost.want == "" || way == "narrowed" { // narrowing is to a scope of the arena
+			for way, lost := range withdrawals {
+				if lost.want == "" || way == "narrowed" { // narrowing uses a scope of the testbed
 					continue
 				}
 				token := s.limited("block:upload")
 				request := send(t.Context(), t, newFormClient(t), "", s.url("/api/block/upload"), token, tt.first)
 				s.waitUntilDecided(token, "/api/block/upload")
-				s.takeRight(token, way)
-				if answer := <-request.answer; answer.String() != lost.want {
-					t.Errorf("%s: answered %v, want %s", way, answer, lost.want)
+				s.withdraw(token, way)
+				if response := <-request.response; response.String() != lost.want {
+					t.Errorf("%s: got %v, want %s", way, response, lost.want)
 				}
 				if way != "deleted" {
 					if allowed, denied := s.usage(token); allowed != 0 || denied != 1 {
@@ -155,21 +155,22 @@ func TestSpooledUploadEndsWithToken(t *testing.T) {
 				}
 			}
 			if n := len(s.backend.Requests()); n != 0 {
-				t.Errorf("the backend got %d requests", n)
+				t.Errorf("the backend saw %d requests", n)
 			}
 		})
 	}
 }
 
-// TestSlowFields: what comes before the file has body_timeout, and the file hasn't.
+// TestSlowFields checks that body_timeout applies to the fields before the file, but not to
+// the file.
 func TestSlowFields(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("body_timeout 1s"), mollymawktest.Options{})
 	s.backend.AddBlock("alice", "default", "vol", 1, nil)
 	token := s.token("--preset", "full")
 	request := send(t.Context(), t, newFormClient(t), "", s.url("/api/block/upload"), token, uploadForm[:100])
-	if answer := <-request.answer; answer.String() != "408 body_timeout" || len(s.backend.Requests()) != 0 {
-		t.Errorf("fields: answered %v, and the backend got %d requests", answer, len(s.backend.Requests()))
+	if response := <-request.response; response.String() != "408 body_timeout" || len(s.backend.Requests()) != 0 {
+		t.Errorf("fields: got %v, and the backend saw %d requests", response, len(s.backend.Requests()))
 	}
 	status, _, body := curl(t, append(bearer(token), "--limit-rate", "20k", "-F", "albatross_instance=default", "-F",
 		`json_data={"block_name":"vol","block_size":1,"block_compressed":false}`,
@@ -179,8 +180,8 @@ func TestSlowFields(t *testing.T) {
 	}
 }
 
-// TestSpoolFaults: a directory that is lost, or full, is said to the client, and to the
-// operator by name. Uploads work again when it is there.
+// TestSpoolFaults checks that if the directory is missing or full, the client gets an error
+// and the log names the directory. Uploads work again when it is usable.
 func TestSpoolFaults(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -210,10 +211,10 @@ func TestSpoolFaults(t *testing.T) {
 			t.Errorf("%s: %d %v %s", what, status, header, body)
 		}
 		if len(backend.Requests()) != before {
-			t.Errorf("%s: the backend got a request", what)
+			t.Errorf("%s: the backend saw a request", what)
 		}
 		if strings.Contains(body, spool) {
-			t.Errorf("%s: the client is told the directory: %s", what, body)
+			t.Errorf("%s: the client can see the directory: %s", what, body)
 		}
 		c.eventually("the log names the directory", func() bool {
 			return strings.Contains(c.output.String(), "spool_uploads "+spool+" failed: "+cause)
@@ -222,7 +223,7 @@ func TestSpoolFaults(t *testing.T) {
 	for name, caller := range callers {
 		refused(name+", full", caller, 5<<20, 503, "overloaded", "no space left on device")
 		if status, _, body := upload(caller, 1<<20); status != http.StatusOK {
-			t.Errorf("%s, with room again: %d %s", name, status, body)
+			t.Errorf("%s, with free space again: %d %s", name, status, body)
 		}
 	}
 	if err := os.Remove(spool); err != nil {
@@ -233,7 +234,7 @@ func TestSpoolFaults(t *testing.T) {
 	}
 }
 
-// TestSpoolOption: a directory that can't be used is an error with its place.
+// TestSpoolOption checks that the error about an unusable directory names file and line.
 func TestSpoolOption(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, map[string]string{"BACKEND": "127.0.0.1:1", "UPSTREAM": "backend-token"})
@@ -255,7 +256,7 @@ func TestSpoolOption(t *testing.T) {
 	}
 }
 
-// TestSpooledCustomUpload: bytes of other backends are spooled as they are.
+// TestSpooledCustomUpload checks that uploads to other backends are spooled unchanged.
 func TestSpooledCustomUpload(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
@@ -270,6 +271,6 @@ func TestSpooledCustomUpload(t *testing.T) {
 	seen := backend.requests()
 	if status != http.StatusOK || len(seen) != 1 || seen[0].body != body ||
 		seen[0].header.Get("Content-Type") != "multipart/form-data; boundary=b" {
-		t.Errorf("status %d, the backend got %d requests", status, len(seen))
+		t.Errorf("status %d, the backend saw %d requests", status, len(seen))
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestAdminEndpointWhileStarting calls the admin API of a Caddy whose store another one
-// has open. The call is answered when that one has ended; it is not told to configure a
-// store.
+// TestAdminEndpointWhileStarting calls the admin API of a Caddy whose store another Caddy
+// holds. The call succeeds when the other has exited; it isn't refused with advice to
+// configure a store.
 func TestAdminEndpointWhileStarting(t *testing.T) {
 	t.Parallel()
 	first := startSite(t, plainSite, mollymawktest.Options{})
@@ -22,19 +22,19 @@ func TestAdminEndpointWhileStarting(t *testing.T) {
 		"ROUTES": "mollymawk"})
 	second.launch(strings.ReplaceAll(plainSite, "{$DIR}/tokens.db", first.path("tokens.db")))
 	asked := make(chan struct{})
-	type answer struct {
+	type result struct {
 		status int
 		body   string
 		err    error
 	}
-	answers := make(chan answer, 1)
+	results := make(chan result, 1)
 	go func() {
 		tell := sync.OnceFunc(func() { close(asked) })
 		trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { tell() }}
 		request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet,
 			"http://caddy/api_tokens/v1/tokens", nil)
 		if err != nil {
-			answers <- answer{err: err}
+			results <- result{err: err}
 			return
 		}
 		response, err := second.admin().Do(request)
@@ -42,16 +42,16 @@ func TestAdminEndpointWhileStarting(t *testing.T) {
 			response, err = second.admin().Do(request)
 		}
 		if err != nil {
-			answers <- answer{err: err}
+			results <- result{err: err}
 			return
 		}
 		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		answers <- answer{response.StatusCode, string(body), err}
+		results <- result{response.StatusCode, string(body), err}
 	}()
 	<-asked
 	first.stop()
-	if got := <-answers; got.err != nil || got.status != http.StatusOK || !strings.Contains(got.body, tokenID(key)) {
+	if got := <-results; got.err != nil || got.status != http.StatusOK || !strings.Contains(got.body, tokenID(key)) {
 		t.Errorf("%d %s %v", got.status, got.body, got.err)
 	}
 }

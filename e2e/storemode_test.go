@@ -8,9 +8,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestStoreOfOthers: a store that other users may change is warned of at the start, at a
-// reload and by validate, and a good one isn't.
-func TestStoreOfOthers(t *testing.T) {
+// TestStoreWritableByOthers checks that Caddy warns of a store that other users can write, at
+// the start, at a reload and in validate, and doesn't warn otherwise.
+func TestStoreWritableByOthers(t *testing.T) {
 	t.Parallel()
 	const warning = "other users may change the token store"
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -18,7 +18,7 @@ func TestStoreOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(s.output.String(), "token store, ") {
-		t.Errorf("a good store is warned of: %s", s.output)
+		t.Errorf("Caddy warns of a store with safe permissions: %s", s.output)
 	}
 	if err := os.Chmod(s.path("tokens.db"), 0o666); err != nil {
 		t.Fatal(err)
@@ -27,17 +27,17 @@ func TestStoreOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(s.output.String(), warning); n != 1 {
-		t.Errorf("a reload warns %d times, want 1", n)
+		t.Errorf("a reload warned %d times, want 1", n)
 	}
 	out, err := s.command("validate", "--config", s.path("Caddyfile")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), warning) ||
 		!strings.Contains(string(out), "chmod 600 "+s.path("tokens.db")) {
-		t.Errorf("validate says %s", out)
+		t.Errorf("got output of validate %s", out)
 	}
 	s.stop()
 	before := strings.Count(s.output.String(), warning)
 	s.start(plainSite)
 	if n := strings.Count(s.output.String(), warning) - before; n != 1 {
-		t.Errorf("a start warns %d times, want 1", n)
+		t.Errorf("a start warned %d times, want 1", n)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// straySite answers in all the ways in which Caddy logs a request: with the error
-// routes and without, by handlers after the gate that fail, and by the admin site.
+// straySite responds in all the ways in which Caddy logs a request: with and without error
+// routes, by failing handlers after the gate, and by the admin site.
 const straySite = globals + `
 (gated) {
 	log {
@@ -70,7 +70,7 @@ http://keys.test:{$HTTP} {
 }
 `
 
-// rawRequest sends the bytes of a request and returns the status of its answer.
+// rawRequest sends the bytes of a request and returns the status of the response.
 func (c *caddy) rawRequest(text string) int {
 	c.t.Helper()
 	connection, err := net.Dial("tcp", strings.TrimPrefix(c.url(""), "http://"))
@@ -82,17 +82,16 @@ func (c *caddy) rawRequest(text string) int {
 	if _, err := connection.Write([]byte(text)); err != nil {
 		c.t.Fatal(err)
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	if err != nil {
-		c.t.Fatalf("no answer: %v", err)
+		c.t.Fatalf("no response: %v", err)
 	}
-	_ = answer.Body.Close()
-	return answer.StatusCode
+	_ = response.Body.Close()
+	return response.StatusCode
 }
 
-// TestStrayTokensInLogs sends tokens where they don't belong, in all ways in which
-// Caddy logs a request: none of its loggers writes one, at any level, and each request
-// has its line in the access log.
+// TestStrayTokensInLogs sends tokens in wrong places, in all the ways in which Caddy logs a
+// request. No logger writes one at any level, and each request has its line in the access log.
 func TestStrayTokensInLogs(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, straySite, mollymawktest.Options{})
@@ -117,9 +116,9 @@ func TestStrayTokensInLogs(t *testing.T) {
 		"escaped twice":          "X-A: " + twice.String(),
 		"an underscore escaped":  "X-A: " + half,
 		"a cookie":               "Cookie: a=b; t=" + key,
-		"an underscore":          "X_Api_Key: " + key, // dropped by Caddy after its log has a copy
+		"an underscore":          "X_Api_Key: " + key, // Caddy drops it, but its log has a copy
 		"a dot":                  "X.Api.Key: " + key,
-		"an identity header":     "X-Token-Id: " + key, // dropped by the gate
+		"an identity header":     "X-Token-Id: " + key, // the gate drops it
 		"nominated":              "Connection: X-A\r\nX-A: " + key,
 		"a hop-by-hop header":    "Connection: " + key,
 		"Upgrade":                "Upgrade: " + key,
@@ -129,7 +128,7 @@ func TestStrayTokensInLogs(t *testing.T) {
 		"Proxy-Authorization":    "Proxy-Authorization: Bearer " + key,
 		"X-Forwarded-For":        "X-Forwarded-For: " + key,
 		"broken: a prefix":       "X-A: " + typo[:40],
-		"a letter too many":      "X-A: " + key + "x",
+		"an extra letter":        "X-A: " + key + "x",
 		"broken: a checksum":     "X-A: " + typo[:len(typo)-1] + "!",
 		"Accept, as the proxy's": "Accept: " + key,
 		"Idempotency-Key":        "Idempotency-Key: " + key,
@@ -171,7 +170,7 @@ func TestStrayTokensInLogs(t *testing.T) {
 			}
 		}
 	}
-	s.stop() // so that all has been written
+	s.stop() // flushes the log
 	file, err := os.ReadFile(filepath.Join(s.dir, "access.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -180,18 +179,18 @@ func TestStrayTokensInLogs(t *testing.T) {
 	for _, line := range append(strings.Split(log, "\n"), strings.Split(string(file), "\n")...) {
 		secrets := []string{key[17:49], adminKey[17:49]}
 		if strings.Contains(line, `"logger":"http.log.`) {
-			// What is no token any more reaches the handlers after the gate.
+			// A broken token isn't recognized before the handlers after the gate.
 			secrets = append(secrets, typo[17:49])
 		}
 		for _, secret := range secrets {
-			// The names of headers change their letter case, which the checksum gives away.
+			// Header names are logged in canonical case, so compare without case.
 			if strings.Contains(strings.ToLower(line), strings.ToLower(secret[:15])) {
-				t.Errorf("a token is logged: %s",
+				t.Errorf("a token was logged: %s",
 					strings.NewReplacer(secret, "(SECRET)", secret[:15], "(SECRET)").Replace(line))
 			}
 		}
 		if strings.Contains(line, escaped.String()[3*17:3*40]) || strings.Contains(line, twice.String()[5*17:5*40]) {
-			t.Errorf("an encoded token is logged: %s", line)
+			t.Errorf("an encoded token was logged: %s", line)
 		}
 	}
 	if lines := strings.Count(string(file), `"http.log.access`); lines != sent {
@@ -200,13 +199,13 @@ func TestStrayTokensInLogs(t *testing.T) {
 	for _, what := range []string{`"logger":"http.log.error`, `"level":"error","ts"`, "X-A", "REDACTED",
 		`"logger":"http.handlers.reverse_proxy`, "overloaded"} {
 		if !strings.Contains(log+string(file), what) {
-			t.Errorf("nothing is logged with %s, so the test tests too little", what)
+			t.Errorf("no line contains %s, so the test covers too little", what)
 		}
 	}
 }
 
-// TestStrayTokensInAccessLog: a line of a request with a stray token has all that
-// others have, in the same file, and is no way around the log.
+// TestStrayTokensInAccessLog checks that the access log line of a request with a stray token
+// is complete and in the same file, so that a token can't be used to avoid logging.
 func TestStrayTokensInAccessLog(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
@@ -228,7 +227,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `, mollymawktest.Options{})
 	key := s.mint(map[string]any{"scopes": []string{"plain:read"}})
-	stray := signToken("mmk_0123456789AB_" + strings.Repeat("aB3dE5gH", 4)) // anyone can make one
+	stray := signToken("mmk_0123456789AB_" + strings.Repeat("aB3dE5gH", 4)) // anyone can construct one
 	for _, call := range [][]string{
 		{"-d", "12345", "-H", "Authorization: Bearer " + key, s.url("/echo")},
 		{"-d", "12345", s.url("/echo?t=" + stray)},
@@ -265,7 +264,7 @@ http://127.0.0.1:{$HTTP} {
 			l.Request.ClientIP != "127.0.0.1" || l.Request.RemoteIP != "127.0.0.1" || l.Request.Host == "" ||
 			l.Request.Proto != "HTTP/1.1" || l.Request.Headers.Get("X-Junk") != "mmk_0123456789AB_…REDACTED" ||
 			l.Request.Headers.Get("User-Agent") != "agent" || l.Size == 0 {
-			t.Errorf("a line lacks something: %s", text)
+			t.Errorf("a line is incomplete: %s", text)
 		}
 	}
 	if len(lines) != 3 || lines[0].Status != 200 || lines[0].UserID != tokenID(key) || lines[0].BytesRead != 5 ||
@@ -275,13 +274,13 @@ http://127.0.0.1:{$HTTP} {
 		t.Errorf("the access log is %+v", lines)
 	}
 	if got := strings.Count(s.output.String(), "a request holds a token outside"); got != 1 {
-		t.Errorf("%d warnings of three requests, want 1", got)
+		t.Errorf("%d warnings for three requests, want 1", got)
 	}
 	s.checkLogs(key, stray)
 }
 
-// TestStrayTokensAtOtherServers: the server that redirects to https and those without a
-// gate write no token either, whichever of them Caddy makes first.
+// TestStrayTokensAtOtherServers checks that the server that redirects to HTTPS and servers
+// without a gate write no token either, whichever Caddy creates first.
 func TestStrayTokensAtOtherServers(t *testing.T) {
 	t.Parallel()
 	const open = `
@@ -318,7 +317,7 @@ gated.test {
 		for _, port := range ports {
 			if status, _, _ := curl(t, "-H", "X-Api-Key: "+key,
 				"http://127.0.0.1:"+port+"/?token="+key); status != http.StatusOK {
-				t.Errorf("an open server answers with %d", status)
+				t.Errorf("a server without a gate: status %d", status)
 			}
 		}
 		if round == 0 {
@@ -329,13 +328,13 @@ gated.test {
 	}
 	c.stop()
 	if got := len(c.accessLog()); got != 2*(1+len(ports)) {
-		t.Errorf("%d lines in the access log", got)
+		t.Errorf("the access log has %d lines", got)
 	}
 	checkNoSecret(t, "Caddy's log", c.output.String(), key)
 }
 
-// TestStrayTokensAreFailures: what looks like a token in another header or in the URL
-// counts for the failure limit, and good tokens still pass.
+// TestStrayTokensAreFailures checks that a token in another header or in the URL counts toward
+// the failure limit, and that valid tokens still pass.
 func TestStrayTokensAreFailures(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
@@ -358,9 +357,9 @@ http://127.0.0.1:{$HTTP} {
 		{[]string{s.url("/read?t=" + stray)}, 400},
 		{good, 200},
 		{good, 200},
-		{good, 200}, // one too many, but its token is good
+		{good, 200}, // over the limit, but its token is valid
 		{[]string{"-H", "X-Junk: " + stray, s.url("/read")}, 429},
-		{[]string{s.url("/read?t=" + stray)}, 400}, // which error routes never see
+		{[]string{s.url("/read?t=" + stray)}, 400}, // error routes never see this refusal
 		{append(bearer(stray), s.url("/read")), 429},
 		{append(bearer(key), s.url("/read")), 200},
 	} {
@@ -370,7 +369,8 @@ http://127.0.0.1:{$HTTP} {
 	}
 }
 
-// TestTokenInURLOfAdminSite: no path of the admin site answers a URL with a token.
+// TestTokenInURLOfAdminSite checks that the admin site refuses a token in the URL on every
+// path.
 func TestTokenInURLOfAdminSite(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, straySite, mollymawktest.Options{})

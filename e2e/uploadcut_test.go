@@ -17,14 +17,14 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// formSite is a plain site that speaks h2c too, with more options for the gate.
+// formSite is plainSite with h2c and more options for the gate.
 func formSite(options string) string {
 	site := strings.Replace(plainSite, "\tdebug\n", "\tdebug\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}\n", 1)
 	return strings.Replace(site, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n"+options, 1)
 }
 
-// relay hands on what one client sends, up to so many bytes (negative is all), and closes
-// both connections then. It returns its port, and how many bytes it has handed on.
+// relay forwards up to most bytes from one client (all if negative), then closes both
+// connections. It returns its port and a channel with the number of bytes it forwarded.
 func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,8 +56,8 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 			source = io.LimitReader(client, most)
 		}
 		n, _ := io.Copy(server, source)
-		// An end in both directions would be a reset, for which the server forgets what it
-		// has not read yet: perhaps all of the request.
+		// Closing both directions would cause a reset, after which the server discards what it
+		// has not read yet, perhaps the whole request.
 		_ = server.(*net.TCPConn).CloseWrite()
 		<-answered
 		total <- n
@@ -66,9 +66,9 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 	return port, total
 }
 
-// TestUploadCutOff cuts curl off at ten points of a forced create and of an upload to a
-// block, as a CI job that is cancelled does. The unikernel runs on. The block is as it was
-// if the upload was spooled or hadn't come to its data.
+// TestUploadCutOff cuts curl off at ten points of a forced create and of an upload to a block,
+// as when a CI job is canceled. The unikernel keeps running. The block is unchanged if the
+// upload was spooled or hadn't reached its data.
 func TestUploadCutOff(t *testing.T) {
 	t.Parallel()
 	for _, caller := range []string{"token", "cookie"} {
@@ -113,7 +113,7 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 		args := append(append(credential, flags...), append(args, "-sS", "-H", "Expect:", "--max-time", "20")...)
 		paths++
 		n := 100 * paths
-		run := func(most int64) (answer, block string, sent int64) { // to a new block
+		run := func(most int64) (response, block string, sent int64) { // to a new block
 			n++
 			block = fmt.Sprint("vol", n)
 			s.backend.AddBlock("alice", "default", block, 1, old)
@@ -128,28 +128,28 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 		lines := len(s.accessLog())
 		ended := func() {
 			lines++
-			s.eventually("the request is over", func() bool { return len(s.accessLog()) >= lines })
+			s.eventually("the request has ended", func() bool { return len(s.accessLog()) >= lines })
 		}
-		answer, _, total := run(-1)
+		response, _, total := run(-1)
 		ended()
-		if !strings.Contains(answer, `"status":200`) {
-			t.Fatalf("%s, whole: %s", path, answer)
+		if !strings.Contains(response, `"status":200`) {
+			t.Fatalf("%s, complete: %s", path, response)
 		}
 		started := s.backend.Unikernels("alice")[0].Started
 		for i := range int64(10) {
 			before, end := len(s.backend.Requests()), 700+i*(total-715)/9
-			answer, name, _ := run(end)
+			response, name, _ := run(end)
 			ended()
-			if strings.Contains(answer, `"status":200`) {
-				t.Errorf("%s, cut off at %d of %d bytes: %s", path, end, total, answer)
+			if strings.Contains(response, `"status":200`) {
+				t.Errorf("%s, cut off at %d of %d bytes: %s", path, end, total, response)
 			}
 			seen := s.backend.Requests()[before:]
 			if spooled && len(seen) != 0 {
-				t.Errorf("%s, cut off at %d of %d bytes: the backend got a request", path, end, total)
+				t.Errorf("%s, cut off at %d of %d bytes: the backend saw a request", path, end, total)
 			}
 			for _, request := range seen {
 				if request.BodyEnded && !request.BodyBroken {
-					t.Errorf("%s, cut off at %d of %d bytes: the backend took it for the whole", path, end, total)
+					t.Errorf("%s, cut off at %d of %d bytes: the backend took it for complete", path, end, total)
 				}
 			}
 			if running := s.backend.Unikernels("alice"); len(running) != 1 || !running[0].Started.Equal(started) {
@@ -162,14 +162,14 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 		}
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 	s.checkLogs(token)
 }
 
-// TestSlowBackend ends uploads that a backend is slow to take: by their tokens and by
-// their clients. What the backend has then ends with a whole chunk, for Mollymawk takes a
-// chunk that is cut off for the end of the body.
+// TestSlowBackend ends uploads that a backend reads slowly, by withdrawing their tokens and by
+// closing their clients. What the backend gets must end with a complete chunk, because
+// Mollymawk takes a truncated chunk for the end of the body.
 func TestSlowBackend(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -202,11 +202,11 @@ func TestSlowBackend(t *testing.T) {
 				}
 				defer func() { _ = backend.Close() }()
 				reader := bufio.NewReader(backend)
-				if _, err := http.ReadRequest(reader); err != nil { // and no more of the body than fits in
+				if _, err := http.ReadRequest(reader); err != nil { // the body is read only as far as it fits into the buffer
 					t.Fatal(err)
 				}
 				if caller == "token" {
-					c.takeRight(token, "revoked")
+					c.withdraw(token, "revoked")
 				}
 				_ = client.Process.Kill()
 				_ = client.Wait()
@@ -214,17 +214,17 @@ func TestSlowBackend(t *testing.T) {
 				raw, _ := io.ReadAll(reader) // the gate may leave the connection open
 				switch whole, within := readChunks(string(raw)); {
 				case within:
-					t.Errorf("%d bytes: broken off within a chunk", len(raw))
+					t.Errorf("%d bytes: ended within a chunk", len(raw))
 				case whole != (name == "spooled"):
-					t.Errorf("%d bytes: whole is %v", len(raw), whole)
+					t.Errorf("%d bytes: complete: %v", len(raw), whole)
 				}
 			})
 		}
 	}
 }
 
-// readChunks reports whether a chunked body (RFC 9112 section 7.1) is whole, or ends within
-// a chunk.
+// readChunks reports whether a chunked body (RFC 9112 section 7.1) is complete, and whether it
+// ends within a chunk.
 func readChunks(body string) (whole, within bool) {
 	for body != "" {
 		line, rest, ok := strings.Cut(body, "\r\n")

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// fillDisk makes a file of all that is left of a file system and returns what frees
-// it again.
+// fillDisk fills a file system with a file and returns a function that removes it.
 func fillDisk(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	name := filepath.Join(dir, "filling")
@@ -36,7 +35,7 @@ func fillDisk(t *testing.T, dir string) (free func()) {
 	}
 }
 
-// smallDisk is a file system of its own, in memory. Only root can mount one.
+// smallDisk mounts a small file system in memory. Only root can mount one.
 func smallDisk(t *testing.T, c *caddy, size string) string {
 	t.Helper()
 	dir := c.path("disk")
@@ -58,7 +57,7 @@ func smallDisk(t *testing.T, c *caddy, size string) string {
 	return dir
 }
 
-// countingOnDisk starts a Caddy whose store is on a disk of its own.
+// countingOnDisk starts a Caddy whose store is on its own disk.
 func countingOnDisk(t *testing.T) (c *caddy, disk string, tokens []*counted) {
 	t.Helper()
 	c = newCaddy(t, nil)
@@ -68,9 +67,9 @@ func countingOnDisk(t *testing.T) (c *caddy, disk string, tokens []*counted) {
 	return c, disk, makeCounted(c)
 }
 
-// TestUsageOnAFullDisk verifies that the gate goes on serving on a full disk, logs that it
-// can't save counts, and saves them when there is space. A kill loses counts only if
-// healthz had warned of it.
+// TestUsageOnAFullDisk verifies that on a full disk the gate continues to serve, logs that it
+// can't save counts, and saves them when there is space. A kill loses counts only if healthz
+// had warned of it.
 func TestUsageOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c, disk, tokens := countingOnDisk(t)
@@ -80,7 +79,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 	count()
 	free := fillDisk(t, disk)
-	// What the file has left in itself is used up, and the records become longer.
+	// Use up the free space within the store's file, and make the records longer.
 	for {
 		if _, _, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed",
 			"--expires-in", "1d"); code != 0 {
@@ -92,41 +91,41 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 	for round := range 2 {
 		count()
-		c.says(saysUnsaved, round+1)
+		c.waitForLog(logUnsaved, round+1)
 		count()
 		if round == 0 {
 			warning := c.healthWarning()
 			c.kill()
 			c.start(countingSite)
 			if warning == "" {
-				holds(c, tokens)
+				checkUsage(c, tokens)
 			} else {
-				settle(c, tokens)
+				checkUsageAfterLoss(c, tokens)
 			}
 		}
 	}
-	// A change fails, and says so; requests don't.
+	// A change fails with an error; requests succeed.
 	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in",
 		"1d"); code != 6 || !strings.Contains(stderr, "store") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	c.says(saysAtRisk, 1) // on the second start there was no space for the journal
+	c.waitForLog(logAtRisk, 1) // on the second start there was no space for the journal
 	free()
-	c.says(saysSaved, 1)
-	c.says(saysSafe, 1)
+	c.waitForLog(logSaved, 1)
+	c.waitForLog(logSafe, 1)
 	count()
 	c.kill()
 	c.start(countingSite)
-	last := holds(c, tokens)
-	t.Logf("%d requests were sent, %d answered, %d counted", last.sent, last.answered, last.counted)
+	last := checkUsage(c, tokens)
+	t.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 	c.stop()
 	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
 
-// TestUsageStartsOnAFullDisk verifies that Caddy starts without space for the journal. It
-// logs a warning, counts, and creates the journal when there is space.
+// TestUsageStartsOnAFullDisk verifies that Caddy starts without space for the journal. It logs
+// a warning, counts, and creates the journal when there is space.
 func TestUsageStartsOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c, disk, tokens := countingOnDisk(t)
@@ -137,18 +136,18 @@ func TestUsageStartsOnAFullDisk(t *testing.T) {
 	}
 	free := fillDisk(t, disk)
 	c.start(countingSite)
-	holds(c, tokens)
+	checkUsage(c, tokens)
 	countFor(c, tokens, 500*time.Millisecond)
-	c.says(saysAtRisk, 1)
+	c.waitForLog(logAtRisk, 1)
 	if c.healthWarning() == "" {
 		t.Error("healthz doesn't warn")
 	}
 	countFor(c, tokens, 500*time.Millisecond)
 	free()
-	c.says(saysSafe, 1)
-	c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+	c.waitForLog(logSafe, 1)
+	c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 	countFor(c, tokens, 200*time.Millisecond)
 	c.kill()
 	c.start(countingSite)
-	holds(c, tokens)
+	checkUsage(c, tokens)
 }

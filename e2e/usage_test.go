@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestUsageSurvivesReloads and a restart in order: every answered request is counted
-// once.
+// TestUsageSurvivesReloads checks that every answered request is counted once across reloads
+// and a clean restart.
 func TestUsageSurvivesReloads(t *testing.T) {
 	t.Parallel()
 	const reloads = 100
@@ -20,7 +20,7 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	tokens := makeCounted(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	// A reload may reset a connection that is just being made, with Caddy alone, too.
+	// A reload may reset a connection that is just being established, even without Mollygate.
 	all.Go(func() { useTokens(ctx, c, tokens, func(error) {}) })
 	config := c.getAdmin("/config/")
 	for i := range reloads {
@@ -34,14 +34,14 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	all.Wait()
 	c.cmd = nil
 	c.start(countingSite)
-	last := holds(c, tokens)
-	t.Logf("%d reloads and a SIGTERM: %d requests were sent, %d answered, %d counted", reloads, last.sent,
+	last := checkUsage(c, tokens)
+	t.Logf("%d reloads and a SIGTERM: %d requests sent, %d answered, %d counted", reloads, last.sent,
 		last.answered, last.counted)
 	if _, err := os.Stat(c.path(usageFile)); err != nil {
 		t.Error(err)
 	}
 	c.stop()
 	if info, err := os.Stat(c.path(usageFile)); err != nil || info.Size() > 4096 {
-		t.Errorf("the journal keeps more than its header although all is saved: %v, %v", info, err)
+		t.Errorf("the journal has more than its header although everything is saved: %v, %v", info, err)
 	}
 }

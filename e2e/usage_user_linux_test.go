@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// nobody is a user of no rights.
+// nobody is an unprivileged user.
 const nobody = 65534
 
-// TestQuotaOfAnotherUser kills a Caddy, gives its store to another user but not the
-// journal next to it, and starts Caddy as that user. It serves and says what to do; when
-// that is done, the counts of both are added, and the quota includes the requests of both.
-// Without root there is one user, who loses the right to read the journal.
-func TestQuotaOfAnotherUser(t *testing.T) {
+// TestJournalOfAnotherUser kills a Caddy, gives its store but not its journal to another user,
+// and starts Caddy as that user. Caddy serves and says what to do. After that is done, the
+// counts of both processes are added, and the quota includes the requests of both. Without
+// root there is one user, who loses permission to read the journal.
+func TestJournalOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -87,7 +87,7 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &shown); err != nil ||
 		shown.Count != 10 {
-		t.Errorf("%d are counted, want 10: %v", shown.Count, err)
+		t.Errorf("counted %d, want 10: %v", shown.Count, err)
 	}
 	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 		if got := status(); got != want {
@@ -95,6 +95,6 @@ func TestQuotaOfAnotherUser(t *testing.T) {
 		}
 	}
 	if got := c.getAdmin("/api_tokens/v1/healthz"); strings.Contains(got, "warning") {
-		t.Errorf("healthz is %s", got)
+		t.Errorf("got healthz %s", got)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestValidateRefusesWhatRunRefuses loads configurations whose mistake shows only when
-// all gates are known. Everything that loads a configuration says the same about it.
-// Caddy provisions servers in random order, so each is validated several times.
+// TestValidateRefusesWhatRunRefuses loads configurations whose mistake shows only when all
+// gates are known. Every way to load a configuration gives the same error. Caddy provisions
+// servers in random order, so each configuration is validated several times.
 func TestValidateRefusesWhatRunRefuses(t *testing.T) {
 	t.Parallel()
 	const head = `
@@ -65,14 +65,14 @@ http://127.0.0.1:{$HTTPS} {
 			`account a: max_scopes: "reed" is not a scope here`},
 		"unknown resource": {head + "unikernels:*" + options + first,
 			`account a: max_scopes: "unikernels:*" is not a scope here`},
-		"the second gate's scope":        {head + "report:read unikernel:list" + options + first + second, ""},
-		"the second gate's scope, alone": {head + "report:read" + options + second, ""},
-		"no gate's scope": {head + "report:write" + options + first + second,
+		"scope of the second gate": {head + "report:read unikernel:list" + options + first + second, ""},
+		"scope of the only gate":   {head + "report:read" + options + second, ""},
+		"scope of no gate": {head + "report:write" + options + first + second,
 			`account a: max_scopes: "report:write" is not a scope here`},
-		"a gate's scope in an error route": {head + "report:read" + options + first + inErrors, ""},
-		"no gate's scope, error route": {head + "report:list" + options + first + inErrors,
+		"scope of a gate in an error route": {head + "report:read" + options + first + inErrors, ""},
+		"scope of no gate, error route": {head + "report:list" + options + first + inErrors,
 			`account a: max_scopes: "report:list" is not a scope here`},
-		"another preset than of the gate": {head + "read" + options + second,
+		"preset of another route table": {head + "read" + options + second,
 			`account a: max_scopes: "read" is not a scope here`},
 		"no gate": {head + "unikernel:lst" + options, ""},
 	} {
@@ -101,7 +101,7 @@ http://127.0.0.1:{$HTTPS} {
 			out, err = c.command("adapt", "--validate", "--config", file).CombinedOutput()
 			say("adapt --validate", err, string(out))
 			if test.refused == "" {
-				return // a configuration without a mistake would run on
+				return // a valid configuration would keep running
 			}
 			response, err := running.admin().Post("http://caddy/load", "text/caddyfile",
 				strings.NewReader(test.caddyfile))
@@ -124,7 +124,7 @@ http://127.0.0.1:{$HTTPS} {
 			cmd.Dir, cmd.Env = run.Dir, run.Env
 			out, err = cmd.CombinedOutput()
 			if ctx.Err() != nil {
-				t.Fatalf("run goes on:\n%s", out)
+				t.Fatalf("run doesn't exit:\n%s", out)
 			}
 			say("run", err, string(out))
 		})

@@ -22,38 +22,38 @@ type seenRequest struct {
 	header         http.Header
 	trailer        http.Header
 	body           string
-	// broken says that the body was malformed or ended early.
+	// broken reports whether the body was malformed or ended early.
 	broken bool
 }
 
 func (r seenRequest) String() string { return r.method + " " + r.target }
 
-// goBackend is a backend of Go's net/http, which reads on after a request and so
-// shows what was smuggled behind it. Every byte and every request is noted.
+// goBackend is a net/http backend. It continues to read after a request, so a smuggled request
+// shows. It records every byte and every request.
 type goBackend struct {
 	*httptest.Server
-	// answers are what to say to requests with ?answer=name.
-	answers map[string]http.HandlerFunc
+	// responses are the handlers for requests with ?answer=name.
+	responses map[string]http.HandlerFunc
 
 	mu   sync.Mutex
 	raw  bytes.Buffer
 	seen []seenRequest
-	// changes counts what has come in and what has been done.
+	// changes counts reads and requests.
 	changes int
 }
 
-func newGoBackend(t *testing.T, answers map[string]http.HandlerFunc) *goBackend {
+func newGoBackend(t *testing.T, responses map[string]http.HandlerFunc) *goBackend {
 	t.Helper()
-	b := &goBackend{answers: answers}
+	b := &goBackend{responses: responses}
 	b.Server = httptest.NewUnstartedServer(http.HandlerFunc(b.serve))
-	b.Listener = notingListener{b.Listener, b}
+	b.Listener = recordingListener{b.Listener, b}
 	b.Config.Protocols = new(http.Protocols)
 	b.Config.Protocols.SetHTTP1(true)
 	b.Config.Protocols.SetUnencryptedHTTP2(true)
 	b.Config.ErrorLog = log.New(io.Discard, "", 0)
 	b.Start()
 	t.Cleanup(func() {
-		b.CloseClientConnections() // also those that were upgraded
+		b.CloseClientConnections() // including upgraded ones
 		b.Close()
 	})
 	return b
@@ -70,8 +70,8 @@ func (b *goBackend) serve(w http.ResponseWriter, r *http.Request) {
 		body: string(body), broken: err != nil,
 	})
 	b.mu.Unlock()
-	if answer := b.answers[r.URL.Query().Get("answer")]; answer != nil {
-		answer(w, r)
+	if response := b.responses[r.URL.Query().Get("answer")]; response != nil {
+		response(w, r)
 		return
 	}
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -81,8 +81,8 @@ func (b *goBackend) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintln(w, "seen", r.RequestURI)
 }
 
-// upgrade switches to a protocol that echoes bytes. It checks the version, as a
-// websocket server does.
+// upgrade switches to a protocol that echoes bytes. Like a websocket server, it checks the
+// version.
 func (b *goBackend) upgrade(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Sec-Websocket-Version") == "777" {
 		w.Header().Set("Sec-Websocket-Version", "13")
@@ -98,7 +98,7 @@ func (b *goBackend) upgrade(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(conn, buffer)
 }
 
-// requests returns those parsed since the last call of forget, oldest first.
+// requests returns the requests since the last call of forget, oldest first.
 func (b *goBackend) requests() []seenRequest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,9 +112,9 @@ func (b *goBackend) input() string {
 	return b.raw.String()
 }
 
-// settle waits until nothing has happened for a while: a request that broke off
-// may still be on its way.
-func (b *goBackend) settle(t *testing.T) {
+// waitUntilIdle waits until nothing has happened for a while: an aborted request may still be
+// on its way.
+func (b *goBackend) waitUntilIdle(t *testing.T) {
 	t.Helper()
 	changes := func() int {
 		b.mu.Lock()
@@ -133,26 +133,26 @@ func (b *goBackend) forget() {
 	b.raw.Reset()
 }
 
-// notingListener notes what its connections receive.
-type notingListener struct {
+// recordingListener records what its connections receive.
+type recordingListener struct {
 	net.Listener
 	backend *goBackend
 }
 
-func (l notingListener) Accept() (net.Conn, error) {
+func (l recordingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return notingConn{conn, l.backend}, nil
+	return recordingConn{conn, l.backend}, nil
 }
 
-type notingConn struct {
+type recordingConn struct {
 	net.Conn
 	backend *goBackend
 }
 
-func (c notingConn) Read(p []byte) (int, error) {
+func (c recordingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.backend.mu.Lock()
 	defer c.backend.mu.Unlock()
@@ -161,7 +161,7 @@ func (c notingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mollymawkBackend shows a stand-in Mollymawk in the same way.
+// mollymawkBackend provides the same methods for a stand-in Mollymawk.
 type mollymawkBackend struct{ *mollymawktest.Server }
 
 func (b mollymawkBackend) requests() []seenRequest {
@@ -188,7 +188,7 @@ func (b mollymawkBackend) input() string {
 
 func (b mollymawkBackend) forget() { b.Reset() }
 
-// recordingBackend is what the tests ask a backend.
+// recordingBackend is implemented by both backends.
 type recordingBackend interface {
 	requests() []seenRequest
 	input() string

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2 is HTTP/2, over TLS if it has sessions, or with prior knowledge.
+// h2 is HTTP/2, over TLS if it has sessions, else with prior knowledge.
 type h2 struct {
 	address  string
 	sessions tls.ClientSessionCache
@@ -27,31 +27,31 @@ func (w h2) String() string {
 	return "h2c"
 }
 
-func (w h2) exchange(r wireRequest, _ int) []wireAnswer {
+func (w h2) exchange(r wireRequest, _ int) []wireResponse {
 	conn, err := w.dial(r.host)
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	defer conn.close()
 	if err := conn.send(1, r); err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
-	return []wireAnswer{conn.answer(1)}
+	return []wireResponse{conn.readResponse(1)}
 }
 
-// h2Conn is a connection whose frames are the test's.
+// h2Conn is a connection on which the test writes the frames.
 type h2Conn struct {
 	net.Conn
 	*http2.Framer
 	scheme  string
 	headers *hpack.Encoder
 	block   bytes.Buffer
-	// answers are those that have begun, by stream.
-	answers map[uint32]*h2Answer
+	// responses are the responses that have begun, by stream.
+	responses map[uint32]*h2Response
 }
 
-type h2Answer struct {
-	wireAnswer
+type h2Response struct {
+	wireResponse
 	ended bool
 }
 
@@ -61,7 +61,7 @@ func (w h2) dial(host string) (*h2Conn, error) {
 	scheme := "http"
 	if w.sessions != nil {
 		scheme = "https"
-		dialer := &net.Dialer{Timeout: wirePatience}
+		dialer := &net.Dialer{Timeout: exchangeTimeout}
 		conn, err = tls.DialWithDialer(dialer, "tcp", w.address, clientTLS(host, "h2", w.sessions))
 	} else {
 		conn, err = net.Dial("tcp", w.address)
@@ -69,8 +69,8 @@ func (w h2) dial(host string) (*h2Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(wirePatience))
-	c := &h2Conn{Conn: conn, Framer: http2.NewFramer(conn, conn), scheme: scheme, answers: make(map[uint32]*h2Answer)}
+	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
+	c := &h2Conn{Conn: conn, Framer: http2.NewFramer(conn, conn), scheme: scheme, responses: make(map[uint32]*h2Response)}
 	c.AllowIllegalWrites = true
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.headers = hpack.NewEncoder(&c.block)
@@ -104,7 +104,7 @@ func (c *h2Conn) send(stream uint32, r wireRequest) error {
 	return c.writeFields(stream, r.split(r.trailer), true)
 }
 
-// maxFrame is the largest frame that may be sent unasked (RFC 9113 section 4.2).
+// maxFrame is the largest frame that may be sent without a setting (RFC 9113 section 4.2).
 const maxFrame = 16384
 
 func (c *h2Conn) writeFields(stream uint32, fields [][2]string, end bool) error {
@@ -125,41 +125,41 @@ func (c *h2Conn) writeFields(stream uint32, fields [][2]string, end bool) error 
 	return err
 }
 
-// answer reads until the stream has ended.
-func (c *h2Conn) answer(stream uint32) wireAnswer {
+// readResponse reads until the stream has ended.
+func (c *h2Conn) readResponse(stream uint32) wireResponse {
 	for {
-		if a := c.answers[stream]; a != nil && a.ended {
-			return a.wireAnswer
+		if a := c.responses[stream]; a != nil && a.ended {
+			return a.wireResponse
 		}
 		frame, err := c.ReadFrame()
 		if err != nil {
 			a := c.of(stream)
 			a.err, a.closed = err, !isTimeout(err)
-			return a.wireAnswer
+			return a.wireResponse
 		}
 		if lost, ok := frame.(*http2.GoAwayFrame); ok && lost.ErrCode != http2.ErrCodeNo {
-			// The server lingers, and says nothing more.
+			// The server lingers but sends nothing more.
 			a := c.of(stream)
-			a.err, a.closed = fmt.Errorf("the connection was given up: %v", lost.ErrCode), true
-			return a.wireAnswer
+			a.err, a.closed = fmt.Errorf("the connection was closed: %v", lost.ErrCode), true
+			return a.wireResponse
 		}
 		c.take(frame)
 	}
 }
 
-func (c *h2Conn) of(stream uint32) *h2Answer {
-	if c.answers[stream] == nil {
-		c.answers[stream] = new(h2Answer)
+func (c *h2Conn) of(stream uint32) *h2Response {
+	if c.responses[stream] == nil {
+		c.responses[stream] = new(h2Response)
 	}
-	return c.answers[stream]
+	return c.responses[stream]
 }
 
-// take takes note of a frame and acknowledges those that want it.
+// take records a frame, and acknowledges it if necessary.
 func (c *h2Conn) take(frame http2.Frame) {
 	switch frame := frame.(type) {
 	case *http2.SettingsFrame:
 		if !frame.IsAck() {
-			_ = c.WriteSettingsAck() // a lost connection shows when it is read
+			_ = c.WriteSettingsAck() // a lost connection shows at the next read
 		}
 	case *http2.PingFrame:
 		if !frame.IsAck() {
@@ -180,9 +180,9 @@ func (c *h2Conn) take(frame http2.Frame) {
 	}
 }
 
-// takeFields takes note of a block of header fields: those of an interim answer,
-// of the answer, or its trailers.
-func (a *wireAnswer) takeFields(status string, fields []hpack.HeaderField) {
+// takeFields records a block of header fields: of an interim response, of the response, or of
+// its trailers.
+func (a *wireResponse) takeFields(status string, fields []hpack.HeaderField) {
 	header := make(http.Header)
 	for _, field := range fields {
 		header.Add(field.Name, field.Value)
@@ -192,7 +192,7 @@ func (a *wireAnswer) takeFields(status string, fields []hpack.HeaderField) {
 	case status == "":
 		a.trailer = header
 	case code < 200:
-		a.interim = append(a.interim, wireAnswer{status: code, header: header})
+		a.interim = append(a.interim, wireResponse{status: code, header: header})
 	default:
 		a.status, a.header = code, header
 	}

@@ -31,31 +31,31 @@ const (
 	h3Settings      = 0x4
 )
 
-func (w h3) exchange(r wireRequest, _ int) []wireAnswer {
-	ctx, cancel := context.WithTimeout(context.Background(), wirePatience)
+func (w h3) exchange(r wireRequest, _ int) []wireResponse {
+	ctx, cancel := context.WithTimeout(context.Background(), exchangeTimeout)
 	defer cancel()
 	conn, err := quic.DialAddr(ctx, w.address, clientTLS(r.host, "h3", w.sessions), &quic.Config{})
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	defer func() { _ = conn.CloseWithError(0, "") }()
-	return []wireAnswer{h3Exchange(ctx, conn, r)}
+	return []wireResponse{h3Exchange(ctx, conn, r)}
 }
 
-// h3Exchange sends a request on a new connection and reads the answer.
-func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (answer wireAnswer) {
+// h3Exchange sends a request on a new connection and reads the response.
+func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (response wireResponse) {
 	if err := h3Open(ctx, conn); err != nil {
-		return wireAnswer{err: err}
+		return wireResponse{err: err}
 	}
 	stream, err := h3Send(ctx, conn, r)
 	if err != nil {
-		return wireAnswer{err: err}
+		return wireResponse{err: err}
 	}
-	answer.readH3(stream)
-	return answer
+	response.readH3(stream)
+	return response
 }
 
-// h3Open sends what a client has to say before its first request.
+// h3Open sends what a client must send before its first request.
 func h3Open(ctx context.Context, conn *quic.Conn) error {
 	control, err := conn.OpenUniStreamSync(ctx)
 	if err != nil {
@@ -65,14 +65,14 @@ func h3Open(ctx context.Context, conn *quic.Conn) error {
 	return err
 }
 
-// h3Send sends a request and returns the stream, on which its answer comes.
+// h3Send sends a request and returns its stream.
 func h3Send(ctx context.Context, conn *quic.Conn, r wireRequest) (*quic.Stream, error) {
 	stream, err := conn.OpenStreamSync(ctx)
 	if err != nil {
 		return nil, err
 	}
-	_ = stream.SetDeadline(time.Now().Add(wirePatience))
-	// The server may answer and stop reading before it has everything.
+	_ = stream.SetDeadline(time.Now().Add(exchangeTimeout))
+	// The server may respond and stop reading early.
 	_, _ = stream.Write(r.h3())
 	if !r.unfinished {
 		_ = stream.Close()
@@ -105,13 +105,13 @@ func h3Fields(fields [][2]string) []byte {
 	var block bytes.Buffer
 	encoder := qpack.NewEncoder(&block)
 	for _, field := range fields {
-		_ = encoder.WriteField(qpack.HeaderField{Name: field[0], Value: field[1]}) // a buffer takes everything
+		_ = encoder.WriteField(qpack.HeaderField{Name: field[0], Value: field[1]}) // a buffer accepts everything
 	}
 	return block.Bytes()
 }
 
 // readH3 reads the frames of a stream until it ends.
-func (a *wireAnswer) readH3(stream io.Reader) {
+func (a *wireResponse) readH3(stream io.Reader) {
 	r := quicvarint.NewReader(stream)
 	for {
 		kind, err := quicvarint.Read(r)

@@ -13,9 +13,9 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// h3Early is HTTP/3 whose first request comes in early data (0-RTT): recorded by
-// somebody on the wire, the same bytes could come any number of times. It knows
-// from Caddy's log when a request has been answered.
+// h3Early is HTTP/3 whose first request is sent in early data (0-RTT), which an attacker on
+// the network could record and replay. It finds out from Caddy's log when a request has been
+// answered.
 type h3Early struct {
 	caddy    *caddy
 	address  string
@@ -24,50 +24,50 @@ type h3Early struct {
 
 func (h3Early) String() string { return "h3-early" }
 
-// exchange sends a request before the handshake, which waits until it has been
-// answered, and again after it if there is to be another answer.
-func (w h3Early) exchange(r wireRequest, answers int) []wireAnswer {
-	ctx, cancel := context.WithTimeout(context.Background(), wirePatience)
+// exchange sends a request before the handshake, which waits until the request has been
+// answered, and sends it again afterwards for each further response.
+func (w h3Early) exchange(r wireRequest, responses int) []wireResponse {
+	ctx, cancel := context.WithTimeout(context.Background(), exchangeTimeout)
 	defer cancel()
 	config := clientTLS(r.host, "h3", w.sessions)
 	if err := w.takeTicket(ctx, config); err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
-	socket, err := newDeafSocket()
+	socket, err := newSendOnlySocket()
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	defer func() { _ = socket.Close() }()
 	transport := &quic.Transport{Conn: socket}
 	defer func() { _ = transport.Close() }()
 	to, err := net.ResolveUDPAddr("udp", w.address)
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
-	conn, err := transport.DialEarly(ctx, to, config, &quic.Config{HandshakeIdleTimeout: wirePatience})
+	conn, err := transport.DialEarly(ctx, to, config, &quic.Config{HandshakeIdleTimeout: exchangeTimeout})
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	defer func() { _ = conn.CloseWithError(0, "") }()
 
 	mark := w.caddy.logMark()
 	if err := h3Open(ctx, conn); err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	early, err := h3Send(ctx, conn, r)
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	if err := w.waitUntilAnswered(ctx, mark); err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
-	socket.hears.Store(true)
-	got := make([]wireAnswer, answers)
+	socket.receives.Store(true)
+	got := make([]wireResponse, responses)
 	got[0].readH3(early)
 	if !conn.ConnectionState().Used0RTT {
-		got[0].err = errors.New("the server didn't take the early data")
+		got[0].err = errors.New("the server didn't accept the early data")
 	}
-	for i := 1; i < answers; i++ {
+	for i := 1; i < responses; i++ {
 		stream, err := h3Send(ctx, conn, r)
 		if err != nil {
 			got[i].err = err
@@ -78,7 +78,7 @@ func (w h3Early) exchange(r wireRequest, answers int) []wireAnswer {
 	return got
 }
 
-// takeTicket makes a connection to be resumed, if there has been none.
+// takeTicket opens a connection to get a session ticket, if there is none yet.
 func (w h3Early) takeTicket(ctx context.Context, config *tls.Config) error {
 	if _, ok := w.sessions.Get(config.ServerName); ok {
 		return nil
@@ -103,30 +103,30 @@ func poll(ctx context.Context, condition func() bool) error {
 	for !condition() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain: %w", ctx.Err())
+			return fmt.Errorf("timed out waiting: %w", ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 	return nil
 }
 
-// deafSocket sends everything and hears nothing until it is let: a client with it
-// never comes to the end of a handshake.
-type deafSocket struct {
+// sendOnlySocket discards everything it receives until receives is set, so that a handshake
+// can't complete.
+type sendOnlySocket struct {
 	net.PacketConn
-	hears atomic.Bool
+	receives atomic.Bool
 }
 
-func newDeafSocket() (*deafSocket, error) {
+func newSendOnlySocket() (*sendOnlySocket, error) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	return &deafSocket{PacketConn: conn}, err
+	return &sendOnlySocket{PacketConn: conn}, err
 }
 
 // ReadFrom implements net.PacketConn.
-func (s *deafSocket) ReadFrom(p []byte) (int, net.Addr, error) {
+func (s *sendOnlySocket) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := s.PacketConn.ReadFrom(p)
-		if err != nil || s.hears.Load() {
+		if err != nil || s.receives.Load() {
 			return n, from, err
 		}
 	}

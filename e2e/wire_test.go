@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// The clients here write every byte themselves, because the libraries refuse to
-// send what an attacker would.
+// The clients in these files write every byte themselves, because libraries refuse to send
+// what an attacker would.
 
-// wireRequest is a request as it stands in a table. It means the same over every
-// protocol that can express it.
+// wireRequest is a request in a table. It means the same over every protocol that can express
+// it.
 type wireRequest struct {
 	host           string
 	method, target string
-	// header is lines "Name: value", in order. Over HTTP/2 and HTTP/3 names are sent
-	// in lower case.
+	// header contains lines "Name: value", in order. HTTP/2 and HTTP/3 send names in lower
+	// case.
 	header  []string
 	body    string
 	trailer []string
@@ -30,13 +30,12 @@ type wireRequest struct {
 	chunked bool
 	// unfinished leaves out the body and everything after it.
 	unfinished bool
-	// pseudo replaces the pseudo header fields of HTTP/2 and HTTP/3, which HTTP/1
-	// has not: lines ":name value". "-" is none at all.
+	// pseudo replaces the pseudo-header fields of HTTP/2 and HTTP/3 with lines ":name value".
 	pseudo []string
-	// asWritten leaves the letter case of names alone.
+	// asWritten preserves the case of names.
 	asWritten bool
-	// raw is the bytes of one or more HTTP/1 requests, instead of all the above but
-	// the host.
+	// raw contains the bytes of one or more HTTP/1 requests, and replaces everything above
+	// except the host.
 	raw string
 }
 
@@ -54,7 +53,7 @@ func (r wireRequest) expand(replace func(string) string) wireRequest {
 	return r
 }
 
-// hasHeader says whether the request has a header line of this name of its own.
+// hasHeader reports whether header has a line with this name.
 func (r wireRequest) hasHeader(name string) bool {
 	return slices.ContainsFunc(r.header, func(line string) bool {
 		got, _, _ := strings.Cut(line, ":")
@@ -62,13 +61,13 @@ func (r wireRequest) hasHeader(name string) bool {
 	})
 }
 
-// announces says whether the server has to expect a body.
+// announces reports whether the server must expect a body.
 func (r wireRequest) announces() bool {
 	return r.body != "" || r.chunked || len(r.trailer) > 0 || r.hasHeader("Content-Length") ||
 		r.hasHeader("Transfer-Encoding")
 }
 
-// fields returns the header fields of HTTP/2 and HTTP/3.
+// fields returns the header fields for HTTP/2 and HTTP/3.
 func (r wireRequest) fields(scheme string) [][2]string {
 	lines := r.pseudo
 	if lines == nil {
@@ -99,23 +98,23 @@ func (r wireRequest) split(lines []string) [][2]string {
 	return fields
 }
 
-// wireAnswer is an answer, or why there was none.
-type wireAnswer struct {
-	// status is 0 if the connection or the stream ended without an answer.
+// wireResponse is a response, or the reason why there is none.
+type wireResponse struct {
+	// status is 0 if the connection or the stream ended without a response.
 	status  int
 	header  http.Header
 	body    string
 	trailer http.Header
-	// interim are the answers with a status of 1xx before it.
-	interim []wireAnswer
-	// closed says that the server closed the connection after it.
+	// interim are the preceding 1xx responses.
+	interim []wireResponse
+	// closed reports whether the server closed the connection after the response.
 	closed bool
-	// err is why the answer isn't whole.
+	// err is the reason why the response is incomplete.
 	err error
 }
 
-// text returns all that the client has been told.
-func (a wireAnswer) text() string {
+// text returns everything that the client received.
+func (a wireResponse) text() string {
 	var b strings.Builder
 	for _, interim := range a.interim {
 		b.WriteString(interim.text())
@@ -130,31 +129,29 @@ func (a wireAnswer) text() string {
 	return b.String()
 }
 
-// wirePatience is how long an exchange may take before it counts as one without
-// an answer.
-const wirePatience = 20 * time.Second
+// exchangeTimeout is the time after which an exchange counts as having no response.
+const exchangeTimeout = 20 * time.Second
 
-// closingPatience is how long a server may take to close a connection after it
-// has said that it will.
-const closingPatience = 5 * time.Second
+// closeTimeout is the time that a server has to close a connection after it has announced that
+// it will.
+const closeTimeout = 5 * time.Second
 
-// wire is a protocol to reach a Caddy over. Each exchange has a connection of its
-// own.
+// wire is a protocol with which to reach Caddy. Each exchange uses its own connection.
 type wire interface {
-	// String is the name that test tables use.
+	// String returns the name that test tables use.
 	String() string
-	// exchange sends a request and returns this many answers, of which only HTTP/1
-	// can have more than one.
-	exchange(r wireRequest, answers int) []wireAnswer
+	// exchange sends a request and returns up to this many responses. Only HTTP/1 can return
+	// more than one.
+	exchange(r wireRequest, responses int) []wireResponse
 }
 
-// wires returns the protocols that a Caddy speaks on its ports.
+// wires returns the protocols that Caddy serves on its ports.
 func (c *caddy) wires() []wire {
 	plain, secure := "127.0.0.1:"+c.env["HTTP"], "127.0.0.1:"+c.env["HTTPS"]
 	return []wire{h1{plain}, h2{secure, newSessions()}, h2{plain, nil}, h3{secure, newSessions()}}
 }
 
-// newSessions makes TLS handshakes short.
+// newSessions returns a cache that shortens TLS handshakes.
 func newSessions() tls.ClientSessionCache { return tls.NewLRUClientSessionCache(0) }
 
 func clientTLS(host, protocol string, sessions tls.ClientSessionCache) *tls.Config {
@@ -167,31 +164,31 @@ type h1 struct{ address string }
 
 func (h1) String() string { return "h1" }
 
-func (w h1) exchange(r wireRequest, answers int) []wireAnswer {
+func (w h1) exchange(r wireRequest, responses int) []wireResponse {
 	conn, err := dialH1(w.address)
 	if err != nil {
-		return []wireAnswer{{err: err}}
+		return []wireResponse{{err: err}}
 	}
 	defer conn.close()
 	text := r.raw
 	if text == "" {
 		text = r.h1()
 	}
-	// The server may answer and close before it has read everything.
+	// The server may respond and close before it has read everything.
 	go func() { _, _ = conn.Write([]byte(text)) }()
 	method, _, _ := strings.Cut(text, " ")
-	var got []wireAnswer
-	for len(got) < answers {
-		answer := conn.answer(method)
-		got = append(got, answer)
-		if answer.err != nil || answer.closed || answer.status == http.StatusSwitchingProtocols {
+	var got []wireResponse
+	for len(got) < responses {
+		response := conn.readResponse(method)
+		got = append(got, response)
+		if response.err != nil || response.closed || response.status == http.StatusSwitchingProtocols {
 			break
 		}
 	}
 	return got
 }
 
-// h1 returns the request's bytes.
+// h1 returns the bytes of the request.
 func (r wireRequest) h1() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.method, r.target)
@@ -226,7 +223,7 @@ func (r wireRequest) h1() string {
 	return b.String()
 }
 
-// h1Conn is a connection whose bytes are the test's.
+// h1Conn is a connection on which the test writes the bytes.
 type h1Conn struct {
 	net.Conn
 	r *bufio.Reader
@@ -237,40 +234,40 @@ func dialH1(address string) (*h1Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(wirePatience))
+	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
 	return &h1Conn{conn, bufio.NewReader(conn)}, nil
 }
 
 func (c *h1Conn) close() { _ = c.Close() }
 
-// answer reads the next answer with those before it that are interim.
-func (c *h1Conn) answer(method string) wireAnswer {
-	var interim []wireAnswer
+// readResponse reads the next response, including preceding interim ones.
+func (c *h1Conn) readResponse(method string) wireResponse {
+	var interim []wireResponse
 	for {
 		response, err := http.ReadResponse(c.r, &http.Request{Method: method})
 		if err != nil {
-			return wireAnswer{err: err, interim: interim}
+			return wireResponse{err: err, interim: interim}
 		}
-		answer := wireAnswer{status: response.StatusCode, header: response.Header, interim: interim}
-		if answer.status == http.StatusSwitchingProtocols {
-			return answer
+		result := wireResponse{status: response.StatusCode, header: response.Header, interim: interim}
+		if result.status == http.StatusSwitchingProtocols {
+			return result
 		}
 		var body strings.Builder
-		_, answer.err = bufio.NewReader(response.Body).WriteTo(&body)
+		_, result.err = bufio.NewReader(response.Body).WriteTo(&body)
 		_ = response.Body.Close()
-		answer.body, answer.trailer = body.String(), response.Trailer
-		if answer.status < 200 {
-			interim = append(interim, answer)
+		result.body, result.trailer = body.String(), response.Trailer
+		if result.status < 200 {
+			interim = append(interim, result)
 			continue
 		}
-		if response.Close && answer.err == nil {
-			answer.header.Set("Connection", "close") // which net/http takes out
-			// What the server says it does, it shall do, and soon.
-			_ = c.SetReadDeadline(time.Now().Add(closingPatience))
+		if response.Close && result.err == nil {
+			result.header.Set("Connection", "close") // net/http removes it
+			// The server must do so soon.
+			_ = c.SetReadDeadline(time.Now().Add(closeTimeout))
 			_, err := c.r.ReadByte()
-			answer.closed = err != nil && !isTimeout(err)
+			result.closed = err != nil && !isTimeout(err)
 		}
-		return answer
+		return result
 	}
 }
 

@@ -9,39 +9,39 @@ import (
 
 const flippedBits = "flipped bits"
 
-// usageHarms is what may happen to the journal.
-var usageHarms = map[string]struct {
-	harm func(path string) error
-	// foreign is true if Caddy must not remove what is there then.
+// journalDamage are ways in which the journal is damaged.
+var journalDamage = map[string]struct {
+	damage func(path string) error
+	// foreign is true if Caddy must not remove what is then in its place.
 	foreign bool
 }{
-	"cut to nothing": {harm: func(path string) error { return os.Truncate(path, 0) }},
-	"cut in half": {harm: func(path string) error {
+	"cut to nothing": {damage: func(path string) error { return os.Truncate(path, 0) }},
+	"cut in half": {damage: func(path string) error {
 		info, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
 		return os.Truncate(path, info.Size()/2)
 	}},
-	"removed":   {harm: os.Remove},
-	flippedBits: {harm: flipBits},
-	"replaced by a copy": {harm: func(path string) error {
+	"removed":   {damage: os.Remove},
+	flippedBits: {damage: flipBits},
+	"replaced by a copy": {damage: func(path string) error {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
 		return errors.Join(os.WriteFile(path+".copy", content, 0o600), os.Rename(path+".copy", path))
 	}},
-	"replaced by a letter": {foreign: true, harm: func(path string) error {
-		return errors.Join(os.WriteFile(path+".letter", []byte("this is somebody's letter"), 0o600),
-			os.Rename(path+".letter", path))
+	"replaced by a text": {foreign: true, damage: func(path string) error {
+		return errors.Join(os.WriteFile(path+".text", []byte("this is not a journal"), 0o600),
+			os.Rename(path+".text", path))
 	}},
-	"replaced by a directory": {foreign: true, harm: func(path string) error {
+	"replaced by a directory": {foreign: true, damage: func(path string) error {
 		return errors.Join(os.Remove(path), os.Mkdir(path, 0o700))
 	}},
 }
 
-// flipBits flips a bit in one of 16 bytes that aren't zero, but not at the beginning.
+// flipBits flips a bit in every 16th non-zero byte, except at the beginning.
 func flipBits(path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -59,12 +59,12 @@ func flipBits(path string) error {
 	return os.WriteFile(path, content, 0o600)
 }
 
-// TestUsageFileHarmed harms the journal while Caddy has it open. Caddy continues to count,
-// warns that a kill would lose counts, and creates a new journal when it can. A clean
-// stop loses nothing.
-func TestUsageFileHarmed(t *testing.T) {
+// TestJournalDamaged damages the journal while Caddy has it open. Caddy continues to count,
+// warns that a kill would lose counts, and creates a new journal when it can. A clean stop
+// loses nothing.
+func TestJournalDamaged(t *testing.T) {
 	t.Parallel()
-	for name, test := range usageHarms {
+	for name, test := range journalDamage {
 		if name == flippedBits {
 			continue // Caddy doesn't read it while it runs
 		}
@@ -74,21 +74,21 @@ func TestUsageFileHarmed(t *testing.T) {
 			c.env["STORE"] = c.path("tokens.db")
 			c.start(countingSite)
 			tokens := makeCounted(c)[:10]
-			harm := func(times int) {
+			damage := func(times int) {
 				t.Helper()
-				if err := test.harm(c.path(usageFile)); err != nil {
+				if err := test.damage(c.path(usageFile)); err != nil {
 					t.Fatal(err)
 				}
 				countFor(c, tokens, 200*time.Millisecond)
 				if test.foreign {
-					c.says(saysAtRisk, times)
+					c.waitForLog(logAtRisk, times)
 				} else {
-					c.says(saysRenewed, times)
+					c.waitForLog(logRenewed, times)
 				}
 				countFor(c, tokens, 200*time.Millisecond)
 			}
 			countFor(c, tokens, 200*time.Millisecond)
-			harm(1)
+			damage(1)
 			if test.foreign {
 				if c.healthWarning() == "" {
 					t.Error("healthz doesn't warn")
@@ -96,24 +96,24 @@ func TestUsageFileHarmed(t *testing.T) {
 				if err := os.Remove(c.path(usageFile)); err != nil {
 					t.Fatal(err)
 				}
-				c.says(saysSafe, 1)
+				c.waitForLog(logSafe, 1)
 			}
-			c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+			c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 			countFor(c, tokens, 200*time.Millisecond)
 			c.kill()
 			c.start(countingSite)
-			holds(c, tokens)
+			checkUsage(c, tokens)
 
 			countFor(c, tokens, 200*time.Millisecond)
-			harm(2)
+			damage(2)
 			c.stop()
 			if test.foreign {
 				if err := os.Remove(c.path(usageFile)); err != nil {
-					t.Errorf("Caddy has removed what isn't its own: %v", err)
+					t.Errorf("Caddy removed a file that isn't its own: %v", err)
 				}
 			}
 			c.start(countingSite)
-			holds(c, tokens)
+			checkUsage(c, tokens)
 			if warning := c.healthWarning(); warning != "" {
 				t.Errorf("healthz warns: %s", warning)
 			}
@@ -121,12 +121,12 @@ func TestUsageFileHarmed(t *testing.T) {
 	}
 }
 
-// TestUsageFileHarmedBefore harms the journal that a killed Caddy has left. Caddy starts
-// with all saved counts and a history that agrees with the totals, and logs what is
-// wrong. New counts survive a kill as soon as there is a journal again.
-func TestUsageFileHarmedBefore(t *testing.T) {
+// TestJournalDamagedBeforeStart damages the journal that a killed Caddy has left. Caddy starts
+// with all saved counts and a history that agrees with the totals, and logs what is wrong. New
+// counts survive a kill as soon as there is a journal again.
+func TestJournalDamagedBeforeStart(t *testing.T) {
 	t.Parallel()
-	for name, test := range usageHarms {
+	for name, test := range journalDamage {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCaddy(t, nil)
@@ -136,34 +136,34 @@ func TestUsageFileHarmedBefore(t *testing.T) {
 			countFor(c, tokens, 200*time.Millisecond)
 			c.stop()
 			c.start(countingSite)
-			holds(c, tokens)                        // all that is saved
-			useFor(c, tokens, 200*time.Millisecond) // some that isn't
+			checkUsage(c, tokens)                   // everything is saved
+			useFor(c, tokens, 200*time.Millisecond) // some of it unsaved
 			c.kill()
-			if err := test.harm(c.path(usageFile)); err != nil {
+			if err := test.damage(c.path(usageFile)); err != nil {
 				t.Fatal(err)
 			}
 			c.start(countingSite)
-			settle(c, tokens)
+			checkUsageAfterLoss(c, tokens)
 			switch {
 			case test.foreign:
-				c.says(usageFile, 1)
+				c.waitForLog(usageFile, 1)
 				c.eventually("healthz warns", func() bool { return c.healthWarning() != "" })
 				countFor(c, tokens, 200*time.Millisecond)
 				c.stop() // loses nothing
 				c.start(countingSite)
-				holds(c, tokens)
+				checkUsage(c, tokens)
 				c.eventually("healthz warns", func() bool { return c.healthWarning() != "" })
 				if err := os.Remove(c.path(usageFile)); err != nil {
-					t.Errorf("Caddy has removed what isn't its own: %v", err)
+					t.Errorf("Caddy removed a file that isn't its own: %v", err)
 				}
 			case name == flippedBits:
-				c.says("damaged", 1)
+				c.waitForLog("damaged", 1)
 			}
-			c.eventually("healthz is content", func() bool { return c.healthWarning() == "" })
+			c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 			countFor(c, tokens, 200*time.Millisecond)
 			c.kill()
 			c.start(countingSite)
-			holds(c, tokens)
+			checkUsage(c, tokens)
 		})
 	}
 }

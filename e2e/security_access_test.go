@@ -19,12 +19,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// A client that sends its body slowly must not go on acting after its token has ended:
-// what it chooses to send then has no right (CWE-367).
+// A client that sends its body slowly must not be able to act after its token has ended, with
+// content that it chooses only then (CWE-367).
 
-// lostRights are the ways in which a token loses the right to a request, and what the
-// request is told.
-var lostRights = map[string]struct {
+// withdrawals are the ways in which a token loses access, and the refusal that the request
+// then gets.
+var withdrawals = map[string]struct {
 	method, path string
 	body         any
 	status       int // of the change
@@ -44,10 +44,10 @@ var lostRights = map[string]struct {
 	"moved": {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
 }
 
-// takeRight takes a token's right away and waits until it has ended.
-func (c *caddy) takeRight(token, way string) {
+// withdraw takes away a token's access, and waits until the change is in effect.
+func (c *caddy) withdraw(token, way string) {
 	c.t.Helper()
-	lost := lostRights[way]
+	lost := withdrawals[way]
 	c.call(lost.method, "tokens/"+tokenID(token)+lost.path, lost.body, lost.status)
 	if way == "expired" {
 		c.eventually("the token has expired", func() bool {
@@ -56,9 +56,8 @@ func (c *caddy) takeRight(token, way string) {
 	}
 }
 
-// clients are HTTP clients of the protocols that reach the arena, and how its URLs
-// begin for them.
-func (a *arena) clients(t *testing.T) map[string]struct {
+// clients returns HTTP clients for each protocol, and the origin of the URLs for each.
+func (a *testbed) clients(t *testing.T) map[string]struct {
 	*http.Client
 	origin string
 } {
@@ -69,7 +68,7 @@ func (a *arena) clients(t *testing.T) map[string]struct {
 		return p
 	}
 	config := func() *tls.Config { return &tls.Config{ServerName: gatedHost, InsecureSkipVerify: true} }
-	// The transport forgets connections on which a stream broke, and doesn't close them.
+	// The transport drops connections on which a stream broke without closing them.
 	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
 		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
 		if err == nil {
@@ -97,36 +96,36 @@ func (a *arena) clients(t *testing.T) map[string]struct {
 	return clients
 }
 
-// slowRequest is a request whose body the test sends piece by piece.
+// slowRequest is a request whose body the test sends in pieces.
 type slowRequest struct {
-	body   *io.PipeWriter
-	answer chan slowAnswer
+	body     *io.PipeWriter
+	response chan slowResponse
 }
 
-type slowAnswer struct {
+type slowResponse struct {
 	status int
 	code   string // of a refusal
 	err    error
 }
 
-func (a slowAnswer) String() string {
+func (a slowResponse) String() string {
 	if a.err != nil {
 		return a.err.Error()
 	}
 	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.code))
 }
 
-// answerTo sends a request and reads its answer.
-func answerTo(client *http.Client, request *http.Request) slowAnswer {
+// doRequest sends a request and reads the response.
+func doRequest(client *http.Client, request *http.Request) slowResponse {
 	response, err := client.Do(request)
 	if err != nil {
-		return slowAnswer{err: err}
+		return slowResponse{err: err}
 	}
 	defer func() { _ = response.Body.Close() }()
 	var problem struct{ Code string }
 	text, err := io.ReadAll(response.Body)
 	_ = json.Unmarshal(text, &problem)
-	return slowAnswer{response.StatusCode, problem.Code, err}
+	return slowResponse{response.StatusCode, problem.Code, err}
 }
 
 // send begins a request with the first piece of its body.
@@ -139,8 +138,8 @@ func send(ctx context.Context, t *testing.T, client *http.Client, host, url, tok
 	}
 	request.Host = host
 	request.Header.Set("Authorization", "Bearer "+token)
-	s := &slowRequest{body: writer, answer: make(chan slowAnswer, 1)}
-	go func() { s.answer <- answerTo(client, request) }()
+	s := &slowRequest{body: writer, response: make(chan slowResponse, 1)}
+	go func() { s.response <- doRequest(client, request) }()
 	if _, err := io.WriteString(writer, first); err != nil {
 		t.Fatal(err)
 	}
@@ -148,8 +147,8 @@ func send(ctx context.Context, t *testing.T, client *http.Client, host, url, tok
 	return s
 }
 
-// waitUntilDecided waits until the gate has decided about a request of a token that has
-// a rate limit of 1000 requests.
+// waitUntilDecided waits until the gate has decided on a request. The token must have a rate
+// limit of 1000 requests.
 func (c *caddy) waitUntilDecided(token, path string) {
 	c.t.Helper()
 	question := map[string]string{"token": token, "method": http.MethodPost, "path": path}
@@ -158,40 +157,40 @@ func (c *caddy) waitUntilDecided(token, path string) {
 	})
 }
 
-// limited makes a token for writing whose requests [caddy.waitUntilDecided] sees.
+// limited creates a token for which [caddy.waitUntilDecided] works.
 func (c *caddy) limited(scopes ...string) string {
 	c.t.Helper()
 	return c.mint(map[string]any{"scopes": scopes, "rate_limit": map[string]any{"requests": 1000, "window": "24h"}})
 }
 
-// TestSlowBody takes a token's right away between the head and the end of the body.
+// TestSlowBody withdraws a token's access between the head and the end of the body.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, arenaConfig(), nil)
+	a := startTestbed(t, testbedConfig(), nil)
 	for protocol, client := range a.clients(t) {
-		for way, lost := range lostRights {
+		for way, lost := range withdrawals {
 			t.Run(protocol+", "+way, func(t *testing.T) {
 				a.plain.forget()
 				token := a.limited("plain:write")
 				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, "first")
 				a.waitUntilDecided(token, "/plain/write")
-				a.takeRight(token, way)
+				a.withdraw(token, way)
 				_, _ = io.WriteString(request.body, "chosen later")
 				_ = request.body.Close()
 				want := lost.want
 				if want == "" {
 					want = "200"
 				}
-				if answer := <-request.answer; answer.String() != want {
-					t.Errorf("answered %v, want %s", answer, want)
+				if response := <-request.response; response.String() != want {
+					t.Errorf("got %v, want %s", response, want)
 				}
 				seen := a.plain.requests()
 				if lost.want != "" && len(seen) != 0 {
-					t.Errorf("the backend got %d requests", len(seen))
+					t.Errorf("the backend saw %d requests", len(seen))
 				}
 				if lost.want == "" && (len(seen) != 1 || seen[0].header.Get("Authorization") != "" ||
 					seen[0].header.Get("X-Token-Account") != "bare") {
-					t.Errorf("the backend got %+v", seen)
+					t.Errorf("the backend saw %+v", seen)
 				}
 				if way != "deleted" {
 					if allowed, denied := a.usage(token); lost.want != "" && (allowed != 0 || denied != 1) {
@@ -203,7 +202,7 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// TestUploadEndsWithToken takes a token's right away while its upload goes on.
+// TestUploadEndsWithToken withdraws a token's access during its upload.
 func TestUploadEndsWithToken(t *testing.T) {
 	t.Parallel()
 	type reading struct {
@@ -224,9 +223,9 @@ func TestUploadEndsWithToken(t *testing.T) {
 	}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
-	a := startArena(t, strings.ReplaceAll(arenaConfig(), "{$PLAIN}", listener.Addr().String()), nil)
+	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "{$PLAIN}", listener.Addr().String()), nil)
 	for protocol, client := range a.clients(t) {
-		for way, lost := range lostRights {
+		for way, lost := range withdrawals {
 			if lost.want == "" {
 				continue
 			}
@@ -235,31 +234,31 @@ func TestUploadEndsWithToken(t *testing.T) {
 				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/upload", token, "first")
 				<-begun
 				lastly := time.Now()
-				a.takeRight(token, way)
+				a.withdraw(token, way)
 				if way != "expired" {
 					lastly = time.Now()
 				}
 				got := <-ended
 				if took := time.Since(lastly); took > 2*time.Second {
-					t.Errorf("the upload went on for %v", took)
+					t.Errorf("the upload continued for %v", took)
 				}
 				if got.err == nil {
-					t.Errorf("the backend took it for the whole upload")
+					t.Errorf("the backend took it for a complete upload")
 				}
-				if answer := <-request.answer; answer.String() != lost.want {
-					t.Errorf("answered %v, want %s", answer, lost.want)
+				if response := <-request.response; response.String() != lost.want {
+					t.Errorf("got %v, want %s", response, lost.want)
 				}
-				// The client notices the end of the connection after one write or a few.
+				// The client notices the closed connection after one or a few writes.
 				for _, err := io.WriteString(request.body, "x"); err == nil && protocol != "h3"; _,
 					err = io.WriteString(request.body, "x") {
 					if time.Since(lastly) > 10*time.Second {
-						t.Fatal("the client may go on sending")
+						t.Fatal("the client can still send")
 					}
 				}
 			})
 		}
 	}
-	// A complete upload is left to finish.
+	// A complete upload may finish.
 	token := a.limited("plain:upload")
 	client := a.clients(t)["h1"]
 	request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/upload", token, "whole")
@@ -268,13 +267,13 @@ func TestUploadEndsWithToken(t *testing.T) {
 	if got := <-ended; got.n != 4 || got.err != nil {
 		t.Errorf("the backend got %d bytes more: %v", got.n, got.err)
 	}
-	a.takeRight(token, "revoked")
-	if answer := <-request.answer; answer.String() != "200" {
-		t.Errorf("answered %v", answer)
+	a.withdraw(token, "revoked")
+	if response := <-request.response; response.String() != "200" {
+		t.Errorf("got %v", response)
 	}
 }
 
-// TestRetriedRequest ends a token while Caddy tries again to reach the backend.
+// TestRetriedRequest ends a token while Caddy retries to reach the backend.
 func TestRetriedRequest(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -291,26 +290,26 @@ func TestRetriedRequest(t *testing.T) {
 		request := send(t.Context(), t, new(http.Client), "", c.url("/x"), token, body)
 		_ = request.body.Close()
 		c.waitUntilDecided(token, "/x")
-		c.takeRight(token, "revoked")
-		if answer := <-request.answer; answer.String() != "401 revoked_token" {
-			t.Errorf("%s: answered %v", name, answer)
+		c.withdraw(token, "revoked")
+		if response := <-request.response; response.String() != "401 revoked_token" {
+			t.Errorf("%s: got %v", name, response)
 		}
 	}
 }
 
-// TestAccountTakenAway reloads while a body is on its way: the request acts by the
-// configuration that runs when it is forwarded.
-func TestAccountTakenAway(t *testing.T) {
+// TestAccountRemovedDuringBody reloads while a body is being sent. The configuration that is
+// active when the request is forwarded applies.
+func TestAccountRemovedDuringBody(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
 	for kind, route := range map[string]string{"body": "route POST /x plain:write",
 		"spooled upload": "spool_uploads " + t.TempDir() + "\nroute POST /x plain:write {\nupload\n}"} {
-		takeAccountAway(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+
+		removeAccountDuringBody(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+
 			backend.addr()+"\n}")
 	}
 }
 
-func takeAccountAway(t *testing.T, kind string, backend *goBackend, config string) {
+func removeAccountDuringBody(t *testing.T, kind string, backend *goBackend, config string) {
 	for name, tt := range map[string]struct{ from, to, want, credential string }{
 		"account":        {"account default {", "account other {", "502 account_not_configured", ""},
 		"upstream token": {"{env.UPSTREAM}", "replaced-token", "200", "Bearer replaced-token"},
@@ -331,21 +330,21 @@ func takeAccountAway(t *testing.T, kind string, backend *goBackend, config strin
 				t.Fatal(err)
 			}
 			_ = request.body.Close()
-			if answer := <-request.answer; answer.String() != tt.want {
-				t.Errorf("answered %v, want %s", answer, tt.want)
+			if response := <-request.response; response.String() != tt.want {
+				t.Errorf("got %v, want %s", response, tt.want)
 			}
 			seen := backend.requests()
 			if (tt.credential != "") != (len(seen) == 1) || len(seen) == 1 &&
 				seen[0].header.Get("Authorization") != tt.credential {
-				t.Errorf("the backend got %+v", seen)
+				t.Errorf("the backend saw %+v", seen)
 			}
 		})
 	}
 }
 
-// TestAnswerStandsStill ends a token while its short answer stands still: at its head,
-// and in its body.
-func TestAnswerStandsStill(t *testing.T) {
+// TestStalledResponse ends a token while its short response stalls: before and within its
+// body.
+func TestStalledResponse(t *testing.T) {
 	t.Parallel()
 	stands := func(length, sent string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -355,14 +354,14 @@ func TestAnswerStandsStill(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}
-	a := startArena(t, arenaConfig(), map[string]http.HandlerFunc{"head": stands("10", ""),
+	a := startTestbed(t, testbedConfig(), map[string]http.HandlerFunc{"head": stands("10", ""),
 		"part": stands("10", "part"), "long": stands("2000000", "part")})
 	for protocol, client := range a.clients(t) {
-		for answer := range a.plain.answers {
-			t.Run(protocol+", "+answer, func(t *testing.T) {
+		for kind := range a.plain.responses {
+			t.Run(protocol+", "+kind, func(t *testing.T) {
 				token := a.mint(map[string]any{"scopes": []string{"plain:read"}})
 				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
-					client.origin+"/plain/read?answer="+answer, nil)
+					client.origin+"/plain/read?answer="+kind, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -378,34 +377,35 @@ func TestAnswerStandsStill(t *testing.T) {
 					}
 					failed <- err
 				}()
-				a.eventually("the answer has begun", func() bool { return a.passedRequests() > passed })
-				a.takeRight(token, "revoked")
+				a.eventually("the response has begun", func() bool { return a.passedRequests() > passed })
+				a.withdraw(token, "revoked")
 				select {
 				case err := <-failed:
 					if err == nil {
-						t.Error("the answer is whole")
+						t.Error("the response is complete")
 					}
 				case <-time.After(2 * time.Second):
-					t.Error("the answer goes on")
+					t.Error("the response continues")
 				}
 			})
 		}
 	}
 }
 
-// passedRequests is how many requests have begun to be answered.
+// passedRequests returns the number of requests that have been allowed.
 func (c *caddy) passedRequests() float64 { return c.scrape()[requestsTotal("ok")] }
 
-// TestBrokenUploadIsNotWhole breaks off forced creates, by a client that leaves and by a
-// token that ends. Mollymawk takes the end of a body whose length it knows for the end of
-// the image: it would end the unikernel that runs under that name.
-func TestBrokenUploadIsNotWhole(t *testing.T) {
+// TestBrokenUploadIsIncomplete interrupts forced creates, by a client that leaves and by a
+// token that ends. Mollymawk takes the end of a body of known length for the end of the image,
+// and would replace the unikernel that runs under that name.
+func TestBrokenUploadIsIncomplete(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	s.backend.AddUnikernel("alice", "default", "web")
 	form := "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\ndefault\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"unikernel_name\"\r\n\r\nweb\r\n" +
-		"--b\r\nContent-Disposition: form-data; name=\"unikernel_config\"\r\n\r\n{\"typ\":\"solo5\",\"cpuids\":[0],\"memory\":32}\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"unikernel_config\"\r\n\r\n" +
+		"{\"typ\":\"solo5\",\"cpuids\":[0],\"memory\":32}\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"\r\n\r\ntrue\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"molly_csrf\"\r\n\r\n\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"deploy_mode\"\r\n\r\nmanual\r\n" +
@@ -414,7 +414,7 @@ func TestBrokenUploadIsNotWhole(t *testing.T) {
 	for name, breakOff := range map[string]func(*h1Conn, string){
 		"client leaves":        func(conn *h1Conn, _ string) { conn.close() },
 		"client stops sending": func(conn *h1Conn, _ string) { _ = conn.Conn.(*net.TCPConn).CloseWrite() },
-		"token is revoked":     func(_ *h1Conn, token string) { s.takeRight(token, "revoked") },
+		"token is revoked":     func(_ *h1Conn, token string) { s.withdraw(token, "revoked") },
 		"token loses its scope": func(_ *h1Conn, token string) {
 			s.caddy.call(http.MethodPatch, "tokens/"+tokenID(token),
 				map[string]any{"scopes": []string{"unikernel:list"}}, http.StatusOK)
@@ -435,16 +435,16 @@ func TestBrokenUploadIsNotWhole(t *testing.T) {
 			}
 			s.eventually("the backend has the request", func() bool { return len(s.backend.Requests()) > before })
 			breakOff(conn, token)
-			s.eventually("the request is over", func() bool {
+			s.eventually("the request has ended", func() bool {
 				return strings.Contains(s.output.String(), `"user_id":"`+tokenID(token)+`"`)
 			})
 			conn.close()
 			if n := len(s.backend.Unikernels("alice")); n != 1 {
-				t.Fatalf("%s: %d unikernels are left", name, n)
+				t.Fatalf("%s: %d unikernels remain", name, n)
 			}
 		}
 	}
 	if n := s.backend.Crashes(); n != 0 {
-		t.Errorf("the backend ended %d times", n)
+		t.Errorf("the backend crashed %d times", n)
 	}
 }

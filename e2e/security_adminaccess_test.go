@@ -11,14 +11,14 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// halfSent is a call of which the head and a part of the body have been sent.
+// halfSent is a call whose head and part of whose body have been sent.
 type halfSent struct {
 	conn *h1Conn
 	rest string
 }
 
-// sendHalf begins a call of the admin API, and returns when it has been let in: it is
-// answered by 100 Continue, which comes when somebody reads the body.
+// sendHalf begins a call of the admin API. It returns when the call has been admitted: the
+// server sends 100 Continue when a handler reads the body.
 func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *halfSent {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + s.env["HTTP"])
@@ -28,7 +28,8 @@ func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *half
 	t.Cleanup(conn.close)
 	half := len(body) / 2
 	_, _ = fmt.Fprintf(conn,
-		"POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n%s\r\n\r\n",
+		"POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+			"Expect: 100-continue\r\n%s\r\n\r\n",
 		path, s.env["HTTP"], len(body), strings.Join(header, "\r\n"))
 	line, err := conn.r.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
@@ -41,14 +42,14 @@ func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *half
 	return &halfSent{conn, body[half:]}
 }
 
-func (h *halfSent) finish() wireAnswer {
+func (h *halfSent) finish() wireResponse {
 	_, _ = io.WriteString(h.conn, h.rest)
-	return h.conn.answer(http.MethodPost)
+	return h.conn.readResponse(http.MethodPost)
 }
 
-// TestSecurityAdminRight: a client that has opened calls of the admin API before an admin
-// token ends gets nothing done with them afterwards. In an incident, revoking evicts.
-func TestSecurityAdminRight(t *testing.T) {
+// TestAdminTokenEndsDuringCall checks that calls begun before an admin token ends change
+// nothing afterwards, so that revoking a leaked token locks the attacker out.
+func TestAdminTokenEndsDuringCall(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
 	for name, end := range map[string]struct {
@@ -70,15 +71,16 @@ func TestSecurityAdminRight(t *testing.T) {
 				`{"kind":"admin","name":"successor","expires_in":"90d"}`, by),
 			"rotate": s.sendHalf(t, "/api/v1/tokens/"+tokenID(victim)+"/rotate", `{"grace":"0s"}`, by),
 			"import": s.sendHalf(t, "/api/v1/import",
-				`{"format":"mollymawk","data":{"tokens":[{"name":"i","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":315360000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`, by),
+				`{"format":"mollymawk","data":{"tokens":[{"name":"i","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b",`+
+					`"expires_in":315360000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`, by),
 			"lookup": s.sendHalf(t, "/api/v1/lookup", `{"token":"`+victim+`"}`, by),
 			"Mollymawk update": s.sendHalf(t, "/keys/api/tokens/update",
 				`{"token_value":"`+tokenID(victim)+`","token_name":"successor"}`, by),
 		}
 		s.caddy.call(end.method, "tokens/"+tokenID(token)+end.path, end.body, end.status)
 		for call, half := range calls {
-			if answer := half.finish(); answer.status != 401 && answer.status != 403 {
-				t.Errorf("%s, %s: %d %v %s", name, call, answer.status, answer.err, shortened(answer.body))
+			if response := half.finish(); response.status != 401 && response.status != 403 {
+				t.Errorf("%s, %s: %d %v %s", name, call, response.status, response.err, shortened(response.body))
 			}
 		}
 		if status, _, _ := curl(t,
@@ -88,32 +90,32 @@ func TestSecurityAdminRight(t *testing.T) {
 	}
 	if list := s.getAdmin("/api_tokens/v1/tokens?limit=100"); strings.Contains(list, "successor") ||
 		strings.Contains(list, `"imported"`) {
-		t.Errorf("made were %s", list)
+		t.Errorf("a call changed tokens: %s", list)
 	}
-	// One whose right goes on is carried out, and its connection is kept.
+	// A call whose token remains valid succeeds, and its connection stays open.
 	token := s.token("--kind", "admin")
 	half := s.sendHalf(t, "/api/v1/tokens", `{"kind":"admin","name":"made","expires_in":"90d"}`,
 		"Authorization: Bearer "+token)
-	if answer := half.finish(); answer.status != http.StatusCreated || answer.closed {
-		t.Errorf("%d %v %s", answer.status, answer.err, shortened(answer.body))
+	if response := half.finish(); response.status != http.StatusCreated || response.closed {
+		t.Errorf("%d %v %s", response.status, response.err, shortened(response.body))
 	}
 	_, _ = fmt.Fprintf(half.conn,
 		"GET /api/v1/healthz HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nAuthorization: Bearer %s\r\n\r\n", s.env["HTTP"], token)
-	if answer := half.conn.answer(http.MethodGet); answer.status != http.StatusOK {
-		t.Errorf("the next call on the connection: %d %v", answer.status, answer.err)
+	if response := half.conn.readResponse(http.MethodGet); response.status != http.StatusOK {
+		t.Errorf("the next call on the connection: %d %v", response.status, response.err)
 	}
 }
 
-// TestSecurityTrustedUserRight: a trusted user's call that was begun before a reload
-// isn't carried out after it, whether the user is still there or not.
-func TestSecurityTrustedUserRight(t *testing.T) {
+// TestTrustedUserAfterReload checks that a trusted user's call that began before a reload is
+// refused after it, whether the user is still trusted or not.
+func TestTrustedUserAfterReload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
 	const carol = "Authorization: Basic Y2Fyb2w6aGljY3Vw"
 	const body = `{"kind":"admin","name":"successor","expires_in":"90d"}`
 	kept := s.sendHalf(t, "/trusting/api/v1/tokens", body, carol)
-	if answer := kept.finish(); answer.status != http.StatusCreated {
-		t.Errorf("without a reload: %d %v %s", answer.status, answer.err, shortened(answer.body))
+	if response := kept.finish(); response.status != http.StatusCreated {
+		t.Errorf("without a reload: %d %v %s", response.status, response.err, shortened(response.body))
 	}
 	half := s.sendHalf(t, "/trusting/api/v1/tokens", body, carol)
 	reloaded := make(chan error, 1)
@@ -124,53 +126,53 @@ func TestSecurityTrustedUserRight(t *testing.T) {
 		_, _, text := curl(t, "-H", "Host: localhost:"+s.env["HTTP"], s.url("/marker"))
 		return text == "changed"
 	}, s.output)
-	// It serves before it counts as the one that runs.
-	deadline := time.Now().Add(wirePatience)
+	// The new configuration serves before Caddy reports it as the current one.
+	deadline := time.Now().Add(exchangeTimeout)
 	for !strings.Contains(s.getAdmin("/config/"), "dave") {
 		if time.Now().After(deadline) {
-			t.Fatal("the other configuration doesn't run")
+			t.Fatal("the other configuration isn't active")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	answer := half.finish()
-	if answer.status != http.StatusServiceUnavailable || problem(t, answer.body)["code"] != "configuration_changed" ||
-		answer.header.Get("Retry-After") == "" {
-		t.Errorf("%d %v %s", answer.status, answer.err, shortened(answer.body))
+	response := half.finish()
+	if response.status != http.StatusServiceUnavailable || problem(t, response.body)["code"] != "configuration_changed" ||
+		response.header.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", response.status, response.err, shortened(response.body))
 	}
 	if err := <-reloaded; err != nil {
 		t.Error(err)
 	}
 	if list := s.getAdmin("/api_tokens/v1/tokens"); strings.Count(list, "successor") != 1 {
-		t.Errorf("made were %s", list)
+		t.Errorf("want one successor: %s", list)
 	}
 }
 
-// TestSecurityAdminEarlyData: a call in early data, which anybody on the wire can send
-// again, changes nothing.
+// TestSecurityAdminEarlyData checks that a call in early data, which an attacker on the
+// network can replay, changes nothing.
 func TestSecurityAdminEarlyData(t *testing.T) {
 	t.Parallel()
-	a := startArena(t, adminConfig(), nil)
+	a := startTestbed(t, adminConfig(), nil)
 	early := h3Early{caddy: a.caddy, address: "127.0.0.1:" + a.env["HTTPS"], sessions: newSessions()}
 	victim := tokensURL + "/" + tokenID(a.names.Replace("$A"))
 	for _, action := range []string{"/rotate", "/disable", "/enable"} {
-		answers := early.exchange(calling(keysHost, "POST", victim+action, "", by("$M")...).expand(a.names.Replace), 2)
-		if answers[0].status != http.StatusTooEarly || answers[1].status != http.StatusOK {
-			t.Errorf("%s: %d, then %d; %v", action, answers[0].status, answers[1].status, answers[0].err)
+		responses := early.exchange(calling(keysHost, "POST", victim+action, "", by("$M")...).expand(a.names.Replace), 2)
+		if responses[0].status != http.StatusTooEarly || responses[1].status != http.StatusOK {
+			t.Errorf("%s: %d, then %d; %v", action, responses[0].status, responses[1].status, responses[0].err)
 		}
 	}
-	// What a proxy in front says can't be taken back by the client's Connection.
+	// The client's Connection header can't remove a proxy's Early-Data header.
 	for _, w := range a.wires()[:1] {
 		for _, header := range [][]string{{"Early-Data: 1"}, {"Early-Data: 1", "Connection: Early-Data"},
 			{"early-data: 1", "Connection: close, early-data"}} {
-			answer := w.exchange(calling(keysHost, "POST", victim+"/rotate", "",
+			response := w.exchange(calling(keysHost, "POST", victim+"/rotate", "",
 				by("$M", header...)...).expand(a.names.Replace), 1)[0]
-			if answer.status != http.StatusTooEarly {
-				t.Errorf("%s, %q: %d %v", w, header, answer.status, answer.err)
+			if response.status != http.StatusTooEarly {
+				t.Errorf("%s, %q: %d %v", w, header, response.status, response.err)
 			}
 		}
 	}
-	if answer := early.exchange(calling(keysHost, "GET", tokensURL, "", by("$M")...).expand(a.names.Replace),
-		1)[0]; answer.status != http.StatusOK {
-		t.Errorf("a read: %d %v", answer.status, answer.err)
+	if response := early.exchange(calling(keysHost, "GET", tokensURL, "", by("$M")...).expand(a.names.Replace),
+		1)[0]; response.status != http.StatusOK {
+		t.Errorf("GET in early data: %d %v", response.status, response.err)
 	}
 }

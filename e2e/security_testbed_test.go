@@ -14,50 +14,50 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// arena is one Caddy with a site for each kind of gate, before backends that note
-// all they are sent. Everything is logged, so that a secret in a log shows.
-type arena struct {
+// testbed is one Caddy with a site for each kind of gate, in front of backends that record
+// everything. Everything is logged, so that a secret in a log is found.
+type testbed struct {
 	*caddy
 	mollymawk mollymawkBackend
 	plain     *goBackend
-	// legacy is what operators lead errors and questions to, beside the gate.
+	// legacy is the second backend, to which operators send error routes and forward_auth.
 	legacy *goBackend
-	// upstream is the backend's token of the account default, stale one that no
-	// backend accepts.
+	// upstream is the upstream token of the account default; stale is one that no backend
+	// accepts.
 	upstream, stale string
-	// session is the cookie of a browser session at the Mollymawk.
+	// session is the cookie of a browser session at Mollymawk.
 	session string
-	// tokens are the arena's by their names in the tables; see mint.
+	// tokens are the tokens by their names in the tables; see mintAll.
 	tokens map[string]string
 	names  *strings.Replacer
-	// client is of the victims, who are numbered.
+	// client makes the calls of victims, which are numbered.
 	client  *http.Client
 	victims int
-	// counted is what had been counted after the last attack.
+	// counted holds the counts after the last attack.
 	counted map[string]uses
-	// shown are the log's lines with secrets that have been shown.
+	// shown contains the log lines with secrets that have already been reported.
 	shown map[string]bool
 }
 
-// arenaSite is what a host of the arena leads to.
-type arenaSite struct {
-	// plain says that the backend is the one of net/http, else a Mollymawk.
+// testbedSite says where a host of the testbed leads.
+type testbedSite struct {
+	// plain selects the net/http backend instead of Mollymawk.
 	plain bool
-	// victims says that the next client goes there, too.
+	// victims sends the next client there, too.
 	victims bool
 }
 
 const (
-	// The gates before the two backends, without and with browser sessions.
+	// Gates in front of the two backends, without and with browser sessions.
 	gatedHost, gatedMollyHost     = "gated.test", "molly.test"
 	browserHost, browserMollyHost = "browser.test", "browser-molly.test"
-	// Gates behind a handle_path, a strip_prefix and a rewrite.
+	// Gates after a handle_path, a strip_prefix and a rewrite.
 	pathHost, prefixHost, rewriteHost = "path.test", "prefix.test", "rewrite.test"
-	// A gate before a backend that is away.
+	// A gate in front of a backend that is down.
 	awayHost = "away.test"
 )
 
-var arenaSites = map[string]arenaSite{
+var testbedSites = map[string]testbedSite{
 	gatedHost: {plain: true, victims: true}, browserHost: {plain: true, victims: true},
 	gatedMollyHost: {}, browserMollyHost: {},
 	pathHost: {plain: true, victims: true}, prefixHost: {plain: true, victims: true},
@@ -65,7 +65,7 @@ var arenaSites = map[string]arenaSite{
 	awayHost:    {plain: true},
 }
 
-// routeLines are the routes before the backend of net/http.
+// routeLines are the routes for the net/http backend.
 const routeLines = `
 	route GET /plain/read plain:read
 	route POST /plain/write plain:write
@@ -84,9 +84,9 @@ const routeLines = `
 	max_upload 64KiB
 `
 
-// arenaHead is the global options. Names of headers with "_" and "." are let in
-// on the port ALIASES.
-const arenaHead = `
+// testbedHead contains the global options. The port ALIASES admits header names with "_" and
+// ".".
+const testbedHead = `
 {
 	debug
 	admin unix/{$DIR}/admin.sock
@@ -119,8 +119,8 @@ const arenaHead = `
 }
 `
 
-// arenaBlock returns the site of a host, for all protocols.
-func arenaBlock(host, body string) string {
+// testbedBlock returns the site of a host, for all protocols.
+func testbedBlock(host, body string) string {
 	return fmt.Sprintf(
 		"http://%[1]s:{$HTTP}, https://%[1]s:{$HTTPS}, http://%[1]s:{$ALIASES} {\n\ttls internal\n\tlog\n%[2]s\n}\n",
 		host, body)
@@ -130,30 +130,31 @@ func gateBlock(options string) string {
 	return "bearer_auth {\nfailure_limit off\n" + options + "\n}\n"
 }
 
-func arenaConfig() string {
+func testbedConfig() string {
 	routes := gateBlock(routeLines)
 	const session, plain = "browser_sessions molly_session\n", "reverse_proxy {$PLAIN}\n"
-	return arenaHead +
-		arenaBlock(gatedHost, "handle {\n"+routes+plain+"}") +
-		arenaBlock(browserHost, "handle {\n"+gateBlock(routeLines+session)+plain+"}") +
-		arenaBlock(gatedMollyHost, "handle {\n"+gateBlock("routes mollymawk\nmax_body 1KiB\nmax_upload 64KiB\n")+
+	return testbedHead +
+		testbedBlock(gatedHost, "handle {\n"+routes+plain+"}") +
+		testbedBlock(browserHost, "handle {\n"+gateBlock(routeLines+session)+plain+"}") +
+		testbedBlock(gatedMollyHost, "handle {\n"+gateBlock("routes mollymawk\nmax_body 1KiB\nmax_upload 64KiB\n")+
 			"import mollymawk\n}") +
-		arenaBlock(browserMollyHost, "handle {\n"+gateBlock("routes mollymawk\n"+session)+"import mollymawk\n}") +
-		arenaBlock(pathHost, "handle_path /v1/* {\n"+routes+plain+"}\nrespond 404") +
-		arenaBlock(prefixHost, "uri strip_prefix /v1\nhandle {\n"+routes+plain+"}") +
-		arenaBlock(rewriteHost,
-			"rewrite /old/* /plain/read\nrewrite /query /plain/read?new=1\nrewrite /dots /plain/../plain/read\nhandle {\n"+routes+plain+"}") +
-		arenaBlock(awayHost, "handle {\n"+routes+"reverse_proxy 127.0.0.1:1\n}")
+		testbedBlock(browserMollyHost, "handle {\n"+gateBlock("routes mollymawk\n"+session)+"import mollymawk\n}") +
+		testbedBlock(pathHost, "handle_path /v1/* {\n"+routes+plain+"}\nrespond 404") +
+		testbedBlock(prefixHost, "uri strip_prefix /v1\nhandle {\n"+routes+plain+"}") +
+		testbedBlock(rewriteHost,
+			"rewrite /old/* /plain/read\nrewrite /query /plain/read?new=1\nrewrite /dots /plain/../plain/read\n"+
+				"handle {\n"+routes+plain+"}") +
+		testbedBlock(awayHost, "handle {\n"+routes+"reverse_proxy 127.0.0.1:1\n}")
 }
 
-// startArena starts the arena and makes its tokens.
-func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc) *arena {
+// startTestbed starts the testbed and creates its tokens.
+func startTestbed(t *testing.T, config string, responses map[string]http.HandlerFunc) *testbed {
 	t.Helper()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
-	a := &arena{
+	a := &testbed{
 		mollymawk: mollymawkBackend{backend},
-		plain:     newGoBackend(t, answers),
-		legacy:    newGoBackend(t, answers),
+		plain:     newGoBackend(t, responses),
+		legacy:    newGoBackend(t, responses),
 		upstream:  backend.AddToken("alice", "gate", 24*time.Hour),
 		stale:     "5c1f8a52-57a5-4d3c-9f13-0d8a5e0c2b77",
 		session:   backend.Session("alice"),
@@ -163,7 +164,7 @@ func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc
 	a.caddy = startCaddy(t, config, map[string]string{
 		"BACKEND": backend.Addr(), "PLAIN": a.plain.addr(), "LEGACY": a.legacy.addr(), "UPSTREAM": a.upstream,
 		"STALE": a.stale, "ALIASES": freePort(t),
-		// So that an extended CONNECT reaches the gate over HTTP/2, too.
+		// Let an extended CONNECT reach the gate over HTTP/2, too.
 		"GODEBUG": "http2xconnect=1",
 	})
 	a.waitForCertificates(config)
@@ -171,19 +172,19 @@ func startArena(t *testing.T, config string, answers map[string]http.HandlerFunc
 	return a
 }
 
-// mintAll makes the tokens that tables name:
+// mintAll creates the tokens that the tables use:
 //
-//	$R  may read on either backend       $C  may write, upload and create
-//	$V  the next client on the wire      $A  may do everything
+//	$R  may read from either backend     $C  may write, upload and create
+//	$V  is the next client's             $A  may do everything
 //	$I  is bound to another address      $L  is not valid yet
 //	$E  has expired                      $X  was deleted
-//	$W  has an odd name                  $M  is an admin token
-//	$N  acts for an account without a token of the backend's
-//	$S  acts for an account whose token the backend refuses
-//	$U  is well formed and unknown
-//	$F  is $R's id with another secret and a right checksum
-//	$Q  is the cookie of a browser session, $B the backend's own token
-func (a *arena) mintAll() {
+//	$W  has an unusual name              $M  is an admin token
+//	$N  has an account without an upstream token
+//	$S  has an account whose upstream token the backend refuses
+//	$U  is well formed but unknown
+//	$F  has $R's ID, another secret and a valid checksum
+//	$Q  is the cookie of a browser session, $B the upstream token
+func (a *testbed) mintAll() {
 	a.t.Helper()
 	reading := []string{"plain:read", "plain:console", "plain:socket", "wild:read", "unikernel:list",
 		"unikernel:console"}
@@ -223,14 +224,14 @@ func (a *arena) mintAll() {
 	a.names = strings.NewReplacer(pairs...)
 }
 
-// escapedName stands for a token with every byte escaped; a name in lower case
-// stands for one with its underscores escaped.
+// escapedName stands for a token with every byte escaped. A name in lower case stands for a
+// token with escaped underscores.
 func escapedName(name string) string { return "%(" + name + ")" }
 
-// escapedTwice stands for a token with every byte escaped, and its escapes again.
+// escapedTwice stands for a token with every byte escaped twice.
 func escapedTwice(name string) string { return "%%(" + name + ")" }
 
-// signToken appends the checksum that makes a token of the text before it.
+// signToken appends the checksum that turns text into a token.
 func signToken(text string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	check := make([]byte, 6)
@@ -242,7 +243,7 @@ func signToken(text string) string {
 	return text + string(check)
 }
 
-// mint makes a token by the admin API.
+// mint creates a token through the admin API.
 func (c *caddy) mint(fields map[string]any) string {
 	c.t.Helper()
 	body := map[string]any{"name": "test", "expires_in": "90d"}
@@ -254,7 +255,7 @@ func (c *caddy) mint(fields map[string]any) string {
 	return created.Token
 }
 
-// call makes a call of the admin API and returns the answer's body.
+// call calls the admin API and returns the body of the response.
 func (c *caddy) call(method, path string, body any, want int) string {
 	c.t.Helper()
 	var reader io.Reader
@@ -275,11 +276,11 @@ func (c *caddy) call(method, path string, body any, want int) string {
 		c.t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != want {
 		c.t.Fatalf("%s %s: status %d, want %d: %v", method, path, response.StatusCode, want, err)
 	}
-	return string(answer)
+	return string(content)
 }
 
 func (c *caddy) decode(text string, into any) {
@@ -292,7 +293,7 @@ func (c *caddy) decode(text string, into any) {
 // uses are the counts of a token.
 type uses struct{ allowed, denied int }
 
-// counts returns the counts of all tokens by their ids.
+// counts returns the counts of all tokens by their IDs.
 func (c *caddy) counts() map[string]uses {
 	c.t.Helper()
 	var list struct {
@@ -310,8 +311,8 @@ func (c *caddy) counts() map[string]uses {
 	return counts
 }
 
-// secrets returns all that must show nowhere.
-func (a *arena) secrets() []string {
+// secrets returns everything that must appear nowhere.
+func (a *testbed) secrets() []string {
 	secrets := []string{a.upstream, a.stale}
 	for _, token := range a.tokens {
 		secrets = append(secrets, token)
@@ -319,7 +320,7 @@ func (a *arena) secrets() []string {
 	return secrets
 }
 
-// logMark returns how much has been logged.
+// logMark returns the current length of the log.
 func (c *caddy) logMark() int {
 	c.output.mu.Lock()
 	defer c.output.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// problem reads a problem's body.
+// problem decodes the body of a problem response.
 func problem(t *testing.T, body string) map[string]any {
 	t.Helper()
 	var members map[string]any
@@ -24,7 +24,7 @@ func problem(t *testing.T, body string) map[string]any {
 	return members
 }
 
-// expectProblem makes a call and checks the status and code of its refusal.
+// expectProblem makes a call and checks the status and code of the refusal.
 func (s *site) expectProblem(t *testing.T, token, path string, status int, code string, args ...string) (http.Header,
 	map[string]any) {
 	t.Helper()
@@ -33,13 +33,13 @@ func (s *site) expectProblem(t *testing.T, token, path string, status int, code 
 	if got != status || members["code"] != code {
 		t.Errorf("%s: got %d %v, want %d %s", path, got, members["code"], status, code)
 	}
-	checkNoSecret(t, "the answer", fmt.Sprint(header)+body, s.upstream)
+	checkNoSecret(t, "the response", fmt.Sprint(header)+body, s.upstream)
 	return header, members
 }
 
-// TestAnswers looks at the backend's answers that aren't handed on as they are.
-// All count as passed.
-func TestAnswers(t *testing.T) {
+// TestBackendResponses checks the backend responses that the gate replaces. Each request
+// counts as allowed.
+func TestBackendResponses(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
 		"routes mollymawk\n\t\t\tanswer_timeout 300ms", 1), mollymawktest.Options{})
@@ -47,9 +47,9 @@ func TestAnswers(t *testing.T) {
 
 	header, _ := s.expectProblem(t, token, "/api/unikernel/restart", 400, "backend_redirect", "-d", "{}")
 	if header.Get("Location") != "" || header.Get("Set-Cookie") != "" {
-		t.Errorf("the redirect's headers reached the client: %v", header)
+		t.Errorf("the client got headers of the redirect: %v", header)
 	}
-	// Mollymawk's own words, from pages, fragments and JSON, with the status that fits.
+	// Mollymawk's own messages, from pages, fragments and JSON, with the matching status.
 	for _, said := range []struct {
 		path, body, detail, backendCode string
 		status                          int
@@ -77,15 +77,15 @@ func TestAnswers(t *testing.T) {
 	}
 	status, _, body := curl(t, append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
 	if status != 400 || !strings.Contains(body, "Couldn't find unikernel name in json") {
-		t.Errorf("the backend's own error came as %d %s", status, body)
+		t.Errorf("the backend's own error arrived as %d %s", status, body)
 	}
 
 	s.backend.SetFaults(mollymawktest.Faults{Silent: []string{"/api/unikernel/destroy"}})
 	header, _ = s.expectProblem(t, token, "/api/unikernel/destroy", 504, "backend_timeout", "-d", "{}")
 	if header.Get("Api-Key-Expires") == "" {
-		t.Error("the answer doesn't say when the token expires")
+		t.Error("the response lacks Api-Key-Expires")
 	}
-	// Nothing is broken afterwards.
+	// The connection and the counts are unharmed.
 	s.expect(token, http.StatusOK)
 	if allowed, denied := s.usage(token); allowed != 10 || denied != 0 {
 		t.Errorf("counted %d and %d, want 10 and 0", allowed, denied)
@@ -94,13 +94,13 @@ func TestAnswers(t *testing.T) {
 	s.backend.Close()
 	s.expectProblem(t, token, "/api/unikernels", 502, "backend_unreachable")
 	if allowed, _ := s.usage(token); allowed != 11 {
-		t.Errorf("counted %d, want 11: a request that passed counts also when the backend is away", allowed)
+		t.Errorf("counted %d, want 11: an allowed request counts even if the backend is down", allowed)
 	}
 	s.checkLogs(token)
 }
 
-// TestUpstreamCredential has the backend refuse the account's token, in each way
-// that it knows.
+// TestUpstreamCredential makes the backend refuse the account's upstream token in every way it
+// can.
 func TestUpstreamCredential(t *testing.T) {
 	t.Parallel()
 	withFile := strings.Replace(plainSite, "{env.UPSTREAM}", "{file.{$DIR}/upstream}", 1)
@@ -117,7 +117,7 @@ func TestUpstreamCredential(t *testing.T) {
 	s.expectProblem(t, token, "/api/unikernels", 502, "upstream_credential")
 	backend.SetActive("alice", true)
 	s.expect(token, http.StatusOK)
-	s.eventually("the log says that it works again", func() bool {
+	s.eventually("the log says that the upstream token works again", func() bool {
 		return strings.Contains(s.output.String(), "accepts the upstream token of an account again")
 	})
 
@@ -128,7 +128,7 @@ func TestUpstreamCredential(t *testing.T) {
 	}
 	s.expectProblem(t, token, "/api/unikernel/destroy", 502, "upstream_credential", "-d", "{}")
 	if log := s.output.String(); !strings.Contains(log, `"account":"default"`) || !strings.Contains(log, `"since":`) {
-		t.Error("the log doesn't say which account is refused since when")
+		t.Error("the log lacks the refused account or since when")
 	}
 	if err := os.WriteFile(s.path("upstream"), []byte(fresh), 0o600); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestUpstreamCredential(t *testing.T) {
 	s.checkLogs(token, old, fresh)
 }
 
-// TestAccounts removes the account of a token, and uses one without a credential.
+// TestAccounts removes the account of a token, and uses an account without an upstream token.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	withAlice := strings.Replace(plainSite, "account default {", "account nobody\n\t\taccount alice {", 1)
@@ -149,12 +149,12 @@ func TestAccounts(t *testing.T) {
 	s.expect(alice, http.StatusOK)
 	s.checkBackend(alice)
 	if got := s.backend.Requests()[0].Values("X-Token-Account"); len(got) != 1 || got[0] != "alice" {
-		t.Errorf("the backend was told of the account %q", got)
+		t.Errorf("the backend got X-Token-Account %q", got)
 	}
 	s.backend.Reset()
 	curl(t, append(bearer(nobody), s.url("/api/unikernels"))...)
 	if got := s.backend.Requests()[0].Values("Authorization"); len(got) != 0 {
-		t.Errorf("a request on behalf of an account without a credential had one")
+		t.Errorf("a request of an account without a credential carried one")
 	}
 	if err := s.reload(plainSite); err != nil {
 		t.Fatal(err)
@@ -165,7 +165,8 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestExpiry uses a token until it expires. Answers warn in the last quarter of its life.
+// TestExpiry uses a token until it expires. Responses carry a warning in the last quarter of
+// its lifetime.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -174,7 +175,7 @@ func TestExpiry(t *testing.T) {
 	if status != http.StatusOK || header.Get("Api-Key-Warning") != "" {
 		t.Errorf("new: status %d, Api-Key-Warning %q", status, header.Get("Api-Key-Warning"))
 	}
-	s.eventually("answers warn", func() bool {
+	s.eventually("responses carry a warning", func() bool {
 		status, header, _ = curl(t, append(bearer(token), s.url("/api/unikernels"))...)
 		want := "expires-soon; at=" + header.Get("Api-Key-Expires")
 		return status == http.StatusOK && header.Get("Api-Key-Warning") == want
@@ -187,13 +188,13 @@ func TestExpiry(t *testing.T) {
 		members := problem(t, body)
 		if members["code"] != "expired_token" || members["expired_at"] != header.Get("Api-Key-Expires") ||
 			members["token_id"] != tokenID(token) {
-			t.Errorf("the refusal is %s", body)
+			t.Errorf("got refusal %s", body)
 		}
 		return true
 	})
 }
 
-// TestBrowserSessions lets the web UI through and nothing else.
+// TestBrowserSessions checks that requests with a session reach the web UI and nothing else.
 func TestBrowserSessions(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -211,19 +212,19 @@ func TestBrowserSessions(t *testing.T) {
 		"page without session":       {nil, "/dashboard", 302, true},
 		"unknown page":               {nil, "/nowhere", 400, true},
 		"listed with session":        {[]string{"-H", "Cookie: " + session}, "/api/unikernels", 200, true},
-		"listed without":             {nil, "/api/unikernels", 401, false},
+		"listed without session":     {nil, "/api/unikernels", 401, false},
 		"listed with another cookie": {[]string{"-H", "Cookie: x=y"}, "/api/unikernels", 401, false},
-		"listed with an empty one":   {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
+		"listed with empty cookie":   {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
 		"listed with another method": {[]string{"-X", "PUT", "-H", "Cookie: " + session}, "/api/unikernels",
 			405, false},
-		"basic is removed": {[]string{"-u", "a:b", "-H", "Cookie: " + session}, "/api/unikernels",
+		"basic auth is removed": {[]string{"-u", "a:b", "-H", "Cookie: " + session}, "/api/unikernels",
 			200, true},
 		"bad token with session": {append(bearer("mmk_nonsense"), "-H", "Cookie: "+session), "/api/unikernels",
 			401, false},
 		"bad token on a page":        {bearer("mmk_nonsense"), "/", 401, false},
 		"token on a page":            {bearer(token), "/", 403, false},
 		"token in the URL of a page": {nil, "/?x=" + token, 400, false},
-		"token and session: token counts": {append(bearer(token), "-H", "Cookie: "+session), "/api/unikernels",
+		"token and session": {append(bearer(token), "-H", "Cookie: "+session), "/api/unikernels",
 			200, true},
 	} {
 		s.backend.Reset()
@@ -234,21 +235,20 @@ func TestBrowserSessions(t *testing.T) {
 		}
 		for _, request := range requests {
 			authorization, cookies := request.Values("Authorization"), request.Values("Cookie")
-			if name == "token and session: token counts" {
+			if name == "token and session" {
 				if len(authorization) != 1 || len(cookies) != 0 {
 					t.Errorf("%s: %d Authorization headers and %d cookies reached the backend", name,
 						len(authorization), len(cookies))
 				}
 			} else if len(authorization) != 0 || len(request.Values("X-Token-Id")) != 0 {
-				t.Errorf("%s: something was injected", name)
+				t.Errorf("%s: the gate added a credential or identity", name)
 			}
 		}
 	}
 	s.checkLogs(token)
 }
 
-// TestAccessLog finds the token's id in the access log, and a token in the URL there
-// without its secret.
+// TestAccessLog checks that the access log names the token's ID, and redacts a token in a URL.
 func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -275,7 +275,7 @@ func TestAccessLog(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestOtherBackend guards a backend that isn't Mollymawk with route lines.
+// TestOtherBackend guards a backend other than Mollymawk with route lines.
 func TestOtherBackend(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool
