@@ -62,8 +62,9 @@ func TestAdminSite(t *testing.T) {
 			"/keys/api/v1/tokens", 403, "cross_site"},
 		"form": {append(bearer(admin), "-d", "{}"), "/keys/api/v1/tokens", 415,
 			"unsupported_media_type"},
-		"trusted user":              {[]string{"-u", "carol:hiccup"}, "/trusting/api/v1/tokens", 200, ""},
-		"another user":              {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401, "missing_token"},
+		"trusted user": {[]string{"-u", "carol:hiccup"}, "/trusting/api/v1/tokens", 200, ""},
+		"another user": {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401,
+			"missing_token"},
 		"basic auth not configured": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
 		// The admin API sees the upstream credential and refuses it.
 		"user of a gate":        {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},

@@ -97,7 +97,8 @@ func TestAnonymousBodies(t *testing.T) {
 		before := len(s.backend.Requests())
 		status := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n")
 		if status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
-			t.Errorf("%s: body announced: status %d, the backend saw %d requests", path, status, len(s.backend.Requests())-before)
+			t.Errorf("%s: body announced: status %d, the backend saw %d requests", path, status,
+				len(s.backend.Requests())-before)
 		}
 	}
 	// Only Mollymawk routes these targets to a listed path.

@@ -95,8 +95,8 @@ func TestExplainIsTrue(t *testing.T) {
 		// about the route and decides differently.
 		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
 			if one.Gate == gates[host] && one.Code != code {
-				t.Fatalf("%s %s at %s with %q: explained as %s among other gates, but was %s", method, target, host, name,
-					one.Code, code)
+				t.Fatalf("%s %s at %s with %q: explained as %s among other gates, but was %s", method, target, host,
+					name, one.Code, code)
 			}
 		}
 		if len(anywhere.OtherGates) > 0 {

@@ -304,8 +304,8 @@ func TestAccountRemovedDuringBody(t *testing.T) {
 	backend := newGoBackend(t, nil)
 	for kind, route := range map[string]string{"body": "route POST /x plain:write",
 		"spooled upload": "spool_uploads " + t.TempDir() + "\nroute POST /x plain:write {\nupload\n}"} {
-		removeAccountDuringBody(t, kind, backend, globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+
-			backend.addr()+"\n}")
+		removeAccountDuringBody(t, kind, backend,
+			globals+"http://127.0.0.1:{$HTTP} {\n"+gateBlock(route)+"reverse_proxy "+backend.addr()+"\n}")
 	}
 }
 

@@ -135,7 +135,8 @@ func TestTrustedUserAfterReload(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	response := half.finish()
-	if response.status != http.StatusServiceUnavailable || problem(t, response.body)["code"] != "configuration_changed" ||
+	if response.status != http.StatusServiceUnavailable ||
+		problem(t, response.body)["code"] != "configuration_changed" ||
 		response.header.Get("Retry-After") == "" {
 		t.Errorf("%d %v %s", response.status, response.err, shortened(response.body))
 	}
@@ -155,7 +156,8 @@ func TestSecurityAdminEarlyData(t *testing.T) {
 	early := h3Early{caddy: a.caddy, address: "127.0.0.1:" + a.env["HTTPS"], sessions: newSessions()}
 	victim := tokensURL + "/" + tokenID(a.names.Replace("$A"))
 	for _, action := range []string{"/rotate", "/disable", "/enable"} {
-		responses := early.exchange(calling(keysHost, "POST", victim+action, "", by("$M")...).expand(a.names.Replace), 2)
+		request := calling(keysHost, "POST", victim+action, "", by("$M")...).expand(a.names.Replace)
+		responses := early.exchange(request, 2)
 		if responses[0].status != http.StatusTooEarly || responses[1].status != http.StatusOK {
 			t.Errorf("%s: %d, then %d; %v", action, responses[0].status, responses[1].status, responses[0].err)
 		}

@@ -34,7 +34,8 @@ var cacheAttacks = []attack{
 		want: refused(403, "route_not_allowed", "$R")},
 	{name: "path with an escaped suffix", wireRequest: get("/plain/read%2fx.css", by("$R")...),
 		want: refused(400, "invalid_path")},
-	{name: "path with a parameter", wireRequest: get("/plain/read;x.css", by("$R")...), want: refused(400, "invalid_path")},
+	{name: "path with a parameter", wireRequest: get("/plain/read;x.css", by("$R")...),
+		want: refused(400, "invalid_path")},
 	{name: "two tokens on one connection", wireRequest: wireRequest{raw: pipelined("$R") + pipelined("$W")},
 		want: both(passed("$R"), passed("$W"))},
 }

@@ -55,7 +55,8 @@ func TestFileLimit(t *testing.T) {
 	}
 	close(start)
 	group.Wait()
-	t.Logf("%d requests answered, %d failed to reach the backend, %d got no response", ok.Load(), refused.Load(), none.Load())
+	t.Logf("%d requests answered, %d failed to reach the backend, %d got no response", ok.Load(), refused.Load(),
+		none.Load())
 	if ok.Load() == 0 {
 		t.Errorf("no request was answered")
 	}

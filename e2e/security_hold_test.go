@@ -237,7 +237,8 @@ func TestDetachedRequests(t *testing.T) {
 			leave(token)
 			a.eventually("the others have ended again", func() bool { return count(&ended) == 3*(requests-limit) })
 			close(finish)
-			a.eventually("the detached requests have finished again", func() bool { return count(&finished) == 3*limit })
+			a.eventually("the detached requests have finished again",
+				func() bool { return count(&finished) == 3*limit })
 		})
 	}
 }

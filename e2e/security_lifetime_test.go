@@ -150,18 +150,19 @@ func ticking(w http.ResponseWriter, r *http.Request) {
 func TestBytesBeforeUpgrade(t *testing.T) {
 	t.Parallel()
 	asked, switching := make(chan struct{}), make(chan struct{})
-	a := startTestbed(t, testbedConfig(), map[string]http.HandlerFunc{"late": func(w http.ResponseWriter, _ *http.Request) {
-		conn, buffer, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer func() { _ = conn.Close() }()
-		close(asked)
-		<-switching
-		_, _ = io.WriteString(conn,
-			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		_, _ = io.Copy(conn, buffer)
-	}})
+	a := startTestbed(t, testbedConfig(),
+		map[string]http.HandlerFunc{"late": func(w http.ResponseWriter, _ *http.Request) {
+			conn, buffer, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer func() { _ = conn.Close() }()
+			close(asked)
+			<-switching
+			_, _ = io.WriteString(conn,
+				"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(conn, buffer)
+		}})
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
 	if err != nil {
 		t.Fatal(err)

@@ -117,7 +117,8 @@ func TestRemoteAdmin(t *testing.T) {
 				shortened(body))
 		}
 	}
-	for name, client := range map[string]*http.Client{"no certificate": client(), "an unknown certificate": client(stranger)} {
+	for name, client := range map[string]*http.Client{"no certificate": client(),
+		"an unknown certificate": client(stranger)} {
 		if status, _, err := call(client, "GET", "/api_tokens/v1/tokens"); err == nil {
 			t.Errorf("%s: got status %d", name, status)
 		}

@@ -202,7 +202,8 @@ func TestSlowBackend(t *testing.T) {
 				}
 				defer func() { _ = backend.Close() }()
 				reader := bufio.NewReader(backend)
-				if _, err := http.ReadRequest(reader); err != nil { // the body is read only as far as it fits into the buffer
+				// The body is read only as far as it fits into the buffer.
+				if _, err := http.ReadRequest(reader); err != nil {
 					t.Fatal(err)
 				}
 				if caller == "token" {

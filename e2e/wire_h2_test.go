@@ -70,7 +70,8 @@ func (w h2) dial(host string) (*h2Conn, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
-	c := &h2Conn{Conn: conn, Framer: http2.NewFramer(conn, conn), scheme: scheme, responses: make(map[uint32]*h2Response)}
+	c := &h2Conn{Conn: conn, Framer: http2.NewFramer(conn, conn), scheme: scheme,
+		responses: make(map[uint32]*h2Response)}
 	c.AllowIllegalWrites = true
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.headers = hpack.NewEncoder(&c.block)
