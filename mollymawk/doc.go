@@ -1,8 +1,8 @@
-// Package mollymawk is what the gate knows of Mollymawk's HTTP API: the routes
-// that take a token, the scope each needs, what older and newer generations call
-// them, and which answers mean that the gate's own token was refused. It is data
-// for package gate, and nothing but data is needed for another backend.
+// Package mollymawk describes Mollymawk's HTTP API to the gate: the routes that accept a
+// token, the scope each one requires, the paths that older and newer generations use, and
+// the responses that mean Mollymawk refused the upstream token. The gate itself knows
+// nothing about Mollymawk; another backend needs only a table like this one.
 //
-// Source: robur-coop/mollymawk at 1c257b3 and its handbook. What would end Mollymawk, or
-// make it lose data, is refused before it is asked; the rest is Mollymawk's to check.
+// Source: robur-coop/mollymawk at 1c257b3 and its handbook. The gate refuses requests that
+// would crash Mollymawk or make it lose data. It leaves all other checks to Mollymawk.
 package mollymawk

@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// blockUnit is what albatross sizes block devices in, in bytes.
+// blockUnit is the unit of albatross's block device sizes, in bytes.
 const blockUnit = 1 << 20
 
 const (
@@ -19,10 +19,11 @@ const (
 	bodyLevel = "compression_level"
 )
 
-// download checks what a download asks for. Mollymawk says 200 before it looks at the
-// names, and ends if they are wrong; it corrupts what it compresses, or ends; and level
-// 10 ends albatross for the whole host. So the backend is asked for level 0 and the gate
-// compresses, and an instance that Mollymawk may not know is asked for first.
+// download implements gate.Route.Adapt for a download. Mollymawk sends its 200 before it
+// checks the names, and crashes if they are wrong. Its compression corrupts the data or
+// crashes it, and level 10 crashes albatross for the whole host. So the gate checks the
+// names, requests level 0 and compresses the response itself, and first sends a probe that
+// checks whether Mollymawk knows the instance.
 func download(call *gate.Call) error {
 	members, ok := parseObject(call.Body)
 	if !ok {
@@ -31,7 +32,7 @@ func download(call *gate.Call) error {
 	for _, name := range []string{bodyInstance, bodyBlock} {
 		text, ok := members.text(name)
 		if !ok {
-			return invalid("The JSON lacks the text %q.", name)
+			return invalid("The JSON needs the string member %q.", name)
 		}
 		if err := checkLabel(name, text); err != nil {
 			return err
@@ -45,11 +46,11 @@ func download(call *gate.Call) error {
 	instance, _ := members.text(bodyInstance)
 	call.Body = members.append(nil)
 	call.Response = gate.ResponseForm{Unit: blockUnit, Compress: level}
-	call.Probe = knowsInstance(instance)
+	call.Probe = instanceProbe(instance)
 	return nil
 }
 
-// level returns the level of compression that a download asks for; none is 0.
+// level returns the requested compression level. It is 0 if the request has none.
 func (o object) level() (int, error) {
 	i := o.index(bodyLevel)
 	if i < 0 {
@@ -57,15 +58,16 @@ func (o object) level() (int, error) {
 	}
 	level, err := strconv.Atoi(string(o[i].value))
 	if err != nil || level < 0 || level > 9 {
-		return 0, invalid("compression_level is a whole number from 0 to 9.")
+		return 0, invalid("compression_level must be an integer from 0 to 9.")
 	}
 	return level, nil
 }
 
-// knowsInstance asks for the console of a unikernel whose name is no label: Mollymawk
-// answers 404 if it doesn't know the instance, and 400 because of the name if it does. It
-// also says 400 to a credential that it refuses, and then to the download, too.
-func knowsInstance(name string) *gate.Probe {
+// instanceProbe returns a probe that checks whether Mollymawk knows an instance. It
+// requests the console of a unikernel with an invalid name: Mollymawk responds with 404 if
+// it doesn't know the instance, and with 400 for the name if it does. Mollymawk also
+// responds with 400 to a credential that it refuses; the download would fail the same way.
+func instanceProbe(name string) *gate.Probe {
 	return &gate.Probe{
 		Path:  "/api/unikernel/console",
 		Query: queryInstance + "=" + url.QueryEscape(name) + "&" + queryUnikernel + "=-",
@@ -74,7 +76,7 @@ func knowsInstance(name string) *gate.Probe {
 			case status == http.StatusNotFound:
 				refusal := gate.Refuse(gate.BackendError)
 				refusal.Status, refusal.BackendCode = status, notFound
-				refusal.Detail = "Mollymawk knows no albatross instance " + name + "."
+				refusal.Detail = "Mollymawk doesn't know the albatross instance " + name + "."
 				return refusal, false
 			case status == http.StatusBadRequest:
 				return gate.Refusal{}, !credentialRefused(status, body)
@@ -86,10 +88,11 @@ func knowsInstance(name string) *gate.Probe {
 	}
 }
 
-// checkLabel checks a name by albatross's rule for labels.
+// checkLabel returns an error unless name is a valid albatross label.
 func checkLabel(member, name string) error {
 	if n := len(name); n < 1 || n > 63 || name[0] == '-' || strings.Trim(name, labelCharacters) != "" {
-		return invalid("%s %.70q is no name: use 1 to 63 letters, digits, dots and dashes, not beginning with a dash.",
+		return invalid(
+			"%s %.70q isn't a valid name: use 1 to 63 letters, digits, dots and dashes, not starting with a dash.",
 			member, name)
 	}
 	return nil

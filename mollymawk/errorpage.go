@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// pageText returns the text of an error page, or nothing of any other page. Mollymawk
-// writes three paragraphs: the status, a title, and the text as JSON, escaped once more
+// pageText returns the text of an error page, or "" for any other page. Mollymawk's error
+// page has three paragraphs: the status, a title, and the text as JSON, escaped once more
 // (error_page.ml).
 func pageText(page []byte) string {
 	list := paragraphs(page)
@@ -28,11 +28,10 @@ func pageText(page []byte) string {
 
 var errorStatus = regexp.MustCompile(`^Error [1-5][0-9][0-9]$`)
 
-// fragmentText returns the text of a fragment of HTML, which Mollymawk calls plain text.
+// fragmentText returns the text of an HTML fragment, which Mollymawk sends as plain text.
 func fragmentText(fragment []byte) string { return strings.Join(paragraphs(fragment), " ") }
 
-// paragraphs returns the texts of the paragraphs of a page. Scripts and styles have
-// none.
+// paragraphs returns the text of each paragraph of a page. It ignores invisible elements.
 func paragraphs(page []byte) (list []string) {
 	var text strings.Builder
 	inside, hidden := false, atom.Atom(0)
@@ -69,13 +68,13 @@ func paragraphs(page []byte) (list []string) {
 	}
 }
 
-// invisible are the elements whose text isn't shown.
+// invisible lists the elements whose text browsers don't show.
 var invisible = map[atom.Atom]bool{
 	atom.Head: true, atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true,
 }
 
-// unescape returns the string of a JSON string that OCaml's String.escaped has escaped.
-// Anything else is returned as it is.
+// unescape decodes a JSON string that OCaml's String.escaped has escaped. It returns
+// anything else unchanged.
 func unescape(s string) string {
 	var raw strings.Builder
 	for rest := s; rest != ""; {

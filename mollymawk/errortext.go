@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// What a known text means, for programs.
+// Machine-readable codes for the known error texts.
 const (
 	albatrossUnreachable = "albatross_unreachable"
 	alreadyExists        = "already_exists"
@@ -26,16 +26,16 @@ const (
 	tooLate              = "too_late"
 )
 
-// knownText is a text of Mollymawk or, after "failure: ", of albatross, with the status
-// that fits it. Mollymawk itself says 400, 404 or 500.
+// knownText is an error text from Mollymawk or, after "failure: ", from albatross, with
+// the status that fits it. Mollymawk itself only uses 400, 404 and 500.
 type knownText struct {
-	// text may have a * for any text.
+	// text may contain *, which matches any text.
 	text   string
 	status int
 	code   string
 }
 
-// knownTexts are looked through in this order.
+// knownTexts is searched in order; the first match counts.
 var knownTexts = []knownText{
 	{"This page cannot be found.", http.StatusNotFound, notFound},
 	{"Couldn't find albatross instance with name: *", http.StatusNotFound, notFound},
@@ -112,38 +112,39 @@ var knownPatterns = func() (list []*regexp.Regexp) {
 	return list
 }()
 
-// readError is [gate.Route].ReadError. Pages and fragments of HTML have their text taken
-// out. JSON is left as it is unless its text is known: it says what it is about, but
-// not with a status that fits.
+// readError implements [gate.Route].ReadError. It extracts the text of HTML pages and
+// fragments. It leaves JSON unchanged unless the text is known: clients can read it
+// already, and only a known text has a better status.
 func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	switch {
 	case isPage:
-		said := meaning(pageText(body))
-		return said, said.Text != ""
+		text := classify(pageText(body))
+		return text, text.Text != ""
 	case bytes.HasPrefix(body, []byte("<")):
-		said := meaning(fragmentText(body))
-		return said, said.Text != ""
+		text := classify(fragmentText(body))
+		return text, text.Text != ""
 	}
-	said := meaning(envelopeText(body))
-	return said, said.Code != ""
+	text := classify(envelopeText(body))
+	return text, text.Code != ""
 }
 
-// maxKnownText is more than any known text has, in bytes.
+// maxKnownText is the length in bytes above which a text isn't compared with the known
+// texts, all of which are shorter.
 const maxKnownText = 4096
 
-// meaning returns a text with what it means, if it is known.
-func meaning(text string) gate.ErrorText {
-	said := gate.ErrorText{Text: text}
+// classify returns a text with its code and status. Both are zero if the text isn't known.
+func classify(text string) gate.ErrorText {
+	result := gate.ErrorText{Text: text}
 	if len(text) > maxKnownText {
-		return said
+		return result
 	}
-	_, ofAlbatross, _ := strings.Cut(text, "failure: ")
+	_, fromAlbatross, _ := strings.Cut(text, "failure: ")
 	for i, known := range knownTexts {
-		if pattern := knownPatterns[i]; pattern.MatchString(text) || ofAlbatross != "" &&
-			pattern.MatchString(ofAlbatross) {
-			said.Code, said.Status = known.code, known.status
-			return said
+		if pattern := knownPatterns[i]; pattern.MatchString(text) || fromAlbatross != "" &&
+			pattern.MatchString(fromAlbatross) {
+			result.Code, result.Status = known.code, known.status
+			return result
 		}
 	}
-	return said
+	return result
 }

@@ -7,13 +7,15 @@ import (
 	"testing"
 )
 
-// tyxmlPage is an error page as Mollymawk at 1c257b3 writes it, without most of its
+// tyxmlPage is an error page as written by Mollymawk at 1c257b3, without most of its
 // classes and links.
 const tyxmlPage = `<!DOCTYPE html>
-<html xmlns="http://www.w3.org/1999/xhtml"><head><title>404</title><meta charset="UTF-8"/><script src="/main.js"></script>` +
-	`<script>document.write("<p>Error 200</p><p>a</p><p>b</p>")</script><style>p { color: red }</style></head>` +
-	`<body class="bg-primary-50"><section><section><div><a href="/"><span>Mollymawk</span></a><p>Deploy</p></div></section>` +
-	`<section class="text-center"><i class="fa-solid"></i><div class="text-center"><p class="text-5xl">Error 404</p><p class="uppercase">404</p></div>` +
+<html xmlns="http://www.w3.org/1999/xhtml"><head><title>404</title><meta charset="UTF-8"/>` +
+	`<script src="/main.js"></script><script>document.write("<p>Error 200</p><p>a</p><p>b</p>")</script>` +
+	`<style>p { color: red }</style></head>` +
+	`<body class="bg-primary-50"><section><section><div><a href="/"><span>Mollymawk</span></a><p>Deploy</p></div>` +
+	`</section><section class="text-center"><i class="fa-solid"></i><div class="text-center">` +
+	`<p class="text-5xl">Error 404</p><p class="uppercase">404</p></div>` +
 	`<p class="text-xl my-6">TEXT</p></section></section><footer><p>Robur</p></footer></body></html>`
 
 func TestErrorPages(t *testing.T) {
@@ -33,11 +35,11 @@ func TestErrorPages(t *testing.T) {
 		"nothing":   {page(``), "404", "", 0},
 		"tags inside": {page(`\&quot;destroy: <b>not</b> found<script>x</script>\&quot;`), "destroy: not found",
 			notFound, 404},
-		"another page":     {`<html><body><p>Hello</p><p>Error 500, really</p></body></html>`, "", "", 0},
-		"too short":        {`<p>Error 500</p><p>500</p>`, "", "", 0},
-		"cut off":          {`<p>Error 500</p><p>500</p><p>\&quot;fai`, `\"fai`, "", 0},
-		"title in its way": {`<title>Error 500</title><p>a</p><p>b</p>`, "", "", 0},
-		"empty":            {``, "", "", 0},
+		"another page":        {`<html><body><p>Hello</p><p>Error 500, really</p></body></html>`, "", "", 0},
+		"too short":           {`<p>Error 500</p><p>500</p>`, "", "", 0},
+		"cut off":             {`<p>Error 500</p><p>500</p><p>\&quot;fai`, `\"fai`, "", 0},
+		"status in the title": {`<title>Error 500</title><p>a</p><p>b</p>`, "", "", 0},
+		"empty":               {``, "", "", 0},
 	} {
 		got, ok := readError(true, []byte(tt.page))
 		if got.Text != tt.text || got.Code != tt.code || got.Status != tt.status || ok != (tt.text != "") {
@@ -46,7 +48,7 @@ func TestErrorPages(t *testing.T) {
 	}
 }
 
-func TestErrorAnswers(t *testing.T) {
+func TestErrorBodies(t *testing.T) {
 	t.Parallel()
 	envelope := func(text string) string {
 		return `{"status":400,"title":"400","success":false,"data":` + strconv.Quote(text) + `}`
@@ -55,14 +57,15 @@ func TestErrorAnswers(t *testing.T) {
 		body, text, code string
 		status           int
 	}{
-		"of albatross": {envelope("failure: destroy: not found"), "failure: destroy: not found", notFound, 404},
-		"within another": {envelope("unexpected field. got failure: file already exists"),
+		"from albatross": {envelope("failure: destroy: not found"), "failure: destroy: not found", notFound, 404},
+		"inside another text": {envelope("unexpected field. got failure: file already exists"),
 			"unexpected field. got failure: file already exists", alreadyExists, 409},
-		"of create": {envelope("Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy"),
+		"from create": {envelope("Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy"),
 			"Albatross Response Error: failure: CPUids 1, 2 are not allowed by policy", notAllowedByPolicy, 403},
-		"of update": {
-			envelope(
-				"Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached"), "Update failed. a failed to update to build b with error failure: maximum amount of unikernels (3) reached", limitReached, 409},
+		"from update": {envelope("Update failed. a failed to update to build b with error failure: " +
+			"maximum amount of unikernels (3) reached"),
+			"Update failed. a failed to update to build b with error failure: " +
+				"maximum amount of unikernels (3) reached", limitReached, 409},
 		"fragment": {`<div class="x"><p>Error: you can spawn a maximum of 0 clones.</p></div>`,
 			"Error: you can spawn a maximum of 0 clones.", limitReached, 409},
 		"unknown fragment": {`<div><p>Missing max number of clones to spawn.</p></div>`,
@@ -70,11 +73,12 @@ func TestErrorAnswers(t *testing.T) {
 		"unknown": {envelope("Couldn't find unikernel name in json"), "", "", 0},
 		"the client's text": {envelope(`unexpected field. got {"block_name":"failure: file already exists"}`),
 			"", "", 0},
-		"not the whole": {envelope("failure: destroy: not found."), "", "", 0},
-		"not a text":    {`{"data":["failure: destroy: not found"]}`, "", "", 0},
-		"not JSON":      {`failure: destroy: not found`, "", "", 0},
-		"long":          {envelope("Error querying albatross: " + strings.Repeat("x", maxKnownText)), "", "", 0},
-		"empty":         {``, "", "", 0},
+		"only part of the text": {envelope("failure: destroy: not found."), "", "", 0},
+		"not a string":          {`{"data":["failure: destroy: not found"]}`, "", "", 0},
+		"not JSON":              {`failure: destroy: not found`, "", "", 0},
+		"long": {envelope("Error querying albatross: " + strings.Repeat("x", maxKnownText)),
+			"", "", 0},
+		"empty": {``, "", "", 0},
 	} {
 		got, ok := readError(false, []byte(tt.body))
 		if ok != (tt.text != "") || ok && (got.Text != tt.text || got.Code != tt.code || got.Status != tt.status) {
@@ -83,19 +87,20 @@ func TestErrorAnswers(t *testing.T) {
 	}
 }
 
-// TestKnownTexts: each text is found by itself, and none hides a later one.
+// TestKnownTexts checks that each known text is found and that none hides a later one.
 func TestKnownTexts(t *testing.T) {
 	t.Parallel()
 	for _, known := range knownTexts {
 		for _, text := range []string{known.text, strings.ReplaceAll(known.text, "*", "a b(1)")} {
-			if got := meaning(text); got.Code != known.code || got.Status != known.status {
+			if got := classify(text); got.Code != known.code || got.Status != known.status {
 				t.Errorf("%s: %+v", text, got)
 			}
 		}
 	}
 }
 
-// TestDocumentedTexts: docs/errors.md lists all known texts with what they become.
+// TestDocumentedTexts checks that docs/errors.md lists all known texts with their status
+// and code.
 func TestDocumentedTexts(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../docs/errors.md")
@@ -112,11 +117,11 @@ func TestDocumentedTexts(t *testing.T) {
 	for _, known := range knownTexts {
 		if row := "| `" + known.text + "` | " + strconv.Itoa(known.status) + " | `" + known.code +
 			"` |\n"; !strings.Contains(string(page), row) {
-			t.Errorf("missing: %s", row)
+			t.Errorf("docs/errors.md lacks the row %s", row)
 		}
 	}
 	if listed != len(knownTexts) {
-		t.Errorf("%d texts are listed, %d are known", listed, len(knownTexts))
+		t.Errorf("docs/errors.md lists %d texts, want %d", listed, len(knownTexts))
 	}
 }
 

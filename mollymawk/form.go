@@ -14,37 +14,38 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// form is what Mollymawk's forms have: fields, and then perhaps one file. Mollymawk reads
-// an ambiguous form in other ways than its clients mean, and some forms end it: two files,
-// and a flag that is neither true nor false. It takes a form without its last boundary for
-// complete. So each form is read here, and what was read is written anew.
+// form describes one of Mollymawk's multipart forms: fields, optionally followed by one
+// file. Mollymawk may read an ambiguous form differently than its client meant. Some forms
+// crash it: those with two files, or with a flag that is neither true nor false. It accepts
+// a form without its final boundary as complete. So the gate parses each form strictly and
+// sends Mollymawk a form that it has written itself.
 type form struct {
-	// file is the name of the last part; empty if there are fields only.
+	// file is the name of the last part; empty if the form has fields only.
 	file string
-	// needed are the fields that a client can't leave out.
-	needed []string
-	// defaults are put in front for fields that a client leaves out.
+	// required are the fields that a client must send.
+	required []string
+	// defaults are the values of fields that a client may omit. They come first.
 	defaults []formField
-	// check returns the value that is sent for the value of a field.
+	// check validates the value of a field and returns the value to send.
 	check map[string]func(value string) (string, error)
 }
 
 type formField struct{ name, value string }
 
-// maxFields is within how many bytes the file of a form must begin.
-const maxFields = 64 << 10
+// maxFieldBytes limits the part of a form before its file, in bytes, and the part after it.
+const maxFieldBytes = 64 << 10
 
-// createForm is the form of /api/unikernel/create.
+// createForm returns the form of /api/unikernel/create.
 func (g generation) createForm() *form {
 	f := &form{
 		file:     "binary",
-		needed:   []string{"albatross_instance", "unikernel_name", "unikernel_config"},
+		required: []string{"albatross_instance", "unikernel_name", "unikernel_config"},
 		defaults: []formField{{"molly_csrf", ""}},
 		check: map[string]func(string) (string, error){"unikernel_force_create": checkFlag,
 			"unikernel_config": checkConfig},
 	}
 	if g == generation2025 {
-		f.needed = append(f.needed, "unikernel_force_create")
+		f.required = append(f.required, "unikernel_force_create")
 		return f
 	}
 	f.defaults = append(f.defaults, formField{"deploy_mode", "manual"}, formField{"unikernel_force_create", "false"})
@@ -52,11 +53,11 @@ func (g generation) createForm() *form {
 	return f
 }
 
-// blockForm is the form of /api/block/create and /api/block/upload.
+// blockForm returns the form of /api/block/create and /api/block/upload.
 func blockForm() *form {
 	return &form{
 		file:     "block_data",
-		needed:   []string{"albatross_instance", "json_data"},
+		required: []string{"albatross_instance", "json_data"},
 		defaults: []formField{{"molly_csrf", ""}},
 		check:    map[string]func(string) (string, error){"json_data": checkConfig},
 	}
@@ -64,7 +65,7 @@ func blockForm() *form {
 
 // adaptUpload implements gate.Route.AdaptUpload.
 func (f *form) adaptUpload(u *gate.Upload) error {
-	parts, err := newParts(u.ContentType, u.Body, maxFields)
+	parts, err := newParts(u.ContentType, u.Body, maxFieldBytes)
 	if err != nil {
 		return err
 	}
@@ -109,18 +110,18 @@ type formReader struct {
 	form   *form
 	parts  *parts
 	fields []formField
-	// file is what the file's part says, and hasFile that it was reached. In a form that
-	// is read to its end, it has length bytes from start on.
-	part          part
-	hasFile       bool
+	// part is the file's part, valid once hasFile is set.
+	part    part
+	hasFile bool
+	// start and length locate the file in a body that was read to its end, in bytes.
 	start, length int64
 }
 
-// readToFile reads the fields up to the file, which comes last.
+// readToFile reads the fields up to the file, which must come last.
 func (r *formReader) readToFile() error {
 	for !r.hasFile {
 		if err := r.readPart(); err != nil {
-			return r.orMissing(err)
+			return r.fileMissing(err)
 		}
 	}
 	if missing := r.missing(); missing != "" {
@@ -129,7 +130,7 @@ func (r *formReader) readToFile() error {
 	return nil
 }
 
-// readAll reads the form to its end, in any order.
+// readAll reads the whole form. The file may come before fields.
 func (r *formReader) readAll() error {
 	for {
 		reached := r.hasFile
@@ -137,11 +138,11 @@ func (r *formReader) readAll() error {
 		switch {
 		case errors.Is(err, io.EOF) && (r.hasFile || r.form.file == ""):
 			if missing := r.missing(); missing != "" {
-				return invalid("The form lacks %s.", missing)
+				return invalid("The form is missing %s.", missing)
 			}
 			return nil
 		case err != nil:
-			return r.orMissing(err)
+			return r.fileMissing(err)
 		case r.hasFile && !reached:
 			if err := r.skipFile(); err != nil {
 				return err
@@ -150,15 +151,16 @@ func (r *formReader) readAll() error {
 	}
 }
 
-// orMissing returns what the end of a form without a file means.
-func (r *formReader) orMissing(err error) error {
+// fileMissing turns io.EOF into an error that names the missing file. It returns any other
+// error unchanged.
+func (r *formReader) fileMissing(err error) error {
 	if errors.Is(err, io.EOF) {
-		return invalid("The form lacks the part %s.", r.form.file)
+		return invalid("The form is missing the part %s.", r.form.file)
 	}
 	return err
 }
 
-// skipFile goes to the end of the file, which is read again later.
+// skipFile advances to the end of the file and records its position.
 func (r *formReader) skipFile() error {
 	r.start = r.parts.offset()
 	buffer := make([]byte, partsBuffer)
@@ -167,7 +169,7 @@ func (r *formReader) skipFile() error {
 		r.length += int64(n)
 		switch {
 		case errors.Is(err, io.EOF):
-			r.parts.source.left = maxFields
+			r.parts.source.left = maxFieldBytes
 			return nil
 		case err != nil:
 			return err
@@ -175,7 +177,7 @@ func (r *formReader) skipFile() error {
 	}
 }
 
-// readPart reads a field, or goes to the beginning of the file.
+// readPart reads a field, or advances to the beginning of the file.
 func (r *formReader) readPart() error {
 	header, err := r.parts.next()
 	if err != nil {
@@ -202,7 +204,7 @@ func (r *formReader) readPart() error {
 	}
 	text := string(value)
 	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
-		return invalid("The part %q is not text.", part.name)
+		return invalid("The part %q must be UTF-8 text without NUL bytes.", part.name)
 	}
 	if check := r.form.check[part.name]; check != nil {
 		if text, err = check(text); err != nil {
@@ -219,10 +221,11 @@ func (r *formReader) has(name string) bool {
 	return slices.ContainsFunc(r.fields, func(f formField) bool { return f.name == name })
 }
 
-// missing returns the fields that the form lacks, as words.
+// missing returns the names of the required fields that the form lacks, separated by
+// commas.
 func (r *formReader) missing() string {
 	var names []string
-	for _, name := range r.form.needed {
+	for _, name := range r.form.required {
 		if !r.has(name) {
 			names = append(names, name)
 		}
@@ -230,34 +233,35 @@ func (r *formReader) missing() string {
 	return strings.Join(names, ", ")
 }
 
-// explain returns an error of reading in words for the client, if it is one of the form.
+// explain replaces errFieldsTooLarge with an error for the client. It returns any other
+// error unchanged.
 func (r *formReader) explain(err error) error {
-	if errors.Is(err, errManyFields) {
-		return invalid("The fields of the form are larger than %d KiB. Send small fields, and %s after them.",
-			maxFields>>10, r.form.file)
+	if errors.Is(err, errFieldsTooLarge) {
+		return invalid("The form's fields are larger than %d KiB. Send large data as %s, after the fields.",
+			maxFieldBytes>>10, r.form.file)
 	}
 	return err
 }
 
-// finish checks that the form ends after its file.
+// finish reads the end of the form. It returns io.EOF if the form ends after its file.
 func (r *formReader) finish() error {
 	more, err := r.parts.more()
 	switch {
 	case err != nil:
 		return err
 	case more:
-		return invalid("The form goes on after %s. Send %s last, and once.", r.form.file, r.form.file)
+		return invalid("The form continues after %s. Send %s last, and only once.", r.form.file, r.form.file)
 	}
 	return r.parts.end()
 }
 
-// write returns the form, with each field once, up to its file, and what follows the file.
+// write writes the form anew. The file's content goes between head and tail.
 func (r *formReader) write() (contentType string, head *bytes.Buffer, tail string) {
 	head = new(bytes.Buffer)
 	w := multipart.NewWriter(head)
 	fields := slices.DeleteFunc(slices.Clone(r.form.defaults), func(f formField) bool { return r.has(f.name) })
 	for _, field := range append(fields, r.fields...) {
-		_ = w.WriteField(field.name, field.value) // a buffer takes all
+		_ = w.WriteField(field.name, field.value) // a bytes.Buffer never fails
 	}
 	if r.hasFile {
 		_, _ = w.CreatePart(r.part.header())
@@ -274,7 +278,8 @@ var (
 	plainContentType = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9.+-]+$`)
 )
 
-// header returns the header of a file, of which only plain words are kept.
+// header returns the header to send for a file. It replaces a file name or content type
+// that contains unusual characters.
 func (p part) header() textproto.MIMEHeader {
 	disposition := `form-data; name="` + p.name + `"`
 	header := make(textproto.MIMEHeader)
@@ -294,8 +299,8 @@ func (p part) header() textproto.MIMEHeader {
 	return header
 }
 
-// fileReader reads the file of a form, and fails instead of ending if anything but the
-// end of the form follows.
+// fileReader reads the file of a form. At the end of the file, it returns an error other
+// than io.EOF unless the form ends there, too.
 type fileReader struct{ *formReader }
 
 // Read implements io.Reader.

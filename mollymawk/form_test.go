@@ -21,6 +21,7 @@ func formPart(disposition, content string, header ...string) string {
 		"\r\n" + content + "\r\n"
 }
 
+// formOf returns the form with the boundary b that has these fields, each a name=value.
 func formOf(fields ...string) (body string) {
 	for _, field := range fields {
 		name, value, _ := strings.Cut(field, "=")
@@ -35,8 +36,8 @@ func formOf(fields ...string) (body string) {
 
 const formType = `multipart/form-data; boundary=b`
 
-// adaptForm returns the parts that the backend is sent, as name=value, or the error. The
-// error may come with the last part.
+// adaptForm returns the parts that the gate sends to the backend, as name=value, or the
+// error, which may come from reading the last part.
 func adaptForm(f *form, contentType []string, body string, spool bool, through func(io.Reader) io.Reader) (
 	parts []string, err error) {
 	u := gate.Upload{ContentType: contentType, Body: through(strings.NewReader(body))}
@@ -48,7 +49,7 @@ func adaptForm(f *form, contentType []string, body string, spool bool, through f
 	}
 	sent, err := io.ReadAll(u.Body)
 	if err != nil {
-		return nil, fmt.Errorf("broken off: %w", err)
+		return nil, fmt.Errorf("while streaming: %w", err)
 	}
 	return readForm(u.ContentType, sent)
 }
@@ -112,13 +113,13 @@ func TestFormRewritten(t *testing.T) {
 		want       []string
 		onlySpools bool
 	}{
-		"whole":          {form: current, body: formOf(wholeCreate...), want: same},
-		"whole, of 2025": {form: old, body: formOf(wholeCreate...), want: same},
+		"whole":       {form: current, body: formOf(wholeCreate...), want: same},
+		"whole, 2025": {form: old, body: formOf(wholeCreate...), want: same},
 		"defaults": {form: current, body: formOf("albatross_instance=i", "unikernel_name=u", "unikernel_config="+config,
 			"binary=image"),
 			want: []string{"molly_csrf=", "deploy_mode=manual", "unikernel_force_create=false", "albatross_instance=i",
 				"unikernel_name=u", "unikernel_config=" + config, octets + "binary=image"}},
-		"defaults of 2025": {form: old, body: formOf(createWithout("molly_csrf")...),
+		"defaults, 2025": {form: old, body: formOf(createWithout("molly_csrf")...),
 			want: slices.Concat([]string{"molly_csrf="}, wholeCreate[:4], wholeCreate[5:6],
 				[]string{octets + "binary=image"})},
 		"handbook's quotes": {form: current, body: formOf(createWith("molly_csrf", "''")...),
@@ -130,7 +131,7 @@ func TestFormRewritten(t *testing.T) {
 		"no typ in {}": {form: current, body: formOf(createWith("unikernel_config", "{}")...),
 			want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"typ":"solo5"}`}, wholeCreate[3:6],
 				[]string{octets + "binary=image"})},
-		"no typ, of 2025": {form: old, body: formOf(createWith("unikernel_config", `{"cpuid":0}`)...),
+		"no typ, 2025": {form: old, body: formOf(createWith("unikernel_config", `{"cpuid":0}`)...),
 			want: slices.Concat(wholeCreate[:2], []string{`unikernel_config={"cpuid":0}`}, wholeCreate[3:6],
 				[]string{octets + "binary=image"})},
 		"another typ": {form: current, body: formOf(createWith("unikernel_config", `{"typ":null}`)...),
@@ -140,7 +141,7 @@ func TestFormRewritten(t *testing.T) {
 			"deploy_mode=builder", "builder_job=j", "binary="),
 			want: []string{"molly_csrf=", "unikernel_force_create=false", "albatross_instance=i", "unikernel_name=u",
 				"unikernel_config=" + config, "deploy_mode=builder", "builder_job=j", octets + "binary="}},
-		"boundary begun in the file": {form: current, body: formOf(createWith("binary", boundaryInFile)...),
+		"partial boundary in the file": {form: current, body: formOf(createWith("binary", boundaryInFile)...),
 			want: slices.Concat(wholeCreate[:6], []string{octets + "binary=" + boundaryInFile})},
 		"no line end after the form": {form: current, body: strings.TrimSuffix(formOf(wholeCreate...), "\r\n"),
 			want: same},
@@ -165,7 +166,7 @@ func TestFormRewritten(t *testing.T) {
 				"application/octet-stream:block_data:block_data=data"}},
 	} {
 		for reader, through := range map[string]func(io.Reader) io.Reader{
-			"at once": func(r io.Reader) io.Reader { return r }, "in bytes": iotest.OneByteReader} {
+			"in large reads": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader} {
 			for _, spool := range []bool{false, true} {
 				if tt.onlySpools && !spool {
 					continue
@@ -179,54 +180,55 @@ func TestFormRewritten(t *testing.T) {
 	}
 }
 
-// refusedForms are bodies of createForm, with a word of what is said.
+// refusedForms returns invalid bodies for createForm, each with a part of the expected
+// error's detail.
 func refusedForms() map[string][2]string {
 	whole := formOf(wholeCreate...)
 	begin := func(part string) string { return part + whole }
 	header := func(line string) string { return begin(formPart(`name="x"`, "y", line)) }
 	forms := map[string][2]string{
-		"empty":                    {"", "last boundary"},
+		"empty":                    {"", "final boundary"},
 		"text before":              {"text\r\n" + whole, "RFC 7578"},
 		"line end before":          {"\r\n" + whole, "RFC 7578"},
-		"text after":               {whole + "x", "after its last"},
-		"line ends after":          {whole + "\r\n", "after its last"},
-		"a form after":             {whole + whole, "after its last"},
+		"text after":               {whole + "x", "after its final"},
+		"line ends after":          {whole + "\r\n", "after its final"},
+		"a form after":             {whole + whole, "after its final"},
 		"LF only":                  {strings.ReplaceAll(whole, "\r\n", "\n"), "RFC 7578"},
 		"longer boundary":          {strings.Replace(whole, "\r\n--b\r\n", "\r\n--bc\r\n", 1), "RFC 7578"},
 		"space after the boundary": {strings.Replace(whole, "--b\r\n", "--b \r\n", 1), "RFC 7578"},
 		"one dash at the end":      {strings.TrimSuffix(whole, "-\r\n"), ""},
 		"no last boundary":         {strings.TrimSuffix(whole, "--b--\r\n"), ""},
-		"no file":                  {formOf(wholeCreate[:6]...), "lacks the part binary"},
-		"no name":                  {begin("--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n"), "Name each part"},
+		"no file":                  {formOf(wholeCreate[:6]...), "missing the part binary"},
+		"no name":                  {begin("--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n"), "one plain name"},
 		"no disposition":           {begin("--b\r\nX: y\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
 		"no header":                {begin("--b\r\n\r\ny\r\n"), "exactly one Content-Disposition"},
 		"two dispositions": {begin(formPart(`name="x"`, "y", `Content-Disposition: form-data; name="z"`)),
 			"exactly one Content-Disposition"},
 		"two names": {begin(formPart(`name="x"; name="unikernel_force_create"`, "y")),
-			"Name each part"},
+			"one plain name"},
 		"two names, other case": {begin(formPart(`name="x"; NAME="unikernel_force_create"`, "y")),
-			"Name each part"},
-		"encoded name":                 {begin(formPart(`name*=utf-8''x`, "y")), "Name each part"},
-		"encoded name and a plain one": {begin(formPart(`name="x"; name*=utf-8''z`, "y")), "Name each part"},
-		"encoded name with a space":    {begin(formPart(`name="x"; name *= utf-8''z`, "y")), "Name each part"},
-		"name in pieces":               {begin(formPart(`name*0="x"; name*1="z"`, "y")), "Name each part"},
-		"escaped name":                 {begin(formPart(`name="\x"; `, "y")), "Name each part"},
+			"one plain name"},
+		"encoded name":                 {begin(formPart(`name*=utf-8''x`, "y")), "one plain name"},
+		"encoded name and a plain one": {begin(formPart(`name="x"; name*=utf-8''z`, "y")), "one plain name"},
+		"encoded name with a space":    {begin(formPart(`name="x"; name *= utf-8''z`, "y")), "one plain name"},
+		"name in pieces":               {begin(formPart(`name*0="x"; name*1="z"`, "y")), "one plain name"},
+		"escaped name":                 {begin(formPart(`name="\x"; `, "y")), "one plain name"},
 		"attachment": {begin("--b\r\nContent-Disposition: attachment; name=x\r\n\r\ny\r\n"),
-			"Name each part"},
-		"no semicolon":     {begin(formPart(`name="x" name="z"`, "y")), "Name each part"},
-		"empty name":       {begin(formPart(`name=""`, "y")), "Name each part"},
+			"one plain name"},
+		"no semicolon":     {begin(formPart(`name="x" name="z"`, "y")), "one plain name"},
+		"empty name":       {begin(formPart(`name=""`, "y")), "one plain name"},
 		"base64":           {header("Content-Transfer-Encoding: base64"), "Transfer-Encoding"},
 		"quoted-printable": {header("Content-Transfer-Encoding:  Quoted-Printable "), "Transfer-Encoding"},
 		"unknown encoding": {header("content-transfer-encoding: x"), "Transfer-Encoding"},
-		"nested":           {header("Content-Type: Multipart/mixed; boundary=c"), "holds parts itself"},
-		"message":          {header("Content-Type: message/rfc822"), "holds parts itself"},
+		"nested":           {header("Content-Type: Multipart/mixed; boundary=c"), "has nested parts"},
+		"message":          {header("Content-Type: message/rfc822"), "has nested parts"},
 		"two types": {header("Content-Type: text/plain\r\nContent-Type: multipart/mixed"),
 			"two Content-Type"},
 		"NUL in the header": {header("X: a\x00b"), ""},
 		"NUL in a name":     {begin(formPart("name=\"x\x00\"", "y")), ""},
-		"NUL in a field":    {formOf(createWith("unikernel_name", "u\x00v")...), "not text"},
-		"no text":           {formOf(createWith("unikernel_name", "u\xff")...), "not text"},
-		"no line between": {begin("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--b\r\n"),
+		"NUL in a field":    {formOf(createWith("unikernel_name", "u\x00v")...), "must be UTF-8 text"},
+		"invalid UTF-8":     {formOf(createWith("unikernel_name", "u\xff")...), "must be UTF-8 text"},
+		"boundary after header": {begin("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--b\r\n"),
 			"RFC 7578"},
 		"field twice":         {begin(formPart(`name="deploy_mode"`, "builder")), `"deploy_mode" twice`},
 		"unknown field twice": {begin(formPart(`name="x"`, "1") + formPart(`name="x"`, "2")), `"x" twice`},
@@ -238,13 +240,13 @@ func refusedForms() map[string][2]string {
 		"flag, empty":           {formOf(createWith("unikernel_force_create", "")...), "true or false"},
 		"flag, with a line end": {formOf(createWith("unikernel_force_create", "true\n")...), "true or false"},
 		"NaN":                   {formOf(createWith("unikernel_config", `{"memory":NaN}`)...), "JSON"},
-		"member twice":          {formOf(createWith("unikernel_config", `{"typ":1,"typ":2}`)...), "twice"},
+		"member twice":          {formOf(createWith("unikernel_config", `{"typ":1,"typ":2}`)...), "duplicate"},
 		"deep":                  {formOf(createWith("unikernel_config", strings.Repeat("[", 1000))...), "nested"},
 		"no JSON":               {formOf(createWith("unikernel_config", " \n")...), "JSON is missing"},
 		"comma":                 {formOf(createWith("unikernel_config", `{"typ":"solo5",}`)...), "comma"},
-		"large fields": {formOf(append([]string{"x=" + strings.Repeat("x", maxFields)}, wholeCreate...)...),
+		"large fields": {formOf(append([]string{"x=" + strings.Repeat("x", maxFieldBytes)}, wholeCreate...)...),
 			"larger than 64 KiB"},
-		"large header": {header("X: " + strings.Repeat("x", maxFields)), "larger than 64 KiB"},
+		"large header": {header("X: " + strings.Repeat("x", maxFieldBytes)), "larger than 64 KiB"},
 	}
 	for _, name := range []string{"albatross_instance", "unikernel_name", "unikernel_config"} {
 		forms["without "+name] = [2]string{formOf(createWithout(name)...), name}
@@ -261,8 +263,8 @@ func TestFormRefused(t *testing.T) {
 			if !ok || !strings.Contains(body.Detail, tt[1]) {
 				t.Errorf("%s, spool %v: %q, %v, want %q", name, spool, parts, err, tt[1])
 			}
-			if spool && err != nil && strings.HasPrefix(err.Error(), "broken off") {
-				t.Errorf("%s: spooled, and broken off", name)
+			if spool && err != nil && strings.HasPrefix(err.Error(), "while streaming") {
+				t.Errorf("%s: spooled, but refused only while streaming", name)
 			}
 		}
 	}
@@ -278,7 +280,8 @@ func TestFormRefused(t *testing.T) {
 	}
 }
 
-// TestFormOrder: without a spool, a file before a field is refused with the order.
+// TestFormOrder checks that, without a spool, a form with a required field after its file
+// is refused with an error that names the right order.
 func TestFormOrder(t *testing.T) {
 	t.Parallel()
 	const want = "Mollymawk reads a form in order: send albatross_instance, json_data before block_data."
@@ -289,13 +292,13 @@ func TestFormOrder(t *testing.T) {
 	}
 	_, err = adaptForm(blockForm(), []string{formType},
 		formOf("albatross_instance=i", "json_data={}", "block_data=data", "molly_csrf=c"), false, iotest.DataErrReader)
-	if err == nil || !strings.Contains(err.Error(), "goes on after block_data") {
+	if err == nil || !strings.Contains(err.Error(), "continues after block_data") {
 		t.Errorf("a field after the file: %v", err)
 	}
 }
 
-// TestFormCutOff: nothing of a form is complete but the whole.
-func TestFormCutOff(t *testing.T) {
+// TestFormTruncated checks that a form is refused wherever it is truncated.
+func TestFormTruncated(t *testing.T) {
 	t.Parallel()
 	whole := strings.TrimSuffix(formOf(wholeCreate...), "\r\n")
 	for end := range len(whole) {
@@ -308,7 +311,7 @@ func TestFormCutOff(t *testing.T) {
 	}
 }
 
-// TestFormReadError: an error of reading stays what it is.
+// TestFormReadError checks that errors from reading the body are returned unchanged.
 func TestFormReadError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
@@ -337,11 +340,11 @@ func TestFormFields(t *testing.T) {
 		"twice":      formOf("command=L", "command=M"),
 		"two names":  formPart(`name="x"; name="y"`, "z") + "--b--\r\n",
 		"base64":     formPart(`name="x"`, "z", "Content-Transfer-Encoding: base64") + "--b--\r\n",
-		"cut off":    formPart(`name="x"`, "z"),
+		"truncated":  formPart(`name="x"`, "z"),
 		"urlencoded": "x=y",
 	} {
 		if err := adaptFields(&gate.Call{ContentType: []string{formType}, Body: []byte(body)}); err == nil {
-			t.Errorf("%s: passed", name)
+			t.Errorf("%s: not refused", name)
 		}
 	}
 	if err := adaptFields(new(gate.Call)); err != nil {
@@ -370,7 +373,8 @@ func TestResolver(t *testing.T) {
 	}
 }
 
-// FuzzForm: what is sent has no name twice, its file last, and the client's bytes.
+// FuzzForm checks that an accepted form is sent without duplicate names, and that
+// streaming and spooling send the same form.
 func FuzzForm(f *testing.F) {
 	for _, form := range refusedForms() {
 		f.Add(form[0])
@@ -383,21 +387,21 @@ func FuzzForm(f *testing.F) {
 		}
 		spooled, err := adaptForm(current.createForm(), []string{formType}, body, true, iotest.OneByteReader)
 		if err != nil || !slices.Equal(streamed, spooled) {
-			t.Errorf("%q, spooled %q, %v", streamed, spooled, err)
+			t.Errorf("streamed %q, spooled %q, %v", streamed, spooled, err)
 		}
 		names := make(map[string]bool)
 		for _, part := range streamed {
 			name, _, _ := strings.Cut(part, "=")
 			name = name[strings.LastIndex(name, ":")+1:]
 			if names[name] {
-				t.Errorf("%q twice", name)
+				t.Errorf("sent the part %q twice", name)
 			}
 			names[name] = true
 		}
 	})
 }
 
-// endless is a body that goes on with the same text.
+// endless is a body that repeats a text without end.
 type endless struct {
 	text string
 	read int64
@@ -412,12 +416,12 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestEndlessHeader: headers that don't end are not read into memory, before the file and
-// after it.
+// TestEndlessHeader checks that endless part headers aren't read into memory, neither
+// before nor after the file.
 func TestEndlessHeader(t *testing.T) {
 	t.Parallel()
-	fields := "--b\r\nContent-Disposition: form-data; name=\"albatross_instance\"\r\n\r\na\r\n--b\r\nContent-Disposition: form-data; name=\"json_data\"\r\n\r\n{}\r\n"
-	file := "--b\r\nContent-Disposition: form-data; name=\"block_data\"\r\n\r\nx\r\n"
+	fields := formPart(`name="albatross_instance"`, "a") + formPart(`name="json_data"`, "{}")
+	file := formPart(`name="block_data"`, "x")
 	for name, begin := range map[string]string{"first": "--b\r\n", "before the file": fields + "--b\r\n",
 		"after the file": fields + file + "--b\r\n"} {
 		for _, text := range []string{"x", "x:\r\n", "x: y\r\n"} {
@@ -428,7 +432,7 @@ func TestEndlessHeader(t *testing.T) {
 			if err == nil {
 				_, err = io.Copy(io.Discard, u.Body)
 			}
-			if _, ok := errors.AsType[*gate.BodyError](err); !ok || rest.read > maxFields+partsBuffer {
+			if _, ok := errors.AsType[*gate.BodyError](err); !ok || rest.read > maxFieldBytes+partsBuffer {
 				t.Errorf("%s, %q: %v after %d bytes", name, text, err, rest.read)
 			}
 		}

@@ -2,15 +2,15 @@ package mollymawk
 
 import "strings"
 
-// checkFlag refuses what Mollymawk's bool_of_string raises an exception for.
+// checkFlag refuses values for which Mollymawk's bool_of_string raises an exception.
 func checkFlag(value string) (string, error) {
 	if value != "true" && value != "false" {
-		return "", invalid("Write true or false.")
+		return "", invalid("Use true or false.")
 	}
 	return value, nil
 }
 
-// checkConfig checks a field that holds JSON.
+// checkConfig checks a field that contains JSON.
 func checkConfig(value string) (string, error) {
 	if strings.TrimSpace(value) == "" {
 		return "", invalid("The JSON is missing.")
@@ -18,15 +18,15 @@ func checkConfig(value string) (string, error) {
 	return value, checkJSON([]byte(value))
 }
 
-// withType gives the configuration of a unikernel the type that clients of 2025 leave out,
-// and leaves the rest as it is.
+// withType adds the member typ to a unikernel's configuration if it is missing, as it is
+// from clients for generation2025.
 func withType(value string) (string, error) {
 	if _, err := checkConfig(value); err != nil {
 		return "", err
 	}
 	members, ok := parseObject([]byte(value))
 	if !ok || members.index("typ") >= 0 {
-		return value, nil // what isn't an object is Mollymawk's to refuse
+		return value, nil // Mollymawk refuses anything but an object
 	}
 	space, rest, _ := strings.Cut(value, "{")
 	typ := `{"typ":"solo5"`

@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// renameBlock gives a block route the path that the generation has, and the other
-// generation's as an alias.
+// renameBlock gives a block route the path of this generation, and the path of the other
+// generation as an alias.
 func (g generation) renameBlock(route *gate.Route) {
 	action, ok := strings.CutPrefix(route.Path, "/api/block/")
 	if !ok {
@@ -19,7 +19,7 @@ func (g generation) renameBlock(route *gate.Route) {
 	}
 }
 
-// lacks reports whether backends of the generation don't have a route.
+// lacks reports whether backends of this generation lack a route.
 func (g generation) lacks(route gate.Route) bool {
 	if g == current {
 		return false
@@ -28,7 +28,8 @@ func (g generation) lacks(route gate.Route) bool {
 		strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
 }
 
-// restart spells a restart as the generation has it.
+// restart implements gate.Route.Adapt for a restart. It converts the request to the form
+// that this generation expects.
 func (g generation) restart(call *gate.Call) error {
 	if g == generation2025 {
 		call.Query, call.Body = restartByBody(call.Query, call.Body)

@@ -14,21 +14,21 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// Mollymawk's parser (Yojson) accepts more than JSON, and some of it ends the process:
-// NaN and Infinity, numbers that become infinite, exponents of thousands of digits, and
-// nesting without a limit. So only RFC 8259 is let through, and of that what every
-// parser can hold.
+// Mollymawk's parser (Yojson) accepts more than JSON, and some of that crashes Mollymawk:
+// NaN and Infinity, numbers that overflow to infinity, exponents of thousands of digits,
+// and unlimited nesting. So the gate accepts only RFC 8259 within these limits, which
+// every parser supports.
 const (
 	maxDepth  = 64 // levels
 	maxNumber = 64 // characters
 )
 
-// likeJSON matches what Yojson begins to read: it ignores the Content-Type, and takes
-// comments for white space.
+// likeJSON matches bodies that Yojson would start to parse. Mollymawk ignores the
+// Content-Type, and Yojson treats comments as white space.
 var likeJSON = regexp.MustCompile(`^[ \t\r\n]*(?:[{\[/"0-9]|-[0-9I]|NaN|Infinity)`)
 
-// checkBody checks the body of a request to any path. Forms and texts have nothing that
-// Mollymawk's parser would read.
+// checkBody implements gate.Table.CheckBody. It accepts any body that doesn't look like
+// JSON, such as a form: Mollymawk's parser rejects it at its first character.
 func checkBody(body []byte) error {
 	if !likeJSON.Match(body) {
 		return nil
@@ -36,8 +36,8 @@ func checkBody(body []byte) error {
 	return checkJSON(body)
 }
 
-// checkJSON returns a *gate.BodyError unless a body is one JSON value that every parser
-// reads in the same way, or empty. What the value means is Mollymawk's to check.
+// checkJSON returns a *gate.BodyError unless body is empty or a single JSON value that
+// every parser reads the same way. It leaves checking the value's meaning to Mollymawk.
 func checkJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -51,16 +51,17 @@ func checkJSON(body []byte) error {
 		case err != nil:
 			return syntaxError(body, err)
 		case ended:
-			return invalid("The JSON goes on after its end, at byte %d.", decoder.InputOffset())
+			return invalid("The JSON value is followed by more text at byte %d.", decoder.InputOffset())
 		case decoder.StackDepth() > maxDepth:
 			return invalid("The JSON is nested deeper than %d levels.", maxDepth)
 		case token.Kind() == '0' && !bounded(token.String()):
-			return invalid("A number of the JSON is too large or too long, at byte %d.", decoder.InputOffset())
+			return invalid("The JSON has a number that is too large or too long at byte %d.", decoder.InputOffset())
 		}
 	}
 }
 
-// bounded reports whether a number is short, and finite as a double.
+// bounded reports whether a number is at most maxNumber characters long and finite as a
+// double.
 func bounded(number string) bool {
 	if len(number) > maxNumber {
 		return false
@@ -69,35 +70,36 @@ func bounded(number string) bool {
 	return err == nil && !math.IsInf(value, 0)
 }
 
-// closing matches what stands between a value and the end of what it is in, if there is
-// a comma: the handbook's examples have one.
+// closing matches the end of an object or array, with a trailing comma if there is one, as
+// in the handbook's examples.
 var closing = regexp.MustCompile(`^[ \t\r\n]*,?[ \t\r\n]*([}\]])`)
 
-// notANumber matches numbers that JSON doesn't have.
+// notANumber matches NaN and Infinity, which JSON doesn't have.
 var notANumber = regexp.MustCompile(`^[ \t\r\n]*-?(?:NaN|Infinity|I)`)
 
-// syntaxError says what is wrong with JSON that can't be read.
+// syntaxError returns an error that explains to the client why body can't be parsed.
 func syntaxError(body []byte, err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	if !ok {
-		return invalid("The body is not JSON.")
+		return invalid("The body isn't JSON.")
 	}
 	at := min(int(syntax.ByteOffset), len(body))
 	before, rest := bytes.TrimRight(body[:at], " \t\r\n"), body[at:]
 	switch end := closing.FindSubmatch(rest); {
 	case end != nil && (bytes.HasSuffix(before, []byte(",")) || bytes.Contains(end[0], []byte(","))):
-		return invalid("The JSON has a comma before the %s at byte %d; remove the comma.", end[1], at+len(end[0])-1)
+		return invalid("The JSON has a trailing comma before the %s at byte %d; remove the comma.", end[1],
+			at+len(end[0])-1)
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return invalid("The JSON has a member twice, at byte %d.", at)
+		return invalid("The JSON has a duplicate member at byte %d.", at)
 	case bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte("/")):
 		return invalid("The JSON has a comment at byte %d; remove it.", at)
 	case notANumber.Match(rest):
 		return invalid(
-			"The JSON has NaN or Infinity at byte %d, which are no JSON; leave the member out or write a number.", at)
+			"The JSON has NaN or Infinity at byte %d, which JSON doesn't allow; omit the member or use a number.", at)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid("The JSON ends too early; it may have been cut off.")
+		return invalid("The JSON ends unexpectedly; it may be truncated.")
 	}
-	return invalid("The body is not JSON as RFC 8259 has it, see byte %d.", at)
+	return invalid("The body isn't valid JSON (RFC 8259); see byte %d.", at)
 }
 
 func invalid(format string, args ...any) error {

@@ -9,19 +9,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object is a JSON object's members, in order. What is written from it can be read
-// in one way only: Mollymawk takes the first of two members with the same name, Go
-// the last, and Mollymawk's parser accepts comments.
+// object is the members of a JSON object, in order. Its output is unambiguous: of two
+// members with the same name, Mollymawk would take the first and Go the last, and
+// Mollymawk's parser would accept comments.
 type object []member
 
 type member struct {
 	name string
-	// value is as it was written.
+	// value is the value's unchanged text.
 	value jsontext.Value
 }
 
-// parseObject reads a body that is one JSON object (RFC 8259) and nothing else,
-// without invalid UTF-8 and without doubled names at any depth.
+// parseObject parses a body that is a single JSON object (RFC 8259). It reports false for
+// anything else, including invalid UTF-8 and duplicate names at any depth.
 func parseObject(body []byte) (object, bool) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	if token, err := decoder.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginObject {
@@ -33,7 +33,7 @@ func parseObject(body []byte) (object, bool) {
 		if err != nil {
 			return nil, false
 		}
-		m := member{name: name.String()} // before the next read ends the token's life
+		m := member{name: name.String()} // the next read invalidates the token
 		value, err := decoder.ReadValue()
 		if err != nil {
 			return nil, false
@@ -52,7 +52,7 @@ func (o object) index(name string) int {
 	return slices.IndexFunc(o, func(m member) bool { return m.name == name })
 }
 
-// text returns the value of a member that is a string.
+// text returns the value of the member called name if it is a string.
 func (o object) text(name string) (text string, ok bool) {
 	i := o.index(name)
 	if i < 0 || o[i].value.Kind() != jsontext.KindString {

@@ -12,22 +12,23 @@ import (
 	"strings"
 )
 
-// partsBuffer is how much of a form is read at a time, in bytes.
+// partsBuffer is the size of the buffer for reading a form, in bytes.
 const partsBuffer = 32 << 10
 
-// parts reads a form (RFC 7578) part by part. What programs read in different ways is an
-// error: text before and after the form, line ends without CR, a boundary that a line only
-// begins with, an end without the last boundary.
+// parts reads a form (RFC 7578) part by part. It is strict where programs differ: text
+// before or after the form, line ends without CR, a boundary followed by other text on its
+// line, and a missing final boundary are errors.
 type parts struct {
 	source *source
 	buffer *bufio.Reader
-	// delimiter is a line end, two dashes and the boundary.
+	// delimiter is a line end, two dashes and the boundary. The line end is missing before
+	// the first part; started is set after that.
 	delimiter []byte
-	begun     bool
+	started   bool
 }
 
-// newParts returns a reader of a form. It fails with errManyFields when it needs more than
-// limit bytes; see unlimited.
+// newParts returns a reader for a form. Its methods fail with errFieldsTooLarge when they
+// need more than limit bytes; a negative limit is unlimited.
 func newParts(contentType []string, body io.Reader, limit int64) (*parts, error) {
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
@@ -55,13 +56,14 @@ func boundaryOf(contentType []string) (string, error) {
 var (
 	errNoForm = invalid(
 		"Send a form: one Content-Type header with multipart/form-data and a boundary, as curl -F does.")
-	errForm    = invalid("The form is not multipart/form-data as RFC 7578 has it. Send it as curl -F does.")
-	errCutOff  = invalid("The form ends without its last boundary; it may have been cut off.")
-	errPartEnd = invalid("The form goes on after its last boundary.")
+	errForm      = invalid("The form isn't valid multipart/form-data (RFC 7578). Send it as curl -F does.")
+	errTruncated = invalid("The form ends without its final boundary; it may be truncated.")
+	errTrailing  = invalid("The form continues after its final boundary.")
 )
 
-// next goes to the next part, of which all has been read, and returns its header. It
-// returns io.EOF at the end of the form, which is the end of the body.
+// next advances to the next part and returns its header. The caller must have read the
+// current part to its end. next returns io.EOF at the end of the form, which must be the
+// end of the body.
 func (p *parts) next() (textproto.MIMEHeader, error) {
 	more, err := p.more()
 	if err != nil {
@@ -77,7 +79,7 @@ func (p *parts) next() (textproto.MIMEHeader, error) {
 	case err != nil:
 		return nil, p.failed(err)
 	}
-	// Without a line of its own before it, a boundary would be content to some programs.
+	// A boundary right after a part's header would be content to some programs.
 	boundary := p.delimiter[len("\r\n"):]
 	if start, _ := p.buffer.Peek(len(boundary)); bytes.Equal(start, boundary) {
 		return nil, errForm
@@ -88,8 +90,8 @@ func (p *parts) next() (textproto.MIMEHeader, error) {
 // more reads a boundary and reports whether a part follows.
 func (p *parts) more() (bool, error) {
 	delimiter := p.delimiter
-	if !p.begun {
-		p.begun, delimiter = true, delimiter[len("\r\n"):]
+	if !p.started {
+		p.started, delimiter = true, delimiter[len("\r\n"):]
 	}
 	line := make([]byte, len(delimiter)+2)
 	if _, err := io.ReadFull(p.buffer, line); err != nil {
@@ -103,19 +105,19 @@ func (p *parts) more() (bool, error) {
 	}
 }
 
-// end reads what follows the last boundary: at most a line end.
+// end checks that at most a line end follows the final boundary. It returns io.EOF if so.
 func (p *parts) end() error {
 	rest, err := io.ReadAll(io.LimitReader(p.buffer, 3))
 	switch {
 	case err != nil:
 		return p.failed(err)
 	case len(rest) > 0 && string(rest) != "\r\n":
-		return errPartEnd
+		return errTrailing
 	}
 	return io.EOF
 }
 
-// Read reads from the part.
+// Read reads from the current part.
 func (p *parts) Read(b []byte) (int, error) {
 	for need := 1; ; {
 		if _, err := p.buffer.Peek(need); err != nil {
@@ -127,7 +129,7 @@ func (p *parts) Read(b []byte) (int, error) {
 		case end == 0:
 			return 0, io.EOF
 		case end < 0:
-			end = len(data) - p.begunDelimiter(data)
+			end = len(data) - p.partialDelimiter(data)
 		}
 		if end > 0 {
 			n := copy(b, data[:end])
@@ -138,8 +140,9 @@ func (p *parts) Read(b []byte) (int, error) {
 	}
 }
 
-// begunDelimiter returns how many bytes at the end of data may begin a delimiter.
-func (p *parts) begunDelimiter(data []byte) int {
+// partialDelimiter returns how many bytes at the end of data may be the start of a
+// delimiter.
+func (p *parts) partialDelimiter(data []byte) int {
 	for n := min(len(p.delimiter)-1, len(data)); n > 0; n-- {
 		if bytes.HasSuffix(data, p.delimiter[:n]) {
 			return n
@@ -148,34 +151,35 @@ func (p *parts) begunDelimiter(data []byte) int {
 	return 0
 }
 
-// offset returns how many bytes of the body come before what is read next.
+// offset returns the position in the body of the next byte to read.
 func (p *parts) offset() int64 { return p.source.read - int64(p.buffer.Buffered()) }
 
-// failed returns the error for one of reading.
+// failed returns the error to report for a failed read: the source's own, or one that
+// describes what is wrong with the form.
 func (p *parts) failed(err error) error {
 	switch {
 	case p.source.err != nil && !errors.Is(p.source.err, io.EOF):
 		return p.source.err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errCutOff
+		return errTruncated
 	}
 	return errForm
 }
 
-// source is a body that may be longer than is read of it.
+// source reads a body up to a limit, and remembers the error of its last read.
 type source struct {
 	reader io.Reader
 	read   int64 // bytes
-	left   int64 // bytes that may be read; negative is no limit
+	left   int64 // bytes that may still be read; negative is unlimited
 	err    error
 }
 
-var errManyFields = errors.New("too much comes before the file")
+var errFieldsTooLarge = errors.New("form fields too large")
 
 // Read implements io.Reader.
 func (s *source) Read(b []byte) (n int, err error) {
 	if s.left == 0 {
-		s.err = errManyFields
+		s.err = errFieldsTooLarge
 		return 0, s.err
 	}
 	if s.left > 0 && int64(len(b)) > s.left {
@@ -189,7 +193,7 @@ func (s *source) Read(b []byte) (n int, err error) {
 	return n, s.err
 }
 
-// part is what the header of a part says.
+// part is the content of a part's header.
 type part struct {
 	name string
 	// fileName and contentType may be empty.
@@ -197,17 +201,17 @@ type part struct {
 }
 
 var (
-	// quoted matches a quoted parameter. Outside of those, * is the sign of one that is
-	// encoded or in pieces (RFC 2231).
+	// quoted matches a quoted parameter value. Outside of those, * marks a parameter that
+	// is encoded or split (RFC 2231).
 	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	partName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
 
-// readPart returns what the header of a part says, if it can be read in one way only.
+// readPart parses the header of a part. It returns an error if the header is ambiguous.
 func readPart(header textproto.MIMEHeader) (part, error) {
 	for _, values := range header {
 		if slices.ContainsFunc(values, hasControl) {
-			return part{}, invalid("The header of a part holds a control character.")
+			return part{}, invalid("The header of a part contains a control character.")
 		}
 	}
 	lines := header["Content-Disposition"]
@@ -217,12 +221,12 @@ func readPart(header textproto.MIMEHeader) (part, error) {
 	disposition, parameters, err := mime.ParseMediaType(lines[0])
 	if err != nil || disposition != "form-data" || !partName.MatchString(parameters["name"]) ||
 		strings.Contains(quoted.ReplaceAllString(lines[0], ""), "*") {
-		return part{}, invalid(`Name each part of the form plainly and once: Content-Disposition: form-data; name="…".`)
+		return part{}, invalid(`Give each part of the form one plain name: Content-Disposition: form-data; name="…".`)
 	}
 	p := part{name: parameters["name"], fileName: parameters["filename"]}
 	for _, encoding := range header["Content-Transfer-Encoding"] {
 		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(encoding))) {
-			return part{}, invalid("The part %q has a Content-Transfer-Encoding. Send it as it is.", p.name)
+			return part{}, invalid("The part %q has a Content-Transfer-Encoding. Send it unencoded.", p.name)
 		}
 	}
 	switch types := header["Content-Type"]; {
@@ -232,7 +236,7 @@ func readPart(header textproto.MIMEHeader) (part, error) {
 		p.contentType = strings.ToLower(strings.TrimSpace(types[0]))
 	}
 	if strings.Contains(p.contentType, "multipart/") || strings.Contains(p.contentType, "message/") {
-		return part{}, invalid("The part %q holds parts itself. Send each as a part of the form.", p.name)
+		return part{}, invalid("The part %q has nested parts. Send each one as a part of the form.", p.name)
 	}
 	return p, nil
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// credentialRefused knows the answers to a bad token of the gate's. Mollymawk says
-// 400 for all that a client can do wrong, so the text has to be looked at. The
-// first two repeat the token.
+// credentialRefused implements gate.Route.CredentialRefused. It reports whether a response
+// means that Mollymawk refused the upstream token. Mollymawk uses 400 for every client
+// error, so the text decides. The first two texts end with the token.
 func credentialRefused(status int, body []byte) bool {
 	if status != http.StatusBadRequest {
 		return false
@@ -22,12 +22,12 @@ func credentialRefused(status int, body []byte) bool {
 		text == "User account is deactivated"
 }
 
-// envelopeText returns the data of an answer if it is a text.
+// envelopeText returns the data member of a JSON response if it is a string, or "".
 func envelopeText(body []byte) string {
 	var envelope struct {
 		Data any `json:"data"`
 	}
-	// The text holds what the backend was sent, which may be anything.
+	// The text may repeat parts of the request, so it can contain anything.
 	if err := json.Unmarshal(body, &envelope, jsontext.AllowInvalidUTF8(true),
 		jsontext.AllowDuplicateNames(true)); err != nil {
 		return ""

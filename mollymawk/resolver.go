@@ -6,13 +6,12 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// checkUpdate implements gate.Route.Adapt for an update, which may ask Mollymawk to look a
-// name up at a resolver. A port of the resolver that is no number, or a negative one, ends
-// Mollymawk.
+// checkUpdate implements gate.Route.Adapt for an update, which may make Mollymawk query a
+// DNS resolver. Mollymawk crashes if the resolver's port is negative or not a number.
 func checkUpdate(call *gate.Call) error {
 	members, ok := parseObject(call.Body)
 	if !ok {
-		return nil // Mollymawk's to refuse
+		return nil // Mollymawk refuses it
 	}
 	i := members.index("dns_liveliness")
 	if i < 0 {
@@ -24,7 +23,7 @@ func checkUpdate(call *gate.Call) error {
 	}
 	if address, ok := lookup.text("dns_address"); ok && address != "" && !isResolver(address) {
 		return invalid(
-			"dns_address must be an IP address, or one with a port such as 192.0.2.1:53 or [2001:db8::1]:53.")
+			"dns_address must be an IP address, optionally with a port, such as 192.0.2.1:53 or [2001:db8::1]:53.")
 	}
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What a restart is about stands in two places of the query or, under other names,
-// of the body. A request that has it in part here and in part there is nobody's
-// form: it is left as it is, for the backend to say what it lacks.
+// A restart names its instance and unikernel in the query or, under other names, in the
+// body. A request that has one in the query and the other in the body is passed unchanged:
+// the backend's response then says what is missing.
 const (
 	queryInstance  = "instance"
 	queryUnikernel = "unikernel"
@@ -62,13 +62,13 @@ func quotedMember(name, value string) member {
 	return member{name, quoted}
 }
 
-// parameters are those of a query, in order. Only "&" separates them; the first
-// of a name counts (as ocaml-uri has it).
+// parameters are the parameters of a query, in order. As in ocaml-uri, only "&" separates
+// them, and the first of several with the same name counts.
 type parameters []parameter
 
 type parameter struct {
 	name string
-	// raw is "name=value" as it was written.
+	// raw is "name=value", still escaped.
 	raw string
 }
 
@@ -88,7 +88,7 @@ func (p parameters) index(name string) int {
 	return slices.IndexFunc(p, func(p parameter) bool { return p.name == name })
 }
 
-// value returns the first value of this name, if it is text.
+// value returns the first value of a name, if it is valid UTF-8.
 func (p parameters) value(name string) (value string, ok bool) {
 	i := p.index(name)
 	if i < 0 {

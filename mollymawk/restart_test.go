@@ -20,7 +20,7 @@ func TestRestartByQuery(t *testing.T) {
 	for name, tt := range map[string]struct{ query, body, wantQuery, wantBody string }{
 		"handbook":      {"", inBody, inQuery, `{}`},
 		"other order":   {"", `{"albatross_instance":"default","name":"hello"}`, inQuery, `{}`},
-		"blanks":        {"", " {\n \"name\" : \"hello\" ,\t\"albatross_instance\":\"default\" } \n", inQuery, `{}`},
+		"white space":   {"", " {\n \"name\" : \"hello\" ,\t\"albatross_instance\":\"default\" } \n", inQuery, `{}`},
 		"escaped names": {"", `{"n\u0061me":"hello","albatross_instance":"def\u0061ult"}`, inQuery, `{}`},
 		"arguments": {
 			"",
@@ -43,36 +43,36 @@ func TestRestartByQuery(t *testing.T) {
 		"empty parameter":      {"unikernel", inBody, "unikernel", inBody},
 		"half a body":          {"", `{"name":"hello"}`, "", `{"name":"hello"}`},
 		"empty object":         {"", `{}`, "", `{}`},
-		"not a text": {"", `{"name":1,"albatross_instance":"default"}`, "",
+		"not a string": {"", `{"name":1,"albatross_instance":"default"}`, "",
 			`{"name":1,"albatross_instance":"default"}`},
 		"null": {"", `{"name":null,"albatross_instance":"default"}`, "",
 			`{"name":null,"albatross_instance":"default"}`},
-		"other letters": {"", `{"Name":"hello","albatross_instance":"default"}`, "",
+		"other case": {"", `{"Name":"hello","albatross_instance":"default"}`, "",
 			`{"Name":"hello","albatross_instance":"default"}`},
-		"doubled name": {"", `{"name":"a","name":"b","albatross_instance":"c"}`, "",
+		"duplicate name": {"", `{"name":"a","name":"b","albatross_instance":"c"}`, "",
 			`{"name":"a","name":"b","albatross_instance":"c"}`},
-		"doubled, escaped": {"", `{"name":"a","n\u0061me":"b","albatross_instance":"c"}`, "",
+		"duplicate, escaped": {"", `{"name":"a","n\u0061me":"b","albatross_instance":"c"}`, "",
 			`{"name":"a","n\u0061me":"b","albatross_instance":"c"}`},
-		"doubled deeper": {"", `{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`, "",
+		"nested duplicate": {"", `{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`, "",
 			`{"x":{"y":1,"y":2},"name":"a","albatross_instance":"c"}`},
 		"comment": {"", `{/* x */"name":"a","albatross_instance":"c"}`, "",
 			`{/* x */"name":"a","albatross_instance":"c"}`},
 		"NaN": {"", `{"x":NaN,"name":"a","albatross_instance":"c"}`, "",
 			`{"x":NaN,"name":"a","albatross_instance":"c"}`},
-		"more after it": {"", inBody + `{}`, "", inBody + `{}`},
-		"cut off":       {"", inBody[:len(inBody)-1], "", inBody[:len(inBody)-1]},
+		"trailing text": {"", inBody + `{}`, "", inBody + `{}`},
+		"truncated":     {"", inBody[:len(inBody)-1], "", inBody[:len(inBody)-1]},
 		"invalid UTF-8": {"", "{\"name\":\"\xff\",\"albatross_instance\":\"c\"}", "",
 			"{\"name\":\"\xff\",\"albatross_instance\":\"c\"}"},
 		"half a surrogate": {"", `{"name":"\ud800","albatross_instance":"c"}`, "",
 			`{"name":"\ud800","albatross_instance":"c"}`},
 		"byte order mark": {"", "\ufeff" + inBody, "", "\ufeff" + inBody},
 		"array":           {"", `[` + inBody + `]`, "", `[` + inBody + `]`},
-		"text":            {"", `"x"`, "", `"x"`},
+		"string":          {"", `"x"`, "", `"x"`},
 		"form": {"", "name=hello&albatross_instance=default", "",
 			"name=hello&albatross_instance=default"},
-		"empty":                   {"", "", "", ""},
-		"broken query is kept":    {"%zz", inBody, "%zz&" + inQuery, `{}`},
-		"semicolon separates not": {"x;instance=1", inBody, "x;instance=1&" + inQuery, `{}`},
+		"empty":                     {"", "", "", ""},
+		"broken query unchanged":    {"%zz", inBody, "%zz&" + inQuery, `{}`},
+		"semicolon is no separator": {"x;instance=1", inBody, "x;instance=1&" + inQuery, `{}`},
 	} {
 		checkAdapt(t, name, restartByQuery, tt.query, tt.body, tt.wantQuery, tt.wantBody)
 	}
@@ -83,10 +83,10 @@ func TestRestartByBody(t *testing.T) {
 		"query":           {inQuery, `{}`, "", inBody},
 		"other order":     {"unikernel=hello&instance=default", `{}`, "", inBody},
 		"escaped":         {"%69nstance=default&unikernel=h%65llo", `{}`, "", inBody},
-		"plus is a blank": {"instance=a+b&unikernel=c%2Bd", `{}`, "", `{"name":"c+d","albatross_instance":"a b"}`},
+		"plus is a space": {"instance=a+b&unikernel=c%2Bd", `{}`, "", `{"name":"c+d","albatross_instance":"a b"}`},
 		"quotes":          {"instance=%22&unikernel=%5C%0A", `{}`, "", `{"name":"\\\n","albatross_instance":"\""}`},
 		"comma list":      {"instance=a,b&unikernel=c", `{}`, "", `{"name":"c","albatross_instance":"a,b"}`},
-		"the first counts": {"instance=a&unikernel=b&instance=c&unikernel=d", `{}`, "",
+		"first one counts": {"instance=a&unikernel=b&instance=c&unikernel=d", `{}`, "",
 			`{"name":"b","albatross_instance":"a"}`},
 		"other parameters": {"x=1&instance=a&y&unikernel=b&z=%zz", `{}`, "x=1&y&z=%zz",
 			`{"name":"b","albatross_instance":"a"}`},
@@ -94,18 +94,18 @@ func TestRestartByBody(t *testing.T) {
 			`{"name":"hello","albatross_instance":"default","arguments":"{ }","x":[1, 2]}`},
 		"empty parameters": {"instance=&unikernel", `{}`, "", `{"name":"","albatross_instance":""}`},
 
-		"handbook":           {"", inBody, "", inBody},
-		"handbook, as it is": {"x=1", " " + inBody, "x=1", " " + inBody},
-		"both":               {inQuery, inBody, inQuery, inBody},
-		"half a query":       {"instance=default", `{}`, "instance=default", `{}`},
-		"half and half":      {inQuery, `{"name":"x"}`, inQuery, `{"name":"x"}`},
-		"half and null":      {inQuery, `{"albatross_instance":null}`, inQuery, `{"albatross_instance":null}`},
-		"broken escape":      {"instance=%zz&unikernel=b", `{}`, "instance=%zz&unikernel=b", `{}`},
-		"invalid UTF-8":      {"instance=%ff&unikernel=b", `{}`, "instance=%ff&unikernel=b", `{}`},
-		"empty body":         {inQuery, "", inQuery, ""},
-		"doubled":            {inQuery, `{"x":1,"x":2}`, inQuery, `{"x":1,"x":2}`},
-		"comment":            {inQuery, `{}//`, inQuery, `{}//`},
-		"array":              {inQuery, `[]`, inQuery, `[]`},
+		"handbook":            {"", inBody, "", inBody},
+		"handbook, unchanged": {"x=1", " " + inBody, "x=1", " " + inBody},
+		"both":                {inQuery, inBody, inQuery, inBody},
+		"half a query":        {"instance=default", `{}`, "instance=default", `{}`},
+		"half and half":       {inQuery, `{"name":"x"}`, inQuery, `{"name":"x"}`},
+		"half and null":       {inQuery, `{"albatross_instance":null}`, inQuery, `{"albatross_instance":null}`},
+		"broken escape":       {"instance=%zz&unikernel=b", `{}`, "instance=%zz&unikernel=b", `{}`},
+		"invalid UTF-8":       {"instance=%ff&unikernel=b", `{}`, "instance=%ff&unikernel=b", `{}`},
+		"empty body":          {inQuery, "", inQuery, ""},
+		"duplicate":           {inQuery, `{"x":1,"x":2}`, inQuery, `{"x":1,"x":2}`},
+		"comment":             {inQuery, `{}//`, inQuery, `{}//`},
+		"array":               {inQuery, `[]`, inQuery, `[]`},
 	} {
 		checkAdapt(t, name, restartByBody, tt.query, tt.body, tt.wantQuery, tt.wantBody)
 	}
@@ -120,11 +120,12 @@ func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, [
 		t.Errorf("%s: query %q, body %s\nwant  %q, %s", name, gotQuery, gotBody, wantQuery, wantBody)
 	}
 	if string(given) != body {
-		t.Errorf("%s: the body given was changed to %s", name, given)
+		t.Errorf("%s: adapt changed its argument to %s", name, given)
 	}
 }
 
-// Each generation's form is left alone by its own backend's table.
+// TestRestartOfGeneration checks that both forms of a restart are sent in the form of the
+// backend's generation.
 func TestRestartOfGeneration(t *testing.T) {
 	call := gate.Call{Body: []byte(inBody)}
 	if err := current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
@@ -150,7 +151,7 @@ func FuzzAdapt(f *testing.F) {
 			given := bytes.Clone(body)
 			newQuery, newBody := adapt(query, body)
 			if !bytes.Equal(body, given) {
-				t.Fatalf("%s: the body given was changed", name)
+				t.Fatalf("%s: adapt changed its argument", name)
 			}
 			before, isObject := decodeObject(body)
 			after, stillObject := decodeObject(newBody)
@@ -167,23 +168,23 @@ func FuzzAdapt(f *testing.F) {
 			if !isObject || newQuery == query {
 				t.Fatalf("%s: %q %q became %q %q", name, query, body, newQuery, newBody)
 			}
-			// What the two places say together is the same as before.
-			if was, is := said(before, query), said(after, newQuery); !maps.Equal(was, is) {
-				t.Fatalf("%s: it said %q, now %q", name, was, is)
+			// Query and body together have the same content as before.
+			if was, is := content(before, query), content(after, newQuery); !maps.Equal(was, is) {
+				t.Fatalf("%s: content was %q, now %q", name, was, is)
 			}
 		}
 	})
 }
 
-// decodeObject reads a JSON object by another parser.
+// decodeObject parses a JSON object with another parser.
 func decodeObject(body []byte) (map[string]json.RawMessage, bool) {
 	var object map[string]json.RawMessage
 	err := json.Unmarshal(body, &object)
 	return object, err == nil && object != nil
 }
 
-// said returns the instance, the unikernel and all other members.
-func said(object map[string]json.RawMessage, query string) map[string]string {
+// content returns the instance, the unikernel and all other members of a restart.
+func content(object map[string]json.RawMessage, query string) map[string]string {
 	all := make(map[string]string)
 	for name, raw := range object {
 		all[name] = string(raw)

@@ -1,7 +1,7 @@
 package mollymawk
 
-// sessionPaths returns the paths that Mollymawk opens to its users' sessions only, and
-// those on which they sign in. Some of them look as if a token opened them.
+// sessionPaths returns the paths that Mollymawk opens only to browser sessions, and those
+// for signing in. Some of them look as if they accepted tokens.
 func sessionPaths() []string {
 	return []string{
 		"/account",
@@ -51,6 +51,6 @@ func sessionPaths() []string {
 	}
 }
 
-// keyPaths returns the paths of Mollymawk's own page of keys and of its calls that make
-// them or move their ends. Deleting goes on.
+// keyPaths returns the paths of Mollymawk's own API key page and of its calls that create
+// keys or change their expiry. Deleting keys remains possible, so its path isn't listed.
 func keyPaths() []string { return []string{"/api/tokens/create", "/api/tokens/update", "/tokens"} }

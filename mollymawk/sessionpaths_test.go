@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestSessionPaths: a backend of either generation knows the paths of its table, and
-// none of them opens to a token.
+// TestSessionPaths checks, for both generations, that the backend knows the session paths
+// of its table and that none of them is a route for tokens.
 func TestSessionPaths(t *testing.T) {
 	t.Parallel()
 	for name, generation := range map[string]mollymawktest.Generation{"mollymawk": mollymawktest.Current,
@@ -23,7 +23,7 @@ func TestSessionPaths(t *testing.T) {
 		}
 		for i := range table.Routes {
 			if slices.Contains(table.SessionPaths, table.Routes[i].Path) {
-				t.Errorf("%s: %s is a token's", name, table.Routes[i].Path)
+				t.Errorf("%s: %s is a session path and a route", name, table.Routes[i].Path)
 			}
 		}
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -40,7 +40,7 @@ func TestSessionPaths(t *testing.T) {
 			}
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusBadRequest && response.Header.Get("Content-Type") == "text/html" {
-				t.Errorf("%s: %s isn't known", name, path)
+				t.Errorf("%s: the backend doesn't know %s", name, path)
 			}
 		}
 	}

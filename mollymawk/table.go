@@ -8,17 +8,16 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// generation is what a backend speaks. Clients may speak either: what differs is
-// rewritten.
+// generation is a version of Mollymawk's API. Clients may use either generation: the gate
+// rewrites requests to the backend's.
 type generation uint8
 
 const (
-	// current backends say /api/block (since 17 April 2026), and restart takes its
-	// unikernel from the query (since 19 June 2026).
+	// current backends use /api/block (since 17 April 2026) and take the unikernel to
+	// restart from the query (since 19 June 2026).
 	current generation = iota
-	// generation2025 backends say /api/volume, and restart takes its unikernel from
-	// the body, as the handbook of December 2025 has it. They have neither scaling nor
-	// monitoring.
+	// generation2025 backends use /api/volume and take the unikernel to restart from the
+	// body, as in the handbook of December 2025. They have neither scaling nor monitoring.
 	generation2025
 )
 
@@ -27,23 +26,23 @@ func init() {
 	gate.RegisterTable("mollymawk-2025", table(generation2025))
 }
 
-// table returns the routes of a backend of this generation. They are all those
-// that Mollymawk opens to tokens; what else it serves is for browsers.
+// table returns the table for a backend of generation g. It has all routes that Mollymawk
+// opens to tokens; Mollymawk serves its other paths to browsers only.
 func table(g generation) gate.Table {
 	routes := []gate.Route{
 		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
-		// The image comes as a part of the body.
+		// The image is a part of the body.
 		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true,
 			AdaptUpload: g.createForm().adaptUpload},
 		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
 		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart},
 		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate},
 		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
-		// Not even the headers come before the unikernel's next line.
+		// Mollymawk sends no response headers before the unikernel's next line of output.
 		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
 		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"),
 			Adapt: adaptFields},
-		// Monitoring reaches the unikernels of every user, so "*" doesn't grant it.
+		// Monitoring covers the unikernels of every user, so "*" doesn't grant it.
 		{Method: http.MethodGet, Path: "/api/unikernel/monitoring/status", Scope: explicit("monitoring:read")},
 		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write"),
 			Adapt: adaptFields},
@@ -64,7 +63,7 @@ func table(g generation) gate.Table {
 		SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }
 
-// presets are what tokens are often for.
+// presets returns the scopes for common uses of a token, by name.
 func presets() map[string]token.Grants {
 	return map[string]token.Grants{
 		"read": {"unikernel:list", "unikernel:console"},

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// tables are the routes that take a token, in both generations. In 2025 there was
+// tables lists the routes that accept a token, for both generations. In 2025 there was
 // neither scaling nor monitoring.
 var tables = map[string][]string{
 	"mollymawk": {
@@ -77,7 +77,7 @@ func TestTables(t *testing.T) {
 		for i := range table.Routes {
 			got = append(got, describe(&table.Routes[i]))
 			if table.Routes[i].CredentialRefused == nil {
-				t.Errorf("%s: %s doesn't know when the credential is refused", name, table.Routes[i].Name())
+				t.Errorf("%s: %s has no CredentialRefused", name, table.Routes[i].Name())
 			}
 		}
 		if !slices.Equal(got, want) {
@@ -86,12 +86,12 @@ func TestTables(t *testing.T) {
 	}
 	for _, name := range []string{"", "Mollymawk", "mollymawk-2024", "other"} {
 		if _, ok := gate.TableByName(name); ok {
-			t.Errorf("there is a table %q", name)
+			t.Errorf("unexpected table %q", name)
 		}
 	}
 }
 
-// Each preset opens these scopes and no others.
+// TestPresets checks that each preset grants exactly these scopes.
 func TestPresets(t *testing.T) {
 	table, _ := gate.TableByName("mollymawk")
 	want := map[string][]string{
@@ -122,33 +122,32 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// anyone is a store that knows every token as one that may do everything but
-// monitoring.
-type anyone struct{}
+// allowAll is a store that accepts every token and grants it everything but monitoring.
+type allowAll struct{}
 
-func (anyone) Authenticate(c token.Credential, _ time.Time) (tokenstore.Match, error) {
+func (allowAll) Authenticate(c token.Credential, _ time.Time) (tokenstore.Match, error) {
 	return tokenstore.Match{
 		Token:  tokenstore.Principal{ID: c.ID, Terms: &token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"*"}}},
 		Status: token.StatusActive,
 	}, nil
 }
 
-func (anyone) TakeRate(tokenstore.Match, time.Time) token.Standing { return token.Standing{} }
+func (allowAll) TakeRate(tokenstore.Match, time.Time) token.Standing { return token.Standing{} }
 
-func (anyone) RateStanding(tokenstore.Principal, time.Time) token.Standing {
+func (allowAll) RateStanding(tokenstore.Principal, time.Time) token.Standing {
 	return token.Standing{}
 }
 
-func (anyone) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, token.Standing, error) {
+func (allowAll) TakeQuota(tokenstore.Match, time.Time) (tokenstore.Reservation, token.Standing, error) {
 	return tokenstore.Reservation{}, token.Standing{}, nil
 }
 
-func (anyone) QuotaStanding(tokenstore.Principal, time.Time) (token.Standing, error) {
+func (allowAll) QuotaStanding(tokenstore.Principal, time.Time) (token.Standing, error) {
 	return token.Standing{}, nil
 }
 
-// The gate sends what the backend's generation has, whichever the client speaks,
-// and nothing that isn't for tokens.
+// TestGateOfTable checks that the gate uses the paths of the backend's generation,
+// whichever generation the client uses, and refuses all paths that aren't for tokens.
 func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
@@ -162,7 +161,7 @@ func TestGateOfTable(t *testing.T) {
 			request := gate.Request{Method: method, Path: path, Authorization: []string{"Bearer " + uuid},
 				ClientIP: netip.IPv6Loopback()}
 			var d gate.Decision
-			g.Decide(anyone{}, &request, &d)
+			g.Decide(allowAll{}, &request, &d)
 			return d
 		}
 		for _, action := range []string{"create", "upload", "download", "delete"} {
@@ -186,7 +185,7 @@ func TestGateOfTable(t *testing.T) {
 				t.Errorf("%s: HEAD %s: %q", name, route.Path, d.Refusal.Code)
 			}
 		}
-		// Whoever uses a browser's path has spelled it right.
+		// A request for a session path isn't a spelling mistake.
 		const sessionOnly, spelling = "browser's session", "Check its spelling"
 		for detail, paths := range map[string][]string{
 			sessionOnly: {
@@ -250,6 +249,6 @@ func TestCredentialRefused(t *testing.T) {
 		}
 	}
 	if refused(400, nil) {
-		t.Error("refused by an answer that can't be read")
+		t.Error("an empty body counts as a refusal")
 	}
 }
