@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// address is what passes for an e-mail address.
+// address matches what Mollymawk accepts as an e-mail address.
 var address = regexp.MustCompile(`^[^\s@<>"]+@[^\s@<>"]+$`)
 
-// login is POST /api/login. It needs no CSRF value and returns everything that is
-// stored of the user.
+// login handles POST /api/login. It needs no CSRF value and returns the user's whole
+// record.
 func (c *call) login() {
 	o, ok := c.readDictionary("Update password: expected a dictionary")
 	if !ok {
@@ -65,8 +65,9 @@ func (c *call) login() {
 		field{"location", "/dashboard"})
 }
 
-// readDictionary reads the body as a JSON object, whatever its type says to be. It
-// answers otherwise, or not if the body is broken.
+// readDictionary reads the body as a JSON object, whatever its Content-Type. If it isn't
+// one, readDictionary responds with the text otherwise and returns false. It sends no
+// response if the body never ends.
 func (c *call) readDictionary(otherwise string) (object, bool) {
 	data, ok := c.readBody()
 	if !ok {
@@ -84,8 +85,8 @@ func (c *call) readDictionary(otherwise string) (object, bool) {
 	return o, ok
 }
 
-// register is POST /api/register. It refuses everybody, as the real one does without
-// the page that it belongs to.
+// register handles POST /api/register. It refuses every request, as Mollymawk does without
+// the CSRF value from its sign-up page.
 func (c *call) register() {
 	o, ok := c.readDictionary("Register account: expected a dictionary")
 	if !ok {
@@ -100,8 +101,8 @@ func (c *call) register() {
 	c.say(http.StatusBadRequest, "CSRF token mismatch error. Please referesh and try again.")
 }
 
-// accept returns the handler of a call that only browsers make: it looks at the body
-// and changes nothing. A body without one of the members is refused in the name of what.
+// accept returns a handler for a call that only browsers make. It checks that the body has
+// the string members, and changes nothing. what names the call in refusals.
 func accept(what string, members ...string) func(*call) {
 	return func(c *call) {
 		o, ok := c.readObject()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func post(t *testing.T, s *Server, target, body string, headers ...string) answer {
+func post(t *testing.T, s *Server, target, body string, headers ...string) response {
 	t.Helper()
 	return roundTrip(t, s, message("POST", target, body, headers...))
 }
@@ -30,11 +30,11 @@ func TestLogin(t *testing.T) {
 	if a.status != 200 || !isCookie || a.header("location") != "/dashboard" {
 		t.Fatalf("got %s", a.head)
 	}
-	// The whole record comes along.
+	// The response contains the user's whole record.
 	for _, secret := range []string{token, strings.TrimPrefix(cookie, "molly_session="), `"password":"`,
 		`"super_user":false`} {
 		if !strings.Contains(a.body, secret) {
-			t.Errorf("%s is not in %s", secret, a.body)
+			t.Errorf("body %s lacks %s", a.body, secret)
 		}
 	}
 	if a := fetch(t, s, "/dashboard", "Cookie: "+cookie); a.status != 200 || !strings.Contains(a.body, "alice") {
@@ -44,7 +44,8 @@ func TestLogin(t *testing.T) {
 	wantEnvelope(t, post(t, s, "/api/login", good), 400, "", `"This account is not active"`)
 }
 
-// How a script gets a token: sign in, take a CSRF value off a page, create.
+// TestTokenRoutes creates a token as a script would: with a session and the CSRF value of
+// a page.
 func TestTokenRoutes(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -54,7 +55,8 @@ func TestTokenRoutes(t *testing.T) {
 	a := post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60,"molly_csrf":"`+csrf+`"}`, session)
 	value, rest, _ := strings.Cut(strings.TrimPrefix(a.body,
 		`{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"`), `"`)
-	const fields = `,"expires_in":60,"created_at":"2026-08-21 12:00:00-00:00","last_access":"2026-08-21 12:00:00-00:00","name":"ci","usage_count":0}}`
+	const fields = `,"expires_in":60,"created_at":"2026-08-21 12:00:00-00:00",` +
+		`"last_access":"2026-08-21 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if len(value) != 36 || value[14] != '4' || rest != fields {
 		t.Fatalf("got %s", a.body)
 	}
@@ -63,12 +65,14 @@ func TestTokenRoutes(t *testing.T) {
 	}
 	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_expiry":1.5,"token_name":"","molly_csrf":"`+csrf+`"}`,
 		session), 400, "",
-		`"Create token: Unexpected fields. Got {\\\"token_expiry\\\":1.5,\\\"token_name\\\":\\\"\\\",\\\"molly_csrf\\\":\\\"`+csrf+`\\\"}"`)
+		`"Create token: Unexpected fields. Got {\\\"token_expiry\\\":1.5,\\\"token_name\\\":\\\"\\\",`+
+			`\\\"molly_csrf\\\":\\\"`+csrf+`\\\"}"`)
 	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_name":"ci","token_expiry":60}`, session), 400, "",
 		`"Couldn't find CSRF token"`)
 }
 
-// TestBrowserCalls: what only browsers call checks who calls and reads the body.
+// TestBrowserCalls checks that calls made only by browsers authenticate the caller and
+// read the body.
 func TestBrowserCalls(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// failureError is a refusal of albatross.
+// failureError is an error response from albatross.
 type failureError string
 
 func (e failureError) Error() string { return "failure: " + escaped(string(e)) }
 
-// unreachableError is why albatross couldn't be asked.
+// unreachableError reports why albatross couldn't be reached.
 type unreachableError string
 
 func (e unreachableError) Error() string { return string(e) }
 
-// label is a name of a user, instance, unikernel or block as albatross keeps it.
+// label returns the name of a user, instance, unikernel or block in the form in which
+// albatross stores it.
 func label(name string) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-."
 	if name == "" || len(name) > 63 || name[0] == '-' || strings.Trim(name, letters) != "" {
@@ -29,14 +30,14 @@ func label(name string) (string, error) {
 	return strings.ToLower(name), nil
 }
 
-// instance is an albatross. What users have on it is apart.
+// instance is an albatross instance. It has a separate domain for each user.
 type instance struct {
 	domains map[string]*domain // by user
 }
 
 func newInstance() *instance { return &instance{domains: make(map[string]*domain)} }
 
-// domain is what a user has on an instance. It is guarded by Server.mu.
+// domain holds a user's unikernels and blocks on an instance. Server.mu guards it.
 type domain struct {
 	user       string
 	policy     *Policy // nil: none
@@ -49,14 +50,14 @@ type unikernel struct {
 	config  config
 	size    int64 // of the image
 	sha256  [32]byte
-	devices devices // of the image; nil: unknown, any configuration fits
-	problem error   // albatross' refusal of the image
+	devices devices // of the image; nil if unknown, so that any configuration fits
+	problem error   // why albatross refuses the image; nil if it doesn't
 	started time.Time
 }
 
-// block is a device of size MiB. data may be shorter: the rest is zero.
+// block is a block device. data may be shorter than size: the rest is zeros.
 type block struct {
-	size int64
+	size int64 // MiB
 	data []byte
 }
 
@@ -68,8 +69,8 @@ func (s *Server) hasInstance(name string) bool {
 	return s.instances[name] != nil
 }
 
-// domain returns what a user has on an instance, or nil if there is no such
-// instance. s.mu is held.
+// domain returns a user's domain on an instance, or nil if there is no such instance. The
+// caller must hold s.mu.
 func (s *Server) domain(instance, user string) *domain {
 	i := s.instances[instance]
 	if i == nil {
@@ -87,7 +88,7 @@ func (s *Server) domain(instance, user string) *domain {
 	return d
 }
 
-// command has albatross do something with what the user has on an instance. The
+// command runs f on the user's domain on an instance, as a command sent to albatross. The
 // error is a failureError or an unreachableError.
 func (c *call) command(instance string, f func(*domain) (string, error)) (string, error) {
 	if text := c.srv.faults.Load().Unreachable[instance]; text != "" {
@@ -102,11 +103,11 @@ func (c *call) command(instance string, f func(*domain) (string, error)) (string
 	return f(d)
 }
 
-// conclude answers with albatross' text, or with 500 and its failure.
-func (c *call) conclude(text string, err error) {
-	var away unreachableError
+// sendResult responds with albatross's text, or with 500 and its error.
+func (c *call) sendResult(text string, err error) {
+	var unreachable unreachableError
 	switch {
-	case errors.As(err, &away):
+	case errors.As(err, &unreachable):
 		c.say(500, "Error querying albatross: "+err.Error())
 	case err != nil:
 		c.say(500, err.Error())
@@ -115,9 +116,9 @@ func (c *call) conclude(text string, err error) {
 	}
 }
 
-// create starts a unikernel. With force, it takes the place of one of the same
-// name, which ends as soon as the policy and the block devices are checked, whatever
-// becomes of the image.
+// create starts a unikernel. With force, it replaces one of the same name: the old one
+// stops once the policy and the block devices are checked, even if the new image is then
+// refused.
 func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	old := d.unikernels[name]
 	if old != nil && !force {
@@ -137,7 +138,8 @@ func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	return "created unikernel", nil
 }
 
-// check looks for what forbids another unikernel, in albatross' order.
+// check checks whether the policy and the block devices allow another unikernel, in
+// albatross's order.
 func (d *domain) check(cfg config) error {
 	if err := d.allowed().allow(d, cfg); err != nil {
 		return err
@@ -153,7 +155,7 @@ func (d *domain) check(cfg config) error {
 	return nil
 }
 
-// allowed is the policy, or an empty one.
+// allowed returns the policy, or an empty one if there is none.
 func (d *domain) allowed() *Policy {
 	if d.policy == nil {
 		return &Policy{}
@@ -180,9 +182,9 @@ func (d *domain) destroy(name string) (string, error) {
 	return "destroyed unikernel", nil
 }
 
-// restart starts a unikernel again, with another configuration if there is one. What
-// of that the image doesn't fit is refused before the unikernel ends, and what the
-// policy forbids afterwards.
+// restart restarts a unikernel, with a new configuration unless cfg is nil. It checks the
+// image against the configuration before the unikernel stops, but the policy only after
+// that.
 func (d *domain) restart(name string, cfg *config, now time.Time) (string, error) {
 	old := d.unikernels[name]
 	if old == nil {
@@ -229,8 +231,8 @@ func (d *domain) addBlock(name string, size int64) error {
 	return nil
 }
 
-// openBlock empties a block before it is written. Why it can't be written is lost,
-// because the data is on its way when albatross refuses it.
+// openBlock clears a block for writing. Its error doesn't say why it fails: albatross
+// refuses only while the data is already being sent, and the reason is lost.
 func (d *domain) openBlock(name string) (*block, error) {
 	b := d.blocks[name]
 	if b == nil || d.inUse(name) {
@@ -253,18 +255,19 @@ func (d *domain) removeBlock(name string) (string, error) {
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// Unikernel is a unikernel as it is known from outside.
+// Unikernel describes a running unikernel.
 type Unikernel struct {
 	Instance, Name string
 	Arguments      []string
-	// ImageSize and ImageSHA256 are of the image that was uploaded, 0 otherwise.
+	// ImageSize, in bytes, and ImageSHA256 describe the uploaded image. They are zero if
+	// none was uploaded.
 	ImageSize   int64
 	ImageSHA256 [32]byte
-	// Started is when it was created or restarted.
+	// Started is the time at which it was created or last restarted.
 	Started time.Time
 }
 
-// Unikernels returns what runs for a user, by instance and name.
+// Unikernels returns a user's running unikernels, ordered by instance and name.
 func (s *Server) Unikernels(user string) []Unikernel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,8 +290,8 @@ func (s *Server) Unikernels(user string) []Unikernel {
 	return list
 }
 
-// AddUnikernel starts a unikernel with these block devices. The user is made if
-// need be. It panics if albatross would refuse.
+// AddUnikernel starts a unikernel with the block devices called blocks. It creates the
+// user if necessary. It panics if albatross would refuse the unikernel.
 func (s *Server) AddUnikernel(user, instance, name string, blocks ...string) {
 	cfg := config{cpuids: []int64{0}, memory: 32, vcpus: 1}
 	for _, b := range blocks {
@@ -303,8 +306,8 @@ func (s *Server) AddUnikernel(user, instance, name string, blocks ...string) {
 	}
 }
 
-// AddBlock makes a block device of so many MiB that begins with these bytes. The
-// user is made if need be. It panics if albatross would refuse.
+// AddBlock creates a block device of size MiB that starts with data. It creates the user
+// if necessary. It panics if albatross would refuse the block device.
 func (s *Server) AddBlock(user, instance, name string, size int, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -315,8 +318,8 @@ func (s *Server) AddBlock(user, instance, name string, size int, data []byte) {
 	d.blocks[mustLabel(name)].data = slices.Clone(data)
 }
 
-// Block returns what was written to a block device, without the zeros after it,
-// and whether there is one.
+// Block returns the data written to a block device, without the zeros that fill it up. It
+// reports false if there is no such device.
 func (s *Server) Block(user, instance, name string) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -330,7 +333,7 @@ func (s *Server) Block(user, instance, name string) ([]byte, bool) {
 func (s *Server) mustDomain(user, instance string) *domain {
 	d := s.domain(mustLabel(instance), s.ensureUser(user).name)
 	if d == nil {
-		panic("mollymawktest: there is no instance " + instance)
+		panic("mollymawktest: unknown instance " + instance)
 	}
 	return d
 }

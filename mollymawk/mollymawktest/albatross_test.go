@@ -8,7 +8,7 @@ func configured(name, config string, m Manifest) []part {
 	return create([]part{{"unikernel_name", name}, {"unikernel_config", config}, {"@binary", string(Image(m, nil))}})
 }
 
-// Of several refusals, the first in albatross' order is given.
+// TestOrderOfRefusals checks that albatross reports the first error in its order.
 func TestOrderOfRefusals(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -17,7 +17,8 @@ func TestOrderOfRefusals(t *testing.T) {
 	s.AddBlock("alice", "default", "used", 1, nil)
 	s.AddUnikernel("alice", "default", "hello", "used")
 	const failure = "Albatross Response Error: failure: "
-	bad := `{"typ":"solo5","cpuids":[1,0,3],"memory":600,"network_interfaces":["wan","service","lan"],"block_devices":["v9"]}`
+	bad := `{"typ":"solo5","cpuids":[1,0,3],"memory":600,"network_interfaces":["wan","service","lan"],` +
+		`"block_devices":["v9"]}`
 	for _, test := range []struct {
 		name  string
 		parts []part
@@ -30,8 +31,8 @@ func TestOrderOfRefusals(t *testing.T) {
 			Manifest{}),
 			"CPUids 1, 3 are not allowed by policy"},
 		{"bridges",
-			configured("u",
-				`{"typ":"solo5","cpuids":[0],"network_interfaces":["wan","service",{"name":"service","host_device":"lan"}],"block_devices":["v9"]}`, Manifest{}),
+			configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["wan","service",`+
+				`{"name":"service","host_device":"lan"}],"block_devices":["v9"]}`, Manifest{}),
 			"bridges wan, lan not allowed by policy"},
 		{"block missing", configured("u", `{"typ":"solo5","cpuids":[0],"block_devices":["v9"]}`, Manifest{}),
 			"block device alice:v9 not found"},
@@ -41,13 +42,14 @@ func TestOrderOfRefusals(t *testing.T) {
 			"block device alice:used already in use"},
 		{"manifest, blocks before bridges", configured("u", `{"typ":"solo5","cpuids":[0]}`,
 			Manifest{Networks: []string{"service"}, Blocks: []string{"data"}}),
-			`specified block device(s) does not match with manifest. Devices present in manifest: net \\\"service\\\", block \\\"data\\\"`},
+			`specified block device(s) does not match with manifest. Devices present in manifest: ` +
+				`net \\\"service\\\", block \\\"data\\\"`},
 		{"manifest, bridges", configured("u", `{"typ":"solo5","cpuids":[0]}`, Manifest{Networks: []string{"service"}}),
 			`specified bridge(s) does not match with the manifest. Devices present in manifest: net \\\"service\\\"`},
 		{"manifest without devices", configured("u", `{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`,
 			Manifest{}),
 			"specified bridge(s) does not match with the manifest. Devices present in manifest: "},
-		{"no ELF file", create([]part{{"unikernel_name", "u"}, {"@binary", "image"}}), "error during ELF parsing"},
+		{"not an ELF file", create([]part{{"unikernel_name", "u"}, {"@binary", "image"}}), "error during ELF parsing"},
 		{"empty", create([]part{{"unikernel_name", "u"}, {"@binary", ""}}), "error during ELF parsing"},
 	} {
 		a := postForm(t, s, token, pathCreate, test.parts...)
@@ -62,9 +64,9 @@ func TestOrderOfRefusals(t *testing.T) {
 		`"`+failure+`maximum amount of unikernels (2) reached"`)
 }
 
-// With force, albatross checks the policy first, then ends the old unikernel, and
-// only then looks at the image.
-func TestForceEndsTheOldFirst(t *testing.T) {
+// TestForceStopsOldFirst checks that, with force, albatross checks the policy, then stops
+// the old unikernel, and only then checks the image.
+func TestForceStopsOldFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		config, image string
@@ -72,7 +74,7 @@ func TestForceEndsTheOldFirst(t *testing.T) {
 		remains       bool
 	}{
 		"policy": {`{"typ":"solo5","cpuids":[99]}`, "", "CPUids 99 are not allowed by policy", true},
-		"image":  {`{"typ":"solo5","cpuids":[0]}`, "no image", "error during ELF parsing", false},
+		"image":  {`{"typ":"solo5","cpuids":[0]}`, "not an image", "error during ELF parsing", false},
 		"devices": {`{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`, string(Image(Manifest{}, nil)),
 			"specified bridge(s) does not match with the manifest. Devices present in manifest: ", false},
 	} {
@@ -83,12 +85,12 @@ func TestForceEndsTheOldFirst(t *testing.T) {
 				{"@binary", test.image}})...)
 		wantEnvelope(t, a, 500, "", `"Albatross Response Error: failure: `+test.text+`"`)
 		if runs := len(s.Unikernels("alice")) == 1; runs != test.remains {
-			t.Errorf("%s: hello runs: %t", name, runs)
+			t.Errorf("%s: hello runs: %t, want %t", name, runs, test.remains)
 		}
 	}
 }
 
-// A user without a policy may look, and have nothing.
+// TestNoPolicy checks that a user without a policy may list unikernels but create nothing.
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -126,24 +128,25 @@ func TestBlockRefusals(t *testing.T) {
 	}
 }
 
-// Data that doesn't fit gets no answer.
+// TestBlockTooLarge checks that data larger than the device gets no response.
 func TestBlockTooLarge(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.AddBlock("alice", "default", "v1", 1, []byte("old"))
-	s.AddBlock("alice", "default", "v2", 1, nil) // the first upload may still be under way
+	s.AddBlock("alice", "default", "v2", 1, nil) // the first upload may still be in progress
 	data := randomText(1<<20 + 1)
 	c := dial(t, s)
 	c.send(message("POST", pathUpload, form(blockParts(jsonData("v1", 1, false), data)...), bearer(token), formType))
 	c.wantSilence()
 	if got, _ := s.Block("alice", "default", "v1"); string(got) == "old" {
-		t.Error("the block wasn't touched")
+		t.Error("the upload didn't overwrite the block")
 	}
 	wantEnvelope(t, postForm(t, s, token, pathUpload, blockParts(jsonData("v2", 1, false), data[1:])...), 200, "",
 		`"set block device"`)
 }
 
-// An update or a builder's job without an image replaces the unikernel by nothing.
+// TestUpdateWithoutImage checks that an update to a job without an image stops the
+// unikernel, and that creating one from such a job fails.
 func TestUpdateWithoutImage(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -153,7 +156,7 @@ func TestUpdateWithoutImage(t *testing.T) {
 		`"Update failed. hello failed to update to build new with error update :an error `+occurred+
 			` while fetching the binary from builds.robur.coop with error: returned not found"`)
 	if n := len(s.Unikernels("alice")); n != 0 {
-		t.Errorf("%d unikernels run", n)
+		t.Errorf("%d unikernels run, want 0", n)
 	}
 	wantEnvelope(t,
 		postForm(t, s, token, pathCreate,
@@ -161,20 +164,20 @@ func TestUpdateWithoutImage(t *testing.T) {
 		500, "", `"Albatross Response Error: failure: error during ELF parsing"`)
 }
 
-// A restart with other arguments checks the image's devices first; what the policy
-// forbids ends the unikernel.
+// TestRestartWithRefusedArguments checks that a restart with new arguments leaves the
+// unikernel running if they don't match the image, but stops it if the policy forbids them.
 func TestRestartWithRefusedArguments(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	wantEnvelope(t, postForm(t, s, token, pathCreate, create(nil)...), 200, "", `"created unikernel"`)
-	restart := func(config string) answer {
+	restart := func(config string) response {
 		return postJSON(t, s, token, "/api/unikernel/restart?instance=default&unikernel=hello",
 			encode(object{{"arguments", config}}))
 	}
 	wantEnvelope(t, restart(`{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`), 500, "",
 		`"failure: specified bridge(s) does not match with the manifest. Devices present in manifest: "`)
 	if len(s.Unikernels("alice")) != 1 {
-		t.Error("hello is gone")
+		t.Error("hello doesn't run anymore")
 	}
 	wantEnvelope(t, restart(`{"typ":"solo5","cpuids":[99]}`), 500, "", `"failure: CPUids 99 are not allowed by policy"`)
 	if len(s.Unikernels("alice")) != 0 {

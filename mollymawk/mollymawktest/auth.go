@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// access is who may use a route, and how those are refused who may not.
+// access says which credentials a route accepts, and how it refuses others. The zero value
+// is public.
 type access int
 
 const (
 	public access = iota
-	// byToken needs a token or a session; refusals are JSON.
+	// byToken requires a token or a session; refusals are JSON.
 	byToken
-	// bySession needs a session, whatever Authorization says; refusals send the
+	// bySession requires a session and ignores Authorization; refusals redirect the
 	// browser to the sign-in page.
 	bySession
 	// bySessionJSON is bySession with refusals in JSON.
 	bySessionJSON
-	// byAdmin and byAdminJSON need the session of an administrator.
+	// byAdmin and byAdminJSON require the session of an administrator.
 	byAdmin
 	byAdminJSON
 )
@@ -25,8 +26,9 @@ const (
 func (a access) admin() bool { return a == byAdmin || a == byAdminJSON }
 func (a access) page() bool  { return a == bySession || a == byAdmin }
 
-// authenticate finds out who calls, or answers. What comes with "Bearer " is a
-// token and only that counts; no cookie rescues a bad one.
+// authenticate identifies the caller, or sends a refusal and returns false. If
+// Authorization starts with "Bearer ", only the token counts: a valid cookie doesn't make
+// up for an invalid token.
 func (c *call) authenticate(a access) bool {
 	if a == public {
 		return true
@@ -42,8 +44,8 @@ func (c *call) authenticate(a access) bool {
 	return true
 }
 
-// identify sets the user, and returns what the storage remembers of this use. The
-// problem is told to the client, with the token in it.
+// identify sets the user, and returns a function that records this use. If it fails, it
+// returns the text for the client, which contains the token.
 func (c *call) identify(a access) (use func(), problem string) {
 	s := c.srv
 	s.mu.Lock()
@@ -99,8 +101,8 @@ func (c *call) refuse(a access, problem string) {
 		field{"Set-Cookie", sessionCookie + "=; Path=/; HttpOnly=true;"})
 }
 
-// cookie returns the value of the first cookie of this name. A pair with more
-// than one "=" is no cookie.
+// cookie returns the value of the first cookie with this name. It ignores pairs with more
+// than one "=".
 func (h *head) cookie(name string) (string, bool) {
 	line, _ := h.last("cookie")
 	for pair := range strings.SplitSeq(line, ";") {
@@ -112,8 +114,8 @@ func (h *head) cookie(name string) (string, bool) {
 	return "", false
 }
 
-// checkCSRF answers if the value is none that the user was given within the last
-// hour. Whoever has a token needs none.
+// checkCSRF checks that the user received this CSRF value within the last hour. If not, it
+// sends a refusal and returns false. Requests with a token need no CSRF value.
 func (c *call) checkCSRF(value string) bool {
 	if c.byToken {
 		return true
@@ -134,7 +136,7 @@ func (c *call) checkCSRF(value string) bool {
 	return false
 }
 
-// readObject is readDictionary, and checks the CSRF value in the object.
+// readObject is like readDictionary, but also checks the CSRF value in the object.
 func (c *call) readObject() (object, bool) {
 	o, ok := c.readDictionary("not a dictionary")
 	if !ok || c.byToken {
@@ -148,7 +150,7 @@ func (c *call) readObject() (object, bool) {
 	return o, c.checkCSRF(csrf)
 }
 
-// change stores a change of the user.
+// change applies a change to the user's record.
 func (c *call) change(apply func()) {
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()

@@ -11,35 +11,35 @@ func TestTokens(t *testing.T) {
 	clock := newClock()
 	s := New(t, Options{Clock: clock.Now})
 	token := s.AddToken("alice", "gate", time.Minute)
-	asleep := s.AddToken("bob", "gate", time.Hour)
+	inactive := s.AddToken("bob", "gate", time.Hour)
 	s.SetActive("bob", false)
 	session := "Cookie: " + s.Session("alice")
 
 	const none = `"No molly-session in cookie header. User not found"`
 	for name, test := range map[string]struct {
 		headers []string
-		data    string // "" = let through
+		data    string // empty if the token is accepted
 	}{
 		"token":              {[]string{bearer(token)}, ""},
 		"unknown":            {[]string{bearer("x-y")}, `"Failed to find user with token x-y"`},
 		"unknown with quote": {[]string{bearer(`a"b\c`)}, `"Failed to find user with token a\"b\\c"`},
-		// the blank is trimmed, so it isn't "Bearer "
+		// The server trims the trailing space, so the value doesn't start with "Bearer ".
 		"empty": {[]string{"Authorization: Bearer "}, none},
 		"token in upper case": {[]string{bearer(strings.ToUpper(token))},
 			`"Failed to find user with token ` + strings.ToUpper(token) + `"`},
-		"two blanks": {[]string{"Authorization: Bearer  " + token},
+		"two spaces": {[]string{"Authorization: Bearer  " + token},
 			`"Failed to find user with token  ` + token + `"`},
-		"inactive":                    {[]string{bearer(asleep)}, `"User account is deactivated"`},
-		"nothing":                     {nil, none},
+		"inactive":                    {[]string{bearer(inactive)}, `"User account is deactivated"`},
+		"no header":                   {nil, none},
 		"scheme in lower case":        {[]string{"Authorization: bearer " + token}, none},
 		"other scheme":                {[]string{"Authorization: Basic " + token}, none},
-		"last one bad":                {[]string{bearer(token), bearer("bad")}, `"Failed to find user with token bad"`},
-		"last one good":               {[]string{bearer("bad"), bearer(token)}, ""},
+		"last token bad":              {[]string{bearer(token), bearer("bad")}, `"Failed to find user with token bad"`},
+		"last token good":             {[]string{bearer("bad"), bearer(token)}, ""},
 		"cookie":                      {[]string{session}, ""},
 		"cookie among others":         {[]string{"Cookie: a=b; " + strings.TrimPrefix(session, "Cookie: ")}, ""},
-		"last cookie line counts":     {[]string{session, "Cookie: a=b"}, none},
+		"last cookie header counts":   {[]string{session, "Cookie: a=b"}, none},
 		"cookie and other scheme":     {[]string{session, "Authorization: Basic x"}, ""},
-		"cookie rescues no token":     {[]string{session, bearer("bad")}, `"Failed to find user with token bad"`},
+		"cookie and bad token":        {[]string{session, bearer("bad")}, `"Failed to find user with token bad"`},
 		"unknown cookie":              {[]string{"Cookie: molly_session=abc"}, `"Failed to find user with cookie"`},
 		"cookie with two equal signs": {[]string{"Cookie: molly_session=abc="}, none},
 	} {
@@ -77,15 +77,15 @@ func TestTokenExpires(t *testing.T) {
 	}
 }
 
-// Each authenticated use counts, whatever comes of it; refusals and wrong methods
-// don't.
+// TestUsageCount checks that every authenticated use counts, even if it fails, and that
+// refusals and wrong methods don't count.
 func TestUsageCount(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"x","albatross_instance":"nowhere"}`)
 	fetch(t, s, "/api/unikernel/console?instance=default", bearer(token))
 	if n := usageCount(s, token); n != 2 {
-		t.Errorf("usage count %d after two uses", n)
+		t.Errorf("usage count %d after two uses, want 2", n)
 	}
 	fetch(t, s, "/api/unikernel/destroy", bearer(token))
 	fetch(t, s, "/nowhere", bearer(token))
@@ -94,18 +94,18 @@ func TestUsageCount(t *testing.T) {
 	fetch(t, s, "/api/unikernels", bearer(token))
 	s.SetActive("alice", true)
 	if n := usageCount(s, token); n != 2 {
-		t.Errorf("usage count %d after refusals", n)
+		t.Errorf("usage count %d after refusals, want 2", n)
 	}
 	s.RevokeToken(token)
 	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "",
 		`"Failed to find user with token `+token+`"`)
 	if n := usageCount(s, token); n != -1 {
-		t.Errorf("usage count %d of no token", n)
+		t.Errorf("usage count %d of a deleted token", n)
 	}
 }
 
-// A token is no key to what needs a session, and a session without rights not to
-// what needs an administrator.
+// TestSessionRoutes checks that a token doesn't open routes that need a session, and that
+// a user's session doesn't open routes that need an administrator.
 func TestSessionRoutes(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -151,21 +151,21 @@ func TestSessionExpires(t *testing.T) {
 	wantEnvelope(t, fetch(t, s, "/api/unikernels", session), 400, "", `"Session value doesn't match user session"`)
 }
 
-// Sessions need a CSRF value to change something, tokens don't.
+// TestCSRF checks that changes with a session need a valid CSRF value.
 func TestCSRF(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	s := New(t, Options{Clock: clock.Now})
 	session := "Cookie: " + s.Session("alice")
-	destroy := func(csrf string) answer {
+	destroy := func(csrf string) response {
 		return roundTrip(t, s,
 			message("POST", "/api/unikernel/destroy", `{`+csrf+`"name":"x","albatross_instance":"default"}`, session))
 	}
 	wantEnvelope(t, destroy(""), 400, "", `"Couldn't find CSRF token"`)
 	wantEnvelope(t, destroy(`"molly_csrf":"x",`), 400, "Missing CSRF Token",
 		`"Missing CSRF token. Please refresh and try again."`)
-	of := s.CSRF("bob")
-	wantEnvelope(t, destroy(`"molly_csrf":"`+of+`",`), 400, "Missing CSRF Token",
+	bobs := s.CSRF("bob")
+	wantEnvelope(t, destroy(`"molly_csrf":"`+bobs+`",`), 400, "Missing CSRF Token",
 		`"Missing CSRF token. Please refresh and try again."`)
 	csrf := s.CSRF("alice")
 	wantEnvelope(t, destroy(`"molly_csrf":"`+csrf+`",`), 500, "", `"failure: destroy: not found"`)

@@ -9,11 +9,11 @@ import (
 	"net/http"
 )
 
-// createBlock is POST /api/block/create. If the data can't be written, the device
-// stays.
+// createBlock handles POST /api/block/create. The device remains even if the data can't be
+// written.
 func (c *call) createBlock() { c.blockForm(true) }
 
-// uploadBlock is POST /api/block/upload.
+// uploadBlock handles POST /api/block/upload.
 func (c *call) uploadBlock() { c.blockForm(false) }
 
 func (c *call) blockForm(create bool) {
@@ -23,7 +23,7 @@ func (c *call) blockForm(create bool) {
 	})
 }
 
-// writeBlock fills a block, which it makes before with create, or answers why not.
+// writeBlock writes data to a block, after creating it if create is set, and responds.
 func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader) {
 	instance, err := label(fields["albatross_instance"])
 	if err != nil {
@@ -44,7 +44,7 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	size, hasSize := get[int64](o, "block_size")
 	compressed, hasCompressed := get[bool](o, "block_compressed")
 	if c.srv.options.Generation == Generation2025 && !create {
-		hasSize = true // what an upload ignores was not needed then
+		hasSize = true // an upload ignores the size, and didn't need one then
 	}
 	if !hasName || !hasSize || !hasCompressed {
 		c.say(http.StatusBadRequest, "unexpected field. got "+escaped(encode(o)))
@@ -70,11 +70,11 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	if err == nil {
 		err = c.srv.fillBlock(b, data, compressed)
 	}
-	var away unreachableError
+	var unreachable unreachableError
 	switch {
 	case errors.Is(err, errUnfinished), errors.Is(err, errTooLarge):
-		// no answer
-	case errors.As(err, &away):
+		// no response
+	case errors.As(err, &unreachable):
 		c.say(http.StatusInternalServerError, "an error with albatross. got "+err.Error())
 	case err != nil:
 		c.say(http.StatusBadRequest, "unexpected field. got "+err.Error())
@@ -83,12 +83,12 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	}
 }
 
-// errTooLarge reports that the data exceeds the device: albatross stops reading, and
+// errTooLarge reports that the data exceeds the device. Albatross then stops reading, so
 // Mollymawk never finishes sending.
 var errTooLarge = errors.New("the data exceeds the device")
 
-// fillBlock writes to a block as the data comes in, so that a block is half
-// written meanwhile.
+// fillBlock writes to a block as the data arrives: while it runs, the block is partly
+// written.
 func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 	const malformed = failureError("error writing to file descriptor")
 	source := &upload{r: data}
@@ -120,8 +120,7 @@ func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 	}
 }
 
-// upload remembers whether reading failed, as opposed to decompressing what was
-// read.
+// upload records read errors, to tell them apart from decompression errors.
 type upload struct {
 	r   io.Reader
 	err error
@@ -142,7 +141,7 @@ func (u *upload) orElse(problem error) error {
 	return problem
 }
 
-// deleteBlock is POST /api/block/delete.
+// deleteBlock handles POST /api/block/delete.
 func (c *call) deleteBlock() {
 	o, ok := c.readObject()
 	if !ok {
@@ -158,10 +157,11 @@ func (c *call) deleteBlock() {
 	if !ok {
 		return
 	}
-	c.conclude(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
+	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
 }
 
-// blockLabels checks the names of an instance and a block, or answers.
+// blockLabels normalizes the names of an instance and a block. If one is invalid or the
+// instance is unknown, it responds and returns false.
 func (c *call) blockLabels(givenInstance, givenName string) (instance, name string, ok bool) {
 	instance, err := label(givenInstance)
 	if err != nil {
@@ -179,9 +179,9 @@ func (c *call) blockLabels(givenInstance, givenName string) (instance, name stri
 	return instance, name, true
 }
 
-// downloadBlock is POST /api/block/download. It commits to 200 before it looks at
-// the names, so that every later refusal is a second answer, which raises an
-// exception. After refusals of albatross nothing follows the head.
+// downloadBlock handles POST /api/block/download. It commits to 200 before it checks the
+// names, so any later refusal is a second response, which raises an exception. If albatross
+// refuses, nothing follows the head.
 func (c *call) downloadBlock() {
 	o, ok := c.readObject()
 	if !ok {
@@ -223,13 +223,13 @@ func (c *call) downloadBlock() {
 	_ = out.write("") // the client may be gone
 }
 
-// decodable is how many bytes of a compressed download Mollymawk can pass on: what
-// comes in one piece from albatross.
-const decodable = 4096
+// maxCompressed is the size up to which Mollymawk can pass on a compressed download, in
+// bytes: it must arrive from albatross in one piece.
+const maxCompressed = 4096
 
-// dump sends a device. Compressed, it arrives whole only if it is small; otherwise
-// Mollymawk takes data for the length of the next piece, which ends it sooner or
-// later. Albatross' daemon doesn't survive a level that its encoder doesn't know.
+// dump sends a device. Compressed, only a small one arrives complete: with a larger one,
+// Mollymawk takes data for the length of the next piece, which sooner or later crashes it.
+// A level that albatross's encoder doesn't know crashes albatross's daemon.
 func (c *call) dump(out *stream, b *block, level int64) {
 	switch {
 	case level < 0 || level > zlib.BestCompression:
@@ -242,7 +242,7 @@ func (c *call) dump(out *stream, b *block, level int64) {
 		if err == nil {
 			err = errors.Join(b.copyTo(z), z.Close())
 		}
-		if err != nil || compressed.Len() > decodable {
+		if err != nil || compressed.Len() > maxCompressed {
 			c.crash()
 			return
 		}
@@ -280,7 +280,7 @@ func (b *block) copyTo(w io.Writer) error {
 	return nil
 }
 
-// limitedWriter writes the first left bytes, and then fails.
+// limitedWriter writes the next left bytes and then fails with io.ErrShortWrite.
 type limitedWriter struct {
 	w    io.Writer
 	left int64

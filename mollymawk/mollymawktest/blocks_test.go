@@ -45,16 +45,16 @@ func TestCreateAndUploadBlock(t *testing.T) {
 			"unexpected field. got failure: writing block data"},
 		{"not compressed", "upload", blockParts(jsonData("v1", 1, true), "plain text"), 400,
 			"unexpected field. got failure: error writing to file descriptor"},
-		{"no data", "create", blockParts(jsonData("v3", 1, true), "x"), 400,
+		{"create, not compressed", "create", blockParts(jsonData("v3", 1, true), "x"), 400,
 			"unexpected field. got failure: error writing to file descriptor"},
-		{"no size", "create", blockParts(jsonData("v4", 0, false), ""), 400,
+		{"zero size", "create", blockParts(jsonData("v4", 0, false), ""), 400,
 			"unexpected field. got failure: overflow while computing bytes"},
 		{"upload without size", "upload", blockParts(`{"block_name":"v1","block_compressed":false}`, ""), 400,
 			`unexpected field. got {\\\"block_name\\\":\\\"v1\\\",\\\"block_compressed\\\":false}`},
 		{"bad name", "create", blockParts(jsonData("a/b", 1, false), ""), 400,
 			"Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"},
-		{"no object", "create", blockParts(`[]`, ""), 400, "expected a dictionary"},
-		{"no JSON", "create", blockParts(`{`, ""), 400, "expected a dictionary"},
+		{"not an object", "create", blockParts(`[]`, ""), 400, "expected a dictionary"},
+		{"invalid JSON", "create", blockParts(`{`, ""), 400, "expected a dictionary"},
 		{"unknown instance", "create",
 			append([]part{{"x", ""}}, []part{{"molly_csrf", ""}, {"albatross_instance", "Other"}, {"json_data", "{}"},
 				{"@block_data", ""}}...),
@@ -71,20 +71,20 @@ func TestCreateAndUploadBlock(t *testing.T) {
 			t.Errorf("%s: got %d %s\nwant %s", test.name, a.status, a.body, want)
 		}
 	}
-	// A device stays though it couldn't be filled.
+	// A device remains even if writing its data failed.
 	if _, ok := s.Block("alice", "default", "v3"); !ok {
-		t.Error("v3 is gone")
+		t.Error("v3 doesn't exist")
 	}
 	postForm(t, s, token, "/api/block/upload", blockParts(jsonData("v1", 1, true), compress(t, "four"))...)
 	if data, ok := s.Block("alice", "default", "v1"); !ok || string(data) != "four" {
-		t.Errorf("v1 holds %q", data)
+		t.Errorf("v1 contains %q, want four", data)
 	}
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
 	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v6", 1, false), "")...), 500, "",
 		`"an error with albatross. got timeout"`)
 }
 
-func TestUploadWithoutAnswer(t *testing.T) {
+func TestUploadWithoutFile(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	c := dial(t, s)
@@ -134,13 +134,15 @@ func TestDownloadBlock(t *testing.T) {
 
 	a := postJSON(t, s, token, "/api/block/download",
 		`{"albatross_instance":"default","block_name":"V1","compression_level":0}`)
-	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"V1_dump\""
+	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\n" +
+		"Content-Disposition: attachment; filename=\"V1_dump\""
 	if a.head != head || a.body != string(want) {
 		t.Errorf("got %q and %d bytes", a.head, len(a.body))
 	}
 }
 
-// After every answer to a download the connection is closed, without a word of it.
+// TestDownloadCloses checks that the server closes the connection after every response to
+// a download, without announcing it in a header.
 func TestDownloadCloses(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -152,7 +154,7 @@ func TestDownloadCloses(t *testing.T) {
 		"bad token":    {message("POST", path, "{}", bearer("x")), `"Failed to find user with token x"`},
 		"fields missing": {message("POST", path, `{"albatross_instance":"default","block_name":"v1"}`, bearer(token)),
 			`"Couldn't find block name in json"`},
-		"no JSON": {message("POST", path, `[]`, bearer(token)), `"not a dictionary"`},
+		"not an object": {message("POST", path, `[]`, bearer(token)), `"not a dictionary"`},
 	} {
 		c := dial(t, s)
 		c.send(test.request)

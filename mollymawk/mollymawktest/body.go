@@ -10,38 +10,38 @@ import (
 	"strings"
 )
 
-// body reads a request's body out of its framing and records it. Read returns
-// io.EOF where H1 tells the handler that the body has ended (ocaml-h1 389e5b9,
-// lib/parse.ml), which says little: see ending. It returns errUnfinished where H1
-// never does so.
+// body reads a request's body, without its framing, and records it. Read returns io.EOF
+// where H1 reports the end of the body to the handler (ocaml-h1 389e5b9, lib/parse.ml);
+// see ending for what that can mean. Read returns errUnfinished where H1 never reports
+// the end.
 type body struct {
 	r       *bufio.Reader
 	record  *requestRecord
 	chunked bool
-	left    int64 // of the body, or of the chunk
-	begun   bool  // the first chunk has been reached
+	left    int64 // bytes left of the body or the chunk
+	started bool  // whether the first chunk has been reached
 	ending  ending
 	err     error
 }
 
-// ending is how a body has ended.
+// ending says how a body ended.
 type ending int
 
 const (
-	// whole is a body that is complete, or that goes on.
+	// whole means that the body is complete, or hasn't ended yet.
 	whole ending = iota
-	// early is the end of the connection (FIN) while bytes were due: within a body with
-	// a length or within a chunk. To the handler it looks complete.
+	// early means that the connection ended (FIN) inside a body with a length or inside a
+	// chunk. To the handler, the body looks complete.
 	early
-	// failed is malformed framing or a connection that was reset (RST). The handler is
-	// told that the body has ended, and its answer raises an exception.
+	// failed means that the framing is malformed or the connection was reset (RST). H1
+	// reports the end of the body to the handler, whose response raises an exception.
 	failed
-	// unfinished is the end of the connection between two chunks, or a connection that
-	// this server has cut. The handler waits for the rest without end.
+	// unfinished means that the connection ended between two chunks, or that this server
+	// cut it. The handler waits for the rest forever.
 	unfinished
 )
 
-// errUnfinished reports that nothing more comes of a body that hasn't ended.
+// errUnfinished reports that no more data will arrive for a body that hasn't ended.
 var errUnfinished = errors.New("the body never ends")
 
 func newBody(r *bufio.Reader, record *requestRecord, length int64, chunked bool) *body {
@@ -72,28 +72,28 @@ func (b *body) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF) && b.left > 0:
 		b.end(early)
 	case err != nil:
-		b.end(lost(err))
+		b.end(endingOf(err))
 	}
 	return n, nil
 }
 
-// lost is the ending that goes with an error of the connection where the end of the
+// endingOf returns the ending for a connection error at a point where the end of the
 // connection doesn't end the body.
-func lost(err error) ending {
+func endingOf(err error) ending {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return unfinished
 	}
 	return failed
 }
 
-// nextChunk reads what separates two chunks. Neither chunk extensions nor trailers
-// are supported: both are malformed.
+// nextChunk reads the framing up to the next chunk's data. It treats chunk extensions and
+// trailers as malformed.
 func (b *body) nextChunk() {
 	p := headParser{r: b.r}
-	if b.begun {
+	if b.started {
 		p.expect("\r\n")
 	}
-	b.begun = true
+	b.started = true
 	p.text.Reset()
 	digits := p.until("\r")
 	p.expect("\r\n")
@@ -108,7 +108,7 @@ func (b *body) nextChunk() {
 	case errors.Is(p.err, errMalformed):
 		b.end(failed)
 	case p.err != nil:
-		b.end(lost(p.err))
+		b.end(endingOf(p.err))
 	case size == 0:
 		b.end(whole)
 	}
@@ -123,9 +123,9 @@ func (b *body) end(how ending) {
 	b.record.bodyEnded(how != whole)
 }
 
-// all reads what is left into memory. It returns false if the body never ends; then
-// there is no answer. A body that needs more than memory, or announces more, raises
-// an exception.
+// all reads the rest of the body into memory. It reports false if the body never ends;
+// then there is no response. A body longer than memory, in bytes, raises an exception, and
+// so does one whose announced length is longer.
 func (b *body) all(announced, memory int64) ([]byte, bool) {
 	if announced > memory {
 		raise("Out_of_memory")
@@ -137,7 +137,7 @@ func (b *body) all(announced, memory int64) ([]byte, bool) {
 	return data, err == nil
 }
 
-// drain reads what nobody wanted, and reports whether another request may follow.
+// drain discards the rest of the body and reports whether another request may follow.
 func (b *body) drain() bool {
 	_, err := io.Copy(io.Discard, b)
 	return err == nil && b.ending == whole

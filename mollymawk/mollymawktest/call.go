@@ -6,24 +6,23 @@ import (
 	"strings"
 )
 
-// Words as Mollymawk spells them.
+// Words that Mollymawk misspells.
 const (
 	occurred     = "occured"     //nolint:misspell
 	successfully = "succesfully" //nolint:misspell
 )
 
-// callState is how far the answer is.
+// callState is the state of a call's response.
 type callState int
 
 const (
 	waiting callState = iota
-	answered
+	responded
 	streaming
 )
 
-// call is a request while it is handled. A handler that returns without having
-// answered leaves the client without an answer, which is what Mollymawk often
-// does.
+// call is a request being handled. If the handler returns without responding, the client
+// gets no response, as often happens with Mollymawk.
 type call struct {
 	srv    *Server
 	conn   *conn
@@ -34,11 +33,11 @@ type call struct {
 	record *requestRecord
 
 	user    *user
-	byToken bool // else by session, and changes need a CSRF value
+	byToken bool // false for a session, which needs a CSRF value for changes
 
 	state  callState
-	over   bool // the process has ended: nothing more is sent
-	closes bool // the connection is closed after the answer
+	over   bool // the process has crashed: nothing more is sent
+	closes bool // the connection is closed after the response
 }
 
 func (c *conn) newCall(h *head, length int64, chunked bool) *call {
@@ -50,8 +49,8 @@ func (c *conn) newCall(h *head, length int64, chunked bool) *call {
 	}
 }
 
-// begin moves on from waiting. Answering twice raises an exception, and so does
-// answering after an error of the connection was reported, as in H1.
+// begin starts the response. As in H1, responding twice or after a connection error raises
+// an exception.
 func (c *call) begin(state callState) bool {
 	if c.over || c.state != waiting || c.body.ending == failed {
 		c.crash()
@@ -61,20 +60,20 @@ func (c *call) begin(state callState) bool {
 	return true
 }
 
-// readBody reads the whole body into memory, or returns false if it never ends. The
-// memory is allocated for the length in the header, whatever the framing is.
+// readBody reads the whole body into memory. It reports false if the body never ends.
+// Mollymawk allocates memory for the Content-Length even if the body is chunked.
 func (c *call) readBody() ([]byte, bool) {
 	text, _ := c.head.last("content-length")
 	announced, _ := integer(text)
 	return c.body.all(announced, c.srv.options.Memory)
 }
 
-// respond sends a whole answer.
+// respond sends a complete response.
 func (c *call) respond(status int, contentType, body string, extra ...field) {
-	if !c.begin(answered) {
+	if !c.begin(responded) {
 		return
 	}
-	c.record.answered(status)
+	c.record.responded(status)
 	fields := append([]field{
 		{"content-length", strconv.Itoa(len(body))},
 		{"content-type", contentType},
@@ -99,14 +98,14 @@ func (c *call) send(head, body string) error {
 	return err
 }
 
-// stream is an answer without a length, which ends with the connection. Its head
-// is sent together with the first bytes.
+// stream is a response without a length, which ends with the connection. Its head is sent
+// together with the first bytes.
 type stream struct {
 	call *call
 	head string
 }
 
-// stream commits to an answer 200 with these headers; nothing is sent yet.
+// stream commits to a 200 response with these headers. It sends nothing yet.
 func (c *call) stream(fields ...field) *stream {
 	if !c.begin(streaming) {
 		return nil
@@ -118,12 +117,13 @@ func (s *stream) write(p string) error {
 	head := s.head
 	s.head = ""
 	if head != "" {
-		s.call.record.answered(http.StatusOK)
+		s.call.record.responded(http.StatusOK)
 	}
 	return s.call.send(head, p)
 }
 
-// envelope answers with Mollymawk's JSON. The title is the status if it is empty.
+// envelope sends a response with Mollymawk's JSON envelope. An empty title stands for the
+// status.
 func (c *call) envelope(status int, title string, data any, extra ...field) {
 	if title == "" {
 		title = strconv.Itoa(status)
@@ -136,10 +136,10 @@ func (c *call) envelope(status int, title string, data any, extra ...field) {
 	}), extra...)
 }
 
-// say answers with the JSON envelope without a title of its own.
+// say sends a response with the JSON envelope and the default title.
 func (c *call) say(status int, data any) { c.envelope(status, "", data) }
 
-// errorPage answers with an HTML page even on API routes.
+// errorPage responds with an HTML page, even on API routes.
 func (c *call) errorPage(status int, title, text string) {
 	if title == "" {
 		title = strconv.Itoa(status)
@@ -147,7 +147,7 @@ func (c *call) errorPage(status int, title, text string) {
 	c.respond(status, "text/html", errorPage(status, title, text))
 }
 
-// redirect answers 302 with a message for the next page.
+// redirect responds with 302 and a message for the next page.
 func (c *call) redirect(location, flash string, extra ...field) {
 	extra = append(extra, field{"Set-Cookie", "flash_msg=" + flash + ";Path=/;"}, field{"location", location})
 	c.respond(http.StatusFound, "text/html", errorPage(http.StatusFound, "Redirecting", ""), extra...)
@@ -156,17 +156,18 @@ func (c *call) redirect(location, flash string, extra ...field) {
 // param returns the first value of a query parameter.
 func (c *call) param(name string) (string, bool) { return queryValue(c.query, name) }
 
-// queryPlace returns the albatross instance and the unikernel that the query names, or
-// answers.
-func (c *call) queryPlace() (instance, name string, ok bool) {
+// queryNames returns the albatross instance and the unikernel named in the query. If one
+// is missing or invalid, it responds and returns false.
+func (c *call) queryNames() (instance, name string, ok bool) {
 	if instance, ok = c.queryInstance(); ok {
 		name, ok = c.queryUnikernel()
 	}
 	return instance, name, ok
 }
 
-// queryInstance returns the albatross instance that the query names, or answers. A
-// browser is sent to choose one, and then back.
+// queryInstance returns the albatross instance named in the query. If it is missing,
+// queryInstance redirects to a page for choosing one; if it is invalid or unknown,
+// queryInstance responds with an error. It then returns false.
 func (c *call) queryInstance() (string, bool) {
 	text, ok := c.param("instance")
 	if !ok {
@@ -186,8 +187,8 @@ func (c *call) queryInstance() (string, bool) {
 	return name, true
 }
 
-// queryUnikernel returns the unikernel that the query names, or answers. Whether
-// there is one is not looked at.
+// queryUnikernel returns the unikernel named in the query. If the name is missing or
+// invalid, it responds and returns false. It doesn't check whether the unikernel exists.
 func (c *call) queryUnikernel() (string, bool) {
 	text, ok := c.param("unikernel")
 	if !ok {

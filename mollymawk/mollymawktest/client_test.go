@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must come, and silence for what must
-// not.
+// timeout is how long a test waits for something expected, and silence how long it waits
+// to see that nothing arrives.
 const (
-	patience = 10 * time.Second
-	silence  = 60 * time.Millisecond
+	timeout = 10 * time.Second
+	silence = 60 * time.Millisecond
 )
 
-// clock is a time that a test moves.
+// clock is a clock that a test sets.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -66,15 +66,14 @@ func (c *client) send(text string) {
 	}
 }
 
-// answer is one answer, read by its Content-Length or up to the end of the
-// connection.
-type answer struct {
+// response is a response, read by its Content-Length or up to the end of the connection.
+type response struct {
 	status int
-	head   string // raw, up to and without the empty line
+	head   string // raw, without the empty line at its end
 	body   string
 }
 
-func (a answer) header(name string) string {
+func (a response) header(name string) string {
 	for line := range strings.SplitSeq(a.head, "\r\n") {
 		if key, value, ok := strings.Cut(line, ": "); ok && strings.EqualFold(key, name) {
 			return value
@@ -83,19 +82,19 @@ func (a answer) header(name string) string {
 	return ""
 }
 
-func (c *client) read() answer {
+func (c *client) read() response {
 	c.t.Helper()
-	a, err := c.tryRead(patience)
+	a, err := c.tryRead(timeout)
 	if err != nil {
-		c.t.Fatalf("no answer: %v", err)
+		c.t.Fatalf("no response: %v", err)
 	}
 	return a
 }
 
-func (c *client) tryRead(wait time.Duration) (answer, error) {
+func (c *client) tryRead(wait time.Duration) (response, error) {
 	_ = c.conn.SetReadDeadline(time.Now().Add(wait))
 	defer func() { _ = c.conn.SetReadDeadline(time.Time{}) }()
-	var a answer
+	var a response
 	for {
 		line, err := c.r.ReadString('\n')
 		if err != nil {
@@ -126,35 +125,33 @@ func (c *client) tryRead(wait time.Duration) (answer, error) {
 	return a, err
 }
 
-// wantSilence fails the test if anything comes, or the connection ends.
+// wantSilence fails the test if anything arrives or the connection ends.
 func (c *client) wantSilence() {
 	c.t.Helper()
 	if a, err := c.tryRead(silence); !errors.Is(err, os.ErrDeadlineExceeded) || a.head != "" {
-		c.t.Fatalf("want no answer, got %q %q, %v", a.head, a.body, err)
+		c.t.Fatalf("want no response, got %q %q, %v", a.head, a.body, err)
 	}
 }
 
-// wantClosed fails the test if anything comes but the end of the connection.
+// wantClosed fails the test unless the connection ends without further data.
 func (c *client) wantClosed() {
 	c.t.Helper()
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
 	rest, err := io.ReadAll(c.r)
 	if err != nil || len(rest) > 0 {
 		c.t.Fatalf("want the end of the connection, got %q, %v", rest, err)
 	}
 }
 
-// roundTrip is one request on a connection of its own.
-func roundTrip(t *testing.T, s *Server, request string) answer {
+// roundTrip sends a request on a new connection and returns the response.
+func roundTrip(t *testing.T, s *Server, request string) response {
 	t.Helper()
 	c := dial(t, s)
 	c.send(request)
 	return c.read()
 }
 
-// message writes a request. A body gets its length.
-
-// envelope is an answer's body as it must be, byte by byte. data is JSON.
+// envelope returns the exact body of a response. data is JSON.
 func envelope(status int, title, data string) string {
 	if title == "" {
 		title = strconv.Itoa(status)
@@ -162,7 +159,7 @@ func envelope(status int, title, data string) string {
 	return fmt.Sprintf(`{"status":%d,"title":"%s","success":%t,"data":%s}`, status, title, status == 200, data)
 }
 
-func wantEnvelope(t *testing.T, a answer, status int, title, data string) {
+func wantEnvelope(t *testing.T, a response, status int, title, data string) {
 	t.Helper()
 	if want := envelope(status, title, data); a.status != status || a.body != want ||
 		a.header("content-type") != "application/json" {
@@ -170,8 +167,8 @@ func wantEnvelope(t *testing.T, a answer, status int, title, data string) {
 	}
 }
 
-// wantPage looks for an error page with this title and text.
-func wantPage(t *testing.T, a answer, status int, title, text string) {
+// wantPage checks that the response is an error page with this title and text.
+func wantPage(t *testing.T, a response, status int, title, text string) {
 	t.Helper()
 	want := fmt.Sprintf(`<p>Error %d</p><p>%s</p><p>\&quot;%s\&quot;</p>`, status, title, text)
 	if a.status != status || a.header("content-type") != "text/html" || !strings.Contains(a.body, want) {
@@ -179,35 +176,35 @@ func wantPage(t *testing.T, a answer, status int, title, text string) {
 	}
 }
 
-func postForm(t *testing.T, s *Server, token, target string, parts ...part) answer {
+func postForm(t *testing.T, s *Server, token, target string, parts ...part) response {
 	t.Helper()
 	return roundTrip(t, s, message(http.MethodPost, target, form(parts...), bearer(token), formType))
 }
 
-func postJSON(t *testing.T, s *Server, token, target, body string) answer {
+func postJSON(t *testing.T, s *Server, token, target, body string) response {
 	t.Helper()
 	return roundTrip(t, s, message(http.MethodPost, target, body, bearer(token)))
 }
 
-func fetch(t *testing.T, s *Server, target string, headers ...string) answer {
+func fetch(t *testing.T, s *Server, target string, headers ...string) response {
 	t.Helper()
 	return roundTrip(t, s, message(http.MethodGet, target, "", headers...))
 }
 
-// start returns a server and a token of alice.
+// start returns a server and a token of user alice.
 func start(t *testing.T, options Options) (*Server, string) {
 	t.Helper()
 	s := New(t, options)
 	return s, s.AddToken("alice", "gate", time.Hour)
 }
 
-// eventually waits until a condition holds.
+// eventually waits until holds returns true.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -216,7 +213,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // waitForRequests waits until the bodies of at least n requests have ended.
 func waitForRequests(t *testing.T, s *Server, n int) (requests []Request) {
 	t.Helper()
-	eventually(t, "the requests have come", func() bool {
+	eventually(t, "the requests have arrived", func() bool {
 		requests = s.Requests()
 		ended := 0
 		for _, r := range requests {
@@ -229,8 +226,8 @@ func waitForRequests(t *testing.T, s *Server, n int) (requests []Request) {
 	return requests
 }
 
-// usageCount is how many requests were authenticated with a token; -1 if there is no
-// such token.
+// usageCount returns the number of requests authenticated with a token, or -1 if there is
+// no such token.
 func usageCount(s *Server, value string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

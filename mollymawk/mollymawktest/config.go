@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// config is a unikernel_config.
+// config is the parsed form of unikernel_config.
 type config struct {
 	typ           string
 	onFailure     failBehaviour
@@ -31,9 +31,9 @@ type blockDevice struct {
 	sectorSize int64
 }
 
-// parseConfig reads a unikernel_config. The first mistake in this order is told:
-// fail_behaviour, CPUs, vcpus, boot partition, memory, networks, blocks,
-// arguments, startup, typ. In 2025 the CPU and the typ could be left out.
+// parseConfig parses a unikernel_config. It returns the first error in this order:
+// fail_behaviour, CPUs, vcpus, boot partition, memory, networks, blocks, arguments,
+// startup, typ. With Generation2025, the CPU and the typ are optional.
 func parseConfig(text string, generation Generation) (config, error) {
 	value, err := parseJSON(text)
 	if err != nil {
@@ -59,7 +59,7 @@ func parseConfig(text string, generation Generation) (config, error) {
 	return cfg, p.err
 }
 
-// configParser keeps the first error.
+// configParser records the first error.
 type configParser struct {
 	o   object
 	err error
@@ -97,7 +97,8 @@ func (p *configParser) failBehaviour() failBehaviour {
 	return behaviour
 }
 
-// integers returns a list as a set, which isn't nil.
+// integers returns the sorted integers of a list without duplicates. The result is never
+// nil.
 func (p *configParser) integers(list []any, problem string) []int64 {
 	set := []int64{}
 	for _, item := range list {
@@ -136,13 +137,13 @@ func (p *configParser) cpuids(generation Generation) []int64 {
 	return p.integers(list, "CPUid is not an int")
 }
 
-func (p *configParser) integer(name string, missing, least, most int64, problem string) int64 {
+func (p *configParser) integer(name string, missing, minimum, maximum int64, problem string) int64 {
 	value, ok := p.o.get(name)
 	if !ok {
 		return missing
 	}
 	n, ok := value.(int64)
-	if !ok || n < least || n > most {
+	if !ok || n < minimum || n > maximum {
 		p.fail(problem)
 	}
 	return n
@@ -166,7 +167,7 @@ func (p *configParser) list(name, problem string) []any {
 	return list
 }
 
-// device reads "name" or {"name", "host_device", …}.
+// device parses a device: "name" or {"name", "host_device", …}.
 func (p *configParser) device(item any) (name, host string, rest object) {
 	switch item := item.(type) {
 	case string:
@@ -253,7 +254,7 @@ func (p *configParser) typ(generation Generation) string {
 	return text
 }
 
-// json is a unikernel as it is listed.
+// json returns the unikernel's entry in the list of unikernels.
 func (u *unikernel) json(name string, d *domain) object {
 	cfg := u.config
 	var onFailure any = "quit"
@@ -294,7 +295,7 @@ func (u *unikernel) json(name string, d *domain) object {
 	}
 }
 
-// list is a JSON array.
+// list returns items as a JSON array.
 func list[T any](items []T) []any {
 	array := []any{}
 	for _, item := range items {

@@ -9,13 +9,11 @@ import (
 	"time"
 )
 
-// lingering is how long a connection that the server ends waits for the client
-// to close it too, so that the answer isn't lost with the bytes that were never
-// read.
-const lingering = 2 * time.Second
+// lingerTimeout is how long the server waits for the client to close a connection that the
+// server ends. Closing it with unread bytes could lose the response.
+const lingerTimeout = 2 * time.Second
 
-// conn is one connection. One goroutine reads requests and answers them, one at a
-// time.
+// conn is a connection. One goroutine reads its requests and responds, one at a time.
 type conn struct {
 	srv    *Server
 	net    net.Conn
@@ -25,7 +23,7 @@ type conn struct {
 	// cut is closed by reset.
 	cut     chan struct{}
 	cutOnce sync.Once
-	// gone is made by watch.
+	// gone is closed when the client is gone; nil unless watch was called.
 	gone chan struct{}
 }
 
@@ -35,7 +33,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// Read takes note of every byte that is received.
+// Read implements io.Reader. It records all received bytes.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.net.Read(p)
 	c.srv.recorder.received(c.record, p[:n])
@@ -60,15 +58,15 @@ func (c *conn) serve() {
 		}
 		call := c.newCall(h, length, chunked)
 		c.srv.dispatch(call)
-		if !c.goesOn(call) {
+		if !c.endRequest(call) {
 			return
 		}
 	}
 }
 
-// goesOn ends what the handler left open of a request, and reports whether another
-// may follow.
-func (c *conn) goesOn(call *call) bool {
+// endRequest completes a request after its handler has returned, and reports whether
+// another one may follow.
+func (c *conn) endRequest(call *call) bool {
 	switch {
 	case call.over:
 		c.finish(call)
@@ -81,7 +79,7 @@ func (c *conn) goesOn(call *call) bool {
 		c.finish(call)
 		return false
 	}
-	// H1 reads on after the answer, however long the body is.
+	// H1 reads the whole body after the response, however long it is.
 	if !call.body.drain() {
 		c.ignore()
 		return false
@@ -89,11 +87,11 @@ func (c *conn) goesOn(call *call) bool {
 	return true
 }
 
-// ignore takes what still comes in until the client closes the connection.
+// ignore discards received bytes until the client closes the connection.
 func (c *conn) ignore() { _, _ = io.Copy(io.Discard, c.r) }
 
-// watch reads on while an answer is streamed that the connection ends with, and
-// returns a channel that is closed when the client is gone.
+// watch discards received bytes while a response is streamed that ends with the
+// connection. It returns a channel that is closed when the client is gone.
 func (c *conn) watch() <-chan struct{} {
 	c.gone = make(chan struct{})
 	c.srv.tasks.Go(func() {
@@ -103,37 +101,37 @@ func (c *conn) watch() <-chan struct{} {
 	return c.gone
 }
 
-// finish ends the connection once the client has got the answer. What is left of
-// the request is still recorded.
+// finish ends the connection once the client has received the response. It still records
+// the rest of the request.
 func (c *conn) finish(call *call) {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // the client may be gone
 	}
 	if c.gone == nil {
-		_ = c.net.SetReadDeadline(time.Now().Add(lingering)) // fails only if it is closed
+		_ = c.net.SetReadDeadline(time.Now().Add(lingerTimeout)) // fails only if closed
 		call.body.drain()
 		c.ignore()
 		return
 	}
 	select {
 	case <-c.gone:
-	case <-time.After(lingering):
+	case <-time.After(lingerTimeout):
 	}
 }
 
 func (c *conn) close() {
 	c.once.Do(func() {
-		_ = c.net.Close() // nothing is to be saved by an error
+		_ = c.net.Close() // there is no way to handle an error
 		c.srv.untrack(c)
 		c.srv.recorder.closed(c.record)
 	})
 }
 
-// reset closes the connection in the middle of whatever goes on.
+// reset closes the connection immediately, with a TCP reset if possible.
 func (c *conn) reset() {
 	c.cutOnce.Do(func() { close(c.cut) })
 	if tcp, ok := c.net.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // then it is an orderly close
+		_ = tcp.SetLinger(0) // on an error, the close is orderly
 	}
 	c.close()
 }

@@ -5,18 +5,17 @@ import (
 	"sync"
 )
 
-// replayed is how many lines a new subscriber gets first.
+// replayed is the number of past lines that a new subscriber receives first.
 const replayed = 40
 
-// console is what a unikernel has written and who listens. It is guarded by
-// Server.mu.
+// console holds a unikernel's recent output and its subscribers. Server.mu guards it.
 type console struct {
-	lines       []string // events as sent, the last ones
+	lines       []string // the most recent events, as sent
 	subscribers map[*subscriber]struct{}
 }
 
-// subscriber is one open event stream. It takes any number of events, so that
-// nobody waits for a slow client.
+// subscriber is an open event stream. It queues any number of events, so that a slow
+// client blocks nobody.
 type subscriber struct {
 	mu      sync.Mutex
 	pending []string
@@ -38,7 +37,7 @@ func (s *subscriber) push(event string) {
 	s.mu.Unlock()
 	select {
 	case s.ready <- struct{}{}:
-	default: // a signal is there already
+	default: // already signaled
 	}
 }
 
@@ -50,8 +49,7 @@ func (s *subscriber) take() []string {
 	return events
 }
 
-// Emit has a unikernel write a line to its console. It reports whether there is
-// such a unikernel.
+// Emit writes a line to a unikernel's console. It reports whether the unikernel exists.
 func (s *Server) Emit(user, instance, unikernel, line string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +71,7 @@ func (s *Server) Emit(user, instance, unikernel, line string) bool {
 	return true
 }
 
-// Consoles is how many console streams are open.
+// Consoles returns the number of open console streams.
 func (s *Server) Consoles() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,11 +86,11 @@ func (s *Server) Consoles() int {
 	return n
 }
 
-// console is GET /api/unikernel/console. Nothing is sent before the first event,
-// and nothing ever ends the stream but the client: a unikernel that is silent,
-// destroyed or was never there looks the same.
+// console handles GET /api/unikernel/console. It sends nothing before the first event, and
+// only the client ends the stream: unikernels that are silent, destroyed or never existed
+// look the same.
 func (c *call) console() {
-	instance, name, ok := c.queryPlace()
+	instance, name, ok := c.queryNames()
 	if !ok {
 		return
 	}
@@ -104,33 +102,33 @@ func (c *call) console() {
 	if !c.body.drain() {
 		return
 	}
-	me := &subscriber{ready: make(chan struct{}, 1)}
+	sub := &subscriber{ready: make(chan struct{}, 1)}
 	var from *console
 	_, err := c.command(instance, func(d *domain) (string, error) {
 		from = d.consoleOf(name)
 		for _, event := range from.lines {
-			me.push(event)
+			sub.push(event)
 		}
-		from.subscribers[me] = struct{}{}
+		from.subscribers[sub] = struct{}{}
 		return "", nil
 	})
 	gone := c.conn.watch()
 	if err != nil {
-		<-gone // refused: the connection goes quiet
+		<-gone // albatross refused: the connection stays silent
 		return
 	}
 	defer func() {
 		c.srv.mu.Lock()
 		defer c.srv.mu.Unlock()
-		delete(from.subscribers, me)
+		delete(from.subscribers, sub)
 	}()
 	for {
 		select {
-		case <-me.ready:
+		case <-sub.ready:
 		case <-gone:
 			return
 		}
-		for _, event := range me.take() {
+		for _, event := range sub.take() {
 			if err := out.write(event); err != nil {
 				return
 			}

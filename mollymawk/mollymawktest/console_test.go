@@ -9,7 +9,7 @@ import (
 
 const consolePath = "/api/unikernel/console?unikernel=hello&instance=default"
 
-// events is what a console stream sends for some lines.
+// events returns the bytes that a console stream sends for these lines.
 func events(lines ...string) string {
 	var b strings.Builder
 	for _, line := range lines {
@@ -18,10 +18,10 @@ func events(lines ...string) string {
 	return b.String()
 }
 
-// wantNext reads exactly this.
+// wantNext checks that exactly these bytes arrive next.
 func (c *client) wantNext(want string) {
 	c.t.Helper()
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
 	got := make([]byte, len(want))
 	for n := 0; n < len(got); {
 		m, err := c.r.Read(got[n:])
@@ -35,7 +35,8 @@ func (c *client) wantNext(want string) {
 const consoleHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nx-frame-options: DENY\r\n" +
 	"content-security-policy: frame-ancestors 'none'\r\n\r\n"
 
-// Not even a status line comes before the first event.
+// TestConsoleHoldsHeadBack checks that the server sends nothing, not even a status line,
+// before the first event.
 func TestConsoleHoldsHeadBack(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{Clock: newClock().Now})
@@ -46,19 +47,19 @@ func TestConsoleHoldsHeadBack(t *testing.T) {
 	eventually(t, "the stream is open", func() bool { return s.Consoles() == 1 })
 	c.wantSilence()
 	if s.Requests()[0].Status != 0 {
-		t.Error("an answer is recorded")
+		t.Error("a response is recorded before it was sent")
 	}
 	s.Emit("alice", "default", "hello", `say "hi"`)
 	c.wantNext(consoleHead + events(`say \"hi\"`))
 	s.Emit("alice", "default", "hello", "äöü\x1b")
 	c.wantNext(events(`äöü\u001b`))
 	if s.Requests()[0].Status != 200 {
-		t.Error("no answer is recorded")
+		t.Error("no response is recorded")
 	}
-	// The unikernel goes, and nothing tells.
+	// Destroying the unikernel sends nothing on the stream.
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
 	if s.Emit("alice", "default", "hello", "gone") {
-		t.Error("a destroyed unikernel writes")
+		t.Error("Emit succeeded for a destroyed unikernel")
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(silence))
 	if b, err := c.r.ReadByte(); err == nil {
@@ -87,7 +88,7 @@ func TestConsoleReplays(t *testing.T) {
 	c.wantNext(events("live"))
 }
 
-func TestConsoleOfNobody(t *testing.T) {
+func TestConsoleWithoutUnikernel(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.AddUnikernel("bob", "default", "hello")
@@ -101,8 +102,9 @@ func TestConsoleOfNobody(t *testing.T) {
 	c.wantSilence()
 }
 
-// Nothing on the connection is looked at any more once the stream has begun.
-func TestConsoleTakesTheConnection(t *testing.T) {
+// TestConsoleIgnoresNextRequest checks that the server handles no further request on the
+// connection of a stream.
+func TestConsoleIgnoresNextRequest(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.AddUnikernel("alice", "default", "hello")
@@ -110,6 +112,6 @@ func TestConsoleTakesTheConnection(t *testing.T) {
 	c.send(message("GET", consolePath, "", bearer(token)) + message("GET", "/style.css", ""))
 	c.wantSilence()
 	if n := len(s.Requests()); n != 1 {
-		t.Errorf("%d requests", n)
+		t.Errorf("%d requests, want 1", n)
 	}
 }

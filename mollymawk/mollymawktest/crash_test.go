@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// wantCut fails the test if an answer comes; the connection may end in any way.
+// wantCut fails the test if a response arrives. The connection may end in any way.
 func (c *client) wantCut() {
 	c.t.Helper()
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
 	rest, err := io.ReadAll(c.r)
 	if err, ok := err.(net.Error); ok && err.Timeout() {
-		c.t.Fatal("the connection goes on")
+		c.t.Fatal("the connection is still open")
 	}
 	if len(rest) > 0 {
 		c.t.Fatalf("got %q, want the end of the connection", rest)
 	}
 }
 
-// The end of the process cuts all connections and is counted; afterwards the server
-// serves on with what it has stored.
+// TestCrashes checks that a crash cuts all connections and is counted, and that the server
+// then continues with what it has stored.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	for name, request := range crashing {
+	for name, request := range crashRequests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, token := start(t, Options{})
@@ -39,17 +39,17 @@ func TestCrashes(t *testing.T) {
 			c.wantCut()
 			bystander.wantCut()
 			if n := s.Crashes(); n != 1 {
-				t.Errorf("%d crashes", n)
+				t.Errorf("%d crashes, want 1", n)
 			}
 			if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 ||
 				!strings.Contains(a.body, "hello") {
-				t.Errorf("afterwards: %d %s", a.status, a.body)
+				t.Errorf("after the crash: %d %s", a.status, a.body)
 			}
 		})
 	}
 }
 
-// What looks like one of those and ends nothing.
+// TestNoCrashes checks that similar requests don't crash the server.
 func TestNoCrashes(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{Memory: 1 << 20})
@@ -62,7 +62,7 @@ func TestNoCrashes(t *testing.T) {
 	}{
 		"NaN in a member that isn't quoted": {
 			message("POST", "/api/login", `{"email":"alice@example.com","password":"mollymawk","x":NaN}`), 200},
-		"NaN where no error quotes": {message("POST", pathDestroy, `{"name":NaN}`, "$T"), 400},
+		"NaN in an error without quotation": {message("POST", pathDestroy, `{"name":NaN}`, "$T"), 400},
 		"NaN in a configuration": {
 			message("POST", pathCreate, form(create([]part{{"unikernel_config", `{"cpuid":0,"memory":NaN}`}})...), "$T",
 				formType), 400},
@@ -93,8 +93,8 @@ func TestNoCrashes(t *testing.T) {
 	}
 }
 
-// A second file is another request to create: its answer ends the process after the
-// first was sent.
+// TestSecondFile checks that a second file acts like another request to create, whose
+// response crashes the server after the first response was sent.
 func TestSecondFile(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
@@ -109,19 +109,20 @@ func TestSecondFile(t *testing.T) {
 		c := dial(t, s)
 		c.send(fill(request, token, "", ""))
 		if a := c.read(); a.status == 0 {
-			t.Errorf("%s: no answer", name)
+			t.Errorf("%s: no response", name)
 		}
 		c.wantCut()
 		if n := s.Crashes(); n != 1 {
 			t.Errorf("%s: %d crashes", name, n)
 		}
 		if data, _ := s.Block("alice", "default", "v1"); name == "block" && string(data) != "two" {
-			t.Errorf("%s: it holds %q", name, data)
+			t.Errorf("%s: the block contains %q", name, data)
 		}
 	}
 }
 
-// A chunked body is held in memory too, without having been announced.
+// TestBodyBeyondMemory checks that a chunked body that exceeds the memory crashes the
+// server, too.
 func TestBodyBeyondMemory(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{Memory: 1 << 20})
@@ -134,14 +135,15 @@ func TestBodyBeyondMemory(t *testing.T) {
 	}
 }
 
-// What was uploaded when the process ended is not taken as whole.
-func TestCrashEndsUpload(t *testing.T) {
+// TestCrashAbortsUpload checks that an upload in progress during a crash doesn't count as
+// complete.
+func TestCrashAbortsUpload(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.AddUnikernel("alice", "default", "hello")
 	uploading := dial(t, s)
 	uploading.send(message("POST", pathCreate, "", bearer(token), formType, withLength) + forcedCreate(80000))
-	eventually(t, "the upload is under way", func() bool {
+	eventually(t, "the upload has started", func() bool {
 		r := s.Requests()
 		return len(r) == 1 && r[0].BodyLength > 10000
 	})

@@ -8,41 +8,42 @@ import (
 	"strings"
 )
 
-// CrashingRequests returns requests that end Mollymawk, by what is wrong with them, for a
-// front end to keep away. Those that need it carry the token, or the cookie with its CSRF
-// value, of a user with a running unikernel "hello" and a block "v1" on "default".
+// CrashingRequests returns requests that crash Mollymawk, for testing that a front end
+// blocks them. The keys describe what is wrong with each request. Where necessary, the
+// requests carry token, or cookie with its CSRF value csrf. Their user must have a running
+// unikernel "hello" and a block "v1" on the instance "default".
 func CrashingRequests(token, cookie, csrf string) map[string]string {
 	requests := make(map[string]string)
-	for name, request := range crashing {
+	for name, request := range crashRequests {
 		requests[name] = fill(request, token, cookie, csrf)
 	}
 	return requests
 }
 
-// crashing are requests that end Mollymawk. $T is a token and $C a cookie with a CSRF
-// value $X.
-var crashing = map[string]string{
-	// How the body is framed: the parse error is reported, then the handler answers.
-	"chunk extension":       message("POST", "/api/login", "", withChunks) + "2;x\r\n{}\r\n0\r\n\r\n",
-	"chunk size 0x":         message("POST", "/api/login", "", withChunks) + "0x2\r\n{}\r\n0\r\n\r\n",
-	"chunk size too large":  message("POST", "/api/register", "", withChunks) + "fffffffffffffffff\r\n{}\r\n0\r\n\r\n",
-	"chunk without its end": message("POST", "/api/login", "", withChunks) + "2\r\n{}x\r\n0\r\n\r\n",
-	"trailers":              message("POST", "/api/register", "", withChunks) + "2\r\n{}\r\n0\r\nA: b\r\n\r\n",
+// crashRequests are requests that crash Mollymawk. $T stands for a token, $C for a cookie
+// and $X for its CSRF value.
+var crashRequests = map[string]string{
+	// Framing: H1 reports the parse error, and then the handler responds.
+	"chunk extension":      message("POST", "/api/login", "", withChunks) + "2;x\r\n{}\r\n0\r\n\r\n",
+	"chunk size 0x":        message("POST", "/api/login", "", withChunks) + "0x2\r\n{}\r\n0\r\n\r\n",
+	"chunk size too large": message("POST", "/api/register", "", withChunks) + "fffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+	"chunk without end":    message("POST", "/api/login", "", withChunks) + "2\r\n{}x\r\n0\r\n\r\n",
+	"trailers":             message("POST", "/api/register", "", withChunks) + "2\r\n{}\r\n0\r\nA: b\r\n\r\n",
 	"chunk extension, form": message("POST", pathCreate, "", "$T", formType, withChunks) +
 		strings.Replace(chunk(forcedCreate(80000), len(forcedCreate(80000))), "\r\nhello\r\n", "\r\nother\r\n", 1) +
 		"\r\n2;x\r\n",
 
-	// The memory for a body is taken before it is read.
+	// Mollymawk allocates memory for a body before it reads it.
 	"length":           message("POST", "/api/login", "", "Content-Length: 99999999999"),
 	"length, register": message("POST", "/api/register", "", "Content-Length: 99999999999"),
 	"length in hex":    message("POST", "/api/login", "", "Content-Length: 0x7fffffffff"),
-	"length besides chunks": message("POST", "/api/login", "", withChunks, "Content-Length: 99999999999") +
+	"length with chunks": message("POST", "/api/login", "", withChunks, "Content-Length: 99999999999") +
 		"0\r\n\r\n",
 	"length, with a token": message("POST", pathDestroy, "", "$T", "Content-Length: 99999999999"),
 	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType,
 		"Content-Length: 99999999999"),
 
-	// Numbers that Yojson reads and refuses to write, where an error quotes them.
+	// Numbers that Yojson can read but not write, in members that an error quotes.
 	"NaN":                 message("POST", "/api/login", `{"email":NaN}`),
 	"Infinity":            message("POST", "/api/login", `{"email":"a","x":[{"y":Infinity}]}`),
 	"-Infinity":           message("POST", "/api/register", `{"email":-Infinity}`),
@@ -59,14 +60,14 @@ var crashing = map[string]string{
 	"NaN, json_data": message("POST", "/api/block/create",
 		form(blockParts(`{"block_name":"v2","block_size":NaN,"block_compressed":false}`, "x")...), "$T", formType),
 
-	// Deeper than the parser's stack.
+	// Nesting that overflows the parser's stack.
 	"deep":            message("POST", "/api/login", strings.Repeat("[", 160000)),
 	"deep objects":    message("POST", "/api/register", strings.Repeat(`{"a":`, 160000)),
 	"deep, any route": message("POST", pathDestroy, `{"x":`+strings.Repeat("[", 160000), "$T"),
 	"deep, config": message("POST", pathCreate,
 		form(create([]part{{"unikernel_config", strings.Repeat("[", 160000)}})...), "$T", formType),
 
-	// The port of a resolver.
+	// Invalid ports of a resolver.
 	"port -5": message("POST", "/api/unikernel/update",
 		update(`"dns_liveliness":{"dns_address":"192.0.2.1:-5","dns_name":"a.b"},`), "$T"),
 	"port x": message("POST", "/api/unikernel/update",
@@ -74,7 +75,7 @@ var crashing = map[string]string{
 	"port x, IP6": message("POST", "/api/unikernel/update",
 		update(`"dns_liveliness":{"dns_address":"[2001:db8::1]:x","dns_name":"a.b"},`), "$T"),
 
-	// The force flag, as far as a front end may read it differently.
+	// Invalid force flags, including ones that a front end may read differently.
 	"force TRUE": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", "TRUE"}})...), "$T",
 		formType),
 	"force empty": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", ""}})...), "$T",
@@ -86,14 +87,16 @@ var crashing = map[string]string{
 		"Content-Disposition: form-data; name=\"unikernel_force_create\"\r\nContent-Transfer-Encoding: base64", "true"),
 		create(nil)...), "$T", formType),
 	"force, quoted-printable": message("POST", pathCreate, withPart(encoded(
-		"content-transfer-encoding:  Quoted-Printable\r\nContent-Disposition: form-data; name=\"unikernel_force_create\"", "true"), create(nil)...), "$T", formType),
+		"content-transfer-encoding:  Quoted-Printable\r\n"+
+			"Content-Disposition: form-data; name=\"unikernel_force_create\"", "true"), create(nil)...),
+		"$T", formType),
 	"force, second name": message("POST", pathCreate, withPart(encoded(
 		`Content-Disposition: form-data; name="x"; name="unikernel_force_create"`, "yes"), create(nil)...), "$T",
 		formType),
 	"force, name without quotes": message("POST", pathCreate, withPart(encoded(
 		`Content-Disposition: form-data; name=unikernel_force_create`, "yes"), create(nil)...), "$T", formType),
 
-	// Names on download, where 200 has been said already.
+	// Downloads: Mollymawk has already sent 200 when it finds the error.
 	"download, unknown instance": message("POST", "/api/block/download",
 		`{"albatross_instance":"other","block_name":"v1","compression_level":0}`, "$T"),
 	"download, bad instance": message("POST", "/api/block/download",
@@ -108,7 +111,7 @@ var crashing = map[string]string{
 		`{"albatross_instance":"default","block_name":"v1","compression_level":9}`, "$T"),
 }
 
-// fill writes the credentials of a server into a request, with its length right.
+// fill replaces the placeholders in a request and corrects its Content-Length.
 func fill(request, token, cookie, csrf string) string {
 	head, body, _ := strings.Cut(request, "\r\n\r\n")
 	for placeholder, value := range map[string]string{"$T": bearer(token), "$C": "Cookie: " + cookie} {
@@ -124,12 +127,12 @@ func fill(request, token, cookie, csrf string) string {
 	return head + "\r\n\r\n" + body
 }
 
-// encoded is a form with one part that has these header lines.
+// encoded returns a part of a form with these header lines.
 func encoded(headers, value string) string {
 	return "--" + boundary + "\r\n" + headers + "\r\n\r\n" + value + "\r\n"
 }
 
-// withPart puts an encoded part in front of the parts' last, which is the file.
+// withPart returns a form with an encoded part inserted before its last part, the file.
 func withPart(part string, parts ...part) string {
 	whole := form(parts...)
 	i := strings.LastIndex(whole[:strings.LastIndex(whole, "--"+boundary)], "--"+boundary)
@@ -148,7 +151,7 @@ func bearer(token string) string { return "Authorization: Bearer " + token }
 
 const boundary = "----7d1c"
 
-// part is a part of a form; a name beginning with @ is a file.
+// part is a part of a form. A name that starts with @ makes it a file.
 type part struct{ name, value string }
 
 func form(parts ...part) string {
@@ -175,15 +178,16 @@ func jsonData(name string, size int, compressed bool) string {
 	return fmt.Sprintf(`{"block_name":"%s","block_size":%d,"block_compressed":%t}`, name, size, compressed)
 }
 
-// anImage fits a unikernel without devices.
-var anImage = string(Image(Manifest{}, []byte("hello")))
+// testImage is an image for a unikernel without devices.
+var testImage = string(Image(Manifest{}, []byte("hello")))
 
-// create is the form of a create, with parts changed and without others.
+// create returns the parts of a valid create form, with some changed or added and those
+// named in without left out.
 func create(changed []part, without ...string) []part {
 	parts := []part{
 		{"albatross_instance", "default"}, {"unikernel_name", "hello"},
 		{"unikernel_config", `{"typ":"solo5","cpuids":[0],"memory":32}`},
-		{"unikernel_force_create", "false"}, {"molly_csrf", ""}, {"deploy_mode", "manual"}, {"@binary", anImage},
+		{"unikernel_force_create", "false"}, {"molly_csrf", ""}, {"deploy_mode", "manual"}, {"@binary", testImage},
 	}
 	for _, c := range changed {
 		if i := slices.IndexFunc(parts, func(p part) bool { return p.name == c.name }); i >= 0 {
@@ -195,19 +199,25 @@ func create(changed []part, without ...string) []part {
 	return slices.DeleteFunc(parts, func(p part) bool { return slices.Contains(without, p.name) })
 }
 
+// update returns the body of a valid update. The members in changed, each followed by a
+// comma, override the others.
 func update(changed string) string {
-	const good = `"albatross_instance":"default","job":"hello","to_be_updated_unikernel":"new","currently_running_unikernel":"old",` +
-		`"unikernel_name":"hello","http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`
-	return "{" + changed + good // the first member of a name counts
+	const good = `"albatross_instance":"default","job":"hello","to_be_updated_unikernel":"new",` +
+		`"currently_running_unikernel":"old","unikernel_name":"hello",` +
+		`"http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`
+	return "{" + changed + good // of members with the same name, the first counts
 }
 
+// forcedCreate returns a form that replaces the unikernel hello by one with a large image.
+// It leaves out the last without bytes.
 func forcedCreate(without int) string {
 	large := string(Image(Manifest{}, bytes.Repeat([]byte("image"), 30000)))
 	whole := form(create([]part{{"unikernel_force_create", "true"}, {"@binary", large}})...)
 	return whole[:len(whole)-without]
 }
 
-// chunk is a chunk of a body; more bytes may be announced than sent.
+// chunk returns a chunk of a body. announced is its size in the framing, which may be more
+// than the length of data.
 func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
 
 const (

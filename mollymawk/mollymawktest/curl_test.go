@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// curl runs the system's curl and returns what it writes, in the form of the
-// handbook's examples.
+// curl runs the system's curl, which the handbook's examples use, and returns its output.
 func curl(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "curl", append([]string{"-sS", "--max-time", "10"}, args...)...)
@@ -23,11 +22,10 @@ func curl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// The calls of the handbook, mended for what Mollymawk takes today, as its readers
-// make them.
+// TestCurl makes the calls from the handbook, adapted to what Mollymawk accepts today.
 func TestCurl(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs curl, which waits a second for an interim answer")
+		t.Skip("runs curl, which waits a second for an interim response")
 	}
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -70,12 +68,12 @@ func TestCurl(t *testing.T) {
 	want(curl(t, "-H", auth, "-d", `{"name":"hello","albatross_instance":"default"}`, url+"/api/unikernel/destroy"),
 		`"destroyed unikernel"`)
 
-	// HEAD: curl is told of a body by the header and takes none.
+	// HEAD: the header announces a body, but curl reads none.
 	if got := curl(t, "-I", url+"/style.css"); !strings.HasPrefix(got,
 		"HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\n") {
 		t.Errorf("HEAD %s", got)
 	}
-	// A browser's way in.
+	// Sign in like a browser.
 	jar := filepath.Join(dir, "jar")
 	curl(t, "-c", jar, "-d", `{"email":"alice@example.com","password":"`+Password+`"}`, url+"/api/login")
 	if got := curl(t, "-b", jar, url+"/dashboard"); !strings.Contains(got, `<p id="user">alice</p>`) {

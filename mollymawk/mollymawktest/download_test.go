@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// randomText is text that compresses badly, and the same each time.
+// randomText returns n bytes of text that compresses badly. It is the same each time.
 func randomText(n int) string {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := make([]byte, n)
@@ -25,10 +25,11 @@ func download(block string, level string) string {
 
 const (
 	pathDownload = "/api/block/download"
-	downloadHead = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"%_dump\""
+	downloadHead = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\n" +
+		"Content-Disposition: attachment; filename=\"%_dump\""
 )
 
-// An answer to a download can be short, and looks whole.
+// TestShortDownload checks that short downloads look like complete ones.
 func TestShortDownload(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -61,7 +62,7 @@ func TestShortDownload(t *testing.T) {
 	}
 }
 
-// The numbers of bytes differ from one download to the next.
+// TestRandomDownloads checks that the lengths of random downloads differ.
 func TestRandomDownloads(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -72,11 +73,12 @@ func TestRandomDownloads(t *testing.T) {
 		lengths[len(postJSON(t, s, token, pathDownload, download("v1", "0")).body)] = true
 	}
 	if len(lengths) < 2 {
-		t.Errorf("lengths %v", lengths)
+		t.Errorf("all downloads have the same length: %v", lengths)
 	}
 }
 
-// Albatross' refusals come after 200: the answer is empty.
+// TestDownloadRefused checks that a download that albatross refuses has status 200 and an
+// empty body.
 func TestDownloadRefused(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -103,8 +105,8 @@ func TestDownloadRefused(t *testing.T) {
 	}
 }
 
-// Levels 1 to 9 work only for data that compresses to almost nothing; the others
-// end albatross' daemon.
+// TestCompressionLevels checks that levels 1 to 9 work for data that compresses to almost
+// nothing, and that other levels crash albatross's daemon.
 func TestCompressionLevels(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -115,7 +117,7 @@ func TestCompressionLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(z); err != nil || len(got) != 3<<20 || got[0] != 'x' {
-		t.Errorf("zeros: %d bytes, of which come %d: %v", len(a.body), len(got), err)
+		t.Errorf("zeros: %d bytes decompress to %d, %v", len(a.body), len(got), err)
 	}
 	for i, level := range []string{"10", "-1", "4611686018427387903"} {
 		a := postJSON(t, s, token, pathDownload, download("zeros", level))
@@ -131,6 +133,6 @@ func TestCompressionLevels(t *testing.T) {
 		`"Couldn't find block name in json"`)
 	s.Reset()
 	if s.AlbatrossCrashes() != 0 {
-		t.Error("Reset keeps the crashes of albatross")
+		t.Error("Reset doesn't reset AlbatrossCrashes")
 	}
 }

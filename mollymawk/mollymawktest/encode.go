@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// encode writes JSON as Yojson 3 does: compact, in order, and with bytes that
-// aren't ASCII as they are.
+// encode returns v as JSON in the form of Yojson 3: compact, in order, and with non-ASCII
+// bytes unescaped.
 func encode(v any) string {
 	var b strings.Builder
 	encodeValue(&b, v)
@@ -50,11 +50,12 @@ func encodeValue(b *strings.Builder, v any) {
 		}
 		b.WriteByte('}')
 	default:
-		panic(fmt.Sprintf("mollymawktest: no JSON for a %T", v))
+		panic(fmt.Sprintf("mollymawktest: can't encode a %T as JSON", v))
 	}
 }
 
-// encodeFloat raises an exception for what it can read: NaN and the infinities.
+// encodeFloat raises an exception for NaN and the infinities, which Yojson can read but
+// not write.
 func encodeFloat(b *strings.Builder, f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		raise("Json_error")
@@ -87,8 +88,8 @@ func encodeString(b *strings.Builder, s string) {
 	b.WriteByte('"')
 }
 
-// escaped is OCaml's String.escaped, which Mollymawk applies to the JSON and the
-// errors that it quotes.
+// escaped returns s as escaped by OCaml's String.escaped, which Mollymawk applies to quoted
+// JSON and errors.
 func escaped(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

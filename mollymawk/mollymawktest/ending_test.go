@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// closeWrite ends what the client sends (FIN); it can still read the answer.
+// closeWrite closes the sending side of the connection (FIN). The client can still read
+// the response.
 func (c *client) closeWrite() {
 	c.t.Helper()
 	if err := c.conn.CloseWrite(); err != nil {
@@ -13,7 +14,7 @@ func (c *client) closeWrite() {
 	}
 }
 
-// reset ends the connection as a broken client or network does (RST).
+// reset resets the connection (RST), as a failing client or network does.
 func (c *client) reset() {
 	c.t.Helper()
 	if err := c.conn.SetLinger(0); err != nil {
@@ -22,11 +23,8 @@ func (c *client) reset() {
 	_ = c.conn.Close() // the reset is what matters
 }
 
-// forcedCreate returns the form of a request that replaces hello by a large image,
-// with a trailing number of bytes left out.
-
-// The end of the connection is the end of a body with a length, and of one that is
-// cut within a chunk: what arrived is taken as the whole.
+// TestBodyEndsWithConnection checks that the end of the connection ends a body with a
+// length, and one that is cut inside a chunk: what has arrived counts as complete.
 func TestBodyEndsWithConnection(t *testing.T) {
 	t.Parallel()
 	const elf = `"Albatross Response Error: failure: error during ELF parsing"`
@@ -35,7 +33,7 @@ func TestBodyEndsWithConnection(t *testing.T) {
 		request string
 		status  int
 		data    string
-		remains bool // hello still runs
+		remains bool // whether hello still runs
 	}{
 		"JSON, complete": {
 			message("POST", pathDestroy, "", withLength) + `{"name":"hello","albatross_instance":"default"}`,
@@ -45,15 +43,15 @@ func TestBodyEndsWithConnection(t *testing.T) {
 			message("POST", pathDestroy, "", withLength) + `{"name":"hello","albatross_ins`,
 			400, `"Line 1, bytes 29-30:\\nUnexpected end of input"`, true,
 		},
-		"image, half": {message("POST", pathCreate, "", formType, withLength) + half, 500, elf, false},
-		"image, half, in a chunk": {
+		"half an image": {message("POST", pathCreate, "", formType, withLength) + half, 500, elf, false},
+		"half an image, inside a chunk": {
 			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)+1), 500, elf, false,
 		},
-		"image, chunk announced": {
+		"half an image, chunk announced": {
 			message("POST", pathCreate, "", formType, withChunks) + chunk(half, len(half)) + "\r\n" + chunk("", 1), 500,
 			elf, false,
 		},
-		"image, all but the last boundary": {
+		"image without final boundary": {
 			message("POST", pathCreate, "", formType, withLength) + strings.TrimSuffix(forcedCreate(0),
 				"\r\n--"+boundary+"--\r\n"),
 			200, `"created unikernel"`, true,
@@ -78,8 +76,8 @@ func TestBodyEndsWithConnection(t *testing.T) {
 	}
 }
 
-// Between two chunks the end of the connection is no end of the body: the handler
-// waits for the rest without end, and albatross with it.
+// TestBodyEndsBetweenChunks checks that the end of the connection between two chunks
+// doesn't end the body: the handler and albatross wait forever for the rest.
 func TestBodyEndsBetweenChunks(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -95,7 +93,7 @@ func TestBodyEndsBetweenChunks(t *testing.T) {
 		c := dial(t, s)
 		c.send(message("POST", pathCreate, "", bearer(token), formType, withChunks) + chunk(half, len(half)) + rest)
 		c.closeWrite()
-		c.wantClosed() // and no answer before
+		c.wantClosed() // without a response
 		if len(s.Unikernels("alice")) != 1 || s.Crashes() != 0 {
 			t.Errorf("%s: %d unikernels, %d crashes", name, len(s.Unikernels("alice")), s.Crashes())
 		}
@@ -106,22 +104,23 @@ func TestBodyEndsBetweenChunks(t *testing.T) {
 	c.closeWrite()
 	c.wantClosed()
 	if len(s.Unikernels("alice")) != 1 {
-		t.Error("hello is destroyed")
+		t.Error("hello was destroyed")
 	}
 }
 
-// A block is overwritten as the data comes in, however the upload ends.
-func TestBlockUploadBreaksOff(t *testing.T) {
+// TestTruncatedBlockUpload checks that an upload overwrites the block as data arrives,
+// however the upload ends.
+func TestTruncatedBlockUpload(t *testing.T) {
 	t.Parallel()
 	data := strings.Repeat("new", 50000)
 	half := form(blockParts(jsonData("v1", 1, false), data)...)[:100000]
 	for name, test := range map[string]struct {
 		request  string
-		answered bool
+		responds bool
 	}{
-		"length":       {message("POST", pathUpload, "", formType, withLength) + half, true},
-		"within chunk": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)+100), true},
-		"behind chunks": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)) + "\r\n",
+		"length":         {message("POST", pathUpload, "", formType, withLength) + half, true},
+		"inside a chunk": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)+100), true},
+		"after a chunk": {message("POST", pathUpload, "", formType, withChunks) + chunk(half, len(half)) + "\r\n",
 			false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,21 +130,21 @@ func TestBlockUploadBreaksOff(t *testing.T) {
 			c := dial(t, s)
 			c.send(strings.Replace(test.request, "Host: molly", bearer(token), 1))
 			c.closeWrite()
-			if test.answered {
+			if test.responds {
 				wantEnvelope(t, c.read(), 200, "", `"set block device"`)
 			}
 			c.wantClosed()
 			got, ok := s.Block("alice", "default", "v1")
 			if !ok || !strings.HasPrefix(data, string(got)) || len(got) < 90000 {
-				t.Errorf("the block holds %d bytes that begin with %.6q", len(got), got)
+				t.Errorf("the block contains %d bytes, starting with %.6q", len(got), got)
 			}
 		})
 	}
 }
 
-// A connection that is reset in the middle of a body ends the body and then the
-// process, which answers into an error. What arrived counts before.
-func TestResetEndsProcess(t *testing.T) {
+// TestResetCrashes checks that a connection reset inside a body ends the body, is processed
+// with what has arrived, and then crashes the server when it responds.
+func TestResetCrashes(t *testing.T) {
 	t.Parallel()
 	half := forcedCreate(80000)
 	for name, test := range map[string]struct {
@@ -177,12 +176,13 @@ func TestResetEndsProcess(t *testing.T) {
 	}
 }
 
-// A reset harms nothing when the answer is out, or when no body is under way.
+// TestHarmlessResets checks that a reset after the response, or outside a body, doesn't
+// crash the server.
 func TestHarmlessResets(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	for name, request := range map[string]string{
-		"within a head":       "POST /api/login HTTP/1.1\r\nHost",
+		"inside a head":       "POST /api/login HTTP/1.1\r\nHost",
 		"between requests":    message("GET", "/style.css", ""),
 		"refused before body": message("POST", pathDestroy, "", bearer("nobody"), withLength) + "{",
 		"console":             message("GET", consolePath, "", bearer(token)),

@@ -1,12 +1,12 @@
 package mollymawktest
 
-// exception is what a handler panics with where Mollymawk raises an exception that
-// nothing catches. It ends the real process.
+// exception is the value with which a handler panics where Mollymawk raises an uncaught
+// exception, which crashes the real process.
 type exception string
 
 func raise(what string) { panic(exception(what)) }
 
-// catch turns an exception into the end of the process. Callers defer it.
+// catch turns an exception into a crash. Callers must defer it.
 func (c *call) catch() {
 	switch e := recover().(type) {
 	case nil:
@@ -17,8 +17,8 @@ func (c *call) catch() {
 	}
 }
 
-// crash is the end of the process, which is restarted with what it had stored: all
-// connections are cut.
+// crash imitates a crash and restart of Mollymawk's process: it cuts all connections.
+// Stored data remains.
 func (c *call) crash() {
 	if c.over {
 		return
@@ -28,6 +28,5 @@ func (c *call) crash() {
 	c.srv.cutAllBut(c.conn)
 }
 
-// crashAlbatross is the end of albatross' daemon, which is restarted too. Mollymawk
-// goes on.
+// crashAlbatross imitates a crash and restart of albatross's daemon. Mollymawk continues.
 func (c *call) crashAlbatross() { c.srv.recorder.crashAlbatross() }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A side-effect-free way to tell the generations apart.
+// TestGenerationsDiffer tells the generations apart with requests without side effects.
 func TestGenerationsDiffer(t *testing.T) {
 	t.Parallel()
 	current, old := New(t, Options{}), New(t, Options{Generation: Generation2025})
@@ -57,8 +57,8 @@ func TestGeneration2025(t *testing.T) {
 		`"Failed to find user with cookie abc"`)
 }
 
-// With the current generation, the handbook's restart is sent to choose an
-// instance.
+// TestHandbookRestartIsRedirected checks that the current generation redirects the
+// handbook's restart to the page for choosing an instance.
 func TestHandbookRestartIsRedirected(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

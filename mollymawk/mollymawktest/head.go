@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// maxHead bounds the memory for a request's head, in bytes. H1 has no limit.
+// maxHead is the maximum size of a request's head, in bytes. H1 has no limit.
 const maxHead = 1 << 20
 
-// errMalformed is why a request is never answered.
+// errMalformed reports malformed HTTP. Such a request gets no response.
 var errMalformed = errors.New("malformed HTTP")
 
 // head is a request's head.
@@ -25,11 +25,10 @@ type head struct {
 
 type field struct{ name, value string }
 
-// readHead reads a request's head as H1's parser does (ocaml-h1 389e5b9,
-// lib/parse.ml): a method is whatever stands before the first blank, even line
-// ends; a bare line feed is part of a header's value, since only CR LF ends a
-// line; a blank before a header's colon is malformed. The error is io.EOF if the
-// connection ends before the first byte.
+// readHead reads a request's head like H1's parser (ocaml-h1 389e5b9, lib/parse.ml). The
+// method is everything before the first space, even line ends. Only CR LF ends a line, so
+// a bare line feed is part of a header's value. A space before a header's colon is
+// malformed. The error is io.EOF if the connection ends before the first byte.
 func readHead(r *bufio.Reader) (*head, error) {
 	if _, err := r.Peek(1); err != nil {
 		return nil, io.EOF
@@ -60,11 +59,11 @@ func readHead(r *bufio.Reader) (*head, error) {
 	return h, nil
 }
 
-// headParser reads byte by byte; after an error it reads nothing more.
+// headParser reads byte by byte. After an error, it reads nothing more.
 type headParser struct {
 	r    *bufio.Reader
 	text strings.Builder // what has been read
-	n    int             // of all bytes
+	n    int             // number of bytes read
 	err  error
 }
 
@@ -89,12 +88,12 @@ func (p *headParser) next() byte {
 		p.err = errMalformed
 		return 0
 	}
-	_, _ = p.r.Discard(1) // it has been seen
+	_, _ = p.r.Discard(1) // peek has buffered it
 	p.text.WriteByte(b)
 	return b
 }
 
-// until returns what comes before the first of the stop bytes.
+// until reads up to the first of the stop bytes, which it leaves unread.
 func (p *headParser) until(stops string) string {
 	start := p.text.Len()
 	for p.err == nil && strings.IndexByte(stops, p.peek()) < 0 {
@@ -123,8 +122,7 @@ func (p *headParser) digit() int {
 
 func (h *head) proto() string { return fmt.Sprintf("HTTP/%d.%d", h.major, h.minor) }
 
-// last returns the value of the last header of this name, which is the one that
-// counts.
+// last returns the value of the last header with this name, which is the one that counts.
 func (h *head) last(name string) (value string, ok bool) {
 	for _, f := range h.fields {
 		if strings.EqualFold(f.name, name) {
@@ -134,9 +132,9 @@ func (h *head) last(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// framing says how long the body is: a number of bytes, or chunked. Of several
-// transfer codings the last counts and must be "chunked"; content lengths must
-// agree letter by letter. A body on an upgrade is malformed.
+// framing returns the body's length in bytes, or reports that it is chunked. Of several
+// transfer codings, the last counts and must be "chunked". Content lengths must be
+// identical texts. An upgrade with a body is malformed.
 func (h *head) framing() (length int64, chunked bool, err error) {
 	coding, coded := h.last("transfer-encoding")
 	switch {
@@ -164,8 +162,8 @@ func (h *head) framing() (length int64, chunked bool, err error) {
 	return length, chunked, nil
 }
 
-// integer reads a number as OCaml's int_of_string does: with a sign, a base and
-// underscores. A front end that is stricter must not pass such a length on.
+// integer parses a number like OCaml's int_of_string, which allows a sign, a base and
+// underscores. A stricter front end must not pass such a length on.
 func integer(text string) (n int64, ok bool) {
 	digits, negative := strings.CutPrefix(text, "-")
 	if !negative {
@@ -201,8 +199,8 @@ func (h *head) upgrades() bool {
 	return false
 }
 
-// persistent says whether the connection may carry another request. The options
-// are told apart by letter case, and lists of them are not understood.
+// persistent reports whether the connection may carry another request. Options are
+// case-sensitive, and lists of them are ignored.
 func (h *head) persistent() bool {
 	switch connection, _ := h.last("connection"); connection {
 	case "close":

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Manifest lists the devices that a unikernel was built for.
+// Manifest lists the devices for which a unikernel was built.
 type Manifest struct{ Networks, Blocks []string }
 
-// Notes of a Solo5 image (solo5-elftool, lib/elf.ml).
+// ELF notes of a Solo5 image (solo5-elftool, lib/elf.ml).
 const (
 	abiSection, abiType           = ".note.solo5.abi", 0x31494241
 	manifestSection, manifestType = ".note.solo5.manifest", 0x3154464d
@@ -21,12 +21,12 @@ const (
 
 	deviceLength           = 104
 	deviceBlock, deviceNet = 1, 2
-	deviceFirst            = 1 << 30 // begins every manifest
+	deviceFirst            = 1 << 30 // the first entry of every manifest
 )
 
-// Image returns an image that albatross accepts for a unikernel with these devices:
-// an ELF file with the notes of Solo5 and this content. It doesn't run. No part of it
-// is accepted.
+// Image returns an image that albatross accepts for a unikernel with these devices: an ELF
+// file with Solo5's notes and this content. It can't run. Albatross refuses it when it is
+// truncated.
 func Image(m Manifest, content []byte) []byte {
 	list := devices{{kind: deviceFirst}}
 	for _, name := range m.Networks {
@@ -65,7 +65,7 @@ func Image(m Manifest, content []byte) []byte {
 		Shoff:    uint64(headerLength + body.Len()),
 	}
 	var file bytes.Buffer
-	_ = binary.Write(&file, binary.LittleEndian, h) // a buffer takes all
+	_ = binary.Write(&file, binary.LittleEndian, h) // a bytes.Buffer never fails
 	file.Write(body.Bytes())
 	_ = binary.Write(&file, binary.LittleEndian, sections) // as above
 	return file.Bytes()
@@ -85,7 +85,7 @@ func note(kind uint32, parts ...[]byte) []byte {
 	return append(b, description...)
 }
 
-// devices is a manifest in its own order.
+// devices lists the devices of a manifest, in its order.
 type devices []device
 
 type device struct {
@@ -105,7 +105,7 @@ func (d devices) encode() []byte {
 	return b
 }
 
-// String lists the devices as albatross does in an error.
+// String returns the devices in the format of albatross's errors.
 func (d devices) String() string {
 	var list []string
 	for _, device := range d {
@@ -118,7 +118,7 @@ func (d devices) String() string {
 	return strings.Join(list, ", ")
 }
 
-// match compares the devices with those that a configuration gives to the unikernel.
+// match returns an error unless a configuration has the same devices as the manifest.
 func (d devices) match(cfg config) error {
 	present := make(map[device]bool)
 	for _, device := range d {
@@ -159,11 +159,11 @@ const (
 	errNoManifest = failureError("manifest not found")
 )
 
-// imageWindow is how many bytes of each end of an image are kept.
+// imageWindow is the number of bytes stored of each end of an image.
 const imageWindow = 64 << 10
 
-// imageFile is an image that has been written to it. Only its ends are kept, where
-// linkers put what albatross looks at.
+// imageFile stores the two ends of an image that is written to it. Linkers place the parts
+// that albatross reads there.
 type imageFile struct {
 	head, tail []byte
 	size       int64
@@ -185,8 +185,8 @@ func (f *imageFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// errNotKept reports that something of an image isn't kept.
-var errNotKept = errors.New("this part of the image isn't kept")
+// errNotStored reports a read from a part of an image that isn't stored.
+var errNotStored = errors.New("this part of the image isn't stored")
 
 // ReadAt implements io.ReaderAt.
 func (f *imageFile) ReadAt(p []byte, offset int64) (int, error) {
@@ -201,7 +201,7 @@ func (f *imageFile) ReadAt(p []byte, offset int64) (int, error) {
 		case offset >= tail:
 			m = copy(p[n:], f.tail[offset-tail:])
 		default:
-			return n, errNotKept
+			return n, errNotStored
 		}
 		n, offset = n+m, offset+int64(m)
 	}
@@ -211,12 +211,12 @@ func (f *imageFile) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// manifest returns the devices of an image, or albatross' refusal of it. Both are nil
-// if its notes aren't at its ends.
+// manifest returns the devices of an image, or albatross's error. Both are nil if its
+// notes aren't near its ends.
 func (f *imageFile) manifest() (devices, error) {
 	file, err := elf.NewFile(f)
 	switch {
-	case errors.Is(err, errNotKept):
+	case errors.Is(err, errNotStored):
 		return nil, nil
 	case err != nil:
 		return nil, errELF
@@ -230,7 +230,7 @@ func (f *imageFile) manifest() (devices, error) {
 		list, err = findNote(file, manifestSection, manifestType)
 	}
 	switch {
-	case errors.Is(err, errNotKept):
+	case errors.Is(err, errNotStored):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -245,8 +245,8 @@ func findNote(file *elf.File, section string, kind uint32) ([]byte, error) {
 		return nil, errNoManifest
 	}
 	data, err := s.Data()
-	if errors.Is(err, errNotKept) {
-		return nil, errNotKept
+	if errors.Is(err, errNotStored) {
+		return nil, errNotStored
 	}
 	const fixed = 12 + len(noteOwner)
 	if err != nil || len(data) < fixed {
@@ -263,7 +263,7 @@ func findNote(file *elf.File, section string, kind uint32) ([]byte, error) {
 	return nil, errELF
 }
 
-// parseDevices reads a manifest, which begins with a device that is none.
+// parseDevices parses a manifest. It skips the first entry, which isn't a device.
 func parseDevices(data []byte) (devices, error) {
 	const fixed = 12
 	if len(data) < fixed+deviceLength {

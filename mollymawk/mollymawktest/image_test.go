@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Devices of an image in the order of its manifest.
+// TestImage checks that Image's devices can be read back in order, and that no truncated
+// image is accepted.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -24,13 +25,13 @@ func TestImage(t *testing.T) {
 		if err != nil || m.String() != test.want {
 			t.Errorf("%s: got %v, %v", name, m, err)
 		}
-		// No part of it is a whole image.
+		// Truncated images are refused.
 		for _, n := range []int{0, 1, 4, 63, 64, 65, 300, len(test.image) / 2, len(test.image) - 65,
 			len(test.image) - 1} {
 			var f imageFile
 			_, _ = f.Write(test.image[:n])
 			if m, err := f.manifest(); err == nil {
-				t.Errorf("%s: %d of %d bytes are taken for %v", name, n, len(test.image), m)
+				t.Errorf("%s: accepted %d of %d bytes as %v", name, n, len(test.image), m)
 			}
 		}
 	}

@@ -8,9 +8,8 @@ import (
 	"unicode/utf16"
 )
 
-// object is a JSON object in order and with all its members, also those of the
-// same name. The other values are nil, bool, int64, float64, string and []any;
-// int too, where it is written.
+// object is a JSON object with all its members, in order and including duplicates. Other
+// JSON values are nil, bool, int64, float64, string and []any. encode also accepts int.
 type object []member
 
 type member struct {
@@ -18,7 +17,7 @@ type member struct {
 	value any
 }
 
-// get returns the value of the first member of this name.
+// get returns the value of the first member with this name.
 func (o object) get(name string) (any, bool) {
 	for _, m := range o {
 		if m.name == name {
@@ -28,16 +27,16 @@ func (o object) get(name string) (any, bool) {
 	return nil, false
 }
 
-// get returns the first member of this name if its value is of this type.
+// get returns the value of the first member with this name if it has type T.
 func get[T any](o object, name string) (T, bool) {
 	value, _ := o.get(name)
 	typed, ok := value.(T)
 	return typed, ok
 }
 
-// parseJSON reads the dialect of Yojson (ocaml-community/yojson, lib/read.mll):
-// it knows comments, NaN and Infinity, names without quotes and strings with raw
-// control characters. A value that is nested too deep raises an exception.
+// parseJSON parses Yojson's dialect (ocaml-community/yojson, lib/read.mll), which has
+// comments, NaN and Infinity, unquoted names, and strings with raw control characters. A
+// value that is nested too deeply raises an exception.
 func parseJSON(text string) (any, error) {
 	p := jsonParser{text: text}
 	p.space()
@@ -52,13 +51,13 @@ func parseJSON(text string) (any, error) {
 	return value, p.err
 }
 
-// jsonError is an error in Yojson's words, which the client is shown.
+// jsonError is an error with Yojson's text, which Mollymawk sends to the client.
 type jsonError string
 
 func (e jsonError) Error() string { return escaped(string(e)) }
 
-// maxDepth is how deep values can be nested before Yojson's parser, which calls
-// itself, exceeds its stack of 8 MiB.
+// maxDepth is the nesting depth at which Yojson's recursive parser exceeds its stack of
+// 8 MiB.
 const maxDepth = 160_000
 
 type jsonParser struct {
@@ -67,8 +66,8 @@ type jsonParser struct {
 	err  error
 }
 
-// fail notes the first error in Yojson's words: what, and the text from p.at on. The
-// text can be shorter than the range of bytes by one.
+// fail records an error with Yojson's text: what, followed by the text from p.at on. As in
+// Yojson, the text may be one byte shorter than the range.
 func (p *jsonParser) fail(what string) {
 	if p.at >= len(p.text) {
 		p.failAt(p.at-1, p.at, "Unexpected end of input")
@@ -78,21 +77,21 @@ func (p *jsonParser) fail(what string) {
 	p.failAt(p.at, min(len(p.text), p.at+34), what+" '"+junk+"'")
 }
 
-// failAt notes the first error, with the range of bytes in its line that Yojson
-// counts.
+// failAt records an error, unless there is one already, with the byte range in its line
+// that Yojson reports.
 func (p *jsonParser) failAt(from, to int, what string) {
 	if p.err != nil {
 		return
 	}
 	begin := strings.LastIndexByte(p.text[:min(to, len(p.text))], '\n') + 1
-	place := fmt.Sprintf("bytes %d-%d", from-begin, to-begin)
+	position := fmt.Sprintf("bytes %d-%d", from-begin, to-begin)
 	if from == to {
-		place = fmt.Sprintf("byte %d", to-begin)
+		position = fmt.Sprintf("byte %d", to-begin)
 	}
-	p.err = jsonError(fmt.Sprintf("Line %d, %s:\n%s", 1+strings.Count(p.text[:begin], "\n"), place, what))
+	p.err = jsonError(fmt.Sprintf("Line %d, %s:\n%s", 1+strings.Count(p.text[:begin], "\n"), position, what))
 }
 
-// accept skips a text if it comes next.
+// accept skips text if it comes next, and reports whether it did.
 func (p *jsonParser) accept(text string) bool {
 	if p.err != nil || !strings.HasPrefix(p.text[p.at:], text) {
 		return false
@@ -219,7 +218,7 @@ func (p *jsonParser) array(depth int) any {
 	return nil
 }
 
-// number reads the longest number; what follows is left for the next error.
+// number parses the longest possible number. Anything after it causes the next error.
 func (p *jsonParser) number() any {
 	start := p.at
 	p.accept("-")
@@ -252,17 +251,17 @@ func (p *jsonParser) number() any {
 	}
 	text := p.text[start:p.at]
 	if !whole {
-		f, _ := strconv.ParseFloat(text, 64) // out of range is an infinity
+		f, _ := strconv.ParseFloat(text, 64) // infinity if out of range
 		return f
 	}
-	n, err := strconv.ParseInt(text, 10, 63) // OCaml's integers
+	n, err := strconv.ParseInt(text, 10, 63) // OCaml's integers have 63 bits
 	if err != nil {
 		p.failAt(start-1, p.at, "Int overflow '"+text+"'")
 	}
 	return n
 }
 
-// digits is how many digits begin at a place.
+// digits returns the number of digits at a position.
 func (p *jsonParser) digits(at int) (n int) {
 	for at+n < len(p.text) && p.text[at+n] >= '0' && p.text[at+n] <= '9' {
 		n++
@@ -270,7 +269,7 @@ func (p *jsonParser) digits(at int) (n int) {
 	return n
 }
 
-// string reads on after the opening quote.
+// string parses the rest of a string after its opening quote.
 func (p *jsonParser) string() string {
 	var b strings.Builder
 	for p.err == nil {
@@ -309,7 +308,7 @@ func (p *jsonParser) escape(b *strings.Builder) {
 	}
 }
 
-// unicode reads a character whose u is next.
+// unicode parses a \u escape, starting at its u.
 func (p *jsonParser) unicode() rune {
 	r, ok := p.fourDigits(p.at + 1)
 	if !ok {

@@ -40,7 +40,8 @@ func TestJSON(t *testing.T) {
 		`[1e+]`:               `Line 1, bytes 2-5:\nExpected ',' or ']' but found 'e+]'`,
 		`{"a":1,}`:            `Line 1, bytes 7-8:\nExpected string or identifier but found '}'`,
 		`"\u12"`:              `Line 1, bytes 2-6:\nInvalid escape sequence 'u12\"'`,
-		"x234567890123456789012345678901234567890": `Line 1, bytes 0-34:\nInvalid token 'x23456789012345678901234567890123'`,
+		"x234567890123456789012345678901234567890": `Line 1, bytes 0-34:\n` +
+			`Invalid token 'x23456789012345678901234567890123'`,
 	} {
 		if _, err := parseJSON(text); errorText(err) != want {
 			t.Errorf("%s: got %v, want %s", text, err, want)

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// managementDomain is where unikernels are reached for monitoring.
+// managementDomain is the domain in which Mollymawk contacts unikernels for monitoring.
 const managementDomain = "management.example"
 
-// fragment answers with HTML for htmx, which calls itself plain text.
+// fragment responds with HTML for htmx, whose Content-Type says plain text.
 func (c *call) fragment(status int, html string) { c.respond(status, "text/plain", html) }
 
 func (c *call) alert(status int, text string) {
@@ -21,8 +21,8 @@ func (c *call) alert(status int, text string) {
 	c.fragment(status, `<div class="my-4 p-4 border rounded-lg `+colour+`"><p>`+escapeHTML(text)+`</p></div>`)
 }
 
-// monitored says whether anybody has a unikernel of this name: whose it is isn't
-// looked at.
+// monitored reports whether any user has a unikernel with this name. Mollymawk doesn't
+// check its owner.
 func (s *Server) monitored(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,13 +36,13 @@ func (s *Server) monitored(name string) bool {
 	return false
 }
 
-// connectError is what becomes of monitoring when nobody is there.
+// connectError returns Mollymawk's error for a unikernel that doesn't exist.
 func connectError(name string) string {
 	target := name + "." + managementDomain
 	return "[monitoring] Failed to connect to " + target + ":2323, error couldn't resolve " + target
 }
 
-// monitoringStatus is GET /api/unikernel/monitoring/status?unikernel=….
+// monitoringStatus handles GET /api/unikernel/monitoring/status?unikernel=….
 func (c *call) monitoringStatus() {
 	name, ok := c.queryUnikernel()
 	if !ok {
@@ -57,7 +57,7 @@ func (c *call) monitoringStatus() {
 		`<p>Metric sources of `+name+`</p><ul><li>memory: enabled</li></ul></div></div>`)
 }
 
-// monitoringUpdate is POST /api/unikernel/monitoring/update.
+// monitoringUpdate handles POST /api/unikernel/monitoring/update.
 func (c *call) monitoringUpdate() {
 	fields, ok := c.readForm()
 	if !ok {
@@ -80,8 +80,8 @@ func (c *call) monitoringUpdate() {
 	c.alert(http.StatusOK, "Updated "+successfully+": ok")
 }
 
-// checkCommand says what is wrong with a command: L or M and a list of
-// source:level or source:enable, with * for all sources.
+// checkCommand returns what is wrong with a command, or "". A command is L or M, followed
+// by a list of source:level or source:enable, with * for all sources.
 func checkCommand(command string) (problem string) {
 	command = strings.Trim(command, " \t\n\r\f")
 	if len(command) < 2 {
@@ -107,7 +107,7 @@ func checkCommand(command string) (problem string) {
 	return ""
 }
 
-// scalingPolicy is up to how many copies of a unikernel may be started.
+// scalingPolicy is the maximum number of instances of a unikernel.
 type scalingPolicy struct {
 	name, instance string
 	maxInstances   int
@@ -117,9 +117,9 @@ func (p scalingPolicy) json() object {
 	return object{{"name", p.name}, {"primary_albatross_instance", p.instance}, {"max_instances", p.maxInstances}}
 }
 
-// scalingUpdate is POST /api/unikernel/scaling/update?instance=…&unikernel=….
+// scalingUpdate handles POST /api/unikernel/scaling/update?instance=…&unikernel=….
 func (c *call) scalingUpdate() {
-	instance, name, ok := c.queryPlace()
+	instance, name, ok := c.queryNames()
 	if !ok {
 		return
 	}
@@ -142,8 +142,8 @@ func (c *call) scalingUpdate() {
 		return
 	}
 	n, ok := integer(text)
-	most := int(n)
-	if !ok || most < 1 {
+	maxInstances := int(n)
+	if !ok || maxInstances < 1 {
 		c.alert(http.StatusBadRequest, "Max instances must be greater than 1.")
 		return
 	}
@@ -153,11 +153,11 @@ func (c *call) scalingUpdate() {
 		limit = d.allowed().Unikernels
 	}
 	c.srv.mu.Unlock()
-	if most > 1 && most > limit {
+	if maxInstances > 1 && maxInstances > limit {
 		c.alert(http.StatusBadRequest, fmt.Sprintf("Error: you can spawn a maximum of %d clones.", limit))
 		return
 	}
-	c.setScaling(instance, name, most)
+	c.setScaling(instance, name, maxInstances)
 }
 
 // scales reports whether a unikernel has a scaling policy.
@@ -171,13 +171,13 @@ func scalingOf(instance, name string) func(scalingPolicy) bool {
 	return func(p scalingPolicy) bool { return p.name == name && p.instance == instance }
 }
 
-// setScaling replaces the policy of a unikernel, or removes it if it allows no
-// copies.
-func (c *call) setScaling(instance, name string, most int) {
+// setScaling replaces the scaling policy of a unikernel. It removes the policy if it
+// allows only one instance.
+func (c *call) setScaling(instance, name string, maxInstances int) {
 	c.srv.mu.Lock()
 	c.user.scaling = slices.DeleteFunc(c.user.scaling, scalingOf(instance, name))
-	if most > 1 {
-		c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, most})
+	if maxInstances > 1 {
+		c.user.scaling = slices.Insert(c.user.scaling, 0, scalingPolicy{name, instance, maxInstances})
 	}
 	c.srv.mu.Unlock()
 	c.alert(http.StatusOK, "Unikernel scaling policy updated successfully.")

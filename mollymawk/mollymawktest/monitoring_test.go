@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func wantFragment(t *testing.T, a answer, status int, text string) {
+func wantFragment(t *testing.T, a response, status int, text string) {
 	t.Helper()
 	if a.status != status || a.header("content-type") != "text/plain" || !strings.HasPrefix(a.body, "<div ") ||
 		!strings.Contains(a.body, text) {
@@ -13,12 +13,12 @@ func wantFragment(t *testing.T, a answer, status int, text string) {
 	}
 }
 
-// Whose unikernel it is isn't looked at.
+// TestMonitoring also checks that monitoring works for unikernels of other users.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	s.AddUnikernel("bob", "default", "his")
-	status := func(query string) answer {
+	status := func(query string) response {
 		return fetch(t, s, "/api/unikernel/monitoring/status"+query, bearer(token))
 	}
 	wantFragment(t, status("?unikernel=His"), 200, "monitoring-container")
@@ -81,7 +81,7 @@ func TestScaling(t *testing.T) {
 	} {
 		wantFragment(t, postForm(t, s, token, path, test.parts...), test.status, test.text)
 	}
-	// The policy is known without asking albatross.
+	// Mollymawk stores the scaling policy itself, so it works without albatross.
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
 	wantFragment(t, postForm(t, s, token, path, part{"should_scale", "on"}, part{"max_instances", "0x2"}), 200, updated)
 }

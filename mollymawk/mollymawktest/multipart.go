@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// streamForm reads a form part by part and hands its file to use, with the fields
-// that came before. A later field of the same name overwrites an earlier one;
-// parts in neither list are skipped. A part that the body ends in is complete.
-// Without a file there is no answer.
+// streamForm reads a form part by part and passes its file to use, with the fields that
+// came before it. Of fields with the same name, the last counts. Parts in neither list are
+// skipped. A part in which the body ends counts as complete. Without a file, there is no
+// response.
 func (c *call) streamForm(file string, required, optional []string,
 	use func(fields map[string]string, file io.Reader)) {
 	contentType, ok := c.head.last("content-type")
@@ -57,8 +57,9 @@ func hasAll(fields map[string]string, names []string) bool {
 	})
 }
 
-// readForm reads a whole form, of which the last part of a name counts, and checks
-// the CSRF value in it; otherwise it answers, or not if the body is broken.
+// readForm reads a whole form and checks its CSRF value. Of parts with the same name, the
+// last counts. On an error, it responds and returns false. It sends no response if the
+// body never ends.
 func (c *call) readForm() (map[string]string, bool) {
 	contentType, _ := c.head.last("content-type")
 	if !strings.HasPrefix(contentType, "multipart/form-data") {
@@ -85,7 +86,7 @@ func (c *call) readForm() (map[string]string, bool) {
 	return fields, c.checkCSRF(csrf)
 }
 
-// parseForm reads a whole form. problem is what is wrong with it.
+// parseForm parses a whole form. problem describes what is wrong with it, if anything.
 func parseForm(contentType string, data []byte) (fields map[string]string, problem string) {
 	const broken = "Couldn't decode multipart data: Invalid input"
 	_, params, err := mime.ParseMediaType(contentType)

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// pages returns the pages for browsers by their paths. They have nothing to click on:
-// a page is its title, and for a session the user's name and a CSRF value in the
-// header, which is what scripts take from it.
+// pages returns the pages for browsers, by path. A page consists only of its title and, for
+// a session, the user's name and a CSRF value in the response header, which is what
+// scripts use.
 func (s *Server) pages() map[string]route {
 	pages := map[string]route{
 		"/style.css": {http.MethodGet, public,
@@ -34,7 +34,7 @@ func (s *Server) pages() map[string]route {
 
 func (c *call) guestPage() { c.respond(http.StatusOK, "text/html", html(c.path, "")) }
 
-// userPage answers with a page for a session and gives its user a new CSRF value.
+// userPage responds with a page for a session and issues a new CSRF value.
 func (c *call) userPage() {
 	agent, _ := c.head.last("user-agent")
 	c.srv.mu.Lock()
@@ -54,7 +54,7 @@ func html(title, content string) string {
 		`</title></head><body>` + content + `</body></html>`
 }
 
-// errorPage shows the text as a JSON string with its quotes escaped once more.
+// errorPage returns an error page. It has the text as a JSON string, escaped once more.
 func errorPage(status int, title, text string) string {
 	return html(title, fmt.Sprintf(
 		`<section><p>Error %d</p><p>%s</p><p>%s</p></section>`,

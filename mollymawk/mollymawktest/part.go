@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// eachPart calls use with the parts of a form, decoded, as multipart_form 5d01e12
-// reads them, until it returns false. A part that is itself multipart stands for its
+// eachPart calls use with each decoded part of a form, until use returns false. It parses
+// the form like multipart_form 5d01e12. A part that is itself multipart is replaced by its
 // own parts. eachPart reports whether it reached the end of the form.
 func eachPart(form io.Reader, boundary string, use func(name string, content io.Reader) bool) bool {
 	if boundary == "" {
@@ -39,8 +39,7 @@ func eachPart(form io.Reader, boundary string, use func(name string, content io.
 	}
 }
 
-// partName is the name that a part has: of several parameters or headers, the last
-// counts.
+// partName returns the name of a part. Of several parameters or headers, the last counts.
 func partName(dispositions []string) (name string) {
 	if len(dispositions) == 0 {
 		return ""
@@ -60,7 +59,7 @@ func partName(dispositions []string) (name string) {
 	return name
 }
 
-// parameterValue reads a token or a quoted string, and returns what follows it.
+// parameterValue parses a token or a quoted string. It also returns the rest of the text.
 func parameterValue(text string) (value, rest string) {
 	if !strings.HasPrefix(text, `"`) {
 		n := strings.IndexAny(text, "; \t")
@@ -82,8 +81,8 @@ func parameterValue(text string) (value, rest string) {
 	return b.String(), ""
 }
 
-// decoded is a part's content without its transfer encoding. What is in
-// quoted-printable ends with a line end.
+// decoded returns a part's content without its transfer encoding. As in multipart_form,
+// quoted-printable content gets a line end at its end.
 func decoded(part *multipart.Part) io.Reader {
 	content := partContent{part}
 	switch strings.ToLower(strings.Trim(part.Header.Get("Content-Transfer-Encoding"), " \t")) {
@@ -95,7 +94,7 @@ func decoded(part *multipart.Part) io.Reader {
 	return content
 }
 
-// partContent ends where the body does.
+// partContent treats a body that ends inside a part as the end of the part.
 type partContent struct{ r io.Reader }
 
 // Read implements io.Reader.

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Policy is what a user may have on an instance. An administrator sets it. Without
-// one, the user may look and have nothing.
+// Policy limits what a user may have on an instance. Administrators set it. Without one,
+// a user may list unikernels, but have none.
 type Policy struct {
 	Unikernels int
 	CPUs       []int
-	Memory     int // MB, of all unikernels
-	Block      int // MB, of all block devices; 0 is none
+	Memory     int // of all unikernels, in MB
+	Block      int // of all block devices, in MB; 0 allows none
 	Bridges    []string
 }
 
-// allow is albatross' check of a new unikernel, in its order.
+// allow checks a new unikernel, in albatross's order.
 func (p *Policy) allow(d *domain, cfg config) error {
 	memory := int64(0)
 	for _, u := range d.unikernels {
@@ -48,7 +48,7 @@ func (p *Policy) allow(d *domain, cfg config) error {
 	return nil
 }
 
-// allowBlock is albatross' check of a new block device of size MB.
+// allowBlock checks a new block device of size MB.
 func (p *Policy) allowBlock(d *domain, size int64) error {
 	if p.Block == 0 {
 		return failureError("no block devices are allowed by policy")
@@ -65,8 +65,8 @@ func (p *Policy) allowBlock(d *domain, size int64) error {
 	return nil
 }
 
-// SetPolicy gives a user a policy on an instance, or takes it away if it is nil. The
-// user is made if need be.
+// SetPolicy sets a user's policy on an instance, or removes it if p is nil. It creates the
+// user if necessary.
 func (s *Server) SetPolicy(user, instance string, p *Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,29 +8,30 @@ import (
 	"sync"
 )
 
-// keepBody is up to how many bytes of a request's body are kept.
-const keepBody = 1 << 20
+// maxRecordedBody is the size in bytes from which a request's body isn't stored.
+const maxRecordedBody = 1 << 20
 
-// Request is a request that the server parsed, as it came over the wire.
+// Request is a request that the server parsed, as received.
 type Request struct {
-	// Connection is the number of the connection that it came on, from 1.
+	// Connection is the number of its connection, from 1.
 	Connection int
 	// Method, Target and Proto are the parts of the request line.
 	Method, Target, Proto string
 	// Lines are the header lines in order, without their line ends.
 	Lines []string
-	// Body is without its chunked coding; nil if it has 1 MiB or more.
-	Body       []byte
+	// Body is the body without its chunked coding; nil if it has 1 MiB or more.
+	Body []byte
+	// BodyLength is in bytes. It and BodySHA256 cover bodies of any length.
 	BodyLength int64
 	BodySHA256 [sha256.Size]byte
-	// BodyEnded reports that there is no more of the body to come. BodyBroken reports
-	// that it was malformed or ended early, whatever the handler took it for.
+	// BodyEnded reports whether the body has ended. BodyBroken reports whether it was
+	// malformed or ended early, even if it looked complete to the handler.
 	BodyEnded, BodyBroken bool
-	// Status is that of the answer; 0 while there is none.
+	// Status is the status of the response; 0 if there is none yet.
 	Status int
 }
 
-// Values returns the values of all headers of this name, in order.
+// Values returns the values of all headers with this name, in order.
 func (r Request) Values(name string) []string {
 	var values []string
 	for _, line := range r.Lines {
@@ -41,23 +42,23 @@ func (r Request) Values(name string) []string {
 	return values
 }
 
-// Connection is what came over one connection.
+// Connection is a connection and the bytes received on it.
 type Connection struct {
-	// Number counts the connections in the order in which they were accepted, from 1.
+	// Number is the position of the connection in the order of acceptance, from 1.
 	Number int
 	Remote string
-	// Raw are the bytes that were received. Truncated says that there were more than
+	// Raw has the received bytes. Truncated reports whether there were more than
 	// [Options.RawLimit].
 	Raw       []byte
 	Truncated bool
-	// Requests is how many requests were parsed from them.
+	// Requests is the number of requests parsed from these bytes.
 	Requests int
-	// Closed says that the connection is closed.
+	// Closed reports whether the connection is closed.
 	Closed bool
 }
 
-// recorder keeps what came in. It has its own lock, so that looking at it never
-// waits for a handler.
+// recorder stores what the server receives. It has its own lock, so that reading the
+// records never waits for a handler.
 type recorder struct {
 	rawLimit int
 
@@ -66,7 +67,7 @@ type recorder struct {
 	conns    []*Connection
 	requests []*requestRecord
 	crashes  int // of Mollymawk
-	daemon   int // crashes of albatross' daemon
+	daemon   int // crashes of albatross's daemon
 }
 
 type requestRecord struct {
@@ -137,7 +138,7 @@ func (r *recorder) crashAlbatross() {
 	r.daemon++
 }
 
-// body takes note of a part of the request's body.
+// body records a part of the request's body.
 func (r *requestRecord) body(p []byte) {
 	if r.owner.off() {
 		return
@@ -146,7 +147,7 @@ func (r *requestRecord) body(p []byte) {
 	defer r.mu.Unlock()
 	_, _ = r.hash.Write(p) // never fails
 	r.request.BodyLength += int64(len(p))
-	if r.request.BodyLength < keepBody {
+	if r.request.BodyLength < maxRecordedBody {
 		r.request.Body = append(r.request.Body, p...)
 	} else {
 		r.request.Body = nil
@@ -159,7 +160,7 @@ func (r *requestRecord) bodyEnded(broken bool) {
 	r.request.BodyEnded, r.request.BodyBroken = true, broken
 }
 
-func (r *requestRecord) answered(status int) {
+func (r *requestRecord) responded(status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.request.Status = status
@@ -174,8 +175,8 @@ func (r *requestRecord) snapshot() Request {
 	return request
 }
 
-// Requests returns the requests parsed so far, oldest first. Those whose body
-// isn't at its end yet are among them.
+// Requests returns the requests parsed so far, oldest first, including those whose body
+// hasn't ended yet.
 func (s *Server) Requests() []Request {
 	r := s.recorder
 	r.mu.Lock()
@@ -187,8 +188,7 @@ func (s *Server) Requests() []Request {
 	return requests
 }
 
-// Connections returns what came over the connections accepted so far, oldest
-// first.
+// Connections returns the connections accepted so far, oldest first.
 func (s *Server) Connections() []Connection {
 	r := s.recorder
 	r.mu.Lock()
@@ -202,14 +202,14 @@ func (s *Server) Connections() []Connection {
 	return conns
 }
 
-// Crashes is how often a request has ended Mollymawk's process.
+// Crashes returns how often a request has crashed Mollymawk's process.
 func (s *Server) Crashes() int {
 	s.recorder.mu.Lock()
 	defer s.recorder.mu.Unlock()
 	return s.recorder.crashes
 }
 
-// AlbatrossCrashes is how often a request has ended albatross' daemon, which all
+// AlbatrossCrashes returns how often a request has crashed albatross's daemon, which all
 // users of a host share.
 func (s *Server) AlbatrossCrashes() int {
 	s.recorder.mu.Lock()
@@ -217,8 +217,8 @@ func (s *Server) AlbatrossCrashes() int {
 	return s.recorder.daemon
 }
 
-// Reset forgets all requests, bytes and crashes recorded so far, and the
-// connections that are closed. Users, unikernels and blocks stay.
+// Reset discards all requests, bytes and crashes recorded so far, and all closed
+// connections. Users, unikernels and blocks remain.
 func (s *Server) Reset() {
 	r := s.recorder
 	r.mu.Lock()

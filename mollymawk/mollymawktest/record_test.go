@@ -44,11 +44,12 @@ func TestRecord(t *testing.T) {
 	eventually(t, "the connection is closed", func() bool { return s.Connections()[0].Closed })
 	s.Reset()
 	if n := len(s.Connections()); n != 0 {
-		t.Errorf("%d connections are left", n)
+		t.Errorf("%d connections after Reset, want 0", n)
 	}
 }
 
-// Chunks are recorded without their coding, and the raw bytes with it.
+// TestRecordChunks checks that chunks are recorded without their framing in Body, and with
+// it in Raw.
 func TestRecordChunks(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{RawLimit: 60})
@@ -67,11 +68,12 @@ func TestRecordNothing(t *testing.T) {
 	s := New(t, Options{RawLimit: -1})
 	fetch(t, s, "/style.css")
 	if len(s.Requests()) != 0 || len(s.Connections()) != 0 {
-		t.Error("something is recorded")
+		t.Error("requests or connections are recorded")
 	}
 }
 
-// With keep-alive off, the body of a refused request is recorded all the same.
+// TestRecordRefusedBody checks that the body of a refused request is recorded even without
+// keep-alive.
 func TestRecordRefusedBody(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})

@@ -5,17 +5,18 @@ import (
 	"net/http"
 )
 
-// route is what happens on a path. There is one method for each.
+// route handles a path. Each path has one method.
 type route struct {
 	method string
 	access access
 	handle func(*call)
-	// closes says that the connection is closed after every answer, also a refusal.
+	// closes reports whether the connection is closed after every response, including
+	// refusals.
 	closes bool
 }
 
-// dispatch answers a request: exact path, then method, then who calls. Query and
-// body are the handler's.
+// dispatch checks the exact path, then the method, then the caller, and calls the route's
+// handler. The handler checks query and body.
 func (s *Server) dispatch(c *call) {
 	defer c.catch()
 	if s.faults.Load().silent(c.path) {
@@ -82,7 +83,7 @@ func (s *Server) table() map[string]route {
 		"/api/admin/settings/albatross/update": {post, byAdminJSON, accept(""), false},
 		"/api/admin/settings/albatross/delete": {post, byAdminJSON, accept(""), false},
 	}
-	if s.options.Generation == Generation2025 { // since May 2026
+	if s.options.Generation == Generation2025 { // these routes exist since May 2026
 		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update",
 			"/api/unikernel/scaling/update"} {
 			delete(routes, path)
@@ -92,7 +93,7 @@ func (s *Server) table() map[string]route {
 	return routes
 }
 
-// blockWord is what block devices are called in paths.
+// blockWord returns the name of block devices in paths.
 func (s *Server) blockWord() string {
 	if s.options.Generation == Generation2025 {
 		return "volume"

@@ -11,42 +11,43 @@ import (
 	"time"
 )
 
-// Generation is the age of the Mollymawk that is imitated.
+// Generation is the version of Mollymawk's API that the server imitates.
 type Generation int
 
 const (
 	// Current is Mollymawk as of August 2026.
 	Current Generation = iota
-	// Generation2025 is Mollymawk as its handbook of December 2025 has it: block
-	// devices under /api/volume/, restart by JSON name and albatross_instance; no
-	// deploy_mode, typ and cpuid needed to create a unikernel, and no block_size to
-	// upload; neither scaling nor monitoring; an unknown session is echoed. Everything
-	// else is as in Current.
+	// Generation2025 is Mollymawk as described in its handbook of December 2025. Block
+	// devices are under /api/volume/. Restart takes name and albatross_instance from a JSON
+	// body. Creating a unikernel requires no deploy_mode, typ or cpuid, and uploading a
+	// block no block_size. There is neither scaling nor monitoring. The error for an
+	// unknown session repeats its value. Everything else is as in Current.
 	Generation2025
 )
 
-// Options are the settings of a server. The zero value is a current Mollymawk
-// with the one albatross instance "default".
+// Options are the settings of a server. The zero value is a current Mollymawk with one
+// albatross instance, "default".
 type Options struct {
 	Generation Generation
-	// Address to listen on. Default: a free port of the loopback interface.
+	// Address is the address to listen on. Default: a free port on the loopback interface.
 	Address string
 	// Instances are the names of the albatross instances. Default: "default".
 	Instances []string
-	// Policy is what users may have on each instance. Default:
-	// 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block devices, and the
-	// bridges service and lan. See [Server.SetPolicy] for another.
+	// Policy is the policy of users on each instance unless [Server.SetPolicy] sets
+	// another one. Default: 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block
+	// devices, and the bridges service and lan.
 	Policy *Policy
-	// Jobs are what the builder can deliver images of. Default: "hello", "website".
+	// Jobs are the jobs for which the builder has images. Default: "hello", "website".
 	Jobs []string
-	// Clock tells the time for expiry, timestamps and rollbacks. Default: time.Now.
+	// Clock returns the time for expiry, timestamps and rollbacks. Default: time.Now.
 	Clock func() time.Time
-	// Memory is how many bytes of a body Mollymawk can hold. A longer one, even if it
-	// is only announced, ends the process. Uploads are not held. Default: 512 MiB.
+	// Memory is the number of bytes of a body that Mollymawk can hold in memory. A longer
+	// body, or a longer Content-Length, crashes the process. Uploads aren't held in memory.
+	// Default: 512 MiB.
 	Memory int64
-	// RawLimit is how many bytes of each connection are kept. Default: 64 MiB.
-	// Negative: neither bytes nor requests are recorded, for a server that runs for
-	// long.
+	// RawLimit is the number of bytes recorded of each connection. Default: 64 MiB. With a
+	// negative limit, neither bytes nor requests are recorded; use it for a long-running
+	// server.
 	RawLimit int
 }
 
@@ -76,8 +77,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Server is a running stand-in. All its methods may be called at any time from
-// any goroutine.
+// Server is a running stand-in. Its methods are safe for concurrent use.
 type Server struct {
 	options  Options
 	listener net.Listener
@@ -87,7 +87,7 @@ type Server struct {
 	done     chan struct{} // closed by Close
 	tasks    sync.WaitGroup
 
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // guards the fields below
 	closed    bool
 	conns     map[*conn]struct{}
 	users     []*user
@@ -101,7 +101,7 @@ type TB interface {
 	Cleanup(func())
 }
 
-// New starts a server that is closed at the end of the test.
+// New starts a server and closes it at the end of the test.
 func New(tb TB, options Options) *Server {
 	tb.Helper()
 	s, err := Listen(options)
@@ -112,7 +112,7 @@ func New(tb TB, options Options) *Server {
 	return s
 }
 
-// Listen starts a server. It answers until Close is called.
+// Listen starts a server, which runs until Close is called.
 func Listen(options Options) (*Server, error) {
 	s := &Server{
 		options:   options.withDefaults(),
@@ -123,7 +123,7 @@ func Listen(options Options) (*Server, error) {
 	for _, name := range s.options.Instances {
 		name, err := label(name)
 		if err != nil {
-			return nil, fmt.Errorf("name of an instance: %w", err)
+			return nil, fmt.Errorf("instance name: %w", err)
 		}
 		s.instances[name] = newInstance()
 	}
@@ -150,13 +150,13 @@ func (s *Server) accept() {
 			select {
 			case <-s.done:
 				return
-			case <-time.After(10 * time.Millisecond): // out of files, most likely
+			case <-time.After(10 * time.Millisecond): // probably out of file descriptors
 				continue
 			}
 		}
 		c := newConn(s, nc)
 		if !s.track(c) {
-			_ = nc.Close() // it came too late
+			_ = nc.Close() // the server is already closed
 			return
 		}
 		s.tasks.Go(c.serve)
@@ -179,27 +179,27 @@ func (s *Server) untrack(c *conn) {
 	delete(s.conns, c)
 }
 
-// Addr is the address that the server listens on, as host:port.
+// Addr returns the address that the server listens on, as host:port.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// URL is the server's root without a slash at its end.
+// URL returns the server's base URL, without a trailing slash.
 func (s *Server) URL() string { return "http://" + s.Addr() }
 
-// Close ends the server and all its connections, and waits until they are gone.
+// Close shuts down the server, resets its connections and waits for their goroutines.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closed {
 		s.closed = true
 		close(s.done)
-		_ = s.listener.Close() // it is gone either way
+		_ = s.listener.Close() // there is no way to handle an error
 	}
 	s.mu.Unlock()
 	s.cutAllBut(nil)
 	s.tasks.Wait()
 }
 
-// cutAllBut resets every open connection but one, which ends in order after what was
-// sent on it.
+// cutAllBut resets every open connection except last, which the caller ends in an orderly
+// way.
 func (s *Server) cutAllBut(last *conn) {
 	s.mu.Lock()
 	conns := maps.Clone(s.conns)

@@ -7,15 +7,13 @@ import (
 
 var (
 	scheme = regexp.MustCompile(`^[^:/?#]*:`)
-	// authority is //user@host:port. What of it isn't well formed already counts as
-	// path.
-	authority = regexp.MustCompile(
-		`^//(?:(?:[-A-Za-z0-9._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?(?:\[[0-9A-Fa-f:.]*\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?`)
+	// authority matches //user@host:port. The path starts at the first malformed character.
+	authority = regexp.MustCompile(`^//(?:(?:[-A-Za-z0-9._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?` +
+		`(?:\[[0-9A-Fa-f:.]*\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?`)
 )
 
-// splitTarget takes a request's target apart as ocaml-uri does with a reference:
-// a scheme and an authority are dropped in whatever target they stand, and the
-// path is percent-decoded once. Nothing is normalised.
+// splitTarget splits a request's target like ocaml-uri splits a reference: it drops any
+// scheme and authority, and percent-decodes the path once. It doesn't normalize the path.
 func splitTarget(target string) (path, query string) {
 	target, _, _ = strings.Cut(target, "#")
 	target, query, _ = strings.Cut(target, "?")
@@ -24,8 +22,8 @@ func splitTarget(target string) (path, query string) {
 	return percentDecode(target), query
 }
 
-// queryValue returns the value of the first parameter of this name. "+" is a
-// blank; only "&" separates parameters.
+// queryValue returns the value of the first parameter with this name. "+" stands for a
+// space, and only "&" separates parameters.
 func queryValue(query, name string) (value string, ok bool) {
 	if query == "" {
 		return "", false
@@ -39,7 +37,7 @@ func queryValue(query, name string) (value string, ok bool) {
 	return "", false
 }
 
-// percentDecode decodes what is validly encoded and leaves the rest.
+// percentDecode decodes valid percent-encodings and leaves the rest unchanged.
 func percentDecode(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
@@ -72,7 +70,7 @@ func unhex(c byte) (byte, bool) {
 	return 0, false
 }
 
-// percentEncode encodes as ocaml-uri's pct_encode does by default: all but
+// percentEncode encodes s like ocaml-uri's pct_encode does by default: everything except
 // unreserved characters, sub-delims, ":" and "@".
 func percentEncode(s string) string {
 	const (

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// createToken is POST /api/tokens/create. Any integer is taken for the expiry, and
-// an empty name too.
+// createToken handles POST /api/tokens/create. It accepts any integer as the expiry, and an
+// empty name.
 func (c *call) createToken() {
 	o, ok := c.readObject()
 	if !ok {
@@ -23,7 +23,7 @@ func (c *call) createToken() {
 	c.say(http.StatusOK, t.json())
 }
 
-// unexpected answers with the whole body, also the secrets in it.
+// unexpected responds with the whole body, including any secrets in it.
 func (c *call) unexpected(what string, o object) {
 	c.say(http.StatusBadRequest, what+": Unexpected fields. Got "+escaped(encode(o)))
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// listUnikernels is GET /api/unikernels.
+// listUnikernels handles GET /api/unikernels.
 func (c *call) listUnikernels() {
 	s := c.srv
 	lists, problems := []any{}, []any{}
@@ -39,9 +39,8 @@ func (d *domain) list() []any {
 	return list
 }
 
-// createUnikernel is POST /api/unikernel/create. Only parts before the image
-// count. A second image is taken for another request to create, whose answer
-// raises an exception.
+// createUnikernel handles POST /api/unikernel/create. Only parts before the image count. A
+// second image is treated as another create request, whose response raises an exception.
 func (c *call) createUnikernel() {
 	fields := []string{
 		"albatross_instance", "unikernel_name", "unikernel_config", "unikernel_force_create", csrfCookie,
@@ -52,7 +51,7 @@ func (c *call) createUnikernel() {
 	c.streamForm("binary", fields, []string{"builder_job"}, c.createFrom)
 }
 
-// createFrom creates a unikernel of the fields and the image, or answers why not.
+// createFrom creates a unikernel from the fields and the image, and responds.
 func (c *call) createFrom(fields map[string]string, image io.Reader) {
 	instance, err := label(fields["albatross_instance"])
 	if err != nil {
@@ -92,13 +91,13 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 		c.say(http.StatusBadRequest, "Missing builder job or uuid")
 		return
 	case mode == "builder" && !c.srv.hasJob(job):
-		u.problem = errELF // the builder delivers nothing, which is taken for the image
+		u.problem = errELF // the builder has no image, so the image is empty
 	case mode == "builder":
 	case mode == "manual":
 		sum := sha256.New()
 		var file imageFile
 		if u.size, err = io.Copy(io.MultiWriter(sum, &file), image); err != nil {
-			return // it never ends: albatross waits for the rest
+			return // the body never ends: albatross waits for the rest
 		}
 		sum.Sum(u.sha256[:0])
 		if cfg.typ == "solo5" {
@@ -109,9 +108,9 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 		return
 	}
 	text, err := c.command(instance, func(d *domain) (string, error) { return d.create(name, u, force) })
-	var away unreachableError
+	var unreachable unreachableError
 	switch {
-	case errors.As(err, &away):
+	case errors.As(err, &unreachable):
 		c.say(http.StatusInternalServerError, "Albatross Query Error: "+err.Error())
 	case err != nil:
 		c.say(http.StatusInternalServerError, "Albatross Response Error: "+err.Error())
@@ -120,15 +119,16 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 	}
 }
 
-// destroyUnikernel is POST /api/unikernel/destroy.
+// destroyUnikernel handles POST /api/unikernel/destroy.
 func (c *call) destroyUnikernel() {
 	instance, name, ok := c.namedUnikernel("Error converting instance name: ")
 	if ok {
-		c.conclude(c.command(instance, func(d *domain) (string, error) { return d.destroy(name) }))
+		c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.destroy(name) }))
 	}
 }
 
-// namedUnikernel reads {"name", "albatross_instance"}, or answers.
+// namedUnikernel reads a body {"name", "albatross_instance"}. On an error, it responds and
+// returns false.
 func (c *call) namedUnikernel(badInstance string) (instance, name string, ok bool) {
 	o, ok := c.readObject()
 	if !ok {
@@ -156,9 +156,9 @@ func (c *call) namedUnikernel(badInstance string) (instance, name string, ok boo
 	return instance, name, true
 }
 
-// restartUnikernel is POST /api/unikernel/restart?instance=…&unikernel=….
+// restartUnikernel handles POST /api/unikernel/restart?instance=…&unikernel=….
 func (c *call) restartUnikernel() {
-	instance, name, ok := c.queryPlace()
+	instance, name, ok := c.queryNames()
 	if !ok {
 		return
 	}
@@ -180,13 +180,13 @@ func (c *call) restartUnikernel() {
 		}
 		changed = &cfg
 	}
-	c.conclude(c.command(instance, func(d *domain) (string, error) { return d.restart(name, changed, c.srv.now()) }))
+	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.restart(name, changed, c.srv.now()) }))
 }
 
-// restartUnikernelByName is POST /api/unikernel/restart as it was until June 2026.
+// restartUnikernelByName handles POST /api/unikernel/restart as it was until June 2026.
 func (c *call) restartUnikernelByName() {
 	instance, name, ok := c.namedUnikernel("Error converting albatross name to instance name: ")
 	if ok {
-		c.conclude(c.command(instance, func(d *domain) (string, error) { return d.restart(name, nil, c.srv.now()) }))
+		c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.restart(name, nil, c.srv.now()) }))
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"testing"
 )
 
-// create are the parts of a good request; changed ones take the place of those of
-// the same name, and those in without are left out.
-
 func TestListUnikernels(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{Instances: []string{"b", "a", "c"}})
@@ -28,8 +25,10 @@ func TestListUnikernels(t *testing.T) {
 	s.AddUnikernel("alice", "b", "y")
 
 	const (
-		plain = `,"fail_behaviour":"quit","cpuids":[0],"memory":32,"block_devices":[],"network_interfaces":[],"arguments":[],"numcpus":1,"linux_boot_partition":null}`
-		hello = `{"name":"hello","fail_behaviour":{"restart":null,"exit_code":[1,3],"all_exit_codes":false},"cpuids":[0,2],"memory":64,` +
+		plain = `,"fail_behaviour":"quit","cpuids":[0],"memory":32,"block_devices":[],` +
+			`"network_interfaces":[],"arguments":[],"numcpus":1,"linux_boot_partition":null}`
+		hello = `{"name":"hello","fail_behaviour":{"restart":null,"exit_code":[1,3],"all_exit_codes":false},` +
+			`"cpuids":[0,2],"memory":64,` +
 			`"block_devices":[{"name":"data","host_device":"v1","sector_size":4096,"size":2}],` +
 			`"network_interfaces":[{"name":"service","host_device":"service"},{"name":"n2","host_device":"lan"}],` +
 			`"arguments":["--a=1","-v"],"numcpus":2,"linux_boot_partition":"p1"}`
@@ -49,7 +48,7 @@ func TestCreateUnikernel(t *testing.T) {
 	ok := postForm(t, s, token, "/api/unikernel/create", create(nil)...)
 	wantEnvelope(t, ok, 200, "", `"created unikernel"`)
 	if list := s.Unikernels("alice"); len(list) != 1 || list[0].Name != "hello" || list[0].Instance != "default" ||
-		list[0].ImageSize != int64(len(anImage)) || list[0].ImageSHA256 != sha256.Sum256([]byte(anImage)) {
+		list[0].ImageSize != int64(len(testImage)) || list[0].ImageSHA256 != sha256.Sum256([]byte(testImage)) {
 		t.Errorf("unikernels %+v", list)
 	}
 	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
@@ -70,7 +69,7 @@ func TestCreateUnikernel(t *testing.T) {
 		{"no instance", create(nil, "albatross_instance"), 400, "One or more required fields are missing."},
 		{"no csrf", create(nil, "molly_csrf"), 400, "One or more required fields are missing."},
 		{"no deploy_mode", create(nil, "deploy_mode"), 400, "One or more required fields are missing."},
-		{"image too early", append([]part{{"@binary", anImage}}, create(nil, "@binary")...), 400,
+		{"image too early", append([]part{{"@binary", testImage}}, create(nil, "@binary")...), 400,
 			"One or more required fields are missing."},
 		{"bad instance", create([]part{{"albatross_instance", "-x"}}), 400,
 			"Error converting instance name: " + badLabel},
@@ -106,7 +105,7 @@ func TestCreateUnikernel(t *testing.T) {
 		`"Albatross Query Error: timeout"`)
 }
 
-func TestCreateNeedsAForm(t *testing.T) {
+func TestCreateNeedsForm(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	body := form(create(nil)...)
@@ -120,17 +119,17 @@ func TestCreateNeedsAForm(t *testing.T) {
 	}
 }
 
-func TestCreateWithoutAnswer(t *testing.T) {
+func TestCreateGetsNoResponse(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	whole := form(create(nil)...)
 	for name, request := range map[string]string{
 		"no image": message("POST", "/api/unikernel/create", form(create(nil, "@binary")...), bearer(token),
 			formType),
-		"no form": message("POST", "/api/unikernel/create", "xyz", bearer(token), formType),
+		"not a form": message("POST", "/api/unikernel/create", "xyz", bearer(token), formType),
 		"no boundary": message("POST", "/api/unikernel/create", whole, bearer(token),
 			"Content-Type: multipart/form-data"),
-		"image too late": message("POST", "/api/unikernel/create", whole[:len(whole)-40], bearer(token), formType,
+		"truncated image": message("POST", "/api/unikernel/create", whole[:len(whole)-40], bearer(token), formType,
 			"Content-Length: 100000"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +146,7 @@ func TestCreateWithoutAnswer(t *testing.T) {
 	})
 }
 
-// A part stands for its own parts if it is multipart itself.
+// TestNestedForm checks that a part that is itself multipart is replaced by its own parts.
 func TestNestedForm(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -190,7 +189,7 @@ func TestCreateWithSession(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
 	session := "Cookie: " + s.Session("alice")
-	post := func(csrf string) answer {
+	post := func(csrf string) response {
 		return roundTrip(t, s, message("POST", "/api/unikernel/create", form(create([]part{{"molly_csrf", csrf}})...),
 			session, formType))
 	}
@@ -198,7 +197,7 @@ func TestCreateWithSession(t *testing.T) {
 	wantEnvelope(t, post(s.CSRF("alice")), 200, "", `"created unikernel"`)
 }
 
-// An image streams through without being kept.
+// TestLargeImage checks that an image is streamed without being stored.
 func TestLargeImage(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -210,7 +209,7 @@ func TestLargeImage(t *testing.T) {
 		t.Errorf("image of %d bytes", got.ImageSize)
 	}
 	if r := s.Requests()[0]; r.Body != nil || r.BodyLength < 20<<20 || !r.BodyEnded {
-		t.Errorf("recorded %d bytes, %d kept", r.BodyLength, len(r.Body))
+		t.Errorf("recorded a body of %d bytes, stored %d", r.BodyLength, len(r.Body))
 	}
 }
 
@@ -281,7 +280,7 @@ func TestDestroyUnikernel(t *testing.T) {
 		{`{"name":"x_y","albatross_instance":"default"}`, 400, "Error converting unikernel name: " + badLabel},
 		{`{"name":"x","albatross_instance":"other"}`, 404, "Error finding albatross instance: other"},
 		{`[]`, 400, "not a dictionary"},
-		// The first of two members counts, comments are skipped and names need no quotes.
+		// The first of two members counts, comments are ignored and names need no quotes.
 		{`{"name":"x","name":"his",albatross_instance:"other"/*"default"*/,"albatross_instance":"default"}`, 404,
 			"Error finding albatross instance: other"},
 	} {
@@ -295,7 +294,7 @@ func TestDestroyUnikernel(t *testing.T) {
 	wantEnvelope(t, postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"x","albatross_instance":"default"}`),
 		500, "", `"Error querying albatross: timeout"`)
 	if len(s.Unikernels("bob")) != 1 || len(s.Unikernels("alice")) != 0 {
-		t.Error("the wrong ones are gone")
+		t.Error("the wrong unikernels were destroyed")
 	}
 }
 
@@ -329,7 +328,8 @@ func TestRestartUnikernel(t *testing.T) {
 	}
 }
 
-// Mistakes in the query are answered with pages, before the body is looked at.
+// TestQueryErrors checks that errors in the query produce HTML pages, before the body is
+// read.
 func TestQueryErrors(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -338,17 +338,18 @@ func TestQueryErrors(t *testing.T) {
 		{"POST", "/api/unikernel/restart"}, {"GET", "/api/unikernel/console"},
 		{"POST", "/api/unikernel/scaling/update"},
 	} {
-		ask := func(query string) answer {
+		send := func(query string) response {
 			return roundTrip(t, s, message(route.method, route.path+query, "", bearer(token)))
 		}
-		wantPage(t, ask("?instance=a_b&unikernel=x"), 400, "Albatross instance error",
+		wantPage(t, send("?instance=a_b&unikernel=x"), 400, "Albatross instance error",
 			"Error with albatross instance name: "+badLabel)
-		wantPage(t, ask("?instance=Other&unikernel=x"), 404, "404", "Couldn't find albatross instance with name: other")
-		wantPage(t, ask("?instance=default"), 400, "400", "Couldn't find unikernel in query params")
-		wantPage(t, ask("?instance=default&unikernel=-"), 400, "Unikernel name error",
+		wantPage(t, send("?instance=Other&unikernel=x"), 404, "404",
+			"Couldn't find albatross instance with name: other")
+		wantPage(t, send("?instance=default"), 400, "400", "Couldn't find unikernel in query params")
+		wantPage(t, send("?instance=default&unikernel=-"), 400, "Unikernel name error",
 			"Error with unikernel name: "+badLabel)
 
-		a := ask("?unikernel=x,y+z")
+		a := send("?unikernel=x,y+z")
 		if a.status != 302 || a.header("Set-Cookie") != "flash_msg=;Path=/;" ||
 			!strings.Contains(a.body, "Redirecting") {
 			t.Errorf("%s without instance: got %s", route.path, a.head)

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// rollbackLimit is for how long an update can be taken back.
+// rollbackLimit is how long after an update a rollback is possible.
 const rollbackLimit = 10 * time.Minute
 
-// unikernelUpdate is what a rollback needs to know.
+// unikernelUpdate is the state before an update, which a rollback restores.
 type unikernelUpdate struct {
 	name, job, uuid string
 	config          config
@@ -31,8 +31,8 @@ func (u *unikernelUpdate) json() object {
 
 func (s *Server) hasJob(job string) bool { return slices.Contains(s.options.Jobs, job) }
 
-// updateUnikernel is POST /api/unikernel/update. The liveliness check comes before
-// anything is looked at, as in the real one; nothing is ever fetched.
+// updateUnikernel handles POST /api/unikernel/update. As in Mollymawk, the liveliness check
+// comes before the check of the names. It never fetches anything.
 func (c *call) updateUnikernel() {
 	o, ok := c.readObject()
 	if !ok {
@@ -72,7 +72,7 @@ func (c *call) updateUnikernel() {
 		return
 	}
 	if arguments, _ := o.get("unikernel_arguments"); arguments != nil {
-		// The JSON is escaped before it is parsed again, so that it never parses.
+		// Mollymawk escapes the JSON before it parses it again, so parsing always fails.
 		text := escaped(encode(arguments))
 		_, err := parseConfig(text, c.srv.options.Generation)
 		if err == nil {
@@ -105,8 +105,8 @@ func (c *call) updateUnikernel() {
 	c.envelope(http.StatusOK, "Update Successful", "Update successful. "+name+" is now running on build "+build)
 }
 
-// liveliness returns what is wrong with the checks that a request asks for. It fetches
-// nothing: an address fails if its form is wrong.
+// liveliness returns the error of the liveliness checks that a request asks for, or "". It
+// fetches nothing: only a malformed address fails.
 func liveliness(o object) (problem string) {
 	address, problem := optionalText(o, "http_liveliness_address")
 	if problem != "" {
@@ -138,7 +138,7 @@ func liveliness(o object) (problem string) {
 	return ""
 }
 
-// optionalText returns a member that may be missing or null.
+// optionalText returns a string member that may be missing or null.
 func optionalText(o object, name string) (text, problem string) {
 	value, _ := o.get(name)
 	text, ok := value.(string)
@@ -155,8 +155,8 @@ func fetchable(address string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// resolves reports whether the address of a resolver is one. A port that is no
-// number, or a negative one, raises an exception.
+// resolves reports whether a resolver's address is valid. A port that is negative or not a
+// number raises an exception.
 func resolves(address string) bool {
 	host, port, hasPort := strings.Cut(address, ":")
 	if inside, ok := strings.CutPrefix(address, "["); ok {
@@ -175,8 +175,8 @@ func resolves(address string) bool {
 	return err == nil
 }
 
-// deploy notes what a rollback would bring back, and creates the unikernel by
-// force of what the builder has.
+// deploy records the state for a rollback, and replaces the unikernel by the builder's
+// image.
 func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	s := c.srv
 	s.mu.Lock()
@@ -186,7 +186,7 @@ func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	s.mu.Unlock()
 	next := &unikernel{config: u.config, started: s.now()}
 	if !s.hasJob(u.job) {
-		next.problem = errELF // nothing is taken for the image
+		next.problem = errELF // the builder has no image, so the image is empty
 	}
 	_, err := c.command(instance, func(d *domain) (string, error) { return d.create(u.name, next, true) })
 	if next.problem != nil {
@@ -199,7 +199,7 @@ func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	return err
 }
 
-// rollbackUnikernel is POST /api/unikernel/rollback.
+// rollbackUnikernel handles POST /api/unikernel/rollback.
 func (c *call) rollbackUnikernel() {
 	o, ok := c.readObject()
 	if !ok {

@@ -6,7 +6,10 @@ import (
 	"time"
 )
 
-const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+const (
+	badLabel    = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
+	checkFailed = "Liveliness check of currentyly running unikernel failed with error: "
+)
 
 func TestUpdate(t *testing.T) {
 	t.Parallel()
@@ -29,16 +32,16 @@ func TestUpdate(t *testing.T) {
 		{`"unikernel_name":"other",`, 400, "",
 			"Couldn't find albatross instance, default with error: Expected one unikernel, but got 0"},
 		{`"http_liveliness_address":1,`, 500, "Error: Liveliness check failed",
-			"Liveliness check of currentyly running unikernel failed with error: invalid json for http_liveliness_address: 1"},
+			checkFailed + "invalid json for http_liveliness_address: 1"},
 		{`"albatross_instance":"_","http_liveliness_address":"nowhere",`, 500, "Error: Liveliness check failed",
-			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: HTTP (nowhere): nowhere :an error " +
-				occurred + " while performing a liveliness check on the http endpoint with error: couldn't decode URL"},
+			checkFailed + "Liveliness checks failed for: HTTP (nowhere): nowhere :an error " + occurred +
+				" while performing a liveliness check on the http endpoint with error: couldn't decode URL"},
 		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"resolver","dns_name":"a.b"},`, 500,
 			"Error: Liveliness check failed",
-			"Liveliness check of currentyly running unikernel failed with error: Liveliness checks failed for: DNS (a.b, resolver): timeout"},
+			checkFailed + "Liveliness checks failed for: DNS (a.b, resolver): timeout"},
 		{`"unikernel_name":"_","dns_liveliness":{"dns_address":"192.0.2.1","dns_name":"a..b/"},`, 500,
 			"Error: Liveliness check failed",
-			"Liveliness check of currentyly running unikernel failed with error: Invalid DNS name: invalid host name"},
+			checkFailed + "Invalid DNS name: invalid host name"},
 		{`"http_liveliness_address":"http://a.b/x","dns_liveliness":{"dns_address":"[2001:db8::1]","dns_name":"a.b"},`,
 			200, "Update Successful",
 			"Update successful. hello is now running on build new"},
@@ -64,7 +67,7 @@ func TestRollback(t *testing.T) {
 	s := New(t, Options{Clock: clock.Now})
 	token := s.AddToken("alice", "gate", 24*time.Hour)
 	s.AddUnikernel("alice", "default", "hello")
-	rollback := func(body string) answer { return postJSON(t, s, token, "/api/unikernel/rollback", body) }
+	rollback := func(body string) response { return postJSON(t, s, token, "/api/unikernel/rollback", body) }
 	const hello = `{"unikernel_name":"hello","albatross_instance":"default"}`
 	wantEnvelope(t, rollback(`{}`), 400, "", `"Couldn't find unikernel name in json"`)
 	wantEnvelope(t, rollback(`{"unikernel_name":"hello","albatross_instance":"_"}`), 400, "",
@@ -87,5 +90,6 @@ func TestRollback(t *testing.T) {
 	postJSON(t, s, token, "/api/unikernel/update", update(""))
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
 	wantEnvelope(t, rollback(hello), 500, "Rollback Error",
-		`"Rollback failed. hello failed to revert to build old with error Force create: Error querying albatross: timeout"`)
+		`"Rollback failed. hello failed to revert to build old with error `+
+			`Force create: Error querying albatross: timeout"`)
 }

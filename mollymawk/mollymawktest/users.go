@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Password is the password of every user that [Server.AddUser] makes; the e-mail
-// address is the user's name at example.com.
+// Password is the password of every user that the server creates. The user's e-mail
+// address is the name at example.com.
 const Password = "mollymawk"
 
 const (
@@ -23,7 +23,7 @@ const (
 )
 
 type user struct {
-	name, email, uuid, password string // the password as a hash
+	name, email, uuid, password string // the password is a hash
 
 	active, admin    bool
 	tokens           []*token  // newest first
@@ -47,8 +47,8 @@ type cookie struct {
 	agent       string
 }
 
-// valid is Mollymawk's rule: whole seconds since the beginning, less than the
-// lifetime.
+// valid implements Mollymawk's rule for lifetimes: the number of whole seconds since
+// creation must be less than expiresIn.
 func valid(created, now time.Time, expiresIn int64) bool {
 	return int64(now.Sub(created)/time.Second) < expiresIn
 }
@@ -61,8 +61,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// hashPassword stands for the real hash, which is slower and shown to the client
-// likewise.
+// hashPassword stands in for the real, slower hash, which Mollymawk also sends to clients.
 func hashPassword(password, uuid string) string {
 	sum := sha256.Sum256([]byte(uuid + "-" + password))
 	return hex.EncodeToString(sum[:])
@@ -93,24 +92,24 @@ func (u *user) cookie(name, value string) *cookie {
 	return nil
 }
 
-// user returns the user of this name, or nil. s.mu is held.
+// user returns the user with this name, or nil. The caller must hold s.mu.
 func (s *Server) user(name string) *user {
 	return s.userBy(func(u *user) bool { return u.name == name })
 }
 
-func (s *Server) userBy(is func(*user) bool) *user {
-	if i := slices.IndexFunc(s.users, is); i >= 0 {
+func (s *Server) userBy(matches func(*user) bool) *user {
+	if i := slices.IndexFunc(s.users, matches); i >= 0 {
 		return s.users[i]
 	}
 	return nil
 }
 
-// ensureUser returns the user of this name, who is made if there is none. s.mu is
-// held. A name that isn't a label is a mistake in the test.
+// ensureUser returns the user with this name, which it creates if necessary. It panics if
+// the name isn't a label. The caller must hold s.mu.
 func (s *Server) ensureUser(name string) *user {
 	name, err := label(name)
 	if err != nil {
-		panic("mollymawktest: name of a user: " + err.Error())
+		panic("mollymawktest: user name: " + err.Error())
 	}
 	if u := s.user(name); u != nil {
 		return u
@@ -121,23 +120,24 @@ func (s *Server) ensureUser(name string) *user {
 	return u
 }
 
-// AddUser makes an active user who is no administrator. It does nothing if there
-// is one of this name. It panics if the name isn't 1 to 63 of [A-Za-z0-9.-].
+// AddUser creates an active user who isn't an administrator. It does nothing if the user
+// exists. It panics unless the name consists of 1 to 63 of [A-Za-z0-9.-] and doesn't start
+// with a dash.
 func (s *Server) AddUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ensureUser(name)
 }
 
-// AddToken gives the user a token that is valid for so long, in whole seconds from
-// now, and returns its value. The user is made if need be.
+// AddToken creates a token for a user and returns its value. The token is valid for expiry,
+// truncated to whole seconds. AddToken creates the user if necessary.
 func (s *Server) AddToken(user, name string, expiry time.Duration) string {
 	value := newUUID()
 	s.AddTokenValue(user, name, value, expiry)
 	return value
 }
 
-// AddTokenValue is [Server.AddToken] with a value that is already known.
+// AddTokenValue is like [Server.AddToken], but with the given value.
 func (s *Server) AddTokenValue(user, name, value string, expiry time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +147,7 @@ func (s *Server) AddTokenValue(user, name, value string, expiry time.Duration) {
 	})
 }
 
-// RevokeToken deletes a token, whoever has it.
+// RevokeToken deletes the token with this value.
 func (s *Server) RevokeToken(value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,38 +156,38 @@ func (s *Server) RevokeToken(value string) {
 	}
 }
 
-// SetActive activates or deactivates a user, who is made if need be.
+// SetActive activates or deactivates a user. It creates the user if necessary.
 func (s *Server) SetActive(user string, active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ensureUser(user).active = active
 }
 
-// SetAdmin makes a user an administrator or takes that back. The user is made if
-// need be.
+// SetAdmin sets whether a user is an administrator. It creates the user if necessary.
 func (s *Server) SetAdmin(user string, admin bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ensureUser(user).admin = admin
 }
 
-// Session signs a user in, who is made if need be, and returns what the Cookie
-// header needs: "molly_session=…".
+// Session signs a user in and returns the value for the Cookie header, "molly_session=…".
+// It creates the user if necessary.
 func (s *Server) Session(user string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return sessionCookie + "=" + s.ensureUser(user).addCookie(sessionCookie, sessionLifetime, "", s.now()).value
 }
 
-// CSRF returns a CSRF value of a user, who is made if need be. It is valid for an
-// hour.
+// CSRF returns a new CSRF value for a user, valid for an hour. It creates the user if
+// necessary.
 func (s *Server) CSRF(user string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ensureUser(user).addCookie(csrfCookie, csrfLifetime, "", s.now()).value
 }
 
-// byToken finds a token and its owner. s.mu is held.
+// byToken returns the token with this value and its owner, or nil. The caller must hold
+// s.mu.
 func (s *Server) byToken(value string) (*user, *token) {
 	for _, u := range s.users {
 		for _, t := range u.tokens {
@@ -199,7 +199,8 @@ func (s *Server) byToken(value string) (*user, *token) {
 	return nil, nil
 }
 
-// bySession finds a session and its owner. s.mu is held.
+// bySession returns the session with this value and its owner, or nil. The caller must hold
+// s.mu.
 func (s *Server) bySession(value string) (*user, *cookie) {
 	for _, u := range s.users {
 		if c := u.cookie(sessionCookie, value); c != nil {
@@ -209,7 +210,7 @@ func (s *Server) bySession(value string) (*user, *cookie) {
 	return nil, nil
 }
 
-// timestamp is a time as the storage and the API have it.
+// timestamp formats a time like Mollymawk's storage and API.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + "-00:00" }
 
 func (t *token) json() object {
@@ -218,7 +219,7 @@ func (t *token) json() object {
 		{"value", t.value},
 		{"expires_in", t.expiresIn},
 		{"created_at", timestamp(t.created)},
-		{"last_access", timestamp(t.created)}, // never moves
+		{"last_access", timestamp(t.created)}, // Mollymawk never updates it
 		{"name", t.name},
 		{"usage_count", t.usage},
 	}
@@ -240,8 +241,8 @@ func (c *cookie) json(uuid string) object {
 	return o
 }
 
-// json is the whole record, as sign-in and registration return it: with the hash
-// of the password, all sessions and all tokens.
+// json returns the user's whole record, including the password hash, all sessions and all
+// tokens. Signing in returns it.
 func (u *user) json() object {
 	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password},
 		{"uuid", u.uuid}}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAnswersByteByByte(t *testing.T) {
+func TestResponseBytes(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
 	want := "HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\ncontent-type: application/json\r\n" +
@@ -27,7 +27,8 @@ func TestAnswersByteByByte(t *testing.T) {
 	}
 }
 
-// A wrong method is told before anybody asks who calls, and HEAD gets a body.
+// TestWrongMethods checks that the method is checked before the caller, and that HEAD gets
+// a body.
 func TestWrongMethods(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
@@ -35,7 +36,7 @@ func TestWrongMethods(t *testing.T) {
 		c := dial(t, s)
 		c.send(message(method, "/api/unikernels", ""))
 		wantEnvelope(t, c.read(), 400, "", `"Bad HTTP request method."`)
-		c.send(message("GET", "/style.css", "")) // the connection goes on
+		c.send(message("GET", "/style.css", "")) // the connection stays open
 		if a := c.read(); a.status != 200 {
 			t.Errorf("after %q: %d", method, a.status)
 		}
@@ -110,16 +111,16 @@ func TestQueryValue(t *testing.T) {
 	}
 }
 
-func TestMalformedGetsNoAnswer(t *testing.T) {
+func TestMalformedGetsNoResponse(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
 	const next = "GET /style.css HTTP/1.1\r\n\r\n"
 	for name, text := range map[string]string{
 		"no version":         "GET /style.css\r\n\r\n",
-		"two blanks":         "GET  /style.css HTTP/1.1\r\n\r\n",
+		"two spaces":         "GET  /style.css HTTP/1.1\r\n\r\n",
 		"bad version":        "GET /style.css HTTP/x.1\r\n\r\n",
 		"bare line feeds":    "GET /style.css HTTP/1.1\nHost: x\n\n",
-		"blank before colon": "GET /style.css HTTP/1.1\r\nHost : x\r\n\r\n",
+		"space before colon": "GET /style.css HTTP/1.1\r\nHost : x\r\n\r\n",
 		"folded header":      "GET /style.css HTTP/1.1\r\nA: x\r\n y\r\n\r\n",
 		"no colon":           "GET /style.css HTTP/1.1\r\nHost\r\n\r\n",
 		"two lengths":        message("POST", "/api/login", "", "Content-Length: 5", "Content-Length: 6"),
@@ -143,18 +144,18 @@ func TestMalformedGetsNoAnswer(t *testing.T) {
 	}
 }
 
-// What front ends may read differently: the lengths, codings and line ends that
-// H1 takes.
+// TestFraming checks that the server accepts the same lengths and codings as H1, which
+// front ends may read differently.
 func TestFraming(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
 	const empty = `"Update password: Unexpected fields. Got {}"`
 	for name, text := range map[string]string{
-		"length":            message("POST", "/api/login", "", "Content-Length: 2") + "{}",
-		"same length twice": message("POST", "/api/login", "", "Content-Length: 2", "content-length: 2") + "{}",
-		"length with sign":  message("POST", "/api/login", "", "Content-Length: +2") + "{}",
-		"length in hex":     message("POST", "/api/login", "", "Content-Length: 0x2") + "{}",
-		"length with line":  message("POST", "/api/login", "", "Content-Length: 0_2") + "{}",
+		"length":                 message("POST", "/api/login", "", "Content-Length: 2") + "{}",
+		"same length twice":      message("POST", "/api/login", "", "Content-Length: 2", "content-length: 2") + "{}",
+		"length with sign":       message("POST", "/api/login", "", "Content-Length: +2") + "{}",
+		"length in hex":          message("POST", "/api/login", "", "Content-Length: 0x2") + "{}",
+		"length with underscore": message("POST", "/api/login", "", "Content-Length: 0_2") + "{}",
 		"chunked": message("POST", "/api/login", "", "Transfer-Encoding: chunked") +
 			"1\r\n{\r\n01\r\n}\r\n0\r\n\r\n",
 		"chunked and length": message("POST", "/api/login", "", "Transfer-Encoding: CHUNKED", "Content-Length: 99") +
@@ -170,12 +171,12 @@ func TestFraming(t *testing.T) {
 		}
 		c.send(message("GET", "/style.css", ""))
 		if a := c.read(); a.status != 200 {
-			t.Errorf("%s: next answer %d", name, a.status)
+			t.Errorf("%s: next response %d", name, a.status)
 		}
 	}
 }
 
-// A bare line feed is a part of a header's value.
+// TestBareLineFeedInHeader checks that a bare line feed is part of a header's value.
 func TestBareLineFeedInHeader(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -186,7 +187,7 @@ func TestBareLineFeedInHeader(t *testing.T) {
 	}
 }
 
-func TestNoInterimAnswer(t *testing.T) {
+func TestNoInterimResponse(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	c := dial(t, s)
@@ -196,7 +197,8 @@ func TestNoInterimAnswer(t *testing.T) {
 	wantEnvelope(t, c.read(), 400, "", `"Couldn't find unikernel name in json"`)
 }
 
-// A refusal doesn't wait for the body, which is read and dropped afterwards.
+// TestRefusalBeforeBody checks that a refusal doesn't wait for the body, which the server
+// reads and discards afterwards.
 func TestRefusalBeforeBody(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -205,7 +207,7 @@ func TestRefusalBeforeBody(t *testing.T) {
 	wantEnvelope(t, c.read(), 400, "", `"Failed to find user with token nobody"`)
 	c.send(strings.Repeat("x", 1000000) + message("GET", "/api/unikernels", "", bearer(token)))
 	if a := c.read(); a.status != 200 {
-		t.Errorf("next answer %d", a.status)
+		t.Errorf("next response %d", a.status)
 	}
 	first := waitForRequests(t, s, 2)[0]
 	if first.BodyLength != 1000000 || first.BodySHA256 != sha256.Sum256([]byte(strings.Repeat("x", 1000000))) {
@@ -230,7 +232,7 @@ func TestConnectionEnds(t *testing.T) {
 		c := dial(t, s)
 		c.send(test.request)
 		if a := c.read(); a.status == 0 {
-			t.Errorf("%s: no answer", name)
+			t.Errorf("%s: no response", name)
 		}
 		if test.closed {
 			c.wantClosed()
@@ -238,12 +240,13 @@ func TestConnectionEnds(t *testing.T) {
 		}
 		c.send("GET /style.css HTTP/1.1\r\n\r\n")
 		if a := c.read(); a.status != 200 {
-			t.Errorf("%s: next answer %d", name, a.status)
+			t.Errorf("%s: next response %d", name, a.status)
 		}
 	}
 }
 
-// Bytes that the front end takes for a body show up as a request of their own.
+// TestSmuggledRequestsAreRecorded checks that bytes that a front end takes for a body are
+// recorded as a separate request.
 func TestSmuggledRequestsAreRecorded(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -253,10 +256,10 @@ func TestSmuggledRequestsAreRecorded(t *testing.T) {
 	c := dial(t, s)
 	c.send(text)
 	if a := c.read(); a.status != 400 {
-		t.Errorf("first answer %d", a.status)
+		t.Errorf("first response %d", a.status)
 	}
 	if a := c.read(); a.status != 400 {
-		t.Errorf("second answer %d", a.status)
+		t.Errorf("second response %d", a.status)
 	}
 	requests := waitForRequests(t, s, 2)
 	if len(requests) != 2 || requests[1].Target != "/api/unikernels?smuggled" || requests[1].Connection != 1 {

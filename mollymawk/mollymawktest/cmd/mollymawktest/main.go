@@ -1,10 +1,10 @@
-// Mollymawktest is a stand-in for Mollymawk to try things out with: its HTTP API,
-// with users, unikernels and block devices in memory.
+// Mollymawktest runs a stand-in for Mollymawk for experiments: its HTTP API, with users,
+// unikernels and block devices in memory.
 //
 //	MOLLYMAWK_TOKEN=<uuid> mollymawktest -listen 127.0.0.1:8080
 //
-// Standard output gets one line, the server's URL, when it listens. Everything
-// else goes to standard error.
+// Once the server listens, mollymawktest writes its URL to standard output, as the only
+// line. All other output goes to standard error.
 package main
 
 import (
@@ -43,20 +43,20 @@ func main() {
 	}
 }
 
-// run serves until the context ends.
+// run serves until ctx is done.
 func run(ctx context.Context, args []string, environment string, stdout, stderr io.Writer) error {
 	var given textList
 	flags := flag.NewFlagSet("mollymawktest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:8080", "`address` to listen on")
-	generation := flags.String("generation", "current", "age of the Mollymawk that is imitated: current or 2025")
-	flags.Var(&given, "token", "accept a `[user=]uuid`; may be repeated. The user is "+defaultUser+
-		" if none is given. A token in the variable "+environmentVariable+" is accepted too")
+	generation := flags.String("generation", "current", "version of Mollymawk's API to imitate: current or 2025")
+	flags.Var(&given, "token", "accept this token, a `[user=]uuid`; may be repeated. The default user is "+
+		defaultUser+". The variable "+environmentVariable+" may contain another token")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unknown argument %q: every setting is a flag, see -help", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: all settings are flags, see -help", flags.Arg(0))
 	}
 	if environment != "" {
 		given = append(given, environment)
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 	case "2025":
 		options.Generation = mollymawktest.Generation2025
 	default:
-		return fmt.Errorf("generation %q: write current or 2025", *generation)
+		return fmt.Errorf("unknown generation %q: use current or 2025", *generation)
 	}
 	server, err := mollymawktest.Listen(options)
 	if err != nil {
@@ -84,23 +84,23 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 		server.AddTokenValue(t.user, "command line", t.value, lifetime)
 	}
 	if len(tokens) == 0 {
-		fmt.Fprintf(stderr, "token of %s: %s\n", defaultUser, server.AddToken(defaultUser, "command line", lifetime))
+		fmt.Fprintf(stderr, "token for %s: %s\n", defaultUser, server.AddToken(defaultUser, "command line", lifetime))
 	}
 	users := usersOf(tokens)
 	for _, user := range users {
 		server.AddUnikernel(user, instance, "hello")
 	}
-	fmt.Fprintf(stderr, "POST %s/api/login signs in %s@example.com with the password %s\n", server.URL(), defaultUser,
+	fmt.Fprintf(stderr, "sign in with POST %s/api/login as %s@example.com, password %s\n", server.URL(), defaultUser,
 		mollymawktest.Password)
 	if _, err := fmt.Fprintln(stdout, server.URL()); err != nil {
-		return fmt.Errorf("telling the address: %w", err)
+		return fmt.Errorf("writing the URL: %w", err)
 	}
-	talk(ctx, server, users)
+	emitLines(ctx, server, users)
 	return nil
 }
 
-// talk has the consoles of all unikernels show a line each second.
-func talk(ctx context.Context, server *mollymawktest.Server, users []string) {
+// emitLines writes a line to the console of every unikernel each second, until ctx is done.
+func emitLines(ctx context.Context, server *mollymawktest.Server, users []string) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for n := 1; ; n++ {
@@ -117,11 +117,11 @@ func talk(ctx context.Context, server *mollymawktest.Server, users []string) {
 	}
 }
 
-// textList is the flag -token. It takes any text, because package flag shows what
-// a flag refuses.
+// textList is the value of the flag -token. It accepts any text, because package flag
+// prints values that a flag refuses, and these are secrets.
 type textList []string
 
-// String implements flag.Value. It doesn't show the tokens.
+// String implements flag.Value. It doesn't reveal the tokens.
 func (l *textList) String() string { return "" }
 
 // Set implements flag.Value.
@@ -137,7 +137,7 @@ var (
 	userName = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9.-]{0,62}$`)
 )
 
-// parseTokens reads [user=]uuid. Its errors don't show them.
+// parseTokens parses tokens of the form [user=]uuid. Its errors don't reveal them.
 func parseTokens(texts []string) ([]userToken, error) {
 	var tokens []userToken
 	for _, text := range texts {
@@ -146,17 +146,18 @@ func parseTokens(texts []string) ([]userToken, error) {
 			user, value = defaultUser, text
 		}
 		if !userName.MatchString(user) {
-			return nil, errors.New("the user of a token: a name is 1 to 63 of A-Z a-z 0-9 . - and doesn't begin with -")
+			return nil, errors.New(
+				"invalid user of a token: use 1 to 63 of A-Z a-z 0-9 . - and don't start with -")
 		}
 		if !uuid.MatchString(value) {
-			return nil, errors.New("a token is no lower-case UUID, which all of Mollymawk's are: uuidgen makes one")
+			return nil, errors.New("invalid token: Mollymawk's tokens are lower-case UUIDs; uuidgen creates one")
 		}
 		tokens = append(tokens, userToken{strings.ToLower(user), value})
 	}
 	return tokens, nil
 }
 
-// usersOf returns the default user and those who have tokens.
+// usersOf returns the default user and all users with tokens.
 func usersOf(tokens []userToken) []string {
 	users := []string{defaultUser}
 	for _, t := range tokens {

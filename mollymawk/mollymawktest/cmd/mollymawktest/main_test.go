@@ -34,8 +34,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the program until the test ends, and returns the address that it
-// tells.
+// start runs the program until the test ends, and returns the URL that it writes.
 func start(t *testing.T, environment string, args ...string) (url string, stderr *output) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -51,19 +50,19 @@ func start(t *testing.T, environment string, args ...string) (url string, stderr
 	t.Cleanup(func() {
 		cancel()
 		if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
-			t.Errorf("standard output goes on with %q, %v", rest, err)
+			t.Errorf("more standard output: %q, %v", rest, err)
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
 	if err != nil {
-		t.Fatalf("no address: %v; %s", err, stderr)
+		t.Fatalf("no URL: %v; %s", err, stderr)
 	}
 	return strings.TrimSuffix(line, "\n"), stderr
 }
 
-// get makes a request whose answer is closed with the test.
+// get sends a request. The response's body is closed at the end of the test.
 func get(t *testing.T, url, token string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -97,25 +96,25 @@ func TestTokensFromFlagAndEnvironment(t *testing.T) {
 			t.Errorf("got %d %s", status, body)
 		}
 		if strings.Contains(stderr.String(), token) {
-			t.Error("a token is on standard error")
+			t.Error("standard error contains a token")
 		}
 	}
-	if !strings.Contains(stderr.String(), "POST "+url+"/api/login signs in demo@example.com") {
+	if !strings.Contains(stderr.String(), "sign in with POST "+url+"/api/login as demo@example.com") {
 		t.Errorf("standard error: %s", stderr)
 	}
 }
 
-func TestTokenIsMade(t *testing.T) {
+func TestTokenIsCreated(t *testing.T) {
 	t.Parallel()
 	url, stderr := start(t, "")
-	_, rest, _ := strings.Cut(stderr.String(), "token of demo: ")
+	_, rest, _ := strings.Cut(stderr.String(), "token for demo: ")
 	token, _, _ := strings.Cut(rest, "\n")
 	if status, body := list(t, url, token); status != 200 {
 		t.Errorf("got %d %s", status, body)
 	}
 }
 
-func TestConsoleTalks(t *testing.T) {
+func TestConsoleEmitsLines(t *testing.T) {
 	t.Parallel()
 	url, _ := start(t, first)
 	response := get(t, url+"/api/unikernel/console?instance=default&unikernel=hello", first)
@@ -134,18 +133,18 @@ func TestGeneration(t *testing.T) {
 	}
 }
 
-func TestMistakes(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		args        []string
 		environment string
 		want        string
 	}{
-		{[]string{"-generation", "2024"}, "", "write current or 2025"},
-		{[]string{"-token", "secret-1"}, "", "no lower-case UUID"},
-		{[]string{"-token", "a_b=" + first}, "", "the user of a token"},
-		{nil, "secret-1", "no lower-case UUID"},
-		{[]string{"serve"}, "", `unknown argument "serve"`},
+		{[]string{"-generation", "2024"}, "", "use current or 2025"},
+		{[]string{"-token", "secret-1"}, "", "lower-case UUIDs"},
+		{[]string{"-token", "a_b=" + first}, "", "invalid user of a token"},
+		{nil, "secret-1", "lower-case UUIDs"},
+		{[]string{"serve"}, "", `unexpected argument "serve"`},
 		{[]string{"-listen", "nowhere.invalid:0"}, "", "listening for HTTP"},
 	} {
 		var stderr bytes.Buffer
@@ -154,7 +153,7 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%v: got %v, want %s", test.args, err, test.want)
 		}
 		if strings.Contains(stderr.String()+err.Error(), "secret-1") {
-			t.Errorf("%v: the secret is told", test.args)
+			t.Errorf("%v: the error reveals the secret", test.args)
 		}
 	}
 }
