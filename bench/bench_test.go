@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// TestMain lets the test's binary be what the program starts of itself.
+// TestMain makes the test binary act as the processes that the program starts in other
+// roles.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
 		main()
@@ -33,15 +34,14 @@ func TestChoose(t *testing.T) {
 			names = append(names, r.name)
 		}
 		if got := strings.Join(names, ", "); got != want {
-			t.Errorf("%q: %s, want %s", prefix, got, want)
+			t.Errorf("choose(%q) = %s, want %s", prefix, got, want)
 		}
 	}
 }
 
-// TestJudge: there is no verdict without enough slices, and none without a control
-// that says that the machine measures right.
+// TestJudge checks that there is no verdict with too few slices or if the control deviates.
 func TestJudge(t *testing.T) {
-	const goal = "respond: processor time of a request with the gate at most 1.04 of that without"
+	const goal = "respond: CPU time per request at most 1.04 times that without the gate"
 	for _, tt := range []struct {
 		control, gate float64
 		slices        int
@@ -50,9 +50,9 @@ func TestJudge(t *testing.T) {
 		{1, 1.03, 21, reached},
 		{0.98, 1.04, 31, reached},
 		{1.02, 1.05, 21, notReached},
-		{1.03, 1.03, 21, noVerdict + ": the control is at 1.030"},
-		{0.97, 1.03, 21, noVerdict + ": the control is at 0.970"},
-		{1, 1.03, 20, noVerdict + ": 20 slices are too few"},
+		{1.03, 1.03, 21, noVerdict + ": control ratio is 1.030"},
+		{0.97, 1.03, 21, noVerdict + ": control ratio is 0.970"},
+		{1, 1.03, 20, noVerdict + ": only 20 slices"},
 	} {
 		r := Report{Slices: tt.slices, Pairs: []Pair{
 			{Name: "respond/control", Control: true, Ratio: Spread{Median: tt.control}},
@@ -60,7 +60,7 @@ func TestJudge(t *testing.T) {
 		}}
 		r.judge()
 		if len(r.Verdicts) != 1 || r.Verdicts[0].Goal != goal || r.Verdicts[0].Verdict != tt.want {
-			t.Errorf("%+v: %+v", tt, r.Verdicts)
+			t.Errorf("%+v: got %+v", tt, r.Verdicts)
 		}
 	}
 }
@@ -68,28 +68,28 @@ func TestJudge(t *testing.T) {
 func TestSpread(t *testing.T) {
 	if got, want := spread([]float64{4, 1, 3, 2, 5}),
 		(Spread{Median: 3, Low: 2, High: 4, Min: 1, Max: 5}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
+		t.Errorf("spread %+v, want %+v", got, want)
 	}
 	if got := median([]float64{1, 2}); got != 1.5 {
-		t.Errorf("median %v", got)
+		t.Errorf("median %v, want 1.5", got)
 	}
 	if got := median(nil); !math.IsNaN(got) {
-		t.Errorf("median of nothing: %v", got)
+		t.Errorf("median of no values: %v, want NaN", got)
 	}
 }
 
-// TestReadAnswer: what is read ends where the answer ends.
-func TestReadAnswer(t *testing.T) {
-	for name, answer := range map[string]string{
+// TestReadResponse checks that readResponse reads exactly one response.
+func TestReadResponse(t *testing.T) {
+	for name, response := range map[string]string{
 		"length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde",
 		"none":   "HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n",
 		"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
 	} {
 		c := &connection{
 			reader: bufio.NewReader(
-				strings.NewReader(answer + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
+				strings.NewReader(response + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
 		for _, want := range []int{200, 401} {
-			if status, err := c.readAnswer(); err != nil || status != want {
+			if status, err := c.readResponse(); err != nil || status != want {
 				t.Errorf("%s: status %d, %v", name, status, err)
 			}
 		}
@@ -97,14 +97,14 @@ func TestReadAnswer(t *testing.T) {
 	for _, broken := range []string{"", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"} {
 		c := &connection{reader: bufio.NewReader(strings.NewReader(broken))}
-		if status, err := c.readAnswer(); err == nil {
-			t.Errorf("%q: status %d", broken, status)
+		if status, err := c.readResponse(); err == nil {
+			t.Errorf("%q: status %d, want an error", broken, status)
 		}
 	}
 }
 
-// TestLoadNotices answers that aren't what was asked for.
-func TestLoadNotices(t *testing.T) {
+// TestLoadChecksStatus checks that load fails on a response with an unexpected status.
+func TestLoadChecksStatus(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

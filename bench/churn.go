@@ -11,11 +11,10 @@ import (
 	"github.com/mollygate/mollygate/admin/client"
 )
 
-// changesPerSecond is how fast churn changes keys.
+// changesPerSecond is the rate of churn's changes.
 const changesPerSecond = 100
 
-// churn makes keys and revokes them through a Caddy's admin endpoint until the context
-// ends.
+// churn creates and revokes keys through a Caddy's admin endpoint until ctx is done.
 func churn(ctx context.Context, socket string) error {
 	api, err := client.New(overSocket(socket), "http://caddy/api_tokens/v1")
 	if err != nil {
@@ -23,20 +22,20 @@ func churn(ctx context.Context, socket string) error {
 	}
 	tick := time.NewTicker(time.Second / changesPerSecond)
 	defer tick.Stop()
-	made := ""
+	id := "" // of the key to revoke next
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if made != "" {
-			_, err = api.Revoke(ctx, made)
-			made = ""
+		if id != "" {
+			_, err = api.Revoke(ctx, id)
+			id = ""
 		} else {
 			var created client.Created
 			created, err = api.Create(ctx, client.CreateRequest{Name: "churn", Preset: "read", ExpiresIn: "1d"})
-			made = created.ID
+			id = created.ID
 		}
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			return fmt.Errorf("changing keys: %w", err)
@@ -44,7 +43,7 @@ func churn(ctx context.Context, socket string) error {
 	}
 }
 
-// overSocket returns a client of the admin endpoint at a socket.
+// overSocket returns a client for the admin endpoint on a Unix socket.
 func overSocket(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// load keeps a number of connections to a server busy: each sends a request as soon as
-// it has the answer to the last one.
+// load keeps a number of connections to a server busy: each sends the next request as soon
+// as it has received the response to the last one.
 type load struct {
 	server *server
-	// requests are sent in turn, by each connection from another one on. good says
-	// which of them must be answered with 200; all others with 401.
+	// requests are sent in turn; each connection starts with a different one. good reports
+	// which of them must get 200; the others must get 401.
 	requests [][]byte
 	good     []bool
 
@@ -32,7 +32,7 @@ type connection struct {
 	next   int
 }
 
-// volume is what a load has done in a slice.
+// volume is the result of running a load for a slice.
 type volume struct {
 	requests  int
 	latencies []time.Duration // sorted
@@ -63,7 +63,7 @@ func (l *load) close() {
 	}
 }
 
-// run sends requests for a time.
+// run sends requests for the duration d.
 func (l *load) run(d time.Duration) (volume, error) {
 	var (
 		mu   sync.Mutex
@@ -88,34 +88,34 @@ func (l *load) run(d time.Duration) (volume, error) {
 }
 
 func (l *load) keepBusy(c *connection, end time.Time) (latencies []time.Duration, err error) {
-	for begun := time.Now(); begun.Before(end); {
+	for start := time.Now(); start.Before(end); {
 		i := c.next
 		c.next = (c.next + 1) % len(l.requests)
 		if _, err := c.Write(l.requests[i]); err != nil {
 			return latencies, err
 		}
-		status, err := c.readAnswer()
+		status, err := c.readResponse()
 		if err != nil {
-			return latencies, fmt.Errorf("reading an answer of %s: %w", l.server.address, err)
+			return latencies, fmt.Errorf("reading a response from %s: %w", l.server.address, err)
 		}
 		if good := status == http.StatusOK; good != l.good[i] || !good && status != http.StatusUnauthorized {
-			return latencies, fmt.Errorf("%s answered with status %d", l.server.address, status)
+			return latencies, fmt.Errorf("%s responded with unexpected status %d", l.server.address, status)
 		}
 		now := time.Now()
-		latencies = append(latencies, now.Sub(begun))
-		begun = now
+		latencies = append(latencies, now.Sub(start))
+		start = now
 	}
 	return latencies, nil
 }
 
-// readAnswer reads one answer, whose length must be declared or chunked.
-func (c *connection) readAnswer() (status int, err error) {
+// readResponse reads a response, which must have a Content-Length or be chunked.
+func (c *connection) readResponse() (status int, err error) {
 	line, err := c.reader.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if len(line) < len("HTTP/1.1 200") {
-		return 0, errors.New("a status line that is too short")
+		return 0, errors.New("status line too short")
 	}
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, err
@@ -141,7 +141,7 @@ func (c *connection) readAnswer() (status int, err error) {
 		return status, c.skipChunks()
 	}
 	if length < 0 {
-		return 0, errors.New("an answer without length")
+		return 0, errors.New("response without a length")
 	}
 	_, err = c.reader.Discard(length)
 	return status, err

@@ -16,28 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Which processor does what: those who send requests and the backend share one, the
-// servers that are compared share the other.
+// The load and the backend share one CPU; the compared servers share the other.
 const (
 	loadCPU   = 0
 	serverCPU = 1
 )
 
-// cpuTime returns how much processor time a process has used, all its threads
-// together: the clock that clock_getcpuclockid(3) names.
+// cpuTime returns the CPU time used by all threads of a process, from the clock described
+// in clock_getcpuclockid(3).
 func cpuTime(pid int) (time.Duration, error) {
 	const cpuClockSched = 2
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|cpuClockSched), &t); err != nil {
-		return 0, fmt.Errorf("reading the processor time of process %d: %w", pid, err)
+		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(t.Nano()), nil
 }
 
-// pinSelf keeps this process on the processor of the load.
+// pinSelf pins this process to the load's CPU.
 func pinSelf() error {
 	if runtime.NumCPU() < 2 {
-		return errors.New("two processors are needed: one for the load, one for the servers")
+		return errors.New("bench needs two CPUs: one for the load, one for the servers")
 	}
 	tasks, err := filepath.Glob("/proc/self/task/*")
 	if err != nil {
@@ -56,8 +55,8 @@ func pinSelf() error {
 	return nil
 }
 
-// startPinned starts a process on the processor of the servers, which all its threads
-// inherit.
+// startPinned starts a process pinned to the servers' CPU. All its threads inherit the
+// affinity.
 func startPinned(command *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -78,8 +77,8 @@ func setAffinity(thread, cpu int) error {
 	return unix.SchedSetaffinity(thread, &set)
 }
 
-// residentMemory returns how much memory of its own a process has, in bytes; pages of
-// files that are mapped aren't counted.
+// residentMemory returns a process's resident anonymous memory in bytes. It excludes
+// mapped files.
 func residentMemory(pid string) (int64, error) {
 	status, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
 	if err != nil {
@@ -92,7 +91,7 @@ func residentMemory(pid string) (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("the system doesn't tell how much memory a process has")
+	return 0, errors.New("/proc has no RssAnon for the process")
 }
 
 func processorName() string {

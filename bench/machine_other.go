@@ -10,7 +10,7 @@ import (
 )
 
 var errNotLinux = errors.New(
-	"the measurements need Linux: they keep processes on processors of their own and read their clocks")
+	"bench needs Linux: it pins processes to CPUs and reads their CPU clocks")
 
 func cpuTime(int) (time.Duration, error)   { return 0, errNotLinux }
 func pinSelf() error                       { return errNotLinux }

@@ -1,11 +1,11 @@
-// Command bench measures what the gate costs, end to end and with the shipped code:
-// Caddy with and without it, and beside it what else operators put in front of a
-// backend. How, and how to read the table, is in docs/performance.md.
+// Command bench measures the gate's cost, end to end and with the shipped code. It compares
+// Caddy with and without the gate, and with alternatives that operators put in front of a
+// backend. See docs/performance.md for the method and how to read the tables.
 //
 //	go run -C bench .                      # everything; takes about half an hour
-//	go run -C bench . -slices 5            # a look, too short for a verdict
-//	go run -C bench . -only respond/gate   # the rows whose name begins so
-//	go run -C bench . -scale=false         # without the part about a million tokens
+//	go run -C bench . -slices 5            # quick, but too short for a verdict
+//	go run -C bench . -only respond/gate   # rows whose name has this prefix
+//	go run -C bench . -scale=false         # without the large store
 //	go run -C bench . -json bench.json -markdown bench.md
 package main
 
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// options are the command line's.
+// options are the command-line flags.
 type options struct {
 	slices      int
 	slice       time.Duration
@@ -46,18 +46,17 @@ func main() {
 		}
 	}
 	var o options
-	flag.IntVar(&o.slices, "slices", 31, "simultaneous slices of each row; fewer than 21 give no verdict")
-	flag.DurationVar(&o.slice, "slice", time.Second, "how long a slice is")
+	flag.IntVar(&o.slices, "slices", 31, "slices per row; there is no verdict with fewer than 21")
+	flag.DurationVar(&o.slice, "slice", time.Second, "duration of a slice")
 	flag.IntVar(&o.connections, "connections", 16, "connections to each of the two servers")
-	flag.IntVar(&o.tokens, "tokens", 1_000_000, "how many tokens the large store has")
-	flag.IntVar(&o.starts, "starts", 7, "how often a Caddy is started with the large store")
-	flag.StringVar(&o.only, "only", "", "measure the rows whose name begins so, with their controls")
+	flag.IntVar(&o.tokens, "tokens", 1_000_000, "number of tokens in the large store")
+	flag.IntVar(&o.starts, "starts", 7, "number of times to start Caddy with the large store")
+	flag.StringVar(&o.only, "only", "", "measure only rows whose name has this prefix, and their controls")
 	flag.BoolVar(&o.pairs, "pairs", true, "measure requests")
-	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: its start, memory, changes")
-	flag.StringVar(&o.profiles, "profiles", "",
-		"write a profile of the processor time of each row's Caddy to this directory")
-	flag.StringVar(&o.json, "json", "", "write all figures to this file")
-	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this file, in Markdown")
+	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: start, memory and changes")
+	flag.StringVar(&o.profiles, "profiles", "", "write a CPU profile of each row's Caddy to this directory")
+	flag.StringVar(&o.json, "json", "", "write all figures to this file, as JSON")
+	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this file, as Markdown")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -73,11 +72,11 @@ func run(o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	report := Report{Machine: describeMachine(), Begun: time.Now().UTC().Truncate(time.Second), Slices: o.slices,
-		Slice: o.slice.String(), Connections: o.connections}
+	report := Report{Machine: describeMachine(), Started: time.Now().UTC().Truncate(time.Second),
+		Slices: o.slices, Slice: o.slice.String(), Connections: o.connections}
 	fmt.Println(report.Machine)
 	stores := &stores{dir: dir, filled: make(map[string]filledStore)}
-	if o.scale { // first: it isn't kept on one processor
+	if o.scale { // first, because measurePairs pins this process to one CPU
 		if report.Scale, err = measureScale(ctx, o, stores); err != nil {
 			return err
 		}
@@ -85,6 +84,6 @@ func run(o options) (err error) {
 	if o.pairs {
 		report.Pairs, err = measurePairs(ctx, o, stores)
 	}
-	report.Took = time.Since(report.Begun).Round(time.Second).String()
-	return errors.Join(err, report.write(o)) // what there is, also after an error
+	report.Took = time.Since(report.Started).Round(time.Second).String()
+	return errors.Join(err, report.write(o)) // after an error, write the partial report
 }

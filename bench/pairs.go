@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// Pair is what came out of one row.
+// Pair is the result of a row.
 type Pair struct {
 	Name    string `json:"name"`
 	Control bool   `json:"control,omitempty"`
-	// Base and Cost are the processor time of a request, in microseconds, without
-	// and with what is measured.
+	// Base and Cost are the CPU time per request of the baseline and the subject, in
+	// microseconds. They are medians of the slices.
 	Base float64 `json:"base_us"`
 	Cost float64 `json:"cost_us"`
-	// Added is the median of the differences, in microseconds.
+	// Added is the median of the differences in CPU time, in microseconds.
 	Added float64 `json:"added_us"`
-	// Ratio is of the processor time of a request, with ÷ without, in each slice.
+	// Ratio is the spread of Ratios.
 	Ratio Spread `json:"cpu_ratio"`
-	// Ratios are those of the slices, in their order.
+	// Ratios has the ratio of subject to baseline in CPU time per request, for each slice.
 	Ratios []float64 `json:"cpu_ratios"`
-	// Rate is of the requests that were answered, in each slice.
+	// Rate is the spread of the ratios in completed requests.
 	Rate Spread `json:"rate_ratio"`
-	// Latencies, in microseconds, without and with; medians of the slices.
+	// Latencies of baseline and subject, in microseconds, as medians of the slices.
 	BaseP50 float64 `json:"base_p50_us"`
 	CostP50 float64 `json:"p50_us"`
 	BaseP99 float64 `json:"base_p99_us"`
@@ -37,31 +37,31 @@ type Pair struct {
 	P99     Spread  `json:"p99_ratio"`
 }
 
-// contest is a row with the two servers that it is measured with.
-type contest struct {
-	row               row
-	base, own         *server
-	baseLoad, ownLoad *load
-	slices            []slice
-	// adminSocket is that of the row's Caddy, if it has one.
+// comparison is a row with its two servers: a baseline and the subject of the row.
+type comparison struct {
+	row                   row
+	base, subject         *server
+	baseLoad, subjectLoad *load
+	slices                []slice
+	// adminSocket is the admin endpoint of the subject, if it is a Caddy that has one.
 	adminSocket string
 }
 
-// slice is what both servers did in the same moment.
-type slice struct{ base, own measured }
+// slice has the measurements of both servers over the same period.
+type slice struct{ base, subject measured }
 
 type measured struct {
 	volume
 	cpu time.Duration
 }
 
-// perRequest returns the processor time of a request, in microseconds.
+// perRequest returns the CPU time per request, in microseconds.
 func (m *measured) perRequest() float64 { return micros(m.cpu) / float64(m.requests) }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// measurePairs measures the rows: a slice of each in turn, so that all of them, and the
-// controls, see the same moods of the machine.
+// measurePairs measures the rows. It measures a slice of each row in turn, so that the
+// machine's fluctuations affect all rows and their controls alike.
 func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair, err error) {
 	b := &builder{dir: stores.dir, stores: stores, admin: o.profiles != ""}
 	if b.unknown, err = unknownTokens(b.dir); err != nil {
@@ -69,9 +69,9 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	}
 	chosen := choose(rows(o.tokens), o.only)
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no row's name begins with %q", o.only)
+		return nil, fmt.Errorf("no row has the prefix %q", o.only)
 	}
-	for _, r := range chosen { // before this process is pinned: it takes all processors
+	for _, r := range chosen { // filling uses all CPUs, so do it before pinSelf
 		if r.tokens > 0 {
 			if _, err := stores.fill(r.tokens, r.limited); err != nil {
 				return nil, err
@@ -84,22 +84,22 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	if b.backend, err = startBackend(ctx); err != nil {
 		return nil, err
 	}
-	contests, err := b.contests(ctx, chosen, o.connections)
+	comparisons, err := b.comparisons(ctx, chosen, o.connections)
 	defer func() {
-		for _, c := range contests {
+		for _, c := range comparisons {
 			err = errors.Join(err, c.close())
 		}
 	}()
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range contests {
+	for _, c := range comparisons {
 		if err := c.warmUp(ctx, o.slice); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.row.name, err)
 		}
 	}
 	for i := range o.slices {
-		for _, c := range contests {
+		for _, c := range comparisons {
 			s, err := c.measure(ctx, o.slice, i)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.row.name, err)
@@ -109,7 +109,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 		fmt.Fprintf(os.Stderr, "\rslice %d of %d", i+1, o.slices)
 	}
 	fmt.Fprintln(os.Stderr)
-	for _, c := range contests {
+	for _, c := range comparisons {
 		pairs = append(pairs, c.result())
 		if o.profiles != "" && c.row.program == "" {
 			if err := c.profile(ctx, o.profiles); err != nil {
@@ -120,7 +120,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	return pairs, nil
 }
 
-// choose returns the rows whose names begin so, and the controls beside them.
+// choose returns the rows whose names have the prefix, and the controls of their groups.
 func choose(all []row, prefix string) []row {
 	var chosen []row
 	groups := make(map[string]bool)
@@ -139,57 +139,60 @@ func choose(all []row, prefix string) []row {
 	return chosen
 }
 
-// startBackend serves the backend's answer from this process.
+// startBackend starts the backend in this process and returns its address.
 func startBackend(ctx context.Context) (string, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return "", err
 	}
-	backend := &http.Server{Addr: address, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:gosec // nobody but the servers calls it
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, body)
-	})}
+	})
+	backend := &http.Server{Addr: address, Handler: handler} //nolint:gosec // only the measured servers call it
 	go func() { _ = backend.ListenAndServe() }()
 	return address, (&server{address: address}).await(ctx)
 }
 
-// contests starts the servers of all rows, each with one to compare it with.
-func (b *builder) contests(ctx context.Context, chosen []row, connections int) (contests []*contest, err error) {
+// comparisons starts a baseline and a subject for each row.
+func (b *builder) comparisons(ctx context.Context, chosen []row, connections int) (
+	comparisons []*comparison, err error) {
 	for _, r := range chosen {
-		c := &contest{row: r}
-		contests = append(contests, c)
-		plain := row{name: r.name + ", without", proxied: r.proxied, secure: r.secure}
+		c := &comparison{row: r}
+		comparisons = append(comparisons, c)
+		base := row{name: r.name + ", baseline", proxied: r.proxied, secure: r.secure}
 		if r.churn {
-			plain = gateRow(r.name+", without", r.tokens)
-			plain.proxied = r.proxied
+			base = gateRow(r.name+", baseline", r.tokens)
+			base.proxied = r.proxied
 		}
-		if c.base, c.baseLoad, err = b.build(ctx, &plain); err != nil {
-			return contests, err
+		if c.base, c.baseLoad, err = b.build(ctx, &base); err != nil {
+			return comparisons, err
 		}
-		if c.own, c.ownLoad, err = b.build(ctx, &r); err != nil {
-			return contests, err
+		if c.subject, c.subjectLoad, err = b.build(ctx, &r); err != nil {
+			return comparisons, err
 		}
 		c.adminSocket = b.adminSocket()
-		if r.bad { // the other one is sent the same
-			c.baseLoad.requests, c.baseLoad.good = c.ownLoad.requests, slices.Repeat([]bool{true}, len(c.ownLoad.good))
+		if r.invalid { // send the baseline the same requests
+			c.baseLoad.requests = c.subjectLoad.requests
+			c.baseLoad.good = slices.Repeat([]bool{true}, len(c.subjectLoad.good))
 		}
-		for _, l := range []*load{c.baseLoad, c.ownLoad} {
+		for _, l := range []*load{c.baseLoad, c.subjectLoad} {
 			if err := l.dial(ctx, connections); err != nil {
-				return contests, err
+				return comparisons, err
 			}
 		}
 	}
-	return contests, nil
+	return comparisons, nil
 }
 
-func (c *contest) close() error {
+func (c *comparison) close() error {
 	var errs []error
-	for _, l := range []*load{c.baseLoad, c.ownLoad} {
+	for _, l := range []*load{c.baseLoad, c.subjectLoad} {
 		if l != nil {
 			l.close()
 		}
 	}
-	for _, s := range []*server{c.base, c.own} {
+	for _, s := range []*server{c.base, c.subject} {
 		if s != nil {
 			errs = append(errs, s.stop())
 		}
@@ -199,23 +202,23 @@ func (c *contest) close() error {
 
 const maxWarmUp = 10 // slices
 
-// warmUp lets both servers serve until each request was sent, but for no more than
-// maxWarmUp slices: a token's first use costs ten times what others do, because it is read
-// from the store and saved at once.
-func (c *contest) warmUp(ctx context.Context, d time.Duration) error {
-	for i, sent := 0, 0; i < maxWarmUp && sent < len(c.ownLoad.requests); i++ {
+// warmUp runs both servers until each request has been sent, for at most maxWarmUp slices.
+// A token's first use costs ten times as much as later ones, because the store reads the
+// token and saves the use immediately.
+func (c *comparison) warmUp(ctx context.Context, d time.Duration) error {
+	for i, sent := 0, 0; i < maxWarmUp && sent < len(c.subjectLoad.requests); i++ {
 		s, err := c.measure(ctx, d, 0)
 		if err != nil {
 			return err
 		}
-		sent += s.own.requests
+		sent += s.subject.requests
 	}
 	return nil
 }
 
-// measure lets both servers serve at the same time. Who is sent the first request
-// changes from slice to slice.
-func (c *contest) measure(ctx context.Context, d time.Duration, i int) (s slice, err error) {
+// measure runs both servers at the same time for a slice. The load that starts first
+// alternates from slice to slice.
+func (c *comparison) measure(ctx context.Context, d time.Duration, i int) (s slice, err error) {
 	churning, stop := context.WithCancel(ctx)
 	defer stop()
 	churned := make(chan error, 1)
@@ -230,7 +233,7 @@ func (c *contest) measure(ctx context.Context, d time.Duration, i int) (s slice,
 	)
 	sides := []func(){
 		func() { failed[0] = s.base.measure(c.base, c.baseLoad, d) },
-		func() { failed[1] = s.own.measure(c.own, c.ownLoad, d) },
+		func() { failed[1] = s.subject.measure(c.subject, c.subjectLoad, d) },
 	}
 	if i%2 == 1 {
 		slices.Reverse(sides)
@@ -254,13 +257,13 @@ func (m *measured) measure(s *server, l *load, d time.Duration) error {
 	after, err := s.cpu()
 	m.cpu = after - before
 	if err == nil && m.requests == 0 {
-		err = errors.New("no request was answered in the slice")
+		err = errors.New("no request completed in the slice")
 	}
 	return err
 }
 
-// result sums the slices up.
-func (c *contest) result() Pair {
+// result summarizes the slices.
+func (c *comparison) result() Pair {
 	p := Pair{Name: c.row.name, Control: c.row.control}
 	column := func(of func(*slice) float64) []float64 {
 		var values []float64
@@ -270,16 +273,16 @@ func (c *contest) result() Pair {
 		return values
 	}
 	p.Base = median(column(func(s *slice) float64 { return s.base.perRequest() }))
-	p.Cost = median(column(func(s *slice) float64 { return s.own.perRequest() }))
-	p.Added = median(column(func(s *slice) float64 { return s.own.perRequest() - s.base.perRequest() }))
-	p.Ratios = column(func(s *slice) float64 { return s.own.perRequest() / s.base.perRequest() })
+	p.Cost = median(column(func(s *slice) float64 { return s.subject.perRequest() }))
+	p.Added = median(column(func(s *slice) float64 { return s.subject.perRequest() - s.base.perRequest() }))
+	p.Ratios = column(func(s *slice) float64 { return s.subject.perRequest() / s.base.perRequest() })
 	p.Ratio = spread(p.Ratios)
-	p.Rate = spread(column(func(s *slice) float64 { return float64(s.own.requests) / float64(s.base.requests) }))
+	p.Rate = spread(column(func(s *slice) float64 { return float64(s.subject.requests) / float64(s.base.requests) }))
 	p.BaseP50 = median(column(func(s *slice) float64 { return micros(s.base.quantile(0.5)) }))
-	p.CostP50 = median(column(func(s *slice) float64 { return micros(s.own.quantile(0.5)) }))
+	p.CostP50 = median(column(func(s *slice) float64 { return micros(s.subject.quantile(0.5)) }))
 	p.BaseP99 = median(column(func(s *slice) float64 { return micros(s.base.quantile(0.99)) }))
-	p.CostP99 = median(column(func(s *slice) float64 { return micros(s.own.quantile(0.99)) }))
+	p.CostP99 = median(column(func(s *slice) float64 { return micros(s.subject.quantile(0.99)) }))
 	p.P99 = spread(
-		column(func(s *slice) float64 { return micros(s.own.quantile(0.99)) / micros(s.base.quantile(0.99)) }))
+		column(func(s *slice) float64 { return micros(s.subject.quantile(0.99)) / micros(s.base.quantile(0.99)) }))
 	return p
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// profileSeconds is how long a profile is taken.
+// profileSeconds is the duration of a profile.
 const profileSeconds = 5
 
-// profile writes a profile of the row's Caddy while it serves alone.
-func (c *contest) profile(ctx context.Context, dir string) error {
+// profile writes a CPU profile of the row's Caddy while it serves alone.
+func (c *comparison) profile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -23,10 +23,11 @@ func (c *contest) profile(ctx context.Context, dir string) error {
 	name := strings.NewReplacer("/", "-", " ", "-", ",", "").Replace(c.row.name) + ".pprof"
 	go func() { taken <- takeProfile(ctx, c.adminSocket, filepath.Join(dir, name)) }()
 	var alone measured
-	if err := errors.Join(alone.measure(c.own, c.ownLoad, (profileSeconds+1)*time.Second), <-taken); err != nil {
+	err := alone.measure(c.subject, c.subjectLoad, (profileSeconds+1)*time.Second)
+	if err := errors.Join(err, <-taken); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "%s, alone: %.2f µs of processor time a request\n", c.row.name, alone.perRequest())
+	fmt.Fprintf(os.Stderr, "%s, alone: %.2f µs of CPU time per request\n", c.row.name, alone.perRequest())
 	return nil
 }
 
@@ -36,18 +37,18 @@ func takeProfile(ctx context.Context, socket, path string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := overSocket(socket).Do(request)
+	response, err := overSocket(socket).Do(request)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the admin endpoint answered with %s", answer.Status)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("admin endpoint responded with %s", response.Status)
 	}
 	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	_, err = file.ReadFrom(answer.Body)
+	_, err = file.ReadFrom(response.Body)
 	return errors.Join(err, file.Close())
 }

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Report is all that a run found.
+// Report has the results of a run.
 type Report struct {
 	Machine     Machine   `json:"machine"`
-	Begun       time.Time `json:"begun"`
+	Started     time.Time `json:"begun"`
 	Took        string    `json:"took"`
 	Slices      int       `json:"slices"`
 	Slice       string    `json:"slice"`
@@ -26,7 +26,7 @@ type Report struct {
 	Scale       []Scale   `json:"scale,omitempty"`
 }
 
-// Machine is what was measured on, and what.
+// Machine describes the machine and the versions of the measured software.
 type Machine struct {
 	Processor  string   `json:"processor"`
 	Processors int      `json:"processors"`
@@ -43,7 +43,7 @@ func describeMachine() Machine {
 	m := Machine{Processor: processorName(), Processors: runtime.NumCPU(), Kernel: kernelRelease(),
 		Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		revision := "of a tree without revision"
+		revision := "(unknown revision)"
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" {
 				revision = setting.Value[:min(len(setting.Value), 12)]
@@ -59,8 +59,9 @@ func describeMachine() Machine {
 			}
 		}
 	}
-	for _, program := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}} {
-		if out, err := exec.Command(program[0], program[1:]...).CombinedOutput(); err == nil { //nolint:gosec,noctx // one of two names
+	for _, program := range []string{"nginx", "haproxy"} {
+		command := exec.Command(program, "-v") //nolint:gosec,noctx // one of two fixed names
+		if out, err := command.CombinedOutput(); err == nil {
 			first, _, _ := strings.Cut(string(out), "\n")
 			m.Versions = append(m.Versions, strings.TrimPrefix(first, "nginx version: "))
 		}
@@ -68,7 +69,7 @@ func describeMachine() Machine {
 	return m
 }
 
-// Verdict is whether a goal was reached.
+// Verdict says whether a goal was reached.
 type Verdict struct {
 	Goal    string `json:"goal"`
 	Figure  string `json:"figure"`
@@ -81,14 +82,14 @@ const (
 	noVerdict  = "no verdict"
 )
 
-// Where a control has to lie for the rows beside it to count, and how many slices it
-// takes for that to mean something.
+// A group of rows gets verdicts only if its control's ratio is within these limits, and if
+// there are at least enoughSlices slices.
 const (
 	controlLow, controlHigh = 0.98, 1.02
 	enoughSlices            = 21
 )
 
-// judge holds the rows against the goals.
+// judge compares the results with the goals.
 func (r *Report) judge() {
 	controls, rows := make(map[string]Pair), make(map[string]Pair)
 	for _, p := range r.Pairs {
@@ -104,9 +105,9 @@ func (r *Report) judge() {
 			v.Verdict = reached
 		}
 		if control := controls[group]; control.Ratio.Median < controlLow || control.Ratio.Median > controlHigh {
-			v.Verdict = fmt.Sprintf("%s: the control is at %.3f", noVerdict, control.Ratio.Median)
+			v.Verdict = fmt.Sprintf("%s: control ratio is %.3f", noVerdict, control.Ratio.Median)
 		} else if r.Slices < enoughSlices {
-			v.Verdict = fmt.Sprintf("%s: %d slices are too few", noVerdict, r.Slices)
+			v.Verdict = fmt.Sprintf("%s: only %d slices", noVerdict, r.Slices)
 		}
 		r.Verdicts = append(r.Verdicts, v)
 	}
@@ -115,29 +116,29 @@ func (r *Report) judge() {
 		if !measured {
 			continue
 		}
-		most := 1.04
+		limit := 1.04
 		if group == "proxy" {
-			most = 1.02
+			limit = 1.02
 		}
-		add(fmt.Sprintf("%s: processor time of a request with the gate at most %.2f of that without", group, most),
-			group, gate.Ratio.String(), gate.Ratio.Median <= most)
-		if bad, ok := rows[group+"/gate, 10k tokens, half of them bad"]; ok && group == "respond" {
-			add("respond: with every second token bad no more than with all good", group,
-				fmt.Sprintf("%.2f against %.2f µs added", bad.Added, gate.Added), bad.Added <= gate.Added)
+		add(fmt.Sprintf("%s: CPU time per request at most %.2f times that without the gate", group, limit),
+			group, gate.Ratio.String(), gate.Ratio.Median <= limit)
+		if invalid, ok := rows[group+"/gate, 10k tokens, half invalid"]; ok && group == "respond" {
+			add("respond: half invalid tokens cost no more than all valid ones", group,
+				fmt.Sprintf("adds %.2f vs. %.2f µs", invalid.Added, gate.Added), invalid.Added <= gate.Added)
 		}
 		if forward, ok := rows[group+"/forward_auth"]; ok {
 			add(group+": forward_auth adds at least 50 times as much", group,
-				fmt.Sprintf("%.2f against %.2f µs: %.0f times", forward.Added, gate.Added, forward.Added/gate.Added),
+				fmt.Sprintf("%.2f vs. %.2f µs: %.0f times", forward.Added, gate.Added, forward.Added/gate.Added),
 				forward.Added >= 50*gate.Added)
 		}
 		if churned, ok := rows[group+"/gate, 10k tokens, 100 changes/s"]; ok {
-			add(group+": with 100 changes a second the 99th percentile at most 1.1 of that without", group,
+			add(group+": 100 changes per second raise the 99th percentile to at most 1.1 times", group,
 				churned.P99.String(), churned.P99.Median <= 1.1)
 		}
 		for name, row := range rows {
 			if strings.HasPrefix(name, group+"/gate, ") && strings.HasSuffix(name, "M tokens") {
-				add(group+": no slice with a large store above 1.3", group, fmt.Sprintf("%.3f at most", row.Ratio.Max),
-					row.Ratio.Max <= 1.3)
+				add(group+": no slice with a large store above 1.3", group,
+					fmt.Sprintf("maximum %.3f", row.Ratio.Max), row.Ratio.Max <= 1.3)
 			}
 		}
 	}
@@ -154,23 +155,25 @@ func (r *Report) judgeScale(s Scale) {
 		}
 		r.Verdicts = append(r.Verdicts, Verdict{Goal: goal, Figure: figure, Verdict: verdict})
 	}
-	many := short(s.Tokens) + " tokens: "
-	add(many+"the first answer at most 200 ms later than with none", fmt.Sprintf("%.0f ms later", s.Start-s.StartEmpty),
-		s.Start-s.StartEmpty <= 200)
-	add(many+"at most 64 MiB more memory until they are used", mebibytes(s.Memory), s.Memory <= 64<<20)
-	add(many+"at most 200 bytes of memory each once used", fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory,
+	prefix := short(s.Tokens) + " tokens: "
+	add(prefix+"first response at most 200 ms later than with an empty store",
+		fmt.Sprintf("%.0f ms later", s.Start-s.StartEmpty), s.Start-s.StartEmpty <= 200)
+	add(prefix+"at most 64 MiB more memory while unused", mebibytes(s.Memory), s.Memory <= 64<<20)
+	add(prefix+"at most 200 bytes of memory per used token", fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory,
 		s.ActiveObjects), s.ActiveMemory <= 200)
-	add(many+"garbage collected within 5 ms once all are used", fmt.Sprintf("%.1f ms", s.Collection), s.Collection <= 5)
-	add(many+"at least 2000 creates a second from 64 callers", fmt.Sprintf("%.0f", s.CreatesPerSecond),
+	add(prefix+"garbage collection takes at most 5 ms when all are used", fmt.Sprintf("%.1f ms", s.Collection),
+		s.Collection <= 5)
+	add(prefix+"at least 2000 creates per second from 64 callers", fmt.Sprintf("%.0f", s.CreatesPerSecond),
 		s.CreatesPerSecond >= 2000)
-	add(many+"a revoke at most 10 ms longer while use is being saved",
-		fmt.Sprintf("p99 %.1f ms, %.1f ms otherwise", s.RevokeFlushP99, s.RevokeIdleP99),
+	add(prefix+"a revoke takes at most 10 ms longer during a flush",
+		fmt.Sprintf("p99 %.1f ms, otherwise %.1f ms", s.RevokeFlushP99, s.RevokeIdleP99),
 		s.RevokeFlushP99-s.RevokeIdleP99 <= 10)
 }
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// write writes the report to the terminal and to the files that were asked for.
+// write judges the results and writes the report to standard output and to the files named
+// in o.
 func (r *Report) write(o options) error {
 	r.judge()
 	tables := r.tables()
@@ -183,7 +186,7 @@ func (r *Report) write(o options) error {
 	if o.markdown != "" {
 		var markdown strings.Builder
 		fmt.Fprintf(&markdown, "%s\n\n%s, %d slices of %s, %d connections to each server; took %s.\n", r.Machine,
-			r.Begun.Format(time.DateOnly), r.Slices, r.Slice, r.Connections, r.Took)
+			r.Started.Format(time.DateOnly), r.Slices, r.Slice, r.Connections, r.Took)
 		for _, t := range tables {
 			t.writeMarkdown(&markdown)
 		}
@@ -205,8 +208,8 @@ type table struct {
 func (r *Report) tables() []table {
 	var tables []table
 	if len(r.Pairs) > 0 {
-		pairs := table{header: []string{"", "CPU ratio", "slices from .. to", "without µs", "with µs", "added µs",
-			"requests ratio", "p50 µs", "p99 µs"}}
+		pairs := table{header: []string{"", "CPU ratio", "slice range", "without µs", "with µs", "added µs",
+			"request ratio", "p50 µs", "p99 µs"}}
 		for _, p := range r.Pairs {
 			pairs.rows = append(pairs.rows, []string{
 				p.Name, p.Ratio.String(), fmt.Sprintf("%.2f .. %.2f", p.Ratio.Min, p.Ratio.Max), number(p.Base),
@@ -217,27 +220,28 @@ func (r *Report) tables() []table {
 		tables = append(tables, pairs)
 	}
 	if len(r.Scale) > 0 {
-		scale := table{header: []string{"a store with"}}
+		scale := table{header: []string{"store"}}
 		lines := []struct {
 			name string
 			of   func(*Scale) string
 		}{
 			{"file", func(s *Scale) string { return mebibytes(s.FileSize) }},
-			{"start to first answer (empty store)",
+			{"start to first response (empty store)",
 				func(s *Scale) string { return fmt.Sprintf("%.0f ms (%.0f ms)", s.Start, s.StartEmpty) }},
-			{"memory over an empty store, unused", func(s *Scale) string { return mebibytes(s.Memory) }},
-			{"memory of a used token",
+			{"additional memory, unused", func(s *Scale) string { return mebibytes(s.Memory) }},
+			{"memory per used token",
 				func(s *Scale) string {
 					return fmt.Sprintf("%.0f B in %.1f objects", s.ActiveMemory,
 						s.ActiveObjects)
 				}},
 			{"forced garbage collection, all used (none used)",
 				func(s *Scale) string { return fmt.Sprintf("%.1f ms (%.1f ms)", s.Collection, s.CollectionBefore) }},
-			{"find and count, in random order", func(s *Scale) string { return fmt.Sprintf("%.0f ns", s.Use) }},
-			{"creates a second, 64 callers", func(s *Scale) string { return fmt.Sprintf("%.0f", s.CreatesPerSecond) }},
+			{"authenticate and count, random order", func(s *Scale) string { return fmt.Sprintf("%.0f ns", s.Use) }},
+			{"creates per second, 64 callers",
+				func(s *Scale) string { return fmt.Sprintf("%.0f", s.CreatesPerSecond) }},
 			{"revoke, p50 and p99",
 				func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeIdleP50, s.RevokeIdleP99) }},
-			{"revoke while use is saved, p50 and p99",
+			{"revoke during a flush, p50 and p99",
 				func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeFlushP50, s.RevokeFlushP99) }},
 		}
 		for _, line := range lines {

@@ -12,7 +12,8 @@ import (
 	_ "github.com/mollygate/mollygate"
 )
 
-// roles are what this program is as a process of its own.
+// roles are the roles in which bench starts itself as a separate process, by the first
+// argument.
 var roles = map[string]func(args []string) error{
 	"caddy": func(args []string) error {
 		os.Args = append([]string{"caddy"}, args...)
@@ -23,18 +24,19 @@ var roles = map[string]func(args []string) error{
 	"scale":        scaleRole,
 }
 
-// authService is the least that forward_auth can ask: an address to listen at, and the
-// digests of the Authorization headers that are good.
+// authService is a minimal service for forward_auth. Its arguments are the address to
+// listen on and the digests of the valid Authorization headers.
 func authService(args []string) error {
 	known := make(map[string]bool)
 	for _, digest := range args[1:] {
 		known[digest] = true
 	}
-	server := &http.Server{Addr: args[0], Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // nobody but Caddy calls it
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.Sum256([]byte(r.Header.Get("Authorization")))
 		if !known[hex.EncodeToString(sum[:])] {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
-	})}
+	})
+	server := &http.Server{Addr: args[0], Handler: handler} //nolint:gosec // only Caddy calls it
 	return server.ListenAndServe()
 }

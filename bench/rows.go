@@ -13,32 +13,35 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// row is something that is compared with a Caddy that does the same without it.
+// row describes a server to measure. It is compared with a Caddy that does the same
+// without the row's check.
 type row struct {
 	name string
-	// proxied says that the answer is a backend's and not the server's own.
+	// proxied is set if the response comes from a backend, not from the server itself.
 	proxied bool
-	secure  bool
-	// control says that it is the same as what it is compared with.
+	// secure enables TLS.
+	secure bool
+	// control is set if the server is identical to the one it is compared with.
 	control bool
-	// tokens is how many the store has; requests use some of them.
+	// tokens is the number of tokens in the store; requests use some of them.
 	tokens int
-	// limited gives the tokens limits.
+	// limited sets rate limits and quotas on the tokens.
 	limited bool
-	// bad sends a token that isn't good with every second request.
-	bad bool
-	// churn changes tokens while it is measured.
+	// invalid makes every second request use an invalid token.
+	invalid bool
+	// churn changes tokens during the measurement.
 	churn bool
-	// check is the directive that is measured.
+	// check returns the directive to measure; nil for none.
 	check func(b *builder) (string, error)
-	// authorization, unless it is empty, is sent instead of a bearer token.
+	// authorization, unless empty, is sent instead of a bearer token.
 	authorization string
-	// program is what serves instead of a Caddy, if it is installed.
+	// program, unless empty, is the server to run instead of Caddy, and config returns its
+	// configuration.
 	program string
 	config  func(b *builder) string
 }
 
-// gateRow is a gate with so many tokens.
+// gateRow returns a row for a gate whose store has this many tokens.
 func gateRow(name string, tokens int) row {
 	return row{name: name, tokens: tokens, check: func(*builder) (string, error) { return gateDirective, nil }}
 }
@@ -48,17 +51,18 @@ const gateDirective = `bearer_auth {
 		failure_limit off
 	}`
 
-// rows are what is measured, in the order of the table.
+// rows returns all rows, in the order of the table. large is the number of tokens in the
+// large store.
 func rows(large int) []row {
-	limits, bad, churned := gateRow("gate, 10k tokens, limits", 10_000),
-		gateRow("gate, 10k tokens, half of them bad", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
-	limits.limited, bad.bad, churned.churn = true, true, true
+	limits, invalid, churned := gateRow("gate, 10k tokens, limits", 10_000),
+		gateRow("gate, 10k tokens, half invalid", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
+	limits.limited, invalid.invalid, churned.churn = true, true, true
 	kinds := []row{
 		{name: "control", control: true},
 		gateRow("gate, 1 token", 1),
 		gateRow("gate, 10k tokens", 10_000),
 		gateRow(fmt.Sprintf("gate, %s tokens", short(large)), large),
-		limits, bad, churned,
+		limits, invalid, churned,
 		{name: "header matcher", check: headerMatcher},
 		{name: "basic_auth", check: basicAuth, authorization: basicCredential},
 		{name: "forward_auth", check: forwardAuth},
@@ -78,10 +82,10 @@ func rows(large int) []row {
 	}
 	for _, r := range []row{
 		{name: "nginx", program: "nginx", config: func(b *builder) string { return nginxConfig(b, false) }},
-		{name: "nginx, map of a token", program: "nginx",
+		{name: "nginx, one-token map", program: "nginx",
 			config: func(b *builder) string { return nginxConfig(b, true) }},
 		{name: "HAProxy", program: "haproxy", config: func(b *builder) string { return haproxyConfig(b, false) }},
-		{name: "HAProxy, map of a token", program: "haproxy",
+		{name: "HAProxy, one-token map", program: "haproxy",
 			config: func(b *builder) string { return haproxyConfig(b, true) }},
 	} {
 		if _, err := exec.LookPath(r.program); err == nil {
@@ -113,14 +117,14 @@ func short(n int) string {
 // builder starts the servers of the rows.
 type builder struct {
 	dir     string
-	backend string // its address
+	backend string // the backend's address
 	unknown []string
 	stores  *stores
 	// admin gives every Caddy an admin endpoint.
 	admin bool
-	count int
+	count int // servers built so far
 
-	// Of the server that is being built:
+	// These describe the server being built.
 	server *server
 	ctx    context.Context
 	row    *row
@@ -128,7 +132,7 @@ type builder struct {
 	tokens []string
 }
 
-// build starts what a row is measured with: a server, and a load for it.
+// build starts a row's server and returns it with a load for it.
 func (b *builder) build(ctx context.Context, r *row) (*server, *load, error) {
 	b.count++
 	b.ctx, b.row, b.home = ctx, r, filepath.Join(b.dir, fmt.Sprint("server-", b.count))
@@ -140,7 +144,7 @@ func (b *builder) build(ctx context.Context, r *row) (*server, *load, error) {
 		return nil, nil, err
 	}
 	b.server = &server{address: address, secure: r.secure, log: filepath.Join(b.home, "log")}
-	b.tokens = []string{"mmk_of_nobody"}
+	b.tokens = []string{"mmk_placeholder"}
 	if r.tokens > 0 {
 		if err := b.copyStore(); err != nil {
 			return nil, nil, err
@@ -160,7 +164,7 @@ func (b *builder) build(ctx context.Context, r *row) (*server, *load, error) {
 	return b.server, b.load(), nil
 }
 
-// copyStore gives the server a store with the row's tokens.
+// copyStore creates the server's store, with the row's tokens.
 func (b *builder) copyStore() error {
 	filled, err := b.stores.fill(b.row.tokens, b.row.limited)
 	if err != nil {
@@ -198,16 +202,16 @@ func (b *builder) startCaddy() error {
 		}
 	}
 	var global strings.Builder
-	global.WriteString(
-		"\tpersist_config off\n\tauto_https disable_redirects\n\tlog {\n\t\tlevel ERROR\n\t}\n\tservers {\n\t\tprotocols h1\n\t}\n")
+	global.WriteString("\tpersist_config off\n\tauto_https disable_redirects\n" +
+		"\tlog {\n\t\tlevel ERROR\n\t}\n\tservers {\n\t\tprotocols h1\n\t}\n")
 	if b.row.churn || b.admin {
 		fmt.Fprintf(&global, "\tadmin unix/%s\n", b.adminSocket())
 	} else {
 		global.WriteString("\tadmin off\n")
 	}
 	if b.row.tokens > 0 {
-		fmt.Fprintf(&global,
-			"\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n\t\t\tupstream_token upstream\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
+		fmt.Fprintf(&global, "\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n"+
+			"\t\t\tupstream_token upstream\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
 	}
 	site, secure := "http://"+b.server.address, ""
 	if b.row.secure {
@@ -215,32 +219,32 @@ func (b *builder) startCaddy() error {
 		global.WriteString("\tskip_install_trust\n\tdefault_sni 127.0.0.1\n\tstorage file_system " +
 			filepath.Join(b.home, "storage") + "\n")
 	}
-	answer := fmt.Sprintf("respond `%s`", body)
+	handler := fmt.Sprintf("respond `%s`", body)
 	if b.row.proxied {
-		// Caddy keeps 32 by default; with more clients than that it opens connections
-		// all the time, and the figures are about that.
-		answer = fmt.Sprintf(
+		// By default, Caddy keeps 32 idle connections. With more clients than that, the cost
+		// of opening connections would dominate the measurement.
+		handler = fmt.Sprintf(
 			"reverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 512\n\t\t}\n\t}", b.backend)
 	}
 	config := fmt.Sprintf("{\n%s}\n%s {\n\tbind 127.0.0.1\n\t%s\n\troute {\n\t%s\n\t%s\n\t}\n}\n", global.String(),
-		site, secure, check, answer)
+		site, secure, check, handler)
 	return b.server.startCaddy(b.ctx, b.home, config)
 }
 
-// body is what the backend, and respond, answer with: 200 bytes.
+// body is the response body of the backend and of respond, about 200 bytes long.
 var body = `{"success":true,"status":200,"data":"` + strings.Repeat("unikernel ", 16) + `"}`
 
-// load returns the requests for the server that was built.
+// load returns a load for the server being built.
 func (b *builder) load() *load {
 	l := &load{server: b.server}
 	for i, token := range b.tokens {
 		l.requests, l.good = append(l.requests, b.request("Bearer "+token)), append(l.good, true)
-		if b.row.bad {
-			bad := b.unknown[i%len(b.unknown)]
+		if b.row.invalid {
+			invalid := b.unknown[i%len(b.unknown)]
 			if i%4 < 2 {
-				bad = strings.Replace(bad, "_", "0", 1) // not even the form of a token
+				invalid = strings.Replace(invalid, "_", "0", 1) // malformed
 			}
-			l.requests, l.good = append(l.requests, b.request("Bearer "+bad)), append(l.good, false)
+			l.requests, l.good = append(l.requests, b.request("Bearer "+invalid)), append(l.good, false)
 		}
 	}
 	if b.row.authorization != "" {
@@ -250,11 +254,11 @@ func (b *builder) load() *load {
 }
 
 func (b *builder) request(authorization string) []byte {
-	return fmt.Appendf(nil,
-		"GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", b.server.address, authorization)
+	return fmt.Appendf(nil, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n"+
+		"Authorization: %s\r\n\r\n", b.server.address, authorization)
 }
 
-// headerMatcher is Caddy's own way to check one token.
+// headerMatcher checks one token with Caddy's header matcher.
 func headerMatcher(b *builder) (string, error) {
 	return fmt.Sprintf(
 		"@good header Authorization \"Bearer %s\"\n\t@bad not header Authorization \"Bearer %s\"\n\trespond @bad 401",
@@ -271,7 +275,7 @@ func basicAuth(*builder) (string, error) {
 	return fmt.Sprintf("basic_auth {\n\t\tci %s\n\t}", hash), err
 }
 
-// forwardAuth starts a service that knows one token.
+// forwardAuth starts a service that accepts one token, and returns a directive that uses it.
 func forwardAuth(b *builder) (string, error) {
 	address, err := freeAddress()
 	if err != nil {
@@ -298,7 +302,7 @@ func (b *builder) startProgram() error {
 	if b.row.program == "nginx" {
 		args = []string{"-c", path, "-p", b.home, "-e", filepath.Join(b.home, "error.log")}
 	}
-	return b.server.start(exec.CommandContext(b.ctx, b.row.program, args...)) //nolint:gosec // one of two names
+	return b.server.start(exec.CommandContext(b.ctx, b.row.program, args...)) //nolint:gosec // one of two fixed names
 }
 
 func nginxConfig(b *builder, check bool) string {
@@ -310,7 +314,8 @@ func nginxConfig(b *builder, check bool) string {
 	return fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid;
 events { worker_connections 1024; }
 http {
-	access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+	access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s;
+	fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
 	keepalive_requests 1000000000;
 	%[2]s
 	upstream backend { server %[3]s; keepalive 512; keepalive_requests 1000000000; }

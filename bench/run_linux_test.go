@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestRun measures in earnest, but too shortly to tell anything: everything starts,
-// serves, is measured and written down.
+// TestRun runs real measurements, too short to be meaningful, and checks that the report
+// is complete.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/",
@@ -32,16 +32,16 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(report.Pairs) < 2 || !report.Pairs[0].Control {
-			t.Fatalf("%s: %d rows, and the first isn't the control", only, len(report.Pairs))
+			t.Fatalf("%s: %d rows, or the first isn't the control", only, len(report.Pairs))
 		}
 		for _, pair := range report.Pairs {
 			if !(pair.Base > 0 && pair.Cost > 0 && pair.Ratio.Median > 0 && pair.CostP99 >= pair.CostP50) {
-				t.Errorf("%+v", pair)
+				t.Errorf("implausible figures %+v", pair)
 			}
 		}
 		for _, verdict := range report.Verdicts {
 			if strings.Contains(verdict.Goal, "respond") && !strings.HasPrefix(verdict.Verdict, noVerdict) {
-				t.Errorf("one slice was enough for %+v", verdict)
+				t.Errorf("a verdict from a single slice: %+v", verdict)
 			}
 		}
 		if o.scale {
@@ -53,7 +53,7 @@ func TestRun(t *testing.T) {
 		}
 		if table, err := os.ReadFile(o.markdown); err != nil ||
 			!strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
-			t.Errorf("the tables are\n%s%v", table, err)
+			t.Errorf("Markdown without row %s: %v\n%s", report.Pairs[1].Name, err, table)
 		}
 	}
 }

@@ -21,39 +21,38 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// Scale is what a store with many tokens costs.
+// Scale has the measurements of a store with many tokens.
 type Scale struct {
 	Tokens int `json:"tokens"`
-	// FileSize is of the store, in bytes.
+	// FileSize is the size of the store in bytes.
 	FileSize int64 `json:"file_bytes"`
-	// Start is how long a Caddy takes from its start to its first answer about a
-	// token, with the store and with an empty one; medians, in milliseconds.
+	// Start and StartEmpty are the times from the start of Caddy to its first decision on a
+	// token, with this store and with an empty one. They are medians, in milliseconds.
 	Start      float64 `json:"start_ms"`
 	StartEmpty float64 `json:"start_empty_ms"`
-	// Memory is what the Caddy's own memory is larger than with an empty store, in
-	// bytes, before any token is used.
+	// Memory is the additional anonymous memory compared with an empty store, in bytes,
+	// before any token is used.
 	Memory int64 `json:"memory_bytes"`
 	Process
 }
 
-// Process is what is measured inside of a process that has the store open.
+// Process has the measurements made inside a process that has the store open.
 type Process struct {
-	// ActiveMemory is how many bytes of memory a token takes that has been used,
-	// without its page of the counters' file; of those Objects are how many objects
-	// the garbage collector has to look at.
+	// ActiveMemory is the heap memory per used token in bytes, and ActiveObjects the number
+	// of heap objects per used token.
 	ActiveMemory  float64 `json:"active_bytes_per_token"`
 	ActiveObjects float64 `json:"active_objects_per_token"`
-	// Collection is how long a collection of garbage takes when all tokens have been
-	// used, and before any has been; medians, in milliseconds.
+	// Collection and CollectionBefore are the times of a garbage collection after all
+	// tokens have been used, and before any has. They are medians, in milliseconds.
 	Collection       float64 `json:"gc_ms"`
 	CollectionBefore float64 `json:"gc_before_ms"`
-	// Use is how long it takes to find a token and to count a use, in nanoseconds,
-	// with tokens in random order.
+	// Use is the time to authenticate a token and count its use, in nanoseconds, with
+	// tokens in random order.
 	Use float64 `json:"use_ns"`
-	// CreatesPerSecond is with creates from 64 callers, each of them on disk.
+	// CreatesPerSecond is the rate of creates from 64 callers, each synced to disk.
 	CreatesPerSecond float64 `json:"creates_per_second"`
-	// Revokes, in milliseconds, while nothing else is done and while the use of
-	// 100,000 tokens is being saved all the time.
+	// Times to revoke a token in milliseconds, in an idle store and during continuous
+	// flushes of the usage of 100,000 tokens.
 	RevokeIdleP50  float64 `json:"revoke_idle_p50_ms"`
 	RevokeIdleP99  float64 `json:"revoke_idle_p99_ms"`
 	RevokeFlushP50 float64 `json:"revoke_flushing_p50_ms"`
@@ -85,7 +84,7 @@ func measureScale(ctx context.Context, o options, stores *stores) ([]Scale, erro
 	return all, nil
 }
 
-// measureStart starts Caddys with the store and with an empty one in turn.
+// measureStart starts Caddy with the store and with an empty one, alternately.
 func (s *Scale) measureStart(ctx context.Context, stores *stores, filled filledStore, starts int) error {
 	var times [2][]float64
 	var memory [2][]float64
@@ -135,38 +134,38 @@ http://%s {
 	respond ok
 }
 `, home, address, gateDirective)
-	if err := os.WriteFile(filepath.Join(home, "Caddyfile"), []byte(config), 0o600); err != nil {
+	path := filepath.Join(home, "Caddyfile")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return 0, 0, err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return 0, 0, err
 	}
-	caddy := exec.CommandContext(ctx, self, "caddy", "run", "--config", filepath.Join(home, "Caddyfile")) //nolint:gosec // it is this program
+	caddy := exec.CommandContext(ctx, self, "caddy", "run", "--config", path) //nolint:gosec // runs this program
 	caddy.Stderr = os.Stderr
-	begun := time.Now()
+	start := time.Now()
 	if err := caddy.Start(); err != nil {
 		return 0, 0, err
 	}
 	defer func() {
 		err = errors.Join(err, caddy.Process.Signal(os.Interrupt))
-		_ = caddy.Wait() // how it ended is nothing to the figures
+		_ = caddy.Wait() // the exit status doesn't matter
 	}()
-	for !answered(ctx, address) {
-		if time.Since(begun) > time.Minute {
-			return 0, 0, errors.New("a Caddy didn't answer within a minute of its start")
+	for !responds(ctx, address) {
+		if time.Since(start) > time.Minute {
+			return 0, 0, errors.New("no response from Caddy within a minute of its start")
 		}
 		time.Sleep(time.Millisecond)
 	}
-	took = time.Since(begun)
-	time.Sleep(time.Second) // for what is done at the start and beside the requests
+	took = time.Since(start)
+	time.Sleep(time.Second) // let background work from the start finish
 	resident, err = residentMemory(strconv.Itoa(caddy.Process.Pid))
 	return took, resident, err
 }
 
-// answered says whether a Caddy answers about a token: one that the store has to be
-// asked for.
-func answered(ctx context.Context, address string) bool {
+// responds reports whether Caddy decides on a token that it must look up in the store.
+func responds(ctx context.Context, address string) bool {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return false
@@ -177,14 +176,14 @@ func answered(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	status, err := (&connection{conn, bufio.NewReader(conn), 0}).readAnswer()
+	status, err := (&connection{conn, bufio.NewReader(conn), 0}).readResponse()
 	return err == nil && status == 401
 }
 
-// unknownToken is well formed and known nowhere.
+// unknownToken is well formed, but no store has it.
 const unknownToken = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
-// measureProcess lets a process of its own measure a copy of the store.
+// measureProcess measures a copy of the store in a separate process.
 func measureProcess(ctx context.Context, stores *stores, filled filledStore) (p Process, err error) {
 	home, err := os.MkdirTemp(stores.dir, "scale-")
 	if err != nil {
@@ -199,7 +198,7 @@ func measureProcess(ctx context.Context, stores *stores, filled filledStore) (p 
 	if err != nil {
 		return p, err
 	}
-	command := exec.CommandContext(ctx, self, "scale", path) //nolint:gosec // it is this program
+	command := exec.CommandContext(ctx, self, "scale", path) //nolint:gosec // runs this program
 	command.Stderr = os.Stderr
 	out, err := command.Output()
 	if err != nil {
@@ -208,7 +207,7 @@ func measureProcess(ctx context.Context, stores *stores, filled filledStore) (p 
 	return p, json.Unmarshal(out, &p)
 }
 
-// scaleRole measures the store at a path and writes a Process.
+// scaleRole measures the store at the path args[0] and writes a Process to standard output.
 func scaleRole(args []string) error {
 	backend, err := bolt.Open(args[0])
 	if err != nil {
@@ -253,7 +252,7 @@ func (p *Process) measure(store *tokenstore.Store) error {
 		if err := use(h, store.Now()); err != nil {
 			return err
 		}
-		if i%100_000 == 0 { // what waits to be saved is not what is asked about
+		if i%100_000 == 0 { // pending usage would distort the memory figures
 			if err := store.Flush(); err != nil {
 				return err
 			}
@@ -268,14 +267,14 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	p.ActiveObjects = float64(after.HeapObjects-before.HeapObjects) / float64(len(handles))
 
 	const uses = 2_000_000
-	begun := time.Now()
+	start := time.Now()
 	for i := range uses {
-		// A prime, so that all tokens come and neighbours don't follow each other.
-		if err := use(handles[i*7_368_787%len(handles)], begun); err != nil {
+		// Stepping by a prime uses all tokens, but not in the order of the store.
+		if err := use(handles[i*7_368_787%len(handles)], start); err != nil {
 			return err
 		}
 	}
-	p.Use = float64(time.Since(begun).Nanoseconds()) / uses
+	p.Use = float64(time.Since(start).Nanoseconds()) / uses
 	if err := store.Flush(); err != nil {
 		return err
 	}
@@ -283,13 +282,13 @@ func (p *Process) measure(store *tokenstore.Store) error {
 		return err
 	}
 	revoke := func(i int) (time.Duration, error) {
-		begun := time.Now()
+		start := time.Now()
 		_, err := store.Revoke(handles[i].id, token.AnyVersion, benchActor)
-		return time.Since(begun), err
+		return time.Since(start), err
 	}
 	const revokes = 400
 	next := 0
-	several := func() (p50, p99 float64, err error) {
+	revokeMany := func() (p50, p99 float64, err error) {
 		var times []float64
 		for range min(revokes, len(handles)/2) {
 			took, err := revoke(next)
@@ -301,17 +300,17 @@ func (p *Process) measure(store *tokenstore.Store) error {
 		}
 		return median(times), quantile(times, 0.99), nil
 	}
-	if p.RevokeIdleP50, p.RevokeIdleP99, err = several(); err != nil {
+	if p.RevokeIdleP50, p.RevokeIdleP99, err = revokeMany(); err != nil {
 		return err
 	}
-	const dirty = 100_000
+	const pending = 100_000 // tokens with usage to flush
 	var stopped atomic.Bool
 	flushed := make(chan error, 1)
 	go func() {
 		var errs []error
 		for !stopped.Load() {
-			for i := range min(dirty, len(handles)) {
-				if i%2 == 0 || len(handles) > dirty { // revoked ones are refused in between
+			for i := range min(pending, len(handles)) {
+				if i%2 == 0 || len(handles) > pending { // a small store also has revoked tokens, which are refused
 					errs = append(errs, use(handles[len(handles)-1-i], store.Now()))
 				}
 			}
@@ -319,19 +318,19 @@ func (p *Process) measure(store *tokenstore.Store) error {
 		}
 		flushed <- errors.Join(errs...)
 	}()
-	p.RevokeFlushP50, p.RevokeFlushP99, err = several()
+	p.RevokeFlushP50, p.RevokeFlushP99, err = revokeMany()
 	stopped.Store(true)
 	return errors.Join(err, <-flushed)
 }
 
-// collection returns how long a collection of garbage takes, in milliseconds.
+// collection returns the median time of a garbage collection, in milliseconds.
 func collection() float64 {
 	runtime.GC()
 	var times []float64
 	for range 5 {
-		begun := time.Now()
+		start := time.Now()
 		runtime.GC()
-		times = append(times, time.Since(begun).Seconds()*1000)
+		times = append(times, time.Since(start).Seconds()*1000)
 	}
 	return median(times)
 }
@@ -344,21 +343,21 @@ func memory() runtime.MemStats {
 
 func createsPerSecond(store *tokenstore.Store) (float64, error) {
 	const (
-		callers = 64
-		enough  = 3 * time.Second
+		callers  = 64
+		duration = 3 * time.Second
 	)
 	var (
-		made   atomic.Int64
+		count  atomic.Int64
 		mu     sync.Mutex
 		failed error
 		busy   sync.WaitGroup
 		rules  = policy()
 	)
-	begun := time.Now()
+	start := time.Now()
 	for range callers {
 		busy.Go(func() {
-			for time.Since(begun) < enough {
-				if _, _, err := store.Create(rules, draft(made.Add(1)), benchActor); err != nil {
+			for time.Since(start) < duration {
+				if _, _, err := store.Create(rules, draft(count.Add(1)), benchActor); err != nil {
 					mu.Lock()
 					failed = errors.Join(failed, err)
 					mu.Unlock()
@@ -368,5 +367,5 @@ func createsPerSecond(store *tokenstore.Store) (float64, error) {
 		})
 	}
 	busy.Wait()
-	return float64(made.Load()) / time.Since(begun).Seconds(), failed
+	return float64(count.Load()) / time.Since(start).Seconds(), failed
 }

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// server is what a row measures: one process, or two, behind one port.
+// server is a measured server: one or two processes behind one port.
 type server struct {
 	address   string
 	secure    bool
 	processes []*exec.Cmd
-	// log is the file that the processes write to.
+	// log is the file for the output of the processes.
 	log string
 }
 
-// cpu returns how much processor time the server has used.
+// cpu returns the CPU time that the server has used.
 func (s *server) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, process := range s.processes {
@@ -34,13 +34,13 @@ func (s *server) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// start starts one more process of the server, on the processor of the servers.
+// start starts another process of the server, pinned to the servers' CPU.
 func (s *server) start(command *exec.Cmd) error {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own descriptor
 	command.Stdout, command.Stderr = log, log
 	command.Env = append(os.Environ(), "GOMAXPROCS=1")
 	if err := startPinned(command); err != nil {
@@ -56,10 +56,10 @@ func (s *server) startSelf(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
-	return s.start(exec.CommandContext(ctx, self, args...)) //nolint:gosec // it is this program
+	return s.start(exec.CommandContext(ctx, self, args...)) //nolint:gosec // runs this program
 }
 
-// startCaddy starts a Caddy with a configuration, which lies in a directory of its own.
+// startCaddy starts Caddy with a configuration, which it writes to dir.
 func (s *server) startCaddy(ctx context.Context, dir, caddyfile string) error {
 	path := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
@@ -68,21 +68,22 @@ func (s *server) startCaddy(ctx context.Context, dir, caddyfile string) error {
 	return s.startSelf(ctx, "caddy", "run", "--config", path)
 }
 
-// dial opens a connection to the server, with its handshake.
+// dial opens a connection to the server, including the TLS handshake.
 func (s *server) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.address)
 	if err != nil || !s.secure {
 		return conn, err
 	}
-	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) //nolint:gosec // a certificate of its own
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} //nolint:gosec // self-signed
+	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return secure, nil
 }
 
-// await waits until the server takes connections. A Caddy makes its certificate when
-// it takes them already.
+// await waits until the server accepts connections and, with TLS, completes a handshake:
+// Caddy accepts connections before it has its certificate.
 func (s *server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -92,24 +93,24 @@ func (s *server) await(ctx context.Context) error {
 			return conn.Close()
 		}
 		if ctx.Err() != nil {
-			log, _ := os.ReadFile(s.log) // if there is none, what is known says enough
-			return fmt.Errorf("a server didn't start: %w\n%s", err, log)
+			log, _ := os.ReadFile(s.log) // may be missing
+			return fmt.Errorf("server didn't start: %w\n%s", err, log)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// stop ends the server and waits for its end.
+// stop interrupts the server's processes and waits for them to exit.
 func (s *server) stop() error {
 	var errs []error
 	for _, process := range s.processes {
 		errs = append(errs, process.Process.Signal(os.Interrupt))
-		_ = process.Wait() // how it ended is nothing to the figures
+		_ = process.Wait() // the exit status doesn't matter
 	}
 	return errors.Join(errs...)
 }
 
-// freeAddress returns an address of this machine that nobody listens at.
+// freeAddress returns a loopback address with a free port.
 func freeAddress() (string, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Spread is how the values of the slices lie.
+// Spread describes the distribution of the values of the slices.
 type Spread struct {
 	Median float64 `json:"median"`
-	// Low and High are the first and the third quartile.
+	// Low and High are the first and third quartiles.
 	Low  float64 `json:"first_quartile"`
 	High float64 `json:"third_quartile"`
 	Min  float64 `json:"min"`
@@ -29,7 +29,8 @@ func spread(values []float64) Spread {
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
 
-// quantile interpolates between the two values that are nearest.
+// quantile returns the quantile q of values, interpolated between the two nearest ones. It
+// is NaN if there are no values.
 func quantile(values []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	if len(sorted) == 0 {

@@ -17,10 +17,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// maxUsed is how many of a store's tokens the requests of a row use.
+// maxUsed is the approximate maximum number of a store's tokens that a row's requests use.
 const maxUsed = 10_000
 
-// policy is that of the configurations that are measured.
+// policy returns the token policy of the measured configurations.
 func policy() token.Policy {
 	table, _ := gate.TableByName("mollymawk")
 	return token.Policy{
@@ -37,11 +37,11 @@ func draft(n int64) token.Draft {
 	}
 }
 
-// makers is how many goroutines fill a store; their creates share commits.
-const makers = 20_000
+// creators is the number of goroutines that fill a store. Their creates share commits.
+const creators = 20_000
 
-// compact writes the store anew. One that was filled in a few large steps is half free
-// pages, whose list each commit writes; one that grew token by token isn't.
+// compact rewrites the store. A store filled in a few large steps is half free pages, and
+// each commit writes their list. A store that grew token by token has few free pages.
 func compact(path string) (err error) {
 	from, err := bbolt.Open(path, 0o600, nil)
 	if err != nil {
@@ -52,16 +52,16 @@ func compact(path string) (err error) {
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}
-	const step = 64 << 20 // bytes of a transaction
+	const step = 64 << 20 // bytes per transaction
 	if err := errors.Join(bbolt.Compact(to, from, step), to.Close(), from.Close()); err != nil {
 		return err
 	}
 	return os.Rename(draft, path)
 }
 
-// fillStore makes a store with n tokens and returns some of them as texts. edit changes
-// what is asked for.
-func fillStore(path string, n int, edit func(*token.Draft)) (texts []string, err error) {
+// fillStore creates a store with n tokens and returns the secrets of some of them. edit
+// changes each token's draft.
+func fillStore(path string, n int, edit func(*token.Draft)) (secrets []string, err error) {
 	backend, err := bolt.Open(path)
 	if err != nil {
 		return nil, err
@@ -72,31 +72,31 @@ func fillStore(path string, n int, edit func(*token.Draft)) (texts []string, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	var (
-		made  atomic.Int64
+		count atomic.Int64
 		mu    sync.Mutex
 		busy  sync.WaitGroup
-		each  = int64(max(n/maxUsed, 1))
+		step  = int64(max(n/maxUsed, 1))
 		rules = policy()
 	)
-	for range min(makers, n) {
+	for range min(creators, n) {
 		busy.Go(func() {
-			for i := made.Add(1); i <= int64(n); i = made.Add(1) {
+			for i := count.Add(1); i <= int64(n); i = count.Add(1) {
 				wanted := draft(i)
 				edit(&wanted)
 				_, secret, createErr := store.Create(rules, wanted, benchActor)
 				mu.Lock()
-				if err = errors.Join(err, createErr); err == nil && i%each == 0 {
-					texts = append(texts, secret.Reveal())
+				if err = errors.Join(err, createErr); err == nil && i%step == 0 {
+					secrets = append(secrets, secret.Reveal())
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	busy.Wait()
-	return texts, err
+	return secrets, err
 }
 
-// stores are the stores that have been filled; each that needs one gets a copy.
+// stores holds the filled stores. Each server gets a copy of one.
 type stores struct {
 	dir    string
 	filled map[string]filledStore
@@ -104,10 +104,10 @@ type stores struct {
 
 type filledStore struct {
 	path   string
-	tokens []string // as texts, some of them
+	tokens []string // the secrets of some tokens
 }
 
-// fill returns a store with so many tokens, with limits or without.
+// fill returns a store with this many tokens, with or without limits.
 func (s *stores) fill(tokens int, limits bool) (filled filledStore, err error) {
 	key := fmt.Sprint(tokens, "-", limits)
 	if filled, ok := s.filled[key]; ok {
@@ -126,14 +126,14 @@ func (s *stores) fill(tokens int, limits bool) (filled filledStore, err error) {
 	return filled, err
 }
 
-// unknownTokens are well formed and known nowhere.
+// unknownTokens returns well-formed tokens that no store has.
 func unknownTokens(dir string) ([]string, error) {
 	path := filepath.Join(dir, "elsewhere.db")
-	texts, err := fillStore(path, 100, func(*token.Draft) {})
-	return texts, errors.Join(err, os.Remove(path))
+	secrets, err := fillStore(path, 100, func(*token.Draft) {})
+	return secrets, errors.Join(err, os.Remove(path))
 }
 
-// limited gives a token limits that nobody comes to.
+// limited gives a token limits that no request reaches.
 func limited(d *token.Draft) {
 	d.RateLimit = &token.RateLimit{Requests: 1e9, Window: time.Second}
 	d.Quota = &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth}
