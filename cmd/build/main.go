@@ -1,5 +1,4 @@
-// Command build builds the Caddy that xcaddy.toml describes, with xcaddy's Go
-// library:
+// Command build builds Caddy as described in xcaddy.toml, with xcaddy's Go library:
 //
 //	go run ./cmd/build [-f xcaddy.toml] [-o output]
 //
@@ -19,7 +18,7 @@ import (
 
 func main() {
 	file := flag.String("f", "xcaddy.toml", "build manifest to read")
-	output := flag.String("o", "", "file to write Caddy to, instead of the manifest's output")
+	output := flag.String("o", "", "file to write; overrides the manifest's output")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "build: unexpected argument %q: plugins are listed in %s\n", flag.Arg(0), *file)

@@ -1,11 +1,10 @@
-// Command firstrun starts the gate with the configuration of Caddyfile.example,
-// in front of a stand-in Mollymawk, and makes a first admin token and a first API
-// token:
+// Command firstrun starts the gate with Caddyfile.example, in front of a stand-in
+// Mollymawk, and creates the first admin key and the first API key:
 //
 //	go run ./cmd/firstrun
 //
-// With MOLLYMAWK_URL and MOLLYMAWK_TOKEN in the environment it stands in front of
-// that Mollymawk instead. What it keeps is in the directory .mollygate.
+// If MOLLYMAWK_URL and MOLLYMAWK_TOKEN are set, the gate uses that Mollymawk instead. All
+// data is stored in the directory .mollygate.
 package main
 
 import (
@@ -21,14 +20,14 @@ import (
 
 func main() {
 	config := flag.String("config", "Caddyfile.example", "Caddyfile to run")
-	dir := flag.String("dir", ".mollygate", "directory for what is kept: the tokens, Caddy's own data, the log")
+	dir := flag.String("dir", ".mollygate", "directory for data: the token store, Caddy's own data and the log")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "firstrun: unexpected argument %q\n", flag.Arg(0))
 		flag.Usage()
 		os.Exit(2)
 	}
-	stderr := os.Stderr
+	stderr := os.Stderr // Run redirects os.Stderr
 	err := firstrun.Run(*config, *dir, os.Stdout)
 	fmt.Fprintln(stderr, "firstrun:", err)
 	os.Exit(1)

@@ -1,5 +1,5 @@
-// Command mollygate is Caddy with its standard modules and Mollygate compiled
-// in. It takes the same arguments as caddy.
+// Command mollygate is Caddy with its standard modules and Mollygate compiled in. It
+// accepts the same arguments as caddy.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package firstrun runs the gate for somebody who sees it for the first time.
+// Package firstrun starts the gate for new users to try out.
 package firstrun
 
 import (
@@ -29,16 +29,16 @@ const (
 	defaultAdmin = "localhost:2019"
 )
 
-// What the stand-in has: a unikernel that says something each second.
+// The stand-in's unikernel, which writes a line to its console each second.
 const (
 	demoUser      = "alice"
 	demoInstance  = "default"
 	demoUnikernel = "hello"
 )
 
-// Run starts the gate, makes the first tokens, writes to out what can be done
-// with them, and serves until the process is told to stop. It returns only if it
-// can't start. config is a Caddyfile, dir is made if it doesn't exist.
+// Run starts the gate with the Caddyfile config, creates the first keys, writes
+// instructions to out, and serves until a signal stops the process. It returns only if it
+// fails to start. Run stores data in dir, which it creates if necessary.
 func Run(config, dir string, out io.Writer) error {
 	text, err := os.ReadFile(config)
 	if err != nil {
@@ -59,25 +59,25 @@ func Run(config, dir string, out io.Writer) error {
 	if err := caddy.Load(adapted, true); err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
-	tokens, err := mint()
+	keys, err := createKeys()
 	if err != nil {
-		return fmt.Errorf("making the first tokens: %w", err)
+		return fmt.Errorf("creating the first keys: %w", err)
 	}
-	introduce(out, backend, dir, tokens)
+	writeInstructions(out, backend, dir, keys)
 	select {} // Caddy's signal handler ends the process
 }
 
-// prepare makes dir the home of what Caddy keeps.
+// prepare makes Caddy store its data and its log in dir.
 func prepare(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return fmt.Errorf("finding the directory: %w", err)
+		return fmt.Errorf("locating the data directory: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the directory: %w", err)
+		return fmt.Errorf("creating the data directory: %w", err)
 	}
-	// Caddy has read its environment already when main begins, all but for the
-	// default path of the token store.
+	// Caddy reads its environment before main starts, so set its variables directly. Only
+	// the default path of the token store is read later.
 	caddy.DefaultStorage.Path = filepath.Join(dir, "caddy")
 	caddy.ConfigAutosavePath = filepath.Join(dir, "autosave.json")
 	if err := os.Setenv("XDG_DATA_HOME", dir); err != nil {
@@ -87,21 +87,20 @@ func prepare(dir string) error {
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	os.Stderr = log // so that it doesn't bury what Run writes
+	os.Stderr = log // keeps the log from hiding Run's output
 	return nil
 }
 
 func logFile(dir string) string { return filepath.Join(dir, "caddy.log") }
 
-// chooseBackend starts a stand-in, unless the environment names a Mollymawk, and
-// returns what to call it.
+// chooseBackend starts a stand-in unless the environment names a Mollymawk. It returns a
+// description of the backend.
 func chooseBackend() (string, error) {
 	if url := os.Getenv(urlVariable); url != "" {
 		if os.Getenv(tokenVariable) == "" {
-			return "",
-				fmt.Errorf(
-					"%s is set but %s isn't: set it to a token of Mollymawk's own, which it shows on its page /tokens",
-					urlVariable, tokenVariable)
+			return "", fmt.Errorf(
+				"%s is set but %s isn't: set it to one of Mollymawk's own tokens, listed on its page /tokens",
+				urlVariable, tokenVariable)
 		}
 		return "the Mollymawk at " + url, nil
 	}
@@ -119,73 +118,74 @@ func chooseBackend() (string, error) {
 	return "a stand-in Mollymawk", errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
 }
 
-// tokens are the first ones; empty if there were some already.
-type tokens struct{ admin, api string }
+// keys are the secrets of the first keys; empty if there were keys already.
+type keys struct{ admin, api string }
 
-// mint makes the first tokens, by the admin API as anybody would.
-func mint() (tokens, error) {
+// createKeys creates the first keys with the admin API.
+func createKeys() (keys, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	api, err := client.New(http.DefaultClient, "http://"+variable(adminVariable, defaultAdmin)+"/api_tokens/v1")
 	if err != nil {
-		return tokens{}, err
+		return keys{}, err
 	}
 	page, err := api.List(ctx, client.ListQuery{Limit: 1})
 	if err != nil || len(page.Tokens) > 0 {
-		return tokens{}, err
+		return keys{}, err
 	}
-	adminToken, err := api.Create(ctx, client.CreateRequest{Name: "first admin token", Kind: "admin", ExpiresIn: "90d"})
+	adminKey, err := api.Create(ctx, client.CreateRequest{Name: "first admin key", Kind: "admin", ExpiresIn: "90d"})
 	if err != nil {
-		return tokens{}, err
+		return keys{}, err
 	}
-	apiToken, err := api.Create(ctx, client.CreateRequest{Name: "first API token", Preset: "full", ExpiresIn: "90d"})
+	apiKey, err := api.Create(ctx, client.CreateRequest{Name: "first API key", Preset: "full", ExpiresIn: "90d"})
 	if err != nil {
-		return tokens{}, err
+		return keys{}, err
 	}
-	return tokens{admin: adminToken.Secret.Reveal(), api: apiToken.Secret.Reveal()}, nil
+	return keys{admin: adminKey.Secret.Reveal(), api: apiKey.Secret.Reveal()}, nil
 }
 
-func variable(name, unset string) string {
+// variable returns the value of an environment variable, or fallback if it is empty.
+func variable(name, fallback string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
 	}
-	return unset
+	return fallback
 }
 
-// introduce writes what can be done now.
-func introduce(out io.Writer, backend, dir string, first tokens) {
+// writeInstructions tells the user what to do next.
+func writeInstructions(out io.Writer, backend, dir string, first keys) {
 	port := variable(portVariable, defaultPort)
 	gate, admin := "http://localhost:"+port, "http://keys.localhost:"+port
 	commandLine := "go run ./cmd/mollygate api-token"
-	address := "" // for a terminal in which the variable isn't set
+	address := "" // the user's terminal may not have adminVariable set
 	if endpoint := variable(adminVariable, defaultAdmin); endpoint != defaultAdmin {
 		address = " --address " + endpoint
 	}
 	write := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	write("")
-	write("The gate is open at %s, in front of %s.", gate, backend)
+	write("The gate is running at %s, in front of %s.", gate, backend)
 	write("")
 	if first.api == "" {
-		write("There are tokens already, in %s. Their secrets were shown once; make another:", dir)
+		write("There are keys already, in %s. Their secrets can't be shown again. To create another key:", dir)
 		write("")
 		write("  %s create --name another --preset full --expires-in 90d%s", commandLine, address)
 	} else {
-		write("First admin token  %s", first.admin)
-		write("First API token    %s", first.api)
+		write("First admin key    %s", first.admin)
+		write("First API key      %s", first.api)
 		write("")
-		write("They are shown this once, and are valid for 90 days. Call the backend through the gate:")
+		write("Save them now: they won't be shown again. They expire in 90 days. Call the backend through the gate:")
 		write("")
 		write("  curl -H 'Authorization: Bearer %s' %s/api/unikernels", first.api, gate)
 		write("")
-		write("Manage tokens from anywhere, with the admin token, or on this machine, with the command line:")
+		write("Manage keys from anywhere with the admin key, or on this machine with the command line:")
 		write("")
 		write("  curl -H 'Authorization: Bearer %s' %s/api/v1/tokens", first.admin, admin)
 		write("  %s list%s", commandLine, address)
 	}
 	write("")
-	write("Dashboard          %s/   (sign in with the admin token)", admin)
+	write("Dashboard          %s/   (sign in with the admin key)", admin)
 	write("Admin API          %s/api/v1/", admin)
 	write("Log                %s", logFile(dir))
-	write("Stop with Ctrl-C.")
+	write("Press Ctrl-C to stop.")
 	write("")
 }

@@ -16,23 +16,22 @@ import (
 
 // Build builds the Caddy that m describes and writes it to the file output.
 //
-// A plugin that a replacement covers is built without asking any module proxy
-// for it, so it need not be published. All other modules come from the module
-// cache or from the user's GOPROXY, and are checked against the checksum
-// database as usual: xcaddy works in a module of its own and does not see the
-// go.sum of the project the manifest lies in.
+// Build doesn't query any module proxy for a plugin that a replacement covers, so the
+// plugin need not be published. All other modules come from the module cache or the user's
+// GOPROXY, and are verified with the checksum database as usual: xcaddy builds in a
+// temporary module, which doesn't use the go.sum of the manifest's project.
 func (m *Manifest) Build(ctx context.Context, output string) error {
 	if info, err := os.Stat(output); err == nil && info.IsDir() {
 		return fmt.Errorf("the output %s is a directory: name the file to write, such as %s", output,
 			filepath.Join(output, "caddy"))
 	}
 	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
-		return fmt.Errorf("making the output's directory: %w", err)
+		return fmt.Errorf("creating the output's directory: %w", err)
 	}
 
 	proxy, err := os.MkdirTemp("", "xcaddybuild-")
 	if err != nil {
-		return fmt.Errorf("making a temporary directory: %w", err)
+		return fmt.Errorf("creating a temporary directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(proxy) }()
 	builder, err := m.builder(ctx, proxy)
@@ -40,20 +39,20 @@ func (m *Manifest) Build(ctx context.Context, output string) error {
 		return err
 	}
 	if err := builder.Build(ctx, output); err != nil {
-		return fmt.Errorf("building Caddy: %w; the output of the go command above says why", err)
+		return fmt.Errorf("building Caddy: %w; see the output of the go command above", err)
 	}
 	return nil
 }
 
-// builder returns the xcaddy builder for m. It fills the empty directory proxy
-// with a module proxy that comes before the user's own.
+// builder returns the xcaddy builder for m. It writes a module proxy to the empty directory
+// proxy and puts it before the user's GOPROXY.
 func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, error) {
-	if err := writeProxy(proxy, m.unasked()); err != nil {
+	if err := writeProxy(proxy, m.hiddenModules()); err != nil {
 		return xcaddy.Builder{}, fmt.Errorf("writing the proxy for replaced modules: %w", err)
 	}
 	users, err := exec.CommandContext(ctx, "go", "env", "GOPROXY").Output()
 	if err != nil {
-		return xcaddy.Builder{}, fmt.Errorf("asking go for GOPROXY: %w; is Go installed?", err)
+		return xcaddy.Builder{}, fmt.Errorf("running go env GOPROXY: %w; is Go installed?", err)
 	}
 	fileURL := url.URL{Scheme: "file", Path: filepath.ToSlash(proxy)}
 
@@ -67,7 +66,7 @@ func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, e
 	for _, p := range m.Plugins {
 		version := p.Version
 		if m.replaced(p.Module) {
-			version = "" // a version would be looked up
+			version = "" // the go command would look up a version
 		}
 		b.Plugins = append(b.Plugins, xcaddy.Dependency{PackagePath: p.Module, Version: version})
 	}
@@ -77,11 +76,11 @@ func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, e
 	return b, nil
 }
 
-// unasked lists the module paths that no proxy is to be asked for: those that
-// the go command tries for a replaced plugin, which are its import path and
-// all parents of that. A parent that may be a module of another plugin is left
-// out, and so is the host, which every lookup tries.
-func (m *Manifest) unasked() []string {
+// hiddenModules returns the module paths to hide from the user's proxies. These are the
+// paths that the go command tries for a replaced plugin: its import path and all parents
+// of it. Parents that may be modules of other plugins aren't hidden, and neither is the
+// host, which every lookup tries.
+func (m *Manifest) hiddenModules() []string {
 	var paths []string
 	for _, p := range m.Plugins {
 		if !m.replaced(p.Module) {
@@ -99,13 +98,12 @@ func (m *Manifest) unasked() []string {
 	return paths
 }
 
-// writeProxy makes dir a module proxy that knows the modules and says that
-// they have no versions.
+// writeProxy writes a module proxy to dir that lists the modules without any versions.
 //
-// For a replaced module the go command then takes the replacement, for any
-// other it settles that the module holds no package it looks for; either way
-// it asks no further proxy. Without this it asks them all, and one that
-// answers 403 rather than 404 for an unpublished module ends the build.
+// For a replaced module, the go command then uses the replacement; for any other, it
+// concludes that the module doesn't contain the package. Either way, it queries no further
+// proxy. Otherwise it would query all of them, and one that responds with 403 instead of
+// 404 for an unpublished module would fail the build.
 func writeProxy(dir string, modules []string) error {
 	for _, module := range modules {
 		versions := filepath.Join(dir, filepath.FromSlash(escapePath(module)), "@v")
@@ -119,8 +117,8 @@ func writeProxy(dir string, modules []string) error {
 	return nil
 }
 
-// escapePath writes a module path as module proxies do, capitals as "!" and
-// the small letter.
+// escapePath escapes a module path for a module proxy: "!" and the lower-case letter stand
+// for each capital letter.
 func escapePath(module string) string {
 	var b strings.Builder
 	for _, r := range module {

@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// The shipped manifest builds a Caddy with the gate in it, though the proxy
-// refuses this module. It takes seconds, or minutes where nothing of Caddy is
-// in the build cache.
+// TestBuildShippedManifest checks that the shipped manifest builds a Caddy with the gate,
+// even though the module proxy refuses this module. It takes seconds, or minutes with an
+// empty build cache.
 func TestBuildShippedManifest(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a whole Caddy")
 	}
-	asked := refuseModule(t, "github.com/mollygate")
+	refused := refuseModule(t, "github.com/mollygate")
 	m, err := Load(shipped)
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +27,8 @@ func TestBuildShippedManifest(t *testing.T) {
 	if err := m.Build(t.Context(), binary); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range asked() {
-		t.Errorf("the module proxy was asked for %s", path)
+	for _, path := range refused() {
+		t.Errorf("unexpected request to the module proxy: %s", path)
 	}
 
 	list, err := exec.CommandContext(t.Context(), binary, "list-modules", "--skip-standard").Output()
@@ -44,13 +44,14 @@ func TestBuildShippedManifest(t *testing.T) {
 		"api_tokens.stores.bbolt",
 	} {
 		if !slices.Contains(modules, want) {
-			t.Errorf("module %s is not in the built Caddy, which has:\n%s", want, list)
+			t.Errorf("the built Caddy lacks module %s; it has:\n%s", want, list)
 		}
 	}
 }
 
-// Neither a replaced module nor a package below one is looked up, whatever
-// version the manifest gives it. This only resolves modules, without a build.
+// TestReplacedPluginsAreNotLookedUp checks that the go command looks up neither a replaced
+// module nor a package in one, whether or not the manifest has a version for it. The test
+// only resolves modules; it doesn't build.
 func TestReplacedPluginsAreNotLookedUp(t *testing.T) {
 	if testing.Short() {
 		t.Skip("may download the modules of Caddy")
@@ -70,7 +71,7 @@ func TestReplacedPluginsAreNotLookedUp(t *testing.T) {
 		"package below": {Module: "unpublished.example/Team/gate/caddy/module"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asked := refuseModule(t, "unpublished.example/!team")
+			refused := refuseModule(t, "unpublished.example/!team")
 			m := Manifest{
 				CaddyVersion: shippedManifest.CaddyVersion,
 				Plugins:      []Plugin{plugin},
@@ -84,14 +85,14 @@ func TestReplacedPluginsAreNotLookedUp(t *testing.T) {
 			if err := builder.Build(t.Context(), filepath.Join(t.TempDir(), "caddy")); err != nil {
 				t.Fatal(err)
 			}
-			for _, path := range asked() {
-				t.Errorf("the module proxy was asked for %s", path)
+			for _, path := range refused() {
+				t.Errorf("unexpected request to the module proxy: %s", path)
 			}
 		})
 	}
 }
 
-func TestUnaskedSparesOtherPlugins(t *testing.T) {
+func TestHiddenModules(t *testing.T) {
 	m := Manifest{
 		Plugins: []Plugin{
 			{Module: "example.com/team/repo/gate/caddy"},
@@ -100,16 +101,16 @@ func TestUnaskedSparesOtherPlugins(t *testing.T) {
 		Replacements: []Replacement{{Old: "example.com/team/repo/gate", New: "/src/gate"}},
 	}
 	want := []string{"example.com/team/repo/gate/caddy", "example.com/team/repo/gate"}
-	if got := m.unasked(); !slices.Equal(got, want) {
+	if got := m.hiddenModules(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// refuseModule puts a module proxy before the user's own which answers 403 for
-// all paths below prefix and leaves other modules to the user's. Only their
-// lists of versions it answers itself: hundreds are asked for, merely to warn
-// of retracted versions. The returned function lists the refused requests.
-func refuseModule(t *testing.T, prefix string) (asked func() []string) {
+// refuseModule puts a module proxy before the user's own that responds with 403 for all
+// paths below prefix and with 404 for most others. It responds to requests for lists of
+// versions with an empty list: the go command sends hundreds of them, only to warn about
+// retracted versions. The returned function returns the refused requests.
+func refuseModule(t *testing.T, prefix string) (refusedRequests func() []string) {
 	t.Helper()
 	users, err := exec.CommandContext(t.Context(), "go", "env", "GOPROXY").Output()
 	if err != nil {
@@ -132,7 +133,7 @@ func refuseModule(t *testing.T, prefix string) (asked func() []string) {
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("GOPROXY", server.URL+","+strings.TrimSpace(string(users)))
-	t.Setenv("GONOPROXY", "none") // ask the proxy even for what GOPRIVATE names
+	t.Setenv("GONOPROXY", "none") // use the proxy even for modules in GOPRIVATE
 	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()

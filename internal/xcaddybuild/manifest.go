@@ -1,8 +1,8 @@
-// Package xcaddybuild builds the Caddy that a manifest, xcaddy.toml, describes.
+// Package xcaddybuild builds Caddy as described in a manifest, xcaddy.toml.
 //
-// xcaddy itself takes its input from the command line and reads no file, so
-// this package reads one and hands it to xcaddy's Go library. The manifest is
-// read strictly: whatever is not understood is an error that names the line.
+// xcaddy itself has no configuration file, so this package reads one and passes its content
+// to xcaddy's Go library. Parsing is strict: anything unknown is an error that names the
+// line.
 package xcaddybuild
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// A Manifest says which Caddy to build. Load makes its paths absolute.
+// A Manifest describes the Caddy to build. Load makes its paths absolute.
 type Manifest struct {
 	CaddyVersion string
 	Output       string // file to write the built Caddy to
@@ -27,33 +27,33 @@ type Manifest struct {
 
 // A Plugin is a package that registers Caddy modules when it is imported.
 type Plugin struct {
-	Module  string // import path: a module, or a package below one
-	Version string // version, branch or commit; not used while a replacement covers Module
+	Module  string // import path of a module, or of a package in one
+	Version string // version, branch or commit; unused if a replacement covers Module
 }
 
-// A Replacement takes a module from elsewhere, in all of its versions.
+// A Replacement replaces all versions of a module.
 type Replacement struct {
 	Old string // module path
 	New string // absolute directory, or module@version
 }
 
-// covers reports whether the package path belongs to the replaced module.
+// covers reports whether the package with this path belongs to the replaced module.
 func (r Replacement) covers(path string) bool {
 	return isWithin(path, r.Old)
 }
 
-// isWithin reports whether path is parent or lies below it.
+// isWithin reports whether path is parent or below it.
 func isWithin(path, parent string) bool {
 	return path == parent || strings.HasPrefix(path, parent+"/")
 }
 
-// replaced reports whether a replacement covers the package path.
+// replaced reports whether a replacement covers the package with this path.
 func (m *Manifest) replaced(path string) bool {
 	return slices.ContainsFunc(m.Replacements, func(r Replacement) bool { return r.covers(path) })
 }
 
-// Load reads the manifest in file. Relative paths in it start from the
-// directory that file is in. The error lists every mistake, each with its line.
+// Load reads the manifest in file. Relative paths in it are relative to the directory of
+// file. The error lists all mistakes, each with its line.
 func Load(file string) (*Manifest, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -79,7 +79,7 @@ func Load(file string) (*Manifest, error) {
 	return m, nil
 }
 
-// A reader turns TOML tables into a Manifest and collects the mistakes.
+// A reader converts TOML tables to a Manifest and collects the mistakes in them.
 type reader struct {
 	file     string
 	dir      string
@@ -88,7 +88,7 @@ type reader struct {
 }
 
 type mistake struct {
-	line int // 0 if there is none to point at
+	line int // 0 if unknown
 	text string
 }
 
@@ -96,7 +96,7 @@ func (r *reader) mistake(line int, format string, args ...any) {
 	r.mistakes = append(r.mistakes, mistake{line, fmt.Sprintf(format, args...)})
 }
 
-// err returns the mistakes in the order of their lines, or nil.
+// err returns the mistakes, ordered by line, or nil if there are none.
 func (r *reader) err() error {
 	slices.SortStableFunc(r.mistakes, func(a, b mistake) int { return a.line - b.line })
 	errs := make([]error, 0, len(r.mistakes))
@@ -118,7 +118,7 @@ func (r *reader) manifest(root table) *Manifest {
 	}
 	r.checkVersion(root.line("caddy_version"), m.CaddyVersion)
 
-	// Replacements first: they decide which plugins need a version.
+	// Replacements come first, because they determine which plugins need a version.
 	for _, t := range root.tables("replacements") {
 		m.addReplacement(t)
 	}
@@ -135,11 +135,11 @@ func (m *Manifest) addReplacement(t table) {
 		New: t.needText("new", "../plugin"),
 	}
 	if r.Old == "" || r.New == "" {
-		return // already a mistake
+		return // needText has recorded the mistake
 	}
 	if !importPath.MatchString(r.Old) {
 		t.mistake(t.line("old"),
-			"old = %q is no module path: write one such as \"example.com/plugin\", without a version", r.Old)
+			"old = %q isn't a module path: write one such as \"example.com/plugin\", without a version", r.Old)
 	}
 	if slices.ContainsFunc(m.Replacements, func(other Replacement) bool { return other.Old == r.Old }) {
 		t.mistake(t.line("old"), "%q is replaced twice: delete one of the two [[replacements]]", r.Old)
@@ -149,11 +149,12 @@ func (m *Manifest) addReplacement(t table) {
 		r.New = t.path(r.New)
 		if _, err := os.Stat(filepath.Join(r.New, "go.mod")); err != nil {
 			t.mistake(t.line("new"),
-				"there is no go.mod in %s: write the directory of a module's go.mod, relative to this file", r.New)
+				"there is no go.mod in %s: write the directory of a module, relative to this file", r.New)
 		}
 	case !importPath.MatchString(path) || version == "":
 		t.mistake(t.line("new"),
-			"new = %q is neither a directory nor a module: write a directory as \"./%s\", a module as \"example.com/fork@v1.2.3\"", r.New, r.New)
+			"new = %q is neither a directory nor a module: write a directory as \"./%s\", "+
+				"a module as \"example.com/fork@v1.2.3\"", r.New, r.New)
 	}
 	m.Replacements = append(m.Replacements, r)
 }
@@ -165,26 +166,27 @@ func (m *Manifest) addPlugin(t table) {
 		Version: t.text("version", "v1.2.3"),
 	}
 	if p.Module == "" {
-		return // already a mistake
+		return // needText has recorded the mistake
 	}
 	if !importPath.MatchString(p.Module) {
 		t.mistake(t.line("module"),
-			"module = %q is no import path: write one such as \"example.com/plugin\", and its version as version = \"v1.2.3\"", p.Module)
+			"module = %q isn't an import path: write one such as \"example.com/plugin\", "+
+				"and its version as version = \"v1.2.3\"", p.Module)
 	}
 	if slices.ContainsFunc(m.Plugins, func(other Plugin) bool { return other.Module == p.Module }) {
 		t.mistake(t.line("module"), "plugin %q is listed twice: delete one of the two [[plugins]]", p.Module)
 	}
 	switch {
 	case m.replaced(p.Module):
-		// Its code comes from the replacement.
+		// The replacement determines the version.
 	case t.empty("version"):
 		t.mistake(t.line("version"),
-			"plugin %q has no version: write version = \"v1.2.3\", or version = \"latest\" to build whatever is newest",
+			"plugin %q has no version: write version = \"v1.2.3\", or version = \"latest\" for the newest one",
 			p.Module)
 	case majorBelow.MatchString(p.Module) && strings.HasPrefix(p.Version, "v"):
-		// xcaddy would ask for example.com/plugin/v2/caddy/v2.
+		// xcaddy would look up example.com/plugin/v2/caddy/v2.
 		t.mistake(t.line("version"),
-			"xcaddy cannot pin %q, a package below a /vN module, to a version: write the commit that is tagged %s",
+			"xcaddy can't pin %q, a package in a /vN module, to a version: write the commit tagged %s",
 			p.Module, p.Version)
 	}
 	t.checkVersion(t.line("version"), p.Version)
@@ -202,13 +204,13 @@ func (r *reader) checkVersion(line int, version string) {
 	switch {
 	case version == "":
 	case bareVersion.MatchString(version):
-		r.mistake(line, "version %q lacks its v: write \"v%s\"", version, version)
+		r.mistake(line, "version %q lacks the prefix v: write \"v%s\"", version, version)
 	case !versionSyntax.MatchString(version):
-		r.mistake(line, "%q is no version: write a version such as \"v1.2.3\", a branch or a commit", version)
+		r.mistake(line, "%q isn't a version: write one such as \"v1.2.3\", a branch or a commit", version)
 	}
 }
 
-// path makes a path that is relative to the manifest absolute.
+// path returns the absolute form of a path, which may be relative to the manifest.
 func (r *reader) path(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
@@ -216,21 +218,22 @@ func (r *reader) path(path string) string {
 	return filepath.Join(r.dir, path)
 }
 
-// isDirectory tells a directory from a module path as the go command does.
+// isDirectory reports whether path is a directory rather than a module path, by the same
+// rule as the go command.
 func isDirectory(path string) bool {
 	return path == "." || path == ".." || strings.HasPrefix(path, "./") ||
 		strings.HasPrefix(path, "../") || filepath.IsAbs(path)
 }
 
-// A table is one TOML table of the manifest.
+// A table is a TOML table of the manifest.
 type table struct {
 	*reader
-	name   string // for people: "[[plugins]]", or "" for the top
-	at     string // its key in lines: "plugins.0", or "" for the top
+	name   string // for messages: "[[plugins]]", or "" for the top level
+	at     string // the key in lines: "plugins.0", or "" for the top level
 	values map[string]any
 }
 
-// line returns the line of key, or of the table's header where key is missing.
+// line returns the line of key, or of the table's header if key is missing.
 func (t table) line(key string) int {
 	if t.at == "" {
 		return t.lines[key]
@@ -241,7 +244,7 @@ func (t table) line(key string) int {
 	return t.lines[t.at]
 }
 
-// where names the table in a mistake.
+// where returns a phrase that names the table, for mistakes.
 func (t table) where() string {
 	if t.name == "" {
 		return ""
@@ -249,7 +252,7 @@ func (t table) where() string {
 	return " in " + t.name
 }
 
-// checkKeys reports the keys that are not known.
+// checkKeys records a mistake for each unknown key.
 func (t table) checkKeys(known ...string) {
 	for key := range t.values {
 		if !slices.Contains(known, key) {
@@ -274,7 +277,7 @@ func (t table) empty(key string) bool {
 	return !found || value == ""
 }
 
-// needText is text for a key that must not be empty.
+// needText is like text, but key must not be missing or empty.
 func (t table) needText(key, example string) string {
 	if t.empty(key) {
 		t.mistake(t.line(key), "%s is missing%s: write %s = %q", key, t.where(), key, example)
@@ -282,7 +285,7 @@ func (t table) needText(key, example string) string {
 	return t.text(key, example)
 }
 
-// tables returns the tables that are written as [[key]].
+// tables returns the tables written as [[key]].
 func (t table) tables(key string) []table {
 	value, found := t.values[key]
 	if !found {
@@ -290,7 +293,7 @@ func (t table) tables(key string) []table {
 	}
 	list, ok := value.([]map[string]any)
 	if !ok {
-		t.mistake(t.line(key), "%s must be tables: write [[%s]] on a line of its own above each", key, key)
+		t.mistake(t.line(key), "%s must be tables: write [[%s]] on a separate line above each", key, key)
 		return nil
 	}
 	tables := make([]table, len(list))
@@ -305,12 +308,12 @@ var (
 	keyLine    = regexp.MustCompile(`^\s*["']?([\w-]+)`)
 )
 
-// keyLines finds the line on which each key and table is first written, which
-// the TOML library keeps to itself: "output", "plugins.0" for the first
-// [[plugins]] and "plugins.0.module" for a key in it.
+// keyLines returns the line of the first occurrence of each key and table, which the TOML
+// library doesn't report. Its keys have the form "output", "plugins.0" for the first
+// [[plugins]], and "plugins.0.module" for a key in that table.
 func keyLines(text string) map[string]int {
 	lines := make(map[string]int)
-	seen := make(map[string]int) // [[tables]] so far by name
+	seen := make(map[string]int) // number of [[tables]] so far, by name
 	add := func(key string, line int) {
 		if _, ok := lines[key]; !ok {
 			lines[key] = line

@@ -17,7 +17,8 @@ const (
 	somePlugin = "[[plugins]]\nmodule = \"example.com/a\"\nversion = \"v1.0.0\"\n"
 )
 
-// The versions in xcaddy.toml are the ones that the tests of this module use.
+// TestShippedManifestAgreesWithGoMod checks that xcaddy.toml has the same versions as
+// go.mod, which the tests of this module use.
 func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 	m, err := Load(shipped)
 	if err != nil {
@@ -44,7 +45,7 @@ func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 		ours = ours || p.Module == mod.Module.Path
 	}
 	if !ours {
-		t.Errorf("no plugin is this module, %s", mod.Module.Path)
+		t.Errorf("this module, %s, isn't listed as a plugin", mod.Module.Path)
 	}
 	for _, r := range m.Replacements {
 		if r.Old == mod.Module.Path && r.New != root {
@@ -52,7 +53,7 @@ func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 		}
 	}
 	if !m.replaced(mod.Module.Path) {
-		t.Error("this module is not replaced by the checkout")
+		t.Error("this module isn't replaced by the checkout")
 	}
 	if want := filepath.Join(root, "bin", "caddy"); m.Output != want {
 		t.Errorf("output is %s, want %s", m.Output, want)
@@ -73,11 +74,11 @@ func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 		}
 	}
 	if !caddyFound {
-		t.Errorf("go.mod does not require %s", caddy)
+		t.Errorf("go.mod doesn't require %s", caddy)
 	}
 }
 
-func TestLoadResolvesPathsFromTheManifest(t *testing.T) {
+func TestLoadResolvesPaths(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "fork", "go.mod"), "module example.com/a\n")
 	m, err := Load(writeFile(t, filepath.Join(dir, "build", "xcaddy.toml"), `
@@ -112,13 +113,13 @@ new = "example.com/fork@v1.2.3"
 	}
 }
 
-func TestLoadNamesTheMistake(t *testing.T) {
+func TestLoadMistakes(t *testing.T) {
 	tests := map[string]struct {
 		manifest string
 		want     []string // one for each line of the error
 	}{
-		"no TOML":     {head + "output =\n", []string{":3: "}},
-		"doubled key": {head + "output = \"b\"\n", []string{`:3: Key 'output' has already been defined`}},
+		"not TOML":      {head + "output =\n", []string{":3: "}},
+		"duplicate key": {head + "output = \"b\"\n", []string{`:3: Key 'output' has already been defined`}},
 		"unknown key": {head + "caddy = \"v2\"\n",
 			[]string{`:3: unknown key "caddy": the keys are caddy_version, output, plugins, replacements`}},
 		"unknown table": {head + "\n[build]\nx = 1\n", []string{`:4: unknown key "build"`}},
@@ -126,15 +127,16 @@ func TestLoadNamesTheMistake(t *testing.T) {
 			head + somePlugin + "[[plugins]]\nmodule = \"example.com/b\"\nverison = \"v1.0.0\"\n",
 			[]string{`:6: plugin "example.com/b" has no version: write version = "v1.2.3", or version = "latest"`,
 				`:8: unknown key "verison" in [[plugins]]: the keys are module, version`}},
-		"nothing": {"", []string{`caddy_version is missing: write caddy_version = "v2.11.9"`,
+		"empty file": {"", []string{`caddy_version is missing: write caddy_version = "v2.11.9"`,
 			`output is missing: write output = "bin/caddy"`}},
 		"empty value": {"caddy_version = \"v2.11.9\"\noutput = \"\"\n", []string{`:2: output is missing`}},
 		"wrong type": {"caddy_version = 2.11\noutput = [\"caddy\"]\n",
 			[]string{`:1: caddy_version must be a string in quotes: write caddy_version = "v2.11.9"`,
 				`:2: output must be a string`}},
-		"version without its v": {"caddy_version = \"2.11.9\"\noutput = \"caddy\"\n",
-			[]string{`:1: version "2.11.9" lacks its v: write "v2.11.9"`}},
-		"version that is a flag": {"caddy_version = \"-x\"\noutput = \"caddy\"\n", []string{`:1: "-x" is no version`}},
+		"version without prefix": {"caddy_version = \"2.11.9\"\noutput = \"caddy\"\n",
+			[]string{`:1: version "2.11.9" lacks the prefix v: write "v2.11.9"`}},
+		"version that is a flag": {"caddy_version = \"-x\"\noutput = \"caddy\"\n",
+			[]string{`:1: "-x" isn't a version`}},
 		"single brackets": {head + "[plugins]\nmodule = \"example.com/a\"\n",
 			[]string{`:3: plugins must be tables: write [[plugins]]`}},
 		"list of strings": {head + "plugins = [\"example.com/a\"]\n",
@@ -146,19 +148,20 @@ func TestLoadNamesTheMistake(t *testing.T) {
 		"plugin without version": {head + "[[plugins]]\nmodule = \"example.com/a\"\n",
 			[]string{`:3: plugin "example.com/a" has no version`}},
 		"version in the module": {head + "[[plugins]]\nmodule = \"example.com/a@v1.0.0\"\nversion = \"v1.0.0\"\n",
-			[]string{`:4: module = "example.com/a@v1.0.0" is no import path`}},
+			[]string{`:4: module = "example.com/a@v1.0.0" isn't an import path`}},
 		"plugin twice": {head + somePlugin + somePlugin,
 			[]string{`:7: plugin "example.com/a" is listed twice`}},
 		"package below /v2": {head + "[[plugins]]\nmodule = \"example.com/a/v2/caddy\"\nversion = \"v2.1.0\"\n",
-			[]string{`:5: xcaddy cannot pin "example.com/a/v2/caddy"`}},
+			[]string{`:5: xcaddy can't pin "example.com/a/v2/caddy"`}},
 		"replacement without new": {head + "[[replacements]]\nold = \"example.com/a\"\n",
 			[]string{`:3: new is missing in [[replacements]]`}},
 		"replaced version": {
 			head + "[[replacements]]\nold = \"example.com/a@v1.0.0\"\nnew = \"example.com/b@v1.0.0\"\n",
-			[]string{`:4: old = "example.com/a@v1.0.0" is no module path`}},
+			[]string{`:4: old = "example.com/a@v1.0.0" isn't a module path`}},
 		"replaced twice": {
-			head +
-				"[[replacements]]\nold = \"example.com/a\"\nnew = \"example.com/b@v1.0.0\"\n[[replacements]]\nold = \"example.com/a\"\nnew = \"example.com/c@v1.0.0\"\n", []string{`:7: "example.com/a" is replaced twice`}},
+			head + "[[replacements]]\nold = \"example.com/a\"\nnew = \"example.com/b@v1.0.0\"\n" +
+				"[[replacements]]\nold = \"example.com/a\"\nnew = \"example.com/c@v1.0.0\"\n",
+			[]string{`:7: "example.com/a" is replaced twice`}},
 		"no such directory": {head + "[[replacements]]\nold = \"example.com/a\"\nnew = \"./a\"\n",
 			[]string{`:5: there is no go.mod in `}},
 		"bare directory": {head + "[[replacements]]\nold = \"example.com/a\"\nnew = \"fork\"\n",
