@@ -151,7 +151,7 @@ func peerAddress(r *http.Request) string {
 	return address.Addr().Unmap().String()
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Module      = (*AdminEndpoint)(nil)
 	_ caddy.AdminRouter = (*AdminEndpoint)(nil)

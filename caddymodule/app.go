@@ -326,7 +326,7 @@ func (a *App) maxScopes() (map[string]token.Grants, error) {
 	return limits, unknown
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Module       = (*App)(nil)
 	_ caddy.App          = (*App)(nil)

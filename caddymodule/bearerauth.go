@@ -52,7 +52,7 @@ const (
 // `{http.auth.user.account}` | The account that the token acts for
 // `{http.auth.user.scopes}` | The token's scopes, separated by spaces
 // `{http.auth.candidate.*}` | The same for a refused request, if its token is known
-// `{http.bearer_auth.code}` | Why the request was refused
+// `{http.bearer_auth.code}` | Why the request was refused.
 type BearerAuth struct {
 	// The name of a built-in route table for the backend.
 	Routes string `json:"routes,omitempty"`
@@ -415,7 +415,7 @@ func isNavigation(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Module                = (*BearerAuth)(nil)
 	_ caddy.Provisioner           = (*BearerAuth)(nil)

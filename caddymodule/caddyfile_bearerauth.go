@@ -230,5 +230,5 @@ func parseTimeout(text string) (caddy.Duration, error) {
 	return caddy.Duration(duration), nil
 }
 
-// Interface guards
+// Interface guards.
 var _ caddyfile.Unmarshaler = (*BearerAuth)(nil)

@@ -110,7 +110,7 @@ func (l *FailureLimit) UnmarshalJSON(data []byte) error { return unmarshalOption
 // UnmarshalJSON implements json.Unmarshaler.
 func (h *SiteAdmin) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, h) }
 
-// Interface guards
+// Interface guards.
 var (
 	_ json.Unmarshaler = (*App)(nil)
 	_ json.Unmarshaler = (*Account)(nil)

@@ -286,7 +286,7 @@ func (e redactingArray) AppendArray(value zapcore.ArrayMarshaler) error {
 	return e.ArrayEncoder.AppendArray(e.redactor.array(value))
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ zapcore.Core          = (*redactingCore)(nil)
 	_ zapcore.Core          = (*redactedEntry)(nil)

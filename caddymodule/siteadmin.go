@@ -268,7 +268,7 @@ func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Module                = (*SiteAdmin)(nil)
 	_ caddy.Provisioner           = (*SiteAdmin)(nil)

@@ -144,5 +144,5 @@ func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
 	}
 }
 
-// Interface guards
+// Interface guards.
 var _ caddy.Destructor = (*openStore)(nil)

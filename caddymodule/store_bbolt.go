@@ -130,7 +130,7 @@ func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // DefaultStorePath returns the default path of the token store.
 func DefaultStorePath() string { return filepath.Join(caddy.AppDataDir(), "mollygate", "tokens.db") }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Module          = (*BoltStore)(nil)
 	_ caddy.Provisioner     = (*BoltStore)(nil)

@@ -241,19 +241,25 @@ func (b *browser) String() string { return b.text() }
 // screenshots is the directory for screenshots; Git ignores it.
 const screenshots = "screenshots"
 
-// screenshot writes a screenshot of the whole page.
+// screenshot writes a screenshot of the whole page to the directory for screenshots.
 func (b *browser) screenshot(name string) {
+	b.t.Helper()
+	b.screenshotTo(filepath.Join(screenshots, name+".png"))
+}
+
+// screenshotTo writes a screenshot of the whole page to a file.
+func (b *browser) screenshotTo(path string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err != nil {
-		b.t.Logf("taking screenshot %s: %v", name, err)
+		b.t.Logf("taking screenshot %s: %v", path, err)
 		return
 	}
-	err = os.MkdirAll(screenshots, 0o755)
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644)
+		err = os.WriteFile(path, png, 0o644)
 	}
 	if err != nil {
 		b.t.Log(err)

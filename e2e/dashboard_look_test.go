@@ -13,10 +13,11 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// takeScreenshots enables screenshots of every page:
+// takeScreenshots enables screenshots of every page, including those of the README:
 //
-//	go test ./e2e -run TestDashboardPictures -pictures
-var takeScreenshots = flag.Bool("pictures", false, "write screenshots of the dashboard to e2e/screenshots")
+//	go test -C e2e -run TestDashboardPictures . -pictures
+var takeScreenshots = flag.Bool("pictures", false,
+	"write screenshots of the dashboard to e2e/screenshots, and those of the README to docs")
 
 //go:embed testdata/axe-core/axe.min.js
 var axe string
@@ -138,6 +139,9 @@ func TestDashboardPictures(t *testing.T) {
 				}
 				if *takeScreenshots {
 					d.screenshot(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
+				}
+				if *takeScreenshots && page.name == "list" && width == 1280 { // for the README
+					d.screenshotTo("../docs/dashboard-" + scheme + ".png")
 				}
 			}
 		}

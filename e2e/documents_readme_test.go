@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,5 +78,30 @@ func TestReadme(t *testing.T) {
 	}
 	for _, secret := range []string{admin, token} {
 		checkNoSecret(t, "the log of the first run", string(log), secret)
+	}
+}
+
+// TestReadmePictures checks that the README's pictures exist and load quickly.
+func TestReadmePictures(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pictures := regexp.MustCompile(`docs/[a-z-]+\.png`).FindAllString(string(page), -1)
+	if len(pictures) != 2 {
+		t.Errorf("the README has the pictures %q, want one light and one dark", pictures)
+	}
+	for _, path := range pictures {
+		content, err := os.ReadFile("../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(content) > 150_000 {
+			t.Errorf("%s has %d bytes, more than 150,000", path, len(content))
+		}
+		if config, err := png.DecodeConfig(bytes.NewReader(content)); err != nil || config.Width != 1280 {
+			t.Errorf("%s: width %d, %v; want a PNG with a width of 1280", path, config.Width, err)
+		}
 	}
 }

@@ -244,7 +244,7 @@ func isBase62(s string) bool {
 	return true
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ fmt.Formatter          = Secret{}
 	_ fmt.Formatter          = Digest{}
