@@ -8,47 +8,46 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// AuditEntry is a line of the record of who changed what.
+// AuditEntry is an entry of the audit log, which records who changed what.
 type AuditEntry struct {
 	Time time.Time
 	// Actor is an admin token's id, a Caddy user's name or "caddy-admin".
 	Actor string
 	// Action is "create", "delete" and so on.
 	Action string
-	// TokenID is zero if the entry is about no token.
+	// TokenID is zero if the entry isn't about a token.
 	TokenID   token.ID
 	TokenName string
-	// Address is where the call came from.
+	// Address is the client address of the call.
 	Address string
-	// Changes are the fields that changed, in words; never a secret.
+	// Changes describes the changed fields, by name. It never contains a secret.
 	Changes map[string]string
 }
 
-// AuditPosition is a place in the audit.
+// AuditPosition is a position in the audit log.
 type AuditPosition struct {
 	Time time.Time
-	// Sequence tells entries of the same time apart.
+	// Sequence distinguishes entries that have the same time.
 	Sequence uint64
 }
 
-// Actor is who asks for a change.
+// Actor identifies who requests a change.
 type Actor struct {
 	// Name is an admin token's id, a Caddy user's name or "caddy-admin".
 	Name string
-	// Address is the client's address, if there is one.
+	// Address is the client address, or empty if there is none.
 	Address string
-	// Authorize returns an error if the actor may no longer make changes. It is
-	// called within each change's transaction, perhaps more than once, so it must
-	// not block or use the store other than by [Store.Refresh]. Nil allows all
-	// changes.
+	// Authorize returns an error if the actor may no longer make changes. The store calls it
+	// within each change's transaction, perhaps more than once, so it must not block and must
+	// not use the store except for [Store.Refresh]. Nil allows all changes.
 	Authorize func() error
 }
 
-// ErrUnauthorized is returned for a change whose actor lost the right to make it
-// before the change's transaction began. It wraps the error of [Actor].Authorize.
+// ErrUnauthorized is returned for a change whose actor lost the right to make it before the
+// change's transaction began. The returned error also wraps the error from [Actor].Authorize.
 var ErrUnauthorized = errors.New("the actor may no longer make changes")
 
-// authorize calls Authorize.
+// authorize calls Authorize, if set, and wraps its error in ErrUnauthorized.
 func (a Actor) authorize() error {
 	if a.Authorize == nil {
 		return nil
@@ -59,7 +58,7 @@ func (a Actor) authorize() error {
 	return nil
 }
 
-// audit returns the entry about a change of a token.
+// audit returns the audit entry for a change to a token.
 func (a Actor) audit(now time.Time, action string, token *token.Token, changes map[string]string) AuditEntry {
 	return AuditEntry{
 		Time: now, Actor: a.Name, Address: a.Address, Action: action,
@@ -67,19 +66,18 @@ func (a Actor) audit(now time.Time, action string, token *token.Token, changes m
 	}
 }
 
-// AuditPage asks for part of the audit.
+// AuditPage selects a page of the audit log.
 type AuditPage struct {
-	// Before is the position of the last entry already seen; nil begins with the
-	// newest.
+	// Before is the position of the last entry already seen. Nil starts at the newest entry.
 	Before *AuditPosition
-	// Limit is the most entries to return; less than 1 is 1.
+	// Limit is the maximum number of entries to return. Values below 1 mean 1.
 	Limit int
-	// Match leaves out entries it returns false for; nil keeps all.
+	// Match reports whether to include an entry. Nil includes all.
 	Match func(AuditEntry) bool
 }
 
-// Audit returns a page of the audit, newest first, and the position to go on
-// from, or nil if these are the last.
+// Audit returns a page of the audit log, newest entry first, and the position to continue
+// from, or nil if there are no more entries.
 func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 	if s.closed.Load() {
 		return nil, nil, ErrClosed
@@ -109,6 +107,6 @@ func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 	return entries, &last, nil
 }
 
-// KeepAudit sets how long audit entries are kept. Until it is called, and with an
-// unlimited lifetime, they are kept for ever.
+// KeepAudit sets how long audit entries are retained. Until it is called, and with an
+// unlimited lifetime, they are never deleted.
 func (s *Store) KeepAudit(retention token.Lifetime) { s.auditRetention.Store(&retention) }

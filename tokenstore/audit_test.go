@@ -18,8 +18,8 @@ func (s *testStore) lastAudit(t testing.TB) AuditEntry {
 	return entries[0]
 }
 
-// TestAuditPages: every change leaves its line, and pages show each line once while
-// more are written.
+// TestAuditPages verifies that every change adds an audit entry, and that paging returns each
+// entry once while others are added.
 func TestAuditPages(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -43,7 +43,7 @@ func TestAuditPages(t *testing.T) {
 				t.Errorf("%+v", e)
 			}
 		}
-		s.create(t) // of another token, and newer
+		s.create(t) // a newer entry, about another token
 		if page.Before = next; next == nil {
 			break
 		}
@@ -55,7 +55,7 @@ func TestAuditPages(t *testing.T) {
 	}
 }
 
-// TestKeepAudit: what is older than is to be kept is removed.
+// TestKeepAudit verifies that pruning deletes exactly the entries beyond the retention.
 func TestKeepAudit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -66,7 +66,7 @@ func TestKeepAudit(t *testing.T) {
 		"two years":  {new(months(24)), 2},
 		"longer":     {new(months(36)), 3},
 		"shorter":    {new(seconds(3600)), 1},
-		"for ever":   {&token.Lifetime{}, 3},
+		"unlimited":  {&token.Lifetime{}, 3},
 	} {
 		s := openTestStore(t)
 		if test.keep != nil {

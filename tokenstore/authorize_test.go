@@ -8,11 +8,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestNothingChangesWithoutTheRight makes each kind of change for an actor whose right
-// has ended.
-func TestNothingChangesWithoutTheRight(t *testing.T) {
+// TestUnauthorizedActorChangesNothing attempts each kind of change with an actor that is no
+// longer authorized.
+func TestUnauthorizedActorChangesNothing(t *testing.T) {
 	t.Parallel()
-	errEnded := errors.New("ended")
+	errEnded := errors.New("session ended")
 	actor := Actor{Name: "carol", Authorize: func() error { return errEnded }}
 	for name, change := range map[string]func(s *testStore, id token.ID) error{
 		"create": func(s *testStore, _ token.ID) error {
@@ -35,19 +35,17 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 			return err
 		},
 		"revoke": func(s *testStore, id token.ID) error {
-			_,
-				err := s.Revoke(id, token.AnyVersion, actor)
+			_, err := s.Revoke(id, token.AnyVersion, actor)
 			return err
 		},
 		"disable": func(s *testStore, id token.ID) error {
-			_,
-				err := s.Disable(id, token.AnyVersion, actor)
+			_, err := s.Disable(id, token.AnyVersion, actor)
 			return err
 		},
 		"enable": func(s *testStore, id token.ID) error { _, err := s.Enable(id, token.AnyVersion, actor); return err },
 		"delete": func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, actor) },
 		"accept clock": func(s *testStore, _ token.ID) error {
-			s.Now() // sees the later time
+			s.Now() // records the later time
 			s.clock.set(s.clock.Now().Add(-time.Hour))
 			_, _, err := s.AcceptClock(actor)
 			return err
@@ -63,13 +61,13 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 		page, _, err := s.List(Page{Order: OrderCreated, Limit: 10})
 		if err != nil || len(page) != 1 || page[0].Token.Version != tok.Version ||
 			page[0].Token.Status(before) != token.StatusActive {
-			t.Errorf("%s: the tokens have changed: %v", name, err)
+			t.Errorf("%s: the tokens changed: %v", name, err)
 		}
 		if match := s.must(t, credential); match.Status != token.StatusActive {
-			t.Errorf("%s: the token in memory has changed", name)
+			t.Errorf("%s: the token in memory changed", name)
 		}
 		if s.Now().Before(before) {
-			t.Errorf("%s: the clock has been accepted", name)
+			t.Errorf("%s: the clock was accepted", name)
 		}
 		if entries, _, err := s.Audit(AuditPage{Limit: 10}); err != nil || len(entries) != 1 {
 			t.Errorf("%s: %d audit entries, %v", name, len(entries), err)
@@ -77,7 +75,7 @@ func TestNothingChangesWithoutTheRight(t *testing.T) {
 	}
 }
 
-// TestRefresh follows a token that was matched once.
+// TestRefresh follows a matched token through several changes.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -89,7 +87,7 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("%s: %v, %v", what, ok, fresh.Status)
 		}
 	}
-	want("as it was", token.StatusActive)
+	want("unchanged", token.StatusActive)
 	if _, err := s.Disable(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +100,7 @@ func TestRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fresh, ok := s.Refresh(match, s.Now()); !ok || len(fresh.Token.AllowedIPs) != 1 {
-		t.Errorf("bound to addresses: %v, %v", ok, fresh.Token.AllowedIPs)
+		t.Errorf("restricted to addresses: %v, %v", ok, fresh.Token.AllowedIPs)
 	}
 	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor); err != nil {
 		t.Fatal(err)
@@ -112,6 +110,6 @@ func TestRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := s.Refresh(match, s.Now()); ok {
-		t.Error("rotated away, the secret still matches")
+		t.Error("after rotation the old secret still matches")
 	}
 }

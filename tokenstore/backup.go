@@ -8,17 +8,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxBackups is how many backups may be open at a time. Each is a copy of the whole
-// store, kept until its reader has taken all of it.
+// maxBackups is the maximum number of open backups. Each is a copy of the whole store that
+// exists until its reader has read all of it.
 const maxBackups = 2
 
 // ErrTooManyBackups is returned by [Store.Backup] while two others are open.
-var ErrTooManyBackups = errors.New("two backups are being taken already")
+var ErrTooManyBackups = errors.New("two backups are already in progress")
 
-// Backup returns a copy of the store, consistent and with all that has been
-// counted and can be saved, and its length in bytes. The store serves on meanwhile; the caller
-// closes the copy. At most two copies are open at a time; a third is
-// [ErrTooManyBackups].
+// Backup returns a consistent copy of the store and its length in bytes. The copy includes all
+// counts that can be saved. The store remains usable meanwhile. The caller must close the
+// copy. At most two copies can be open at a time; a further call returns [ErrTooManyBackups].
 func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 	if s.closed.Load() {
 		return nil, 0, ErrClosed
@@ -34,7 +33,7 @@ func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 		}
 	}()
 	if err := s.Flush(); err != nil {
-		s.logger.Warn("the backup lacks the counts that could not be saved", zap.Error(err))
+		s.logger.Warn("the backup is missing counts that could not be saved", zap.Error(err))
 	}
 	content, length, err = s.backend.Backup()
 	if err != nil {
@@ -43,7 +42,7 @@ func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 	return &backupCopy{content, release}, length, nil
 }
 
-// backupCopy makes room for another backup when it is closed.
+// backupCopy allows another backup when it is closed.
 type backupCopy struct {
 	io.ReadCloser
 	release func()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestBackupsAreBounded: a third backup has to wait for one of two.
+// TestBackupsAreBounded verifies that at most two backups can be open.
 func TestBackupsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -19,10 +19,10 @@ func TestBackupsAreBounded(t *testing.T) {
 	}
 	for range 2 {
 		if _, _, err := s.Backup(); !errors.Is(err, ErrTooManyBackups) {
-			t.Errorf("a third: %v", err)
+			t.Errorf("a third backup: %v", err)
 		}
 	}
-	for range 2 { // closing one twice makes room for one
+	for range 2 { // closing a backup twice allows only one more
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -32,9 +32,9 @@ func TestBackupsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Backup(); !errors.Is(err, ErrTooManyBackups) {
-		t.Errorf("another: %v", err)
+		t.Errorf("another backup: %v", err)
 	}
-	// One that fails takes no room.
+	// A failed backup doesn't count as open.
 	for _, content := range []interface{ Close() error }{second, third} {
 		if err := content.Close(); err != nil {
 			t.Fatal(err)
@@ -43,10 +43,10 @@ func TestBackupsAreBounded(t *testing.T) {
 	s.memory.backupError = errors.New("the disk is full")
 	for range 3 {
 		if _, _, err := s.Backup(); err == nil || errors.Is(err, ErrTooManyBackups) {
-			t.Errorf("a backup that fails: %v", err)
+			t.Errorf("a failing backup: %v", err)
 		}
 	}
-	// Counts that can't be saved prevent no backup.
+	// A backup succeeds even if counts can't be saved.
 	_, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
 	s.memory.backupError, s.memory.saveError = nil, errors.New("the disk is full")

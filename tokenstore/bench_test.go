@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestAllocations: a token in use is found and counted without garbage.
+// TestAllocations verifies that finding a token in use and counting a request don't allocate.
 func TestAllocations(t *testing.T) {
 	s := openTestStore(t)
 	_, secret, err := s.Create(testPolicy, validDraft(), testActor)
@@ -32,8 +32,7 @@ func TestAllocations(t *testing.T) {
 		},
 		"Authenticate and CountAllowed": func() {
 			m, _ := s.Authenticate(credential, s.Now())
-			s.CountAllowed(m,
-				"unikernel:list", use)
+			s.CountAllowed(m, "unikernel:list", use)
 		},
 		"from Parse to CountAllowed": func() {
 			c, _ := testPolicy.Prefixes.Parse(text)
@@ -45,16 +44,16 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	// Of a miss all garbage is the backend's.
+	// On a miss only the backend allocates.
 	miss := unknown(t, text, idOffset)
 	backend := testing.AllocsPerRun(1000, func() { _, _ = s.memory.IDOf(miss.Digest) })
 	if n := testing.AllocsPerRun(1000, func() { _, _ = s.Authenticate(miss, s.Now()) }); n > backend {
-		t.Errorf("a miss: %v allocations, of which %v are the backend's", n, backend)
+		t.Errorf("a miss: %v allocations, %v of them in the backend", n, backend)
 	}
 }
 
-// fill puts n tokens into memory, without a backend, and returns their digests in random
-// order.
+// fill puts n tokens into memory, without storing them in a backend, and returns their digests
+// in random order.
 func fill(s *testStore, n int) []token.Digest {
 	digests := make([]token.Digest, n)
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
@@ -68,8 +67,8 @@ func fill(s *testStore, n int) []token.Digest {
 	return digests
 }
 
-// BenchmarkAuthenticate finds tokens, and counts their use, in random order. What is
-// counted is read from the journal, and forgotten instead of saved.
+// BenchmarkAuthenticate finds tokens and counts requests in random order. Counts are read from
+// the journal and discarded instead of saved.
 func BenchmarkAuthenticate(b *testing.B) {
 	for _, size := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("tokens=%d", size), func(b *testing.B) { benchmarkAuthenticate(b, size) })
@@ -88,7 +87,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 				return
 			case <-s.journal.Full():
 				s.flusher.mu.Lock()
-				if batch, _ := s.pending.cut(s.journal); batch != nil {
+				if batch, _ := s.pending.nextBatch(s.journal); batch != nil {
 					s.pending.saved()
 					s.journal.Saved(batch.end)
 				}
@@ -125,7 +124,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 			}
 		}
 	})
-	// One token that every processor uses.
+	// All processors use the same token.
 	b.Run("hot", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -154,7 +153,7 @@ func BenchmarkNow(b *testing.B) {
 	})
 }
 
-// BenchmarkCollect is a collection of garbage with a million tokens in use.
+// BenchmarkCollect measures a garbage collection with a million tokens in use.
 func BenchmarkCollect(b *testing.B) {
 	s := openTestStore(b)
 	fill(s, 1_000_000)

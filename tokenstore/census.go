@@ -7,18 +7,18 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Census counts all tokens that there are.
+// Census holds counts over all tokens.
 type Census struct {
-	// ByStatus has every status.
+	// ByStatus has the number of tokens with each status. Every status is present.
 	ByStatus map[token.Status]int
-	// Expiring is how many active tokens end within each of the times that were asked
-	// for, and have no more than a quarter of their life left.
+	// Expiring has, for each of the requested durations, the number of active tokens that
+	// expire within it and have no more than a quarter of their lifetime left.
 	Expiring []int
-	// Allowed and Denied are the sums of their counts.
+	// Allowed and Denied are the sums of the tokens' request counts.
 	Allowed, Denied uint64
 }
 
-// Census counts all tokens, in the time of a [Store.Scan].
+// Census counts all tokens in one [Store.Scan]. within lists the durations for Expiring.
 func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, error) {
 	now := s.Now()
 	var statuses [token.StatusDamaged + 1]int
@@ -29,8 +29,8 @@ func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, er
 		c.Allowed += t.Usage.Allowed
 		c.Denied += t.Usage.Denied
 		if status == token.StatusActive {
-			for i, time := range within {
-				if token.NearExpiry(t.Token.ValidFrom(), t.Token.ExpiresAt, now, now.Add(time)) {
+			for i, duration := range within {
+				if token.NearExpiry(t.Token.ValidFrom(), t.Token.ExpiresAt, now, now.Add(duration)) {
 					c.Expiring[i]++
 				}
 			}

@@ -29,7 +29,7 @@ func TestCensus(t *testing.T) {
 	s.create(t, func(d *token.Draft) { d.NotBefore = later })
 	if _, _, err := s.Create(token.Policy{Prefixes: testPolicy.Prefixes, Accounts: testPolicy.Accounts,
 		Catalog: testPolicy.Catalog}, token.Draft{
-		Kind: token.KindAPI, Name: "for ever", Preset: "read", Expiry: token.Expiry{NeverExpires: true},
+		Kind: token.KindAPI, Name: "unlimited", Preset: "read", Expiry: token.Expiry{NeverExpires: true},
 	}, testActor); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,8 @@ func TestCensus(t *testing.T) {
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("new: %+v, %v\nwant %+v", got, err, want)
 	}
-	// Those of 12, 24 and 25 hours would end within a day, the last within 8.
+	// The tokens of 12, 24 and 25 hours expire within a day and the last one within 8 days,
+	// but only the first is in the last quarter of its lifetime.
 	s.clock.set(testTime.Add(10 * time.Hour))
 	want.Expiring = []int{1, 1, 1}
 	want.ByStatus[token.StatusActive], want.ByStatus[token.StatusNotYetValid] = 6, 0
@@ -73,7 +74,7 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestPending counts the tokens with counts that aren't saved.
+// TestPending verifies the number of tokens with unsaved counts.
 func TestPending(t *testing.T) {
 	t.Parallel()
 	flushed := make(chan int, 10)
@@ -100,9 +101,9 @@ func TestPending(t *testing.T) {
 		t.Errorf("%d pending, want none", n)
 	}
 	if got := <-flushed; got != 3 {
-		t.Errorf("%d were saved", got)
+		t.Errorf("%d tokens were saved, want 3", got)
 	}
 	if err := s.Flush(); err != nil || len(flushed) > 0 {
-		t.Errorf("nothing to save, and told; %v", err)
+		t.Errorf("a flush of nothing called Flushed, or failed: %v", err)
 	}
 }

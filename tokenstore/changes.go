@@ -8,24 +8,25 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// errUnchanged ends a change that has nothing to do.
+// errUnchanged aborts a change that has no effect.
 var errUnchanged = errors.New("nothing changes")
 
-// Create makes a token. The secret is returned this once. An error about the
-// draft is a *FieldError.
+// Create creates a token and returns its secret, which can't be retrieved later. An error
+// about the draft is a *FieldError.
 func (s *Store) Create(policy token.Policy, draft token.Draft, actor Actor) (*token.Token, token.Secret, error) {
 	token, secret, _, err := s.CreateOnce(policy, draft, actor, Request{})
 	return token, secret, err
 }
 
-// CreateOnce makes a token unless the request is a repeat: then it returns the
-// token that was made before, as it is now, without a secret. A repeat that asks
-// for something else is [ErrRepeatDiffers].
+// CreateOnce creates a token unless the request is a repeat. For a repeat it returns the token
+// that the first request created, as it is now, without a secret. If the repeat has a
+// different body, the error is [ErrRepeatDiffers].
 func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, request Request) (tok *token.Token,
 	secret token.Secret, repeated bool, err error) {
 	now := s.Now()
-	if kept := request.keep(actor, token.ID{}, s.passedNow()); kept != nil {
-		// Before the draft is looked at: what was right then may be wrong now.
+	if kept := request.keep(actor, token.ID{}, s.elapsedNow()); kept != nil {
+		// Check for a repeat before validating the draft: a draft that was valid for the first
+		// request may be invalid now.
 		if tok, err = s.repeated(kept); !errors.Is(err, ErrNotFound) {
 			return tok, token.Secret{}, true, err
 		}
@@ -35,7 +36,7 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 		return nil, token.Secret{}, false, err
 	}
 	wanted.CreatedBy = wire.ValidText(actor.Name)
-	// A clash of ids is as good as impossible, but would hand out another's token.
+	// An ID collision is practically impossible, but would return another actor's token.
 	for range 3 {
 		if wanted.ID, err = token.NewID(s.random); err != nil {
 			return nil, token.Secret{}, false, err
@@ -43,7 +44,7 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 		if secret, err = wanted.NewSecret(s.random); err != nil {
 			return nil, token.Secret{}, false, err
 		}
-		kept := request.keep(actor, wanted.ID, s.passedNow())
+		kept := request.keep(actor, wanted.ID, s.elapsedNow())
 		tok, err = s.apply(wanted.ID, now, actor, createOnly(wanted, actor.audit(now, "create", &wanted, nil), kept))
 		switch {
 		case errors.Is(err, ErrRepeated):
@@ -56,7 +57,8 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 	return nil, token.Secret{}, false, ErrTaken
 }
 
-// createOnly makes a token where there is none.
+// createOnly returns a ChangeFunc that creates a token and fails with ErrTaken if the ID
+// exists.
 func createOnly(wanted token.Token, entry AuditEntry, request *KeptRequest) ChangeFunc {
 	return func(old *token.Token) (Change, error) {
 		if old != nil {
@@ -67,7 +69,7 @@ func createOnly(wanted token.Token, entry AuditEntry, request *KeptRequest) Chan
 	}
 }
 
-// Delete removes a token and its usage; it stops working at once.
+// Delete deletes a token and its usage. The token stops working immediately.
 func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 	now := s.Now()
 	_, err := s.apply(id, now, actor, func(old *token.Token) (Change, error) {
@@ -86,8 +88,8 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 	return err
 }
 
-// Edit changes a token; the change is in force when Edit returns. An error about
-// the edit is a *FieldError; a revoked or expired token is [token.ErrConflict].
+// Edit edits a token. The change is in effect when Edit returns. An error about the edit is a
+// *FieldError. For a revoked or expired token the error is [token.ErrConflict].
 func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Actor) (*token.Token, error) {
 	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string,
 		error) {
@@ -96,9 +98,9 @@ func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Ac
 	})
 }
 
-// Rotate gives a token a new secret under the same id. The old one works on until
-// the grace is over; the one before that stops immediately. The secret is returned
-// this once. A revoked or expired token is [token.ErrConflict].
+// Rotate gives a token a new secret and returns the secret, which can't be retrieved later.
+// The ID stays the same. The old secret works until the grace period ends; the one before it
+// stops working immediately. For a revoked or expired token the error is [token.ErrConflict].
 func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token,
 	token.Secret, error) {
 	var secret token.Secret
@@ -113,23 +115,23 @@ func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation
 	return tok, secret, nil
 }
 
-// Revoke ends a token permanently; it stops working immediately and stays listed.
-// Revoking it again is harmless.
+// Revoke revokes a token permanently. The token stops working immediately and stays listed.
+// Revoking a revoked token has no effect.
 func (s *Store) Revoke(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "revoke", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Revoke(now), nil)
 	})
 }
 
-// Disable stops a token from working until [Store.Enable]. A token that is
-// disabled or revoked stays as it is.
+// Disable disables a token until [Store.Enable]. It has no effect on a disabled or revoked
+// token.
 func (s *Store) Disable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "disable", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Disable(now), nil)
 	})
 }
 
-// Enable undoes [Store.Disable]. A revoked token is [token.ErrConflict].
+// Enable enables a disabled token. For a revoked token the error is [token.ErrConflict].
 func (s *Store) Enable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "enable", actor, func(token *token.Token, _ time.Time) (map[string]string, error) {
 		changed, err := token.Enable()
@@ -137,7 +139,7 @@ func (s *Store) Enable(id token.ID, version uint64, actor Actor) (*token.Token, 
 	})
 }
 
-// unlessChanged returns errUnchanged if nothing changed and nothing failed.
+// unlessChanged returns err, or errUnchanged if err is nil and nothing changed.
 func unlessChanged(changed bool, err error) error {
 	if err == nil && !changed {
 		return errUnchanged
@@ -145,8 +147,8 @@ func unlessChanged(changed bool, err error) error {
 	return err
 }
 
-// change makes a new version of a token. edit changes a copy of the token and returns
-// what it changed, for the audit. With errUnchanged the token is returned as it was.
+// change stores a new version of a token. edit modifies a copy of the token and returns the
+// changes for the audit log. If edit returns errUnchanged, change returns the stored token.
 func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
 	edit func(token *token.Token, now time.Time) (map[string]string, error)) (*token.Token, error) {
 	now := s.Now()
@@ -179,54 +181,54 @@ func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
 	return token, err
 }
 
-// apply makes a change durable, then puts it in force. Both happen under the
-// token's lock, so that the order in memory is the order on disk.
+// apply stores a change and then updates memory. Both happen under the token's lock, so memory
+// sees changes in the same order as the disk.
 //
-// The actor's right is checked within the transaction: once a call that ends the
-// right has returned, no change of the actor's begins. Checking before the
-// transaction would let changes through that wait for the disk meanwhile.
+// The actor is authorized within the transaction: once a call that removes the actor's right
+// has returned, no change by that actor begins. Authorizing before the transaction would allow
+// changes that were waiting for the disk at that moment.
 func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc) (*token.Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
 	var before *token.Token
-	var made Change
+	var applied Change
 	token, err := s.applyLocked(id, now, func(old *token.Token) (_ Change, err error) {
 		if err := actor.authorize(); err != nil {
 			return Change{}, err
 		}
 		before = old
-		if made, err = change(old); err == nil {
-			made.noteEnded(old, now)
+		if applied, err = change(old); err == nil {
+			applied.setEnded(old, now)
 		}
-		return made, err
+		return applied, err
 	})
 	s.watches.endDisallowed(&s.index, s.Now())
 	if err != nil {
 		return nil, changeError(err)
 	}
 	s.written()
-	s.tellChange(now, before, &made)
+	s.publishChange(now, before, &applied)
 	return token, nil
 }
 
 func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error) {
 	defer s.index.locks.lock(id)()
 	var before *token.Token
-	var made *Change
+	var applied *Change
 	tok, err := s.backend.Apply(id, now, func(old *token.Token) (Change, error) {
-		before, made = old, nil
+		before, applied = old, nil
 		changed, err := change(old)
 		if err == nil {
-			made = &changed
+			applied = &changed
 		}
 		return changed, err
 	})
 	number := s.index.byID(id)
 	switch {
-	case err != nil && made != nil && outcomeUnknown(err):
-		s.keepNarrower(id, before, made.Token, now, err)
-	case number == 0: // unused so far; its first use will read it
+	case err != nil && applied != nil && outcomeUnknown(err):
+		s.holdInDoubt(id, before, applied.Token, now, err)
+	case number == 0: // not in memory; the first use will load it
 	case err != nil:
 		s.reload(id, number)
 	case tok == nil:
@@ -237,8 +239,8 @@ func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*tok
 	return tok, err
 }
 
-// reload makes memory say what the backend says. While the backend can't be asked
-// memory stays as it is: the change has failed as far as anybody was told.
+// reload updates memory from the backend. If the backend can't be read, it leaves memory
+// unchanged, since the change is reported as failed.
 func (s *Store) reload(id token.ID, number uint32) {
 	stored, err := s.backend.Token(id)
 	switch {
@@ -251,8 +253,8 @@ func (s *Store) reload(id token.ID, number uint32) {
 	}
 }
 
-// changeError leaves errors of the caller's making alone; all others mean that
-// the store couldn't be written.
+// changeError returns errors caused by the caller unmodified. All others mean that the store
+// could not be written.
 func changeError(err error) error {
 	var (
 		field   *token.FieldError

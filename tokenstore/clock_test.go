@@ -12,17 +12,17 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestSystemClock: only the wall clock counts, so that a machine that slept doesn't
-// compare times of two kinds (TIME-06).
+// TestSystemClock verifies that times have no monotonic reading, so that comparisons are right
+// after a suspend.
 func TestSystemClock(t *testing.T) {
 	t.Parallel()
 	now := SystemClock{}.Now()
 	if now != now.Round(0) || now.Location() != time.UTC || time.Since(now) > time.Minute {
-		t.Errorf("the system's clock says %#v", now)
+		t.Errorf("the system clock returns %#v", now)
 	}
 }
 
-// TestExpiryBoundary: a token is valid up to its end and not at it (TIME-01).
+// TestExpiryBoundary verifies that a token is valid until its expiry, and not at its expiry.
 func TestExpiryBoundary(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -36,13 +36,13 @@ func TestExpiryBoundary(t *testing.T) {
 	} {
 		s.clock.set(tok.ExpiresAt.Add(c.from))
 		if match := s.must(t, credential); match.Status != c.want {
-			t.Errorf("at its end %+d: %v, want %v", c.from, match.Status, c.want)
+			t.Errorf("%+d ns from its expiry: %v, want %v", c.from, match.Status, c.want)
 		}
 	}
 }
 
-// TestClockSetBack: an expired token stays expired in this process and in the
-// next, whatever the clock says (TIME-03).
+// TestClockSetBack verifies that an expired token stays expired in this process and the next,
+// however far the clock is set back.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	for _, back := range []time.Duration{time.Microsecond, time.Second, time.Hour, 10 * 365 * 24 * time.Hour} {
@@ -51,7 +51,7 @@ func TestClockSetBack(t *testing.T) {
 		for _, before := range []time.Duration{time.Hour, time.Millisecond, time.Microsecond} {
 			s.clock.set(tok.ExpiresAt.Add(-before))
 			if match := s.must(t, credential); match.Status != token.StatusActive {
-				t.Fatalf("%s before its end %v", before, match.Status)
+				t.Fatalf("%s before its expiry: %v", before, match.Status)
 			}
 		}
 		s.clock.set(tok.ExpiresAt)
@@ -63,7 +63,7 @@ func TestClockSetBack(t *testing.T) {
 		if now := s.Now(); !now.Equal(tok.ExpiresAt) || now.Location() != time.UTC {
 			t.Errorf("now is %s, want %s", now, tok.ExpiresAt)
 		}
-		// A change or a count writes the time down.
+		// Both changes and counts record the time.
 		s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -72,10 +72,10 @@ func TestClockSetBack(t *testing.T) {
 		if match := again.must(t, credential); match.Status != token.StatusExpired {
 			t.Errorf("in the next process: %v", match.Status)
 		}
-		// What is made now is made at the time that counts.
-		made, _ := again.create(t)
-		if made.CreatedAt.Before(tok.ExpiresAt) {
-			t.Errorf("a new token is made at %s", made.CreatedAt)
+		// New tokens use the effective time.
+		created, _ := again.create(t)
+		if created.CreatedAt.Before(tok.ExpiresAt) {
+			t.Errorf("a new token is created at %s", created.CreatedAt)
 		}
 		// The clock catches up.
 		later := tok.ExpiresAt.Add(time.Minute + time.Nanosecond)
@@ -111,8 +111,8 @@ func TestRecordedTime(t *testing.T) {
 	}
 }
 
-// TestNowNeverGoesBack behind a second it has told, with a clock that jumps about
-// under many readers.
+// TestNowNeverGoesBack verifies that Now never returns an earlier second, with concurrent
+// readers and a clock that jumps back and forth.
 func TestNowNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	jumping := ClockFunc(func() time.Time { return testTime.Add(time.Duration(rand.Int64N(int64(time.Hour)))) })
@@ -138,8 +138,9 @@ func TestNowNeverGoesBack(t *testing.T) {
 	readers.Wait()
 }
 
-// TestClockBehindIsTold once, and also when it is over.
-func TestClockBehindIsTold(t *testing.T) {
+// TestClockBehindIsLogged verifies that the store logs once that the clock is behind and once
+// that it has caught up.
+func TestClockBehindIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
 	backend := newMemory()
@@ -158,8 +159,9 @@ func TestClockBehindIsTold(t *testing.T) {
 	eventually(t, "the clock is behind again", func() bool { return count("clock is behind") == 2 })
 }
 
-// TestFlushTroubleIsTold once, and also when it is over.
-func TestFlushTroubleIsTold(t *testing.T) {
+// TestFlushFailureIsLogged verifies that the store logs once that flushing fails and once that
+// it works again.
+func TestFlushFailureIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
 	backend := newMemory()
@@ -182,12 +184,12 @@ func TestFlushTroubleIsTold(t *testing.T) {
 	eventually(t, "usage is saved again",
 		func() bool { return logs.FilterMessageSnippet("being saved again").Len() == 1 })
 	if n := logs.FilterMessageSnippet("saving token usage failed").Len(); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 
-// TestAcceptClock: a clock that ran ahead is taken for wrong only when somebody
-// says so.
+// TestAcceptClock verifies that the store goes back to an earlier clock only when an actor
+// accepts the clock.
 func TestAcceptClock(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

@@ -2,9 +2,9 @@ package tokenstore
 
 import "fmt"
 
-// Compact lets the backend give back the space of what was deleted, and returns how many
-// bytes the store took before and after. Changes wait meanwhile, and requests don't. The
-// error is [errors.ErrUnsupported] for a backend that can't.
+// Compact frees the space of deleted records and returns the size of the store in bytes before
+// and after. Changes wait until it is done; requests don't. If the backend doesn't support it,
+// the error is [errors.ErrUnsupported].
 func (s *Store) Compact(actor Actor) (before, after int64, err error) {
 	if s.closed.Load() {
 		return 0, 0, ErrClosed

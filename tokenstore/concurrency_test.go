@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestLoadDuringChange: a use that has read the token before it is deleted or
-// revoked must not bring it back afterwards.
+// TestLoadDuringChange verifies that a request that has read the token before a change doesn't
+// undo the change in memory.
 func TestLoadDuringChange(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -41,8 +41,8 @@ func TestLoadDuringChange(t *testing.T) {
 			tok, credential := s.create(t)
 
 			changed := make(chan error, 1)
-			// The use has read the record; the change begins, and it either waits for
-			// the use or is done before the use goes on.
+			// The request has read the record. The change begins, and either waits for the
+			// request or completes first.
 			s.memory.afterToken = func(id token.ID) {
 				s.memory.afterToken = nil
 				go func() { changed <- c.change(s, id) }()
@@ -53,17 +53,17 @@ func TestLoadDuringChange(t *testing.T) {
 					}
 					time.Sleep(time.Millisecond)
 				}
-				t.Error("the change neither waits nor ends")
+				t.Error("the change neither waits nor completes")
 			}
-			// The use that began before may see either.
+			// The request that began before may see either state.
 			if _, err := s.Authenticate(credential, testTime); err != nil && err != ErrNotFound {
-				t.Errorf("the use that began before: %v", err)
+				t.Errorf("the request that began before: %v", err)
 			}
 			if err := <-changed; err != nil {
 				t.Fatal(err)
 			}
 			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
-				t.Errorf("a use that began after: %v, %v", got.Status, err)
+				t.Errorf("a request that began after: %v, %v", got.Status, err)
 			}
 			if name != "revoke" && s.index.match(tok.Digest, testTime, new(Match)) {
 				t.Error("the old secret is still in memory")
@@ -72,9 +72,9 @@ func TestLoadDuringChange(t *testing.T) {
 	}
 }
 
-// TestChangeBetweenLookUps: a token that is taken away after its digest has been
-// found, and before its record is read, is unknown and not damaged.
-func TestChangeBetweenLookUps(t *testing.T) {
+// TestChangeBetweenLookups verifies that a token that is removed between the lookup of its
+// digest and the reading of its record is unknown, not damaged.
+func TestChangeBetweenLookups(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*testStore, token.ID) error{
 		"delete": func(s *testStore, id token.ID) error { return s.Delete(id, token.AnyVersion, testActor) },
@@ -96,15 +96,15 @@ func TestChangeBetweenLookUps(t *testing.T) {
 	}
 }
 
-// waiting says whether somebody waits for the lock of id.
+// waiting reports whether a goroutine is waiting for the lock of id.
 func (l *idLocks) waiting(id token.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[id] != nil && l.held[id].users > 1
 }
 
-// TestChangesDuringUse revokes tokens that are in constant use: no use that
-// begins after the change has returned may see the token active.
+// TestChangesDuringUse revokes tokens that are in constant use. No request that begins after
+// the change has returned may see an active token.
 func TestChangesDuringUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -128,7 +128,7 @@ func TestChangesDuringUse(t *testing.T) {
 					if before {
 						n++
 						if match.Status != token.StatusRevoked {
-							t.Errorf("a use after the change: %v", match.Status)
+							t.Errorf("a request after the change: %v", match.Status)
 							return
 						}
 					}
@@ -155,7 +155,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("a second Close: %v", err)
 	}
 	if !s.memory.closed {
-		t.Error("the backend is open")
+		t.Error("the backend is still open")
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime}) // too late, but harmless
 	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -177,9 +177,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestCloseDuringUse closes a store in the middle of everything. A call either
-// does its work or fails with ErrClosed, and what was counted before Close is
-// saved.
+// TestCloseDuringUse closes a store that is in use. Each call either succeeds or fails with
+// ErrClosed, and everything counted before Close is saved.
 func TestCloseDuringUse(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -201,7 +200,7 @@ func TestCloseDuringUse(t *testing.T) {
 						_, _, err = s.Create(testPolicy, validDraft(), testActor)
 					case 1:
 						if err = s.Flush(); err == nil && s.closed.Load() {
-							return // nothing was left to save
+							return // there was nothing left to save
 						}
 					case 2:
 						_, err = s.Get(token.ID)
@@ -234,7 +233,7 @@ func TestCloseDuringUse(t *testing.T) {
 		users.Wait()
 		s.memory.reopen()
 		if used, err := s.memory.saved(token.ID); err != nil || used.Allowed < counted {
-			t.Fatalf("%d uses are saved, %d were counted before Close", used.Allowed, counted)
+			t.Fatalf("%d requests are saved, %d were counted before Close", used.Allowed, counted)
 		}
 	}
 }

@@ -1,45 +1,47 @@
-// Package tokenstore keeps tokens: it makes changes durable, finds the token of a presented
-// secret, counts uses and takes them from limits. What a token is and what may happen to it
-// is in package token. It knows no HTTP and no Caddy.
+// Package tokenstore stores tokens: it makes changes durable, finds the token that a secret
+// belongs to, counts requests and enforces limits. Package token defines tokens and the
+// rules for changing them. This package depends on neither HTTP nor Caddy.
 //
-//	Token ── Backend.Apply ──> stored, with its audit line, in one transaction
-//	Credential ── Store.Authenticate ──> Match     (memory, else the backend once)
-//	Match ── Store.TakeRate, Store.TakeQuota       (memory)
-//	Match ── Store.CountAllowed ──> journal, saved by the backend in batches
+//	Token ── Backend.Apply ──> stored with its audit entry, in one transaction
+//	Credential ── Store.Authenticate ──> Match     (from memory, or once from the backend)
+//	Match ── Store.TakeRate, Store.TakeQuota       (in memory)
+//	Match ── Store.CountAllowed ──> usage journal, saved to the backend in batches
 //
 // # Finding a token
 //
-// Tokens are found by the digest of the whole presented text, never by the id in
-// it: digest, then id, then record. An unknown id, a known id with a wrong secret
-// and a secret that is right in part differ in nothing but their digest, so they
-// take the same way, and a client chooses neither a record nor a lock.
+// A token is found by the digest of the whole presented text, never by the ID in it. The
+// digest leads to the ID, and the ID to the record. An unknown ID, a known ID with a wrong
+// secret and a partly correct secret differ only in their digests, so they take the same
+// path, and a client can choose neither a record nor a lock.
 //
 // # Concurrency
 //
-// A [Store] and everything it returns may be used by any number of goroutines.
-// A token that a Store returned is never changed again. A change is in force when the call
-// that made it returns: no [Store.Authenticate] that begins later sees the old state.
+// A [Store] and all values it returns are safe for concurrent use. A Store never modifies a
+// token after returning it. A change takes effect before the call that makes it returns: no
+// later [Store.Authenticate] sees the old state.
 //
 // # Counting
 //
-// Each counted request is an entry of a journal, which survives a killed process (package
-// journal). A flush adds up what came to each token's usage since the last one, and saves
-// these differences together with the journal's position, in one transaction. Open adds
-// what is behind the saved position. So each request counts exactly once. What is promised:
+// Each counted request is an entry of the usage journal, which survives a killed process
+// (see package journal). A flush adds up the entries since the last flush and saves the sums
+// together with the journal's position, in one transaction. Open adds the entries after the
+// saved position. So each request counts exactly once. The store guarantees:
 //
-//   - Against a killed process: everything, to the last request that was counted.
-//   - Against a power cut: all that was saved.
-//   - While the backend can't be written: no request is refused for that reason; counting
-//     goes on in memory, and is saved when the backend can be written again.
-//   - A clock that jumps back: see [Store.Now]. The last use never goes back.
+//   - If the process is killed, no counts are lost.
+//   - After a power failure, all saved counts are preserved.
+//   - While the backend can't be written, no request is refused for that reason. Counting
+//     continues in memory, and the counts are saved when the backend can be written again.
+//   - If the clock jumps back, [Store.Now] does not. The time of the last use never goes
+//     back either.
 //
-// The series ([Store.Series]) has a count for each hour, scope and outcome. Hours are added
-// up to days after a week, and days are removed after [Store.KeepHistory]. A day has at most
-// maxDayCounts scopes and outcomes. Within that time, totals are the sum of the series.
+// The series ([Store.Series]) has a count for each hour, scope and outcome. After a week the
+// hours are added up to days. Days are deleted after [Store.KeepHistory]. A day has at most
+// maxDayCounts pairs of scope and outcome. Within the retained time, the totals are the sums
+// of the series.
 //
 // # Memory
 //
-// Only tokens that have been used since the store was opened are in memory; opening it
-// reads none. Each is an entry without pointers, which a map finds by the digest. What
-// tokens share is there once.
+// Only tokens that have been used since the store was opened are in memory; opening the
+// store reads none. A token in memory is an entry without pointers, found through a map from
+// its digest. Data that tokens have in common is stored once.
 package tokenstore

@@ -11,14 +11,14 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestEdit changes each field, and only what it names.
+// TestEdit edits each field and verifies that the other fields don't change.
 func TestEdit(t *testing.T) {
 	t.Parallel()
-	made := testTime.Truncate(time.Second)
+	created := testTime.Truncate(time.Second)
 	draft := token.Draft{
 		Kind: token.KindAPI, Name: "old", Account: "alice", Scopes: token.Grants{"unikernel:list"},
 		AllowedIPs: []string{"10.0.0.0/8"}, RateLimit: &token.RateLimit{Requests: 60, Window: time.Minute},
-		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: made.Add(-time.Hour),
+		Metadata: map[string]string{"a": "1", "b": "2"}, NotBefore: created.Add(-time.Hour),
 		Expiry: token.Expiry{ExpiresIn: months(1)},
 	}
 	text := func(s string) *string { return &s }
@@ -52,7 +52,7 @@ func TestEdit(t *testing.T) {
 				},
 				Quota: func(old *token.Quota) *token.Quota {
 					if old != nil {
-						t.Errorf("there was a quota %s", old)
+						t.Errorf("the old quota is %s, want none", old)
 					}
 					return &token.Quota{Requests: 1000, Period: token.PeriodDay}
 				},
@@ -83,9 +83,9 @@ func TestEdit(t *testing.T) {
 			token.Edit{NotBefore: new(time.Time)}, func(t *token.Token) { t.NotBefore = time.Time{} },
 			map[string]string{"not_before": "2027-03-14T14:09:26Z -> none"},
 		},
-		"longer, from now": {
+		"longer lifetime, from now": {
 			token.Edit{Expiry: &token.Expiry{ExpiresIn: months(2)}},
-			func(t *token.Token) { t.ExpiresAt = made.Add(time.Hour).AddDate(0, 2, 0) },
+			func(t *token.Token) { t.ExpiresAt = created.Add(time.Hour).AddDate(0, 2, 0) },
 			map[string]string{"expires_at": "2027-04-14T15:09:26Z -> 2027-05-14T16:09:26Z"},
 		},
 	} {
@@ -105,13 +105,13 @@ func TestEdit(t *testing.T) {
 		}
 		test.want(&want)
 		if test.changes != nil {
-			want.Version, want.UpdatedAt = 2, made.Add(time.Hour)
+			want.Version, want.UpdatedAt = 2, created.Add(time.Hour)
 		}
 		if !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, *got, want)
 		}
 		if inForce := s.must(t, parsed(t, secret)).Token; !reflect.DeepEqual(inForce, PrincipalOf(got)) {
-			t.Errorf("%s: in force is %+v", name, inForce)
+			t.Errorf("%s: the token in memory is %+v", name, inForce)
 		}
 		if entry := s.lastAudit(t); test.changes != nil &&
 			(entry.Action != "edit" || !reflect.DeepEqual(entry.Changes, test.changes)) {
@@ -140,24 +140,24 @@ func TestEditRefusals(t *testing.T) {
 		"preset and scopes": {token.Edit{Preset: text("read"), Scopes: token.Grants{"*"}}, "preset"},
 		"address":           {token.Edit{AllowedIPs: &[]string{"x"}}, "allowed_ips"},
 		"metadata":          {token.Edit{Metadata: map[string]*string{"": text("x")}}, "metadata"},
-		"half a rate limit": {
+		"incomplete rate limit": {
 			token.Edit{RateLimit: func(*token.RateLimit) *token.RateLimit { return &token.RateLimit{Requests: 1} }},
 			"rate_limit"},
-		"half a quota": {
+		"incomplete quota": {
 			token.Edit{Quota: func(*token.Quota) *token.Quota { return &token.Quota{Period: token.PeriodDay} }},
 			"quota"},
-		"account gives less":  {token.Edit{Account: text("alice")}, "account"},
-		"more than it gives":  {token.Edit{Account: text("alice"), Scopes: token.Grants{"*"}}, "scopes"},
-		"begins after it end": {token.Edit{NotBefore: &later}, "not_before"},
+		"account allows less":  {token.Edit{Account: text("alice")}, "account"},
+		"more than it allows":  {token.Edit{Account: text("alice"), Scopes: token.Grants{"*"}}, "scopes"},
+		"begins after it ends": {token.Edit{NotBefore: &later}, "not_before"},
 		"ends before it begins": {
 			token.Edit{NotBefore: new(testTime.Add(2 * time.Hour)), Expiry: &token.Expiry{ExpiresIn: seconds(3600)}},
 			"not_before",
 		},
-		"over":      {token.Edit{Expiry: &token.Expiry{ExpiresAt: testTime}}, "expires_at"},
-		"never":     {token.Edit{Expiry: &token.Expiry{NeverExpires: true}}, "expires_in"},
-		"no expiry": {token.Edit{Expiry: &token.Expiry{}}, "expires_in"},
-		// The longest lifetime counts from the making of the secret, not from now.
-		"later than the secret may live": {token.Edit{Expiry: &token.Expiry{ExpiresIn: months(24)}}, "expires_in"},
+		"in the past": {token.Edit{Expiry: &token.Expiry{ExpiresAt: testTime}}, "expires_at"},
+		"never":       {token.Edit{Expiry: &token.Expiry{NeverExpires: true}}, "expires_in"},
+		"no expiry":   {token.Edit{Expiry: &token.Expiry{}}, "expires_in"},
+		// The maximum lifetime counts from the creation of the secret, not from now.
+		"beyond maximum lifetime": {token.Edit{Expiry: &token.Expiry{ExpiresIn: months(24)}}, "expires_in"},
 	} {
 		s := openTestStore(t)
 		tok, _ := s.create(t)
@@ -167,24 +167,24 @@ func TestEditRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if now, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(now.Token, tok) {
-			t.Errorf("%s: it was changed: %+v", name, now.Token)
+			t.Errorf("%s: the token was changed: %+v", name, now.Token)
 		}
 	}
 	s := openTestStore(t)
 	tok, _ := s.create(t)
 	if _, err := s.Edit(policy, tok.ID, token.Edit{Account: text("alice"), Scopes: token.Grants{"block:list"}},
 		testActor); err != nil {
-		t.Errorf("an account that gives less, with less: %v", err)
+		t.Errorf("an account that allows less, with fewer scopes: %v", err)
 	}
 	s.clock.set(tok.ExpiresAt)
 	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: months(1)}},
 		testActor); !errors.Is(err, token.ErrConflict) {
-		t.Errorf("expired: %v", err)
+		t.Errorf("an expired token: %v", err)
 	}
 }
 
-// TestEditEndsGrace: an old secret whose token is made to end earlier isn't brought
-// back by a later edit.
+// TestEditEndsGrace verifies that an edit that shortens the lifetime also shortens the grace
+// period, and that a later edit doesn't restore it.
 func TestEditEndsGrace(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -204,8 +204,9 @@ func TestEditEndsGrace(t *testing.T) {
 	}
 }
 
-// TestEditSecretsInErrors: what was written into the wrong field may be a token.
-func TestEditSecretsInErrors(t *testing.T) {
+// TestEditErrorsHideSecrets verifies that an error doesn't contain a secret that was entered
+// in the wrong field.
+func TestEditErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	tok, secret, err := s.Create(testPolicy, validDraft(), testActor)
@@ -214,6 +215,6 @@ func TestEditSecretsInErrors(t *testing.T) {
 	}
 	_, err = s.Edit(testPolicy, tok.ID, token.Edit{Scopes: token.Grants{secret.Reveal()}}, testActor)
 	if err == nil || strings.Contains(err.Error(), secret.Reveal()[secretOffset:]) {
-		t.Error("no error, or one with the secret in it")
+		t.Error("no error, or one that contains the secret")
 	}
 }

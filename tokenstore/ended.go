@@ -7,22 +7,23 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Mollymawk goes on accepting an imported secret after this store has ended it, and
-// the user record that is imported still has it. So the store remembers the digests
-// of imported secrets that were taken out of service, and no import brings them
-// back. They are kept permanently: Mollymawk's users can extend their tokens at any
-// time, so nothing in the record tells when Mollymawk stops accepting one.
+// Mollymawk still accepts an imported secret after this store has ended it, and the user
+// record that was imported still contains it. The store therefore remembers the digests of
+// imported secrets that were taken out of service and refuses to import them again. It never
+// forgets them: Mollymawk users can extend their tokens at any time, so the store can't know
+// when Mollymawk stops accepting one.
 
 // EndedSecret is an imported secret that was taken out of service.
 type EndedSecret struct {
 	Digest token.Digest
-	// At is when the secret stopped working, or stops at the end of a rotation's grace.
+	// At is when the secret stopped working, or will stop at the end of a rotation's grace
+	// period.
 	At time.Time
 }
 
 // EndedError reports that a secret was taken out of service. It wraps [ErrTaken].
 type EndedError struct {
-	// At is when; zero if that can't be read.
+	// At is when the secret was taken out of service, or zero if the record can't be read.
 	At time.Time
 }
 
@@ -36,15 +37,16 @@ func (e *EndedError) Error() string {
 // Unwrap returns [ErrTaken].
 func (e *EndedError) Unwrap() error { return ErrTaken }
 
-// noteEnded sets what the change of a token ends. Every change passes through it, so
-// that no way of ending a secret can be forgotten.
-func (c *Change) noteEnded(old *token.Token, now time.Time) {
+// setEnded sets Ended and EndsKnown for a change to old. Every change passes through it, so no
+// way of ending a secret can be missed.
+func (c *Change) setEnded(old *token.Token, now time.Time) {
 	if old == nil {
 		return
 	}
 	secret := old.Digest
 	if old.Format != token.FormatImported {
-		// The token doesn't tell whether its previous secret was imported; the backend does.
+		// The token doesn't record whether its previous secret was imported; the backend
+		// knows.
 		secret, c.EndsKnown = old.PreviousDigest, true
 	}
 	if secret.IsZero() || c.Token != nil && c.Token.Digest == secret {

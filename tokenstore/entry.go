@@ -7,19 +7,18 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// entry is what a request needs of a token in use. It has no pointer, so that a million
-// of them cost the garbage collector nothing.
+// entry is the part of a token in use that requests need. It contains no pointers, so a
+// million entries cost the garbage collector nothing.
 type entry struct {
 	mu sync.Mutex
-	// number of its terms in termsList.
+	// terms is the number of the token's terms in termsList.
 	terms uint32
 	state entryState
-	// nameLength is the length of the name; a name that is longer than the array is in
-	// extra.
+	// nameLength is the length of the name. A name that is longer than the array is in extra.
 	nameLength uint8
 	id         token.ID
 	digest     token.Digest
-	// All that validity depends on are whole seconds; see secondsOf.
+	// Validity depends only on whole seconds; see secondsOf.
 	expires, notBefore, began int64
 	rate                      rateState
 	quota                     quotaState
@@ -30,27 +29,27 @@ type entry struct {
 type entryState uint8
 
 const (
-	// stateKnown is set while the token can be found by its secrets.
+	// stateKnown is set while the index can find the token by its secrets.
 	stateKnown entryState = 1 << iota
 	stateRevoked
 	stateDisabled
-	// stateExtra is set if there is an extra.
+	// stateExtra is set if the entry has an extra.
 	stateExtra
 )
 
-// extra is what few tokens have.
+// extra holds data that few tokens have.
 type extra struct {
-	// previous is the secret from before a rotation, valid until the time.
+	// previous is the digest of the previous secret, which is valid until previousUntil.
 	previous      token.Digest
 	previousUntil time.Time
-	// name is set if it is too long for the entry.
+	// name is the token's name if it is too long for the entry.
 	name string
 }
 
 // yearOne is the zero time.Time in seconds since 1970.
 const yearOne = -62135596800
 
-// secondsOf returns a time in seconds since the year 1, so that a zero time is 0.
+// secondsOf returns a time in seconds since the year 1, so that the zero time is 0.
 func secondsOf(t time.Time) int64 { return t.Unix() - yearOne }
 
 func timeOfSeconds(seconds int64) time.Time {
@@ -60,7 +59,7 @@ func timeOfSeconds(seconds int64) time.Time {
 	return time.Unix(seconds+yearOne, 0).UTC()
 }
 
-// status is [token.Token.Status]. The lock is held.
+// status is like [token.Token.Status]. The caller must hold e.mu.
 func (e *entry) status(now time.Time) token.Status {
 	switch seconds := secondsOf(now); {
 	case e.state&stateRevoked != 0:
@@ -75,7 +74,7 @@ func (e *entry) status(now time.Time) token.Status {
 	return token.StatusActive
 }
 
-// set makes the entry say what a token is. The lock is held.
+// set copies a token into the entry. The caller must hold e.mu.
 func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
 	e.terms, e.digest = terms, tok.Digest
 	e.expires, e.notBefore, e.began = secondsOf(tok.ExpiresAt), secondsOf(tok.NotBefore), secondsOf(tok.ValidFrom())
@@ -92,6 +91,6 @@ func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
 	name := newTokenName(tok.Name)
 	e.name, e.nameLength = name.short, name.length
 	if tok.Quota == (token.Quota{}) {
-		e.quota = quotaState{} // which misses the requests until there is one again
+		e.quota = quotaState{} // it would miss requests made until a quota is set again
 	}
 }

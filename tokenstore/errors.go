@@ -5,24 +5,24 @@ import (
 	"fmt"
 )
 
-// What a store can answer other than a token. Test with errors.Is.
+// Errors returned by a store. Test for them with errors.Is.
 var (
-	// ErrNotFound says that no token has this id, or that nobody was ever given
-	// this secret. The two can't be told apart on purpose.
+	// ErrNotFound means that no token has this ID or this secret. The two cases are
+	// deliberately indistinguishable.
 	ErrNotFound = errors.New("no such token")
-	// ErrTaken says that another token has the id or the secret of a new one.
-	ErrTaken = errors.New("another token has this id or this secret")
-	// ErrUnavailable says that the store can't answer now.
+	// ErrTaken means that another token already has the ID or the secret of a new one.
+	ErrTaken = errors.New("another token already has this ID or this secret")
+	// ErrUnavailable means that the store can't be read or written now.
 	ErrUnavailable = errors.New("the token store is unavailable")
-	// ErrCountsUnread is returned by [Store.CountsAtRisk] while counts that a killed
-	// process has left can't be read. They are added as soon as they can be read.
-	ErrCountsUnread = errors.New("counts of an earlier process can't be read")
-	// ErrOlder is returned by [Open] for a store that is older than its journal: an older
-	// copy was put in its place.
-	ErrOlder = errors.New("the token store is older than its journal")
-	// ErrReplaced says that the place where the tokens are has another content than the store
-	// has written. It is an ErrUnavailable.
+	// ErrCountsUnread is returned by [Store.CountsAtRisk] while the counts left by a killed
+	// process can't be read. The store adds them as soon as it can read them.
+	ErrCountsUnread = errors.New("the counts of an earlier process can't be read")
+	// ErrOlder is returned by [Open] for a store that is older than its usage journal: someone
+	// has replaced it with an older copy.
+	ErrOlder = errors.New("the token store is older than its usage journal")
+	// ErrReplaced means that the storage has been replaced while in use: its content is not
+	// what the store has written. It wraps ErrUnavailable.
 	ErrReplaced = fmt.Errorf("%w: its content was replaced while in use", ErrUnavailable)
-	// ErrClosed says that the store has been closed. It is an ErrUnavailable.
+	// ErrClosed means that the store has been closed. It wraps ErrUnavailable.
 	ErrClosed = fmt.Errorf("%w: it has been closed", ErrUnavailable)
 )

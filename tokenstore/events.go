@@ -7,47 +7,49 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// EventKind is what has happened to a token.
+// EventKind is a kind of event.
 type EventKind string
 
 // The kinds of events.
 const (
-	EventCreated  EventKind = "created" // also by an import
+	EventCreated  EventKind = "created" // also for imports
 	EventRotated  EventKind = "rotated"
 	EventDisabled EventKind = "disabled"
 	EventEnabled  EventKind = "enabled"
 	EventRevoked  EventKind = "revoked"
 	EventDeleted  EventKind = "deleted"
-	// EventExpiring comes 30 days, 7 days and a day before the token ends, unless that
-	// is more than a quarter of its life.
+	// EventExpiring is published 30 days, 7 days and 1 day before the token expires, except
+	// for notices that would come before the last quarter of its lifetime.
 	EventExpiring EventKind = "expiring"
 	EventExpired  EventKind = "expired"
-	// EventUsedAfterRevoke comes when a secret is presented that was revoked or, after
-	// a rotation, is no longer valid; once an hour of a token.
+	// EventUsedAfterRevoke is published when a request presents a secret that was revoked or
+	// that is no longer valid after a rotation. It is published at most once an hour per
+	// token.
 	EventUsedAfterRevoke EventKind = "used_after_revoke"
 )
 
-// Event is something that has happened to a token, for others to be told.
+// Event is an event in the life of a token, such as its creation or expiry.
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	// Token is what the token has become, or was before it was deleted.
+	// Token is the token after the event, or before it was deleted.
 	Token *token.Token
-	// Actor is who changed it, or empty.
+	// Actor is who changed the token, or zero if nobody did.
 	Actor Actor
-	// Within is how long before its end an EventExpiring is: 30 days, 7, or 1.
+	// Within is how long before the expiry an EventExpiring is published: 30 days, 7 days or 1
+	// day.
 	Within time.Duration
 }
 
-// eventKinds are those of changes, by what the audit calls them.
+// eventKinds maps the audit actions of changes to their events.
 var eventKinds = map[string]EventKind{
 	"create": EventCreated, "import": EventCreated, "rotate": EventRotated, "disable": EventDisabled,
 	"enable": EventEnabled,
 	"revoke": EventRevoked, "delete": EventDeleted,
 }
 
-// tellChange tells of a change that is in force.
-func (s *Store) tellChange(now time.Time, old *token.Token, change *Change) {
+// publishChange publishes the event for a change that has taken effect.
+func (s *Store) publishChange(now time.Time, old *token.Token, change *Change) {
 	kind, ok := eventKinds[change.Audit.Action]
 	if !ok {
 		return
@@ -56,80 +58,82 @@ func (s *Store) tellChange(now time.Time, old *token.Token, change *Change) {
 	if token == nil {
 		token = old
 	}
-	s.tell(Event{Kind: kind, Time: now, Token: token,
+	s.publish(Event{Kind: kind, Time: now, Token: token,
 		Actor: Actor{Name: change.Audit.Actor, Address: change.Audit.Address}})
 }
 
-// usedAfterRevoke remembers which tokens were told of in the present hour.
+// usedAfterRevoke remembers the tokens for which an event was published in the current hour.
 type usedAfterRevoke struct {
 	mu   sync.Mutex
 	hour int64
-	told map[token.ID]bool
+	seen map[token.ID]bool
 }
 
-// maxUsedAfterRevoke bounds the memory of an hour; further tokens are told of in the
-// next.
+// maxUsedAfterRevoke is the maximum number of tokens remembered per hour, to bound memory.
+// Further tokens get their event in the next hour.
 const maxUsedAfterRevoke = 10_000
 
-// first says whether the token wasn't told of in the hour.
+// first reports whether this is the token's first use after revocation in the current hour.
 func (u *usedAfterRevoke) first(id token.ID, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if hour := now.Unix() / int64(time.Hour/time.Second); hour != u.hour || u.told == nil {
-		u.hour, u.told = hour, make(map[token.ID]bool)
+	if hour := now.Unix() / int64(time.Hour/time.Second); hour != u.hour || u.seen == nil {
+		u.hour, u.seen = hour, make(map[token.ID]bool)
 	}
-	if u.told[id] || len(u.told) >= maxUsedAfterRevoke {
+	if u.seen[id] || len(u.seen) >= maxUsedAfterRevoke {
 		return false
 	}
-	u.told[id] = true
+	u.seen[id] = true
 	return true
 }
 
-// tellUsed tells of the use of a revoked secret.
-func (s *Store) tellUsed(m Match, at time.Time) {
+// publishUsedAfterRevoke publishes an event if the matched secret is revoked.
+func (s *Store) publishUsedAfterRevoke(m Match, at time.Time) {
 	if m.Status != token.StatusRevoked || !s.usedAfterRevoke.first(m.Token.ID, at) {
 		return
 	}
 	if token, err := s.backend.Token(m.Token.ID); err == nil {
-		s.tell(Event{Kind: EventUsedAfterRevoke, Time: at, Token: token})
+		s.publish(Event{Kind: EventUsedAfterRevoke, Time: at, Token: token})
 	}
 }
 
-// expiryNotices are how long before a token's end it is told of; the last is the end.
+// expiryNotices are the times before a token's expiry at which an event is published. The last
+// is the expiry itself.
 var expiryNotices = [...]time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour, 24 * time.Hour, 0}
 
-// tellExpiry tells of the tokens that have come near their end, or to it, since it was
-// last done, also by another process. Of a token that has passed several notices
-// meanwhile only the last is told.
-func (s *Store) tellExpiry() error {
+// publishExpiry publishes events for tokens that have reached one of the expiryNotices since
+// the last check, which may have been made by another process. For a token that has reached
+// several notices it publishes only the last.
+func (s *Store) publishExpiry() error {
 	now := s.Now()
-	if s.toldExpiry.IsZero() {
+	if s.announced.IsZero() {
 		state, err := s.backend.State()
 		if err != nil {
 			return readError(err)
 		}
-		told := state.Announced
-		if told.IsZero() { // nobody has asked so far: all that comes from here on is told
-			return s.setToldExpiry(now)
+		announced := state.Announced
+		if announced.IsZero() { // never checked before: announce from now on
+			return s.setAnnounced(now)
 		}
-		s.toldExpiry = told
+		s.announced = announced
 	}
-	if now.Before(s.toldExpiry) { // see AcceptClock
-		return s.setToldExpiry(now)
+	if now.Before(s.announced) { // see AcceptClock
+		return s.setAnnounced(now)
 	}
-	told := make(map[token.ID]bool)
+	seen := make(map[token.ID]bool)
 	var events []Event
 	for i := len(expiryNotices) - 1; i >= 0; i-- {
 		within := expiryNotices[i]
 		last := now.Add(within)
-		after := &Position{Time: s.toldExpiry.Add(within), ID: lastID}
+		after := &Position{Time: s.announced.Add(within), ID: lastID}
 		err := s.backend.List(OrderExpires, after, false, func(t *token.Token) bool {
 			if t.ExpiresAt.IsZero() || t.ExpiresAt.After(last) {
 				return false
 			}
-			// What was already so when the token was last changed, its admin knows.
+			// Skip a notice that was already due when the token was last changed: the admin
+			// knows.
 			near := token.NearExpiry(t.ValidFrom(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
-			if status := t.Status(now); !told[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) &&
+			if status := t.Status(now); !seen[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) &&
 				(status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
 				e := Event{Kind: EventExpiring, Time: now, Token: t, Within: within}
 				if within == 0 {
@@ -137,7 +141,7 @@ func (s *Store) tellExpiry() error {
 				}
 				events = append(events, e)
 			}
-			told[t.ID] = true
+			seen[t.ID] = true
 			return true
 		})
 		if err != nil {
@@ -145,27 +149,28 @@ func (s *Store) tellExpiry() error {
 		}
 	}
 	for _, e := range events {
-		s.tell(e)
+		s.publish(e)
 	}
 	if len(events) == 0 {
-		s.toldExpiry = now // there is nothing to remember
+		s.announced = now // not worth a write
 		return nil
 	}
-	// Only now: one that is killed in between tells again rather than never.
-	return s.setToldExpiry(now)
+	// Store the time last: if the process is killed in between, events are repeated rather
+	// than lost.
+	return s.setAnnounced(now)
 }
 
-// setToldExpiry notes it in memory in any case, so that a store that can't be written
-// doesn't tell of a token again and again.
-func (s *Store) setToldExpiry(now time.Time) error {
-	s.toldExpiry = now
+// setAnnounced records the time of the check. It sets the time in memory even if the store
+// can't be written, so that events aren't published over and over.
+func (s *Store) setAnnounced(now time.Time) error {
+	s.announced = now
 	if err := s.setTimes(State{Announced: now}, nil); err != nil {
 		return readError(err)
 	}
 	return nil
 }
 
-// lastID comes after all ids.
+// lastID is greater than all IDs.
 var lastID = func() (id token.ID) {
 	for i := range id {
 		id[i] = 0xff

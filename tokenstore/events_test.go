@@ -12,10 +12,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// events of a store, in words.
-type toldEvents struct{ texts []string }
+// eventRecorder records the events of a store as texts.
+type eventRecorder struct{ texts []string }
 
-func (e *toldEvents) add(event Event) {
+func (e *eventRecorder) add(event Event) {
 	text := string(event.Kind) + " " + event.Token.Name
 	if event.Within > 0 {
 		text += fmt.Sprintf(" %dd", event.Within/(24*time.Hour))
@@ -26,18 +26,18 @@ func (e *toldEvents) add(event Event) {
 	e.texts = append(e.texts, text)
 }
 
-// take returns what was told since the last time.
-func (e *toldEvents) take() []string {
+// take returns the events since the last call.
+func (e *eventRecorder) take() []string {
 	texts := e.texts
 	e.texts = nil
 	return texts
 }
 
-// listen makes a store tell.
-func listen(s *testStore) *toldEvents {
-	told := new(toldEvents)
-	s.tell = told.add
-	return told
+// recordEvents records the events of a store.
+func recordEvents(s *testStore) *eventRecorder {
+	events := new(eventRecorder)
+	s.publish = events.add
+	return events
 }
 
 func named(name string, life string) func(*token.Draft) {
@@ -51,11 +51,11 @@ func named(name string, life string) func(*token.Draft) {
 	}
 }
 
-// TestChangeEvents: each change tells once, and only if there is one.
+// TestChangeEvents verifies that each effective change publishes one event.
 func TestChangeEvents(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	told := listen(s)
+	events := recordEvents(s)
 	tok, _ := s.create(t, named("ci", "90d"))
 	name := "new"
 	for _, step := range []struct {
@@ -71,98 +71,99 @@ func TestChangeEvents(t *testing.T) {
 			"enabled new by caddy-admin"},
 		{func() error { _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); return err },
 			"rotated new by caddy-admin"},
-		{func() error { _, err := s.Revoke(tok.ID, 77, testActor); return ignore(err) }, ""},
+		{func() error { _, err := s.Revoke(tok.ID, 77, testActor); return expectError(err) }, ""},
 		{func() error { _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); return err },
 			"revoked new by caddy-admin"},
-		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return ignore(err) }, ""},
+		{func() error { _, err := s.Enable(tok.ID, token.AnyVersion, testActor); return expectError(err) }, ""},
 		{func() error { return s.Delete(tok.ID, token.AnyVersion, testActor) }, "deleted new by caddy-admin"},
-		{func() error { return ignore(s.Delete(tok.ID, token.AnyVersion, testActor)) }, ""},
+		{func() error { return expectError(s.Delete(tok.ID, token.AnyVersion, testActor)) }, ""},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(told.take(), ", "); got != step.want {
-			t.Errorf("told %q, want %q", got, step.want)
+		if got := strings.Join(events.take(), ", "); got != step.want {
+			t.Errorf("events %q, want %q", got, step.want)
 		}
 	}
 	s.memory.applyError, s.memory.applyLoses = errors.New("full"), true
-	if _, _, err := s.Create(testPolicy, validDraft(), testActor); err == nil || len(told.take()) > 0 {
-		t.Errorf("a change that failed is told of: %v", err)
+	if _, _, err := s.Create(testPolicy, validDraft(), testActor); err == nil || len(events.take()) > 0 {
+		t.Errorf("a failed change published an event: %v", err)
 	}
 }
 
-// ignore makes an error that has to be there nil.
-func ignore(err error) error {
+// expectError returns nil if err is an error, and an error otherwise.
+func expectError(err error) error {
 	if err == nil {
 		return errors.New("no error")
 	}
 	return nil
 }
 
-// TestUsedAfterRevoke is told once an hour of each token.
+// TestUsedAfterRevoke verifies that EventUsedAfterRevoke is published once an hour per token.
 func TestUsedAfterRevoke(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	told := listen(s)
+	events := recordEvents(s)
 	one, first := s.create(t, named("one", "2y"))
 	two, second := s.create(t, named("two", "2y"))
 	use := func(c token.Credential) {
 		m := s.must(t, c)
 		s.CountDenied(m, s.Now(), "", "revoked_token")
 	}
-	use(first) // refused for another reason
+	use(first) // refused, but not revoked
 	for _, id := range []token.ID{one.ID, two.ID} {
 		if _, err := s.Revoke(id, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
 		}
 	}
-	told.take()
+	events.take()
 	for range 3 {
 		use(first)
 		use(second)
 	}
-	if got, want := told.take(),
+	if got, want := events.take(),
 		[]string{"used_after_revoke one", "used_after_revoke two"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("told %q, want %q", got, want)
+		t.Errorf("events %q, want %q", got, want)
 	}
 	s.clock.set(testTime.Add(time.Hour))
 	use(first)
 	use(first)
-	if got, want := told.take(), []string{"used_after_revoke one"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("an hour later told %q, want %q", got, want)
+	if got, want := events.take(), []string{"used_after_revoke one"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("an hour later: events %q, want %q", got, want)
 	}
 	for range maxUsedAfterRevoke {
-		s.usedAfterRevoke.told[token.ID([]byte(fmt.Sprintf("%012d", len(s.usedAfterRevoke.told))))] = true
+		s.usedAfterRevoke.seen[token.ID([]byte(fmt.Sprintf("%012d", len(s.usedAfterRevoke.seen))))] = true
 	}
 	use(second)
-	if got := told.take(); len(got) > 0 {
-		t.Errorf("beyond the bound told %q", got)
+	if got := events.take(); len(got) > 0 {
+		t.Errorf("beyond the limit: events %q", got)
 	}
 }
 
-// TestExpiryEvents: each notice is told once, also after downtime, and then only the
-// last that was passed. Notices before the last quarter of a token's life are left out.
+// TestExpiryEvents verifies that each notice is published once, that only the last due notice
+// is published after downtime, and that notices before the last quarter of a token's lifetime
+// are skipped.
 func TestExpiryEvents(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	told := listen(s)
+	events := recordEvents(s)
 	const day = 24 * time.Hour
 	at := func(after time.Duration) {
 		t.Helper()
 		s.clock.set(testTime.Add(after))
 		for range 2 {
-			if err := s.tellExpiry(); err != nil {
+			if err := s.publishExpiry(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	want := func(texts ...string) {
 		t.Helper()
-		got := told.take()
+		got := events.take()
 		slices.Sort(got)
 		slices.Sort(texts)
 		if !slices.Equal(got, texts) {
-			t.Errorf("told %q, want %q", got, texts)
+			t.Errorf("events %q, want %q", got, texts)
 		}
 	}
 	at(0)
@@ -180,7 +181,7 @@ func TestExpiryEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	told.take()
+	events.take()
 	at(time.Minute)
 	want()
 	at(12 * time.Hour)
@@ -195,21 +196,21 @@ func TestExpiryEvents(t *testing.T) {
 	want()
 	at(170 * day)
 	want("expiring long 30d")
-	// What was passed while nobody looked is told by the next process, once.
+	// The next process publishes a notice that became due during the downtime, once.
 	again := reopen(t, s.memory, s.clock)
-	again.tell = told.add
+	again.publish = events.add
 	s = again
 	at(199*day + time.Hour)
 	want("expiring long 1d")
 	again = reopen(t, s.memory, s.clock)
-	again.tell = told.add
+	again.publish = events.add
 	s = again
 	at(199*day + 2*time.Hour)
 	want()
-	// A store that can't be written reports it nevertheless, and once.
+	// The event is published once even if the store can't be written.
 	s.memory.saveError = errors.New("full")
 	s.clock.set(testTime.Add(200 * day))
-	if err := s.tellExpiry(); err == nil {
+	if err := s.publishExpiry(); err == nil {
 		t.Error("no error")
 	}
 	s.memory.saveError = nil
@@ -217,17 +218,17 @@ func TestExpiryEvents(t *testing.T) {
 	want("expired long")
 }
 
-// TestExpiryAfterWrongClock: after a clock that wrongly ran ahead notices are told
-// again when it is time.
+// TestExpiryAfterWrongClock verifies that after the clock wrongly ran ahead, notices are
+// published again when they are due.
 func TestExpiryAfterWrongClock(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
-	told := listen(s)
-	if err := s.tellExpiry(); err != nil {
+	events := recordEvents(s)
+	if err := s.publishExpiry(); err != nil {
 		t.Fatal(err)
 	}
 	s.create(t, named("ci", "30d"))
-	told.take()
+	events.take()
 	for _, step := range []struct {
 		clock  time.Duration
 		accept bool
@@ -243,11 +244,11 @@ func TestExpiryAfterWrongClock(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.tellExpiry(); err != nil {
+		if err := s.publishExpiry(); err != nil {
 			t.Fatal(err)
 		}
-		if got := told.take(); !slices.Equal(got, step.want) {
-			t.Errorf("at %s told %q, want %q", step.clock, got, step.want)
+		if got := events.take(); !slices.Equal(got, step.want) {
+			t.Errorf("at %s: events %q, want %q", step.clock, got, step.want)
 		}
 	}
 }

@@ -8,11 +8,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Memory is the backend of this package's tests, for backendtest, which imports this
-// package.
+// Memory exports memory for backendtest, which imports this package.
 type Memory = memory
 
-// NewMemory returns an empty backend with its journal in a directory.
+// NewMemory returns an empty backend with its journal in dir.
 func NewMemory(dir string) *Memory {
 	m := newMemory()
 	m.journal = filepath.Join(dir, "journal")
@@ -22,13 +21,13 @@ func NewMemory(dir string) *Memory {
 // Reopen opens a closed backend.
 func (m *memory) Reopen() { m.reopen() }
 
-// Kill returns a copy of the backend, and the directory of its journal.
+// Kill returns a copy of the backend and the directory of the copy's journal.
 func (m *memory) Kill(t testing.TB) (killed *Memory, dir string) {
 	killed = m.copy(t)
 	return killed, filepath.Dir(killed.journal)
 }
 
-// Damage makes the records of a token, or of its usage, unreadable.
+// Damage makes the record of a token, or of its usage, unreadable.
 func (m *memory) Damage(id token.ID, usage bool) {
 	records := m.tokens
 	if usage {

@@ -15,7 +15,7 @@ import (
 
 var testID = token.ID([]byte("4fQ9Zt2LkVb7"))
 
-// vector is a token as Mollygate makes it.
+// vector is the secret of a native token.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // fullToken has every field set.
@@ -38,7 +38,7 @@ func fullToken() *token.Token {
 	}
 }
 
-// leastToken has only what it must have.
+// leastToken has only the required fields set.
 func leastToken() *token.Token {
 	return &token.Token{ID: testID, Terms: token.Terms{Kind: token.KindAdmin}, Format: token.FormatImported,
 		CreatedAt: time.UnixMicro(1).UTC(), Digest: token.DigestOf(vector), Version: 1}
@@ -58,7 +58,7 @@ func mustLifetime(t *testing.T, text string) token.Lifetime {
 	return lifetime
 }
 
-// Parts of a token's text; see token.Secret.
+// Offsets in a token's secret; see token.Secret.
 const (
 	idOffset     = 4
 	secretOffset = 17
@@ -93,7 +93,7 @@ func checksumOf(text string) string {
 
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// hostile returns fields from the fuzzer as a record with a right checksum.
+// hostile returns fields from the fuzzer as a record with a correct checksum.
 func hostile(kind byte, key, fields []byte) []byte {
 	return wire.AddChecksum(kind, key, bytes.Clone(fields))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// used returns what the backend has saved.
+// used returns the usage saved in the backend, without its days.
 func (s *testStore) used(t testing.TB, id token.ID) Usage {
 	t.Helper()
 	used, err := s.memory.saved(id)
@@ -59,7 +59,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestLastUseNeverGoesBack, whatever order requests end in.
+// TestLastUseNeverGoesBack verifies that the last use is the newest one, in whatever order
+// requests are counted.
 func TestLastUseNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -84,7 +85,7 @@ func TestLastUseNeverGoesBack(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The saved use counts as well.
+	// The saved last use is compared as well.
 	again := reopen(t, s.memory, s.clock)
 	again.CountAllowed(again.must(t, credential), "unikernel:list", LastUse{Time: testTime, IP: "f"})
 	if got, err := again.Get(token.ID); err != nil || got.Usage.Last.IP != "d" || got.Usage.Allowed != 8 {
@@ -92,8 +93,8 @@ func TestLastUseNeverGoesBack(t *testing.T) {
 	}
 }
 
-// TestConcurrentUses: every use counts, and the last is the newest, from many
-// places at once and with flushes in between (USE-01).
+// TestConcurrentUses verifies that every request counts, and that the last use is the newest,
+// with concurrent requests and flushes.
 func TestConcurrentUses(t *testing.T) {
 	t.Parallel()
 	const users, tokens = 64, 3
@@ -132,8 +133,8 @@ func TestConcurrentUses(t *testing.T) {
 	for i, id := range ids {
 		used := s.used(t, id)
 		allowed, denied = allowed+used.Allowed, denied+used.Denied
-		if told, err := s.Get(id); err != nil || !reflect.DeepEqual(told.Usage, used) {
-			t.Errorf("saved %+v, told %+v, %v", used, told.Usage, err)
+		if got, err := s.Get(id); err != nil || !reflect.DeepEqual(got.Usage, used) {
+			t.Errorf("saved %+v, returned %+v, %v", used, got.Usage, err)
 		}
 		last := 0
 		for j := range uses {
@@ -141,7 +142,7 @@ func TestConcurrentUses(t *testing.T) {
 				last = j
 			}
 		}
-		// Among 64 users at once the newest use is the last of the last user.
+		// The newest use is the last use of the last user.
 		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(
 			want.Truncate(time.Microsecond)) {
 			t.Errorf("last used at %s, want %s", used.Last.Time, want)
@@ -153,8 +154,8 @@ func TestConcurrentUses(t *testing.T) {
 	}
 }
 
-// TestFlushFails: what can't be saved stays in memory, each token once, however
-// long it lasts (USE-04).
+// TestFlushFails verifies that usage that can't be saved stays in memory, however long the
+// failure lasts.
 func TestFlushFails(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -167,7 +168,7 @@ func TestFlushFails(t *testing.T) {
 		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
 	}
 	s.memory.saveError = errDisk
-	// Uses go on while the save that will fail is under way.
+	// Requests continue during the failing save.
 	s.memory.beforeSave = func() {
 		for _, match := range matches {
 			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -197,15 +198,15 @@ func TestFlushFails(t *testing.T) {
 	if s.Pending() != 0 {
 		t.Error("something is left to save")
 	}
-	// Nothing new is nothing to write.
+	// Without new counts, a flush writes nothing.
 	s.memory.called()
 	if err := s.Flush(); err != nil || s.memory.called()["SaveUsage"] != 0 {
 		t.Errorf("a flush of nothing writes, or fails: %v", err)
 	}
 }
 
-// TestCountDuringSave: a use that comes while the totals are being written is
-// written by the next flush.
+// TestCountDuringSave verifies that the next flush saves a request that is counted during a
+// save.
 func TestCountDuringSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -221,13 +222,12 @@ func TestCountDuringSave(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Allowed != i+1 {
-			t.Errorf("flush %d saved %d uses", i+1, used.Allowed)
+			t.Errorf("flush %d saved %d requests", i+1, used.Allowed)
 		}
 	}
 }
 
-// TestDeleteDuringSave: totals that are saved after the token is gone bring
-// nothing of it back.
+// TestDeleteDuringSave verifies that usage saved after its token was deleted restores nothing.
 func TestDeleteDuringSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -246,8 +246,8 @@ func TestDeleteDuringSave(t *testing.T) {
 	}
 }
 
-// TestCountsSaturate: a count that began anew would defeat every limit on it
-// (USE-05).
+// TestCountsSaturate verifies that counts stop at maxCount. A count that wrapped to zero would
+// defeat every limit on it.
 func TestCountsSaturate(t *testing.T) {
 	t.Parallel()
 	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1,
@@ -270,27 +270,27 @@ func TestCountsSaturate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Allowed != maxCount || used.Denied != maxCount {
-			t.Errorf("from %d to %d and %d", base, used.Allowed, used.Denied)
+			t.Errorf("from %d: allowed %d, denied %d", base, used.Allowed, used.Denied)
 		}
 	}
 }
 
-// TestUserAgent: what a client says of itself is cut, and steers nothing that
-// shows it.
+// TestUserAgent verifies that user agents are truncated and contain no control characters that
+// could affect a display.
 func TestUserAgent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string][2]string{
-		"short":                 {"curl/8.9", "curl/8.9"},
-		"empty":                 {"", ""},
-		"as long as allowed":    {strings.Repeat("a", 256), strings.Repeat("a", 256)},
-		"too long":              {strings.Repeat("a", 5000), strings.Repeat("a", 256)},
-		"cut in a character":    {strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
-		"invalid UTF-8":         {"a\xffb\xc3", "ab"},
-		"escape":                {"a\x1b[2Jb", "a[2Jb"},
-		"C1 control":            {"a\u009b2Jb", "a2Jb"},
-		"right-to-left":         {"a\u202eb", "ab"},
-		"not only Latin":        {"שלום 👩‍💻", "שלום 👩‍💻"},
-		"a tab becomes nothing": {"a\tb", "ab"},
+		"short":                    {"curl/8.9", "curl/8.9"},
+		"empty":                    {"", ""},
+		"maximum length":           {strings.Repeat("a", 256), strings.Repeat("a", 256)},
+		"too long":                 {strings.Repeat("a", 5000), strings.Repeat("a", 256)},
+		"truncated in a character": {strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
+		"invalid UTF-8":            {"a\xffb\xc3", "ab"},
+		"escape":                   {"a\x1b[2Jb", "a[2Jb"},
+		"C1 control":               {"a\u009b2Jb", "a2Jb"},
+		"right-to-left":            {"a\u202eb", "ab"},
+		"not Latin":                {"שלום 👩‍💻", "שלום 👩‍💻"},
+		"a tab is removed":         {"a\tb", "ab"},
 	} {
 		s := openTestStore(t)
 		token, credential := s.create(t)
@@ -299,12 +299,12 @@ func TestUserAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Last.UserAgent != c[1] {
-			t.Errorf("%s: kept as %q", name, used.Last.UserAgent)
+			t.Errorf("%s: stored as %q", name, used.Last.UserAgent)
 		}
 	}
 }
 
-// TestFlushInterval waits for the store to save by itself.
+// TestFlushInterval verifies that the store flushes in the background.
 func TestFlushInterval(t *testing.T) {
 	t.Parallel()
 	backend := newMemory()
@@ -316,11 +316,11 @@ func TestFlushInterval(t *testing.T) {
 	s := &testStore{store, backend, nil}
 	token, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
-	eventually(t, "the use is saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
+	eventually(t, "the request is saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
 }
 
-// TestPace: flushes take at most a hundredth of the time, but come no more often than each
-// interval and no less often than every fifteenth.
+// TestPace verifies that flushes take at most a hundredth of the time, and come at intervals
+// between 1 and 15 flush intervals.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	for took, want := range map[time.Duration]time.Duration{
@@ -329,13 +329,13 @@ func TestPace(t *testing.T) {
 		time.Hour: 30 * time.Second,
 	} {
 		if got := pace(took, 2*time.Second); got != want {
-			t.Errorf("after a flush of %s the next comes in %s, want %s", took, got, want)
+			t.Errorf("after a flush of %s the next one is in %s, want %s", took, got, want)
 		}
 	}
 }
 
-// TestFlushOfHalfFullJournal: the store saves before its interval ends when the journal is
-// half full.
+// TestFlushOfHalfFullJournal verifies that the store flushes before its interval ends if the
+// journal is half full.
 func TestFlushOfHalfFullJournal(t *testing.T) {
 	t.Parallel()
 	backend := newMemory()
@@ -345,18 +345,18 @@ func TestFlushOfHalfFullJournal(t *testing.T) {
 	s := &testStore{store, backend, nil}
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	for range 4096 { // of more than 1 KiB, so that one of the four rings is half full
+	for range 4096 { // more than 1 KiB each, so one of the four rings becomes half full
 		s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), Route: strings.Repeat("r", maxRouteLength)})
 	}
-	eventually(t, "the uses are saved", func() bool { return s.used(t, token.ID).Allowed > 0 })
+	eventually(t, "the requests are saved", func() bool { return s.used(t, token.ID).Allowed > 0 })
 }
 
-// eventually waits until something is so.
+// eventually waits until is returns true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
+			t.Fatalf("timeout: %s", what)
 		}
 	}
 }

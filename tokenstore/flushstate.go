@@ -10,48 +10,49 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// FlushState says which counted requests the saved usage includes. A backend stores it
-// together with the usage, in one transaction, so that each request is counted exactly
-// once, whenever the process is killed. A new store has the zero FlushState.
+// FlushState records which counted requests the saved usage includes. A backend stores it with
+// the usage in one transaction, so that each request counts exactly once no matter when the
+// process is killed. A new store has the zero FlushState.
 type FlushState struct {
-	// Journal identifies the file of the journal that the positions belong to.
+	// Journal is the ID of the journal that the positions refer to.
 	Journal uint64
-	// Saved is how far the journal is saved.
+	// Saved is the position up to which the journal has been saved.
 	Saved journal.Position
-	// Part is how far it is saved for the tokens with ids up to Last: a flush of many
-	// tokens takes several transactions.
+	// Part is the position up to which the journal has been saved for tokens with IDs up to
+	// Last: a flush of many tokens takes several transactions.
 	Part journal.Position
 	Last token.ID
-	// Flush is the number of the newest flush. Unless it is Whole, it is saved for the
-	// tokens with ids up to Last.
+	// Flush is the number of the latest flush. Unless Whole is set, the flush has been saved
+	// only for tokens with IDs up to Last.
 	Flush uint64
 	Whole bool
 }
 
-// includes reports whether the saved usage of a token includes what a flush brings.
+// includes reports whether the saved usage of a token includes the given flush.
 func (s *FlushState) includes(flush uint64, id token.ID) bool {
 	return s.Flush > flush || s.Flush == flush && (s.Whole || bytes.Compare(id[:], s.Last[:]) <= 0)
 }
 
-// replays reports whether an entry of the journal is not included.
+// replays reports whether an entry of the journal must be replayed because the saved usage
+// doesn't include it.
 func (s *FlushState) replays(ring int, at uint64, id token.ID) bool {
 	return at >= s.Part[ring] || at >= s.Saved[ring] && bytes.Compare(id[:], s.Last[:]) > 0
 }
 
-// EncodeFlushState returns the record of a state for a backend to keep under key.
+// EncodeFlushState returns the record of a state that a backend stores under key.
 func EncodeFlushState(key []byte, s FlushState) []byte {
 	b, _ := binary.Append(nil, binary.BigEndian, s) // has a fixed size
 	return wire.AddChecksum(flushRecord, key, b)
 }
 
-// DecodeFlushState reads the state kept under key. The error wraps [token.ErrDamaged].
+// DecodeFlushState decodes the state stored under key. The error wraps [token.ErrDamaged].
 func DecodeFlushState(key, record []byte) (s FlushState, err error) {
 	b, err := wire.VerifyChecksum(flushRecord, key, record)
 	if err != nil {
 		return s, err
 	}
 	if _, err := binary.Decode(b, binary.BigEndian, &s); err != nil || len(b) != binary.Size(s) {
-		return FlushState{}, fmt.Errorf("%w: the state of the flushes has a wrong length", token.ErrDamaged)
+		return FlushState{}, fmt.Errorf("%w: the flush state has the wrong length", token.ErrDamaged)
 	}
 	return s, nil
 }

@@ -7,11 +7,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// Health returns the condition of the place where the tokens are kept.
+// Health returns the health of the backend's storage.
 func (s *Store) Health() Health { return s.backend.Health() }
 
-// logRepairs logs damage that was found and repaired since the last call, and adds it to
-// the audit.
+// logRepairs logs repairs made since the last call and adds them to the audit log.
 func (s *Store) logRepairs() {
 	health := s.backend.Health()
 	s.damaged.Store(int64(health.Damaged))
@@ -26,13 +25,13 @@ func (s *Store) logRepairs() {
 		entry := AuditEntry{Time: s.Now(), Actor: "mollygate", Action: "repair",
 			Changes: map[string]string{"lost": summary(lost)}}
 		if err := s.setTimes(State{}, &entry); err != nil {
-			s.logger.Warn("the audit lacks an entry about a repair", zap.Error(err))
+			s.logger.Warn("the audit log is missing an entry about a repair", zap.Error(err))
 		}
 	}
 	s.repairs = len(repairs)
 }
 
-// summary returns a text for the audit.
+// summary returns a list of lost records for the audit log, cut to a bounded length.
 func summary(lost []string) string {
 	const most = 20
 	switch {

@@ -6,9 +6,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// idLocks is a lock for each id that is in use just now. A change of one token
-// waits for the disk with its lock held and must not make another's first use
-// wait.
+// idLocks holds a lock for each ID that is being changed or loaded. A change to one token
+// holds its lock while it waits for the disk, and must not delay the first use of another
+// token.
 type idLocks struct {
 	mu   sync.Mutex
 	held map[token.ID]*idLock
@@ -16,10 +16,10 @@ type idLocks struct {
 
 type idLock struct {
 	sync.Mutex
-	users int // who holds it and who waits for it
+	users int // goroutines that hold the lock or wait for it
 }
 
-// lock begins a change of one token, or its way into the index.
+// lock locks an ID, to change its token or to load the token into the index.
 func (l *idLocks) lock(id token.ID) (unlock func()) {
 	l.mu.Lock()
 	if l.held == nil {

@@ -8,12 +8,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Import takes over a token that Mollymawk made, with the secret that its clients
-// have. Its lifetime counts from now; an end that lies later than max_lifetime
-// allows is moved to what it allows, and capped says so. One that the store has
-// already is [ErrTaken], and one whose secret was taken out of service an
-// [*EndedError]. An error about the draft, or about the text ("value"), is
-// a *FieldError.
+// Import imports a token that Mollymawk created, with the secret that its clients already
+// have. Its lifetime counts from now. If it would expire later than max_lifetime allows,
+// Import shortens its lifetime and sets capped. The error is [ErrTaken] if the store already
+// has the token, and an [*EndedError] if its secret was taken out of service. An error about
+// the draft or about the text (field "value") is a *FieldError.
 func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool,
 	err error) {
 	now := s.Now()
@@ -37,7 +36,7 @@ func (s *Store) Import(policy token.Policy, draft token.Draft, text string, acto
 	return nil, false, ErrTaken
 }
 
-// taken returns why a secret that a token has can't be imported.
+// taken returns the error for importing a secret that the token with the given ID has.
 func (s *Store) taken(id token.ID, digest token.Digest, now time.Time) error {
 	token, err := s.backend.Token(id)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestImport: the clients' old tokens work on, flagged, no longer than max_lifetime
-// allows. Only UUIDs of 122 random bits are taken, which need no slow hash (TIM-04).
+// TestImport verifies that imported tokens keep working, marked as imported and for at most
+// max_lifetime. Only UUIDs with 122 random bits can be imported; they need no slow hash.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	const text = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
-	made := testTime.Truncate(time.Second)
+	created := testTime.Truncate(time.Second)
 	draft := func(e token.Expiry) token.Draft {
 		return token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: e}
 	}
@@ -23,10 +23,10 @@ func TestImport(t *testing.T) {
 		want   time.Time
 		capped bool
 	}{
-		"its own end": {token.Expiry{ExpiresAt: made.AddDate(0, 1, 0)}, made.AddDate(0, 1, 0), false},
-		"too late":    {token.Expiry{ExpiresAt: made.AddDate(9, 0, 0)}, made.AddDate(2, 0, 0), true},
-		"too long":    {token.Expiry{ExpiresIn: months(100)}, made.AddDate(2, 0, 0), true},
-		"never":       {token.Expiry{NeverExpires: true}, made.AddDate(2, 0, 0), true},
+		"its own expiry": {token.Expiry{ExpiresAt: created.AddDate(0, 1, 0)}, created.AddDate(0, 1, 0), false},
+		"too late":       {token.Expiry{ExpiresAt: created.AddDate(9, 0, 0)}, created.AddDate(2, 0, 0), true},
+		"too long":       {token.Expiry{ExpiresIn: months(100)}, created.AddDate(2, 0, 0), true},
+		"never":          {token.Expiry{NeverExpires: true}, created.AddDate(2, 0, 0), true},
 	} {
 		s := openTestStore(t)
 		tok, capped, err := s.Import(testPolicy, draft(test.expiry), text, testActor)
@@ -42,7 +42,8 @@ func TestImport(t *testing.T) {
 		if _, _, err := s.Import(testPolicy, draft(test.expiry), text, testActor); !errors.Is(err, ErrTaken) {
 			t.Errorf("%s, again: %v", name, err)
 		}
-		// Its next secret is one of ours; the old one works through the grace.
+		// Its next secret is a native one; the imported one works until the end of the grace
+		// period.
 		_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
 		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+tok.ID.String()) ||
 			s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
@@ -56,15 +57,15 @@ func TestImport(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, _, err := s.Import(testPolicy, draft(token.Expiry{ExpiresAt: made}), text, testActor); err == nil {
-		t.Error("an expired token was taken over")
+	if _, _, err := s.Import(testPolicy, draft(token.Expiry{ExpiresAt: created}), text, testActor); err == nil {
+		t.Error("an expired token was imported")
 	}
 }
 
 const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
-// takeOver imports importedUUID.
-func (s *testStore) takeOver(t testing.TB) *token.Token {
+// importToken imports importedUUID.
+func (s *testStore) importToken(t testing.TB) *token.Token {
 	t.Helper()
 	draft := token.Draft{Kind: token.KindAPI, Name: "old", Preset: "full", Expiry: token.Expiry{ExpiresIn: months(12)}}
 	token, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
@@ -94,7 +95,8 @@ func TestImportAgain(t *testing.T) {
 	later := func(s *testStore, d time.Duration) { s.clock.set(testTime.Add(d)) }
 	for name, test := range map[string]struct {
 		end func(*testing.T, *testStore, token.ID)
-		// at is when the secret was taken out of service; zero if it is still a token's.
+		// at is when the secret was taken out of service, or zero if it still belongs to a
+		// token.
 		at time.Duration
 	}{
 		"deleted": {func(t *testing.T, s *testStore, id token.ID) {
@@ -152,7 +154,7 @@ func TestImportAgain(t *testing.T) {
 		"expired": {func(_ *testing.T, s *testStore, _ token.ID) { later(s, 13*month) }, 0},
 	} {
 		s := openTestStore(t)
-		test.end(t, s, s.takeOver(t).ID)
+		test.end(t, s, s.importToken(t).ID)
 		before, beforeErr := s.Authenticate(credential, s.Now())
 		for _, process := range []string{"this process", "the next"} {
 			_, _, err := s.Import(testPolicy, draft, importedUUID, testActor)
@@ -166,7 +168,7 @@ func TestImportAgain(t *testing.T) {
 			}
 			after, afterErr := s.Authenticate(credential, s.Now())
 			if !errors.Is(afterErr, beforeErr) || after.Status != before.Status || after.Token.ID != before.Token.ID {
-				t.Errorf("%s, %s: the secret was %v, %v and is %v, %v", name, process, before.Status, beforeErr,
+				t.Errorf("%s, %s: the secret was %v, %v and is now %v, %v", name, process, before.Status, beforeErr,
 					after.Status, afterErr)
 			}
 			check(t, s.Close())
@@ -175,9 +177,9 @@ func TestImportAgain(t *testing.T) {
 	}
 }
 
-// TestNativeSecretsLeaveNothing verifies that only imported secrets are remembered
+// TestNativeSecretsAreNotRemembered verifies that the store remembers only imported secrets
 // after their end.
-func TestNativeSecretsLeaveNothing(t *testing.T) {
+func TestNativeSecretsAreNotRemembered(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	tok, _ := s.create(t)
@@ -186,6 +188,6 @@ func TestNativeSecretsLeaveNothing(t *testing.T) {
 	}
 	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	if n := len(s.memory.ended); n != 0 {
-		t.Errorf("%d secrets are remembered", n)
+		t.Errorf("%d secrets are remembered, want none", n)
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// shardCount is how many parts each map of the index has, so that readers on different
-// processors rarely share a lock, and the growing of a map is short.
+// shardCount is the number of shards of each map of the index. With many shards, readers on
+// different processors rarely share a lock, and growing a map takes little time.
 const shardCount = 256
 
-// index finds the entries of tokens in use: those that were used since the store was
-// opened. Everything but finding is done with the lock of the token's id held, so that
-// filling the index from the backend can't bring back what a change has just taken away.
+// index holds the entries of tokens in use, which are those used since the store was opened.
+// Every operation except finding an entry requires the lock of the token's ID, so that loading
+// a token from the backend can't undo a concurrent change.
 type index struct {
 	digests [shardCount]numbers[token.Digest]
 	ids     [shardCount]numbers[token.ID]
@@ -24,13 +24,13 @@ type index struct {
 	locks   idLocks
 }
 
-// numbers finds the numbers of entries.
+// numbers maps keys to the numbers of entries.
 type numbers[K comparable] struct {
 	mu      sync.RWMutex
 	numbers map[K]uint32
 }
 
-// get returns the number under a key, or 0.
+// get returns the number for a key, or 0 if there is none.
 func (n *numbers[K]) get(key K) uint32 {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -46,7 +46,7 @@ func (n *numbers[K]) set(key K, number uint32) {
 	n.numbers[key] = number
 }
 
-// remove forgets a key, unless it leads to another entry.
+// remove removes a key unless it belongs to another entry.
 func (n *numbers[K]) remove(key K, number uint32) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -55,7 +55,7 @@ func (n *numbers[K]) remove(key K, number uint32) {
 	}
 }
 
-// extras has the extra of each entry whose number is in the shard, by number.
+// extras maps the numbers of a shard's entries to their extras.
 type extras struct {
 	mu     sync.RWMutex
 	extras map[uint32]extra
@@ -68,7 +68,8 @@ func (x *index) extra(number uint32) extra {
 	return s.extras[number]
 }
 
-// setExtra keeps what is not in the entry, and reports whether there is something.
+// setExtra stores the part of a token that doesn't fit in the entry, and reports whether there
+// is any.
 func (x *index) setExtra(number uint32, token *token.Token) bool {
 	e := extra{token.PreviousDigest, token.PreviousValidUntil, newTokenName(token.Name).long}
 	s := &x.extras[number%shardCount]
@@ -85,14 +86,14 @@ func (x *index) setExtra(number uint32, token *token.Token) bool {
 	return true
 }
 
-// entryList is the entries, by numbers from 1 on. An entry stays where it is.
+// entryList holds the entries, numbered from 1. An entry never moves.
 type entryList struct {
-	// chunks grow at the end only.
+	// chunks only grows at the end.
 	chunks atomic.Pointer[[]*entryChunk]
 
 	mu   sync.Mutex
 	next uint32
-	free []uint32 // of deleted tokens
+	free []uint32 // numbers of deleted tokens' entries
 }
 
 const chunkLength = 1 << 10
@@ -103,8 +104,8 @@ func (l *entryList) at(number uint32) *entry {
 	return &(*l.chunks.Load())[number/chunkLength][number%chunkLength]
 }
 
-// take returns an unused entry. A reader that found the entry's previous token must
-// compare the id.
+// take returns the number of an unused entry. A reader that found the entry while it belonged
+// to another token must compare the ID.
 func (l *entryList) take() uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,13 +134,13 @@ func (l *entryList) giveBack(number uint32) {
 
 func digestShard(d token.Digest) int { return int(d[0]) }
 
-// idShard is by the id's last characters: the first tell the time of creation.
+// idShard uses the ID's last characters because the first ones encode the time of creation.
 func idShard(id token.ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
 
 // byID returns the number of a token's entry, or 0.
 func (x *index) byID(id token.ID) uint32 { return x.ids[idShard(id)].get(id) }
 
-// match finds the token whose secret has the digest.
+// match finds the token whose secret has the digest, and reports whether there is one.
 func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	number := x.digests[digestShard(d)].get(d)
 	if number == 0 {
@@ -160,7 +161,7 @@ func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	case more.previous == d:
 		m.Previous, m.PreviousValidUntil = true, more.previousUntil
 	default:
-		return false // it was rotated or deleted just now
+		return false // the token has just been rotated or deleted
 	}
 	m.Digest, m.number = d, number
 	m.Token = Principal{
@@ -175,8 +176,8 @@ func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	return true
 }
 
-// with calls f with the entry of a token and its lock held, if number still is that
-// token's.
+// with calls f with a token's entry, holding the entry's lock, if number still belongs to the
+// token.
 func (x *index) with(number uint32, id token.ID, f func(*entry)) {
 	if number == 0 {
 		return
@@ -189,7 +190,7 @@ func (x *index) with(number uint32, id token.ID, f func(*entry)) {
 	}
 }
 
-// add makes an entry for a token that has none. The id's lock is held.
+// add creates an entry for a token that has none. The caller must hold the ID's lock.
 func (x *index) add(id token.ID) (number uint32) {
 	number = x.entries.take()
 	e := x.entries.at(number)
@@ -201,10 +202,10 @@ func (x *index) add(id token.ID) (number uint32) {
 	return number
 }
 
-// replace publishes what a token has become. The id's lock is held.
+// replace updates a token's entry. The caller must hold the ID's lock.
 func (x *index) replace(number uint32, token *token.Token) {
 	before := x.digestsOf(number)
-	terms := x.terms.share(token)
+	terms := x.terms.acquire(token)
 	for _, d := range token.Digests() {
 		x.digests[digestShard(d)].set(d, number)
 	}
@@ -214,7 +215,7 @@ func (x *index) replace(number uint32, token *token.Token) {
 	e.set(token, terms, x.setExtra(number, token))
 	e.mu.Unlock()
 	if known {
-		x.terms.leave(oldTerms)
+		x.terms.release(oldTerms)
 	}
 	for _, d := range before {
 		if _, kept := token.SecretOf(d); !kept {
@@ -223,7 +224,7 @@ func (x *index) replace(number uint32, token *token.Token) {
 	}
 }
 
-// digestsOf returns the digests that an entry is found by.
+// digestsOf returns the digests by which an entry can be found.
 func (x *index) digestsOf(number uint32) (digests []token.Digest) {
 	e := x.entries.at(number)
 	e.mu.Lock()
@@ -240,8 +241,8 @@ func (x *index) digestsOf(number uint32) (digests []token.Digest) {
 	return digests
 }
 
-// unload takes away a token whose record can't be read any more. Its limits stay. The
-// id's lock is held.
+// unload removes a token whose record can no longer be read, but keeps the state of its
+// limits. The caller must hold the ID's lock.
 func (x *index) unload(number uint32) {
 	digests := x.digestsOf(number)
 	if len(digests) == 0 {
@@ -253,13 +254,13 @@ func (x *index) unload(number uint32) {
 	e.state = 0
 	e.mu.Unlock()
 	x.setExtra(number, new(token.Token))
-	x.terms.leave(terms)
+	x.terms.release(terms)
 	for _, d := range digests {
 		x.digests[digestShard(d)].remove(d, number)
 	}
 }
 
-// remove takes away a token that is deleted. The id's lock is held.
+// remove removes a deleted token. The caller must hold the ID's lock.
 func (x *index) remove(number uint32) {
 	x.unload(number)
 	e := x.entries.at(number)
@@ -271,7 +272,7 @@ func (x *index) remove(number uint32) {
 	x.entries.giveBack(number)
 }
 
-// forgetQuotas makes the store recompute each token's quota from its usage.
+// forgetQuotas makes the store recompute the used quota of each token from its usage.
 func (x *index) forgetQuotas() {
 	x.entries.mu.Lock()
 	last := x.entries.next

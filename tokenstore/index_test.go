@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestTermsAreShared: equal ones are one, others aren't, and those that nobody has any
-// more are forgotten.
+// TestTermsAreShared verifies that equal terms share a number, that different ones don't, and
+// that unused terms are removed.
 func TestTermsAreShared(t *testing.T) {
 	t.Parallel()
 	var l termsList
@@ -23,24 +23,24 @@ func TestTermsAreShared(t *testing.T) {
 	for i := range 300 {
 		token := fullToken()
 		token.Account = fmt.Sprint("account ", i%100)
-		number := l.share(token)
+		number := l.acquire(token)
 		numbers[number]++
 		if got := l.at(number); got.Account != token.Account || got.Key() != token.Key() {
-			t.Fatalf("%+v of %+v", got, token)
+			t.Fatalf("got %+v for %+v", got, token)
 		}
 	}
 	if len(numbers) != 100 {
-		t.Errorf("%d terms of 100", len(numbers))
+		t.Errorf("%d terms, want 100", len(numbers))
 	}
 	for number := range numbers {
 		for users := 3; users > 0; users-- {
 			if l.at(number) == nil {
-				t.Fatal("forgotten too early")
+				t.Fatal("removed too early")
 			}
-			l.leave(number)
+			l.release(number)
 		}
 		if l.at(number) != nil {
-			t.Fatal("not forgotten")
+			t.Fatal("not removed")
 		}
 	}
 	if len(l.numbers) != 0 || len(l.free) != 100 {
@@ -48,7 +48,7 @@ func TestTermsAreShared(t *testing.T) {
 	}
 }
 
-// TestTermsKey: what differs in anything has another key.
+// TestTermsKey verifies that different terms have different keys.
 func TestTermsKey(t *testing.T) {
 	t.Parallel()
 	keys := make(map[string]string)
@@ -78,9 +78,8 @@ func TestTermsKey(t *testing.T) {
 	}
 }
 
-// TestReusedEntries: a request that is under way when its token is deleted counts for
-// nobody, though the entry is another token's immediately; and no request ever sees a
-// mixture of two tokens.
+// TestReusedEntries verifies that a request in progress when its token is deleted doesn't
+// count for the token that reuses the entry, and that no request sees a mixture of two tokens.
 func TestReusedEntries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -120,7 +119,7 @@ func TestReusedEntries(t *testing.T) {
 		match := s.must(t, parsed(t, secret))
 		if before.number != 0 {
 			if match.number != before.number {
-				t.Fatalf("the entry %d isn't used again, but %d", before.number, match.number)
+				t.Fatalf("entry %d was not reused; got entry %d", before.number, match.number)
 			}
 			s.CountAllowed(before, "a:b", LastUse{Time: testTime})
 			s.CountDenied(before, testTime, "a:b", "x")
@@ -147,16 +146,16 @@ func TestReusedEntries(t *testing.T) {
 	}
 }
 
-// TestMemoryOfTokens: a token in use takes at most 300 bytes, of which the garbage
-// collector looks at none.
+// TestMemoryOfTokens verifies that a token in use takes at most 300 bytes, none of which the
+// garbage collector scans.
 func TestMemoryOfTokens(t *testing.T) {
 	const tokens, most = 100_000, 300
 	s := openTestStore(t)
-	fill(s, 1) // what a store begins with
+	fill(s, 1) // allocates what every store needs
 	before := heap()
 	fill(s, tokens)
 	if each := (heap() - before) / tokens; each > most {
-		t.Errorf("%d bytes each, of %d", each, most)
+		t.Errorf("%d bytes each, want at most %d", each, most)
 	} else {
 		t.Logf("%d bytes each", each)
 	}
@@ -166,7 +165,7 @@ func TestMemoryOfTokens(t *testing.T) {
 	}
 }
 
-// pointers reports whether the garbage collector has to look into values of a type.
+// pointers reports whether the garbage collector has to scan values of a type.
 func pointers(kind reflect.Type) bool {
 	switch kind.Kind() {
 	case reflect.Struct:

@@ -18,21 +18,21 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// openJournaled returns a store with a journal.
+// openJournaled returns a store with a journal file.
 func openJournaled(t *testing.T) *testStore {
 	backend := newMemory()
 	backend.journal = filepath.Join(t.TempDir(), "journal")
 	return reopen(t, backend, newTestClock(testTime))
 }
 
-// kill returns the store as a new process finds it when the old one is killed now.
+// kill returns the store as a new process would open it if the current one were killed now.
 func (s *testStore) kill(t *testing.T) *testStore {
 	t.Helper()
 	killed := s.memory.copy(t)
 	return reopen(t, killed, s.clock)
 }
 
-// copy returns a copy of the backend as it is on disk, with the journal.
+// copy returns a copy of the backend as it is on disk, including the journal.
 func (m *memory) copy(t testing.TB) *memory {
 	t.Helper()
 	m.mu.Lock()
@@ -52,9 +52,8 @@ func (m *memory) copy(t testing.TB) *memory {
 	return c
 }
 
-// whileReplaying opens the backend and returns copies of it from before each transaction
-// until the counts of the killed process are saved, and from after the last one, when
-// there is no new journal yet.
+// whileReplaying opens the backend and returns copies of it made before each transaction that
+// saves the counts of the killed process, and one made after the last, without a new journal.
 func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memory) {
 	t.Helper()
 	m.beforeSave = func() { copies = append(copies, m.copy(t)) }
@@ -67,7 +66,7 @@ func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memor
 	return append(copies, last)
 }
 
-// sums returns a token's totals, and the sums of its series.
+// sums returns a token's allowed and denied totals, and the sums of its series.
 func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 	t.Helper()
 	got, err := s.Get(id)
@@ -84,9 +83,9 @@ func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 	return [2]uint64{got.Usage.Allowed, got.Usage.Denied}, series
 }
 
-// TestKilled kills the process at any moment: before, while and after usage is saved, in
-// any transaction of a flush, while the outcome of one is unknown, and while a process
-// that was killed before is being replayed. Each request is counted once.
+// TestKilled kills the process at random moments: before, during and after a flush, in any of
+// its transactions, while the outcome of one is unknown, and while the counts of a killed
+// process are being replayed. Each request must count once.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -119,11 +118,11 @@ func TestKilled(t *testing.T) {
 	for round := range rounds {
 		count(random.IntN(3000))
 		var killed *memory
-		var atKill [][2]uint64 // the counts when it was killed
+		var atKill [][2]uint64 // the counts at the time of the kill
 		kill := func() { killed, atKill = s.memory.copy(t), slices.Clone(counts) }
 		fails, saves, after := random.IntN(3) == 0, random.IntN(2) == 0, random.IntN(4)
 		s.memory.beforeSave = func() {
-			if random.IntN(5) == 0 { // a request comes meanwhile
+			if random.IntN(5) == 0 { // requests arrive meanwhile
 				count(3)
 			}
 			if after--; after == 0 && fails {
@@ -142,7 +141,7 @@ func TestKilled(t *testing.T) {
 			count(random.IntN(50))
 			kill()
 		}
-		if round%3 == 0 { // killed while it replays
+		if round%3 == 0 { // kill it again while it replays
 			replaying := killed.whileReplaying(t, s.clock)
 			killed = replaying[random.IntN(len(replaying))]
 		}
@@ -197,7 +196,7 @@ func TestKilledInFlush(t *testing.T) {
 	}
 }
 
-// TestKilledInReplay kills the process while it saves what an earlier one had counted.
+// TestKilledInReplay kills the process while it saves the counts of an earlier one.
 func TestKilledInReplay(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -221,8 +220,8 @@ func TestKilledInReplay(t *testing.T) {
 	}
 }
 
-// TestReplayKeepsEverything: address, agent, route and the previous secret's use survive a
-// kill, and so does a quota.
+// TestReplayKeepsEverything verifies that the address, user agent, route, use of the previous
+// secret, and quota survive a kill.
 func TestReplayKeepsEverything(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -252,10 +251,10 @@ func TestReplayKeepsEverything(t *testing.T) {
 	}
 }
 
-// TestUnreadJournal: what a killed process counted, and can't be read at first, is added
-// once when it can, also after another kill, and to quotas that are in use; meanwhile
-// counting goes on.
-func TestUnreadJournal(t *testing.T) {
+// TestUnreadableJournal verifies that the counts of a killed process that can't be read at
+// first are added once when they can be, also after another kill, and to quotas in use.
+// Counting continues meanwhile.
+func TestUnreadableJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
 	tok, credential := s.create(t,
@@ -274,7 +273,7 @@ func TestUnreadJournal(t *testing.T) {
 	killed := s.memory.copy(t)
 	path := killed.journal
 	check(t, os.Rename(path, path+".kept"))
-	check(t, os.Mkdir(path, 0o700)) // which can't be read as a file
+	check(t, os.Mkdir(path, 0o700)) // can't be read as a file
 	s = reopen(t, killed, s.clock)
 	if err := s.CountsAtRisk(); !errors.Is(err, ErrCountsUnread) {
 		t.Fatalf("at risk: %v", err)
@@ -288,8 +287,8 @@ func TestUnreadJournal(t *testing.T) {
 	}
 	check(t, os.Remove(path))
 	check(t, os.Rename(path+".kept", path))
-	again := s.kill(t) // while the journal is unread
-	s.tend()
+	again := s.kill(t) // the journal has not been read yet
+	s.checkJournal()
 	if err := s.CountsAtRisk(); err != nil {
 		t.Errorf("still at risk: %v", err)
 	}
@@ -307,15 +306,15 @@ func TestUnreadJournal(t *testing.T) {
 	}
 }
 
-// TestDamagedJournalWhileRunning: a journal that is cut off, removed or replaced is made
-// anew with what is not saved, and nothing is lost.
+// TestDamagedJournalWhileRunning verifies that a journal that is truncated, removed or
+// replaced is recreated with the unsaved counts, and that no counts are lost.
 func TestDamagedJournalWhileRunning(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(path string) error{
-		"cut off":  func(path string) error { return os.Truncate(path, 5000) },
-		"emptied":  func(path string) error { return os.Truncate(path, 0) },
-		"removed":  os.Remove,
-		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+		"truncated": func(path string) error { return os.Truncate(path, 5000) },
+		"emptied":   func(path string) error { return os.Truncate(path, 0) },
+		"removed":   os.Remove,
+		"replaced":  func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
 		"overwritten": func(path string) error {
 			file, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err == nil {
@@ -339,7 +338,7 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 			check(t, damage(s.memory.journal))
 			use()
 			s.memory.do(func() { s.memory.saveError = errors.New("full") })
-			s.tend()
+			s.checkJournal()
 			if s.CountsAtRisk() == nil {
 				t.Error("not at risk")
 			}
@@ -347,7 +346,7 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 				t.Errorf("%v, %v", totals, series)
 			}
 			s.memory.do(func() { s.memory.saveError = nil })
-			s.tend()
+			s.checkJournal()
 			if err := s.CountsAtRisk(); err != nil {
 				t.Errorf("still at risk: %v", err)
 			}
@@ -360,8 +359,8 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 	}
 }
 
-// TestForeignJournal: the journal of another store, or of a later state than a backup's,
-// adds nothing.
+// TestForeignJournal verifies that the journal of another store, or of a later state than a
+// backup's, adds no counts.
 func TestForeignJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -378,8 +377,8 @@ func TestForeignJournal(t *testing.T) {
 	}
 }
 
-// TestFullJournal: while usage can't be saved, counting goes on beyond the journal's
-// length, and says that a kill would lose some of it.
+// TestFullJournal verifies that counting continues beyond the journal's capacity while usage
+// can't be saved, and that the store reports that a kill would lose counts.
 func TestFullJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -401,21 +400,21 @@ func TestFullJournal(t *testing.T) {
 	select {
 	case <-s.journal.Full():
 	default:
-		t.Error("the journal doesn't say that it is half full")
+		t.Error("the journal doesn't report that it is half full")
 	}
 	if err := s.Flush(); err == nil {
-		t.Error("saved")
+		t.Error("Flush succeeded")
 	}
-	s.tend()
+	s.checkJournal()
 	if s.CountsAtRisk() == nil {
 		t.Error("not at risk")
 	}
 	s.memory.do(func() { s.memory.saveError = nil })
 	before, err := os.Stat(s.memory.journal)
 	check(t, err)
-	s.tend()
+	s.checkJournal()
 	if after, err := os.Stat(s.memory.journal); err != nil || !os.SameFile(before, after) {
-		t.Errorf("the journal was created anew: %v", err)
+		t.Errorf("the journal was recreated: %v", err)
 	}
 	if err := s.CountsAtRisk(); err != nil {
 		t.Errorf("still at risk: %v", err)
@@ -426,8 +425,8 @@ func TestFullJournal(t *testing.T) {
 	}
 }
 
-// TestStalledFlush: while the backend takes long, the store says that a kill would lose what
-// the journal has no room for.
+// TestStalledFlush verifies that during a slow flush, the store reports that a kill would lose
+// counts once they exceed the journal's capacity.
 func TestStalledFlush(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -457,24 +456,24 @@ func TestStalledFlush(t *testing.T) {
 	}
 }
 
-// FuzzDecodeCounted: whatever an entry holds, reading it ends, and an entry is what was
-// encoded.
-func FuzzDecodeCounted(f *testing.F) {
+// FuzzParseJournalEntry verifies that parsing accepts any input and is the inverse of
+// encoding.
+func FuzzParseJournalEntry(f *testing.F) {
 	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl")
 	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent string) {
 		use := lastUse(b)
-		if _, ok := decodeCounted(b); !ok && use != (LastUse{}) {
-			t.Fatalf("%x is no entry, but its use is %+v", b, use)
+		if _, ok := parseJournalEntry(b); !ok && use != (LastUse{}) {
+			t.Fatalf("%x is not an entry, but its use is %+v", b, use)
 		}
-		c := counted{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
+		c := journalEntry{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
 			address: address, agent: agent}
-		c.cut()
+		c.truncate()
 		if c.length() > journal.MaxEntry {
 			t.Fatalf("%d bytes", c.length())
 		}
 		entry := make([]byte, c.length())
 		c.encode(entry)
-		e, ok := decodeCounted(entry)
+		e, ok := parseJournalEntry(entry)
 		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route),
 			textAddress: []byte(c.address), textAgent: []byte(c.agent)}
 		if !ok || e.id != c.id || e.at != c.at || !e.previous || !slices.EqualFunc(e.texts[:], texts[:], bytes.Equal) {

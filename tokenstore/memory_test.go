@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// memory is a Backend in memory, with places to make trouble at.
+// memory is an in-memory Backend with hooks and injectable errors.
 type memory struct {
 	mu       sync.Mutex
 	tokens   map[token.ID][]byte
@@ -26,15 +26,14 @@ type memory struct {
 	state    State
 	sequence uint64
 	closed   bool
-	// calls counts the calls of the reading methods by name.
+	// calls counts calls by method, except for Prune.
 	calls map[string]int
 
-	// afterIDOf and afterToken, if set, run when the method has read, without a
-	// lock.
+	// afterIDOf and afterToken, if set, run at the end of the method, without the lock.
 	afterIDOf  func(token.ID)
 	afterToken func(token.ID)
-	// applyError, if set, is what Apply returns; applyLoses says that the change
-	// isn't made then.
+	// applyError, if set, is the error that Apply returns. If applyLoses is set, it doesn't
+	// store the change.
 	applyError  error
 	applyLoses  bool
 	tokenError  error
@@ -42,11 +41,11 @@ type memory struct {
 	stateError  error
 	timesError  error
 	backupError error
-	// saves says that SaveUsage saves although it returns saveError.
+	// saves makes SaveUsage save although it returns saveError.
 	saves bool
-	// journal is the path of the journal, if there is one.
+	// journal is the path of the journal, or empty.
 	journal string
-	// beforeSave, if set, runs before each SaveUsage, without a lock.
+	// beforeSave, if set, runs before each SaveUsage, without the lock.
 	beforeSave func()
 }
 
@@ -189,7 +188,7 @@ func (m *memory) put(tok *token.Token) {
 	}
 }
 
-// wrote counts a change that was written.
+// wrote increments the sequence if err is nil.
 func (m *memory) wrote(err error) {
 	if err == nil {
 		m.sequence++
@@ -209,7 +208,7 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	}
 	defer end()
 	compare := func(a, b Position) int {
-		// A token without end comes last.
+		// Tokens that never expire come last.
 		if c := a.Time.Compare(b.Time); c != 0 && (order != OrderExpires || a.Time.IsZero() == b.Time.IsZero()) {
 			return c
 		} else if c != 0 {
@@ -245,7 +244,7 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	return nil
 }
 
-// Scan yields the tokens as they are when it is called, like a transaction that reads.
+// Scan yields the tokens as they are when it is called, like a read transaction.
 func (m *memory) Scan(after token.ID, yield func(*token.Token, Usage) bool) error {
 	end, err := m.begin("Scan")
 	if err != nil {
@@ -284,8 +283,8 @@ func (m *memory) Request(key token.Digest) (KeptRequest, error) {
 	return kept, nil
 }
 
-// Audit numbers the entries of each time in the order in which they came. Prune removes all
-// of a time, so the numbers of the others stay.
+// Audit numbers the entries of the same time in the order of their arrival. Prune removes all
+// entries of a time, so the other numbers don't change.
 func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error {
 	end, err := m.begin("Audit")
 	if err != nil {
@@ -313,7 +312,7 @@ func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEnt
 }
 
 func (m *memory) Prune(keep Retention) (bool, error) {
-	m.mu.Lock() // and isn't counted: it comes when it likes
+	m.mu.Lock() // not counted, because it runs in the background
 	defer m.mu.Unlock()
 	if m.closed {
 		return false, ErrClosed
@@ -329,7 +328,7 @@ func (m *memory) Prune(keep Retention) (bool, error) {
 	return false, nil
 }
 
-// Backup copies nothing but the tokens' records.
+// Backup copies only the tokens' records.
 func (m *memory) Backup() (io.ReadCloser, int64, error) {
 	end, err := m.begin("Backup")
 	if err != nil {
@@ -352,8 +351,7 @@ func (m *memory) Close() error {
 
 func (m *memory) reopen() { m.do(func() { m.closed = false }) }
 
-// called returns how often each reading method has been called since the last
-// time.
+// called returns the number of calls by method since the last time, and resets it.
 func (m *memory) called() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -362,7 +360,7 @@ func (m *memory) called() map[string]int {
 	return calls
 }
 
-// do runs f while no call is under way.
+// do runs f with the lock held.
 func (m *memory) do(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,14 +23,14 @@ func (m *memory) Usage(id token.ID, first, last Day) (Usage, FlushState, error) 
 	return used, m.state.Flush, err
 }
 
-// saved returns what SaveUsage has saved of a token.
+// saved returns the usage of a token that SaveUsage has saved.
 func (m *memory) saved(id token.ID) (Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.usage(id)
 }
 
-// usage is saved with the lock held.
+// usage is like saved. The caller must hold m.mu.
 func (m *memory) usage(id token.ID) (Usage, error) {
 	record, ok := m.used[id]
 	if !ok {
@@ -97,7 +97,9 @@ func (m *memory) SetTimes(times State, entry *AuditEntry) error {
 	}
 	defer end()
 	for _, t := range []struct{ to, from *time.Time }{
-		{&m.state.Recorded, &times.Recorded}, {&m.state.Elapsed, &times.Elapsed}, {&m.state.Announced, &times.Announced},
+		{&m.state.Recorded, &times.Recorded},
+		{&m.state.Elapsed, &times.Elapsed},
+		{&m.state.Announced, &times.Announced},
 	} {
 		if !t.from.IsZero() {
 			*t.to = *t.from

@@ -13,48 +13,48 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// pending is what has been counted and is not saved yet, token by token.
+// pending holds unsaved usage by token.
 type pending struct {
 	mu sync.Mutex
-	// saving is being saved, or could not be; nil if all before current is saved.
+	// saving is the batch that is being saved or could not be saved, or nil if everything
+	// before current has been saved.
 	saving *batch
-	// current has all entries that were read from the journal since.
+	// current has all entries that were read from the journal after saving.
 	current *batch
-	// words are the scopes and outcomes that have been seen, so that each is in memory
-	// once.
+	// words interns scopes and outcomes, so that each is in memory only once.
 	words map[string]string
-	// spare is an empty batch, to use its memory again.
+	// spare is an empty batch whose memory is reused.
 	spare *batch
 }
 
-// batch is what one flush saves.
+// batch is the usage saved by one flush.
 type batch struct {
-	// flush is its number; see [FlushState].
+	// flush is the number of the flush; see [FlushState].
 	flush uint64
-	// end is how far the journal was read into it.
+	// end is the position up to which the journal was read into the batch.
 	end     journal.Position
 	numbers map[token.ID]int
 	uses    []tokenUse
 }
 
-// tokenUse is what came to the usage of one token.
+// tokenUse is the unsaved usage of one token.
 type tokenUse struct {
 	id token.ID
-	// last and previous are the newest entries of allowed requests with the present
-	// secret or any, and with the one from before a rotation.
+	// last is the newest entry of an allowed request, and previous the newest one of an
+	// allowed request that used the previous secret.
 	last, previous     []byte
 	lastAt, previousAt int64
 	counts             []hourCount
 }
 
-// hourCount counts the requests of an hour for one scope with one outcome.
+// hourCount counts the requests of one hour with one scope and outcome.
 type hourCount struct {
 	hour           int64 // since 1970
 	scope, outcome string
 	n              uint64
 }
 
-// maxSpare is how many tokens a batch may have had whose memory is kept.
+// maxSpare is the maximum number of tokens in a batch whose memory is reused.
 const maxSpare = 1 << 16
 
 func newPending(flush uint64) *pending {
@@ -63,15 +63,15 @@ func newPending(flush uint64) *pending {
 
 func newBatch(flush uint64) *batch { return &batch{flush: flush, numbers: make(map[token.ID]int)} }
 
-// fold reads the entries of the journal that were not read yet.
-func (p *pending) fold(j *journal.Journal) {
+// drain reads the unread entries of the journal.
+func (p *pending) drain(j *journal.Journal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read(j)
 }
 
-// addAll adds entries that an earlier process left, and returns the number of the flush
-// that will save them.
+// addAll adds entries of an earlier process, and returns the number of the flush that will
+// save them.
 func (p *pending) addAll(entries [][]byte) (flush uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,12 +81,12 @@ func (p *pending) addAll(entries [][]byte) (flush uint64) {
 	return p.current.flush
 }
 
-// read is fold with the lock held.
+// read is like drain. The caller must hold p.mu.
 func (p *pending) read(j *journal.Journal) { j.Read(p.add) }
 
-// add adds an entry. The lock is held.
+// add adds an entry. The caller must hold p.mu.
 func (p *pending) add(entry []byte) {
-	e, ok := decodeCounted(entry)
+	e, ok := parseJournalEntry(entry)
 	if !ok {
 		return
 	}
@@ -104,7 +104,7 @@ func (p *pending) add(entry []byte) {
 	}
 }
 
-// word returns a text that is not the journal's memory.
+// word returns an interned copy of a text in the journal's memory.
 func (p *pending) word(b []byte) string {
 	word, ok := p.words[string(b)]
 	if !ok {
@@ -114,14 +114,14 @@ func (p *pending) word(b []byte) string {
 	return word
 }
 
-// use returns what came to a token.
+// use returns the batch's usage of a token, which it creates if there is none.
 func (b *batch) use(id token.ID) *tokenUse {
 	n, ok := b.numbers[id]
 	if !ok {
 		n = len(b.uses)
 		b.numbers[id] = n
 		if n < cap(b.uses) {
-			b.uses = b.uses[:n+1] // with the memory of one before
+			b.uses = b.uses[:n+1] // reuses memory
 		} else {
 			b.uses = append(b.uses, tokenUse{})
 		}
@@ -130,7 +130,7 @@ func (b *batch) use(id token.ID) *tokenUse {
 	return &b.uses[n]
 }
 
-// begin sets the use to the one of an unused token. It keeps the memory.
+// begin resets u to an unused token, reusing its memory.
 func (u *tokenUse) begin(id token.ID) {
 	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0]}
 }
@@ -145,7 +145,7 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 	u.counts = append(u.counts, hourCount{hour, scope, outcome, 1})
 }
 
-// usage returns what came to the token as a usage.
+// usage returns u as a Usage, for [Usage.Plus].
 func (u *tokenUse) usage() Usage {
 	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
 	slices.SortFunc(u.counts, func(a, b hourCount) int {
@@ -167,9 +167,10 @@ func (u *tokenUse) usage() Usage {
 	return usage
 }
 
-// cut returns the batch to save: the one that could not be saved before, and whether there
-// is more; or all that was counted until now. It returns nil if there is nothing.
-func (p *pending) cut(j *journal.Journal) (b *batch, more bool) {
+// nextBatch returns the next batch to save, or nil if there is none. If the last batch could
+// not be saved, it returns that one again and reports that there may be more. Otherwise the
+// batch has everything counted so far.
+func (p *pending) nextBatch(j *journal.Journal) (b *batch, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read(j)
@@ -189,7 +190,7 @@ func (p *pending) cut(j *journal.Journal) (b *batch, more bool) {
 	return b, false
 }
 
-// ids returns the tokens of a batch that is being saved, in their order.
+// ids returns the sorted IDs of the batch's tokens.
 func (b *batch) ids() []token.ID {
 	ids := make([]token.ID, len(b.uses))
 	for i := range b.uses {
@@ -199,8 +200,8 @@ func (b *batch) ids() []token.ID {
 	return ids
 }
 
-// usages returns what came to tokens of a batch that is being saved. Of the days before
-// hours, the hours are added up.
+// usages returns the usage of the given tokens of a batch that is being saved. For days before
+// hours, it adds up the hours.
 func (p *pending) usages(b *batch, ids []token.ID, hours Day) iter.Seq2[token.ID, Usage] {
 	return func(yield func(token.ID, Usage) bool) {
 		for _, id := range ids {
@@ -219,7 +220,7 @@ func (p *pending) usages(b *batch, ids []token.ID, hours Day) iter.Seq2[token.ID
 	}
 }
 
-// saved forgets the batch that was being saved.
+// saved discards the batch that was being saved.
 func (p *pending) saved() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,9 +233,9 @@ func (p *pending) saved() {
 	}
 }
 
-// of returns what came to a token and the backend may not have: all that was counted
-// until now.
-func (p *pending) of(id token.ID, j *journal.Journal) (differences []difference) {
+// differences returns the differences to a token's usage that the backend may not have yet,
+// including everything counted so far.
+func (p *pending) differences(id token.ID, j *journal.Journal) (differences []difference) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read(j)
@@ -249,13 +250,13 @@ func (p *pending) of(id token.ID, j *journal.Journal) (differences []difference)
 	return differences
 }
 
-// difference is what one flush brings to a token's usage.
+// difference is the difference that one flush makes to a token's usage.
 type difference struct {
 	flush uint64
 	usage Usage
 }
 
-// tokens is how many tokens have counts that are not saved.
+// tokens returns the number of tokens with unsaved counts.
 func (p *pending) tokens(j *journal.Journal) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,20 +6,20 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Principal is who a request comes from: what it needs of a token. The zero Principal
-// is nobody.
+// Principal identifies who a request comes from. It is the part of a token that requests need.
+// The zero Principal is unknown.
 type Principal struct {
 	ID token.ID
 	// ExpiresAt and NotBefore are as in [token.Token].
 	ExpiresAt, NotBefore time.Time
-	// began is when the life of the token's present secret began.
+	// began is when the lifetime of the token's current secret began.
 	began time.Time
 	name  tokenName
-	// Terms is nil if it is nobody.
+	// Terms is nil if the Principal is unknown.
 	*token.Terms
 }
 
-// Known says whether it is somebody.
+// Known reports whether the Principal belongs to a token.
 func (p *Principal) Known() bool { return p.Terms != nil }
 
 // Name returns the token's name.
@@ -30,14 +30,14 @@ func (p *Principal) Name() string {
 	return string(p.name.short[:p.name.length])
 }
 
-// tokenName is a name that takes no memory of its own, unless it is long.
+// tokenName is a name that needs no separate memory unless it is long.
 type tokenName struct {
 	short  [inlineName]byte
 	length uint8
 	long   string
 }
 
-// inlineName is how long a short name is at most, in bytes.
+// inlineName is the maximum length of a short name in bytes.
 const inlineName = 64
 
 func newTokenName(name string) (n tokenName) {
@@ -49,13 +49,13 @@ func newTokenName(name string) (n tokenName) {
 	return n
 }
 
-// PrincipalOf returns what a request needs of a token.
+// PrincipalOf returns the token's Principal.
 func PrincipalOf(t *token.Token) Principal {
 	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore,
 		began: t.ValidFrom(), Terms: &t.Terms}
 }
 
-// ExpiresSoon is [token.Token.ExpiresSoon].
+// ExpiresSoon is like [token.Token.ExpiresSoon].
 func (p *Principal) ExpiresSoon(warning token.Lifetime, now time.Time) bool {
 	return token.NearExpiry(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
 }

@@ -10,25 +10,25 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TokenUsage is a token with its usage up to the moment of the call.
+// TokenUsage is a token with its usage at the moment of the call.
 type TokenUsage struct {
 	Token *token.Token
 	Usage Usage
 }
 
-// Ping says whether the backend answers. The error is [ErrUnavailable].
+// Ping returns an [ErrUnavailable] if the backend can't be read.
 func (s *Store) Ping() error {
 	_, _, err := s.List(Page{Order: OrderCreated, Limit: 1})
 	return err
 }
 
-// Get returns a token. The errors are [ErrNotFound], [token.ErrDamaged] and
+// Get returns a token with its usage. The errors are [ErrNotFound], [token.ErrDamaged] and
 // [ErrUnavailable].
 func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	if s.closed.Load() {
 		return TokenUsage{}, ErrClosed
 	}
-	if err := s.uncertain.check(id); err != nil {
+	if err := s.inDoubt.check(id); err != nil {
 		return TokenUsage{}, err
 	}
 	token, err := s.backend.Token(id)
@@ -38,9 +38,9 @@ func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	return s.WithUsage(token)
 }
 
-// Lookup finds the token whose secret was presented, whatever its state, and says
-// whether it is the secret from before the last rotation. It counts nothing. The
-// errors are those of [Store.Authenticate].
+// Lookup finds the token that a presented secret belongs to, whatever its status, and reports
+// whether the secret is the previous one. It counts nothing. The errors are those of
+// [Store.Authenticate].
 func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err error) {
 	if s.closed.Load() {
 		return TokenUsage{}, false, ErrClosed
@@ -54,29 +54,29 @@ func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err
 	}
 	previous, ok := found.Token.SecretOf(c.Digest)
 	if !ok {
-		return TokenUsage{}, false, ErrNotFound // rotated away in between
+		return TokenUsage{}, false, ErrNotFound // rotated in between
 	}
 	return found, previous, nil
 }
 
-// WithUsage returns a token with its usage up to now.
+// WithUsage returns the token with its usage up to now.
 func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 	used, err := s.usage(token.ID, noDay, noDay-1)
 	return TokenUsage{Token: token, Usage: used}, err
 }
 
-// noDay is a day that no token is used on.
+// noDay is a day on which no token is used.
 const noDay Day = 0
 
-// usage returns a token's usage up to now, with the days from first to last.
+// usage returns a token's usage up to now, including the days from first to last.
 func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
-	// What was counted comes first: if it is saved meanwhile, the state says so.
-	counted := s.pending.of(id, s.journal)
+	// Read pending usage first: if it is saved meanwhile, the state includes it.
+	counted := s.pending.differences(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
 	if errors.Is(err, token.ErrDamaged) {
-		// The token is good; only its history is lost. That refuses nobody.
-		s.logger.Error("the usage record of a token is damaged; its counts begin anew", zap.Stringer("token_id", id),
-			zap.Error(err))
+		// Only the token's history is lost; requests are still accepted.
+		s.logger.Error("the usage record of a token is damaged; its counts restart from zero",
+			zap.Stringer("token_id", id), zap.Error(err))
 	} else if err != nil {
 		return Usage{}, readError(err)
 	}
@@ -85,15 +85,15 @@ func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 			used = used.Plus(d.usage)
 		}
 	}
-	if used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last }); len(
-		used.Days) == 0 {
+	used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last })
+	if len(used.Days) == 0 {
 		used.Days = nil
 	}
 	return used, nil
 }
 
-// PreviousUse returns the newest allowed request with the token's secret from before
-// its last rotation, or none. The errors are [ErrNotFound] and [ErrUnavailable].
+// PreviousUse returns the token and the newest allowed request with its previous secret, or a
+// zero LastUse if there is none. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 	token, err := s.backend.Token(id)
 	if err != nil {
@@ -104,25 +104,25 @@ func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 		return nil, LastUse{}, err
 	}
 	if used.Previous.Time.Before(token.SecretMadeAt) {
-		return token, LastUse{}, nil // of a secret before that
+		return token, LastUse{}, nil // the request used an older secret
 	}
 	return token, used.Previous, nil
 }
 
-// Page asks for part of the list of tokens.
+// Page selects a page of the list of tokens.
 type Page struct {
 	Order      Order
 	Descending bool
-	// After is the position of the last token already seen; nil begins.
+	// After is the position of the last token already seen. Nil starts at the first token.
 	After *Position
-	// Limit is the most tokens to return; less than 1 is 1.
+	// Limit is the maximum number of tokens to return. Values below 1 mean 1.
 	Limit int
-	// Match leaves out tokens it returns false for; nil keeps all.
+	// Match reports whether to include a token. Nil includes all.
 	Match func(*token.Token) bool
 }
 
-// List returns a page of tokens and the position to go on from, or nil if these
-// are the last.
+// List returns a page of tokens, and the position to continue from or nil if there are no more
+// tokens.
 func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	if s.closed.Load() {
 		return nil, nil, ErrClosed
@@ -159,17 +159,17 @@ func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	return tokens, &next, nil
 }
 
-// scanChunk is how many tokens are looked at in one go, so that the backend isn't
-// held for long: bbolt's file grows while it is read.
+// scanChunk is the number of tokens that one transaction of the backend scans. It is bounded
+// because bbolt's file grows while a read transaction is open.
 const scanChunk = 10_000
 
-// Scan calls visit with every token until it returns false. What visit is given is
-// valid during the call only: use Clone to keep it. Tokens that are made or deleted
-// meanwhile may be seen or not; all others are, once. It is the way to look at a
-// million tokens in less than a second; it fails when the context ends.
+// Scan calls visit for every token until visit returns false. The token is valid only during
+// the call; use Clone to retain it. Scan visits each token once, except that it may or may not
+// visit tokens created or deleted meanwhile. It scans a million tokens in less than a second.
+// It returns the context's error when the context is done.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
-	// What has been counted is saved first, so that it is in what the backend scans. If that
-	// fails, nothing is saved meanwhile.
+	// Flush first, so that the backend's usage includes everything counted. If that fails, the
+	// flusher stays locked, and nothing is saved during the scan.
 	unsaved, unlock, err := s.flushForScan()
 	if err != nil {
 		return readError(err)
@@ -187,7 +187,7 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 		more = false
 		err := s.backend.Scan(after, func(token *token.Token, usage Usage) bool {
 			if unsaved != nil {
-				for _, d := range s.pending.of(token.ID, s.journal) {
+				for _, d := range s.pending.differences(token.ID, s.journal) {
 					if !unsaved.includes(d.flush, token.ID) {
 						usage = usage.Plus(d.usage)
 					}
@@ -208,8 +208,8 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 	return nil
 }
 
-// flushForScan saves what has been counted. If it can't, it returns the state that the
-// backend has until unlock.
+// flushForScan flushes. If that fails, it returns the backend's FlushState, which doesn't
+// change until unlock is called.
 func (s *Store) flushForScan() (unsaved *FlushState, unlock func(), err error) {
 	s.flusher.mu.Lock()
 	if s.flush() == nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestLookup finds tokens in all states and counts nothing.
+// TestLookup verifies that Lookup finds the token of a current and a previous secret, even if
+// it is revoked, and counts nothing.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

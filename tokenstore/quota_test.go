@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// quotaTest takes requests of one token's quota.
+// quotaTest tests the quota of one token.
 type quotaTest struct {
 	*testing.T
 	*testStore
@@ -28,7 +28,7 @@ func newQuotaTest(t *testing.T, requests int64, period token.Period) *quotaTest 
 	return &quotaTest{t, s, token, credential}
 }
 
-// pass takes a request and counts it as let through.
+// pass takes a request from the quota and counts it as allowed.
 func (q *quotaTest) pass() {
 	q.Helper()
 	match := q.must(q.T, q.credential)
@@ -38,18 +38,18 @@ func (q *quotaTest) pass() {
 	q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
 }
 
-// exceeded says that nothing is left.
+// exceeded verifies that the quota is exhausted.
 func (q *quotaTest) exceeded() {
 	q.Helper()
 	match := q.must(q.T, q.credential)
 	_, standing, err := q.TakeQuota(match, q.Now())
 	if looked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded ||
 		standing.Remaining != 0 || looked != standing {
-		q.Errorf("%s: %+v, looked at %+v, %v", q.Now(), standing, looked, err)
+		q.Errorf("%s: %+v, QuotaStanding %+v, %v", q.Now(), standing, looked, err)
 	}
 }
 
-// left says how many are left.
+// left verifies how many requests are left.
 func (q *quotaTest) left(want int64) {
 	q.Helper()
 	if standing, err := q.QuotaStanding(PrincipalOf(q.token), q.Now()); err != nil || standing.Remaining != want {
@@ -66,7 +66,7 @@ func (q *quotaTest) at(text string) {
 	q.clock.set(now)
 }
 
-// restart closes the store and opens another over the same backend.
+// restart closes the store and opens another one with the same backend.
 func (q *quotaTest) restart() {
 	q.Helper()
 	if err := q.Close(); err != nil {
@@ -112,15 +112,15 @@ func TestDailyQuota(t *testing.T) {
 	q.at("2027-03-21T00:00:00Z")
 	q.pass()
 	q.left(1)
-	// A request that began before midnight takes of the new day, and takes nothing
-	// back.
+	// A request that began before midnight takes from the new day's quota, and doesn't reset
+	// it.
 	if got, err := q.QuotaStanding(PrincipalOf(q.token), q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 ||
 		got.Reset != 24*time.Hour+time.Second {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-// TestQuotaOfOne: of a hundred at once one passes. Security case USE-07.
+// TestQuotaOfOne verifies that one of a hundred concurrent requests passes a quota of one.
 func TestQuotaOfOne(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1, token.PeriodDay)
@@ -139,7 +139,8 @@ func TestQuotaOfOne(t *testing.T) {
 	}
 }
 
-// TestQuotaIsExact: of many at once exactly the quota passes, also over a restart.
+// TestQuotaIsExact verifies that exactly as many concurrent requests pass as the quota allows,
+// also across a restart.
 func TestQuotaIsExact(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1000, token.PeriodMonth)
@@ -155,7 +156,7 @@ func TestQuotaIsExact(t *testing.T) {
 					case err != nil:
 						t.Error(err)
 					case standing.Exceeded:
-					case passed.Load()%7 == 0: // as if its body were too large
+					case passed.Load()%7 == 0: // as if the request body were too large
 						reservation.Release()
 						if _, standing, err = q.TakeQuota(match, q.Now()); err != nil || standing.Exceeded {
 							continue
@@ -191,8 +192,8 @@ func TestRelease(t *testing.T) {
 	q.exceeded()
 }
 
-// TestQuotaCountsAllUse: a quota that is set or changed in the middle of a period
-// counts all that was used in it, and refusals never.
+// TestQuotaCountsAllUse verifies that a quota that is set or changed in the middle of a period
+// counts all allowed requests in it, and no refused ones.
 func TestQuotaCountsAllUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -233,9 +234,10 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	q.exceeded()
 }
 
-// TestQuotaAndTheClock: a clock that ran ahead into the next month and is put back
-// leaves this month's use as it was, and counts what was used meanwhile where it was.
-func TestQuotaAndTheClock(t *testing.T) {
+// TestQuotaAfterClockSetBack verifies that a clock that ran ahead into the next month and is
+// set back preserves the usage of the current month, and that requests made meanwhile count in
+// the month of their time.
+func TestQuotaAfterClockSetBack(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 2, token.PeriodMonth)
 	q.at("2027-03-31T12:00:00Z")
@@ -243,7 +245,7 @@ func TestQuotaAndTheClock(t *testing.T) {
 	q.at("2027-04-30T12:00:00Z")
 	q.pass()
 	q.at("2027-03-31T12:00:00Z")
-	q.left(1) // the recorded time counts
+	q.left(1) // the recorded time is in effect
 	if _, _, err := q.AcceptClock(testActor); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +258,7 @@ func TestQuotaAndTheClock(t *testing.T) {
 	q.exceeded()
 }
 
-func TestQuotaOfAStoreThatCantBeRead(t *testing.T) {
+func TestQuotaWithUnreadableStore(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 2, token.PeriodMonth)
 	match := q.must(t, q.credential)

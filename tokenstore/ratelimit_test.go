@@ -10,7 +10,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRateLimit: so many at once, which come back evenly.
+// TestRateLimit verifies that a limit allows a burst of its number of requests, which become
+// available again evenly.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -29,37 +30,37 @@ func TestRateLimit(t *testing.T) {
 			{0, false, 1, 40 * time.Second},
 			{0, false, 0, 20 * time.Second},
 			{0, true, 0, 20 * time.Second},
-			{19 * time.Second, true, 0, time.Second}, // one that is refused doesn't count
+			{19 * time.Second, true, 0, time.Second}, // a refused request doesn't count
 			{20 * time.Second, false, 0, 20 * time.Second},
 			{20*time.Second + 1, true, 0, 20*time.Second - 1},
 			{day, false, 2, 20 * time.Second},
 		}},
-		"a clock that is put back": {token.RateLimit{Requests: 2, Window: time.Minute}, []step{
+		"a clock that is set back": {token.RateLimit{Requests: 2, Window: time.Minute}, []step{
 			{day, false, 1, 30 * time.Second},
 			{day, false, 0, 30 * time.Second},
-			{day - time.Second, true, 0, 31 * time.Second}, // one that is a little late
+			{day - time.Second, true, 0, 31 * time.Second}, // a request with a slightly earlier time
 			{0, true, 0, 30 * time.Second},
 			{29 * time.Second, true, 0, time.Second},
 			{30 * time.Second, false, 0, 30 * time.Second},
 			{day, false, 1, 30 * time.Second},
 		}},
-		"one that doesn't divide": {token.RateLimit{Requests: 7, Window: time.Second}, []step{
+		"an uneven interval": {token.RateLimit{Requests: 7, Window: time.Second}, []step{
 			{0, false, 6, 142857143}, {0, false, 5, 285714286}, {0, false, 4, 428571429}, {0, false, 3, 571428572},
 			{0, false, 2, 714285715}, {0, false, 1, 857142858}, {0, false, 0, 142857143}, {0, true, 0, 142857143},
 			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
 		}},
 		"one a day": {token.RateLimit{Requests: 1, Window: day},
 			[]step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
-		"the most": {token.RateLimit{Requests: 1_000_000_000, Window: time.Second},
+		"the maximum": {token.RateLimit{Requests: 1_000_000_000, Window: time.Second},
 			[]step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
 	} {
 		var state rateState
 		for i, step := range test.steps {
 			now := testTime.Add(step.after)
 			clock := newTestClock(now)
-			looked := state.take(test.limit, now, clock, true)
-			if again := state.take(test.limit, now, clock, true); again != looked || looked.Exceeded != step.exceeded {
-				t.Errorf("%s, step %d: looking finds %+v, then %+v", name, i, looked, again)
+			peeked := state.take(test.limit, now, clock, true)
+			if again := state.take(test.limit, now, clock, true); again != peeked || peeked.Exceeded != step.exceeded {
+				t.Errorf("%s, step %d: peeking returns %+v, then %+v", name, i, peeked, again)
 			}
 			want := token.Standing{Limit: test.limit.Requests, Window: test.limit.Window, Remaining: step.remaining,
 				Reset: step.reset, Exceeded: step.exceeded}
@@ -70,9 +71,9 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-// TestRateLimitIsExact: with 64 goroutines whose looks at the clock come in any order,
-// there are never more than the limit at once and what has come back since. A limit
-// that counts a time twice which was gone back lets thousands more through.
+// TestRateLimitIsExact runs 64 goroutines that read the clock in any order and verifies that
+// no more requests pass than the limit and those that have become available since. A limit
+// that counted the same time twice after going back would allow thousands more.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	limit := token.RateLimit{Requests: 1000, Window: time.Minute}
@@ -100,13 +101,13 @@ func TestRateLimitIsExact(t *testing.T) {
 	took := time.Duration(clock.Load())
 	most := limit.Requests + int64((took+time.Second)/(limit.Window/time.Duration(limit.Requests)))
 	if got := passed.Load(); got > most || got < most-30 {
-		t.Errorf("%d of %d requests in %v were let through, want %d at most and hardly less", got, 64*2000, took, most)
+		t.Errorf("%d of %d requests in %v passed, want at most %d and at least 30 fewer", got, 64*2000, took, most)
 	}
 }
 
-// TestRateLimitOfASlowLook: a request that looked at the clock long before it came to
-// the limit gives nothing back.
-func TestRateLimitOfASlowLook(t *testing.T) {
+// TestRateLimitWithStaleTime verifies that a request that read the clock long before it takes
+// from the limit makes no requests available again.
+func TestRateLimitWithStaleTime(t *testing.T) {
 	t.Parallel()
 	limit := token.RateLimit{Requests: 2, Window: time.Minute}
 	clock := newTestClock(testTime.Add(time.Hour))
@@ -122,7 +123,8 @@ func TestRateLimitOfASlowLook(t *testing.T) {
 	}
 }
 
-// TestTakeRate: a change of the limit is in force at once and takes nothing back.
+// TestTakeRate verifies that a change of the limit takes effect immediately and doesn't reset
+// the requests already taken.
 func TestTakeRate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -154,13 +156,13 @@ func TestTakeRate(t *testing.T) {
 	take(false, 1)
 	take(false, 0)
 	take(true, 0)
-	change(120, time.Minute) // all of them are still to come back
+	change(120, time.Minute) // none are available yet
 	take(true, 0)
 	s.clock.set(testTime.Add(time.Second))
 	take(false, 1)
 	take(false, 0)
 	take(true, 0)
-	change(1, time.Second) // a window that is over sooner
+	change(1, time.Second) // a shorter window
 	s.clock.set(testTime.Add(2 * time.Second))
 	take(true, 0)
 	s.clock.set(testTime.Add(3 * time.Second))

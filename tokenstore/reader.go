@@ -6,16 +6,15 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Reader decodes many records one after the other, for a backend that goes through
-// all of them. What it returns is valid until its next call, and only as long as
-// the memory of the record is: its texts are pieces of the record. A Reader is for
-// one goroutine.
+// Reader decodes many records in sequence, for a backend that scans all of them. Its results
+// are valid until its next call and share memory with the record. A Reader must not be used
+// concurrently.
 type Reader struct {
 	token token.Token
 	id    token.ID
 }
 
-// Token reads the token kept under id. The error wraps [token.ErrDamaged].
+// Token decodes the token stored under id. The error wraps [token.ErrDamaged].
 func (r *Reader) Token(id token.ID, record []byte) (*token.Token, error) {
 	if err := r.token.Decode(id, record, true); err != nil {
 		return nil, err
@@ -23,13 +22,14 @@ func (r *Reader) Token(id token.ID, record []byte) (*token.Token, error) {
 	return &r.token, nil
 }
 
-// Usage reads the usage kept under id. The error wraps [token.ErrDamaged].
+// Usage decodes the usage stored under id, without its days. The error wraps
+// [token.ErrDamaged].
 func (r *Reader) Usage(id token.ID, record []byte) (Usage, error) {
-	r.id = id // whose memory is the Reader's
+	r.id = id // avoids an allocation
 	return decodeUsage(r.id[:], record, true, false)
 }
 
-// Clone returns a usage, without its days, that shares no memory with u.
+// Clone returns a copy of u without its days. The copy shares no memory with u.
 func (u Usage) Clone() Usage {
 	u.Last, u.Previous, u.Days = u.Last.clone(), u.Previous.clone(), nil
 	return u
@@ -40,7 +40,7 @@ func (u LastUse) clone() LastUse {
 	return u
 }
 
-// Clone returns a token with its usage that shares no memory with t.
+// Clone returns a copy of t that shares no memory with t.
 func (t TokenUsage) Clone() TokenUsage {
 	return TokenUsage{Token: t.Token.Clone(), Usage: t.Usage.Clone()}
 }

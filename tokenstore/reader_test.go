@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestScan: every token is seen once, over the ends of chunks, with its saved or
-// its present usage, and what is cloned stays right.
+// TestScan verifies that Scan visits every token once across chunks, with its usage up to now,
+// and that clones remain valid.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -51,7 +51,7 @@ func TestScan(t *testing.T) {
 		return true
 	})
 	if err != nil || len(got) != len(want) {
-		t.Fatalf("%d of %d tokens: %v", len(got), len(want), err)
+		t.Fatalf("visited %d of %d tokens: %v", len(got), len(want), err)
 	}
 	for id, token := range want {
 		if !reflect.DeepEqual(got[id], token) {
@@ -72,8 +72,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestScanBeforeSave: a scan that begins while usage can't be saved sees each count once,
-// even if a flush would succeed while the scan is under way.
+// TestScanBeforeSave verifies that a scan that begins while usage can't be saved sees each
+// count once, even if a flush could succeed during the scan.
 func TestScanBeforeSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -99,14 +99,15 @@ func TestScanBeforeSave(t *testing.T) {
 		return true
 	})
 	if err != nil || seen != tokens {
-		t.Errorf("%d of %d tokens: %v", seen, tokens, err)
+		t.Errorf("visited %d of %d tokens: %v", seen, tokens, err)
 	}
 	if err := s.Flush(); err != nil {
 		t.Errorf("after the scan: %v", err)
 	}
 }
 
-// TestCloneSharesNothing overwrites what a Reader read from.
+// TestCloneSharesNothing verifies that a clone doesn't change when the Reader's record is
+// overwritten.
 func TestCloneSharesNothing(t *testing.T) {
 	t.Parallel()
 	tok := fullToken()
@@ -126,7 +127,7 @@ func TestCloneSharesNothing(t *testing.T) {
 		Format: token.FormatNative, CreatedAt: testTime, Digest: tok.Digest, Version: 1})
 	if read, err = r.Token(tok.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 ||
 		len(read.AllowedIPs) > 0 || read.Name != "" {
-		t.Errorf("the next token has something of the last: %+v, %v", read, err)
+		t.Errorf("the next token has data of the previous one: %+v, %v", read, err)
 	}
 	if !maps.Equal(metadata, clone.Metadata) {
 		t.Error("a clone changed with the Reader")

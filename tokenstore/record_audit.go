@@ -19,8 +19,7 @@ const (
 	auditChange
 )
 
-// EncodeAuditEntry returns the record of an audit entry for a backend to keep
-// under key.
+// EncodeAuditEntry returns the record of an audit entry that a backend stores under key.
 func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 	b := make([]byte, 0, 128)
 	b = wire.AppendTime(b, auditTime, e.Time)
@@ -33,7 +32,7 @@ func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 	return wire.AddChecksum(auditRecord, key, b)
 }
 
-// DecodeAuditEntry reads the audit entry kept under key. The error wraps
+// DecodeAuditEntry decodes the audit entry stored under key. The error wraps
 // [token.ErrDamaged].
 func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
 	fields, err := wire.VerifyChecksum(auditRecord, key, record)
@@ -63,7 +62,7 @@ func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
 		return wire.ErrUnknownField
 	})
 	if err == nil && !found {
-		err = errors.New("it names no token")
+		err = errors.New("it has no token ID field")
 	}
 	if err != nil {
 		return AuditEntry{}, wire.Damaged(err)

@@ -7,17 +7,15 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Field numbers of a secret that was taken out of service.
+// Field number of an EndedSecret.
 const endedAt protowire.Number = 1
 
-// EncodeEnded returns the record of a secret that was taken out of service, for a
-// backend to keep under its digest.
+// EncodeEnded returns the record of an EndedSecret that a backend stores under its digest.
 func EncodeEnded(e EndedSecret) []byte {
 	return wire.AddChecksum(endedRecord, e.Digest[:], wire.AppendTime(nil, endedAt, e.At))
 }
 
-// DecodeEnded reads the record of a secret that was taken out of service, kept under
-// its digest. The error wraps [token.ErrDamaged].
+// DecodeEnded decodes the EndedSecret stored under digest. The error wraps [token.ErrDamaged].
 func DecodeEnded(digest token.Digest, record []byte) (EndedSecret, error) {
 	fields, err := wire.VerifyChecksum(endedRecord, digest[:], record)
 	if err != nil {

@@ -7,15 +7,14 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Field numbers of a kept request.
+// Field numbers of a KeptRequest.
 const (
 	requestBody protowire.Number = iota + 1
 	requestTokenID
 	requestTime
 )
 
-// EncodeRequest returns the record of a kept request for a backend to keep under
-// the request's key.
+// EncodeRequest returns the record of a KeptRequest that a backend stores under its key.
 func EncodeRequest(r KeptRequest) []byte {
 	b := make([]byte, 0, 64)
 	b = wire.AppendBytes(b, requestBody, r.Body[:])
@@ -24,8 +23,7 @@ func EncodeRequest(r KeptRequest) []byte {
 	return wire.AddChecksum(requestRecord, r.Key[:], b)
 }
 
-// DecodeRequest reads the record of the request that is kept under key. The error
-// wraps [token.ErrDamaged].
+// DecodeRequest decodes the KeptRequest stored under key. The error wraps [token.ErrDamaged].
 func DecodeRequest(key token.Digest, record []byte) (KeptRequest, error) {
 	fields, err := wire.VerifyChecksum(requestRecord, key[:], record)
 	if err != nil {

@@ -24,11 +24,11 @@ const (
 	usagePreviousIP
 	usagePreviousUserAgent
 	usagePreviousRoute
-	usageLastScope // of the last use; no longer written or read
+	usageLastScope // of the last use; no longer written, ignored when read
 )
 
-// EncodeUsage returns the record of a token's usage for a backend to keep under
-// the token's id, with the last of its days.
+// EncodeUsage returns the record of a token's usage that a backend stores under the token's
+// ID. The record includes the last of the days.
 func EncodeUsage(id token.ID, u Usage) []byte {
 	b := make([]byte, 0, 192)
 	b = wire.AppendUint(b, usageAllowed, u.Allowed)
@@ -49,13 +49,14 @@ func EncodeUsage(id token.ID, u Usage) []byte {
 	return wire.AddChecksum(usageRecord, id[:], b)
 }
 
-// DecodeUsage reads the usage record kept under id. The error wraps [token.ErrDamaged].
+// DecodeUsage decodes the usage record stored under id. The error wraps [token.ErrDamaged].
 // The usage shares no memory with the record.
 func DecodeUsage(id token.ID, record []byte) (Usage, error) {
 	return decodeUsage(id[:], record, false, true)
 }
 
-// decodeUsage reads the day only if it is asked for.
+// decodeUsage decodes a usage record. It decodes the day only if withDay is set. If borrowed
+// is set, the usage shares memory with the record.
 func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error) {
 	fields, err := wire.VerifyChecksum(usageRecord, key, record)
 	if err != nil {
@@ -120,8 +121,7 @@ const (
 	dayCount
 )
 
-// EncodeDay returns the record of one day of a token's usage for a backend to keep
-// under the key.
+// EncodeDay returns the record of one day of a token's usage that a backend stores under key.
 func EncodeDay(key []byte, d DayUsage) []byte {
 	b := make([]byte, 0, 128)
 	if d.Whole {
@@ -130,8 +130,7 @@ func EncodeDay(key []byte, d DayUsage) []byte {
 	return wire.AddChecksum(dayRecord, key, appendPoints(b, dayCount, d))
 }
 
-// DecodeDay reads the record of a day kept under the key. The error wraps
-// [token.ErrDamaged].
+// DecodeDay decodes the record of a day stored under key. The error wraps [token.ErrDamaged].
 func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	d := DayUsage{Day: day}
 	fields, err := wire.VerifyChecksum(dayRecord, key, record)
@@ -141,7 +140,7 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case dayWhole:
-			if len(d.Points) > 0 { // they were read as those of hours
+			if len(d.Points) > 0 { // already decoded as hours
 				return wire.ErrField
 			}
 			var whole int64
@@ -158,8 +157,9 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	return d, nil
 }
 
-// appendPoints writes a field for each scope and outcome: these two, then each hour that
-// has requests and their number, or only the number of the whole day.
+// appendPoints appends one field per scope and outcome. It contains the scope, the outcome,
+// and each hour that has requests followed by their number, or for a whole day only the
+// number.
 func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	var value []byte
 	for i, p := range d.Points {
@@ -178,7 +178,7 @@ func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	return b
 }
 
-// setDay reads a day, which is written plus one because zeros aren't.
+// setDay decodes a day, which is encoded plus one because zeros are not encoded.
 func setDay(f wire.Field, d *DayUsage) error {
 	var n uint64
 	if err := f.SetUint(&n); err != nil {
@@ -192,7 +192,7 @@ func setDay(f wire.Field, d *DayUsage) error {
 	return nil
 }
 
-// addPoints reads the points of a scope and outcome on a day.
+// addPoints decodes the points of one scope and outcome on a day.
 func addPoints(f wire.Field, d *DayUsage) error {
 	b, err := f.Bytes()
 	if err != nil {

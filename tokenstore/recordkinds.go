@@ -2,7 +2,8 @@ package tokenstore
 
 import "hash/crc32"
 
-// Kinds of records, part of what the checksum covers. A token's is in package token.
+// Kinds of records. The checksum of a record covers its kind. Package token defines the kind
+// of a token.
 const (
 	usageRecord   byte = 'u'
 	dayRecord     byte = 'd'
@@ -12,8 +13,8 @@ const (
 	flushRecord   byte = 'f'
 )
 
-// RecordChecksum returns the checksum that a record carries. It differs between
-// two versions of a token, so that a backend can notice an outdated one.
+// RecordChecksum returns the checksum at the end of a record. Two versions of a token have
+// different checksums, so a backend can detect an outdated record.
 func RecordChecksum(record []byte) (sum [crc32.Size]byte) {
 	if len(record) >= len(sum) {
 		copy(sum[:], record[len(record)-len(sum):])

@@ -37,7 +37,7 @@ func FuzzDecodeUsage(f *testing.F) {
 		}
 		if again, err := DecodeUsage(testID, EncodeUsage(testID, usage)); err != nil ||
 			!reflect.DeepEqual(again, usage) {
-			t.Fatalf("read %+v, wrote it and read %+v, %v", usage, again, err)
+			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", usage, again, err)
 		}
 	})
 }
@@ -62,7 +62,7 @@ func FuzzDecodeDay(f *testing.F) {
 			return
 		}
 		if again, err := DecodeDay(key, 1, EncodeDay(key, day)); err != nil || !reflect.DeepEqual(again, day) {
-			t.Fatalf("read %+v, wrote it and read %+v, %v", day, again, err)
+			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", day, again, err)
 		}
 	})
 }
@@ -87,7 +87,7 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 		}
 		if again, err := DecodeAuditEntry(key, EncodeAuditEntry(key, entry)); err != nil ||
 			!reflect.DeepEqual(again, entry) {
-			t.Fatalf("read %+v, wrote it and read %+v, %v", entry, again, err)
+			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", entry, again, err)
 		}
 	})
 }
@@ -109,12 +109,12 @@ func FuzzDecodeEnded(f *testing.F) {
 			return
 		}
 		if again, err := DecodeEnded(ended.Digest, EncodeEnded(ended)); err != nil || again != ended {
-			t.Fatalf("read %+v, wrote it and read %+v, %v", ended, again, err)
+			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", ended, again, err)
 		}
 	})
 }
 
-// fullDay has all that a day can have.
+// fullDay has every kind of point.
 var fullDay = DayUsage{Day: -3, Points: []Point{
 	{fullDayHour(7), "", "route_not_allowed", 1},
 	{fullDayHour(0), "unikernel:list", "insufficient_scope", 1},
@@ -131,12 +131,13 @@ func TestRecordChecksum(t *testing.T) {
 		t.Error("two versions have the same checksum")
 	}
 	if RecordChecksum([]byte{1, 2, 3}) != [crc32.Size]byte{} {
-		t.Error("a record too short has a checksum")
+		t.Error("a record that is too short has a checksum")
 	}
 }
 
-// TestEncodingIsTotal: what a caller calls itself can't make a record unreadable.
-func TestEncodingIsTotal(t *testing.T) {
+// TestEncodeInvalidUTF8 verifies that invalid UTF-8 from a client doesn't make a record
+// unreadable.
+func TestEncodeInvalidUTF8(t *testing.T) {
 	t.Parallel()
 	entry := AuditEntry{Time: testTime, Actor: "\xff", Action: "create", TokenID: testID, Address: "\xc0",
 		Changes: map[string]string{"name": "\x80"}}

@@ -9,39 +9,39 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// A create may be asked for twice, because its answer was lost. With a key of the
-// client's (draft-ietf-httpapi-idempotency-key-header) the second makes no second
-// token.
+// A client may repeat a create request because the response was lost. If the client sends an
+// idempotency key (draft-ietf-httpapi-idempotency-key-header), the repeat doesn't create a
+// second token.
 
-// RequestRetention is how long a request is kept to know a repeat by.
+// RequestRetention is how long a request is stored to recognize a repeat.
 const RequestRetention = 24 * time.Hour
 
 var (
-	// ErrRepeated says that a request with this key has been carried out already.
-	ErrRepeated = errors.New("a request with this key has been carried out already")
-	// ErrRepeatDiffers says that a key was used for another request before.
-	ErrRepeatDiffers = errors.New("the key was used for another request")
+	// ErrRepeated means that a request with this idempotency key has already been carried out.
+	ErrRepeated = errors.New("a request with this idempotency key has already been carried out")
+	// ErrRepeatDiffers means that the idempotency key was used for a different request.
+	ErrRepeatDiffers = errors.New("the idempotency key was used for a different request")
 )
 
-// Request is what a repeat is known by. The zero Request is never a repeat.
+// Request identifies a request, to recognize a repeat. The zero Request is never a repeat.
 type Request struct {
-	// Key is the client's name for the request.
+	// Key is the client's idempotency key for the request.
 	Key string
-	// Body is what the request asks for.
+	// Body is the content of the request.
 	Body []byte
 }
 
-// KeptRequest is a request that made a token.
+// KeptRequest is a stored request that created a token.
 type KeptRequest struct {
-	// Key is of the actor and the request's key, Body of what it asked for.
+	// Key is the digest of the actor and the request's key. Body is the digest of the
+	// request's body.
 	Key, Body token.Digest
-	// ID is the token's. Time is when it was made,
-	// by the time that is known to have passed.
+	// ID is the token's ID. Time is when the token was created, in elapsed time.
 	ID   token.ID
 	Time time.Time
 }
 
-// keep returns what is kept of a request for a token, or nil.
+// keep returns the KeptRequest of a request for a token, or nil if the request has no key.
 func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 	if r.Key == "" {
 		return nil
@@ -54,8 +54,9 @@ func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 	}
 }
 
-// repeated returns the token that the request has made before, or ErrNotFound if
-// it is no repeat. A token that has been deleted since is [token.ErrConflict].
+// repeated returns the token that the request has created before, or ErrNotFound if the
+// request isn't a repeat. If the token has been deleted since, the error is
+// [token.ErrConflict].
 func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
 	if err := s.settleChanges(); err != nil {
 		return nil, readError(err)
@@ -72,10 +73,8 @@ func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
 	}
 	tok, err := s.backend.Token(kept.ID)
 	if errors.Is(err, ErrNotFound) {
-		return nil,
-			fmt.Errorf(
-				"%w: the token that this request made, %s, has been deleted since; use another key to make a new one",
-				token.ErrConflict, kept.ID)
+		return nil, fmt.Errorf("%w: token %s, which this request created, has since been deleted; "+
+			"use another idempotency key to create a new one", token.ErrConflict, kept.ID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRepeatedCreate: one request makes one token, however often and at once it is
-// asked for, for a day.
+// TestRepeatedCreate verifies that a request creates one token within a day, however often it
+// is repeated, even concurrently.
 func TestRepeatedCreate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -41,14 +41,14 @@ func TestRepeatedCreate(t *testing.T) {
 	for r := range results {
 		ids[r.token.ID] = true
 		if r.repeated != (r.secret.Reveal() == "") {
-			t.Error("a repeat shows a secret, or the first doesn't")
+			t.Error("a repeat returned a secret, or the first request didn't")
 		}
 		if !r.repeated {
 			made++
 		}
 	}
 	if len(ids) != 1 || made != 1 || len(s.memory.tokens) != 1 {
-		t.Errorf("%d tokens, %d made", len(s.memory.tokens), made)
+		t.Errorf("%d tokens stored, %d created", len(s.memory.tokens), made)
 	}
 
 	other := request
@@ -59,7 +59,7 @@ func TestRepeatedCreate(t *testing.T) {
 	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, Actor{Name: "another"}, other); err != nil || repeated {
 		t.Errorf("another actor: %v, %v", repeated, err)
 	}
-	// It is known by itself, also when what it asks for is no longer possible.
+	// A repeat is recognized even if its draft is no longer valid.
 	late := draft
 	late.Expiry = token.Expiry{ExpiresAt: testTime.Add(time.Hour)}
 	late.Name = "late"
@@ -70,7 +70,7 @@ func TestRepeatedCreate(t *testing.T) {
 	s.clock.pass(2 * time.Hour)
 	if token, secret, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil ||
 		!repeated || token.Name != "late" || secret.Reveal() != "" {
-		t.Errorf("after its end: %v, %v, %v", token, repeated, err)
+		t.Errorf("after the token's expiry: %v, %v, %v", token, repeated, err)
 	}
 	for id := range ids {
 		if err := s.Delete(id, token.AnyVersion, testActor); err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRotate: both secrets work until the grace is over, then the new one only.
+// TestRotate verifies that both secrets work until the grace period ends, and then only the
+// new one.
 func TestRotate(t *testing.T) {
 	t.Parallel()
 	for name, used := range map[string]bool{"in memory": true, "in the backend only": false} {
@@ -55,26 +56,26 @@ func TestRotate(t *testing.T) {
 
 func TestRotateExpiries(t *testing.T) {
 	t.Parallel()
-	made := testTime.Truncate(time.Second)
+	created := testTime.Truncate(time.Second)
 	hour := seconds(3600)
 	for name, test := range map[string]struct {
 		rotation          token.Rotation
 		expires, previous time.Time
 	}{
-		"at once": {token.Rotation{}, made.Add(24 * time.Hour), time.Time{}},
-		"grace": {token.Rotation{Grace: time.Minute}, made.Add(24 * time.Hour),
-			made.Add(time.Minute)},
-		"grace beyond the end": {token.Rotation{Grace: 48 * time.Hour}, made.Add(24 * time.Hour),
-			made.Add(24 * time.Hour)},
+		"no grace": {token.Rotation{}, created.Add(24 * time.Hour), time.Time{}},
+		"grace": {token.Rotation{Grace: time.Minute}, created.Add(24 * time.Hour),
+			created.Add(time.Minute)},
+		"grace beyond the expiry": {token.Rotation{Grace: 48 * time.Hour}, created.Add(24 * time.Hour),
+			created.Add(24 * time.Hour)},
 		"longer": {token.Rotation{Grace: 48 * time.Hour, Expiry: token.Expiry{ExpiresIn: months(1)}},
-			made.AddDate(0, 1, 0), made.Add(24 * time.Hour)},
+			created.AddDate(0, 1, 0), created.Add(24 * time.Hour)},
 		"shorter": {token.Rotation{Grace: 2 * time.Hour, Expiry: token.Expiry{ExpiresIn: hour}},
-			made.Add(time.Hour), made.Add(time.Hour)},
-		"as long as it may be": {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(24)}}, made.AddDate(2, 0, 0),
+			created.Add(time.Hour), created.Add(time.Hour)},
+		"maximum lifetime": {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(24)}}, created.AddDate(2, 0, 0),
 			time.Time{}},
-		"a grace of half a tick": {token.Rotation{Grace: time.Second / 2}, made.Add(24 * time.Hour), time.Time{}},
-		"to a moment of the year": {token.Rotation{Expiry: token.Expiry{ExpiresAt: made.AddDate(1, 0, 0)}},
-			made.AddDate(1, 0, 0), time.Time{}},
+		"grace of half a second": {token.Rotation{Grace: time.Second / 2}, created.Add(24 * time.Hour), time.Time{}},
+		"expiry date": {token.Rotation{Expiry: token.Expiry{ExpiresAt: created.AddDate(1, 0, 0)}},
+			created.AddDate(1, 0, 0), time.Time{}},
 	} {
 		s := openTestStore(t)
 		token, old := s.create(t)
@@ -84,7 +85,7 @@ func TestRotateExpiries(t *testing.T) {
 			continue
 		}
 		if !rotated.ExpiresAt.Equal(test.expires) || !rotated.PreviousValidUntil.Equal(test.previous) ||
-			!rotated.SecretMadeAt.Equal(made) {
+			!rotated.SecretMadeAt.Equal(created) {
 			t.Errorf("%s: %+v", name, rotated)
 		}
 		if got := s.present(t, old); (got == "previous active") != !test.previous.IsZero() {
@@ -93,7 +94,7 @@ func TestRotateExpiries(t *testing.T) {
 	}
 }
 
-// TestRotateTwice: the secret before the last one stops at once.
+// TestRotateTwice verifies that the secret before the previous one stops working immediately.
 func TestRotateTwice(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -122,9 +123,9 @@ func TestRotateRefusals(t *testing.T) {
 		field    string
 	}{
 		"too long":      {token.Rotation{Expiry: token.Expiry{ExpiresIn: months(25)}}, "expires_in"},
-		"over":          {token.Rotation{Expiry: token.Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
+		"in the past":   {token.Rotation{Expiry: token.Expiry{ExpiresAt: testTime.Add(-time.Hour)}}, "expires_at"},
 		"never":         {token.Rotation{Expiry: token.Expiry{NeverExpires: true}}, "expires_in"},
-		"two of them":   {token.Rotation{Expiry: token.Expiry{NeverExpires: true, ExpiresIn: months(1)}}, "expires_at"},
+		"two expiries":  {token.Rotation{Expiry: token.Expiry{NeverExpires: true, ExpiresIn: months(1)}}, "expires_at"},
 		"other version": {token.Rotation{Version: 7}, ""},
 	} {
 		_, secret, err := s.Rotate(testPolicy, tok.ID, test.rotation, testActor)
@@ -155,8 +156,8 @@ func TestRotateRefusals(t *testing.T) {
 	}
 }
 
-// TestPreviousUse: who uses the old secret is told, over a restart too, and of the
-// secret before that no more.
+// TestPreviousUse verifies that PreviousUse returns the last use of the previous secret, also
+// after a restart, and never that of an older secret.
 func TestPreviousUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -180,24 +181,24 @@ func TestPreviousUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	present := parsed(t, secret)
-	use(present, "203.0.113.2")
+	current := parsed(t, secret)
+	use(current, "203.0.113.2")
 	check(LastUse{})
 	check(use(old, "203.0.113.3"))
 	pass(time.Millisecond)
 	check(use(old, "203.0.113.4"))
 	pass(time.Second)
 	last := use(old, "203.0.113.5")
-	use(present, "203.0.113.6")
+	use(current, "203.0.113.6")
 	check(last)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s.memory, s.clock)
 	check(last)
-	s.must(t, present) // in memory again
+	s.must(t, current) // in memory again
 	check(last)
-	use(present, "203.0.113.7")
+	use(current, "203.0.113.7")
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -207,14 +208,14 @@ func TestPreviousUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(LastUse{})
-	again := use(present, "203.0.113.8")
+	again := use(current, "203.0.113.8")
 	check(again)
 	if _, _, err := s.PreviousUse(token.ID{'x'}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestExpiresSoonAfterRotation: the life of a token is that of its present secret.
+// TestExpiresSoonAfterRotation verifies that a rotation restarts the token's lifetime.
 func TestExpiresSoonAfterRotation(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

@@ -9,11 +9,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// OutcomeOK is the outcome of an allowed request; a refused one's is the code of
-// its refusal.
+// OutcomeOK is the outcome of an allowed request. The outcome of a refused request is the code
+// of the refusal.
 const OutcomeOK = "ok"
 
-// Day is a day in UTC, counted from 1970-01-01.
+// Day is a day in UTC, as the number of days since 1970-01-01.
 type Day int32
 
 const (
@@ -22,12 +22,12 @@ const (
 	microsPerDay  = hoursPerDay * microsPerHour
 )
 
-// DayOf returns the day of a time.
+// DayOf returns the day that contains t.
 func DayOf(t time.Time) Day { return dayOf(t.UnixMicro()) }
 
 func dayOf(micros int64) Day { return Day(floorDiv(micros, microsPerDay)) }
 
-// hourOf returns the hour of a time, counted from 1970.
+// hourOf returns the number of hours since 1970.
 func hourOf(micros int64) int64 { return floorDiv(micros, microsPerHour) }
 
 func dayOfHour(hour int64) Day { return Day(floorDiv(hour, hoursPerDay)) }
@@ -40,23 +40,24 @@ func floorDiv(n, by int64) int64 {
 	return quotient
 }
 
-// Start returns the day's first moment.
+// Start returns the beginning of the day.
 func (d Day) Start() time.Time { return time.UnixMicro(int64(d) * microsPerDay).UTC() }
 
-// DayUsage is the history of a token's use on one day.
+// DayUsage is a token's usage on one day.
 type DayUsage struct {
 	Day Day
-	// Whole says that the hours are added up: the points are of the day's first moment.
+	// Whole is set if the hours are added up. The time of each point is then the start of the
+	// day.
 	Whole bool
-	// Points are in the order of scope, outcome and time, each once.
+	// Points is sorted by scope, outcome and time, without duplicates.
 	Points []Point
 }
 
-// Point is how many requests for one scope had one outcome in an hour or a day.
+// Point is the number of requests in an hour or a day with one scope and outcome.
 type Point struct {
-	// Time is the first moment of the hour or the day, in UTC.
+	// Time is the start of the hour or the day, in UTC.
 	Time time.Time
-	// Scope is empty if the request was refused before it was known what it asks for.
+	// Scope is empty if the request was refused before its scope was known.
 	Scope   string
 	Outcome string
 	Count   uint64
@@ -69,7 +70,7 @@ func compareCounts(a, b Point) int {
 
 func comparePoints(a, b Point) int { return cmp.Or(compareCounts(a, b), a.Time.Compare(b.Time)) }
 
-// AsWhole returns the day with its hours added up.
+// AsWhole returns d with its hours added up.
 func (d DayUsage) AsWhole() DayUsage {
 	if d.Whole {
 		return d
@@ -77,7 +78,7 @@ func (d DayUsage) AsWhole() DayUsage {
 	return DayUsage{Day: d.Day, Whole: true}.Plus(d)
 }
 
-// Plus returns the day with the requests of both.
+// Plus returns the sum of two usages of the same day. The result is whole if either is.
 func (d DayUsage) Plus(more DayUsage) DayUsage {
 	if more.Whole {
 		d = d.AsWhole()
@@ -89,12 +90,11 @@ func (d DayUsage) Plus(more DayUsage) DayUsage {
 	return d
 }
 
-// maxDayCounts bounds how many scopes and outcomes a day has. A token of Mollymawk's
-// routes has no more than about fifty; beyond it, counts have no scope.
+// maxDayCounts is the maximum number of pairs of scope and outcome in a day. A token that uses
+// Mollymawk's routes has at most about fifty. Further pairs are counted without a scope.
 const maxDayCounts = 64
 
-// Add adds requests to the day, which must not share its Points. Of the time of the point,
-// only the hour counts.
+// Add adds p to the day, whose Points must not be shared. Only the hour of p.Time is used.
 func (d *DayUsage) Add(p Point) {
 	start := d.Day.Start()
 	if d.Whole {
@@ -114,8 +114,7 @@ func (d *DayUsage) Add(p Point) {
 	}
 }
 
-// full reports whether a day has no place for another scope and outcome, such as the
-// point's.
+// full reports whether the day has no space for p's scope and outcome.
 func (d *DayUsage) full(p Point) bool {
 	n := 0
 	for i, other := range d.Points {
@@ -129,24 +128,25 @@ func (d *DayUsage) full(p Point) bool {
 	return n >= maxDayCounts
 }
 
-// hourRetention is for how many days the hours of a token's history are kept.
+// hourRetention is the number of days for which a token's history is retained hour by hour.
 const hourRetention = 7
 
-// MinHistory, MaxHistory and DefaultHistory are for how many days the history of tokens can
-// be kept, and is kept. The quota of a month is counted from it.
+// MinHistory, MaxHistory and DefaultHistory are the minimum, maximum and default number of
+// days for which the history of tokens is retained. The minimum covers a month because monthly
+// quotas are computed from the history.
 const (
 	MinHistory     = 32
 	MaxHistory     = 3660
 	DefaultHistory = 400
 )
 
-// KeepHistory sets for how many days, from [MinHistory] to [MaxHistory], the history of
-// tokens is kept. Until it is called, nothing is deleted, and [DefaultHistory] days are
-// returned.
+// KeepHistory sets the number of days, from [MinHistory] to [MaxHistory], for which the
+// history of tokens is retained. Until it is called, no history is deleted, and [Store.Series]
+// returns [DefaultHistory] days.
 func (s *Store) KeepHistory(days int) { s.historyDays.Store(int64(days)) }
 
-// hoursSince and daysSince return the first day whose hours, or which at all, are
-// kept.
+// hoursSince returns the first day that is retained hour by hour, and daysSince the first day
+// that is retained at all.
 func hoursSince(now time.Time) Day { return DayOf(now) - hourRetention }
 
 func (s *Store) daysSince(now time.Time) Day {
@@ -157,25 +157,24 @@ func (s *Store) daysSince(now time.Time) Day {
 	return DayOf(now) - Day(days)
 }
 
-// Step is the time that a point of a series stands for.
+// Step is the interval between points of a series.
 type Step uint8
 
 const (
-	// StepHour is kept for 7 days.
+	// StepHour is retained for 7 days.
 	StepHour Step = iota + 1
-	// StepDay is kept as long as [Store.KeepHistory] says.
+	// StepDay is retained as long as [Store.KeepHistory] specifies.
 	StepDay
 )
 
-// Series returns a token's history up to now: the hours or days, of those that are
-// kept, that lie between two times, in their order, then by scope and outcome.
-// What nobody asked for has no points. The errors are [ErrNotFound] and
-// [ErrUnavailable].
+// Series returns a token's history up to now: the retained hours or days that overlap the
+// interval [from, to), sorted by time, scope and outcome. Hours and days without requests have
+// no points. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	now := s.passedNow() // as prune has it: what is kept is returned
+	now := s.elapsedNow() // as in prune
 	first, last := max(DayOf(from), s.daysSince(now)), DayOf(to)
 	if step == StepHour {
 		first = max(first, hoursSince(now))

@@ -18,10 +18,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// midnight is the first moment of a day.
+// midnight is the start of the test's day.
 var midnight = testTime.Truncate(hoursPerDay * time.Hour)
 
-// points returns a token's history as lines.
+// points returns a token's history as lines of text.
 func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.Time) []string {
 	t.Helper()
 	points, err := s.Series(id, step, from, to)
@@ -35,8 +35,8 @@ func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.T
 	return lines
 }
 
-// TestSeries: each request is in the hour and the day that it began in, by scope and
-// outcome, before it is saved, after it is, and after a restart.
+// TestSeries verifies that each request counts in the hour and the day in which it began, by
+// scope and outcome, before and after it is saved and after a restart.
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -84,7 +84,7 @@ func TestSeries(t *testing.T) {
 	check("after a restart", reopen(t, s.memory, s.clock))
 }
 
-// TestSeriesRange: hours and days that lie in part between the two times are told.
+// TestSeriesRange verifies that Series returns all hours and days that overlap the interval.
 func TestSeriesRange(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -122,7 +122,7 @@ func TestSeriesRange(t *testing.T) {
 	}
 }
 
-// TestSeriesRetention: hours are returned for 7 days, days for 400.
+// TestSeriesRetention verifies that Series returns hours for 7 days and days for 400.
 func TestSeriesRetention(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -148,9 +148,9 @@ func TestSeriesRetention(t *testing.T) {
 	}
 }
 
-// TestSeriesOutlivesRestarts: the day goes on where it was, and days that are over
-// are saved as they were, also by a process that has seen neither's beginning.
-func TestSeriesOutlivesRestarts(t *testing.T) {
+// TestSeriesSurvivesRestarts verifies that counting continues in the same day after a restart,
+// and that past days are saved unchanged.
+func TestSeriesSurvivesRestarts(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })
@@ -171,8 +171,8 @@ func TestSeriesOutlivesRestarts(t *testing.T) {
 	}
 }
 
-// TestLateRequest: each request counts on the day on which it began, in whatever order
-// they are counted and saved.
+// TestLateRequest verifies that each request counts on the day on which it began, in whatever
+// order requests are counted and saved.
 func TestLateRequest(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -190,7 +190,7 @@ func TestLateRequest(t *testing.T) {
 	}
 }
 
-// TestManyOutcomes: what is kept of a day is bounded, and nothing is lost.
+// TestManyOutcomes verifies that the size of a day is bounded and that no counts are lost.
 func TestManyOutcomes(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -214,8 +214,8 @@ func TestManyOutcomes(t *testing.T) {
 	}
 }
 
-// TestSeriesIsExact: each request is counted once, for its own scope and hour, while what
-// was counted is saved.
+// TestSeriesIsExact verifies that each request counts once, for its scope and hour, during
+// concurrent flushes.
 func TestSeriesIsExact(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -282,13 +282,13 @@ func TestSeriesIsExact(t *testing.T) {
 	}
 }
 
-// TestConcurrentSeries: nothing is lost while days begin, are saved and end.
+// TestConcurrentSeries verifies that no counts are lost while days begin, are saved and end.
 func TestConcurrentSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	// In a round half an hour passes: no request may be counted an hour late.
+	// Half an hour passes in a round, so no request is counted an hour late.
 	const users, rounds, uses = 16, 90, 22
 	const tick = 30 * time.Minute / (users * uses)
 	var clock atomic.Int64
@@ -346,7 +346,8 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// TestDayRecords reads what was written, and no counts whose time is unknown or ambiguous.
+// TestDayRecords verifies that decoding is the inverse of encoding, and that counts with an
+// unknown or ambiguous time are rejected.
 func TestDayRecords(t *testing.T) {
 	t.Parallel()
 	key := []byte("key")
@@ -375,18 +376,18 @@ func TestDayRecords(t *testing.T) {
 		t.Error(err)
 	}
 	for name, fields := range map[string][]byte{
-		"no hours":        count(1, 'a', 1, 'b'),
-		"hours backwards": count(1, 'a', 1, 'b', 4, 1, 3, 1),
-		"an hour twice":   count(1, 'a', 1, 'b', 4, 1, 4, 1),
-		"hour 24":         count(1, 'a', 1, 'b', 24, 1),
-		"a zero":          count(1, 'a', 1, 'b', 4, 0),
-		"a short number":  count(1, 'a', 1, 'b', 4, 0x81),
-		"twice":           append(slices.Clone(good), good...),
-		"not in order":    append(count(1, 'b', 1, 'b', 3, 1), good...),
-		"whole, two":      append([]byte{1 << 3, 1}, count(1, 'a', 1, 'b', 1, 1)...),
-		"whole 2":         append([]byte{1 << 3, 2}, good...),
-		"whole at last":   append(slices.Clone(good), 1<<3, 1),
-		"unknown field":   {3 << 3, 1},
+		"no hours":              count(1, 'a', 1, 'b'),
+		"hours backwards":       count(1, 'a', 1, 'b', 4, 1, 3, 1),
+		"an hour twice":         count(1, 'a', 1, 'b', 4, 1, 4, 1),
+		"hour 24":               count(1, 'a', 1, 'b', 24, 1),
+		"a zero":                count(1, 'a', 1, 'b', 4, 0),
+		"a truncated number":    count(1, 'a', 1, 'b', 4, 0x81),
+		"twice":                 append(slices.Clone(good), good...),
+		"not in order":          append(count(1, 'b', 1, 'b', 3, 1), good...),
+		"whole with two counts": append([]byte{1 << 3, 1}, count(1, 'a', 1, 'b', 1, 1)...),
+		"whole 2":               append([]byte{1 << 3, 2}, good...),
+		"whole after counts":    append(slices.Clone(good), 1<<3, 1),
+		"unknown field":         {3 << 3, 1},
 	} {
 		if got, err := DecodeDay(key, 1, wire.AddChecksum(dayRecord, key, bytes.Clone(fields))); !errors.Is(err,
 			token.ErrDamaged) {
@@ -402,20 +403,19 @@ func TestDayRecords(t *testing.T) {
 		"counts around their day": slices.Concat(counts, day, counts),
 		"two days":                slices.Concat(day, day, counts),
 	} {
-		if got, err := DecodeUsage(testID, wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(err,
-			token.ErrDamaged) {
+		record := wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))
+		if got, err := DecodeUsage(testID, record); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		if got, err := new(Reader).Usage(testID, wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))); !errors.Is(
-			err, token.ErrDamaged) {
+		if got, err := new(Reader).Usage(testID, record); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s, read without days: %+v, %v", name, got, err)
 		}
 	}
 }
 
-// TestHistoryIsKeptUntilItIsKnown: nothing of the history is deleted before it is known for
-// how long it is kept, which is only after the store was opened.
-func TestHistoryIsKeptUntilItIsKnown(t *testing.T) {
+// TestHistoryIsKeptUntilRetentionIsSet verifies that no history is deleted until KeepHistory
+// is called, which happens only after the store has been opened.
+func TestHistoryIsKeptUntilRetentionIsSet(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	_, credential := s.create(t, func(d *token.Draft) { d.Expiry = token.Expiry{ExpiresIn: months(24)} })

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestStateChanges: what each change makes of each state, what is written, and that the
-// change is in force when the call returns.
+// TestStateChanges verifies the effect of each change on each state, whether it is written,
+// and that it has taken effect when the call returns.
 func TestStateChanges(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(*testStore, token.ID) (*token.Token, error){
@@ -68,7 +68,7 @@ func TestStateChanges(t *testing.T) {
 	}
 }
 
-// TestVersions: of changes that were made for the same version one is carried out.
+// TestVersions verifies that only one of several changes to the same version succeeds.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -95,10 +95,10 @@ func TestVersions(t *testing.T) {
 		}
 	}
 	if done != 1 {
-		t.Errorf("%d were carried out", done)
+		t.Errorf("%d changes succeeded, want 1", done)
 	}
 	if err := s.Delete(tok.ID, 1, testActor); err == nil {
-		t.Error("deleted in a version that it no longer has")
+		t.Error("deleted an outdated version")
 	}
 	if err := s.Delete(tok.ID, 2, testActor); err != nil {
 		t.Error(err)

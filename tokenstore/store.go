@@ -14,75 +14,76 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// Options of a [Store]. The zero value is right except in tests.
+// Options are the options of a [Store]. The zero value is valid.
 type Options struct {
 	// Clock defaults to [SystemClock].
 	Clock Clock
-	// Elapsed returns how long the process has run, whatever the clock says. The
-	// default is the machine's monotonic time.
+	// Elapsed returns how long the process has run, independent of the clock. It defaults to
+	// the machine's monotonic time.
 	Elapsed func() time.Duration
 	// Logger defaults to none.
 	Logger *zap.Logger
 	// Random defaults to the system's CSPRNG.
 	Random io.Reader
-	// FlushInterval is how long the store waits at least between two flushes of what was
-	// counted; it waits longer, up to fifteen times, if they take long. 0 is a second.
-	// Negative is only at Close and by Flush; then nothing is removed in the background
-	// either.
+	// FlushInterval is the minimum time between two flushes of pending usage. The store waits
+	// up to fifteen times as long if flushes are slow. Zero means one second. If it is
+	// negative, the store flushes only in Close and Flush, and deletes nothing in the
+	// background.
 	FlushInterval time.Duration
-	// Flushed is told how long it took to save the usage of so many tokens, or to fail
-	// to; also while the store is being closed.
+	// Flushed, unless it is nil, is called after each attempt to save usage, including those
+	// in Close, with its duration and the number of tokens.
 	Flushed func(took time.Duration, tokens int)
-	// Events is told what has happened to tokens, by whoever has caused it: it must not
-	// block. The default tells nobody.
+	// Events, unless it is nil, is called for each event, on the goroutine that caused it. It
+	// must not block.
 	Events func(Event)
 }
 
 const (
-	// pruneInterval is how often is looked for what needn't be kept any longer.
+	// pruneInterval is how often expired audit entries, requests and history are deleted.
 	pruneInterval = time.Hour
-	// pruneAgain is when to go on: a little at once, so that no change waits.
+	// pruneAgain is the pause between batches of deletions. Batches are small, so that changes
+	// don't wait for them.
 	pruneAgain = 100 * time.Millisecond
-	// noticeInterval is how often is looked for tokens that come near their end.
+	// noticeInterval is how often the store checks for expiring tokens.
 	noticeInterval = time.Minute
 )
 
-// Store answers for all tokens of one backend.
+// Store manages all tokens of one backend.
 type Store struct {
 	backend Backend
 	clock   Clock
 	logger  *zap.Logger
 	random  io.Reader
 	index   index
-	// journal has what was counted; pending is what was read from it and is not saved.
+	// journal receives all counts. pending has the counts that were read from it and are not
+	// saved.
 	journal *journal.Journal
 	pending *pending
 	flusher flusher
 
 	flushed func(took time.Duration, tokens int)
-	tell    func(Event)
+	publish func(Event)
 
 	auditRetention atomic.Pointer[token.Lifetime]
 	historyDays    atomic.Int64 // 0 is DefaultHistory
 
-	// newest is what Now doesn't go back behind, in microseconds since 1970.
-	newest atomic.Int64
-	// passed is the time that is known to have passed.
-	passed passedTime
+	// newest is the latest time that the store has seen, in microseconds since 1970. Now
+	// returns no earlier second.
+	newest  atomic.Int64
+	elapsed elapsedClock
 
-	uncertain uncertain
-	// repairs is how many of the backend's repairs have been logged, and damaged how many
-	// tokens are damaged.
+	inDoubt inDoubt
+	// repairs is the number of the backend's repairs that have been logged. damaged is the
+	// number of damaged tokens.
 	repairs int
 	damaged atomic.Int64
 	watches watchLists
-	// backups is the number of backups that are open.
+	// backups is the number of open backups.
 	backups atomic.Int32
 
 	usedAfterRevoke usedAfterRevoke
-	// toldExpiry is up to when tokens have been told of that come near their end. It is
-	// maintain's.
-	toldExpiry time.Time
+	// announced is the time of the last check for expiring tokens. Only maintain uses it.
+	announced time.Time
 
 	closed   atomic.Bool
 	closing  sync.Once
@@ -91,8 +92,8 @@ type Store struct {
 	stopped  chan struct{}
 }
 
-// Open returns a store over the backend, which it closes when it is closed. After
-// an error the backend is still the caller's.
+// Open returns a store that uses the backend. Closing the store closes the backend. If Open
+// returns an error, the caller must close the backend.
 func Open(backend Backend, options Options) (*Store, error) {
 	s := &Store{
 		backend: backend,
@@ -101,7 +102,7 @@ func Open(backend Backend, options Options) (*Store, error) {
 		random:  options.Random,
 
 		flushed: options.Flushed,
-		tell:    options.Events,
+		publish: options.Events,
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
@@ -114,15 +115,15 @@ func Open(backend Backend, options Options) (*Store, error) {
 	if s.flushed == nil {
 		s.flushed = func(time.Duration, int) {}
 	}
-	if s.tell == nil {
-		s.tell = func(Event) {}
+	if s.publish == nil {
+		s.publish = func(Event) {}
 	}
 	state, err := backend.State()
 	if err != nil {
 		return nil, fmt.Errorf("reading the token store's state: %w", err)
 	}
 	s.newest.Store(state.Recorded.UnixMicro())
-	s.openPassed(state.Elapsed, options.Elapsed)
+	s.openElapsed(state.Elapsed, options.Elapsed)
 	if err := s.openJournal(state); err != nil {
 		return nil, err
 	}
@@ -135,63 +136,63 @@ func Open(backend Backend, options Options) (*Store, error) {
 	return s, nil
 }
 
-// Close folds the remaining usage into the backend and closes it. Calls that come
-// later fail with [ErrClosed], and what they count is lost. Closing twice is
-// harmless.
+// Close saves the remaining usage and closes the backend. Later calls fail with [ErrClosed],
+// and requests they count are lost. Closing a closed store has no effect.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
-		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Elapsed: s.passed.at()}, nil), s.journal.Close(),
+		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Elapsed: s.elapsed.at()}, nil), s.journal.Close(),
 			s.backend.Close())
 	})
 	return s.closeErr
 }
 
-// Match is the token that a presented secret belongs to.
+// Match describes the token that a presented secret belongs to.
 type Match struct {
-	// Token is what a request needs of the token as it is now.
+	// Token is the part of the token that requests need, at the time of the match.
 	Token Principal
-	// Status is the state of the presented secret.
+	// Status is the status of the presented secret.
 	Status token.Status
-	// Digest is of the presented secret.
+	// Digest is the digest of the presented secret.
 	Digest token.Digest
-	// Previous says that it is the secret from before the last rotation, which is valid
-	// until PreviousValidUntil.
+	// Previous reports whether the secret is the one from before the last rotation, which is
+	// valid until PreviousValidUntil.
 	Previous           bool
 	PreviousValidUntil time.Time
 
-	// number of the entry in memory, unless it has become another token's since.
+	// number is the number of the token's entry in memory. The entry may since have been
+	// reused for another token.
 	number uint32
 }
 
-// Authenticate finds the token whose secret was presented. It doesn't look at
-// what the token may do. The errors are [ErrNotFound] for an unknown id and for a
-// wrong secret alike, [token.ErrDamaged] and [ErrUnavailable].
+// Authenticate finds the token that a presented secret belongs to. It doesn't check what the
+// token may do. The errors are [ErrNotFound], for both an unknown ID and a wrong secret,
+// [token.ErrDamaged] and [ErrUnavailable].
 //
-// A token in use is found without allocating and without the backend.
+// For a token in use, Authenticate neither allocates nor calls the backend.
 func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
 	}
 	var m Match
 	if !s.index.match(c.Digest, now, &m) {
-		// Memory doesn't know, or a change is just taking the secret away.
+		// The token is not in memory, or a change is just removing the secret.
 		if err := s.load(c.Digest); err != nil {
 			return Match{}, s.orDamaged(c, err)
 		}
 		if !s.index.match(c.Digest, now, &m) {
-			return Match{}, ErrNotFound // taken away since
+			return Match{}, ErrNotFound // removed since
 		}
 	}
 	return m, nil
 }
 
-// Refresh returns the token of an earlier match as it is at now. It reports false if
-// the secret no longer belongs to a token. Like [Store.Watch] it looks only at
-// memory, where a matched token stays until it is deleted: it neither blocks nor asks
-// the backend, so [Actor].Authorize may call it.
+// Refresh updates an earlier match to the given time. It reports false if the secret no longer
+// belongs to a token. Like [Store.Watch] it reads only memory, where a matched token stays
+// until it is deleted. It neither blocks nor calls the backend, so [Actor].Authorize may call
+// it.
 func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 	var fresh Match
 	if !s.index.match(m.Digest, now, &fresh) {
@@ -200,8 +201,8 @@ func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 	return fresh, true
 }
 
-// load brings the token that has the digest into memory. A digest that nobody has
-// costs one look-up in the backend and nothing else.
+// load loads the token that has the digest into memory. An unknown digest costs only one
+// lookup in the backend.
 func (s *Store) load(digest token.Digest) error {
 	id, err := s.backend.IDOf(digest)
 	if err != nil {
@@ -211,7 +212,7 @@ func (s *Store) load(digest token.Digest) error {
 	if s.index.match(digest, time.Time{}, new(Match)) {
 		return nil
 	}
-	if err := s.uncertain.check(id); err != nil {
+	if err := s.inDoubt.check(id); err != nil {
 		return err
 	}
 	tok, err := s.backend.Token(id)
@@ -224,16 +225,17 @@ func (s *Store) load(digest token.Digest) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return readError(err)
 	}
-	// The digest leads to nothing that has it. Either a change came between the two
-	// look-ups, which the lock rules out from here on, or the index is damaged.
+	// The backend's index maps the digest to a token that doesn't have it. Either a change
+	// came between the two lookups, which the lock rules out from here on, or the index is
+	// damaged.
 	if _, err := s.backend.IDOf(digest); err != nil {
 		return readError(err)
 	}
-	return fmt.Errorf("%w: a secret leads to token %s, which doesn't have it", token.ErrDamaged, id)
+	return fmt.Errorf("%w: the index maps a secret to token %s, which doesn't have it", token.ErrDamaged, id)
 }
 
-// orDamaged returns err, or that the token is damaged if that is why nobody has its secret.
-// Only then the id in a secret is looked at.
+// orDamaged returns err, or an ErrDamaged if the secret was not found because its token is
+// damaged. Only in this case does the store use the ID in a secret.
 func (s *Store) orDamaged(c token.Credential, err error) error {
 	if s.damaged.Load() == 0 || !errors.Is(err, ErrNotFound) || c.ID == (token.ID{}) {
 		return err
@@ -244,7 +246,7 @@ func (s *Store) orDamaged(c token.Credential, err error) error {
 	return err
 }
 
-// activate puts a token into the index. The id's lock is held.
+// activate puts a token into the index. The caller must hold the ID's lock.
 func (s *Store) activate(token *token.Token) {
 	number := s.index.byID(token.ID)
 	if number == 0 {
@@ -253,8 +255,7 @@ func (s *Store) activate(token *token.Token) {
 	s.index.replace(number, token)
 }
 
-// readError makes every error that isn't about the token itself an
-// ErrUnavailable.
+// readError wraps every error that isn't about the token itself in an ErrUnavailable.
 func readError(err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, token.ErrDamaged) || errors.Is(err, ErrUnavailable) {
 		return err
@@ -262,8 +263,7 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// maintain does what has to be done beside the requests, until the store is
-// closed.
+// maintain does the store's background work until the store is closed.
 func (s *Store) maintain(flushInterval time.Duration) {
 	defer close(s.stopped)
 	var flush <-chan time.Time
@@ -277,10 +277,10 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	if flushInterval > 0 {
 		prune, notice = time.After(0), time.After(0)
 	}
-	var flushing, atRisk, clock, ahead, noticing trouble
-	s.watchClock(&clock)
-	s.watchAhead(&ahead)
-	s.logRisk(&atRisk)
+	var flushFails, countsAtRisk, clockBehind, clockAhead, noticesFail condition
+	s.watchClock(&clockBehind)
+	s.watchAhead(&clockAhead)
+	s.logJournal(&countsAtRisk)
 	for {
 		select {
 		case <-s.stop:
@@ -288,15 +288,15 @@ func (s *Store) maintain(flushInterval time.Duration) {
 		case <-expire.C:
 			s.logRepairs()
 			s.watches.endDisallowed(&s.index, s.Now())
-			s.watchClock(&clock)
-			s.watchAhead(&ahead)
+			s.watchClock(&clockBehind)
+			s.watchAhead(&clockAhead)
 		case <-notice:
-			err := s.tellExpiry()
-			switch noticing.changed(err != nil) {
-			case troubleBegan:
+			err := s.publishExpiry()
+			switch noticesFail.update(err != nil) {
+			case conditionBegan:
 				s.logger.Error("checking for expiring tokens failed; will retry", zap.Error(err))
-			case troubleEnded:
-				s.logger.Info("tokens that come near their end are looked for again")
+			case conditionEnded:
+				s.logger.Info("checking for expiring tokens works again")
 			}
 			notice = time.After(noticeInterval)
 		case <-prune:
@@ -308,29 +308,30 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			}
 			prune = time.After(wait)
 		case <-flush:
-			flush = time.After(s.flushInBackground(&flushing, &atRisk, flushInterval))
+			flush = time.After(s.flushInBackground(&flushFails, &countsAtRisk, flushInterval))
 		case <-full:
-			s.flushInBackground(&flushing, &atRisk, flushInterval)
+			s.flushInBackground(&flushFails, &countsAtRisk, flushInterval)
 		}
 	}
 }
 
-// trouble is something that is told when it begins and when it ends.
-type trouble bool
+// condition is a problem that is logged when it begins and when it ends.
+type condition bool
 
 const (
-	troubleBegan = iota + 1
-	troubleEnded
+	conditionBegan = iota + 1
+	conditionEnded
 )
 
-// changed notes how it is now, and returns what has changed or 0.
-func (t *trouble) changed(now bool) int {
+// update sets whether the condition holds now. It returns conditionBegan or conditionEnded if
+// that has changed, and 0 otherwise.
+func (t *condition) update(now bool) int {
 	if bool(*t) == now {
 		return 0
 	}
-	*t = trouble(now)
+	*t = condition(now)
 	if now {
-		return troubleBegan
+		return conditionBegan
 	}
-	return troubleEnded
+	return conditionEnded
 }

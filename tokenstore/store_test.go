@@ -59,10 +59,9 @@ func TestCreateAndAuthenticate(t *testing.T) {
 	}
 }
 
-// TestMissesAreAlike: an unknown id, a right id with a wrong secret and a secret
-// that is right in part do the same work, and none reaches a record or a lock
-// (TIM-01, TIM-02, DOS-01).
-func TestMissesAreAlike(t *testing.T) {
+// TestMissesDoTheSameWork verifies that an unknown ID, a known ID with a wrong secret and a
+// partly correct secret cause the same work, and that none of them reaches a record or a lock.
+func TestMissesDoTheSameWork(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	_, secret, err := s.Create(testPolicy, validDraft(), testActor)
@@ -92,7 +91,7 @@ func TestMissesAreAlike(t *testing.T) {
 				t.Errorf("miss %d made the calls %v", i, calls)
 			}
 			if len(s.index.locks.held) != 0 {
-				t.Errorf("miss %d left a lock", i)
+				t.Errorf("miss %d left a lock behind", i)
 			}
 		}
 	}
@@ -108,13 +107,13 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 			other.Digest[0] ^= 1
 			m.tokens[tok.ID] = token.EncodeToken(&other)
 		},
-		"entry leads elsewhere": func(m *memory, tok *token.Token) {
+		"wrong index entry": func(m *memory, tok *token.Token) {
 			other := *tok
 			other.ID, other.Digest = testID, token.DigestOf("other")
 			m.put(&other)
 			m.digests[tok.Digest] = testID
 		},
-		"error of the backend's": func(m *memory, _ *token.Token) {
+		"error from the backend": func(m *memory, _ *token.Token) {
 			m.tokenError = fmt.Errorf("%w: lost", token.ErrDamaged)
 		},
 	} {
@@ -130,11 +129,11 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 				}
 			}
 			if len(s.index.locks.held) != 0 {
-				t.Error("a lock is left")
+				t.Error("a lock was left behind")
 			}
 		})
 	}
-	t.Run("the other token goes on", func(t *testing.T) {
+	t.Run("the other token still works", func(t *testing.T) {
 		t.Parallel()
 		s := openTestStore(t)
 		tok, c := s.create(t)
@@ -145,7 +144,7 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if s.must(t, otherC).Token.ID != other.ID {
-			t.Error("the token that the entry leads to is lost")
+			t.Error("the token with the wrong index entry no longer works")
 		}
 	})
 }
@@ -162,8 +161,9 @@ func TestUnavailableIsNotUnknown(t *testing.T) {
 	s.must(t, c)
 }
 
-// TestDamagedUsageRefusesNobody: the token is good, only its history is lost.
-func TestDamagedUsageRefusesNobody(t *testing.T) {
+// TestDamagedUsageStillAuthenticates verifies that a token with a damaged usage record still
+// works.
+func TestDamagedUsageStillAuthenticates(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.ErrorLevel)
 	backend := newMemory()
@@ -241,9 +241,9 @@ func TestPreviousSecret(t *testing.T) {
 			t.Errorf("the new secret is %+v", got)
 		}
 		if got, err := s.Authenticate(old, testTime.Add(time.Minute)); err != nil || got.Status != token.StatusRevoked {
-			t.Errorf("after its grace the old secret is %+v, %v", got, err)
+			t.Errorf("after the grace period the old secret is %+v, %v", got, err)
 		}
-		// The next rotation forgets the first secret.
+		// The next rotation removes the first secret.
 		s.alter(t, tok.ID, func(tok *token.Token) { tok.PreviousDigest = token.DigestOf(tok.ID.String()) })
 		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
 			t.Errorf("the secret before the previous one: %v", err)
@@ -279,22 +279,22 @@ func TestDelete(t *testing.T) {
 		t.Errorf("a second Delete: %v", err)
 	}
 	if s.index.byID(tok.ID) != 0 {
-		t.Error("it is still in memory")
+		t.Error("the token is still in memory")
 	}
-	// Uses of requests that are under way bring nothing back.
+	// Counts of requests in progress restore nothing.
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.memory.used) != 0 {
-		t.Error("its usage is still stored")
+		t.Error("the token's usage is still stored")
 	}
 }
 
 func TestCreateTaken(t *testing.T) {
 	t.Parallel()
-	// The same random bytes over and over make the same id.
+	// Repeating random bytes produce the same ID.
 	random := func() io.Reader { return repeat("the same bytes again and again") }
 	backend := newMemory()
 	s, err := Open(backend, Options{Clock: newTestClock(testTime), FlushInterval: -1, Random: random()})
@@ -317,7 +317,7 @@ func TestCreateTaken(t *testing.T) {
 	}
 	if _, secret, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, ErrTaken) ||
 		secret.Reveal() != "" {
-		t.Errorf("with one id for all: %v", err)
+		t.Errorf("with an ID that is always taken: %v", err)
 	}
 	s.random = bytes.NewReader(nil)
 	if _, _, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, io.EOF) {
@@ -325,7 +325,7 @@ func TestCreateTaken(t *testing.T) {
 	}
 }
 
-// repeat is a text over and over, a byte of which is never where it was.
+// repeat returns a reader of 100 copies of a text, one copy at a time.
 func repeat(text string) io.Reader {
 	var texts []io.Reader
 	for range 100 {
@@ -403,8 +403,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// present returns what Authenticate says of a secret: a state, or that it is
-// unknown.
+// present returns the status of a secret according to Authenticate, or "unknown".
 func (s *testStore) present(t testing.TB, c token.Credential) string {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())

@@ -7,24 +7,24 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// termsList numbers the terms of the tokens in use, so that an entry needs no pointer to
-// them.
+// termsList numbers the terms of the tokens in use, so that entries need no pointers to them.
 type termsList struct {
-	// terms grow at the end. A place is used again only when no entry has its number.
+	// terms grows at the end. A number is reused only when no entry has it.
 	terms atomic.Pointer[[]*token.Terms]
 
 	mu      sync.Mutex
-	numbers map[string]uint32 // by their Key
+	numbers map[string]uint32 // by the Key of the terms
 	keys    []string
-	users   []int // how many entries have them
+	users   []int // number of entries, by number of the terms
 	free    []uint32
 }
 
-// at returns the terms with a number. The lock of an entry that has the number is held.
+// at returns the terms with the given number. The caller must hold the lock of an entry that
+// has the number.
 func (l *termsList) at(number uint32) *token.Terms { return (*l.terms.Load())[number] }
 
-// share returns the number of a token's terms, for one entry more.
-func (l *termsList) share(token *token.Token) uint32 {
+// acquire returns the number of a token's terms, for another entry.
+func (l *termsList) acquire(token *token.Token) uint32 {
 	key := token.Key()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,7 +41,7 @@ func (l *termsList) share(token *token.Token) uint32 {
 	return number
 }
 
-// put gives terms a number. The lock is held.
+// put assigns a number to terms. The caller must hold l.mu.
 func (l *termsList) put(terms *token.Terms) uint32 {
 	if last := len(l.free) - 1; last >= 0 {
 		number := l.free[last]
@@ -59,8 +59,8 @@ func (l *termsList) put(terms *token.Terms) uint32 {
 	return uint32(len(list) - 1)
 }
 
-// leave says that an entry no longer has the terms.
-func (l *termsList) leave(number uint32) {
+// release records that an entry no longer has the terms.
+func (l *termsList) release(number uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.users[number]--; l.users[number] > 0 {

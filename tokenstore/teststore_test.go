@@ -25,7 +25,7 @@ var testPolicy = token.Policy{
 
 var testActor = Actor{Name: "caddy-admin", Address: "127.0.0.1"}
 
-// testStore is a store over memory with a clock that stands still.
+// testStore is a store with a memory backend and a clock that the test controls.
 type testStore struct {
 	*Store
 	memory *memory
@@ -50,7 +50,7 @@ func reopen(t testing.TB, backend *memory, clock *testClock) *testStore {
 	return &testStore{store, backend, clock}
 }
 
-// create makes a token that lives for a day.
+// create creates a token with a lifetime of one day.
 func (s *testStore) create(t testing.TB, edit ...func(*token.Draft)) (*token.Token, token.Credential) {
 	t.Helper()
 	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read",
@@ -64,12 +64,12 @@ func (s *testStore) create(t testing.TB, edit ...func(*token.Draft)) (*token.Tok
 	}
 	credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
 	if err != nil {
-		t.Fatalf("the secret just made: %v", err)
+		t.Fatalf("parsing the new secret: %v", err)
 	}
 	return token, credential
 }
 
-// alter edits a stored token whatever the rules.
+// alter edits a stored token without applying a policy.
 func (s *testStore) alter(t testing.TB, id token.ID, edit func(*token.Token)) {
 	t.Helper()
 	if err := s.tryAlter(id, edit); err != nil {
@@ -91,7 +91,7 @@ func (s *testStore) tryAlter(id token.ID, edit func(*token.Token)) error {
 	return err
 }
 
-// must returns what Authenticate finds.
+// must returns the result of Authenticate, which must succeed.
 func (s *testStore) must(t testing.TB, c token.Credential) Match {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())
@@ -101,7 +101,7 @@ func (s *testStore) must(t testing.TB, c token.Credential) Match {
 	return match
 }
 
-// unknown returns a credential that differs from c from character i on.
+// unknown returns a valid credential that differs from secret from character i on.
 func unknown(t testing.TB, secret string, i int) token.Credential {
 	t.Helper()
 	text := []byte(secret[:checkOffset])
@@ -117,7 +117,7 @@ func unknown(t testing.TB, secret string, i int) token.Credential {
 	return credential
 }
 
-// flushing calls flush over and over until stop is called.
+// flushing calls flush repeatedly until stop is called.
 func flushing(t *testing.T, flush func() error) (stop func()) {
 	done := make(chan struct{})
 	var flusher sync.WaitGroup

@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// maxCount is where counts stop rather than wrap: a total that restarted at zero would defeat
-// every limit on it.
+// maxCount is the limit at which counts stop. If they wrapped to zero, every limit on them
+// would be defeated.
 const maxCount = math.MaxInt64
 
-// Usage is how a token has been used, or what came to that since it was last saved. Counts
-// are totals since its creation and stop at the largest int64.
+// Usage is a token's usage, or a difference to add to it. Counts are totals since the token's
+// creation and stop at the largest int64.
 type Usage struct {
-	// Allowed counts the requests that passed the gate, Denied those refused
-	// although the secret was right.
+	// Allowed counts the requests that the gate passed. Denied counts those refused although
+	// the secret was right.
 	Allowed uint64
 	Denied  uint64
 	Last    LastUse
-	// Previous is the newest allowed request with a secret from before a rotation.
+	// Previous is the newest allowed request with a previous secret.
 	Previous LastUse
-	// Days are the days that were asked for, in their order, each once.
+	// Days has the requested days in order, without duplicates.
 	Days []DayUsage
 }
 
-// LastUse is the newest allowed request. The zero value is "never".
+// LastUse describes the newest allowed request. The zero value means never used.
 type LastUse struct {
-	// Time has microseconds.
+	// Time has microsecond precision.
 	Time      time.Time
 	IP        string
 	UserAgent string
-	// Route is "METHOD /path" of the route, not of the request.
+	// Route is the "METHOD /path" of the route, not of the request.
 	Route string
 }
 
-// Plus returns the usage with what came to it.
+// Plus returns the sum of u and more.
 func (u Usage) Plus(more Usage) Usage {
 	u.Allowed, u.Denied = sum(u.Allowed, more.Allowed), sum(u.Denied, more.Denied)
 	u.Last, u.Previous = u.Last.newer(more.Last), u.Previous.newer(more.Previous)
@@ -61,18 +61,18 @@ func (u LastUse) newer(other LastUse) LastUse {
 
 func sum(a, b uint64) uint64 { return min(min(a, maxCount)+min(b, maxCount), maxCount) }
 
-// CountAllowed counts a request for a scope that the gate let through. It waits neither
-// for the backend nor for a disk.
+// CountAllowed counts a request for a scope that the gate has passed. It waits neither for the
+// backend nor for a disk.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
-	s.count(&counted{
+	s.count(&journalEntry{
 		id: m.Token.ID, at: use.Time.UnixMicro(), previous: m.Previous,
 		outcome: OutcomeOK, scope: scope, route: use.Route, address: use.IP, agent: use.UserAgent,
 	})
 }
 
-// CountDenied counts a request that was refused although its secret was right: for
-// which scope, or "" if that isn't known, and with which code.
+// CountDenied counts a request that was refused although its secret was right. scope is the
+// requested scope, or "" if it isn't known, and outcome the code of the refusal.
 func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
-	s.count(&counted{id: m.Token.ID, at: at.UnixMicro(), outcome: outcome, scope: scope})
-	s.tellUsed(m, at)
+	s.count(&journalEntry{id: m.Token.ID, at: at.UnixMicro(), outcome: outcome, scope: scope})
+	s.publishUsedAfterRevoke(m, at)
 }

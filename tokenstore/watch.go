@@ -8,24 +8,23 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// watchInterval is how often what is under way is checked against its token's expiry,
-// so that nothing outlives its token by a second.
+// watchInterval is how often the expiry of watched tokens is checked. No request outlives its
+// token by a second.
 const watchInterval = 250 * time.Millisecond
 
-// Watched is something that goes on under the right of a token: an upload or an answer
-// that has begun.
+// Watched is a running operation that requires a token, such as an upload or a response.
 type Watched interface {
-	// StillAllowed reports whether the right remains. m is the token as it is now, with
-	// the presented secret's status; its token is not known if no token has the
-	// secret any more. StillAllowed must not block and must not call the store.
+	// StillAllowed reports whether the token still allows the operation. m is the current
+	// match of the presented secret; its token is unknown if no token has the secret any more.
+	// StillAllowed must not block and must not call the store.
 	StillAllowed(m *Match) bool
-	// End is called once, when the right has ended, from a goroutine of the store or
-	// of the caller that changes the token. It must not block.
+	// End is called once, when the operation is no longer allowed, on a goroutine of the store
+	// or of the caller that changes the token. It must not block.
 	End()
 }
 
-// Watch ends something soon after its right has ended. The zero Watch watches nothing.
-// A Watch must not be copied after [Store.Watch].
+// Watch ends an operation soon after its token no longer allows it. The zero Watch watches
+// nothing. A Watch must not be copied after [Store.Watch].
 type Watch struct {
 	digest  token.Digest
 	watched Watched
@@ -34,7 +33,7 @@ type Watch struct {
 	prev    *Watch
 }
 
-// watchLists hold what is being watched. They are many, so that requests on different
+// watchLists holds the active watches. There are many lists, so that requests on different
 // processors don't wait for each other.
 type watchLists [64]watchList
 
@@ -44,8 +43,8 @@ type watchList struct {
 	_     [48]byte // fills a cache line
 }
 
-// Watch begins to watch what goes on under the right of the matched secret. The caller
-// calls [Watch.Stop] when it is over.
+// Watch starts watching an operation that requires the matched secret. The caller must call
+// [Watch.Stop] when the operation is over.
 func (s *Store) Watch(w *Watch, m *Match, watched Watched) {
 	l := &s.watches[rand.Uint32()%uint32(len(s.watches))] //nolint:gosec // spreads load
 	w.digest, w.watched, w.list = m.Digest, watched, l
@@ -57,8 +56,8 @@ func (s *Store) Watch(w *Watch, m *Match, watched Watched) {
 	l.first = w
 }
 
-// Stop ends the watch. A call of End that has already begun may return after it.
-// Stopping twice, or stopping the zero Watch, does nothing.
+// Stop ends the watch. A call of End that has already begun may return after Stop. Stopping a
+// stopped or zero Watch has no effect.
 func (w *Watch) Stop() {
 	l := w.list
 	if l == nil {
@@ -69,7 +68,7 @@ func (w *Watch) Stop() {
 	l.remove(w)
 }
 
-// remove takes a watch off its list unless it is off already. The lock is held.
+// remove removes a watch from the list if it is on it. The caller must hold l.mu.
 func (l *watchList) remove(w *Watch) {
 	switch {
 	case w.prev != nil:
@@ -85,7 +84,7 @@ func (l *watchList) remove(w *Watch) {
 	w.next, w.prev = nil, nil
 }
 
-// endDisallowed ends what no longer has a right.
+// endDisallowed ends the operations that are no longer allowed.
 func (ls *watchLists) endDisallowed(x *index, now time.Time) {
 	for i := range ls {
 		for _, w := range ls[i].takeDisallowed(x, now) {

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// watched counts how often it is ended.
+// watched counts the calls of End.
 type watched struct {
 	Watch
 	ended   atomic.Int32
@@ -69,25 +69,25 @@ func TestWatch(t *testing.T) {
 			}
 			for _, w := range []*watched{&first, &stopped, &last} {
 				w.Stop()
-				w.Stop() // does nothing
+				w.Stop() // has no effect
 			}
 			if err := c.edit(s, tok); err != nil {
 				t.Fatal(err)
 			}
 			if n := kept.ended.Load(); (n == 1) != c.ends || n > 1 {
-				t.Errorf("ended %d times when the change returned", n)
+				t.Errorf("End was called %d times by the time the change returned", n)
 			}
 			if n := first.ended.Load() + stopped.ended.Load() + last.ended.Load(); n != 0 {
-				t.Errorf("stopped watches ended %d times", n)
+				t.Errorf("End was called %d times on stopped watches", n)
 			}
-			kept.Stop() // does nothing if it has ended
+			kept.Stop() // has no effect if it has ended
 			new(Watch).Stop()
 		})
 	}
 }
 
-// TestWatchPreviousSecret: an answer that began with the old secret ends with its
-// grace, and not with the rotation.
+// TestWatchPreviousSecret verifies that a response that began with the old secret ends with
+// its grace period, not with the rotation.
 func TestWatchPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -101,15 +101,15 @@ func TestWatchPreviousSecret(t *testing.T) {
 	s.Watch(&w.Watch, &match, &w)
 	s.alter(t, tok.ID, func(token *token.Token) { token.Name = "x" })
 	if w.ended.Load() != 0 {
-		t.Error("ended within its grace")
+		t.Error("ended within the grace period")
 	}
 	s.alter(t, tok.ID, func(token *token.Token) { token.PreviousValidUntil = testTime })
 	if w.ended.Load() != 1 {
-		t.Errorf("ended %d times at the end of its grace", w.ended.Load())
+		t.Errorf("ended %d times at the end of the grace period", w.ended.Load())
 	}
 }
 
-// rotate gives a token another secret; the old one is valid until then.
+// rotate gives a token another secret. The old one is valid until the given time.
 func rotate(until time.Time) func(*token.Token) {
 	return func(tok *token.Token) {
 		tok.PreviousDigest, tok.PreviousValidUntil = tok.Digest, until
@@ -117,7 +117,7 @@ func rotate(until time.Time) func(*token.Token) {
 	}
 }
 
-// endOf is closed at its end.
+// endOf is a Watched that closes a channel when it ends.
 type endOf chan struct{}
 
 func (endOf) StillAllowed(m *Match) bool { return m.Status == token.StatusActive }
@@ -134,6 +134,6 @@ func TestWatchExpiry(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the answer goes on")
+		t.Fatal("the response was not ended")
 	}
 }

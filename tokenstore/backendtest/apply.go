@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// testToken: a token is read as it was stored, by this process and by the next, also
-// after a kill.
-func testToken(s *site) {
+// testToken verifies that a stored token is read back unchanged, by this process and the next,
+// also after a kill.
+func testToken(s *suite) {
 	want := []*token.Token{newToken(1), wholeToken(2)}
 	s.put(want...)
-	have := func(when string, s *site) {
+	verify := func(when string, s *suite) {
 		s.Helper()
 		for _, token := range want {
 			got, err := s.Token(token.ID)
@@ -25,18 +25,18 @@ func testToken(s *site) {
 			s.Errorf("%s: no token: %v, %v", when, got, err)
 		}
 	}
-	have("stored", s)
+	verify("stored", s)
 	if killed := s.killed(); killed != nil {
-		have("after a kill", killed)
+		verify("after a kill", killed)
 		s.equal("audit after a kill", killed.entries(), s.entries())
 	}
 	s.reopen()
-	have("after Close", s)
+	verify("after Close", s)
 }
 
-// testChange: a change sees the token as stored and becomes what it says, with its
-// entry in the audit and its time in the state.
-func testChange(s *site) {
+// testChange verifies that a ChangeFunc gets the stored token, and that Apply stores the token
+// it returns, the audit entry and the time.
+func testChange(s *suite) {
 	var entries []tokenstore.AuditEntry
 	var want *token.Token
 	for i, next := range []*token.Token{newToken(1), wholeToken(1), nil, newToken(1)} {
@@ -47,11 +47,11 @@ func testChange(s *site) {
 			Changes: map[string]string{"a": "b"},
 		}
 		got, err := s.Apply(idOf(1), at, func(old *token.Token) (tokenstore.Change, error) {
-			s.equal("what the change sees", old, want)
+			s.equal("the token passed to change", old, want)
 			return tokenstore.Change{Token: next, Audit: entry}, nil
 		})
 		s.check(err)
-		s.equal("what Apply returns", got, next)
+		s.equal("the token returned by Apply", got, next)
 		want, entries = next, append([]tokenstore.AuditEntry{entry}, entries...)
 		s.equal("audit", s.entries(), entries)
 		s.equal("recorded", s.state().Recorded, at)
@@ -62,34 +62,34 @@ func testChange(s *site) {
 			}
 		}
 	}
-	// An earlier time changes nothing.
+	// An earlier time is not recorded.
 	recorded := s.state().Recorded
 	s.put(newToken(2))
 	s.equal("recorded", s.state().Recorded, recorded)
 }
 
-// testDigests: a token is found by its two digests, and nothing else is.
-func testDigests(s *site) {
+// testDigests verifies that a token is found by its two digests only.
+func testDigests(s *suite) {
 	a, b, next := digest("a"), digest("b"), digest("next")
 	one, other := newToken(1), newToken(2)
 	one.Digest, other.Digest = a, b
 	s.put(one, other)
+	var none token.ID
 	leads := func(what string, digest token.Digest, want token.ID) {
 		s.Helper()
 		id, err := s.IDOf(digest)
-		if none := want == (token.ID{}); id != want || none != errors.Is(err, tokenstore.ErrNotFound) || !none &&
+		if unknown := want == none; id != want || unknown != errors.Is(err, tokenstore.ErrNotFound) || !unknown &&
 			err != nil {
 			s.Errorf("%s leads to %v, %v, want %v", what, id, err, want)
 		}
 	}
 	must := func(err error) { s.Helper(); s.check(err) }
-	nobody := token.ID{}
 	leads("the digest", a, one.ID)
-	leads("an unknown digest", next, nobody)
-	leads("no digest", token.Digest{}, nobody)
+	leads("an unknown digest", next, none)
+	leads("the zero digest", token.Digest{}, none)
 	near := a
 	near[31] ^= 1
-	leads("nearly the digest", near, nobody)
+	leads("a digest that differs in one bit", near, none)
 
 	must(s.edit(one.ID, func(token *token.Token) { token.PreviousDigest, token.Digest = a, next }))
 	leads("the previous digest", a, one.ID)
@@ -100,29 +100,29 @@ func testDigests(s *site) {
 			"previous digest": func(token *token.Token) { token.PreviousDigest = digest },
 		} {
 			if err := s.edit(other.ID, edit); !errors.Is(err, tokenstore.ErrTaken) {
-				s.Errorf("another token's as %s: %v", name, err)
+				s.Errorf("another token's digest as %s: %v", name, err)
 			}
 		}
 	}
 	leads("the other's digest", b, other.ID)
 
 	must(s.edit(one.ID, func(tok *token.Token) { tok.PreviousDigest = token.Digest{} }))
-	leads("a digest that was given up", a, nobody)
-	leads("the digest that stays", next, one.ID)
+	leads("a removed digest", a, none)
+	leads("the remaining digest", next, one.ID)
 	must(s.edit(other.ID, func(token *token.Token) { token.PreviousDigest = a }))
-	leads("a digest that was free", a, other.ID)
+	leads("a reused digest", a, other.ID)
 	s.reopen()
 	leads("the digest, reopened", next, one.ID)
 	leads("the previous digest, reopened", a, other.ID)
 	s.remove(one.ID)
 	s.remove(other.ID)
 	for _, digest := range []token.Digest{a, b, next} {
-		leads("a deleted token's", digest, nobody)
+		leads("a deleted token's digest", digest, none)
 	}
 }
 
-// testRefusals: a change that is refused leaves nothing, and the next one is made.
-func testRefusals(s *site) {
+// testRefusals verifies that a refused change stores nothing and doesn't prevent the next one.
+func testRefusals(s *suite) {
 	at := now.Add(-time.Hour)
 	s.put(newToken(1), newToken(2))
 	s.check(s.apply(idOf(1), tokenstore.Change{
@@ -140,11 +140,11 @@ func testRefusals(s *site) {
 		err   error
 		want  error
 	}{
-		"by the change":             {wholeToken(3), "new", errNo, errNo},
-		"digest of another":         {taken, "new", nil, tokenstore.ErrTaken},
-		"previous digest of others": {previous, "new", nil, tokenstore.ErrTaken},
-		"ended":                     {ended, "new", nil, tokenstore.ErrTaken},
-		"repeated":                  {wholeToken(3), "kept", nil, tokenstore.ErrRepeated},
+		"error from change":          {wholeToken(3), "new", errNo, errNo},
+		"digest of another":          {taken, "new", nil, tokenstore.ErrTaken},
+		"previous digest of another": {previous, "new", nil, tokenstore.ErrTaken},
+		"ended":                      {ended, "new", nil, tokenstore.ErrTaken},
+		"repeated":                   {wholeToken(3), "kept", nil, tokenstore.ErrRepeated},
 	} {
 		for _, id := range []token.ID{idOf(3), idOf(2)} { // a new token, a stored one
 			c.token.ID = id
@@ -164,10 +164,10 @@ func testRefusals(s *site) {
 		}
 		s.equal(name, s.content(), before)
 		if kept, err := s.Request(digest("new")); !errors.Is(err, tokenstore.ErrNotFound) {
-			s.Errorf("%s: the request is kept: %v, %v", name, kept, err)
+			s.Errorf("%s: the request is stored: %v, %v", name, kept, err)
 		}
 		if kept, err := s.Request(digest("kept")); err != nil || kept.Body != digest("body") {
-			s.Errorf("%s: the first request became %v, %v", name, kept, err)
+			s.Errorf("%s: the first request is now %v, %v", name, kept, err)
 		}
 		if id, err := s.IDOf(wholeToken(3).PreviousDigest); !errors.Is(err, tokenstore.ErrNotFound) {
 			s.Errorf("%s: a digest leads to %v, %v", name, id, err)
@@ -178,8 +178,8 @@ func testRefusals(s *site) {
 	s.put(free)
 }
 
-// testEnded: a secret that was ended is refused to every token that has another.
-func testEnded(s *site) {
+// testEnded verifies that no token can change its secret to one that was ended.
+func testEnded(s *suite) {
 	early, late := now.Add(-time.Hour), now.Add(time.Hour)
 	end := func(text string, at time.Time, known bool) {
 		s.Helper()
@@ -204,14 +204,15 @@ func testEnded(s *site) {
 	end("x", early, false)
 	ended("x", early)
 	end("x", late, false)
-	ended("x", early) // the earlier time stays
+	ended("x", early) // the earlier time wins
 	end("y", now, true)
-	ended("y", time.Time{}) // it was not known
+	ended("y", time.Time{}) // it was not stored before
 	end("z", late, false)
 	end("z", early, true)
 	ended("z", early)
 
-	// A token that has the secret already can be changed, and has it as its previous one.
+	// A token that already has the secret can be changed and can keep it as its previous
+	// secret.
 	end("3", now, false)
 	s.check(s.edit(idOf(3), func(token *token.Token) { token.Name = "still" }))
 	s.check(s.edit(idOf(3), func(token *token.Token) {
@@ -229,8 +230,9 @@ func testEnded(s *site) {
 	}
 }
 
-// testRequests: a request is kept with its change and refuses a repeat while it is kept.
-func testRequests(s *site) {
+// testRequests verifies that a request is stored with its change and that a repeat is refused
+// during the retention.
+func testRequests(s *suite) {
 	ask := func(i int, at time.Time) error {
 		return s.apply(idOf(i), tokenstore.Change{
 			Token: newToken(i),
@@ -261,7 +263,7 @@ func testRequests(s *site) {
 	again := now.Add(tokenstore.RequestRetention)
 	s.check(ask(3, again))
 	kept(3, again)
-	// What is pruned is the first one, not the one that replaced it.
+	// Prune deletes the first request, not the one that replaced it.
 	for more := true; more; {
 		var err error
 		more, err = s.Prune(tokenstore.Retention{Requests: again})

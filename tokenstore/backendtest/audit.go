@@ -10,15 +10,15 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// note adds an entry to the audit.
-func (s *site) note(after time.Duration, action string) {
+// note adds an entry to the audit log.
+func (s *suite) note(after time.Duration, action string) {
 	s.Helper()
 	s.check(s.SetTimes(tokenstore.State{}, &tokenstore.AuditEntry{Time: now.Add(after), Action: action}))
 }
 
-// testAudit: the newest entry comes first, and the walk goes on from any position,
-// also of an entry that is gone.
-func testAudit(s *site) {
+// testAudit verifies that Audit returns the newest entry first and continues from any
+// position, even of a deleted entry.
+func testAudit(s *suite) {
 	for i, after := range []time.Duration{0, 0, time.Second, 2 * time.Second, 2 * time.Second, time.Second} {
 		s.note(after, fmt.Sprint(i)) // the clock went back before the last
 	}
@@ -27,7 +27,7 @@ func testAudit(s *site) {
 	order := ""
 	s.check(s.Audit(nil, func(at tokenstore.AuditPosition, entry tokenstore.AuditEntry) bool {
 		if !at.Time.Equal(entry.Time) {
-			s.Errorf("the entry of %s is at %s", entry.Time, at.Time)
+			s.Errorf("the entry with time %s has the position %s", entry.Time, at.Time)
 		}
 		positions = append(positions, at)
 		order += entry.Action
@@ -40,7 +40,7 @@ func testAudit(s *site) {
 		found := "none"
 		s.check(s.Audit(&at, func(_ tokenstore.AuditPosition, entry tokenstore.AuditEntry) bool {
 			if found != "none" {
-				s.Error("the walk goes on after yield returned false")
+				s.Error("Audit continues after yield returned false")
 			}
 			found = entry.Action
 			return false
@@ -61,15 +61,15 @@ func testAudit(s *site) {
 	if got := next(positions[4]); got != "none" {
 		s.Errorf("after a pruned entry: %s", got)
 	}
-	s.note(3*time.Second, "6") // takes no place of another
+	s.note(3*time.Second, "6") // doesn't change other positions
 	if got := next(positions[0]); got != "3" {
-		s.Errorf("after an entry when others have come: %s", got)
+		s.Errorf("after an entry when others were added: %s", got)
 	}
 }
 
-// prune calls Prune until nothing is left to remove. Then there is nothing more, and it
-// took as many calls as the limit makes of the records.
-func (s *site) prune(keep tokenstore.Retention, records int) {
+// prune calls Prune until it reports that there is nothing more, and verifies that it took at
+// least as many calls as PruneLimit requires for the number of records.
+func (s *suite) prune(keep tokenstore.Retention, records int) {
 	s.Helper()
 	calls := 1
 	for ; ; calls++ {
@@ -79,23 +79,23 @@ func (s *site) prune(keep tokenstore.Retention, records int) {
 			break
 		}
 		if calls > 10_000 {
-			s.Fatal("pruning doesn't end")
+			s.Fatal("Prune doesn't end")
 		}
 	}
 	if limit := s.kind.PruneLimit; limit > 0 && calls < (records+limit-1)/limit {
-		s.Errorf("%d records were pruned in %d calls", records, calls)
+		s.Errorf("Prune deleted %d records in %d calls", records, calls)
 	}
 	if more, err := s.Prune(keep); more || err != nil {
 		s.Errorf("after pruning: %v, %v", more, err)
 	}
 }
 
-// testPrune: what is older goes, and nothing else.
-func testPrune(s *site) {
+// testPrune verifies that Prune deletes exactly the older records.
+func testPrune(s *suite) {
 	entries := s.kind.PruneLimit + 30
 	var notes sync.WaitGroup
 	for i := range entries {
-		notes.Go(func() { // together, which is faster
+		notes.Go(func() { // in parallel, which is faster
 			_, err := s.Apply(idOf(1), now, func(*token.Token) (tokenstore.Change, error) {
 				return tokenstore.Change{Token: newToken(1),
 						Audit: tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second),
@@ -117,7 +117,7 @@ func testPrune(s *site) {
 	}
 	s.prune(tokenstore.Retention{Audit: now, Requests: now}, 0)
 	if left := len(s.entries()); left != entries+5 {
-		s.Errorf("%d are left of %d", left, entries+5)
+		s.Errorf("%d of %d entries are left", left, entries+5)
 	}
 	s.prune(tokenstore.Retention{Audit: now.Add(time.Duration(entries-10) * time.Second),
 		Requests: now.Add(2 * time.Hour)}, entries-10)
@@ -125,7 +125,7 @@ func testPrune(s *site) {
 	kept := 0
 	for _, entry := range s.entries() {
 		if entry.Time.Before(now.Add(time.Duration(entries-10) * time.Second)) {
-			s.Errorf("left is %+v", entry)
+			s.Errorf("an old entry is left: %+v", entry)
 		}
 		kept++
 	}
@@ -143,8 +143,8 @@ func testPrune(s *site) {
 	}
 }
 
-// testPruneDays: hours are added up and days removed when they are old.
-func testPruneDays(s *site) {
+// testPruneDays verifies that Prune adds up old hours and deletes old days.
+func testPruneDays(s *suite) {
 	const kept = 20
 	tokens := max(2, s.kind.PruneLimit/5)
 	usage := make(map[token.ID]tokenstore.Usage)
@@ -167,9 +167,9 @@ func testPruneDays(s *site) {
 		keep := tokenstore.Retention{Hours: today - 7 + later, Days: today - 15 + later}
 		records := 0
 		if later == 0 {
-			records = tokens * (kept - 7) // removed or added up
+			records = tokens * (kept - 7) // deleted or added up
 		}
-		s.prune(keep, records/2) // a call may do both
+		s.prune(keep, records/2) // a call may delete and add up records
 		var want []tokenstore.DayUsage
 		for day := keep.Days; day <= today; day++ {
 			want = append(want, usedOn(day, 1))

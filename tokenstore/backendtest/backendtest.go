@@ -1,13 +1,13 @@
-// Package backendtest tests that a [tokenstore.Backend] does what the interface's
-// documentation promises. Every store runs it in a test of its own package:
+// Package backendtest tests that a [tokenstore.Backend] implements the interface as
+// documented. Every backend runs it in a test of its own package:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, backendtest.Kind{Open: open})
 //	}
 //
-// Run it with -race too. It can't test how long a call waits, so two promises are
-// left to the author: Token, IDOf and Usage don't wait for the network, and the cost
-// of IDOf doesn't depend on how near a digest is to that of a token.
+// Run it with -race as well. It can't test how long a call waits, so two guarantees are left
+// to the author: Token, IDOf and Usage don't wait for the network, and the cost of IDOf
+// doesn't depend on how close a digest is to a token's.
 package backendtest
 
 import (
@@ -23,44 +23,45 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Kind is a kind of store. Only Open is required; a check that needs another field is
-// left out without it.
+// Kind describes a kind of backend. Only Open is required. A test that needs another field is
+// skipped if the field is not set.
 type Kind struct {
-	// Open opens the store in a directory, and makes it if there is none. Opening the
-	// same directory again, after Close, is a new process on the same store. A store that
-	// is not in files takes the directory for its name.
+	// Open opens the store in a directory, creating it if there is none. Opening the same
+	// directory again after Close simulates a new process. A backend that doesn't use files
+	// can use the directory as a name.
 	Open func(t testing.TB, dir string) tokenstore.Backend
-	// Kill returns where the store can be opened as if the process that has it open in
-	// dir were killed now. It may be a copy, or dir itself.
+	// Kill returns a directory in which the store can be opened as if the process that has it
+	// open in dir were killed now. The directory may have a copy of the store, or be dir
+	// itself.
 	Kill func(t testing.TB, dir string) string
-	// Restore makes a store in a new directory from a backup.
+	// Restore creates a store in a new directory from a backup.
 	Restore func(t testing.TB, backup io.Reader, dir string)
-	// Check reports a closed store that is not consistent.
+	// Check fails the test if a closed store is not consistent.
 	Check func(t testing.TB, dir string)
-	// Damage makes a record of an open store unreadable. It returns false if this test
-	// can't damage such a record.
+	// Damage makes a record of an open store unreadable. It returns false if the test can't
+	// damage such a record.
 	Damage func(t testing.TB, b tokenstore.Backend, record Record, id token.ID) bool
-	// PruneLimit is how many records of one kind Prune removes at most; 0 if there
-	// can't be so many that it matters.
+	// PruneLimit is the maximum number of records of one kind that Prune deletes in one call,
+	// or 0 if there is no practical limit.
 	PruneLimit int
 }
 
-// Record is what can be damaged.
+// Record is a kind of record that Damage can damage.
 type Record int
 
 const (
-	// TokenRecord is the record of the token with the id.
+	// TokenRecord is the record of the token with the given ID.
 	TokenRecord Record = iota + 1
-	// UsageRecord is the token's totals.
+	// UsageRecord is the record of the token's totals.
 	UsageRecord
 	// AuditRecord is the newest audit entry.
 	AuditRecord
 )
 
-// Run tests a kind of store.
+// Run tests a kind of backend.
 func Run(t *testing.T, kind Kind) {
 	t.Helper()
-	for name, test := range map[string]func(*site){
+	for name, test := range map[string]func(*suite){
 		"token": testToken, "change": testChange, "digests": testDigests, "refusals": testRefusals, "ended": testEnded,
 		"requests": testRequests,
 		"list":     testList, "pages": testPages, "scan": testScan,
@@ -77,17 +78,17 @@ func Run(t *testing.T, kind Kind) {
 	}
 }
 
-// site is an open store.
-type site struct {
+// suite is an open backend under test.
+type suite struct {
 	tokenstore.Backend
 	*testing.T
 	kind Kind
 	dir  string
 }
 
-func open(t *testing.T, kind Kind, dir string) *site {
+func open(t *testing.T, kind Kind, dir string) *suite {
 	t.Helper()
-	s := &site{kind.Open(t, dir), t, kind, dir}
+	s := &suite{kind.Open(t, dir), t, kind, dir}
 	t.Cleanup(func() {
 		s.check(s.Close())
 		if s.kind.Check != nil && !t.Failed() {
@@ -97,15 +98,16 @@ func open(t *testing.T, kind Kind, dir string) *site {
 	return s
 }
 
-// reopen is a new process on the same store.
-func (s *site) reopen() {
+// reopen closes the backend and opens it again, as a new process would.
+func (s *suite) reopen() {
 	s.Helper()
 	s.check(s.Close())
 	s.Backend = s.kind.Open(s, s.dir)
 }
 
-// killed returns what a new process finds after this one was killed, or nil.
-func (s *site) killed() *site {
+// killed returns the backend as a new process would open it if this one were killed now, or
+// nil if the Kind doesn't support that.
+func (s *suite) killed() *suite {
 	s.Helper()
 	if s.kind.Kill == nil {
 		return nil
@@ -113,14 +115,14 @@ func (s *site) killed() *site {
 	return open(s.T, s.kind, s.kind.Kill(s, s.dir))
 }
 
-func (s *site) check(err error) {
+func (s *suite) check(err error) {
 	s.Helper()
 	if err != nil {
 		s.Fatal(err)
 	}
 }
 
-func (s *site) equal(what string, got, want any) {
+func (s *suite) equal(what string, got, want any) {
 	s.Helper()
 	if !reflect.DeepEqual(got, want) {
 		s.Errorf("%s:\ngot  %+v\nwant %+v", what, got, want)
@@ -136,7 +138,7 @@ func digest(text string) token.Digest { return sha256.Sum256([]byte(text)) }
 
 func idOf(i int) token.ID { return token.ID([]byte(fmt.Sprintf("token%07d", i))) }
 
-// newToken returns a token with only what it must have.
+// newToken returns a token with only the required fields.
 func newToken(i int) *token.Token {
 	return &token.Token{
 		ID: idOf(i), Terms: token.Terms{Kind: token.KindAPI}, Format: token.FormatNative, Digest: digest(fmt.Sprint(i)),
@@ -144,7 +146,7 @@ func newToken(i int) *token.Token {
 	}
 }
 
-// wholeToken returns a token with every field.
+// wholeToken returns a token with every field set.
 func wholeToken(i int) *token.Token {
 	tok := newToken(i)
 	tok.Name, tok.Account, tok.Prefix, tok.CreatedBy = "näme", "alice", "mm", "caddy-admin"
@@ -162,8 +164,8 @@ func wholeToken(i int) *token.Token {
 	return tok
 }
 
-// apply makes a change, whatever the token was.
-func (s *site) apply(id token.ID, change tokenstore.Change) error {
+// apply makes a change regardless of the stored token.
+func (s *suite) apply(id token.ID, change tokenstore.Change) error {
 	change.Audit.TokenID = id
 	if change.Audit.Time.IsZero() {
 		change.Audit.Time = now
@@ -172,20 +174,20 @@ func (s *site) apply(id token.ID, change tokenstore.Change) error {
 	return err
 }
 
-func (s *site) put(tokens ...*token.Token) {
+func (s *suite) put(tokens ...*token.Token) {
 	s.Helper()
 	for _, token := range tokens {
 		s.check(s.apply(token.ID, tokenstore.Change{Token: token}))
 	}
 }
 
-func (s *site) remove(id token.ID) {
+func (s *suite) remove(id token.ID) {
 	s.Helper()
 	s.check(s.apply(id, tokenstore.Change{}))
 }
 
-// edit changes a stored token.
-func (s *site) edit(id token.ID, edit func(*token.Token)) error {
+// edit edits a stored token.
+func (s *suite) edit(id token.ID, edit func(*token.Token)) error {
 	_, err := s.Apply(id, now, func(old *token.Token) (tokenstore.Change, error) {
 		if old == nil {
 			return tokenstore.Change{}, tokenstore.ErrNotFound
@@ -199,7 +201,7 @@ func (s *site) edit(id token.ID, edit func(*token.Token)) error {
 	return err
 }
 
-func (s *site) list(order tokenstore.Order, after *tokenstore.Position, descending bool) (tokens []*token.Token) {
+func (s *suite) list(order tokenstore.Order, after *tokenstore.Position, descending bool) (tokens []*token.Token) {
 	s.Helper()
 	s.check(s.List(order, after, descending, func(token *token.Token) bool {
 		tokens = append(tokens, token)
@@ -208,8 +210,8 @@ func (s *site) list(order tokenstore.Order, after *tokenstore.Position, descendi
 	return tokens
 }
 
-// entries returns the audit, newest first.
-func (s *site) entries() (entries []tokenstore.AuditEntry) {
+// entries returns all audit entries, newest first.
+func (s *suite) entries() (entries []tokenstore.AuditEntry) {
 	s.Helper()
 	s.check(s.Audit(nil, func(_ tokenstore.AuditPosition, entry tokenstore.AuditEntry) bool {
 		entries = append(entries, entry)
@@ -218,7 +220,7 @@ func (s *site) entries() (entries []tokenstore.AuditEntry) {
 	return entries
 }
 
-func (s *site) state() tokenstore.State {
+func (s *suite) state() tokenstore.State {
 	s.Helper()
 	state, err := s.State()
 	s.check(err)
@@ -228,14 +230,14 @@ func (s *site) state() tokenstore.State {
 	return state
 }
 
-// content is what can be read of a store.
+// content is the readable content of a store, except usage.
 type content struct {
 	Tokens []*token.Token
 	Audit  []tokenstore.AuditEntry
 	State  tokenstore.State
 }
 
-func (s *site) content() content {
+func (s *suite) content() content {
 	s.Helper()
 	return content{s.list(tokenstore.OrderCreated, nil, false), s.entries(), s.state()}
 }

@@ -14,7 +14,7 @@ import (
 
 func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
 
-// compare orders tokens by the rule of an order.
+// compare returns a comparison function for an order.
 func compare(order tokenstore.Order, descending bool) func(a, b *token.Token) int {
 	return func(a, b *token.Token) int {
 		if descending {
@@ -31,8 +31,8 @@ func compare(order tokenstore.Order, descending bool) func(a, b *token.Token) in
 	}
 }
 
-// someToken returns a token with times that others share, before and after 1970, and
-// perhaps without end.
+// someToken returns a token with random times before and after 1970 that other tokens are
+// likely to share, sometimes without an expiry.
 func someToken(random *rand.Rand, i int) *token.Token {
 	token := newToken(i)
 	token.CreatedAt, token.ExpiresAt = second((random.IntN(9)-4)*1e9), second((random.IntN(9)-4)*1e9)
@@ -42,8 +42,8 @@ func someToken(random *rand.Rand, i int) *token.Token {
 	return token
 }
 
-// testList begins at positions of tokens that are there and of some that never were.
-func testList(s *site) {
+// testList lists from positions of existing and nonexistent tokens.
+func testList(s *suite) {
 	for i := range 5 {
 		if i == 0 {
 			for _, descending := range []bool{false, true} {
@@ -83,9 +83,9 @@ func testList(s *site) {
 	}
 }
 
-// testPages walks both orders both ways in pages of several sizes, while tokens are
-// changed between the pages: those that stay are seen once each, in order.
-func testPages(s *site) {
+// testPages lists both orders in both directions in pages of several sizes, while tokens
+// change between pages, and verifies that unchanged tokens appear once each, in order.
+func testPages(s *suite) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec
 	next := 0
 	stored := make(map[token.ID]*token.Token)
@@ -125,7 +125,7 @@ func testPages(s *site) {
 					if random.IntN(4) > 0 {
 						continue
 					}
-					// The token at the position goes, another moves, and one comes.
+					// Delete the token at the position, move another one, and add one.
 					s.remove(last.ID)
 					delete(stored, last.ID)
 					for id := range stored {
@@ -144,7 +144,7 @@ func testPages(s *site) {
 				}
 				for id := range wanted {
 					if seen[id] != 1 {
-						s.Errorf("order %d, descending %v, pages of %d: token %s is seen %d times", order, descending,
+						s.Errorf("order %d, descending %v, pages of %d: token %s appears %d times", order, descending,
 							limit, id, seen[id])
 					}
 				}
@@ -154,18 +154,18 @@ func testPages(s *site) {
 			}
 		}
 	}
-	// What yield was given may be kept.
+	// Tokens passed to yield remain valid.
 	listed := s.list(tokenstore.OrderExpires, nil, false)
 	if len(listed) != len(stored) {
-		s.Errorf("%d tokens of %d", len(listed), len(stored))
+		s.Errorf("%d tokens, want %d", len(listed), len(stored))
 	}
 	for _, token := range listed {
 		s.equal("listed", token, stored[token.ID])
 	}
 }
 
-// testScan: all tokens are walked by their ids, with their usage.
-func testScan(s *site) {
+// testScan verifies that Scan returns all tokens in ID order, with their usage.
+func testScan(s *suite) {
 	used := tokenstore.Usage{Allowed: 3, Denied: 4, Last: tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl",
 		Route: "GET /x"}}
 	for _, i := range []int{5, 1, 3, 4, 2} {
@@ -179,7 +179,7 @@ func testScan(s *site) {
 	scan := func(after token.ID, most int) (found []token.ID) {
 		s.Helper()
 		s.check(s.Scan(after, func(tok *token.Token, usage tokenstore.Usage) bool {
-			// It is valid during the call: here, where it is compared.
+			// Compare here, because tok is valid only during the call.
 			want, wantUsage := newToken(int(tok.ID[len(tok.ID)-1]-'0')), tokenstore.Usage{}
 			switch tok.ID {
 			case idOf(3):
@@ -187,20 +187,21 @@ func testScan(s *site) {
 			case idOf(5):
 				wantUsage = tokenstore.Usage{Denied: 1}
 			}
-			// The slices and maps of the token before may be used again.
+			// Compare the encodings, because empty slices and maps may be reused memory
+			// instead of nil.
 			if !reflect.DeepEqual(token.EncodeToken(tok), token.EncodeToken(want)) ||
 				!reflect.DeepEqual(usage, wantUsage) {
-				s.Errorf("scanned is %+v, %+v", tok, usage)
+				s.Errorf("scanned %+v, %+v", tok, usage)
 			}
 			found = append(found, tok.ID)
 			return len(found) < most
 		}))
 		return found
 	}
-	between := idOf(3)
-	between[0]-- // and so before all
+	unknown := idOf(3)
+	unknown[0]-- // less than all IDs
 	s.equal("all", scan(token.ID{}, 9), []token.ID{idOf(1), idOf(2), idOf(3), idOf(4), idOf(5)})
-	s.equal("after an id that is none", scan(between, 9), []token.ID{idOf(1), idOf(2), idOf(3), idOf(4), idOf(5)})
+	s.equal("after an unknown ID", scan(unknown, 9), []token.ID{idOf(1), idOf(2), idOf(3), idOf(4), idOf(5)})
 	s.equal("after a token", scan(idOf(2), 9), []token.ID{idOf(3), idOf(4), idOf(5)})
 	s.equal("until false", scan(idOf(2), 2), []token.ID{idOf(3), idOf(4)})
 	s.remove(idOf(2))

@@ -12,50 +12,50 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Model does random work on a Store and knows what the Store must answer afterwards, also
-// after a fault. The zero Model knows no tokens. A Model can be stored as JSON.
+// Model performs random operations on a Store and knows what the Store must return afterwards,
+// also after a fault. The zero Model has no tokens. A Model can be encoded as JSON.
 //
-// A change that was acknowledged is known. A change that failed with
-// [tokenstore.ErrUnavailable] has an unknown outcome: from then on, the token may be in
-// either state, until an answer of the store shows which it is.
+// The outcome of an acknowledged change is known. The outcome of a change that failed with
+// [tokenstore.ErrUnavailable] is unknown: from then on the token may be in either state, until
+// a result of the store shows which one it is.
 type Model struct {
 	Tokens []*ModelToken
 	// Keys has the idempotency key of the last create if its outcome is unknown.
 	Keys []string
-	// Acknowledged is how many changes succeeded.
+	// Acknowledged is the number of successful changes.
 	Acknowledged int
-	// Report, unless it is nil, is called before each change with all states that the
-	// token may have then, and after it with those that are left. A process that collects
-	// the reports with [Model.Learn] knows what the Store must answer after it is killed.
+	// Report, unless it is nil, is called before each change with all states that the token
+	// may then have, and after it with the remaining ones. A process that collects the reports
+	// with [Model.Learn] knows what the Store must return after it was killed.
 	Report func(*ModelToken) `json:"-"`
 }
 
-// ModelToken is what a Model knows of one token.
+// ModelToken is the knowledge of a Model about one token.
 type ModelToken struct {
 	ID string
-	// Secrets are all that the Store ever returned for the token, the oldest first.
+	// Secrets are all secrets that the Store has returned for the token, oldest first.
 	Secrets []string
-	// States are those that the token may have, at least one.
+	// States are the possible states of the token. There is at least one.
 	States []ModelState
-	// Counted and MayBeCounted are the least and the most requests that were counted.
-	// Saved is what Counted was at the last flush.
+	// Counted and MayBeCounted are the minimum and maximum number of counted requests. Saved
+	// is the value of Counted at the last flush.
 	Counted, MayBeCounted, Saved uint64
 }
 
-// ModelState is a state of a token.
+// ModelState is a possible state of a token.
 type ModelState struct {
 	Deleted, Revoked, Disabled bool
 	Scopes                     string
-	// Current and Previous are the numbers of secrets, or noSecret.
+	// Current and Previous are indexes of Secrets, or noSecret.
 	Current, Previous int
-	// PreviousUntil is when the previous secret ends, in seconds since 1970.
+	// PreviousUntil is when the previous secret expires, in seconds since 1970.
 	PreviousUntil int64
 }
 
-// noSecret is the number of a secret that there is not, or that nobody was given.
+// noSecret is the index of a secret that doesn't exist or that the Store never returned.
 const noSecret = -1
 
-// ModelPolicy is the policy of the tokens that a Model creates.
+// ModelPolicy is the policy for tokens that a Model creates.
 var ModelPolicy = token.Policy{
 	Prefixes: token.Prefixes{token.DefaultPrefix},
 	Accounts: []string{"default"},
@@ -65,10 +65,10 @@ var ModelPolicy = token.Policy{
 	}},
 }
 
-// grace is how long a Model lets the old secret live on, if it does.
+// grace is the grace period of rotations that have one.
 const grace = 10 * 365 * 24 * time.Hour
 
-// Learn adds or replaces what is known of a token.
+// Learn adds or replaces the knowledge about a token.
 func (m *Model) Learn(t *ModelToken) {
 	if i := slices.IndexFunc(m.Tokens, func(known *ModelToken) bool { return known.ID == t.ID }); i >= 0 {
 		m.Tokens[i] = t
@@ -77,7 +77,7 @@ func (m *Model) Learn(t *ModelToken) {
 	m.Tokens = append(m.Tokens, t)
 }
 
-// Work takes random steps and returns what the Store answered wrongly.
+// Work performs random operations and returns the unexpected results.
 func (m *Model) Work(s *tokenstore.Store, random *rand.Rand, steps int) (found []Violation) {
 	for range steps {
 		found = append(found, m.step(s, random)...)
@@ -85,7 +85,7 @@ func (m *Model) Work(s *tokenstore.Store, random *rand.Rand, steps int) (found [
 	return found
 }
 
-// step uses, creates or changes one token, or flushes.
+// step performs one random operation.
 func (m *Model) step(s *tokenstore.Store, random *rand.Rand) []Violation {
 	t := m.pick(random)
 	n := random.IntN(100)
@@ -108,7 +108,8 @@ func (m *Model) step(s *tokenstore.Store, random *rand.Rand) []Violation {
 	return m.Use(s, m.Tokens[random.IntN(len(m.Tokens))], random)
 }
 
-// pick returns a token, usually one that can still be changed, or nil.
+// pick returns a random token, usually one that can still be changed, or nil if there are no
+// tokens.
 func (m *Model) pick(random *rand.Rand) (t *ModelToken) {
 	for range 8 {
 		if len(m.Tokens) == 0 {
@@ -132,7 +133,7 @@ func randomScopes(random *rand.Rand) token.Grants {
 	return grants
 }
 
-// Create creates a token, or asks again for one whose creation had an unknown outcome.
+// Create creates a token, or repeats a creation whose outcome is unknown.
 func (m *Model) Create(s *tokenstore.Store, random *rand.Rand) []Violation {
 	scopes := token.Grants{"unikernel:list"}
 	draft := token.Draft{
@@ -178,7 +179,7 @@ func (m *Model) Revoke(s *tokenstore.Store, t *ModelToken) []Violation {
 	})
 }
 
-// Toggle enables a token that is disabled, and disables one that is not.
+// Toggle enables a disabled token and disables any other.
 func (m *Model) Toggle(s *tokenstore.Store, t *ModelToken) []Violation {
 	if t.States[0].Disabled {
 		return m.change(t, "enable", func(id token.ID) error {
@@ -200,7 +201,7 @@ func (m *Model) Toggle(s *tokenstore.Store, t *ModelToken) []Violation {
 
 // Rotate gives a token a new secret.
 func (m *Model) Rotate(s *tokenstore.Store, t *ModelToken, grace time.Duration) []Violation {
-	next := noSecret // unless it is returned, nobody has it
+	next := noSecret // unless the Store returns it
 	until := s.Now().Truncate(time.Second).Add(grace).Unix()
 	return m.change(t, "rotate", func(id token.ID) error {
 		_, secret, err := s.Rotate(ModelPolicy, id, token.Rotation{Grace: grace}, actor)
@@ -249,8 +250,8 @@ func conflictIf(yes bool) error {
 	return nil
 }
 
-// change makes a change and notes what the token may be afterwards. after makes the
-// change to a state, or returns the error that is expected in that state.
+// change makes a change and updates the possible states of the token. after applies the change
+// to a state, or returns the error expected in that state.
 func (m *Model) change(t *ModelToken, name string, call func(token.ID) error,
 	after func(*ModelState) error) []Violation {
 	before := t.States
@@ -290,7 +291,7 @@ func (m *Model) change(t *ModelToken, name string, call func(token.ID) error,
 	return []Violation{violation}
 }
 
-// outcome returns what a change makes of a state, and the error that is expected.
+// outcome returns the state after a change, and the expected error.
 func outcome(state ModelState, after func(*ModelState) error) (ModelState, error) {
 	if state.Deleted {
 		return state, tokenstore.ErrNotFound
@@ -302,8 +303,8 @@ func outcome(state ModelState, after func(*ModelState) error) (ModelState, error
 	return changed, nil
 }
 
-// Use presents one of a token's secrets, usually the newest, and counts the request if
-// the Store finds the token active.
+// Use presents one of a token's secrets, usually the newest, and counts a request if the Store
+// finds the token active.
 func (m *Model) Use(s *tokenstore.Store, t *ModelToken, random *rand.Rand) []Violation {
 	if len(t.Secrets) == 0 {
 		return nil
@@ -329,16 +330,16 @@ func (m *Model) Use(s *tokenstore.Store, t *ModelToken, random *rand.Rand) []Vio
 	return found
 }
 
-// Flush saves what was counted.
+// Flush flushes the Store.
 func (m *Model) Flush(s *tokenstore.Store) []Violation {
 	if err := s.Flush(); err != nil {
-		return []Violation{{Unavailable, "", "flush: " + err.Error()}} // whatever the error is
+		return []Violation{{Unavailable, "", "flush: " + err.Error()}} // regardless of the error
 	}
 	m.Flushed()
 	return nil
 }
 
-// Flushed notes that all that was counted is saved, as after [tokenstore.Store.Close].
+// Flushed records that all counts are saved, as after [tokenstore.Store.Close].
 func (m *Model) Flushed() {
 	for _, t := range m.Tokens {
 		if t.Saved != t.Counted {

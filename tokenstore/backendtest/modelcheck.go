@@ -10,55 +10,55 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Violation is an answer of a Store that a Model did not expect. Which of them a test
-// forbids depends on the fault: after damage, some tokens may be Damaged.
+// Violation is a result of a Store that a Model did not expect. The violations that a test
+// must forbid depend on the fault: after damage, for example, some tokens may be Damaged.
 type Violation struct {
 	Kind ViolationKind
-	// ID is empty if it is about no token.
+	// ID is the ID of the token, or empty if the violation isn't about a token.
 	ID   string
 	Text string
 }
 
-// ViolationKind is a kind of unexpected answer.
+// ViolationKind is a kind of violation.
 type ViolationKind string
 
 const (
-	// DeadAlive is a secret that is accepted although it, or its token, was ended.
+	// DeadAlive means that a secret is accepted although it or its token was ended.
 	DeadAlive ViolationKind = "dead token alive"
-	// LiveUnknown is a token that exists and is answered with ErrNotFound (401).
+	// LiveUnknown means that a token exists but the result is ErrNotFound (401).
 	LiveUnknown ViolationKind = "live token unknown"
-	// RevokedUnknown is the same for a token that was revoked.
+	// RevokedUnknown is like LiveUnknown for a revoked token.
 	RevokedUnknown ViolationKind = "revoked token unknown"
-	// ChangeLost is a token that is not as the last acknowledged change left it.
+	// ChangeLost means that a token is not in the state after the last acknowledged change.
 	ChangeLost ViolationKind = "acknowledged change lost"
-	// Unlisted is a token that exists and is missing from the list.
+	// Unlisted means that a token exists but is missing from the list.
 	Unlisted ViolationKind = "token not listed"
-	// Damaged is an answer of ErrDamaged (503).
+	// Damaged means that the result is ErrDamaged (503).
 	Damaged ViolationKind = "token damaged"
-	// Unavailable is an answer of ErrUnavailable (503).
+	// Unavailable means that the result is ErrUnavailable (503).
 	Unavailable ViolationKind = "store unavailable"
-	// UsageOver is a token with more requests than were sent.
+	// UsageOver means that a token has more requests than were sent.
 	UsageOver ViolationKind = "usage over-counted"
-	// UsageLost is a token with fewer requests than were saved.
+	// UsageLost means that a token has fewer requests than were saved.
 	UsageLost ViolationKind = "saved usage lost"
-	// UsageUnsaved is a token with fewer requests than were counted.
+	// UsageUnsaved means that a token has fewer requests than were counted.
 	UsageUnsaved ViolationKind = "counted usage lost"
-	// OtherError is an error that the documentation doesn't name.
+	// OtherError is an undocumented error.
 	OtherError ViolationKind = "other error"
 )
 
-// The answers of a Store other than an active token, which is answered with its scopes.
+// Results of a Store. The result for an active token is resultActive followed by its scopes.
 const (
-	answerUnknown     = "unknown"
-	answerRevoked     = "revoked"
-	answerDisabled    = "disabled"
-	answerDamaged     = "damaged"
-	answerUnavailable = "unavailable"
+	resultUnknown     = "unknown"
+	resultRevoked     = "revoked"
+	resultDisabled    = "disabled"
+	resultDamaged     = "damaged"
+	resultUnavailable = "unavailable"
 
-	answerActive = "active: "
+	resultActive = "active: "
 )
 
-// Check compares all answers of a Store with the Model and returns the differences.
+// Check compares all results of a Store with the Model and returns the differences.
 func (m *Model) Check(s *tokenstore.Store) (found []Violation) {
 	for _, t := range m.Tokens {
 		for number := range t.Secrets {
@@ -70,7 +70,7 @@ func (m *Model) Check(s *tokenstore.Store) (found []Violation) {
 	return append(append(found, checkInvented(s)...), m.checkList(s)...)
 }
 
-// present presents a secret of the token.
+// present authenticates one of the token's secrets.
 func (t *ModelToken) present(s *tokenstore.Store, number int) (tokenstore.Match, []Violation) {
 	credential, err := ModelPolicy.Prefixes.Parse(t.Secrets[number])
 	if err != nil {
@@ -82,16 +82,16 @@ func (t *ModelToken) present(s *tokenstore.Store, number int) (tokenstore.Match,
 	if err == nil {
 		scopes = match.Token.Scopes
 	}
-	return match, t.judge(fmt.Sprintf("secret %d", number), answer(match.Status, scopes, err),
+	return match, t.judge(fmt.Sprintf("secret %d", number), result(match.Status, scopes, err),
 		func(state ModelState) string {
 			return state.ofSecret(number, now)
 		})
 }
 
-// checkStored looks at what the Store shows of the token.
+// checkStored checks the token and its usage as returned by Get.
 func (t *ModelToken) checkStored(s *tokenstore.Store) []Violation {
 	got, err := s.Get(t.id())
-	found := t.judge("stored token", answerOf(got.Token, s.Now(), err), ModelState.ofToken)
+	found := t.judge("stored token", resultOf(got.Token, s.Now(), err), ModelState.ofToken)
 	if err != nil {
 		return found
 	}
@@ -108,7 +108,7 @@ func (t *ModelToken) checkStored(s *tokenstore.Store) []Violation {
 	return found
 }
 
-// checkInvented presents a secret that nobody was ever given.
+// checkInvented authenticates a secret that the Store never returned.
 func checkInvented(s *tokenstore.Store) []Violation {
 	id, err := token.NewID(nil)
 	invented := token.Token{ID: id, Prefix: token.DefaultPrefix, Terms: token.Terms{Kind: token.KindAPI}}
@@ -125,27 +125,27 @@ func checkInvented(s *tokenstore.Store) []Violation {
 	return nil
 }
 
-// checkList looks for the tokens in the list.
+// checkList checks the list of tokens.
 func (m *Model) checkList(s *tokenstore.Store) (found []Violation) {
 	listed, _, err := s.List(tokenstore.Page{Order: tokenstore.OrderCreated, Limit: 10*len(m.Tokens) + 1000})
 	if err != nil {
 		return []Violation{refusal("", "list", err)}
 	}
-	answers := make(map[string]string, len(listed))
+	results := make(map[string]string, len(listed))
 	for _, entry := range listed {
-		answers[entry.Token.ID.String()] = answerOf(entry.Token, s.Now(), nil)
+		results[entry.Token.ID.String()] = resultOf(entry.Token, s.Now(), nil)
 	}
 	for _, t := range m.Tokens {
-		if got, ok := answers[t.ID]; ok {
+		if got, ok := results[t.ID]; ok {
 			found = append(found, t.judge("listed token", got, ModelState.ofToken)...)
-		} else if wrong := t.judge("listed token", answerUnknown, ModelState.ofToken); len(wrong) > 0 {
+		} else if wrong := t.judge("listed token", resultUnknown, ModelState.ofToken); len(wrong) > 0 {
 			found = append(found, Violation{Unlisted, t.ID, wrong[0].Text})
 		}
 	}
 	return found
 }
 
-// judge compares an answer with those that the token's states allow.
+// judge compares a result with those that the token's possible states allow.
 func (t *ModelToken) judge(what, got string, expected func(ModelState) string) []Violation {
 	var wanted []string
 	active, ended := false, true
@@ -154,77 +154,77 @@ func (t *ModelToken) judge(what, got string, expected func(ModelState) string) [
 		if want == got {
 			return nil
 		}
-		if state.Deleted && len(t.States) > 1 && got == answerRevoked {
-			return nil // refused, until it is known whether the deletion is stored
+		if state.Deleted && len(t.States) > 1 && got == resultRevoked {
+			return nil // refused until the outcome of the deletion is known
 		}
 		wanted = append(wanted, want)
-		active = active || strings.HasPrefix(want, answerActive)
-		ended = ended && (want == answerRevoked || want == answerUnknown)
+		active = active || strings.HasPrefix(want, resultActive)
+		ended = ended && (want == resultRevoked || want == resultUnknown)
 	}
 	kind := ChangeLost
 	switch {
-	case got == answerDamaged:
+	case got == resultDamaged:
 		kind = Damaged
-	case got == answerUnavailable:
+	case got == resultUnavailable:
 		kind = Unavailable
-	case strings.HasPrefix(got, answerActive) && !active:
+	case strings.HasPrefix(got, resultActive) && !active:
 		kind = DeadAlive
-	case got == answerUnknown && ended:
+	case got == resultUnknown && ended:
 		kind = RevokedUnknown
-	case got == answerUnknown:
+	case got == resultUnknown:
 		kind = LiveUnknown
 	}
 	return []Violation{{kind, t.ID, fmt.Sprintf("%s: %s, want %s", what, got, strings.Join(wanted, " or "))}}
 }
 
-// ofToken returns the answer about a token in this state.
+// ofToken returns the result for a token in this state.
 func (s ModelState) ofToken() string {
 	switch {
 	case s.Deleted:
-		return answerUnknown
+		return resultUnknown
 	case s.Revoked:
-		return answerRevoked
+		return resultRevoked
 	case s.Disabled:
-		return answerDisabled
+		return resultDisabled
 	}
-	return answerActive + s.Scopes
+	return resultActive + s.Scopes
 }
 
-// ofSecret returns the answer to a secret of a token in this state.
+// ofSecret returns the result for a secret of a token in this state.
 func (s ModelState) ofSecret(number int, now time.Time) string {
 	switch {
 	case number == s.Previous && now.Unix() >= s.PreviousUntil:
-		return answerRevoked
+		return resultRevoked
 	case number == s.Current, number == s.Previous:
 		return s.ofToken()
 	}
-	return answerUnknown
+	return resultUnknown
 }
 
-func answerOf(t *token.Token, now time.Time, err error) string {
+func resultOf(t *token.Token, now time.Time, err error) string {
 	if t == nil {
-		return answer(0, nil, err)
+		return result(0, nil, err)
 	}
-	return answer(t.Status(now), t.Scopes, err)
+	return result(t.Status(now), t.Scopes, err)
 }
 
-func answer(status token.Status, scopes token.Grants, err error) string {
+func result(status token.Status, scopes token.Grants, err error) string {
 	switch {
 	case errors.Is(err, token.ErrDamaged):
-		return answerDamaged
+		return resultDamaged
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return answerUnknown
+		return resultUnknown
 	case errors.Is(err, tokenstore.ErrUnavailable):
-		return answerUnavailable
+		return resultUnavailable
 	case err != nil:
 		return err.Error()
 	case status == token.StatusActive:
-		return answerActive + strings.Join(scopes, " ")
+		return resultActive + strings.Join(scopes, " ")
 	}
 	return status.String()
 }
 
-// refusal returns the violation that an error is.
+// refusal returns the violation for an error.
 func refusal(id, what string, err error) Violation {
 	kind := OtherError
 	switch {

@@ -13,13 +13,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// testState: times are kept until others are set, with the entry.
-func testState(s *site) {
-	want := tokenstore.State{Identity: s.state().Identity} // which never changes
+// testState verifies that SetTimes stores nonzero times and the audit entry.
+func testState(s *suite) {
+	want := tokenstore.State{Identity: s.state().Identity} // never changes
 	s.equal("new", s.state(), want)
 	for i, times := range []tokenstore.State{
 		{Recorded: now}, {Elapsed: now.Add(time.Second)}, {Announced: now.Add(2 * time.Second)}, {},
-		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // which may go back
+		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // times may go back
 	} {
 		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded},
 			{&want.Elapsed, &times.Elapsed}, {&want.Announced, &times.Announced}} {
@@ -27,7 +27,7 @@ func testState(s *site) {
 				*t.to = *t.from
 			}
 		}
-		times.Flush = tokenstore.FlushState{Flush: 99} // is no time
+		times.Flush = tokenstore.FlushState{Flush: 99} // not a time, so not stored
 		s.check(s.SetTimes(times, nil))
 		s.equal("state", s.state(), want)
 		if n := len(s.entries()); n != i {
@@ -47,9 +47,9 @@ func testState(s *site) {
 	s.equal("the journal's path", s.JournalPath(), path)
 }
 
-// testBackup: the copy has its length and all that was there, and none of what comes
-// while it is read.
-func testBackup(s *site) {
+// testBackup verifies that a backup has the returned length and all content at the time of the
+// call, but nothing that is added while it is read.
+func testBackup(s *suite) {
 	s.put(newToken(1), wholeToken(2))
 	s.check(s.save(now, tokenstore.FlushState{Flush: 3},
 		map[token.ID]tokenstore.Usage{
@@ -62,11 +62,11 @@ func testBackup(s *site) {
 	want, days := s.content(), s.days(idOf(2))
 	backup, length, err := s.Backup()
 	s.check(err)
-	s.put(newToken(3)) // doesn't wait for the reader
+	s.put(newToken(3)) // must not wait for the reader
 	content, err := io.ReadAll(backup)
 	s.check(errors.Join(err, backup.Close()))
 	if int64(len(content)) != length || length == 0 {
-		s.Errorf("%d bytes of %d", len(content), length)
+		s.Errorf("%d bytes, want %d", len(content), length)
 	}
 	if s.kind.Restore == nil {
 		return
@@ -86,8 +86,8 @@ func testBackup(s *site) {
 	}
 }
 
-// calls are all methods that can fail, as calls of a token that is there.
-func (s *site) calls(i int) map[string]func() error {
+// calls returns a call of each method that can fail, for a stored token.
+func (s *suite) calls(i int) map[string]func() error {
 	tok := newToken(i)
 	return map[string]func() error{
 		"Token": func() error { _, err := s.Token(tok.ID); return err },
@@ -125,8 +125,9 @@ func (s *site) calls(i int) map[string]func() error {
 	}
 }
 
-// testClose: every method gives ErrClosed afterwards, and closing again is harmless.
-func testClose(s *site) {
+// testClose verifies that every method returns ErrClosed after Close, and that a second Close
+// succeeds.
+func testClose(s *suite) {
 	s.put(newToken(1))
 	for name, call := range s.calls(1) {
 		if err := call(); err != nil {
@@ -142,8 +143,8 @@ func testClose(s *site) {
 	s.check(s.Close())
 }
 
-// testCloseWaits closes a store while it lists.
-func testCloseWaits(s *site) {
+// testCloseWaits verifies that Close waits for a List in progress.
+func testCloseWaits(s *suite) {
 	s.put(newToken(1))
 	var walked atomic.Bool
 	began, closed := make(chan struct{}), make(chan struct{})
@@ -155,11 +156,11 @@ func testCloseWaits(s *site) {
 				s.Error(err)
 			}
 			if !walked.Load() {
-				s.Error("Close doesn't wait for the walk")
+				s.Error("Close doesn't wait for List")
 			}
 		}()
 		<-began
-		for range 10_000 { // gives a Close that doesn't wait the chance to end
+		for range 10_000 { // gives a Close that doesn't wait the chance to return
 			runtime.Gosched()
 		}
 		walked.Store(true)
@@ -168,9 +169,9 @@ func testCloseWaits(s *site) {
 	<-closed
 }
 
-// testCloseDuringUse closes a store in the middle of everything: a call does its work
-// or fails with ErrClosed.
-func testCloseDuringUse(s *site) {
+// testCloseDuringUse closes a store that is in use. Each call must succeed or fail with
+// ErrClosed.
+func testCloseDuringUse(s *suite) {
 	for range 5 {
 		s.put(newToken(1))
 		calls := s.calls(1)
@@ -203,9 +204,9 @@ func testCloseDuringUse(s *site) {
 	}
 }
 
-// testConcurrency calls all methods from many goroutines: each change that is made is
-// in the store once, with its entry.
-func testConcurrency(s *site) {
+// testConcurrency calls all methods from many goroutines and verifies that each successful
+// change is stored once, with its audit entry.
+func testConcurrency(s *suite) {
 	const users, rounds = 4, 5
 	var all sync.WaitGroup
 	for i := range users {
@@ -219,19 +220,20 @@ func testConcurrency(s *site) {
 				}
 			})
 		}
-		// Changes of the same token, and ones that are refused between them.
+		// Change the same token, with refused changes in between.
 		all.Go(func() {
 			for n := range rounds {
 				if err := s.edit(idOf(0), func(token *token.Token) {}); err != nil {
 					s.Error(err)
 				}
 				errNo := errors.New("no")
-				if _, err := s.Apply(idOf(0), now, func(*token.Token) (tokenstore.Change, error) { return tokenstore.Change{}, errNo }); err != errNo { //nolint:errorlint
+				refuse := func(*token.Token) (tokenstore.Change, error) { return tokenstore.Change{}, errNo }
+				if _, err := s.Apply(idOf(0), now, refuse); err != errNo { //nolint:errorlint
 					s.Errorf("a refused change: %v", err)
 				}
 				id := idOf(100 + i*rounds + n)
 				token := newToken(100 + i*rounds + n)
-				token.Digest = digest(string(rune('a' + n))) // that all want
+				token.Digest = digest(string(rune('a' + n))) // the same for all users
 				if err := s.apply(id, tokenstore.Change{Token: token}); err != nil &&
 					!errors.Is(err, tokenstore.ErrTaken) {
 					s.Error(err)
@@ -257,7 +259,7 @@ func testConcurrency(s *site) {
 			s.Errorf("token %d was used %d times, want %d", i, used.Allowed, rounds)
 		}
 	}
-	// Each of the secrets that all wanted is of one token.
+	// Each of the contested digests belongs to one token.
 	if n := len(s.list(tokenstore.OrderCreated, nil, false)); n != users+rounds {
 		s.Errorf("%d tokens, want %d", n, users+rounds)
 	}

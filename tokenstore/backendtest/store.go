@@ -19,8 +19,8 @@ var (
 	actor = tokenstore.Actor{Name: "caddy-admin"}
 )
 
-// store returns a store whose clock does not move. It closes the backend.
-func (s *site) store() *tokenstore.Store {
+// store opens a Store whose clock does not move. Closing it closes the backend.
+func (s *suite) store() *tokenstore.Store {
 	s.Helper()
 	store, err := tokenstore.Open(s.Backend,
 		tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1})
@@ -41,23 +41,23 @@ func draft(t testing.TB) token.Draft {
 	}
 }
 
-// made is a token with its secret.
-type made struct {
+// created is a token with its credential.
+type created struct {
 	id         token.ID
 	credential token.Credential
 }
 
-func (s *site) create(store *tokenstore.Store) made {
+func (s *suite) create(store *tokenstore.Store) created {
 	s.Helper()
 	token, secret, err := store.Create(policy, draft(s), actor)
 	s.check(err)
 	credential, err := policy.Prefixes.Parse(secret.Reveal())
 	s.check(err)
-	return made{token.ID, credential}
+	return created{token.ID, credential}
 }
 
-// use counts an allowed request and a denied one.
-func (s *site) use(store *tokenstore.Store, token made) {
+// use counts an allowed and a denied request.
+func (s *suite) use(store *tokenstore.Store, token created) {
 	s.Helper()
 	match, err := store.Authenticate(token.credential, now)
 	s.check(err)
@@ -68,8 +68,8 @@ func (s *site) use(store *tokenstore.Store, token made) {
 	store.CountDenied(match, now, "a:b", "insufficient_scope")
 }
 
-// used checks the counts of a token: totals, history and quota.
-func (s *site) used(when string, store *tokenstore.Store, token made, want uint64) {
+// used verifies the totals, history and quota of a token.
+func (s *suite) used(when string, store *tokenstore.Store, token created, want uint64) {
 	s.Helper()
 	match, err := store.Authenticate(token.credential, now)
 	s.check(err)
@@ -94,8 +94,8 @@ func (s *site) used(when string, store *tokenstore.Store, token made, want uint6
 	}
 }
 
-// testStore: a whole store over the backend keeps its promises for the next process.
-func testStore(s *site) {
+// testStore verifies that a Store with the backend keeps its guarantees across processes.
+func testStore(s *suite) {
 	store := s.store()
 	tok, revoked, deleted := s.create(store), s.create(store), s.create(store)
 	request := tokenstore.Request{Key: "key", Body: []byte("body")}
@@ -108,7 +108,7 @@ func testStore(s *site) {
 	_, err = store.Revoke(revoked.id, token.AnyVersion, actor)
 	s.check(err)
 	s.check(store.Delete(deleted.id, token.AnyVersion, actor))
-	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now}) // that was under way
+	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now}) // a request in progress
 	s.used("before", store, tok, 1)
 	s.check(store.Close())
 
@@ -131,9 +131,9 @@ func testStore(s *site) {
 	s.check(store.Close())
 }
 
-// testKill: after a kill every request counts once: those that were flushed, and the
-// others too if the backend has a place for the journal. Those of a deleted token are gone.
-func testKill(s *site) {
+// testKill verifies that after a kill each request counts once: the flushed ones and, if the
+// backend has a journal, the others as well. Requests of a deleted token don't count.
+func testKill(s *suite) {
 	if s.kind.Kill == nil {
 		s.Skip("the store can't be killed by this test")
 	}
@@ -143,7 +143,7 @@ func testKill(s *site) {
 	match, err := store.Authenticate(deleted.credential, now)
 	s.check(err)
 	s.check(store.Delete(deleted.id, token.AnyVersion, actor))
-	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now}) // that was under way
+	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now}) // a request in progress
 	want := uint64(0)
 	for round := range 4 {
 		for i := range 10 {
@@ -159,7 +159,7 @@ func testKill(s *site) {
 		next := s.killed()
 		nextStore := next.store()
 		next.used("killed", nextStore, used, want)
-		if round%2 == 1 { // what was replayed is not replayed again
+		if round%2 == 1 { // replayed counts are not replayed again
 			next = next.killed()
 			nextStore = next.store()
 			next.used("killed again", nextStore, used, want)
@@ -170,24 +170,24 @@ func testKill(s *site) {
 
 const imported = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
-// testEndedSecrets: an imported secret that was deleted is never imported again, also not
-// by those who try it while it is being deleted.
-func testEndedSecrets(s *site) {
+// testEndedSecrets verifies that a deleted imported secret can't be imported again, not even
+// concurrently with the deletion.
+func testEndedSecrets(s *suite) {
 	store := s.store()
-	taken := func() error {
+	importSecret := func() error {
 		month := draft(s)
 		month.Quota = nil
 		_, _, err := store.Import(policy, month, imported, actor)
 		return err
 	}
-	s.check(taken())
+	s.check(importSecret())
 	id, err := s.IDOf(s.list(tokenstore.OrderCreated, nil, false)[0].Digest)
 	s.check(err)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 5 {
-				if err := taken(); !errors.Is(err, tokenstore.ErrTaken) {
+				if err := importSecret(); !errors.Is(err, tokenstore.ErrTaken) {
 					s.Errorf("imported again: %v", err)
 				}
 			}
@@ -205,7 +205,7 @@ func testEndedSecrets(s *site) {
 			s.Backend = s.kind.Open(s, s.dir)
 			store = s.store()
 		}
-		if _, is := errors.AsType[*tokenstore.EndedError](taken()); !is {
+		if _, is := errors.AsType[*tokenstore.EndedError](importSecret()); !is {
 			s.Errorf("reopened %v: not refused as ended", reopened)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// usedOn is a day with one count in two hours.
+// usedOn returns the usage of a day with requests in two hours.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	point := func(after time.Duration, n uint64) tokenstore.Point {
 		return tokenstore.Point{Time: day.Start().Add(after), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
@@ -20,14 +20,14 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3*time.Hour, n), point(20*time.Hour, 2*n)}}
 }
 
-// save saves what came to tokens.
-func (s *site) save(at time.Time, state tokenstore.FlushState, came map[token.ID]tokenstore.Usage) error {
+// save saves differences of usage.
+func (s *suite) save(at time.Time, state tokenstore.FlushState, came map[token.ID]tokenstore.Usage) error {
 	return s.SaveUsage(at, state, maps.All(came))
 }
 
 // usage returns a token's usage with the days from first to last. Usage may return
 // other days too; the store leaves them out.
-func (s *site) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
+func (s *suite) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
 	used, state, err := s.Usage(id, first, last)
 	if !slices.IsSortedFunc(used.Days, func(a, b tokenstore.DayUsage) int { return int(a.Day - b.Day) }) {
 		s.Errorf("the days are out of order: %+v", used.Days)
@@ -36,16 +36,16 @@ func (s *site) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage,
 	return used, state, err
 }
 
-// days returns all days that are kept of a token.
-func (s *site) days(id token.ID) []tokenstore.DayUsage {
+// days returns all stored days of a token.
+func (s *suite) days(id token.ID) []tokenstore.DayUsage {
 	s.Helper()
 	used, _, err := s.usage(id, today-40, today+1)
 	s.check(err)
 	return used.Days
 }
 
-// testUsage: what comes is added, with the state, for tokens only.
-func testUsage(s *site) {
+// testUsage verifies that SaveUsage adds usage and stores the state, and ignores unknown IDs.
+func testUsage(s *suite) {
 	id, unused := idOf(1), idOf(2)
 	s.put(newToken(1), newToken(2))
 	states := []tokenstore.FlushState{{Journal: 5, Part: journal.Position{1, 2}, Last: id, Flush: 7},
@@ -64,7 +64,7 @@ func testUsage(s *site) {
 	var want tokenstore.Usage
 	for i, more := range came {
 		want = want.Plus(more)
-		s.check(s.save(now, states[i], map[token.ID]tokenstore.Usage{id: more, idOf(9): more})) // the other is no token
+		s.check(s.save(now, states[i], map[token.ID]tokenstore.Usage{id: more, idOf(9): more})) // idOf(9) is unknown
 		got, state, err := s.usage(id, today-5, today)
 		s.check(err)
 		s.equal("usage", got, want)
@@ -104,7 +104,7 @@ func testUsage(s *site) {
 		s.Errorf("an unused token: %+v, %+v", got, state)
 	}
 
-	// A change of the token leaves its usage; the newest time is recorded.
+	// A change to the token preserves its usage. The latest time is recorded.
 	s.check(s.edit(id, func(token *token.Token) { token.Name = "new" }))
 	s.equal("days of a changed token", s.days(id), want.Days)
 	later := now.Add(time.Hour)
@@ -114,9 +114,9 @@ func testUsage(s *site) {
 	s.equal("recorded", s.state().Recorded, later)
 }
 
-// testUsageOfDeleted: nothing is left of the usage of a deleted token, nor does it come
-// back by what is saved late.
-func testUsageOfDeleted(s *site) {
+// testUsageOfDeleted verifies that deleting a token deletes its usage, and that usage saved
+// later doesn't restore it.
+func testUsageOfDeleted(s *suite) {
 	id := idOf(1)
 	came := map[token.ID]tokenstore.Usage{
 		id: {Allowed: 3, Days: []tokenstore.DayUsage{usedOn(today-30, 1), usedOn(today-1, 1), usedOn(today, 2)}},
@@ -138,9 +138,9 @@ func testUsageOfDeleted(s *site) {
 	}
 }
 
-// testDamage: what can't be read is an error where it is asked for, a token that can't be
-// read is listed as damaged and can be deleted, and usage starts at zero.
-func testDamage(s *site) {
+// testDamage verifies that reading a damaged record is an error, that a damaged token is
+// listed as damaged and can be deleted, and that damaged usage restarts from zero.
+func testDamage(s *suite) {
 	if s.kind.Damage == nil {
 		s.Skip("the store can't be damaged by this test")
 	}
@@ -151,7 +151,7 @@ func testDamage(s *site) {
 	s.put(newToken(1), newToken(2), newToken(3))
 	used(usedOn(today-1, 1), usedOn(today, 2))
 	if !s.kind.Damage(s, s.Backend, UsageRecord, idOf(2)) {
-		s.Fatal("no usage can be damaged")
+		s.Fatal("Damage can't damage usage")
 	}
 	got, _, err := s.usage(idOf(2), today-5, today)
 	if !errors.Is(err, token.ErrDamaged) || got.Allowed != 0 {
@@ -168,7 +168,7 @@ func testDamage(s *site) {
 	}))
 	used(usedOn(today, 7))
 	if got, _, err := s.usage(idOf(2), today, today); err != nil || got.Allowed != 5 {
-		s.Errorf("the usage that started at zero: %+v, %v", got, err)
+		s.Errorf("the usage restarted from zero: %+v, %v", got, err)
 	}
 
 	before := s.entries()
@@ -177,7 +177,7 @@ func testDamage(s *site) {
 	}
 
 	if !s.kind.Damage(s, s.Backend, TokenRecord, idOf(1)) {
-		s.Fatal("no token can be damaged")
+		s.Fatal("Damage can't damage a token")
 	}
 	before = s.entries()
 	if _, err := s.Token(idOf(1)); !errors.Is(err, token.ErrDamaged) {
@@ -205,8 +205,8 @@ func testDamage(s *site) {
 
 	s.check(s.apply(idOf(1), tokenstore.Change{}))
 	if _, err := s.Token(idOf(1)); !errors.Is(err, tokenstore.ErrNotFound) {
-		s.Errorf("a damaged token that was deleted: %v", err)
+		s.Errorf("a deleted damaged token: %v", err)
 	}
 	s.check(s.apply(idOf(4), tokenstore.Change{Token: newToken(4)}))
-	s.kind.Check = nil // which finds the audit entry
+	s.kind.Check = nil // it would report the damaged audit entry
 }

@@ -11,33 +11,33 @@ import (
 	"sync/atomic"
 )
 
-// A journal's file is a header and the rings. The header is the magic text, which ends
-// with the version of the format, the journal's id, and the store's. The mark follows at an
-// offset of its own. All numbers are little endian.
+// The file of a journal consists of a header and the rings. The header starts with a magic
+// text that ends with the version of the format, followed by the ID of the journal and the
+// identity of the store. The mark has an offset of its own. All numbers are little endian.
 const (
 	fileMagic      = "mollygate journal 1\n"
 	fileHeaderSize = 4096
 	fileMarkOffset = 64
 	fileSize       = fileHeaderSize + Rings*ringSize
 
-	fileMode = 0o600 // it holds addresses and user agents
+	fileMode = 0o600 // entries contain client addresses and user agents
 )
 
-// file is the copy of the rings that survives the process. It is written before it is
-// mapped: on a full disk, a hole in it would end the process.
+// file is the copy of the rings that survives the process. All of it is written before it is
+// mapped: on a full disk, writing to a hole in the mapping would kill the process.
 type file struct {
 	path     string
 	file     *os.File
 	identity fs.FileInfo
 	header   []byte
 	mapped   []byte // nil on systems without mmap
-	// broken is set when a write failed.
+	// broken is set when a write has failed.
 	broken atomic.Bool
 }
 
-// create makes the file of a journal, in place of the one that is there.
+// create creates the file of a journal, replacing an existing one.
 func create(path string, id, store, mark uint64) (_ *file, err error) {
-	err = inspect(path)
+	err = checkFile(path)
 	if err == nil {
 		err = os.Remove(path)
 	}
@@ -74,8 +74,8 @@ func create(path string, id, store, mark uint64) (_ *file, err error) {
 	return f, err
 }
 
-// write copies bytes into the file. Writing to the mapped memory of a file that was cut
-// off, or whose disk fails, is a fault.
+// write copies b into the file. Writing to the mapping of a truncated file, or of one whose
+// disk fails, is a memory fault.
 func (f *file) write(b []byte, at int64) {
 	if f.broken.Load() {
 		return
@@ -97,10 +97,10 @@ func (f *file) recoverFault(before bool) {
 	}
 }
 
-// problem returns what is wrong with the file, or nil.
+// problem returns an error if something is wrong with the file.
 func (f *file) problem() error {
 	if f.broken.Load() {
-		return fmt.Errorf("the journal %s can't be written: it was cut off, or its disk failed", f.path)
+		return fmt.Errorf("the journal %s can't be written: it was truncated, or its disk failed", f.path)
 	}
 	switch now, err := os.Stat(f.path); {
 	case err != nil:
@@ -108,7 +108,7 @@ func (f *file) problem() error {
 	case !os.SameFile(now, f.identity):
 		return fmt.Errorf("the journal %s was replaced while in use", f.path)
 	case now.Size() < fileSize:
-		return fmt.Errorf("the journal %s was cut off while in use", f.path)
+		return fmt.Errorf("the journal %s was truncated while in use", f.path)
 	}
 	header := make([]byte, len(f.header))
 	if _, err := f.file.ReadAt(header, 0); err != nil || !bytes.Equal(header, f.header) {
@@ -117,8 +117,8 @@ func (f *file) problem() error {
 	return nil
 }
 
-// shorten removes the entries from the closed file, unless another one is in its place.
-func (f *file) shorten() error {
+// truncate removes the entries from the closed file, unless another file has replaced it.
+func (f *file) truncate() error {
 	if now, err := os.Stat(f.path); err != nil || !os.SameFile(now, f.identity) {
 		return nil
 	}

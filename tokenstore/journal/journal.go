@@ -1,19 +1,18 @@
 // Package journal keeps the newest entries of a stream in memory and in a file that
 // survives a killed process.
 //
-// An entry is a piece of bytes that only its writer and its reader understand. A
-// [Journal] is a fixed number of rings. Each writer appends to any of them, so entries
-// have no order among rings. An entry is in the file when [Writer.End] returns: the file
-// is mapped into memory, so the system keeps what a killed process wrote. Nothing waits
-// for a disk, and a power cut may lose entries that were not yet written back.
+// An entry is a byte slice that only its writer and its reader interpret. A [Journal] is a
+// fixed number of rings. A writer appends to any of them, so entries of different rings have
+// no order. An entry is in the file when [Writer.End] returns: the file is mapped into memory,
+// so the operating system keeps what a killed process wrote. No call waits for a disk, and a
+// power failure may lose entries that were not yet written back.
 //
-// The owner reads each entry once with [Journal.Read], stores what it makes of the
-// entries together with the [Position] up to which it has read, and then calls
-// [Journal.Saved]. After a crash, [Replay] returns the entries behind the stored
-// position.
+// The owner reads each entry once with [Journal.Read], stores the result together with the
+// [Position] up to which it has read, and then calls [Journal.Saved]. After a crash, [Replay]
+// returns the entries after the stored position.
 //
-// The file can fail or be missing at any time. Entries are then in memory only, and
-// [Journal.Problem] says why; [Journal.Keep] makes a new file.
+// The file can fail or disappear at any time. Entries are then in memory only, and
+// [Journal.Problem] returns the reason; [Journal.Keep] creates a new file.
 package journal
 
 import (
@@ -35,8 +34,8 @@ const (
 	MaxEntry = 4096
 )
 
-// Position is how far each ring has been written or read, in bytes since the journal
-// began.
+// Position is the position up to which each ring has been written or read, in bytes since the
+// journal was created.
 type Position [Rings]uint64
 
 // Journal holds entries until they are saved. All methods are safe for concurrent use,
@@ -45,32 +44,31 @@ type Journal struct {
 	rings [Rings]ring
 	full  chan struct{}
 
-	mu   sync.Mutex // held to change the file
-	file *file      // nil without one; each ring has it too
-	err  error      // of the last attempt to make a file
+	mu   sync.Mutex // protects the file and the fields below
+	file *file      // nil if there is none; also in each ring
+	err  error      // from the last attempt to create a file
 	mark uint64
 }
 
-// ring is the newest entries of some writers. What is written, read and saved are
-// numbers of bytes since the journal began; a byte is at its number modulo ringSize.
+// ring holds the newest entries of some writers. written, read and saved are in bytes since
+// the journal was created; byte n is at index n modulo ringSize.
 type ring struct {
 	mu     sync.Mutex
 	memory []byte
-	file   *file // nil without one
-	// offset is where the ring begins in the file.
+	file   *file // nil if there is none
+	// offset is the offset of the ring in the file.
 	offset int64
-	// overrun is set when unsaved entries were overwritten in the file.
+	// overrun is set if unsaved entries have been overwritten in the file.
 	overrun bool
 
 	written, read, saved atomic.Uint64
 
-	_ [64]byte // against false sharing
+	_ [64]byte // avoids false sharing
 }
 
-// An entry begins with a header: a CRC-32C of all that follows it, the length of the
-// content, and the entry's position. The position distinguishes an entry from entries
-// of earlier laps. Entries begin at multiples of alignment, so that there is always space
-// for a header.
+// An entry begins with a header: the CRC-32C of everything after it, the length of the
+// content, and the entry's position. The position distinguishes an entry from those of earlier
+// laps. Entries begin at multiples of alignment, so there is always space for a header.
 const (
 	headerSize = 16
 	alignment  = 16
@@ -93,13 +91,13 @@ func New() *Journal {
 
 var errNoFile = errors.New("the journal has no file")
 
-// Full returns a channel that receives a value when a ring becomes half full with
-// entries that are not saved.
+// Full returns a channel that receives a value when a ring becomes half full of unsaved
+// entries.
 func (j *Journal) Full() <-chan struct{} { return j.full }
 
 // Writer is an entry that is being written. Its ring is locked until End.
 type Writer struct {
-	// Bytes is the entry, for the caller to fill.
+	// Bytes is the content of the entry. The caller must fill it before calling End.
 	Bytes []byte
 
 	journal *Journal
@@ -107,9 +105,9 @@ type Writer struct {
 	at      uint64
 }
 
-// Begin reserves space for an entry of the given length, at most MaxEntry. It returns false
-// if the ring is full of entries that have not been read; the caller then reads them and
-// tries again.
+// Begin reserves space for an entry of the given length, which must not exceed MaxEntry. It
+// returns false if the ring is full of unread entries. The caller must then read them and try
+// again.
 func (j *Journal) Begin(length int) (Writer, bool) {
 	r := &j.rings[rand.Uint32()%Rings] //nolint:gosec // spreads load
 	size := entrySize(length)
@@ -124,11 +122,11 @@ func (j *Journal) Begin(length int) (Writer, bool) {
 		return Writer{}, false
 	}
 	if rest > 0 {
-		r.header(at, skipLength)
-		r.seal(at, headerSize)
+		r.putHeader(at, skipLength)
+		r.commit(at, headerSize)
 		at += rest
 	}
-	r.header(at, uint32(length))
+	r.putHeader(at, uint32(length))
 	begin := at%ringSize + headerSize
 	return Writer{Bytes: r.memory[begin : begin+uint64(length)], journal: j, ring: r, at: at}, true
 }
@@ -136,7 +134,7 @@ func (j *Journal) Begin(length int) (Writer, bool) {
 // End appends the entry.
 func (w *Writer) End() {
 	r := w.ring
-	r.seal(w.at, headerSize+len(w.Bytes))
+	r.commit(w.at, headerSize+len(w.Bytes))
 	saved, end := r.saved.Load(), w.at+entrySize(len(w.Bytes))
 	half := r.written.Load()-saved <= ringSize/2 && end-saved > ringSize/2
 	r.overrun = r.overrun || end-saved > ringSize
@@ -154,16 +152,16 @@ func entrySize(length int) uint64 {
 	return (headerSize + uint64(length) + alignment - 1) / alignment * alignment
 }
 
-// header begins an entry. The lock is held.
-func (r *ring) header(at uint64, length uint32) {
+// putHeader writes the header of an entry, except for its checksum. The caller must hold r.mu.
+func (r *ring) putHeader(at uint64, length uint32) {
 	b := r.memory[at%ringSize:]
 	binary.LittleEndian.PutUint32(b[4:], length)
 	binary.LittleEndian.PutUint64(b[8:], at)
 }
 
-// seal adds the checksum to an entry of the given length and copies it to the file. The
-// lock is held.
-func (r *ring) seal(at uint64, length int) {
+// commit writes the checksum of an entry of the given length, including its header, and copies
+// the entry to the file. The caller must hold r.mu.
+func (r *ring) commit(at uint64, length int) {
 	b := r.memory[at%ringSize:][:length]
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	if r.file != nil {
@@ -171,8 +169,8 @@ func (r *ring) seal(at uint64, length int) {
 	}
 }
 
-// Read calls each with every entry that was appended and not yet read. The entry is
-// valid during the call only.
+// Read calls each for every entry that was appended and not yet read. The entry is valid only
+// during the call.
 func (j *Journal) Read(each func(entry []byte)) {
 	for i := range j.rings {
 		r := &j.rings[i]
@@ -191,7 +189,7 @@ func (j *Journal) Read(each func(entry []byte)) {
 	}
 }
 
-// Position returns how far the journal has been read.
+// Position returns the position up to which the journal has been read.
 func (j *Journal) Position() (p Position) {
 	for i := range j.rings {
 		p[i] = j.rings[i].read.Load()
@@ -199,7 +197,7 @@ func (j *Journal) Position() (p Position) {
 	return p
 }
 
-// Saved tells the journal that the entries up to a position are stored elsewhere.
+// Saved records that the entries up to p are stored elsewhere.
 func (j *Journal) Saved(p Position) {
 	for i := range j.rings {
 		r := &j.rings[i]
@@ -210,7 +208,8 @@ func (j *Journal) Saved(p Position) {
 	}
 }
 
-// Problem returns why a killed process would lose entries that are not saved, or nil.
+// Problem returns the reason that unsaved entries would be lost if the process were killed, or
+// nil.
 func (j *Journal) Problem() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -232,10 +231,10 @@ func (j *Journal) Problem() error {
 	return nil
 }
 
-var errOverrun = errors.New("the journal is full of entries that could not be saved, and overwrites the oldest")
+var errOverrun = errors.New("the journal is full of entries that could not be saved, and is overwriting the oldest")
 
-// Mark keeps a number in the file: the one of the newest change of the store that the
-// entries belong to. A lower number is ignored.
+// Mark stores a number in the file: the number of the last change in the store that the
+// entries belong to. It ignores a number lower than the stored one.
 func (j *Journal) Mark(n uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -248,9 +247,9 @@ func (j *Journal) Mark(n uint64) {
 	}
 }
 
-// Keep begins a new file at path, in place of the one that is there, with all entries that
-// are in memory. The caller has stored id, by which [Replay] recognizes the file. store
-// identifies the store that the entries belong to, see [Inspect].
+// Keep creates a file at path with all entries that are in memory, replacing an existing file.
+// The caller must already have stored id, by which [Replay] recognizes the file. store is the
+// identity of the store that the entries belong to; see [Inspect].
 func (j *Journal) Keep(path string, id, store uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -271,8 +270,8 @@ func (j *Journal) Keep(path string, id, store uint64) error {
 	return nil
 }
 
-// detach closes the file, if there is one, and reports whether it holds nothing that is
-// not saved. j.mu is held.
+// detach closes the file, if there is one, and reports whether all entries are saved. The
+// caller must hold j.mu.
 func (j *Journal) detach() (saved bool, err error) {
 	saved = true
 	for i := range j.rings {
@@ -289,15 +288,15 @@ func (j *Journal) detach() (saved bool, err error) {
 	return saved, err
 }
 
-// Close closes the file, and leaves it for [Replay]. If all entries in it are saved, only
-// the header is left, with the mark. Later entries are in memory only.
+// Close closes the file and leaves it for [Replay]. If all entries are saved, it truncates the
+// file to the header, which contains the mark. Entries appended later are in memory only.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	file := j.file
 	saved, err := j.detach()
 	if file != nil && saved {
-		err = errors.Join(err, file.shorten())
+		err = errors.Join(err, file.truncate())
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// add appends an entry, reading the journal if it is full.
+// add appends an entry. If the journal is full, it reads the journal first.
 func add(j *Journal, entry []byte, read func([]byte)) {
 	for {
 		if w, ok := j.Begin(len(entry)); ok {
@@ -23,14 +23,14 @@ func add(j *Journal, entry []byte, read func([]byte)) {
 	}
 }
 
-// numbered returns an entry that begins with a number, of some length.
+// numbered returns an entry of the given length that begins with n.
 func numbered(n uint64, length int) []byte {
 	b := bytes.Repeat([]byte{byte(n)}, max(length, 8))
 	binary.LittleEndian.PutUint64(b, n)
 	return b
 }
 
-// replayed returns how often each number is in the file behind a position.
+// replayed returns how often the file contains each number after a position.
 func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]int {
 	t.Helper()
 	counts := make(map[uint64]int)
@@ -47,8 +47,8 @@ func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]in
 	return counts
 }
 
-// TestJournal: every entry is read once, and what is behind the saved position is in the
-// file, over many laps of the rings.
+// TestJournal verifies that every entry is read once, and that the file has all entries after
+// the saved position, over many laps of the rings.
 func TestJournal(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
@@ -94,12 +94,12 @@ func TestJournal(t *testing.T) {
 		if err := j.Problem(); err != nil {
 			t.Fatal(err)
 		}
-		if round%20 == 19 { // a new file has what is not saved
+		if round%20 == 19 { // a new file has the unsaved entries
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 			if j.Problem() == nil {
-				t.Error("no problem without the file")
+				t.Error("no problem after the file was removed")
 			}
 			if err := j.Keep(path, 7, 0); err != nil {
 				t.Fatal(err)
@@ -110,11 +110,11 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || len(unsaved) == 0 != (info.Size() == fileHeaderSize) {
-		t.Errorf("%d entries are not saved, the file: %v, %v", len(unsaved), info, err)
+		t.Errorf("%d unsaved entries, file: %v, %v", len(unsaved), info, err)
 	}
 }
 
-// TestConcurrentWriters: no entry is lost or mixed with another's.
+// TestConcurrentWriters verifies that no entry is lost or mixed with another.
 func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
@@ -138,12 +138,12 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	for n, times := range got {
 		if times != 1 {
-			t.Fatalf("entry %d is there %d times", n, times)
+			t.Fatalf("the file has entry %d %d times", n, times)
 		}
 	}
 }
 
-// TestDamage: a flipped bit costs the entry that it is in, and no other.
+// TestDamage verifies that a flipped bit damages only the entry that contains it.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
@@ -161,7 +161,7 @@ func TestDamage(t *testing.T) {
 	}
 	end := j.rings[2].written.Load()
 	random := rand.New(rand.NewPCG(3, 4))
-	told := 0
+	detected := 0
 	for range 60 {
 		content := bytes.Clone(whole)
 		at := fileHeaderSize + 2*ringSize + random.IntN(int(end))
@@ -170,22 +170,22 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := replayed(t, path, 1, Position{}); len(got) < entries-1 {
-			t.Errorf("a flipped bit at %d leaves %d of %d entries", at, len(got), entries)
+			t.Errorf("after a flipped bit at %d, %d of %d entries are left", at, len(got), entries)
 		}
 		damaged, err := Replay(path, 1, Position{}, func(int, uint64, []byte) {})
-		if told += damaged; err != nil || damaged > 1 {
+		if detected += damaged; err != nil || damaged > 1 {
 			t.Errorf("a flipped bit at %d: %d entries are damaged, %v", at, damaged, err)
 		}
 	}
-	if told < 30 {
-		t.Errorf("%d of 60 damaged entries were noticed", told)
+	if detected < 30 {
+		t.Errorf("%d of 60 damaged entries were detected", detected)
 	}
-	// A file that is cut off has what is before.
+	// A truncated file has the entries before its end.
 	if err := os.Truncate(path, int64(fileHeaderSize+ringSize+100)); err != nil {
 		t.Fatal(err)
 	}
 	if got := replayed(t, path, 1, Position{}); len(got) == 0 || len(got) >= entries {
-		t.Errorf("%d entries in a file that is cut off", len(got))
+		t.Errorf("%d entries in a truncated file", len(got))
 	}
 	for name, content := range map[string][]byte{"empty": nil, "zeros": make([]byte, 100)} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -195,7 +195,7 @@ func TestDamage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// What isn't a journal stays.
+	// A file that isn't a journal is not replaced.
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -203,18 +203,19 @@ func TestDamage(t *testing.T) {
 		t.Errorf("a foreign file: %v", err)
 	}
 	if err := j.Keep(path, 1, 0); err == nil {
-		t.Error("a foreign file is replaced")
+		t.Error("a foreign file was replaced")
 	}
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Replay(path, 2, Position{}, nil); !errors.Is(err, ErrOther) {
-		t.Errorf("of another store: %v", err)
+		t.Errorf("a journal of another store: %v", err)
 	}
 }
 
-// TestIntact: an undamaged journal has no damaged entries, wherever its rings end. Before
-// the end of each ring, entries become short: then the rest is often as long as a header.
+// TestIntact verifies that an undamaged journal has no damaged entries, wherever its rings
+// end. Toward the end of each ring, entries are short, so that the rest is often as long as a
+// header.
 func TestIntact(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
@@ -224,7 +225,7 @@ func TestIntact(t *testing.T) {
 		if err := j.Keep(path, 1, 0); err != nil {
 			t.Fatal(err)
 		}
-		// fill adds entries until all rings are written up to end.
+		// fill appends entries until all rings are written up to end.
 		fill := func(end uint64, longest int) (entries int) {
 			for i := range j.rings {
 				for j.rings[i].written.Load() < end {
@@ -249,7 +250,7 @@ func TestIntact(t *testing.T) {
 	}
 }
 
-// FuzzReplay: whatever a file holds, replaying it ends, and reads nothing outside it.
+// FuzzReplay verifies that replaying any ring terminates and doesn't read outside it.
 func FuzzReplay(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "seed")
 	j := New()
@@ -270,14 +271,14 @@ func FuzzReplay(f *testing.F) {
 		for offset := uint64(0); offset < uint64(len(memory)); {
 			entry, at, size := entryAt(memory, offset)
 			if size%alignment != 0 || len(entry) > MaxEntry || entry != nil && at%ringSize != offset {
-				t.Fatalf("at %d: %d bytes, position %d, next in %d", offset, len(entry), at, size)
+				t.Fatalf("at %d: %d bytes, position %d, distance to the next entry %d", offset, len(entry), at, size)
 			}
 			offset += max(size, alignment)
 		}
 	})
 }
 
-// BenchmarkAppend is what an entry of the usual length costs.
+// BenchmarkAppend measures appending an entry of typical length.
 func BenchmarkAppend(b *testing.B) {
 	j := New()
 	if err := j.Keep(filepath.Join(b.TempDir(), "journal"), 1, 0); err != nil {

@@ -10,13 +10,13 @@ import (
 	"os"
 )
 
-// ErrOther is returned by [Replay] for the journal of another store, or of another state
-// of the store: its entries were saved already, or belong elsewhere.
+// ErrOther is returned by [Replay] for the journal of another store or of another state of the
+// store. Its entries have been saved already or belong elsewhere.
 var ErrOther = errors.New("the journal belongs to another store, or to an earlier state of this one")
 
-// Inspect returns which store the file at path belongs to, and the mark that was kept in it.
-// Both are 0 if nothing was kept, and for a file that is damaged or no journal. A missing
-// file is fs.ErrNotExist.
+// Inspect returns the identity of the store that the file at path belongs to, and the number
+// stored by [Journal.Mark]. Both are 0 if they were never stored, or if the file is damaged or
+// not a journal. If there is no file, the error is fs.ErrNotExist.
 func Inspect(path string) (store, mark uint64, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -25,18 +25,19 @@ func Inspect(path string) (store, mark uint64, err error) {
 	defer file.Close()
 	header := make([]byte, fileMarkOffset+8)
 	if _, err := io.ReadFull(file, header); err != nil || string(header[:len(fileMagic)]) != fileMagic {
-		return 0, 0, nil //nolint:nilerr // Replay reports it
+		return 0, 0, nil //nolint:nilerr // Replay will report it
 	}
 	return binary.LittleEndian.Uint64(header[len(fileMagic)+8:]), binary.LittleEndian.Uint64(header[fileMarkOffset:]),
 		nil
 }
 
-// Replay calls each with every entry that the file at path holds behind a position, which
-// are those that were not saved. ring and at say where the entry is. The file is not
-// changed. A missing file is fs.ErrNotExist.
+// Replay calls each for every entry after a position in the file at path. These are the
+// entries that were not saved. ring and at are the entry's position. Replay doesn't change the
+// file. If there is no file, the error is fs.ErrNotExist.
 //
-// Bytes that are no entry are skipped. Replay returns how many entries are damaged, as far
-// as that shows: after a kill the last one may be, and after a power cut any of them.
+// Replay skips bytes that are not an entry. It returns the number of damaged entries, as far
+// as it can detect them: the last entry may be damaged after a kill, and any entry after a
+// power failure.
 func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int,
 	err error) {
 	content, err := read(path)
@@ -63,8 +64,8 @@ func Replay(path string, id uint64, from Position, each func(ring int, at uint64
 	return damaged, nil
 }
 
-// entryAt returns the entry at an offset of a ring, or nil if there is none, the position
-// that is written there, and the distance to the next entry, or 0 if that is unknown.
+// entryAt returns the entry at an offset of a ring, or nil if there is none, the position in
+// the entry's header, and the distance to the next entry, or 0 if it is unknown.
 func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	b := memory[offset:]
 	length, at := uint64(binary.LittleEndian.Uint32(b[4:])), binary.LittleEndian.Uint64(b[8:])
@@ -82,9 +83,9 @@ func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	return b[headerSize:end], at, entrySize(int(length))
 }
 
-// read returns the content of a journal's file.
+// read returns the content of the file of a journal.
 func read(path string) ([]byte, error) {
-	if err := inspect(path); err != nil {
+	if err := checkFile(path); err != nil {
 		return nil, err
 	}
 	file, err := os.Open(path)
@@ -92,7 +93,7 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	content := make([]byte, fileSize) // a file that was cut off has zeros where entries were
+	content := make([]byte, fileSize) // zeros where the file has been truncated
 	if _, err := io.ReadFull(file, content); err != nil && !isEnd(err) {
 		return nil, err
 	}
@@ -102,8 +103,8 @@ func read(path string) ([]byte, error) {
 	return content, nil
 }
 
-// inspect returns an error unless the file at path is a journal, or the rest of one.
-func inspect(path string) error {
+// checkFile returns an error unless the file at path is a journal, or a truncated one.
+func checkFile(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:

@@ -11,8 +11,7 @@ import (
 
 const aDay = 24 * time.Hour
 
-// kept reports how many of the audit entries that are added before the clock moves are
-// left after pruning.
+// fillAudit replaces the audit log by entries of the given ages.
 func (s *testStore) fillAudit(ages ...time.Duration) {
 	s.memory.do(func() {
 		s.memory.audit = nil
@@ -31,14 +30,15 @@ func (s *testStore) pruned(t *testing.T) (left int) {
 	return left
 }
 
-// TestPruneByPassedTime: what is old by the clock alone is kept.
-func TestPruneByPassedTime(t *testing.T) {
+// TestPruneByElapsedTime verifies that records that are old only according to the clock are
+// kept.
+func TestPruneByElapsedTime(t *testing.T) {
 	t.Parallel()
 	year := new(months(12))
 	for name, test := range map[string]struct {
-		// happens between the entries and pruning.
+		// happens is called between adding the entries and pruning.
 		happens func(t *testing.T, s *testStore) *testStore
-		want    int // of three entries, of today, of 300 and of 400 days ago
+		want    int // number of entries left of three: from today, 300 and 400 days ago
 		ahead   bool
 	}{
 		"nothing": {func(_ *testing.T, s *testStore) *testStore { return s }, 2, false},
@@ -59,7 +59,7 @@ func TestPruneByPassedTime(t *testing.T) {
 			s.pruned(t)
 			s.clock.set(testTime)
 			return s
-		}, 3, true}, // the newest time seen counts until it is accepted
+		}, 3, true}, // the latest time seen is in effect until the clock is accepted
 		"clock ahead, back and accepted": {func(t *testing.T, s *testStore) *testStore {
 			s.clock.set(testTime.AddDate(10, 0, 0))
 			s.Now()
@@ -104,7 +104,7 @@ func TestPruneByPassedTime(t *testing.T) {
 			s = s.restart(t, time.Unix(3, 0))
 			s.clock.pass(100 * aDay)
 			return s
-		}, 2, false}, // the newest time seen counts until the clock has caught up
+		}, 2, false}, // the latest time seen is in effect until the clock catches up
 		"started with a clock of 1970, then set right": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
@@ -161,7 +161,7 @@ func TestPruneByPassedTime(t *testing.T) {
 				t.Errorf("%d entries are left, want %d", left, test.want)
 			}
 			if ahead := s.ClockAhead(); (ahead > 0) != test.ahead {
-				t.Errorf("the clock is said to be ahead by %v", ahead)
+				t.Errorf("the clock is reported to be ahead by %v", ahead)
 			}
 		})
 	}
@@ -178,7 +178,7 @@ func (s *testStore) accept(t *testing.T) {
 	}
 }
 
-// restart closes the store and opens it in another process, by whose clock it is now.
+// restart closes the store and opens it as a new process whose clock starts at now.
 func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 	t.Helper()
 	if err := s.Close(); err != nil {
@@ -187,9 +187,9 @@ func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 	return reopen(t, s.memory, newTestClock(now))
 }
 
-// TestRepeatsByPassedTime: a clock that is ahead for a moment makes no second token of a
-// repeated request.
-func TestRepeatsByPassedTime(t *testing.T) {
+// TestRepeatByElapsedTime verifies that a clock that is ahead for a moment doesn't make a
+// repeated request create a second token.
+func TestRepeatByElapsedTime(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	draft := token.Draft{Kind: token.KindAPI, Name: "test", Preset: "read", Expiry: token.Expiry{ExpiresIn: months(1)}}
@@ -209,8 +209,8 @@ func TestRepeatsByPassedTime(t *testing.T) {
 	}
 }
 
-// TestPassedTimeIsKept: what a process has seen pass, the next one knows.
-func TestPassedTimeIsKept(t *testing.T) {
+// TestElapsedTimeSurvivesRestart verifies that the elapsed time continues in the next process.
+func TestElapsedTimeSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	s.clock.pass(40 * aDay)
@@ -225,8 +225,8 @@ func TestPassedTimeIsKept(t *testing.T) {
 	s.memory.do(func() { s.memory.saveError = nil })
 }
 
-// TestSeriesWithClockAhead verifies that a clock that is ahead for a moment takes no
-// hours and no days from a token's history, and hides none.
+// TestSeriesWithClockAhead verifies that a clock that is ahead for a moment neither deletes
+// nor hides any hours and days of a token's history.
 func TestSeriesWithClockAhead(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Time{
@@ -238,7 +238,7 @@ func TestSeriesWithClockAhead(t *testing.T) {
 		s.CountAllowed(match, "a:b", LastUse{Time: testTime.Add(-aDay)})
 		s.CountAllowed(match, "a:b", LastUse{Time: testTime})
 		want := []string{"03-13 15h a:b ok 1", "03-14 15h a:b ok 1"}
-		told := func(when string) {
+		verify := func(when string) {
 			t.Helper()
 			if got := s.points(t, token.ID, StepHour, midnight.Add(-aDay), midnight.Add(aDay)); !slices.Equal(
 				got, want) {
@@ -251,20 +251,20 @@ func TestSeriesWithClockAhead(t *testing.T) {
 		s.clock.set(ahead)
 		s.CountDenied(match, ahead, "a:b", "expired_token")
 		s.pruned(t)
-		told("then")
+		verify("then")
 		check(t, s.Flush())
-		told("saved")
+		verify("saved")
 		s = s.restart(t, ahead.Add(time.Hour))
 		s.CountDenied(s.must(t, credential), ahead.Add(time.Hour), "a:b", "expired_token")
 		s.pruned(t)
-		told("in the next process")
+		verify("in the next process")
 		s = s.restart(t, testTime)
-		told("with the right clock")
+		verify("with the right clock")
 		s.accept(t)
 		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: testTime.Add(2 * time.Hour)})
 		want = append(want, "03-14 17h a:b ok 1")
 		check(t, s.Flush())
 		s.pruned(t)
-		told("accepted")
+		verify("accepted")
 	}
 }

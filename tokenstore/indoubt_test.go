@@ -11,15 +11,15 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// fail lets changes fail, or be made but not reported as such.
+// fail makes changes fail with err. They are stored nevertheless unless lost is set.
 func (s *testStore) fail(err error, lost bool) {
 	s.memory.do(func() {
 		s.memory.applyError, s.memory.applyLoses, s.memory.saveError, s.memory.timesError = err, lost, err, err
 	})
 }
 
-// TestFailedChange: while it is unknown whether a change is stored, the narrower state is
-// in force, and afterwards what is stored.
+// TestFailedChange verifies that the narrower state is in effect while it is unknown whether a
+// change was stored, and the stored state afterwards.
 func TestFailedChange(t *testing.T) {
 	t.Parallel()
 	revoke := func(tok *token.Token) { tok.RevokedAt = testTime }
@@ -27,22 +27,22 @@ func TestFailedChange(t *testing.T) {
 	enable := func(tok *token.Token) { tok.DisabledAt = time.Time{} }
 	for name, c := range map[string]struct {
 		before, change func(*token.Token)
-		// meanwhile is the state until the outcome is known, or fails is the error.
+		// meanwhile is the status until the outcome is known, or fails is the error.
 		meanwhile     token.Status
 		fails         error
-		stored, other token.Status // if it is stored, and if not
+		stored, other token.Status // final status if the change was stored, and if it was not
 	}{
 		"revoke":  {nil, revoke, token.StatusRevoked, nil, token.StatusRevoked, token.StatusActive},
 		"disable": {nil, disable, token.StatusDisabled, nil, token.StatusDisabled, token.StatusActive},
 		"enable":  {disable, enable, token.StatusDisabled, nil, token.StatusActive, token.StatusDisabled},
-		"a shorter life": {nil,
+		"shorter lifetime": {nil,
 			func(tok *token.Token) { tok.ExpiresAt = testTime.Add(-time.Hour).Truncate(time.Second) },
 			token.StatusExpired, nil, token.StatusExpired, token.StatusActive},
-		"narrower wider": {nil, func(tok *token.Token) {
+		"neither is narrower": {nil, func(tok *token.Token) {
 			tok.Scopes, tok.ExpiresAt = token.Grants{"block:list"},
 				time.Time{}
 		}, 0, ErrUnavailable, token.StatusActive, token.StatusActive},
-		"another address": {nil, func(tok *token.Token) { tok.Account = "alice" }, 0, ErrUnavailable,
+		"another account": {nil, func(tok *token.Token) { tok.Account = "alice" }, 0, ErrUnavailable,
 			token.StatusActive, token.StatusActive},
 	} {
 		for _, lost := range []bool{false, true} {
@@ -88,10 +88,10 @@ func TestFailedChange(t *testing.T) {
 						want = c.other
 					}
 					if got := s.must(t, credential); got.Status != want {
-						t.Errorf("at last %v, want %v", got.Status, want)
+						t.Errorf("afterwards: %v, want %v", got.Status, want)
 					}
 					if _, err := s.Get(tok.ID); err != nil {
-						t.Errorf("Get at last: %v", err)
+						t.Errorf("Get afterwards: %v", err)
 					}
 				})
 			}
@@ -99,7 +99,8 @@ func TestFailedChange(t *testing.T) {
 	}
 }
 
-// TestFailedDeletion and a creation: both are refused until the outcome is known.
+// TestFailedDeletion verifies that a token is refused until the outcome of its deletion is
+// known.
 func TestFailedDeletion(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {
@@ -116,12 +117,13 @@ func TestFailedDeletion(t *testing.T) {
 		check(t, s.settleChanges())
 		got, err := s.Authenticate(credential, testTime)
 		if lost && (err != nil || got.Status != token.StatusActive) || !lost && err != ErrNotFound {
-			t.Errorf("lost %v, at last: %v, %v", lost, got.Status, err)
+			t.Errorf("lost %v, afterwards: %v, %v", lost, got.Status, err)
 		}
 	}
 }
 
-// TestFailedCreation: a repeat of a request isn't answered by what may not be stored.
+// TestFailedCreation verifies that a repeat of a request isn't answered with a token that may
+// not be stored.
 func TestFailedCreation(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -141,23 +143,23 @@ func TestFailedCreation(t *testing.T) {
 	}
 }
 
-// TestFlushSettles: nothing else has to happen for the outcome to become known.
-func TestFlushSettles(t *testing.T) {
+// TestFlushSettlesChanges verifies that a background flush settles changes in doubt.
+func TestFlushSettlesChanges(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	tok, credential := s.create(t)
 	s.fail(errDisk, true)
 	_ = s.tryAlter(tok.ID, func(tok *token.Token) { tok.RevokedAt = testTime })
 	s.fail(nil, false)
-	var flushing, atRisk trouble
-	s.flushInBackground(&flushing, &atRisk, time.Second)
+	var flushFails, countsAtRisk condition
+	s.flushInBackground(&flushFails, &countsAtRisk, time.Second)
 	if got := s.must(t, credential); got.Status != token.StatusActive {
 		t.Errorf("%v", got.Status)
 	}
 }
 
-// TestAddressesNarrow is about what counts as narrower.
-func TestAddressesNarrow(t *testing.T) {
+// TestNarrower verifies which addresses and scopes are narrower.
+func TestNarrower(t *testing.T) {
 	t.Parallel()
 	prefixes := func(texts ...string) (list []netip.Prefix) {
 		for _, text := range texts {
@@ -172,7 +174,7 @@ func TestAddressesNarrow(t *testing.T) {
 	narrow.Scopes = token.Grants{"block:list"}
 	wide.Scopes = token.Grants{"block:*", "unikernel:list"}
 	if token.Narrower(&wide, &narrow, testTime) != &narrow || token.Narrower(&narrow, &wide, testTime) != &narrow {
-		t.Error("a part of the addresses and scopes is not narrower")
+		t.Error("a subset of the addresses and scopes is not narrower")
 	}
 	narrow.AllowedIPs = prefixes("11.0.0.0/8")
 	if token.Narrower(&wide, &narrow, testTime) != nil {

@@ -7,16 +7,16 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestExpiresSoon: a token is near its end within the warning and within the last
-// quarter of its life, to the second, for requests and for lists alike.
+// TestExpiresSoon verifies that a token expires soon if its expiry is within the warning and
+// it is in the last quarter of its lifetime, to the second, for tokens and principals alike.
 func TestExpiresSoon(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
-	made := testTime.Truncate(time.Second)
+	created := testTime.Truncate(time.Second)
 	for name, tt := range map[string]struct {
 		warning, life string
 		notBefore     time.Duration
-		near          time.Duration // after the token was made
+		near          time.Duration // after the token's creation
 	}{
 		"long life":       {"30d", "365d", 0, 335 * day},
 		"one month":       {"30d", "28d", 0, 21 * day},
@@ -38,7 +38,7 @@ func TestExpiresSoon(t *testing.T) {
 			token, credential := s.create(t, func(d *token.Draft) {
 				d.ExpiresIn = mustLifetime(t, tt.life)
 				if tt.notBefore > 0 {
-					d.NotBefore = made.Add(tt.notBefore)
+					d.NotBefore = created.Add(tt.notBefore)
 				}
 			})
 			match := s.must(t, credential)
@@ -46,9 +46,9 @@ func TestExpiresSoon(t *testing.T) {
 				now  time.Time
 				want bool
 			}{
-				{made, false},
-				{made.Add(tt.near - 1), false},
-				{made.Add(tt.near), true},
+				{created, false},
+				{created.Add(tt.near - 1), false},
+				{created.Add(tt.near), true},
 				{token.ExpiresAt, true},
 			} {
 				if got := token.ExpiresSoon(warning, step.now); got != step.want {
@@ -60,8 +60,8 @@ func TestExpiresSoon(t *testing.T) {
 			}
 		})
 	}
-	endless := &token.Token{SecretMadeAt: testTime}
-	if endless.ExpiresSoon(token.Lifetime{}, testTime) {
-		t.Error("a token without an end is near it")
+	unlimited := &token.Token{SecretMadeAt: testTime}
+	if unlimited.ExpiresSoon(token.Lifetime{}, testTime) {
+		t.Error("a token that never expires expires soon")
 	}
 }

@@ -8,29 +8,29 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// counted is one counted request, as an entry of the journal holds it.
-type counted struct {
+// journalEntry is a counted request, as stored in an entry of the usage journal.
+type journalEntry struct {
 	id       token.ID
 	at       int64 // microseconds since 1970
-	previous bool  // with the secret from before a rotation
-	// outcome is OutcomeOK or the code of the refusal. Only allowed requests have a
-	// route, an address and an agent.
+	previous bool  // the request used the previous secret
+	// outcome is OutcomeOK or the code of the refusal. Only allowed requests have a route, an
+	// address and a user agent.
 	outcome, scope, route, address, agent string
 }
 
-// How many bytes of a text the journal keeps.
+// Maximum lengths of texts in the journal, in bytes.
 const (
 	maxText            = 255
 	maxRouteLength     = 1024
 	maxUserAgentLength = 256
 )
 
-// An entry of the journal is the id, the time, a byte for previous, and the texts, each
-// after its length in two bytes.
-const countedHeader = len(token.ID{}) + 8 + 1
+// An encoded entry is the ID, the time, one byte for previous, and the texts, each preceded by
+// its length in two bytes.
+const journalEntryHeader = len(token.ID{}) + 8 + 1
 
-// cut shortens the texts to what the journal keeps.
-func (c *counted) cut() {
+// truncate shortens the texts to their maximum lengths.
+func (c *journalEntry) truncate() {
 	for _, text := range [...]*string{&c.outcome, &c.scope, &c.address} {
 		*text = (*text)[:min(len(*text), maxText)]
 	}
@@ -38,34 +38,34 @@ func (c *counted) cut() {
 	c.agent = c.agent[:min(len(c.agent), maxUserAgentLength)]
 }
 
-func (c *counted) length() int {
-	return countedHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)
+func (c *journalEntry) length() int {
+	return journalEntryHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)
 }
 
-// encode writes the request into b, which has its length.
-func (c *counted) encode(b []byte) {
+// encode writes the entry to b, which must have the entry's length.
+func (c *journalEntry) encode(b []byte) {
 	copy(b, c.id[:])
 	binary.LittleEndian.PutUint64(b[len(c.id):], uint64(c.at))
-	b[countedHeader-1] = 0
+	b[journalEntryHeader-1] = 0
 	if c.previous {
-		b[countedHeader-1] = 1
+		b[journalEntryHeader-1] = 1
 	}
-	b = b[countedHeader:]
+	b = b[journalEntryHeader:]
 	for _, text := range [...]string{c.outcome, c.scope, c.route, c.address, c.agent} {
 		binary.LittleEndian.PutUint16(b, uint16(len(text)))
 		b = b[2+copy(b[2:], text):]
 	}
 }
 
-// countedEntry is an entry of the journal, whose memory its texts share.
-type countedEntry struct {
+// parsedEntry is a parsed entry of the journal. Its texts share the entry's memory.
+type parsedEntry struct {
 	id       token.ID
 	at       int64
 	previous bool
 	texts    [5][]byte
 }
 
-// The texts of an entry, in their order.
+// Indexes of an entry's texts.
 const (
 	textOutcome = iota
 	textScope
@@ -74,16 +74,16 @@ const (
 	textAgent
 )
 
-// decodeCounted reads an entry of the journal. ok is false for what encode can't have
-// written.
-func decodeCounted(b []byte) (e countedEntry, ok bool) {
-	if len(b) < countedHeader {
+// parseJournalEntry parses an entry of the journal. It reports false if encode can't have
+// written it.
+func parseJournalEntry(b []byte) (e parsedEntry, ok bool) {
+	if len(b) < journalEntryHeader {
 		return e, false
 	}
 	copy(e.id[:], b)
 	e.at = int64(binary.LittleEndian.Uint64(b[len(e.id):]))
-	e.previous = b[countedHeader-1] != 0
-	b = b[countedHeader:]
+	e.previous = b[journalEntryHeader-1] != 0
+	b = b[journalEntryHeader:]
 	for i := range e.texts {
 		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {
 			return e, false
@@ -94,9 +94,9 @@ func decodeCounted(b []byte) (e countedEntry, ok bool) {
 	return e, len(b) == 0
 }
 
-// lastUse returns the use that an entry tells of, or none for a nil entry.
+// lastUse returns the use recorded in an entry, or the zero LastUse for a nil entry.
 func lastUse(entry []byte) LastUse {
-	e, ok := decodeCounted(entry)
+	e, ok := parseJournalEntry(entry)
 	if !ok {
 		return LastUse{}
 	}
@@ -106,15 +106,15 @@ func lastUse(entry []byte) LastUse {
 	}
 }
 
-// count appends the request to the journal.
-func (s *Store) count(c *counted) {
-	c.cut()
+// count appends a request to the journal.
+func (s *Store) count(c *journalEntry) {
+	c.truncate()
 	for {
 		if entry, ok := s.journal.Begin(c.length()); ok {
 			c.encode(entry.Bytes)
 			entry.End()
 			return
 		}
-		s.pending.fold(s.journal)
+		s.pending.drain(s.journal)
 	}
 }
