@@ -11,7 +11,7 @@ import (
 // AuditEntry is an entry of the audit log, which records who changed what.
 type AuditEntry struct {
 	Time time.Time
-	// Actor is an admin token's id, a Caddy user's name or "caddy-admin".
+	// Actor is an admin token's ID, a Caddy user's name or "caddy-admin".
 	Actor string
 	// Action is "create", "delete" and so on.
 	Action string
@@ -33,7 +33,7 @@ type AuditPosition struct {
 
 // Actor identifies who requests a change.
 type Actor struct {
-	// Name is an admin token's id, a Caddy user's name or "caddy-admin".
+	// Name is an admin token's ID, a Caddy user's name or "caddy-admin".
 	Name string
 	// Address is the client address, or empty if there is none.
 	Address string

@@ -51,8 +51,9 @@ func (s *Store) Now() time.Time {
 // AcceptClock accepts the clock's current time as correct. If the store has seen a later time,
 // as after the clock wrongly ran ahead, it discards that time, and tokens that had expired by
 // then become valid again. If the clock is ahead of the elapsed time, as after the server was
-// off for days, the store resumes deleting old records. AcceptClock returns the effective
-// times before and after. If they are equal, it changed nothing.
+// off for days, the store resumes deleting old records. AcceptClock returns the time before,
+// which is the elapsed time if the clock was ahead of it and the effective time otherwise, and
+// the effective time now. If they are equal, nothing has changed.
 func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if s.closed.Load() {
 		return from, to, ErrClosed

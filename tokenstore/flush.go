@@ -213,9 +213,9 @@ func (s *Store) flush() error {
 		if b, more = s.pending.nextBatch(s.journal); b == nil {
 			return nil
 		}
-		begun := time.Now()
+		start := time.Now()
 		err := s.saveBatch(b)
-		s.flushed(time.Since(begun), len(b.uses))
+		s.flushed(time.Since(start), len(b.uses))
 		if err != nil {
 			return fmt.Errorf("saving the usage of %d tokens: %w", len(b.uses), err)
 		}
@@ -229,9 +229,9 @@ func (s *Store) flush() error {
 // flushInBackground flushes, logs when flushing starts or stops failing, and returns how long
 // to wait until the next flush.
 func (s *Store) flushInBackground(flushFails, countsAtRisk *condition, interval time.Duration) time.Duration {
-	begun := time.Now()
+	start := time.Now()
 	err := s.Flush()
-	took := time.Since(begun)
+	took := time.Since(start)
 	switch flushFails.update(err != nil) {
 	case conditionBegan:
 		s.logger.Error("saving token usage failed; keeping it in memory until the store can be written again",
@@ -293,11 +293,11 @@ func (s *Store) saveBatch(b *batch) error {
 			state = f.state
 			state.Flush, state.Whole, state.Part, state.Last = b.flush, false, b.end, part[len(part)-1]
 		}
-		begun := time.Now()
+		start := time.Now()
 		if err := s.saveUsage(state, s.pending.usages(b, part, hoursSince(s.elapsedNow()))); err != nil {
 			return err
 		}
-		switch took := time.Since(begun); {
+		switch took := time.Since(start); {
 		case took > chunkTime:
 			chunk = max(chunk/2, minChunk)
 		case took < chunkTime/2:

@@ -79,7 +79,7 @@ func TestLastUseNeverGoesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if last := got.Usage.Last; last.IP != c.wantFrom || !last.Time.Equal(testTime.Add(c.wantTime*time.Second)) {
-			t.Errorf("after a use from %s at %d: %+v", c.from, c.seconds, last)
+			t.Errorf("after a request from %s at %d: %+v", c.from, c.seconds, last)
 		}
 	}
 	if err := s.Close(); err != nil {
@@ -196,7 +196,7 @@ func TestFlushFails(t *testing.T) {
 		}
 	}
 	if s.Pending() != 0 {
-		t.Error("something is left to save")
+		t.Error("some counts are still unsaved")
 	}
 	// Without new counts, a flush writes nothing.
 	s.memory.called()

@@ -133,12 +133,12 @@ func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (s
 	if quota == (token.Quota{}) {
 		return token.Standing{}, 0, nil
 	}
-	var begun quotaState
+	var loaded quotaState
 	for {
 		found := false
 		s.index.with(number, tok.ID, func(e *entry) {
-			if !e.quota.covers(quota.Period, now) && begun.end > begun.start {
-				e.quota = begun
+			if !e.quota.covers(quota.Period, now) && loaded.end > loaded.start {
+				e.quota = loaded
 			}
 			if found = e.quota.covers(quota.Period, now); found {
 				standing, start = e.quota.take(quota.Requests, now, peek), e.quota.start
@@ -147,10 +147,10 @@ func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (s
 		switch {
 		case found:
 			return standing, start, nil
-		case begun.end > begun.start: // the token is not in use, or was deleted
-			return begun.take(quota.Requests, now, peek), begun.start, nil
+		case loaded.end > loaded.start: // the token is not in use, or was deleted
+			return loaded.take(quota.Requests, now, peek), loaded.start, nil
 		}
-		if begun, err = s.loadQuota(tok.ID, quota.Period, now); err != nil {
+		if loaded, err = s.loadQuota(tok.ID, quota.Period, now); err != nil {
 			return token.Standing{}, 0, err
 		}
 	}

@@ -62,6 +62,6 @@ func TestExpiresSoon(t *testing.T) {
 	}
 	unlimited := &token.Token{SecretMadeAt: testTime}
 	if unlimited.ExpiresSoon(token.Lifetime{}, testTime) {
-		t.Error("a token that never expires expires soon")
+		t.Error("ExpiresSoon is true for a token that never expires")
 	}
 }

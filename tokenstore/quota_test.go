@@ -43,9 +43,9 @@ func (q *quotaTest) exceeded() {
 	q.Helper()
 	match := q.must(q.T, q.credential)
 	_, standing, err := q.TakeQuota(match, q.Now())
-	if looked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded ||
-		standing.Remaining != 0 || looked != standing {
-		q.Errorf("%s: %+v, QuotaStanding %+v, %v", q.Now(), standing, looked, err)
+	if peeked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded ||
+		standing.Remaining != 0 || peeked != standing {
+		q.Errorf("%s: %+v, QuotaStanding %+v, %v", q.Now(), standing, peeked, err)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestCreateAndAuthenticate(t *testing.T) {
 		}
 	}
 	if calls := s.memory.called(); calls["IDOf"] != 1 || calls["Token"] != 1 {
-		t.Errorf("two uses made the calls %v", calls)
+		t.Errorf("two requests made the calls %v", calls)
 	}
 	if len(s.memory.audit) != 1 {
 		t.Fatalf("%d audit entries", len(s.memory.audit))
@@ -50,11 +50,11 @@ func TestCreateAndAuthenticate(t *testing.T) {
 		t.Errorf("audited as %+v", entry)
 	}
 	if strings.Contains(fmt.Sprintf("%+v", s.memory.audit), secret.Reveal()[secretOffset:]) {
-		t.Error("the audit holds the secret")
+		t.Error("the audit log contains the secret")
 	}
 	for _, record := range s.memory.tokens {
 		if bytes.Contains(record, []byte(secret.Reveal()[secretOffset:])) {
-			t.Error("the record holds the secret")
+			t.Error("the record contains the secret")
 		}
 	}
 }
@@ -374,7 +374,7 @@ func TestList(t *testing.T) {
 				for _, token := range tokens {
 					got = append(got, token.Token.ID)
 					if want := uint64(1 - (slices.Index(ids, token.Token.ID) % 2)); token.Usage.Allowed != want {
-						t.Errorf("%s is used %d times, want %d", token.Token.Name, token.Usage.Allowed, want)
+						t.Errorf("%s was used %d times, want %d", token.Token.Name, token.Usage.Allowed, want)
 					}
 				}
 				if page.After = next; next == nil {
@@ -386,7 +386,7 @@ func TestList(t *testing.T) {
 				slices.Reverse(want)
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("pages of %d, descending %v, have %v", limit, descending, got)
+				t.Errorf("pages of %d, descending %v: %v", limit, descending, got)
 			}
 		}
 	}

@@ -187,8 +187,8 @@ func testScan(s *suite) {
 			case idOf(5):
 				wantUsage = tokenstore.Usage{Denied: 1}
 			}
-			// Compare the encodings, because empty slices and maps may be reused memory
-			// instead of nil.
+			// Compare the encodings, because empty slices and maps may be non-nil when their
+			// memory is reused.
 			if !reflect.DeepEqual(token.EncodeToken(tok), token.EncodeToken(want)) ||
 				!reflect.DeepEqual(usage, wantUsage) {
 				s.Errorf("scanned %+v, %+v", tok, usage)

@@ -132,7 +132,7 @@ func testUsageOfDeleted(s *suite) {
 		got, _, err := s.usage(id, today-40, today)
 		s.check(err)
 		if !reflect.DeepEqual(got, tokenstore.Usage{}) {
-			s.Errorf("saved late %v: a new token with the id has the usage %+v", late, got)
+			s.Errorf("saved late %v: a new token with the ID has the usage %+v", late, got)
 		}
 		s.remove(id)
 	}

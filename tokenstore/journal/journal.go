@@ -44,7 +44,7 @@ type Journal struct {
 	rings [Rings]ring
 	full  chan struct{}
 
-	mu   sync.Mutex // protects the file and the fields below
+	mu   sync.Mutex // protects the fields below
 	file *file      // nil if there is none; also in each ring
 	err  error      // from the last attempt to create a file
 	mark uint64
