@@ -27,9 +27,9 @@ type Backend interface {
 	// so is everything the refusal depends on.
 	//
 	// Apply passes the stored token to change, or nil if there is none, and may call change
-	// more than once. For a damaged token it sets only the ID and Damaged; such a token can
-	// only be deleted. Apply returns an error from change unmodified, without storing
-	// anything.
+	// more than once. change must not modify the token. For a damaged token Apply sets only
+	// the ID and Damaged; such a token can only be deleted. Apply returns an error from change
+	// unmodified, without storing anything.
 	//
 	// The error is ErrTaken if another token has one of the digests, an [*EndedError] if the
 	// token's Digest is new and an earlier change ended it, and ErrRepeated if the change's
@@ -52,8 +52,8 @@ type Backend interface {
 	Usage(id token.ID, first, last Day) (Usage, FlushState, error)
 	// SaveUsage adds each difference to a token's usage with [Usage.Plus] and stores the
 	// state, all in one transaction. It ignores unknown IDs, so counts that are saved late
-	// don't restore anything of a deleted token. If the stored usage can't be read, it starts
-	// over from zero.
+	// don't restore anything of a deleted token. Usage that can't be read starts over from
+	// zero.
 	SaveUsage(now time.Time, state FlushState, came iter.Seq2[token.ID, Usage]) error
 	// JournalPath returns the path of the file in which unsaved counts survive the process, or
 	// "" if the backend has no place for it. The path never changes, and no other process uses

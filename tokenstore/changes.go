@@ -123,8 +123,8 @@ func (s *Store) Revoke(id token.ID, version uint64, actor Actor) (*token.Token, 
 	})
 }
 
-// Disable disables a token until [Store.Enable]. It has no effect on a disabled or revoked
-// token.
+// Disable disables a token until it is enabled again; see [Store.Enable]. It has no effect on
+// a disabled or revoked token.
 func (s *Store) Disable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "disable", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Disable(now), nil)

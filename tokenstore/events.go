@@ -117,7 +117,7 @@ func (s *Store) publishExpiry() error {
 		}
 		s.announced = announced
 	}
-	if now.Before(s.announced) { // see AcceptClock
+	if now.Before(s.announced) { // the clock was set back; see AcceptClock
 		return s.setAnnounced(now)
 	}
 	seen := make(map[token.ID]bool)

@@ -49,7 +49,7 @@ type tokenUse struct {
 
 // hourCount counts the requests of one hour with one scope and outcome.
 type hourCount struct {
-	hour           int64 // since 1970
+	hour           int64 // hours since 1970
 	scope, outcome string
 	n              uint64
 }
