@@ -32,7 +32,7 @@ type form struct {
 
 type formField struct{ name, value string }
 
-// maxFieldBytes limits the part of a form before its file, in bytes, and the part after it.
+// maxFieldBytes is the maximum number of bytes before a form's file, and also after it.
 const maxFieldBytes = 64 << 10
 
 // createForm returns the form of /api/unikernel/create.

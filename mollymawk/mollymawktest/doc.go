@@ -81,7 +81,7 @@
 //
 // The stand-in checks no certificates, sends no mail, runs no images and fetches nothing.
 // An update succeeds for the jobs in [Options.Jobs]. Liveliness checks fail only for
-// malformed addresses. An image is checked by its ELF sections and Solo5 notes, provided
+// malformed addresses and names. An image is checked by its ELF sections and Solo5 notes, provided
 // they are within 64 KiB of its start or end; an image for bhyve isn't checked. Policies
 // aren't compared with the policies above them or with what is already running. The
 // stand-in imitates neither the stale records that overlapping writes bring back in the
