@@ -8,12 +8,14 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// AddChecksum returns fields with the checksum of a record of a kind under a key.
+// AddChecksum appends to fields the checksum of a record of the given kind, stored under key,
+// and returns the complete record.
 func AddChecksum(kind byte, key, fields []byte) []byte {
 	return binary.BigEndian.AppendUint32(fields, checksum(kind, key, fields))
 }
 
-// VerifyChecksum returns the fields of a record. The error wraps [ErrDamaged].
+// VerifyChecksum verifies the checksum of a record of the given kind, stored under key, and
+// returns the record's fields. The error wraps [ErrDamaged].
 func VerifyChecksum(kind byte, key, record []byte) ([]byte, error) {
 	if len(record) < crc32.Size {
 		return nil, fmt.Errorf("%w: it is too short", ErrDamaged)
@@ -26,7 +28,7 @@ func VerifyChecksum(kind byte, key, record []byte) ([]byte, error) {
 }
 
 func checksum(kind byte, key, fields []byte) uint32 {
-	// The first two bytes by hand: a slice of them would be allocated.
+	// crc32.Update would need a slice of these two bytes, which would escape to the heap.
 	sum := ^uint32(0)
 	for _, b := range [...]byte{kind, byte(len(key))} {
 		sum = castagnoli[byte(sum)^b] ^ sum>>8

@@ -1,7 +1,8 @@
-// Package wire is the form of records at rest, the same for every backend: fields in
-// protobuf's wire format, followed by a CRC-32C over the record's kind, its key and the
-// fields, so that a flipped bit or a record in another's place is noticed. A field that
-// this version doesn't know makes the record unreadable, because it may be a restriction.
+// Package wire encodes and decodes stored records. The format is the same for every backend:
+// fields in protobuf's wire format, followed by a CRC-32C over the record's kind, its key and
+// the fields. The checksum detects flipped bits and records stored under the wrong key.
+// Decoding fails if a record has a field that this version doesn't know, because the field may
+// be a restriction.
 package wire
 
 import (
@@ -18,15 +19,15 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// ErrDamaged reports a record that can't be read.
+// ErrDamaged is the error for a record that can't be decoded.
 var ErrDamaged = errors.New("the token's record is damaged")
 
-// Errors of fields. Their text is for people.
+// Errors for invalid fields. Their texts are shown to users.
 var (
 	ErrUnknownField = errors.New(
-		"it holds a field that this version doesn't know; a newer Mollygate may have written it")
-	ErrMissingField = errors.New("a needed field is missing")
-	ErrField        = errors.New("a field has a value that it can't have, or is there twice")
+		"it has an unknown field; a newer version of Mollygate may have written it")
+	ErrMissingField = errors.New("a required field is missing")
+	ErrField        = errors.New("a field has an invalid value or appears twice")
 )
 
 // Damaged returns an error that wraps [ErrDamaged], or nil for nil.
@@ -37,7 +38,7 @@ func Damaged(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// AppendUint writes a number, unless it is 0.
+// AppendUint appends a number, unless it is 0.
 func AppendUint(b []byte, number protowire.Number, v uint64) []byte {
 	if v == 0 {
 		return b
@@ -45,8 +46,8 @@ func AppendUint(b []byte, number protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
 }
 
-// AppendTime writes microseconds since 1970, which reach beyond the year 9999, unless the
-// time is zero.
+// AppendTime appends a time, unless it is zero, in microseconds since 1970. These can represent
+// years beyond 9999.
 func AppendTime(b []byte, number protowire.Number, t time.Time) []byte {
 	if t.IsZero() {
 		return b
@@ -55,7 +56,7 @@ func AppendTime(b []byte, number protowire.Number, t time.Time) []byte {
 	return protowire.AppendVarint(b, protowire.EncodeZigZag(t.UnixMicro()))
 }
 
-// AppendString writes a text, unless it is empty.
+// AppendString appends a string, unless it is empty.
 func AppendString(b []byte, number protowire.Number, s string) []byte {
 	if s == "" {
 		return b
@@ -63,13 +64,12 @@ func AppendString(b []byte, number protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), ValidText(s))
 }
 
-// AppendBytes writes bytes.
+// AppendBytes appends a byte slice, even if it is empty.
 func AppendBytes(b []byte, number protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), v)
 }
 
-// AppendMap writes an entry a field, each a key and a value, in the order of the
-// keys, which must be valid UTF-8.
+// AppendMap appends a map as one field per entry, sorted by key. Keys must be valid UTF-8.
 func AppendMap(b []byte, number protowire.Number, m map[string]string) []byte {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		entry := protowire.AppendString(nil, key)
@@ -78,11 +78,12 @@ func AppendMap(b []byte, number protowire.Number, m map[string]string) []byte {
 	return b
 }
 
-// ValidText keeps a record readable whatever a caller calls itself.
+// ValidText replaces invalid UTF-8 in s, so that the record can be decoded even if a client
+// sends an invalid name.
 func ValidText(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
 
-// Each calls yield with the fields in their order. Texts of the fields share the memory of
-// b if borrowed.
+// Each calls yield for each field of b, in order, and stops at the first error. If borrowed is
+// set, strings read from the fields share memory with b.
 func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) error {
 	var seen uint64
 	for len(b) > 0 {
@@ -91,7 +92,7 @@ func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) er
 			return protowire.ParseError(n)
 		}
 		b = b[n:]
-		if number >= 64 { // of which seen has no bit, and no record a field
+		if number >= 64 { // seen has no bit for it, and no record uses it
 			return ErrUnknownField
 		}
 		f := Field{wireType: wireType, repeated: seen&(1<<number) != 0, borrowed: borrowed}
@@ -115,18 +116,18 @@ func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) er
 	return nil
 }
 
-// Field is a field's value: a number or bytes, by its wire type.
+// Field is the value of a field: a number or bytes, depending on its wire type.
 type Field struct {
 	wireType protowire.Type
 	number   uint64
 	bytes    []byte
-	// repeated is set if there was a field of this number before.
+	// repeated is set if an earlier field has the same number.
 	repeated bool
-	// borrowed is set if texts may share the record's memory.
+	// borrowed is set if strings may share the record's memory.
 	borrowed bool
 }
 
-// text returns bytes of the record as a text.
+// text returns part of the record as a string.
 func (f Field) text(b []byte) string {
 	if f.borrowed {
 		return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see Each
@@ -134,10 +135,10 @@ func (f Field) text(b []byte) string {
 	return string(b)
 }
 
-// once reports whether the field is of the type and the first of its number.
+// once reports whether the field has the given type and is the first with its number.
 func (f Field) once(wireType protowire.Type) bool { return f.wireType == wireType && !f.repeated }
 
-// SetUint reads a number.
+// SetUint sets *v to the field's number.
 func (f Field) SetUint(v *uint64) error {
 	if !f.once(protowire.VarintType) {
 		return ErrField
@@ -146,7 +147,7 @@ func (f Field) SetUint(v *uint64) error {
 	return nil
 }
 
-// SetPositive reads a number from 1 to most.
+// SetPositive sets *v to the field's number, which must be from 1 to most.
 func (f Field) SetPositive(v *int64, most int64) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(most) {
 		return ErrField
@@ -155,7 +156,7 @@ func (f Field) SetPositive(v *int64, most int64) error {
 	return nil
 }
 
-// SetEnum reads a value from 1 to last.
+// SetEnum sets *v to the field's number, which must be from 1 to last.
 func SetEnum[T ~uint8](f Field, v *T, last T) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(last) {
 		return ErrField
@@ -164,27 +165,27 @@ func SetEnum[T ~uint8](f Field, v *T, last T) error {
 	return nil
 }
 
-// The years that times may be in: what RFC 3339 can write, without the year in which the
-// zero time.Time is another way to write "none".
+// MinYear and MaxYear bound the years of stored times: those that RFC 3339 can represent,
+// except year 1, which contains the zero time.Time.
 const (
 	MinYear = 2
 	MaxYear = 9999
 )
 
-// SetTime reads a time in microseconds since 1970.
+// SetTime sets *t to the field's time, stored in microseconds since 1970.
 func (f Field) SetTime(t *time.Time) error {
 	if !f.once(protowire.VarintType) {
 		return ErrField
 	}
 	decoded := time.UnixMicro(protowire.DecodeZigZag(f.number)).UTC()
 	if year := decoded.Year(); year < MinYear || year > MaxYear {
-		return fmt.Errorf("a time is in the year %d, which is not between %d and %d", year, MinYear, MaxYear)
+		return fmt.Errorf("a time is in the year %d; the year must be between %d and %d", year, MinYear, MaxYear)
 	}
 	*t = decoded
 	return nil
 }
 
-// SetString reads a text.
+// SetString sets *s to the field's string, which must be valid UTF-8.
 func (f Field) SetString(s *string) error {
 	if !f.once(protowire.BytesType) || !utf8.Valid(f.bytes) {
 		return ErrField
@@ -193,7 +194,7 @@ func (f Field) SetString(s *string) error {
 	return nil
 }
 
-// AddString reads one of several texts.
+// AddString appends the string of a repeated field to *s. It must be valid UTF-8 and not empty.
 func (f Field) AddString(s *[]string) error {
 	if f.wireType != protowire.BytesType || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
 		return ErrField
@@ -202,7 +203,7 @@ func (f Field) AddString(s *[]string) error {
 	return nil
 }
 
-// SetFixed reads bytes of a fixed length.
+// SetFixed copies the field's bytes, which must have the length of to.
 func (f Field) SetFixed(to []byte) error {
 	if !f.once(protowire.BytesType) || len(f.bytes) != len(to) {
 		return ErrField
@@ -211,7 +212,7 @@ func (f Field) SetFixed(to []byte) error {
 	return nil
 }
 
-// Bytes returns the value of a field that may be there several times.
+// Bytes returns the bytes of a field that may be repeated. They share memory with the record.
 func (f Field) Bytes() ([]byte, error) {
 	if f.wireType != protowire.BytesType {
 		return nil, ErrField
@@ -219,7 +220,7 @@ func (f Field) Bytes() ([]byte, error) {
 	return f.bytes, nil
 }
 
-// AddPrefix reads one of several address ranges.
+// AddPrefix appends the address range of a repeated field to *prefixes.
 func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	var prefix netip.Prefix
 	if f.wireType != protowire.BytesType {
@@ -228,15 +229,16 @@ func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	if err := prefix.UnmarshalBinary(f.bytes); err != nil {
 		return err
 	}
-	// An address with a zone is longer, and an address of no kind shorter.
+	// The encoding of an address with a zone is longer, and that of no address shorter.
 	if !prefix.IsValid() || len(f.bytes) != prefix.Addr().BitLen()/8+1 {
-		return errors.New("an address range is none")
+		return errors.New("an address range is invalid")
 	}
 	*prefixes = append(*prefixes, prefix)
 	return nil
 }
 
-// AddEntry reads an entry of a map.
+// AddEntry adds the map entry of a repeated field to *m, creating the map if it is nil. Keys must
+// be unique.
 func (f Field) AddEntry(m *map[string]string) error {
 	b, err := f.Bytes()
 	if err != nil {
@@ -253,14 +255,15 @@ func (f Field) AddEntry(m *map[string]string) error {
 	if *m == nil {
 		*m = make(map[string]string)
 	}
-	if _, twice := (*m)[string(key)]; twice || len(b) > 0 {
+	if _, duplicate := (*m)[string(key)]; duplicate || len(b) > 0 {
 		return ErrField
 	}
 	(*m)[f.text(key)] = f.text(value)
 	return nil
 }
 
-// ConsumeText reads a text after its length.
+// ConsumeText returns the length-prefixed string at the start of b and the rest of b. The string
+// must be valid UTF-8.
 func ConsumeText(b []byte) (text, rest []byte, err error) {
 	text, n := protowire.ConsumeBytes(b)
 	if n < 0 {

@@ -13,35 +13,35 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// bbolt maps the file into memory and believes what it reads. The file was verified when
-// it was opened, but it can be truncated or overwritten later, or its disk can return
-// something else. Where it has been truncated the processor faults, and where it is
-// damaged bbolt panics. Both become errors here. A panic while bbolt begins or ends a
-// transaction leaves a lock of its own held, on which the next call would wait
-// permanently, so the file's size is looked at first, and after such a panic bbolt isn't
-// called again.
+// bbolt maps the file into memory and trusts what it reads. The file is verified when it is
+// opened, but later it can be truncated or overwritten, or its disk can return wrong data. An
+// access to a truncated part faults, and damage makes bbolt panic; the functions below turn both
+// into errors. A panic while bbolt begins or ends a transaction leaves one of its locks held,
+// and the next call would deadlock. They therefore check the file's size first, and don't call
+// bbolt again after such a panic.
 
-// errDamage is in the error of a call that met damage.
+// errDamage is wrapped by the error of a call that found damage.
 var errDamage = errors.New("the file is damaged")
 
-// view runs fn in a read transaction, of what is on disk.
+// view runs fn in a read transaction that sees only what is on disk.
 func (b *Backend) view(fn func(*bbolt.Tx) error) error {
-	if h := b.current.Load(); h.unsettled.Load() {
-		if err := b.settle(); err != nil {
+	if h := b.current.Load(); h.uncertain.Load() {
+		if err := b.resync(); err != nil {
 			return err
 		}
 	}
 	return b.viewNow(fn)
 }
 
-// viewNow runs fn in a read transaction. The last change that failed may be visible.
+// viewNow runs fn in a read transaction that may see a change whose commit failed. It doesn't
+// wait for the disk.
 func (b *Backend) viewNow(fn func(*bbolt.Tx) error) error {
 	for {
 		h := b.current.Load()
 		err := b.viewOf(h, fn)
 		if b.current.Load() != h && (errors.Is(err, tokenstore.ErrClosed) || errors.Is(err, errDamage)) &&
 			!b.closed.Load() {
-			continue // the file was rebuilt meanwhile
+			continue // the file has been rebuilt meanwhile
 		}
 		if errors.Is(err, errDamage) {
 			b.repairLater(h, err)
@@ -66,16 +66,16 @@ func (b *Backend) viewOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 		return openError(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	// A transaction that is being committed may be visible already.
+	// The transaction being committed may already be visible.
 	if id := uint64(tx.ID()); id < before || id > h.transaction.Load()+1 {
 		return b.overwritten(h, before, id)
 	}
 	return fn(tx)
 }
 
-// update runs fn in a write transaction, in a file that is on disk as far as it can be
-// read. After an error the file may hold what fn did or not; then nothing more is written
-// until that is known. fn may be called again, if the file had to be rebuilt.
+// update runs fn in a write transaction, after making sure that the last transaction is on disk.
+// After an error the outcome is uncertain, and nothing more is written until it is known. If the
+// file has to be rebuilt, update calls fn again.
 func (b *Backend) update(fn func(*bbolt.Tx) error) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -94,11 +94,11 @@ func (b *Backend) updateOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 	if err := b.check(h); err != nil {
 		return err
 	}
-	if err := b.checkPlace(h); err != nil {
+	if err := b.checkPath(h); err != nil {
 		return err
 	}
-	if h.unsettled.Load() {
-		if err := h.settle(); err != nil {
+	if h.uncertain.Load() {
+		if err := h.resync(); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (b *Backend) updateOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 			err = h.damaged(tx, r)
 		}
 		if err != nil {
-			h.unsettle()
+			h.markUncertain()
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -130,11 +130,11 @@ func (b *Backend) updateOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 		return openError(err)
 	}
 	b.sequence.Store(sequence)
-	return h.measure()
+	return h.readMeta()
 }
 
-// unsettle notes whether a change that failed may have reached the file.
-func (h *handle) unsettle() {
+// markUncertain sets uncertain unless the failed transaction certainly didn't reach the file.
+func (h *handle) markUncertain() {
 	size, err := fileSize(h.file, h.fd)
 	if err == nil {
 		var meta boltfile.Meta
@@ -142,28 +142,27 @@ func (h *handle) unsettle() {
 			return
 		}
 	}
-	h.unsettled.Store(true)
+	h.uncertain.Store(true)
 }
 
-// settle makes sure that the last change is on disk or not visible.
-func (b *Backend) settle() error {
+// resync makes sure that the last change is either on disk or not visible.
+func (b *Backend) resync() error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	h := b.current.Load()
-	if !h.unsettled.Load() {
+	if !h.uncertain.Load() {
 		return nil
 	}
 	if err := b.check(h); err != nil {
 		return err
 	}
-	return h.settle()
+	return h.resync()
 }
 
-// settle writes the newest meta page again and waits for the disk. What a transaction
-// wrote before its meta page was on disk then; so the file is on disk as it can be read.
-// Without this, the next transaction could overwrite pages that the meta page on disk
-// still needs.
-func (h *handle) settle() error {
+// resync rewrites the newest meta page and syncs the file. A transaction syncs its other pages
+// before it writes its meta page, so after resync everything that can be read is on disk. Without
+// it, the next transaction could overwrite pages that the meta page on disk still refers to.
+func (h *handle) resync() error {
 	size, err := fileSize(h.file, h.fd)
 	if err != nil {
 		return err
@@ -175,13 +174,13 @@ func (h *handle) settle() error {
 	if err := errors.Join(meta.Rewrite(h.file), h.file.Sync()); err != nil {
 		return fmt.Errorf("%w: the last change could not be written to disk: %w", tokenstore.ErrUnavailable, err)
 	}
-	h.unsettled.Store(false)
-	return h.measure()
+	h.uncertain.Store(false)
+	return h.readMeta()
 }
 
-// check returns why bbolt must not be called.
+// check returns an error if bbolt must not be called.
 func (b *Backend) check(h *handle) error {
-	used := h.size.Load() // first: a commit may make the file longer at any moment
+	used := h.size.Load() // load first: a commit can extend the file at any time
 	size, err := fileSize(h.file, h.fd)
 	switch replaced := h.replaced.Load(); {
 	case b.closed.Load() || b.current.Load() != h:
@@ -195,19 +194,21 @@ func (b *Backend) check(h *handle) error {
 		return fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
 	case size < used:
 		return fmt.Errorf(
-			"%w: the file %s was truncated while in use, to %d of %d bytes; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
+			"%w: the file %s was truncated while in use, to %d of %d bytes; "+
+				"stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
 			tokenstore.ErrReplaced, b.path, size, used)
 	}
 	return nil
 }
 
-// checkPlace reports an error unless the file is still the one at its path, with the content
-// that was last written: what is written into a file that was moved away would be lost at
-// the next start.
-func (b *Backend) checkPlace(h *handle) error {
+// checkPath returns an error unless the file is still the one at the store's path and has the
+// content last written. Changes written to a file that was moved away would be lost at the next
+// start.
+func (b *Backend) checkPath(h *handle) error {
 	if now, err := os.Stat(b.path); err != nil || !os.SameFile(now, h.identity) {
 		return fmt.Errorf(
-			"%w: the file at %s was moved away or replaced while in use; put it back, or restart Caddy to use the new one",
+			"%w: the file at %s was moved away or replaced while in use; "+
+				"put it back, or restart Caddy to use the new one",
 			tokenstore.ErrReplaced, b.path)
 	}
 	size, err := fileSize(h.file, h.fd)
@@ -218,28 +219,29 @@ func (b *Backend) checkPlace(h *handle) error {
 	switch {
 	case err != nil:
 		return b.overwritten(h, h.transaction.Load(), 0)
-	case meta != h.meta && (!h.unsettled.Load() || meta.Transaction() != h.meta.Transaction()+1):
+	case meta != h.meta && (!h.uncertain.Load() || meta.Transaction() != h.meta.Transaction()+1):
 		return b.overwritten(h, h.transaction.Load(), meta.Transaction())
 	}
 	return nil
 }
 
-// overwritten notes that the file has another content than was written to it, and returns
-// the error for this and every later call: what bbolt knows of the file no longer holds.
+// overwritten records that the file's content was replaced, and returns the error for this and
+// every later call: what bbolt has in memory no longer matches the file.
 func (b *Backend) overwritten(h *handle, want, got uint64) error {
-	found := "its content can't be read"
+	found := "can't be read"
 	if got != 0 {
-		found = fmt.Sprintf("its content is that of transaction %d", got)
+		found = fmt.Sprintf("is from transaction %d", got)
 	}
 	err := fmt.Errorf(
-		"%w: the file %s was overwritten while in use: the content of transaction %d was expected, and %s; stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
+		"%w: the file %s was overwritten while in use: its content should be from transaction %d but %s; "+
+			"stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
 		tokenstore.ErrReplaced, b.path, want, found)
 	h.replaced.CompareAndSwap(nil, &err)
 	return *h.replaced.Load()
 }
 
-// damaged returns the error of a panic in a transaction, and notes if bbolt didn't
-// come to the transaction's end.
+// damaged returns the error for a panic in a transaction. It sets stuck if bbolt didn't end the
+// transaction.
 func (h *handle) damaged(tx *bbolt.Tx, r any) error {
 	if tx == nil || tx.DB() != nil {
 		h.stuck.Store(true)

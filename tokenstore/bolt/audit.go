@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// An audit entry's key is its time and a sequence number, which tells entries of
-// the same time apart and is never used again.
+// The key of an audit entry is its time and a sequence number, which distinguishes entries with
+// the same time and is never reused.
 const auditKeyLength = orderTimeLength + 8
 
 func auditKey(at tokenstore.AuditPosition) []byte {
@@ -20,7 +20,7 @@ func auditPosition(key []byte) tokenstore.AuditPosition {
 	return tokenstore.AuditPosition{Time: keyTime(key), Sequence: binary.BigEndian.Uint64(key[orderTimeLength:])}
 }
 
-// appendAudit adds a line to the audit.
+// appendAudit adds an entry to the audit log.
 func appendAudit(tx *bbolt.Tx, entry tokenstore.AuditEntry) error {
 	audit := tx.Bucket(auditBucket)
 	sequence, err := audit.NextSequence()

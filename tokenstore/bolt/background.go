@@ -2,15 +2,14 @@ package bolt
 
 import "sync"
 
-// background is the work that outlasts the call that began it. The zero value is ready for
-// use.
+// background runs work that outlives the call that started it. The zero value is ready to use.
 type background struct {
 	mu     sync.Mutex
 	closed bool
 	group  sync.WaitGroup
 }
 
-// start runs f, unless the backend is closed.
+// start runs f in a goroutine, unless close was called.
 func (g *background) start(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -19,7 +18,7 @@ func (g *background) start(f func()) {
 	}
 }
 
-// close waits for all that was started.
+// close waits for all started functions to return.
 func (g *background) close() {
 	g.mu.Lock()
 	g.closed = true

@@ -12,9 +12,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Backup implements tokenstore.Backend. The copy is next to the store, or else where
-// temporary files are, and has no name. A client reads the copy at its own pace, and not in
-// a transaction: while one is open, the store's file only grows.
+// Backup implements tokenstore.Backend. The copy is an unlinked file next to the store or, if
+// that fails, in the directory for temporary files. It lets slow clients read without an open
+// transaction, during which bbolt can't reuse pages and the store's file only grows.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 	name := filepath.Base(b.path) + ".backup-*"
 	file, err := os.CreateTemp(filepath.Dir(b.path), name)
@@ -22,7 +22,7 @@ func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 		file, err = os.CreateTemp("", name)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: a copy needs space next to the store: %w", tokenstore.ErrUnavailable, err)
+		return nil, 0, fmt.Errorf("%w: creating a temporary copy of the store: %w", tokenstore.ErrUnavailable, err)
 	}
 	defer func() {
 		if err != nil {

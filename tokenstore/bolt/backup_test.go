@@ -39,7 +39,7 @@ func saveBackup(t testing.TB, s *tokenstore.Store) string {
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	before := makeToken(t, s)
 	match, err := s.Authenticate(before.credential, testTime)
 	check(t, err)
@@ -73,7 +73,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		if err != nil || len(report.Problems) > 0 || report.Tokens == 0 || report.AuditEntries == 0 {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		restored := storeOver(t, mustOpen(t, backup))
+		restored := openStore(t, mustOpen(t, backup))
 		if match, err := restored.Authenticate(before.credential, testTime); err != nil ||
 			match.Status != token.StatusActive {
 			t.Errorf("%v, %v", match, err)
@@ -94,7 +94,7 @@ func TestBackupUnderLoad(t *testing.T) {
 func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	tok := makeToken(t, s)
 	content, _, err := s.Backup()
 	check(t, err)
@@ -124,7 +124,7 @@ func damageRecord(t testing.TB, path string, bucket []byte) {
 	check(t, b.Close())
 }
 
-func TestCheckFinds(t *testing.T) {
+func TestCheckProblems(t *testing.T) {
 	t.Parallel()
 	drop := func(bucket []byte) func(testing.TB, string) {
 		return func(t testing.TB, path string) {
@@ -158,7 +158,7 @@ func TestCheckFinds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
-			s := storeOver(t, mustOpen(t, path))
+			s := openStore(t, mustOpen(t, path))
 			tok := makeToken(t, s)
 			_, _, _, err := s.CreateOnce(testPolicy,
 				token.Draft{Kind: token.KindAdmin, Name: "x",
@@ -182,7 +182,7 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-func TestCheckRefuses(t *testing.T) {
+func TestCheckMissingFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
@@ -197,7 +197,7 @@ func TestCheckRefuses(t *testing.T) {
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	old := makeToken(t, s)
 	backup := saveBackup(t, s)
 	young := makeToken(t, s)
@@ -208,11 +208,11 @@ func TestRestore(t *testing.T) {
 	if !strings.HasPrefix(kept, path+".replaced-2") {
 		t.Errorf("kept as %q", kept)
 	}
-	has := func(path string, tokens ...made) {
+	has := func(path string, tokens ...testToken) {
 		t.Helper()
 		b := mustOpen(t, path)
 		defer b.Close()
-		for _, token := range []made{old, young} {
+		for _, token := range []testToken{old, young} {
 			want := false
 			for _, present := range tokens {
 				want = want || present.ID == token.ID
@@ -247,7 +247,7 @@ func TestRestore(t *testing.T) {
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	makeToken(t, s)
 	backup := saveBackup(t, s)
 	content := func() string {
@@ -287,7 +287,7 @@ func TestRestoreRefuses(t *testing.T) {
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	token := makeToken(t, s)
 	backup := saveBackup(t, s)
 	check(t, s.Close())

@@ -67,7 +67,7 @@ func BenchmarkFirstUse(b *testing.B) {
 }
 
 func BenchmarkCreate(b *testing.B) {
-	s := storeOver(b, mustOpen(b, newPath(b)))
+	s := openStore(b, mustOpen(b, newPath(b)))
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -80,7 +80,7 @@ func BenchmarkCreate(b *testing.B) {
 func BenchmarkScan(b *testing.B) {
 	const tokens = 50_000
 	backend, _ := benchmarkStore(b, tokens)
-	s := storeOver(b, backend)
+	s := openStore(b, backend)
 	came := make(map[token.ID]tokenstore.Usage)
 	check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
 		came[t.Token.ID] = tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{

@@ -17,27 +17,27 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// flipped is a store that bits are flipped in, with what is true about its tokens.
-type flipped struct {
+// flipTarget is a store that bits are flipTarget in, with what is true about its tokens.
+type flipTarget struct {
 	raw      []byte
 	pageSize int64
-	tokens   []made
+	tokens   []testToken
 	want     map[token.ID]*token.Token
-	gone     []made
+	gone     []testToken
 	used     map[token.ID]tokenstore.Usage
 	recorded time.Time
 }
 
-// makeFlipped makes a store with a past: tokens that were changed and deleted
+// newFlipTarget makes a store with a past: tokens that were changed and deleted
 // leave outdated pages behind, where they are still active. The newest transaction
 // is a revocation.
-func makeFlipped(t testing.TB, pageSize int) *flipped {
+func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 	t.Helper()
 	path := newPath(t)
-	makeStore(t, path, pageSize, makeSchema)
+	makeStore(t, path, pageSize, createSchema)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
-	f := &flipped{
+	s := openStore(t, b)
+	f := &flipTarget{
 		pageSize: int64(pageSize), want: make(map[token.ID]*token.Token), used: make(map[token.ID]tokenstore.Usage),
 	}
 	for i := range 40 {
@@ -94,7 +94,7 @@ type outcome struct{ refused, harmless, denied int }
 
 // try opens what is in the file and holds every token against the truth. A token
 // that is accepted must be as it was; anything else is an error about it.
-func (f *flipped) try(t testing.TB, path string, o *outcome) {
+func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	t.Helper()
 	defer removeKept(t, path)
 	b, err := Open(path)
@@ -175,7 +175,7 @@ func (withoutJournal) JournalPath() string { return "" }
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	for pageSize, step := range map[int]int{1024: 29, 4096: 97} {
-		f := makeFlipped(t, pageSize)
+		f := newFlipTarget(t, pageSize)
 		n := 150 // TestDamage flips more
 		if testing.Short() {
 			n, step = 50, 7*step
@@ -199,7 +199,7 @@ func TestBitFlips(t *testing.T) {
 			f.raw[bit/8] ^= 1 << (bit % 8)
 			f.try(t, path, &o)
 			if t.Failed() {
-				t.Fatalf("with bit %d of byte %d flipped, pages of %d", bit%8, bit/8, pageSize)
+				t.Fatalf("with bit %d of byte %d flipTarget, pages of %d", bit%8, bit/8, pageSize)
 			}
 		}
 		t.Logf("%d flips with pages of %d: %d refused, %d harmless; %d tokens denied", len(bits), pageSize, o.refused,
@@ -212,7 +212,7 @@ func TestBitFlips(t *testing.T) {
 
 // decisive returns the pages that lead to others: the meta pages, the root, the
 // free list, and the tops of the tokens and their digests.
-func (f *flipped) decisive(t testing.TB) []int64 {
+func (f *flipTarget) decisive(t testing.TB) []int64 {
 	t.Helper()
 	path := newPath(t)
 	check(t, os.WriteFile(path, f.raw, 0o600))

@@ -1,57 +1,55 @@
-// Package bolt keeps tokens in a bbolt file.
+// Package bolt stores tokens in a bbolt file.
 //
 // # Schema
 //
-//	meta                                  what the file is
+//	meta                                  identifies the file
 //	├── format    "mollygate tokens"
 //	├── version   1, 4 bytes
-//	├── recorded  newest time seen, 8 bytes and a checksum
-//	├── passed    time that is known to have passed, the same
-//	├── told      expiry time up to which expiring tokens were reported, the same
-//	├── whole     key of the last day whose hours were added up
-//	├── identity  distinguishes the store, and its copies, from others
-//	└── transaction  by which the root page was written
+//	├── recorded  latest time recorded, 8 bytes and a checksum
+//	├── passed    elapsed time, same encoding
+//	├── told      time up to which expiring tokens were reported, same encoding
+//	├── whole     key of the last day record whose hours were added up
+//	├── identity  random number that the store shares with its copies only
+//	└── transaction  number of the transaction that wrote the root page
 //	tokens    id                          token record
 //	digests   digest                      id, checksum of the token record
 //	usage     id                          usage record, with the newest day
-//	days      day, id                     day record; all days but the newest
-//	created   CreatedAt, id               nothing; the order of the default list
-//	expires   ExpiresAt, id               nothing; tokens without end come last
+//	days      day, id                     day record; all days except the newest
+//	created   CreatedAt, id               empty; the default sort order
+//	expires   ExpiresAt, id               empty; tokens that never expire come last
 //	audit     time, sequence number       audit record
-//	requests  digest of actor and key     request record; to know a repeat by
-//	requested time, digest                nothing; the order in which they end
+//	requests  digest of actor and key     request record, to recognize repeats
+//	requested time, digest                empty; the order in which requests expire
 //	flush     state                       which counted requests the usage includes
 //	ended     digest                      imported secrets that were taken out of service
 //
-// Times in keys are microseconds since 1970, 8 bytes, big endian. The form of the
-// records and their checksums are tokenstore's (EncodeToken and so on); bbolt
-// itself notices few damaged data pages.
+// Times in keys are microseconds since 1970, 8 bytes, big endian. Packages token and
+// tokenstore define the format of the records and their checksums (EncodeToken and so on);
+// bbolt itself detects little of the damage to data pages.
 //
-// digests has an entry for each token's digest and, while there is one, for its
-// previous digest. The checksum ties the two buckets together: a flipped bit in a
-// page number can make bbolt read an outdated page, whose records are sound but
-// say that a revoked token is active. A record that its entry doesn't vouch for
-// is damaged.
+// The bucket digests has an entry for each token's digest and for its previous digest, if
+// any. The checksum in the entry ties the two buckets together: a flipped bit in a page number
+// can make bbolt read an outdated page, whose records are valid but may show a revoked token
+// as active. A token record is damaged unless its checksum matches its entry.
 //
 // # Durability
 //
-// A change is on disk (fdatasync) when [Backend.Apply] returns; changes that
-// arrive while another is being written share the next transaction. Usage is
-// written in transactions of its own, with the state that says which counted requests it
-// includes. What isn't written yet survives the process in the journal, a file with
-// ".journal" added to the store's name: see package journal.
+// A change is on disk (fdatasync) when [Backend.Apply] returns. Changes that arrive during a
+// write share the next transaction. Usage is written in separate transactions, together with
+// the state that records which counted requests it includes. Counts that are not yet written
+// survive a killed process in the usage journal, a file named like the store with ".journal"
+// appended: see package journal.
 //
 // # Faults
 //
-// bbolt believes its pages, so every page of the file is read before bbolt opens it, and
-// nothing is written into a file whose structure was not verified (package boltfile). If
-// anything is wrong with the file, all records that verify are copied into a new file,
-// which takes its place; the damaged one is kept next to it (rebuild.go). A token that
-// could not be read stays there as a damaged one, so that its secret is not unknown.
+// bbolt trusts the pages of its file, so the backend reads every page before bbolt opens the
+// file, and never writes to a file whose structure it has not verified (package boltfile). If
+// it finds damage, it copies all valid records into a new file, which replaces the damaged one;
+// the damaged file is kept next to it (rebuild.go). A token that can't be read is copied as a
+// damaged token, so that its secret stays known.
 //
-// The same happens when a call meets damage while the store is open. A file that was
-// truncated, moved away, replaced or overwritten under a running process is no longer
-// written to.
+// The same happens when a call finds damage while the store is open. The backend stops writing
+// to a file that was truncated, moved, replaced or overwritten while in use.
 package bolt
 
 import (
@@ -66,38 +64,38 @@ import (
 )
 
 const (
-	fileMode = 0o600 // it holds digests and who may do what
+	fileMode = 0o600 // the file contains digests and permissions
 	dirMode  = 0o700
 
-	// journalSuffix is what the journal's name has more than the store's.
+	// journalSuffix is appended to the store's name to form the journal's.
 	journalSuffix = ".journal"
 
-	// maxVerifiedRecords is how long a file is at most, in bytes, whose records are all
-	// verified before the store is opened. Those of a longer one are verified later.
+	// maxVerifiedRecords is the maximum size, in bytes, of a file whose records are all
+	// verified before Open returns. The records of larger files are verified in the background.
 	maxVerifiedRecords = 64 << 20
 )
 
-// Backend is a tokenstore.Backend in one file.
+// Backend implements tokenstore.Backend with one file.
 type Backend struct {
 	path string
-	// current is the file that is served. A rebuild puts another in its place.
+	// current is the file in use. A rebuild replaces it.
 	current atomic.Pointer[handle]
 	closed  atomic.Bool
 
-	// writing is held by the one write transaction, and while the file is rebuilt.
+	// writing is held during a write transaction and while the file is rebuilt.
 	writing sync.Mutex
 	commits committer
-	// sequence is the number of the newest change; see [Backend.Sequence].
+	// sequence is the number of the last change; see [Backend.Sequence].
 	sequence atomic.Uint64
 
 	health     health
 	background background
 }
 
-// Open opens the file at path and locks it, or makes it if there is none. A damaged file
-// is rebuilt. An empty file, one of another program, and one without a valid meta page is
-// an error, and left as it is. A file that another process has open is a [*LockedError]
-// after some seconds.
+// Open opens and locks the file at path, creating it if it doesn't exist, and rebuilds a damaged
+// file. It returns an error, and leaves the file unchanged, if the file is empty, belongs to
+// another program or lacks a valid meta page. If another process has the file open, Open waits
+// a few seconds and then returns a [*LockedError].
 func Open(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -121,8 +119,8 @@ func Open(path string) (*Backend, error) {
 	return b, nil
 }
 
-// JournalPath implements tokenstore.Backend. The journal is next to the file itself, not to a
-// link that the store was opened by.
+// JournalPath implements tokenstore.Backend. If the store's path is a symbolic link, the journal
+// is next to the file it points to.
 func (b *Backend) JournalPath() string { return journalPath(b.path) }
 
 func journalPath(path string) string {
@@ -132,10 +130,11 @@ func journalPath(path string) string {
 	return path + journalSuffix
 }
 
-// Sequence implements tokenstore.Backend. It is the sequence number of the bucket meta.
+// Sequence implements tokenstore.Backend. The number is stored as the sequence of the bucket
+// meta.
 func (b *Backend) Sequence() uint64 { return b.sequence.Load() }
 
-// Close waits for transactions under way and unlocks the file.
+// Close waits for transactions in progress and unlocks the file.
 func (b *Backend) Close() error {
 	b.writing.Lock()
 	if b.closed.Swap(true) {

@@ -89,8 +89,8 @@ func mustOpen(t testing.TB, path string) *Backend {
 // newPath is where a store may be made.
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db") }
 
-// storeOver returns a store whose clock stands still.
-func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
+// openStore returns a store whose clock stands still.
+func openStore(t testing.TB, b *Backend) *tokenstore.Store {
 	t.Helper()
 	s, err := tokenstore.Open(b, tokenstore.Options{
 		Clock: tokenstore.ClockFunc(func() time.Time { return testTime }), Elapsed: func() time.Duration { return 0 },
@@ -102,13 +102,13 @@ func storeOver(t testing.TB, b *Backend) *tokenstore.Store {
 	return s
 }
 
-// made is a token with what is presented of it.
-type made struct {
+// testToken is a token with what is presented of it.
+type testToken struct {
 	*token.Token
 	credential token.Credential
 }
 
-func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*token.Draft)) made {
+func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*token.Draft)) testToken {
 	t.Helper()
 	week, err := token.ParseLifetime("1w")
 	if err != nil {
@@ -126,7 +126,7 @@ func makeToken(t testing.TB, s *tokenstore.Store, edit ...func(*token.Draft)) ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made{token, credential}
+	return testToken{token, credential}
 }
 
 // change edits a stored token.
@@ -177,7 +177,7 @@ func files(t testing.TB, dir string) map[string]string {
 	return found
 }
 
-func TestOpenMakes(t *testing.T) {
+func TestOpenCreates(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "tokens.db")
@@ -203,7 +203,7 @@ func TestOpenMakes(t *testing.T) {
 	if err := Inspect(path); err != nil {
 		t.Errorf("while it is open: %v", err)
 	}
-	token := makeToken(t, storeOver(t, b)).Token
+	token := makeToken(t, openStore(t, b)).Token
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -223,9 +223,9 @@ func TestOpenMakes(t *testing.T) {
 	}
 }
 
-// TestOpenMakesAtOnce: nobody ever sees a half-made store, and of many who make it
+// TestOpenCreatesAtomically: nobody ever sees a half-made store, and of many who make it
 // one wins.
-func TestOpenMakesAtOnce(t *testing.T) {
+func TestOpenCreatesAtomically(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	done := make(chan struct{})
@@ -265,7 +265,7 @@ func TestOpenMakesAtOnce(t *testing.T) {
 	if len(opened) != 1 {
 		t.Fatalf("%d have it open", len(opened))
 	}
-	s := storeOver(t, opened[0])
+	s := openStore(t, opened[0])
 	makeToken(t, s)
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -275,9 +275,9 @@ func TestOpenMakesAtOnce(t *testing.T) {
 	}
 }
 
-// TestOpenNeverMakesByTheWay: bbolt itself makes no file that was moved away since
+// TestReopenNeverCreates: bbolt itself makes no file that was moved away since
 // it was looked at, and fills none that was emptied.
-func TestOpenNeverMakesByTheWay(t *testing.T) {
+func TestReopenNeverCreates(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := &Backend{path: path}
@@ -304,7 +304,7 @@ func TestLeftoverDraft(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := mustOpen(t, path)
-	makeToken(t, storeOver(t, b))
+	makeToken(t, openStore(t, b))
 }
 
 // TestPageSizes: a store from a machine with other pages works.
@@ -312,9 +312,9 @@ func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1024, 4096, 16384, 65536} {
 		path := newPath(t)
-		makeStore(t, path, size, makeSchema)
+		makeStore(t, path, size, createSchema)
 		b := mustOpen(t, path)
-		s := storeOver(t, b)
+		s := openStore(t, b)
 		token := makeToken(t, s)
 		if match, err := s.Authenticate(token.credential, testTime); err != nil || match.Token.ID != token.ID {
 			t.Errorf("pages of %d: %v", size, err)
@@ -350,7 +350,7 @@ func TestRelativePath(t *testing.T) {
 	defer b.Close()
 	// A program that goes elsewhere doesn't lose its store.
 	t.Chdir(t.TempDir())
-	makeToken(t, storeOver(t, b))
+	makeToken(t, openStore(t, b))
 	if n := len(files(t, dir)); n != 2 { // with the journal
 		t.Errorf("the directory holds %d files", n)
 	}
@@ -367,7 +367,7 @@ func TestLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := mustOpen(t, link)
-	makeToken(t, storeOver(t, b))
+	makeToken(t, openStore(t, b))
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}

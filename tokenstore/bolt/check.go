@@ -14,20 +14,21 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Report is what [Check] found.
+// Report is the result of [Check].
 type Report struct {
 	Tokens       int
 	AuditEntries int
-	// Damaged are the tokens that were lost when the file was rebuilt. They are kept until
+	// Damaged lists the tokens that a rebuild could not read. They remain in the store until
 	// they are deleted.
 	Damaged []token.ID
-	// Problems say what is damaged or contradicts itself; none is a sound store.
-	// Beyond [maxProblems] they are only counted.
+	// Problems describes damage and contradictions, at most 100 of them. It is empty for a
+	// sound store.
 	Problems []string
-	// More is how many problems aren't among Problems.
+	// More is the number of problems that are not in Problems.
 	More int
 }
 
+// maxProblems is the maximum number of problems in a report.
 const maxProblems = 100
 
 func (r *Report) add(format string, args ...any) {
@@ -38,9 +39,9 @@ func (r *Report) add(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// Check reads all of a store's file, such as that of a backup: every page, every record, and
-// whether what leads to the records agrees with them. It changes nothing. A file that is in
-// use is a [*LockedError], and one that isn't a store at all an error.
+// Check verifies a store's file, for example a backup: every page, every record, and whether the
+// indexes agree with the records. It doesn't change the file. It returns a [*LockedError] if the
+// file is in use, and an error if it is not a token store.
 func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
@@ -61,7 +62,7 @@ func Check(path string) (Report, error) {
 	for _, fault := range structureFaults(structure) {
 		report.add("the file: %s", fault)
 	}
-	if len(report.Problems) > 0 { // bbolt must not read it
+	if len(report.Problems) > 0 { // bbolt must not read the file
 		return report, file.Close()
 	}
 	b := &Backend{path: path}
@@ -76,12 +77,11 @@ func Check(path string) (Report, error) {
 	return report, errors.Join(err, b.Close())
 }
 
-// checkStep is how many entries are checked in one transaction while the store is in use:
-// until a transaction that reads ends, the file only grows.
+// checkStep is the number of entries to check in one transaction. bbolt can't reuse pages while a
+// read transaction is open, so transactions must be short while the store is in use.
 const checkStep = 5000
 
-// checkRecords checks all records, some in each transaction that view makes, until stop
-// returns true.
+// checkRecords checks all records, step of them in each transaction, until stop returns true.
 func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Report, stop func() bool) error {
 	if err := view(func(tx *bbolt.Tx) error { checkMeta(tx, report); return nil }); err != nil {
 		return err
@@ -97,7 +97,7 @@ func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Repo
 				}
 				cursor := bucket.Cursor()
 				n := 0
-				for key, value := behindKey(cursor, last); key != nil; key, value = cursor.Next() {
+				for key, value := seekAfter(cursor, last); key != nil; key, value = cursor.Next() {
 					if n++; n > step {
 						more = true
 						return nil
@@ -115,7 +115,7 @@ func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Repo
 	return nil
 }
 
-// checks are what is checked of each entry of a bucket.
+// checks has the functions that check each entry of a bucket.
 var checks = []struct {
 	bucket []byte
 	check  func(tx *bbolt.Tx, report *Report, key, value []byte)
@@ -131,7 +131,7 @@ var checks = []struct {
 	{endedBucket, checkEndedSecret},
 }
 
-// checkMeta looks at the times and at how far the usage is saved.
+// checkMeta checks the times and the flush state.
 func checkMeta(tx *bbolt.Tx, report *Report) {
 	meta := tx.Bucket(metaBucket)
 	for _, key := range [][]byte{recordedKey, elapsedKey, announcedKey} {
@@ -143,7 +143,7 @@ func checkMeta(tx *bbolt.Tx, report *Report) {
 	}
 	if bucket := tx.Bucket(flushBucket); bucket != nil {
 		if _, err := tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey)); err != nil {
-			report.add("how far the usage is saved: %v", err)
+			report.add("the flush state: %v", err)
 		}
 	}
 }
@@ -155,7 +155,7 @@ func checkToken(tx *bbolt.Tx, report *Report, key, _ []byte) {
 		return
 	}
 	id := token.ID(key)
-	tok, err := vouched(tx, id)
+	tok, err := readToken(tx, id)
 	if errors.Is(err, errLost) {
 		report.Damaged = append(report.Damaged, id)
 		return
@@ -166,7 +166,7 @@ func checkToken(tx *bbolt.Tx, report *Report, key, _ []byte) {
 	}
 	for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
 		if !has(tx.Bucket(orderBucket(order)), orderKey(order, tok)) {
-			report.add("token %s is missing from one of the lists", id)
+			report.add("token %s is missing from an index", id)
 		}
 	}
 	for _, digest := range tok.Digests() {
@@ -179,34 +179,34 @@ func checkToken(tx *bbolt.Tx, report *Report, key, _ []byte) {
 func checkDigest(tx *bbolt.Tx, report *Report, key, entry []byte) {
 	id, err := entryID(entry)
 	if err != nil || len(key) != len(token.Digest{}) {
-		report.add("an entry of a secret is damaged")
+		report.add("a secret's index entry is damaged")
 		return
 	}
-	tok, err := vouched(tx, id)
+	tok, err := readToken(tx, id)
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		report.add("a secret leads to token %s, which doesn't exist", id)
+		report.add("a secret refers to token %s, which doesn't exist", id)
 	} else if err == nil && !bytes.Equal(key, tok.Digest[:]) && !bytes.Equal(key, tok.PreviousDigest[:]) {
-		report.add("a secret leads to token %s, which doesn't have it", id)
+		report.add("a secret refers to token %s, which has another secret", id)
 	}
 }
 
 func checkOrder(order tokenstore.Order) func(tx *bbolt.Tx, report *Report, key, _ []byte) {
 	return func(tx *bbolt.Tx, report *Report, key, _ []byte) {
 		if len(key) != orderKeyLength {
-			report.add("an entry of a list is damaged")
+			report.add("an index entry is damaged")
 			return
 		}
 		id := token.ID(key[orderTimeLength:])
-		tok, err := vouched(tx, id)
+		tok, err := readToken(tx, id)
 		if errors.Is(err, tokenstore.ErrNotFound) || err == nil && !bytes.Equal(key, orderKey(order, tok)) {
-			report.add("token %s is listed at a wrong place", id)
+			report.add("token %s has an index entry at a wrong position", id)
 		}
 	}
 }
 
 func checkUsage(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if len(key) != len(token.ID{}) || !has(tx.Bucket(tokensBucket), key) {
-		report.add("there is a usage record of a token that doesn't exist")
+		report.add("a usage record belongs to a token that doesn't exist")
 		return
 	}
 	if _, err := tokenstore.DecodeUsage(token.ID(key), record); err != nil {
@@ -216,7 +216,7 @@ func checkUsage(tx *bbolt.Tx, report *Report, key, record []byte) {
 
 func checkDay(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if len(key) != dayKeyLength || !has(tx.Bucket(tokensBucket), key[dayKeyLength-len(token.ID{}):]) {
-		report.add("there is a day's usage of a token that doesn't exist")
+		report.add("a day's usage record belongs to a token that doesn't exist")
 		return
 	}
 	if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
@@ -230,20 +230,20 @@ func checkAudit(_ *bbolt.Tx, report *Report, key, record []byte) {
 	if len(key) != auditKeyLength {
 		report.add("an audit entry's key has %d bytes", len(key))
 	} else if _, err := tokenstore.DecodeAuditEntry(key, record); err != nil {
-		report.add("audit entry of %s: %v", auditPosition(key).Time.Format("2006-01-02 15:04:05"), err)
+		report.add("audit entry from %s: %v", auditPosition(key).Time.Format("2006-01-02 15:04:05"), err)
 	}
 }
 
 func checkKeptRequest(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if len(key) != len(token.Digest{}) {
-		report.add("a kept request's key has %d bytes", len(key))
+		report.add("an idempotency record's key has %d bytes", len(key))
 		return
 	}
 	request, err := tokenstore.DecodeRequest(token.Digest(key), record)
 	if err != nil {
-		report.add("a kept request: %v", err)
+		report.add("an idempotency record: %v", err)
 	} else if !has(tx.Bucket(requestedBucket), requestedKey(&request)) {
-		report.add("a kept request would never be forgotten")
+		report.add("an idempotency record would never expire")
 	}
 }
 
@@ -257,9 +257,9 @@ func checkEndedSecret(tx *bbolt.Tx, report *Report, key, record []byte) {
 	}
 	id, err := entryID(tx.Bucket(digestsBucket).Get(key))
 	if err != nil {
-		return // it leads to no token, as it should
+		return // no token has this secret, as expected
 	}
-	if tok, err := vouched(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
+	if tok, err := readToken(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
 		report.add("token %s has a secret that was taken out of service", id)
 	}
 }

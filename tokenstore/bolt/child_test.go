@@ -69,8 +69,8 @@ func (c *child) next(to any) bool {
 	return false
 }
 
-// say writes a line of a child's results.
-func say(line any) {
+// printLine writes a line of a child's results.
+func printLine(line any) {
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic(err)

@@ -9,13 +9,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// pruning is a backend that tells when it is about to be pruned, or not to be.
-type pruning struct {
+// pruneSignal is a backend that tells when it is about to be pruned, or not to be.
+type pruneSignal struct {
 	*Backend
 	begins chan struct{}
 }
 
-func (p pruning) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) error {
+func (p pruneSignal) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) error {
 	select {
 	case p.begins <- struct{}{}:
 	default:
@@ -27,7 +27,7 @@ func (p pruning) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) 
 // something and closes it.
 func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.Store)) {
 	t.Helper()
-	b := pruning{mustOpen(t, path), make(chan struct{}, 1)}
+	b := pruneSignal{mustOpen(t, path), make(chan struct{}, 1)}
 	s, err := tokenstore.Open(b, tokenstore.Options{Clock: tokenstore.ClockFunc(func() time.Time { return now }),
 		FlushInterval: time.Hour})
 	check(t, err)
@@ -36,7 +36,7 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 	s.KeepAudit(twoYears)
 	<-b.begins
 	do(s)
-	check(t, s.Close()) // which waits for the pruning
+	check(t, s.Close()) // which waits for the pruneSignal
 }
 
 // TestWrongClockLosesNothing starts a store with a clock that is years ahead or behind,
@@ -65,13 +65,13 @@ func TestWrongClockLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
-			var tok made
+			var tok testToken
 			runWithClock(t, path, testTime, func(s *tokenstore.Store) {
 				created, secret, _, err := s.CreateOnce(testPolicy, draft, testActor, request)
 				check(t, err)
 				credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
 				check(t, err)
-				tok = made{created, credential}
+				tok = testToken{created, credential}
 				match, err := s.Authenticate(credential, testTime)
 				check(t, err)
 				for i := range 7 {

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// committer lets changes that arrive during a commit share the next one.
+// committer batches changes: all that arrive during a commit share the next one.
 type committer struct {
 	run func([]*pending)
 
@@ -19,7 +19,7 @@ type committer struct {
 	running bool
 }
 
-// pending is a change that waits for its commit.
+// pending is a change waiting for its commit.
 type pending struct {
 	id     token.ID
 	change tokenstore.ChangeFunc
@@ -27,12 +27,12 @@ type pending struct {
 
 	token *token.Token
 	err   error
-	// damaged is set if the token before the change could not be read.
+	// damaged is set if the token's record before the change could not be read.
 	damaged bool
 	done    chan struct{}
 }
 
-// do adds a change to the next commit and waits until it is on disk or refused.
+// do adds a change to the next commit and waits until the change is on disk or refused.
 func (c *committer) do(p *pending) {
 	p.done = make(chan struct{})
 	c.mu.Lock()
@@ -45,7 +45,7 @@ func (c *committer) do(p *pending) {
 	<-p.done
 }
 
-// commit makes commits until no change waits.
+// commit commits batches until no change is waiting.
 func (c *committer) commit() {
 	for {
 		c.mu.Lock()
@@ -70,9 +70,8 @@ func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc
 	return p.token, p.err
 }
 
-// commit applies a batch in one transaction. A change that is refused leaves
-// nothing behind, and the others are made. A refusal rests on what the transaction read,
-// so if the transaction fails, all of them fail.
+// commit applies a batch in one transaction. A refused change has no effect on the others. A
+// refusal depends on what the transaction read, so if the transaction fails, all changes fail.
 func (b *Backend) commit(batch []*pending) {
 	err := b.update(func(tx *bbolt.Tx) error {
 		newest := time.Time{}

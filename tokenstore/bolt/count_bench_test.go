@@ -53,7 +53,7 @@ func BenchmarkCount(b *testing.B) {
 func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	b.Helper()
 	backend, digests := benchmarkStore(b, n)
-	s := storeOver(b, backend)
+	s := openStore(b, backend)
 	b.Cleanup(func() { _ = s.Close() })
 	matches := make([]tokenstore.Match, 0, n)
 	for _, digest := range digests {

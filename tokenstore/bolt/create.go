@@ -10,16 +10,16 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// create makes a new store. The file appears under its name only when it is whole
-// and on disk: bbolt would take a half-made one for damaged, and an empty one for
-// a new database (etcd#16596).
+// create creates a new store. The file appears at path only when it is complete and on disk:
+// bbolt would treat an incomplete file as damaged, and an empty one as a new database
+// (etcd#16596).
 func create(path string) error {
 	dir := filepath.Dir(path)
 	if err := makeDir(dir); err != nil {
-		return fmt.Errorf("making the directory of token store %s: %w", path, err)
+		return fmt.Errorf("creating the directory of token store %s: %w", path, err)
 	}
 	if err := createIn(dir, path); err != nil {
-		return fmt.Errorf("making token store %s: %w", path, err)
+		return fmt.Errorf("creating token store %s: %w", path, err)
 	}
 	return nil
 }
@@ -37,17 +37,17 @@ func createIn(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.Update(makeSchema), db.Close()); err != nil {
+	if err := errors.Join(db.Update(createSchema), db.Close()); err != nil {
 		return err
 	}
-	// A link, unlike a rename, never replaces a store that another process has
-	// made in the meantime.
+	// Unlike a rename, a link never replaces a store that another process has created
+	// meanwhile.
 	err = os.Link(draft.Name(), path)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
-		err = os.Rename(draft.Name(), path) // a file system without links
+		err = os.Rename(draft.Name(), path) // the file system has no hard links
 	}
 	if err != nil {
 		return err
@@ -55,8 +55,8 @@ func createIn(dir, path string) error {
 	return syncDir(dir)
 }
 
-// makeDir makes a directory and what is missing above it, each on disk when it
-// returns: a store whose directory is gone after a power cut would be made anew.
+// makeDir creates a directory and its missing parents, and syncs each. If a power cut could
+// remove the directory, the next start would create an empty store.
 func makeDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {

@@ -116,7 +116,7 @@ func (d *damageTable) String() string {
 	return text.String()
 }
 
-// TestDamage damages stores that have lived, works with them, and opens them again. After
+// TestDamage damages stores that have agedStore, works with them, and opens them again. After
 // the damage, a store may refuse to be opened, once, and tokens may be damaged (503). No
 // token is forgotten (401), no acknowledged change is lost, nothing that was ended comes
 // back to life, and the process goes on.
@@ -142,7 +142,7 @@ func TestDamage(t *testing.T) {
 	}
 	for _, pageSize := range []int{4096, 1024} {
 		store := filepath.Join(dir, fmt.Sprint(pageSize))
-		makeLived(t, store, pageSize)
+		makeAged(t, store, pageSize)
 		spec.Stores = append(spec.Stores, store)
 	}
 	if t.Failed() {

@@ -23,7 +23,7 @@ func init() { jobs[damageEnvironment] = runDamageCases }
 
 // damageSpec is which cases a child runs: First, First+Step and so on, until Last.
 type damageSpec struct {
-	Stores            []string // directories of makeLived
+	Stores            []string // directories of makeAged
 	Work              string   // a directory for the files of the cases
 	First, Last, Step int
 	// Kind is the only kind of damage, unless it is empty.
@@ -75,25 +75,25 @@ func runDamageCases(file string) int {
 
 	for i, n := spec.First, 0; i < spec.Last && n < casesPerChild; i, n = i+spec.Step, n+1 {
 		kind := kinds[i%len(kinds)]
-		say(damageLine{Case: i, Begin: true, Kind: kind.name})
+		printLine(damageLine{Case: i, Begin: true, Kind: kind.name})
 		watchdog := time.AfterFunc(caseDeadline, func() {
 			stacks := make([]byte, 1<<16)
 			fmt.Fprintf(os.Stderr, "%s\n", stacks[:runtime.Stack(stacks, true)])
 			os.Exit(hangExit)
 		})
-		l, err := readLived(spec.Stores[i/len(kinds)%len(spec.Stores)])
+		l, err := readAged(spec.Stores[i/len(kinds)%len(spec.Stores)])
 		must(err)
 		dir := filepath.Join(spec.Work, fmt.Sprint(i))
 		must(os.Mkdir(dir, 0o700))
 		c := damageCase{
-			damaging: damaging{lived: l, Rand: rand.New(rand.NewPCG(19, uint64(i))),
+			damageTarget: damageTarget{agedStore: l, Rand: rand.New(rand.NewPCG(19, uint64(i))),
 				path: filepath.Join(dir, "tokens.db")},
 			kind: kind, line: damageLine{Case: i, Kind: kind.name, Outcomes: make(map[string]int),
 				Details: make(map[string]string)},
 		}
 		c.run()
 		watchdog.Stop()
-		say(c.line)
+		printLine(c.line)
 		must(os.RemoveAll(dir))
 	}
 	return 0
@@ -101,7 +101,7 @@ func runDamageCases(file string) int {
 
 // damageCase is a store that is damaged, opened, worked with and opened again.
 type damageCase struct {
-	damaging
+	damageTarget
 	kind damageKind
 	line damageLine
 	// noted are the tokens that an outcome was noted of.
@@ -111,7 +111,7 @@ type damageCase struct {
 func (c *damageCase) run() {
 	m := c.Killed
 	if c.raw = c.image(c.Images - 1); !c.kind.open {
-		c.kind.do(&c.damaging)
+		c.kind.do(&c.damageTarget)
 	}
 	must(os.WriteFile(c.path, c.raw, fileMode))
 	if c.kind.older || c.IntN(4) == 0 { // reading the journal takes long
@@ -130,7 +130,7 @@ func (c *damageCase) run() {
 	}
 	if c.kind.open {
 		c.note(m.Work(s, c.Rand, 30))
-		c.kind.do(&c.damaging)
+		c.kind.do(&c.damageTarget)
 	}
 	before := m.Acknowledged
 	if c.IntN(2) == 0 {

@@ -11,7 +11,7 @@ import (
 type damageKind struct {
 	name string
 	// do damages a file that nobody has open, or while it is open.
-	do func(*damaging)
+	do func(*damageTarget)
 	// open is set if the file is damaged while a store has it open.
 	open bool
 	// older is set if the file is replaced by an older one, so that all that came since is
@@ -19,9 +19,9 @@ type damageKind struct {
 	older bool
 }
 
-// damaging is a file that is being damaged.
-type damaging struct {
-	*lived
+// damageTarget is a file that is being damaged.
+type damageTarget struct {
+	*agedStore
 	*rand.Rand
 	path string
 	raw  []byte // the file's content, which do may replace
@@ -44,19 +44,19 @@ var damageKinds = []damageKind{
 }
 
 // livePage returns a page that is in use.
-func (d *damaging) livePage() int { return d.Live[d.IntN(len(d.Live))] }
+func (d *damageTarget) livePage() int { return d.Live[d.IntN(len(d.Live))] }
 
 // liveSector returns a part of a page that is in use.
-func (d *damaging) liveSector() (begin, end int) {
+func (d *damageTarget) liveSector() (begin, end int) {
 	begin = d.livePage()*d.PageSize + d.IntN(d.PageSize/sectorSize)*sectorSize
 	return begin, begin + sectorSize
 }
 
-func flipBit(d *damaging) {
+func flipBit(d *damageTarget) {
 	d.raw[d.livePage()*d.PageSize+d.IntN(d.PageSize)] ^= 1 << d.IntN(8)
 }
 
-func zeroSector(d *damaging) {
+func zeroSector(d *damageTarget) {
 	for {
 		begin, end := d.liveSector()
 		if sector := d.raw[begin:end]; !bytes.Equal(sector, make([]byte, sectorSize)) {
@@ -67,7 +67,7 @@ func zeroSector(d *damaging) {
 }
 
 // staleSector brings back what was in a sector earlier.
-func staleSector(d *damaging) {
+func staleSector(d *damageTarget) {
 	for {
 		begin, end := d.liveSector()
 		image := d.image(d.IntN(d.Images - 1))
@@ -83,7 +83,7 @@ func staleSector(d *damaging) {
 
 // lastWrites returns a page other than the meta pages that one of the last transactions
 // wrote and that is still as it was written, and what it held before.
-func (d *damaging) lastWrites() (number int, former []byte) {
+func (d *damageTarget) lastWrites() (number int, former []byte) {
 	for {
 		i := 1 + d.IntN(d.Images-1)
 		before, after := d.image(i-1), d.image(i)
@@ -104,13 +104,13 @@ func (d *damaging) lastWrites() (number int, former []byte) {
 	}
 }
 
-func losePage(d *damaging) {
+func losePage(d *damageTarget) {
 	number, former := d.lastWrites()
 	copy(d.page(d.raw, number), former)
 }
 
 // misdirectPage writes a page to the place of another one.
-func misdirectPage(d *damaging) {
+func misdirectPage(d *damageTarget) {
 	number, former := d.lastWrites()
 	target := d.livePage()
 	if d.IntN(4) == 0 {
@@ -122,7 +122,7 @@ func misdirectPage(d *damaging) {
 	}
 }
 
-func garbagePages(d *damaging) {
+func garbagePages(d *damageTarget) {
 	for range 1 + d.IntN(3) {
 		page := d.page(d.raw, d.livePage())
 		for i := range page {
@@ -132,7 +132,7 @@ func garbagePages(d *damaging) {
 }
 
 // circlePointers lets branch pages lead to other branch pages, and to themselves.
-func circlePointers(d *damaging) {
+func circlePointers(d *damageTarget) {
 	for range 1 + d.IntN(2) {
 		page := d.page(d.raw, d.Branches[d.IntN(len(d.Branches))])
 		offsets := branchTargets(page)
@@ -144,7 +144,7 @@ func circlePointers(d *damaging) {
 	}
 }
 
-func truncateFile(d *damaging) {
+func truncateFile(d *damageTarget) {
 	size := d.IntN(len(d.raw))
 	if d.IntN(2) == 0 {
 		size -= size % d.PageSize
@@ -152,16 +152,16 @@ func truncateFile(d *damaging) {
 	d.raw = d.raw[:size]
 }
 
-func olderFile(d *damaging) { d.raw = d.read(olderName) }
+func olderFile(d *damageTarget) { d.raw = d.read(olderName) }
 
 // copyOver does what cp does: it truncates the file and writes it anew.
-func copyOver(d *damaging) {
+func copyOver(d *damageTarget) {
 	must(os.WriteFile(d.path, d.read(olderName), fileMode))
 }
 
 // copyInPlace does what rsync --inplace does: it writes over the file and then cuts it to
 // its length.
-func copyInPlace(d *damaging) {
+func copyInPlace(d *damageTarget) {
 	raw := d.read(olderName)
 	file, err := os.OpenFile(d.path, os.O_WRONLY, 0)
 	must(err)

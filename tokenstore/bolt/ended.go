@@ -7,11 +7,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The bucket ended is made with its first entry: stores made before there was such a
-// bucket need no new form, and an older Mollygate ignores it.
+// The bucket ended is created with its first entry. Older stores therefore need no migration, and
+// older versions of Mollygate ignore the bucket.
 
-// checkEnded refuses a secret that was taken out of service, unless the token has it
-// already. An entry that can't be read refuses too.
+// checkEnded returns an [*tokenstore.EndedError] if the token's secret is new and was taken out of
+// service, even if the entry can't be decoded.
 func checkEnded(tx *bbolt.Tx, old, token *token.Token) error {
 	if old != nil && old.Digest == token.Digest {
 		return nil
@@ -22,8 +22,8 @@ func checkEnded(tx *bbolt.Tx, old, token *token.Token) error {
 	return nil
 }
 
-// endedSecret returns the entry of a secret that was taken out of service. Its time
-// is zero if it can't be read.
+// endedSecret returns the entry of a secret that was taken out of service. Its time is zero if
+// the entry can't be decoded.
 func endedSecret(tx *bbolt.Tx, digest token.Digest) (ended tokenstore.EndedSecret, found bool) {
 	bucket := tx.Bucket(endedBucket)
 	if bucket == nil {
@@ -37,11 +37,11 @@ func endedSecret(tx *bbolt.Tx, digest token.Digest) (ended tokenstore.EndedSecre
 	return ended, true
 }
 
-// putEnded keeps a secret that was taken out of service, if known only one that is
-// kept already. The earlier of two times stays.
+// putEnded stores a secret that was taken out of service. If the secret is already stored, the
+// earlier time wins. If known is set, putEnded stores the secret only if it is already stored.
 func putEnded(tx *bbolt.Tx, ended tokenstore.EndedSecret, known bool) error {
-	kept, found := endedSecret(tx, ended.Digest)
-	if found && !ended.At.Before(kept.At) || !found && known {
+	stored, found := endedSecret(tx, ended.Digest)
+	if found && !ended.At.Before(stored.At) || !found && known {
 		return nil
 	}
 	bucket, err := tx.CreateBucketIfNotExists(endedBucket)

@@ -13,7 +13,7 @@ import (
 
 const importedUUID = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
-func takeOver(s *tokenstore.Store) (*token.Token, error) {
+func importToken(s *tokenstore.Store) (*token.Token, error) {
 	month, err := token.ParseLifetime("1mo")
 	if err != nil {
 		return nil, err
@@ -28,8 +28,8 @@ func takeOver(s *tokenstore.Store) (*token.Token, error) {
 func TestEndedEntryDamaged(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
-	tok, err := takeOver(s)
+	s := openStore(t, mustOpen(t, path))
+	tok, err := importToken(s)
 	check(t, err)
 	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	check(t, s.Close())
@@ -38,8 +38,8 @@ func TestEndedEntryDamaged(t *testing.T) {
 		!strings.Contains(report.Problems[0], "taken out of service") {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
-	s = storeOver(t, mustOpen(t, path))
-	if _, err := takeOver(s); err == nil || !errors.As(err, new(*tokenstore.EndedError)) {
+	s = openStore(t, mustOpen(t, path))
+	if _, err := importToken(s); err == nil || !errors.As(err, new(*tokenstore.EndedError)) {
 		t.Errorf("got %v", err)
 	}
 	check(t, s.Close())
@@ -65,7 +65,7 @@ func TestEndedSecretInUse(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	tok := makeToken(t, storeOver(t, b))
+	tok := makeToken(t, openStore(t, b))
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		return putEnded(tx, tokenstore.EndedSecret{Digest: tok.Digest, At: testTime}, false)
 	}))
@@ -74,7 +74,7 @@ func TestEndedSecretInUse(t *testing.T) {
 		!strings.Contains(report.Problems[0], tok.ID.String()) {
 		t.Errorf("%v, %v", report.Problems, err)
 	}
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, token.ErrDamaged) {
 		t.Errorf("it is used: %v", err)
 	}

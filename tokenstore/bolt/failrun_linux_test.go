@@ -113,7 +113,7 @@ func (r *failRun) checkEnd(t *testing.T) {
 // cutPower looks at what is on the disk at each answer.
 func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
 	t.Helper()
-	disk := cutDisk{durable: slices.Clone(r.content)}
+	disk := diskModel{durable: slices.Clone(r.content)}
 	m := cloneModel(t, r.model)
 	for _, call := range calls {
 		switch {
@@ -154,5 +154,5 @@ func (r *failRun) checkDurable(t *testing.T, m *backendtest.Model, content []byt
 	t.Helper()
 	path := filepath.Join(r.dir, "cut.db")
 	check(t, os.WriteFile(path, content, fileMode))
-	r.problem("after a power cut", checkCut(path, m)...)
+	r.problem("after a power cut", checkAfterCut(path, m)...)
 }

@@ -49,10 +49,10 @@ func runFailScript(file string) int {
 	var spec failSpec
 	readSpec(file, &spec)
 	m := spec.Model
-	m.Report = func(t *backendtest.ModelToken) { sayLine(failLine{Token: t}) }
+	m.Report = func(t *backendtest.ModelToken) { writeLine(failLine{Token: t}) }
 	s, err := openModelStore(spec.Path, testTime)
 	if err != nil {
-		sayLine(failLine{Refused: err.Error()})
+		writeLine(failLine{Refused: err.Error()})
 		return 0
 	}
 	random := rand.New(rand.NewPCG(3, 1))
@@ -61,7 +61,7 @@ func runFailScript(file string) int {
 			found := step()
 			for _, violation := range found {
 				if violation.Kind != backendtest.Unavailable {
-					sayLine(failLine{Violation: &violation})
+					writeLine(failLine{Violation: &violation})
 				}
 			}
 			if !slices.ContainsFunc(found, isUnavailable) {
@@ -76,7 +76,7 @@ func runFailScript(file string) int {
 	}
 	tokens := slices.Clone(m.Tokens)
 	if len(tokens) < 7 {
-		sayLine(failLine{Done: true, AtRisk: true})
+		writeLine(failLine{Done: true, AtRisk: true})
 		_ = s.Close()
 		return 0
 	}
@@ -100,19 +100,19 @@ func runFailScript(file string) int {
 	}
 	for _, violation := range m.Check(s) {
 		if violation.Kind != backendtest.Unavailable {
-			sayLine(failLine{Violation: &violation})
+			writeLine(failLine{Violation: &violation})
 		}
 	}
 	atRisk := s.CountsAtRisk() != nil
 	if err := s.Close(); err == nil {
 		m.Flushed()
 	}
-	sayLine(failLine{Done: true, AtRisk: atRisk})
+	writeLine(failLine{Done: true, AtRisk: atRisk})
 	return 0
 }
 
-// sayLine writes a line of the results by a system call that nothing else makes.
-func sayLine(line failLine) {
+// writeLine writes a line of the results by a system call that nothing else makes.
+func writeLine(line failLine) {
 	text, err := json.Marshal(line)
 	must(err)
 	_, err = unix.Writev(1, [][]byte{append(text, '\n')})

@@ -43,8 +43,8 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				t.Parallel()
 				path := newPath(t)
 				b := mustOpen(t, path)
-				s := storeOver(t, b)
-				var tokens []made
+				s := openStore(t, b)
+				var tokens []testToken
 				for range 300 {
 					tokens = append(tokens, makeToken(t, s))
 				}
@@ -93,7 +93,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 							t.Errorf("%s: %v", what, err)
 						}
 						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
-							t.Errorf("%s: %v doesn't say what to do", what, err)
+							t.Errorf("%s: %v doesn't printLine what to do", what, err)
 						}
 					}
 					if surprise {
@@ -120,9 +120,9 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	}
 }
 
-// TestStuckGivesTheLockBack: after a fault that left bbolt's own lock held, the
+// TestStuckReleasesLock: after a fault that left bbolt's own lock held, the
 // file can be opened again in this process.
-func TestStuckGivesTheLockBack(t *testing.T) {
+func TestStuckReleasesLock(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
@@ -150,13 +150,13 @@ func TestStuckGivesTheLockBack(t *testing.T) {
 	mustOpen(t, path)
 }
 
-// TestFaultsOfManyReaders: readers that meet the fault at once all come back.
-func TestFaultsOfManyReaders(t *testing.T) {
+// TestConcurrentFaults: readers that meet the fault at once all come back.
+func TestConcurrentFaults(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
-	var tokens []made
+	s := openStore(t, b)
+	var tokens []testToken
 	for range 100 {
 		tokens = append(tokens, makeToken(t, s))
 	}
@@ -193,7 +193,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 		"replaced": {
 			func(t *testing.T, path string) {
 				check(t, os.Rename(path, path+".old"))
-				makeStore(t, path, 0, makeSchema)
+				makeStore(t, path, 0, createSchema)
 			},
 			func(t *testing.T, path string) { check(t, os.Rename(path+".old", path)) },
 		},
@@ -203,7 +203,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
 			b := mustOpen(t, path)
-			s := storeOver(t, b)
+			s := openStore(t, b)
 			tok, unused := makeToken(t, s), makeToken(t, s)
 			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)
@@ -243,7 +243,7 @@ func TestFailedCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	tok := makeToken(t, s)
 	match, err := s.Authenticate(tok.credential, testTime)
 	check(t, err)
@@ -297,7 +297,7 @@ func TestFailedCommit(t *testing.T) {
 func TestChangePanics(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	tok := makeToken(t, s)
 	err := within(t, "the change", func() error {
 		return change(b, tok.ID, func(*token.Token) { panic("a mistake") })
@@ -321,7 +321,7 @@ func checkConsistent(t testing.TB, b *Backend) {
 		}
 		tokens, digests := 0, 0
 		err := tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {
-			token, err := vouched(tx, token.ID(key))
+			token, err := readToken(tx, token.ID(key))
 			if err != nil {
 				t.Errorf("token %s: %v", key, err)
 				return nil

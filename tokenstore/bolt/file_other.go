@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// writableDir leaves the question to the making of the file.
+// writableDir returns nil: creating the file shows whether the directory is writable.
 func writableDir(string) error { return nil }
 
-// syncDir leaves it to the system: a directory can't be synced there.
+// syncDir does nothing: these systems can't sync a directory.
 func syncDir(string) error { return nil }
 
 // fileSize returns the size of the open file.
@@ -22,8 +22,8 @@ func fileSize(file *os.File, _ uintptr) (int64, error) {
 	return info.Size(), nil
 }
 
-// copyOwner leaves it to the directory, which gives its files their access rights.
+// copyOwner does nothing: files inherit their access rights from the directory.
 func copyOwner(fs.FileInfo, *os.File) error { return nil }
 
-// diskFree returns -1: it is unknown.
+// diskFree returns -1, for unknown.
 func diskFree(string) int64 { return -1 }

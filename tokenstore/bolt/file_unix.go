@@ -12,23 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writableDir says what hinders a file from being made in dir.
+// writableDir returns the reason that a file can't be created in dir, or nil.
 func writableDir(dir string) error {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fmt.Errorf("%s: %w: give the user that Caddy runs as the right to write there", dir, err)
+		return fmt.Errorf("%s: %w: let the user that Caddy runs as write to it", dir, err)
 	}
 	return nil
 }
 
-// fileSize returns the size of the open file with this number, without making
-// garbage.
+// fileSize returns the size of the open file with this descriptor, without allocating.
 func fileSize(_ *os.File, fd uintptr) (int64, error) {
 	var stat unix.Stat_t
 	err := unix.Fstat(int(fd), &stat)
 	return stat.Size, err
 }
 
-// syncDir puts on disk which files dir holds.
+// syncDir syncs a directory, so that new names of files in it survive a power cut.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -37,7 +36,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// copyOwner gives a file the owner that info tells.
+// copyOwner gives a file the owner and group in info.
 func copyOwner(info fs.FileInfo, to *os.File) error {
 	now, err := to.Stat()
 	if err != nil {
@@ -51,11 +50,11 @@ func copyOwner(info fs.FileInfo, to *os.File) error {
 	return to.Chown(int(want.Uid), int(want.Gid))
 }
 
-// diskFree returns how many bytes can be written where dir is, or -1 if that is unknown.
+// diskFree returns the number of bytes that can be written to dir's file system, or -1 if unknown.
 func diskFree(dir string) int64 {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return -1
 	}
-	return int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // other types on other systems
+	return int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // the types differ between systems
 }

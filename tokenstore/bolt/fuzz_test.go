@@ -44,7 +44,7 @@ func setChecksums(content []byte, pageSize int) {
 func FuzzInspect(f *testing.F) {
 	const pageSize = 1024
 	path := newPath(f)
-	makeStore(f, path, pageSize, makeSchema)
+	makeStore(f, path, pageSize, createSchema)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		f.Fatal(err)

@@ -17,39 +17,39 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// lockTimeout is long enough for a store that this process is just closing.
+// lockTimeout is how long to wait for the file's lock. It is long enough for another part of
+// this process to finish closing the store.
 const lockTimeout = 3 * time.Second
 
 // handle is a verified file that bbolt has open.
 type handle struct {
 	db *bbolt.DB
-	// file is the one that bbolt uses, fd its number, and identity what it was when it
+	// file is the file that bbolt uses, fd its descriptor, and identity its FileInfo when it
 	// was opened.
 	file     *os.File
 	fd       uintptr
 	identity fs.FileInfo
-	// size is how many bytes of the file are in use.
+	// size is the number of bytes of the file that are in use.
 	size atomic.Int64
-	// transaction is the newest that was committed.
+	// transaction is the number of the last committed transaction.
 	transaction atomic.Uint64
-	// stuck is set when bbolt holds a lock of its own permanently.
+	// stuck is set when bbolt holds one of its own locks permanently.
 	stuck atomic.Bool
-	// replaced is set when the file turned out to have another content.
+	// replaced is the error for a file whose content was replaced while in use.
 	replaced atomic.Pointer[error]
-	// repairs is set when a reader's fault has begun a repair.
+	// repairs is set when damage found by a reader has started a repair.
 	repairs atomic.Bool
-	// unsettled is set when a later transaction than meta may have reached the file but not
-	// the disk.
-	unsettled atomic.Bool
+	// uncertain is set when a transaction after meta may have reached the file but not the
+	// disk.
+	uncertain atomic.Bool
 
-	// meta is the newest that was committed. repaired is set when a writer's fault has
-	// begun a repair. They belong to the write transaction.
+	// meta is the meta page of the last commit. repaired is set when damage found by a writer
+	// has started a repair. Both are guarded by Backend.writing.
 	meta     boltfile.Meta
 	repaired bool
 }
 
-// newHandle lets bbolt open a file that is locked and verified. After an error the file
-// is closed.
+// newHandle opens a locked and verified file with bbolt. If it fails, it closes the file.
 func newHandle(file *os.File) (_ *handle, err error) {
 	h := &handle{file: file, fd: file.Fd()}
 	defer func() {
@@ -57,7 +57,7 @@ func newHandle(file *os.File) (_ *handle, err error) {
 			err = damage(r)
 		}
 		if err != nil {
-			_ = h.abandon() // bbolt has closed it unless it panicked
+			_ = h.abandon() // bbolt has closed the file unless it panicked
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -74,27 +74,27 @@ func newHandle(file *os.File) (_ *handle, err error) {
 	case err != nil:
 		return nil, err
 	}
-	return h, h.measure()
+	return h, h.readMeta()
 }
 
 func boltOptions() *bbolt.Options {
 	return &bbolt.Options{
 		Timeout:      lockTimeout,
 		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true, // a lock for each look-up
+		NoStatistics: true, // they cost a lock per lookup
 	}
 }
 
-// By how much the file becomes longer when it is full: it doubles, as bbolt has it that has
-// not mapped more than the file.
+// A full file doubles in size, within these limits. bbolt does the same if it maps no more than
+// the file.
 const (
 	minAlloc = 256 << 10
 	maxAlloc = 16 << 20
 )
 
-// mmapSize is how much address space to map for a file: so much that it rarely has to be
-// mapped again, which waits for all readers, and all new readers with it (bbolt#498). It
-// takes no memory. Windows would make the file that long.
+// mmapSize returns how many bytes of address space to map for a file. It is generous because
+// remapping waits for all readers and blocks new ones (bbolt#498), while address space costs no
+// memory. On Windows, a mapping would extend the file to that size, so the result is 0.
 func mmapSize(size int64) int {
 	const gib = 1 << 30
 	if strconv.IntSize < 64 || runtime.GOOS == "windows" {
@@ -103,8 +103,8 @@ func mmapSize(size int64) int {
 	return int((size/gib + 5) * gib)
 }
 
-// measure notes what the last commit has written.
-func (h *handle) measure() error {
+// readMeta reads the meta page of the last commit and updates the fields that depend on it.
+func (h *handle) readMeta() error {
 	size, err := fileSize(h.file, h.fd)
 	if err != nil {
 		return err
@@ -118,8 +118,8 @@ func (h *handle) measure() error {
 	return nil
 }
 
-// lockPath opens the file at path and locks it. While another process holds the lock it
-// waits, and that process may put another file in its place: then that one is opened.
+// lockPath opens and locks the file at path. It waits while another process holds the lock. If
+// that process replaces the file meanwhile, lockPath opens the new file.
 func lockPath(path string) (*os.File, error) {
 	for {
 		file, err := openInspected(path)
@@ -148,10 +148,10 @@ func isAt(file *os.File, path string) bool {
 	return err == nil && os.SameFile(open, now)
 }
 
-// LockedError says that another process has the file open.
+// LockedError is the error for a file that another process has open.
 type LockedError struct {
 	Path string
-	// PID is the process that holds the lock, or 0 if the system doesn't tell.
+	// PID is the ID of the process that holds the lock, or 0 if unknown.
 	PID int
 }
 
@@ -161,11 +161,11 @@ func (e *LockedError) Error() string {
 		holder = fmt.Sprintf("process %d", e.PID)
 	}
 	return fmt.Sprintf("token store %s is in use by %s, usually another running Caddy: "+
-		"change that one's configuration with `caddy reload`, stop it, or give this one a store file of its own",
+		"change its configuration with `caddy reload`, stop it, or give this Caddy its own store file",
 		e.Path, holder)
 }
 
-// close waits for transactions under way and unlocks the file.
+// close waits for transactions in progress and unlocks the file.
 func (h *handle) close() error {
 	if h.stuck.Load() || h.replaced.Load() != nil {
 		return h.abandon() // bbolt would wait for its own lock
@@ -173,5 +173,5 @@ func (h *handle) close() error {
 	return h.db.Close()
 }
 
-// abandon gives the file back without bbolt. Its mapping is left.
+// abandon unlocks and closes the file without bbolt. The file stays mapped.
 func (h *handle) abandon() error { return errors.Join(unlock(h.file), h.file.Close()) }

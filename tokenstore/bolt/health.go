@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// health is what is known of the file. It is safe for concurrent use.
+// health is the state that Health reports. It is safe for concurrent use.
 type health struct {
 	mu         sync.Mutex
 	write      error
@@ -29,7 +29,7 @@ func (h *health) setDamaged(n int) {
 	h.damaged = n
 }
 
-// deleted notes that a damaged token was deleted.
+// deleted records that a damaged token was deleted.
 func (h *health) deleted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,9 +51,9 @@ func (h *health) setUnrepaired(err error) {
 // Health implements tokenstore.Backend.
 func (b *Backend) Health() tokenstore.Health {
 	h := b.current.Load()
-	present := b.check(h)
-	if present == nil && b.writing.TryLock() { // else a write is about to find out
-		present = b.checkPlace(h)
+	unusable := b.check(h)
+	if unusable == nil && b.writing.TryLock() { // otherwise a write in progress checks it
+		unusable = b.checkPath(h)
 		b.writing.Unlock()
 	}
 	b.health.mu.Lock()
@@ -62,8 +62,8 @@ func (b *Backend) Health() tokenstore.Health {
 		Write: b.health.write, Damaged: b.health.damaged, Repairs: b.health.repairs,
 		Size: h.size.Load(), DiskFree: diskFree(filepath.Dir(b.path)),
 	}
-	if present != nil {
-		health.Write = present
+	if unusable != nil {
+		health.Write = unusable
 	}
 	if b.health.unrepaired != nil {
 		health.Unrepaired = fmt.Errorf("rebuilding the damaged file: %w", b.health.unrepaired)

@@ -30,14 +30,14 @@ func TestRefusedFiles(t *testing.T) {
 	if _, err := rand.Read(random); err != nil {
 		t.Fatal(err)
 	}
-	made := func(pageSize int, fill func(*bbolt.Tx) error) func(*testing.T, string) {
+	database := func(pageSize int, fill func(*bbolt.Tx) error) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			t.Helper()
 			makeStore(t, path, pageSize, fill)
 		}
 	}
 	ours := func(then func(*bbolt.Tx) error) func(*testing.T, string) {
-		return made(0, func(tx *bbolt.Tx) error { return errors.Join(makeSchema(tx), then(tx)) })
+		return database(0, func(tx *bbolt.Tx) error { return errors.Join(createSchema(tx), then(tx)) })
 	}
 	bucket := func(names ...string) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error {
@@ -75,15 +75,15 @@ func TestRefusedFiles(t *testing.T) {
 		"link to a device": {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) },
 			"not a regular file"},
 		"link to itself":    {func(t *testing.T, path string) { check(t, os.Symlink(path, path)) }, "token store"},
-		"empty bbolt":       {made(0, func(*bbolt.Tx) error { return nil }), foreign},
-		"foreign":           {made(0, bucket("acme", "nonces")), foreign},
-		"foreign, 16 KiB":   {made(1<<14, bucket("acme", "nonces")), foreign},
-		"foreign, large":    {made(0, bucket(many...)), foreign},
-		"foreign, meta too": {made(0, bucket("meta", "tokens")), foreign},
-		"newer version":     {ours(version([]byte{0, 0, 0, 2})), "schema version 2 and this Mollygate knows 1"},
+		"empty bbolt":       {database(0, func(*bbolt.Tx) error { return nil }), foreign},
+		"foreign":           {database(0, bucket("acme", "nonces")), foreign},
+		"foreign, 16 KiB":   {database(1<<14, bucket("acme", "nonces")), foreign},
+		"foreign, large":    {database(0, bucket(many...)), foreign},
+		"foreign, meta too": {database(0, bucket("meta", "tokens")), foreign},
+		"newer version":     {ours(version([]byte{0, 0, 0, 2})), "schema version 2, but this Mollygate supports version 1"},
 		"version 0":         {ours(version([]byte{0, 0, 0, 0})), "schema version 0"},
 		"highest version":   {ours(version([]byte{255, 255, 255, 255})), "schema version 4294967295"},
-		"damaged meta page": {damagedMeta, "the file is damaged: one of its two meta pages isn't valid"},
+		"damaged meta page": {damagedMeta, "the file is damaged: one of its two meta pages is invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +123,7 @@ func check(t testing.TB, err error) {
 // damagedMeta makes a store whose first meta page has another transaction.
 func damagedMeta(t *testing.T, path string) {
 	t.Helper()
-	makeStore(t, path, 0, makeSchema)
+	makeStore(t, path, 0, createSchema)
 	raw, err := os.ReadFile(path)
 	check(t, err)
 	raw[16+48] ^= 0x10
@@ -157,7 +157,7 @@ func TestTruncated(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	for range 300 {
 		makeToken(t, s)
 	}
@@ -208,7 +208,7 @@ func TestInspectDuringCommits(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

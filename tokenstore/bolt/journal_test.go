@@ -26,7 +26,7 @@ func used(t testing.TB, s *tokenstore.Store, id token.ID) (usage tokenstore.Usag
 	return found.Usage, series
 }
 
-func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Match {
+func authenticate(t testing.TB, s *tokenstore.Store, token testToken) tokenstore.Match {
 	t.Helper()
 	match, err := s.Authenticate(token.credential, testTime)
 	check(t, err)
@@ -38,7 +38,7 @@ func authenticate(t testing.TB, s *tokenstore.Store, token made) tokenstore.Matc
 func TestJournalFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	token := makeToken(t, s)
 	s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
 	info, err := os.Stat(path + journalSuffix)
@@ -77,7 +77,7 @@ func TestOlderStore(t *testing.T) {
 	}
 	for _, killed := range []bool{false, true} {
 		path := newPath(t)
-		s := storeOver(t, mustOpen(t, path))
+		s := openStore(t, mustOpen(t, path))
 		revoked := makeToken(t, s)
 		backup := saveBackup(t, s)
 		_, err := s.Revoke(revoked.ID, token.AnyVersion, testActor)
@@ -114,7 +114,7 @@ func TestOlderStore(t *testing.T) {
 func TestRestoreWithJournal(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	token := makeToken(t, s)
 	use := func() {
 		s.CountAllowed(authenticate(t, s, token), "a:b", tokenstore.LastUse{Time: testTime})
@@ -126,7 +126,7 @@ func TestRestoreWithJournal(t *testing.T) {
 	kept, err := Restore(backup, killed, testTime)
 	check(t, err)
 	for path, want := range map[string]uint64{killed: 1, kept: 2} {
-		again := storeOver(t, mustOpen(t, path))
+		again := openStore(t, mustOpen(t, path))
 		if got, series := used(t, again, token.ID); got.Allowed != want || series != want {
 			t.Errorf("%s: %d, %d in the series, want %d", path, got.Allowed, series, want)
 		}
@@ -137,15 +137,15 @@ func TestRestoreWithJournal(t *testing.T) {
 	}
 }
 
-// TestJournalOfALink: a store that is opened by a link has its journal where a restore
+// TestJournalOfLink: a store that is opened by a link has its journal where a restore
 // finds it.
-func TestJournalOfALink(t *testing.T) {
+func TestJournalOfLink(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	check(t, storeOver(t, mustOpen(t, path)).Close())
+	check(t, openStore(t, mustOpen(t, path)).Close())
 	link := filepath.Join(t.TempDir(), "link.db")
 	check(t, os.Symlink(path, link))
-	s := storeOver(t, mustOpen(t, link))
+	s := openStore(t, mustOpen(t, link))
 	if _, err := os.Stat(path + journalSuffix); err != nil {
 		t.Error(err)
 	}

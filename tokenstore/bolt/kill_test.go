@@ -37,20 +37,20 @@ type killLine struct {
 func workUntilKilled(file string) int {
 	var spec killSpec
 	readSpec(file, &spec)
-	say(killLine{Opens: true})
+	printLine(killLine{Opens: true})
 	s, err := openModelStore(spec.Path, testTime)
 	if err != nil {
-		say(killLine{Violation: err.Error()})
+		printLine(killLine{Violation: err.Error()})
 		return 1
 	}
 	var workers sync.WaitGroup
 	for i, m := range spec.Models {
-		m.Report = func(t *backendtest.ModelToken) { say(killLine{Model: i, Token: t}) }
+		m.Report = func(t *backendtest.ModelToken) { printLine(killLine{Model: i, Token: t}) }
 		workers.Go(func() {
 			random := rand.New(rand.NewPCG(spec.Seed, uint64(i)))
 			for {
 				for _, violation := range m.Work(s, random, 1) {
-					say(killLine{Violation: string(violation.Kind) + ": " + violation.Text})
+					printLine(killLine{Violation: string(violation.Kind) + ": " + violation.Text})
 				}
 			}
 		})

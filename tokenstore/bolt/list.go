@@ -26,7 +26,7 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 			if len(key) != orderKeyLength {
 				continue
 			}
-			// At a wrong place a token would lead the next page astray.
+			// A token at a wrong position would make the next page start there.
 			id := token.ID(key[orderTimeLength:])
 			found, record := tokens.Seek(id[:])
 			if !bytes.Equal(found, id[:]) {
@@ -46,7 +46,7 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 	})
 }
 
-// damagedAt returns a token that can't be read, with the time that it is listed by.
+// damagedAt returns a damaged token with the time of its position in the order.
 func damagedAt(order tokenstore.Order, key []byte) *token.Token {
 	tok := &token.Token{ID: token.ID(key[orderTimeLength:]), Damaged: true}
 	switch at := keyTime(key); {
@@ -65,7 +65,7 @@ func orderBucket(order tokenstore.Order) []byte {
 	return createdBucket
 }
 
-// first returns the key that follows the position in the direction of the walk.
+// first returns the first key to list after the position, or the first of all if after is nil.
 func first(cursor *bbolt.Cursor, order tokenstore.Order, after *tokenstore.Position, descending bool) []byte {
 	if after == nil {
 		if descending {
@@ -107,12 +107,12 @@ func positionKey(order tokenstore.Order, position tokenstore.Position) []byte {
 	return append(key, position.ID[:]...)
 }
 
-// timeKey appends a time so that keys sort as the times do.
+// timeKey appends a time to a key, encoded so that keys sort by time.
 func timeKey(key []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(key, uint64(t.UnixMicro())^(1<<63))
 }
 
-// keyTime returns the time that a key begins with.
+// keyTime returns the time at the start of a key.
 func keyTime(key []byte) time.Time {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(key) ^ (1 << 63))).UTC()
 }

@@ -29,12 +29,12 @@ func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *toke
 	return tok
 }
 
-// TestListOfDamaged: a token that can't be read is listed as damaged, and an entry at a
+// TestListDamaged: a token that can't be read is listed as damaged, and an entry at a
 // wrong place is skipped.
-func TestListOfDamaged(t *testing.T) {
+func TestListDamaged(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	var ids []token.ID
 	for i := range 6 {
 		ids = append(ids, putToken(t, b, i, time.Unix(int64(i), 0).UTC(), time.Time{}).ID)

@@ -13,14 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlock gives the file's lock back. Closing the file would not, while a mapping
-// of it is left.
+// unlock releases the file's lock. Closing the file doesn't release it while the file is mapped.
 func unlock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_UN)
 }
 
-// lockHolder returns the process that holds the file's lock, by what the kernel
-// lists (proc_locks(5)), or 0.
+// lockHolder returns the ID of the process that holds the file's lock, from /proc/locks
+// (proc_locks(5)), or 0 if unknown.
 func lockHolder(path string) int {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -47,11 +46,11 @@ func lockHolder(path string) int {
 	return 0
 }
 
-// lockRetry is the time between two attempts to get a lock that another process holds.
+// lockRetry is the time between attempts to get a lock that another process holds.
 const lockRetry = 50 * time.Millisecond
 
-// lockFile locks a file as bbolt does, which finds it locked by itself then. It waits
-// while another process holds the lock, up to lockTimeout.
+// lockFile locks a file with flock, as bbolt does; when bbolt later locks the same open file, it
+// succeeds immediately. lockFile waits up to lockTimeout while another process holds the lock.
 func lockFile(file *os.File) error {
 	for begun := time.Now(); ; time.Sleep(lockRetry) {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

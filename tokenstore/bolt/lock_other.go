@@ -4,11 +4,11 @@ package bolt
 
 import "os"
 
-// unlock leaves it to the closing of the file.
+// unlock does nothing: closing the file releases the lock.
 func unlock(*os.File) error { return nil }
 
-// lockHolder returns 0: only Linux lists who holds a lock.
+// lockHolder returns 0: only Linux lists the holders of locks.
 func lockHolder(string) int { return 0 }
 
-// lockFile leaves it to bbolt.
+// lockFile does nothing: bbolt locks the file.
 func lockFile(*os.File) error { return nil }

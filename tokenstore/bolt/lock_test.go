@@ -55,11 +55,11 @@ func TestLocked(t *testing.T) {
 				t.Fatalf("Open: %v", err)
 			}
 			if took < lockTimeout/2 || took > 3*lockTimeout {
-				t.Errorf("it took %s to say so", took)
+				t.Errorf("it took %s to printLine so", took)
 			}
-			for _, word := range []string{path, "caddy reload", "another running Caddy", "store file of its own"} {
+			for _, word := range []string{path, "caddy reload", "another running Caddy", "its own store file"} {
 				if !strings.Contains(err.Error(), word) {
-					t.Errorf("%q doesn't say %q", err, word)
+					t.Errorf("%q doesn't printLine %q", err, word)
 				}
 			}
 			// Where the kernel tells, it tells of the right process.
@@ -79,14 +79,14 @@ func TestLocked(t *testing.T) {
 			if took := time.Since(start); took > lockTimeout/2 {
 				t.Errorf("a free store takes %s to open", took)
 			}
-			makeToken(t, storeOver(t, b))
+			makeToken(t, openStore(t, b))
 		})
 	}
 }
 
-// TestLockedByItself: a store can't be opened twice in one process either, and is
+// TestLockedBySameProcess: a store can't be opened twice in one process either, and is
 // free when it is closed.
-func TestLockedByItself(t *testing.T) {
+func TestLockedBySameProcess(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)

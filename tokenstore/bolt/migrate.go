@@ -17,13 +17,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Mollygate before the journal kept the totals of tokens in use in a mapped file. What a
-// killed process of such a version left there is added when the store is first opened.
+// Before it had the usage journal, Mollygate counted requests in a memory-mapped file. Open adds
+// the counts that a killed process of such a version has left there.
 //
-// The file is a header and slots of one length, in the machine's byte order. A slot holds
-// a token's id, a checksum of it, and three pairs of numbers: allowed and denied requests
-// and the time of the last use in microseconds, each as it is and as it was last saved.
-// A number that is no multiple of counterFactor is damaged.
+// The file is a header and slots of equal length, in the machine's byte order. A slot holds a
+// token's ID, a checksum of the ID, and the current and the last saved value of three numbers:
+// allowed requests, denied requests and the time of the last use in microseconds. Each number is
+// multiplied by counterFactor; one that isn't a multiple of it is damaged.
 const (
 	countersSuffix = ".counters"
 	countersHeader = "mollygate counts"
@@ -31,8 +31,8 @@ const (
 	counterFactor  = 251
 )
 
-// unreadBucket kept the saved totals of tokens while the counters file could not be read:
-// the file counts on from these.
+// unreadBucket holds the totals that were saved when the counters file could not be read. The
+// numbers in the file continue from these totals.
 var unreadBucket = []byte("unread")
 
 // counter is a slot of a counters file.
@@ -41,8 +41,8 @@ type counter struct {
 	allowed, denied, lastUse uint64
 }
 
-// readCounters returns the content of the counters file next to a store, or nil if there is
-// none. A file that can't be read, or is damaged, is an error.
+// readCounters returns the content of the counters file next to a store, or nil if there is no
+// such file.
 func readCounters(store string) ([]byte, error) {
 	path := store + countersSuffix
 	content, err := os.ReadFile(path)
@@ -50,17 +50,17 @@ func readCounters(store string) ([]byte, error) {
 		return nil, nil
 	}
 	if err == nil && (len(content) < counterLength || !bytes.HasPrefix(content, []byte(countersHeader))) {
-		err = errors.New("it does not begin as such a file does")
+		err = errors.New("invalid header")
 	}
 	if err != nil {
-		return nil,
-			fmt.Errorf(
-				"the file %s, in which an earlier version of Mollygate counted, can't be read: give it to the user that Caddy runs as, or move it away, which loses what was counted in the last seconds before Caddy was killed: %w", path, err)
+		return nil, fmt.Errorf("the counters file %s of an earlier version of Mollygate can't be read: "+
+			"let the user that Caddy runs as read it, or move it away, "+
+			"which loses the counts of the last seconds before Caddy was killed: %w", path, err)
 	}
 	return content, nil
 }
 
-// migrateCounters adds what the counters file holds beyond the saved usage, and removes it.
+// migrateCounters adds the unsaved counts in the counters file to the usage, and removes the file.
 func migrateCounters(b *Backend) error {
 	content, err := readCounters(b.path)
 	if content == nil {
@@ -82,12 +82,12 @@ func migrateCounters(b *Backend) error {
 		return tx.DeleteBucket(unreadBucket)
 	})
 	if err != nil {
-		return fmt.Errorf("adding what %s counted: %w", b.path+countersSuffix, err)
+		return fmt.Errorf("adding the counts in %s: %w", b.path+countersSuffix, err)
 	}
 	return os.Remove(b.path + countersSuffix)
 }
 
-// readCounter reads a slot, unless it is unused or damaged, or all of it is saved.
+// readCounter decodes a slot. ok is false if the slot is unused, damaged or completely saved.
 func readCounter(slot []byte) (c counter, ok bool) {
 	copy(c.id[:], slot)
 	if binary.NativeEndian.Uint32(slot[12:]) != ^crc32.ChecksumIEEE(c.id[:]) {
@@ -107,16 +107,16 @@ func readCounter(slot []byte) (c counter, ok bool) {
 	return c, true
 }
 
-// outcomeUnknown is the outcome of refused requests that are known by their number only.
+// outcomeUnknown is the outcome of refused requests of which only the number is known.
 const outcomeUnknown = "unknown"
 
-// addCounter adds what a slot has beyond the saved usage. These requests were like the last
-// use: that version saved others within a second.
+// addCounter adds the unsaved counts of a slot to the usage. It attributes them to the scope of
+// the last use, because that version saved any other within a second.
 func addCounter(tx *bbolt.Tx, c counter) error {
-	saved, _ := savedUsage(tx, c.id) // one that can't be read starts at zero
+	saved, _ := savedUsage(tx, c.id) // zero if it can't be read
 	if unread := tx.Bucket(unreadBucket); unread != nil {
-		if kept, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
-			saved.Allowed, saved.Denied = kept.Allowed, kept.Denied
+		if base, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
+			saved.Allowed, saved.Denied = base.Allowed, base.Denied
 		}
 	}
 	more := tokenstore.Usage{Allowed: c.allowed - min(c.allowed, saved.Allowed),
@@ -136,8 +136,7 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 	return addUsage(tx, c.id, more)
 }
 
-// lastScope returns the scope of a token's last use, which is a field of the usage records
-// of that version.
+// lastScope returns the scope of a token's last use, which that version stored in usage records.
 func lastScope(tx *bbolt.Tx, id token.ID) (scope string) {
 	const field protowire.Number = 13
 	record := tx.Bucket(usageBucket).Get(id[:])

@@ -13,8 +13,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// open verifies the file before anything relies on it: first every page, then the records.
-// If anything is wrong, the file is rebuilt.
+// open opens the file. It verifies every page before bbolt uses the file, and then the records,
+// and rebuilds the file if it finds damage.
 func (b *Backend) open() error {
 	file, err := lockPath(b.path)
 	if err != nil {
@@ -29,7 +29,7 @@ func (b *Backend) open() error {
 		return storeError(b.path, err)
 	}
 	b.current.Store(h)
-	if err := b.begin(h); err != nil {
+	if err := b.prepare(h); err != nil {
 		return errors.Join(storeError(b.path, err), b.Close())
 	}
 	if h.size.Load() > maxVerifiedRecords {
@@ -45,7 +45,7 @@ func storeError(path string, err error) error {
 	return fmt.Errorf("opening token store %s: %w", path, err)
 }
 
-// verify reads all pages of a locked file.
+// verify reads and checks all pages of a locked file.
 func verify(file *os.File) (*boltfile.Structure, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -58,21 +58,21 @@ func verify(file *os.File) (*boltfile.Structure, error) {
 	return content.Verify(rootAge(content)), nil
 }
 
-// openVerified opens the file if it is sound, and otherwise one that it is rebuilt into.
-// file is closed if it is not the one that is opened.
+// openVerified opens the file if its structure is sound. Otherwise it rebuilds the file, opens
+// the new one and closes file.
 func (b *Backend) openVerified(file *os.File, structure *boltfile.Structure) (*handle, error) {
 	faults := structureFaults(structure)
 	if len(faults) == 0 {
 		return newHandle(file)
 	}
-	h, err := b.replaceBy(structure, faults, true)
+	h, err := b.replaceWith(structure, faults, true)
 	if err != nil {
 		err = fmt.Errorf("the file is damaged (%s) and could not be rebuilt: %w", faults[0], err)
 	}
 	return h, errors.Join(err, file.Close())
 }
 
-// rootAge compares the transaction that the root page was written by with the last one.
+// rootAge compares the transaction that wrote the root page with the last transaction.
 func rootAge(content *boltfile.File) boltfile.RootAge {
 	number := content.Get(metaBucket, transactionKey)
 	switch {
@@ -84,8 +84,7 @@ func rootAge(content *boltfile.File) boltfile.RootAge {
 	return boltfile.RootOutdated
 }
 
-// structureFaults returns what is wrong with the pages of a file, and which buckets are
-// missing.
+// structureFaults describes the faults in the pages of a file and its missing buckets.
 func structureFaults(structure *boltfile.Structure) (faults []string) {
 	content := structure.File()
 	found, more := structure.Faults()
@@ -96,17 +95,17 @@ func structureFaults(structure *boltfile.Structure) (faults []string) {
 		faults = append(faults, fmt.Sprintf("and %d more faults", more))
 	}
 	if formatDamaged(content) {
-		faults = append(faults, "it does not say that it is a token store")
+		faults = append(faults, "its format name is missing or damaged")
 	}
 	for _, name := range missingBuckets(content) {
-		faults = append(faults, fmt.Sprintf("its %q part is missing", name))
+		faults = append(faults, fmt.Sprintf("its bucket %q is missing", name))
 	}
 	return faults
 }
 
-// missingBuckets returns the buckets that the root should have. Those that not every store
-// has are missing if there is one whose name differs from theirs in one bit. Other unknown
-// buckets may be those of a newer version.
+// missingBuckets returns the required buckets that the root lacks. An optional bucket counts as
+// missing if the root has a bucket whose name differs from its name in one bit. Other unknown
+// buckets may have been added by a newer version.
 func missingBuckets(content *boltfile.File) (missing [][]byte) {
 	for _, name := range append(slices.Clone(buckets), metaBucket) {
 		if !content.HasBucket(name) {
@@ -123,7 +122,8 @@ func missingBuckets(content *boltfile.File) (missing [][]byte) {
 	return missing
 }
 
-// bitsDiffer returns in how many bits two names differ, or -1 if one is longer.
+// bitsDiffer returns the number of bits in which two names differ, or -1 if their lengths
+// differ.
 func bitsDiffer(a, b string) (n int) {
 	if len(a) != len(b) {
 		return -1
@@ -134,30 +134,30 @@ func bitsDiffer(a, b string) (n int) {
 	return n
 }
 
-// begin makes sure that what the file says is on disk, which a killed process may not have
-// done, and reads the newest change.
-func (b *Backend) begin(h *handle) error {
+// prepare checks the schema, syncs the last transaction, which a killed process may have left
+// unsynced, and reads the number of the last change.
+func (b *Backend) prepare(h *handle) error {
 	if err := b.viewNow(checkSchema); err != nil {
 		return err
 	}
-	if err := h.settle(); err != nil {
+	if err := h.resync(); err != nil {
 		return err
 	}
-	var named bool
+	var identified bool
 	err := b.view(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		b.sequence.Store(meta.Sequence())
-		named = len(meta.Get(identityKey)) == identityLength
+		identified = len(meta.Get(identityKey)) == identityLength
 		return nil
 	})
-	if err != nil || named {
+	if err != nil || identified {
 		return err
 	}
 	return b.update(func(tx *bbolt.Tx) error { return putIdentity(tx.Bucket(metaBucket)) })
 }
 
-// verifyRecords reads every record, and rebuilds the file if one is damaged or contradicts
-// another.
+// verifyRecords reads every record, and rebuilds the file if a record is damaged or records
+// contradict each other.
 func (b *Backend) verifyRecords() {
 	var report Report
 	err := checkRecords(b.view, checkStep, &report, b.closed.Load)

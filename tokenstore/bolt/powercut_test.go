@@ -65,7 +65,7 @@ func TestPowerCut(t *testing.T) {
 func recordTransactions(t *testing.T, pageSize int) (transactions []*transaction) {
 	t.Helper()
 	path := newPath(t)
-	makeStore(t, path, pageSize, makeSchema)
+	makeStore(t, path, pageSize, createSchema)
 	s, err := openModelStore(path, testTime)
 	check(t, err)
 	defer s.Close()
@@ -169,7 +169,7 @@ func (c *powerCut) try(t *testing.T, tx *transaction) {
 	check(t, os.WriteFile(c.path, state, fileMode))
 	var found []backendtest.Violation
 	if c.IntN(16) > 0 {
-		found = checkCut(c.path, m)
+		found = checkAfterCut(c.path, m)
 	} else {
 		what += ", with a journal"
 		found = c.checkJournal(t, journals, m)
@@ -204,7 +204,7 @@ func isMeta(content []byte, offset int) bool {
 	return offset == 0 || offset == pageSize
 }
 
-// checkJournal is checkCut with a journal of which only some sectors were written.
+// checkJournal is checkAfterCut with a journal of which only some sectors were written.
 func (c *powerCut) checkJournal(t *testing.T, journals []journalImage, m *backendtest.Model) []backendtest.Violation {
 	t.Helper()
 	content := make([]byte, 0)

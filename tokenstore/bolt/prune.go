@@ -9,13 +9,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// pruneLimit is how many entries of a bucket one transaction removes at most.
+// pruneLimit is the maximum number of entries to prune from a bucket in one transaction.
 const pruneLimit = 1000
 
 // Prune implements tokenstore.Backend.
 func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
-		more = isOld(tx, keep)
+		more = hasExpired(tx, keep)
 		return nil
 	})
 	if err != nil || !more {
@@ -32,24 +32,24 @@ func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
 			err = prune(tx, daysBucket, isDayBefore(keep.Days), nil)
 		}
 		if err == nil {
-			err = addHours(tx, keep.Hours)
+			err = addUpHours(tx, keep.Hours)
 		}
-		more = isOld(tx, keep)
+		more = hasExpired(tx, keep)
 		return err
 	})
 	return more, err
 }
 
-// isOld says whether there is something to prune.
-func isOld(tx *bbolt.Tx, keep tokenstore.Retention) bool {
+// hasExpired reports whether there is anything to prune.
+func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 	for _, part := range []struct {
-		bucket []byte
-		old    func(key []byte) bool
+		bucket  []byte
+		expired func(key []byte) bool
 	}{
 		{auditBucket, isBefore(keep.Audit)}, {requestedBucket, isBefore(keep.Requests)},
 		{daysBucket, isDayBefore(keep.Days)},
 	} {
-		if key, _ := tx.Bucket(part.bucket).Cursor().First(); key != nil && part.old(key) {
+		if key, _ := tx.Bucket(part.bucket).Cursor().First(); key != nil && part.expired(key) {
 			return true
 		}
 	}
@@ -57,7 +57,8 @@ func isOld(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 	return key != nil && isDayBefore(keep.Hours)(key)
 }
 
-// isBefore is about keys that begin with a time. A key that is too short is old.
+// isBefore returns a function that reports whether the time at the start of a key is before t. It
+// returns true for keys that are too short.
 func isBefore(t time.Time) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) < orderTimeLength || keyTime(key).Before(t) }
 }
@@ -66,18 +67,18 @@ func isDayBefore(day tokenstore.Day) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) != dayKeyLength || keyDay(key) < day }
 }
 
-// prune removes the oldest entries of a bucket. also, unless it is nil, is called
-// with the key of each.
-func prune(tx *bbolt.Tx, name []byte, old func(key []byte) bool, also func(key []byte) error) error {
+// prune deletes the oldest entries of a bucket while expired returns true, up to pruneLimit. Unless
+// onDelete is nil, prune calls it with the key of each.
+func prune(tx *bbolt.Tx, name []byte, expired func(key []byte) bool, onDelete func(key []byte) error) error {
 	bucket := tx.Bucket(name)
-	var keys [][]byte // which are changed only when the cursor is done
+	var keys [][]byte // deleted later, as deleting would disturb the cursor
 	cursor := bucket.Cursor()
-	for key, _ := cursor.First(); key != nil && len(keys) < pruneLimit && old(key); key, _ = cursor.Next() {
+	for key, _ := cursor.First(); key != nil && len(keys) < pruneLimit && expired(key); key, _ = cursor.Next() {
 		keys = append(keys, key)
 	}
 	for _, key := range keys {
-		if also != nil && len(key) >= orderTimeLength {
-			if err := also(key); err != nil {
+		if onDelete != nil && len(key) >= orderTimeLength {
+			if err := onDelete(key); err != nil {
 				return err
 			}
 		}
@@ -88,14 +89,14 @@ func prune(tx *bbolt.Tx, name []byte, old func(key []byte) bool, also func(key [
 	return nil
 }
 
-// firstWithHours returns the key of the first day that may have its hours, or nil.
+// firstWithHours returns the key of the first day record that may still have hours, or nil.
 func firstWithHours(tx *bbolt.Tx) []byte {
-	key, _ := behindKey(tx.Bucket(daysBucket).Cursor(), tx.Bucket(metaBucket).Get(wholeKey))
+	key, _ := seekAfter(tx.Bucket(daysBucket).Cursor(), tx.Bucket(metaBucket).Get(wholeKey))
 	return key
 }
 
-// behindKey returns the first entry whose key comes after the given one.
-func behindKey(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
+// seekAfter moves the cursor to the first entry whose key is greater than after, and returns it.
+func seekAfter(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 	key, value = cursor.Seek(after)
 	if key != nil && bytes.Equal(key, after) {
 		return cursor.Next()
@@ -103,12 +104,12 @@ func behindKey(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 	return key, value
 }
 
-// addHours makes whole days of those before the given one.
-func addHours(tx *bbolt.Tx, before tokenstore.Day) error {
+// addUpHours adds up the hours of days before the given day, up to pruneLimit records.
+func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 	days := tx.Bucket(daysBucket)
 	var keys, records [][]byte
 	cursor := days.Cursor()
-	for key, record := behindKey(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit &&
+	for key, record := seekAfter(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit &&
 		isDayBefore(before)(key); key, record = cursor.Next() {
 		keys, records = append(keys, bytes.Clone(key)), append(records, record)
 	}
@@ -121,7 +122,7 @@ func addHours(tx *bbolt.Tx, before tokenstore.Day) error {
 		}
 		day, err := tokenstore.DecodeDay(key, keyDay(key), records[i])
 		if err != nil || day.Whole {
-			continue // check finds damaged ones
+			continue // Check reports damaged records
 		}
 		if err := days.Put(key, tokenstore.EncodeDay(key, day.AsWhole())); err != nil {
 			return err

@@ -16,34 +16,35 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// Losses are what a rebuild could not copy.
+// Losses lists the records that a rebuild could not copy.
 type Losses struct {
-	// Tokens are in the new file as damaged ones: their secrets are refused as such, and
-	// they can be deleted.
+	// Tokens are the tokens that the new file contains as damaged tokens. Requests with their
+	// secrets are refused because of the damage, and they can be deleted.
 	Tokens []token.ID
-	// Records says of each bucket what is lost.
+	// Records describes the lost records of each bucket.
 	Records []tokenstore.Loss
 }
 
-// A rebuild reads a bucket whose tree is sound in its order. Of one that isn't, it takes
-// what it finds in the pages that are not free (see [boltfile.Structure.Salvage]), sorted.
-// A page that was never written holds what was there before, so a sound record may be an
-// outdated one. A token is copied only if the entry of a secret vouches for its record;
-// of usage that is there twice, the larger counts.
+// A rebuilder copies a damaged file. It reads the buckets whose trees are sound in key order.
+// For the others, it sorts the records found in the pages that are not free (see
+// [boltfile.Structure.Salvage]). If a write of a page was lost, the page has its earlier content,
+// so a valid record may be outdated. The rebuilder therefore copies a token only if an entry of
+// the bucket digests has the checksum of its record. Of two usage records of a token, it copies
+// the one with the larger count.
 //
-// The orders and the entries of the secrets are made anew from the tokens.
+// It recreates the sort orders and the digest entries from the tokens.
 type rebuilder struct {
 	source *boltfile.Structure
-	// salvaged are the records of buckets that are not sound, by bucket and key.
+	// salvaged has the records of buckets that are not sound, by bucket and sorted by key.
 	salvaged map[string][]entry
 	sink     sink
 	lost     Losses
 
 	created, expires []orderEntry
 	digests          []secretEntry
-	// endedSecrets are those that were taken out of service.
+	// endedSecrets are the secrets that were taken out of service.
 	endedSecrets map[token.Digest]bool
-	newest       time.Time // of what was copied
+	newest       time.Time // latest time in the copied records
 }
 
 // entry is a key and its value.
@@ -51,24 +52,25 @@ type entry struct{ key, value []byte }
 
 type orderEntry [orderKeyLength]byte
 
-// secretEntry is an entry of the bucket digests.
+// secretEntry is an entry of the bucket digests, with its key.
 type secretEntry struct {
 	digest token.Digest
 	entry  [entryLength]byte
 }
 
-var errNothingFound = errors.New("nothing of a token store was found in it; restore a backup")
+var errNothingFound = errors.New("no token store data was found in the file; restore a backup")
 
-// rebuild copies what verifies of a file into a new store at path, where an empty file is.
+// rebuild copies the valid records of source into a new store at path, which must be an empty
+// file.
 func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	options := boltOptions()
-	options.NoSync, options.NoGrowSync = true, true // until the end
+	options.NoSync, options.NoGrowSync = true, true // synced once at the end
 	db, err := bbolt.Open(path, fileMode, options)
 	if err != nil {
 		return Losses{}, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Update(makeSchema); err != nil {
+	if err := db.Update(createSchema); err != nil {
 		return Losses{}, err
 	}
 	r := &rebuilder{source: source, sink: sink{db: db}, endedSecrets: make(map[token.Digest]bool)}
@@ -83,13 +85,13 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	return r.lost, db.Sync()
 }
 
-// lose notes records that can't be copied.
+// lose adds a loss to r.lost.
 func (r *rebuilder) lose(bucket []byte, format string, args ...any) {
 	r.lost.Records = append(r.lost.Records, tokenstore.Loss{Bucket: string(bucket), What: fmt.Sprintf(format, args...)})
 }
 
-// readEnded collects the secrets that were taken out of service: a token that has one of
-// them is an outdated one.
+// readEnded collects the secrets that were taken out of service. A token record with such a
+// secret is outdated.
 func (r *rebuilder) readEnded() (err error) {
 	for key := range r.entries(endedBucket, &err) {
 		r.endedSecrets[digestOf(key)] = true
@@ -97,8 +99,8 @@ func (r *rebuilder) readEnded() (err error) {
 	return err
 }
 
-// damagedTokens are tokens that become damaged ones. The value is false for those that were
-// damaged before.
+// damagedTokens has the tokens that the new file will contain as damaged tokens. The value is
+// false for those that were already damaged.
 type damagedTokens map[token.ID]bool
 
 func (d damagedTokens) has(id token.ID) bool {
@@ -106,23 +108,23 @@ func (d damagedTokens) has(id token.ID) bool {
 	return found
 }
 
-// tokens copies the tokens that an entry of a secret vouches for. All others that there
-// are signs of become damaged ones.
+// tokens copies the tokens whose checksum is in a digest entry. It adds all other tokens that it
+// finds any trace of as damaged tokens.
 func (r *rebuilder) tokens() error {
-	vouched, outdated, err := r.vouched()
+	sums, outdated, err := r.digestSums()
 	if err != nil {
 		return err
 	}
 	damaged := make(damagedTokens)
 	var reader tokenstore.Reader
-	var best entry // of the entries with one id
+	var best entry // of the entries with the same ID
 	flush := func() error {
 		if best.key == nil {
 			return nil
 		}
 		id := token.ID(best.key)
-		sum, known := vouched[id]
-		delete(vouched, id)
+		sum, known := sums[id]
+		delete(sums, id)
 		tok, err := reader.Token(id, best.value)
 		switch {
 		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id] &&
@@ -154,17 +156,17 @@ func (r *rebuilder) tokens() error {
 	if err := errors.Join(readErr, flush()); err != nil {
 		return err
 	}
-	for id := range vouched {
+	for id := range sums {
 		damaged[id] = true
 	}
-	if err := r.addUnfound(damaged); err != nil {
+	if err := r.addMissing(damaged); err != nil {
 		return err
 	}
-	return r.keepDamaged(damaged)
+	return r.putDamaged(damaged)
 }
 
-// addUnfound adds the tokens of which only the place in a list or the usage is left.
-func (r *rebuilder) addUnfound(damaged damagedTokens) (err error) {
+// addMissing adds the tokens of which only an entry of the bucket created or usage remains.
+func (r *rebuilder) addMissing(damaged damagedTokens) (err error) {
 	add := func(key []byte) {
 		id, idErr := token.ParseID(string(key))
 		if idErr != nil || damaged.has(id) {
@@ -187,7 +189,7 @@ func (r *rebuilder) addUnfound(damaged damagedTokens) (err error) {
 	return errors.Join(err, readErr)
 }
 
-// newer reports whether a record of a token is sound and newer than another.
+// newer reports whether record is a valid record of the token and newer than another.
 func newer(id token.ID, record, than []byte) bool {
 	a, err := token.DecodeToken(id, record)
 	if err != nil {
@@ -198,9 +200,9 @@ func newer(id token.ID, record, than []byte) bool {
 		!a.RevokedAt.IsZero()
 }
 
-// vouched returns the checksums of the tokens' records that the entries of secrets have.
-// outdated are the tokens of which two entries disagree.
-func (r *rebuilder) vouched() (sums map[token.ID][4]byte, outdated map[token.ID]bool, err error) {
+// digestSums returns the checksums of token records from the digest entries. outdated has the
+// tokens whose two entries disagree.
+func (r *rebuilder) digestSums() (sums map[token.ID][4]byte, outdated map[token.ID]bool, err error) {
 	sums, outdated = make(map[token.ID][4]byte), make(map[token.ID]bool)
 	for _, value := range r.entries(digestsBucket, &err) {
 		id, entryErr := entryID(value)
@@ -227,24 +229,25 @@ func (r *rebuilder) copyToken(tok *token.Token, record []byte) error {
 	return r.sink.put(tokensBucket, tok.ID[:], record)
 }
 
+// seen updates r.newest.
 func (r *rebuilder) seen(t time.Time) {
 	if t.After(r.newest) {
 		r.newest = t
 	}
 }
 
-// keepDamaged keeps the ids of tokens that can't be read, where they were in the orders,
-// and the entries of their secrets.
-func (r *rebuilder) keepDamaged(damaged damagedTokens) error {
+// putDamaged writes the damaged tokens. It preserves their IDs, their positions in the bucket
+// created and their digest entries.
+func (r *rebuilder) putDamaged(damaged damagedTokens) error {
 	if len(damaged) == 0 {
 		return nil
 	}
 	var err error
-	places := make(map[token.ID]orderEntry)
+	positions := make(map[token.ID]orderEntry)
 	if r.source.BucketSound(string(createdBucket)) {
 		for key := range r.source.Entries(string(createdBucket), &err) {
 			if len(key) == orderKeyLength && damaged.has(token.ID(key[orderTimeLength:])) {
-				places[token.ID(key[orderTimeLength:])] = orderEntry(key)
+				positions[token.ID(key[orderTimeLength:])] = orderEntry(key)
 			}
 		}
 	}
@@ -256,11 +259,11 @@ func (r *rebuilder) keepDamaged(damaged damagedTokens) error {
 	r.lost.Tokens = slices.SortedFunc(maps.Keys(damaged), func(a, b token.ID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range r.lost.Tokens {
 		unknown := &token.Token{ID: id}
-		place, ok := places[id]
+		position, ok := positions[id]
 		if !ok {
-			place = orderEntry(orderKey(tokenstore.OrderCreated, unknown))
+			position = orderEntry(orderKey(tokenstore.OrderCreated, unknown))
 		}
-		r.created = append(r.created, place)
+		r.created = append(r.created, position)
 		r.expires = append(r.expires, orderEntry(orderKey(tokenstore.OrderExpires, unknown)))
 		if damaged[id] {
 			r.lose(tokensBucket, "token %s", id)
@@ -270,7 +273,7 @@ func (r *rebuilder) keepDamaged(damaged damagedTokens) error {
 	return err
 }
 
-// orders makes the buckets that lead to tokens.
+// orders writes the buckets created, expires and digests.
 func (r *rebuilder) orders() error {
 	for _, order := range []struct {
 		bucket  []byte
@@ -283,7 +286,7 @@ func (r *rebuilder) orders() error {
 			}
 		}
 	}
-	// Of two entries of a secret, the one of a sound token counts, which comes later.
+	// If a digest has two entries, the entry of the valid token must win, so it sorts last.
 	slices.SortFunc(r.digests, func(a, b secretEntry) int {
 		if c := bytes.Compare(a.digest[:], b.digest[:]); c != 0 {
 			return c
@@ -298,7 +301,7 @@ func (r *rebuilder) orders() error {
 	return nil
 }
 
-// usage copies the usage of tokens that there are.
+// usage copies the usage records of existing tokens.
 func (r *rebuilder) usage() error {
 	return r.copyRecords(usageBucket, len(token.ID{}), func(key, value, before []byte) (bool, string) {
 		used, err := tokenstore.DecodeUsage(token.ID(key), value)
@@ -306,8 +309,8 @@ func (r *rebuilder) usage() error {
 			return false, fmt.Sprintf("the usage of token %s", key)
 		}
 		r.seen(used.Last.Time)
-		kept, _ := tokenstore.DecodeUsage(token.ID(key), before)
-		return used.Allowed+used.Denied >= kept.Allowed+kept.Denied, ""
+		copied, _ := tokenstore.DecodeUsage(token.ID(key), before)
+		return used.Allowed+used.Denied >= copied.Allowed+copied.Denied, ""
 	})
 }
 
@@ -318,14 +321,14 @@ func (r *rebuilder) days() error {
 			return false, fmt.Sprintf("the usage of token %s on %s", key[dayKeyLength-len(token.ID{}):],
 				keyDay(key).Start().Format(time.DateOnly))
 		}
-		kept, _ := tokenstore.DecodeDay(key, keyDay(key), before)
-		return dayTotal(day) >= dayTotal(kept), ""
+		copied, _ := tokenstore.DecodeDay(key, keyDay(key), before)
+		return dayTotal(day) >= dayTotal(copied), ""
 	})
 }
 
-// restoreUsage makes the usage of tokens whose record of it is lost from their days: the
-// totals are the sum of them, and the newest day becomes part of it. Without usage, the
-// deletion of a token would leave its days.
+// restoreUsage recreates lost usage records from day records: the totals are the sum of the
+// days, and the newest day becomes part of the usage record. Deleting a token without a usage
+// record would leave its day records behind.
 func (r *rebuilder) restoreUsage() error {
 	if r.source.Sound() {
 		return nil
@@ -353,7 +356,7 @@ func (r *rebuilder) restoreUsage() error {
 				usage.Denied += p.Count
 			}
 		}
-		usage.Days = []tokenstore.DayUsage{day} // the newest comes last
+		usage.Days = []tokenstore.DayUsage{day} // ForEach reaches the newest day last
 		restored[id] = usage
 		return nil
 	})
@@ -372,8 +375,9 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 	return n
 }
 
-// copyRecords copies records of tokens, whose keys have a length and end with the id. better
-// reports whether a record replaces another with its key, or what is lost if it is damaged.
+// copyRecords copies records of tokens, whose keys have the given length and end with the token's
+// ID. better reports whether a record replaces the record before, which is nil or has the same
+// key. If the record is damaged, better describes the loss.
 func (r *rebuilder) copyRecords(bucket []byte, length int,
 	better func(key, value, before []byte) (bool, string)) error {
 	var readErr error
@@ -388,18 +392,18 @@ func (r *rebuilder) copyRecords(bucket []byte, length int,
 			return err
 		}
 		if record == nil {
-			r.lose(bucket, "an entry of a token that does not exist, %s", printableID(id))
+			r.lose(bucket, "an entry for a token that does not exist, %s", printableID(id))
 			continue
 		}
 		before, err := r.sink.get(bucket, key)
 		if err != nil {
 			return err
 		}
-		keep, lost := better(key, value, before)
+		replace, lost := better(key, value, before)
 		if lost != "" {
 			r.lose(bucket, "%s", lost)
 		}
-		if keep {
+		if replace {
 			if err := r.sink.put(bucket, key, value); err != nil {
 				return err
 			}
@@ -408,10 +412,10 @@ func (r *rebuilder) copyRecords(bucket []byte, length int,
 	return readErr
 }
 
-// printableID returns an id, or what a damaged one can be called.
+// printableID returns an ID as a string, or a description if the ID is damaged.
 func printableID(id []byte) string {
 	if _, err := token.ParseID(string(id)); err != nil {
-		return "with a damaged id"
+		return "with a damaged ID"
 	}
 	return string(id)
 }
@@ -422,7 +426,7 @@ func (r *rebuilder) audit() error {
 	for key, value := range r.entries(auditBucket, &readErr) {
 		entry, err := tokenstore.DecodeAuditEntry(key, value)
 		if err != nil || len(key) != auditKeyLength {
-			continue // counted below
+			continue // reported as a gap in the sequence numbers
 		}
 		r.seen(entry.Time)
 		sequence := auditPosition(key).Sequence
@@ -430,8 +434,8 @@ func (r *rebuilder) audit() error {
 			first = sequence
 		}
 		last = max(last, sequence)
-		had, err := r.sink.get(auditBucket, key)
-		if err == nil && had == nil {
+		before, err := r.sink.get(auditBucket, key)
+		if err == nil && before == nil {
 			count++
 		}
 		if err := errors.Join(err, r.sink.put(auditBucket, key, value)); err != nil {
@@ -478,7 +482,7 @@ func (r *rebuilder) ended() error {
 	return readErr
 }
 
-// digestOf returns a key as a digest; one of another length is that of nothing.
+// digestOf returns a key as a digest, or the zero Digest if the key has the wrong length.
 func digestOf(key []byte) (d token.Digest) {
 	if len(key) == len(d) {
 		copy(d[:], key)
@@ -486,13 +490,13 @@ func digestOf(key []byte) (d token.Digest) {
 	return d
 }
 
-// meta copies the times and how far the counts are saved. A recorded time that can't be
-// read is that of the newest record.
+// meta copies the times and the flush state. If the recorded time can't be read, or is before
+// the newest copied record, meta sets it to the time of that record.
 func (r *rebuilder) meta() error {
 	var readErr error
 	found := make(map[string][]byte)
 	for key, value := range r.entries(metaBucket, &readErr) {
-		found[string(key)] = bytes.Clone(value) // of two, the later one, as times are in order
+		found[string(key)] = bytes.Clone(value) // the latest time sorts last and wins
 	}
 	if r.newest.IsZero() && len(found) == 0 {
 		return errNothingFound
@@ -506,7 +510,7 @@ func (r *rebuilder) meta() error {
 			}
 		}
 		if bytes.Equal(key, recordedKey) {
-			// An outdated one would bring expired tokens back to life if the clock is wrong.
+			// With an outdated time and a wrong clock, expired tokens would become valid again.
 			if recorded, err := decodeTime(value); err != nil || recorded.Before(r.newest) {
 				value = encodeTime(r.newest)
 			}
@@ -517,12 +521,12 @@ func (r *rebuilder) meta() error {
 	}
 	for key, value := range r.entries(flushBucket, &readErr) {
 		if _, salvaged := r.salvaged[string(flushBucket)]; salvaged {
-			// It may be an outdated one, by which requests would be counted twice.
-			r.lose(flushBucket, "how far the usage journal is saved: counts of a killed process are lost")
+			// The state may be outdated, and requests would be counted twice.
+			r.lose(flushBucket, "the flush state: counts that only the usage journal has are lost")
 			break
 		}
 		if _, err := tokenstore.DecodeFlushState(key, value); err != nil {
-			r.lose(flushBucket, "how far the usage journal is saved: counts of a killed process are lost")
+			r.lose(flushBucket, "the flush state: counts that only the usage journal has are lost")
 			continue
 		}
 		readErr = errors.Join(readErr, r.sink.put(flushBucket, key, value))
@@ -530,12 +534,12 @@ func (r *rebuilder) meta() error {
 	return errors.Join(readErr, r.sink.setSequence(metaBucket, r.sequence()+1), putTransaction(r.sink.tx))
 }
 
-// sequence returns the number of the newest change, or one that is surely higher if that
-// can't be read: a lower one would be taken for that of an older store.
+// sequence returns the number of the last change. If that can't be read, it returns a number
+// that is certainly higher: with a lower one, the store would be taken for an older copy.
 func (r *rebuilder) sequence() uint64 {
 	file := r.source.File()
 	if sequence := file.Sequence(metaBucket); sequence > 0 || file.Err() == nil && file.HasBucket(metaBucket) {
-		if rootAge(file) == boltfile.RootOutdated { // each transaction is a change
+		if rootAge(file) == boltfile.RootOutdated { // each transaction increments the sequence
 			sequence += file.Transaction() - binary.BigEndian.Uint64(file.Get(metaBucket, transactionKey))
 		}
 		return sequence

@@ -16,10 +16,10 @@ import (
 )
 
 // filledStore makes a closed store with tokens, half of them used, and returns them.
-func filledStore(t *testing.T, n int) (path string, tokens []made) {
+func filledStore(t *testing.T, n int) (path string, tokens []testToken) {
 	t.Helper()
 	path = newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	month, err := token.ParseLifetime("1mo")
 	check(t, err)
 	for i := range n {
@@ -28,7 +28,7 @@ func filledStore(t *testing.T, n int) (path string, tokens []made) {
 		check(t, err)
 		credential, err := testPolicy.Prefixes.Parse(secret.Reveal())
 		check(t, err)
-		tok := made{created, credential}
+		tok := testToken{created, credential}
 		tokens = append(tokens, tok)
 		if i%2 == 0 { // today and yesterday
 			s.CountAllowed(authenticate(t, s, tok), "a:b", tokenstore.LastUse{Time: testTime.AddDate(0, 0, -1)})
@@ -88,7 +88,7 @@ func TestDamagedBucket(t *testing.T) {
 			path, tokens := filledStore(t, 200)
 			damageLeaf(t, path, bucket)
 			b := mustOpen(t, path)
-			s := storeOver(t, b)
+			s := openStore(t, b)
 			health := s.Health()
 			if len(health.Repairs) != 1 || health.Write != nil || health.Unrepaired != nil {
 				t.Fatalf("%+v", health)
@@ -150,15 +150,15 @@ func TestDamagedBucket(t *testing.T) {
 	}
 }
 
-// TestDamagedStays: a token that was lost stays damaged over restarts, backups and another
+// TestDamagedTokenPersists: a token that was lost stays damaged over restarts, backups and another
 // rebuild, until it is deleted.
-func TestDamagedStays(t *testing.T) {
+func TestDamagedTokenPersists(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 100)
 	damageLeaf(t, path, tokensBucket)
 	count := func(path string) (damaged int) {
 		b := mustOpen(t, path)
-		s := storeOver(t, b)
+		s := openStore(t, b)
 		defer func() { check(t, s.Close()) }()
 		for _, tok := range tokens {
 			if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) {
@@ -188,7 +188,7 @@ func TestDamagedStays(t *testing.T) {
 	if got := count(path); got != want {
 		t.Errorf("after a restart %d, want %d", got, want)
 	}
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	backup := saveBackup(t, s)
 	check(t, s.Close())
 	restored := newPath(t)
@@ -219,14 +219,14 @@ func TestRepair(t *testing.T) {
 			} else if err == nil {
 				check(t, b.Close())
 			} else if !strings.Contains(err.Error(), "caddy api-token repair") {
-				t.Errorf("it does not say what to do: %v", err)
+				t.Errorf("it does not printLine what to do: %v", err)
 			}
 			done, err := Repair(path, testTime)
 			check(t, err)
 			if sound := name == "sound"; sound != (done.Kept == "") || sound != (len(done.Faults) == 0) {
 				t.Errorf("%+v", done)
 			}
-			s := storeOver(t, mustOpen(t, path))
+			s := openStore(t, mustOpen(t, path))
 			for _, tok := range tokens {
 				authenticate(t, s, tok)
 			}
@@ -247,7 +247,7 @@ func TestCompact(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	kept := makeToken(t, s)
 	s.CountAllowed(authenticate(t, s, kept), "a:b", tokenstore.LastUse{Time: testTime})
 	for range 3 {
@@ -270,7 +270,7 @@ func TestCompact(t *testing.T) {
 		done <- b.view(func(tx *bbolt.Tx) error { // goes on in the old file
 			close(reading)
 			<-read
-			if _, err := vouched(tx, kept.ID); err != nil {
+			if _, err := readToken(tx, kept.ID); err != nil {
 				return err
 			}
 			return nil
@@ -296,7 +296,7 @@ func TestCompact(t *testing.T) {
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 2 {
 		t.Errorf("%+v, %v", report, err)
 	}
-	s = storeOver(t, mustOpen(t, path)) // its journal fits
+	s = openStore(t, mustOpen(t, path)) // its journal fits
 	check(t, s.Close())
 	if left, _ := filepath.Glob(path + ".[dn]*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -309,7 +309,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 200)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	var page int
 	var pageSize int64
 	check(t, b.view(func(tx *bbolt.Tx) error {
@@ -357,7 +357,7 @@ func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 func TestGrowth(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	tok := makeToken(t, s)
 	reading, read := make(chan struct{}), make(chan struct{})
 	defer close(read)
@@ -394,7 +394,7 @@ func TestGrowth(t *testing.T) {
 func TestRestoreKeepsAccess(t *testing.T) {
 	t.Parallel()
 	path, _ := filledStore(t, 3)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	backup := saveBackup(t, s)
 	check(t, s.Close())
 	check(t, os.Chmod(path, 0o640))
@@ -439,9 +439,9 @@ func TestReplacedWhileWaiting(t *testing.T) {
 	check(t, file.Close())
 }
 
-// TestUnfoundToken: a token of which only the place in a list or the usage is left is
+// TestMissingTokenRecord: a token of which only the place in a list or the usage is left is
 // damaged, and not unknown.
-func TestUnfoundToken(t *testing.T) {
+func TestMissingTokenRecord(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 4)
 	b := mustOpen(t, path)
@@ -457,7 +457,7 @@ func TestUnfoundToken(t *testing.T) {
 		return err
 	}))
 	check(t, b.Close())
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	for i, tok := range tokens {
 		if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) != (i < 2) ||
 			errors.Is(err, tokenstore.ErrNotFound) {

@@ -72,7 +72,7 @@ func TestRelease(t *testing.T) {
 					want.Passed = testTime // less than a day later, so Close stored it
 				}
 				b := mustOpen(t, next)
-				s := storeOver(t, b)
+				s := openStore(t, b)
 				got := describe(t, s, b)
 				if when == "opened" {
 					checkSecrets(t, s, &want)

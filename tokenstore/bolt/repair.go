@@ -12,11 +12,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// damagedSuffix is what the name of a damaged file that was rebuilt has more than the
-// store's, before the time.
+// damagedSuffix and the time are appended to the store's name to form that of a damaged file.
 const damagedSuffix = ".damaged-"
 
-// repairLater rebuilds the file that is served, after a call that only read has met damage.
+// repairLater starts a rebuild of the current file after a reader has found damage.
 func (b *Backend) repairLater(h *handle, cause error) {
 	if h.repairs.Swap(true) {
 		return
@@ -30,7 +29,7 @@ func (b *Backend) repairLater(h *handle, cause error) {
 	})
 }
 
-// repairRecords rebuilds the file that is served, because records are damaged.
+// repairRecords rebuilds the current file because of damaged records.
 func (b *Backend) repairRecords(h *handle, faults []string) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -39,8 +38,8 @@ func (b *Backend) repairRecords(h *handle, faults []string) {
 	}
 }
 
-// repairNow rebuilds the file that is served, if a call that has failed met damage: if the
-// file is damaged, or bbolt can't go on with it. writing is held.
+// repairNow rebuilds the current file after a call has found damage, if its pages are damaged or
+// bbolt can no longer use it. It reports whether it did. The caller must hold b.writing.
 func (b *Backend) repairNow(h *handle, cause error) bool {
 	if h.repaired {
 		return false
@@ -49,16 +48,16 @@ func (b *Backend) repairNow(h *handle, cause error) bool {
 	return b.rebuildCurrent(h, []string{cause.Error()}, h.stuck.Load())
 }
 
-// rebuildCurrent puts a rebuilt file in the place of the one that is served, if its pages
-// are damaged or anyway is set. writing is held.
-func (b *Backend) rebuildCurrent(h *handle, faults []string, anyway bool) bool {
+// rebuildCurrent rebuilds and replaces the current file if its pages are damaged or force is
+// set. It reports whether it did. The caller must hold b.writing.
+func (b *Backend) rebuildCurrent(h *handle, faults []string, force bool) bool {
 	structure, found, err := b.verifyCurrent(h)
-	if err == nil && len(found) == 0 && !anyway {
+	if err == nil && len(found) == 0 && !force {
 		return false
 	}
 	if err == nil {
 		var next *handle
-		if next, err = b.replaceBy(structure, append(faults, found...), true); err == nil {
+		if next, err = b.replaceWith(structure, append(faults, found...), true); err == nil {
 			b.serve(h, next)
 			return true
 		}
@@ -67,12 +66,12 @@ func (b *Backend) rebuildCurrent(h *handle, faults []string, anyway bool) bool {
 	return false
 }
 
-// verifyCurrent reads all pages of the file that is served. writing is held.
+// verifyCurrent verifies all pages of the current file. The caller must hold b.writing.
 func (b *Backend) verifyCurrent(h *handle) (*boltfile.Structure, []string, error) {
 	if err := h.replaced.Load(); err != nil {
 		return nil, nil, *err
 	}
-	if err := b.checkPlace(h); err != nil {
+	if err := b.checkPath(h); err != nil {
 		return nil, nil, err
 	}
 	structure, err := verify(h.file)
@@ -82,16 +81,16 @@ func (b *Backend) verifyCurrent(h *handle) (*boltfile.Structure, []string, error
 	return structure, structureFaults(structure), nil
 }
 
-// serve lets calls use another file from now on. writing is held.
+// serve makes next the current file. The caller must hold b.writing.
 func (b *Backend) serve(old, next *handle) {
 	b.current.Store(next)
-	// Readers that began before read on in the old file, and closing waits for them.
+	// Current readers continue to use the old file, and close waits for them.
 	b.background.start(func() { _ = old.close() })
 }
 
-// Compact implements tokenstore.Backend. It rebuilds the file, so that it is no longer than what it holds, and returns its
-// length in bytes before and after. Changes wait meanwhile, which takes seconds for a
-// million tokens; requests don't.
+// Compact implements tokenstore.Backend. It rebuilds the file without its free pages and returns
+// its size in bytes before and after. Meanwhile changes wait, which takes seconds for a million
+// tokens; requests don't.
 func (b *Backend) Compact() (before, after int64, err error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -99,14 +98,14 @@ func (b *Backend) Compact() (before, after int64, err error) {
 	if err := b.check(h); err != nil {
 		return 0, 0, err
 	}
-	if err := h.settle(); err != nil {
+	if err := h.resync(); err != nil {
 		return 0, 0, fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
 	}
 	structure, faults, err := b.verifyCurrent(h)
 	if err != nil {
 		return 0, 0, err
 	}
-	next, err := b.replaceBy(structure, faults, len(faults) > 0)
+	next, err := b.replaceWith(structure, faults, len(faults) > 0)
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w: rebuilding the file: %w", tokenstore.ErrUnavailable, err)
 	}
@@ -123,9 +122,9 @@ func fileLength(file *os.File) int64 {
 	return info.Size()
 }
 
-// replaceBy rebuilds a file, opens the new one and puts it in the place of the store's. The
-// old one is kept next to it if keep is set.
-func (b *Backend) replaceBy(structure *boltfile.Structure, faults []string, keep bool) (h *handle, err error) {
+// replaceWith replaces the store's file with one rebuilt from structure, and opens it. If keep is
+// set, the old file is kept next to it.
+func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, keep bool) (h *handle, err error) {
 	path, err := realPath(b.path)
 	if err != nil {
 		return nil, err
@@ -148,7 +147,7 @@ func (b *Backend) replaceBy(structure *boltfile.Structure, faults []string, keep
 	}
 	var kept string
 	if keep {
-		kept, err = keepAside(path, damagedSuffix, now)
+		kept, err = preserve(path, damagedSuffix, now)
 	}
 	if err == nil {
 		err = os.Rename(draft, path)
@@ -166,8 +165,8 @@ func (b *Backend) replaceBy(structure *boltfile.Structure, faults []string, keep
 	return h, nil
 }
 
-// rebuildNextTo rebuilds a file into a new one next to the store's, with the owner and mode
-// of the store's file.
+// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with its owner and
+// mode.
 func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lost Losses, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
@@ -184,7 +183,7 @@ func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lo
 	return draft, lost, nil
 }
 
-// copyAccess gives a new file the owner and the mode of the one that it replaces.
+// copyAccess gives a new file the owner and mode of the file at path, if there is one.
 func copyAccess(path string, to *os.File) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -199,9 +198,9 @@ func copyAccess(path string, to *os.File) error {
 	return copyOwner(info, to)
 }
 
-// keepAside gives the file at path another name, next to it, and leaves it at path too, so
-// that the store is never missing.
-func keepAside(path, suffix string, now time.Time) (kept string, err error) {
+// preserve gives the file at path a second name next to it. The file also stays at path, so that
+// the store is never missing.
+func preserve(path, suffix string, now time.Time) (kept string, err error) {
 	name := path + suffix + now.UTC().Format("20060102T150405Z")
 	for n := 1; ; n++ {
 		kept = name
@@ -213,12 +212,12 @@ func keepAside(path, suffix string, now time.Time) (kept string, err error) {
 		case err == nil:
 			return kept, nil
 		case !errors.Is(err, fs.ErrExist):
-			return kept, copyTo(path, kept) // a file system without links
+			return kept, copyTo(path, kept) // the file system has no hard links
 		}
 	}
 }
 
-// copyTo copies a file to a new one.
+// copyTo copies the file at path to a new file.
 func copyTo(path, name string) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {

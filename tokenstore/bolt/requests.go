@@ -23,17 +23,18 @@ func (b *Backend) Request(key token.Digest) (request tokenstore.KeptRequest, err
 	return request, err
 }
 
-// checkRequest says whether a request is a repeat. One that can't be read may be.
+// checkRequest returns an error if a request is a repeat, or if it may be because the stored
+// request can't be decoded.
 func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	record := tx.Bucket(requestsBucket).Get(request.Key[:])
 	if record == nil {
 		return nil
 	}
-	kept, err := tokenstore.DecodeRequest(request.Key, record)
+	stored, err := tokenstore.DecodeRequest(request.Key, record)
 	if err != nil {
 		return err
 	}
-	if request.Time.Sub(kept.Time) < tokenstore.RequestRetention {
+	if request.Time.Sub(stored.Time) < tokenstore.RequestRetention {
 		return tokenstore.ErrRepeated
 	}
 	return nil
@@ -41,12 +42,12 @@ func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 
 func putRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	if old := tx.Bucket(requestsBucket).Get(request.Key[:]); old != nil {
-		// One that is no longer kept. Its key in requested would take the new one along.
-		kept, err := tokenstore.DecodeRequest(request.Key, bytes.Clone(old))
+		// The old request has expired. With its key in requested, Prune would delete the new one.
+		expired, err := tokenstore.DecodeRequest(request.Key, bytes.Clone(old))
 		if err != nil {
 			return err
 		}
-		if err := tx.Bucket(requestedBucket).Delete(requestedKey(&kept)); err != nil {
+		if err := tx.Bucket(requestedBucket).Delete(requestedKey(&expired)); err != nil {
 			return err
 		}
 	}

@@ -13,25 +13,24 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// Restore puts a backup in the place of the store at path, which no process may have
-// open; one that has is a [*LockedError]. The backup is checked first and stays as it is.
-// The new file has the owner and the mode of the one that was there. That one is kept next
-// to it, under the name that is returned; it is "" if there was none. After an error the
-// old store is still there.
+// Restore replaces the store at path with a backup, which it checks first and doesn't change. If
+// another process has the store open, it returns a [*LockedError]. The new file has the owner and
+// mode of the old one. The old one is kept next to it, and Restore returns its path, or "" if
+// there was no store. If Restore fails, the old store is still at path.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
-		return "",
-			fmt.Errorf(
-				"the backup %s can't be opened, or not by this user: copy it to where the user that Caddy runs as may read and write it, and restore that: %w", backup, fs.ErrPermission)
+		return "", fmt.Errorf("the backup %s can't be opened by this user: "+
+			"copy it to where the user that Caddy runs as can read and write it, and restore the copy: %w",
+			backup, fs.ErrPermission)
 	}
 	if err != nil {
 		return "", err
 	}
 	if len(report.Problems) > 0 {
-		return "",
-			fmt.Errorf(
-				"the backup %s is damaged and not restored; take another one, or first run caddy api-token repair %s: %s", backup, backup, strings.Join(report.Problems, "; "))
+		return "", fmt.Errorf("the backup %s is damaged and was not restored; "+
+			"use another one, or first run caddy api-token repair %s: %s",
+			backup, backup, strings.Join(report.Problems, "; "))
 	}
 	if path, err = realPath(path); err != nil {
 		return "", fmt.Errorf("restoring token store: %w", err)
@@ -50,7 +49,7 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 	return kept, nil
 }
 
-// realPath follows links, so that the store is replaced and not a link to it.
+// realPath resolves symbolic links, so that the store is replaced and not a link to it.
 func realPath(path string) (string, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,8 +73,8 @@ func sameFile(a, b string) (bool, error) {
 	return err == nil && os.SameFile(first, second), err
 }
 
-// reserve makes sure that no process has the store open, whatever is in the file, and that
-// none opens it until it is released.
+// reserve locks the store at path, whatever the file contains, until release is called. If there
+// is no file, it creates the directory.
 func reserve(path string) (release func() error, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,8 +89,8 @@ func reserve(path string) (release func() error, err error) {
 	return file.Close, nil
 }
 
-// restore rebuilds the backup next to the store, so that the change of names is all that
-// has to succeed in the end.
+// restore rebuilds the backup into a draft next to the store, so that in the end only renames
+// must succeed.
 func restore(backup, path string, now time.Time) (kept string, err error) {
 	file, err := os.Open(backup)
 	if err != nil {
@@ -110,17 +109,16 @@ func restore(backup, path string, now time.Time) (kept string, err error) {
 	return replaceFile(draft, path, now)
 }
 
-// replaceFile puts a new file in the place of a store, and keeps the old one and what
-// belongs to it.
+// replaceFile renames draft to path. It keeps the old store and its journal under other names.
 func replaceFile(draft, path string, now time.Time) (kept string, err error) {
 	name := path + now.UTC().Format(".replaced-20060102T150405Z")
 	if _, err := os.Lstat(path); err == nil {
-		if kept, err = keepAside(path, ".replaced-", now); err != nil {
+		if kept, err = preserve(path, ".replaced-", now); err != nil {
 			return "", err
 		}
 		name = kept
 	}
-	// What a killed process counted belongs to the store that is replaced.
+	// The counts of a killed process belong to the old store.
 	for _, suffix := range []string{journalSuffix, countersSuffix} {
 		if err := os.Rename(path+suffix, name+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -142,19 +140,19 @@ func copyFile(to *os.File, name string) error {
 	return err
 }
 
-// Repaired is what [Repair] did.
+// Repaired is the result of [Repair].
 type Repaired struct {
-	// Faults say what was wrong; none is a sound store, which is left as it is.
+	// Faults describes the damage. It is empty for a sound store, which Repair doesn't change.
 	Faults []string
-	// Lost is what could not be read.
+	// Lost lists the records that could not be read.
 	Lost Losses
-	// Kept is the name under which the damaged file is kept.
+	// Kept is the path of the damaged file.
 	Kept string
 }
 
-// Repair rebuilds the store at path, which no process may have open, if anything is wrong
-// with it. The damaged file is kept. Unlike [Open] it accepts one valid meta page,
-// though the last change may then be missing.
+// Repair rebuilds the store at path if it is damaged, and keeps the damaged file. If another
+// process has the store open, it returns a [*LockedError]. Unlike [Open], it accepts a file with
+// only one valid meta page, although the last change may then be missing.
 func Repair(path string, now time.Time) (done Repaired, err error) {
 	if path, err = realPath(path); err != nil {
 		return done, fmt.Errorf("repairing token store: %w", err)
@@ -176,7 +174,7 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 	}
 	content, missing, err := boltfile.ReadDamaged(file, info.Size())
 	if errors.Is(err, boltfile.ErrDamaged) {
-		return done, fmt.Errorf("token store %s: the file is %w, so nothing in it can be found; restore a backup",
+		return done, fmt.Errorf("token store %s: the file is %w and can't be repaired; restore a backup",
 			path, err)
 	}
 	if err != nil {
@@ -198,7 +196,7 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 		}
 		done.Faults = append(done.Faults, "records are damaged")
 	}
-	if done.Kept, err = keepAside(path, damagedSuffix, now); err != nil {
+	if done.Kept, err = preserve(path, damagedSuffix, now); err != nil {
 		return done, fmt.Errorf("repairing token store %s: %w", path, err)
 	}
 	if err := os.Rename(draft, path); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// recordBuckets are the buckets whose entries are copied, with what tells a sound one.
+// recordBuckets has the buckets whose entries are copied. Its functions report whether an entry
+// is a valid entry of the bucket.
 var recordBuckets = map[string]func(key, value []byte) bool{
 	string(tokensBucket): func(key, value []byte) bool {
 		if len(key) != len(token.ID{}) {
@@ -22,7 +23,7 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 	string(digestsBucket): func(key, value []byte) bool {
 		id, err := entryID(value)
 		if err == nil {
-			_, err = token.ParseID(id.String()) // other records may have that length
+			_, err = token.ParseID(id.String()) // other records may have the same length
 		}
 		return err == nil && len(key) == len(token.Digest{})
 	},
@@ -64,7 +65,7 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 	string(flushBucket): func(key, _ []byte) bool { return bytes.Equal(key, stateKey) },
 }
 
-// salvage collects the records of the buckets that are not sound.
+// salvage finds the records of the buckets that are not sound.
 func (r *rebuilder) salvage() {
 	r.salvaged = make(map[string][]entry)
 	for _, name := range missingBuckets(r.source.File()) {
@@ -80,11 +81,11 @@ func (r *rebuilder) salvage() {
 	}
 	for key, value := range r.source.Salvage() {
 		for name := range r.salvaged {
-			if sound := recordBuckets[name]; sound != nil && sound(key, value) {
+			if valid := recordBuckets[name]; valid != nil && valid(key, value) {
 				r.salvaged[name] = append(r.salvaged[name], entry{bytes.Clone(key), bytes.Clone(value)})
 			}
 		}
-		// The record of a token or its usage that is damaged tells that there was one.
+		// A damaged token or usage record still shows that the token existed.
 		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) &&
 			!recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) {
 			r.salvaged[string(tokensBucket)] = append(tokens, entry{bytes.Clone(key), lostRecord})
@@ -97,8 +98,8 @@ func (r *rebuilder) salvage() {
 	}
 }
 
-// entries yields the entries of a bucket in the order of their keys. err is set if it ends
-// early.
+// entries yields the entries of a bucket in key order. If it can't yield all of them, it sets
+// *err.
 func (r *rebuilder) entries(bucket []byte, err *error) iter.Seq2[[]byte, []byte] {
 	salvaged, ok := r.salvaged[string(bucket)]
 	if !ok {

@@ -9,14 +9,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Scan implements tokenstore.Backend. Tokens and usage are kept in the same order,
-// so both are read from their beginning to their end, without a look-up each.
+// Scan implements tokenstore.Backend. Tokens and usage have the same keys, so Scan walks both
+// buckets in parallel instead of looking up each usage record.
 func (b *Backend) Scan(after token.ID, yield func(*token.Token, tokenstore.Usage) bool) error {
 	return b.view(func(tx *bbolt.Tx) error {
 		var reader tokenstore.Reader
 		tokens, used := tx.Bucket(tokensBucket).Cursor(), tx.Bucket(usageBucket).Cursor()
 		usedKey, usage := used.Seek(after[:])
-		for key, record := behindKey(tokens, after[:]); key != nil; key, record = tokens.Next() {
+		for key, record := seekAfter(tokens, after[:]); key != nil; key, record = tokens.Next() {
 			if len(key) != len(after) {
 				continue
 			}
@@ -30,7 +30,7 @@ func (b *Backend) Scan(after token.ID, yield func(*token.Token, tokenstore.Usage
 			}
 			var total tokenstore.Usage
 			if bytes.Equal(usedKey, key) {
-				total, _ = reader.Usage(id, usage) // a damaged record counts as none
+				total, _ = reader.Usage(id, usage) // zero if damaged
 			}
 			if !yield(tok, total) {
 				return nil

@@ -28,7 +28,7 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
-	// These are missing until they have an entry.
+	// These are created with their first entry.
 	endedBucket = []byte("ended")
 	flushBucket = []byte("flush")
 
@@ -38,28 +38,29 @@ var (
 	versionKey   = []byte("version")
 	recordedKey  = []byte("recorded")
 	stateKey     = []byte("state")
-	// wholeKey is missing until there is a day that is over for long.
+	// wholeKey is missing until the hours of a day have been added up.
 	wholeKey = []byte("whole")
-	// identityKey is missing in stores of earlier versions until they are first opened.
+	// identityKey is missing in stores of earlier versions until this version opens them.
 	identityKey = []byte("identity")
-	// transactionKey has the number of the transaction that wrote the root page. It is
-	// missing in stores of earlier versions until they are first written.
+	// transactionKey holds the number of the transaction that wrote the root page. It is missing
+	// in stores of earlier versions until this version writes to them.
 	transactionKey = []byte("transaction")
 )
 
-// putTransaction notes by which transaction the root page is written.
+// putTransaction stores the number of the transaction, which writes the root page.
 func putTransaction(tx *bbolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(transactionKey, binary.BigEndian.AppendUint64(nil, uint64(tx.ID())))
 }
 
-// metaKeys are the keys of the meta bucket but format and version.
+// metaKeys are the keys of the meta bucket that a rebuild copies.
 var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identityKey}
 
-// buckets are those that every store has, in addition to meta.
+// buckets are the buckets that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,
 	requestsBucket, requestedBucket}
 
-func makeSchema(tx *bbolt.Tx) error {
+// createSchema creates the buckets of a new store.
+func createSchema(tx *bbolt.Tx) error {
 	for _, name := range buckets {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
@@ -77,7 +78,7 @@ func makeSchema(tx *bbolt.Tx) error {
 		putTransaction(tx))
 }
 
-// putIdentity gives a store a random name, by which its journal is recognized.
+// putIdentity gives a store a random identity, by which it recognizes its journal.
 func putIdentity(meta *bbolt.Bucket) error {
 	identity := make([]byte, identityLength)
 	_, _ = rand.Read(identity) // never fails
@@ -102,7 +103,8 @@ func checkFormat(format, version []byte) error {
 	}
 	if v := binary.BigEndian.Uint32(version); v != schemaVersion {
 		return fmt.Errorf(
-			"the file has schema version %d and this Mollygate knows %d: run the Mollygate that wrote it, or a newer one", v, schemaVersion)
+			"the file has schema version %d, but this Mollygate supports version %d: "+
+				"run the Mollygate that wrote it, or a newer one", v, schemaVersion)
 	}
 	return nil
 }

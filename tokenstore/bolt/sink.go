@@ -6,21 +6,21 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// sink writes many entries into a new store, most of them in the order of their keys.
+// sink writes many entries to a new store, mostly in key order.
 type sink struct {
 	db *bbolt.DB
 	tx *bbolt.Tx
-	n  int // entries in the transaction
+	n  int // number of entries written in tx
 }
 
 const (
-	// sinkLimit is how many entries a transaction has at most.
+	// sinkLimit is the maximum number of entries per transaction.
 	sinkLimit = 50_000
-	// sinkFill is how full pages become. The rest is for entries that are added later.
+	// sinkFill is the fill percentage of pages. The rest is for entries added later.
 	sinkFill = 0.9
 )
 
-// bucket returns a bucket in the present transaction.
+// bucket returns a bucket in the current transaction, and begins one if necessary.
 func (s *sink) bucket(name []byte) (*bbolt.Bucket, error) {
 	if s.tx == nil {
 		tx, err := s.db.Begin(true)
@@ -36,7 +36,7 @@ func (s *sink) bucket(name []byte) (*bbolt.Bucket, error) {
 	return bucket, err
 }
 
-// put writes an entry.
+// put writes an entry. If the transaction is full, put commits it first.
 func (s *sink) put(name, key, value []byte) error {
 	if s.n >= sinkLimit {
 		if err := s.commit(); err != nil {
@@ -48,10 +48,10 @@ func (s *sink) put(name, key, value []byte) error {
 		return err
 	}
 	s.n++
-	return bucket.Put(key, bytes.Clone(value)) // which bbolt keeps until the commit
+	return bucket.Put(key, bytes.Clone(value)) // bbolt retains the value until the commit
 }
 
-// get returns a value, or nil if there is no such entry.
+// get returns a value, or nil if the key doesn't exist.
 func (s *sink) get(name, key []byte) ([]byte, error) {
 	bucket, err := s.bucket(name)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *sink) get(name, key []byte) ([]byte, error) {
 	return bucket.Get(key), nil
 }
 
-// delete removes an entry.
+// delete deletes an entry.
 func (s *sink) delete(name, key []byte) error {
 	bucket, err := s.bucket(name)
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *sink) setSequence(name []byte, sequence uint64) error {
 	return bucket.SetSequence(sequence)
 }
 
-// commit ends the present transaction.
+// commit commits the current transaction, if there is one.
 func (s *sink) commit() error {
 	tx := s.tx
 	if s.tx = nil; tx == nil {
@@ -87,7 +87,7 @@ func (s *sink) commit() error {
 	return tx.Commit()
 }
 
-// rollback gives the present transaction up.
+// rollback rolls back the current transaction, if there is one.
 func (s *sink) rollback() {
 	if s.tx != nil {
 		_ = s.tx.Rollback()

@@ -28,8 +28,8 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 	return state, err
 }
 
-// flushState returns the state of the flushes. For a damaged one it returns the zero
-// FlushState, with which no journal is replayed.
+// flushState returns the flush state. If its record is damaged, it returns the zero FlushState,
+// with which no journal is replayed.
 func flushState(tx *bbolt.Tx) (state tokenstore.FlushState) {
 	if bucket := tx.Bucket(flushBucket); bucket != nil {
 		state, _ = tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey))
@@ -66,7 +66,7 @@ func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry)
 	})
 }
 
-// recordTime keeps the newest time seen.
+// recordTime stores now if it is after the recorded time.
 func recordTime(tx *bbolt.Tx, now time.Time) error {
 	recorded, err := decodeTime(tx.Bucket(metaBucket).Get(recordedKey))
 	if err != nil || !now.After(recorded) {
@@ -87,7 +87,7 @@ func decodeTime(value []byte) (time.Time, error) {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), nil
 }
 
-// optionalTime returns a time that need not be there, or zero.
+// optionalTime decodes a time, or returns zero if value is nil.
 func optionalTime(value []byte) (time.Time, error) {
 	if value == nil {
 		return time.Time{}, nil

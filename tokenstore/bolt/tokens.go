@@ -15,7 +15,7 @@ import (
 // Token implements tokenstore.Backend.
 func (b *Backend) Token(id token.ID) (token *token.Token, err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
-		token, err = vouched(tx, id)
+		token, err = readToken(tx, id)
 		return err
 	})
 	return token, err
@@ -34,7 +34,7 @@ func (b *Backend) IDOf(digest token.Digest) (id token.ID, err error) {
 	return id, err
 }
 
-// digestEntry is what is kept in digests for a token's record.
+// digestEntry returns the entry in digests for a token's record.
 func digestEntry(id token.ID, record []byte) []byte {
 	sum := tokenstore.RecordChecksum(record)
 	return append(id[:], sum[:]...)
@@ -45,7 +45,7 @@ const entryLength = len(token.ID{}) + 4
 
 func entryID(entry []byte) (id token.ID, err error) {
 	if len(entry) != entryLength {
-		return id, fmt.Errorf("%w: the entry of its digest is too short or too long", token.ErrDamaged)
+		return id, fmt.Errorf("%w: its digest entry has the wrong length", token.ErrDamaged)
 	}
 	copy(id[:], entry)
 	return id, nil
@@ -54,12 +54,13 @@ func entryID(entry []byte) (id token.ID, err error) {
 // lostRecord is the record of a token that a rebuild could not copy.
 var lostRecord = []byte{0}
 
-// errLost is the error for such a token.
+// errLost is the error for a token whose record is lostRecord.
 var errLost = fmt.Errorf("%w: it was lost when the token store was rebuilt; delete it, or restore a backup",
 	token.ErrDamaged)
 
-// vouched reads a token and makes sure that its record is the newest.
-func vouched(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
+// readToken returns a token after checking that its record is current: the entry of the token's
+// digest must contain the checksum of the record.
+func readToken(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 	record := tx.Bucket(tokensBucket).Get(id[:])
 	if record == nil {
 		return nil, tokenstore.ErrNotFound
@@ -72,16 +73,16 @@ func vouched(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 		return nil, err
 	}
 	if !bytes.Equal(tx.Bucket(digestsBucket).Get(tok.Digest[:]), digestEntry(id, record)) {
-		return nil, fmt.Errorf("%w: it isn't the record that its digest is kept for", token.ErrDamaged)
+		return nil, fmt.Errorf("%w: it doesn't match its digest entry", token.ErrDamaged)
 	}
 	return tok, nil
 }
 
-// apply makes one change. The error it returns is about the file; what the change
-// itself says is p.err.
+// apply makes one change. It returns an error only for failures of the file, and sets p.err if
+// the change is refused.
 func apply(tx *bbolt.Tx, p *pending) error {
 	p.token, p.err, p.damaged = nil, nil, false
-	old, err := vouched(tx, p.id)
+	old, err := readToken(tx, p.id)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		old = nil
@@ -134,7 +135,7 @@ func apply(tx *bbolt.Tx, p *pending) error {
 	return appendAudit(tx, changed.Audit)
 }
 
-// checkDigests makes sure that no other token is found by the token's digests.
+// checkDigests returns an error if another token has one of the token's digests.
 func checkDigests(tx *bbolt.Tx, token *token.Token) error {
 	for _, digest := range token.Digests() {
 		entry := tx.Bucket(digestsBucket).Get(digest[:])
@@ -145,7 +146,7 @@ func checkDigests(tx *bbolt.Tx, token *token.Token) error {
 	return nil
 }
 
-// remove deletes a token from the file, and its usage if withUsage is set.
+// remove deletes a token, and its usage if withUsage is set.
 func remove(tx *bbolt.Tx, old *token.Token, withUsage bool, now time.Time) error {
 	if old.Damaged {
 		return removeDamaged(tx, old.ID, now)
@@ -163,16 +164,16 @@ func remove(tx *bbolt.Tx, old *token.Token, withUsage bool, now time.Time) error
 	return err
 }
 
-// removeDamaged deletes a token whose record can't be read, and what leads to it, which
-// has to be looked for: that takes a tenth of a second for a million tokens.
+// removeDamaged deletes a token whose record can't be read. To find its index entries it scans
+// the indexes, which takes a tenth of a second for a million tokens.
 //
-// Its secrets are kept as ended ones: the token may have been imported, and then Mollymawk
-// still accepts them.
+// It stores the token's secrets as ended: the token may have been imported, and Mollymawk would
+// still accept them.
 func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 	err := errors.Join(tx.Bucket(tokensBucket).Delete(id[:]), removeUsage(tx, id))
 	for _, index := range []struct {
 		bucket []byte
-		leads  func(key, value []byte) bool
+		match  func(key, value []byte) bool
 	}{
 		{createdBucket, func(key, _ []byte) bool { return bytes.HasSuffix(key, id[:]) }},
 		{expiresBucket, func(key, _ []byte) bool { return bytes.HasSuffix(key, id[:]) }},
@@ -181,7 +182,7 @@ func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 		var keys [][]byte
 		bucket := tx.Bucket(index.bucket)
 		err = errors.Join(err, bucket.ForEach(func(key, value []byte) error {
-			if index.leads(key, value) {
+			if index.match(key, value) {
 				keys = append(keys, bytes.Clone(key))
 			}
 			return nil

@@ -16,11 +16,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestNoSecretInTheFile looks for what is presented in what is stored (LOG-14).
-func TestNoSecretInTheFile(t *testing.T) {
+// TestNoSecretInFile looks for what is presented in what is stored (LOG-14).
+func TestNoSecretInFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s := storeOver(t, mustOpen(t, path))
+	s := openStore(t, mustOpen(t, path))
 	_, secret, err := s.Create(testPolicy,
 		token.Draft{Kind: token.KindAdmin, Name: "x", Expiry: token.Expiry{NeverExpires: true}}, testActor)
 	check(t, err)
@@ -38,17 +38,17 @@ func TestNoSecretInTheFile(t *testing.T) {
 	}
 }
 
-// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipped bit
-// in a page number would: its records are sound, but say that a revoked token is
+// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipTarget bit
+// in a page number would: its records are sound, but printLine that a revoked token is
 // active and a deleted one is there.
 func TestOutdatedRecord(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	revoked, deleted, rotated, same := makeToken(t, s), makeToken(t, s), makeToken(t, s), makeToken(t, s)
 	var records [][]byte
-	tokens := []made{revoked, deleted, rotated, same}
+	tokens := []testToken{revoked, deleted, rotated, same}
 	check(t, b.view(func(tx *bbolt.Tx) error {
 		for _, token := range tokens {
 			records = append(records, bytes.Clone(tx.Bucket(tokensBucket).Get(token.ID[:])))
@@ -67,7 +67,7 @@ func TestOutdatedRecord(t *testing.T) {
 		return nil
 	}))
 	for name, c := range map[string]struct {
-		made
+		testToken
 		want error
 	}{
 		// The secrets of the deleted token and of the rotated one are forgotten in

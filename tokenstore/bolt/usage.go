@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Usage implements tokenstore.Backend. It takes one look-up a day.
+// Usage implements tokenstore.Backend. It costs one lookup per day.
 func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState,
 	err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
@@ -40,10 +40,10 @@ func savedUsage(tx *bbolt.Tx, id token.ID) (tokenstore.Usage, error) {
 
 // SaveUsage implements tokenstore.Backend.
 func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState,
-	came iter.Seq2[token.ID, tokenstore.Usage]) error {
+	usages iter.Seq2[token.ID, tokenstore.Usage]) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		for id, more := range came {
-			if err := addUsage(tx, id, more); err != nil {
+		for id, usage := range usages {
+			if err := addUsage(tx, id, usage); err != nil {
 				return err
 			}
 		}
@@ -51,13 +51,13 @@ func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState,
 	})
 }
 
-// addUsage adds what came to the usage of a token.
-func addUsage(tx *bbolt.Tx, id token.ID, more tokenstore.Usage) error {
+// addUsage adds to the usage of a token, if the token exists.
+func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
 	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
 		return nil
 	}
-	saved, _ := savedUsage(tx, id) // one that can't be read starts at zero
-	usage := saved.Plus(more)
+	saved, _ := savedUsage(tx, id) // zero if it can't be read
+	usage := saved.Plus(added)
 	for i := range len(usage.Days) - 1 {
 		if err := addDay(tx, id, usage.Days[i]); err != nil {
 			return err
@@ -66,11 +66,11 @@ func addUsage(tx *bbolt.Tx, id token.ID, more tokenstore.Usage) error {
 	return tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage))
 }
 
-// A day's key is the day and the token's id, so that days are removed in the order
-// in which they end, and what is written at one time lies together.
+// The key of a day record is the day and the token's ID. Records that are deleted at the same time
+// are therefore adjacent, as are those that are written at the same time.
 const dayKeyLength = 4 + len(token.ID{})
 
-// dayKey keeps the order of days, also of those before 1970.
+// dayKey returns the key of a day record. Keys sort by day, including days before 1970.
 func dayKey(day tokenstore.Day, id token.ID) []byte {
 	key := binary.BigEndian.AppendUint32(make([]byte, 0, dayKeyLength), uint32(day)^1<<31)
 	return append(key, id[:]...)
@@ -80,16 +80,16 @@ func keyDay(key []byte) tokenstore.Day {
 	return tokenstore.Day(binary.BigEndian.Uint32(key) ^ 1<<31)
 }
 
-// addDay adds to a day that is over.
+// addDay adds to the record of a past day.
 func addDay(tx *bbolt.Tx, id token.ID, day tokenstore.DayUsage) error {
-	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged one is replaced
+	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged record is replaced
 		day = saved.Plus(day)
 	}
 	key := dayKey(day.Day, id)
 	return tx.Bucket(daysBucket).Put(key, tokenstore.EncodeDay(key, day))
 }
 
-// savedDay returns a day that is over, unless it is missing or damaged.
+// savedDay returns the record of a past day, unless it is missing or damaged.
 func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsage, bool) {
 	key := dayKey(day, id)
 	record := tx.Bucket(daysBucket).Get(key)
@@ -100,7 +100,7 @@ func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsag
 	return saved, err == nil
 }
 
-// removeUsage forgets all of a token's usage.
+// removeUsage deletes all usage of a token.
 func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {
@@ -111,7 +111,7 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	return tx.Bucket(usageBucket).Delete(id[:])
 }
 
-// removeDays takes two look-ups for each day of which anything is kept.
+// removeDays deletes a token's day records. It costs two lookups for each day that has records.
 func removeDays(days *bbolt.Bucket, id token.ID) error {
 	var keys [][]byte
 	cursor := days.Cursor()

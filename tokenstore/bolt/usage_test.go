@@ -48,7 +48,7 @@ func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 func TestCheckDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	tok := makeToken(t, s)
 	save(t, b,
 		map[token.ID]tokenstore.Usage{

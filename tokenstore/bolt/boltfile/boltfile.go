@@ -1,22 +1,21 @@
 // Package boltfile reads bbolt files without opening them with bbolt.
 //
-// bbolt trusts the file it opens: a wrong page number or length ends the process, or
-// makes bbolt return data from the wrong page, and the next write spreads the damage.
-// [Read] checks what nothing works without, the two meta pages. [File.Verify] reads every
-// page, and its [Structure] returns what can be read of a damaged file. Nothing here
-// writes, locks or maps the file, and nothing panics or loops, whatever the file holds.
+// bbolt trusts the file it opens: a wrong page number or length crashes the process, or makes
+// bbolt return data from the wrong page, and the next write spreads the damage. [Read] checks the
+// two meta pages. [File.Verify] checks every page, and returns a [Structure] that gives access to
+// the readable parts of a damaged file. The package never writes, locks or maps the file. Whatever
+// the file contains, it doesn't panic or loop.
 //
 // # Format
 //
-// A file has pages of one size, which is a power of two. The first two are meta
-// pages. The one with the higher transaction number counts; it names the page of
-// the root bucket and the page of the list of free pages. A bucket is a tree of
-// branch and leaf pages, whose leaf pages are all on one level. The entries of the
-// root bucket are the other buckets. A small bucket has no page of its own: its
-// only leaf page is kept inside its entry. Numbers are in the machine's byte order.
+// A file consists of pages of equal size, a power of two. The first two are meta pages. The one
+// with the higher transaction number is current; it has the page numbers of the root bucket and
+// of the list of free pages. A bucket is a tree of branch and leaf pages, with all leaf pages at
+// the same level. The entries of the root bucket are the other buckets. A small bucket has no
+// pages of its own: its only leaf page is inside its entry. Numbers are in the machine's byte
+// order.
 //
-// bbolt keeps no checksum of keys and values, so nothing here checks what they
-// hold.
+// bbolt has no checksums of keys and values, so this package can't check their content.
 package boltfile
 
 import (
@@ -28,12 +27,11 @@ import (
 )
 
 var (
-	// ErrEmpty is the error for a file without a single byte.
+	// ErrEmpty is the error for a file of 0 bytes.
 	ErrEmpty = errors.New("empty")
 	// ErrNotBolt is the error for a file that bbolt did not write.
 	ErrNotBolt = errors.New("not a bbolt file")
-	// ErrDamaged is the error for a file that contradicts itself. It is wrapped in an
-	// error that describes the damage.
+	// ErrDamaged is wrapped by the errors that describe damage.
 	ErrDamaged = errors.New("damaged")
 )
 
@@ -44,15 +42,15 @@ func damaged(format string, args ...any) error {
 // File is a bbolt file whose meta pages are valid.
 type File struct {
 	pages pages
-	// root is all pages of the root bucket, as far as they can be read.
+	// root has the readable pages of the root bucket.
 	root    []page
 	rootErr error
 	free    freelist
 	freeErr error
 }
 
-// Read reads a file of size bytes that nobody writes to. It returns one of the
-// package's errors if the two meta pages are not both valid.
+// Read reads a file of size bytes. No process may be writing to it. Read returns one of the
+// package's errors unless both meta pages are valid.
 func Read(r io.ReaderAt, size int64) (*File, error) {
 	meta, err := readMetas(r).newest(size)
 	if err != nil {
@@ -61,9 +59,9 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	return read(r, meta), nil
 }
 
-// ReadDamaged is like Read, but one valid meta page is enough, and the file may be shorter
-// than it should be. The last transaction may then be missing, and missing is the error
-// that Read returns.
+// ReadDamaged is like [Read], but requires only one valid meta page and accepts a truncated file.
+// In these cases the last transaction may be missing, and missing is the error that Read would
+// return.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)
@@ -76,9 +74,8 @@ func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	return read(r, meta), missing, nil
 }
 
-// ReadShared is like Read, for a file that another process may be writing to. It
-// starts over if a commit came between, up to four times. It can also return an
-// error of [os.File.Stat].
+// ReadShared is like [Read], for a file that another process may be writing to. It retries up to
+// four times if a commit interferes. It also returns errors of [os.File.Stat].
 func ReadShared(file *os.File) (*File, error) {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
@@ -105,8 +102,8 @@ func read(r io.ReaderAt, meta metaPage) *File {
 	return f
 }
 
-// Err returns an [ErrDamaged] if the root bucket or the list of free pages can't be read.
-// Other pages are not looked at.
+// Err returns an error that wraps [ErrDamaged] if the root bucket or the list of free pages can't
+// be read. It doesn't check other pages.
 func (f *File) Err() error {
 	if f.rootErr != nil {
 		return f.rootErr
@@ -117,7 +114,7 @@ func (f *File) Err() error {
 // Transaction returns the number of the last transaction.
 func (f *File) Transaction() uint64 { return f.pages.meta.transaction }
 
-// HasBucket reports whether the root has a bucket of this name.
+// HasBucket reports whether the root has a bucket with this name.
 func (f *File) HasBucket(name []byte) bool {
 	_, ok := f.bucket(name)
 	return ok
@@ -134,9 +131,8 @@ func (f *File) Buckets() (names []string) {
 	return names
 }
 
-// Get returns a value from a small bucket, one that is kept inside its entry. It
-// returns nil if there is no such key or bucket, or if the bucket has pages of its
-// own.
+// Get returns a value from a small bucket, stored inside its entry. It returns nil if there is no
+// such key or bucket, or if the bucket has its own pages.
 func (f *File) Get(bucket, key []byte) []byte {
 	entry, ok := f.bucket(bucket)
 	if !ok || len(entry) < bucketLength || byteOrder.Uint64(entry) != 0 {
@@ -155,7 +151,7 @@ func (f *File) Sequence(bucket []byte) uint64 {
 	return byteOrder.Uint64(entry[8:])
 }
 
-// bucket returns the entry of a bucket in the root.
+// bucket returns a bucket's entry in the root.
 func (f *File) bucket(name []byte) (entry []byte, ok bool) {
 	for _, p := range f.root {
 		if e, ok := find(p.content, name); ok {
@@ -165,7 +161,7 @@ func (f *File) bucket(name []byte) (entry []byte, ok bool) {
 	return nil, false
 }
 
-// find looks for a key in a leaf page, which may hold anything.
+// find returns the entry of a key in a leaf page. The page may be damaged.
 func find(content, key []byte) (element, bool) {
 	elements, _ := leafElements(content, 0)
 	for _, e := range elements {

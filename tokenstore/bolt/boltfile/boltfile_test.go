@@ -17,7 +17,7 @@ import (
 
 const pageSize = 1024
 
-// Offsets in a meta page, behind the header of the page.
+// Offsets of fields in a meta page, including the page header.
 const (
 	meta             = 16
 	metaPageSize     = meta + 8
@@ -34,7 +34,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// makeFile returns the content of a file that bbolt made.
+// makeFile returns the content of a file created by bbolt.
 func makeFile(t testing.TB, options bbolt.Options, fill ...func(*bbolt.Tx) error) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "test.db")
@@ -51,7 +51,7 @@ func makeFile(t testing.TB, options bbolt.Options, fill ...func(*bbolt.Tx) error
 	return raw
 }
 
-// bucket makes a bucket with as many entries of 100 bytes.
+// bucket returns a function that creates a bucket with the given number of entries of 100 bytes.
 func bucket(name string, entries int) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(name))
@@ -70,7 +70,7 @@ func read(raw []byte) (*boltfile.File, error) {
 	return boltfile.Read(bytes.NewReader(raw), int64(len(raw)))
 }
 
-// verify returns the error of reading a file, or its first fault, or nil.
+// verify returns err, or else the first fault of f, or nil.
 func verify(f *boltfile.File, err error) error {
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func TestBuckets(t *testing.T) {
 	check(t, verify(f, err))
 	for name, want := range map[string]bool{"large": true, "small": true, "gone": false, "": false} {
 		if f.HasBucket([]byte(name)) != want {
-			t.Errorf("bucket %q: not %v", name, want)
+			t.Errorf("HasBucket(%q) = %v", name, !want)
 		}
 	}
 	for _, c := range []struct {
@@ -97,7 +97,7 @@ func TestBuckets(t *testing.T) {
 	}{
 		{"small", "key 0000", make([]byte, 100)},
 		{"small", "key 0001", nil},
-		{"large", "key 0000", nil}, // it has pages of its own
+		{"large", "key 0000", nil}, // it has its own pages
 		{"gone", "key 0000", nil},
 	} {
 		if got := f.Get([]byte(c.bucket), []byte(c.key)); !bytes.Equal(got, c.want) {
@@ -106,8 +106,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestRootOfSeveralPages: small buckets may together outgrow the page of the root
-// that they are kept in, so that the root becomes a tree of its own.
+// TestRootOfSeveralPages verifies that a root with several pages is read. Small buckets are stored
+// inside the root, and together they can outgrow its page.
 func TestRootOfSeveralPages(t *testing.T) {
 	t.Parallel()
 	small := func(n int) (fill []func(*bbolt.Tx) error) {
@@ -120,7 +120,7 @@ func TestRootOfSeveralPages(t *testing.T) {
 	check(t, verify(f, err))
 	for i := range 50 {
 		if name := fmt.Appendf(nil, "bucket %d", i); !f.HasBucket(name) || f.Get(name, []byte("key 0000")) == nil {
-			t.Errorf("%s isn't found", name)
+			t.Errorf("%s not found", name)
 		}
 	}
 	f, err = read(makeFile(t, bbolt.Options{}, small(1000)...))
@@ -130,10 +130,10 @@ func TestRootOfSeveralPages(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestErrors(t *testing.T) {
 	t.Parallel()
 	whole := makeFile(t, bbolt.Options{}, bucket("large", 200), bucket("freed", 200), remove("freed"))
-	// newer is where the meta page that counts begins, and older the other.
+	// newer is the offset of the current meta page, and older that of the other one.
 	newer, older := 0, pageSize
 	if whole[pageSize+metaTransactions] > whole[metaTransactions] {
 		newer, older = older, newer
@@ -149,22 +149,22 @@ func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		raw  []byte
 		want error
-		says string
+		text string
 	}{
 		"nothing":            {nil, boltfile.ErrEmpty, ""},
 		"text":               {bytes.Repeat([]byte("bbolt\n"), 1000), boltfile.ErrNotBolt, ""},
 		"zeros":              {make([]byte, 8*pageSize), boltfile.ErrNotBolt, ""},
-		"cut off early":      {whole[:79], boltfile.ErrNotBolt, ""},
-		"cut off":            {whole[:3*pageSize], boltfile.ErrDamaged, "pages of 1024 are expected"},
+		"truncated early":    {whole[:79], boltfile.ErrNotBolt, ""},
+		"truncated":          {whole[:3*pageSize], boltfile.ErrDamaged, "pages of 1024 bytes"},
 		"older meta damaged": {flipped(older + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
 		"newer meta damaged": {flipped(newer + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
 		"both metas damaged": {flipped(metaPageSize, pageSize+metaRoot), boltfile.ErrDamaged, "none of its meta pages"},
 		"no free list": {makeFile(t, bbolt.Options{NoFreelistSync: true}, bucket("large", 20)),
 			boltfile.ErrDamaged, "no list of free pages"},
-		"other free page": {flipped(freelist + 16), boltfile.ErrDamaged, "list of free pages is out of order"},
+		"wrong free page": {flipped(freelist + 16), boltfile.ErrDamaged, "list of free pages is out of order"},
 		"long free list":  {flipped(freelist + 11), boltfile.ErrDamaged, "list of free pages is too long"},
 		"root page": {flipped(int(whole[newer+metaRoot]) * pageSize), boltfile.ErrDamaged,
-			"isn't what it should be"},
+			"is invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,14 +172,14 @@ func TestRefused(t *testing.T) {
 			if err == nil {
 				err = f.Err()
 			}
-			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("got %v, want %v: %s", err, c.want, c.says)
+			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("got %v, want %v: %s", err, c.want, c.text)
 			}
 		})
 	}
 }
 
-// TestWrongBranches lets each branch of a tree lead to every other page.
+// TestWrongBranches makes each branch of a tree refer to every other page.
 func TestWrongBranches(t *testing.T) {
 	t.Parallel()
 	raw := makeFile(t, bbolt.Options{}, bucket("large", 500), bucket("other", 500), remove("other"),
@@ -205,25 +205,25 @@ func TestWrongBranches(t *testing.T) {
 			if err := verify(f, err); errors.Is(err, boltfile.ErrDamaged) {
 				refused++
 			} else if err != nil {
-				t.Errorf("page %d leads to %d: %v", page/pageSize, other, err)
+				t.Errorf("page %d refers to %d: %v", page/pageSize, other, err)
 			}
 		}
 		copy(raw[target:], original[:])
-		// A free page may look like a branch page. Nothing that it holds matters.
+		// A free page may look like a branch page; its content is irrelevant.
 		if refused != 0 && refused != tried {
-			t.Errorf("of %d wrong numbers in page %d, %d were found", tried, page/pageSize, refused)
+			t.Errorf("page %d: detected %d of %d wrong page numbers", page/pageSize, refused, tried)
 		}
 		if refused > 0 {
 			branches++
 		}
 	}
 	if branches == 0 {
-		t.Error("no branch page was found")
+		t.Error("found no branch page")
 	}
 }
 
-// TestBitFlips flips each bit of a file: reading it never panics, and bbolt can open
-// it if nothing is found, which is tried now and then.
+// TestBitFlips flips each bit of a file. Reading the file must not panic, and bbolt must be able to
+// open it if no damage is found; the test tries one in 200 of these files.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	raw := makeFile(t, bbolt.Options{}, bucket("small", 1), bucket("large", 20), bucket("freed", 20), remove("freed"))
@@ -252,18 +252,18 @@ func TestBitFlips(t *testing.T) {
 			check(t, os.WriteFile(path, raw, 0o600))
 			db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
 			if err != nil {
-				t.Fatalf("bit %d of byte %d: bbolt can't open it: %v", bit%8, bit/8, err)
+				t.Fatalf("bit %d of byte %d: opening the file with bbolt: %v", bit%8, bit/8, err)
 			}
 			check(t, db.Close())
 		}
 		raw[bit/8] ^= 1 << (bit % 8)
 	}
 	if sound == 0 || refused == 0 {
-		t.Errorf("%d are sound and %d are refused", sound, refused)
+		t.Errorf("%d files were sound and %d damaged; want some of both", sound, refused)
 	}
 }
 
-// TestReadShared reads a file that is being written all the time.
+// TestReadShared reads a file during continuous writes.
 func TestReadShared(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "test.db")

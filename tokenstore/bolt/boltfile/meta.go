@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// Version 2 of the format. A meta page has, after the header that every page has:
-// magic number, version and page size of 4 bytes each, 4 bytes of flags, the root
-// bucket of 16, and the page of the free list, the number of pages, the
-// transaction and a checksum of 8 each.
+// These are the constants of version 2 of the format. After the header that every page has, a
+// meta page has a magic number, version, page size and flags of 4 bytes each, the root bucket of
+// 16 bytes, and the page of the free list, the number of pages, the transaction and a checksum of
+// 8 bytes each.
 const (
 	metaLength = 64
 
@@ -22,15 +22,15 @@ const (
 
 var byteOrder = binary.NativeEndian
 
-// metas are the two meta pages as far as they were found.
+// metas has the two meta pages, or zero values for those that were not found.
 type metas struct {
 	pageSize int64
 	pages    [2]metaPage
 }
 
-// metaPage is what a meta page says.
+// metaPage is the content of a meta page.
 type metaPage struct {
-	// magic reports whether it is one at all, valid whether its checksum is right.
+	// magic is set if the magic number is correct, valid if the whole page is.
 	magic, valid bool
 
 	pageSize    int64
@@ -40,8 +40,8 @@ type metaPage struct {
 	transaction uint64
 }
 
-// readMetas finds the meta pages as bbolt does: the first tells the page size, or
-// else the second, which is looked for.
+// readMetas finds the meta pages as bbolt does: it takes the page size from the first one, or else
+// searches for the second one at all possible offsets.
 func readMetas(r io.ReaderAt) metas {
 	var m metas
 	m.pages[0] = readMeta(r, 0)
@@ -83,10 +83,10 @@ func readMeta(r io.ReaderAt, offset int64) metaPage {
 	return meta
 }
 
-// newest returns the meta page that counts, or an error if one of the two is wrong. bbolt
-// makes do with one, and so goes back by one transaction if the newer is damaged:
-// what was deleted in it would be there again. A commit that was cut off leaves
-// both valid, because a disk writes a sector wholly or not at all.
+// newest returns the current meta page, or an error if either of the two is invalid. bbolt accepts
+// one valid page, but if the newer one is damaged, it thereby reverts a transaction, and deleted
+// records reappear. An interrupted commit leaves both pages valid because disks write a sector
+// completely or not at all.
 func (m metas) newest(size int64) (metaPage, error) {
 	first, second := m.pages[0], m.pages[1]
 	switch {
@@ -103,15 +103,16 @@ func (m metas) newest(size int64) (metaPage, error) {
 	}
 	switch {
 	case uint64(size)/uint64(m.pageSize) < newest.pages:
-		return metaPage{}, damaged("it has %d bytes and %d pages of %d are expected", size, newest.pages, m.pageSize)
+		return metaPage{}, damaged("it has %d bytes, but should have %d pages of %d bytes", size, newest.pages,
+			m.pageSize)
 	case !first.valid || !second.valid || first.pageSize != second.pageSize:
-		return metaPage{}, damaged("one of its two meta pages isn't valid, so that the last change may be missing")
+		return metaPage{}, damaged("one of its two meta pages is invalid, so the last change may be missing")
 	}
 	return newest, nil
 }
 
-// best returns the newest valid meta page, also of a file that was cut off or has just
-// one: pages behind its end are out of range then.
+// best returns the newest valid meta page, even if there is only one or the file is truncated. It
+// excludes pages past the end of the file.
 func (m metas) best(size int64) (metaPage, error) {
 	var best metaPage
 	for _, meta := range m.pages {
@@ -126,14 +127,14 @@ func (m metas) best(size int64) (metaPage, error) {
 	return best, nil
 }
 
-// Meta is the meta page that counts. Two are equal if they say the same.
+// Meta is a current meta page. Two values are equal if their contents are.
 type Meta struct {
 	page   metaPage
 	number int64
 }
 
-// ReadMeta reads the meta page that counts. It returns one of the package's errors if the
-// two meta pages are not both valid, or if size is less than they say.
+// ReadMeta reads the current meta page. It returns one of the package's errors unless both meta
+// pages are valid and size is at least the size that they require.
 func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
 	metas := readMetas(r)
 	newest, err := metas.newest(size)
@@ -150,11 +151,11 @@ func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
 // Transaction returns the number of the transaction that wrote the page.
 func (m Meta) Transaction() uint64 { return m.page.transaction }
 
-// Size returns how many bytes of the file are in use.
+// Size returns the number of bytes of the file that are in use.
 func (m Meta) Size() int64 { return int64(m.page.pages) * m.page.pageSize }
 
-// Rewrite writes the meta page again, as it is. After a failed sync it may be in the
-// system's memory only, and the system believes that it is on disk.
+// Rewrite rewrites the unchanged meta page, so that the next sync writes it to disk. After a failed
+// sync, the system may treat a page as written that is in its cache only.
 func (m Meta) Rewrite(file interface {
 	io.ReaderAt
 	io.WriterAt

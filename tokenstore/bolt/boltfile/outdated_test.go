@@ -14,9 +14,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// aged are the states of a file after each of some transactions. Each of them changes two
-// buckets: an entry of both has the transaction's number as its value.
-func aged(t *testing.T) (images [][]byte) {
+// history returns the content of a file after each of several transactions. Each transaction
+// writes its number to an entry in both of two buckets.
+func history(t *testing.T) (images [][]byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "test.db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: pageSize, NoSync: true})
@@ -28,7 +28,7 @@ func aged(t *testing.T) (images [][]byte) {
 			for _, name := range []string{"first", "second"} {
 				b := tx.Bucket([]byte(name))
 				err = errors.Join(err, b.Put([]byte("key 0050"), value))
-				for k := range i * 5 % 7 { // so that pages change their use
+				for k := range i * 5 % 7 { // makes the use of pages change
 					err = errors.Join(err, b.Put(fmt.Appendf(nil, "key %04d", 15*k), value))
 				}
 			}
@@ -42,20 +42,20 @@ func aged(t *testing.T) (images [][]byte) {
 	return images
 }
 
-// outdated calls try with each image and a page of it, of which numberOf returns the number,
-// as it was before it was last written, and with the number of the transaction that wrote it.
-// The page was of the same kind before.
+// outdated calls try with images in which one page, whose number numberOf returns, has an earlier
+// content of the same kind, as if a write had been lost. transaction is the number of the image's
+// last transaction.
 func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, transaction []byte)) {
 	t.Helper()
 	tried := 0
 	for range 5 {
-		images := aged(t)
+		images := history(t)
 		for last := len(images) - 1; last > 0; last-- {
 			number := numberOf(images[last])
 			page := images[last][number*pageSize:][:pageSize]
 			for i := range last {
 				if int(number+1)*pageSize > len(images[i]) {
-					continue // the file has become longer since
+					continue // the file was shorter then
 				}
 				earlier := images[i][number*pageSize:][:pageSize]
 				if bytes.Equal(earlier, page) || !bytes.Equal(earlier[:10], page[:10]) {
@@ -70,11 +70,11 @@ func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, tran
 		}
 	}
 	if tried == 0 {
-		t.Error("no page was of this kind before")
+		t.Error("no page had earlier content of the same kind")
 	}
 }
 
-// value returns the entry that each transaction of aged changes.
+// value returns the value that each transaction of history changes.
 func value(t *testing.T, s *boltfile.Structure, name string) []byte {
 	t.Helper()
 	var err error
@@ -87,7 +87,8 @@ func value(t *testing.T, s *boltfile.Structure, name string) []byte {
 	return nil
 }
 
-// newestMeta returns the root page and the page of the list of free pages.
+// newestMeta returns the numbers of the root page, the page of the list of free pages, and the
+// last transaction, the latter encoded as in the entries.
 func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	at := 0
 	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(
@@ -98,8 +99,8 @@ func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	return binary.NativeEndian.Uint64(raw[at+metaRoot:]), binary.NativeEndian.Uint64(raw[at+metaFreelist:]), transaction
 }
 
-// TestOutdatedFreelist: if the root page is current, a list of free pages that was not
-// written takes nothing away: the buckets are as the last transaction left them.
+// TestOutdatedFreelist verifies that with a current root page, an outdated list of free pages
+// doesn't affect the buckets: they have the values of the last transaction.
 func TestOutdatedFreelist(t *testing.T) {
 	t.Parallel()
 	freelist := func(raw []byte) uint64 {
@@ -111,18 +112,18 @@ func TestOutdatedFreelist(t *testing.T) {
 		check(t, err)
 		s := f.Verify(boltfile.RootCurrent)
 		if s.Sound() {
-			t.Error("nothing is found")
+			t.Error("the fault was not detected")
 		}
 		for _, name := range []string{"first", "second"} {
 			if !s.BucketSound(name) || !bytes.Equal(value(t, s, name), want) {
-				t.Errorf("%s isn't as it was last written", name)
+				t.Errorf("%s doesn't have the last value written", name)
 			}
 		}
 	})
 }
 
-// TestOutdatedRoot: what a root page leads to that was not written is not used, but what
-// the last transaction wrote.
+// TestOutdatedRoot verifies that the pages that an outdated root page refers to are ignored, and
+// that the entries of the last transaction are salvaged.
 func TestOutdatedRoot(t *testing.T) {
 	t.Parallel()
 	root := func(raw []byte) uint64 {
@@ -134,7 +135,7 @@ func TestOutdatedRoot(t *testing.T) {
 		check(t, err)
 		s := f.Verify(boltfile.RootOutdated)
 		if s.Sound() || s.BucketSound("first") || s.BucketSound("second") {
-			t.Error("a bucket is taken for sound")
+			t.Error("the structure or a bucket is reported as sound")
 		}
 		if got := salvaged(s); len(got) != 1 || !got[string(want)] {
 			t.Errorf("salvaged %v, want %q", got, want)
@@ -142,7 +143,7 @@ func TestOutdatedRoot(t *testing.T) {
 	})
 }
 
-// salvaged returns the values of the entry that each transaction of aged changes.
+// salvaged returns all salvaged values of the entry that each transaction of history changes.
 func salvaged(s *boltfile.Structure) map[string]bool {
 	values := make(map[string]bool)
 	for key, value := range s.Salvage() {

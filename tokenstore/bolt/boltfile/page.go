@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// A page begins with its number (8 bytes), flags (2), how many elements it has (2)
-// and how many pages it overflows into (4). The elements follow, of 16 bytes each,
-// and then the keys and values that they point to.
+// A page starts with its number (8 bytes), flags (2), the number of elements (2) and the number of
+// overflow pages (4). The elements follow, of 16 bytes each, and then the keys and values that they
+// point to.
 const (
 	headerLength  = 16
 	elementLength = 16
-	// bucketLength is the length of a bucket's header in its entry: the page of its
-	// root, or 0 if the bucket is kept inside the entry, and a sequence number.
+	// bucketLength is the length of a bucket's header in its entry: the number of its root page,
+	// or 0 if the bucket is inside the entry, and a sequence number.
 	bucketLength = 16
 
 	branchFlag   = 0x01
@@ -20,16 +20,16 @@ const (
 	freelistFlag = 0x10
 	bucketFlag   = 0x01
 
-	// noFreelist marks a file whose free pages have to be looked for.
+	// noFreelist is the page number of the free list in a file without one.
 	noFreelist = 1<<64 - 1
-	// maxRootPages is the most pages of the root bucket that are read.
+	// maxRootPages is the maximum number of pages of the root bucket.
 	maxRootPages = 64
-	// maxDepth is more levels than the tree of any bucket has: each has at least two
-	// pages for each page above it.
+	// maxDepth exceeds the number of levels of any tree, as each page has at least two pages
+	// below it.
 	maxDepth = 64
 )
 
-// page is a page, with those that it overflows into.
+// page is a page with its overflow pages.
 type page struct {
 	number  uint64
 	content []byte
@@ -38,14 +38,14 @@ type page struct {
 // kind returns the flags of a page.
 func (p page) kind() uint16 { return byteOrder.Uint16(p.content[8:]) }
 
-// pages are those of a file that its meta page knows.
+// pages reads the pages of a file, as bounded by its meta page.
 type pages struct {
 	io.ReaderAt
 	meta metaPage
 }
 
-// load reads a page, of any kind, that says it is of this number. It uses the memory of
-// buffer if that is long enough.
+// load reads a page of any kind and checks its number. It uses the memory of buffer if that is
+// large enough.
 func (p pages) load(number uint64, buffer []byte) (page, error) {
 	if number < 2 || number >= p.meta.pages {
 		return page{}, damaged("page %d is out of range", number)
@@ -61,7 +61,7 @@ func (p pages) load(number uint64, buffer []byte) (page, error) {
 	}
 	overflow := uint64(byteOrder.Uint32(content[12:]))
 	if byteOrder.Uint64(content) != number || overflow >= p.meta.pages-number {
-		return page{}, damaged("page %d isn't what it should be", number)
+		return page{}, damaged("page %d is invalid", number)
 	}
 	if overflow == 0 {
 		return page{number, content}, nil
@@ -74,18 +74,17 @@ func (p pages) load(number uint64, buffer []byte) (page, error) {
 	return page{number, whole}, nil
 }
 
-// read reads a page of this kind.
+// read reads a page and checks its kind.
 func (p pages) read(number uint64, kind uint16) (page, error) {
 	found, err := p.load(number, nil)
 	if err == nil && found.kind() != kind {
-		err = damaged("page %d isn't what it should be", number)
+		err = damaged("page %d is invalid", number)
 	}
 	return found, err
 }
 
-// rootBucket returns all pages of the root bucket, or those that can be read and an
-// error. It has more than one when small buckets, which are kept inside it, together
-// outgrow a page.
+// rootBucket returns all pages of the root bucket. If some can't be read, it returns the others
+// and an error. The root has several pages if the small buckets inside it together outgrow a page.
 func (p pages) rootBucket() (all []page, err error) {
 	for level := []uint64{p.meta.root}; len(level) > 0; {
 		var next []uint64
@@ -101,18 +100,18 @@ func (p pages) rootBucket() (all []page, err error) {
 			switch one.kind() {
 			case leafFlag:
 				if _, ok := leafElements(one.content, bucketFlag); !ok {
-					err = damaged("page %d isn't what it should be", number)
+					err = damaged("page %d is invalid", number)
 				}
 			case branchFlag:
 				branches, ok := branchElements(one.content)
 				if !ok {
-					err = damaged("page %d isn't what it should be", number)
+					err = damaged("page %d is invalid", number)
 				}
 				for _, b := range branches {
 					next = append(next, b.page)
 				}
 			default:
-				err = damaged("page %d isn't what it should be", number)
+				err = damaged("page %d is invalid", number)
 				continue
 			}
 			all = append(all, one)
@@ -124,16 +123,15 @@ func (p pages) rootBucket() (all []page, err error) {
 
 // freelist is the list of free pages.
 type freelist struct {
-	page page // where it is
+	page page // the page that the list is on
 	free []uint64
 }
 
-// freelist reads the list of free pages, which bbolt believes: a page that is on
-// it by mistake is overwritten, and without a list bbolt reads the whole file in a
-// goroutine whose panics nobody can catch.
+// freelist reads the list of free pages. bbolt trusts this list: it overwrites every page on it.
+// If there is no list, bbolt reads the whole file in a goroutine whose panics can't be recovered.
 func (p pages) freelist() (freelist, error) {
 	if p.meta.freelist == noFreelist {
-		return freelist{}, damaged("it has no list of free pages, as if another program had written to it")
+		return freelist{}, damaged("it has no list of free pages; another program may have written to it")
 	}
 	list, err := p.read(p.meta.freelist, freelistFlag)
 	if err != nil {
@@ -141,7 +139,7 @@ func (p pages) freelist() (freelist, error) {
 	}
 	numbers := list.content[headerLength:]
 	count := uint64(byteOrder.Uint16(list.content[10:]))
-	if count == 1<<16-1 { // too many for the header: the first number says how many
+	if count == 1<<16-1 { // the count is too large for the header and is the first number
 		count, numbers = byteOrder.Uint64(numbers), numbers[8:]
 	}
 	if count > uint64(len(numbers)/8) {
@@ -166,8 +164,8 @@ type element struct {
 	key, value []byte
 }
 
-// leafElements returns the entries of a leaf page, all of which should have these flags. If
-// it isn't a page that bbolt wrote, it returns false and the entries within the page.
+// leafElements returns the entries of a leaf page that don't extend beyond it. sound reports
+// whether bbolt could have written the page, with these flags in all entries.
 func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != leafFlag {
 		return nil, false
@@ -189,7 +187,7 @@ func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	return elements, sound
 }
 
-// leafElement returns an entry of a leaf page, or false if it isn't within the page.
+// leafElement returns an entry of a leaf page. ok is false if the entry extends beyond the page.
 func leafElement(page []byte, i, count int) (e element, ok bool) {
 	start := headerLength + i*elementLength
 	if len(page) < start+elementLength {
@@ -214,8 +212,8 @@ type branch struct {
 	page uint64
 }
 
-// branchElements returns the entries of a branch page. If it isn't one that bbolt wrote,
-// it returns false and those entries that lie within the page.
+// branchElements returns the entries of a branch page that don't extend beyond it. sound reports
+// whether bbolt could have written the page.
 func branchElements(page []byte) (branches []branch, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != branchFlag {
 		return nil, false

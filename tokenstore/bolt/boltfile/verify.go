@@ -7,11 +7,11 @@ import (
 	"slices"
 )
 
-// Fault is a place where a file contradicts itself.
+// Fault is a fault in the structure of a file.
 type Fault struct {
-	// Bucket is where, or empty for the root bucket and the list of free pages.
+	// Bucket is the affected bucket, or empty for the root bucket and the list of free pages.
 	Bucket string
-	// Problem describes it.
+	// Problem describes the fault.
 	Problem string
 }
 
@@ -22,64 +22,62 @@ func (f Fault) String() string {
 	return fmt.Sprintf("bucket %q: %s", f.Bucket, f.Problem)
 }
 
-// maxFaults is how many faults of a file are kept; further ones are counted.
+// maxFaults is the maximum number of faults to record. Further faults are only counted.
 const maxFaults = 100
 
-// Structure is what [File.Verify] found out about all pages of a file.
+// Structure is the result of [File.Verify]. It returns what can be read of the file.
 type Structure struct {
 	file   *File
 	faults []Fault
 	count  int
-	// use is what each page is used for.
+	// use has the use of each page.
 	use []pageUse
-	// broken are the buckets whose trees can't be trusted.
+	// broken has the buckets whose trees can't be trusted.
 	broken map[string]bool
-	// lost is how many pages are neither in use nor free: something that should lead to
-	// them doesn't.
+	// lost is the number of pages that are neither in use nor free: references to them are
+	// missing.
 	lost int
-	// root is whether the root page is the one of the last transaction.
+	// root reports whether the last transaction wrote the root page.
 	root RootAge
 	// freeWrong is set if the list of free pages can't be trusted.
 	freeWrong bool
-	// listed are the pages on the list of free pages, and owners the buckets of those that
-	// are in use.
+	// listed has the pages on the list of free pages, and owners the buckets of those of them
+	// that are in use.
 	listed map[uint64]bool
 	owners map[uint64]string
 	// buffers has one page for each level of a tree.
 	buffers [maxDepth][]byte
 }
 
-// pageUse is what a page is used for.
+// pageUse is the use of a page.
 type pageUse uint8
 
 const (
 	unused pageUse = iota
 	inUse
 	free
-	// disputed pages are in use and on the list of free pages.
+	// disputed pages are in use but also on the list of free pages.
 	disputed
 )
 
-// RootAge is what the owner of a file knows of its root page, for example by the number of
-// the transaction that it has written into a small bucket. A page that was not written
-// holds an earlier page, which may be an earlier root page.
+// RootAge states whether a file's root page is current. If a write of a page was lost, the page
+// has its earlier content, and that can be an earlier root page. The caller can detect this if each
+// transaction stores its number in a small bucket.
 type RootAge int
 
-// The ages of a root page.
+// Ages of a root page.
 const (
 	RootUnknown RootAge = iota
 	RootCurrent
 	RootOutdated
 )
 
-// Verify reads every page that is in use, in a file that nobody writes to, and compares
-// all that bbolt relies on: the kinds of pages, the positions in them, the order of keys,
-// the first key of a page with the one that its branch page has for it, and that each
-// page is used once or free.
+// Verify reads every page in use and checks everything that bbolt relies on: the kind of each page,
+// the positions in it, the order of its keys, that its first key is the one in its branch page, and
+// that each page is either used exactly once or free. No process may be writing to the file.
 //
-// A page belongs to one place. So a page number that leads to the wrong place is noticed,
-// and one that leads in a circle, which would let bbolt end the process with a stack
-// overflow, is not followed.
+// As each page has one use, Verify detects wrong page numbers. It also doesn't follow cycles, with
+// which bbolt would crash the process with a stack overflow.
 func (f *File) Verify(root RootAge) *Structure {
 	s := &Structure{file: f, use: make([]pageUse, f.pages.meta.pages), broken: make(map[string]bool), root: root,
 		listed: make(map[uint64]bool), owners: make(map[uint64]string)}
@@ -87,10 +85,10 @@ func (f *File) Verify(root RootAge) *Structure {
 		s.listed[number] = true
 	}
 	if root == RootOutdated {
-		s.fault("", damaged("its root page is that of an earlier transaction"))
+		s.fault("", damaged("its root page is from an earlier transaction"))
 	}
 	if f.rootErr != nil {
-		s.root = RootOutdated // what can be read of it may be
+		s.root = RootOutdated // its readable pages may be outdated
 		s.fault("", f.rootErr)
 	}
 	for _, p := range f.root {
@@ -103,14 +101,14 @@ func (f *File) Verify(root RootAge) *Structure {
 	}
 	s.verifyFree()
 	if s.lost = s.unreached(); s.lost > 0 {
-		s.fault("", damaged("%d pages belong to nothing", s.lost))
+		s.fault("", damaged("%d pages are neither in use nor free", s.lost))
 	}
 	return s
 }
 
-// verifyFree compares the list of free pages with the pages in use. If they contradict each
-// other, either is outdated: the list, or a page that leads to pages that were freed since.
-// If the root page is current, an outdated page is of one bucket.
+// verifyFree compares the list of free pages with the pages in use. If a page is both, either the
+// list is outdated, or a page that refers to pages freed since. If the root page is current, an
+// outdated page affects only one bucket; if several are affected, the list must be outdated.
 func (s *Structure) verifyFree() {
 	f := s.file
 	if f.freeErr != nil {
@@ -123,7 +121,7 @@ func (s *Structure) verifyFree() {
 	for _, number := range f.free.free {
 		if s.use[number] == inUse {
 			contradictions = append(contradictions, number)
-			s.fault("", damaged("page %d is used and is free", number))
+			s.fault("", damaged("page %d is both in use and free", number))
 		} else {
 			s.use[number] = free
 		}
@@ -146,18 +144,18 @@ func (s *Structure) verifyFree() {
 	}
 }
 
-// Sound reports whether the whole file is as bbolt writes it.
+// Sound reports whether the structure of the whole file has no faults.
 func (s *Structure) Sound() bool { return s.count == 0 }
 
-// Faults returns up to 100 faults of the file, and how many more it has.
+// Faults returns up to 100 faults of the file, and the number of further faults.
 func (s *Structure) Faults() (faults []Fault, more int) { return s.faults, s.count - len(s.faults) }
 
 // File returns the file.
 func (s *Structure) File() *File { return s.file }
 
-// BucketSound reports whether all of a bucket can be read, and nothing of it is missing.
-// Unless the root page is known to be current, no bucket is sound if there are pages that
-// nothing leads to: an outdated root page leads to other pages, which may look sound.
+// BucketSound reports whether a bucket is completely readable and current. Unless the root page is
+// known to be current, no bucket is sound if there are unreferenced pages: an outdated root page
+// refers to other pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
 	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) &&
 		!s.broken[name]
@@ -172,10 +170,10 @@ func (s *Structure) fault(bucket string, err error) {
 	}
 }
 
-// length is how many pages a page takes.
+// length returns the number of pages that p occupies.
 func (f *File) length(p page) uint64 { return uint64(len(p.content)) / uint64(f.pages.meta.pageSize) }
 
-// mark notes that pages are in use, and reports whether they had no use.
+// mark marks pages as in use. It returns false, after adding a fault, if one is already in use.
 func (s *Structure) mark(bucket string, number, length uint64) bool {
 	for n := number; n < number+length; n++ {
 		if s.use[n] != unused {
@@ -192,7 +190,7 @@ func (s *Structure) mark(bucket string, number, length uint64) bool {
 	return true
 }
 
-// unreached returns how many pages are neither in use nor free.
+// unreached returns the number of pages that are neither in use nor free.
 func (s *Structure) unreached() (n int) {
 	for number := 2; number < len(s.use); number++ {
 		if s.use[number] == unused {
@@ -202,13 +200,13 @@ func (s *Structure) unreached() (n int) {
 	return n
 }
 
-// verifyBuckets goes through the buckets that a leaf page of the root has.
+// verifyBuckets verifies the buckets in a leaf page of the root.
 func (s *Structure) verifyBuckets(leaf page) {
-	elements, _ := leafElements(leaf.content, bucketFlag) // its faults are in rootErr
+	elements, _ := leafElements(leaf.content, bucketFlag) // rootErr has the faults of the page
 	for _, e := range elements {
 		name := string(e.key)
 		if e.flags != bucketFlag || len(e.value) < bucketLength {
-			s.fault(name, damaged("its entry in the root is no bucket"))
+			s.fault(name, damaged("its entry in the root is not a bucket"))
 			continue
 		}
 		if root := byteOrder.Uint64(e.value); root != 0 {
@@ -219,9 +217,9 @@ func (s *Structure) verifyBuckets(leaf page) {
 	}
 }
 
-// verifyTree goes through a page of a bucket and what it leads to. The keys are at least
-// first, which is also the first key unless the page is the bucket's root, and less than
-// end, unless that is nil. It returns how many levels of pages there are below.
+// verifyTree verifies a page of a bucket and all pages below it. Unless the page is the bucket's
+// root, its first key must be first. All keys must be less than end, unless end is nil. verifyTree
+// returns the number of levels below the page, or -1 if unknown.
 func (s *Structure) verifyTree(bucket string, number uint64, first, end []byte, root bool, depth int) (levels int) {
 	if depth == maxDepth {
 		s.fault(bucket, damaged("its tree has more than %d levels", maxDepth))
@@ -245,7 +243,7 @@ func (s *Structure) verifyTree(bucket string, number uint64, first, end []byte, 
 	case branchFlag:
 		return s.verifyBranch(bucket, p, first, end, root, depth)
 	}
-	s.fault(bucket, damaged("page %d isn't what it should be", number))
+	s.fault(bucket, damaged("page %d is invalid", number))
 	return -1
 }
 
@@ -263,10 +261,10 @@ func (s *Structure) verifyLeaf(bucket string, p page, first, end []byte, root bo
 			s.fault(bucket, damaged("an entry of page %d is out of range", p.number))
 			return
 		case e.flags != 0:
-			s.fault(bucket, damaged("page %d has an entry of another kind", p.number))
+			s.fault(bucket, damaged("page %d has an entry of the wrong kind", p.number))
 			return
 		case i == 0 && !root && !bytes.Equal(e.key, first):
-			s.fault(bucket, damaged("page %d begins with another key than expected", p.number))
+			s.fault(bucket, damaged("page %d starts with an unexpected key", p.number))
 			return
 		case i > 0 && bytes.Compare(last, e.key) >= 0, end != nil && bytes.Compare(e.key, end) >= 0:
 			s.fault(bucket, damaged("the keys of page %d are out of order", p.number))
@@ -279,9 +277,9 @@ func (s *Structure) verifyLeaf(bucket string, p page, first, end []byte, root bo
 func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root bool, depth int) (levels int) {
 	branches, ok := branchElements(p.content)
 	if !ok {
-		s.fault(bucket, damaged("page %d isn't what it should be", p.number))
+		s.fault(bucket, damaged("page %d is invalid", p.number))
 	} else if !root && !bytes.Equal(branches[0].key, first) {
-		s.fault(bucket, damaged("page %d begins with another key than expected", p.number))
+		s.fault(bucket, damaged("page %d starts with an unexpected key", p.number))
 	}
 	levels = -1
 	for i, b := range branches {
@@ -293,7 +291,7 @@ func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root 
 		}
 		below := s.verifyTree(bucket, b.page, b.key, childEnd, false, depth+1)
 		if below >= 0 && levels >= 0 && below != levels {
-			s.fault(bucket, damaged("the pages below page %d are on different levels", p.number))
+			s.fault(bucket, damaged("the leaf pages below page %d are at different levels", p.number))
 		}
 		levels = max(levels, below)
 	}
@@ -303,9 +301,8 @@ func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root 
 	return levels + 1
 }
 
-// Entries yields the entries of a bucket that is sound, in the order of their keys. A key
-// and a value are valid until the next one is yielded. It ends early at a page that can
-// no longer be read, and then err is set.
+// Entries yields the entries of a sound bucket in key order. Keys and values are valid until the
+// next entry is yielded. If a page can no longer be read, Entries stops and sets *err.
 func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		entry, ok := s.file.bucket([]byte(bucket))
@@ -325,7 +322,7 @@ func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte]
 	}
 }
 
-// walk yields the entries of a page and of those that it leads to.
+// walk yields the entries of a page and of the pages below it.
 func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte) bool) (more bool, err error) {
 	p, err := s.file.pages.load(number, s.buffers[depth])
 	if err != nil {
@@ -349,13 +346,12 @@ func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte)
 	return true, nil
 }
 
-// Salvage yields all entries of leaf pages that are not free, in any order, whichever
-// bucket they are of, and those of small buckets. Of a damaged page it yields what is
-// within the page. The entries may be damaged, and outdated: a page that was never
-// written has the entries of an earlier page. A key and a value are valid until the next
-// one is yielded.
+// Salvage yields the entries of all buckets, in no particular order, from all leaf pages that are
+// not free. From a damaged page it yields the entries that don't extend beyond the page. Entries
+// can be damaged or outdated: if the write of a page was lost, the page has the entries of an
+// earlier page. Keys and values are valid until the next entry is yielded.
 //
-// If the list of free pages can't be trusted, the pages are those that the buckets lead to.
+// If the list of free pages can't be trusted, Salvage reads only the pages that buckets refer to.
 func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		for number := uint64(2); number < s.file.pages.meta.pages; number++ {
@@ -377,8 +373,8 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// salvageElement yields an entry, or the entries of a small bucket. Of a root page, other
-// entries are those of an earlier page.
+// salvageElement yields an entry, or the entries of the small bucket in it. It skips ordinary
+// entries of a root page, which are remains of an earlier page.
 func (s *Structure) salvageElement(e element, root bool, yield func(key, value []byte) bool) bool {
 	if e.flags != bucketFlag {
 		return root || yield(e.key, e.value)

@@ -20,9 +20,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// lived is a store that has lived for some days: it has free pages, an audit, and tokens
+// agedStore is a store that has agedStore for some days: it has free pages, an audit, and tokens
 // with usage that were changed and deleted. It is in a directory, for other processes.
-type lived struct {
+type agedStore struct {
 	dir string
 
 	PageSize int
@@ -40,32 +40,32 @@ type lived struct {
 }
 
 const (
-	livedTokens = 300
-	livedGone   = 200 // deleted later
-	livedDays   = 4
-	livedImages = 24
+	agedTokens  = 300
+	agedDeleted = 200 // deleted later
+	agedDays    = 4
+	agedImages  = 24
 
 	olderName   = "older.db"
 	journalName = "killed.journal"
-	livedName   = "lived.json"
+	agedName    = "aged.json"
 )
 
 func byID(a, b *backendtest.ModelToken) int { return strings.Compare(a.ID, b.ID) }
 
 func imageName(i int) string { return fmt.Sprintf("%d.db", i) }
 
-// makeLived makes a store that has lived in dir, unless there is one.
-func makeLived(t testing.TB, dir string, pageSize int) {
+// makeAged makes a store that has agedStore in dir, unless there is one.
+func makeAged(t testing.TB, dir string, pageSize int) {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(dir, livedName)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, agedName)); err == nil {
 		return
 	}
 	check(t, os.MkdirAll(dir, 0o700))
 	path := filepath.Join(dir, "tokens.db")
-	makeStore(t, path, pageSize, makeSchema)
+	makeStore(t, path, pageSize, createSchema)
 	b := mustOpen(t, path)
 	b.current.Load().db.NoSync = true // nothing here depends on the disk
-	l := &lived{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, livedDays)}
+	l := &agedStore{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, agedDays)}
 	var days atomic.Int32
 	s, err := tokenstore.Open(b, tokenstore.Options{
 		Clock:         tokenstore.ClockFunc(func() time.Time { return testTime.AddDate(0, 0, int(days.Load())) }),
@@ -75,25 +75,25 @@ func makeLived(t testing.TB, dir string, pageSize int) {
 	random := rand.New(rand.NewPCG(7, uint64(pageSize)))
 	m := &backendtest.Model{}
 	var found []backendtest.Violation
-	for range livedTokens + livedGone {
+	for range agedTokens + agedDeleted {
 		found = append(found, m.Create(s, random)...)
 	}
-	for day := range livedDays {
+	for day := range agedDays {
 		days.Add(1)
 		for _, token := range m.Tokens {
 			found = append(found, m.Use(s, token, random)...)
 		}
 		found = append(append(found, m.Flush(s)...), m.Work(s, random, 150)...)
-		if day == livedDays/2 {
+		if day == agedDays/2 {
 			// So many pages become free here that the file doesn't grow from then on.
-			for _, token := range slices.SortedFunc(slices.Values(m.Tokens), byID)[livedTokens:] {
+			for _, token := range slices.SortedFunc(slices.Values(m.Tokens), byID)[agedTokens:] {
 				found = append(found, m.Delete(s, token)...)
 			}
 			l.Older = cloneModel(t, m)
 			check(t, os.Rename(saveBackup(t, s), filepath.Join(dir, olderName)))
 		}
 	}
-	for l.Images < livedImages {
+	for l.Images < agedImages {
 		found = append(found, m.Work(s, random, 1)...)
 		l.addImage(t, path)
 	}
@@ -107,11 +107,11 @@ func makeLived(t testing.TB, dir string, pageSize int) {
 	check(t, errors.Join(os.Remove(path)))
 	l.findPages(t)
 	text, err := json.Marshal(l)
-	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, livedName), text, fileMode)))
+	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, agedName), text, fileMode)))
 }
 
 // addImage adds the file unless it is still as in the last image.
-func (l *lived) addImage(t testing.TB, path string) {
+func (l *agedStore) addImage(t testing.TB, path string) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
 	check(t, err)
@@ -122,7 +122,7 @@ func (l *lived) addImage(t testing.TB, path string) {
 }
 
 // findPages sets Live and Branches.
-func (l *lived) findPages(t testing.TB) {
+func (l *agedStore) findPages(t testing.TB) {
 	t.Helper()
 	db, err := bbolt.Open(filepath.Join(l.dir, imageName(l.Images-1)), fileMode,
 		&bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
@@ -147,20 +147,20 @@ func (l *lived) findPages(t testing.TB) {
 	}), db.Close()))
 }
 
-// readLived reads what makeLived made.
-func readLived(dir string) (*lived, error) {
-	text, err := os.ReadFile(filepath.Join(dir, livedName))
+// readAged reads what makeAged made.
+func readAged(dir string) (*agedStore, error) {
+	text, err := os.ReadFile(filepath.Join(dir, agedName))
 	if err != nil {
 		return nil, err
 	}
-	l := &lived{dir: dir}
+	l := &agedStore{dir: dir}
 	return l, json.Unmarshal(text, l)
 }
 
 // image returns the file as it was after a transaction.
-func (l *lived) image(i int) []byte { return l.read(imageName(i)) }
+func (l *agedStore) image(i int) []byte { return l.read(imageName(i)) }
 
-func (l *lived) read(name string) []byte {
+func (l *agedStore) read(name string) []byte {
 	raw, err := os.ReadFile(filepath.Join(l.dir, name))
 	if err != nil {
 		panic(err)
@@ -169,7 +169,7 @@ func (l *lived) read(name string) []byte {
 }
 
 // page returns a page of a file, shorter or empty if the file ends before.
-func (l *lived) page(raw []byte, number int) []byte {
+func (l *agedStore) page(raw []byte, number int) []byte {
 	begin := min(number*l.PageSize, len(raw))
 	return raw[begin:min(begin+l.PageSize, len(raw))]
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// cutDisk is a disk on which only what was synced survives a power cut. What was written
+// diskModel is a disk on which only what was synced survives a power cut. What was written
 // before a sync that failed is lost, as on Linux: the system takes those pages for written.
-type cutDisk struct {
+type diskModel struct {
 	durable []byte
 	pending []func()
 }
 
-func (d *cutDisk) write(data []byte, offset int64) {
+func (d *diskModel) write(data []byte, offset int64) {
 	d.pending = append(d.pending, func() {
 		if end := int(offset) + len(data); end > len(d.durable) {
 			d.durable = append(d.durable, make([]byte, end-len(d.durable))...)
@@ -24,7 +24,7 @@ func (d *cutDisk) write(data []byte, offset int64) {
 	})
 }
 
-func (d *cutDisk) truncate(size int64) {
+func (d *diskModel) truncate(size int64) {
 	d.pending = append(d.pending, func() {
 		if int(size) > len(d.durable) {
 			d.durable = append(d.durable, make([]byte, int(size)-len(d.durable))...)
@@ -33,7 +33,7 @@ func (d *cutDisk) truncate(size int64) {
 	})
 }
 
-func (d *cutDisk) sync(failed bool) {
+func (d *diskModel) sync(failed bool) {
 	if !failed {
 		for _, change := range d.pending {
 			change()
@@ -42,8 +42,8 @@ func (d *cutDisk) sync(failed bool) {
 	d.pending = nil
 }
 
-// checkCut opens a store without a journal and returns what a power cut doesn't excuse.
-func checkCut(path string, m *backendtest.Model) (found []backendtest.Violation) {
+// checkAfterCut opens a store without a journal and returns what a power cut doesn't excuse.
+func checkAfterCut(path string, m *backendtest.Model) (found []backendtest.Violation) {
 	b, err := Open(path)
 	if err != nil {
 		return []backendtest.Violation{{Kind: backendtest.OtherError, Text: err.Error()}}

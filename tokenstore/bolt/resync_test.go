@@ -36,13 +36,13 @@ func TestBatchFails(t *testing.T) {
 	}
 }
 
-// TestUnsettled: while it is unknown whether the last transaction is on disk, nothing is
+// TestUncertainCommit: while it is unknown whether the last transaction is on disk, nothing is
 // written, and nothing but single tokens is read. Then all works again.
-func TestUnsettled(t *testing.T) {
+func TestUncertainCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := mustOpen(t, path)
-	s := storeOver(t, b)
+	s := openStore(t, b)
 	tok := makeToken(t, s)
 	h := b.current.Load()
 	readOnly, err := os.Open(path)
@@ -50,7 +50,7 @@ func TestUnsettled(t *testing.T) {
 	defer readOnly.Close()
 	writable := h.file
 	h.file = readOnly // to which no meta page can be written
-	h.unsettled.Store(true)
+	h.uncertain.Store(true)
 	nothing := func(*bbolt.Tx) error { return nil }
 	for what, err := range map[string]error{"update": b.update(nothing), "view": b.view(nothing)} {
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
@@ -65,8 +65,8 @@ func TestUnsettled(t *testing.T) {
 	}
 	h.file = writable
 	check(t, b.view(nothing))
-	if h.unsettled.Load() {
-		t.Error("it stays unsettled")
+	if h.uncertain.Load() {
+		t.Error("it stays uncertain")
 	}
 	check(t, b.update(nothing))
 	if err := b.Health().Write; err != nil {
