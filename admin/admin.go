@@ -1,24 +1,24 @@
-// Package admin is the admin API of the tokens: one [http.Handler] over a
-// [tokenstore.Store]. It knows neither Caddy nor how tokens are kept.
+// Package admin implements the token admin API as an [http.Handler] over a
+// [tokenstore.Store]. It depends neither on Caddy nor on how the store saves tokens.
 //
-// The handler is mounted by others, who take the prefix off the path, so it
-// serves /tokens, /tokens/{id} and so on; see openapi.json. Who may call is decided
-// by the mount, too: see [Config].Authenticate and [BearerAuthenticator].
+// The handler expects the mount's prefix to be stripped from the path: it serves
+// /tokens, /tokens/{id} and so on; see openapi.json. The mount also decides who may
+// call; see [Config].Authenticate and [BearerAuthenticator].
 //
-// A request passes these checks, in this order: no token in its URL, no
-// forgery by another site, a caller who is let in, a known path, a known method,
-// known parameters, a well-formed body. Whatever fails is answered with problem
-// details (RFC 9457); see [Refusal]. No answer allows another origin to read it
-// (there are no CORS headers), and none may be stored.
+// The handler checks a request in this order: no token in the URL, no cross-site
+// forgery, an authenticated caller, a known path, a known method, known parameters, a
+// well-formed body. It answers a request that fails a check with problem details
+// (RFC 9457); see [Refusal]. Responses have no CORS headers, so other origins can't read
+// them, and must not be cached.
 //
-// # Rights that end
+// # Revocation during a request
 //
-// A body may take its time, and so may the disk. The caller's right is therefore
-// checked three times: before the body, after the whole body has been read, and
-// within the transaction of each change. Once the call that ends a right has
-// returned (a token revoked, disabled, deleted, rotated without grace or bound to
-// other addresses; a session signed out), no change that the right allowed begins. A
-// long answer is cut off within a second of that.
+// Reading a body or writing to disk may take long. The handler therefore authorizes the
+// caller three times: before it reads the body, after it has read all of it, and within
+// the transaction of each change. Once a call has ended a caller's authorization (by
+// revoking, disabling or deleting its token, rotating it without grace, restricting its
+// addresses, or signing out its session) and returned, no change by that caller begins.
+// A long response is cut off within a second.
 package admin
 
 import (
@@ -34,42 +34,41 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Config is what the handler is made of.
+// Config configures the handler.
 type Config struct {
-	// Store returns the store to use, and may wait for it to open as long as the
-	// context lasts. An error is answered with 503.
+	// Store returns the store. It may wait for the store to open until the context is
+	// done. The handler answers with 503 if it returns an error.
 	Store func(context.Context) (*tokenstore.Store, error)
-	// Policy is what tokens may be.
+	// Policy limits what tokens can be created or changed to.
 	Policy token.Policy
-	// WarnBefore is how long before its end a token counts as expiring, but never
-	// before the last quarter of its life. Unlimited means that quarter.
+	// WarnBefore is how long before its expiry a token counts as expiring, but never
+	// longer than the last quarter of its lifetime. Unlimited means that quarter.
 	WarnBefore token.Lifetime
-	// Authenticate returns who calls, or why the caller isn't let in. It sets the
-	// actor's Authorize unless the right to call can't end; see [RefuseReconfigured].
+	// Authenticate returns the caller, or a refusal. It sets the actor's Authorize unless
+	// the caller's authorization can't end; see [RefuseReconfigured].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
-	// Bearer is what browsers sign in to, if it has sessions. Authenticate is, or ends
-	// with, its authenticator.
+	// Bearer handles the sign-in of browsers, if it has sessions. Authenticate is its
+	// authenticator, or falls back to it. Nil means that browsers can't sign in.
 	Bearer *Bearer
-	// ClientPath returns the escaped path of a request as its client wrote it,
-	// before the mount took the prefix off. Without it the Location of a new token
-	// is relative, which is right everywhere but less handy.
+	// ClientPath returns the escaped path of a request as the client sent it, with the
+	// mount's prefix. If it is nil, the Location of a new token is relative.
 	ClientPath func(*http.Request) string
-	// IsUpstreamToken reports whether a digest is of a token that the gate presents to
-	// the backend. Such a token is not imported. Nil is none.
+	// IsUpstreamToken reports whether a digest belongs to an upstream token. Upstream
+	// tokens can't be imported. Nil means that there are none.
 	IsUpstreamToken func(token.Digest) bool
-	// Gates are those that explain is about.
+	// Gates are the gates that the explain call can ask.
 	Gates []gate.Named
-	// BodyTimeout is how long a client may take to send a body. The default is a
+	// BodyTimeout is how long a client may take to send a body. The default is one
 	// minute.
 	BodyTimeout time.Duration
-	// Logger defaults to none.
+	// Logger logs changes, refusals and errors. Nil disables logging.
 	Logger *zap.Logger
 }
 
-// New returns the handler. It may serve any number of requests at once.
+// New returns the handler. It is safe for concurrent use.
 func New(config Config) http.Handler { return newAPI(config) }
 
-// defaultBodyTimeout is ample for a body of maxBody over any connection of today.
+// defaultBodyTimeout is ample for maxBody bytes over any modern connection.
 const defaultBodyTimeout = time.Minute
 
 func newAPI(config Config) *api {
@@ -87,20 +86,20 @@ type api struct {
 	crossOrigin http.CrossOriginProtection
 }
 
-// call is one request on its way through the handler.
+// call is a request that the handler is serving.
 type call struct {
 	*api
 	w     http.ResponseWriter
 	r     *http.Request
 	actor tokenstore.Actor
-	// id is the path's, if it has one.
+	// id is the token's ID in the path, if there is one.
 	id         token.ID
 	parameters parameters
 	// maxBody is the route's limit in bytes.
 	maxBody int64
-	// body is the JSON that was read, if any was.
+	// body is the request's JSON, once decode has read it.
 	body []byte
-	// bodyRead says that nothing of the body is left on the connection.
+	// bodyRead reports whether the whole body has been read from the connection.
 	bodyRead bool
 }
 
@@ -135,7 +134,7 @@ func (c *call) serve() *Refusal {
 	}
 	for _, value := range c.parameters {
 		if _, err := c.Policy.Prefixes.Parse(value); err == nil {
-			return refuseTokenInURL() // an imported one; the others have been refused before
+			return refuseTokenInURL() // an imported token; admit has refused all others
 		}
 	}
 	if route.maxBody > 0 {
@@ -144,13 +143,13 @@ func (c *call) serve() *Refusal {
 	return route.serve(c)
 }
 
-// admit makes the checks that don't depend on what is asked for.
+// admit makes the checks that don't depend on the route.
 func (c *call) admit() (refusal *Refusal) {
 	if gate.URLHasToken(c.Policy.Prefixes, c.r.URL) {
 		return refuseTokenInURL()
 	}
 	if err := c.crossOrigin.Check(c.r); err != nil {
-		return refuseError(codeCrossSite, "A page of another site may not change anything here: "+err.Error()+".")
+		return refuseError(codeCrossSite, "Pages of other sites can't change anything here: "+err.Error()+".")
 	}
 	if gate.CameEarly(c.r) && !safe(c.r.Method) {
 		return fromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
@@ -162,18 +161,18 @@ func (c *call) admit() (refusal *Refusal) {
 	return refusal
 }
 
-// safe reports whether a method is safe (RFC 9110 section 9.2.1): a request with it
-// changes nothing, however often it is repeated.
+// safe reports whether a method is safe (RFC 9110 section 9.2.1): its requests change
+// nothing, even if they are replayed.
 func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// signsIn reports whether the call is the one that needs no right.
+// signsIn reports whether the call is a sign-in, which needs no authentication.
 func (c *call) signsIn() bool {
 	return c.r.Method == http.MethodPost && c.r.URL.EscapedPath() == sessionPath && c.Bearer != nil
 }
 
-// authorize refuses a caller whose right has ended.
+// authorize refuses the call if the caller's authorization has ended.
 func (c *call) authorize() *Refusal {
 	if c.actor.Authorize == nil {
 		return nil
@@ -184,7 +183,7 @@ func (c *call) authorize() *Refusal {
 	return nil
 }
 
-// store returns the store, or the refusal to answer with.
+// store returns the store, or a refusal if it is unavailable.
 func (c *call) store() (*tokenstore.Store, *Refusal) {
 	store, err := c.Store(c.r.Context())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 var auditParameters = []string{"limit", "cursor", "token_id", "actor", "action"}
 
-// auditObject is a line of the audit.
+// auditObject is an audit entry as the API returns it.
 type auditObject struct {
 	Time      timeOrNull        `json:"time"`
 	Actor     textOrNull        `json:"actor"`
@@ -30,7 +30,7 @@ type auditPage struct {
 	NextCursor textOrNull    `json:"next_cursor"`
 }
 
-// listAudit lists the changes of tokens, newest first.
+// listAudit lists audit entries, newest first.
 func (c *call) listAudit() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -44,7 +44,7 @@ func (c *call) listAudit() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	answer := auditPage{Data: make([]auditObject, 0, len(entries))}
+	response := auditPage{Data: make([]auditObject, 0, len(entries))}
 	for _, e := range entries {
 		line := auditObject{
 			Time: timeOrNull(e.Time), Actor: textOrNull(e.Actor), Action: e.Action, TokenName: textOrNull(e.TokenName),
@@ -53,19 +53,20 @@ func (c *call) listAudit() *Refusal {
 		if e.TokenID != (token.ID{}) {
 			line.TokenID = textOrNull(e.TokenID.String())
 		}
-		answer.Data = append(answer.Data, line)
+		response.Data = append(response.Data, line)
 	}
 	if next != nil {
-		answer.NextCursor = textOrNull(auditCursor(*next))
+		response.NextCursor = textOrNull(auditCursor(*next))
 	}
-	return c.answer(http.StatusOK, answer)
+	return c.respond(http.StatusOK, response)
 }
 
-// auditChunk is how many entries are looked at in one go, so that the store isn't
-// held for long by a search that finds little.
+// auditChunk is how many entries a search reads in one transaction, so that a search with
+// few matches doesn't keep the transaction open for long.
 const auditChunk = 10_000
 
-// searchAudit returns a page of the entries that match, and where to go on.
+// searchAudit returns a page of the matching entries and the position of the next page,
+// or nil if this is the last.
 func searchAudit(ctx context.Context, store *tokenstore.Store,
 	page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
 	limit, match := page.Limit, page.Match
@@ -73,7 +74,7 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		// Any entry after so many ends the chunk, so that its position is known.
+		// The entry after the chunk always matches, so that the store returns its position.
 		left := auditChunk
 		page.Match = func(e tokenstore.AuditEntry) bool {
 			left--
@@ -107,7 +108,7 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 	if cursor, given := c.parameters["cursor"]; given {
 		position, ok := parseAuditCursor(cursor)
 		if !ok {
-			return page, refuseParameter("cursor", "isn't the next_cursor of an audit; begin without")
+			return page, refuseParameter("cursor", "isn't a next_cursor of the audit log; leave it out to start over")
 		}
 		page.Before = position
 	}
@@ -120,7 +121,7 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 	text, byID := c.parameters["token_id"]
 	id, err := token.ParseID(text)
 	if byID && err != nil {
-		return page, refuseParameter("token_id", "isn't an id: "+err.Error())
+		return page, refuseParameter("token_id", "isn't a token ID: "+err.Error())
 	}
 	page.Match = func(e tokenstore.AuditEntry) bool {
 		return (!byID || e.TokenID == id) && (actor == "" || e.Actor == actor) && (action == "" || e.Action == action)
@@ -128,7 +129,8 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 	return page, nil
 }
 
-// parseLimit returns what the limit must be, if it isn't.
+// parseLimit parses a page size. If the value is invalid, it returns the rule that the
+// value breaks.
 func parseLimit(value string) (limit int, rule string) {
 	limit, err := strconv.Atoi(value)
 	if err != nil || strconv.Itoa(limit) != value || limit < 1 || limit > maxLimit {
@@ -137,7 +139,7 @@ func parseLimit(value string) (limit int, rule string) {
 	return limit, ""
 }
 
-// auditCursor is a position with a checksum, in the manner of a list's cursor.
+// auditCursor encodes a position with a checksum, like the cursor of a token list.
 func auditCursor(at tokenstore.AuditPosition) string {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(at.Time.UnixMicro()))
 	raw = binary.BigEndian.AppendUint64(raw, at.Sequence)

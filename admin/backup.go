@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// backup answers with a copy of the whole store, which goes on serving.
+// backup responds with a copy of the whole store, which remains in use.
 func (c *call) backup() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -17,7 +17,7 @@ func (c *call) backup() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	defer func() { _ = content.Close() }() // it was only read
+	defer func() { _ = content.Close() }() // only read, so an error loses nothing
 	h := c.w.Header()
 	if damaged := store.Health().Damaged; damaged > 0 {
 		h.Set("Mollygate-Damaged-Tokens", strconv.Itoa(damaged))
@@ -32,10 +32,9 @@ func (c *call) backup() *Refusal {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(http.StatusOK)
-	// A copy that breaks off is shorter than its Content-Length, and the client sees
-	// that.
+	// The client notices a truncated copy: it is shorter than its Content-Length.
 	if n, err := c.send(content, length); err != nil || n != length {
-		c.Logger.Warn("backup broken off", zap.String("actor", c.actor.Name), zap.Int64("bytes", n), zap.Error(err))
+		c.Logger.Warn("backup aborted", zap.String("actor", c.actor.Name), zap.Int64("bytes", n), zap.Error(err))
 	}
 	return nil
 }

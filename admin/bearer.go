@@ -11,31 +11,32 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Bearer is what a site lets callers in by: an admin token as bearer, and
-// nothing else.
+// Bearer configures the authentication of callers by an admin token, sent as a bearer
+// token or exchanged for a browser session.
 type Bearer struct {
 	// Store returns the store; see [Config].
 	Store    func(context.Context) (*tokenstore.Store, error)
 	Prefixes token.Prefixes
-	// Failures slows down who guesses at tokens. Nil is no limit.
+	// Failures throttles token guessing, per client address. Nil means no limit.
 	Failures *gate.FailureLimit
-	// Realm is that of the challenges.
+	// Realm is the realm of WWW-Authenticate challenges.
 	Realm string
-	// Sessions are those of browsers, known once Store has returned one. Nil is none:
-	// nobody can sign in.
+	// Sessions returns the browser sessions. It is called only after Store has returned a
+	// store. Nil means that browsers can't sign in.
 	Sessions func() *Sessions
-	// Secure says whether a request came over TLS, also to a proxy that is trusted.
+	// Secure reports whether the client sent a request over TLS, to this server or to a
+	// trusted proxy.
 	Secure func(*http.Request) bool
-	// ClientIP returns the address a request comes from, which a token may be
-	// restricted to.
+	// ClientIP returns the client address, which is checked against the token's allowed
+	// addresses.
 	ClientIP func(*http.Request) netip.Addr
 }
 
-// BearerAuthenticator returns a function for [Config].Authenticate. A call that it lets
-// through counts as a use of the token, also if the call fails later. A session that only
-// reads counts as one use a minute. A refused call counts as denied if the secret was
-// right. Refusals have the codes of the gate, so a caller of the function can limit
-// failures by address.
+// BearerAuthenticator returns a function for [Config].Authenticate. An authenticated call
+// counts as a use of the token, even if the call fails later. Reads of a session count as
+// at most one use a minute. A refused call counts as denied if its secret is correct.
+// Refusals have the gate's codes, so that the caller of the function can limit failures by
+// address.
 func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refusal) {
 	return b.authenticate
 }
@@ -65,17 +66,16 @@ func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
 	return store, nil
 }
 
-// credential is what a caller has presented.
+// credential is the token that a caller has presented.
 type credential struct {
 	match tokenstore.Match
-	// session is the value of the session's cookie that it came with, if any.
+	// session is the value of the session cookie, if the caller sent no bearer token.
 	session string
 	ip      netip.Addr
 }
 
-// admit counts what has become of a credential, and lets a good one in from where its
-// token may be used. A session's reads count once a minute: an open dashboard reads all
-// the time.
+// admit returns the caller if the credential is valid, or a refusal, and counts the use. A
+// session's reads count once a minute, because an open dashboard polls all the time.
 func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential,
 	refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
 	if refusal.Code == "" {
@@ -96,7 +96,8 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
 }
 
-// refuse returns why a token whose secret was right may not be used, or none.
+// refuse returns why a token with a correct secret is refused, or the zero Refusal if it
+// isn't.
 func (c *credential) refuse() gate.Refusal {
 	refusal := gate.RefuseStatus(c.match.Status)
 	if refusal.Code == "" && !c.match.Token.AllowsIP(c.ip) {
@@ -109,8 +110,8 @@ func (c *credential) refuse() gate.Refusal {
 	return refusal
 }
 
-// authorize returns what checks, from memory alone, that a credential which was good is
-// good still.
+// authorize returns a function that checks whether a credential is still valid. The
+// function doesn't access the disk.
 func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 	var sessions *Sessions
 	if c.session != "" {
@@ -123,7 +124,7 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 				return &refusalError{fromGate(refuseEndedSession(), b.Realm)}
 			}
 		}
-		current := c // may run in several goroutines
+		current := c // the function may run concurrently
 		var known bool
 		refusal := gate.Refuse(gate.UnknownToken)
 		if current.match, known = store.Refresh(c.match, now); known {
@@ -140,14 +141,15 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 	}
 }
 
-// countSignIn counts a sign-in that failed, whatever was wrong with it, as a failure of
-// its address. Too many of them become another refusal.
+// countSignIn counts a failed sign-in, for whatever reason it failed, against the client
+// address. It returns the refusal to respond with, which differs from refusal once the
+// address has too many failures.
 func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	switch gate.Code(refusal.Problem.Code) {
 	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:
-		return refusal // counted when the token was checked
+		return refusal // counted already, when the token was checked
 	case codeCrossSite, gate.TooEarly:
-		return refusal // another site's doing, or the network's
+		return refusal // caused by another site or by the network
 	}
 	store, unavailable := b.open(r)
 	if unavailable != nil || refusal.Problem.Status >= http.StatusInternalServerError {

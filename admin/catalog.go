@@ -2,14 +2,15 @@ package admin
 
 import "net/http"
 
-// list is the form of every answer with several things in it.
+// list is the response of calls that return several objects without paging.
 type list[T any] struct {
 	Data []T `json:"data"`
 }
 
 type scopeObject struct {
 	Name string `json:"name"`
-	// Routes are "METHOD /path", Presets those that include the scope.
+	// Routes are of the form "METHOD /path". Presets are the presets that include the
+	// scope.
 	Routes  []string `json:"routes"`
 	Presets []string `json:"presets"`
 }
@@ -23,7 +24,7 @@ func (c *call) listScopes() *Refusal {
 		}
 		scopes = append(scopes, scopeObject{scope.Name, routes, c.Policy.Catalog.PresetsWith(scope.Scope)})
 	}
-	return c.answer(http.StatusOK, list[scopeObject]{scopes})
+	return c.respond(http.StatusOK, list[scopeObject]{scopes})
 }
 
 type accountObject struct {
@@ -35,5 +36,5 @@ func (c *call) listAccounts() *Refusal {
 	for _, name := range c.Policy.Accounts {
 		accounts = append(accounts, accountObject{name})
 	}
-	return c.answer(http.StatusOK, list[accountObject]{accounts})
+	return c.respond(http.StatusOK, list[accountObject]{accounts})
 }

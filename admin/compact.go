@@ -12,9 +12,9 @@ type compacted struct {
 	After  int64 `json:"after"`
 }
 
-// compactStore gives back the disk space of what was deleted.
+// compactStore rebuilds the store's file to free the disk space of deleted records.
 func (c *call) compactStore() *Refusal {
-	if refusal := c.decodeNothing(); refusal != nil {
+	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal
 	}
 	store, refusal := c.store()
@@ -26,10 +26,10 @@ func (c *call) compactStore() *Refusal {
 		return refuseError(codeConflict, "This kind of token store can't be compacted.")
 	}
 	if err != nil {
-		return c.errorRefusal(err, "The token store couldn't be compacted"+cause(err)+
-			". It is as it was. Caddy's log says more.")
+		return c.errorRefusal(err, "Compacting the token store failed"+cause(err)+
+			". The store is unchanged. See Caddy's log for details.")
 	}
 	c.Logger.Info("token store compacted", zap.Inline(loggedActor(c.actor)), zap.Int64("before", before),
 		zap.Int64("after", after))
-	return c.answer(http.StatusOK, compacted{before, after})
+	return c.respond(http.StatusOK, compacted{before, after})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// createInput is the body of POST tokens. A member that is null is left out.
+// createInput is the body of POST /tokens. A null member is the same as a missing one.
 type createInput struct {
 	Name       *string         `json:"name"`
 	Kind       *string         `json:"kind"`
@@ -29,8 +29,7 @@ type createInput struct {
 	ExpiresIn  lifetime        `json:"expires_in"`
 }
 
-// draft returns the token that is asked for. What it may be is the policy's to
-// say.
+// draft returns the requested token. It doesn't apply the policy.
 func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
 	draft := token.Draft{
 		Kind:       token.KindAPI,
@@ -73,28 +72,29 @@ func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
 	if in.Quota != nil {
 		draft.Quota = in.Quota.merge(nil)
 	}
-	noted := make(map[string]*string, len(in.Metadata))
+	metadata := make(map[string]*string, len(in.Metadata))
 	if in.Metadata != nil {
 		draft.Metadata = make(map[string]string, len(in.Metadata))
 		for key, value := range in.Metadata {
 			draft.Metadata[key] = string(value)
-			noted[key] = (*string)(&value)
+			metadata[key] = (*string)(&value)
 		}
 	}
-	return draft, refuseSecrets(prefixes, draft.Name, noted)
+	return draft, refuseSecrets(prefixes, draft.Name, metadata)
 }
 
-// ruleEmpty is for a value that says nothing.
+// ruleEmpty is the rule that an empty value breaks.
 const ruleEmpty = "is empty; leave it out instead"
 
-// expiry returns the members that say when a token ends.
+// expiry combines the members that set a token's expiry.
 func expiry(in lifetime, at timestamp) token.Expiry {
 	return token.Expiry{ExpiresIn: in.Lifetime, ExpiresAt: at.Time, NeverExpires: in.never}
 }
 
-// refuseSecrets keeps tokens out of what is listed and logged.
+// refuseSecrets refuses names and metadata that contain a token, because both are listed
+// and logged.
 func refuseSecrets(prefixes token.Prefixes, name string, metadata map[string]*string) *Refusal {
-	const rule = "holds a token, which everybody who may list tokens would see; name its id, and replace the token"
+	const rule = "contains a token, which everyone who can list tokens would see; use its ID, and replace the token"
 	if prefixes.Find(name) >= 0 {
 		return refuseField("name", rule)
 	}
@@ -129,30 +129,31 @@ func (c *call) createToken() *Refusal {
 	}
 	if repeated {
 		c.w.Header().Set("Idempotency-Replayed", "true")
-		return c.answerToken(store, token)
+		return c.respondWithToken(store, token)
 	}
 	c.logChange("token created", token)
 	c.w.Header().Set("Location", c.location(token.ID))
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusCreated, withSecret{
+	return c.respond(http.StatusCreated, tokenWithSecret{
 		object: c.object(token, tokenstore.Usage{}, store.Now()),
 		Token:  secret.Reveal(),
 	})
 }
 
-// maxIdempotencyKey is in bytes.
+// maxIdempotencyKey is the maximum length of an Idempotency-Key, in bytes.
 const maxIdempotencyKey = 255
 
-// idempotent returns what a repeat of the request is known by
-// (draft-ietf-httpapi-idempotency-key-header): the client's key, and what it asks
-// for whatever the spelling of its JSON.
+// idempotent returns what identifies a repeated request
+// (draft-ietf-httpapi-idempotency-key-header): the client's key and the canonical JSON of
+// the body.
 func (c *call) idempotent() (tokenstore.Request, *Refusal) {
 	keys, given := c.r.Header["Idempotency-Key"]
 	if !given {
 		return tokenstore.Request{}, nil
 	}
-	visible := func(r rune) bool { return r <= ' ' || r > '~' }
-	if len(keys) != 1 || keys[0] == "" || len(keys[0]) > maxIdempotencyKey || strings.ContainsFunc(keys[0], visible) {
+	invisible := func(r rune) bool { return r <= ' ' || r > '~' }
+	if len(keys) != 1 || keys[0] == "" || len(keys[0]) > maxIdempotencyKey ||
+		strings.ContainsFunc(keys[0], invisible) {
 		return tokenstore.Request{},
 			refuseError(codeInvalidHeader,
 				fmt.Sprintf("Send Idempotency-Key once, with 1 to %d visible ASCII characters.", maxIdempotencyKey))
@@ -160,18 +161,18 @@ func (c *call) idempotent() (tokenstore.Request, *Refusal) {
 	if c.Policy.Prefixes.Find(keys[0]) >= 0 {
 		return tokenstore.Request{},
 			refuseError(codeInvalidHeader,
-				"The Idempotency-Key holds a token. Use a random text, and replace the token.")
+				"The Idempotency-Key contains a token. Use a random string, and replace the token.")
 	}
 	body := jsontext.Value(slices.Clone(c.body))
 	if err := body.Canonicalize(); err != nil {
-		return tokenstore.Request{}, refuseSyntax(err) // which has been read before
+		return tokenstore.Request{}, refuseSyntax(err) // can't happen: decode has parsed it
 	}
 	return tokenstore.Request{Key: keys[0], Body: body}, nil
 }
 
-// location returns where the token just created is found.
+// location returns the Location of a new token.
 func (c *call) location(id token.ID) string {
-	base := tokensPath[1:] // relative to the request's own path (RFC 3986 section 5.2)
+	base := tokensPath[1:] // relative to the request's path (RFC 3986 section 5.2)
 	if c.ClientPath != nil {
 		if path := c.ClientPath(c.r); strings.HasSuffix(path, tokensPath) {
 			base = path

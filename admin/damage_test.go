@@ -53,7 +53,7 @@ func TestHealthFails(t *testing.T) {
 			syscall.ENOSPC)}, 503, "no space left on device", "failed ok"},
 		{tokenstore.Health{Write: fmt.Errorf("%w: /secret/tokens.db", tokenstore.ErrReplaced)}, 503,
 			"caddy api-token restore", "failed ok"},
-		{tokenstore.Health{Damaged: 2}, 200, "can't be read: 2. Delete them", "ok warning"},
+		{tokenstore.Health{Damaged: 2}, 200, "Damaged tokens: 2. Delete them", "ok warning"},
 		{tokenstore.Health{Repairs: []tokenstore.Repair{{}}}, 200, "has been repaired", "ok warning"},
 		{tokenstore.Health{Unrepaired: fmt.Errorf("/secret: %w", syscall.EROFS)}, 200,
 			"read-only file system. Stop Caddy and run caddy api-token repair", "ok warning"},

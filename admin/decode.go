@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	// maxBody is the most bytes of a request's body.
+	// maxBody is the maximum length of a request's body, in bytes.
 	maxBody = 1 << 20
-	// maxDepth is how deep objects and arrays may be nested.
+	// maxDepth is the maximum nesting depth of objects and arrays.
 	maxDepth = 32
-	// maxValues is the most members of objects and elements of arrays in a body,
-	// counted together: each costs far more time than its bytes suggest.
+	// maxValues is the maximum number of object members and array elements in a body.
+	// Decoding a value takes far longer than its length suggests.
 	maxValues = 1000
 )
 
-// decode reads the request's JSON into a pointer to a struct. It is the only way
-// that JSON gets in, and takes one spelling of everything: UTF-8, one object and
-// nothing behind it, no member that is unknown or given twice, not even in
-// another letter case (which parsers disagree about; RFC 8259 section 4).
+// decode reads the request's JSON into a pointer to a struct. All JSON that the API accepts
+// goes through decode. It accepts UTF-8 only, and a single object with nothing after it. It
+// refuses unknown members and duplicate members, even in different letter case, because
+// parsers disagree about them (RFC 8259 section 4).
 //
-// A member whose type is one of this package's says itself what is wrong with
-// its value; no text repeats the value.
+// Members of this package's types return their own errors. No error text repeats the
+// value.
 //
-// Other media types than application/json are taken only if they are given.
+// It accepts application/json, and the given media types.
 func (c *call) decode(into any, mediaTypes ...string) *Refusal {
 	if refusal := checkMediaType(c.r.Header, append(mediaTypes, mediaTypeJSON)...); refusal != nil {
 		return refusal
@@ -50,8 +50,8 @@ func (c *call) decode(into any, mediaTypes ...string) *Refusal {
 	return decode(body, into)
 }
 
-// decodeOptional reads a body that may be left out. One whose length isn't declared
-// may turn out to be none.
+// decodeOptional reads a body that may be missing. A body of undeclared length may turn
+// out to be empty.
 func (c *call) decodeOptional(into any) *Refusal {
 	wrong := checkMediaType(c.r.Header, mediaTypeJSON)
 	if wrong != nil && c.r.ContentLength > 0 {
@@ -69,11 +69,10 @@ func (c *call) decodeOptional(into any) *Refusal {
 	return decode(body, into)
 }
 
-// decodeNothing reads the body of a call that needs none: it may be an empty
-// object.
-func (c *call) decodeNothing() *Refusal {
-	var nothing struct{}
-	return c.decodeOptional(&nothing)
+// decodeEmpty reads the body of a call without input: none, or an empty object.
+func (c *call) decodeEmpty() *Refusal {
+	var empty struct{}
+	return c.decodeOptional(&empty)
 }
 
 const mediaTypeJSON = "application/json"
@@ -81,7 +80,7 @@ const mediaTypeJSON = "application/json"
 func checkMediaType(header http.Header, allowed ...string) *Refusal {
 	for _, encoding := range header["Content-Encoding"] {
 		if encoding != "" {
-			return refuseError(codeMediaType, "Send the body as it is: no Content-Encoding is taken.")
+			return refuseError(codeMediaType, "Send the body without a Content-Encoding.")
 		}
 	}
 	if types := header["Content-Type"]; len(types) == 1 {
@@ -91,12 +90,11 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 			return nil
 		}
 	}
-	return refuseError(codeMediaType, "Send the header 'Content-Type: "+allowed[len(allowed)-1]+
-		"', once, and the body as UTF-8.")
+	return refuseError(codeMediaType, "Send one header 'Content-Type: "+allowed[len(allowed)-1]+
+		"', and the body in UTF-8.")
 }
 
-// readBody reads the whole body, within the time there is for it, and then checks
-// that the caller may still call.
+// readBody reads the whole body, within BodyTimeout, and then authorizes the caller again.
 func (c *call) readBody() ([]byte, *Refusal) {
 	if c.r.ContentLength > c.maxBody {
 		return nil, c.refuseLarge()
@@ -104,13 +102,13 @@ func (c *call) readBody() ([]byte, *Refusal) {
 	var body []byte
 	if c.r.ContentLength != 0 {
 		controller := http.NewResponseController(c.w)
-		_ = controller.SetReadDeadline(time.Now().Add(c.BodyTimeout)) // not all writers can
+		_ = controller.SetReadDeadline(time.Now().Add(c.BodyTimeout)) // not supported by all writers
 		var err error
 		if body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, c.maxBody)); err != nil {
 			return nil, c.refuseBody(err)
 		}
 		_ = controller.SetReadDeadline(time.Time{}) // for the next request
-		if int64(len(body)) < c.r.ContentLength {   // no error of reading over HTTP/3
+		if int64(len(body)) < c.r.ContentLength {   // over HTTP/3, a short body is no read error
 			return nil, c.refuseBody(io.ErrUnexpectedEOF)
 		}
 	}
@@ -118,7 +116,7 @@ func (c *call) readBody() ([]byte, *Refusal) {
 	return body, c.authorize()
 }
 
-// refuseBody refuses a request whose body could not be read.
+// refuseBody returns the refusal for an error from reading the body.
 func (c *call) refuseBody(err error) *Refusal {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return c.refuseLarge()
@@ -128,11 +126,11 @@ func (c *call) refuseBody(err error) *Refusal {
 			fmt.Sprintf("The body did not arrive within %v. Nothing was changed; send the request again.",
 				c.BodyTimeout))
 	}
-	return refuseError(codeInvalidJSON, "The body broke off before its end.")
+	return refuseError(codeInvalidJSON, "The body is incomplete.")
 }
 
 func (c *call) refuseLarge() *Refusal {
-	return refuseError(codeBodyTooLarge, fmt.Sprintf("The body may have %d bytes at most.", c.maxBody))
+	return refuseError(codeBodyTooLarge, fmt.Sprintf("The body must be at most %d bytes.", c.maxBody))
 }
 
 func decode(body []byte, into any) *Refusal {
@@ -158,14 +156,13 @@ func decode(body []byte, into any) *Refusal {
 	return refuseField(field, "must be "+typeName(semantic.GoType))
 }
 
-// checkForm holds a body against everything that doesn't depend on what it is
-// for.
+// checkForm makes the checks of a body that don't depend on the call.
 func checkForm(body []byte) *Refusal {
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
 		return refuseError(codeInvalidJSON, "The body is empty. Send a JSON object.")
 	case bytes.HasPrefix(body, []byte("\ufeff")):
-		return refuseError(codeInvalidJSON, "The body begins with a byte order mark. Send it without.")
+		return refuseError(codeInvalidJSON, "The body starts with a byte order mark. Remove it.")
 	case !utf8.Valid(body):
 		return refuseError(codeInvalidJSON, "The body isn't valid UTF-8.")
 	}
@@ -176,7 +173,7 @@ func checkForm(body []byte) *Refusal {
 		}
 		return refuseError(codeInvalidJSON, "The body must be a JSON object.")
 	}
-	// The folded names seen so far, of each object that is still open.
+	// The folded member names seen so far, for each open object.
 	var open []map[string]struct{}
 	values := 0
 	for first := true; first || dec.StackDepth() > 0; first = false {
@@ -194,15 +191,14 @@ func checkForm(body []byte) *Refusal {
 		if parent > 0 && kind != '}' && kind != ']' && !isName {
 			if values++; values > maxValues {
 				return refuseError(codeInvalidJSON,
-					fmt.Sprintf(
-						"The body has more than %d members and elements in all. Split it into several requests.",
+					fmt.Sprintf("The body has more than %d members and elements. Split it into several requests.",
 						maxValues))
 			}
 		}
 		switch kind {
 		case '{', '[':
 			if depth > maxDepth {
-				return refuseError(codeInvalidJSON, fmt.Sprintf("The body is nested more than %d deep.", maxDepth))
+				return refuseError(codeInvalidJSON, fmt.Sprintf("The body is nested more than %d levels deep.", maxDepth))
 			}
 			open = append(open, make(map[string]struct{}))
 		case '}', ']':
@@ -214,20 +210,20 @@ func checkForm(body []byte) *Refusal {
 			name := fold(token.String())
 			if _, twice := open[depth-1][name]; twice {
 				return refuseError(codeInvalidJSON,
-					redact(fmt.Sprintf("The member %q is given twice; letter case makes no difference.",
+					redact(fmt.Sprintf("The member %q appears twice; letter case is ignored.",
 						shorten(token.String()))))
 			}
 			open[depth-1][name] = struct{}{}
 		}
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return refuseError(codeInvalidJSON, "There is something behind the JSON object.")
+		return refuseError(codeInvalidJSON, "There is more data after the JSON object.")
 	}
 	return nil
 }
 
-// fold returns what all names have in common that differ by letter case only, in
-// all of Unicode: Go's own decoder takes "ſcopes" (U+017F) for "scopes".
+// fold maps names that differ only in letter case to the same string. It covers all of
+// Unicode, because Go's own decoder takes "ſcopes" (U+017F) for "scopes".
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -238,16 +234,16 @@ func fold(name string) string {
 	}, name)
 }
 
-// refuseSyntax says where the JSON is broken. Of the body it repeats a character
-// at most.
+// refuseSyntax returns a refusal that says where the JSON is invalid. The refusal repeats
+// at most one character of the body.
 func refuseSyntax(err error) *Refusal {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return refuseError(codeInvalidJSON, "The JSON ends too early.")
+		return refuseError(codeInvalidJSON, "The JSON is incomplete.")
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return refuseError(codeInvalidJSON,
-			redact(fmt.Sprintf("The member %q is given twice.", shorten(syntactic.JSONPointer.LastToken()))))
+			redact(fmt.Sprintf("The member %q appears twice.", shorten(syntactic.JSONPointer.LastToken()))))
 	case ok:
 		return refuseError(codeInvalidJSON, fmt.Sprintf("The body isn't valid JSON at byte %d: %v.",
 			syntactic.ByteOffset, syntactic.Err))
@@ -255,13 +251,13 @@ func refuseSyntax(err error) *Refusal {
 	return refuseError(codeInvalidJSON, "The body isn't valid JSON.")
 }
 
-// ruleError says what a member must be. It is returned by the types that read
-// themselves.
+// ruleError is the rule that a member's value breaks. The UnmarshalJSONFrom methods of this
+// package return it.
 type ruleError string
 
 func (e ruleError) Error() string { return string(e) }
 
-// member returns the name of the top-level member that a pointer leads into.
+// member returns the name of the top-level member that a pointer points into.
 func member(pointer jsontext.Pointer) string {
 	for name := range pointer.Tokens() {
 		return name
@@ -269,20 +265,21 @@ func member(pointer jsontext.Pointer) string {
 	return ""
 }
 
-// unknownRule tells the members there are, and the one that was probably meant.
+// unknownRule returns the rule for an unknown member: the member that was probably meant,
+// or else all known members.
 func unknownRule(name string, of any) string {
 	t := reflect.TypeOf(of).Elem()
 	if t.NumField() == 0 {
-		return "isn't known; this call takes nothing"
+		return "is unknown; this call takes no members"
 	}
 	known := make([]string, 0, t.NumField())
 	for field := range t.Fields() {
 		known = append(known, field.Tag.Get("json"))
 	}
 	if at := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); at >= 0 {
-		return "isn't known; did you mean " + known[at] + "?"
+		return "is unknown; did you mean " + known[at] + "?"
 	}
-	return "isn't known; known are " + strings.Join(known, ", ")
+	return "is unknown; known members are " + strings.Join(known, ", ")
 }
 
 func typeName(t reflect.Type) string {
@@ -296,6 +293,6 @@ func typeName(t reflect.Type) string {
 	case reflect.Int64:
 		return "a whole number"
 	default:
-		return "of another type"
+		return "of a different type"
 	}
 }

@@ -76,13 +76,13 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 	// What is likely to happen is told in words.
 	for body, tell := range map[string]string{
 		"\ufeff" + goodBody:   "byte order mark",
-		goodBody + goodBody:   "behind the JSON object",
-		goodBody[:10]:         "ends too early",
+		goodBody + goodBody:   "after the JSON object",
+		goodBody[:10]:         "is incomplete",
 		"{\"a\":\"\xff\"}":    "UTF-8",
-		`{"name":"a"`:         "ends too early",
+		`{"name":"a"`:         "is incomplete",
 		`["a"]`:               "must be a JSON object",
 		`{"name":"a",}`:       "at byte",
-		`{"a":1,"b":2,"A":3}`: `"A" is given twice`,
+		`{"a":1,"b":2,"A":3}`: `"A" appears twice`,
 	} {
 		got := f.refused(f.do(http.MethodPost, "/tokens", body), 400, "invalid_json")
 		if detail, _ := got["detail"].(string); !strings.Contains(detail, tell) {

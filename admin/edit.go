@@ -7,7 +7,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// editInput is the body of PATCH tokens/{id}, a merge patch (RFC 7396).
+// editInput is the body of PATCH /tokens/{id}, a merge patch (RFC 7396).
 type editInput struct {
 	Name       patch[string]                 `json:"name"`
 	Account    patch[string]                 `json:"account"`
@@ -22,7 +22,7 @@ type editInput struct {
 	ExpiresIn  lifetime                      `json:"expires_in"`
 }
 
-// patch is a member that may be left out, or null, which removes what is there.
+// patch is a member of a merge patch: missing, null to remove the value, or a new value.
 type patch[T any] struct {
 	given, null bool
 	value       T
@@ -38,7 +38,7 @@ func (p *patch[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return json.UnmarshalDecode(dec, &p.value)
 }
 
-// mediaTypeMergePatch is RFC 7396's.
+// mediaTypeMergePatch is the media type of RFC 7396.
 const mediaTypeMergePatch = "application/merge-patch+json"
 
 func (c *call) editToken() *Refusal {
@@ -66,10 +66,10 @@ func (c *call) editToken() *Refusal {
 		return c.changeRefusal(err)
 	}
 	c.logChange("token edited", token)
-	return c.answerToken(store, token)
+	return c.respondWithToken(store, token)
 }
 
-// edit returns the change that is asked for. What it may be is the policy's to say.
+// edit returns the requested change. It doesn't apply the policy.
 func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 	for _, member := range []struct {
 		name string
@@ -79,10 +79,10 @@ func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 		{"name", in.Name.null, "can't be removed"},
 		{"account", in.Account.given && !in.Account.null && in.Account.value == "",
 			"is empty; write null for the default account"},
-		{"scopes", in.Scopes.null, "can't be removed; a token without scopes could do nothing, so revoke it"},
-		{"preset", in.Preset.null, "can't be removed; give other scopes instead"},
+		{"scopes", in.Scopes.null, "can't be removed; a token without scopes would be useless, so revoke it"},
+		{"preset", in.Preset.null, "can't be removed; set other scopes instead"},
 		{"preset", in.Preset.given && in.Preset.value == "", ruleEmpty},
-		{"expires_at", in.ExpiresAt.null, `can't be removed; where no end is allowed, write "expires_in": "never"`},
+		{"expires_at", in.ExpiresAt.null, `can't be removed; write "expires_in": "never", if that is allowed`},
 	} {
 		if member.bad {
 			return edit, refuseField(member.name, member.rule)

@@ -26,15 +26,15 @@ type explainInput struct {
 	Gate    *string `json:"gate"`
 }
 
-// explanation is the body of the answer.
+// explanation is the response to POST /explain.
 type explanation struct {
 	gateExplanation
-	// OtherGates are the further gates that know as much of the route and would
-	// answer otherwise.
+	// OtherGates are the other gates that match the route as closely but would respond
+	// differently.
 	OtherGates []gateExplanation `json:"other_gates"`
 }
 
-// gateExplanation is what one gate would do.
+// gateExplanation describes what one gate would do.
 type gateExplanation struct {
 	Gate    string         `json:"gate"`
 	Allowed bool           `json:"allowed"`
@@ -50,11 +50,11 @@ type explainCheck struct {
 	Detail string `json:"detail"`
 }
 
-// explainAllowed is the code of a request that would be let through.
+// explainAllowed is the code for a request that would be allowed.
 const explainAllowed = "ok"
 
-// explain says what the gate would do with a request. It changes nothing and
-// counts nothing.
+// explain reports what the gates would do with a request. It neither changes nor counts
+// anything.
 func (c *call) explain() *Refusal {
 	var in explainInput
 	if refusal := c.decode(&in); refusal != nil {
@@ -82,15 +82,15 @@ func (c *call) explain() *Refusal {
 			out.OtherGates = append(out.OtherGates, e)
 		}
 	}
-	return c.answer(http.StatusOK, out)
+	return c.respond(http.StatusOK, out)
 }
 
-// gatesFor returns the gates that a question is about: the named one, or else all
-// that know most of the route.
+// gatesFor returns the gates to ask: the named one, or all gates that match the route most
+// closely.
 func (c *call) gatesFor(question gate.Question, name *string) ([]gate.Named, *Refusal) {
 	if len(c.Gates) == 0 {
 		return nil,
-			refuseError(codeConflict, "The running configuration has no bearer_auth, so no request passes a gate.")
+			refuseError(codeConflict, "The running configuration has no bearer_auth, so there is no gate to ask.")
 	}
 	if name == nil {
 		return gate.Knowing(c.Gates, question.Method, question.Target), nil
@@ -102,26 +102,26 @@ func (c *call) gatesFor(question gate.Question, name *string) ([]gate.Named, *Re
 		}
 		names = append(names, strconv.Quote(g.Name))
 	}
-	return nil, refuseField("gate", "no gate has this name; there are "+strings.Join(names, ", "))
+	return nil, refuseField("gate", "no gate has this name; the gates are "+strings.Join(names, ", "))
 }
 
-// question reads who asks for what.
+// question returns the question for the gates.
 func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question, *Refusal) {
 	question := gate.Question{Now: store.Now()}
 	switch {
-	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // a method is a token, too
-		return question, refuseField("method", `is required: write for example "GET"`)
+	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // same syntax as a method
+		return question, refuseField("method", `is required, for example "GET"`)
 	case in.Path == nil || !strings.HasPrefix(*in.Path, "/"):
 		return question,
-			refuseField("path", `is required: write for example "/api/unikernels", with the query if there is one`)
+			refuseField("path", `is required, for example "/api/unikernels", with the query if there is one`)
 	case (in.Token == nil) == (in.TokenID == nil):
-		return question, refuseField("token", "give either token or token_id")
+		return question, refuseField("token", "set either token or token_id")
 	}
 	question.Method, question.Target = *in.Method, *in.Path
 	if in.IP != nil {
 		var err error
 		if question.ClientIP, err = netip.ParseAddr(*in.IP); err != nil {
-			return question, refuseField("ip", `must be an address: write for example "203.0.113.7"`)
+			return question, refuseField("ip", `must be an IP address, for example "203.0.113.7"`)
 		}
 	}
 	if in.Token != nil {
@@ -133,11 +133,11 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	}
 	id, err := token.ParseID(*in.TokenID)
 	if err != nil {
-		return question, refuseField("token_id", "is not an id: "+err.Error())
+		return question, refuseField("token_id", "isn't a token ID: "+err.Error())
 	}
 	found, err := store.Get(id)
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		return question, refuseField("token_id", "no token has this id")
+		return question, refuseField("token_id", "no token has this ID")
 	}
 	if err != nil {
 		return question, c.storeRefusal(err)
@@ -146,7 +146,7 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	return question, nil
 }
 
-// sameAs reports whether two gates say the same.
+// sameAs reports whether two explanations differ in nothing but the gate.
 func (e gateExplanation) sameAs(other gateExplanation) bool {
 	other.Gate = e.Gate
 	return reflect.DeepEqual(e, other)

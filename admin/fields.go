@@ -12,10 +12,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// The types of members that read themselves. At the top of a body null is the
-// same as leaving the member out.
+// The types below unmarshal themselves. At the top level of a body, null is the same as a
+// missing member.
 
-// text is a string inside a list or an object, where null would pass for "".
+// text is a string in an array or object. Unlike string, it rejects null.
 type text string
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -25,13 +25,13 @@ func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	if value.Kind() != '"' {
-		return ruleError("must hold strings only")
+		return ruleError("must contain only strings")
 	}
 	*t = text(unquote(value))
 	return nil
 }
 
-// unquote returns the text of a JSON string that a decoder has read.
+// unquote returns the value of a JSON string that a decoder has read.
 func unquote(value jsontext.Value) string {
 	raw, _ := jsontext.AppendUnquote(nil, value) // the decoder has checked it
 	return string(raw)
@@ -56,7 +56,8 @@ type lifetime struct {
 
 const (
 	lifetimeForms = `write for example "12h", "90d", "6mo" or "2y", or a whole number of seconds`
-	// maxLifetimeText keeps errors, which may repeat the text, from repeating more.
+	// maxLifetimeText is the maximum length of a lifetime, in bytes. It limits how much an
+	// error can repeat.
 	maxLifetimeText = 12
 )
 
@@ -92,15 +93,15 @@ func (l *lifetime) parse(form string) (err error) {
 	return nil
 }
 
-// seconds reads a JSON number. 1e3 and 1.0 are whole numbers, too, but nobody
-// writes seconds so, and readers disagree about them.
+// seconds parses a JSON number. It rejects 1e3 and 1.0, because parsers disagree about
+// whether these are integers.
 func (l *lifetime) seconds(digits string) error {
 	if strings.Trim(digits, "0123456789") != "" {
-		return ruleError("must be a whole number of seconds in plain digits: " + lifetimeForms)
+		return ruleError("must be a whole number of seconds, in digits only: " + lifetimeForms)
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {
-		return ruleError("is too long a time")
+		return ruleError("is too long")
 	}
 	if l.Lifetime, err = token.LifetimeOfSeconds(n); err != nil {
 		return ruleError(err.Error())
@@ -108,17 +109,17 @@ func (l *lifetime) seconds(digits string) error {
 	return nil
 }
 
-// timestamp is a time as RFC 3339 has it, with upper-case T and Z.
+// timestamp is an RFC 3339 time, with upper-case T and Z.
 type timestamp struct {
 	time.Time
 }
 
 const (
-	// firstYear keeps out the zero time, which stands for none.
+	// firstYear excludes the zero time, which means no time.
 	firstYear = 1970
 	lastYear  = 9999
 
-	timestampForm = `must be a time with its zone: write for example "2030-12-31T23:59:59Z"`
+	timestampForm = `must be a time with a zone, for example "2030-12-31T23:59:59Z"`
 )
 
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
@@ -144,16 +145,16 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// parseTime reads a time, or returns what it must be.
+// parseTime parses a time. If the text is invalid, it returns the rule that the text breaks.
 func parseTime(text string) (t time.Time, rule string) {
-	// Parse takes more than the RFC allows (go.dev/issue/54580).
+	// Parse accepts more than the RFC allows (go.dev/issue/54580).
 	parsed, err := time.Parse(time.RFC3339, text)
 	if err != nil || !rfc3339.MatchString(text) {
 		return time.Time{}, timestampForm
 	}
 	t = parsed.UTC()
 	if year := t.Year(); year < firstYear || year > lastYear {
-		return time.Time{}, "must lie in the years " + strconv.Itoa(firstYear) + " to " + strconv.Itoa(lastYear)
+		return time.Time{}, "must be in the years " + strconv.Itoa(firstYear) + " to " + strconv.Itoa(lastYear)
 	}
 	return t, ""
 }

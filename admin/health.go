@@ -13,11 +13,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// health is the condition of the gateway.
+// health is the health of the gateway.
 type health struct {
 	// Status is "ok", or "damaged" if tokens or records were lost to damage.
 	Status string `json:"status"`
-	// Warning is about what works and should be looked at.
+	// Warning joins the details of all checks that need attention.
 	Warning string       `json:"warning,omitzero"`
 	Checks  healthChecks `json:"checks"`
 }
@@ -31,13 +31,15 @@ type healthChecks struct {
 	Damaged  healthCheck `json:"damaged"`
 }
 
-// healthCheck is "ok", "warning" or "failed", and what to do unless it is ok.
+// healthCheck is the result of one check.
 type healthCheck struct {
+	// Status is "ok", "warning" or "failed".
 	Status string `json:"status"`
+	// Detail says what is wrong and what to do. It is empty if the check is ok.
 	Detail string `json:"detail,omitzero"`
-	// Bytes is how much can be written to the disk.
+	// Bytes is the free disk space.
 	Bytes *int64 `json:"bytes,omitzero"`
-	// Tokens is how many tokens are damaged.
+	// Tokens is the number of damaged tokens.
 	Tokens *int `json:"tokens,omitzero"`
 }
 
@@ -50,12 +52,12 @@ const (
 	healthDamaged = "damaged"
 )
 
-// minDiskFree is how many bytes of free disk space are too few, in addition to what a backup
-// or a repair needs, which is as much as the store takes.
+// minDiskFree is the free disk space that should remain, in bytes, in addition to the space
+// that a backup or a repair needs, which is the size of the store.
 const minDiskFree = 1 << 20
 
-// health reports whether the store can be read and written, and what should be looked at.
-// A clock that is behind is no failure: no token is accepted that shouldn't be.
+// health reports whether the store can be read and written, and what needs attention. A
+// clock that is behind is only a warning, because no expired token is accepted.
 func (c *call) health() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -73,19 +75,19 @@ func (c *call) health() *Refusal {
 	case health.Write != nil:
 		err = health.Write
 		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) +
-			". Tokens in use go on working; nothing can be changed."}
+			". Existing tokens keep working, but nothing can be changed."}
 	}
 	if err != nil {
-		refusal := refuseError(codeStore, checks.Store.Detail+" Caddy's log says more.").header("Retry-After",
+		refusal := refuseError(codeStore, checks.Store.Detail+" See Caddy's log for details.").header("Retry-After",
 			storeRetryAfter)
 		refusal.Problem = refusal.Problem.With("checks", checks)
 		refusal.Err = err
 		return refusal
 	}
-	return c.answer(http.StatusOK, summarize(checks))
+	return c.respond(http.StatusOK, summarize(checks))
 }
 
-// summarize sums up checks none of which has failed.
+// summarize returns the health for checks of which none has failed.
 func summarize(checks healthChecks) health {
 	h := health{Status: healthOK, Checks: checks}
 	var warnings []string
@@ -104,13 +106,13 @@ func summarize(checks healthChecks) health {
 func clockCheck(store *tokenstore.Store) healthCheck {
 	if behind := store.ClockBehind(); behind > 0 {
 		return healthCheck{Status: checkWarning, Detail: "The clock is " + behind.Round(time.Second).String() +
-			" behind the newest time the token store has recorded. " +
-			"The recorded time counts until the clock has caught up; set the clock right."}
+			" behind the latest time recorded in the token store. " +
+			"The recorded time is used until the clock has caught up. Correct the clock."}
 	}
 	if ahead := store.ClockAhead(); ahead > 0 {
 		return healthCheck{Status: checkWarning, Detail: "The clock is " + ahead.Round(time.Second).String() +
-			" ahead of the time that has passed while the token store was in use. " +
-			"Nothing old is deleted until it is confirmed with caddy api-token clock accept, or set right."}
+			" ahead of the time that has elapsed while the token store was in use. " +
+			"No old data is deleted until you confirm the clock with caddy api-token clock accept, or correct it."}
 	}
 	return healthCheck{Status: checkOK}
 }
@@ -119,10 +121,11 @@ func journalCheck(store *tokenstore.Store) healthCheck {
 	switch err := store.CountsAtRisk(); {
 	case errors.Is(err, tokenstore.ErrCountsUnread):
 		return healthCheck{Status: checkWarning,
-			Detail: "Counts of an earlier Caddy process can't be read and are missing, also in quotas. Caddy's log says what to do."}
+			Detail: "Usage counts of an earlier Caddy process can't be read. They are missing in statistics and quotas. " +
+				"See Caddy's log for what to do."}
 	case err != nil:
 		return healthCheck{Status: checkWarning,
-			Detail: "Counts that aren't saved yet would be lost if Caddy were killed, or have been. Caddy's log says why."}
+			Detail: "Unsaved usage counts have been lost, or would be if Caddy were killed. See Caddy's log for the cause."}
 	}
 	return healthCheck{Status: checkOK}
 }
@@ -135,7 +138,7 @@ func diskCheck(health tokenstore.Health) healthCheck {
 	if need := minDiskFree + health.Size; health.DiskFree < need {
 		check.Status = checkWarning
 		check.Detail = fmt.Sprintf(
-			"The disk of the token store has %d MiB left, and a backup or a repair needs %d MiB. Free some.",
+			"The token store's disk has %d MiB free, but a backup or a repair needs %d MiB. Free some disk space.",
 			health.DiskFree>>20, need>>20)
 	}
 	return check
@@ -149,13 +152,12 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 			". Stop Caddy and run caddy api-token repair, or restore a backup.")
 	}
 	if len(health.Repairs) > 0 {
-		details = append(details,
-			"The token store was damaged and has been repaired. Caddy's log and the audit say what was lost; the damaged file is kept next to the store.")
+		details = append(details, "The token store was damaged and has been repaired. "+
+			"Caddy's log and the audit log list what was lost. The damaged file is next to the store.")
 	}
 	if health.Damaged > 0 {
-		details = append(details,
-			fmt.Sprintf(
-				"Tokens that can't be read: %d. Delete them (they are listed with the status damaged), or restore a backup.", health.Damaged))
+		details = append(details, fmt.Sprintf("Damaged tokens: %d. Delete them (their status is damaged), "+
+			"or restore a backup.", health.Damaged))
 	}
 	if len(details) > 0 {
 		check.Status, check.Detail = checkWarning, strings.Join(details, " ")
@@ -163,14 +165,16 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 	return check
 }
 
-// cause returns why the store fails, for the end of a sentence, or nothing. It names no path.
+// cause returns the cause of a store's error, as the end of a sentence, or "" if it has no
+// text for the cause. It never names a path.
 func cause(err error) string {
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &errno):
 		return ": " + errno.Error()
 	case errors.Is(err, tokenstore.ErrReplaced):
-		return ": its file was replaced, moved or overwritten while in use. Stop Caddy, restore a backup with caddy api-token restore, and start Caddy"
+		return ": its file was replaced, moved or overwritten while in use. " +
+			"Stop Caddy, restore a backup with caddy api-token restore, and start Caddy"
 	case errors.Is(err, tokenstore.ErrClosed):
 		return ": it is closed"
 	}
@@ -183,10 +187,10 @@ type acceptedClock struct {
 	Changed bool       `json:"changed"`
 }
 
-// acceptClock takes the clock for right: after it wrongly ran ahead, or after the store
-// was not in use for days.
+// acceptClock accepts the server's current clock after it wrongly ran ahead, or after the
+// store was unused for days.
 func (c *call) acceptClock() *Refusal {
-	if refusal := c.decodeNothing(); refusal != nil {
+	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal
 	}
 	store, refusal := c.store()
@@ -199,12 +203,12 @@ func (c *call) acceptClock() *Refusal {
 	}
 	changed := !to.Equal(from)
 	if changed {
-		consequence := "old audit entries and usage are deleted again"
+		consequence := "old audit entries and usage history will be deleted again"
 		if to.Before(from) {
 			consequence = "tokens that had expired by the recorded time may be valid again"
 		}
 		c.Logger.Warn("clock accepted: "+consequence,
 			zap.Time("recorded", from), zap.Time("clock", to), zap.Inline(loggedActor(c.actor)))
 	}
-	return c.answer(http.StatusOK, acceptedClock{timeOrNull(from), timeOrNull(to), changed})
+	return c.respond(http.StatusOK, acceptedClock{timeOrNull(from), timeOrNull(to), changed})
 }

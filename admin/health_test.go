@@ -25,8 +25,8 @@ func TestHealthOfCounts(t *testing.T) {
 	t.Parallel()
 	for want, path := range map[string]string{
 		"": "journal",
-		"Counts of an earlier Caddy process can't be": ".", // which can't be read
-		"Counts that aren't saved yet w":              "missing/journal",
+		"Usage counts of an earlier Caddy process can't be": ".", // unreadable
+		"Unsaved usage counts":                              "missing/journal",
 	} {
 		dir := t.TempDir()
 		backend, err := bolt.Open(filepath.Join(dir, "tokens.db"))

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// importInput is the body of POST import.
+// importInput is the body of POST /import.
 type importInput struct {
 	Format  *string        `json:"format"`
 	Account *string        `json:"account"`
@@ -24,11 +24,11 @@ type importInput struct {
 	Preset  *string        `json:"preset"`
 }
 
-// mollymawkRecord is what is read of the user record that Mollymawk's sign-in
-// answers with. The rest of it, the hash of a password and cookies among it, is
-// neither kept nor logged.
+// mollymawkRecord is the part that importTokens reads of the user record in Mollymawk's
+// sign-in response. The rest, including a password hash and cookies, is neither stored
+// nor logged.
 type mollymawkRecord struct {
-	// Data is set if the whole answer was given and not only its data.
+	// Data is set if the caller sent the whole response instead of its data.
 	Data   *mollymawkRecord `json:"data"`
 	Tokens []mollymawkToken `json:"tokens"`
 }
@@ -40,13 +40,13 @@ type mollymawkToken struct {
 	CreatedAt string `json:"created_at"`
 }
 
-// mollymawkTime is how Mollymawk writes times: UTC, in whole seconds.
+// mollymawkTime is Mollymawk's time format: UTC, in whole seconds.
 const mollymawkTime = "2006-01-02 15:04:05-00:00"
 
 type imported struct {
 	Imported []string        `json:"imported"`
 	Skipped  []skippedImport `json:"skipped"`
-	// Capped are those whose end was moved to what max_lifetime allows.
+	// Capped are the imported tokens whose lifetime was shortened to max_lifetime.
 	Capped []cappedImport `json:"capped"`
 }
 
@@ -61,12 +61,12 @@ type cappedImport struct {
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// presetOfImports is what imported tokens may do unless it is said: what they
-// always could.
+// presetOfImports is the default preset of imported tokens. It grants what Mollymawk
+// granted them.
 const presetOfImports = "full"
 
-// importTokens takes over the tokens of one of Mollymawk's users, so that its
-// clients keep theirs.
+// importTokens imports the tokens of one Mollymawk user, so that its clients can keep
+// using them.
 func (c *call) importTokens() *Refusal {
 	var in importInput
 	if refusal := c.decode(&in); refusal != nil {
@@ -104,15 +104,15 @@ func (c *call) importTokens() *Refusal {
 			return refusal
 		}
 	}
-	return c.answer(http.StatusOK, result)
+	return c.respond(http.StatusOK, result)
 }
 
-// record reads the user record.
+// record returns the user record.
 func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 	if in.Format == nil || *in.Format != "mollymawk" {
 		return nil, refuseField("format", `must be "mollymawk"`)
 	}
-	const rule = "must be the user record that Mollymawk's /api/login answers with, in which there are tokens"
+	const rule = "must be the user record from the response of Mollymawk's /api/login, with tokens"
 	if in.Data.Kind() != '{' {
 		return nil, refuseField("data", rule)
 	}
@@ -129,7 +129,8 @@ func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 	return record, nil
 }
 
-// importToken takes over one token or says why not. A refusal is about all of them.
+// importToken imports a token, or adds it to the skipped ones. It returns a refusal only if
+// the import can't continue.
 func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok mollymawkToken, result *imported) *Refusal {
 	draft.Name = importedName(tok.Name)
 	skip := func(reason string) *Refusal {
@@ -137,17 +138,17 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 		return nil
 	}
 	if refusal := refuseSecrets(c.Policy.Prefixes, visible(tok.Name), nil); refusal != nil {
-		return skip("its name holds a token")
+		return skip("its name contains a token")
 	}
 	if c.isUpstreamToken(tok.Value) {
-		return skip("it is an upstream token of the gate; give its clients keys of their own")
+		return skip("it is the gate's upstream token; create separate keys for its clients")
 	}
-	made, err := time.Parse(mollymawkTime, tok.CreatedAt)
+	created, err := time.Parse(mollymawkTime, tok.CreatedAt)
 	if err != nil {
-		return skip("its created_at is none of Mollymawk's times")
+		return skip("its created_at isn't in Mollymawk's time format")
 	}
 	var expired bool
-	if draft.Expiry, expired = importedExpiry(made, tok.ExpiresIn, store.Now()); expired {
+	if draft.Expiry, expired = importedExpiry(created, tok.ExpiresIn, store.Now()); expired {
 		return skip("it has expired")
 	}
 	taken, capped, err := store.Import(c.Policy, draft, tok.Value, c.actor)
@@ -161,15 +162,15 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 	case hasEnded:
 		return skip(endedReason(ended))
 	case errors.Is(err, tokenstore.ErrTaken):
-		return skip("it has been imported already")
+		return skip("it is already imported")
 	case wrong && (field.Field == "value" || field.Field == "name" || field.Field == "expires_at"):
 		return skip(field.Field + ": " + field.Rule)
 	case wrong:
 		return c.storeRefusal(err)
 	default:
 		refusal := c.storeRefusal(err)
-		refusal.Problem.Detail = "The token store couldn't be written" + cause(err) +
-			". Caddy's log says more. Import again: what has been imported already is skipped then."
+		refusal.Problem.Detail = "Writing to the token store failed" + cause(err) +
+			". See Caddy's log for details. Run the import again: it skips tokens that are already imported."
 		return refusal
 	}
 	result.Imported = append(result.Imported, taken.ID.String())
@@ -181,37 +182,38 @@ func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok molly
 	return nil
 }
 
-// isUpstreamToken reports whether the value is a token that the gate presents itself.
+// isUpstreamToken reports whether the value is an upstream token.
 func (c *call) isUpstreamToken(value string) bool {
 	credential, err := c.Policy.Prefixes.Parse(value)
 	return err == nil && c.IsUpstreamToken != nil && c.IsUpstreamToken(credential.Digest)
 }
 
-// endedReason returns why an ended secret is skipped.
+// endedReason returns why the import skips a token whose secret has been retired.
 func endedReason(ended *tokenstore.EndedError) string {
 	if ended.At.IsZero() {
-		return "its secret was taken out of service"
+		return "its secret has been retired"
 	}
-	return "its secret was taken out of service on " + ended.At.UTC().Format(time.DateOnly) +
+	return "its secret was retired on " + ended.At.UTC().Format(time.DateOnly) +
 		", when its token was rotated or deleted"
 }
 
-// importedExpiry returns when Mollymawk would have taken the token for the last
-// time: it takes any number of seconds, counted from the creation.
-func importedExpiry(made time.Time, seconds int64, now time.Time) (expiry token.Expiry, ended bool) {
-	const aLongTime = 200 * 366 * 24 * 60 * 60 // within what time.Duration holds
+// importedExpiry returns the expiry that the token has in Mollymawk, which accepts any
+// number of seconds from the creation, and whether the token has expired.
+func importedExpiry(created time.Time, seconds int64, now time.Time) (expiry token.Expiry, expired bool) {
+	const aLongTime = 200 * 366 * 24 * 60 * 60 // fits into a time.Duration
 	if seconds > aLongTime {
 		return token.Expiry{NeverExpires: true}, false
 	}
-	end := made.Add(time.Duration(max(seconds, -aLongTime)) * time.Second)
+	end := created.Add(time.Duration(max(seconds, -aLongTime)) * time.Second)
 	return token.Expiry{ExpiresAt: end}, !now.Before(end)
 }
 
-// maxImportedName is in characters; longer names are cut.
+// maxImportedName is the maximum length of an imported name, in characters. Longer names
+// are truncated.
 const maxImportedName = 100
 
-// importedName makes a good name of one that Mollymawk let pass. Where a name may
-// be a token, which everybody who may list tokens would see, it is taken out.
+// importedName turns any name that Mollymawk accepts into a valid one. It redacts
+// everything that may be a token, because everyone who can list tokens sees the names.
 func importedName(name string) string {
 	name = redact(visible(name))
 	if runes := []rune(name); len(runes) > maxImportedName {
@@ -223,7 +225,7 @@ func importedName(name string) string {
 	return name
 }
 
-// visible leaves out what can't be seen.
+// visible removes invisible characters.
 func visible(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cf) {

@@ -67,8 +67,8 @@ func TestImportEndedAgain(t *testing.T) {
 	if len(ids) != 0 {
 		t.Errorf("imported again: %v", ids)
 	}
-	const out, already = "its secret was taken out of service on 2026-03-03, when its token was rotated or deleted",
-		"it has been imported already"
+	const out, already = "its secret was retired on 2026-03-03, when its token was rotated or deleted",
+		"it is already imported"
 	for name, want := range map[string]string{
 		"deleted": out, "rotated": out, "grace over": out, "narrowed and rotated": out,
 		"in its grace": already, "revoked": already, "kept": already,
@@ -99,7 +99,7 @@ func TestImportUpstreamToken(t *testing.T) {
 		recordToken("two", uuidTwo, 29030400, recently),
 		recordToken("broken", "nothing", 29030400, recently),
 	}
-	const reason = "it is an upstream token of the gate; give its clients keys of their own"
+	const reason = "it is the gate's upstream token; create separate keys for its clients"
 	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["two"] != reason ||
 		f.status(uuidOne) != "active" || f.status(uuidTwo) != "no such token" {
 		t.Errorf("%v, %v", ids, skipped)

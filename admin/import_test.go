@@ -70,7 +70,7 @@ func TestImport(t *testing.T) {
 		reasons = append(reasons, s.Name+": "+s.Reason)
 	}
 	want := "over: it has expired|negative: it has expired|broken: value: is none of Mollymawk's tokens, which are UUIDs of version 4 in lower case|" +
-		"when: its created_at is none of Mollymawk's times|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name holds a token|again: it has been imported already"
+		"when: its created_at isn't in Mollymawk's time format|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name contains a token|again: it is already imported"
 	if strings.Join(reasons, "|") != want {
 		t.Errorf("skipped:\n%s\nwant\n%s", strings.Join(reasons, "|"), want)
 	}
@@ -318,13 +318,13 @@ func TestImportOfAFailingStore(t *testing.T) {
 	body := `{"format":"mollymawk","data":` + userRecord(recordToken("a", uuidOne, 29030400, recently)+","+
 		recordToken("b", uuidTwo, 29030400, recently)) + `}`
 	problem := f.refused(f.do(http.MethodPost, "/import", body), 503, "store_unavailable")
-	if detail, _ := problem["detail"].(string); !strings.Contains(detail, "Import again") {
+	if detail, _ := problem["detail"].(string); !strings.Contains(detail, "Run the import again") {
 		t.Errorf("detail is %q", detail)
 	}
 	failing.left.Store(10)
 	got := answered(t, f.do(http.MethodPost, "/import", body), 200)
 	if len(got["imported"].([]any)) != 1 ||
-		fmt.Sprint(got["skipped"]) != "[map[name:a reason:it has been imported already]]" {
+		fmt.Sprint(got["skipped"]) != "[map[name:a reason:it is already imported]]" {
 		t.Errorf("%v", got)
 	}
 }

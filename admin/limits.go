@@ -12,13 +12,14 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// rateLimit is {"requests": 60, "window": "1m"}, or in a merge patch a part of it.
+// rateLimit is {"requests": 60, "window": "1m"}. In a merge patch, members may be missing.
 type rateLimit struct {
 	Requests patch[requests] `json:"requests"`
 	Window   patch[window]   `json:"window"`
 }
 
-// merge returns what the token's rate limit becomes; a member that is missing is zero.
+// merge returns the limit applied to the token's old rate limit, which may be nil. Members
+// missing in both are zero.
 func (l *rateLimit) merge(old *token.RateLimit) *token.RateLimit {
 	var merged token.RateLimit
 	if old != nil {
@@ -39,13 +40,14 @@ func (l *rateLimit) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return decodeMembers(dec, (*members)(l), `write for example {"requests": 60, "window": "1m"}`)
 }
 
-// quota is {"requests": 10000, "period": "month"}, or in a merge patch a part of it.
+// quota is {"requests": 10000, "period": "month"}. In a merge patch, members may be missing.
 type quota struct {
 	Requests patch[requests] `json:"requests"`
 	Period   patch[period]   `json:"period"`
 }
 
-// merge returns what the token's quota becomes; a member that is missing is zero.
+// merge returns the quota applied to the token's old quota, which may be nil. Members
+// missing in both are zero.
 func (q *quota) merge(old *token.Quota) *token.Quota {
 	var merged token.Quota
 	if old != nil {
@@ -66,7 +68,8 @@ func (q *quota) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return decodeMembers(dec, (*members)(q), `write for example {"requests": 10000, "period": "month"}`)
 }
 
-// decodeMembers reads an object whose members are all known, or says what it must be.
+// decodeMembers reads an object without unknown members. Its errors end with form, an
+// example of the object.
 func decodeMembers(dec *jsontext.Decoder, into any, form string) error {
 	value, err := dec.ReadValue()
 	if err != nil {
@@ -80,7 +83,7 @@ func decodeMembers(dec *jsontext.Decoder, into any, form string) error {
 		return ruleError(string(rule) + "; " + form)
 	}
 	if err != nil {
-		return ruleError("has a member that isn't known; " + form)
+		return ruleError("has an unknown member; " + form)
 	}
 	return nil
 }
@@ -96,13 +99,13 @@ func (r *requests) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || strings.Trim(string(value), "0123456789") != "" || n == 0 {
-		return ruleError("requests must be a whole number in plain digits, 1 or more")
+		return ruleError("requests must be a whole number, in digits only, of at least 1")
 	}
 	*r = requests(n)
 	return nil
 }
 
-// window is "1m".
+// window is a duration such as "1m".
 type window time.Duration
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -112,7 +115,7 @@ func (w *window) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	if value.Kind() != '"' {
-		return ruleError("window must be a time such as \"1m\"")
+		return ruleError(`window must be a duration such as "1m"`)
 	}
 	length, err := token.ParseWindow(unquote(value))
 	if err != nil {

@@ -13,18 +13,18 @@ import (
 const (
 	defaultLimit = 50
 	maxLimit     = 200
-	// maxQuery is how many bytes q has at most: more than any name.
+	// maxQuery is the maximum length of q, in bytes: more than any name has.
 	maxQuery = 400
 )
 
 var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used",
 	"unused_since", "count"}
 
-// listQuery is what GET tokens was asked for.
+// listQuery holds the parameters of GET /tokens.
 type listQuery struct {
 	limit  int
 	sort   sorting
-	after  *place // nil begins
+	after  *position // nil starts at the beginning
 	filter filter
 	count  bool
 }
@@ -49,25 +49,24 @@ func (c *call) listTokens() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	answer := page{Data: make([]object, 0, len(tokens))}
+	response := page{Data: make([]object, 0, len(tokens))}
 	for _, t := range tokens {
-		answer.Data = append(answer.Data, c.object(t.Token, t.Usage, now))
+		response.Data = append(response.Data, c.object(t.Token, t.Usage, now))
 	}
 	if next != nil {
-		answer.NextCursor = textOrNull(next.cursor(query.sort))
+		response.NextCursor = textOrNull(next.cursor(query.sort))
 	}
 	if query.count {
 		total, err := query.total(c.r.Context(), store)
 		if err != nil {
 			return c.storeRefusal(err)
 		}
-		answer.Total = &total
+		response.Total = &total
 	}
-	return c.answer(http.StatusOK, answer)
+	return c.respond(http.StatusOK, response)
 }
 
-// parseList reads the parameters. A parameter that is given has a value, except
-// q, which is what a search box holds.
+// parseList reads the parameters. Only q, the text of a search box, may be empty.
 func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 	query := listQuery{limit: defaultLimit, sort: sorting{key: sortCreatedAt, descending: true}}
 	query.filter.now, query.filter.warnBefore = now, c.WarnBefore
@@ -80,18 +79,20 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 			return query, refuseParameter(name, rule)
 		}
 	}
-	// The cursor is read last, because it must be of the same order.
+	// The cursor comes last, because it must have the query's sort order.
 	if cursor, given := c.parameters["cursor"]; given {
 		after, ok := parseCursor(cursor, query.sort)
 		if !ok {
-			return query, refuseParameter("cursor", "isn't the next_cursor of a list in this order; begin without")
+			return query, refuseParameter("cursor",
+				"isn't a next_cursor of a list in this order; leave it out to start over")
 		}
 		query.after = after
 	}
 	return query, nil
 }
 
-// parseListParameter returns what the value must be, if it isn't.
+// parseListParameter reads a parameter into the query. If the value is invalid, it returns
+// the rule that the value breaks.
 func (c *call) parseListParameter(query *listQuery, name, value string) (rule string) {
 	switch name {
 	case "limit":
@@ -99,7 +100,7 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 	case "sort":
 		var ok bool
 		if query.sort, ok = parseSorting(value); !ok {
-			return "must be one of " + strings.Join(sortNames(), ", ") + ", with - before it for descending"
+			return "must be one of " + strings.Join(sortNames(), ", ") + ", prefixed with - for descending"
 		}
 	case "q":
 		if len(value) > maxQuery {
@@ -142,7 +143,7 @@ func parseBool(value string) (*bool, string) {
 	return &is, ""
 }
 
-// statusExpiring is no state of a token: it is active, but not for long.
+// statusExpiring selects active tokens that expire soon. No token has this status.
 const statusExpiring = "expiring"
 
 func statusNames() []string {
@@ -152,8 +153,8 @@ func statusNames() []string {
 	}
 }
 
-// scope is the scope to filter by. One that isn't in the catalog may still be
-// that of an old token.
+// scope returns the scope to filter by. It accepts names that aren't in the catalog,
+// because older tokens may have them.
 func (c *call) scope(name string) token.Scope {
 	for _, known := range c.Policy.Catalog.Scopes {
 		if known.Name == name {
@@ -163,7 +164,7 @@ func (c *call) scope(name string) token.Scope {
 	return token.Scope{Name: name, Explicit: true}
 }
 
-// filter keeps the tokens that have all that is asked for.
+// filter selects the tokens that meet all of its conditions.
 type filter struct {
 	now        time.Time
 	text       string
@@ -172,17 +173,17 @@ type filter struct {
 	account    string
 	scope      token.Scope
 	neverUsed  *bool
-	// unusedSince keeps what was neither used nor made since.
+	// unusedSince selects tokens that haven't been used or created since.
 	unusedSince time.Time
 }
 
-// any says whether the filter keeps every token.
-func (f *filter) any() bool {
+// isEmpty reports whether the filter has no conditions.
+func (f *filter) isEmpty() bool {
 	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil &&
 		f.unusedSince.IsZero()
 }
 
-func (f *filter) keeps(t tokenstore.TokenUsage) bool {
+func (f *filter) matches(t tokenstore.TokenUsage) bool {
 	switch {
 	case f.account != "" && t.Token.Account != f.account,
 		f.scope.Name != "" && !f.hasScope(t.Token.Scopes),
@@ -195,7 +196,7 @@ func (f *filter) keeps(t tokenstore.TokenUsage) bool {
 		strings.Contains(strings.ToLower(t.Token.Name), strings.ToLower(f.text))
 }
 
-// lastSeen is when a token was last used, or made.
+// lastSeen returns when a token was last used, or created if it has never been used.
 func lastSeen(t tokenstore.TokenUsage) time.Time {
 	if t.Usage.Last.Time.IsZero() {
 		return t.Token.CreatedAt
@@ -203,8 +204,8 @@ func lastSeen(t tokenstore.TokenUsage) time.Time {
 	return t.Usage.Last.Time
 }
 
-// hasScope keeps the tokens that may use the scope. "*" and "unikernel:*" are
-// grants and no scopes: they keep the tokens that hold just this.
+// hasScope reports whether the grants include the scope. The filter may also name a
+// wildcard such as "*" or "unikernel:*", which matches only tokens with exactly that grant.
 func (f *filter) hasScope(grants token.Grants) bool {
 	return slices.Contains(grants, f.scope.Name) || grants.Cover(f.scope)
 }

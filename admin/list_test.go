@@ -342,7 +342,7 @@ func TestPickAsWalk(t *testing.T) {
 			for _, keep := range []filter{{}, {text: "a"}, {status: "active"}, {account: "alice"}} {
 				keep.now = f.store.Now()
 				query := listQuery{limit: 2, sort: sorting{key, descending}, filter: keep}
-				order, _ := query.sort.kept()
+				order, _ := query.sort.storeOrder()
 				for {
 					walked, done, err := query.walk(ctx, f.store, order)
 					if err != nil || !done {
@@ -356,7 +356,7 @@ func TestPickAsWalk(t *testing.T) {
 					if len(walked) <= query.limit {
 						break
 					}
-					after := query.sort.place(walked[query.limit-1])
+					after := query.sort.position(walked[query.limit-1])
 					query.after = &after
 				}
 			}
@@ -439,7 +439,7 @@ func TestListRefusesParameters(t *testing.T) {
 func TestCursorIsWholeOrBroken(t *testing.T) {
 	t.Parallel()
 	s := sorting{sortName, true}
-	p := place{text: "größer", number: 0, id: token.ID([]byte("4fQ9Zt2LkVb7"))}
+	p := position{text: "größer", number: 0, id: token.ID([]byte("4fQ9Zt2LkVb7"))}
 	cursor := p.cursor(s)
 	if got, ok := parseCursor(cursor, s); !ok || *got != p {
 		t.Fatalf("%v %v", got, ok)

@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// loggedActor is an actor as it is logged, with zap.Inline: a client on a unix socket has
-// no address.
+// loggedActor logs an actor with zap.Inline. The address of a client on a unix socket is
+// "-".
 type loggedActor tokenstore.Actor
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.

@@ -12,20 +12,19 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// NewMollymawk returns a handler of the calls for tokens that Mollymawk itself has,
-// at the paths that it has them: for clients that make their tokens with these.
-// Answers have Mollymawk's envelope; a refusal's problem details can be read as
-// one.
+// NewMollymawk returns a handler for Mollymawk's own token calls, at Mollymawk's paths. It
+// serves clients that create their tokens with these calls. Responses are in Mollymawk's
+// envelope; clients can also parse the problem details of a refusal as an envelope.
 func NewMollymawk(config Config) http.Handler {
 	return &mollymawkAPI{newAPI(config)}
 }
 
 type mollymawkAPI struct{ *api }
 
-// MollymawkPath is what the paths of Mollymawk's calls begin with.
+// MollymawkPath is the prefix of the paths of Mollymawk's calls.
 const MollymawkPath = "/api/tokens/"
 
-// mollymawkCalls are Mollymawk's calls by their paths. All are POST.
+// mollymawkCalls maps paths to Mollymawk's calls, all of which are POST requests.
 var mollymawkCalls = map[string]func(*call, *mollymawkInput) *Refusal{
 	MollymawkPath + "create": (*call).mollymawkCreate,
 	MollymawkPath + "update": (*call).mollymawkUpdate,
@@ -36,13 +35,13 @@ var mollymawkCalls = map[string]func(*call, *mollymawkInput) *Refusal{
 type mollymawkInput struct {
 	Name   *string `json:"token_name"`
 	Expiry *int64  `json:"token_expiry"` // seconds from the creation
-	// Value is the token's id, or the whole token.
+	// Value is the token's ID, or the whole token.
 	Value *string `json:"token_value"`
-	// CSRF is for cookies; a bearer needs none.
+	// CSRF is ignored: only calls authenticated by a cookie need it.
 	CSRF jsontext.Value `json:"molly_csrf"`
 }
 
-// envelope is the form of Mollymawk's answers.
+// envelope is the format of Mollymawk's responses.
 type envelope struct {
 	Status  int    `json:"status"`
 	Title   string `json:"title"`
@@ -86,9 +85,9 @@ func (c *call) serveMollymawk() *Refusal {
 	return serve(c, &in)
 }
 
-// envelop answers in Mollymawk's form.
-func (c *call) envelop(data any) *Refusal {
-	return c.answer(http.StatusOK, envelope{http.StatusOK, "200", true, data})
+// respondInEnvelope writes data in Mollymawk's envelope.
+func (c *call) respondInEnvelope(data any) *Refusal {
+	return c.respond(http.StatusOK, envelope{http.StatusOK, "200", true, data})
 }
 
 func newMollymawkObject(t tokenstore.TokenUsage, value string) mollymawkObject {
@@ -96,7 +95,7 @@ func newMollymawkObject(t tokenstore.TokenUsage, value string) mollymawkObject {
 		TokenType: "Bearer", Value: value, CreatedAt: t.Token.CreatedAt.UTC().Format(mollymawkTime),
 		Name: t.Token.Name, UsageCount: t.Usage.Allowed,
 	}
-	o.LastAccess = o.CreatedAt // as Mollymawk has it for a token that wasn't used
+	o.LastAccess = o.CreatedAt // Mollymawk's value for a token that was never used
 	if last := t.Usage.Last.Time; !last.IsZero() {
 		o.LastAccess = last.UTC().Format(mollymawkTime)
 	}
@@ -130,7 +129,7 @@ func (c *call) mollymawkCreate(in *mollymawkInput) *Refusal {
 		return refuseMollymawkField(c.changeRefusal(err))
 	}
 	c.logChange("token created", token)
-	return c.envelop(newMollymawkObject(tokenstore.TokenUsage{Token: token}, secret.Reveal()))
+	return c.respondInEnvelope(newMollymawkObject(tokenstore.TokenUsage{Token: token}, secret.Reveal()))
 }
 
 func (c *call) mollymawkUpdate(in *mollymawkInput) *Refusal {
@@ -161,10 +160,10 @@ func (c *call) mollymawkUpdate(in *mollymawkInput) *Refusal {
 	}
 	c.logChange("token edited", tok)
 	value := tok.Hint()
-	if value == "" { // an imported one has no part that may be shown
+	if value == "" { // an imported token has no public part
 		value = tok.ID.String()
 	}
-	return c.envelop(newMollymawkObject(c.withUsage(store, tok), value))
+	return c.respondInEnvelope(newMollymawkObject(c.withUsage(store, tok), value))
 }
 
 func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
@@ -176,13 +175,13 @@ func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
 		return c.changeRefusal(err)
 	}
 	c.logChange("token deleted", tok)
-	return c.envelop("Token deleted successfully")
+	return c.respondInEnvelope("Token deleted successfully")
 }
 
-// mollymawkToken finds the token that is named by its id or by the whole of it.
+// mollymawkToken finds the token by its ID or by the whole token.
 func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Token, *Refusal) {
 	if in.Value == nil {
-		return nil, nil, refuseField("token_value", "is required: the token's id, or the whole token")
+		return nil, nil, refuseField("token_value", "is required: the token's ID, or the whole token")
 	}
 	store, refusal := c.store()
 	if refusal != nil {
@@ -206,7 +205,7 @@ func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Tok
 	return store, found.Token, nil
 }
 
-// refuseMollymawkField puts the names of Mollymawk's members in place of ours.
+// refuseMollymawkField replaces a member's name with its name in Mollymawk's API.
 func refuseMollymawkField(refusal *Refusal) *Refusal {
 	names := map[string]string{"name": "token_name", "expires_in": "token_expiry", "expires_at": "token_expiry"}
 	for _, member := range refusal.Problem.Members {

@@ -31,7 +31,7 @@ type document struct {
 
 func readDocument(t *testing.T) (d document) {
 	t.Helper()
-	if err := json.Unmarshal(description, &d); err != nil {
+	if err := json.Unmarshal(openAPI, &d); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -59,8 +59,8 @@ func (d document) queryParameters(t *testing.T, of json.RawMessage) (names []str
 func TestDescriptionIsServed(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t).do(http.MethodGet, "/openapi.json", "")
-	if w.Code != http.StatusOK || !bytes.Equal(w.Body.Bytes(), description) {
-		t.Errorf("%d, %d bytes of %d", w.Code, w.Body.Len(), len(description))
+	if w.Code != http.StatusOK || !bytes.Equal(w.Body.Bytes(), openAPI) {
+		t.Errorf("%d, %d bytes of %d", w.Code, w.Body.Len(), len(openAPI))
 	}
 }
 
@@ -108,7 +108,7 @@ func TestDescriptionHasAllMembers(t *testing.T) {
 		properties := d.Components.Schemas[schema].Properties
 		// The refusal of an unknown member lists the known ones.
 		refusal := decode([]byte(`{"unknown member":1}`), body)
-		_, known, _ := strings.Cut(refusal.Problem.Detail, "known are ")
+		_, known, _ := strings.Cut(refusal.Problem.Detail, "known members are ")
 		members := strings.Split(known, ", ")
 		for _, member := range members {
 			if properties[member] == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// sortKey is what a list is sorted by. The numbers are in cursors.
+// sortKey is the field that a list is sorted by. Cursors contain the numbers.
 type sortKey byte
 
 const (
@@ -60,9 +60,9 @@ func parseSorting(text string) (sorting, bool) {
 	return sorting{}, false
 }
 
-// kept says whether the store keeps tokens in this order, so that a page costs no
-// more than its length.
-func (s sorting) kept() (tokenstore.Order, bool) {
+// storeOrder returns the store's index for this order, and whether there is one. With an
+// index, the cost of a page depends on its length only.
+func (s sorting) storeOrder() (tokenstore.Order, bool) {
 	switch s.key {
 	case sortCreatedAt:
 		return tokenstore.OrderCreated, true
@@ -73,31 +73,31 @@ func (s sorting) kept() (tokenstore.Order, bool) {
 	}
 }
 
-// place is where a token stands in an order: its value there, then its id.
-type place struct {
-	// text is the value of sortName, number that of all others; times are
-	// microseconds since 1970.
-	text   string
+// position is the position of a token in a sort order: the sort value, then the ID.
+type position struct {
+	// text is the value of sortName.
+	text string
+	// number is the value of all other keys. Times are in microseconds since 1970.
 	number int64
 	id     token.ID
 }
 
-// noEnd is the expiry of a token without end: after all others.
-const noEnd = math.MaxInt64
+// neverExpires is the sort value of tokens that never expire, after all others.
+const neverExpires = math.MaxInt64
 
-func (s sorting) place(t tokenstore.TokenUsage) place {
-	p := place{id: t.Token.ID}
+func (s sorting) position(t tokenstore.TokenUsage) position {
+	p := position{id: t.Token.ID}
 	switch s.key {
 	case sortCreatedAt:
 		p.number = t.Token.CreatedAt.UnixMicro()
 	case sortExpiresAt:
-		if p.number = noEnd; !t.Token.ExpiresAt.IsZero() {
+		if p.number = neverExpires; !t.Token.ExpiresAt.IsZero() {
 			p.number = t.Token.ExpiresAt.UnixMicro()
 		}
 	case sortName:
 		p.text = strings.ToLower(t.Token.Name)
 	case sortLastUsedAt:
-		// Never is before the first time.
+		// Tokens that were never used come first.
 		if p.number = math.MinInt64; !t.Usage.Last.Time.IsZero() {
 			p.number = t.Usage.Last.Time.UnixMicro()
 		}
@@ -107,17 +107,17 @@ func (s sorting) place(t tokenstore.TokenUsage) place {
 	return p
 }
 
-// position is the place in the store's own order.
-func (p place) position() *tokenstore.Position {
+// inStore returns the position in the store's index.
+func (p position) inStore() *tokenstore.Position {
 	position := tokenstore.Position{ID: p.id}
-	if p.number != noEnd {
+	if p.number != neverExpires {
 		position.Time = time.UnixMicro(p.number).UTC()
 	}
 	return &position
 }
 
-// compare says which of two places comes first.
-func (s sorting) compare(a, b place) int {
+// compare returns a negative number if a comes before b, and a positive one if after.
+func (s sorting) compare(a, b position) int {
 	c := cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.text, b.text), slices.Compare(a.id[:], b.id[:]))
 	if s.descending {
 		return -c
@@ -125,12 +125,12 @@ func (s sorting) compare(a, b place) int {
 	return c
 }
 
-// A cursor is the order, the value and the id of the last token of a page, and a
-// checksum, which tells a cursor that was cut or altered from a good one. It holds
-// nothing that the page doesn't show.
+// cursorEncoding encodes cursors. A cursor consists of the sort order, the position of the
+// last token of a page, and a checksum that detects truncated and altered cursors. It
+// contains nothing that the page doesn't show.
 var cursorEncoding = base64.RawURLEncoding.Strict()
 
-func (p place) cursor(s sorting) string {
+func (p position) cursor(s sorting) string {
 	raw := []byte{byte(s.key), 0}
 	if s.descending {
 		raw[1] = 1
@@ -141,11 +141,11 @@ func (p place) cursor(s sorting) string {
 	return cursorEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw)))
 }
 
-// parseCursor reads a cursor of the same order.
-func parseCursor(cursor string, s sorting) (*place, bool) {
+// parseCursor parses a cursor, which must have the given sort order.
+func parseCursor(cursor string, s sorting) (*position, bool) {
 	raw, err := cursorEncoding.DecodeString(cursor)
 	const head, number, sum = 2, 8, 4
-	var p place
+	var p position
 	if err != nil || len(raw) < head+len(p.id)+number+sum {
 		return nil, false
 	}
@@ -168,20 +168,20 @@ func parseCursor(cursor string, s sorting) (*place, bool) {
 	return &p, true
 }
 
-// walkChunk is how many tokens a walk asks the store for at once.
+// walkChunk is how many tokens a walk reads in one call to the store.
 const walkChunk = 500
 
-// maxWalk is how many tokens a walk looks at: then so few are kept by the filter
-// that it is quicker to look at all there are, in the store's own way.
+// maxWalk is how many tokens a walk reads at most. If the filter selects less than a page of
+// these, scanning all tokens is faster.
 const maxWalk = 20 * walkChunk
 
-// page returns the tokens asked for and the place to go on from, or nil if these
-// are the last. It holds two pages' worth of tokens at most.
-func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, next *place,
-	err error) {
-	order, kept := q.sort.kept()
+// page returns the requested tokens and the position of the last one, or nil if there are
+// no more. It holds at most two pages of tokens in memory.
+func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage,
+	next *position, err error) {
+	order, indexed := q.sort.storeOrder()
 	done := false
-	if kept {
+	if indexed {
 		tokens, done, err = q.walk(ctx, store, order)
 	}
 	if !done && err == nil {
@@ -191,19 +191,19 @@ func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens [
 		return tokens, nil, err
 	}
 	tokens = tokens[:q.limit]
-	last := q.sort.place(tokens[q.limit-1])
+	last := q.sort.position(tokens[q.limit-1])
 	return tokens, &last, nil
 }
 
-// walk collects a page, and one more token, in an order that the store keeps. It
-// isn't done if it has looked at too many tokens.
+// walk collects a page, plus one token, from the store's index. It returns done = false if
+// it has given up after maxWalk tokens.
 func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
 	order tokenstore.Order) (tokens []tokenstore.TokenUsage, done bool, err error) {
 	request := tokenstore.Page{Order: order, Descending: q.sort.descending, Limit: walkChunk}
 	if q.after != nil {
-		request.After = q.after.position()
+		request.After = q.after.inStore()
 	}
-	if q.filter.any() {
+	if q.filter.isEmpty() {
 		request.Limit = q.limit + 1
 	}
 	for seen := 0; seen < maxWalk; seen += request.Limit {
@@ -215,7 +215,7 @@ func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
 			return nil, false, err
 		}
 		for _, t := range found {
-			if q.filter.keeps(t) {
+			if q.filter.matches(t) {
 				tokens = append(tokens, t)
 			}
 			if len(tokens) > q.limit {
@@ -230,28 +230,28 @@ func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
 	return nil, false, nil
 }
 
-// pick collects a page, and one more token, by looking at all tokens there are.
+// pick collects a page, plus one token, by scanning all tokens.
 func (q *listQuery) pick(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, err error) {
 	type row struct {
-		place place
-		token tokenstore.TokenUsage
+		position position
+		token    tokenstore.TokenUsage
 	}
 	var rows []row
 	trim := func() {
-		slices.SortFunc(rows, func(a, b row) int { return q.sort.compare(a.place, b.place) })
+		slices.SortFunc(rows, func(a, b row) int { return q.sort.compare(a.position, b.position) })
 		rows = rows[:min(len(rows), q.limit+1)]
 	}
-	full := false // from then on, the last row is the one to beat
+	full := false // once set, tokens after rows[q.limit] can't be on the page
 	err = store.Scan(ctx, func(t tokenstore.TokenUsage) bool {
-		p := q.sort.place(t)
+		p := q.sort.position(t)
 		switch {
 		case q.after != nil && q.sort.compare(p, *q.after) <= 0,
-			full && q.sort.compare(p, rows[q.limit].place) > 0,
-			!q.filter.keeps(t):
+			full && q.sort.compare(p, rows[q.limit].position) > 0,
+			!q.filter.matches(t):
 			return true
 		}
 		t = t.Clone()
-		if rows = append(rows, row{q.sort.place(t), t}); len(rows) >= 2*(q.limit+1) {
+		if rows = append(rows, row{q.sort.position(t), t}); len(rows) >= 2*(q.limit+1) {
 			trim()
 			full = true
 		}
@@ -264,10 +264,10 @@ func (q *listQuery) pick(ctx context.Context, store *tokenstore.Store) (tokens [
 	return tokens, err
 }
 
-// total counts what the filter keeps.
+// total returns the number of tokens that the filter selects.
 func (q *listQuery) total(ctx context.Context, store *tokenstore.Store) (total int, err error) {
 	err = store.Scan(ctx, func(t tokenstore.TokenUsage) bool {
-		if q.filter.keeps(t) {
+		if q.filter.matches(t) {
 			total++
 		}
 		return true

@@ -7,12 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// parameters are the query's, each given once.
+// parameters maps the names of query parameters to their values.
 type parameters map[string]string
 
-// parseParameters reads a query. Unlike net/url's, it takes a parameter once
-// only and none that isn't allowed: a filter that is misspelt would be taken for
-// none.
+// parseParameters parses a query. Unlike [url.ParseQuery], it refuses duplicate parameters.
+// It also refuses unknown ones, so that a misspelled filter isn't ignored.
 func parseParameters(query string, allowed []string) (parameters, *Refusal) {
 	found := make(parameters)
 	for pair := range strings.SplitSeq(query, "&") {
@@ -28,7 +27,7 @@ func parseParameters(query string, allowed []string) (parameters, *Refusal) {
 			return nil, refuseParameter(name, unknownParameter(allowed))
 		}
 		if _, twice := found[name]; twice {
-			return nil, refuseParameter(name, "is given more than once")
+			return nil, refuseParameter(name, "appears more than once")
 		}
 		value, err := url.QueryUnescape(rawValue)
 		if err != nil || !utf8.ValidString(value) {
@@ -41,7 +40,7 @@ func parseParameters(query string, allowed []string) (parameters, *Refusal) {
 
 func unknownParameter(allowed []string) string {
 	if len(allowed) == 0 {
-		return "isn't known; this call has no parameters"
+		return "is unknown; this call has no parameters"
 	}
-	return "isn't known; known are " + strings.Join(allowed, ", ")
+	return "is unknown; known parameters are " + strings.Join(allowed, ", ")
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// tagOf names a version of the token's record; its usage is no part of it.
+// tagOf returns the entity tag of the token's record. It doesn't depend on the usage.
 func tagOf(t *token.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
 
-// version returns the version of the token that the call is meant for by its
-// If-Match (RFC 9110 section 13.1.1), or any. The store holds it against the
-// version once more when it makes the change.
+// version returns the token's version that If-Match requires (RFC 9110 section 13.1.1), or
+// token.AnyVersion. The store compares the version again when it makes the change.
 func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 	values := c.r.Header["If-Match"]
 	if len(values) == 0 || len(values) == 1 && strings.TrimSpace(values[0]) == "*" {
@@ -31,6 +30,6 @@ func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 }
 
 func refuseVersion(version uint64) *Refusal {
-	return refuseError(codePrecondition, `If-Match doesn't name the token as it is now: its ETag is "`+
-		strconv.FormatUint(version, 10)+`". Look at it again.`)
+	return refuseError(codePrecondition, `If-Match doesn't match the token's current ETag "`+
+		strconv.FormatUint(version, 10)+`". Get the token again to see what changed.`)
 }

@@ -128,7 +128,7 @@ func TestAudit(t *testing.T) {
 		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id",
 		"from=1": "from",
 		"actor=": "actor", "action=": "action", "token_id=": "token_id", "actor=a&actor=b": "actor",
-		"cursor=" + place{id: token.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
+		"cursor=" + position{id: token.ID([]byte(other))}.cursor(sorting{sortCreatedAt, true}): "cursor",
 	} {
 		f.refused(f.do(http.MethodGet, "/audit?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
 	}

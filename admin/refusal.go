@@ -17,52 +17,51 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Refusal is an answer that isn't what was asked for.
+// Refusal describes why a call is refused.
 type Refusal struct {
 	Problem problem.Problem
-	// Header goes with it, beside what every problem has.
+	// Header holds additional response headers.
 	Header http.Header
-	// Err is what went wrong on this side, for the log only.
+	// Err is the server-side error, if any. It is logged but not sent.
 	Err error
-	// counted, unless it is nil, counts the refusal against the caller's token.
+	// counted counts the refusal against the caller's token. It may be nil.
 	counted func()
 }
 
-// refusalError is a refusal as an error: an actor's Authorize returns the one to answer
-// with.
+// refusalError is a refusal as an error. An actor's Authorize returns it.
 type refusalError struct{ Refusal *Refusal }
 
 func (e *refusalError) Error() string {
 	return e.Refusal.Problem.Code + ": " + e.Refusal.Problem.Detail
 }
 
-// fromGate returns a refusal of the gate's as one of the admin API's.
+// fromGate converts a refusal of the gate.
 func fromGate(r gate.Refusal, realm string) *Refusal {
 	header := make(http.Header)
 	r.Headers(realm, header.Set)
 	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
 }
 
-// RefuseExposed answers a call that came to Caddy's own admin endpoint neither
-// over loopback nor over a unix socket, and without a verified client
-// certificate.
+// RefuseExposed returns the refusal of a call to Caddy's admin endpoint that arrived
+// neither over loopback nor over a unix socket, and without a verified client certificate.
 func RefuseExposed() *Refusal {
 	return refuseError(codeAdminExposed,
-		"Caddy's admin endpoint is open to the network and asks nobody who they are, so it gives no tokens away. "+
+		"Caddy's admin endpoint is open to the network without authentication, so it can't manage tokens. "+
 			"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
-// RefuseReconfigured answers a call whose caller was let in by a configuration that has
-// been replaced since, and may not be let in by the present one.
+// RefuseReconfigured returns the refusal, as an error, of a call whose caller was
+// authenticated by a configuration that has since been replaced. The new configuration may
+// not accept the caller.
 func RefuseReconfigured() error {
 	return &refusalError{
 		refuseError(codeReconfigured,
-			"Caddy's configuration was replaced while this request was on its way. Nothing was changed; send the request again.").
+			"Caddy's configuration changed while this request was being processed. "+
+				"The request had no effect; send it again.").
 			header("Retry-After", "1")}
 }
 
-// The codes that are the admin API's own, or that have another text here than at
-// the gate.
+// The codes that only the admin API has, or whose texts differ from the gate's.
 const (
 	codeInvalidJSON      = "invalid_json"
 	codeInvalidField     = "invalid_field"
@@ -82,8 +81,8 @@ const (
 	codeReconfigured     = "configuration_changed"
 	codeStore            = string(gate.StoreUnavailable)
 	codeIdempotency      = "idempotency_mismatch"
-	// codeInvalidHeader is the gate's for an Authorization that makes no sense, and
-	// here also for other headers.
+	// codeInvalidHeader is the gate's code for a malformed Authorization header. The admin
+	// API uses it for other headers, too.
 	codeInvalidHeader = string(gate.InvalidRequest)
 )
 
@@ -112,7 +111,7 @@ var codes = map[string]struct {
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
 }
 
-// maxDetail is how many bytes a detail has at most: some repeat what they refuse.
+// maxDetail is the maximum length of a detail, in bytes. Some details repeat input.
 const maxDetail = 2048
 
 func refuseError(code, detail string) *Refusal {
@@ -141,16 +140,16 @@ func (r *Refusal) header(name, value string) *Refusal {
 }
 
 func refuseTokenInURL() *Refusal {
-	return refuseError(codeTokenInURL, "The URL holds a token, and URLs are logged by many programs. "+
-		"Use the token's id, the 12 characters after its first _, and replace the token.")
+	return refuseError(codeTokenInURL, "The URL contains a token, and many programs log URLs. "+
+		"Use the token's ID, the 12 characters after its first _, and replace the token.")
 }
 
 func refuseMethod(allow string) *Refusal {
-	return refuseError(codeMethod, "This path has the methods "+allow+".").header("Allow", allow)
+	return refuseError(codeMethod, "This path accepts only "+allow+".").header("Allow", allow)
 }
 
-// refuseField says what is wrong with a member of the body. The rule may repeat
-// what was given, so what could be a secret is taken out of it.
+// refuseField refuses a call because of a member of its body. The rule may repeat the
+// value, so anything that may be a secret is redacted.
 func refuseField(field, rule string) *Refusal {
 	field = redact(shorten(field))
 	return refuseError(codeInvalidField, redact(field+": "+rule)).with("field", field)
@@ -161,16 +160,15 @@ func refuseParameter(parameter, rule string) *Refusal {
 	return refuseError(codeInvalidParameter, parameter+": "+rule).with("parameter", parameter)
 }
 
-// secretLike is whatever may be a token or the remains of one: those of
-// Mollygate's form with any prefix, any length and any checksum, and UUIDs, which
-// Mollymawk's are, with all that could be a part of them: which digits of a longer
-// run are the UUID can't be told.
+// secretLike matches everything that may be a token or part of one: Mollygate's format with
+// any prefix, length and checksum, and Mollymawk's UUIDs. A UUID inside a longer run of
+// digits matches the whole run, because the run doesn't show where the UUID starts.
 var secretLike = regexp.MustCompile(
 	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
 
 func redact(text string) string { return secretLike.ReplaceAllString(text, "${1}REDACTED") }
 
-// shorten keeps the beginning of a name that a client made up.
+// shorten truncates a name sent by a client.
 func shorten(name string) string {
 	const most = 64
 	if len(name) <= most {
@@ -179,24 +177,23 @@ func shorten(name string) string {
 	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
-// How long to wait, in seconds, for the store and for another backup to end.
+// Values of Retry-After, in seconds.
 const (
 	storeRetryAfter  = "5"
 	backupRetryAfter = "30"
 )
 
-// storeRefusal answers an error of the store's that came before anything was
-// changed.
+// storeRefusal returns the refusal for a store error that occurred before any change.
 func (c *call) storeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store can't answer at the timeOrNull"+cause(err)+
-		". Caddy's log says more. Try again.")
+	return c.errorRefusal(err, "The token store is temporarily unavailable"+cause(err)+
+		". Try again, or see Caddy's log for details.")
 }
 
-// changeRefusal answers an error of a change. If the store couldn't be written, the
-// change may have been made all the same.
+// changeRefusal returns the refusal for the error of a change. After a failed write, the
+// change may still take effect.
 func (c *call) changeRefusal(err error) *Refusal {
-	return c.errorRefusal(err, "The token store couldn't be written"+cause(err)+
-		". Caddy's log says more. Look at the list of tokens before you try again.")
+	return c.errorRefusal(err, "Writing to the token store failed"+cause(err)+
+		". See Caddy's log for details, and check the list of tokens before you try again.")
 }
 
 func (c *call) errorRefusal(err error, unavailable string) *Refusal {
@@ -210,35 +207,36 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		return ended.Refusal
 	case errors.Is(err, tokenstore.ErrTooManyBackups):
 		return refuseError(codeTooManyBackups,
-			"Two backups are being taken already. Wait until one of them is done.").header("Retry-After",
+			"Two backups are already in progress. Wait until one of them is done.").header("Retry-After",
 			backupRetryAfter)
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)
 	case errors.As(err, &version):
 		return refuseVersion(version.Version)
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return refuseError(codeNotFound, "No token has this id. It may have been deleted.")
+		return refuseError(codeNotFound, "No token has this ID. It may have been deleted.")
 	case errors.Is(err, token.ErrConflict):
 		return refuseError(codeConflict, sentence(strings.TrimPrefix(err.Error(), token.ErrConflict.Error()+": ")))
 	case errors.Is(err, tokenstore.ErrRepeatDiffers):
 		return refuseError(codeIdempotency,
-			"This Idempotency-Key was used for another request in the last 24 hours. Use a new one.")
+			"This Idempotency-Key was used for a different request in the last 24 hours. Use a new one.")
 	}
 	if errors.Is(err, token.ErrDamaged) {
-		unavailable = "The token's record is damaged, so the token can't be used or changed. Delete it and make a new one, or restore a backup."
+		unavailable = "The token's record is damaged, so the token can't be used or changed. " +
+			"Delete it and create a new one, or restore a backup."
 	}
 	refusal := refuseError(codeStore, unavailable).header("Retry-After", storeRetryAfter)
 	refusal.Err = err
 	return refusal
 }
 
-// sentence makes one of an error's text.
+// sentence turns an error text into a sentence.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
-// Codes returns all codes of the admin API's own, sorted.
+// Codes returns all error codes that this package defines, sorted.
 func Codes() []string { return slices.Sorted(maps.Keys(codes)) }
 
-// refuse answers the call with a refusal.
+// refuse writes a refusal as the response.
 func (c *call) refuse(refusal *Refusal) {
 	level := zap.DebugLevel
 	if refusal.Err != nil && !errors.Is(refusal.Err, context.Canceled) { // the client went away

@@ -10,10 +10,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// defaultGrace is how long the old secret is accepted unless asked for otherwise.
+// defaultGrace is how long the old secret keeps working if the request doesn't say.
 const defaultGrace = 24 * time.Hour
 
-// rotateInput is the body of POST tokens/{id}/rotate.
+// rotateInput is the body of POST /tokens/{id}/rotate.
 type rotateInput struct {
 	Grace     *grace    `json:"grace"`
 	ExpiresAt timestamp `json:"expires_at"`
@@ -22,9 +22,9 @@ type rotateInput struct {
 
 func (c *call) rotateToken() *Refusal {
 	if _, given := c.r.Header["Idempotency-Key"]; given {
-		// A repeat would take the secret away that the first one made.
-		return refuseError(codeInvalidHeader,
-			"A rotation can't be repeated, so it takes no Idempotency-Key. If its answer was lost, look at the token and rotate it once more.")
+		// A repeated rotation would replace the secret that the first one has created.
+		return refuseError(codeInvalidHeader, "Rotations can't be repeated, so Idempotency-Key isn't supported. "+
+			"If the response was lost, check the token and rotate it again.")
 	}
 	var in rotateInput
 	if refusal := c.decodeOptional(&in); refusal != nil {
@@ -45,11 +45,11 @@ func (c *call) rotateToken() *Refusal {
 	c.logChange("token rotated", token)
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusOK, withSecret{object: c.object(token, found.Usage, store.Now()),
+	return c.respond(http.StatusOK, tokenWithSecret{object: c.object(token, found.Usage, store.Now()),
 		Token: secret.Reveal()})
 }
 
-// grace is a lifetime that may be none: "0s" or 0.
+// grace is a lifetime that may also be zero: "0s" or 0.
 type grace struct {
 	lifetime
 	none bool
@@ -70,18 +70,18 @@ func (g *grace) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	if g.never {
-		return ruleError(`can't be without end: ` + lifetimeForms + `; "0s" is at once`)
+		return ruleError(`can't be "never": ` + lifetimeForms + `; "0s" stops the old secret immediately`)
 	}
 	return nil
 }
 
-// from returns how long the grace is if it begins now.
+// from returns the duration of a grace that begins now.
 func (g *grace) from(now time.Time) time.Duration {
 	end, err := g.From(now)
 	switch {
 	case g.none:
 		return 0
-	case err != nil: // later than all that can be written
+	case err != nil: // ends after the last representable time
 		return 1<<63 - 1
 	}
 	return end.Sub(now)

@@ -11,23 +11,24 @@ import (
 type route struct {
 	method string
 	path   string
-	// parameters are those the query may have.
+	// parameters are the query parameters that the call accepts.
 	parameters []string
 	serve      func(*call) *Refusal
-	// maxBody is the most bytes of its body if that is less than [maxBody].
+	// maxBody is the maximum length of the body in bytes, if it is less than the package's
+	// maxBody.
 	maxBody int64
-	// reads is set for a call that changes nothing although its method isn't safe.
+	// reads marks calls that change nothing although their method isn't safe.
 	reads bool
 }
 
 const (
 	tokensPath = "/tokens"
 	tokenPath  = "/tokens/{id}"
-	// sessionPath is there where browsers can sign in.
+	// sessionPath exists only if browsers can sign in.
 	sessionPath = "/session"
 )
 
-// routes are the calls there are.
+// routes are all calls of the API.
 var routes = []route{
 	{method: http.MethodGet, path: tokensPath, parameters: listParameters, serve: (*call).listTokens},
 	{method: http.MethodPost, path: tokensPath, serve: (*call).createToken},
@@ -58,10 +59,9 @@ var routes = []route{
 	{method: http.MethodGet, path: "/openapi.json", serve: (*call).describe},
 }
 
-// route finds the request's route. If the path is known but not with this
-// method, the route is nil and allow lists the methods. Paths have one spelling:
-// they are compared as the client escaped them, so that neither "//" nor "%2e"
-// is anything but unknown.
+// route finds the request's route. If the path exists but doesn't accept the method, the
+// route is nil and allow lists the accepted methods. Paths have a single spelling: route
+// compares them as escaped by the client, so "//" and "%2e" are unknown.
 func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	pattern, segment := patternOf(c.r)
 	if strings.HasPrefix(pattern, tokenPath) {
@@ -76,12 +76,12 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	}
 	if found == nil && allow == "" {
 		return nil, "",
-			refuseError(codeNotFound, "There is nothing at this path. Paths are exact: there is no slash at their end.")
+			refuseError(codeNotFound, "There is nothing at this path. Paths must match exactly, without a trailing slash.")
 	}
 	return found, allow, nil
 }
 
-// routeName returns the name of the request's route, or none.
+// routeName returns the name of the request's route, or "".
 func routeName(r *http.Request) string {
 	pattern, _ := patternOf(r)
 	if found, _ := findRoute(r.Method, pattern); found != nil {
@@ -93,15 +93,15 @@ func routeName(r *http.Request) string {
 	return ""
 }
 
-// onlyReads reports whether the request asks for nothing to be changed.
+// onlyReads reports whether the request changes nothing.
 func onlyReads(r *http.Request) bool {
 	pattern, _ := patternOf(r)
 	found, _ := findRoute(r.Method, pattern)
 	return safe(r.Method) || found != nil && found.reads
 }
 
-// patternOf returns the request's path as routes have it, and what stands where
-// they have an id.
+// patternOf returns the request's path in the form of a route's path, and the segment in the
+// position of {id}.
 func patternOf(r *http.Request) (pattern, segment string) {
 	path := r.URL.EscapedPath()
 	rest, ok := strings.CutPrefix(path, tokensPath+"/")
@@ -129,12 +129,12 @@ func findRoute(method, pattern string) (found *route, allow string) {
 	return nil, strings.Join(methods, ", ")
 }
 
-// refuseID answers a path segment that stands where an id should and isn't one.
-// It is never repeated: it may be a token, also of a form that only the store
-// could tell.
+// refuseID returns the refusal of a path segment that should be an ID but isn't. The
+// refusal never repeats the segment: it may be a token, even one in a format that only the
+// store recognizes.
 func (c *call) refuseID(segment string) *Refusal {
 	if _, err := c.Policy.Prefixes.Parse(segment); err == nil {
 		return refuseTokenInURL()
 	}
-	return refuseError(codeNotFound, "No token has this id. An id is 12 characters of 0-9, A-Z, a-z.")
+	return refuseError(codeNotFound, "No token has this ID. An ID has 12 characters from 0-9, A-Z and a-z.")
 }

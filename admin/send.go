@@ -9,33 +9,33 @@ import (
 )
 
 const (
-	// sendPart is the most bytes of an answer that are written at a time. A shorter answer
-	// is sent with one write and not cut off.
+	// sendPart is the size of one write, in bytes. Shorter responses are sent in one write
+	// and never cut off.
 	sendPart = 64 << 10
-	// rightInterval is how often the gate checks, while it sends an answer, that the caller
-	// may still call. An answer must end within a second after that has changed.
-	rightInterval = 250 * time.Millisecond
+	// authInterval is how often send authorizes the caller. A response must end within a
+	// second after the caller's authorization has ended.
+	authInterval = 250 * time.Millisecond
 )
 
-var errRightEnded = errors.New("the caller may no longer call")
+var errUnauthorized = errors.New("the caller is no longer authorized")
 
-// send writes the body of an answer and returns how many bytes it has written. It stops
-// with errRightEnded soon after the caller may no longer call, such as when its token was
-// revoked or its session signed out. It does so also if the client reads slowly or not at
+// send writes the body of a response and returns how many bytes it has written. It returns
+// errUnauthorized soon after the caller's authorization has ended, for example because its
+// token was revoked or its session signed out, even if the client reads slowly or not at
 // all.
 func (c *call) send(content io.Reader, length int64) (written int64, err error) {
 	if length <= sendPart || c.actor.Authorize == nil {
 		return io.Copy(c.w, content)
 	}
 	var ended atomic.Bool
-	stop := c.watchRight(&ended)
+	stop := c.watchAuthorization(&ended)
 	defer stop()
 	for {
 		n, err := io.CopyN(c.w, content, sendPart)
 		written += n
 		switch {
 		case ended.Load():
-			return written, errRightEnded
+			return written, errUnauthorized
 		case errors.Is(err, io.EOF):
 			return written, nil
 		case err != nil:
@@ -44,13 +44,13 @@ func (c *call) send(content io.Reader, length int64) (written int64, err error) 
 	}
 }
 
-// watchRight sets ended, and cuts off the answer, when the caller may no longer call.
-// Nothing touches the connection after stop has returned.
-func (c *call) watchRight(ended *atomic.Bool) (stop func()) {
+// watchAuthorization sets ended and cuts off the response when the caller is no longer
+// authorized. Once stop has returned, it doesn't touch the connection any more.
+func (c *call) watchAuthorization(ended *atomic.Bool) (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		ticker := time.NewTicker(rightInterval)
+		ticker := time.NewTicker(authInterval)
 		defer ticker.Stop()
 		for {
 			select {
@@ -60,7 +60,7 @@ func (c *call) watchRight(ended *atomic.Bool) (stop func()) {
 			}
 			if ended.Load() || c.actor.Authorize() != nil {
 				ended.Store(true)
-				cutOff(c.w) // again and again: Caddy sets deadlines of its own
+				cutOff(c.w) // on every tick, because Caddy sets its own deadlines
 			}
 		}
 	}()
@@ -70,9 +70,9 @@ func (c *call) watchRight(ended *atomic.Bool) (stop func()) {
 	}
 }
 
-// cutOff makes writes to the client fail, also one that is under way. net/http's own
-// writers allow this from another goroutine; those that Caddy wraps around them don't,
-// so it goes past them.
+// cutOff makes writes to the client fail, including a write in progress. The writers of
+// net/http allow this from another goroutine, but Caddy's wrappers don't, so cutOff unwraps
+// them.
 func cutOff(w http.ResponseWriter) {
 	for {
 		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -81,5 +81,5 @@ func cutOff(w http.ResponseWriter) {
 		}
 		w = outer.Unwrap()
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)) // not all writers can
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)) // not supported by all writers
 }

@@ -80,7 +80,7 @@ func TestBackupEndsWithTheRight(t *testing.T) {
 				end(console, site, id, with(cookie))
 				// The client hasn't read meanwhile; the server knows that it is over.
 				deadline := time.After(20 * time.Second)
-				for site.logs.FilterMessage("backup broken off").Len() == 0 {
+				for site.logs.FilterMessage("backup aborted").Len() == 0 {
 					select {
 					case <-deadline:
 						t.Fatal("the backup goes on")
@@ -146,7 +146,7 @@ func TestBackupsAreBounded(t *testing.T) {
 		_ = response.Body.Close()
 	}
 	deadline := time.After(20 * time.Second)
-	for site.logs.FilterMessage("backup broken off").Len() < 2 {
+	for site.logs.FilterMessage("backup aborted").Len() < 2 {
 		select {
 		case <-deadline:
 			t.Fatal("the backups go on without their clients")

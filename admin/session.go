@@ -18,19 +18,20 @@ import (
 )
 
 const (
-	// sessionLifetime is from the sign-in on; use doesn't make it longer.
+	// sessionLifetime is how long a session lasts after sign-in. Use doesn't extend it.
 	sessionLifetime = 12 * time.Hour
-	// maxSessions bounds the memory. Beyond it those that end first end now.
+	// maxSessions limits memory use. Once it is reached, a new session ends the one that
+	// would expire first.
 	maxSessions = 10_000
 )
 
-// Sessions are the browsers that have signed in with an admin token, each known by a
-// cookie. Of the token only its digest is kept, which is looked up with each request:
-// a session ends with its token. The zero Sessions has none; it may be used by any
-// number of goroutines.
+// Sessions holds the sessions of browsers that have signed in with an admin token. Each
+// session is identified by a cookie and holds only the token's digest, which is looked up
+// on every request, so a session ends with its token. The zero value is empty and ready to
+// use. Sessions is safe for concurrent use.
 type Sessions struct {
 	mu sync.Mutex
-	// open are by the digest of the cookie's value.
+	// open maps the digest of the cookie's value to the session.
 	open map[[sha256.Size]byte]session
 }
 
@@ -41,10 +42,10 @@ type session struct {
 	counted time.Time
 }
 
-// readInterval is how often the reads of a session count as a use of its token.
+// readInterval is how often reads of a session count as a use of its token.
 const readInterval = time.Minute
 
-// begin returns the value of a new session's cookie.
+// begin starts a session and returns its cookie's value and its expiry.
 func (s *Sessions) begin(credential token.Credential, now time.Time) (value string, expires time.Time) {
 	value, expires = rand.Text(), now.Add(sessionLifetime).Truncate(time.Second)
 	s.mu.Lock()
@@ -59,7 +60,8 @@ func (s *Sessions) begin(credential token.Credential, now time.Time) (value stri
 	return value, expires
 }
 
-// forget drops the sessions that are over, or else the one that ends first.
+// forget deletes expired sessions. If none has expired, it deletes the one that expires
+// first.
 func (s *Sessions) forget(now time.Time) {
 	var first [sha256.Size]byte
 	for key, open := range s.open {
@@ -90,7 +92,7 @@ func (s *Sessions) countRead(value string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open, ok := s.open[key]
-	// The clock may have been put back.
+	// since is negative if the clock was set back.
 	if since := now.Sub(open.counted); !ok || since >= 0 && since < readInterval {
 		return false
 	}
@@ -115,10 +117,9 @@ func sessionCookie(r *http.Request, secure bool) string {
 	return cookie.Value
 }
 
-// setSessionCookie makes the browser keep a session, or with an empty value forget
-// it.
+// setSessionCookie sets the session cookie, or deletes it if the value is empty.
 func setSessionCookie(w http.ResponseWriter, secure bool, value string) {
-	cookie := &http.Cookie{ //nolint:gosec // plain HTTP is for this machine alone
+	cookie := &http.Cookie{ //nolint:gosec // without Secure only over plain HTTP to this machine
 		Name: gate.SessionCookie(secure), Value: value, Path: "/",
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(sessionLifetime / time.Second),
 	}
@@ -128,7 +129,7 @@ func setSessionCookie(w http.ResponseWriter, secure bool, value string) {
 	http.SetCookie(w, cookie)
 }
 
-// authenticateSession says who has signed in, or why that isn't good any more.
+// authenticateSession returns the caller of a session, or why the session is refused.
 func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.Actor, *Refusal) {
 	store, refusal := b.open(r)
 	if refusal != nil {
@@ -142,35 +143,35 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	match, failed := gate.Present(store, open.credential, token.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
-		b.Sessions().end(value) // what can't be read now may be good
+		b.Sessions().end(value) // but not after a store error: the token may be valid
 	}
 	return actor, refusal
 }
 
 func refuseEndedSession() gate.Refusal {
 	ended := gate.Refuse(gate.MissingToken)
-	ended.Detail = "The session is over. Sign in again with an admin key."
+	ended.Detail = "Your session has ended. Sign in again with an admin key."
 	return ended
 }
 
-// signedIn is who a browser is signed in as.
+// signedIn is the response that identifies the caller.
 type signedIn struct {
 	Actor string `json:"actor"`
-	// Name is the token's; null for users that a site trusts.
+	// Name is the token's name, or null for users that the site trusts.
 	Name textOrNull `json:"name"`
-	// ExpiresAt is when the session ends; null without one.
+	// ExpiresAt is when the session ends, or null if there is no session.
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// maxSignIn is the most bytes of a sign-in's body, which anybody may send. A key has
-// less than a hundred.
+// maxSignIn is the maximum length of a sign-in's body, in bytes. Anyone can send one. A key
+// has less than 100 bytes.
 const maxSignIn = 4 << 10
 
 type signInInput struct {
 	Token *string `json:"token"`
 }
 
-// signIn begins a session. It is the one call that nobody has to be let in for.
+// signIn starts a session. It is the only call that needs no authentication.
 func (c *call) signIn() *Refusal {
 	var in signInInput
 	if refusal := c.decode(&in); refusal != nil {
@@ -178,18 +179,19 @@ func (c *call) signIn() *Refusal {
 	}
 	var token string
 	if in.Token != nil {
-		token = strings.TrimSpace(*in.Token) // pasted with what stood around it
+		token = strings.TrimSpace(*in.Token) // users paste keys with surrounding space
 	}
 	if token == "" {
-		return refuseField("token", "is required: the admin key (mma_...) to sign in with")
+		return refuseField("token", "is required: sign in with an admin key (mma_...)")
 	}
 	secure := c.Bearer.Secure(c.r)
 	if !secure && !toLoopback(c.r) {
 		return refuseError(codeInsecure,
-			"Signing in over plain HTTP would show the key to the network. Use https, or on this machine http://localhost. "+
-				"If a proxy in front of Caddy speaks https, name it in trusted_proxies.")
+			"Signing in over plain HTTP would expose the key to the network. "+
+				"Use https, or http://localhost on the server itself. "+
+				"If a proxy in front of Caddy serves https, add it to trusted_proxies.")
 	}
-	// As if it had come as bearer: with the same checks, counts and limit of failures.
+	// Authenticate the key as a bearer token, with the same checks, counts and failure limit.
 	request := c.r.Clone(c.r.Context())
 	request.Header = http.Header{"Authorization": {"Bearer " + token}, "User-Agent": c.r.Header["User-Agent"]}
 	actor, refusal := c.Authenticate(request)
@@ -202,7 +204,7 @@ func (c *call) signIn() *Refusal {
 	}
 	credential, err := c.Policy.Prefixes.Parse(token)
 	if err != nil {
-		return c.storeRefusal(err) // it has been read before
+		return c.storeRefusal(err) // can't happen: Authenticate has parsed it
 	}
 	if old := sessionCookie(c.r, secure); old != "" {
 		c.Bearer.Sessions().end(old)
@@ -210,30 +212,30 @@ func (c *call) signIn() *Refusal {
 	value, expires := c.Bearer.Sessions().begin(credential, store.Now())
 	setSessionCookie(c.w, secure, value)
 	c.Logger.Info("signed in", zap.Inline(loggedActor(actor)))
-	return c.answerSession(store, actor, expires)
+	return c.respondWithSession(store, actor, expires)
 }
 
-// showSession says who calls.
+// showSession responds with the caller.
 func (c *call) showSession() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
 		return refusal
 	}
 	open, _ := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now())
-	return c.answerSession(store, c.actor, open.expires)
+	return c.respondWithSession(store, c.actor, open.expires)
 }
 
-func (c *call) answerSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
-	answer := signedIn{Actor: actor.Name, ExpiresAt: timeOrNull(expires)}
-	if id, err := token.ParseID(actor.Name); err == nil { // else a trusted user
+func (c *call) respondWithSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
+	response := signedIn{Actor: actor.Name, ExpiresAt: timeOrNull(expires)}
+	if id, err := token.ParseID(actor.Name); err == nil { // otherwise it is a trusted user
 		if found, err := store.Get(id); err == nil {
-			answer.Name = textOrNull(found.Token.Name)
+			response.Name = textOrNull(found.Token.Name)
 		}
 	}
-	return c.answer(http.StatusOK, answer)
+	return c.respond(http.StatusOK, response)
 }
 
-// signOut ends the session; without one it does nothing.
+// signOut ends the session, if there is one.
 func (c *call) signOut() *Refusal {
 	if _, refusal := c.store(); refusal != nil {
 		return refusal
@@ -249,8 +251,8 @@ func (c *call) signOut() *Refusal {
 	return nil
 }
 
-// toLoopback says whether the request was sent to this machine by a name that never
-// leads elsewhere (RFC 6761 section 6.3).
+// toLoopback reports whether the request's host is a loopback address or a name that always
+// resolves to one (RFC 6761 section 6.3).
 func toLoopback(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {

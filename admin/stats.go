@@ -20,7 +20,7 @@ type tokenStats struct {
 	Damaged     int `json:"damaged"`
 }
 
-// requestStats sums up the uses of the tokens there are.
+// requestStats holds the usage of all existing tokens in total.
 type requestStats struct {
 	OK     uint64 `json:"ok"`
 	Denied uint64 `json:"denied"`
@@ -35,7 +35,7 @@ func (c *call) stats() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	return c.answer(http.StatusOK, stats{
+	return c.respond(http.StatusOK, stats{
 		Tokens: tokenStats{
 			Active: census.ByStatus[token.StatusActive], Expired: census.ByStatus[token.StatusExpired],
 			NotYetValid: census.ByStatus[token.StatusNotYetValid], Disabled: census.ByStatus[token.StatusDisabled],

@@ -18,10 +18,10 @@ func (c *call) getToken() *Refusal {
 		return c.storeRefusal(err)
 	}
 	c.w.Header().Set("ETag", tagOf(found.Token))
-	return c.answer(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
+	return c.respond(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
 }
 
-// previousUse is who still uses the secret from before the last rotation.
+// previousUse is the last use of the secret from before the last rotation.
 type previousUse struct {
 	ValidUntil        timeOrNull `json:"valid_until"`
 	LastUsedAt        timeOrNull `json:"last_used_at"`
@@ -39,7 +39,7 @@ func (c *call) previousSecret() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	return c.answer(http.StatusOK, previousUse{
+	return c.respond(http.StatusOK, previousUse{
 		ValidUntil: timeOrNull(token.PreviousValidUntil), LastUsedAt: timeOrNull(last.Time),
 		LastUsedIP: textOrNull(last.IP), LastUsedUserAgent: textOrNull(last.UserAgent), LastUsedRoute: textOrNull(last.Route),
 	})
@@ -54,7 +54,7 @@ func (c *call) deleteToken() *Refusal {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return c.storeRefusal(err)
 	}
-	if err != nil { // it may be possible to delete it, as a damaged one is
+	if err != nil { // a damaged token can still be deleted
 		found.Token = &token.Token{ID: c.id}
 	}
 	if err := store.Delete(c.id, version, c.actor); err != nil {
@@ -66,7 +66,7 @@ func (c *call) deleteToken() *Refusal {
 	return nil
 }
 
-// change returns what a change of the path's token needs.
+// change returns the store, and the version that the token must have.
 func (c *call) change() (store *tokenstore.Store, version uint64, refusal *Refusal) {
 	if store, refusal = c.store(); refusal != nil {
 		return nil, 0, refusal
@@ -89,7 +89,7 @@ func (c *call) enableToken() *Refusal {
 
 func (c *call) changeState(message string,
 	change func(*tokenstore.Store, token.ID, uint64, tokenstore.Actor) (*token.Token, error)) *Refusal {
-	if refusal := c.decodeNothing(); refusal != nil {
+	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal
 	}
 	store, version, refusal := c.change()
@@ -101,22 +101,22 @@ func (c *call) changeState(message string,
 		return c.changeRefusal(err)
 	}
 	c.logChange(message, token)
-	return c.answerToken(store, token)
+	return c.respondWithToken(store, token)
 }
 
-// lookupInput is the body of POST lookup.
+// lookupInput is the body of POST /lookup.
 type lookupInput struct {
 	Token *string `json:"token"`
 }
 
-// lookUpToken finds the token that a secret belongs to, whatever its state.
+// lookUpToken responds with the token that a secret belongs to, whatever its status.
 func (c *call) lookUpToken() *Refusal {
 	var in lookupInput
 	if refusal := c.decode(&in); refusal != nil {
 		return refusal
 	}
 	if in.Token == nil {
-		return refuseField("token", "is required: the whole token that you want to find")
+		return refuseField("token", "is required: the complete token to look up")
 	}
 	store, refusal := c.store()
 	if refusal != nil {
@@ -124,16 +124,16 @@ func (c *call) lookUpToken() *Refusal {
 	}
 	credential, err := c.Policy.Prefixes.Parse(*in.Token)
 	if err != nil {
-		return refuseError(codeNotFound, "This is no token: it was cut, changed or is of another system.")
+		return refuseError(codeNotFound, "This is not a valid token. Check that you copied all of it.")
 	}
 	found, _, err := store.Lookup(credential)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return refuseError(codeNotFound,
-			"This token is not known here. It may have been deleted, or be of another installation.")
+			"This token is unknown here. It may have been deleted, or it belongs to another installation.")
 	}
 	if err != nil {
 		return c.storeRefusal(err)
 	}
 	c.w.Header().Set("ETag", tagOf(found.Token))
-	return c.answer(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
+	return c.respond(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
 }

@@ -9,7 +9,7 @@ import (
 
 var usageParameters = []string{"step", "from", "to"}
 
-// usageSteps are the names of the steps, the default first.
+// usageSteps maps names to steps. The first is the default.
 var usageSteps = []struct {
 	name string
 	step tokenstore.Step
@@ -22,33 +22,33 @@ type usageSeries struct {
 
 type usagePoint struct {
 	Time timeOrNull `json:"time"`
-	// Scope is null if the request was refused before it was known what it asks for,
-	// and for calls of this API.
+	// Scope is null if the request was refused before its route was known, and for calls of
+	// this API.
 	Scope   textOrNull `json:"scope"`
 	Outcome string     `json:"outcome"`
 	Count   uint64     `json:"count"`
 }
 
-// tokenUsage tells a token's history.
+// tokenUsage responds with a token's usage history.
 func (c *call) tokenUsage() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
 		return refusal
 	}
-	answer := usageSeries{Step: usageSteps[0].name}
+	response := usageSeries{Step: usageSteps[0].name}
 	if step, given := c.parameters["step"]; given {
-		answer.Step = step
+		response.Step = step
 	}
 	var step tokenstore.Step
 	for _, s := range usageSteps {
-		if s.name == answer.Step {
+		if s.name == response.Step {
 			step = s.step
 		}
 	}
 	if step == 0 {
 		return refuseParameter("step", "must be hour or day")
 	}
-	// Without a beginning it is all that is kept; what has just begun counts.
+	// By default, the range covers the whole history, including the current second.
 	from, to := time.Time{}, store.Now().Add(time.Second)
 	for name, t := range map[string]*time.Time{"from": &from, "to": &to} {
 		if text, given := c.parameters[name]; given {
@@ -59,15 +59,15 @@ func (c *call) tokenUsage() *Refusal {
 		}
 	}
 	if _, given := c.parameters["to"]; given && to.Before(from) {
-		return refuseParameter("to", "lies before from")
+		return refuseParameter("to", "is before from")
 	}
 	points, err := store.Series(c.id, step, from, to)
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	answer.Data = make([]usagePoint, 0, len(points))
+	response.Data = make([]usagePoint, 0, len(points))
 	for _, p := range points {
-		answer.Data = append(answer.Data, usagePoint{timeOrNull(p.Time), textOrNull(p.Scope), p.Outcome, p.Count})
+		response.Data = append(response.Data, usagePoint{timeOrNull(p.Time), textOrNull(p.Scope), p.Outcome, p.Count})
 	}
-	return c.answer(http.StatusOK, answer)
+	return c.respond(http.StatusOK, response)
 }

@@ -1,12 +1,12 @@
-// Package etag finds an entity tag in the preconditions of a request, also one that a
-// server on the way has changed.
+// Package etag matches an entity tag against the preconditions of a request, even if an
+// intermediary has changed the tag.
 //
-// Servers that compress answers change their strong tags, because the bytes are others:
-// nginx and Cloudflare make them weak, Caddy, Apache and Jetty add the name of the
-// coding. Clients send back what they have received (caddyserver/caddy#7096,
-// mdn/content#4343). RFC 9110 section 13.1.1 lets neither form match in an If-Match,
-// because what it names may be other bytes. The tags here name a version of what the
-// bytes describe, and that is the same in each form.
+// Servers that compress responses change strong tags, because the bytes differ: nginx and
+// Cloudflare make them weak; Caddy, Apache and Jetty append the name of the coding. Clients
+// send back the tag that they have received (caddyserver/caddy#7096, mdn/content#4343). By
+// RFC 9110 section 13.1.1, neither form matches in an If-Match, because it may name
+// different bytes. The tags here name a version of the content, which is the same in each
+// form.
 package etag
 
 import (
@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// Match reports whether the lines of an If-Match or If-None-Match name tag, a strong
-// tag with its quotes, or a weak or suffixed form of it. Lines that aren't a list of
-// tags name none (RFC 9110 sections 5.6.1 and 8.8.3).
+// Match reports whether the lines of an If-Match or If-None-Match contain tag, or a weak or
+// suffixed form of it. The tag is a strong one, with its quotes. Lines that aren't a valid
+// list of tags match nothing (RFC 9110 sections 5.6.1 and 8.8.3).
 func Match(lines []string, tag string) bool {
 	list := strings.Join(lines, ",")
 	found := false
@@ -34,14 +34,15 @@ func Match(lines []string, tag string) bool {
 	}
 }
 
-// entityTag allows commas between the quotes, but neither quotes nor white space.
+// entityTag matches a tag at the start of a list. A tag may contain commas, but neither
+// quotes nor white space.
 var entityTag = regexp.MustCompile(`^(W/)?"[^"\x00-\x20\x7f]*"`)
 
-// maxAdded is the most bytes that servers on the way add to a tag. Anybody may send
-// longer ones, which should cost no time.
+// maxAdded is how many bytes intermediaries may add to a tag. Longer tags don't match; the
+// limit bounds the time spent on them.
 const maxAdded = 64
 
-// isForm reports whether received is tag, or what servers on the way made of it.
+// isForm reports whether received is tag, or a form of it made by intermediaries.
 func isForm(received, tag string) bool {
 	received = strings.TrimPrefix(received, "W/")
 	for len(received) <= len(tag)+maxAdded {
@@ -52,12 +53,12 @@ func isForm(received, tag string) bool {
 		if coding == nil {
 			return false
 		}
-		received = received[:coding[0]] + `"` // several servers may have added theirs
+		received = received[:coding[0]] + `"` // several intermediaries may have added a coding
 	}
 	return false
 }
 
-// codingSuffix is what servers are known to add: "-gzip" (Caddy, Apache), "--gzip" and
+// codingSuffix matches the suffixes that servers add: "-gzip" (Caddy, Apache), "--gzip" and
 // ";gzip" (Jetty), with the names of all content codings.
 var codingSuffix = regexp.MustCompile(
 	`(?i)[-;:_.+]{1,2}(?:(?:x-)?(?:gzip|gz|compress)|deflate|br|zstd|dcb|dcz|identity)"$`)

@@ -14,12 +14,12 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// answer writes a value as JSON. Further headers are set before.
-func (c *call) answer(status int, value any) *Refusal {
+// respond writes a value as JSON. Callers set additional headers first.
+func (c *call) respond(status int, value any) *Refusal {
 	body, err := json.Marshal(value, json.Deterministic(true), jsontext.AllowInvalidUTF8(true),
 		json.FormatNilSliceAsNull(true), json.FormatNilMapAsNull(true))
 	if err != nil {
-		return c.storeRefusal(err) // no value of ours can fail
+		return c.storeRefusal(err) // can't happen: all response types are marshalable
 	}
 	h := c.w.Header()
 	h.Set("Content-Type", "application/json")
@@ -31,26 +31,25 @@ func (c *call) answer(status int, value any) *Refusal {
 	return nil
 }
 
-// answerToken answers a change of a token.
-func (c *call) answerToken(store *tokenstore.Store, token *token.Token) *Refusal {
+// respondWithToken responds to a change with the changed token.
+func (c *call) respondWithToken(store *tokenstore.Store, token *token.Token) *Refusal {
 	found := c.withUsage(store, token)
 	c.w.Header().Set("ETag", tagOf(token))
-	return c.answer(http.StatusOK, c.object(token, found.Usage, store.Now()))
+	return c.respond(http.StatusOK, c.object(token, found.Usage, store.Now()))
 }
 
-// withUsage returns a token that was changed with its use so far. The change has
-// been made and a secret may be lost, so that a count which can't be read hinders
-// nothing.
+// withUsage returns a changed token with its usage. It only logs an error: the change is
+// already saved, and failing the call would lose a new secret.
 func (c *call) withUsage(store *tokenstore.Store, token *token.Token) tokenstore.TokenUsage {
 	found, err := store.WithUsage(token)
 	if err != nil {
-		c.Logger.Error("the usage of a token can't be read", zap.Stringer("token_id", token.ID), zap.Error(err))
+		c.Logger.Error("reading a token's usage failed", zap.Stringer("token_id", token.ID), zap.Error(err))
 		return tokenstore.TokenUsage{Token: token}
 	}
 	return found
 }
 
-// object is a token as the API shows it. What isn't there is null.
+// object is a token as the API returns it. Missing values are null.
 type object struct {
 	ID         string     `json:"id"`
 	Kind       string     `json:"kind"`
@@ -61,8 +60,8 @@ type object struct {
 	Scopes     []string   `json:"scopes"`
 	AllowedIPs []string   `json:"allowed_ips"`
 
-	RateLimit *shownRateLimit   `json:"rate_limit"`
-	Quota     *shownQuota       `json:"quota"`
+	RateLimit *rateLimitObject  `json:"rate_limit"`
+	Quota     *quotaObject      `json:"quota"`
 	Metadata  map[string]string `json:"metadata"`
 
 	CreatedAt          timeOrNull `json:"created_at"`
@@ -85,24 +84,24 @@ type object struct {
 	Version uint64 `json:"version"`
 }
 
-type shownRateLimit struct {
+type rateLimitObject struct {
 	Requests int64  `json:"requests"`
 	Window   string `json:"window"`
 }
 
-type shownQuota struct {
+type quotaObject struct {
 	Requests int64  `json:"requests"`
 	Period   string `json:"period"`
 }
 
-// withSecret is a token with the secret that was just made for it, which no other
-// answer has.
-type withSecret struct {
+// tokenWithSecret is a token with its newly generated secret. No other response contains
+// the secret.
+type tokenWithSecret struct {
 	object
 	Token string `json:"token"`
 }
 
-// damagedName is shown in place of the name of a token that can't be read.
+// damagedName replaces the name of a token whose record can't be read.
 const damagedName = "(damaged)"
 
 func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) object {
@@ -141,10 +140,10 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 		o.AllowedIPs = append(o.AllowedIPs, prefix.String())
 	}
 	if limit := t.RateLimit; limit != (token.RateLimit{}) {
-		o.RateLimit = &shownRateLimit{limit.Requests, token.FormatWindow(limit.Window)}
+		o.RateLimit = &rateLimitObject{limit.Requests, token.FormatWindow(limit.Window)}
 	}
 	if quota := t.Quota; quota != (token.Quota{}) {
-		o.Quota = &shownQuota{quota.Requests, quota.Period.String()}
+		o.Quota = &quotaObject{quota.Requests, quota.Period.String()}
 	}
 	if len(t.Metadata) > 0 {
 		o.Metadata = t.Metadata
@@ -152,7 +151,7 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 	return o
 }
 
-// textOrNull is a text that is null if it is empty.
+// textOrNull is a string that marshals to null if it is empty.
 type textOrNull string
 
 // MarshalJSONTo implements json.MarshalerTo.
@@ -163,7 +162,8 @@ func (m textOrNull) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.String(string(m)))
 }
 
-// timeOrNull is a time in whole seconds, UTC, or null if it is zero.
+// timeOrNull is a time that marshals to RFC 3339 in UTC, in whole seconds, or to null if
+// it is zero.
 type timeOrNull time.Time
 
 // MarshalJSONTo implements json.MarshalerTo.
