@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// AuditQuery chooses lines of the audit. What is zero isn't asked for.
+// AuditQuery selects entries of the audit log. Zero fields select everything.
 type AuditQuery struct {
-	// Limit is the size of a page, up to MaxPage; 0 is the server's default.
-	Limit   int
+	// Limit is the size of a page, at most MaxPage. 0 means the server's default.
+	Limit int
+	// Cursor is the NextCursor of the previous page.
 	Cursor  string
 	TokenID string
 	Actor   string
@@ -34,7 +35,7 @@ func (q AuditQuery) values() url.Values {
 	return values
 }
 
-// AuditEntry is a line of the audit.
+// AuditEntry is an entry of the audit log.
 type AuditEntry struct {
 	Time      time.Time         `json:"time"`
 	Actor     string            `json:"actor"`
@@ -47,7 +48,8 @@ type AuditEntry struct {
 	raw json.RawMessage
 }
 
-// UnmarshalJSON reads the API's object and keeps its text for [AuditEntry.JSON].
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// [AuditEntry.JSON].
 func (e *AuditEntry) UnmarshalJSON(text []byte) error {
 	type plain AuditEntry
 	var p plain
@@ -62,17 +64,17 @@ func (e *AuditEntry) UnmarshalJSON(text []byte) error {
 // JSON returns the object as the server sent it.
 func (e AuditEntry) JSON() json.RawMessage { return e.raw }
 
-// AuditPage is part of the audit, newest first.
+// AuditPage is a page of the audit log, newest entry first.
 type AuditPage struct {
 	Entries []AuditEntry `json:"data"`
-	// NextCursor leads to the next page; it is empty on the last.
+	// NextCursor is the cursor of the next page. It is empty on the last page.
 	NextCursor string `json:"next_cursor"`
 }
 
-// AuditPages goes from the query's page to the last. It ends after the first
-// error.
+// AuditPages returns an iterator over the pages from the query's cursor to the last page.
+// It stops after the first error.
 func (c *Client) AuditPages(ctx context.Context, query AuditQuery) iter.Seq2[AuditPage, error] {
-	return pages("audit", query.Cursor, func(cursor string) (page AuditPage, next string, err error) {
+	return pages("audit log", query.Cursor, func(cursor string) (page AuditPage, next string, err error) {
 		query.Cursor = cursor
 		err = c.value(ctx, call{method: http.MethodGet, path: "/audit", query: query.values()}, &page)
 		return page, page.NextCursor, err

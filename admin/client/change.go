@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// EditRequest changes members of a token: a merge patch (RFC 7396). Only what is
-// put in is changed; nil removes what is there.
+// EditRequest is a merge patch (RFC 7396) for a token. Members that aren't in the map stay
+// unchanged; nil removes a value.
 type EditRequest map[string]any
 
-// Edit changes a token. With a version other than 0 it is changed only if it still
-// has that. Ids are checked as by [Client.Get].
+// Edit changes a token. If version isn't 0, Edit fails unless the token still has that
+// version. Like [Client.Get], it checks the ID first.
 func (c *Client) Edit(ctx context.Context, id string, version uint64, request EditRequest) (Token, error) {
 	path, err := tokenPath(id)
 	if err != nil {
@@ -26,16 +26,16 @@ func (c *Client) Edit(ctx context.Context, id string, version uint64, request Ed
 	return c.token(ctx, call{method: http.MethodPatch, path: path, header: header, body: request})
 }
 
-// RotateRequest says how a token gets its new secret. What is zero isn't sent.
+// RotateRequest configures the rotation of a token. Zero fields aren't sent.
 type RotateRequest struct {
-	// Grace is how long the old secret works on: "24h", "0s".
+	// Grace is how long the old secret keeps working, for example "24h" or "0s".
 	Grace     Lifetime  `json:"grace,omitempty"`
 	ExpiresIn Lifetime  `json:"expires_in,omitempty"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
-// Rotate gives a token a new secret, which is in the answer. After a
-// [*TransportError] it may have been made all the same, and is lost.
+// Rotate creates a new secret for a token and returns it. After a [*TransportError], the
+// server may still have rotated the token; its new secret is then lost.
 func (c *Client) Rotate(ctx context.Context, id string, request RotateRequest) (Created, error) {
 	path, err := tokenPath(id)
 	if err != nil {
@@ -44,12 +44,12 @@ func (c *Client) Rotate(ctx context.Context, id string, request RotateRequest) (
 	return c.created(ctx, call{method: http.MethodPost, path: path + "/rotate", body: request})
 }
 
-// Revoke ends a token permanently.
+// Revoke revokes a token permanently.
 func (c *Client) Revoke(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "revoke")
 }
 
-// Disable stops a token until [Client.Enable].
+// Disable disables a token until [Client.Enable].
 func (c *Client) Disable(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "disable")
 }
@@ -72,31 +72,32 @@ func (c *Client) Lookup(ctx context.Context, secret string) (Token, error) {
 	return c.token(ctx, call{method: http.MethodPost, path: "/lookup", body: map[string]string{"token": secret}})
 }
 
-// Clock is what counted as the time before and after it was set right.
+// Clock is the result of [Client.AcceptClock]: the time that the server used before and
+// after the call.
 type Clock struct {
 	From    time.Time `json:"from"`
 	To      time.Time `json:"to"`
 	Changed bool      `json:"changed"`
 }
 
-// AcceptClock makes the server take its clock for right.
+// AcceptClock makes the server accept its current clock after it wrongly ran ahead.
 func (c *Client) AcceptClock(ctx context.Context) (clock Clock, err error) {
 	err = c.value(ctx, call{method: http.MethodPost, path: "/clock"}, &clock)
 	return clock, err
 }
 
-// token makes a call that is answered with a token.
+// token makes a call whose response is a token.
 func (c *Client) token(ctx context.Context, call call) (token Token, err error) {
 	err = c.value(ctx, call, &token)
 	return token, err
 }
 
-// value makes a call and reads the part of its answer that is of interest.
+// value makes a call and decodes the JSON of its response.
 func (c *Client) value(ctx context.Context, call call, into any) error {
-	var answer json.RawMessage
-	call.answer = &answer
+	var response json.RawMessage
+	call.response = &response
 	if err := c.do(ctx, call); err != nil {
 		return err
 	}
-	return decode(answer, into)
+	return decode(response, into)
 }

@@ -1,20 +1,20 @@
-// Package client speaks Mollygate's admin API.
+// Package client implements a client of Mollygate's admin API.
 //
-// A [Client] is made for one mount of the API: on Caddy's admin endpoint that is
-// http://localhost:2019/api_tokens/v1, on a site with api_tokens_admin it is
-// https://keys.example.com/api/v1. How to get there (a unix socket, a credential)
-// is the business of the [http.Client] that is handed in.
+// A [Client] calls the API at one base URL: http://localhost:2019/api_tokens/v1 on Caddy's
+// admin endpoint, or https://keys.example.com/api/v1 on a site with api_tokens_admin. The
+// caller's [http.Client] connects to the server (for example over a unix socket) and adds
+// the credential.
 //
 // # Errors
 //
-// Every method fails with one of
+// Every method returns one of these errors:
 //
-//   - [*Error]: the server answered, and refused;
-//   - [*TransportError]: no answer came, or it broke off;
-//   - another error: the call was wrong and nothing was sent, or the answer made
-//     no sense.
+//   - [*Error]: the server refused the call;
+//   - [*TransportError]: the response is missing or incomplete;
+//   - any other error: the arguments are invalid and nothing was sent, or the response is
+//     invalid.
 //
-// No error repeats a token's secret.
+// No error contains a token's secret.
 package client
 
 import (
@@ -30,46 +30,47 @@ import (
 	"strings"
 )
 
-// Client calls one admin API. It may be used by any number of goroutines.
+// Client calls an admin API. It is safe for concurrent use.
 type Client struct {
 	http *http.Client
 	base string
 }
 
-// New returns a client of the API that is mounted at baseURL, which ends in the
-// API's version: http://localhost:2019/api_tokens/v1. The API never redirects, so
-// httpClient had better not follow.
+// New returns a client of the API at baseURL, which ends with the API's version, as in
+// http://localhost:2019/api_tokens/v1. The API never redirects, so httpClient should not
+// follow redirects.
 func New(httpClient *http.Client, baseURL string) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	if err != nil {
-		return nil, fmt.Errorf("parsing the API's address: %w", err)
+		return nil, fmt.Errorf("parsing the API's base URL: %w", err)
 	}
 	if base.Scheme == "" || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
-		return nil, fmt.Errorf("the API's address %q isn't of the form http://host/path", baseURL)
+		return nil, fmt.Errorf("the API's base URL %q must have the form http://host/path", baseURL)
 	}
 	return &Client{http: httpClient, base: strings.TrimRight(baseURL, "/")}, nil
 }
 
-// call is one request to the API and where its answer goes.
+// call is a request to the API, and where to store its response.
 type call struct {
 	method string
-	// path is below the base and begins with a slash.
+	// path is relative to the base URL and starts with a slash.
 	path  string
 	query url.Values
-	// header is sent beside what every request has.
+	// header holds additional request headers.
 	header http.Header
-	// body is sent as JSON; nil sends none.
+	// body is sent as JSON. Nil sends no body.
 	body any
-	// answer gets the body of a 2xx, whatever its form; nil drops it.
-	answer *json.RawMessage
-	// answered gets its header.
-	answered *http.Header
+	// response is set to the body of a 2xx response. Nil discards the body.
+	response *json.RawMessage
+	// responseHeader is set to the header of a 2xx response. It may be nil.
+	responseHeader *http.Header
 }
 
-// maxAnswer is more than the largest page there can be, in bytes.
-const maxAnswer = 128 << 20
+// maxResponse is the maximum length of a response, in bytes. Even the largest page is
+// smaller.
+const maxResponse = 128 << 20
 
-// do makes the call.
+// do makes a call.
 func (c *Client) do(ctx context.Context, call call) error {
 	request, err := c.request(ctx, call)
 	if err != nil {
@@ -83,21 +84,21 @@ func (c *Client) do(ctx context.Context, call call) error {
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return readError(response)
 	}
-	if call.answered != nil {
-		*call.answered = response.Header
+	if call.responseHeader != nil {
+		*call.responseHeader = response.Header
 	}
-	if call.answer == nil {
+	if call.response == nil {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
 	if err != nil {
 		return transportError(err)
 	}
-	if len(body) > maxAnswer || !json.Valid(body) {
-		return fmt.Errorf("the server's answer to %s %s isn't JSON; is this Mollygate's admin API?", call.method,
+	if len(body) > maxResponse || !json.Valid(body) {
+		return fmt.Errorf("the server's response to %s %s isn't JSON; is this Mollygate's admin API?", call.method,
 			call.path)
 	}
-	*call.answer = body
+	*call.response = body
 	return nil
 }
 
@@ -110,13 +111,13 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	if call.body != nil {
 		text, err := json.Marshal(call.body)
 		if err != nil {
-			return nil, fmt.Errorf("writing the request as JSON: %w", err)
+			return nil, fmt.Errorf("encoding the request as JSON: %w", err)
 		}
 		body = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, call.method, target, body)
 	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
+		return nil, fmt.Errorf("creating the request: %w", err)
 	}
 	request.Header.Set("Accept", "application/json, application/problem+json")
 	if body != nil {
@@ -126,10 +127,10 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	return request, nil
 }
 
-// decode reads the part of an answer that is of interest.
-func decode(answer json.RawMessage, into any) error {
-	if err := json.Unmarshal(answer, into); err != nil {
-		return errors.New("the server's answer isn't of the form that this client knows: " + err.Error())
+// decode unmarshals a response.
+func decode(response json.RawMessage, into any) error {
+	if err := json.Unmarshal(response, into); err != nil {
+		return errors.New("the server's response has an unexpected format: " + err.Error())
 	}
 	return nil
 }

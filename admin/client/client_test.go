@@ -18,7 +18,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// newAPI returns a client of a real admin API, mounted at a path.
+// newAPI returns a client of a real admin API, mounted below a path.
 func newAPI(t *testing.T) *client.Client {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -88,7 +88,7 @@ func TestClient(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(string(created.JSON()), created.Secret.Reveal()) {
-		t.Error("the object as it came has no token")
+		t.Error("the raw object has no secret")
 	}
 
 	got, err := c.Get(ctx, created.ID)
@@ -115,7 +115,7 @@ func TestClient(t *testing.T) {
 		}
 		listed += len(page.Tokens)
 		if pages++; (pages == 1) != (page.Total != nil) {
-			t.Errorf("page %d has the total %v", pages, page.Total)
+			t.Errorf("page %d: total is %v", pages, page.Total)
 		}
 	}
 	if listed != 4 || pages != 2 {
@@ -135,7 +135,7 @@ func TestClient(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestClientTellsWhatIsWrong(t *testing.T) {
+func TestClientReturnsFieldAndParameter(t *testing.T) {
 	t.Parallel()
 	c := newAPI(t)
 	_, err := c.Create(t.Context(), client.CreateRequest{Name: "a", Preset: "read", ExpiresIn: "5m"})
@@ -150,8 +150,9 @@ func TestClientTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// What isn't an id doesn't get into a URL, and isn't repeated.
-func TestClientSendsIDsOnly(t *testing.T) {
+// TestClientSendsOnlyIDs verifies that a malformed ID appears neither in a URL nor in an
+// error.
+func TestClientSendsOnlyIDs(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, "/",
 		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL.Path) }))
@@ -166,21 +167,22 @@ func TestClientSendsIDsOnly(t *testing.T) {
 	}
 }
 
-func TestClientReadsForeignAnswers(t *testing.T) {
+// TestClientReadsForeignErrors verifies errors that aren't from the admin API.
+func TestClientReadsForeignErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status       int
 		body         string
 		detail, code string
 	}{
-		"Caddy's own error":    {403, `{"error":"host not allowed: x"}`, "host not allowed: x", ""},
-		"a problem":            {409, `{"title":"T","detail":"D","code":"conflict"}`, "D", "conflict"},
-		"a problem in short":   {409, `{"title":"T","code":"conflict"}`, "T", "conflict"},
-		"a page":               {502, "<html>\n<b>bad</b>\xff", "<html> <b>bad</b>\ufffd", ""},
-		"a long page":          {500, strings.Repeat("ü ", 1000), strings.Repeat("ü ", 150) + "…", ""},
-		"nothing":              {404, "", "", ""},
-		"JSON of another form": {400, `{"code":5}`, `{"code":5}`, ""},
-		"a redirect":           {302, "", "", ""},
+		"Caddy's own error": {403, `{"error":"host not allowed: x"}`, "host not allowed: x", ""},
+		"a problem":         {409, `{"title":"T","detail":"D","code":"conflict"}`, "D", "conflict"},
+		"a short problem":   {409, `{"title":"T","code":"conflict"}`, "T", "conflict"},
+		"a page":            {502, "<html>\n<b>bad</b>\xff", "<html> <b>bad</b>\ufffd", ""},
+		"a long page":       {500, strings.Repeat("ü ", 1000), strings.Repeat("ü ", 150) + "…", ""},
+		"nothing":           {404, "", "", ""},
+		"unexpected JSON":   {400, `{"code":5}`, `{"code":5}`, ""},
+		"a redirect":        {302, "", "", ""},
 	} {
 		c := newClient(t, "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(test.status)
@@ -192,12 +194,12 @@ func TestClientReadsForeignAnswers(t *testing.T) {
 			t.Errorf("%s: %#v", name, err)
 		}
 		if err.Error() == "" || strings.HasPrefix(err.Error(), " ") {
-			t.Errorf("%s: says nothing: %q", name, err)
+			t.Errorf("%s: the error has no text: %q", name, err)
 		}
 	}
 }
 
-func TestClientWithoutAnAnswer(t *testing.T) {
+func TestClientWithoutResponse(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{
 		"aborted": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -211,7 +213,7 @@ func TestClientWithoutAnAnswer(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for name, body := range map[string]string{"no JSON": "<html>", "another form": `{"data":5}`, "nothing": ""} {
+	for name, body := range map[string]string{"not JSON": "<html>", "unexpected JSON": `{"data":5}`, "nothing": ""} {
 		c := newClient(t, "/",
 			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		_, err := c.List(t.Context(), client.ListQuery{})
@@ -223,8 +225,7 @@ func TestClientWithoutAnAnswer(t *testing.T) {
 	}
 	secretless := newClient(t, "/",
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_,
-				_ = w.Write([]byte(`{"id":"4fQ9Zt2LkVb7"}`))
+			_, _ = w.Write([]byte(`{"id":"4fQ9Zt2LkVb7"}`))
 		}))
 	if _, err := secretless.Create(t.Context(), client.CreateRequest{}); err == nil ||
 		!strings.Contains(err.Error(), "4fQ9Zt2LkVb7") {
@@ -232,7 +233,7 @@ func TestClientWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A server whose list never ends doesn't keep the client for ever.
+// TestPagesEnd verifies that the client stops if the server's list never ends.
 func TestPagesEnd(t *testing.T) {
 	t.Parallel()
 	calls := 0
@@ -254,12 +255,12 @@ func TestNewRefusesAddresses(t *testing.T) {
 	for _, address := range []string{"", "localhost:2019", "/api", "http://", "http://x/?q", "http://x/#f",
 		"http://x\x00"} {
 		if _, err := client.New(http.DefaultClient, address); err == nil {
-			t.Errorf("%q is taken", address)
+			t.Errorf("%q is accepted", address)
 		}
 	}
 }
 
-// A secret is printed by being asked for, and by nothing else.
+// TestSecretsDontPrint verifies that only Reveal returns a secret.
 func TestSecretsDontPrint(t *testing.T) {
 	t.Parallel()
 	created, err := newAPI(t).Create(t.Context(), client.CreateRequest{Name: "ci", Preset: "read", ExpiresIn: "1h"})
@@ -271,7 +272,7 @@ func TestSecretsDontPrint(t *testing.T) {
 		for _, form := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			if text := fmt.Sprintf(form, value); strings.Contains(text, secret[20:]) ||
 				strings.Contains(text, fmt.Sprintf("%#x", secret[20])+", ") {
-				t.Errorf("%s of a %T is %s", form, value, text)
+				t.Errorf("%s of %T prints %s", form, value, text)
 			}
 		}
 	}

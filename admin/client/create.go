@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// CreateRequest describes a token to be made. What is zero isn't sent, and the
-// server's default holds.
+// CreateRequest describes a new token. Zero fields aren't sent, so that the server's
+// defaults apply.
 type CreateRequest struct {
-	// IdempotencyKey makes a repeat of the request harmless for 24 hours.
+	// IdempotencyKey makes it safe to repeat the request within 24 hours: the server
+	// creates only one token.
 	IdempotencyKey string `json:"-"`
 
 	Name    string `json:"name,omitempty"`
@@ -32,12 +33,12 @@ type CreateRequest struct {
 	Metadata   map[string]string `json:"metadata,omitempty"`
 }
 
-// Lifetime is how long a token lives: "12h", "90d", "6mo", "2y", "never", or
-// digits alone for seconds.
+// Lifetime is the lifetime of a token: "12h", "90d", "6mo", "2y", "never", or digits for a
+// number of seconds.
 type Lifetime string
 
-// MarshalJSON writes digits as the number of seconds that the API wants, all else
-// as the text it is.
+// MarshalJSON implements [json.Marshaler]. It writes digits as a number and anything else
+// as a string.
 func (l Lifetime) MarshalJSON() ([]byte, error) {
 	if l != "" && strings.Trim(string(l), "0123456789") == "" {
 		if seconds, err := strconv.ParseInt(string(l), 10, 64); err == nil {
@@ -47,18 +48,18 @@ func (l Lifetime) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(l))
 }
 
-// Created is a token with the secret that was made for it.
+// Created is a token with its newly generated secret.
 type Created struct {
 	Token
-	// Secret is shown this once. It is empty if the request was a repeat.
+	// Secret is sent only once. It is empty if Replayed is true.
 	Secret Secret
-	// Replayed says that the token was made by an earlier request with the same
-	// IdempotencyKey.
+	// Replayed reports whether an earlier request with the same IdempotencyKey created the
+	// token.
 	Replayed bool
 }
 
-// Create makes a token. After a [*TransportError] it may have been made all the
-// same; with an IdempotencyKey it can be asked again.
+// Create creates a token. After a [*TransportError], the server may still have created it.
+// With an IdempotencyKey, the request can be repeated.
 func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, error) {
 	call := call{method: http.MethodPost, path: "/tokens", body: request}
 	if request.IdempotencyKey != "" {
@@ -67,32 +68,32 @@ func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, er
 	return c.created(ctx, call)
 }
 
-// created makes a call that is answered with a token and its secret.
+// created makes a call whose response is a token and its secret.
 func (c *Client) created(ctx context.Context, call call) (Created, error) {
 	var (
-		answer json.RawMessage
-		header http.Header
+		response json.RawMessage
+		header   http.Header
 	)
-	call.answer, call.answered = &answer, &header
+	call.response, call.responseHeader = &response, &header
 	if err := c.do(ctx, call); err != nil {
 		return Created{}, err
 	}
 	var created Created
-	if err := decode(answer, &created.Token); err != nil {
+	if err := decode(response, &created.Token); err != nil {
 		return Created{}, err
 	}
-	// Token has an UnmarshalJSON of its own, so the secret is read apart.
+	// Token has its own UnmarshalJSON, so the secret is decoded separately.
 	var secret struct {
 		Token string `json:"token"`
 	}
-	if err := decode(answer, &secret); err != nil {
+	if err := decode(response, &secret); err != nil {
 		return Created{}, err
 	}
 	created.Replayed = header.Get("Idempotency-Replayed") == "true"
 	if secret.Token == "" && !created.Replayed {
 		return Created{},
-			errors.New("the server made a secret for token " + created.ID +
-				" but didn't send it; rotate it, or delete it and try again")
+			errors.New("the server created a secret for token " + created.ID +
+				" but didn't send it; rotate the token, or delete it and try again")
 	}
 	created.Secret = Secret{text: secret.Token}
 	return created, nil

@@ -10,20 +10,20 @@ import (
 	"strings"
 )
 
-// Error is the server's refusal of a call.
+// Error is a refusal by the server.
 type Error struct {
-	// Status is the HTTP status.
+	// Status is the HTTP status code.
 	Status int
-	// Code is the API's own name for the case, like "not_found". It is empty if
-	// the answer isn't the admin API's: then something else serves that address,
-	// or the request didn't get as far as the API.
+	// Code is the API's error code, such as "not_found". It is empty if the response isn't
+	// from the admin API: another server has this address, or the request didn't reach the
+	// API.
 	Code string
-	// Detail says in words what is wrong. Without a Code it is what could be read
-	// of the answer.
+	// Detail describes what is wrong. If Code is empty, it is the readable part of the
+	// response.
 	Detail string
-	// Field names the member of the request's body that is wrong, if one is.
+	// Field is the name of the invalid member of the request's body, if any.
 	Field string
-	// Parameter names the query parameter that is wrong, if one is.
+	// Parameter is the name of the invalid query parameter, if any.
 	Parameter string
 }
 
@@ -39,8 +39,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%d %s)", detail, e.Status, e.Code)
 }
 
-// TransportError says that no whole answer came. The server may have done what
-// it was asked to all the same.
+// TransportError reports that the client received no complete response. The server may
+// still have carried out the request.
 type TransportError struct {
 	err error
 }
@@ -51,8 +51,8 @@ func (e *TransportError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *TransportError) Unwrap() error { return e.err }
 
-// transportError drops method and URL from what net/http says: they are known,
-// and a URL needn't be in more places than it must.
+// transportError removes the method and the URL from an error of net/http. The caller knows
+// them, and URLs should not spread into logs.
 func transportError(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -60,14 +60,14 @@ func transportError(err error) error {
 	return &TransportError{err: err}
 }
 
-// Error bodies are a few hundred bytes; a foreign page may be anything.
+// The API's error bodies have a few hundred bytes. Other servers may send pages of any size.
 const (
-	maxErrorBody  = 64 << 10
-	maxErrorQuote = 300
+	maxErrorBody  = 64 << 10 // in bytes
+	maxErrorQuote = 300      // in characters
 )
 
-// readError makes an Error of an answer that isn't 2xx. It always finds
-// something to say: a body that can't be read whole is as good as its beginning.
+// readError returns the Error for a response other than 2xx. If it can't read the whole
+// body, it uses the part that it has read.
 func readError(response *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
 	problem := struct {
@@ -76,7 +76,7 @@ func readError(response *http.Response) error {
 		Code      string `json:"code"`
 		Field     string `json:"field"`
 		Parameter string `json:"parameter"`
-		// Error is the text in the errors of Caddy's own admin endpoint.
+		// Error is the message in errors of Caddy's admin endpoint.
 		Error string `json:"error"`
 	}{}
 	if err := json.Unmarshal(body, &problem); err != nil {
@@ -98,7 +98,7 @@ func readError(response *http.Response) error {
 	}
 }
 
-// quote returns the beginning of a foreign body on one line.
+// quote returns the start of a body that isn't JSON, on one line.
 func quote(body []byte) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "�")), " ")
 	if short := []rune(text); len(short) > maxErrorQuote {

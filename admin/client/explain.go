@@ -5,31 +5,31 @@ import (
 	"net/http"
 )
 
-// Question is a request that is to be explained. Either Token, the whole of one,
-// or TokenID is set.
+// Question is a request to explain. Either Token, a complete token, or TokenID must be set.
 type Question struct {
 	Token   string `json:"token,omitempty"`
 	TokenID string `json:"token_id,omitempty"`
 	Method  string `json:"method"`
 	Path    string `json:"path"`
-	// IP is the client's address; empty isn't looked at.
+	// IP is the client address. If it is empty, addresses aren't checked.
 	IP string `json:"ip,omitempty"`
-	// Gate is the name of the gate that is asked; empty means all that know the route.
+	// Gate is the name of the gate to ask. If it is empty, the server asks all gates that
+	// match the route.
 	Gate string `json:"gate,omitempty"`
 }
 
-// Explanation is what would become of a request.
+// Explanation describes what the gates would do with a request.
 type Explanation struct {
 	GateExplanation
-	// OtherGates are the further gates that know as much of the route and would
-	// answer otherwise.
+	// OtherGates are the other gates that match the route as closely but would respond
+	// differently.
 	OtherGates []GateExplanation `json:"other_gates"`
 }
 
-// GateExplanation is what would become of a request at one gate.
+// GateExplanation describes what one gate would do with a request.
 type GateExplanation struct {
-	// Gate is the gate's place in the configuration, which names it: the hosts and paths
-	// of its site.
+	// Gate is the name of the gate: its position in the configuration, given by the hosts
+	// and paths of its site.
 	Gate    string  `json:"gate"`
 	Allowed bool    `json:"allowed"`
 	Status  int     `json:"status"`
@@ -44,7 +44,7 @@ type Check struct {
 	Detail string `json:"detail"`
 }
 
-// Explain asks what the gate would do with a request.
+// Explain returns what the gates would do with a request.
 func (c *Client) Explain(ctx context.Context, question Question) (e Explanation, err error) {
 	err = c.value(ctx, call{method: http.MethodPost, path: "/explain", body: question}, &e)
 	return e, err

@@ -9,29 +9,30 @@ import (
 	"time"
 )
 
-// MaxPage is the most tokens that the server gives in one page.
+// MaxPage is the maximum number of items that the server returns in one page.
 const MaxPage = 200
 
-// ListQuery chooses tokens. What is zero isn't asked for.
+// ListQuery selects tokens. Zero fields select everything.
 type ListQuery struct {
-	// Limit is the size of a page, up to MaxPage; 0 is the server's default.
+	// Limit is the size of a page, at most MaxPage. 0 means the server's default.
 	Limit int
-	// Cursor is the NextCursor of the page before.
+	// Cursor is the NextCursor of the previous page.
 	Cursor string
-	// Sort is a field's name, with "-" before it for descending.
+	// Sort is the name of a field, prefixed with "-" for descending order.
 	Sort string
-	// Q is part of a name, or the beginning of an id. A whole token must not be
-	// sent: URLs are logged.
+	// Q is part of a name, or the start of an ID. It must not be a complete token, because
+	// servers log URLs.
 	Q       string
 	Status  string
 	Account string
 	Scope   string
-	// NeverUsed asks for tokens that never were, or that were, used; nil for both.
+	// NeverUsed selects tokens that have never been used (true) or have been used (false).
+	// Nil selects both.
 	NeverUsed *bool
-	// UnusedSince asks for tokens that were neither used nor made since.
+	// UnusedSince selects tokens that haven't been used or created since.
 	UnusedSince time.Time
-	// Count asks for the number of all tokens chosen, which the server finds out by
-	// looking at all there are.
+	// Count asks for the total number of selected tokens. The server scans all tokens to
+	// count them.
 	Count bool
 }
 
@@ -59,12 +60,12 @@ func (q ListQuery) values() url.Values {
 	return values
 }
 
-// Page is part of the list of tokens.
+// Page is a page of the list of tokens.
 type Page struct {
 	Tokens []Token `json:"data"`
-	// NextCursor leads to the next page; it is empty on the last.
+	// NextCursor is the cursor of the next page. It is empty on the last page.
 	NextCursor string `json:"next_cursor"`
-	// Total is the number of all tokens chosen, if it was asked for.
+	// Total is the total number of selected tokens, or nil if the query didn't set Count.
 	Total *int `json:"total"`
 }
 
@@ -74,8 +75,8 @@ func (c *Client) List(ctx context.Context, query ListQuery) (page Page, err erro
 	return page, err
 }
 
-// Pages goes from the query's page to the last. It ends after the first error.
-// Only the first page has a Total.
+// Pages returns an iterator over the pages from the query's cursor to the last page. It
+// stops after the first error. Only the first page has a Total.
 func (c *Client) Pages(ctx context.Context, query ListQuery) iter.Seq2[Page, error] {
 	return pages("list", query.Cursor, func(cursor string) (Page, string, error) {
 		query.Cursor = cursor

@@ -5,15 +5,16 @@ import (
 	"iter"
 )
 
-// pages goes from the page at a cursor to the last. fetch returns a page and the
-// cursor of the next, which is empty on the last. It ends after the first error. The
-// error for a server that leads back to the same page names what is read.
+// pages returns an iterator over the pages from cursor to the last page. fetch returns a
+// page and the cursor of the next page, or "" after the last page. The iterator stops after
+// the first error, and reports an error if a page's next cursor is its own. The name of the
+// list in that error is what.
 func pages[P any](what, cursor string, fetch func(cursor string) (page P, next string, err error)) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
 		for {
 			page, next, err := fetch(cursor)
 			if err == nil && next != "" && next == cursor {
-				err = fmt.Errorf("the server's %s doesn't come to an end: its cursor leads back to the same page", what)
+				err = fmt.Errorf("the server's %s never ends: its next cursor is the current one", what)
 			}
 			if err != nil {
 				var none P

@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// Backup is a copy of the token store that is being received.
+// Backup is a copy of the token store, read from the server.
 type Backup struct {
 	io.ReadCloser
-	// Length is its length in bytes, or -1 if that is unknown.
+	// Length is the length of the copy in bytes, or -1 if it is unknown.
 	Length int64
-	// Damaged is how many tokens it lacks because they can't be read.
+	// Damaged is the number of tokens missing from the copy because they can't be read.
 	Damaged int
-	// Unsaved is of how many tokens it lacks the last counts, because they can't be saved.
+	// Unsaved is the number of tokens whose latest usage is missing from the copy because
+	// the server can't save it.
 	Unsaved int
 }
 
-// Backup asks for a copy of the token store. The caller closes it.
+// Backup returns a copy of the token store. The caller must close it.
 func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 	request, err := c.request(ctx, call{method: http.MethodGet, path: "/backup"})
 	if err != nil {
@@ -43,7 +44,7 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 		number("Mollygate-Unsaved-Tokens")}, nil
 }
 
-// Compacted is the length of the store's file in bytes, before and after it was rebuilt.
+// Compacted holds the length of the store's file in bytes, before and after the rebuild.
 type Compacted struct {
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
@@ -55,38 +56,38 @@ func (c *Client) Compact(ctx context.Context) (compacted Compacted, err error) {
 	return compacted, err
 }
 
-// ImportRequest takes over the tokens of one of Mollymawk's users. What is zero
-// isn't sent.
+// ImportRequest imports the tokens of a Mollymawk user. Zero fields aren't sent.
 type ImportRequest struct {
 	Account string   `json:"account,omitempty"`
 	Scopes  []string `json:"scopes,omitempty"`
 	Preset  string   `json:"preset,omitempty"`
-	// Data is the user record that Mollymawk's /api/login answers with. It holds
+	// Data is the user record from the response of Mollymawk's /api/login. It contains
 	// secrets.
 	Data json.RawMessage `json:"data"`
 }
 
-// Imported says what became of the tokens of an import.
+// Imported is the result of an import.
 type Imported struct {
 	IDs     []string         `json:"imported"`
 	Skipped []SkippedImport  `json:"skipped"`
 	Capped  []CappedImported `json:"capped"`
 }
 
-// SkippedImport is a token that wasn't taken over.
+// SkippedImport is a token that wasn't imported.
 type SkippedImport struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
 }
 
-// CappedImported is a token whose end was moved to what max_lifetime allows.
+// CappedImported is an imported token whose lifetime was shortened to max_lifetime.
 type CappedImported struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Import takes over tokens. Doing it again is harmless.
+// Import imports tokens. It is safe to repeat: the server skips tokens that are already
+// imported.
 func (c *Client) Import(ctx context.Context, request ImportRequest) (imported Imported, err error) {
 	body := struct {
 		Format string `json:"format"`

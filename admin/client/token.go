@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// StatusExpiring is a status that a [ListQuery] may ask for, and no token's own. It
-// means the active tokens that expire within the server's warn_before and have no more
-// than a quarter of their life left.
+// StatusExpiring is a status for [ListQuery] that no token has. It selects the active
+// tokens that expire within the server's warn_before and have at most a quarter of their
+// lifetime left.
 const StatusExpiring = "expiring"
 
-// Token is what the API says of a token. Times are UTC; a zero time, an empty
-// list or a nil pointer is the API's null.
+// Token is a token as the API returns it. Times are in UTC. Zero times, empty strings and
+// slices, and nil pointers represent null.
 type Token struct {
 	ID        string `json:"id"`
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
 	TokenHint string `json:"token_hint"`
-	// Status is active, expired, not_yet_valid, disabled or revoked.
+	// Status is active, expired, not_yet_valid, disabled, revoked or damaged.
 	Status string `json:"status"`
 	// Account is empty for admin tokens.
 	Account    string            `json:"account"`
@@ -33,7 +33,7 @@ type Token struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	NotBefore time.Time `json:"not_before"`
 	ExpiresAt time.Time `json:"expires_at"`
-	// ExpiresSoon says that the token is active and near its end; see StatusExpiring.
+	// ExpiresSoon reports whether the token is active and expires soon; see StatusExpiring.
 	ExpiresSoon        bool      `json:"expires_soon"`
 	RevokedAt          time.Time `json:"revoked_at"`
 	PreviousValidUntil time.Time `json:"previous_valid_until"`
@@ -48,25 +48,26 @@ type Token struct {
 	Format  string `json:"format"`
 	Version uint64 `json:"version"`
 
-	// raw is the object as it came, with members that this client may not know.
+	// raw is the object as the server sent it, including members unknown to this client.
 	raw json.RawMessage
 }
 
-// RateLimit is so many requests at once, refilled evenly over the window.
+// RateLimit allows bursts of up to Requests requests, refilled evenly over Window.
 type RateLimit struct {
 	Requests int64 `json:"requests"`
-	// Window is a duration like "1m".
+	// Window is a duration such as "1m".
 	Window string `json:"window"`
 }
 
-// Quota is how many requests a period has.
+// Quota is the number of requests allowed in each calendar period.
 type Quota struct {
 	Requests int64 `json:"requests"`
-	// Period is a name like "month".
+	// Period is "day" or "month".
 	Period string `json:"period"`
 }
 
-// UnmarshalJSON reads the API's object and keeps its text for [Token.JSON].
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// [Token.JSON].
 func (t *Token) UnmarshalJSON(text []byte) error {
 	type plain Token
 	var p plain
@@ -78,27 +79,27 @@ func (t *Token) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// JSON returns the object as the server sent it. Of a token just created that
-// includes its secret.
+// JSON returns the object as the server sent it. For a token just created or rotated, it
+// includes the secret.
 func (t Token) JSON() json.RawMessage { return t.raw }
 
-// String returns name and id, so that printing a Token never prints a secret.
+// String returns the name and the ID, so that printing a Token never prints a secret.
 func (t Token) String() string { return fmt.Sprintf("%q (%s)", t.Name, t.ID) }
 
-// GoString is String, so that %#v doesn't print a secret either.
+// GoString returns the same as String, so that %#v doesn't print a secret either.
 func (t Token) GoString() string { return t.String() }
 
-// Secret is the text of a token just created. It doesn't print; only
-// [Secret.Reveal] gives the text away.
+// Secret is the secret of a token just created or rotated. Printing it doesn't reveal it;
+// only [Secret.Reveal] does.
 type Secret struct {
 	text string
 }
 
-// Reveal returns the whole token.
+// Reveal returns the secret.
 func (s Secret) Reveal() string { return s.text }
 
-// String returns a mark in place of the secret.
+// String returns a placeholder for the secret.
 func (Secret) String() string { return "[secret]" }
 
-// GoString is String, for %#v.
+// GoString returns the same as String.
 func (s Secret) GoString() string { return s.String() }

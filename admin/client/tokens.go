@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Get returns a token. An id that isn't one is refused before anything is sent,
-// so that no secret given by mistake gets into a URL.
+// Get returns a token. It fails without sending anything if the ID is malformed, so that a
+// secret passed by mistake never gets into a URL.
 func (c *Client) Get(ctx context.Context, id string) (Token, error) {
 	path, err := tokenPath(id)
 	if err != nil {
@@ -17,8 +17,8 @@ func (c *Client) Get(ctx context.Context, id string) (Token, error) {
 	return c.token(ctx, call{method: http.MethodGet, path: path})
 }
 
-// Delete removes a token; it stops working at once. Ids are checked as by
-// [Client.Get].
+// Delete deletes a token, which stops working immediately. Like [Client.Get], it checks the
+// ID first.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	path, err := tokenPath(id)
 	if err != nil {

@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// UsageQuery chooses from a token's history. What is zero isn't asked for.
+// UsageQuery selects part of a token's usage history.
 type UsageQuery struct {
-	// Step is "hour" (kept for 7 days) or "day" (kept for 400 days unless the server is
-	// configured otherwise), the default.
+	// Step is "day" (the default) or "hour". The server keeps hours for 7 days, and days
+	// for 400 days unless configured otherwise.
 	Step string
-	// From and To are the times that the hours or days lie between.
+	// From and To limit the time. Zero means no limit.
 	From, To time.Time
 }
 
-// UsagePoint is how many requests for a scope had an outcome in an hour or on a day.
+// UsagePoint is the number of requests for a scope that had the same outcome in an hour or
+// day.
 type UsagePoint struct {
 	Time time.Time `json:"time"`
-	// Scope is empty if the request was refused before it was known what it asks for.
+	// Scope is empty if the request was refused before its route was known.
 	Scope string `json:"scope"`
 	// Outcome is "ok" or the code of the refusal.
 	Outcome string `json:"outcome"`
@@ -29,7 +30,8 @@ type UsagePoint struct {
 	raw json.RawMessage
 }
 
-// UnmarshalJSON reads the API's object and keeps its text for [UsagePoint.JSON].
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// [UsagePoint.JSON].
 func (p *UsagePoint) UnmarshalJSON(text []byte) error {
 	type plain UsagePoint
 	var read plain
@@ -44,8 +46,8 @@ func (p *UsagePoint) UnmarshalJSON(text []byte) error {
 // JSON returns the object as the server sent it.
 func (p UsagePoint) JSON() json.RawMessage { return p.raw }
 
-// Usage returns the history of a token's use, by time, scope and outcome. Ids are
-// checked as by [Client.Get].
+// Usage returns a token's usage history by time, scope and outcome. Like [Client.Get], it
+// checks the ID first.
 func (c *Client) Usage(ctx context.Context, id string, query UsageQuery) ([]UsagePoint, error) {
 	path, err := tokenPath(id)
 	if err != nil {
@@ -67,8 +69,8 @@ func (c *Client) Usage(ctx context.Context, id string, query UsageQuery) ([]Usag
 	return series.Data, err
 }
 
-// PreviousUse is who last used a token's secret from before its last rotation. Times
-// are zero for none.
+// PreviousUse is the last use of the secret from before a token's last rotation. If there
+// is none, the times are zero.
 type PreviousUse struct {
 	ValidUntil        time.Time `json:"valid_until"`
 	LastUsedAt        time.Time `json:"last_used_at"`
@@ -77,8 +79,8 @@ type PreviousUse struct {
 	LastUsedRoute     string    `json:"last_used_route"`
 }
 
-// PreviousUse returns who last used the secret from before the last rotation. Ids are
-// checked as by [Client.Get].
+// PreviousUse returns the last use of the secret from before the token's last rotation.
+// Like [Client.Get], it checks the ID first.
 func (c *Client) PreviousUse(ctx context.Context, id string) (use PreviousUse, err error) {
 	path, err := tokenPath(id)
 	if err != nil {
