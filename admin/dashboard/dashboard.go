@@ -1,5 +1,5 @@
-// Package dashboard is the web page of the admin API: static files that call nothing
-// but the API, relative to where they are themselves.
+// Package dashboard serves the dashboard, the web interface of the admin API. It consists
+// of static files that call only the admin API, at a path relative to their own.
 package dashboard
 
 import (
@@ -17,8 +17,8 @@ import (
 //go:embed static
 var files embed.FS
 
-// header is what every file is sent with. Nothing is loaded from elsewhere, no script
-// and no style stands in the page, and no other page may show this one.
+// header holds the response headers of every file. The page loads nothing from other hosts,
+// has no inline scripts or styles, and can't be framed by other pages.
 var header = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -28,16 +28,16 @@ var header = map[string]string{
 	"Referrer-Policy":              "no-referrer",
 	"X-Content-Type-Options":       "nosniff",
 	"X-Frame-Options":              "DENY",
-	"Cache-Control":                "no-cache", // asked for again, by their ETags
+	"Cache-Control":                "no-cache", // revalidated by ETag
 }
 
-// file is one of the page's.
+// file is a static file.
 type file struct {
 	contentType, etag string
 	content           []byte
 }
 
-// Handler serves the page and its files.
+// Handler serves the dashboard.
 type Handler struct{ files map[string]file }
 
 // New returns the handler.
@@ -59,13 +59,14 @@ func New() *Handler {
 		})
 	}
 	if err != nil {
-		panic(err) // they are part of the program
+		panic(err) // can't happen: the files are embedded
 	}
 	h.files["/"] = h.files["/index.html"]
 	return h
 }
 
-// contentType doesn't depend on what the machine takes a name for.
+// contentType returns the media type of a file. For JavaScript, it doesn't depend on the
+// machine's configuration.
 func contentType(name string) string {
 	switch extension := path.Ext(name); extension {
 	case ".js":
@@ -75,7 +76,7 @@ func contentType(name string) string {
 	}
 }
 
-// Has says whether there is a file at the path.
+// Has reports whether there is a file at the path.
 func (h *Handler) Has(path string) bool {
 	_, ok := h.files[path]
 	return ok

@@ -19,8 +19,7 @@ func serve(method, path string, headers ...string) *httptest.ResponseRecorder {
 	return w
 }
 
-// TestFiles: each is served with its type and the policy, and again only if it has
-// changed. Security case UI-04 (frames, referrer, opener).
+// TestFiles verifies the content type, the security headers and the revalidation of files.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	types := map[string]string{
@@ -52,14 +51,14 @@ func TestFiles(t *testing.T) {
 	}
 	for _, path := range []string{"/x", "/static/main.js", "/../dashboard.go", "//", "/main.js/"} {
 		if New().Has(path) || serve(http.MethodGet, path).Code != http.StatusNotFound {
-			t.Errorf("%s is there", path)
+			t.Errorf("%s exists", path)
 		}
 	}
 }
 
-// TestNothingReadsHTML: what could make markup or a script of a text isn't used at all,
-// nothing is loaded from elsewhere, and there is nothing inline.
-func TestNothingReadsHTML(t *testing.T) {
+// TestNoHTMLParsing verifies that the files contain no code that could turn text into markup
+// or scripts, no inline scripts or styles, and no references to other hosts.
+func TestNoHTMLParsing(t *testing.T) {
 	t.Parallel()
 	forbidden := regexp.MustCompile(
 		`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\(|new Function|setTimeout\("|setHTML|createContextualFragment|https?://[^w]|style=|<style|<script>|onclick="`)
@@ -70,7 +69,7 @@ func TestNothingReadsHTML(t *testing.T) {
 		content, err := fs.ReadFile(files, name)
 		for line := range strings.Lines(string(content)) {
 			if found := forbidden.FindString(line); found != "" {
-				t.Errorf("%s has %q in: %s", name, found, line)
+				t.Errorf("%s contains %q: %s", name, found, line)
 			}
 		}
 		return err

@@ -4,15 +4,16 @@ import { editKey } from "./form.js";
 import { showSecret } from "./secret.js";
 import { relative } from "./time.js";
 
-// lastUse is for confirmations: who will notice.
+// lastUse describes the last use of a key, so that a confirmation shows who is affected.
 function lastUse(token) {
-  if (token.id === me.actor) return "You are signed in with this key, and it signs you out.";
-  if (!token.last_used_at) return "It was never used.";
+  if (token.id === me.actor) return "You're signed in with this key, so this will sign you out.";
+  if (!token.last_used_at) return "This key has never been used.";
   const by = [token.last_used_ip && `from ${token.last_used_ip}`, token.last_used_user_agent && `by ${token.last_used_user_agent}`].filter(Boolean).join(" ");
-  return `It was last used ${relative(token.last_used_at)}${by ? ` ${by}` : ""}.`;
+  return `This key was last used ${relative(token.last_used_at)}${by ? ` ${by}` : ""}.`;
 }
 
-// confirmed asks, and does it. The button is not the first thing that Enter presses.
+// confirmed asks for confirmation and then calls run. The Cancel button has the focus, so
+// that Enter doesn't confirm by accident.
 function confirmed(title, text, button, run, ...inputs) {
   const failed = el("p", { className: "wrong", role: "alert", hidden: true });
   const yes = el("button", { type: "submit", className: "danger" }, button);
@@ -39,12 +40,12 @@ function confirmed(title, text, button, run, ...inputs) {
 function change(token, verb, done, changed) {
   return async () => {
     await post(`tokens/${token.id}/${verb}`);
-    say(`${token.name}: ${done}.`);
+    say(`${done} "${token.name}".`);
     changed();
   };
 }
 
-// oldUse is who still uses the secret from before the last rotation.
+// oldUse describes the last use of the secret from before the last rotation.
 export function oldUse(old) {
   if (!old.last_used_at) return "not since the rotation";
   const by = [old.last_used_ip && `from ${old.last_used_ip}`, old.last_used_user_agent && `by ${old.last_used_user_agent}`].filter(Boolean).join(" ");
@@ -52,33 +53,33 @@ export function oldUse(old) {
 }
 
 async function rotate(token, changed) {
-  const text = ["The key gets a new secret. Its id, scopes and end stay.", lastUse(token), "Whoever still uses the old secret after that time is refused."];
+  const text = ["Create a new secret for this key? ID, scopes and expiry stay the same.", lastUse(token), "Requests with the old secret will be refused after the time you choose here."];
   if (token.previous_valid_until && Date.parse(token.previous_valid_until) > Date.now()) {
-    text.push(`The secret from before the last rotation ends at once. It was last used ${oldUse(await get(`tokens/${token.id}/previous`))}.`);
+    text.push(`The secret from before the last rotation stops working immediately. Last used: ${oldUse(await get(`tokens/${token.id}/previous`))}.`);
   }
-  const grace = el("select", {}, [["24h", "1 day"], ["1h", "1 hour"], ["168h", "7 days"], ["0s", "not at all"]].map(([value, text]) => el("option", { value }, text)));
-  confirmed(`Rotate ${token.name}`, text, "Rotate",
+  const grace = el("select", {}, [["24h", "1 day"], ["1h", "1 hour"], ["168h", "7 days"], ["0s", "stop it now"]].map(([value, text]) => el("option", { value }, text)));
+  confirmed(`Rotate "${token.name}"`, text, "Rotate key",
     async () => {
       const made = await post(`tokens/${token.id}/rotate`, { grace: grace.value });
       changed();
       showSecret(made, "API key rotated");
-    }, field("The old secret works on for", grace));
+    }, field("Keep the old secret working for", grace));
 }
 
 const verbs = {
-  edit: ["Edit Key", async (token, changed) => editKey(await get(`tokens/${token.id}`), changed)],
+  edit: ["Edit key", async (token, changed) => editKey(await get(`tokens/${token.id}`), changed)],
   rotate: ["Rotate", rotate],
-  disable: ["Disable", (token, changed) => confirmed(`Disable ${token.name}?`, ["Its next request is refused, until it is enabled again.", lastUse(token)], "Disable", change(token, "disable", "disabled", changed))],
-  enable: ["Enable", (token, changed) => change(token, "enable", "enabled", changed)().catch((error) => say(error.message, "bad"))],
-  revoke: ["Revoke", (token, changed) => confirmed(`Revoke ${token.name}?`, ["Its next request is refused, for good. It stays in the list.", lastUse(token)], "Revoke", change(token, "revoke", "revoked", changed))],
-  delete: ["Delete", (token, changed, gone = changed) => confirmed(`Delete ${token.name}?`, ["It stops at once, and with it go its counts and its place in the list. To keep those, revoke it.", lastUse(token)], "Delete", async () => {
+  disable: ["Disable", (token, changed) => confirmed(`Disable "${token.name}"?`, ["Requests with this key will be refused until you enable it again.", lastUse(token)], "Disable key", change(token, "disable", "Disabled", changed))],
+  enable: ["Enable", (token, changed) => change(token, "enable", "Enabled", changed)().catch((error) => say(error.message, "bad"))],
+  revoke: ["Revoke", (token, changed) => confirmed(`Revoke "${token.name}"?`, ["This can't be undone. Requests with this key will be refused at once. The key stays listed for your records.", lastUse(token)], "Revoke key", change(token, "revoke", "Revoked", changed))],
+  delete: ["Delete", (token, changed, gone = changed) => confirmed(`Delete "${token.name}"?`, ["Permanently deletes the key and its usage history. To keep the history, revoke it instead.", lastUse(token)], "Delete key", async () => {
     await remove(`tokens/${token.id}`);
-    say(`${token.name}: deleted.`);
+    say(`Deleted "${token.name}".`);
     gone();
   })],
 };
 
-// actions are what can be done with a key in its state.
+// actions returns a menu of the actions that the key's status allows.
 export function actions(token, changed, gone) {
   const ended = token.status === "revoked" || token.status === "expired";
   const possible = token.status === "damaged" ? ["delete"] : ended ? (token.status === "revoked" ? ["delete"] : ["revoke", "delete"]) : ["edit", "rotate", token.status === "disabled" ? "enable" : "disable", "revoke", "delete"];

@@ -1,32 +1,32 @@
-// The admin API, relative to this page, so that it works below any path.
+// The URL of the admin API, relative to this page, so that the page works below any path.
 const base = new URL("api/v1/", document.baseURI);
-// Browsers keep what was given for basic authentication, and fetch takes no such address.
+// The page's URL may contain the credential of basic authentication, which fetch rejects.
 base.username = base.password = "";
 
 export class ApiError extends Error {
   constructor(status, problem) {
-    super(problem.detail ?? `The server answered with status ${status}.`);
+    super(problem.detail ?? `The server responded with status ${status}.`);
     this.status = status;
     this.code = problem.code ?? "";
     this.field = problem.field ?? "";
   }
 }
 
-// me is who is signed in.
+// me is the signed-in caller.
 export const me = { actor: "" };
 
-// OfflineError says that nobody answered.
+// OfflineError means that the server sent no response.
 export class OfflineError extends Error {}
 
-let signIn = () => Promise.reject(new Error("nobody can sign in yet"));
+let signIn = () => Promise.reject(new Error("sign-in isn't ready yet"));
 
-// onSignedOut sets what is done when the session is over: it returns a promise of the
-// next one. What was asked for is asked again then, so no form is lost.
+// onSignedOut sets the handler for an ended session. It returns a promise of the next
+// session. The failed call is then repeated, so that no form is lost.
 export function onSignedOut(handler) {
   signIn = handler;
 }
 
-// call makes a call and returns the JSON of the answer.
+// call makes a call and returns the JSON of the response.
 export async function call(method, path, { body, headers = {}, anonymous = false, type = "application/json" } = {}) {
   const request = { method, headers: { ...headers }, credentials: "same-origin", cache: "no-store", redirect: "error" };
   if (body !== undefined) {
@@ -40,32 +40,32 @@ export async function call(method, path, { body, headers = {}, anonymous = false
     text = await response.text();
   } catch {
     document.dispatchEvent(new CustomEvent("offline-now"));
-    throw new OfflineError("Caddy can't be reached. Nothing was lost here; try again.");
+    throw new OfflineError("Can't reach the server. Nothing you entered is lost; try again.");
   }
   document.dispatchEvent(new CustomEvent("online-now"));
   if (response.status === 401 && !anonymous) {
     await signIn();
     return call(method, path, { body, headers, type });
   }
-  let answer = null;
+  let value = null;
   try {
-    if (text) answer = JSON.parse(text);
+    if (text) value = JSON.parse(text);
   } catch {
-    answer = {};
+    value = {};
   }
-  if (!response.ok) throw new ApiError(response.status, answer ?? {});
-  return answer;
+  if (!response.ok) throw new ApiError(response.status, value ?? {});
+  return value;
 }
 
 export const get = (path) => call("GET", path);
 export const post = (path, body, headers) => call("POST", path, { body, headers });
-// patch changes a key unless it has another version by now. The version is the key's
-// own: servers on the way may change the ETag header.
+// patch changes a key if it still has the given version. The version comes from the key
+// itself, because intermediaries may change the ETag header.
 export const patch = (path, body, version) =>
   call("PATCH", path, { body, type: "application/merge-patch+json", headers: { "If-Match": `"${version}"` } });
 export const remove = (path) => call("DELETE", path);
 
-// query is a query string of what is set.
+// query returns a query string of all parameters that are set.
 export function query(parameters) {
   const set = Object.entries(parameters).filter(([, value]) => value !== "" && value !== undefined && value !== null && value !== false);
   return set.length ? `?${new URLSearchParams(set)}` : "";

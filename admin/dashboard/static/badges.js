@@ -1,6 +1,6 @@
 import { el } from "./dom.js";
 
-// badges are what is to be known of a key at a glance, the most important first.
+// badges returns the badges of a key, most important first.
 export function badges(token, now = Date.now()) {
   const list = [];
   const names = { revoked: "revoked", disabled: "disabled", expired: "expired", not_yet_valid: "not yet valid", damaged: "damaged" };

@@ -3,7 +3,7 @@ import { el, svg } from "./dom.js";
 
 const day = 86400 * 1000;
 
-// sums adds up a series by time: what was let through, and what was refused.
+// sums returns the allowed and refused requests of a series by time.
 export function sums(points) {
   const byTime = new Map();
   for (const { time, outcome, count } of points) {
@@ -14,7 +14,7 @@ export function sums(points) {
   return byTime;
 }
 
-// bars draws a bar for each step from a time on, refusals on top in another colour.
+// bars draws a bar for each step from the time on, with refusals on top in another color.
 export function bars(points, from, step, count, { width, height, label }) {
   const byTime = sums(points);
   const steps = Array.from({ length: count }, (_, i) => {
@@ -24,22 +24,22 @@ export function bars(points, from, step, count, { width, height, label }) {
   const most = Math.max(1, ...steps.map(({ ok, refused }) => ok + refused));
   const all = steps.reduce((sum, { ok, refused }) => [sum[0] + ok, sum[1] + refused], [0, 0]);
   const slot = width / count;
-  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", class: "chart", "aria-label": `${label}: ${all[0]} requests, ${all[1]} refused` });
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", class: "chart", "aria-label": `${label}: ${all[0].toLocaleString()} allowed, ${all[1].toLocaleString()} refused` });
   for (const [i, { at, ok, refused }] of steps.entries()) {
     const tall = (n) => (n === 0 ? 0 : Math.max(1, (n / most) * (height - 1)));
     const group = svg("g");
-    const place = { x: i * slot, width: Math.max(1, slot - 1) };
-    group.append(svg("rect", { ...place, y: height - Math.max(tall(ok), 0.5), height: Math.max(tall(ok), 0.5), class: ok ? "ok" : "none" }));
-    if (refused) group.append(svg("rect", { ...place, y: height - tall(ok) - tall(refused), height: tall(refused), class: "refused" }));
+    const column = { x: i * slot, width: Math.max(1, slot - 1) };
+    group.append(svg("rect", { ...column, y: height - Math.max(tall(ok), 0.5), height: Math.max(tall(ok), 0.5), class: ok ? "ok" : "none" }));
+    if (refused) group.append(svg("rect", { ...column, y: height - tall(ok) - tall(refused), height: tall(refused), class: "refused" }));
     const title = svg("title");
-    title.textContent = `${at.toLocaleString()}: ${ok} requests, ${refused} refused`;
+    title.textContent = `${at.toLocaleString()}: ${ok.toLocaleString()} allowed, ${refused.toLocaleString()} refused`;
     group.append(title);
     drawing.append(group);
   }
   return drawing;
 }
 
-// A page of keys asks for fifty charts: a few at once, and of those that are seen only.
+// A page of keys has up to fifty charts. Only visible ones are loaded, four at a time.
 const waiting = [];
 let drawing = 0;
 
@@ -47,7 +47,7 @@ async function next() {
   if (drawing >= 4 || waiting.length === 0) return;
   drawing++;
   const draw = waiting.shift();
-  await draw().catch(() => {}); // a chart that is missing is told by its numbers
+  await draw().catch(() => {}); // the numbers next to it suffice
   drawing--;
   next();
 }
@@ -61,17 +61,17 @@ const seen = new IntersectionObserver((entries) => {
   }
 });
 
-// drawn are the charts by key, and the counts that they were drawn of: the list is shown
-// anew every few seconds, and most keys haven't been used meanwhile.
+// drawn caches the chart of each key with the counts that it shows. The list reloads every
+// few seconds, and most keys haven't been used in between.
 const drawn = new Map();
 
-// monthChart is the last 30 days of a key. It is drawn when it comes into sight.
+// monthChart returns a chart of a key's last 30 days, drawn once it becomes visible.
 export function monthChart(token) {
   const place = el("span", { className: "month" });
   const counts = `${token.usage_count} ${token.denied_count} ${new Date().toISOString().slice(0, 10)}`;
   if (!token.usage_count && !token.denied_count) return place;
   const known = drawn.get(token.id);
-  if (known) place.append(known.chart.cloneNode(true)); // until there is a newer one
+  if (known) place.append(known.chart.cloneNode(true)); // until the new one is drawn
   if (known?.counts === counts) return place;
   place.draw = async () => {
     const from = Math.floor(Date.now() / day) * day - 29 * day;

@@ -1,8 +1,8 @@
-// Elements are built one by one and text is set as text: nothing that came from
-// elsewhere is ever read as HTML.
+// All elements are created one by one, and text is set as text. Nothing from elsewhere is
+// ever parsed as HTML.
 
-// el makes an element. Properties that begin with "on" are listeners; those with a
-// hyphen, and role, are attributes.
+// el creates an element. Properties that start with "on" are listeners. Those with a
+// hyphen, and role and for, are attributes.
 export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -17,7 +17,7 @@ export function el(name, properties = {}, ...children) {
 
 const svgNamespace = "http://www.w3.org/2000/svg";
 
-// svg makes an element of a drawing.
+// svg creates an SVG element.
 export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS(svgNamespace, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -25,7 +25,7 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
-// say tells something in passing, also to a screen reader.
+// say shows a message for 20 seconds. Screen readers read it aloud.
 export function say(text, kind = "good") {
   const note = el("p", { className: `note ${kind}` }, text);
   document.getElementById("messages").append(note);
@@ -34,7 +34,7 @@ export function say(text, kind = "good") {
 
 let ids = 0;
 
-// field is a labelled input, with what is wrong with it below.
+// field returns a labeled input, with a place for an error below it.
 export function field(label, input, hint) {
   const id = `field-${++ids}`;
   input.id = id;
@@ -54,7 +54,7 @@ export function field(label, input, hint) {
   return box;
 }
 
-// dialog shows a modal dialog and returns it. It is gone when it is closed.
+// dialog shows a modal dialog and returns it. Closing it removes it from the page.
 export function dialog(title, ...children) {
   const heading = el("h2", { id: `dialog-${++ids}` }, title);
   const box = el("dialog", { "aria-labelledby": heading.id }, heading, ...children);

@@ -3,11 +3,11 @@ import { dialog, el, field, say } from "./dom.js";
 import { covers } from "./scopes.js";
 import { showSecret } from "./secret.js";
 
-const validities = [["1mo", "1 month"], ["3mo", "3 months"], ["6mo", "6 months"], ["1y", "1 year"], ["2y", "2 years"], ["date", "Until a date"]];
+const expiries = [["1mo", "in 1 month"], ["3mo", "in 3 months"], ["6mo", "in 6 months"], ["1y", "in 1 year"], ["2y", "in 2 years"], ["date", "on a date"]];
 
-// newKey shows the dialog for a new key. Anybody can make a link that fills the form in,
-// so it fills in what can be seen there only: neither an admin key, which has no scopes,
-// nor wildcards, which also grant the scopes that are added later.
+// newKey shows the form for a new key. Anyone can create a link that fills in the form, so
+// links can't set what the form doesn't make obvious: the kind admin, which has no scopes,
+// and wildcards, which also grant scopes added later.
 export async function newKey(prefilled, changed) {
   const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
   const form = keyForm(scopes.data, accounts.data, {
@@ -15,28 +15,28 @@ export async function newKey(prefilled, changed) {
     scopes: prefilled.getAll("scope").filter((scope) => !scope.includes("*")), valid: prefilled.get("expires_in") ?? "3mo",
   }, true);
   if (String(prefilled)) form.element.prepend(el("p", { className: "notice", role: "note" }, "A link filled in this form. Check the scopes before you create the key."));
-  // A repeat after a lost answer makes no second key.
+  // A repeated request, after a lost response, creates no second key.
   const once = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-  open("Create API Key", "Create Key", form, async () => {
+  open("Create API key", "Create key", form, async () => {
     const made = await post("tokens", form.values(), { "Idempotency-Key": once });
     changed();
-    return () => (made.token ? showSecret(made, "API key created") : say("The key was made, but its secret was lost on the way. Rotate it.", "bad"));
+    return () => (made.token ? showSecret(made, "API key created") : say("The key was created, but its secret was lost in transit. Rotate the key to get a new one.", "bad"));
   });
 }
 
-// editKey shows the dialog for a key that is there. Only what differs is sent, and only
-// if nobody else has changed the key meanwhile.
+// editKey shows the form for an existing key. It sends only what has changed, and fails if
+// someone else has changed the key in the meantime.
 export async function editKey(token, changed) {
   const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
   const form = keyForm(scopes.data, accounts.data, { ...token, valid: "" }, false);
   const before = JSON.stringify(form.values());
-  open("Edit API Key", "Update Key", form, async () => {
+  open("Edit API key", "Update key", form, async () => {
     const was = JSON.parse(before);
     const changes = Object.fromEntries(Object.entries(form.values()).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(was[key])));
     if (Object.keys(changes).length === 0) return () => {};
     const updated = await patch(`tokens/${token.id}`, changes, token.version);
     changed();
-    return () => say(`${updated.name}: updated.`);
+    return () => say(`Updated "${updated.name}".`);
   });
 }
 
@@ -60,7 +60,7 @@ function open(title, label, form, submit) {
       if (part) {
         part.wrong(error.message);
       } else {
-        failed.textContent = error.code === "precondition_failed" ? "Somebody else has changed this key meanwhile. Close this and look at it again." : error.message;
+        failed.textContent = error.code === "precondition_failed" ? "Someone else changed this key while you were editing. Close this form and open it again to see the change." : error.message;
         failed.hidden = false;
       }
     } finally {
@@ -69,32 +69,33 @@ function open(title, label, form, submit) {
   });
 }
 
-// keyForm are the fields of a key, with what it has.
+// keyForm returns the fields of a key, filled in from token.
 function keyForm(catalog, accounts, token, isNew) {
   const name = el("input", { type: "text", value: token.name, maxLength: 100, dir: "auto", autocomplete: "off", autofocus: true });
-  const valid = el("select", {}, (isNew ? [] : [["", "as it is"]]).concat(validities).map(([value, text]) => el("option", { value, selected: value === token.valid }, text)));
-  const until = el("input", { type: "datetime-local", hidden: token.valid !== "date", "aria-label": "Until" });
+  const keep = token.expires_at ? `keep ${new Date(token.expires_at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}` : "never (unchanged)";
+  const valid = el("select", {}, (isNew ? [] : [["", keep]]).concat(expiries).map(([value, text]) => el("option", { value, selected: value === token.valid }, text)));
+  const until = el("input", { type: "datetime-local", hidden: token.valid !== "date", "aria-label": "Expiry date" });
   valid.addEventListener("change", () => { until.hidden = valid.value !== "date"; });
-  const kind = el("select", {}, [["api", "calls Mollymawk"], ["admin", "manages keys here"]].map(([value, text]) => el("option", { value, selected: value === token.kind }, text)));
+  const kind = el("select", {}, [["api", "API key"], ["admin", "Admin key"]].map(([value, text]) => el("option", { value, selected: value === token.kind }, text)));
   const account = el("select", {}, accounts.map((a) => el("option", { value: a.name, selected: a.name === token.account }, a.name)));
   const addresses = el("textarea", { rows: 2, value: (token.allowed_ips ?? []).join("\n"), placeholder: "203.0.113.0/24", spellcheck: false });
-  const rate = limitInputs(token.rate_limit, "window", [["1s", "second"], ["1m", "minute"], ["1h", "hour"], ["1d", "day"]]);
-  const quota = limitInputs(token.quota, "period", [["day", "day"], ["month", "month"]]);
+  const rate = limitInputs(token.rate_limit, "window", "Rate limit interval", [["1s", "requests per second"], ["1m", "requests per minute"], ["1h", "requests per hour"], ["1d", "requests per day"]]);
+  const quota = limitInputs(token.quota, "period", "Quota period", [["day", "requests per day"], ["month", "requests per month"]]);
   const checklist = scopeChecklist(catalog, token.preset ? catalog.filter(({ presets }) => presets.includes(token.preset)).map((scope) => scope.name) : token.scopes ?? []);
 
   const fields = {
-    name: field("Name", name, "What it is for, such as GitHub CI."),
-    expires_in: field("Valid for", valid),
+    name: field("Name", name, "What this key is for, such as GitHub CI."),
+    expires_in: field("Expires", valid),
     account: field("Account", account),
     scopes: checklist.field,
-    allowed_ips: field("Allowed addresses", addresses, "One address or range a line. Empty is from anywhere."),
-    rate_limit: rate.field("At most so many requests at once, which come back evenly over"),
-    quota: quota.field("At most so many requests in a calendar"),
+    allowed_ips: field("Allowed IP addresses", addresses, "One IP address or range per line. Leave empty to allow any."),
+    rate_limit: rate.field("Rate limit", "Bursts up to this many; refills evenly."),
+    quota: quota.field("Quota", "Per calendar day or month. Resets at 00:00 UTC."),
   };
   fields.expires_at = fields.expires_in;
   fields.preset = fields.scopes;
   fields.expires_in.insertBefore(until, fields.expires_in.querySelector(".wrong"));
-  const kindField = field("Kind", kind);
+  const kindField = field("Kind", kind, "An API key is for CI and scripts, and calls Mollymawk. An admin key signs in here and can manage every key.");
   const forApi = [fields.account, fields.scopes, fields.rate_limit, fields.quota];
   const sort = () => { for (const part of forApi) part.hidden = kind.value === "admin"; };
   kind.addEventListener("change", sort);
@@ -110,18 +111,19 @@ function keyForm(catalog, accounts, token, isNew) {
     }
     return list;
   }
-  const more = el("details", { className: "more", open: Boolean(token.allowed_ips || token.rate_limit || token.quota) }, el("summary", {}, "Addresses and limits"), fields.allowed_ips, fields.rate_limit, fields.quota);
+  const more = el("details", { className: "more", open: Boolean(token.allowed_ips || token.rate_limit || token.quota) }, el("summary", {}, "IP addresses and limits"), fields.allowed_ips, fields.rate_limit, fields.quota);
   return { element: el("div", { className: "stack" }, fields.name, fields.expires_in, isNew ? kindField : null, fields.account, fields.scopes, more), fields, values };
 }
 
-// limitInputs are a number and what it is for; an empty number is no limit.
-function limitInputs(limit, unit, options) {
+// limitInputs returns inputs for the number of requests and for the member named unit. An
+// empty number means no limit. Screen readers call the unit label.
+function limitInputs(limit, unit, label, options) {
   const number = el("input", { type: "text", inputMode: "numeric", value: limit?.requests ?? "", placeholder: "no limit", autocomplete: "off" });
   const known = options.some(([value]) => value === limit?.[unit]);
-  const per = el("select", { "aria-label": unit }, (limit && !known ? [[limit[unit], limit[unit]]] : []).concat(options).map(([value, text]) => el("option", { value, selected: value === limit?.[unit] }, text)));
+  const per = el("select", { "aria-label": label }, (limit && !known ? [[limit[unit], `requests per ${limit[unit]}`]] : []).concat(options).map(([value, text]) => el("option", { value, selected: value === limit?.[unit] }, text)));
   return {
-    field(label) {
-      const box = field(label, number);
+    field(name, hint) {
+      const box = field(name, number, hint);
       number.after(per);
       box.classList.add("limit");
       return box;
@@ -133,8 +135,8 @@ function limitInputs(limit, unit, options) {
   };
 }
 
-// scopeChecklist is the scopes by resource, with the presets as buttons. What a key
-// has with a wildcard is kept as such until a box of it is changed.
+// scopeChecklist returns checkboxes for the scopes by resource, and buttons for the presets.
+// A wildcard of the key stays one until a checkbox that it covers is changed.
 function scopeChecklist(catalog, granted) {
   const boxes = new Map();
   let wildcards = granted.filter((grant) => grant.endsWith("*"));

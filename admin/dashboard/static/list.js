@@ -9,36 +9,36 @@ import { exact, relative } from "./time.js";
 const pageSize = 50;
 const manyKeys = 10_000;
 
-// columns have the sort that the server knows; Key and Action have none.
+// columns are pairs of a heading and the sort key that the server supports, if any.
 const columns = [
-  ["Name", "name"], ["Key", null], ["Usage", "usage_count"], ["Created", "created_at"], ["Expires", "expires_at"], ["Last used", "last_used_at"], ["Action", null],
+  ["Name", "name"], ["Key", null], ["Usage", "usage_count"], ["Created", "created_at"], ["Expires", "expires_at"], ["Last used", "last_used_at"], ["Actions", null],
 ];
 const descendingFirst = new Set(["usage_count", "created_at", "last_used_at"]);
 
-// view is what the list shows. It outlives other pages.
+// view is the state of the list. It survives visits to other pages.
 const view = { q: "", status: "", account: "", used: "", sort: "-created_at", cursors: [""] };
 
 let reload = () => {};
 
-// openNew shows the dialog for a new key, filled in by a link such as
-// #new?name=CI&preset=deploy.
+// openNew shows the form for a new key. A link such as #new?name=CI&preset=deploy fills it
+// in.
 export function openNew(prefilled) {
   newKey(prefilled, () => reload());
 }
 
 export async function listPage(page) {
-  const title = el("h1", {}, "API Keys");
-  const search = el("input", { type: "search", value: view.q, placeholder: "Part of a name, or an id", "aria-label": "Search", spellcheck: false });
-  const status = select("Status", view.status, [["", "All"], ["active", "Active"], ["expiring", "Expiring"], ["not_yet_valid", "Not yet valid"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"], ["damaged", "Damaged"]]);
+  const title = el("h1", {}, "API keys");
+  const search = el("input", { type: "search", value: view.q, placeholder: "Search by name or ID", "aria-label": "Search", spellcheck: false });
+  const status = select("Status", view.status, [["", "Any status"], ["active", "Active"], ["expiring", "Expiring"], ["not_yet_valid", "Not yet valid"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"], ["damaged", "Damaged"]]);
   const accounts = (await get("accounts")).data.map(({ name }) => name);
-  const account = select("Account", view.account, [["", "All accounts"], ...accounts.map((name) => [name, name])]);
-  const used = select("Use", view.used, [["", "Used or not"], ["never", "Never used"], ["90", "Unused for 90 days"]]);
+  const account = select("Account", view.account, [["", "Any account"], ...accounts.map((name) => [name, name])]);
+  const used = select("Usage", view.used, [["", "Any usage"], ["never", "Never used"], ["90", "Unused for 90 days"]]);
   const body = el("tbody");
   const head = el("tr");
   const state = el("p", { className: "empty", role: "status", hidden: true });
   const newer = el("button", { type: "button", onclick: () => { view.cursors.pop(); load(); } }, "Previous");
   const older = el("button", { type: "button" }, "Next");
-  const place = el("span", { className: "place" });
+  const position = el("span", { className: "place" });
 
   function changed() {
     view.cursors = [""];
@@ -54,11 +54,11 @@ export async function listPage(page) {
   used.addEventListener("change", () => { view.used = used.value; changed(); });
 
   page.replaceChildren(
-    el("div", { className: "title" }, title, el("button", { type: "button", className: "main", onclick: () => openNew(new URLSearchParams()) }, "New API Key")),
+    el("div", { className: "title" }, title, el("button", { type: "button", className: "main", onclick: () => openNew(new URLSearchParams()) }, "New API key")),
     el("div", { className: "filters", role: "search" }, search, status, account, used),
     el("table", { className: "keys" }, el("caption", { className: "hidden" }, "API keys"), el("thead", {}, head), body),
     state,
-    el("div", { className: "paging" }, newer, place, older),
+    el("div", { className: "paging" }, newer, position, older),
   );
 
   function heads() {
@@ -70,7 +70,7 @@ export async function listPage(page) {
         const descending = current ? !view.sort.startsWith("-") : descendingFirst.has(sort);
         view.sort = (descending ? "-" : "") + sort;
         changed();
-        // The button that was pressed is another one now.
+        // changed has replaced the button that was pressed.
         head.querySelector(`[data-sort="${sort}"]`)?.focus();
       };
       return el("th", { scope: "col", "aria-sort": direction }, el("button", { type: "button", className: "sort", "data-sort": sort, onclick: turn }, label));
@@ -79,7 +79,7 @@ export async function listPage(page) {
 
   let asked = 0;
   let total = 0;
-  // load shows what the server has now. Of several under way the last counts.
+  // load shows the current list. If several calls overlap, the last one wins.
   async function load(quietly = false) {
     const mine = ++asked;
     heads();
@@ -88,14 +88,15 @@ export async function listPage(page) {
     if (use === "never") parameters.never_used = true;
     if (use === "90") parameters.unused_since = new Date(Date.now() - 90 * 86400 * 1000).toISOString().replace(/\.\d+Z$/, "Z");
     const cursor = cursors.at(-1);
-    let answer;
+    let list;
     try {
-      // To count them all the server looks at each: not every few seconds, if they are many.
-      answer = await get(`tokens${query({ ...parameters, cursor, limit: pageSize, count: !quietly || total <= manyKeys })}`);
+      // The server scans all keys to count them. If there are many, don't do this every few
+      // seconds.
+      list = await get(`tokens${query({ ...parameters, cursor, limit: pageSize, count: !quietly || total <= manyKeys })}`);
     } catch (error) {
       if (mine !== asked) return;
       body.removeAttribute("aria-busy");
-      if (quietly) return; // what is there stays
+      if (quietly) return; // keep showing the old list
       body.replaceChildren();
       state.hidden = false;
       state.replaceChildren(error.message, " ", el("button", { type: "button", onclick: () => load() }, "Try again"));
@@ -103,25 +104,25 @@ export async function listPage(page) {
     }
     if (mine !== asked || !body.isConnected) return;
     body.removeAttribute("aria-busy");
-    total = answer.total ?? total;
-    title.textContent = `API Keys (${total})`;
+    total = list.total ?? total;
+    title.textContent = `API keys (${total})`;
     document.title = title.textContent;
     const filtered = view.q || view.status || view.account || view.used;
-    state.hidden = answer.data.length > 0;
-    state.textContent = filtered ? "No key matches." : "There are no keys yet. Make the first with New API Key.";
+    state.hidden = list.data.length > 0;
+    state.textContent = filtered ? "No keys match." : "No API keys yet. Create the first one with New API key.";
     const focused = document.activeElement?.closest?.("tr")?.dataset.id;
     const control = document.activeElement?.dataset?.control;
-    body.replaceChildren(...answer.data.map((token) => row(token, () => load(true))));
+    body.replaceChildren(...list.data.map((token) => row(token, () => load(true))));
     if (focused) body.querySelector(`tr[data-id="${focused}"] ${control ? `[data-control="${control}"]` : "a"}`)?.focus();
     newer.disabled = cursors.length < 2;
-    older.disabled = !answer.next_cursor;
-    older.onclick = () => { view.cursors.push(answer.next_cursor); load(); };
-    place.textContent = total > pageSize ? `Page ${cursors.length} of ${Math.ceil(total / pageSize)}` : "";
+    older.disabled = !list.next_cursor;
+    older.onclick = () => { view.cursors.push(list.next_cursor); load(); };
+    position.textContent = total > pageSize ? `Page ${cursors.length} of ${Math.ceil(total / pageSize)}` : "";
   }
   reload = load;
   await load();
 
-  // Another tab, or somebody else, may have changed something.
+  // Another tab or another user may have changed something.
   const again = () => { if (document.visibilityState === "visible" && !document.querySelector("dialog, details[open]")) load(true); };
   const timer = setInterval(again, 5000);
   document.addEventListener("visibilitychange", again);
@@ -146,7 +147,7 @@ function row(token, changed) {
     time("Created", token.created_at, token.created_by && `by ${token.created_by}`),
     token.expires_at ? time("Expires", token.expires_at) : cell("Expires", "never"),
     time("Last used", token.last_used_at, lastUse),
-    cell("Action", actions(token, changed)),
+    cell("Actions", actions(token, changed)),
   );
   return tr;
 }

@@ -12,11 +12,10 @@ const offline = document.getElementById("offline");
 
 let leave = () => {};
 
-// show shows the page that the address names. What comes behind # is never sent to
-// the server.
+// show shows the page named by the URL's fragment, which browsers never send to the server.
 async function show() {
   const [name, rest] = location.hash.slice(1).split(/[/?](.*)/s);
-  // A Map has the names that are put in and no others, such as "constructor".
+  // A Map has no inherited names, such as "constructor".
   const pages = new Map([
     ["keys", () => listPage(page)],
     ["new", () => listPage(page)],
@@ -62,7 +61,7 @@ signOut.addEventListener("click", async () => {
 
 document.addEventListener("signed-in", (event) => welcome(event.detail));
 document.addEventListener("offline-now", () => {
-  offline.textContent = "Caddy can't be reached. What you see may be outdated.";
+  offline.textContent = "Can't reach the server. What you see may be out of date.";
   offline.hidden = false;
 });
 document.addEventListener("online-now", () => { offline.hidden = true; });

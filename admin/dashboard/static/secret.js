@@ -1,25 +1,25 @@
 import { dialog, el, say } from "./dom.js";
 import { curl, gateAddress, workflow } from "./snippets.js";
 
-// showSecret shows a key this once. Neither Esc nor a click outside nor Back loses it:
-// it goes when it was copied, or when somebody says that it is kept.
+// showSecret shows a new key once. Esc, Back and clicks outside don't close the dialog. It
+// can be closed after the key was copied, or after the user confirms having saved it.
 export function showSecret(made, title) {
-  const secret = el("input", { type: "text", readOnly: true, value: made.token, className: "secret", "aria-label": "The new key", spellcheck: false, autocomplete: "off" });
+  const secret = el("input", { type: "text", readOnly: true, value: made.token, className: "secret", "aria-label": "New key", spellcheck: false, autocomplete: "off" });
   const gate = gateAddress(new URL(document.baseURI));
   const unknown = gate.startsWith("$");
-  const kept = el("input", { type: "checkbox" });
+  const saved = el("input", { type: "checkbox" });
   const close = el("button", { type: "button", className: "main", disabled: true }, "Done");
   const copied = el("p", { role: "status", className: "hint" });
   const box = dialog(title,
-    el("p", {}, "Copy the key now. It can't be shown again."),
+    el("p", {}, "Copy your key now. You won't be able to see it again."),
     el("div", { className: "row" }, secret, el("button", { type: "button", className: "main", autofocus: true, onclick: async () => {
       try {
         await navigator.clipboard.writeText(made.token);
-      } catch { // not over plain HTTP, or not allowed
+      } catch { // unavailable over plain HTTP, or not permitted
         secret.focus();
         secret.select();
         if (!document.execCommand("copy")) {
-          copied.textContent = "The browser lets nothing be copied: the key is selected, copy it by hand.";
+          copied.textContent = "Couldn't copy. Press Ctrl+C — the key is selected.";
           return;
         }
       }
@@ -27,29 +27,29 @@ export function showSecret(made, title) {
       close.disabled = false;
     } }, "Copy")), copied,
     made.kind === "admin" ? null : [
-      el("h3", {}, "With curl"), el("p", { className: "hint" }, `With the key in the variable MOLLYGATE_KEY${unknown ? ", and the gate's address in MOLLY" : ""}.`),
+      el("h3", {}, "With curl"), el("p", { className: "hint" }, `Set MOLLYGATE_KEY to the key${unknown ? ", and MOLLY to the gate's URL" : ""}.`),
       el("pre", {}, el("code", { className: "curl" }, curl(gate))),
-      el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, `Put the key into the repository's secret MOLLYGATE_KEY${unknown ? ", and the gate's address into its variable MOLLY" : ""}.`),
+      el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, `Save the key as the repository secret MOLLYGATE_KEY${unknown ? ", and the gate's URL as the variable MOLLY" : ""}.`),
       el("pre", {}, el("code", { className: "workflow" }, workflow(gate))),
     ],
-    el("label", { className: "check" }, kept, " I have kept the key"),
+    el("label", { className: "check" }, saved, " I've saved it"),
     el("div", { className: "buttons" }, close));
   box.classList.add("stays");
-  kept.addEventListener("change", () => { close.disabled = !kept.checked; });
-  const stay = () => say("The key would be lost: copy it first.", "bad");
+  saved.addEventListener("change", () => { close.disabled = !saved.checked; });
+  const stay = () => say("Copy the key before you close this.", "bad");
   box.addEventListener("cancel", (event) => {
     event.preventDefault();
     if (close.disabled) stay();
     else done();
   });
-  // Chromium closes a dialog on the second Esc whatever is done with the first.
+  // Chromium closes a dialog on the second Esc, even if the first cancel event was prevented.
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && close.disabled) {
       event.preventDefault();
       stay();
     }
   });
-  // Back leads here again, and away from the page not without a question.
+  // Back returns to this dialog, and leaving the page asks for confirmation.
   history.pushState(null, "", location.href);
   const back = () => {
     if (!box.open) return;

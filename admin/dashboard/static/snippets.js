@@ -1,19 +1,19 @@
-// What a client does with a key, to be copied. The key itself is in no snippet: it comes
-// from the environment, and a command's arguments can be seen by others.
+// Snippets show how a client uses a key. They never contain the key: it comes from the
+// environment, because other users can see a command's arguments.
 
-// curl is a shell command that lists unikernels.
+// curl returns a shell command that lists unikernels.
 export function curl(gate) {
   return `printf 'Authorization: Bearer %s\\n' "$MOLLYGATE_KEY" |\n  curl --header @- --silent --show-error --fail-with-body "${gate}/api/unikernels"`;
 }
 
-// gateAddress is where the gate is if the names are those of the README, or the shell
-// variable that client.md has for it.
+// gateAddress returns the gate's URL if the host names follow the README, or else the shell
+// variable that docs/client.md uses for it.
 export function gateAddress(page) {
   if (new URL(".", page).pathname !== "/") return page.origin;
   return page.hostname.startsWith("keys.") ? page.origin.replace("//keys.", "//") : "$MOLLY";
 }
 
-// workflow is a whole workflow for GitHub Actions.
+// workflow returns a complete GitHub Actions workflow.
 export function workflow(gate) {
   return [
     "name: Mollymawk",
