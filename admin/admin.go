@@ -57,7 +57,7 @@ type Config struct {
 	// tokens can't be imported. Nil means that there are none.
 	IsUpstreamToken func(token.Digest) bool
 	// Gates are the gates that the explain call can ask.
-	Gates []gate.Named
+	Gates []gate.NamedGate
 	// BodyTimeout is how long a client may take to send a body. The default is one
 	// minute.
 	BodyTimeout time.Duration
@@ -151,7 +151,7 @@ func (c *call) admit() (refusal *Refusal) {
 	if err := c.crossOrigin.Check(c.r); err != nil {
 		return refuseError(codeCrossSite, "Pages of other sites can't change anything here: "+err.Error()+".")
 	}
-	if gate.CameEarly(c.r) && !safe(c.r.Method) {
+	if gate.IsEarlyData(c.r) && !safe(c.r.Method) {
 		return fromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
 	}
 	if c.signsIn() {

@@ -168,7 +168,7 @@ func TestChangesOfTheDead(t *testing.T) {
 		f.refused(f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"expires_in":"90d"}`), 409, "conflict")
 	}
 	body := f.refused(f.do(http.MethodPost, "/tokens/"+revoked+"/enable", ""), 409, "conflict")
-	if want := "The token was permanently revoked at 2026-03-01T12:00:00Z; make a new one."; body["detail"] != want {
+	if want := "The token was permanently revoked at 2026-03-01T12:00:00Z; create a new one."; body["detail"] != want {
 		t.Errorf("detail %q, want %q", body["detail"], want)
 	}
 }

@@ -87,18 +87,18 @@ func (c *call) explain() *Refusal {
 
 // gatesFor returns the gates to ask: the named one, or all gates that match the route most
 // closely.
-func (c *call) gatesFor(question gate.Question, name *string) ([]gate.Named, *Refusal) {
+func (c *call) gatesFor(question gate.Question, name *string) ([]gate.NamedGate, *Refusal) {
 	if len(c.Gates) == 0 {
 		return nil,
 			refuseError(codeConflict, "The running configuration has no bearer_auth, so there is no gate to ask.")
 	}
 	if name == nil {
-		return gate.Knowing(c.Gates, question.Method, question.Target), nil
+		return gate.BestMatches(c.Gates, question.Method, question.Target), nil
 	}
 	var names []string
 	for _, g := range c.Gates {
 		if g.Name == *name {
-			return []gate.Named{g}, nil
+			return []gate.NamedGate{g}, nil
 		}
 		names = append(names, strconv.Quote(g.Name))
 	}

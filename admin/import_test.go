@@ -69,7 +69,7 @@ func TestImport(t *testing.T) {
 	for _, s := range got.Skipped {
 		reasons = append(reasons, s.Name+": "+s.Reason)
 	}
-	want := "over: it has expired|negative: it has expired|broken: value: is none of Mollymawk's tokens, which are UUIDs of version 4 in lower case|" +
+	want := "over: it has expired|negative: it has expired|broken: value: is not a Mollymawk token, which is a version 4 UUID in lower case|" +
 		"when: its created_at isn't in Mollymawk's time format|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name contains a token|again: it is already imported"
 	if strings.Join(reasons, "|") != want {
 		t.Errorf("skipped:\n%s\nwant\n%s", strings.Join(reasons, "|"), want)

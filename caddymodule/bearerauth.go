@@ -395,7 +395,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 		StrayToken:    stray.found(),
 		Upgrade:       upgrade,
 		ClientIP:      clientIP(r),
-		EarlyData:     gate.CameEarly(r),
+		EarlyData:     gate.IsEarlyData(r),
 		ContentLength: r.ContentLength,
 		Now:           now,
 	}

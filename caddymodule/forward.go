@@ -155,7 +155,7 @@ func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	out.Trailer = nil
 	out.Header = p.handler.gate.Forward(r.Header, &p.Match.Token, p.upstream.authorization, p.values[:0])
 	gate.SetUpgrade(out.Header, p.Upgrade)
-	gate.SendOnce(out.Method, out.Header)
+	gate.PreventRetries(out.Method, out.Header)
 	p.url = *r.URL
 	out.URL = &p.url
 	gate.SetPath(out.URL, p.Path)

@@ -105,13 +105,13 @@ func (a *App) addGate(own configuredGate) {
 }
 
 // named returns the provisioned gates with their names.
-func (g *gates) named() []gate.Named {
+func (g *gates) named() []gate.NamedGate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var all []gate.Named
+	var all []gate.NamedGate
 	for _, c := range g.configured {
 		if c.gate != nil {
-			all = append(all, gate.Named{Name: c.name, Gate: c.gate})
+			all = append(all, gate.NamedGate{Name: c.name, Gate: c.gate})
 		}
 	}
 	return all

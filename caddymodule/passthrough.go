@@ -20,7 +20,7 @@ func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate
 	next caddyhttp.Handler) error {
 	out := cloneRequest(r.Context(), r)
 	gate.SetUpgrade(out.Header, d.Upgrade)
-	gate.SendOnce(out.Method, out.Header)
+	gate.PreventRetries(out.Method, out.Header)
 	switch {
 	case d.Route != nil && streams(d.Route, r):
 		return h.forwardUpload(w, r, out, d.Route, next)

@@ -30,9 +30,9 @@ const (
 	// losing counts.
 	logUnsaved = "saving token usage failed"
 	logSaved   = "token usage is being saved again"
-	logAtRisk  = "token usage that is not saved yet would be lost"
-	logRenewed = "the usage journal was created anew"
-	logSafe    = "token usage survives the process again"
+	logAtRisk  = "unsaved token usage would be lost"
+	logRenewed = "the usage journal was recreated"
+	logSafe    = "unsaved token usage is protected by the usage journal again"
 )
 
 // countingSite responds without a backend, to count as many requests as possible.

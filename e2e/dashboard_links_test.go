@@ -19,7 +19,7 @@ func TestDashboardLinks(t *testing.T) {
 	} {
 		d.open(d.url + "#keys")
 		d.open(d.url + link)
-		d.shows("Create API Key", "A link filled in this form", "Scopes")
+		d.shows("Create API key", "A link filled in this form", "Scopes")
 		const kinds = `[...document.querySelectorAll("dialog select")].map((s) => s.value)`
 		if kind := evaluate[string](d.browser,
 			kinds+`.find((v) => v === "api" || v === "admin")`); kind != "api" {
@@ -32,8 +32,8 @@ func TestDashboardLinks(t *testing.T) {
 		}
 		d.press("Cancel")
 	}
-	d.press("New API Key")
-	d.shows("Create API Key")
+	d.press("New API key")
+	d.shows("Create API key")
 	if strings.Contains(d.text(), "A link filled in") {
 		t.Error("the form says that a link filled it in, without a link")
 	}
@@ -43,7 +43,7 @@ func TestDashboardLinks(t *testing.T) {
 		d.open(d.url + "#audit")
 		d.shows("Audit", "Changes")
 		d.open(d.url + "#" + name)
-		d.shows("API Keys (1)", "carol")
+		d.shows("API keys (1)", "carol")
 		if current := evaluate[string](d.browser,
 			`document.querySelector("nav a[aria-current]")?.hash ?? ""`); current != "#keys" {
 			t.Errorf("#%s: current page is %q", name, current)

@@ -72,16 +72,16 @@ func TestDashboardAccessibility(t *testing.T) {
 		d.shows("CI", "disabled")
 		d.accessible(scheme + " list")
 		d.act("CI", "Revoke")
-		d.shows("It was last used")
+		d.shows("This key was last used")
 		d.accessible(scheme + " confirmation")
 		d.press("Cancel")
 		d.script(`document.querySelector("tbody summary").click()`)
 		d.accessible(scheme + " menu")
 		d.open(d.url + "#new?name=" + scheme + "&preset=read")
-		d.shows("Create API Key")
+		d.shows("Create API key")
 		d.script(`document.querySelector("dialog details").open = true`)
 		d.accessible(scheme + " form")
-		d.press("Create Key")
+		d.press("Create key")
 		d.secret()
 		d.accessible(scheme + " new key")
 		d.keep()
@@ -89,7 +89,7 @@ func TestDashboardAccessibility(t *testing.T) {
 		d.shows("Why was this refused?")
 		d.fill("Path", "/api/unikernels")
 		d.press("Explain")
-		d.shows("It would be let through.")
+		d.shows("Allowed.")
 		d.accessible(scheme + " key")
 		d.open(d.url + "#audit")
 		d.shows("caddy-admin")
@@ -123,8 +123,8 @@ func TestDashboardPictures(t *testing.T) {
 			d.do(chromedp.EmulateViewport(width, 800))
 			d.scheme(scheme)
 			for _, page := range []struct{ name, hash, says string }{
-				{"list", "#keys", "API Keys (6)"},
-				{"new", "#new?name=CI&preset=deploy", "Create API Key"},
+				{"list", "#keys", "API keys (6)"},
+				{"new", "#new?name=CI&preset=deploy", "Create API key"},
 				{"key", "#key/" + tokenID(keys[2]), "Why was this refused?"},
 				{"audit", "#audit", "caddy-admin"},
 			} {

@@ -42,10 +42,10 @@ func TestDashboardSnippets(t *testing.T) {
 			d := &dashboard{browser: newBrowser(t), site: s, url: fill(test.page), admin: s.token("--kind", "admin")}
 			d.open(d.url)
 			d.signIn()
-			d.press("New API Key")
+			d.press("New API key")
 			d.fill("Name", "CI")
 			d.press("read")
-			d.press("Create Key")
+			d.press("Create key")
 			key := d.secret()
 			var snippets []string
 			for i := range evaluate[int](d.browser, `document.querySelectorAll("dialog pre").length`) {

@@ -71,7 +71,7 @@ func (d *dashboard) ask(key string) int {
 // secret returns the secret that the dialog shows.
 func (d *dashboard) secret() string {
 	d.t.Helper()
-	d.shows("It can't be shown again.")
+	d.shows("You won't be able to see it again.")
 	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
 }
 
@@ -79,7 +79,7 @@ func (d *dashboard) secret() string {
 func (d *dashboard) keep() {
 	d.t.Helper()
 	d.script(`[...document.querySelectorAll("dialog label")]` +
-		`.find((label) => label.textContent.includes("I have kept the key")).querySelector("input").click()`)
+		`.find((label) => label.textContent.includes("I've saved it")).querySelector("input").click()`)
 	d.press("Done")
 }
 
@@ -91,18 +91,18 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	d.shows("Sign in", "Admin key")
 	d.fill("Admin key", "mma_nonsense")
 	d.press("Sign in")
-	d.shows("This is not an API key")
+	d.shows("That isn't a valid admin key")
 	d.signIn()
-	d.shows("API Keys (1)", "carol", "New API Key")
+	d.shows("API keys (1)", "carol", "New API key")
 
-	d.press("New API Key")
-	d.shows("Create API Key", "Valid for")
-	d.press("Create Key")
+	d.press("New API key")
+	d.shows("Create API key", "Expires")
+	d.press("Create key")
 	d.shows("is required: say what the token is for")
 	d.fill("Name", "CI")
-	d.choose("Valid for", "1mo")
+	d.choose("Expires", "1mo")
 	d.press("read")
-	d.press("Create Key")
+	d.press("Create key")
 	key := d.secret()
 	d.shows("API key created", "curl --header")
 	if !strings.HasPrefix(key, "mmk_") || strings.Contains(d.text(), key) {
@@ -111,31 +111,31 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	// Neither Esc nor Back discards it.
 	d.script(`document.querySelector("dialog").dispatchEvent(new Event("cancel", {cancelable: true}))`)
 	d.script(`history.back()`)
-	d.shows("The key would be lost")
+	d.shows("Copy the key before you close this.")
 	if again := d.secret(); again != key {
 		t.Error("the key is gone")
 	}
 	d.keep()
-	d.hides("It can't be shown again.")
-	d.shows("API Keys (2)", "never used")
+	d.hides("You won't be able to see it again.")
+	d.shows("API keys (2)", "never used")
 	if d.ask(key) != http.StatusOK {
 		t.Error("the new key doesn't work")
 	}
 	d.hides("CI\nnever used") // by itself, within seconds
 	d.eventually("its chart is drawn", func() bool {
 		return evaluate[int](d.browser,
-			`document.querySelectorAll("svg[aria-label='Last 30 days: 1 requests, 0 refused']").length`) == 1
+			`document.querySelectorAll("svg[aria-label='Last 30 days: 1 allowed, 0 refused']").length`) == 1
 	})
 
-	d.act("CI", "Edit Key")
-	d.shows("Edit API Key")
+	d.act("CI", "Edit key")
+	d.shows("Edit API key")
 	d.fill("Name", "CI of the shop")
-	d.press("Update Key")
-	d.shows("CI of the shop: updated.")
+	d.press("Update key")
+	d.shows(`Updated "CI of the shop".`)
 
 	d.act("CI of the shop", "Rotate")
-	d.shows("The key gets a new secret", "It was last used", "from 127.0.0.1")
-	d.press("Rotate")
+	d.shows("Create a new secret for this key?", "This key was last used", "from 127.0.0.1")
+	d.press("Rotate key")
 	rotated := d.secret()
 	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
 		t.Error("after a rotation a secret doesn't work, or the secret hasn't changed")
@@ -146,23 +146,23 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	d.open(d.url + "#key/" + tokenID(key))
 	d.shows("Old secret last used", "by curl/")
 	d.open(d.url + "#keys")
-	d.shows("API Keys (2)")
+	d.shows("API keys (2)")
 	d.act("CI of the shop", "Rotate")
-	d.shows("The secret from before the last rotation ends at once. It was last used", "from 127.0.0.1 by curl/")
+	d.shows("The secret from before the last rotation stops working immediately. Last used:", "from 127.0.0.1 by curl/")
 	d.press("Cancel")
 
 	for _, step := range []struct {
 		action, confirm, says string
 		status                int
 	}{
-		{"Disable", "Disable", "CI of the shop: disabled.", http.StatusUnauthorized},
-		{"Enable", "", "CI of the shop: enabled.", http.StatusOK},
-		{"Revoke", "Revoke", "CI of the shop: revoked.", http.StatusUnauthorized},
-		{"Delete", "Delete", "CI of the shop: deleted.", http.StatusUnauthorized},
+		{"Disable", "Disable key", `Disabled "CI of the shop".`, http.StatusUnauthorized},
+		{"Enable", "", `Enabled "CI of the shop".`, http.StatusOK},
+		{"Revoke", "Revoke key", `Revoked "CI of the shop".`, http.StatusUnauthorized},
+		{"Delete", "Delete key", `Deleted "CI of the shop".`, http.StatusUnauthorized},
 	} {
 		d.act("CI of the shop", step.action)
 		if step.confirm != "" {
-			d.shows("It was last used")
+			d.shows("This key was last used")
 			d.press(step.confirm)
 		}
 		d.shows(step.says)
@@ -170,7 +170,7 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 			t.Errorf("after %s: status %d, want %d", step.action, got, step.status)
 		}
 	}
-	d.shows("API Keys (1)")
+	d.shows("API keys (1)")
 	d.press("Sign out")
 	d.shows("Sign in")
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
@@ -221,15 +221,15 @@ func TestDashboardTabs(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	d.signIn()
-	d.shows("API Keys (1)")
+	d.shows("API keys (1)")
 	other := &dashboard{browser: d.tab(), site: d.site, url: d.url, admin: d.admin}
 	other.open(d.url)
-	other.shows("API Keys (1)")
+	other.shows("API keys (1)")
 	key := d.site.token("--name", "made elsewhere", "--preset", "read")
-	other.shows("API Keys (2)", "made elsewhere")
+	other.shows("API keys (2)", "made elsewhere")
 
 	d.open(d.url + "#new?name=Release&preset=deploy&expires_in=6mo")
-	d.shows("Create API Key")
+	d.shows("Create API key")
 	if got := evaluate[string](d.browser, `document.querySelector("dialog input").value`); got != "Release" {
 		t.Errorf("the name is %q", got)
 	}
@@ -240,7 +240,7 @@ func TestDashboardTabs(t *testing.T) {
 	// Another tab signs out.
 	other.press("Sign out")
 	other.shows("Sign in")
-	d.press("Create Key")
+	d.press("Create key")
 	d.shows("Sign in")
 	if n := evaluate[int](d.browser, `document.querySelectorAll("dialog[open]").length`); n != 2 {
 		t.Errorf("%d open dialogs, want the sign-in above the form", n)
@@ -271,20 +271,20 @@ func TestDashboardKeyPage(t *testing.T) {
 	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
 	d.open(d.url + "#key/" + tokenID(key))
 	d.signIn()
-	d.shows("CI", "100 in 1m", "unikernel:list", "insufficient_scope", "127.0.0.0/8",
-		"Scopes that were not used in 90 days")
+	d.shows("CI", "100 requests per minute", "unikernel:list", "insufficient_scope", "127.0.0.0/8",
+		"Unused scopes (last 90 days)")
 	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got !=
-		"By day, for 90 days: 3 requests, 1 refused" {
+		"Daily, last 90 days: 3 allowed, 1 refused" {
 		t.Errorf("the chart is %q", got)
 	}
-	d.press("By hour, for 7 days")
+	d.press("Hourly, last 7 days")
 	d.shows("unikernel:list")
 	d.fill("Path", "/api/unikernel/monitoring/status")
-	d.fill("From address", "192.0.2.1")
+	d.fill("From IP address", "192.0.2.1")
 	d.press("Explain")
-	d.shows("It would be refused with 403 ip_denied.", "This API key lacks the scope monitoring:read.")
-	d.press("Remove them and keep unikernel:list")
-	d.shows("All of them were used.", "edit")
+	d.shows("Refused — 403: ip denied.", "This API key lacks the scope monitoring:read.")
+	d.press("Remove 5 unused scopes")
+	d.shows("All scopes were used.", "edit")
 	var token struct{ Scopes []string }
 	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil ||
 		fmt.Sprint(token.Scopes) != "[unikernel:list]" {
@@ -323,7 +323,7 @@ func TestDashboardManyKeys(t *testing.T) {
 	}
 	makers.Wait()
 	d.signIn()
-	d.shows("API Keys (10001)", "Page 1 of 201")
+	d.shows("API keys (10001)", "Page 1 of 201")
 	// timed logs how long the page takes to show the result of do.
 	timed := func(what, says string, do func()) {
 		t.Helper()
@@ -350,7 +350,7 @@ func TestDashboardManyKeys(t *testing.T) {
 		t.Errorf("the second page begins with %q", got)
 	}
 	timed("the page before", "Page 1 of 201", func() { d.press("Previous") })
-	timed("searching", "API Keys (1)", func() {
+	timed("searching", "API keys (1)", func() {
 		d.do(chromedp.SendKeys(chromedp.CSS("input[type=search]"), "line 07777"))
 	})
 	if got := first(); got != "pipeline 07777" {
@@ -385,7 +385,7 @@ func TestDashboardOverTLS(t *testing.T) {
 	}
 	d.open(d.url)
 	d.signIn()
-	d.shows("API Keys (1)")
+	d.shows("API keys (1)")
 	cookies, err := chromedp.Run(d.ctx, func(ctx context.Context, tab *chromedp.Target) ([]*network.Cookie, error) {
 		got, err := cdp.Call(ctx, tab, network.GetCookies, network.GetCookiesParams{})
 		return got.Cookies, err
@@ -401,10 +401,10 @@ func TestDashboardOverTLS(t *testing.T) {
 		append(cookie, "-d", "{}", d.url+"api/tokens/create")...); status != http.StatusUnauthorized {
 		t.Errorf("%d %s", status, body)
 	}
-	d.press("New API Key")
+	d.press("New API key")
 	d.fill("Name", "copied")
 	d.press("read")
-	d.press("Create Key")
+	d.press("Create key")
 	key := d.secret()
 	for range 3 { // real key events
 		d.do(chromedp.KeyEvent(kb.Escape))
@@ -420,7 +420,7 @@ func TestDashboardOverTLS(t *testing.T) {
 		t.Errorf("the clipboard doesn't contain the key, %v", err)
 	}
 	d.press("Done")
-	d.hides("It can't be shown again.")
+	d.hides("You won't be able to see it again.")
 	d.checkQuiet("keys.localhost:" + s.env["HTTPS"])
 }
 
@@ -468,15 +468,15 @@ func TestDashboardUnderPath(t *testing.T) {
 	d := &dashboard{browser: newBrowser(t), site: &site{caddy: c, backend: backend},
 		url: "http://keys.localhost:" + c.env["HTTP"] + "/keys"}
 	d.open(strings.Replace(d.url, "//", "//dave:secret@", 1))
-	d.shows("API Keys (0)", "dave", "There are no keys yet.")
-	d.press("New API Key")
+	d.shows("API keys (0)", "dave", "No API keys yet.")
+	d.press("New API key")
 	d.fill("Name", "below a path")
 	d.press("read")
-	d.press("Create Key")
+	d.press("Create key")
 	key := d.secret()
 	d.shows("http://keys.localhost:" + c.env["HTTP"] + "/api/unikernels")
 	d.keep()
-	d.shows("API Keys (1)")
+	d.shows("API keys (1)")
 	if status, _, body := curl(t, append(bearer(key), c.url("/api/unikernels"))...); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
 	}
@@ -492,15 +492,15 @@ func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	d.signIn()
-	d.shows("API Keys (1)")
-	d.press("New API Key")
+	d.shows("API keys (1)")
+	d.press("New API key")
 	d.fill("Name", "kept")
 	d.press("read")
 	d.site.stop()
-	d.press("Create Key")
-	d.shows("Caddy can't be reached. Nothing was lost here")
+	d.press("Create key")
+	d.shows("Can't reach the server. Nothing you entered is lost")
 	d.site.start(browserSite)
-	d.press("Create Key")
+	d.press("Create key")
 	d.shows("Sign in") // sessions don't outlive the process
 	d.fill("Admin key", d.admin)
 	d.press("Sign in")

@@ -46,7 +46,7 @@ func TestReadme(t *testing.T) {
 		}
 	})
 	eventually(t, "the first run says how to stop it",
-		func() bool { return strings.Contains(printed.String(), "Stop with Ctrl-C.") }, c.output)
+		func() bool { return strings.Contains(printed.String(), "Press Ctrl-C to stop.") }, c.output)
 
 	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
 	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())

@@ -26,14 +26,14 @@ var handbookWant = map[string][2]string{
 		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.",
 		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
 	"Delete a block device": {
-		"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma.",
-		"400 invalid_request_body: The JSON has a comma before the } at byte 76; remove the comma."},
+		"400 invalid_request_body: The JSON has a trailing comma before the } at byte 76; remove the comma.",
+		"400 invalid_request_body: The JSON has a trailing comma before the } at byte 76; remove the comma."},
 	"Upload Data to a block device": {
 		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data.",
 		"400 invalid_request_body: Mollymawk reads a form in order: send json_data before block_data."},
 	"Downloading Data from a block device": {
-		"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma.",
-		"400 invalid_request_body: The JSON has a comma before the } at byte 103; remove the comma."},
+		"400 invalid_request_body: The JSON has a trailing comma before the } at byte 103; remove the comma.",
+		"400 invalid_request_body: The JSON has a trailing comma before the } at byte 103; remove the comma."},
 	"Create a new API Key (Token)":       {"403 route_not_allowed", "403 route_not_allowed"},
 	"Upade an API Key":                   {"403 route_not_allowed", "403 route_not_allowed"},
 	"Delete an API Key":                  {"403 route_not_allowed", "403 route_not_allowed"},

@@ -33,7 +33,7 @@ func TestImportAgain(t *testing.T) {
 	ids := make(map[string]string)
 	_, stderr, code := s.run("api-token", "import", record)
 	if code != 0 || !strings.Contains(stderr, `"gate": it is an upstream token of the gate`) ||
-		!strings.Contains(stderr, "Imported 4 of 5 tokens.") {
+		!strings.Contains(stderr, "Imported 4 of 5 keys.") {
 		t.Fatalf("%d %s", code, stderr)
 	}
 	stdout, stderr, _ := s.run("api-token", "list", "--output", "json")
@@ -66,13 +66,13 @@ func TestImportAgain(t *testing.T) {
 	}
 	for _, when := range []string{"in the same process", "after a kill"} {
 		_, stderr, code := s.run("api-token", "import", record)
-		if code != 0 || !strings.Contains(stderr, "Imported 0 of 5 tokens.") ||
-			!strings.Contains(stderr, `left out "kept": it has been imported already`) {
+		if code != 0 || !strings.Contains(stderr, "Imported 0 of 5 keys.") ||
+			!strings.Contains(stderr, `skipped "kept": it is already imported`) {
 			t.Errorf("%s: %d %s", when, code, stderr)
 		}
 		today := time.Now().UTC().Format(time.DateOnly)
 		for _, name := range []string{"deleted", "rotated", "twice"} {
-			if want := fmt.Sprintf("left out %q: its secret was taken out of service on %s", name,
+			if want := fmt.Sprintf("skipped %q: its secret was retired on %s", name,
 				today); !strings.Contains(stderr, want) {
 				t.Errorf("%s: the output %s lacks %s", when, stderr, want)
 			}

@@ -162,12 +162,12 @@ func TestImportAgainAfterNewKeys(t *testing.T) {
 			t.Fatalf("%d %s, want %q", code, stderr, want)
 		}
 	}
-	imported("Imported 1 of 2 tokens.") // the other is the gate's own
+	imported("Imported 1 of 2 keys.") // the other is the gate's own
 	s.expect(before, http.StatusOK)
 
 	meanwhile := s.ownKey(t, session, "meanwhile")
 	s.expectProblem(t, meanwhile, "/api/unikernels", 401, "unknown_token")
-	imported("Imported 1 of 3 tokens.")
+	imported("Imported 1 of 3 keys.")
 	s.expect(before, http.StatusOK)
 	s.expect(meanwhile, http.StatusOK)
 	s.checkLogs(before, meanwhile)

@@ -245,8 +245,8 @@ func TestMaxScopes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{append(create, "--preset", "full"), `--preset: "*" is more than account default gives, which is `},
-		{append(create, "--scope", "unikernel:*"), `--scope: "unikernel:*" is more than account default gives`},
+		{append(create, "--preset", "full"), `--preset: "*" exceeds the maximum of account default, which is `},
+		{append(create, "--scope", "unikernel:*"), `--scope: "unikernel:*" exceeds the maximum of account default`},
 		{append(create, "--scope", "unikernel:list", "--scope", "unikernel:create"),
 			`--scope: "unikernel:create" is more`},
 		{[]string{"api-token", "edit", tokenID(token), "--preset", "deploy"}, "--preset: "},
@@ -261,7 +261,7 @@ func TestMaxScopes(t *testing.T) {
 			`"token_type":"Bearer","expires_in":31536000,"created_at":"`+
 			time.Now().UTC().Format("2006-01-02 15:04:05-00:00")+`","last_access":"","usage_count":0}]}`)
 	if _, stderr, code := s.run("api-token", "import", record, "--account", "default"); code == 0 ||
-		!strings.Contains(stderr, "is more than account default gives") {
+		!strings.Contains(stderr, "exceeds the maximum of account default") {
 		t.Errorf("import: %d %s", code, stderr)
 	}
 	// A scope that no route needs would allow nothing, so loading the configuration fails and

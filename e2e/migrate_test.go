@@ -67,7 +67,7 @@ func TestMigrate(t *testing.T) {
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
 		t.Errorf("the web UI: status %d", status)
 	}
-	if !strings.Contains(out, "Imported 2 of 2 tokens.") || !strings.Contains(out, "Imported 0 of 3 tokens.") {
+	if !strings.Contains(out, "Imported 2 of 2 keys.") || !strings.Contains(out, "Imported 0 of 3 keys.") {
 		t.Errorf("the import says\n%s", out)
 	}
 }

@@ -172,7 +172,7 @@ func TestFloodOfTokensInURLs(t *testing.T) {
 	s.stop() // flushes the log
 	most := 1 + int(time.Since(start)/time.Minute)
 	if lines := strings.Count(s.output.String(),
-		"a request holds a token outside the Authorization header"); lines < 1 || lines > most {
+		"request contains a token outside the Authorization header"); lines < 1 || lines > most {
 		t.Errorf("%d warnings were logged, want 1 to %d", lines, most)
 	}
 }

@@ -349,7 +349,7 @@ func TestUnknownMember(t *testing.T) {
 		"app": `{"apps":{"api_tokens":{"account":{}}}}`,
 	} {
 		out, err := c.command("validate", "--config", c.write(name+".json", config)).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "there is no option") {
+		if err == nil || !strings.Contains(string(out), "unknown option") {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
 	}

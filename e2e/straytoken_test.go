@@ -273,7 +273,7 @@ http://127.0.0.1:{$HTTP} {
 		lines[2].Status != 401 {
 		t.Errorf("the access log is %+v", lines)
 	}
-	if got := strings.Count(s.output.String(), "a request holds a token outside"); got != 1 {
+	if got := strings.Count(s.output.String(), "request contains a token outside"); got != 1 {
 		t.Errorf("%d warnings for three requests, want 1", got)
 	}
 	s.checkLogs(key, stray)

@@ -73,7 +73,7 @@ func TestJournalOfAnotherUser(t *testing.T) {
 	}
 	c.eventually("healthz warns", func() bool {
 		return strings.Contains(c.getAdmin("/api_tokens/v1/healthz"),
-			"Counts of an earlier Caddy process can't be read")
+			"Usage counts of an earlier Caddy process can't be read")
 	})
 	if log := c.output.String(); !strings.Contains(log, journal) || !strings.Contains(log, "chown ") ||
 		!strings.Contains(log, "Caddy adds what it holds") {

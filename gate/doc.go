@@ -14,7 +14,7 @@
 //     [Gate.RecheckMatch] repeat the checks that depend on the token's state. [Gate.Explain]
 //     makes them for a hypothetical request. All of these share the same checks.
 //   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] clean what the client sent;
-//     [Gate.Forward], [SetUpgrade], [SendOnce] and [SetPath] prepare what the backend gets.
+//     [Gate.Forward], [SetUpgrade], [PreventRetries] and [SetPath] prepare what the backend gets.
 //   - [Gate.Adapt] and [Gate.AdaptUpload] check a body as the route's table requires.
 //   - [ScrubHeaders] and [Redact] keep the upstream token from the client.
 package gate

@@ -2,11 +2,11 @@ package gate
 
 import "net/http"
 
-// CameEarly reports whether a request arrived in TLS early data, which an attacker on the
+// IsEarlyData reports whether a request arrived in TLS early data, which an attacker on the
 // network can record and replay (RFC 8446 section 8). Either this server's own handshake isn't
 // complete, or a server in front has set the Early-Data header (RFC 8470 section 5.1). A
 // client that sets the header itself only delays its own requests.
-func CameEarly(r *http.Request) bool {
+func IsEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header["Early-Data"]) > 0
 }
 

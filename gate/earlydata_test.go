@@ -23,7 +23,7 @@ func TestCameEarly(t *testing.T) {
 		"invalid header, twice": {header: http.Header{"Early-Data": {"0", "no"}}, want: true},
 		"other header":          {header: http.Header{"X-Early-Data": {"1"}}},
 	} {
-		if got := CameEarly(&http.Request{TLS: tt.tls, Header: tt.header}); got != tt.want {
+		if got := IsEarlyData(&http.Request{TLS: tt.tls, Header: tt.header}); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -192,20 +192,20 @@ func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) 
 	return covering
 }
 
-// Named is a gate with its name in explanations.
-type Named struct {
+// NamedGate is a gate with its name in explanations.
+type NamedGate struct {
 	Name string
 	*Gate
 }
 
-// Knowing returns the gates that match a request best: those with its route or, if there are
+// BestMatches returns the gates that match a request best: those with its route or, if there are
 // none, those that have its path with other methods or, if there are none, all gates.
-func Knowing(gates []Named, method, target string) []Named {
+func BestMatches(gates []NamedGate, method, target string) []NamedGate {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return gates
 	}
-	var withRoute, withPath []Named
+	var withRoute, withPath []NamedGate
 	for _, g := range gates {
 		switch route, allow := g.router.find(method, RawPath(u)); {
 		case route != nil:

@@ -163,10 +163,10 @@ func TestKnowing(t *testing.T) {
 	route := func(method, path string) Route {
 		return Route{Method: method, Path: path, Scope: token.Scope{Name: "a:b"}}
 	}
-	with := func(name string, routes ...Route) Named {
-		return Named{name, newTestGate(t, func(c *Config) { c.Routes = routes })}
+	with := func(name string, routes ...Route) NamedGate {
+		return NamedGate{name, newTestGate(t, func(c *Config) { c.Routes = routes })}
 	}
-	gates := []Named{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")),
+	gates := []NamedGate{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")),
 		with("2", route("POST", "/a"), route("GET", "/both"))}
 	for question, want := range map[string]string{
 		"GET /a": "0", "GET /b": "1", "POST /a": "2", "PUT /a": "02", "PUT /b": "1", "GET /c": "012", "GET /%zz": "012",
@@ -175,14 +175,14 @@ func TestKnowing(t *testing.T) {
 	} {
 		method, target, _ := strings.Cut(question, " ")
 		got := ""
-		for _, g := range Knowing(gates, method, target) {
+		for _, g := range BestMatches(gates, method, target) {
 			got += g.Name
 		}
 		if got != want {
 			t.Errorf("%s: gates %s, want %s", question, got, want)
 		}
 	}
-	if len(Knowing(nil, "GET", "/a")) != 0 {
+	if len(BestMatches(nil, "GET", "/a")) != 0 {
 		t.Error("got a gate, want none")
 	}
 }

@@ -89,7 +89,7 @@ type Request struct {
 	// ClientIP is the client address that Caddy determined.
 	ClientIP netip.Addr
 	// EarlyData reports whether the request arrived before the TLS handshake was complete; see
-	// [CameEarly].
+	// [IsEarlyData].
 	EarlyData bool
 	// ContentLength is the declared length, or -1 for a body of unknown length.
 	ContentLength int64

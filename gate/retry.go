@@ -10,10 +10,10 @@ import (
 // honors these headers, and it has counted the request only once.
 var retryHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
-// SendOnce keeps Go's HTTP client from sending a request twice unless its method is safe to
-// repeat. The client recognizes the headers only in canonical form, so SendOnce changes them
+// PreventRetries keeps Go's HTTP client from sending a request twice unless its method is safe to
+// repeat. The client recognizes the headers only in canonical form, so PreventRetries changes them
 // to lower case, which is equivalent for every backend (RFC 9110 section 5.1).
-func SendOnce(method string, h http.Header) {
+func PreventRetries(method string, h http.Header) {
 	if safeMethod(method) {
 		return
 	}

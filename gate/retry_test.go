@@ -10,7 +10,7 @@ func TestSendOnce(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "QUERY"} {
 		h := http.Header{"Idempotency-Key": {"a", "b"}, "X-Idempotency-Key": {"c"}, "Accept": {"*/*"}}
-		SendOnce(method, h)
+		PreventRetries(method, h)
 		if want := (http.Header{"idempotency-key": {"a", "b"}, "x-idempotency-key": {"c"},
 			"Accept": {"*/*"}}); !reflect.DeepEqual(h, want) {
 			t.Errorf("%s: %v, want %v", method, h, want)
@@ -18,7 +18,7 @@ func TestSendOnce(t *testing.T) {
 	}
 	for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
 		h := http.Header{"Idempotency-Key": {"a"}}
-		SendOnce(method, h)
+		PreventRetries(method, h)
 		if h["Idempotency-Key"] == nil {
 			t.Errorf("%s: %v", method, h)
 		}

@@ -196,7 +196,7 @@ func addChange(changes map[string]string, field, before, after string) {
 
 func addTimeChange(changes map[string]string, field string, before, after time.Time) {
 	if !before.Equal(after) {
-		changes[field] = NotedTime(before) + " -> " + NotedTime(after)
+		changes[field] = AuditTime(before) + " -> " + AuditTime(after)
 	}
 }
 
@@ -210,8 +210,8 @@ func auditValue(value string) string {
 	return value
 }
 
-// NotedTime formats a time for the audit log.
-func NotedTime(t time.Time) string {
+// AuditTime formats a time for the audit log.
+func AuditTime(t time.Time) string {
 	if t.IsZero() {
 		return "none"
 	}

@@ -69,7 +69,7 @@ func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	}
 	entry := AuditEntry{
 		Time: to, Actor: actor.Name, Address: actor.Address, Action: "accept clock",
-		Changes: map[string]string{"clock": token.NotedTime(from) + " -> " + token.NotedTime(to)},
+		Changes: map[string]string{"clock": token.AuditTime(from) + " -> " + token.AuditTime(to)},
 	}
 	if err := actor.authorize(); err != nil {
 		return from, to, err

@@ -11,7 +11,7 @@ import (
 // Import imports a token that Mollymawk created, with the secret that its clients already
 // have. Its lifetime counts from now. If it would expire later than max_lifetime allows,
 // Import shortens its lifetime and sets capped. The error is [ErrTaken] if the store already
-// has the token, and an [*EndedError] if its secret was taken out of service. An error about
+// has the token, and an [*EndedError] if its secret has been retired. An error about
 // the draft or about the text (field "value") is a *FieldError.
 func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool,
 	err error) {

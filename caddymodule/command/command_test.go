@@ -87,7 +87,7 @@ func newCommandServer(t *testing.T) *commandServer {
 		t.Fatal(err)
 	}
 	api := admin.New(admin.Config{
-		Gates: []gate.Named{{Name: "api.example.com", Gate: g}, {Name: "other.example.com", Gate: other}},
+		Gates: []gate.NamedGate{{Name: "api.example.com", Gate: g}, {Name: "other.example.com", Gate: other}},
 		Store: func(context.Context) (*tokenstore.Store, error) { return s.store, nil },
 		Policy: token.Policy{
 			Prefixes:    token.Prefixes{"mm"},
@@ -210,9 +210,9 @@ func TestCommandUsageErrors(t *testing.T) {
 		{with("--rate-limit", "60"), "60/1m"},
 		{with("--rate-limit", "x/1m"), "60/1m"},
 		{with("--rate-limit", "60/1mo"), "--rate-limit: window: write a number and a unit"},
-		{with("--rate-limit", "2000000000/1m"), "--rate-limit: requests is needed, from 1 to 1000000000"},
+		{with("--rate-limit", "2000000000/1m"), "--rate-limit: requests must be from 1 to 1000000000"},
 		{with("--quota", "0/month"), "10000/month"},
-		{with("--quota", "10000/year"), `--quota: the period is "day" or "month"`},
+		{with("--quota", "10000/year"), `--quota: the period must be "day" or "month"`},
 		{with("--metadata", "x"), "key=value"},
 		{with("--metadata", "x=1", "--metadata", "x=2"), "given twice"},
 		{with("-o", "yaml"), "table, json or id"},

@@ -88,7 +88,7 @@ func TestCommandEdit(t *testing.T) {
 	}
 	s.run("revoke", id, "--yes")
 	if got := s.run("edit", id, "--name", "y"); got.code != exitConflict ||
-		!strings.Contains(got.err, "make a new one") {
+		!strings.Contains(got.err, "create a new one") {
 		t.Errorf("%+v", got)
 	}
 	if got := s.run("edit", "000000000000", "--name", "y"); got.code != exitNotFound {

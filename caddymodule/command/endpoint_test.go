@@ -185,7 +185,7 @@ func TestCommandInCaddy(t *testing.T) {
 		err  string
 	}{
 		{append([]string{"explain", "GET", "/", "--token-id", secret[4:16]}, address...), exitRefused, ""},
-		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this id."},
+		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this ID."},
 		{append([]string{"show", "x"}, address...), exitUsage, "Error: invalid key ID"},
 		{[]string{"list", "--nope"}, exitUsage, "Error: unknown flag: --nope\nSee 'caddy api-token list --help'.\n"},
 		{[]string{"nope"}, exitUsage, "Error: unknown command \"nope\"\nSee 'caddy api-token --help'.\n"},

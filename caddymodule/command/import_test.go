@@ -30,7 +30,7 @@ func TestCommandImport(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := run("-o", "json"); got.code != exitOK ||
-		!strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it has been imported already"}`) {
+		!strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it is already imported"}`) {
 		t.Errorf("%+v", got)
 	}
 	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") ||

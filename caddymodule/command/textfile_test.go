@@ -71,7 +71,7 @@ func TestCommandReadsEncodings(t *testing.T) {
 		got := runCommand(&console{in: strings.NewReader(encode(record))}, "import", "-", "--address", s.address(),
 			"--preset", "read", "-o", "json")
 		if got.code != exitOK || !strings.Contains(got.out, `{"imported":["`) &&
-			!strings.Contains(got.out, `"name":"é 𝄞","reason":"it has been imported already"`) {
+			!strings.Contains(got.out, `"name":"é 𝄞","reason":"it is already imported"`) {
 			t.Errorf("import in %s: %+v", name, got)
 		}
 	}

@@ -72,7 +72,7 @@ func TestCheckDays(t *testing.T) {
 	want := []string{
 		fmt.Sprintf("usage of token %s on %s: the record is damaged: its checksum is wrong", tok.ID,
 			(today - 1).Start().Format("2006-01-02")),
-		"there is a day's usage of a token that doesn't exist",
+		"a day's usage record belongs to a token that doesn't exist",
 	}
 	if len(report.Problems) != 2 || report.Problems[1] != want[1] || report.Problems[0][:40] != want[0][:40] {
 		t.Errorf("%q, want %q", report.Problems, want)
