@@ -46,8 +46,8 @@ func AppendUint(b []byte, number protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
 }
 
-// AppendTime appends a time, unless it is zero, in microseconds since 1970. These can represent
-// years beyond 9999.
+// AppendTime appends a time, unless it is zero, in microseconds since 1970. These can
+// represent years beyond 9999.
 func AppendTime(b []byte, number protowire.Number, t time.Time) []byte {
 	if t.IsZero() {
 		return b
@@ -194,7 +194,8 @@ func (f Field) SetString(s *string) error {
 	return nil
 }
 
-// AddString appends the string of a repeated field to *s. It must be valid UTF-8 and not empty.
+// AddString appends the string of a repeated field to *s. It must be valid UTF-8 and not
+// empty.
 func (f Field) AddString(s *[]string) error {
 	if f.wireType != protowire.BytesType || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
 		return ErrField
@@ -237,8 +238,8 @@ func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	return nil
 }
 
-// AddEntry adds the map entry of a repeated field to *m, creating the map if it is nil. Keys must
-// be unique.
+// AddEntry adds the map entry of a repeated field to *m, creating the map if it is nil. Keys
+// must be unique.
 func (f Field) AddEntry(m *map[string]string) error {
 	b, err := f.Bytes()
 	if err != nil {
@@ -262,8 +263,8 @@ func (f Field) AddEntry(m *map[string]string) error {
 	return nil
 }
 
-// ConsumeText returns the length-prefixed string at the start of b and the rest of b. The string
-// must be valid UTF-8.
+// ConsumeText returns the length-prefixed string at the start of b and the rest of b. The
+// string must be valid UTF-8.
 func ConsumeText(b []byte) (text, rest []byte, err error) {
 	text, n := protowire.ConsumeBytes(b)
 	if n < 0 {

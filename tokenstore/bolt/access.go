@@ -15,10 +15,10 @@ import (
 
 // bbolt maps the file into memory and trusts what it reads. The file is verified when it is
 // opened, but later it can be truncated or overwritten, or its disk can return wrong data. An
-// access to a truncated part faults, and damage makes bbolt panic; the functions below turn both
-// into errors. A panic while bbolt begins or ends a transaction leaves one of its locks held,
-// and the next call would deadlock. They therefore check the file's size first, and don't call
-// bbolt again after such a panic.
+// access to a truncated part faults, and damage makes bbolt panic; the functions below turn
+// both into errors. A panic while bbolt begins or ends a transaction leaves one of its locks
+// held, and the next call would deadlock. They therefore check the file's size first, and
+// don't call bbolt again after such a panic.
 
 // errDamage is wrapped by the error of a call that found damage.
 var errDamage = errors.New("the file is damaged")
@@ -73,9 +73,9 @@ func (b *Backend) viewOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 	return fn(tx)
 }
 
-// update runs fn in a write transaction, after making sure that the last transaction is on disk.
-// After an error the outcome is uncertain, and nothing more is written until it is known. If the
-// file has to be rebuilt, update calls fn again.
+// update runs fn in a write transaction, after making sure that the last transaction is on
+// disk. After an error the outcome is uncertain, and nothing more is written until it is
+// known. If the file has to be rebuilt, update calls fn again.
 func (b *Backend) update(fn func(*bbolt.Tx) error) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -160,8 +160,9 @@ func (b *Backend) resync() error {
 }
 
 // resync rewrites the newest meta page and syncs the file. A transaction syncs its other pages
-// before it writes its meta page, so after resync everything that can be read is on disk. Without
-// it, the next transaction could overwrite pages that the meta page on disk still refers to.
+// before it writes its meta page, so after resync everything that can be read is on disk.
+// Without it, the next transaction could overwrite pages that the meta page on disk still
+// refers to.
 func (h *handle) resync() error {
 	size, err := fileSize(h.file, h.fd)
 	if err != nil {
@@ -202,8 +203,8 @@ func (b *Backend) check(h *handle) error {
 }
 
 // checkPath returns an error unless the file is still the one at the store's path and has the
-// content last written. Changes written to a file that was moved away would be lost at the next
-// start.
+// content last written. Changes written to a file that was moved away would be lost at the
+// next start.
 func (b *Backend) checkPath(h *handle) error {
 	if now, err := os.Stat(b.path); err != nil || !os.SameFile(now, h.identity) {
 		return fmt.Errorf(
@@ -240,8 +241,8 @@ func (b *Backend) overwritten(h *handle, want, got uint64) error {
 	return *h.replaced.Load()
 }
 
-// damaged returns the error for a panic in a transaction. It sets stuck if bbolt didn't end the
-// transaction.
+// damaged returns the error for a panic in a transaction. It sets stuck if bbolt didn't end
+// the transaction.
 func (h *handle) damaged(tx *bbolt.Tx, r any) error {
 	if tx == nil || tx.DB() != nil {
 		h.stuck.Store(true)

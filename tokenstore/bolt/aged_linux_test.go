@@ -20,28 +20,27 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// agedStore is a store that has agedStore for some days: it has free pages, an audit, and tokens
-// with usage that were changed and deleted. It is in a directory, for other processes.
+// agedStore is a store that has been used for several days: it has free pages, an audit log,
+// and changed and deleted tokens with usage. It is stored in a directory for other processes.
 type agedStore struct {
 	dir string
 
 	PageSize int
 	Time     time.Time
-	// Live are the pages in use, those that others overflow into included. Branches are
-	// those that lead to other pages.
+	// Live lists the pages in use, including overflow pages. Branches lists the branch pages.
 	Live, Branches []int
-	// Images is how many images there are of the file, one after each of its last
-	// transactions. The last one is the file itself.
+	// Images is the number of images of the file. There is one for each of the last
+	// transactions; the last one is the current content of the file.
 	Images int
-	// Older is a backup from before many of the changes.
+	// Older is the model of a backup from before many of the changes.
 	Older *backendtest.Model
-	// Killed is what was acknowledged when the last image was taken, with the journal.
+	// Killed is the model at the time of the last image and of the copy of the journal.
 	Killed *backendtest.Model
 }
 
 const (
 	agedTokens  = 300
-	agedDeleted = 200 // deleted later
+	agedDeleted = 200
 	agedDays    = 4
 	agedImages  = 24
 
@@ -54,7 +53,7 @@ func byID(a, b *backendtest.ModelToken) int { return strings.Compare(a.ID, b.ID)
 
 func imageName(i int) string { return fmt.Sprintf("%d.db", i) }
 
-// makeAged makes a store that has agedStore in dir, unless there is one.
+// makeAged creates an aged store in dir, unless there is one.
 func makeAged(t testing.TB, dir string, pageSize int) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(dir, agedName)); err == nil {
@@ -85,7 +84,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 		}
 		found = append(append(found, m.Flush(s)...), m.Work(s, random, 150)...)
 		if day == agedDays/2 {
-			// So many pages become free here that the file doesn't grow from then on.
+			// This frees so many pages that the file doesn't grow any more.
 			for _, token := range slices.SortedFunc(slices.Values(m.Tokens), byID)[agedTokens:] {
 				found = append(found, m.Delete(s, token)...)
 			}
@@ -101,7 +100,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	journal, err := os.ReadFile(path + journalSuffix)
 	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, journalName), journal, fileMode)))
 	for _, violation := range append(found, m.Check(s)...) {
-		t.Errorf("making a store: %+v", violation)
+		t.Errorf("creating the aged store: %+v", violation)
 	}
 	check(t, s.Close())
 	check(t, errors.Join(os.Remove(path)))
@@ -110,7 +109,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, agedName), text, fileMode)))
 }
 
-// addImage adds the file unless it is still as in the last image.
+// addImage adds an image of the file unless it is the same as the last one.
 func (l *agedStore) addImage(t testing.TB, path string) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -147,7 +146,7 @@ func (l *agedStore) findPages(t testing.TB) {
 	}), db.Close()))
 }
 
-// readAged reads what makeAged made.
+// readAged reads a store created by makeAged.
 func readAged(dir string) (*agedStore, error) {
 	text, err := os.ReadFile(filepath.Join(dir, agedName))
 	if err != nil {
@@ -157,7 +156,7 @@ func readAged(dir string) (*agedStore, error) {
 	return l, json.Unmarshal(text, l)
 }
 
-// image returns the file as it was after a transaction.
+// image returns the i-th image of the file.
 func (l *agedStore) image(i int) []byte { return l.read(imageName(i)) }
 
 func (l *agedStore) read(name string) []byte {
@@ -168,13 +167,14 @@ func (l *agedStore) read(name string) []byte {
 	return raw
 }
 
-// page returns a page of a file, shorter or empty if the file ends before.
+// page returns a page of a file. It is shorter, or empty, if the file ends before the end of
+// the page.
 func (l *agedStore) page(raw []byte, number int) []byte {
 	begin := min(number*l.PageSize, len(raw))
 	return raw[begin:min(begin+l.PageSize, len(raw))]
 }
 
-// branchTargets returns where a branch page has its page numbers.
+// branchTargets returns the offsets of the page numbers in a branch page.
 func branchTargets(page []byte) (offsets []int) {
 	const header, element, number = 16, 16, 8
 	for i := range int(binary.NativeEndian.Uint16(page[10:])) {

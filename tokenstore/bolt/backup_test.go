@@ -29,13 +29,13 @@ func saveBackup(t testing.TB, s *tokenstore.Store) string {
 	written, err := io.Copy(file, content)
 	check(t, errors.Join(err, file.Close(), content.Close()))
 	if written != length {
-		t.Fatalf("%d bytes of %d", written, length)
+		t.Fatalf("got %d bytes, want %d", written, length)
 	}
 	return path
 }
 
-// TestBackupUnderLoad: a copy that is taken while tokens are made, changed and used
-// is sound, serves, and has everything that was done before it was taken.
+// TestBackupUnderLoad verifies that a backup taken while tokens are created, changed and used
+// is sound and usable, and contains everything done before.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -88,9 +88,9 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 }
 
-// TestBackupReadSlowly: while a copy is read slowly the store's file doesn't grow
-// by every change, as it would with a transaction open (which closing the store would
-// wait for, too: CFG-06).
+// TestBackupReadSlowly verifies that a slow reader of a backup doesn't make the store's file
+// grow with every change, as an open transaction would. Closing the store would also wait for
+// a transaction.
 func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -107,11 +107,11 @@ func TestBackupReadSlowly(t *testing.T) {
 	info, err := os.Stat(path)
 	check(t, err)
 	if info.Size() > 1<<20 {
-		t.Errorf("the file has grown to %d bytes", info.Size())
+		t.Errorf("the file grew to %d bytes", info.Size())
 	}
 }
 
-// damageRecord flips a bit of what is kept under a bucket's first key.
+// damageRecord flips a bit in the first value of a bucket.
 func damageRecord(t testing.TB, path string, bucket []byte) {
 	t.Helper()
 	b := mustOpen(t, path)
@@ -140,20 +140,20 @@ func TestCheckProblems(t *testing.T) {
 		return func(t testing.TB, path string) { damageRecord(t, path, bucket) }
 	}
 	for name, test := range map[string]struct {
-		harm func(testing.TB, string)
-		want string
+		damage func(testing.TB, string)
+		want   string
 	}{
 		"nothing":         {func(testing.TB, string) {}, ""},
 		"token":           {damaged(tokensBucket), "checksum"},
 		"digest":          {damaged(digestsBucket), "secret"},
 		"usage":           {damaged(usageBucket), "usage of token"},
 		"audit":           {damaged(auditBucket), "audit entry"},
-		"request":         {damaged(requestsBucket), "kept request"},
+		"request":         {damaged(requestsBucket), "idempotency record"},
 		"token missing":   {drop(tokensBucket), "doesn't exist"},
 		"digest missing":  {drop(digestsBucket), "token"},
-		"created missing": {drop(createdBucket), "missing from one of the lists"},
-		"expires missing": {drop(expiresBucket), "missing from one of the lists"},
-		"requested":       {drop(requestedBucket), "never be forgotten"},
+		"created missing": {drop(createdBucket), "missing from an index"},
+		"expires missing": {drop(expiresBucket), "missing from an index"},
+		"requested":       {drop(requestedBucket), "never expire"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +169,7 @@ func TestCheckProblems(t *testing.T) {
 			check(t, err)
 			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 			check(t, s.Close())
-			test.harm(t, path)
+			test.damage(t, path)
 			report, err := Check(path)
 			if err != nil {
 				t.Fatal(err)
@@ -186,21 +186,21 @@ func TestCheckMissingFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing file: %v", err)
+		t.Errorf("missing file: %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
-		t.Error("checking a missing file made it")
+		t.Error("Check created a missing file")
 	}
 }
 
-// TestRestore: the backup is the store, and the old one is kept.
+// TestRestore verifies that a backup replaces the store, and that the old store is kept.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	s := openStore(t, mustOpen(t, path))
 	old := makeToken(t, s)
 	backup := saveBackup(t, s)
-	young := makeToken(t, s)
+	newer := makeToken(t, s)
 	check(t, s.Close())
 
 	kept, err := Restore(backup, path, testTime)
@@ -212,7 +212,7 @@ func TestRestore(t *testing.T) {
 		t.Helper()
 		b := mustOpen(t, path)
 		defer b.Close()
-		for _, token := range []testToken{old, young} {
+		for _, token := range []testToken{old, newer} {
 			want := false
 			for _, present := range tokens {
 				want = want || present.ID == token.ID
@@ -223,7 +223,7 @@ func TestRestore(t *testing.T) {
 		}
 	}
 	has(path, old)
-	has(kept, old, young)
+	has(kept, old, newer)
 	info, err := os.Stat(path)
 	check(t, err)
 	if info.Mode().Perm() != fileMode {
@@ -235,7 +235,7 @@ func TestRestore(t *testing.T) {
 	if _, err := Restore(kept, link, testTime.Add(time.Second)); err != nil {
 		t.Error(err)
 	}
-	has(path, old, young)
+	has(path, old, newer)
 
 	elsewhere := filepath.Join(t.TempDir(), "new", "tokens.db")
 	if kept, err := Restore(backup, elsewhere, testTime); err != nil || kept != "" {
@@ -260,7 +260,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 	_, err := Restore(backup, path, testTime)
 	if _, locked := errors.AsType[*LockedError](err); !locked {
-		t.Errorf("in use: %v", err)
+		t.Errorf("store in use: %v", err)
 	}
 	if content() != before {
 		t.Error("the open store was changed")
@@ -268,22 +268,22 @@ func TestRestoreRefuses(t *testing.T) {
 	check(t, s.Close())
 	before = content()
 	if _, err := Restore(path, path, testTime); err == nil {
-		t.Error("a store was restored onto itself")
+		t.Error("Restore accepted the store itself as a backup")
 	}
 	damageRecord(t, backup, tokensBucket)
 	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged backup: %v", err)
+		t.Errorf("damaged backup: %v", err)
 	}
 	check(t, os.WriteFile(backup, []byte("no store"), 0o600))
 	if _, err := Restore(backup, path, testTime); err == nil {
-		t.Error("a file of something else was restored")
+		t.Error("Restore accepted a file that isn't a store")
 	}
 	if content() != before {
 		t.Error("the store was changed")
 	}
 }
 
-// TestRestoreOverDamage: what is damaged can be replaced.
+// TestRestoreOverDamage verifies that Restore replaces a damaged store.
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -291,7 +291,7 @@ func TestRestoreOverDamage(t *testing.T) {
 	token := makeToken(t, s)
 	backup := saveBackup(t, s)
 	check(t, s.Close())
-	check(t, os.WriteFile(path, []byte("rubbish"), 0o600))
+	check(t, os.WriteFile(path, []byte("garbage"), 0o600))
 	if kept, err := Restore(backup, path, testTime); err != nil || kept == "" {
 		t.Fatalf("%q, %v", kept, err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// benchmarkStore has many tokens, put there in one transaction.
+// benchmarkStore returns a store with n tokens, written in one transaction.
 func benchmarkStore(b *testing.B, n int) (*Backend, []token.Digest) {
 	b.Helper()
 	backend := mustOpen(b, newPath(b))
@@ -38,7 +38,7 @@ func benchmarkStore(b *testing.B, n int) (*Backend, []token.Digest) {
 	return backend, digests
 }
 
-// BenchmarkMiss is what an unknown token costs.
+// BenchmarkMiss measures the lookup of an unknown token.
 func BenchmarkMiss(b *testing.B) {
 	backend, digests := benchmarkStore(b, 20_000)
 	b.ReportAllocs()
@@ -51,7 +51,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstUse is what a token costs once.
+// BenchmarkFirstUse measures the lookup of a token that is not yet in memory.
 func BenchmarkFirstUse(b *testing.B) {
 	backend, digests := benchmarkStore(b, 20_000)
 	b.ReportAllocs()
@@ -76,19 +76,19 @@ func BenchmarkCreate(b *testing.B) {
 	})
 }
 
-// BenchmarkScan looks at all tokens with their usage; ns/token is what each costs.
+// BenchmarkScan measures a scan of all tokens with their usage, in ns per token.
 func BenchmarkScan(b *testing.B) {
 	const tokens = 50_000
 	backend, _ := benchmarkStore(b, tokens)
 	s := openStore(b, backend)
-	came := make(map[token.ID]tokenstore.Usage)
+	usages := make(map[token.ID]tokenstore.Usage)
 	check(b, s.Scan(b.Context(), func(t tokenstore.TokenUsage) bool {
-		came[t.Token.ID] = tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
+		usages[t.Token.ID] = tokenstore.Usage{Allowed: 7, Last: tokenstore.LastUse{
 			Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.5.0", Route: "GET /api/unikernels",
 		}}
 		return true
 	}))
-	save(b, backend, came)
+	save(b, backend, usages)
 	b.ReportAllocs()
 	for b.Loop() {
 		sum := uint64(0)
@@ -97,7 +97,7 @@ func BenchmarkScan(b *testing.B) {
 			return true
 		}))
 		if sum != 7*tokens {
-			b.Fatalf("%d uses", sum)
+			b.Fatalf("got %d uses, want %d", sum, 7*tokens)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/tokens, "ns/token")

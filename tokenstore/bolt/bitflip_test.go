@@ -17,20 +17,19 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// flipTarget is a store that bits are flipTarget in, with what is true about its tokens.
+// flipTarget is a store to flip bits in, with the truth about its tokens.
 type flipTarget struct {
 	raw      []byte
 	pageSize int64
 	tokens   []testToken
 	want     map[token.ID]*token.Token
-	gone     []testToken
+	deleted  []testToken
 	used     map[token.ID]tokenstore.Usage
 	recorded time.Time
 }
 
-// newFlipTarget makes a store with a past: tokens that were changed and deleted
-// leave outdated pages behind, where they are still active. The newest transaction
-// is a revocation.
+// newFlipTarget creates a store with outdated pages, in which changed and deleted tokens are
+// still active. The last transaction is a revocation.
 func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 	t.Helper()
 	path := newPath(t)
@@ -45,7 +44,7 @@ func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 			d.AllowedIPs = []string{"203.0.113.0/24"}
 			d.Metadata = map[string]string{"number": fmt.Sprint(i)}
 		}))
-		f.gone = append(f.gone, makeToken(t, s))
+		f.deleted = append(f.deleted, makeToken(t, s))
 	}
 	for _, token := range f.tokens {
 		match, err := s.Authenticate(token.credential, testTime)
@@ -66,7 +65,7 @@ func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 				tok.Scopes = token.Grants{"unikernel:list"}
 			}
 		})
-		check(t, s.Delete(f.gone[i].ID, token.AnyVersion, testActor))
+		check(t, s.Delete(f.deleted[i].ID, token.AnyVersion, testActor))
 	}
 	mustChange(t, b, f.tokens[4].ID, func(token *token.Token) { token.RevokedAt = testTime })
 	for _, token := range f.tokens {
@@ -89,11 +88,11 @@ func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 	return f
 }
 
-// outcome is what became of a store.
+// outcome counts stores that were refused or unharmed, and tokens that were denied.
 type outcome struct{ refused, harmless, denied int }
 
-// try opens what is in the file and holds every token against the truth. A token
-// that is accepted must be as it was; anything else is an error about it.
+// try opens the file and compares every token with the truth. A token may be refused, but an
+// accepted token must be unchanged.
 func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	t.Helper()
 	defer removeKept(t, path)
@@ -111,14 +110,14 @@ func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	}
 	defer func() { _ = s.Close() }()
 	if recorded, err := recorded(b); err == nil && !recorded.Equal(f.recorded) {
-		t.Errorf("%s is recorded, not %s", recorded, f.recorded)
+		t.Errorf("recorded time %s, want %s", recorded, f.recorded)
 	}
 	harm := false
 	for _, token := range f.tokens {
 		match, err := s.Authenticate(token.credential, testTime)
 		switch {
 		case err == nil && !reflect.DeepEqual(match.Token, tokenstore.PrincipalOf(f.want[token.ID])):
-			t.Errorf("token %s is read as\n%+v, not\n%+v", token.ID, match.Token, f.want[token.ID])
+			t.Errorf("token %s is read as\n%+v, want\n%+v", token.ID, match.Token, f.want[token.ID])
 		case errors.Is(err, tokenstore.ErrNotFound):
 			t.Errorf("token %s is unknown", token.ID)
 		case err != nil:
@@ -127,21 +126,21 @@ func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 		}
 		if used, err := usageOf(b, token.ID); err == nil && !reflect.DeepEqual(used, f.used[token.ID]) &&
 			!reflect.DeepEqual(used, tokenstore.Usage{}) {
-			t.Errorf("token %s is used %+v, not %+v", token.ID, used, f.used[token.ID])
+			t.Errorf("token %s has usage %+v, want %+v", token.ID, used, f.used[token.ID])
 		}
 		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {
-			t.Errorf("token %s is stored as\n%+v, not\n%+v", token.ID, stored, f.want[token.ID])
+			t.Errorf("token %s is stored as\n%+v, want\n%+v", token.ID, stored, f.want[token.ID])
 		}
 	}
-	for _, token := range f.gone {
+	for _, token := range f.deleted {
 		if match, err := s.Authenticate(token.credential, testTime); err == nil {
-			t.Errorf("deleted token %s is back: %+v", token.ID, match.Token)
+			t.Errorf("deleted token %s is accepted: %+v", token.ID, match.Token)
 		}
 	}
 	seen := 0
 	err = b.List(tokenstore.OrderExpires, nil, false, func(token *token.Token) bool {
 		if want := f.want[token.ID]; want != nil && token.Version == want.Version && !reflect.DeepEqual(token, want) {
-			t.Errorf("token %s is listed as\n%+v, not\n%+v", token.ID, token, want)
+			t.Errorf("token %s is listed as\n%+v, want\n%+v", token.ID, token, want)
 		}
 		seen++
 		return seen < 1000
@@ -154,7 +153,7 @@ func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	}
 }
 
-// removeKept removes what a rebuild has kept.
+// removeKept removes damaged files kept by rebuilds.
 func removeKept(t testing.TB, path string) {
 	t.Helper()
 	kept, err := filepath.Glob(path + damagedSuffix + "*")
@@ -164,14 +163,14 @@ func removeKept(t testing.TB, path string) {
 	}
 }
 
-// withoutJournal is a backend without a place for a journal, which is opened faster.
+// withoutJournal is a backend without a journal, which makes opening faster.
 type withoutJournal struct{ *Backend }
 
 func (withoutJournal) JournalPath() string { return "" }
 
-// TestBitFlips flips single bits: each is refused when the store is opened, or
-// costs some tokens an error, or harms nothing. None makes a token wider, live
-// longer or live again (FT-23).
+// TestBitFlips flips single bits. Each flip may make Open fail, make some tokens return
+// errors, or have no effect. No flip may give a token more rights or a later expiry, or make
+// an ended token valid again.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	for pageSize, step := range map[int]int{1024: 29, 4096: 97} {
@@ -185,7 +184,7 @@ func TestBitFlips(t *testing.T) {
 		for range n {
 			bits = append(bits, random.IntN(len(f.raw)*8))
 		}
-		// More where the fewest bits decide about the most.
+		// Test more bits in the pages on which most other pages depend.
 		for _, page := range f.decisive(t) {
 			for bit := 0; bit < 96*8; bit += step {
 				bits = append(bits, int(page*f.pageSize)*8+bit)
@@ -199,19 +198,19 @@ func TestBitFlips(t *testing.T) {
 			f.raw[bit/8] ^= 1 << (bit % 8)
 			f.try(t, path, &o)
 			if t.Failed() {
-				t.Fatalf("with bit %d of byte %d flipTarget, pages of %d", bit%8, bit/8, pageSize)
+				t.Fatalf("bit %d of byte %d flipped, page size %d", bit%8, bit/8, pageSize)
 			}
 		}
-		t.Logf("%d flips with pages of %d: %d refused, %d harmless; %d tokens denied", len(bits), pageSize, o.refused,
+		t.Logf("page size %d: %d flips, %d refused, %d harmless; %d tokens denied", pageSize, len(bits), o.refused,
 			o.harmless, o.denied)
 		if o.refused == 0 || o.harmless == 0 || o.denied == 0 {
-			t.Error("one of the outcomes never came about")
+			t.Error("one of the outcomes never occurred")
 		}
 	}
 }
 
-// decisive returns the pages that lead to others: the meta pages, the root, the
-// free list, and the tops of the tokens and their digests.
+// decisive returns the pages on which most others depend: the meta pages, the root, the free
+// list, and the root pages of the buckets tokens and digests.
 func (f *flipTarget) decisive(t testing.TB) []int64 {
 	t.Helper()
 	path := newPath(t)

@@ -44,9 +44,9 @@
 //
 // bbolt trusts the pages of its file, so the backend reads every page before bbolt opens the
 // file, and never writes to a file whose structure it has not verified (package boltfile). If
-// it finds damage, it copies all valid records into a new file, which replaces the damaged one;
-// the damaged file is kept next to it (rebuild.go). A token that can't be read is copied as a
-// damaged token, so that its secret stays known.
+// it finds damage, it copies all valid records into a new file, which replaces the damaged
+// one; the damaged file is kept next to it (rebuild.go). A token that can't be read is copied
+// as a damaged token, so that its secret stays known.
 //
 // The same happens when a call finds damage while the store is open. The backend stops writing
 // to a file that was truncated, moved, replaced or overwritten while in use.
@@ -71,7 +71,8 @@ const (
 	journalSuffix = ".journal"
 
 	// maxVerifiedRecords is the maximum size, in bytes, of a file whose records are all
-	// verified before Open returns. The records of larger files are verified in the background.
+	// verified before Open returns. The records of larger files are verified in the
+	// background.
 	maxVerifiedRecords = 64 << 20
 )
 
@@ -92,10 +93,10 @@ type Backend struct {
 	background background
 }
 
-// Open opens and locks the file at path, creating it if it doesn't exist, and rebuilds a damaged
-// file. It returns an error, and leaves the file unchanged, if the file is empty, belongs to
-// another program or lacks a valid meta page. If another process has the file open, Open waits
-// a few seconds and then returns a [*LockedError].
+// Open opens and locks the file at path, creating it if it doesn't exist, and rebuilds a
+// damaged file. It returns an error, and leaves the file unchanged, if the file is empty,
+// belongs to another program or lacks a valid meta page. If another process has the file open,
+// Open waits a few seconds and then returns a [*LockedError].
 func Open(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -119,8 +120,8 @@ func Open(path string) (*Backend, error) {
 	return b, nil
 }
 
-// JournalPath implements tokenstore.Backend. If the store's path is a symbolic link, the journal
-// is next to the file it points to.
+// JournalPath implements tokenstore.Backend. If the store's path is a symbolic link, the
+// journal is next to the file it points to.
 func (b *Backend) JournalPath() string { return journalPath(b.path) }
 
 func journalPath(path string) string {

@@ -22,12 +22,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// holdEnvironment names the store that this process shall hold open instead of
-// testing.
+// holdEnvironment is the environment variable with the path of a store that this process holds
+// open instead of running tests.
 const holdEnvironment = "MOLLYGATE_TEST_HOLD"
 
-// jobs are what this process does instead of testing, by the environment variables
-// that ask for it.
+// jobs has the functions that this process can run instead of tests, by environment variable.
 var jobs = map[string]func(spec string) (exitCode int){holdEnvironment: hold}
 
 func TestMain(m *testing.M) {
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// hold opens a store and keeps it until its standard input ends.
+// hold opens a store and holds it open until the standard input ends.
 func hold(path string) int {
 	b, err := Open(path)
 	if err != nil {
@@ -52,7 +51,7 @@ func hold(path string) int {
 	return 0
 }
 
-// usageOf returns a token's saved usage, with the newest of its days.
+// usageOf returns a token's usage record, which includes the newest day.
 func usageOf(b *Backend, id token.ID) (usage tokenstore.Usage, err error) {
 	err = b.view(func(tx *bbolt.Tx) error {
 		usage, err = savedUsage(tx, id)
@@ -86,10 +85,10 @@ func mustOpen(t testing.TB, path string) *Backend {
 	return b
 }
 
-// newPath is where a store may be made.
+// newPath returns the path for a new store.
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db") }
 
-// openStore returns a store whose clock stands still.
+// openStore returns a store with a stopped clock.
 func openStore(t testing.TB, b *Backend) *tokenstore.Store {
 	t.Helper()
 	s, err := tokenstore.Open(b, tokenstore.Options{
@@ -102,7 +101,7 @@ func openStore(t testing.TB, b *Backend) *tokenstore.Store {
 	return s
 }
 
-// testToken is a token with what is presented of it.
+// testToken is a token with its credential.
 type testToken struct {
 	*token.Token
 	credential token.Credential
@@ -151,7 +150,7 @@ func mustChange(t testing.TB, b *Backend, id token.ID, edit func(*token.Token)) 
 	}
 }
 
-// files returns the names and contents of what is in a directory.
+// files returns the names of a directory's entries, with their modes and contents.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -182,14 +181,14 @@ func TestOpenCreates(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "tokens.db")
 	if err := Inspect(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("before it is made: %v", err)
+		t.Errorf("before Open: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("Inspect makes a directory")
+		t.Error("Inspect created a directory")
 	}
 	b := mustOpen(t, path)
 	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
-		t.Errorf("the directory holds %v", got)
+		t.Errorf("the directory contains %v", got)
 	}
 	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir,
 		filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
@@ -198,10 +197,10 @@ func TestOpenCreates(t *testing.T) {
 		}
 	}
 	if at, err := recorded(b); err != nil || !at.IsZero() {
-		t.Errorf("%s is recorded, %v", at, err)
+		t.Errorf("recorded time %s, %v; want zero", at, err)
 	}
 	if err := Inspect(path); err != nil {
-		t.Errorf("while it is open: %v", err)
+		t.Errorf("while the store is open: %v", err)
 	}
 	token := makeToken(t, openStore(t, b)).Token
 	if err := b.Close(); err != nil {
@@ -219,21 +218,21 @@ func TestOpenCreates(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, token)
 	}
 	if at, err := recorded(again); err != nil || !at.Equal(testTime) {
-		t.Errorf("%s is recorded, %v", at, err)
+		t.Errorf("recorded time %s, %v; want %s", at, err, testTime)
 	}
 }
 
-// TestOpenCreatesAtomically: nobody ever sees a half-made store, and of many who make it
-// one wins.
+// TestOpenCreatesAtomically verifies that an incomplete store is never visible, and that only
+// one of several concurrent calls of Open succeeds.
 func TestOpenCreatesAtomically(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	done := make(chan struct{})
-	var watchers, makers sync.WaitGroup
+	var watchers, creators sync.WaitGroup
 	watchers.Go(func() {
 		for {
 			if err := Inspect(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("in the making: %v", err)
+				t.Errorf("during creation: %v", err)
 				return
 			}
 			select {
@@ -246,7 +245,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 	var opened []*Backend
 	var mu sync.Mutex
 	for range 4 {
-		makers.Go(func() {
+		creators.Go(func() {
 			b, err := Open(path)
 			if locked := new(LockedError); err != nil && !errors.As(err, &locked) {
 				t.Errorf("Open: %v", err)
@@ -259,11 +258,11 @@ func TestOpenCreatesAtomically(t *testing.T) {
 			opened = append(opened, b)
 		})
 	}
-	makers.Wait()
+	creators.Wait()
 	close(done)
 	watchers.Wait()
 	if len(opened) != 1 {
-		t.Fatalf("%d have it open", len(opened))
+		t.Fatalf("%d backends have the store open, want 1", len(opened))
 	}
 	s := openStore(t, opened[0])
 	makeToken(t, s)
@@ -271,32 +270,33 @@ func TestOpenCreatesAtomically(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(files(t, filepath.Dir(path))); n != 2 { // with the journal
-		t.Errorf("the directory holds %d files", n)
+		t.Errorf("the directory contains %d files, want 2", n)
 	}
 }
 
-// TestReopenNeverCreates: bbolt itself makes no file that was moved away since
-// it was looked at, and fills none that was emptied.
+// TestReopenNeverCreates verifies that bbolt doesn't create a file that was removed after its
+// inspection, and doesn't initialize a file that was emptied.
 func TestReopenNeverCreates(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := &Backend{path: path}
 	if err := b.open(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that is gone: %v", err)
+		t.Errorf("missing file: %v", err)
 	}
 	if n := len(files(t, filepath.Dir(path))); n != 0 {
-		t.Errorf("the directory holds %d files", n)
+		t.Errorf("the directory contains %d files, want none", n)
 	}
 	check(t, os.WriteFile(path, nil, 0o600))
 	if err := b.open(); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("a file that is empty: %v", err)
+		t.Errorf("empty file: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
 		t.Errorf("the file has %d bytes, %v", info.Size(), err)
 	}
 }
 
-// TestLeftoverDraft: a store whose making was cut off hinders nobody (FT-04).
+// TestLeftoverDraft verifies that a draft left by an interrupted creation doesn't prevent
+// Open.
 func TestLeftoverDraft(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -307,7 +307,7 @@ func TestLeftoverDraft(t *testing.T) {
 	makeToken(t, openStore(t, b))
 }
 
-// TestPageSizes: a store from a machine with other pages works.
+// TestPageSizes verifies that stores with the page sizes of other machines work.
 func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1024, 4096, 16384, 65536} {
@@ -317,18 +317,18 @@ func TestPageSizes(t *testing.T) {
 		s := openStore(t, b)
 		token := makeToken(t, s)
 		if match, err := s.Authenticate(token.credential, testTime); err != nil || match.Token.ID != token.ID {
-			t.Errorf("pages of %d: %v", size, err)
+			t.Errorf("page size %d: %v", size, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := Inspect(path); err != nil {
-			t.Errorf("pages of %d: %v", size, err)
+			t.Errorf("page size %d: %v", size, err)
 		}
 	}
 }
 
-// makeStore makes a bbolt file by hand.
+// makeStore creates a bbolt file with arbitrary content.
 func makeStore(t testing.TB, path string, pageSize int, fill func(*bbolt.Tx) error) {
 	t.Helper()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: pageSize})
@@ -348,11 +348,11 @@ func TestRelativePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	// A program that goes elsewhere doesn't lose its store.
+	// The store must not depend on the current directory.
 	t.Chdir(t.TempDir())
 	makeToken(t, openStore(t, b))
 	if n := len(files(t, dir)); n != 2 { // with the journal
-		t.Errorf("the directory holds %d files", n)
+		t.Errorf("the directory contains %d files, want 2", n)
 	}
 }
 
@@ -380,6 +380,6 @@ func TestLink(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if !maps.Equal(before, files(t, dir)) {
-		t.Error("something was made")
+		t.Error("Open changed the directory")
 	}
 }

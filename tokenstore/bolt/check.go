@@ -39,9 +39,9 @@ func (r *Report) add(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// Check verifies a store's file, for example a backup: every page, every record, and whether the
-// indexes agree with the records. It doesn't change the file. It returns a [*LockedError] if the
-// file is in use, and an error if it is not a token store.
+// Check verifies a store's file, for example a backup: every page, every record, and whether
+// the indexes agree with the records. It doesn't change the file. It returns a [*LockedError]
+// if the file is in use, and an error if it is not a token store.
 func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
@@ -77,8 +77,8 @@ func Check(path string) (Report, error) {
 	return report, errors.Join(err, b.Close())
 }
 
-// checkStep is the number of entries to check in one transaction. bbolt can't reuse pages while a
-// read transaction is open, so transactions must be short while the store is in use.
+// checkStep is the number of entries to check in one transaction. bbolt can't reuse pages
+// while a read transaction is open, so transactions must be short while the store is in use.
 const checkStep = 5000
 
 // checkRecords checks all records, step of them in each transaction, until stop returns true.

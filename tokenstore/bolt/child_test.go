@@ -11,20 +11,21 @@ import (
 	"testing"
 )
 
-// child is a process of the test binary that does one of the jobs instead of testing. It
-// writes its results as lines of JSON.
+// child is a process of the test binary that runs one of the jobs. It prints its results as
+// lines of JSON.
 type child struct {
 	*exec.Cmd
 	lines  *bufio.Scanner
 	stderr bytes.Buffer
 }
 
-// newChild returns a child with a job. wrapper is a command that runs it, or nothing.
+// newChild returns a child for a job. If wrapper isn't empty, it is a command that runs the
+// child.
 func newChild(t testing.TB, job string, spec any, wrapper ...string) *child {
 	t.Helper()
 	text, err := json.Marshal(spec)
 	check(t, err)
-	file := filepath.Join(t.TempDir(), "spec") // for the environment it may be too long
+	file := filepath.Join(t.TempDir(), "spec") // it may be too long for the environment
 	check(t, os.WriteFile(file, text, fileMode))
 	binary, err := os.Executable()
 	check(t, err)
@@ -35,7 +36,7 @@ func newChild(t testing.TB, job string, spec any, wrapper ...string) *child {
 	return c
 }
 
-// readSpec reads what newChild was given, in the child.
+// readSpec reads the spec passed to newChild. The child calls it.
 func readSpec(file string, spec any) {
 	text, err := os.ReadFile(file)
 	if err == nil {
@@ -46,7 +47,7 @@ func readSpec(file string, spec any) {
 	}
 }
 
-// startChild starts a child with a job, whose lines are read with next.
+// startChild starts a child for a job. The caller reads its results with next.
 func startChild(t testing.TB, job string, spec any) *child {
 	t.Helper()
 	c := newChild(t, job, spec)
@@ -58,8 +59,8 @@ func startChild(t testing.TB, job string, spec any) *child {
 	return c
 }
 
-// next reads the next line into to. It returns false when there are no more. A line that
-// a killed child left unfinished is none.
+// next decodes the next line into to. It returns false when there are no more lines. It skips
+// incomplete lines of a killed child.
 func (c *child) next(to any) bool {
 	for c.lines.Scan() {
 		if json.Unmarshal(c.lines.Bytes(), to) == nil {
@@ -69,7 +70,7 @@ func (c *child) next(to any) bool {
 	return false
 }
 
-// printLine writes a line of a child's results.
+// printLine prints a line of a child's results.
 func printLine(line any) {
 	text, err := json.Marshal(line)
 	if err != nil {
@@ -78,7 +79,7 @@ func printLine(line any) {
 	_, _ = io.WriteString(os.Stdout, string(text)+"\n")
 }
 
-// firstLine returns what a child that ended in a fault said first.
+// firstLine returns the first line that a child wrote to its standard error.
 func (c *child) firstLine() string {
 	line, _, _ := bytes.Cut(c.stderr.Bytes(), []byte("\n"))
 	return string(line)

@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// pruneSignal is a backend that tells when it is about to be pruned, or not to be.
+// pruneSignal is a backend that signals when the store is about to decide whether to prune.
 type pruneSignal struct {
 	*Backend
 	begins chan struct{}
@@ -23,8 +23,8 @@ func (p pruneSignal) SetTimes(times tokenstore.State, entry *tokenstore.AuditEnt
 	return p.Backend.SetTimes(times, entry)
 }
 
-// runWithClock opens a store whose clock shows now, lets it delete what is old, does
-// something and closes it.
+// runWithClock opens a store whose clock shows now, waits until it starts to prune, calls do
+// and closes the store.
 func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.Store)) {
 	t.Helper()
 	b := pruneSignal{mustOpen(t, path), make(chan struct{}, 1)}
@@ -36,12 +36,12 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 	s.KeepAudit(twoYears)
 	<-b.begins
 	do(s)
-	check(t, s.Close()) // which waits for the pruneSignal
+	check(t, s.Close()) // waits for the pruning
 }
 
-// TestWrongClockLosesNothing starts a store with a clock that is years ahead or behind,
-// then with the right one. The audit, the history, the quota and the idempotency keys
-// are as they were.
+// TestWrongClockLosesNothing opens a store with a clock that is years ahead or behind, and
+// then with the correct clock. The audit log, history, quota and idempotency keys must be
+// unchanged.
 func TestWrongClockLosesNothing(t *testing.T) {
 	t.Parallel()
 	year, err := token.ParseLifetime("1y")
@@ -53,14 +53,14 @@ func TestWrongClockLosesNothing(t *testing.T) {
 	request := tokenstore.Request{Key: "key", Body: []byte("body")}
 	later := testTime.Add(2 * time.Hour)
 	for name, clocks := range map[string][]time.Time{
-		"right":          {testTime.Add(time.Hour)},
+		"correct":        {testTime.Add(time.Hour)},
 		"10 years ahead": {testTime.AddDate(10, 0, 0)},
-		"ahead again and again": {testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 1),
+		"ahead repeatedly": {testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 0), testTime.AddDate(3, 0, 1),
 			testTime.AddDate(9, 0, 0)},
-		"of 1970":                {time.Unix(0, 0)},
-		"of 1970, then ahead":    {time.Unix(0, 0), testTime.AddDate(10, 0, 0)},
-		"a month ahead, behind":  {testTime.AddDate(0, 1, 0), testTime.AddDate(0, -1, 0)},
-		"as late as can be said": {time.Date(9999, 12, 1, 0, 0, 0, 0, time.UTC)},
+		"1970":                  {time.Unix(0, 0)},
+		"1970, then ahead":      {time.Unix(0, 0), testTime.AddDate(10, 0, 0)},
+		"a month ahead, behind": {testTime.AddDate(0, 1, 0), testTime.AddDate(0, -1, 0)},
+		"latest possible time":  {time.Date(9999, 12, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,11 +94,11 @@ func TestWrongClockLosesNothing(t *testing.T) {
 				check(t, err)
 				match, err := s.Authenticate(tok.credential, s.Now())
 				if err != nil || match.Status != token.StatusActive {
-					t.Errorf("the token is %v, %v", match.Status, err)
+					t.Errorf("the token has status %v, %v", match.Status, err)
 				}
 				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil ||
 					!repeated || again.ID != tok.ID {
-					t.Errorf("the same request: repeated %v, %v", repeated, err)
+					t.Errorf("repeating the request: repeated %v, %v", repeated, err)
 				}
 				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {
 					points, err := s.Series(tok.ID, step, time.Time{}, later)
@@ -107,12 +107,12 @@ func TestWrongClockLosesNothing(t *testing.T) {
 					}
 				}
 				if standing, err := s.QuotaStanding(match.Token, later); err != nil || standing.Remaining != 3 {
-					t.Errorf("%d of the quota are left, %v", standing.Remaining, err)
+					t.Errorf("%d requests remain in the quota, want 3; %v", standing.Remaining, err)
 				}
 				entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 100})
 				check(t, err)
 				if !slices.ContainsFunc(entries, func(e tokenstore.AuditEntry) bool { return e.Action == "create" }) {
-					t.Errorf("the audit has lost its first entry: %+v", entries)
+					t.Errorf("the audit log has lost its first entry: %+v", entries)
 				}
 			})
 		})

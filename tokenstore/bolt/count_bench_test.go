@@ -12,8 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// BenchmarkCount is what recording a use costs, everything included: memory, the
-// series, and the counters that outlive the process.
+// BenchmarkCount measures counting a use, including the series and the usage journal.
 func BenchmarkCount(b *testing.B) {
 	for _, tokens := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
@@ -27,7 +26,7 @@ func BenchmarkCount(b *testing.B) {
 			}
 		})
 	}
-	// One token that all processors use.
+	// One token used by all processors.
 	b.Run("hot", func(b *testing.B) {
 		s, matches := usedTokens(b, 1)
 		b.ReportAllocs()
@@ -49,7 +48,7 @@ func BenchmarkCount(b *testing.B) {
 	})
 }
 
-// usedTokens returns tokens that have been used before.
+// usedTokens returns a store with n tokens that have already been used.
 func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	b.Helper()
 	backend, digests := benchmarkStore(b, n)
@@ -66,12 +65,12 @@ func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	return s, matches
 }
 
-// written returns how many bytes this process has given to write calls.
+// written returns the number of bytes that this process has passed to write calls.
 func written(b *testing.B) int64 {
 	b.Helper()
 	text, err := os.ReadFile("/proc/self/io")
 	if err != nil {
-		return 0 // only Linux tells
+		return 0 // only available on Linux
 	}
 	var n int64
 	for line := range strings.Lines(string(text)) {
@@ -82,7 +81,7 @@ func written(b *testing.B) int64 {
 	return 0
 }
 
-// BenchmarkFlush is what saving the counts of so many of 100,000 tokens costs.
+// BenchmarkFlush measures a flush when the given number of 100,000 tokens have unsaved counts.
 func BenchmarkFlush(b *testing.B) {
 	const tokens = 100_000
 	for _, dirty := range []int{0, 1_000, 10_000, 100_000} {
@@ -102,7 +101,7 @@ func BenchmarkFlush(b *testing.B) {
 	}
 }
 
-// useEach counts one request for each of some tokens that are spread over all.
+// useEach counts one request for each of n tokens, spread evenly over all tokens.
 func useEach(s *tokenstore.Store, matches []tokenstore.Match, n int) {
 	for i := range n {
 		s.CountAllowed(matches[i*len(matches)/n], "unikernel:list",
@@ -110,8 +109,8 @@ func useEach(s *tokenstore.Store, matches []tokenstore.Match, n int) {
 	}
 }
 
-// BenchmarkDuringFlush is how long a change of a token, and a request, take while
-// 100,000 tokens' counts are being saved all the time, and while none are.
+// BenchmarkDuringFlush measures the time of a token change and of a request, both with and
+// without continuous flushes of the counts of 100,000 tokens.
 func BenchmarkDuringFlush(b *testing.B) {
 	const tokens = 100_000
 	for name, flushing := range map[string]bool{"idle": false, "flushing": true} {

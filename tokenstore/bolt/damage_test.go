@@ -18,20 +18,20 @@ import (
 )
 
 var (
-	faults    = flag.Int("faults", 66, "how many cases TestDamage runs")
-	faultKind = flag.String("fault-kind", "", "the only kind of damage that TestDamage does, as its table names it")
-	faultCase = flag.Int("fault-case", -1, "the only case that TestDamage runs")
-	faultDir  = flag.String("fault-dir", "", "where TestDamage keeps its stores, and finds them again")
+	faults    = flag.Int("faults", 66, "number of cases that TestDamage runs")
+	faultKind = flag.String("fault-kind", "", "run only this kind of damage in TestDamage, as named in its table")
+	faultCase = flag.Int("fault-case", -1, "run only this case of TestDamage")
+	faultDir  = flag.String("fault-dir", "", "directory in which TestDamage saves its stores for reuse")
 )
 
-// forbiddenAfterDamage are the outcomes that no damage may have.
+// forbiddenAfterDamage has the outcomes that damage must not cause.
 var forbiddenAfterDamage = map[string]bool{
 	refusedLater: true, crashed: true, hung: true,
 	string(backendtest.DeadAlive): true, string(backendtest.LiveUnknown): true, string(backendtest.ChangeLost): true,
 	string(backendtest.UsageOver): true, string(backendtest.OtherError): true,
 }
 
-// damageColumns are the outcomes in the order of the table, with their headings.
+// damageColumns has the outcomes in the order of the table, with their headings.
 var damageColumns = []struct{ heading, outcome string }{
 	{"refused", refusedFirst},
 	{"usable", refusedUsable},
@@ -50,16 +50,16 @@ var damageColumns = []struct{ heading, outcome string }{
 	{"usage lost", string(backendtest.UsageLost)},
 }
 
-// damageTable counts what came of the cases, by kind of damage.
+// damageTable counts the outcomes of the cases by kind of damage.
 type damageTable struct {
 	mu      sync.Mutex
 	cases   map[string]int
 	with    map[string]map[string]int // cases with an outcome
-	tokens  map[string]map[string]int // tokens with it
+	tokens  map[string]map[string]int // tokens with an outcome
 	details map[string][]string
 }
 
-// maxDetails is how many cases of an outcome are logged.
+// maxDetails is the maximum number of cases to log for each outcome.
 const maxDetails = 2
 
 func newDamageTable() *damageTable {
@@ -88,8 +88,8 @@ func (d *damageTable) add(line damageLine) {
 	}
 }
 
-// String returns the table. After the number of cases comes that of tokens, if it is
-// another.
+// String returns the table. If the number of tokens differs from the number of cases, it
+// follows in parentheses.
 func (d *damageTable) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 1, ' ', tabwriter.AlignRight)
@@ -116,17 +116,18 @@ func (d *damageTable) String() string {
 	return text.String()
 }
 
-// TestDamage damages stores that have agedStore, works with them, and opens them again. After
-// the damage, a store may refuse to be opened, once, and tokens may be damaged (503). No
-// token is forgotten (401), no acknowledged change is lost, nothing that was ended comes
-// back to life, and the process goes on.
+// TestDamage damages aged stores, uses them and reopens them. Opening a damaged store may fail
+// once, and tokens may be damaged (503). But no token may be unknown (401), no acknowledged
+// change may be lost, no revoked or expired token may become valid again, and the process must
+// not crash.
 //
-// The columns of the table are cases, and tokens in parentheses; those in capitals must be
-// empty, and 401 too. For many cases, with TMPDIR set to a directory in memory:
+// The table shows the number of cases, and of tokens in parentheses. The column 401 and those
+// in capitals must be empty. To run many cases, with TMPDIR set to a directory in memory:
 //
 //	go test ./tokenstore/bolt -run TestDamage -faults 10000 -timeout 2h -v
 //
-// With -fault-kind "bit flip", all of them are of that kind. To run one case again, name it and the directory that the stores were kept in:
+// With -fault-kind "bit flip", all cases are of that kind. To rerun a case, pass its number
+// and the directory of the stores:
 //
 //	go test ./tokenstore/bolt -run TestDamage -faults 10000 -fault-dir DIR -v
 //	go test ./tokenstore/bolt -run TestDamage -fault-case 4711 -fault-dir DIR -v
@@ -138,7 +139,7 @@ func TestDamage(t *testing.T) {
 	}
 	spec := damageSpec{Work: t.TempDir(), Last: *faults, Kind: *faultKind}
 	if len(spec.kinds()) == 0 {
-		t.Fatalf("there is no kind of damage %q", *faultKind)
+		t.Fatalf("unknown kind of damage %q", *faultKind)
 	}
 	for _, pageSize := range []int{4096, 1024} {
 		store := filepath.Join(dir, fmt.Sprint(pageSize))
@@ -176,8 +177,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// runChildren runs cases in children, until all are done. A child that dies costs the case
-// that it was at.
+// runChildren runs all cases in child processes. If a child dies, it starts another with the
+// next case.
 func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 	for spec.First < spec.Last {
 		c := startChild(t, damageEnvironment, spec)
@@ -194,7 +195,7 @@ func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 		err := c.Wait()
 		switch {
 		case line.Kind == "":
-			t.Errorf("a child did nothing: %v\n%s", err, c.stderr.String())
+			t.Errorf("a child ran no case: %v\n%s", err, c.stderr.String())
 			return
 		case line.Begin && c.ProcessState.ExitCode() == hangExit:
 			line.Outcomes, line.Details = map[string]int{hung: 1}, map[string]string{hung: c.stderr.String()}

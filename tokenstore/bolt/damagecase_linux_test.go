@@ -16,17 +16,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// damageEnvironment is the job of a child that runs cases of TestDamage.
+// damageEnvironment is the environment variable for runDamageCases.
 const damageEnvironment = "MOLLYGATE_TEST_DAMAGE"
 
 func init() { jobs[damageEnvironment] = runDamageCases }
 
-// damageSpec is which cases a child runs: First, First+Step and so on, until Last.
+// damageSpec specifies the cases that a child runs: First, First+Step and so on, below Last.
 type damageSpec struct {
-	Stores            []string // directories of makeAged
-	Work              string   // a directory for the files of the cases
+	Stores            []string // directories created by makeAged
+	Work              string   // directory for the files of the cases
 	First, Last, Step int
-	// Kind is the only kind of damage, unless it is empty.
+	// Kind is the only kind of damage to do, or "" for all kinds.
 	Kind string
 }
 
@@ -41,34 +41,34 @@ func (s *damageSpec) kinds() []damageKind {
 // Outcomes of a case in addition to the kinds of violations.
 const (
 	refusedFirst  = "refused at first open"
-	refusedUsable = "of these with a usable meta page"
+	refusedUsable = "refused with a usable meta page"
 	refusedLater  = "refused later"
 	crashed       = "crash"
 	hung          = "hang"
 )
 
-// damageLine is a line of a child: that a case begins, or what came of it.
+// damageLine is a line of a child's output: the start of a case, or its outcomes.
 type damageLine struct {
 	Case  int
 	Begin bool
 	Kind  string
-	// Outcomes are how many tokens had each outcome, or 1 if it is not about tokens.
+	// Outcomes has the number of tokens with each outcome, or 1 if it doesn't concern tokens.
 	Outcomes map[string]int
-	// Details has one answer for some of the outcomes.
+	// Details has one example for some of the outcomes.
 	Details map[string]string
 }
 
 const (
-	// caseDeadline is how long a case may take at most.
+	// caseDeadline is the maximum duration of a case.
 	caseDeadline = 30 * time.Second
 	hangExit     = 3
-	// casesPerChild keeps low what children leave mapped of damaged files.
+	// casesPerChild limits the number of damaged files that a child leaves mapped.
 	casesPerChild = 250
 )
 
-// runDamageCases is the job of a child.
+// runDamageCases runs the cases in a child.
 func runDamageCases(file string) int {
-	debug.SetMaxStack(64 << 20) // a stack overflow need not fill the machine's memory first
+	debug.SetMaxStack(64 << 20) // fail early on a stack overflow instead of filling the memory
 	var spec damageSpec
 	readSpec(file, &spec)
 	kinds := spec.kinds()
@@ -99,12 +99,12 @@ func runDamageCases(file string) int {
 	return 0
 }
 
-// damageCase is a store that is damaged, opened, worked with and opened again.
+// damageCase damages, opens, uses and reopens a store.
 type damageCase struct {
 	damageTarget
 	kind damageKind
 	line damageLine
-	// noted are the tokens that an outcome was noted of.
+	// noted has the IDs of the tokens counted for each outcome.
 	noted map[string][]string
 }
 
@@ -114,7 +114,7 @@ func (c *damageCase) run() {
 		c.kind.do(&c.damageTarget)
 	}
 	must(os.WriteFile(c.path, c.raw, fileMode))
-	if c.kind.older || c.IntN(4) == 0 { // reading the journal takes long
+	if c.kind.older || c.IntN(4) == 0 { // not always, because reading the journal is slow
 		must(writeSparse(c.path+journalSuffix, c.read(journalName)))
 	} else { // as after a close
 		const header = 4096
@@ -134,11 +134,11 @@ func (c *damageCase) run() {
 	}
 	before := m.Acknowledged
 	if c.IntN(2) == 0 {
-		c.note(m.Check(s)) // also brings all tokens into memory
+		c.note(m.Check(s)) // also loads all tokens into memory
 	}
 	c.note(m.Work(s, c.Rand, 60))
 	c.note(m.Check(s))
-	_ = s.Close() // which may fail to save what was counted
+	_ = s.Close() // it may be unable to save the counts
 
 	switch s, err := openModelStore(c.path, c.Time); {
 	case err == nil:
@@ -152,7 +152,7 @@ func (c *damageCase) run() {
 	}
 }
 
-// refused notes that a damaged file is refused when it is opened first.
+// refused records that a damaged file was refused when it was first opened.
 func (c *damageCase) refused(err error) {
 	c.line.Outcomes[refusedFirst] = 1
 	if !c.kind.older && usableMeta(c.raw, c.PageSize) {
@@ -161,7 +161,7 @@ func (c *damageCase) refused(err error) {
 	}
 }
 
-// note counts the tokens that violations are about, each once.
+// note counts the tokens affected by violations, each token once per outcome.
 func (c *damageCase) note(found []backendtest.Violation) {
 	if c.noted == nil {
 		c.noted = make(map[string][]string)
@@ -179,7 +179,7 @@ func (c *damageCase) note(found []backendtest.Violation) {
 	}
 }
 
-// usableMeta reports whether one of the two meta pages has a right checksum.
+// usableMeta reports whether one of the two meta pages has a correct checksum.
 func usableMeta(raw []byte, pageSize int) bool {
 	const header, summed = 16, 56
 	for _, offset := range []int{0, pageSize} {

@@ -7,24 +7,23 @@ import (
 	"os"
 )
 
-// damageKind is a way in which a file is damaged.
+// damageKind is a kind of damage to a file.
 type damageKind struct {
 	name string
-	// do damages a file that nobody has open, or while it is open.
+	// do damages the file.
 	do func(*damageTarget)
 	// open is set if the file is damaged while a store has it open.
 	open bool
-	// older is set if the file is replaced by an older one, so that all that came since is
-	// missing.
+	// older is set if the file is replaced by an older one without the later changes.
 	older bool
 }
 
-// damageTarget is a file that is being damaged.
+// damageTarget is a file to damage.
 type damageTarget struct {
 	*agedStore
 	*rand.Rand
 	path string
-	raw  []byte // the file's content, which do may replace
+	raw  []byte // content of the file; do may replace it
 }
 
 const sectorSize = 512
@@ -43,10 +42,10 @@ var damageKinds = []damageKind{
 	{name: "copied over while open (rsync)", do: copyInPlace, open: true, older: true},
 }
 
-// livePage returns a page that is in use.
+// livePage returns a random page that is in use.
 func (d *damageTarget) livePage() int { return d.Live[d.IntN(len(d.Live))] }
 
-// liveSector returns a part of a page that is in use.
+// liveSector returns the bounds of a random sector of a page that is in use.
 func (d *damageTarget) liveSector() (begin, end int) {
 	begin = d.livePage()*d.PageSize + d.IntN(d.PageSize/sectorSize)*sectorSize
 	return begin, begin + sectorSize
@@ -66,7 +65,7 @@ func zeroSector(d *damageTarget) {
 	}
 }
 
-// staleSector brings back what was in a sector earlier.
+// staleSector restores the earlier content of a sector.
 func staleSector(d *damageTarget) {
 	for {
 		begin, end := d.liveSector()
@@ -81,8 +80,8 @@ func staleSector(d *damageTarget) {
 	}
 }
 
-// lastWrites returns a page other than the meta pages that one of the last transactions
-// wrote and that is still as it was written, and what it held before.
+// lastWrites returns a page, other than a meta page, that one of the last transactions wrote
+// and that hasn't changed since, and its content before that transaction.
 func (d *damageTarget) lastWrites() (number int, former []byte) {
 	for {
 		i := 1 + d.IntN(d.Images-1)
@@ -98,7 +97,7 @@ func (d *damageTarget) lastWrites() (number int, former []byte) {
 			continue
 		}
 		number = written[d.IntN(len(written))]
-		former = make([]byte, d.PageSize) // beyond the end of the former file it is zeros
+		former = make([]byte, d.PageSize) // zeros past the end of the earlier file
 		copy(former, d.page(before, number))
 		return number, former
 	}
@@ -109,7 +108,7 @@ func losePage(d *damageTarget) {
 	copy(d.page(d.raw, number), former)
 }
 
-// misdirectPage writes a page to the place of another one.
+// misdirectPage writes a page to the position of another.
 func misdirectPage(d *damageTarget) {
 	number, former := d.lastWrites()
 	target := d.livePage()
@@ -131,7 +130,7 @@ func garbagePages(d *damageTarget) {
 	}
 }
 
-// circlePointers lets branch pages lead to other branch pages, and to themselves.
+// circlePointers makes branch pages refer to other branch pages or to themselves.
 func circlePointers(d *damageTarget) {
 	for range 1 + d.IntN(2) {
 		page := d.page(d.raw, d.Branches[d.IntN(len(d.Branches))])
@@ -154,13 +153,12 @@ func truncateFile(d *damageTarget) {
 
 func olderFile(d *damageTarget) { d.raw = d.read(olderName) }
 
-// copyOver does what cp does: it truncates the file and writes it anew.
+// copyOver does what cp does: it truncates the file and rewrites it.
 func copyOver(d *damageTarget) {
 	must(os.WriteFile(d.path, d.read(olderName), fileMode))
 }
 
-// copyInPlace does what rsync --inplace does: it writes over the file and then cuts it to
-// its length.
+// copyInPlace does what rsync --inplace does: it overwrites the file and then truncates it.
 func copyInPlace(d *damageTarget) {
 	raw := d.read(olderName)
 	file, err := os.OpenFile(d.path, os.O_WRONLY, 0)
@@ -171,7 +169,7 @@ func copyInPlace(d *damageTarget) {
 	must(file.Truncate(int64(len(raw))))
 }
 
-// must ends a child in which something fails that is not tested.
+// must panics if something fails in a child that is not under test.
 func must(err error) {
 	if err != nil {
 		panic(err)

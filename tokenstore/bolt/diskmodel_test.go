@@ -8,11 +8,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// diskModel is a disk on which only what was synced survives a power cut. What was written
-// before a sync that failed is lost, as on Linux: the system takes those pages for written.
+// diskModel models a file on a disk that loses unsynced writes in a power cut. A failed sync
+// loses the writes before it, as on Linux, which then considers those pages clean.
 type diskModel struct {
-	durable []byte
-	pending []func()
+	durable []byte   // content after a power cut
+	pending []func() // unsynced writes
 }
 
 func (d *diskModel) write(data []byte, offset int64) {
@@ -42,7 +42,8 @@ func (d *diskModel) sync(failed bool) {
 	d.pending = nil
 }
 
-// checkAfterCut opens a store without a journal and returns what a power cut doesn't excuse.
+// checkAfterCut opens a store without its journal and returns the violations that a power cut
+// must not cause.
 func checkAfterCut(path string, m *backendtest.Model) (found []backendtest.Violation) {
 	b, err := Open(path)
 	if err != nil {
@@ -52,7 +53,7 @@ func checkAfterCut(path string, m *backendtest.Model) (found []backendtest.Viola
 	if err == nil {
 		found = slices.DeleteFunc(m.Check(s),
 			func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
-		_ = b.Close() // so that closing the store writes nothing
+		_ = b.Close() // prevents closing the store from writing
 		err = s.Close()
 	}
 	if err != nil && !errors.Is(err, tokenstore.ErrClosed) {

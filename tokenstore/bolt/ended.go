@@ -7,11 +7,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The bucket ended is created with its first entry. Older stores therefore need no migration, and
-// older versions of Mollygate ignore the bucket.
+// The bucket ended is created with its first entry. Older stores therefore need no migration,
+// and older versions of Mollygate ignore the bucket.
 
-// checkEnded returns an [*tokenstore.EndedError] if the token's secret is new and was taken out of
-// service, even if the entry can't be decoded.
+// checkEnded returns an [*tokenstore.EndedError] if the token's secret is new and was taken
+// out of service, even if the entry can't be decoded.
 func checkEnded(tx *bbolt.Tx, old, token *token.Token) error {
 	if old != nil && old.Digest == token.Digest {
 		return nil

@@ -23,8 +23,8 @@ func importToken(s *tokenstore.Store) (*token.Token, error) {
 	return token, err
 }
 
-// TestEndedEntryDamaged verifies that an entry that can't be read still refuses, and
-// is reported.
+// TestEndedEntryDamaged verifies that a secret is refused even if its entry in the bucket
+// ended is damaged, and that Check reports the damage.
 func TestEndedEntryDamaged(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -46,7 +46,7 @@ func TestEndedEntryDamaged(t *testing.T) {
 	checkRepaired(t, path)
 }
 
-// checkRepaired verifies that nothing is wrong with a closed store that was repaired.
+// checkRepaired verifies that a closed, repaired store has no faults left.
 func checkRepaired(t *testing.T, path string) {
 	t.Helper()
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
@@ -54,13 +54,13 @@ func checkRepaired(t *testing.T, path string) {
 	}
 	b := mustOpen(t, path)
 	if repairs := b.Health().Repairs; len(repairs) > 0 {
-		t.Errorf("it is repaired again: %v", repairs)
+		t.Errorf("the store was repaired again: %v", repairs)
 	}
 	check(t, b.Close())
 }
 
-// TestEndedSecretInUse verifies that a token whose secret was taken out of service is
-// reported, and is damaged from then on.
+// TestEndedSecretInUse verifies that Check reports a token whose secret was taken out of
+// service, and that the repair makes it a damaged token.
 func TestEndedSecretInUse(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -76,7 +76,7 @@ func TestEndedSecretInUse(t *testing.T) {
 	}
 	s := openStore(t, mustOpen(t, path))
 	if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, token.ErrDamaged) {
-		t.Errorf("it is used: %v", err)
+		t.Errorf("Authenticate: %v", err)
 	}
 	check(t, s.Close())
 	checkRepaired(t, path)

@@ -11,19 +11,19 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-var failRuns = flag.Int("fail-runs", 3, "how many calls TestFailedCalls lets fail of each kind; 0 is all")
+var failRuns = flag.Int("fail-runs", 3, "number of calls of each kind that TestFailedCalls makes fail; 0 for all")
 
-// failedCall is a kind of system call that fails, and how.
+// failedCall is a kind of system call that fails, and the error.
 type failedCall struct {
 	calls, err string
 	// later is set if all later calls of the kind fail too.
 	later bool
-	// own is set if only calls about the store's file or its journal fail: those of Go's
-	// runtime must not.
+	// own is set if only calls for the store's file or its journal fail, and not those of Go's
+	// runtime.
 	own bool
-	// fresh is set if the store is a new one.
+	// fresh is set if the store doesn't exist yet.
 	fresh bool
-	// often is set if four times as many calls of the kind fail.
+	// often is set to test four times as many calls of the kind.
 	often bool
 }
 
@@ -57,24 +57,25 @@ func (f failedCall) String() string {
 	return text
 }
 
-// TestFailedCalls lets the first, the second, the third call of each kind fail, and so on. A
-// change whose call fails may be made or not. All that was acknowledged is in the store that
-// is opened next, also if the power fails right after the answer, and the process goes on.
+// TestFailedCalls makes system calls of each kind fail, one call per run. A change whose call
+// failed may take effect or not. All acknowledged changes must be in the store when it is
+// opened next, even if the power fails right after the acknowledgment, and the process must
+// not crash.
 //
-// strace counts the calls of each thread, so a run may let more than one call fail; the log
-// shows how many of the calls failed in at least one run. For all calls:
+// strace counts calls per thread, so several calls may fail in a run; the log shows how many
+// different calls failed in all runs together. To test all calls:
 //
 //	go test ./tokenstore/bolt -run TestFailedCalls -fail-runs 0 -timeout 1h -v
 func TestFailedCalls(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Fatalf("%v: install strace, which makes system calls fail", err)
+		t.Fatalf("%v: install strace, which this test needs to make system calls fail", err)
 	}
 	probe := exec.CommandContext(t.Context(), strace, "-f", "-qq", "--seccomp-bpf", "-e", "inject=fsync:error=EIO",
 		strace, "-V")
 	if out, err := probe.CombinedOutput(); err != nil {
-		t.Skipf("strace can't trace a process here: %v: %s", err, out)
+		t.Skipf("strace can't trace processes here: %v: %s", err, out)
 	}
 	for _, fail := range failedCalls {
 		t.Run(fail.String(), func(t *testing.T) {
@@ -95,7 +96,7 @@ func testFailedCall(t *testing.T, strace string, fail failedCall) {
 		content, err = os.ReadFile(store)
 		check(t, err)
 	}
-	// run returns how many calls there were, and the numbers of those that failed.
+	// run returns the number of calls in a run, and the numbers of those that failed.
 	run := func(n int) (total int, hit []int) {
 		r := &failRun{failedCall: fail, dir: t.TempDir(), model: cloneModel(t, spec.Model), content: content}
 		for _, call := range r.run(t, strace, n) {
@@ -125,8 +126,8 @@ func testFailedCall(t *testing.T, strace string, fail failedCall) {
 			failed[number] = true
 		}
 	}
-	t.Logf("%d calls failed; a run without a fault makes %d", len(failed), total)
+	t.Logf("%d of %d calls failed", len(failed), total)
 	if len(failed) == 0 {
-		t.Error("no call fails, so nothing is tested")
+		t.Error("no call failed, so the test is void")
 	}
 }

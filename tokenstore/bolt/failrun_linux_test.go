@@ -14,15 +14,15 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// failRun is a run of the script in which a call fails.
+// failRun is a run of the script in which a system call fails.
 type failRun struct {
 	failedCall
 	dir string
-	// model is what is known of the tokens, content the store before the run, if there is
-	// one.
+	// model is the model of the tokens. content is the store before the run, or nil if there
+	// is none.
 	model   *backendtest.Model
 	content []byte
-	// problems is what was wrong.
+	// problems describes what went wrong.
 	problems []string
 }
 
@@ -37,10 +37,11 @@ func (r *failRun) problem(when string, found ...backendtest.Violation) {
 	}
 }
 
-// failDeadline is how long a run may take at most.
+// failDeadline is the maximum duration of a run.
 const failDeadline = 2 * time.Minute
 
-// run lets the n-th call fail, or none if n is 0, and returns what strace has logged.
+// run runs the script with the n-th call failing, or none if n is 0, and returns the calls
+// that strace logged.
 func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	t.Helper()
 	if r.content != nil {
@@ -67,10 +68,10 @@ func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	check(t, c.Start())
 	watchdog := time.AfterFunc(failDeadline, func() { _ = c.Process.Kill() })
 	if err := c.Wait(); err != nil {
-		r.problems = append(r.problems, fmt.Sprintf("the process ended: %v: %s", err, c.firstLine()))
+		r.problems = append(r.problems, fmt.Sprintf("the process failed: %v: %s", err, c.firstLine()))
 	}
 	if !watchdog.Stop() {
-		r.problems = append(r.problems, "the process hangs")
+		r.problems = append(r.problems, "the process hung")
 	}
 	calls, err := readStrace(log)
 	check(t, err)
@@ -81,7 +82,7 @@ func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	return calls
 }
 
-// checkEnd opens the store that the process left.
+// checkEnd reads the results of the process and checks the store that it left.
 func (r *failRun) checkEnd(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(r.out())
@@ -94,23 +95,23 @@ func (r *failRun) checkEnd(t *testing.T) {
 		case end.Token != nil:
 			r.model.Learn(end.Token)
 		case end.Violation != nil:
-			r.problem("while it failed", *end.Violation)
+			r.problem("during the script", *end.Violation)
 		}
 	}
 	s, err := openModelStore(r.path(), testTime)
 	if err != nil {
-		r.problems = append(r.problems, "afterwards: "+err.Error())
+		r.problems = append(r.problems, "after the script: "+err.Error())
 		return
 	}
 	defer s.Close()
 	for _, violation := range r.model.Check(s) {
 		if violation.Kind != backendtest.UsageUnsaved || end.Done && !end.AtRisk {
-			r.problem("afterwards", violation)
+			r.problem("after the script", violation)
 		}
 	}
 }
 
-// cutPower looks at what is on the disk at each answer.
+// cutPower checks what is on the disk whenever the script reports a change.
 func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
 	t.Helper()
 	disk := diskModel{durable: slices.Clone(r.content)}
@@ -137,19 +138,18 @@ func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
 			disk.truncate(call.size)
 		}
 		if len(r.problems) > 0 {
-			return // the others follow from the first
+			return // further problems are consequences of the first
 		}
 	}
 }
 
-// changes reports whether a model learns more than a count from what is said of a token.
+// changes reports whether t tells the model more than a new count.
 func changes(m *backendtest.Model, t *backendtest.ModelToken) bool {
 	i := slices.IndexFunc(m.Tokens, func(known *backendtest.ModelToken) bool { return known.ID == t.ID })
 	return i < 0 || !slices.Equal(m.Tokens[i].States, t.States) || m.Tokens[i].Saved != t.Saved
 }
 
-// checkDurable opens the store as it is after a power cut, which the journal doesn't
-// survive.
+// checkDurable checks the store as it is after a power cut, without its journal.
 func (r *failRun) checkDurable(t *testing.T, m *backendtest.Model, content []byte) {
 	t.Helper()
 	path := filepath.Join(r.dir, "cut.db")

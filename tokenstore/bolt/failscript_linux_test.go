@@ -18,32 +18,33 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// failEnvironment is the job of a child whose system calls fail.
+// failEnvironment is the environment variable for runFailScript.
 const failEnvironment = "MOLLYGATE_TEST_FAIL"
 
 func init() { jobs[failEnvironment] = runFailScript }
 
-// failSpec is what such a child works with.
+// failSpec is the input of runFailScript.
 type failSpec struct {
 	Path  string
 	Model *backendtest.Model
 }
 
-// failLine is a line of its results. One of the fields is set.
+// failLine is a line of its output. It has one of the first three fields, or Done.
 type failLine struct {
-	// Token is what is known of a token from now on.
+	// Token is the new state of a token in the model.
 	Token *backendtest.ModelToken `json:",omitempty"`
-	// Violation is an answer that was wrong.
+	// Violation is a wrong result.
 	Violation *backendtest.Violation `json:",omitempty"`
-	// Refused is why the store can't be opened.
+	// Refused is the reason that the store can't be opened.
 	Refused string `json:",omitempty"`
-	// Done is set at the end, and AtRisk if what was counted would not survive a kill.
+	// Done is set in the last line, together with AtRisk if the counts would not survive a
+	// kill.
 	Done, AtRisk bool `json:",omitempty"`
 }
 
-// runFailScript opens a store and does all that writes to the disk: changes of tokens,
-// flushes, a backup, the growth of the file, and closing it. Each step that fails is retried
-// immediately: the answer must not rest on what the failed call left in memory.
+// runFailScript opens a store and does everything that writes to the disk: it changes tokens,
+// flushes, makes a backup, lets the file grow and closes the store. It retries a failed step
+// immediately: the result must not depend on what the failed call left in memory.
 func runFailScript(file string) int {
 	runtime.GOMAXPROCS(1) // strace counts the calls of each thread
 	var spec failSpec
@@ -70,7 +71,7 @@ func runFailScript(file string) int {
 		}
 	}
 	for range 20 {
-		if len(m.Tokens) < 7 { // it is a new store
+		if len(m.Tokens) < 7 { // the store is new
 			try(func() []backendtest.Violation { return m.Create(s, random) })
 		}
 	}
@@ -111,7 +112,7 @@ func runFailScript(file string) int {
 	return 0
 }
 
-// writeLine writes a line of the results by a system call that nothing else makes.
+// writeLine writes a line of output with writev, which nothing else calls.
 func writeLine(line failLine) {
 	text, err := json.Marshal(line)
 	must(err)
@@ -119,12 +120,12 @@ func writeLine(line failLine) {
 	must(err)
 }
 
-// randomGrants are scopes that no token of a Model has at first.
+// randomGrants has scopes that no new token of a Model has.
 var randomGrants = []string{"block:list"}
 
 func isUnavailable(v backendtest.Violation) bool { return v.Kind == backendtest.Unavailable }
 
-// backUp reads a backup and opens it.
+// backUp makes and reads a backup.
 func backUp(s *tokenstore.Store) []backendtest.Violation {
 	content, _, err := s.Backup()
 	if err != nil {
@@ -141,7 +142,8 @@ func backUp(s *tokenstore.Store) []backendtest.Violation {
 	return nil
 }
 
-// newFailSpec makes a store for such a child, in a file that has to grow soon.
+// newFailSpec creates a store for runFailScript, in a file without spare space that must soon
+// grow.
 func newFailSpec(path string) (spec failSpec, err error) {
 	s, err := openModelStore(path, testTime)
 	if err != nil {

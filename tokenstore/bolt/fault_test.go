@@ -16,8 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// within fails the test if f takes suspiciously long: a lock that a fault left
-// held would be waited for, for ever.
+// within fails the test if f hangs, for example because a fault left a lock held.
 func within(t *testing.T, what string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -31,12 +30,12 @@ func within(t *testing.T, what string, f func() error) error {
 	}
 }
 
-// TestTruncatedWhileOpen: the process lives, tokens in memory go on, everything
-// else is refused, and nothing more is written to the file (FT-21).
+// TestTruncatedWhileOpen verifies that the process survives a truncation of the file, that
+// tokens in memory stay valid, and that all other calls fail without writing to the file.
 func TestTruncatedWhileOpen(t *testing.T) {
 	t.Parallel()
-	// surprise says that the file is truncated between the look at its size and the
-	// access: bbolt meets the end of the file.
+	// surprise means that the file is truncated after its size was checked, so that bbolt
+	// accesses pages past the end of the file.
 	for _, surprise := range []bool{false, true} {
 		for _, size := range []int64{0, 1, 100, 4096, 8192, 8193, 12288, 65536, -1} {
 			t.Run(fmt.Sprintf("to %d, surprise %v", size, surprise), func(t *testing.T) {
@@ -63,7 +62,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				for round := range 2 {
 					if match, err := s.Authenticate(loaded.credential, testTime); err != nil ||
 						match.Status != token.StatusActive {
-						t.Errorf("a token in memory: %v, %v", match.Status, err)
+						t.Errorf("token in memory: %v, %v", match.Status, err)
 					}
 					for what, f := range map[string]func() error{
 						"a token that isn't in memory": func() error {
@@ -93,7 +92,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 							t.Errorf("%s: %v", what, err)
 						}
 						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
-							t.Errorf("%s: %v doesn't printLine what to do", what, err)
+							t.Errorf("%s: the error doesn't tell what to do: %v", what, err)
 						}
 					}
 					if surprise {
@@ -110,18 +109,18 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				if surprise {
 					return
 				}
-				// The lock is given back, so that a restored store can be opened.
+				// The lock must be released, so that a restored store can be opened.
 				check(t, errors.Join(os.Remove(path), os.Remove(path+journalSuffix)))
 				if err := within(t, "Open", func() error { return mustOpen(t, path).Close() }); err != nil {
-					t.Errorf("a new store: %v", err)
+					t.Errorf("new store: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// TestStuckReleasesLock: after a fault that left bbolt's own lock held, the
-// file can be opened again in this process.
+// TestStuckReleasesLock verifies that this process can open the file again after a fault has
+// left one of bbolt's locks held.
 func TestStuckReleasesLock(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -143,14 +142,14 @@ func TestStuckReleasesLock(t *testing.T) {
 		}
 	}
 	if !b.current.Load().stuck.Load() {
-		t.Fatal("bbolt isn't stuck, so nothing is tested")
+		t.Fatal("bbolt isn't stuck, so the test is void")
 	}
 	check(t, os.WriteFile(path, whole, 0o600))
 	check(t, within(t, "Close", b.Close))
 	mustOpen(t, path)
 }
 
-// TestConcurrentFaults: readers that meet the fault at once all come back.
+// TestConcurrentFaults verifies that concurrent readers that run into a fault all return.
 func TestConcurrentFaults(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -160,7 +159,7 @@ func TestConcurrentFaults(t *testing.T) {
 	for range 100 {
 		tokens = append(tokens, makeToken(t, s))
 	}
-	check(t, os.Truncate(path, 8192)) // the meta pages stay
+	check(t, os.Truncate(path, 8192)) // only the meta pages remain
 	b.current.Load().size.Store(0)
 	var readers sync.WaitGroup
 	for range 8 {
@@ -174,17 +173,17 @@ func TestConcurrentFaults(t *testing.T) {
 	}
 	check(t, within(t, "a reader", func() error { readers.Wait(); return nil }))
 	if b.current.Load().stuck.Load() {
-		t.Error("faults in the pages of tokens take the whole store away")
+		t.Error("faults in the pages of tokens made the whole store unusable")
 	}
 	check(t, within(t, "Close", b.Close))
 }
 
-// TestReplacedWhileOpen: what is written into a file that was moved away would be
-// lost, so it isn't (FT-22).
+// TestReplacedWhileOpen verifies that changes to a file that was moved away fail: they would
+// be lost.
 func TestReplacedWhileOpen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		take, giveBack func(t *testing.T, path string)
+		remove, putBack func(t *testing.T, path string)
 	}{
 		"moved away": {
 			func(t *testing.T, path string) { check(t, os.Rename(path, path+".old")) },
@@ -207,7 +206,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			tok, unused := makeToken(t, s), makeToken(t, s)
 			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)
-			c.take(t, path)
+			c.remove(t, path)
 			s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 			for what, err := range map[string]error{
 				"a deletion": s.Delete(tok.ID, token.AnyVersion, testActor), "usage": s.Flush(),
@@ -217,28 +216,28 @@ func TestReplacedWhileOpen(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			// Who has a token is served from the file that was.
+			// Tokens remain readable in the original file.
 			for _, credential := range []token.Credential{tok.credential, unused.credential} {
 				if match, err := s.Authenticate(credential, testTime); err != nil ||
 					match.Status != token.StatusActive {
 					t.Errorf("%v, %v", match.Status, err)
 				}
 			}
-			if c.giveBack == nil {
+			if c.putBack == nil {
 				return
 			}
-			c.giveBack(t, path)
+			c.putBack(t, path)
 			check(t, s.Flush())
 			check(t, s.Delete(unused.ID, token.AnyVersion, testActor))
 			if got, err := s.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
-				t.Errorf("at last %+v, %v", got.Usage, err)
+				t.Errorf("usage after the file was put back: %+v, %v", got.Usage, err)
 			}
 		})
 	}
 }
 
-// TestFailedCommit: a change that couldn't be written is in force nowhere, and the
-// next is written again.
+// TestFailedCommit verifies that a change that couldn't be written has no effect, neither in
+// memory nor in the file, and that later changes succeed.
 func TestFailedCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -252,7 +251,7 @@ func TestFailedCommit(t *testing.T) {
 		defer b.writing.Unlock()
 		b.current.Load().db.MaxSize = 0
 		if yes {
-			b.current.Load().db.MaxSize = 1 // no page more
+			b.current.Load().db.MaxSize = 1 // the file can't grow
 		}
 	}
 	full(true)
@@ -264,14 +263,14 @@ func TestFailedCommit(t *testing.T) {
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Fatalf("a full disk after %d tokens: %v", created, err)
+		t.Fatalf("full disk after %d tokens: %v", created, err)
 	}
 	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Errorf("a deletion: %v", err)
+		t.Errorf("deletion: %v", err)
 	} else if stored, storeErr := b.Token(tok.ID); (storeErr == nil) != (err != nil) {
-		t.Errorf("the deletion says %v, the file %v, %v", err, stored, storeErr)
+		t.Errorf("deletion: %v; token in the file: %v, %v", err, stored, storeErr)
 	} else if _, memoryErr := s.Authenticate(tok.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
-		t.Errorf("the file says %v, memory %v", storeErr, memoryErr)
+		t.Errorf("token in the file: %v; in memory: %v", storeErr, memoryErr)
 	}
 	s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 	full(false)
@@ -283,24 +282,24 @@ func TestFailedCommit(t *testing.T) {
 	b = mustOpen(t, path)
 	for _, token := range listed {
 		if _, err := b.Token(token.Token.ID); err != nil {
-			t.Errorf("a token that was listed: %v", err)
+			t.Errorf("listed token: %v", err)
 		}
 	}
 	if _, err := b.Token(again.ID); err != nil {
-		t.Errorf("the token made after the disk was full: %v", err)
+		t.Errorf("token created after the disk was full: %v", err)
 	}
 	checkConsistent(t, b)
 }
 
-// TestChangePanics: a fault in a change's own code ends neither the process nor
-// the store.
+// TestChangePanics verifies that a panic in a ChangeFunc crashes neither the process nor the
+// store.
 func TestChangePanics(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	s := openStore(t, b)
 	tok := makeToken(t, s)
 	err := within(t, "the change", func() error {
-		return change(b, tok.ID, func(*token.Token) { panic("a mistake") })
+		return change(b, tok.ID, func(*token.Token) { panic("a bug") })
 	})
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Errorf("got %v", err)
@@ -311,8 +310,7 @@ func TestChangePanics(t *testing.T) {
 	}
 }
 
-// checkConsistent holds the buckets against each other, and the file against
-// bbolt's own check.
+// checkConsistent verifies that the buckets agree with each other, and runs bbolt's own check.
 func checkConsistent(t testing.TB, b *Backend) {
 	t.Helper()
 	err := b.view(func(tx *bbolt.Tx) error {

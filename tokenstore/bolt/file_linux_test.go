@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// openFiles returns the descriptors of this process that are open on a file.
+// openFiles returns the paths of this process's file descriptors for a file.
 func openFiles(t *testing.T, path string) (found []string) {
 	t.Helper()
 	descriptors, err := filepath.Glob("/proc/self/fd/*")

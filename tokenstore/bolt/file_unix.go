@@ -50,7 +50,8 @@ func copyOwner(info fs.FileInfo, to *os.File) error {
 	return to.Chown(int(want.Uid), int(want.Gid))
 }
 
-// diskFree returns the number of bytes that can be written to dir's file system, or -1 if unknown.
+// diskFree returns the number of bytes that can be written to dir's file system, or -1 if
+// unknown.
 func diskFree(dir string) int64 {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {

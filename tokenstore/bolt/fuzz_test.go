@@ -12,12 +12,12 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// Lengths of bbolt's file format.
+// Lengths in bbolt's file format.
 const pageHeaderLength, metaLength = 16, 64
 
-// edits applies pairs of an offset and a byte, three bytes each, to a store's
-// file, and then cuts it off or lengthens it.
-func edits(whole, edit []byte, size uint32) []byte {
+// edited applies edits to the content of a store's file and truncates it to size. An edit is a
+// two-byte offset and the new byte.
+func edited(whole, edit []byte, size uint32) []byte {
 	content := bytes.Clone(whole)
 	for ; len(edit) >= 3; edit = edit[3:] {
 		content[int(binary.BigEndian.Uint16(edit))%len(content)] = edit[2]
@@ -28,7 +28,7 @@ func edits(whole, edit []byte, size uint32) []byte {
 	return content
 }
 
-// setChecksums puts the checksums of the meta pages right.
+// setChecksums sets correct checksums in the meta pages.
 func setChecksums(content []byte, pageSize int) {
 	for offset := 0; offset <= pageSize; offset += pageSize {
 		if meta := offset + pageHeaderLength; meta+metaLength <= len(content) {
@@ -39,8 +39,8 @@ func setChecksums(content []byte, pageSize int) {
 	}
 }
 
-// FuzzInspect edits a store's file and looks at it: that never ends the process,
-// and what is found good can be opened by bbolt and is left as it is.
+// FuzzInspect edits a store's file and inspects it. This must not crash the process or change
+// the file, and Open must succeed for a file found sound.
 func FuzzInspect(f *testing.F) {
 	const pageSize = 1024
 	path := newPath(f)
@@ -77,7 +77,7 @@ func FuzzInspect(f *testing.F) {
 	}
 	for _, key := range append(slices.Clone(metaKeys), formatKey, versionKey, transactionKey) {
 		for offset := range whole {
-			if bytes.HasPrefix(whole[offset:], key) { // in its name, and in its value
+			if bytes.HasPrefix(whole[offset:], key) { // edit the key and the value
 				f.Add(at(offset+len(key)-1, 'x'), all, true)
 				f.Add(at(offset+len(key), 0xff, 0xff), all, true)
 			}
@@ -87,7 +87,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add([]byte(nil), uint32(79), false)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, edit []byte, size uint32, right bool) {
-		content := edits(whole, edit, size)
+		content := edited(whole, edit, size)
 		if right {
 			setChecksums(content, pageSize)
 		}
@@ -114,7 +114,7 @@ func FuzzInspect(f *testing.F) {
 		if !bytes.Equal(after, content) {
 			t.Fatal("Inspect or Check changed the file")
 		}
-		// Whatever is in it, opening it is an error at most.
+		// Whatever the file contains, Open must return.
 		if b, err := Open(path); err == nil {
 			_ = b.Close()
 			if report, err := Check(path); err != nil || len(report.Problems) > 0 {

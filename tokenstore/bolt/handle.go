@@ -85,16 +85,16 @@ func boltOptions() *bbolt.Options {
 	}
 }
 
-// A full file doubles in size, within these limits. bbolt does the same if it maps no more than
-// the file.
+// A full file doubles in size, within these limits. bbolt does the same if it maps no more
+// than the file.
 const (
 	minAlloc = 256 << 10
 	maxAlloc = 16 << 20
 )
 
 // mmapSize returns how many bytes of address space to map for a file. It is generous because
-// remapping waits for all readers and blocks new ones (bbolt#498), while address space costs no
-// memory. On Windows, a mapping would extend the file to that size, so the result is 0.
+// remapping waits for all readers and blocks new ones (bbolt#498), while address space costs
+// no memory. On Windows, a mapping would extend the file to that size, so the result is 0.
 func mmapSize(size int64) int {
 	const gib = 1 << 30
 	if strconv.IntSize < 64 || runtime.GOOS == "windows" {

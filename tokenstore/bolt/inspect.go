@@ -52,8 +52,8 @@ func inspectContent(file *os.File) error {
 	return inspectSchema(content)
 }
 
-// inspectSchema is checkSchema for a file that bbolt hasn't opened. bbolt stores the small meta
-// bucket inside the root page, where boltfile can read it.
+// inspectSchema is checkSchema for a file that bbolt hasn't opened. bbolt stores the small
+// meta bucket inside the root page, where boltfile can read it.
 func inspectSchema(content *boltfile.File) error {
 	if content.Err() != nil || formatDamaged(content) {
 		return nil // the file is damaged, and Open will rebuild it
@@ -76,7 +76,8 @@ func fileError(err error) error {
 	return err
 }
 
-// inspectPath checks what is at path before it is opened: opening a FIFO would wait for a writer.
+// inspectPath checks what is at path before it is opened: opening a FIFO would wait for a
+// writer.
 func inspectPath(path string) error {
 	info, err := os.Stat(path)
 	switch {

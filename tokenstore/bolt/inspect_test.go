@@ -14,8 +14,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestRefusedFiles: everything that isn't a store of this version is refused, with
-// a word of its own, and left as it is (FT-25).
+// TestRefusedFiles verifies that Inspect and Open refuse any file that isn't a store of this
+// version with a specific error, and don't change it.
 func TestRefusedFiles(t *testing.T) {
 	t.Parallel()
 	write := func(content string) func(*testing.T, string) {
@@ -60,17 +60,17 @@ func TestRefusedFiles(t *testing.T) {
 	version := func(v []byte) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, v) }
 	}
-	const foreign, notOurs = "bbolt database of another program", "not a token store"
+	const foreign, notBolt = "bbolt database of another program", "not a token store"
 	for name, c := range map[string]struct {
-		make func(*testing.T, string)
-		says string
+		create func(*testing.T, string)
+		want   string
 	}{
 		"empty":            {write(""), "is empty"},
-		"one byte":         {write("x"), notOurs},
-		"text":             {write(strings.Repeat("tokens\n", 5000)), notOurs},
-		"zeros":            {write(strings.Repeat("\x00", 1<<16)), notOurs},
-		"random":           {write(string(random)), notOurs},
-		"another database": {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notOurs},
+		"one byte":         {write("x"), notBolt},
+		"text":             {write(strings.Repeat("tokens\n", 5000)), notBolt},
+		"zeros":            {write(strings.Repeat("\x00", 1<<16)), notBolt},
+		"random":           {write(string(random)), notBolt},
+		"another database": {write("SQLite format 3\x00" + strings.Repeat("\x00", 1<<15)), notBolt},
 		"directory":        {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
 		"link to a device": {func(t *testing.T, path string) { check(t, os.Symlink(os.DevNull, path)) },
 			"not a regular file"},
@@ -80,7 +80,8 @@ func TestRefusedFiles(t *testing.T) {
 		"foreign, 16 KiB":   {database(1<<14, bucket("acme", "nonces")), foreign},
 		"foreign, large":    {database(0, bucket(many...)), foreign},
 		"foreign, meta too": {database(0, bucket("meta", "tokens")), foreign},
-		"newer version":     {ours(version([]byte{0, 0, 0, 2})), "schema version 2, but this Mollygate supports version 1"},
+		"newer version": {ours(version([]byte{0, 0, 0, 2})),
+			"schema version 2, but this Mollygate supports version 1"},
 		"version 0":         {ours(version([]byte{0, 0, 0, 0})), "schema version 0"},
 		"highest version":   {ours(version([]byte{255, 255, 255, 255})), "schema version 4294967295"},
 		"damaged meta page": {damagedMeta, "the file is damaged: one of its two meta pages is invalid"},
@@ -88,7 +89,7 @@ func TestRefusedFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
-			c.make(t, path)
+			c.create(t, path)
 			before := files(t, filepath.Dir(path))
 			for verb, f := range map[string]func(string) error{
 				"Inspect": Inspect,
@@ -101,13 +102,13 @@ func TestRefusedFiles(t *testing.T) {
 				},
 			} {
 				err := f(path)
-				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.says) ||
+				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.want) ||
 					!strings.Contains(err.Error(), path) {
-					t.Errorf("%s: %v, want %q", verb, err, c.says)
+					t.Errorf("%s: %v, want %q", verb, err, c.want)
 				}
 			}
 			if !maps.Equal(before, files(t, filepath.Dir(path))) {
-				t.Error("the file was changed, or another was made")
+				t.Error("the file was changed or another file was created")
 			}
 		})
 	}
@@ -120,7 +121,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// damagedMeta makes a store whose first meta page has another transaction.
+// damagedMeta creates a store with a wrong transaction number in its first meta page.
 func damagedMeta(t *testing.T, path string) {
 	t.Helper()
 	makeStore(t, path, 0, createSchema)
@@ -130,7 +131,7 @@ func damagedMeta(t *testing.T, path string) {
 	check(t, os.WriteFile(path, raw, 0o600))
 }
 
-// TestMissing: where no store can be made that is said beforehand.
+// TestMissing verifies that Inspect reports whether a missing store can be created.
 func TestMissing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -145,14 +146,13 @@ func TestMissing(t *testing.T) {
 		}
 		if !possible {
 			if _, err := Open(path); err == nil {
-				t.Errorf("%s was made", path)
+				t.Errorf("%s was created", path)
 			}
 		}
 	}
 }
 
-// TestTruncated cuts a store off at every size that has ended a process before
-// (FT-20).
+// TestTruncated truncates a store to sizes with which bbolt would crash the process.
 func TestTruncated(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -177,25 +177,24 @@ func TestTruncated(t *testing.T) {
 			path := newPath(t)
 			check(t, os.WriteFile(path, whole[:size], 0o600))
 			before := files(t, filepath.Dir(path))
-			says := fmt.Sprintf(
-				"it has %d bytes and %d pages of 4096 are expected; run caddy api-token repair, or restore a backup",
-				size, used/4096)
+			want := fmt.Sprintf("it has %d bytes, but should have %d pages of 4096 bytes; "+
+				"run caddy api-token repair, or restore a backup", size, used/4096)
 			switch {
 			case size == 0:
-				says = "is empty: restore a backup"
+				want = "is empty: restore a backup"
 			case size < 80:
-				says = "restore a backup"
+				want = "restore a backup"
 			}
 			_, err := Open(path)
-			if err == nil || !strings.Contains(err.Error(), says) {
-				t.Errorf("got %v, want %q", err, says)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
 			}
 			if !maps.Equal(before, files(t, filepath.Dir(path))) {
-				t.Error("the file was changed, or another was made")
+				t.Error("the file was changed or another file was created")
 			}
 		})
 	}
-	t.Run("what isn't used", func(t *testing.T) {
+	t.Run("unused part", func(t *testing.T) {
 		t.Parallel()
 		path := newPath(t)
 		check(t, os.WriteFile(path, whole[:used], 0o600))
@@ -203,7 +202,7 @@ func TestTruncated(t *testing.T) {
 	})
 }
 
-// TestInspectDuringCommits looks at a file that is being written all the time.
+// TestInspectDuringCommits inspects a file during continuous writes.
 func TestInspectDuringCommits(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFIFO: opening one would wait for who writes into it.
+// TestFIFO verifies that a FIFO is refused: opening it would wait for a writer.
 func TestFIFO(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

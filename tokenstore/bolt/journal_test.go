@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// used returns a token's totals, and how many allowed requests its series has.
+// used returns a token's totals and the number of allowed requests in its series.
 func used(t testing.TB, s *tokenstore.Store, id token.ID) (usage tokenstore.Usage, series uint64) {
 	t.Helper()
 	found, err := s.Get(id)
@@ -33,8 +34,8 @@ func authenticate(t testing.TB, s *tokenstore.Store, token testToken) tokenstore
 	return match
 }
 
-// TestJournalFile: the file exists while the store is open, only its owner can read it,
-// and its header is left when all is saved.
+// TestJournalFile verifies that the journal exists while the store is open, that only its
+// owner can read it, and that only its header remains when all counts are saved.
 func TestJournalFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -44,14 +45,14 @@ func TestJournalFile(t *testing.T) {
 	info, err := os.Stat(path + journalSuffix)
 	check(t, err)
 	if info.Mode() != fileMode {
-		t.Errorf("%v", info.Mode())
+		t.Errorf("mode %v, want %v", info.Mode(), fs.FileMode(fileMode))
 	}
 	check(t, s.Close())
 	if info, err := os.Stat(path + journalSuffix); err != nil || info.Size() > 4096 {
 		t.Errorf("after Close: %v, %v", info, err)
 	}
 	check(t, os.Remove(path+journalSuffix))
-	// Checking makes none.
+	// Check must not create a journal.
 	if _, err := Check(path); err != nil {
 		t.Error(err)
 	}
@@ -60,8 +61,9 @@ func TestJournalFile(t *testing.T) {
 	}
 }
 
-// TestOlderStore: an older copy in the place of the store is refused, after a kill as after
-// a close, until it is restored or the journal is removed. So is a missing store.
+// TestOlderStore verifies that an older copy of the store is refused, after a kill as well as
+// after a close, until it is restored or the journal is removed. The same applies to a missing
+// store.
 func TestOlderStore(t *testing.T) {
 	t.Parallel()
 	open := func(path string) error {
@@ -97,7 +99,7 @@ func TestOlderStore(t *testing.T) {
 			}
 		}
 		check(t, os.Remove(path))
-		if err := open(path); err == nil || !strings.Contains(err.Error(), path+journalSuffix+" is there") {
+		if err := open(path); err == nil || !strings.Contains(err.Error(), path+journalSuffix+" exists") {
 			t.Errorf("killed %v: a missing store: %v", killed, err)
 		}
 		_, err = Restore(backup, path, testTime)
@@ -109,8 +111,8 @@ func TestOlderStore(t *testing.T) {
 	}
 }
 
-// TestRestoreWithJournal: a restored backup doesn't get what was counted after it was
-// taken, and the store that it replaces keeps its journal.
+// TestRestoreWithJournal verifies that a restored backup doesn't get counts from after the
+// backup, and that the replaced store keeps its journal.
 func TestRestoreWithJournal(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -128,16 +130,16 @@ func TestRestoreWithJournal(t *testing.T) {
 	for path, want := range map[string]uint64{killed: 1, kept: 2} {
 		again := openStore(t, mustOpen(t, path))
 		if got, series := used(t, again, token.ID); got.Allowed != want || series != want {
-			t.Errorf("%s: %d, %d in the series, want %d", path, got.Allowed, series, want)
+			t.Errorf("%s: %d in the totals and %d in the series, want %d", path, got.Allowed, series, want)
 		}
 		check(t, again.Close())
 	}
 	if _, err := os.Stat(kept + journalSuffix); err != nil {
-		t.Errorf("the journal of the store that was replaced: %v", err)
+		t.Errorf("the journal of the replaced store: %v", err)
 	}
 }
 
-// TestJournalOfLink: a store that is opened by a link has its journal where a restore
+// TestJournalOfLink verifies that a store opened through a link has its journal where Restore
 // finds it.
 func TestJournalOfLink(t *testing.T) {
 	t.Parallel()

@@ -9,23 +9,23 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-var kills = flag.Int("kills", 12, "how often TestKill kills a process")
+var kills = flag.Int("kills", 12, "number of times that TestKill kills a process")
 
-// killEnvironment is the job of a child that works until it is killed.
+// killEnvironment is the environment variable for workUntilKilled.
 const killEnvironment = "MOLLYGATE_TEST_KILL"
 
 func init() { jobs[killEnvironment] = workUntilKilled }
 
-// killSpec is a store and what is known of its tokens. Each of the models works in a
-// goroutine of its own, so that changes share commits.
+// killSpec is a store and models of its tokens. Each model works in its own goroutine, so that
+// changes share commits.
 type killSpec struct {
 	Path   string
 	Seed   uint64
 	Models []*backendtest.Model
 }
 
-// killLine is what a child says: that it begins to open the store, what is known of a
-// token from now on, or what was wrong.
+// killLine is a line of a child's output: that it is about to open the store, the new state of
+// a token, or a violation.
 type killLine struct {
 	Opens     bool                    `json:",omitempty"`
 	Model     int                     `json:",omitempty"`
@@ -33,7 +33,7 @@ type killLine struct {
 	Violation string                  `json:",omitempty"`
 }
 
-// workUntilKilled is the job of a child.
+// workUntilKilled opens a store and makes random changes until the process is killed.
 func workUntilKilled(file string) int {
 	var spec killSpec
 	readSpec(file, &spec)
@@ -59,9 +59,9 @@ func workUntilKilled(file string) int {
 	return 0
 }
 
-// TestKill kills a process that works with a store at random moments. All that was
-// acknowledged, and each request that was counted, is in the store that the next process
-// opens. For many kills:
+// TestKill kills a process that works with a store at random times. All acknowledged changes
+// and all counted requests must be in the store when the next process opens it. To test many
+// kills:
 //
 //	go test ./tokenstore/bolt -run TestKill -kills 1000 -timeout 1h -v
 func TestKill(t *testing.T) {
@@ -76,19 +76,19 @@ func TestKill(t *testing.T) {
 		spec.Seed = uint64(round)
 		left := random.IntN(300)
 		if random.IntN(4) == 0 {
-			left = 0 // it is killed while it opens the store
+			left = 0 // kill it while it opens the store
 		}
 		changes += spec.round(t, left)
 		spec.check(t, random.IntN(2) == 0)
 		if t.Failed() {
-			t.Fatalf("in round %d, killed after %d lines", round, left)
+			t.Fatalf("round %d, killed after %d lines", round, left)
 		}
 	}
 	t.Logf("%d kills, %d reports of changes", *kills, changes)
 }
 
-// round lets a child work until it has printed that many lines, kills it, and returns how many
-// lines there were in all.
+// round runs a child, kills it after the given number of lines, and returns the total number
+// of lines that it printed.
 func (spec *killSpec) round(t *testing.T, left int) (lines int) {
 	t.Helper()
 	c := startChild(t, killEnvironment, spec)
@@ -105,13 +105,13 @@ func (spec *killSpec) round(t *testing.T, left int) (lines int) {
 	}
 	_ = c.Wait()
 	if c.stderr.Len() > 0 {
-		t.Errorf("the process said %s", c.firstLine())
+		t.Errorf("the process wrote to its standard error: %s", c.firstLine())
 	}
 	return lines
 }
 
-// check opens the store that the killed process has left, or a copy, so that the next
-// process begins with what the kill has left too.
+// check checks the store that the killed process left. If onCopy is set, it checks a copy, so
+// that the next process also starts with the state after the kill.
 func (spec *killSpec) check(t *testing.T, onCopy bool) {
 	t.Helper()
 	path := spec.Path

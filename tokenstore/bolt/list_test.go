@@ -29,8 +29,8 @@ func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *toke
 	return tok
 }
 
-// TestListDamaged: a token that can't be read is listed as damaged, and an entry at a
-// wrong place is skipped.
+// TestListDamaged verifies that List returns tokens that can't be read as damaged, and skips
+// index entries at wrong positions.
 func TestListDamaged(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))

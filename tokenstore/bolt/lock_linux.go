@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlock releases the file's lock. Closing the file doesn't release it while the file is mapped.
+// unlock releases the file's lock. Closing the file doesn't release it while the file is
+// mapped.
 func unlock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_UN)
 }
@@ -49,8 +50,9 @@ func lockHolder(path string) int {
 // lockRetry is the time between attempts to get a lock that another process holds.
 const lockRetry = 50 * time.Millisecond
 
-// lockFile locks a file with flock, as bbolt does; when bbolt later locks the same open file, it
-// succeeds immediately. lockFile waits up to lockTimeout while another process holds the lock.
+// lockFile locks a file with flock, as bbolt does; when bbolt later locks the same open file,
+// it succeeds immediately. lockFile waits up to lockTimeout while another process holds the
+// lock.
 func lockFile(file *os.File) error {
 	for begun := time.Now(); ; time.Sleep(lockRetry) {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// startHolder starts a process that has the store open.
+// startHolder starts a process that holds the store open.
 func startHolder(t *testing.T, path string) (holder *exec.Cmd, end func()) {
 	t.Helper()
 	program, err := os.Executable()
@@ -26,7 +26,7 @@ func startHolder(t *testing.T, path string) (holder *exec.Cmd, end func()) {
 	check(t, holder.Start())
 	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })
 	if line, err := bufio.NewReader(output).ReadString('\n'); line != "open\n" {
-		t.Fatalf("the other process says %q, %v", line, err)
+		t.Fatalf("the other process printed %q, %v", line, err)
 	}
 	return holder, func() {
 		_ = input.Close()
@@ -34,12 +34,12 @@ func startHolder(t *testing.T, path string) (holder *exec.Cmd, end func()) {
 	}
 }
 
-// TestLocked: a store that another process has open is left alone, within seconds
-// and with a word about who has it (FT-18); it is free at once when that process
-// is killed (FT-19).
+// TestLocked verifies that opening a store that another process has open fails within seconds,
+// with an error that names the process, and succeeds immediately after that process ends or is
+// killed.
 func TestLocked(t *testing.T) {
 	t.Parallel()
-	for name, killed := range map[string]bool{"the other ends": false, "the other is killed": true} {
+	for name, killed := range map[string]bool{"exit": false, "kill": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
@@ -55,18 +55,18 @@ func TestLocked(t *testing.T) {
 				t.Fatalf("Open: %v", err)
 			}
 			if took < lockTimeout/2 || took > 3*lockTimeout {
-				t.Errorf("it took %s to printLine so", took)
+				t.Errorf("Open failed after %s, want about %s", took, lockTimeout)
 			}
 			for _, word := range []string{path, "caddy reload", "another running Caddy", "its own store file"} {
 				if !strings.Contains(err.Error(), word) {
-					t.Errorf("%q doesn't printLine %q", err, word)
+					t.Errorf("the error %q doesn't contain %q", err, word)
 				}
 			}
-			// Where the kernel tells, it tells of the right process.
+			// If the kernel lists the process, it must be the right one.
 			if locked.PID != 0 &&
 				(locked.PID != holder.Process.Pid ||
 					!strings.Contains(err.Error(), fmt.Sprint("process ", locked.PID))) {
-				t.Errorf("process %d has it, said is %d", holder.Process.Pid, locked.PID)
+				t.Errorf("PID = %d, want %d; error: %v", locked.PID, holder.Process.Pid, err)
 			}
 			if killed {
 				check(t, holder.Process.Kill())
@@ -77,15 +77,15 @@ func TestLocked(t *testing.T) {
 			start = time.Now()
 			b := mustOpen(t, path)
 			if took := time.Since(start); took > lockTimeout/2 {
-				t.Errorf("a free store takes %s to open", took)
+				t.Errorf("opening an unlocked store took %s", took)
 			}
 			makeToken(t, openStore(t, b))
 		})
 	}
 }
 
-// TestLockedBySameProcess: a store can't be opened twice in one process either, and is
-// free when it is closed.
+// TestLockedBySameProcess verifies that a process can't open a store twice, and that closing
+// the store unlocks it.
 func TestLockedBySameProcess(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -95,9 +95,9 @@ func TestLockedBySameProcess(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if runtime.GOOS == "linux" && locked.PID != 0 && locked.PID != os.Getpid() {
-		t.Errorf("process %d has it, said is %d", os.Getpid(), locked.PID)
+		t.Errorf("PID = %d, want %d", locked.PID, os.Getpid())
 	}
-	// Who waits for a store that is just being closed gets it.
+	// An Open that waits while the store is being closed succeeds.
 	opened := make(chan error)
 	go func() {
 		again, err := Open(path)

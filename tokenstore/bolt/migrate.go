@@ -17,13 +17,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Before it had the usage journal, Mollygate counted requests in a memory-mapped file. Open adds
-// the counts that a killed process of such a version has left there.
+// Before it had the usage journal, Mollygate counted requests in a memory-mapped file. Open
+// adds the counts that a killed process of such a version has left there.
 //
 // The file is a header and slots of equal length, in the machine's byte order. A slot holds a
 // token's ID, a checksum of the ID, and the current and the last saved value of three numbers:
-// allowed requests, denied requests and the time of the last use in microseconds. Each number is
-// multiplied by counterFactor; one that isn't a multiple of it is damaged.
+// allowed requests, denied requests and the time of the last use in microseconds. Each number
+// is multiplied by counterFactor; one that isn't a multiple of it is damaged.
 const (
 	countersSuffix = ".counters"
 	countersHeader = "mollygate counts"
@@ -60,7 +60,8 @@ func readCounters(store string) ([]byte, error) {
 	return content, nil
 }
 
-// migrateCounters adds the unsaved counts in the counters file to the usage, and removes the file.
+// migrateCounters adds the unsaved counts in the counters file to the usage, and removes the
+// file.
 func migrateCounters(b *Backend) error {
 	content, err := readCounters(b.path)
 	if content == nil {
@@ -110,8 +111,8 @@ func readCounter(slot []byte) (c counter, ok bool) {
 // outcomeUnknown is the outcome of refused requests of which only the number is known.
 const outcomeUnknown = "unknown"
 
-// addCounter adds the unsaved counts of a slot to the usage. It attributes them to the scope of
-// the last use, because that version saved any other within a second.
+// addCounter adds the unsaved counts of a slot to the usage. It attributes them to the scope
+// of the last use, because that version saved any other within a second.
 func addCounter(tx *bbolt.Tx, c counter) error {
 	saved, _ := savedUsage(tx, c.id) // zero if it can't be read
 	if unread := tx.Bucket(unreadBucket); unread != nil {
@@ -136,7 +137,8 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 	return addUsage(tx, c.id, more)
 }
 
-// lastScope returns the scope of a token's last use, which that version stored in usage records.
+// lastScope returns the scope of a token's last use, which that version stored in usage
+// records.
 func lastScope(tx *bbolt.Tx, id token.ID) (scope string) {
 	const field protowire.Number = 13
 	record := tx.Bucket(usageBucket).Get(id[:])

@@ -13,15 +13,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// modelStore returns a store for a model: its time stands still and it saves nothing in
-// the background.
+// modelStore returns a store for a model, with a stopped clock and without background flushes.
 func modelStore(b tokenstore.Backend, now time.Time) (*tokenstore.Store, error) {
 	return tokenstore.Open(b, tokenstore.Options{
 		Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1,
 	})
 }
 
-// openModelStore opens the file at path for a model.
+// openModelStore opens the store at path for a model.
 func openModelStore(path string, now time.Time) (*tokenstore.Store, error) {
 	b, err := Open(path)
 	if err != nil {
@@ -42,8 +41,8 @@ func cloneModel(t testing.TB, m *backendtest.Model) *backendtest.Model {
 	return clone
 }
 
-// TestModel tests the model: without a fault it finds nothing, and in an older file it
-// finds what is missing there.
+// TestModel tests the model itself: it finds no violations without faults, and each kind of
+// violation in an older copy of the store.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -68,7 +67,7 @@ func TestModel(t *testing.T) {
 	raw, err := os.ReadFile(older)
 	check(t, err)
 	check(t, os.WriteFile(path, raw, fileMode))
-	check(t, os.Remove(path+journalSuffix)) // which knows that the file is older
+	check(t, os.Remove(path+journalSuffix)) // it would reveal that the file is older
 	s, err = openModelStore(path, testTime)
 	check(t, err)
 	kinds := make(map[backendtest.ViolationKind]int)
@@ -81,13 +80,13 @@ func TestModel(t *testing.T) {
 		backendtest.Unlisted, backendtest.UsageLost,
 	} {
 		if kinds[kind] == 0 {
-			t.Errorf("an older file: no %q is found", kind)
+			t.Errorf("older file: found no %q", kind)
 		}
 	}
 }
 
-// TestModelUnknownOutcome tests that a model accepts either outcome of a change that
-// failed, until an answer shows which it is.
+// TestModelUnknownOutcome verifies that a model accepts either outcome of a failed change
+// until a result shows which it was.
 func TestModelUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -115,6 +114,6 @@ func TestModelUnknownOutcome(t *testing.T) {
 		t.Errorf("disabling: %v", found)
 	}
 	if found := m.Rotate(s, m.Tokens[0], 0); len(found) > 0 || len(m.Tokens[0].States) != 1 {
-		t.Errorf("a conflict shows that it is revoked: %v, %v", found, m.Tokens[0].States)
+		t.Errorf("after a conflict that shows the revocation: %v, %v", found, m.Tokens[0].States)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// open opens the file. It verifies every page before bbolt uses the file, and then the records,
-// and rebuilds the file if it finds damage.
+// open opens the file. It verifies every page before bbolt uses the file, and then the
+// records, and rebuilds the file if it finds damage.
 func (b *Backend) open() error {
 	file, err := lockPath(b.path)
 	if err != nil {
@@ -103,9 +103,9 @@ func structureFaults(structure *boltfile.Structure) (faults []string) {
 	return faults
 }
 
-// missingBuckets returns the required buckets that the root lacks. An optional bucket counts as
-// missing if the root has a bucket whose name differs from its name in one bit. Other unknown
-// buckets may have been added by a newer version.
+// missingBuckets returns the required buckets that the root lacks. An optional bucket counts
+// as missing if the root has a bucket whose name differs from its name in one bit. Other
+// unknown buckets may have been added by a newer version.
 func missingBuckets(content *boltfile.File) (missing [][]byte) {
 	for _, name := range append(slices.Clone(buckets), metaBucket) {
 		if !content.HasBucket(name) {

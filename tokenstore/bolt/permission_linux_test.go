@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asNobody runs f as a user who may do nothing special, also if the tests are
-// run by root.
+// asNobody runs f with the file access rights of an unprivileged user, even if root runs the
+// tests.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -34,8 +34,8 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// TestPermission: a file that can't be written to is refused with a word about
-// what to do (FT-16).
+// TestPermission verifies that a file that can't be written is refused with an error that says
+// what to do.
 func TestPermission(t *testing.T) {
 	path := newPath(t)
 	check(t, mustOpen(t, path).Close())
@@ -46,7 +46,7 @@ func TestPermission(t *testing.T) {
 	asNobody(t, func() {
 		for verb, err := range map[string]error{"Inspect": Inspect(path), "Open": openAndClose(path)} {
 			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) ||
-				!strings.Contains(err.Error(), "the right to read and write it") {
+				!strings.Contains(err.Error(), "let the user that Caddy runs as read and write it") {
 				t.Errorf("%s: %v", verb, err)
 			}
 		}

@@ -17,35 +17,34 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-var powerCuts = flag.Int("power-cuts", 1000, "how many states of the disk TestPowerCut opens")
+var powerCuts = flag.Int("power-cuts", 1000, "number of disk states that TestPowerCut opens")
 
-// diskSector is what a disk writes wholly or not at all.
+// diskSector is the number of bytes that a disk writes completely or not at all.
 const diskSector = 512
 
-// transaction is the file before and after a transaction, and what is known of the tokens.
+// transaction is the file before and after a transaction, with models of the tokens.
 type transaction struct {
 	name          string
 	before, after []byte
-	// during is what is known while the transaction is under way, done afterwards.
+	// during is the model during the transaction, done the model afterwards.
 	during, done *backendtest.Model
-	// journals are the journal at the end of the transaction before, and of this one.
+	// journals has the journal at the end of the previous transaction and of this one.
 	journals [2]journalImage
 }
 
-// journalImage has the sectors of a journal that are not all zeros, by their offset.
+// journalImage has the sectors of a journal that are not all zeros, by offset.
 type journalImage map[int][]byte
 
-// TestPowerCut opens the states that a power cut can leave: of what a transaction writes
-// before its first sync, any sectors may be on the disk and any may be missing; the sector
-// of the meta page comes after them. Of the journal, any sectors may be missing. For many
-// states:
+// TestPowerCut opens disk states that a power cut can leave. Any sector that a transaction
+// writes before its first sync may be on the disk or missing; the sector of the meta page is
+// written only afterwards. Any sector of the journal may be missing. To test many states:
 //
 //	go test ./tokenstore/bolt -run TestPowerCut -power-cuts 100000 -timeout 1h -v
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	const workers = 2
 	for _, pageSize := range []int{1024, 4096} {
-		t.Run(fmt.Sprintf("pages of %d", pageSize), func(t *testing.T) {
+		t.Run(fmt.Sprintf("page size %d", pageSize), func(t *testing.T) {
 			t.Parallel()
 			transactions := recordTransactions(t, pageSize)
 			for worker := range workers {
@@ -61,7 +60,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// recordTransactions works with a small store and records its transactions.
+// recordTransactions makes changes to a small store and records the transactions.
 func recordTransactions(t *testing.T, pageSize int) (transactions []*transaction) {
 	t.Helper()
 	path := newPath(t)
@@ -83,7 +82,7 @@ func recordTransactions(t *testing.T, pageSize int) (transactions []*transaction
 		if i > 0 {
 			tx.journals[0] = transactions[i-1].journals[1]
 		}
-		m.Report = func(*backendtest.ModelToken) { // the first report has both outcomes
+		m.Report = func(*backendtest.ModelToken) { // the first report allows both outcomes
 			if tx.name != "create" && tx.name != "flush" {
 				tx.during, m.Report = cloneModel(t, m), nil
 			}
@@ -149,20 +148,20 @@ func journalOf(t *testing.T, path string) journalImage {
 	return image
 }
 
-// powerCut opens states of a disk.
+// powerCut opens random disk states.
 type powerCut struct {
 	*rand.Rand
 	path string
 }
 
-// try opens one state that the transaction can leave.
+// try opens a state that a power cut during or after the transaction can leave.
 func (c *powerCut) try(t *testing.T, tx *transaction) {
 	t.Helper()
 	state, m, journals := tx.after, tx.done, slices.Clone(tx.journals[:])
 	what := "after " + tx.name
 	if c.IntN(8) > 0 {
 		state, m, what = c.torn(tx), tx.during, "during "+tx.name
-		// The number of the change is written to the journal when the store is on disk.
+		// The number of the change is written to the journal only after the store is on disk.
 		journals[1] = maps.Clone(journals[1])
 		journals[1][0] = journals[0][0]
 	}
@@ -177,15 +176,15 @@ func (c *powerCut) try(t *testing.T, tx *transaction) {
 	for _, violation := range found {
 		t.Errorf("%s: %+v", what, violation)
 	}
-	if len(found) > 0 { // kept with -artifacts
+	if len(found) > 0 { // saved for inspection with -artifacts
 		check(t, os.WriteFile(filepath.Join(t.ArtifactDir(), "state.db"), state, fileMode))
 	}
 }
 
-// torn returns a state of the disk before the transaction has written its meta page.
+// torn returns a disk state from before the transaction wrote its meta page.
 func (c *powerCut) torn(tx *transaction) []byte {
 	state := slices.Clone(tx.before)
-	if c.IntN(2) == 0 { // the file has grown already
+	if c.IntN(2) == 0 { // the file has already grown
 		state = append(state, make([]byte, max(0, len(tx.after)-len(state)))...)
 	}
 	keep := c.Float64()
@@ -197,14 +196,14 @@ func (c *powerCut) torn(tx *transaction) []byte {
 	return state
 }
 
-// isMeta reports whether a sector is the first of one of the two meta pages.
+// isMeta reports whether a sector is the first of a meta page.
 func isMeta(content []byte, offset int) bool {
 	const header = 16
 	pageSize := int(binary.NativeEndian.Uint32(content[header+8:]))
 	return offset == 0 || offset == pageSize
 }
 
-// checkJournal is checkAfterCut with a journal of which only some sectors were written.
+// checkJournal is like checkAfterCut, but with a partially written journal.
 func (c *powerCut) checkJournal(t *testing.T, journals []journalImage, m *backendtest.Model) []backendtest.Violation {
 	t.Helper()
 	content := make([]byte, 0)

@@ -57,8 +57,8 @@ func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 	return key != nil && isDayBefore(keep.Hours)(key)
 }
 
-// isBefore returns a function that reports whether the time at the start of a key is before t. It
-// returns true for keys that are too short.
+// isBefore returns a function that reports whether the time at the start of a key is before t.
+// It returns true for keys that are too short.
 func isBefore(t time.Time) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) < orderTimeLength || keyTime(key).Before(t) }
 }
@@ -67,8 +67,8 @@ func isDayBefore(day tokenstore.Day) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) != dayKeyLength || keyDay(key) < day }
 }
 
-// prune deletes the oldest entries of a bucket while expired returns true, up to pruneLimit. Unless
-// onDelete is nil, prune calls it with the key of each.
+// prune deletes the oldest entries of a bucket while expired returns true, up to pruneLimit.
+// Unless onDelete is nil, prune calls it with the key of each.
 func prune(tx *bbolt.Tx, name []byte, expired func(key []byte) bool, onDelete func(key []byte) error) error {
 	bucket := tx.Bucket(name)
 	var keys [][]byte // deleted later, as deleting would disturb the cursor
@@ -95,7 +95,8 @@ func firstWithHours(tx *bbolt.Tx) []byte {
 	return key
 }
 
-// seekAfter moves the cursor to the first entry whose key is greater than after, and returns it.
+// seekAfter moves the cursor to the first entry whose key is greater than after, and returns
+// it.
 func seekAfter(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 	key, value = cursor.Seek(after)
 	if key != nil && bytes.Equal(key, after) {

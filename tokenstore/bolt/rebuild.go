@@ -27,10 +27,10 @@ type Losses struct {
 
 // A rebuilder copies a damaged file. It reads the buckets whose trees are sound in key order.
 // For the others, it sorts the records found in the pages that are not free (see
-// [boltfile.Structure.Salvage]). If a write of a page was lost, the page has its earlier content,
-// so a valid record may be outdated. The rebuilder therefore copies a token only if an entry of
-// the bucket digests has the checksum of its record. Of two usage records of a token, it copies
-// the one with the larger count.
+// [boltfile.Structure.Salvage]). If a write of a page was lost, the page has its earlier
+// content, so a valid record may be outdated. The rebuilder therefore copies a token only if
+// an entry of the bucket digests has the checksum of its record. Of two usage records of a
+// token, it copies the one with the larger count.
 //
 // It recreates the sort orders and the digest entries from the tokens.
 type rebuilder struct {
@@ -108,8 +108,8 @@ func (d damagedTokens) has(id token.ID) bool {
 	return found
 }
 
-// tokens copies the tokens whose checksum is in a digest entry. It adds all other tokens that it
-// finds any trace of as damaged tokens.
+// tokens copies the tokens whose checksum is in a digest entry. It adds all other tokens that
+// it finds any trace of as damaged tokens.
 func (r *rebuilder) tokens() error {
 	sums, outdated, err := r.digestSums()
 	if err != nil {
@@ -375,9 +375,9 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 	return n
 }
 
-// copyRecords copies records of tokens, whose keys have the given length and end with the token's
-// ID. better reports whether a record replaces the record before, which is nil or has the same
-// key. If the record is damaged, better describes the loss.
+// copyRecords copies records of tokens, whose keys have the given length and end with the
+// token's ID. better reports whether a record replaces the record before, which is nil or has
+// the same key. If the record is damaged, better describes the loss.
 func (r *rebuilder) copyRecords(bucket []byte, length int,
 	better func(key, value, before []byte) (bool, string)) error {
 	var readErr error
@@ -510,7 +510,8 @@ func (r *rebuilder) meta() error {
 			}
 		}
 		if bytes.Equal(key, recordedKey) {
-			// With an outdated time and a wrong clock, expired tokens would become valid again.
+			// With an outdated time and a wrong clock, expired tokens would become valid
+			// again.
 			if recorded, err := decodeTime(value); err != nil || recorded.Before(r.newest) {
 				value = encodeTime(r.newest)
 			}

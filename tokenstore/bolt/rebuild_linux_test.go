@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// filledStore makes a closed store with tokens, half of them used, and returns them.
+// filledStore creates and closes a store with n tokens, half of them used.
 func filledStore(t *testing.T, n int) (path string, tokens []testToken) {
 	t.Helper()
 	path = newPath(t)
@@ -47,7 +47,7 @@ func damageLeaf(t *testing.T, path string, bucket []byte) {
 	var page int
 	check(t, db.View(func(tx *bbolt.Tx) error {
 		if tx.Bucket(bucket).Root() == 0 {
-			t.Fatalf("%s has no page of its own", bucket)
+			t.Fatalf("bucket %s has no pages of its own", bucket)
 		}
 		for page = int(tx.Bucket(bucket).Root()); ; {
 			info, err := tx.Page(page)
@@ -66,7 +66,7 @@ func damageLeaf(t *testing.T, path string, bucket []byte) {
 	check(t, err)
 }
 
-// firstChild returns the page that the first entry of a branch page leads to.
+// firstChild returns the page that the first entry of a branch page refers to.
 func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	t.Helper()
 	file, err := os.Open(path)
@@ -78,8 +78,8 @@ func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	return nativeUint64(number)
 }
 
-// TestDamagedBucket: whichever bucket a page of is damaged, tokens can be revoked, disabled
-// and deleted, usage is saved, and what was lost is reported once.
+// TestDamagedBucket damages a page of each bucket in turn. Tokens can still be revoked,
+// disabled and deleted, usage is saved, and the loss is reported once.
 func TestDamagedBucket(t *testing.T) {
 	t.Parallel()
 	for _, bucket := range buckets {
@@ -102,7 +102,7 @@ func TestDamagedBucket(t *testing.T) {
 			for i, tok := range tokens {
 				if used, _, err := b.Usage(tok.ID, 0, 0); err != nil || string(bucket) == "usage" && i%2 == 0 &&
 					used.Allowed == 0 {
-					t.Errorf("token %s: usage %+v, %v", tok.ID, used, err) // its days have it
+					t.Errorf("token %s: usage %+v, %v", tok.ID, used, err) // restored from day records
 				}
 				match, err := s.Authenticate(tok.credential, testTime)
 				switch {
@@ -113,7 +113,7 @@ func TestDamagedBucket(t *testing.T) {
 					}
 					check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 					if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, tokenstore.ErrNotFound) {
-						t.Errorf("a damaged token that was deleted: %v", err)
+						t.Errorf("a deleted damaged token: %v", err)
 					}
 					continue
 				case err != nil:
@@ -132,7 +132,7 @@ func TestDamagedBucket(t *testing.T) {
 			}
 			if damaged != health.Damaged ||
 				(damaged > 0) != (string(bucket) == "tokens" || string(bucket) == "digests") {
-				t.Errorf("%d tokens are damaged, and %d by the health", damaged, health.Damaged)
+				t.Errorf("%d tokens are damaged, Health reports %d", damaged, health.Damaged)
 			}
 			check(t, s.Flush())
 			entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 1000})
@@ -142,7 +142,7 @@ func TestDamagedBucket(t *testing.T) {
 				actions[entry.Action]++
 			}
 			if actions["repair"] != 1 || actions["revoke"] < 40 {
-				t.Errorf("the audit has %v", actions)
+				t.Errorf("the audit log has %v", actions)
 			}
 			check(t, s.Close())
 			checkRepaired(t, path)
@@ -150,8 +150,8 @@ func TestDamagedBucket(t *testing.T) {
 	}
 }
 
-// TestDamagedTokenPersists: a token that was lost stays damaged over restarts, backups and another
-// rebuild, until it is deleted.
+// TestDamagedTokenPersists verifies that a lost token stays damaged after restarts, backups
+// and further rebuilds.
 func TestDamagedTokenPersists(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 100)
@@ -175,7 +175,7 @@ func TestDamagedTokenPersists(t *testing.T) {
 			return true
 		}))
 		if health := b.Health(); listed != damaged || health.Damaged != damaged {
-			t.Errorf("%d are listed and the health says %d, want %d", listed, health.Damaged, damaged)
+			t.Errorf("%d damaged tokens are listed and Health reports %d, want %d", listed, health.Damaged, damaged)
 		}
 		_, _, err := b.Compact()
 		check(t, err)
@@ -183,10 +183,10 @@ func TestDamagedTokenPersists(t *testing.T) {
 	}
 	want := count(path)
 	if want == 0 {
-		t.Fatal("nothing is damaged")
+		t.Fatal("no token is damaged")
 	}
 	if got := count(path); got != want {
-		t.Errorf("after a restart %d, want %d", got, want)
+		t.Errorf("%d damaged tokens after a restart, want %d", got, want)
 	}
 	s := openStore(t, mustOpen(t, path))
 	backup := saveBackup(t, s)
@@ -195,12 +195,12 @@ func TestDamagedTokenPersists(t *testing.T) {
 	_, err := Restore(backup, restored, testTime)
 	check(t, err)
 	if got := count(restored); got != want {
-		t.Errorf("restored %d, want %d", got, want)
+		t.Errorf("%d damaged tokens after a restore, want %d", got, want)
 	}
 }
 
-// TestRepair: a file that Open refuses is repaired as far as it can be read, and a sound one
-// is left as it is.
+// TestRepair verifies that Repair copies what can be read of a file that Open refuses, and
+// leaves a sound file unchanged.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(raw []byte){
@@ -219,7 +219,7 @@ func TestRepair(t *testing.T) {
 			} else if err == nil {
 				check(t, b.Close())
 			} else if !strings.Contains(err.Error(), "caddy api-token repair") {
-				t.Errorf("it does not printLine what to do: %v", err)
+				t.Errorf("the error doesn't tell how to repair the file: %v", err)
 			}
 			done, err := Repair(path, testTime)
 			check(t, err)
@@ -233,16 +233,17 @@ func TestRepair(t *testing.T) {
 		})
 	}
 	if _, err := Repair(filepath.Join(t.TempDir(), "missing.db"), testTime); err == nil {
-		t.Error("a missing file is repaired")
+		t.Error("Repair accepted a missing file")
 	}
 	path := newPath(t)
 	mustOpen(t, path)
 	if _, err := Repair(path, testTime); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("a store in use: %v", err)
+		t.Errorf("store in use: %v", err)
 	}
 }
 
-// TestCompact: the file shrinks to what it holds, while it is read and changed.
+// TestCompact verifies that the file shrinks to the size of its content while it is being read
+// and changed.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -251,15 +252,15 @@ func TestCompact(t *testing.T) {
 	kept := makeToken(t, s)
 	s.CountAllowed(authenticate(t, s, kept), "a:b", tokenstore.LastUse{Time: testTime})
 	for range 3 {
-		var gone []token.ID
+		var deleted []token.ID
 		for range 200 {
-			gone = append(gone, makeToken(t, s).ID)
+			deleted = append(deleted, makeToken(t, s).ID)
 		}
-		for _, id := range gone {
+		for _, id := range deleted {
 			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}
 	}
-	check(t, b.update(func(tx *bbolt.Tx) error { // what the audit has of them
+	check(t, b.update(func(tx *bbolt.Tx) error { // their audit entries
 		return prune(tx, auditBucket, func([]byte) bool { return true }, nil)
 	}))
 	check(t,
@@ -267,7 +268,7 @@ func TestCompact(t *testing.T) {
 	reading, read := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
 	go func() {
-		done <- b.view(func(tx *bbolt.Tx) error { // goes on in the old file
+		done <- b.view(func(tx *bbolt.Tx) error { // continues in the old file
 			close(reading)
 			<-read
 			if _, err := readToken(tx, kept.ID); err != nil {
@@ -280,14 +281,14 @@ func TestCompact(t *testing.T) {
 	before, after, err := s.Compact(testActor)
 	check(t, err)
 	if after >= before || after > 256<<10 {
-		t.Errorf("%d bytes became %d", before, after)
+		t.Errorf("compacted %d bytes to %d", before, after)
 	}
 	sequence := b.Sequence()
 	makeToken(t, s)
 	close(read)
 	check(t, <-done)
 	if b.Sequence() <= sequence {
-		t.Error("the sequence doesn't go on")
+		t.Error("the sequence doesn't continue")
 	}
 	if got, err := s.Get(kept.ID); err != nil || got.Usage.Allowed != 1 {
 		t.Errorf("%+v, %v", got.Usage, err)
@@ -296,15 +297,15 @@ func TestCompact(t *testing.T) {
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 2 {
 		t.Errorf("%+v, %v", report, err)
 	}
-	s = openStore(t, mustOpen(t, path)) // its journal fits
+	s = openStore(t, mustOpen(t, path)) // the journal still belongs to the store
 	check(t, s.Close())
 	if left, _ := filepath.Glob(path + ".[dn]*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
 
-// TestDamageWhileOpen: a call that meets damage in the running store has it rebuilt, and
-// the next one works.
+// TestDamageWhileOpen verifies that a call that finds damage in an open store causes a
+// rebuild, and that all changes succeed.
 func TestDamageWhileOpen(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 200)
@@ -340,7 +341,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 }
 
-// lastChild returns the page that the last entry of a branch page leads to.
+// lastChild returns the page that the last entry of a branch page refers to.
 func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	t.Helper()
 	file, err := os.Open(path)
@@ -353,7 +354,7 @@ func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	return nativeUint64(raw[16+(count-1)*16+8:])
 }
 
-// TestGrowth: while a reader is slow, the file can grow without any call waiting.
+// TestGrowth verifies that the file can grow during a slow read without blocking other calls.
 func TestGrowth(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -381,7 +382,7 @@ func TestGrowth(t *testing.T) {
 		return nil
 	}))
 	if size := b.Health().Size; size < 16<<20 {
-		t.Errorf("the file has only %d bytes", size)
+		t.Errorf("the file has only %d bytes, so it didn't grow", size)
 	}
 	check(t, within(t, "reading", func() error {
 		_, err := b.Token(tok.ID)
@@ -389,8 +390,8 @@ func TestGrowth(t *testing.T) {
 	}))
 }
 
-// TestRestoreKeepsAccess: a restored store has the owner and the mode of the one that was
-// there, also if root restores it.
+// TestRestoreKeepsAccess verifies that a restored store has the owner and mode of the old one,
+// even if root restores it.
 func TestRestoreKeepsAccess(t *testing.T) {
 	t.Parallel()
 	path, _ := filledStore(t, 3)
@@ -412,8 +413,8 @@ func TestRestoreKeepsAccess(t *testing.T) {
 	}
 }
 
-// TestReplacedWhileWaiting: the store that is opened is the one at the path, also if
-// another takes its place while the opening waits for the lock.
+// TestReplacedWhileWaiting verifies that lockPath opens the file at the path even if the file
+// is replaced while lockPath waits for the lock.
 func TestReplacedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	path, _ := filledStore(t, 3)
@@ -427,20 +428,20 @@ func TestReplacedWhileWaiting(t *testing.T) {
 		}
 		opened <- file
 	}()
-	for len(openFiles(t, path)) < 2 { // the holder's and the one that waits for the lock
+	for len(openFiles(t, path)) < 2 { // those of the holder and of lockPath
 		runtime.Gosched()
 	}
 	check(t, os.Rename(other, path))
 	check(t, holder.Close())
 	file := <-opened
 	if file == nil || !isAt(file, path) {
-		t.Error("a file was opened that is no longer at the path")
+		t.Error("the opened file is no longer at the path")
 	}
 	check(t, file.Close())
 }
 
-// TestMissingTokenRecord: a token of which only the place in a list or the usage is left is
-// damaged, and not unknown.
+// TestMissingTokenRecord verifies that a token of which only an index entry or the usage
+// remains is damaged, and not unknown.
 func TestMissingTokenRecord(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 4)
@@ -450,7 +451,7 @@ func TestMissingTokenRecord(t *testing.T) {
 		for i, tok := range tokens[:2] {
 			err = errors.Join(err, tx.Bucket(tokensBucket).Delete(tok.ID[:]),
 				tx.Bucket(digestsBucket).Delete(tok.Digest[:]))
-			if i == 0 { // which was used
+			if i == 0 { // it has usage
 				err = errors.Join(err, tx.Bucket(createdBucket).Delete(orderKey(tokenstore.OrderCreated, tok.Token)))
 			}
 		}

@@ -20,10 +20,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// releaseSuffix is of the file in which an earlier release kept what wasn't saved.
+// releaseSuffix is appended to the store's name to form that of an earlier release's counters
+// file.
 const releaseSuffix = ".counters"
 
-// released unpacks a store of testdata/release and what must be in it.
+// released unpacks a store of testdata/release and returns it with its expected contents.
 func released(t *testing.T, name string) (path string, want contents) {
 	t.Helper()
 	dir := filepath.Join("testdata", "release")
@@ -46,7 +47,8 @@ func released(t *testing.T, name string) (path string, want contents) {
 	return path, want
 }
 
-// copied returns a store with all files next to it as they are on disk now.
+// copied returns a copy of the store at path and of all files next to it, as they are on disk
+// now.
 func copied(t testing.TB, path string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -54,9 +56,9 @@ func copied(t testing.TB, path string) string {
 	return filepath.Join(dir, filepath.Base(path))
 }
 
-// TestRelease verifies that a store of an earlier release is opened with everything
-// that is in it, including what a killed process had not saved, and that opening it
-// again counts nothing twice.
+// TestRelease verifies that a store of an earlier release is opened with all its contents,
+// including counts that a killed process had not saved, and that reopening it counts nothing
+// twice.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"killed", "unread", "closed"} {
@@ -69,7 +71,7 @@ func TestRelease(t *testing.T) {
 				case "opened after a kill":
 					next = copied(t, path)
 				case "opened after a close":
-					want.Passed = testTime // less than a day later, so Close stored it
+					want.Passed = testTime // less than a day later, so Close has stored it
 				}
 				b := mustOpen(t, next)
 				s := openStore(t, b)
@@ -88,7 +90,7 @@ func TestRelease(t *testing.T) {
 				}
 			}
 			if _, err := os.Stat(path + releaseSuffix); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the counters file is left: %v", err)
+				t.Errorf("the counters file still exists: %v", err)
 			}
 		})
 	}
@@ -101,17 +103,17 @@ func compareContents(t *testing.T, when string, got, want *contents) {
 			want.Recorded, want.Passed, want.Told)
 	}
 	if !slices.Equal(got.Audit, want.Audit) {
-		t.Errorf("%s: the audit is\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"), strings.Join(want.Audit, "\n"))
+		t.Errorf("%s: the audit log is\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"),
+			strings.Join(want.Audit, "\n"))
 	}
 	if len(got.Tokens) != len(want.Tokens) {
 		t.Fatalf("%s: %d tokens, want %d", when, len(got.Tokens), len(want.Tokens))
 	}
 	for i := range want.Tokens {
 		got, want := got.Tokens[i], want.Tokens[i]
-		// Where the counters file's denied requests are shown is open, but each is shown
-		// at most once.
+		// The denied requests in the counters file can appear in any day, but at most once.
 		if got.AllowedInDays != got.Allowed || got.DeniedInDays > got.Denied || got.DeniedInDays < want.DeniedInDays {
-			t.Errorf("%s: %s: %d allowed and %d denied in its history, %d and %d in its totals", when, want.Name,
+			t.Errorf("%s: %s: %d allowed and %d denied in the history, %d and %d in the totals", when, want.Name,
 				got.AllowedInDays, got.DeniedInDays, got.Allowed, got.Denied)
 		}
 		if got.DeniedInDays != want.DeniedInDays {
@@ -139,7 +141,7 @@ func allowedPoints(points []string) (allowed []string) {
 	return allowed
 }
 
-// checkSecrets verifies that secrets work, or don't, as before.
+// checkSecrets verifies that each secret is accepted or refused as expected.
 func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 	t.Helper()
 	find := func(secret string) (tokenstore.Match, error) {
@@ -185,22 +187,22 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		token, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor,
 			tokenstore.Request{Key: "create " + name, Body: []byte(name)})
 		if err != nil || !repeated || token.ID.String() != id {
-			t.Errorf("the request that made %s: %v, repeated %t, want %s: %v", name, token, repeated, id, err)
+			t.Errorf("the request that created %s: %v, repeated %t, want %s: %v", name, token, repeated, id, err)
 		}
 	}
 }
 
-// contents is what testdata/release/make.go notes of a store, and in the same way.
+// contents describes a store in the same format as testdata/release/make.go.
 type contents struct {
 	Recorded, Passed, Told time.Time
 	Tokens                 []contentsToken
 	Audit                  []string
-	// Ended are imported secrets that were taken out of service.
+	// Ended lists the imported secrets that were taken out of service.
 	Ended []contentsEnded
-	// Deleted are the ids of tokens that were.
+	// Deleted lists the IDs of deleted tokens.
 	Deleted []string
-	// Requests are the ids of the tokens made by requests that are kept, by name. The
-	// request's key is "create " and the name, its body the name.
+	// Requests has the IDs of the tokens created by requests with an idempotency key, by name.
+	// The key is "create " and the name, and the body is the name.
 	Requests map[string]string
 }
 
@@ -218,17 +220,17 @@ type contentsToken struct {
 	Version  uint64
 
 	Allowed, Denied uint64
-	// Last and Previous are nil for never.
+	// Last and Previous are nil if there was no such use.
 	Last, Previous *tokenstore.LastUse `json:",omitempty"`
 	// QuotaRemaining is nil if there is no quota.
 	QuotaRemaining *int64 `json:",omitempty"`
-	// Days and Hours are "time scope outcome count".
+	// Days and Hours have the format "time scope outcome count".
 	Days, Hours []string `json:",omitempty"`
-	// AllowedInDays and DeniedInDays are their sums.
+	// AllowedInDays and DeniedInDays are the sums of Days.
 	AllowedInDays, DeniedInDays uint64
 }
 
-// describe returns what a store answers about everything in it.
+// describe returns the contents of a store.
 func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
 	state, err := b.State()
 	check(t, err)
@@ -303,8 +305,8 @@ func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage)
 	return c
 }
 
-// TestUnreadableCounters: a counters file that can't be read is an error that says what to
-// do, before the store is opened as well, and stays.
+// TestUnreadableCounters verifies that Inspect and Open report an unreadable counters file
+// with an error that says what to do, and don't remove it.
 func TestUnreadableCounters(t *testing.T) {
 	t.Parallel()
 	path, _ := released(t, "killed")

@@ -38,8 +38,8 @@ func (b *Backend) repairRecords(h *handle, faults []string) {
 	}
 }
 
-// repairNow rebuilds the current file after a call has found damage, if its pages are damaged or
-// bbolt can no longer use it. It reports whether it did. The caller must hold b.writing.
+// repairNow rebuilds the current file after a call has found damage, if its pages are damaged
+// or bbolt can no longer use it. It reports whether it did. The caller must hold b.writing.
 func (b *Backend) repairNow(h *handle, cause error) bool {
 	if h.repaired {
 		return false
@@ -88,9 +88,9 @@ func (b *Backend) serve(old, next *handle) {
 	b.background.start(func() { _ = old.close() })
 }
 
-// Compact implements tokenstore.Backend. It rebuilds the file without its free pages and returns
-// its size in bytes before and after. Meanwhile changes wait, which takes seconds for a million
-// tokens; requests don't.
+// Compact implements tokenstore.Backend. It rebuilds the file without its free pages and
+// returns its size in bytes before and after. Meanwhile changes wait, which takes seconds for
+// a million tokens; requests don't.
 func (b *Backend) Compact() (before, after int64, err error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -122,8 +122,8 @@ func fileLength(file *os.File) int64 {
 	return info.Size()
 }
 
-// replaceWith replaces the store's file with one rebuilt from structure, and opens it. If keep is
-// set, the old file is kept next to it.
+// replaceWith replaces the store's file with one rebuilt from structure, and opens it. If keep
+// is set, the old file is kept next to it.
 func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, keep bool) (h *handle, err error) {
 	path, err := realPath(b.path)
 	if err != nil {
@@ -165,8 +165,8 @@ func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, ke
 	return h, nil
 }
 
-// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with its owner and
-// mode.
+// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with its owner
+// and mode.
 func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lost Losses, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
@@ -198,8 +198,8 @@ func copyAccess(path string, to *os.File) error {
 	return copyOwner(info, to)
 }
 
-// preserve gives the file at path a second name next to it. The file also stays at path, so that
-// the store is never missing.
+// preserve gives the file at path a second name next to it. The file also stays at path, so
+// that the store is never missing.
 func preserve(path, suffix string, now time.Time) (kept string, err error) {
 	name := path + suffix + now.UTC().Format("20060102T150405Z")
 	for n := 1; ; n++ {

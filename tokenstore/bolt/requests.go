@@ -42,7 +42,8 @@ func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 
 func putRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	if old := tx.Bucket(requestsBucket).Get(request.Key[:]); old != nil {
-		// The old request has expired. With its key in requested, Prune would delete the new one.
+		// The old request has expired. With its key in requested, Prune would delete the new
+		// one.
 		expired, err := tokenstore.DecodeRequest(request.Key, bytes.Clone(old))
 		if err != nil {
 			return err

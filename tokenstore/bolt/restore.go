@@ -13,10 +13,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// Restore replaces the store at path with a backup, which it checks first and doesn't change. If
-// another process has the store open, it returns a [*LockedError]. The new file has the owner and
-// mode of the old one. The old one is kept next to it, and Restore returns its path, or "" if
-// there was no store. If Restore fails, the old store is still at path.
+// Restore replaces the store at path with a backup, which it checks first and doesn't change.
+// If another process has the store open, it returns a [*LockedError]. The new file has the
+// owner and mode of the old one. The old one is kept next to it, and Restore returns its path,
+// or "" if there was no store. If Restore fails, the old store is still at path.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
@@ -73,8 +73,8 @@ func sameFile(a, b string) (bool, error) {
 	return err == nil && os.SameFile(first, second), err
 }
 
-// reserve locks the store at path, whatever the file contains, until release is called. If there
-// is no file, it creates the directory.
+// reserve locks the store at path, whatever the file contains, until release is called. If
+// there is no file, it creates the directory.
 func reserve(path string) (release func() error, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,8 +151,8 @@ type Repaired struct {
 }
 
 // Repair rebuilds the store at path if it is damaged, and keeps the damaged file. If another
-// process has the store open, it returns a [*LockedError]. Unlike [Open], it accepts a file with
-// only one valid meta page, although the last change may then be missing.
+// process has the store open, it returns a [*LockedError]. Unlike [Open], it accepts a file
+// with only one valid meta page, although the last change may then be missing.
 func Repair(path string, now time.Time) (done Repaired, err error) {
 	if path, err = realPath(path); err != nil {
 		return done, fmt.Errorf("repairing token store: %w", err)

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestBatchFails: if a transaction fails, no change in it is refused for another reason:
-// what the refusal rests on may not be on disk.
+// TestBatchFails verifies that if a transaction fails, all its changes fail for that reason. A
+// refusal may depend on data that is not on disk.
 func TestBatchFails(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -36,8 +36,9 @@ func TestBatchFails(t *testing.T) {
 	}
 }
 
-// TestUncertainCommit: while it is unknown whether the last transaction is on disk, nothing is
-// written, and nothing but single tokens is read. Then all works again.
+// TestUncertainCommit verifies that while it is unknown whether the last transaction is on
+// disk, nothing is written and only single tokens can be read, and that everything works again
+// afterwards.
 func TestUncertainCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -49,7 +50,7 @@ func TestUncertainCommit(t *testing.T) {
 	check(t, err)
 	defer readOnly.Close()
 	writable := h.file
-	h.file = readOnly // to which no meta page can be written
+	h.file = readOnly // makes rewriting the meta page fail
 	h.uncertain.Store(true)
 	nothing := func(*bbolt.Tx) error { return nil }
 	for what, err := range map[string]error{"update": b.update(nothing), "view": b.view(nothing)} {
@@ -58,18 +59,18 @@ func TestUncertainCommit(t *testing.T) {
 		}
 	}
 	if b.Health().Write == nil {
-		t.Error("the health tells nothing")
+		t.Error("Health reports no write error")
 	}
 	if _, err := b.Token(tok.ID); err != nil {
-		t.Errorf("a token: %v", err)
+		t.Errorf("Token: %v", err)
 	}
 	h.file = writable
 	check(t, b.view(nothing))
 	if h.uncertain.Load() {
-		t.Error("it stays uncertain")
+		t.Error("the commit is still uncertain")
 	}
 	check(t, b.update(nothing))
 	if err := b.Health().Write; err != nil {
-		t.Errorf("the health still tells %v", err)
+		t.Errorf("Health still reports %v", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// recordBuckets has the buckets whose entries are copied. Its functions report whether an entry
-// is a valid entry of the bucket.
+// recordBuckets has the buckets whose entries are copied. Its functions report whether an
+// entry is a valid entry of the bucket.
 var recordBuckets = map[string]func(key, value []byte) bool{
 	string(tokensBucket): func(key, value []byte) bool {
 		if len(key) != len(token.ID{}) {

@@ -42,8 +42,8 @@ var (
 	wholeKey = []byte("whole")
 	// identityKey is missing in stores of earlier versions until this version opens them.
 	identityKey = []byte("identity")
-	// transactionKey holds the number of the transaction that wrote the root page. It is missing
-	// in stores of earlier versions until this version writes to them.
+	// transactionKey holds the number of the transaction that wrote the root page. It is
+	// missing in stores of earlier versions until this version writes to them.
 	transactionKey = []byte("transaction")
 )
 

@@ -28,8 +28,8 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 	return state, err
 }
 
-// flushState returns the flush state. If its record is damaged, it returns the zero FlushState,
-// with which no journal is replayed.
+// flushState returns the flush state. If its record is damaged, it returns the zero
+// FlushState, with which no journal is replayed.
 func flushState(tx *bbolt.Tx) (state tokenstore.FlushState) {
 	if bucket := tx.Bucket(flushBucket); bucket != nil {
 		state, _ = tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey))

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// sysCall is a system call that strace has logged with the options straceOptions.
+// sysCall is a system call logged by strace with straceOptions.
 type sysCall struct {
 	name string
-	// path is the path of the file descriptor that is the first argument, or empty.
+	// path is the path of the file descriptor in the first argument, or empty.
 	path string
-	// data, size and offset are what was written where.
+	// data, size and offset are the arguments of calls that write.
 	data         []byte
 	size, offset int64
 	failed       bool
 	injected     bool
 }
 
-// straceOptions lets strace log the bytes that are written, all of them, as numbers.
+// straceOptions makes strace log all written bytes in hexadecimal.
 var straceOptions = []string{"-f", "-qq", "--seccomp-bpf", "-y", "-xx", "-s", "1048576"}
 
 // readStrace reads a log of strace.
@@ -58,8 +58,8 @@ func readStrace(name string) (calls []sysCall, err error) {
 	return calls, nil
 }
 
-// straceFile returns the path of the file descriptor that the arguments begin with, or
-// nothing.
+// straceFile returns the path of the file descriptor in the first argument, or "" if there is
+// none.
 func straceFile(arguments string) string {
 	number, rest, _ := strings.Cut(arguments, "<")
 	path, _, found := strings.Cut(rest, ">")
@@ -69,7 +69,7 @@ func straceFile(arguments string) string {
 	return string(unhex(path))
 }
 
-// setWritten reads what a call wrote from its arguments.
+// setWritten sets data, size and offset from the arguments of a call.
 func (c *sysCall) setWritten(arguments string) (err error) {
 	last := arguments[strings.LastIndex(arguments, ", ")+1:]
 	switch c.name {
@@ -86,7 +86,7 @@ func (c *sysCall) setWritten(arguments string) (err error) {
 	return err
 }
 
-// unhex reads bytes of which each is written as \x and two digits.
+// unhex decodes bytes written as \x and two digits each.
 func unhex(text string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(text, `\x`, ""))
 	if err != nil {

@@ -58,8 +58,8 @@ var lostRecord = []byte{0}
 var errLost = fmt.Errorf("%w: it was lost when the token store was rebuilt; delete it, or restore a backup",
 	token.ErrDamaged)
 
-// readToken returns a token after checking that its record is current: the entry of the token's
-// digest must contain the checksum of the record.
+// readToken returns a token after checking that its record is current: the entry of the
+// token's digest must contain the checksum of the record.
 func readToken(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 	record := tx.Bucket(tokensBucket).Get(id[:])
 	if record == nil {
@@ -167,8 +167,8 @@ func remove(tx *bbolt.Tx, old *token.Token, withUsage bool, now time.Time) error
 // removeDamaged deletes a token whose record can't be read. To find its index entries it scans
 // the indexes, which takes a tenth of a second for a million tokens.
 //
-// It stores the token's secrets as ended: the token may have been imported, and Mollymawk would
-// still accept them.
+// It stores the token's secrets as ended: the token may have been imported, and Mollymawk
+// would still accept them.
 func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 	err := errors.Join(tx.Bucket(tokensBucket).Delete(id[:]), removeUsage(tx, id))
 	for _, index := range []struct {

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestNoSecretInFile looks for what is presented in what is stored (LOG-14).
+// TestNoSecretInFile verifies that the file contains no part of a token's secret.
 func TestNoSecretInFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -29,18 +29,18 @@ func TestNoSecretInFile(t *testing.T) {
 	check(t, err)
 	text := secret.Reveal()
 	if !bytes.Contains(raw, []byte(text[4:16])) {
-		t.Error("the id isn't in the file, so nothing is tested")
+		t.Error("the ID isn't in the file, so the test is void")
 	}
 	for i := 17; i+8 <= len(text); i++ {
 		if bytes.Contains(raw, []byte(text[i:i+8])) {
-			t.Fatal("a part of the secret is in the file")
+			t.Fatal("part of the secret is in the file")
 		}
 	}
 }
 
-// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipTarget bit
-// in a page number would: its records are sound, but printLine that a revoked token is
-// active and a deleted one is there.
+// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipped bit in a page
+// number would: its records are valid, but a revoked token is active and a deleted token
+// exists.
 func TestOutdatedRecord(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -70,8 +70,8 @@ func TestOutdatedRecord(t *testing.T) {
 		testToken
 		want error
 	}{
-		// The secrets of the deleted token and of the rotated one are forgotten in
-		// digests, which is sound.
+		// The bucket digests is current and no longer has the old secrets of the deleted and
+		// the rotated token.
 		"revoked": {revoked, token.ErrDamaged}, "deleted": {deleted, tokenstore.ErrNotFound},
 		"rotated": {rotated, tokenstore.ErrNotFound}, "unchanged": {same, nil},
 	} {
@@ -84,25 +84,25 @@ func TestOutdatedRecord(t *testing.T) {
 		if _, err := b.Token(c.ID); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: Token: %v", name, err)
 		}
-		// An edit would bring the old state back for good.
+		// An edit would make the outdated state permanent.
 		if err := change(b, c.ID, func(token *token.Token) { token.Name = "x" }); !errors.Is(err, token.ErrDamaged) {
 			t.Errorf("%s: Apply: %v", name, err)
 		}
 	}
 }
 
-// TestSharedCommit: changes that come while another is being written share the
-// next commit, and one that is refused hinders none of the others.
+// TestSharedCommit verifies that changes that arrive during a commit share the next one, and
+// that a refused change doesn't affect the others.
 func TestSharedCommit(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
 	commits := make(chan int, 100)
 	run := b.commits.run
-	begun, goOn := make(chan struct{}), make(chan struct{})
+	begun, resume := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	b.commits.run = func(batch []*pending) {
 		commits <- len(batch)
-		once.Do(func() { close(begun); <-goOn })
+		once.Do(func() { close(begun); <-resume })
 		run(batch)
 	}
 	errNo := errors.New("no")
@@ -140,10 +140,10 @@ func TestSharedCommit(t *testing.T) {
 			t.Fatalf("%d changes are waiting", n)
 		}
 	}
-	close(goOn)
+	close(resume)
 	changes.Wait()
 	if first, second := <-commits, <-commits; first != 1 || second != 20 || len(commits) > 0 {
-		t.Errorf("commits of %d and %d, and %d more", first, second, len(commits))
+		t.Errorf("commits of %d and %d changes and %d more commits, want 1, 20 and none", first, second, len(commits))
 	}
 	checkConsistent(t, b)
 }

@@ -66,8 +66,8 @@ func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
 	return tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage))
 }
 
-// The key of a day record is the day and the token's ID. Records that are deleted at the same time
-// are therefore adjacent, as are those that are written at the same time.
+// The key of a day record is the day and the token's ID. Records that are deleted at the same
+// time are therefore adjacent, as are those that are written at the same time.
 const dayKeyLength = 4 + len(token.ID{})
 
 // dayKey returns the key of a day record. Keys sort by day, including days before 1970.
@@ -111,7 +111,8 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	return tx.Bucket(usageBucket).Delete(id[:])
 }
 
-// removeDays deletes a token's day records. It costs two lookups for each day that has records.
+// removeDays deletes a token's day records. It costs two lookups for each day that has
+// records.
 func removeDays(days *bbolt.Bucket, id token.ID) error {
 	var keys [][]byte
 	cursor := days.Cursor()

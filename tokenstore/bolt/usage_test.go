@@ -15,7 +15,7 @@ import (
 
 var today = tokenstore.DayOf(testTime)
 
-// usedOn is a day with one count in two hours.
+// usedOn returns a day with n uses in one hour and 2n in another.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	point := func(hour time.Duration, n uint64) tokenstore.Point {
 		return tokenstore.Point{Time: day.Start().Add(hour * time.Hour), Scope: "a:b", Outcome: tokenstore.OutcomeOK,
@@ -24,13 +24,13 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
 }
 
-// save saves what came to tokens.
-func save(t testing.TB, b *Backend, came map[token.ID]tokenstore.Usage) {
+// save adds to the usage of tokens.
+func save(t testing.TB, b *Backend, usages map[token.ID]tokenstore.Usage) {
 	t.Helper()
-	check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, maps.All(came)))
+	check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, maps.All(usages)))
 }
 
-// days returns the days that are stored apart from the usage record.
+// days returns a token's days from the bucket days.
 func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 	t.Helper()
 	check(t, b.view(func(tx *bbolt.Tx) error {
@@ -44,7 +44,7 @@ func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 	return found
 }
 
-// TestCheckDays finds a day that is damaged, and one of no token.
+// TestCheckDays verifies that Check reports a damaged day record and one without a token.
 func TestCheckDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))

@@ -1,19 +1,19 @@
 // Package boltfile reads bbolt files without opening them with bbolt.
 //
 // bbolt trusts the file it opens: a wrong page number or length crashes the process, or makes
-// bbolt return data from the wrong page, and the next write spreads the damage. [Read] checks the
-// two meta pages. [File.Verify] checks every page, and returns a [Structure] that gives access to
-// the readable parts of a damaged file. The package never writes, locks or maps the file. Whatever
-// the file contains, it doesn't panic or loop.
+// bbolt return data from the wrong page, and the next write spreads the damage. [Read] checks
+// the two meta pages. [File.Verify] checks every page, and returns a [Structure] that gives
+// access to the readable parts of a damaged file. The package never writes, locks or maps the
+// file. Whatever the file contains, it doesn't panic or loop.
 //
 // # Format
 //
-// A file consists of pages of equal size, a power of two. The first two are meta pages. The one
-// with the higher transaction number is current; it has the page numbers of the root bucket and
-// of the list of free pages. A bucket is a tree of branch and leaf pages, with all leaf pages at
-// the same level. The entries of the root bucket are the other buckets. A small bucket has no
-// pages of its own: its only leaf page is inside its entry. Numbers are in the machine's byte
-// order.
+// A file consists of pages of equal size, a power of two. The first two are meta pages. The
+// one with the higher transaction number is current; it has the page numbers of the root
+// bucket and of the list of free pages. A bucket is a tree of branch and leaf pages, with all
+// leaf pages at the same level. The entries of the root bucket are the other buckets. A small
+// bucket has no pages of its own: its only leaf page is inside its entry. Numbers are in the
+// machine's byte order.
 //
 // bbolt has no checksums of keys and values, so this package can't check their content.
 package boltfile
@@ -59,9 +59,9 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	return read(r, meta), nil
 }
 
-// ReadDamaged is like [Read], but requires only one valid meta page and accepts a truncated file.
-// In these cases the last transaction may be missing, and missing is the error that Read would
-// return.
+// ReadDamaged is like [Read], but requires only one valid meta page and accepts a truncated
+// file. In these cases the last transaction may be missing, and missing is the error that Read
+// would return.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)
@@ -74,8 +74,8 @@ func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	return read(r, meta), missing, nil
 }
 
-// ReadShared is like [Read], for a file that another process may be writing to. It retries up to
-// four times if a commit interferes. It also returns errors of [os.File.Stat].
+// ReadShared is like [Read], for a file that another process may be writing to. It retries up
+// to four times if a commit interferes. It also returns errors of [os.File.Stat].
 func ReadShared(file *os.File) (*File, error) {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
@@ -102,8 +102,8 @@ func read(r io.ReaderAt, meta metaPage) *File {
 	return f
 }
 
-// Err returns an error that wraps [ErrDamaged] if the root bucket or the list of free pages can't
-// be read. It doesn't check other pages.
+// Err returns an error that wraps [ErrDamaged] if the root bucket or the list of free pages
+// can't be read. It doesn't check other pages.
 func (f *File) Err() error {
 	if f.rootErr != nil {
 		return f.rootErr
@@ -131,8 +131,8 @@ func (f *File) Buckets() (names []string) {
 	return names
 }
 
-// Get returns a value from a small bucket, stored inside its entry. It returns nil if there is no
-// such key or bucket, or if the bucket has its own pages.
+// Get returns a value from a small bucket, stored inside its entry. It returns nil if there is
+// no such key or bucket, or if the bucket has its own pages.
 func (f *File) Get(bucket, key []byte) []byte {
 	entry, ok := f.bucket(bucket)
 	if !ok || len(entry) < bucketLength || byteOrder.Uint64(entry) != 0 {

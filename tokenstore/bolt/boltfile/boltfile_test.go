@@ -51,7 +51,8 @@ func makeFile(t testing.TB, options bbolt.Options, fill ...func(*bbolt.Tx) error
 	return raw
 }
 
-// bucket returns a function that creates a bucket with the given number of entries of 100 bytes.
+// bucket returns a function that creates a bucket with the given number of entries of 100
+// bytes.
 func bucket(name string, entries int) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(name))
@@ -106,8 +107,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestRootOfSeveralPages verifies that a root with several pages is read. Small buckets are stored
-// inside the root, and together they can outgrow its page.
+// TestRootOfSeveralPages verifies that a root with several pages is read. Small buckets are
+// stored inside the root, and together they can outgrow its page.
 func TestRootOfSeveralPages(t *testing.T) {
 	t.Parallel()
 	small := func(n int) (fill []func(*bbolt.Tx) error) {
@@ -222,8 +223,8 @@ func TestWrongBranches(t *testing.T) {
 	}
 }
 
-// TestBitFlips flips each bit of a file. Reading the file must not panic, and bbolt must be able to
-// open it if no damage is found; the test tries one in 200 of these files.
+// TestBitFlips flips each bit of a file. Reading the file must not panic, and bbolt must be
+// able to open it if no damage is found; the test tries one in 200 of these files.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	raw := makeFile(t, bbolt.Options{}, bucket("small", 1), bucket("large", 20), bucket("freed", 20), remove("freed"))

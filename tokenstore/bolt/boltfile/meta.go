@@ -7,9 +7,9 @@ import (
 )
 
 // These are the constants of version 2 of the format. After the header that every page has, a
-// meta page has a magic number, version, page size and flags of 4 bytes each, the root bucket of
-// 16 bytes, and the page of the free list, the number of pages, the transaction and a checksum of
-// 8 bytes each.
+// meta page has a magic number, version, page size and flags of 4 bytes each, the root bucket
+// of 16 bytes, and the page of the free list, the number of pages, the transaction and a
+// checksum of 8 bytes each.
 const (
 	metaLength = 64
 
@@ -40,8 +40,8 @@ type metaPage struct {
 	transaction uint64
 }
 
-// readMetas finds the meta pages as bbolt does: it takes the page size from the first one, or else
-// searches for the second one at all possible offsets.
+// readMetas finds the meta pages as bbolt does: it takes the page size from the first one, or
+// else searches for the second one at all possible offsets.
 func readMetas(r io.ReaderAt) metas {
 	var m metas
 	m.pages[0] = readMeta(r, 0)
@@ -83,10 +83,10 @@ func readMeta(r io.ReaderAt, offset int64) metaPage {
 	return meta
 }
 
-// newest returns the current meta page, or an error if either of the two is invalid. bbolt accepts
-// one valid page, but if the newer one is damaged, it thereby reverts a transaction, and deleted
-// records reappear. An interrupted commit leaves both pages valid because disks write a sector
-// completely or not at all.
+// newest returns the current meta page, or an error if either of the two is invalid. bbolt
+// accepts one valid page, but if the newer one is damaged, it thereby reverts a transaction,
+// and deleted records reappear. An interrupted commit leaves both pages valid because disks
+// write a sector completely or not at all.
 func (m metas) newest(size int64) (metaPage, error) {
 	first, second := m.pages[0], m.pages[1]
 	switch {
@@ -111,8 +111,8 @@ func (m metas) newest(size int64) (metaPage, error) {
 	return newest, nil
 }
 
-// best returns the newest valid meta page, even if there is only one or the file is truncated. It
-// excludes pages past the end of the file.
+// best returns the newest valid meta page, even if there is only one or the file is truncated.
+// It excludes pages past the end of the file.
 func (m metas) best(size int64) (metaPage, error) {
 	var best metaPage
 	for _, meta := range m.pages {
@@ -133,8 +133,8 @@ type Meta struct {
 	number int64
 }
 
-// ReadMeta reads the current meta page. It returns one of the package's errors unless both meta
-// pages are valid and size is at least the size that they require.
+// ReadMeta reads the current meta page. It returns one of the package's errors unless both
+// meta pages are valid and size is at least the size that they require.
 func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
 	metas := readMetas(r)
 	newest, err := metas.newest(size)
@@ -154,8 +154,8 @@ func (m Meta) Transaction() uint64 { return m.page.transaction }
 // Size returns the number of bytes of the file that are in use.
 func (m Meta) Size() int64 { return int64(m.page.pages) * m.page.pageSize }
 
-// Rewrite rewrites the unchanged meta page, so that the next sync writes it to disk. After a failed
-// sync, the system may treat a page as written that is in its cache only.
+// Rewrite rewrites the unchanged meta page, so that the next sync writes it to disk. After a
+// failed sync, the system may treat a page as written that is in its cache only.
 func (m Meta) Rewrite(file interface {
 	io.ReaderAt
 	io.WriterAt

@@ -42,9 +42,9 @@ func history(t *testing.T) (images [][]byte) {
 	return images
 }
 
-// outdated calls try with images in which one page, whose number numberOf returns, has an earlier
-// content of the same kind, as if a write had been lost. transaction is the number of the image's
-// last transaction.
+// outdated calls try with images in which one page, whose number numberOf returns, has an
+// earlier content of the same kind, as if a write had been lost. transaction is the number of
+// the image's last transaction.
 func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, transaction []byte)) {
 	t.Helper()
 	tried := 0
@@ -122,8 +122,8 @@ func TestOutdatedFreelist(t *testing.T) {
 	})
 }
 
-// TestOutdatedRoot verifies that the pages that an outdated root page refers to are ignored, and
-// that the entries of the last transaction are salvaged.
+// TestOutdatedRoot verifies that the pages that an outdated root page refers to are ignored,
+// and that the entries of the last transaction are salvaged.
 func TestOutdatedRoot(t *testing.T) {
 	t.Parallel()
 	root := func(raw []byte) uint64 {

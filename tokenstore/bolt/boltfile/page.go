@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// A page starts with its number (8 bytes), flags (2), the number of elements (2) and the number of
-// overflow pages (4). The elements follow, of 16 bytes each, and then the keys and values that they
-// point to.
+// A page starts with its number (8 bytes), flags (2), the number of elements (2) and the
+// number of overflow pages (4). The elements follow, of 16 bytes each, and then the keys and
+// values that they point to.
 const (
 	headerLength  = 16
 	elementLength = 16
-	// bucketLength is the length of a bucket's header in its entry: the number of its root page,
-	// or 0 if the bucket is inside the entry, and a sequence number.
+	// bucketLength is the length of a bucket's header in its entry: the number of its root
+	// page, or 0 if the bucket is inside the entry, and a sequence number.
 	bucketLength = 16
 
 	branchFlag   = 0x01
@@ -83,8 +83,9 @@ func (p pages) read(number uint64, kind uint16) (page, error) {
 	return found, err
 }
 
-// rootBucket returns all pages of the root bucket. If some can't be read, it returns the others
-// and an error. The root has several pages if the small buckets inside it together outgrow a page.
+// rootBucket returns all pages of the root bucket. If some can't be read, it returns the
+// others and an error. The root has several pages if the small buckets inside it together
+// outgrow a page.
 func (p pages) rootBucket() (all []page, err error) {
 	for level := []uint64{p.meta.root}; len(level) > 0; {
 		var next []uint64
@@ -127,8 +128,9 @@ type freelist struct {
 	free []uint64
 }
 
-// freelist reads the list of free pages. bbolt trusts this list: it overwrites every page on it.
-// If there is no list, bbolt reads the whole file in a goroutine whose panics can't be recovered.
+// freelist reads the list of free pages. bbolt trusts this list: it overwrites every page on
+// it. If there is no list, bbolt reads the whole file in a goroutine whose panics can't be
+// recovered.
 func (p pages) freelist() (freelist, error) {
 	if p.meta.freelist == noFreelist {
 		return freelist{}, damaged("it has no list of free pages; another program may have written to it")
@@ -187,7 +189,8 @@ func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	return elements, sound
 }
 
-// leafElement returns an entry of a leaf page. ok is false if the entry extends beyond the page.
+// leafElement returns an entry of a leaf page. ok is false if the entry extends beyond the
+// page.
 func leafElement(page []byte, i, count int) (e element, ok bool) {
 	start := headerLength + i*elementLength
 	if len(page) < start+elementLength {
@@ -212,8 +215,8 @@ type branch struct {
 	page uint64
 }
 
-// branchElements returns the entries of a branch page that don't extend beyond it. sound reports
-// whether bbolt could have written the page.
+// branchElements returns the entries of a branch page that don't extend beyond it. sound
+// reports whether bbolt could have written the page.
 func branchElements(page []byte) (branches []branch, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != branchFlag {
 		return nil, false

@@ -60,9 +60,9 @@ const (
 	disputed
 )
 
-// RootAge states whether a file's root page is current. If a write of a page was lost, the page
-// has its earlier content, and that can be an earlier root page. The caller can detect this if each
-// transaction stores its number in a small bucket.
+// RootAge states whether a file's root page is current. If a write of a page was lost, the
+// page has its earlier content, and that can be an earlier root page. The caller can detect
+// this if each transaction stores its number in a small bucket.
 type RootAge int
 
 // Ages of a root page.
@@ -72,12 +72,13 @@ const (
 	RootOutdated
 )
 
-// Verify reads every page in use and checks everything that bbolt relies on: the kind of each page,
-// the positions in it, the order of its keys, that its first key is the one in its branch page, and
-// that each page is either used exactly once or free. No process may be writing to the file.
+// Verify reads every page in use and checks everything that bbolt relies on: the kind of each
+// page, the positions in it, the order of its keys, that its first key is the one in its
+// branch page, and that each page is either used exactly once or free. No process may be
+// writing to the file.
 //
-// As each page has one use, Verify detects wrong page numbers. It also doesn't follow cycles, with
-// which bbolt would crash the process with a stack overflow.
+// As each page has one use, Verify detects wrong page numbers. It also doesn't follow cycles,
+// with which bbolt would crash the process with a stack overflow.
 func (f *File) Verify(root RootAge) *Structure {
 	s := &Structure{file: f, use: make([]pageUse, f.pages.meta.pages), broken: make(map[string]bool), root: root,
 		listed: make(map[uint64]bool), owners: make(map[uint64]string)}
@@ -106,9 +107,10 @@ func (f *File) Verify(root RootAge) *Structure {
 	return s
 }
 
-// verifyFree compares the list of free pages with the pages in use. If a page is both, either the
-// list is outdated, or a page that refers to pages freed since. If the root page is current, an
-// outdated page affects only one bucket; if several are affected, the list must be outdated.
+// verifyFree compares the list of free pages with the pages in use. If a page is both, either
+// the list is outdated, or a page that refers to pages freed since. If the root page is
+// current, an outdated page affects only one bucket; if several are affected, the list must be
+// outdated.
 func (s *Structure) verifyFree() {
 	f := s.file
 	if f.freeErr != nil {
@@ -153,9 +155,9 @@ func (s *Structure) Faults() (faults []Fault, more int) { return s.faults, s.cou
 // File returns the file.
 func (s *Structure) File() *File { return s.file }
 
-// BucketSound reports whether a bucket is completely readable and current. Unless the root page is
-// known to be current, no bucket is sound if there are unreferenced pages: an outdated root page
-// refers to other pages, which may look sound.
+// BucketSound reports whether a bucket is completely readable and current. Unless the root
+// page is known to be current, no bucket is sound if there are unreferenced pages: an outdated
+// root page refers to other pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
 	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) &&
 		!s.broken[name]
@@ -173,7 +175,8 @@ func (s *Structure) fault(bucket string, err error) {
 // length returns the number of pages that p occupies.
 func (f *File) length(p page) uint64 { return uint64(len(p.content)) / uint64(f.pages.meta.pageSize) }
 
-// mark marks pages as in use. It returns false, after adding a fault, if one is already in use.
+// mark marks pages as in use. It returns false, after adding a fault, if one is already in
+// use.
 func (s *Structure) mark(bucket string, number, length uint64) bool {
 	for n := number; n < number+length; n++ {
 		if s.use[n] != unused {
@@ -217,9 +220,9 @@ func (s *Structure) verifyBuckets(leaf page) {
 	}
 }
 
-// verifyTree verifies a page of a bucket and all pages below it. Unless the page is the bucket's
-// root, its first key must be first. All keys must be less than end, unless end is nil. verifyTree
-// returns the number of levels below the page, or -1 if unknown.
+// verifyTree verifies a page of a bucket and all pages below it. Unless the page is the
+// bucket's root, its first key must be first. All keys must be less than end, unless end is
+// nil. verifyTree returns the number of levels below the page, or -1 if unknown.
 func (s *Structure) verifyTree(bucket string, number uint64, first, end []byte, root bool, depth int) (levels int) {
 	if depth == maxDepth {
 		s.fault(bucket, damaged("its tree has more than %d levels", maxDepth))
@@ -301,8 +304,8 @@ func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root 
 	return levels + 1
 }
 
-// Entries yields the entries of a sound bucket in key order. Keys and values are valid until the
-// next entry is yielded. If a page can no longer be read, Entries stops and sets *err.
+// Entries yields the entries of a sound bucket in key order. Keys and values are valid until
+// the next entry is yielded. If a page can no longer be read, Entries stops and sets *err.
 func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		entry, ok := s.file.bucket([]byte(bucket))
@@ -346,12 +349,13 @@ func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte)
 	return true, nil
 }
 
-// Salvage yields the entries of all buckets, in no particular order, from all leaf pages that are
-// not free. From a damaged page it yields the entries that don't extend beyond the page. Entries
-// can be damaged or outdated: if the write of a page was lost, the page has the entries of an
-// earlier page. Keys and values are valid until the next entry is yielded.
+// Salvage yields the entries of all buckets, in no particular order, from all leaf pages that
+// are not free. From a damaged page it yields the entries that don't extend beyond the page.
+// Entries can be damaged or outdated: if the write of a page was lost, the page has the
+// entries of an earlier page. Keys and values are valid until the next entry is yielded.
 //
-// If the list of free pages can't be trusted, Salvage reads only the pages that buckets refer to.
+// If the list of free pages can't be trusted, Salvage reads only the pages that buckets refer
+// to.
 func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		for number := uint64(2); number < s.file.pages.meta.pages; number++ {
