@@ -69,7 +69,7 @@ func describeMachine() Machine {
 	return m
 }
 
-// Verdict says whether a goal was reached.
+// Verdict is the result of comparing a figure with its goal.
 type Verdict struct {
 	Goal    string `json:"goal"`
 	Figure  string `json:"figure"`

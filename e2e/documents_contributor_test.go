@@ -19,7 +19,7 @@ func TestContributorPage(t *testing.T) {
 		"go run ./mollymawk/mollymawktest/cmd/mollymawktest": "this test",
 		"git tag":                 "nothing: the tag would remain",
 		"scripts/release":         "nothing: it takes minutes; a release runs it",
-		"scripts/test":            "whoever starts this test",
+		"scripts/test":            "the command that runs this test",
 		"scripts/licenses":        "scripts/test",
 		"scripts/vulnerabilities": "scripts/test",
 		"scripts/fuzz":            "scripts/test",

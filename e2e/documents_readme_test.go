@@ -66,6 +66,7 @@ func TestReadme(t *testing.T) {
 		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it is running"},
 		change{"scripts/test", ": scripts/test", "this test is part of it"},
 		change{"https://molly.example.com", c.url(""), "the site has another address"},
+		change{"http://localhost:8080", c.url(""), "the gate uses another port"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 	))
 	if err != nil || strings.Contains(out, `"success":false`) {

@@ -169,7 +169,7 @@ func TestDownloadLevels(t *testing.T) {
 		{`{"block_name":"v1","compression_level":0}`, "albatross_instance"},
 		{`{"albatross_instance":"default","block_name":1,"compression_level":0}`, "block_name"}, {`[]`, "JSON object"},
 		{``, "JSON object"}, {`x`, "JSON object"},
-		{`{"albatross_instance":"default","block_name":"v1","compression_level":0,"compression_level":9}`, "twice"},
+		{`{"albatross_instance":"default","block_name":"v1","compression_level":0,"compression_level":9}`, "duplicate"},
 		{`{"albatross_instance":"default","block_name":"v1","compression_level":5,}`, "comma"},
 	} {
 		for caller, args := range map[string][]string{"token": bearer(token), "cookie": {"-H", "Cookie: " + session}} {

@@ -32,7 +32,7 @@ func TestImportAgain(t *testing.T) {
 
 	ids := make(map[string]string)
 	_, stderr, code := s.run("api-token", "import", record)
-	if code != 0 || !strings.Contains(stderr, `"gate": it is an upstream token of the gate`) ||
+	if code != 0 || !strings.Contains(stderr, `"gate": it is the gate's upstream token`) ||
 		!strings.Contains(stderr, "Imported 4 of 5 keys.") {
 		t.Fatalf("%d %s", code, stderr)
 	}

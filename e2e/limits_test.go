@@ -248,7 +248,7 @@ func TestMaxScopes(t *testing.T) {
 		{append(create, "--preset", "full"), `--preset: "*" exceeds the maximum of account default, which is `},
 		{append(create, "--scope", "unikernel:*"), `--scope: "unikernel:*" exceeds the maximum of account default`},
 		{append(create, "--scope", "unikernel:list", "--scope", "unikernel:create"),
-			`--scope: "unikernel:create" is more`},
+			`--scope: "unikernel:create" exceeds the maximum`},
 		{[]string{"api-token", "edit", tokenID(token), "--preset", "deploy"}, "--preset: "},
 	} {
 		if _, stderr, code := s.run(test.args...); code != 2 || !strings.Contains(stderr, test.want) {

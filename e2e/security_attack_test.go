@@ -308,8 +308,8 @@ func checkNoCookie(t *testing.T, response wireResponse) {
 // shortened cuts a body to a length suitable for a message.
 func shortened(body string) string { return body[:min(len(body), 300)] }
 
-// checkRefusal checks that the headers of a refusal match docs/errors.md, whoever writes its
-// body.
+// checkRefusal checks that the headers of a refusal match docs/errors.md, regardless of
+// what writes its body.
 func (x *exchange) checkRefusal(t *testing.T, response wireResponse) {
 	t.Helper()
 	if got := response.header.Get("Cache-Control"); got != "no-store" {

@@ -240,7 +240,7 @@ func TestSpoolOption(t *testing.T) {
 	c := newCaddy(t, map[string]string{"BACKEND": "127.0.0.1:1", "UPSTREAM": "backend-token"})
 	file := c.write("file", "")
 	for value, want := range map[string]string{
-		"/nowhere": `spool_uploads: there is no directory "/nowhere": create it`,
+		"/nowhere": `spool_uploads: directory "/nowhere" doesn't exist: create it`,
 		file:       "is not a directory",
 		"/proc":    `spool_uploads: Caddy's user can't write to "/proc"`,
 		"spool":    "spool_uploads: write the absolute path of one directory",

@@ -76,7 +76,7 @@ func TestJournalOfAnotherUser(t *testing.T) {
 			"Usage counts of an earlier Caddy process can't be read")
 	})
 	if log := c.output.String(); !strings.Contains(log, journal) || !strings.Contains(log, "chown ") ||
-		!strings.Contains(log, "Caddy adds what it holds") {
+		!strings.Contains(log, "Caddy then adds its counts") {
 		t.Errorf("the log doesn't say what to do:\n%s", log)
 	}
 	c.stop()

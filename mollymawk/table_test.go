@@ -186,7 +186,7 @@ func TestGateOfTable(t *testing.T) {
 			}
 		}
 		// A request for a session path isn't a spelling mistake.
-		const sessionOnly, spelling = "browser's session", "Check its spelling"
+		const sessionOnly, spelling = "browser session", "Check its spelling"
 		for detail, paths := range map[string][]string{
 			sessionOnly: {
 				"/api/tokens/create", "/api/tokens/delete", "/api/login", "/api/register",

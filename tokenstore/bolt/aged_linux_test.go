@@ -84,7 +84,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 		}
 		found = append(append(found, m.Flush(s)...), m.Work(s, random, 150)...)
 		if day == agedDays/2 {
-			// This frees so many pages that the file doesn't grow any more.
+			// This frees enough pages that the file stops growing.
 			for _, token := range slices.SortedFunc(slices.Values(m.Tokens), byID)[agedTokens:] {
 				found = append(found, m.Delete(s, token)...)
 			}
