@@ -84,7 +84,7 @@ func inspectPath(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return inspectMissing(path, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("token store: %w: let the user that Caddy runs as access the directory", err)
+		return fmt.Errorf("token store: %w: give the user that Caddy runs as access to the directory", err)
 	case err != nil:
 		return fmt.Errorf("token store: %w", err)
 	case info.IsDir():
