@@ -20,7 +20,7 @@ import (
 )
 
 // ErrDamaged is the error for a record that can't be decoded.
-var ErrDamaged = errors.New("the token's record is damaged")
+var ErrDamaged = errors.New("the record is damaged")
 
 // Errors for invalid fields. Their texts are shown to users.
 var (

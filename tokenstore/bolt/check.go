@@ -137,7 +137,7 @@ func checkMeta(tx *bbolt.Tx, report *Report) {
 	for _, key := range [][]byte{recordedKey, elapsedKey, announcedKey} {
 		if value := meta.Get(key); value != nil || bytes.Equal(key, recordedKey) {
 			if _, err := decodeTime(value); err != nil {
-				report.add("the time %q: %v", key, err)
+				report.add("the %s: %v", timeNames[string(key)], err)
 			}
 		}
 	}

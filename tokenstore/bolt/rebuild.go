@@ -506,7 +506,7 @@ func (r *rebuilder) meta() error {
 		if value != nil && !bytes.Equal(key, wholeKey) && !bytes.Equal(key, identityKey) {
 			if _, err := decodeTime(value); err != nil {
 				value = nil
-				r.lose(metaBucket, "the time %q", key)
+				r.lose(metaBucket, "the %s", timeNames[string(key)])
 			}
 		}
 		if bytes.Equal(key, recordedKey) {

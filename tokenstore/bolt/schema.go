@@ -52,6 +52,12 @@ func putTransaction(tx *bbolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(transactionKey, binary.BigEndian.AppendUint64(nil, uint64(tx.ID())))
 }
 
+// timeNames names the times of the meta bucket in reports, by key.
+var timeNames = map[string]string{
+	string(recordedKey): "recorded time", string(elapsedKey): "elapsed time",
+	string(announcedKey): "time of the last expiry events",
+}
+
 // metaKeys are the keys of the meta bucket that a rebuild copies.
 var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identityKey}
 

@@ -82,7 +82,7 @@ func encodeTime(t time.Time) []byte {
 
 func decodeTime(value []byte) (time.Time, error) {
 	if len(value) != 12 || binary.BigEndian.Uint32(value[8:]) != crc32.ChecksumIEEE(value[:8]) {
-		return time.Time{}, errors.New("the recorded time is damaged; restore a backup")
+		return time.Time{}, errors.New("the record is damaged")
 	}
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), nil
 }
