@@ -30,7 +30,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		"/tokens/" + id + "/rotate/", "/tokens//" + id,
 		"/x/../tokens", "/./tokens", "/%74okens", "/tokens%2f" + id, "/Tokens", "/tokens;x", "/scopes/x", "/Stats",
 		"/audit/", "/lookup/x", "/tokens/{id}", "/tokens/%7Bid%7D", "/tokens/{id}/rotate",
-		// Security case ADM-13: ids that are none.
+		// Malformed IDs, and one that doesn't exist.
 		"/tokens/..%2f..", "/tokens/..", "/tokens/%00", "/tokens/" + strings.Repeat("a", 300), "/tokens/" + id[:11],
 		"/tokens/" + id + "x",
 		"/tokens/%" + fmt.Sprintf("%x", id[0]) + id[1:], "/tokens/" + id + "%00", "/tokens/%c3%a9",
@@ -49,7 +49,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK {
-		t.Errorf("the token is gone: %d", w.Code)
+		t.Errorf("the token was deleted: %d", w.Code)
 	}
 	for _, path := range []string{"", "*"} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -58,7 +58,6 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 	}
 }
 
-// Security case API-14.
 func TestWrongMethods(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -116,14 +115,14 @@ func TestTokenInURL(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodDelete, "PATCH"} {
 			if method != http.MethodGet && strings.Contains(target, "q="+imported) {
-				continue // there is no such call
+				continue // no such call
 			}
 			w := f.do(method, target, "")
 			t.Log(method, target)
 			f.refused(w, 400, "token_in_url")
 			for _, text := range []string{secret[20:], vector[20:], imported} {
 				if strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), text) {
-					t.Errorf("the answer repeats the token: %s", w.Body)
+					t.Errorf("the response repeats the token: %s", w.Body)
 				}
 			}
 		}
@@ -131,7 +130,7 @@ func TestTokenInURL(t *testing.T) {
 	for _, entry := range f.logs.All() {
 		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, vector[20:]) ||
 			strings.Contains(text, secret[20:]) {
-			t.Errorf("the log has a token: %s", text)
+			t.Errorf("the log contains a token: %s", text)
 		}
 	}
 }
@@ -168,7 +167,7 @@ func TestCrossSiteRequestsAreRefused(t *testing.T) {
 				f.refused(w, 403, "cross_site")
 			}
 		}
-		// Reading is left to the browser: nothing lets another origin see it.
+		// Reads are allowed: without CORS headers, browsers hide them from other origins.
 		if w := f.do(http.MethodGet, "http://example.com/tokens", "", test.headers...); w.Code != http.StatusOK {
 			t.Errorf("GET with %v: %d", test.headers, w.Code)
 		}
@@ -212,7 +211,7 @@ func TestAuthenticateDecides(t *testing.T) {
 		}
 	}
 	if opened {
-		t.Error("the store was asked for before the caller was let in")
+		t.Error("the store was opened before the caller was authenticated")
 	}
 }
 
@@ -242,13 +241,13 @@ func TestStoreUnavailable(t *testing.T) {
 			t.Errorf("%s %s: no Retry-After", call.method, call.target)
 		}
 		if strings.Contains(w.Body.String(), "fire") {
-			t.Errorf("%s %s: the cause is for the log: %s", call.method, call.target, w.Body)
+			t.Errorf("%s %s: the response contains the cause: %s", call.method, call.target, w.Body)
 		}
 	}
 	if n := f.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 5 {
 		t.Errorf("%d errors in the log, want 5", n)
 	}
-	// These need no store.
+	// These calls need no store.
 	for _, target := range []string{"/scopes", "/accounts"} {
 		if w := f.do(http.MethodGet, target, ""); w.Code != http.StatusOK {
 			t.Errorf("%s: %d", target, w.Code)
@@ -301,21 +300,21 @@ func TestHealth(t *testing.T) {
 	if got != `{"status":"ok","checks":{"store":{"status":"ok"},"journal":{"status":"ok"},"clock":{"status":"ok"},"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0}}}` {
 		t.Errorf("healthy: %s", got)
 	}
-	// The store has recorded a time; then the clock falls behind.
+	// The clock falls behind the time that the store has recorded.
 	f.create(`{}`)
 	f.pass(-3 * time.Hour)
 	w := f.do(http.MethodGet, "/healthz", "")
-	var answer struct{ Status, Warning string }
-	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+	var response struct{ Status, Warning string }
+	if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil {
 		t.Fatal(err)
 	}
-	if w.Code != http.StatusOK || answer.Status != "ok" || !strings.Contains(answer.Warning, "3h0m0s behind") {
+	if w.Code != http.StatusOK || response.Status != "ok" || !strings.Contains(response.Warning, "3h0m0s behind") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-// Security case ADM-14: names needn't be unique, so each call makes a token of
-// its own, and none is lost.
+// TestParallelCreatesAndDeletes verifies that concurrent calls with the same name create one
+// token each: names don't have to be unique.
 func TestParallelCreatesAndDeletes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -336,7 +335,7 @@ func TestParallelCreatesAndDeletes(t *testing.T) {
 	if w := f.do(http.MethodGet, "/tokens?count=true&limit=1", ""); !strings.Contains(w.Body.String(), `"total":100`) {
 		t.Errorf("%s", w.Body)
 	}
-	// Of many deletions of one token, one succeeds.
+	// Only one of many deletions of the same token succeeds.
 	codes := make([]int, n)
 	for i := range n {
 		wg.Go(func() { codes[i] = f.do(http.MethodDelete, "/tokens/"+ids[0], "").Code })

@@ -17,8 +17,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// newSite is a handler that lets in admin tokens. Its first ones come from
-// another handler over the same store.
+// newSite returns a handler that authenticates admin tokens, and one over the same store
+// that needs no authentication.
 func newSite(t *testing.T) (site, console *fixture) {
 	console = newFixture(t)
 	sessions := new(Sessions)
@@ -38,7 +38,7 @@ func newSite(t *testing.T) (site, console *fixture) {
 	return site, console
 }
 
-func TestBearerLetsAdminTokensIn(t *testing.T) {
+func TestBearerAcceptsAdminTokens(t *testing.T) {
 	t.Parallel()
 	site, console := newSite(t)
 	id, secret := console.create(`{"kind":"admin","allowed_ips":["192.0.2.0/24"]}`)
@@ -53,7 +53,7 @@ func TestBearerLetsAdminTokensIn(t *testing.T) {
 	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"created_by":"`+id+`"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	// Each of them counted, with who used it for what.
+	// Each call counts as a use of the token.
 	want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"192.0.2.1","last_used_user_agent":`
 	if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, want) ||
 		!strings.Contains(got, `"last_used_route":"POST /tokens"`) {
@@ -101,7 +101,7 @@ func TestBearerRefuses(t *testing.T) {
 	console.pass(time.Hour)
 	test([]string{"Authorization: Bearer " + admin}, 401, "expired_token", `error="invalid_token"`, "token_id="+adminID)
 
-	// Three refusals each, and no use.
+	// Each token has three refusals and no use.
 	for _, id := range []string{adminID, apiID, elsewhereID, laterID} {
 		if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got,
 			`"usage_count":0,"denied_count":3,"last_used_at":null`) {
@@ -124,11 +124,11 @@ func TestBearerWithoutStore(t *testing.T) {
 		t.Errorf("%v", w.Header())
 	}
 	if f.logs.FilterField(zap.Error(errNotOpen)).Len() != 1 {
-		t.Error("the log doesn't tell")
+		t.Error("the error isn't logged")
 	}
 }
 
-// A refusal comes before the body, which may never come.
+// TestBearerRefusesBeforeTheBody verifies that a refusal doesn't wait for the body.
 func TestBearerRefusesBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	site, _ := newSite(t)
@@ -137,6 +137,6 @@ func TestBearerRefusesBeforeTheBody(t *testing.T) {
 	w := site.serve(r)
 	site.refused(w, 401, "missing_token")
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with a body on it")
+		t.Error("the connection stays open with an unread body")
 	}
 }

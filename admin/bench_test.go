@@ -18,8 +18,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// benchmarkAPI is the API over a store with many tokens, all of them used, and some of
-// their credentials.
+// benchmarkAPI returns the API over a store with many used tokens, the store, and the
+// credentials of the first 1000 tokens.
 func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []token.Credential) {
 	b.Helper()
 	backend, err := bolt.Open(filepath.Join(b.TempDir(), "tokens.db"))
@@ -31,12 +31,12 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = store.Close() })
-	var made atomic.Int64
+	var created atomic.Int64
 	credentials := make([]token.Credential, 1000)
-	var makers sync.WaitGroup
-	for range 2_000 { // who share their commits
-		makers.Go(func() {
-			for n := made.Add(1); n <= int64(tokens); n = made.Add(1) {
+	var creators sync.WaitGroup
+	for range 2_000 { // concurrent creators share commits
+		creators.Go(func() {
+			for n := created.Add(1); n <= int64(tokens); n = created.Add(1) {
 				draft := token.Draft{
 					Kind: token.KindAPI, Name: fmt.Sprint("pipeline ", n), Account: []string{"default", "alice"}[n%2],
 					Preset:   "read",
@@ -67,7 +67,7 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 			}
 		})
 	}
-	makers.Wait()
+	creators.Wait()
 	if err := store.Flush(); err != nil {
 		b.Fatal(err)
 	}
@@ -81,13 +81,13 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 	return api, store, credentials
 }
 
-// BenchmarkAPI is what calls cost with few and with many tokens. A million of them
-// take some minutes to make: go test -bench BenchmarkAPI/1000000 -timeout 30m.
+// BenchmarkAPI measures calls with few and with many tokens. Creating a million tokens takes
+// some minutes: go test -bench BenchmarkAPI/1000000 -timeout 30m.
 func BenchmarkAPI(b *testing.B) {
 	for _, tokens := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(tokens), func(b *testing.B) {
 			if tokens > 100_000 && testing.Short() {
-				b.Skip("takes long")
+				b.Skip("slow")
 			}
 			api, store, credentials := benchmarkAPI(b, tokens)
 			for _, call := range []struct{ name, method, target, body string }{
@@ -117,7 +117,7 @@ func BenchmarkAPI(b *testing.B) {
 				})
 			}
 			b.Run("request_alone", func(b *testing.B) { benchmarkRequests(b, store, credentials) })
-			b.Run("request_beside_searches", func(b *testing.B) {
+			b.Run("request_during_searches", func(b *testing.B) {
 				ctx, cancel := context.WithCancel(b.Context())
 				var searching sync.WaitGroup
 				searching.Go(func() {
@@ -134,8 +134,8 @@ func BenchmarkAPI(b *testing.B) {
 	}
 }
 
-// benchmarkRequests is what the gate asks of the store for a request, and how long the
-// slowest of them take.
+// benchmarkRequests measures the store calls that the gate makes for a request, including
+// the latency percentiles.
 func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []token.Credential) {
 	b.Helper()
 	credentials = slices.DeleteFunc(slices.Clone(credentials),

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestBodyTimeout: a body that doesn't arrive in its time is refused, and nothing is
+// TestBodyTimeout verifies that a body that doesn't arrive in time is refused and nothing is
 // changed, over HTTP/1 and HTTP/2.
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
@@ -28,7 +28,7 @@ func TestBodyTimeout(t *testing.T) {
 		} {
 			reader, writer := io.Pipe()
 			defer writer.Close()
-			go func() { _, _ = io.WriteString(writer, part) }() // and no more
+			go func() { _, _ = io.WriteString(writer, part) }() // the rest never arrives
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, reader)
 			if err != nil {
 				t.Fatal(err)
@@ -54,8 +54,8 @@ func TestBodyTimeout(t *testing.T) {
 	}
 }
 
-// TestBodyTimeoutOfATrickle: a byte now and then gains no time.
-func TestBodyTimeoutOfATrickle(t *testing.T) {
+// TestBodyTimeoutOfSlowBody verifies that sending single bytes doesn't extend the timeout.
+func TestBodyTimeoutOfSlowBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) { c.BodyTimeout = 200 * time.Millisecond })
 	server := httptest.NewServer(f.handler)
@@ -67,28 +67,28 @@ func TestBodyTimeoutOfATrickle(t *testing.T) {
 	defer conn.Close()
 	_, _ = fmt.Fprintf(conn,
 		"POST /tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{")
-	answered := make(chan string)
+	statusLine := make(chan string)
 	go func() {
 		line, _ := bufio.NewReader(conn).ReadString('\n')
-		answered <- line
+		statusLine <- line
 	}()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for range 2000 {
 		select {
-		case line := <-answered:
+		case line := <-statusLine:
 			if !strings.HasPrefix(line, "HTTP/1.1 408 ") {
-				t.Errorf("answered %q", line)
+				t.Errorf("the response is %q", line)
 			}
 			return
 		case <-ticker.C:
 			_, _ = conn.Write([]byte(" "))
 		}
 	}
-	t.Error("it goes on")
+	t.Error("the request isn't refused")
 }
 
-// deadlines is a writer that notes the read deadlines it is given.
+// deadlines is a ResponseWriter that records read deadlines.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	set []time.Time
@@ -99,9 +99,9 @@ func (d *deadlines) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// TestBodyDeadlineIsTakenBack: the next request on the connection does not have it, and a
-// request without a body never had one.
-func TestBodyDeadlineIsTakenBack(t *testing.T) {
+// TestBodyDeadlineIsReset verifies that the deadline is reset for the next request on the
+// connection, and that a request without a body sets none.
+func TestBodyDeadlineIsReset(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for body, want := range map[string]int{goodBody: 2, "": 0} {
@@ -111,20 +111,20 @@ func TestBodyDeadlineIsTakenBack(t *testing.T) {
 		begun := time.Now()
 		f.handler.ServeHTTP(w, r)
 		if len(w.set) != want {
-			t.Fatalf("%q: set are %v", body, w.set)
+			t.Fatalf("%q: the deadlines are %v", body, w.set)
 		}
 		if want == 0 {
 			continue
 		}
 		if limit := w.set[0].Sub(begun); limit < time.Minute || limit > 2*time.Minute || !w.set[1].IsZero() {
-			t.Errorf("%q: set are %v", body, w.set)
+			t.Errorf("%q: the deadlines are %v", body, w.set)
 		}
 	}
 }
 
-// TestBodyOnAKeptConnection makes several calls on one connection, of which the later
-// begin after the time that the first body had.
-func TestBodyOnAKeptConnection(t *testing.T) {
+// TestBodyOnReusedConnection makes several calls on one connection. The later ones start
+// after the deadline of the first body.
+func TestBodyOnReusedConnection(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) { c.BodyTimeout = 100 * time.Millisecond })
 	server := httptest.NewServer(f.handler)
@@ -148,13 +148,13 @@ func TestBodyOnAKeptConnection(t *testing.T) {
 		if response.StatusCode != http.StatusCreated || response.Close {
 			t.Errorf("%s, close: %v", response.Status, response.Close)
 		}
-		time.Sleep(150 * time.Millisecond) // the time passes; nothing is waited for
+		time.Sleep(150 * time.Millisecond) // longer than BodyTimeout
 	}
 }
 
-// TestBodyBrokenOff: what is shorter than it was declared isn't read as an empty one,
-// which over HTTP/3 is no error of reading.
-func TestBodyBrokenOff(t *testing.T) {
+// TestIncompleteBody verifies that a body shorter than its declared length isn't accepted as
+// an empty one. Over HTTP/3, reading it returns no error.
+func TestIncompleteBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, _ := f.create(`{}`)

@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// answered reads a JSON object.
-func answered(t *testing.T, w *httptest.ResponseRecorder, status int) map[string]any {
+// readObject checks the status of a response and returns its JSON object.
+func readObject(t *testing.T, w *httptest.ResponseRecorder, status int) map[string]any {
 	t.Helper()
 	var object map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &object); err != nil || w.Code != status {
@@ -24,7 +24,7 @@ func answered(t *testing.T, w *httptest.ResponseRecorder, status int) map[string
 	return object
 }
 
-// status returns what the store makes of a secret.
+// status returns the status of a secret in the store, or the store's error.
 func (f *fixture) status(secret string) string {
 	f.t.Helper()
 	match, err := f.authenticate(secret)
@@ -34,7 +34,7 @@ func (f *fixture) status(secret string) string {
 	return match.Status.String()
 }
 
-// TestEdit sends merge patches and looks at what became of the members.
+// TestEdit sends merge patches and compares the resulting members.
 func TestEdit(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
@@ -56,7 +56,7 @@ func TestEdit(t *testing.T) {
 		`{"expires_in":3600,"name":"x"}`:        `{"expires_at":"2026-03-01T14:00:00Z","name":"x"}`,
 		`{"expires_at":"2026-03-02T00:00:00Z"}`: `{"expires_at":"2026-03-02T00:00:00Z"}`,
 		`{"rate_limit":null,"quota":null}`:      `{"rate_limit":null,"quota":null,"version":2}`,
-		// Objects in objects are merged, too (RFC 7396 section 2).
+		// Nested objects are merged, too (RFC 7396 section 2).
 		`{"rate_limit":{"requests":99}}`:                      `{"rate_limit":{"requests":99,"window":"1m"},"quota":{"requests":10,"period":"day"}}`,
 		`{"rate_limit":{"window":"1h"}}`:                      `{"rate_limit":{"requests":60,"window":"1h"}}`,
 		`{"rate_limit":{}}`:                                   `{"rate_limit":{"requests":60,"window":"1m"},"version":1}`,
@@ -71,7 +71,7 @@ func TestEdit(t *testing.T) {
 			"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10,"period":"day"}}`)
 		f.pass(time.Hour)
 		w := f.do(http.MethodPatch, "/tokens/"+id, body, "Content-Type: ", "Content-Type: application/merge-patch+json")
-		got := answered(t, w, http.StatusOK)
+		got := readObject(t, w, http.StatusOK)
 		var wanted map[string]any
 		if err := json.Unmarshal([]byte(want), &wanted); err != nil {
 			t.Fatal(err)
@@ -85,7 +85,7 @@ func TestEdit(t *testing.T) {
 			t.Errorf("%s: ETag %s of version %v", body, tag, got["version"])
 		}
 		if again := f.do(http.MethodGet, "/tokens/"+id, ""); again.Body.String() != w.Body.String() {
-			t.Errorf("%s: answered %s, and is %s", body, w.Body, again.Body)
+			t.Errorf("%s: the response is %s, but the token is %s", body, w.Body, again.Body)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestEditRefusals(t *testing.T) {
 		w := f.do(http.MethodPatch, "/tokens/"+id, body)
 		f.refused(w, 400, "invalid_field", "field="+field)
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Errorf("%s: the answer repeats the secret", body)
+			t.Errorf("%s: the response repeats the secret", body)
 		}
 	}
 	f.refused(f.do(http.MethodPatch, "/tokens/"+id, `{"name":"a","name":"b"}`), 400, "invalid_json")
@@ -151,16 +151,16 @@ func TestEditRefusals(t *testing.T) {
 	}
 	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{"name":"x"}`), 404, "not_found")
 	if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
-		t.Errorf("something was changed: %s", after)
+		t.Errorf("the token was changed: %s", after)
 	}
 }
 
-// TestChangesOfTheDead: an expired or revoked token isn't brought back to life.
-func TestChangesOfTheDead(t *testing.T) {
+// TestChangeEndedToken verifies that expired and revoked tokens can't become valid again.
+func TestChangeEndedToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	revoked, _ := f.create(`{}`)
-	answered(t, f.do(http.MethodPost, "/tokens/"+revoked+"/revoke", ""), 200)
+	readObject(t, f.do(http.MethodPost, "/tokens/"+revoked+"/revoke", ""), 200)
 	expired, _ := f.create(`{"expires_in":60}`)
 	f.pass(time.Minute)
 	for _, id := range []string{revoked, expired} {
@@ -188,19 +188,19 @@ func TestStateChanges(t *testing.T) {
 		{"disable", "", "revoked"},
 	} {
 		w := f.do(http.MethodPost, "/tokens/"+id+"/"+step.action, step.body)
-		got := answered(t, w, http.StatusOK)
+		got := readObject(t, w, http.StatusOK)
 		if got["status"] != step.status || f.status(secret) != step.status || w.Header().Get("ETag") == "" {
-			t.Errorf("%s: %v, in force %s", step.action, got["status"], f.status(secret))
+			t.Errorf("%s: status %v, in the store %s", step.action, got["status"], f.status(secret))
 		}
 	}
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/revoke", `{"reason":"x"}`), 400, "invalid_field", "field=reason")
 	f.refused(f.do(http.MethodPost, "/tokens/000000000000/revoke", ""), 404, "not_found")
 	if n := f.logs.FilterMessage("token revoked").Len(); n == 0 {
-		t.Error("the log doesn't tell")
+		t.Error("the change isn't logged")
 	}
 }
 
-// versionedCalls are the changes of a token that If-Match can bind to a version.
+// versionedCalls are the changes of a token that support If-Match.
 var versionedCalls = []struct{ method, path, body string }{
 	{http.MethodPatch, "", `{"name":"x"}`},
 	{http.MethodPost, "/rotate", `{}`},
@@ -210,7 +210,7 @@ var versionedCalls = []struct{ method, path, body string }{
 	{http.MethodDelete, "", ``},
 }
 
-// TestIfMatch: each change can be bound to a version.
+// TestIfMatch verifies that each change supports If-Match.
 func TestIfMatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -233,8 +233,8 @@ func TestIfMatch(t *testing.T) {
 	}
 }
 
-// TestOptionalBody: a body that may be left out may also be empty, whatever length
-// was declared; if there is one it is JSON.
+// TestOptionalBody verifies that an optional body may be empty, whether or not its length is
+// declared, and must be JSON otherwise.
 func TestOptionalBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -248,7 +248,7 @@ func TestOptionalBody(t *testing.T) {
 			{"", "", 0, 200},
 			{"", "", -1, 200},
 			{"", "application/json", -1, 200},
-			{"", "text/plain;charset=UTF-8", 0, 200}, // a page's own fetch with an empty text
+			{"", "text/plain;charset=UTF-8", 0, 200}, // a browser's fetch with an empty string
 			{"{}", "application/json", 2, 200},
 			{"{}", "application/json", -1, 200},
 			{"{}", "", 2, 415},
@@ -273,23 +273,23 @@ func TestOptionalBody(t *testing.T) {
 			}
 		}
 	}
-	// What is declared and is no JSON isn't waited for.
+	// A declared body of another media type is refused without reading it.
 	declared := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
 	declared.ContentLength = 1000
 	w := f.serve(declared)
 	f.refused(w, 415, "unsupported_media_type")
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with a body on it")
+		t.Error("the connection stays open with an unread body")
 	}
 	r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
 	r.ContentLength = -1
 	f.refused(f.serve(r), 413, "body_too_large")
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(), `"status":"active"`) {
-		t.Errorf("a refused call changed something: %s", w.Body)
+		t.Errorf("a refused call changed the token: %s", w.Body)
 	}
 }
 
-// TestLostUpdates: of two edits with the same ETag one is refused (API-17).
+// TestLostUpdates verifies that only one of several edits with the same ETag succeeds.
 func TestLostUpdates(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -332,11 +332,11 @@ func TestRotate(t *testing.T) {
 		id, old := f.create(`{}`)
 		f.set(start.Truncate(time.Second))
 		w := f.do(http.MethodPost, "/tokens/"+id+"/rotate", body)
-		got := answered(t, w, http.StatusOK)
+		got := readObject(t, w, http.StatusOK)
 		secret, _ := got["token"].(string)
 		if got["id"] != id || fmt.Sprint(got["previous_valid_until"]) != want.previous ||
 			got["expires_at"] != want.expires || f.status(old) != want.old || f.status(secret) != "active" {
-			t.Errorf("%s: %v, the old one is %s", body, got, f.status(old))
+			t.Errorf("%s: %v, the old secret is %s", body, got, f.status(old))
 		}
 		if shown := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); strings.Contains(shown, secret[17:]) ||
 			strings.Contains(shown, `"token":`) {
@@ -364,32 +364,32 @@ func TestRotateRefusals(t *testing.T) {
 		w := f.do(http.MethodPost, "/tokens/"+id+"/rotate", body)
 		f.refused(w, 400, "invalid_field", "field="+field)
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Errorf("%s: the answer repeats the secret", body)
+			t.Errorf("%s: the response repeats the secret", body)
 		}
 	}
 	f.refused(f.do(http.MethodPost, "/tokens/000000000000/rotate", ""), 404, "not_found")
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/rotate", "", "Idempotency-Key: a"), 400, "invalid_request")
 	if f.status(secret) != "active" {
-		t.Error("a refused rotation took the secret away")
+		t.Error("a refused rotation ended the secret")
 	}
 }
 
-// TestIdempotentCreate: a request that is sent again makes no second token (API-19).
+// TestIdempotentCreate verifies that a repeated request creates no second token.
 func TestIdempotentCreate(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const body = `{"name":"a","preset":"read","expires_in":"90d"}`
 	key := "Idempotency-Key: 8e03978e-40d5-43e8-bc93-6894a57f9324"
-	answers := make(chan *httptest.ResponseRecorder, 32)
+	responses := make(chan *httptest.ResponseRecorder, 32)
 	var wait sync.WaitGroup
-	for range cap(answers) {
-		wait.Go(func() { answers <- f.do(http.MethodPost, "/tokens", body, key) })
+	for range cap(responses) {
+		wait.Go(func() { responses <- f.do(http.MethodPost, "/tokens", body, key) })
 	}
 	wait.Wait()
-	close(answers)
-	made := 0
+	close(responses)
+	created := 0
 	ids := make(map[any]bool)
-	for w := range answers {
+	for w := range responses {
 		var got map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
@@ -398,24 +398,24 @@ func TestIdempotentCreate(t *testing.T) {
 		_, hasSecret := got["token"]
 		replayed := w.Header().Get("Idempotency-Replayed") == "true"
 		if w.Code == http.StatusCreated {
-			made++
+			created++
 		}
 		if (w.Code == http.StatusCreated) != hasSecret || (w.Code == http.StatusOK) != replayed {
 			t.Errorf("%d, replayed %v, secret %v", w.Code, replayed, hasSecret)
 		}
 	}
-	if made != 1 || len(ids) != 1 {
-		t.Errorf("%d were made, with %d ids", made, len(ids))
+	if created != 1 || len(ids) != 1 {
+		t.Errorf("%d tokens were created, with %d IDs", created, len(ids))
 	}
-	// Another spelling of the same request, another request, another key.
+	// The same request in a different spelling, a different request, a different key.
 	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `,
 		key); w.Code != http.StatusOK {
-		t.Errorf("another spelling: %d %s", w.Code, w.Body)
+		t.Errorf("different spelling: %d %s", w.Code, w.Body)
 	}
 	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422,
 		"idempotency_mismatch")
 	if w := f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: another"); w.Code != http.StatusCreated {
-		t.Errorf("another key: %d", w.Code)
+		t.Errorf("different key: %d", w.Code)
 	}
 	for _, bad := range []string{"\u00e4", "a b", strings.Repeat("a", 256), vector} {
 		f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: "+bad), 400, "invalid_request")
@@ -438,32 +438,32 @@ func TestAcceptClock(t *testing.T) {
 	if got := f.status(secret); got != "expired" {
 		t.Fatal(got)
 	}
-	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] == nil {
+	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] == nil {
 		t.Error("healthz has no warning")
 	}
-	got := answered(t, f.do(http.MethodPost, "/clock", ""), 200)
+	got := readObject(t, f.do(http.MethodPost, "/clock", ""), 200)
 	if got["changed"] != true || got["from"] != "2026-06-09T12:00:00Z" || got["to"] != "2026-03-01T13:00:00Z" ||
 		f.status(secret) != "active" {
 		t.Errorf("%v, the token is %s", got, f.status(secret))
 	}
-	if got := answered(t, f.do(http.MethodPost, "/clock", "{}"), 200); got["changed"] != false {
+	if got := readObject(t, f.do(http.MethodPost, "/clock", "{}"), 200); got["changed"] != false {
 		t.Errorf("%v", got)
 	}
-	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
+	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
 		t.Errorf("%v", got)
 	}
 
-	// A clock that is ahead of the time that has passed.
+	// The clock is ahead of the elapsed time.
 	f.set(start.AddDate(10, 0, 0))
-	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]),
+	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]),
 		"clock accept") {
-		t.Errorf("healthz of a clock that is ahead: %v", got)
+		t.Errorf("healthz with a clock that is ahead: %v", got)
 	}
-	if got := answered(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true ||
+	if got := readObject(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true ||
 		got["to"] != "2036-03-01T12:00:00Z" {
 		t.Errorf("%v", got)
 	}
-	if got := answered(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
+	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
 		t.Errorf("%v", got)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// members returns the names of an object's members in their order.
+// members returns the names of an object's members in order.
 func members(t *testing.T, body []byte) []string {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(string(body)))
@@ -35,7 +35,7 @@ const objectMembers = "id kind name token_hint status account scopes allowed_ips
 	"created_at created_by updated_at not_before expires_at expires_soon revoked_at previous_valid_until " +
 	"usage_count denied_count last_used_at last_used_ip last_used_user_agent last_used_route format version"
 
-func TestCreateAnswersTheWholeObject(t *testing.T) {
+func TestCreateReturnsTheObject(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := f.do(http.MethodPost, "/tokens", `{
@@ -74,7 +74,7 @@ func TestCreateAnswersTheWholeObject(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Shown later, it is the same object without the secret.
+	// Later responses contain the same object without the secret.
 	w = f.do(http.MethodGet, "/tokens/"+created.ID, "")
 	if got := w.Body.String(); w.Code != http.StatusOK || got != want+"}" {
 		t.Errorf("shown: %d\n%s", w.Code, got)
@@ -89,7 +89,7 @@ func TestCreateAnswersTheWholeObject(t *testing.T) {
 	for _, entry := range f.logs.All() {
 		for _, field := range entry.Context {
 			if strings.Contains(field.String, created.Token) {
-				t.Errorf("the log has the token: %s", entry.Message)
+				t.Errorf("the log contains the token: %s", entry.Message)
 			}
 		}
 	}
@@ -148,11 +148,11 @@ func TestCreateNever(t *testing.T) {
 	limited.refused(w, 400, "invalid_field", "field=expires_in")
 }
 
-// Security cases API-04 and API-08 to API-11, and the rules of docs/admin.md.
+// TestCreateRefusesFields verifies the rules of docs/admin.md for each field.
 func TestCreateRefusesFields(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	// %s is the member under test; a member given in it replaces the valid one.
+	// members replaces the valid members of the same names.
 	valid := map[string]string{"name": `"a"`, "preset": `"read"`, "expires_in": `"90d"`}
 	for _, test := range []struct{ field, members, detail string }{
 		{"name", `"name":null`, "required"},
@@ -303,15 +303,15 @@ func TestCreateRefusesFields(t *testing.T) {
 			t.Errorf("%s: detail is %q, want %q in it", test.members, detail, test.detail)
 		}
 		if strings.Contains(w.Body.String(), vector[20:]) {
-			t.Errorf("%s: the answer repeats a secret: %s", test.members, w.Body)
+			t.Errorf("%s: the response repeats a secret: %s", test.members, w.Body)
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens?count=true", ""); !strings.Contains(w.Body.String(), `"total":0`) {
-		t.Errorf("something was made: %s", w.Body)
+		t.Errorf("a token was created: %s", w.Body)
 	}
 }
 
-func TestCreateSuggestsTheMemberMeant(t *testing.T) {
+func TestCreateSuggestsTheRightMember(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := f.do(http.MethodPost, "/tokens", `{"Name":"a","preset":"read","expires_in":"90d"}`)
@@ -321,8 +321,8 @@ func TestCreateSuggestsTheMemberMeant(t *testing.T) {
 	}
 }
 
-// Whatever looks like a secret is taken out of what an answer repeats, also if it
-// was cut.
+// TestCreateRepeatsNoSecret verifies that responses redact anything that looks like a
+// secret, even if it is truncated.
 func TestCreateRepeatsNoSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -330,13 +330,13 @@ func TestCreateRepeatsNoSecret(t *testing.T) {
 		10_000)+`"}`)
 	f.refused(w, 400, "invalid_field", "field=preset")
 	if w.Body.Len() > 3*maxDetail {
-		t.Errorf("the answer is %d bytes long", w.Body.Len())
+		t.Errorf("the response is %d bytes long", w.Body.Len())
 	}
-	// A text of any length that begins like a time is no exception.
+	// A long text that starts like a time isn't repeated either.
 	w = f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"99999999999999999999 hunter2","preset":"read"}`)
 	f.refused(w, 400, "invalid_field", "field=expires_in")
 	if strings.Contains(w.Body.String(), "hunter2") {
-		t.Errorf("the answer repeats it: %s", w.Body)
+		t.Errorf("the response repeats the text: %s", w.Body)
 	}
 	const uuid = "d9428888-122b-41e1-b85c-61fa1f9d5c2e"
 	for _, secret := range []string{vector, vector[:40], "x" + vector + "x", uuid, strings.ToUpper(uuid)} {
@@ -356,13 +356,13 @@ func TestCreateRepeatsNoSecret(t *testing.T) {
 				t.Errorf("%s: %d %s", body, w.Code, w.Body)
 			}
 			if got := w.Body.String(); strings.Contains(got, secret[len(secret)/2:]) {
-				t.Errorf("%s: the answer repeats the secret: %s", body, got)
+				t.Errorf("%s: the response repeats the secret: %s", body, got)
 			}
 		}
 	}
 }
 
-func TestLocationIsAbsoluteWhereTheMountTellsThePath(t *testing.T) {
+func TestLocationIsAbsoluteWithClientPath(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) {
 		c.ClientPath = func(r *http.Request) string { return "/keys/api/v1" + r.URL.Path }

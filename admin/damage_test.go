@@ -11,11 +11,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// unwell is a backend whose health is not its own.
+// unwell is a backend that reports the given health.
 type unwell struct {
 	tokenstore.Backend
 	health *tokenstore.Health
-	// damaged is a token that can't be read.
+	// damaged is the ID of a token that can't be read.
 	damaged *token.ID
 }
 
@@ -38,15 +38,15 @@ func (u unwell) List(order tokenstore.Order, after *tokenstore.Position, descend
 	})
 }
 
-// TestHealthFails verifies that healthz is 503, with all checks, while the store can't be
-// written, that it warns of damage, and that it names the remedy but no path.
+// TestHealthFails verifies that healthz responds with 503 and all checks while the store
+// can't be written, that it warns of damage, and that it names the remedy but no path.
 func TestHealthFails(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		health tokenstore.Health
 		status int
 		says   string
-		checks string // of the store, and of the damage
+		checks string // the status of store and damaged
 	}{
 		{tokenstore.Health{}, 200, "", "ok ok"},
 		{tokenstore.Health{Write: fmt.Errorf("%w: writing /secret/tokens.db: %w", tokenstore.ErrUnavailable,
@@ -64,16 +64,16 @@ func TestHealthFails(t *testing.T) {
 		f := newFixtureOver(t,
 			func(b tokenstore.Backend) tokenstore.Backend { return unwell{b, &health, new(token.ID)} })
 		w := f.do(http.MethodGet, "/healthz", "")
-		answer := answered(t, w, c.status)
-		text, _ := answer["warning"].(string)
+		response := readObject(t, w, c.status)
+		text, _ := response["warning"].(string)
 		if c.status == 503 {
-			text, _ = answer["detail"].(string)
+			text, _ = response["detail"].(string)
 		}
 		if !strings.Contains(text, c.says) || (text == "") != (c.says == "") ||
 			strings.Contains(w.Body.String(), "/secret") {
 			t.Errorf("%+v: %s", c.health, w.Body)
 		}
-		checks, _ := answer["checks"].(map[string]any)
+		checks, _ := response["checks"].(map[string]any)
 		var got []string
 		for _, name := range []string{"store", "damaged"} {
 			check, _ := checks[name].(map[string]any)
@@ -86,8 +86,8 @@ func TestHealthFails(t *testing.T) {
 	}
 }
 
-// TestDamagedToken verifies that a token that can't be read is listed, refused with what to
-// do, and can be deleted.
+// TestDamagedToken verifies that a damaged token is listed, that calls for it are refused
+// with advice, and that it can be deleted.
 func TestDamagedToken(t *testing.T) {
 	t.Parallel()
 	var damaged token.ID
@@ -107,7 +107,7 @@ func TestDamagedToken(t *testing.T) {
 	}
 }
 
-// TestCompact verifies that the file is shortened, and that the audit has it.
+// TestCompact verifies that compacting shortens the file and is in the audit log.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -115,11 +115,11 @@ func TestCompact(t *testing.T) {
 		id, _ := f.create(`{"metadata":{"padding":"` + strings.Repeat("x", 200) + `"}}`)
 		f.do(http.MethodDelete, "/tokens/"+id, "")
 	}
-	answer := answered(t, f.do(http.MethodPost, "/compact", ""), 200)
-	before, _ := answer["before"].(float64)
-	after, _ := answer["after"].(float64)
+	response := readObject(t, f.do(http.MethodPost, "/compact", ""), 200)
+	before, _ := response["before"].(float64)
+	after, _ := response["after"].(float64)
 	if after <= 0 || after >= before {
-		t.Errorf("%v", answer)
+		t.Errorf("%v", response)
 	}
 	if w := f.do(http.MethodGet, "/audit?limit=1", ""); !strings.Contains(w.Body.String(), `"compact"`) {
 		t.Errorf("%s", w.Body)

@@ -198,7 +198,8 @@ func checkForm(body []byte) *Refusal {
 		switch kind {
 		case '{', '[':
 			if depth > maxDepth {
-				return refuseError(codeInvalidJSON, fmt.Sprintf("The body is nested more than %d levels deep.", maxDepth))
+				return refuseError(codeInvalidJSON,
+					fmt.Sprintf("The body is nested more than %d levels deep.", maxDepth))
 			}
 			open = append(open, make(map[string]struct{}))
 		case '}', ']':

@@ -10,8 +10,8 @@ import (
 
 const goodBody = `{"name":"a","preset":"read","expires_in":"90d"}`
 
-// Security cases API-01, API-03, API-05 and API-08: whatever two parsers could
-// read differently is refused.
+// TestDecodeRefusesAmbiguousJSON verifies that JSON which parsers read differently is
+// refused.
 func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -70,10 +70,10 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 		t.Log(name)
 		f.refused(w, 400, "invalid_json")
 		if len(w.Body.String()) > 2000 {
-			t.Errorf("%s: the answer is %d bytes long", name, w.Body.Len())
+			t.Errorf("%s: the response is %d bytes long", name, w.Body.Len())
 		}
 	}
-	// What is likely to happen is told in words.
+	// The texts for likely mistakes say what is wrong.
 	for body, tell := range map[string]string{
 		"\ufeff" + goodBody:   "byte order mark",
 		goodBody + goodBody:   "after the JSON object",
@@ -89,7 +89,7 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 			t.Errorf("%q: detail is %q, want %q in it", body, detail, tell)
 		}
 	}
-	// What is nested just deep enough is refused for what it is.
+	// A body at the nesting limit is refused only for its content.
 	w := f.do(http.MethodPost, "/tokens", with(`"x":`+strings.Repeat("[", 31)+strings.Repeat("]", 31)))
 	f.refused(w, 400, "invalid_field", "field=x")
 	if w.Header().Get("Connection") != "" {
@@ -108,7 +108,6 @@ func manyNames(n int) string {
 	return b.String()
 }
 
-// Security case ADM-03, and the encodings of API-07.
 func TestDecodeRefusesMediaTypes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -140,7 +139,7 @@ func TestDecodeRefusesMediaTypes(t *testing.T) {
 		w := f.serve(r)
 		f.refused(w, 415, "unsupported_media_type")
 		if w.Header().Get("Connection") != "close" {
-			t.Error("the connection stays open with a body on it")
+			t.Error("the connection stays open with an unread body")
 		}
 	}
 	r := httptest.NewRequest(http.MethodPost, "/tokens", strings.NewReader(goodBody))
@@ -157,7 +156,7 @@ func TestDecodeRefusesMediaTypes(t *testing.T) {
 	}
 }
 
-// endless is a body that goes on for ever, and counts what is read of it.
+// endless is a body that never ends. It counts the bytes read.
 type endless struct{ read int }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -168,13 +167,12 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Security case API-07.
 func TestDecodeRefusesLargeBodies(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	full := goodBody + strings.Repeat(" ", maxBody-len(goodBody))
 	if w := f.do(http.MethodPost, "/tokens", full); w.Code != http.StatusCreated {
-		t.Errorf("a body of the largest size: %d %s", w.Code, w.Body)
+		t.Errorf("a body of the maximum size: %d %s", w.Code, w.Body)
 	}
 	f.refused(f.do(http.MethodPost, "/tokens", full+" "), 413, "body_too_large")
 
@@ -193,16 +191,16 @@ func TestDecodeRefusesLargeBodies(t *testing.T) {
 		t.Errorf("%d bytes were read", body.read)
 	}
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with a body on it")
+		t.Error("the connection stays open with an unread body")
 	}
 }
 
-// failing is a body that must not be read, or breaks when it is.
+// failing is a body that can't be read.
 type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestDecodeRefusesABrokenBody(t *testing.T) {
+func TestDecodeRefusesIncompleteBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	r := httptest.NewRequest(http.MethodPost, "/tokens", new(failing))

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestEarlyDataChangesNothing: what came in TLS early data may be a replay.
+// TestEarlyDataChangesNothing verifies that changes in TLS early data, which may be replays,
+// are refused.
 func TestEarlyDataChangesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -29,7 +30,7 @@ func TestEarlyDataChangesNothing(t *testing.T) {
 		}
 		f.refused(w, 425, "too_early")
 	}
-	// Over TLS that isn't set up yet.
+	// The TLS handshake isn't complete yet.
 	for _, method := range []string{http.MethodPost, http.MethodPut, "FOO"} {
 		r := httptest.NewRequest(method, "https://x/tokens/"+id+"/enable", nil)
 		r.TLS.HandshakeComplete = false

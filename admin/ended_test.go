@@ -16,7 +16,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// meanwhile is a backend in which something happens while a change waits for the disk.
+// meanwhile is a backend that calls happens before its next change, as if something happened
+// while the change waits for the disk.
 type meanwhile struct {
 	tokenstore.Backend
 	happens atomic.Pointer[func()]
@@ -29,7 +30,7 @@ func (m *meanwhile) Apply(id token.ID, now time.Time, change tokenstore.ChangeFu
 	return m.Backend.Apply(id, now, change)
 }
 
-// slowBody is a body of which the second half comes after something has happened.
+// slowBody is a body that calls happens before its second half arrives.
 type slowBody struct {
 	text    string
 	happens func()
@@ -52,13 +53,13 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// endingSite is a site whose admin tokens end in the middle of their calls.
+// endingSite is a site for tests in which the caller's authorization ends during a call.
 type endingSite struct {
 	*fixture          // the site
-	console  *fixture // of the operator
+	console  *fixture // needs no authentication
 	backend  *meanwhile
 	compat   http.Handler
-	// victim is a token to change, of which secret is the secret.
+	// victim is the ID of a token to change, and secret its secret.
 	victim, secret string
 }
 
@@ -86,8 +87,8 @@ func newEndingSite(t *testing.T) *endingSite {
 	return s
 }
 
-// send makes a call, during which something happens: with its body, or without one
-// while its change waits.
+// send makes a call and calls happens during it: between the halves of the body or, if
+// there is no body, before the change.
 func (s *endingSite) send(method, path, body, credential string, happens func()) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	if body != "" {
@@ -110,8 +111,8 @@ func (s *endingSite) send(method, path, body, credential string, happens func())
 	return s.serve(r)
 }
 
-// rightEnds are the ways in which an admin token's right ends.
-var rightEnds = map[string]struct {
+// authEnds are the ways in which an admin token's authorization ends.
+var authEnds = map[string]struct {
 	end  func(console *fixture, id string)
 	code string
 }{
@@ -130,7 +131,7 @@ var rightEnds = map[string]struct {
 		c.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`)
 		c.pass(time.Hour)
 	}, "revoked_token"},
-	"bound to another address": {func(c *fixture, id string) {
+	"restricted to another address": {func(c *fixture, id string) {
 		c.do(http.MethodPatch, "/tokens/"+id, `{"allowed_ips":["203.0.113.1"]}`)
 	}, "ip_denied"},
 	"not valid yet": {func(c *fixture, id string) {
@@ -138,7 +139,7 @@ var rightEnds = map[string]struct {
 	}, "not_yet_valid"},
 }
 
-// bodyCalls are calls with a body, of which none may be carried out.
+// bodyCalls are calls with a body that must not be carried out.
 var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens", `{"kind":"admin","name":"successor","expires_in":"90d"}`},
 	{http.MethodPost, "/tokens", `{"name":"successor","preset":"full","expires_in":"90d"}`},
@@ -158,7 +159,7 @@ var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, MollymawkPath + "delete", `{"token_value":"$ID"}`},
 }
 
-// bareCalls are changes without a body.
+// bareCalls are changes without a body that must not be carried out.
 var bareCalls = []struct{ method, path, body string }{
 	{http.MethodDelete, "/tokens/$ID", ""},
 	{http.MethodPost, "/tokens/$ID/rotate", ""},
@@ -167,10 +168,10 @@ var bareCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens/$ID/enable", ""},
 }
 
-// TestEndedRight ends the right to make a call in the middle of it.
-func TestEndedRight(t *testing.T) {
+// TestEndedAuthorization ends the caller's authorization during a call.
+func TestEndedAuthorization(t *testing.T) {
 	t.Parallel()
-	for name, right := range rightEnds {
+	for name, auth := range authEnds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, call := range append(bodyCalls[:len(bodyCalls):len(bodyCalls)], bareCalls...) {
@@ -180,10 +181,10 @@ func TestEndedRight(t *testing.T) {
 				path, body := fill.Replace(call.path), fill.Replace(call.body)
 				var before string
 				w := s.send(call.method, path, body, "Authorization: Bearer "+secret, func() {
-					right.end(s.console, id)
+					auth.end(s.console, id)
 					before = s.everything()
 				})
-				s.refused(w, w.Code, right.code)
+				s.refused(w, w.Code, auth.code)
 				if w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
 					t.Errorf("%s %s: %d %s", call.method, call.path, w.Code, w.Body)
 				}
@@ -195,7 +196,8 @@ func TestEndedRight(t *testing.T) {
 	}
 }
 
-// everything is what can be changed: the tokens, but for their use, and the audit.
+// everything returns all that a call can change: the tokens, without usage, and the audit
+// log.
 func (s *endingSite) everything() string {
 	s.t.Helper()
 	var all strings.Builder
@@ -212,8 +214,8 @@ func (s *endingSite) everything() string {
 	return all.String()
 }
 
-// TestEndedSession does the same with sessions, which end with their token, by
-// themselves and by signing out.
+// TestEndedSession ends the caller's session during a call: with its token, by expiry and by
+// signing out.
 func TestEndedSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -229,7 +231,7 @@ func TestEndedSession(t *testing.T) {
 			s.console.do(http.MethodDelete, "/tokens/"+id, "")
 		},
 		"its key not allowed": func(s *endingSite, id string, _ *http.Cookie) {
-			rightEnds["bound to another address"].end(s.console, id)
+			authEnds["restricted to another address"].end(s.console, id)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -255,23 +257,21 @@ func TestEndedSession(t *testing.T) {
 	}
 }
 
-// TestRightStays: a call whose token changes without ending is carried out.
-func TestRightStays(t *testing.T) {
+// TestAuthorizationLasts verifies that a call is carried out if its token changes but remains
+// authorized.
+func TestAuthorizationLasts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(c *fixture, id string){
 		"rotated with grace": func(c *fixture, id string) {
-			c.do(http.MethodPost, "/tokens/"+id+"/rotate",
-				`{"grace":"1h"}`)
+			c.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`)
 		},
-		"renamed": func(c *fixture,
-			id string) {
+		"renamed": func(c *fixture, id string) {
 			c.do(http.MethodPatch, "/tokens/"+id, `{"name":"another"}`)
 		},
-		"bound to the address": func(c *fixture,
-			id string) {
+		"restricted to the address": func(c *fixture, id string) {
 			c.do(http.MethodPatch, "/tokens/"+id, `{"allowed_ips":["192.0.2.0/24"]}`)
 		},
-		"disabled for a while": func(c *fixture, id string) {
+		"disabled temporarily": func(c *fixture, id string) {
 			c.do(http.MethodPost, "/tokens/"+id+"/disable", "")
 			c.do(http.MethodPost, "/tokens/"+id+"/enable", "")
 		},
@@ -286,8 +286,8 @@ func TestRightStays(t *testing.T) {
 	}
 }
 
-// TestEndedRightIsCounted: the refusal counts against the token, once.
-func TestEndedRightIsCounted(t *testing.T) {
+// TestEndedAuthorizationIsCounted verifies that the refusal counts against the token once.
+func TestEndedAuthorizationIsCounted(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{goodBody, ""} {
 		s := newEndingSite(t)
@@ -305,9 +305,9 @@ func TestEndedRightIsCounted(t *testing.T) {
 	}
 }
 
-// TestImportStopsWithTheRight: what was imported before the token ended stays, and
-// nothing after it is.
-func TestImportStopsWithTheRight(t *testing.T) {
+// TestImportStopsWithAuthorization verifies that an import stops when its token is revoked,
+// and that the tokens imported before remain.
+func TestImportStopsWithAuthorization(t *testing.T) {
 	t.Parallel()
 	s := newEndingSite(t)
 	id, secret := s.console.create(`{"kind":"admin"}`)
@@ -334,7 +334,8 @@ func TestImportStopsWithTheRight(t *testing.T) {
 	}
 }
 
-// TestUnauthorizedByAnotherError: an authenticator that says no more than no.
+// TestUnauthorizedByAnotherError verifies the response if Authorize returns an error that
+// isn't a refusal.
 func TestUnauthorizedByAnotherError(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) {
@@ -347,8 +348,8 @@ func TestUnauthorizedByAnotherError(t *testing.T) {
 	}
 }
 
-// TestSignInWithAKeyThatEnds: the key is looked at when the whole body is there.
-func TestSignInWithAKeyThatEnds(t *testing.T) {
+// TestSignInWithRevokedKey verifies that a sign-in checks the key after reading the body.
+func TestSignInWithRevokedKey(t *testing.T) {
 	t.Parallel()
 	s := newEndingSite(t)
 	id, secret := s.console.create(`{"kind":"admin"}`)
@@ -357,6 +358,6 @@ func TestSignInWithAKeyThatEnds(t *testing.T) {
 	})
 	s.refused(w, 401, "revoked_token")
 	if w.Header().Get("Set-Cookie") != "" {
-		t.Error("a session has begun")
+		t.Error("a session has started")
 	}
 }

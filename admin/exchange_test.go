@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// exchangesEnvironment names a file for the calls that the tests make, as lines of
-// JSON. The test TestOpenAPI in e2e compares them with openapi.json.
+// exchangesEnvironment is the environment variable for the path of a file to which the tests
+// append their calls, as lines of JSON. TestOpenAPI in e2e compares them with openapi.json.
 const exchangesEnvironment = "MOLLYGATE_TEST_EXCHANGES"
 
-// exchange is a call and its answer.
+// exchange is a call and its response.
 type exchange struct {
 	Method, Pattern, ID, URL string
 	Header                   http.Header
@@ -28,8 +28,9 @@ var exchanges struct {
 	count map[string]int // by method, pattern and status
 }
 
-// recordExchange writes a call of the API to the file that the environment names.
-// Of calls that are alike it writes the first 50: some tests make thousands.
+// recordExchange appends a call to the file, if the environment variable is set. For each
+// method, pattern and status, it writes only the first 50 calls, because some tests make
+// thousands.
 func recordExchange(r *http.Request, body []byte, w *httptest.ResponseRecorder) error {
 	const most = 50
 	path := os.Getenv(exchangesEnvironment)

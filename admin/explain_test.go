@@ -82,16 +82,16 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Errorf("%s: the answer repeats the secret", name)
+			t.Errorf("%s: the response repeats the secret", name)
 		}
 	}
 	found, err := f.store.Get(token.ID([]byte(id)))
 	if err != nil || !reflect.DeepEqual(found.Usage, tokenstore.Usage{}) || found.Token.Version != 1 {
-		t.Errorf("explaining left its mark: %+v, %v", found, err)
+		t.Errorf("explain changed the token: %+v, %v", found, err)
 	}
 }
 
-// TestExplainSeveralGates asks two gates that need different scopes for one route.
+// TestExplainSeveralGates asks gates that require different scopes for the same route.
 func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()
 	made := func(name, scope string, routes ...gate.Route) gate.NamedGate {

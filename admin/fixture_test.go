@@ -22,11 +22,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// start is the time that the tests' clock begins with; its fraction must never
-// show.
+// start is the initial time of the tests' clock. Responses must never contain its fraction
+// of a second.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 987654000, time.UTC)
 
-// vector is the documented example of a token; no store has it.
+// vector is the example token in the documentation. No store contains it.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 var testPolicy = token.Policy{
@@ -55,7 +55,7 @@ func mustLifetime(text string) token.Lifetime {
 	return l
 }
 
-// fixture is a handler over a store in a file of its own.
+// fixture is a handler over a store in its own file.
 type fixture struct {
 	t       *testing.T
 	store   *tokenstore.Store
@@ -63,12 +63,13 @@ type fixture struct {
 	handler http.Handler
 	config  Config
 	logs    *observer.ObservedLogs
-	// listed counts the tokens that the backend has been asked to list.
-	listed  *atomic.Int64
-	elapsed *atomic.Int64 // time that has passed, by no clock
+	// listed counts the tokens that the backend has listed.
+	listed *atomic.Int64
+	// elapsed is the elapsed time, independent of the clock.
+	elapsed *atomic.Int64
 }
 
-// counting is a backend that counts what is listed of it.
+// counting is a backend that counts the tokens that it lists.
 type counting struct {
 	tokenstore.Backend
 	listed *atomic.Int64
@@ -87,7 +88,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	return newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return b }, change...)
 }
 
-// newFixtureOver has a backend of the test's around that in the file.
+// newFixtureOver returns a fixture whose backend is wrapped.
 func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backend, change ...func(*Config)) *fixture {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -127,7 +128,7 @@ func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backe
 	return f
 }
 
-// set puts the clock forward or back. No time passes.
+// set sets the clock. No time elapses.
 func (f *fixture) set(now time.Time) { f.now.Store(&now) }
 
 func (f *fixture) pass(d time.Duration) {
@@ -135,8 +136,8 @@ func (f *fixture) pass(d time.Duration) {
 	f.set(f.now.Load().Add(d))
 }
 
-// do makes a call. Headers are "Name: value". Every answer is held against what
-// is promised of all.
+// do makes a call. Headers have the form "Name: value"; an empty value deletes the header.
+// Every response is checked against the rules for all responses.
 func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	f.t.Helper()
 	var reader io.Reader
@@ -161,7 +162,7 @@ func (f *fixture) do(method, target, body string, headers ...string) *httptest.R
 func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 	f.t.Helper()
 	w := httptest.NewRecorder()
-	var body bytes.Buffer // what the handler reads: some of the bodies have no end
+	var body bytes.Buffer // the bytes that the handler reads, because some bodies are endless
 	if r.Body != nil {
 		r.Body = io.NopCloser(io.TeeReader(r.Body, &body))
 	}
@@ -174,7 +175,7 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 	}
 	for name := range w.Header() {
 		if strings.HasPrefix(name, "Access-Control-") {
-			f.t.Errorf("%s %s: the answer has %s", r.Method, r.URL.Path, name)
+			f.t.Errorf("%s %s: the response has %s", r.Method, r.URL.Path, name)
 		}
 	}
 	contentType := w.Header().Get("Content-Type")
@@ -191,7 +192,7 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		}
 		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" ||
 			p.Data != p.Detail || p.Success == nil || *p.Success {
-			f.t.Errorf("%s %s: the envelope isn't whole: %s", r.Method, r.URL.Path, w.Body)
+			f.t.Errorf("%s %s: the envelope is incomplete: %s", r.Method, r.URL.Path, w.Body)
 		}
 	case r.URL.Path == "/backup" && contentType == "application/octet-stream":
 	case contentType != "application/json":
@@ -200,8 +201,8 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// refused checks status and code of an answer, and the values of further members
-// given as "name=value".
+// refused checks the status and the code of a refusal, and other members, given as
+// "name=value".
 func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string, members ...string) map[string]any {
 	f.t.Helper()
 	var body map[string]any
@@ -220,7 +221,7 @@ func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string,
 	return body
 }
 
-// create makes a token of the body, with the members a token needs added.
+// create creates a token from the body, with missing required members added.
 func (f *fixture) create(body string) (id, secret string) {
 	f.t.Helper()
 	members := map[string]any{}
@@ -254,7 +255,7 @@ func (f *fixture) authenticate(secret string) (tokenstore.Match, error) {
 	return f.store.Authenticate(credential, f.store.Now())
 }
 
-// use counts requests of a token.
+// use counts requests with a token.
 func (f *fixture) use(secret string, times int, use tokenstore.LastUse) {
 	f.t.Helper()
 	match, err := f.authenticate(secret)

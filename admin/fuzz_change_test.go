@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// one is a backend that has one token and forgets what becomes of it.
+// one is a backend with a single token. It doesn't save changes.
 type one struct {
 	memory
 	token *token.Token
@@ -34,7 +34,7 @@ func (one) Usage(token.ID, tokenstore.Day, tokenstore.Day) (tokenstore.Usage, to
 	return tokenstore.Usage{}, tokenstore.FlushState{}, nil
 }
 
-// fuzzed is the one token there is. It was rotated, and restricted in every way.
+// fuzzed is the token to change.
 var fuzzed = &token.Token{
 	ID: token.ID([]byte("4fQ9Zt2LkVb7")), Terms: token.Terms{Kind: token.KindAPI, Account: "alice",
 		Scopes: token.Grants{"unikernel:list"}}, Format: token.FormatNative, Prefix: "mm",
@@ -44,9 +44,9 @@ var fuzzed = &token.Token{
 	Digest: token.Digest{1}, Version: 1,
 }
 
-// fuzzHandler is a handler over a backend.
+// fuzzHandler returns a function that makes a call to a handler over the backend.
 func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, body string, r *http.Request) (status int,
-	answer map[string]any) {
+	response map[string]any) {
 	store, err := tokenstore.Open(backend, tokenstore.Options{
 		Clock:         tokenstore.ClockFunc(func() time.Time { return start }),
 		FlushInterval: -1,
@@ -59,17 +59,17 @@ func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, bo
 		Policy:       testPolicy,
 		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) { return tokenstore.Actor{Name: "fuzz"}, nil },
 	})
-	return func(t *testing.T, body string, r *http.Request) (status int, answer map[string]any) {
+	return func(t *testing.T, body string, r *http.Request) (status int, response map[string]any) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
-		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || !utf8.Valid(w.Body.Bytes()) {
-			t.Fatalf("the answer to %q isn't JSON: %q", body, w.Body)
+		if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil || !utf8.Valid(w.Body.Bytes()) {
+			t.Fatalf("the response to %q isn't JSON: %q", body, w.Body)
 		}
-		if code, _ := answer["code"].(string); w.Code != http.StatusOK && w.Code != http.StatusCreated &&
+		if code, _ := response["code"].(string); w.Code != http.StatusOK && w.Code != http.StatusCreated &&
 			!slices.Contains([]string{codeInvalidJSON, codeInvalidField, codeBodyTooLarge, codePrecondition}, code) {
 			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
 		}
-		return w.Code, answer
+		return w.Code, response
 	}
 }
 
@@ -79,8 +79,8 @@ func jsonRequest(method, path, body string) *http.Request {
 	return r
 }
 
-// FuzzPatchJSON throws bodies at PATCH tokens/{id}. What is accepted became of the
-// token as another parser, and RFC 7396, have it.
+// FuzzPatchJSON sends bodies to PATCH /tokens/{id}. If a body is accepted, it compares the
+// token with the result of a different parser and RFC 7396.
 func FuzzPatchJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{}`,
@@ -156,8 +156,8 @@ func orNone(value any) map[string]any {
 	return object
 }
 
-// FuzzRotateJSON throws bodies at POST tokens/{id}/rotate. The old secret never
-// outlives the token as it was, and the new one is good.
+// FuzzRotateJSON sends bodies to POST /tokens/{id}/rotate. It checks that the old secret
+// never outlives the token's old expiry, and that the new secret is valid.
 func FuzzRotateJSON(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `{"grace":"0s"}`, `{"grace":0}`, `{"grace":-0}`, `{"grace":null,"expires_in":"2y"}`,
@@ -180,7 +180,7 @@ func FuzzRotateJSON(f *testing.F) {
 		if until, set := got["previous_valid_until"].(string); set {
 			end, err := time.Parse(time.RFC3339, until)
 			if err != nil || !end.After(start) || end.After(fuzzed.ExpiresAt) {
-				t.Errorf("%q: the old secret is good until %s", body, until)
+				t.Errorf("%q: the old secret is valid until %s", body, until)
 			}
 		}
 		if end, err := time.Parse(time.RFC3339, fmt.Sprint(got["expires_at"])); err != nil || !end.After(start) ||
@@ -190,8 +190,8 @@ func FuzzRotateJSON(f *testing.F) {
 	})
 }
 
-// FuzzImportJSON throws records at POST import. Each token in them is imported or
-// skipped, and no value shows.
+// FuzzImportJSON sends records to POST /import. It checks that each token is imported or
+// skipped, and that no response contains a value.
 func FuzzImportJSON(f *testing.F) {
 	tokens := recordToken("ci", uuidOne, 29030400, recently) + "," + recordToken(uuidOne, uuidTwo, 1<<62, recently) +
 		"," + recordToken("", "x", -1, "")
@@ -236,7 +236,7 @@ func FuzzImportJSON(f *testing.F) {
 		for _, token := range all {
 			if _, err := testPolicy.Prefixes.Parse(token.Value); err == nil &&
 				strings.Contains(fmt.Sprint(got), token.Value) {
-				t.Errorf("%q: a value shows: %v", body, got)
+				t.Errorf("%q: the response contains a value: %v", body, got)
 			}
 		}
 	})

@@ -13,9 +13,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// FuzzCreateJSON throws bodies at POST tokens. Whatever comes, the answer is 201
-// or a refusal of the closed list; what is accepted has one meaning, and the token
-// is what the body says.
+// FuzzCreateJSON sends bodies to POST /tokens. It checks that each response is 201 or a known
+// refusal, that an accepted body is unambiguous, and that the token matches it.
 func FuzzCreateJSON(f *testing.F) {
 	for _, seed := range []string{
 		goodBody,
@@ -43,18 +42,18 @@ func FuzzCreateJSON(f *testing.F) {
 			return
 		}
 		if twice := doubleName(body); twice != "" {
-			t.Fatalf("%q has %q twice and was accepted", body, twice)
+			t.Fatalf("%q contains %q twice but was accepted", body, twice)
 		}
-		answer, err := json.Marshal(got)
+		response, err := json.Marshal(got)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameMeaning(t, body, answer)
+		sameMeaning(t, body, response)
 	})
 }
 
-// doubleName looks for a name that an object has twice, in any letter case. It
-// shares nothing with the decoder: another parser, another comparison.
+// doubleName returns a name that occurs twice in an object, in any letter case, or "". It
+// uses a different parser and a different comparison than the decoder.
 func doubleName(body []byte) string {
 	dec := json.NewDecoder(strings.NewReader(string(body)))
 	var walk func() string
@@ -92,8 +91,8 @@ func doubleName(body []byte) string {
 	return walk()
 }
 
-// sameMeaning holds the token against the body as another parser reads it.
-func sameMeaning(t *testing.T, body, answer []byte) {
+// sameMeaning compares the token with the body as read by a different parser.
+func sameMeaning(t *testing.T, body, response []byte) {
 	t.Helper()
 	var in, out struct {
 		Name       string            `json:"name"`
@@ -110,7 +109,7 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 	if err := json.Unmarshal(body, &in); err != nil {
 		t.Fatalf("%q was accepted: %v", body, err)
 	}
-	if err := json.Unmarshal(answer, &out); err != nil {
+	if err := json.Unmarshal(response, &out); err != nil {
 		t.Fatal(err)
 	}
 	kind, account := "api", "default"
@@ -124,7 +123,7 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 		t.Errorf("%q: account %v", body, out.Account)
 	}
 	if in.Name != out.Name || *out.Kind != kind || !maps.Equal(in.Metadata, out.Metadata) {
-		t.Errorf("%q became %s", body, answer)
+		t.Errorf("%q became %s", body, response)
 	}
 	if in.Preset == nil {
 		slices.Sort(in.Scopes)
@@ -135,10 +134,10 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 	if len(out.AllowedIPs) > len(in.AllowedIPs) || (len(out.AllowedIPs) == 0) != (len(in.AllowedIPs) == 0) {
 		t.Errorf("%q: allowed_ips %v", body, out.AllowedIPs)
 	}
-	for _, timeOrNull := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
+	for _, times := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
 		{in.NotBefore, out.NotBefore}} {
-		if timeOrNull.in != nil && (timeOrNull.out == nil || !timeOrNull.in.Truncate(time.Second).Equal(*timeOrNull.out)) {
-			t.Errorf("%q became %s", body, answer)
+		if times.in != nil && (times.out == nil || !times.in.Truncate(time.Second).Equal(*times.out)) {
+			t.Errorf("%q became %s", body, response)
 		}
 	}
 	if out.ExpiresAt == nil || out.ExpiresAt.Sub(start) > 2*366*24*time.Hour {
@@ -149,10 +148,10 @@ func sameMeaning(t *testing.T, body, answer []byte) {
 	}
 }
 
-// memory is a backend for a store that only makes tokens, and forgets them: the
-// fuzzer looks at answers.
+// memory is a backend for a store that only creates tokens. It doesn't save them, because the
+// fuzzer checks only responses.
 type memory struct {
-	tokenstore.Backend // nil: nothing else is called
+	tokenstore.Backend // nil: no other method is called
 }
 
 func (memory) Apply(_ token.ID, _ time.Time, change tokenstore.ChangeFunc) (*token.Token, error) {

@@ -121,11 +121,12 @@ func journalCheck(store *tokenstore.Store) healthCheck {
 	switch err := store.CountsAtRisk(); {
 	case errors.Is(err, tokenstore.ErrCountsUnread):
 		return healthCheck{Status: checkWarning,
-			Detail: "Usage counts of an earlier Caddy process can't be read. They are missing in statistics and quotas. " +
-				"See Caddy's log for what to do."}
+			Detail: "Usage counts of an earlier Caddy process can't be read. " +
+				"They are missing in statistics and quotas. See Caddy's log for what to do."}
 	case err != nil:
 		return healthCheck{Status: checkWarning,
-			Detail: "Unsaved usage counts have been lost, or would be if Caddy were killed. See Caddy's log for the cause."}
+			Detail: "Unsaved usage counts have been lost, or would be if Caddy were killed. " +
+				"See Caddy's log for the cause."}
 	}
 	return healthCheck{Status: checkOK}
 }

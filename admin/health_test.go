@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// elsewhere is a backend with its journal at another path.
+// elsewhere is a backend whose journal is at the given path.
 type elsewhere struct {
 	tokenstore.Backend
 	journal string
@@ -19,8 +19,8 @@ type elsewhere struct {
 
 func (e elsewhere) JournalPath() string { return e.journal }
 
-// TestHealthOfCounts verifies that healthz warns of counts that are missing or at risk,
-// and tells nothing of where the store is.
+// TestHealthOfCounts verifies that healthz warns of counts that are missing or at risk
+// without revealing the path of the store.
 func TestHealthOfCounts(t *testing.T) {
 	t.Parallel()
 	for want, path := range map[string]string{
@@ -42,7 +42,7 @@ func TestHealthOfCounts(t *testing.T) {
 		f := newFixture(t, func(c *Config) {
 			c.Store = func(context.Context) (*tokenstore.Store, error) { return store, nil }
 		})
-		warning, _ := answered(t, f.do(http.MethodGet, "/healthz", ""), 200)["warning"].(string)
+		warning, _ := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200)["warning"].(string)
 		if !strings.HasPrefix(warning, want) || (want == "") != (warning == "") || strings.Contains(warning, dir) {
 			t.Errorf("%s: %q", path, warning)
 		}

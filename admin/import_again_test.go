@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// imports posts a user record and returns the ids of the imported tokens and the
-// reasons for the skipped ones, by name.
+// imports imports a user record and returns the IDs of the imported tokens, and the reasons
+// for the skipped ones by name.
 func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]string) {
 	f.t.Helper()
 	w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+userRecord(strings.Join(tokens, ","))+`}`)
@@ -30,8 +30,8 @@ func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]st
 	return got.Imported, skipped
 }
 
-// TestImportEndedAgain verifies that a second import skips what was taken out of
-// service, and says when and why.
+// TestImportEndedAgain verifies that a second import skips tokens whose secrets have been
+// retired, and says when and why.
 func TestImportEndedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -79,8 +79,8 @@ func TestImportEndedAgain(t *testing.T) {
 	}
 }
 
-// TestImportUpstreamToken verifies that the gate's own credential never becomes a
-// client's, and that the others of the record are imported.
+// TestImportUpstreamToken verifies that an import skips the gate's upstream token, but not
+// the other tokens of the record.
 func TestImportUpstreamToken(t *testing.T) {
 	t.Parallel()
 	upstream := map[string]bool{uuidTwo: true}

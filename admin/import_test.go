@@ -19,8 +19,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// userRecord is what Mollymawk's sign-in answers with, the parts that must not be
-// seen again marked.
+// userRecord returns the user record in Mollymawk's sign-in response. The parts that must
+// not appear anywhere are marked.
 func userRecord(tokens string) string {
 	return `{"name":"alice","email":"alice@example.com","email_verified":null,"password":"SECRET-hash","uuid":"0c4b8a52-1111-4222-8333-944455556666",` +
 		`"tokens":[` + tokens +
@@ -39,7 +39,7 @@ const (
 	recently  = "2026-02-01 12:00:00-00:00"
 )
 
-// TestImport takes over a user record: the clients' tokens work on.
+// TestImport imports a user record and verifies that the clients' tokens still work.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -80,10 +80,10 @@ func TestImport(t *testing.T) {
 	}
 	for _, secret := range []string{"SECRET", uuidOne, uuidTwo} {
 		if strings.Contains(w.Body.String(), secret) || strings.Contains(fmt.Sprint(f.logs.All()), secret) {
-			t.Errorf("%s is in the answer or the log", secret)
+			t.Errorf("%s is in the response or the log", secret)
 		}
 	}
-	first := answered(t, f.do(http.MethodGet, "/tokens/"+got.Imported[0], ""), 200)
+	first := readObject(t, f.do(http.MethodGet, "/tokens/"+got.Imported[0], ""), 200)
 	for name, want := range map[string]any{
 		"name": "ci", "account": "alice", "format": "imported", "token_hint": nil, "status": "active",
 		"expires_at": "2027-01-03T12:00:00Z", "usage_count": 0.0, "created_by": "caddy-admin",
@@ -95,11 +95,11 @@ func TestImport(t *testing.T) {
 	if fmt.Sprint(first["scopes"]) != "[*]" || f.status(uuidOne) != "active" || f.status(uuidTwo) != "active" {
 		t.Errorf("%v, %s, %s", first["scopes"], f.status(uuidOne), f.status(uuidTwo))
 	}
-	if unnamed := answered(t, f.do(http.MethodGet, "/tokens/"+got.Imported[2], ""),
+	if unnamed := readObject(t, f.do(http.MethodGet, "/tokens/"+got.Imported[2], ""),
 		200); unnamed["name"] != "imported from Mollymawk" {
 		t.Errorf("%v", unnamed["name"])
 	}
-	// Once more, from the whole answer of a sign-in: harmless.
+	// Importing the whole sign-in response again is harmless.
 	w = f.do(http.MethodPost, "/import",
 		`{"format":"mollymawk","data":{"status":200,"title":"Success","success":true,"data":`+record+`}}`)
 	if !strings.HasPrefix(w.Body.String(), `{"imported":[],"skipped":[`) {
@@ -116,11 +116,11 @@ func TestImportScopes(t *testing.T) {
 		f := newFixture(t)
 		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk",`+grant+`,"data":`+
 			userRecord(recordToken("ci", uuidOne, 29030400, recently))+`}`)
-		ids, _ := answered(t, w, 200)["imported"].([]any)
+		ids, _ := readObject(t, w, 200)["imported"].([]any)
 		if len(ids) != 1 {
 			t.Fatalf("%s", w.Body)
 		}
-		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
+		if token := readObject(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
 			200); fmt.Sprint(token["scopes"]) != want {
 			t.Errorf("%s: %v", grant, token["scopes"])
 		}
@@ -152,17 +152,17 @@ func TestImportRefusals(t *testing.T) {
 		w := f.do(http.MethodPost, "/import", body)
 		f.refused(w, 400, "invalid_field", "field="+field)
 		if strings.Contains(w.Body.String(), "SECRET") || strings.Contains(w.Body.String(), uuidOne) {
-			t.Errorf("the answer repeats a secret: %s", w.Body)
+			t.Errorf("the response repeats a secret: %s", w.Body)
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens?count=true", ""); !strings.Contains(w.Body.String(), `"total":0`) {
-		t.Errorf("something was imported: %s", w.Body)
+		t.Errorf("a token was imported: %s", w.Body)
 	}
 }
 
-// TestImportOfASignIn takes what a Mollymawk answers to a sign-in, bare and in its
+// TestImportSignInResponse imports the response of a Mollymawk sign-in, with and without its
 // envelope.
-func TestImportOfASignIn(t *testing.T) {
+func TestImportSignInResponse(t *testing.T) {
 	t.Parallel()
 	for _, whole := range []bool{true, false} {
 		f := newFixture(t)
@@ -175,32 +175,32 @@ func TestImportOfASignIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		var answer struct{ Data json.RawMessage }
+		var envelope struct{ Data json.RawMessage }
 		record, err := io.ReadAll(response.Body)
-		if err != nil || json.Unmarshal(record, &answer) != nil {
+		if err != nil || json.Unmarshal(record, &envelope) != nil {
 			t.Fatalf("%s, %v", record, err)
 		}
 		if !whole {
-			record = answer.Data
+			record = envelope.Data
 		}
 		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","account":"alice","preset":"read","data":`+
 			string(record)+`}`)
-		got := answered(t, w, 200)
+		got := readObject(t, w, 200)
 		ids, _ := got["imported"].([]any)
 		if len(ids) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:old reason:it has expired]]" ||
 			f.status(value) != "active" {
 			t.Fatalf("whole %v: %s, the token is %s", whole, w.Body, f.status(value))
 		}
-		// It ends when Mollymawk would have ended it.
-		if token := answered(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
+		// The token expires when it would have expired in Mollymawk.
+		if token := readObject(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
 			200); token["expires_at"] != "2026-03-29T11:00:00Z" || token["name"] != "ci" {
 			t.Errorf("%v", token)
 		}
 	}
 }
 
-// TestImportedNames: Mollymawk takes any name, also one that is the token itself,
-// which must show nowhere.
+// TestImportedNames imports tokens with unusual names. Mollymawk accepts any name, even the
+// token itself, which must not appear anywhere.
 func TestImportedNames(t *testing.T) {
 	t.Parallel()
 	const hidden = "d9428888-122b-41e1-\u200bb85c-61fa1f9d5c2e"
@@ -223,12 +223,12 @@ func TestImportedNames(t *testing.T) {
 		"<script>alert(1)</script>": "<script>alert(1)</script>",
 	} {
 		f := newFixture(t)
-		for i, seconds := range []int64{29030400, 60} { // imported, and skipped
+		for i, seconds := range []int64{29030400, 60} { // imported, then skipped
 			text, _ := json.Marshal(name)
 			record := fmt.Sprintf(`{"tokens":[{"value":%q,"expires_in":%d,"created_at":%q,"name":%s}]}`, uuidOne,
 				seconds, recently, text)
 			w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
-			got := answered(t, w, 200)
+			got := readObject(t, w, 200)
 			for _, skipped := range got["skipped"].([]any) {
 				if shown := skipped.(map[string]any)["name"]; shown != want {
 					t.Errorf("%q is skipped as %q, want %q", name, shown, want)
@@ -240,14 +240,14 @@ func TestImportedNames(t *testing.T) {
 		}
 		for _, target := range []string{"/tokens", "/audit"} {
 			w := f.do(http.MethodGet, target, "")
-			answered(t, w, 200)
+			readObject(t, w, 200)
 			if text, _ := json.Marshal(want); !strings.Contains(unescapeHTML(w.Body.String()),
 				unescapeHTML(string(text))) {
 				t.Errorf("%q: %s is %s", name, target, w.Body)
 			}
 			if seen := w.Body.String() + fmt.Sprint(f.logs.All()); strings.Contains(seen, uuidOne) ||
 				strings.Contains(seen, uuidOne[9:]) {
-				t.Errorf("%q: a secret shows", name)
+				t.Errorf("%q: a secret appears", name)
 			}
 		}
 	}
@@ -257,8 +257,8 @@ func unescapeHTML(text string) string {
 	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(text)
 }
 
-// TestImportGoesOn: one token that makes no sense hinders none of the others.
-func TestImportGoesOn(t *testing.T) {
+// TestImportContinues verifies that an invalid token doesn't prevent the import of others.
+func TestImportContinues(t *testing.T) {
 	t.Parallel()
 	unlimited := func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} }
 	for name, f := range map[string]*fixture{"limited": newFixture(t), "unlimited": newFixture(t, unlimited)} {
@@ -275,7 +275,7 @@ func TestImportGoesOn(t *testing.T) {
 			recordToken("last", uuidThree, 29030400, recently),
 		}, ","))
 		w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+record+`}`)
-		got := answered(t, w, 200)
+		got := readObject(t, w, 200)
 		if f.status(uuidOne) != "active" || f.status(uuidThree) != "active" ||
 			len(got["imported"].([]any))+len(got["skipped"].([]any)) != 10 ||
 			f.status("0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a12") != "no such token" {
@@ -284,7 +284,7 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-// breaking is a backend that can't be written after so many changes.
+// breaking is a backend that fails after a number of changes.
 type breaking struct {
 	tokenstore.Backend
 	left atomic.Int64
@@ -297,8 +297,8 @@ func (b *breaking) Apply(id token.ID, now time.Time, change tokenstore.ChangeFun
 	return b.Backend.Apply(id, now, change)
 }
 
-// TestImportOfAFailingStore: the import can be done again, and says so.
-func TestImportOfAFailingStore(t *testing.T) {
+// TestImportWithFailingStore verifies that a failed import can be repeated, and says so.
+func TestImportWithFailingStore(t *testing.T) {
 	t.Parallel()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
@@ -322,7 +322,7 @@ func TestImportOfAFailingStore(t *testing.T) {
 		t.Errorf("detail is %q", detail)
 	}
 	failing.left.Store(10)
-	got := answered(t, f.do(http.MethodPost, "/import", body), 200)
+	got := readObject(t, f.do(http.MethodPost, "/import", body), 200)
 	if len(got["imported"].([]any)) != 1 ||
 		fmt.Sprint(got["skipped"]) != "[map[name:a reason:it is already imported]]" {
 		t.Errorf("%v", got)

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// TestIntrospectTheTimes: a secret that was rotated away ends with its grace or with
-// its token, and nothing says when it was made.
-func TestIntrospectTheTimes(t *testing.T) {
+// TestIntrospectTimes verifies that an old secret expires with its grace or its token,
+// whichever is earlier, and has no iat.
+func TestIntrospectTimes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, old := f.create(`{}`)
 	f.pass(time.Hour)
-	current := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"24h","expires_in":"12h"}`),
+	current := readObject(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"24h","expires_in":"12h"}`),
 		200)["token"].(string)
 	const hour = 60 * 60
 	for text, want := range map[string][2]any{
@@ -23,7 +23,7 @@ func TestIntrospectTheTimes(t *testing.T) {
 		current: {float64(start.Unix() + hour), float64(start.Unix() + 13*hour)},
 	} {
 		body, headers := form("token=" + text)
-		got := answered(t, f.do(http.MethodPost, "/introspect", body, headers...), 200)
+		got := readObject(t, f.do(http.MethodPost, "/introspect", body, headers...), 200)
 		if got["iat"] != want[0] || got["exp"] != want[1] {
 			t.Errorf("iat %v, exp %v, want %v", got["iat"], got["exp"], want)
 		}
@@ -37,13 +37,13 @@ func TestIntrospectTheTimes(t *testing.T) {
 	}
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(),
 		`"usage_count":0,"denied_count":0`) {
-		t.Errorf("introspection counted: %s", w.Body)
+		t.Errorf("the introspection was counted: %s", w.Body)
 	}
 }
 
-// TestIntrospectTheForm: a parameter may be there that isn't known (RFC 6749 section
-// 3.2), but the token is there once.
-func TestIntrospectTheForm(t *testing.T) {
+// TestIntrospectForm verifies that unknown parameters are ignored (RFC 6749 section 3.2),
+// but that there must be exactly one token.
+func TestIntrospectForm(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	_, secret := f.create(`{}`)
@@ -57,7 +57,7 @@ func TestIntrospectTheForm(t *testing.T) {
 		"token=" + strings.ReplaceAll(secret, "_", "%5F"), "token=" + secret + "&", "token=" + admin,
 	} {
 		w := post(text)
-		if got := answered(t, w, 200); got["active"] != true || strings.Contains(w.Body.String(), secret[17:]) ||
+		if got := readObject(t, w, 200); got["active"] != true || strings.Contains(w.Body.String(), secret[17:]) ||
 			strings.Contains(w.Body.String(), admin[17:]) {
 			t.Errorf("%s: %s", text, w.Body)
 		}
@@ -69,10 +69,10 @@ func TestIntrospectTheForm(t *testing.T) {
 		w := post(text)
 		f.refused(w, 400, "invalid_parameter", "parameter=token")
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Errorf("%s: the answer repeats the secret", text)
+			t.Errorf("%s: the response repeats the secret", text)
 		}
 	}
-	if got := answered(t, post("token="+admin), 200); got["scope"] != nil || got["sub"] != nil ||
+	if got := readObject(t, post("token="+admin), 200); got["scope"] != nil || got["sub"] != nil ||
 		got["kind"] != "admin" {
 		t.Errorf("%v", got)
 	}

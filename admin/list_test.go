@@ -37,7 +37,7 @@ func (f *fixture) list(query string) listed {
 	return page
 }
 
-// names goes through all pages and returns the names listed.
+// names returns the names of all pages.
 func (f *fixture) names(query string) []string {
 	f.t.Helper()
 	return f.namesFrom(query, "")
@@ -59,13 +59,13 @@ func (f *fixture) namesFrom(query, cursor string) []string {
 		}
 		cursor = "&cursor=" + url.QueryEscape(*page.NextCursor)
 	}
-	f.t.Fatalf("%s: no end", query)
+	f.t.Fatalf("%s: the list never ends", query)
 	return nil
 }
 
-// population makes tokens that differ in everything a list can ask for. Their
-// names are in the order of creation: "A.", "b.", "C.", "d.", "e.", "F."; no id
-// begins like one, because of the dot.
+// population creates tokens that differ in all listed properties. In order of creation, their
+// names are "A.", "b.", "C.", "d.", "e." and "F."; the dot ensures that no ID starts with a
+// name.
 func population(t *testing.T) *fixture {
 	f := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} })
 	secrets := make(map[string]string)
@@ -118,11 +118,11 @@ func TestListSorts(t *testing.T) {
 			got := f.names(query)
 			seen := slices.Sorted(slices.Values(got))
 			if strings.Join(seen, "") != "ACFbde" {
-				t.Errorf("%s: %v are listed", query, got)
+				t.Errorf("%s: the list has %v", query, got)
 				continue
 			}
 			for i, name := range strings.Fields(want) {
-				// Those with equal values are in the order of their ids.
+				// Tokens with equal values are in the order of their IDs.
 				if name != "?" && got[i] != name {
 					t.Errorf("%s: %v, want %s", query, got, want)
 					break
@@ -132,15 +132,15 @@ func TestListSorts(t *testing.T) {
 	}
 }
 
-func TestListSaysWhichPageIsTheLast(t *testing.T) {
+func TestListMarksTheLastPage(t *testing.T) {
 	t.Parallel()
 	f := population(t)
 	for _, sort := range []string{"created_at", "-expires_at", "name", "-usage_count"} {
 		if page := f.list("limit=6&sort=" + sort); page.NextCursor != nil {
-			t.Errorf("%s: a page of all has a next", sort)
+			t.Errorf("%s: a page of all tokens has a next_cursor", sort)
 		}
 		if page := f.list("limit=5&sort=" + sort); page.NextCursor == nil {
-			t.Errorf("%s: a page of five has no next", sort)
+			t.Errorf("%s: a page of five tokens has no next_cursor", sort)
 		}
 	}
 	if page := f.list("status=revoked"); len(page.Data) != 0 || page.NextCursor != nil {
@@ -180,7 +180,7 @@ func TestListFilters(t *testing.T) {
 		"never_used=true":                "C d e",
 		"never_used=false":               "A b F",
 		"never_used=false&account=alice": "b F",
-		// Since used, or made if it never was.
+		// The last use counts, or the creation of tokens that were never used.
 		"unused_since=2026-03-01T12:35:00Z":        "A C d e",
 		"unused_since=2026-03-01T12:03:00Z":        "C",
 		"unused_since=2026-03-01T14:00:00%2B01:00": "A b C d e F",
@@ -200,12 +200,12 @@ func TestListFilters(t *testing.T) {
 		}
 	}
 	if f.list("count=false").Total != nil || f.list("").Total != nil {
-		t.Error("a total that nobody asked for")
+		t.Error("the list has a total without count=true")
 	}
 }
 
-// A token is expiring from warn_before before its end on, but not before the last
-// quarter of its life, to the second. Its object says the same.
+// TestListExpiring verifies to the second when a token counts as expiring: within warn_before
+// of its expiry, but not before the last quarter of its lifetime. expires_soon must agree.
 func TestListExpiring(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -242,12 +242,12 @@ func TestListExpiring(t *testing.T) {
 	}
 	unlimited.pass(300 * 24 * time.Hour)
 	if len(unlimited.list("status=expiring").Data) != 1 {
-		t.Error("without a limit, the last quarter of a life is near its end")
+		t.Error("without a limit, a token isn't expiring in the last quarter of its lifetime")
 	}
 }
 
-// Rows that are made or deleted between two pages neither move the others nor
-// break the cursor, whose own row may be gone.
+// TestListWhileTokensComeAndGo verifies that creating and deleting tokens between two pages
+// doesn't affect the other tokens, even if the cursor's own token was deleted.
 func TestListWhileTokensComeAndGo(t *testing.T) {
 	t.Parallel()
 	for _, sort := range []string{"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name",
@@ -283,10 +283,10 @@ func TestListWhileTokensComeAndGo(t *testing.T) {
 	}
 }
 
-// A scan goes over the chunks it is made of without a gap or a double.
+// TestListScansInChunks verifies that chunks of a scan have no gaps and no duplicates.
 func TestListScansInChunks(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes many tokens")
+		t.Skip("creates many tokens")
 	}
 	t.Parallel()
 	f := newFixture(t)
@@ -331,9 +331,9 @@ func TestListScansInChunks(t *testing.T) {
 	}
 }
 
-// What is found by looking at all tokens is what a walk in the store's order finds,
-// so that a page doesn't depend on how it came about.
-func TestPickAsWalk(t *testing.T) {
+// TestPickEqualsWalk verifies that scanning all tokens and walking the store's index return
+// the same pages.
+func TestPickEqualsWalk(t *testing.T) {
 	t.Parallel()
 	f := population(t)
 	ctx := t.Context()
@@ -364,7 +364,6 @@ func TestPickAsWalk(t *testing.T) {
 	}
 }
 
-// Security case API-16.
 func TestListRefusesParameters(t *testing.T) {
 	t.Parallel()
 	f := population(t)
@@ -435,8 +434,9 @@ func TestListRefusesParameters(t *testing.T) {
 	}
 }
 
-// Every bit of a cursor counts.
-func TestCursorIsWholeOrBroken(t *testing.T) {
+// TestCursorDetectsChanges verifies that a cursor with any changed bit, or a truncated one, is
+// refused.
+func TestCursorDetectsChanges(t *testing.T) {
 	t.Parallel()
 	s := sorting{sortName, true}
 	p := position{text: "größer", number: 0, id: token.ID([]byte("4fQ9Zt2LkVb7"))}
@@ -452,18 +452,19 @@ func TestCursorIsWholeOrBroken(t *testing.T) {
 		flipped := slices.Clone(raw)
 		flipped[i/8] ^= 1 << (i % 8)
 		if _, ok := parseCursor(cursorEncoding.EncodeToString(flipped), s); ok {
-			t.Errorf("bit %d doesn't count", i)
+			t.Errorf("a change of bit %d isn't detected", i)
 		}
 	}
 	for i := range raw {
 		if _, ok := parseCursor(cursorEncoding.EncodeToString(raw[:i]), s); ok {
-			t.Errorf("%d bytes are enough", i)
+			t.Errorf("%d bytes are accepted", i)
 		}
 	}
 }
 
-// A cursor outlives the tokens before and after it.
-func TestListOfNothingMoreEnds(t *testing.T) {
+// TestCursorOutlivesTokens verifies that a cursor remains valid after the tokens before and
+// after it were deleted.
+func TestCursorOutlivesTokens(t *testing.T) {
 	t.Parallel()
 	f := population(t)
 	page := f.list("limit=5&sort=expires_at")
@@ -476,9 +477,9 @@ func TestListOfNothingMoreEnds(t *testing.T) {
 	}
 }
 
-// A page in an order that the store keeps costs what the page holds, wherever it
-// is, and not what there is.
-func TestListCostsThePage(t *testing.T) {
+// TestListReadsOnlyThePage verifies that a page in an indexed order reads about as many tokens
+// as it contains, however many there are.
+func TestListReadsOnlyThePage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for range 60 {

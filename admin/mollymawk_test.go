@@ -13,8 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestMollymawkCalls makes, changes and deletes a token as a client of Mollymawk's
-// own calls does.
+// TestMollymawkCalls creates, changes and deletes a token with Mollymawk's own calls.
 func TestMollymawkCalls(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -25,7 +24,7 @@ func TestMollymawkCalls(t *testing.T) {
 	}
 	data := func(w *httptest.ResponseRecorder) map[string]any {
 		t.Helper()
-		got := answered(t, w, http.StatusOK)
+		got := readObject(t, w, http.StatusOK)
 		if !strings.HasPrefix(w.Body.String(), `{"status":200,"title":"200","success":true,"data":`) {
 			t.Errorf("the envelope is %s", w.Body)
 		}
@@ -87,8 +86,8 @@ func newMollymawkFixture(t *testing.T, change ...func(*Config)) (f *fixture,
 	}
 }
 
-// TestMollymawkUpdate: the seconds count from the creation, as Mollymawk has it, but
-// nothing comes back to life.
+// TestMollymawkUpdate verifies that the expiry is relative to the creation, as in Mollymawk,
+// and that expired tokens don't become valid again.
 func TestMollymawkUpdate(t *testing.T) {
 	t.Parallel()
 	f, call := newMollymawkFixture(t)
@@ -101,19 +100,19 @@ func TestMollymawkUpdate(t *testing.T) {
 	if got := call("update", `{"token_expiry":7200,"token_value":"`+id+`"}`).Body.String(); got != want {
 		t.Errorf("%s", got)
 	}
-	if got := answered(t, f.do(http.MethodGet, "/tokens/"+id, ""), 200); got["expires_at"] != "2026-03-01T14:00:00Z" {
+	if got := readObject(t, f.do(http.MethodGet, "/tokens/"+id, ""), 200); got["expires_at"] != "2026-03-01T14:00:00Z" {
 		t.Errorf("%v", got)
 	}
 	for _, seconds := range []string{"0", "3600", "60", "99999999999999", "9223372036854775807", "9223372036854775808",
 		"1.5", `"60"`, "null"} {
 		w := call("update", `{"token_name":"changed","token_expiry":`+seconds+`,"token_value":"`+secret+`"}`)
 		if seconds == "null" {
-			answered(t, w, 200)
+			readObject(t, w, 200)
 			continue
 		}
 		f.refused(w, 400, "invalid_field", "field=token_expiry")
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Errorf("%s: the answer repeats the secret", seconds)
+			t.Errorf("%s: the response repeats the secret", seconds)
 		}
 	}
 	f.refused(call("update", `{"token_name":"`+vector+`","token_value":"`+id+`"}`), 400, "invalid_field",
@@ -121,17 +120,17 @@ func TestMollymawkUpdate(t *testing.T) {
 	f.pass(time.Hour)
 	f.refused(call("update", `{"token_name":"x","token_expiry":7257600,"token_value":"`+id+`"}`), 409, "conflict")
 
-	// An imported token has no part that may be shown.
-	imported := answered(t,
+	// An imported token has no public part.
+	imported := readObject(t,
 		f.do(http.MethodPost, "/import",
 			`{"format":"mollymawk","data":`+userRecord(recordToken("old", uuidOne, 29030400, recently))+`}`), 200)
 	id = imported["imported"].([]any)[0].(string)
 	w := call("update", `{"token_name":"new","token_value":"`+uuidOne+`"}`)
-	if data := answered(t, w, 200)["data"].(map[string]any); data["value"] != id || data["name"] != "new" ||
+	if data := readObject(t, w, 200)["data"].(map[string]any); data["value"] != id || data["name"] != "new" ||
 		strings.Contains(w.Body.String(), uuidOne) {
 		t.Errorf("%s", w.Body)
 	}
-	if data := answered(t, call("delete", `{"token_value":"`+uuidOne+`"}`),
+	if data := readObject(t, call("delete", `{"token_value":"`+uuidOne+`"}`),
 		200); data["data"] != "Token deleted successfully" || f.status(uuidOne) != "no such token" {
 		t.Errorf("%v", data)
 	}
@@ -168,7 +167,7 @@ func TestMollymawkRefusals(t *testing.T) {
 	}
 }
 
-// TestMollymawkBearer: the calls are for admin tokens, and count as their use.
+// TestMollymawkBearer verifies that the calls require an admin token and count as its use.
 func TestMollymawkBearer(t *testing.T) {
 	t.Parallel()
 	console := newFixture(t)
@@ -187,16 +186,16 @@ func TestMollymawkBearer(t *testing.T) {
 	f.refused(call("create", body, "Authorization: Bearer "+api), 403, "wrong_kind")
 	f.refused(call("create", body, "Cookie: molly_session=x"), 401, "missing_token")
 	w := call("create", body, "Authorization: Bearer "+secret)
-	value := answered(t, w, 200)["data"].(map[string]any)["value"].(string)
-	if got := answered(t, console.do(http.MethodGet, "/tokens/"+value[4:16], ""), 200); got["created_by"] != id ||
+	value := readObject(t, w, 200)["data"].(map[string]any)["value"].(string)
+	if got := readObject(t, console.do(http.MethodGet, "/tokens/"+value[4:16], ""), 200); got["created_by"] != id ||
 		got["account"] != "default" || fmt.Sprint(got["scopes"]) != "[*]" {
 		t.Errorf("%v", got)
 	}
-	if got := answered(t, console.do(http.MethodGet, "/tokens/"+id, ""), 200); got["usage_count"] != 1.0 ||
+	if got := readObject(t, console.do(http.MethodGet, "/tokens/"+id, ""), 200); got["usage_count"] != 1.0 ||
 		got["last_used_route"] != "POST /api/tokens/create" {
 		t.Errorf("%v", got)
 	}
 	if got := fmt.Sprint(f.logs.All()); strings.Contains(got, value[17:]) {
-		t.Error("the log has the secret")
+		t.Error("the log contains the secret")
 	}
 }

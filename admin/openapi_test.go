@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// parameter is one of a call, or a reference to one.
+// parameter is a parameter of a call, or a reference to one.
 type parameter struct {
 	Ref  string `json:"$ref"`
 	Name string
 	In   string
 }
 
-// document is what the tests read of openapi.json. Whether it is OpenAPI, and
-// whether the answers are as it says, is tested in e2e (TestOpenAPI).
+// document is the part of openapi.json that the tests read. TestOpenAPI in e2e verifies that
+// the document is valid and that responses match it.
 type document struct {
 	Paths      map[string]map[string]json.RawMessage
 	Components struct {
@@ -64,8 +64,8 @@ func TestDescriptionIsServed(t *testing.T) {
 	}
 }
 
-// TestDescriptionHasAllCalls: no call and no parameter is missing in it, and none is
-// only in it.
+// TestDescriptionHasAllCalls verifies that openapi.json has exactly the calls and parameters
+// of the API.
 func TestDescriptionHasAllCalls(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -76,14 +76,14 @@ func TestDescriptionHasAllCalls(t *testing.T) {
 	described := 0
 	for path, item := range d.Paths {
 		for method, text := range item {
-			if method == "parameters" { // those of all methods, which are the path's
+			if method == "parameters" { // shared by all methods of the path
 				continue
 			}
 			described++
 			call := strings.ToUpper(method) + " " + path
 			parameters, known := want[call]
 			if !known {
-				t.Errorf("there is no call %s", call)
+				t.Errorf("unknown call %s", call)
 			}
 			var operation struct{ Parameters json.RawMessage }
 			if err := json.Unmarshal(text, &operation); err != nil {
@@ -95,11 +95,12 @@ func TestDescriptionHasAllCalls(t *testing.T) {
 		}
 	}
 	if described != len(want) {
-		t.Errorf("%d calls are described, and there are %d", described, len(want))
+		t.Errorf("openapi.json has %d calls, want %d", described, len(want))
 	}
 }
 
-// TestDescriptionHasAllMembers compares the members of the bodies.
+// TestDescriptionHasAllMembers verifies that openapi.json has exactly the members of the
+// request bodies.
 func TestDescriptionHasAllMembers(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -116,7 +117,7 @@ func TestDescriptionHasAllMembers(t *testing.T) {
 			}
 		}
 		if len(members) != len(properties) {
-			t.Errorf("%s has %d members, and %d are taken: %s", schema, len(properties), len(members), known)
+			t.Errorf("%s has %d members, but the API accepts %d: %s", schema, len(properties), len(members), known)
 		}
 	}
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// overtaken is a backend in which somebody else changes a token just before each
-// change, while it is switched on.
+// overtaken is a backend that, while enabled, changes a token itself just before each change.
 type overtaken struct {
 	tokenstore.Backend
 	on atomic.Bool
@@ -33,8 +32,8 @@ func (o *overtaken) Apply(id token.ID, now time.Time, change tokenstore.ChangeFu
 	})
 }
 
-// TestIfMatchInTheTransaction: the version that counts is that which the token has
-// when it is changed, not when it was looked at.
+// TestIfMatchInTheTransaction verifies that the version is compared within the transaction of
+// the change.
 func TestIfMatchInTheTransaction(t *testing.T) {
 	t.Parallel()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -61,13 +60,13 @@ func TestIfMatchInTheTransaction(t *testing.T) {
 			t.Errorf("%s %s: %s, was %s", call.method, call.path, after, before)
 		}
 		if w := f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`); w.Code/100 != 2 {
-			t.Errorf("%s %s, not overtaken: %d %s", call.method, call.path, w.Code, w.Body)
+			t.Errorf("%s %s, without a conflict: %d %s", call.method, call.path, w.Code, w.Body)
 		}
 	}
 }
 
-// TestIfMatchForms: a version is named or not, and whatever isn't a list names none.
-// All the forms are package etag's to test.
+// TestIfMatchForms verifies that matching and other versions, and malformed lists, are told
+// apart. Package etag tests all forms.
 func TestIfMatchForms(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -79,7 +78,7 @@ func TestIfMatchForms(t *testing.T) {
 		{[]string{`*`}, true},
 		{[]string{` * `}, true},
 		{[]string{`"7"`, `"1"`}, true},
-		// As compressing servers hand it on (caddyserver/caddy#7096).
+		// Changed by compressing servers (caddyserver/caddy#7096).
 		{[]string{`W/"1"`}, true},
 		{[]string{`"1-gzip"`}, true},
 		{[]string{`"1-zstd"`}, true},
@@ -112,7 +111,7 @@ func TestIfMatchForms(t *testing.T) {
 			}
 		}
 	}
-	// That there is no such token comes first (RFC 9110 section 13.2.1).
+	// A missing token takes precedence (RFC 9110 section 13.2.1).
 	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{}`, `If-Match: "1"`), 404, "not_found")
 	f.refused(f.do(http.MethodDelete, "/tokens/000000000000", "", `If-Match: W/"1"`), 404, "not_found")
 }

@@ -24,22 +24,22 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// TestLookup finds a token by pasting it, in whatever state it is.
+// TestLookup finds tokens of any status by their secret.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, secret := f.create(`{}`)
 	admin, adminSecret := f.create(`{"kind":"admin"}`)
-	rotated := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
+	rotated := readObject(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
 	f.do(http.MethodPost, "/tokens/"+id+"/disable", "")
 	for text, want := range map[string]string{secret: id, rotated: id, adminSecret: admin} {
 		w := f.do(http.MethodPost, "/lookup", `{"token":"`+text+`"}`)
-		got := answered(t, w, http.StatusOK)
+		got := readObject(t, w, http.StatusOK)
 		if got["id"] != want || strings.Contains(w.Body.String(), text[17:]) {
 			t.Errorf("%v, want %s", got["id"], want)
 		}
 		if got["usage_count"] != 0.0 {
-			t.Errorf("looking up counted: %v", got)
+			t.Errorf("the lookup was counted: %v", got)
 		}
 	}
 	for _, text := range []string{vector, "x", "", secret[:54], "d9428888-122b-41e1-b85c-61fa1f9d5c2e", secret + " "} {
@@ -50,8 +50,8 @@ func TestLookup(t *testing.T) {
 	f.refused(f.do(http.MethodGet, "/lookup", ""), 405, "method_not_allowed")
 }
 
-// TestAudit: every change leaves a line that says who changed what, newest first,
-// without a secret.
+// TestAudit verifies that every change adds an entry with the actor and the changes, newest
+// first, and without secrets.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -87,7 +87,7 @@ func TestAudit(t *testing.T) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		if strings.Contains(w.Body.String(), secret[17:]) {
-			t.Error("the audit holds a secret")
+			t.Error("the audit log contains a secret")
 		}
 		var actions []string
 		for _, line := range page.Data {
@@ -110,7 +110,7 @@ func TestAudit(t *testing.T) {
 	for cursor := ""; ; cursor = "&cursor=" + *page.NextCursor {
 		pages = append(pages, read("limit=3"+cursor)...)
 		f.do(http.MethodPost, "/tokens/"+other+"/disable", "")
-		f.do(http.MethodPost, "/tokens/"+other+"/enable", "") // newer than all that was seen
+		f.do(http.MethodPost, "/tokens/"+other+"/enable", "") // newer than all entries listed so far
 		if page.NextCursor == nil {
 			break
 		}
@@ -136,7 +136,7 @@ func TestAudit(t *testing.T) {
 	f.refused(f.do(http.MethodGet, "/audit?token_id="+uuidOne, ""), 400, "token_in_url")
 }
 
-// A cursor that was altered is refused wherever it was.
+// TestAuditCursor verifies that changed and truncated cursors are refused.
 func TestAuditCursor(t *testing.T) {
 	t.Parallel()
 	at := tokenstore.AuditPosition{Time: start, Sequence: 1 << 40}
@@ -166,7 +166,7 @@ func TestIntrospect(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, old := f.create(`{"preset":"read","account":"alice","name":"ci","not_before":"2026-02-01T00:00:00Z"}`)
-	current := answered(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
+	current := readObject(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), 200)["token"].(string)
 	_, admin := f.create(`{"kind":"admin","name":"ops"}`)
 	disabledID, disabled := f.create(`{}`)
 	f.do(http.MethodPost, "/tokens/"+disabledID+"/disable", "")
@@ -202,7 +202,7 @@ func TestIntrospect(t *testing.T) {
 		f.refused(f.serve(r), 400, "invalid_parameter", "parameter=token")
 	}
 	f.refused(f.do(http.MethodPost, "/introspect", `{"token":"x"}`), 415, "unsupported_media_type")
-	// A form can be posted by a page of another site.
+	// Pages of other sites can post forms.
 	body, headers := form("token=" + current)
 	f.refused(f.do(http.MethodPost, "/introspect", body, append(headers, "Sec-Fetch-Site: cross-site")...), 403,
 		"cross_site")
@@ -244,7 +244,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// TestBackup: what is downloaded is a store.
+// TestBackup verifies that a backup is a valid store.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -273,18 +273,18 @@ func TestBackup(t *testing.T) {
 		t.Errorf("%+v, %v", usage, err)
 	}
 	if f.logs.FilterMessage("backup taken").Len() != 1 {
-		t.Error("the log doesn't tell")
+		t.Error("the backup isn't logged")
 	}
 }
 
-// TestAuditOfTheClock: an entry that is about no token has none.
+// TestAuditOfTheClock verifies that entries that aren't about a token have no token.
 func TestAuditOfTheClock(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.pass(time.Hour)
 	f.create(`{}`)
 	f.pass(-time.Hour)
-	answered(t, f.do(http.MethodPost, "/clock", "{}"), 200)
+	readObject(t, f.do(http.MethodPost, "/clock", "{}"), 200)
 	want := `{"data":[{"time":"2026-03-01T12:00:00Z","actor":"caddy-admin","action":"accept clock","token_id":null,"token_name":null,` +
 		`"address":"127.0.0.1","changes":{"clock":"2026-03-01T13:00:00Z -> 2026-03-01T12:00:00Z"}}],"next_cursor":null}`
 	if got := f.do(http.MethodGet, "/audit?action=accept+clock", "").Body.String(); got != want {
@@ -295,12 +295,11 @@ func TestAuditOfTheClock(t *testing.T) {
 	}
 }
 
-// longAudit is a backend with an audit of so many entries, in which every nth is of
-// the actor "rare".
+// longAudit is a backend with many audit entries. The actor of every nth entry is "rare".
 type longAudit struct {
 	memory
 	length, nth, walked int
-	after               func(walked int) // is called with each entry
+	after               func(walked int) // called after each entry
 }
 
 func (l *longAudit) Audit(before *tokenstore.AuditPosition,
@@ -326,8 +325,8 @@ func (l *longAudit) Audit(before *tokenstore.AuditPosition,
 
 func (*longAudit) Close() error { return nil }
 
-// TestSearchAudit: a search goes through the audit in chunks, finds everything once,
-// in order, and ends with its request.
+// TestSearchAudit verifies that a search reads the audit log in chunks, finds each entry once
+// and in order, and stops when its request is canceled.
 func TestSearchAudit(t *testing.T) {
 	t.Parallel()
 	audit := &longAudit{length: 5*auditChunk + 7, after: func(int) {}}
@@ -382,8 +381,8 @@ func TestSearchAudit(t *testing.T) {
 	}
 }
 
-// TestStatsEndWithTheRequest: nobody goes on counting for a client that is gone.
-func TestStatsEndWithTheRequest(t *testing.T) {
+// TestStatsStopWithTheRequest verifies that counting stops when the client is gone.
+func TestStatsStopWithTheRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.create(`{}`)
@@ -396,7 +395,7 @@ func TestStatsEndWithTheRequest(t *testing.T) {
 	}
 }
 
-// copied is the copy that a backend gives out, which may break.
+// copied is a backup that may fail while it is read.
 type copied struct {
 	io.Reader
 	closed bool
@@ -418,8 +417,8 @@ func (copying) SaveUsage(time.Time, tokenstore.FlushState, iter.Seq2[token.ID, t
 	return nil
 }
 
-// TestBackupClosesTheCopy: also if it breaks off, which the client and the log get
-// to know.
+// TestBackupClosesTheCopy verifies that the copy is closed even if reading it fails, and that
+// a failure is logged and visible to the client.
 func TestBackupClosesTheCopy(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

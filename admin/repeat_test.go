@@ -7,23 +7,23 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestRepeatShowsTheTokenAsItIs: a replay is the token as it has become meanwhile,
-// and a key is the actor's own.
-func TestRepeatShowsTheTokenAsItIs(t *testing.T) {
+// TestRepeatReturnsCurrentToken verifies that a repeated request returns the current token,
+// and that each actor has its own idempotency keys.
+func TestRepeatReturnsCurrentToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	const key = "Idempotency-Key: \"once\"" // the quotes of a structured field are part of it
-	made := answered(t, f.do(http.MethodPost, "/tokens", goodBody, key), http.StatusCreated)
+	const key = "Idempotency-Key: \"once\"" // the quotes are part of the key
+	made := readObject(t, f.do(http.MethodPost, "/tokens", goodBody, key), http.StatusCreated)
 	id := made["id"].(string)
-	answered(t, f.do(http.MethodPatch, "/tokens/"+id, `{"name":"renamed"}`), 200)
+	readObject(t, f.do(http.MethodPatch, "/tokens/"+id, `{"name":"renamed"}`), 200)
 	f.use(made["token"].(string), 2, tokenstore.LastUse{Time: f.store.Now()})
 	w := f.do(http.MethodPost, "/tokens", goodBody, key)
 	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK ||
 		w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {
-		t.Errorf("%d %s %s, and is %s", w.Code, w.Header().Get("ETag"), w.Body, again.Body)
+		t.Errorf("%d %s %s, but the token is %s", w.Code, w.Header().Get("ETag"), w.Body, again.Body)
 	}
 	if n := f.logs.FilterMessage("token created").Len(); n != 1 {
-		t.Errorf("the log tells of %d tokens", n)
+		t.Errorf("%d tokens are logged", n)
 	}
 	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: once"); w.Code != http.StatusCreated {
 		t.Errorf("without the quotes: %d", w.Code)
@@ -38,7 +38,7 @@ func TestRepeatShowsTheTokenAsItIs(t *testing.T) {
 	if w := other.do(http.MethodPost, "/tokens", goodBody, key); w.Code != http.StatusCreated {
 		t.Errorf("another actor: %d %s", w.Code, w.Body)
 	}
-	// A refused request is no request that was carried out.
+	// A refused request doesn't use up its key.
 	f.refused(f.do(http.MethodPost, "/tokens", `{"name":"a"}`, "Idempotency-Key: k"), 400, "invalid_field")
 	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: k"); w.Code != http.StatusCreated {
 		t.Errorf("after a refusal: %d %s", w.Code, w.Body)

@@ -76,7 +76,8 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	}
 	if found == nil && allow == "" {
 		return nil, "",
-			refuseError(codeNotFound, "There is nothing at this path. Paths must match exactly, without a trailing slash.")
+			refuseError(codeNotFound, "There is nothing at this path. "+
+				"Paths must match exactly, without a trailing slash.")
 	}
 	return found, allow, nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// bodies are good bodies of the calls that need one.
+// bodies are valid bodies of the calls that need one.
 var bodies = map[string]string{
 	"POST /tokens":       goodBody,
 	"PATCH /tokens/{id}": `{"name":"x"}`,
@@ -26,7 +26,7 @@ var bodies = map[string]string{
 		`","expires_in":29030400,"created_at":"` + recently + `","name":"a"}]}}`,
 }
 
-// everyCall makes each call there is, Mollymawk's among them, for the token.
+// everyCall makes every call, including Mollymawk's, for the token.
 func (f *fixture) everyCall(id string, headers []string, look func(name string, w *httptest.ResponseRecorder)) {
 	f.t.Helper()
 	for _, route := range routes {
@@ -45,8 +45,8 @@ func (f *fixture) everyCall(id string, headers []string, look func(name string, 
 	}
 }
 
-// TestEveryCallIsGuarded: the checks that don't depend on what is asked for are made
-// of every call, before anything is done.
+// TestEveryCallIsGuarded verifies that the checks which don't depend on the route apply to
+// every call before it has an effect.
 func TestEveryCallIsGuarded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -81,8 +81,8 @@ func TestEveryCallIsGuarded(t *testing.T) {
 	}
 }
 
-// TestEveryCallWithoutTheStore: what can't be answered isn't, and what was only read
-// isn't told to have been written.
+// TestEveryCallWithoutTheStore verifies that calls fail without a store, and that calls which
+// only read don't report a failed write.
 func TestEveryCallWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	away := newFixture(t, func(c *Config) {
@@ -102,9 +102,9 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 				}
 				return
 			case "POST /explain":
-				return // asks no store unless there is a gate
+				return // doesn't use the store without a gate
 			case "POST /session", "GET /session", "DELETE /session":
-				f.refused(w, 404, "not_found") // nobody can sign in here; see TestSession
+				f.refused(w, 404, "not_found") // this fixture has no sessions; see TestSession
 				return
 			}
 			t.Log(name)
@@ -113,7 +113,7 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 				t.Errorf("%s: %v %s", name, w.Header(), w.Body)
 			}
 			detail, _ := body["detail"].(string)
-			if strings.Contains(detail, "written") &&
+			if strings.Contains(detail, "Writing") &&
 				(f == away || !slices.Contains(written, name) && !strings.Contains(name, "{id}")) {
 				t.Errorf("%s: %s", name, detail)
 			}
@@ -121,13 +121,14 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 	}
 }
 
-// TestEveryCallHasParameters: none is taken that isn't known, nor a token.
-func TestEveryCallHasParameters(t *testing.T) {
+// TestEveryCallRefusesParameters verifies that every call refuses unknown parameters, and
+// tokens in parameters.
+func TestEveryCallRefusesParameters(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, route := range routes {
 		if route.path == sessionPath {
-			continue // which isn't there without a sign-in
+			continue // not found without sessions
 		}
 		path := strings.Replace(route.path, "{id}", "000000000000", 1)
 		f.refused(f.do(route.method, path+"?colour=red", ""), 400, "invalid_parameter", "parameter=colour")
@@ -138,27 +139,27 @@ func TestEveryCallHasParameters(t *testing.T) {
 	}
 }
 
-// TestSecretsShowOnce: the secret of a token is in the answer of the create or the
-// rotation that made it, and in no other answer, no audit entry and no log.
+// TestSecretsShowOnce verifies that a secret appears only in the response that created it, and
+// in no other response, audit entry or log.
 func TestSecretsShowOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	var answers []string
+	var responses []string
 	see := func(w *httptest.ResponseRecorder) *httptest.ResponseRecorder {
-		answers = append(answers, w.Body.String()+fmt.Sprint(w.Header()))
+		responses = append(responses, w.Body.String()+fmt.Sprint(w.Header()))
 		return w
 	}
 	var secrets []string
 	for _, key := range []string{"a", "b", "b"} {
 		w := see(f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: "+key))
-		if made := answered(t, w, w.Code); made["token"] != nil {
+		if made := readObject(t, w, w.Code); made["token"] != nil {
 			secrets = append(secrets, made["token"].(string))
 		}
 	}
 	id := secrets[0][4:16]
 	for range 2 {
 		w := see(f.do(http.MethodPost, "/tokens/"+id+"/rotate", ""))
-		secrets = append(secrets, answered(t, w, 200)["token"].(string))
+		secrets = append(secrets, readObject(t, w, 200)["token"].(string))
 	}
 	if len(secrets) != 4 {
 		t.Fatalf("%d secrets", len(secrets))
@@ -177,18 +178,18 @@ func TestSecretsShowOnce(t *testing.T) {
 	}
 	other := secrets[1][4:16]
 	f.everyCall(other, nil, func(_ string, w *httptest.ResponseRecorder) {
-		// The deletion comes in the middle; and what makes a secret shows it.
+		// Skip calls that fail after the deletion, and those that create a secret.
 		if w.Code != http.StatusCreated && !strings.Contains(w.Body.String(), `"token":"`) {
 			see(w)
 		}
 	})
 	for i, secret := range secrets {
 		shown := 0
-		for _, answer := range answers {
-			shown += strings.Count(answer, secret[17:40])
+		for _, response := range responses {
+			shown += strings.Count(response, secret[17:40])
 		}
 		if shown != 1 {
-			t.Errorf("secret %d is shown %d times", i, shown)
+			t.Errorf("secret %d appears %d times", i, shown)
 		}
 		for _, entry := range f.logs.All() {
 			if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, secret[17:40]) {
@@ -198,8 +199,8 @@ func TestSecretsShowOnce(t *testing.T) {
 	}
 }
 
-// TestCodesAreTheGates: a code that the gate has too says the same.
-func TestCodesAreTheGates(t *testing.T) {
+// TestSharedCodes verifies that codes shared with the gate have the same status and title.
+func TestSharedCodes(t *testing.T) {
 	t.Parallel()
 	if all := Codes(); !slices.IsSorted(all) || !slices.Contains(all, "idempotency_mismatch") ||
 		slices.Contains(all, "idempotency_unsupported") {

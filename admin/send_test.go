@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// large is a backend whose backups are larger than all buffers on their way.
+// large is a backend whose backups are larger than all network buffers.
 type large struct {
 	tokenstore.Backend
 }
@@ -27,9 +27,9 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// TestBackupEndsWithTheRight: a client that has begun to take a backup and then stops
-// reading doesn't get the rest of it after its right has ended.
-func TestBackupEndsWithTheRight(t *testing.T) {
+// TestBackupStopsWithAuthorization verifies that a client which has stopped reading a backup
+// doesn't get the rest after its authorization has ended.
+func TestBackupStopsWithAuthorization(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(console, site *fixture, id, cookie string){
 		"token revoked": func(console, _ *fixture, id,
@@ -39,7 +39,7 @@ func TestBackupEndsWithTheRight(t *testing.T) {
 		"token deleted": func(console, _ *fixture, id, _ string) { console.do(http.MethodDelete, "/tokens/"+id, "") },
 		"other address": func(console, _ *fixture, id,
 			_ string) {
-			rightEnds["bound to another address"].end(console, id)
+			authEnds["restricted to another address"].end(console, id)
 		},
 		"session closed": func(_, site *fixture, _, cookie string) {
 			site.do(http.MethodDelete, "https://x/session", "",
@@ -78,12 +78,12 @@ func TestBackupEndsWithTheRight(t *testing.T) {
 					t.Fatal(err)
 				}
 				end(console, site, id, with(cookie))
-				// The client hasn't read meanwhile; the server knows that it is over.
+				// The server aborts the backup although the client isn't reading.
 				deadline := time.After(20 * time.Second)
 				for site.logs.FilterMessage("backup aborted").Len() == 0 {
 					select {
 					case <-deadline:
-						t.Fatal("the backup goes on")
+						t.Fatal("the backup isn't aborted")
 					case <-time.After(5 * time.Millisecond):
 					}
 				}
@@ -112,8 +112,9 @@ func newLargeSite(t *testing.T) (console, site *fixture) {
 	return console, site
 }
 
-// TestBackupsAreBounded: a third at a time is refused, on every mount.
-func TestBackupsAreBounded(t *testing.T) {
+// TestConcurrentBackupsAreLimited verifies that a third concurrent backup is refused, on every
+// mount.
+func TestConcurrentBackupsAreLimited(t *testing.T) {
 	t.Parallel()
 	console, site := newLargeSite(t)
 	_, secret := console.create(`{"kind":"admin"}`)
@@ -149,7 +150,7 @@ func TestBackupsAreBounded(t *testing.T) {
 	for site.logs.FilterMessage("backup aborted").Len() < 2 {
 		select {
 		case <-deadline:
-			t.Fatal("the backups go on without their clients")
+			t.Fatal("the backups aren't aborted when their clients are gone")
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -157,11 +158,11 @@ func TestBackupsAreBounded(t *testing.T) {
 	request := httptest.NewRequest(http.MethodGet, "/backup", nil)
 	console.handler.ServeHTTP(&discarding{header: make(http.Header), first: &first}, request)
 	if first.Len() == 0 {
-		t.Error("no backup is taken after the two")
+		t.Error("a backup after the two is refused")
 	}
 }
 
-// discarding is a client that has seen enough.
+// discarding is a ResponseWriter that discards the body.
 type discarding struct {
 	header http.Header
 	first  *bytes.Buffer

@@ -18,14 +18,14 @@ const (
 	plainCookie  = "mollygate_session"
 )
 
-// signIn signs in over TLS, or plainly if the site is http, and returns the cookie.
+// signIn signs in to a site and returns the response and the session cookie, if any.
 func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.ResponseRecorder, *http.Cookie) {
 	f.t.Helper()
 	w := f.do(http.MethodPost, site+"/session", `{"token":"`+secret+`"}`, headers...)
 	cookies := w.Result().Cookies()
 	if w.Code != http.StatusOK {
 		if len(cookies) > 0 {
-			f.t.Errorf("refused with a cookie: %v", cookies)
+			f.t.Errorf("the refusal sets a cookie: %v", cookies)
 		}
 		return w, nil
 	}
@@ -37,8 +37,8 @@ func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.Resp
 
 func with(cookie *http.Cookie) string { return "Cookie: " + cookie.Name + "=" + cookie.Value }
 
-// TestSession signs in, does something, and signs out. Security case ADM-21 (a cookie
-// that another site's page makes a browser send).
+// TestSession signs in, makes calls, and signs out. Calls with the cookie from pages of other
+// sites are refused.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -65,22 +65,22 @@ func TestSession(t *testing.T) {
 		!strings.Contains(got.Body.String(), `"created_by":"`+id+`"`) {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}
-	// Another site's page has the cookie sent with its forms by browsers that don't know
-	// SameSite.
+	// Browsers without SameSite support send the cookie with forms of other sites.
 	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site",
 		"Sec-Fetch-Site: same-site"} {
 		f.refused(f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie), header), 403, "cross_site")
 		f.refused(f.do(http.MethodDelete, site+"/session", "", with(cookie), header), 403, "cross_site")
 		if w, _ := f.signIn(site, secret, header); w.Code != http.StatusForbidden {
-			t.Errorf("%s: signed in", header)
+			t.Errorf("%s: the sign-in succeeded", header)
 		}
 	}
-	// A plain cookie isn't taken over TLS, where anybody on the way could have set it.
+	// Over TLS, a cookie without the __Host- prefix is ignored: an attacker could have set it
+	// over plain HTTP.
 	f.refused(f.do(http.MethodGet, site+"/session", "", "Cookie: "+plainCookie+"="+cookie.Value), 401, "missing_token")
-	// What is presented beside a session counts instead of it.
+	// An Authorization header takes precedence over the session.
 	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie), "Authorization: Bearer x"), 401,
 		"malformed_token")
-	// The handler of another configuration knows it, too.
+	// The session survives a reload of the configuration.
 	again := newFixture(t, func(c *Config) { *c = f.config })
 	if got := again.do(http.MethodGet, site+"/session", "", with(cookie)); got.Code != http.StatusOK {
 		t.Errorf("after a reload: %d", got.Code)
@@ -101,7 +101,7 @@ func TestSession(t *testing.T) {
 	for _, line := range f.logs.All() {
 		if text := line.Message + " " + strings.Join(fieldTexts(line.ContextMap()), " "); strings.Contains(text,
 			cookie.Value) || strings.Contains(text, secret) {
-			t.Errorf("a secret is in the log: %s", line.Message)
+			t.Errorf("the log contains a secret: %s", line.Message)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func fieldTexts(fields map[string]any) (texts []string) {
 	return texts
 }
 
-// TestSessionEnds with its time and with its token.
+// TestSessionEnds verifies that a session ends after its lifetime and with its token.
 func TestSessionEnds(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -136,20 +136,21 @@ func TestSessionEnds(t *testing.T) {
 		_, cookie := f.signIn(site, secret)
 		console.pass(12*time.Hour - time.Second)
 		if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
-			t.Errorf("%s: %d before it", name, got.Code)
+			t.Errorf("%s: %d before the end", name, got.Code)
 		}
 		console.pass(-12*time.Hour + time.Second)
 		end(console, id)
 		for range 2 {
 			if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusUnauthorized &&
 				got.Code != http.StatusForbidden {
-				t.Errorf("%s: %d after it", name, got.Code)
+				t.Errorf("%s: %d after the end", name, got.Code)
 			}
 		}
 	}
 }
 
-// TestSignInRefuses what a bearer token is refused for, and plain HTTP from elsewhere.
+// TestSignInRefuses verifies that a sign-in is refused for the same reasons as a bearer token,
+// and over plain HTTP from other machines.
 func TestSignInRefuses(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -176,7 +177,7 @@ func TestSignInRefuses(t *testing.T) {
 		w := f.do(http.MethodPost, test.site+"/session", test.body)
 		f.refused(w, test.status, test.code)
 		if test.code == "insecure_connection" && !strings.Contains(w.Body.String(), "trusted_proxies") {
-			t.Errorf("%s: it doesn't name trusted_proxies: %s", test.site, w.Body)
+			t.Errorf("%s: the detail doesn't mention trusted_proxies: %s", test.site, w.Body)
 		}
 		if w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), secret) {
 			t.Errorf("%s: %v %s", test.body, w.Header(), w.Body)
@@ -184,7 +185,7 @@ func TestSignInRefuses(t *testing.T) {
 	}
 	for _, site := range []string{"http://localhost:8080", "http://keys.localhost", "http://127.0.0.1:8080",
 		"http://[::1]:8080", "https://keys.example.com"} {
-		_, cookie := f.signIn(site, " "+secret+" ") // as it was pasted
+		_, cookie := f.signIn(site, " "+secret+" ") // pasted with spaces
 		if cookie == nil || cookie.Secure != strings.HasPrefix(site, "https") ||
 			(cookie.Name == secureCookie) != cookie.Secure {
 			t.Errorf("%s: %v", site, cookie)
@@ -192,12 +193,12 @@ func TestSignInRefuses(t *testing.T) {
 			t.Errorf("%s: %d", site, got.Code)
 		}
 	}
-	// Who guesses is slowed down, as with bearer tokens.
+	// Guessing is throttled, as with bearer tokens.
 	for range 40 {
 		f.do(http.MethodPost, site+"/session", `{"token":"x"}`)
 	}
 	f.refused(f.do(http.MethodPost, site+"/session", `{"token":"x"}`), 429, "too_many_failures")
-	// Without sessions there is nothing to sign in to.
+	// Without sessions, there is no sign-in.
 	f.refused(console.do(http.MethodPost, "/session", `{"token":"`+secret+`"}`), 404, "not_found")
 	away := newFixture(t, func(c *Config) {
 		*c = f.config
@@ -214,8 +215,8 @@ func TestSignInRefuses(t *testing.T) {
 	}
 }
 
-// TestSessionOutlivesTrouble: a store that can't answer ends no session.
-func TestSessionOutlivesTrouble(t *testing.T) {
+// TestSessionOutlivesStoreErrors verifies that a store error doesn't end a session.
+func TestSessionOutlivesStoreErrors(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
 	f, console := newSite(t)
@@ -238,8 +239,8 @@ func TestSessionOutlivesTrouble(t *testing.T) {
 	}
 }
 
-// TestSessionsAreBounded: those that end first make room.
-func TestSessionsAreBounded(t *testing.T) {
+// TestSessionsAreLimited verifies that new sessions replace those that would expire first.
+func TestSessionsAreLimited(t *testing.T) {
 	t.Parallel()
 	var s Sessions
 	now := start
@@ -250,7 +251,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
 		if _, ok := s.find(values[i], now); ok != want {
-			t.Errorf("session %d is there: %v", i, ok)
+			t.Errorf("session %d exists: %v", i, ok)
 		}
 	}
 	if len(s.open) != maxSessions {
@@ -258,6 +259,6 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	s.begin(token.Credential{}, now.Add(24*time.Hour))
 	if len(s.open) != 1 {
-		t.Errorf("%s sessions that are over are kept", strconv.Itoa(len(s.open)-1))
+		t.Errorf("%s expired sessions remain", strconv.Itoa(len(s.open)-1))
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestSignInIsSmall: what anybody may send is refused by its length alone.
-func TestSignInIsSmall(t *testing.T) {
+// TestSignInLimitsBody verifies that the unauthenticated sign-in refuses long bodies without
+// reading them.
+func TestSignInLimitsBody(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
 	f, console := newSite(t)
@@ -32,14 +33,14 @@ func TestSignInIsSmall(t *testing.T) {
 		r.ContentLength = -1 // not declared
 		f.refused(f.serve(r), 413, "body_too_large")
 	}
-	declared := httptest.NewRequest(http.MethodPost, site+"/session", new(failing)) // fails if it is read
+	declared := httptest.NewRequest(http.MethodPost, site+"/session", new(failing)) // fails when read
 	declared.ContentLength = maxSignIn + 1
 	declared.Header.Set("Content-Type", "application/json")
 	f.refused(f.serve(declared), 413, "body_too_large")
 }
 
-// TestFailedSignInsCount: whatever is wrong with a sign-in, it counts for the limit of
-// failures, and a good one passes nevertheless.
+// TestFailedSignInsCount verifies that every failed sign-in counts toward the failure limit,
+// and that a valid key still signs in.
 func TestFailedSignInsCount(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -91,10 +92,10 @@ func TestFailedSignInsCount(t *testing.T) {
 			return f.do(http.MethodPost, site+"/session", `{"token":"`+secret+`"}`)
 		},
 	} {
-		f, console := newSite(t) // with 40 failures
+		f, console := newSite(t) // allows 40 failures
 		for i := range 40 {
 			if w := wrong(f, console); w.Code == http.StatusTooManyRequests || w.Code < 400 {
-				t.Errorf("%s, the %d. time: %d %s", name, i+1, w.Code, w.Body)
+				t.Errorf("%s, attempt %d: %d %s", name, i+1, w.Code, w.Body)
 				break
 			}
 		}
@@ -105,14 +106,14 @@ func TestFailedSignInsCount(t *testing.T) {
 		}
 		_, secret := console.create(`{"kind":"admin"}`)
 		if w, _ := f.signIn(site, secret); w.Code != http.StatusOK {
-			t.Errorf("%s: a good key isn't let in: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: a valid key is refused: %d %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// TestOtherSitesDontFailSignIns: another site's page can't use up the limit of a person
-// who visits it.
-func TestOtherSitesDontFailSignIns(t *testing.T) {
+// TestCrossSiteSignInsDontCount verifies that a page of another site can't use up the failure
+// limit of its visitors.
+func TestCrossSiteSignInsDontCount(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)
 	for range 50 {
@@ -122,9 +123,9 @@ func TestOtherSitesDontFailSignIns(t *testing.T) {
 	f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`), 401, "malformed_token")
 }
 
-// TestReadsOfASession: a dashboard that is left open reads every few seconds, which
-// counts as one use of its key a minute; changes count each.
-func TestReadsOfASession(t *testing.T) {
+// TestSessionReads verifies that reads of a session, such as the polling of an open dashboard,
+// count as one use of its key a minute, and that each change counts.
+func TestSessionReads(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
 	f, console := newSite(t)
@@ -158,7 +159,7 @@ func TestReadsOfASession(t *testing.T) {
 		read(first)
 	}
 	uses("3")
-	read(second) // each session by itself
+	read(second) // sessions count separately
 	uses("4")
 	console.pass(5 * time.Second)
 	read(first)
@@ -171,24 +172,24 @@ func TestReadsOfASession(t *testing.T) {
 	uses("9")
 	read(first)
 	uses("9")
-	// The reads of programs count each.
+	// Each read with a bearer token counts.
 	for range 3 {
 		f.do(http.MethodGet, site+"/tokens", "", "Authorization: Bearer "+secret)
 	}
 	uses("12")
-	// A clock that was put back leaves no session uncounted for long.
+	// After the clock is set back, reads still count.
 	if now := *console.now.Load(); true {
 		var s Sessions
 		value, _ := s.begin(token.Credential{}, now)
 		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) ||
 			!s.countRead(value, now.Add(-time.Hour)) {
-			t.Error("a clock that was put back")
+			t.Error("no read counts after the clock was set back")
 		}
 	}
 }
 
-// TestManyMembers: each member costs more than its bytes suggest, so there may be a
-// thousand of them, wherever they are.
+// TestManyMembers verifies the limit on the number of members, which applies at all levels.
+// Decoding a member takes longer than its length suggests.
 func TestManyMembers(t *testing.T) {
 	t.Parallel()
 	members := func(n int) string {
@@ -218,14 +219,15 @@ func TestManyMembers(t *testing.T) {
 			}
 		}
 	}
-	// In the data of an import they are as many as elsewhere.
+	// The data of an import has the same limit.
 	f.refused(f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":{"tokens":[],"cookies":{`+members(1000)+
 		`}}}`), 400, "invalid_json")
 	f.refused(f.do(http.MethodPost, "/introspect", "token=x"+strings.Repeat("&a", 1000), "Content-Type: ",
 		"Content-Type: application/x-www-form-urlencoded"), 400, "invalid_parameter")
 }
 
-// TestManyParameters: no unauthenticated call costs more than its length.
+// TestManyParameters verifies that the cost of an unauthenticated call is linear in its
+// length.
 func TestManyParameters(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)

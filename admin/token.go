@@ -41,7 +41,8 @@ func (c *call) previousSecret() *Refusal {
 	}
 	return c.respond(http.StatusOK, previousUse{
 		ValidUntil: timeOrNull(token.PreviousValidUntil), LastUsedAt: timeOrNull(last.Time),
-		LastUsedIP: textOrNull(last.IP), LastUsedUserAgent: textOrNull(last.UserAgent), LastUsedRoute: textOrNull(last.Route),
+		LastUsedIP: textOrNull(last.IP), LastUsedUserAgent: textOrNull(last.UserAgent),
+		LastUsedRoute: textOrNull(last.Route),
 	})
 }
 

@@ -72,11 +72,11 @@ func TestDelete(t *testing.T) {
 		t.Errorf("the list is %s", w.Body)
 	}
 	if f.logs.FilterMessage("token deleted").Len() != 1 {
-		t.Error("the log doesn't tell")
+		t.Error("the deletion isn't logged")
 	}
 }
 
-func TestDeleteHonoursIfMatch(t *testing.T) {
+func TestDeleteHonorsIfMatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id, _ := f.create(`{}`)
@@ -88,7 +88,7 @@ func TestDeleteHonoursIfMatch(t *testing.T) {
 	}
 }
 
-// TestPreviousSecret tells who uses the secret from before a rotation.
+// TestPreviousSecret gets the last use of the secret from before a rotation.
 func TestPreviousSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -10,8 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestTokenUsage: the history of a token by hour and day, as far as it was asked
-// for.
+// TestTokenUsage gets ranges of a token's usage history, by hour and by day.
 func TestTokenUsage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -61,7 +60,7 @@ func TestTokenUsage(t *testing.T) {
 	f.refused(f.do(http.MethodGet, "/tokens/"+secret+"/usage", ""), 400, "token_in_url")
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/usage", `{}`), 405, "method_not_allowed")
 	unused, _ := f.create(`{}`)
-	if got := answered(t, f.do(http.MethodGet, "/tokens/"+unused+"/usage", ""), 200); fmt.Sprint(got["data"]) != "[]" {
+	if got := readObject(t, f.do(http.MethodGet, "/tokens/"+unused+"/usage", ""), 200); fmt.Sprint(got["data"]) != "[]" {
 		t.Errorf("an unused token: %v", got)
 	}
 }

@@ -20,7 +20,7 @@ func TestMatch(t *testing.T) {
 		{[]string{`"a,b", "1"`}, true},
 		{[]string{`"ü", "1"`}, true},
 		{[]string{`"7"`, `"1"`}, true},
-		// What servers on the way make of it.
+		// Forms made by intermediaries.
 		{[]string{`W/"1"`}, true},
 		{[]string{`"1-gzip"`}, true},
 		{[]string{`"1-zstd"`}, true},
@@ -76,20 +76,20 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%q: %v", test.lines, got)
 		}
 	}
-	// A tag that ends like a coding is itself first.
+	// A tag may itself end like a coding.
 	if !Match([]string{`"x-br"`}, `"x-br"`) || !Match([]string{`"x-br-gzip"`}, `"x-br"`) ||
 		Match([]string{`"x"`}, `"x-br"`) {
-		t.Error("a tag that ends in -br")
+		t.Error("a tag that ends in -br doesn't match")
 	}
-	// A long list takes a time that grows with its length and no faster.
+	// The time for a long list is linear in its length.
 	long := `"1` + strings.Repeat("-gzip", 200_000) + `", ` + strings.Repeat(`"7-gzip", `, 10_000)
 	if Match([]string{long}, `"1"`) || !Match([]string{long + `"1-gzip"`}, `"1"`) {
-		t.Error("a long list")
+		t.Error("a long list doesn't match")
 	}
 }
 
-// FuzzMatch holds the list of entity tags against the RFC's grammar in one expression,
-// and each tag against the forms in another.
+// FuzzMatch compares Match with regular expressions for the RFC's grammar and for the forms
+// of a tag.
 func FuzzMatch(f *testing.F) {
 	for _, seed := range []string{``, `*`, `"1"`, `W/"1"`, `"a,b" , "1"`, `,,"1",`, `"x,"1"`, `"1" "2"`, `"1`, `*, "1"`,
 		`"1-gzip"`, `W/"1;br--zstd"`} {
