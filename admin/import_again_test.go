@@ -36,8 +36,8 @@ func TestImportEndedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var tokens []string
-	for i, name := range []string{"deleted", "rotated", "in its grace", "grace over", "narrowed and rotated", "revoked",
-		"kept"} {
+	for i, name := range []string{"deleted", "rotated", "in its grace", "past its grace", "edited and rotated", "revoked",
+		"unchanged"} {
 		tokens = append(tokens, recordToken(name, fmt.Sprintf("0b5e7a52-6a31-4b8c-9d2f-%012d", i), 29030400, recently))
 	}
 	ids, skipped := f.imports(tokens...)
@@ -67,11 +67,11 @@ func TestImportEndedAgain(t *testing.T) {
 	if len(ids) != 0 {
 		t.Errorf("imported again: %v", ids)
 	}
-	const out, already = "its secret was retired on 2026-03-03, when its token was rotated or deleted",
+	const retired, already = "its secret was retired on 2026-03-03, when its token was rotated or deleted",
 		"it is already imported"
 	for name, want := range map[string]string{
-		"deleted": out, "rotated": out, "grace over": out, "narrowed and rotated": out,
-		"in its grace": already, "revoked": already, "kept": already,
+		"deleted": retired, "rotated": retired, "past its grace": retired, "edited and rotated": retired,
+		"in its grace": already, "revoked": already, "unchanged": already,
 	} {
 		if skipped[name] != want {
 			t.Errorf("%s: %q, want %q", name, skipped[name], want)

@@ -32,8 +32,8 @@ func TestMollymawkCalls(t *testing.T) {
 		return object
 	}
 	w := call("create", `{"token_name":"ci","token_expiry":2419200,"molly_csrf":"x"}`)
-	made := data(w)
-	secret, _ := made["value"].(string)
+	created := data(w)
+	secret, _ := created["value"].(string)
 	want := `"expires_in":2419200,"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if !strings.HasSuffix(w.Body.String(), want) ||
 		!strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {

@@ -164,7 +164,8 @@ func refuseParameter(parameter, rule string) *Refusal {
 // any prefix, length and checksum, and Mollymawk's UUIDs. A UUID inside a longer run of
 // digits matches the whole run, because the run doesn't show where the UUID starts.
 var secretLike = regexp.MustCompile(
-	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
+	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|` +
+		`[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
 
 func redact(text string) string { return secretLike.ReplaceAllString(text, "${1}REDACTED") }
 

@@ -13,10 +13,10 @@ func TestRepeatReturnsCurrentToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const key = "Idempotency-Key: \"once\"" // the quotes are part of the key
-	made := readObject(t, f.do(http.MethodPost, "/tokens", goodBody, key), http.StatusCreated)
-	id := made["id"].(string)
+	created := readObject(t, f.do(http.MethodPost, "/tokens", goodBody, key), http.StatusCreated)
+	id := created["id"].(string)
 	readObject(t, f.do(http.MethodPatch, "/tokens/"+id, `{"name":"renamed"}`), 200)
-	f.use(made["token"].(string), 2, tokenstore.LastUse{Time: f.store.Now()})
+	f.use(created["token"].(string), 2, tokenstore.LastUse{Time: f.store.Now()})
 	w := f.do(http.MethodPost, "/tokens", goodBody, key)
 	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK ||
 		w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {

@@ -152,8 +152,8 @@ func TestSecretsShowOnce(t *testing.T) {
 	var secrets []string
 	for _, key := range []string{"a", "b", "b"} {
 		w := see(f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: "+key))
-		if made := readObject(t, w, w.Code); made["token"] != nil {
-			secrets = append(secrets, made["token"].(string))
+		if created := readObject(t, w, w.Code); created["token"] != nil {
+			secrets = append(secrets, created["token"].(string))
 		}
 	}
 	id := secrets[0][4:16]

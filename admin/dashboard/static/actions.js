@@ -60,9 +60,9 @@ async function rotate(token, changed) {
   const grace = el("select", {}, [["24h", "1 day"], ["1h", "1 hour"], ["168h", "7 days"], ["0s", "stop it now"]].map(([value, text]) => el("option", { value }, text)));
   confirmed(`Rotate "${token.name}"`, text, "Rotate key",
     async () => {
-      const made = await post(`tokens/${token.id}/rotate`, { grace: grace.value });
+      const created = await post(`tokens/${token.id}/rotate`, { grace: grace.value });
       changed();
-      showSecret(made, "API key rotated");
+      showSecret(created, "API key rotated");
     }, field("Keep the old secret working for", grace));
 }
 

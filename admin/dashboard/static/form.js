@@ -18,9 +18,9 @@ export async function newKey(prefilled, changed) {
   // A repeated request, after a lost response, creates no second key.
   const once = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   open("Create API key", "Create key", form, async () => {
-    const made = await post("tokens", form.values(), { "Idempotency-Key": once });
+    const created = await post("tokens", form.values(), { "Idempotency-Key": once });
     changed();
-    return () => (made.token ? showSecret(made, "API key created") : say("The key was created, but its secret was lost in transit. Rotate the key to get a new one.", "bad"));
+    return () => (created.token ? showSecret(created, "API key created") : say("The key was created, but its secret was lost in transit. Rotate the key to get a new one.", "bad"));
   });
 }
 

@@ -3,8 +3,8 @@ import { curl, gateAddress, workflow } from "./snippets.js";
 
 // showSecret shows a new key once. Esc, Back and clicks outside don't close the dialog. It
 // can be closed after the key was copied, or after the user confirms having saved it.
-export function showSecret(made, title) {
-  const secret = el("input", { type: "text", readOnly: true, value: made.token, className: "secret", "aria-label": "New key", spellcheck: false, autocomplete: "off" });
+export function showSecret(created, title) {
+  const secret = el("input", { type: "text", readOnly: true, value: created.token, className: "secret", "aria-label": "New key", spellcheck: false, autocomplete: "off" });
   const gate = gateAddress(new URL(document.baseURI));
   const unknown = gate.startsWith("$");
   const saved = el("input", { type: "checkbox" });
@@ -14,7 +14,7 @@ export function showSecret(made, title) {
     el("p", {}, "Copy your key now. You won't be able to see it again."),
     el("div", { className: "row" }, secret, el("button", { type: "button", className: "main", autofocus: true, onclick: async () => {
       try {
-        await navigator.clipboard.writeText(made.token);
+        await navigator.clipboard.writeText(created.token);
       } catch { // unavailable over plain HTTP, or not permitted
         secret.focus();
         secret.select();
@@ -26,7 +26,7 @@ export function showSecret(made, title) {
       copied.textContent = "Copied.";
       close.disabled = false;
     } }, "Copy")), copied,
-    made.kind === "admin" ? null : [
+    created.kind === "admin" ? null : [
       el("h3", {}, "With curl"), el("p", { className: "hint" }, `Set MOLLYGATE_KEY to the key${unknown ? ", and MOLLY to the gate's URL" : ""}.`),
       el("pre", {}, el("code", { className: "curl" }, curl(gate))),
       el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, `Save the key as the repository secret MOLLYGATE_KEY${unknown ? ", and the gate's URL as the variable MOLLY" : ""}.`),
