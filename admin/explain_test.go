@@ -26,7 +26,7 @@ func newExplainFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newFixture(t, func(c *Config) { c.Gates = []gate.Named{{Name: "keys.example.com", Gate: g}} })
+	return newFixture(t, func(c *Config) { c.Gates = []gate.NamedGate{{Name: "keys.example.com", Gate: g}} })
 }
 
 func TestExplain(t *testing.T) {
@@ -94,16 +94,16 @@ func TestExplain(t *testing.T) {
 // TestExplainSeveralGates asks gates that require different scopes for the same route.
 func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()
-	newGate := func(name, scope string, routes ...gate.Route) gate.Named {
+	newGate := func(name, scope string, routes ...gate.Route) gate.NamedGate {
 		routes = append(routes, gate.Route{Method: "GET", Path: "/api/unikernels", Scope: token.Scope{Name: scope}})
 		g, err := gate.New(gate.Config{Table: gate.Table{Routes: routes}, Prefixes: testPolicy.Prefixes})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return gate.Named{Name: name, Gate: g}
+		return gate.NamedGate{Name: name, Gate: g}
 	}
 	f := newFixture(t, func(c *Config) {
-		c.Gates = []gate.Named{
+		c.Gates = []gate.NamedGate{
 			newGate("a", "unikernel:list"), newGate("b", "block:delete"), newGate("c", "unikernel:list"),
 			newGate("d", "block:delete"),
 			newGate("e", "unikernel:list",

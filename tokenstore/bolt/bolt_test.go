@@ -383,3 +383,12 @@ func TestLink(t *testing.T) {
 		t.Error("Open changed the directory")
 	}
 }
+
+// copied returns a copy of the store at path and of all files next to it, as they are on disk
+// now.
+func copied(t testing.TB, path string) string {
+	t.Helper()
+	dir := t.TempDir()
+	check(t, os.CopyFS(dir, os.DirFS(filepath.Dir(path))))
+	return filepath.Join(dir, filepath.Base(path))
+}

@@ -47,15 +47,6 @@ func released(t *testing.T, name string) (path string, want contents) {
 	return path, want
 }
 
-// copied returns a copy of the store at path and of all files next to it, as they are on disk
-// now.
-func copied(t testing.TB, path string) string {
-	t.Helper()
-	dir := t.TempDir()
-	check(t, os.CopyFS(dir, os.DirFS(filepath.Dir(path))))
-	return filepath.Join(dir, filepath.Base(path))
-}
-
 // TestRelease verifies that a store of an earlier release is opened with all its contents,
 // including counts that a killed process had not saved, and that reopening it counts nothing
 // twice.

@@ -35,8 +35,11 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 	if path, err = realPath(path); err != nil {
 		return "", fmt.Errorf("restoring token store: %w", err)
 	}
-	if same, err := sameFile(backup, path); err != nil || same {
-		return "", errors.Join(err, fmt.Errorf("the backup %s is the store itself: name another file", backup))
+	switch same, err := sameFile(backup, path); {
+	case err != nil:
+		return "", fmt.Errorf("restoring token store: %w", err)
+	case same:
+		return "", fmt.Errorf("the backup %s is the store itself: name another file", backup)
 	}
 	release, err := reserve(path)
 	if err != nil {
