@@ -297,7 +297,8 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	got := regexp.MustCompile(`[0-9]{3,}`).ReplaceAllString(f.do(http.MethodGet, "/healthz", "").Body.String(), "N")
-	if got != `{"status":"ok","checks":{"store":{"status":"ok"},"journal":{"status":"ok"},"clock":{"status":"ok"},"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0}}}` {
+	if got != `{"status":"ok","checks":{"store":{"status":"ok"},"journal":{"status":"ok"},"clock":{"status":"ok"},`+
+		`"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0}}}` {
 		t.Errorf("healthy: %s", got)
 	}
 	// The clock falls behind the time that the store has recorded.

@@ -54,7 +54,8 @@ func TestBearerAcceptsAdminTokens(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	// Each call counts as a use of the token.
-	want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"192.0.2.1","last_used_user_agent":`
+	want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"192.0.2.1",` +
+		`"last_used_user_agent":`
 	if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, want) ||
 		!strings.Contains(got, `"last_used_route":"POST /tokens"`) {
 		t.Errorf("%s", got)

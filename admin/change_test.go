@@ -57,12 +57,16 @@ func TestEdit(t *testing.T) {
 		`{"expires_at":"2026-03-02T00:00:00Z"}`: `{"expires_at":"2026-03-02T00:00:00Z"}`,
 		`{"rate_limit":null,"quota":null}`:      `{"rate_limit":null,"quota":null,"version":2}`,
 		// Nested objects are merged, too (RFC 7396 section 2).
-		`{"rate_limit":{"requests":99}}`:                      `{"rate_limit":{"requests":99,"window":"1m"},"quota":{"requests":10,"period":"day"}}`,
-		`{"rate_limit":{"window":"1h"}}`:                      `{"rate_limit":{"requests":60,"window":"1h"}}`,
-		`{"rate_limit":{}}`:                                   `{"rate_limit":{"requests":60,"window":"1m"},"version":1}`,
-		`{"quota":{"period":"month"}}`:                        `{"quota":{"requests":10,"period":"month"},"rate_limit":{"requests":60,"window":"1m"}}`,
-		`{"quota":{"requests":5,"period":"day"}}`:             `{"quota":{"requests":5,"period":"day"}}`,
-		`{"quota":null,"rate_limit":{"requests":1}}`:          `{"quota":null,"rate_limit":{"requests":1,"window":"1m"}}`,
+		`{"rate_limit":{"requests":99}}`: `{"rate_limit":{"requests":99,"window":"1m"},` +
+			`"quota":{"requests":10,"period":"day"}}`,
+		`{"rate_limit":{"window":"1h"}}`: `{"rate_limit":{"requests":60,"window":"1h"}}`,
+		`{"rate_limit":{}}`: `{"rate_limit":{"requests":60,"window":"1m"},` +
+			`"version":1}`,
+		`{"quota":{"period":"month"}}`: `{"quota":{"requests":10,"period":"month"},` +
+			`"rate_limit":{"requests":60,"window":"1m"}}`,
+		`{"quota":{"requests":5,"period":"day"}}`: `{"quota":{"requests":5,"period":"day"}}`,
+		`{"quota":null,` +
+			`"rate_limit":{"requests":1}}`: `{"quota":null,"rate_limit":{"requests":1,"window":"1m"}}`,
 		`{"rate_limit":{"requests":600000,"window":"3600s"}}`: `{"rate_limit":{"requests":600000,"window":"1h"}}`,
 	} {
 		f := newFixture(t)

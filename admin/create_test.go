@@ -39,10 +39,12 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := f.do(http.MethodPost, "/tokens", `{
-		"name": "CI — Überprüfung", "kind": "api", "account": "alice", "scopes": ["volume:list", "unikernel:*", "volume:list"],
+		"name": "CI — Überprüfung", "kind": "api", "account": "alice",
+		"scopes": ["volume:list", "unikernel:*", "volume:list"],
 		"preset": null, "allowed_ips": ["203.0.113.0/24", "2001:db8::1"],
 		"rate_limit": {"window": "60s", "requests": 60}, "quota": {"requests": 10000, "period": "month"},
-		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00", "expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
+		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00",
+		"expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
 	if w.Code != http.StatusCreated {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
@@ -53,12 +55,16 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &created); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid","account":"alice",` +
+	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid",` +
+		`"account":"alice",` +
 		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
 		`"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10000,"period":"month"},` +
-		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin","updated_at":"2026-03-01T12:00:00Z",` +
-		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","expires_soon":false,"revoked_at":null,"previous_valid_until":null,` +
-		`"usage_count":0,"denied_count":0,"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null,` +
+		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin",` +
+		`"updated_at":"2026-03-01T12:00:00Z",` +
+		`"not_before":"2026-03-01T23:00:00Z","expires_at":"2026-06-01T00:00:00Z","expires_soon":false,` +
+		`"revoked_at":null,"previous_valid_until":null,` +
+		`"usage_count":0,"denied_count":0,"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,` +
+		`"last_used_route":null,` +
 		`"format":"native","version":1`
 	want = strings.ReplaceAll(want, "ID", created.ID)
 	if got := w.Body.String(); got != want+`,"token":"`+created.Token+`"}` {

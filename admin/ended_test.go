@@ -150,7 +150,8 @@ var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens/$ID/enable", `{}`},
 	{http.MethodPost, "/clock", `{}`},
 	{http.MethodPost, "/import",
-		`{"format":"mollymawk","data":{"tokens":[{"name":"a","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b","expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`},
+		`{"format":"mollymawk","data":{"tokens":[{"name":"a","value":"0f9c8b7a-6d5e-4c3b-a291-807f6e5d4c3b",` +
+			`"expires_in":8640000,"created_at":"2026-03-01 00:00:00-00:00"}]}}`},
 	{http.MethodPost, "/lookup", `{"token":"$SECRET"}`},
 	{http.MethodPost, "/introspect", `token=$SECRET`},
 	{http.MethodPost, "/explain", `{"token":"$SECRET","method":"GET","path":"/"}`},

@@ -84,8 +84,10 @@ func jsonRequest(method, path, body string) *http.Request {
 func FuzzPatchJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{}`,
-		`{"name":"new","account":null,"scopes":["*"],"allowed_ips":["203.0.113.0/24"],"metadata":{"a":null,"c":"3"},"not_before":null,"expires_in":"1mo"}`,
-		`{"preset":"full","metadata":null,"allowed_ips":null,"expires_at":"2026-06-01T00:00:00Z","rate_limit":null,"quota":null}`,
+		`{"name":"new","account":null,"scopes":["*"],"allowed_ips":["203.0.113.0/24"],"metadata":{"a":null,` +
+			`"c":"3"},"not_before":null,"expires_in":"1mo"}`,
+		`{"preset":"full","metadata":null,"allowed_ips":null,"expires_at":"2026-06-01T00:00:00Z",` +
+			`"rate_limit":null,"quota":null}`,
 		`{"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":1,"period":"day"}}`,
 		`{"rate_limit":{},"quota":{"period":"month"}}`,
 		`{"expires_at":null,"expires_in":3600}`, `{"metadata":{"A":"x"}}`, `{"metadata":{"a":null,"A":"x"}}`,

@@ -18,8 +18,10 @@ import (
 func FuzzCreateJSON(f *testing.F) {
 	for _, seed := range []string{
 		goodBody,
-		`{"name":"CI","kind":"api","account":"alice","scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","::1"],` +
-			`"rate_limit":{"requests":60,"window":"1m"},"quota":null,"metadata":{"team":"infra","":""},"not_before":"2026-04-01T00:00:00+02:00","expires_at":"2026-06-01T00:00:00Z"}`,
+		`{"name":"CI","kind":"api","account":"alice","scopes":["unikernel:*","volume:list"],` +
+			`"allowed_ips":["203.0.113.0/24","::1"],` +
+			`"rate_limit":{"requests":60,"window":"1m"},"quota":null,"metadata":{"team":"infra","":""},` +
+			`"not_before":"2026-04-01T00:00:00+02:00","expires_at":"2026-06-01T00:00:00Z"}`,
 		`{"kind":"admin","name":"\u00fc\ud83d\ude00","expires_in":3600,"scopes":null,"preset":null}`,
 		`{"name":"a","expires_in":"never","preset":"full","metadata":{"K":"1","\u212a":"2"}}`,
 		`{"name":"a","name":"b"}`,

@@ -36,7 +36,8 @@ func TestImportEndedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var tokens []string
-	for i, name := range []string{"deleted", "rotated", "in its grace", "past its grace", "edited and rotated", "revoked",
+	for i, name := range []string{"deleted",
+		"rotated", "in its grace", "past its grace", "edited and rotated", "revoked",
 		"unchanged"} {
 		tokens = append(tokens, recordToken(name, fmt.Sprintf("0b5e7a52-6a31-4b8c-9d2f-%012d", i), 29030400, recently))
 	}

@@ -22,14 +22,17 @@ import (
 // userRecord returns the user record in Mollymawk's sign-in response. The parts that must
 // not appear anywhere are marked.
 func userRecord(tokens string) string {
-	return `{"name":"alice","email":"alice@example.com","email_verified":null,"password":"SECRET-hash","uuid":"0c4b8a52-1111-4222-8333-944455556666",` +
+	return `{"name":"alice","email":"alice@example.com","email_verified":null,"password":"SECRET-hash",` +
+		`"uuid":"0c4b8a52-1111-4222-8333-944455556666",` +
 		`"tokens":[` + tokens +
-		`],"cookies":[{"name":"molly_session","value":"SECRET-cookie","expires_in":604800}],"active":true,"super_user":false,"unikernel_updates":[]}`
+		`],"cookies":[{"name":"molly_session","value":"SECRET-cookie","expires_in":604800}],"active":true,` +
+		`"super_user":false,"unikernel_updates":[]}`
 }
 
 func recordToken(name, value string, expiresIn int64, created string) string {
 	return fmt.Sprintf(
-		`{"token_type":"Bearer","value":%q,"expires_in":%d,"created_at":%q,"last_access":%q,"name":%q,"usage_count":68}`, value, expiresIn, created, created, name)
+		`{"token_type":"Bearer","value":%q,"expires_in":%d,"created_at":%q,"last_access":%q,"name":%q,`+
+			`"usage_count":68}`, value, expiresIn, created, created, name)
 }
 
 const (
@@ -69,8 +72,10 @@ func TestImport(t *testing.T) {
 	for _, s := range got.Skipped {
 		reasons = append(reasons, s.Name+": "+s.Reason)
 	}
-	want := "over: it has expired|negative: it has expired|broken: value: is not a Mollymawk token, which is a version 4 UUID in lower case|" +
-		"when: its created_at isn't in Mollymawk's time format|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name contains a token|again: it is already imported"
+	want := "over: it has expired|negative: it has expired|broken: value: is not a Mollymawk token, which is a " +
+		"version 4 UUID in lower case|" +
+		"when: its created_at isn't in Mollymawk's time format|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name contains " +
+		"a token|again: it is already imported"
 	if strings.Join(reasons, "|") != want {
 		t.Errorf("skipped:\n%s\nwant\n%s", strings.Join(reasons, "|"), want)
 	}
@@ -143,7 +148,8 @@ func TestImportRefusals(t *testing.T) {
 		`{"format":"mollymawk","account":"","data":` + record + `}`:     "account",
 		`{"format":"mollymawk","preset":"none","data":` + record + `}`:  "preset",
 		`{"format":"mollymawk","preset":"","data":` + record + `}`:      "preset",
-		`{"format":"mollymawk","data":{"status":400,"title":"400","success":false,"data":"Invalid email or password."}}`: "data",
+		`{"format":"mollymawk","data":{"status":400,"title":"400","success":false,` +
+			`"data":"Invalid email or password."}}`: "data",
 		`{"format":"mollymawk","scopes":["x:y"],"data":` + record +
 			`}`: "scopes",
 		`{"format":"mollymawk","preset":"read","scopes":["*"],"data":` + record + `}`: "preset",

@@ -34,7 +34,8 @@ func TestMollymawkCalls(t *testing.T) {
 	w := call("create", `{"token_name":"ci","token_expiry":2419200,"molly_csrf":"x"}`)
 	created := data(w)
 	secret, _ := created["value"].(string)
-	want := `"expires_in":2419200,"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
+	want := `"expires_in":2419200,"created_at":"2026-03-01 12:00:00-00:00",` +
+		`"last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if !strings.HasSuffix(w.Body.String(), want) ||
 		!strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {
 		t.Errorf("%s", w.Body)
@@ -67,7 +68,8 @@ func TestMollymawkCalls(t *testing.T) {
 	f.refused(call("list", "{}"), 404, "not_found")
 	if w := call("delete",
 		`{"token_value":"`+secret+
-			`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,"data":"Token deleted successfully"}` {
+			`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,`+
+		`"data":"Token deleted successfully"}` {
 		t.Errorf("%s", w.Body)
 	}
 	if got := f.status(secret); got != "no such token" {
@@ -96,7 +98,8 @@ func TestMollymawkUpdate(t *testing.T) {
 	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
 	want := `{"status":200,"title":"200","success":true,"data":{"token_type":"Bearer","value":"mmk_` + id +
 		`_…","expires_in":7200,` +
-		`"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 13:00:00-00:00","name":"ci","usage_count":3}}`
+		`"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 13:00:00-00:00","name":"ci",` +
+		`"usage_count":3}}`
 	if got := call("update", `{"token_expiry":7200,"token_value":"`+id+`"}`).Body.String(); got != want {
 		t.Errorf("%s", got)
 	}

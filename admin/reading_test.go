@@ -173,7 +173,8 @@ func TestIntrospect(t *testing.T) {
 	_, early := f.create(`{"not_before":"2026-03-02T00:00:00Z"}`)
 	for text, want := range map[string]string{
 		current: `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id +
-			`","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci","kind":"api"}`,
+			`","sub":"alice","username":"alice","iat":1772366400,"nbf":1769904000,"exp":1780142400,"name":"ci",` +
+			`"kind":"api"}`,
 		old: `{"active":true,"scope":"unikernel:list volume:list","token_type":"Bearer","jti":"` + id +
 			`","sub":"alice","username":"alice","nbf":1769904000,"exp":1772370000,"name":"ci","kind":"api"}`,
 		admin:    `"kind":"admin"`,
@@ -238,7 +239,8 @@ func TestStats(t *testing.T) {
 		f.store.CountDenied(match, f.store.Now(), "unikernel:create", "insufficient_scope")
 	}
 	f.pass(time.Minute)
-	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2,"damaged":0},"requests":{"ok":7,"denied":5}}`
+	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2,"damaged":0},` +
+		`"requests":{"ok":7,"denied":5}}`
 	if w := f.do(http.MethodGet, "/stats", ""); w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -285,7 +287,8 @@ func TestAuditOfTheClock(t *testing.T) {
 	f.create(`{}`)
 	f.pass(-time.Hour)
 	readObject(t, f.do(http.MethodPost, "/clock", "{}"), 200)
-	want := `{"data":[{"time":"2026-03-01T12:00:00Z","actor":"caddy-admin","action":"accept clock","token_id":null,"token_name":null,` +
+	want := `{"data":[{"time":"2026-03-01T12:00:00Z","actor":"caddy-admin","action":"accept clock",` +
+		`"token_id":null,"token_name":null,` +
 		`"address":"127.0.0.1","changes":{"clock":"2026-03-01T13:00:00Z -> 2026-03-01T12:00:00Z"}}],"next_cursor":null}`
 	if got := f.do(http.MethodGet, "/audit?action=accept+clock", "").Body.String(); got != want {
 		t.Errorf("%s", got)

@@ -107,6 +107,7 @@ func TestPreviousSecret(t *testing.T) {
 	f.use(secret, 1, tokenstore.LastUse{Time: start.Add(time.Minute), IP: "203.0.113.7", UserAgent: "curl/8.5.0",
 		Route: "GET /api/unikernels"})
 	check(
-		`{"valid_until":"2026-03-01T13:00:00Z","last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"203.0.113.7","last_used_user_agent":"curl/8.5.0","last_used_route":"GET /api/unikernels"}`)
+		`{"valid_until":"2026-03-01T13:00:00Z","last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"203.0.113.7",` +
+			`"last_used_user_agent":"curl/8.5.0","last_used_route":"GET /api/unikernels"}`)
 	f.refused(f.do(http.MethodGet, "/tokens/000000000000/previous", ""), 404, "not_found")
 }

@@ -28,11 +28,13 @@ func TestTokenUsage(t *testing.T) {
 	f.store.CountDenied(match, begin.Add(25*time.Hour), "unikernel:create", "insufficient_scope")
 	// start is 2026-03-01 12:00.
 	for query, want := range map[string]string{
-		"": `{"step":"day","data":[{"time":"2026-03-01T00:00:00Z","scope":null,"outcome":"route_not_allowed","count":1},` +
+		"": `{"step":"day","data":[{"time":"2026-03-01T00:00:00Z","scope":null,"outcome":"route_not_allowed",` +
+			`"count":1},` +
 			`{"time":"2026-03-01T00:00:00Z","scope":"unikernel:list","outcome":"ok","count":6},` +
 			`{"time":"2026-03-02T00:00:00Z","scope":"unikernel:create","outcome":"insufficient_scope","count":1},` +
 			`{"time":"2026-03-02T00:00:00Z","scope":"unikernel:list","outcome":"ok","count":2}]}`,
-		"step=hour&to=2026-03-02T00:00:00Z": `{"step":"hour","data":[{"time":"2026-03-01T12:00:00Z","scope":null,"outcome":"route_not_allowed","count":1},` +
+		"step=hour&to=2026-03-02T00:00:00Z": `{"step":"hour","data":[{"time":"2026-03-01T12:00:00Z","scope":null,` +
+			`"outcome":"route_not_allowed","count":1},` +
 			`{"time":"2026-03-01T12:00:00Z","scope":"unikernel:list","outcome":"ok","count":4},` +
 			`{"time":"2026-03-01T13:00:00Z","scope":"unikernel:list","outcome":"ok","count":2}]}`,
 		"step=hour&from=2026-03-02T01:00:00%2B01:00&to=2026-03-02T13:00:00Z": `{"step":"hour","data":[]}`,
@@ -60,7 +62,8 @@ func TestTokenUsage(t *testing.T) {
 	f.refused(f.do(http.MethodGet, "/tokens/"+secret+"/usage", ""), 400, "token_in_url")
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/usage", `{}`), 405, "method_not_allowed")
 	unused, _ := f.create(`{}`)
-	if got := readObject(t, f.do(http.MethodGet, "/tokens/"+unused+"/usage", ""), 200); fmt.Sprint(got["data"]) != "[]" {
+	if got := readObject(t, f.do(http.MethodGet,
+		"/tokens/"+unused+"/usage", ""), 200); fmt.Sprint(got["data"]) != "[]" {
 		t.Errorf("an unused token: %v", got)
 	}
 }

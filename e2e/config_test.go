@@ -58,7 +58,8 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"Caddyfile:11", "a user name or password"}},
 		"keys page, itself": {gate("\t\troutes mollymawk\n\t\tkeys_page /tokens"),
 			[]string{"Caddyfile:11", "redirect to itself"}},
-		"keys page, itself first": {gate("\t\tkeys_page /tokens\n\t\troutes mollymawk"), []string{"redirect to itself"}},
+		"keys page, itself " +
+			"first": {gate("\t\tkeys_page /tokens\n\t\troutes mollymawk"), []string{"redirect to itself"}},
 		"keys page, not a URL": {gate("\t\troutes mollymawk\n\t\tkeys_page https://[x"),
 			[]string{"Caddyfile:11", "write a full URL"}},
 		"headers, none": {gate("\t\troutes mollymawk\n\t\trequest_headers"),
