@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// blockUnit is the unit of albatross's block device sizes, in bytes.
+// blockUnit is 1 MiB. The size of every albatross block device is a multiple of it.
 const blockUnit = 1 << 20
 
 const (
@@ -19,11 +19,11 @@ const (
 	bodyLevel = "compression_level"
 )
 
-// download implements gate.Route.Adapt for a download. Mollymawk sends its 200 before it
-// checks the names, and crashes if they are wrong. Its compression corrupts the data or
-// crashes it, and level 10 crashes albatross for the whole host. So the gate checks the
-// names, requests level 0 and compresses the response itself, and first sends a probe that
-// checks whether Mollymawk knows the instance.
+// download implements gate.Route.Adapt for downloads. Mollymawk sends status 200 before
+// checking the names, and crashes if they are wrong. Its compression corrupts the data or
+// crashes Mollymawk, and compression level 10 crashes albatross for the whole host. So the
+// gate checks the names and sends a probe to find out whether Mollymawk knows the instance.
+// It then requests level 0 and compresses the response itself.
 func download(call *gate.Call) error {
 	members, ok := parseObject(call.Body)
 	if !ok {
@@ -32,7 +32,7 @@ func download(call *gate.Call) error {
 	for _, name := range []string{bodyInstance, bodyBlock} {
 		text, ok := members.text(name)
 		if !ok {
-			return invalid("The JSON needs the string member %q.", name)
+			return invalid("The JSON object must have a string member %q.", name)
 		}
 		if err := checkLabel(name, text); err != nil {
 			return err
@@ -50,7 +50,7 @@ func download(call *gate.Call) error {
 	return nil
 }
 
-// level returns the requested compression level. It is 0 if the request has none.
+// level returns the requested compression level, or 0 if the request doesn't specify one.
 func (o object) level() (int, error) {
 	i := o.index(bodyLevel)
 	if i < 0 {
@@ -65,8 +65,8 @@ func (o object) level() (int, error) {
 
 // instanceProbe returns a probe that checks whether Mollymawk knows an instance. It
 // requests the console of a unikernel with an invalid name: Mollymawk responds with 404 if
-// it doesn't know the instance, and with 400 for the name if it does. Mollymawk also
-// responds with 400 to a credential that it refuses; the download would fail the same way.
+// it doesn't know the instance, and with 400 because of the name if it does. Mollymawk also
+// responds with 400 if it refuses the credential; the download would fail the same way.
 func instanceProbe(name string) *gate.Probe {
 	return &gate.Probe{
 		Path:  "/api/unikernel/console",

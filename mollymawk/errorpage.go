@@ -12,9 +12,9 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// pageText returns the text of an error page, or "" for any other page. Mollymawk's error
-// page has three paragraphs: the status, a title, and the text as JSON, escaped once more
-// (error_page.ml).
+// pageText returns an error page's text, or "" if page isn't an error page. Mollymawk's
+// error page has three paragraphs: the status, a title, and the text as a JSON string that
+// is escaped a second time (error_page.ml).
 func pageText(page []byte) string {
 	list := paragraphs(page)
 	for i, paragraph := range list {
@@ -28,10 +28,10 @@ func pageText(page []byte) string {
 
 var errorStatus = regexp.MustCompile(`^Error [1-5][0-9][0-9]$`)
 
-// fragmentText returns the text of an HTML fragment, which Mollymawk sends as plain text.
+// fragmentText returns the text of an HTML fragment. Mollymawk labels fragments text/plain.
 func fragmentText(fragment []byte) string { return strings.Join(paragraphs(fragment), " ") }
 
-// paragraphs returns the text of each paragraph of a page. It ignores invisible elements.
+// paragraphs returns the text of each paragraph on a page, ignoring invisible elements.
 func paragraphs(page []byte) (list []string) {
 	var text strings.Builder
 	inside, hidden := false, atom.Atom(0)
@@ -68,12 +68,12 @@ func paragraphs(page []byte) (list []string) {
 	}
 }
 
-// invisible lists the elements whose text browsers don't show.
+// invisible lists the elements whose text browsers don't display.
 var invisible = map[atom.Atom]bool{
 	atom.Head: true, atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true,
 }
 
-// unescape decodes a JSON string that OCaml's String.escaped has escaped. It returns
+// unescape decodes a JSON string that was escaped with OCaml's String.escaped. It returns
 // anything else unchanged.
 func unescape(s string) string {
 	var raw strings.Builder

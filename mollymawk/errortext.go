@@ -26,16 +26,16 @@ const (
 	tooLate              = "too_late"
 )
 
-// knownText is an error text from Mollymawk or, after "failure: ", from albatross, with
-// the status that fits it. Mollymawk itself only uses 400, 404 and 500.
+// knownText is a known error message and the status that describes it best. Mollymawk
+// itself uses only 400, 404 and 500. Messages that follow "failure: " come from albatross.
 type knownText struct {
-	// text may contain *, which matches any text.
+	// text is the message. A * in it matches any text.
 	text   string
 	status int
 	code   string
 }
 
-// knownTexts is searched in order; the first match counts.
+// knownTexts is searched in order; the first match wins.
 var knownTexts = []knownText{
 	{"This page cannot be found.", http.StatusNotFound, notFound},
 	{"Couldn't find albatross instance with name: *", http.StatusNotFound, notFound},
@@ -113,8 +113,8 @@ var knownPatterns = func() (list []*regexp.Regexp) {
 }()
 
 // readError implements [gate.Route].ReadError. It extracts the text of HTML pages and
-// fragments. It leaves JSON unchanged unless the text is known: clients can read it
-// already, and only a known text has a better status.
+// fragments. It leaves JSON unchanged unless the text is known: clients can already parse
+// it, and a better status is available only for known texts.
 func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	switch {
 	case isPage:
@@ -128,11 +128,12 @@ func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	return text, text.Code != ""
 }
 
-// maxKnownText is the length in bytes above which a text isn't compared with the known
-// texts, all of which are shorter.
+// maxKnownText is the maximum length of an error message in bytes. Longer texts are never
+// known texts and aren't compared with them.
 const maxKnownText = 4096
 
-// classify returns a text with its code and status. Both are zero if the text isn't known.
+// classify returns a text with its code and status, which are both zero if the text isn't
+// known.
 func classify(text string) gate.ErrorText {
 	result := gate.ErrorText{Text: text}
 	if len(text) > maxKnownText {

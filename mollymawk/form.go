@@ -15,27 +15,31 @@ import (
 )
 
 // form describes one of Mollymawk's multipart forms: fields, optionally followed by one
-// file. Mollymawk may read an ambiguous form differently than its client meant. Some forms
-// crash it: those with two files, or with a flag that is neither true nor false. It accepts
-// a form without its final boundary as complete. So the gate parses each form strictly and
-// sends Mollymawk a form that it has written itself.
+// file. Mollymawk may interpret an ambiguous form differently than the client intended. It
+// crashes on a form with two files, or with a flag that is neither true nor false. It
+// accepts a form that lacks the final boundary. So the gate parses each form strictly and
+// sends Mollymawk a newly written one.
 type form struct {
-	// file is the name of the last part; empty if the form has fields only.
+	// file is the name of the last part, which is the file. It is empty if the form has
+	// only fields.
 	file string
-	// required are the fields that a client must send.
+	// required lists the fields that clients must send.
 	required []string
-	// defaults are the values of fields that a client may omit. They come first.
+	// defaults lists the fields that clients may omit, with their default values. The gate
+	// sends these before the client's fields.
 	defaults []formField
-	// check validates the value of a field and returns the value to send.
+	// check maps field names to functions that validate a value and return the value to
+	// send.
 	check map[string]func(value string) (string, error)
 }
 
 type formField struct{ name, value string }
 
-// maxFieldBytes is the maximum number of bytes before a form's file, and also after it.
+// maxFieldBytes is the maximum number of bytes before a form's file. The same limit applies
+// to the bytes after the file.
 const maxFieldBytes = 64 << 10
 
-// createForm returns the form of /api/unikernel/create.
+// createForm returns the form for /api/unikernel/create.
 func (g generation) createForm() *form {
 	f := &form{
 		file:     "binary",
@@ -53,7 +57,7 @@ func (g generation) createForm() *form {
 	return f
 }
 
-// blockForm returns the form of /api/block/create and /api/block/upload.
+// blockForm returns the form for /api/block/create and /api/block/upload.
 func blockForm() *form {
 	return &form{
 		file:     "block_data",
@@ -87,7 +91,7 @@ func (f *form) adaptUpload(u *gate.Upload) error {
 	return nil
 }
 
-// adaptFields implements gate.Route.Adapt for a form without a file.
+// adaptFields implements gate.Route.Adapt for forms without a file.
 func adaptFields(call *gate.Call) error {
 	if len(call.Body) == 0 {
 		return nil
@@ -105,15 +109,16 @@ func adaptFields(call *gate.Call) error {
 	return nil
 }
 
-// formReader reads one form.
+// formReader reads a single form.
 type formReader struct {
 	form   *form
 	parts  *parts
 	fields []formField
-	// part is the file's part, valid once hasFile is set.
+	// part describes the file. It is valid once hasFile is set.
 	part    part
 	hasFile bool
-	// start and length locate the file in a body that was read to its end, in bytes.
+	// start and length are the file's position in the body and its size, in bytes. They are
+	// set only by readAll.
 	start, length int64
 }
 
@@ -130,7 +135,7 @@ func (r *formReader) readToFile() error {
 	return nil
 }
 
-// readAll reads the whole form. The file may come before fields.
+// readAll reads the whole form. Fields may follow the file.
 func (r *formReader) readAll() error {
 	for {
 		reached := r.hasFile
@@ -221,8 +226,7 @@ func (r *formReader) has(name string) bool {
 	return slices.ContainsFunc(r.fields, func(f formField) bool { return f.name == name })
 }
 
-// missing returns the names of the required fields that the form lacks, separated by
-// commas.
+// missing returns the names of the missing required fields, separated by commas.
 func (r *formReader) missing() string {
 	var names []string
 	for _, name := range r.form.required {
@@ -243,7 +247,7 @@ func (r *formReader) explain(err error) error {
 	return err
 }
 
-// finish reads the end of the form. It returns io.EOF if the form ends after its file.
+// finish reads the rest of the form. It returns io.EOF if nothing follows the file.
 func (r *formReader) finish() error {
 	more, err := r.parts.more()
 	switch {
@@ -255,7 +259,8 @@ func (r *formReader) finish() error {
 	return r.parts.end()
 }
 
-// write writes the form anew. The file's content goes between head and tail.
+// write returns the rewritten form's content type, and the bytes before and after the
+// file's content.
 func (r *formReader) write() (contentType string, head *bytes.Buffer, tail string) {
 	head = new(bytes.Buffer)
 	w := multipart.NewWriter(head)
@@ -299,8 +304,8 @@ func (p part) header() textproto.MIMEHeader {
 	return header
 }
 
-// fileReader reads the file of a form. At the end of the file, it returns an error other
-// than io.EOF unless the form ends there, too.
+// fileReader reads a form's file. If more parts follow the file, Read returns an error
+// instead of io.EOF.
 type fileReader struct{ *formReader }
 
 // Read implements io.Reader.

@@ -18,8 +18,8 @@ func checkConfig(value string) (string, error) {
 	return value, checkJSON([]byte(value))
 }
 
-// withType adds the member typ to a unikernel's configuration if it is missing, as it is
-// from clients for generation2025.
+// withType adds the member typ to a unikernel's configuration if it is missing. Clients
+// written for generation2025 don't send it.
 func withType(value string) (string, error) {
 	if _, err := checkConfig(value); err != nil {
 		return "", err

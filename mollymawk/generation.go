@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// renameBlock gives a block route the path of this generation, and the path of the other
-// generation as an alias.
+// renameBlock sets a block route's path to the one that this generation uses, and adds the
+// other generation's path as an alias.
 func (g generation) renameBlock(route *gate.Route) {
 	action, ok := strings.CutPrefix(route.Path, "/api/block/")
 	if !ok {
@@ -28,8 +28,8 @@ func (g generation) lacks(route gate.Route) bool {
 		strings.HasPrefix(route.Path, "/api/unikernel/monitoring/")
 }
 
-// restart implements gate.Route.Adapt for a restart. It converts the request to the form
-// that this generation expects.
+// restart implements gate.Route.Adapt for restarts. It converts requests to the format that
+// this generation expects.
 func (g generation) restart(call *gate.Call) error {
 	if g == generation2025 {
 		call.Query, call.Body = restartByBody(call.Query, call.Body)

@@ -14,21 +14,22 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// Mollymawk's parser (Yojson) accepts more than JSON, and some of that crashes Mollymawk:
-// NaN and Infinity, numbers that overflow to infinity, exponents of thousands of digits,
-// and unlimited nesting. So the gate accepts only RFC 8259 within these limits, which
-// every parser supports.
+// Mollymawk's parser (Yojson) accepts more than standard JSON, and some of these extensions
+// crash Mollymawk: NaN and Infinity, numbers that overflow to infinity, exponents with
+// thousands of digits, and unlimited nesting. So the gate accepts only RFC 8259 JSON within
+// these limits, which every parser supports.
 const (
 	maxDepth  = 64 // levels
 	maxNumber = 64 // characters
 )
 
-// likeJSON matches bodies that Yojson would start to parse. Mollymawk ignores the
+// likeJSON matches bodies that Yojson would try to parse. Mollymawk ignores the
 // Content-Type, and Yojson treats comments as white space.
 var likeJSON = regexp.MustCompile(`^[ \t\r\n]*(?:[{\[/"0-9]|-[0-9I]|NaN|Infinity)`)
 
 // checkBody implements gate.Table.CheckBody. It accepts any body that doesn't look like
-// JSON, such as a form: Mollymawk's parser rejects it at its first character.
+// JSON, such as a form, because Mollymawk's parser rejects such bodies at the first
+// character.
 func checkBody(body []byte) error {
 	if !likeJSON.Match(body) {
 		return nil
@@ -37,7 +38,7 @@ func checkBody(body []byte) error {
 }
 
 // checkJSON returns a *gate.BodyError unless body is empty or a single JSON value that
-// every parser reads the same way. It leaves checking the value's meaning to Mollymawk.
+// every parser reads the same way. Mollymawk itself checks what the value means.
 func checkJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -70,11 +71,11 @@ func bounded(number string) bool {
 	return err == nil && !math.IsInf(value, 0)
 }
 
-// closing matches the end of an object or array, with a trailing comma if there is one, as
-// in the handbook's examples.
+// closing matches the end of an object or array, with an optional trailing comma. Some
+// examples in the handbook have one.
 var closing = regexp.MustCompile(`^[ \t\r\n]*,?[ \t\r\n]*([}\]])`)
 
-// notANumber matches NaN and Infinity, which JSON doesn't have.
+// notANumber matches NaN and Infinity, which JSON doesn't allow.
 var notANumber = regexp.MustCompile(`^[ \t\r\n]*-?(?:NaN|Infinity|I)`)
 
 // syntaxError returns an error that explains to the client why body can't be parsed.

@@ -9,14 +9,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object is the members of a JSON object, in order. Its output is unambiguous: of two
-// members with the same name, Mollymawk would take the first and Go the last, and
-// Mollymawk's parser would accept comments.
+// object holds a JSON object's members, in order. Its JSON is unambiguous: it has no
+// duplicate names, of which Mollymawk would use the first and Go the last, and no comments,
+// which Mollymawk's parser would accept.
 type object []member
 
 type member struct {
 	name string
-	// value is the value's unchanged text.
+	// value is the original JSON text.
 	value jsontext.Value
 }
 

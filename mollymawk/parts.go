@@ -15,20 +15,20 @@ import (
 // partsBuffer is the size of the buffer for reading a form, in bytes.
 const partsBuffer = 32 << 10
 
-// parts reads a form (RFC 7578) part by part. It is strict where programs differ: text
-// before or after the form, line ends without CR, a boundary followed by other text on its
-// line, and a missing final boundary are errors.
+// parts reads a form (RFC 7578) part by part. It rejects everything that programs handle
+// differently: text before or after the form, line endings without CR, text after a
+// boundary on the same line, and a missing final boundary.
 type parts struct {
 	source *source
 	buffer *bufio.Reader
-	// delimiter is a line end, two dashes and the boundary. The line end is missing before
-	// the first part; started is set after that.
+	// delimiter is a line ending, two dashes and the boundary. The form's first delimiter
+	// has no line ending. started is set once that one has been read.
 	delimiter []byte
 	started   bool
 }
 
 // newParts returns a reader for a form. Its methods fail with errFieldsTooLarge when they
-// need more than limit bytes; a negative limit is unlimited.
+// need more than limit bytes; a negative limit means no limit.
 func newParts(contentType []string, body io.Reader, limit int64) (*parts, error) {
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
@@ -39,7 +39,7 @@ func newParts(contentType []string, body io.Reader, limit int64) (*parts, error)
 	return p, nil
 }
 
-// boundaryForm matches the boundaries of RFC 2046 section 5.1.1.
+// boundaryForm matches the boundaries that RFC 2046 section 5.1.1 allows.
 var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$`)
 
 func boundaryOf(contentType []string) (string, error) {
@@ -62,8 +62,8 @@ var (
 )
 
 // next advances to the next part and returns its header. The caller must have read the
-// current part to its end. next returns io.EOF at the end of the form, which must be the
-// end of the body.
+// current part to its end. next returns io.EOF at the end of the form, which must also be
+// the end of the body.
 func (p *parts) next() (textproto.MIMEHeader, error) {
 	more, err := p.more()
 	if err != nil {
@@ -79,7 +79,7 @@ func (p *parts) next() (textproto.MIMEHeader, error) {
 	case err != nil:
 		return nil, p.failed(err)
 	}
-	// A boundary right after a part's header would be content to some programs.
+	// Some programs would treat a boundary right after a part's header as content.
 	boundary := p.delimiter[len("\r\n"):]
 	if start, _ := p.buffer.Peek(len(boundary)); bytes.Equal(start, boundary) {
 		return nil, errForm
@@ -87,7 +87,7 @@ func (p *parts) next() (textproto.MIMEHeader, error) {
 	return header, nil
 }
 
-// more reads a boundary and reports whether a part follows.
+// more reads a boundary and reports whether another part follows.
 func (p *parts) more() (bool, error) {
 	delimiter := p.delimiter
 	if !p.started {
@@ -105,7 +105,8 @@ func (p *parts) more() (bool, error) {
 	}
 }
 
-// end checks that at most a line end follows the final boundary. It returns io.EOF if so.
+// end checks that nothing except an optional line ending follows the final boundary. If so,
+// it returns io.EOF.
 func (p *parts) end() error {
 	rest, err := io.ReadAll(io.LimitReader(p.buffer, 3))
 	switch {
@@ -151,11 +152,11 @@ func (p *parts) partialDelimiter(data []byte) int {
 	return 0
 }
 
-// offset returns the position in the body of the next byte to read.
+// offset returns the next byte's position in the body.
 func (p *parts) offset() int64 { return p.source.read - int64(p.buffer.Buffered()) }
 
-// failed returns the error to report for a failed read: the source's own, or one that
-// describes what is wrong with the form.
+// failed returns the error to report for a failed read: either the source's error or one
+// that describes what is wrong with the form.
 func (p *parts) failed(err error) error {
 	switch {
 	case p.source.err != nil && !errors.Is(p.source.err, io.EOF):
@@ -166,11 +167,11 @@ func (p *parts) failed(err error) error {
 	return errForm
 }
 
-// source reads a body up to a limit, and remembers the error of its last read.
+// source reads a body up to a limit and remembers the last read's error.
 type source struct {
 	reader io.Reader
 	read   int64 // bytes
-	left   int64 // bytes that may still be read; negative is unlimited
+	left   int64 // how many more bytes may be read; negative means no limit
 	err    error
 }
 
@@ -193,7 +194,7 @@ func (s *source) Read(b []byte) (n int, err error) {
 	return n, s.err
 }
 
-// part is the content of a part's header.
+// part holds the values in a part's header.
 type part struct {
 	name string
 	// fileName and contentType may be empty.
@@ -201,13 +202,13 @@ type part struct {
 }
 
 var (
-	// quoted matches a quoted parameter value. Outside of those, * marks a parameter that
-	// is encoded or split (RFC 2231).
+	// quoted matches a quoted parameter value. Outside quotes, * marks an encoded or split
+	// parameter (RFC 2231).
 	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	partName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
 
-// readPart parses the header of a part. It returns an error if the header is ambiguous.
+// readPart parses a part's header. It returns an error if the header is ambiguous.
 func readPart(header textproto.MIMEHeader) (part, error) {
 	for _, values := range header {
 		if slices.ContainsFunc(values, hasControl) {

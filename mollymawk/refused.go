@@ -10,7 +10,8 @@ import (
 
 // credentialRefused implements gate.Route.CredentialRefused. It reports whether a response
 // means that Mollymawk refused the upstream token. Mollymawk uses 400 for every client
-// error, so the text decides. The first two texts end with the token.
+// error, so only the text identifies a refused token. The first two texts end with the
+// token.
 func credentialRefused(status int, body []byte) bool {
 	if status != http.StatusBadRequest {
 		return false
@@ -27,7 +28,7 @@ func envelopeText(body []byte) string {
 	var envelope struct {
 		Data any `json:"data"`
 	}
-	// The text may repeat parts of the request, so it can contain anything.
+	// The text may echo parts of the request, so it can contain anything.
 	if err := json.Unmarshal(body, &envelope, jsontext.AllowInvalidUTF8(true),
 		jsontext.AllowDuplicateNames(true)); err != nil {
 		return ""

@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// checkUpdate implements gate.Route.Adapt for an update, which may make Mollymawk query a
-// DNS resolver. Mollymawk crashes if the resolver's port is negative or not a number.
+// checkUpdate implements gate.Route.Adapt for updates, which may make Mollymawk query a DNS
+// resolver. Mollymawk crashes if the resolver's port is negative or not a number.
 func checkUpdate(call *gate.Call) error {
 	members, ok := parseObject(call.Body)
 	if !ok {

@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A restart names its instance and unikernel in the query or, under other names, in the
-// body. A request that has one in the query and the other in the body is passed unchanged:
-// the backend's response then says what is missing.
+// A restart request names the instance and the unikernel either in the query or, under
+// other names, in the body. If one is in the query and the other in the body, the gate
+// forwards the request unchanged, and the backend's response reports what is missing.
 const (
 	queryInstance  = "instance"
 	queryUnikernel = "unikernel"
@@ -58,12 +58,12 @@ func restartByBody(query string, body []byte) (newQuery string, newBody []byte) 
 }
 
 func quotedMember(name, value string) member {
-	quoted, _ := jsontext.AppendQuote(nil, value) // fails for invalid UTF-8 only
+	quoted, _ := jsontext.AppendQuote(nil, value) // fails only for invalid UTF-8
 	return member{name, quoted}
 }
 
-// parameters are the parameters of a query, in order. As in ocaml-uri, only "&" separates
-// them, and the first of several with the same name counts.
+// parameters lists a query's parameters, in order. As in ocaml-uri, "&" is the only
+// separator, and the first of several parameters with the same name counts.
 type parameters []parameter
 
 type parameter struct {
@@ -88,7 +88,7 @@ func (p parameters) index(name string) int {
 	return slices.IndexFunc(p, func(p parameter) bool { return p.name == name })
 }
 
-// value returns the first value of a name, if it is valid UTF-8.
+// value returns the first value of the parameter called name, if it is valid UTF-8.
 func (p parameters) value(name string) (value string, ok bool) {
 	i := p.index(name)
 	if i < 0 {

@@ -1,7 +1,7 @@
 package mollymawk
 
-// sessionPaths returns the paths that Mollymawk opens only to browser sessions, and those
-// for signing in. Some of them look as if they accepted tokens.
+// sessionPaths returns the paths that Mollymawk serves only to browser sessions, and the
+// sign-in paths. Some of them look as if they accept tokens.
 func sessionPaths() []string {
 	return []string{
 		"/account",
@@ -51,6 +51,7 @@ func sessionPaths() []string {
 	}
 }
 
-// keyPaths returns the paths of Mollymawk's own API key page and of its calls that create
-// keys or change their expiry. Deleting keys remains possible, so its path isn't listed.
+// keyPaths returns the paths of Mollymawk's own API key page and of the calls that create
+// keys or change their expiry. The path for deleting keys isn't listed, so users can still
+// delete them.
 func keyPaths() []string { return []string{"/api/tokens/create", "/api/tokens/update", "/tokens"} }

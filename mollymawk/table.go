@@ -8,16 +8,17 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// generation is a version of Mollymawk's API. Clients may use either generation: the gate
-// rewrites requests to the backend's.
+// generation is a version of Mollymawk's API. Clients may use either generation; the gate
+// converts their requests to the backend's.
 type generation uint8
 
 const (
-	// current backends use /api/block (since 17 April 2026) and take the unikernel to
-	// restart from the query (since 19 June 2026).
+	// current backends use /api/block (since 17 April 2026) and read the name of the
+	// unikernel to restart from the query (since 19 June 2026).
 	current generation = iota
-	// generation2025 backends use /api/volume and take the unikernel to restart from the
-	// body, as in the handbook of December 2025. They have neither scaling nor monitoring.
+	// generation2025 backends use /api/volume and read the name of the unikernel to restart
+	// from the body, as in the handbook of December 2025. They support neither scaling nor
+	// monitoring.
 	generation2025
 )
 
@@ -26,19 +27,19 @@ func init() {
 	gate.RegisterTable("mollymawk-2025", table(generation2025))
 }
 
-// table returns the table for a backend of generation g. It has all routes that Mollymawk
-// opens to tokens; Mollymawk serves its other paths to browsers only.
+// table returns the table for a backend of generation g. It contains every route on which
+// Mollymawk accepts tokens; Mollymawk's other paths are for browsers only.
 func table(g generation) gate.Table {
 	routes := []gate.Route{
 		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
-		// The image is a part of the body.
+		// The body includes the image.
 		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true,
 			AdaptUpload: g.createForm().adaptUpload},
 		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
 		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart},
 		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate},
 		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
-		// Mollymawk sends no response headers before the unikernel's next line of output.
+		// Mollymawk sends no response headers until the unikernel writes its next line.
 		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
 		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"),
 			Adapt: adaptFields},
@@ -63,7 +64,7 @@ func table(g generation) gate.Table {
 		SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }
 
-// presets returns the scopes for common uses of a token, by name.
+// presets returns named sets of scopes for common uses.
 func presets() map[string]token.Grants {
 	return map[string]token.Grants{
 		"read": {"unikernel:list", "unikernel:console"},

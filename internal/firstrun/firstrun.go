@@ -1,4 +1,4 @@
-// Package firstrun starts the gate for new users to try out.
+// Package firstrun starts a ready-made gate so that new users can try it out.
 package firstrun
 
 import (
@@ -29,7 +29,7 @@ const (
 	defaultAdmin = "localhost:2019"
 )
 
-// The stand-in's unikernel, which writes a line to its console each second.
+// The stand-in's unikernel, which writes a line to its console every second.
 const (
 	demoUser      = "alice"
 	demoInstance  = "default"
@@ -76,8 +76,8 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating the data directory: %w", err)
 	}
-	// Caddy reads its environment before main starts, so set its variables directly. Only
-	// the default path of the token store is read later.
+	// Caddy reads most environment variables before main starts, so set its Go variables
+	// directly. XDG_DATA_HOME is read again later, for the token store's default path.
 	caddy.DefaultStorage.Path = filepath.Join(dir, "caddy")
 	caddy.ConfigAutosavePath = filepath.Join(dir, "autosave.json")
 	if err := os.Setenv("XDG_DATA_HOME", dir); err != nil {
@@ -93,8 +93,8 @@ func prepare(dir string) error {
 
 func logFile(dir string) string { return filepath.Join(dir, "caddy.log") }
 
-// chooseBackend starts a stand-in unless the environment names a Mollymawk. It returns a
-// description of the backend.
+// chooseBackend starts a stand-in unless environment variables name a Mollymawk server. It
+// returns a description of the backend.
 func chooseBackend() (string, error) {
 	if url := os.Getenv(urlVariable); url != "" {
 		if os.Getenv(tokenVariable) == "" {
@@ -118,10 +118,10 @@ func chooseBackend() (string, error) {
 	return "a stand-in Mollymawk", errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
 }
 
-// keys are the secrets of the first keys; empty if there were keys already.
+// keys holds the first keys' secrets. They are empty if keys existed already.
 type keys struct{ admin, api string }
 
-// createKeys creates the first keys with the admin API.
+// createKeys creates the first keys through the admin API.
 func createKeys() (keys, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -166,7 +166,7 @@ func writeInstructions(out io.Writer, backend, dir string, first keys) {
 	write("The gate is running at %s, in front of %s.", gate, backend)
 	write("")
 	if first.api == "" {
-		write("There are keys already, in %s. Their secrets can't be shown again. To create another key:", dir)
+		write("%s already contains keys, whose secrets can't be shown again. To create another key:", dir)
 		write("")
 		write("  %s create --name another --preset full --expires-in 90d%s", commandLine, address)
 	} else {

@@ -14,11 +14,11 @@ import (
 	"github.com/caddyserver/xcaddy"
 )
 
-// Build builds the Caddy that m describes and writes it to the file output.
+// Build builds Caddy as described by m and writes the binary to output.
 //
 // Build doesn't query any module proxy for a plugin that a replacement covers, so the
 // plugin need not be published. All other modules come from the module cache or the user's
-// GOPROXY, and are verified with the checksum database as usual: xcaddy builds in a
+// GOPROXY, and are verified against the checksum database as usual: xcaddy builds in a
 // temporary module, which doesn't use the go.sum of the manifest's project.
 func (m *Manifest) Build(ctx context.Context, output string) error {
 	if info, err := os.Stat(output); err == nil && info.IsDir() {
@@ -77,9 +77,9 @@ func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, e
 }
 
 // hiddenModules returns the module paths to hide from the user's proxies. These are the
-// paths that the go command tries for a replaced plugin: its import path and all parents
-// of it. Parents that may be modules of other plugins aren't hidden, and neither is the
-// host, which every lookup tries.
+// paths that the go command tries for a replaced plugin: its import path and all parents of
+// that path. They don't include parents that other plugins' modules may use, or the host
+// name, which every lookup tries.
 func (m *Manifest) hiddenModules() []string {
 	var paths []string
 	for _, p := range m.Plugins {
@@ -98,12 +98,12 @@ func (m *Manifest) hiddenModules() []string {
 	return paths
 }
 
-// writeProxy writes a module proxy to dir that lists the modules without any versions.
+// writeProxy writes a module proxy to dir that lists no versions for the modules.
 //
 // For a replaced module, the go command then uses the replacement; for any other, it
-// concludes that the module doesn't contain the package. Either way, it queries no further
-// proxy. Otherwise it would query all of them, and one that responds with 403 instead of
-// 404 for an unpublished module would fail the build.
+// concludes that the module doesn't contain the package. Either way, it doesn't query any
+// other proxy. Otherwise it would query all of them, and one that responds with 403 instead
+// of 404 for an unpublished module would fail the build.
 func writeProxy(dir string, modules []string) error {
 	for _, module := range modules {
 		versions := filepath.Join(dir, filepath.FromSlash(escapePath(module)), "@v")
@@ -117,8 +117,8 @@ func writeProxy(dir string, modules []string) error {
 	return nil
 }
 
-// escapePath escapes a module path for a module proxy: "!" and the lower-case letter stand
-// for each capital letter.
+// escapePath escapes a module path for a module proxy: each capital letter becomes "!"
+// followed by the lower-case letter.
 func escapePath(module string) string {
 	var b strings.Builder
 	for _, r := range module {

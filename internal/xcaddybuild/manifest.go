@@ -1,8 +1,8 @@
 // Package xcaddybuild builds Caddy as described in a manifest, xcaddy.toml.
 //
-// xcaddy itself has no configuration file, so this package reads one and passes its content
-// to xcaddy's Go library. Parsing is strict: anything unknown is an error that names the
-// line.
+// xcaddy itself has no configuration file, so this package reads one and passes the
+// settings to xcaddy's Go library. Parsing is strict: anything unknown is an error that
+// names the line.
 package xcaddybuild
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// A Manifest describes the Caddy to build. Load makes its paths absolute.
+// A Manifest describes a build of Caddy. Load makes its paths absolute.
 type Manifest struct {
 	CaddyVersion string
 	Output       string // file to write the built Caddy to
@@ -52,8 +52,8 @@ func (m *Manifest) replaced(path string) bool {
 	return slices.ContainsFunc(m.Replacements, func(r Replacement) bool { return r.covers(path) })
 }
 
-// Load reads the manifest in file. Relative paths in it are relative to the directory of
-// file. The error lists all mistakes, each with its line.
+// Load reads the manifest from file. It resolves relative paths against the file's
+// directory. The error lists all mistakes with their line numbers.
 func Load(file string) (*Manifest, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *reader) manifest(root table) *Manifest {
 	}
 	r.checkVersion(root.line("caddy_version"), m.CaddyVersion)
 
-	// Replacements come first, because they determine which plugins need a version.
+	// Read the replacements first, because they determine which plugins need a version.
 	for _, t := range root.tables("replacements") {
 		m.addReplacement(t)
 	}
@@ -210,7 +210,8 @@ func (r *reader) checkVersion(line int, version string) {
 	}
 }
 
-// path returns the absolute form of a path, which may be relative to the manifest.
+// path returns the absolute form of a path that may be relative to the manifest's
+// directory.
 func (r *reader) path(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
@@ -218,14 +219,14 @@ func (r *reader) path(path string) string {
 	return filepath.Join(r.dir, path)
 }
 
-// isDirectory reports whether path is a directory rather than a module path, by the same
+// isDirectory reports whether path is a directory rather than a module path, using the same
 // rule as the go command.
 func isDirectory(path string) bool {
 	return path == "." || path == ".." || strings.HasPrefix(path, "./") ||
 		strings.HasPrefix(path, "../") || filepath.IsAbs(path)
 }
 
-// A table is a TOML table of the manifest.
+// A table is a TOML table in the manifest.
 type table struct {
 	*reader
 	name   string // for messages: "[[plugins]]", or "" for the top level
@@ -233,7 +234,7 @@ type table struct {
 	values map[string]any
 }
 
-// line returns the line of key, or of the table's header if key is missing.
+// line returns key's line number, or the table header's if key is missing.
 func (t table) line(key string) int {
 	if t.at == "" {
 		return t.lines[key]
@@ -244,7 +245,7 @@ func (t table) line(key string) int {
 	return t.lines[t.at]
 }
 
-// where returns a phrase that names the table, for mistakes.
+// where returns a phrase that names the table, for use in error messages.
 func (t table) where() string {
 	if t.name == "" {
 		return ""
@@ -293,7 +294,7 @@ func (t table) tables(key string) []table {
 	}
 	list, ok := value.([]map[string]any)
 	if !ok {
-		t.mistake(t.line(key), "%s must be tables: write [[%s]] on a separate line above each", key, key)
+		t.mistake(t.line(key), "%s must be an array of tables: write [[%s]] on a line above each one", key, key)
 		return nil
 	}
 	tables := make([]table, len(list))
@@ -308,9 +309,9 @@ var (
 	keyLine    = regexp.MustCompile(`^\s*["']?([\w-]+)`)
 )
 
-// keyLines returns the line of the first occurrence of each key and table, which the TOML
-// library doesn't report. Its keys have the form "output", "plugins.0" for the first
-// [[plugins]], and "plugins.0.module" for a key in that table.
+// keyLines returns the line on which each key and table first occurs, which the TOML
+// library doesn't report. The map's keys are "output" for a top-level key, "plugins.0" for
+// the first [[plugins]] table, and "plugins.0.module" for a key in that table.
 func keyLines(text string) map[string]int {
 	lines := make(map[string]int)
 	seen := make(map[string]int) // number of [[tables]] so far, by name

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// address matches what Mollymawk accepts as an e-mail address.
+// address matches every string that Mollymawk accepts as an e-mail address.
 var address = regexp.MustCompile(`^[^\s@<>"]+@[^\s@<>"]+$`)
 
-// login handles POST /api/login. It needs no CSRF value and returns the user's whole
+// login handles POST /api/login. It requires no CSRF value and returns the user's complete
 // record.
 func (c *call) login() {
 	o, ok := c.readDictionary("Update password: expected a dictionary")
@@ -65,9 +65,9 @@ func (c *call) login() {
 		field{"location", "/dashboard"})
 }
 
-// readDictionary reads the body as a JSON object, whatever its Content-Type. If it isn't
-// one, readDictionary responds with the text otherwise and returns false. It sends no
-// response if the body never ends.
+// readDictionary reads the body as a JSON object and ignores the Content-Type. If the body
+// isn't an object, readDictionary responds with the text in otherwise and returns false. If
+// the body never ends, it returns false without responding.
 func (c *call) readDictionary(otherwise string) (object, bool) {
 	data, ok := c.readBody()
 	if !ok {
@@ -85,8 +85,8 @@ func (c *call) readDictionary(otherwise string) (object, bool) {
 	return o, ok
 }
 
-// register handles POST /api/register. It refuses every request, as Mollymawk does without
-// the CSRF value from its sign-up page.
+// register handles POST /api/register. It refuses every request, as Mollymawk does if the
+// CSRF value from the sign-up page is missing.
 func (c *call) register() {
 	o, ok := c.readDictionary("Register account: expected a dictionary")
 	if !ok {
@@ -101,8 +101,8 @@ func (c *call) register() {
 	c.say(http.StatusBadRequest, "CSRF token mismatch error. Please referesh and try again.")
 }
 
-// accept returns a handler for a call that only browsers make. It checks that the body has
-// the string members, and changes nothing. what names the call in refusals.
+// accept returns a handler for a call that only browsers make. The handler checks that the
+// body has the given string members and changes nothing. what names the call in refusals.
 func accept(what string, members ...string) func(*call) {
 	return func(c *call) {
 		o, ok := c.readObject()

@@ -20,8 +20,7 @@ type unreachableError string
 
 func (e unreachableError) Error() string { return string(e) }
 
-// label returns the name of a user, instance, unikernel or block in the form in which
-// albatross stores it.
+// label returns the name of a user, instance, unikernel or block as albatross stores it.
 func label(name string) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-."
 	if name == "" || len(name) > 63 || name[0] == '-' || strings.Trim(name, letters) != "" {
@@ -40,22 +39,22 @@ func newInstance() *instance { return &instance{domains: make(map[string]*domain
 // domain holds a user's unikernels and blocks on an instance. Server.mu guards it.
 type domain struct {
 	user       string
-	policy     *Policy // nil: none
+	policy     *Policy // nil if there is none
 	unikernels map[string]*unikernel
 	blocks     map[string]*block
-	consoles   map[string]*console // also of unikernels that don't exist
+	consoles   map[string]*console // includes consoles of unikernels that don't exist
 }
 
 type unikernel struct {
 	config  config
 	size    int64 // of the image
 	sha256  [32]byte
-	devices devices // of the image; nil if unknown, so that any configuration fits
-	problem error   // why albatross refuses the image; nil if it doesn't
+	devices devices // of the image; nil if unknown, so any configuration matches
+	problem error   // why albatross refuses the image; nil if it accepts the image
 	started time.Time
 }
 
-// block is a block device. data may be shorter than size: the rest is zeros.
+// block is a block device. data may be shorter than size; the remaining bytes are zero.
 type block struct {
 	size int64 // MiB
 	data []byte
@@ -88,8 +87,8 @@ func (s *Server) domain(instance, user string) *domain {
 	return d
 }
 
-// command runs f on the user's domain on an instance, as a command sent to albatross. The
-// error is a failureError or an unreachableError.
+// command runs f on the user's domain on an instance, like a command sent to albatross. It
+// returns a failureError or an unreachableError if it fails.
 func (c *call) command(instance string, f func(*domain) (string, error)) (string, error) {
 	if text := c.srv.faults.Load().Unreachable[instance]; text != "" {
 		return "", unreachableError(text)
@@ -103,7 +102,7 @@ func (c *call) command(instance string, f func(*domain) (string, error)) (string
 	return f(d)
 }
 
-// sendResult responds with albatross's text, or with 500 and its error.
+// sendResult responds with albatross's text, or with status 500 and albatross's error.
 func (c *call) sendResult(text string, err error) {
 	var unreachable unreachableError
 	switch {
@@ -116,9 +115,9 @@ func (c *call) sendResult(text string, err error) {
 	}
 }
 
-// create starts a unikernel. With force, it replaces one of the same name: the old one
-// stops once the policy and the block devices are checked, even if the new image is then
-// refused.
+// create starts a unikernel. With force, it replaces any unikernel with the same name. The
+// old unikernel stops after the policy and block device checks, even if albatross then
+// refuses the new image.
 func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	old := d.unikernels[name]
 	if old != nil && !force {
@@ -138,8 +137,8 @@ func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	return "created unikernel", nil
 }
 
-// check checks whether the policy and the block devices allow another unikernel, in
-// albatross's order.
+// check checks whether the policy and the block devices allow another unikernel, in the
+// same order as albatross.
 func (d *domain) check(cfg config) error {
 	if err := d.allowed().allow(d, cfg); err != nil {
 		return err
@@ -183,8 +182,7 @@ func (d *domain) destroy(name string) (string, error) {
 }
 
 // restart restarts a unikernel, with a new configuration unless cfg is nil. It checks the
-// image against the configuration before the unikernel stops, but the policy only after
-// that.
+// image against the configuration before stopping the unikernel, and the policy afterwards.
 func (d *domain) restart(name string, cfg *config, now time.Time) (string, error) {
 	old := d.unikernels[name]
 	if old == nil {
@@ -231,8 +229,8 @@ func (d *domain) addBlock(name string, size int64) error {
 	return nil
 }
 
-// openBlock clears a block for writing. Its error doesn't say why it fails: albatross
-// refuses only while the data is already being sent, and the reason is lost.
+// openBlock clears a block for writing. Its error gives no reason: albatross refuses only
+// once data is being sent, and the reason is lost.
 func (d *domain) openBlock(name string) (*block, error) {
 	b := d.blocks[name]
 	if b == nil || d.inUse(name) {
@@ -263,7 +261,7 @@ type Unikernel struct {
 	// none was uploaded.
 	ImageSize   int64
 	ImageSHA256 [32]byte
-	// Started is the time at which it was created or last restarted.
+	// Started is when the unikernel was created or last restarted.
 	Started time.Time
 }
 
@@ -290,8 +288,8 @@ func (s *Server) Unikernels(user string) []Unikernel {
 	return list
 }
 
-// AddUnikernel starts a unikernel with the block devices called blocks. It creates the
-// user if necessary. It panics if albatross would refuse the unikernel.
+// AddUnikernel starts a unikernel that uses the named block devices. It creates the user if
+// necessary. It panics if albatross would refuse the unikernel.
 func (s *Server) AddUnikernel(user, instance, name string, blocks ...string) {
 	cfg := config{cpuids: []int64{0}, memory: 32, vcpus: 1}
 	for _, b := range blocks {
@@ -306,8 +304,8 @@ func (s *Server) AddUnikernel(user, instance, name string, blocks ...string) {
 	}
 }
 
-// AddBlock creates a block device of size MiB that starts with data. It creates the user
-// if necessary. It panics if albatross would refuse the block device.
+// AddBlock creates a block device of size MiB whose first bytes are data. It creates the
+// user if necessary. It panics if albatross would refuse the block device.
 func (s *Server) AddBlock(user, instance, name string, size int, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -318,7 +316,7 @@ func (s *Server) AddBlock(user, instance, name string, size int, data []byte) {
 	d.blocks[mustLabel(name)].data = slices.Clone(data)
 }
 
-// Block returns the data written to a block device, without the zeros that fill it up. It
+// Block returns the data written to a block device, without trailing zero padding. It
 // reports false if there is no such device.
 func (s *Server) Block(user, instance, name string) ([]byte, bool) {
 	s.mu.Lock()

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// access says which credentials a route accepts, and how it refuses others. The zero value
-// is public.
+// access describes which credentials a route accepts and how it refuses other requests. The
+// zero value means public.
 type access int
 
 const (
 	public access = iota
-	// byToken requires a token or a session; refusals are JSON.
+	// byToken requires a token or a session and refuses other requests with JSON.
 	byToken
-	// bySession requires a session and ignores Authorization; refusals redirect the
-	// browser to the sign-in page.
+	// bySession requires a session and ignores Authorization. It redirects other browsers
+	// to the sign-in page.
 	bySession
-	// bySessionJSON is bySession with refusals in JSON.
+	// bySessionJSON is like bySession, but refuses requests with JSON.
 	bySessionJSON
-	// byAdmin and byAdminJSON require the session of an administrator.
+	// byAdmin and byAdminJSON require an administrator's session.
 	byAdmin
 	byAdminJSON
 )
@@ -27,8 +27,8 @@ func (a access) admin() bool { return a == byAdmin || a == byAdminJSON }
 func (a access) page() bool  { return a == bySession || a == byAdmin }
 
 // authenticate identifies the caller, or sends a refusal and returns false. If
-// Authorization starts with "Bearer ", only the token counts: a valid cookie doesn't make
-// up for an invalid token.
+// Authorization starts with "Bearer ", authenticate uses only the token, even if the token
+// is invalid and the cookie is valid.
 func (c *call) authenticate(a access) bool {
 	if a == public {
 		return true
@@ -44,8 +44,8 @@ func (c *call) authenticate(a access) bool {
 	return true
 }
 
-// identify sets the user, and returns a function that records this use. If it fails, it
-// returns the text for the client, which contains the token.
+// identify sets the user and returns a function that records this use of the credential. If
+// it fails, it returns the text for the client, which contains the token.
 func (c *call) identify(a access) (use func(), problem string) {
 	s := c.srv
 	s.mu.Lock()
@@ -115,7 +115,7 @@ func (h *head) cookie(name string) (string, bool) {
 }
 
 // checkCSRF checks that the user received this CSRF value within the last hour. If not, it
-// sends a refusal and returns false. Requests with a token need no CSRF value.
+// sends a refusal and returns false. Requests with a token don't need a CSRF value.
 func (c *call) checkCSRF(value string) bool {
 	if c.byToken {
 		return true
@@ -136,7 +136,7 @@ func (c *call) checkCSRF(value string) bool {
 	return false
 }
 
-// readObject is like readDictionary, but also checks the CSRF value in the object.
+// readObject is like readDictionary but also checks the object's CSRF value.
 func (c *call) readObject() (object, bool) {
 	o, ok := c.readDictionary("not a dictionary")
 	if !ok || c.byToken {

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// createBlock handles POST /api/block/create. The device remains even if the data can't be
+// createBlock handles POST /api/block/create. The device is kept even if the data can't be
 // written.
 func (c *call) createBlock() { c.blockForm(true) }
 
@@ -23,7 +23,7 @@ func (c *call) blockForm(create bool) {
 	})
 }
 
-// writeBlock writes data to a block, after creating it if create is set, and responds.
+// writeBlock creates a block if create is set, writes data to it, and responds.
 func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader) {
 	instance, err := label(fields["albatross_instance"])
 	if err != nil {
@@ -44,7 +44,7 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	size, hasSize := get[int64](o, "block_size")
 	compressed, hasCompressed := get[bool](o, "block_compressed")
 	if c.srv.options.Generation == Generation2025 && !create {
-		hasSize = true // an upload ignores the size, and didn't need one then
+		hasSize = true // uploads ignore the size, which was optional in 2025
 	}
 	if !hasName || !hasSize || !hasCompressed {
 		c.say(http.StatusBadRequest, "unexpected field. got "+escaped(encode(o)))
@@ -83,12 +83,12 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	}
 }
 
-// errTooLarge reports that the data exceeds the device. Albatross then stops reading, so
-// Mollymawk never finishes sending.
+// errTooLarge means that the data is larger than the device. Albatross then stops reading,
+// so Mollymawk never finishes sending.
 var errTooLarge = errors.New("the data exceeds the device")
 
-// fillBlock writes to a block as the data arrives: while it runs, the block is partly
-// written.
+// fillBlock writes data to a block as it arrives, so the block is partly written until
+// fillBlock returns.
 func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 	const malformed = failureError("error writing to file descriptor")
 	source := &upload{r: data}
@@ -160,7 +160,7 @@ func (c *call) deleteBlock() {
 	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
 }
 
-// blockLabels normalizes the names of an instance and a block. If one is invalid or the
+// blockLabels normalizes the names of an instance and a block. If a name is invalid or the
 // instance is unknown, it responds and returns false.
 func (c *call) blockLabels(givenInstance, givenName string) (instance, name string, ok bool) {
 	instance, err := label(givenInstance)
@@ -179,9 +179,9 @@ func (c *call) blockLabels(givenInstance, givenName string) (instance, name stri
 	return instance, name, true
 }
 
-// downloadBlock handles POST /api/block/download. It commits to 200 before it checks the
-// names, so any later refusal is a second response, which raises an exception. If albatross
-// refuses, nothing follows the head.
+// downloadBlock handles POST /api/block/download. It commits to status 200 before checking
+// the names, so a refusal is a second response, which raises an exception. If albatross
+// refuses, the response body is empty.
 func (c *call) downloadBlock() {
 	o, ok := c.readObject()
 	if !ok {
@@ -223,13 +223,13 @@ func (c *call) downloadBlock() {
 	_ = out.write("") // the client may be gone
 }
 
-// maxCompressed is the size up to which Mollymawk can pass on a compressed download, in
-// bytes: it must arrive from albatross in one piece.
+// maxCompressed is the size of the largest compressed download that Mollymawk can pass on,
+// in bytes. Compressed data must arrive from albatross in one piece.
 const maxCompressed = 4096
 
-// dump sends a device. Compressed, only a small one arrives complete: with a larger one,
-// Mollymawk takes data for the length of the next piece, which sooner or later crashes it.
-// A level that albatross's encoder doesn't know crashes albatross's daemon.
+// dump sends a device's content. Only small compressed downloads arrive complete. In a
+// larger one, Mollymawk misreads data as the length of the next piece and sooner or later
+// crashes. A level that albatross's encoder doesn't support crashes albatross's daemon.
 func (c *call) dump(out *stream, b *block, level int64) {
 	switch {
 	case level < 0 || level > zlib.BestCompression:
@@ -280,7 +280,7 @@ func (b *block) copyTo(w io.Writer) error {
 	return nil
 }
 
-// limitedWriter writes the next left bytes and then fails with io.ErrShortWrite.
+// limitedWriter writes at most left more bytes and then fails with io.ErrShortWrite.
 type limitedWriter struct {
 	w    io.Writer
 	left int64

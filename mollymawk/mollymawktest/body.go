@@ -10,38 +10,38 @@ import (
 	"strings"
 )
 
-// body reads a request's body, without its framing, and records it. Read returns io.EOF
-// where H1 reports the end of the body to the handler (ocaml-h1 389e5b9, lib/parse.ml);
-// see ending for what that can mean. Read returns errUnfinished where H1 never reports
-// the end.
+// body reads a request's body without its framing and records it. Read returns io.EOF when
+// H1 would report the end of the body to the handler (ocaml-h1 389e5b9, lib/parse.ml); see
+// ending for the possible causes. Read returns errUnfinished if H1 would never report the
+// end.
 type body struct {
 	r       *bufio.Reader
 	record  *requestRecord
 	chunked bool
-	left    int64 // bytes left of the body or the chunk
+	left    int64 // remaining bytes in the body or the chunk
 	started bool  // whether the first chunk has been reached
 	ending  ending
 	err     error
 }
 
-// ending says how a body ended.
+// ending describes how a body ended.
 type ending int
 
 const (
-	// whole means that the body is complete, or hasn't ended yet.
+	// whole means that the body is complete or hasn't ended yet.
 	whole ending = iota
-	// early means that the connection ended (FIN) inside a body with a length or inside a
-	// chunk. To the handler, the body looks complete.
+	// early means that the connection ended (FIN) inside a chunk or inside a body with a
+	// Content-Length. To the handler, the body looks complete.
 	early
 	// failed means that the framing is malformed or the connection was reset (RST). H1
 	// reports the end of the body to the handler, whose response raises an exception.
 	failed
-	// unfinished means that the connection ended between two chunks, or that this server
-	// cut it. The handler waits for the rest forever.
+	// unfinished means that the connection ended between two chunks or that this server cut
+	// it. The handler waits forever for the rest.
 	unfinished
 )
 
-// errUnfinished reports that no more data will arrive for a body that hasn't ended.
+// errUnfinished means that no more data will arrive for a body that hasn't ended.
 var errUnfinished = errors.New("the body never ends")
 
 func newBody(r *bufio.Reader, record *requestRecord, length int64, chunked bool) *body {
@@ -77,7 +77,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// endingOf returns the ending for a connection error at a point where the end of the
+// endingOf returns the ending for a connection error that occurs where the end of the
 // connection doesn't end the body.
 func endingOf(err error) ending {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -86,7 +86,7 @@ func endingOf(err error) ending {
 	return failed
 }
 
-// nextChunk reads the framing up to the next chunk's data. It treats chunk extensions and
+// nextChunk reads the framing before the next chunk's data. It treats chunk extensions and
 // trailers as malformed.
 func (b *body) nextChunk() {
 	p := headParser{r: b.r}
@@ -123,9 +123,9 @@ func (b *body) end(how ending) {
 	b.record.bodyEnded(how != whole)
 }
 
-// all reads the rest of the body into memory. It reports false if the body never ends;
-// then there is no response. A body longer than memory, in bytes, raises an exception, and
-// so does one whose announced length is longer.
+// all reads the rest of the body into memory. It reports false if the body never ends, in
+// which case the client gets no response. It raises an exception if the body or its
+// announced length is longer than memory, in bytes.
 func (b *body) all(announced, memory int64) ([]byte, bool) {
 	if announced > memory {
 		raise("Out_of_memory")

@@ -12,7 +12,7 @@ const (
 	successfully = "succesfully" //nolint:misspell
 )
 
-// callState is the state of a call's response.
+// callState is how far a call's response has progressed.
 type callState int
 
 const (
@@ -33,10 +33,10 @@ type call struct {
 	record *requestRecord
 
 	user    *user
-	byToken bool // false for a session, which needs a CSRF value for changes
+	byToken bool // false for sessions, which need a CSRF value for changes
 
 	state  callState
-	over   bool // the process has crashed: nothing more is sent
+	over   bool // the process has crashed, so nothing more is sent
 	closes bool // the connection is closed after the response
 }
 
@@ -61,7 +61,7 @@ func (c *call) begin(state callState) bool {
 }
 
 // readBody reads the whole body into memory. It reports false if the body never ends.
-// Mollymawk allocates memory for the Content-Length even if the body is chunked.
+// Mollymawk allocates Content-Length bytes even if the body is chunked.
 func (c *call) readBody() ([]byte, bool) {
 	text, _ := c.head.last("content-length")
 	announced, _ := integer(text)
@@ -98,14 +98,14 @@ func (c *call) send(head, body string) error {
 	return err
 }
 
-// stream is a response without a length, which ends with the connection. Its head is sent
-// together with the first bytes.
+// stream is a response without a Content-Length, which ends when the connection closes. Its
+// head is sent with the first bytes of the body.
 type stream struct {
 	call *call
 	head string
 }
 
-// stream commits to a 200 response with these headers. It sends nothing yet.
+// stream commits to a 200 response with these headers but doesn't send anything yet.
 func (c *call) stream(fields ...field) *stream {
 	if !c.begin(streaming) {
 		return nil
@@ -122,8 +122,8 @@ func (s *stream) write(p string) error {
 	return s.call.send(head, p)
 }
 
-// envelope sends a response with Mollymawk's JSON envelope. An empty title stands for the
-// status.
+// envelope sends a response with Mollymawk's JSON envelope. If title is empty, the title is
+// the status.
 func (c *call) envelope(status int, title string, data any, extra ...field) {
 	if title == "" {
 		title = strconv.Itoa(status)
@@ -156,7 +156,7 @@ func (c *call) redirect(location, flash string, extra ...field) {
 // param returns the first value of a query parameter.
 func (c *call) param(name string) (string, bool) { return queryValue(c.query, name) }
 
-// queryNames returns the albatross instance and the unikernel named in the query. If one
+// queryNames returns the albatross instance and the unikernel named in the query. If either
 // is missing or invalid, it responds and returns false.
 func (c *call) queryNames() (instance, name string, ok bool) {
 	if instance, ok = c.queryInstance(); ok {
@@ -165,9 +165,9 @@ func (c *call) queryNames() (instance, name string, ok bool) {
 	return instance, name, ok
 }
 
-// queryInstance returns the albatross instance named in the query. If it is missing,
-// queryInstance redirects to a page for choosing one; if it is invalid or unknown,
-// queryInstance responds with an error. It then returns false.
+// queryInstance returns the albatross instance named in the query. If the name is missing,
+// it redirects to a page for choosing an instance. If the name is invalid or unknown, it
+// responds with an error. In all these cases it returns false.
 func (c *call) queryInstance() (string, bool) {
 	text, ok := c.param("instance")
 	if !ok {

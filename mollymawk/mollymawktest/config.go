@@ -10,7 +10,7 @@ import (
 type config struct {
 	typ           string
 	onFailure     failBehaviour
-	cpuids        []int64 // sorted, each once
+	cpuids        []int64 // sorted, without duplicates
 	vcpus         int64
 	bootPartition string
 	memory        int64
@@ -21,7 +21,7 @@ type config struct {
 
 type failBehaviour struct {
 	restart   bool
-	exitCodes []int64 // nil: all
+	exitCodes []int64 // nil means all
 }
 
 type network struct{ name, host string }
@@ -31,9 +31,9 @@ type blockDevice struct {
 	sectorSize int64
 }
 
-// parseConfig parses a unikernel_config. It returns the first error in this order:
-// fail_behaviour, CPUs, vcpus, boot partition, memory, networks, blocks, arguments,
-// startup, typ. With Generation2025, the CPU and the typ are optional.
+// parseConfig parses a unikernel_config. It checks the members in this order and returns
+// the first error: fail_behaviour, CPUs, vcpus, boot partition, memory, networks, blocks,
+// arguments, startup, typ. With Generation2025, the CPU and typ are optional.
 func parseConfig(text string, generation Generation) (config, error) {
 	value, err := parseJSON(text)
 	if err != nil {
@@ -97,7 +97,7 @@ func (p *configParser) failBehaviour() failBehaviour {
 	return behaviour
 }
 
-// integers returns the sorted integers of a list without duplicates. The result is never
+// integers returns a list's integers, sorted and without duplicates. The result is never
 // nil.
 func (p *configParser) integers(list []any, problem string) []int64 {
 	set := []int64{}
@@ -167,7 +167,7 @@ func (p *configParser) list(name, problem string) []any {
 	return list
 }
 
-// device parses a device: "name" or {"name", "host_device", …}.
+// device parses a device, either "name" or {"name", "host_device", …}.
 func (p *configParser) device(item any) (name, host string, rest object) {
 	switch item := item.(type) {
 	case string:
@@ -254,7 +254,7 @@ func (p *configParser) typ(generation Generation) string {
 	return text
 }
 
-// json returns the unikernel's entry in the list of unikernels.
+// json returns the unikernel's entry for the list of unikernels.
 func (u *unikernel) json(name string, d *domain) object {
 	cfg := u.config
 	var onFailure any = "quit"

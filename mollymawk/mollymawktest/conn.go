@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lingerTimeout is how long the server waits for the client to close a connection that the
-// server ends. Closing it with unread bytes could lose the response.
+// lingerTimeout is how long the server, after ending a connection, waits for the client to
+// close it. Closing a connection with unread bytes could lose the response.
 const lingerTimeout = 2 * time.Second
 
 // conn is a connection. One goroutine reads its requests and responds, one at a time.
@@ -23,7 +23,7 @@ type conn struct {
 	// cut is closed by reset.
 	cut     chan struct{}
 	cutOnce sync.Once
-	// gone is closed when the client is gone; nil unless watch was called.
+	// gone is closed when the client disconnects. It is nil until watch is called.
 	gone chan struct{}
 }
 
@@ -64,8 +64,8 @@ func (c *conn) serve() {
 	}
 }
 
-// endRequest completes a request after its handler has returned, and reports whether
-// another one may follow.
+// endRequest completes a request after its handler has returned and reports whether another
+// request may follow.
 func (c *conn) endRequest(call *call) bool {
 	switch {
 	case call.over:
@@ -79,7 +79,7 @@ func (c *conn) endRequest(call *call) bool {
 		c.finish(call)
 		return false
 	}
-	// H1 reads the whole body after the response, however long it is.
+	// H1 reads the rest of the body after the response, no matter how long it is.
 	if !call.body.drain() {
 		c.ignore()
 		return false
@@ -90,8 +90,8 @@ func (c *conn) endRequest(call *call) bool {
 // ignore discards received bytes until the client closes the connection.
 func (c *conn) ignore() { _, _ = io.Copy(io.Discard, c.r) }
 
-// watch discards received bytes while a response is streamed that ends with the
-// connection. It returns a channel that is closed when the client is gone.
+// watch discards received bytes while the server streams a response that ends when the
+// connection closes. It returns a channel that is closed when the client disconnects.
 func (c *conn) watch() <-chan struct{} {
 	c.gone = make(chan struct{})
 	c.srv.tasks.Go(func() {
@@ -101,8 +101,8 @@ func (c *conn) watch() <-chan struct{} {
 	return c.gone
 }
 
-// finish ends the connection once the client has received the response. It still records
-// the rest of the request.
+// finish ends the connection once the client has received the response. Until then, it
+// keeps recording the request.
 func (c *conn) finish(call *call) {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // the client may be gone
@@ -131,7 +131,7 @@ func (c *conn) close() {
 func (c *conn) reset() {
 	c.cutOnce.Do(func() { close(c.cut) })
 	if tcp, ok := c.net.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // on an error, the close is orderly
+		_ = tcp.SetLinger(0) // if this fails, the close is orderly
 	}
 	c.close()
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// replayed is the number of past lines that a new subscriber receives first.
+// replayed is how many past lines a new subscriber receives first.
 const replayed = 40
 
 // console holds a unikernel's recent output and its subscribers. Server.mu guards it.
@@ -14,12 +14,12 @@ type console struct {
 	subscribers map[*subscriber]struct{}
 }
 
-// subscriber is an open event stream. It queues any number of events, so that a slow
-// client blocks nobody.
+// subscriber is an open event stream. Its queue has no limit, so a slow client doesn't
+// block anything else.
 type subscriber struct {
 	mu      sync.Mutex
 	pending []string
-	ready   chan struct{} // has room for one signal
+	ready   chan struct{} // buffered: holds one signal
 }
 
 func (d *domain) consoleOf(unikernel string) *console {
@@ -87,8 +87,8 @@ func (s *Server) Consoles() int {
 }
 
 // console handles GET /api/unikernel/console. It sends nothing before the first event, and
-// only the client ends the stream: unikernels that are silent, destroyed or never existed
-// look the same.
+// only the client ends the stream. So clients can't tell silent unikernels from destroyed
+// or nonexistent ones.
 func (c *call) console() {
 	instance, name, ok := c.queryNames()
 	if !ok {
@@ -114,7 +114,7 @@ func (c *call) console() {
 	})
 	gone := c.conn.watch()
 	if err != nil {
-		<-gone // albatross refused: the connection stays silent
+		<-gone // albatross refused, so the connection stays silent
 		return
 	}
 	defer func() {

@@ -9,9 +9,9 @@ import (
 )
 
 // CrashingRequests returns requests that crash Mollymawk, for testing that a front end
-// blocks them. The keys describe what is wrong with each request. Where necessary, the
-// requests carry token, or cookie with its CSRF value csrf. Their user must have a running
-// unikernel "hello" and a block "v1" on the instance "default".
+// blocks them. Each key describes what is wrong with the request. Requests that need
+// authentication carry token, or cookie and its CSRF value csrf. The user must have a
+// running unikernel "hello" and a block "v1" on the instance "default".
 func CrashingRequests(token, cookie, csrf string) map[string]string {
 	requests := make(map[string]string)
 	for name, request := range crashRequests {
@@ -23,7 +23,7 @@ func CrashingRequests(token, cookie, csrf string) map[string]string {
 // crashRequests are requests that crash Mollymawk. $T stands for a token, $C for a cookie
 // and $X for its CSRF value.
 var crashRequests = map[string]string{
-	// Framing: H1 reports the parse error, and then the handler responds.
+	// Framing: H1 reports the parse error, and the handler responds afterwards.
 	"chunk extension":      message("POST", "/api/login", "", withChunks) + "2;x\r\n{}\r\n0\r\n\r\n",
 	"chunk size 0x":        message("POST", "/api/login", "", withChunks) + "0x2\r\n{}\r\n0\r\n\r\n",
 	"chunk size too large": message("POST", "/api/register", "", withChunks) + "fffffffffffffffff\r\n{}\r\n0\r\n\r\n",
@@ -33,7 +33,7 @@ var crashRequests = map[string]string{
 		strings.Replace(chunk(forcedCreate(80000), len(forcedCreate(80000))), "\r\nhello\r\n", "\r\nother\r\n", 1) +
 		"\r\n2;x\r\n",
 
-	// Mollymawk allocates memory for a body before it reads it.
+	// Mollymawk allocates memory for a body before reading it.
 	"length":           message("POST", "/api/login", "", "Content-Length: 99999999999"),
 	"length, register": message("POST", "/api/register", "", "Content-Length: 99999999999"),
 	"length in hex":    message("POST", "/api/login", "", "Content-Length: 0x7fffffffff"),
@@ -43,7 +43,7 @@ var crashRequests = map[string]string{
 	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType,
 		"Content-Length: 99999999999"),
 
-	// Numbers that Yojson can read but not write, in members that an error quotes.
+	// Numbers that Yojson can parse but not encode, in members that an error quotes.
 	"NaN":                 message("POST", "/api/login", `{"email":NaN}`),
 	"Infinity":            message("POST", "/api/login", `{"email":"a","x":[{"y":Infinity}]}`),
 	"-Infinity":           message("POST", "/api/register", `{"email":-Infinity}`),
@@ -60,14 +60,14 @@ var crashRequests = map[string]string{
 	"NaN, json_data": message("POST", "/api/block/create",
 		form(blockParts(`{"block_name":"v2","block_size":NaN,"block_compressed":false}`, "x")...), "$T", formType),
 
-	// Nesting that overflows the parser's stack.
+	// Nesting deep enough to overflow the parser's stack.
 	"deep":            message("POST", "/api/login", strings.Repeat("[", 160000)),
 	"deep objects":    message("POST", "/api/register", strings.Repeat(`{"a":`, 160000)),
 	"deep, any route": message("POST", pathDestroy, `{"x":`+strings.Repeat("[", 160000), "$T"),
 	"deep, config": message("POST", pathCreate,
 		form(create([]part{{"unikernel_config", strings.Repeat("[", 160000)}})...), "$T", formType),
 
-	// Invalid ports of a resolver.
+	// Invalid resolver ports.
 	"port -5": message("POST", "/api/unikernel/update",
 		update(`"dns_liveliness":{"dns_address":"192.0.2.1:-5","dns_name":"a.b"},`), "$T"),
 	"port x": message("POST", "/api/unikernel/update",
@@ -75,7 +75,7 @@ var crashRequests = map[string]string{
 	"port x, IP6": message("POST", "/api/unikernel/update",
 		update(`"dns_liveliness":{"dns_address":"[2001:db8::1]:x","dns_name":"a.b"},`), "$T"),
 
-	// Invalid force flags, including ones that a front end may read differently.
+	// Invalid force flags, including some that a front end may parse differently.
 	"force TRUE": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", "TRUE"}})...), "$T",
 		formType),
 	"force empty": message("POST", pathCreate, form(create([]part{{"unikernel_force_create", ""}})...), "$T",
@@ -96,7 +96,7 @@ var crashRequests = map[string]string{
 	"force, name without quotes": message("POST", pathCreate, withPart(encoded(
 		`Content-Disposition: form-data; name=unikernel_force_create`, "yes"), create(nil)...), "$T", formType),
 
-	// Downloads: Mollymawk has already sent 200 when it finds the error.
+	// Downloads: Mollymawk has already sent status 200 when it detects the error.
 	"download, unknown instance": message("POST", "/api/block/download",
 		`{"albatross_instance":"other","block_name":"v1","compression_level":0}`, "$T"),
 	"download, bad instance": message("POST", "/api/block/download",
@@ -127,7 +127,7 @@ func fill(request, token, cookie, csrf string) string {
 	return head + "\r\n\r\n" + body
 }
 
-// encoded returns a part of a form with these header lines.
+// encoded returns an encoded form part with these header lines.
 func encoded(headers, value string) string {
 	return "--" + boundary + "\r\n" + headers + "\r\n\r\n" + value + "\r\n"
 }
@@ -151,7 +151,7 @@ func bearer(token string) string { return "Authorization: Bearer " + token }
 
 const boundary = "----7d1c"
 
-// part is a part of a form. A name that starts with @ makes it a file.
+// part is a form part. If its name starts with @, it is a file.
 type part struct{ name, value string }
 
 func form(parts ...part) string {
@@ -181,8 +181,8 @@ func jsonData(name string, size int, compressed bool) string {
 // testImage is an image for a unikernel without devices.
 var testImage = string(Image(Manifest{}, []byte("hello")))
 
-// create returns the parts of a valid create form, with some changed or added and those
-// named in without left out.
+// create returns the parts of a valid create form. It changes or adds some parts, and omits
+// those named in without.
 func create(changed []part, without ...string) []part {
 	parts := []part{
 		{"albatross_instance", "default"}, {"unikernel_name", "hello"},
@@ -199,25 +199,25 @@ func create(changed []part, without ...string) []part {
 	return slices.DeleteFunc(parts, func(p part) bool { return slices.Contains(without, p.name) })
 }
 
-// update returns the body of a valid update. The members in changed, each followed by a
-// comma, override the others.
+// update returns the body of a valid update. changed holds members that override the
+// others, each followed by a comma.
 func update(changed string) string {
 	const good = `"albatross_instance":"default","job":"hello","to_be_updated_unikernel":"new",` +
 		`"currently_running_unikernel":"old","unikernel_name":"hello",` +
 		`"http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`
-	return "{" + changed + good // of members with the same name, the first counts
+	return "{" + changed + good // the first of several members with the same name counts
 }
 
-// forcedCreate returns a form that replaces the unikernel hello by one with a large image.
-// It leaves out the last without bytes.
+// forcedCreate returns a form that replaces the unikernel hello with one that has a large
+// image. It omits the form's last without bytes.
 func forcedCreate(without int) string {
 	large := string(Image(Manifest{}, bytes.Repeat([]byte("image"), 30000)))
 	whole := form(create([]part{{"unikernel_force_create", "true"}, {"@binary", large}})...)
 	return whole[:len(whole)-without]
 }
 
-// chunk returns a chunk of a body. announced is its size in the framing, which may be more
-// than the length of data.
+// chunk returns a body chunk. announced is the size in its framing and may exceed the
+// length of data.
 func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
 
 const (

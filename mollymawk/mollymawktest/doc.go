@@ -1,5 +1,5 @@
 // Package mollymawktest is a stand-in for Mollymawk: a server that behaves like the real
-// one on the wire, with users, tokens, unikernels and block devices in memory.
+// one on the wire and keeps users, tokens, unikernels and block devices in memory.
 //
 //	backend := mollymawktest.New(t, mollymawktest.Options{})
 //	token := backend.AddToken("alice", "gate", time.Hour)
@@ -8,11 +8,11 @@
 //		r.Values("Authorization")
 //	}
 //
-// Texts, statuses and oddities match robur-coop/mollymawk at 1c257b3 (21 Aug 2026) and the
-// software it builds on: H1 for HTTP, multipart_form for forms, ocaml-uri for targets,
-// Yojson 3 for bodies, and albatross 961c4e3 for unikernels and blocks. Most were observed
-// on the real programs; the others come from reading their source. [Generation2025]
-// behaves like the versions before April 2026.
+// Its texts, statuses and quirks match robur-coop/mollymawk at 1c257b3 (21 Aug 2026) and
+// the software it builds on: H1 for HTTP, multipart_form for forms, ocaml-uri for targets,
+// Yojson 3 for bodies, and albatross 961c4e3 for unikernels and blocks. Most of this
+// behavior was observed in the real programs; the rest comes from their source code.
+// [Generation2025] behaves like the versions before April 2026.
 //
 // # The wire
 //
@@ -24,27 +24,27 @@
 //
 // # Truncated bodies
 //
-// The end of a connection (FIN) ends a body with a Content-Length, and a chunked body that
-// is cut inside a chunk's data. Mollymawk treats what has arrived as complete: a forced
-// create stops the running unikernel and then fails on the image, a block is overwritten
-// with the data sent so far and zeros, and JSON that happens to be complete is processed.
-// Between two chunks, the end of the connection doesn't end the body: the handler waits
-// forever, a unikernel stays, and a block is partly overwritten. A connection reset (RST)
-// inside a body, or a malformed chunk, ends the body and then crashes the process.
+// If a connection ends (FIN) within a body that has a Content-Length, or within a chunk's
+// data, Mollymawk treats the data received so far as the complete body. A forced create
+// stops the running unikernel and then fails on the image, a block is overwritten with the
+// received data and zeros, and JSON that happens to be complete is processed. If a
+// connection ends between two chunks, the body doesn't end: the handler waits forever, a
+// unikernel keeps running, and a block is partly overwritten. A connection reset (RST)
+// inside a body ends the body and then crashes the process, as does a malformed chunk.
 //
 // # Crashes
 //
 // An uncaught exception crashes Mollymawk's process. The stand-in cuts all connections,
-// abandons their requests, and continues with everything it has stored.
-// [Server.Crashes] counts these crashes. Their causes are:
+// abandons their requests, and continues with the data that it has stored. [Server.Crashes]
+// counts these crashes. Their causes are:
 //
 //   - malformed chunks, chunk extensions, trailers and connection resets, if the handler
 //     responds afterwards
-//   - a body held in memory that is longer than [Options.Memory], or whose announced
-//     length is
-//   - a number in JSON that isn't finite, if an error quotes it
+//   - a body held in memory whose actual or announced length exceeds
+//     [Options.Memory]
+//   - a JSON number that isn't finite, if an error quotes it
 //   - JSON nested 160,000 levels deep
-//   - a unikernel_force_create that Mollymawk decodes to anything but true or false
+//   - a unikernel_force_create that Mollymawk decodes as anything but true or false
 //   - a second file in a form
 //   - an update with a resolver whose port is negative or not a number
 //   - a download with an unknown instance or an invalid label
@@ -53,38 +53,40 @@
 //     crashes
 //
 // [Server.AlbatrossCrashes] counts crashes of albatross's daemon, caused by a compression
-// level below 0 or above 9. The daemon restarts without losing anything, and the response
-// is empty.
+// level below 0 or above 9. The daemon restarts without losing data, and the response is
+// empty.
 //
 // # No response
 //
-// Malformed HTTP, a missing file part, a body that never ends and an upload larger than
-// its device get no response. The connection stays open until the client closes it.
+// Mollymawk doesn't respond to malformed HTTP, a form without its file, a body that never
+// ends, or an upload larger than its device. The connection stays open until the client
+// closes it.
 //
 // # Downloads
 //
-// Downloads of a block are complete unless [Faults.ShortDownload] is set. Those from the
-// real Mollymawk are usually short, and look like complete ones: they have status 200 and
-// end with the connection. For a block that is in use or doesn't exist, the response is
-// status 200 and nothing else.
+// Block downloads are complete unless [Faults.ShortDownload] is set. Downloads from the
+// real Mollymawk are usually truncated but look complete: they have status 200 and end when
+// the connection closes. For a block that is in use or doesn't exist, the response has
+// status 200 and an empty body.
 //
 // # Albatross
 //
-// Policies, block devices and images are checked in albatross's order and with its error
-// texts; see [Policy] and [Image]. Users have the policy of [Options.Policy] unless
-// [Server.SetPolicy] sets another one.
+// The stand-in checks policies, block devices and images in the same order as albatross and
+// with the same error texts; see [Policy] and [Image]. A user's policy is [Options.Policy]
+// unless [Server.SetPolicy] sets another one.
 //
 // # Limitations
 //
-// Pages have no content. Calls that only pages make authenticate the caller, read the body
-// and change nothing, except for signing in and creating a token.
+// Pages have no content. For calls that only pages make, the stand-in authenticates the
+// caller and reads the body, but changes nothing. Signing in and creating tokens are the
+// exceptions.
 //
 // The stand-in checks no certificates, sends no mail, runs no images and fetches nothing.
-// An update succeeds for the jobs in [Options.Jobs]. Liveliness checks fail only for
-// malformed addresses and names. An image is checked by its ELF sections and Solo5 notes, provided
-// they are within 64 KiB of its start or end; an image for bhyve isn't checked. Policies
-// aren't compared with the policies above them or with what is already running. The
-// stand-in imitates neither the stale records that overlapping writes bring back in the
-// real storage, nor the memory that unread bodies use. It accepts an upload that is cut
-// shortly after a carriage return as complete; Mollymawk doesn't.
+// Updates succeed for the jobs in [Options.Jobs]. Liveliness checks fail only for malformed
+// addresses and names. The stand-in checks an image's ELF sections and Solo5 notes if they
+// are within 64 KiB of the image's start or end; it doesn't check bhyve images. It doesn't
+// compare policies with their parent policies or with what is already running. It imitates
+// neither the stale records that overlapping writes restore in the real storage, nor the
+// memory that unread bodies use. Unlike Mollymawk, it accepts an upload that is cut shortly
+// after a carriage return as complete.
 package mollymawktest

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// encode returns v as JSON in the form of Yojson 3: compact, in order, and with non-ASCII
+// encode returns v as JSON as written by Yojson 3: compact, in order, and with non-ASCII
 // bytes unescaped.
 func encode(v any) string {
 	var b strings.Builder
@@ -54,8 +54,8 @@ func encodeValue(b *strings.Builder, v any) {
 	}
 }
 
-// encodeFloat raises an exception for NaN and the infinities, which Yojson can read but
-// not write.
+// encodeFloat raises an exception for NaN and the infinities, which Yojson can parse but
+// not encode.
 func encodeFloat(b *strings.Builder, f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		raise("Json_error")

@@ -1,7 +1,7 @@
 package mollymawktest
 
-// exception is the value with which a handler panics where Mollymawk raises an uncaught
-// exception, which crashes the real process.
+// exception is the value of a handler's panic where the real Mollymawk raises an uncaught
+// exception and crashes.
 type exception string
 
 func raise(what string) { panic(exception(what)) }

@@ -2,24 +2,24 @@ package mollymawktest
 
 import "slices"
 
-// Faults makes the server misbehave in addition to what Mollymawk always does. The zero
+// Faults makes the server fail in ways in which Mollymawk fails only sometimes. The zero
 // value adds no faults.
 type Faults struct {
-	// Silent lists paths, decoded and without the query, whose requests are read but get
-	// no response. "*" stands for all paths.
+	// Silent lists decoded paths, without the query, on which the server reads requests but
+	// doesn't respond. "*" means all paths.
 	Silent []string
-	// ShortDownload is the number of bytes after which each download of a block ends. As
-	// with most downloads from the real Mollymawk, the status is 200 and the end looks like
-	// that of a complete one. It may also be Random, HeadOnly or NoAnswer. 0 sends complete
-	// blocks.
+	// ShortDownload is the number of bytes after which each block download ends. As with
+	// most downloads from the real Mollymawk, the status is 200 and the download looks
+	// complete. It may also be Random, HeadOnly or NoAnswer. If it is 0, downloads are
+	// complete.
 	ShortDownload int64
-	// Unreachable maps the names of unreachable instances to the reason.
+	// Unreachable maps the name of each unreachable instance to the reason.
 	Unreachable map[string]string
 }
 
 // Values of [Faults.ShortDownload].
 const (
-	// Random ends each download after a random number of bytes, less than its size.
+	// Random ends each download after a random number of bytes, fewer than its size.
 	Random = -1 - iota
 	// HeadOnly ends each download after the status and the headers.
 	HeadOnly
@@ -27,8 +27,9 @@ const (
 	NoAnswer
 )
 
-// SetFaults replaces all faults. They apply to later requests and to later steps of
-// requests in progress. The caller must not change the map and slice afterwards.
+// SetFaults replaces all faults. The new faults apply to later requests and to the
+// remaining steps of requests in progress. The caller must not modify the map or the slice
+// afterwards.
 func (s *Server) SetFaults(f Faults) { s.faults.Store(&f) }
 
 func (f *Faults) silent(path string) bool {

@@ -9,26 +9,26 @@ import (
 	"strings"
 )
 
-// maxHead is the maximum size of a request's head, in bytes. H1 has no limit.
+// maxHead is the maximum size of a request's head, in bytes. H1 itself has no limit.
 const maxHead = 1 << 20
 
-// errMalformed reports malformed HTTP. Such a request gets no response.
+// errMalformed means malformed HTTP, to which the server doesn't respond.
 var errMalformed = errors.New("malformed HTTP")
 
 // head is a request's head.
 type head struct {
 	method, target string
 	major, minor   int
-	lines          []string // as received, without the line end
+	lines          []string // as received, without line endings
 	fields         []field
 }
 
 type field struct{ name, value string }
 
 // readHead reads a request's head like H1's parser (ocaml-h1 389e5b9, lib/parse.ml). The
-// method is everything before the first space, even line ends. Only CR LF ends a line, so
-// a bare line feed is part of a header's value. A space before a header's colon is
-// malformed. The error is io.EOF if the connection ends before the first byte.
+// method is everything before the first space, including line endings. Only CR LF ends a
+// line, so a bare line feed is part of a header's value. A space before a header's colon is
+// an error. The error is io.EOF if the connection ends before the first byte.
 func readHead(r *bufio.Reader) (*head, error) {
 	if _, err := r.Peek(1); err != nil {
 		return nil, io.EOF
@@ -62,7 +62,7 @@ func readHead(r *bufio.Reader) (*head, error) {
 // headParser reads byte by byte. After an error, it reads nothing more.
 type headParser struct {
 	r    *bufio.Reader
-	text strings.Builder // what has been read
+	text strings.Builder // bytes read so far
 	n    int             // number of bytes read
 	err  error
 }
@@ -93,7 +93,7 @@ func (p *headParser) next() byte {
 	return b
 }
 
-// until reads up to the first of the stop bytes, which it leaves unread.
+// until reads up to the first stop byte, which it leaves unread.
 func (p *headParser) until(stops string) string {
 	start := p.text.Len()
 	for p.err == nil && strings.IndexByte(stops, p.peek()) < 0 {
@@ -132,9 +132,9 @@ func (h *head) last(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// framing returns the body's length in bytes, or reports that it is chunked. Of several
-// transfer codings, the last counts and must be "chunked". Content lengths must be
-// identical texts. An upgrade with a body is malformed.
+// framing returns the body's length in bytes, or reports that the body is chunked. If there
+// are several transfer codings, the last one counts and must be "chunked". Repeated
+// Content-Length values must be identical. An upgrade request must not have a body.
 func (h *head) framing() (length int64, chunked bool, err error) {
 	coding, coded := h.last("transfer-encoding")
 	switch {
@@ -163,7 +163,7 @@ func (h *head) framing() (length int64, chunked bool, err error) {
 }
 
 // integer parses a number like OCaml's int_of_string, which allows a sign, a base and
-// underscores. A stricter front end must not pass such a length on.
+// underscores. Stricter front ends must not forward such lengths.
 func integer(text string) (n int64, ok bool) {
 	digits, negative := strings.CutPrefix(text, "-")
 	if !negative {
@@ -199,8 +199,8 @@ func (h *head) upgrades() bool {
 	return false
 }
 
-// persistent reports whether the connection may carry another request. Options are
-// case-sensitive, and lists of them are ignored.
+// persistent reports whether the connection may carry another request. Connection options
+// are case-sensitive, and comma-separated lists are ignored.
 func (h *head) persistent() bool {
 	switch connection, _ := h.last("connection"); connection {
 	case "close":

@@ -25,8 +25,8 @@ const (
 )
 
 // Image returns an image that albatross accepts for a unikernel with these devices: an ELF
-// file with Solo5's notes and this content. It can't run. Albatross refuses it when it is
-// truncated.
+// file with Solo5's notes and the given content. The image can't run. If it is truncated,
+// albatross refuses it.
 func Image(m Manifest, content []byte) []byte {
 	list := devices{{kind: deviceFirst}}
 	for _, name := range m.Networks {
@@ -85,7 +85,7 @@ func note(kind uint32, parts ...[]byte) []byte {
 	return append(b, description...)
 }
 
-// devices lists the devices of a manifest, in its order.
+// devices lists a manifest's devices, in order.
 type devices []device
 
 type device struct {
@@ -159,11 +159,11 @@ const (
 	errNoManifest = failureError("manifest not found")
 )
 
-// imageWindow is the number of bytes stored of each end of an image.
+// imageWindow is how many bytes at each end of an image are stored.
 const imageWindow = 64 << 10
 
-// imageFile stores the two ends of an image that is written to it. Linkers place the parts
-// that albatross reads there.
+// imageFile stores the first and last bytes of an image that is written to it. That is
+// where linkers place the parts that albatross reads.
 type imageFile struct {
 	head, tail []byte
 	size       int64
@@ -185,7 +185,7 @@ func (f *imageFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// errNotStored reports a read from a part of an image that isn't stored.
+// errNotStored is returned for reads of a part of an image that isn't stored.
 var errNotStored = errors.New("this part of the image isn't stored")
 
 // ReadAt implements io.ReaderAt.
@@ -211,8 +211,8 @@ func (f *imageFile) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// manifest returns the devices of an image, or albatross's error. Both are nil if its
-// notes aren't near its ends.
+// manifest returns an image's devices, or albatross's error. Both are nil if the image's
+// notes aren't near either end.
 func (f *imageFile) manifest() (devices, error) {
 	file, err := elf.NewFile(f)
 	switch {
@@ -238,7 +238,7 @@ func (f *imageFile) manifest() (devices, error) {
 	return parseDevices(list)
 }
 
-// findNote returns the description of a note.
+// findNote returns a note's description.
 func findNote(file *elf.File, section string, kind uint32) ([]byte, error) {
 	s := file.Section(section)
 	if s == nil {

@@ -9,7 +9,8 @@ import (
 )
 
 // object is a JSON object with all its members, in order and including duplicates. Other
-// JSON values are nil, bool, int64, float64, string and []any. encode also accepts int.
+// JSON values have the type bool, int64, float64, string or []any, or are nil. encode also
+// accepts int.
 type object []member
 
 type member struct {
@@ -35,8 +36,8 @@ func get[T any](o object, name string) (T, bool) {
 }
 
 // parseJSON parses Yojson's dialect (ocaml-community/yojson, lib/read.mll), which has
-// comments, NaN and Infinity, unquoted names, and strings with raw control characters. A
-// value that is nested too deeply raises an exception.
+// comments, NaN and Infinity, unquoted names, and strings with raw control characters.
+// Parsing a value that is nested too deeply raises an exception.
 func parseJSON(text string) (any, error) {
 	p := jsonParser{text: text}
 	p.space()
@@ -56,8 +57,8 @@ type jsonError string
 
 func (e jsonError) Error() string { return escaped(string(e)) }
 
-// maxDepth is the nesting depth at which Yojson's recursive parser exceeds its stack of
-// 8 MiB.
+// maxDepth is the nesting depth at which Yojson's recursive parser overflows its 8 MiB
+// stack.
 const maxDepth = 160_000
 
 type jsonParser struct {
@@ -66,8 +67,8 @@ type jsonParser struct {
 	err  error
 }
 
-// fail records an error with Yojson's text: what, followed by the text from p.at on. As in
-// Yojson, the text may be one byte shorter than the range.
+// fail records an error with Yojson's text: what, followed by the input from p.at onward.
+// As in Yojson, the quoted input may be one byte shorter than the reported range.
 func (p *jsonParser) fail(what string) {
 	if p.at >= len(p.text) {
 		p.failAt(p.at-1, p.at, "Unexpected end of input")
@@ -77,8 +78,8 @@ func (p *jsonParser) fail(what string) {
 	p.failAt(p.at, min(len(p.text), p.at+34), what+" '"+junk+"'")
 }
 
-// failAt records an error, unless there is one already, with the byte range in its line
-// that Yojson reports.
+// failAt records an error unless one has been recorded already. It includes the byte range
+// within the line, as Yojson reports it.
 func (p *jsonParser) failAt(from, to int, what string) {
 	if p.err != nil {
 		return
@@ -91,7 +92,7 @@ func (p *jsonParser) failAt(from, to int, what string) {
 	p.err = jsonError(fmt.Sprintf("Line %d, %s:\n%s", 1+strings.Count(p.text[:begin], "\n"), position, what))
 }
 
-// accept skips text if it comes next, and reports whether it did.
+// accept skips text if it comes next and reports whether it did.
 func (p *jsonParser) accept(text string) bool {
 	if p.err != nil || !strings.HasPrefix(p.text[p.at:], text) {
 		return false
@@ -254,7 +255,7 @@ func (p *jsonParser) number() any {
 		f, _ := strconv.ParseFloat(text, 64) // infinity if out of range
 		return f
 	}
-	n, err := strconv.ParseInt(text, 10, 63) // OCaml's integers have 63 bits
+	n, err := strconv.ParseInt(text, 10, 63) // OCaml integers have 63 bits
 	if err != nil {
 		p.failAt(start-1, p.at, "Int overflow '"+text+"'")
 	}

@@ -10,7 +10,7 @@ import (
 // managementDomain is the domain in which Mollymawk contacts unikernels for monitoring.
 const managementDomain = "management.example"
 
-// fragment responds with HTML for htmx, whose Content-Type says plain text.
+// fragment responds with HTML for htmx, labeled as plain text.
 func (c *call) fragment(status int, html string) { c.respond(status, "text/plain", html) }
 
 func (c *call) alert(status int, text string) {
@@ -22,7 +22,7 @@ func (c *call) alert(status int, text string) {
 }
 
 // monitored reports whether any user has a unikernel with this name. Mollymawk doesn't
-// check its owner.
+// check who owns it.
 func (s *Server) monitored(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +80,8 @@ func (c *call) monitoringUpdate() {
 	c.alert(http.StatusOK, "Updated "+successfully+": ok")
 }
 
-// checkCommand returns what is wrong with a command, or "". A command is L or M, followed
-// by a list of source:level or source:enable, with * for all sources.
+// checkCommand describes what is wrong with a command. It returns "" for a valid command: L
+// or M, followed by a list of source:level or source:enable items, with * for all sources.
 func checkCommand(command string) (problem string) {
 	command = strings.Trim(command, " \t\n\r\f")
 	if len(command) < 2 {
@@ -107,7 +107,7 @@ func checkCommand(command string) (problem string) {
 	return ""
 }
 
-// scalingPolicy is the maximum number of instances of a unikernel.
+// scalingPolicy is a unikernel's maximum number of instances.
 type scalingPolicy struct {
 	name, instance string
 	maxInstances   int
@@ -171,7 +171,7 @@ func scalingOf(instance, name string) func(scalingPolicy) bool {
 	return func(p scalingPolicy) bool { return p.name == name && p.instance == instance }
 }
 
-// setScaling replaces the scaling policy of a unikernel. It removes the policy if it
+// setScaling replaces a unikernel's scaling policy. It removes the policy if the new one
 // allows only one instance.
 func (c *call) setScaling(instance, name string, maxInstances int) {
 	c.srv.mu.Lock()

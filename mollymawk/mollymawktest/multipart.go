@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// streamForm reads a form part by part and passes its file to use, with the fields that
-// came before it. Of fields with the same name, the last counts. Parts in neither list are
-// skipped. A part in which the body ends counts as complete. Without a file, there is no
-// response.
+// streamForm reads a form part by part and passes the file to use, with the fields before
+// it. If several fields have the same name, the last one counts. Parts in neither list are
+// skipped. If the body ends within a part, the part counts as complete. A form without a
+// file gets no response.
 func (c *call) streamForm(file string, required, optional []string,
 	use func(fields map[string]string, file io.Reader)) {
 	contentType, ok := c.head.last("content-type")
@@ -57,9 +57,9 @@ func hasAll(fields map[string]string, names []string) bool {
 	})
 }
 
-// readForm reads a whole form and checks its CSRF value. Of parts with the same name, the
-// last counts. On an error, it responds and returns false. It sends no response if the
-// body never ends.
+// readForm reads a whole form and checks its CSRF value. If several parts have the same
+// name, the last one counts. On an error, it responds and returns false. If the body never
+// ends, it returns false without responding.
 func (c *call) readForm() (map[string]string, bool) {
 	contentType, _ := c.head.last("content-type")
 	if !strings.HasPrefix(contentType, "multipart/form-data") {
@@ -86,7 +86,8 @@ func (c *call) readForm() (map[string]string, bool) {
 	return fields, c.checkCSRF(csrf)
 }
 
-// parseForm parses a whole form. problem describes what is wrong with it, if anything.
+// parseForm parses a whole form. problem describes what is wrong with the form, if
+// anything.
 func parseForm(contentType string, data []byte) (fields map[string]string, problem string) {
 	const broken = "Couldn't decode multipart data: Invalid input"
 	_, params, err := mime.ParseMediaType(contentType)

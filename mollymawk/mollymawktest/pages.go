@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// pages returns the pages for browsers, by path. A page consists only of its title and, for
-// a session, the user's name and a CSRF value in the response header, which is what
-// scripts use.
+// pages returns the pages for browsers, by path. A page contains only its title and, for
+// sessions, what scripts use: the user's name, and a CSRF value in a response header.
 func (s *Server) pages() map[string]route {
 	pages := map[string]route{
 		"/style.css": {http.MethodGet, public,
@@ -34,7 +33,7 @@ func (s *Server) pages() map[string]route {
 
 func (c *call) guestPage() { c.respond(http.StatusOK, "text/html", html(c.path, "")) }
 
-// userPage responds with a page for a session and issues a new CSRF value.
+// userPage responds with a page for a signed-in user and issues a new CSRF value.
 func (c *call) userPage() {
 	agent, _ := c.head.last("user-agent")
 	c.srv.mu.Lock()
@@ -54,7 +53,7 @@ func html(title, content string) string {
 		`</title></head><body>` + content + `</body></html>`
 }
 
-// errorPage returns an error page. It has the text as a JSON string, escaped once more.
+// errorPage returns an error page. Its text is a JSON string that is escaped a second time.
 func errorPage(status int, title, text string) string {
 	return html(title, fmt.Sprintf(
 		`<section><p>Error %d</p><p>%s</p><p>%s</p></section>`,

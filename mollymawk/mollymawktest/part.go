@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// eachPart calls use with each decoded part of a form, until use returns false. It parses
+// eachPart calls use with each decoded part of a form until use returns false. It parses
 // the form like multipart_form 5d01e12. A part that is itself multipart is replaced by its
 // own parts. eachPart reports whether it reached the end of the form.
 func eachPart(form io.Reader, boundary string, use func(name string, content io.Reader) bool) bool {
@@ -39,7 +39,8 @@ func eachPart(form io.Reader, boundary string, use func(name string, content io.
 	}
 }
 
-// partName returns the name of a part. Of several parameters or headers, the last counts.
+// partName returns a part's name. If there are several name parameters or headers, the last
+// one counts.
 func partName(dispositions []string) (name string) {
 	if len(dispositions) == 0 {
 		return ""
@@ -59,7 +60,7 @@ func partName(dispositions []string) (name string) {
 	return name
 }
 
-// parameterValue parses a token or a quoted string. It also returns the rest of the text.
+// parameterValue parses a token or a quoted string. It also returns the remaining text.
 func parameterValue(text string) (value, rest string) {
 	if !strings.HasPrefix(text, `"`) {
 		n := strings.IndexAny(text, "; \t")
@@ -82,7 +83,7 @@ func parameterValue(text string) (value, rest string) {
 }
 
 // decoded returns a part's content without its transfer encoding. As in multipart_form,
-// quoted-printable content gets a line end at its end.
+// quoted-printable content gets an extra line ending.
 func decoded(part *multipart.Part) io.Reader {
 	content := partContent{part}
 	switch strings.ToLower(strings.Trim(part.Header.Get("Content-Transfer-Encoding"), " \t")) {

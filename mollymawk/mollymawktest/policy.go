@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Policy limits what a user may have on an instance. Administrators set it. Without one,
-// a user may list unikernels, but have none.
+// Policy limits what a user may have on an instance. Administrators set it. A user without
+// a policy may list unikernels but can't create any.
 type Policy struct {
 	Unikernels int
 	CPUs       []int
@@ -17,7 +17,7 @@ type Policy struct {
 	Bridges    []string
 }
 
-// allow checks a new unikernel, in albatross's order.
+// allow checks whether the policy allows a new unikernel, in the same order as albatross.
 func (p *Policy) allow(d *domain, cfg config) error {
 	memory := int64(0)
 	for _, u := range d.unikernels {
@@ -48,7 +48,7 @@ func (p *Policy) allow(d *domain, cfg config) error {
 	return nil
 }
 
-// allowBlock checks a new block device of size MB.
+// allowBlock checks whether the policy allows a new block device of size MB.
 func (p *Policy) allowBlock(d *domain, size int64) error {
 	if p.Block == 0 {
 		return failureError("no block devices are allowed by policy")

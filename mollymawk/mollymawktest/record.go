@@ -8,26 +8,26 @@ import (
 	"sync"
 )
 
-// maxRecordedBody is the size in bytes from which a request's body isn't stored.
+// maxRecordedBody is a size in bytes. Only smaller request bodies are stored.
 const maxRecordedBody = 1 << 20
 
-// Request is a request that the server parsed, as received.
+// Request is a request as the server received and parsed it.
 type Request struct {
-	// Connection is the number of its connection, from 1.
+	// Connection is the Number of the request's connection.
 	Connection int
 	// Method, Target and Proto are the parts of the request line.
 	Method, Target, Proto string
-	// Lines are the header lines in order, without their line ends.
+	// Lines are the header lines, in order, without line endings.
 	Lines []string
-	// Body is the body without its chunked coding; nil if it has 1 MiB or more.
+	// Body is the body without its chunked coding. It is nil for bodies of 1 MiB or more.
 	Body []byte
-	// BodyLength is in bytes. It and BodySHA256 cover bodies of any length.
+	// BodyLength, in bytes, and BodySHA256 are set for bodies of any length.
 	BodyLength int64
 	BodySHA256 [sha256.Size]byte
 	// BodyEnded reports whether the body has ended. BodyBroken reports whether it was
 	// malformed or ended early, even if it looked complete to the handler.
 	BodyEnded, BodyBroken bool
-	// Status is the status of the response; 0 if there is none yet.
+	// Status is the response's status, or 0 if there is no response yet.
 	Status int
 }
 
@@ -44,10 +44,10 @@ func (r Request) Values(name string) []string {
 
 // Connection is a connection and the bytes received on it.
 type Connection struct {
-	// Number is the position of the connection in the order of acceptance, from 1.
+	// Number counts connections from 1 in the order in which the server accepted them.
 	Number int
 	Remote string
-	// Raw has the received bytes. Truncated reports whether there were more than
+	// Raw holds the received bytes. Truncated reports whether there were more than
 	// [Options.RawLimit].
 	Raw       []byte
 	Truncated bool
@@ -72,7 +72,7 @@ type recorder struct {
 
 type requestRecord struct {
 	owner   *recorder
-	mu      sync.Mutex // guards the rest; taken after owner.mu
+	mu      sync.Mutex // guards the fields below; locked after owner.mu
 	request Request
 	hash    hash.Hash
 }
@@ -175,8 +175,8 @@ func (r *requestRecord) snapshot() Request {
 	return request
 }
 
-// Requests returns the requests parsed so far, oldest first, including those whose body
-// hasn't ended yet.
+// Requests returns the requests parsed so far, oldest first. It includes requests whose
+// bodies haven't ended yet.
 func (s *Server) Requests() []Request {
 	r := s.recorder
 	r.mu.Lock()
@@ -202,15 +202,15 @@ func (s *Server) Connections() []Connection {
 	return conns
 }
 
-// Crashes returns how often a request has crashed Mollymawk's process.
+// Crashes returns how many times a request has crashed Mollymawk's process.
 func (s *Server) Crashes() int {
 	s.recorder.mu.Lock()
 	defer s.recorder.mu.Unlock()
 	return s.recorder.crashes
 }
 
-// AlbatrossCrashes returns how often a request has crashed albatross's daemon, which all
-// users of a host share.
+// AlbatrossCrashes returns how many times a request has crashed albatross's daemon, which
+// all users of a host share.
 func (s *Server) AlbatrossCrashes() int {
 	s.recorder.mu.Lock()
 	defer s.recorder.mu.Unlock()
@@ -218,7 +218,7 @@ func (s *Server) AlbatrossCrashes() int {
 }
 
 // Reset discards all requests, bytes and crashes recorded so far, and all closed
-// connections. Users, unikernels and blocks remain.
+// connections. It keeps users, unikernels and blocks.
 func (s *Server) Reset() {
 	r := s.recorder
 	r.mu.Lock()

@@ -16,7 +16,7 @@ type route struct {
 }
 
 // dispatch checks the exact path, then the method, then the caller, and calls the route's
-// handler. The handler checks query and body.
+// handler. The handler checks the query and the body.
 func (s *Server) dispatch(c *call) {
 	defer c.catch()
 	if s.faults.Load().silent(c.path) {
@@ -83,7 +83,7 @@ func (s *Server) table() map[string]route {
 		"/api/admin/settings/albatross/update": {post, byAdminJSON, accept(""), false},
 		"/api/admin/settings/albatross/delete": {post, byAdminJSON, accept(""), false},
 	}
-	if s.options.Generation == Generation2025 { // these routes exist since May 2026
+	if s.options.Generation == Generation2025 { // these routes were added in May 2026
 		for _, path := range []string{"/api/unikernel/monitoring/status", "/api/unikernel/monitoring/update",
 			"/api/unikernel/scaling/update"} {
 			delete(routes, path)
@@ -93,7 +93,7 @@ func (s *Server) table() map[string]route {
 	return routes
 }
 
-// blockWord returns the name of block devices in paths.
+// blockWord returns the word for block devices in paths.
 func (s *Server) blockWord() string {
 	if s.options.Generation == Generation2025 {
 		return "volume"

@@ -17,37 +17,38 @@ type Generation int
 const (
 	// Current is Mollymawk as of August 2026.
 	Current Generation = iota
-	// Generation2025 is Mollymawk as described in its handbook of December 2025. Block
-	// devices are under /api/volume/. Restart takes name and albatross_instance from a JSON
-	// body. Creating a unikernel requires no deploy_mode, typ or cpuid, and uploading a
-	// block no block_size. There is neither scaling nor monitoring. The error for an
-	// unknown session repeats its value. Everything else is as in Current.
+	// Generation2025 is Mollymawk as described in its handbook of December 2025. The paths
+	// for block devices start with /api/volume/. Restart reads name and albatross_instance
+	// from a JSON body. Creating a unikernel doesn't require deploy_mode, typ or cpuid, and
+	// uploading a block doesn't require block_size. There is no scaling or monitoring. The
+	// error for an unknown session includes the session value. Everything else matches
+	// Current.
 	Generation2025
 )
 
-// Options are the settings of a server. The zero value is a current Mollymawk with one
+// Options configures a server. The zero value imitates a current Mollymawk with one
 // albatross instance, "default".
 type Options struct {
 	Generation Generation
 	// Address is the address to listen on. Default: a free port on the loopback interface.
 	Address string
-	// Instances are the names of the albatross instances. Default: "default".
+	// Instances lists the names of the albatross instances. Default: "default".
 	Instances []string
-	// Policy is the policy of users on each instance unless [Server.SetPolicy] sets
-	// another one. Default: 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block
-	// devices, and the bridges service and lan.
+	// Policy is each user's policy on every instance unless [Server.SetPolicy] sets another
+	// one. Default: 20 unikernels, CPUs 0 to 3, 16 GiB of memory, 64 GiB of block devices,
+	// and the bridges service and lan.
 	Policy *Policy
-	// Jobs are the jobs for which the builder has images. Default: "hello", "website".
+	// Jobs lists the jobs for which the builder has images. Default: "hello", "website".
 	Jobs []string
-	// Clock returns the time for expiry, timestamps and rollbacks. Default: time.Now.
+	// Clock returns the time used for expiry, timestamps and rollbacks. Default: time.Now.
 	Clock func() time.Time
-	// Memory is the number of bytes of a body that Mollymawk can hold in memory. A longer
-	// body, or a longer Content-Length, crashes the process. Uploads aren't held in memory.
-	// Default: 512 MiB.
+	// Memory is the longest body that Mollymawk can hold in memory, in bytes. A longer body
+	// or Content-Length crashes the process. Uploads aren't held in memory. Default: 512
+	// MiB.
 	Memory int64
-	// RawLimit is the number of bytes recorded of each connection. Default: 64 MiB. With a
-	// negative limit, neither bytes nor requests are recorded; use it for a long-running
-	// server.
+	// RawLimit is the maximum number of bytes to record per connection. Default: 64 MiB. If
+	// it is negative, the server records neither bytes nor requests, as long-running
+	// servers need.
 	RawLimit int
 }
 
@@ -94,7 +95,7 @@ type Server struct {
 	instances map[string]*instance
 }
 
-// TB is the part of testing.TB that [New] needs.
+// TB is the subset of testing.TB that [New] needs.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -198,7 +199,7 @@ func (s *Server) Close() {
 	s.tasks.Wait()
 }
 
-// cutAllBut resets every open connection except last, which the caller ends in an orderly
+// cutAllBut resets every open connection except last, which the caller closes in an orderly
 // way.
 func (s *Server) cutAllBut(last *conn) {
 	s.mu.Lock()

@@ -12,8 +12,8 @@ var (
 		`(?:\[[0-9A-Fa-f:.]*\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?`)
 )
 
-// splitTarget splits a request's target like ocaml-uri splits a reference: it drops any
-// scheme and authority, and percent-decodes the path once. It doesn't normalize the path.
+// splitTarget splits a request target as ocaml-uri splits a reference. It drops any scheme
+// and authority and percent-decodes the path once. It doesn't normalize the path.
 func splitTarget(target string) (path, query string) {
 	target, _, _ = strings.Cut(target, "#")
 	target, query, _ = strings.Cut(target, "?")
@@ -22,8 +22,8 @@ func splitTarget(target string) (path, query string) {
 	return percentDecode(target), query
 }
 
-// queryValue returns the value of the first parameter with this name. "+" stands for a
-// space, and only "&" separates parameters.
+// queryValue returns the value of the first parameter with this name. "+" means a space,
+// and "&" is the only separator.
 func queryValue(query, name string) (value string, ok bool) {
 	if query == "" {
 		return "", false
@@ -70,7 +70,7 @@ func unhex(c byte) (byte, bool) {
 	return 0, false
 }
 
-// percentEncode encodes s like ocaml-uri's pct_encode does by default: everything except
+// percentEncode encodes s as ocaml-uri's pct_encode does by default: everything except
 // unreserved characters, sub-delims, ":" and "@".
 func percentEncode(s string) string {
 	const (

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// createToken handles POST /api/tokens/create. It accepts any integer as the expiry, and an
-// empty name.
+// createToken handles POST /api/tokens/create. It accepts any integer as the expiry and
+// allows an empty name.
 func (c *call) createToken() {
 	o, ok := c.readObject()
 	if !ok {
@@ -23,7 +23,8 @@ func (c *call) createToken() {
 	c.say(http.StatusOK, t.json())
 }
 
-// unexpected responds with the whole body, including any secrets in it.
+// unexpected responds with an error that quotes the whole body, including any secrets in
+// it.
 func (c *call) unexpected(what string, o object) {
 	c.say(http.StatusBadRequest, what+": Unexpected fields. Got "+escaped(encode(o)))
 }

@@ -39,8 +39,8 @@ func (d *domain) list() []any {
 	return list
 }
 
-// createUnikernel handles POST /api/unikernel/create. Only parts before the image count. A
-// second image is treated as another create request, whose response raises an exception.
+// createUnikernel handles POST /api/unikernel/create. It ignores parts after the image. It
+// treats a second image as another create request, whose response raises an exception.
 func (c *call) createUnikernel() {
 	fields := []string{
 		"albatross_instance", "unikernel_name", "unikernel_config", "unikernel_force_create", csrfCookie,
@@ -51,7 +51,7 @@ func (c *call) createUnikernel() {
 	c.streamForm("binary", fields, []string{"builder_job"}, c.createFrom)
 }
 
-// createFrom creates a unikernel from the fields and the image, and responds.
+// createFrom creates a unikernel from the fields and the image and responds.
 func (c *call) createFrom(fields map[string]string, image io.Reader) {
 	instance, err := label(fields["albatross_instance"])
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 		sum := sha256.New()
 		var file imageFile
 		if u.size, err = io.Copy(io.MultiWriter(sum, &file), image); err != nil {
-			return // the body never ends: albatross waits for the rest
+			return // the body never ends, so albatross waits for the rest
 		}
 		sum.Sum(u.sha256[:0])
 		if cfg.typ == "solo5" {
@@ -183,7 +183,7 @@ func (c *call) restartUnikernel() {
 	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.restart(name, changed, c.srv.now()) }))
 }
 
-// restartUnikernelByName handles POST /api/unikernel/restart as it was until June 2026.
+// restartUnikernelByName handles POST /api/unikernel/restart as it worked until June 2026.
 func (c *call) restartUnikernelByName() {
 	instance, name, ok := c.namedUnikernel("Error converting albatross name to instance name: ")
 	if ok {

@@ -32,7 +32,7 @@ func (u *unikernelUpdate) json() object {
 func (s *Server) hasJob(job string) bool { return slices.Contains(s.options.Jobs, job) }
 
 // updateUnikernel handles POST /api/unikernel/update. As in Mollymawk, the liveliness check
-// comes before the check of the names. It never fetches anything.
+// comes before the name checks. updateUnikernel never fetches anything.
 func (c *call) updateUnikernel() {
 	o, ok := c.readObject()
 	if !ok {
@@ -72,7 +72,7 @@ func (c *call) updateUnikernel() {
 		return
 	}
 	if arguments, _ := o.get("unikernel_arguments"); arguments != nil {
-		// Mollymawk escapes the JSON before it parses it again, so parsing always fails.
+		// Mollymawk escapes the JSON before parsing it again, so parsing always fails.
 		text := escaped(encode(arguments))
 		_, err := parseConfig(text, c.srv.options.Generation)
 		if err == nil {
@@ -105,8 +105,8 @@ func (c *call) updateUnikernel() {
 	c.envelope(http.StatusOK, "Update Successful", "Update successful. "+name+" is now running on build "+build)
 }
 
-// liveliness returns the error of the liveliness checks that a request asks for, or "". It
-// fetches nothing: only a malformed address fails.
+// liveliness returns the error from the liveliness checks in a request, or "" if they
+// succeed. It doesn't fetch anything, so only malformed addresses fail.
 func liveliness(o object) (problem string) {
 	address, problem := optionalText(o, "http_liveliness_address")
 	if problem != "" {
@@ -155,8 +155,8 @@ func fetchable(address string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// resolves reports whether a resolver's address is valid. A port that is negative or not a
-// number raises an exception.
+// resolves reports whether a resolver's address is valid. A port that is negative or isn't
+// a number raises an exception.
 func resolves(address string) bool {
 	host, port, hasPort := strings.Cut(address, ":")
 	if inside, ok := strings.CutPrefix(address, "["); ok {
@@ -175,7 +175,7 @@ func resolves(address string) bool {
 	return err == nil
 }
 
-// deploy records the state for a rollback, and replaces the unikernel by the builder's
+// deploy records the state for a rollback and replaces the unikernel with the builder's
 // image.
 func (c *call) deploy(instance string, u *unikernelUpdate, kind string) error {
 	s := c.srv

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Password is the password of every user that the server creates. The user's e-mail
-// address is the name at example.com.
+// Password is the password of every user that the server creates. Each user's e-mail
+// address is the user's name at example.com.
 const Password = "mollymawk"
 
 const (
@@ -35,7 +35,7 @@ type user struct {
 
 type token struct {
 	value, name string
-	expiresIn   int64 // seconds after created
+	expiresIn   int64 // in seconds, counted from created
 	created     time.Time
 	usage       int64
 }
@@ -61,7 +61,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// hashPassword stands in for the real, slower hash, which Mollymawk also sends to clients.
+// hashPassword replaces the real, slower hash. Mollymawk sends the hash to clients, too.
 func hashPassword(password, uuid string) string {
 	sum := sha256.Sum256([]byte(uuid + "-" + password))
 	return hex.EncodeToString(sum[:])
@@ -104,8 +104,8 @@ func (s *Server) userBy(matches func(*user) bool) *user {
 	return nil
 }
 
-// ensureUser returns the user with this name, which it creates if necessary. It panics if
-// the name isn't a label. The caller must hold s.mu.
+// ensureUser returns the user with this name and creates the user if necessary. It panics
+// if the name isn't a label. The caller must hold s.mu.
 func (s *Server) ensureUser(name string) *user {
 	name, err := label(name)
 	if err != nil {
@@ -121,8 +121,8 @@ func (s *Server) ensureUser(name string) *user {
 }
 
 // AddUser creates an active user who isn't an administrator. It does nothing if the user
-// exists. It panics unless the name consists of 1 to 63 of [A-Za-z0-9.-] and doesn't start
-// with a dash.
+// already exists. It panics unless the name has 1 to 63 of the characters [A-Za-z0-9.-] and
+// doesn't start with a dash.
 func (s *Server) AddUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +210,7 @@ func (s *Server) bySession(value string) (*user, *cookie) {
 	return nil, nil
 }
 
-// timestamp formats a time like Mollymawk's storage and API.
+// timestamp formats a time as Mollymawk's storage and API do.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + "-00:00" }
 
 func (t *token) json() object {
@@ -241,8 +241,8 @@ func (c *cookie) json(uuid string) object {
 	return o
 }
 
-// json returns the user's whole record, including the password hash, all sessions and all
-// tokens. Signing in returns it.
+// json returns the user's complete record, including the password hash, all sessions and
+// all tokens. The sign-in response contains it.
 func (u *user) json() object {
 	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password},
 		{"uuid", u.uuid}}

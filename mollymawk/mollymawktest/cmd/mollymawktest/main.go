@@ -1,10 +1,10 @@
-// Mollymawktest runs a stand-in for Mollymawk for experiments: its HTTP API, with users,
-// unikernels and block devices in memory.
+// Mollymawktest runs a stand-in for Mollymawk for experiments. It serves Mollymawk's HTTP
+// API and keeps users, unikernels and block devices in memory.
 //
 //	MOLLYMAWK_TOKEN=<uuid> mollymawktest -listen 127.0.0.1:8080
 //
-// Once the server listens, mollymawktest writes its URL to standard output, as the only
-// line. All other output goes to standard error.
+// Once the server is listening, mollymawktest writes its URL to standard output, and
+// nothing else. All other output goes to standard error.
 package main
 
 import (
@@ -118,7 +118,7 @@ func emitLines(ctx context.Context, server *mollymawktest.Server, users []string
 }
 
 // textList is the value of the flag -token. It accepts any text, because package flag
-// prints values that a flag refuses, and these are secrets.
+// prints rejected values, and these values are secrets.
 type textList []string
 
 // String implements flag.Value. It doesn't reveal the tokens.
