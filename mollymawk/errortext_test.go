@@ -43,7 +43,8 @@ func TestErrorPages(t *testing.T) {
 	} {
 		got, ok := readError(true, []byte(tt.page))
 		if got.Text != tt.text || got.Code != tt.code || got.Status != tt.status || ok != (tt.text != "") {
-			t.Errorf("%s: %+v, %v", name, got, ok)
+			t.Errorf("%s: readError returned %+v, %v, want text %q, code %q, status %d",
+				name, got, ok, tt.text, tt.code, tt.status)
 		}
 	}
 }
@@ -82,25 +83,27 @@ func TestErrorBodies(t *testing.T) {
 	} {
 		got, ok := readError(false, []byte(tt.body))
 		if ok != (tt.text != "") || ok && (got.Text != tt.text || got.Code != tt.code || got.Status != tt.status) {
-			t.Errorf("%s: %+v, %v", name, got, ok)
+			t.Errorf("%s: readError returned %+v, %v, want text %q, code %q, status %d",
+				name, got, ok, tt.text, tt.code, tt.status)
 		}
 	}
 }
 
-// TestKnownTexts checks that each known text is found and that none hides a later one.
+// TestKnownTexts checks that classify finds each known text and that no text hides a later
+// one.
 func TestKnownTexts(t *testing.T) {
 	t.Parallel()
 	for _, known := range knownTexts {
 		for _, text := range []string{known.text, strings.ReplaceAll(known.text, "*", "a b(1)")} {
 			if got := classify(text); got.Code != known.code || got.Status != known.status {
-				t.Errorf("%s: %+v", text, got)
+				t.Errorf("classifying %q: got %+v, want code %q and status %d", text, got, known.code, known.status)
 			}
 		}
 	}
 }
 
-// TestDocumentedTexts checks that docs/errors.md lists all known texts with their status
-// and code.
+// TestDocumentedTexts checks that docs/errors.md lists every known text with its status and
+// code.
 func TestDocumentedTexts(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../docs/errors.md")
@@ -117,7 +120,7 @@ func TestDocumentedTexts(t *testing.T) {
 	for _, known := range knownTexts {
 		if row := "| `" + known.text + "` | " + strconv.Itoa(known.status) + " | `" + known.code +
 			"` |\n"; !strings.Contains(string(page), row) {
-			t.Errorf("docs/errors.md lacks the row %s", row)
+			t.Errorf("docs/errors.md has no row %s", row)
 		}
 	}
 	if listed != len(knownTexts) {

@@ -15,13 +15,13 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// formPart returns a part of a form with the boundary b.
+// formPart returns a form part that starts with the boundary b.
 func formPart(disposition, content string, header ...string) string {
 	return "--b\r\nContent-Disposition: form-data; " + disposition + "\r\n" + strings.Join(append(header, ""), "\r\n") +
 		"\r\n" + content + "\r\n"
 }
 
-// formOf returns the form with the boundary b that has these fields, each a name=value.
+// formOf returns a form with the boundary b and these fields, each written as name=value.
 func formOf(fields ...string) (body string) {
 	for _, field := range fields {
 		name, value, _ := strings.Cut(field, "=")
@@ -36,7 +36,7 @@ func formOf(fields ...string) (body string) {
 
 const formType = `multipart/form-data; boundary=b`
 
-// adaptForm returns the parts that the gate sends to the backend, as name=value, or the
+// adaptForm returns the parts that the gate sends to the backend, each as name=value, or an
 // error, which may come from reading the last part.
 func adaptForm(f *form, contentType []string, body string, spool bool, through func(io.Reader) io.Reader) (
 	parts []string, err error) {
@@ -173,15 +173,15 @@ func TestFormRewritten(t *testing.T) {
 				}
 				got, err := adaptForm(tt.form, []string{formType}, tt.body, spool, through)
 				if err != nil || !slices.Equal(got, tt.want) {
-					t.Errorf("%s, %s, spool %v: %q, %v, want %q", name, reader, spool, got, err, tt.want)
+					t.Errorf("%s, %s, spool %v: got %q and error %v, want %q", name, reader, spool, got, err, tt.want)
 				}
 			}
 		}
 	}
 }
 
-// refusedForms returns invalid bodies for createForm, each with a part of the expected
-// error's detail.
+// refusedForms returns invalid bodies for createForm, each with text that the expected
+// error contains.
 func refusedForms() map[string][2]string {
 	whole := formOf(wholeCreate...)
 	begin := func(part string) string { return part + whole }
@@ -261,10 +261,11 @@ func TestFormRefused(t *testing.T) {
 			parts, err := adaptForm(current.createForm(), []string{formType}, tt[0], spool, iotest.HalfReader)
 			body, ok := errors.AsType[*gate.BodyError](err)
 			if !ok || !strings.Contains(body.Detail, tt[1]) {
-				t.Errorf("%s, spool %v: %q, %v, want %q", name, spool, parts, err, tt[1])
+				t.Errorf("%s, spool %v: got %q and error %v, want an error containing %q",
+					name, spool, parts, err, tt[1])
 			}
 			if spool && err != nil && strings.HasPrefix(err.Error(), "while streaming") {
-				t.Errorf("%s: spooled, but refused only while streaming", name)
+				t.Errorf("%s: a spooled form was refused only while streaming", name)
 			}
 		}
 	}
@@ -275,29 +276,29 @@ func TestFormRefused(t *testing.T) {
 	} {
 		if _, err := adaptForm(current.createForm(), contentType, formOf(wholeCreate...), false,
 			iotest.DataErrReader); !errors.Is(err, errNoForm) {
-			t.Errorf("%q: %v", contentType, err)
+			t.Errorf("Content-Type %q: got error %v, want %v", contentType, err, errNoForm)
 		}
 	}
 }
 
-// TestFormOrder checks that, without a spool, a form with a required field after its file
-// is refused with an error that names the right order.
+// TestFormOrder checks that, without a spool, a form with a required field after the file
+// is refused with an error that explains the correct order.
 func TestFormOrder(t *testing.T) {
 	t.Parallel()
 	const want = "Mollymawk reads a form in order: send albatross_instance, json_data before block_data."
 	_, err := adaptForm(blockForm(), []string{formType},
 		formOf("block_data=data", "albatross_instance=i", "json_data={}"), false, iotest.DataErrReader)
 	if err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+		t.Errorf("got error %v, want %s", err, want)
 	}
 	_, err = adaptForm(blockForm(), []string{formType},
 		formOf("albatross_instance=i", "json_data={}", "block_data=data", "molly_csrf=c"), false, iotest.DataErrReader)
 	if err == nil || !strings.Contains(err.Error(), "continues after block_data") {
-		t.Errorf("a field after the file: %v", err)
+		t.Errorf("form with a field after the file: got error %v", err)
 	}
 }
 
-// TestFormTruncated checks that a form is refused wherever it is truncated.
+// TestFormTruncated checks that a form is refused no matter where it is truncated.
 func TestFormTruncated(t *testing.T) {
 	t.Parallel()
 	whole := strings.TrimSuffix(formOf(wholeCreate...), "\r\n")
@@ -305,7 +306,7 @@ func TestFormTruncated(t *testing.T) {
 		for _, spool := range []bool{false, true} {
 			if parts, err := adaptForm(current.createForm(), []string{formType}, whole[:end], spool,
 				iotest.HalfReader); err == nil {
-				t.Fatalf("%d bytes, spool %v: %q", end, spool, parts)
+				t.Fatalf("form truncated after %d bytes, spool %v: got %q, want an error", end, spool, parts)
 			}
 		}
 	}
@@ -321,7 +322,7 @@ func TestFormReadError(t *testing.T) {
 		}
 		if _, err := adaptForm(current.createForm(), []string{formType}, formOf(wholeCreate...), end%2 == 0,
 			through); !errors.Is(err, broken) {
-			t.Fatalf("after %d bytes: %v", end, err)
+			t.Fatalf("read error after %d bytes: got %v, want %v", end, err, broken)
 		}
 	}
 }
@@ -334,7 +335,7 @@ func TestFormFields(t *testing.T) {
 	}
 	if parts, err := readForm(call.ContentType, call.Body); err != nil ||
 		!slices.Equal(parts, []string{"unikernel_name=u", "command=L"}) {
-		t.Errorf("%q, %v", parts, err)
+		t.Errorf("got %q and error %v, want unikernel_name=u and command=L", parts, err)
 	}
 	for name, body := range map[string]string{
 		"twice":      formOf("command=L", "command=M"),
@@ -344,11 +345,11 @@ func TestFormFields(t *testing.T) {
 		"urlencoded": "x=y",
 	} {
 		if err := adaptFields(&gate.Call{ContentType: []string{formType}, Body: []byte(body)}); err == nil {
-			t.Errorf("%s: not refused", name)
+			t.Errorf("%s: the form was accepted, want an error", name)
 		}
 	}
 	if err := adaptFields(new(gate.Call)); err != nil {
-		t.Errorf("without a body: %v", err)
+		t.Errorf("request without a body: %v", err)
 	}
 }
 
@@ -363,18 +364,18 @@ func TestResolver(t *testing.T) {
 	} {
 		body := `{"unikernel_name":"u","dns_liveliness":{"dns_name":"example.com","dns_address":` + address + `}}`
 		if err := checkUpdate(&gate.Call{Body: []byte(body)}); (err == nil) != want {
-			t.Errorf("%s: %v", address, err)
+			t.Errorf("checking address %s: got error %v, want accepted %v", address, err, want)
 		}
 	}
 	for _, body := range []string{"", "[]", "{}", `{"dns_liveliness":null}`, `{"dns_liveliness":"x"}`} {
 		if err := checkUpdate(&gate.Call{Body: []byte(body)}); err != nil {
-			t.Errorf("%s: %v", body, err)
+			t.Errorf("checking body %s: %v", body, err)
 		}
 	}
 }
 
-// FuzzForm checks that an accepted form is sent without duplicate names, and that
-// streaming and spooling send the same form.
+// FuzzForm checks that the gate sends accepted forms without duplicate names and sends the
+// same form whether it streams or spools.
 func FuzzForm(f *testing.F) {
 	for _, form := range refusedForms() {
 		f.Add(form[0])
@@ -387,21 +388,21 @@ func FuzzForm(f *testing.F) {
 		}
 		spooled, err := adaptForm(current.createForm(), []string{formType}, body, true, iotest.OneByteReader)
 		if err != nil || !slices.Equal(streamed, spooled) {
-			t.Errorf("streamed %q, spooled %q, %v", streamed, spooled, err)
+			t.Errorf("spooling got %q and error %v, want %q as when streaming", spooled, err, streamed)
 		}
 		names := make(map[string]bool)
 		for _, part := range streamed {
 			name, _, _ := strings.Cut(part, "=")
 			name = name[strings.LastIndex(name, ":")+1:]
 			if names[name] {
-				t.Errorf("sent the part %q twice", name)
+				t.Errorf("the gate sent the part %q twice", name)
 			}
 			names[name] = true
 		}
 	})
 }
 
-// endless is a body that repeats a text without end.
+// endless is a body that repeats a text forever.
 type endless struct {
 	text string
 	read int64
@@ -416,8 +417,8 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestEndlessHeader checks that endless part headers aren't read into memory, neither
-// before nor after the file.
+// TestEndlessHeader checks that endless part headers before or after the file aren't read
+// into memory.
 func TestEndlessHeader(t *testing.T) {
 	t.Parallel()
 	fields := formPart(`name="albatross_instance"`, "a") + formPart(`name="json_data"`, "{}")
@@ -433,7 +434,7 @@ func TestEndlessHeader(t *testing.T) {
 				_, err = io.Copy(io.Discard, u.Body)
 			}
 			if _, ok := errors.AsType[*gate.BodyError](err); !ok || rest.read > maxFieldBytes+partsBuffer {
-				t.Errorf("%s, %q: %v after %d bytes", name, text, err, rest.read)
+				t.Errorf("%s, %q: got error %v after reading %d bytes", name, text, err, rest.read)
 			}
 		}
 	}

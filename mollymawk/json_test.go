@@ -13,7 +13,8 @@ func TestCheckBody(t *testing.T) {
 		return strings.Repeat(open, depth) + strings.Repeat(end, depth)
 	}
 	for body, want := range map[string]string{
-		// What all parsers read the same way, and what none reads as JSON.
+		// Bodies that all parsers read the same way, and bodies that no parser reads as
+		// JSON.
 		"":                            "",
 		" \r\n\t":                     "",
 		`{"a":[1,-0.5e-3,true,null]}`: "",
@@ -25,7 +26,7 @@ func TestCheckBody(t *testing.T) {
 		"name=x&NaN=1":                "",
 		"nothing":                     "",
 		"\"text\"":                    "",
-		// What crashes Mollymawk, and similar values.
+		// Values that crash Mollymawk, and similar values.
 		`{"email":NaN}`:        "NaN or Infinity",
 		`NaN`:                  "NaN or Infinity",
 		` Infinity`:            "NaN or Infinity",
@@ -40,7 +41,7 @@ func TestCheckBody(t *testing.T) {
 		nested(65, "[", "]"):                        "deeper than 64",
 		nested(160000, `{"a":`, "}"):                "deeper than 64",
 		nested(160000, `[`, ""):                     "deeper than 64",
-		// What different parsers read in different ways.
+		// Bodies that parsers read differently.
 		`{"a":1,"a":2}`:              "duplicate",
 		`{"x":[{"a":1,"\u0061":2}]}`: "duplicate",
 		`{"a":1,}`:                   "comma before the } at byte 7",
@@ -65,7 +66,7 @@ func TestCheckBody(t *testing.T) {
 		err := checkBody([]byte(body))
 		invalid, _ := errors.AsType[*gate.BodyError](err)
 		if (want == "") != (err == nil) || want != "" && (invalid == nil || !strings.Contains(invalid.Detail, want)) {
-			t.Errorf("%.60q: %v, want %q", body, err, want)
+			t.Errorf("%.60q: got error %v, want %q", body, err, want)
 		}
 	}
 }
@@ -79,9 +80,9 @@ func FuzzCheckJSON(f *testing.F) {
 		if checkBody(body) != nil || !likeJSON.Match(body) {
 			return
 		}
-		// A strict parser can read an accepted body to its end.
+		// A strict parser can read every accepted body.
 		if err := checkJSON(body); err != nil {
-			t.Fatalf("%q: %v", body, err)
+			t.Fatalf("reading the accepted body %q: %v", body, err)
 		}
 		if _, ok := parseObject(body); strings.HasPrefix(strings.TrimLeft(string(body), " \t\r\n"), "{") && !ok {
 			t.Fatalf("%q is accepted but can't be parsed", body)

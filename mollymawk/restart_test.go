@@ -117,22 +117,22 @@ func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, [
 	given := []byte(body)
 	gotQuery, gotBody := adapt(query, given)
 	if gotQuery != wantQuery || string(gotBody) != wantBody {
-		t.Errorf("%s: query %q, body %s\nwant  %q, %s", name, gotQuery, gotBody, wantQuery, wantBody)
+		t.Errorf("%s: got query %q, body %s\nwant query %q, body %s", name, gotQuery, gotBody, wantQuery, wantBody)
 	}
 	if string(given) != body {
 		t.Errorf("%s: adapt changed its argument to %s", name, given)
 	}
 }
 
-// TestRestartOfGeneration checks that both forms of a restart are sent in the form of the
-// backend's generation.
+// TestRestartOfGeneration checks that both kinds of restart requests are converted to the
+// format of the backend's generation.
 func TestRestartOfGeneration(t *testing.T) {
 	call := gate.Call{Body: []byte(inBody)}
 	if err := current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
-		t.Errorf("current: %q, %s, %v", call.Query, call.Body, err)
+		t.Errorf("current: got query %q, body %s, error %v", call.Query, call.Body, err)
 	}
 	if err := generation2025.restart(&call); err != nil || call.Query != "" || string(call.Body) != inBody {
-		t.Errorf("2025: %q, %s, %v", call.Query, call.Body, err)
+		t.Errorf("2025: got query %q, body %s, error %v", call.Query, call.Body, err)
 	}
 }
 
@@ -156,34 +156,36 @@ func FuzzAdapt(f *testing.F) {
 			before, isObject := decodeObject(body)
 			after, stillObject := decodeObject(newBody)
 			if isObject != stillObject {
-				t.Fatalf("%s: %q became %q", name, body, newBody)
+				t.Fatalf("%s: converting %q got %q; only one of them is an object", name, body, newBody)
 			}
 			if againQuery, againBody := adapt(newQuery, newBody); againQuery != newQuery ||
 				!bytes.Equal(againBody, newBody) {
-				t.Fatalf("%s: once %q %q, twice %q %q", name, newQuery, newBody, againQuery, againBody)
+				t.Fatalf("%s: converting once got %q %q, converting twice got %q %q",
+					name, newQuery, newBody, againQuery, againBody)
 			}
 			if newQuery == query && bytes.Equal(newBody, body) {
 				continue
 			}
 			if !isObject || newQuery == query {
-				t.Fatalf("%s: %q %q became %q %q", name, query, body, newQuery, newBody)
+				t.Fatalf("%s: converting %q %q got %q %q, want both or neither changed",
+					name, query, body, newQuery, newBody)
 			}
-			// Query and body together have the same content as before.
+			// The query and the body together have the same content as before.
 			if was, is := content(before, query), content(after, newQuery); !maps.Equal(was, is) {
-				t.Fatalf("%s: content was %q, now %q", name, was, is)
+				t.Fatalf("%s: got content %[3]q, want %[2]q", name, was, is)
 			}
 		}
 	})
 }
 
-// decodeObject parses a JSON object with another parser.
+// decodeObject parses a JSON object with a different parser.
 func decodeObject(body []byte) (map[string]json.RawMessage, bool) {
 	var object map[string]json.RawMessage
 	err := json.Unmarshal(body, &object)
 	return object, err == nil && object != nil
 }
 
-// content returns the instance, the unikernel and all other members of a restart.
+// content returns a restart request's instance, unikernel and other members.
 func content(object map[string]json.RawMessage, query string) map[string]string {
 	all := make(map[string]string)
 	for name, raw := range object {

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestSessionPaths checks, for both generations, that the backend knows the session paths
-// of its table and that none of them is a route for tokens.
+// TestSessionPaths checks, for both generations, that the backend knows its table's session
+// paths and that none of them is also a token route.
 func TestSessionPaths(t *testing.T) {
 	t.Parallel()
 	for name, generation := range map[string]mollymawktest.Generation{"mollymawk": mollymawktest.Current,
@@ -19,11 +19,11 @@ func TestSessionPaths(t *testing.T) {
 		backend := mollymawktest.New(t, mollymawktest.Options{Generation: generation})
 		table, _ := gate.TableByName(name)
 		if !slices.IsSorted(table.SessionPaths) {
-			t.Errorf("%s: not sorted", name)
+			t.Errorf("%s: the session paths aren't sorted", name)
 		}
 		for i := range table.Routes {
 			if slices.Contains(table.SessionPaths, table.Routes[i].Path) {
-				t.Errorf("%s: %s is a session path and a route", name, table.Routes[i].Path)
+				t.Errorf("%s: %s is both a session path and a route", name, table.Routes[i].Path)
 			}
 		}
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {

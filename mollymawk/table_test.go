@@ -15,8 +15,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// tables lists the routes that accept a token, for both generations. In 2025 there was
-// neither scaling nor monitoring.
+// tables lists the routes that accept a token, for both generations. Mollymawk had no
+// scaling or monitoring in 2025.
 var tables = map[string][]string{
 	"mollymawk": {
 		"GET /api/unikernels unikernel:list",
@@ -66,12 +66,12 @@ func describe(route *gate.Route) string {
 
 func TestTables(t *testing.T) {
 	if got, want := gate.TableNames(), []string{"mollymawk", "mollymawk-2025"}; !slices.Equal(got, want) {
-		t.Errorf("names %q, want %q", got, want)
+		t.Errorf("got names %q, want %q", got, want)
 	}
 	for name, want := range tables {
 		table, ok := gate.TableByName(name)
 		if !ok {
-			t.Fatalf("no table %s", name)
+			t.Fatalf("table %s isn't registered", name)
 		}
 		var got []string
 		for i := range table.Routes {
@@ -81,7 +81,7 @@ func TestTables(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s:\n%s\nwant:\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Errorf("%s: got routes\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
 	for _, name := range []string{"", "Mollymawk", "mollymawk-2024", "other"} {
@@ -91,7 +91,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// TestPresets checks that each preset grants exactly these scopes.
+// TestPresets checks which scopes each preset grants.
 func TestPresets(t *testing.T) {
 	table, _ := gate.TableByName("mollymawk")
 	want := map[string][]string{
@@ -106,7 +106,7 @@ func TestPresets(t *testing.T) {
 		},
 	}
 	if got := slices.Sorted(maps.Keys(table.Presets)); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
-		t.Errorf("presets %q", got)
+		t.Errorf("got unexpected preset names %q", got)
 	}
 	for name, grants := range table.Presets {
 		var got []string
@@ -117,12 +117,12 @@ func TestPresets(t *testing.T) {
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want[name]) {
-			t.Errorf("%s: %q, want %q", name, got, want[name])
+			t.Errorf("preset %s: got %q, want %q", name, got, want[name])
 		}
 	}
 }
 
-// allowAll is a store that accepts every token and grants it everything but monitoring.
+// allowAll is a store that accepts every token and grants it all scopes except monitoring.
 type allowAll struct{}
 
 func (allowAll) Authenticate(c token.Credential, _ time.Time) (tokenstore.Match, error) {
@@ -147,7 +147,7 @@ func (allowAll) QuotaStanding(tokenstore.Principal, time.Time) (token.Standing, 
 }
 
 // TestGateOfTable checks that the gate uses the paths of the backend's generation,
-// whichever generation the client uses, and refuses all paths that aren't for tokens.
+// whichever generation the client uses, and refuses all paths that don't accept tokens.
 func TestGateOfTable(t *testing.T) {
 	const uuid = "0b0e5b6a-7d2c-4c1e-9d43-6a5c1f0e8b77"
 	for name, block := range map[string]string{"mollymawk": "/api/block/", "mollymawk-2025": "/api/volume/"} {
@@ -167,7 +167,7 @@ func TestGateOfTable(t *testing.T) {
 		for _, action := range []string{"create", "upload", "download", "delete"} {
 			for _, spelled := range []string{"/api/block/", "/api/volume/"} {
 				if d := decide("POST", spelled+action); d.Refused() || d.Path != block+action {
-					t.Errorf("%s: POST %s%s: %q, sent as %q", name, spelled, action, d.Refusal.Code, d.Path)
+					t.Errorf("%s: POST %s%s: got refusal %q and path %q", name, spelled, action, d.Refusal.Code, d.Path)
 				}
 			}
 		}
@@ -178,14 +178,14 @@ func TestGateOfTable(t *testing.T) {
 				want = gate.InsufficientScope
 			}
 			if d := decide(route.Method, route.Path); d.Refusal.Code != want || d.Path != route.Path {
-				t.Errorf("%s: %s: %q, sent as %q", name, route.Name(), d.Refusal.Code, d.Path)
+				t.Errorf("%s: %s: got refusal %q and path %q", name, route.Name(), d.Refusal.Code, d.Path)
 			}
 			if d := decide("HEAD", route.Path); d.Refusal.Code != gate.MethodNotAllowed ||
 				d.Refusal.Allow != route.Method {
-				t.Errorf("%s: HEAD %s: %q", name, route.Path, d.Refusal.Code)
+				t.Errorf("%s: HEAD %s: got refusal %q", name, route.Path, d.Refusal.Code)
 			}
 		}
-		// A request for a session path isn't a spelling mistake.
+		// Requests for session paths aren't treated as spelling mistakes.
 		const sessionOnly, spelling = "browser session", "Check its spelling"
 		for detail, paths := range map[string][]string{
 			sessionOnly: {
@@ -201,7 +201,8 @@ func TestGateOfTable(t *testing.T) {
 				for _, method := range []string{"GET", "POST"} {
 					if d := decide(method, path); d.Refusal.Code != gate.RouteNotAllowed ||
 						!strings.Contains(d.Refusal.Problem().Detail, detail) {
-						t.Errorf("%s: %s %s: %q, %s", name, method, path, d.Refusal.Code, d.Refusal.Problem().Detail)
+						t.Errorf("%s: %s %s: got refusal %q with detail %s",
+							name, method, path, d.Refusal.Code, d.Refusal.Problem().Detail)
 					}
 				}
 			}
@@ -245,10 +246,10 @@ func TestCredentialRefused(t *testing.T) {
 		{500, envelope(`"User account is deactivated"`), false},
 	} {
 		if got := refused(tt.status, []byte(tt.body)); got != tt.want {
-			t.Errorf("%d %s: %v, want %v", tt.status, tt.body, got, tt.want)
+			t.Errorf("%d %s: got %v, want %v", tt.status, tt.body, got, tt.want)
 		}
 	}
 	if refused(400, nil) {
-		t.Error("an empty body counts as a refusal")
+		t.Error("an empty body was treated as a refused credential")
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// TestBuildShippedManifest checks that the shipped manifest builds a Caddy with the gate,
-// even though the module proxy refuses this module. It takes seconds, or minutes with an
-// empty build cache.
+// TestBuildShippedManifest checks that the shipped manifest builds Caddy with the gate even
+// if the module proxy refuses this module. The test takes seconds, or minutes with an empty
+// build cache.
 func TestBuildShippedManifest(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds a whole Caddy")
+		t.Skip("builds all of Caddy")
 	}
 	refused := refuseModule(t, "github.com/mollygate")
 	m, err := Load(shipped)
@@ -44,13 +44,13 @@ func TestBuildShippedManifest(t *testing.T) {
 		"api_tokens.stores.bbolt",
 	} {
 		if !slices.Contains(modules, want) {
-			t.Errorf("the built Caddy lacks module %s; it has:\n%s", want, list)
+			t.Errorf("the built Caddy doesn't contain module %s; it contains:\n%s", want, list)
 		}
 	}
 }
 
-// TestReplacedPluginsAreNotLookedUp checks that the go command looks up neither a replaced
-// module nor a package in one, whether or not the manifest has a version for it. The test
+// TestReplacedPluginsAreNotLookedUp checks that the go command doesn't look up a replaced
+// module or a package in one, whether or not the manifest specifies a version. The test
 // only resolves modules; it doesn't build.
 func TestReplacedPluginsAreNotLookedUp(t *testing.T) {
 	if testing.Short() {
@@ -106,10 +106,11 @@ func TestHiddenModules(t *testing.T) {
 	}
 }
 
-// refuseModule puts a module proxy before the user's own that responds with 403 for all
-// paths below prefix and with 404 for most others. It responds to requests for lists of
-// versions with an empty list: the go command sends hundreds of them, only to warn about
-// retracted versions. The returned function returns the refused requests.
+// refuseModule adds a module proxy before the user's own. The proxy responds with 403 for
+// all paths below prefix and with 404 for most others. It responds with an empty list when
+// asked for a module's versions, because the go command sends hundreds of these requests
+// just to warn about retracted versions. The returned function returns the refused
+// requests.
 func refuseModule(t *testing.T, prefix string) (refusedRequests func() []string) {
 	t.Helper()
 	users, err := exec.CommandContext(t.Context(), "go", "env", "GOPROXY").Output()

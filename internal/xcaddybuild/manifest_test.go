@@ -17,8 +17,8 @@ const (
 	somePlugin = "[[plugins]]\nmodule = \"example.com/a\"\nversion = \"v1.0.0\"\n"
 )
 
-// TestShippedManifestAgreesWithGoMod checks that xcaddy.toml has the same versions as
-// go.mod, which the tests of this module use.
+// TestShippedManifestAgreesWithGoMod checks that xcaddy.toml specifies the same versions as
+// go.mod, which this module's tests use.
 func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 	m, err := Load(shipped)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 		t.Error("this module isn't replaced by the checkout")
 	}
 	if want := filepath.Join(root, "bin", "caddy"); m.Output != want {
-		t.Errorf("output is %s, want %s", m.Output, want)
+		t.Errorf("got output %s, want %s", m.Output, want)
 	}
 
 	caddyFound := false
@@ -64,12 +64,12 @@ func TestShippedManifestAgreesWithGoMod(t *testing.T) {
 		if req.Path == caddy {
 			caddyFound = true
 			if m.CaddyVersion != req.Version {
-				t.Errorf("caddy_version is %s, go.mod has %s", m.CaddyVersion, req.Version)
+				t.Errorf("got caddy_version %s, want %s as in go.mod", m.CaddyVersion, req.Version)
 			}
 		}
 		for _, p := range m.Plugins {
 			if isWithin(p.Module, req.Path) && p.Version != req.Version {
-				t.Errorf("plugin %s has version %q, go.mod has %s", p.Module, p.Version, req.Version)
+				t.Errorf("got plugin %s at version %q, want %s as in go.mod", p.Module, p.Version, req.Version)
 			}
 		}
 	}
@@ -100,13 +100,13 @@ new = "example.com/fork@v1.2.3"
 		t.Fatal(err)
 	}
 	if want := filepath.Join(dir, "caddy"); m.Output != want {
-		t.Errorf("output is %s, want %s", m.Output, want)
+		t.Errorf("got output %s, want %s", m.Output, want)
 	}
 	if want := filepath.Join(dir, "fork"); m.Replacements[0].New != want {
-		t.Errorf("replacement is %s, want %s", m.Replacements[0].New, want)
+		t.Errorf("got replacement %s, want %s", m.Replacements[0].New, want)
 	}
 	if want := "example.com/fork@v1.2.3"; m.Replacements[1].New != want {
-		t.Errorf("replacement is %s, want %s", m.Replacements[1].New, want)
+		t.Errorf("got replacement %s, want %s", m.Replacements[1].New, want)
 	}
 	if len(m.Plugins) != 2 {
 		t.Errorf("got plugins %v, want two", m.Plugins)
@@ -116,7 +116,7 @@ new = "example.com/fork@v1.2.3"
 func TestLoadMistakes(t *testing.T) {
 	tests := map[string]struct {
 		manifest string
-		want     []string // one for each line of the error
+		want     []string // one per line of the error
 	}{
 		"not TOML":      {head + "output =\n", []string{":3: "}},
 		"duplicate key": {head + "output = \"b\"\n", []string{`:3: Key 'output' has already been defined`}},
@@ -173,7 +173,7 @@ func TestLoadMistakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(writeFile(t, filepath.Join(t.TempDir(), "xcaddy.toml"), test.manifest))
 			if err == nil {
-				t.Fatal("no error")
+				t.Fatal("loading the manifest succeeded, want an error")
 			}
 			got := strings.Split(err.Error(), "\n")
 			if len(got) != len(test.want) {

@@ -28,24 +28,24 @@ func TestLogin(t *testing.T) {
 	a := post(t, s, "/api/login", good, "User-Agent: test")
 	cookie, isCookie := strings.CutSuffix(a.header("Set-Cookie"), ";Path=/;HttpOnly=true")
 	if a.status != 200 || !isCookie || a.header("location") != "/dashboard" {
-		t.Fatalf("got %s", a.head)
+		t.Fatalf("got response head %s", a.head)
 	}
-	// The response contains the user's whole record.
+	// The response contains the user's complete record.
 	for _, secret := range []string{token, strings.TrimPrefix(cookie, "molly_session="), `"password":"`,
 		`"super_user":false`} {
 		if !strings.Contains(a.body, secret) {
-			t.Errorf("body %s lacks %s", a.body, secret)
+			t.Errorf("body %s doesn't contain %s", a.body, secret)
 		}
 	}
 	if a := fetch(t, s, "/dashboard", "Cookie: "+cookie); a.status != 200 || !strings.Contains(a.body, "alice") {
-		t.Errorf("dashboard: %d", a.status)
+		t.Errorf("GET /dashboard: got status %d, want 200 and the user's name", a.status)
 	}
 	s.SetActive("alice", false)
 	wantEnvelope(t, post(t, s, "/api/login", good), 400, "", `"This account is not active"`)
 }
 
-// TestTokenRoutes creates a token as a script would: with a session and the CSRF value of
-// a page.
+// TestTokenRoutes creates a token as a script would, with a session and a page's CSRF
+// value.
 func TestTokenRoutes(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -58,10 +58,10 @@ func TestTokenRoutes(t *testing.T) {
 	const fields = `,"expires_in":60,"created_at":"2026-08-21 12:00:00-00:00",` +
 		`"last_access":"2026-08-21 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if len(value) != 36 || value[14] != '4' || rest != fields {
-		t.Fatalf("got %s", a.body)
+		t.Fatalf("creating a token: got %s", a.body)
 	}
 	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 200 {
-		t.Errorf("new token: %s", a.body)
+		t.Errorf("using the new token: got %s, want status 200", a.body)
 	}
 	wantEnvelope(t, post(t, s, "/api/tokens/create", `{"token_expiry":1.5,"token_name":"","molly_csrf":"`+csrf+`"}`,
 		session), 400, "",
@@ -88,10 +88,10 @@ func TestBrowserCalls(t *testing.T) {
 		`"done"`)
 	a := post(t, s, "/api/account/session/close", `{`+csrf("alice")+`}`, alice)
 	if a.status != 400 || !strings.Contains(a.body, "Close session: Unexpected fields") {
-		t.Errorf("got %s", a.body)
+		t.Errorf("closing a session: got %s", a.body)
 	}
 	if a := post(t, s, "/logout", `{}`); a.status != 302 {
-		t.Errorf("logout without a session: %d", a.status)
+		t.Errorf("logout without a session: got status %d, want 302", a.status)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestPages(t *testing.T) {
 		a := fetch(t, s, path, session)
 		if a.status != 200 || a.header("content-type") != "text/html" || len(a.header("X-MOLLY-CSRF")) != 48 ||
 			!strings.Contains(a.body, `<p id="user">alice</p>`) {
-			t.Errorf("%s: %s\n%s", path, a.head, a.body)
+			t.Errorf("GET %s: got %s\n%s", path, a.head, a.body)
 		}
 	}
 }

@@ -8,7 +8,7 @@ func configured(name, config string, m Manifest) []part {
 	return create([]part{{"unikernel_name", name}, {"unikernel_config", config}, {"@binary", string(Image(m, nil))}})
 }
 
-// TestOrderOfRefusals checks that albatross reports the first error in its order.
+// TestOrderOfRefusals checks that the server detects errors in the same order as albatross.
 func TestOrderOfRefusals(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -64,8 +64,8 @@ func TestOrderOfRefusals(t *testing.T) {
 		`"`+failure+`maximum amount of unikernels (2) reached"`)
 }
 
-// TestForceStopsOldFirst checks that, with force, albatross checks the policy, then stops
-// the old unikernel, and only then checks the image.
+// TestForceStopsOldFirst checks that a forced create checks the policy, stops the old
+// unikernel, and only then checks the image.
 func TestForceStopsOldFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -85,7 +85,7 @@ func TestForceStopsOldFirst(t *testing.T) {
 				{"@binary", test.image}})...)
 		wantEnvelope(t, a, 500, "", `"Albatross Response Error: failure: `+test.text+`"`)
 		if runs := len(s.Unikernels("alice")) == 1; runs != test.remains {
-			t.Errorf("%s: hello runs: %t, want %t", name, runs, test.remains)
+			t.Errorf("%s: hello is running: got %t, want %t", name, runs, test.remains)
 		}
 	}
 }
@@ -128,7 +128,8 @@ func TestBlockRefusals(t *testing.T) {
 	}
 }
 
-// TestBlockTooLarge checks that data larger than the device gets no response.
+// TestBlockTooLarge checks that the server doesn't respond to an upload larger than the
+// device.
 func TestBlockTooLarge(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -156,7 +157,7 @@ func TestUpdateWithoutImage(t *testing.T) {
 		`"Update failed. hello failed to update to build new with error update :an error `+occurred+
 			` while fetching the binary from builds.robur.coop with error: returned not found"`)
 	if n := len(s.Unikernels("alice")); n != 0 {
-		t.Errorf("%d unikernels run, want 0", n)
+		t.Errorf("%d unikernels are running, want 0", n)
 	}
 	wantEnvelope(t,
 		postForm(t, s, token, pathCreate,
@@ -177,10 +178,10 @@ func TestRestartWithRefusedArguments(t *testing.T) {
 	wantEnvelope(t, restart(`{"typ":"solo5","cpuids":[0],"network_interfaces":["service"]}`), 500, "",
 		`"failure: specified bridge(s) does not match with the manifest. Devices present in manifest: "`)
 	if len(s.Unikernels("alice")) != 1 {
-		t.Error("hello doesn't run anymore")
+		t.Error("hello is no longer running")
 	}
 	wantEnvelope(t, restart(`{"typ":"solo5","cpuids":[99]}`), 500, "", `"failure: CPUids 99 are not allowed by policy"`)
 	if len(s.Unikernels("alice")) != 0 {
-		t.Error("hello still runs")
+		t.Error("hello is still running")
 	}
 }

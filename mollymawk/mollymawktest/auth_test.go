@@ -46,7 +46,7 @@ func TestTokens(t *testing.T) {
 		a := fetch(t, s, "/api/unikernels", test.headers...)
 		if test.data == "" {
 			if a.status != 200 {
-				t.Errorf("%s: got %d %s", name, a.status, a.body)
+				t.Errorf("%s: got %d %s, want 200", name, a.status, a.body)
 			}
 			continue
 		}
@@ -63,29 +63,29 @@ func TestTokenExpires(t *testing.T) {
 	token := s.AddToken("alice", "gate", time.Minute)
 	clock.add(time.Minute - time.Nanosecond)
 	if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 {
-		t.Errorf("just before: %s", a.body)
+		t.Errorf("just before expiry: got %s, want status 200", a.body)
 	}
 	clock.add(time.Nanosecond)
 	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "", `"Token value is not valid `+token+`"`)
 	if n := usageCount(s, token); n != 1 {
-		t.Errorf("usage count %d", n)
+		t.Errorf("got usage count %d, want 1", n)
 	}
 	for _, expiry := range []time.Duration{0, -time.Hour} {
 		if a := fetch(t, s, "/api/unikernels", bearer(s.AddToken("alice", "", expiry))); a.status != 400 {
-			t.Errorf("expiry %v: %d", expiry, a.status)
+			t.Errorf("token with expiry %v: got status %d, want 400", expiry, a.status)
 		}
 	}
 }
 
-// TestUsageCount checks that every authenticated use counts, even if it fails, and that
-// refusals and wrong methods don't count.
+// TestUsageCount checks that every authenticated request counts, even if it fails, and that
+// requests refused for their token or method don't count.
 func TestUsageCount(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"x","albatross_instance":"nowhere"}`)
 	fetch(t, s, "/api/unikernel/console?instance=default", bearer(token))
 	if n := usageCount(s, token); n != 2 {
-		t.Errorf("usage count %d after two uses, want 2", n)
+		t.Errorf("got usage count %d after two uses, want 2", n)
 	}
 	fetch(t, s, "/api/unikernel/destroy", bearer(token))
 	fetch(t, s, "/nowhere", bearer(token))
@@ -94,18 +94,18 @@ func TestUsageCount(t *testing.T) {
 	fetch(t, s, "/api/unikernels", bearer(token))
 	s.SetActive("alice", true)
 	if n := usageCount(s, token); n != 2 {
-		t.Errorf("usage count %d after refusals, want 2", n)
+		t.Errorf("got usage count %d after refusals, want 2", n)
 	}
 	s.RevokeToken(token)
 	wantEnvelope(t, fetch(t, s, "/api/unikernels", bearer(token)), 400, "",
 		`"Failed to find user with token `+token+`"`)
 	if n := usageCount(s, token); n != -1 {
-		t.Errorf("usage count %d of a deleted token", n)
+		t.Errorf("got usage count %d for a deleted token, want -1", n)
 	}
 }
 
-// TestSessionRoutes checks that a token doesn't open routes that need a session, and that
-// a user's session doesn't open routes that need an administrator.
+// TestSessionRoutes checks that routes for sessions refuse tokens and that routes for
+// administrators refuse other users' sessions.
 func TestSessionRoutes(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -123,18 +123,18 @@ func TestSessionRoutes(t *testing.T) {
 			!strings.Contains(a.head, "Set-Cookie: molly_session=; Path=/; HttpOnly=true;\r\nSet-Cookie: "+flash+
 				"\r\n") ||
 			!strings.Contains(a.body, "<title>Redirecting</title>") {
-			t.Errorf("%s: got %s", path, a.head)
+			t.Errorf("%s: got %s, want a redirect to the sign-in page", path, a.head)
 		}
 	}
 	const forbidden = "You don't have the necessary permissions to access this service."
 	wantEnvelope(t, roundTrip(t, s, message("POST", "/api/admin/user/admin/toggle", "{}", session)), 400, "",
 		`"`+forbidden+`"`)
 	if a := fetch(t, s, "/admin/users", session); a.status != 302 {
-		t.Errorf("a user at /admin/users: %d", a.status)
+		t.Errorf("GET /admin/users as a user: got status %d, want 302", a.status)
 	}
 	s.SetAdmin("alice", true)
 	if a := fetch(t, s, "/admin/users", session); a.status != 200 {
-		t.Errorf("an administrator at /admin/users: %d", a.status)
+		t.Errorf("GET /admin/users as an administrator: got status %d, want 200", a.status)
 	}
 }
 
@@ -145,13 +145,13 @@ func TestSessionExpires(t *testing.T) {
 	session := "Cookie: " + s.Session("alice")
 	clock.add(7*24*time.Hour - time.Second)
 	if a := fetch(t, s, "/api/unikernels", session); a.status != 200 {
-		t.Errorf("in the last second: %s", a.body)
+		t.Errorf("in the session's last second: got %s, want status 200", a.body)
 	}
 	clock.add(time.Second)
 	wantEnvelope(t, fetch(t, s, "/api/unikernels", session), 400, "", `"Session value doesn't match user session"`)
 }
 
-// TestCSRF checks that changes with a session need a valid CSRF value.
+// TestCSRF checks that changes made with a session require a valid CSRF value.
 func TestCSRF(t *testing.T) {
 	t.Parallel()
 	clock := newClock()

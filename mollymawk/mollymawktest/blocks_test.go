@@ -71,13 +71,13 @@ func TestCreateAndUploadBlock(t *testing.T) {
 			t.Errorf("%s: got %d %s\nwant %s", test.name, a.status, a.body, want)
 		}
 	}
-	// A device remains even if writing its data failed.
+	// The device is kept even if writing its data failed.
 	if _, ok := s.Block("alice", "default", "v3"); !ok {
-		t.Error("v3 doesn't exist")
+		t.Error("the block device v3 doesn't exist")
 	}
 	postForm(t, s, token, "/api/block/upload", blockParts(jsonData("v1", 1, true), compress(t, "four"))...)
 	if data, ok := s.Block("alice", "default", "v1"); !ok || string(data) != "four" {
-		t.Errorf("v1 contains %q, want four", data)
+		t.Errorf("v1 contains %q, want %q", data, "four")
 	}
 	s.SetFaults(Faults{Unreachable: map[string]string{"default": "timeout"}})
 	wantEnvelope(t, postForm(t, s, token, "/api/block/create", blockParts(jsonData("v6", 1, false), "")...), 500, "",
@@ -137,7 +137,7 @@ func TestDownloadBlock(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\n" +
 		"Content-Disposition: attachment; filename=\"V1_dump\""
 	if a.head != head || a.body != string(want) {
-		t.Errorf("got %q and %d bytes", a.head, len(a.body))
+		t.Errorf("got head %q and a body of %d bytes", a.head, len(a.body))
 	}
 }
 

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// timeout is how long a test waits for something expected, and silence how long it waits
-// to see that nothing arrives.
+// timeout is how long a test waits for an expected event. silence is how long it waits to
+// confirm that nothing arrives.
 const (
 	timeout = 10 * time.Second
 	silence = 60 * time.Millisecond
 )
 
-// clock is a clock that a test sets.
+// clock is a clock that tests can set.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -66,10 +66,11 @@ func (c *client) send(text string) {
 	}
 }
 
-// response is a response, read by its Content-Length or up to the end of the connection.
+// response is a response whose body ends after Content-Length bytes or at the end of the
+// connection.
 type response struct {
 	status int
-	head   string // raw, without the empty line at its end
+	head   string // raw, without the trailing empty line
 	body   string
 }
 
@@ -86,7 +87,7 @@ func (c *client) read() response {
 	c.t.Helper()
 	a, err := c.tryRead(timeout)
 	if err != nil {
-		c.t.Fatalf("no response: %v", err)
+		c.t.Fatalf("reading the response: %v", err)
 	}
 	return a
 }
@@ -129,7 +130,7 @@ func (c *client) tryRead(wait time.Duration) (response, error) {
 func (c *client) wantSilence() {
 	c.t.Helper()
 	if a, err := c.tryRead(silence); !errors.Is(err, os.ErrDeadlineExceeded) || a.head != "" {
-		c.t.Fatalf("want no response, got %q %q, %v", a.head, a.body, err)
+		c.t.Fatalf("got response %q %q, error %v, want no response", a.head, a.body, err)
 	}
 }
 
@@ -139,7 +140,7 @@ func (c *client) wantClosed() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
 	rest, err := io.ReadAll(c.r)
 	if err != nil || len(rest) > 0 {
-		c.t.Fatalf("want the end of the connection, got %q, %v", rest, err)
+		c.t.Fatalf("got %q, error %v, want the end of the connection", rest, err)
 	}
 }
 
@@ -191,7 +192,7 @@ func fetch(t *testing.T, s *Server, target string, headers ...string) response {
 	return roundTrip(t, s, message(http.MethodGet, target, "", headers...))
 }
 
-// start returns a server and a token of user alice.
+// start returns a server and a token that belongs to the user alice.
 func start(t *testing.T, options Options) (*Server, string) {
 	t.Helper()
 	s := New(t, options)
@@ -226,7 +227,7 @@ func waitForRequests(t *testing.T, s *Server, n int) (requests []Request) {
 	return requests
 }
 
-// usageCount returns the number of requests authenticated with a token, or -1 if there is
+// usageCount returns how many requests were authenticated with a token, or -1 if there is
 // no such token.
 func usageCount(s *Server, value string) int {
 	s.mu.Lock()

@@ -27,7 +27,7 @@ func (c *client) wantNext(want string) {
 		m, err := c.r.Read(got[n:])
 		n += m
 		if err != nil || string(got[:n]) != want[:n] {
-			c.t.Fatalf("got %q, %v\nwant %q", got[:n], err, want)
+			c.t.Fatalf("got %q, error %v\nwant %q", got[:n], err, want)
 		}
 	}
 }
@@ -47,14 +47,14 @@ func TestConsoleHoldsHeadBack(t *testing.T) {
 	eventually(t, "the stream is open", func() bool { return s.Consoles() == 1 })
 	c.wantSilence()
 	if s.Requests()[0].Status != 0 {
-		t.Error("a response is recorded before it was sent")
+		t.Error("a response was recorded before it was sent")
 	}
 	s.Emit("alice", "default", "hello", `say "hi"`)
 	c.wantNext(consoleHead + events(`say \"hi\"`))
 	s.Emit("alice", "default", "hello", "äöü\x1b")
 	c.wantNext(events(`äöü\u001b`))
 	if s.Requests()[0].Status != 200 {
-		t.Error("no response is recorded")
+		t.Error("no response was recorded")
 	}
 	// Destroying the unikernel sends nothing on the stream.
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
@@ -102,8 +102,8 @@ func TestConsoleWithoutUnikernel(t *testing.T) {
 	c.wantSilence()
 }
 
-// TestConsoleIgnoresNextRequest checks that the server handles no further request on the
-// connection of a stream.
+// TestConsoleIgnoresNextRequest checks that the server handles no further requests on a
+// stream's connection.
 func TestConsoleIgnoresNextRequest(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -112,6 +112,6 @@ func TestConsoleIgnoresNextRequest(t *testing.T) {
 	c.send(message("GET", consolePath, "", bearer(token)) + message("GET", "/style.css", ""))
 	c.wantSilence()
 	if n := len(s.Requests()); n != 1 {
-		t.Errorf("%d requests, want 1", n)
+		t.Errorf("got %d requests, want 1", n)
 	}
 }

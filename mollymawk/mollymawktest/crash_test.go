@@ -14,7 +14,7 @@ func (c *client) wantCut() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
 	rest, err := io.ReadAll(c.r)
 	if err, ok := err.(net.Error); ok && err.Timeout() {
-		c.t.Fatal("the connection is still open")
+		c.t.Fatal("the connection is still open, want it cut")
 	}
 	if len(rest) > 0 {
 		c.t.Fatalf("got %q, want the end of the connection", rest)
@@ -22,7 +22,7 @@ func (c *client) wantCut() {
 }
 
 // TestCrashes checks that a crash cuts all connections and is counted, and that the server
-// then continues with what it has stored.
+// keeps its stored data.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	for name, request := range crashRequests {
@@ -39,11 +39,11 @@ func TestCrashes(t *testing.T) {
 			c.wantCut()
 			bystander.wantCut()
 			if n := s.Crashes(); n != 1 {
-				t.Errorf("%d crashes, want 1", n)
+				t.Errorf("got %d crashes, want 1", n)
 			}
 			if a := fetch(t, s, "/api/unikernels", bearer(token)); a.status != 200 ||
 				!strings.Contains(a.body, "hello") {
-				t.Errorf("after the crash: %d %s", a.status, a.body)
+				t.Errorf("after the crash: got %d %s, want status 200 and hello", a.status, a.body)
 			}
 		})
 	}
@@ -93,8 +93,8 @@ func TestNoCrashes(t *testing.T) {
 	}
 }
 
-// TestSecondFile checks that a second file acts like another request to create, whose
-// response crashes the server after the first response was sent.
+// TestSecondFile checks that a second file acts like another create request, whose response
+// crashes the server after it has sent the first response.
 func TestSecondFile(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
@@ -109,20 +109,20 @@ func TestSecondFile(t *testing.T) {
 		c := dial(t, s)
 		c.send(fill(request, token, "", ""))
 		if a := c.read(); a.status == 0 {
-			t.Errorf("%s: no response", name)
+			t.Errorf("%s: got no response", name)
 		}
 		c.wantCut()
 		if n := s.Crashes(); n != 1 {
-			t.Errorf("%s: %d crashes", name, n)
+			t.Errorf("%s: got %d crashes, want 1", name, n)
 		}
 		if data, _ := s.Block("alice", "default", "v1"); name == "block" && string(data) != "two" {
-			t.Errorf("%s: the block contains %q", name, data)
+			t.Errorf("%s: the block contains %q, want two", name, data)
 		}
 	}
 }
 
-// TestBodyBeyondMemory checks that a chunked body that exceeds the memory crashes the
-// server, too.
+// TestBodyBeyondMemory checks that a chunked body larger than the memory crashes the
+// server.
 func TestBodyBeyondMemory(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{Memory: 1 << 20})
@@ -131,11 +131,11 @@ func TestBodyBeyondMemory(t *testing.T) {
 	c.send(message("POST", "/api/login", "", withChunks) + chunk(data, len(data)) + "\r\n0\r\n\r\n")
 	c.wantCut()
 	if n := s.Crashes(); n != 1 {
-		t.Errorf("%d crashes", n)
+		t.Errorf("got %d crashes, want 1", n)
 	}
 }
 
-// TestCrashAbortsUpload checks that an upload in progress during a crash doesn't count as
+// TestCrashAbortsUpload checks that an upload interrupted by a crash doesn't count as
 // complete.
 func TestCrashAbortsUpload(t *testing.T) {
 	t.Parallel()
@@ -153,6 +153,6 @@ func TestCrashAbortsUpload(t *testing.T) {
 	uploading.wantCut()
 	waitForRequests(t, s, 2)
 	if len(s.Unikernels("alice")) != 1 || s.Crashes() != 1 {
-		t.Errorf("%d unikernels, %d crashes", len(s.Unikernels("alice")), s.Crashes())
+		t.Errorf("got %d unikernels and %d crashes, want one of each", len(s.Unikernels("alice")), s.Crashes())
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// randomText returns n bytes of text that compresses badly. It is the same each time.
+// randomText returns n bytes of text that compresses poorly. It always returns the same
+// text.
 func randomText(n int) string {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := make([]byte, n)
@@ -49,7 +50,8 @@ func TestShortDownload(t *testing.T) {
 			a := postJSON(t, s, token, pathDownload, download("v1", "0"))
 			if a.status != 200 || len(a.body) < lengths[0] || len(a.body) > lengths[1] ||
 				!bytes.HasPrefix(data, []byte(a.body)) {
-				t.Errorf("ShortDownload %d: %d, %d bytes", short, a.status, len(a.body))
+				t.Errorf("ShortDownload %d: got status %d and %d bytes, want %v bytes",
+					short, a.status, len(a.body), lengths)
 			}
 		}
 	}
@@ -58,7 +60,7 @@ func TestShortDownload(t *testing.T) {
 	c.send(message("POST", pathDownload, download("v1", "0"), bearer(token)))
 	c.wantClosed()
 	if s.Crashes() != 0 {
-		t.Errorf("%d crashes", s.Crashes())
+		t.Errorf("got %d crashes, want 0", s.Crashes())
 	}
 }
 
@@ -73,12 +75,12 @@ func TestRandomDownloads(t *testing.T) {
 		lengths[len(postJSON(t, s, token, pathDownload, download("v1", "0")).body)] = true
 	}
 	if len(lengths) < 2 {
-		t.Errorf("all downloads have the same length: %v", lengths)
+		t.Errorf("all downloads had the same length: %v", lengths)
 	}
 }
 
-// TestDownloadRefused checks that a download that albatross refuses has status 200 and an
-// empty body.
+// TestDownloadRefused checks that the response has status 200 and an empty body if
+// albatross refuses a download.
 func TestDownloadRefused(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -97,11 +99,11 @@ func TestDownloadRefused(t *testing.T) {
 		c.send(message("POST", pathDownload, download(test.block, "0"), bearer(token)) + message("GET",
 			"/style.css", ""))
 		if a := c.read(); a.head != strings.Replace(downloadHead, "%", test.block, 1) || a.body != "" {
-			t.Errorf("%s: got %s %q", name, a.head, a.body)
+			t.Errorf("%s: got %s %q, want status 200 and an empty body", name, a.head, a.body)
 		}
 	}
 	if s.Crashes() != 0 || s.AlbatrossCrashes() != 0 {
-		t.Error("crashed")
+		t.Error("a refused download crashed the server")
 	}
 }
 
@@ -117,22 +119,22 @@ func TestCompressionLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(z); err != nil || len(got) != 3<<20 || got[0] != 'x' {
-		t.Errorf("zeros: %d bytes decompress to %d, %v", len(a.body), len(got), err)
+		t.Errorf("%d compressed bytes decompress to %d, error %v", len(a.body), len(got), err)
 	}
 	for i, level := range []string{"10", "-1", "4611686018427387903"} {
 		a := postJSON(t, s, token, pathDownload, download("zeros", level))
 		if a.status != 200 || a.body != "" || s.AlbatrossCrashes() != i+1 {
-			t.Errorf("level %s: %d, %d bytes, %d crashes of albatross", level, a.status, len(a.body),
+			t.Errorf("level %s: got status %d, %d bytes, %d albatross crashes", level, a.status, len(a.body),
 				s.AlbatrossCrashes())
 		}
 	}
 	if s.Crashes() != 0 {
-		t.Errorf("%d crashes", s.Crashes())
+		t.Errorf("got %d crashes, want 0", s.Crashes())
 	}
 	wantEnvelope(t, postJSON(t, s, token, pathDownload, download("zeros", "1.0")), 400, "",
 		`"Couldn't find block name in json"`)
 	s.Reset()
 	if s.AlbatrossCrashes() != 0 {
-		t.Error("Reset doesn't reset AlbatrossCrashes")
+		t.Error("Reset didn't reset AlbatrossCrashes")
 	}
 }

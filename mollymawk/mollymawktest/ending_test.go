@@ -14,7 +14,7 @@ func (c *client) closeWrite() {
 	}
 }
 
-// reset resets the connection (RST), as a failing client or network does.
+// reset resets the connection (RST), as a failing client or network would.
 func (c *client) reset() {
 	c.t.Helper()
 	if err := c.conn.SetLinger(0); err != nil {
@@ -23,8 +23,9 @@ func (c *client) reset() {
 	_ = c.conn.Close() // the reset is what matters
 }
 
-// TestBodyEndsWithConnection checks that the end of the connection ends a body with a
-// length, and one that is cut inside a chunk: what has arrived counts as complete.
+// TestBodyEndsWithConnection checks that a body with a Content-Length, or one cut inside a
+// chunk, ends when the connection ends. The data received so far counts as the complete
+// body.
 func TestBodyEndsWithConnection(t *testing.T) {
 	t.Parallel()
 	const elf = `"Albatross Response Error: failure: error during ELF parsing"`
@@ -67,10 +68,10 @@ func TestBodyEndsWithConnection(t *testing.T) {
 			wantEnvelope(t, c.read(), test.status, "", test.data)
 			c.wantClosed()
 			if runs := len(s.Unikernels("alice")) == 1; runs != test.remains || s.Crashes() != 0 {
-				t.Errorf("hello runs: %t; %d crashes", runs, s.Crashes())
+				t.Errorf("hello is running: got %t, want %t; got %d crashes, want 0", runs, test.remains, s.Crashes())
 			}
 			if r := waitForRequests(t, s, 1)[0]; !r.BodyBroken {
-				t.Error("the body isn't recorded as broken")
+				t.Error("the body wasn't recorded as broken")
 			}
 		})
 	}
@@ -95,7 +96,8 @@ func TestBodyEndsBetweenChunks(t *testing.T) {
 		c.closeWrite()
 		c.wantClosed() // without a response
 		if len(s.Unikernels("alice")) != 1 || s.Crashes() != 0 {
-			t.Errorf("%s: %d unikernels, %d crashes", name, len(s.Unikernels("alice")), s.Crashes())
+			t.Errorf("%s: got %d unikernels and %d crashes, want 1 and 0",
+				name, len(s.Unikernels("alice")), s.Crashes())
 		}
 	}
 	c := dial(t, s)
@@ -108,8 +110,8 @@ func TestBodyEndsBetweenChunks(t *testing.T) {
 	}
 }
 
-// TestTruncatedBlockUpload checks that an upload overwrites the block as data arrives,
-// however the upload ends.
+// TestTruncatedBlockUpload checks that an upload overwrites the block as data arrives, no
+// matter how the upload ends.
 func TestTruncatedBlockUpload(t *testing.T) {
 	t.Parallel()
 	data := strings.Repeat("new", 50000)
@@ -136,14 +138,15 @@ func TestTruncatedBlockUpload(t *testing.T) {
 			c.wantClosed()
 			got, ok := s.Block("alice", "default", "v1")
 			if !ok || !strings.HasPrefix(data, string(got)) || len(got) < 90000 {
-				t.Errorf("the block contains %d bytes, starting with %.6q", len(got), got)
+				t.Errorf("the block contains %d bytes starting with %.6q, want the data sent before the upload ended",
+					len(got), got)
 			}
 		})
 	}
 }
 
-// TestResetCrashes checks that a connection reset inside a body ends the body, is processed
-// with what has arrived, and then crashes the server when it responds.
+// TestResetCrashes checks that a connection reset inside a body ends the body. The server
+// processes the data received so far and then crashes when it responds.
 func TestResetCrashes(t *testing.T) {
 	t.Parallel()
 	half := forcedCreate(80000)
@@ -170,7 +173,7 @@ func TestResetCrashes(t *testing.T) {
 			c.reset()
 			bystander.wantCut()
 			if runs := len(s.Unikernels("alice")) == 1; runs != test.remains || s.Crashes() != 1 {
-				t.Errorf("hello runs: %t; %d crashes", runs, s.Crashes())
+				t.Errorf("hello is running: got %t, want %t; got %d crashes, want 1", runs, test.remains, s.Crashes())
 			}
 		})
 	}
@@ -199,6 +202,6 @@ func TestHarmlessResets(t *testing.T) {
 		})
 	}
 	if n := s.Crashes(); n != 0 {
-		t.Errorf("%d crashes", n)
+		t.Errorf("got %d crashes, want 0", n)
 	}
 }

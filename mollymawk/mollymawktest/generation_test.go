@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestGenerationsDiffer tells the generations apart with requests without side effects.
+// TestGenerationsDiffer distinguishes the generations with requests that have no side
+// effects.
 func TestGenerationsDiffer(t *testing.T) {
 	t.Parallel()
 	current, old := New(t, Options{}), New(t, Options{Generation: Generation2025})
@@ -16,7 +17,7 @@ func TestGenerationsDiffer(t *testing.T) {
 		wantPage(t, fetch(t, old, "/api/block/"+action), 400, "Page not found", "This page cannot be found.")
 	}
 	if a := fetch(t, old, "/volumes"); a.status != 302 {
-		t.Errorf("volumes: %d", a.status)
+		t.Errorf("GET /volumes: got status %d, want 302", a.status)
 	}
 	wantPage(t, fetch(t, old, "/blocks"), 400, "Page not found", "This page cannot be found.")
 	for _, path := range []string{"/api/unikernel/scaling/update", "/api/unikernel/monitoring/update"} {
@@ -49,7 +50,7 @@ func TestGeneration2025(t *testing.T) {
 	a := postJSON(t, s, token, "/api/volume/download",
 		`{"albatross_instance":"default","block_name":"v1","compression_level":0}`)
 	if a.status != 200 || len(a.body) != 1<<20 || !strings.HasPrefix(a.body, "two\x00") {
-		t.Errorf("download: %d, %d bytes", a.status, len(a.body))
+		t.Errorf("download: got status %d and %d bytes", a.status, len(a.body))
 	}
 	wantEnvelope(t, postJSON(t, s, token, "/api/volume/delete", `{"block_name":"v1","albatross_instance":"default"}`),
 		200, "", `"removed block"`)

@@ -18,48 +18,48 @@ func TestRecord(t *testing.T) {
 	r := waitForRequests(t, s, 1)[0]
 	if r.Method != "POST" || r.Target != "/api//x?y#z" || r.Proto != "HTTP/1.1" || r.Connection != 1 ||
 		r.Status != 400 {
-		t.Errorf("request %+v", r)
+		t.Errorf("recorded request: got %+v", r)
 	}
 	if want := []string{"Host: molly", "a:  b ", "A: c", bearer(token), "Content-Length: 43"}; !slices.Equal(r.Lines,
 		want) {
-		t.Errorf("lines %q", r.Lines)
+		t.Errorf("header lines: got %q, want %q", r.Lines, want)
 	}
 	if got := r.Values("A"); !slices.Equal(got, []string{"b", "c"}) {
-		t.Errorf("values %q", got)
+		t.Errorf("values of A: got %q, want b and c", got)
 	}
 	if string(r.Body) != body || r.BodyLength != 43 || r.BodySHA256 != sha256.Sum256([]byte(body)) || !r.BodyEnded ||
 		r.BodyBroken {
-		t.Errorf("body %+v", r)
+		t.Errorf("recorded body: got %+v", r)
 	}
 	s.Reset()
 	if len(s.Requests()) != 0 || len(s.Connections()) != 1 || len(s.Connections()[0].Raw) != 0 {
-		t.Errorf("after Reset: %v %v", s.Requests(), s.Connections())
+		t.Errorf("after Reset: got requests %v and connections %v", s.Requests(), s.Connections())
 	}
 	c.send(text)
 	c.read()
 	if conns := s.Connections(); string(conns[0].Raw) != text || conns[0].Requests != 1 {
-		t.Errorf("after Reset: %v", conns)
+		t.Errorf("after Reset: got connections %v", conns)
 	}
 	_ = c.conn.Close()
 	eventually(t, "the connection is closed", func() bool { return s.Connections()[0].Closed })
 	s.Reset()
 	if n := len(s.Connections()); n != 0 {
-		t.Errorf("%d connections after Reset, want 0", n)
+		t.Errorf("got %d connections after Reset, want 0", n)
 	}
 }
 
-// TestRecordChunks checks that chunks are recorded without their framing in Body, and with
-// it in Raw.
+// TestRecordChunks checks that Body holds chunks without their framing and that Raw
+// includes the framing.
 func TestRecordChunks(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{RawLimit: 60})
 	roundTrip(t, s, message("POST", "/api/login", "", "Transfer-Encoding: chunked")+"1\r\n[\r\n1\r\n]\r\n0\r\n\r\n")
 	if r := waitForRequests(t, s, 1)[0]; string(r.Body) != "[]" {
-		t.Errorf("body %q", r.Body)
+		t.Errorf("got body %q, want []", r.Body)
 	}
 	if c := s.Connections()[0]; len(c.Raw) != 60 || !c.Truncated ||
 		!strings.HasPrefix(string(c.Raw), "POST /api/login") {
-		t.Errorf("raw %q, truncated %t", c.Raw, c.Truncated)
+		t.Errorf("got raw bytes %q, truncated %t, want the first 60 bytes and true", c.Raw, c.Truncated)
 	}
 }
 
@@ -68,7 +68,7 @@ func TestRecordNothing(t *testing.T) {
 	s := New(t, Options{RawLimit: -1})
 	fetch(t, s, "/style.css")
 	if len(s.Requests()) != 0 || len(s.Connections()) != 0 {
-		t.Error("requests or connections are recorded")
+		t.Error("requests or connections were recorded")
 	}
 }
 
@@ -79,6 +79,6 @@ func TestRecordRefusedBody(t *testing.T) {
 	s := New(t, Options{})
 	roundTrip(t, s, message("POST", "/api/unikernel/destroy", "{}", "Connection: close"))
 	if r := waitForRequests(t, s, 1)[0]; string(r.Body) != "{}" {
-		t.Errorf("body %q", r.Body)
+		t.Errorf("got body %q, want {}", r.Body)
 	}
 }

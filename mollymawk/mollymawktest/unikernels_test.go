@@ -49,7 +49,7 @@ func TestCreateUnikernel(t *testing.T) {
 	wantEnvelope(t, ok, 200, "", `"created unikernel"`)
 	if list := s.Unikernels("alice"); len(list) != 1 || list[0].Name != "hello" || list[0].Instance != "default" ||
 		list[0].ImageSize != int64(len(testImage)) || list[0].ImageSHA256 != sha256.Sum256([]byte(testImage)) {
-		t.Errorf("unikernels %+v", list)
+		t.Errorf("got unikernels %+v, want only hello", list)
 	}
 	const badLabel = "invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)"
 	tests := []struct {
@@ -141,7 +141,7 @@ func TestCreateGetsNoResponse(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if list := s.Unikernels("alice"); len(list) != 0 {
-			t.Errorf("unikernels %+v", list)
+			t.Errorf("got unikernels %+v, want none", list)
 		}
 	})
 }
@@ -158,7 +158,7 @@ func TestNestedForm(t *testing.T) {
 	wantEnvelope(t, roundTrip(t, s, message("POST", pathCreate, body, bearer(token), formType)), 200, "",
 		`"created unikernel"`)
 	if list := s.Unikernels("alice"); len(list) != 1 || list[0].Name != "nested" {
-		t.Errorf("unikernels %+v", list)
+		t.Errorf("got unikernels %+v, want only nested", list)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestPartName(t *testing.T) {
 		}
 	}
 	if got := partName(nil); got != "" {
-		t.Errorf("no header: %q", got)
+		t.Errorf("name of a part without a header: got %q", got)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestCreateWithSession(t *testing.T) {
 	wantEnvelope(t, post(s.CSRF("alice")), 200, "", `"created unikernel"`)
 }
 
-// TestLargeImage checks that an image is streamed without being stored.
+// TestLargeImage checks that the server streams an image without storing it.
 func TestLargeImage(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -206,10 +206,10 @@ func TestLargeImage(t *testing.T) {
 		`"created unikernel"`)
 	if got := s.Unikernels("alice")[0]; got.ImageSize != int64(len(large)) ||
 		got.ImageSHA256 != sha256.Sum256([]byte(large)) {
-		t.Errorf("image of %d bytes", got.ImageSize)
+		t.Errorf("got an image of %d bytes, want the uploaded %d bytes", got.ImageSize, len(large))
 	}
 	if r := s.Requests()[0]; r.Body != nil || r.BodyLength < 20<<20 || !r.BodyEnded {
-		t.Errorf("recorded a body of %d bytes, stored %d", r.BodyLength, len(r.Body))
+		t.Errorf("recorded a body of %d bytes and stored %d, want at least 20 MiB and 0", r.BodyLength, len(r.Body))
 	}
 }
 
@@ -249,7 +249,7 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 	if _, err := parseConfig(`{}`, Generation2025); err != nil {
-		t.Errorf("empty in 2025: %v", err)
+		t.Errorf("empty configuration with Generation2025: %v", err)
 	}
 }
 
@@ -280,7 +280,8 @@ func TestDestroyUnikernel(t *testing.T) {
 		{`{"name":"x_y","albatross_instance":"default"}`, 400, "Error converting unikernel name: " + badLabel},
 		{`{"name":"x","albatross_instance":"other"}`, 404, "Error finding albatross instance: other"},
 		{`[]`, 400, "not a dictionary"},
-		// The first of two members counts, comments are ignored and names need no quotes.
+		// The first of two members with the same name counts, comments are ignored, and
+		// names don't need quotes.
 		{`{"name":"x","name":"his",albatross_instance:"other"/*"default"*/,"albatross_instance":"default"}`, 404,
 			"Error finding albatross instance: other"},
 	} {
@@ -324,12 +325,12 @@ func TestRestartUnikernel(t *testing.T) {
 		}
 	}
 	if got := s.Unikernels("alice")[0].Arguments; !slices.Equal(got, []string{"--new"}) {
-		t.Errorf("arguments %q", got)
+		t.Errorf("got arguments %q, want --new", got)
 	}
 }
 
-// TestQueryErrors checks that errors in the query produce HTML pages, before the body is
-// read.
+// TestQueryErrors checks that errors in the query produce HTML pages before the server
+// reads the body.
 func TestQueryErrors(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -357,9 +358,9 @@ func TestQueryErrors(t *testing.T) {
 	}
 	a := fetch(t, s, "/api/unikernel/console?unikernel=x", bearer(token))
 	if got := a.header("location"); got != "/select/instance?callback=%2Fapi%2Funikernel%2Fconsole%3Funikernel=x" {
-		t.Errorf("location %s", got)
+		t.Errorf("got location %s, want the page for choosing an instance", got)
 	}
 	if s.Crashes() != 0 {
-		t.Error("crashed")
+		t.Error("an error in the query crashed the server")
 	}
 }

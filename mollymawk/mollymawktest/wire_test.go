@@ -23,12 +23,12 @@ func TestResponseBytes(t *testing.T) {
 	wantPage(t, page, 400, "Page not found", "This page cannot be found.")
 	if strings.Contains(strings.ToLower(page.head), "date:") ||
 		strings.Contains(strings.ToLower(page.head), "server:") {
-		t.Errorf("head %q", page.head)
+		t.Errorf("got head %q, want no Date or Server header", page.head)
 	}
 }
 
-// TestWrongMethods checks that the method is checked before the caller, and that HEAD gets
-// a body.
+// TestWrongMethods checks that the server checks the method before authenticating the
+// caller and responds to HEAD with a body.
 func TestWrongMethods(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
@@ -38,7 +38,7 @@ func TestWrongMethods(t *testing.T) {
 		wantEnvelope(t, c.read(), 400, "", `"Bad HTTP request method."`)
 		c.send(message("GET", "/style.css", "")) // the connection stays open
 		if a := c.read(); a.status != 200 {
-			t.Errorf("after %q: %d", method, a.status)
+			t.Errorf("next request after %q: got status %d, want 200", method, a.status)
 		}
 	}
 }
@@ -144,8 +144,8 @@ func TestMalformedGetsNoResponse(t *testing.T) {
 	}
 }
 
-// TestFraming checks that the server accepts the same lengths and codings as H1, which
-// front ends may read differently.
+// TestFraming checks that the server accepts the same lengths and codings as H1, including
+// some that front ends may read differently.
 func TestFraming(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})
@@ -167,11 +167,11 @@ func TestFraming(t *testing.T) {
 		c.send(text)
 		got := c.read()
 		if want := envelope(400, "", empty); got.body != want {
-			t.Errorf("%s: got %s", name, got.body)
+			t.Errorf("%s: got %s, want %s", name, got.body, want)
 		}
 		c.send(message("GET", "/style.css", ""))
 		if a := c.read(); a.status != 200 {
-			t.Errorf("%s: next response %d", name, a.status)
+			t.Errorf("%s: next request: got status %d, want 200", name, a.status)
 		}
 	}
 }
@@ -183,7 +183,7 @@ func TestBareLineFeedInHeader(t *testing.T) {
 	a := roundTrip(t, s, "GET /api/unikernels HTTP/1.1\r\nA: b\nAuthorization: Bearer "+token+"\r\n\r\n")
 	wantEnvelope(t, a, 400, "", `"No molly-session in cookie header. User not found"`)
 	if lines := s.Requests()[0].Lines; len(lines) != 1 || lines[0] != "A: b\nAuthorization: Bearer "+token {
-		t.Errorf("lines %q", lines)
+		t.Errorf("got header lines %q, want a single line", lines)
 	}
 }
 
@@ -207,11 +207,11 @@ func TestRefusalBeforeBody(t *testing.T) {
 	wantEnvelope(t, c.read(), 400, "", `"Failed to find user with token nobody"`)
 	c.send(strings.Repeat("x", 1000000) + message("GET", "/api/unikernels", "", bearer(token)))
 	if a := c.read(); a.status != 200 {
-		t.Errorf("next response %d", a.status)
+		t.Errorf("next request: got status %d, want 200", a.status)
 	}
 	first := waitForRequests(t, s, 2)[0]
 	if first.BodyLength != 1000000 || first.BodySHA256 != sha256.Sum256([]byte(strings.Repeat("x", 1000000))) {
-		t.Errorf("recorded %d bytes of the body", first.BodyLength)
+		t.Errorf("recorded %d bytes of the body, want the 1000000 bytes sent", first.BodyLength)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestConnectionEnds(t *testing.T) {
 		c := dial(t, s)
 		c.send(test.request)
 		if a := c.read(); a.status == 0 {
-			t.Errorf("%s: no response", name)
+			t.Errorf("%s: got no response", name)
 		}
 		if test.closed {
 			c.wantClosed()
@@ -240,12 +240,12 @@ func TestConnectionEnds(t *testing.T) {
 		}
 		c.send("GET /style.css HTTP/1.1\r\n\r\n")
 		if a := c.read(); a.status != 200 {
-			t.Errorf("%s: next response %d", name, a.status)
+			t.Errorf("%s: next request: got status %d, want 200", name, a.status)
 		}
 	}
 }
 
-// TestSmuggledRequestsAreRecorded checks that bytes that a front end takes for a body are
+// TestSmuggledRequestsAreRecorded checks that bytes that a front end treats as a body are
 // recorded as a separate request.
 func TestSmuggledRequestsAreRecorded(t *testing.T) {
 	t.Parallel()
@@ -256,21 +256,21 @@ func TestSmuggledRequestsAreRecorded(t *testing.T) {
 	c := dial(t, s)
 	c.send(text)
 	if a := c.read(); a.status != 400 {
-		t.Errorf("first response %d", a.status)
+		t.Errorf("first response: got status %d, want 400", a.status)
 	}
 	if a := c.read(); a.status != 400 {
-		t.Errorf("second response %d", a.status)
+		t.Errorf("second response: got status %d, want 400", a.status)
 	}
 	requests := waitForRequests(t, s, 2)
 	if len(requests) != 2 || requests[1].Target != "/api/unikernels?smuggled" || requests[1].Connection != 1 {
-		t.Errorf("requests %v", requests)
+		t.Errorf("got requests %v, want the smuggled request as the second one", requests)
 	}
 	if got := requests[1].Values("x-token-name"); !slices.Equal(got, []string{"root"}) {
-		t.Errorf("X-Token-Name %q", got)
+		t.Errorf("got X-Token-Name %q, want root", got)
 	}
 	conns := s.Connections()
 	if len(conns) != 1 || string(conns[0].Raw) != text || conns[0].Requests != 2 || conns[0].Truncated {
-		t.Errorf("connections %+v", conns)
+		t.Errorf("got connections %+v, want one with two requests", conns)
 	}
 }
 
@@ -284,7 +284,7 @@ func TestPublicFiles(t *testing.T) {
 	} {
 		a := fetch(t, s, path)
 		if a.status != http.StatusOK || a.header("content-type") != contentType || a.body == "" {
-			t.Errorf("%s: %d %s", path, a.status, a.header("content-type"))
+			t.Errorf("%s: got %d %s, want 200 %s", path, a.status, a.header("content-type"), contentType)
 		}
 	}
 	a := fetch(t, s, "/albatross/instances")

@@ -34,7 +34,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the program until the test ends, and returns the URL that it writes.
+// start runs the program until the test ends and returns the URL that the program writes.
 func start(t *testing.T, environment string, args ...string) (url string, stderr *output) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -50,14 +50,14 @@ func start(t *testing.T, environment string, args ...string) (url string, stderr
 	t.Cleanup(func() {
 		cancel()
 		if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
-			t.Errorf("more standard output: %q, %v", rest, err)
+			t.Errorf("got more standard output %q, error %v, want only the URL", rest, err)
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
 	if err != nil {
-		t.Fatalf("no URL: %v; %s", err, stderr)
+		t.Fatalf("reading the URL: %v; standard error: %s", err, stderr)
 	}
 	return strings.TrimSuffix(line, "\n"), stderr
 }
@@ -93,14 +93,14 @@ func TestTokensFromFlagAndEnvironment(t *testing.T) {
 	url, stderr := start(t, first, "-token", "Bob="+second)
 	for _, token := range []string{first, second} {
 		if status, body := list(t, url, token); status != 200 || !strings.Contains(body, `"name":"hello"`) {
-			t.Errorf("got %d %s", status, body)
+			t.Errorf("with the given token: got %d %s", status, body)
 		}
 		if strings.Contains(stderr.String(), token) {
 			t.Error("standard error contains a token")
 		}
 	}
 	if !strings.Contains(stderr.String(), "sign in with POST "+url+"/api/login as demo@example.com") {
-		t.Errorf("standard error: %s", stderr)
+		t.Errorf("standard error doesn't explain how to sign in: %s", stderr)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestTokenIsCreated(t *testing.T) {
 	_, rest, _ := strings.Cut(stderr.String(), "token for demo: ")
 	token, _, _ := strings.Cut(rest, "\n")
 	if status, body := list(t, url, token); status != 200 {
-		t.Errorf("got %d %s", status, body)
+		t.Errorf("with the generated token: got %d %s", status, body)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestConsoleEmitsLines(t *testing.T) {
 	response := get(t, url+"/api/unikernel/console?instance=default&unikernel=hello", first)
 	line, err := bufio.NewReader(response.Body).ReadString('\n')
 	if err != nil || !strings.Contains(line, "hello from hello, line ") {
-		t.Errorf("got %q, %v", line, err)
+		t.Errorf("reading the console: got %q, error %v", line, err)
 	}
 }
 
