@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// blockUnit is 1 MiB. The size of every albatross block device is a multiple of it.
+// blockUnit is the unit of albatross block device sizes: 1 MiB.
 const blockUnit = 1 << 20
 
 const (
@@ -65,8 +65,9 @@ func (o object) level() (int, error) {
 
 // instanceProbe returns a probe that checks whether Mollymawk knows an instance. It
 // requests the console of a unikernel with an invalid name: Mollymawk responds with 404 if
-// it doesn't know the instance, and with 400 because of the name if it does. Mollymawk also
-// responds with 400 if it refuses the credential; the download would fail the same way.
+// it doesn't know the instance, and otherwise rejects the unikernel name with 400.
+// Mollymawk also responds with 400 if it refuses the credential; the download would fail
+// the same way.
 func instanceProbe(name string) *gate.Probe {
 	return &gate.Probe{
 		Path:  "/api/unikernel/console",

@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// Machine-readable codes for the known error texts.
+// Machine-readable codes for known error texts.
 const (
 	albatrossUnreachable = "albatross_unreachable"
 	alreadyExists        = "already_exists"
@@ -114,7 +114,7 @@ var knownPatterns = func() (list []*regexp.Regexp) {
 
 // readError implements [gate.Route].ReadError. It extracts the text of HTML pages and
 // fragments. It leaves JSON unchanged unless the text is known: clients can already parse
-// it, and a better status is available only for known texts.
+// it, and only known texts have a better status.
 func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	switch {
 	case isPage:
@@ -128,8 +128,7 @@ func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	return text, text.Code != ""
 }
 
-// maxKnownText is the maximum length of an error message in bytes. Longer texts are never
-// known texts and aren't compared with them.
+// maxKnownText is a length in bytes. Longer texts aren't compared with the known texts.
 const maxKnownText = 4096
 
 // classify returns a text with its code and status, which are both zero if the text isn't

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// tyxmlPage is an error page as written by Mollymawk at 1c257b3, without most of its
-// classes and links.
+// tyxmlPage is an error page from Mollymawk at 1c257b3, with most classes and links
+// removed.
 const tyxmlPage = `<!DOCTYPE html>
 <html xmlns="http://www.w3.org/1999/xhtml"><head><title>404</title><meta charset="UTF-8"/>` +
 	`<script src="/main.js"></script><script>document.write("<p>Error 200</p><p>a</p><p>b</p>")</script>` +

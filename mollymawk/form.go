@@ -20,7 +20,7 @@ import (
 // accepts a form that lacks the final boundary. So the gate parses each form strictly and
 // sends Mollymawk a newly written one.
 type form struct {
-	// file is the name of the last part, which is the file. It is empty if the form has
+	// file is the name of the file's part, which comes last. It is empty if the form has
 	// only fields.
 	file string
 	// required lists the fields that clients must send.

@@ -2,7 +2,7 @@ package mollymawk
 
 import "strings"
 
-// checkFlag refuses values for which Mollymawk's bool_of_string raises an exception.
+// checkFlag refuses values that make Mollymawk's bool_of_string raise an exception.
 func checkFlag(value string) (string, error) {
 	if value != "true" && value != "false" {
 		return "", invalid("Use true or false.")
@@ -26,7 +26,7 @@ func withType(value string) (string, error) {
 	}
 	members, ok := parseObject([]byte(value))
 	if !ok || members.index("typ") >= 0 {
-		return value, nil // Mollymawk refuses anything but an object
+		return value, nil // Mollymawk refuses anything except an object
 	}
 	space, rest, _ := strings.Cut(value, "{")
 	typ := `{"typ":"solo5"`

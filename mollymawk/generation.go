@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// renameBlock sets a block route's path to the one that this generation uses, and adds the
-// other generation's path as an alias.
+// renameBlock sets a block route's path to this generation's path and adds the other
+// generation's path as an alias.
 func (g generation) renameBlock(route *gate.Route) {
 	action, ok := strings.CutPrefix(route.Path, "/api/block/")
 	if !ok {

@@ -38,7 +38,7 @@ func checkBody(body []byte) error {
 }
 
 // checkJSON returns a *gate.BodyError unless body is empty or a single JSON value that
-// every parser reads the same way. Mollymawk itself checks what the value means.
+// every parser reads the same way. It doesn't check what the value means; Mollymawk does.
 func checkJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil

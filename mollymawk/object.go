@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object holds a JSON object's members, in order. Its JSON is unambiguous: it has no
-// duplicate names, of which Mollymawk would use the first and Go the last, and no comments,
-// which Mollymawk's parser would accept.
+// object holds a JSON object's members, in order. It contains no duplicate names, because
+// Mollymawk would use the first and Go the last, and no comments, which only Mollymawk's
+// parser would accept.
 type object []member
 
 type member struct {
@@ -73,7 +73,7 @@ func (o object) append(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b, _ = jsontext.AppendQuote(b, m.name) // fails for invalid UTF-8 only
+		b, _ = jsontext.AppendQuote(b, m.name) // fails only for invalid UTF-8
 		b = append(b, ':')
 		b = append(b, m.value...)
 	}

@@ -21,8 +21,8 @@ const partsBuffer = 32 << 10
 type parts struct {
 	source *source
 	buffer *bufio.Reader
-	// delimiter is a line ending, two dashes and the boundary. The form's first delimiter
-	// has no line ending. started is set once that one has been read.
+	// delimiter is a line ending, two dashes and the boundary. A form's first delimiter has
+	// no line ending. started is set once the first delimiter has been read.
 	delimiter []byte
 	started   bool
 }
@@ -171,7 +171,7 @@ func (p *parts) failed(err error) error {
 type source struct {
 	reader io.Reader
 	read   int64 // bytes
-	left   int64 // how many more bytes may be read; negative means no limit
+	left   int64 // number of bytes that may still be read; negative means no limit
 	err    error
 }
 
@@ -197,7 +197,7 @@ func (s *source) Read(b []byte) (n int, err error) {
 // part holds the values in a part's header.
 type part struct {
 	name string
-	// fileName and contentType may be empty.
+	// fileName and contentType are optional.
 	fileName, contentType string
 }
 

@@ -19,7 +19,7 @@ const (
 	bodyUnikernel  = "name"
 )
 
-// restartByQuery moves instance and unikernel from the body to the query.
+// restartByQuery moves the instance and unikernel names from the body to the query.
 func restartByQuery(query string, body []byte) (newQuery string, newBody []byte) {
 	parameters := parseQuery(query)
 	if parameters.index(queryInstance) >= 0 || parameters.index(queryUnikernel) >= 0 {
@@ -41,7 +41,7 @@ func restartByQuery(query string, body []byte) (newQuery string, newBody []byte)
 	return query, members.without(bodyInstance, bodyUnikernel).append(nil)
 }
 
-// restartByBody moves instance and unikernel from the query to the body.
+// restartByBody moves the instance and unikernel names from the query to the body.
 func restartByBody(query string, body []byte) (newQuery string, newBody []byte) {
 	parameters := parseQuery(query)
 	instance, okInstance := parameters.value(queryInstance)
@@ -68,7 +68,7 @@ type parameters []parameter
 
 type parameter struct {
 	name string
-	// raw is "name=value", still escaped.
+	// raw is the escaped "name=value".
 	raw string
 }
 
@@ -103,7 +103,7 @@ func (p parameters) without(names ...string) parameters {
 	return slices.DeleteFunc(p, func(p parameter) bool { return slices.Contains(names, p.name) })
 }
 
-// String returns the query.
+// String returns the encoded query.
 func (p parameters) String() string {
 	raw := make([]string, 0, len(p))
 	for _, parameter := range p {

@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// generation is a version of Mollymawk's API. Clients may use either generation; the gate
-// converts their requests to the backend's.
+// generation is a version of Mollymawk's API. Clients may use either one; the gate converts
+// their requests for the backend's generation.
 type generation uint8
 
 const (
@@ -43,7 +43,7 @@ func table(g generation) gate.Table {
 		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
 		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"),
 			Adapt: adaptFields},
-		// Monitoring covers the unikernels of every user, so "*" doesn't grant it.
+		// Monitoring covers every user's unikernels, so "*" doesn't grant it.
 		{Method: http.MethodGet, Path: "/api/unikernel/monitoring/status", Scope: explicit("monitoring:read")},
 		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write"),
 			Adapt: adaptFields},

@@ -1,4 +1,4 @@
-// Package firstrun starts a ready-made gate so that new users can try it out.
+// Package firstrun starts a gate for new users to try.
 package firstrun
 
 import (
@@ -29,7 +29,7 @@ const (
 	defaultAdmin = "localhost:2019"
 )
 
-// The stand-in's unikernel, which writes a line to its console every second.
+// The stand-in's unikernel writes a line to its console every second.
 const (
 	demoUser      = "alice"
 	demoInstance  = "default"
@@ -37,8 +37,8 @@ const (
 )
 
 // Run starts the gate with the Caddyfile config, creates the first keys, writes
-// instructions to out, and serves until a signal stops the process. It returns only if it
-// fails to start. Run stores data in dir, which it creates if necessary.
+// instructions to out, and serves until a signal stops the process. Run returns only if the
+// gate fails to start. Run stores data in dir, which it creates if necessary.
 func Run(config, dir string, out io.Writer) error {
 	text, err := os.ReadFile(config)
 	if err != nil {
@@ -76,8 +76,9 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating the data directory: %w", err)
 	}
-	// Caddy reads most environment variables before main starts, so set its Go variables
-	// directly. XDG_DATA_HOME is read again later, for the token store's default path.
+	// Caddy reads most environment variables before main starts, so set the corresponding
+	// Go variables directly. XDG_DATA_HOME is read again later to find the token store's
+	// default path.
 	caddy.DefaultStorage.Path = filepath.Join(dir, "caddy")
 	caddy.ConfigAutosavePath = filepath.Join(dir, "autosave.json")
 	if err := os.Setenv("XDG_DATA_HOME", dir); err != nil {
@@ -118,7 +119,7 @@ func chooseBackend() (string, error) {
 	return "a stand-in Mollymawk", errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
 }
 
-// keys holds the first keys' secrets. They are empty if keys existed already.
+// keys holds the first keys' secrets. They are empty if keys already existed.
 type keys struct{ admin, api string }
 
 // createKeys creates the first keys through the admin API.

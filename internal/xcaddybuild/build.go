@@ -17,9 +17,9 @@ import (
 // Build builds Caddy as described by m and writes the binary to output.
 //
 // Build doesn't query any module proxy for a plugin that a replacement covers, so the
-// plugin need not be published. All other modules come from the module cache or the user's
-// GOPROXY, and are verified against the checksum database as usual: xcaddy builds in a
-// temporary module, which doesn't use the go.sum of the manifest's project.
+// plugin doesn't have to be published. All other modules come from the module cache or the
+// user's GOPROXY, and are verified against the checksum database as usual: xcaddy builds in
+// a temporary module, which doesn't use the go.sum of the manifest's project.
 func (m *Manifest) Build(ctx context.Context, output string) error {
 	if info, err := os.Stat(output); err == nil && info.IsDir() {
 		return fmt.Errorf("the output %s is a directory: name the file to write, such as %s", output,
@@ -44,8 +44,8 @@ func (m *Manifest) Build(ctx context.Context, output string) error {
 	return nil
 }
 
-// builder returns the xcaddy builder for m. It writes a module proxy to the empty directory
-// proxy and puts it before the user's GOPROXY.
+// builder returns the xcaddy builder for m. It writes a module proxy to proxy, an empty
+// directory, and puts it before the user's GOPROXY.
 func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, error) {
 	if err := writeProxy(proxy, m.hiddenModules()); err != nil {
 		return xcaddy.Builder{}, fmt.Errorf("writing the proxy for replaced modules: %w", err)
@@ -60,13 +60,13 @@ func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, e
 		CaddyVersion: m.CaddyVersion,
 		Env: append(os.Environ(),
 			"GOPROXY="+fileURL.String()+","+strings.TrimSpace(string(users)),
-			"GOWORK=off", // xcaddy builds outside of any workspace
+			"GOWORK=off", // xcaddy builds outside any workspace
 		),
 	}
 	for _, p := range m.Plugins {
 		version := p.Version
 		if m.replaced(p.Module) {
-			version = "" // the go command would look up a version
+			version = "" // otherwise the go command would look up the version
 		}
 		b.Plugins = append(b.Plugins, xcaddy.Dependency{PackagePath: p.Module, Version: version})
 	}
@@ -102,8 +102,8 @@ func (m *Manifest) hiddenModules() []string {
 //
 // For a replaced module, the go command then uses the replacement; for any other, it
 // concludes that the module doesn't contain the package. Either way, it doesn't query any
-// other proxy. Otherwise it would query all of them, and one that responds with 403 instead
-// of 404 for an unpublished module would fail the build.
+// other proxy. Otherwise it would query them all, and a proxy that responds to an
+// unpublished module with 403 instead of 404 would make the build fail.
 func writeProxy(dir string, modules []string) error {
 	for _, module := range modules {
 		versions := filepath.Join(dir, filepath.FromSlash(escapePath(module)), "@v")

@@ -1,8 +1,8 @@
 // Package xcaddybuild builds Caddy as described in a manifest, xcaddy.toml.
 //
 // xcaddy itself has no configuration file, so this package reads one and passes the
-// settings to xcaddy's Go library. Parsing is strict: anything unknown is an error that
-// names the line.
+// settings to xcaddy's Go library. Parsing is strict: unknown keys are errors, which
+// include the line number.
 package xcaddybuild
 
 import (
@@ -20,7 +20,7 @@ import (
 // A Manifest describes a build of Caddy. Load makes its paths absolute.
 type Manifest struct {
 	CaddyVersion string
-	Output       string // file to write the built Caddy to
+	Output       string // file to write the Caddy binary to
 	Plugins      []Plugin
 	Replacements []Replacement
 }
@@ -28,7 +28,7 @@ type Manifest struct {
 // A Plugin is a package that registers Caddy modules when it is imported.
 type Plugin struct {
 	Module  string // import path of a module, or of a package in one
-	Version string // version, branch or commit; unused if a replacement covers Module
+	Version string // version, branch or commit; ignored if a replacement covers Module
 }
 
 // A Replacement replaces all versions of a module.
@@ -42,7 +42,7 @@ func (r Replacement) covers(path string) bool {
 	return isWithin(path, r.Old)
 }
 
-// isWithin reports whether path is parent or below it.
+// isWithin reports whether path is equal to parent or below it.
 func isWithin(path, parent string) bool {
 	return path == parent || strings.HasPrefix(path, parent+"/")
 }

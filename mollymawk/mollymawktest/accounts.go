@@ -102,7 +102,8 @@ func (c *call) register() {
 }
 
 // accept returns a handler for a call that only browsers make. The handler checks that the
-// body has the given string members and changes nothing. what names the call in refusals.
+// body has the given string members and changes nothing. what is the call's name in
+// refusals.
 func accept(what string, members ...string) func(*call) {
 	return func(c *call) {
 		o, ok := c.readObject()

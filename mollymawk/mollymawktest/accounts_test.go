@@ -71,8 +71,8 @@ func TestTokenRoutes(t *testing.T) {
 		`"Couldn't find CSRF token"`)
 }
 
-// TestBrowserCalls checks that calls made only by browsers authenticate the caller and
-// read the body.
+// TestBrowserCalls checks that the server authenticates the caller and reads the body for
+// calls that only browsers make.
 func TestBrowserCalls(t *testing.T) {
 	t.Parallel()
 	s := New(t, Options{})

@@ -87,8 +87,8 @@ func (s *Server) domain(instance, user string) *domain {
 	return d
 }
 
-// command runs f on the user's domain on an instance, like a command sent to albatross. It
-// returns a failureError or an unreachableError if it fails.
+// command runs f on the user's domain on an instance, like a command sent to albatross. On
+// failure, it returns a failureError or an unreachableError.
 func (c *call) command(instance string, f func(*domain) (string, error)) (string, error) {
 	if text := c.srv.faults.Load().Unreachable[instance]; text != "" {
 		return "", unreachableError(text)
@@ -137,8 +137,8 @@ func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	return "created unikernel", nil
 }
 
-// check checks whether the policy and the block devices allow another unikernel, in the
-// same order as albatross.
+// check reports an error if the policy or the block devices don't allow another unikernel.
+// It checks in the same order as albatross.
 func (d *domain) check(cfg config) error {
 	if err := d.allowed().allow(d, cfg); err != nil {
 		return err

@@ -90,7 +90,8 @@ func TestForceStopsOldFirst(t *testing.T) {
 	}
 }
 
-// TestNoPolicy checks that a user without a policy may list unikernels but create nothing.
+// TestNoPolicy checks that a user without a policy can list unikernels but can't create
+// anything.
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -146,8 +147,8 @@ func TestBlockTooLarge(t *testing.T) {
 		`"set block device"`)
 }
 
-// TestUpdateWithoutImage checks that an update to a job without an image stops the
-// unikernel, and that creating one from such a job fails.
+// TestUpdateWithoutImage checks that updating to a job without an image stops the
+// unikernel, and that creating a unikernel from such a job fails.
 func TestUpdateWithoutImage(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})
@@ -165,8 +166,8 @@ func TestUpdateWithoutImage(t *testing.T) {
 		500, "", `"Albatross Response Error: failure: error during ELF parsing"`)
 }
 
-// TestRestartWithRefusedArguments checks that a restart with new arguments leaves the
-// unikernel running if they don't match the image, but stops it if the policy forbids them.
+// TestRestartWithRefusedArguments checks that a restart leaves the unikernel running if the
+// new arguments don't match the image, but stops it if the policy forbids them.
 func TestRestartWithRefusedArguments(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

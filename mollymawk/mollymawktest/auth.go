@@ -13,8 +13,8 @@ const (
 	public access = iota
 	// byToken requires a token or a session and refuses other requests with JSON.
 	byToken
-	// bySession requires a session and ignores Authorization. It redirects other browsers
-	// to the sign-in page.
+	// bySession requires a session and ignores Authorization. It redirects browsers without
+	// a session to the sign-in page.
 	bySession
 	// bySessionJSON is like bySession, but refuses requests with JSON.
 	bySessionJSON
@@ -45,7 +45,7 @@ func (c *call) authenticate(a access) bool {
 }
 
 // identify sets the user and returns a function that records this use of the credential. If
-// it fails, it returns the text for the client, which contains the token.
+// it fails, it returns an error text for the client, which contains the token.
 func (c *call) identify(a access) (use func(), problem string) {
 	s := c.srv
 	s.mu.Lock()
@@ -101,7 +101,7 @@ func (c *call) refuse(a access, problem string) {
 		field{"Set-Cookie", sessionCookie + "=; Path=/; HttpOnly=true;"})
 }
 
-// cookie returns the value of the first cookie with this name. It ignores pairs with more
+// cookie returns the value of the first cookie with this name. It ignores cookies with more
 // than one "=".
 func (h *head) cookie(name string) (string, bool) {
 	line, _ := h.last("cookie")

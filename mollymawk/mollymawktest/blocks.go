@@ -73,7 +73,7 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	var unreachable unreachableError
 	switch {
 	case errors.Is(err, errUnfinished), errors.Is(err, errTooLarge):
-		// no response
+		// send no response
 	case errors.As(err, &unreachable):
 		c.say(http.StatusInternalServerError, "an error with albatross. got "+err.Error())
 	case err != nil:
@@ -120,7 +120,7 @@ func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 	}
 }
 
-// upload records read errors, to tell them apart from decompression errors.
+// upload records read errors to distinguish them from decompression errors.
 type upload struct {
 	r   io.Reader
 	err error
@@ -220,7 +220,7 @@ func (c *call) downloadBlock() {
 		c.dump(out, &b, level)
 		return
 	}
-	_ = out.write("") // the client may be gone
+	_ = out.write("") // the client may have disconnected
 }
 
 // maxCompressed is the size of the largest compressed download that Mollymawk can pass on,
@@ -234,7 +234,7 @@ func (c *call) dump(out *stream, b *block, level int64) {
 	switch {
 	case level < 0 || level > zlib.BestCompression:
 		c.crashAlbatross()
-		_ = out.write("") // the client may be gone
+		_ = out.write("") // the client may have disconnected
 		return
 	case level > 0:
 		var compressed bytes.Buffer
@@ -246,7 +246,7 @@ func (c *call) dump(out *stream, b *block, level int64) {
 			c.crash()
 			return
 		}
-		_ = out.write(compressed.String()) // the client may be gone
+		_ = out.write(compressed.String()) // the client may have disconnected
 		return
 	}
 	size := b.bytes()
@@ -256,7 +256,7 @@ func (c *call) dump(out *stream, b *block, level int64) {
 	case short == HeadOnly:
 		size = 0
 	case short == Random:
-		size = rand.Int64N(size) //nolint:gosec // a fault, not a secret
+		size = rand.Int64N(size) //nolint:gosec // an injected fault, not a secret
 	case short > 0:
 		size = min(size, short)
 	}

@@ -19,7 +19,7 @@ type body struct {
 	record  *requestRecord
 	chunked bool
 	left    int64 // remaining bytes in the body or the chunk
-	started bool  // whether the first chunk has been reached
+	started bool  // set when the first chunk has been reached
 	ending  ending
 	err     error
 }

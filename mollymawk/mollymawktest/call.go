@@ -22,7 +22,7 @@ const (
 )
 
 // call is a request being handled. If the handler returns without responding, the client
-// gets no response, as often happens with Mollymawk.
+// gets no response, which is common with Mollymawk.
 type call struct {
 	srv    *Server
 	conn   *conn
@@ -80,7 +80,7 @@ func (c *call) respond(status int, contentType, body string, extra ...field) {
 		{"x-frame-options", "DENY"},
 		{"content-security-policy", "frame-ancestors 'none'"},
 	}, extra...)
-	_ = c.send(responseHead(status, fields), body) // the client may be gone
+	_ = c.send(responseHead(status, fields), body) // the client may have disconnected
 }
 
 func responseHead(status int, fields []field) string {
@@ -147,7 +147,7 @@ func (c *call) errorPage(status int, title, text string) {
 	c.respond(status, "text/html", errorPage(status, title, text))
 }
 
-// redirect responds with 302 and a message for the next page.
+// redirect responds with 302 and sets a message for the next page.
 func (c *call) redirect(location, flash string, extra ...field) {
 	extra = append(extra, field{"Set-Cookie", "flash_msg=" + flash + ";Path=/;"}, field{"location", location})
 	c.respond(http.StatusFound, "text/html", errorPage(http.StatusFound, "Redirecting", ""), extra...)
@@ -167,7 +167,7 @@ func (c *call) queryNames() (instance, name string, ok bool) {
 
 // queryInstance returns the albatross instance named in the query. If the name is missing,
 // it redirects to a page for choosing an instance. If the name is invalid or unknown, it
-// responds with an error. In all these cases it returns false.
+// responds with an error. In both cases, it returns false.
 func (c *call) queryInstance() (string, bool) {
 	text, ok := c.param("instance")
 	if !ok {

@@ -22,7 +22,7 @@ const (
 	silence = 60 * time.Millisecond
 )
 
-// clock is a clock that tests can set.
+// clock is a clock that tests can advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

@@ -105,10 +105,10 @@ func (c *conn) watch() <-chan struct{} {
 // keeps recording the request.
 func (c *conn) finish(call *call) {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // the client may be gone
+		_ = half.CloseWrite() // the client may have disconnected
 	}
 	if c.gone == nil {
-		_ = c.net.SetReadDeadline(time.Now().Add(lingerTimeout)) // fails only if closed
+		_ = c.net.SetReadDeadline(time.Now().Add(lingerTimeout)) // fails only if the connection is closed
 		call.body.drain()
 		c.ignore()
 		return
@@ -121,7 +121,7 @@ func (c *conn) finish(call *call) {
 
 func (c *conn) close() {
 	c.once.Do(func() {
-		_ = c.net.Close() // there is no way to handle an error
+		_ = c.net.Close() // nothing can be done about an error
 		c.srv.untrack(c)
 		c.srv.recorder.closed(c.record)
 	})

@@ -10,7 +10,7 @@ const replayed = 40
 
 // console holds a unikernel's recent output and its subscribers. Server.mu guards it.
 type console struct {
-	lines       []string // the most recent events, as sent
+	lines       []string // the most recent events, as sent to clients
 	subscribers map[*subscriber]struct{}
 }
 
@@ -19,7 +19,7 @@ type console struct {
 type subscriber struct {
 	mu      sync.Mutex
 	pending []string
-	ready   chan struct{} // buffered: holds one signal
+	ready   chan struct{} // buffers one signal
 }
 
 func (d *domain) consoleOf(unikernel string) *console {

@@ -56,7 +56,7 @@ func TestConsoleHoldsHeadBack(t *testing.T) {
 	if s.Requests()[0].Status != 200 {
 		t.Error("no response was recorded")
 	}
-	// Destroying the unikernel sends nothing on the stream.
+	// The stream stays silent when the unikernel is destroyed.
 	postJSON(t, s, token, "/api/unikernel/destroy", `{"name":"hello","albatross_instance":"default"}`)
 	if s.Emit("alice", "default", "hello", "gone") {
 		t.Error("Emit succeeded for a destroyed unikernel")

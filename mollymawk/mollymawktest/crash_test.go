@@ -49,7 +49,7 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// TestNoCrashes checks that similar requests don't crash the server.
+// TestNoCrashes checks that similar but harmless requests don't crash the server.
 func TestNoCrashes(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{Memory: 1 << 20})

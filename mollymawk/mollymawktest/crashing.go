@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// CrashingRequests returns requests that crash Mollymawk, for testing that a front end
-// blocks them. Each key describes what is wrong with the request. Requests that need
+// CrashingRequests returns requests that crash Mollymawk, to test that a front end blocks
+// them. Each key describes what is wrong with the request. Requests that need
 // authentication carry token, or cookie and its CSRF value csrf. The user must have a
 // running unikernel "hello" and a block "v1" on the instance "default".
 func CrashingRequests(token, cookie, csrf string) map[string]string {
@@ -20,8 +20,8 @@ func CrashingRequests(token, cookie, csrf string) map[string]string {
 	return requests
 }
 
-// crashRequests are requests that crash Mollymawk. $T stands for a token, $C for a cookie
-// and $X for its CSRF value.
+// crashRequests are requests that crash Mollymawk. $T is replaced with a token, $C with a
+// cookie and $X with the cookie's CSRF value.
 var crashRequests = map[string]string{
 	// Framing: H1 reports the parse error, and the handler responds afterwards.
 	"chunk extension":      message("POST", "/api/login", "", withChunks) + "2;x\r\n{}\r\n0\r\n\r\n",
@@ -216,8 +216,8 @@ func forcedCreate(without int) string {
 	return whole[:len(whole)-without]
 }
 
-// chunk returns a body chunk. announced is the size in its framing and may exceed the
-// length of data.
+// chunk returns a body chunk. announced is the size in the chunk's framing, which may
+// exceed len(data).
 func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
 
 const (

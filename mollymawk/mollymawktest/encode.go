@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// encode returns v as JSON as written by Yojson 3: compact, in order, and with non-ASCII
-// bytes unescaped.
+// encode returns v as JSON in the format that Yojson 3 writes: compact, in order, and with
+// non-ASCII bytes unescaped.
 func encode(v any) string {
 	var b strings.Builder
 	encodeValue(&b, v)
@@ -88,8 +88,8 @@ func encodeString(b *strings.Builder, s string) {
 	b.WriteByte('"')
 }
 
-// escaped returns s as escaped by OCaml's String.escaped, which Mollymawk applies to quoted
-// JSON and errors.
+// escaped escapes s like OCaml's String.escaped, which Mollymawk applies to quoted JSON and
+// errors.
 func escaped(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

@@ -1,7 +1,7 @@
 package mollymawktest
 
-// exception is the value of a handler's panic where the real Mollymawk raises an uncaught
-// exception and crashes.
+// exception is the value that a handler panics with where the real Mollymawk would raise an
+// uncaught exception and crash.
 type exception string
 
 func raise(what string) { panic(exception(what)) }

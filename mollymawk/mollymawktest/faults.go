@@ -2,8 +2,8 @@ package mollymawktest
 
 import "slices"
 
-// Faults makes the server fail in ways in which Mollymawk fails only sometimes. The zero
-// value adds no faults.
+// Faults makes the server fail in ways that the real Mollymawk does only sometimes. The
+// zero value adds no faults.
 type Faults struct {
 	// Silent lists decoded paths, without the query, on which the server reads requests but
 	// doesn't respond. "*" means all paths.
@@ -13,7 +13,8 @@ type Faults struct {
 	// complete. It may also be Random, HeadOnly or NoAnswer. If it is 0, downloads are
 	// complete.
 	ShortDownload int64
-	// Unreachable maps the name of each unreachable instance to the reason.
+	// Unreachable maps the name of each unreachable instance to the reason why it can't be
+	// reached.
 	Unreachable map[string]string
 }
 

@@ -59,7 +59,7 @@ func TestGeneration2025(t *testing.T) {
 }
 
 // TestHandbookRestartIsRedirected checks that the current generation redirects the
-// handbook's restart to the page for choosing an instance.
+// handbook's restart request to the page for choosing an instance.
 func TestHandbookRestartIsRedirected(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

@@ -59,7 +59,7 @@ func readHead(r *bufio.Reader) (*head, error) {
 	return h, nil
 }
 
-// headParser reads byte by byte. After an error, it reads nothing more.
+// headParser reads a head byte by byte. It stops reading after an error.
 type headParser struct {
 	r    *bufio.Reader
 	text strings.Builder // bytes read so far
@@ -88,7 +88,7 @@ func (p *headParser) next() byte {
 		p.err = errMalformed
 		return 0
 	}
-	_, _ = p.r.Discard(1) // peek has buffered it
+	_, _ = p.r.Discard(1) // peek has already buffered it
 	p.text.WriteByte(b)
 	return b
 }
@@ -122,7 +122,7 @@ func (p *headParser) digit() int {
 
 func (h *head) proto() string { return fmt.Sprintf("HTTP/%d.%d", h.major, h.minor) }
 
-// last returns the value of the last header with this name, which is the one that counts.
+// last returns the value of the last header with this name. H1 ignores the others.
 func (h *head) last(name string) (value string, ok bool) {
 	for _, f := range h.fields {
 		if strings.EqualFold(f.name, name) {

@@ -159,7 +159,7 @@ const (
 	errNoManifest = failureError("manifest not found")
 )
 
-// imageWindow is how many bytes at each end of an image are stored.
+// imageWindow is the number of bytes stored from each end of an image.
 const imageWindow = 64 << 10
 
 // imageFile stores the first and last bytes of an image that is written to it. That is

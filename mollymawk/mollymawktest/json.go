@@ -219,7 +219,8 @@ func (p *jsonParser) array(depth int) any {
 	return nil
 }
 
-// number parses the longest possible number. Anything after it causes the next error.
+// number parses the longest possible number. Any text after the number causes the next
+// error.
 func (p *jsonParser) number() any {
 	start := p.at
 	p.accept("-")
@@ -270,7 +271,7 @@ func (p *jsonParser) digits(at int) (n int) {
 	return n
 }
 
-// string parses the rest of a string after its opening quote.
+// string parses the rest of a string after the opening quote.
 func (p *jsonParser) string() string {
 	var b strings.Builder
 	for p.err == nil {
@@ -309,7 +310,7 @@ func (p *jsonParser) escape(b *strings.Builder) {
 	}
 }
 
-// unicode parses a \u escape, starting at its u.
+// unicode parses a \u escape, starting at the u.
 func (p *jsonParser) unicode() rune {
 	r, ok := p.fourDigits(p.at + 1)
 	if !ok {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// managementDomain is the domain in which Mollymawk contacts unikernels for monitoring.
+// managementDomain is the domain through which Mollymawk contacts unikernels for
+// monitoring.
 const managementDomain = "management.example"
 
 // fragment responds with HTML for htmx, labeled as plain text.

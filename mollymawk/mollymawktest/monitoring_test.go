@@ -13,7 +13,7 @@ func wantFragment(t *testing.T, a response, status int, text string) {
 	}
 }
 
-// TestMonitoring also checks that monitoring works for unikernels of other users.
+// TestMonitoring also checks that users can monitor other users' unikernels.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

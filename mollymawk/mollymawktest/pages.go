@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// pages returns the pages for browsers, by path. A page contains only its title and, for
+// pages returns the browser pages by path. A page contains only its title and, for
 // sessions, what scripts use: the user's name, and a CSRF value in a response header.
 func (s *Server) pages() map[string]route {
 	pages := map[string]route{

@@ -11,8 +11,8 @@ import (
 )
 
 // eachPart calls use with each decoded part of a form until use returns false. It parses
-// the form like multipart_form 5d01e12. A part that is itself multipart is replaced by its
-// own parts. eachPart reports whether it reached the end of the form.
+// the form like multipart_form 5d01e12. If a part is itself multipart, eachPart replaces it
+// with its own parts. eachPart reports whether it reached the end of the form.
 func eachPart(form io.Reader, boundary string, use func(name string, content io.Reader) bool) bool {
 	if boundary == "" {
 		return false

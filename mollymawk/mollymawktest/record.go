@@ -8,7 +8,8 @@ import (
 	"sync"
 )
 
-// maxRecordedBody is a size in bytes. Only smaller request bodies are stored.
+// maxRecordedBody is the size at which the recorder stops storing a request's body, in
+// bytes.
 const maxRecordedBody = 1 << 20
 
 // Request is a request as the server received and parsed it.
@@ -44,11 +45,11 @@ func (r Request) Values(name string) []string {
 
 // Connection is a connection and the bytes received on it.
 type Connection struct {
-	// Number counts connections from 1 in the order in which the server accepted them.
+	// Number is the connection's number, counted from 1 in the order of acceptance.
 	Number int
 	Remote string
-	// Raw holds the received bytes. Truncated reports whether there were more than
-	// [Options.RawLimit].
+	// Raw holds the received bytes. Truncated reports whether more than [Options.RawLimit]
+	// bytes were received.
 	Raw       []byte
 	Truncated bool
 	// Requests is the number of requests parsed from these bytes.
@@ -57,8 +58,8 @@ type Connection struct {
 	Closed bool
 }
 
-// recorder stores what the server receives. It has its own lock, so that reading the
-// records never waits for a handler.
+// recorder stores what the server receives. It has its own lock, so reading the records
+// never waits for a handler.
 type recorder struct {
 	rawLimit int
 

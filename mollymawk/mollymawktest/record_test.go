@@ -72,7 +72,7 @@ func TestRecordNothing(t *testing.T) {
 	}
 }
 
-// TestRecordRefusedBody checks that the body of a refused request is recorded even without
+// TestRecordRefusedBody checks that a refused request's body is recorded even without
 // keep-alive.
 func TestRecordRefusedBody(t *testing.T) {
 	t.Parallel()

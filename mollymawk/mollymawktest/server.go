@@ -17,9 +17,9 @@ type Generation int
 const (
 	// Current is Mollymawk as of August 2026.
 	Current Generation = iota
-	// Generation2025 is Mollymawk as described in its handbook of December 2025. The paths
-	// for block devices start with /api/volume/. Restart reads name and albatross_instance
-	// from a JSON body. Creating a unikernel doesn't require deploy_mode, typ or cpuid, and
+	// Generation2025 is Mollymawk as described in its December 2025 handbook. The paths for
+	// block devices start with /api/volume/. Restart reads name and albatross_instance from
+	// a JSON body. Creating a unikernel doesn't require deploy_mode, typ or cpuid, and
 	// uploading a block doesn't require block_size. There is no scaling or monitoring. The
 	// error for an unknown session includes the session value. Everything else matches
 	// Current.
@@ -30,7 +30,8 @@ const (
 // albatross instance, "default".
 type Options struct {
 	Generation Generation
-	// Address is the address to listen on. Default: a free port on the loopback interface.
+	// Address is the address to listen on. The default is a free port on the loopback
+	// interface.
 	Address string
 	// Instances lists the names of the albatross instances. Default: "default".
 	Instances []string
@@ -47,8 +48,8 @@ type Options struct {
 	// MiB.
 	Memory int64
 	// RawLimit is the maximum number of bytes to record per connection. Default: 64 MiB. If
-	// it is negative, the server records neither bytes nor requests, as long-running
-	// servers need.
+	// it is negative, the server records neither bytes nor requests, which is best for
+	// long-running servers.
 	RawLimit int
 }
 
@@ -192,7 +193,7 @@ func (s *Server) Close() {
 	if !s.closed {
 		s.closed = true
 		close(s.done)
-		_ = s.listener.Close() // there is no way to handle an error
+		_ = s.listener.Close() // nothing can be done about an error
 	}
 	s.mu.Unlock()
 	s.cutAllBut(nil)

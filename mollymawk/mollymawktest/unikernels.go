@@ -51,7 +51,7 @@ func (c *call) createUnikernel() {
 	c.streamForm("binary", fields, []string{"builder_job"}, c.createFrom)
 }
 
-// createFrom creates a unikernel from the fields and the image and responds.
+// createFrom creates a unikernel from fields and an image, and responds.
 func (c *call) createFrom(fields map[string]string, image io.Reader) {
 	instance, err := label(fields["albatross_instance"])
 	if err != nil {

@@ -146,7 +146,7 @@ func TestCreateGetsNoResponse(t *testing.T) {
 	})
 }
 
-// TestNestedForm checks that a part that is itself multipart is replaced by its own parts.
+// TestNestedForm checks that a multipart part is replaced by its own parts.
 func TestNestedForm(t *testing.T) {
 	t.Parallel()
 	s, token := start(t, Options{})

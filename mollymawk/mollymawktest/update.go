@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// rollbackLimit is how long after an update a rollback is possible.
+// rollbackLimit is how long a rollback is possible after an update.
 const rollbackLimit = 10 * time.Minute
 
 // unikernelUpdate is the state before an update, which a rollback restores.

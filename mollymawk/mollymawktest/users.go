@@ -35,7 +35,7 @@ type user struct {
 
 type token struct {
 	value, name string
-	expiresIn   int64 // in seconds, counted from created
+	expiresIn   int64 // in seconds after created
 	created     time.Time
 	usage       int64
 }
@@ -47,8 +47,8 @@ type cookie struct {
 	agent       string
 }
 
-// valid implements Mollymawk's rule for lifetimes: the number of whole seconds since
-// creation must be less than expiresIn.
+// valid implements Mollymawk's lifetime rule: fewer than expiresIn whole seconds must have
+// passed since creation.
 func valid(created, now time.Time, expiresIn int64) bool {
 	return int64(now.Sub(created)/time.Second) < expiresIn
 }
@@ -61,7 +61,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// hashPassword replaces the real, slower hash. Mollymawk sends the hash to clients, too.
+// hashPassword replaces the real, slower hash, which Mollymawk also sends to clients.
 func hashPassword(password, uuid string) string {
 	sum := sha256.Sum256([]byte(uuid + "-" + password))
 	return hex.EncodeToString(sum[:])

@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 	return nil
 }
 
-// emitLines writes a line to the console of every unikernel each second, until ctx is done.
+// emitLines writes a line to every unikernel's console each second until ctx is done.
 func emitLines(ctx context.Context, server *mollymawktest.Server, users []string) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -117,7 +117,7 @@ func emitLines(ctx context.Context, server *mollymawktest.Server, users []string
 	}
 }
 
-// textList is the value of the flag -token. It accepts any text, because package flag
+// textList is the value of the -token flag. It accepts any text, because package flag
 // prints rejected values, and these values are secrets.
 type textList []string
 
