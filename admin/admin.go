@@ -5,20 +5,20 @@
 // /tokens, /tokens/{id} and so on; see openapi.json. The mount also decides who may
 // call; see [Config].Authenticate and [BearerAuthenticator].
 //
-// The handler checks a request in this order: no token in the URL, no cross-site
-// forgery, an authenticated caller, a known path, a known method, known parameters, a
-// well-formed body. It answers a request that fails a check with problem details
-// (RFC 9457); see [Refusal]. Responses have no CORS headers, so other origins can't read
-// them, and must not be cached.
+// The handler checks a request in this order: no token in the URL, no cross-site forgery,
+// an authenticated caller, a known path, a known method, known parameters, a well-formed
+// body. If a check fails, the response contains problem details (RFC 9457); see [Refusal].
+// Responses have no CORS headers, so other origins can't read them, and must not be
+// cached.
 //
 // # Revocation during a request
 //
-// Reading a body or writing to disk may take long. The handler therefore authorizes the
-// caller three times: before it reads the body, after it has read all of it, and within
-// the transaction of each change. Once a call has ended a caller's authorization (by
-// revoking, disabling or deleting its token, rotating it without grace, restricting its
-// addresses, or signing out its session) and returned, no change by that caller begins.
-// A long response is cut off within a second.
+// Reading a body or writing to disk can take a long time. The handler therefore authorizes
+// the caller three times: before reading the body, after reading it, and inside each
+// change's transaction. Once a call that ends a caller's authorization (by revoking,
+// disabling or deleting its token, rotating it without grace, restricting its addresses,
+// or signing out its session) has returned, that caller can't start another change. A long
+// response is cut off within a second.
 package admin
 
 import (
@@ -37,26 +37,27 @@ import (
 // Config configures the handler.
 type Config struct {
 	// Store returns the store. It may wait for the store to open until the context is
-	// done. The handler answers with 503 if it returns an error.
+	// done. If it returns an error, the handler responds with 503.
 	Store func(context.Context) (*tokenstore.Store, error)
 	// Policy limits what tokens can be created or changed to.
 	Policy token.Policy
 	// WarnBefore is how long before its expiry a token counts as expiring, but never
-	// longer than the last quarter of its lifetime. Unlimited means that quarter.
+	// longer than the last quarter of its lifetime. If it is Unlimited, only that quarter
+	// applies.
 	WarnBefore token.Lifetime
 	// Authenticate returns the caller, or a refusal. It sets the actor's Authorize unless
 	// the caller's authorization can't end; see [RefuseReconfigured].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
-	// Bearer handles the sign-in of browsers, if it has sessions. Authenticate is its
-	// authenticator, or falls back to it. Nil means that browsers can't sign in.
+	// Bearer handles browser sign-in if it has sessions. Authenticate must be its
+	// authenticator or fall back to it. If Bearer is nil, browsers can't sign in.
 	Bearer *Bearer
-	// ClientPath returns the escaped path of a request as the client sent it, with the
-	// mount's prefix. If it is nil, the Location of a new token is relative.
+	// ClientPath returns a request's escaped path as the client sent it, including the
+	// mount's prefix. If it is nil, a new token's Location header is relative.
 	ClientPath func(*http.Request) string
 	// IsUpstreamToken reports whether a digest belongs to an upstream token. Upstream
-	// tokens can't be imported. Nil means that there are none.
+	// tokens can't be imported. If it is nil, there are none.
 	IsUpstreamToken func(token.Digest) bool
-	// Gates are the gates that the explain call can ask.
+	// Gates are the gates that the explain call can query.
 	Gates []gate.NamedGate
 	// BodyTimeout is how long a client may take to send a body. The default is one
 	// minute.
@@ -86,16 +87,16 @@ type api struct {
 	crossOrigin http.CrossOriginProtection
 }
 
-// call is a request that the handler is serving.
+// call is a request being served.
 type call struct {
 	*api
 	w     http.ResponseWriter
 	r     *http.Request
 	actor tokenstore.Actor
-	// id is the token's ID in the path, if there is one.
+	// id is the token ID in the path, if any.
 	id         token.ID
 	parameters parameters
-	// maxBody is the route's limit in bytes.
+	// maxBody is the route's limit on the body size, in bytes.
 	maxBody int64
 	// body is the request's JSON, once decode has read it.
 	body []byte
@@ -134,7 +135,7 @@ func (c *call) serve() *Refusal {
 	}
 	for _, value := range c.parameters {
 		if _, err := c.Policy.Prefixes.Parse(value); err == nil {
-			return refuseTokenInURL() // an imported token; admit has refused all others
+			return refuseTokenInURL() // an imported token; admit already refuses all others
 		}
 	}
 	if route.maxBody > 0 {
@@ -143,16 +144,16 @@ func (c *call) serve() *Refusal {
 	return route.serve(c)
 }
 
-// admit makes the checks that don't depend on the route.
+// admit performs the checks that don't depend on the route.
 func (c *call) admit() (refusal *Refusal) {
 	if gate.URLHasToken(c.Policy.Prefixes, c.r.URL) {
 		return refuseTokenInURL()
 	}
 	if err := c.crossOrigin.Check(c.r); err != nil {
-		return refuseError(codeCrossSite, "Pages of other sites can't change anything here: "+err.Error()+".")
+		return refuseError(codeCrossSite, "Pages on other sites can't change anything here: "+err.Error()+".")
 	}
 	if gate.IsEarlyData(c.r) && !safe(c.r.Method) {
-		return fromGate(gate.Refuse(gate.TooEarly), "") // it has no challenge
+		return fromGate(gate.Refuse(gate.TooEarly), "") // this refusal has no challenge
 	}
 	if c.signsIn() {
 		return nil // not authenticated yet
@@ -162,7 +163,7 @@ func (c *call) admit() (refusal *Refusal) {
 }
 
 // safe reports whether a method is safe (RFC 9110 section 9.2.1): its requests change
-// nothing, even if they are replayed.
+// nothing, even when replayed.
 func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

@@ -49,7 +49,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK {
-		t.Errorf("the token was deleted: %d", w.Code)
+		t.Errorf("the token was deleted: got status %d", w.Code)
 	}
 	for _, path := range []string{"", "*"} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -115,7 +115,7 @@ func TestTokenInURL(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodDelete, "PATCH"} {
 			if method != http.MethodGet && strings.Contains(target, "q="+imported) {
-				continue // no such call
+				continue // this call doesn't exist
 			}
 			w := f.do(method, target, "")
 			t.Log(method, target)
@@ -161,15 +161,16 @@ func TestCrossSiteRequestsAreRefused(t *testing.T) {
 		} {
 			w := f.do(call.method, call.target, call.body, test.headers...)
 			if test.allowed == (w.Code == http.StatusForbidden) {
-				t.Errorf("%s with %v: %d %s", call.method, test.headers, w.Code, w.Body)
+				t.Errorf("%s with %v: got status %d and body %s", call.method, test.headers, w.Code, w.Body)
 			}
 			if !test.allowed {
 				f.refused(w, 403, "cross_site")
 			}
 		}
-		// Reads are allowed: without CORS headers, browsers hide them from other origins.
+		// Reads are allowed because, without CORS headers, browsers hide the responses
+		// from other origins.
 		if w := f.do(http.MethodGet, "http://example.com/tokens", "", test.headers...); w.Code != http.StatusOK {
-			t.Errorf("GET with %v: %d", test.headers, w.Code)
+			t.Errorf("GET with %v: got status %d", test.headers, w.Code)
 		}
 	}
 }
@@ -207,7 +208,7 @@ func TestAuthenticateDecides(t *testing.T) {
 			t.Errorf("%s %s: WWW-Authenticate is %q", call.method, call.target, got)
 		}
 		if closes := w.Header().Get("Connection") == "close"; closes != (body != "") {
-			t.Errorf("%s %s: Connection: close is %v", call.method, call.target, closes)
+			t.Errorf("%s %s: got Connection: close %v", call.method, call.target, closes)
 		}
 	}
 	if opened {
@@ -238,19 +239,19 @@ func TestStoreUnavailable(t *testing.T) {
 		w := f.do(call.method, call.target, call.body)
 		f.refused(w, 503, "store_unavailable")
 		if w.Header().Get("Retry-After") == "" {
-			t.Errorf("%s %s: no Retry-After", call.method, call.target)
+			t.Errorf("%s %s: the response has no Retry-After header", call.method, call.target)
 		}
 		if strings.Contains(w.Body.String(), "fire") {
-			t.Errorf("%s %s: the response contains the cause: %s", call.method, call.target, w.Body)
+			t.Errorf("%s %s: the response contains the cause: got response %s", call.method, call.target, w.Body)
 		}
 	}
 	if n := f.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 5 {
-		t.Errorf("%d errors in the log, want 5", n)
+		t.Errorf("got %d errors in the log, want 5", n)
 	}
-	// These calls need no store.
+	// These calls don't need the store.
 	for _, target := range []string{"/scopes", "/accounts"} {
 		if w := f.do(http.MethodGet, target, ""); w.Code != http.StatusOK {
-			t.Errorf("%s: %d", target, w.Code)
+			t.Errorf("%s: got status %d", target, w.Code)
 		}
 	}
 }
@@ -278,16 +279,16 @@ func TestScopesAndAccounts(t *testing.T) {
 		`{"name":"unikernel:create","routes":["POST /api/unikernel/create"],"presets":["full"]},`+
 		`{"name":"unikernel:list","routes":["GET /api/unikernels"],"presets":["full","read"]},`+
 		`{"name":"volume:list","routes":[],"presets":["full","read"]}]}`; got != want {
-		t.Errorf("scopes:\n%s", got)
+		t.Errorf("got scopes:\n%s", got)
 	}
 	if got, want := f.do(http.MethodGet, "/accounts", "").Body.String(),
 		`{"data":[{"name":"default"},{"name":"alice"}]}`; got != want {
-		t.Errorf("accounts:\n%s", got)
+		t.Errorf("got accounts:\n%s", got)
 	}
 	empty := newFixture(t, func(c *Config) { c.Policy = token.Policy{Prefixes: c.Policy.Prefixes} })
 	for _, target := range []string{"/scopes", "/accounts"} {
 		if got := empty.do(http.MethodGet, target, "").Body.String(); got != `{"data":[]}` {
-			t.Errorf("%s: %s", target, got)
+			t.Errorf("%s: got %s", target, got)
 		}
 		empty.refused(empty.do(http.MethodGet, target+"?q=x", ""), 400, "invalid_parameter", "parameter=q")
 	}
@@ -299,9 +300,9 @@ func TestHealth(t *testing.T) {
 	got := regexp.MustCompile(`[0-9]{3,}`).ReplaceAllString(f.do(http.MethodGet, "/healthz", "").Body.String(), "N")
 	if got != `{"status":"ok","checks":{"store":{"status":"ok"},"journal":{"status":"ok"},"clock":{"status":"ok"},`+
 		`"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0}}}` {
-		t.Errorf("healthy: %s", got)
+		t.Errorf("healthy store: got %s", got)
 	}
-	// The clock falls behind the time that the store has recorded.
+	// The clock falls behind the time recorded in the store.
 	f.create(`{}`)
 	f.pass(-3 * time.Hour)
 	w := f.do(http.MethodGet, "/healthz", "")
@@ -310,12 +311,12 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w.Code != http.StatusOK || response.Status != "ok" || !strings.Contains(response.Warning, "3h0m0s behind") {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }
 
-// TestParallelCreatesAndDeletes verifies that concurrent calls with the same name create one
-// token each: names don't have to be unique.
+// TestParallelCreatesAndDeletes verifies that concurrent calls with the same name each
+// create a token, because names don't have to be unique.
 func TestParallelCreatesAndDeletes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -331,12 +332,12 @@ func TestParallelCreatesAndDeletes(t *testing.T) {
 		seen[id] = true
 	}
 	if len(seen) != n {
-		t.Fatalf("%d ids for %d tokens", len(seen), n)
+		t.Fatalf("got %d IDs for %d tokens", len(seen), n)
 	}
 	if w := f.do(http.MethodGet, "/tokens?count=true&limit=1", ""); !strings.Contains(w.Body.String(), `"total":100`) {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
-	// Only one of many deletions of the same token succeeds.
+	// Only one of many concurrent requests to delete a token succeeds.
 	codes := make([]int, n)
 	for i := range n {
 		wg.Go(func() { codes[i] = f.do(http.MethodDelete, "/tokens/"+ids[0], "").Code })
@@ -349,10 +350,10 @@ func TestParallelCreatesAndDeletes(t *testing.T) {
 			deleted++
 		case http.StatusNotFound:
 		default:
-			t.Errorf("status %d", code)
+			t.Errorf("got unexpected status %d", code)
 		}
 	}
 	if deleted != 1 {
-		t.Errorf("deleted %d times", deleted)
+		t.Errorf("%d deletions of the same token succeeded, want 1", deleted)
 	}
 }

@@ -61,12 +61,12 @@ func (c *call) listAudit() *Refusal {
 	return c.respond(http.StatusOK, response)
 }
 
-// auditChunk is how many entries a search reads in one transaction, so that a search with
-// few matches doesn't keep the transaction open for long.
+// auditChunk is the maximum number of entries that a search reads in one transaction. It
+// keeps a search with few matches from holding a transaction open for long.
 const auditChunk = 10_000
 
-// searchAudit returns a page of the matching entries and the position of the next page,
-// or nil if this is the last.
+// searchAudit returns a page of matching entries and the next page's position, or nil if
+// this is the last page.
 func searchAudit(ctx context.Context, store *tokenstore.Store,
 	page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
 	limit, match := page.Limit, page.Match
@@ -74,7 +74,8 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		// The entry after the chunk always matches, so that the store returns its position.
+		// Treat the entry after the chunk as a match, to make the store return its
+		// position.
 		left := auditChunk
 		page.Match = func(e tokenstore.AuditEntry) bool {
 			left--
@@ -130,7 +131,7 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 }
 
 // parseLimit parses a page size. If the value is invalid, it returns the rule that the
-// value breaks.
+// value violates.
 func parseLimit(value string) (limit int, rule string) {
 	limit, err := strconv.Atoi(value)
 	if err != nil || strconv.Itoa(limit) != value || limit < 1 || limit > maxLimit {
@@ -139,7 +140,7 @@ func parseLimit(value string) (limit int, rule string) {
 	return limit, ""
 }
 
-// auditCursor encodes a position with a checksum, like the cursor of a token list.
+// auditCursor encodes a position with a checksum, like a token list's cursor.
 func auditCursor(at tokenstore.AuditPosition) string {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(at.Time.UnixMicro()))
 	raw = binary.BigEndian.AppendUint64(raw, at.Sequence)

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// backup responds with a copy of the whole store, which remains in use.
+// backup responds with a copy of the whole store while the store remains in use.
 func (c *call) backup() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -17,7 +17,7 @@ func (c *call) backup() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	defer func() { _ = content.Close() }() // only read, so an error loses nothing
+	defer func() { _ = content.Close() }() // opened for reading only, so an error loses nothing
 	h := c.w.Header()
 	if damaged := store.Health().Damaged; damaged > 0 {
 		h.Set("Mollygate-Damaged-Tokens", strconv.Itoa(damaged))

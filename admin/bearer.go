@@ -11,15 +11,15 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Bearer configures the authentication of callers by an admin token, sent as a bearer
-// token or exchanged for a browser session.
+// Bearer configures how callers authenticate with an admin token, which they send as a
+// bearer token or exchange for a browser session.
 type Bearer struct {
 	// Store returns the store; see [Config].
 	Store    func(context.Context) (*tokenstore.Store, error)
 	Prefixes token.Prefixes
 	// Failures throttles token guessing, per client address. Nil means no limit.
 	Failures *gate.FailureLimit
-	// Realm is the realm of WWW-Authenticate challenges.
+	// Realm is the realm in WWW-Authenticate challenges.
 	Realm string
 	// Sessions returns the browser sessions. It is called only after Store has returned a
 	// store. Nil means that browsers can't sign in.
@@ -33,9 +33,9 @@ type Bearer struct {
 }
 
 // BearerAuthenticator returns a function for [Config].Authenticate. An authenticated call
-// counts as a use of the token, even if the call fails later. Reads of a session count as
-// at most one use a minute. A refused call counts as denied if its secret is correct.
-// Refusals have the gate's codes, so that the caller of the function can limit failures by
+// counts as a use of the token, even if the call fails later. Reads in a session count as
+// at most one use per minute. A refused call counts as denied if its secret is correct.
+// Refusals use the gate's codes, so the function's caller can throttle failures per
 // address.
 func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refusal) {
 	return b.authenticate
@@ -74,8 +74,9 @@ type credential struct {
 	ip      netip.Addr
 }
 
-// admit returns the caller if the credential is valid, or a refusal, and counts the use. A
-// session's reads count once a minute, because an open dashboard polls all the time.
+// admit returns the caller if the credential is valid, or a refusal, and counts the use.
+// Reads in a session count at most once per minute, because an open dashboard polls
+// constantly.
 func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential,
 	refusal gate.Refusal) (tokenstore.Actor, *Refusal) {
 	if refusal.Code == "" {
@@ -96,8 +97,8 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
 }
 
-// refuse returns why a token with a correct secret is refused, or the zero Refusal if it
-// isn't.
+// refuse returns the reason for refusing a token with a correct secret, or the zero
+// Refusal if the token is accepted.
 func (c *credential) refuse() gate.Refusal {
 	refusal := gate.RefuseStatus(c.match.Status)
 	if refusal.Code == "" && !c.match.Token.AllowsIP(c.ip) {
@@ -141,13 +142,12 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 	}
 }
 
-// countSignIn counts a failed sign-in, for whatever reason it failed, against the client
-// address. It returns the refusal to respond with, which differs from refusal once the
-// address has too many failures.
+// countSignIn counts a failed sign-in against the client address, whatever the reason. It
+// returns refusal or, once the address has too many failures, the refusal for that.
 func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	switch gate.Code(refusal.Problem.Code) {
 	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:
-		return refusal // counted already, when the token was checked
+		return refusal // already counted when the token was checked
 	case codeCrossSite, gate.TooEarly:
 		return refusal // caused by another site or by the network
 	}

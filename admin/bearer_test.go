@@ -17,8 +17,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// newSite returns a handler that authenticates admin tokens, and one over the same store
-// that needs no authentication.
+// newSite returns a handler that authenticates admin tokens, and a handler for the same
+// store that needs no authentication.
 func newSite(t *testing.T) (site, console *fixture) {
 	console = newFixture(t)
 	sessions := new(Sessions)
@@ -46,19 +46,19 @@ func TestBearerAcceptsAdminTokens(t *testing.T) {
 	for range 2 {
 		w := site.do(http.MethodGet, "/tokens/"+id, "", "Authorization: bEaReR "+secret, "User-Agent: curl/8.9")
 		if w.Code != http.StatusOK {
-			t.Fatalf("%d %s", w.Code, w.Body)
+			t.Fatalf("got status %d and body %s", w.Code, w.Body)
 		}
 	}
 	w := site.do(http.MethodPost, "/tokens", goodBody, "Authorization: Bearer "+secret)
 	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"created_by":"`+id+`"`) {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 	// Each call counts as a use of the token.
 	want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:00Z","last_used_ip":"192.0.2.1",` +
 		`"last_used_user_agent":`
 	if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got, want) ||
 		!strings.Contains(got, `"last_used_route":"POST /tokens"`) {
-		t.Errorf("%s", got)
+		t.Errorf("got %s", got)
 	}
 }
 
@@ -102,11 +102,11 @@ func TestBearerRefuses(t *testing.T) {
 	console.pass(time.Hour)
 	test([]string{"Authorization: Bearer " + admin}, 401, "expired_token", `error="invalid_token"`, "token_id="+adminID)
 
-	// Each token has three refusals and no use.
+	// Each token has three refusals and no uses.
 	for _, id := range []string{adminID, apiID, elsewhereID, laterID} {
 		if got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got,
 			`"usage_count":0,"denied_count":3,"last_used_at":null`) {
-			t.Errorf("%s", got)
+			t.Errorf("got %s", got)
 		}
 	}
 }
@@ -122,7 +122,7 @@ func TestBearerWithoutStore(t *testing.T) {
 	w := f.do(http.MethodGet, "/scopes", "", "Authorization: Bearer "+vector)
 	f.refused(w, 503, "store_unavailable")
 	if w.Header().Get("Retry-After") == "" || w.Header().Get("WWW-Authenticate") != "" {
-		t.Errorf("%v", w.Header())
+		t.Errorf("got headers %v", w.Header())
 	}
 	if f.logs.FilterField(zap.Error(errNotOpen)).Len() != 1 {
 		t.Error("the error isn't logged")

@@ -18,8 +18,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// benchmarkAPI returns the API over a store with many used tokens, the store, and the
-// credentials of the first 1000 tokens.
+// benchmarkAPI returns an API backed by a store with many used tokens, the store, and the
+// first 1000 tokens' credentials.
 func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []token.Credential) {
 	b.Helper()
 	backend, err := bolt.Open(filepath.Join(b.TempDir(), "tokens.db"))
@@ -81,8 +81,8 @@ func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []
 	return api, store, credentials
 }
 
-// BenchmarkAPI measures calls with few and with many tokens. Creating a million tokens takes
-// some minutes: go test -bench BenchmarkAPI/1000000 -timeout 30m.
+// BenchmarkAPI measures calls with few and with many tokens. Creating a million tokens
+// takes several minutes: go test -bench BenchmarkAPI/1000000 -timeout 30m.
 func BenchmarkAPI(b *testing.B) {
 	for _, tokens := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(tokens), func(b *testing.B) {

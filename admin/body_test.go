@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestBodyTimeout verifies that a body that doesn't arrive in time is refused and nothing is
-// changed, over HTTP/1 and HTTP/2.
+// TestBodyTimeout verifies, over HTTP/1 and HTTP/2, that a body that doesn't arrive in
+// time is refused and changes nothing.
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) { c.BodyTimeout = 50 * time.Millisecond })
@@ -44,13 +44,13 @@ func TestBodyTimeout(t *testing.T) {
 			text, err := io.ReadAll(response.Body)
 			if err != nil || response.StatusCode != http.StatusRequestTimeout ||
 				!strings.Contains(string(text), `"code":"body_timeout"`) || response.ProtoMajor == 2 != http2 {
-				t.Errorf("%s, %s: %s %s %v", response.Proto, path, response.Status, text, err)
+				t.Errorf("%s, %s: got %s with body %s, err %v", response.Proto, path, response.Status, text, err)
 			}
 			_ = response.Body.Close()
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), `"data":[]`) {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 }
 
@@ -78,14 +78,14 @@ func TestBodyTimeoutOfSlowBody(t *testing.T) {
 		select {
 		case line := <-statusLine:
 			if !strings.HasPrefix(line, "HTTP/1.1 408 ") {
-				t.Errorf("the response is %q", line)
+				t.Errorf("got response %q", line)
 			}
 			return
 		case <-ticker.C:
 			_, _ = conn.Write([]byte(" "))
 		}
 	}
-	t.Error("the request isn't refused")
+	t.Error("the request wasn't refused")
 }
 
 // deadlines is a ResponseWriter that records read deadlines.
@@ -100,7 +100,7 @@ func (d *deadlines) SetReadDeadline(at time.Time) error {
 }
 
 // TestBodyDeadlineIsReset verifies that the deadline is reset for the next request on the
-// connection, and that a request without a body sets none.
+// connection, and that a request without a body doesn't set a deadline.
 func TestBodyDeadlineIsReset(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -111,19 +111,19 @@ func TestBodyDeadlineIsReset(t *testing.T) {
 		begun := time.Now()
 		f.handler.ServeHTTP(w, r)
 		if len(w.set) != want {
-			t.Fatalf("%q: the deadlines are %v", body, w.set)
+			t.Fatalf("%q: got deadlines %v", body, w.set)
 		}
 		if want == 0 {
 			continue
 		}
 		if limit := w.set[0].Sub(begun); limit < time.Minute || limit > 2*time.Minute || !w.set[1].IsZero() {
-			t.Errorf("%q: the deadlines are %v", body, w.set)
+			t.Errorf("%q: got deadlines %v", body, w.set)
 		}
 	}
 }
 
-// TestBodyOnReusedConnection makes several calls on one connection. The later ones start
-// after the deadline of the first body.
+// TestBodyOnReusedConnection makes several calls on one connection. The later calls start
+// after the first body's deadline.
 func TestBodyOnReusedConnection(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *Config) { c.BodyTimeout = 100 * time.Millisecond })
@@ -146,14 +146,14 @@ func TestBodyOnReusedConnection(t *testing.T) {
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusCreated || response.Close {
-			t.Errorf("%s, close: %v", response.Status, response.Close)
+			t.Errorf("%s, close: got %v", response.Status, response.Close)
 		}
 		time.Sleep(150 * time.Millisecond) // longer than BodyTimeout
 	}
 }
 
-// TestIncompleteBody verifies that a body shorter than its declared length isn't accepted as
-// an empty one. Over HTTP/3, reading it returns no error.
+// TestIncompleteBody verifies that a body shorter than its declared length isn't treated
+// as empty. Over HTTP/3, reading such a body doesn't return an error.
 func TestIncompleteBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -2,14 +2,14 @@ package admin
 
 import "net/http"
 
-// list is the response of calls that return several objects without paging.
+// list is the response to calls that return several objects without paging.
 type list[T any] struct {
 	Data []T `json:"data"`
 }
 
 type scopeObject struct {
 	Name string `json:"name"`
-	// Routes are of the form "METHOD /path". Presets are the presets that include the
+	// Routes are written as "METHOD /path". Presets lists the presets that include the
 	// scope.
 	Routes  []string `json:"routes"`
 	Presets []string `json:"presets"`

@@ -14,17 +14,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// readObject checks the status of a response and returns its JSON object.
+// readObject checks a response's status and returns its JSON object.
 func readObject(t *testing.T, w *httptest.ResponseRecorder, status int) map[string]any {
 	t.Helper()
 	var object map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &object); err != nil || w.Code != status {
-		t.Fatalf("%d, want %d: %s", w.Code, status, w.Body)
+		t.Fatalf("got status %d, want %d; body %s", w.Code, status, w.Body)
 	}
 	return object
 }
 
-// status returns the status of a secret in the store, or the store's error.
+// status returns the status that the store reports for a secret, or the store's error.
 func (f *fixture) status(secret string) string {
 	f.t.Helper()
 	match, err := f.authenticate(secret)
@@ -56,7 +56,7 @@ func TestEdit(t *testing.T) {
 		`{"expires_in":3600,"name":"x"}`:        `{"expires_at":"2026-03-01T14:00:00Z","name":"x"}`,
 		`{"expires_at":"2026-03-02T00:00:00Z"}`: `{"expires_at":"2026-03-02T00:00:00Z"}`,
 		`{"rate_limit":null,"quota":null}`:      `{"rate_limit":null,"quota":null,"version":2}`,
-		// Nested objects are merged, too (RFC 7396 section 2).
+		// Nested objects are also merged (RFC 7396 section 2).
 		`{"rate_limit":{"requests":99}}`: `{"rate_limit":{"requests":99,"window":"1m"},` +
 			`"quota":{"requests":10,"period":"day"}}`,
 		`{"rate_limit":{"window":"1h"}}`: `{"rate_limit":{"requests":60,"window":"1h"}}`,
@@ -86,7 +86,7 @@ func TestEdit(t *testing.T) {
 			}
 		}
 		if tag := w.Header().Get("ETag"); tag != fmt.Sprintf(`"%v"`, got["version"]) {
-			t.Errorf("%s: ETag %s of version %v", body, tag, got["version"])
+			t.Errorf("%s: got ETag %s for version %v", body, tag, got["version"])
 		}
 		if again := f.do(http.MethodGet, "/tokens/"+id, ""); again.Body.String() != w.Body.String() {
 			t.Errorf("%s: the response is %s, but the token is %s", body, w.Body, again.Body)
@@ -151,7 +151,7 @@ func TestEditRefusals(t *testing.T) {
 	w := f.do(http.MethodPatch, "/tokens/"+id, `{}`, "Content-Type: ", "Content-Type: application/json-patch+json")
 	f.refused(w, 415, "unsupported_media_type")
 	if got := w.Header().Get("Accept-Patch"); got != "application/merge-patch+json, application/json" {
-		t.Errorf("Accept-Patch is %q", got)
+		t.Errorf("got Accept-Patch %q", got)
 	}
 	f.refused(f.do(http.MethodPatch, "/tokens/000000000000", `{"name":"x"}`), 404, "not_found")
 	if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
@@ -173,7 +173,7 @@ func TestChangeEndedToken(t *testing.T) {
 	}
 	body := f.refused(f.do(http.MethodPost, "/tokens/"+revoked+"/enable", ""), 409, "conflict")
 	if want := "The token was permanently revoked at 2026-03-01T12:00:00Z; create a new one."; body["detail"] != want {
-		t.Errorf("detail %q, want %q", body["detail"], want)
+		t.Errorf("got detail %q, want %q", body["detail"], want)
 	}
 }
 
@@ -194,17 +194,17 @@ func TestStateChanges(t *testing.T) {
 		w := f.do(http.MethodPost, "/tokens/"+id+"/"+step.action, step.body)
 		got := readObject(t, w, http.StatusOK)
 		if got["status"] != step.status || f.status(secret) != step.status || w.Header().Get("ETag") == "" {
-			t.Errorf("%s: status %v, in the store %s", step.action, got["status"], f.status(secret))
+			t.Errorf("%s: got status %v, but %s in the store", step.action, got["status"], f.status(secret))
 		}
 	}
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/revoke", `{"reason":"x"}`), 400, "invalid_field", "field=reason")
 	f.refused(f.do(http.MethodPost, "/tokens/000000000000/revoke", ""), 404, "not_found")
 	if n := f.logs.FilterMessage("token revoked").Len(); n == 0 {
-		t.Error("the change isn't logged")
+		t.Error("the change wasn't logged")
 	}
 }
 
-// versionedCalls are the changes of a token that support If-Match.
+// versionedCalls are the calls that change a token and support If-Match.
 var versionedCalls = []struct{ method, path, body string }{
 	{http.MethodPatch, "", `{"name":"x"}`},
 	{http.MethodPost, "/rotate", `{}`},
@@ -227,18 +227,18 @@ func TestIfMatch(t *testing.T) {
 		}
 		w := f.do(call.method, "/tokens/"+id+call.path, call.body, fmt.Sprintf(`If-Match: "99", "%d"`, version))
 		if w.Code/100 != 2 {
-			t.Fatalf("%s %s: %d %s", call.method, call.path, w.Code, w.Body)
+			t.Fatalf("%s %s: got status %d and body %s", call.method, call.path, w.Code, w.Body)
 		}
 		version++
 	}
 	other, _ := f.create(`{}`)
 	if w := f.do(http.MethodPatch, "/tokens/"+other, `{"name":"y"}`, "If-Match: *"); w.Code != 200 {
-		t.Errorf("*: %d", w.Code)
+		t.Errorf("If-Match *: got status %d", w.Code)
 	}
 }
 
-// TestOptionalBody verifies that an optional body may be empty, whether or not its length is
-// declared, and must be JSON otherwise.
+// TestOptionalBody verifies that an optional body may be empty, whether or not its length
+// is declared, and otherwise must be JSON.
 func TestOptionalBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -272,12 +272,12 @@ func TestOptionalBody(t *testing.T) {
 			}
 			w := f.serve(r)
 			if w.Code != test.status {
-				t.Errorf("%s with %q, %s, length %d: %d %s", action, test.body, test.contentType, test.length,
-					w.Code, w.Body)
+				t.Errorf("%s with %q, %s, length %d: got status %d and body %s", action, test.body, test.contentType,
+					test.length, w.Code, w.Body)
 			}
 		}
 	}
-	// A declared body of another media type is refused without reading it.
+	// A declared body with another media type is refused without being read.
 	declared := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
 	declared.ContentLength = 1000
 	w := f.serve(declared)
@@ -312,7 +312,7 @@ func TestLostUpdates(t *testing.T) {
 		count[code]++
 	}
 	if count[200] != 1 || count[412] != cap(codes)-1 {
-		t.Errorf("%v", count)
+		t.Errorf("got %v", count)
 	}
 }
 
@@ -340,11 +340,11 @@ func TestRotate(t *testing.T) {
 		secret, _ := got["token"].(string)
 		if got["id"] != id || fmt.Sprint(got["previous_valid_until"]) != want.previous ||
 			got["expires_at"] != want.expires || f.status(old) != want.old || f.status(secret) != "active" {
-			t.Errorf("%s: %v, the old secret is %s", body, got, f.status(old))
+			t.Errorf("%s: got %v, and the old secret is %s", body, got, f.status(old))
 		}
 		if shown := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); strings.Contains(shown, secret[17:]) ||
 			strings.Contains(shown, `"token":`) {
-			t.Errorf("%s: the secret is shown again", body)
+			t.Errorf("%s: the response contains the secret again", body)
 		}
 	}
 }
@@ -374,11 +374,11 @@ func TestRotateRefusals(t *testing.T) {
 	f.refused(f.do(http.MethodPost, "/tokens/000000000000/rotate", ""), 404, "not_found")
 	f.refused(f.do(http.MethodPost, "/tokens/"+id+"/rotate", "", "Idempotency-Key: a"), 400, "invalid_request")
 	if f.status(secret) != "active" {
-		t.Error("a refused rotation ended the secret")
+		t.Error("a refused rotation invalidated the secret")
 	}
 }
 
-// TestIdempotentCreate verifies that a repeated request creates no second token.
+// TestIdempotentCreate verifies that repeating a request doesn't create a second token.
 func TestIdempotentCreate(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -405,21 +405,21 @@ func TestIdempotentCreate(t *testing.T) {
 			created++
 		}
 		if (w.Code == http.StatusCreated) != hasSecret || (w.Code == http.StatusOK) != replayed {
-			t.Errorf("%d, replayed %v, secret %v", w.Code, replayed, hasSecret)
+			t.Errorf("got status %d, replayed %v, has secret %v", w.Code, replayed, hasSecret)
 		}
 	}
 	if created != 1 || len(ids) != 1 {
-		t.Errorf("%d tokens were created, with %d IDs", created, len(ids))
+		t.Errorf("%d tokens with %d IDs were created, want one", created, len(ids))
 	}
 	// The same request in a different spelling, a different request, a different key.
 	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `,
 		key); w.Code != http.StatusOK {
-		t.Errorf("different spelling: %d %s", w.Code, w.Body)
+		t.Errorf("different spelling: got status %d and body %s", w.Code, w.Body)
 	}
 	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422,
 		"idempotency_mismatch")
 	if w := f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: another"); w.Code != http.StatusCreated {
-		t.Errorf("different key: %d", w.Code)
+		t.Errorf("different key: got status %d", w.Code)
 	}
 	for _, bad := range []string{"\u00e4", "a b", strings.Repeat("a", 256), vector} {
 		f.refused(f.do(http.MethodPost, "/tokens", body, "Idempotency-Key: "+bad), 400, "invalid_request")
@@ -428,7 +428,7 @@ func TestIdempotentCreate(t *testing.T) {
 		"invalid_request")
 	f.pass(tokenstore.RequestRetention)
 	if w := f.do(http.MethodPost, "/tokens", body, key); w.Code != http.StatusCreated {
-		t.Errorf("a day later: %d", w.Code)
+		t.Errorf("a day later: got status %d", w.Code)
 	}
 }
 
@@ -443,31 +443,31 @@ func TestAcceptClock(t *testing.T) {
 		t.Fatal(got)
 	}
 	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] == nil {
-		t.Error("healthz has no warning")
+		t.Error("healthz returned no warning")
 	}
 	got := readObject(t, f.do(http.MethodPost, "/clock", ""), 200)
 	if got["changed"] != true || got["from"] != "2026-06-09T12:00:00Z" || got["to"] != "2026-03-01T13:00:00Z" ||
 		f.status(secret) != "active" {
-		t.Errorf("%v, the token is %s", got, f.status(secret))
+		t.Errorf("got %v, and the token is %s", got, f.status(secret))
 	}
 	if got := readObject(t, f.do(http.MethodPost, "/clock", "{}"), 200); got["changed"] != false {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 
 	// The clock is ahead of the elapsed time.
 	f.set(start.AddDate(10, 0, 0))
 	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); !strings.Contains(fmt.Sprint(got["warning"]),
 		"clock accept") {
-		t.Errorf("healthz with a clock that is ahead: %v", got)
+		t.Errorf("healthz with a clock that is ahead: got %v", got)
 	}
 	if got := readObject(t, f.do(http.MethodPost, "/clock", ""), 200); got["changed"] != true ||
 		got["to"] != "2036-03-01T12:00:00Z" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	if got := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200); got["warning"] != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 }

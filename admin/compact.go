@@ -12,7 +12,7 @@ type compacted struct {
 	After  int64 `json:"after"`
 }
 
-// compactStore rebuilds the store's file to free the disk space of deleted records.
+// compactStore rebuilds the store's file to reclaim the disk space of deleted records.
 func (c *call) compactStore() *Refusal {
 	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// createInput is the body of POST /tokens. A null member is the same as a missing one.
+// createInput is the body of POST /tokens. A null member is treated as missing.
 type createInput struct {
 	Name       *string         `json:"name"`
 	Kind       *string         `json:"kind"`
@@ -29,7 +29,7 @@ type createInput struct {
 	ExpiresIn  lifetime        `json:"expires_in"`
 }
 
-// draft returns the requested token. It doesn't apply the policy.
+// draft returns the requested token, without applying the policy.
 func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
 	draft := token.Draft{
 		Kind:       token.KindAPI,
@@ -83,7 +83,7 @@ func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
 	return draft, refuseSecrets(prefixes, draft.Name, metadata)
 }
 
-// ruleEmpty is the rule that an empty value breaks.
+// ruleEmpty is the rule that an empty value violates.
 const ruleEmpty = "is empty; leave it out instead"
 
 // expiry combines the members that set a token's expiry.
@@ -143,7 +143,7 @@ func (c *call) createToken() *Refusal {
 // maxIdempotencyKey is the maximum length of an Idempotency-Key, in bytes.
 const maxIdempotencyKey = 255
 
-// idempotent returns what identifies a repeated request
+// idempotent returns the data that identifies a repeated request
 // (draft-ietf-httpapi-idempotency-key-header): the client's key and the canonical JSON of
 // the body.
 func (c *call) idempotent() (tokenstore.Request, *Refusal) {
@@ -165,12 +165,12 @@ func (c *call) idempotent() (tokenstore.Request, *Refusal) {
 	}
 	body := jsontext.Value(slices.Clone(c.body))
 	if err := body.Canonicalize(); err != nil {
-		return tokenstore.Request{}, refuseSyntax(err) // can't happen: decode has parsed it
+		return tokenstore.Request{}, refuseSyntax(err) // can't happen: decode has already parsed the body
 	}
 	return tokenstore.Request{Key: keys[0], Body: body}, nil
 }
 
-// location returns the Location of a new token.
+// location returns the Location header for a new token.
 func (c *call) location(id token.ID) string {
 	base := tokensPath[1:] // relative to the request's path (RFC 3986 section 5.2)
 	if c.ClientPath != nil {

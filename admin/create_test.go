@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// members returns the names of an object's members in order.
+// members returns the names of an object's members, in order.
 func members(t *testing.T, body []byte) []string {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(string(body)))
@@ -46,10 +46,10 @@ func TestCreateReturnsTheObject(t *testing.T) {
 		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00",
 		"expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
 	if w.Code != http.StatusCreated {
-		t.Fatalf("%d %s", w.Code, w.Body)
+		t.Fatalf("got status %d and body %s", w.Code, w.Body)
 	}
 	if got := strings.Join(members(t, w.Body.Bytes()), " "); got != objectMembers+" token" {
-		t.Errorf("members:\n%s", got)
+		t.Errorf("got members:\n%s", got)
 	}
 	var created struct{ ID, Token string }
 	if err := json.Unmarshal(w.Body.Bytes(), &created); err != nil {
@@ -68,13 +68,13 @@ func TestCreateReturnsTheObject(t *testing.T) {
 		`"format":"native","version":1`
 	want = strings.ReplaceAll(want, "ID", created.ID)
 	if got := w.Body.String(); got != want+`,"token":"`+created.Token+`"}` {
-		t.Errorf("created:\n%s", got)
+		t.Errorf("got created token:\n%s", got)
 	}
 	if got := w.Header().Get("Location"); got != "tokens/"+created.ID {
-		t.Errorf("Location is %q", got)
+		t.Errorf("got Location %q", got)
 	}
 	if got := w.Header().Get("ETag"); got != `"1"` {
-		t.Errorf("ETag is %q", got)
+		t.Errorf("got ETag %q", got)
 	}
 	if _, err := testPolicy.Prefixes.Parse(created.Token); err != nil {
 		t.Error(err)
@@ -83,14 +83,14 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	// Later responses contain the same object without the secret.
 	w = f.do(http.MethodGet, "/tokens/"+created.ID, "")
 	if got := w.Body.String(); w.Code != http.StatusOK || got != want+"}" {
-		t.Errorf("shown: %d\n%s", w.Code, got)
+		t.Errorf("got shown token with status %d:\n%s", w.Code, got)
 	}
 	if got := w.Header().Get("ETag"); got != `"1"` {
-		t.Errorf("ETag is %q", got)
+		t.Errorf("got ETag %q", got)
 	}
 	w = f.do(http.MethodGet, "/tokens", "")
 	if got := w.Body.String(); got != `{"data":[`+want+`}],"next_cursor":null}` {
-		t.Errorf("listed:\n%s", got)
+		t.Errorf("got listed token:\n%s", got)
 	}
 	for _, entry := range f.logs.All() {
 		for _, field := range entry.Context {
@@ -123,7 +123,7 @@ func TestCreateDefaults(t *testing.T) {
 		w := f.do(http.MethodPost, "/tokens", test.body)
 		var got map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusCreated {
-			t.Errorf("%s: %d %s", test.body, w.Code, w.Body)
+			t.Errorf("%s: got status %d and body %s", test.body, w.Code, w.Body)
 			continue
 		}
 		for name, want := range test.want {
@@ -147,18 +147,18 @@ func TestCreateNever(t *testing.T) {
 	unlimited := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} })
 	w := unlimited.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"never"}`)
 	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"expires_at":null`) {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 	limited := newFixture(t)
 	w = limited.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"never"}`)
 	limited.refused(w, 400, "invalid_field", "field=expires_in")
 }
 
-// TestCreateRefusesFields verifies the rules of docs/admin.md for each field.
+// TestCreateRefusesFields verifies that each field follows the rules in docs/admin.md.
 func TestCreateRefusesFields(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	// members replaces the valid members of the same names.
+	// members replaces the valid members with the same names.
 	valid := map[string]string{"name": `"a"`, "preset": `"read"`, "expires_in": `"90d"`}
 	for _, test := range []struct{ field, members, detail string }{
 		{"name", `"name":null`, "required"},
@@ -306,7 +306,7 @@ func TestCreateRefusesFields(t *testing.T) {
 		}
 		got := f.refused(w, 400, "invalid_field", "field="+test.field)
 		if detail, _ := got["detail"].(string); !strings.Contains(detail, test.detail) {
-			t.Errorf("%s: detail is %q, want %q in it", test.members, detail, test.detail)
+			t.Errorf("%s: got detail %q, want it to contain %q", test.members, detail, test.detail)
 		}
 		if strings.Contains(w.Body.String(), vector[20:]) {
 			t.Errorf("%s: the response repeats a secret: %s", test.members, w.Body)
@@ -323,7 +323,7 @@ func TestCreateSuggestsTheRightMember(t *testing.T) {
 	w := f.do(http.MethodPost, "/tokens", `{"Name":"a","preset":"read","expires_in":"90d"}`)
 	body := f.refused(w, 400, "invalid_field", "field=Name")
 	if detail := body["detail"].(string); !strings.Contains(detail, "did you mean name?") {
-		t.Errorf("detail is %q", detail)
+		t.Errorf("got detail %q", detail)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestCreateRepeatsNoSecret(t *testing.T) {
 	if w.Body.Len() > 3*maxDetail {
 		t.Errorf("the response is %d bytes long", w.Body.Len())
 	}
-	// A long text that starts like a time isn't repeated either.
+	// A long string that starts like a time isn't repeated either.
 	w = f.do(http.MethodPost, "/tokens", `{"name":"a","expires_in":"99999999999999999999 hunter2","preset":"read"}`)
 	f.refused(w, 400, "invalid_field", "field=expires_in")
 	if strings.Contains(w.Body.String(), "hunter2") {
@@ -359,7 +359,7 @@ func TestCreateRepeatsNoSecret(t *testing.T) {
 		} {
 			w := f.do(http.MethodPost, "/tokens", body)
 			if w.Code != http.StatusBadRequest {
-				t.Errorf("%s: %d %s", body, w.Code, w.Body)
+				t.Errorf("%s: got status %d and body %s", body, w.Code, w.Body)
 			}
 			if got := w.Body.String(); strings.Contains(got, secret[len(secret)/2:]) {
 				t.Errorf("%s: the response repeats the secret: %s", body, got)
@@ -376,6 +376,6 @@ func TestLocationIsAbsoluteWithClientPath(t *testing.T) {
 	w := f.do(http.MethodPost, "/tokens", `{"name":"a","preset":"read","expires_in":"90d"}`)
 	if got := w.Header().Get("Location"); !strings.HasPrefix(got, "/keys/api/v1/tokens/") ||
 		len(got) != len("/keys/api/v1/tokens/")+12 {
-		t.Errorf("Location is %q", got)
+		t.Errorf("got Location %q", got)
 	}
 }

@@ -15,7 +15,7 @@ import (
 type unwell struct {
 	tokenstore.Backend
 	health *tokenstore.Health
-	// damaged is the ID of a token that can't be read.
+	// damaged is the ID of a token whose record can't be read.
 	damaged *token.ID
 }
 
@@ -39,14 +39,15 @@ func (u unwell) List(order tokenstore.Order, after *tokenstore.Position, descend
 }
 
 // TestHealthFails verifies that healthz responds with 503 and all checks while the store
-// can't be written, that it warns of damage, and that it names the remedy but no path.
+// can't be written, that it warns of damage, and that it names the remedy but never a
+// path.
 func TestHealthFails(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		health tokenstore.Health
 		status int
 		says   string
-		checks string // the status of store and damaged
+		checks string // the statuses of the store and damaged checks
 	}{
 		{tokenstore.Health{}, 200, "", "ok ok"},
 		{tokenstore.Health{Write: fmt.Errorf("%w: writing /secret/tokens.db: %w", tokenstore.ErrUnavailable,
@@ -71,7 +72,7 @@ func TestHealthFails(t *testing.T) {
 		}
 		if !strings.Contains(text, c.says) || (text == "") != (c.says == "") ||
 			strings.Contains(w.Body.String(), "/secret") {
-			t.Errorf("%+v: %s", c.health, w.Body)
+			t.Errorf("%+v: got response %s", c.health, w.Body)
 		}
 		checks, _ := response["checks"].(map[string]any)
 		var got []string
@@ -81,13 +82,13 @@ func TestHealthFails(t *testing.T) {
 			got = append(got, status)
 		}
 		if strings.Join(got, " ") != c.checks {
-			t.Errorf("%+v: checks %v, want %s", c.health, got, c.checks)
+			t.Errorf("%+v: got checks %v, want %s", c.health, got, c.checks)
 		}
 	}
 }
 
-// TestDamagedToken verifies that a damaged token is listed, that calls for it are refused
-// with advice, and that it can be deleted.
+// TestDamagedToken verifies that a damaged token is listed, that calls for the token are
+// refused with advice, and that the token can be deleted.
 func TestDamagedToken(t *testing.T) {
 	t.Parallel()
 	var damaged token.ID
@@ -99,15 +100,15 @@ func TestDamagedToken(t *testing.T) {
 	w := f.do(http.MethodGet, "/tokens?status=damaged", "")
 	if text := w.Body.String(); strings.Count(text, `"id":`) != 1 || !strings.Contains(text, `"status":"damaged"`) ||
 		!strings.Contains(text, id) {
-		t.Errorf("%s", text)
+		t.Errorf("got %s", text)
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/"+id, ""), 503, "store_unavailable")
 	if w := f.do(http.MethodDelete, "/tokens/"+id, ""); w.Code != http.StatusNoContent {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }
 
-// TestCompact verifies that compacting shortens the file and is in the audit log.
+// TestCompact verifies that compacting shortens the file and is recorded in the audit log.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -119,10 +120,10 @@ func TestCompact(t *testing.T) {
 	before, _ := response["before"].(float64)
 	after, _ := response["after"].(float64)
 	if after <= 0 || after >= before {
-		t.Errorf("%v", response)
+		t.Errorf("got %v", response)
 	}
 	if w := f.do(http.MethodGet, "/audit?limit=1", ""); !strings.Contains(w.Body.String(), `"compact"`) {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 	f.create(`{}`)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// maxBody is the maximum length of a request's body, in bytes.
+	// maxBody is the maximum length of a request body, in bytes.
 	maxBody = 1 << 20
 	// maxDepth is the maximum nesting depth of objects and arrays.
 	maxDepth = 32
@@ -29,15 +29,15 @@ const (
 	maxValues = 1000
 )
 
-// decode reads the request's JSON into a pointer to a struct. All JSON that the API accepts
-// goes through decode. It accepts UTF-8 only, and a single object with nothing after it. It
-// refuses unknown members and duplicate members, even in different letter case, because
-// parsers disagree about them (RFC 8259 section 4).
+// decode reads the request's JSON into a pointer to a struct. All JSON input to the API
+// goes through decode. The body must be UTF-8 and contain exactly one object. decode
+// refuses unknown members, and duplicate members even if their letter case differs,
+// because parsers disagree about them (RFC 8259 section 4).
 //
-// Members of this package's types return their own errors. No error text repeats the
-// value.
+// Members whose type is defined in this package return their own errors. No error repeats
+// a member's value.
 //
-// It accepts application/json, and the given media types.
+// The accepted media types are application/json and mediaTypes.
 func (c *call) decode(into any, mediaTypes ...string) *Refusal {
 	if refusal := checkMediaType(c.r.Header, append(mediaTypes, mediaTypeJSON)...); refusal != nil {
 		return refusal
@@ -69,7 +69,8 @@ func (c *call) decodeOptional(into any) *Refusal {
 	return decode(body, into)
 }
 
-// decodeEmpty reads the body of a call without input: none, or an empty object.
+// decodeEmpty reads the body of a call that takes no input: the body must be missing or an
+// empty object.
 func (c *call) decodeEmpty() *Refusal {
 	var empty struct{}
 	return c.decodeOptional(&empty)
@@ -94,7 +95,7 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 		"', and the body in UTF-8.")
 }
 
-// readBody reads the whole body, within BodyTimeout, and then authorizes the caller again.
+// readBody reads the whole body within BodyTimeout and then authorizes the caller again.
 func (c *call) readBody() ([]byte, *Refusal) {
 	if c.r.ContentLength > c.maxBody {
 		return nil, c.refuseLarge()
@@ -108,7 +109,7 @@ func (c *call) readBody() ([]byte, *Refusal) {
 			return nil, c.refuseBody(err)
 		}
 		_ = controller.SetReadDeadline(time.Time{}) // for the next request
-		if int64(len(body)) < c.r.ContentLength {   // over HTTP/3, a short body is no read error
+		if int64(len(body)) < c.r.ContentLength {   // over HTTP/3, a short body isn't a read error
 			return nil, c.refuseBody(io.ErrUnexpectedEOF)
 		}
 	}
@@ -116,7 +117,7 @@ func (c *call) readBody() ([]byte, *Refusal) {
 	return body, c.authorize()
 }
 
-// refuseBody returns the refusal for an error from reading the body.
+// refuseBody returns the refusal for an error that occurred while reading the body.
 func (c *call) refuseBody(err error) *Refusal {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return c.refuseLarge()
@@ -156,7 +157,7 @@ func decode(body []byte, into any) *Refusal {
 	return refuseField(field, "must be "+typeName(semantic.GoType))
 }
 
-// checkForm makes the checks of a body that don't depend on the call.
+// checkForm performs the body checks that don't depend on the call.
 func checkForm(body []byte) *Refusal {
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
@@ -173,7 +174,7 @@ func checkForm(body []byte) *Refusal {
 		}
 		return refuseError(codeInvalidJSON, "The body must be a JSON object.")
 	}
-	// The folded member names seen so far, for each open object.
+	// The folded member names seen so far, per open object.
 	var open []map[string]struct{}
 	values := 0
 	for first := true; first || dec.StackDepth() > 0; first = false {
@@ -224,7 +225,7 @@ func checkForm(body []byte) *Refusal {
 }
 
 // fold maps names that differ only in letter case to the same string. It covers all of
-// Unicode, because Go's own decoder takes "ſcopes" (U+017F) for "scopes".
+// Unicode, because Go's own decoder treats "ſcopes" (U+017F) as "scopes".
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -235,8 +236,8 @@ func fold(name string) string {
 	}, name)
 }
 
-// refuseSyntax returns a refusal that says where the JSON is invalid. The refusal repeats
-// at most one character of the body.
+// refuseSyntax returns a refusal that gives the position of the syntax error. The refusal
+// repeats at most one character of the body.
 func refuseSyntax(err error) *Refusal {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -252,8 +253,8 @@ func refuseSyntax(err error) *Refusal {
 	return refuseError(codeInvalidJSON, "The body isn't valid JSON.")
 }
 
-// ruleError is the rule that a member's value breaks. The UnmarshalJSONFrom methods of this
-// package return it.
+// ruleError is the rule that a member's value violates. This package's UnmarshalJSONFrom
+// methods return it.
 type ruleError string
 
 func (e ruleError) Error() string { return string(e) }
@@ -266,8 +267,8 @@ func member(pointer jsontext.Pointer) string {
 	return ""
 }
 
-// unknownRule returns the rule for an unknown member: the member that was probably meant,
-// or else all known members.
+// unknownRule returns the message for an unknown member. The message suggests the member
+// that was probably meant, or else lists all known members.
 func unknownRule(name string, of any) string {
 	t := reflect.TypeOf(of).Elem()
 	if t.NumField() == 0 {

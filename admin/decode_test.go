@@ -10,8 +10,8 @@ import (
 
 const goodBody = `{"name":"a","preset":"read","expires_in":"90d"}`
 
-// TestDecodeRefusesAmbiguousJSON verifies that JSON which parsers read differently is
-// refused.
+// TestDecodeRefusesAmbiguousJSON verifies that JSON that different parsers interpret
+// differently is refused.
 func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -73,7 +73,7 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 			t.Errorf("%s: the response is %d bytes long", name, w.Body.Len())
 		}
 	}
-	// The texts for likely mistakes say what is wrong.
+	// The details for likely mistakes describe the problem.
 	for body, tell := range map[string]string{
 		"\ufeff" + goodBody:   "byte order mark",
 		goodBody + goodBody:   "after the JSON object",
@@ -86,10 +86,10 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 	} {
 		got := f.refused(f.do(http.MethodPost, "/tokens", body), 400, "invalid_json")
 		if detail, _ := got["detail"].(string); !strings.Contains(detail, tell) {
-			t.Errorf("%q: detail is %q, want %q in it", body, detail, tell)
+			t.Errorf("%q: got detail %q, want it to contain %q", body, detail, tell)
 		}
 	}
-	// A body at the nesting limit is refused only for its content.
+	// A body at the nesting limit is refused only because of its content.
 	w := f.do(http.MethodPost, "/tokens", with(`"x":`+strings.Repeat("[", 31)+strings.Repeat("]", 31)))
 	f.refused(w, 400, "invalid_field", "field=x")
 	if w.Header().Get("Connection") != "" {
@@ -151,7 +151,7 @@ func TestDecodeRefusesMediaTypes(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/tokens", strings.NewReader(goodBody))
 		r.Header.Set("Content-Type", contentType)
 		if w := f.serve(r); w.Code != http.StatusCreated {
-			t.Errorf("%s: %d %s", contentType, w.Code, w.Body)
+			t.Errorf("%s: got status %d and body %s", contentType, w.Code, w.Body)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func TestDecodeRefusesLargeBodies(t *testing.T) {
 	f := newFixture(t)
 	full := goodBody + strings.Repeat(" ", maxBody-len(goodBody))
 	if w := f.do(http.MethodPost, "/tokens", full); w.Code != http.StatusCreated {
-		t.Errorf("a body of the maximum size: %d %s", w.Code, w.Body)
+		t.Errorf("a body of the maximum size: got status %d and body %s", w.Code, w.Body)
 	}
 	f.refused(f.do(http.MethodPost, "/tokens", full+" "), 413, "body_too_large")
 
@@ -188,14 +188,14 @@ func TestDecodeRefusesLargeBodies(t *testing.T) {
 	w := f.serve(chunked)
 	f.refused(w, 413, "body_too_large")
 	if body.read > 3*maxBody {
-		t.Errorf("%d bytes were read", body.read)
+		t.Errorf("%d bytes were read, more than allowed", body.read)
 	}
 	if w.Header().Get("Connection") != "close" {
 		t.Error("the connection stays open with an unread body")
 	}
 }
 
-// failing is a body that can't be read.
+// failing is a body whose reads fail.
 type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

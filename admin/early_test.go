@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestEarlyDataChangesNothing verifies that changes in TLS early data, which may be replays,
-// are refused.
+// TestEarlyDataChangesNothing verifies that changes sent in TLS early data are refused,
+// because they may be replays.
 func TestEarlyDataChangesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -39,9 +39,9 @@ func TestEarlyDataChangesNothing(t *testing.T) {
 		f.refused(w, 425, "too_early")
 	}
 	if after := f.do(http.MethodGet, "/tokens?limit=10", "").Body.String(); after != before {
-		t.Errorf("%s, was %s", after, before)
+		t.Errorf("got %s, was %s before", after, before)
 	}
 	if w := f.do(http.MethodGet, "/tokens", "", "Early-Data: 1"); w.Code != http.StatusOK {
-		t.Errorf("a read: %d", w.Code)
+		t.Errorf("reading: got status %d", w.Code)
 	}
 }

@@ -38,7 +38,7 @@ func (p *patch[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return json.UnmarshalDecode(dec, &p.value)
 }
 
-// mediaTypeMergePatch is the media type of RFC 7396.
+// mediaTypeMergePatch is the media type of merge patches (RFC 7396).
 const mediaTypeMergePatch = "application/merge-patch+json"
 
 func (c *call) editToken() *Refusal {
@@ -69,7 +69,7 @@ func (c *call) editToken() *Refusal {
 	return c.respondWithToken(store, token)
 }
 
-// edit returns the requested change. It doesn't apply the policy.
+// edit returns the requested change, without applying the policy.
 func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 	for _, member := range []struct {
 		name string
@@ -92,7 +92,7 @@ func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 		edit.Name = &in.Name.value
 	}
 	if in.Account.given {
-		edit.Account = &in.Account.value // null is the default account
+		edit.Account = &in.Account.value // null selects the default account
 	}
 	if in.Scopes.given {
 		edit.Scopes = append(token.Grants{}, plain(in.Scopes.value)...)

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// meanwhile is a backend that calls happens before its next change, as if something happened
+// meanwhile is a backend that calls happens before its next change, to simulate an event
 // while the change waits for the disk.
 type meanwhile struct {
 	tokenstore.Backend
@@ -53,13 +53,13 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// endingSite is a site for tests in which the caller's authorization ends during a call.
+// endingSite is a site for tests that end the caller's authorization during a call.
 type endingSite struct {
 	*fixture          // the site
 	console  *fixture // needs no authentication
 	backend  *meanwhile
 	compat   http.Handler
-	// victim is the ID of a token to change, and secret its secret.
+	// victim is the ID of a token to change, and secret is its secret.
 	victim, secret string
 }
 
@@ -111,7 +111,7 @@ func (s *endingSite) send(method, path, body, credential string, happens func())
 	return s.serve(r)
 }
 
-// authEnds are the ways in which an admin token's authorization ends.
+// authEnds lists the ways to end an admin token's authorization.
 var authEnds = map[string]struct {
 	end  func(console *fixture, id string)
 	code string
@@ -139,7 +139,8 @@ var authEnds = map[string]struct {
 	}, "not_yet_valid"},
 }
 
-// bodyCalls are calls with a body that must not be carried out.
+// bodyCalls are calls with a body. Once the authorization has ended, they must not be
+// carried out.
 var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens", `{"kind":"admin","name":"successor","expires_in":"90d"}`},
 	{http.MethodPost, "/tokens", `{"name":"successor","preset":"full","expires_in":"90d"}`},
@@ -160,7 +161,8 @@ var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, MollymawkPath + "delete", `{"token_value":"$ID"}`},
 }
 
-// bareCalls are changes without a body that must not be carried out.
+// bareCalls are changes without a body. Once the authorization has ended, they must not be
+// carried out.
 var bareCalls = []struct{ method, path, body string }{
 	{http.MethodDelete, "/tokens/$ID", ""},
 	{http.MethodPost, "/tokens/$ID/rotate", ""},
@@ -187,18 +189,18 @@ func TestEndedAuthorization(t *testing.T) {
 				})
 				s.refused(w, w.Code, auth.code)
 				if w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
-					t.Errorf("%s %s: %d %s", call.method, call.path, w.Code, w.Body)
+					t.Errorf("%s %s: got status %d and body %s", call.method, call.path, w.Code, w.Body)
 				}
 				if after := s.everything(); after != before {
-					t.Errorf("%s %s changed something:\n%s\nwas\n%s", call.method, call.path, after, before)
+					t.Errorf("%s %s changed something: got\n%s\nwant\n%s", call.method, call.path, after, before)
 				}
 			}
 		})
 	}
 }
 
-// everything returns all that a call can change: the tokens, without usage, and the audit
-// log.
+// everything returns all data that a call can change: the tokens, without usage, and the
+// audit log.
 func (s *endingSite) everything() string {
 	s.t.Helper()
 	var all strings.Builder
@@ -215,8 +217,8 @@ func (s *endingSite) everything() string {
 	return all.String()
 }
 
-// TestEndedSession ends the caller's session during a call: with its token, by expiry and by
-// signing out.
+// TestEndedSession ends the caller's session during a call: by ending its token, by expiry
+// and by signing out.
 func TestEndedSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -248,18 +250,18 @@ func TestEndedSession(t *testing.T) {
 					before = s.everything()
 				})
 				if w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
-					t.Errorf("%s %s: %d %s", call.method, call.path, w.Code, w.Body)
+					t.Errorf("%s %s: got status %d and body %s", call.method, call.path, w.Code, w.Body)
 				}
 				if after := s.everything(); after != before {
-					t.Errorf("%s %s changed something:\n%s\nwas\n%s", call.method, call.path, after, before)
+					t.Errorf("%s %s changed something: got\n%s\nwant\n%s", call.method, call.path, after, before)
 				}
 			}
 		})
 	}
 }
 
-// TestAuthorizationLasts verifies that a call is carried out if its token changes but remains
-// authorized.
+// TestAuthorizationLasts verifies that a call is carried out if the caller's token changes
+// but remains authorized.
 func TestAuthorizationLasts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(c *fixture, id string){
@@ -282,12 +284,13 @@ func TestAuthorizationLasts(t *testing.T) {
 		w := s.send(http.MethodPost, "/tokens", goodBody, "Authorization: Bearer "+secret,
 			func() { change(s.console, id) })
 		if w.Code != http.StatusCreated {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got status %d and body %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// TestEndedAuthorizationIsCounted verifies that the refusal counts against the token once.
+// TestEndedAuthorizationIsCounted verifies that the refusal counts against the token
+// exactly once.
 func TestEndedAuthorizationIsCounted(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{goodBody, ""} {
@@ -301,13 +304,13 @@ func TestEndedAuthorizationIsCounted(t *testing.T) {
 			func() { s.console.do(http.MethodPost, "/tokens/"+id+"/disable", "") })
 		if got := s.console.do(http.MethodGet, "/tokens/"+id, "").Body.String(); !strings.Contains(got,
 			`"usage_count":1,"denied_count":1`) {
-			t.Errorf("%s", got)
+			t.Errorf("got %s", got)
 		}
 	}
 }
 
-// TestImportStopsWithAuthorization verifies that an import stops when its token is revoked,
-// and that the tokens imported before remain.
+// TestImportStopsWithAuthorization verifies that an import stops when its token is
+// revoked, and that tokens imported earlier remain.
 func TestImportStopsWithAuthorization(t *testing.T) {
 	t.Parallel()
 	s := newEndingSite(t)
@@ -331,7 +334,7 @@ func TestImportStopsWithAuthorization(t *testing.T) {
 	s.refused(s.do(http.MethodPost, "/import", body, "Authorization: Bearer "+secret), 401, "revoked_token")
 	census, err := s.console.store.Census(context.Background())
 	if err != nil || census.ByStatus[token.StatusActive] != 1+3 {
-		t.Errorf("%d tokens are active, %v", census.ByStatus[token.StatusActive], err)
+		t.Errorf("got %d active tokens, err %v", census.ByStatus[token.StatusActive], err)
 	}
 }
 
@@ -345,7 +348,7 @@ func TestUnauthorizedByAnotherError(t *testing.T) {
 		}
 	})
 	if w := f.do(http.MethodPost, "/tokens", goodBody); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }
 
@@ -359,6 +362,6 @@ func TestSignInWithRevokedKey(t *testing.T) {
 	})
 	s.refused(w, 401, "revoked_token")
 	if w.Header().Get("Set-Cookie") != "" {
-		t.Error("a session has started")
+		t.Error("a session was started")
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// exchangesEnvironment is the environment variable for the path of a file to which the tests
-// append their calls, as lines of JSON. TestOpenAPI in e2e compares them with openapi.json.
+// exchangesEnvironment names the environment variable that contains the path of a file.
+// The tests append their calls to the file as lines of JSON. TestOpenAPI in e2e compares
+// them with openapi.json.
 const exchangesEnvironment = "MOLLYGATE_TEST_EXCHANGES"
 
 // exchange is a call and its response.
@@ -28,9 +29,9 @@ var exchanges struct {
 	count map[string]int // by method, pattern and status
 }
 
-// recordExchange appends a call to the file, if the environment variable is set. For each
-// method, pattern and status, it writes only the first 50 calls, because some tests make
-// thousands.
+// recordExchange appends a call to the file if the environment variable is set. It writes
+// only the first 50 calls per method, pattern and status, because some tests make
+// thousands of calls.
 func recordExchange(r *http.Request, body []byte, w *httptest.ResponseRecorder) error {
 	const most = 50
 	path := os.Getenv(exchangesEnvironment)

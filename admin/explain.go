@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// explainInput is the body of POST explain.
+// explainInput is the body of POST /explain.
 type explainInput struct {
 	Token   *string `json:"token"`
 	TokenID *string `json:"token_id"`
@@ -29,7 +29,7 @@ type explainInput struct {
 // explanation is the response to POST /explain.
 type explanation struct {
 	gateExplanation
-	// OtherGates are the other gates that match the route as closely but would respond
+	// OtherGates are other gates that match the route equally well but would respond
 	// differently.
 	OtherGates []gateExplanation `json:"other_gates"`
 }
@@ -85,8 +85,8 @@ func (c *call) explain() *Refusal {
 	return c.respond(http.StatusOK, out)
 }
 
-// gatesFor returns the gates to ask: the named one, or all gates that match the route most
-// closely.
+// gatesFor returns the gates to query: the named gate or, without a name, all gates that
+// match the route best.
 func (c *call) gatesFor(question gate.Question, name *string) ([]gate.NamedGate, *Refusal) {
 	if len(c.Gates) == 0 {
 		return nil,
@@ -105,11 +105,11 @@ func (c *call) gatesFor(question gate.Question, name *string) ([]gate.NamedGate,
 	return nil, refuseField("gate", "no gate has this name; the gates are "+strings.Join(names, ", "))
 }
 
-// question returns the question for the gates.
+// question converts the input into a question for the gates.
 func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question, *Refusal) {
 	question := gate.Question{Now: store.Now()}
 	switch {
-	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // same syntax as a method
+	case in.Method == nil || !httpguts.ValidHeaderFieldName(*in.Method): // methods have the same syntax
 		return question, refuseField("method", `is required, for example "GET"`)
 	case in.Path == nil || !strings.HasPrefix(*in.Path, "/"):
 		return question,
@@ -146,7 +146,7 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	return question, nil
 }
 
-// sameAs reports whether two explanations differ in nothing but the gate.
+// sameAs reports whether two explanations are equal except for the gate's name.
 func (e gateExplanation) sameAs(other gateExplanation) bool {
 	other.Gate = e.Gate
 	return reflect.DeepEqual(e, other)

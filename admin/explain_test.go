@@ -68,7 +68,7 @@ func TestExplain(t *testing.T) {
 		w := f.do(http.MethodPost, "/explain", test.body)
 		var got explanation
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got status %d and body %s", name, w.Code, w.Body)
 			continue
 		}
 		var failed []string
@@ -79,7 +79,7 @@ func TestExplain(t *testing.T) {
 		}
 		if got.Code != test.code || got.Status != test.status || got.Allowed != (test.code == "ok") ||
 			string(got.TokenID) != test.tokenID || strings.Join(failed, " ") != test.failed {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got %+v", name, got)
 		}
 		if strings.Contains(w.Body.String(), secret[17:]) {
 			t.Errorf("%s: the response repeats the secret", name)
@@ -87,11 +87,11 @@ func TestExplain(t *testing.T) {
 	}
 	found, err := f.store.Get(token.ID([]byte(id)))
 	if err != nil || !reflect.DeepEqual(found.Usage, tokenstore.Usage{}) || found.Token.Version != 1 {
-		t.Errorf("explain changed the token: %+v, %v", found, err)
+		t.Errorf("explain changed the token: got %+v, err %v", found, err)
 	}
 }
 
-// TestExplainSeveralGates asks gates that require different scopes for the same route.
+// TestExplainSeveralGates queries gates that require different scopes for the same route.
 func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()
 	newGate := func(name, scope string, routes ...gate.Route) gate.NamedGate {
@@ -124,7 +124,7 @@ func TestExplainSeveralGates(t *testing.T) {
 		w := f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"GET",`+question+`}`)
 		var got explanation
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
-			t.Errorf("%s: %d %s", question, w.Code, w.Body)
+			t.Errorf("%s: got status %d and body %s", question, w.Code, w.Body)
 			continue
 		}
 		text := got.Gate + " " + got.Code
@@ -132,7 +132,7 @@ func TestExplainSeveralGates(t *testing.T) {
 			text += ", " + other.Gate + " " + other.Code
 		}
 		if text != want {
-			t.Errorf("%s: %s, want %s", question, text, want)
+			t.Errorf("%s: got %s, want %s", question, text, want)
 		}
 	}
 	for _, name := range []string{"", "f", "A"} {

@@ -12,8 +12,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// The types below unmarshal themselves. At the top level of a body, null is the same as a
-// missing member.
+// The types below implement json.UnmarshalerFrom. At the top level of a body, they treat
+// null as a missing member.
 
 // text is a string in an array or object. Unlike string, it rejects null.
 type text string
@@ -33,7 +33,7 @@ func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // unquote returns the value of a JSON string that a decoder has read.
 func unquote(value jsontext.Value) string {
-	raw, _ := jsontext.AppendUnquote(nil, value) // the decoder has checked it
+	raw, _ := jsontext.AppendUnquote(nil, value) // the decoder has already validated it
 	return string(raw)
 }
 
@@ -56,8 +56,8 @@ type lifetime struct {
 
 const (
 	lifetimeForms = `write for example "12h", "90d", "6mo" or "2y", or a whole number of seconds`
-	// maxLifetimeText is the maximum length of a lifetime, in bytes. It limits how much an
-	// error can repeat.
+	// maxLifetimeText is the maximum length of a lifetime, in bytes. It limits how much
+	// input an error can repeat.
 	maxLifetimeText = 12
 )
 
@@ -115,7 +115,7 @@ type timestamp struct {
 }
 
 const (
-	// firstYear excludes the zero time, which means no time.
+	// firstYear excludes the zero time, which represents a missing time.
 	firstYear = 1970
 	lastYear  = 9999
 
@@ -145,7 +145,8 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// parseTime parses a time. If the text is invalid, it returns the rule that the text breaks.
+// parseTime parses a time. If the text is invalid, it returns the rule that the text
+// violates.
 func parseTime(text string) (t time.Time, rule string) {
 	// Parse accepts more than the RFC allows (go.dev/issue/54580).
 	parsed, err := time.Parse(time.RFC3339, text)

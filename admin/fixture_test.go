@@ -22,8 +22,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// start is the initial time of the tests' clock. Responses must never contain its fraction
-// of a second.
+// start is the initial time of the tests' clock. Responses must never contain its
+// fractional seconds.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 987654000, time.UTC)
 
 // vector is the example token in the documentation. No store contains it.
@@ -55,7 +55,7 @@ func mustLifetime(text string) token.Lifetime {
 	return l
 }
 
-// fixture is a handler over a store in its own file.
+// fixture is a handler backed by a store in its own file.
 type fixture struct {
 	t       *testing.T
 	store   *tokenstore.Store
@@ -69,7 +69,7 @@ type fixture struct {
 	elapsed *atomic.Int64
 }
 
-// counting is a backend that counts the tokens that it lists.
+// counting is a backend that counts the tokens it lists.
 type counting struct {
 	tokenstore.Backend
 	listed *atomic.Int64
@@ -128,7 +128,7 @@ func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backe
 	return f
 }
 
-// set sets the clock. No time elapses.
+// set sets the clock without letting time elapse.
 func (f *fixture) set(now time.Time) { f.now.Store(&now) }
 
 func (f *fixture) pass(d time.Duration) {
@@ -136,8 +136,8 @@ func (f *fixture) pass(d time.Duration) {
 	f.set(f.now.Load().Add(d))
 }
 
-// do makes a call. Headers have the form "Name: value"; an empty value deletes the header.
-// Every response is checked against the rules for all responses.
+// do makes a call. Headers are written as "Name: value"; an empty value deletes the
+// header. Every response is checked against the rules for all responses.
 func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	f.t.Helper()
 	var reader io.Reader
@@ -162,7 +162,7 @@ func (f *fixture) do(method, target, body string, headers ...string) *httptest.R
 func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 	f.t.Helper()
 	w := httptest.NewRecorder()
-	var body bytes.Buffer // the bytes that the handler reads, because some bodies are endless
+	var body bytes.Buffer // only the bytes that the handler reads, because some bodies are endless
 	if r.Body != nil {
 		r.Body = io.NopCloser(io.TeeReader(r.Body, &body))
 	}
@@ -171,11 +171,11 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		f.t.Error(err)
 	}
 	if got := w.Header().Get("Cache-Control"); got != "no-store" {
-		f.t.Errorf("%s %s: Cache-Control is %q", r.Method, r.URL.Path, got)
+		f.t.Errorf("%s %s: got Cache-Control %q", r.Method, r.URL.Path, got)
 	}
 	for name := range w.Header() {
 		if strings.HasPrefix(name, "Access-Control-") {
-			f.t.Errorf("%s %s: the response has %s", r.Method, r.URL.Path, name)
+			f.t.Errorf("%s %s: the response has the header %s", r.Method, r.URL.Path, name)
 		}
 	}
 	contentType := w.Header().Get("Content-Type")
@@ -192,22 +192,21 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		}
 		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" ||
 			p.Data != p.Detail || p.Success == nil || *p.Success {
-			f.t.Errorf("%s %s: the envelope is incomplete: %s", r.Method, r.URL.Path, w.Body)
+			f.t.Errorf("%s %s: the envelope is incomplete: got response %s", r.Method, r.URL.Path, w.Body)
 		}
 	case r.URL.Path == "/backup" && contentType == "application/octet-stream":
 	case contentType != "application/json":
-		f.t.Errorf("%s %s: Content-Type is %q", r.Method, r.URL.Path, contentType)
+		f.t.Errorf("%s %s: got Content-Type %q", r.Method, r.URL.Path, contentType)
 	}
 	return w
 }
 
-// refused checks the status and the code of a refusal, and other members, given as
-// "name=value".
+// refused checks a refusal's status and code, and other members given as "name=value".
 func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string, members ...string) map[string]any {
 	f.t.Helper()
 	var body map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-		f.t.Fatalf("status %d, body %q: %v", w.Code, w.Body, err)
+		f.t.Fatalf("parsing the response failed: status %d, body %q, err %v", w.Code, w.Body, err)
 	}
 	if w.Code != status || body["code"] != code {
 		f.t.Errorf("got %d %v, want %d %s: %v", w.Code, body["code"], status, code, body["detail"])
@@ -215,13 +214,14 @@ func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string,
 	for _, member := range members {
 		name, want, _ := strings.Cut(member, "=")
 		if got := fmt.Sprint(body[name]); got != want {
-			f.t.Errorf("%s is %q, want %q: %v", name, got, want, body["detail"])
+			f.t.Errorf("%s is %q, want %q: got %v", name, got, want, body["detail"])
 		}
 	}
 	return body
 }
 
-// create creates a token from the body, with missing required members added.
+// create creates a token from the body, after adding any required members that are
+// missing.
 func (f *fixture) create(body string) (id, secret string) {
 	f.t.Helper()
 	members := map[string]any{}
@@ -240,7 +240,7 @@ func (f *fixture) create(body string) (id, secret string) {
 	w := f.do(http.MethodPost, "/tokens", string(text))
 	var token struct{ ID, Token string }
 	if err := json.Unmarshal(w.Body.Bytes(), &token); err != nil || w.Code != http.StatusCreated {
-		f.t.Fatalf("creating a token: %d %s", w.Code, w.Body)
+		f.t.Fatalf("creating a token: got status %d and body %s", w.Code, w.Body)
 	}
 	return token.ID, token.Token
 }

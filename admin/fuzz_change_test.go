@@ -44,7 +44,7 @@ var fuzzed = &token.Token{
 	Digest: token.Digest{1}, Version: 1,
 }
 
-// fuzzHandler returns a function that makes a call to a handler over the backend.
+// fuzzHandler returns a function that calls a handler backed by the backend.
 func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, body string, r *http.Request) (status int,
 	response map[string]any) {
 	store, err := tokenstore.Open(backend, tokenstore.Options{
@@ -67,7 +67,7 @@ func fuzzHandler(f *testing.F, backend tokenstore.Backend) func(t *testing.T, bo
 		}
 		if code, _ := response["code"].(string); w.Code != http.StatusOK && w.Code != http.StatusCreated &&
 			!slices.Contains([]string{codeInvalidJSON, codeInvalidField, codeBodyTooLarge, codePrecondition}, code) {
-			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+			t.Fatalf("%q: got status %d and body %s", body, w.Code, w.Body)
 		}
 		return w.Code, response
 	}
@@ -80,7 +80,7 @@ func jsonRequest(method, path, body string) *http.Request {
 }
 
 // FuzzPatchJSON sends bodies to PATCH /tokens/{id}. If a body is accepted, it compares the
-// token with the result of a different parser and RFC 7396.
+// token with the result of applying RFC 7396 to the output of a different parser.
 func FuzzPatchJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{}`,
@@ -105,7 +105,7 @@ func FuzzPatchJSON(f *testing.F) {
 		}
 		var in map[string]any
 		if err := json.Unmarshal([]byte(body), &in); err != nil {
-			t.Fatalf("%q was accepted: %v", body, err)
+			t.Fatalf("%q was accepted, but another parser refused it: %v", body, err)
 		}
 		want := map[string]any{"name": "ci", "account": "alice", "metadata": map[string]any{"a": "1", "b": "2"}}
 		for member, value := range in {
@@ -130,7 +130,7 @@ func FuzzPatchJSON(f *testing.F) {
 			case "scopes", "preset", "allowed_ips", "not_before", "expires_at", "expires_in":
 			case "rate_limit", "quota":
 				if (value == nil) != (got[member] == nil) && len(orNone(value)) > 0 {
-					t.Errorf("%q: %s is %v", body, member, got[member])
+					t.Errorf("%q: got unexpected %s %v", body, member, got[member])
 				}
 			default:
 				t.Errorf("%q was accepted", body)
@@ -138,17 +138,17 @@ func FuzzPatchJSON(f *testing.F) {
 		}
 		if got["name"] != want["name"] || got["account"] != want["account"] ||
 			!maps.Equal(orNone(got["metadata"]), want["metadata"].(map[string]any)) {
-			t.Errorf("%q: %v", body, got)
+			t.Errorf("%q: got %v", body, got)
 		}
 		for _, member := range []string{"allowed_ips", "not_before"} {
 			if value, given := in[member]; given && (value == nil) != (got[member] == nil) &&
 				fmt.Sprint(value) != "[]" {
-				t.Errorf("%q: %s is %v", body, member, got[member])
+				t.Errorf("%q: got unexpected %s %v", body, member, got[member])
 			}
 		}
 		if got["kind"] != "api" || got["expires_at"] == nil || got["status"] == "expired" ||
 			len(got["scopes"].([]any)) == 0 {
-			t.Errorf("%q: %v", body, got)
+			t.Errorf("%q: got %v", body, got)
 		}
 	})
 }
@@ -177,7 +177,7 @@ func FuzzRotateJSON(f *testing.F) {
 		}
 		secret, _ := got["token"].(string)
 		if credential, err := testPolicy.Prefixes.Parse(secret); err != nil || credential.ID != fuzzed.ID {
-			t.Errorf("%q: %v", body, got)
+			t.Errorf("%q: got %v", body, got)
 		}
 		if until, set := got["previous_valid_until"].(string); set {
 			end, err := time.Parse(time.RFC3339, until)
@@ -187,13 +187,13 @@ func FuzzRotateJSON(f *testing.F) {
 		}
 		if end, err := time.Parse(time.RFC3339, fmt.Sprint(got["expires_at"])); err != nil || !end.After(start) ||
 			end.After(start.AddDate(2, 0, 0)) {
-			t.Errorf("%q: it expires at %v", body, got["expires_at"])
+			t.Errorf("%q: the token expires at %v", body, got["expires_at"])
 		}
 	})
 }
 
 // FuzzImportJSON sends records to POST /import. It checks that each token is imported or
-// skipped, and that no response contains a value.
+// skipped, and that no response contains a token's value.
 func FuzzImportJSON(f *testing.F) {
 	tokens := recordToken("ci", uuidOne, 29030400, recently) + "," + recordToken(uuidOne, uuidTwo, 1<<62, recently) +
 		"," + recordToken("", "x", -1, "")
@@ -224,7 +224,7 @@ func FuzzImportJSON(f *testing.F) {
 			} `json:"data"`
 		}
 		if err := json.Unmarshal([]byte(body), &in); err != nil {
-			t.Fatalf("%q was accepted: %v", body, err)
+			t.Fatalf("%q was accepted, but another parser refused it: %v", body, err)
 		}
 		all := in.Data.Tokens
 		if all == nil && in.Data.Data != nil {
@@ -233,12 +233,12 @@ func FuzzImportJSON(f *testing.F) {
 		taken, _ := got["imported"].([]any)
 		skipped, _ := got["skipped"].([]any)
 		if len(taken)+len(skipped) != len(all) {
-			t.Errorf("%q: %v", body, got)
+			t.Errorf("%q: got %v", body, got)
 		}
 		for _, token := range all {
 			if _, err := testPolicy.Prefixes.Parse(token.Value); err == nil &&
 				strings.Contains(fmt.Sprint(got), token.Value) {
-				t.Errorf("%q: the response contains a value: %v", body, got)
+				t.Errorf("%q: the response contains a token's value: %v", body, got)
 			}
 		}
 	})

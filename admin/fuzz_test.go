@@ -13,8 +13,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// FuzzCreateJSON sends bodies to POST /tokens. It checks that each response is 201 or a known
-// refusal, that an accepted body is unambiguous, and that the token matches it.
+// FuzzCreateJSON sends bodies to POST /tokens. It checks that each response is 201 or a
+// known refusal, that an accepted body is unambiguous, and that the token matches the
+// body.
 func FuzzCreateJSON(f *testing.F) {
 	for _, seed := range []string{
 		goodBody,
@@ -55,7 +56,7 @@ func FuzzCreateJSON(f *testing.F) {
 }
 
 // doubleName returns a name that occurs twice in an object, in any letter case, or "". It
-// uses a different parser and a different comparison than the decoder.
+// uses a parser and a comparison that differ from the decoder's.
 func doubleName(body []byte) string {
 	dec := json.NewDecoder(strings.NewReader(string(body)))
 	var walk func() string
@@ -109,7 +110,7 @@ func sameMeaning(t *testing.T, body, response []byte) {
 		Token      string            `json:"token"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
-		t.Fatalf("%q was accepted: %v", body, err)
+		t.Fatalf("%q was accepted, but another parser refused it: %v", body, err)
 	}
 	if err := json.Unmarshal(response, &out); err != nil {
 		t.Fatal(err)
@@ -122,35 +123,35 @@ func sameMeaning(t *testing.T, body, response []byte) {
 		account = *in.Account
 	}
 	if kind == "api" && (out.Account == nil || *out.Account != account) || kind == "admin" && out.Account != nil {
-		t.Errorf("%q: account %v", body, out.Account)
+		t.Errorf("%q: got account %v", body, out.Account)
 	}
 	if in.Name != out.Name || *out.Kind != kind || !maps.Equal(in.Metadata, out.Metadata) {
-		t.Errorf("%q became %s", body, response)
+		t.Errorf("%q resulted in %s", body, response)
 	}
 	if in.Preset == nil {
 		slices.Sort(in.Scopes)
 		if !slices.Equal(slices.Compact(in.Scopes), out.Scopes) {
-			t.Errorf("%q: scopes %v", body, out.Scopes)
+			t.Errorf("%q: got scopes %v", body, out.Scopes)
 		}
 	}
 	if len(out.AllowedIPs) > len(in.AllowedIPs) || (len(out.AllowedIPs) == 0) != (len(in.AllowedIPs) == 0) {
-		t.Errorf("%q: allowed_ips %v", body, out.AllowedIPs)
+		t.Errorf("%q: got allowed_ips %v", body, out.AllowedIPs)
 	}
 	for _, times := range []struct{ in, out *time.Time }{{in.ExpiresAt, out.ExpiresAt},
 		{in.NotBefore, out.NotBefore}} {
 		if times.in != nil && (times.out == nil || !times.in.Truncate(time.Second).Equal(*times.out)) {
-			t.Errorf("%q became %s", body, response)
+			t.Errorf("%q resulted in %s", body, response)
 		}
 	}
 	if out.ExpiresAt == nil || out.ExpiresAt.Sub(start) > 2*366*24*time.Hour {
-		t.Errorf("%q: expires_at %v", body, out.ExpiresAt)
+		t.Errorf("%q: got expires_at %v", body, out.ExpiresAt)
 	}
 	if _, err := testPolicy.Prefixes.Parse(out.Token); err != nil {
-		t.Errorf("%q: token %v", body, err)
+		t.Errorf("%q: got invalid token: %v", body, err)
 	}
 }
 
-// memory is a backend for a store that only creates tokens. It doesn't save them, because the
+// memory is a backend that can only create tokens. It doesn't save them, because the
 // fuzzer checks only responses.
 type memory struct {
 	tokenstore.Backend // nil: no other method is called

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// health is the health of the gateway.
+// health is the gateway's health.
 type health struct {
 	// Status is "ok", or "damaged" if tokens or records were lost to damage.
 	Status string `json:"status"`
@@ -22,7 +22,7 @@ type health struct {
 	Checks  healthChecks `json:"checks"`
 }
 
-// healthChecks are the checks that make up the health.
+// healthChecks holds the result of each health check.
 type healthChecks struct {
 	Store    healthCheck `json:"store"`
 	Journal  healthCheck `json:"journal"`
@@ -35,7 +35,7 @@ type healthChecks struct {
 type healthCheck struct {
 	// Status is "ok", "warning" or "failed".
 	Status string `json:"status"`
-	// Detail says what is wrong and what to do. It is empty if the check is ok.
+	// Detail describes the problem and what to do about it. It is empty if Status is ok.
 	Detail string `json:"detail,omitzero"`
 	// Bytes is the free disk space.
 	Bytes *int64 `json:"bytes,omitzero"`
@@ -52,12 +52,12 @@ const (
 	healthDamaged = "damaged"
 )
 
-// minDiskFree is the free disk space that should remain, in bytes, in addition to the space
-// that a backup or a repair needs, which is the size of the store.
+// minDiskFree is the number of bytes that should be free on the disk in addition to the
+// size of the store, which is the space that a backup or a repair needs.
 const minDiskFree = 1 << 20
 
 // health reports whether the store can be read and written, and what needs attention. A
-// clock that is behind is only a warning, because no expired token is accepted.
+// clock that is behind causes only a warning, because expired tokens are still refused.
 func (c *call) health() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -87,7 +87,7 @@ func (c *call) health() *Refusal {
 	return c.respond(http.StatusOK, summarize(checks))
 }
 
-// summarize returns the health for checks of which none has failed.
+// summarize returns the overall health. None of the checks may have failed.
 func summarize(checks healthChecks) health {
 	h := health{Status: healthOK, Checks: checks}
 	var warnings []string
@@ -122,7 +122,7 @@ func journalCheck(store *tokenstore.Store) healthCheck {
 	case errors.Is(err, tokenstore.ErrCountsUnread):
 		return healthCheck{Status: checkWarning,
 			Detail: "Usage counts of an earlier Caddy process can't be read. " +
-				"They are missing in statistics and quotas. See Caddy's log for what to do."}
+				"They are missing from statistics and quotas. See Caddy's log for what to do."}
 	case err != nil:
 		return healthCheck{Status: checkWarning,
 			Detail: "Unsaved usage counts have been lost, or would be if Caddy were killed. " +
@@ -166,8 +166,8 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 	return check
 }
 
-// cause returns the cause of a store's error, as the end of a sentence, or "" if it has no
-// text for the cause. It never names a path.
+// cause returns the cause of a store error, worded as the end of a sentence, or "" if the
+// cause isn't one that it can describe. It never names a path.
 func cause(err error) string {
 	var errno syscall.Errno
 	switch {
@@ -189,7 +189,7 @@ type acceptedClock struct {
 }
 
 // acceptClock accepts the server's current clock after it wrongly ran ahead, or after the
-// store was unused for days.
+// store has been unused for days.
 func (c *call) acceptClock() *Refusal {
 	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal

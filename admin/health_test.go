@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// elsewhere is a backend whose journal is at the given path.
+// elsewhere is a backend with its journal at the given path.
 type elsewhere struct {
 	tokenstore.Backend
 	journal string
@@ -20,7 +20,7 @@ type elsewhere struct {
 func (e elsewhere) JournalPath() string { return e.journal }
 
 // TestHealthOfCounts verifies that healthz warns of counts that are missing or at risk
-// without revealing the path of the store.
+// without revealing the store's path.
 func TestHealthOfCounts(t *testing.T) {
 	t.Parallel()
 	for want, path := range map[string]string{
@@ -44,7 +44,7 @@ func TestHealthOfCounts(t *testing.T) {
 		})
 		warning, _ := readObject(t, f.do(http.MethodGet, "/healthz", ""), 200)["warning"].(string)
 		if !strings.HasPrefix(warning, want) || (want == "") != (warning == "") || strings.Contains(warning, dir) {
-			t.Errorf("%s: %q", path, warning)
+			t.Errorf("%s: got %q", path, warning)
 		}
 	}
 }

@@ -24,11 +24,11 @@ type importInput struct {
 	Preset  *string        `json:"preset"`
 }
 
-// mollymawkRecord is the part that importTokens reads of the user record in Mollymawk's
-// sign-in response. The rest, including a password hash and cookies, is neither stored
+// mollymawkRecord holds the parts of the user record in Mollymawk's sign-in response that
+// importTokens needs. The rest, including a password hash and cookies, is neither stored
 // nor logged.
 type mollymawkRecord struct {
-	// Data is set if the caller sent the whole response instead of its data.
+	// Data is set if the caller sent the whole response instead of only its data member.
 	Data   *mollymawkRecord `json:"data"`
 	Tokens []mollymawkToken `json:"tokens"`
 }
@@ -61,12 +61,12 @@ type cappedImport struct {
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// presetOfImports is the default preset of imported tokens. It grants what Mollymawk
-// granted them.
+// presetOfImports is the default preset for imported tokens. It grants the same access as
+// Mollymawk did.
 const presetOfImports = "full"
 
-// importTokens imports the tokens of one Mollymawk user, so that its clients can keep
-// using them.
+// importTokens imports a Mollymawk user's tokens, so the user's clients can keep using
+// them.
 func (c *call) importTokens() *Refusal {
 	var in importInput
 	if refusal := c.decode(&in); refusal != nil {
@@ -129,8 +129,8 @@ func (in *importInput) record() (*mollymawkRecord, *Refusal) {
 	return record, nil
 }
 
-// importToken imports a token, or adds it to the skipped ones. It returns a refusal only if
-// the import can't continue.
+// importToken imports a token or records it as skipped. It returns a refusal only if the
+// import can't continue.
 func (c *call) importToken(store *tokenstore.Store, draft token.Draft, tok mollymawkToken, result *imported) *Refusal {
 	draft.Name = importedName(tok.Name)
 	skip := func(reason string) *Refusal {
@@ -188,7 +188,7 @@ func (c *call) isUpstreamToken(value string) bool {
 	return err == nil && c.IsUpstreamToken != nil && c.IsUpstreamToken(credential.Digest)
 }
 
-// endedReason returns why the import skips a token whose secret has been retired.
+// endedReason returns the reason for skipping a token whose secret has been retired.
 func endedReason(ended *tokenstore.EndedError) string {
 	if ended.At.IsZero() {
 		return "its secret has been retired"
@@ -197,10 +197,10 @@ func endedReason(ended *tokenstore.EndedError) string {
 		", when its token was rotated or deleted"
 }
 
-// importedExpiry returns the expiry that the token has in Mollymawk, which accepts any
-// number of seconds from the creation, and whether the token has expired.
+// importedExpiry returns the token's expiry in Mollymawk and reports whether the token has
+// expired. Mollymawk accepts any number of seconds after creation.
 func importedExpiry(created time.Time, seconds int64, now time.Time) (expiry token.Expiry, expired bool) {
-	const aLongTime = 200 * 366 * 24 * 60 * 60 // fits into a time.Duration
+	const aLongTime = 200 * 366 * 24 * 60 * 60 // fits in a time.Duration
 	if seconds > aLongTime {
 		return token.Expiry{NeverExpires: true}, false
 	}
@@ -212,8 +212,8 @@ func importedExpiry(created time.Time, seconds int64, now time.Time) (expiry tok
 // are truncated.
 const maxImportedName = 100
 
-// importedName turns any name that Mollymawk accepts into a valid one. It redacts
-// everything that may be a token, because everyone who can list tokens sees the names.
+// importedName turns any name that Mollymawk accepts into a valid one. It redacts anything
+// that may be a token, because everyone who can list tokens sees the names.
 func importedName(name string) string {
 	name = redact(visible(name))
 	if runes := []rune(name); len(runes) > maxImportedName {

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// imports imports a user record and returns the IDs of the imported tokens, and the reasons
-// for the skipped ones by name.
+// imports imports a user record and returns the imported tokens' IDs, and the reasons for
+// skipping the others by name.
 func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]string) {
 	f.t.Helper()
 	w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+userRecord(strings.Join(tokens, ","))+`}`)
@@ -21,7 +21,7 @@ func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]st
 		Skipped  []skippedImport
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
-		f.t.Fatalf("%d %s", w.Code, w.Body)
+		f.t.Fatalf("got status %d and body %s", w.Code, w.Body)
 	}
 	skipped = make(map[string]string)
 	for _, s := range got.Skipped {
@@ -31,7 +31,7 @@ func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]st
 }
 
 // TestImportEndedAgain verifies that a second import skips tokens whose secrets have been
-// retired, and says when and why.
+// retired, and that it reports when and why they were retired.
 func TestImportEndedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -43,7 +43,7 @@ func TestImportEndedAgain(t *testing.T) {
 	}
 	ids, skipped := f.imports(tokens...)
 	if len(ids) != len(tokens) {
-		t.Fatalf("skipped %v", skipped)
+		t.Fatalf("got skipped tokens %v", skipped)
 	}
 	f.set(f.now.Load().Add(48 * time.Hour))
 	for i, calls := range [][]string{
@@ -59,14 +59,14 @@ func TestImportEndedAgain(t *testing.T) {
 			method, rest, _ := strings.Cut(call, " ")
 			path, body, _ := strings.Cut(rest, " ")
 			if w := f.do(method, "/tokens/"+ids[i]+path, body); w.Code >= 300 {
-				t.Fatalf("%s: %d %s", call, w.Code, w.Body)
+				t.Fatalf("%s: got status %d and body %s", call, w.Code, w.Body)
 			}
 		}
 	}
 	f.set(f.now.Load().Add(2 * time.Hour))
 	ids, skipped = f.imports(tokens...)
 	if len(ids) != 0 {
-		t.Errorf("imported again: %v", ids)
+		t.Errorf("tokens were imported again: %v", ids)
 	}
 	const retired, already = "its secret was retired on 2026-03-03, when its token was rotated or deleted",
 		"it is already imported"
@@ -75,13 +75,13 @@ func TestImportEndedAgain(t *testing.T) {
 		"in its grace": already, "revoked": already, "unchanged": already,
 	} {
 		if skipped[name] != want {
-			t.Errorf("%s: %q, want %q", name, skipped[name], want)
+			t.Errorf("%s: got %q, want %q", name, skipped[name], want)
 		}
 	}
 }
 
 // TestImportUpstreamToken verifies that an import skips the gate's upstream token, but not
-// the other tokens of the record.
+// the other tokens in the record.
 func TestImportUpstreamToken(t *testing.T) {
 	t.Parallel()
 	upstream := map[string]bool{uuidTwo: true}
@@ -103,7 +103,7 @@ func TestImportUpstreamToken(t *testing.T) {
 	const reason = "it is the gate's upstream token; create separate keys for its clients"
 	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["two"] != reason ||
 		f.status(uuidOne) != "active" || f.status(uuidTwo) != "no such token" {
-		t.Errorf("%v, %v", ids, skipped)
+		t.Errorf("got IDs %v, skipped %v", ids, skipped)
 	}
 	// The configured token may change while the gate runs.
 	delete(upstream, uuidTwo)
@@ -111,6 +111,6 @@ func TestImportUpstreamToken(t *testing.T) {
 	record = append(record, recordToken("three", uuidThree, 29030400, recently))
 	if ids, skipped := f.imports(record...); len(ids) != 1 || skipped["three"] != reason ||
 		f.status(uuidTwo) != "active" {
-		t.Errorf("%v, %v", ids, skipped)
+		t.Errorf("got IDs %v, skipped %v", ids, skipped)
 	}
 }

@@ -63,10 +63,10 @@ func TestImport(t *testing.T) {
 		Imported *[]string
 		Skipped  *[]skippedImport
 	}{&got.Imported, &got.Skipped}); err != nil || w.Code != http.StatusOK {
-		t.Fatalf("%d %s", w.Code, w.Body)
+		t.Fatalf("got status %d and body %s", w.Code, w.Body)
 	}
 	if len(got.Imported) != 3 {
-		t.Errorf("imported: %s", w.Body)
+		t.Errorf("unexpected imported tokens in response %s", w.Body)
 	}
 	var reasons []string
 	for _, s := range got.Skipped {
@@ -77,15 +77,15 @@ func TestImport(t *testing.T) {
 		"when: its created_at isn't in Mollymawk's time format|holds mmk_4fQ9Zt2LkVb7_REDACTED: its name contains " +
 		"a token|again: it is already imported"
 	if strings.Join(reasons, "|") != want {
-		t.Errorf("skipped:\n%s\nwant\n%s", strings.Join(reasons, "|"), want)
+		t.Errorf("got skipped tokens\n%s\nwant\n%s", strings.Join(reasons, "|"), want)
 	}
 	if !strings.Contains(w.Body.String(),
 		`"capped":[{"id":"`+got.Imported[1]+`","name":"long","expires_at":"2028-03-01T12:00:00Z"}]`) {
-		t.Errorf("capped: %s", w.Body)
+		t.Errorf("unexpected capped tokens in response %s", w.Body)
 	}
 	for _, secret := range []string{"SECRET", uuidOne, uuidTwo} {
 		if strings.Contains(w.Body.String(), secret) || strings.Contains(fmt.Sprint(f.logs.All()), secret) {
-			t.Errorf("%s is in the response or the log", secret)
+			t.Errorf("%s appears in the response or the log", secret)
 		}
 	}
 	first := readObject(t, f.do(http.MethodGet, "/tokens/"+got.Imported[0], ""), 200)
@@ -98,17 +98,17 @@ func TestImport(t *testing.T) {
 		}
 	}
 	if fmt.Sprint(first["scopes"]) != "[*]" || f.status(uuidOne) != "active" || f.status(uuidTwo) != "active" {
-		t.Errorf("%v, %s, %s", first["scopes"], f.status(uuidOne), f.status(uuidTwo))
+		t.Errorf("got scopes %v, statuses %s and %s", first["scopes"], f.status(uuidOne), f.status(uuidTwo))
 	}
 	if unnamed := readObject(t, f.do(http.MethodGet, "/tokens/"+got.Imported[2], ""),
 		200); unnamed["name"] != "imported from Mollymawk" {
-		t.Errorf("%v", unnamed["name"])
+		t.Errorf("got %v", unnamed["name"])
 	}
 	// Importing the whole sign-in response again is harmless.
 	w = f.do(http.MethodPost, "/import",
 		`{"format":"mollymawk","data":{"status":200,"title":"Success","success":true,"data":`+record+`}}`)
 	if !strings.HasPrefix(w.Body.String(), `{"imported":[],"skipped":[`) {
-		t.Errorf("again: %s", w.Body)
+		t.Errorf("importing again: got response %s", w.Body)
 	}
 }
 
@@ -123,11 +123,11 @@ func TestImportScopes(t *testing.T) {
 			userRecord(recordToken("ci", uuidOne, 29030400, recently))+`}`)
 		ids, _ := readObject(t, w, 200)["imported"].([]any)
 		if len(ids) != 1 {
-			t.Fatalf("%s", w.Body)
+			t.Fatalf("got response %s", w.Body)
 		}
 		if token := readObject(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
 			200); fmt.Sprint(token["scopes"]) != want {
-			t.Errorf("%s: %v", grant, token["scopes"])
+			t.Errorf("%s: got %v", grant, token["scopes"])
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestImportRefusals(t *testing.T) {
 	}
 }
 
-// TestImportSignInResponse imports the response of a Mollymawk sign-in, with and without its
+// TestImportSignInResponse imports a Mollymawk sign-in response, with and without its
 // envelope.
 func TestImportSignInResponse(t *testing.T) {
 	t.Parallel()
@@ -184,7 +184,7 @@ func TestImportSignInResponse(t *testing.T) {
 		var envelope struct{ Data json.RawMessage }
 		record, err := io.ReadAll(response.Body)
 		if err != nil || json.Unmarshal(record, &envelope) != nil {
-			t.Fatalf("%s, %v", record, err)
+			t.Fatalf("got record %s, err %v", record, err)
 		}
 		if !whole {
 			record = envelope.Data
@@ -195,18 +195,18 @@ func TestImportSignInResponse(t *testing.T) {
 		ids, _ := got["imported"].([]any)
 		if len(ids) != 1 || fmt.Sprint(got["skipped"]) != "[map[name:old reason:it has expired]]" ||
 			f.status(value) != "active" {
-			t.Fatalf("whole %v: %s, the token is %s", whole, w.Body, f.status(value))
+			t.Fatalf("whole %v: got response %s, and the token is %s", whole, w.Body, f.status(value))
 		}
-		// The token expires when it would have expired in Mollymawk.
+		// The token expires at the same time as it would in Mollymawk.
 		if token := readObject(t, f.do(http.MethodGet, "/tokens/"+ids[0].(string), ""),
 			200); token["expires_at"] != "2026-03-29T11:00:00Z" || token["name"] != "ci" {
-			t.Errorf("%v", token)
+			t.Errorf("got %v", token)
 		}
 	}
 }
 
-// TestImportedNames imports tokens with unusual names. Mollymawk accepts any name, even the
-// token itself, which must not appear anywhere.
+// TestImportedNames imports tokens with unusual names. Mollymawk accepts any name, even
+// the token's own value, which must not appear anywhere.
 func TestImportedNames(t *testing.T) {
 	t.Parallel()
 	const hidden = "d9428888-122b-41e1-\u200bb85c-61fa1f9d5c2e"
@@ -237,11 +237,11 @@ func TestImportedNames(t *testing.T) {
 			got := readObject(t, w, 200)
 			for _, skipped := range got["skipped"].([]any) {
 				if shown := skipped.(map[string]any)["name"]; shown != want {
-					t.Errorf("%q is skipped as %q, want %q", name, shown, want)
+					t.Errorf("%q was reported as %q, want %q", name, shown, want)
 				}
 			}
 			if n := len(got["imported"].([]any)); n != 1-i {
-				t.Fatalf("%q: %s", name, w.Body)
+				t.Fatalf("%q: got response %s", name, w.Body)
 			}
 		}
 		for _, target := range []string{"/tokens", "/audit"} {
@@ -253,7 +253,7 @@ func TestImportedNames(t *testing.T) {
 			}
 			if seen := w.Body.String() + fmt.Sprint(f.logs.All()); strings.Contains(seen, uuidOne) ||
 				strings.Contains(seen, uuidOne[9:]) {
-				t.Errorf("%q: a secret appears", name)
+				t.Errorf("%q: a secret appears in a response or the log", name)
 			}
 		}
 	}
@@ -263,7 +263,8 @@ func unescapeHTML(text string) string {
 	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(text)
 }
 
-// TestImportContinues verifies that an invalid token doesn't prevent the import of others.
+// TestImportContinues verifies that an invalid token doesn't keep the other tokens from
+// being imported.
 func TestImportContinues(t *testing.T) {
 	t.Parallel()
 	unlimited := func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} }
@@ -285,7 +286,7 @@ func TestImportContinues(t *testing.T) {
 		if f.status(uuidOne) != "active" || f.status(uuidThree) != "active" ||
 			len(got["imported"].([]any))+len(got["skipped"].([]any)) != 10 ||
 			f.status("0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a12") != "no such token" {
-			t.Errorf("%s: %s", name, w.Body)
+			t.Errorf("%s: got response %s", name, w.Body)
 		}
 	}
 }
@@ -303,7 +304,8 @@ func (b *breaking) Apply(id token.ID, now time.Time, change tokenstore.ChangeFun
 	return b.Backend.Apply(id, now, change)
 }
 
-// TestImportWithFailingStore verifies that a failed import can be repeated, and says so.
+// TestImportWithFailingStore verifies that a failed import can be repeated, and that the
+// response mentions it.
 func TestImportWithFailingStore(t *testing.T) {
 	t.Parallel()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -331,6 +333,6 @@ func TestImportWithFailingStore(t *testing.T) {
 	got := readObject(t, f.do(http.MethodPost, "/import", body), 200)
 	if len(got["imported"].([]any)) != 1 ||
 		fmt.Sprint(got["skipped"]) != "[map[name:a reason:it is already imported]]" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 }

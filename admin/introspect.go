@@ -12,8 +12,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// introspection is the response of RFC 7662 section 2.2. For an inactive token, all other
-// members are omitted.
+// introspection is the response defined by RFC 7662 section 2.2. For an inactive token, it
+// contains only the member active.
 type introspection struct {
 	Active    bool   `json:"active"`
 	Scope     string `json:"scope,omitzero"`
@@ -43,7 +43,7 @@ func (c *call) introspect() *Refusal {
 	}
 	if bytes.Count(body, []byte("&")) >= maxValues {
 		return refuseParameter("token",
-			"comes with too many other fields; send only token and, optionally, token_type_hint")
+			"is sent with too many other fields; send only token and, optionally, token_type_hint")
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil || len(form["token"]) != 1 {

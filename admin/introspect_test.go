@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestIntrospectTimes verifies that an old secret expires with its grace or its token,
-// whichever is earlier, and has no iat.
+// TestIntrospectTimes verifies that an old secret expires with its grace period or its
+// token, whichever ends first, and has no iat.
 func TestIntrospectTimes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -25,14 +25,14 @@ func TestIntrospectTimes(t *testing.T) {
 		body, headers := form("token=" + text)
 		got := readObject(t, f.do(http.MethodPost, "/introspect", body, headers...), 200)
 		if got["iat"] != want[0] || got["exp"] != want[1] {
-			t.Errorf("iat %v, exp %v, want %v", got["iat"], got["exp"], want)
+			t.Errorf("got iat %v and exp %v, want no iat and exp %v", got["iat"], got["exp"], want)
 		}
 	}
 	f.pass(12 * time.Hour)
 	for _, text := range []string{old, current} {
 		body, headers := form("token=" + text)
 		if w := f.do(http.MethodPost, "/introspect", body, headers...); w.Body.String() != `{"active":false}` {
-			t.Errorf("%s", w.Body)
+			t.Errorf("got response %s", w.Body)
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(),
@@ -42,7 +42,7 @@ func TestIntrospectTimes(t *testing.T) {
 }
 
 // TestIntrospectForm verifies that unknown parameters are ignored (RFC 6749 section 3.2),
-// but that there must be exactly one token.
+// but that exactly one token is required.
 func TestIntrospectForm(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -59,7 +59,7 @@ func TestIntrospectForm(t *testing.T) {
 		w := post(text)
 		if got := readObject(t, w, 200); got["active"] != true || strings.Contains(w.Body.String(), secret[17:]) ||
 			strings.Contains(w.Body.String(), admin[17:]) {
-			t.Errorf("%s: %s", text, w.Body)
+			t.Errorf("%s: got response %s", text, w.Body)
 		}
 	}
 	for _, text := range []string{
@@ -74,7 +74,7 @@ func TestIntrospectForm(t *testing.T) {
 	}
 	if got := readObject(t, post("token="+admin), 200); got["scope"] != nil || got["sub"] != nil ||
 		got["kind"] != "admin" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	f.refused(f.do(http.MethodPost, "/introspect", "token=x", "Content-Type: ",
 		"Content-Type: application/x-www-form-urlencoded; charset=utf-16"), 415, "unsupported_media_type")

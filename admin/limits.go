@@ -18,8 +18,8 @@ type rateLimit struct {
 	Window   patch[window]   `json:"window"`
 }
 
-// merge returns the limit applied to the token's old rate limit, which may be nil. Members
-// missing in both are zero.
+// merge returns the token's old rate limit, which may be nil, with the members of l
+// applied. Members missing from both are zero.
 func (l *rateLimit) merge(old *token.RateLimit) *token.RateLimit {
 	var merged token.RateLimit
 	if old != nil {
@@ -46,8 +46,8 @@ type quota struct {
 	Period   patch[period]   `json:"period"`
 }
 
-// merge returns the quota applied to the token's old quota, which may be nil. Members
-// missing in both are zero.
+// merge returns the token's old quota, which may be nil, with the members of q applied.
+// Members missing from both are zero.
 func (q *quota) merge(old *token.Quota) *token.Quota {
 	var merged token.Quota
 	if old != nil {
@@ -68,8 +68,8 @@ func (q *quota) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return decodeMembers(dec, (*members)(q), `write for example {"requests": 10000, "period": "month"}`)
 }
 
-// decodeMembers reads an object without unknown members. Its errors end with form, an
-// example of the object.
+// decodeMembers reads an object and refuses unknown members. Its errors end with form,
+// which shows an example object.
 func decodeMembers(dec *jsontext.Decoder, into any, form string) error {
 	value, err := dec.ReadValue()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 const (
 	defaultLimit = 50
 	maxLimit     = 200
-	// maxQuery is the maximum length of q, in bytes: more than any name has.
+	// maxQuery is the maximum length of q, in bytes. All names are shorter.
 	maxQuery = 400
 )
 
@@ -24,7 +24,7 @@ var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account
 type listQuery struct {
 	limit  int
 	sort   sorting
-	after  *position // nil starts at the beginning
+	after  *position // nil starts at the first token
 	filter filter
 	count  bool
 }
@@ -66,7 +66,8 @@ func (c *call) listTokens() *Refusal {
 	return c.respond(http.StatusOK, response)
 }
 
-// parseList reads the parameters. Only q, the text of a search box, may be empty.
+// parseList parses the parameters. Only q may be empty, because it comes from a search
+// box.
 func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 	query := listQuery{limit: defaultLimit, sort: sorting{key: sortCreatedAt, descending: true}}
 	query.filter.now, query.filter.warnBefore = now, c.WarnBefore
@@ -79,7 +80,7 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 			return query, refuseParameter(name, rule)
 		}
 	}
-	// The cursor comes last, because it must have the query's sort order.
+	// The cursor is parsed last, because it must match the query's sort order.
 	if cursor, given := c.parameters["cursor"]; given {
 		after, ok := parseCursor(cursor, query.sort)
 		if !ok {
@@ -91,8 +92,8 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 	return query, nil
 }
 
-// parseListParameter reads a parameter into the query. If the value is invalid, it returns
-// the rule that the value breaks.
+// parseListParameter parses a parameter and adds it to the query. If the value is invalid,
+// it returns the rule that the value violates.
 func (c *call) parseListParameter(query *listQuery, name, value string) (rule string) {
 	switch name {
 	case "limit":
@@ -143,7 +144,7 @@ func parseBool(value string) (*bool, string) {
 	return &is, ""
 }
 
-// statusExpiring selects active tokens that expire soon. No token has this status.
+// statusExpiring selects active tokens that expire soon. It isn't the status of any token.
 const statusExpiring = "expiring"
 
 func statusNames() []string {
@@ -173,7 +174,7 @@ type filter struct {
 	account    string
 	scope      token.Scope
 	neverUsed  *bool
-	// unusedSince selects tokens that haven't been used or created since.
+	// unusedSince selects tokens that were neither used nor created since that time.
 	unusedSince time.Time
 }
 
@@ -204,8 +205,8 @@ func lastSeen(t tokenstore.TokenUsage) time.Time {
 	return t.Usage.Last.Time
 }
 
-// hasScope reports whether the grants include the scope. The filter may also name a
-// wildcard such as "*" or "unikernel:*", which matches only tokens with exactly that grant.
+// hasScope reports whether the grants include the filter's scope. A wildcard in the
+// filter, such as "*" or "unikernel:*", matches only tokens with exactly that grant.
 func (f *filter) hasScope(grants token.Grants) bool {
 	return slices.Contains(grants, f.scope.Name) || grants.Cover(f.scope)
 }

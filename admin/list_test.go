@@ -28,7 +28,7 @@ func (f *fixture) list(query string) listed {
 	f.t.Helper()
 	w := f.do(http.MethodGet, "/tokens?"+query, "")
 	if w.Code != http.StatusOK {
-		f.t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+		f.t.Fatalf("%s: got status %d and body %s", query, w.Code, w.Body)
 	}
 	var page listed
 	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
@@ -37,7 +37,7 @@ func (f *fixture) list(query string) listed {
 	return page
 }
 
-// names returns the names of all pages.
+// names returns the token names on all pages.
 func (f *fixture) names(query string) []string {
 	f.t.Helper()
 	return f.namesFrom(query, "")
@@ -55,7 +55,7 @@ func (f *fixture) namesFrom(query, cursor string) []string {
 			return names
 		}
 		if len(page.Data) == 0 {
-			f.t.Fatalf("%s: an empty page that isn't the last", query)
+			f.t.Fatalf("%s: got an empty page before the last page", query)
 		}
 		cursor = "&cursor=" + url.QueryEscape(*page.NextCursor)
 	}
@@ -63,9 +63,9 @@ func (f *fixture) namesFrom(query, cursor string) []string {
 	return nil
 }
 
-// population creates tokens that differ in all listed properties. In order of creation, their
-// names are "A.", "b.", "C.", "d.", "e." and "F."; the dot ensures that no ID starts with a
-// name.
+// population creates tokens that differ in all listed properties. In order of creation,
+// the names are "A.", "b.", "C.", "d.", "e." and "F."; the dot ensures that no ID starts
+// with a name.
 func population(t *testing.T) *fixture {
 	f := newFixture(t, func(c *Config) { c.Policy.MaxLifetime = token.Lifetime{} })
 	secrets := make(map[string]string)
@@ -118,13 +118,13 @@ func TestListSorts(t *testing.T) {
 			got := f.names(query)
 			seen := slices.Sorted(slices.Values(got))
 			if strings.Join(seen, "") != "ACFbde" {
-				t.Errorf("%s: the list has %v", query, got)
+				t.Errorf("%s: got list %v", query, got)
 				continue
 			}
 			for i, name := range strings.Fields(want) {
-				// Tokens with equal values are in the order of their IDs.
+				// Tokens with equal values are sorted by ID.
 				if name != "?" && got[i] != name {
-					t.Errorf("%s: %v, want %s", query, got, want)
+					t.Errorf("%s: got %v, want %s", query, got, want)
 					break
 				}
 			}
@@ -144,10 +144,10 @@ func TestListMarksTheLastPage(t *testing.T) {
 		}
 	}
 	if page := f.list("status=revoked"); len(page.Data) != 0 || page.NextCursor != nil {
-		t.Errorf("%v", page)
+		t.Errorf("got %v", page)
 	}
 	if got := f.do(http.MethodGet, "/tokens?q=nothing", "").Body.String(); got != `{"data":[],"next_cursor":null}` {
-		t.Errorf("an empty list is %s", got)
+		t.Errorf("got %s for an empty list", got)
 	}
 }
 
@@ -180,7 +180,8 @@ func TestListFilters(t *testing.T) {
 		"never_used=true":                "C d e",
 		"never_used=false":               "A b F",
 		"never_used=false&account=alice": "b F",
-		// The last use counts, or the creation of tokens that were never used.
+		// unused_since compares the last use, or the creation time of tokens that have
+		// never been used.
 		"unused_since=2026-03-01T12:35:00Z":        "A C d e",
 		"unused_since=2026-03-01T12:03:00Z":        "C",
 		"unused_since=2026-03-01T14:00:00%2B01:00": "A b C d e F",
@@ -191,12 +192,12 @@ func TestListFilters(t *testing.T) {
 			for _, limit := range []string{"1", "2", "200"} {
 				got := strings.Join(f.names(query+"&sort="+sort+"&limit="+limit), " ")
 				if got != want {
-					t.Errorf("%s, sort %s, limit %s: %q, want %q", query, sort, limit, got, want)
+					t.Errorf("%s, sort %s, limit %s: got %q, want %q", query, sort, limit, got, want)
 				}
 			}
 		}
 		if total := f.list(query + "&limit=1&count=true").Total; total == nil || *total != len(strings.Fields(want)) {
-			t.Errorf("%s: total is %v, want %d", query, total, len(strings.Fields(want)))
+			t.Errorf("%s: got total %v, want %d", query, total, len(strings.Fields(want)))
 		}
 	}
 	if f.list("count=false").Total != nil || f.list("").Total != nil {
@@ -225,20 +226,20 @@ func TestListExpiring(t *testing.T) {
 		}
 		f.set(now)
 		if got := len(f.list("status=expiring").Data); got != test.want {
-			t.Errorf("at %s: %d, want %d", test.now, got, test.want)
+			t.Errorf("at %s: got %d tokens, want %d", test.now, got, test.want)
 		}
 		var object struct {
 			ExpiresSoon bool `json:"expires_soon"`
 		}
 		if err := json.Unmarshal(f.do(http.MethodGet, "/tokens/"+id, "").Body.Bytes(), &object); err != nil ||
 			object.ExpiresSoon != (test.want == 1) {
-			t.Errorf("at %s: expires_soon is %v, %v", test.now, object.ExpiresSoon, err)
+			t.Errorf("at %s: got expires_soon %v, err %v", test.now, object.ExpiresSoon, err)
 		}
 	}
 	unlimited := newFixture(t, func(c *Config) { c.WarnBefore = token.Lifetime{} })
 	unlimited.create(`{"name":"a","expires_in":"400d"}`)
 	if len(unlimited.list("status=expiring").Data) != 0 {
-		t.Error("a new token is expiring")
+		t.Error("a new token counts as expiring")
 	}
 	unlimited.pass(300 * 24 * time.Hour)
 	if len(unlimited.list("status=expiring").Data) != 1 {
@@ -277,13 +278,13 @@ func TestListWhileTokensComeAndGo(t *testing.T) {
 				}
 			}
 			if !slices.Equal(seen, all) {
-				t.Errorf("seen %v, want %v", seen, all)
+				t.Errorf("got tokens %v, want %v", seen, all)
 			}
 		})
 	}
 }
 
-// TestListScansInChunks verifies that chunks of a scan have no gaps and no duplicates.
+// TestListScansInChunks verifies that a scan in chunks has no gaps and no duplicates.
 func TestListScansInChunks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("creates many tokens")
@@ -305,7 +306,7 @@ func TestListScansInChunks(t *testing.T) {
 	}
 	want := 32 * (n/32 + 1)
 	if total := f.list("count=true&limit=1&q=many.").Total; *total != want {
-		t.Errorf("total is %d, want %d", *total, want)
+		t.Errorf("got total %d, want %d", *total, want)
 	}
 	for _, query := range []string{"limit=200&sort=name", "limit=200&q=many.", "limit=200&sort=-usage_count",
 		"limit=200"} {
@@ -326,7 +327,7 @@ func TestListScansInChunks(t *testing.T) {
 			cursor = "&cursor=" + *page.NextCursor
 		}
 		if len(ids) != want || pages != (want+199)/200 {
-			t.Errorf("%s: %d tokens on %d pages, want %d", query, len(ids), pages, want)
+			t.Errorf("%s: got %d tokens on %d pages, want %d tokens", query, len(ids), pages, want)
 		}
 	}
 }
@@ -350,7 +351,7 @@ func TestPickEqualsWalk(t *testing.T) {
 					}
 					picked, err := query.pick(ctx, f.store)
 					if err != nil || !reflect.DeepEqual(picked, walked) {
-						t.Fatalf("%v %+v after %v: picked %v, walked %v: %v", query.sort, keep, query.after, picked,
+						t.Fatalf("%v %+v after %v: picked %v, walked %v: got %v", query.sort, keep, query.after, picked,
 							walked, err)
 					}
 					if len(walked) <= query.limit {
@@ -434,15 +435,15 @@ func TestListRefusesParameters(t *testing.T) {
 	}
 }
 
-// TestCursorDetectsChanges verifies that a cursor with any changed bit, or a truncated one, is
-// refused.
+// TestCursorDetectsChanges verifies that a cursor is refused if any bit was changed or if
+// it was truncated.
 func TestCursorDetectsChanges(t *testing.T) {
 	t.Parallel()
 	s := sorting{sortName, true}
 	p := position{text: "größer", number: 0, id: token.ID([]byte("4fQ9Zt2LkVb7"))}
 	cursor := p.cursor(s)
 	if got, ok := parseCursor(cursor, s); !ok || *got != p {
-		t.Fatalf("%v %v", got, ok)
+		t.Fatalf("got %v, %v", got, ok)
 	}
 	raw, err := cursorEncoding.DecodeString(cursor)
 	if err != nil {
@@ -452,18 +453,18 @@ func TestCursorDetectsChanges(t *testing.T) {
 		flipped := slices.Clone(raw)
 		flipped[i/8] ^= 1 << (i % 8)
 		if _, ok := parseCursor(cursorEncoding.EncodeToString(flipped), s); ok {
-			t.Errorf("a change of bit %d isn't detected", i)
+			t.Errorf("changing bit %d wasn't detected", i)
 		}
 	}
 	for i := range raw {
 		if _, ok := parseCursor(cursorEncoding.EncodeToString(raw[:i]), s); ok {
-			t.Errorf("%d bytes are accepted", i)
+			t.Errorf("a cursor truncated to %d bytes was accepted", i)
 		}
 	}
 }
 
-// TestCursorOutlivesTokens verifies that a cursor remains valid after the tokens before and
-// after it were deleted.
+// TestCursorOutlivesTokens verifies that a cursor remains valid after the tokens before
+// and after it have been deleted.
 func TestCursorOutlivesTokens(t *testing.T) {
 	t.Parallel()
 	f := population(t)
@@ -473,12 +474,12 @@ func TestCursorOutlivesTokens(t *testing.T) {
 	}
 	if rest := f.list("limit=5&sort=expires_at&cursor=" + *page.NextCursor); len(rest.Data) != 0 ||
 		rest.NextCursor != nil {
-		t.Errorf("%v", rest)
+		t.Errorf("got %v", rest)
 	}
 }
 
-// TestListReadsOnlyThePage verifies that a page in an indexed order reads about as many tokens
-// as it contains, however many there are.
+// TestListReadsOnlyThePage verifies that reading a page in an indexed order reads about as
+// many tokens as the page contains, however many tokens there are.
 func TestListReadsOnlyThePage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

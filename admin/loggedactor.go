@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// loggedActor logs an actor with zap.Inline. The address of a client on a unix socket is
-// "-".
+// loggedActor is an actor that zap.Inline can log. For a client on a unix socket, the
+// logged address is "-".
 type loggedActor tokenstore.Actor
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.

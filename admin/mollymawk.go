@@ -12,16 +12,16 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// NewMollymawk returns a handler for Mollymawk's own token calls, at Mollymawk's paths. It
-// serves clients that create their tokens with these calls. Responses are in Mollymawk's
-// envelope; clients can also parse the problem details of a refusal as an envelope.
+// NewMollymawk returns a handler that serves Mollymawk's own token calls at Mollymawk's
+// paths, for clients that create their tokens with these calls. Responses use Mollymawk's
+// envelope format. Clients can also parse a refusal's problem details as an envelope.
 func NewMollymawk(config Config) http.Handler {
 	return &mollymawkAPI{newAPI(config)}
 }
 
 type mollymawkAPI struct{ *api }
 
-// MollymawkPath is the prefix of the paths of Mollymawk's calls.
+// MollymawkPath is the path prefix of Mollymawk's calls.
 const MollymawkPath = "/api/tokens/"
 
 // mollymawkCalls maps paths to Mollymawk's calls, all of which are POST requests.
@@ -34,8 +34,8 @@ var mollymawkCalls = map[string]func(*call, *mollymawkInput) *Refusal{
 // mollymawkInput is the body of all three calls.
 type mollymawkInput struct {
 	Name   *string `json:"token_name"`
-	Expiry *int64  `json:"token_expiry"` // seconds from the creation
-	// Value is the token's ID, or the whole token.
+	Expiry *int64  `json:"token_expiry"` // seconds after creation
+	// Value is the token's ID or the complete token.
 	Value *string `json:"token_value"`
 	// CSRF is ignored: only calls authenticated by a cookie need it.
 	CSRF jsontext.Value `json:"molly_csrf"`
@@ -95,7 +95,7 @@ func newMollymawkObject(t tokenstore.TokenUsage, value string) mollymawkObject {
 		TokenType: "Bearer", Value: value, CreatedAt: t.Token.CreatedAt.UTC().Format(mollymawkTime),
 		Name: t.Token.Name, UsageCount: t.Usage.Allowed,
 	}
-	o.LastAccess = o.CreatedAt // Mollymawk's value for a token that was never used
+	o.LastAccess = o.CreatedAt // as Mollymawk does for a token that has never been used
 	if last := t.Usage.Last.Time; !last.IsZero() {
 		o.LastAccess = last.UTC().Format(mollymawkTime)
 	}
@@ -178,7 +178,7 @@ func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
 	return c.respondInEnvelope("Token deleted successfully")
 }
 
-// mollymawkToken finds the token by its ID or by the whole token.
+// mollymawkToken finds a token given by its ID or as the complete token.
 func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Token, *Refusal) {
 	if in.Value == nil {
 		return nil, nil, refuseField("token_value", "is required: the token's ID, or the whole token")
@@ -205,7 +205,8 @@ func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Tok
 	return store, found.Token, nil
 }
 
-// refuseMollymawkField replaces a member's name with its name in Mollymawk's API.
+// refuseMollymawkField replaces the member name in a refusal with the name in Mollymawk's
+// API.
 func refuseMollymawkField(refusal *Refusal) *Refusal {
 	names := map[string]string{"name": "token_name", "expires_in": "token_expiry", "expires_at": "token_expiry"}
 	for _, member := range refusal.Problem.Members {

@@ -26,7 +26,7 @@ func TestMollymawkCalls(t *testing.T) {
 		t.Helper()
 		got := readObject(t, w, http.StatusOK)
 		if !strings.HasPrefix(w.Body.String(), `{"status":200,"title":"200","success":true,"data":`) {
-			t.Errorf("the envelope is %s", w.Body)
+			t.Errorf("got envelope %s", w.Body)
 		}
 		object, _ := got["data"].(map[string]any)
 		return object
@@ -38,16 +38,16 @@ func TestMollymawkCalls(t *testing.T) {
 		`"last_access":"2026-03-01 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if !strings.HasSuffix(w.Body.String(), want) ||
 		!strings.Contains(w.Body.String(), `"token_type":"Bearer","value":"mmk_`) || f.status(secret) != "active" {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 	if updated := data(call("update", `{"token_name":"new","token_expiry":7257600,"token_value":"`+secret+
 		`"}`)); updated["name"] != "new" ||
 		updated["expires_in"] != 7257600.0 || updated["value"] != secret[:17]+"…" {
-		t.Errorf("%v", updated)
+		t.Errorf("got %v", updated)
 	}
 	if updated := data(call("update", `{"token_name":"by id","token_value":"`+secret[4:16]+
 		`"}`)); updated["name"] != "by id" || updated["expires_in"] != 7257600.0 {
-		t.Errorf("%v", updated)
+		t.Errorf("got %v", updated)
 	}
 	f.refused(call("create", `{"token_name":"ci"}`), 400, "invalid_field", "field=token_expiry")
 	f.refused(call("create", `{"token_name":"","token_expiry":60}`), 400, "invalid_field", "field=token_name")
@@ -61,7 +61,7 @@ func TestMollymawkCalls(t *testing.T) {
 		body := f.refused(call(path, `{"token_name":"x","token_expiry":60,"token_value":"`+vector+`"}`), 404,
 			"not_found")
 		if body["data"] != "Token not found" || body["success"] != false {
-			t.Errorf("%v", body)
+			t.Errorf("got %v", body)
 		}
 	}
 	f.refused(f.do(http.MethodGet, "/api/tokens/create", ""), 405, "method_not_allowed")
@@ -70,10 +70,10 @@ func TestMollymawkCalls(t *testing.T) {
 		`{"token_value":"`+secret+
 			`","molly_csrf":"x"}`); w.Body.String() != `{"status":200,"title":"200","success":true,`+
 		`"data":"Token deleted successfully"}` {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 	if got := f.status(secret); got != "no such token" {
-		t.Errorf("after deleting: %s", got)
+		t.Errorf("after deleting: got %s", got)
 	}
 }
 
@@ -88,8 +88,8 @@ func newMollymawkFixture(t *testing.T, change ...func(*Config)) (f *fixture,
 	}
 }
 
-// TestMollymawkUpdate verifies that the expiry is relative to the creation, as in Mollymawk,
-// and that expired tokens don't become valid again.
+// TestMollymawkUpdate verifies that the expiry is relative to the token's creation, as in
+// Mollymawk, and that expired tokens don't become valid again.
 func TestMollymawkUpdate(t *testing.T) {
 	t.Parallel()
 	f, call := newMollymawkFixture(t)
@@ -101,10 +101,10 @@ func TestMollymawkUpdate(t *testing.T) {
 		`"created_at":"2026-03-01 12:00:00-00:00","last_access":"2026-03-01 13:00:00-00:00","name":"ci",` +
 		`"usage_count":3}}`
 	if got := call("update", `{"token_expiry":7200,"token_value":"`+id+`"}`).Body.String(); got != want {
-		t.Errorf("%s", got)
+		t.Errorf("got %s", got)
 	}
 	if got := readObject(t, f.do(http.MethodGet, "/tokens/"+id, ""), 200); got["expires_at"] != "2026-03-01T14:00:00Z" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	for _, seconds := range []string{"0", "3600", "60", "99999999999999", "9223372036854775807", "9223372036854775808",
 		"1.5", `"60"`, "null"} {
@@ -131,11 +131,11 @@ func TestMollymawkUpdate(t *testing.T) {
 	w := call("update", `{"token_name":"new","token_value":"`+uuidOne+`"}`)
 	if data := readObject(t, w, 200)["data"].(map[string]any); data["value"] != id || data["name"] != "new" ||
 		strings.Contains(w.Body.String(), uuidOne) {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 	if data := readObject(t, call("delete", `{"token_value":"`+uuidOne+`"}`),
 		200); data["data"] != "Token deleted successfully" || f.status(uuidOne) != "no such token" {
-		t.Errorf("%v", data)
+		t.Errorf("got %v", data)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestMollymawkRefusals(t *testing.T) {
 	}
 	f.refused(call("delete", `{}`), 400, "invalid_field", "field=token_value")
 	if got := f.list("count=true"); *got.Total != 1 {
-		t.Errorf("there are %d tokens", *got.Total)
+		t.Errorf("got an unexpected total of %d tokens", *got.Total)
 	}
 }
 
@@ -192,11 +192,11 @@ func TestMollymawkBearer(t *testing.T) {
 	value := readObject(t, w, 200)["data"].(map[string]any)["value"].(string)
 	if got := readObject(t, console.do(http.MethodGet, "/tokens/"+value[4:16], ""), 200); got["created_by"] != id ||
 		got["account"] != "default" || fmt.Sprint(got["scopes"]) != "[*]" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	if got := readObject(t, console.do(http.MethodGet, "/tokens/"+id, ""), 200); got["usage_count"] != 1.0 ||
 		got["last_used_route"] != "POST /api/tokens/create" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	if got := fmt.Sprint(f.logs.All()); strings.Contains(got, value[17:]) {
 		t.Error("the log contains the secret")

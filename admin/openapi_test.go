@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// parameter is a parameter of a call, or a reference to one.
+// parameter is a call's parameter, or a reference to a parameter.
 type parameter struct {
 	Ref  string `json:"$ref"`
 	Name string
 	In   string
 }
 
-// document is the part of openapi.json that the tests read. TestOpenAPI in e2e verifies that
-// the document is valid and that responses match it.
+// document is the part of openapi.json that these tests read. TestOpenAPI in e2e verifies
+// that the document is valid and that responses match it.
 type document struct {
 	Paths      map[string]map[string]json.RawMessage
 	Components struct {
@@ -60,12 +60,12 @@ func TestDescriptionIsServed(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t).do(http.MethodGet, "/openapi.json", "")
 	if w.Code != http.StatusOK || !bytes.Equal(w.Body.Bytes(), openAPI) {
-		t.Errorf("%d, %d bytes of %d", w.Code, w.Body.Len(), len(openAPI))
+		t.Errorf("got status %d and %d bytes, want %d bytes", w.Code, w.Body.Len(), len(openAPI))
 	}
 }
 
-// TestDescriptionHasAllCalls verifies that openapi.json has exactly the calls and parameters
-// of the API.
+// TestDescriptionHasAllCalls verifies that openapi.json describes exactly the API's calls
+// and parameters.
 func TestDescriptionHasAllCalls(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -76,21 +76,21 @@ func TestDescriptionHasAllCalls(t *testing.T) {
 	described := 0
 	for path, item := range d.Paths {
 		for method, text := range item {
-			if method == "parameters" { // shared by all methods of the path
+			if method == "parameters" { // shared by all the path's methods
 				continue
 			}
 			described++
 			call := strings.ToUpper(method) + " " + path
 			parameters, known := want[call]
 			if !known {
-				t.Errorf("unknown call %s", call)
+				t.Errorf("openapi.json describes an unknown call: %s", call)
 			}
 			var operation struct{ Parameters json.RawMessage }
 			if err := json.Unmarshal(text, &operation); err != nil {
 				t.Fatal(err)
 			}
 			if got := d.queryParameters(t, operation.Parameters); !slices.Equal(got, parameters) {
-				t.Errorf("%s: parameters %q, want %q", call, got, parameters)
+				t.Errorf("%s: got parameters %q, want %q", call, got, parameters)
 			}
 		}
 	}
@@ -99,15 +99,15 @@ func TestDescriptionHasAllCalls(t *testing.T) {
 	}
 }
 
-// TestDescriptionHasAllMembers verifies that openapi.json has exactly the members of the
-// request bodies.
+// TestDescriptionHasAllMembers verifies that openapi.json describes exactly the request
+// bodies' members.
 func TestDescriptionHasAllMembers(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
 	for schema, body := range map[string]any{"CreateToken": &createInput{}, "EditToken": &editInput{},
 		"RotateToken": &rotateInput{}} {
 		properties := d.Components.Schemas[schema].Properties
-		// The refusal of an unknown member lists the known ones.
+		// The refusal for an unknown member lists the known members.
 		refusal := decode([]byte(`{"unknown member":1}`), body)
 		_, known, _ := strings.Cut(refusal.Problem.Detail, "known members are ")
 		members := strings.Split(known, ", ")
@@ -117,7 +117,7 @@ func TestDescriptionHasAllMembers(t *testing.T) {
 			}
 		}
 		if len(members) != len(properties) {
-			t.Errorf("%s has %d members, but the API accepts %d: %s", schema, len(properties), len(members), known)
+			t.Errorf("%s has %d members, but the API accepts %d: got %s", schema, len(properties), len(members), known)
 		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// sortKey is the field that a list is sorted by. Cursors contain the numbers.
+// sortKey identifies the field that a list is sorted by. Cursors contain its numeric
+// value.
 type sortKey byte
 
 const (
@@ -60,8 +61,8 @@ func parseSorting(text string) (sorting, bool) {
 	return sorting{}, false
 }
 
-// storeOrder returns the store's index for this order, and whether there is one. With an
-// index, the cost of a page depends on its length only.
+// storeOrder returns the store's index for this order and reports whether there is one.
+// With an index, the cost of reading a page depends only on the page's length.
 func (s sorting) storeOrder() (tokenstore.Order, bool) {
 	switch s.key {
 	case sortCreatedAt:
@@ -73,16 +74,16 @@ func (s sorting) storeOrder() (tokenstore.Order, bool) {
 	}
 }
 
-// position is the position of a token in a sort order: the sort value, then the ID.
+// position is a token's position in a sort order, given by the sort value and then the ID.
 type position struct {
-	// text is the value of sortName.
+	// text is the sort value for sortName.
 	text string
-	// number is the value of all other keys. Times are in microseconds since 1970.
+	// number is the sort value for all other keys. Times are in microseconds since 1970.
 	number int64
 	id     token.ID
 }
 
-// neverExpires is the sort value of tokens that never expire, after all others.
+// neverExpires is the sort value of tokens that never expire. They sort after all others.
 const neverExpires = math.MaxInt64
 
 func (s sorting) position(t tokenstore.TokenUsage) position {
@@ -97,7 +98,7 @@ func (s sorting) position(t tokenstore.TokenUsage) position {
 	case sortName:
 		p.text = strings.ToLower(t.Token.Name)
 	case sortLastUsedAt:
-		// Tokens that were never used come first.
+		// Tokens that have never been used sort first.
 		if p.number = math.MinInt64; !t.Usage.Last.Time.IsZero() {
 			p.number = t.Usage.Last.Time.UnixMicro()
 		}
@@ -107,7 +108,7 @@ func (s sorting) position(t tokenstore.TokenUsage) position {
 	return p
 }
 
-// inStore returns the position in the store's index.
+// inStore converts p to a position in the store's index.
 func (p position) inStore() *tokenstore.Position {
 	position := tokenstore.Position{ID: p.id}
 	if p.number != neverExpires {
@@ -116,7 +117,8 @@ func (p position) inStore() *tokenstore.Position {
 	return &position
 }
 
-// compare returns a negative number if a comes before b, and a positive one if after.
+// compare returns a negative number if a sorts before b and a positive number if a sorts
+// after b.
 func (s sorting) compare(a, b position) int {
 	c := cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.text, b.text), slices.Compare(a.id[:], b.id[:]))
 	if s.descending {
@@ -126,8 +128,8 @@ func (s sorting) compare(a, b position) int {
 }
 
 // cursorEncoding encodes cursors. A cursor consists of the sort order, the position of the
-// last token of a page, and a checksum that detects truncated and altered cursors. It
-// contains nothing that the page doesn't show.
+// last token of a page, and a checksum that detects truncated and altered cursors. A
+// cursor contains nothing that the page doesn't show.
 var cursorEncoding = base64.RawURLEncoding.Strict()
 
 func (p position) cursor(s sorting) string {
@@ -168,15 +170,15 @@ func parseCursor(cursor string, s sorting) (*position, bool) {
 	return &p, true
 }
 
-// walkChunk is how many tokens a walk reads in one call to the store.
+// walkChunk is the number of tokens that a walk reads per call to the store.
 const walkChunk = 500
 
-// maxWalk is how many tokens a walk reads at most. If the filter selects less than a page of
-// these, scanning all tokens is faster.
+// maxWalk is the maximum number of tokens that a walk reads. If the filter selects less
+// than a page of them, scanning all tokens is faster.
 const maxWalk = 20 * walkChunk
 
-// page returns the requested tokens and the position of the last one, or nil if there are
-// no more. It holds at most two pages of tokens in memory.
+// page returns the requested tokens and the position of the last of them, or nil if no
+// tokens follow. It holds at most two pages of tokens in memory.
 func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage,
 	next *position, err error) {
 	order, indexed := q.sort.storeOrder()
@@ -195,8 +197,8 @@ func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens [
 	return tokens, &last, nil
 }
 
-// walk collects a page, plus one token, from the store's index. It returns done = false if
-// it has given up after maxWalk tokens.
+// walk collects a page plus one more token from the store's index. It returns done = false
+// if it gave up after maxWalk tokens.
 func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
 	order tokenstore.Order) (tokens []tokenstore.TokenUsage, done bool, err error) {
 	request := tokenstore.Page{Order: order, Descending: q.sort.descending, Limit: walkChunk}
@@ -230,7 +232,7 @@ func (q *listQuery) walk(ctx context.Context, store *tokenstore.Store,
 	return nil, false, nil
 }
 
-// pick collects a page, plus one token, by scanning all tokens.
+// pick collects a page plus one more token by scanning all tokens.
 func (q *listQuery) pick(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage, err error) {
 	type row struct {
 		position position

@@ -10,8 +10,8 @@ import (
 // parameters maps the names of query parameters to their values.
 type parameters map[string]string
 
-// parseParameters parses a query. Unlike [url.ParseQuery], it refuses duplicate parameters.
-// It also refuses unknown ones, so that a misspelled filter isn't ignored.
+// parseParameters parses a query. Unlike [url.ParseQuery], it refuses duplicate
+// parameters. It also refuses unknown parameters, to avoid ignoring a misspelled filter.
 func parseParameters(query string, allowed []string) (parameters, *Refusal) {
 	found := make(parameters)
 	for pair := range strings.SplitSeq(query, "&") {

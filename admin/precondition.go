@@ -9,11 +9,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// tagOf returns the entity tag of the token's record. It doesn't depend on the usage.
+// tagOf returns the entity tag of a token's record. Usage doesn't change the tag.
 func tagOf(t *token.Token) string { return `"` + strconv.FormatUint(t.Version, 10) + `"` }
 
-// version returns the token's version that If-Match requires (RFC 9110 section 13.1.1), or
-// token.AnyVersion. The store compares the version again when it makes the change.
+// version returns the token version that If-Match requires (RFC 9110 section 13.1.1), or
+// token.AnyVersion. The store checks the version again when it makes the change.
 func (c *call) version(store *tokenstore.Store) (uint64, *Refusal) {
 	values := c.r.Header["If-Match"]
 	if len(values) == 0 || len(values) == 1 && strings.TrimSpace(values[0]) == "*" {

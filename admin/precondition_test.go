@@ -15,7 +15,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// overtaken is a backend that, while enabled, changes a token itself just before each change.
+// overtaken is a backend that, while enabled, makes its own change to a token just before
+// each requested change.
 type overtaken struct {
 	tokenstore.Backend
 	on atomic.Bool
@@ -32,8 +33,8 @@ func (o *overtaken) Apply(id token.ID, now time.Time, change tokenstore.ChangeFu
 	})
 }
 
-// TestIfMatchInTheTransaction verifies that the version is compared within the transaction of
-// the change.
+// TestIfMatchInTheTransaction verifies that the version is checked inside the change's
+// transaction.
 func TestIfMatchInTheTransaction(t *testing.T) {
 	t.Parallel()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -57,16 +58,16 @@ func TestIfMatchInTheTransaction(t *testing.T) {
 		f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`), 412, "precondition_failed")
 		overtaking.on.Store(false)
 		if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
-			t.Errorf("%s %s: %s, was %s", call.method, call.path, after, before)
+			t.Errorf("%s %s: got %s, was %s before", call.method, call.path, after, before)
 		}
 		if w := f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`); w.Code/100 != 2 {
-			t.Errorf("%s %s, without a conflict: %d %s", call.method, call.path, w.Code, w.Body)
+			t.Errorf("%s %s, without a conflict: got status %d and body %s", call.method, call.path, w.Code, w.Body)
 		}
 	}
 }
 
-// TestIfMatchForms verifies that matching and other versions, and malformed lists, are told
-// apart. Package etag tests all forms.
+// TestIfMatchForms verifies that If-Match accepts matching versions and refuses other
+// versions and malformed lists. Package etag tests all forms.
 func TestIfMatchForms(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -104,7 +105,7 @@ func TestIfMatchForms(t *testing.T) {
 			r.Header["If-Match"] = test.headers
 			w := f.serve(r)
 			if test.matches != (w.Code/100 == 2) {
-				t.Errorf("%s %s, %q: %d", call.method, call.path, test.headers, w.Code)
+				t.Errorf("%s %s, %q: got status %d", call.method, call.path, test.headers, w.Code)
 			}
 			if !test.matches {
 				f.refused(w, 412, "precondition_failed")

@@ -24,7 +24,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// TestLookup finds tokens of any status by their secret.
+// TestLookup finds tokens by their secret, whatever their status.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -36,7 +36,7 @@ func TestLookup(t *testing.T) {
 		w := f.do(http.MethodPost, "/lookup", `{"token":"`+text+`"}`)
 		got := readObject(t, w, http.StatusOK)
 		if got["id"] != want || strings.Contains(w.Body.String(), text[17:]) {
-			t.Errorf("%v, want %s", got["id"], want)
+			t.Errorf("got %v, want %s", got["id"], want)
 		}
 		if got["usage_count"] != 0.0 {
 			t.Errorf("the lookup was counted: %v", got)
@@ -67,7 +67,7 @@ func TestAudit(t *testing.T) {
 	} {
 		f.pass(time.Minute)
 		if w := f.do(call.method, "/tokens/"+id+call.path, call.body); w.Code/100 != 2 {
-			t.Fatalf("%s %s: %s", call.method, call.path, w.Body)
+			t.Fatalf("%s %s: got response %s", call.method, call.path, w.Body)
 		}
 	}
 	var page struct {
@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 		w := f.do(http.MethodGet, "/audit?"+query, "")
 		page.Data, page.NextCursor = nil, nil
 		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK {
-			t.Fatalf("%d %s", w.Code, w.Body)
+			t.Fatalf("got status %d and body %s", w.Code, w.Body)
 		}
 		if strings.Contains(w.Body.String(), secret[17:]) {
 			t.Error("the audit log contains a secret")
@@ -93,36 +93,36 @@ func TestAudit(t *testing.T) {
 		for _, line := range page.Data {
 			actions = append(actions, line.Action)
 			if line.Actor != "caddy-admin" || line.Address != "127.0.0.1" || line.TokenID == nil {
-				t.Errorf("%+v", line)
+				t.Errorf("got %+v", line)
 			}
 		}
 		return actions
 	}
 	want := []string{"delete", "revoke", "enable", "disable", "rotate", "edit", "create"}
 	if got := read("token_id=" + id); !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
+		t.Errorf("got %q, want %q", got, want)
 	}
 	if edit := page.Data[5]; edit.Time != "2026-03-01T12:01:00Z" ||
 		fmt.Sprint(edit.Changes) != "map[name:first -> second scopes:unikernel:list volume:list -> *]" {
-		t.Errorf("%+v", edit)
+		t.Errorf("got %+v", edit)
 	}
 	var pages []string
 	for cursor := ""; ; cursor = "&cursor=" + *page.NextCursor {
 		pages = append(pages, read("limit=3"+cursor)...)
 		f.do(http.MethodPost, "/tokens/"+other+"/disable", "")
-		f.do(http.MethodPost, "/tokens/"+other+"/enable", "") // newer than all entries listed so far
+		f.do(http.MethodPost, "/tokens/"+other+"/enable", "") // newer than any entry listed so far
 		if page.NextCursor == nil {
 			break
 		}
 	}
 	if !slices.Equal(pages, append(want[:6:6], "create", "create")) {
-		t.Errorf("in pages: %q", pages)
+		t.Errorf("reading in pages: got %q", pages)
 	}
 	if got := read("action=rotate"); !slices.Equal(got, []string{"rotate"}) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 	if got := read("actor=nobody"); len(got) != 0 {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 	for query, parameter := range map[string]string{
 		"limit=0": "limit", "limit=201": "limit", "cursor=x": "cursor", "cursor=": "cursor", "token_id=x": "token_id",
@@ -142,18 +142,18 @@ func TestAuditCursor(t *testing.T) {
 	at := tokenstore.AuditPosition{Time: start, Sequence: 1 << 40}
 	cursor := auditCursor(at)
 	if got, ok := parseAuditCursor(cursor); !ok || *got != at {
-		t.Errorf("%v, %v", got, ok)
+		t.Errorf("got %v, %v", got, ok)
 	}
 	for i := range cursor {
 		altered := []byte(cursor)
 		altered[i] ^= 1
 		if got, ok := parseAuditCursor(string(altered)); ok {
-			t.Errorf("%s is %v", altered, got)
+			t.Errorf("%s was parsed as %v", altered, got)
 		}
 	}
 	for _, cut := range []string{cursor[1:], cursor[:len(cursor)-1], cursor + "A", cursor + "="} {
 		if got, ok := parseAuditCursor(cut); ok {
-			t.Errorf("%s is %v", cut, got)
+			t.Errorf("%s was parsed as %v", cut, got)
 		}
 	}
 }
@@ -187,14 +187,14 @@ func TestIntrospect(t *testing.T) {
 		w := f.do(http.MethodPost, "/introspect", body, headers...)
 		if got := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(got, want) ||
 			strings.Contains(want, "{") && got != want {
-			t.Errorf("%d %s, want %s", w.Code, got, want)
+			t.Errorf("got status %d and body %s, want %s", w.Code, got, want)
 		}
 	}
 	for _, body := range []string{"", "token=", "x=y", "token=a&token=b", "token=%zz"} {
 		text, headers := form(body)
 		if body == "token=" {
 			if w := f.do(http.MethodPost, "/introspect", text, headers...); w.Body.String() != `{"active":false}` {
-				t.Errorf("an empty token: %s", w.Body)
+				t.Errorf("an empty token: got response %s", w.Body)
 			}
 			continue
 		}
@@ -203,14 +203,14 @@ func TestIntrospect(t *testing.T) {
 		f.refused(f.serve(r), 400, "invalid_parameter", "parameter=token")
 	}
 	f.refused(f.do(http.MethodPost, "/introspect", `{"token":"x"}`), 415, "unsupported_media_type")
-	// Pages of other sites can post forms.
+	// Pages on other sites can submit forms.
 	body, headers := form("token=" + current)
 	f.refused(f.do(http.MethodPost, "/introspect", body, append(headers, "Sec-Fetch-Site: cross-site")...), 403,
 		"cross_site")
 	f.pass(time.Hour)
 	body, headers = form("token=" + old)
 	if w := f.do(http.MethodPost, "/introspect", body, headers...); w.Body.String() != `{"active":false}` {
-		t.Errorf("after the grace: %s", w.Body)
+		t.Errorf("after the grace period: got response %s", w.Body)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestStats(t *testing.T) {
 	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2,"damaged":0},` +
 		`"requests":{"ok":7,"denied":5}}`
 	if w := f.do(http.MethodGet, "/stats", ""); w.Body.String() != want {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }
 
@@ -254,17 +254,17 @@ func TestBackup(t *testing.T) {
 	f.use(secret, 3, tokenstore.LastUse{Time: f.store.Now()})
 	w := f.do(http.MethodGet, "/backup", "")
 	if got := w.Header().Get("Content-Length"); got != fmt.Sprint(w.Body.Len()) {
-		t.Errorf("Content-Length %s of %d", got, w.Body.Len())
+		t.Errorf("got Content-Length %s for %d bytes", got, w.Body.Len())
 	}
 	if got := w.Header().Get("Content-Disposition"); got != `attachment; filename="mollygate-20260301T120000Z.db"` {
-		t.Errorf("Content-Disposition %q", got)
+		t.Errorf("got Content-Disposition %q", got)
 	}
 	path := filepath.Join(t.TempDir(), "backup.db")
 	if err := os.WriteFile(path, w.Body.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if report, err := bolt.Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 1 {
-		t.Fatalf("%+v, %v", report, err)
+		t.Fatalf("got %+v, err %v", report, err)
 	}
 	backend, err := bolt.Open(path)
 	if err != nil {
@@ -272,14 +272,15 @@ func TestBackup(t *testing.T) {
 	}
 	defer backend.Close()
 	if usage, _, err := backend.Usage(token.ID([]byte(id)), 1, 0); err != nil || usage.Allowed != 3 {
-		t.Errorf("%+v, %v", usage, err)
+		t.Errorf("got %+v, err %v", usage, err)
 	}
 	if f.logs.FilterMessage("backup taken").Len() != 1 {
-		t.Error("the backup isn't logged")
+		t.Error("the backup wasn't logged")
 	}
 }
 
-// TestAuditOfTheClock verifies that entries that aren't about a token have no token.
+// TestAuditOfTheClock verifies that audit entries that aren't about a token have no token
+// fields.
 func TestAuditOfTheClock(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -291,10 +292,10 @@ func TestAuditOfTheClock(t *testing.T) {
 		`"token_id":null,"token_name":null,` +
 		`"address":"127.0.0.1","changes":{"clock":"2026-03-01T13:00:00Z -> 2026-03-01T12:00:00Z"}}],"next_cursor":null}`
 	if got := f.do(http.MethodGet, "/audit?action=accept+clock", "").Body.String(); got != want {
-		t.Errorf("%s", got)
+		t.Errorf("got %s", got)
 	}
 	if n := f.logs.FilterLevelExact(zap.WarnLevel).Len(); n != 1 {
-		t.Errorf("%d warnings in the log", n)
+		t.Errorf("got %d warnings in the log", n)
 	}
 }
 
@@ -357,7 +358,7 @@ func TestSearchAudit(t *testing.T) {
 		for page := (tokenstore.AuditPage{Limit: limit, Match: rare}); ; {
 			entries, next, err := searchAudit(t.Context(), store, page)
 			if err != nil || len(entries) > limit {
-				t.Fatalf("%d entries, %v", len(entries), err)
+				t.Fatalf("got %d entries, err %v", len(entries), err)
 			}
 			for _, e := range entries {
 				found = append(found, e.TokenName)
@@ -367,7 +368,7 @@ func TestSearchAudit(t *testing.T) {
 			}
 		}
 		if got := strings.Join(found, " "); got != test.want {
-			t.Errorf("limit %d: %s, want %s", limit, got, test.want)
+			t.Errorf("limit %d: got %s, want %s", limit, got, test.want)
 		}
 	}
 
@@ -380,11 +381,11 @@ func TestSearchAudit(t *testing.T) {
 	}
 	_, _, err = searchAudit(ctx, store, tokenstore.AuditPage{Limit: 50, Match: rare})
 	if !errors.Is(err, context.Canceled) || audit.walked > auditChunk+100 {
-		t.Errorf("%v after %d entries", err, audit.walked)
+		t.Errorf("got error %v after %d entries", err, audit.walked)
 	}
 }
 
-// TestStatsStopWithTheRequest verifies that counting stops when the client is gone.
+// TestStatsStopWithTheRequest verifies that counting stops when the client disconnects.
 func TestStatsStopWithTheRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -394,11 +395,11 @@ func TestStatsStopWithTheRequest(t *testing.T) {
 	f.refused(f.serve(httptest.NewRequest(http.MethodGet, "/stats", nil).WithContext(ctx)), 503, "store_unavailable")
 	f.refused(f.serve(httptest.NewRequest(http.MethodGet, "/audit", nil).WithContext(ctx)), 503, "store_unavailable")
 	if n := f.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 0 {
-		t.Errorf("%d errors in the log", n)
+		t.Errorf("got %d errors in the log", n)
 	}
 }
 
-// copied is a backup that may fail while it is read.
+// copied is a backup whose reads may fail.
 type copied struct {
 	io.Reader
 	closed bool
@@ -443,7 +444,8 @@ func TestBackupClosesTheCopy(t *testing.T) {
 		w := f.do(http.MethodGet, "/backup", "")
 		if w.Code != 200 || w.Header().Get("Content-Length") != "10" || !content.closed ||
 			f.logs.FilterLevelExact(zap.WarnLevel).Len() != test.warnings {
-			t.Errorf("%s: %d %v, closed %v, logs %v", name, w.Code, w.Header(), content.closed, f.logs.All())
+			t.Errorf("%s: got status %d, headers %v, closed %v, logs %v", name, w.Code, w.Header(), content.closed,
+				f.logs.All())
 		}
 	}
 }

@@ -24,35 +24,36 @@ type Refusal struct {
 	Header http.Header
 	// Err is the server-side error, if any. It is logged but not sent.
 	Err error
-	// counted counts the refusal against the caller's token. It may be nil.
+	// counted, if not nil, counts the refusal against the caller's token.
 	counted func()
 }
 
-// refusalError is a refusal as an error. An actor's Authorize returns it.
+// refusalError wraps a refusal as an error, for an actor's Authorize function to return.
 type refusalError struct{ Refusal *Refusal }
 
 func (e *refusalError) Error() string {
 	return e.Refusal.Problem.Code + ": " + e.Refusal.Problem.Detail
 }
 
-// fromGate converts a refusal of the gate.
+// fromGate converts a gate's refusal.
 func fromGate(r gate.Refusal, realm string) *Refusal {
 	header := make(http.Header)
 	r.Headers(realm, header.Set)
 	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
 }
 
-// RefuseExposed returns the refusal of a call to Caddy's admin endpoint that arrived
-// neither over loopback nor over a unix socket, and without a verified client certificate.
+// RefuseExposed returns the refusal for a call that reached Caddy's admin endpoint over
+// the network, rather than over loopback or a unix socket, without a verified client
+// certificate.
 func RefuseExposed() *Refusal {
 	return refuseError(codeAdminExposed,
 		"Caddy's admin endpoint is open to the network without authentication, so it can't manage tokens. "+
-			"Let it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
+			"Make it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
-// RefuseReconfigured returns the refusal, as an error, of a call whose caller was
-// authenticated by a configuration that has since been replaced. The new configuration may
-// not accept the caller.
+// RefuseReconfigured returns an error for an actor's Authorize function. It refuses a call
+// whose caller was authenticated by a configuration that has since been replaced. The new
+// configuration may not accept the caller.
 func RefuseReconfigured() error {
 	return &refusalError{
 		refuseError(codeReconfigured,
@@ -61,7 +62,7 @@ func RefuseReconfigured() error {
 			header("Retry-After", "1")}
 }
 
-// The codes that only the admin API has, or whose texts differ from the gate's.
+// Codes that only the admin API uses, or that it describes differently than the gate does.
 const (
 	codeInvalidJSON      = "invalid_json"
 	codeInvalidField     = "invalid_field"
@@ -82,7 +83,7 @@ const (
 	codeStore            = string(gate.StoreUnavailable)
 	codeIdempotency      = "idempotency_mismatch"
 	// codeInvalidHeader is the gate's code for a malformed Authorization header. The admin
-	// API uses it for other headers, too.
+	// API also uses it for other headers.
 	codeInvalidHeader = string(gate.InvalidRequest)
 )
 
@@ -111,7 +112,8 @@ var codes = map[string]struct {
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
 }
 
-// maxDetail is the maximum length of a detail, in bytes. Some details repeat input.
+// maxDetail is the maximum length of a detail, in bytes. The limit is needed because some
+// details repeat input.
 const maxDetail = 2048
 
 func refuseError(code, detail string) *Refusal {
@@ -148,7 +150,7 @@ func refuseMethod(allow string) *Refusal {
 	return refuseError(codeMethod, "This path accepts only "+allow+".").header("Allow", allow)
 }
 
-// refuseField refuses a call because of a member of its body. The rule may repeat the
+// refuseField refuses a call because of a member in its body. The rule may quote the
 // value, so anything that may be a secret is redacted.
 func refuseField(field, rule string) *Refusal {
 	field = redact(shorten(field))
@@ -160,9 +162,9 @@ func refuseParameter(parameter, rule string) *Refusal {
 	return refuseError(codeInvalidParameter, parameter+": "+rule).with("parameter", parameter)
 }
 
-// secretLike matches everything that may be a token or part of one: Mollygate's format with
-// any prefix, length and checksum, and Mollymawk's UUIDs. A UUID inside a longer run of
-// digits matches the whole run, because the run doesn't show where the UUID starts.
+// secretLike matches anything that may be a token or part of a token: Mollygate's format
+// with any prefix, length and checksum, and Mollymawk's UUIDs. For a UUID inside a longer
+// run of digits, it matches the whole run, because it is unclear where the UUID starts.
 var secretLike = regexp.MustCompile(
 	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|` +
 		`[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
@@ -178,7 +180,7 @@ func shorten(name string) string {
 	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
-// Values of Retry-After, in seconds.
+// Retry-After values, in seconds.
 const (
 	storeRetryAfter  = "5"
 	backupRetryAfter = "30"
@@ -190,7 +192,7 @@ func (c *call) storeRefusal(err error) *Refusal {
 		". Try again, or see Caddy's log for details.")
 }
 
-// changeRefusal returns the refusal for the error of a change. After a failed write, the
+// changeRefusal returns the refusal for a change that failed. After a failed write, the
 // change may still take effect.
 func (c *call) changeRefusal(err error) *Refusal {
 	return c.errorRefusal(err, "Writing to the token store failed"+cause(err)+

@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestRepeatReturnsCurrentToken verifies that a repeated request returns the current token,
-// and that each actor has its own idempotency keys.
+// TestRepeatReturnsCurrentToken verifies that a repeated request returns the current
+// token, and that idempotency keys are separate per actor.
 func TestRepeatReturnsCurrentToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -20,13 +20,14 @@ func TestRepeatReturnsCurrentToken(t *testing.T) {
 	w := f.do(http.MethodPost, "/tokens", goodBody, key)
 	if again := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK ||
 		w.Body.String() != again.Body.String() || w.Header().Get("ETag") != `"2"` {
-		t.Errorf("%d %s %s, but the token is %s", w.Code, w.Header().Get("ETag"), w.Body, again.Body)
+		t.Errorf("got status %d, ETag %s and body %s, but the token is %s", w.Code, w.Header().Get("ETag"),
+			w.Body, again.Body)
 	}
 	if n := f.logs.FilterMessage("token created").Len(); n != 1 {
-		t.Errorf("%d tokens are logged", n)
+		t.Errorf("got %d logged tokens", n)
 	}
 	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: once"); w.Code != http.StatusCreated {
-		t.Errorf("without the quotes: %d", w.Code)
+		t.Errorf("without the quotes: got status %d", w.Code)
 	}
 	other := *f
 	config := f.config
@@ -36,12 +37,12 @@ func TestRepeatReturnsCurrentToken(t *testing.T) {
 	}
 	other.handler = New(config)
 	if w := other.do(http.MethodPost, "/tokens", goodBody, key); w.Code != http.StatusCreated {
-		t.Errorf("another actor: %d %s", w.Code, w.Body)
+		t.Errorf("another actor: got status %d and body %s", w.Code, w.Body)
 	}
 	// A refused request doesn't use up its key.
 	f.refused(f.do(http.MethodPost, "/tokens", `{"name":"a"}`, "Idempotency-Key: k"), 400, "invalid_field")
 	if w := f.do(http.MethodPost, "/tokens", goodBody, "Idempotency-Key: k"); w.Code != http.StatusCreated {
-		t.Errorf("after a refusal: %d %s", w.Code, w.Body)
+		t.Errorf("after a refusal: got status %d and body %s", w.Code, w.Body)
 	}
 	f.do(http.MethodDelete, "/tokens/"+id, "")
 	f.refused(f.do(http.MethodPost, "/tokens", goodBody, key), 409, "conflict")

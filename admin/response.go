@@ -38,8 +38,8 @@ func (c *call) respondWithToken(store *tokenstore.Store, token *token.Token) *Re
 	return c.respond(http.StatusOK, c.object(token, found.Usage, store.Now()))
 }
 
-// withUsage returns a changed token with its usage. It only logs an error: the change is
-// already saved, and failing the call would lose a new secret.
+// withUsage returns a changed token with its usage. It only logs errors, because the
+// change is already saved and failing the call would lose a new secret.
 func (c *call) withUsage(store *tokenstore.Store, token *token.Token) tokenstore.TokenUsage {
 	found, err := store.WithUsage(token)
 	if err != nil {
@@ -162,7 +162,7 @@ func (m textOrNull) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.String(string(m)))
 }
 
-// timeOrNull is a time that marshals to RFC 3339 in UTC, in whole seconds, or to null if
+// timeOrNull is a time that marshals to RFC 3339 in UTC with whole seconds, or to null if
 // it is zero.
 type timeOrNull time.Time
 

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// defaultGrace is how long the old secret keeps working if the request doesn't say.
+// defaultGrace is how long the old secret keeps working if the request doesn't specify it.
 const defaultGrace = 24 * time.Hour
 
 // rotateInput is the body of POST /tokens/{id}/rotate.
@@ -22,7 +22,7 @@ type rotateInput struct {
 
 func (c *call) rotateToken() *Refusal {
 	if _, given := c.r.Header["Idempotency-Key"]; given {
-		// A repeated rotation would replace the secret that the first one has created.
+		// Repeating a rotation would replace the secret that the first rotation created.
 		return refuseError(codeInvalidHeader, "Rotations can't be repeated, so Idempotency-Key isn't supported. "+
 			"If the response was lost, check the token and rotate it again.")
 	}
@@ -75,7 +75,7 @@ func (g *grace) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// from returns the duration of a grace that begins now.
+// from returns the duration of a grace period that starts now.
 func (g *grace) from(now time.Time) time.Duration {
 	end, err := g.From(now)
 	switch {

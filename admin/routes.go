@@ -7,7 +7,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// route is one call of the API.
+// route is one API call.
 type route struct {
 	method string
 	path   string
@@ -17,7 +17,7 @@ type route struct {
 	// maxBody is the maximum length of the body in bytes, if it is less than the package's
 	// maxBody.
 	maxBody int64
-	// reads marks calls that change nothing although their method isn't safe.
+	// reads marks calls that change nothing even though their method isn't safe.
 	reads bool
 }
 
@@ -28,7 +28,7 @@ const (
 	sessionPath = "/session"
 )
 
-// routes are all calls of the API.
+// routes lists all API calls.
 var routes = []route{
 	{method: http.MethodGet, path: tokensPath, parameters: listParameters, serve: (*call).listTokens},
 	{method: http.MethodPost, path: tokensPath, serve: (*call).createToken},
@@ -60,8 +60,8 @@ var routes = []route{
 }
 
 // route finds the request's route. If the path exists but doesn't accept the method, the
-// route is nil and allow lists the accepted methods. Paths have a single spelling: route
-// compares them as escaped by the client, so "//" and "%2e" are unknown.
+// route is nil and allow lists the accepted methods. Paths must match exactly: route
+// compares them as escaped by the client, so "//" and "%2e" don't match.
 func (c *call) route() (found *route, allow string, refusal *Refusal) {
 	pattern, segment := patternOf(c.r)
 	if strings.HasPrefix(pattern, tokenPath) {
@@ -101,8 +101,8 @@ func onlyReads(r *http.Request) bool {
 	return safe(r.Method) || found != nil && found.reads
 }
 
-// patternOf returns the request's path in the form of a route's path, and the segment in the
-// position of {id}.
+// patternOf returns the request's path as a route pattern, and the segment that {id}
+// replaces in it.
 func patternOf(r *http.Request) (pattern, segment string) {
 	path := r.URL.EscapedPath()
 	rest, ok := strings.CutPrefix(path, tokensPath+"/")
@@ -130,8 +130,8 @@ func findRoute(method, pattern string) (found *route, allow string) {
 	return nil, strings.Join(methods, ", ")
 }
 
-// refuseID returns the refusal of a path segment that should be an ID but isn't. The
-// refusal never repeats the segment: it may be a token, even one in a format that only the
+// refuseID returns the refusal for a path segment that should be an ID but isn't. The
+// refusal never repeats the segment, which may be a token, even in a format that only the
 // store recognizes.
 func (c *call) refuseID(segment string) *Refusal {
 	if _, err := c.Policy.Prefixes.Parse(segment); err == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// bodies are valid bodies of the calls that need one.
+// bodies maps each call that needs a body to a valid one.
 var bodies = map[string]string{
 	"POST /tokens":       goodBody,
 	"PATCH /tokens/{id}": `{"name":"x"}`,
@@ -26,7 +26,7 @@ var bodies = map[string]string{
 		`","expires_in":29030400,"created_at":"` + recently + `","name":"a"}]}}`,
 }
 
-// everyCall makes every call, including Mollymawk's, for the token.
+// everyCall makes every API call for the token, including Mollymawk's calls.
 func (f *fixture) everyCall(id string, headers []string, look func(name string, w *httptest.ResponseRecorder)) {
 	f.t.Helper()
 	for _, route := range routes {
@@ -45,8 +45,8 @@ func (f *fixture) everyCall(id string, headers []string, look func(name string, 
 	}
 }
 
-// TestEveryCallIsGuarded verifies that the checks which don't depend on the route apply to
-// every call before it has an effect.
+// TestEveryCallIsGuarded verifies that every call passes through the checks that don't
+// depend on the route before it has any effect.
 func TestEveryCallIsGuarded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -77,12 +77,12 @@ func TestEveryCallIsGuarded(t *testing.T) {
 		t.Errorf("a refused call changed the token: %s", after)
 	}
 	if got := f.list("count=true"); *got.Total != 1 {
-		t.Errorf("there are %d tokens", *got.Total)
+		t.Errorf("got an unexpected total of %d tokens", *got.Total)
 	}
 }
 
-// TestEveryCallWithoutTheStore verifies that calls fail without a store, and that calls which
-// only read don't report a failed write.
+// TestEveryCallWithoutTheStore verifies that calls fail without a store, and that calls
+// that only read don't report a failed write.
 func TestEveryCallWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	away := newFixture(t, func(c *Config) {
@@ -98,7 +98,7 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 			switch name {
 			case "GET /scopes", "GET /accounts", "GET /openapi.json":
 				if w.Code != http.StatusOK {
-					t.Errorf("%s: %d", name, w.Code)
+					t.Errorf("%s: got status %d", name, w.Code)
 				}
 				return
 			case "POST /explain":
@@ -110,25 +110,25 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 			t.Log(name)
 			body := f.refused(w, 503, "store_unavailable")
 			if w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "fire") {
-				t.Errorf("%s: %v %s", name, w.Header(), w.Body)
+				t.Errorf("%s: got headers %v and body %s", name, w.Header(), w.Body)
 			}
 			detail, _ := body["detail"].(string)
 			if strings.Contains(detail, "Writing") &&
 				(f == away || !slices.Contains(written, name) && !strings.Contains(name, "{id}")) {
-				t.Errorf("%s: %s", name, detail)
+				t.Errorf("%s: got %s", name, detail)
 			}
 		})
 	}
 }
 
-// TestEveryCallRefusesParameters verifies that every call refuses unknown parameters, and
+// TestEveryCallRefusesParameters verifies that every call refuses unknown parameters and
 // tokens in parameters.
 func TestEveryCallRefusesParameters(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, route := range routes {
 		if route.path == sessionPath {
-			continue // not found without sessions
+			continue // without sessions, the path doesn't exist
 		}
 		path := strings.Replace(route.path, "{id}", "000000000000", 1)
 		f.refused(f.do(route.method, path+"?colour=red", ""), 400, "invalid_parameter", "parameter=colour")
@@ -139,8 +139,8 @@ func TestEveryCallRefusesParameters(t *testing.T) {
 	}
 }
 
-// TestSecretsShowOnce verifies that a secret appears only in the response that created it, and
-// in no other response, audit entry or log.
+// TestSecretsShowOnce verifies that a secret appears in the response to the call that
+// created it, and in no other response, audit entry or log.
 func TestSecretsShowOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -162,7 +162,7 @@ func TestSecretsShowOnce(t *testing.T) {
 		secrets = append(secrets, readObject(t, w, 200)["token"].(string))
 	}
 	if len(secrets) != 4 {
-		t.Fatalf("%d secrets", len(secrets))
+		t.Fatalf("got %d secrets", len(secrets))
 	}
 	for _, secret := range secrets {
 		see(f.do(http.MethodPost, "/lookup", `{"token":"`+secret+`"}`))
@@ -178,7 +178,7 @@ func TestSecretsShowOnce(t *testing.T) {
 	}
 	other := secrets[1][4:16]
 	f.everyCall(other, nil, func(_ string, w *httptest.ResponseRecorder) {
-		// Skip calls that fail after the deletion, and those that create a secret.
+		// Skip the calls that fail after the deletion and the calls that create a secret.
 		if w.Code != http.StatusCreated && !strings.Contains(w.Body.String(), `"token":"`) {
 			see(w)
 		}
@@ -189,11 +189,11 @@ func TestSecretsShowOnce(t *testing.T) {
 			shown += strings.Count(response, secret[17:40])
 		}
 		if shown != 1 {
-			t.Errorf("secret %d appears %d times", i, shown)
+			t.Errorf("secret %d appears %d times, want once", i, shown)
 		}
 		for _, entry := range f.logs.All() {
 			if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, secret[17:40]) {
-				t.Errorf("secret %d is in the log: %s", i, text)
+				t.Errorf("secret %d is in the log: got %s", i, text)
 			}
 		}
 	}
@@ -204,13 +204,13 @@ func TestSharedCodes(t *testing.T) {
 	t.Parallel()
 	if all := Codes(); !slices.IsSorted(all) || !slices.Contains(all, "idempotency_mismatch") ||
 		slices.Contains(all, "idempotency_unsupported") {
-		t.Errorf("%q", all)
+		t.Errorf("got %q", all)
 	}
 	for _, code := range gate.Codes() {
 		if ours, shared := codes[string(code)]; shared {
 			if theirs := gate.Refuse(code).Problem(); theirs.Status != ours.status || theirs.Title != ours.title {
-				t.Errorf("%s: %d %s here, %d %s at the gate", code, ours.status, ours.title, theirs.Status,
-					theirs.Title)
+				t.Errorf("%s: got %d %s in the admin API, %d %s in the gate", code, ours.status, ours.title,
+					theirs.Status, theirs.Title)
 			}
 		}
 	}

@@ -12,14 +12,14 @@ const (
 	// sendPart is the size of one write, in bytes. Shorter responses are sent in one write
 	// and never cut off.
 	sendPart = 64 << 10
-	// authInterval is how often send authorizes the caller. A response must end within a
-	// second after the caller's authorization has ended.
+	// authInterval is how often send authorizes the caller. A response must be cut off
+	// within a second of the caller's authorization ending.
 	authInterval = 250 * time.Millisecond
 )
 
 var errUnauthorized = errors.New("the caller is no longer authorized")
 
-// send writes the body of a response and returns how many bytes it has written. It returns
+// send writes a response body and returns the number of bytes written. It returns
 // errUnauthorized soon after the caller's authorization has ended, for example because its
 // token was revoked or its session signed out, even if the client reads slowly or not at
 // all.
@@ -45,7 +45,7 @@ func (c *call) send(content io.Reader, length int64) (written int64, err error) 
 }
 
 // watchAuthorization sets ended and cuts off the response when the caller is no longer
-// authorized. Once stop has returned, it doesn't touch the connection any more.
+// authorized. After stop returns, the connection isn't touched again.
 func (c *call) watchAuthorization(ended *atomic.Bool) (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -70,8 +70,8 @@ func (c *call) watchAuthorization(ended *atomic.Bool) (stop func()) {
 	}
 }
 
-// cutOff makes writes to the client fail, including a write in progress. The writers of
-// net/http allow this from another goroutine, but Caddy's wrappers don't, so cutOff unwraps
+// cutOff makes writes to the client fail, including a write in progress. The net/http
+// writers allow this from another goroutine, but Caddy's wrappers don't, so cutOff unwraps
 // them.
 func cutOff(w http.ResponseWriter) {
 	for {

@@ -27,8 +27,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// TestBackupStopsWithAuthorization verifies that a client which has stopped reading a backup
-// doesn't get the rest after its authorization has ended.
+// TestBackupStopsWithAuthorization verifies that a client that has stopped reading a
+// backup doesn't receive the rest after its authorization has ended.
 func TestBackupStopsWithAuthorization(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(console, site *fixture, id, cookie string){
@@ -72,7 +72,7 @@ func TestBackupStopsWithAuthorization(t *testing.T) {
 				defer response.Body.Close()
 				if response.StatusCode != http.StatusOK || response.ContentLength != largeBackup ||
 					response.ProtoMajor == 2 != http2 {
-					t.Fatalf("%s, %d bytes, %s", response.Status, response.ContentLength, response.Proto)
+					t.Fatalf("got %s, %d bytes, %s", response.Status, response.ContentLength, response.Proto)
 				}
 				if _, err := io.ReadFull(response.Body, make([]byte, 1<<20)); err != nil {
 					t.Fatal(err)
@@ -83,12 +83,12 @@ func TestBackupStopsWithAuthorization(t *testing.T) {
 				for site.logs.FilterMessage("backup aborted").Len() == 0 {
 					select {
 					case <-deadline:
-						t.Fatal("the backup isn't aborted")
+						t.Fatal("the backup wasn't aborted")
 					case <-time.After(5 * time.Millisecond):
 					}
 				}
 				if n, err := io.Copy(io.Discard, response.Body); err == nil || n > largeBackup/2 {
-					t.Errorf("%d bytes more, %v", n, err)
+					t.Errorf("got %d more bytes, err %v", n, err)
 				}
 			})
 		}
@@ -139,7 +139,7 @@ func TestConcurrentBackupsAreLimited(t *testing.T) {
 			w := f.do(http.MethodGet, "/backup", "", "Authorization: Bearer "+secret)
 			f.refused(w, 429, "too_many_backups")
 			if w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Disposition") != "" {
-				t.Errorf("%v", w.Header())
+				t.Errorf("got headers %v", w.Header())
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func TestConcurrentBackupsAreLimited(t *testing.T) {
 	for site.logs.FilterMessage("backup aborted").Len() < 2 {
 		select {
 		case <-deadline:
-			t.Fatal("the backups aren't aborted when their clients are gone")
+			t.Fatal("the backups weren't aborted after their clients disconnected")
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -158,7 +158,7 @@ func TestConcurrentBackupsAreLimited(t *testing.T) {
 	request := httptest.NewRequest(http.MethodGet, "/backup", nil)
 	console.handler.ServeHTTP(&discarding{header: make(http.Header), first: &first}, request)
 	if first.Len() == 0 {
-		t.Error("a backup after the two is refused")
+		t.Error("a backup after the first two was refused")
 	}
 }
 

@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	// sessionLifetime is how long a session lasts after sign-in. Use doesn't extend it.
+	// sessionLifetime is how long a session lasts after sign-in. Using the session doesn't
+	// extend it.
 	sessionLifetime = 12 * time.Hour
-	// maxSessions limits memory use. Once it is reached, a new session ends the one that
-	// would expire first.
+	// maxSessions limits memory use. Once it is reached, starting a session ends the
+	// session that would expire first.
 	maxSessions = 10_000
 )
 
@@ -38,14 +39,14 @@ type Sessions struct {
 type session struct {
 	credential token.Credential
 	expires    time.Time
-	// counted is when a read of the session last counted as a use of its token.
+	// counted is when a read in the session last counted as a use of its token.
 	counted time.Time
 }
 
-// readInterval is how often reads of a session count as a use of its token.
+// readInterval is how often reads in a session count as a use of its token.
 const readInterval = time.Minute
 
-// begin starts a session and returns its cookie's value and its expiry.
+// begin starts a session and returns the cookie value and the session's expiry.
 func (s *Sessions) begin(credential token.Credential, now time.Time) (value string, expires time.Time) {
 	value, expires = rand.Text(), now.Add(sessionLifetime).Truncate(time.Second)
 	s.mu.Lock()
@@ -60,8 +61,8 @@ func (s *Sessions) begin(credential token.Credential, now time.Time) (value stri
 	return value, expires
 }
 
-// forget deletes expired sessions. If none has expired, it deletes the one that expires
-// first.
+// forget deletes expired sessions. If none has expired, it deletes the session that
+// expires first.
 func (s *Sessions) forget(now time.Time) {
 	var first [sha256.Size]byte
 	for key, open := range s.open {
@@ -86,7 +87,8 @@ func (s *Sessions) find(value string, now time.Time) (session, bool) {
 	return open, true
 }
 
-// countRead reports whether a read of the session now counts as a use of its token.
+// countRead reports whether a read in the session at the given time counts as a use of its
+// token.
 func (s *Sessions) countRead(value string, now time.Time) bool {
 	key := sha256.Sum256([]byte(value))
 	s.mu.Lock()
@@ -119,7 +121,7 @@ func sessionCookie(r *http.Request, secure bool) string {
 
 // setSessionCookie sets the session cookie, or deletes it if the value is empty.
 func setSessionCookie(w http.ResponseWriter, secure bool, value string) {
-	cookie := &http.Cookie{ //nolint:gosec // without Secure only over plain HTTP to this machine
+	cookie := &http.Cookie{ //nolint:gosec // Secure is off only for plain HTTP to this machine
 		Name: gate.SessionCookie(secure), Value: value, Path: "/",
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(sessionLifetime / time.Second),
 	}
@@ -129,7 +131,7 @@ func setSessionCookie(w http.ResponseWriter, secure bool, value string) {
 	http.SetCookie(w, cookie)
 }
 
-// authenticateSession returns the caller of a session, or why the session is refused.
+// authenticateSession returns a session's caller, or the reason for refusing the session.
 func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.Actor, *Refusal) {
 	store, refusal := b.open(r)
 	if refusal != nil {
@@ -143,7 +145,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	match, failed := gate.Present(store, open.credential, token.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
-		b.Sessions().end(value) // but not after a store error: the token may be valid
+		b.Sessions().end(value) // but not after a store error, when the token may be valid
 	}
 	return actor, refusal
 }
@@ -163,8 +165,8 @@ type signedIn struct {
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// maxSignIn is the maximum length of a sign-in's body, in bytes. Anyone can send one. A key
-// has less than 100 bytes.
+// maxSignIn is the maximum length of a sign-in request's body, in bytes. It is low because
+// anyone can send one. Keys are shorter than 100 bytes.
 const maxSignIn = 4 << 10
 
 type signInInput struct {
@@ -204,7 +206,7 @@ func (c *call) signIn() *Refusal {
 	}
 	credential, err := c.Policy.Prefixes.Parse(token)
 	if err != nil {
-		return c.storeRefusal(err) // can't happen: Authenticate has parsed it
+		return c.storeRefusal(err) // can't happen: Authenticate has already parsed it
 	}
 	if old := sessionCookie(c.r, secure); old != "" {
 		c.Bearer.Sessions().end(old)
@@ -227,7 +229,7 @@ func (c *call) showSession() *Refusal {
 
 func (c *call) respondWithSession(store *tokenstore.Store, actor tokenstore.Actor, expires time.Time) *Refusal {
 	response := signedIn{Actor: actor.Name, ExpiresAt: timeOrNull(expires)}
-	if id, err := token.ParseID(actor.Name); err == nil { // otherwise it is a trusted user
+	if id, err := token.ParseID(actor.Name); err == nil { // otherwise the actor is a trusted user
 		if found, err := store.Get(id); err == nil {
 			response.Name = textOrNull(found.Token.Name)
 		}

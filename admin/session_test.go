@@ -25,20 +25,20 @@ func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.Resp
 	cookies := w.Result().Cookies()
 	if w.Code != http.StatusOK {
 		if len(cookies) > 0 {
-			f.t.Errorf("the refusal sets a cookie: %v", cookies)
+			f.t.Errorf("the refusal sets a cookie: got %v", cookies)
 		}
 		return w, nil
 	}
 	if len(cookies) != 1 {
-		f.t.Fatalf("%d cookies", len(cookies))
+		f.t.Fatalf("got %d cookies, want 1", len(cookies))
 	}
 	return w, cookies[0]
 }
 
 func with(cookie *http.Cookie) string { return "Cookie: " + cookie.Name + "=" + cookie.Value }
 
-// TestSession signs in, makes calls, and signs out. Calls with the cookie from pages of other
-// sites are refused.
+// TestSession signs in, makes calls, and signs out. Calls with the cookie are refused if
+// they come from pages on other sites.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -47,25 +47,25 @@ func TestSession(t *testing.T) {
 	f.refused(f.do(http.MethodGet, site+"/session", ""), 401, "missing_token")
 	w, cookie := f.signIn(site, secret)
 	if want := `{"actor":"` + id + `","name":"carol","expires_at":"2026-03-02T00:00:00Z"}`; w.Body.String() != want {
-		t.Errorf("%s, want %s", w.Body, want)
+		t.Errorf("got %s, want %s", w.Body, want)
 	}
 	if cookie.Name != secureCookie || !cookie.Secure || !cookie.HttpOnly ||
 		cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Domain != "" ||
 		cookie.MaxAge != 12*60*60 {
-		t.Errorf("cookie %s", cookie)
+		t.Errorf("got cookie %s", cookie)
 	}
 	if len(cookie.Value) < 26 || strings.Contains(secret, cookie.Value) ||
 		strings.Contains(w.Body.String(), cookie.Value) {
-		t.Errorf("cookie %s", cookie)
+		t.Errorf("got cookie %s", cookie)
 	}
 	if got := f.do(http.MethodGet, site+"/session", "", with(cookie)); got.Body.String() != w.Body.String() {
-		t.Errorf("%s", got.Body)
+		t.Errorf("got response %s", got.Body)
 	}
 	if got := f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie)); got.Code != http.StatusCreated ||
 		!strings.Contains(got.Body.String(), `"created_by":"`+id+`"`) {
-		t.Errorf("%d %s", got.Code, got.Body)
+		t.Errorf("got status %d and body %s", got.Code, got.Body)
 	}
-	// Browsers without SameSite support send the cookie with forms of other sites.
+	// Browsers without SameSite support send the cookie with forms from other sites.
 	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site",
 		"Sec-Fetch-Site: same-site"} {
 		f.refused(f.do(http.MethodPost, site+"/tokens", goodBody, with(cookie), header), 403, "cross_site")
@@ -80,22 +80,22 @@ func TestSession(t *testing.T) {
 	// An Authorization header takes precedence over the session.
 	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie), "Authorization: Bearer x"), 401,
 		"malformed_token")
-	// The session survives a reload of the configuration.
+	// The session survives a configuration reload.
 	again := newFixture(t, func(c *Config) { *c = f.config })
 	if got := again.do(http.MethodGet, site+"/session", "", with(cookie)); got.Code != http.StatusOK {
-		t.Errorf("after a reload: %d", got.Code)
+		t.Errorf("after a reload: got status %d", got.Code)
 	}
 	for _, bad := range []string{"", "x", cookie.Value + "x", strings.ToLower(cookie.Value), secret} {
 		if got := f.do(http.MethodGet, site+"/session", "",
 			"Cookie: "+secureCookie+"="+bad); got.Code != http.StatusUnauthorized {
-			t.Errorf("%q: %d", bad, got.Code)
+			t.Errorf("%q: got status %d", bad, got.Code)
 		}
 	}
 
 	out := f.do(http.MethodDelete, site+"/session", "", with(cookie))
 	if out.Code != http.StatusNoContent ||
 		!strings.Contains(out.Header().Get("Set-Cookie"), secureCookie+"=; Path=/; Max-Age=0") {
-		t.Errorf("signed out: %d %s", out.Code, out.Header())
+		t.Errorf("signing out: got status %d and headers %s", out.Code, out.Header())
 	}
 	f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie)), 401, "missing_token")
 	for _, line := range f.logs.All() {
@@ -136,21 +136,21 @@ func TestSessionEnds(t *testing.T) {
 		_, cookie := f.signIn(site, secret)
 		console.pass(12*time.Hour - time.Second)
 		if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
-			t.Errorf("%s: %d before the end", name, got.Code)
+			t.Errorf("%s: got status %d before the session ended", name, got.Code)
 		}
 		console.pass(-12*time.Hour + time.Second)
 		end(console, id)
 		for range 2 {
 			if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusUnauthorized &&
 				got.Code != http.StatusForbidden {
-				t.Errorf("%s: %d after the end", name, got.Code)
+				t.Errorf("%s: got status %d after the session ended", name, got.Code)
 			}
 		}
 	}
 }
 
-// TestSignInRefuses verifies that a sign-in is refused for the same reasons as a bearer token,
-// and over plain HTTP from other machines.
+// TestSignInRefuses verifies that a sign-in is refused for the same reasons as a bearer
+// token, and if it arrives over plain HTTP from another machine.
 func TestSignInRefuses(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -180,7 +180,7 @@ func TestSignInRefuses(t *testing.T) {
 			t.Errorf("%s: the detail doesn't mention trusted_proxies: %s", test.site, w.Body)
 		}
 		if w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), secret) {
-			t.Errorf("%s: %v %s", test.body, w.Header(), w.Body)
+			t.Errorf("%s: got headers %v and body %s", test.body, w.Header(), w.Body)
 		}
 	}
 	for _, site := range []string{"http://localhost:8080", "http://keys.localhost", "http://127.0.0.1:8080",
@@ -188,9 +188,9 @@ func TestSignInRefuses(t *testing.T) {
 		_, cookie := f.signIn(site, " "+secret+" ") // pasted with spaces
 		if cookie == nil || cookie.Secure != strings.HasPrefix(site, "https") ||
 			(cookie.Name == secureCookie) != cookie.Secure {
-			t.Errorf("%s: %v", site, cookie)
+			t.Errorf("%s: got %v", site, cookie)
 		} else if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
-			t.Errorf("%s: %d", site, got.Code)
+			t.Errorf("%s: got status %d", site, got.Code)
 		}
 	}
 	// Guessing is throttled, as with bearer tokens.
@@ -235,11 +235,12 @@ func TestSessionOutlivesStoreErrors(t *testing.T) {
 	})
 	away.refused(away.do(http.MethodGet, site+"/tokens", "", with(cookie)), 503, "store_unavailable")
 	if got := f.do(http.MethodGet, site+"/tokens", "", with(cookie)); got.Code != http.StatusOK {
-		t.Errorf("%d %s", got.Code, got.Body)
+		t.Errorf("got status %d and body %s", got.Code, got.Body)
 	}
 }
 
-// TestSessionsAreLimited verifies that new sessions replace those that would expire first.
+// TestSessionsAreLimited verifies that new sessions replace the sessions that would expire
+// first.
 func TestSessionsAreLimited(t *testing.T) {
 	t.Parallel()
 	var s Sessions
@@ -251,11 +252,11 @@ func TestSessionsAreLimited(t *testing.T) {
 	}
 	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
 		if _, ok := s.find(values[i], now); ok != want {
-			t.Errorf("session %d exists: %v", i, ok)
+			t.Errorf("session %d exists: got %v", i, ok)
 		}
 	}
 	if len(s.open) != maxSessions {
-		t.Errorf("%d sessions", len(s.open))
+		t.Errorf("got %d sessions", len(s.open))
 	}
 	s.begin(token.Credential{}, now.Add(24*time.Hour))
 	if len(s.open) != 1 {

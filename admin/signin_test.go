@@ -23,7 +23,7 @@ func TestSignInLimitsBody(t *testing.T) {
 		return strings.Repeat(" ", length-len(body)) + body
 	}
 	if w := f.do(http.MethodPost, site+"/session", padded(maxSignIn)); w.Code != http.StatusOK {
-		t.Errorf("%d bytes: %d %s", maxSignIn, w.Code, w.Body)
+		t.Errorf("%d bytes: got status %d and body %s", maxSignIn, w.Code, w.Body)
 	}
 	for _, body := range []string{padded(maxSignIn + 1), padded(maxBody), `{"token":"` + strings.Repeat("x", maxBody),
 		strings.Repeat("[", maxSignIn+1)} {
@@ -95,24 +95,24 @@ func TestFailedSignInsCount(t *testing.T) {
 		f, console := newSite(t) // allows 40 failures
 		for i := range 40 {
 			if w := wrong(f, console); w.Code == http.StatusTooManyRequests || w.Code < 400 {
-				t.Errorf("%s, attempt %d: %d %s", name, i+1, w.Code, w.Body)
+				t.Errorf("%s, attempt %d: got status %d and body %s", name, i+1, w.Code, w.Body)
 				break
 			}
 		}
 		w := wrong(f, console)
 		f.refused(w, 429, "too_many_failures")
 		if w.Header().Get("Retry-After") == "" {
-			t.Errorf("%s: %v", name, w.Header())
+			t.Errorf("%s: got headers %v", name, w.Header())
 		}
 		_, secret := console.create(`{"kind":"admin"}`)
 		if w, _ := f.signIn(site, secret); w.Code != http.StatusOK {
-			t.Errorf("%s: a valid key is refused: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: a valid key is refused: got status %d and body %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// TestCrossSiteSignInsDontCount verifies that a page of another site can't use up the failure
-// limit of its visitors.
+// TestCrossSiteSignInsDontCount verifies that a page on another site can't use up its
+// visitors' failure limit.
 func TestCrossSiteSignInsDontCount(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)
@@ -123,8 +123,8 @@ func TestCrossSiteSignInsDontCount(t *testing.T) {
 	f.refused(f.do(http.MethodPost, "https://keys.example.com/session", `{"token":"x"}`), 401, "malformed_token")
 }
 
-// TestSessionReads verifies that reads of a session, such as the polling of an open dashboard,
-// count as one use of its key a minute, and that each change counts.
+// TestSessionReads verifies that reads in a session, such as an open dashboard's polling,
+// count as one use of the session's key per minute, and that every change counts.
 func TestSessionReads(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -136,14 +136,14 @@ func TestSessionReads(t *testing.T) {
 		t.Helper()
 		got := console.do(http.MethodGet, "/tokens/"+id, "").Body.String()
 		if !strings.Contains(got, `"usage_count":`+want+`,"denied_count":0`) {
-			t.Errorf("%s, want %s", got, want)
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 	read := func(cookie *http.Cookie) {
 		t.Helper()
 		for _, path := range []string{"/tokens", "/session", "/scopes", "/tokens/" + id, "/audit", "/nothing"} {
 			if w := f.do(http.MethodGet, site+path, "", with(cookie)); w.Code != http.StatusOK && path != "/nothing" {
-				t.Errorf("%s: %d", path, w.Code)
+				t.Errorf("%s: got status %d", path, w.Code)
 			}
 		}
 		for path, body := range map[string]string{"/lookup": `{"token":"` + secret + `"}`, "/explain": `{}`} {
@@ -183,13 +183,13 @@ func TestSessionReads(t *testing.T) {
 		value, _ := s.begin(token.Credential{}, now)
 		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) ||
 			!s.countRead(value, now.Add(-time.Hour)) {
-			t.Error("no read counts after the clock was set back")
+			t.Error("no read counted after the clock was set back")
 		}
 	}
 }
 
-// TestManyMembers verifies the limit on the number of members, which applies at all levels.
-// Decoding a member takes longer than its length suggests.
+// TestManyMembers verifies the limit on the number of members, which applies at all
+// levels. Decoding a member takes longer than the member's length suggests.
 func TestManyMembers(t *testing.T) {
 	t.Parallel()
 	members := func(n int) string {
@@ -215,19 +215,19 @@ func TestManyMembers(t *testing.T) {
 		for _, path := range []string{"/tokens", "/import", "/lookup", "/explain", "/clock"} {
 			w := f.do(http.MethodPost, path, body)
 			if got := f.refused(w, 400, "invalid_json"); !strings.Contains(fmt.Sprint(got["detail"]), "1000") {
-				t.Errorf("%s to %s: %v", name, path, got["detail"])
+				t.Errorf("%s to %s: got %v", name, path, got["detail"])
 			}
 		}
 	}
-	// The data of an import has the same limit.
+	// The data to import has the same limit.
 	f.refused(f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":{"tokens":[],"cookies":{`+members(1000)+
 		`}}}`), 400, "invalid_json")
 	f.refused(f.do(http.MethodPost, "/introspect", "token=x"+strings.Repeat("&a", 1000), "Content-Type: ",
 		"Content-Type: application/x-www-form-urlencoded"), 400, "invalid_parameter")
 }
 
-// TestManyParameters verifies that the cost of an unauthenticated call is linear in its
-// length.
+// TestManyParameters verifies that the cost of an unauthenticated call grows only linearly
+// with its length.
 func TestManyParameters(t *testing.T) {
 	t.Parallel()
 	f, _ := newSite(t)
@@ -239,11 +239,11 @@ func TestManyParameters(t *testing.T) {
 		begun := time.Now()
 		for _, path := range []string{"/session", "/tokens"} {
 			if w := f.do(http.MethodPost, "https://x"+path+"?"+query, `{}`); w.Code < 400 || w.Code >= 500 {
-				t.Errorf("%s: %d", name, w.Code)
+				t.Errorf("%s: got status %d", name, w.Code)
 			}
 		}
 		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("%s: took %v", name, took)
+			t.Errorf("%s: the call took too long: %v", name, took)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type tokenStats struct {
 	Damaged     int `json:"damaged"`
 }
 
-// requestStats holds the usage of all existing tokens in total.
+// requestStats holds the total usage of all existing tokens.
 type requestStats struct {
 	OK     uint64 `json:"ok"`
 	Denied uint64 `json:"denied"`

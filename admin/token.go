@@ -21,7 +21,7 @@ func (c *call) getToken() *Refusal {
 	return c.respond(http.StatusOK, c.object(found.Token, found.Usage, store.Now()))
 }
 
-// previousUse is the last use of the secret from before the last rotation.
+// previousUse is the last use of the secret that the last rotation replaced.
 type previousUse struct {
 	ValidUntil        timeOrNull `json:"valid_until"`
 	LastUsedAt        timeOrNull `json:"last_used_at"`
@@ -67,7 +67,7 @@ func (c *call) deleteToken() *Refusal {
 	return nil
 }
 
-// change returns the store, and the version that the token must have.
+// change returns the store and the version that the token must have.
 func (c *call) change() (store *tokenstore.Store, version uint64, refusal *Refusal) {
 	if store, refusal = c.store(); refusal != nil {
 		return nil, 0, refusal
@@ -110,7 +110,8 @@ type lookupInput struct {
 	Token *string `json:"token"`
 }
 
-// lookUpToken responds with the token that a secret belongs to, whatever its status.
+// lookUpToken responds with the token that a secret belongs to, regardless of the token's
+// status.
 func (c *call) lookUpToken() *Refusal {
 	var in lookupInput
 	if refusal := c.decode(&in); refusal != nil {

@@ -23,7 +23,7 @@ func TestGetShowsUse(t *testing.T) {
 	if want := `"usage_count":3,"denied_count":0,"last_used_at":"2026-03-01T12:01:30Z","last_used_ip":"203.0.113.9",` +
 		`"last_used_user_agent":"curl/8.9","last_used_route":"GET /api/unikernels"`; !strings.Contains(w.Body.String(),
 		want) {
-		t.Errorf("%s", w.Body)
+		t.Errorf("got response %s", w.Body)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestGetShowsTheStatusNow(t *testing.T) {
 		f.set(now)
 		if w := f.do(http.MethodGet, "/tokens/"+id, ""); !strings.Contains(w.Body.String(),
 			`"status":"`+test.status+`"`) {
-			t.Errorf("at %s: %s, want %s", test.now, w.Body, test.status)
+			t.Errorf("at %s: got %s, want %s", test.now, w.Body, test.status)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func TestDelete(t *testing.T) {
 	other, _ := f.create(`{"name":"other"}`)
 	w := f.do(http.MethodDelete, "/tokens/"+id, "")
 	if w.Code != http.StatusNoContent || w.Body.Len() != 0 {
-		t.Errorf("%d %q", w.Code, w.Body)
+		t.Errorf("got status %d and body %q", w.Code, w.Body)
 	}
 	credential, err := testPolicy.Prefixes.Parse(secret)
 	if err != nil {
@@ -69,10 +69,10 @@ func TestDelete(t *testing.T) {
 	f.refused(f.do(http.MethodDelete, "/tokens/"+id, ""), 404, "not_found")
 	if w := f.do(http.MethodGet, "/tokens", ""); !strings.Contains(w.Body.String(), other) ||
 		strings.Contains(w.Body.String(), id) {
-		t.Errorf("the list is %s", w.Body)
+		t.Errorf("got list %s", w.Body)
 	}
 	if f.logs.FilterMessage("token deleted").Len() != 1 {
-		t.Error("the deletion isn't logged")
+		t.Error("the deletion wasn't logged")
 	}
 }
 
@@ -84,11 +84,11 @@ func TestDeleteHonorsIfMatch(t *testing.T) {
 		f.refused(f.do(http.MethodDelete, "/tokens/"+id, "", "If-Match: "+tag), 412, "precondition_failed")
 	}
 	if w := f.do(http.MethodDelete, "/tokens/"+id, "", `If-Match: "7", "1"`); w.Code != http.StatusNoContent {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }
 
-// TestPreviousSecret gets the last use of the secret from before a rotation.
+// TestPreviousSecret gets the last use of the secret that a rotation replaced.
 func TestPreviousSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -97,7 +97,7 @@ func TestPreviousSecret(t *testing.T) {
 		t.Helper()
 		if got := f.do(http.MethodGet, "/tokens/"+id+"/previous", ""); got.Code != http.StatusOK ||
 			got.Body.String() != want {
-			t.Errorf("%d %s, want %s", got.Code, got.Body, want)
+			t.Errorf("got status %d and body %s, want %s", got.Code, got.Body, want)
 		}
 	}
 	none := `"last_used_at":null,"last_used_ip":null,"last_used_user_agent":null,"last_used_route":null}`

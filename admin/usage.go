@@ -22,8 +22,8 @@ type usageSeries struct {
 
 type usagePoint struct {
 	Time timeOrNull `json:"time"`
-	// Scope is null if the request was refused before its route was known, and for calls of
-	// this API.
+	// Scope is null if the request was refused before its route was known, and for calls
+	// to this API.
 	Scope   textOrNull `json:"scope"`
 	Outcome string     `json:"outcome"`
 	Count   uint64     `json:"count"`

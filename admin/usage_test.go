@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestTokenUsage gets ranges of a token's usage history, by hour and by day.
+// TestTokenUsage reads ranges of a token's usage history by hour and by day.
 func TestTokenUsage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -46,7 +46,7 @@ func TestTokenUsage(t *testing.T) {
 	} {
 		w := f.do(http.MethodGet, "/tokens/"+id+"/usage?"+query, "")
 		if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || got != want {
-			t.Errorf("%q: %d %s\nwant %s", query, w.Code, got, want)
+			t.Errorf("%q: got status %d and body %s\nwant %s", query, w.Code, got, want)
 		}
 	}
 	for query, parameter := range map[string]string{
@@ -64,6 +64,6 @@ func TestTokenUsage(t *testing.T) {
 	unused, _ := f.create(`{}`)
 	if got := readObject(t, f.do(http.MethodGet,
 		"/tokens/"+unused+"/usage", ""), 200); fmt.Sprint(got["data"]) != "[]" {
-		t.Errorf("an unused token: %v", got)
+		t.Errorf("an unused token: got %v", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // AuditQuery selects entries of the audit log. Zero fields select everything.
 type AuditQuery struct {
-	// Limit is the size of a page, at most MaxPage. 0 means the server's default.
+	// Limit is the page size, at most MaxPage. 0 means the server's default.
 	Limit int
 	// Cursor is the NextCursor of the previous page.
 	Cursor  string
@@ -48,7 +48,7 @@ type AuditEntry struct {
 	raw json.RawMessage
 }
 
-// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the JSON text for
 // [AuditEntry.JSON].
 func (e *AuditEntry) UnmarshalJSON(text []byte) error {
 	type plain AuditEntry

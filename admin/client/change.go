@@ -26,7 +26,7 @@ func (c *Client) Edit(ctx context.Context, id string, version uint64, request Ed
 	return c.token(ctx, call{method: http.MethodPatch, path: path, header: header, body: request})
 }
 
-// RotateRequest configures the rotation of a token. Zero fields aren't sent.
+// RotateRequest configures a token's rotation. Zero fields aren't sent.
 type RotateRequest struct {
 	// Grace is how long the old secret keeps working, for example "24h" or "0s".
 	Grace     Lifetime  `json:"grace,omitempty"`
@@ -35,7 +35,7 @@ type RotateRequest struct {
 }
 
 // Rotate creates a new secret for a token and returns it. After a [*TransportError], the
-// server may still have rotated the token; its new secret is then lost.
+// server may still have rotated the token, in which case the new secret is lost.
 func (c *Client) Rotate(ctx context.Context, id string, request RotateRequest) (Created, error) {
 	path, err := tokenPath(id)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) Revoke(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "revoke")
 }
 
-// Disable disables a token until [Client.Enable].
+// Disable disables a token until [Client.Enable] is called.
 func (c *Client) Disable(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "disable")
 }
@@ -92,7 +92,7 @@ func (c *Client) token(ctx context.Context, call call) (token Token, err error) 
 	return token, err
 }
 
-// value makes a call and decodes the JSON of its response.
+// value makes a call and decodes its JSON response.
 func (c *Client) value(ctx context.Context, call call, into any) error {
 	var response json.RawMessage
 	call.response = &response

@@ -1,4 +1,4 @@
-// Package client implements a client of Mollygate's admin API.
+// Package client implements a client for Mollygate's admin API.
 //
 // A [Client] calls the API at one base URL: http://localhost:2019/api_tokens/v1 on Caddy's
 // admin endpoint, or https://keys.example.com/api/v1 on a site with api_tokens_admin. The
@@ -36,7 +36,7 @@ type Client struct {
 	base string
 }
 
-// New returns a client of the API at baseURL, which ends with the API's version, as in
+// New returns a client for the API at baseURL, which ends with the API version, as in
 // http://localhost:2019/api_tokens/v1. The API never redirects, so httpClient should not
 // follow redirects.
 func New(httpClient *http.Client, baseURL string) (*Client, error) {
@@ -50,7 +50,7 @@ func New(httpClient *http.Client, baseURL string) (*Client, error) {
 	return &Client{http: httpClient, base: strings.TrimRight(baseURL, "/")}, nil
 }
 
-// call is a request to the API, and where to store its response.
+// call describes a request to the API and where to store the response.
 type call struct {
 	method string
 	// path is relative to the base URL and starts with a slash.

@@ -18,7 +18,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// newAPI returns a client of a real admin API, mounted below a path.
+// newAPI returns a client for a real admin API mounted below a path.
 func newAPI(t *testing.T) *client.Client {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -51,7 +51,7 @@ func newAPI(t *testing.T) *client.Client {
 	})))
 }
 
-// newClient returns a client of a handler at /api_tokens/v1.
+// newClient returns a client for a handler at /api_tokens/v1.
 func newClient(t *testing.T, pattern string, handler http.Handler) *client.Client {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -88,7 +88,7 @@ func TestClient(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(string(created.JSON()), created.Secret.Reveal()) {
-		t.Error("the raw object has no secret")
+		t.Error("the raw JSON object contains no secret")
 	}
 
 	got, err := c.Get(ctx, created.ID)
@@ -98,7 +98,7 @@ func TestClient(t *testing.T) {
 	for _, lifetime := range []client.Lifetime{"3600", "1h", "never"} {
 		if _, err := c.Create(ctx,
 			client.CreateRequest{Name: "other", Preset: "read", ExpiresIn: lifetime}); err != nil {
-			t.Errorf("%s: %v", lifetime, err)
+			t.Errorf("%s: unexpected error: %v", lifetime, err)
 		}
 	}
 	neverUsed := true
@@ -115,11 +115,11 @@ func TestClient(t *testing.T) {
 		}
 		listed += len(page.Tokens)
 		if pages++; (pages == 1) != (page.Total != nil) {
-			t.Errorf("page %d: total is %v", pages, page.Total)
+			t.Errorf("page %d: got total %v", pages, page.Total)
 		}
 	}
 	if listed != 4 || pages != 2 {
-		t.Errorf("%d tokens on %d pages", listed, pages)
+		t.Errorf("got %d tokens on %d pages", listed, pages)
 	}
 
 	if err := c.Delete(ctx, created.ID); err != nil {
@@ -128,7 +128,7 @@ func TestClient(t *testing.T) {
 	for _, err := range []error{c.Delete(ctx, created.ID), second(c.Get(ctx, created.ID))} {
 		refused, ok := errors.AsType[*client.Error](err)
 		if !ok || refused.Status != http.StatusNotFound || refused.Code != "not_found" || refused.Detail == "" {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v", err)
 		}
 	}
 }
@@ -141,12 +141,12 @@ func TestClientReturnsFieldAndParameter(t *testing.T) {
 	_, err := c.Create(t.Context(), client.CreateRequest{Name: "a", Preset: "read", ExpiresIn: "5m"})
 	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Field != "expires_in" ||
 		refused.Code != "invalid_field" {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v", err)
 	}
 	_, err = c.List(t.Context(), client.ListQuery{Sort: "nope"})
 	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Parameter != "sort" ||
 		!strings.HasSuffix(refused.Error(), "(400 invalid_parameter)") {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v", err)
 	}
 }
 
@@ -161,13 +161,14 @@ func TestClientSendsOnlyIDs(t *testing.T) {
 		for _, err := range []error{c.Delete(t.Context(), id), second(c.Get(t.Context(), id))} {
 			if err == nil || (id != "" && strings.Contains(err.Error(), id+" ")) ||
 				strings.Contains(err.Error(), "N3sXw8") {
-				t.Errorf("%q: %v", id, err)
+				t.Errorf("%q: got error %v", id, err)
 			}
 		}
 	}
 }
 
-// TestClientReadsForeignErrors verifies errors that aren't from the admin API.
+// TestClientReadsForeignErrors verifies how the client reports errors that aren't from the
+// admin API.
 func TestClientReadsForeignErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -210,7 +211,7 @@ func TestClientWithoutResponse(t *testing.T) {
 	} {
 		_, err := newClient(t, "/", handler).List(t.Context(), client.ListQuery{Q: "name"})
 		if _, ok := errors.AsType[*client.TransportError](err); !ok || strings.Contains(err.Error(), "q=name") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v", name, err)
 		}
 	}
 	for name, body := range map[string]string{"not JSON": "<html>", "unexpected JSON": `{"data":5}`, "nothing": ""} {
@@ -220,7 +221,7 @@ func TestClientWithoutResponse(t *testing.T) {
 		_, transport := errors.AsType[*client.TransportError](err)
 		_, refused := errors.AsType[*client.Error](err)
 		if err == nil || transport || refused {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v", name, err)
 		}
 	}
 	secretless := newClient(t, "/",
@@ -229,11 +230,11 @@ func TestClientWithoutResponse(t *testing.T) {
 		}))
 	if _, err := secretless.Create(t.Context(), client.CreateRequest{}); err == nil ||
 		!strings.Contains(err.Error(), "4fQ9Zt2LkVb7") {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v", err)
 	}
 }
 
-// TestPagesEnd verifies that the client stops if the server's list never ends.
+// TestPagesEnd verifies that the client stops if the server's list would never end.
 func TestPagesEnd(t *testing.T) {
 	t.Parallel()
 	calls := 0
@@ -246,7 +247,7 @@ func TestPagesEnd(t *testing.T) {
 		last = err
 	}
 	if last == nil || calls != 2 {
-		t.Errorf("%d calls, %v", calls, last)
+		t.Errorf("got %d calls, last error %v", calls, last)
 	}
 }
 
@@ -255,7 +256,7 @@ func TestNewRefusesAddresses(t *testing.T) {
 	for _, address := range []string{"", "localhost:2019", "/api", "http://", "http://x/?q", "http://x/#f",
 		"http://x\x00"} {
 		if _, err := client.New(http.DefaultClient, address); err == nil {
-			t.Errorf("%q is accepted", address)
+			t.Errorf("%q was accepted", address)
 		}
 	}
 }

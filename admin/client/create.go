@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// CreateRequest describes a new token. Zero fields aren't sent, so that the server's
-// defaults apply.
+// CreateRequest describes a new token. Zero fields aren't sent, so the server's defaults
+// apply.
 type CreateRequest struct {
 	// IdempotencyKey makes it safe to repeat the request within 24 hours: the server
 	// creates only one token.
@@ -33,8 +33,8 @@ type CreateRequest struct {
 	Metadata   map[string]string `json:"metadata,omitempty"`
 }
 
-// Lifetime is the lifetime of a token: "12h", "90d", "6mo", "2y", "never", or digits for a
-// number of seconds.
+// Lifetime is a token's lifetime: "12h", "90d", "6mo", "2y", "never", or a number of
+// seconds in digits.
 type Lifetime string
 
 // MarshalJSON implements [json.Marshaler]. It writes digits as a number and anything else
@@ -68,7 +68,7 @@ func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, er
 	return c.created(ctx, call)
 }
 
-// created makes a call whose response is a token and its secret.
+// created makes a call whose response contains a token and its secret.
 func (c *Client) created(ctx context.Context, call call) (Created, error) {
 	var (
 		response json.RawMessage

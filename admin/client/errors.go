@@ -15,8 +15,8 @@ type Error struct {
 	// Status is the HTTP status code.
 	Status int
 	// Code is the API's error code, such as "not_found". It is empty if the response isn't
-	// from the admin API: another server has this address, or the request didn't reach the
-	// API.
+	// from the admin API, because another server has this address or the request didn't
+	// reach the API.
 	Code string
 	// Detail describes what is wrong. If Code is empty, it is the readable part of the
 	// response.
@@ -51,8 +51,8 @@ func (e *TransportError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *TransportError) Unwrap() error { return e.err }
 
-// transportError removes the method and the URL from an error of net/http. The caller knows
-// them, and URLs should not spread into logs.
+// transportError removes the method and the URL from a net/http error. The caller already
+// knows them, and URLs should not end up in logs.
 func transportError(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -60,14 +60,15 @@ func transportError(err error) error {
 	return &TransportError{err: err}
 }
 
-// The API's error bodies have a few hundred bytes. Other servers may send pages of any size.
+// The API's error bodies are a few hundred bytes long. Other servers may send pages of any
+// size.
 const (
 	maxErrorBody  = 64 << 10 // in bytes
 	maxErrorQuote = 300      // in characters
 )
 
-// readError returns the Error for a response other than 2xx. If it can't read the whole
-// body, it uses the part that it has read.
+// readError returns the Error for a response other than 2xx. If reading the body fails, it
+// uses the part that was read.
 func readError(response *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
 	problem := struct {
@@ -76,7 +77,7 @@ func readError(response *http.Response) error {
 		Code      string `json:"code"`
 		Field     string `json:"field"`
 		Parameter string `json:"parameter"`
-		// Error is the message in errors of Caddy's admin endpoint.
+		// Error is the message in errors from Caddy's admin endpoint.
 		Error string `json:"error"`
 	}{}
 	if err := json.Unmarshal(body, &problem); err != nil {

@@ -13,23 +13,22 @@ type Question struct {
 	Path    string `json:"path"`
 	// IP is the client address. If it is empty, addresses aren't checked.
 	IP string `json:"ip,omitempty"`
-	// Gate is the name of the gate to ask. If it is empty, the server asks all gates that
-	// match the route.
+	// Gate is the name of the gate to query. If it is empty, the server queries all gates
+	// that match the route.
 	Gate string `json:"gate,omitempty"`
 }
 
 // Explanation describes what the gates would do with a request.
 type Explanation struct {
 	GateExplanation
-	// OtherGates are the other gates that match the route as closely but would respond
+	// OtherGates are other gates that match the route equally well but would respond
 	// differently.
 	OtherGates []GateExplanation `json:"other_gates"`
 }
 
 // GateExplanation describes what one gate would do with a request.
 type GateExplanation struct {
-	// Gate is the name of the gate: its position in the configuration, given by the hosts
-	// and paths of its site.
+	// Gate is the gate's name: the hosts and paths of its site in the configuration.
 	Gate    string  `json:"gate"`
 	Allowed bool    `json:"allowed"`
 	Status  int     `json:"status"`

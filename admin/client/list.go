@@ -14,7 +14,7 @@ const MaxPage = 200
 
 // ListQuery selects tokens. Zero fields select everything.
 type ListQuery struct {
-	// Limit is the size of a page, at most MaxPage. 0 means the server's default.
+	// Limit is the page size, at most MaxPage. 0 means the server's default.
 	Limit int
 	// Cursor is the NextCursor of the previous page.
 	Cursor string
@@ -29,9 +29,9 @@ type ListQuery struct {
 	// NeverUsed selects tokens that have never been used (true) or have been used (false).
 	// Nil selects both.
 	NeverUsed *bool
-	// UnusedSince selects tokens that haven't been used or created since.
+	// UnusedSince selects tokens that were neither used nor created since that time.
 	UnusedSince time.Time
-	// Count asks for the total number of selected tokens. The server scans all tokens to
+	// Count requests the total number of selected tokens. The server scans all tokens to
 	// count them.
 	Count bool
 }

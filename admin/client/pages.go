@@ -6,9 +6,9 @@ import (
 )
 
 // pages returns an iterator over the pages from cursor to the last page. fetch returns a
-// page and the cursor of the next page, or "" after the last page. The iterator stops after
-// the first error, and reports an error if a page's next cursor is its own. The name of the
-// list in that error is what.
+// page and the cursor of the next page, or "" after the last page. The iterator stops
+// after the first error, and reports an error, which calls the list what, if a page's next
+// cursor is its own.
 func pages[P any](what, cursor string, fetch func(cursor string) (page P, next string, err error)) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
 		for {

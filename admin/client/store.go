@@ -44,7 +44,7 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 		number("Mollygate-Unsaved-Tokens")}, nil
 }
 
-// Compacted holds the length of the store's file in bytes, before and after the rebuild.
+// Compacted holds the length of the store's file before and after the rebuild, in bytes.
 type Compacted struct {
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
@@ -56,13 +56,12 @@ func (c *Client) Compact(ctx context.Context) (compacted Compacted, err error) {
 	return compacted, err
 }
 
-// ImportRequest imports the tokens of a Mollymawk user. Zero fields aren't sent.
+// ImportRequest describes an import of a Mollymawk user's tokens. Zero fields aren't sent.
 type ImportRequest struct {
 	Account string   `json:"account,omitempty"`
 	Scopes  []string `json:"scopes,omitempty"`
 	Preset  string   `json:"preset,omitempty"`
-	// Data is the user record from the response of Mollymawk's /api/login. It contains
-	// secrets.
+	// Data is the user record from Mollymawk's /api/login response. It contains secrets.
 	Data json.RawMessage `json:"data"`
 }
 

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// StatusExpiring is a status for [ListQuery] that no token has. It selects the active
-// tokens that expire within the server's warn_before and have at most a quarter of their
-// lifetime left.
+// StatusExpiring is a filter for [ListQuery], not a status that tokens can have. It
+// selects the active tokens that expire within the server's warn_before and have at most a
+// quarter of their lifetime left.
 const StatusExpiring = "expiring"
 
 // Token is a token as the API returns it. Times are in UTC. Zero times, empty strings and
@@ -59,14 +59,14 @@ type RateLimit struct {
 	Window string `json:"window"`
 }
 
-// Quota is the number of requests allowed in each calendar period.
+// Quota is the number of requests allowed per calendar period.
 type Quota struct {
 	Requests int64 `json:"requests"`
 	// Period is "day" or "month".
 	Period string `json:"period"`
 }
 
-// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the JSON text for
 // [Token.JSON].
 func (t *Token) UnmarshalJSON(text []byte) error {
 	type plain Token
@@ -79,7 +79,7 @@ func (t *Token) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// JSON returns the object as the server sent it. For a token just created or rotated, it
+// JSON returns the object as the server sent it. For a newly created or rotated token, it
 // includes the secret.
 func (t Token) JSON() json.RawMessage { return t.raw }
 
@@ -89,7 +89,7 @@ func (t Token) String() string { return fmt.Sprintf("%q (%s)", t.Name, t.ID) }
 // GoString returns the same as String, so that %#v doesn't print a secret either.
 func (t Token) GoString() string { return t.String() }
 
-// Secret is the secret of a token just created or rotated. Printing it doesn't reveal it;
+// Secret is the secret of a newly created or rotated token. Printing it doesn't reveal it;
 // only [Secret.Reveal] does.
 type Secret struct {
 	text string

@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Get returns a token. It fails without sending anything if the ID is malformed, so that a
-// secret passed by mistake never gets into a URL.
+// Get returns a token. It fails without sending anything if the ID is malformed, so a
+// secret passed by mistake never ends up in a URL.
 func (c *Client) Get(ctx context.Context, id string) (Token, error) {
 	path, err := tokenPath(id)
 	if err != nil {

@@ -10,15 +10,14 @@ import (
 
 // UsageQuery selects part of a token's usage history.
 type UsageQuery struct {
-	// Step is "day" (the default) or "hour". The server keeps hours for 7 days, and days
-	// for 400 days unless configured otherwise.
+	// Step is "day" (the default) or "hour". The server keeps hourly counts for 7 days and
+	// daily counts for 400 days, unless configured otherwise.
 	Step string
-	// From and To limit the time. Zero means no limit.
+	// From and To limit the time range. Zero means no limit.
 	From, To time.Time
 }
 
-// UsagePoint is the number of requests for a scope that had the same outcome in an hour or
-// day.
+// UsagePoint counts the requests for one scope with the same outcome in one hour or day.
 type UsagePoint struct {
 	Time time.Time `json:"time"`
 	// Scope is empty if the request was refused before its route was known.
@@ -30,7 +29,7 @@ type UsagePoint struct {
 	raw json.RawMessage
 }
 
-// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the text for
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps a copy of the JSON text for
 // [UsagePoint.JSON].
 func (p *UsagePoint) UnmarshalJSON(text []byte) error {
 	type plain UsagePoint
@@ -69,8 +68,8 @@ func (c *Client) Usage(ctx context.Context, id string, query UsageQuery) ([]Usag
 	return series.Data, err
 }
 
-// PreviousUse is the last use of the secret from before a token's last rotation. If there
-// is none, the times are zero.
+// PreviousUse is the last use of the secret that a token's last rotation replaced. If it
+// was never used, the times are zero.
 type PreviousUse struct {
 	ValidUntil        time.Time `json:"valid_until"`
 	LastUsedAt        time.Time `json:"last_used_at"`
@@ -79,7 +78,7 @@ type PreviousUse struct {
 	LastUsedRoute     string    `json:"last_used_route"`
 }
 
-// PreviousUse returns the last use of the secret from before the token's last rotation.
+// PreviousUse returns the last use of the secret that the token's last rotation replaced.
 // Like [Client.Get], it checks the ID first.
 func (c *Client) PreviousUse(ctx context.Context, id string) (use PreviousUse, err error) {
 	path, err := tokenPath(id)

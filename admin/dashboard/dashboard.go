@@ -1,5 +1,6 @@
-// Package dashboard serves the dashboard, the web interface of the admin API. It consists
-// of static files that call only the admin API, at a path relative to their own.
+// Package dashboard serves the dashboard, which is the admin API's web interface. It
+// consists of static files that call nothing but the admin API, at a path relative to the
+// files.
 package dashboard
 
 import (
@@ -66,8 +67,8 @@ func New() *Handler {
 	return h
 }
 
-// contentType returns the media type of a file. For JavaScript, it doesn't depend on the
-// machine's configuration.
+// contentType returns the media type of a file. For JavaScript, the result doesn't depend
+// on the machine's configuration.
 func contentType(name string) string {
 	switch extension := path.Ext(name); extension {
 	case ".js":
@@ -77,7 +78,7 @@ func contentType(name string) string {
 	}
 }
 
-// Has reports whether there is a file at the path.
+// Has reports whether a file exists at the path.
 func (h *Handler) Has(path string) bool {
 	_, ok := h.files[path]
 	return ok

@@ -19,7 +19,7 @@ func serve(method, path string, headers ...string) *httptest.ResponseRecorder {
 	return w
 }
 
-// TestFiles verifies the content type, the security headers and the revalidation of files.
+// TestFiles verifies each file's content type, security headers and revalidation.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	types := map[string]string{
@@ -34,19 +34,19 @@ func TestFiles(t *testing.T) {
 		}
 		for name, value := range header {
 			if w.Header().Get(name) != value {
-				t.Errorf("%s: %s is %q", path, name, w.Header().Get(name))
+				t.Errorf("%s: got unexpected %s %q", path, name, w.Header().Get(name))
 			}
 		}
 		for _, tag := range []string{w.Header().Get("ETag"), "W/" + w.Header().Get("ETag"),
 			`"x", ` + w.Header().Get("ETag")} {
 			if again := serve(http.MethodGet, path, "If-None-Match", tag); again.Code != http.StatusNotModified ||
 				again.Body.Len() != 0 {
-				t.Errorf("%s with %s: %d", path, tag, again.Code)
+				t.Errorf("%s with %s: got status %d", path, tag, again.Code)
 			}
 		}
 		if w := serve(http.MethodPost, path); w.Code != http.StatusMethodNotAllowed ||
 			w.Header().Get("Allow") != "GET, HEAD" {
-			t.Errorf("POST %s: %d", path, w.Code)
+			t.Errorf("POST %s: got status %d", path, w.Code)
 		}
 	}
 	for _, path := range []string{"/x", "/static/main.js", "/../dashboard.go", "//", "/main.js/"} {
@@ -70,7 +70,7 @@ func TestNoHTMLParsing(t *testing.T) {
 		content, err := fs.ReadFile(files, name)
 		for line := range strings.Lines(string(content)) {
 			if found := forbidden.FindString(line); found != "" {
-				t.Errorf("%s contains %q: %s", name, found, line)
+				t.Errorf("%s contains %q: got %s", name, found, line)
 			}
 		}
 		return err

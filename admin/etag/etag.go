@@ -1,12 +1,12 @@
-// Package etag matches an entity tag against the preconditions of a request, even if an
+// Package etag matches an entity tag against a request's preconditions, even if an
 // intermediary has changed the tag.
 //
-// Servers that compress responses change strong tags, because the bytes differ: nginx and
-// Cloudflare make them weak; Caddy, Apache and Jetty append the name of the coding. Clients
-// send back the tag that they have received (caddyserver/caddy#7096, mdn/content#4343). By
-// RFC 9110 section 13.1.1, neither form matches in an If-Match, because it may name
-// different bytes. The tags here name a version of the content, which is the same in each
-// form.
+// Servers that compress responses change strong tags because the bytes differ: nginx and
+// Cloudflare make the tag weak; Caddy, Apache and Jetty append the coding's name. Clients
+// send back the changed tag (caddyserver/caddy#7096, mdn/content#4343). Under RFC 9110
+// section 13.1.1, a changed tag doesn't match If-Match, because it may identify different
+// bytes. The tags here identify a version of the content, which compression doesn't
+// change.
 package etag
 
 import (
@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// Match reports whether the lines of an If-Match or If-None-Match contain tag, or a weak or
-// suffixed form of it. The tag is a strong one, with its quotes. Lines that aren't a valid
-// list of tags match nothing (RFC 9110 sections 5.6.1 and 8.8.3).
+// Match reports whether the lines of an If-Match or If-None-Match header contain tag or a
+// weak or suffixed form of tag, which must be strong and include the quotes. Lines that
+// aren't a valid list of tags match nothing (RFC 9110 sections 5.6.1 and 8.8.3).
 func Match(lines []string, tag string) bool {
 	list := strings.Join(lines, ",")
 	found := false
@@ -34,15 +34,15 @@ func Match(lines []string, tag string) bool {
 	}
 }
 
-// entityTag matches a tag at the start of a list. A tag may contain commas, but neither
-// quotes nor white space.
+// entityTag matches a tag at the start of a list. A tag may contain commas but no quotes
+// or white space.
 var entityTag = regexp.MustCompile(`^(W/)?"[^"\x00-\x20\x7f]*"`)
 
-// maxAdded is how many bytes intermediaries may add to a tag. Longer tags don't match; the
-// limit bounds the time spent on them.
+// maxAdded is the maximum number of bytes that intermediaries may add to a tag. Longer
+// tags don't match. The limit bounds the time spent on matching.
 const maxAdded = 64
 
-// isForm reports whether received is tag, or a form of it made by intermediaries.
+// isForm reports whether received is tag or a form of tag that intermediaries produce.
 func isForm(received, tag string) bool {
 	received = strings.TrimPrefix(received, "W/")
 	for len(received) <= len(tag)+maxAdded {

@@ -20,7 +20,7 @@ func TestMatch(t *testing.T) {
 		{[]string{`"a,b", "1"`}, true},
 		{[]string{`"ü", "1"`}, true},
 		{[]string{`"7"`, `"1"`}, true},
-		// Forms made by intermediaries.
+		// Forms that intermediaries produce.
 		{[]string{`W/"1"`}, true},
 		{[]string{`"1-gzip"`}, true},
 		{[]string{`"1-zstd"`}, true},
@@ -73,23 +73,23 @@ func TestMatch(t *testing.T) {
 		{[]string{`*, "1"`}, false},
 	} {
 		if got := Match(test.lines, `"1"`); got != test.want {
-			t.Errorf("%q: %v", test.lines, got)
+			t.Errorf("%q: got %v", test.lines, got)
 		}
 	}
-	// A tag may itself end like a coding.
+	// A tag may itself end in what looks like a coding suffix.
 	if !Match([]string{`"x-br"`}, `"x-br"`) || !Match([]string{`"x-br-gzip"`}, `"x-br"`) ||
 		Match([]string{`"x"`}, `"x-br"`) {
 		t.Error("a tag that ends in -br doesn't match")
 	}
-	// The time for a long list is linear in its length.
+	// Matching takes time linear in the length of the list.
 	long := `"1` + strings.Repeat("-gzip", 200_000) + `", ` + strings.Repeat(`"7-gzip", `, 10_000)
 	if Match([]string{long}, `"1"`) || !Match([]string{long + `"1-gzip"`}, `"1"`) {
 		t.Error("a long list doesn't match")
 	}
 }
 
-// FuzzMatch compares Match with regular expressions for the RFC's grammar and for the forms
-// of a tag.
+// FuzzMatch compares Match with regular expressions for the RFC's grammar and for a tag's
+// possible forms.
 func FuzzMatch(f *testing.F) {
 	for _, seed := range []string{``, `*`, `"1"`, `W/"1"`, `"a,b" , "1"`, `,,"1",`, `"x,"1"`, `"1" "2"`, `"1`, `*, "1"`,
 		`"1-gzip"`, `W/"1;br--zstd"`} {
@@ -103,7 +103,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header string) {
 		want := list.MatchString(header) && slices.ContainsFunc(one.FindAllString(header, -1), form.MatchString)
 		if got := Match([]string{header}, `"1"`); got != want && len(header) < maxAdded {
-			t.Errorf("%q: %v, want %v", header, got, want)
+			t.Errorf("%q: got %v, want %v", header, got, want)
 		}
 	})
 }

@@ -45,7 +45,7 @@ function change(token, verb, done, changed) {
   };
 }
 
-// oldUse describes the last use of the secret from before the last rotation.
+// oldUse describes the last use of the secret that the last rotation replaced.
 export function oldUse(old) {
   if (!old.last_used_at) return "not since the rotation";
   const by = [old.last_used_ip && `from ${old.last_used_ip}`, old.last_used_user_agent && `by ${old.last_used_user_agent}`].filter(Boolean).join(" ");

@@ -20,13 +20,13 @@ export class OfflineError extends Error {}
 
 let signIn = () => Promise.reject(new Error("sign-in isn't ready yet"));
 
-// onSignedOut sets the handler for an ended session. It returns a promise of the next
-// session. The failed call is then repeated, so that no form is lost.
+// onSignedOut sets the function to call when the session has ended. The function returns a
+// promise of the next session. The failed call is then repeated, so no form input is lost.
 export function onSignedOut(handler) {
   signIn = handler;
 }
 
-// call makes a call and returns the JSON of the response.
+// call makes an API call and returns the response's JSON.
 export async function call(method, path, { body, headers = {}, anonymous = false, type = "application/json" } = {}) {
   const request = { method, headers: { ...headers }, credentials: "same-origin", cache: "no-store", redirect: "error" };
   if (body !== undefined) {

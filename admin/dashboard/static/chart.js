@@ -3,7 +3,7 @@ import { el, svg } from "./dom.js";
 
 const day = 86400 * 1000;
 
-// sums returns the allowed and refused requests of a series by time.
+// sums returns a series' allowed and refused requests by time.
 export function sums(points) {
   const byTime = new Map();
   for (const { time, outcome, count } of points) {
@@ -14,7 +14,8 @@ export function sums(points) {
   return byTime;
 }
 
-// bars draws a bar for each step from the time on, with refusals on top in another color.
+// bars draws one bar per step, beginning at the given time, with refusals on top in
+// another color.
 export function bars(points, from, step, count, { width, height, label }) {
   const byTime = sums(points);
   const steps = Array.from({ length: count }, (_, i) => {
@@ -47,7 +48,7 @@ async function next() {
   if (drawing >= 4 || waiting.length === 0) return;
   drawing++;
   const draw = waiting.shift();
-  await draw().catch(() => {}); // the numbers next to it suffice
+  await draw().catch(() => {}); // the numbers next to the chart are enough
   drawing--;
   next();
 }
@@ -61,8 +62,8 @@ const seen = new IntersectionObserver((entries) => {
   }
 });
 
-// drawn caches the chart of each key with the counts that it shows. The list reloads every
-// few seconds, and most keys haven't been used in between.
+// drawn caches each key's chart along with the counts it shows. The list reloads every few
+// seconds, and most keys haven't been used since the last reload.
 const drawn = new Map();
 
 // monthChart returns a chart of a key's last 30 days, drawn once it becomes visible.

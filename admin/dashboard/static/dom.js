@@ -1,8 +1,8 @@
-// All elements are created one by one, and text is set as text. Nothing from elsewhere is
-// ever parsed as HTML.
+// All elements are created one by one, and text is set as text. External data is never
+// parsed as HTML.
 
-// el creates an element. Properties that start with "on" are listeners. Those with a
-// hyphen, and role and for, are attributes.
+// el creates an element. Properties that start with "on" are listeners. Properties with a
+// hyphen, as well as role and for, are attributes.
 export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {

@@ -15,7 +15,7 @@ export async function newKey(prefilled, changed) {
     scopes: prefilled.getAll("scope").filter((scope) => !scope.includes("*")), valid: prefilled.get("expires_in") ?? "3mo",
   }, true);
   if (String(prefilled)) form.element.prepend(el("p", { className: "notice", role: "note" }, "A link filled in this form. Check the scopes before you create the key."));
-  // A repeated request, after a lost response, creates no second key.
+  // Repeating the request after a lost response doesn't create a second key.
   const once = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   open("Create API key", "Create key", form, async () => {
     const created = await post("tokens", form.values(), { "Idempotency-Key": once });
@@ -116,7 +116,7 @@ function keyForm(catalog, accounts, token, isNew) {
 }
 
 // limitInputs returns inputs for the number of requests and for the member named unit. An
-// empty number means no limit. Screen readers call the unit label.
+// empty number means no limit. Screen readers read label as the name of the unit.
 function limitInputs(limit, unit, label, options) {
   const number = el("input", { type: "text", inputMode: "numeric", value: limit?.requests ?? "", placeholder: "no limit", autocomplete: "off" });
   const known = options.some(([value]) => value === limit?.[unit]);
@@ -135,8 +135,9 @@ function limitInputs(limit, unit, label, options) {
   };
 }
 
-// scopeChecklist returns checkboxes for the scopes by resource, and buttons for the presets.
-// A wildcard of the key stays one until a checkbox that it covers is changed.
+// scopeChecklist returns checkboxes for the scopes by resource, and buttons for the
+// presets. A wildcard in the key stays a wildcard until a checkbox that it covers is
+// changed.
 function scopeChecklist(catalog, granted) {
   const boxes = new Map();
   let wildcards = granted.filter((grant) => grant.endsWith("*"));

@@ -15,7 +15,7 @@ const columns = [
 ];
 const descendingFirst = new Set(["usage_count", "created_at", "last_used_at"]);
 
-// view is the state of the list. It survives visits to other pages.
+// view is the list's state. It is kept while other pages are shown.
 const view = { q: "", status: "", account: "", used: "", sort: "-created_at", cursors: [""] };
 
 let reload = () => {};
@@ -90,7 +90,7 @@ export async function listPage(page) {
     const cursor = cursors.at(-1);
     let list;
     try {
-      // The server scans all keys to count them. If there are many, don't do this every few
+      // The server scans all keys to count them. If there are many, don't count them every few
       // seconds.
       list = await get(`tokens${query({ ...parameters, cursor, limit: pageSize, count: !quietly || total <= manyKeys })}`);
     } catch (error) {

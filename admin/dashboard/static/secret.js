@@ -1,8 +1,9 @@
 import { dialog, el, say } from "./dom.js";
 import { curl, gateAddress, workflow } from "./snippets.js";
 
-// showSecret shows a new key once. Esc, Back and clicks outside don't close the dialog. It
-// can be closed after the key was copied, or after the user confirms having saved it.
+// showSecret shows a new key once. Esc, Back and clicks outside don't close the dialog.
+// The dialog can be closed once the key has been copied or the user has confirmed saving
+// it.
 export function showSecret(created, title) {
   const secret = el("input", { type: "text", readOnly: true, value: created.token, className: "secret", "aria-label": "New key", spellcheck: false, autocomplete: "off" });
   const gate = gateAddress(new URL(document.baseURI));

@@ -1,5 +1,5 @@
-// Snippets show how a client uses a key. They never contain the key: it comes from the
-// environment, because other users can see a command's arguments.
+// Snippets show how a client uses a key. They read the key from the environment instead of
+// containing it, because other users can see a command's arguments.
 
 // curl returns a shell command that lists unikernels.
 export function curl(gate) {
