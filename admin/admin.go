@@ -1,9 +1,9 @@
 // Package admin implements the token admin API as an [http.Handler] over a
-// [tokenstore.Store]. It depends neither on Caddy nor on how the store saves tokens.
+// [tokenstore.Store]. It is independent of Caddy and of how the store saves tokens.
 //
-// The handler expects the mount's prefix to be stripped from the path: it serves
-// /tokens, /tokens/{id} and so on; see openapi.json. The mount also decides who may
-// call; see [Config].Authenticate and [BearerAuthenticator].
+// The handler expects the mount's prefix to be stripped from the path: it serves /tokens,
+// /tokens/{id} and so on; see openapi.json. The mount also decides who may call the API;
+// see [Config].Authenticate and [BearerAuthenticator].
 //
 // The handler checks a request in this order: no token in the URL, no cross-site forgery,
 // an authenticated caller, a known path, a known method, known parameters, a well-formed
@@ -39,14 +39,14 @@ type Config struct {
 	// Store returns the store. It may wait for the store to open until the context is
 	// done. If it returns an error, the handler responds with 503.
 	Store func(context.Context) (*tokenstore.Store, error)
-	// Policy limits what tokens can be created or changed to.
+	// Policy restricts the tokens that can be created and the changes that can be made.
 	Policy token.Policy
 	// WarnBefore is how long before its expiry a token counts as expiring, but never
 	// longer than the last quarter of its lifetime. If it is Unlimited, only that quarter
 	// applies.
 	WarnBefore token.Lifetime
-	// Authenticate returns the caller, or a refusal. It sets the actor's Authorize unless
-	// the caller's authorization can't end; see [RefuseReconfigured].
+	// Authenticate returns the caller or a refusal. It sets the actor's Authorize unless
+	// the caller's authorization can never end; see [RefuseReconfigured].
 	Authenticate func(*http.Request) (tokenstore.Actor, *Refusal)
 	// Bearer handles browser sign-in if it has sessions. Authenticate must be its
 	// authenticator or fall back to it. If Bearer is nil, browsers can't sign in.
@@ -54,8 +54,8 @@ type Config struct {
 	// ClientPath returns a request's escaped path as the client sent it, including the
 	// mount's prefix. If it is nil, a new token's Location header is relative.
 	ClientPath func(*http.Request) string
-	// IsUpstreamToken reports whether a digest belongs to an upstream token. Upstream
-	// tokens can't be imported. If it is nil, there are none.
+	// IsUpstreamToken reports whether a digest belongs to an upstream token, which can't
+	// be imported. Nil means that there are no upstream tokens.
 	IsUpstreamToken func(token.Digest) bool
 	// Gates are the gates that the explain call can query.
 	Gates []gate.NamedGate

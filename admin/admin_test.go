@@ -30,7 +30,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		"/tokens/" + id + "/rotate/", "/tokens//" + id,
 		"/x/../tokens", "/./tokens", "/%74okens", "/tokens%2f" + id, "/Tokens", "/tokens;x", "/scopes/x", "/Stats",
 		"/audit/", "/lookup/x", "/tokens/{id}", "/tokens/%7Bid%7D", "/tokens/{id}/rotate",
-		// Malformed IDs, and one that doesn't exist.
+		// Malformed IDs and an ID that doesn't exist.
 		"/tokens/..%2f..", "/tokens/..", "/tokens/%00", "/tokens/" + strings.Repeat("a", 300), "/tokens/" + id[:11],
 		"/tokens/" + id + "x",
 		"/tokens/%" + fmt.Sprintf("%x", id[0]) + id[1:], "/tokens/" + id + "%00", "/tokens/%c3%a9",

@@ -109,7 +109,7 @@ func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
 	if cursor, given := c.parameters["cursor"]; given {
 		position, ok := parseAuditCursor(cursor)
 		if !ok {
-			return page, refuseParameter("cursor", "isn't a next_cursor of the audit log; leave it out to start over")
+			return page, refuseParameter("cursor", "isn't a next_cursor from the audit log; leave it out to start over")
 		}
 		page.Before = position
 	}

@@ -74,7 +74,7 @@ type credential struct {
 	ip      netip.Addr
 }
 
-// admit returns the caller if the credential is valid, or a refusal, and counts the use.
+// admit counts the use and returns the caller, or a refusal if the credential isn't valid.
 // Reads in a session count at most once per minute, because an open dashboard polls
 // constantly.
 func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c credential,
@@ -149,7 +149,7 @@ func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:
 		return refusal // already counted when the token was checked
 	case codeCrossSite, gate.TooEarly:
-		return refusal // caused by another site or by the network
+		return refusal // caused by another site or the network
 	}
 	store, unavailable := b.open(r)
 	if unavailable != nil || refusal.Problem.Status >= http.StatusInternalServerError {

@@ -34,7 +34,7 @@ func (f *fixture) status(secret string) string {
 	return match.Status.String()
 }
 
-// TestEdit sends merge patches and compares the resulting members.
+// TestEdit sends merge patches and checks the resulting members.
 func TestEdit(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
@@ -411,7 +411,8 @@ func TestIdempotentCreate(t *testing.T) {
 	if created != 1 || len(ids) != 1 {
 		t.Errorf("%d tokens with %d IDs were created, want one", created, len(ids))
 	}
-	// The same request in a different spelling, a different request, a different key.
+	// Repeat the request with different formatting, send a different request, then use a
+	// different key.
 	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `,
 		key); w.Code != http.StatusOK {
 		t.Errorf("different spelling: got status %d and body %s", w.Code, w.Body)

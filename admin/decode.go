@@ -24,14 +24,14 @@ const (
 	maxBody = 1 << 20
 	// maxDepth is the maximum nesting depth of objects and arrays.
 	maxDepth = 32
-	// maxValues is the maximum number of object members and array elements in a body.
-	// Decoding a value takes far longer than its length suggests.
+	// maxValues is the maximum number of object members and array elements in a body. The
+	// limit exists because decoding a value takes far longer than its length suggests.
 	maxValues = 1000
 )
 
-// decode reads the request's JSON into a pointer to a struct. All JSON input to the API
-// goes through decode. The body must be UTF-8 and contain exactly one object. decode
-// refuses unknown members, and duplicate members even if their letter case differs,
+// decode reads the request's JSON into a struct; into is a pointer to it. All JSON input
+// to the API goes through decode. The body must be UTF-8 and contain exactly one object.
+// decode refuses unknown members, and duplicate members even if their letter case differs,
 // because parsers disagree about them (RFC 8259 section 4).
 //
 // Members whose type is defined in this package return their own errors. No error repeats
@@ -50,8 +50,8 @@ func (c *call) decode(into any, mediaTypes ...string) *Refusal {
 	return decode(body, into)
 }
 
-// decodeOptional reads a body that may be missing. A body of undeclared length may turn
-// out to be empty.
+// decodeOptional reads a body that may be missing. A body of undeclared length may also be
+// empty.
 func (c *call) decodeOptional(into any) *Refusal {
 	wrong := checkMediaType(c.r.Header, mediaTypeJSON)
 	if wrong != nil && c.r.ContentLength > 0 {
@@ -91,7 +91,7 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 			return nil
 		}
 	}
-	return refuseError(codeMediaType, "Send one header 'Content-Type: "+allowed[len(allowed)-1]+
+	return refuseError(codeMediaType, "Send a single header 'Content-Type: "+allowed[len(allowed)-1]+
 		"', and the body in UTF-8.")
 }
 
@@ -259,7 +259,7 @@ type ruleError string
 
 func (e ruleError) Error() string { return string(e) }
 
-// member returns the name of the top-level member that a pointer points into.
+// member returns the name of the top-level member that contains a pointer's target.
 func member(pointer jsontext.Pointer) string {
 	for name := range pointer.Tokens() {
 		return name

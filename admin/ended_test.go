@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// meanwhile is a backend that calls happens before its next change, to simulate an event
+// meanwhile is a backend that runs happens before its next change, to simulate an event
 // while the change waits for the disk.
 type meanwhile struct {
 	tokenstore.Backend
@@ -30,7 +30,7 @@ func (m *meanwhile) Apply(id token.ID, now time.Time, change tokenstore.ChangeFu
 	return m.Backend.Apply(id, now, change)
 }
 
-// slowBody is a body that calls happens before its second half arrives.
+// slowBody is a body that runs happens before its second half arrives.
 type slowBody struct {
 	text    string
 	happens func()
@@ -87,8 +87,8 @@ func newEndingSite(t *testing.T) *endingSite {
 	return s
 }
 
-// send makes a call and calls happens during it: between the halves of the body or, if
-// there is no body, before the change.
+// send makes a call and runs happens in the middle of it: between the halves of the body
+// or, without a body, before the change.
 func (s *endingSite) send(method, path, body, credential string, happens func()) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	if body != "" {
@@ -139,8 +139,8 @@ var authEnds = map[string]struct {
 	}, "not_yet_valid"},
 }
 
-// bodyCalls are calls with a body. Once the authorization has ended, they must not be
-// carried out.
+// bodyCalls are calls with a body that must not be carried out once the caller's
+// authorization has ended.
 var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, "/tokens", `{"kind":"admin","name":"successor","expires_in":"90d"}`},
 	{http.MethodPost, "/tokens", `{"name":"successor","preset":"full","expires_in":"90d"}`},
@@ -161,8 +161,8 @@ var bodyCalls = []struct{ method, path, body string }{
 	{http.MethodPost, MollymawkPath + "delete", `{"token_value":"$ID"}`},
 }
 
-// bareCalls are changes without a body. Once the authorization has ended, they must not be
-// carried out.
+// bareCalls are changes without a body that must not be carried out once the caller's
+// authorization has ended.
 var bareCalls = []struct{ method, path, body string }{
 	{http.MethodDelete, "/tokens/$ID", ""},
 	{http.MethodPost, "/tokens/$ID/rotate", ""},
@@ -217,8 +217,8 @@ func (s *endingSite) everything() string {
 	return all.String()
 }
 
-// TestEndedSession ends the caller's session during a call: by ending its token, by expiry
-// and by signing out.
+// TestEndedSession ends the caller's session during a call, by invalidating its token, by
+// expiry and by signing out.
 func TestEndedSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"

@@ -11,7 +11,7 @@ import (
 
 // exchangesEnvironment names the environment variable that contains the path of a file.
 // The tests append their calls to the file as lines of JSON. TestOpenAPI in e2e compares
-// them with openapi.json.
+// the calls with openapi.json.
 const exchangesEnvironment = "MOLLYGATE_TEST_EXCHANGES"
 
 // exchange is a call and its response.

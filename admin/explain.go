@@ -53,8 +53,8 @@ type explainCheck struct {
 // explainAllowed is the code for a request that would be allowed.
 const explainAllowed = "ok"
 
-// explain reports what the gates would do with a request. It neither changes nor counts
-// anything.
+// explain reports what the gates would do with a request. It changes nothing and isn't
+// counted as usage.
 func (c *call) explain() *Refusal {
 	var in explainInput
 	if refusal := c.decode(&in); refusal != nil {

@@ -65,7 +65,7 @@ type fixture struct {
 	logs    *observer.ObservedLogs
 	// listed counts the tokens that the backend has listed.
 	listed *atomic.Int64
-	// elapsed is the elapsed time, independent of the clock.
+	// elapsed is the time that has elapsed, independent of the clock.
 	elapsed *atomic.Int64
 }
 
@@ -88,7 +88,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	return newFixtureOver(t, func(b tokenstore.Backend) tokenstore.Backend { return b }, change...)
 }
 
-// newFixtureOver returns a fixture whose backend is wrapped.
+// newFixtureOver returns a fixture with a wrapped backend.
 func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backend, change ...func(*Config)) *fixture {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))

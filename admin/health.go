@@ -52,12 +52,13 @@ const (
 	healthDamaged = "damaged"
 )
 
-// minDiskFree is the number of bytes that should be free on the disk in addition to the
-// size of the store, which is the space that a backup or a repair needs.
+// minDiskFree is the free disk space that should remain after a backup or a repair, in
+// bytes. Either one needs as much space as the store itself.
 const minDiskFree = 1 << 20
 
-// health reports whether the store can be read and written, and what needs attention. A
-// clock that is behind causes only a warning, because expired tokens are still refused.
+// health reports whether the store can be read and written and whether anything needs
+// attention. A clock that is behind causes only a warning, because expired tokens are
+// still refused.
 func (c *call) health() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {
@@ -166,8 +167,8 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 	return check
 }
 
-// cause returns the cause of a store error, worded as the end of a sentence, or "" if the
-// cause isn't one that it can describe. It never names a path.
+// cause returns the cause of a store error, worded as the end of a sentence, or "" for an
+// unknown cause. The result never contains a path.
 func cause(err error) string {
 	var errno syscall.Errno
 	switch {

@@ -46,7 +46,7 @@ const mollymawkTime = "2006-01-02 15:04:05-00:00"
 type imported struct {
 	Imported []string        `json:"imported"`
 	Skipped  []skippedImport `json:"skipped"`
-	// Capped are the imported tokens whose lifetime was shortened to max_lifetime.
+	// Capped lists the imported tokens whose lifetime was shortened to max_lifetime.
 	Capped []cappedImport `json:"capped"`
 }
 
@@ -61,8 +61,8 @@ type cappedImport struct {
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// presetOfImports is the default preset for imported tokens. It grants the same access as
-// Mollymawk did.
+// presetOfImports is the default preset for imported tokens. It grants the same access
+// that Mollymawk did.
 const presetOfImports = "full"
 
 // importTokens imports a Mollymawk user's tokens, so the user's clients can keep using

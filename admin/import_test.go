@@ -20,7 +20,7 @@ import (
 )
 
 // userRecord returns the user record in Mollymawk's sign-in response. The parts that must
-// not appear anywhere are marked.
+// not appear in any response or log are marked.
 func userRecord(tokens string) string {
 	return `{"name":"alice","email":"alice@example.com","email_verified":null,"password":"SECRET-hash",` +
 		`"uuid":"0c4b8a52-1111-4222-8333-944455556666",` +
@@ -42,7 +42,7 @@ const (
 	recently  = "2026-02-01 12:00:00-00:00"
 )
 
-// TestImport imports a user record and verifies that the clients' tokens still work.
+// TestImport imports a user record and verifies that the user's tokens still work.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

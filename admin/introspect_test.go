@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestIntrospectTimes verifies that an old secret expires with its grace period or its
-// token, whichever ends first, and has no iat.
+// TestIntrospectTimes verifies that an old secret expires when its grace period or its
+// token ends, whichever is first, and that it has no iat.
 func TestIntrospectTimes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -25,7 +25,7 @@ func TestIntrospectTimes(t *testing.T) {
 		body, headers := form("token=" + text)
 		got := readObject(t, f.do(http.MethodPost, "/introspect", body, headers...), 200)
 		if got["iat"] != want[0] || got["exp"] != want[1] {
-			t.Errorf("got iat %v and exp %v, want no iat and exp %v", got["iat"], got["exp"], want)
+			t.Errorf("got iat and exp %v, want %v", []any{got["iat"], got["exp"]}, want)
 		}
 	}
 	f.pass(12 * time.Hour)

@@ -88,7 +88,7 @@ func decodeMembers(dec *jsontext.Decoder, into any, form string) error {
 	return nil
 }
 
-// requests is a number of requests.
+// requests is a number of requests, at least 1.
 type requests int64
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.

@@ -85,7 +85,7 @@ func (c *call) parseList(now time.Time) (listQuery, *Refusal) {
 		after, ok := parseCursor(cursor, query.sort)
 		if !ok {
 			return query, refuseParameter("cursor",
-				"isn't a next_cursor of a list in this order; leave it out to start over")
+				"isn't a next_cursor from a list in this order; leave it out to start over")
 		}
 		query.after = after
 	}
@@ -144,7 +144,8 @@ func parseBool(value string) (*bool, string) {
 	return &is, ""
 }
 
-// statusExpiring selects active tokens that expire soon. It isn't the status of any token.
+// statusExpiring selects active tokens that expire soon. No token ever has this status
+// itself.
 const statusExpiring = "expiring"
 
 func statusNames() []string {
@@ -197,7 +198,8 @@ func (f *filter) matches(t tokenstore.TokenUsage) bool {
 		strings.Contains(strings.ToLower(t.Token.Name), strings.ToLower(f.text))
 }
 
-// lastSeen returns when a token was last used, or created if it has never been used.
+// lastSeen returns when a token was last used, or when it was created if it has never been
+// used.
 func lastSeen(t tokenstore.TokenUsage) time.Time {
 	if t.Usage.Last.Time.IsZero() {
 		return t.Token.CreatedAt

@@ -205,8 +205,9 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// TestListExpiring verifies to the second when a token counts as expiring: within warn_before
-// of its expiry, but not before the last quarter of its lifetime. expires_soon must agree.
+// TestListExpiring verifies to the second when a token counts as expiring: within
+// warn_before of its expiry, but not before the last quarter of its lifetime. The
+// expires_soon member must match.
 func TestListExpiring(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -284,7 +285,7 @@ func TestListWhileTokensComeAndGo(t *testing.T) {
 	}
 }
 
-// TestListScansInChunks verifies that a scan in chunks has no gaps and no duplicates.
+// TestListScansInChunks verifies that a scan in chunks neither skips nor repeats tokens.
 func TestListScansInChunks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("creates many tokens")
@@ -435,8 +436,8 @@ func TestListRefusesParameters(t *testing.T) {
 	}
 }
 
-// TestCursorDetectsChanges verifies that a cursor is refused if any bit was changed or if
-// it was truncated.
+// TestCursorDetectsChanges verifies that a cursor with any bit changed, or a truncated
+// cursor, is refused.
 func TestCursorDetectsChanges(t *testing.T) {
 	t.Parallel()
 	s := sorting{sortName, true}

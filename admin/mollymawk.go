@@ -178,7 +178,8 @@ func (c *call) mollymawkDelete(in *mollymawkInput) *Refusal {
 	return c.respondInEnvelope("Token deleted successfully")
 }
 
-// mollymawkToken finds a token given by its ID or as the complete token.
+// mollymawkToken finds the token that the input identifies, either by ID or by the
+// complete token.
 func (c *call) mollymawkToken(in *mollymawkInput) (*tokenstore.Store, *token.Token, *Refusal) {
 	if in.Value == nil {
 		return nil, nil, refuseField("token_value", "is required: the token's ID, or the whole token")

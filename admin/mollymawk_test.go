@@ -170,7 +170,8 @@ func TestMollymawkRefusals(t *testing.T) {
 	}
 }
 
-// TestMollymawkBearer verifies that the calls require an admin token and count as its use.
+// TestMollymawkBearer verifies that the calls require an admin token and count as uses of
+// it.
 func TestMollymawkBearer(t *testing.T) {
 	t.Parallel()
 	console := newFixture(t)

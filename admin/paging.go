@@ -83,7 +83,7 @@ type position struct {
 	id     token.ID
 }
 
-// neverExpires is the sort value of tokens that never expire. They sort after all others.
+// neverExpires is the sort value of tokens that never expire, which sort after all others.
 const neverExpires = math.MaxInt64
 
 func (s sorting) position(t tokenstore.TokenUsage) position {
@@ -173,12 +173,12 @@ func parseCursor(cursor string, s sorting) (*position, bool) {
 // walkChunk is the number of tokens that a walk reads per call to the store.
 const walkChunk = 500
 
-// maxWalk is the maximum number of tokens that a walk reads. If the filter selects less
-// than a page of them, scanning all tokens is faster.
+// maxWalk is the maximum number of tokens that a walk reads. If these contain less than a
+// page of matching tokens, scanning all tokens is faster.
 const maxWalk = 20 * walkChunk
 
-// page returns the requested tokens and the position of the last of them, or nil if no
-// tokens follow. It holds at most two pages of tokens in memory.
+// page returns the requested tokens and the position of the last one, or a nil position if
+// no tokens follow. It holds at most two pages of tokens in memory.
 func (q *listQuery) page(ctx context.Context, store *tokenstore.Store) (tokens []tokenstore.TokenUsage,
 	next *position, err error) {
 	order, indexed := q.sort.storeOrder()

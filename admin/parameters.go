@@ -11,7 +11,8 @@ import (
 type parameters map[string]string
 
 // parseParameters parses a query. Unlike [url.ParseQuery], it refuses duplicate
-// parameters. It also refuses unknown parameters, to avoid ignoring a misspelled filter.
+// parameters. It also refuses unknown parameters, because ignoring a misspelled filter
+// would return the wrong tokens.
 func parseParameters(query string, allowed []string) (parameters, *Refusal) {
 	found := make(parameters)
 	for pair := range strings.SplitSeq(query, "&") {

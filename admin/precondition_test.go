@@ -79,7 +79,7 @@ func TestIfMatchForms(t *testing.T) {
 		{[]string{`*`}, true},
 		{[]string{` * `}, true},
 		{[]string{`"7"`, `"1"`}, true},
-		// Changed by compressing servers (caddyserver/caddy#7096).
+		// Tags changed by servers that compress responses (caddyserver/caddy#7096).
 		{[]string{`W/"1"`}, true},
 		{[]string{`"1-gzip"`}, true},
 		{[]string{`"1-zstd"`}, true},

@@ -50,8 +50,8 @@ func TestLookup(t *testing.T) {
 	f.refused(f.do(http.MethodGet, "/lookup", ""), 405, "method_not_allowed")
 }
 
-// TestAudit verifies that every change adds an entry with the actor and the changes, newest
-// first, and without secrets.
+// TestAudit verifies that every change adds an audit entry with the actor and the changes
+// but no secrets, and that the newest entry is listed first.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -329,8 +329,8 @@ func (l *longAudit) Audit(before *tokenstore.AuditPosition,
 
 func (*longAudit) Close() error { return nil }
 
-// TestSearchAudit verifies that a search reads the audit log in chunks, finds each entry once
-// and in order, and stops when its request is canceled.
+// TestSearchAudit verifies that a search reads the audit log in chunks, finds every entry
+// once, in order, and stops when its request is canceled.
 func TestSearchAudit(t *testing.T) {
 	t.Parallel()
 	audit := &longAudit{length: 5*auditChunk + 7, after: func(int) {}}

@@ -43,17 +43,16 @@ func fromGate(r gate.Refusal, realm string) *Refusal {
 }
 
 // RefuseExposed returns the refusal for a call that reached Caddy's admin endpoint over
-// the network, rather than over loopback or a unix socket, without a verified client
-// certificate.
+// the network, not over loopback or a unix socket, without a verified client certificate.
 func RefuseExposed() *Refusal {
 	return refuseError(codeAdminExposed,
 		"Caddy's admin endpoint is open to the network without authentication, so it can't manage tokens. "+
 			"Make it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
-// RefuseReconfigured returns an error for an actor's Authorize function. It refuses a call
-// whose caller was authenticated by a configuration that has since been replaced. The new
-// configuration may not accept the caller.
+// RefuseReconfigured returns an error for an actor's Authorize function. The error refuses
+// a call whose caller was authenticated by a configuration that has since been replaced.
+// The new configuration may not accept the caller.
 func RefuseReconfigured() error {
 	return &refusalError{
 		refuseError(codeReconfigured,
@@ -112,8 +111,8 @@ var codes = map[string]struct {
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},
 }
 
-// maxDetail is the maximum length of a detail, in bytes. The limit is needed because some
-// details repeat input.
+// maxDetail is the maximum length of a detail, in bytes. Without it, a detail that repeats
+// input could be very long.
 const maxDetail = 2048
 
 func refuseError(code, detail string) *Refusal {

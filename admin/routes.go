@@ -101,8 +101,8 @@ func onlyReads(r *http.Request) bool {
 	return safe(r.Method) || found != nil && found.reads
 }
 
-// patternOf returns the request's path as a route pattern, and the segment that {id}
-// replaces in it.
+// patternOf returns the request's path with the token's ID replaced by {id}, and the
+// replaced segment.
 func patternOf(r *http.Request) (pattern, segment string) {
 	path := r.URL.EscapedPath()
 	rest, ok := strings.CutPrefix(path, tokensPath+"/")

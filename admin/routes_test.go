@@ -45,8 +45,8 @@ func (f *fixture) everyCall(id string, headers []string, look func(name string, 
 	}
 }
 
-// TestEveryCallIsGuarded verifies that every call passes through the checks that don't
-// depend on the route before it has any effect.
+// TestEveryCallIsGuarded verifies that every call is refused without effect if it fails a
+// check that doesn't depend on the route.
 func TestEveryCallIsGuarded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -139,8 +139,8 @@ func TestEveryCallRefusesParameters(t *testing.T) {
 	}
 }
 
-// TestSecretsShowOnce verifies that a secret appears in the response to the call that
-// created it, and in no other response, audit entry or log.
+// TestSecretsShowOnce verifies that a secret appears only in the response to the call that
+// created it, never in another response, an audit entry or the log.
 func TestSecretsShowOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -199,7 +199,8 @@ func TestSecretsShowOnce(t *testing.T) {
 	}
 }
 
-// TestSharedCodes verifies that codes shared with the gate have the same status and title.
+// TestSharedCodes verifies that the admin API and the gate use the same status and title
+// for the codes they share.
 func TestSharedCodes(t *testing.T) {
 	t.Parallel()
 	if all := Codes(); !slices.IsSorted(all) || !slices.Contains(all, "idempotency_mismatch") ||

@@ -78,7 +78,7 @@ func TestBackupStopsWithAuthorization(t *testing.T) {
 					t.Fatal(err)
 				}
 				end(console, site, id, with(cookie))
-				// The server aborts the backup although the client isn't reading.
+				// The server aborts the backup even though the client isn't reading.
 				deadline := time.After(20 * time.Second)
 				for site.logs.FilterMessage("backup aborted").Len() == 0 {
 					select {
@@ -112,8 +112,8 @@ func newLargeSite(t *testing.T) (console, site *fixture) {
 	return console, site
 }
 
-// TestConcurrentBackupsAreLimited verifies that a third concurrent backup is refused, on every
-// mount.
+// TestConcurrentBackupsAreLimited verifies that a third concurrent backup is refused on
+// every mount.
 func TestConcurrentBackupsAreLimited(t *testing.T) {
 	t.Parallel()
 	console, site := newLargeSite(t)

@@ -32,7 +32,7 @@ const (
 // use. Sessions is safe for concurrent use.
 type Sessions struct {
 	mu sync.Mutex
-	// open maps the digest of the cookie's value to the session.
+	// open maps the digest of a cookie's value to its session.
 	open map[[sha256.Size]byte]session
 }
 
@@ -109,8 +109,8 @@ func (s *Sessions) end(value string) {
 	delete(s.open, sha256.Sum256([]byte(value)))
 }
 
-// sessionCookie returns the request's session cookie, or "". A browser sends a
-// __Host- cookie only to the host that set it, over TLS.
+// sessionCookie returns the request's session cookie, or "". A browser sends a __Host-
+// cookie only over TLS, and only to the host that set it.
 func sessionCookie(r *http.Request, secure bool) string {
 	cookie, err := r.Cookie(gate.SessionCookie(secure))
 	if err != nil {
@@ -156,7 +156,7 @@ func refuseEndedSession() gate.Refusal {
 	return ended
 }
 
-// signedIn is the response that identifies the caller.
+// signedIn is the response body that identifies the caller.
 type signedIn struct {
 	Actor string `json:"actor"`
 	// Name is the token's name, or null for users that the site trusts.
@@ -217,7 +217,7 @@ func (c *call) signIn() *Refusal {
 	return c.respondWithSession(store, actor, expires)
 }
 
-// showSession responds with the caller.
+// showSession responds with the caller's identity.
 func (c *call) showSession() *Refusal {
 	store, refusal := c.store()
 	if refusal != nil {

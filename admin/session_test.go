@@ -115,7 +115,8 @@ func fieldTexts(fields map[string]any) (texts []string) {
 	return texts
 }
 
-// TestSessionEnds verifies that a session ends after its lifetime and with its token.
+// TestSessionEnds verifies that a session ends when its lifetime is over and when its
+// token becomes invalid.
 func TestSessionEnds(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"

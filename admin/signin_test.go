@@ -64,7 +64,7 @@ func TestFailedSignInsCount(t *testing.T) {
 		"given twice": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"token":"a","token":"b"}`)
 		},
-		"a nonsense": func(f, _ *fixture) *httptest.ResponseRecorder {
+		"nonsense": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"token":"x"}`)
 		},
 		"unknown": func(f, _ *fixture) *httptest.ResponseRecorder {
@@ -188,8 +188,8 @@ func TestSessionReads(t *testing.T) {
 	}
 }
 
-// TestManyMembers verifies the limit on the number of members, which applies at all
-// levels. Decoding a member takes longer than the member's length suggests.
+// TestManyMembers verifies the limit on the number of members at all levels. The limit
+// exists because decoding a member takes longer than its length suggests.
 func TestManyMembers(t *testing.T) {
 	t.Parallel()
 	members := func(n int) string {
