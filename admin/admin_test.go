@@ -49,7 +49,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		}
 	}
 	if w := f.do(http.MethodGet, "/tokens/"+id, ""); w.Code != http.StatusOK {
-		t.Errorf("the token was deleted: got status %d", w.Code)
+		t.Errorf("the token was deleted: status %d", w.Code)
 	}
 	for _, path := range []string{"", "*"} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -80,7 +80,7 @@ func TestWrongMethods(t *testing.T) {
 			w := f.do(method, path, "")
 			f.refused(w, 405, "method_not_allowed")
 			if got := w.Header().Get("Allow"); got != allow {
-				t.Errorf("%s %s: Allow is %q, want %q", method, path, got, allow)
+				t.Errorf("%s %s: got Allow %q, want %q", method, path, got, allow)
 			}
 		}
 	}
@@ -205,7 +205,7 @@ func TestAuthenticateDecides(t *testing.T) {
 		w := f.do(call.method, call.target, body)
 		f.refused(w, 401, "missing_token")
 		if got := w.Header().Get("WWW-Authenticate"); got != `Bearer realm="x"` {
-			t.Errorf("%s %s: WWW-Authenticate is %q", call.method, call.target, got)
+			t.Errorf("%s %s: got WWW-Authenticate %q", call.method, call.target, got)
 		}
 		if closes := w.Header().Get("Connection") == "close"; closes != (body != "") {
 			t.Errorf("%s %s: got Connection: close %v", call.method, call.target, closes)
@@ -242,7 +242,7 @@ func TestStoreUnavailable(t *testing.T) {
 			t.Errorf("%s %s: the response has no Retry-After header", call.method, call.target)
 		}
 		if strings.Contains(w.Body.String(), "fire") {
-			t.Errorf("%s %s: the response contains the cause: got response %s", call.method, call.target, w.Body)
+			t.Errorf("%s %s: the response contains the cause: %s", call.method, call.target, w.Body)
 		}
 	}
 	if n := f.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 5 {

@@ -80,7 +80,7 @@ func TestBearerRefuses(t *testing.T) {
 			site.refused(w, status, code, members...)
 			if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, challenge) ||
 				(challenge == "") != (got == "") {
-				t.Errorf("%v: WWW-Authenticate is %q", headers, got)
+				t.Errorf("%v: got WWW-Authenticate %q", headers, got)
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func TestBearerWithoutStore(t *testing.T) {
 		t.Errorf("got headers %v", w.Header())
 	}
 	if f.logs.FilterField(zap.Error(errNotOpen)).Len() != 1 {
-		t.Error("the error isn't logged")
+		t.Error("the error wasn't logged")
 	}
 }
 
@@ -138,6 +138,6 @@ func TestBearerRefusesBeforeTheBody(t *testing.T) {
 	w := site.serve(r)
 	site.refused(w, 401, "missing_token")
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with an unread body")
+		t.Error("the connection stayed open with an unread body")
 	}
 }

@@ -283,7 +283,7 @@ func TestOptionalBody(t *testing.T) {
 	w := f.serve(declared)
 	f.refused(w, 415, "unsupported_media_type")
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with an unread body")
+		t.Error("the connection stayed open with an unread body")
 	}
 	r := httptest.NewRequest(http.MethodPost, "/tokens/"+id+"/revoke", new(endless))
 	r.ContentLength = -1

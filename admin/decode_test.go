@@ -93,7 +93,7 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 	w := f.do(http.MethodPost, "/tokens", with(`"x":`+strings.Repeat("[", 31)+strings.Repeat("]", 31)))
 	f.refused(w, 400, "invalid_field", "field=x")
 	if w.Header().Get("Connection") != "" {
-		t.Error("the connection is closed although the body was read")
+		t.Error("the connection was closed although the body was read")
 	}
 }
 
@@ -139,7 +139,7 @@ func TestDecodeRefusesMediaTypes(t *testing.T) {
 		w := f.serve(r)
 		f.refused(w, 415, "unsupported_media_type")
 		if w.Header().Get("Connection") != "close" {
-			t.Error("the connection stays open with an unread body")
+			t.Error("the connection stayed open with an unread body")
 		}
 	}
 	r := httptest.NewRequest(http.MethodPost, "/tokens", strings.NewReader(goodBody))
@@ -188,10 +188,10 @@ func TestDecodeRefusesLargeBodies(t *testing.T) {
 	w := f.serve(chunked)
 	f.refused(w, 413, "body_too_large")
 	if body.read > 3*maxBody {
-		t.Errorf("%d bytes were read, more than allowed", body.read)
+		t.Errorf("%d bytes were read, more than the limit", body.read)
 	}
 	if w.Header().Get("Connection") != "close" {
-		t.Error("the connection stays open with an unread body")
+		t.Error("the connection stayed open with an unread body")
 	}
 }
 

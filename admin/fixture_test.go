@@ -192,7 +192,7 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 		}
 		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" ||
 			p.Data != p.Detail || p.Success == nil || *p.Success {
-			f.t.Errorf("%s %s: the envelope is incomplete: got response %s", r.Method, r.URL.Path, w.Body)
+			f.t.Errorf("%s %s: the envelope is incomplete: %s", r.Method, r.URL.Path, w.Body)
 		}
 	case r.URL.Path == "/backup" && contentType == "application/octet-stream":
 	case contentType != "application/json":
@@ -214,7 +214,7 @@ func (f *fixture) refused(w *httptest.ResponseRecorder, status int, code string,
 	for _, member := range members {
 		name, want, _ := strings.Cut(member, "=")
 		if got := fmt.Sprint(body[name]); got != want {
-			f.t.Errorf("%s is %q, want %q: got %v", name, got, want, body["detail"])
+			f.t.Errorf("%s is %q, want %q: %v", name, got, want, body["detail"])
 		}
 	}
 	return body

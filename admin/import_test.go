@@ -327,7 +327,7 @@ func TestImportWithFailingStore(t *testing.T) {
 		recordToken("b", uuidTwo, 29030400, recently)) + `}`
 	problem := f.refused(f.do(http.MethodPost, "/import", body), 503, "store_unavailable")
 	if detail, _ := problem["detail"].(string); !strings.Contains(detail, "Run the import again") {
-		t.Errorf("detail is %q", detail)
+		t.Errorf("got detail %q", detail)
 	}
 	failing.left.Store(10)
 	got := readObject(t, f.do(http.MethodPost, "/import", body), 200)

@@ -244,7 +244,7 @@ func TestListExpiring(t *testing.T) {
 	}
 	unlimited.pass(300 * 24 * time.Hour)
 	if len(unlimited.list("status=expiring").Data) != 1 {
-		t.Error("without a limit, a token isn't expiring in the last quarter of its lifetime")
+		t.Error("with warn_before unlimited, a token in the last quarter of its lifetime doesn't count as expiring")
 	}
 }
 
@@ -352,7 +352,7 @@ func TestPickEqualsWalk(t *testing.T) {
 					}
 					picked, err := query.pick(ctx, f.store)
 					if err != nil || !reflect.DeepEqual(picked, walked) {
-						t.Fatalf("%v %+v after %v: picked %v, walked %v: got %v", query.sort, keep, query.after, picked,
+						t.Fatalf("%v %+v after %v: picked %v, walked %v: %v", query.sort, keep, query.after, picked,
 							walked, err)
 					}
 					if len(walked) <= query.limit {
@@ -494,7 +494,7 @@ func TestListReadsOnlyThePage(t *testing.T) {
 			f.listed.Store(0)
 			page := f.list("limit=10&sort=" + sort + cursor)
 			if n := f.listed.Load(); n > 12 {
-				t.Errorf("%s: %d tokens were read for a page of 10", sort, n)
+				t.Errorf("%s: reading a page of 10 read %d tokens", sort, n)
 			}
 			cursor = "&cursor=" + *page.NextCursor
 		}

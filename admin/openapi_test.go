@@ -113,11 +113,11 @@ func TestDescriptionHasAllMembers(t *testing.T) {
 		members := strings.Split(known, ", ")
 		for _, member := range members {
 			if properties[member] == nil {
-				t.Errorf("%s lacks %s", schema, member)
+				t.Errorf("%s has no member %s", schema, member)
 			}
 		}
 		if len(members) != len(properties) {
-			t.Errorf("%s has %d members, but the API accepts %d: got %s", schema, len(properties), len(members), known)
+			t.Errorf("%s has %d members, but the API accepts %d: %s", schema, len(properties), len(members), known)
 		}
 	}
 }

@@ -193,7 +193,7 @@ func TestSecretsShowOnce(t *testing.T) {
 		}
 		for _, entry := range f.logs.All() {
 			if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, secret[17:40]) {
-				t.Errorf("secret %d is in the log: got %s", i, text)
+				t.Errorf("the log contains secret %d: %s", i, text)
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func (f *fixture) signIn(site, secret string, headers ...string) (*httptest.Resp
 	cookies := w.Result().Cookies()
 	if w.Code != http.StatusOK {
 		if len(cookies) > 0 {
-			f.t.Errorf("the refusal sets a cookie: got %v", cookies)
+			f.t.Errorf("the refusal set a cookie: %v", cookies)
 		}
 		return w, nil
 	}
@@ -253,7 +253,7 @@ func TestSessionsAreLimited(t *testing.T) {
 	}
 	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
 		if _, ok := s.find(values[i], now); ok != want {
-			t.Errorf("session %d exists: got %v", i, ok)
+			t.Errorf("session %d exists: got %v, want %v", i, ok, want)
 		}
 	}
 	if len(s.open) != maxSessions {

@@ -106,7 +106,7 @@ func TestFailedSignInsCount(t *testing.T) {
 		}
 		_, secret := console.create(`{"kind":"admin"}`)
 		if w, _ := f.signIn(site, secret); w.Code != http.StatusOK {
-			t.Errorf("%s: a valid key is refused: got status %d and body %s", name, w.Code, w.Body)
+			t.Errorf("%s: a valid key was refused: got status %d and body %s", name, w.Code, w.Body)
 		}
 	}
 }

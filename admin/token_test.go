@@ -63,7 +63,7 @@ func TestDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.store.Authenticate(credential, f.store.Now()); err == nil {
-		t.Error("the token is still accepted")
+		t.Error("the deleted token is still accepted")
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/"+id, ""), 404, "not_found")
 	f.refused(f.do(http.MethodDelete, "/tokens/"+id, ""), 404, "not_found")

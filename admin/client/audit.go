@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// AuditQuery selects entries of the audit log. Zero fields select everything.
+// AuditQuery selects audit log entries. Zero fields select everything.
 type AuditQuery struct {
 	// Limit is the page size, at most MaxPage. 0 means the server's default.
 	Limit int
@@ -35,7 +35,7 @@ func (q AuditQuery) values() url.Values {
 	return values
 }
 
-// AuditEntry is an entry of the audit log.
+// AuditEntry is an audit log entry.
 type AuditEntry struct {
 	Time      time.Time         `json:"time"`
 	Actor     string            `json:"actor"`

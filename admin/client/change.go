@@ -54,7 +54,7 @@ func (c *Client) Disable(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "disable")
 }
 
-// Enable undoes [Client.Disable].
+// Enable enables a disabled token.
 func (c *Client) Enable(ctx context.Context, id string) (Token, error) {
 	return c.act(ctx, id, "enable")
 }

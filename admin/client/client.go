@@ -7,7 +7,7 @@
 //
 // # Errors
 //
-// Every method returns one of these errors:
+// Every method that fails returns one of these errors:
 //
 //   - [*Error]: the server refused the call;
 //   - [*TransportError]: the response is missing or incomplete;

@@ -150,8 +150,7 @@ func TestClientReturnsFieldAndParameter(t *testing.T) {
 	}
 }
 
-// TestClientSendsOnlyIDs verifies that a malformed ID appears neither in a URL nor in an
-// error.
+// TestClientSendsOnlyIDs verifies that a malformed ID never appears in a URL or an error.
 func TestClientSendsOnlyIDs(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, "/",
@@ -195,7 +194,7 @@ func TestClientReadsForeignErrors(t *testing.T) {
 			t.Errorf("%s: %#v", name, err)
 		}
 		if err.Error() == "" || strings.HasPrefix(err.Error(), " ") {
-			t.Errorf("%s: the error has no text: %q", name, err)
+			t.Errorf("%s: the error has no message: %q", name, err)
 		}
 	}
 }

@@ -58,8 +58,8 @@ type Created struct {
 	Replayed bool
 }
 
-// Create creates a token. After a [*TransportError], the server may still have created it.
-// With an IdempotencyKey, the request can be repeated.
+// Create creates a token. After a [*TransportError], the server may still have created the
+// token. If the request has an IdempotencyKey, it is safe to repeat.
 func (c *Client) Create(ctx context.Context, request CreateRequest) (Created, error) {
 	call := call{method: http.MethodPost, path: "/tokens", body: request}
 	if request.IdempotencyKey != "" {

@@ -18,10 +18,10 @@ type Error struct {
 	// from the admin API, because another server has this address or the request didn't
 	// reach the API.
 	Code string
-	// Detail describes what is wrong. If Code is empty, it is the readable part of the
+	// Detail describes the problem. If Code is empty, Detail is the readable part of the
 	// response.
 	Detail string
-	// Field is the name of the invalid member of the request's body, if any.
+	// Field is the name of the invalid member in the request body, if any.
 	Field string
 	// Parameter is the name of the invalid query parameter, if any.
 	Parameter string

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// Question is a request to explain. Either Token, a complete token, or TokenID must be set.
+// Question describes a request to explain. Either Token, which is a complete token, or
+// TokenID must be set.
 type Question struct {
 	Token   string `json:"token,omitempty"`
 	TokenID string `json:"token_id,omitempty"`

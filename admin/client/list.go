@@ -20,7 +20,7 @@ type ListQuery struct {
 	Cursor string
 	// Sort is the name of a field, prefixed with "-" for descending order.
 	Sort string
-	// Q is part of a name, or the start of an ID. It must not be a complete token, because
+	// Q is part of a name or the start of an ID. It must not be a complete token, because
 	// servers log URLs.
 	Q       string
 	Status  string
@@ -60,7 +60,7 @@ func (q ListQuery) values() url.Values {
 	return values
 }
 
-// Page is a page of the list of tokens.
+// Page is one page of a token list.
 type Page struct {
 	Tokens []Token `json:"data"`
 	// NextCursor is the cursor of the next page. It is empty on the last page.
@@ -69,7 +69,7 @@ type Page struct {
 	Total *int `json:"total"`
 }
 
-// List returns one page.
+// List returns one page of the selected tokens.
 func (c *Client) List(ctx context.Context, query ListQuery) (page Page, err error) {
 	err = c.value(ctx, call{method: http.MethodGet, path: "/tokens", query: query.values()}, &page)
 	return page, err

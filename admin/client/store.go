@@ -21,7 +21,7 @@ type Backup struct {
 	Unsaved int
 }
 
-// Backup returns a copy of the token store. The caller must close it.
+// Backup returns a copy of the token store. The caller must close the copy.
 func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 	request, err := c.request(ctx, call{method: http.MethodGet, path: "/backup"})
 	if err != nil {

@@ -83,10 +83,10 @@ func (t *Token) UnmarshalJSON(text []byte) error {
 // includes the secret.
 func (t Token) JSON() json.RawMessage { return t.raw }
 
-// String returns the name and the ID, so that printing a Token never prints a secret.
+// String returns the name and the ID, so printing a Token never reveals a secret.
 func (t Token) String() string { return fmt.Sprintf("%q (%s)", t.Name, t.ID) }
 
-// GoString returns the same as String, so that %#v doesn't print a secret either.
+// GoString returns the same text as String, so %#v doesn't print a secret either.
 func (t Token) GoString() string { return t.String() }
 
 // Secret is the secret of a newly created or rotated token. Printing it doesn't reveal it;
@@ -101,5 +101,5 @@ func (s Secret) Reveal() string { return s.text }
 // String returns a placeholder for the secret.
 func (Secret) String() string { return "[secret]" }
 
-// GoString returns the same as String.
+// GoString returns the same text as String.
 func (s Secret) GoString() string { return s.String() }

@@ -17,7 +17,7 @@ type UsageQuery struct {
 	From, To time.Time
 }
 
-// UsagePoint counts the requests for one scope with the same outcome in one hour or day.
+// UsagePoint counts the requests with the same scope and outcome in one hour or day.
 type UsagePoint struct {
 	Time time.Time `json:"time"`
 	// Scope is empty if the request was refused before its route was known.

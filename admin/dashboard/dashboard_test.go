@@ -70,7 +70,7 @@ func TestNoHTMLParsing(t *testing.T) {
 		content, err := fs.ReadFile(files, name)
 		for line := range strings.Lines(string(content)) {
 			if found := forbidden.FindString(line); found != "" {
-				t.Errorf("%s contains %q: got %s", name, found, line)
+				t.Errorf("%s contains %q: %s", name, found, line)
 			}
 		}
 		return err

@@ -79,12 +79,12 @@ func TestMatch(t *testing.T) {
 	// A tag may itself end in what looks like a coding suffix.
 	if !Match([]string{`"x-br"`}, `"x-br"`) || !Match([]string{`"x-br-gzip"`}, `"x-br"`) ||
 		Match([]string{`"x"`}, `"x-br"`) {
-		t.Error("a tag that ends in -br doesn't match")
+		t.Error("a tag ending in -br didn't match itself")
 	}
 	// Matching takes time linear in the length of the list.
 	long := `"1` + strings.Repeat("-gzip", 200_000) + `", ` + strings.Repeat(`"7-gzip", `, 10_000)
 	if Match([]string{long}, `"1"`) || !Match([]string{long + `"1-gzip"`}, `"1"`) {
-		t.Error("a long list doesn't match")
+		t.Error("the tag wasn't found in a long list")
 	}
 }
 

@@ -4,7 +4,7 @@ import { editKey } from "./form.js";
 import { showSecret } from "./secret.js";
 import { relative } from "./time.js";
 
-// lastUse describes the last use of a key, so that a confirmation shows who is affected.
+// lastUse describes a key's last use, to show in a confirmation who is affected.
 function lastUse(token) {
   if (token.id === me.actor) return "You're signed in with this key, so this will sign you out.";
   if (!token.last_used_at) return "This key has never been used.";
@@ -13,7 +13,7 @@ function lastUse(token) {
 }
 
 // confirmed asks for confirmation and then calls run. The Cancel button has the focus, so
-// that Enter doesn't confirm by accident.
+// pressing Enter doesn't confirm by accident.
 function confirmed(title, text, button, run, ...inputs) {
   const failed = el("p", { className: "wrong", role: "alert", hidden: true });
   const yes = el("button", { type: "submit", className: "danger" }, button);

@@ -1,6 +1,6 @@
-// The URL of the admin API, relative to this page, so that the page works below any path.
+// The admin API's URL is relative to this page, so the page works below any path.
 const base = new URL("api/v1/", document.baseURI);
-// The page's URL may contain the credential of basic authentication, which fetch rejects.
+// The page's URL may contain basic authentication credentials, which fetch rejects.
 base.username = base.password = "";
 
 export class ApiError extends Error {

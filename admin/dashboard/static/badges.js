@@ -1,6 +1,6 @@
 import { el } from "./dom.js";
 
-// badges returns the badges of a key, most important first.
+// badges returns a key's badges, most important first.
 export function badges(token, now = Date.now()) {
   const list = [];
   const names = { revoked: "revoked", disabled: "disabled", expired: "expired", not_yet_valid: "not yet valid", damaged: "damaged" };

@@ -40,7 +40,7 @@ export function bars(points, from, step, count, { width, height, label }) {
   return drawing;
 }
 
-// A page of keys has up to fifty charts. Only visible ones are loaded, four at a time.
+// A page of keys has up to fifty charts. Only visible charts are loaded, four at a time.
 const waiting = [];
 let drawing = 0;
 

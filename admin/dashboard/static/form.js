@@ -6,8 +6,8 @@ import { showSecret } from "./secret.js";
 const expiries = [["1mo", "in 1 month"], ["3mo", "in 3 months"], ["6mo", "in 6 months"], ["1y", "in 1 year"], ["2y", "in 2 years"], ["date", "on a date"]];
 
 // newKey shows the form for a new key. Anyone can create a link that fills in the form, so
-// links can't set what the form doesn't make obvious: the kind admin, which has no scopes,
-// and wildcards, which also grant scopes added later.
+// links can't set anything that is easy to overlook in the form: the kind admin, which has
+// no scopes, and wildcards, which also grant scopes added later.
 export async function newKey(prefilled, changed) {
   const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
   const form = keyForm(scopes.data, accounts.data, {
@@ -24,8 +24,8 @@ export async function newKey(prefilled, changed) {
   });
 }
 
-// editKey shows the form for an existing key. It sends only what has changed, and fails if
-// someone else has changed the key in the meantime.
+// editKey shows the form for an existing key. It sends only the changed fields and fails
+// if someone else has changed the key in the meantime.
 export async function editKey(token, changed) {
   const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
   const form = keyForm(scopes.data, accounts.data, { ...token, valid: "" }, false);
@@ -69,7 +69,7 @@ function open(title, label, form, submit) {
   });
 }
 
-// keyForm returns the fields of a key, filled in from token.
+// keyForm returns the fields for a key, filled in from token.
 function keyForm(catalog, accounts, token, isNew) {
   const name = el("input", { type: "text", value: token.name, maxLength: 100, dir: "auto", autocomplete: "off", autofocus: true });
   const keep = token.expires_at ? `keep ${new Date(token.expires_at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}` : "never (unchanged)";

@@ -38,7 +38,7 @@ function facts(token, old) {
   const time = (text, none = null) => (text ? el("time", { dateTime: text, title: exact(text) }, `${relative(text)}`) : none);
   const windows = { "1s": "second", "1m": "minute", "1h": "hour", "1d": "day" };
   const all = token.usage_count + token.denied_count;
-  // Facts without a value are left out.
+  // Leave out facts without a value.
   const list = [
     ["Key", el("code", {}, token.token_hint ?? token.id)],
     ["Status", token.status.replaceAll("_", " ")],
@@ -59,7 +59,8 @@ function facts(token, old) {
   return el("dl", { className: "facts" }, list.map(([name, value]) => el("div", {}, el("dt", { dir: "auto" }, name), el("dd", { dir: "auto" }, value))));
 }
 
-// usage returns the chart by day or by hour, and a table by scope and outcome.
+// usage returns a chart of the usage by day or hour, and a table of it by scope and
+// outcome.
 async function usage(token) {
   const place = el("div");
   const spans = { day: ["Daily, last 90 days", day, 90], hour: ["Hourly, last 7 days", hour, 7 * 24] };

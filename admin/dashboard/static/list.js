@@ -70,7 +70,7 @@ export async function listPage(page) {
         const descending = current ? !view.sort.startsWith("-") : descendingFirst.has(sort);
         view.sort = (descending ? "-" : "") + sort;
         changed();
-        // changed has replaced the button that was pressed.
+        // The call to changed has replaced the button that was pressed.
         head.querySelector(`[data-sort="${sort}"]`)?.focus();
       };
       return el("th", { scope: "col", "aria-sort": direction }, el("button", { type: "button", className: "sort", "data-sort": sort, onclick: turn }, label));

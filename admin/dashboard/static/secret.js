@@ -50,7 +50,7 @@ export function showSecret(created, title) {
       stay();
     }
   });
-  // Back returns to this dialog, and leaving the page asks for confirmation.
+  // The Back button returns to this dialog, and leaving the page requires confirmation.
   history.pushState(null, "", location.href);
   const back = () => {
     if (!box.open) return;
