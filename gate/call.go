@@ -2,43 +2,43 @@ package gate
 
 import "net/http"
 
-// Call is a buffered request of an ordinary route. [Route.Adapt] turns what the client sent
-// into what the backend understands.
+// Call is a buffered request for an ordinary route. [Route.Adapt] converts it to the form that
+// the backend expects.
 type Call struct {
 	// Query is the raw query.
 	Query string
-	// ContentType holds the values of the header, one per header line.
+	// ContentType holds the Content-Type values, one per header line.
 	ContentType []string
-	// Body is empty if the request has none. It must not be changed in place.
+	// Body is empty if the request has no body. It must not be modified in place.
 	Body []byte
-	// Probe, unless it is nil, must succeed before the gate makes the call.
+	// Probe, if not nil, must succeed before the gate makes the call.
 	Probe *Probe
-	// Response is what is known about a response with status 200.
+	// Response describes the expected response with status 200.
 	Response ResponseForm
 }
 
-// Probe is a harmless GET request that finds out whether a call would damage the backend.
+// Probe is a harmless GET request that determines whether a call would damage the backend.
 type Probe struct {
-	// Path and Query are the target of the probe.
+	// Path and Query are the probe's target.
 	Path, Query string
-	// Judge interprets a response. It returns a refusal if the call must not be made. known
-	// reports whether the result is the same for any caller and can be cached for a while.
-	// body may be cut short.
+	// Judge interprets the response. It returns a refusal if the call must not be made. known
+	// reports whether the result applies to every caller and can be cached for a while. body
+	// may be truncated.
 	Judge func(status int, body []byte) (refusal Refusal, known bool)
 }
 
-// ResponseForm describes the response a call should get. The zero ResponseForm knows nothing
-// about it.
+// ResponseForm describes the response that a call should get. The zero ResponseForm accepts
+// any response.
 type ResponseForm struct {
-	// Unit, unless it is 0, divides the length in bytes of a complete response, which is at
-	// least one Unit long. A response of any other length was cut short.
+	// Unit is a size in bytes. A complete response is a positive multiple of Unit long; a
+	// response of any other length was truncated. 0 means that any length is complete.
 	Unit int64
-	// Compress, unless it is 0, is the level (1 to 9) at which the gate compresses the
-	// response for the client, as zlib (RFC 1950).
+	// Compress is the zlib level (RFC 1950), from 1 to 9, at which the gate compresses the
+	// response for the client. 0 means no compression.
 	Compress int
 }
 
-// Apply turns r, a copy of the client's request, into the probe, without a body.
+// Apply turns r, a copy of the client's request, into the probe, which has no body.
 func (q *Probe) Apply(r *http.Request) {
 	location := *r.URL
 	location.Path, location.RawPath, location.RawQuery = q.Path, "", q.Query
@@ -49,16 +49,16 @@ func (q *Probe) Apply(r *http.Request) {
 	r.Header.Del("Content-Length")
 }
 
-// BodyError describes what is wrong with a request body, in a sentence for the client that
-// quotes at most a name from the body. The gate refuses the request with [InvalidRequestBody]
-// before the backend sees any of it.
+// BodyError describes what is wrong with a request body. Detail is a sentence for the client
+// and quotes nothing from the body except, at most, a name. The gate refuses the request with
+// [InvalidRequestBody] before the backend receives any part of it.
 type BodyError struct{ Detail string }
 
 // Error implements error.
 func (e *BodyError) Error() string { return e.Detail }
 
-// Adapt checks a request with its complete body and turns it into what the backend
-// understands. A nil route stands for a request that matches no route. The error is a
+// Adapt checks a request, including its complete body, and converts it to the form that the
+// backend expects. A nil route means that the request matches no route. The error is a
 // *BodyError.
 func (g *Gate) Adapt(route *Route, call *Call) error {
 	if check := g.config.CheckBody; check != nil && len(call.Body) > 0 {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// SessionCookie returns the name of the dashboard's session cookie. Over TLS its name keeps
-// browsers from sending it to any other host (RFC 6265bis section 4.1.3.2).
+// SessionCookie returns the name of the dashboard's session cookie. Over TLS, the name's
+// __Host- prefix keeps browsers from sending the cookie to any other host (RFC 6265bis section
+// 4.1.3.2).
 func SessionCookie(secure bool) string {
 	if secure {
 		return "__Host-mollygate_session"
@@ -25,7 +26,7 @@ func RemoveSessionCookies(h http.Header) {
 	}
 }
 
-// removeCookie deletes the cookie with this name and leaves the others as they were sent.
+// removeCookie deletes the cookie with this name and leaves all other cookies unchanged.
 func removeCookie(h http.Header, name string) {
 	dropCookies(h, func(pair string) bool {
 		key, _, _ := strings.Cut(pair, "=")
@@ -33,7 +34,8 @@ func removeCookie(h http.Header, name string) {
 	})
 }
 
-// dropCookies deletes the cookies for which drop returns true. drop gets a "name=value" pair.
+// dropCookies deletes the cookies for which drop returns true. drop receives a "name=value"
+// pair.
 func dropCookies(h http.Header, drop func(pair string) bool) {
 	var kept []string
 	for _, line := range h["Cookie"] {

@@ -14,15 +14,15 @@ type Store interface {
 	Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error)
 	TakeRate(m tokenstore.Match, now time.Time) token.Standing
 	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error)
-	// RateStanding and QuotaStanding report the standing without counting a request.
+	// RateStanding and QuotaStanding report a token's standing without counting a request.
 	RateStanding(token tokenstore.Principal, now time.Time) token.Standing
 	QuotaStanding(token tokenstore.Principal, now time.Time) (token.Standing, error)
 }
 
-// Authenticate finds the token that the Authorization values of a request present. It returns
-// a refusal if that isn't a valid token of this kind. It serves callers without routes; a
-// [Gate] makes the same checks, with the path check in between. The match is set once the
-// secret has matched, even if the token is refused.
+// Authenticate finds the token presented in a request's Authorization values. It returns a
+// refusal unless they contain a valid token of this kind. It is for callers without routes; a
+// [Gate] makes the same checks and also checks the path in between. The match is set if the
+// secret matched, even if the token is refused.
 func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string,
 	now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
@@ -36,7 +36,8 @@ func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authori
 	return Present(store, credential, kind, now)
 }
 
-// Present makes the checks of [Authenticate] for a credential that has already been parsed.
+// Present makes the same checks as [Authenticate] for a credential that has already been
+// parsed.
 func Present(store Store, credential token.Credential, kind token.Kind, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
 	if err != nil {
@@ -57,7 +58,7 @@ func refuseLookup(err error) Refusal {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return Refuse(UnknownToken)
 	}
-	// A damaged record and an unavailable store are the same here: a 401 would make clients
+	// A damaged record is treated like an unavailable store, because a 401 would make clients
 	// discard a token that may be valid.
 	refusal := Refuse(StoreUnavailable)
 	refusal.Err = err
@@ -105,7 +106,7 @@ func bearer(values []string) (token string, code Code) {
 		return "", InvalidRequest
 	}
 	// Go trims header values of HTTP/1 but not of HTTP/2 and HTTP/3, and a credential must
-	// mean the same over each.
+	// mean the same over every version.
 	value := values[0]
 	if value != "" && (isBlank(value[0]) || isBlank(value[len(value)-1])) {
 		value = strings.Trim(value, " \t")
@@ -128,7 +129,7 @@ func bearer(values []string) (token string, code Code) {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
-// HasBearer reports whether the Authorization values present a bearer token, well-formed or
+// HasBearer reports whether the Authorization values contain a bearer token, well-formed or
 // not.
 func HasBearer(authorization []string) bool {
 	_, code := bearer(authorization)
@@ -149,7 +150,7 @@ func isToken68(s string) bool {
 
 var token68 = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
 
-// characters returns the set of the bytes of s.
+// characters returns the set of bytes in s.
 func characters(s string) (set [256]bool) {
 	for i := range len(s) {
 		set[s[i]] = true

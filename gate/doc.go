@@ -1,5 +1,5 @@
-// Package gate decides what happens to a request. It takes the facts of the request and
-// returns a decision; it performs no I/O and doesn't depend on Caddy.
+// Package gate decides what happens to a request. It takes facts about the request and returns
+// a decision; it performs no I/O and doesn't depend on Caddy.
 //
 //	headers ──> TakeHeaders ──> Request ──> Gate.Decide ──> Decision
 //	                                                          ├── Refusal
@@ -12,9 +12,10 @@
 //   - A backend is a [Table] of routes, which its package registers with [RegisterTable].
 //   - [Gate.Decide] makes all checks. While a request is in progress, [Gate.Recheck] and
 //     [Gate.RecheckMatch] repeat the checks that depend on the token's state. [Gate.Explain]
-//     makes them for a hypothetical request. All of these share the same checks.
-//   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] clean what the client sent;
-//     [Gate.Forward], [SetUpgrade], [PreventRetries] and [SetPath] prepare what the backend gets.
+//     makes all checks for a hypothetical request. All of these methods share the same code.
+//   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] sanitize what the client sent;
+//     [Gate.Forward], [SetUpgrade], [PreventRetries] and [SetPath] prepare what the backend
+//     receives.
 //   - [Gate.Adapt] and [Gate.AdaptUpload] check a body as the route's table requires.
 //   - [ScrubHeaders] and [Redact] keep the upstream token from the client.
 package gate

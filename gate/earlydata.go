@@ -10,8 +10,8 @@ func IsEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header["Early-Data"]) > 0
 }
 
-// safeMethod reports whether replaying a request with this method does no harm (RFC 9110
-// section 9.2.1), so that it may be sent in early data (RFC 8470 section 4).
+// safeMethod reports whether requests with this method are safe to replay (RFC 9110 section
+// 9.2.1) and may therefore be sent in early data (RFC 8470 section 4).
 func safeMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// ErrorText is the text of a backend's error response, and what it means.
+// ErrorText is the text of a backend's error response and its meaning.
 type ErrorText struct {
 	// Text is the backend's own text. Refusals show a cleaned and shortened form of it.
 	Text string
-	// Code identifies the meaning of the text for programs; empty if unknown.
+	// Code is a machine-readable identifier for the text's meaning; empty if unknown.
 	Code string
-	// Status is the HTTP status that fits the text; 0 keeps the status of the response.
+	// Status is the HTTP status that fits the text; 0 keeps the response's own status.
 	Status int
 }
 
@@ -37,11 +37,11 @@ func backendTextRefusal(text ErrorText) Refusal {
 	return refusal
 }
 
-// maxBackendText limits the backend text that a refusal shows, in characters.
+// maxBackendText is the maximum length, in characters, of the backend text shown in a refusal.
 const maxBackendText = 500
 
-// plainText returns the printable characters of a text, with runs of white space replaced by
-// one space, cut after maxBackendText characters.
+// plainText returns the printable characters of s, truncated to maxBackendText characters. It
+// replaces each run of white space with a single space.
 func plainText(s string) string {
 	var b strings.Builder
 	space, n := false, 0

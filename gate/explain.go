@@ -12,15 +12,15 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Question describes a hypothetical request: what would the gate do with it?
+// Question describes a hypothetical request for [Gate.Explain].
 type Question struct {
 	Method string
-	// Target is the path, with the query if there is one, as a client would send it.
+	// Target is the path and the optional query, as a client would send them.
 	Target string
 	// Text is the presented token. If it is empty, Token is presented with its current secret.
 	Text  string
 	Token *token.Token
-	// ClientIP may be the zero Addr: then Explain skips the check of the client address.
+	// ClientIP is the client address. If it is the zero Addr, Explain skips the address check.
 	ClientIP netip.Addr
 	Now      time.Time
 }
@@ -31,8 +31,8 @@ type Explanation struct {
 	Refusal Refusal
 	// Token is the presented token, if there is one.
 	Token tokenstore.Principal
-	// Checks are the checks that could be made, in order. The first one that fails decides;
-	// later failures would have to be fixed too.
+	// Checks holds the results of the checks that could be made, in order. The first failure
+	// determines the refusal, but later failures would have to be fixed too.
 	Checks []CheckResult
 }
 
@@ -43,8 +43,8 @@ type CheckResult struct {
 	Detail string
 }
 
-// checkNames are the names of the checks in an explanation. Checks without a name depend on
-// facts that a Question lacks, such as the length of the body.
+// checkNames holds the names of the checks in an explanation. Checks without a name depend on
+// facts that a Question lacks, such as the body length.
 var checkNames = [checksEnd]string{
 	checkMethod:     "method",
 	checkURL:        "url",
@@ -61,8 +61,8 @@ var checkNames = [checksEnd]string{
 	checkQuota:      "quota",
 }
 
-// Explain returns what the gate would do with a request. It makes the checks of [Gate.Decide],
-// but continues after a failed check and counts nothing.
+// Explain returns what the gate would do with a request. It makes the same checks as
+// [Gate.Decide] but continues after a failed check and counts nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)
 	s := scratch{store: store, readOnly: true}
@@ -108,8 +108,8 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	return e
 }
 
-// request returns the facts of the hypothetical request. readable reports whether an HTTP
-// server could parse its target at all.
+// request converts the question to a [Request]. readable reports whether an HTTP server could
+// parse the target at all.
 func (question Question) request(prefixes token.Prefixes) (r Request, readable bool) {
 	r = Request{Method: question.Method, ClientIP: question.ClientIP, Now: question.Now}
 	if question.Text != "" {
@@ -192,14 +192,15 @@ func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) 
 	return covering
 }
 
-// NamedGate is a gate with its name in explanations.
+// NamedGate is a gate and its name in explanations.
 type NamedGate struct {
 	Name string
 	*Gate
 }
 
-// BestMatches returns the gates that match a request best: those with its route or, if there are
-// none, those that have its path with other methods or, if there are none, all gates.
+// BestMatches returns the gates that best match a request. It prefers gates with a matching
+// route, then gates that support the path with other methods. If there are neither, it returns
+// all gates.
 func BestMatches(gates []NamedGate, method, target string) []NamedGate {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {

@@ -20,26 +20,27 @@ type FailureLimit struct {
 
 const (
 	failureShards = 64
-	// maxFailureAddresses is how many addresses a shard tracks. Beyond that it evicts some, so
-	// that memory doesn't grow with the number of attackers.
+	// maxFailureAddresses is the maximum number of addresses per shard. A full shard evicts
+	// addresses, so memory doesn't grow with the number of attackers.
 	maxFailureAddresses = 4096
 )
 
-// failureShard maps an address to the time at which it has no failures left: the state of
-// [token.RateLimit].
+// failureShard maps each address to its [token.RateLimit] state: the time at which its
+// failures will no longer count.
 type failureShard struct {
 	mu      sync.Mutex
 	clearAt map[netip.Prefix]int64
 	_       [32]byte // to avoid false sharing
 }
 
-// NewFailureLimit returns a limit on the number of failures, at least 1, in a window.
+// NewFailureLimit returns a limit on the number of failures per window. failures must be at
+// least 1.
 func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
 	return &FailureLimit{limit: token.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
-// Count counts a refusal that may be due to guessing: of a malformed or unknown token, or of
-// one of the wrong kind. If the address has had too many, Count replaces the refusal with
+// Count counts a refusal that may be due to guessing: the token is malformed, unknown or of
+// the wrong kind. If the address has had too many failures, Count replaces the refusal with
 // TooManyFailures. Missing, expired and revoked tokens don't count. A nil limit counts
 // nothing.
 func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
@@ -69,8 +70,8 @@ func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time
 	}
 }
 
-// fail counts a failure of an address. If the address has had too many, fail doesn't count
-// this one and returns how long until the next is allowed.
+// fail counts a failure for an address. If the address has already had too many failures, fail
+// doesn't count this one and returns the time until the next one is allowed.
 func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	address := failureAddress(ip)
 	shard := &l.shards[maphash.Comparable(l.seed, address)%failureShards]
@@ -91,8 +92,8 @@ func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// evict removes the addresses without failures and then, while the shard is more than half
-// full, arbitrary ones.
+// evict removes addresses without failures. If the shard is still more than half full, it then
+// removes arbitrary addresses.
 func (s *failureShard) evict(now time.Time) {
 	for address, clearAt := range s.clearAt {
 		if clearAt <= now.UnixNano() {
@@ -107,14 +108,14 @@ func (s *failureShard) evict(now time.Time) {
 	}
 }
 
-// failureAddress returns the prefix that counts as one address. For IPv6 that is a /64, the
-// least that a customer gets.
+// failureAddress returns the prefix that counts as one address. For IPv6, that is a /64, the
+// smallest block that providers assign to a customer.
 func failureAddress(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64
 	}
-	prefix, _ := ip.Prefix(bits) // the zero address has the zero prefix
+	prefix, _ := ip.Prefix(bits) // for the zero address, this is the zero prefix
 	return prefix
 }

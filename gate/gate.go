@@ -9,31 +9,32 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Config configures a gate: the table of its backend, and options.
+// Config configures a gate: its backend's table and the options.
 type Config struct {
 	Table
 	// KeysPage is where people get API keys for this gate: a URL or a path. The gate redirects
-	// browsers that ask for one of KeyPaths to it. Empty is none.
+	// browsers from the KeyPaths to this page. Empty means that there is none.
 	KeysPage string
-	// Explicit is the set of resources that the grant "*" doesn't cover at any gate of the
-	// configuration; see [ExplicitResources]. Nil means those of Routes.
+	// Explicit is the set of resources that the grant "*" doesn't cover at any configured
+	// gate; see [ExplicitResources]. Nil means the explicit resources of Routes.
 	Explicit Resources
 	Prefixes token.Prefixes
 	// BrowserSessions lets requests without a bearer credential pass through to the backend.
 	BrowserSessions bool
-	// HasAccount reports whether an account is configured. Nil means that all are.
+	// HasAccount reports whether an account is configured. Nil means that every account is.
 	// [Gate.Recheck] calls it again.
 	HasAccount func(name string) bool
 	// Failures throttles token guessing. Nil means no limit.
 	Failures *FailureLimit
-	// MaxBody and MaxUpload limit the bodies, in bytes, of ordinary routes and of Upload
-	// routes.
+	// MaxBody and MaxUpload are the maximum body sizes, in bytes, for ordinary routes and for
+	// Upload routes.
 	MaxBody, MaxUpload int64
-	// MaxAnonymousBody limits the body, in bytes, of a request without a token to a path that
-	// isn't in the route table. 0 means no limit; such a body isn't checked either.
+	// MaxAnonymousBody is the maximum body size, in bytes, for requests without a token to
+	// paths that aren't in the route table. 0 means no limit, and the gate doesn't check the
+	// body either.
 	MaxAnonymousBody int64
-	// RequestHeaders, unless it is nil, lists the only client headers that a request with a
-	// token carries upstream; see [CheckRequestHeaders].
+	// RequestHeaders, if not nil, lists the only client headers that the gate forwards on
+	// requests with a token; see [CheckRequestHeaders].
 	RequestHeaders []string
 }
 
@@ -41,15 +42,15 @@ type Config struct {
 type Gate struct {
 	config Config
 	router *router
-	// allowed is the set of headers in Config.RequestHeaders and requiredHeaders, or nil.
+	// allowed is the set of headers in Config.RequestHeaders and requiredHeaders, or nil if
+	// all headers are allowed.
 	allowed map[string]bool
-	// backendKeyDetail is the detail for a token that looks like one of the backend's own
-	// keys.
+	// backendKeyDetail is the refusal detail for a token that looks like one of the backend's
+	// own keys.
 	backendKeyDetail string
 }
 
-// New returns a gate. It returns an error that names each invalid route. The routes are
-// copied.
+// New returns a gate. It copies the routes. If any are invalid, the error names each of them.
 func New(config Config) (*Gate, error) {
 	if config.Explicit == nil {
 		config.Explicit = ExplicitResources(config.Table)
@@ -65,14 +66,14 @@ func New(config Config) (*Gate, error) {
 		backendKeyDetail: config.backendKeyDetail()}, nil
 }
 
-// Request holds the facts of a request.
+// Request holds the facts about a request on which the gate bases its decision.
 type Request struct {
 	Method string
 	// Path is escaped, as [RawPath] returns it.
 	Path string
-	// Query is spelled as the client, or a rewrite before the gate, spelled it.
+	// Query is the raw query, as sent by the client or set by a rewrite before the gate.
 	Query string
-	// Authorization holds the values of the header, one per header line.
+	// Authorization holds the Authorization values, one per header line.
 	Authorization []string
 	// TokenInURL reports whether the current or the original URL contains a token.
 	TokenInURL bool
@@ -82,7 +83,7 @@ type Request struct {
 	// Session reports whether the request has the cookie of a browser session.
 	Session bool
 	// Navigation reports whether a browser is loading a page. It matters only for requests
-	// without a token, at a gate with a keys page.
+	// without a token to a gate with a keys page.
 	Navigation bool
 	// Upgrade is the protocol that [TakeHeaders] returned.
 	Upgrade string
@@ -93,34 +94,35 @@ type Request struct {
 	EarlyData bool
 	// ContentLength is the declared length, or -1 for a body of unknown length.
 	ContentLength int64
-	// Now is the store's time.
+	// Now is the current time according to the store.
 	Now time.Time
 }
 
-// Decision is what happens to a request: it is refused, passed through, redirected or,
-// otherwise, allowed.
+// Decision is the outcome for a request: refused, passed through, redirected or, if none of
+// these, allowed.
 type Decision struct {
 	// Refusal is why the request is refused; its Code is empty if it isn't.
 	Refusal Refusal
-	// PassThrough reports that the request has no token and goes to the backend as it is.
+	// PassThrough reports whether the request has no token and goes to the backend unchanged.
 	PassThrough bool
-	// Redirect is where the gate sends a browser instead of to the backend's page; empty is
-	// none.
+	// Redirect is the URL to which the gate redirects a browser that asks for the backend's
+	// page; empty means no redirect.
 	Redirect string
 	Finding
 }
 
-// Finding is what the checks found out about a request.
+// Finding holds what the checks have determined about a request.
 type Finding struct {
 	// Route is the requested route, if the checks got that far.
 	Route *Route
-	// Match is the token, if the secret matched, even if the request is refused.
+	// Match is the token whose secret matched, if any. It is set even if the request is
+	// refused.
 	Match tokenstore.Match
-	// Path is the path that goes upstream for an allowed request; see [SetPath].
+	// Path is the path sent upstream for an allowed request; see [SetPath].
 	Path string
 	// Upgrade is the protocol that the connection may switch to, or empty; see [SetUpgrade].
 	Upgrade string
-	// Limits is what is left of the token's limits, if the checks got that far.
+	// Limits is the standing of the token's limits, if the checks got that far.
 	Limits Limits
 	// Reservation is the part of the token's quota that an allowed request has used; see
 	// [Finding.Release].
@@ -166,8 +168,8 @@ const (
 	checksEnd
 )
 
-// Decide decides on a request, which it only reads. It writes the decision to d, which must be
-// a zero Decision. It makes the checks in order; the first one that fails decides.
+// Decide decides on a request without modifying it, and writes the decision to d, which must
+// be a zero Decision. It makes the checks in order and stops at the first one that fails.
 func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	s := scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.PassThrough && d.Redirect == ""; c++ {
@@ -184,20 +186,20 @@ func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	}
 }
 
-// scratch holds the inputs of the checks on one request, and the results that later checks
-// use. It stays on the stack because it has no pointer to the request or the decision.
+// scratch holds inputs and intermediate results of the checks on a single request. It stays on
+// the stack because it has no pointer to the request or the decision.
 type scratch struct {
 	store Store
-	// readOnly keeps the checks from counting the request against the token's limits.
+	// readOnly prevents the checks from counting the request against the token's limits.
 	readOnly bool
 	// text is the presented token.
 	text string
-	// resource is the resource of the path if the path is the exact path of a route.
+	// resource is the resource with exactly the requested path, or nil if there is none.
 	resource *resource
 }
 
-// MaxBody returns the largest body that the route accepts, in bytes. A nil route means a
-// request without a token to a path that isn't in the route table; 0 means no limit.
+// MaxBody returns the route's maximum body size, in bytes. A nil route means a request without
+// a token to a path that isn't in the route table; 0 means no limit.
 func (g *Gate) MaxBody(route *Route) int64 {
 	switch {
 	case route == nil:
@@ -223,7 +225,7 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	case checkCredential:
 		g.credential(r, d, s)
 	case checkPath:
-		// The path of a route is canonical; see Route.Check.
+		// Route paths are canonical; see Route.Check.
 		if s.resource = g.router.exact[r.Path]; s.resource == nil && !canonicalPath(r.Path) {
 			d.Refusal = Refuse(InvalidPath)
 		} else if !canonicalQuery(r.Query) {
@@ -277,7 +279,7 @@ func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 	d.Refusal.forbiddenMethod = true
 }
 
-// credential reads the bearer token. Without one, it decides whether the request may pass
+// credential reads the bearer token. If there is none, it decides whether the request may pass
 // through.
 func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
 	var code Code
@@ -300,11 +302,12 @@ func (d *Decision) refuseQuery() {
 		"such as a space, a quote or a non-ASCII character."
 }
 
-// decideWithoutToken decides on a request without a token. A listed path, one that is in the
-// route table, needs a browser session; every other request passes through. The path rule
-// applies to tokens only. But if the table checks bodies, the gate refuses paths that the
-// backend may treat as a listed one, because they would bypass the check. The query must only
-// be safe in a request line: browsers send more than RFC 3986 allows.
+// decideWithoutToken decides on a request without a token. A listed path, which is one in the
+// route table, requires a browser session; all other requests pass through. Paths don't have
+// to be canonical, as they do with a token. But if the table checks bodies, the gate refuses
+// paths that the backend may treat as a listed path, because they would bypass the check. The
+// query only has to be safe in a request line, because browsers send characters that RFC 3986
+// doesn't allow.
 func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {
@@ -325,8 +328,8 @@ func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	}
 }
 
-// refuseAlternateSpelling refuses a path that the backend may treat as a listed one, and
-// reports whether it did.
+// refuseAlternateSpelling refuses a path that the backend may treat as a listed path, and
+// reports whether it refused.
 func (g *Gate) refuseAlternateSpelling(r *Request, d *Decision) bool {
 	if r.Path == "" { // a URL without a path, such as http:%2fapi
 		d.Refusal = Refuse(InvalidPath)
@@ -341,7 +344,7 @@ func (g *Gate) refuseAlternateSpelling(r *Request, d *Decision) bool {
 	return true
 }
 
-// malformed is a shared refusal, so that a flood of malformed tokens costs little.
+// malformed is a shared refusal, which keeps a flood of malformed tokens cheap.
 var malformed = Refuse(MalformedToken)
 
 // lookUpToken looks up the presented token.
@@ -359,8 +362,8 @@ func (g *Gate) lookUpToken(r *Request, d *Decision, s *scratch) {
 	}
 }
 
-// clientIP checks the addresses that a token is restricted to. The source address of early
-// data may be spoofed; only the completed handshake proves it.
+// clientIP checks whether the token may be used from the client's address. The source address
+// of early data may be spoofed; only a completed handshake proves it.
 func (d *Decision) clientIP(r *Request) {
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:

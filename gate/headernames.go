@@ -16,11 +16,11 @@ type headerNames struct {
 	// sorted, and none is a prefix of another.
 	prefixes []string
 	except   map[string]bool
-	// words match all names that begin with "x-" and contain one of them between dashes; see
-	// matchesWord.
+	// words match all names that begin with "x-" and contain one of the words between dashes;
+	// see matchesWord.
 	words map[string]bool
-	// first is the set of first letters of all of the above, which rules out most headers
-	// quickly.
+	// first is the set of first letters of all matching names. It quickly rules out most
+	// headers.
 	first [256]bool
 }
 
@@ -48,12 +48,12 @@ func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
 
 // overrideHeaders are deleted from every request.
 var overrideHeaders = newHeaderNames([]string{
-	// A method other than the one that was checked (OWASP ASVS 5.0 section 4.1.4).
+	// These replace the method that the gate checked (OWASP ASVS 5.0 section 4.1.4).
 	"x-http-method-override",
 	"x-http-method",
 	"x-method-override",
 	"x-rewrite-method",
-	// A path other than the one that was checked; some frameworks and IIS route by these
+	// These replace the path that the gate checked; some frameworks and IIS route by them
 	// (CVE-2018-14773).
 	"x-original-url",
 	"x-original-uri",
@@ -65,16 +65,16 @@ var overrideHeaders = newHeaderNames([]string{
 	"x-request-uri",
 	"x-matched-path",
 	"x-now-route-matches",
-	// The request that a proxy in front received, which only a proxy may set; authentication
-	// services rely on it (CVE-2026-40575, CVE-2026-33495).
+	// These describe the original request. Only a proxy in front may set them, and
+	// authentication services rely on them (CVE-2026-40575, CVE-2026-33495).
 	"x-original-method",
 	"x-forwarded-method",
 	"x-forwarded-uri",
 	"x-forwarded-path",
 }, []string{
-	// The caller's identity, which the gate sets for the backend.
+	// The gate uses these to pass the caller's identity to the backend.
 	"x-token-",
-	// Internal headers of frameworks: a framework that finds them skips its checks or serves
+	// Frameworks use these internally and, on receiving one, skip their own checks or serve
 	// another page (CVE-2025-29927).
 	"x-middleware-",
 	"x-invoke-",
@@ -117,7 +117,7 @@ func describesClient(rest []byte) bool {
 	return false
 }
 
-// contain reports whether name is a spelling of one of the names.
+// contain reports whether name is a spelling of a name in the set.
 func (l *headerNames) contain(name string) bool {
 	if name == "" || !l.first[foldNameByte(name[0])] {
 		return false

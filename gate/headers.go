@@ -22,19 +22,19 @@ var framingHeaders = map[string]bool{
 	"Trailer":           true,
 }
 
-// proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. A client could
-// name one in Connection to have it deleted after the proxy has set it. The proxy should have
-// resolved Connection itself (RFC 9110 section 7.6.1).
+// proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. If the proxy
+// doesn't resolve Connection, as RFC 9110 section 7.6.1 requires, a client could name one of
+// them in Connection to get it deleted.
 var proxyHeaders = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
 
-// TakeHeaders returns the Authorization values of a request and cleans its headers in place.
-// Afterwards the headers contain neither the credential nor anything that could pass for an
-// identity set by the gate, and Connection has been resolved, so that a proxy after the gate
-// can't be made to delete what the gate sets. upgrade is "websocket" if the client asks to
-// switch to it, otherwise "".
+// TakeHeaders returns a request's Authorization values and sanitizes its headers in place.
+// Afterwards, the headers contain neither the credential nor anything that could pass for an
+// identity set by the gate. TakeHeaders also resolves Connection, so a client can't make a
+// proxy after the gate delete headers that the gate sets. upgrade is "websocket" if the client
+// asks to switch to that protocol, and "" otherwise.
 //
-// It must be called on the original request before anything else, so that error routes,
-// placeholders and logs can't expose the credential.
+// Call it on the original request before anything else. Otherwise, error routes, placeholders
+// and logs could expose the credential.
 func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 	var connection, protocols []string
 	for name, values := range h {
@@ -63,8 +63,8 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 	return authorization, upgrade
 }
 
-// dropNominated deletes the fields that Connection names (RFC 9110 section 7.6.1), except
-// those that a client has no reason to name.
+// dropNominated deletes the fields named in Connection (RFC 9110 section 7.6.1), except those
+// that a client has no reason to name.
 func dropNominated(h http.Header, connection []string) {
 	for _, value := range connection {
 		for name := range strings.SplitSeq(value, ",") {
@@ -77,7 +77,7 @@ func dropNominated(h http.Header, connection []string) {
 }
 
 // DropTokens deletes the headers that contain a token, after [TakeHeaders] has taken the
-// Authorization header, and returns their names. In Cookie it deletes only the cookies that
+// Authorization header, and returns their names. From Cookie, it deletes only the cookies that
 // contain a token.
 func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 	for name, values := range h {
@@ -98,10 +98,10 @@ func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 	return names
 }
 
-// Forward returns the headers that go upstream: a copy of those that [TakeHeaders] has
-// cleaned, without those meant for the gate only, and with the token's identity. authorization
-// is the account's upstream credential; empty sends none. Forward stores the copied values in
-// the spare capacity of values, as far as there is any.
+// Forward returns the headers to send upstream. It copies the headers sanitized by
+// [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
+// authorization is the account's upstream credential; if it is empty, Forward sends none.
+// Forward stores the copies in the spare capacity of values, as far as it suffices.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const added = 4 // headers
 	out := make(http.Header, len(h)+added)
@@ -113,7 +113,7 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 		if !g.forwards(name) {
 			continue
 		}
-		if lines == nil { // a nil entry has a meaning for the proxy
+		if lines == nil { // a nil entry is significant to the proxy
 			out[name] = nil
 			continue
 		}
@@ -129,7 +129,7 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 	return out
 }
 
-// forwards reports whether a request with a token carries this client header upstream.
+// forwards reports whether the gate forwards this client header on requests with a token.
 func (g *Gate) forwards(name string) bool {
 	if g.allowed != nil && !g.allowed[name] {
 		return false
@@ -161,8 +161,8 @@ var strippedHeaders = newHeaderNames([]string{
 	"trailer",
 }, nil)
 
-// SetUpgrade sets the headers that ask for protocol, which is [Decision.Upgrade], unless it is
-// empty.
+// SetUpgrade sets the headers that request an upgrade to protocol, which is the value of
+// [Decision.Upgrade]. It does nothing if protocol is empty.
 func SetUpgrade(h http.Header, protocol string) {
 	if protocol != "" {
 		h["Connection"] = []string{"Upgrade"}
@@ -170,7 +170,7 @@ func SetUpgrade(h http.Header, protocol string) {
 	}
 }
 
-// headerText encodes a text for a header: it percent-encodes "%" and everything but printable
+// headerText encodes s for a header. It percent-encodes "%" and everything except printable
 // ASCII.
 func headerText(s string) string {
 	plain := func(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }

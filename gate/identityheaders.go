@@ -6,11 +6,12 @@ package gate
 // the user (Impersonate-User, Sudo). The gate leaves them on requests without a token, where a
 // gateway in front may have set them. Handlers after the gate can set them.
 //
-// Most names that begin with X- are matched by the words in them, the others are listed. A
-// backend may trust other headers too; use [Config.RequestHeaders] for such a backend.
+// Most names that begin with X- are matched by the words that they contain; all others are
+// listed. A backend may trust other headers too; use [Config.RequestHeaders] for such a
+// backend.
 //
 // Credentials for the backend itself, such as X-Api-Key or Private-Token, are not in the list:
-// a client can only send those it has.
+// a client can send only credentials that it already has.
 var identityHeaders = newHeaderNames([]string{
 	// The caller.
 	"authenticated-user", "auth-user", "login", "proxy-user", "smuser", "user", "username", "userid", "userinfo",
@@ -30,7 +31,7 @@ var identityHeaders = newHeaderNames([]string{
 	"client-cert", "client-cert-chain", // RFC 9440
 	"x-arr-clientcert", // Azure
 	// The client address. Caddy's proxy sends it in X-Forwarded-For and respects
-	// trusted_proxies; in these headers the client could send any address.
+	// trusted_proxies; a client could put any address in the following headers.
 	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "client-ip", "fastly-client-ip", "fly-client-ip",
 	"forwarded", "forwarded-for",
 	"forwarded-for-ip", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "x-client-ip",

@@ -13,7 +13,7 @@ var errKeysPage = errors.New(
 	"keys_page: write a full URL such as https://keys.example.com/, or a path that begins with /")
 
 // CheckKeysPage returns an error if page isn't a valid keys page. The error doesn't quote it,
-// because a misplaced value may be a secret. keyPaths is as in [Table].
+// because a misplaced value may be a secret. keyPaths is the backend's [Table.KeyPaths].
 func CheckKeysPage(page string, keyPaths []string) error {
 	u, err := url.Parse(page)
 	switch {
@@ -43,7 +43,7 @@ func (c *Config) keysPageHint() string {
 	return "Get an API key at " + c.KeysPage + " instead."
 }
 
-// backendKeyDetail is the detail for a key that looks like the backend's own.
+// backendKeyDetail returns the refusal detail for a key that looks like the backend's own.
 func (c *Config) backendKeyDetail() string {
 	return "This looks like one of " + c.backendName() + "'s own keys, which do not work here. " + c.keysPageHint()
 }
@@ -65,9 +65,9 @@ func (c *Config) replacesPage(path string) bool {
 	return slices.Contains(c.KeyPaths, path)
 }
 
-// redirectToKeysPage redirects a browser that asks for the backend's keys page to the
-// operator's, and refuses every other request there: keys that the backend creates don't work
-// here.
+// redirectToKeysPage redirects browsers from the backend's keys page to the operator's. It
+// refuses all other requests for that page, because keys created by the backend don't work
+// with the gate.
 func (g *Gate) redirectToKeysPage(r *Request, d *Decision) {
 	config := &g.config
 	if r.Navigation {

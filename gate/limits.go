@@ -9,19 +9,19 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Limits is what is left of a token's limits, if the checks of a request got that far.
+// Limits holds the standing of a token's limits, if the checks on a request got that far.
 type Limits struct {
 	Rate, Quota token.Standing
 }
 
-// Clients see the limits under the names of the token's fields.
+// Clients see each limit under the name of the corresponding token field.
 const (
 	rateName  = "rate_limit"
 	quotaName = "quota"
 )
 
-// Headers calls set for the headers that tell a client its limits
-// (draft-ietf-httpapi-ratelimit-headers-10), if it has any.
+// Headers calls set for each header that reports the limits to the client
+// (draft-ietf-httpapi-ratelimit-headers-10), if there are any limits.
 func (l *Limits) Headers(set func(name, value string)) {
 	if l.Rate.Limit == 0 && l.Quota.Limit == 0 {
 		return
@@ -53,8 +53,8 @@ func appendParameter(b []byte, name string, value int64) []byte {
 // seconds rounds up, so that a request after the announced wait is within the limit.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// rate counts a request against the token's rate limit. It counts even if a later check
-// refuses the request, so that a client can't probe what its token may do without a limit.
+// rate counts a request against the token's rate limit. The request counts even if a later
+// check refuses it. Otherwise, a client could probe its token's permissions without limit.
 func (d *Decision) rate(r *Request, s *scratch) {
 	if d.Match.Token.RateLimit == (token.RateLimit{}) {
 		return
@@ -93,8 +93,8 @@ func (d *Decision) quota(r *Request, s *scratch) {
 	}
 }
 
-// Release returns the quota that an allowed request has used. It is for requests of which the
-// backend has seen nothing.
+// Release gives back the quota that an allowed request has used. Call it only if no part of
+// the request has reached the backend.
 func (f *Finding) Release() {
 	f.Reservation.Release()
 	f.Reservation = tokenstore.Reservation{}

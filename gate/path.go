@@ -7,8 +7,8 @@ import (
 )
 
 // Backends, proxies and the gate may disagree about the meaning of "//", "%2e" or "\" in a
-// path, which has broken several gateways (CVE-2021-43557, CVE-2026-33494, CVE-2026-48020). So
-// the gate accepts one spelling of each path and refuses any other.
+// path, which has broken several gateways (CVE-2021-43557, CVE-2026-33494, CVE-2026-48020).
+// The gate therefore accepts only one spelling of each path.
 
 // canonicalPath reports whether an escaped path has its canonical spelling: segments separated
 // by "/", none of them empty, "." or "..". A segment consists of ":", "@" and the unreserved
@@ -50,8 +50,9 @@ func canonicalSegment(segment string) bool {
 // pathCharacters may occur unescaped in a path.
 var pathCharacters = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=")
 
-// queryCharacters may occur unescaped in a query: those of RFC 3986 section 3.4, and "[" and
-// "]", which many clients send ("filter[name]=x") and no program misinterprets.
+// queryCharacters may occur unescaped in a query. They are the characters in RFC 3986 section
+// 3.4, plus "[" and "]", which many clients send ("filter[name]=x") and no program
+// misinterprets.
 var queryCharacters = characters(
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/?%[]")
 
@@ -103,8 +104,8 @@ func escapedByte(s string) (byte, bool) {
 }
 
 // listedFor returns the path in the route table that a backend may mistake path for, or "".
-// Backends differ in how they unescape a path, and some take its beginning for a scheme and a
-// host. So any spelling that ends in a listed path may mean that path.
+// Backends differ in how they unescape a path, and some treat its beginning as a scheme and a
+// host. Any spelling that ends in a listed path may therefore mean that path.
 func (rt *router) listedFor(path string) string {
 	if canonicalPath(path) || path == "*" {
 		return ""

@@ -9,16 +9,16 @@ import (
 )
 
 // The gate decides on a request once its headers have arrived. A client that sends the body
-// slowly could keep acting long after its token has expired or been revoked, and choose the
-// rest of the body only then. So the gate checks the token again when the body is complete,
-// and during uploads and responses.
+// slowly could keep using its token long after it has expired or been revoked, and decide what
+// to send only then. The gate therefore checks the token again when the body is complete, and
+// repeatedly during uploads and responses.
 
-// tokenChecks are the checks that depend on the token's state. The limits aren't among them: a
-// request counts against them only once.
+// tokenChecks are the checks that depend on the token's state. The limits aren't included,
+// because a request counts against them only once.
 var tokenChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkAccount}
 
-// Recheck decides again on an allowed request, based on the current state of its token. It
-// updates the finding even if it refuses the request.
+// Recheck decides again on an allowed request, based on its token's current state. It updates
+// the finding even if it refuses the request.
 func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Time) Refusal {
 	match, err := store.Authenticate(token.Credential{Digest: f.Match.Digest}, now)
 	if err != nil {

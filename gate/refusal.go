@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Code identifies why a request was refused. The set of codes is closed; metrics use it as a
-// label.
+// Code is the reason for a refusal. The set of codes is fixed because metrics use the code as
+// a label.
 type Code string
 
 // docs/errors.md explains the codes.
@@ -65,7 +65,7 @@ const (
 	insufficientScopeChallenge
 )
 
-// rule is what all refusals with a code have in common.
+// rule holds what all refusals with the same code have in common.
 type rule struct {
 	status    int
 	challenge challenge
@@ -154,13 +154,13 @@ func Codes() []Code {
 	return slices.Sorted(maps.Keys(rules))
 }
 
-// Refusal is why the gate refuses a request or doesn't pass on its response. The zero Refusal
-// is none.
+// Refusal describes why the gate refuses a request or withholds its response. The zero Refusal
+// means that nothing is refused.
 type Refusal struct {
 	Code Code
-	// Status is the HTTP status of the code; for BackendError it may differ.
+	// Status is the code's HTTP status. BackendError may have any error status.
 	Status int
-	// Token is the token, if the secret matched.
+	// Token is the presented token if its secret matched.
 	Token tokenstore.Principal
 	// Scope is the missing scope.
 	Scope string
@@ -169,11 +169,11 @@ type Refusal struct {
 	// Allow lists the methods that the path supports; it may be empty. It is used for
 	// MethodNotAllowed only.
 	Allow string
-	// RetryAfter is in seconds; 0 omits the header.
+	// RetryAfter is the value of the Retry-After header in seconds; 0 omits the header.
 	RetryAfter int
-	// Limits is what is left of the token's limits, if the checks got that far.
+	// Limits is the standing of the token's limits, if the checks got that far.
 	Limits Limits
-	// Detail replaces the detail of the code, if set.
+	// Detail, if set, replaces the code's detail.
 	Detail string
 	// BackendCode identifies what the backend's text means, for BackendError only; empty if
 	// unknown.
@@ -184,14 +184,14 @@ type Refusal struct {
 	forbiddenMethod bool
 }
 
-// In seconds.
+// Values of the Retry-After header, in seconds.
 const (
 	storeRetryAfter    = 5
 	overloadRetryAfter = 5
 )
 
-// Refuse returns the refusal for a code, without details of the request. Set Token if the
-// secret matched.
+// Refuse returns the refusal for a code, without details about the request. The caller must
+// set Token if the secret matched.
 func Refuse(code Code) Refusal {
 	r := Refusal{Code: code, Status: rules[code].status}
 	switch code {
@@ -204,7 +204,7 @@ func Refuse(code Code) Refusal {
 }
 
 // Final reports whether only the gate may respond to the request. A URL with a token in it and
-// a forbidden method must not reach any backend, not even that of an error route.
+// a forbidden method must not reach any backend, not even through an error route.
 func (r *Refusal) Final() bool { return r.Code == TokenInURL || r.forbiddenMethod }
 
 func refuseMethod(allow string) Refusal {
@@ -213,7 +213,7 @@ func refuseMethod(allow string) Refusal {
 	return r
 }
 
-// Problem returns the body of the response.
+// Problem returns the response body.
 func (r Refusal) Problem() problem.Problem {
 	p := problem.Problem{Status: r.Status, Code: string(r.Code), Title: rules[r.Code].title, Detail: r.detail()}
 	if r.Token.Known() {
@@ -234,7 +234,7 @@ func (r Refusal) Problem() problem.Problem {
 	return p
 }
 
-// detail returns the detail for the request, or that of the code.
+// detail returns a detail specific to the request or, if there is none, the code's detail.
 func (r Refusal) detail() string {
 	switch {
 	case r.Detail != "":
@@ -286,7 +286,7 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	}
 	r.Limits.Headers(set)
 	if r.Status == http.StatusUnauthorized {
-		set("Vary", "Authorization") // for caches that store it despite no-store
+		set("Vary", "Authorization") // for caches that ignore no-store
 	}
 	set("Cache-Control", "no-store")
 }
@@ -311,7 +311,7 @@ func (r Refusal) challenge(realm string) string {
 	return string(b)
 }
 
-// appendQuoted appends s as a quoted-string (RFC 9110 section 5.6.4), without the characters
+// appendQuoted appends s as a quoted-string (RFC 9110 section 5.6.4), and omits characters
 // that a header can't contain.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')

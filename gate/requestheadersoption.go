@@ -10,16 +10,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// requiredHeaders are always forwarded, whatever [Config.RequestHeaders] lists: without them
-// the rest of a request would mean something else.
+// requiredHeaders are always forwarded, whether or not [Config.RequestHeaders] lists them,
+// because the rest of a request would have another meaning without them.
 var requiredHeaders = []string{
 	"Content-Encoding", "Content-Length", "Content-Type",
 	"Early-Data", // RFC 8470 section 5.1
 	"Sec-Websocket-Extensions", "Sec-Websocket-Key", "Sec-Websocket-Protocol", "Sec-Websocket-Version",
 }
 
-// CheckRequestHeaders returns an error if names isn't a valid [Config.RequestHeaders]. Nil is
-// no restriction.
+// CheckRequestHeaders returns an error if names isn't a valid [Config.RequestHeaders]. Nil
+// means no restriction.
 func CheckRequestHeaders(names []string) error {
 	if names != nil && len(names) == 0 {
 		return errors.New("request_headers is empty: name the headers that the backend needs, for example Accept")
@@ -45,7 +45,7 @@ var connectionHeaders = map[string]bool{
 	"Connection": true, "Http2-Settings": true, "Keep-Alive": true, "Proxy-Connection": true, "Upgrade": true,
 }
 
-// allowedHeaders returns the headers that a list of names allows, or nil for a nil list.
+// allowedHeaders returns the set of headers that names allows, or nil if names is nil.
 func allowedHeaders(names []string) map[string]bool {
 	if names == nil {
 		return nil

@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// MaxResponseBody is how much of a response the gate buffers to inspect it, in bytes. A longer
-// response is replaced.
+// MaxResponseBody is the maximum size, in bytes, of a response that the gate buffers for
+// inspection. The gate replaces a longer response with a refusal.
 const MaxResponseBody = 1 << 20
 
-// MustBuffer reports whether a response of the backend must be inspected in full before any of
-// it goes to the client. That is every error and every redirect: they are short and may repeat
-// the credential that the gate sent.
+// MustBuffer reports whether the gate must inspect the backend's complete response before it
+// sends any part to the client. This is the case for all errors and redirects, which are short
+// and may echo the credential that the gate sent.
 func MustBuffer(status int) bool {
 	return status >= http.StatusMultipleChoices && status != http.StatusNotModified
 }
 
-// Judge returns the refusal that replaces a response for which [MustBuffer] is true, or none
-// if the response may go to the client unchanged. No part of a replaced response may be passed
-// on, not even its headers. body is nil if it couldn't be read, because it is longer than
-// [MaxResponseBody] or was cut short; an encoded body need not be decoded. upstreamToken is
-// the one given to [Gate.Forward].
+// Judge returns the refusal that replaces a response for which [MustBuffer] is true, or the
+// zero Refusal if the response may go to the client unchanged. The caller must not pass on any
+// part of a replaced response, not even its headers. body is nil if it couldn't be read
+// because it was longer than [MaxResponseBody] or truncated. The caller doesn't have to decode
+// an encoded body. upstreamToken is the token that was passed to [Gate.Forward].
 func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken string) Refusal {
 	if status == http.StatusFound {
 		return Refuse(BackendRedirect)
@@ -44,8 +44,8 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 	return Refusal{}
 }
 
-// judgeError is [Route.Judge] for an error that doesn't refuse the credential. withhold
-// reports whether the response must not be shown.
+// judgeError is [Route.Judge] for errors other than a refused credential. withhold reports
+// whether the response must not be shown.
 func (r *Route) judgeError(status int, header http.Header, body []byte, sent tokenSearch, withhold bool) Refusal {
 	if !withhold {
 		if text, ok := r.readError(status, header, body); ok && !sent.inText(text.Text) {
@@ -98,12 +98,12 @@ func isHTML(header http.Header, body []byte) bool {
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }
 
-// setCookieHeaders open a session for the caller. Given to a token's client, it would be a
-// session of the account, with all of its rights.
+// setCookieHeaders open a session for the caller. If a token's client received one, it would
+// have a session with all of the account's permissions.
 var setCookieHeaders = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 
-// ScrubHeaders deletes the headers and trailers of any response, successful ones included,
-// that set cookies or repeat the token that the gate sent to the backend.
+// ScrubHeaders deletes headers and trailers that set cookies or echo the token that the gate
+// sent to the backend. It applies to all responses, including successful ones.
 func ScrubHeaders(h http.Header, upstreamToken string) {
 	sent := searchFor(upstreamToken)
 	for name, values := range h {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// retryHeaders make Go's HTTP client treat any request as safe to send again after the
-// connection broke (net/http.Request.isReplayable). The gate doesn't know whether the backend
-// honors these headers, and it has counted the request only once.
+// retryHeaders make Go's HTTP client treat any request as safe to send again after a broken
+// connection (net/http.Request.isReplayable). The gate doesn't know whether the backend honors
+// these headers, and it has counted the request only once.
 var retryHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 // PreventRetries keeps Go's HTTP client from sending a request twice unless its method is safe to

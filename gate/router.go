@@ -12,8 +12,7 @@ import (
 // router finds routes by method and path. It never changes after newRouter.
 type router struct {
 	exact map[string]*resource
-	// patterns are the paths that contain "*", by their number of segments, most specific
-	// first.
+	// patterns holds the paths that contain "*" by number of segments, most specific first.
 	patterns map[int][]*resource
 }
 
@@ -56,7 +55,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 	return rt, nil
 }
 
-// resource returns the resource of a path, and creates it if it doesn't exist.
+// resource returns the path's resource and creates it if it doesn't exist.
 func (rt *router) resource(path string) *resource {
 	if res := rt.exact[path]; res != nil {
 		return res
@@ -75,7 +74,7 @@ func (rt *router) resource(path string) *resource {
 	return res
 }
 
-// add adds a route. It reports false if the method is taken.
+// add adds a route. It returns false if the method already has a route.
 func (res *resource) add(route *Route) bool {
 	if res.routes[route.Method] != nil {
 		return false
@@ -123,14 +122,14 @@ func moreSpecific(a, b *resource) int {
 	return cmp.Compare(strings.Join(a.segments, "/"), strings.Join(b.segments, "/"))
 }
 
-// find returns the most specific route for this method. Without one, allow lists the methods
-// that the path supports, or is "" if the path isn't in the route table.
+// find returns the most specific route for this method. If there is none, allow lists the
+// methods that the path supports; it is "" if the path isn't in the route table.
 func (rt *router) find(method, path string) (route *Route, allow string) {
 	return rt.findIn(rt.exact[path], method, path)
 }
 
-// findIn is find for a caller that has already looked up exact, the resource of the exact
-// path, or nil.
+// findIn is like find, for callers that have already looked up the path in rt.exact. exact is
+// the result of that lookup.
 func (rt *router) findIn(exact *resource, method, path string) (route *Route, allow string) {
 	if exact != nil {
 		return exact.routes[method], exact.allow
@@ -157,8 +156,8 @@ func joinMethods(a, b string) string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// match reports whether the pattern, which has as many segments as the path, matches it. A
-// path with an empty segment never matches.
+// match reports whether the pattern matches the path. Both must have the same number of
+// segments. A path with an empty segment never matches.
 func (res *resource) match(path string) bool {
 	if path[0] != '/' {
 		return false

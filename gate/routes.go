@@ -16,13 +16,13 @@ import (
 // Route is a method and an exact path that tokens can be allowed to use.
 type Route struct {
 	Method string
-	// Path is canonical; a segment "*" matches one segment that isn't empty. It is also the
-	// path sent upstream, with the request's own segments for "*".
+	// Path is the canonical path. A "*" segment matches any single non-empty segment. The gate
+	// sends Path upstream, with each "*" replaced by the segment from the request.
 	Path string
 	// Aliases are additional paths for this route. A route with aliases can't have a "*" in
 	// any of its paths.
 	Aliases []string
-	// Scope is the scope that the token needs.
+	// Scope is the scope that a token must have.
 	Scope token.Scope
 
 	// Upload routes accept large bodies, which the gate streams instead of buffering them.
@@ -32,15 +32,16 @@ type Route struct {
 	// WebSocket routes allow an upgrade to the websocket protocol.
 	WebSocket bool
 
-	// Adapt checks a request and turns it into what the backend understands; nil leaves it
-	// unchanged. It is not called for Upload routes. Its error is a *BodyError.
+	// Adapt checks a request and converts it to the form that the backend expects; nil leaves
+	// the request unchanged. The gate doesn't call it for Upload routes. The error is a
+	// *BodyError.
 	Adapt func(*Call) error
 	// AdaptUpload is Adapt for Upload routes; see [Gate.AdaptUpload]. Nil leaves the body
 	// unchanged.
 	AdaptUpload func(*Upload) error
 	// CredentialRefused reports whether a response with status 400 or more means that the
 	// backend refused the gate's credential. body is nil if it couldn't be read. If
-	// CredentialRefused is nil, every 401 means that.
+	// CredentialRefused is nil, every 401 counts as a refused credential.
 	CredentialRefused func(status int, body []byte) bool
 	// ReadError extracts the backend's text from a response with status 400 or more; it
 	// returns false to leave the response unchanged. html reports whether the response is an
@@ -52,7 +53,8 @@ type Route struct {
 	pattern bool
 }
 
-// label returns the route's name in errors: its position if the name might contain a token.
+// label returns the route's name for error messages, or its position if the name might contain
+// a token.
 func (r *Route) label(index int, path string) string {
 	if mayBeToken(r.Method) || mayBeToken(path) {
 		return fmt.Sprintf("route %d", index+1)
@@ -68,23 +70,23 @@ func (r *Route) Name() string {
 	return r.Method + " " + r.Path
 }
 
-// paths returns all paths of the route.
+// paths returns all of the route's paths.
 func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...) }
 
-// Table describes a backend: its routes, and presets for common sets of grants.
+// Table describes a backend: its routes and presets for common sets of grants.
 type Table struct {
 	Routes  []Route
 	Presets map[string]token.Grants
-	// CheckBody checks bodies that could damage the backend: the complete body of any request
-	// to any path, from any client, except for Upload routes. Nil accepts every body. Its
-	// error is a *BodyError.
+	// CheckBody rejects bodies that could damage the backend. It receives the complete body of
+	// every request, whatever the path and client, except for Upload routes. Nil accepts every
+	// body. The error is a *BodyError.
 	CheckBody func(body []byte) error
-	// Backend is the name of the backend; empty if it has none.
+	// Backend is the backend's name; empty if it has none.
 	Backend string
 	// KeyPaths are the SessionPaths where the backend creates or renews its own keys.
 	KeyPaths []string
-	// SessionPaths are additional paths of the backend for browsers only. Refusals of tokens
-	// on these paths say so.
+	// SessionPaths are additional backend paths that work only in a browser. When the gate
+	// refuses a token on one of them, it explains this to the client.
 	SessionPaths []string
 }
 
@@ -120,7 +122,7 @@ func (r *Route) Check() error {
 	return checkScopeName(r.Scope.Name)
 }
 
-// anyMethod holds the words that mean all methods in other programs.
+// anyMethod holds words that mean all methods in other programs.
 var anyMethod = map[string]bool{"*": true, "ANY": true, "ALL": true, "EVERY": true}
 
 // betweenMethods reports whether other programs use a character to separate methods.
@@ -187,14 +189,14 @@ func checkScopeName(name string) error {
 	return nil
 }
 
-// Resources is a set of resources. The resource of a scope is the part of its name before the
+// Resources is a set of resources. A scope's resource is the part of its name before the
 // colon.
 type Resources map[string]bool
 
 // ExplicitResources returns the resources that have a route with an explicit scope in any of
-// the tables. All scopes of such a resource are explicit: no route of any table may let the
-// grant "*" cover what one table excludes from it. So all gates of a configuration and its
-// [Catalog] must use the same tables.
+// the tables. All scopes of these resources are explicit, so the grant "*" never covers in one
+// table what another table excludes. All gates in a configuration and its [Catalog] must
+// therefore use the same tables.
 func ExplicitResources(tables ...Table) Resources {
 	explicit := make(Resources)
 	for _, table := range tables {
@@ -215,8 +217,8 @@ func resourceOf(scopeName string) string {
 	return resource
 }
 
-// Catalog returns what tokens can be granted on these tables. If several tables have a preset
-// with the same name, it grants the union of their grants.
+// Catalog returns the scopes and presets defined in these tables. If several tables have a
+// preset with the same name, Catalog combines their grants.
 func Catalog(tables ...Table) token.Catalog {
 	byName := make(map[string]*token.CatalogScope)
 	explicit := ExplicitResources(tables...)

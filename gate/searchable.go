@@ -31,14 +31,14 @@ func searchable(header http.Header, body []byte) bool {
 	return utf8.Valid(body) || charset != "" && charset != "utf-8"
 }
 
-// compressed lists the first bytes of compressed data: gzip, zlib at all levels but one, whose
-// header consists of printable characters, Zstandard, bzip2, xz, LZ4 and compress.
+// compressed lists the first bytes of gzip, zlib, Zstandard, bzip2, xz, LZ4 and compress data.
+// One zlib level is missing because its header consists of printable characters.
 var compressed = []string{
 	"\x1f\x8b", "\x78\x01", "\x78\x9c", "\x78\xda", "\x28\xb5\x2f\xfd", "BZh91AY&SY", "\xfd7zXZ\x00",
 	"\x04\x22\x4d\x18", "\x1f\x9d",
 }
 
-// isText reports whether a media type is textual. An empty one counts as text.
+// isText reports whether a media type is textual. An empty media type counts as text.
 func isText(mediaType string) bool {
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	if mediaType == "" || strings.HasPrefix(mediaType, "text/") {

@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// searchTarget is what the search looks for in decoded texts.
+// searchTarget describes what to search for in decoded text.
 type searchTarget struct {
 	loose     bool     // see [tokenSearch]
 	minLength int      // length in bytes of the shortest text that can contain the token
 	binary    []string // see [tokenSearch.binary]
 }
 
-// decoders each undo one encoding everywhere in a text that may contain the target. They
-// return nothing if the text doesn't use the encoding, and several texts if it can be read in
-// several ways. Each shortens the text.
+// decoders are functions that each undo one encoding throughout a text that may contain the
+// target. They return nil if the text doesn't use the encoding, and several results if the
+// text can be decoded in several ways. Every result is shorter than the text.
 var decoders = []func(text string, want searchTarget) []string{
 	replacing("%&\\", decodeEscape),
 	replacing("=", quotedPrintable),
@@ -26,13 +26,13 @@ var decoders = []func(text string, want searchTarget) []string{
 	decodeHex,
 }
 
-// removed as a replacement removes characters from a text.
+// removed is the replacement that deletes characters from a text.
 const removed rune = -1
 
-// replacing returns a decoder of texts that contain one of the mark bytes. At each mark it
-// calls replace with the rest of the text. replace returns the replacement and the number of
-// bytes it replaces, which is 0 to leave them. Replacements below 256 become single bytes,
-// since some escapes stand for bytes.
+// replacing returns a decoder that searches a text for any of the bytes in marks. At each
+// mark, it calls replace with the rest of the text, starting at the mark. replace returns the
+// replacement and the number of bytes to replace, or 0 to leave the text unchanged.
+// Replacements below 256 become single bytes, since some escapes stand for bytes.
 func replacing(marks string, replace func(rest string) (with rune, length int)) func(string, searchTarget) []string {
 	marked := characters(marks)
 	return func(text string, _ searchTarget) []string {
@@ -69,8 +69,8 @@ func replacing(marks string, replace func(rest string) (with rune, length int)) 
 	}
 }
 
-// decodeEscape decodes an escape of URLs, HTML, JSON or a programming language, and returns
-// the character and the length of the escape.
+// decodeEscape decodes an escape used in URLs, HTML, JSON or a programming language. It
+// returns the character and the length of the escape.
 func decodeEscape(s string) (r rune, length int) {
 	switch s[0] {
 	case '%':
@@ -81,7 +81,7 @@ func decodeEscape(s string) (r rune, length int) {
 	return htmlEntity(s)
 }
 
-// percentEscape decodes the percent escape that s begins with: %41 to a byte, %u0041 to a
+// percentEscape decodes the percent escape at the start of s: %41 to a byte, %u0041 to a
 // character. length is 0 if there is none.
 func percentEscape(s string) (r rune, length int) {
 	if len(s) >= 3 {
@@ -97,7 +97,7 @@ func percentEscape(s string) (r rune, length int) {
 	return 0, 0
 }
 
-// backslashEscape decodes the backslash escape that s begins with (RFC 8259 section 7, and
+// backslashEscape decodes the backslash escape at the start of s (RFC 8259 section 7, and
 // string literals of programming languages). length is 0 if nothing follows the backslash.
 func backslashEscape(s string) (r rune, length int) {
 	if len(s) < 2 {
@@ -143,14 +143,14 @@ func backslashEscape(s string) (r rune, length int) {
 	return rune(n), length
 }
 
-// escape begins terminal control sequences; bell ends some of them.
+// escape is the first byte of a terminal control sequence; bell is the last byte of some.
 const escape, bell = 0x1b, 0x07
 
-// maxEntity is longer than the name of any character that a token can contain, or that is
-// invisible.
+// maxEntity exceeds the length of every HTML entity for an invisible character or for a
+// character that a token can contain.
 const maxEntity = 20
 
-// htmlEntity decodes the HTML character reference that s begins with, and returns its length;
+// htmlEntity decodes the HTML character reference at the start of s and returns its length, or
 // 0 if there is none.
 func htmlEntity(s string) (r rune, length int) {
 	end := 0
@@ -181,8 +181,8 @@ func htmlEntity(s string) (r rune, length int) {
 	return r, len(reference)
 }
 
-// quotedPrintable decodes the quoted-printable escape that s begins with (RFC 2045 section
-// 6.7): to a byte, or to nothing for a soft line break. length is 0 if there is none.
+// quotedPrintable decodes the quoted-printable escape at the start of s (RFC 2045 section 6.7)
+// to a byte, or removes a soft line break. length is 0 if there is none.
 func quotedPrintable(s string) (r rune, length int) {
 	if len(s) >= 3 {
 		if high, low := unhex(s[1]), unhex(s[2]); high >= 0 && low >= 0 {

@@ -18,7 +18,7 @@ var nonASCII = func() string {
 	return string(bytes)
 }()
 
-// stripInvisible removes what a reader doesn't see, and everything that isn't ASCII.
+// stripInvisible removes markup that a reader doesn't see and all non-ASCII characters.
 func stripInvisible(s string) (rune, int) {
 	switch s[0] {
 	case '<':
@@ -29,8 +29,8 @@ func stripInvisible(s string) (rune, int) {
 	return removed, 1
 }
 
-// tagLength returns the length of the tag, comment or declaration that s begins with, or 0. s
-// begins with "<".
+// tagLength returns the length of the tag, comment or declaration at the start of s, or 0 if
+// there is none. s must begin with "<".
 func tagLength(s string) int {
 	const maxLength = 256 // bytes; a longer tag counts as text
 	s = s[:min(len(s), maxLength)]
@@ -44,7 +44,8 @@ func tagLength(s string) int {
 }
 
 // controlLength returns the length of the control sequence (ECMA-48, section 5.4) or operating
-// system command, such as a link, that s begins with, or 0. s begins with escape.
+// system command, such as a link, at the start of s, or 0 if there is none. s must begin with
+// escape.
 func controlLength(s string) int {
 	const maxLength = 256 // bytes
 	s = s[:min(len(s), maxLength)]
@@ -63,8 +64,8 @@ func controlLength(s string) int {
 	return 0
 }
 
-// nameLength returns the length of the JSON member name that s begins with, including the
-// colon, or 0. s begins with a quote.
+// nameLength returns the length of the JSON member name at the start of s, including the
+// colon, or 0 if there is none. s must begin with a quote.
 func nameLength(s string) int {
 	const maxLength = 64 // bytes
 	s = s[:min(len(s), maxLength)]

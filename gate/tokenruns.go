@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// separators separate lines of base64, and characters in lists.
+// separators can separate lines of base64 or the characters in a list.
 const separators = " \t\r\n,:;\"'[]"
 
 var withoutSeparators = replacing(separators, separator)
@@ -30,7 +30,7 @@ func separator(s string) (rune, int) {
 }
 
 // base64Digits maps the digits of both base64 alphabets (RFC 4648 sections 4 and 5) to the
-// first one, and all other bytes to 0. hexDigits does so for base 16.
+// first alphabet, and all other bytes to 0. hexDigits does the same for hexadecimal digits.
 var base64Digits, hexDigits = func() (base64, hex [256]byte) {
 	for i := range 256 {
 		switch c := byte(i); {
@@ -48,12 +48,12 @@ var base64Digits, hexDigits = func() (base64, hex [256]byte) {
 	return base64, hex
 }()
 
-// base64Length returns the minimum number of base64 digits that hold n bytes. The remaining
+// base64Length returns the minimum number of base64 digits that encode n bytes. The remaining
 // bits may be in digits shared with adjacent bytes.
 func base64Length(n int) int { return n * 8 / 6 }
 
-// decodeBase64 decodes possible base64. The alignment is unknown, so it tries all four
-// offsets.
+// decodeBase64 decodes everything that could be base64. The alignment is unknown, so it tries
+// all four offsets.
 func decodeBase64(text string, want searchTarget) []string {
 	return decodeRuns(text, base64Length(want.minLength), 4, &base64Digits, want, func(digits []byte) []byte {
 		if len(digits)%4 == 1 {
@@ -64,8 +64,8 @@ func decodeBase64(text string, want searchTarget) []string {
 	})
 }
 
-// decodeHex decodes possible hexadecimal digits, at both offsets. It skips everything between
-// the digits, and the prefixes 0x and U+00.
+// decodeHex decodes everything that could be hexadecimal digits, at both offsets. It ignores
+// the prefixes 0x and U+00 and everything else between the digits.
 func decodeHex(text string, want searchTarget) []string {
 	if !hasHex(text, 2*want.minLength) {
 		return nil
@@ -81,7 +81,7 @@ func decodeHex(text string, want searchTarget) []string {
 }
 
 // hasHex reports whether a text has at least minDigits hexadecimal digits in a row. Only
-// letters interrupt the row, and not those of 0x and U+00.
+// letters interrupt a row, except those in the prefixes 0x and U+00.
 func hasHex(text string, minDigits int) bool {
 	run := 0
 	for i := range len(text) {
@@ -98,8 +98,8 @@ func hasHex(text string, minDigits int) bool {
 	return false
 }
 
-// decodeRuns decodes the runs of digits in a text that are long enough, starting at each of
-// the first few digits. It returns only output that is text and can contain a token.
+// decodeRuns decodes all sufficiently long runs of digits in a text, starting at each of the
+// first few digits. It returns only results that are text and long enough to contain a token.
 func decodeRuns(text string, minDigits, offsets int, digits *[256]byte, want searchTarget,
 	decode func([]byte) []byte) (decoded []string) {
 	var runs [][]byte
@@ -129,8 +129,8 @@ func decodeRuns(text string, minDigits, offsets int, digits *[256]byte, want sea
 	return decoded
 }
 
-// appendTexts appends the parts of bytes that are text, UTF-16 included, and long enough. If
-// bytes contain the binary target, it appends all of them.
+// appendTexts appends the parts of bytes that are text, including UTF-16, and long enough to
+// contain a token. If bytes contains the binary target, appendTexts appends everything.
 func appendTexts(b, bytes []byte, want searchTarget) []byte {
 	if containsAny(string(bytes), want.binary) {
 		return append(b, bytes...)
@@ -154,7 +154,8 @@ func appendTexts(b, bytes []byte, want searchTarget) []byte {
 	return b
 }
 
-// textLength returns the length of the text character that bytes begin with, or 0.
+// textLength returns the length of the text character at the start of bytes, or 0 if there is
+// none.
 func textLength(bytes []byte) int {
 	switch c := bytes[0]; {
 	case c >= ' ' && c < utf8.RuneSelf, c == 0, c == '\t', c == '\r', c == '\n', c == bell, c == escape:

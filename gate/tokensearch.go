@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// tokenSearch finds the upstream token, which no client may see, in any spelling in which a
-// backend may repeat it. It compares a token with 16 or more letters and digits by these
-// alone, case-insensitively, and skips everything between them, such as other dashes, quotes
-// or invisible characters. A shorter token would cause false matches this way, so it is
-// compared as a whole. The search repeats on everything that decoding yields, with encodings
-// nested in any order and to any depth.
+// tokenSearch finds the upstream token, which no client may see, in any spelling that a
+// backend may use to echo it. If the token has at least 16 letters and digits, the search
+// compares only those, case-insensitively, and ignores everything between them, such as
+// dashes, quotes or invisible characters. With a shorter token, this would cause false
+// matches, so the token is compared as a whole. The search also covers everything that
+// decoding produces, with encodings nested in any order and to any depth.
 type tokenSearch struct {
 	token string
 	// minLength is the length in bytes of the shortest spelling.
@@ -35,12 +35,12 @@ func searchFor(token string) tokenSearch {
 	return tokenSearch{token, len(token), false}
 }
 
-// maxTexts is how many decodings of a text are searched. A text with more is treated as
-// containing the token.
+// maxTexts is the maximum number of decoded forms of a text to search. A text with more is
+// treated as if it contained the token.
 const maxTexts = 100
 
-// inText reports whether a text contains the token. It takes time proportional to the length
-// of the text, for each of its decodings.
+// inText reports whether a text contains the token. For each decoded form, it takes time
+// proportional to the text's length.
 func (s tokenSearch) inText(text string) bool {
 	if s.token == "" {
 		return false
@@ -72,8 +72,8 @@ func (s tokenSearch) inText(text string) bool {
 	return false
 }
 
-// binary returns the bytes that the token encodes if it is 32 hexadecimal digits, as in a
-// UUID: in their own order and in that of a Windows GUID. Otherwise it returns nil.
+// binary returns the bytes encoded by a token with 32 hexadecimal digits, such as a UUID, in
+// normal order and in Windows GUID order. It returns nil for any other token.
 func (s tokenSearch) binary() []string {
 	const uuid = 32 // digits
 	digits := foldedOnly(s.token)
@@ -92,8 +92,8 @@ func containsAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
-// inHeaderLine is inText for header lines. For most lines of successful responses it only
-// checks the length, or scans the bytes once.
+// inHeaderLine is inText for header lines. For most header lines of successful responses, it
+// only checks the length or scans the bytes once.
 func (s tokenSearch) inHeaderLine(line string) bool {
 	if s.token == "" || len(line) < s.minLength {
 		return false
@@ -101,8 +101,8 @@ func (s tokenSearch) inHeaderLine(line string) bool {
 	return s.contains(line) || s.mayBeEncoded(line) && s.inText(line)
 }
 
-// minEncodedRun is the length from which a word in a header may be base64. Words in common
-// headers are shorter, and the encoding of a 24-byte token is longer.
+// minEncodedRun is the minimum length of a word in a header that could be base64. Words in
+// common headers are shorter, and the encoding of a 24-byte token is longer.
 const minEncodedRun = 32
 
 // mayBeEncoded reports whether a line contains an escape character that occurs in headers, or
@@ -139,7 +139,7 @@ func (s tokenSearch) contains(text string) bool {
 	return false
 }
 
-// firstByte returns the folded first byte of any spelling of the token.
+// firstByte returns the first byte, folded, of every spelling of the token.
 func (s tokenSearch) firstByte() byte {
 	i := 0
 	for s.loose && folded[s.token[i]] == 0 {
@@ -148,7 +148,8 @@ func (s tokenSearch) firstByte() byte {
 	return folded[s.token[i]]
 }
 
-// matchLength returns the length of the spelling of the token at the start of the text, or 0.
+// matchLength returns the length of the token's spelling at the start of the text, or 0 if the
+// text doesn't start with the token.
 func (s tokenSearch) matchLength(text string) int {
 	if !s.loose {
 		if len(text) < len(s.token) || !strings.EqualFold(text[:len(s.token)], s.token) {
@@ -183,7 +184,7 @@ var folded = func() (letters [256]byte) {
 	return letters
 }()
 
-// foldedOnly returns the letters of s, in lower case, and its digits.
+// foldedOnly returns the letters and digits in s, with the letters in lower case.
 func foldedOnly(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := range len(s) {
@@ -201,7 +202,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// Redact returns a text, such as that of an error, without the upstream token.
+// Redact removes the upstream token from a text, such as an error message.
 func Redact(text, upstreamToken string) string {
 	s := searchFor(upstreamToken)
 	if !s.inText(text) {
@@ -220,7 +221,7 @@ func Redact(text, upstreamToken string) string {
 	if redacted := b.String(); !s.inText(redacted) {
 		return redacted
 	}
-	// The text has the token in another spelling. Errors quote their input.
+	// The text contains the token in another spelling, probably in an error's quoted input.
 	if before, _, quoted := strings.Cut(text, `"`); quoted && !s.inText(before) {
 		return before + `"[redacted]"`
 	}

@@ -2,20 +2,20 @@ package gate
 
 import "io"
 
-// Upload is a streamed request of an Upload route. [Route.AdaptUpload] turns what the client
-// sent into what the backend understands.
+// Upload is a streamed request for an Upload route. [Route.AdaptUpload] converts it to the
+// form that the backend expects.
 type Upload struct {
-	// ContentType holds the values of the header, one per header line.
+	// ContentType holds the Content-Type values, one per header line.
 	ContentType []string
 	// Body streams the body as it arrives.
 	Body io.Reader
-	// Spool, unless it is nil, holds everything read from the client's Body so far.
+	// Spool, if not nil, holds everything read from the client's Body so far.
 	Spool io.ReaderAt
 }
 
-// AdaptUpload checks an upload and turns it into what the backend understands. It reads what
-// must be known before the gate contacts the backend: the parts of a form that precede its
-// file or, with a Spool, the whole body. Its error, and that of later reads from u.Body, is a
+// AdaptUpload checks an upload and converts it to the form that the backend expects. Before
+// the gate contacts the backend, AdaptUpload reads the parts of a form that precede its file
+// or, with a Spool, the whole body. AdaptUpload and later reads from u.Body return a
 // *BodyError or a read error.
 func (g *Gate) AdaptUpload(route *Route, u *Upload) error {
 	if route.AdaptUpload != nil {

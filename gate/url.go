@@ -7,7 +7,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// RawPath returns a URL's path as the client, or a rewrite before the gate, spelled it.
+// RawPath returns a URL's path as sent by the client or set by a rewrite before the gate.
 // net/url stores a RawPath only if it differs from the default encoding.
 func RawPath(u *url.URL) string {
 	if u.RawPath != "" {
@@ -48,9 +48,9 @@ func tokenInText(prefixes token.Prefixes, text string) bool {
 	return prefixes.Find(text) >= 0 || strings.Contains(text, "%") && prefixes.Find(UnescapeAll(text)) >= 0
 }
 
-// UnescapeAll decodes all valid percent-encodings, however deeply nested, and leaves the rest,
-// so that a text can be searched for encoded tokens. It takes time proportional to the length
-// of s.
+// UnescapeAll decodes all valid percent-encodings, however deeply nested, and leaves the rest
+// unchanged. The result can be searched for tokens that were encoded. It takes time
+// proportional to the length of s.
 func UnescapeAll(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := range len(s) {

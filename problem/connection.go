@@ -15,8 +15,8 @@ const (
 
 // WriteLast is like [Write] for a request whose body, if it announced one, will not be read.
 // Over HTTP/1 it makes the response the last on its connection: otherwise the server would
-// wait for the body, in Caddy for up to a minute. It keeps reading from a client that is still
-// sending for a moment, because a client that is cut off while sending may not see the
+// wait for the body, in Caddy for up to a minute. If the client is still sending, WriteLast
+// keeps reading for a moment, because a client that is cut off while sending may not see the
 // response (RFC 9112 section 9.6). HTTP/2 and HTTP/3 end each stream separately.
 func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 	EndConnection(w, r)
@@ -30,12 +30,12 @@ func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 	}
 }
 
-// EndConnection makes the response, which the caller is about to write, the last on its
+// EndConnection makes the response that the caller is about to write the last on its
 // connection, as [WriteLast] does.
 func EndConnection(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
-		// The following bytes may be meant for the tunnel that wasn't established. Go's server
-		// closes the connection too, since 1.26.10.
+		// The following bytes may be meant for the tunnel that wasn't established. Since Go
+		// 1.26.10, Go's server also closes the connection itself.
 		w.Header().Set("Connection", "close")
 	}
 	if bodyAnnounced(r) {

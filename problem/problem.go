@@ -1,5 +1,5 @@
 // Package problem defines the form of all errors that Mollygate returns over HTTP: problem
-// details (RFC 9457) that clients of Mollymawk can read too, because they include the success
+// details (RFC 9457) that Mollymawk clients can also read, because they include the success
 // and data members of its envelope.
 package problem
 
@@ -15,7 +15,8 @@ import (
 // contentType is the media type of the body.
 const contentType = "application/problem+json"
 
-// typeBase is the page that explains the codes; the code is the anchor.
+// typeBase is the URL of the page that explains the codes, without the anchor, which is the
+// code.
 const typeBase = "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#"
 
 // Problem is an error as the client sees it. It never contains a secret.
@@ -23,8 +24,8 @@ type Problem struct {
 	Status int
 	// Code is stable and meant for programs.
 	Code string
-	// Title is the same for all problems with a code. Detail describes this problem and says
-	// what to do.
+	// Title is the same for all problems with the same code. Detail describes this particular
+	// problem and what to do about it.
 	Title  string
 	Detail string
 	// Members are added to the body in order.
@@ -43,7 +44,7 @@ func (p Problem) With(name string, value any) Problem {
 	return p
 }
 
-// appendJSON appends the body. It mostly avoids reflection, so that a flood of refusals is
+// appendJSON appends the body. It mostly avoids reflection, which keeps a flood of refusals
 // cheap.
 func (p Problem) appendJSON(b []byte) []byte {
 	b = appendString(append(b, `{"type":`...), typeBase+p.Code)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Catalog is what tokens can be granted: the scopes of all routes of the configured gates, and
-// named sets of grants.
+// Catalog lists what tokens can be granted: the scopes of all routes at the configured gates,
+// and named sets of grants.
 type Catalog struct {
 	// Scopes are sorted by name, without duplicates.
 	Scopes []CatalogScope
@@ -35,7 +35,7 @@ func (c Catalog) PresetsWith(scope Scope) []string {
 }
 
 // check returns the grants sorted and without duplicates, or an error that names an unknown
-// one.
+// grant.
 func (c Catalog) check(grants Grants) (Grants, error) {
 	for _, grant := range grants {
 		if !c.knows(grant) {
@@ -90,8 +90,8 @@ func (c Catalog) within(grant string, maximum Grants) bool {
 	return within
 }
 
-// Expand returns the grants, with the names of presets replaced by their grants. Names of
-// presets contain neither ":" nor "*". The error names an unknown grant.
+// Expand returns the grants in texts, with each preset name replaced by its grants. Preset
+// names contain neither ":" nor "*". The error names an unknown grant.
 func (c Catalog) Expand(texts []string) (Grants, error) {
 	var grants Grants
 	for _, text := range texts {
@@ -104,7 +104,7 @@ func (c Catalog) Expand(texts []string) (Grants, error) {
 	return c.check(grants)
 }
 
-// Known lists what can be granted, for error messages.
+// Known lists everything that can be granted, for error messages.
 func (c Catalog) Known() string {
 	names := make([]string, 0, len(c.Scopes)+2)
 	for _, scope := range c.Scopes {

@@ -26,7 +26,7 @@ type Draft struct {
 	Expiry
 }
 
-// Expiry is when a token expires. Exactly one field is set.
+// Expiry specifies when a token expires. Exactly one field is set.
 type Expiry struct {
 	ExpiresIn Lifetime
 	ExpiresAt time.Time
@@ -41,8 +41,8 @@ type Policy struct {
 	MaxLifetime Lifetime
 	// Accounts are the configured account names.
 	Accounts []string
-	// MaxScopes maps an account to the maximum scopes of its tokens. An account that isn't in
-	// it has no maximum.
+	// MaxScopes maps an account to the maximum scopes of its tokens. An account that isn't
+	// listed has no maximum.
 	MaxScopes map[string]Grants
 	Catalog   Catalog
 }
@@ -54,7 +54,7 @@ func (p Policy) New(d Draft, now time.Time) (Token, error) {
 	return token, p.redacted(err)
 }
 
-// redacted removes secrets from an error: a value in the wrong field may be a token.
+// redacted removes secrets from an error, because a value in the wrong field may be a token.
 func (p Policy) redacted(err error) error {
 	if fieldErr, ok := errors.AsType[*FieldError](err); ok {
 		return &FieldError{Field: fieldErr.Field, Rule: p.Prefixes.Redact(fieldErr.Rule)}
@@ -73,8 +73,8 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 		CreatedAt: now.UTC().Truncate(time.Microsecond),
 		Version:   1,
 	}
-	// Displayed times have whole seconds, so that they are exact. Rounding down means that a
-	// token never lives longer than requested.
+	// All displayed times are whole seconds, so the display is exact. Rounding down ensures
+	// that a token never lives longer than requested.
 	made := token.CreatedAt.Truncate(time.Second)
 	token.UpdatedAt, token.SecretMadeAt = made, made
 
@@ -176,7 +176,7 @@ func (d Draft) scopesField() string {
 	return "scopes"
 }
 
-// withinAccount checks the token's scopes against the maximum of its account.
+// withinAccount checks the token's scopes against its account's maximum.
 func (p Policy) withinAccount(token *Token, field string) error {
 	maximum, limited := p.MaxScopes[token.Account]
 	if !limited {
@@ -211,8 +211,8 @@ func (p Policy) checkGrants(field string, grants Grants) (Grants, error) {
 	return grants, nil
 }
 
-// expiry returns when a token expires whose secret was created at made and whose lifetime
-// counts from start; the zero time means never.
+// expiry returns the expiry of a token whose secret was created at made and whose lifetime
+// counts from start. The zero time means that the token never expires.
 func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) {
 	given := 0
 	for _, set := range []bool{!d.ExpiresIn.Unlimited(), !d.ExpiresAt.IsZero(), d.NeverExpires} {
@@ -252,7 +252,7 @@ func (p Policy) expiry(d Expiry, made, start, now time.Time) (time.Time, error) 
 		return end, nil
 	}
 	latest, err := p.MaxLifetime.From(made)
-	if err == nil && end.After(latest) { // an error means that the limit is beyond the last year
+	if err == nil && end.After(latest) { // an error means that the limit is after maxYear
 		return time.Time{}, fieldErrorf(field, "would be %s, later than max_lifetime %s allows (%s)",
 			formatTime(end), p.MaxLifetime, formatTime(latest))
 	}
@@ -284,8 +284,8 @@ func checkNotBefore(notBefore, expiresAt time.Time) (time.Time, error) {
 
 func formatTime(t time.Time) string { return t.Format(time.RFC3339) }
 
-// quote quotes user input for a message. It never shortens it to a part that could be a token,
-// so that [Prefixes.Redact] can find tokens.
+// quote quotes user input for a message. It never truncates the input, because
+// [Prefixes.Redact] couldn't find a token that was cut.
 func quote(s string) string {
 	const maxLength = 200
 	if len(s) > maxLength {

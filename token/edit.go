@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Edit changes some fields of a token. Nil fields stay unchanged. The rules are those of a
-// [Draft].
+// Edit changes some fields of a token. Nil fields leave the token's fields unchanged. The same
+// rules apply as for a [Draft].
 type Edit struct {
 	Name    *string
 	Account *string
@@ -17,23 +17,24 @@ type Edit struct {
 	Scopes     Grants
 	Preset     *string
 	AllowedIPs *[]string
-	// RateLimit and Quota return the new limit; nil is no limit.
+	// RateLimit and Quota return the new limit; nil means no limit.
 	RateLimit func(old *RateLimit) *RateLimit
 	Quota     func(old *Quota) *Quota
-	// Metadata is merged into the token's; nil values remove entries.
+	// Metadata is merged into the token's metadata; nil values remove entries.
 	Metadata map[string]*string
 	// ClearMetadata removes the token's metadata before the merge.
 	ClearMetadata bool
-	// NotBefore, if it is the zero time, removes the token's.
+	// NotBefore replaces the token's NotBefore; the zero time removes it.
 	NotBefore *time.Time
-	// Expiry counts from now.
+	// Expiry counts from the time of the edit.
 	Expiry *Expiry
 	// Version is the version that the edit is based on, or [AnyVersion].
 	Version uint64
 }
 
-// Edit changes a token and describes the changes field by field, for the audit log. An error
-// about the edit is a *FieldError; a revoked or expired token is [ErrConflict].
+// Edit changes a token and describes the changes field by field, for the audit log. If the
+// edit is invalid, the error is a *FieldError. If the token is revoked or expired, the error
+// is [ErrConflict].
 func (p Policy) Edit(token *Token, edit Edit, now time.Time) (changes map[string]string, err error) {
 	if err := token.Ended(now); err != nil {
 		return nil, err
@@ -45,8 +46,8 @@ func (p Policy) Edit(token *Token, edit Edit, now time.Time) (changes map[string
 	return differences(&old, token), nil
 }
 
-// edit checks only the changed fields: a token may keep values that can no longer be given to
-// new tokens.
+// edit checks only the changed fields, because a token may keep values that new tokens can no
+// longer have.
 func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 	if edit.Name != nil {
 		if token.Name, err = checkName(*edit.Name); err != nil {
@@ -75,7 +76,8 @@ func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 	return p.editValidity(token, edit, now)
 }
 
-// editScopes runs after the account has changed, since the new one may have a lower maximum.
+// editScopes runs after the account has changed, because the new account may allow fewer
+// scopes.
 func (p Policy) editScopes(token *Token, edit Edit) (err error) {
 	if edit.Scopes == nil && edit.Preset == nil {
 		if edit.Account != nil {
@@ -122,7 +124,8 @@ func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error)
 		if token.ExpiresAt, err = p.expiry(*edit.Expiry, made, now.UTC().Truncate(time.Second), now); err != nil {
 			return err
 		}
-		// A later edit must not revive a previous secret that ends with the token.
+		// Otherwise, a later edit could revive a previous secret that had expired with the
+		// token.
 		if end := token.ExpiresAt; !end.IsZero() && token.PreviousValidUntil.After(end) {
 			token.PreviousValidUntil = end
 		}
@@ -135,8 +138,8 @@ func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error)
 	return err
 }
 
-// metadata returns the edited metadata. An unchanged map is returned as is, otherwise the
-// result is a new map.
+// metadata returns the edited metadata. It returns a new map unless the edit leaves the
+// metadata unchanged.
 func (e Edit) metadata(old map[string]string) map[string]string {
 	if e.Metadata == nil && !e.ClearMetadata {
 		return old
@@ -155,7 +158,7 @@ func (e Edit) metadata(old map[string]string) map[string]string {
 	return merged
 }
 
-// differences describes the changes of an edit field by field, for the audit log.
+// differences describes an edit's changes field by field, for the audit log.
 func differences(old, token *Token) map[string]string {
 	changes := make(map[string]string)
 	addChange(changes, "name", old.Name, token.Name)
@@ -167,7 +170,7 @@ func differences(old, token *Token) map[string]string {
 	addTimeChange(changes, "not_before", old.NotBefore, token.NotBefore)
 	addTimeChange(changes, "expires_at", old.ExpiresAt, token.ExpiresAt)
 	addTimeChange(changes, "previous_valid_until", old.PreviousValidUntil, token.PreviousValidUntil)
-	// Values may be long, and may be confidential.
+	// Only the keys are listed, because values may be long or confidential.
 	var keys []string
 	for key := range token.Metadata {
 		if value, had := old.Metadata[key]; !had || value != token.Metadata[key] {
@@ -185,7 +188,7 @@ func differences(old, token *Token) map[string]string {
 	return changes
 }
 
-// maxAuditValue limits a value in the audit log, in bytes.
+// maxAuditValue is the maximum length of a value in the audit log, in bytes.
 const maxAuditValue = 200
 
 func addChange(changes map[string]string, field, before, after string) {

@@ -2,12 +2,12 @@ package token
 
 import "fmt"
 
-// FieldError reports which field of a request breaks which rule. Its text never contains a
+// FieldError reports a field in a request that breaks a rule. Its text never contains a
 // secret.
 type FieldError struct {
 	// Field is the field's name in the admin API.
 	Field string
-	// Rule is the rule, or what is wrong with the value.
+	// Rule states the rule or what is wrong with the value.
 	Rule string
 }
 

@@ -2,8 +2,9 @@ package token
 
 import "strings"
 
-// Find returns the index of the first token in text that has Mollygate's own form and a valid
-// checksum, or -1. It takes time proportional to the length of any text.
+// Find returns the index of the first token in text that has Mollygate's own format and a
+// valid checksum, or -1. It takes time proportional to the text's length, whatever the text
+// contains.
 func (p Prefixes) Find(text string) int {
 	for from := 0; len(text)-from >= SecretTextLength; {
 		// A token's first underscore is its fourth byte.
@@ -23,8 +24,8 @@ func (p Prefixes) Find(text string) int {
 	return -1
 }
 
-// Redacted replaces a secret. Its first character occurs in no token, so that it can't form a
-// token with adjacent characters.
+// Redacted replaces a secret. No token contains its first character, so it can't form a token
+// with adjacent characters.
 const Redacted = "…REDACTED"
 
 // Redact returns text with the secret part of every token replaced by [Redacted].

@@ -2,18 +2,18 @@ package token
 
 import "time"
 
-// Check returns a *FieldError if the policy doesn't allow a token like the draft at now,
-// whatever its name and expiry.
+// Check returns a *FieldError if the policy doesn't allow a token like the draft at now. It
+// ignores the draft's name and expiry.
 func (p Policy) Check(draft Draft, now time.Time) error {
 	draft.Name, draft.Expiry = "any", Expiry{ExpiresIn: Lifetime{seconds: 1}}
 	_, err := p.New(draft, now)
 	return err
 }
 
-// Import returns a token that takes over a token of Mollymawk, whose secret its clients
-// already have. The token has no ID. Its lifetime counts from now; an expiry later than
-// max_lifetime allows is reduced to the maximum, and capped is true. An error about the draft,
-// or about the text ("value"), is a *FieldError.
+// Import returns a token that replaces a Mollymawk token and keeps its secret, which clients
+// already have. The returned token has no ID. Its lifetime counts from now. If the draft's
+// expiry is later than max_lifetime allows, Import reduces it to the maximum and returns true
+// for capped. If the draft or the text (field "value") is invalid, the error is a *FieldError.
 func (p Policy) Import(draft Draft, text string, now time.Time) (token Token, capped bool, err error) {
 	credential, err := p.Prefixes.Parse(text)
 	if err != nil || credential.Format != FormatImported {
@@ -28,14 +28,14 @@ func (p Policy) Import(draft Draft, text string, now time.Time) (token Token, ca
 	return token, capped, nil
 }
 
-// cap reduces an expiry to the latest that max_lifetime allows from now.
+// cap reduces an expiry to the latest time that max_lifetime allows, counted from now.
 func (p Policy) cap(wanted Expiry, now time.Time) (expiry Expiry, capped bool) {
 	if p.MaxLifetime.Unlimited() {
 		return wanted, false
 	}
 	made := now.UTC().Truncate(time.Second)
 	latest, err := p.MaxLifetime.From(made)
-	if err != nil { // beyond the last year
+	if err != nil { // after maxYear
 		return wanted, false
 	}
 	end := wanted.ExpiresAt

@@ -19,7 +19,7 @@ type Lifetime struct {
 	seconds int64
 }
 
-// The years in which a token's times must be.
+// A token's times must be within these years.
 const (
 	minYear = wire.MinYear
 	maxYear = wire.MaxYear
@@ -73,7 +73,7 @@ func LifetimeOfSeconds(n int64) (Lifetime, error) {
 func (l Lifetime) Unlimited() bool { return l == Lifetime{} }
 
 // From returns the time at which the lifetime ends if it begins at start. It returns an error
-// for an end after the year 9999 and for an unlimited lifetime.
+// if the lifetime is unlimited or ends after the year 9999.
 func (l Lifetime) From(start time.Time) (time.Time, error) {
 	if l.Unlimited() {
 		return time.Time{}, errors.New("an unlimited lifetime has no end")
@@ -100,7 +100,7 @@ func (l Lifetime) Days() int {
 	return l.months/12*366 + l.months%12*30 + int(min(l.seconds/day, math.MaxInt32))
 }
 
-// Before returns the start of a lifetime that ends at end; the zero time if the lifetime is
+// Before returns the start of a lifetime that ends at end, or the zero time if the lifetime is
 // unlimited.
 func (l Lifetime) Before(end time.Time) time.Time {
 	if l.Unlimited() {
@@ -114,7 +114,7 @@ func (l Lifetime) Before(end time.Time) time.Time {
 
 var errAfterMaxYear = fmt.Errorf("ends after the year %d", maxYear)
 
-// addMonths adds calendar months and clamps the day to the last of the month.
+// addMonths adds calendar months and clamps the day to the last day of the month.
 func addMonths(t time.Time, months int) time.Time {
 	if months == 0 {
 		return t

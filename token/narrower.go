@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Narrower returns the narrower of two states of a token: the one that allows nothing that the
-// other doesn't. It returns nil if neither does. A nil state means that the token doesn't
-// exist; for a deleted token, Narrower returns a revoked copy. If the secrets differ, only the
-// newer state can be the narrower one, because nobody has been given its secret yet.
+// Narrower returns the more restrictive of two states of a token, which is the one that allows
+// nothing that the other doesn't. It returns nil if each allows something that the other
+// doesn't. A nil state means that the token doesn't exist; for a deleted token, Narrower
+// returns a revoked copy. If the secrets differ, only the newer state can be the more
+// restrictive one, because its secret hasn't been given to anyone yet.
 func Narrower(before, after *Token, now time.Time) *Token {
 	switch {
 	case before == nil:
-		return nil // a new token, whose secret nobody has
+		return nil // a new token, whose secret hasn't been given to anyone
 	case after == nil:
 		gone := *before
 		gone.RevokedAt = now
@@ -27,8 +28,8 @@ func Narrower(before, after *Token, now time.Time) *Token {
 	return nil
 }
 
-// allowsNoMore reports whether t allows nothing that other doesn't. It may report false for a
-// token that in fact allows no more.
+// allowsNoMore reports whether t allows nothing that other doesn't. It may return false even
+// if t allows no more than other.
 func (t *Token) allowsNoMore(other *Token) bool {
 	return t.Kind == other.Kind && t.Account == other.Account &&
 		(!t.RevokedAt.IsZero() || other.RevokedAt.IsZero()) &&
@@ -47,7 +48,7 @@ func (g Grants) includes(grant string) bool {
 	return slices.Contains(g, grant) || slices.Contains(g, resource+":*")
 }
 
-// within reports whether the prefixes of a are all within those of b. An empty list means all
+// within reports whether every prefix in a is within a prefix in b. An empty list means all
 // addresses.
 func within(a, b []netip.Prefix) bool {
 	if len(b) == 0 {

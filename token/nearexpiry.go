@@ -2,10 +2,10 @@ package token
 
 import "time"
 
-// NearExpiry reports whether a token that is valid from validFrom until end is about to expire at
-// now: it expires by horizon, and at most a quarter of its lifetime is left. Without the
-// second condition, short-lived tokens would be near their expiry from the start. A zero end
-// is never near; a zero horizon is no limit.
+// NearExpiry reports whether a token that is valid from validFrom until end is about to expire
+// at now: it expires by horizon, and at most a quarter of its lifetime is left. Without the
+// second condition, short-lived tokens would be near their expiry from the start. A token with
+// a zero end never expires. A zero horizon means that only the second condition counts.
 func NearExpiry(validFrom, end, now, horizon time.Time) bool {
 	if end.IsZero() || !horizon.IsZero() && end.After(horizon) {
 		return false
@@ -20,17 +20,18 @@ func (t *Token) ExpiresSoon(warning Lifetime, now time.Time) bool {
 	return NearExpiry(t.ValidFrom(), t.ExpiresAt, now, Horizon(warning, now))
 }
 
-// Horizon returns the end of a lifetime that begins now; the zero time if it is unlimited.
+// Horizon returns the end of a lifetime that begins now, or the zero time if the lifetime is
+// unlimited.
 func Horizon(l Lifetime, now time.Time) time.Time {
 	end, err := l.From(now)
-	if err != nil { // unlimited, or beyond the last year
+	if err != nil { // unlimited, or after maxYear
 		return time.Time{}
 	}
 	return end
 }
 
-// ValidFrom returns the time from which the token's current secret is valid, which is the
-// start of its lifetime.
+// ValidFrom returns the time at which the token's current secret becomes valid and its
+// lifetime begins.
 func (t *Token) ValidFrom() time.Time {
 	if t.NotBefore.After(t.SecretMadeAt) {
 		return t.NotBefore

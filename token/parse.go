@@ -9,21 +9,21 @@ import (
 )
 
 // ErrMalformed means that a text isn't a token: its prefix, length, alphabet or checksum is
-// wrong. It is returned without a lookup in the store.
+// wrong. Detecting this requires no store lookup.
 var ErrMalformed = errors.New("the token is malformed")
 
-// Credential is what a presented token says about itself before any lookup.
+// Credential holds what a presented token reveals before any lookup.
 type Credential struct {
 	Format Format
-	// Kind and ID are set for FormatNative only. They are not verified: a store finds tokens
-	// by the Digest alone.
+	// Kind and ID are set for FormatNative only. They are unverified, because a store finds
+	// tokens by Digest alone.
 	Kind   Kind
 	ID     ID
 	Digest Digest
 }
 
-// Prefixes are the two-letter prefixes of tokens. New tokens get the first one; all are
-// accepted.
+// Prefixes are the two-letter prefixes of tokens. New tokens use the first prefix; Parse
+// accepts all of them.
 type Prefixes []string
 
 // Validate returns an error if the list is invalid.
@@ -57,7 +57,8 @@ func (p Prefixes) Parse(text string) (Credential, error) {
 	return credential, nil
 }
 
-// check reports whether a text has the form of Mollygate's own tokens.
+// check reports whether a text has the format of Mollygate's own tokens, and returns the
+// token's kind.
 func (p Prefixes) check(text string) (Kind, bool) {
 	if len(text) != SecretTextLength || text[idStart-1] != '_' || text[secretStart-1] != '_' {
 		return 0, false

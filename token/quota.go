@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Quota is the number of requests that may go to the backend in a calendar period, in UTC. The
-// zero Quota is no quota.
+// Quota is the maximum number of requests to the backend per calendar period, in UTC. The zero
+// Quota means no quota.
 type Quota struct {
-	// Requests is at most what JSON numbers and structured fields can represent (RFC 9651
-	// section 3.3.1).
+	// Requests is at most the largest integer that both JSON numbers and structured fields can
+	// represent (RFC 9651 section 3.3.1).
 	Requests int64
 	Period   Period
 }
@@ -43,7 +43,7 @@ func ParsePeriod(s string) (Period, error) {
 	return 0, errPeriod
 }
 
-// String returns the name of the period in the admin API.
+// String returns the period's name in the admin API.
 func (p Period) String() string {
 	switch p {
 	case PeriodDay:
@@ -54,7 +54,7 @@ func (p Period) String() string {
 	return ""
 }
 
-// Around returns the period that contains now.
+// Around returns the start and end of the period that contains now.
 func (p Period) Around(now time.Time) (start, end time.Time) {
 	year, month, day := now.UTC().Date()
 	if p == PeriodMonth {
@@ -65,7 +65,7 @@ func (p Period) Around(now time.Time) (start, end time.Time) {
 	return start, start.AddDate(0, 0, 1)
 }
 
-// String returns the quota in command-line form, such as "10000/month", or "" for none.
+// String returns the quota in command-line form, such as "10000/month", or "" for no quota.
 func (q Quota) String() string {
 	if q == (Quota{}) {
 		return ""

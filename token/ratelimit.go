@@ -9,7 +9,7 @@ import (
 )
 
 // RateLimit allows a burst of requests and refills evenly over the window. The zero RateLimit
-// is no limit.
+// means no limit.
 type RateLimit struct {
 	// Requests is the size of the burst, at most 1e9.
 	Requests int64
@@ -66,7 +66,7 @@ func FormatWindow(window time.Duration) string {
 	return window.String()
 }
 
-// String returns the limit in command-line form, such as "60/1m", or "" for none.
+// String returns the limit in command-line form, such as "60/1m", or "" for no limit.
 func (l RateLimit) String() string {
 	if l == (RateLimit{}) {
 		return ""
@@ -93,27 +93,27 @@ func checkRateLimit(l *RateLimit) (RateLimit, error) {
 	return *l, nil
 }
 
-// interval is the time in which one request refills, in nanoseconds. It is rounded up, so that
-// the limit is never exceeded.
+// interval is the time it takes to refill one request, in nanoseconds. It is rounded up so
+// that the limit is never exceeded.
 func (l RateLimit) interval() int64 {
 	return (int64(l.Window) + l.Requests - 1) / l.Requests
 }
 
 // clockSlack is how much an older clock reading may lag behind the state, in nanoseconds.
 // Goroutines may read the clock in one order and update the state in another, and the store's
-// time may go back by less than a second.
+// clock may go back by less than a second.
 const clockSlack = int64(10 * time.Second)
 
-// Ahead reports whether a state can't be from a request at about now, but must be from a
-// longer limit or a later time. Times are in nanoseconds since 1970.
+// Ahead reports whether a state can't result from a request at about now and must therefore
+// result from a longer limit or a later time. Times are in nanoseconds since 1970.
 func (l RateLimit) Ahead(arrival, now int64) bool {
 	return arrival > now+l.interval()*l.Requests+clockSlack
 }
 
 // Next implements the generic cell rate algorithm (ITU-T I.371). Its state is the theoretical
-// arrival time: when the burst will have refilled completely. Next returns the state after one
-// more request at now, and reports whether that request is within the limit; if not, it
-// doesn't count. Times are in nanoseconds since 1970.
+// arrival time, at which the burst will have refilled completely. Next returns the state after
+// one more request at now and reports whether that request is within the limit. A request over
+// the limit doesn't count. Times are in nanoseconds since 1970.
 //
 // golang.org/x/time/rate isn't used because it needs a lock, and because its bucket refills
 // twice for the same period if the clock readings of two goroutines arrive out of order.
@@ -122,8 +122,8 @@ func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	latest := now + interval*l.Requests
 	arrival = max(arrival, now)
 	if l.Ahead(arrival, now) {
-		// The state is from a longer limit, or from before the clock was set back. It must not
-		// lock out the token.
+		// The state results from a longer limit, or from a time before the clock was set back.
+		// It must not lock out the token.
 		arrival = latest
 	}
 	if arrival+interval > latest {
@@ -132,7 +132,7 @@ func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	return arrival + interval, true
 }
 
-// Standing returns how much of the limit is left in a state returned by Next.
+// Standing returns how much of the limit is left, given a state returned by Next.
 func (l RateLimit) Standing(arrival, now int64) Standing {
 	interval := l.interval()
 	taken := max(arrival-now, 0)
@@ -147,7 +147,7 @@ func (l RateLimit) Standing(arrival, now int64) Standing {
 
 // Standing is how much of a limit is left.
 type Standing struct {
-	// Limit is the number of requests per Window; 0 is no limit.
+	// Limit is the number of requests per Window; 0 means no limit.
 	Limit  int64
 	Window time.Duration
 	// Remaining is the number of requests allowed now.

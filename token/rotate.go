@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Rotation configures how a token gets a new secret.
+// Rotation specifies how to replace a token's secret.
 type Rotation struct {
-	// Grace is how long the old secret remains valid, in whole seconds. It never outlives the
-	// token's old or new expiry.
+	// Grace is how long the old secret remains valid, in whole seconds. The old secret never
+	// outlives the token's old or new expiry.
 	Grace time.Duration
 	// Expiry is the expiry of the new secret, counted from now; the zero value keeps the
 	// token's expiry.
@@ -18,10 +18,10 @@ type Rotation struct {
 	Version uint64
 }
 
-// Rotate gives the token a new secret. It returns the secret, and the changes for the audit
+// Rotate gives the token a new secret. It returns the secret and the changes for the audit
 // log. The old secret remains valid during the grace period; any older one becomes invalid
-// immediately. If random is nil, Rotate uses the system's CSPRNG. A revoked or expired token
-// is [ErrConflict].
+// immediately. If random is nil, Rotate uses the system's CSPRNG. If the token is revoked or
+// expired, the error is [ErrConflict].
 func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader) (Secret, map[string]string, error) {
 	if err := token.Ended(now); err != nil {
 		return Secret{}, nil, err

@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// The text of a token is <prefix><kind>_<id>_<secret><check>, 55 characters. Everything but
-// the secret may be shown.
+// A token's text is <prefix><kind>_<id>_<secret><check> and has 55 characters. Everything
+// except the secret may be shown.
 const (
 	prefixLength = 2
 	idLength     = 12
@@ -25,8 +25,8 @@ const (
 
 	// SecretTextLength is the length in bytes of a token created by Mollygate.
 	SecretTextLength = checkStart + checkLength
-	// importedLength is the length of a UUID, the form of Mollymawk's own tokens (RFC 9562
-	// section 4).
+	// importedLength is the length of a UUID, which is the format of Mollymawk's own tokens
+	// (RFC 9562 section 4).
 	importedLength = 36
 )
 
@@ -35,7 +35,7 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // DefaultPrefix is the token prefix unless another is configured.
 const DefaultPrefix = "mm"
 
-// Kind is the kind of a token. Its letter is the third character of the token's text.
+// Kind is a token's kind. Its letter is the third character of the token's text.
 type Kind uint8
 
 const (
@@ -45,7 +45,7 @@ const (
 	KindAdmin
 )
 
-// String returns the name of the kind in the admin API.
+// String returns the kind's name in the admin API.
 func (k Kind) String() string {
 	switch k {
 	case KindAPI:
@@ -84,7 +84,7 @@ const (
 	FormatImported
 )
 
-// String returns the name of the format in the admin API.
+// String returns the format's name in the admin API.
 func (f Format) String() string {
 	if f == FormatImported {
 		return "imported"
@@ -108,17 +108,17 @@ func ParseID(s string) (ID, error) {
 // String returns the 12 characters of the ID.
 func (id ID) String() string { return string(id[:]) }
 
-// Digest is the SHA-256 digest of a token's complete text. The secret is stored in no other
-// form. 190 random bits don't need a slow password hash (OWASP ASVS 5.0 section 6.5.2).
+// Digest is the SHA-256 digest of a token's complete text. The secret isn't stored in any
+// other form. 190 random bits don't need a slow password hash (OWASP ASVS 5.0 section 6.5.2).
 type Digest [sha256.Size]byte
 
-// String reveals nothing of the digest, so that it can't end up in a log.
+// String reveals nothing about the digest, so the digest can't end up in a log.
 func (Digest) String() string { return "[digest]" }
 
-// Format reveals nothing of the digest for any verb; %d and %#v wouldn't call String.
+// Format reveals nothing about the digest with any verb; %d and %#v wouldn't call String.
 func (d Digest) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, d.String()) }
 
-// MarshalText reveals nothing of the digest to JSON and other encoders.
+// MarshalText reveals nothing about the digest to JSON and other encoders.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // IsZero reports whether the digest is unset.
@@ -132,7 +132,7 @@ type Secret struct {
 	text *string
 }
 
-// Reveal returns the complete text of the token, for the one response that shows it.
+// Reveal returns the token's complete text, for the one response that shows it.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -140,7 +140,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// String returns the public part of the token.
+// String returns the token's public part.
 func (s Secret) String() string {
 	if s.text == nil {
 		return "[secret]"
@@ -148,7 +148,7 @@ func (s Secret) String() string {
 	return (*s.text)[:secretStart] + "…"
 }
 
-// Format prints the public part for any verb; %d and %#v wouldn't call String.
+// Format prints the public part with any verb; %d and %#v wouldn't call String.
 func (s Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
 
 // MarshalText returns the public part, for JSON and other encoders.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ErrConflict means that the state of a token doesn't allow a change. The wrapped text says
-// why, and what to do.
+// ErrConflict means that a token's state doesn't allow a change. The error's text explains why
+// and what to do.
 var ErrConflict = errors.New("conflict")
 
 func conflictf(format string, args ...any) error {
@@ -24,7 +24,7 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("the token has changed since: its version is now %d", e.Version)
 }
 
-// AnyVersion as the version of a change applies the change to any version of the token.
+// AnyVersion, used as a change's version, applies the change to any version of the token.
 const AnyVersion = 0
 
 // CheckVersion returns a [*VersionError] unless version is the token's version or
@@ -58,8 +58,8 @@ func (t *Token) Revoke(now time.Time) bool {
 	return true
 }
 
-// Disable disables the token until [Token.Enable] and reports whether that changed it. A
-// revoked token stays unchanged.
+// Disable disables the token until [Token.Enable] is called, and reports whether that changed
+// it. A revoked token stays unchanged.
 func (t *Token) Disable(now time.Time) bool {
 	if !t.DisabledAt.IsZero() || !t.RevokedAt.IsZero() {
 		return false
@@ -68,8 +68,8 @@ func (t *Token) Disable(now time.Time) bool {
 	return true
 }
 
-// Enable reverts [Token.Disable] and reports whether that changed the token. A revoked token
-// is [ErrConflict].
+// Enable reverts [Token.Disable] and reports whether that changed the token. If the token is
+// revoked, the error is [ErrConflict].
 func (t *Token) Enable() (changed bool, err error) {
 	if !t.RevokedAt.IsZero() {
 		return false, t.Ended(t.RevokedAt)

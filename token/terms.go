@@ -33,7 +33,7 @@ func (t *Terms) AllowsIP(ip netip.Addr) bool {
 	return slices.ContainsFunc(t.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// Key returns a string that is the same for equal terms only.
+// Key returns a string that is the same for two terms if and only if they are equal.
 func (t *Terms) Key() string { return string(t.fields(nil)) }
 
 // Clone returns a copy that shares no memory with t.

@@ -30,7 +30,7 @@ type Token struct {
 	CreatedBy string
 	UpdatedAt time.Time
 	// SecretMadeAt is when the current secret was created. The maximum lifetime counts from
-	// it.
+	// this time.
 	SecretMadeAt time.Time
 	// PreviousDigest is the digest of the secret before the last rotation. That secret is
 	// accepted until PreviousValidUntil, which has whole seconds like all times that affect
@@ -38,11 +38,11 @@ type Token struct {
 	PreviousDigest     Digest
 	PreviousValidUntil time.Time
 
-	// Version counts the changes of the token, starting at 1.
+	// Version starts at 1 and increases with every change.
 	Version uint64
 
-	// Damaged reports that the record can't be read. Then only the ID is known, and possibly
-	// CreatedAt or ExpiresAt.
+	// Damaged reports whether the record is unreadable. If so, only the ID and possibly
+	// CreatedAt or ExpiresAt are known.
 	Damaged bool
 }
 
@@ -68,7 +68,7 @@ const (
 	StatusDamaged
 )
 
-// String returns the name of the status in the admin API.
+// String returns the status's name in the admin API.
 func (s Status) String() string {
 	switch s {
 	case StatusRevoked:
@@ -87,8 +87,8 @@ func (s Status) String() string {
 	return "unknown"
 }
 
-// Status returns the token's status at now. A token is expired from ExpiresAt on, as "exp" in
-// RFC 7519 section 4.1.4.
+// Status returns the token's status at now. A token expires at exactly ExpiresAt, like the
+// "exp" claim in RFC 7519 section 4.1.4.
 func (t *Token) Status(now time.Time) Status {
 	switch {
 	case t.Damaged:
@@ -114,7 +114,7 @@ func (t *Token) SecretStatus(previous bool, now time.Time) Status {
 	return t.Status(now)
 }
 
-// Digests returns the digests of the token's secrets, by which the store finds it.
+// Digests returns the digests of the token's secrets, by which the store finds the token.
 func (t *Token) Digests() []Digest {
 	if t.PreviousDigest.IsZero() {
 		return []Digest{t.Digest}
@@ -122,8 +122,8 @@ func (t *Token) Digests() []Digest {
 	return []Digest{t.Digest, t.PreviousDigest}
 }
 
-// SecretOf reports whether the digest is that of one of the token's secrets, and whether it is
-// the previous one.
+// SecretOf reports whether the digest belongs to one of the token's secrets, and whether that
+// secret is the previous one.
 //
 // Its timing reveals how much of a digest matched. That is harmless: a client can't choose the
 // digest of the secret it presents, and the token was already found by its complete digest.

@@ -39,7 +39,7 @@ func checkName(name string) (string, error) {
 // isControl reports whether a name must not contain a character: control characters, line and
 // paragraph separators, and bidirectional or invisible characters, which make a name look like
 // another ("Trojan Source", CVE-2021-42574). The joiners U+200C and U+200D are allowed because
-// scripts and emoji need them.
+// some scripts and emoji need them.
 func isControl(r rune) bool {
 	if r < 0x80 {
 		return r < ' ' || r == 0x7f
@@ -147,8 +147,8 @@ func checkMetadataEntry(key, value string) error {
 	return nil
 }
 
-// Printable returns text without invalid UTF-8 and without characters that could manipulate a
-// terminal or a page that shows it.
+// Printable removes invalid UTF-8 and characters that could manipulate a terminal or a page
+// that shows the text.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isControl(r) {
