@@ -16,7 +16,7 @@ func TestConfigWord(t *testing.T) {
 	for _, hidden := range []string{upstreamToken, "x" + upstreamToken, upstreamToken + " ", "/" + upstreamToken,
 		"/api/" + upstreamToken + "/x", "s3cret", strings.Repeat("x", 25), "/" + strings.Repeat("x", 25)} {
 		if got := ConfigWord(hidden); strings.Contains(got, hidden) {
-			t.Errorf("%q isn't hidden: %s", hidden, got)
+			t.Errorf("%q: got %s, want it hidden", hidden, got)
 		}
 	}
 }

@@ -34,10 +34,10 @@ func TestRemoveCookie(t *testing.T) {
 		}
 		removeCookie(h, "ours")
 		if got := h["Cookie"]; !slices.Equal(got, tt.want) {
-			t.Errorf("%s: %q, want %q", name, got, tt.want)
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 		if _, there := h["Cookie"]; there && tt.want == nil {
-			t.Errorf("%s: an empty header remains", name)
+			t.Errorf("%s: the Cookie header is empty rather than deleted", name)
 		}
 	}
 }
@@ -51,11 +51,11 @@ func TestDropTokens(t *testing.T) {
 	}
 	names := DropTokens(h, testPrefixes)
 	if want := []string{"Cookie", "Referer", "X-Api-Key"}; !slices.Equal(names, want) {
-		t.Errorf("dropped %q, want %q", names, want)
+		t.Errorf("got dropped headers %q, want %q", names, want)
 	}
 	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"},
 		"User-Agent": {token[:54]}}); !reflect.DeepEqual(h, want) {
-		t.Errorf("%d headers remain, want 3 with the right values", len(h))
+		t.Errorf("got %d remaining headers, want 3 with the right values", len(h))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// openStore returns a real store and the texts of two API tokens with all scopes; the second
-// has limits.
+// openStore returns a real store and the secrets of two API tokens with all scopes; the second
+// token has limits.
 func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
@@ -46,7 +46,7 @@ func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 		&token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
 }
 
-// Neither an allowed request nor the typical refusals of a flood cost an allocation.
+// Allowed requests and the refusals that are typical of a flood don't allocate.
 func TestDecideAllocatesNothing(t *testing.T) {
 	tokens := newTestTokens(t)
 	store, token, within := openStore(t)
@@ -87,10 +87,10 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		var d Decision
 		allocations := testing.AllocsPerRun(100, func() { d = Decision{}; tt.gate.Decide(tt.store, tt.request, &d) })
 		if got := refusalText(d.Refusal); got != tt.want {
-			t.Errorf("%s: refusal %q, want %q", name, got, tt.want)
+			t.Errorf("%s: got refusal %q, want %q", name, got, tt.want)
 		}
 		if allocations != 0 {
-			t.Errorf("%s: %v allocations", name, allocations)
+			t.Errorf("%s: got %v allocations, want 0", name, allocations)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func BenchmarkTakeHeaders(b *testing.B) {
 	}
 }
 
-// BenchmarkLimitHeaders measures the extra cost of a response if its token has limits.
+// BenchmarkLimitHeaders measures the extra cost of a response to a token with limits.
 func BenchmarkLimitHeaders(b *testing.B) {
 	limits := Limits{
 		Rate:  token.Standing{Limit: 60, Window: time.Minute, Remaining: 59, Reset: time.Second},

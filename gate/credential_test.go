@@ -60,12 +60,12 @@ func TestBearer(t *testing.T) {
 		{[]string{"Basic eDp5", "Bearer abc"}, "", InvalidRequest},
 	} {
 		if token, code := bearer(tt.values); token != tt.token || code != tt.code {
-			t.Errorf("%q: %q, %q, want %q, %q", tt.values, token, code, tt.token, tt.code)
+			t.Errorf("%q: got token %q, code %q; want %q, %q", tt.values, token, code, tt.token, tt.code)
 		}
 	}
 }
 
-// The rules of bearer as regular expressions.
+// These regular expressions express the rules of bearer.
 var (
 	surroundingBlanks = regexp.MustCompile(`^[ \t]+|[ \t]+$`)
 	bearerScheme      = regexp.MustCompile(`^(?i:bearer)([ \t,]|$)`)
@@ -89,7 +89,7 @@ func FuzzAuthorization(f *testing.F) {
 			wantCode = InvalidRequest
 		}
 		if token != wantToken || code != wantCode {
-			t.Errorf("%q: %q, %q, want %q, %q", value, token, code, wantToken, wantCode)
+			t.Errorf("%q: got token %q, code %q; want %q, %q", value, token, code, wantToken, wantCode)
 		}
 	})
 }
@@ -127,25 +127,25 @@ func TestAuthenticate(t *testing.T) {
 				t.Errorf("refusal %q, want %q", got, tt.want)
 			}
 			if match.Token.Known() != tt.matched {
-				t.Errorf("match %v, want a known token: %v", match.Token, tt.matched)
+				t.Errorf("got match %v, want a known token: %v", match.Token, tt.matched)
 			}
 			if refusal.Code != "" && refusal.Token != match.Token {
-				t.Errorf("the refusal has the token %v, want %v", refusal.Token, match.Token)
+				t.Errorf("the refusal's token is %v, want %v", refusal.Token, match.Token)
 			}
 		})
 	}
 }
 
-// The refusal of a token of the wrong kind says which kind to use.
+// TestWrongKindDetail checks that the refusal of the wrong kind of token names the right kind.
 func TestWrongKindDetail(t *testing.T) {
 	tokens := newTestTokens(t)
 	_, atGate := Authenticate(tokens, testPrefixes, token.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
 	_, atAdmin := Authenticate(tokens, testPrefixes, token.KindAdmin, []string{"Bearer " + tokens.good}, testNow)
 	if got := atGate.Problem().Detail; !strings.HasSuffix(got, "Use an API key.") {
-		t.Errorf("at the gate: %q", got)
+		t.Errorf("gate: got detail %q", got)
 	}
 	if got := atAdmin.Problem().Detail; !strings.HasSuffix(got, "Use an admin key.") {
-		t.Errorf("at the admin API: %q", got)
+		t.Errorf("admin API: got detail %q", got)
 	}
 }
 
@@ -154,11 +154,11 @@ func TestAuthenticateStoreError(t *testing.T) {
 	match, refusal := Authenticate(&fakeStore{err: cause}, testPrefixes, token.KindAPI,
 		[]string{"Bearer " + tokenText("mmk", "good00000000")}, testNow)
 	if match.Token.Known() || refusalText(refusal) != "503 store_unavailable" || !errors.Is(refusal.Err, cause) {
-		t.Errorf("match %v, refusal %q, cause %v", match.Token, refusalText(refusal), refusal.Err)
+		t.Errorf("got match %v, refusal %q, error %v", match.Token, refusalText(refusal), refusal.Err)
 	}
 }
 
-// An unknown status must not open the gate.
+// An unknown status must never let a request through.
 func TestRefuseStatus(t *testing.T) {
 	for status, want := range map[token.Status]string{
 		token.StatusActive:      "",
@@ -170,7 +170,7 @@ func TestRefuseStatus(t *testing.T) {
 		99:                      "503 store_unavailable",
 	} {
 		if got := refusalText(RefuseStatus(status)); got != want {
-			t.Errorf("%v: %q, want %q", status, got, want)
+			t.Errorf("status %v: got refusal %q, want %q", status, got, want)
 		}
 	}
 }

@@ -17,19 +17,20 @@ func TestCameEarly(t *testing.T) {
 		"no TLS":               {},
 		"handshake complete":   {tls: &tls.ConnectionState{HandshakeComplete: true}},
 		"handshake incomplete": {tls: &tls.ConnectionState{}, want: true},
-		"header of a proxy":    {header: http.Header{"Early-Data": {"1"}}, want: true},
-		"header of a proxy, over TLS": {tls: &tls.ConnectionState{HandshakeComplete: true},
+		"proxy's header":       {header: http.Header{"Early-Data": {"1"}}, want: true},
+		"proxy's header, over TLS": {tls: &tls.ConnectionState{HandshakeComplete: true},
 			header: http.Header{"Early-Data": {"1"}}, want: true},
 		"invalid header, twice": {header: http.Header{"Early-Data": {"0", "no"}}, want: true},
 		"other header":          {header: http.Header{"X-Early-Data": {"1"}}},
 	} {
 		if got := IsEarlyData(&http.Request{TLS: tt.tls, Header: tt.header}); got != tt.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
 		}
 	}
 }
 
-// Early data may be replayed, so it must be harmless and doesn't prove a client address.
+// Early data may be replayed, so the request must be harmless, and its source address proves
+// nothing.
 func TestDecideEarlyData(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -68,7 +69,7 @@ func TestDecideEarlyData(t *testing.T) {
 			tt.request.EarlyData = true
 			d := decide(browsers, tokens, tt.request)
 			if got := refusalText(d.Refusal); got != tt.want || d.Matched() != tt.matched {
-				t.Errorf("refusal %q, matched %v, want %q, %v", got, d.Matched(), tt.want, tt.matched)
+				t.Errorf("got refusal %q, matched %v; want %q, %v", got, d.Matched(), tt.want, tt.matched)
 			}
 		})
 	}
@@ -82,11 +83,11 @@ func TestEarlyDataDoesNotCountAsFailure(t *testing.T) {
 	early := request(tokens.unknown, func(r *Request) { r.Method, r.EarlyData = "POST", true })
 	for range 3 {
 		if got := refusalText(decide(g, tokens, early).Refusal); got != "425 too_early" {
-			t.Errorf("refusal %q", got)
+			t.Errorf("got refusal %q, want 425 too_early", got)
 		}
 	}
 	early.EarlyData = false
 	if got := refusalText(decide(g, tokens, early).Refusal); got != "401 unknown_token" {
-		t.Errorf("after the handshake: refusal %q", got)
+		t.Errorf("after the handshake: got refusal %q, want 401 unknown_token", got)
 	}
 }

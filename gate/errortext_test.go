@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPlainText checks that the backend text in a refusal is printable, on one line and
-// bounded.
+// TestPlainText checks that the backend text in a refusal is a single printable line of
+// limited length.
 func TestPlainText(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                         "",
@@ -22,7 +22,7 @@ func TestPlainText(t *testing.T) {
 		strings.Repeat("a ", 5000): strings.Repeat("a ", 249) + "a a…",
 	} {
 		if got := plainText(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 }
@@ -32,9 +32,9 @@ func TestBackendCode(t *testing.T) {
 	p := refusal.Problem()
 	if p.Status != 404 || p.Detail != "destroy: not found" || len(p.Members) != 1 ||
 		p.Members[0].Name != "backend_code" || p.Members[0].Value != "not_found" {
-		t.Errorf("%+v", p)
+		t.Errorf("got problem %+v", p)
 	}
 	if p := backendTextRefusal(ErrorText{Text: "x", Status: 500}).Problem(); len(p.Members) != 0 {
-		t.Errorf("%+v", p)
+		t.Errorf("got problem %+v", p)
 	}
 }

@@ -138,10 +138,10 @@ func (d *Decision) passed(c check, r *Request) string {
 		return "The path is canonical."
 	case checkToken:
 		if d.Match.Previous {
-			return "The secret is the previous one of key " + d.Match.Token.ID.String() +
+			return "This is the previous secret of key " + d.Match.Token.ID.String() +
 				", valid until " + formatTime(d.Match.PreviousValidUntil) + "."
 		}
-		return "The secret is the current one of key " + d.Match.Token.ID.String() + "."
+		return "This is the current secret of key " + d.Match.Token.ID.String() + "."
 	case checkKind:
 		return "The key is an API key."
 	case checkState:

@@ -13,8 +13,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestExplainMatchesDecide compares Explain with Decide for random requests of every kind. It
-// presents the secret and, where the secret is valid, also the token alone.
+// TestExplainMatchesDecide compares Explain with Decide for all kinds of random requests. It
+// asks about each secret and, if the secret is valid, also about the token without a secret.
 func TestExplainMatchesDecide(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -49,11 +49,12 @@ func TestExplainMatchesDecide(t *testing.T) {
 			ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
 		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text},
 			ClientIP: question.ClientIP, Now: testNow}
-		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http rejects the others itself
+		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http rejects all other targets itself
 			r.Path, r.Query, r.TokenInURL = RawPath(u), u.RawQuery, URLHasToken(testPrefixes, u)
 		}
 		e := g.Explain(tokens, question)
-		// With the token alone, and before Decide counts against its limits.
+		// Explain the token without a secret before Decide counts the request against its
+		// limits.
 		var byToken Explanation
 		if credential, err := testPrefixes.Parse(question.Text); err == nil &&
 			tokens.known[credential.Digest].token != nil {
@@ -61,7 +62,7 @@ func TestExplainMatchesDecide(t *testing.T) {
 			withToken.Text, withToken.Token = "", tokens.known[credential.Digest].token
 			byToken = g.Explain(tokens, withToken)
 		}
-		// Without the failure limit, which depends on earlier requests.
+		// Decide without the failure limit, whose result would depend on earlier requests.
 		decision := decide(newTestGate(t, func(c *Config) { c.HasAccount = g.config.HasAccount }), tokens, &r)
 		if e.Refusal.Code != decision.Refusal.Code || e.Refusal.Status != decision.Refusal.Status {
 			t.Fatalf("%s %s from %s: explained as %q, decided as %q", question.Method, question.Target,
@@ -82,7 +83,7 @@ func TestExplainMatchesDecide(t *testing.T) {
 		QuotaExceeded,
 	} {
 		if outcomes[code] == 0 {
-			t.Errorf("no request had the outcome %q", code)
+			t.Errorf("no request resulted in %q", code)
 		}
 	}
 }
@@ -95,23 +96,23 @@ func checkOrder(t *testing.T, e Explanation) {
 	for _, c := range e.Checks {
 		at := slices.Index(checkNames[:], c.Name)
 		if at <= last || c.Detail == "" {
-			t.Fatalf("%+v: out of order, or a detail is missing", e.Checks)
+			t.Fatalf("the checks are out of order or lack a detail: %+v", e.Checks)
 		}
 		last = at
 		if !c.Pass && !failed {
 			failed = true
 			if c.Detail != e.Refusal.Problem().Detail {
-				t.Fatalf("the first failing check is %+v, the refusal %q", c, e.Refusal.Code)
+				t.Fatalf("the first failed check is %+v, but the refusal is %q", c, e.Refusal.Code)
 			}
 		}
 	}
 	if failed != (e.Refusal.Code != "") {
-		t.Fatalf("%+v, but the refusal is %q", e.Checks, e.Refusal.Code)
+		t.Fatalf("the checks are %+v, but the refusal is %q", e.Checks, e.Refusal.Code)
 	}
 }
 
-// An explanation continues after the first failed check, so that an admin can fix all problems
-// in one go.
+// An explanation continues after the first failed check, so an admin can fix all problems in
+// one go.
 func TestExplainEverything(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -130,7 +131,7 @@ func TestExplainEverything(t *testing.T) {
 		}
 	}
 	if got := strings.Join(failed, " "); got != "state client_ip scope" || e.Refusal.Code != ExpiredToken {
-		t.Errorf("failed checks: %q; refusal: %q", got, e.Refusal.Code)
+		t.Errorf("got failed checks %q and refusal %q", got, e.Refusal.Code)
 	}
 }
 
@@ -146,14 +147,14 @@ func TestExplainDetails(t *testing.T) {
 		details[c.Name] = c.Detail
 	}
 	for name, want := range map[string]string{
-		"token":     "The secret is the current one of key local0000000.",
+		"token":     "This is the current secret of key local0000000.",
 		"state":     "The key is active until 2026-08-21T13:00:00Z.",
 		"client_ip": "10.0.0.9 is in 10.0.0.0/8.",
 		"route":     "The route is GET /api/report, which requires the scope report:read.",
 		"scope":     "The key has *.",
 	} {
 		if details[name] != want {
-			t.Errorf("%s: %q, want %q", name, details[name], want)
+			t.Errorf("%s: got detail %q, want %q", name, details[name], want)
 		}
 	}
 }
@@ -179,10 +180,10 @@ func TestKnowing(t *testing.T) {
 			got += g.Name
 		}
 		if got != want {
-			t.Errorf("%s: gates %s, want %s", question, got, want)
+			t.Errorf("%s: got gates %s, want %s", question, got, want)
 		}
 	}
 	if len(BestMatches(nil, "GET", "/a")) != 0 {
-		t.Error("got a gate, want none")
+		t.Error("got a gate without any gates to choose from")
 	}
 }

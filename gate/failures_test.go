@@ -36,12 +36,12 @@ func TestFailureLimit(t *testing.T) {
 		{here, 20*time.Second - time.Hour, 0},
 	} {
 		if got := limit.fail(step.ip, start.Add(step.after)); got != step.wait {
-			t.Errorf("%v after %v: wait %v, want %v", step.ip, step.after, got, step.wait)
+			t.Errorf("%v after %v: got wait %v, want %v", step.ip, step.after, got, step.wait)
 		}
 	}
 }
 
-// Only possible guesses count, and a valid token always passes.
+// Only refusals that may be due to guessing count, and a valid token always works.
 func TestWhichRefusalsCountAsFailures(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -63,20 +63,20 @@ func TestWhichRefusalsCountAsFailures(t *testing.T) {
 		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
 		for range 2 {
 			if d := decide(g, tokens, test.request); d.Refusal.Code == TooManyFailures {
-				t.Errorf("%s: limited too early", name)
+				t.Errorf("%s: the failure limit was reached too early", name)
 			}
 		}
 		if d := decide(g, tokens, test.request); (d.Refusal.Code == TooManyFailures) != test.counts {
-			t.Errorf("%s: the third request is %s", name, d.Refusal.Code)
+			t.Errorf("%s: the third request is refused as %q, want counted %v", name, d.Refusal.Code, test.counts)
 		}
 		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
-			t.Errorf("%s: a valid token is refused: %s", name, d.Refusal.Code)
+			t.Errorf("%s: a valid token was refused: %s", name, d.Refusal.Code)
 		}
 	}
 }
 
 // TestStrayTokensCount checks that a token outside the Authorization header counts as a
-// failure, whatever the decision on the request, and that tokens whose secret matched keep
+// failure, whatever the gate decides on the request, and that tokens whose secret matched keep
 // working.
 func TestStrayTokensCount(t *testing.T) {
 	t.Parallel()
@@ -92,7 +92,7 @@ func TestStrayTokensCount(t *testing.T) {
 	without := stray(func(r *Request) { r.Authorization = nil })
 	for name, test := range map[string]struct {
 		request *Request
-		then    string // the refusal after too many
+		then    string // the refusal after too many failures
 	}{
 		"missing":    {request("", without), "429 too_many_failures"},
 		"unknown":    {request(tokens.unknown, stray(nil)), "429 too_many_failures"},
@@ -105,22 +105,22 @@ func TestStrayTokensCount(t *testing.T) {
 		g := newTestGate(t, func(c *Config) { c.Failures = NewFailureLimit(2, time.Minute) })
 		for range 2 {
 			if d := decide(g, tokens, test.request); d.Refusal.Code == TooManyFailures {
-				t.Errorf("%s: limited too early", name)
+				t.Errorf("%s: the failure limit was reached too early", name)
 			}
 		}
 		if got := refusalText(decide(g, tokens, test.request).Refusal); got != test.then {
-			t.Errorf("%s: the third request is %q, want %q", name, got, test.then)
+			t.Errorf("%s: the third request is refused as %q, want %q", name, got, test.then)
 		}
 		if d := decide(g, tokens, request(tokens.unknown, nil)); d.Refusal.Code != TooManyFailures {
-			t.Errorf("%s: the stray tokens didn't count: %s", name, d.Refusal.Code)
+			t.Errorf("%s: the stray tokens didn't count: got refusal %q", name, d.Refusal.Code)
 		}
 		if d := decide(g, tokens, request(tokens.good, nil)); d.Refused() {
-			t.Errorf("%s: a valid token is refused: %s", name, d.Refusal.Code)
+			t.Errorf("%s: a valid token was refused: %s", name, d.Refusal.Code)
 		}
 	}
 	g := newTestGate(t, nil) // without a limit
 	if d := decide(g, tokens, request("", without)); d.Refusal.Code != MissingToken {
-		t.Errorf("without a limit: %s", d.Refusal.Code)
+		t.Errorf("without a limit: got refusal %q, want missing_token", d.Refusal.Code)
 	}
 }
 
@@ -130,11 +130,11 @@ func TestFailureLimitCountsNetworks(t *testing.T) {
 	limit := NewFailureLimit(1, time.Minute)
 	for address, refused := range map[string]bool{"2001:db8::1": false, "2001:db8:0:1::1": false} {
 		if got := limit.fail(netip.MustParseAddr(address), now) > 0; got != refused {
-			t.Errorf("%s: refused %v, want %v", address, got, refused)
+			t.Errorf("%s: got refused %v, want %v", address, got, refused)
 		}
 	}
 	if limit.fail(netip.MustParseAddr("2001:db8::ffff:1%eth0"), now) == 0 {
-		t.Error("another address of the same /64 has its own limit")
+		t.Error("two addresses in the same /64 have separate limits")
 	}
 }
 
@@ -158,7 +158,7 @@ func TestFailureLimitIsExactUnderConcurrency(t *testing.T) {
 	}
 	wg.Wait()
 	if passed != allowed {
-		t.Errorf("%d failures were within the limit, want %d", passed, allowed)
+		t.Errorf("got %d failures within the limit, want %d", passed, allowed)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestFailureLimitBoundsMemory(t *testing.T) {
 	}
 	for i := range limit.shards {
 		if n := len(limit.shards[i].clearAt); n > maxFailureAddresses {
-			t.Fatalf("a shard tracks %d addresses, want at most %d", n, maxFailureAddresses)
+			t.Fatalf("a shard holds %d addresses, want at most %d", n, maxFailureAddresses)
 		}
 	}
 	runtime.GC()

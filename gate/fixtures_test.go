@@ -34,11 +34,11 @@ type fakeStore struct {
 	known map[token.Digest]knownToken
 	// err, if set, is returned by Authenticate.
 	err error
-	// asked counts the calls of Authenticate.
+	// asked counts the calls to Authenticate.
 	asked int
-	// rates and quotas count the requests by token. They never reset.
+	// rates and quotas count requests per token. They are never reset.
 	rates, quotas map[token.ID]int64
-	// quotaErr, if set, is returned for quotas.
+	// quotaErr, if set, is returned by the quota methods.
 	quotaErr error
 }
 

@@ -15,7 +15,7 @@ func TestDecideWithToken(t *testing.T) {
 	g := newTestGate(t, nil)
 	for name, tt := range map[string]struct {
 		request *Request
-		want    string // status and code, or nothing if allowed
+		want    string // status and code; empty if the request is allowed
 		matched bool
 		route   string
 		path    string
@@ -107,22 +107,22 @@ func TestDecideWithToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := decide(g, tokens, tt.request)
 			if got := refusalText(d.Refusal); got != tt.want || d.Refused() != (tt.want != "") {
-				t.Fatalf("refusal %q, want %q", got, tt.want)
+				t.Fatalf("got refusal %q, want %q", got, tt.want)
 			}
 			if d.PassThrough {
-				t.Error("passed through despite a token")
+				t.Error("a request with a token was passed through")
 			}
 			if d.Matched() != tt.matched {
-				t.Errorf("matched %v, want %v", d.Matched(), tt.matched)
+				t.Errorf("got matched %v, want %v", d.Matched(), tt.matched)
 			}
 			if want := d.Match.Token; tt.want != "" && d.Refusal.Token != want {
-				t.Errorf("the refusal has the token %v, want %v", d.Refusal.Token, want)
+				t.Errorf("the refusal's token is %v, want %v", d.Refusal.Token, want)
 			}
 			if got := routeName(d.Route); got != tt.route {
-				t.Errorf("route %q, want %q", got, tt.route)
+				t.Errorf("got route %q, want %q", got, tt.route)
 			}
 			if d.Path != tt.path {
-				t.Errorf("path %q, want %q", d.Path, tt.path)
+				t.Errorf("got path %q, want %q", d.Path, tt.path)
 			}
 		})
 	}
@@ -135,11 +135,11 @@ func routeName(r *Route) string {
 	return r.Name()
 }
 
-// Each request fails one check and all later ones; the first failure decides.
+// Each request fails one check and all later checks; the first failure determines the refusal.
 func TestDecideOrder(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
-	// From the last check to the first: each entry adds a fault to the earlier ones.
+	// The entries run from the last check to the first, and each adds a fault to the request.
 	faults := []struct {
 		want string
 		add  func(*Request)
@@ -170,7 +170,7 @@ func TestDecideOrder(t *testing.T) {
 		fault.add(r)
 		d := decide(g, tokens, r)
 		if got := refusalText(d.Refusal); got != fault.want {
-			t.Errorf("refusal %q, want %q", got, fault.want)
+			t.Errorf("got refusal %q, want %q", got, fault.want)
 		}
 	}
 }
@@ -202,8 +202,8 @@ func TestDecideCallsStoreOnce(t *testing.T) {
 	}
 }
 
-// CONNECT and TRACE are refused for everyone, and the refusal of an unsupported method lists
-// the supported ones.
+// The gate refuses CONNECT and TRACE for everyone. When it refuses an unsupported method, it
+// lists the supported methods.
 func TestDecideMethods(t *testing.T) {
 	tokens := newTestTokens(t)
 	withSessions := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
@@ -218,7 +218,7 @@ func TestDecideMethods(t *testing.T) {
 					d := decide(g, tokens, &Request{Method: method, Path: path, Authorization: authorization,
 						Session: true, Now: testNow})
 					if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != allow {
-						t.Errorf("%s %q with %d credentials: %q, Allow %q, want Allow %q", method, path,
+						t.Errorf("%s %q with %d credentials: got refusal %q, Allow %q; want Allow %q", method, path,
 							len(authorization), got, d.Refusal.Allow, allow)
 					}
 				}
@@ -228,7 +228,7 @@ func TestDecideMethods(t *testing.T) {
 	for _, method := range []string{"HEAD", "OPTIONS", "PUT", "get", "GeT", "Post", "PROPFIND", "QUERY", "FOO", ""} {
 		d := decide(withSessions, tokens, request(tokens.good, func(r *Request) { r.Method = method }))
 		if got := refusalText(d.Refusal); got != "405 method_not_allowed" || d.Refusal.Allow != "GET, POST" {
-			t.Errorf("%q: %q, Allow %q", method, got, d.Refusal.Allow)
+			t.Errorf("method %q: got refusal %q, Allow %q", method, got, d.Refusal.Allow)
 		}
 	}
 }
@@ -266,27 +266,27 @@ func TestDecideWithoutToken(t *testing.T) {
 			d := decide(g, &fakeStore{}, &Request{Method: tt.method, Path: tt.path, Authorization: tt.authorization,
 				Session: tt.session, Now: testNow})
 			if got := refusalText(d.Refusal); got != tt.want {
-				t.Fatalf("refusal %q, want %q", got, tt.want)
+				t.Fatalf("got refusal %q, want %q", got, tt.want)
 			}
 			if d.PassThrough == d.Refused() {
-				t.Errorf("pass through %v, refused %v", d.PassThrough, d.Refused())
+				t.Errorf("got pass through %v, refused %v", d.PassThrough, d.Refused())
 			}
 			if got := routeName(d.Route); got != tt.route {
-				t.Errorf("route %q, want %q", got, tt.route)
+				t.Errorf("got route %q, want %q", got, tt.route)
 			}
 			if d.Refusal.Code == MethodNotAllowed && d.Refusal.Allow != "GET, POST" {
-				t.Errorf("Allow %q", d.Refusal.Allow)
+				t.Errorf("got Allow %q, want the supported methods", d.Refusal.Allow)
 			}
 		})
 	}
 }
 
-// A token in the URL is refused even where no token is needed.
+// The gate refuses a token in the URL even on paths that require no token.
 func TestDecideTokenInURLWithoutCredential(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	d := decide(g, &fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
 	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.PassThrough {
-		t.Errorf("refusal %q, pass through %v", got, d.PassThrough)
+		t.Errorf("got refusal %q, pass through %v", got, d.PassThrough)
 	}
 }
 
@@ -309,16 +309,16 @@ func TestDecideUpgrade(t *testing.T) {
 			r.Authorization = nil
 		}
 		if d := decide(g, tokens, r); d.Refused() || d.Upgrade != tt.want {
-			t.Errorf("%s: refusal %q, upgrade %q, want %q", name, refusalText(d.Refusal), d.Upgrade, tt.want)
+			t.Errorf("%s: got refusal %q, upgrade %q; want upgrade %q", name, refusalText(d.Refusal), d.Upgrade, tt.want)
 		}
 		r.Upgrade = ""
 		if d := decide(g, tokens, r); d.Upgrade != "" {
-			t.Errorf("%s: upgrade %q, which the client didn't request", name, d.Upgrade)
+			t.Errorf("%s: got upgrade %q, which the client didn't request", name, d.Upgrade)
 		}
 	}
 }
 
-// A failing store is never blamed on the client.
+// The gate never blames the client for a failing store.
 func TestDecideStoreErrors(t *testing.T) {
 	g := newTestGate(t, nil)
 	tok := tokenText("mmk", "good00000000")
@@ -329,12 +329,12 @@ func TestDecideStoreErrors(t *testing.T) {
 		d := decide(g, &fakeStore{err: err}, request(tok, nil))
 		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 ||
 			!errors.Is(d.Refusal.Err, err) {
-			t.Errorf("%v: %q, matched %v, retry after %d, cause %v", err, got, d.Matched(), d.Refusal.RetryAfter,
+			t.Errorf("%v: got refusal %q, matched %v, retry after %d, error %v", err, got, d.Matched(), d.Refusal.RetryAfter,
 				d.Refusal.Err)
 		}
 	}
 	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(tok, nil))
 	if got := refusalText(d.Refusal); got != "401 unknown_token" {
-		t.Errorf("not found: %q", got)
+		t.Errorf("token not found: got refusal %q, want 401 unknown_token", got)
 	}
 }

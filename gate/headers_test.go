@@ -14,14 +14,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// headers parses header lines as a server does.
+// headers parses header lines the way a server does.
 func headers(t testing.TB, lines ...string) http.Header {
 	t.Helper()
 	h := make(http.Header)
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
-			t.Fatalf("not a header: %q", line)
+			t.Fatalf("%q isn't a header line", line)
 		}
 		h.Add(name, strings.TrimSpace(value))
 	}
@@ -114,11 +114,11 @@ func TestTakeHeaders(t *testing.T) {
 			h := headers(t, tt.lines...)
 			authorization, upgrade := TakeHeaders(h)
 			if !slices.Equal(authorization, tt.authorization) || upgrade != tt.upgrade {
-				t.Errorf("authorization %q, upgrade %q, want %q, %q", authorization, upgrade, tt.authorization,
+				t.Errorf("got authorization %q, upgrade %q; want %q, %q", authorization, upgrade, tt.authorization,
 					tt.upgrade)
 			}
 			if want := headers(t, tt.left...); !reflect.DeepEqual(h, want) {
-				t.Errorf("remaining headers %v, want %v", h, want)
+				t.Errorf("got remaining headers %v, want %v", h, want)
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestForward(t *testing.T) {
 		for spare := range 20 {
 			got := g.Forward(h, &token, authorization, make([]string, 0, spare))
 			if want := headers(t, slices.Concat(kept, added, credential)...); !reflect.DeepEqual(got, want) {
-				t.Errorf("with the credential %q:\n%v, want\n%v", authorization, got, want)
+				t.Errorf("with the credential %q: got\n%v, want\n%v", authorization, got, want)
 			}
 			for name, values := range got {
 				values[0] = "changed"
@@ -161,19 +161,20 @@ func TestForward(t *testing.T) {
 			}
 			for name, values := range got {
 				if want := []string{"changed", "appended"}; !slices.Equal(values, want) {
-					t.Errorf("%s: %q, want %q: headers share their values", name, values, want)
+					t.Errorf("%s: got %q, want %q: headers must not share their values", name, values, want)
 				}
 			}
 		}
 	}
 }
 
-// The gate sets its headers even if they are empty: a backend must never see the client's.
+// The gate sets its headers even if they are empty, because a backend must never see values
+// set by the client.
 func TestForwardSetsAlways(t *testing.T) {
 	h := headers(t, "X-Token-Account: root")
 	if got := newTestGate(t, nil).Forward(h, &tokenstore.Principal{Terms: &token.Terms{}}, "",
 		nil)["X-Token-Account"]; !slices.Equal(got, []string{""}) {
-		t.Errorf("X-Token-Account: %q", got)
+		t.Errorf("got X-Token-Account %q, want an empty value", got)
 	}
 }
 
@@ -181,11 +182,11 @@ func TestSetUpgrade(t *testing.T) {
 	h := make(http.Header)
 	SetUpgrade(h, "")
 	if len(h) > 0 {
-		t.Errorf("no upgrade: %v", h)
+		t.Errorf("without an upgrade: got headers %v, want none", h)
 	}
 	SetUpgrade(h, "websocket")
 	if want := headers(t, "Connection: Upgrade", "Upgrade: websocket"); !reflect.DeepEqual(h, want) {
-		t.Errorf("%v, want %v", h, want)
+		t.Errorf("got headers %v, want %v", h, want)
 	}
 }
 
@@ -200,12 +201,12 @@ func TestHeaderText(t *testing.T) {
 		"\x00\x7f\xff":   "%00%7F%FF",
 	} {
 		if got := headerText(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
+			t.Errorf("%q: got %q, want %q", s, got, want)
 		}
 	}
 }
 
-// The lists are in the form that contain compares, and no longer than its buffer.
+// The names must be in the form that contain compares, and must fit into its buffer.
 func TestHeaderNames(t *testing.T) {
 	for _, list := range []headerNames{*overrideHeaders, *identityHeaders, *strippedHeaders, *setCookieHeaders} {
 		for _, name := range append(slices.Collect(maps.Keys(list.names)), list.prefixes...) {
@@ -214,7 +215,7 @@ func TestHeaderNames(t *testing.T) {
 				folded[i] = foldNameByte(folded[i])
 			}
 			if string(folded) != name || len(name) > 64 {
-				t.Errorf("%q would never be found", name)
+				t.Errorf("%q can never be found, because it isn't folded or is too long", name)
 			}
 			if !list.contain(http.CanonicalHeaderKey(name)) ||
 				!list.contain(strings.ReplaceAll(strings.ToUpper(name), "-", "_")) {
@@ -222,13 +223,13 @@ func TestHeaderNames(t *testing.T) {
 			}
 		}
 		if long := "X-" + strings.Repeat("a", 100); list.contain(long) || list.contain("") || list.contain("X-") {
-			t.Error("a name that isn't in the list is found")
+			t.Error("contain found a name that isn't in the list")
 		}
 	}
 	for name := range commonHeaders {
 		if name != http.CanonicalHeaderKey(name) || overrideHeaders.contain(name) || strippedHeaders.contain(name) ||
 			identityHeaders.contain(name) {
-			t.Errorf("%q is in one of the lists", name)
+			t.Errorf("commonHeaders must not contain %q, which another list contains", name)
 		}
 	}
 	if !overrideHeaders.contain("X-Token-" + strings.Repeat("a", 100)) {
@@ -257,10 +258,10 @@ func FuzzTakeHeaders(f *testing.F) {
 		before := h.Clone()
 		authorization, upgrade := TakeHeaders(h)
 		if !slices.Equal(authorization, before["Authorization"]) {
-			t.Errorf("authorization %q, want %q", authorization, before["Authorization"])
+			t.Errorf("got authorization %q, want %q", authorization, before["Authorization"])
 		}
 		if upgrade != "" && (upgrade != "websocket" || len(before["Upgrade"]) != 1 || len(before["Connection"]) == 0) {
-			t.Errorf("upgrade %q from %q", upgrade, before)
+			t.Errorf("got upgrade %q from headers %q", upgrade, before)
 		}
 		nominated := strings.ToLower(strings.Join(before["Connection"], ","))
 		for name, values := range h {
@@ -268,15 +269,15 @@ func FuzzTakeHeaders(f *testing.F) {
 			switch {
 			case folded == "authorization", folded == "connection", folded == "upgrade", folded == "http2-settings",
 				strings.HasPrefix(folded, "x-token-"), folded == "x-http-method-override", folded == "x-original-url":
-				t.Errorf("%q remains", name)
+				t.Errorf("%q wasn't deleted", name)
 			case !slices.Equal(values, before[name]):
-				t.Errorf("%q was changed", name)
+				t.Errorf("the value of %q was changed", name)
 			}
 			for token := range strings.SplitSeq(nominated, ",") {
 				token = strings.Trim(token, " \t")
 				if token == strings.ToLower(name) && !proxyHeaders.contain(token) && !identityHeaders.contain(token) &&
 					!slices.Contains([]string{"content-length", "transfer-encoding", "host", "te", "trailer"}, token) {
-					t.Errorf("%q remains although Connection names it", name)
+					t.Errorf("%q wasn't deleted although Connection names it", name)
 				}
 			}
 		}

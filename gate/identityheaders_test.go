@@ -22,8 +22,8 @@ func spellings(name string) []string {
 	}
 }
 
-// TestIdentityHeaders sends the headers in which gateways and proxies identify the caller.
-// None of them may go upstream with a token, in any spelling.
+// TestIdentityHeaders sends headers in which gateways and proxies identify the caller. With a
+// token, the gate must not forward any of them, however they are spelled.
 func TestIdentityHeaders(t *testing.T) {
 	t.Parallel()
 	token := &tokenstore.Principal{Terms: new(token.Terms)}
@@ -96,7 +96,7 @@ func TestIdentityHeaders(t *testing.T) {
 			"X-Accounting X-Administration X-Rolex X-Used X-Csrf-Token X-Amz-Security-Token " +
 			"X-Client-User-Language") {
 		if got := g.Forward(http.Header{name: {"x"}}, token, "", nil); !slices.Equal(got[name], []string{"x"}) {
-			t.Errorf("%s isn't forwarded", name)
+			t.Errorf("%s isn't forwarded, but should be", name)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func TestRequestHeaders(t *testing.T) {
 		"Sec-Websocket-Key", "X-Request-Id", "X-Token-Account", "X-Token-Id", "X-Token-Name",
 	}
 	if names := slices.Sorted(maps.Keys(got)); !reflect.DeepEqual(names, want) {
-		t.Errorf("forwarded %q, want %q", names, want)
+		t.Errorf("got forwarded headers %q, want %q", names, want)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestCheckRequestHeaders(t *testing.T) {
 	for _, names := range [][]string{nil, {"Accept"}, {"x-tenant-id", "If-Match", "Content-Length", "Content-Type",
 		"X-Forwarded-For", "Idempotency-Key"}} {
 		if err := CheckRequestHeaders(names); err != nil {
-			t.Errorf("%q: %v", names, err)
+			t.Errorf("CheckRequestHeaders(%q) returned %v, want no error", names, err)
 		}
 	}
 	for name, says := range map[string]string{
@@ -138,15 +138,15 @@ func TestCheckRequestHeaders(t *testing.T) {
 	} {
 		for _, names := range [][]string{{name}, {"Accept", name}} {
 			if err := CheckRequestHeaders(names); err == nil || !strings.Contains(err.Error(), says) {
-				t.Errorf("%q: %v, want %q", names, err, says)
+				t.Errorf("CheckRequestHeaders(%q) returned %v, want an error with %q", names, err, says)
 			}
 		}
 		if _, err := New(Config{Table: Table{Routes: testRoutes()}, RequestHeaders: []string{name}}); err == nil {
-			t.Errorf("%q: New returned a gate", name)
+			t.Errorf("New accepted the request header %q", name)
 		}
 	}
 	if CheckRequestHeaders([]string{}) == nil {
-		t.Error("an empty list is accepted")
+		t.Error("CheckRequestHeaders accepted an empty list")
 	}
 }
 

@@ -20,10 +20,10 @@ func limited(t testing.TB, tokens *testTokens, id string) string {
 	})
 }
 
-// TestWhatLimitsCount checks which requests count. Requests refused before the rate limit cost
-// nothing. A request without the required scope counts against the rate limit, so that a
-// client can't probe what its token may do without a limit. Only requests that go to the
-// backend count against the quota.
+// TestWhatLimitsCount checks which requests count. Requests refused before the rate limit
+// check don't count. Requests without the required scope count against the rate limit;
+// otherwise a client could probe its token's permissions without limit. Only requests sent to
+// the backend count against the quota.
 func TestWhatLimitsCount(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -45,11 +45,11 @@ func TestWhatLimitsCount(t *testing.T) {
 		id := token.ID([]byte("limited00000"))
 		d := decide(newTestGate(t, nil), tokens, request(text, test.change))
 		if got := refusalText(d.Refusal); got != test.want {
-			t.Errorf("%s: %q, want %q", name, got, test.want)
+			t.Errorf("%s: got refusal %q, want %q", name, got, test.want)
 		}
 		if rate, quota := tokens.rates[id], tokens.quotas[id]; rate != test.rate || quota != test.quota {
-			t.Errorf("%s: counted %d for the rate limit and %d for the quota, want %d and %d", name, rate, quota,
-				test.rate, test.quota)
+			t.Errorf("%s: got %d requests against the rate limit and %d against the quota, want %d and %d", name, rate,
+				quota, test.rate, test.quota)
 		}
 		delete(tokens.rates, id)
 		delete(tokens.quotas, id)
@@ -58,12 +58,12 @@ func TestWhatLimitsCount(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	if d := decide(g, tokens, request(text, nil)); d.Refusal.Code != AccountNotConfigured ||
 		tokens.quotas[d.Match.Token.ID] != 0 {
-		t.Errorf("%q, the quota counted %d", d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
+		t.Errorf("got refusal %q and %d requests against the quota, want account_not_configured and 0",
+			d.Refusal.Code, tokens.quotas[d.Match.Token.ID])
 	}
 }
 
-// TestLimitRefusals checks the text and headers of a refusal, and that explaining counts
-// nothing.
+// TestLimitRefusals checks a refusal's text and headers, and that Explain counts nothing.
 func TestLimitRefusals(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)
@@ -87,7 +87,7 @@ func TestLimitRefusals(t *testing.T) {
 	check := func(h http.Header, policy, left, retry string) {
 		t.Helper()
 		if h.Get("RateLimit-Policy") != policy || h.Get("RateLimit") != left || h.Get("Retry-After") != retry {
-			t.Errorf("got  %v\nwant %s\n%s\n%s", h, policy, left, retry)
+			t.Errorf("got headers %v\nwant %s\n%s\n%s", h, policy, left, retry)
 		}
 	}
 	const policies = `"rate_limit";q=2;w=60, "quota";q=3;w=2678400`
@@ -95,21 +95,21 @@ func TestLimitRefusals(t *testing.T) {
 	check(h, policies, `"rate_limit";r=1;t=30, "quota";r=2;t=129600`, "")
 	d.Release()
 	if d.Limits.Quota.Remaining != 3 {
-		t.Errorf("released: %+v", d.Limits.Quota)
+		t.Errorf("after Release: got quota %+v, want 3 remaining", d.Limits.Quota)
 	}
 	ask()
 	d, h = ask()
 	check(h, `"rate_limit";q=2;w=60`, `"rate_limit";r=0;t=30`, "30")
 	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 rate_limited" ||
 		got.Detail != "This API key may make 2 requests per 1m. Try again in 30 s." {
-		t.Errorf("%+v", got)
+		t.Errorf("got problem %+v", got)
 	}
 	tokens.rates[id], tokens.quotas[id] = 0, 3
 	d, h = ask()
 	check(h, policies, `"rate_limit";r=1;t=30, "quota";r=0;t=129600`, "129600")
 	if got := d.Refusal.Problem(); refusalText(d.Refusal) != "429 quota_exceeded" ||
 		got.Detail != "This API key has used all of its 3 requests for this month (UTC). Try again in 129600 s." {
-		t.Errorf("%+v", got)
+		t.Errorf("got problem %+v", got)
 	}
 	tokens.rates[id] = 1
 	missing := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/api/image" }))
@@ -119,15 +119,15 @@ func TestLimitRefusals(t *testing.T) {
 
 	tokens.rates[id], tokens.quotaErr = 0, errors.New("disk")
 	if d, _ := ask(); d.Refusal.Code != StoreUnavailable || d.Refusal.Err == nil || !d.Matched() {
-		t.Errorf("a quota that can't be read: %+v", d.Refusal)
+		t.Errorf("with an unreadable quota: got %+v, want store_unavailable", d.Refusal)
 	}
 	tokens.quotaErr = tokenstore.ErrNotFound
 	if d, _ := ask(); d.Refusal.Code != UnknownToken {
-		t.Errorf("a token deleted concurrently: %+v", d.Refusal)
+		t.Errorf("with a concurrently deleted token: got %+v, want unknown_token", d.Refusal)
 	}
 	h = make(http.Header)
 	unlimited := decide(g, tokens, request(tokens.good, nil))
 	if unlimited.Limits.Headers(h.Set); len(h) > 0 {
-		t.Errorf("without limits: %v", h)
+		t.Errorf("without limits: got headers %v, want none", h)
 	}
 }

@@ -25,7 +25,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/%EF%BF%BD", // a literal U+FFFD is valid
 	} {
 		if !canonicalPath(good) {
-			t.Errorf("%q is refused", good)
+			t.Errorf("%q is refused, but is canonical", good)
 		}
 	}
 	for _, bad := range []string{
@@ -75,7 +75,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/a[b]", "/a<b>", `/a"b"`, "/a^b", "/a`b", "/a{b}", "/a|b",
 	} {
 		if canonicalPath(bad) {
-			t.Errorf("%q is accepted", bad)
+			t.Errorf("%q is accepted, but isn't canonical", bad)
 		}
 	}
 }
@@ -90,12 +90,12 @@ func TestCanonicalPathBytes(t *testing.T) {
 			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=/", rune(c)) &&
 			c < utf8.RuneSelf
 		if raw != unreserved || upper || lower {
-			t.Errorf("%#02x: unescaped %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
+			t.Errorf("byte %#02x has several accepted spellings: unescaped %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
 		}
 	}
 }
 
-// Whatever form a request target has, only its path counts.
+// Only a request target's path counts, whatever form the target has.
 func TestDecideRequestTargets(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
@@ -120,24 +120,24 @@ func TestDecideRequestTargets(t *testing.T) {
 	} {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
-			t.Errorf("%.40q: %v", target, err)
+			t.Errorf("parsing %.40q: %v", target, err)
 			continue
 		}
 		d := decide(g, tokens, request(tokens.good, func(r *Request) { r.Path = RawPath(u) }))
 		if got := refusalText(d.Refusal); got != want {
-			t.Errorf("%.40q: %q, want %q", target, got, want)
+			t.Errorf("%.40q: got refusal %q, want %q", target, got, want)
 		}
 	}
 }
 
-// The path is checked before any token is.
+// The gate checks the path before it looks up a token.
 func TestDecidePathBeforeToken(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
 	for _, token := range []string{tokens.good, tokens.malformed, tokens.unknown, tokens.expired, tokens.admin, "x"} {
 		d := decide(g, tokens, request(token, func(r *Request) { r.Path = "/api/logs/%2e%2e/live" }))
 		if got := refusalText(d.Refusal); got != "400 invalid_path" || d.Matched() {
-			t.Errorf("%q, matched %v", got, d.Matched())
+			t.Errorf("got refusal %q, matched %v", got, d.Matched())
 		}
 	}
 }
@@ -182,8 +182,8 @@ func everyPath(t testing.TB) *Gate {
 	return newTestGate(t, func(c *Config) { c.Routes = routes })
 }
 
-// The rule according to RFC 3986: decode, encode again, remove dot segments (section 5.2.4),
-// and compare with the original.
+// FuzzPath compares the gate with the rule in RFC 3986: decode, encode again, remove dot
+// segments (section 5.2.4), and compare the result with the original.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
 		"/", "/api/unikernel/create", "//api", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a\\b",
@@ -204,12 +204,12 @@ func FuzzPath(f *testing.F) {
 		}
 		allowed := canonicalPath(p)
 		if want := referenceCanonical(p); allowed != want {
-			t.Fatalf("%q: allowed %v, want %v", p, allowed, want)
+			t.Fatalf("%q: got allowed %v, want %v", p, allowed, want)
 		}
 		d := decide(g, store, &Request{Method: "GET", Path: p, Authorization: []string{"Bearer " + token},
 			ClientIP: netip.IPv6Loopback(), Now: testNow})
 		if (d.Refusal.Code == InvalidPath) == allowed {
-			t.Errorf("%q: allowed %v, but the gate says %q", p, allowed, d.Refusal.Code)
+			t.Errorf("%q: got allowed %v, but the gate's refusal is %q", p, allowed, d.Refusal.Code)
 		}
 		if !allowed {
 			return
@@ -218,7 +218,7 @@ func FuzzPath(f *testing.F) {
 			t.Errorf("%q is forwarded as %q", p, d.Path)
 		}
 		if path.Clean(p) != p {
-			t.Errorf("%q isn't clean: %q", p, path.Clean(p))
+			t.Errorf("%q isn't clean: path.Clean returns %q", p, path.Clean(p))
 		}
 		u, err := url.ParseRequestURI(p)
 		if err != nil || u.EscapedPath() != p || u.RawQuery != "" {
@@ -259,8 +259,8 @@ func referenceDecode(s string) (string, bool) {
 	return decoded, true
 }
 
-// referenceEncode percent-encodes everything that isn't ASCII, and replaces characters that a
-// path can't contain by "%", so that the result never equals a path.
+// referenceEncode percent-encodes all non-ASCII characters. It replaces characters that a path
+// can't contain with "%", so the result never equals a valid path.
 func referenceEncode(s string) string {
 	var encoded strings.Builder
 	for _, c := range []byte(s) {
@@ -311,8 +311,8 @@ func removeDotSegments(input string) string {
 	return output
 }
 
-// TestListedFor checks that a spelling that the backend may mistake for a listed path is
-// recognized.
+// TestListedFor checks that listedFor recognizes spellings that the backend may mistake for a
+// listed path.
 func TestListedFor(t *testing.T) {
 	t.Parallel()
 	router, err := newRouter([]Route{

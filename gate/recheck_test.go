@@ -10,16 +10,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestRecheck changes a token after its request was allowed. Recheck must decide as Decide
-// would for a new request with the token.
+// TestRecheck changes a token after the gate has allowed a request. Recheck must decide as
+// Decide would for a new request with the token.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	past := testNow.Add(-time.Hour)
 	for name, tt := range map[string]struct {
 		change func(*token.Token)
-		// gone is the error of the store, if it doesn't return the token.
+		// gone is the error that the store returns instead of the token.
 		gone error
-		// accounts are the accounts configured at the recheck; nil leaves them unchanged.
+		// accounts lists the accounts configured during the recheck; nil leaves them
+		// unchanged.
 		accounts map[string]bool
 		later    time.Duration
 		want     string
@@ -54,7 +55,7 @@ func TestRecheck(t *testing.T) {
 			g := newTestGate(t, func(c *Config) { c.HasAccount = func(name string) bool { return accounts[name] } })
 			d := decide(g, tokens, request(tokens.good, nil))
 			if d.Refused() {
-				t.Fatalf("refused initially: %v", d.Refusal.Code)
+				t.Fatalf("the request was refused as %q before the change", d.Refusal.Code)
 			}
 			if tt.accounts != nil {
 				accounts = tt.accounts
@@ -70,10 +71,10 @@ func TestRecheck(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if refusal.Code != "" && !refusal.Token.Known() {
-				t.Error("the refusal doesn't name its token")
+				t.Error("the refusal doesn't name the token")
 			}
 			if tt.gone == nil && d.Match.Token.Name() != tokens.known[d.Match.Digest].token.Name {
-				t.Errorf("the finding has the token %q", d.Match.Token.Name())
+				t.Errorf("the finding's token is %q", d.Match.Token.Name())
 			}
 		})
 	}

@@ -130,7 +130,7 @@ var rules = map[Code]rule{
 	StoreUnavailable: {http.StatusServiceUnavailable, noChallenge, "Token store unavailable",
 		"API keys can't be checked at the moment. Keep your key and try again."},
 	AccountNotConfigured: {http.StatusBadGateway, noChallenge, "Account not configured",
-		"The account of this API key is no longer configured. Contact the operator."},
+		"This API key's account is no longer configured. Contact the operator."},
 	UpstreamCredential: {http.StatusBadGateway, noChallenge, "Gateway credential refused",
 		"The backend refused the gateway's own credential. Your API key is fine. Contact the operator."},
 	BackendUnreachable: {http.StatusBadGateway, noChallenge, "Backend unreachable",

@@ -39,7 +39,7 @@ func TestRefusalTable(t *testing.T) {
 		status    int
 		challenge string
 		headers   http.Header    // in addition to Cache-Control, WWW-Authenticate and Vary
-		members   map[string]any // in addition to the common ones
+		members   map[string]any // in addition to the members that all bodies have
 		matched   string
 	}{
 		MissingToken:   {refusal(request("", func(r *Request) { r.Authorization = nil })), 401, bare, nil, nil, ""},
@@ -111,21 +111,21 @@ func TestRefusalTable(t *testing.T) {
 		BackendError:       {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
 	}
 	if got, want := Codes(), slices.Sorted(maps.Keys(tests)); !slices.Equal(got, want) {
-		t.Errorf("codes\n%q, want\n%q", got, want)
+		t.Errorf("got codes\n%q, want\n%q", got, want)
 	}
 	for code, tt := range tests {
 		t.Run(string(code), func(t *testing.T) {
 			if tt.refusal.Code != code {
-				t.Fatalf("code %q, want %q", tt.refusal.Code, code)
+				t.Fatalf("got code %q, want %q", tt.refusal.Code, code)
 			}
 			recorder := httptest.NewRecorder()
 			tt.refusal.Headers("R", recorder.Header().Set)
 			if got := recorder.Header().Get("Cache-Control"); got != "no-store" {
-				t.Errorf("Cache-Control %q, want no-store even if an error route writes the body", got)
+				t.Errorf("got Cache-Control %q, want no-store even if an error route writes the body", got)
 			}
 			problem.Write(recorder, tt.refusal.Problem())
 			if recorder.Code != tt.status {
-				t.Errorf("status %d, want %d", recorder.Code, tt.status)
+				t.Errorf("got status %d, want %d", recorder.Code, tt.status)
 			}
 
 			body := recorder.Body.String()
@@ -137,12 +137,12 @@ func TestRefusalTable(t *testing.T) {
 			}
 			var members map[string]any
 			if err := json.Unmarshal([]byte(body), &members); err != nil {
-				t.Fatalf("%v in %s", err, body)
+				t.Fatalf("decoding the body %s: %v", body, err)
 			}
 			detail, _ := members["detail"].(string)
 			title, _ := members["title"].(string)
 			if detail == "" || title == "" {
-				t.Errorf("title %q, detail %q", title, detail)
+				t.Errorf("got title %q, detail %q; want both", title, detail)
 			}
 			want := map[string]any{
 				"type":  "https://github.com/mollygate/mollygate/blob/main/docs/errors.md#" + string(code),
@@ -154,7 +154,7 @@ func TestRefusalTable(t *testing.T) {
 				want["token_id"] = tt.matched
 			}
 			if !reflect.DeepEqual(members, want) {
-				t.Errorf("body %v, want %v", members, want)
+				t.Errorf("got body %v, want %v", members, want)
 			}
 
 			wantHeader := http.Header{
@@ -169,7 +169,7 @@ func TestRefusalTable(t *testing.T) {
 				wantHeader["Vary"] = []string{"Authorization"}
 			}
 			if got := recorder.Header(); !reflect.DeepEqual(got, wantHeader) {
-				t.Errorf("headers %v, want %v", got, wantHeader)
+				t.Errorf("got headers %v, want %v", got, wantHeader)
 			}
 		})
 	}
@@ -182,32 +182,32 @@ func TestEmptyAllow(t *testing.T) {
 	h := make(http.Header)
 	refusal.Headers("R", h.Set)
 	if got, there := h["Allow"]; !there || !slices.Equal(got, []string{""}) {
-		t.Errorf("Allow: %q", got)
+		t.Errorf("got Allow %q, want one empty value", got)
 	}
 }
 
-// error_description and scope allow few characters (RFC 6750 section 3).
+// RFC 6750 section 3 allows only some characters in error_description and scope.
 func TestRefusalTexts(t *testing.T) {
 	for code, rule := range rules {
 		if rule.title == "" || rule.detail == "" || rule.status < 400 {
-			t.Errorf("%s: %+v", code, rule)
+			t.Errorf("%s: the rule %+v is incomplete", code, rule)
 		}
 		if strings.ContainsFunc(rule.detail, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
-			t.Errorf("%s: the detail can't be an error_description: %s", code, rule.detail)
+			t.Errorf("%s: the detail contains a character that error_description doesn't allow: %s", code, rule.detail)
 		}
 	}
 }
 
-// A refusal without its token has fewer details but is complete.
+// A refusal without a token has fewer members but is still complete.
 func TestRefusalWithoutToken(t *testing.T) {
 	for _, code := range Codes() {
 		details := Refuse(code).Problem()
 		if details.Code != string(code) || details.Detail == "" {
-			t.Errorf("%s: %+v", code, details)
+			t.Errorf("%s: the problem %+v is incomplete", code, details)
 		}
 	}
 	if got := Refuse(IPDenied).Problem().Members; len(got) != 1 || got[0].Value != nil {
-		t.Errorf("client_ip of a unix socket: %v", got)
+		t.Errorf("client on a unix socket: got members %v, want a null client_ip", got)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestQuotedRealm(t *testing.T) {
 		h := make(http.Header)
 		Refuse(MissingToken).Headers(realm, h.Set)
 		if got := h.Get("WWW-Authenticate"); got != want {
-			t.Errorf("%q: %s, want %s", realm, got, want)
+			t.Errorf("realm %q: got %s, want %s", realm, got, want)
 		}
 	}
 }

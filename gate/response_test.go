@@ -11,7 +11,7 @@ import (
 func TestMustBuffer(t *testing.T) {
 	for status := 100; status < 600; status++ {
 		if got, want := MustBuffer(status), status >= 300 && status != 304; got != want {
-			t.Errorf("%d: %v, want %v", status, got, want)
+			t.Errorf("status %d: got %v, want %v", status, got, want)
 		}
 	}
 }
@@ -177,11 +177,11 @@ func TestJudge(t *testing.T) {
 				got += " " + refusal.BackendCode + ": " + refusal.Detail
 			}
 			if got != tt.want {
-				t.Errorf("%q, want %q", got, tt.want)
+				t.Errorf("got refusal %q, want %q", got, tt.want)
 			}
 			if details := refusal.Problem(); tt.want != "" &&
 				(details.Detail == "" || strings.Contains(details.Detail, upstreamToken)) {
-				t.Errorf("detail %q", details.Detail)
+				t.Errorf("got detail %q", details.Detail)
 			}
 		})
 	}
@@ -196,7 +196,7 @@ func TestScrubHeaders(t *testing.T) {
 	h[upstreamToken] = []string{"x"}
 	ScrubHeaders(h, upstreamToken)
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
-		t.Errorf("%v, want %v", h, want)
+		t.Errorf("got headers %v, want %v", h, want)
 	}
 	for _, name := range []string{"Set-Cookie", "set-cookie", "SET-COOKIE", "Set-Cookie2", "Set_Cookie",
 		http.TrailerPrefix + "Set-Cookie", http.TrailerPrefix + "set-cookie2"} {
@@ -204,6 +204,6 @@ func TestScrubHeaders(t *testing.T) {
 	}
 	ScrubHeaders(h, "")
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
-		t.Errorf("without a token: %v, want %v", h, want)
+		t.Errorf("without a token: got headers %v, want %v", h, want)
 	}
 }

@@ -13,14 +13,14 @@ func TestSendOnce(t *testing.T) {
 		PreventRetries(method, h)
 		if want := (http.Header{"idempotency-key": {"a", "b"}, "x-idempotency-key": {"c"},
 			"Accept": {"*/*"}}); !reflect.DeepEqual(h, want) {
-			t.Errorf("%s: %v, want %v", method, h, want)
+			t.Errorf("%s: got headers %v, want %v", method, h, want)
 		}
 	}
 	for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
 		h := http.Header{"Idempotency-Key": {"a"}}
 		PreventRetries(method, h)
 		if h["Idempotency-Key"] == nil {
-			t.Errorf("%s: %v", method, h)
+			t.Errorf("%s: got headers %v, want them unchanged", method, h)
 		}
 	}
 }

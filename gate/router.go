@@ -37,7 +37,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 		}
 		route.name, route.pattern = route.Name(), strings.Contains(route.Path, "*")
 		if route.Scope.Explicit && !explicit.with(route.Scope) {
-			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit, but not at the other gates",
+			errs = append(errs, fmt.Errorf("route %s: its scope %s is explicit here but not at the other gates",
 				route.Name(), route.Scope.Name))
 			continue
 		}

@@ -35,7 +35,7 @@ func TestRouterFind(t *testing.T) {
 		{"HEAD", "/api/report", "", "GET, POST"},
 		{"get", "/api/report", "", "GET, POST"},
 		{"GET", "/api/other", "GET /api/*", ""},
-		{"POST", "/api/other", "", "GET"}, // a route for GET allows no other method
+		{"POST", "/api/other", "", "GET"}, // a GET route allows only GET
 		{"GET", "/api", "", ""},
 		{"GET", "/api/", "", ""},
 		{"GET", "/api//", "", ""},
@@ -48,7 +48,7 @@ func TestRouterFind(t *testing.T) {
 		{"GET", "/api/unikernel/console", "GET /api/unikernel/*", ""}, // the leftmost literal wins
 		{"GET", "/api/unikernel/create", "GET /api/unikernel/create", ""},
 		{"POST", "/api/unikernel/create", "POST /api/unikernel/create", ""},
-		{"PUT", "/api/unikernel/create", "PUT /api/unikernel/*", ""}, // no more specific route has the method
+		{"PUT", "/api/unikernel/create", "PUT /api/unikernel/*", ""}, // no more specific route supports the method
 		{"DELETE", "/api/unikernel/create", "DELETE /*/*/*", ""},
 		{"PATCH", "/api/unikernel/create", "", "DELETE, GET, POST, PUT"},
 		{"PATCH", "/api/unikernel/console", "", "DELETE, GET, PUT"},
@@ -76,7 +76,7 @@ func TestRouterFind(t *testing.T) {
 				allow = ""
 			}
 			if routeName(found) != tt.route || allow != tt.allow {
-				t.Errorf("%s %s: route %q, allow %q, want %q, %q", tt.method, tt.path, routeName(found), allow,
+				t.Errorf("%s %s: got route %q, allow %q; want %q, %q", tt.method, tt.path, routeName(found), allow,
 					tt.route, tt.allow)
 			}
 		}
@@ -91,7 +91,7 @@ func TestRouterFindNoPath(t *testing.T) {
 	}
 	for _, target := range []string{"", "*", "a", "ab/c", "ab/c/d", "/", "//", "//a", "/a/"} {
 		if found, allow := rt.find("GET", target); found != nil || allow != "" {
-			t.Errorf("%q: route %q, allow %q", target, routeName(found), allow)
+			t.Errorf("%q: got route %q, allow %q; want none", target, routeName(found), allow)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestNewCopiesRoutes(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.Routes = routes })
 	routes[0].Scope.Name, routes[0].Method = "other:scope", "PUT"
 	if d := decide(g, tokens, request(tokens.reader, nil)); d.Refused() {
-		t.Errorf("refused: %s", d.Refusal.Code)
+		t.Errorf("got refusal %q, want none", d.Refusal.Code)
 	}
 }
 
@@ -187,18 +187,18 @@ func TestNewErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := New(Config{Table: Table{Routes: tt.routes}})
 			if err == nil {
-				t.Fatal("no error")
+				t.Fatal("got no error, want one")
 			}
 			for _, part := range tt.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("the error lacks %q: %v", part, err)
+					t.Errorf("the error doesn't contain %q: %v", part, err)
 				}
 			}
 		})
 	}
 }
 
-// Valid methods and paths that resemble the syntax of other programs.
+// TestUnusualRoutes checks valid methods and paths that resemble other programs' syntax.
 func TestUnusualRoutes(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"M-SEARCH /a a:b", "PURGE /a a:b", "GET /v1/items:batch a:b", "GET /@user/(x) a:b",
@@ -210,7 +210,8 @@ func TestUnusualRoutes(t *testing.T) {
 	}
 }
 
-// If one route of a resource is explicit, the grant "*" covers no other route of it either.
+// If one of a resource's routes is explicit, the grant "*" doesn't cover its other routes
+// either.
 func TestExplicitResource(t *testing.T) {
 	tokens := newTestTokens(t)
 	read := tokens.add(t, "mmk", "monitor00000", func(tok *token.Token) { tok.Scopes = token.Grants{"monitoring:*"} })
@@ -220,10 +221,10 @@ func TestExplicitResource(t *testing.T) {
 	for _, path := range []string{"/api/other-users", "/mine", "/new"} {
 		with := func(r *Request) { r.Path = path }
 		if d := decide(g, tokens, request(tokens.good, with)); d.Refusal.Code != InsufficientScope {
-			t.Errorf("%s with the grant *: %q", path, d.Refusal.Code)
+			t.Errorf("%s with the grant *: got refusal %q", path, d.Refusal.Code)
 		}
 		if d := decide(g, tokens, request(read, with)); d.Refused() {
-			t.Errorf("%s with the grant monitoring:*: %q", path, d.Refusal.Code)
+			t.Errorf("%s with the grant monitoring:*: got refusal %q", path, d.Refusal.Code)
 		}
 	}
 }
@@ -256,7 +257,7 @@ func TestCatalog(t *testing.T) {
 		"report:write POST /b",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("scopes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("got scopes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	for scope, want := range map[token.Scope][]string{
 		{Name: "report:read"}:                     {"full", "read"},
@@ -264,19 +265,19 @@ func TestCatalog(t *testing.T) {
 		{Name: "monitoring:read", Explicit: true}: {},
 	} {
 		if got := catalog.PresetsWith(scope); !slices.Equal(got, want) {
-			t.Errorf("presets with %s: %q, want %q", scope.Name, got, want)
+			t.Errorf("presets with %s: got %q, want %q", scope.Name, got, want)
 		}
 	}
 	if len(first.Presets["read"]) != 1 || len(second.Presets["read"]) != 2 {
-		t.Error("merging presets changed the presets of a table")
+		t.Error("merging presets changed a table's own presets")
 	}
 	if empty := Catalog(); len(empty.Scopes) != 0 || empty.Presets == nil {
-		t.Errorf("empty catalog: %v", empty)
+		t.Errorf("without tables: got catalog %v, want an empty one", empty)
 	}
 }
 
 // TestExplicitEverywhere checks that a scope that one table excludes from "*" is excluded at
-// every gate of the configuration, even at one that has other routes of the resource only.
+// every configured gate, even at a gate that has only other routes of the resource.
 func TestExplicitEverywhere(t *testing.T) {
 	t.Parallel()
 	table := Table{Routes: []Route{
@@ -306,16 +307,16 @@ func TestExplicitEverywhere(t *testing.T) {
 				&Request{Method: method, Path: path, Authorization: []string{"Bearer " + tokens.good}, Now: testNow,
 					ClientIP: netip.MustParseAddr("192.0.2.1")})
 			if d.Refusal.Code != want {
-				t.Errorf("%s: %s: %q, want %q", gate.name, request, d.Refusal.Code, want)
+				t.Errorf("%s: %s: got refusal %q, want %q", gate.name, request, d.Refusal.Code, want)
 			}
 		}
 	}
 	for _, scope := range Catalog(lines, table).Scopes {
 		if scope.Explicit != explicit.with(scope.Scope) {
-			t.Errorf("in the catalog, explicit of %s is %t", scope.Name, scope.Explicit)
+			t.Errorf("catalog scope %s: got explicit %t", scope.Name, scope.Explicit)
 		}
 	}
 	if _, err := New(Config{Table: table, Explicit: Resources{}}); err == nil {
-		t.Error("New accepts an explicit scope that isn't in Config.Explicit")
+		t.Error("New accepted an explicit scope that isn't in Config.Explicit")
 	}
 }

@@ -104,7 +104,7 @@ func (r *Route) Check() error {
 			"method %s: methods are compared literally, so no request would match it: "+
 				"write one route line for each method, such as GET and POST", ConfigWord(r.Method))
 	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token (RFC 9110) too
-		return fmt.Errorf("%s is not a method: write for example GET", ConfigWord(r.Method))
+		return fmt.Errorf("%s is not a method: write an HTTP method such as GET", ConfigWord(r.Method))
 	case r.Method != strings.ToUpper(r.Method):
 		return fmt.Errorf("method %s: methods are case-sensitive, so write it in upper case%s",
 			ConfigWord(r.Method), didYouMean(strings.ToUpper(r.Method)))

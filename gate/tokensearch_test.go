@@ -50,7 +50,7 @@ func quoted(s string) string {
 
 var sent = searchFor(upstreamToken)
 
-// repetitions are the spellings in which a backend may repeat the token.
+// repetitions are spellings in which a backend may echo the token.
 var repetitions = map[string]func(string) string{
 	"plain":                func(s string) string { return s },
 	"upper case":           strings.ToUpper,
@@ -129,7 +129,7 @@ func dashesAs(sign string) func(string) string {
 	return func(s string) string { return strings.ReplaceAll(s, "-", sign) }
 }
 
-// rawRepetitions are spellings of the 16 bytes that a UUID encodes.
+// rawRepetitions are spellings of a UUID's 16 bytes.
 var rawRepetitions = map[string]func(string) string{
 	"base64":    func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"base64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
@@ -147,7 +147,7 @@ var rawRepetitions = map[string]func(string) string{
 	"bytes":      func(s string) string { return s },
 }
 
-// TestRawToken finds the bytes that a UUID encodes.
+// TestRawToken checks that the search finds a UUID's bytes.
 func TestRawToken(t *testing.T) {
 	t.Parallel()
 	raw, err := hex.DecodeString(strings.ReplaceAll(upstreamToken, "-", ""))
@@ -163,16 +163,16 @@ func TestRawToken(t *testing.T) {
 			t.Errorf("%s isn't found", name)
 		}
 		if !sent.inText(spell(string(swapped))) {
-			t.Errorf("%s isn't found in the byte order of Windows", name)
+			t.Errorf("%s isn't found in Windows byte order", name)
 		}
 		if sent.inText(spell(string(other))) {
-			t.Errorf("another token, %s, is mistaken for the upstream token", name)
+			t.Errorf("%s: another token is mistaken for the upstream token", name)
 		}
 	}
 }
 
-// cuts are spellings that insert something in the middle of the text. ofLongUnits are those
-// that an insertion within one of their units breaks.
+// cuts are spellings that insert something in the middle of the text. ofLongUnits are
+// spellings with multi-byte units, which an insertion within a unit breaks.
 var (
 	cuts = map[string]bool{"cut by white space": true, "two strings": true, "two members": true,
 		"terminal, escaped": true, "terminal, link": true, "an empty tag": true, "list": true, "zero width, HTML": true}
@@ -185,8 +185,8 @@ var (
 	}
 )
 
-// TestTokenSpellings finds the token in every spelling, in every pair of spellings, and in
-// random sequences.
+// TestTokenSpellings checks that the search finds the token in every spelling, in every pair
+// of spellings and in random sequences of them.
 func TestTokenSpellings(t *testing.T) {
 	t.Parallel()
 	var names []string
@@ -199,7 +199,7 @@ func TestTokenSpellings(t *testing.T) {
 			text = repetitions[name](text)
 		}
 		if !sent.inText(text) || !sent.inText("some text "+text+" more text") {
-			t.Errorf("not found in %q: %q", names, text)
+			t.Errorf("the token isn't found in spelling %q: %q", names, text)
 		}
 	}
 	changesCase := func(name string) bool { return name == "upper case" || name == "lower case" }
@@ -207,13 +207,13 @@ func TestTokenSpellings(t *testing.T) {
 		found(first)
 		for _, second := range names {
 			if strings.HasPrefix(first, "base64") && (changesCase(second) || second == "without dashes") {
-				continue // destroys the base64
+				continue // the second spelling destroys the base64
 			}
 			if first == "quoted-printable cut" && (second == "list" || second == "URL, query") {
 				continue // the cut can't be recognized
 			}
 			if cuts[second] && ofLongUnits[first] || strings.HasSuffix(first, ", HTML") && changesCase(second) {
-				continue // breaks the first spelling
+				continue // the second spelling breaks the first
 			}
 			found(first, second)
 		}
@@ -225,19 +225,19 @@ func TestTokenSpellings(t *testing.T) {
 		found(escapes[random.IntN(len(escapes))], escapes[random.IntN(len(escapes))],
 			escapes[random.IntN(len(escapes))])
 	}
-	for range 6 { // n-fold
+	for range 6 { // nested ever deeper
 		escapes = append(escapes, "URL, query")
 		found(escapes[11:]...)
 	}
 }
 
-// TestOtherTexts checks that texts without the token don't match.
+// TestOtherTexts checks that text without the token doesn't match.
 func TestOtherTexts(t *testing.T) {
 	t.Parallel()
 	other := strings.Replace(upstreamToken, "0b0e", "0b0f", 1)
 	for name, spell := range repetitions {
 		if text := spell(other); sent.inText(text) {
-			t.Errorf("another token, %s, is mistaken for the upstream token", name)
+			t.Errorf("%s: another token is mistaken for the upstream token", name)
 		}
 	}
 	random := rand.New(rand.NewPCG(7, 8))
@@ -251,7 +251,7 @@ func TestOtherTexts(t *testing.T) {
 		"%uzzzz", `\e`, `\7`, "<", "<a", "<a<", "\x1b", "\x1b[", "\x1b[1", "\x1b]", "\x1b(", `"`, `"a"`, `"a" :`, "&",
 		"&#", "=", "=\n", upstreamToken[1:], upstreamToken[:35], strings.Repeat(`\u0061`, 50), string(noise), page} {
 		if sent.inText(text) {
-			t.Errorf("found in %.40q", text)
+			t.Errorf("the token is found in %.40q, which doesn't contain it", text)
 		}
 		if searchFor("").inText(text) || searchFor("").inHeaderLine(text) {
 			t.Errorf("an empty token is found in %.40q", text)
@@ -261,18 +261,19 @@ func TestOtherTexts(t *testing.T) {
 	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde",
 		"the-token": "the token"} {
 		if searchFor(token).inText(text) {
-			t.Errorf("%q is found in %q", token, text)
+			t.Errorf("the token %q is found in %q, which doesn't contain it", token, text)
 		}
 	}
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
 		if searchFor(token).inText("b") || searchFor(token).inHeaderLine("b") || searchFor(token).inText("") ||
 			!searchFor(token).inText("x"+token+"x") {
-			t.Errorf("%q", token)
+			t.Errorf("the search for the token %q is wrong", token)
 		}
 	}
 }
 
-// TestLines finds the token in header lines, for which the search takes a shortcut.
+// TestLines checks that the search finds the token in header lines, for which it takes a
+// shortcut.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	for name, spell := range repetitions {
@@ -283,7 +284,7 @@ func TestLines(t *testing.T) {
 			continue // never in a header
 		}
 		if !sent.inHeaderLine(spell(upstreamToken)) {
-			t.Errorf("%s isn't found in a line", name)
+			t.Errorf("%s isn't found in a header line", name)
 		}
 	}
 }
@@ -295,7 +296,7 @@ func TestRedact(t *testing.T) {
 		text := head + fmt.Sprintf("%q", "4"+spell(upstreamToken))
 		got := Redact(text, upstreamToken)
 		if sent.inText(got) || !strings.Contains(got, "[redacted]") || !strings.HasPrefix(got, head) {
-			t.Errorf("%s: %q", name, got)
+			t.Errorf("%s: got %q, want the token redacted", name, got)
 		}
 	}
 	for text, want := range map[string]string{
@@ -309,15 +310,15 @@ func TestRedact(t *testing.T) {
 		`a "b" ` + base64.StdEncoding.EncodeToString([]byte(upstreamToken)): `a "[redacted]"`,
 	} {
 		if got := Redact(text, upstreamToken); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 	if got := Redact("bad token", ""); got != "bad token" {
-		t.Errorf("without a token: %q", got)
+		t.Errorf("without a token: got %q, want the text unchanged", got)
 	}
 }
 
-// BenchmarkScrubHeaders measures the cost for every successful response.
+// BenchmarkScrubHeaders measures the cost per successful response.
 func BenchmarkScrubHeaders(b *testing.B) {
 	h := headers(b,
 		"Content-Type: application/json", "Content-Length: 1234", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
@@ -331,18 +332,19 @@ func BenchmarkScrubHeaders(b *testing.B) {
 	}
 }
 
-// TestScrubAllocatesNothing checks the headers of a typical response.
+// TestScrubAllocatesNothing checks that scrubbing a typical response's headers doesn't
+// allocate.
 func TestScrubAllocatesNothing(t *testing.T) {
 	h := headers(t, "Content-Type: application/json", "Date: Fri, 21 Aug 2026 12:00:00 GMT",
 		"X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77",
 		"Cache-Control: private, no-cache, max-age=0, must-revalidate",
 		`Etag: "5d41402abc4b2a76b9719d911017c592"`)
 	if n := testing.AllocsPerRun(100, func() { ScrubHeaders(h, upstreamToken) }); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("got %v allocations, want 0", n)
 	}
 }
 
-// BenchmarkSearchToken measures the cost of the largest error that is searched.
+// BenchmarkSearchToken measures the cost of searching the largest error that the gate accepts.
 func BenchmarkSearchToken(b *testing.B) {
 	page := strings.Repeat(`{"error":"it broke at /a?b=c&amp;d=%20e \u0061","id":"0123456789"}`+"\n",
 		MaxResponseBody/70)
@@ -354,8 +356,8 @@ func BenchmarkSearchToken(b *testing.B) {
 	}
 }
 
-// BenchmarkSearchNested measures the cost of an error that contains every encoding and needs
-// the maximum number of decodings.
+// BenchmarkSearchNested measures the cost of searching an error that contains every encoding
+// and requires the maximum number of decodings.
 func BenchmarkSearchNested(b *testing.B) {
 	text := ""
 	for _, name := range []string{"tags", "terminal", "JSON, all", "two members", "zero width", "HTML, decimal", "hex",

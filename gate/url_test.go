@@ -21,7 +21,7 @@ func TestRawPath(t *testing.T) {
 		"none":                         {url.URL{}, ""},
 	} {
 		if got := RawPath(&tt.url); got != tt.want {
-			t.Errorf("%s: %q, want %q", name, got, tt.want)
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 	}
 }
@@ -35,7 +35,7 @@ func TestSetPath(t *testing.T) {
 		u := url.URL{Path: "/other", RawPath: "/%6Fther"}
 		SetPath(&u, escaped)
 		if u != want {
-			t.Errorf("%q: %#v, want %#v", escaped, u, want)
+			t.Errorf("%q: got %#v, want %#v", escaped, u, want)
 		}
 	}
 }
@@ -73,15 +73,15 @@ func TestURLHasToken(t *testing.T) {
 	} {
 		u, err := url.Parse(target)
 		if err != nil {
-			t.Errorf("%q: %v", target, err)
+			t.Errorf("parsing %q: %v", target, err)
 			continue
 		}
 		if got := URLHasToken(testPrefixes, u); got != want {
-			t.Errorf("%q: %v, want %v", target, got, want)
+			t.Errorf("%q: got %v, want %v", target, got, want)
 		}
 	}
 	if !URLHasToken(testPrefixes, &url.URL{Path: "/", Fragment: token}) {
-		t.Error("not found in a fragment")
+		t.Error("a token in a fragment isn't found")
 	}
 }
 
@@ -107,21 +107,21 @@ func TestUnescapeAll(t *testing.T) {
 		"%E2%82%x":  "\xe2\x82%x",
 	} {
 		if got := UnescapeAll(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
+			t.Errorf("%q: got %q, want %q", s, got, want)
 		}
 	}
 }
 
-// TestUnescapeAllTakesLinearTime decodes a header as large as Caddy accepts, encoded as often
-// as possible.
+// TestUnescapeAllTakesLinearTime decodes the largest header that Caddy accepts, encoded as
+// many times as possible.
 func TestUnescapeAllTakesLinearTime(t *testing.T) {
 	t.Parallel()
 	text := "%" + strings.Repeat("25", 1<<20)
 	start := time.Now()
 	if got := UnescapeAll(text); got != "%" {
-		t.Errorf("%d bytes remain, want 1", len(got))
+		t.Errorf("got %d bytes, want 1", len(got))
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("UnescapeAll took %v", took)
+		t.Errorf("UnescapeAll took %v, which is too long", took)
 	}
 }

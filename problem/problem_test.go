@@ -29,7 +29,7 @@ func TestBody(t *testing.T) {
 		`"required_scope":"a:b","status":403,"success":false,"title":"Insufficient scope",` +
 		`"type":"https://github.com/mollygate/mollygate/blob/main/docs/errors.md#insufficient_scope"}`
 	if string(body) != want {
-		t.Errorf("body\n%s\nwant\n%s", body, want)
+		t.Errorf("got body\n%s\nwant\n%s", body, want)
 	}
 }
 
@@ -44,7 +44,7 @@ func jsonOf(t *testing.T, p problem.Problem) any {
 	return value
 }
 
-// With returns a new problem and leaves its receiver unchanged.
+// With must return a new problem and leave its receiver unchanged.
 func TestWithLeavesTheBase(t *testing.T) {
 	members := []problem.Member{{Name: "a", Value: 1}, {Name: "b", Value: 2}, {Name: "c", Value: 3}}
 	base := denied.With("a", 1).With("b", 2).With("c", 3)
@@ -59,16 +59,16 @@ func TestWithLeavesTheBase(t *testing.T) {
 		{denied, nil},
 	} {
 		if !reflect.DeepEqual(tt.problem.Members, tt.want) {
-			t.Errorf("members %v, want %v", tt.problem.Members, tt.want)
+			t.Errorf("got members %v, want %v", tt.problem.Members, tt.want)
 		}
 	}
 }
 
-// Invalid UTF-8 doesn't make the response invalid.
+// Invalid UTF-8 must not make the response invalid.
 func TestInvalidUTF8(t *testing.T) {
 	value := jsonOf(t, denied.With("client_ip", "\xff")).(map[string]any)
 	if value["client_ip"] != "\ufffd" || value["code"] != "insufficient_scope" {
-		t.Errorf("got %v", value)
+		t.Errorf("got body %v, want the invalid byte replaced", value)
 	}
 }
 
@@ -97,25 +97,25 @@ func TestWrite(t *testing.T) {
 			t.Error(err)
 		}
 		if response.StatusCode != http.StatusForbidden {
-			t.Errorf("%s: status %d", method, response.StatusCode)
+			t.Errorf("%s: got status %d, want 403", method, response.StatusCode)
 		}
 		for name, want := range map[string]string{
 			"Content-Type": "application/problem+json", "Cache-Control": "no-store",
 			"X-Content-Type-Options": "nosniff", "Allow": "GET",
 		} {
 			if got := strings.Join(response.Header.Values(name), "|"); got != want {
-				t.Errorf("%s: %s: %s, want %s", method, name, got, want)
+				t.Errorf("%s: got %s %q, want %q", method, name, got, want)
 			}
 		}
 		lengths[method] = response.Header.Get("Content-Length")
 		if sent := strconv.Itoa(len(body)); method == http.MethodGet && lengths[method] != sent {
-			t.Errorf("Content-Length %s of %s bytes", lengths[method], sent)
+			t.Errorf("got Content-Length %s, want %s", lengths[method], sent)
 		}
 		if method == http.MethodHead && len(body) != 0 {
-			t.Errorf("HEAD has a body: %s", body)
+			t.Errorf("the response to HEAD has a body: %s", body)
 		}
 	}
 	if lengths["GET"] != lengths["HEAD"] || lengths["GET"] == "" {
-		t.Errorf("lengths %v", lengths)
+		t.Errorf("got Content-Lengths %v, want the same for GET and HEAD", lengths)
 	}
 }

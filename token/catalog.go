@@ -39,7 +39,7 @@ func (c Catalog) PresetsWith(scope Scope) []string {
 func (c Catalog) check(grants Grants) (Grants, error) {
 	for _, grant := range grants {
 		if !c.knows(grant) {
-			return nil, fmt.Errorf("%s is not a known scope; known are %s", quote(grant), c.Known())
+			return nil, fmt.Errorf("%s is not a known scope; the known scopes are %s", quote(grant), c.Known())
 		}
 	}
 	grants = slices.Clone(grants)

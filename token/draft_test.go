@@ -42,7 +42,7 @@ func TestDraft(t *testing.T) {
 	// The token shares no memory with the draft.
 	draft.Scopes[0], draft.Metadata["env"] = "*", "changed"
 	if got.Metadata["env"] != "prod" || got.Scopes[0] != "block:*" {
-		t.Error("the token changes with the draft")
+		t.Error("changing the draft changed the token")
 	}
 }
 
@@ -288,12 +288,12 @@ func TestDraftRules(t *testing.T) {
 			var fieldErr *FieldError
 			switch {
 			case c.field == "" && err != nil:
-				t.Errorf("refused: %v", err)
+				t.Errorf("got error %v, want none", err)
 			case c.field != "" && (!errors.As(err, &fieldErr) || fieldErr.Field != c.field ||
 				!strings.Contains(fieldErr.Rule, c.rule)):
-				t.Errorf("got %v, want an error about %s %s", err, c.field, c.rule)
+				t.Errorf("got error %v, want one about %s: %s", err, c.field, c.rule)
 			case c.field != "" && !reflect.ValueOf(token).IsZero():
-				t.Error("a token is returned with the error")
+				t.Error("New returned a token in addition to the error")
 			case c.field == "":
 				// Every valid token can be stored and read back unchanged.
 				token.Digest = DigestOf(vector)
@@ -309,7 +309,8 @@ func TestDraftRules(t *testing.T) {
 	}
 }
 
-// TestFieldErrorsContainNoSecret puts a token into every field that an error quotes.
+// TestFieldErrorsContainNoSecret checks that no error reveals a token that was put into the
+// wrong field.
 func TestFieldErrorsContainNoSecret(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*Draft){
@@ -326,7 +327,7 @@ func TestFieldErrorsContainNoSecret(t *testing.T) {
 		edit(&draft)
 		_, err := testPolicy.New(draft, testTime)
 		if err == nil || strings.Contains(err.Error(), vector[secretStart:secretStart+8]) {
-			t.Errorf("%s: no error, or it contains the secret", name)
+			t.Errorf("%s: got error %v, want one without the secret", name, err)
 		}
 	}
 }
@@ -347,14 +348,14 @@ func TestParseAllowedIPs(t *testing.T) {
 		prefixes, err := parseAllowedIPs([]string{text})
 		switch {
 		case want == "" && err == nil:
-			t.Errorf("%q is %v", text, prefixes)
+			t.Errorf("%q was parsed as %v, want an error", text, prefixes)
 		case want != "" && (err != nil || len(prefixes) != 1 || prefixes[0].String() != want):
-			t.Errorf("%q is %v, %v, want %s", text, prefixes, err, want)
+			t.Errorf("%q: got %v, error %v; want %s", text, prefixes, err, want)
 		}
 	}
 	if prefixes, err := parseAllowedIPs([]string{"::ffff:10.0.0.0/104", "10.0.0.0/8"}); err != nil ||
 		len(prefixes) != 1 {
-		t.Errorf("two spellings of one range: %v, %v", prefixes, err)
+		t.Errorf("two spellings of one range: got %v, error %v; want one range", prefixes, err)
 	}
 }
 
@@ -367,11 +368,11 @@ func TestCatalogPresets(t *testing.T) {
 		{Name: "monitoring:update", Explicit: true}: "",
 	} {
 		if got := strings.Join(c.PresetsWith(scope), " "); got != want {
-			t.Errorf("%s is in %q, want %q", scope.Name, got, want)
+			t.Errorf("%s: got presets %q, want %q", scope.Name, got, want)
 		}
 	}
 	presets := maps.Clone(c.Presets)
 	if _, err := c.check(Grants{"unikernel:list", "block:list"}); err != nil || !reflect.DeepEqual(presets, c.Presets) {
-		t.Errorf("check changed the catalog or failed: %v", err)
+		t.Errorf("check changed the catalog or returned an error: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ var (
 	naiveUUID = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 )
 
-// naiveToken reports whether s is a token, in the most straightforward way.
+// naiveToken is a straightforward implementation that reports whether s is a token.
 func naiveToken(prefixes Prefixes, s string) bool {
 	form := naiveForm.FindStringSubmatch(s)
 	if form == nil || strings.HasSuffix(s, "\n") {
@@ -43,8 +43,8 @@ func naiveFind(prefixes Prefixes, text string) int {
 	return -1
 }
 
-// tokenEnding returns a token whose checksum ends with the given three characters, so that
-// another token can begin within it.
+// tokenEnding returns a token whose checksum ends with the given three characters, with which
+// another token can begin.
 func tokenEnding(t testing.TB, end string) string {
 	t.Helper()
 	for i := range 62 * 62 * 62 * 100 {
@@ -56,7 +56,7 @@ func tokenEnding(t testing.TB, end string) string {
 			return string(text) + string(check[:])
 		}
 	}
-	t.Fatal("no such token found")
+	t.Fatal("found no token whose checksum has this ending")
 	return ""
 }
 
@@ -92,16 +92,16 @@ func TestFindAndRedact(t *testing.T) {
 			t.Parallel()
 			prefixes := Prefixes{"mm"}
 			if at := prefixes.Find(c.text); at != c.at || at != naiveFind(prefixes, c.text) {
-				t.Errorf("Find is %d, want %d", at, c.at)
+				t.Errorf("Find returned %d, want %d", at, c.at)
 			}
 			if safe := prefixes.Redact(c.text); safe != c.safe {
-				t.Errorf("Redact is %q, want %q", safe, c.safe)
+				t.Errorf("Redact returned %q, want %q", safe, c.safe)
 			}
 		})
 	}
 }
 
-// TestFindTakesLinearTime compares the cost of worst-case texts of different lengths.
+// TestFindTakesLinearTime compares how long worst-case texts of different lengths take.
 func TestFindTakesLinearTime(t *testing.T) {
 	near := vector[:54] + "E" // only the checksum is wrong
 	for name, piece := range map[string]string{
@@ -119,10 +119,10 @@ func TestFindTakesLinearTime(t *testing.T) {
 			}
 			return best
 		}
-		// A quadratic search would cost 256 times as much rather than 16.
+		// A quadratic search would take 256 times as long rather than 16 times.
 		small, large := cost(1<<16), cost(1<<20)
 		if large > 80*max(small, 100*time.Microsecond) {
-			t.Errorf("%s: 64 KiB took %v, 1 MiB took %v", name, small, large)
+			t.Errorf("%s: 64 KiB took %v and 1 MiB took %v, which isn't linear", name, small, large)
 		}
 	}
 }
@@ -138,17 +138,17 @@ func FuzzFind(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		prefixes := Prefixes{"mm", "zz"}
 		if got, want := prefixes.Find(text), naiveFind(prefixes, text); got != want {
-			t.Fatalf("Find is %d, want %d", got, want)
+			t.Fatalf("Find returned %d, want %d", got, want)
 		}
-		// Find finds a token inserted into the text, and Redact leaves none.
+		// Find must find a token inserted into the text, and Redact must remove all tokens.
 		for _, text := range []string{text, text + vector, text[:len(text)/2] + vector + text[len(text)/2:]} {
 			want := naiveFind(prefixes, text)
 			if got := prefixes.Find(text); got != want {
-				t.Fatalf("Find is %d, want %d", got, want)
+				t.Fatalf("Find returned %d, want %d", got, want)
 			}
 			safe := prefixes.Redact(text)
 			if at := naiveFind(prefixes, safe); at >= 0 {
-				t.Fatalf("after Redact there is a token at %d", at)
+				t.Fatalf("the redacted text contains a token at %d", at)
 			}
 			if (safe == text) != (want < 0) {
 				t.Fatal("Redact changed a text without a token, or didn't change one with a token")

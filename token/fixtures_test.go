@@ -27,7 +27,7 @@ var testPolicy = Policy{
 
 var testID = ID([]byte("4fQ9Zt2LkVb7"))
 
-// vector is a token in the form that Mollygate creates.
+// vector is a token in Mollygate's own format.
 const vector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // fullToken has every field set.
@@ -63,7 +63,7 @@ func validDraft() Draft {
 
 const importedText = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
 
-// seal returns fields from the fuzzer as a record with a valid checksum.
+// seal turns fields from the fuzzer into a record with a valid checksum.
 func seal(kind byte, key, fields []byte) []byte {
 	return wire.AddChecksum(kind, key, bytes.Clone(fields))
 }

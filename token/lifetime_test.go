@@ -24,14 +24,14 @@ func TestParseLifetime(t *testing.T) {
 	} {
 		got, err := ParseLifetime(text)
 		if err != nil || got != want.lifetime || got.Unlimited() {
-			t.Errorf("%q is %+v, %v", text, got, err)
+			t.Errorf("%q: got %+v, error %v; want %+v", text, got, err, want.lifetime)
 			continue
 		}
 		if got.String() != want.printed {
-			t.Errorf("%q prints %q, want %q", text, got, want.printed)
+			t.Errorf("%q: got String %q, want %q", text, got, want.printed)
 		}
 		if again, err := ParseLifetime(got.String()); err != nil || again != got {
-			t.Errorf("%q read back is %+v, %v", got, again, err)
+			t.Errorf("%q was parsed again as %+v, error %v", got, again, err)
 		}
 	}
 	for _, bad := range []string{
@@ -40,7 +40,7 @@ func TestParseLifetime(t *testing.T) {
 		"never", "unlimited", "1d1d", "9999999999d", "99999999999999999999s", "１d", "1\u00a0d", "1e3s", "0x1d",
 	} {
 		if got, err := ParseLifetime(bad); err == nil {
-			t.Errorf("%q is %+v", bad, got)
+			t.Errorf("%q was parsed as %+v, want an error", bad, got)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestLifetimeOfSeconds(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []int64{0, -1, math.MinInt64} {
 		if _, err := LifetimeOfSeconds(bad); err == nil {
-			t.Errorf("%d seconds are accepted", bad)
+			t.Errorf("a lifetime of %d seconds was accepted", bad)
 		}
 	}
 	l, err := LifetimeOfSeconds(math.MaxInt64)
@@ -57,12 +57,12 @@ func TestLifetimeOfSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := l.From(testTime); err == nil {
-		t.Error("a lifetime ends after the year 9999")
+		t.Error("From returned no error for an end after the year 9999")
 	}
 }
 
-// TestLifetimeFrom checks that lifetimes are calendar steps in UTC, whatever the time zone,
-// and don't overflow.
+// TestLifetimeFrom checks that lifetimes use the UTC calendar, whatever the time zone, and
+// don't overflow.
 func TestLifetimeFrom(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ start, lifetime, end string }{
@@ -79,16 +79,16 @@ func TestLifetimeFrom(t *testing.T) {
 		{"2028-02-29T01:02:03Z", "4y", "2032-02-29T01:02:03Z"},
 		{"2027-02-28T00:00:00Z", "1mo", "2027-03-28T00:00:00Z"},
 		{"2027-12-15T00:00:00Z", "1mo", "2028-01-15T00:00:00Z"},
-		// Days always have 24 hours, and hours 60 minutes.
+		// A day always has 24 hours, and an hour always has 60 minutes.
 		{"2027-03-27T12:00:00Z", "1d", "2027-03-28T12:00:00Z"},
 		{"2028-02-28T12:00:00Z", "1d", "2028-02-29T12:00:00Z"},
 		{"2028-02-28T12:00:00Z", "366d", "2029-02-28T12:00:00Z"},
 		{"2027-01-01T00:00:00Z", "2w", "2027-01-15T00:00:00Z"},
 		{"2027-01-01T00:00:00Z", "90s", "2027-01-01T00:01:30Z"},
 		{"2027-01-01T00:00:00Z", "150000d", "2437-09-08T00:00:00Z"}, // too long for a time.Duration
-		// In UTC.
+		// The calendar is in UTC.
 		{"2027-01-31T23:30:00-02:00", "1mo", "2027-03-01T01:30:00Z"},
-		// The last year.
+		// The lifetime ends around maxYear.
 		{"9998-12-31T23:59:59Z", "1y", "9999-12-31T23:59:59Z"},
 		{"9999-12-31T23:59:58Z", "1s", "9999-12-31T23:59:59Z"},
 		{"9999-12-31T23:59:59Z", "1s", ""},
@@ -111,16 +111,16 @@ func TestLifetimeFrom(t *testing.T) {
 		end, err := lifetime.From(start)
 		switch {
 		case c.end == "" && err == nil:
-			t.Errorf("%s + %s is %s, want an error", c.start, c.lifetime, end)
+			t.Errorf("%s + %s: got %s, want an error", c.start, c.lifetime, end)
 		case c.end != "" && (err != nil || end.Format(time.RFC3339) != c.end):
-			t.Errorf("%s + %s is %s, %v, want %s", c.start, c.lifetime, end.Format(time.RFC3339), err, c.end)
+			t.Errorf("%s + %s: got %s, error %v; want %s", c.start, c.lifetime, end.Format(time.RFC3339), err, c.end)
 		}
 	}
 	if _, err := (Lifetime{}).From(testTime); err == nil {
 		t.Error("From returned no error for an unlimited lifetime")
 	}
 	if got := (Lifetime{}).String(); got != "unlimited" || !(Lifetime{}).Unlimited() {
-		t.Errorf("the zero lifetime is %q", got)
+		t.Errorf("the zero lifetime: got String %q, want unlimited", got)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestLifetimeDaysOfTheMonth(t *testing.T) {
 			if int(end.Month()) != month ||
 				(end.Day() != start.Day() && (end.Day() > start.Day() || next.Day() != 1)) ||
 				end.Format("15:04:05") != "05:06:07" {
-				t.Fatalf("%s + %dmo is %s", start, months, end)
+				t.Fatalf("%s + %dmo: got %s, which is wrong", start, months, end)
 			}
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestNarrowerComparesAllTerms checks that every field of the terms affects the comparison, so
-// that a new restriction can't be forgotten.
+// TestNarrowerComparesAllTerms checks that Narrower compares every field of Terms. It fails if
+// a new restriction isn't compared.
 func TestNarrowerComparesAllTerms(t *testing.T) {
 	t.Parallel()
 	full := fullToken()
@@ -16,7 +16,7 @@ func TestNarrowerComparesAllTerms(t *testing.T) {
 		other := *full
 		reflect.ValueOf(&other.Terms).Elem().Field(i).SetZero()
 		if full.allowsNoMore(&other) && other.allowsNoMore(full) {
-			t.Errorf("%s isn't compared", terms.Field(i).Name)
+			t.Errorf("Narrower doesn't compare %s", terms.Field(i).Name)
 		}
 	}
 	for name, set := range map[string]func(*Token){
@@ -28,7 +28,7 @@ func TestNarrowerComparesAllTerms(t *testing.T) {
 		other := *full
 		set(&other)
 		if !full.allowsNoMore(&other) || other.allowsNoMore(full) {
-			t.Errorf("a token without %s isn't wider", name)
+			t.Errorf("removing %s didn't make the token less restrictive", name)
 		}
 	}
 }

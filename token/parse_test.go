@@ -65,7 +65,7 @@ func TestParse(t *testing.T) {
 			got, err := Prefixes{"mm", "zz"}.Parse(c.text)
 			if c.format == 0 {
 				if !errors.Is(err, ErrMalformed) || got != (Credential{}) {
-					t.Errorf("got %v, %v, want ErrMalformed", got.Format, err)
+					t.Errorf("got %v, error %v; want ErrMalformed", got.Format, err)
 				}
 				return
 			}
@@ -77,13 +77,13 @@ func TestParse(t *testing.T) {
 				want.ID = ID([]byte(c.text[4:16]))
 			}
 			if got != want {
-				t.Errorf("got %v %v %v, want %v %v %v", got.Format, got.Kind, got.ID, want.Format, want.Kind, want.ID)
+				t.Errorf("got %v, %v, %v; want %v, %v, %v", got.Format, got.Kind, got.ID, want.Format, want.Kind, want.ID)
 			}
 		})
 	}
 }
 
-// TestParseAllocates checks that Parse doesn't allocate, so that a flood of tokens makes no
+// TestParseAllocates checks that Parse doesn't allocate. A flood of tokens must not create
 // garbage.
 func TestParseAllocates(t *testing.T) {
 	prefixes := Prefixes{"zz", "mm"}
@@ -92,7 +92,7 @@ func TestParseAllocates(t *testing.T) {
 		"not imported": strings.ToUpper(importedText), "long": strings.Repeat(vector, 1000), "empty": "",
 	} {
 		if n := testing.AllocsPerRun(100, func() { _, _ = prefixes.Parse(text) }); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
+			t.Errorf("%s: got %v allocations, want 0", name, n)
 		}
 	}
 }
@@ -101,13 +101,13 @@ func TestPrefixesValidate(t *testing.T) {
 	t.Parallel()
 	for _, good := range []Prefixes{{"mm"}, {"mm", "ab", "zz"}} {
 		if err := good.Validate(); err != nil {
-			t.Errorf("%q: %v", good, err)
+			t.Errorf("%q: got error %v, want none", good, err)
 		}
 	}
 	for _, bad := range []Prefixes{nil, {}, {""}, {"m"}, {"mmm"}, {"MM"}, {"m1"}, {"m_"}, {"_m"}, {"é"}, {"mm", "mm"},
 		{"mm", ""}} {
 		if bad.Validate() == nil {
-			t.Errorf("%q is accepted", bad)
+			t.Errorf("%q was accepted", bad)
 		}
 	}
 }
@@ -125,23 +125,23 @@ func FuzzParse(f *testing.F) {
 		c, err := prefixes.Parse(text)
 		if err != nil {
 			if err != ErrMalformed || c != (Credential{}) {
-				t.Fatalf("got %v and error %v", c.Format, err)
+				t.Fatalf("got %v and error %v, want ErrMalformed alone", c.Format, err)
 			}
 		} else if c.Digest != sha256.Sum256([]byte(text)) {
-			t.Fatal("wrong digest")
+			t.Fatal("the digest isn't the text's SHA-256")
 		}
 		if native := c.Format == FormatNative; native != (naiveToken(prefixes, text)) {
-			t.Fatalf("native is %v", native)
+			t.Fatalf("got native %v, want the opposite", native)
 		}
 		if imported := c.Format == FormatImported; imported != naiveUUIDv4(text) {
-			t.Fatalf("imported is %v", imported)
+			t.Fatalf("got imported %v, want the opposite", imported)
 		}
-		// A text of the right form with a corrected checksum is a token.
+		// A text in the right format with a corrected checksum is a token.
 		if len(text) == SecretTextLength {
 			check := checkDigits(text[:checkStart])
 			fixed := text[:checkStart] + string(check[:])
 			if _, err := prefixes.Parse(fixed); (err == nil) != naiveToken(prefixes, fixed) {
-				t.Fatalf("with a valid checksum: %v", err)
+				t.Fatalf("with a valid checksum: got error %v", err)
 			}
 		}
 	})

@@ -29,7 +29,7 @@ func TestPeriods(t *testing.T) {
 		}
 		start, end := test.period.Around(now)
 		if start.Format(time.RFC3339) != test.start || end.Format(time.RFC3339) != test.end {
-			t.Errorf("%s around %s: %s to %s", test.period, test.now, start, end)
+			t.Errorf("%s around %s: got %s to %s", test.period, test.now, start, end)
 		}
 	}
 }

@@ -28,22 +28,22 @@ func TestTokenRecord(t *testing.T) {
 		// The token shares no memory with the record.
 		clear(record)
 		if !reflect.DeepEqual(decoded, token) {
-			t.Error("the token changed with its record")
+			t.Error("changing the record changed the token")
 		}
 	}
 	if a, b := EncodeToken(fullToken()), EncodeToken(fullToken()); !bytes.Equal(a, b) {
-		t.Error("equal tokens have different records")
+		t.Error("encoding the same token twice returned different records")
 	}
 }
 
-// TestEveryFieldIsRecorded checks that fullToken sets every field, so that TestTokenRecord
-// fails for a field that is missing in the record, and that terms that differ in any field
-// have different keys.
+// TestEveryFieldIsRecorded checks that fullToken sets every field, which makes TestTokenRecord
+// fail if a field is missing from the record. It also checks that terms that differ in any
+// field have different keys.
 func TestEveryFieldIsRecorded(t *testing.T) {
 	t.Parallel()
 	full := reflect.ValueOf(fullToken()).Elem()
 	eachField(full, func(name string, field reflect.Value) {
-		if field.IsZero() && name != "Damaged" { // set if there is no record
+		if field.IsZero() && name != "Damaged" { // set only if the record is unreadable
 			t.Errorf("fullToken doesn't set %s", name)
 		}
 	})
@@ -57,7 +57,8 @@ func TestEveryFieldIsRecorded(t *testing.T) {
 	})
 }
 
-// eachField calls visit for the fields of a struct, and descends into structs of this package.
+// eachField calls visit for each field of a struct, including the fields of nested structs
+// from this package.
 func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
 	for i := range v.NumField() {
 		field := v.Field(i)
@@ -82,12 +83,12 @@ func TestClone(t *testing.T) {
 		clear(token.AllowedIPs)
 		clear(token.Metadata)
 		if !bytes.Equal(EncodeToken(clone), record) || terms.Key() != clone.Key() {
-			t.Errorf("%+v, %+v changed with the token", clone, terms)
+			t.Errorf("changing the token changed its clones %+v, %+v", clone, terms)
 		}
 	}
 }
 
-// TestCloneInvalid checks that Clone panics for invalid terms instead of returning a copy
+// TestCloneInvalid checks that Clone panics on invalid terms rather than returning a copy
 // without restrictions.
 func TestCloneInvalid(t *testing.T) {
 	t.Parallel()
@@ -95,10 +96,10 @@ func TestCloneInvalid(t *testing.T) {
 		Quota: Quota{1, PeriodDay}}
 	defer func() {
 		if recover() == nil {
-			t.Error("no panic")
+			t.Error("Clone didn't panic")
 		}
 	}()
-	t.Errorf("copied %+v", terms.Clone())
+	t.Errorf("Clone returned %+v, want a panic", terms.Clone())
 }
 
 // TestTokenRecordTimes checks that every valid time survives encoding.
@@ -112,18 +113,18 @@ func TestTokenRecordTimes(t *testing.T) {
 		token.ExpiresAt = at
 		decoded, err := DecodeToken(token.ID, EncodeToken(token))
 		if err != nil || !decoded.ExpiresAt.Equal(at) {
-			t.Errorf("%s was decoded as %v, %v", at, decoded, err)
+			t.Errorf("%s was decoded as %v, error %v", at, decoded, err)
 		}
 	}
 }
 
-// TestEncodeInvalidUTF8 checks that the name of an actor can't make a token unreadable.
+// TestEncodeInvalidUTF8 checks that an actor's name can't make a token unreadable.
 func TestEncodeInvalidUTF8(t *testing.T) {
 	t.Parallel()
 	token := minimalToken()
 	token.CreatedBy = "bob\xff"
 	if decoded, err := DecodeToken(token.ID, EncodeToken(token)); err != nil || decoded.CreatedBy != "bob\ufffd" {
-		t.Errorf("got %v, %v", decoded, err)
+		t.Errorf("got %v, error %v; want the invalid byte replaced", decoded, err)
 	}
 }
 
@@ -133,7 +134,7 @@ func TestDamagedRecords(t *testing.T) {
 	refused := func(what string, id ID, record []byte) {
 		t.Helper()
 		if token, err := DecodeToken(id, record); !errors.Is(err, ErrDamaged) || token != nil {
-			t.Errorf("%s: %v, %v", what, token, err)
+			t.Errorf("%s: got %v, error %v; want ErrDamaged", what, token, err)
 		}
 	}
 	for i := range record {
@@ -144,7 +145,7 @@ func TestDamagedRecords(t *testing.T) {
 		}
 		refused("a truncation", testID, record[:i])
 	}
-	refused("the record of another token", ID([]byte("4fQ9Zt2LkVb8")), record)
+	refused("another token's record", ID([]byte("4fQ9Zt2LkVb8")), record)
 	refused("a usage record", testID, wire.AddChecksum('u', testID[:], nil))
 	refused("an audit record", testID, wire.AddChecksum('a', testID[:], nil))
 	refused("a trailing zero", testID, append(bytes.Clone(record), 0))
@@ -154,7 +155,7 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 // TestInvalidFields adds valid checksums to fields that EncodeToken never writes. Decoding
-// must fail for all of them: a lenient decoder might return a token with wider terms.
+// must fail for all of them: a lenient decoder might return a token that allows more.
 func TestInvalidFields(t *testing.T) {
 	t.Parallel()
 	const tag = protowire.VarintType
@@ -162,7 +163,7 @@ func TestInvalidFields(t *testing.T) {
 		record := EncodeToken(minimalToken())
 		return record[:len(record)-crc32.Size]
 	}
-	// with returns the minimal token's fields, with those of this number replaced.
+	// with returns the minimal token's fields and replaces the fields with this number.
 	with := func(number protowire.Number, fields ...[]byte) []byte {
 		var out []byte
 		added := false
@@ -281,7 +282,7 @@ func TestInvalidFields(t *testing.T) {
 	} {
 		token, err := DecodeToken(testID, wire.AddChecksum(tokenRecord, testID[:], fields))
 		if !errors.Is(err, ErrDamaged) || token != nil {
-			t.Errorf("%s: %v, %v", name, token, err)
+			t.Errorf("%s: got %v, error %v; want ErrDamaged", name, token, err)
 		}
 	}
 }
@@ -293,24 +294,24 @@ func FuzzDecodeToken(f *testing.F) {
 	f.Add([]byte{8, 1, 16, 1})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeToken(testID, fields); err != nil && !errors.Is(err, ErrDamaged) {
-			t.Fatalf("without a checksum: %v", err)
+			t.Fatalf("without a checksum: got error %v, want ErrDamaged", err)
 		}
 		record := seal(tokenRecord, testID[:], fields)
 		token, err := DecodeToken(testID, record)
 		if err != nil {
 			if token != nil || !errors.Is(err, ErrDamaged) {
-				t.Fatalf("got %v, %v", token, err)
+				t.Fatalf("got token %v, error %v; want ErrDamaged alone", token, err)
 			}
 			return
 		}
 		if again, err := DecodeToken(testID, EncodeToken(token)); err != nil || !reflect.DeepEqual(again, token) {
-			t.Fatalf("decoded %+v, but after encoding %+v, %v", token, again, err)
+			t.Fatalf("decoded %+v, but after encoding it again, decoded %+v, error %v", token, again, err)
 		}
 		if clone := token.Clone(); !reflect.DeepEqual(clone, token) {
 			t.Fatalf("the clone of %+v is %+v", token, clone)
 		}
 		if token.Status(testTime) == 0 || token.Digest.IsZero() || token.ExpiresAt.Year() > maxYear {
-			t.Fatalf("decoded %+v", token)
+			t.Fatalf("decoding accepted an invalid token: %+v", token)
 		}
 	})
 }

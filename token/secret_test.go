@@ -20,25 +20,25 @@ import (
 func TestVector(t *testing.T) {
 	t.Parallel()
 	if len(vector) != SecretTextLength {
-		t.Fatalf("SecretTextLength is %d", SecretTextLength)
+		t.Fatalf("got SecretTextLength %d, want the length of a token", SecretTextLength)
 	}
 	if check := checkDigits(vector[:checkStart]); string(check[:]) != vector[checkStart:] {
-		t.Errorf("check digits %s, want %s", check, vector[checkStart:])
+		t.Errorf("got check digits %s, want %s", check, vector[checkStart:])
 	}
 	c, err := Prefixes{"mm"}.Parse(vector)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Format != FormatNative || c.Kind != KindAPI || c.ID.String() != "4fQ9Zt2LkVb7" {
-		t.Errorf("parsed as %v %v %v", c.Format, c.Kind, c.ID)
+		t.Errorf("the token was parsed as %v, %v, %v", c.Format, c.Kind, c.ID)
 	}
 	if want := sha256.Sum256([]byte(vector)); c.Digest != want {
-		t.Error("the digest isn't the SHA-256 of the whole token")
+		t.Error("the digest isn't the whole token's SHA-256")
 	}
 }
 
-// TestRandomBase62 feeds every byte once: each character must result from the same number of
-// bytes.
+// TestRandomBase62 supplies every byte value once. Each character must result from the same
+// number of byte values.
 func TestRandomBase62(t *testing.T) {
 	t.Parallel()
 	all := make([]byte, 256)
@@ -68,16 +68,16 @@ func TestRandomBase62WithoutRandom(t *testing.T) {
 	for _, n := range []int{0, 5, idLength, idLength + 2} {
 		if _, err := NewID(bytes.NewReader(make([]byte, n))); !errors.Is(err, io.EOF) &&
 			!errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("NewID with %d random bytes: %v", n, err)
+			t.Errorf("NewID with %d random bytes: got error %v", n, err)
 		}
 	}
 	if _, err := newSecret(strings.NewReader(""), "mm", KindAPI, ID{}); err == nil {
-		t.Error("newSecret succeeds without random bytes")
+		t.Error("newSecret returned no error without random bytes")
 	}
 }
 
-// TestGenerator generates many tokens and checks that all are different and that all
-// characters are equally frequent at every position.
+// TestGenerator generates many tokens. All of them must be different, and all characters must
+// be equally frequent at every position.
 func TestGenerator(t *testing.T) {
 	t.Parallel()
 	n := 1_000_000
@@ -100,7 +100,7 @@ func TestGenerator(t *testing.T) {
 		for i := idStart; i < checkStart; i++ {
 			counts[i][text[i]]++
 		}
-		// Half the secret suffices to distinguish tokens and saves memory.
+		// Half of the secret is enough to distinguish tokens and saves memory.
 		seen[[16]byte([]byte(text[secretStart:][:16]))] = struct{}{}
 		ids[id] = struct{}{}
 	}
@@ -124,7 +124,7 @@ func TestGenerator(t *testing.T) {
 	// exceeding six sigma has a probability of about one in a billion.
 	freedom := float64(positions * (len(base62) - 1))
 	if sigma := (total - freedom) / math.Sqrt(2*freedom); math.Abs(sigma) > 6 {
-		t.Errorf("chi-square %.0f with %.0f degrees of freedom is %.1f sigma off", total, freedom, sigma)
+		t.Errorf("chi-square %.0f with %.0f degrees of freedom deviates by %.1f sigma", total, freedom, sigma)
 	}
 }
 
@@ -153,7 +153,8 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 
 	printed := []string{log.String(), fmt.Sprint(secret, digest, holder), fmt.Sprintln(secret, digest),
 		fmt.Errorf("%w: %v", ErrMalformed, secret).Error()}
-	// fmt calls no method for %p and %w, so they print an array, which a Secret doesn't have.
+	// For %p and %w, fmt calls no method and prints arrays. A Digest is an array, but a Secret
+	// isn't.
 	for _, verb := range []string{"p", "w"} {
 		printed = append(printed, fmt.Sprintf("%"+verb, secret), fmt.Sprintf("%"+verb, &secret))
 	}
@@ -194,15 +195,15 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	for _, out := range printed {
 		for what, text := range forbidden {
 			if strings.Contains(strings.ToLower(out), strings.ToLower(text)) {
-				t.Errorf("%s is printed", what)
+				t.Errorf("the output contains %s", what)
 			}
 		}
 	}
 	if secret.Reveal() != vector || !strings.HasPrefix(secret.String(), vector[:secretStart]) {
-		t.Error("Reveal or String returns the wrong text")
+		t.Error("Reveal or String returned the wrong text")
 	}
 	if got := (Secret{}).String() + (Secret{}).Reveal(); got != "[secret]" {
-		t.Errorf("the zero secret prints %q", got)
+		t.Errorf("the zero secret was printed as %q", got)
 	}
 }
 
@@ -210,12 +211,12 @@ func TestParseID(t *testing.T) {
 	t.Parallel()
 	id, err := ParseID("4fQ9Zt2LkVb7")
 	if err != nil || id.String() != "4fQ9Zt2LkVb7" {
-		t.Errorf("got %v, %v", id, err)
+		t.Errorf("got %v, error %v", id, err)
 	}
 	for _, bad := range []string{"", "4fQ9Zt2LkVb", "4fQ9Zt2LkVb77", "4fQ9Zt2LkVb_", "4fQ9Zt2LkVbé", "4fQ9 t2LkVb7",
 		vector} {
 		if _, err := ParseID(bad); err == nil || strings.Contains(err.Error(), vector) {
-			t.Errorf("ParseID(%q): %v", bad, err)
+			t.Errorf("ParseID(%q): got error %v, want one without the input", bad, err)
 		}
 	}
 }
@@ -230,7 +231,7 @@ func TestNames(t *testing.T) {
 		StatusExpired.String():     "expired", StatusActive.String(): "active",
 	} {
 		if got != want {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

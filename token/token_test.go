@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// TestStatus checks that a token's validity begins and ends to the nanosecond, without
-// tolerance.
+// TestStatus checks that a token's validity begins and ends exactly to the nanosecond.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	at := func(seconds time.Duration) time.Time { return testTime.Add(seconds * time.Second) }
@@ -31,21 +30,21 @@ func TestStatus(t *testing.T) {
 		"never valid":     {Token{NotBefore: at(1), ExpiresAt: at(-1)}, StatusNotYetValid},
 	} {
 		if got := c.token.Status(testTime); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
+			t.Errorf("%s: got status %v, want %v", name, got, c.want)
 		}
 		if got := c.token.SecretStatus(false, testTime); got != c.want {
-			t.Errorf("%s: the current secret is %v, want %v", name, got, c.want)
+			t.Errorf("%s: got status %v for the current secret, want %v", name, got, c.want)
 		}
 		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
-			t.Errorf("%s: a previous secret without grace is %v", name, got)
+			t.Errorf("%s: got status %v for a previous secret without a grace period, want revoked", name, got)
 		}
 		c.token.PreviousValidUntil = testTime
 		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
-			t.Errorf("%s: at the end of its grace the previous secret is %v", name, got)
+			t.Errorf("%s: got status %v for the previous secret at the end of its grace period, want revoked", name, got)
 		}
 		c.token.PreviousValidUntil = testTime.Add(1)
 		if got := c.token.SecretStatus(true, testTime); got != c.want {
-			t.Errorf("%s: within its grace the previous secret is %v, want %v", name, got, c.want)
+			t.Errorf("%s: got status %v for the previous secret within its grace period, want %v", name, got, c.want)
 		}
 	}
 }
@@ -64,7 +63,7 @@ func TestSecretOf(t *testing.T) {
 		"no digest at all": {Token{Digest: one}, Digest{}, true, false},
 	} {
 		if previous, ok := c.token.SecretOf(c.digest); ok != c.ok || (ok && previous != c.previous) {
-			t.Errorf("%s: %v, %v", name, previous, ok)
+			t.Errorf("%s: got %v, %v; want %v, %v", name, previous, ok, c.previous, c.ok)
 		}
 	}
 }
@@ -79,14 +78,14 @@ func TestAllowsIP(t *testing.T) {
 		"::203.0.113.7": false, "2001:db8::1": false, "::ffff:10.0.0.1%eth0": false,
 	} {
 		if got := token.AllowsIP(netip.MustParseAddr(ip)); got != want {
-			t.Errorf("%s: %v", ip, got)
+			t.Errorf("%s: got %v, want %v", ip, got, want)
 		}
 	}
 	if token.AllowsIP(netip.Addr{}) {
-		t.Error("an unknown address is allowed despite a restriction")
+		t.Error("a restricted token allows a client without an address")
 	}
 	if !new(Terms).AllowsIP(netip.Addr{}) {
-		t.Error("an unknown address isn't allowed without a restriction")
+		t.Error("an unrestricted token doesn't allow a client without an address")
 	}
 }
 
@@ -106,14 +105,14 @@ func TestCover(t *testing.T) {
 		{"**", false, false}, {"*:list", false, false}, {"*:*", false, false}, {"kernel:*", false, false},
 	} {
 		if got := (Grants{"block:get", c.grant}).Cover(list); got != c.list {
-			t.Errorf("%q covers %s: %v", c.grant, list.Name, got)
+			t.Errorf("%q covers %s: got %v, want %v", c.grant, list.Name, got, c.list)
 		}
 		if got := (Grants{c.grant}).Cover(explicit); got != c.explicit {
-			t.Errorf("%q covers %s: %v", c.grant, explicit.Name, got)
+			t.Errorf("%q covers %s: got %v, want %v", c.grant, explicit.Name, got, c.explicit)
 		}
 	}
 	if (Grants)(nil).Cover(list) {
-		t.Error("a scope is covered without grants")
+		t.Error("an empty list of grants covers a scope")
 	}
 }
 
@@ -126,7 +125,7 @@ func TestHint(t *testing.T) {
 		"":                   {ID: id, Terms: Terms{Kind: KindAPI}, Format: FormatImported},
 	} {
 		if got := token.Hint(); got != want {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

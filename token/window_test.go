@@ -16,7 +16,7 @@ func TestParseWindow(t *testing.T) {
 	} {
 		got, err := ParseWindow(text)
 		if got != want || (err == nil) != (want != 0) {
-			t.Errorf("%q: %v, %v", text, got, err)
+			t.Errorf("%q: got %v, error %v; want %v", text, got, err, want)
 		}
 	}
 	for window, want := range map[time.Duration]string{
@@ -24,7 +24,7 @@ func TestParseWindow(t *testing.T) {
 		2 * time.Hour: "2h",
 	} {
 		if got := FormatWindow(window); got != want {
-			t.Errorf("%v: %s, want %s", window, got, want)
+			t.Errorf("%v: got %s, want %s", window, got, want)
 		}
 	}
 }
