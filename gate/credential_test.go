@@ -65,7 +65,7 @@ func TestBearer(t *testing.T) {
 	}
 }
 
-// These regular expressions express the rules of bearer.
+// These regular expressions restate the rules that bearer implements.
 var (
 	surroundingBlanks = regexp.MustCompile(`^[ \t]+|[ \t]+$`)
 	bearerScheme      = regexp.MustCompile(`^(?i:bearer)([ \t,]|$)`)

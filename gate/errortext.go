@@ -8,7 +8,7 @@ import (
 
 // ErrorText is the text of a backend's error response and its meaning.
 type ErrorText struct {
-	// Text is the backend's own text. Refusals show a cleaned and shortened form of it.
+	// Text is the backend's own text. Refusals show a sanitized and shortened version.
 	Text string
 	// Code is a machine-readable identifier for the text's meaning; empty if unknown.
 	Code string

@@ -13,8 +13,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestExplainMatchesDecide compares Explain with Decide for all kinds of random requests. It
-// asks about each secret and, if the secret is valid, also about the token without a secret.
+// TestExplainMatchesDecide compares Explain with Decide for random requests of all kinds. It
+// presents the secret to Explain and, if the secret is valid, repeats the question with the
+// token instead of the secret.
 func TestExplainMatchesDecide(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)

@@ -122,7 +122,7 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 	return text
 }
 
-// testTokens has one token for each kind of refusal.
+// testTokens has one token per kind of refusal.
 type testTokens struct {
 	*fakeStore
 	good, reader, admin, expired, early, revoked, disabled, local, unknown, malformed string

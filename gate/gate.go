@@ -168,8 +168,8 @@ const (
 	checksEnd
 )
 
-// Decide decides on a request without modifying it, and writes the decision to d, which must
-// be a zero Decision. It makes the checks in order and stops at the first one that fails.
+// Decide decides on a request without modifying it and writes the decision to d, which must be
+// a zero Decision. It makes the checks in order and stops at the first one that fails.
 func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	s := scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.PassThrough && d.Redirect == ""; c++ {
@@ -303,11 +303,11 @@ func (d *Decision) refuseQuery() {
 }
 
 // decideWithoutToken decides on a request without a token. A listed path, which is one in the
-// route table, requires a browser session; all other requests pass through. Paths don't have
-// to be canonical, as they do with a token. But if the table checks bodies, the gate refuses
-// paths that the backend may treat as a listed path, because they would bypass the check. The
-// query only has to be safe in a request line, because browsers send characters that RFC 3986
-// doesn't allow.
+// route table, requires a browser session; all other requests pass through. Unlike with a
+// token, the path doesn't have to be canonical. But if the table checks bodies, the gate
+// refuses paths that the backend may treat as a listed path, because they would bypass the
+// check. The query only has to be safe in a request line, because browsers send characters
+// that RFC 3986 doesn't allow.
 func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {

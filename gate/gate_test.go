@@ -177,7 +177,8 @@ func TestDecideOrder(t *testing.T) {
 
 func use(r *Request, token string) { r.Authorization = []string{"Bearer " + token} }
 
-// A request that is refused before the lookup reaches neither the store nor a hash function.
+// For a request that it refuses before the lookup, the gate calls neither the store nor a hash
+// function.
 func TestDecideCallsStoreOnce(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)
@@ -309,7 +310,8 @@ func TestDecideUpgrade(t *testing.T) {
 			r.Authorization = nil
 		}
 		if d := decide(g, tokens, r); d.Refused() || d.Upgrade != tt.want {
-			t.Errorf("%s: got refusal %q, upgrade %q; want upgrade %q", name, refusalText(d.Refusal), d.Upgrade, tt.want)
+			t.Errorf("%s: got refusal %q, upgrade %q; want upgrade %q", name, refusalText(d.Refusal), d.Upgrade,
+				tt.want)
 		}
 		r.Upgrade = ""
 		if d := decide(g, tokens, r); d.Upgrade != "" {
@@ -329,8 +331,8 @@ func TestDecideStoreErrors(t *testing.T) {
 		d := decide(g, &fakeStore{err: err}, request(tok, nil))
 		if got := refusalText(d.Refusal); got != "503 store_unavailable" || d.Matched() || d.Refusal.RetryAfter <= 0 ||
 			!errors.Is(d.Refusal.Err, err) {
-			t.Errorf("%v: got refusal %q, matched %v, retry after %d, error %v", err, got, d.Matched(), d.Refusal.RetryAfter,
-				d.Refusal.Err)
+			t.Errorf("%v: got refusal %q, matched %v, retry after %d, error %v", err, got, d.Matched(),
+				d.Refusal.RetryAfter, d.Refusal.Err)
 		}
 	}
 	d := decide(g, &fakeStore{err: fmt.Errorf("looking: %w", tokenstore.ErrNotFound)}, request(tok, nil))

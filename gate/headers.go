@@ -22,9 +22,9 @@ var framingHeaders = map[string]bool{
 	"Trailer":           true,
 }
 
-// proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. If the proxy
-// doesn't resolve Connection, as RFC 9110 section 7.6.1 requires, a client could name one of
-// them in Connection to get it deleted.
+// proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. The proxy should
+// resolve Connection itself (RFC 9110 section 7.6.1). If it doesn't, a client could name one
+// of these headers in Connection to get it deleted.
 var proxyHeaders = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
 
 // TakeHeaders returns a request's Authorization values and sanitizes its headers in place.
@@ -101,7 +101,7 @@ func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 // Forward returns the headers to send upstream. It copies the headers sanitized by
 // [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
 // authorization is the account's upstream credential; if it is empty, Forward sends none.
-// Forward stores the copies in the spare capacity of values, as far as it suffices.
+// Forward uses the spare capacity of values for the copies.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const added = 4 // headers
 	out := make(http.Header, len(h)+added)

@@ -88,13 +88,13 @@ func TestTakeHeaders(t *testing.T) {
 			"X-Token-Anything: x"}},
 		"identity, other spellings": {lines: []string{"X_Token_Name: root", "X-Token_Name: root",
 			"x.token.name: root", "X_TOKEN-Id: 1"}},
-		"nearly identity": {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"},
+		"similar to identity headers": {lines: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"},
 			left: []string{"X-Tokens: 1", "X-Token: 2", "Token-Name: 3"}},
 		"method override": {lines: []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE",
 			"X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE"}},
 		"path override": {lines: []string{"X-Original-URL: /admin", "X-Rewrite-URL: /admin",
 			"X-Original-URI: /admin", "X-Override-URL: /admin"}},
-		"original request of a proxy": {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET",
+		"proxy's original request": {lines: []string{"X-Forwarded-Method: GET", "X-Original-Method: GET",
 			"X-Forwarded-Uri: /public", "X-Forwarded-Path: /public"}},
 		"framework internals": {lines: []string{"x-middleware-subrequest: src/middleware",
 			"X-Middleware-Rewrite: /admin", "x-invoke-path: /admin"}},
@@ -104,7 +104,7 @@ func TestTakeHeaders(t *testing.T) {
 			left: []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: h", "X-Forwarded-Proto: https",
 				"Forwarded: for=1.2.3.4", "X-Real-Ip: 1.2.3.4", "Proxy-Connection: Authorization"},
 		},
-		"identity of other gateways stays": {
+		"other gateways' identity headers stay": {
 			lines: []string{"Remote-User: alice"},
 			left:  []string{"Remote-User: alice"},
 		},
@@ -157,7 +157,7 @@ func TestForward(t *testing.T) {
 				got[name] = append(values, "appended")
 			}
 			if !reflect.DeepEqual(h, before) {
-				t.Fatalf("the client's headers became %v", h)
+				t.Fatalf("Forward changed the client's headers to %v", h)
 			}
 			for name, values := range got {
 				if want := []string{"changed", "appended"}; !slices.Equal(values, want) {

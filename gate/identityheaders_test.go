@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// spellings returns the spellings of a header name that backends may treat as the same.
+// spellings returns the spellings of a header name that backends may treat as equivalent.
 func spellings(name string) []string {
 	return []string{
 		name, http.CanonicalHeaderKey(name), strings.ToLower(name), strings.ToUpper(name),

@@ -90,7 +90,8 @@ func TestCanonicalPathBytes(t *testing.T) {
 			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:@!$&'()*+,=/", rune(c)) &&
 			c < utf8.RuneSelf
 		if raw != unreserved || upper || lower {
-			t.Errorf("byte %#02x has several accepted spellings: unescaped %v, as %%XX %v, as %%xx %v", c, raw, upper, lower)
+			t.Errorf("byte %#02x has several accepted spellings: unescaped %v, as %%XX %v, as %%xx %v", c, raw, upper,
+				lower)
 		}
 	}
 }

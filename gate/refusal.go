@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Code is the reason for a refusal. The set of codes is fixed because metrics use the code as
-// a label.
+// Code is the reason for a refusal. The set of codes is fixed because metrics use codes as
+// labels.
 type Code string
 
 // docs/errors.md explains the codes.
@@ -273,7 +273,7 @@ func (r Refusal) clientIP() any {
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Headers calls set for each header of the refusal. The values replace existing ones.
+// Headers calls set for each of the refusal's headers. The values replace existing ones.
 func (r Refusal) Headers(realm string, set func(name, value string)) {
 	if text := r.challenge(realm); text != "" {
 		set("Www-Authenticate", text)

@@ -205,7 +205,7 @@ func TestUnusualRoutes(t *testing.T) {
 		"GET /a/b:c/:1 a:b", "ALLOW /a a:b"} {
 		r := route(line)
 		if err := r.Check(); err != nil {
-			t.Errorf("%s: %v", line, err)
+			t.Errorf("%s: got error %v, want none", line, err)
 		}
 	}
 }

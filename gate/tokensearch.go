@@ -139,7 +139,7 @@ func (s tokenSearch) contains(text string) bool {
 	return false
 }
 
-// firstByte returns the first byte, folded, of every spelling of the token.
+// firstByte returns the folded first byte that all of the token's spellings share.
 func (s tokenSearch) firstByte() byte {
 	i := 0
 	for s.loose && folded[s.token[i]] == 0 {

@@ -133,11 +133,11 @@ func dashesAs(sign string) func(string) string {
 var rawRepetitions = map[string]func(string) string{
 	"base64":    func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"base64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-	"base64, in a text": func(s string) string {
+	"base64, in a sentence": func(s string) string {
 		return "token " + base64.StdEncoding.EncodeToString([]byte(s)) +
 			" is wrong"
 	},
-	"base64, among more": func(s string) string {
+	"base64, with other bytes": func(s string) string {
 		return base64.StdEncoding.EncodeToString([]byte("\x00\xff" + s + "\x80"))
 	},
 	"URL":        each("%%%02x"),
@@ -351,7 +351,7 @@ func BenchmarkSearchToken(b *testing.B) {
 	b.SetBytes(int64(len(page)))
 	for b.Loop() {
 		if sent.inText(page) {
-			b.Fatal("found")
+			b.Fatal("the token is found in a text that doesn't contain it")
 		}
 	}
 }

@@ -41,8 +41,8 @@ type Policy struct {
 	MaxLifetime Lifetime
 	// Accounts are the configured account names.
 	Accounts []string
-	// MaxScopes maps an account to the maximum scopes of its tokens. An account that isn't
-	// listed has no maximum.
+	// MaxScopes limits the scopes of each account's tokens. An account that isn't listed has
+	// no limit.
 	MaxScopes map[string]Grants
 	Catalog   Catalog
 }

@@ -77,7 +77,8 @@ func TestParse(t *testing.T) {
 				want.ID = ID([]byte(c.text[4:16]))
 			}
 			if got != want {
-				t.Errorf("got %v, %v, %v; want %v, %v, %v", got.Format, got.Kind, got.ID, want.Format, want.Kind, want.ID)
+				t.Errorf("got %v, %v, %v; want %v, %v, %v", got.Format, got.Kind, got.ID, want.Format, want.Kind,
+					want.ID)
 			}
 		})
 	}

@@ -11,7 +11,7 @@ import (
 // RateLimit allows a burst of requests and refills evenly over the window. The zero RateLimit
 // means no limit.
 type RateLimit struct {
-	// Requests is the size of the burst, at most 1e9.
+	// Requests is the burst size, at most 1e9.
 	Requests int64
 	// Window is the time in which the burst refills, in whole seconds, at most a day.
 	Window time.Duration
@@ -35,8 +35,8 @@ var windowUnits = []struct {
 	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second},
 }
 
-// ParseWindow parses the window of a rate limit: "1s", "1m", "1h" or "1d". Unlike in a
-// [Lifetime], "m" means minutes: no window is as long as a month.
+// ParseWindow parses a rate limit's window: "1s", "1m", "1h" or "1d". Unlike in a [Lifetime],
+// "m" means minutes: no window is as long as a month.
 func ParseWindow(s string) (time.Duration, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	n, err := strconv.ParseInt(s[:digits], 10, 32)
@@ -115,7 +115,7 @@ func (l RateLimit) Ahead(arrival, now int64) bool {
 // one more request at now and reports whether that request is within the limit. A request over
 // the limit doesn't count. Times are in nanoseconds since 1970.
 //
-// golang.org/x/time/rate isn't used because it needs a lock, and because its bucket refills
+// golang.org/x/time/rate isn't used because it needs a lock and because its bucket refills
 // twice for the same period if the clock readings of two goroutines arrive out of order.
 func (l RateLimit) Next(arrival, now int64) (next int64, ok bool) {
 	interval := l.interval()
@@ -145,7 +145,7 @@ func (l RateLimit) Standing(arrival, now int64) Standing {
 	return s
 }
 
-// Standing is how much of a limit is left.
+// Standing describes how much of a limit is left.
 type Standing struct {
 	// Limit is the number of requests per Window; 0 means no limit.
 	Limit  int64

@@ -13,10 +13,11 @@ import (
 // isn't the newest. The token must be treated as unusable, never as unknown.
 var ErrDamaged = wire.ErrDamaged
 
-// tokenRecord is the record kind of tokens.
+// tokenRecord is the record kind for tokens.
 const tokenRecord byte = 't'
 
-// Field numbers of a token. Numbers are never reused; new fields get new numbers.
+// These are the field numbers in a token's record. Numbers are never reused; every new field
+// needs a new number.
 const (
 	fieldKind protowire.Number = iota + 1
 	fieldFormat
@@ -44,7 +45,7 @@ const (
 	fieldQuotaPeriod
 )
 
-// EncodeToken returns the record of a token, which a backend stores under the token's ID.
+// EncodeToken returns a token's record, which a backend stores under the token's ID.
 func EncodeToken(t *Token) []byte { return wire.AddChecksum(tokenRecord, t.ID[:], t.fields()) }
 
 func (t *Token) fields() []byte {
@@ -97,8 +98,8 @@ func DecodeToken(id ID, record []byte) (*Token, error) {
 }
 
 // Decode sets the token from the record stored under id. The error wraps [ErrDamaged]. If
-// borrowed is true, the token is valid only as long as the record's memory is. Decode reuses
-// the token's slices and maps.
+// borrowed is true, the token must not be used after the record's memory becomes invalid.
+// Decode reuses the token's slices and maps.
 func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	clear(t.Metadata)
 	*t = Token{ID: id, Terms: Terms{Scopes: t.Scopes[:0], AllowedIPs: t.AllowedIPs[:0]}, Metadata: t.Metadata}

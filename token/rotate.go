@@ -19,7 +19,7 @@ type Rotation struct {
 }
 
 // Rotate gives the token a new secret. It returns the secret and the changes for the audit
-// log. The old secret remains valid during the grace period; any older one becomes invalid
+// log. The old secret remains valid during the grace period; any older secret becomes invalid
 // immediately. If random is nil, Rotate uses the system's CSPRNG. If the token is revoked or
 // expired, the error is [ErrConflict].
 func (p Policy) Rotate(token *Token, r Rotation, now time.Time, random io.Reader) (Secret, map[string]string, error) {

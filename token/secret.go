@@ -105,7 +105,7 @@ func ParseID(s string) (ID, error) {
 	return id, nil
 }
 
-// String returns the 12 characters of the ID.
+// String returns the ID's 12 characters.
 func (id ID) String() string { return string(id[:]) }
 
 // Digest is the SHA-256 digest of a token's complete text. The secret isn't stored in any
@@ -207,7 +207,7 @@ func randomBase62(random io.Reader, n int) ([]byte, error) {
 
 // checkDigits returns the CRC-32 (IEEE) of s as six base62 digits.
 func checkDigits(s string) [checkLength]byte {
-	// Avoid a copy, which would be allocated for each presented token; crc32 only reads.
+	// Avoid a copy, which would cost an allocation per presented token; crc32 only reads.
 	sum := crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s))) //nolint:gosec // see above
 	var digits [checkLength]byte
 	for i := checkLength - 1; i >= 0; i-- {

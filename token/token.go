@@ -33,8 +33,8 @@ type Token struct {
 	// this time.
 	SecretMadeAt time.Time
 	// PreviousDigest is the digest of the secret before the last rotation. That secret is
-	// accepted until PreviousValidUntil, which has whole seconds like all times that affect
-	// validity.
+	// accepted until PreviousValidUntil. Like all times that affect validity, this is a whole
+	// second.
 	PreviousDigest     Digest
 	PreviousValidUntil time.Time
 
@@ -54,7 +54,7 @@ func (t *Token) Hint() string {
 	return t.Prefix + string(t.Kind.letter()) + "_" + t.ID.String() + "_…"
 }
 
-// Status is the state of a token at a point in time.
+// Status is a token's state at a point in time.
 type Status uint8
 
 // If several states apply, the first one counts.

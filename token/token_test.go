@@ -24,7 +24,7 @@ func TestStatus(t *testing.T) {
 		"disabled":                   {Token{DisabledAt: at(-9)}, StatusDisabled},
 		"revoked":                    {Token{RevokedAt: at(-9)}, StatusRevoked},
 		"revoked in the future":      {Token{RevokedAt: at(9)}, StatusRevoked},
-		"all of them": {Token{RevokedAt: at(-1), DisabledAt: at(-2), NotBefore: at(1),
+		"all states": {Token{RevokedAt: at(-1), DisabledAt: at(-2), NotBefore: at(1),
 			ExpiresAt: at(-1)}, StatusRevoked},
 		"all but revoked": {Token{DisabledAt: at(-2), NotBefore: at(1), ExpiresAt: at(-1)}, StatusDisabled},
 		"never valid":     {Token{NotBefore: at(1), ExpiresAt: at(-1)}, StatusNotYetValid},
@@ -40,7 +40,8 @@ func TestStatus(t *testing.T) {
 		}
 		c.token.PreviousValidUntil = testTime
 		if got := c.token.SecretStatus(true, testTime); got != StatusRevoked {
-			t.Errorf("%s: got status %v for the previous secret at the end of its grace period, want revoked", name, got)
+			t.Errorf("%s: got status %v for the previous secret at the end of its grace period, want revoked", name,
+				got)
 		}
 		c.token.PreviousValidUntil = testTime.Add(1)
 		if got := c.token.SecretStatus(true, testTime); got != c.want {
