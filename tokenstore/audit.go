@@ -13,14 +13,15 @@ type AuditEntry struct {
 	Time time.Time
 	// Actor is an admin token's ID, a Caddy user's name or "caddy-admin".
 	Actor string
-	// Action is "create", "delete" and so on.
+	// Action is the kind of change, such as "create" or "delete".
 	Action string
 	// TokenID is zero if the entry isn't about a token.
 	TokenID   token.ID
 	TokenName string
 	// Address is the client address of the call.
 	Address string
-	// Changes describes the changed fields, by name. It never contains a secret.
+	// Changes maps the name of each changed field to a description of the change. It never
+	// contains a secret.
 	Changes map[string]string
 }
 
@@ -39,12 +40,12 @@ type Actor struct {
 	Address string
 	// Authorize returns an error if the actor may no longer make changes. The store calls it
 	// within each change's transaction, perhaps more than once, so it must not block and must
-	// not use the store except for [Store.Refresh]. Nil allows all changes.
+	// not use the store except for [Store.Refresh]. A nil Authorize allows all changes.
 	Authorize func() error
 }
 
-// ErrUnauthorized is returned for a change whose actor lost the right to make it before the
-// change's transaction began. The returned error also wraps the error from [Actor].Authorize.
+// ErrUnauthorized is returned if the actor lost the right to make a change before its
+// transaction began. The returned error also wraps the error from [Actor].Authorize.
 var ErrUnauthorized = errors.New("the actor may no longer make changes")
 
 // authorize calls Authorize, if set, and wraps its error in ErrUnauthorized.
@@ -68,7 +69,8 @@ func (a Actor) audit(now time.Time, action string, token *token.Token, changes m
 
 // AuditPage selects a page of the audit log.
 type AuditPage struct {
-	// Before is the position of the last entry already seen. Nil starts at the newest entry.
+	// Before is the position of the last entry already returned. Nil starts at the newest
+	// entry.
 	Before *AuditPosition
 	// Limit is the maximum number of entries to return. Values below 1 mean 1.
 	Limit int
@@ -107,6 +109,6 @@ func (s *Store) Audit(page AuditPage) ([]AuditEntry, *AuditPosition, error) {
 	return entries, &last, nil
 }
 
-// KeepAudit sets how long audit entries are retained. Until it is called, and with an
-// unlimited lifetime, they are never deleted.
+// KeepAudit sets how long audit entries are retained. Before the first call, or if the
+// lifetime is unlimited, no entries are deleted.
 func (s *Store) KeepAudit(retention token.Lifetime) { s.auditRetention.Store(&retention) }

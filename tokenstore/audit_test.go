@@ -13,13 +13,13 @@ func (s *testStore) lastAudit(t testing.TB) AuditEntry {
 	t.Helper()
 	entries, _, err := s.Audit(AuditPage{Limit: 1})
 	if err != nil || len(entries) == 0 {
-		t.Fatalf("%v, %v", entries, err)
+		t.Fatalf("reading the newest audit entry: got %v, %v", entries, err)
 	}
 	return entries[0]
 }
 
-// TestAuditPages verifies that every change adds an audit entry, and that paging returns each
-// entry once while others are added.
+// TestAuditPages verifies that every change adds an audit entry and that paging returns each
+// entry once, even if entries are added between pages.
 func TestAuditPages(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -40,10 +40,10 @@ func TestAuditPages(t *testing.T) {
 		for _, e := range entries {
 			actions = append(actions, e.Action+" "+e.Changes["name"])
 			if e.Actor != testActor.Name || e.Address != testActor.Address {
-				t.Errorf("%+v", e)
+				t.Errorf("entry has the wrong actor: %+v", e)
 			}
 		}
-		s.create(t) // a newer entry, about another token
+		s.create(t) // adds a newer entry, for another token
 		if page.Before = next; next == nil {
 			break
 		}
@@ -51,11 +51,11 @@ func TestAuditPages(t *testing.T) {
 	want := []string{"edit name 7 -> name 8", "edit name 6 -> name 7"}
 	if len(actions) != 10 || !slices.Equal(actions[:2], want) || actions[8] != "edit test -> name 0" ||
 		actions[9] != "create " {
-		t.Errorf("%q", actions)
+		t.Errorf("unexpected actions %q", actions)
 	}
 }
 
-// TestKeepAudit verifies that pruning deletes exactly the entries beyond the retention.
+// TestKeepAudit verifies that pruning deletes all entries beyond the retention and no others.
 func TestKeepAudit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

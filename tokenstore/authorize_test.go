@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestUnauthorizedActorChangesNothing attempts each kind of change with an actor that is no
+// TestUnauthorizedActorChangesNothing tries each kind of change with an actor that is no
 // longer authorized.
 func TestUnauthorizedActorChangesNothing(t *testing.T) {
 	t.Parallel()
@@ -56,26 +56,26 @@ func TestUnauthorizedActorChangesNothing(t *testing.T) {
 		before := s.Now()
 		if err := change(s, tok.ID); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, errEnded) ||
 			errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want ErrUnauthorized", name, err)
 		}
 		page, _, err := s.List(Page{Order: OrderCreated, Limit: 10})
 		if err != nil || len(page) != 1 || page[0].Token.Version != tok.Version ||
 			page[0].Token.Status(before) != token.StatusActive {
-			t.Errorf("%s: the tokens changed: %v", name, err)
+			t.Errorf("%s: the stored token changed: %v", name, err)
 		}
 		if match := s.must(t, credential); match.Status != token.StatusActive {
-			t.Errorf("%s: the token in memory changed", name)
+			t.Errorf("%s: the token in memory is no longer active", name)
 		}
 		if s.Now().Before(before) {
-			t.Errorf("%s: the clock was accepted", name)
+			t.Errorf("%s: the store accepted the earlier clock", name)
 		}
 		if entries, _, err := s.Audit(AuditPage{Limit: 10}); err != nil || len(entries) != 1 {
-			t.Errorf("%s: %d audit entries, %v", name, len(entries), err)
+			t.Errorf("%s: got %d audit entries, %v, want 1", name, len(entries), err)
 		}
 	}
 }
 
-// TestRefresh follows a matched token through several changes.
+// TestRefresh verifies the result of Refresh after each of several changes to a matched token.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -84,7 +84,7 @@ func TestRefresh(t *testing.T) {
 	want := func(what string, status token.Status) {
 		t.Helper()
 		if fresh, ok := s.Refresh(match, s.Now()); !ok || fresh.Status != status {
-			t.Errorf("%s: %v, %v", what, ok, fresh.Status)
+			t.Errorf("%s: Refresh returned %v with status %v, want status %v", what, ok, fresh.Status, status)
 		}
 	}
 	want("unchanged", token.StatusActive)
@@ -100,7 +100,7 @@ func TestRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fresh, ok := s.Refresh(match, s.Now()); !ok || len(fresh.Token.AllowedIPs) != 1 {
-		t.Errorf("restricted to addresses: %v, %v", ok, fresh.Token.AllowedIPs)
+		t.Errorf("after restricting addresses: Refresh returned %v with addresses %v", ok, fresh.Token.AllowedIPs)
 	}
 	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor); err != nil {
 		t.Fatal(err)
@@ -110,6 +110,6 @@ func TestRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := s.Refresh(match, s.Now()); ok {
-		t.Error("after rotation the old secret still matches")
+		t.Error("Refresh still matched the old secret after a rotation")
 	}
 }

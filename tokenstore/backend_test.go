@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// TestMemory runs backendtest on the backend of this package's tests.
+// TestMemory runs backendtest on the backend used by this package's tests.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	var stores sync.Map // by directory
@@ -30,7 +30,7 @@ func TestMemory(t *testing.T) {
 		},
 		Damage: func(_ testing.TB, b tokenstore.Backend, record backendtest.Record, id token.ID) bool {
 			if record == backendtest.AuditRecord {
-				return false // memory doesn't encode audit entries
+				return false // memory doesn't store encoded audit entries
 			}
 			b.(*tokenstore.Memory).Damage(id, record == backendtest.UsageRecord)
 			return true

@@ -8,16 +8,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxBackups is the maximum number of open backups. Each is a copy of the whole store that
-// exists until its reader has read all of it.
+// maxBackups is the maximum number of open backups. Each one is a copy of the whole store that
+// exists until it is closed.
 const maxBackups = 2
 
-// ErrTooManyBackups is returned by [Store.Backup] while two others are open.
+// ErrTooManyBackups is returned by [Store.Backup] while two other backups are open.
 var ErrTooManyBackups = errors.New("two backups are already in progress")
 
 // Backup returns a consistent copy of the store and its length in bytes. The copy includes all
-// counts that can be saved. The store remains usable meanwhile. The caller must close the
-// copy. At most two copies can be open at a time; a further call returns [ErrTooManyBackups].
+// counts that could be saved. The store remains usable while the copy is read. The caller must
+// close the copy. At most two copies can be open at a time; a third call returns
+// [ErrTooManyBackups].
 func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 	if s.closed.Load() {
 		return nil, 0, ErrClosed
@@ -42,7 +43,7 @@ func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 	return &backupCopy{content, release}, length, nil
 }
 
-// backupCopy allows another backup when it is closed.
+// backupCopy is the reader of an open backup. Closing it makes room for another backup.
 type backupCopy struct {
 	io.ReadCloser
 	release func()

@@ -19,10 +19,10 @@ func TestBackupsAreBounded(t *testing.T) {
 	}
 	for range 2 {
 		if _, _, err := s.Backup(); !errors.Is(err, ErrTooManyBackups) {
-			t.Errorf("a third backup: %v", err)
+			t.Errorf("third backup: got error %v, want ErrTooManyBackups", err)
 		}
 	}
-	for range 2 { // closing a backup twice allows only one more
+	for range 2 { // closing a backup twice makes room for only one more
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +32,7 @@ func TestBackupsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Backup(); !errors.Is(err, ErrTooManyBackups) {
-		t.Errorf("another backup: %v", err)
+		t.Errorf("opening one more backup: got error %v, want ErrTooManyBackups", err)
 	}
 	// A failed backup doesn't count as open.
 	for _, content := range []interface{ Close() error }{second, third} {
@@ -43,7 +43,7 @@ func TestBackupsAreBounded(t *testing.T) {
 	s.memory.backupError = errors.New("the disk is full")
 	for range 3 {
 		if _, _, err := s.Backup(); err == nil || errors.Is(err, ErrTooManyBackups) {
-			t.Errorf("a failing backup: %v", err)
+			t.Errorf("failing backup: got error %v, want the backend's error", err)
 		}
 	}
 	// A backup succeeds even if counts can't be saved.

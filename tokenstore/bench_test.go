@@ -41,14 +41,14 @@ func TestAllocations(t *testing.T) {
 		},
 	} {
 		if n := testing.AllocsPerRun(1000, f); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
+			t.Errorf("%s: %v allocations, want none", name, n)
 		}
 	}
 	// On a miss only the backend allocates.
 	miss := unknown(t, text, idOffset)
 	backend := testing.AllocsPerRun(1000, func() { _, _ = s.memory.IDOf(miss.Digest) })
 	if n := testing.AllocsPerRun(1000, func() { _, _ = s.Authenticate(miss, s.Now()) }); n > backend {
-		t.Errorf("a miss: %v allocations, %v of them in the backend", n, backend)
+		t.Errorf("a miss made %v allocations, want at most the backend's %v", n, backend)
 	}
 }
 
@@ -67,8 +67,8 @@ func fill(s *testStore, n int) []token.Digest {
 	return digests
 }
 
-// BenchmarkAuthenticate finds tokens and counts requests in random order. Counts are read from
-// the journal and discarded instead of saved.
+// BenchmarkAuthenticate measures finding tokens and counting requests in random order. Counts
+// are read from the journal and discarded instead of saved.
 func BenchmarkAuthenticate(b *testing.B) {
 	for _, size := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("tokens=%d", size), func(b *testing.B) { benchmarkAuthenticate(b, size) })
@@ -124,7 +124,7 @@ func benchmarkAuthenticate(b *testing.B, size int) {
 			}
 		}
 	})
-	// All processors use the same token.
+	// Use the same token on all processors.
 	b.Run("hot", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -153,7 +153,7 @@ func BenchmarkNow(b *testing.B) {
 	})
 }
 
-// BenchmarkCollect measures a garbage collection with a million tokens in use.
+// BenchmarkCollect measures a garbage collection with one million tokens in use.
 func BenchmarkCollect(b *testing.B) {
 	s := openTestStore(b)
 	fill(s, 1_000_000)

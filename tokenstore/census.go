@@ -7,18 +7,18 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Census holds counts over all tokens.
+// Census holds statistics about all tokens.
 type Census struct {
-	// ByStatus has the number of tokens with each status. Every status is present.
+	// ByStatus maps every status to the number of tokens with that status.
 	ByStatus map[token.Status]int
-	// Expiring has, for each of the requested durations, the number of active tokens that
-	// expire within it and have no more than a quarter of their lifetime left.
+	// Expiring contains one count per requested duration: the number of active tokens that
+	// expire within that duration and have at most a quarter of their lifetime left.
 	Expiring []int
 	// Allowed and Denied are the sums of the tokens' request counts.
 	Allowed, Denied uint64
 }
 
-// Census counts all tokens in one [Store.Scan]. within lists the durations for Expiring.
+// Census computes a Census in a single [Store.Scan]. within lists the durations for Expiring.
 func (s *Store) Census(ctx context.Context, within ...time.Duration) (Census, error) {
 	now := s.Now()
 	var statuses [token.StatusDamaged + 1]int

@@ -39,24 +39,24 @@ func TestCensus(t *testing.T) {
 		Expiring: []int{0, 0, 0}, Allowed: 4, Denied: 8,
 	}
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("new: %+v, %v\nwant %+v", got, err, want)
+		t.Errorf("before any time passed: got %+v, %v\nwant %+v", got, err, want)
 	}
-	// The tokens of 12, 24 and 25 hours expire within a day and the last one within 8 days,
-	// but only the first is in the last quarter of its lifetime.
+	// The tokens with lifetimes of 12, 24 and 25 hours expire within a day, and the last one
+	// expires within 8 days. Only the first is in the last quarter of its lifetime.
 	s.clock.set(testTime.Add(10 * time.Hour))
 	want.Expiring = []int{1, 1, 1}
 	want.ByStatus[token.StatusActive], want.ByStatus[token.StatusNotYetValid] = 6, 0
 	if got, err := s.Census(t.Context(), day, 7*day, 30*day); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v, %v\nwant %+v", got, err, want)
+		t.Errorf("after 10 hours: got %+v, %v\nwant %+v", got, err, want)
 	}
 	s.clock.set(testTime.Add(13 * time.Hour))
 	if got, err := s.Census(t.Context()); err != nil || got.ByStatus[token.StatusExpired] != 1 {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("after 13 hours: got %+v, %v, want 1 expired token", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Census(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("cancelled census: got error %v, want context.Canceled", err)
 	}
 }
 
@@ -70,11 +70,11 @@ func TestPing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Ping(); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("%v", err)
+		t.Errorf("Ping of a closed store: got error %v, want ErrUnavailable", err)
 	}
 }
 
-// TestPending verifies the number of tokens with unsaved counts.
+// TestPending verifies that Pending returns the number of tokens with unsaved counts.
 func TestPending(t *testing.T) {
 	t.Parallel()
 	flushed := make(chan int, 10)
@@ -92,18 +92,18 @@ func TestPending(t *testing.T) {
 		}
 	}
 	if n := s.Pending(); n != 3 {
-		t.Errorf("%d pending, want 3", n)
+		t.Errorf("%d tokens are pending, want 3", n)
 	}
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.Pending(); n != 0 {
-		t.Errorf("%d pending, want none", n)
+		t.Errorf("%d tokens are pending after a flush, want none", n)
 	}
 	if got := <-flushed; got != 3 {
-		t.Errorf("%d tokens were saved, want 3", got)
+		t.Errorf("Flushed reported %d tokens, want 3", got)
 	}
 	if err := s.Flush(); err != nil || len(flushed) > 0 {
-		t.Errorf("a flush of nothing called Flushed, or failed: %v", err)
+		t.Errorf("an empty flush called Flushed or failed: %v", err)
 	}
 }

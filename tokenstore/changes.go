@@ -8,19 +8,19 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// errUnchanged aborts a change that has no effect.
+// errUnchanged is returned by a ChangeFunc to abort a change that has no effect.
 var errUnchanged = errors.New("nothing changes")
 
-// Create creates a token and returns its secret, which can't be retrieved later. An error
-// about the draft is a *FieldError.
+// Create creates a token and returns its secret, which can't be retrieved later. If the draft
+// is invalid, the error is a *FieldError.
 func (s *Store) Create(policy token.Policy, draft token.Draft, actor Actor) (*token.Token, token.Secret, error) {
 	token, secret, _, err := s.CreateOnce(policy, draft, actor, Request{})
 	return token, secret, err
 }
 
-// CreateOnce creates a token unless the request is a repeat. For a repeat it returns the token
-// that the first request created, as it is now, without a secret. If the repeat has a
-// different body, the error is [ErrRepeatDiffers].
+// CreateOnce creates a token unless the request is a repeat. For a repeat it returns the
+// current state of the token that the first request created, without a secret. If the repeat's
+// body differs, the error is [ErrRepeatDiffers].
 func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, request Request) (tok *token.Token,
 	secret token.Secret, repeated bool, err error) {
 	now := s.Now()
@@ -36,7 +36,8 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 		return nil, token.Secret{}, false, err
 	}
 	wanted.CreatedBy = wire.ValidText(actor.Name)
-	// An ID collision is practically impossible, but would return another actor's token.
+	// An ID collision is practically impossible, but without a retry it would return another
+	// actor's token.
 	for range 3 {
 		if wanted.ID, err = token.NewID(s.random); err != nil {
 			return nil, token.Secret{}, false, err
@@ -57,8 +58,8 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 	return nil, token.Secret{}, false, ErrTaken
 }
 
-// createOnly returns a ChangeFunc that creates a token and fails with ErrTaken if the ID
-// exists.
+// createOnly returns a ChangeFunc that creates a token. It fails with ErrTaken if the ID
+// already exists.
 func createOnly(wanted token.Token, entry AuditEntry, request *KeptRequest) ChangeFunc {
 	return func(old *token.Token) (Change, error) {
 		if old != nil {
@@ -88,8 +89,8 @@ func (s *Store) Delete(id token.ID, version uint64, actor Actor) error {
 	return err
 }
 
-// Edit edits a token. The change is in effect when Edit returns. An error about the edit is a
-// *FieldError. For a revoked or expired token the error is [token.ErrConflict].
+// Edit edits a token. The change is in effect when Edit returns. If the edit is invalid, the
+// error is a *FieldError. For a revoked or expired token, the error is [token.ErrConflict].
 func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Actor) (*token.Token, error) {
 	return s.change(id, edit.Version, "edit", actor, func(token *token.Token, now time.Time) (map[string]string,
 		error) {
@@ -99,8 +100,8 @@ func (s *Store) Edit(policy token.Policy, id token.ID, edit token.Edit, actor Ac
 }
 
 // Rotate gives a token a new secret and returns the secret, which can't be retrieved later.
-// The ID stays the same. The old secret works until the grace period ends; the one before it
-// stops working immediately. For a revoked or expired token the error is [token.ErrConflict].
+// The ID stays the same. The old secret works until the grace period ends; any earlier secret
+// stops working immediately. For a revoked or expired token, the error is [token.ErrConflict].
 func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation, actor Actor) (*token.Token,
 	token.Secret, error) {
 	var secret token.Secret
@@ -115,8 +116,8 @@ func (s *Store) Rotate(policy token.Policy, id token.ID, rotation token.Rotation
 	return tok, secret, nil
 }
 
-// Revoke revokes a token permanently. The token stops working immediately and stays listed.
-// Revoking a revoked token has no effect.
+// Revoke revokes a token permanently. The token stops working immediately but stays in the
+// list. Revoking a revoked token has no effect.
 func (s *Store) Revoke(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "revoke", actor, func(token *token.Token, now time.Time) (map[string]string, error) {
 		return nil, unlessChanged(token.Revoke(now), nil)
@@ -131,7 +132,7 @@ func (s *Store) Disable(id token.ID, version uint64, actor Actor) (*token.Token,
 	})
 }
 
-// Enable enables a disabled token. For a revoked token the error is [token.ErrConflict].
+// Enable enables a disabled token. For a revoked token, the error is [token.ErrConflict].
 func (s *Store) Enable(id token.ID, version uint64, actor Actor) (*token.Token, error) {
 	return s.change(id, version, "enable", actor, func(token *token.Token, _ time.Time) (map[string]string, error) {
 		changed, err := token.Enable()
@@ -181,12 +182,12 @@ func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
 	return token, err
 }
 
-// apply stores a change and then updates memory. Both happen under the token's lock, so memory
-// sees changes in the same order as the disk.
+// apply stores a change and then updates memory. Both steps hold the token's lock, so changes
+// reach memory in the same order as the disk.
 //
-// The actor is authorized within the transaction: once a call that removes the actor's right
-// has returned, no change by that actor begins. Authorizing before the transaction would allow
-// changes that were waiting for the disk at that moment.
+// The actor is authorized within the transaction: once a call that removes the actor's rights
+// has returned, no change by that actor can begin. Authorizing earlier would let through
+// changes that were already waiting for the disk.
 func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc) (*token.Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
@@ -239,8 +240,8 @@ func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*tok
 	return tok, err
 }
 
-// reload updates memory from the backend. If the backend can't be read, it leaves memory
-// unchanged, since the change is reported as failed.
+// reload updates memory from the backend. If the backend can't be read, memory stays
+// unchanged, because the change is reported as failed.
 func (s *Store) reload(id token.ID, number uint32) {
 	stored, err := s.backend.Token(id)
 	switch {
@@ -253,8 +254,8 @@ func (s *Store) reload(id token.ID, number uint32) {
 	}
 }
 
-// changeError returns errors caused by the caller unmodified. All others mean that the store
-// could not be written.
+// changeError returns errors caused by the caller unmodified. All other errors mean that the
+// store could not be written, so changeError wraps them in ErrUnavailable.
 func changeError(err error) error {
 	var (
 		field   *token.FieldError

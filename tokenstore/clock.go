@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Clock returns the current time. Tests replace it to check expiry and clock jumps without
-// waiting. Implementations must be safe for concurrent use.
+// Clock is a source of the current time. Tests replace it to check expiry and clock jumps
+// without waiting. Implementations must be safe for concurrent use.
 type Clock interface {
 	Now() time.Time
 }
@@ -18,8 +18,8 @@ type Clock interface {
 // SystemClock is the machine's wall clock.
 type SystemClock struct{}
 
-// Now returns the wall-clock time in UTC, without a monotonic reading: stored times have none,
-// and the two disagree after a suspend.
+// Now returns the wall-clock time in UTC, without a monotonic reading. Stored times don't have
+// one, and after a suspend the monotonic and wall clocks disagree.
 func (SystemClock) Now() time.Time { return time.Now().Round(0).UTC() }
 
 // ClockFunc adapts a function to a [Clock].
@@ -32,10 +32,9 @@ func (f ClockFunc) Now() time.Time { return f() }
 // reports it.
 const clockTolerance = time.Second
 
-// Now returns the effective time: the clock's time, but never a time before the latest one
-// that the backend has recorded or the latest second that this store has seen. A token's
-// validity depends only on whole seconds, so a clock that goes back doesn't make an expired
-// token valid again.
+// Now returns the effective time: the clock's time, but never earlier than the latest time
+// recorded in the backend or the latest second this store has seen. A token's validity depends
+// only on whole seconds, so setting the clock back doesn't make an expired token valid again.
 func (s *Store) Now() time.Time {
 	now := s.clock.Now()
 	newest := s.newest.Load()
@@ -49,11 +48,12 @@ func (s *Store) Now() time.Time {
 }
 
 // AcceptClock accepts the clock's current time as correct. If the store has seen a later time,
-// as after the clock wrongly ran ahead, it discards that time, and tokens that had expired by
-// then become valid again. If the clock is ahead of the elapsed time, as after the server was
-// off for days, the store resumes deleting old records. AcceptClock returns the time before,
-// which is the elapsed time if the clock was ahead of it and the effective time otherwise, and
-// the effective time now. If they are equal, nothing has changed.
+// for example because the clock wrongly ran ahead, AcceptClock discards that time, and tokens
+// that expired only because of it become valid again. If the clock is ahead of the elapsed
+// time, for example because the server was off for days, the store resumes deleting old
+// records. from is the previous time: the elapsed time if the clock was ahead of it, and the
+// effective time otherwise. to is the new effective time. If they are equal, nothing has
+// changed.
 func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if s.closed.Load() {
 		return from, to, ErrClosed
@@ -87,14 +87,14 @@ const microsPerSecond = int64(time.Second / time.Microsecond)
 // ClockBehind returns how far the clock is behind the effective time, or 0 if the difference
 // is negligible.
 func (s *Store) ClockBehind() time.Duration {
-	clock := s.clock.Now() // read first, so that the effective time isn't before it
+	clock := s.clock.Now() // read first: the effective time must not be earlier
 	if behind := s.Now().Sub(clock); behind > clockTolerance {
 		return behind
 	}
 	return 0
 }
 
-// watchClock logs when the clock falls behind the effective time and when it has caught up.
+// watchClock logs when the clock falls behind the effective time and when it catches up.
 func (s *Store) watchClock(behind *condition) {
 	clock, now := s.clock.Now(), s.Now()
 	switch behind.update(s.ClockBehind() > 0) {
@@ -108,7 +108,7 @@ func (s *Store) watchClock(behind *condition) {
 	}
 }
 
-// raise sets number to v unless it is already higher.
+// raise sets number to v unless number is already higher.
 func raise(number *atomic.Int64, v int64) {
 	for {
 		old := number.Load()

@@ -12,17 +12,18 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestSystemClock verifies that times have no monotonic reading, so that comparisons are right
-// after a suspend.
+// TestSystemClock verifies that times have no monotonic reading. With one, comparisons would
+// be wrong after a suspend.
 func TestSystemClock(t *testing.T) {
 	t.Parallel()
 	now := SystemClock{}.Now()
 	if now != now.Round(0) || now.Location() != time.UTC || time.Since(now) > time.Minute {
-		t.Errorf("the system clock returns %#v", now)
+		t.Errorf("SystemClock returned %#v, want the current time in UTC without a monotonic reading", now)
 	}
 }
 
-// TestExpiryBoundary verifies that a token is valid until its expiry, and not at its expiry.
+// TestExpiryBoundary verifies that a token is valid until the moment of its expiry, and no
+// longer.
 func TestExpiryBoundary(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -36,13 +37,13 @@ func TestExpiryBoundary(t *testing.T) {
 	} {
 		s.clock.set(tok.ExpiresAt.Add(c.from))
 		if match := s.must(t, credential); match.Status != c.want {
-			t.Errorf("%+d ns from its expiry: %v, want %v", c.from, match.Status, c.want)
+			t.Errorf("%+d ns from its expiry the token is %v, want %v", c.from, match.Status, c.want)
 		}
 	}
 }
 
 // TestClockSetBack verifies that an expired token stays expired in this process and the next,
-// however far the clock is set back.
+// no matter how far the clock is set back.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	for _, back := range []time.Duration{time.Microsecond, time.Second, time.Hour, 10 * 365 * 24 * time.Hour} {
@@ -51,17 +52,17 @@ func TestClockSetBack(t *testing.T) {
 		for _, before := range []time.Duration{time.Hour, time.Millisecond, time.Microsecond} {
 			s.clock.set(tok.ExpiresAt.Add(-before))
 			if match := s.must(t, credential); match.Status != token.StatusActive {
-				t.Fatalf("%s before its expiry: %v", before, match.Status)
+				t.Fatalf("%s before its expiry the token is %v, want active", before, match.Status)
 			}
 		}
 		s.clock.set(tok.ExpiresAt)
 		match := s.must(t, credential)
 		s.clock.set(tok.ExpiresAt.Add(-back))
 		if match := s.must(t, credential); match.Status != token.StatusExpired {
-			t.Errorf("with the clock set back by %s: %v", back, match.Status)
+			t.Errorf("with the clock set back by %s the token is %v, want expired", back, match.Status)
 		}
 		if now := s.Now(); !now.Equal(tok.ExpiresAt) || now.Location() != time.UTC {
-			t.Errorf("now is %s, want %s", now, tok.ExpiresAt)
+			t.Errorf("Now returned %s, want %s", now, tok.ExpiresAt)
 		}
 		// Both changes and counts record the time.
 		s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -70,18 +71,18 @@ func TestClockSetBack(t *testing.T) {
 		}
 		again := reopen(t, s.memory, s.clock)
 		if match := again.must(t, credential); match.Status != token.StatusExpired {
-			t.Errorf("in the next process: %v", match.Status)
+			t.Errorf("in the next process the token is %v, want expired", match.Status)
 		}
 		// New tokens use the effective time.
 		created, _ := again.create(t)
 		if created.CreatedAt.Before(tok.ExpiresAt) {
-			t.Errorf("a new token is created at %s", created.CreatedAt)
+			t.Errorf("a new token was created at %s, before the effective time %s", created.CreatedAt, tok.ExpiresAt)
 		}
 		// The clock catches up.
 		later := tok.ExpiresAt.Add(time.Minute + time.Nanosecond)
 		again.clock.set(later)
 		if now := again.Now(); now != later {
-			t.Errorf("now is %s, want %s", now, later)
+			t.Errorf("after the clock caught up, Now returned %s, want %s", now, later)
 		}
 	}
 }
@@ -90,11 +91,11 @@ func TestRecordedTime(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	if now := s.Now(); now != testTime {
-		t.Errorf("now is %s", now)
+		t.Errorf("Now returned %s, want %s", now, testTime)
 	}
 	_, credential := s.create(t)
 	if !s.memory.state.Recorded.Equal(testTime) {
-		t.Errorf("after a change %s is recorded", s.memory.state.Recorded)
+		t.Errorf("after a change, the recorded time is %s, want %s", s.memory.state.Recorded, testTime)
 	}
 	s.clock.set(testTime.Add(time.Hour))
 	s.CountDenied(s.must(t, credential), testTime, "unikernel:list", "insufficient_scope")
@@ -102,17 +103,17 @@ func TestRecordedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !s.memory.state.Recorded.Equal(testTime.Add(time.Hour)) {
-		t.Errorf("after a flush %s is recorded", s.memory.state.Recorded)
+		t.Errorf("after a flush, the recorded time is %s, want an hour later", s.memory.state.Recorded)
 	}
 	s.clock.set(testTime)
 	s.create(t)
 	if !s.memory.state.Recorded.Equal(testTime.Add(time.Hour)) {
-		t.Errorf("with the clock set back %s is recorded", s.memory.state.Recorded)
+		t.Errorf("with the clock set back, the recorded time changed to %s", s.memory.state.Recorded)
 	}
 }
 
-// TestNowNeverGoesBack verifies that Now never returns an earlier second, with concurrent
-// readers and a clock that jumps back and forth.
+// TestNowNeverGoesBack verifies that Now never returns an earlier second than before, even
+// with concurrent readers and a clock that jumps back and forth.
 func TestNowNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	jumping := ClockFunc(func() time.Time { return testTime.Add(time.Duration(rand.Int64N(int64(time.Hour)))) })
@@ -128,7 +129,7 @@ func TestNowNeverGoesBack(t *testing.T) {
 			for range 2000 {
 				now := s.Now()
 				if now.Before(newest.Truncate(time.Second)) {
-					t.Errorf("%s comes after %s", now, newest)
+					t.Errorf("Now returned %s after %s", now, newest)
 					return
 				}
 				newest = now
@@ -138,8 +139,8 @@ func TestNowNeverGoesBack(t *testing.T) {
 	readers.Wait()
 }
 
-// TestClockBehindIsLogged verifies that the store logs once that the clock is behind and once
-// that it has caught up.
+// TestClockBehindIsLogged verifies that the store logs once when the clock falls behind and
+// once when it has caught up.
 func TestClockBehindIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
@@ -159,8 +160,8 @@ func TestClockBehindIsLogged(t *testing.T) {
 	eventually(t, "the clock is behind again", func() bool { return count("clock is behind") == 2 })
 }
 
-// TestFlushFailureIsLogged verifies that the store logs once that flushing fails and once that
-// it works again.
+// TestFlushFailureIsLogged verifies that the store logs once when flushing starts to fail and
+// once when it works again.
 func TestFlushFailureIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
@@ -184,12 +185,12 @@ func TestFlushFailureIsLogged(t *testing.T) {
 	eventually(t, "usage is saved again",
 		func() bool { return logs.FilterMessageSnippet("being saved again").Len() == 1 })
 	if n := logs.FilterMessageSnippet("saving token usage failed").Len(); n != 1 {
-		t.Errorf("logged %d times", n)
+		t.Errorf("the failure was logged %d times, want once", n)
 	}
 }
 
-// TestAcceptClock verifies that the store goes back to an earlier clock only when an actor
-// accepts the clock.
+// TestAcceptClock verifies that the store adopts an earlier time only when an actor accepts
+// the clock.
 func TestAcceptClock(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -198,20 +199,21 @@ func TestAcceptClock(t *testing.T) {
 	s.create(t)
 	s.clock.set(testTime.Add(time.Hour))
 	if got := s.present(t, credential); got != "expired" {
-		t.Fatalf("%s before", got)
+		t.Fatalf("before accepting the clock, the token is %s, want expired", got)
 	}
 	from, to, err := s.AcceptClock(testActor)
 	if err != nil || !from.Equal(testTime.AddDate(1, 0, 0)) || !to.Equal(testTime.Add(time.Hour)) {
-		t.Errorf("%s, %s, %v", from, to, err)
+		t.Errorf("AcceptClock returned %s, %s, %v", from, to, err)
 	}
 	if got := s.present(t, credential); got != "active" || !s.Now().Equal(to) || !s.memory.state.Recorded.Equal(to) {
-		t.Errorf("%s at %s, recorded %s", got, s.Now(), s.memory.state.Recorded)
+		t.Errorf("after accepting the clock, the token is %s at %s, and the recorded time is %s", got, s.Now(),
+			s.memory.state.Recorded)
 	}
 	if entry := s.memory.audit[len(s.memory.audit)-1]; entry.Action != "accept clock" || entry.TokenID != (token.ID{}) {
-		t.Errorf("%+v", entry)
+		t.Errorf("unexpected audit entry %+v", entry)
 	}
 	lines := len(s.memory.audit)
 	if from, to, err := s.AcceptClock(testActor); err != nil || from.After(to) || len(s.memory.audit) != lines {
-		t.Errorf("again: %s, %s, %v", from, to, err)
+		t.Errorf("second AcceptClock: got %s, %s, %v, want no change", from, to, err)
 	}
 }

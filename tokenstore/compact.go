@@ -2,9 +2,9 @@ package tokenstore
 
 import "fmt"
 
-// Compact frees the space of deleted records and returns the size of the store in bytes before
-// and after. Changes wait until it is done; requests don't. If the backend doesn't support it,
-// the error is [errors.ErrUnsupported].
+// Compact frees the space used by deleted records and returns the store's size in bytes before
+// and after. Changes wait until Compact returns; requests don't. If the backend doesn't
+// support compaction, the error is [errors.ErrUnsupported].
 func (s *Store) Compact(actor Actor) (before, after int64, err error) {
 	if s.closed.Load() {
 		return 0, 0, ErrClosed

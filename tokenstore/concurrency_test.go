@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestLoadDuringChange verifies that a request that has read the token before a change doesn't
+// TestLoadDuringChange verifies that a request that read the token before a change doesn't
 // undo the change in memory.
 func TestLoadDuringChange(t *testing.T) {
 	t.Parallel()
@@ -41,7 +41,7 @@ func TestLoadDuringChange(t *testing.T) {
 			tok, credential := s.create(t)
 
 			changed := make(chan error, 1)
-			// The request has read the record. The change begins, and either waits for the
+			// The request has read the record. Start the change, which either waits for the
 			// request or completes first.
 			s.memory.afterToken = func(id token.ID) {
 				s.memory.afterToken = nil
@@ -53,27 +53,27 @@ func TestLoadDuringChange(t *testing.T) {
 					}
 					time.Sleep(time.Millisecond)
 				}
-				t.Error("the change neither waits nor completes")
+				t.Error("the change neither waited nor completed")
 			}
-			// The request that began before may see either state.
+			// A request that began before the change may see either state.
 			if _, err := s.Authenticate(credential, testTime); err != nil && err != ErrNotFound {
-				t.Errorf("the request that began before: %v", err)
+				t.Errorf("request that began before the change: got error %v", err)
 			}
 			if err := <-changed; err != nil {
 				t.Fatal(err)
 			}
 			if got, err := s.Authenticate(credential, testTime); !c.after(got, err) {
-				t.Errorf("a request that began after: %v, %v", got.Status, err)
+				t.Errorf("request that began after the change: got status %v, %v", got.Status, err)
 			}
 			if name != "revoke" && s.index.match(tok.Digest, testTime, new(Match)) {
-				t.Error("the old secret is still in memory")
+				t.Error("the old secret can still be found in memory")
 			}
 		})
 	}
 }
 
-// TestChangeBetweenLookups verifies that a token that is removed between the lookup of its
-// digest and the reading of its record is unknown, not damaged.
+// TestChangeBetweenLookups verifies that a token is unknown, not damaged, if it is removed
+// after its digest was looked up and before its record is read.
 func TestChangeBetweenLookups(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*testStore, token.ID) error{
@@ -91,20 +91,20 @@ func TestChangeBetweenLookups(t *testing.T) {
 			}
 		}
 		if _, err := s.Authenticate(credential, testTime); err != ErrNotFound {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want ErrNotFound", name, err)
 		}
 	}
 }
 
-// waiting reports whether a goroutine is waiting for the lock of id.
+// waiting reports whether a goroutine is waiting for id's lock.
 func (l *idLocks) waiting(id token.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[id] != nil && l.held[id].users > 1
 }
 
-// TestChangesDuringUse revokes tokens that are in constant use. No request that begins after
-// the change has returned may see an active token.
+// TestChangesDuringUse revokes tokens in constant use. A request that begins after the change
+// has returned must not see an active token.
 func TestChangesDuringUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -128,7 +128,7 @@ func TestChangesDuringUse(t *testing.T) {
 					if before {
 						n++
 						if match.Status != token.StatusRevoked {
-							t.Errorf("a request after the change: %v", match.Status)
+							t.Errorf("a request after the change saw status %v, want revoked", match.Status)
 							return
 						}
 					}
@@ -152,10 +152,10 @@ func TestClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
-		t.Errorf("a second Close: %v", err)
+		t.Errorf("second Close returned %v", err)
 	}
 	if !s.memory.closed {
-		t.Error("the backend is still open")
+		t.Error("Close didn't close the backend")
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime}) // too late, but harmless
 	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -168,17 +168,17 @@ func TestClose(t *testing.T) {
 	calls["Flush"] = s.Flush()
 	for name, err := range calls {
 		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s on a closed store: got error %v, want ErrClosed", name, err)
 		}
 	}
 	again := reopen(t, s.memory, s.clock)
 	if got, err := again.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
-		t.Errorf("after reopening %+v, %v", got, err)
+		t.Errorf("after reopening: got %+v, %v, want 1 allowed request", got, err)
 	}
 }
 
-// TestCloseDuringUse closes a store that is in use. Each call either succeeds or fails with
-// ErrClosed, and everything counted before Close is saved.
+// TestCloseDuringUse closes a store in use. It verifies that each call either succeeds or
+// fails with ErrClosed and that everything counted before Close is saved.
 func TestCloseDuringUse(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -200,7 +200,7 @@ func TestCloseDuringUse(t *testing.T) {
 						_, _, err = s.Create(testPolicy, validDraft(), testActor)
 					case 1:
 						if err = s.Flush(); err == nil && s.closed.Load() {
-							return // there was nothing left to save
+							return // nothing was left to save
 						}
 					case 2:
 						_, err = s.Get(token.ID)
@@ -215,7 +215,7 @@ func TestCloseDuringUse(t *testing.T) {
 					}
 					if err != nil {
 						if !errors.Is(err, ErrClosed) {
-							t.Errorf("user %d: %v", i, err)
+							t.Errorf("user %d: got error %v, want ErrClosed", i, err)
 						}
 						return
 					}
@@ -233,7 +233,7 @@ func TestCloseDuringUse(t *testing.T) {
 		users.Wait()
 		s.memory.reopen()
 		if used, err := s.memory.saved(token.ID); err != nil || used.Allowed < counted {
-			t.Fatalf("%d requests are saved, %d were counted before Close", used.Allowed, counted)
+			t.Fatalf("only %d requests were saved, but %d were counted before Close", used.Allowed, counted)
 		}
 	}
 }

@@ -9,23 +9,24 @@
 //
 // # Finding a token
 //
-// A token is found by the digest of the whole presented text, never by the ID in it. The
-// digest leads to the ID, and the ID to the record. An unknown ID, a known ID with a wrong
-// secret and a partly correct secret differ only in their digests, so they take the same
-// path, and a client can choose neither a record nor a lock.
+// The store looks up a token by the digest of the entire secret, never by the ID inside it.
+// The digest maps to the ID, and the ID maps to the record. An unknown ID, a known ID with a
+// wrong secret and a partly correct secret differ only in their digests, so they all take the
+// same code path. A client can't choose which record is read or which lock is taken.
 //
 // # Concurrency
 //
 // A [Store] and all values it returns are safe for concurrent use. A Store never modifies a
-// token after returning it. A change takes effect before the call that makes it returns: no
-// later [Store.Authenticate] sees the old state.
+// token after returning it. A change takes effect before the call returns, so no later
+// [Store.Authenticate] sees the old state.
 //
 // # Counting
 //
-// Each counted request is an entry of the usage journal, which survives a killed process
-// (see package journal). A flush adds up the entries since the last flush and saves the sums
-// together with the journal's position, in one transaction. Open adds the entries after the
-// saved position. So each request counts exactly once. The store guarantees:
+// Each counted request is an entry of the usage journal, which survives a killed process (see
+// package journal). A flush adds up the entries since the last flush and saves the sums
+// together with the journal's position in one transaction. Open adds the entries after the
+// saved position. Each request therefore counts exactly once. The store guarantees the
+// following:
 //
 //   - If the process is killed, no counts are lost.
 //   - After a power failure, all saved counts are preserved.
@@ -34,14 +35,14 @@
 //   - If the clock jumps back, [Store.Now] does not. The time of the last use never goes
 //     back either.
 //
-// The series ([Store.Series]) has a count for each hour, scope and outcome. After a week the
-// hours are added up to days. Days are deleted after [Store.KeepHistory]. A day has at most
-// maxDayCounts pairs of scope and outcome. Within the retained time, the totals are the sums
-// of the series.
+// The series ([Store.Series]) contains one count per hour, scope and outcome. After a week,
+// hourly counts are merged into daily counts. [Store.KeepHistory] sets how long daily counts
+// are kept. A day has at most maxDayCounts pairs of scope and outcome. If no history has been
+// deleted yet, a token's totals equal the sums of its series.
 //
 // # Memory
 //
-// Only tokens that have been used since the store was opened are in memory; opening the
-// store reads none. A token in memory is an entry without pointers, found through a map from
-// its digest. Data that tokens have in common is stored once.
+// Only tokens used since the store was opened are in memory; opening the store doesn't read
+// any tokens. A token in memory is an entry without pointers, found through a map from its
+// digest. Data shared by several tokens is stored only once.
 package tokenstore

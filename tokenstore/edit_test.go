@@ -100,7 +100,7 @@ func TestEdit(t *testing.T) {
 		s.must(t, parsed(t, secret))
 		got, err := s.Edit(testPolicy, token.ID, test.edit, testActor)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: Edit returned error %v", name, err)
 			continue
 		}
 		test.want(&want)
@@ -111,13 +111,13 @@ func TestEdit(t *testing.T) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, *got, want)
 		}
 		if inForce := s.must(t, parsed(t, secret)).Token; !reflect.DeepEqual(inForce, PrincipalOf(got)) {
-			t.Errorf("%s: the token in memory is %+v", name, inForce)
+			t.Errorf("%s: the token in memory doesn't match: %+v", name, inForce)
 		}
 		if entry := s.lastAudit(t); test.changes != nil &&
 			(entry.Action != "edit" || !reflect.DeepEqual(entry.Changes, test.changes)) {
-			t.Errorf("%s: audit %+v", name, entry)
+			t.Errorf("%s: unexpected audit entry %+v", name, entry)
 		} else if test.changes == nil && entry.Action != "create" {
-			t.Errorf("%s: audit %+v", name, entry)
+			t.Errorf("%s: an edit without changes was audited: %+v", name, entry)
 		}
 	}
 }
@@ -164,26 +164,26 @@ func TestEditRefusals(t *testing.T) {
 		s.clock.set(testTime.Add(time.Hour))
 		_, err := s.Edit(policy, tok.ID, test.edit, testActor)
 		if broken, ok := errors.AsType[*token.FieldError](err); !ok || broken.Field != test.field {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want one for the field %s", name, err, test.field)
 		}
 		if now, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(now.Token, tok) {
-			t.Errorf("%s: the token was changed: %+v", name, now.Token)
+			t.Errorf("%s: the refused edit changed the token: %+v", name, now.Token)
 		}
 	}
 	s := openTestStore(t)
 	tok, _ := s.create(t)
 	if _, err := s.Edit(policy, tok.ID, token.Edit{Account: text("alice"), Scopes: token.Grants{"block:list"}},
 		testActor); err != nil {
-		t.Errorf("an account that allows less, with fewer scopes: %v", err)
+		t.Errorf("moving to a more restricted account with fewer scopes failed: %v", err)
 	}
 	s.clock.set(tok.ExpiresAt)
 	if _, err := s.Edit(testPolicy, tok.ID, token.Edit{Expiry: &token.Expiry{ExpiresIn: months(1)}},
 		testActor); !errors.Is(err, token.ErrConflict) {
-		t.Errorf("an expired token: %v", err)
+		t.Errorf("editing an expired token: got error %v, want ErrConflict", err)
 	}
 }
 
-// TestEditEndsGrace verifies that an edit that shortens the lifetime also shortens the grace
+// TestEditEndsGrace verifies that shortening a token's lifetime also shortens the grace
 // period, and that a later edit doesn't restore it.
 func TestEditEndsGrace(t *testing.T) {
 	t.Parallel()
@@ -200,12 +200,12 @@ func TestEditEndsGrace(t *testing.T) {
 	}
 	s.clock.set(testTime.Add(2 * time.Hour))
 	if got := s.present(t, old); got != "previous revoked" {
-		t.Errorf("the old secret is %s", got)
+		t.Errorf("the old secret is %q, want previous revoked", got)
 	}
 }
 
-// TestEditErrorsHideSecrets verifies that an error doesn't contain a secret that was entered
-// in the wrong field.
+// TestEditErrorsHideSecrets verifies that a secret entered in the wrong field doesn't appear
+// in the error.
 func TestEditErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -215,6 +215,6 @@ func TestEditErrorsHideSecrets(t *testing.T) {
 	}
 	_, err = s.Edit(testPolicy, tok.ID, token.Edit{Scopes: token.Grants{secret.Reveal()}}, testActor)
 	if err == nil || strings.Contains(err.Error(), secret.Reveal()[secretOffset:]) {
-		t.Error("no error, or one that contains the secret")
+		t.Error("got no error, or an error that contains the secret")
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxDowntime is how far the clock may be ahead of the elapsed time: a process doesn't know
-// how long no process was running.
+// maxDowntime is how far the clock may be ahead of the elapsed time. A process can't know how
+// long it has been since the previous one ended.
 const maxDowntime = 24 * time.Hour
 
-// elapsedClock measures the elapsed time, by which old records are deleted. A clock that jumps
-// years ahead for a moment expires tokens only until it is corrected, but records deleted
-// meanwhile would stay deleted. So the elapsed time advances only as long as this process
-// runs, plus at most a day for the downtime before it.
+// elapsedClock measures the elapsed time, which determines when old records are deleted. If
+// the clock briefly jumps years ahead, tokens are expired only until it is corrected, but
+// records deleted in the meantime would be lost. The elapsed time therefore advances only
+// while the process runs, plus at most a day for the downtime before it.
 type elapsedClock struct {
 	mu sync.Mutex
-	// base is the elapsed time when uptime returned from.
+	// base is the elapsed time at the moment when uptime returned from.
 	base time.Time
 	from time.Duration
 	// uptime returns how long the process has run.
@@ -26,9 +26,9 @@ type elapsedClock struct {
 }
 
 // open starts at the clock's time if that is at most a day after the stored elapsed time.
-// Otherwise it starts at the stored time: a clock that is behind the store, like that of a
-// machine without a battery, is wrong, and a clock that is further ahead must not gain a day
-// with each restart.
+// Otherwise it starts at the stored time. A clock that is behind the stored time is wrong, as
+// on a machine without a battery-backed clock. A clock that is further ahead must not gain a
+// day with each restart.
 func (c *elapsedClock) open(stored, now time.Time, uptime func() time.Duration) {
 	c.uptime = uptime
 	if downtime := now.Sub(stored); downtime < 0 || downtime > maxDowntime {
@@ -57,7 +57,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// elapsedNow returns the effective time, but not later than the elapsed time.
+// elapsedNow returns the earlier of the effective time and the elapsed time.
 func (s *Store) elapsedNow() time.Time { return earlier(s.Now(), s.elapsed.at()) }
 
 // ClockAhead returns how far the effective time is ahead of the elapsed time, or 0 if the
@@ -84,7 +84,7 @@ func (s *Store) openElapsed(stored time.Time, uptime func() time.Duration) {
 	s.elapsed.open(stored, s.clock.Now(), uptime)
 }
 
-// prune deletes a bounded number of expired records and reports whether there are more.
+// prune deletes a bounded number of expired records and reports whether more remain.
 func (s *Store) prune() (more bool, err error) {
 	if err := s.setTimes(State{Elapsed: s.elapsed.at()}, nil); err != nil {
 		return false, err
@@ -105,7 +105,8 @@ func (s *Store) prune() (more bool, err error) {
 		Days: days})
 }
 
-// watchAhead logs when the clock gets ahead of the elapsed time and when it no longer is.
+// watchAhead logs when the clock moves too far ahead of the elapsed time and when the two
+// agree again.
 func (s *Store) watchAhead(ahead *condition) {
 	by := s.ClockAhead()
 	switch ahead.update(by > 0) {

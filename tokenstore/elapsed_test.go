@@ -11,7 +11,7 @@ import (
 
 const aDay = 24 * time.Hour
 
-// fillAudit replaces the audit log by entries of the given ages.
+// fillAudit replaces the audit log with entries of the given ages.
 func (s *testStore) fillAudit(ages ...time.Duration) {
 	s.memory.do(func() {
 		s.memory.audit = nil
@@ -30,15 +30,14 @@ func (s *testStore) pruned(t *testing.T) (left int) {
 	return left
 }
 
-// TestPruneByElapsedTime verifies that records that are old only according to the clock are
-// kept.
+// TestPruneByElapsedTime verifies that records are kept if only the clock makes them look old.
 func TestPruneByElapsedTime(t *testing.T) {
 	t.Parallel()
 	year := new(months(12))
 	for name, test := range map[string]struct {
-		// happens is called between adding the entries and pruning.
+		// happens runs between adding the entries and pruning.
 		happens func(t *testing.T, s *testStore) *testStore
-		want    int // number of entries left of three: from today, 300 and 400 days ago
+		want    int // number of entries left, out of three from today, 300 and 400 days ago
 		ahead   bool
 	}{
 		"nothing": {func(_ *testing.T, s *testStore) *testStore { return s }, 2, false},
@@ -59,7 +58,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s.pruned(t)
 			s.clock.set(testTime)
 			return s
-		}, 3, true}, // the latest time seen is in effect until the clock is accepted
+		}, 3, true}, // the latest time seen stays in effect until the clock is accepted
 		"clock ahead, back and accepted": {func(t *testing.T, s *testStore) *testStore {
 			s.clock.set(testTime.AddDate(10, 0, 0))
 			s.Now()
@@ -76,7 +75,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 		"started with a clock 10 years ahead": {func(t *testing.T, s *testStore) *testStore {
 			return s.restart(t, testTime.AddDate(10, 0, 0))
 		}, 3, true},
-		"started with a clock ahead, again with a right one, accepted": {func(t *testing.T, s *testStore) *testStore {
+		"started with a clock ahead, again with a correct one, accepted": {func(t *testing.T, s *testStore) *testStore {
 			s = s.restart(t, testTime.AddDate(10, 0, 0))
 			s.create(t)
 			s.pruned(t)
@@ -104,8 +103,8 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s = s.restart(t, time.Unix(3, 0))
 			s.clock.pass(100 * aDay)
 			return s
-		}, 2, false}, // the latest time seen is in effect until the clock catches up
-		"started with a clock of 1970, then set right": {func(t *testing.T, s *testStore) *testStore {
+		}, 2, false}, // the latest time seen stays in effect until the clock catches up
+		"started with a clock of 1970, then corrected": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.pruned(t)
@@ -113,14 +112,14 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s.clock.set(testTime.Add(2 * time.Hour))
 			return s
 		}, 2, false},
-		"started with a clock of 1970, again with a right one": {func(t *testing.T, s *testStore) *testStore {
+		"started with a clock of 1970, again with a correct one": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.create(t)
 			s.pruned(t)
 			return s.restart(t, testTime.Add(time.Hour))
 		}, 2, false},
-		"100 days with a clock of 1970, then started with a right one": {func(t *testing.T, s *testStore) *testStore {
+		"100 days with a clock of 1970, then started with a correct one": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.clock.pass(100 * aDay)
@@ -161,7 +160,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 				t.Errorf("%d entries are left, want %d", left, test.want)
 			}
 			if ahead := s.ClockAhead(); (ahead > 0) != test.ahead {
-				t.Errorf("the clock is reported to be ahead by %v", ahead)
+				t.Errorf("ClockAhead returned %v, want nonzero: %v", ahead, test.ahead)
 			}
 		})
 	}
@@ -171,14 +170,14 @@ func (s *testStore) accept(t *testing.T) {
 	t.Helper()
 	if from, to, err := s.AcceptClock(testActor); err != nil || from.Equal(to) || !to.Equal(s.clock.Now()) ||
 		s.ClockAhead() != 0 || s.ClockBehind() != 0 {
-		t.Errorf("accepted %v instead of %v: %v", to, from, err)
+		t.Errorf("AcceptClock changed the time from %[2]v to %[1]v, error %[3]v", to, from, err)
 	}
 	if from, to, err := s.AcceptClock(testActor); err != nil || !from.Equal(to) {
-		t.Errorf("accepted again: %v instead of %v: %v", to, from, err)
+		t.Errorf("second AcceptClock changed the time from %[2]v to %[1]v, error %[3]v", to, from, err)
 	}
 }
 
-// restart closes the store and opens it as a new process whose clock starts at now.
+// restart closes the store and opens it again like a new process whose clock starts at now.
 func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 	t.Helper()
 	if err := s.Close(); err != nil {
@@ -187,8 +186,8 @@ func (s *testStore) restart(t *testing.T, now time.Time) *testStore {
 	return reopen(t, s.memory, newTestClock(now))
 }
 
-// TestRepeatByElapsedTime verifies that a clock that is ahead for a moment doesn't make a
-// repeated request create a second token.
+// TestRepeatByElapsedTime verifies that a repeated request doesn't create a second token if
+// the clock briefly runs ahead.
 func TestRepeatByElapsedTime(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -201,11 +200,11 @@ func TestRepeatByElapsedTime(t *testing.T) {
 	s.clock.set(testTime.AddDate(10, 0, 0))
 	if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || !repeated ||
 		again.ID != first.ID {
-		t.Errorf("with the clock ahead: repeated %v, %v", repeated, err)
+		t.Errorf("with the clock ahead: got repeated %v, %v, want true", repeated, err)
 	}
 	s.clock.pass(RequestRetention)
 	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || repeated {
-		t.Errorf("after a day: repeated %v, %v", repeated, err)
+		t.Errorf("after a day: got repeated %v, %v, want false", repeated, err)
 	}
 }
 
@@ -216,17 +215,17 @@ func TestElapsedTimeSurvivesRestart(t *testing.T) {
 	s.clock.pass(40 * aDay)
 	now := s.clock.Now()
 	if s = s.restart(t, now.Add(time.Hour)); s.ClockAhead() != 0 {
-		t.Errorf("ahead by %v after a restart", s.ClockAhead())
+		t.Errorf("after a restart, ClockAhead returned %v, want 0", s.ClockAhead())
 	}
 	s.memory.do(func() { s.memory.saveError = errors.New("the disk is full") })
 	if _, err := s.prune(); err != nil {
-		t.Errorf("pruning: %v", err)
+		t.Errorf("prune returned error %v", err)
 	}
 	s.memory.do(func() { s.memory.saveError = nil })
 }
 
-// TestSeriesWithClockAhead verifies that a clock that is ahead for a moment neither deletes
-// nor hides any hours and days of a token's history.
+// TestSeriesWithClockAhead verifies that no part of a token's history is deleted or hidden if
+// the clock briefly runs ahead.
 func TestSeriesWithClockAhead(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Time{
@@ -242,10 +241,10 @@ func TestSeriesWithClockAhead(t *testing.T) {
 			t.Helper()
 			if got := s.points(t, token.ID, StepHour, midnight.Add(-aDay), midnight.Add(aDay)); !slices.Equal(
 				got, want) {
-				t.Errorf("%s ahead, %s: hours %q", name, when, got)
+				t.Errorf("%s ahead, %s: got hours %q, want %q", name, when, got, want)
 			}
 			if got := s.points(t, token.ID, StepDay, time.Time{}, midnight.Add(aDay)); len(got) != 2 {
-				t.Errorf("%s ahead, %s: days %q", name, when, got)
+				t.Errorf("%s ahead, %s: got days %q, want 2", name, when, got)
 			}
 		}
 		s.clock.set(ahead)
@@ -259,7 +258,7 @@ func TestSeriesWithClockAhead(t *testing.T) {
 		s.pruned(t)
 		verify("in the next process")
 		s = s.restart(t, testTime)
-		verify("with the right clock")
+		verify("with the correct clock")
 		s.accept(t)
 		s.CountAllowed(s.must(t, credential), "a:b", LastUse{Time: testTime.Add(2 * time.Hour)})
 		want = append(want, "03-14 17h a:b ok 1")

@@ -7,11 +7,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Mollymawk still accepts an imported secret after this store has ended it, and the user
-// record that was imported still contains it. The store therefore remembers the digests of
-// imported secrets that were taken out of service and refuses to import them again. It never
-// forgets them: Mollymawk users can extend their tokens at any time, so the store can't know
-// when Mollymawk stops accepting one.
+// After this store ends an imported secret, Mollymawk still accepts that secret, and the
+// imported user record still contains it. The store therefore keeps the digests of imported
+// secrets that were taken out of service and refuses to import those secrets again. The
+// digests are never deleted: Mollymawk users can extend their tokens at any time, so the store
+// can't know when Mollymawk stops accepting a secret.
 
 // EndedSecret is an imported secret that was taken out of service.
 type EndedSecret struct {
@@ -37,16 +37,16 @@ func (e *EndedError) Error() string {
 // Unwrap returns [ErrTaken].
 func (e *EndedError) Unwrap() error { return ErrTaken }
 
-// setEnded sets Ended and EndsKnown for a change to old. Every change passes through it, so no
-// way of ending a secret can be missed.
+// setEnded sets Ended and EndsKnown for a change to old. Every change calls setEnded, so it
+// covers every way to end a secret.
 func (c *Change) setEnded(old *token.Token, now time.Time) {
 	if old == nil {
 		return
 	}
 	secret := old.Digest
 	if old.Format != token.FormatImported {
-		// The token doesn't record whether its previous secret was imported; the backend
-		// knows.
+		// The token doesn't record whether its previous secret was imported, but the backend
+		// does.
 		secret, c.EndsKnown = old.PreviousDigest, true
 	}
 	if secret.IsZero() || c.Token != nil && c.Token.Digest == secret {

@@ -7,18 +7,19 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// entry is the part of a token in use that requests need. It contains no pointers, so a
-// million entries cost the garbage collector nothing.
+// entry is the part of a token in use that requests need. It contains no pointers, so the
+// garbage collector never scans entries, even if there are a million of them.
 type entry struct {
 	mu sync.Mutex
 	// terms is the number of the token's terms in termsList.
 	terms uint32
 	state entryState
-	// nameLength is the length of the name. A name that is longer than the array is in extra.
+	// nameLength is the length of the name. Names longer than the array are stored in extra.
 	nameLength uint8
 	id         token.ID
 	digest     token.Digest
-	// Validity depends only on whole seconds; see secondsOf.
+	// These times are in whole seconds, because validity depends on nothing finer; see
+	// secondsOf.
 	expires, notBefore, began int64
 	rate                      rateState
 	quota                     quotaState
@@ -29,7 +30,7 @@ type entry struct {
 type entryState uint8
 
 const (
-	// stateKnown is set while the index can find the token by its secrets.
+	// stateKnown is set while the token can be found by its secrets.
 	stateKnown entryState = 1 << iota
 	stateRevoked
 	stateDisabled
@@ -37,7 +38,7 @@ const (
 	stateExtra
 )
 
-// extra holds data that few tokens have.
+// extra holds data that only a few tokens need.
 type extra struct {
 	// previous is the digest of the previous secret, which is valid until previousUntil.
 	previous      token.Digest
@@ -46,10 +47,10 @@ type extra struct {
 	name string
 }
 
-// yearOne is the zero time.Time in seconds since 1970.
+// yearOne is the Unix time of the zero time.Time.
 const yearOne = -62135596800
 
-// secondsOf returns a time in seconds since the year 1, so that the zero time is 0.
+// secondsOf converts a time to seconds since the start of year 1. The zero time becomes 0.
 func secondsOf(t time.Time) int64 { return t.Unix() - yearOne }
 
 func timeOfSeconds(seconds int64) time.Time {
@@ -91,6 +92,6 @@ func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
 	name := newTokenName(tok.Name)
 	e.name, e.nameLength = name.short, name.length
 	if tok.Quota == (token.Quota{}) {
-		e.quota = quotaState{} // it would miss requests made until a quota is set again
+		e.quota = quotaState{} // requests made before the next quota is set would be missing
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestSeconds verifies that the conversion to seconds and back preserves times, from the first
-// year to the last.
+// TestSeconds verifies that converting times to seconds and back preserves them, from the
+// first year to the last.
 func TestSeconds(t *testing.T) {
 	t.Parallel()
 	for _, want := range []time.Time{
@@ -14,7 +14,7 @@ func TestSeconds(t *testing.T) {
 		time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 	} {
 		if at := timeOfSeconds(secondsOf(want)); !at.Equal(want) || at.IsZero() != want.IsZero() {
-			t.Errorf("%v became %v", want, at)
+			t.Errorf("%v became %v after a round trip", want, at)
 		}
 	}
 }

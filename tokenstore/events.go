@@ -12,18 +12,18 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventCreated  EventKind = "created" // also for imports
+	EventCreated  EventKind = "created" // includes imports
 	EventRotated  EventKind = "rotated"
 	EventDisabled EventKind = "disabled"
 	EventEnabled  EventKind = "enabled"
 	EventRevoked  EventKind = "revoked"
 	EventDeleted  EventKind = "deleted"
-	// EventExpiring is published 30 days, 7 days and 1 day before the token expires, except
-	// for notices that would come before the last quarter of its lifetime.
+	// EventExpiring is published 30 days, 7 days and 1 day before the token expires, but only
+	// in the last quarter of its lifetime.
 	EventExpiring EventKind = "expiring"
 	EventExpired  EventKind = "expired"
 	// EventUsedAfterRevoke is published when a request presents a secret that was revoked or
-	// that is no longer valid after a rotation. It is published at most once an hour per
+	// replaced by a rotation and is no longer valid. It is published at most once per hour and
 	// token.
 	EventUsedAfterRevoke EventKind = "used_after_revoke"
 )
@@ -32,12 +32,11 @@ const (
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	// Token is the token after the event, or before it was deleted.
+	// Token is the token after the event, or before the event if it was deleted.
 	Token *token.Token
-	// Actor is who changed the token, or zero if nobody did.
+	// Actor identifies who changed the token. It is zero if the event isn't a change.
 	Actor Actor
-	// Within is how long before the expiry an EventExpiring is published: 30 days, 7 days or 1
-	// day.
+	// Within is how long before the expiry an EventExpiring was due: 30 days, 7 days or 1 day.
 	Within time.Duration
 }
 
@@ -48,7 +47,7 @@ var eventKinds = map[string]EventKind{
 	"revoke": EventRevoked, "delete": EventDeleted,
 }
 
-// publishChange publishes the event for a change that has taken effect.
+// publishChange publishes the event for a change that is already in effect.
 func (s *Store) publishChange(now time.Time, old *token.Token, change *Change) {
 	kind, ok := eventKinds[change.Audit.Action]
 	if !ok {
@@ -69,8 +68,8 @@ type usedAfterRevoke struct {
 	seen map[token.ID]bool
 }
 
-// maxUsedAfterRevoke is the maximum number of tokens remembered per hour, to bound memory.
-// Further tokens get their event in the next hour.
+// maxUsedAfterRevoke is the maximum number of tokens remembered per hour, to bound memory. For
+// further tokens, the event is published in the next hour.
 const maxUsedAfterRevoke = 10_000
 
 // first reports whether this is the token's first use after revocation in the current hour.
@@ -102,8 +101,8 @@ func (s *Store) publishUsedAfterRevoke(m Match, at time.Time) {
 var expiryNotices = [...]time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour, 24 * time.Hour, 0}
 
 // publishExpiry publishes events for tokens that have reached one of the expiryNotices since
-// the last check, which may have been made by another process. For a token that has reached
-// several notices it publishes only the last.
+// the last check, even if an earlier process made that check. If a token has reached several
+// notices, only the last one is published.
 func (s *Store) publishExpiry() error {
 	now := s.Now()
 	if s.announced.IsZero() {
@@ -131,7 +130,7 @@ func (s *Store) publishExpiry() error {
 				return false
 			}
 			// Skip a notice that was already due when the token was last changed: the admin
-			// knows.
+			// who changed it saw the expiry.
 			near := token.NearExpiry(t.ValidFrom(), t.ExpiresAt, t.ExpiresAt.Add(-within), time.Time{})
 			if status := t.Status(now); !seen[t.ID] && near && t.ExpiresAt.Add(-within).After(t.UpdatedAt) &&
 				(status == token.StatusActive || status == token.StatusExpired || status == token.StatusNotYetValid) {
@@ -155,13 +154,13 @@ func (s *Store) publishExpiry() error {
 		s.announced = now // not worth a write
 		return nil
 	}
-	// Store the time last: if the process is killed in between, events are repeated rather
+	// Store the time last: if the process is killed before that, events are repeated rather
 	// than lost.
 	return s.setAnnounced(now)
 }
 
-// setAnnounced records the time of the check. It sets the time in memory even if the store
-// can't be written, so that events aren't published over and over.
+// setAnnounced records the time of the check. It updates the time in memory even if the store
+// can't be written. Otherwise every check would publish the same events again.
 func (s *Store) setAnnounced(now time.Time) error {
 	s.announced = now
 	if err := s.setTimes(State{Announced: now}, nil); err != nil {

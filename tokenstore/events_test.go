@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// eventRecorder records the events of a store as texts.
+// eventRecorder records a store's events as strings.
 type eventRecorder struct{ texts []string }
 
 func (e *eventRecorder) add(event Event) {
@@ -33,7 +33,7 @@ func (e *eventRecorder) take() []string {
 	return texts
 }
 
-// recordEvents records the events of a store.
+// recordEvents returns a recorder for a store's events.
 func recordEvents(s *testStore) *eventRecorder {
 	events := new(eventRecorder)
 	s.publish = events.add
@@ -82,24 +82,24 @@ func TestChangeEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := strings.Join(events.take(), ", "); got != step.want {
-			t.Errorf("events %q, want %q", got, step.want)
+			t.Errorf("got events %q, want %q", got, step.want)
 		}
 	}
 	s.memory.applyError, s.memory.applyLoses = errors.New("full"), true
 	if _, _, err := s.Create(testPolicy, validDraft(), testActor); err == nil || len(events.take()) > 0 {
-		t.Errorf("a failed change published an event: %v", err)
+		t.Errorf("a failed change published an event or succeeded (error %v)", err)
 	}
 }
 
-// expectError returns nil if err is an error, and an error otherwise.
+// expectError returns nil if err is not nil, and an error otherwise.
 func expectError(err error) error {
 	if err == nil {
-		return errors.New("no error")
+		return errors.New("got no error, want one")
 	}
 	return nil
 }
 
-// TestUsedAfterRevoke verifies that EventUsedAfterRevoke is published once an hour per token.
+// TestUsedAfterRevoke verifies that EventUsedAfterRevoke is published once per hour and token.
 func TestUsedAfterRevoke(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -110,7 +110,7 @@ func TestUsedAfterRevoke(t *testing.T) {
 		m := s.must(t, c)
 		s.CountDenied(m, s.Now(), "", "revoked_token")
 	}
-	use(first) // refused, but not revoked
+	use(first) // refused, but the token isn't revoked yet
 	for _, id := range []token.ID{one.ID, two.ID} {
 		if _, err := s.Revoke(id, token.AnyVersion, testActor); err != nil {
 			t.Fatal(err)
@@ -123,25 +123,25 @@ func TestUsedAfterRevoke(t *testing.T) {
 	}
 	if got, want := events.take(),
 		[]string{"used_after_revoke one", "used_after_revoke two"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("events %q, want %q", got, want)
+		t.Errorf("got events %q, want %q", got, want)
 	}
 	s.clock.set(testTime.Add(time.Hour))
 	use(first)
 	use(first)
 	if got, want := events.take(), []string{"used_after_revoke one"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("an hour later: events %q, want %q", got, want)
+		t.Errorf("an hour later: got events %q, want %q", got, want)
 	}
 	for range maxUsedAfterRevoke {
 		s.usedAfterRevoke.seen[token.ID([]byte(fmt.Sprintf("%012d", len(s.usedAfterRevoke.seen))))] = true
 	}
 	use(second)
 	if got := events.take(); len(got) > 0 {
-		t.Errorf("beyond the limit: events %q", got)
+		t.Errorf("beyond the limit: got events %q, want none", got)
 	}
 }
 
-// TestExpiryEvents verifies that each notice is published once, that only the last due notice
-// is published after downtime, and that notices before the last quarter of a token's lifetime
+// TestExpiryEvents verifies that each notice is published once, that after downtime only the
+// last due notice is published, and that notices before the last quarter of a token's lifetime
 // are skipped.
 func TestExpiryEvents(t *testing.T) {
 	t.Parallel()
@@ -163,7 +163,7 @@ func TestExpiryEvents(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(texts)
 		if !slices.Equal(got, texts) {
-			t.Errorf("events %q, want %q", got, texts)
+			t.Errorf("got events %q, want %q", got, texts)
 		}
 	}
 	at(0)
@@ -196,7 +196,7 @@ func TestExpiryEvents(t *testing.T) {
 	want()
 	at(170 * day)
 	want("expiring long 30d")
-	// The next process publishes a notice that became due during the downtime, once.
+	// The next process publishes, once, a notice that became due during the downtime.
 	again := reopen(t, s.memory, s.clock)
 	again.publish = events.add
 	s = again
@@ -207,19 +207,19 @@ func TestExpiryEvents(t *testing.T) {
 	s = again
 	at(199*day + 2*time.Hour)
 	want()
-	// The event is published once even if the store can't be written.
+	// The event is published only once even if the store can't be written.
 	s.memory.saveError = errors.New("full")
 	s.clock.set(testTime.Add(200 * day))
 	if err := s.publishExpiry(); err == nil {
-		t.Error("no error")
+		t.Error("publishExpiry succeeded although the store can't be written")
 	}
 	s.memory.saveError = nil
 	at(201 * day)
 	want("expired long")
 }
 
-// TestExpiryAfterWrongClock verifies that after the clock wrongly ran ahead, notices are
-// published again when they are due.
+// TestExpiryAfterWrongClock verifies that notices published because the clock wrongly ran
+// ahead are published again when they are actually due.
 func TestExpiryAfterWrongClock(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -248,7 +248,7 @@ func TestExpiryAfterWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := events.take(); !slices.Equal(got, step.want) {
-			t.Errorf("at %s: events %q, want %q", step.clock, got, step.want)
+			t.Errorf("at %s: got events %q, want %q", step.clock, got, step.want)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Memory exports memory for backendtest, which imports this package.
+// Memory exports memory for tests that run backendtest, which imports this package.
 type Memory = memory
 
 // NewMemory returns an empty backend with its journal in dir.
@@ -21,13 +21,13 @@ func NewMemory(dir string) *Memory {
 // Reopen opens a closed backend.
 func (m *memory) Reopen() { m.reopen() }
 
-// Kill returns a copy of the backend and the directory of the copy's journal.
+// Kill returns a copy of the backend and the directory that contains the copy's journal.
 func (m *memory) Kill(t testing.TB) (killed *Memory, dir string) {
 	killed = m.copy(t)
 	return killed, filepath.Dir(killed.journal)
 }
 
-// Damage makes the record of a token, or of its usage, unreadable.
+// Damage makes a token's record or its usage record unreadable.
 func (m *memory) Damage(id token.ID, usage bool) {
 	records := m.tokens
 	if usage {

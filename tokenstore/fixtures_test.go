@@ -81,7 +81,7 @@ func lifetime(n int, unit string) token.Lifetime {
 	return l
 }
 
-// checksumOf returns the checksum of a token's text.
+// checksumOf returns the checksum for a token's secret.
 func checksumOf(text string) string {
 	digits := []byte("000000")
 	for i, sum := 5, crc32.ChecksumIEEE([]byte(text)); i >= 0; i-- {
@@ -93,7 +93,7 @@ func checksumOf(text string) string {
 
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// hostile returns fields from the fuzzer as a record with a correct checksum.
+// hostile turns the fuzzer's fields into a record with a correct checksum.
 func hostile(kind byte, key, fields []byte) []byte {
 	return wire.AddChecksum(kind, key, bytes.Clone(fields))
 }

@@ -19,61 +19,64 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// The store waits between flushes long enough that they take at most 1/flushShare of the time,
-// but at least one and at most maxFlushIntervals flush intervals. It flushes earlier when the
-// journal is half full, which takes at most 65,536 requests.
+// The pause between flushes is between 1 and maxFlushIntervals flush intervals. Within these
+// bounds, it is long enough that flushing takes at most 1/flushShare of the time. The store
+// flushes earlier if the journal is half full, which is the case after at most 65,536
+// requests.
 const (
 	defaultFlushInterval = time.Second
 	maxFlushIntervals    = 15
 	flushShare           = 100
 )
 
-// One transaction saves the usage of minChunk to maxChunk tokens. Within these bounds it saves
-// as many as take about chunkTime, so that a change to a token doesn't wait long for the
-// backend. Smaller chunks would not pay: a transaction has a fixed cost, which exceeds
-// chunkTime in a store with many free pages.
+// One transaction saves the usage of minChunk to maxChunk tokens. Within these bounds, the
+// number is chosen to take about chunkTime, to keep changes from waiting long for the backend.
+// Smaller chunks aren't worthwhile: a transaction has a fixed cost, which exceeds chunkTime in
+// a store with many free pages.
 const (
 	minChunk  = 512
 	maxChunk  = 4096
 	chunkTime = 4 * time.Millisecond
 )
 
-// flusher saves pending usage to the backend.
+// flusher holds the state for saving pending usage to the backend.
 type flusher struct {
 	mu sync.Mutex // one flush at a time
-	// state is the backend's FlushState. After an error the outcome is unknown until the state
+	// state is the backend's FlushState. After an error, the actual state is unknown until it
 	// has been read again.
 	state   FlushState
 	unknown bool
-	// end is the position up to which this process's journal has been saved.
+	// end is the position in this process's journal up to which entries have been saved.
 	end    journal.Position
 	opened bool
-	// path is the journal's file, or empty. id is the journal's ID, which the backend stores
-	// in the FlushState. store is the identity of the backend's store.
+	// path is the path of the journal's file, or empty if there is none. id is the journal's
+	// ID, which the backend stores in the FlushState. store is the identity of the backend's
+	// store.
 	path      string
 	id, store uint64
-	// replayErr is the reason that the journal of an earlier process can't be read, or nil.
-	// Its entries are added as soon as they can be read.
+	// replayErr is the reason why the journal of an earlier process can't be read, or nil. The
+	// journal's entries are added as soon as it can be read.
 	replayErr error
-	// replayFlush is the number of the first flush that includes the entries of the earlier
-	// process. Only then may the new journal's ID replace the old one's.
+	// replayFlush is the number of the first flush that includes the earlier process's
+	// entries. Only that flush or a later one may replace the old journal's ID with the new
+	// one.
 	replayFlush uint64
 
-	// journalErr is the reason that counts are missing or would not survive the process, or nil.
+	// journalErr is the reason why counts are missing or would be lost in a crash, or nil.
 	journalErr atomic.Pointer[error]
 }
 
-// pace returns how long to wait after a flush that took the given time.
+// pace returns how long to wait after a flush of the given duration.
 func pace(took, interval time.Duration) time.Duration {
 	return min(max(flushShare*took, interval), maxFlushIntervals*interval)
 }
 
-// Pending returns the number of tokens with counts that the backend doesn't have yet.
+// Pending returns the number of tokens with counts that have not been saved to the backend.
 func (s *Store) Pending() int { return s.pending.tokens(s.journal) }
 
-// CountsAtRisk returns the reason that counts are missing, or that they would be lost if the
-// process were killed now, or nil. The error is [ErrCountsUnread] if the counts of an earlier
-// process are missing.
+// CountsAtRisk returns the reason why counts are missing or would be lost if the process were
+// killed now, or nil. The error is [ErrCountsUnread] if an earlier process's counts are
+// missing.
 func (s *Store) CountsAtRisk() error {
 	if err := s.flusher.journalErr.Load(); err != nil && *err != nil {
 		return *err
@@ -81,10 +84,10 @@ func (s *Store) CountsAtRisk() error {
 	if s.flusher.path == "" {
 		return nil
 	}
-	return s.journal.Problem() // checkJournal may not have run since: a flush can take long
+	return s.journal.Problem() // checkJournal may have run long ago: a flush can be slow
 }
 
-// openJournal adds the unsaved counts of a killed process and starts a new journal.
+// openJournal adds a killed process's unsaved counts and starts a new journal.
 func (s *Store) openJournal(state State) error {
 	f := &s.flusher
 	f.state, f.path, f.store = state.Flush, s.backend.JournalPath(), state.Identity
@@ -103,8 +106,8 @@ func (s *Store) openJournal(state State) error {
 	return nil
 }
 
-// rejectOlderStore returns an [ErrOlder] if the store is older than its journal, which records
-// the number of the last change.
+// rejectOlderStore returns an [ErrOlder] if the store is older than its journal. The journal
+// records the number of the store's last change.
 func (s *Store) rejectOlderStore(state State) error {
 	store, mark, err := journal.Inspect(s.flusher.path)
 	if err != nil || store == 0 || store != state.Identity || mark <= s.backend.Sequence() {
@@ -117,8 +120,8 @@ func (s *Store) rejectOlderStore(state State) error {
 		ErrOlder, s.flusher.path, mark, s.backend.Sequence())
 }
 
-// replay adds the unsaved counts of a killed process. The caller must hold flusher.mu, unless
-// the store isn't open yet.
+// replay adds a killed process's unsaved counts. The caller must hold flusher.mu, unless the
+// store isn't open yet.
 func (s *Store) replay() {
 	f := &s.flusher
 	var unsaved [][]byte
@@ -141,16 +144,17 @@ func (s *Store) replay() {
 		return
 	}
 	if damaged > 0 {
-		s.logger.Warn("the usage journal was damaged; some of the last counts before Caddy was killed are lost",
+		s.logger.Warn("the usage journal was damaged; some of the last counts before Caddy was killed were lost",
 			zap.Int("entries", damaged))
 	}
 	f.replayErr, f.replayFlush = nil, s.pending.addAll(unsaved)
 	if len(unsaved) > 0 {
-		s.index.forgetQuotas() // they don't include these counts
+		s.index.forgetQuotas() // the quota states don't include the replayed counts
 	}
 }
 
-// checkJournal makes sure that counts survive the process, and sets journalErr if they don't.
+// checkJournal ensures that counts would survive a crash, and sets journalErr if they
+// wouldn't.
 func (s *Store) checkJournal() {
 	f := &s.flusher
 	f.mu.Lock()
@@ -168,8 +172,8 @@ func (s *Store) checkJournal() {
 	f.journalErr.Store(&err)
 }
 
-// renewJournal starts a new file for the journal if there is none or the current one has a
-// problem. Before that it saves the counts of an earlier process and the new file's ID.
+// renewJournal creates a new journal file if there is none or the current one has a problem.
+// It first saves an earlier process's counts and the new file's ID.
 func (s *Store) renewJournal() error {
 	f := &s.flusher
 	problem := s.journal.Problem()
@@ -186,14 +190,14 @@ func (s *Store) renewJournal() error {
 			return err
 		}
 	}
-	if s.journal.Problem() == nil { // the journal was full, and flushing has made space
+	if s.journal.Problem() == nil { // the journal was full, and the flush made space
 		return nil
 	}
 	if err := s.journal.Keep(f.path, f.id, f.store); err != nil {
 		return err
 	}
 	if f.opened {
-		s.logger.Warn("the usage journal was recreated; no counts are lost", zap.NamedError("reason", problem))
+		s.logger.Warn("the usage journal was recreated; no counts were lost", zap.NamedError("reason", problem))
 	}
 	return nil
 }
@@ -227,7 +231,7 @@ func (s *Store) flush() error {
 }
 
 // flushInBackground flushes, logs when flushing starts or stops failing, and returns how long
-// to wait until the next flush.
+// to wait before the next flush.
 func (s *Store) flushInBackground(flushFails, countsAtRisk *condition, interval time.Duration) time.Duration {
 	start := time.Now()
 	err := s.Flush()
@@ -239,14 +243,14 @@ func (s *Store) flushInBackground(flushFails, countsAtRisk *condition, interval 
 	case conditionEnded:
 		s.logger.Info("token usage is being saved again")
 	}
-	_ = s.settleChanges() // the changes that failed have reported the error
+	_ = s.settleChanges() // the failed changes already reported the error
 	s.probeWrite()
 	s.checkJournal()
 	s.logJournal(countsAtRisk)
 	return pace(took, interval)
 }
 
-// logJournal logs when counts would be lost if the process were killed, and when they are safe
+// logJournal logs when killing the process would start to lose counts and when counts are safe
 // again.
 func (s *Store) logJournal(countsAtRisk *condition) {
 	err := s.CountsAtRisk()
@@ -282,7 +286,7 @@ func (s *Store) saveBatch(b *batch) error {
 		end.Journal, end.Saved, end.Part, end.Last = f.id, b.end, b.end, token.ID{}
 	}
 	if f.state.Journal != f.id {
-		chunk = len(b.uses) // a partly saved flush can't span two journals
+		chunk = len(b.uses) // the parts of a flush must all use the same journal
 	}
 	uses := slices.DeleteFunc(b.ids(), func(id token.ID) bool { return f.state.includes(b.flush, id) })
 	for len(uses) > 0 {
@@ -307,8 +311,8 @@ func (s *Store) saveBatch(b *batch) error {
 	return nil
 }
 
-// saveUsage saves differences of usage and the state that includes them. While the store is
-// being opened it records no time: the clock may be wrong, and nothing depends on it yet.
+// saveUsage saves usage differences and the state that includes them. While the store is being
+// opened, it doesn't record the time: the clock may be wrong, and nothing depends on it yet.
 func (s *Store) saveUsage(state FlushState, came iter.Seq2[token.ID, Usage]) error {
 	f := &s.flusher
 	var now time.Time

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// used returns the usage saved in the backend, without its days.
+// used returns the token's usage saved in the backend, without its days.
 func (s *testStore) used(t testing.TB, id token.ID) Usage {
 	t.Helper()
 	used, err := s.memory.saved(id)
@@ -30,37 +30,37 @@ func TestUsage(t *testing.T) {
 	token, credential := s.create(t)
 	match := s.must(t, credential)
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
-		t.Errorf("unused %+v, %v", got.Usage, err)
+		t.Errorf("unused token: got usage %+v, %v, want none", got.Usage, err)
 	}
 	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{Denied: 1}) {
-		t.Errorf("denied %+v, %v", got.Usage, err)
+		t.Errorf("after a denied request: got usage %+v, %v", got.Usage, err)
 	}
 	use := LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /api/unikernels"}
 	s.CountAllowed(match, "unikernel:list", use)
 	want := Usage{Allowed: 1, Denied: 1, Last: use}
 	want.Last.Time = testTime.Truncate(time.Microsecond)
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, want) {
-		t.Errorf("used %+v, %v", got.Usage, err)
+		t.Errorf("after an allowed request: got usage %+v, %v, want %+v", got.Usage, err, want)
 	}
 	if used := s.used(t, token.ID); !reflect.DeepEqual(used, Usage{}) {
-		t.Errorf("saved before Flush: %+v", used)
+		t.Errorf("usage was saved before Flush: %+v", used)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := reopen(t, s.memory, s.clock)
 	if got, err := again.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, want) {
-		t.Errorf("after reopening %+v, %v", got.Usage, err)
+		t.Errorf("after reopening: got usage %+v, %v, want %+v", got.Usage, err, want)
 	}
 	again.CountAllowed(again.must(t, credential), "unikernel:list", use)
 	if got, err := again.Get(token.ID); err != nil || got.Usage.Allowed != 2 {
-		t.Errorf("used again %+v, %v", got.Usage, err)
+		t.Errorf("after another request: got usage %+v, %v, want 2 allowed", got.Usage, err)
 	}
 }
 
-// TestLastUseNeverGoesBack verifies that the last use is the newest one, in whatever order
-// requests are counted.
+// TestLastUseNeverGoesBack verifies that the last use is the newest one, no matter in which
+// order requests are counted.
 func TestLastUseNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -79,22 +79,22 @@ func TestLastUseNeverGoesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if last := got.Usage.Last; last.IP != c.wantFrom || !last.Time.Equal(testTime.Add(c.wantTime*time.Second)) {
-			t.Errorf("after a request from %s at %d: %+v", c.from, c.seconds, last)
+			t.Errorf("after a request from %s at %d, the last use is %+v", c.from, c.seconds, last)
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The saved last use is compared as well.
+	// A use is also compared with the saved last use.
 	again := reopen(t, s.memory, s.clock)
 	again.CountAllowed(again.must(t, credential), "unikernel:list", LastUse{Time: testTime, IP: "f"})
 	if got, err := again.Get(token.ID); err != nil || got.Usage.Last.IP != "d" || got.Usage.Allowed != 8 {
-		t.Errorf("after reopening %+v, %v", got.Usage, err)
+		t.Errorf("after reopening: got usage %+v, %v", got.Usage, err)
 	}
 }
 
-// TestConcurrentUses verifies that every request counts, and that the last use is the newest,
-// with concurrent requests and flushes.
+// TestConcurrentUses runs requests and flushes concurrently. It verifies that every request
+// counts and that the last use is the newest one.
 func TestConcurrentUses(t *testing.T) {
 	t.Parallel()
 	const users, tokens = 64, 3
@@ -134,7 +134,7 @@ func TestConcurrentUses(t *testing.T) {
 		used := s.used(t, id)
 		allowed, denied = allowed+used.Allowed, denied+used.Denied
 		if got, err := s.Get(id); err != nil || !reflect.DeepEqual(got.Usage, used) {
-			t.Errorf("saved %+v, returned %+v, %v", used, got.Usage, err)
+			t.Errorf("saved usage %+v, but Get returned %+v, %v", used, got.Usage, err)
 		}
 		last := 0
 		for j := range uses {
@@ -145,17 +145,18 @@ func TestConcurrentUses(t *testing.T) {
 		// The newest use is the last use of the last user.
 		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(
 			want.Truncate(time.Microsecond)) {
-			t.Errorf("last used at %s, want %s", used.Last.Time, want)
+			t.Errorf("the last use was at %s, want %s", used.Last.Time, want)
 		}
 	}
 	wantDenied := uint64(users * ((uses + 3) / 4))
 	if denied != wantDenied || allowed != uint64(users*uses)-wantDenied {
-		t.Errorf("%d allowed and %d denied, want %d and %d", allowed, denied, uint64(users*uses)-wantDenied, wantDenied)
+		t.Errorf("got %d allowed and %d denied, want %d and %d", allowed, denied, uint64(users*uses)-wantDenied,
+			wantDenied)
 	}
 }
 
-// TestFlushFails verifies that usage that can't be saved stays in memory, however long the
-// failure lasts.
+// TestFlushFails verifies that usage that can't be saved stays in memory, no matter how long
+// saving fails.
 func TestFlushFails(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -168,7 +169,7 @@ func TestFlushFails(t *testing.T) {
 		matches, ids = append(matches, s.must(t, credential)), append(ids, token.ID)
 	}
 	s.memory.saveError = errDisk
-	// Requests continue during the failing save.
+	// Requests continue during the failed save.
 	s.memory.beforeSave = func() {
 		for _, match := range matches {
 			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
@@ -180,10 +181,10 @@ func TestFlushFails(t *testing.T) {
 			s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 		}
 		if err := s.Flush(); !errors.Is(err, errDisk) {
-			t.Fatalf("Flush: %v", err)
+			t.Fatalf("Flush returned %v, want the disk error", err)
 		}
 		if n := s.Pending(); n != tokens {
-			t.Fatalf("%d tokens are waiting to be saved, want %d", n, tokens)
+			t.Fatalf("%d tokens are pending, want %d", n, tokens)
 		}
 	}
 	s.memory.saveError, s.memory.beforeSave = nil, nil
@@ -192,21 +193,21 @@ func TestFlushFails(t *testing.T) {
 	}
 	for _, id := range ids {
 		if used := s.used(t, id); used.Allowed != rounds || used.Denied != rounds {
-			t.Fatalf("saved %+v, want %d of each", used, rounds)
+			t.Fatalf("saved usage %+v, want %d allowed and denied", used, rounds)
 		}
 	}
 	if s.Pending() != 0 {
-		t.Error("some counts are still unsaved")
+		t.Error("some counts were not saved")
 	}
 	// Without new counts, a flush writes nothing.
 	s.memory.called()
 	if err := s.Flush(); err != nil || s.memory.called()["SaveUsage"] != 0 {
-		t.Errorf("a flush of nothing writes, or fails: %v", err)
+		t.Errorf("an empty flush wrote usage or failed: %v", err)
 	}
 }
 
-// TestCountDuringSave verifies that the next flush saves a request that is counted during a
-// save.
+// TestCountDuringSave verifies that a request counted during a save is saved by the next
+// flush.
 func TestCountDuringSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -222,12 +223,13 @@ func TestCountDuringSave(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Allowed != i+1 {
-			t.Errorf("flush %d saved %d requests", i+1, used.Allowed)
+			t.Errorf("after flush %d, %d requests are saved", i+1, used.Allowed)
 		}
 	}
 }
 
-// TestDeleteDuringSave verifies that usage saved after its token was deleted restores nothing.
+// TestDeleteDuringSave verifies that saving usage after its token was deleted doesn't store
+// it.
 func TestDeleteDuringSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -242,12 +244,12 @@ func TestDeleteDuringSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.memory.used) != 0 {
-		t.Error("the usage of a deleted token is stored")
+		t.Error("usage was saved for a deleted token")
 	}
 }
 
-// TestCountsSaturate verifies that counts stop at maxCount. A count that wrapped to zero would
-// defeat every limit on it.
+// TestCountsSaturate verifies that counts stop at maxCount. If a count wrapped to zero, its
+// limits would no longer work.
 func TestCountsSaturate(t *testing.T) {
 	t.Parallel()
 	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1,
@@ -270,27 +272,27 @@ func TestCountsSaturate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Allowed != maxCount || used.Denied != maxCount {
-			t.Errorf("from %d: allowed %d, denied %d", base, used.Allowed, used.Denied)
+			t.Errorf("starting at %d: got %d allowed and %d denied, want the maximum", base, used.Allowed, used.Denied)
 		}
 	}
 }
 
-// TestUserAgent verifies that user agents are truncated and contain no control characters that
-// could affect a display.
+// TestUserAgent verifies that user agents are truncated and stripped of control characters
+// that could affect a display.
 func TestUserAgent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string][2]string{
-		"short":                    {"curl/8.9", "curl/8.9"},
-		"empty":                    {"", ""},
-		"maximum length":           {strings.Repeat("a", 256), strings.Repeat("a", 256)},
-		"too long":                 {strings.Repeat("a", 5000), strings.Repeat("a", 256)},
-		"truncated in a character": {strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
-		"invalid UTF-8":            {"a\xffb\xc3", "ab"},
-		"escape":                   {"a\x1b[2Jb", "a[2Jb"},
-		"C1 control":               {"a\u009b2Jb", "a2Jb"},
-		"right-to-left":            {"a\u202eb", "ab"},
-		"not Latin":                {"שלום 👩‍💻", "שלום 👩‍💻"},
-		"a tab is removed":         {"a\tb", "ab"},
+		"short":                  {"curl/8.9", "curl/8.9"},
+		"empty":                  {"", ""},
+		"maximum length":         {strings.Repeat("a", 256), strings.Repeat("a", 256)},
+		"too long":               {strings.Repeat("a", 5000), strings.Repeat("a", 256)},
+		"cut inside a character": {strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
+		"invalid UTF-8":          {"a\xffb\xc3", "ab"},
+		"escape":                 {"a\x1b[2Jb", "a[2Jb"},
+		"C1 control":             {"a\u009b2Jb", "a2Jb"},
+		"right-to-left":          {"a\u202eb", "ab"},
+		"not Latin":              {"שלום 👩‍💻", "שלום 👩‍💻"},
+		"a tab is removed":       {"a\tb", "ab"},
 	} {
 		s := openTestStore(t)
 		token, credential := s.create(t)
@@ -299,7 +301,7 @@ func TestUserAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used := s.used(t, token.ID); used.Last.UserAgent != c[1] {
-			t.Errorf("%s: stored as %q", name, used.Last.UserAgent)
+			t.Errorf("%s: user agent stored as %q, want %q", name, used.Last.UserAgent, c[1])
 		}
 	}
 }
@@ -316,10 +318,10 @@ func TestFlushInterval(t *testing.T) {
 	s := &testStore{store, backend, nil}
 	token, credential := s.create(t)
 	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: s.Now()})
-	eventually(t, "the request is saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
+	eventually(t, "the request has been saved", func() bool { return s.used(t, token.ID).Allowed == 1 })
 }
 
-// TestPace verifies that flushes take at most a hundredth of the time, and come at intervals
+// TestPace verifies that flushing takes at most a hundredth of the time and that the pause is
 // between 1 and 15 flush intervals.
 func TestPace(t *testing.T) {
 	t.Parallel()
@@ -329,13 +331,13 @@ func TestPace(t *testing.T) {
 		time.Hour: 30 * time.Second,
 	} {
 		if got := pace(took, 2*time.Second); got != want {
-			t.Errorf("after a flush of %s the next one is in %s, want %s", took, got, want)
+			t.Errorf("after a flush of %s, the pause is %s, want %s", took, got, want)
 		}
 	}
 }
 
-// TestFlushOfHalfFullJournal verifies that the store flushes before its interval ends if the
-// journal is half full.
+// TestFlushOfHalfFullJournal verifies that the store flushes early if the journal is half
+// full.
 func TestFlushOfHalfFullJournal(t *testing.T) {
 	t.Parallel()
 	backend := newMemory()
@@ -345,18 +347,18 @@ func TestFlushOfHalfFullJournal(t *testing.T) {
 	s := &testStore{store, backend, nil}
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	for range 4096 { // more than 1 KiB each, so one of the four rings becomes half full
+	for range 4096 { // each takes more than 1 KiB, so one of the four rings becomes half full
 		s.CountAllowed(match, "a:b", LastUse{Time: s.Now(), Route: strings.Repeat("r", maxRouteLength)})
 	}
 	eventually(t, "the requests are saved", func() bool { return s.used(t, token.ID).Allowed > 0 })
 }
 
-// eventually waits until is returns true.
+// eventually waits until is returns true, and fails the test if that takes too long.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("timeout: %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }

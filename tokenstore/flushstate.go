@@ -10,38 +10,38 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// FlushState records which counted requests the saved usage includes. A backend stores it with
-// the usage in one transaction, so that each request counts exactly once no matter when the
-// process is killed. A new store has the zero FlushState.
+// FlushState records which counted requests the saved usage includes. A backend stores the
+// state and the usage in one transaction. Each request therefore counts exactly once no matter
+// when the process is killed. A new store has the zero FlushState.
 type FlushState struct {
 	// Journal is the ID of the journal that the positions refer to.
 	Journal uint64
 	// Saved is the position up to which the journal has been saved.
 	Saved journal.Position
 	// Part is the position up to which the journal has been saved for tokens with IDs up to
-	// Last: a flush of many tokens takes several transactions.
+	// Last. It is needed because a flush of many tokens takes several transactions.
 	Part journal.Position
 	Last token.ID
-	// Flush is the number of the latest flush. Unless Whole is set, the flush has been saved
+	// Flush is the number of the latest flush. If Whole is false, the flush has been saved
 	// only for tokens with IDs up to Last.
 	Flush uint64
 	Whole bool
 }
 
-// includes reports whether the saved usage of a token includes the given flush.
+// includes reports whether the token's saved usage includes the given flush.
 func (s *FlushState) includes(flush uint64, id token.ID) bool {
 	return s.Flush > flush || s.Flush == flush && (s.Whole || bytes.Compare(id[:], s.Last[:]) <= 0)
 }
 
-// replays reports whether an entry of the journal must be replayed because the saved usage
-// doesn't include it.
+// replays reports whether a journal entry must be replayed because the saved usage doesn't
+// include it.
 func (s *FlushState) replays(ring int, at uint64, id token.ID) bool {
 	return at >= s.Part[ring] || at >= s.Saved[ring] && bytes.Compare(id[:], s.Last[:]) > 0
 }
 
-// EncodeFlushState returns the record of a state that a backend stores under key.
+// EncodeFlushState encodes a FlushState as the record that a backend stores under key.
 func EncodeFlushState(key []byte, s FlushState) []byte {
-	b, _ := binary.Append(nil, binary.BigEndian, s) // has a fixed size
+	b, _ := binary.Append(nil, binary.BigEndian, s) // can't fail: the size is fixed
 	return wire.AddChecksum(flushRecord, key, b)
 }
 

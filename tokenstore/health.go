@@ -31,7 +31,7 @@ func (s *Store) logRepairs() {
 	s.repairs = len(repairs)
 }
 
-// summary returns a list of lost records for the audit log, cut to a bounded length.
+// summary returns a list of lost records for the audit log, truncated to a bounded length.
 func summary(lost []string) string {
 	const most = 20
 	switch {

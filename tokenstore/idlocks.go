@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// idLocks holds a lock for each ID that is being changed or loaded. A change to one token
-// holds its lock while it waits for the disk, and must not delay the first use of another
+// idLocks holds one lock per ID whose token is being changed or loaded. A change holds its
+// token's lock while it waits for the disk, and that must not delay the first use of another
 // token.
 type idLocks struct {
 	mu   sync.Mutex
@@ -19,7 +19,7 @@ type idLock struct {
 	users int // goroutines that hold the lock or wait for it
 }
 
-// lock locks an ID, to change its token or to load the token into the index.
+// lock locks an ID so that the caller can change its token or load it into the index.
 func (l *idLocks) lock(id token.ID) (unlock func()) {
 	l.mu.Lock()
 	if l.held == nil {

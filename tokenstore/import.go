@@ -11,8 +11,8 @@ import (
 // Import imports a token that Mollymawk created, with the secret that its clients already
 // have. Its lifetime counts from now. If it would expire later than max_lifetime allows,
 // Import shortens its lifetime and sets capped. The error is [ErrTaken] if the store already
-// has the token, and an [*EndedError] if its secret has been retired. An error about
-// the draft or about the text (field "value") is a *FieldError.
+// has the token, and an [*EndedError] if its secret has been retired. If the draft or the text
+// (field "value") is invalid, the error is a *FieldError.
 func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool,
 	err error) {
 	now := s.Now()
@@ -36,7 +36,8 @@ func (s *Store) Import(policy token.Policy, draft token.Draft, text string, acto
 	return nil, false, ErrTaken
 }
 
-// taken returns the error for importing a secret that the token with the given ID has.
+// taken returns the error for importing a secret that already belongs to the token with the
+// given ID.
 func (s *Store) taken(id token.ID, digest token.Digest, now time.Time) error {
 	token, err := s.backend.Token(id)
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestImport verifies that imported tokens keep working, marked as imported and for at most
-// max_lifetime. Only UUIDs with 122 random bits can be imported; they need no slow hash.
+// TestImport verifies that imported tokens keep working, are marked as imported and expire
+// within max_lifetime. Only UUIDs with 122 random bits can be imported, because they don't
+// need a slow hash.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	const text = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
@@ -32,29 +33,29 @@ func TestImport(t *testing.T) {
 		tok, capped, err := s.Import(testPolicy, draft(test.expiry), text, testActor)
 		if err != nil || capped != test.capped || !tok.ExpiresAt.Equal(test.want) ||
 			tok.Format != token.FormatImported || tok.Hint() != "" {
-			t.Errorf("%s: %+v, %v, %v", name, tok, capped, err)
+			t.Errorf("%s: unexpected import result %+v, capped %v, %v", name, tok, capped, err)
 			continue
 		}
 		c, err := testPolicy.Prefixes.Parse(text)
 		if err != nil || s.present(t, c) != "active" {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: the imported secret isn't active: %v", name, err)
 		}
 		if _, _, err := s.Import(testPolicy, draft(test.expiry), text, testActor); !errors.Is(err, ErrTaken) {
-			t.Errorf("%s, again: %v", name, err)
+			t.Errorf("%s: importing it again: got error %v, want ErrTaken", name, err)
 		}
-		// Its next secret is a native one; the imported one works until the end of the grace
-		// period.
+		// A rotation creates a native secret; the imported one works until the end of the
+		// grace period.
 		_, secret, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Grace: time.Hour}, testActor)
 		if err != nil || !strings.HasPrefix(secret.Reveal(), "mmk_"+tok.ID.String()) ||
 			s.present(t, c) != "previous active" || s.present(t, parsed(t, secret)) != "active" {
-			t.Errorf("%s, rotated: %v, %v", name, secret, err)
+			t.Errorf("%s: after a rotation, the secrets don't have the expected status: %v, %v", name, secret, err)
 		}
 	}
 	s := openTestStore(t)
 	for _, bad := range []string{"", "x", strings.ToUpper(text), strings.Replace(text, "-4", "-1", 1)} {
 		if _, _, err := s.Import(testPolicy, draft(token.Expiry{NeverExpires: true}), bad, testActor); err == nil ||
 			strings.Contains(err.Error(), "0b5e") {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("importing %q: got error %v", bad, err)
 		}
 	}
 	if _, _, err := s.Import(testPolicy, draft(token.Expiry{ExpiresAt: created}), text, testActor); err == nil {
@@ -82,8 +83,8 @@ func (s *testStore) rotate(t testing.TB, id token.ID, grace time.Duration) {
 	}
 }
 
-// TestImportAgain verifies that no import revives a secret that was taken out of
-// service, whichever change ended it, in this process and in the next.
+// TestImportAgain verifies that a secret that was taken out of service can't be imported
+// again, no matter which change ended it, in this process or the next.
 func TestImportAgain(t *testing.T) {
 	t.Parallel()
 	const month = 30 * 24 * time.Hour
@@ -95,15 +96,15 @@ func TestImportAgain(t *testing.T) {
 	later := func(s *testStore, d time.Duration) { s.clock.set(testTime.Add(d)) }
 	for name, test := range map[string]struct {
 		end func(*testing.T, *testStore, token.ID)
-		// at is when the secret was taken out of service, or zero if it still belongs to a
-		// token.
+		// at is when the secret was taken out of service, as the time since the import, or
+		// zero if it still belongs to a token.
 		at time.Duration
 	}{
 		"deleted": {func(t *testing.T, s *testStore, id token.ID) {
 			later(s, time.Hour)
 			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"rotated without a grace": {func(t *testing.T, s *testStore, id token.ID) {
+		"rotated without grace": {func(t *testing.T, s *testStore, id token.ID) {
 			later(s, time.Hour)
 			s.rotate(t, id, 0)
 		}, time.Hour},
@@ -112,16 +113,16 @@ func TestImportAgain(t *testing.T) {
 			later(s, time.Hour)
 			s.rotate(t, id, month)
 		}, time.Hour},
-		"the grace is over": {func(t *testing.T, s *testStore, id token.ID) {
+		"grace period over": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, time.Hour)
 			later(s, month)
 		}, time.Hour},
-		"the grace is over and the token was rotated again": {func(t *testing.T, s *testStore, id token.ID) {
+		"grace period over and rotated again": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, time.Hour)
 			later(s, month)
 			s.rotate(t, id, 0)
 		}, time.Hour},
-		"deleted in the grace": {func(t *testing.T, s *testStore, id token.ID) {
+		"deleted during the grace period": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, month)
 			later(s, time.Hour)
 			check(t, s.Delete(id, token.AnyVersion, testActor))
@@ -132,7 +133,7 @@ func TestImportAgain(t *testing.T) {
 			later(s, time.Hour)
 			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"narrowed, rotated without a grace and deleted": {func(t *testing.T, s *testStore, id token.ID) {
+		"narrowed, rotated without grace and deleted": {func(t *testing.T, s *testStore, id token.ID) {
 			_, err := s.Edit(testPolicy, id, token.Edit{Scopes: token.Grants{"unikernel:list"}}, testActor)
 			check(t, err)
 			later(s, time.Hour)
@@ -140,13 +141,13 @@ func TestImportAgain(t *testing.T) {
 			later(s, month)
 			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}, time.Hour},
-		"the grace was cut short": {func(t *testing.T, s *testStore, id token.ID) {
+		"grace period shortened": {func(t *testing.T, s *testStore, id token.ID) {
 			s.rotate(t, id, month)
 			_, err := s.Edit(testPolicy, id, token.Edit{Expiry: &token.Expiry{ExpiresIn: seconds(3600)}}, testActor)
 			check(t, err)
 			later(s, 2*time.Hour)
 		}, time.Hour},
-		"in the grace": {func(t *testing.T, s *testStore, id token.ID) { s.rotate(t, id, month) }, 0},
+		"during the grace period": {func(t *testing.T, s *testStore, id token.ID) { s.rotate(t, id, month) }, 0},
 		"revoked": {func(t *testing.T, s *testStore, id token.ID) {
 			_, err := s.Revoke(id, token.AnyVersion, testActor)
 			check(t, err)
@@ -161,14 +162,15 @@ func TestImportAgain(t *testing.T) {
 			ended, isEnded := errors.AsType[*EndedError](err)
 			switch {
 			case !errors.Is(err, ErrTaken) || isEnded != (test.at != 0):
-				t.Errorf("%s, %s: %v", name, process, err)
+				t.Errorf("%s, %s: got error %v", name, process, err)
 			case isEnded && ended.At.Sub(testTime).Abs() > test.at+time.Second, isEnded &&
 				ended.At.Sub(testTime) < test.at-time.Second:
-				t.Errorf("%s, %s: taken out of service at %s", name, process, ended.At)
+				t.Errorf("%s, %s: secret was taken out of service at %s", name, process, ended.At)
 			}
 			after, afterErr := s.Authenticate(credential, s.Now())
 			if !errors.Is(afterErr, beforeErr) || after.Status != before.Status || after.Token.ID != before.Token.ID {
-				t.Errorf("%s, %s: the secret was %v, %v and is now %v, %v", name, process, before.Status, beforeErr,
+				t.Errorf("%s, %s: the attempt changed the secret from %v, %v to %v, %v", name, process, before.Status,
+					beforeErr,
 					after.Status, afterErr)
 			}
 			check(t, s.Close())
@@ -177,8 +179,7 @@ func TestImportAgain(t *testing.T) {
 	}
 }
 
-// TestNativeSecretsAreNotRemembered verifies that the store remembers only imported secrets
-// after their end.
+// TestNativeSecretsAreNotRemembered verifies that only imported secrets are stored as ended.
 func TestNativeSecretsAreNotRemembered(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -188,6 +189,6 @@ func TestNativeSecretsAreNotRemembered(t *testing.T) {
 	}
 	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	if n := len(s.memory.ended); n != 0 {
-		t.Errorf("%d secrets are remembered, want none", n)
+		t.Errorf("%d secrets were stored as ended, want none", n)
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// shardCount is the number of shards of each map of the index. With many shards, readers on
-// different processors rarely share a lock, and growing a map takes little time.
+// shardCount is the number of shards in each of the index's maps. With many shards, readers on
+// different processors rarely contend for a lock, and growing a single map is fast.
 const shardCount = 256
 
-// index holds the entries of tokens in use, which are those used since the store was opened.
-// Every operation except finding an entry requires the lock of the token's ID, so that loading
-// a token from the backend can't undo a concurrent change.
+// index holds the entries of tokens in use: those used since the store was opened. Every
+// operation except finding an entry requires the lock of the token's ID, so that loading a
+// token from the backend can't undo a concurrent change.
 type index struct {
 	digests [shardCount]numbers[token.Digest]
 	ids     [shardCount]numbers[token.ID]
@@ -30,7 +30,7 @@ type numbers[K comparable] struct {
 	numbers map[K]uint32
 }
 
-// get returns the number for a key, or 0 if there is none.
+// get returns a key's number, or 0 if there is none.
 func (n *numbers[K]) get(key K) uint32 {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -46,7 +46,7 @@ func (n *numbers[K]) set(key K, number uint32) {
 	n.numbers[key] = number
 }
 
-// remove removes a key unless it belongs to another entry.
+// remove removes a key unless it now belongs to another entry.
 func (n *numbers[K]) remove(key K, number uint32) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -68,8 +68,8 @@ func (x *index) extra(number uint32) extra {
 	return s.extras[number]
 }
 
-// setExtra stores the part of a token that doesn't fit in the entry, and reports whether there
-// is any.
+// setExtra stores the data that doesn't fit in the token's entry, and reports whether there is
+// any.
 func (x *index) setExtra(number uint32, token *token.Token) bool {
 	e := extra{token.PreviousDigest, token.PreviousValidUntil, newTokenName(token.Name).long}
 	s := &x.extras[number%shardCount]
@@ -88,7 +88,7 @@ func (x *index) setExtra(number uint32, token *token.Token) bool {
 
 // entryList holds the entries, numbered from 1. An entry never moves.
 type entryList struct {
-	// chunks only grows at the end.
+	// chunks only ever grows at the end.
 	chunks atomic.Pointer[[]*entryChunk]
 
 	mu   sync.Mutex
@@ -104,8 +104,8 @@ func (l *entryList) at(number uint32) *entry {
 	return &(*l.chunks.Load())[number/chunkLength][number%chunkLength]
 }
 
-// take returns the number of an unused entry. A reader that found the entry while it belonged
-// to another token must compare the ID.
+// take returns the number of an unused entry. A reader may have found the entry while it
+// belonged to another token, so readers must compare the ID.
 func (l *entryList) take() uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +137,7 @@ func digestShard(d token.Digest) int { return int(d[0]) }
 // idShard uses the ID's last characters because the first ones encode the time of creation.
 func idShard(id token.ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
 
-// byID returns the number of a token's entry, or 0.
+// byID returns the number of a token's entry, or 0 if there is none.
 func (x *index) byID(id token.ID) uint32 { return x.ids[idShard(id)].get(id) }
 
 // match finds the token whose secret has the digest, and reports whether there is one.
@@ -161,7 +161,7 @@ func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	case more.previous == d:
 		m.Previous, m.PreviousValidUntil = true, more.previousUntil
 	default:
-		return false // the token has just been rotated or deleted
+		return false // the token was just rotated or deleted
 	}
 	m.Digest, m.number = d, number
 	m.Token = Principal{
@@ -224,7 +224,7 @@ func (x *index) replace(number uint32, token *token.Token) {
 	}
 }
 
-// digestsOf returns the digests by which an entry can be found.
+// digestsOf returns the digests that map to an entry.
 func (x *index) digestsOf(number uint32) (digests []token.Digest) {
 	e := x.entries.at(number)
 	e.mu.Lock()
@@ -241,8 +241,8 @@ func (x *index) digestsOf(number uint32) (digests []token.Digest) {
 	return digests
 }
 
-// unload removes a token whose record can no longer be read, but keeps the state of its
-// limits. The caller must hold the ID's lock.
+// unload removes a token whose record can no longer be read, but keeps the state of its rate
+// limit and quota. The caller must hold the ID's lock.
 func (x *index) unload(number uint32) {
 	digests := x.digestsOf(number)
 	if len(digests) == 0 {
@@ -272,7 +272,7 @@ func (x *index) remove(number uint32) {
 	x.entries.giveBack(number)
 }
 
-// forgetQuotas makes the store recompute the used quota of each token from its usage.
+// forgetQuotas makes the store recompute each token's used quota from its usage.
 func (x *index) forgetQuotas() {
 	x.entries.mu.Lock()
 	last := x.entries.next

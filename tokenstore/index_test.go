@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestTermsAreShared verifies that equal terms share a number, that different ones don't, and
+// TestTermsAreShared verifies that equal terms share a number, that different terms don't, and
 // that unused terms are removed.
 func TestTermsAreShared(t *testing.T) {
 	t.Parallel()
@@ -26,25 +26,25 @@ func TestTermsAreShared(t *testing.T) {
 		number := l.acquire(token)
 		numbers[number]++
 		if got := l.at(number); got.Account != token.Account || got.Key() != token.Key() {
-			t.Fatalf("got %+v for %+v", got, token)
+			t.Fatalf("got terms %+v for token %+v", got, token)
 		}
 	}
 	if len(numbers) != 100 {
-		t.Errorf("%d terms, want 100", len(numbers))
+		t.Errorf("%d different terms are stored, want 100", len(numbers))
 	}
 	for number := range numbers {
 		for users := 3; users > 0; users-- {
 			if l.at(number) == nil {
-				t.Fatal("removed too early")
+				t.Fatal("terms were removed while still in use")
 			}
 			l.release(number)
 		}
 		if l.at(number) != nil {
-			t.Fatal("not removed")
+			t.Fatal("unused terms were not removed")
 		}
 	}
 	if len(l.numbers) != 0 || len(l.free) != 100 {
-		t.Errorf("%d terms are left, %d numbers are free", len(l.numbers), len(l.free))
+		t.Errorf("%d terms are left and %d numbers are free, want 0 and 100", len(l.numbers), len(l.free))
 	}
 }
 
@@ -72,14 +72,14 @@ func TestTermsKey(t *testing.T) {
 		change(token)
 		key := token.Key()
 		if other, ok := keys[key]; ok {
-			t.Errorf("%s and %s have the same key", what, other)
+			t.Errorf("the terms %s and %s have the same key", what, other)
 		}
 		keys[key] = what
 	}
 }
 
-// TestReusedEntries verifies that a request in progress when its token is deleted doesn't
-// count for the token that reuses the entry, and that no request sees a mixture of two tokens.
+// TestReusedEntries verifies that when a token is deleted, its requests in progress don't
+// count for the token that reuses the entry. No request may see a mixture of the two tokens.
 func TestReusedEntries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -101,7 +101,7 @@ func TestReusedEntries(t *testing.T) {
 				m, err := s.Authenticate(token.Credential{Digest: old.Digest}, testTime)
 				if err == nil && (m.Token.ID != old.Token.ID || m.Token.Name() != old.Token.Name() ||
 					m.Token.Account != old.Token.Account) {
-					t.Errorf("a mixture: %+v of %+v", m.Token, old.Token)
+					t.Errorf("a request saw a mixture of two tokens: %+v instead of %+v", m.Token, old.Token)
 					return
 				}
 				s.TakeRate(*old, testTime)
@@ -119,14 +119,14 @@ func TestReusedEntries(t *testing.T) {
 		match := s.must(t, parsed(t, secret))
 		if before.number != 0 {
 			if match.number != before.number {
-				t.Fatalf("entry %d was not reused; got entry %d", before.number, match.number)
+				t.Fatalf("entry %d was not reused; the new token has entry %d", before.number, match.number)
 			}
 			s.CountAllowed(before, "a:b", LastUse{Time: testTime})
 			s.CountDenied(before, testTime, "a:b", "x")
 		}
 		current.Store(&match)
 		if got, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
-			t.Fatalf("%d: %+v, %v", i, got.Usage, err)
+			t.Fatalf("token %d: got usage %+v, %v, want none", i, got.Usage, err)
 		}
 		s.CountAllowed(match, "a:b", LastUse{Time: testTime})
 		if i%3 == 0 {
@@ -142,7 +142,7 @@ func TestReusedEntries(t *testing.T) {
 	close(done)
 	users.Wait()
 	if err := s.Flush(); err != nil || s.Pending() != 0 || len(s.memory.used) != 0 {
-		t.Errorf("%v, %d pending, %d stored", err, s.Pending(), len(s.memory.used))
+		t.Errorf("flush: %v, %d tokens pending, %d stored, want none", err, s.Pending(), len(s.memory.used))
 	}
 }
 
@@ -151,21 +151,22 @@ func TestReusedEntries(t *testing.T) {
 func TestMemoryOfTokens(t *testing.T) {
 	const tokens, most = 100_000, 300
 	s := openTestStore(t)
-	fill(s, 1) // allocates what every store needs
+	fill(s, 1) // make the allocations that every store needs
 	before := heap()
 	fill(s, tokens)
 	if each := (heap() - before) / tokens; each > most {
-		t.Errorf("%d bytes each, want at most %d", each, most)
+		t.Errorf("a token takes %d bytes, want at most %d", each, most)
 	} else {
 		t.Logf("%d bytes each", each)
 	}
 	runtime.KeepAlive(s)
 	if pointers(reflect.TypeFor[entry]()) {
-		t.Error("an entry has pointers")
+		t.Error("entry contains pointers")
 	}
 }
 
-// pointers reports whether the garbage collector has to scan values of a type.
+// pointers reports whether values of a type contain pointers that the garbage collector must
+// scan.
 func pointers(kind reflect.Type) bool {
 	switch kind.Kind() {
 	case reflect.Struct:

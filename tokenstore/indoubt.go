@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// inDoubt holds the tokens whose last change is in doubt: writing it failed, but the disk may
-// have stored it. The next change that is written settles it. Until then memory has the
+// inDoubt holds the tokens whose last change is in doubt: the write failed, but the change may
+// still be on disk. The next successful write settles it. Until then, memory holds the
 // narrower of the two states, and the store doesn't return the backend's state. The zero value
 // is ready to use.
 type inDoubt struct {
@@ -22,15 +22,15 @@ type inDoubt struct {
 
 // failedChange is a change whose outcome is unknown.
 type failedChange struct {
-	// sequence is the number of the last change that had been written before.
+	// sequence is the number of the last change written before this one.
 	sequence uint64
 	cause    error
 	// kept is the state in memory until the outcome is known, or nil if the token is refused.
 	kept *token.Token
 }
 
-// add adds a failed change and returns the state for memory. After several failed changes to a
-// token, that is the narrowest of all states.
+// add adds a failed change and returns the state to hold in memory. After several failed
+// changes to a token, this is the narrowest of all its possible states.
 func (u *inDoubt) add(id token.ID, failed failedChange, now time.Time) (kept *token.Token) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -65,7 +65,8 @@ func (u *inDoubt) check(id token.ID) error {
 	return nil
 }
 
-// settledBy returns the tokens whose changes are settled by the change with the given number.
+// settledBy returns the tokens whose failed changes are settled once the change with the given
+// number has been written.
 func (u *inDoubt) settledBy(sequence uint64) (ids []token.ID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -91,9 +92,9 @@ func outcomeUnknown(err error) bool {
 		!errors.Is(err, token.ErrDamaged)
 }
 
-// holdInDoubt adds a failed change, and sets the token in memory to the narrower of the two
-// states. If neither is narrower, it removes the token from memory, and its secrets are
-// refused as unavailable. The caller must hold the ID's lock.
+// holdInDoubt adds a failed change and sets the token in memory to the narrower of the two
+// states. If neither is narrower, it removes the token from memory, and the token's secrets
+// are refused as unavailable. The caller must hold the ID's lock.
 func (s *Store) holdInDoubt(id token.ID, before, after *token.Token, now time.Time, cause error) {
 	kept := s.inDoubt.add(id, failedChange{s.backend.Sequence(), cause, token.Narrower(before, after, now)}, now)
 	if kept != nil {
@@ -103,7 +104,7 @@ func (s *Store) holdInDoubt(id token.ID, before, after *token.Token, now time.Ti
 	}
 }
 
-// written must be called after a change was written.
+// written must be called after each successful write.
 func (s *Store) written() {
 	sequence := s.backend.Sequence()
 	s.journal.Mark(sequence)
@@ -115,7 +116,7 @@ func (s *Store) written() {
 	}
 }
 
-// settle updates a token in memory from the backend, and removes it from inDoubt.
+// settle updates a token in memory from the backend and removes it from inDoubt.
 func (s *Store) settle(id token.ID) {
 	defer s.index.locks.lock(id)()
 	if number := s.index.byID(id); number != 0 {
@@ -124,15 +125,15 @@ func (s *Store) settle(id token.ID) {
 	s.inDoubt.remove(id)
 }
 
-// probeWrite writes to the store if the last write failed, so that Health is up to date.
+// probeWrite writes to the store if the last write failed, to bring Health up to date.
 func (s *Store) probeWrite() {
 	if s.backend.Health().Write != nil {
-		_ = s.setTimes(State{Elapsed: s.elapsed.at()}, nil) // Health has the error
+		_ = s.setTimes(State{Elapsed: s.elapsed.at()}, nil) // Health reports the error
 	}
 }
 
 // settleChanges settles all changes in doubt by writing to the store. It returns an error if
-// that fails.
+// the write fails.
 func (s *Store) settleChanges() error {
 	if s.inDoubt.n.Load() == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// fail makes changes fail with err. They are stored nevertheless unless lost is set.
+// fail makes changes fail with err. They are still stored unless lost is set.
 func (s *testStore) fail(err error, lost bool) {
 	s.memory.do(func() {
 		s.memory.applyError, s.memory.applyLoses, s.memory.saveError, s.memory.timesError = err, lost, err, err
@@ -19,7 +19,7 @@ func (s *testStore) fail(err error, lost bool) {
 }
 
 // TestFailedChange verifies that the narrower state is in effect while it is unknown whether a
-// change was stored, and the stored state afterwards.
+// change was stored, and that the stored state is in effect afterwards.
 func TestFailedChange(t *testing.T) {
 	t.Parallel()
 	revoke := func(tok *token.Token) { tok.RevokedAt = testTime }
@@ -27,7 +27,8 @@ func TestFailedChange(t *testing.T) {
 	enable := func(tok *token.Token) { tok.DisabledAt = time.Time{} }
 	for name, c := range map[string]struct {
 		before, change func(*token.Token)
-		// meanwhile is the status until the outcome is known, or fails is the error.
+		// Until the outcome is known, Authenticate returns the status meanwhile or the error
+		// fails.
 		meanwhile     token.Status
 		fails         error
 		stored, other token.Status // final status if the change was stored, and if it was not
@@ -61,23 +62,23 @@ func TestFailedChange(t *testing.T) {
 					s.fail(errDisk, lost)
 					if err := s.tryAlter(tok.ID, c.change); !errors.Is(err, ErrUnavailable) ||
 						!errors.Is(err, errDisk) {
-						t.Errorf("the change: %v", err)
+						t.Errorf("failed change: got error %v, want ErrUnavailable and the disk error", err)
 					}
 					if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) ||
 						got.Status != c.meanwhile {
-						t.Errorf("meanwhile: %v, %v", got.Status, err)
+						t.Errorf("while in doubt: got status %v, %v", got.Status, err)
 					}
 					if _, err := s.Get(tok.ID); !errors.Is(err, ErrUnavailable) {
-						t.Errorf("Get meanwhile: %v", err)
+						t.Errorf("Get while in doubt: got error %v, want ErrUnavailable", err)
 					}
 					for _, change := range []func(*token.Token){c.change,
 						func(tok *token.Token) { tok.Name = "renamed" }} {
 						if err := s.tryAlter(tok.ID, change); !errors.Is(err, ErrUnavailable) {
-							t.Errorf("another change: %v", err)
+							t.Errorf("another change: got error %v, want ErrUnavailable", err)
 						}
 						if got, err := s.Authenticate(credential, testTime); !errors.Is(err, c.fails) ||
 							got.Status != c.meanwhile {
-							t.Errorf("after another change: %v, %v", got.Status, err)
+							t.Errorf("after another change: got status %v, %v", got.Status, err)
 						}
 					}
 
@@ -88,10 +89,10 @@ func TestFailedChange(t *testing.T) {
 						want = c.other
 					}
 					if got := s.must(t, credential); got.Status != want {
-						t.Errorf("afterwards: %v, want %v", got.Status, want)
+						t.Errorf("once settled, the status is %v, want %v", got.Status, want)
 					}
 					if _, err := s.Get(tok.ID); err != nil {
-						t.Errorf("Get afterwards: %v", err)
+						t.Errorf("Get once settled: got error %v", err)
 					}
 				})
 			}
@@ -108,42 +109,42 @@ func TestFailedDeletion(t *testing.T) {
 		tok, credential := s.create(t)
 		s.fail(errDisk, lost)
 		if err := s.Delete(tok.ID, token.AnyVersion, testActor); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("Delete: %v", err)
+			t.Errorf("Delete: got error %v, want ErrUnavailable", err)
 		}
 		if got, err := s.Authenticate(credential, testTime); err != nil || got.Status != token.StatusRevoked {
-			t.Errorf("meanwhile: %v, %v", got.Status, err)
+			t.Errorf("while in doubt: got status %v, %v, want revoked", got.Status, err)
 		}
 		s.fail(nil, false)
 		check(t, s.settleChanges())
 		got, err := s.Authenticate(credential, testTime)
 		if lost && (err != nil || got.Status != token.StatusActive) || !lost && err != ErrNotFound {
-			t.Errorf("lost %v, afterwards: %v, %v", lost, got.Status, err)
+			t.Errorf("lost %v: once settled, got status %v, %v", lost, got.Status, err)
 		}
 	}
 }
 
-// TestFailedCreation verifies that a repeat of a request isn't answered with a token that may
-// not be stored.
+// TestFailedCreation verifies that a repeated request doesn't return a token that may not be
+// stored.
 func TestFailedCreation(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	request := Request{Key: "key", Body: []byte("body")}
 	s.fail(errDisk, false)
 	if _, _, _, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("%v", err)
+		t.Errorf("first request: got error %v, want ErrUnavailable", err)
 	}
 	if _, _, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); !errors.Is(err,
 		ErrUnavailable) {
-		t.Errorf("repeated %v: %v", repeated, err)
+		t.Errorf("while in doubt: got repeated %v, %v, want ErrUnavailable", repeated, err)
 	}
 	s.fail(nil, false)
 	if _, secret, repeated, err := s.CreateOnce(testPolicy, validDraft(), testActor, request); err != nil ||
 		!repeated || secret.Reveal() != "" {
-		t.Errorf("repeated %v: %v", repeated, err)
+		t.Errorf("once settled: got repeated %v, %v, want true and no secret", repeated, err)
 	}
 }
 
-// TestFlushSettlesChanges verifies that a background flush settles changes in doubt.
+// TestFlushSettlesChanges verifies that a background flush settles changes that are in doubt.
 func TestFlushSettlesChanges(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -154,11 +155,11 @@ func TestFlushSettlesChanges(t *testing.T) {
 	var flushFails, countsAtRisk condition
 	s.flushInBackground(&flushFails, &countsAtRisk, time.Second)
 	if got := s.must(t, credential); got.Status != token.StatusActive {
-		t.Errorf("%v", got.Status)
+		t.Errorf("after the flush, the status is %v, want active", got.Status)
 	}
 }
 
-// TestNarrower verifies which addresses and scopes are narrower.
+// TestNarrower verifies how addresses and scopes decide which token is narrower.
 func TestNarrower(t *testing.T) {
 	t.Parallel()
 	prefixes := func(texts ...string) (list []netip.Prefix) {
@@ -174,14 +175,14 @@ func TestNarrower(t *testing.T) {
 	narrow.Scopes = token.Grants{"block:list"}
 	wide.Scopes = token.Grants{"block:*", "unikernel:list"}
 	if token.Narrower(&wide, &narrow, testTime) != &narrow || token.Narrower(&narrow, &wide, testTime) != &narrow {
-		t.Error("a subset of the addresses and scopes is not narrower")
+		t.Error("Narrower didn't choose the token with a subset of the addresses and scopes")
 	}
 	narrow.AllowedIPs = prefixes("11.0.0.0/8")
 	if token.Narrower(&wide, &narrow, testTime) != nil {
-		t.Error("other addresses are narrower")
+		t.Error("Narrower chose a token with other addresses")
 	}
 	narrow.AllowedIPs = nil
 	if token.Narrower(&wide, &narrow, testTime) != nil {
-		t.Error("any address is narrower")
+		t.Error("Narrower chose a token that allows any address")
 	}
 }

@@ -25,7 +25,7 @@ func openJournaled(t *testing.T) *testStore {
 	return reopen(t, backend, newTestClock(testTime))
 }
 
-// kill returns the store as a new process would open it if the current one were killed now.
+// kill returns the store as a new process would open it after the current process was killed.
 func (s *testStore) kill(t *testing.T) *testStore {
 	t.Helper()
 	killed := s.memory.copy(t)
@@ -52,8 +52,9 @@ func (m *memory) copy(t testing.TB) *memory {
 	return c
 }
 
-// whileReplaying opens the backend and returns copies of it made before each transaction that
-// saves the counts of the killed process, and one made after the last, without a new journal.
+// whileReplaying opens the backend, which saves the killed process's counts. It returns a copy
+// of the backend from before each transaction, and one from after the last, without a new
+// journal.
 func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memory) {
 	t.Helper()
 	m.beforeSave = func() { copies = append(copies, m.copy(t)) }
@@ -66,7 +67,8 @@ func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memor
 	return append(copies, last)
 }
 
-// sums returns a token's allowed and denied totals, and the sums of its series.
+// sums returns a token's totals of allowed and denied requests, and the corresponding sums of
+// its series.
 func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 	t.Helper()
 	got, err := s.Get(id)
@@ -84,15 +86,15 @@ func (s *testStore) sums(t *testing.T, id token.ID) (totals, series [2]uint64) {
 }
 
 // TestKilled kills the process at random moments: before, during and after a flush, in any of
-// its transactions, while the outcome of one is unknown, and while the counts of a killed
-// process are being replayed. Each request must count once.
+// the flush's transactions, while a transaction's outcome is unknown, and while a killed
+// process's counts are being replayed. Each request must count once.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := openJournaled(t)
-	const tokens = 2*minChunk + 100 // at least two transactions a flush
+	const tokens = 2*minChunk + 100 // at least two transactions per flush
 	credentials, counts, ids := make([]token.Credential, tokens), make([][2]uint64, tokens), make([]token.ID, tokens)
 	for i := range tokens {
 		token, credential := s.create(t)
@@ -122,7 +124,7 @@ func TestKilled(t *testing.T) {
 		kill := func() { killed, atKill = s.memory.copy(t), slices.Clone(counts) }
 		fails, saves, after := random.IntN(3) == 0, random.IntN(2) == 0, random.IntN(4)
 		s.memory.beforeSave = func() {
-			if random.IntN(5) == 0 { // requests arrive meanwhile
+			if random.IntN(5) == 0 { // requests arrive in the meantime
 				count(3)
 			}
 			if after--; after == 0 && fails {
@@ -141,7 +143,7 @@ func TestKilled(t *testing.T) {
 			count(random.IntN(50))
 			kill()
 		}
-		if round%3 == 0 { // kill it again while it replays
+		if round%3 == 0 { // kill the next process while it replays
 			replaying := killed.whileReplaying(t, s.clock)
 			killed = replaying[random.IntN(len(replaying))]
 		}
@@ -149,13 +151,14 @@ func TestKilled(t *testing.T) {
 		for range 50 {
 			i := random.IntN(tokens)
 			if totals, series := s.sums(t, ids[i]); totals != counts[i] || series != counts[i] {
-				t.Fatalf("round %d, token %d: counted %v, totals %v, series %v", round, i, counts[i], totals, series)
+				t.Fatalf("round %d, token %d: counted %v, but the totals are %v and the series sums %v", round, i,
+					counts[i], totals, series)
 			}
 		}
 	}
 	for i := range tokens {
 		if totals, series := s.sums(t, ids[i]); totals != counts[i] || series != counts[i] {
-			t.Fatalf("token %d: counted %v, totals %v, series %v", i, counts[i], totals, series)
+			t.Fatalf("token %d: counted %v, but the totals are %v and the series sums %v", i, counts[i], totals, series)
 		}
 	}
 }
@@ -181,14 +184,15 @@ func TestKilledInFlush(t *testing.T) {
 		s.memory.beforeSave = func() { killed = append(killed, s.memory.copy(t)) }
 		check(t, s.Flush())
 		if len(killed) < 2 {
-			t.Fatalf("%d transactions", len(killed))
+			t.Fatalf("the flush took %d transactions, want at least 2", len(killed))
 		}
 		s.memory.beforeSave = nil
 		for n, memory := range append(killed, s.memory.copy(t)) {
 			again := reopen(t, memory, s.clock)
 			for _, id := range ids {
 				if totals, series := again.sums(t, id); totals[0] != want || series[0] != want {
-					t.Fatalf("killed in transaction %d: %v, %v, want %d", n, totals, series, want)
+					t.Fatalf("killed in transaction %d: got totals %v, series sums %v, want %d", n, totals, series,
+						want)
 				}
 			}
 			check(t, again.Close())
@@ -196,7 +200,7 @@ func TestKilledInFlush(t *testing.T) {
 	}
 }
 
-// TestKilledInReplay kills the process while it saves the counts of an earlier one.
+// TestKilledInReplay kills the process while it saves an earlier process's counts.
 func TestKilledInReplay(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -213,7 +217,8 @@ func TestKilledInReplay(t *testing.T) {
 		again := reopen(t, memory, s.clock)
 		for _, id := range ids {
 			if totals, series := again.sums(t, id); totals != [2]uint64{1, 1} || series != totals {
-				t.Fatalf("killed at %d of %d: %v, %v", n+1, len(replaying), totals, series)
+				t.Fatalf("killed at %d of %d: got totals %v, series sums %v, want one each", n+1, len(replaying),
+					totals, series)
 			}
 		}
 		check(t, again.Close())
@@ -221,7 +226,7 @@ func TestKilledInReplay(t *testing.T) {
 }
 
 // TestReplayKeepsEverything verifies that the address, user agent, route, use of the previous
-// secret, and quota survive a kill.
+// secret and quota survive a kill.
 func TestReplayKeepsEverything(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -240,20 +245,20 @@ func TestReplayKeepsEverything(t *testing.T) {
 	got, err := s.Get(tok.ID)
 	check(t, err)
 	if want := (Usage{Allowed: 2, Last: last, Previous: before}); !reflect.DeepEqual(got.Usage, want) {
-		t.Errorf("%+v, want %+v", got.Usage, want)
+		t.Errorf("got usage %+v, want %+v", got.Usage, want)
 	}
 	if _, previous, err := s.PreviousUse(tok.ID); err != nil || previous != before {
-		t.Errorf("previous %+v, want %+v, %v", previous, before, err)
+		t.Errorf("got previous use %+v, want %+v, error %v", previous, before, err)
 	}
 	if standing, err := s.QuotaStanding(s.must(t, parsed(t, secret)).Token, s.Now()); err != nil ||
 		standing.Remaining != 8 {
-		t.Errorf("%+v, %v", standing, err)
+		t.Errorf("got quota standing %+v, %v, want 8 remaining", standing, err)
 	}
 }
 
-// TestUnreadableJournal verifies that the counts of a killed process that can't be read at
-// first are added once when they can be, also after another kill, and to quotas in use.
-// Counting continues meanwhile.
+// TestUnreadableJournal verifies what happens if a killed process's journal can't be read at
+// first. Counting continues, and once the journal can be read, its counts are added exactly
+// once, even after another kill, and are also added to quotas in use.
 func TestUnreadableJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -263,7 +268,7 @@ func TestUnreadableJournal(t *testing.T) {
 		t.Helper()
 		match := s.must(t, credential)
 		if _, standing, err := s.TakeQuota(match, s.Now()); err != nil || standing.Remaining != remaining {
-			t.Errorf("%+v remain, want %d, %v", standing, remaining, err)
+			t.Errorf("got quota standing %+v, want %d remaining, error %v", standing, remaining, err)
 		}
 		s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
 	}
@@ -273,33 +278,33 @@ func TestUnreadableJournal(t *testing.T) {
 	killed := s.memory.copy(t)
 	path := killed.journal
 	check(t, os.Rename(path, path+".kept"))
-	check(t, os.Mkdir(path, 0o700)) // can't be read as a file
+	check(t, os.Mkdir(path, 0o700)) // a directory can't be read as a file
 	s = reopen(t, killed, s.clock)
 	if err := s.CountsAtRisk(); !errors.Is(err, ErrCountsUnread) {
-		t.Fatalf("at risk: %v", err)
+		t.Fatalf("CountsAtRisk returned %v, want ErrCountsUnread", err)
 	}
 	for n := range int64(2) {
 		use(9 - n)
 		check(t, s.Flush())
 	}
 	if totals, series := s.sums(t, tok.ID); totals[0] != 2 || series[0] != 2 {
-		t.Errorf("unread: %v, %v", totals, series)
+		t.Errorf("with an unread journal: got totals %v, series sums %v, want 2 allowed", totals, series)
 	}
 	check(t, os.Remove(path))
 	check(t, os.Rename(path+".kept", path))
 	again := s.kill(t) // the journal has not been read yet
 	s.checkJournal()
 	if err := s.CountsAtRisk(); err != nil {
-		t.Errorf("still at risk: %v", err)
+		t.Errorf("CountsAtRisk returned %v after the journal was read", err)
 	}
 	for name, s := range map[string]*testStore{"read": s, "killed": again} {
 		for range 2 {
 			if totals, series := s.sums(t, tok.ID); totals[0] != 5 || series[0] != 5 {
-				t.Errorf("%s: %v, %v", name, totals, series)
+				t.Errorf("%s: got totals %v, series sums %v, want 5 allowed", name, totals, series)
 			}
 			if standing, err := s.QuotaStanding(s.must(t, credential).Token, s.Now()); err != nil ||
 				standing.Remaining != 5 {
-				t.Errorf("%s: %+v remain, want 5, %v", name, standing, err)
+				t.Errorf("%s: got quota standing %+v, want 5 remaining, error %v", name, standing, err)
 			}
 			s = s.kill(t)
 		}
@@ -340,27 +345,27 @@ func TestDamagedJournalWhileRunning(t *testing.T) {
 			s.memory.do(func() { s.memory.saveError = errors.New("full") })
 			s.checkJournal()
 			if s.CountsAtRisk() == nil {
-				t.Error("not at risk")
+				t.Error("CountsAtRisk returned nil for a damaged journal")
 			}
 			if totals, series := s.sums(t, token.ID); totals[0] != 40 || series[0] != 40 {
-				t.Errorf("%v, %v", totals, series)
+				t.Errorf("got totals %v, series sums %v, want 40 allowed", totals, series)
 			}
 			s.memory.do(func() { s.memory.saveError = nil })
 			s.checkJournal()
 			if err := s.CountsAtRisk(); err != nil {
-				t.Errorf("still at risk: %v", err)
+				t.Errorf("CountsAtRisk returned %v after the journal was recreated", err)
 			}
 			use()
 			s = s.kill(t)
 			if totals, series := s.sums(t, token.ID); totals[0] != 60 || series[0] != 60 {
-				t.Errorf("after a kill %v, %v", totals, series)
+				t.Errorf("after a kill: got totals %v, series sums %v, want 60 allowed", totals, series)
 			}
 		})
 	}
 }
 
-// TestForeignJournal verifies that the journal of another store, or of a later state than a
-// backup's, adds no counts.
+// TestForeignJournal verifies that no counts are added from another store's journal, or from a
+// journal that is newer than a restored backup.
 func TestForeignJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -373,12 +378,12 @@ func TestForeignJournal(t *testing.T) {
 	check(t, os.WriteFile(backup.journal, content, 0o600))
 	s = reopen(t, backup, s.clock)
 	if totals, series := s.sums(t, token.ID); totals[0] != 0 || series[0] != 0 || s.CountsAtRisk() != nil {
-		t.Errorf("%v, %v, %v", totals, series, s.CountsAtRisk())
+		t.Errorf("got totals %v, series sums %v, at risk: %v, want no counts", totals, series, s.CountsAtRisk())
 	}
 }
 
 // TestFullJournal verifies that counting continues beyond the journal's capacity while usage
-// can't be saved, and that the store reports that a kill would lose counts.
+// can't be saved, and that the store then reports that counts are at risk.
 func TestFullJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -400,14 +405,14 @@ func TestFullJournal(t *testing.T) {
 	select {
 	case <-s.journal.Full():
 	default:
-		t.Error("the journal doesn't report that it is half full")
+		t.Error("the journal didn't report that a ring is half full")
 	}
 	if err := s.Flush(); err == nil {
-		t.Error("Flush succeeded")
+		t.Error("Flush succeeded although the backend can't save usage")
 	}
 	s.checkJournal()
 	if s.CountsAtRisk() == nil {
-		t.Error("not at risk")
+		t.Error("CountsAtRisk returned nil for an overrun journal")
 	}
 	s.memory.do(func() { s.memory.saveError = nil })
 	before, err := os.Stat(s.memory.journal)
@@ -417,16 +422,16 @@ func TestFullJournal(t *testing.T) {
 		t.Errorf("the journal was recreated: %v", err)
 	}
 	if err := s.CountsAtRisk(); err != nil {
-		t.Errorf("still at risk: %v", err)
+		t.Errorf("CountsAtRisk returned %v after a successful flush", err)
 	}
 	s = s.kill(t)
 	if totals, series := s.sums(t, token.ID); totals[0] != uses || series[0] != uses {
-		t.Errorf("%v, %v", totals, series)
+		t.Errorf("got totals %v, series sums %v, want %d allowed", totals, series, uses)
 	}
 }
 
-// TestStalledFlush verifies that during a slow flush, the store reports that a kill would lose
-// counts once they exceed the journal's capacity.
+// TestStalledFlush verifies that during a slow flush, the store reports counts at risk once
+// they exceed the journal's capacity.
 func TestStalledFlush(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)
@@ -446,30 +451,29 @@ func TestStalledFlush(t *testing.T) {
 			LastUse{Time: s.Now(), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
 	}
 	if s.CountsAtRisk() == nil {
-		t.Error("not at risk")
+		t.Error("CountsAtRisk returned nil although the counts exceed the journal's capacity")
 	}
 	close(goOn)
 	check(t, <-flushed)
 	check(t, s.Flush())
 	if err := s.CountsAtRisk(); err != nil {
-		t.Errorf("still at risk: %v", err)
+		t.Errorf("CountsAtRisk returned %v after a successful flush", err)
 	}
 }
 
-// FuzzParseJournalEntry verifies that parsing accepts any input and is the inverse of
-// encoding.
+// FuzzParseJournalEntry verifies that parsing never panics and is the inverse of encoding.
 func FuzzParseJournalEntry(f *testing.F) {
 	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl")
 	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent string) {
 		use := lastUse(b)
 		if _, ok := parseJournalEntry(b); !ok && use != (LastUse{}) {
-			t.Fatalf("%x is not an entry, but its use is %+v", b, use)
+			t.Fatalf("%x doesn't parse as an entry, but lastUse returned %+v", b, use)
 		}
 		c := journalEntry{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
 			address: address, agent: agent}
 		c.truncate()
 		if c.length() > journal.MaxEntry {
-			t.Fatalf("%d bytes", c.length())
+			t.Fatalf("a truncated entry has %d bytes, more than MaxEntry", c.length())
 		}
 		entry := make([]byte, c.length())
 		c.encode(entry)
@@ -477,7 +481,7 @@ func FuzzParseJournalEntry(f *testing.F) {
 		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route),
 			textAddress: []byte(c.address), textAgent: []byte(c.agent)}
 		if !ok || e.id != c.id || e.at != c.at || !e.previous || !slices.EqualFunc(e.texts[:], texts[:], bytes.Equal) {
-			t.Fatalf("%+v", e)
+			t.Fatalf("parsing an encoded entry returned %+v", e)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// journalEntry is a counted request, as stored in an entry of the usage journal.
+// journalEntry is a counted request as stored in the usage journal.
 type journalEntry struct {
 	id       token.ID
 	at       int64 // microseconds since 1970
@@ -18,18 +18,18 @@ type journalEntry struct {
 	outcome, scope, route, address, agent string
 }
 
-// Maximum lengths of texts in the journal, in bytes.
+// Maximum lengths of strings in the journal, in bytes.
 const (
 	maxText            = 255
 	maxRouteLength     = 1024
 	maxUserAgentLength = 256
 )
 
-// An encoded entry is the ID, the time, one byte for previous, and the texts, each preceded by
-// its length in two bytes.
+// An encoded entry consists of the ID, the time, one byte for previous, and the strings, each
+// preceded by its length in two bytes.
 const journalEntryHeader = len(token.ID{}) + 8 + 1
 
-// truncate shortens the texts to their maximum lengths.
+// truncate cuts the strings to their maximum lengths.
 func (c *journalEntry) truncate() {
 	for _, text := range [...]*string{&c.outcome, &c.scope, &c.address} {
 		*text = (*text)[:min(len(*text), maxText)]
@@ -57,7 +57,7 @@ func (c *journalEntry) encode(b []byte) {
 	}
 }
 
-// parsedEntry is a parsed entry of the journal. Its texts share the entry's memory.
+// parsedEntry is a parsed journal entry. Its strings share the entry's memory.
 type parsedEntry struct {
 	id       token.ID
 	at       int64
@@ -65,7 +65,7 @@ type parsedEntry struct {
 	texts    [5][]byte
 }
 
-// Indexes of an entry's texts.
+// Indexes of an entry's strings.
 const (
 	textOutcome = iota
 	textScope
@@ -74,8 +74,8 @@ const (
 	textAgent
 )
 
-// parseJournalEntry parses an entry of the journal. It reports false if encode can't have
-// written it.
+// parseJournalEntry parses a journal entry. It reports false if encode could not have produced
+// the entry.
 func parseJournalEntry(b []byte) (e parsedEntry, ok bool) {
 	if len(b) < journalEntryHeader {
 		return e, false
@@ -94,7 +94,7 @@ func parseJournalEntry(b []byte) (e parsedEntry, ok bool) {
 	return e, len(b) == 0
 }
 
-// lastUse returns the use recorded in an entry, or the zero LastUse for a nil entry.
+// lastUse returns the LastUse recorded in an entry, or the zero LastUse for a nil entry.
 func lastUse(entry []byte) LastUse {
 	e, ok := parseJournalEntry(entry)
 	if !ok {
@@ -106,7 +106,7 @@ func lastUse(entry []byte) LastUse {
 	}
 }
 
-// count appends a request to the journal.
+// count appends a counted request to the journal.
 func (s *Store) count(c *journalEntry) {
 	c.truncate()
 	for {

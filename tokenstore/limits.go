@@ -10,8 +10,8 @@ import (
 type rateState struct{ arrival int64 }
 
 // take takes one request from the limit, or only reports its state if peek is set. If the
-// state is ahead of now, the clock may have been set back, or a faster goroutine may have used
-// a later time. So take reads the clock again.
+// state is ahead of now, the clock may have been set back, or another goroutine may already
+// have used a later time. In that case take reads the clock again.
 func (s *rateState) take(l token.RateLimit, now time.Time, clock Clock, peek bool) token.Standing {
 	at := now.UnixNano()
 	if l.Ahead(s.arrival, at) {
@@ -43,26 +43,26 @@ func (s *Store) rate(number uint32, tok Principal, now time.Time, peek bool) (st
 	if tok.RateLimit == (token.RateLimit{}) {
 		return token.Standing{}
 	}
-	standing = new(rateState).take(tok.RateLimit, now, s, true) // if the token is not in use
+	standing = new(rateState).take(tok.RateLimit, now, s, true) // used if the token isn't in memory
 	s.index.with(number, tok.ID, func(e *entry) { standing = e.rate.take(tok.RateLimit, now, s, peek) })
 	return standing
 }
 
-// quotaState is the number of requests a token has taken from its quota in one period, which
-// lasts from the beginning of start to the beginning of end. The zero quotaState belongs to no
-// period. The first state of a period is computed from the token's usage, so it survives
-// restarts.
+// quotaState is the number of requests a token has taken from its quota in one period. The
+// period lasts from the beginning of start to the beginning of end. The zero quotaState
+// belongs to no period. A period's first state is computed from the token's usage, so quotas
+// survive restarts.
 type quotaState struct {
 	taken      int64
 	start, end Day
 }
 
 // lateTime is how long after the end of a period a request that began in it may still take
-// from a quota. Such a request counts in the new period. An even earlier time means that the
-// clock was set back.
+// from the quota. The request then counts in the new period. If a request's time is even
+// earlier, the clock was set back.
 const lateTime = time.Hour
 
-// covers reports whether the state belongs to the period of the given time.
+// covers reports whether the state is valid for a request at the given time.
 func (q *quotaState) covers(period token.Period, now time.Time) bool {
 	return (q.end-q.start == 1) == (period == token.PeriodDay) && now.Before(q.end.Start()) &&
 		!now.Before(q.start.Start().Add(-lateTime))
@@ -83,7 +83,8 @@ func (q *quotaState) take(limit int64, now time.Time, peek bool) token.Standing 
 	return standing
 }
 
-// Reservation is a request taken from a quota. Releasing the zero Reservation has no effect.
+// Reservation represents a request taken from a quota. Releasing the zero Reservation has no
+// effect.
 type Reservation struct {
 	index  *index
 	number uint32
@@ -91,8 +92,8 @@ type Reservation struct {
 	start  Day
 }
 
-// Release returns the request to the quota because it was not sent to the backend. It must be
-// called at most once.
+// Release returns to the quota a request that was not sent to the backend. It must be called
+// at most once.
 func (r Reservation) Release() {
 	if r.index == nil {
 		return
@@ -105,10 +106,10 @@ func (r Reservation) Release() {
 }
 
 // TakeQuota takes a request from the token's quota. The first request of a period reads the
-// token's usage. If the request isn't counted as allowed afterwards, the caller must release
-// the reservation. The errors are [ErrNotFound] and [ErrUnavailable].
+// token's usage. The caller must release the reservation if it doesn't count the request as
+// allowed. The errors are [ErrNotFound] and [ErrUnavailable].
 //
-// Requests in progress while a token's quota is set, or its period is changed, may be missing
+// Requests in progress while a token's quota is set or its period is changed may be missing
 // from the new state.
 func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, token.Standing, error) {
 	standing, start, err := s.quota(m.number, m.Token, now, false)
@@ -147,7 +148,7 @@ func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (s
 		switch {
 		case found:
 			return standing, start, nil
-		case loaded.end > loaded.start: // the token is not in use, or was deleted
+		case loaded.end > loaded.start: // the token isn't in memory or was deleted
 			return loaded.take(quota.Requests, now, peek), loaded.start, nil
 		}
 		if loaded, err = s.loadQuota(tok.ID, quota.Period, now); err != nil {
@@ -156,7 +157,7 @@ func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (s
 	}
 }
 
-// loadQuota computes the quota state of a period from the token's usage.
+// loadQuota computes a period's quota state from the token's usage.
 func (s *Store) loadQuota(id token.ID, period token.Period, now time.Time) (q quotaState, err error) {
 	start, end := period.Around(now)
 	q.start, q.end = DayOf(start), DayOf(end)

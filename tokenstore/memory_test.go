@@ -29,11 +29,11 @@ type memory struct {
 	// calls counts calls by method, except for Prune.
 	calls map[string]int
 
-	// afterIDOf and afterToken, if set, run at the end of the method, without the lock.
+	// afterIDOf and afterToken, if set, run at the end of IDOf and Token, without the lock.
 	afterIDOf  func(token.ID)
 	afterToken func(token.ID)
-	// applyError, if set, is the error that Apply returns. If applyLoses is set, it doesn't
-	// store the change.
+	// applyError, if set, is the error that Apply returns. If applyLoses is also set, Apply
+	// doesn't store the change.
 	applyError  error
 	applyLoses  bool
 	tokenError  error
@@ -41,7 +41,7 @@ type memory struct {
 	stateError  error
 	timesError  error
 	backupError error
-	// saves makes SaveUsage save although it returns saveError.
+	// saves makes SaveUsage save the usage even though it returns saveError.
 	saves bool
 	// journal is the path of the journal, or empty.
 	journal string
@@ -244,7 +244,7 @@ func (m *memory) List(order Order, after *Position, descending bool, yield func(
 	return nil
 }
 
-// Scan yields the tokens as they are when it is called, like a read transaction.
+// Scan yields the tokens as they were when Scan was called, like a read transaction.
 func (m *memory) Scan(after token.ID, yield func(*token.Token, Usage) bool) error {
 	end, err := m.begin("Scan")
 	if err != nil {
@@ -283,8 +283,8 @@ func (m *memory) Request(key token.Digest) (KeptRequest, error) {
 	return kept, nil
 }
 
-// Audit numbers the entries of the same time in the order of their arrival. Prune removes all
-// entries of a time, so the other numbers don't change.
+// Audit numbers entries with the same time in the order in which they were added. Prune
+// removes all entries with a given time, so the other numbers don't change.
 func (m *memory) Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error {
 	end, err := m.begin("Audit")
 	if err != nil {
@@ -351,7 +351,7 @@ func (m *memory) Close() error {
 
 func (m *memory) reopen() { m.do(func() { m.closed = false }) }
 
-// called returns the number of calls by method since the last time, and resets it.
+// called returns the number of calls per method since the previous call of called.
 func (m *memory) called() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,7 +23,7 @@ func (m *memory) Usage(id token.ID, first, last Day) (Usage, FlushState, error) 
 	return used, m.state.Flush, err
 }
 
-// saved returns the usage of a token that SaveUsage has saved.
+// saved returns a token's saved usage.
 func (m *memory) saved(id token.ID) (Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

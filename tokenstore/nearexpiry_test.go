@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestExpiresSoon verifies that a token expires soon if its expiry is within the warning and
-// it is in the last quarter of its lifetime, to the second, for tokens and principals alike.
+// TestExpiresSoon verifies, to the second, that a token or principal expires soon if its
+// expiry is within the warning period and it is in the last quarter of its lifetime.
 func TestExpiresSoon(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -52,16 +52,16 @@ func TestExpiresSoon(t *testing.T) {
 				{token.ExpiresAt, true},
 			} {
 				if got := token.ExpiresSoon(warning, step.now); got != step.want {
-					t.Errorf("token at %s: %v", step.now, got)
+					t.Errorf("at %s, ExpiresSoon of the token returned %v", step.now, got)
 				}
 				if got := match.Token.ExpiresSoon(warning, step.now); got != step.want {
-					t.Errorf("principal at %s: %v", step.now, got)
+					t.Errorf("at %s, ExpiresSoon of the principal returned %v", step.now, got)
 				}
 			}
 		})
 	}
 	unlimited := &token.Token{SecretMadeAt: testTime}
 	if unlimited.ExpiresSoon(token.Lifetime{}, testTime) {
-		t.Error("ExpiresSoon is true for a token that never expires")
+		t.Error("ExpiresSoon returned true for a token that never expires")
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// pending holds unsaved usage by token.
+// pending holds the unsaved usage of each token.
 type pending struct {
 	mu sync.Mutex
-	// saving is the batch that is being saved or could not be saved, or nil if everything
+	// saving is the batch that is being saved or could not be saved. It is nil if everything
 	// before current has been saved.
 	saving *batch
-	// current has all entries that were read from the journal after saving.
+	// current contains all journal entries read after those in saving.
 	current *batch
-	// words interns scopes and outcomes, so that each is in memory only once.
+	// words interns scopes and outcomes: each is stored in memory only once.
 	words map[string]string
-	// spare is an empty batch whose memory is reused.
+	// spare is an empty batch kept so that its memory can be reused.
 	spare *batch
 }
 
@@ -31,7 +31,7 @@ type pending struct {
 type batch struct {
 	// flush is the number of the flush; see [FlushState].
 	flush uint64
-	// end is the position up to which the journal was read into the batch.
+	// end is the position in the journal up to which entries were read into the batch.
 	end     journal.Position
 	numbers map[token.ID]int
 	uses    []tokenUse
@@ -40,21 +40,21 @@ type batch struct {
 // tokenUse is the unsaved usage of one token.
 type tokenUse struct {
 	id token.ID
-	// last is the newest entry of an allowed request, and previous the newest one of an
+	// last is the entry of the newest allowed request, and previous the entry of the newest
 	// allowed request that used the previous secret.
 	last, previous     []byte
 	lastAt, previousAt int64
 	counts             []hourCount
 }
 
-// hourCount counts the requests of one hour with one scope and outcome.
+// hourCount is the number of requests in one hour with one scope and outcome.
 type hourCount struct {
 	hour           int64 // hours since 1970
 	scope, outcome string
 	n              uint64
 }
 
-// maxSpare is the maximum number of tokens in a batch whose memory is reused.
+// maxSpare is the largest number of tokens in a batch that is kept as spare.
 const maxSpare = 1 << 16
 
 func newPending(flush uint64) *pending {
@@ -63,15 +63,15 @@ func newPending(flush uint64) *pending {
 
 func newBatch(flush uint64) *batch { return &batch{flush: flush, numbers: make(map[token.ID]int)} }
 
-// drain reads the unread entries of the journal.
+// drain reads all unread journal entries.
 func (p *pending) drain(j *journal.Journal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read(j)
 }
 
-// addAll adds entries of an earlier process, and returns the number of the flush that will
-// save them.
+// addAll adds an earlier process's entries and returns the number of the flush that will save
+// them.
 func (p *pending) addAll(entries [][]byte) (flush uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *pending) add(entry []byte) {
 	}
 }
 
-// word returns an interned copy of a text in the journal's memory.
+// word returns an interned copy of a string in the journal's memory.
 func (p *pending) word(b []byte) string {
 	word, ok := p.words[string(b)]
 	if !ok {
@@ -114,7 +114,7 @@ func (p *pending) word(b []byte) string {
 	return word
 }
 
-// use returns the batch's usage of a token, which it creates if there is none.
+// use returns the batch's usage for a token, creating it if needed.
 func (b *batch) use(id token.ID) *tokenUse {
 	n, ok := b.numbers[id]
 	if !ok {
@@ -168,8 +168,8 @@ func (u *tokenUse) usage() Usage {
 }
 
 // nextBatch returns the next batch to save, or nil if there is none. If the last batch could
-// not be saved, it returns that one again and reports that there may be more. Otherwise the
-// batch has everything counted so far.
+// not be saved, nextBatch returns it again and sets more, because newer counts may exist.
+// Otherwise the batch contains everything counted so far.
 func (p *pending) nextBatch(j *journal.Journal) (b *batch, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,8 +200,8 @@ func (b *batch) ids() []token.ID {
 	return ids
 }
 
-// usages returns the usage of the given tokens of a batch that is being saved. For days before
-// hours, it adds up the hours.
+// usages yields the usage of the given tokens from a batch that is being saved. For days
+// before hours, it adds up the hourly counts.
 func (p *pending) usages(b *batch, ids []token.ID, hours Day) iter.Seq2[token.ID, Usage] {
 	return func(yield func(token.ID, Usage) bool) {
 		for _, id := range ids {
@@ -233,8 +233,8 @@ func (p *pending) saved() {
 	}
 }
 
-// differences returns the differences to a token's usage that the backend may not have yet,
-// including everything counted so far.
+// differences returns the differences to a token's usage that may not yet be saved in the
+// backend, including everything counted so far.
 func (p *pending) differences(id token.ID, j *journal.Journal) (differences []difference) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

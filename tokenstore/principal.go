@@ -6,11 +6,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Principal identifies who a request comes from. It is the part of a token that requests need.
-// The zero Principal is unknown.
+// Principal identifies the sender of a request. It contains the part of a token that requests
+// need. The zero Principal is unknown.
 type Principal struct {
 	ID token.ID
-	// ExpiresAt and NotBefore are as in [token.Token].
+	// ExpiresAt and NotBefore have the same meaning as in [token.Token].
 	ExpiresAt, NotBefore time.Time
 	// began is when the lifetime of the token's current secret began.
 	began time.Time
@@ -30,7 +30,7 @@ func (p *Principal) Name() string {
 	return string(p.name.short[:p.name.length])
 }
 
-// tokenName is a name that needs no separate memory unless it is long.
+// tokenName is a token's name. Only long names require a separate allocation.
 type tokenName struct {
 	short  [inlineName]byte
 	length uint8

@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TokenUsage is a token with its usage at the moment of the call.
+// TokenUsage is a token and its usage at the time of the call.
 type TokenUsage struct {
 	Token *token.Token
 	Usage Usage
@@ -39,7 +39,7 @@ func (s *Store) Get(id token.ID) (TokenUsage, error) {
 }
 
 // Lookup finds the token that a presented secret belongs to, whatever its status, and reports
-// whether the secret is the previous one. It counts nothing. The errors are those of
+// whether the secret is the previous one. It counts nothing. It returns the same errors as
 // [Store.Authenticate].
 func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err error) {
 	if s.closed.Load() {
@@ -54,7 +54,7 @@ func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err
 	}
 	previous, ok := found.Token.SecretOf(c.Digest)
 	if !ok {
-		return TokenUsage{}, false, ErrNotFound // rotated in between
+		return TokenUsage{}, false, ErrNotFound // rotated in the meantime
 	}
 	return found, previous, nil
 }
@@ -65,16 +65,16 @@ func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 	return TokenUsage{Token: token, Usage: used}, err
 }
 
-// noDay is a day on which no token is used.
+// noDay is a day on which no token was used.
 const noDay Day = 0
 
 // usage returns a token's usage up to now, including the days from first to last.
 func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
-	// Read pending usage first: if it is saved meanwhile, the state includes it.
+	// Read the pending usage first. If it is saved before the next read, the state shows that.
 	counted := s.pending.differences(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
 	if errors.Is(err, token.ErrDamaged) {
-		// Only the token's history is lost; requests are still accepted.
+		// Only the token's history is lost; its requests are still accepted.
 		s.logger.Error("the usage record of a token is damaged; its counts restart from zero",
 			zap.Stringer("token_id", id), zap.Error(err))
 	} else if err != nil {
@@ -113,7 +113,7 @@ func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 type Page struct {
 	Order      Order
 	Descending bool
-	// After is the position of the last token already seen. Nil starts at the first token.
+	// After is the position of the last token already returned. Nil starts at the first token.
 	After *Position
 	// Limit is the maximum number of tokens to return. Values below 1 mean 1.
 	Limit int
@@ -121,7 +121,7 @@ type Page struct {
 	Match func(*token.Token) bool
 }
 
-// List returns a page of tokens, and the position to continue from or nil if there are no more
+// List returns a page of tokens and the position to continue from, or nil if there are no more
 // tokens.
 func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	if s.closed.Load() {
@@ -159,17 +159,17 @@ func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	return tokens, &next, nil
 }
 
-// scanChunk is the number of tokens that one transaction of the backend scans. It is bounded
+// scanChunk is the number of tokens that one transaction of the backend scans. It is limited
 // because bbolt's file grows while a read transaction is open.
 const scanChunk = 10_000
 
 // Scan calls visit for every token until visit returns false. The token is valid only during
-// the call; use Clone to retain it. Scan visits each token once, except that it may or may not
-// visit tokens created or deleted meanwhile. It scans a million tokens in less than a second.
-// It returns the context's error when the context is done.
+// the call; use Clone to retain it. Scan visits each token once, but may miss tokens created
+// or deleted during the scan. A million tokens take less than a second. Scan returns the
+// context's error if the context is done.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
-	// Flush first, so that the backend's usage includes everything counted. If that fails, the
-	// flusher stays locked, and nothing is saved during the scan.
+	// Flush first, to include everything counted in the backend's usage. If the flush fails,
+	// the flusher stays locked, and nothing is saved during the scan.
 	unsaved, unlock, err := s.flushForScan()
 	if err != nil {
 		return readError(err)
@@ -208,8 +208,8 @@ func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
 	return nil
 }
 
-// flushForScan flushes. If that fails, it returns the backend's FlushState, which doesn't
-// change until unlock is called.
+// flushForScan calls flush. If flush fails, flushForScan returns the backend's FlushState,
+// which doesn't change until unlock is called.
 func (s *Store) flushForScan() (unsaved *FlushState, unlock func(), err error) {
 	s.flusher.mu.Lock()
 	if s.flush() == nil {

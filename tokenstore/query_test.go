@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestLookup verifies that Lookup finds the token of a current and a previous secret, even if
-// it is revoked, and counts nothing.
+// TestLookup verifies that Lookup finds a token by its current and its previous secret, even
+// if the token is revoked, and counts nothing.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -26,10 +26,10 @@ func TestLookup(t *testing.T) {
 		found, previous, err := s.Lookup(c)
 		if err != nil || found.Token.ID != tok.ID || previous != wantPrevious ||
 			!reflect.DeepEqual(found.Usage, Usage{}) {
-			t.Errorf("%+v, %v, %v", found, previous, err)
+			t.Errorf("Lookup returned %+v, %v, %v", found, previous, err)
 		}
 	}
 	if _, _, err := s.Lookup(unknown(t, secret.Reveal(), secretOffset)); !errors.Is(err, ErrNotFound) {
-		t.Errorf("unknown: %v", err)
+		t.Errorf("looking up an unknown secret: got error %v, want ErrNotFound", err)
 	}
 }

@@ -33,7 +33,7 @@ func (q *quotaTest) pass() {
 	q.Helper()
 	match := q.must(q.T, q.credential)
 	if _, standing, err := q.TakeQuota(match, q.Now()); err != nil || standing.Exceeded {
-		q.Fatalf("%s: %+v, %v", q.Now(), standing, err)
+		q.Fatalf("at %s: TakeQuota returned %+v, %v, want a request left", q.Now(), standing, err)
 	}
 	q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
 }
@@ -45,15 +45,16 @@ func (q *quotaTest) exceeded() {
 	_, standing, err := q.TakeQuota(match, q.Now())
 	if peeked, _ := q.QuotaStanding(match.Token, q.Now()); err != nil || !standing.Exceeded ||
 		standing.Remaining != 0 || peeked != standing {
-		q.Errorf("%s: %+v, QuotaStanding %+v, %v", q.Now(), standing, peeked, err)
+		q.Errorf("at %s: TakeQuota returned %+v and QuotaStanding %+v, %v, want an exhausted quota", q.Now(), standing,
+			peeked, err)
 	}
 }
 
-// left verifies how many requests are left.
+// left verifies the number of requests left in the quota.
 func (q *quotaTest) left(want int64) {
 	q.Helper()
 	if standing, err := q.QuotaStanding(PrincipalOf(q.token), q.Now()); err != nil || standing.Remaining != want {
-		q.Errorf("%s: %+v left, want %d; %v", q.Now(), standing, want, err)
+		q.Errorf("at %s: got quota standing %+v, want %d remaining, error %v", q.Now(), standing, want, err)
 	}
 }
 
@@ -66,7 +67,7 @@ func (q *quotaTest) at(text string) {
 	q.clock.set(now)
 }
 
-// restart closes the store and opens another one with the same backend.
+// restart closes the store and opens a new one with the same backend.
 func (q *quotaTest) restart() {
 	q.Helper()
 	if err := q.Close(); err != nil {
@@ -92,7 +93,7 @@ func TestMonthlyQuota(t *testing.T) {
 	match := q.must(t, q.credential)
 	if _, standing, _ := q.TakeQuota(match, q.Now()); standing.Reset != time.Second ||
 		standing.Window != 29*24*time.Hour || standing.Limit != 3 {
-		t.Errorf("%+v", standing)
+		t.Errorf("unexpected quota standing %+v", standing)
 	}
 	q.at("2028-03-01T00:00:00Z")
 	q.left(3)
@@ -112,11 +113,11 @@ func TestDailyQuota(t *testing.T) {
 	q.at("2027-03-21T00:00:00Z")
 	q.pass()
 	q.left(1)
-	// A request that began before midnight takes from the new day's quota, and doesn't reset
+	// A request that began before midnight takes from the new day's quota and doesn't reset
 	// it.
 	if got, err := q.QuotaStanding(PrincipalOf(q.token), q.Now().Add(-time.Second)); err != nil || got.Remaining != 1 ||
 		got.Reset != 24*time.Hour+time.Second {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got quota standing %+v, %v, want 1 remaining", got, err)
 	}
 }
 
@@ -135,12 +136,12 @@ func TestQuotaOfOne(t *testing.T) {
 	}
 	all.Wait()
 	if n := passed.Load(); n != 1 {
-		t.Errorf("%d passed", n)
+		t.Errorf("%d requests passed, want 1", n)
 	}
 }
 
 // TestQuotaIsExact verifies that exactly as many concurrent requests pass as the quota allows,
-// also across a restart.
+// even across a restart.
 func TestQuotaIsExact(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1000, token.PeriodMonth)
@@ -173,7 +174,7 @@ func TestQuotaIsExact(t *testing.T) {
 		q.restart()
 	}
 	if passed.Load() != 1000 {
-		t.Errorf("%d passed, want 1000", passed.Load())
+		t.Errorf("%d requests passed, want 1000", passed.Load())
 	}
 	q.exceeded()
 }
@@ -192,8 +193,8 @@ func TestRelease(t *testing.T) {
 	q.exceeded()
 }
 
-// TestQuotaCountsAllUse verifies that a quota that is set or changed in the middle of a period
-// counts all allowed requests in it, and no refused ones.
+// TestQuotaCountsAllUse verifies that a quota set or changed in the middle of a period counts
+// all of the period's allowed requests and none of the refused ones.
 func TestQuotaCountsAllUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -234,9 +235,9 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	q.exceeded()
 }
 
-// TestQuotaAfterClockSetBack verifies that a clock that ran ahead into the next month and is
-// set back preserves the usage of the current month, and that requests made meanwhile count in
-// the month of their time.
+// TestQuotaAfterClockSetBack sets the clock back after it ran ahead into the next month. It
+// verifies that the current month's usage is preserved and that requests made while the clock
+// was wrong count in the next month.
 func TestQuotaAfterClockSetBack(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 2, token.PeriodMonth)
@@ -245,7 +246,7 @@ func TestQuotaAfterClockSetBack(t *testing.T) {
 	q.at("2027-04-30T12:00:00Z")
 	q.pass()
 	q.at("2027-03-31T12:00:00Z")
-	q.left(1) // the recorded time is in effect
+	q.left(1) // the recorded time is still in effect
 	if _, _, err := q.AcceptClock(testActor); err != nil {
 		t.Fatal(err)
 	}
@@ -266,9 +267,9 @@ func TestQuotaWithUnreadableStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := q.TakeQuota(match, q.Now()); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("%v", err)
+		t.Errorf("TakeQuota on a closed store: got error %v, want ErrUnavailable", err)
 	}
 	if _, err := q.QuotaStanding(match.Token, q.Now()); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("%v", err)
+		t.Errorf("QuotaStanding on a closed store: got error %v, want ErrUnavailable", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRateLimit verifies that a limit allows a burst of its number of requests, which become
-// available again evenly.
+// TestRateLimit verifies that a limit allows a burst of up to its number of requests and
+// refills evenly.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -25,7 +25,7 @@ func TestRateLimit(t *testing.T) {
 		limit token.RateLimit
 		steps []step
 	}{
-		"three a minute": {token.RateLimit{Requests: 3, Window: time.Minute}, []step{
+		"three per minute": {token.RateLimit{Requests: 3, Window: time.Minute}, []step{
 			{0, false, 2, 20 * time.Second},
 			{0, false, 1, 40 * time.Second},
 			{0, false, 0, 20 * time.Second},
@@ -35,7 +35,7 @@ func TestRateLimit(t *testing.T) {
 			{20*time.Second + 1, true, 0, 20*time.Second - 1},
 			{day, false, 2, 20 * time.Second},
 		}},
-		"a clock that is set back": {token.RateLimit{Requests: 2, Window: time.Minute}, []step{
+		"clock set back": {token.RateLimit{Requests: 2, Window: time.Minute}, []step{
 			{day, false, 1, 30 * time.Second},
 			{day, false, 0, 30 * time.Second},
 			{day - time.Second, true, 0, 31 * time.Second}, // a request with a slightly earlier time
@@ -44,14 +44,14 @@ func TestRateLimit(t *testing.T) {
 			{30 * time.Second, false, 0, 30 * time.Second},
 			{day, false, 1, 30 * time.Second},
 		}},
-		"an uneven interval": {token.RateLimit{Requests: 7, Window: time.Second}, []step{
+		"uneven interval": {token.RateLimit{Requests: 7, Window: time.Second}, []step{
 			{0, false, 6, 142857143}, {0, false, 5, 285714286}, {0, false, 4, 428571429}, {0, false, 3, 571428572},
 			{0, false, 2, 714285715}, {0, false, 1, 857142858}, {0, false, 0, 142857143}, {0, true, 0, 142857143},
 			{142857142, true, 0, 1}, {142857143, false, 0, 142857143},
 		}},
-		"one a day": {token.RateLimit{Requests: 1, Window: day},
+		"one per day": {token.RateLimit{Requests: 1, Window: day},
 			[]step{{0, false, 0, day}, {day - 1, true, 0, 1}, {day, false, 0, day}}},
-		"the maximum": {token.RateLimit{Requests: 1_000_000_000, Window: time.Second},
+		"maximum": {token.RateLimit{Requests: 1_000_000_000, Window: time.Second},
 			[]step{{0, false, 1_000_000_000 - 1, 1}, {1, false, 1_000_000_000 - 1, 1}}},
 	} {
 		var state rateState
@@ -60,20 +60,20 @@ func TestRateLimit(t *testing.T) {
 			clock := newTestClock(now)
 			peeked := state.take(test.limit, now, clock, true)
 			if again := state.take(test.limit, now, clock, true); again != peeked || peeked.Exceeded != step.exceeded {
-				t.Errorf("%s, step %d: peeking returns %+v, then %+v", name, i, peeked, again)
+				t.Errorf("%s, step %d: peeking returned %+v, then %+v", name, i, peeked, again)
 			}
 			want := token.Standing{Limit: test.limit.Requests, Window: test.limit.Window, Remaining: step.remaining,
 				Reset: step.reset, Exceeded: step.exceeded}
 			if got := state.take(test.limit, now, clock, false); got != want {
-				t.Errorf("%s, step %d: %+v, want %+v", name, i, got, want)
+				t.Errorf("%s, step %d: got %+v, want %+v", name, i, got, want)
 			}
 		}
 	}
 }
 
-// TestRateLimitIsExact runs 64 goroutines that read the clock in any order and verifies that
-// no more requests pass than the limit and those that have become available since. A limit
-// that counted the same time twice after going back would allow thousands more.
+// TestRateLimitIsExact runs 64 goroutines whose clock readings arrive out of order. It
+// verifies that no more requests pass than the burst plus the refill. A limit that counted the
+// same time twice after going back would allow thousands more.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	limit := token.RateLimit{Requests: 1000, Window: time.Minute}
@@ -101,12 +101,12 @@ func TestRateLimitIsExact(t *testing.T) {
 	took := time.Duration(clock.Load())
 	most := limit.Requests + int64((took+time.Second)/(limit.Window/time.Duration(limit.Requests)))
 	if got := passed.Load(); got > most || got < most-30 {
-		t.Errorf("%d of %d requests in %v passed, want at most %d and at least 30 fewer", got, 64*2000, took, most)
+		t.Errorf("%d of %d requests passed in %v, want at most %d and at least 30 fewer", got, 64*2000, took, most)
 	}
 }
 
-// TestRateLimitWithStaleTime verifies that a request that read the clock long before it takes
-// from the limit makes no requests available again.
+// TestRateLimitWithStaleTime verifies that a request with an old clock reading doesn't refill
+// the limit.
 func TestRateLimitWithStaleTime(t *testing.T) {
 	t.Parallel()
 	limit := token.RateLimit{Requests: 2, Window: time.Minute}
@@ -118,13 +118,13 @@ func TestRateLimitWithStaleTime(t *testing.T) {
 			now = testTime
 		}
 		if got := state.take(limit, now, clock, false); got.Exceeded != want || want && got.Reset != 30*time.Second {
-			t.Errorf("request %d: %+v", i, got)
+			t.Errorf("request %d: got %+v, want exceeded: %v", i, got, want)
 		}
 	}
 }
 
-// TestTakeRate verifies that a change of the limit takes effect immediately and doesn't reset
-// the requests already taken.
+// TestTakeRate verifies that changing the limit takes effect immediately and doesn't reset the
+// requests already taken.
 func TestTakeRate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -135,10 +135,10 @@ func TestTakeRate(t *testing.T) {
 		t.Helper()
 		match := s.must(t, credential)
 		if got := s.RateStanding(match.Token, s.Now()); got.Exceeded != exceeded {
-			t.Errorf("before: %+v", got)
+			t.Errorf("RateStanding returned %+v, want exceeded: %v", got, exceeded)
 		}
 		if got := s.TakeRate(match, s.Now()); got.Exceeded != exceeded || got.Remaining != remaining {
-			t.Errorf("%+v", got)
+			t.Errorf("TakeRate returned %+v, want exceeded: %v, remaining: %d", got, exceeded, remaining)
 		}
 	}
 	change := func(requests int64, window time.Duration) {
@@ -169,9 +169,9 @@ func TestTakeRate(t *testing.T) {
 	take(false, 0)
 	change(0, 0)
 	if got := s.TakeRate(s.must(t, credential), s.Now()); got != (token.Standing{}) {
-		t.Errorf("without a limit: %+v", got)
+		t.Errorf("without a limit, TakeRate returned %+v, want the zero value", got)
 	}
 	if got := s.RateStanding(PrincipalOf(other), s.Now()); got.Exceeded || got.Remaining != 1 {
-		t.Errorf("the other token: %+v", got)
+		t.Errorf("other token: RateStanding returned %+v, want 1 remaining", got)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Reader decodes many records in sequence, for a backend that scans all of them. Its results
-// are valid until its next call and share memory with the record. A Reader must not be used
-// concurrently.
+// Reader decodes records one after another, for a backend that scans all of its records. Its
+// results share memory with the record and are valid until the next call. A Reader must not be
+// used concurrently.
 type Reader struct {
 	token token.Token
 	id    token.ID

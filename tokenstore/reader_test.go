@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestScan verifies that Scan visits every token once across chunks, with its usage up to now,
+// TestScan verifies that Scan visits every token once across chunks, with its current usage,
 // and that clones remain valid.
 func TestScan(t *testing.T) {
 	t.Parallel()
@@ -62,18 +62,18 @@ func TestScan(t *testing.T) {
 	seen := 0
 	err = s.Scan(t.Context(), func(TokenUsage) bool { seen++; return seen < 5 })
 	if err != nil || seen != 5 {
-		t.Errorf("stopped after %d: %v", seen, err)
+		t.Errorf("a scan stopped by visit visited %d tokens, want 5; error %v", seen, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	seen = 0
 	err = s.Scan(ctx, func(TokenUsage) bool { cancel(); seen++; return true })
 	if !errors.Is(err, context.Canceled) || seen > scanChunk {
-		t.Errorf("cancelled after %d: %v", seen, err)
+		t.Errorf("a cancelled scan visited %d tokens and returned %v", seen, err)
 	}
 }
 
-// TestScanBeforeSave verifies that a scan that begins while usage can't be saved sees each
-// count once, even if a flush could succeed during the scan.
+// TestScanBeforeSave verifies that a scan sees each count once if it begins while usage can't
+// be saved, even if a flush could succeed during the scan.
 func TestScanBeforeSave(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -102,7 +102,7 @@ func TestScanBeforeSave(t *testing.T) {
 		t.Errorf("visited %d of %d tokens: %v", seen, tokens, err)
 	}
 	if err := s.Flush(); err != nil {
-		t.Errorf("after the scan: %v", err)
+		t.Errorf("flush after the scan: %v", err)
 	}
 }
 
@@ -127,9 +127,9 @@ func TestCloneSharesNothing(t *testing.T) {
 		Format: token.FormatNative, CreatedAt: testTime, Digest: tok.Digest, Version: 1})
 	if read, err = r.Token(tok.ID, empty); err != nil || len(read.Metadata) > 0 || len(read.Scopes) > 0 ||
 		len(read.AllowedIPs) > 0 || read.Name != "" {
-		t.Errorf("the next token has data of the previous one: %+v, %v", read, err)
+		t.Errorf("the result contains data from the previous record: %+v, %v", read, err)
 	}
 	if !maps.Equal(metadata, clone.Metadata) {
-		t.Error("a clone changed with the Reader")
+		t.Error("the clone changed when the Reader was reused")
 	}
 }

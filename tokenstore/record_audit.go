@@ -19,7 +19,7 @@ const (
 	auditChange
 )
 
-// EncodeAuditEntry returns the record of an audit entry that a backend stores under key.
+// EncodeAuditEntry encodes an audit entry as the record that a backend stores under key.
 func EncodeAuditEntry(key []byte, e AuditEntry) []byte {
 	b := make([]byte, 0, 128)
 	b = wire.AppendTime(b, auditTime, e.Time)

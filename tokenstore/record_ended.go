@@ -10,7 +10,7 @@ import (
 // Field number of an EndedSecret.
 const endedAt protowire.Number = 1
 
-// EncodeEnded returns the record of an EndedSecret that a backend stores under its digest.
+// EncodeEnded encodes an EndedSecret as the record that a backend stores under its digest.
 func EncodeEnded(e EndedSecret) []byte {
 	return wire.AddChecksum(endedRecord, e.Digest[:], wire.AppendTime(nil, endedAt, e.At))
 }

@@ -14,7 +14,7 @@ const (
 	requestTime
 )
 
-// EncodeRequest returns the record of a KeptRequest that a backend stores under its key.
+// EncodeRequest encodes a KeptRequest as the record that a backend stores under its key.
 func EncodeRequest(r KeptRequest) []byte {
 	b := make([]byte, 0, 64)
 	b = wire.AppendBytes(b, requestBody, r.Body[:])

@@ -24,11 +24,11 @@ const (
 	usagePreviousIP
 	usagePreviousUserAgent
 	usagePreviousRoute
-	usageLastScope // of the last use; no longer written, ignored when read
+	usageLastScope // scope of the last use; no longer written, ignored when read
 )
 
-// EncodeUsage returns the record of a token's usage that a backend stores under the token's
-// ID. The record includes the last of the days.
+// EncodeUsage encodes a token's usage as the record that a backend stores under the token's
+// ID. The record includes only the last day of u.Days.
 func EncodeUsage(id token.ID, u Usage) []byte {
 	b := make([]byte, 0, 192)
 	b = wire.AppendUint(b, usageAllowed, u.Allowed)
@@ -50,7 +50,7 @@ func EncodeUsage(id token.ID, u Usage) []byte {
 }
 
 // DecodeUsage decodes the usage record stored under id. The error wraps [token.ErrDamaged].
-// The usage shares no memory with the record.
+// The returned usage shares no memory with the record.
 func DecodeUsage(id token.ID, record []byte) (Usage, error) {
 	return decodeUsage(id[:], record, false, true)
 }
@@ -82,7 +82,7 @@ func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error
 			dated = true
 			return setDay(f, &today)
 		case usageCount:
-			if !dated { // the counts' times follow from the day
+			if !dated { // the counts' times can't be computed without the day
 				return wire.ErrField
 			}
 			counted = true
@@ -121,7 +121,7 @@ const (
 	dayCount
 )
 
-// EncodeDay returns the record of one day of a token's usage that a backend stores under key.
+// EncodeDay encodes one day of a token's usage as the record that a backend stores under key.
 func EncodeDay(key []byte, d DayUsage) []byte {
 	b := make([]byte, 0, 128)
 	if d.Whole {
@@ -130,7 +130,7 @@ func EncodeDay(key []byte, d DayUsage) []byte {
 	return wire.AddChecksum(dayRecord, key, appendPoints(b, dayCount, d))
 }
 
-// DecodeDay decodes the record of a day stored under key. The error wraps [token.ErrDamaged].
+// DecodeDay decodes a day's record stored under key. The error wraps [token.ErrDamaged].
 func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	d := DayUsage{Day: day}
 	fields, err := wire.VerifyChecksum(dayRecord, key, record)
@@ -140,7 +140,7 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	err = wire.Each(fields, false, func(number protowire.Number, f wire.Field) error {
 		switch number {
 		case dayWhole:
-			if len(d.Points) > 0 { // already decoded as hours
+			if len(d.Points) > 0 { // already decoded as hourly counts
 				return wire.ErrField
 			}
 			var whole int64
@@ -157,9 +157,9 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 	return d, nil
 }
 
-// appendPoints appends one field per scope and outcome. It contains the scope, the outcome,
-// and each hour that has requests followed by their number, or for a whole day only the
-// number.
+// appendPoints appends one field per scope and outcome. The field contains the scope, the
+// outcome and, for each hour with requests, the hour and the number of requests. For a whole
+// day it contains only one number of requests.
 func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	var value []byte
 	for i, p := range d.Points {
@@ -178,7 +178,7 @@ func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	return b
 }
 
-// setDay decodes a day, which is encoded plus one because zeros are not encoded.
+// setDay decodes a day. Days are stored plus one because zeros are not encoded.
 func setDay(f wire.Field, d *DayUsage) error {
 	var n uint64
 	if err := f.SetUint(&n); err != nil {
@@ -192,7 +192,7 @@ func setDay(f wire.Field, d *DayUsage) error {
 	return nil
 }
 
-// addPoints decodes the points of one scope and outcome on a day.
+// addPoints decodes a day's points for one scope and outcome.
 func addPoints(f wire.Field, d *DayUsage) error {
 	b, err := f.Bytes()
 	if err != nil {

@@ -2,8 +2,8 @@ package tokenstore
 
 import "hash/crc32"
 
-// Kinds of records. The checksum of a record covers its kind. Package token defines the kind
-// of a token.
+// Kinds of records. A record's checksum covers its kind. The kind of token records is defined
+// in package token.
 const (
 	usageRecord   byte = 'u'
 	dayRecord     byte = 'd'
@@ -13,8 +13,8 @@ const (
 	flushRecord   byte = 'f'
 )
 
-// RecordChecksum returns the checksum at the end of a record. Two versions of a token have
-// different checksums, so a backend can detect an outdated record.
+// RecordChecksum returns the checksum at the end of a record. Different versions of a token
+// have different checksums, so a backend can detect an outdated record.
 func RecordChecksum(record []byte) (sum [crc32.Size]byte) {
 	if len(record) >= len(sum) {
 		copy(sum[:], record[len(record)-len(sum):])

@@ -25,19 +25,19 @@ func FuzzDecodeUsage(f *testing.F) {
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
-			t.Fatalf("without a checksum: %v", err)
+			t.Fatalf("decoding without a checksum: got error %v, want ErrDamaged", err)
 		}
 		record := hostile(usageRecord, testID[:], fields)
 		usage, err := DecodeUsage(testID, record)
 		if err != nil {
 			if !reflect.DeepEqual(usage, Usage{}) || !errors.Is(err, token.ErrDamaged) {
-				t.Fatalf("got %v, %v", usage, err)
+				t.Fatalf("failed decoding returned %v, %v, want no usage and ErrDamaged", usage, err)
 			}
 			return
 		}
 		if again, err := DecodeUsage(testID, EncodeUsage(testID, usage)); err != nil ||
 			!reflect.DeepEqual(again, usage) {
-			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", usage, again, err)
+			t.Fatalf("decoded %+v, but a round trip returned %+v, %v", usage, again, err)
 		}
 	})
 }
@@ -51,7 +51,7 @@ func FuzzDecodeDay(f *testing.F) {
 	f.Add(fieldsOf(EncodeDay(key, fullDay.AsWhole())))
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeDay(key, 1, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
-			t.Fatalf("without a checksum: %v", err)
+			t.Fatalf("decoding without a checksum: got error %v, want ErrDamaged", err)
 		}
 		record := hostile(dayRecord, key, fields)
 		day, err := DecodeDay(key, 1, record)
@@ -62,7 +62,7 @@ func FuzzDecodeDay(f *testing.F) {
 			return
 		}
 		if again, err := DecodeDay(key, 1, EncodeDay(key, day)); err != nil || !reflect.DeepEqual(again, day) {
-			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", day, again, err)
+			t.Fatalf("decoded %+v, but a round trip returned %+v, %v", day, again, err)
 		}
 	})
 }
@@ -75,19 +75,19 @@ func FuzzDecodeAuditEntry(f *testing.F) {
 			map[string]string{"name": "a", "scopes": "b"}})))
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeAuditEntry(key, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
-			t.Fatalf("without a checksum: %v", err)
+			t.Fatalf("decoding without a checksum: got error %v, want ErrDamaged", err)
 		}
 		record := hostile(auditRecord, key, fields)
 		entry, err := DecodeAuditEntry(key, record)
 		if err != nil {
 			if !reflect.ValueOf(entry).IsZero() || !errors.Is(err, token.ErrDamaged) {
-				t.Fatalf("got %v, %v", entry, err)
+				t.Fatalf("failed decoding returned %v, %v, want no entry and ErrDamaged", entry, err)
 			}
 			return
 		}
 		if again, err := DecodeAuditEntry(key, EncodeAuditEntry(key, entry)); err != nil ||
 			!reflect.DeepEqual(again, entry) {
-			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", entry, again, err)
+			t.Fatalf("decoded %+v, but a round trip returned %+v, %v", entry, again, err)
 		}
 	})
 }
@@ -98,18 +98,18 @@ func FuzzDecodeEnded(f *testing.F) {
 	f.Add(fieldsOf(EncodeEnded(EndedSecret{Digest: digest})))
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeEnded(digest, fields); err != nil && !errors.Is(err, token.ErrDamaged) {
-			t.Fatalf("without a checksum: %v", err)
+			t.Fatalf("decoding without a checksum: got error %v, want ErrDamaged", err)
 		}
 		record := hostile(endedRecord, digest[:], fields)
 		ended, err := DecodeEnded(digest, record)
 		if err != nil {
 			if ended != (EndedSecret{}) || !errors.Is(err, token.ErrDamaged) {
-				t.Fatalf("got %v, %v", ended, err)
+				t.Fatalf("failed decoding returned %v, %v, want nothing and ErrDamaged", ended, err)
 			}
 			return
 		}
 		if again, err := DecodeEnded(ended.Digest, EncodeEnded(ended)); err != nil || again != ended {
-			t.Fatalf("decoded %+v, then encoded and decoded %+v, %v", ended, again, err)
+			t.Fatalf("decoded %+v, but a round trip returned %+v, %v", ended, again, err)
 		}
 	})
 }
@@ -128,10 +128,10 @@ func TestRecordChecksum(t *testing.T) {
 	one := RecordChecksum(token.EncodeToken(tok))
 	tok.RevokedAt = time.Time{}
 	if two := RecordChecksum(token.EncodeToken(tok)); one == two {
-		t.Error("two versions have the same checksum")
+		t.Error("two versions of a token have the same checksum")
 	}
 	if RecordChecksum([]byte{1, 2, 3}) != [crc32.Size]byte{} {
-		t.Error("a record that is too short has a checksum")
+		t.Error("RecordChecksum of a record that is too short isn't zero")
 	}
 }
 

@@ -9,21 +9,23 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// A client may repeat a create request because the response was lost. If the client sends an
-// idempotency key (draft-ietf-httpapi-idempotency-key-header), the repeat doesn't create a
+// A client may repeat a create request if it didn't receive the response. If the client sends
+// an idempotency key (draft-ietf-httpapi-idempotency-key-header), the repeat doesn't create a
 // second token.
 
 // RequestRetention is how long a request is stored to recognize a repeat.
 const RequestRetention = 24 * time.Hour
 
 var (
-	// ErrRepeated means that a request with this idempotency key has already been carried out.
+	// ErrRepeated means that a request with the same idempotency key has already been carried
+	// out.
 	ErrRepeated = errors.New("a request with this idempotency key has already been carried out")
 	// ErrRepeatDiffers means that the idempotency key was used for a different request.
 	ErrRepeatDiffers = errors.New("the idempotency key was used for a different request")
 )
 
-// Request identifies a request, to recognize a repeat. The zero Request is never a repeat.
+// Request identifies a request so that a repeat can be recognized. The zero Request is never a
+// repeat.
 type Request struct {
 	// Key is the client's idempotency key for the request.
 	Key string
@@ -31,9 +33,9 @@ type Request struct {
 	Body []byte
 }
 
-// KeptRequest is a stored request that created a token.
+// KeptRequest is the stored form of a request that created a token.
 type KeptRequest struct {
-	// Key is the digest of the actor and the request's key. Body is the digest of the
+	// Key is the digest of the actor and the idempotency key. Body is the digest of the
 	// request's body.
 	Key, Body token.Digest
 	// ID is the token's ID. Time is when the token was created, in elapsed time.
@@ -41,7 +43,8 @@ type KeptRequest struct {
 	Time time.Time
 }
 
-// keep returns the KeptRequest of a request for a token, or nil if the request has no key.
+// keep returns the KeptRequest for a request that created a token, or nil if the request has
+// no key.
 func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 	if r.Key == "" {
 		return nil
@@ -54,9 +57,8 @@ func (r Request) keep(actor Actor, id token.ID, now time.Time) *KeptRequest {
 	}
 }
 
-// repeated returns the token that the request has created before, or ErrNotFound if the
-// request isn't a repeat. If the token has been deleted since, the error is
-// [token.ErrConflict].
+// repeated returns the token created by the original request, or ErrNotFound if the request
+// isn't a repeat. If that token has since been deleted, the error is [token.ErrConflict].
 func (s *Store) repeated(request *KeptRequest) (*token.Token, error) {
 	if err := s.settleChanges(); err != nil {
 		return nil, readError(err)

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRepeatedCreate verifies that a request creates one token within a day, however often it
-// is repeated, even concurrently.
+// TestRepeatedCreate verifies that a request creates only one token within a day, no matter
+// how often it is repeated, even concurrently.
 func TestRepeatedCreate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -48,16 +48,16 @@ func TestRepeatedCreate(t *testing.T) {
 		}
 	}
 	if len(ids) != 1 || made != 1 || len(s.memory.tokens) != 1 {
-		t.Errorf("%d tokens stored, %d created", len(s.memory.tokens), made)
+		t.Errorf("%d tokens were stored and %d created, want 1", len(s.memory.tokens), made)
 	}
 
 	other := request
 	other.Body = []byte("another")
 	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, other); !errors.Is(err, ErrRepeatDiffers) {
-		t.Errorf("another body: %v", err)
+		t.Errorf("same key with another body: got error %v, want ErrRepeatDiffers", err)
 	}
 	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, Actor{Name: "another"}, other); err != nil || repeated {
-		t.Errorf("another actor: %v, %v", repeated, err)
+		t.Errorf("same key from another actor: got repeated %v, %v, want false", repeated, err)
 	}
 	// A repeat is recognized even if its draft is no longer valid.
 	late := draft
@@ -70,7 +70,7 @@ func TestRepeatedCreate(t *testing.T) {
 	s.clock.pass(2 * time.Hour)
 	if token, secret, repeated, err := s.CreateOnce(testPolicy, late, testActor, lateRequest); err != nil ||
 		!repeated || token.Name != "late" || secret.Reveal() != "" {
-		t.Errorf("after the token's expiry: %v, %v, %v", token, repeated, err)
+		t.Errorf("repeat after the token's expiry: got %v, repeated %v, %v", token, repeated, err)
 	}
 	for id := range ids {
 		if err := s.Delete(id, token.AnyVersion, testActor); err != nil {
@@ -78,10 +78,10 @@ func TestRepeatedCreate(t *testing.T) {
 		}
 	}
 	if _, _, _, err := s.CreateOnce(testPolicy, draft, testActor, request); !errors.Is(err, token.ErrConflict) {
-		t.Errorf("deleted since: %v", err)
+		t.Errorf("repeat after deleting the token: got error %v, want ErrConflict", err)
 	}
 	s.clock.pass(RequestRetention - 2*time.Hour)
 	if _, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil || repeated {
-		t.Errorf("a day later: %v, %v", repeated, err)
+		t.Errorf("a day later: got repeated %v, %v, want false", repeated, err)
 	}
 }

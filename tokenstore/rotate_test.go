@@ -9,11 +9,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRotate verifies that both secrets work until the grace period ends, and then only the
-// new one.
+// TestRotate verifies that both secrets work until the grace period ends, and that afterwards
+// only the new one works.
 func TestRotate(t *testing.T) {
 	t.Parallel()
-	for name, used := range map[string]bool{"in memory": true, "in the backend only": false} {
+	for name, used := range map[string]bool{"in memory": true, "only in the backend": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
@@ -30,7 +30,7 @@ func TestRotate(t *testing.T) {
 			ends := testTime.Add(2 * time.Hour).Truncate(time.Second)
 			if rotated.ID != tok.ID || !rotated.PreviousValidUntil.Equal(ends) ||
 				!rotated.ExpiresAt.Equal(tok.ExpiresAt) || rotated.Version != 2 {
-				t.Errorf("rotated: %+v", rotated)
+				t.Errorf("Rotate returned %+v", rotated)
 			}
 			for _, at := range []struct {
 				time     time.Time
@@ -43,12 +43,12 @@ func TestRotate(t *testing.T) {
 			} {
 				s.clock.set(at.time)
 				if old, current := s.present(t, old), s.present(t, current); old != at.old || current != at.new {
-					t.Errorf("at %s: old %q, new %q", at.time, old, current)
+					t.Errorf("at %s: the old secret is %q and the new one %q", at.time, old, current)
 				}
 			}
 			if entry := s.lastAudit(t); entry.Action != "rotate" ||
 				!reflect.DeepEqual(entry.Changes, map[string]string{"grace": "3600s"}) {
-				t.Errorf("audit: %+v", entry)
+				t.Errorf("unexpected audit entry %+v", entry)
 			}
 		})
 	}
@@ -81,15 +81,15 @@ func TestRotateExpiries(t *testing.T) {
 		token, old := s.create(t)
 		rotated, _, err := s.Rotate(testPolicy, token.ID, test.rotation, testActor)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: Rotate returned error %v", name, err)
 			continue
 		}
 		if !rotated.ExpiresAt.Equal(test.expires) || !rotated.PreviousValidUntil.Equal(test.previous) ||
 			!rotated.SecretMadeAt.Equal(created) {
-			t.Errorf("%s: %+v", name, rotated)
+			t.Errorf("%s: Rotate returned %+v", name, rotated)
 		}
 		if got := s.present(t, old); (got == "previous active") != !test.previous.IsZero() {
-			t.Errorf("%s: the old secret is %s", name, got)
+			t.Errorf("%s: the old secret is %q", name, got)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestRotateTwice(t *testing.T) {
 	third := rotate()
 	if a, b, c := s.present(t, first), s.present(t, second), s.present(t, third); a != "unknown" ||
 		b != "previous active" || c != "active" {
-		t.Errorf("%s, %s, %s", a, b, c)
+		t.Errorf("the secrets, oldest first, are %q, %q and %q", a, b, c)
 	}
 }
 
@@ -133,31 +133,31 @@ func TestRotateRefusals(t *testing.T) {
 		version, _ := errors.AsType[*token.VersionError](err)
 		if err == nil || secret.Reveal() != "" || (test.field != "" && (field == nil || field.Field != test.field)) ||
 			(test.field == "" && (version == nil || version.Version != 1)) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: unexpected error %v", name, err)
 		}
 	}
 	if got := s.present(t, old); got != "active" {
-		t.Errorf("a refused rotation left the secret %s", got)
+		t.Errorf("after refused rotations, the secret is %q, want active", got)
 	}
 	s.clock.set(tok.ExpiresAt)
 	if _, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{Expiry: token.Expiry{ExpiresIn: months(1)}},
 		testActor); !errors.Is(err, token.ErrConflict) {
-		t.Errorf("an expired token: %v", err)
+		t.Errorf("rotating an expired token: got error %v, want ErrConflict", err)
 	}
 	revoked, _ := s.create(t)
 	if _, err := s.Revoke(revoked.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Rotate(testPolicy, revoked.ID, token.Rotation{}, testActor); !errors.Is(err, token.ErrConflict) {
-		t.Errorf("a revoked token: %v", err)
+		t.Errorf("rotating a revoked token: got error %v, want ErrConflict", err)
 	}
 	if _, _, err := s.Rotate(testPolicy, token.ID{}, token.Rotation{}, testActor); !errors.Is(err, ErrNotFound) {
-		t.Errorf("no token: %v", err)
+		t.Errorf("rotating an unknown token: got error %v, want ErrNotFound", err)
 	}
 }
 
-// TestPreviousUse verifies that PreviousUse returns the last use of the previous secret, also
-// after a restart, and never that of an older secret.
+// TestPreviousUse verifies that PreviousUse returns the last use of the previous secret, even
+// after a restart, and never an older secret's last use.
 func TestPreviousUse(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -165,7 +165,7 @@ func TestPreviousUse(t *testing.T) {
 	check := func(want LastUse) {
 		t.Helper()
 		if _, got, err := s.PreviousUse(tok.ID); err != nil || got != want {
-			t.Errorf("%+v, %v, want %+v", got, err, want)
+			t.Errorf("PreviousUse returned %+v, %v, want %+v", got, err, want)
 		}
 	}
 	use := func(c token.Credential, ip string) LastUse {
@@ -196,7 +196,7 @@ func TestPreviousUse(t *testing.T) {
 	}
 	s = reopen(t, s.memory, s.clock)
 	check(last)
-	s.must(t, current) // in memory again
+	s.must(t, current) // loads the token into memory again
 	check(last)
 	use(current, "203.0.113.7")
 	if err := s.Flush(); err != nil {
@@ -211,7 +211,7 @@ func TestPreviousUse(t *testing.T) {
 	again := use(current, "203.0.113.8")
 	check(again)
 	if _, _, err := s.PreviousUse(token.ID{'x'}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("%v", err)
+		t.Errorf("PreviousUse of an unknown token: got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -223,6 +223,6 @@ func TestExpiresSoonAfterRotation(t *testing.T) {
 	s.clock.set(testTime.Add(80 * 24 * time.Hour))
 	if token, _, err := s.Rotate(testPolicy, tok.ID, token.Rotation{}, testActor); err != nil ||
 		token.ExpiresSoon(mustLifetime(t, "30d"), s.Now()) {
-		t.Errorf("%v", err)
+		t.Errorf("the rotated token still expires soon, or Rotate failed: %v", err)
 	}
 }

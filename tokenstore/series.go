@@ -9,11 +9,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// OutcomeOK is the outcome of an allowed request. The outcome of a refused request is the code
-// of the refusal.
+// OutcomeOK is the outcome of an allowed request. A refused request's outcome is its refusal
+// code.
 const OutcomeOK = "ok"
 
-// Day is a day in UTC, as the number of days since 1970-01-01.
+// Day is a UTC day, as the number of days since 1970-01-01.
 type Day int32
 
 const (
@@ -46,14 +46,14 @@ func (d Day) Start() time.Time { return time.UnixMicro(int64(d) * microsPerDay).
 // DayUsage is a token's usage on one day.
 type DayUsage struct {
 	Day Day
-	// Whole is set if the hours are added up. The time of each point is then the start of the
-	// day.
+	// Whole is set if Points contains daily instead of hourly counts. The time of each point
+	// is then the start of the day.
 	Whole bool
 	// Points is sorted by scope, outcome and time, without duplicates.
 	Points []Point
 }
 
-// Point is the number of requests in an hour or a day with one scope and outcome.
+// Point is the number of requests with one scope and outcome in an hour or a day.
 type Point struct {
 	// Time is the start of the hour or the day, in UTC.
 	Time time.Time
@@ -70,7 +70,7 @@ func compareCounts(a, b Point) int {
 
 func comparePoints(a, b Point) int { return cmp.Or(compareCounts(a, b), a.Time.Compare(b.Time)) }
 
-// AsWhole returns d with its hours added up.
+// AsWhole returns d with its hourly counts merged into daily counts.
 func (d DayUsage) AsWhole() DayUsage {
 	if d.Whole {
 		return d
@@ -78,7 +78,8 @@ func (d DayUsage) AsWhole() DayUsage {
 	return DayUsage{Day: d.Day, Whole: true}.Plus(d)
 }
 
-// Plus returns the sum of two usages of the same day. The result is whole if either is.
+// Plus returns the sum of d and more, which must be for the same day. The result is whole if
+// either of them is.
 func (d DayUsage) Plus(more DayUsage) DayUsage {
 	if more.Whole {
 		d = d.AsWhole()
@@ -90,8 +91,9 @@ func (d DayUsage) Plus(more DayUsage) DayUsage {
 	return d
 }
 
-// maxDayCounts is the maximum number of pairs of scope and outcome in a day. A token that uses
-// Mollymawk's routes has at most about fifty. Further pairs are counted without a scope.
+// maxDayCounts is the maximum number of pairs of scope and outcome in a day. With Mollymawk's
+// routes, a token has at most about fifty. Requests for further pairs are counted without a
+// scope.
 const maxDayCounts = 64
 
 // Add adds p to the day, whose Points must not be shared. Only the hour of p.Time is used.
@@ -114,7 +116,7 @@ func (d *DayUsage) Add(p Point) {
 	}
 }
 
-// full reports whether the day has no space for p's scope and outcome.
+// full reports whether the day has no room for p's scope and outcome.
 func (d *DayUsage) full(p Point) bool {
 	n := 0
 	for i, other := range d.Points {
@@ -128,25 +130,25 @@ func (d *DayUsage) full(p Point) bool {
 	return n >= maxDayCounts
 }
 
-// hourRetention is the number of days for which a token's history is retained hour by hour.
+// hourRetention is the number of days for which hourly counts are retained.
 const hourRetention = 7
 
 // MinHistory, MaxHistory and DefaultHistory are the minimum, maximum and default number of
-// days for which the history of tokens is retained. The minimum covers a month because monthly
-// quotas are computed from the history.
+// days for which usage history is retained. The minimum covers a month because monthly quotas
+// are computed from the history.
 const (
 	MinHistory     = 32
 	MaxHistory     = 3660
 	DefaultHistory = 400
 )
 
-// KeepHistory sets the number of days, from [MinHistory] to [MaxHistory], for which the
-// history of tokens is retained. Until it is called, no history is deleted, and [Store.Series]
+// KeepHistory sets the number of days, from [MinHistory] to [MaxHistory], for which usage
+// history is retained. Before the first call, no history is deleted, and [Store.Series]
 // returns [DefaultHistory] days.
 func (s *Store) KeepHistory(days int) { s.historyDays.Store(int64(days)) }
 
-// hoursSince returns the first day that is retained hour by hour, and daysSince the first day
-// that is retained at all.
+// hoursSince returns the first day whose hourly counts are retained. daysSince returns the
+// first day retained at all.
 func hoursSince(now time.Time) Day { return DayOf(now) - hourRetention }
 
 func (s *Store) daysSince(now time.Time) Day {
@@ -161,20 +163,20 @@ func (s *Store) daysSince(now time.Time) Day {
 type Step uint8
 
 const (
-	// StepHour is retained for 7 days.
+	// StepHour selects hourly counts, which are retained for 7 days.
 	StepHour Step = iota + 1
-	// StepDay is retained as long as [Store.KeepHistory] specifies.
+	// StepDay selects daily counts. [Store.KeepHistory] sets how long they are retained.
 	StepDay
 )
 
-// Series returns a token's history up to now: the retained hours or days that overlap the
-// interval [from, to), sorted by time, scope and outcome. Hours and days without requests have
-// no points. The errors are [ErrNotFound] and [ErrUnavailable].
+// Series returns a token's history up to now: the counts of all retained hours or days that
+// overlap the interval [from, to), sorted by time, scope and outcome. Hours and days without
+// requests have no points. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	now := s.elapsedNow() // as in prune
+	now := s.elapsedNow() // as prune does
 	first, last := max(DayOf(from), s.daysSince(now)), DayOf(to)
 	if step == StepHour {
 		first = max(first, hoursSince(now))

@@ -21,7 +21,7 @@ import (
 // midnight is the start of the test's day.
 var midnight = testTime.Truncate(hoursPerDay * time.Hour)
 
-// points returns a token's history as lines of text.
+// points returns a token's history as strings, one per point.
 func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.Time) []string {
 	t.Helper()
 	points, err := s.Series(id, step, from, to)
@@ -36,7 +36,7 @@ func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.T
 }
 
 // TestSeries verifies that each request counts in the hour and the day in which it began, by
-// scope and outcome, before and after it is saved and after a restart.
+// scope and outcome. This must hold before and after the count is saved and after a restart.
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -65,10 +65,10 @@ func TestSeries(t *testing.T) {
 	check := func(when string, s *testStore) {
 		t.Helper()
 		if got := s.points(t, token.ID, StepDay, midnight, end); !slices.Equal(got, days) {
-			t.Errorf("%s, days:\n%s\nwant\n%s", when, strings.Join(got, "\n"), strings.Join(days, "\n"))
+			t.Errorf("%s, days:\ngot\n%s\nwant\n%s", when, strings.Join(got, "\n"), strings.Join(days, "\n"))
 		}
 		if got := s.points(t, token.ID, StepHour, midnight, end); !slices.Equal(got, hours) {
-			t.Errorf("%s, hours:\n%s\nwant\n%s", when, strings.Join(got, "\n"), strings.Join(hours, "\n"))
+			t.Errorf("%s, hours:\ngot\n%s\nwant\n%s", when, strings.Join(got, "\n"), strings.Join(hours, "\n"))
 		}
 	}
 	check("unsaved", s)
@@ -114,11 +114,11 @@ func TestSeriesRange(t *testing.T) {
 		}
 		days := s.points(t, tok.ID, StepDay, midnight.Add(test.from), midnight.Add(test.to))
 		if got != test.hours || len(days) != test.days {
-			t.Errorf("%s to %s: hours %q, days %q", test.from, test.to, got, days)
+			t.Errorf("%s to %s: got hours %q, days %q", test.from, test.to, got, days)
 		}
 	}
 	if _, err := s.Series(token.ID{}, StepDay, midnight, testTime); !errors.Is(err, ErrNotFound) {
-		t.Errorf("no token: %v", err)
+		t.Errorf("Series of an unknown token: got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -143,13 +143,13 @@ func TestSeriesRetention(t *testing.T) {
 		from, to := testTime.AddDate(-5, 0, 0), testTime.AddDate(5, 0, 0)
 		if hours, days := s.points(t, token.ID, StepHour, from, to),
 			s.points(t, token.ID, StepDay, from, to); len(hours) != test.hours || len(days) != test.days {
-			t.Errorf("at %s: %q, %q", test.later, hours, days)
+			t.Errorf("at %s: got hours %q, days %q, want %d and %d", test.later, hours, days, test.hours, test.days)
 		}
 	}
 }
 
-// TestSeriesSurvivesRestarts verifies that counting continues in the same day after a restart,
-// and that past days are saved unchanged.
+// TestSeriesSurvivesRestarts verifies that counting continues within the same day after a
+// restart and that saving doesn't change past days.
 func TestSeriesSurvivesRestarts(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -167,12 +167,12 @@ func TestSeriesSurvivesRestarts(t *testing.T) {
 		want = append(want, s.Now().Format("01-02")+" 00h a:b ok 3")
 	}
 	if got := s.points(t, token.ID, StepDay, midnight, s.Now()); !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
+		t.Errorf("got series %q, want %q", got, want)
 	}
 }
 
-// TestLateRequest verifies that each request counts on the day on which it began, in whatever
-// order requests are counted and saved.
+// TestLateRequest verifies that each request counts on the day on which it began, no matter in
+// which order requests are counted and saved.
 func TestLateRequest(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -186,7 +186,7 @@ func TestLateRequest(t *testing.T) {
 	}
 	want := []string{"03-13 00h a:b ok 4", "03-14 00h a:b ok 2"}
 	if got := s.points(t, token.ID, StepDay, midnight.AddDate(0, 0, -2), testTime); !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
+		t.Errorf("got series %q, want %q", got, want)
 	}
 }
 
@@ -203,19 +203,19 @@ func TestManyOutcomes(t *testing.T) {
 	}
 	points, err := s.Series(token.ID, StepDay, midnight, testTime)
 	if err != nil || len(points) > maxDayCounts+2 {
-		t.Fatalf("%d points, %v", len(points), err)
+		t.Fatalf("got %d points, %v", len(points), err)
 	}
 	sums := make(map[string]uint64)
 	for _, p := range points {
 		sums[p.Outcome] += p.Count
 	}
 	if !reflect.DeepEqual(sums, map[string]uint64{OutcomeOK: scopes, "insufficient_scope": scopes}) {
-		t.Errorf("%v", sums)
+		t.Errorf("got sums %v, want %d per outcome", sums, scopes)
 	}
 }
 
-// TestSeriesIsExact verifies that each request counts once, for its scope and hour, during
-// concurrent flushes.
+// TestSeriesIsExact verifies that each request counts once, for its scope and hour, even
+// during concurrent flushes.
 func TestSeriesIsExact(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -274,7 +274,7 @@ func TestSeriesIsExact(t *testing.T) {
 			got[fmt.Sprint(p.Time.Hour(), p.Scope, p.Outcome)] += p.Count
 		}
 		if !maps.Equal(got, want) {
-			t.Errorf("%s: %v\nwant %v", when, got, want)
+			t.Errorf("%s: got %v\nwant %v", when, got, want)
 		}
 		if err := s.Flush(); err != nil {
 			t.Fatal(err)
@@ -282,13 +282,14 @@ func TestSeriesIsExact(t *testing.T) {
 	}
 }
 
-// TestConcurrentSeries verifies that no counts are lost while days begin, are saved and end.
+// TestConcurrentSeries verifies that no counts are lost when requests and flushes run
+// concurrently across day boundaries.
 func TestConcurrentSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
 	token, credential := s.create(t)
 	match := s.must(t, credential)
-	// Half an hour passes in a round, so no request is counted an hour late.
+	// Each round lasts half an hour, so no request is counted an hour late.
 	const users, rounds, uses = 16, 90, 22
 	const tick = 30 * time.Minute / (users * uses)
 	var clock atomic.Int64
@@ -330,7 +331,7 @@ func TestConcurrentSeries(t *testing.T) {
 			sum += p.Count
 		}
 		if sum != users*rounds*uses {
-			t.Errorf("%s: %d, want %d", when, sum, users*rounds*uses)
+			t.Errorf("%s: the series has %d requests, want %d", when, sum, users*rounds*uses)
 		}
 	}
 }
@@ -341,12 +342,12 @@ func TestDays(t *testing.T) {
 		start := day.Start()
 		if start.Format(time.DateOnly) != date || DayOf(start) != day || DayOf(start.Add(-1)) != day-1 ||
 			DayOf(start.Add(24*time.Hour-1)) != day {
-			t.Errorf("%d: %s", day, start)
+			t.Errorf("Start or DayOf is wrong for day %d, which starts at %s", day, start)
 		}
 	}
 }
 
-// TestDayRecords verifies that decoding is the inverse of encoding, and that counts with an
+// TestDayRecords verifies that decoding is the inverse of encoding and that counts with an
 // unknown or ambiguous time are rejected.
 func TestDayRecords(t *testing.T) {
 	t.Parallel()
@@ -354,21 +355,21 @@ func TestDayRecords(t *testing.T) {
 	for _, want := range []DayUsage{{Day: -3}, fullDay, fullDay.AsWhole()} {
 		got, err := DecodeDay(key, -3, EncodeDay(key, want))
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("DecodeDay returned %+v, %v, want %+v", got, err, want)
 		}
 		if _, err := DecodeDay([]byte("kez"), -3, EncodeDay(key, want)); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("under another key: %v", err)
+			t.Errorf("decoding under another key: got error %v, want ErrDamaged", err)
 		}
 	}
 	used := Usage{Allowed: 1, Days: []DayUsage{{Day: -9, Points: fullDay.Points}, fullDay}}
 	if got, err := DecodeUsage(testID, EncodeUsage(testID, used)); err != nil || len(got.Days) != 1 ||
 		!reflect.DeepEqual(got.Days[0], fullDay) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("DecodeUsage returned %+v, %v, want only the last day", got, err)
 	}
 	var reader Reader
 	if got, err := reader.Usage(testID, EncodeUsage(testID, used)); err != nil ||
 		!reflect.DeepEqual(got, Usage{Allowed: 1}) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("Reader.Usage returned %+v, %v, want no days", got, err)
 	}
 	count := func(b ...byte) []byte { return append([]byte{2<<3 | 2, byte(len(b))}, b...) }
 	good := count(1, 'a', 1, 'b', 3, 1, 4, 1)
@@ -391,7 +392,7 @@ func TestDayRecords(t *testing.T) {
 	} {
 		if got, err := DecodeDay(key, 1, wire.AddChecksum(dayRecord, key, bytes.Clone(fields))); !errors.Is(err,
 			token.ErrDamaged) {
-			t.Errorf("%s: %+v, %v", name, got, err)
+			t.Errorf("%s: DecodeDay returned %+v, %v, want ErrDamaged", name, got, err)
 		}
 	}
 	day := wire.AppendUint(nil, usageDay, 1)
@@ -405,16 +406,16 @@ func TestDayRecords(t *testing.T) {
 	} {
 		record := wire.AddChecksum(usageRecord, testID[:], bytes.Clone(fields))
 		if got, err := DecodeUsage(testID, record); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s: %+v, %v", name, got, err)
+			t.Errorf("%s: DecodeUsage returned %+v, %v, want ErrDamaged", name, got, err)
 		}
 		if got, err := new(Reader).Usage(testID, record); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s, read without days: %+v, %v", name, got, err)
+			t.Errorf("%s: Reader.Usage returned %+v, %v, want ErrDamaged", name, got, err)
 		}
 	}
 }
 
-// TestHistoryIsKeptUntilRetentionIsSet verifies that no history is deleted until KeepHistory
-// is called, which happens only after the store has been opened.
+// TestHistoryIsKeptUntilRetentionIsSet verifies that no history is deleted before KeepHistory
+// is called, since that happens only after the store has been opened.
 func TestHistoryIsKeptUntilRetentionIsSet(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -434,10 +435,10 @@ func TestHistoryIsKeptUntilRetentionIsSet(t *testing.T) {
 	}
 	s.KeepHistory(600)
 	if n := prune(); n != 1 {
-		t.Errorf("%d days of 600 are left, want 1", n)
+		t.Errorf("with a retention of 600 days, %d days are left, want 1", n)
 	}
 	s.KeepHistory(400)
 	if n := prune(); n != 0 {
-		t.Errorf("%d days of 400 are left, want none", n)
+		t.Errorf("with a retention of 400 days, %d days are left, want none", n)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestStateChanges verifies the effect of each change on each state, whether it is written,
-// and that it has taken effect when the call returns.
+// TestStateChanges verifies, for each change to each state, the new state and whether the
+// change is written. The change must be in effect when the call returns.
 func TestStateChanges(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(*testStore, token.ID) (*token.Token, error){
@@ -50,25 +50,25 @@ func TestStateChanges(t *testing.T) {
 		found, err := changes[test.change](s, tok.ID)
 		if test.after == "conflict" {
 			if !errors.Is(err, token.ErrConflict) {
-				t.Errorf("%s, then %s: %v", test.before, test.change, err)
+				t.Errorf("%s, then %s: got error %v, want ErrConflict", test.before, test.change, err)
 			}
 			continue
 		}
 		if err != nil || found.Status(s.Now()).String() != test.after || s.present(t, credential) != test.after {
-			t.Errorf("%s, then %s: %v, %v", test.before, test.change, found, err)
+			t.Errorf("%s, then %s: got %v, %v, want status %s", test.before, test.change, found, err, test.after)
 		}
 		if wrote := len(s.memory.audit) > before; wrote != test.changed {
-			t.Errorf("%s, then %s: written %v", test.before, test.change, wrote)
+			t.Errorf("%s, then %s: written: %v, want %v", test.before, test.change, wrote, test.changed)
 		}
 	}
 	for name, change := range changes {
 		if _, err := change(openTestStore(t), token.ID{}); !errors.Is(err, ErrNotFound) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s of an unknown token: got error %v, want ErrNotFound", name, err)
 		}
 	}
 }
 
-// TestVersions verifies that only one of several changes to the same version succeeds.
+// TestVersions verifies that only one of several changes based on the same version succeeds.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -98,7 +98,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("%d changes succeeded, want 1", done)
 	}
 	if err := s.Delete(tok.ID, 1, testActor); err == nil {
-		t.Error("deleted an outdated version")
+		t.Error("Delete accepted an outdated version")
 	}
 	if err := s.Delete(tok.ID, 2, testActor); err != nil {
 		t.Error(err)

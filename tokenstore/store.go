@@ -14,35 +14,35 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// Options are the options of a [Store]. The zero value is valid.
+// Options configure a [Store]. The zero value is valid.
 type Options struct {
 	// Clock defaults to [SystemClock].
 	Clock Clock
-	// Elapsed returns how long the process has run, independent of the clock. It defaults to
+	// Elapsed returns how long the process has run, independently of the clock. It defaults to
 	// the machine's monotonic time.
 	Elapsed func() time.Duration
-	// Logger defaults to none.
+	// Logger defaults to a logger that discards everything.
 	Logger *zap.Logger
 	// Random defaults to the system's CSPRNG.
 	Random io.Reader
-	// FlushInterval is the minimum time between two flushes of pending usage. The store waits
-	// up to fifteen times as long if flushes are slow. Zero means one second. If it is
-	// negative, the store flushes only in Close and Flush, and deletes nothing in the
-	// background.
+	// FlushInterval is the minimum time between two flushes of pending usage. If flushes are
+	// slow, the store waits up to fifteen times as long. Zero means one second. If
+	// FlushInterval is negative, the store flushes only in Close and Flush and deletes nothing
+	// in the background.
 	FlushInterval time.Duration
 	// Flushed, unless it is nil, is called after each attempt to save usage, including those
-	// in Close, with its duration and the number of tokens.
+	// made by Close. It receives the attempt's duration and the number of tokens.
 	Flushed func(took time.Duration, tokens int)
-	// Events, unless it is nil, is called for each event, on the goroutine that caused it. It
-	// must not block.
+	// Events, unless it is nil, is called for each event, on the goroutine that caused the
+	// event. It must not block.
 	Events func(Event)
 }
 
 const (
 	// pruneInterval is how often expired audit entries, requests and history are deleted.
 	pruneInterval = time.Hour
-	// pruneAgain is the pause between batches of deletions. Batches are small, so that changes
-	// don't wait for them.
+	// pruneAgain is the pause between batches of deletions. Batches are kept small so that
+	// changes don't have to wait for them.
 	pruneAgain = 100 * time.Millisecond
 	// noticeInterval is how often the store checks for expiring tokens.
 	noticeInterval = time.Minute
@@ -55,7 +55,7 @@ type Store struct {
 	logger  *zap.Logger
 	random  io.Reader
 	index   index
-	// journal receives all counts. pending has the counts that were read from it and are not
+	// journal receives all counts. pending holds the counts read from the journal but not yet
 	// saved.
 	journal *journal.Journal
 	pending *pending
@@ -65,16 +65,16 @@ type Store struct {
 	publish func(Event)
 
 	auditRetention atomic.Pointer[token.Lifetime]
-	historyDays    atomic.Int64 // 0 is DefaultHistory
+	historyDays    atomic.Int64 // 0 means DefaultHistory
 
-	// newest is the latest time that the store has seen, in microseconds since 1970. Now
-	// returns no earlier second.
+	// newest is the latest time that the store has seen, in microseconds since 1970. Now never
+	// returns an earlier second.
 	newest  atomic.Int64
 	elapsed elapsedClock
 
 	inDoubt inDoubt
-	// repairs is the number of the backend's repairs that have been logged. damaged is the
-	// number of damaged tokens.
+	// repairs is the number of backend repairs already logged. damaged is the number of
+	// damaged tokens.
 	repairs int
 	damaged atomic.Int64
 	watches watchLists
@@ -137,7 +137,7 @@ func Open(backend Backend, options Options) (*Store, error) {
 }
 
 // Close saves the remaining usage and closes the backend. Later calls fail with [ErrClosed],
-// and requests they count are lost. Closing a closed store has no effect.
+// and requests counted after Close are lost. Closing a closed store has no effect.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)
@@ -151,48 +151,49 @@ func (s *Store) Close() error {
 
 // Match describes the token that a presented secret belongs to.
 type Match struct {
-	// Token is the part of the token that requests need, at the time of the match.
+	// Token is the part of the token that requests need, as it was when the secret was
+	// matched.
 	Token Principal
 	// Status is the status of the presented secret.
 	Status token.Status
 	// Digest is the digest of the presented secret.
 	Digest token.Digest
-	// Previous reports whether the secret is the one from before the last rotation, which is
+	// Previous is set if the secret is the one from before the last rotation, which remains
 	// valid until PreviousValidUntil.
 	Previous           bool
 	PreviousValidUntil time.Time
 
-	// number is the number of the token's entry in memory. The entry may since have been
-	// reused for another token.
+	// number is the number of the token's entry in memory. The entry may have been reused for
+	// another token since then.
 	number uint32
 }
 
-// Authenticate finds the token that a presented secret belongs to. It doesn't check what the
-// token may do. The errors are [ErrNotFound], for both an unknown ID and a wrong secret,
-// [token.ErrDamaged] and [ErrUnavailable].
+// Authenticate finds the token that a presented secret belongs to. It doesn't check the
+// token's permissions. The errors are [ErrNotFound] (for both an unknown ID and a wrong
+// secret), [token.ErrDamaged] and [ErrUnavailable].
 //
-// For a token in use, Authenticate neither allocates nor calls the backend.
+// If the token is already in memory, Authenticate neither allocates nor calls the backend.
 func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
 	}
 	var m Match
 	if !s.index.match(c.Digest, now, &m) {
-		// The token is not in memory, or a change is just removing the secret.
+		// The token is not in memory, or a concurrent change is removing the secret.
 		if err := s.load(c.Digest); err != nil {
 			return Match{}, s.orDamaged(c, err)
 		}
 		if !s.index.match(c.Digest, now, &m) {
-			return Match{}, ErrNotFound // removed since
+			return Match{}, ErrNotFound // removed in the meantime
 		}
 	}
 	return m, nil
 }
 
 // Refresh updates an earlier match to the given time. It reports false if the secret no longer
-// belongs to a token. Like [Store.Watch] it reads only memory, where a matched token stays
-// until it is deleted. It neither blocks nor calls the backend, so [Actor].Authorize may call
-// it.
+// belongs to a token. Like [Store.Watch], it reads only memory, because a matched token stays
+// in memory until it is deleted. Refresh neither blocks nor calls the backend, so
+// [Actor].Authorize may call it.
 func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 	var fresh Match
 	if !s.index.match(m.Digest, now, &fresh) {
@@ -201,8 +202,8 @@ func (s *Store) Refresh(m Match, now time.Time) (Match, bool) {
 	return fresh, true
 }
 
-// load loads the token that has the digest into memory. An unknown digest costs only one
-// lookup in the backend.
+// load loads the token with the given digest into memory. For an unknown digest, it makes only
+// one backend lookup.
 func (s *Store) load(digest token.Digest) error {
 	id, err := s.backend.IDOf(digest)
 	if err != nil {
@@ -225,9 +226,9 @@ func (s *Store) load(digest token.Digest) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return readError(err)
 	}
-	// The backend's index maps the digest to a token that doesn't have it. Either a change
-	// came between the two lookups, which the lock rules out from here on, or the index is
-	// damaged.
+	// The backend's index maps the digest to a token that doesn't have it. Either the token
+	// changed between the two lookups, or the index is damaged. Holding the lock rules out
+	// further changes, so another lookup shows which.
 	if _, err := s.backend.IDOf(digest); err != nil {
 		return readError(err)
 	}
@@ -235,7 +236,7 @@ func (s *Store) load(digest token.Digest) error {
 }
 
 // orDamaged returns err, or an ErrDamaged if the secret was not found because its token is
-// damaged. Only in this case does the store use the ID in a secret.
+// damaged. This is the only case in which the store uses the ID inside a secret.
 func (s *Store) orDamaged(c token.Credential, err error) error {
 	if s.damaged.Load() == 0 || !errors.Is(err, ErrNotFound) || c.ID == (token.ID{}) {
 		return err
@@ -246,7 +247,7 @@ func (s *Store) orDamaged(c token.Credential, err error) error {
 	return err
 }
 
-// activate puts a token into the index. The caller must hold the ID's lock.
+// activate adds a token to the index. The caller must hold the ID's lock.
 func (s *Store) activate(token *token.Token) {
 	number := s.index.byID(token.ID)
 	if number == 0 {
@@ -255,7 +256,7 @@ func (s *Store) activate(token *token.Token) {
 	s.index.replace(number, token)
 }
 
-// readError wraps every error that isn't about the token itself in an ErrUnavailable.
+// readError wraps err in an ErrUnavailable unless the error is about the token itself.
 func readError(err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, token.ErrDamaged) || errors.Is(err, ErrUnavailable) {
 		return err
@@ -263,7 +264,7 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// maintain does the store's background work until the store is closed.
+// maintain performs the store's background work until the store is closed.
 func (s *Store) maintain(flushInterval time.Duration) {
 	defer close(s.stopped)
 	var flush <-chan time.Time
@@ -315,7 +316,8 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	}
 }
 
-// condition is a problem that is logged when it begins and when it ends.
+// condition reports whether a problem exists. The problem is logged when it begins and when it
+// ends.
 type condition bool
 
 const (
@@ -323,8 +325,8 @@ const (
 	conditionEnded
 )
 
-// update sets whether the condition holds now. It returns conditionBegan or conditionEnded if
-// that has changed, and 0 otherwise.
+// update sets the condition to now. It returns conditionBegan or conditionEnded if the value
+// changed, and 0 otherwise.
 func (t *condition) update(now bool) int {
 	if bool(*t) == now {
 		return 0

@@ -30,37 +30,38 @@ func TestCreateAndAuthenticate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.ID != tok.ID || c.Digest != tok.Digest || tok.CreatedBy != "caddy-admin" || tok.Version != 1 {
-		t.Errorf("created %+v", tok)
+		t.Errorf("unexpected new token %+v", tok)
 	}
 	for _, from := range []string{"the backend", "memory"} {
 		match := s.must(t, c)
 		if match.Token.ID != tok.ID || match.Status != token.StatusActive || match.Previous {
-			t.Errorf("from %s: %+v", from, match)
+			t.Errorf("match from %s: got %+v", from, match)
 		}
 	}
 	if calls := s.memory.called(); calls["IDOf"] != 1 || calls["Token"] != 1 {
-		t.Errorf("two requests made the calls %v", calls)
+		t.Errorf("two requests made the backend calls %v, want one lookup", calls)
 	}
 	if len(s.memory.audit) != 1 {
-		t.Fatalf("%d audit entries", len(s.memory.audit))
+		t.Fatalf("got %d audit entries, want 1", len(s.memory.audit))
 	}
 	if entry := s.memory.audit[0]; entry.Action != "create" || entry.TokenID != tok.ID ||
 		entry.TokenName != "GitHub CI" ||
 		entry.Actor != "caddy-admin" || entry.Address != "127.0.0.1" || !entry.Time.Equal(testTime) {
-		t.Errorf("audited as %+v", entry)
+		t.Errorf("unexpected audit entry %+v", entry)
 	}
 	if strings.Contains(fmt.Sprintf("%+v", s.memory.audit), secret.Reveal()[secretOffset:]) {
 		t.Error("the audit log contains the secret")
 	}
 	for _, record := range s.memory.tokens {
 		if bytes.Contains(record, []byte(secret.Reveal()[secretOffset:])) {
-			t.Error("the record contains the secret")
+			t.Error("the token's record contains the secret")
 		}
 	}
 }
 
 // TestMissesDoTheSameWork verifies that an unknown ID, a known ID with a wrong secret and a
-// partly correct secret cause the same work, and that none of them reaches a record or a lock.
+// partly correct secret all cause the same work. None of them may access a record or take a
+// lock.
 func TestMissesDoTheSameWork(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -85,13 +86,13 @@ func TestMissesDoTheSameWork(t *testing.T) {
 		}
 		for i, c := range misses {
 			if _, err := s.Authenticate(c, s.Now()); err != ErrNotFound {
-				t.Errorf("miss %d: %v", i, err)
+				t.Errorf("miss %d: got error %v, want ErrNotFound", i, err)
 			}
 			if calls := s.memory.called(); !maps.Equal(calls, map[string]int{"IDOf": 1}) {
-				t.Errorf("miss %d made the calls %v", i, calls)
+				t.Errorf("miss %d made the backend calls %v, want one IDOf", i, calls)
 			}
 			if len(s.index.locks.held) != 0 {
-				t.Errorf("miss %d left a lock behind", i)
+				t.Errorf("miss %d left an ID locked", i)
 			}
 		}
 	}
@@ -125,11 +126,11 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 			for range 2 {
 				if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) ||
 					errors.Is(err, ErrNotFound) {
-					t.Errorf("got %v", err)
+					t.Errorf("got error %v, want ErrDamaged", err)
 				}
 			}
 			if len(s.index.locks.held) != 0 {
-				t.Error("a lock was left behind")
+				t.Error("an ID was left locked")
 			}
 		})
 	}
@@ -141,10 +142,10 @@ func TestDamagedIsNotUnknown(t *testing.T) {
 		s.must(t, otherC)
 		s.memory.do(func() { s.memory.digests[tok.Digest] = other.ID })
 		if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("got %v", err)
+			t.Errorf("got error %v, want ErrDamaged", err)
 		}
 		if s.must(t, otherC).Token.ID != other.ID {
-			t.Error("the token with the wrong index entry no longer works")
+			t.Error("the token that the wrong index entry refers to no longer works")
 		}
 	})
 }
@@ -155,7 +156,7 @@ func TestUnavailableIsNotUnknown(t *testing.T) {
 	_, c := s.create(t)
 	s.memory.tokenError = io.ErrUnexpectedEOF
 	if _, err := s.Authenticate(c, s.Now()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want ErrUnavailable", err)
 	}
 	s.memory.tokenError = nil
 	s.must(t, c)
@@ -177,17 +178,17 @@ func TestDamagedUsageStillAuthenticates(t *testing.T) {
 	backend.used[token.ID] = []byte("nonsense")
 	match := test.must(t, c)
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("Get returned %+v, %v, want no usage", got, err)
 	}
 	if logs.FilterField(zap.Stringer("token_id", token.ID)).Len() != 1 {
-		t.Errorf("logged %v", logs.All())
+		t.Errorf("the damage was not logged exactly once: %v", logs.All())
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if used, err := backend.saved(token.ID); err != nil || used.Allowed != 1 {
-		t.Errorf("saved %+v, %v", used, err)
+		t.Errorf("saved usage %+v, %v, want 1 allowed", used, err)
 	}
 }
 
@@ -212,7 +213,7 @@ func TestStates(t *testing.T) {
 			}
 			s.alter(t, token.ID, c.edit)
 			if got := s.must(t, credential); got.Status != c.want {
-				t.Errorf("%s, loaded %v: %v", name, loaded, got.Status)
+				t.Errorf("%s, loaded %v: got status %v, want %v", name, loaded, got.Status, c.want)
 			}
 		}
 	}
@@ -235,18 +236,18 @@ func TestPreviousSecret(t *testing.T) {
 			token.PreviousValidUntil = testTime.Add(time.Minute)
 		})
 		if got := s.must(t, old); !got.Previous || got.Status != token.StatusActive || got.Token.ID != tok.ID {
-			t.Errorf("the old secret is %+v", got)
+			t.Errorf("the old secret matches as %+v, want an active previous secret", got)
 		}
 		if got := s.must(t, next); got.Previous || got.Status != token.StatusActive || got.Token.ID != tok.ID {
-			t.Errorf("the new secret is %+v", got)
+			t.Errorf("the new secret matches as %+v, want an active current secret", got)
 		}
 		if got, err := s.Authenticate(old, testTime.Add(time.Minute)); err != nil || got.Status != token.StatusRevoked {
-			t.Errorf("after the grace period the old secret is %+v, %v", got, err)
+			t.Errorf("after the grace period, the old secret matches as %+v, %v, want revoked", got, err)
 		}
 		// The next rotation removes the first secret.
 		s.alter(t, tok.ID, func(tok *token.Token) { tok.PreviousDigest = token.DigestOf(tok.ID.String()) })
 		if _, err := s.Authenticate(old, testTime); err != ErrNotFound {
-			t.Errorf("the secret before the previous one: %v", err)
+			t.Errorf("secret before the previous one: got error %v, want ErrNotFound", err)
 		}
 		s.must(t, next)
 		if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
@@ -254,7 +255,7 @@ func TestPreviousSecret(t *testing.T) {
 		}
 		for _, c := range []token.Credential{old, next} {
 			if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
-				t.Errorf("a secret of a deleted token: %v", err)
+				t.Errorf("deleted token's secret: got error %v, want ErrNotFound", err)
 			}
 		}
 	}
@@ -270,13 +271,13 @@ func TestDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Authenticate(c, testTime); err != ErrNotFound {
-		t.Errorf("Authenticate: %v", err)
+		t.Errorf("Authenticate for a deleted token: got error %v, want ErrNotFound", err)
 	}
 	if _, err := s.Get(tok.ID); err != ErrNotFound {
-		t.Errorf("Get: %v", err)
+		t.Errorf("Get of a deleted token: got error %v, want ErrNotFound", err)
 	}
 	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != ErrNotFound {
-		t.Errorf("a second Delete: %v", err)
+		t.Errorf("second Delete: got error %v, want ErrNotFound", err)
 	}
 	if s.index.byID(tok.ID) != 0 {
 		t.Error("the token is still in memory")
@@ -309,7 +310,7 @@ func TestCreateTaken(t *testing.T) {
 	s.random = random()
 	second, _, err := s.Create(testPolicy, validDraft(), testActor)
 	if err != nil || second.ID == first.ID {
-		t.Errorf("the second token: %v, %v", second, err)
+		t.Errorf("second token: got %v, %v, want a different ID", second, err)
 	}
 	s.random = zeros{}
 	if _, _, err = s.Create(testPolicy, validDraft(), testActor); err != nil {
@@ -317,15 +318,15 @@ func TestCreateTaken(t *testing.T) {
 	}
 	if _, secret, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, ErrTaken) ||
 		secret.Reveal() != "" {
-		t.Errorf("with an ID that is always taken: %v", err)
+		t.Errorf("if every ID is taken: got error %v, want ErrTaken", err)
 	}
 	s.random = bytes.NewReader(nil)
 	if _, _, err := s.Create(testPolicy, validDraft(), testActor); !errors.Is(err, io.EOF) {
-		t.Errorf("without random bytes: %v", err)
+		t.Errorf("without random bytes: got error %v, want EOF", err)
 	}
 }
 
-// repeat returns a reader of 100 copies of a text, one copy at a time.
+// repeat returns a reader that yields 100 copies of text, one copy per read.
 func repeat(text string) io.Reader {
 	var texts []io.Reader
 	for range 100 {
@@ -343,7 +344,7 @@ func TestOpenFails(t *testing.T) {
 	backend := newMemory()
 	backend.closed = true
 	if s, err := Open(backend, Options{}); s != nil || !errors.Is(err, ErrClosed) {
-		t.Errorf("got %v, %v", s, err)
+		t.Errorf("Open of a closed backend: got %v, %v, want ErrClosed", s, err)
 	}
 }
 
@@ -386,7 +387,7 @@ func TestList(t *testing.T) {
 				slices.Reverse(want)
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("pages of %d, descending %v: %v", limit, descending, got)
+				t.Errorf("pages of %d, descending %v: got %v, want %v", limit, descending, got, want)
 			}
 		}
 	}
@@ -394,12 +395,12 @@ func TestList(t *testing.T) {
 		Match: func(token *token.Token) bool { return slices.Index(ids, token.ID)%2 == 1 }}
 	first, next, err := s.List(odd)
 	if err != nil || len(first) != 2 || next == nil {
-		t.Fatalf("%v, %v, %v", first, next, err)
+		t.Fatalf("first page: got %v, %v, %v", first, next, err)
 	}
 	odd.After = next
 	second, next, err := s.List(odd)
 	if err != nil || len(second) != 1 || second[0].Token.ID != ids[5] || next != nil {
-		t.Errorf("%v, %v, %v", second, next, err)
+		t.Errorf("second page: got %v, %v, %v", second, next, err)
 	}
 }
 

@@ -7,15 +7,16 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// termsList numbers the terms of the tokens in use, so that entries need no pointers to them.
+// termsList assigns numbers to the terms of tokens in use, so that entries don't need pointers
+// to their terms.
 type termsList struct {
-	// terms grows at the end. A number is reused only when no entry has it.
+	// terms only ever grows at the end. A number is reused only when no entry has it.
 	terms atomic.Pointer[[]*token.Terms]
 
 	mu      sync.Mutex
-	numbers map[string]uint32 // by the Key of the terms
+	numbers map[string]uint32 // by the terms' Key
 	keys    []string
-	users   []int // number of entries, by number of the terms
+	users   []int // number of entries with the terms, by number
 	free    []uint32
 }
 
@@ -23,7 +24,7 @@ type termsList struct {
 // has the number.
 func (l *termsList) at(number uint32) *token.Terms { return (*l.terms.Load())[number] }
 
-// acquire returns the number of a token's terms, for another entry.
+// acquire returns the number of a token's terms and counts one more entry that has them.
 func (l *termsList) acquire(token *token.Token) uint32 {
 	key := token.Key()
 	l.mu.Lock()

@@ -19,10 +19,10 @@ func newTestClock(now time.Time) *testClock {
 
 func (c *testClock) Now() time.Time { return *c.Load() }
 
-// set sets the clock forward or back. No time elapses.
+// set moves the clock forward or back without letting time elapse.
 func (c *testClock) set(now time.Time) { c.Store(&now) }
 
-// pass lets time elapse.
+// pass lets time elapse and advances the clock.
 func (c *testClock) pass(d time.Duration) {
 	c.elapsed.Add(int64(d))
 	c.set(c.Now().Add(d))

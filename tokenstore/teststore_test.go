@@ -25,7 +25,7 @@ var testPolicy = token.Policy{
 
 var testActor = Actor{Name: "caddy-admin", Address: "127.0.0.1"}
 
-// testStore is a store with a memory backend and a clock that the test controls.
+// testStore is a store with an in-memory backend and a clock controlled by the test.
 type testStore struct {
 	*Store
 	memory *memory
@@ -101,7 +101,7 @@ func (s *testStore) must(t testing.TB, c token.Credential) Match {
 	return match
 }
 
-// unknown returns a valid credential that differs from secret from character i on.
+// unknown returns a well-formed credential that differs from secret starting at character i.
 func unknown(t testing.TB, secret string, i int) token.Credential {
 	t.Helper()
 	text := []byte(secret[:checkOffset])

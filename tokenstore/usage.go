@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// maxCount is the limit at which counts stop. If they wrapped to zero, every limit on them
-// would be defeated.
+// maxCount is the value at which counts stop. If a count wrapped to zero, its limits would no
+// longer work.
 const maxCount = math.MaxInt64
 
-// Usage is a token's usage, or a difference to add to it. Counts are totals since the token's
-// creation and stop at the largest int64.
+// Usage is a token's usage, or a difference to add to a token's usage. Counts are totals since
+// the token's creation and stop at the largest int64.
 type Usage struct {
-	// Allowed counts the requests that the gate passed. Denied counts those refused although
-	// the secret was right.
+	// Allowed is the number of requests that the gate allowed. Denied is the number of
+	// requests refused despite a correct secret.
 	Allowed uint64
 	Denied  uint64
 	Last    LastUse
-	// Previous is the newest allowed request with a previous secret.
+	// Previous is the newest allowed request that used a previous secret.
 	Previous LastUse
-	// Days has the requested days in order, without duplicates.
+	// Days contains the requested days in order, without duplicates.
 	Days []DayUsage
 }
 
@@ -31,7 +31,7 @@ type LastUse struct {
 	Time      time.Time
 	IP        string
 	UserAgent string
-	// Route is the "METHOD /path" of the route, not of the request.
+	// Route is the "METHOD /path" of the matched route, not the path of the request.
 	Route string
 }
 
@@ -61,8 +61,8 @@ func (u LastUse) newer(other LastUse) LastUse {
 
 func sum(a, b uint64) uint64 { return min(min(a, maxCount)+min(b, maxCount), maxCount) }
 
-// CountAllowed counts a request for a scope that the gate has passed. It waits neither for the
-// backend nor for a disk.
+// CountAllowed counts a request that the gate allowed for the given scope. It waits neither
+// for the backend nor for a disk.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	s.count(&journalEntry{
 		id: m.Token.ID, at: use.Time.UnixMicro(), previous: m.Previous,
@@ -70,8 +70,8 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	})
 }
 
-// CountDenied counts a request that was refused although its secret was right. scope is the
-// requested scope, or "" if it isn't known, and outcome the code of the refusal.
+// CountDenied counts a request that was refused despite a correct secret. scope is the
+// requested scope, or "" if it isn't known, and outcome is the refusal code.
 func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
 	s.count(&journalEntry{id: m.Token.ID, at: at.UnixMicro(), outcome: outcome, scope: scope})
 	s.publishUsedAfterRevoke(m, at)

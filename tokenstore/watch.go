@@ -8,23 +8,23 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// watchInterval is how often the expiry of watched tokens is checked. No request outlives its
-// token by a second.
+// watchInterval is how often watched tokens are checked for expiry. No request runs on for
+// more than a second after its token expires.
 const watchInterval = 250 * time.Millisecond
 
-// Watched is a running operation that requires a token, such as an upload or a response.
+// Watched is an operation in progress that requires a token, such as an upload or a response.
 type Watched interface {
 	// StillAllowed reports whether the token still allows the operation. m is the current
-	// match of the presented secret; its token is unknown if no token has the secret any more.
-	// StillAllowed must not block and must not call the store.
+	// match for the presented secret; m.Token is unknown if the secret no longer belongs to a
+	// token. StillAllowed must not block or call the store.
 	StillAllowed(m *Match) bool
-	// End is called once, when the operation is no longer allowed, on a goroutine of the store
-	// or of the caller that changes the token. It must not block.
+	// End is called once, when the operation is no longer allowed. It runs on one of the
+	// store's goroutines or on the goroutine that changes the token. It must not block.
 	End()
 }
 
-// Watch ends an operation soon after its token no longer allows it. The zero Watch watches
-// nothing. A Watch must not be copied after [Store.Watch].
+// Watch ends an operation soon after its token no longer allows it. The zero Watch is
+// inactive. A Watch must not be copied after it has been passed to [Store.Watch].
 type Watch struct {
 	digest  token.Digest
 	watched Watched
@@ -33,8 +33,8 @@ type Watch struct {
 	prev    *Watch
 }
 
-// watchLists holds the active watches. There are many lists, so that requests on different
-// processors don't wait for each other.
+// watchLists holds the active watches. There are many lists so that requests on different
+// processors don't contend for a lock.
 type watchLists [64]watchList
 
 type watchList struct {
@@ -44,7 +44,7 @@ type watchList struct {
 }
 
 // Watch starts watching an operation that requires the matched secret. The caller must call
-// [Watch.Stop] when the operation is over.
+// [Watch.Stop] when the operation ends.
 func (s *Store) Watch(w *Watch, m *Match, watched Watched) {
 	l := &s.watches[rand.Uint32()%uint32(len(s.watches))] //nolint:gosec // spreads load
 	w.digest, w.watched, w.list = m.Digest, watched, l
@@ -56,8 +56,8 @@ func (s *Store) Watch(w *Watch, m *Match, watched Watched) {
 	l.first = w
 }
 
-// Stop ends the watch. A call of End that has already begun may return after Stop. Stopping a
-// stopped or zero Watch has no effect.
+// Stop ends the watch. A call to End that has already begun may return after Stop does.
+// Stopping a stopped or zero Watch has no effect.
 func (w *Watch) Stop() {
 	l := w.list
 	if l == nil {
@@ -68,7 +68,7 @@ func (w *Watch) Stop() {
 	l.remove(w)
 }
 
-// remove removes a watch from the list if it is on it. The caller must hold l.mu.
+// remove removes a watch from the list if present. The caller must hold l.mu.
 func (l *watchList) remove(w *Watch) {
 	switch {
 	case w.prev != nil:

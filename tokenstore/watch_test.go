@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// watched counts the calls of End.
+// watched counts the calls to End.
 type watched struct {
 	Watch
 	ended   atomic.Int32
@@ -75,19 +75,19 @@ func TestWatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := kept.ended.Load(); (n == 1) != c.ends || n > 1 {
-				t.Errorf("End was called %d times by the time the change returned", n)
+				t.Errorf("when the change returned, End had been called %d times", n)
 			}
 			if n := first.ended.Load() + stopped.ended.Load() + last.ended.Load(); n != 0 {
-				t.Errorf("End was called %d times on stopped watches", n)
+				t.Errorf("End was called %d times for stopped watches", n)
 			}
-			kept.Stop() // has no effect if it has ended
+			kept.Stop() // has no effect if the operation has already ended
 			new(Watch).Stop()
 		})
 	}
 }
 
-// TestWatchPreviousSecret verifies that a response that began with the old secret ends with
-// its grace period, not with the rotation.
+// TestWatchPreviousSecret verifies that a response authenticated with the old secret ends when
+// the grace period ends, not at the rotation.
 func TestWatchPreviousSecret(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -95,21 +95,21 @@ func TestWatchPreviousSecret(t *testing.T) {
 	s.alter(t, tok.ID, rotate(testTime.Add(time.Hour)))
 	match := s.must(t, credential)
 	if !match.Previous {
-		t.Fatal("the old secret isn't the previous one")
+		t.Fatal("the old secret isn't recognized as the previous one")
 	}
 	var w watched
 	s.Watch(&w.Watch, &match, &w)
 	s.alter(t, tok.ID, func(token *token.Token) { token.Name = "x" })
 	if w.ended.Load() != 0 {
-		t.Error("ended within the grace period")
+		t.Error("the response ended within the grace period")
 	}
 	s.alter(t, tok.ID, func(token *token.Token) { token.PreviousValidUntil = testTime })
 	if w.ended.Load() != 1 {
-		t.Errorf("ended %d times at the end of the grace period", w.ended.Load())
+		t.Errorf("at the end of the grace period, End had been called %d times, want once", w.ended.Load())
 	}
 }
 
-// rotate gives a token another secret. The old one is valid until the given time.
+// rotate gives a token a new secret. The old one stays valid until the given time.
 func rotate(until time.Time) func(*token.Token) {
 	return func(tok *token.Token) {
 		tok.PreviousDigest, tok.PreviousValidUntil = tok.Digest, until
@@ -134,6 +134,6 @@ func TestWatchExpiry(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the response was not ended")
+		t.Fatal("the response didn't end")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// testToken verifies that a stored token is read back unchanged, by this process and the next,
-// also after a kill.
+// testToken verifies that a stored token is read back unchanged by this process and the next,
+// even if this process is killed.
 func testToken(s *suite) {
 	want := []*token.Token{newToken(1), wholeToken(2)}
 	s.put(want...)
@@ -22,7 +22,7 @@ func testToken(s *suite) {
 			s.equal(when, got, token)
 		}
 		if got, err := s.Token(idOf(9)); got != nil || !errors.Is(err, tokenstore.ErrNotFound) {
-			s.Errorf("%s: no token: %v, %v", when, got, err)
+			s.Errorf("%s: Token of an unknown ID: got %v, %v, want ErrNotFound", when, got, err)
 		}
 	}
 	verify("stored", s)
@@ -34,8 +34,8 @@ func testToken(s *suite) {
 	verify("after Close", s)
 }
 
-// testChange verifies that a ChangeFunc gets the stored token, and that Apply stores the token
-// it returns, the audit entry and the time.
+// testChange verifies that Apply passes the stored token to the ChangeFunc and stores the
+// returned token, the audit entry and the time.
 func testChange(s *suite) {
 	var entries []tokenstore.AuditEntry
 	var want *token.Token
@@ -58,7 +58,7 @@ func testChange(s *suite) {
 		for _, order := range []tokenstore.Order{tokenstore.OrderCreated, tokenstore.OrderExpires} {
 			if listed := s.list(order, nil, false); (next == nil) != (len(listed) == 0) || next != nil &&
 				len(listed) != 1 {
-				s.Errorf("change %d: order %d lists %v", i, order, listed)
+				s.Errorf("change %d: unexpected list in order %d: %v", i, order, listed)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func testChange(s *suite) {
 	s.equal("recorded", s.state().Recorded, recorded)
 }
 
-// testDigests verifies that a token is found by its two digests only.
+// testDigests verifies that a token is found only by its two digests.
 func testDigests(s *suite) {
 	a, b, next := digest("a"), digest("b"), digest("next")
 	one, other := newToken(1), newToken(2)
@@ -80,7 +80,7 @@ func testDigests(s *suite) {
 		id, err := s.IDOf(digest)
 		if unknown := want == none; id != want || unknown != errors.Is(err, tokenstore.ErrNotFound) || !unknown &&
 			err != nil {
-			s.Errorf("%s leads to %v, %v, want %v", what, id, err, want)
+			s.Errorf("IDOf %s: got %v, %v, want %v", what, id, err, want)
 		}
 	}
 	must := func(err error) { s.Helper(); s.check(err) }
@@ -100,7 +100,7 @@ func testDigests(s *suite) {
 			"previous digest": func(token *token.Token) { token.PreviousDigest = digest },
 		} {
 			if err := s.edit(other.ID, edit); !errors.Is(err, tokenstore.ErrTaken) {
-				s.Errorf("another token's digest as %s: %v", name, err)
+				s.Errorf("setting another token's digest as %s: got error %v, want ErrTaken", name, err)
 			}
 		}
 	}
@@ -121,7 +121,8 @@ func testDigests(s *suite) {
 	}
 }
 
-// testRefusals verifies that a refused change stores nothing and doesn't prevent the next one.
+// testRefusals verifies that a refused change stores nothing and doesn't prevent later
+// changes.
 func testRefusals(s *suite) {
 	at := now.Add(-time.Hour)
 	s.put(newToken(1), newToken(2))
@@ -146,7 +147,7 @@ func testRefusals(s *suite) {
 		"ended":                      {ended, "new", nil, tokenstore.ErrTaken},
 		"repeated":                   {wholeToken(3), "kept", nil, tokenstore.ErrRepeated},
 	} {
-		for _, id := range []token.ID{idOf(3), idOf(2)} { // a new token, a stored one
+		for _, id := range []token.ID{idOf(3), idOf(2)} { // a new token and a stored one
 			c.token.ID = id
 			token, err := s.Apply(id, now.Add(time.Hour), func(*token.Token) (tokenstore.Change, error) {
 				return tokenstore.Change{
@@ -156,21 +157,21 @@ func testRefusals(s *suite) {
 				}, c.err
 			})
 			if token != nil || !errors.Is(err, c.want) || c.err != nil && err != c.err { //nolint:errorlint
-				s.Errorf("%s: %v, %v", name, token, err)
+				s.Errorf("%s: Apply returned %v, %v, want error %v", name, token, err, c.want)
 			}
 			if e, is := errors.AsType[*tokenstore.EndedError](err); is != (name == "ended") || is && !e.At.Equal(at) {
-				s.Errorf("%s: %#v", name, err)
+				s.Errorf("%s: unexpected error details %#v", name, err)
 			}
 		}
 		s.equal(name, s.content(), before)
 		if kept, err := s.Request(digest("new")); !errors.Is(err, tokenstore.ErrNotFound) {
-			s.Errorf("%s: the request is stored: %v, %v", name, kept, err)
+			s.Errorf("%s: the refused request was stored: %v, %v", name, kept, err)
 		}
 		if kept, err := s.Request(digest("kept")); err != nil || kept.Body != digest("body") {
-			s.Errorf("%s: the first request is now %v, %v", name, kept, err)
+			s.Errorf("%s: the earlier request changed to %v, %v", name, kept, err)
 		}
 		if id, err := s.IDOf(wholeToken(3).PreviousDigest); !errors.Is(err, tokenstore.ErrNotFound) {
-			s.Errorf("%s: a digest leads to %v, %v", name, id, err)
+			s.Errorf("%s: IDOf a refused digest: got %v, %v, want ErrNotFound", name, id, err)
 		}
 	}
 	free := newToken(3)
@@ -178,7 +179,7 @@ func testRefusals(s *suite) {
 	s.put(free)
 }
 
-// testEnded verifies that no token can change its secret to one that was ended.
+// testEnded verifies that no token can be given an ended secret.
 func testEnded(s *suite) {
 	early, late := now.Add(-time.Hour), now.Add(time.Hour)
 	end := func(text string, at time.Time, known bool) {
@@ -195,7 +196,7 @@ func testEnded(s *suite) {
 		err := s.apply(token.ID, tokenstore.Change{Token: token})
 		if e, is := errors.AsType[*tokenstore.EndedError](err); is == want.IsZero() || is && !e.At.Equal(want) || !is &&
 			err != nil {
-			s.Errorf("%s: %v, want %v", text, err, want)
+			s.Errorf("using secret %q: got error %v, want end time %v", text, err, want)
 		}
 	}
 	s.put(newToken(1), newToken(3))
@@ -204,15 +205,15 @@ func testEnded(s *suite) {
 	end("x", early, false)
 	ended("x", early)
 	end("x", late, false)
-	ended("x", early) // the earlier time wins
+	ended("x", early) // the earlier time is kept
 	end("y", now, true)
-	ended("y", time.Time{}) // it was not stored before
+	ended("y", time.Time{}) // not stored, because its digest was unknown
 	end("z", late, false)
 	end("z", early, true)
 	ended("z", early)
 
-	// A token that already has the secret can be changed and can keep it as its previous
-	// secret.
+	// A token that already has the ended secret can still be changed and can keep the secret
+	// as its previous one.
 	end("3", now, false)
 	s.check(s.edit(idOf(3), func(token *token.Token) { token.Name = "still" }))
 	s.check(s.edit(idOf(3), func(token *token.Token) {
@@ -226,12 +227,12 @@ func testEnded(s *suite) {
 		tok.PreviousDigest, tok.Digest = token.Digest{},
 			digest("3")
 	}); !errors.Is(err, tokenstore.ErrTaken) {
-		s.Errorf("a token's own ended secret: %v", err)
+		s.Errorf("restoring a token's own ended secret: got error %v, want ErrTaken", err)
 	}
 }
 
 // testRequests verifies that a request is stored with its change and that a repeat is refused
-// during the retention.
+// during the retention period.
 func testRequests(s *suite) {
 	ask := func(i int, at time.Time) error {
 		return s.apply(idOf(i), tokenstore.Change{
@@ -249,7 +250,7 @@ func testRequests(s *suite) {
 			ID: idOf(i), Time: at})
 	}
 	if _, err := s.Request(digest("key")); !errors.Is(err, tokenstore.ErrNotFound) {
-		s.Errorf("no request: %v", err)
+		s.Errorf("Request for an unknown key: got error %v, want ErrNotFound", err)
 	}
 	s.check(ask(1, now))
 	kept(1, now)
@@ -257,13 +258,13 @@ func testRequests(s *suite) {
 	s.reopen()
 	kept(1, now)
 	if err := ask(2, now.Add(tokenstore.RequestRetention-time.Second)); !errors.Is(err, tokenstore.ErrRepeated) {
-		s.Errorf("a repeat: %v", err)
+		s.Errorf("repeating a request: got error %v, want ErrRepeated", err)
 	}
 	kept(1, now)
 	again := now.Add(tokenstore.RequestRetention)
 	s.check(ask(3, again))
 	kept(3, again)
-	// Prune deletes the first request, not the one that replaced it.
+	// Prune deletes the first request but not its replacement.
 	for more := true; more; {
 		var err error
 		more, err = s.Prune(tokenstore.Retention{Requests: again})

@@ -1,13 +1,13 @@
-// Package backendtest tests that a [tokenstore.Backend] implements the interface as
-// documented. Every backend runs it in a test of its own package:
+// Package backendtest tests whether a [tokenstore.Backend] implements the interface as
+// documented. Every backend should run it in one of its own tests:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, backendtest.Kind{Open: open})
 //	}
 //
-// Run it with -race as well. It can't test how long a call waits, so two guarantees are left
-// to the author: Token, IDOf and Usage don't wait for the network, and the cost of IDOf
-// doesn't depend on how close a digest is to a token's.
+// Also run that test with -race. Since the tests can't measure how long a call waits, the
+// backend's author must ensure two guarantees: Token, IDOf and Usage don't wait for the
+// network, and the cost of IDOf doesn't depend on how close a digest is to a stored one.
 package backendtest
 
 import (
@@ -23,34 +23,33 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Kind describes a kind of backend. Only Open is required. A test that needs another field is
-// skipped if the field is not set.
+// Kind describes a kind of backend. Only Open is required. Tests that need another field are
+// skipped if that field is not set.
 type Kind struct {
 	// Open opens the store in a directory, creating it if there is none. Opening the same
 	// directory again after Close simulates a new process. A backend that doesn't use files
-	// can use the directory as a name.
+	// can use the directory as the store's name.
 	Open func(t testing.TB, dir string) tokenstore.Backend
-	// Kill returns a directory in which the store can be opened as if the process that has it
-	// open in dir were killed now. The directory may have a copy of the store, or be dir
-	// itself.
+	// Kill returns a directory in which the store can be opened as if the process using dir
+	// had just been killed. The directory may contain a copy of the store, or be dir itself.
 	Kill func(t testing.TB, dir string) string
-	// Restore creates a store in a new directory from a backup.
+	// Restore creates a store from a backup in a new directory.
 	Restore func(t testing.TB, backup io.Reader, dir string)
 	// Check fails the test if a closed store is not consistent.
 	Check func(t testing.TB, dir string)
 	// Damage makes a record of an open store unreadable. It returns false if the test can't
-	// damage such a record.
+	// damage this kind of record.
 	Damage func(t testing.TB, b tokenstore.Backend, record Record, id token.ID) bool
 	// PruneLimit is the maximum number of records of one kind that Prune deletes in one call,
 	// or 0 if there is no practical limit.
 	PruneLimit int
 }
 
-// Record is a kind of record that Damage can damage.
+// Record is a kind of record for [Kind].Damage.
 type Record int
 
 const (
-	// TokenRecord is the record of the token with the given ID.
+	// TokenRecord is the record of the token itself.
 	TokenRecord Record = iota + 1
 	// UsageRecord is the record of the token's totals.
 	UsageRecord
@@ -78,7 +77,7 @@ func Run(t *testing.T, kind Kind) {
 	}
 }
 
-// suite is an open backend under test.
+// suite tests one open backend.
 type suite struct {
 	tokenstore.Backend
 	*testing.T
@@ -105,8 +104,8 @@ func (s *suite) reopen() {
 	s.Backend = s.kind.Open(s, s.dir)
 }
 
-// killed returns the backend as a new process would open it if this one were killed now, or
-// nil if the Kind doesn't support that.
+// killed returns the backend as a new process would open it if this one were killed now. It
+// returns nil if Kind.Kill is not set.
 func (s *suite) killed() *suite {
 	s.Helper()
 	if s.kind.Kill == nil {
@@ -164,7 +163,7 @@ func wholeToken(i int) *token.Token {
 	return tok
 }
 
-// apply makes a change regardless of the stored token.
+// apply makes a change without looking at the stored token.
 func (s *suite) apply(id token.ID, change tokenstore.Change) error {
 	change.Audit.TokenID = id
 	if change.Audit.Time.IsZero() {
@@ -230,7 +229,7 @@ func (s *suite) state() tokenstore.State {
 	return state
 }
 
-// content is the readable content of a store, except usage.
+// content is a store's readable content, without usage.
 type content struct {
 	Tokens []*token.Token
 	Audit  []tokenstore.AuditEntry

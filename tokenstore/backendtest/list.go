@@ -14,7 +14,7 @@ import (
 
 func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
 
-// compare returns a comparison function for an order.
+// compare returns the comparison function for an order.
 func compare(order tokenstore.Order, descending bool) func(a, b *token.Token) int {
 	return func(a, b *token.Token) int {
 		if descending {
@@ -31,8 +31,8 @@ func compare(order tokenstore.Order, descending bool) func(a, b *token.Token) in
 	}
 }
 
-// someToken returns a token with random times before and after 1970 that other tokens are
-// likely to share, sometimes without an expiry.
+// someToken returns a token with random times before and after 1970, sometimes without an
+// expiry. Several tokens are likely to have the same times.
 func someToken(random *rand.Rand, i int) *token.Token {
 	token := newToken(i)
 	token.CreatedAt, token.ExpiresAt = second((random.IntN(9)-4)*1e9), second((random.IntN(9)-4)*1e9)
@@ -42,14 +42,14 @@ func someToken(random *rand.Rand, i int) *token.Token {
 	return token
 }
 
-// testList lists from positions of existing and nonexistent tokens.
+// testList lists tokens starting from the positions of existing and nonexistent tokens.
 func testList(s *suite) {
 	for i := range 5 {
 		if i == 0 {
 			for _, descending := range []bool{false, true} {
 				for _, position := range []*tokenstore.Position{nil, {}, {Time: now}} {
 					if got := s.list(tokenstore.OrderExpires, position, descending); len(got) > 0 {
-						s.Errorf("an empty store lists %v", got)
+						s.Errorf("listing an empty store: got %v, want none", got)
 					}
 				}
 			}
@@ -78,13 +78,13 @@ func testList(s *suite) {
 			got = append(got, token.ID[len(token.ID)-1])
 		}
 		if string(got) != c.want {
-			s.Errorf("after %d %q, descending %v: %q, want %q", c.second, c.id, c.descending, got, c.want)
+			s.Errorf("list after %d %q, descending %v: got %q, want %q", c.second, c.id, c.descending, got, c.want)
 		}
 	}
 }
 
-// testPages lists both orders in both directions in pages of several sizes, while tokens
-// change between pages, and verifies that unchanged tokens appear once each, in order.
+// testPages lists tokens page by page, in both orders and directions and with several page
+// sizes. Some tokens change between pages; all others must appear exactly once, in order.
 func testPages(s *suite) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec
 	next := 0
@@ -114,7 +114,7 @@ func testPages(s *suite) {
 						return n < limit
 					}))
 					if n > limit {
-						s.Fatalf("%d tokens after yield returned false at %d", n, limit)
+						s.Fatalf("yield was called %d times, but returned false after %d", n, limit)
 					}
 					if n == 0 {
 						break
@@ -144,12 +144,12 @@ func testPages(s *suite) {
 				}
 				for id := range wanted {
 					if seen[id] != 1 {
-						s.Errorf("order %d, descending %v, pages of %d: token %s appears %d times", order, descending,
+						s.Errorf("order %d, descending %v, pages of %d: token %s appeared %d times", order, descending,
 							limit, id, seen[id])
 					}
 				}
 				if !slices.IsSortedFunc(walk, compare(order, descending)) {
-					s.Errorf("order %d, descending %v, pages of %d: out of order", order, descending, limit)
+					s.Errorf("order %d, descending %v, pages of %d: tokens are out of order", order, descending, limit)
 				}
 			}
 		}
@@ -157,7 +157,7 @@ func testPages(s *suite) {
 	// Tokens passed to yield remain valid.
 	listed := s.list(tokenstore.OrderExpires, nil, false)
 	if len(listed) != len(stored) {
-		s.Errorf("%d tokens, want %d", len(listed), len(stored))
+		s.Errorf("List returned %d tokens, want %d", len(listed), len(stored))
 	}
 	for _, token := range listed {
 		s.equal("listed", token, stored[token.ID])
@@ -187,11 +187,11 @@ func testScan(s *suite) {
 			case idOf(5):
 				wantUsage = tokenstore.Usage{Denied: 1}
 			}
-			// Compare the encodings, because empty slices and maps may be non-nil when their
-			// memory is reused.
+			// Compare the encodings, because with reused memory, empty slices and maps may be
+			// non-nil.
 			if !reflect.DeepEqual(token.EncodeToken(tok), token.EncodeToken(want)) ||
 				!reflect.DeepEqual(usage, wantUsage) {
-				s.Errorf("scanned %+v, %+v", tok, usage)
+				s.Errorf("Scan returned %+v, %+v, want %+v, %+v", tok, usage, want, wantUsage)
 			}
 			found = append(found, tok.ID)
 			return len(found) < most
@@ -199,7 +199,7 @@ func testScan(s *suite) {
 		return found
 	}
 	unknown := idOf(3)
-	unknown[0]-- // less than all IDs
+	unknown[0]-- // lower than all IDs
 	s.equal("all", scan(token.ID{}, 9), []token.ID{idOf(1), idOf(2), idOf(3), idOf(4), idOf(5)})
 	s.equal("after an unknown ID", scan(unknown, 9), []token.ID{idOf(1), idOf(2), idOf(3), idOf(4), idOf(5)})
 	s.equal("after a token", scan(idOf(2), 9), []token.ID{idOf(3), idOf(4), idOf(5)})

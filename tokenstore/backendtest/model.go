@@ -12,33 +12,35 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Model performs random operations on a Store and knows what the Store must return afterwards,
-// also after a fault. The zero Model has no tokens. A Model can be encoded as JSON.
+// Model performs random operations on a Store and predicts what the Store must return
+// afterwards, even after a fault. The zero Model has no tokens. A Model can be encoded as
+// JSON.
 //
 // The outcome of an acknowledged change is known. The outcome of a change that failed with
-// [tokenstore.ErrUnavailable] is unknown: from then on the token may be in either state, until
-// a result of the store shows which one it is.
+// [tokenstore.ErrUnavailable] is unknown: the token may be in either state until a result from
+// the Store shows which.
 type Model struct {
 	Tokens []*ModelToken
-	// Keys has the idempotency key of the last create if its outcome is unknown.
+	// Keys contains the idempotency key of the last creation if its outcome is unknown.
 	Keys []string
 	// Acknowledged is the number of successful changes.
 	Acknowledged int
 	// Report, unless it is nil, is called before each change with all states that the token
-	// may then have, and after it with the remaining ones. A process that collects the reports
-	// with [Model.Learn] knows what the Store must return after it was killed.
+	// may have afterwards, and again after the change with the remaining possible states. A
+	// process that collects the reports with [Model.Learn] can check the Store after this
+	// process is killed.
 	Report func(*ModelToken) `json:"-"`
 }
 
-// ModelToken is the knowledge of a Model about one token.
+// ModelToken is what a Model knows about one token.
 type ModelToken struct {
 	ID string
 	// Secrets are all secrets that the Store has returned for the token, oldest first.
 	Secrets []string
 	// States are the possible states of the token. There is at least one.
 	States []ModelState
-	// Counted and MayBeCounted are the minimum and maximum number of counted requests. Saved
-	// is the value of Counted at the last flush.
+	// Counted and MayBeCounted are the minimum and maximum number of requests the Store should
+	// have counted. Saved is the value of Counted at the last flush.
 	Counted, MayBeCounted, Saved uint64
 }
 
@@ -46,7 +48,7 @@ type ModelToken struct {
 type ModelState struct {
 	Deleted, Revoked, Disabled bool
 	Scopes                     string
-	// Current and Previous are indexes of Secrets, or noSecret.
+	// Current and Previous are indexes into Secrets, or noSecret.
 	Current, Previous int
 	// PreviousUntil is when the previous secret expires, in seconds since 1970.
 	PreviousUntil int64
@@ -65,10 +67,10 @@ var ModelPolicy = token.Policy{
 	}},
 }
 
-// grace is the grace period of rotations that have one.
+// grace is the grace period used for some of the rotations.
 const grace = 10 * 365 * 24 * time.Hour
 
-// Learn adds or replaces the knowledge about a token.
+// Learn adds or replaces what the Model knows about a token.
 func (m *Model) Learn(t *ModelToken) {
 	if i := slices.IndexFunc(m.Tokens, func(known *ModelToken) bool { return known.ID == t.ID }); i >= 0 {
 		m.Tokens[i] = t
@@ -77,7 +79,7 @@ func (m *Model) Learn(t *ModelToken) {
 	m.Tokens = append(m.Tokens, t)
 }
 
-// Work performs random operations and returns the unexpected results.
+// Work performs the given number of random operations and returns any unexpected results.
 func (m *Model) Work(s *tokenstore.Store, random *rand.Rand, steps int) (found []Violation) {
 	for range steps {
 		found = append(found, m.step(s, random)...)
@@ -108,8 +110,8 @@ func (m *Model) step(s *tokenstore.Store, random *rand.Rand) []Violation {
 	return m.Use(s, m.Tokens[random.IntN(len(m.Tokens))], random)
 }
 
-// pick returns a random token, usually one that can still be changed, or nil if there are no
-// tokens.
+// pick returns a random token, or nil if there are none. Usually it picks a token that can
+// still be changed.
 func (m *Model) pick(random *rand.Rand) (t *ModelToken) {
 	for range 8 {
 		if len(m.Tokens) == 0 {
@@ -179,7 +181,7 @@ func (m *Model) Revoke(s *tokenstore.Store, t *ModelToken) []Violation {
 	})
 }
 
-// Toggle enables a disabled token and disables any other.
+// Toggle enables a disabled token and disables any other token.
 func (m *Model) Toggle(s *tokenstore.Store, t *ModelToken) []Violation {
 	if t.States[0].Disabled {
 		return m.change(t, "enable", func(id token.ID) error {
@@ -201,7 +203,7 @@ func (m *Model) Toggle(s *tokenstore.Store, t *ModelToken) []Violation {
 
 // Rotate gives a token a new secret.
 func (m *Model) Rotate(s *tokenstore.Store, t *ModelToken, grace time.Duration) []Violation {
-	next := noSecret // unless the Store returns it
+	next := noSecret // unless the Store returns the new secret
 	until := s.Now().Truncate(time.Second).Add(grace).Unix()
 	return m.change(t, "rotate", func(id token.ID) error {
 		_, secret, err := s.Rotate(ModelPolicy, id, token.Rotation{Grace: grace}, actor)
@@ -222,7 +224,7 @@ func (m *Model) Rotate(s *tokenstore.Store, t *ModelToken, grace time.Duration) 
 	})
 }
 
-// Edit gives a token other scopes.
+// Edit changes a token's scopes.
 func (m *Model) Edit(s *tokenstore.Store, t *ModelToken, scopes token.Grants) []Violation {
 	return m.change(t, "edit", func(id token.ID) error {
 		_, err := s.Edit(ModelPolicy, id, token.Edit{Scopes: scopes}, actor)
@@ -291,7 +293,7 @@ func (m *Model) change(t *ModelToken, name string, call func(token.ID) error,
 	return []Violation{violation}
 }
 
-// outcome returns the state after a change, and the expected error.
+// outcome returns the state after a change and the expected error.
 func outcome(state ModelState, after func(*ModelState) error) (ModelState, error) {
 	if state.Deleted {
 		return state, tokenstore.ErrNotFound
@@ -333,13 +335,13 @@ func (m *Model) Use(s *tokenstore.Store, t *ModelToken, random *rand.Rand) []Vio
 // Flush flushes the Store.
 func (m *Model) Flush(s *tokenstore.Store) []Violation {
 	if err := s.Flush(); err != nil {
-		return []Violation{{Unavailable, "", "flush: " + err.Error()}} // regardless of the error
+		return []Violation{{Unavailable, "", "flush: " + err.Error()}} // whatever the error is
 	}
 	m.Flushed()
 	return nil
 }
 
-// Flushed records that all counts are saved, as after [tokenstore.Store.Close].
+// Flushed records that all counts have been saved, as they are after [tokenstore.Store.Close].
 func (m *Model) Flushed() {
 	for _, t := range m.Tokens {
 		if t.Saved != t.Counted {

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Violation is a result of a Store that a Model did not expect. The violations that a test
-// must forbid depend on the fault: after damage, for example, some tokens may be Damaged.
+// Violation is a Store result that a Model did not expect. Which violations a test must forbid
+// depends on the fault: after damage, for example, some tokens may be Damaged.
 type Violation struct {
 	Kind ViolationKind
 	// ID is the ID of the token, or empty if the violation isn't about a token.
@@ -23,13 +23,13 @@ type Violation struct {
 type ViolationKind string
 
 const (
-	// DeadAlive means that a secret is accepted although it or its token was ended.
+	// DeadAlive means that a secret is accepted although it or its token is no longer valid.
 	DeadAlive ViolationKind = "dead token alive"
 	// LiveUnknown means that a token exists but the result is ErrNotFound (401).
 	LiveUnknown ViolationKind = "live token unknown"
 	// RevokedUnknown is like LiveUnknown for a revoked token.
 	RevokedUnknown ViolationKind = "revoked token unknown"
-	// ChangeLost means that a token is not in the state after the last acknowledged change.
+	// ChangeLost means that a token's state doesn't include the last acknowledged change.
 	ChangeLost ViolationKind = "acknowledged change lost"
 	// Unlisted means that a token exists but is missing from the list.
 	Unlisted ViolationKind = "token not listed"
@@ -37,17 +37,18 @@ const (
 	Damaged ViolationKind = "token damaged"
 	// Unavailable means that the result is ErrUnavailable (503).
 	Unavailable ViolationKind = "store unavailable"
-	// UsageOver means that a token has more requests than were sent.
+	// UsageOver means that more requests were counted for a token than were sent.
 	UsageOver ViolationKind = "usage over-counted"
-	// UsageLost means that a token has fewer requests than were saved.
+	// UsageLost means that a token's count is lower than the saved count.
 	UsageLost ViolationKind = "saved usage lost"
-	// UsageUnsaved means that a token has fewer requests than were counted.
+	// UsageUnsaved means that a token's count is lower than the number of requests counted.
 	UsageUnsaved ViolationKind = "counted usage lost"
 	// OtherError is an undocumented error.
 	OtherError ViolationKind = "other error"
 )
 
-// Results of a Store. The result for an active token is resultActive followed by its scopes.
+// Possible results of a Store. For an active token, the result is resultActive followed by the
+// token's scopes.
 const (
 	resultUnknown     = "unknown"
 	resultRevoked     = "revoked"
@@ -58,7 +59,7 @@ const (
 	resultActive = "active: "
 )
 
-// Check compares all results of a Store with the Model and returns the differences.
+// Check compares all of a Store's results with the Model and returns the differences.
 func (m *Model) Check(s *tokenstore.Store) (found []Violation) {
 	for _, t := range m.Tokens {
 		for number := range t.Secrets {
@@ -98,12 +99,13 @@ func (t *ModelToken) checkStored(s *tokenstore.Store) []Violation {
 	switch total := got.Usage.Allowed + got.Usage.Denied; {
 	case total > t.MayBeCounted:
 		found = append(found,
-			Violation{UsageOver, t.ID, fmt.Sprintf("%d requests, at most %d were sent", total, t.MayBeCounted)})
+			Violation{UsageOver, t.ID, fmt.Sprintf("got %d requests, but at most %d were sent", total, t.MayBeCounted)})
 	case total < t.Saved:
-		found = append(found, Violation{UsageLost, t.ID, fmt.Sprintf("%d requests, %d were saved", total, t.Saved)})
+		found = append(found,
+			Violation{UsageLost, t.ID, fmt.Sprintf("got %d requests, but %d were saved", total, t.Saved)})
 	case total < t.Counted:
 		found = append(found,
-			Violation{UsageUnsaved, t.ID, fmt.Sprintf("%d requests, %d were counted", total, t.Counted)})
+			Violation{UsageUnsaved, t.ID, fmt.Sprintf("got %d requests, but %d were counted", total, t.Counted)})
 	}
 	return found
 }
@@ -118,7 +120,7 @@ func checkInvented(s *tokenstore.Store) []Violation {
 		return []Violation{{OtherError, "", err.Error()}}
 	}
 	if _, err := s.Authenticate(credential, s.Now()); err == nil {
-		return []Violation{{DeadAlive, "", "an invented secret is accepted"}}
+		return []Violation{{DeadAlive, "", "an invented secret was accepted"}}
 	} else if !errors.Is(err, tokenstore.ErrNotFound) {
 		return []Violation{refusal("", "invented secret", err)}
 	}
@@ -145,7 +147,7 @@ func (m *Model) checkList(s *tokenstore.Store) (found []Violation) {
 	return found
 }
 
-// judge compares a result with those that the token's possible states allow.
+// judge compares a result with the results that the token's possible states allow.
 func (t *ModelToken) judge(what, got string, expected func(ModelState) string) []Violation {
 	var wanted []string
 	active, ended := false, true
@@ -174,10 +176,10 @@ func (t *ModelToken) judge(what, got string, expected func(ModelState) string) [
 	case got == resultUnknown:
 		kind = LiveUnknown
 	}
-	return []Violation{{kind, t.ID, fmt.Sprintf("%s: %s, want %s", what, got, strings.Join(wanted, " or "))}}
+	return []Violation{{kind, t.ID, fmt.Sprintf("%s: got %s, want %s", what, got, strings.Join(wanted, " or "))}}
 }
 
-// ofToken returns the result for a token in this state.
+// ofToken returns the expected result for a token in this state.
 func (s ModelState) ofToken() string {
 	switch {
 	case s.Deleted:
@@ -190,7 +192,7 @@ func (s ModelState) ofToken() string {
 	return resultActive + s.Scopes
 }
 
-// ofSecret returns the result for a secret of a token in this state.
+// ofSecret returns the expected result for one of the token's secrets in this state.
 func (s ModelState) ofSecret(number int, now time.Time) string {
 	switch {
 	case number == s.Previous && now.Unix() >= s.PreviousUntil:
@@ -224,7 +226,7 @@ func result(status token.Status, scopes token.Grants, err error) string {
 	return status.String()
 }
 
-// refusal returns the violation for an error.
+// refusal returns the violation that corresponds to an error.
 func refusal(id, what string, err error) Violation {
 	kind := OtherError
 	switch {

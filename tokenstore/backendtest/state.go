@@ -19,7 +19,7 @@ func testState(s *suite) {
 	s.equal("new", s.state(), want)
 	for i, times := range []tokenstore.State{
 		{Recorded: now}, {Elapsed: now.Add(time.Second)}, {Announced: now.Add(2 * time.Second)}, {},
-		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // times may go back
+		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // times may move backwards
 	} {
 		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded},
 			{&want.Elapsed, &times.Elapsed}, {&want.Announced, &times.Announced}} {
@@ -31,7 +31,7 @@ func testState(s *suite) {
 		s.check(s.SetTimes(times, nil))
 		s.equal("state", s.state(), want)
 		if n := len(s.entries()); n != i {
-			s.Errorf("%d entries, want %d", n, i)
+			s.Errorf("got %d audit entries, want %d", n, i)
 		}
 		entry := tokenstore.AuditEntry{Time: now.Add(time.Duration(i) * time.Second), Actor: "me", Action: "clock",
 			Changes: map[string]string{"a": "b"}}
@@ -47,8 +47,8 @@ func testState(s *suite) {
 	s.equal("the journal's path", s.JournalPath(), path)
 }
 
-// testBackup verifies that a backup has the returned length and all content at the time of the
-// call, but nothing that is added while it is read.
+// testBackup verifies that a backup has the returned length and contains everything stored at
+// the time of the call, but nothing added while the backup is being read.
 func testBackup(s *suite) {
 	s.put(newToken(1), wholeToken(2))
 	s.check(s.save(now, tokenstore.FlushState{Flush: 3},
@@ -66,7 +66,7 @@ func testBackup(s *suite) {
 	content, err := io.ReadAll(backup)
 	s.check(errors.Join(err, backup.Close()))
 	if int64(len(content)) != length || length == 0 {
-		s.Errorf("%d bytes, want %d", len(content), length)
+		s.Errorf("the backup has %d bytes, want %d", len(content), length)
 	}
 	if s.kind.Restore == nil {
 		return
@@ -82,11 +82,11 @@ func testBackup(s *suite) {
 	ended := newToken(4)
 	ended.Digest = digest("ended")
 	if err := restored.apply(ended.ID, tokenstore.Change{Token: ended}); !errors.Is(err, tokenstore.ErrTaken) {
-		s.Errorf("an ended secret: %v", err)
+		s.Errorf("using an ended secret after a restore: got error %v, want ErrTaken", err)
 	}
 }
 
-// calls returns a call of each method that can fail, for a stored token.
+// calls returns one call per method that can fail, for a stored token.
 func (s *suite) calls(i int) map[string]func() error {
 	tok := newToken(i)
 	return map[string]func() error{
@@ -137,7 +137,7 @@ func testClose(s *suite) {
 	s.check(s.Close())
 	for name, call := range s.calls(1) {
 		if err := call(); !errors.Is(err, tokenstore.ErrClosed) {
-			s.Errorf("%s after Close: %v", name, err)
+			s.Errorf("%s after Close: got error %v, want ErrClosed", name, err)
 		}
 	}
 	s.check(s.Close())
@@ -156,11 +156,11 @@ func testCloseWaits(s *suite) {
 				s.Error(err)
 			}
 			if !walked.Load() {
-				s.Error("Close doesn't wait for List")
+				s.Error("Close didn't wait for List")
 			}
 		}()
 		<-began
-		for range 10_000 { // gives a Close that doesn't wait the chance to return
+		for range 10_000 { // time for Close to return if it doesn't wait
 			runtime.Gosched()
 		}
 		walked.Store(true)
@@ -169,8 +169,7 @@ func testCloseWaits(s *suite) {
 	<-closed
 }
 
-// testCloseDuringUse closes a store that is in use. Each call must succeed or fail with
-// ErrClosed.
+// testCloseDuringUse closes a store in use. Each call must succeed or fail with ErrClosed.
 func testCloseDuringUse(s *suite) {
 	for range 5 {
 		s.put(newToken(1))
@@ -220,7 +219,7 @@ func testConcurrency(s *suite) {
 				}
 			})
 		}
-		// Change the same token, with refused changes in between.
+		// Change the same token, interleaved with refused changes.
 		all.Go(func() {
 			for n := range rounds {
 				if err := s.edit(idOf(0), func(token *token.Token) {}); err != nil {
@@ -229,11 +228,11 @@ func testConcurrency(s *suite) {
 				errNo := errors.New("no")
 				refuse := func(*token.Token) (tokenstore.Change, error) { return tokenstore.Change{}, errNo }
 				if _, err := s.Apply(idOf(0), now, refuse); err != errNo { //nolint:errorlint
-					s.Errorf("a refused change: %v", err)
+					s.Errorf("refused change: got error %v, want %v", err, errNo)
 				}
 				id := idOf(100 + i*rounds + n)
 				token := newToken(100 + i*rounds + n)
-				token.Digest = digest(string(rune('a' + n))) // the same for all users
+				token.Digest = digest(string(rune('a' + n))) // shared by all users
 				if err := s.apply(id, tokenstore.Change{Token: token}); err != nil &&
 					!errors.Is(err, tokenstore.ErrTaken) {
 					s.Error(err)
@@ -251,19 +250,19 @@ func testConcurrency(s *suite) {
 			edits += users * rounds
 		}
 		if int(token.Version) != 1+edits {
-			s.Errorf("token %d has version %d after %d edits", i, token.Version, edits)
+			s.Errorf("after %[3]d edits, token %[1]d has version %[2]d", i, token.Version, edits)
 		}
 		used, _, err := s.Usage(idOf(i), today, today)
 		s.check(err)
 		if used.Allowed != rounds {
-			s.Errorf("token %d was used %d times, want %d", i, used.Allowed, rounds)
+			s.Errorf("token %d has %d allowed requests, want %d", i, used.Allowed, rounds)
 		}
 	}
-	// Each of the contested digests belongs to one token.
+	// Each contested digest belongs to exactly one token.
 	if n := len(s.list(tokenstore.OrderCreated, nil, false)); n != users+rounds {
-		s.Errorf("%d tokens, want %d", n, users+rounds)
+		s.Errorf("List returned %d tokens, want %d", n, users+rounds)
 	}
 	if n, want := len(s.entries()), users+users*rounds*2+rounds; n != want {
-		s.Errorf("%d entries, want %d", n, want)
+		s.Errorf("got %d audit entries, want %d", n, want)
 	}
 }

@@ -19,7 +19,7 @@ var (
 	actor = tokenstore.Actor{Name: "caddy-admin"}
 )
 
-// store opens a Store whose clock does not move. Closing it closes the backend.
+// store opens a Store with a stopped clock. Closing the Store closes the backend.
 func (s *suite) store() *tokenstore.Store {
 	s.Helper()
 	store, err := tokenstore.Open(s.Backend,
@@ -41,7 +41,7 @@ func draft(t testing.TB) token.Draft {
 	}
 }
 
-// created is a token with its credential.
+// created identifies a token and holds its credential.
 type created struct {
 	id         token.ID
 	credential token.Credential
@@ -62,13 +62,13 @@ func (s *suite) use(store *tokenstore.Store, token created) {
 	match, err := store.Authenticate(token.credential, now)
 	s.check(err)
 	if _, standing, err := store.TakeQuota(match, now); err != nil || standing.Exceeded {
-		s.Fatalf("the quota: %+v, %v", standing, err)
+		s.Fatalf("taking from the quota: got %+v, %v", standing, err)
 	}
 	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl", Route: "GET /x"})
 	store.CountDenied(match, now, "a:b", "insufficient_scope")
 }
 
-// used verifies the totals, history and quota of a token.
+// used verifies a token's totals, history and quota.
 func (s *suite) used(when string, store *tokenstore.Store, token created, want uint64) {
 	s.Helper()
 	match, err := store.Authenticate(token.credential, now)
@@ -76,7 +76,7 @@ func (s *suite) used(when string, store *tokenstore.Store, token created, want u
 	got, err := store.Get(token.id)
 	s.check(err)
 	if got.Usage.Allowed != want || got.Usage.Denied != want || want > 0 && !got.Usage.Last.Time.Equal(now) {
-		s.Errorf("%s: %+v, want %d", when, got.Usage, want)
+		s.Errorf("%s: got usage %+v, want %d allowed and denied", when, got.Usage, want)
 	}
 	points, err := store.Series(token.id, tokenstore.StepDay, now.AddDate(0, -1, 0), now.AddDate(0, 0, 1))
 	s.check(err)
@@ -87,14 +87,15 @@ func (s *suite) used(when string, store *tokenstore.Store, token created, want u
 		}
 	}
 	if allowed != want {
-		s.Errorf("%s: %d in the series, want %d", when, allowed, want)
+		s.Errorf("%s: the series has %d allowed requests, want %d", when, allowed, want)
 	}
 	if standing, err := store.QuotaStanding(match.Token, now); err != nil || standing.Remaining != int64(100-want) {
-		s.Errorf("%s: %+v of the quota, %v, want %d", when, standing, err, 100-want)
+		s.Errorf("%s: got quota standing %+v, %v, want %d remaining", when, standing, err, 100-want)
 	}
 }
 
-// testStore verifies that a Store with the backend keeps its guarantees across processes.
+// testStore verifies that a Store backed by this backend keeps its guarantees across
+// processes.
 func testStore(s *suite) {
 	store := s.store()
 	tok, revoked, deleted := s.create(store), s.create(store), s.create(store)
@@ -116,26 +117,26 @@ func testStore(s *suite) {
 	store = s.store()
 	s.used("after", store, tok, 1)
 	if match, err := store.Authenticate(revoked.credential, now); err != nil || match.Status != token.StatusRevoked {
-		s.Errorf("the revoked token: %v, %v", match.Status, err)
+		s.Errorf("revoked token: got status %v, %v", match.Status, err)
 	}
 	if _, err := store.Authenticate(deleted.credential, now); !errors.Is(err, tokenstore.ErrNotFound) {
-		s.Errorf("the deleted token: %v", err)
+		s.Errorf("deleted token: got error %v, want ErrNotFound", err)
 	}
 	if again, _, repeated, err := store.CreateOnce(policy, draft(s), actor, request); err != nil || !repeated ||
 		again.ID != asked.ID {
-		s.Errorf("the same request: %v, %v, %v", again, repeated, err)
+		s.Errorf("repeating the create request: got token %v, repeated %v, %v", again, repeated, err)
 	}
 	if entries, _, err := store.Audit(tokenstore.AuditPage{Limit: 100}); err != nil || len(entries) != 6 {
-		s.Errorf("%d audit entries, %v", len(entries), err)
+		s.Errorf("got %d audit entries, %v, want 6", len(entries), err)
 	}
 	s.check(store.Close())
 }
 
-// testKill verifies that after a kill each request counts once: the flushed ones and, if the
-// backend has a journal, the others as well. Requests of a deleted token don't count.
+// testKill verifies that after a kill, every flushed request counts once. If the backend has a
+// journal, so does every other request. Requests by a deleted token don't count.
 func testKill(s *suite) {
 	if s.kind.Kill == nil {
-		s.Skip("the store can't be killed by this test")
+		s.Skip("this test can't kill the store")
 	}
 	store := s.store()
 	used, deleted := s.create(store), s.create(store)
@@ -159,7 +160,7 @@ func testKill(s *suite) {
 		next := s.killed()
 		nextStore := next.store()
 		next.used("killed", nextStore, used, want)
-		if round%2 == 1 { // replayed counts are not replayed again
+		if round%2 == 1 { // replayed counts must not be replayed again
 			next = next.killed()
 			nextStore = next.store()
 			next.used("killed again", nextStore, used, want)
@@ -188,7 +189,7 @@ func testEndedSecrets(s *suite) {
 		all.Go(func() {
 			for range 5 {
 				if err := importSecret(); !errors.Is(err, tokenstore.ErrTaken) {
-					s.Errorf("imported again: %v", err)
+					s.Errorf("importing the secret again: got error %v, want ErrTaken", err)
 				}
 			}
 		})
@@ -206,7 +207,7 @@ func testEndedSecrets(s *suite) {
 			store = s.store()
 		}
 		if _, is := errors.AsType[*tokenstore.EndedError](importSecret()); !is {
-			s.Errorf("reopened %v: not refused as ended", reopened)
+			s.Errorf("reopened %v: importing the deleted secret didn't return an EndedError", reopened)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/journal"
 )
 
-// usedOn returns the usage of a day with requests in two hours.
+// usedOn returns a day's usage with requests in two different hours.
 func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	point := func(after time.Duration, n uint64) tokenstore.Point {
 		return tokenstore.Point{Time: day.Start().Add(after), Scope: "a:b", Outcome: tokenstore.OutcomeOK, Count: n}
@@ -20,13 +20,13 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3*time.Hour, n), point(20*time.Hour, 2*n)}}
 }
 
-// save saves differences of usage.
+// save saves usage differences.
 func (s *suite) save(at time.Time, state tokenstore.FlushState, came map[token.ID]tokenstore.Usage) error {
 	return s.SaveUsage(at, state, maps.All(came))
 }
 
-// usage returns a token's usage with the days from first to last. Usage may return
-// other days too; the store leaves them out.
+// usage returns a token's usage with the days from first to last. It drops other days, which
+// Backend.Usage may also return.
 func (s *suite) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage, tokenstore.FlushState, error) {
 	used, state, err := s.Usage(id, first, last)
 	if !slices.IsSortedFunc(used.Days, func(a, b tokenstore.DayUsage) int { return int(a.Day - b.Day) }) {
@@ -36,7 +36,7 @@ func (s *suite) usage(id token.ID, first, last tokenstore.Day) (tokenstore.Usage
 	return used, state, err
 }
 
-// days returns all stored days of a token.
+// days returns all of a token's stored days.
 func (s *suite) days(id token.ID) []tokenstore.DayUsage {
 	s.Helper()
 	used, _, err := s.usage(id, today-40, today+1)
@@ -92,7 +92,7 @@ func testUsage(s *suite) {
 			return a.Day == b.Day &&
 				slices.Equal(a.Points, b.Points)
 		}) {
-			s.Errorf("days %d to %d: %+v, want %+v", c.first-today, c.last-today, got.Days, c.want)
+			s.Errorf("days %d to %d: got %+v, want %+v", c.first-today, c.last-today, got.Days, c.want)
 		}
 		got.Days = want.Days
 		s.equal("totals", got, want)
@@ -101,7 +101,7 @@ func testUsage(s *suite) {
 	got, state, err := s.usage(unused, today-5, today)
 	s.check(err)
 	if !reflect.DeepEqual(got, tokenstore.Usage{}) || state != states[0] {
-		s.Errorf("an unused token: %+v, %+v", got, state)
+		s.Errorf("unused token: got usage %+v and state %+v, want no usage and the last state", got, state)
 	}
 
 	// A change to the token preserves its usage. The latest time is recorded.
@@ -114,8 +114,8 @@ func testUsage(s *suite) {
 	s.equal("recorded", s.state().Recorded, later)
 }
 
-// testUsageOfDeleted verifies that deleting a token deletes its usage, and that usage saved
-// later doesn't restore it.
+// testUsageOfDeleted verifies that deleting a token deletes its usage and that usage saved
+// later doesn't bring it back.
 func testUsageOfDeleted(s *suite) {
 	id := idOf(1)
 	came := map[token.ID]tokenstore.Usage{
@@ -132,17 +132,17 @@ func testUsageOfDeleted(s *suite) {
 		got, _, err := s.usage(id, today-40, today)
 		s.check(err)
 		if !reflect.DeepEqual(got, tokenstore.Usage{}) {
-			s.Errorf("saved late %v: a new token with the ID has the usage %+v", late, got)
+			s.Errorf("saved late %v: a new token with the same ID has usage %+v, want none", late, got)
 		}
 		s.remove(id)
 	}
 }
 
-// testDamage verifies that reading a damaged record is an error, that a damaged token is
-// listed as damaged and can be deleted, and that damaged usage restarts from zero.
+// testDamage verifies that reading a damaged record fails, that a damaged token is listed as
+// damaged and can be deleted, and that damaged usage restarts from zero.
 func testDamage(s *suite) {
 	if s.kind.Damage == nil {
-		s.Skip("the store can't be damaged by this test")
+		s.Skip("this test can't damage the store")
 	}
 	used := func(days ...tokenstore.DayUsage) {
 		s.Helper()
@@ -151,24 +151,24 @@ func testDamage(s *suite) {
 	s.put(newToken(1), newToken(2), newToken(3))
 	used(usedOn(today-1, 1), usedOn(today, 2))
 	if !s.kind.Damage(s, s.Backend, UsageRecord, idOf(2)) {
-		s.Fatal("Damage can't damage usage")
+		s.Fatal("Damage returned false for a usage record")
 	}
 	got, _, err := s.usage(idOf(2), today-5, today)
 	if !errors.Is(err, token.ErrDamaged) || got.Allowed != 0 {
-		s.Errorf("damaged usage: %+v, %v", got, err)
+		s.Errorf("reading damaged usage: got %+v, err %v, want ErrDamaged", got, err)
 	}
 	if len(got.Days) == 0 {
-		s.Error("the days that can be read are missing")
+		s.Error("Usage didn't return the days that can be read")
 	}
 	s.check(s.Scan(token.ID{}, func(_ *token.Token, usage tokenstore.Usage) bool {
 		if !reflect.DeepEqual(usage, tokenstore.Usage{}) {
-			s.Errorf("scanned usage %+v", usage)
+			s.Errorf("Scan returned usage %+v, want none", usage)
 		}
 		return true
 	}))
 	used(usedOn(today, 7))
 	if got, _, err := s.usage(idOf(2), today, today); err != nil || got.Allowed != 5 {
-		s.Errorf("the usage restarted from zero: %+v, %v", got, err)
+		s.Errorf("usage after restarting from zero: got %+v, %v, want 5 allowed", got, err)
 	}
 
 	before := s.entries()
@@ -177,14 +177,14 @@ func testDamage(s *suite) {
 	}
 
 	if !s.kind.Damage(s, s.Backend, TokenRecord, idOf(1)) {
-		s.Fatal("Damage can't damage a token")
+		s.Fatal("Damage returned false for a token record")
 	}
 	before = s.entries()
 	if _, err := s.Token(idOf(1)); !errors.Is(err, token.ErrDamaged) {
-		s.Errorf("Token: %v", err)
+		s.Errorf("Token of a damaged token: got error %v, want ErrDamaged", err)
 	}
 	if err := s.apply(idOf(1), tokenstore.Change{Token: newToken(1)}); !errors.Is(err, token.ErrDamaged) {
-		s.Errorf("Apply: %v", err)
+		s.Errorf("changing a damaged token: got error %v, want ErrDamaged", err)
 	}
 	s.equal("audit", s.entries(), before)
 	var scanned, listed []token.ID
@@ -199,14 +199,14 @@ func testDamage(s *suite) {
 	s.equal("listed", listed, []token.ID{idOf(1), idOf(2), idOf(3)})
 	for _, listed := range s.list(tokenstore.OrderCreated, nil, false) {
 		if damaged := listed.ID == idOf(1); damaged != listed.Damaged {
-			s.Errorf("token %s is damaged: %v", listed.ID, listed.Damaged)
+			s.Errorf("token %s is listed with Damaged %v, want %v", listed.ID, listed.Damaged, damaged)
 		}
 	}
 
 	s.check(s.apply(idOf(1), tokenstore.Change{}))
 	if _, err := s.Token(idOf(1)); !errors.Is(err, tokenstore.ErrNotFound) {
-		s.Errorf("a deleted damaged token: %v", err)
+		s.Errorf("reading a deleted damaged token: got error %v, want ErrNotFound", err)
 	}
 	s.check(s.apply(idOf(4), tokenstore.Change{Token: newToken(4)}))
-	s.kind.Check = nil // it would report the damaged audit entry
+	s.kind.Check = nil // Check would report the damaged audit entry
 }

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 )
 
-// The file of a journal consists of a header and the rings. The header starts with a magic
-// text that ends with the version of the format, followed by the ID of the journal and the
-// identity of the store. The mark has an offset of its own. All numbers are little endian.
+// A journal file consists of a header followed by the rings. The header starts with a magic
+// string that ends with the format version, followed by the journal's ID and the store's
+// identity. The mark is stored at its own offset. All numbers are little endian.
 const (
 	fileMagic      = "mollygate journal 1\n"
 	fileHeaderSize = 4096
@@ -23,7 +23,7 @@ const (
 	fileMode = 0o600 // entries contain client addresses and user agents
 )
 
-// file is the copy of the rings that survives the process. All of it is written before it is
+// file is the copy of the rings that survives a crash. The whole file is written before it is
 // mapped: on a full disk, writing to a hole in the mapping would kill the process.
 type file struct {
 	path     string
@@ -31,11 +31,11 @@ type file struct {
 	identity fs.FileInfo
 	header   []byte
 	mapped   []byte // nil on systems without mmap
-	// broken is set when a write has failed.
+	// broken is set when a write fails.
 	broken atomic.Bool
 }
 
-// create creates the file of a journal, replacing an existing one.
+// create creates a journal file, replacing any existing one.
 func create(path string, id, store, mark uint64) (_ *file, err error) {
 	err = checkFile(path)
 	if err == nil {
@@ -74,8 +74,8 @@ func create(path string, id, store, mark uint64) (_ *file, err error) {
 	return f, err
 }
 
-// write copies b into the file. Writing to the mapping of a truncated file, or of one whose
-// disk fails, is a memory fault.
+// write copies b into the file. If the file was truncated or its disk fails, writing to the
+// mapping causes a memory fault.
 func (f *file) write(b []byte, at int64) {
 	if f.broken.Load() {
 		return
@@ -97,7 +97,7 @@ func (f *file) recoverFault(before bool) {
 	}
 }
 
-// problem returns an error if something is wrong with the file.
+// problem returns an error if the file is unusable or was changed by someone else.
 func (f *file) problem() error {
 	if f.broken.Load() {
 		return fmt.Errorf("the journal %s can't be written: it was truncated, or its disk failed", f.path)
@@ -117,7 +117,8 @@ func (f *file) problem() error {
 	return nil
 }
 
-// truncate removes the entries from the closed file, unless another file has replaced it.
+// truncate removes the entries from the closed file, unless it has been replaced by another
+// file.
 func (f *file) truncate() error {
 	if now, err := os.Stat(f.path); err != nil || !os.SameFile(now, f.identity) {
 		return nil

@@ -1,11 +1,11 @@
-// Package journal keeps the newest entries of a stream in memory and in a file that
-// survives a killed process.
+// Package journal keeps the newest entries of a stream in memory and in a file. The file
+// preserves them if the process is killed.
 //
 // An entry is a byte slice that only its writer and its reader interpret. A [Journal] is a
-// fixed number of rings. A writer appends to any of them, so entries of different rings have
-// no order. An entry is in the file when [Writer.End] returns: the file is mapped into memory,
-// so the operating system keeps what a killed process wrote. No call waits for a disk, and a
-// power failure may lose entries that were not yet written back.
+// fixed number of rings. A writer may append to any ring, so entries in different rings are
+// unordered. An entry is in the file when [Writer.End] returns: the file is mapped into
+// memory, so the operating system keeps what a killed process wrote. No call waits for a disk,
+// so a power failure may lose entries that were not yet written to disk.
 //
 // The owner reads each entry once with [Journal.Read], stores the result together with the
 // [Position] up to which it has read, and then calls [Journal.Saved]. After a crash, [Replay]
@@ -27,15 +27,15 @@ import (
 const (
 	// Rings is the number of rings. Writers on different processors rarely share one.
 	Rings = 4
-	// ringSize is the length of a ring in bytes.
+	// ringSize is the size of a ring in bytes.
 	ringSize = 2 << 20
 
-	// MaxEntry is the length of the longest entry in bytes.
+	// MaxEntry is the maximum length of an entry in bytes.
 	MaxEntry = 4096
 )
 
-// Position is the position up to which each ring has been written or read, in bytes since the
-// journal was created.
+// Position records how far each ring has been written or read, in bytes since the journal was
+// created.
 type Position [Rings]uint64
 
 // Journal holds entries until they are saved. All methods are safe for concurrent use,
@@ -44,19 +44,19 @@ type Journal struct {
 	rings [Rings]ring
 	full  chan struct{}
 
-	mu   sync.Mutex // protects the fields below
-	file *file      // nil if there is none; also in each ring
+	mu   sync.Mutex // guards the fields below
+	file *file      // nil if there is none; every ring refers to the same file
 	err  error      // from the last attempt to create a file
 	mark uint64
 }
 
-// ring holds the newest entries of some writers. written, read and saved are in bytes since
-// the journal was created; byte n is at index n modulo ringSize.
+// ring holds the newest entries of some writers. written, read and saved are counted in bytes
+// since the journal was created; byte n is at index n modulo ringSize.
 type ring struct {
 	mu     sync.Mutex
 	memory []byte
 	file   *file // nil if there is none
-	// offset is the offset of the ring in the file.
+	// offset is the ring's offset in the file.
 	offset int64
 	// overrun is set if unsaved entries have been overwritten in the file.
 	overrun bool
@@ -68,12 +68,14 @@ type ring struct {
 
 // An entry begins with a header: the CRC-32C of everything after it, the length of the
 // content, and the entry's position. The position distinguishes an entry from those of earlier
-// laps. Entries begin at multiples of alignment, so there is always space for a header.
+// laps. Entries begin at multiples of alignment, so there is always room for a header at the
+// end of a ring.
 const (
 	headerSize = 16
 	alignment  = 16
 
-	// skipLength is the length in the header of an entry that only fills the rest of the ring.
+	// skipLength is the length stored in the header of an entry that only fills the rest of
+	// the ring.
 	skipLength = 1<<32 - 1
 )
 
@@ -95,7 +97,7 @@ var errNoFile = errors.New("the journal has no file")
 // entries.
 func (j *Journal) Full() <-chan struct{} { return j.full }
 
-// Writer is an entry that is being written. Its ring is locked until End.
+// Writer is an entry being written. Its ring is locked until End is called.
 type Writer struct {
 	// Bytes is the content of the entry. The caller must fill it before calling End.
 	Bytes []byte
@@ -159,8 +161,8 @@ func (r *ring) putHeader(at uint64, length uint32) {
 	binary.LittleEndian.PutUint64(b[8:], at)
 }
 
-// commit writes the checksum of an entry of the given length, including its header, and copies
-// the entry to the file. The caller must hold r.mu.
+// commit writes an entry's checksum and copies the entry to the file. length includes the
+// header. The caller must hold r.mu.
 func (r *ring) commit(at uint64, length int) {
 	b := r.memory[at%ringSize:][:length]
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
@@ -169,7 +171,7 @@ func (r *ring) commit(at uint64, length int) {
 	}
 }
 
-// Read calls each for every entry that was appended and not yet read. The entry is valid only
+// Read calls each for every entry that was appended but not yet read. The entry is valid only
 // during the call.
 func (j *Journal) Read(each func(entry []byte)) {
 	for i := range j.rings {
@@ -197,7 +199,7 @@ func (j *Journal) Position() (p Position) {
 	return p
 }
 
-// Saved records that the entries up to p are stored elsewhere.
+// Saved records that the entries up to p have been stored elsewhere.
 func (j *Journal) Saved(p Position) {
 	for i := range j.rings {
 		r := &j.rings[i]
@@ -208,7 +210,7 @@ func (j *Journal) Saved(p Position) {
 	}
 }
 
-// Problem returns the reason that unsaved entries would be lost if the process were killed, or
+// Problem returns the reason why unsaved entries would be lost if the process were killed, or
 // nil.
 func (j *Journal) Problem() error {
 	j.mu.Lock()
@@ -233,8 +235,8 @@ func (j *Journal) Problem() error {
 
 var errOverrun = errors.New("the journal is full of entries that could not be saved, and is overwriting the oldest")
 
-// Mark stores a number in the file: the number of the last change in the store that the
-// entries belong to. It ignores a number lower than the stored one.
+// Mark stores in the file the number of the last change in the store that the entries belong
+// to. It ignores numbers lower than the stored one.
 func (j *Journal) Mark(n uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -247,9 +249,9 @@ func (j *Journal) Mark(n uint64) {
 	}
 }
 
-// Keep creates a file at path with all entries that are in memory, replacing an existing file.
-// The caller must already have stored id, by which [Replay] recognizes the file. store is the
-// identity of the store that the entries belong to; see [Inspect].
+// Keep creates a file at path with all entries in memory, replacing any existing file. The
+// caller must already have stored id, because [Replay] recognizes the file by its ID. store is
+// the identity of the store that the entries belong to; see [Inspect].
 func (j *Journal) Keep(path string, id, store uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -23,21 +23,21 @@ func add(j *Journal, entry []byte, read func([]byte)) {
 	}
 }
 
-// numbered returns an entry of the given length that begins with n.
+// numbered returns an entry of the given length that starts with n.
 func numbered(n uint64, length int) []byte {
 	b := bytes.Repeat([]byte{byte(n)}, max(length, 8))
 	binary.LittleEndian.PutUint64(b, n)
 	return b
 }
 
-// replayed returns how often the file contains each number after a position.
+// replayed returns how often each number occurs in the file after a position.
 func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]int {
 	t.Helper()
 	counts := make(map[uint64]int)
 	_, err := Replay(path, id, from, func(_ int, _ uint64, entry []byte) {
 		n := binary.LittleEndian.Uint64(entry)
 		if !bytes.Equal(entry, numbered(n, len(entry))) {
-			t.Errorf("the entry %d is %x", n, entry)
+			t.Errorf("entry %d has unexpected content %x", n, entry)
 		}
 		counts[n]++
 	})
@@ -47,8 +47,8 @@ func replayed(t testing.TB, path string, id uint64, from Position) map[uint64]in
 	return counts
 }
 
-// TestJournal verifies that every entry is read once, and that the file has all entries after
-// the saved position, over many laps of the rings.
+// TestJournal fills the rings many times over. It verifies that every entry is read once and
+// that the file contains all entries after the saved position.
 func TestJournal(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
@@ -58,7 +58,7 @@ func TestJournal(t *testing.T) {
 	unread, unsaved := make(map[uint64]int), make(map[uint64]int)
 	read := func(entry []byte) {
 		if n := binary.LittleEndian.Uint64(entry); unread[n] != 1 {
-			t.Fatalf("entry %d is read again", n)
+			t.Fatalf("entry %d was read more than once", n)
 		} else {
 			delete(unread, n)
 		}
@@ -81,7 +81,7 @@ func TestJournal(t *testing.T) {
 			from[i] = j.rings[i].saved.Load()
 		}
 		if got := replayed(t, path, 7, from); len(got) != len(unsaved) {
-			t.Fatalf("round %d: %d entries in the file, want %d", round, len(got), len(unsaved))
+			t.Fatalf("round %d: the file has %d entries, want %d", round, len(got), len(unsaved))
 		}
 		j.Read(read)
 		if len(unread) != 0 {
@@ -94,12 +94,12 @@ func TestJournal(t *testing.T) {
 		if err := j.Problem(); err != nil {
 			t.Fatal(err)
 		}
-		if round%20 == 19 { // a new file has the unsaved entries
+		if round%20 == 19 { // a new file must contain the unsaved entries
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 			if j.Problem() == nil {
-				t.Error("no problem after the file was removed")
+				t.Error("Problem returned nil after the file was removed")
 			}
 			if err := j.Keep(path, 7, 0); err != nil {
 				t.Fatal(err)
@@ -110,11 +110,11 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || len(unsaved) == 0 != (info.Size() == fileHeaderSize) {
-		t.Errorf("%d unsaved entries, file: %v, %v", len(unsaved), info, err)
+		t.Errorf("after Close with %d unsaved entries, the file is %v, %v", len(unsaved), info, err)
 	}
 }
 
-// TestConcurrentWriters verifies that no entry is lost or mixed with another.
+// TestConcurrentWriters verifies that no entry is lost or mixed up with another.
 func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
@@ -134,11 +134,11 @@ func TestConcurrentWriters(t *testing.T) {
 	all.Wait()
 	got := replayed(t, path, 1, Position{})
 	if len(got) != writers*each {
-		t.Errorf("%d entries, want %d", len(got), writers*each)
+		t.Errorf("the file has %d entries, want %d", len(got), writers*each)
 	}
 	for n, times := range got {
 		if times != 1 {
-			t.Fatalf("the file has entry %d %d times", n, times)
+			t.Fatalf("entry %d is in the file %d times, want once", n, times)
 		}
 	}
 }
@@ -170,22 +170,22 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := replayed(t, path, 1, Position{}); len(got) < entries-1 {
-			t.Errorf("after a flipped bit at %d, %d of %d entries are left", at, len(got), entries)
+			t.Errorf("after flipping a bit at %d, only %d of %d entries can be read", at, len(got), entries)
 		}
 		damaged, err := Replay(path, 1, Position{}, func(int, uint64, []byte) {})
 		if detected += damaged; err != nil || damaged > 1 {
-			t.Errorf("a flipped bit at %d: %d entries are damaged, %v", at, damaged, err)
+			t.Errorf("after flipping a bit at %d, Replay reported %d damaged entries and error %v", at, damaged, err)
 		}
 	}
 	if detected < 30 {
-		t.Errorf("%d of 60 damaged entries were detected", detected)
+		t.Errorf("detected only %d of 60 damaged entries", detected)
 	}
-	// A truncated file has the entries before its end.
+	// In a truncated file, the entries before the cut can be read.
 	if err := os.Truncate(path, int64(fileHeaderSize+ringSize+100)); err != nil {
 		t.Fatal(err)
 	}
 	if got := replayed(t, path, 1, Position{}); len(got) == 0 || len(got) >= entries {
-		t.Errorf("%d entries in a truncated file", len(got))
+		t.Errorf("read %d of %d entries from a truncated file", len(got), entries)
 	}
 	for name, content := range map[string][]byte{"empty": nil, "zeros": make([]byte, 100)} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -200,22 +200,22 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Replay(path, 1, Position{}, nil); err == nil || errors.Is(err, ErrOther) {
-		t.Errorf("a foreign file: %v", err)
+		t.Errorf("replaying a file that isn't a journal: got error %v", err)
 	}
 	if err := j.Keep(path, 1, 0); err == nil {
-		t.Error("a foreign file was replaced")
+		t.Error("Keep replaced a file that isn't a journal")
 	}
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Replay(path, 2, Position{}, nil); !errors.Is(err, ErrOther) {
-		t.Errorf("a journal of another store: %v", err)
+		t.Errorf("replaying another store's journal: got error %v, want ErrOther", err)
 	}
 }
 
-// TestIntact verifies that an undamaged journal has no damaged entries, wherever its rings
-// end. Toward the end of each ring, entries are short, so that the rest is often as long as a
-// header.
+// TestIntact verifies that no damage is reported for an undamaged journal, wherever the last
+// entry of a ring ends. Entries near a ring's end are short, so the remaining space is often
+// exactly one header.
 func TestIntact(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
@@ -244,7 +244,7 @@ func TestIntact(t *testing.T) {
 			replayed := 0
 			damaged, err := Replay(path, 1, saved, func(int, uint64, []byte) { replayed++ })
 			if damaged != 0 || replayed != unsaved || err != nil {
-				t.Fatalf("%d of %d entries were replayed, %d are damaged, %v", replayed, unsaved, damaged, err)
+				t.Fatalf("replayed %d of %d entries, %d reported as damaged, error %v", replayed, unsaved, damaged, err)
 			}
 		}
 	}
@@ -271,7 +271,7 @@ func FuzzReplay(f *testing.F) {
 		for offset := uint64(0); offset < uint64(len(memory)); {
 			entry, at, size := entryAt(memory, offset)
 			if size%alignment != 0 || len(entry) > MaxEntry || entry != nil && at%ringSize != offset {
-				t.Fatalf("at %d: %d bytes, position %d, distance to the next entry %d", offset, len(entry), at, size)
+				t.Fatalf("at %d: invalid entry of %d bytes at position %d, size %d", offset, len(entry), at, size)
 			}
 			offset += max(size, alignment)
 		}

@@ -10,12 +10,12 @@ import (
 	"os"
 )
 
-// ErrOther is returned by [Replay] for the journal of another store or of another state of the
-// store. Its entries have been saved already or belong elsewhere.
+// ErrOther is returned by [Replay] for a journal that belongs to another store or to an
+// earlier state of this one. Its entries have already been saved or belong elsewhere.
 var ErrOther = errors.New("the journal belongs to another store, or to an earlier state of this one")
 
-// Inspect returns the identity of the store that the file at path belongs to, and the number
-// stored by [Journal.Mark]. Both are 0 if they were never stored, or if the file is damaged or
+// Inspect returns the identity of the store that the file at path belongs to and the number
+// stored by [Journal.Mark]. Both are 0 if they were never stored or if the file is damaged or
 // not a journal. If there is no file, the error is fs.ErrNotExist.
 func Inspect(path string) (store, mark uint64, err error) {
 	file, err := os.Open(path)
@@ -31,13 +31,12 @@ func Inspect(path string) (store, mark uint64, err error) {
 		nil
 }
 
-// Replay calls each for every entry after a position in the file at path. These are the
-// entries that were not saved. ring and at are the entry's position. Replay doesn't change the
-// file. If there is no file, the error is fs.ErrNotExist.
+// Replay calls each for every entry after the position from in the file at path. These are the
+// unsaved entries. ring and at are the entry's position. Replay doesn't change the file. If
+// there is no file, the error is fs.ErrNotExist.
 //
-// Replay skips bytes that are not an entry. It returns the number of damaged entries, as far
-// as it can detect them: the last entry may be damaged after a kill, and any entry after a
-// power failure.
+// Replay skips bytes that are not an entry. It returns the number of damaged entries it
+// detected: a kill can damage the last entry, and a power failure can damage any entry.
 func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int,
 	err error) {
 	content, err := read(path)
@@ -64,8 +63,8 @@ func Replay(path string, id uint64, from Position, each func(ring int, at uint64
 	return damaged, nil
 }
 
-// entryAt returns the entry at an offset of a ring, or nil if there is none, the position in
-// the entry's header, and the distance to the next entry, or 0 if it is unknown.
+// entryAt returns the entry at an offset in a ring, or nil if there is none. at is the
+// position in the entry's header, and size is the distance to the next entry, or 0 if unknown.
 func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	b := memory[offset:]
 	length, at := uint64(binary.LittleEndian.Uint32(b[4:])), binary.LittleEndian.Uint64(b[8:])
@@ -83,7 +82,7 @@ func entryAt(memory []byte, offset uint64) (entry []byte, at, size uint64) {
 	return b[headerSize:end], at, entrySize(int(length))
 }
 
-// read returns the content of the file of a journal.
+// read returns the content of a journal file.
 func read(path string) ([]byte, error) {
 	if err := checkFile(path); err != nil {
 		return nil, err
@@ -103,7 +102,7 @@ func read(path string) ([]byte, error) {
 	return content, nil
 }
 
-// checkFile returns an error unless the file at path is a journal, or a truncated one.
+// checkFile returns an error unless the file at path is a journal, possibly truncated.
 func checkFile(path string) error {
 	info, err := os.Stat(path)
 	switch {
