@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// AuditEntry is an entry of the audit log, which records who changed what.
+// AuditEntry is an entry in the audit log, which records who changed what.
 type AuditEntry struct {
 	Time time.Time
 	// Actor is an admin token's ID, a Caddy user's name or "caddy-admin".
@@ -18,7 +18,7 @@ type AuditEntry struct {
 	// TokenID is zero if the entry isn't about a token.
 	TokenID   token.ID
 	TokenName string
-	// Address is the client address of the call.
+	// Address is the client address the change was requested from.
 	Address string
 	// Changes maps the name of each changed field to a description of the change. It never
 	// contains a secret.
@@ -28,19 +28,19 @@ type AuditEntry struct {
 // AuditPosition is a position in the audit log.
 type AuditPosition struct {
 	Time time.Time
-	// Sequence distinguishes entries that have the same time.
+	// Sequence distinguishes entries with the same time.
 	Sequence uint64
 }
 
-// Actor identifies who requests a change.
+// Actor identifies the person or token that requests a change.
 type Actor struct {
 	// Name is an admin token's ID, a Caddy user's name or "caddy-admin".
 	Name string
 	// Address is the client address, or empty if there is none.
 	Address string
 	// Authorize returns an error if the actor may no longer make changes. The store calls it
-	// within each change's transaction, perhaps more than once, so it must not block and must
-	// not use the store except for [Store.Refresh]. A nil Authorize allows all changes.
+	// within each change's transaction, possibly more than once. It must not block and may
+	// call no method of the store except [Store.Refresh]. A nil Authorize allows all changes.
 	Authorize func() error
 }
 
@@ -67,7 +67,7 @@ func (a Actor) audit(now time.Time, action string, token *token.Token, changes m
 	}
 }
 
-// AuditPage selects a page of the audit log.
+// AuditPage selects a page from the audit log.
 type AuditPage struct {
 	// Before is the position of the last entry already returned. Nil starts at the newest
 	// entry.

@@ -58,7 +58,7 @@ type Backend interface {
 	// ends, or "" if the backend can't provide one. The path never changes, and no other
 	// process uses the file.
 	JournalPath() string
-	// Request returns the request stored under a key, or ErrNotFound.
+	// Request returns the request stored under key, or ErrNotFound if there is none.
 	Request(key token.Digest) (KeptRequest, error)
 	// Audit calls yield for each audit entry, newest first, until yield returns false. If
 	// before isn't nil, Audit starts with the entry before that position. It skips damaged
@@ -114,7 +114,8 @@ type Retention struct {
 	Hours, Days Day
 }
 
-// ChangeFunc returns the change to make to a token. old is nil if there is no such token.
+// ChangeFunc returns the change to make to a token. old is the stored token, or nil if there
+// is none.
 type ChangeFunc func(old *token.Token) (Change, error)
 
 // Change is a change to one token.

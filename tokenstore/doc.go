@@ -22,10 +22,10 @@
 //
 // # Counting
 //
-// Each counted request is an entry of the usage journal, which survives a killed process (see
-// package journal). A flush adds up the entries since the last flush and saves the sums
-// together with the journal's position in one transaction. Open adds the entries after the
-// saved position. Each request therefore counts exactly once. The store guarantees the
+// Each counted request becomes an entry in the usage journal, which survives if the process is
+// killed (see package journal). A flush adds up the entries since the last flush and saves the
+// sums together with the journal's position in one transaction. Open adds the entries after
+// the saved position. Each request therefore counts exactly once. The store guarantees the
 // following:
 //
 //   - If the process is killed, no counts are lost.

@@ -156,7 +156,7 @@ func TestEditRefusals(t *testing.T) {
 		"in the past": {token.Edit{Expiry: &token.Expiry{ExpiresAt: testTime}}, "expires_at"},
 		"never":       {token.Edit{Expiry: &token.Expiry{NeverExpires: true}}, "expires_in"},
 		"no expiry":   {token.Edit{Expiry: &token.Expiry{}}, "expires_in"},
-		// The maximum lifetime counts from the creation of the secret, not from now.
+		// The maximum lifetime counts from the secret's creation, not from now.
 		"beyond maximum lifetime": {token.Edit{Expiry: &token.Expiry{ExpiresIn: months(24)}}, "expires_in"},
 	} {
 		s := openTestStore(t)

@@ -18,7 +18,7 @@ const maxDowntime = 24 * time.Hour
 // while the process runs, plus at most a day for the downtime before it.
 type elapsedClock struct {
 	mu sync.Mutex
-	// base is the elapsed time at the moment when uptime returned from.
+	// base is the elapsed time at the moment when uptime's result was from.
 	base time.Time
 	from time.Duration
 	// uptime returns how long the process has run.
@@ -72,7 +72,7 @@ func (s *Store) ClockAhead() time.Duration {
 
 // openElapsed starts the elapsed time at the time up to which the last process ran.
 func (s *Store) openElapsed(stored time.Time, uptime func() time.Duration) {
-	if stored.IsZero() { // a new store, or one written by an older version
+	if stored.IsZero() { // a new store, or one last written by an older version
 		if stored = time.UnixMicro(s.newest.Load()).UTC(); s.newest.Load() == (time.Time{}).UnixMicro() {
 			stored = s.clock.Now()
 		}

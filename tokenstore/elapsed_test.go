@@ -52,7 +52,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s.clock.set(testTime.AddDate(-57, 0, 0))
 			return s
 		}, 2, false},
-		"clock ahead, and back": {func(t *testing.T, s *testStore) *testStore {
+		"clock ahead, then back": {func(t *testing.T, s *testStore) *testStore {
 			s.clock.set(testTime.AddDate(10, 0, 0))
 			s.Now()
 			s.pruned(t)
@@ -67,7 +67,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s.accept(t)
 			return s
 		}, 2, false},
-		"clock ahead, and accepted": {func(t *testing.T, s *testStore) *testStore {
+		"clock ahead, then accepted": {func(t *testing.T, s *testStore) *testStore {
 			s.clock.set(testTime.AddDate(0, 0, 100))
 			s.accept(t)
 			return s
@@ -75,7 +75,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 		"started with a clock 10 years ahead": {func(t *testing.T, s *testStore) *testStore {
 			return s.restart(t, testTime.AddDate(10, 0, 0))
 		}, 3, true},
-		"started with a clock ahead, again with a correct one, accepted": {func(t *testing.T, s *testStore) *testStore {
+		"clock ahead, then restarted with a correct one, accepted": {func(t *testing.T, s *testStore) *testStore {
 			s = s.restart(t, testTime.AddDate(10, 0, 0))
 			s.create(t)
 			s.pruned(t)
@@ -97,14 +97,14 @@ func TestPruneByElapsedTime(t *testing.T) {
 			}
 			return s
 		}, 3, true},
-		"started with a clock of 1970": {func(t *testing.T, s *testStore) *testStore {
+		"started with the clock at 1970": {func(t *testing.T, s *testStore) *testStore {
 			s.Now()
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.clock.pass(100 * aDay)
 			return s
 		}, 2, false}, // the latest time seen stays in effect until the clock catches up
-		"started with a clock of 1970, then corrected": {func(t *testing.T, s *testStore) *testStore {
+		"started with the clock at 1970, then corrected": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.pruned(t)
@@ -112,14 +112,14 @@ func TestPruneByElapsedTime(t *testing.T) {
 			s.clock.set(testTime.Add(2 * time.Hour))
 			return s
 		}, 2, false},
-		"started with a clock of 1970, again with a correct one": {func(t *testing.T, s *testStore) *testStore {
+		"clock at 1970, then restarted with a correct one": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.create(t)
 			s.pruned(t)
 			return s.restart(t, testTime.Add(time.Hour))
 		}, 2, false},
-		"100 days with a clock of 1970, then started with a correct one": {func(t *testing.T, s *testStore) *testStore {
+		"100 days at 1970, then restarted with a correct clock": {func(t *testing.T, s *testStore) *testStore {
 			s.create(t)
 			s = s.restart(t, time.Unix(3, 0))
 			s.clock.pass(100 * aDay)
@@ -136,7 +136,7 @@ func TestPruneByElapsedTime(t *testing.T) {
 			func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.Add(20*time.Hour)) }, 2, false},
 		"started after 200 days": {
 			func(t *testing.T, s *testStore) *testStore { return s.restart(t, testTime.AddDate(0, 0, 200)) }, 3, true},
-		"started after 200 days, and accepted": {func(t *testing.T, s *testStore) *testStore {
+		"started after 200 days, then accepted": {func(t *testing.T, s *testStore) *testStore {
 			s = s.restart(t, testTime.AddDate(0, 0, 200))
 			s.accept(t)
 			return s

@@ -7,7 +7,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// entry is the part of a token in use that requests need. It contains no pointers, so the
+// entry holds the part of a token in use that requests need. It contains no pointers, so the
 // garbage collector never scans entries, even if there are a million of them.
 type entry struct {
 	mu sync.Mutex
@@ -60,7 +60,7 @@ func timeOfSeconds(seconds int64) time.Time {
 	return time.Unix(seconds+yearOne, 0).UTC()
 }
 
-// status is like [token.Token.Status]. The caller must hold e.mu.
+// status is like [token.Token.Status], but the caller must hold e.mu.
 func (e *entry) status(now time.Time) token.Status {
 	switch seconds := secondsOf(now); {
 	case e.state&stateRevoked != 0:

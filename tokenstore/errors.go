@@ -11,7 +11,7 @@ var (
 	// tell the two cases apart.
 	ErrNotFound = errors.New("no such token")
 	// ErrTaken means that another token already has the new token's ID or secret.
-	ErrTaken = errors.New("another token already has this ID or this secret")
+	ErrTaken = errors.New("another token already has this ID or secret")
 	// ErrUnavailable means that the store currently can't be read or written.
 	ErrUnavailable = errors.New("the token store is unavailable")
 	// ErrCountsUnread is returned by [Store.CountsAtRisk] while the counts left by a killed

@@ -28,7 +28,7 @@ const (
 	EventUsedAfterRevoke EventKind = "used_after_revoke"
 )
 
-// Event is an event in the life of a token, such as its creation or expiry.
+// Event is an event in a token's life, such as its creation or expiry.
 type Event struct {
 	Kind EventKind
 	Time time.Time
@@ -61,15 +61,15 @@ func (s *Store) publishChange(now time.Time, old *token.Token, change *Change) {
 		Actor: Actor{Name: change.Audit.Actor, Address: change.Audit.Address}})
 }
 
-// usedAfterRevoke remembers the tokens for which an event was published in the current hour.
+// usedAfterRevoke records the tokens for which an event was published in the current hour.
 type usedAfterRevoke struct {
 	mu   sync.Mutex
 	hour int64
 	seen map[token.ID]bool
 }
 
-// maxUsedAfterRevoke is the maximum number of tokens remembered per hour, to bound memory. For
-// further tokens, the event is published in the next hour.
+// maxUsedAfterRevoke is the maximum number of tokens recorded per hour, to limit memory use.
+// For further tokens, the event is published in the next hour.
 const maxUsedAfterRevoke = 10_000
 
 // first reports whether this is the token's first use after revocation in the current hour.

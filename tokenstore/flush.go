@@ -29,10 +29,10 @@ const (
 	flushShare           = 100
 )
 
-// One transaction saves the usage of minChunk to maxChunk tokens. Within these bounds, the
-// number is chosen to take about chunkTime, to keep changes from waiting long for the backend.
-// Smaller chunks aren't worthwhile: a transaction has a fixed cost, which exceeds chunkTime in
-// a store with many free pages.
+// One transaction saves the usage of minChunk to maxChunk tokens. Within these bounds, a
+// transaction saves as many tokens as it can in about chunkTime, to keep changes from waiting
+// long for the backend. Smaller chunks aren't worthwhile: a transaction has a fixed cost,
+// which exceeds chunkTime in a store with many free pages.
 const (
 	minChunk  = 512
 	maxChunk  = 4096
@@ -62,7 +62,8 @@ type flusher struct {
 	// one.
 	replayFlush uint64
 
-	// journalErr is the reason why counts are missing or would be lost in a crash, or nil.
+	// journalErr is the reason why counts are missing or would be lost if the process were
+	// killed, or nil.
 	journalErr atomic.Pointer[error]
 }
 
@@ -115,7 +116,7 @@ func (s *Store) rejectOlderStore(state State) error {
 	}
 	return fmt.Errorf(
 		"%w: the journal %s has recorded change %d, but the last change in the store is %d; "+
-			"restore a backup with caddy api-token restore, or put the newer store back; "+
+			"restore a backup with caddy api-token restore, or put back the newer store; "+
 			"to continue with the older one, in which revoked tokens may be valid, remove the journal",
 		ErrOlder, s.flusher.path, mark, s.backend.Sequence())
 }
@@ -137,7 +138,7 @@ func (s *Store) replay() {
 			zap.Error(err))
 	default:
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: make it readable for the user that Caddy runs as (chown %d %s); "+
+			err = fmt.Errorf("%w: make it readable by the user that Caddy runs as (chown %d %s); "+
 				"Caddy then adds its counts", err, os.Geteuid(), f.path)
 		}
 		f.replayErr, f.replayFlush = fmt.Errorf("%w: %w", ErrCountsUnread, err), math.MaxUint64
@@ -153,8 +154,8 @@ func (s *Store) replay() {
 	}
 }
 
-// checkJournal ensures that counts would survive a crash, and sets journalErr if they
-// wouldn't.
+// checkJournal makes sure that counts would survive if the process were killed, and sets
+// journalErr if they wouldn't.
 func (s *Store) checkJournal() {
 	f := &s.flusher
 	f.mu.Lock()
@@ -210,7 +211,7 @@ func (s *Store) Flush() error {
 	return s.flush()
 }
 
-// flush is like Flush. The caller must hold flusher.mu.
+// flush is like Flush, but the caller must hold flusher.mu.
 func (s *Store) flush() error {
 	for more := true; more; {
 		var b *batch
@@ -250,8 +251,7 @@ func (s *Store) flushInBackground(flushFails, countsAtRisk *condition, interval 
 	return pace(took, interval)
 }
 
-// logJournal logs when killing the process would start to lose counts and when counts are safe
-// again.
+// logJournal logs when counts become at risk and when they are safe again.
 func (s *Store) logJournal(countsAtRisk *condition) {
 	err := s.CountsAtRisk()
 	switch countsAtRisk.update(err != nil) {
@@ -259,7 +259,7 @@ func (s *Store) logJournal(countsAtRisk *condition) {
 		if errors.Is(err, ErrCountsUnread) {
 			s.logger.Error(
 				"the usage journal of an earlier process can't be read; "+
-					"its counts are missing from totals and quotas until it can", zap.Error(err))
+					"its counts are missing from totals and quotas until it can be read", zap.Error(err))
 			break
 		}
 		s.logger.Error("unsaved token usage would be lost if the process were killed; will retry",
@@ -269,7 +269,7 @@ func (s *Store) logJournal(countsAtRisk *condition) {
 	}
 }
 
-// saveBatch saves a batch, or the part of it that isn't saved yet.
+// saveBatch saves a batch, or the part that has not been saved yet.
 func (s *Store) saveBatch(b *batch) error {
 	f := &s.flusher
 	if f.unknown {

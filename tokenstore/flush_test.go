@@ -142,7 +142,7 @@ func TestConcurrentUses(t *testing.T) {
 				last = j
 			}
 		}
-		// The newest use is the last use of the last user.
+		// The newest use is the last user's last use.
 		if want := testTime.Add(time.Duration(last*users+users-1) * time.Microsecond); !used.Last.Time.Equal(
 			want.Truncate(time.Microsecond)) {
 			t.Errorf("the last use was at %s, want %s", used.Last.Time, want)

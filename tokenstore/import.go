@@ -8,11 +8,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Import imports a token that Mollymawk created, with the secret that its clients already
-// have. Its lifetime counts from now. If it would expire later than max_lifetime allows,
+// Import imports a token created by Mollymawk, with the secret that its clients already use.
+// The token's lifetime starts now. If the token would expire later than max_lifetime allows,
 // Import shortens its lifetime and sets capped. The error is [ErrTaken] if the store already
-// has the token, and an [*EndedError] if its secret has been retired. If the draft or the text
-// (field "value") is invalid, the error is a *FieldError.
+// has the token, or an [*EndedError] if its secret was taken out of service. If the draft or
+// the text (field "value") is invalid, the error is a *FieldError.
 func (s *Store) Import(policy token.Policy, draft token.Draft, text string, actor Actor) (tok *token.Token, capped bool,
 	err error) {
 	now := s.Now()

@@ -13,8 +13,8 @@ import (
 const shardCount = 256
 
 // index holds the entries of tokens in use: those used since the store was opened. Every
-// operation except finding an entry requires the lock of the token's ID, so that loading a
-// token from the backend can't undo a concurrent change.
+// operation except finding an entry requires the token's ID lock, so that loading a token from
+// the backend can't undo a concurrent change.
 type index struct {
 	digests [shardCount]numbers[token.Digest]
 	ids     [shardCount]numbers[token.ID]
@@ -134,13 +134,13 @@ func (l *entryList) giveBack(number uint32) {
 
 func digestShard(d token.Digest) int { return int(d[0]) }
 
-// idShard uses the ID's last characters because the first ones encode the time of creation.
+// idShard uses the ID's last characters because the first ones encode the creation time.
 func idShard(id token.ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2])) % shardCount }
 
 // byID returns the number of a token's entry, or 0 if there is none.
 func (x *index) byID(id token.ID) uint32 { return x.ids[idShard(id)].get(id) }
 
-// match finds the token whose secret has the digest, and reports whether there is one.
+// match finds the token whose secret has the given digest and reports whether there is one.
 func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	number := x.digests[digestShard(d)].get(d)
 	if number == 0 {
@@ -176,8 +176,8 @@ func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	return true
 }
 
-// with calls f with a token's entry, holding the entry's lock, if number still belongs to the
-// token.
+// with calls f with the token's entry and holds the entry's lock during the call. It does
+// nothing if number no longer belongs to the token.
 func (x *index) with(number uint32, id token.ID, f func(*entry)) {
 	if number == 0 {
 		return

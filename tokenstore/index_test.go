@@ -146,8 +146,8 @@ func TestReusedEntries(t *testing.T) {
 	}
 }
 
-// TestMemoryOfTokens verifies that a token in use takes at most 300 bytes, none of which the
-// garbage collector scans.
+// TestMemoryOfTokens verifies that a token in use takes at most 300 bytes and that the garbage
+// collector scans none of them.
 func TestMemoryOfTokens(t *testing.T) {
 	const tokens, most = 100_000, 300
 	s := openTestStore(t)

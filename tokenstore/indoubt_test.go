@@ -31,7 +31,7 @@ func TestFailedChange(t *testing.T) {
 		// fails.
 		meanwhile     token.Status
 		fails         error
-		stored, other token.Status // final status if the change was stored, and if it was not
+		stored, other token.Status // final status if the change was stored and if it was not
 	}{
 		"revoke":  {nil, revoke, token.StatusRevoked, nil, token.StatusRevoked, token.StatusActive},
 		"disable": {nil, disable, token.StatusDisabled, nil, token.StatusDisabled, token.StatusActive},
@@ -100,8 +100,7 @@ func TestFailedChange(t *testing.T) {
 	}
 }
 
-// TestFailedDeletion verifies that a token is refused until the outcome of its deletion is
-// known.
+// TestFailedDeletion verifies that a token is refused until its deletion's outcome is known.
 func TestFailedDeletion(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {

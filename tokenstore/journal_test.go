@@ -32,7 +32,7 @@ func (s *testStore) kill(t *testing.T) *testStore {
 	return reopen(t, killed, s.clock)
 }
 
-// copy returns a copy of the backend as it is on disk, including the journal.
+// copy returns a copy of the backend's state on disk, including the journal.
 func (m *memory) copy(t testing.TB) *memory {
 	t.Helper()
 	m.mu.Lock()
@@ -120,7 +120,7 @@ func TestKilled(t *testing.T) {
 	for round := range rounds {
 		count(random.IntN(3000))
 		var killed *memory
-		var atKill [][2]uint64 // the counts at the time of the kill
+		var atKill [][2]uint64 // the counts when the process was killed
 		kill := func() { killed, atKill = s.memory.copy(t), slices.Clone(counts) }
 		fails, saves, after := random.IntN(3) == 0, random.IntN(2) == 0, random.IntN(4)
 		s.memory.beforeSave = func() {

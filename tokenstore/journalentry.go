@@ -13,8 +13,8 @@ type journalEntry struct {
 	id       token.ID
 	at       int64 // microseconds since 1970
 	previous bool  // the request used the previous secret
-	// outcome is OutcomeOK or the code of the refusal. Only allowed requests have a route, an
-	// address and a user agent.
+	// outcome is OutcomeOK or the refusal code. Only allowed requests have a route, an address
+	// and a user agent.
 	outcome, scope, route, address, agent string
 }
 

@@ -105,7 +105,7 @@ func (r Reservation) Release() {
 	})
 }
 
-// TakeQuota takes a request from the token's quota. The first request of a period reads the
+// TakeQuota takes a request from the token's quota. The first request in a period reads the
 // token's usage. The caller must release the reservation if it doesn't count the request as
 // allowed. The errors are [ErrNotFound] and [ErrUnavailable].
 //

@@ -43,7 +43,7 @@ type memory struct {
 	backupError error
 	// saves makes SaveUsage save the usage even though it returns saveError.
 	saves bool
-	// journal is the path of the journal, or empty.
+	// journal is the journal's path, or empty if there is no journal.
 	journal string
 	// beforeSave, if set, runs before each SaveUsage, without the lock.
 	beforeSave func()

@@ -30,7 +30,7 @@ func (m *memory) saved(id token.ID) (Usage, error) {
 	return m.usage(id)
 }
 
-// usage is like saved. The caller must hold m.mu.
+// usage is like saved, but the caller must hold m.mu.
 func (m *memory) usage(id token.ID) (Usage, error) {
 	record, ok := m.used[id]
 	if !ok {

@@ -22,7 +22,7 @@ func TestExpiresSoon(t *testing.T) {
 		"one month":       {"30d", "28d", 0, 21 * day},
 		"four warnings":   {"30d", "120d", 0, 90 * day},
 		"hours":           {"30d", "8h", 0, 6 * time.Hour},
-		"a second":        {"30d", "1s", 0, 750 * time.Millisecond},
+		"one second":      {"30d", "1s", 0, 750 * time.Millisecond},
 		"short warning":   {"1h", "28d", 0, 28*day - time.Hour},
 		"unlimited":       {"", "400d", 0, 300 * day},
 		"begins later":    {"30d", "100d", 60 * day, 90 * day},

@@ -81,7 +81,7 @@ func (p *pending) addAll(entries [][]byte) (flush uint64) {
 	return p.current.flush
 }
 
-// read is like drain. The caller must hold p.mu.
+// read is like drain, but the caller must hold p.mu.
 func (p *pending) read(j *journal.Journal) { j.Read(p.add) }
 
 // add adds an entry. The caller must hold p.mu.
@@ -145,7 +145,7 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 	u.counts = append(u.counts, hourCount{hour, scope, outcome, 1})
 }
 
-// usage returns u as a Usage, for [Usage.Plus].
+// usage converts u to a Usage for use with [Usage.Plus].
 func (u *tokenUse) usage() Usage {
 	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
 	slices.SortFunc(u.counts, func(a, b hourCount) int {
@@ -250,7 +250,7 @@ func (p *pending) differences(id token.ID, j *journal.Journal) (differences []di
 	return differences
 }
 
-// difference is the difference that one flush makes to a token's usage.
+// difference is the amount that one flush adds to a token's usage.
 type difference struct {
 	flush uint64
 	usage Usage

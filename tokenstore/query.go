@@ -59,7 +59,7 @@ func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err
 	return found, previous, nil
 }
 
-// WithUsage returns the token with its usage up to now.
+// WithUsage returns the token with its current usage.
 func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 	used, err := s.usage(token.ID, noDay, noDay-1)
 	return TokenUsage{Token: token, Usage: used}, err
@@ -68,14 +68,14 @@ func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 // noDay is a day on which no token was used.
 const noDay Day = 0
 
-// usage returns a token's usage up to now, including the days from first to last.
+// usage returns a token's current usage, including the days from first to last.
 func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 	// Read the pending usage first. If it is saved before the next read, the state shows that.
 	counted := s.pending.differences(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
 	if errors.Is(err, token.ErrDamaged) {
 		// Only the token's history is lost; its requests are still accepted.
-		s.logger.Error("the usage record of a token is damaged; its counts restart from zero",
+		s.logger.Error("a token's usage record is damaged; its counts restart from zero",
 			zap.Stringer("token_id", id), zap.Error(err))
 	} else if err != nil {
 		return Usage{}, readError(err)
@@ -92,8 +92,8 @@ func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 	return used, nil
 }
 
-// PreviousUse returns the token and the newest allowed request with its previous secret, or a
-// zero LastUse if there is none. The errors are [ErrNotFound] and [ErrUnavailable].
+// PreviousUse returns the token and the newest allowed request that used its previous secret,
+// or a zero LastUse if there is none. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 	token, err := s.backend.Token(id)
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Store) PreviousUse(id token.ID) (*token.Token, LastUse, error) {
 	return token, used.Previous, nil
 }
 
-// Page selects a page of the list of tokens.
+// Page selects a page from the list of tokens.
 type Page struct {
 	Order      Order
 	Descending bool

@@ -121,7 +121,8 @@ func TestDailyQuota(t *testing.T) {
 	}
 }
 
-// TestQuotaOfOne verifies that one of a hundred concurrent requests passes a quota of one.
+// TestQuotaOfOne verifies that a quota of one lets exactly one of a hundred concurrent
+// requests pass.
 func TestQuotaOfOne(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1, token.PeriodDay)

@@ -62,7 +62,7 @@ func DecodeAuditEntry(key, record []byte) (AuditEntry, error) {
 		return wire.ErrUnknownField
 	})
 	if err == nil && !found {
-		err = errors.New("it has no token ID field")
+		err = errors.New("the token ID field is missing")
 	}
 	if err != nil {
 		return AuditEntry{}, wire.Damaged(err)

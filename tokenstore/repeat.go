@@ -13,7 +13,7 @@ import (
 // an idempotency key (draft-ietf-httpapi-idempotency-key-header), the repeat doesn't create a
 // second token.
 
-// RequestRetention is how long a request is stored to recognize a repeat.
+// RequestRetention is how long a request is stored so that a repeat can be recognized.
 const RequestRetention = 24 * time.Hour
 
 var (
@@ -38,7 +38,7 @@ type KeptRequest struct {
 	// Key is the digest of the actor and the idempotency key. Body is the digest of the
 	// request's body.
 	Key, Body token.Digest
-	// ID is the token's ID. Time is when the token was created, in elapsed time.
+	// ID is the token's ID. Time is when the token was created, measured in elapsed time.
 	ID   token.ID
 	Time time.Time
 }

@@ -96,7 +96,7 @@ func (d DayUsage) Plus(more DayUsage) DayUsage {
 // scope.
 const maxDayCounts = 64
 
-// Add adds p to the day, whose Points must not be shared. Only the hour of p.Time is used.
+// Add adds p to d. d.Points must not be shared. Only the hour of p.Time is used.
 func (d *DayUsage) Add(p Point) {
 	start := d.Day.Start()
 	if d.Whole {
@@ -169,7 +169,7 @@ const (
 	StepDay
 )
 
-// Series returns a token's history up to now: the counts of all retained hours or days that
+// Series returns a token's history to date: the counts of all retained hours or days that
 // overlap the interval [from, to), sorted by time, scope and outcome. Hours and days without
 // requests have no points. The errors are [ErrNotFound] and [ErrUnavailable].
 func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, error) {

@@ -122,7 +122,8 @@ func TestSeriesRange(t *testing.T) {
 	}
 }
 
-// TestSeriesRetention verifies that Series returns hours for 7 days and days for 400.
+// TestSeriesRetention verifies that Series returns hourly counts for 7 days and daily counts
+// for 400 days.
 func TestSeriesRetention(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -378,13 +379,13 @@ func TestDayRecords(t *testing.T) {
 	}
 	for name, fields := range map[string][]byte{
 		"no hours":              count(1, 'a', 1, 'b'),
-		"hours backwards":       count(1, 'a', 1, 'b', 4, 1, 3, 1),
-		"an hour twice":         count(1, 'a', 1, 'b', 4, 1, 4, 1),
+		"hours out of order":    count(1, 'a', 1, 'b', 4, 1, 3, 1),
+		"duplicate hour":        count(1, 'a', 1, 'b', 4, 1, 4, 1),
 		"hour 24":               count(1, 'a', 1, 'b', 24, 1),
-		"a zero":                count(1, 'a', 1, 'b', 4, 0),
+		"zero count":            count(1, 'a', 1, 'b', 4, 0),
 		"a truncated number":    count(1, 'a', 1, 'b', 4, 0x81),
 		"twice":                 append(slices.Clone(good), good...),
-		"not in order":          append(count(1, 'b', 1, 'b', 3, 1), good...),
+		"scopes out of order":   append(count(1, 'b', 1, 'b', 3, 1), good...),
 		"whole with two counts": append([]byte{1 << 3, 1}, count(1, 'a', 1, 'b', 1, 1)...),
 		"whole 2":               append([]byte{1 << 3, 2}, good...),
 		"whole after counts":    append(slices.Clone(good), 1<<3, 1),

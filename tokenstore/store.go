@@ -151,8 +151,7 @@ func (s *Store) Close() error {
 
 // Match describes the token that a presented secret belongs to.
 type Match struct {
-	// Token is the part of the token that requests need, as it was when the secret was
-	// matched.
+	// Token is the part of the token that requests need, as of the time of the match.
 	Token Principal
 	// Status is the status of the presented secret.
 	Status token.Status

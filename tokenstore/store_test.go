@@ -404,7 +404,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// present returns the status of a secret according to Authenticate, or "unknown".
+// present returns the status that Authenticate reports for a secret, or "unknown".
 func (s *testStore) present(t testing.TB, c token.Credential) string {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())

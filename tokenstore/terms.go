@@ -10,21 +10,21 @@ import (
 // termsList assigns numbers to the terms of tokens in use, so that entries don't need pointers
 // to their terms.
 type termsList struct {
-	// terms only ever grows at the end. A number is reused only when no entry has it.
+	// terms only ever grows at the end. A number is reused only when no entry uses it.
 	terms atomic.Pointer[[]*token.Terms]
 
 	mu      sync.Mutex
-	numbers map[string]uint32 // by the terms' Key
+	numbers map[string]uint32 // by Terms.Key
 	keys    []string
-	users   []int // number of entries with the terms, by number
+	users   []int // number of entries that use the terms, by number
 	free    []uint32
 }
 
 // at returns the terms with the given number. The caller must hold the lock of an entry that
-// has the number.
+// uses them.
 func (l *termsList) at(number uint32) *token.Terms { return (*l.terms.Load())[number] }
 
-// acquire returns the number of a token's terms and counts one more entry that has them.
+// acquire returns the number of a token's terms and records that one more entry uses them.
 func (l *termsList) acquire(token *token.Token) uint32 {
 	key := token.Key()
 	l.mu.Lock()
@@ -60,7 +60,7 @@ func (l *termsList) put(terms *token.Terms) uint32 {
 	return uint32(len(list) - 1)
 }
 
-// release records that an entry no longer has the terms.
+// release records that an entry no longer uses the terms.
 func (l *termsList) release(number uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// testClock is a clock that a test sets.
+// testClock is a clock controlled by a test.
 type testClock struct {
 	atomic.Pointer[time.Time]
 	elapsed atomic.Int64

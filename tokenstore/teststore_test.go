@@ -91,7 +91,7 @@ func (s *testStore) tryAlter(id token.ID, edit func(*token.Token)) error {
 	return err
 }
 
-// must returns the result of Authenticate, which must succeed.
+// must returns the result of Authenticate and fails the test if there is an error.
 func (s *testStore) must(t testing.TB, c token.Credential) Match {
 	t.Helper()
 	match, err := s.Authenticate(c, s.Now())

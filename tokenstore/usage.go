@@ -61,8 +61,8 @@ func (u LastUse) newer(other LastUse) LastUse {
 
 func sum(a, b uint64) uint64 { return min(min(a, maxCount)+min(b, maxCount), maxCount) }
 
-// CountAllowed counts a request that the gate allowed for the given scope. It waits neither
-// for the backend nor for a disk.
+// CountAllowed counts a request that the gate allowed for the given scope. It doesn't wait for
+// the backend or the disk.
 func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	s.count(&journalEntry{
 		id: m.Token.ID, at: use.Time.UnixMicro(), previous: m.Previous,

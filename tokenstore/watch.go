@@ -84,7 +84,7 @@ func (l *watchList) remove(w *Watch) {
 	w.next, w.prev = nil, nil
 }
 
-// endDisallowed ends the operations that are no longer allowed.
+// endDisallowed ends all operations that are no longer allowed.
 func (ls *watchLists) endDisallowed(x *index, now time.Time) {
 	for i := range ls {
 		for _, w := range ls[i].takeDisallowed(x, now) {

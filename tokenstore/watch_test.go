@@ -117,7 +117,7 @@ func rotate(until time.Time) func(*token.Token) {
 	}
 }
 
-// endOf is a Watched that closes a channel when it ends.
+// endOf is a Watched that closes its channel when End is called.
 type endOf chan struct{}
 
 func (endOf) StillAllowed(m *Match) bool { return m.Status == token.StatusActive }

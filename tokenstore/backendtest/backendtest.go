@@ -1,11 +1,11 @@
 // Package backendtest tests whether a [tokenstore.Backend] implements the interface as
-// documented. Every backend should run it in one of its own tests:
+// documented. Every backend should run these tests from its own package:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, backendtest.Kind{Open: open})
 //	}
 //
-// Also run that test with -race. Since the tests can't measure how long a call waits, the
+// Run this test with -race as well. Since the tests can't measure how long a call waits, the
 // backend's author must ensure two guarantees: Token, IDOf and Usage don't wait for the
 // network, and the cost of IDOf doesn't depend on how close a digest is to a stored one.
 package backendtest
@@ -51,7 +51,7 @@ type Record int
 const (
 	// TokenRecord is the record of the token itself.
 	TokenRecord Record = iota + 1
-	// UsageRecord is the record of the token's totals.
+	// UsageRecord is the record with the token's totals.
 	UsageRecord
 	// AuditRecord is the newest audit entry.
 	AuditRecord

@@ -125,7 +125,8 @@ func testPages(s *suite) {
 					if random.IntN(4) > 0 {
 						continue
 					}
-					// Delete the token at the position, move another one, and add one.
+					// Delete the token at the current position, move another token and add a
+					// new one.
 					s.remove(last.ID)
 					delete(stored, last.ID)
 					for id := range stored {

@@ -54,7 +54,7 @@ type ModelState struct {
 	PreviousUntil int64
 }
 
-// noSecret is the index of a secret that doesn't exist or that the Store never returned.
+// noSecret is the index used for a secret that doesn't exist or that the Store never returned.
 const noSecret = -1
 
 // ModelPolicy is the policy for tokens that a Model creates.

@@ -14,7 +14,7 @@ import (
 // depends on the fault: after damage, for example, some tokens may be Damaged.
 type Violation struct {
 	Kind ViolationKind
-	// ID is the ID of the token, or empty if the violation isn't about a token.
+	// ID is the token's ID, or empty if the violation isn't about a token.
 	ID   string
 	Text string
 }
@@ -157,7 +157,7 @@ func (t *ModelToken) judge(what, got string, expected func(ModelState) string) [
 			return nil
 		}
 		if state.Deleted && len(t.States) > 1 && got == resultRevoked {
-			return nil // refused until the outcome of the deletion is known
+			return nil // refused until the deletion's outcome is known
 		}
 		wanted = append(wanted, want)
 		active = active || strings.HasPrefix(want, resultActive)

@@ -171,7 +171,7 @@ func testKill(s *suite) {
 
 const imported = "0b5e7a52-6a31-4b8c-9d2f-3f1c5f1f7a10"
 
-// testEndedSecrets verifies that a deleted imported secret can't be imported again, not even
+// testEndedSecrets verifies that a deleted imported secret can't be imported again, even
 // concurrently with the deletion.
 func testEndedSecrets(s *suite) {
 	store := s.store()

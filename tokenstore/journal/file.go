@@ -23,8 +23,9 @@ const (
 	fileMode = 0o600 // entries contain client addresses and user agents
 )
 
-// file is the copy of the rings that survives a crash. The whole file is written before it is
-// mapped: on a full disk, writing to a hole in the mapping would kill the process.
+// file is the copy of the rings that survives if the process is killed. The whole file is
+// written before it is mapped: on a full disk, writing to a hole in the mapping would kill the
+// process.
 type file struct {
 	path     string
 	file     *os.File

@@ -4,14 +4,15 @@
 // An entry is a byte slice that only its writer and its reader interpret. A [Journal] is a
 // fixed number of rings. A writer may append to any ring, so entries in different rings are
 // unordered. An entry is in the file when [Writer.End] returns: the file is mapped into
-// memory, so the operating system keeps what a killed process wrote. No call waits for a disk,
-// so a power failure may lose entries that were not yet written to disk.
+// memory, so the operating system preserves everything written by a process that is then
+// killed. No call waits for a disk, so a power failure may lose entries that were not yet
+// written to disk.
 //
 // The owner reads each entry once with [Journal.Read], stores the result together with the
 // [Position] up to which it has read, and then calls [Journal.Saved]. After a crash, [Replay]
 // returns the entries after the stored position.
 //
-// The file can fail or disappear at any time. Entries are then in memory only, and
+// The file can fail or disappear at any time. In that case entries exist only in memory, and
 // [Journal.Problem] returns the reason; [Journal.Keep] creates a new file.
 package journal
 
@@ -46,7 +47,7 @@ type Journal struct {
 
 	mu   sync.Mutex // guards the fields below
 	file *file      // nil if there is none; every ring refers to the same file
-	err  error      // from the last attempt to create a file
+	err  error      // from the last attempt to create the file
 	mark uint64
 }
 
@@ -66,10 +67,10 @@ type ring struct {
 	_ [64]byte // avoids false sharing
 }
 
-// An entry begins with a header: the CRC-32C of everything after it, the length of the
-// content, and the entry's position. The position distinguishes an entry from those of earlier
-// laps. Entries begin at multiples of alignment, so there is always room for a header at the
-// end of a ring.
+// An entry begins with a header: the CRC-32C of everything after the checksum, the length of
+// the content, and the entry's position. The position distinguishes an entry from older
+// entries that were at the same place in the ring. Entries begin at multiples of alignment, so
+// there is always room for a header at the end of a ring.
 const (
 	headerSize = 16
 	alignment  = 16
@@ -108,8 +109,8 @@ type Writer struct {
 }
 
 // Begin reserves space for an entry of the given length, which must not exceed MaxEntry. It
-// returns false if the ring is full of unread entries. The caller must then read them and try
-// again.
+// returns false if the ring is full of unread entries. In that case the caller must read the
+// entries and try again.
 func (j *Journal) Begin(length int) (Writer, bool) {
 	r := &j.rings[rand.Uint32()%Rings] //nolint:gosec // spreads load
 	size := entrySize(length)
@@ -154,7 +155,7 @@ func entrySize(length int) uint64 {
 	return (headerSize + uint64(length) + alignment - 1) / alignment * alignment
 }
 
-// putHeader writes the header of an entry, except for its checksum. The caller must hold r.mu.
+// putHeader writes an entry's header, except for the checksum. The caller must hold r.mu.
 func (r *ring) putHeader(at uint64, length uint32) {
 	b := r.memory[at%ringSize:]
 	binary.LittleEndian.PutUint32(b[4:], length)
@@ -290,8 +291,9 @@ func (j *Journal) detach() (saved bool, err error) {
 	return saved, err
 }
 
-// Close closes the file and leaves it for [Replay]. If all entries are saved, it truncates the
-// file to the header, which contains the mark. Entries appended later are in memory only.
+// Close closes the file and leaves it in place for [Replay]. If all entries are saved, it
+// truncates the file to the header, which contains the mark. Entries appended later exist only
+// in memory.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
